@@ -1,0 +1,41 @@
+"""carseq: are there CAR T cells in this urine, which cells are they, and how sure are we?
+
+The rooms, in the order of the data: :mod:`carseq.construct`, :mod:`carseq.reference`,
+:mod:`carseq.solo`, :mod:`carseq.molecules`, :mod:`carseq.calling`, :mod:`carseq.cells`,
+:mod:`carseq.localize`, :mod:`carseq.report`. Each takes and returns tables or AnnData and needs no
+Snakemake. Rooms are imported on first use, so that ``import carseq`` is light.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from carseq.errors import CarseqError
+
+__version__ = "0.1.0"
+
+_ROOMS = (
+    "construct",
+    "reference",
+    "solo",
+    "molecules",
+    "calling",
+    "cells",
+    "localize",
+    "report",
+    "simulate",
+    "figures",
+)
+
+__all__ = ["CarseqError", "__version__", *_ROOMS]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return importlib.import_module(f"carseq.{name}")
+    raise AttributeError(f"module 'carseq' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,44 @@
+"""The one logger, its console and its progress bars."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from rich.console import Console
+from rich.logging import RichHandler
+
+console = Console(stderr=True)
+
+
+def get_logger(name: str) -> logging.Logger:
+    """Return the logger of a module below ``carseq``."""
+    return logging.getLogger(name if name.startswith("carseq") else f"carseq.{name}")
+
+
+def to_console(level: int = logging.INFO) -> None:
+    """Send carseq's log to the terminal (stderr), coloured where it is one."""
+    root = logging.getLogger("carseq")
+    root.handlers = [RichHandler(console=console, show_path=False, markup=False)]
+    root.setLevel(level)
+    root.propagate = False
+
+
+def to_file(path: str, level: int = logging.INFO) -> None:
+    """Send carseq's log, Python warnings and everything printed to ``path``.
+
+    Used by the workflow's scripts, since Snakemake's ``log:`` redirects nothing by itself.
+    """
+    stream = open(path, "w", buffering=1)  # noqa: SIM115 (lives as long as the process)
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger("carseq")
+    root.handlers = [handler]
+    root.setLevel(level)
+    root.propagate = False
+    logging.captureWarnings(True)
+    warnings_log = logging.getLogger("py.warnings")
+    warnings_log.handlers = [handler]
+    warnings_log.propagate = False
+    sys.stdout = stream
+    sys.stderr = stream

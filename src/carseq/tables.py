@@ -1,0 +1,239 @@
+"""Every table and every ``obs`` key carseq writes, declared once, and how tables reach the disk."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from carseq.errors import CarseqError
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: its pandas dtype and what it means (with unit)."""
+
+    dtype: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The columns of a table, in order."""
+
+    name: str
+    columns: dict[str, Column]
+
+    def empty(self) -> pd.DataFrame:
+        """Return a table of this schema without rows."""
+        return self.conform(pd.DataFrame({name: [] for name in self.columns}))
+
+    def conform(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Return ``table`` with this schema's columns first, in order, cast to their dtypes.
+
+        Further columns are kept behind them.
+
+        Raises
+        ------
+        CarseqError
+            If a column is missing or cannot be cast.
+        """
+        missing = [name for name in self.columns if name not in table]
+        if missing:
+            raise CarseqError(
+                f"the {self.name} table lacks {', '.join(missing)}",
+                f"it has {', '.join(map(str, table.columns))}",
+                "pass the table as carseq writes it",
+            )
+        extra = [name for name in table.columns if name not in self.columns]
+        table = table[[*self.columns, *extra]].copy()
+        for name, column in self.columns.items():
+            try:
+                table[name] = table[name].astype(column.dtype)  # type: ignore[call-overload]
+            except (ValueError, TypeError) as error:
+                raise CarseqError(
+                    f"column {name} of the {self.name} table is not {column.dtype}", str(error)
+                ) from None
+        return table
+
+
+MOLECULES = Schema(
+    "molecules",
+    {
+        "sample": Column("str", "sample"),
+        "barcode": Column("str", "cell barcode, as in the BAM"),
+        "umi": Column("str", "corrected UMI"),
+        "n_reads": Column("int64", "reads of this molecule that are CAR candidates"),
+        "evidence": Column("str", "unique, junction or shared"),
+        "p_car": Column("float64", "probability that the molecule is CAR mRNA"),
+        "tx_start": Column("int64", "first base on the CAR transcript, 0-based"),
+        "tx_end": Column("int64", "end on the CAR transcript, exclusive"),
+        "domains": Column("str", "domains touched, comma-separated"),
+        "edits": Column("int64", "fewest edits of a read against the CAR transcript"),
+        "endogenous_gene": Column("str", "best rival gene, empty if none"),
+        "source": Column("str", "aligned, homolog or unmapped"),
+    },
+)
+
+LOSSES = Schema(
+    "losses",
+    {
+        "sample": Column("str", "sample"),
+        "step": Column("str", "where the reads went"),
+        "unit": Column("str", "reads or molecules"),
+        "n": Column("int64", "how many"),
+        "meaning": Column("str", "the step in words"),
+    },
+)
+
+DETECTION = Schema(
+    "detection",
+    {
+        "sample": Column("str", "sample"),
+        "patient": Column("str", "patient"),
+        "compartment": Column("str", "urine, blood, product or other"),
+        "timepoint": Column("str", "time point"),
+        "role": Column("str", "case, negative_control or product"),
+        "n_cells": Column("int64", "cells kept"),
+        "n_t_cells": Column("int64", "T cells kept (no doublets)"),
+        "n_car_positive": Column("int64", "T cells called positive"),
+        "verdict": Column("str", "detected, not detected above LIMIT, or undetermined"),
+        "prevalence": Column("float64", "CAR T cells among T cells, corrected for dropout"),
+        "prevalence_low": Column("float64", "lower end of its 95 % interval"),
+        "prevalence_high": Column("float64", "upper end of its 95 % interval"),
+        "detection_limit": Column("float64", "CAR T fraction of T cells excluded with 95 % confidence above this"),
+        "sensitivity": Column("float64", "probability that a CAR T cell of this sample is called positive"),
+        "expected_false_calls": Column("float64", "expected false positives among the positive calls"),
+        "reason": Column("str", "the verdict in words"),
+    },
+)
+
+LOCALIZATION = Schema(
+    "localization",
+    {
+        "sample": Column("str", "sample"),
+        "patient": Column("str", "patient"),
+        "compartment": Column("str", "compartment"),
+        "timepoint": Column("str", "time point"),
+        "level": Column("str", "lineage, cell_type or t_state"),
+        "group": Column("str", "the lineage, type or state"),
+        "n_cells": Column("int64", "cells of the group"),
+        "n_car_positive": Column("int64", "of them called positive"),
+        "n_car_signal": Column("int64", "of them with at least one CAR molecule"),
+        "estimate": Column("float64", "CAR T fraction, corrected for dropout (T cells only, else NaN)"),
+        "low": Column("float64", "lower end of its 95 % interval"),
+        "high": Column("float64", "upper end of its 95 % interval"),
+        "method": Column("str", "how the estimate was made"),
+    },
+)
+
+CONTRASTS = Schema(
+    "contrasts",
+    {
+        "contrast": Column("str", "what is compared"),
+        "patient": Column("str", "patient"),
+        "sample": Column("str", "sample of interest"),
+        "reference": Column("str", "sample compared with"),
+        "n_t_cells": Column("int64", "T cells of the sample of interest"),
+        "n_car_positive": Column("int64", "of them positive"),
+        "n_t_cells_reference": Column("int64", "T cells of the reference sample"),
+        "n_car_positive_reference": Column("int64", "of them positive"),
+        "estimate": Column("float64", "odds ratio of being a CAR T cell"),
+        "low": Column("float64", "lower end of its 95 % interval"),
+        "high": Column("float64", "upper end of its 95 % interval"),
+        "p": Column("float64", "p value"),
+        "q": Column("float64", "Benjamini-Hochberg adjusted p over the table"),
+        "method": Column("str", "how it was made"),
+    },
+)
+
+#: ``obs`` of ``cohort/cells.h5ad``; the index is ``sample:barcode``.
+OBS = Schema(
+    "obs",
+    {
+        "sample": Column("str", "sample"),
+        "patient": Column("str", "patient"),
+        "compartment": Column("str", "urine, blood, product or other"),
+        "timepoint": Column("str", "time point"),
+        "role": Column("str", "case, negative_control or product"),
+        "barcode": Column("str", "cell barcode"),
+        "total_umis": Column("int64", "UMIs, the CAR included"),
+        "n_genes": Column("int64", "genes with at least one UMI"),
+        "pct_mito": Column("float64", "mitochondrial UMIs, %"),
+        "doublet_score": Column("float64", "scrublet score; NaN where there are too few cells"),
+        "is_doublet": Column("bool", "called a doublet"),
+        "leiden": Column("str", "cluster"),
+        "lineage": Column("str", "T, NK, B, plasma, myeloid, kidney, urogenital, erythroid, unknown, ..."),
+        "cell_type": Column("str", "cell type"),
+        "cell_type_confidence": Column("float64", "confidence of the type, 0 to 1"),
+        "t_state": Column("str", "state of a T cell, empty for others"),
+        "car_umis": Column("int64", "CAR molecules: unique, junction and shared with p_car >= 0.5"),
+        "car_umis_unique": Column("int64", "CAR molecules of evidence unique or junction"),
+        "car_expected_ambient": Column("float64", "CAR molecules expected from ambient RNA"),
+        "car_posterior": Column("float64", "probability that the cell is a CAR T cell"),
+        "car_call": Column("str", "positive, uncertain or negative"),
+        "car_reason": Column("str", "the call in words"),
+    },
+)
+
+
+@contextmanager
+def atomic(path: str | Path) -> Iterator[Path]:
+    """Give a temporary path beside ``path`` and move it there when the block ends well.
+
+    A killed run leaves no half-written output behind.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem[:40]}.", suffix="".join(path.suffixes), dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_table(table: pd.DataFrame, path: str | Path, schema: Schema | None = None) -> None:
+    """Write a table atomically as TSV (``.tsv``, ``.tsv.gz``) or Parquet (``.parquet``)."""
+    if schema is not None:
+        table = schema.conform(table)
+    with atomic(path) as temporary:
+        if Path(path).suffix == ".parquet":
+            table.to_parquet(temporary, index=False)
+        else:
+            table.to_csv(temporary, sep="\t", index=False, float_format="%.6g")
+
+
+def read_table(path: str | Path, schema: Schema | None = None) -> pd.DataFrame:
+    """Read a table written by :func:`write_table`."""
+    if Path(path).suffix == ".parquet":
+        table = pd.read_parquet(path)
+    else:
+        text = {n: "str" for n, c in schema.columns.items() if c.dtype == "str"} if schema else {}
+        # Text columns stay text: the sample "007" and the barcode "NA" are names, not numbers.
+        table = pd.read_csv(path, sep="\t", dtype=text, keep_default_na=False, na_values=["", "nan"])
+        for name in text:
+            table[name] = table[name].fillna("")
+    return schema.conform(table) if schema else table
+
+
+def write_text(text: str, path: str | Path) -> None:
+    """Write a text file atomically."""
+    with atomic(path) as temporary:
+        temporary.write_text(text)
+
+
+def write_h5ad(adata: object, path: str | Path) -> None:
+    """Write an AnnData atomically, compressed."""
+    with atomic(path) as temporary:
+        adata.write_h5ad(temporary, compression="gzip")  # type: ignore[attr-defined]
