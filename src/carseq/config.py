@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from carseq.errors import CarseqError
 
 Form = Literal["auto", "plasmid", "provirus", "transcript", "orf"]
+
+
+# The section `construct` hides pydantic's long deprecated BaseModel.construct, which nobody here calls.
+warnings.filterwarnings("ignore", message='Field name "construct".*shadows', category=UserWarning)
 
 
 class Section(BaseModel):
@@ -125,7 +130,7 @@ class Config(Section):
         description="Sheet of FASTQ pairs (TSV); left out when every sample comes from a BAM or a matrix.",
     )
     results: str = Field(default="results", description="Results folder, relative to the working directory.")
-    construct: ConstructConfig
+    construct: ConstructConfig  # type: ignore[assignment]
     reference: ReferenceConfig
     chemistry: ChemistryConfig = Field(default_factory=ChemistryConfig)
     solo: SoloConfig = Field(default_factory=SoloConfig)
