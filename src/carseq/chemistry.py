@@ -1,0 +1,483 @@
+"""Barcode geometry and strand of a library, detected from its reads and checked against what was said."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+
+import dnaio
+import mappy
+import numpy as np
+import numpy.typing as npt
+from isal import igzip
+
+from carseq.errors import CarseqError
+from carseq.log import get_logger
+
+log = get_logger(__name__)
+
+#: Known chemistries: length of the UMI, strand of R2 against the mRNA, whitelist of ngs_tools. All begin R1
+#: with a 16-nt barcode. 10x has published no free copy of the 5' v3 (GEM-X) list: users give that path.
+CHEMISTRIES: dict[str, tuple[int, str, str | None]] = {
+    "10x_3p_v2": (10, "Forward", "10x_version2"),
+    "10x_3p_v3": (12, "Forward", "10x_version3"),
+    "10x_3p_v4": (12, "Forward", "10x_version4"),
+    "10x_5p_v1": (10, "Reverse", "10x_version2"),
+    "10x_5p_v2": (10, "Reverse", "10x_version2"),
+    "10x_5p_v3": (12, "Reverse", None),
+}
+BARCODE_LENGTH = 16
+#: Share of reads whose barcode is on the list, exactly: about 0.95 in good libraries, under 0.05 for a wrong list
+#: (0.002 by chance for the 6.8 million barcodes of v3).
+MIN_VALID = 0.4
+#: Reads that must map to the panel before the strand is believed, and the share that must agree.
+MIN_STRAND_READS = 50
+MIN_STRAND_SHARE = 0.75
+#: Genes that any nucleated cell transcribes, for the strand panel.
+_ABUNDANT = re.compile(r"^(RP[LS]\d|MT-|ACTB$|B2M$|EEF1A1$|TMSB|FT[LH]|GAPDH$|TPT1$|MALAT1$|HLA-[ABC]$)")
+
+
+@dataclass(frozen=True)
+class Chemistry:
+    """The chemistry of a sample, as it will be given to STARsolo.
+
+    Attributes
+    ----------
+    name
+        A known chemistry, or ``custom``.
+    cb_start, cb_length, umi_start, umi_length
+        1-based starts and lengths on R1, nt.
+    strand
+        Forward (R2 is sense, 3') or Reverse (R2 is antisense, 5').
+    whitelist
+        Path of the list.
+    valid_barcodes
+        Share of the looked-at reads whose barcode is on the list, exactly.
+    n_reads
+        Reads looked at.
+    read_length
+        Median length of R2, nt.
+    reads_sense, reads_antisense
+        Reads that map to a panel of transcripts, by strand.
+    """
+
+    name: str
+    cb_start: int
+    cb_length: int
+    umi_start: int
+    umi_length: int
+    strand: str
+    whitelist: str
+    valid_barcodes: float
+    n_reads: int
+    read_length: int
+    reads_sense: int
+    reads_antisense: int
+
+    def to_json(self) -> str:
+        """Return the chemistry as JSON."""
+        return json.dumps(asdict(self), indent=1) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Chemistry:
+        """Read a chemistry written by :meth:`to_json`."""
+        return cls(**json.loads(text))
+
+
+def encode(sequences: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
+    """Return a 64-bit code of each of n equally long ASCII sequences (n x length).
+
+    Words of eight bytes are mixed by an odd multiplier (2^64 divided by the golden ratio), so that two of
+    10 million barcodes share a code with a chance of about 3e-6.
+    """
+    width = -(-sequences.shape[1] // 8) * 8
+    padded = np.zeros((len(sequences), width), dtype=np.uint8)
+    padded[:, : sequences.shape[1]] = sequences
+    codes = np.zeros(len(sequences), dtype=np.uint64)
+    for word in padded.view(np.uint64).T:
+        codes = (codes ^ word) * np.uint64(0x9E3779B97F4A7C15)
+        codes ^= codes >> np.uint64(29)
+    return codes
+
+
+def read_whitelist(path: str | Path) -> npt.NDArray[np.uint64]:
+    """Return the codes (:func:`encode`) of a whitelist (plain or .gz; columns after the first are ignored).
+
+    Raises
+    ------
+    CarseqError
+        If it cannot be read, is empty, or its barcodes differ in length.
+    """
+    path = Path(path)
+    try:
+        raw = path.read_bytes()
+        text = igzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
+    except (OSError, EOFError) as error:
+        raise CarseqError(f"cannot read the whitelist {path}", str(error), "check its path") from None
+    width = text.find(b"\n") + 1
+    if width > 1 and len(text) % width == 0:
+        block = np.frombuffer(text, dtype=np.uint8).reshape(-1, width)
+        if (block[:, -1] == ord("\n")).all() and (block[:, :-1] > ord(" ")).all():
+            return encode(block[:, :-1])
+    words = [line.split()[0].split(b"-")[0] for line in text.splitlines() if line.strip()]
+    lengths = {len(w) for w in words}
+    if len(lengths) != 1 or not 8 <= min(lengths) <= 31:
+        raise CarseqError(
+            f"{path} is not a barcode whitelist",
+            "it is empty" if not words else f"its lines have {sorted(lengths)[:4]} characters",
+            "give a file with one barcode a line, all of one length",
+        )
+    return encode(np.frombuffer(b"".join(words), dtype=np.uint8).reshape(len(words), -1))
+
+
+def known_whitelist(name: str) -> Path:
+    """Return the path of a whitelist that comes with ngs_tools, such as ``10x_version3``."""
+    import importlib.util
+
+    spec = importlib.util.find_spec("ngs_tools")
+    if spec is None or spec.origin is None:
+        raise CarseqError("the package ngs-tools is missing", "it holds the 10x whitelists", "pip install ngs-tools")
+    return Path(spec.origin).parent / "chemistry" / "whitelists" / f"{name}_whitelist.txt.gz"
+
+
+def _head(path: str | Path, n: int) -> list[tuple[str, str]]:
+    """Return (name, sequence) of the first reads of a FASTQ file."""
+    try:
+        with dnaio.open(path) as reads:
+            return [(r.id, r.sequence) for r in islice(reads, n)]
+    except OSError as error:
+        raise CarseqError(
+            f"cannot read {path}", error.strerror or str(error), "check the path in units.tsv and its permissions"
+        ) from None
+    except (dnaio.FileFormatError, dnaio.UnknownFileFormat, EOFError) as error:
+        raise CarseqError(
+            f"{path} is not a FASTQ file", " ".join(str(error).split()), "transfer the file again; compare its md5"
+        ) from None
+
+
+def _barcodes(sequences: Iterable[str], start: int, length: int) -> npt.NDArray[np.uint64]:
+    """Return codes of the barcodes at ``start`` (1-based) of reads long enough to hold one."""
+    words = [s[start - 1 : start - 1 + length].encode() for s in sequences if len(s) >= start - 1 + length]
+    return encode(np.frombuffer(b"".join(words), dtype=np.uint8).reshape(len(words), length))
+
+
+def _share(codes: npt.NDArray[np.uint64], whitelist: npt.NDArray[np.uint64]) -> float:
+    """Return the share of codes on a list.
+
+    The list, the longer side, is looked up in the sorted codes, which spares sorting millions.
+    """
+    if not len(codes) or not len(whitelist):
+        return 0.0
+    distinct, counts = np.unique(codes, return_counts=True)
+    place = np.minimum(np.searchsorted(distinct, whitelist), len(distinct) - 1)
+    found = np.unique(place[distinct[place] == whitelist])
+    return float(counts[found].sum() / len(codes))
+
+
+def check_pair(r1: str | Path, r2: str | Path, *, n: int = 1000) -> None:
+    """Check that two FASTQ files can be read and pair up.
+
+    Raises
+    ------
+    CarseqError
+        If a file is missing, not FASTQ or empty, if read names differ, or one has more reads among the first ``n``.
+    """
+    first, second = _head(r1, n), _head(r2, n)
+    if not first or not second:
+        empty = r1 if not first else r2
+        raise CarseqError(f"{empty} holds no reads", "", "leave the unit out of units.tsv, or transfer the file again")
+    if len(first) != len(second):
+        raise CarseqError(
+            f"{r1} and {r2} hold different numbers of reads",
+            f"{len(first)} and {len(second)} among the first {n}",
+            "one of them is cut off: transfer it again, or demultiplex both anew",
+        )
+    for (name1, _), (name2, _) in zip(first, second, strict=True):
+        if name1.removesuffix("/1") != name2.removesuffix("/2"):
+            raise CarseqError(
+                f"{r1} and {r2} are not a pair",
+                f"read names differ: {name1} and {name2}",
+                "check that r1 and r2 of the unit come from the same lane and are unsorted",
+            )
+
+
+def count_reads(path: str | Path) -> int:
+    """Return the number of reads of a FASTQ file, having read all of it."""
+    try:
+        with dnaio.open(path) as reads:
+            return sum(1 for _ in reads)
+    except (OSError, dnaio.FileFormatError, EOFError) as error:
+        raise CarseqError(f"{path} is damaged", " ".join(str(error).split()), "transfer the file again") from None
+
+
+def strand_panel(transcripts: Iterable[tuple[str, str]], *, size: int = 2000, keep: int = 40_000) -> list[str]:
+    """Choose transcripts by which the strand of reads is found.
+
+    Parameters
+    ----------
+    transcripts
+        (gene symbol, spliced sense sequence).
+    size
+        Transcripts wanted: those of abundant genes, and others evenly over the rest.
+    keep
+        Transcripts of other genes looked at, at most.
+
+    Returns
+    -------
+    list of str
+        Sequences; one a gene.
+    """
+    abundant: dict[str, str] = {}
+    others: dict[str, str] = {}
+    for gene, sequence in transcripts:
+        pool = abundant if _ABUNDANT.match(gene) else others
+        if pool is abundant or len(others) < keep:
+            pool.setdefault(gene, sequence)
+    rest = list(others.values())
+    step = max(1, len(rest) // max(1, size - len(abundant)))
+    return [*abundant.values(), *rest[::step]][:size]
+
+
+def count_strands(reads: Sequence[str], panel: Sequence[str]) -> tuple[int, int]:
+    """Return how many reads map to the panel in sense and in antisense.
+
+    Reads that map to both strands equally well are left out.
+    """
+    sequence = ("N" * 50).join(panel)
+    index = mappy.Aligner(seq=sequence, preset="sr") if sequence else None
+    if not index:
+        return 0, 0
+    sense = antisense = 0
+    for read in reads:
+        hits = sorted(((h.mlen - h.NM, h.strand) for h in index.map(read)), reverse=True)
+        if hits and not (len(hits) > 1 and hits[1][0] == hits[0][0] and hits[1][1] != hits[0][1]):
+            sense += hits[0][1] > 0
+            antisense += hits[0][1] < 0
+    return sense, antisense
+
+
+def parse_geometry(text: str) -> dict[str, int | str] | None:
+    """Return a STARsolo geometry such as ``soloCBstart 1 soloCBlen 16 soloUMIstart 17 soloUMIlen 12 soloStrand Forward``.
+
+    None if the text is not one.
+
+    Raises
+    ------
+    CarseqError
+        If it is one, but incomplete.
+    """
+    words = text.replace("--", " ").replace("=", " ").replace(",", " ").split()
+    if not any(word.startswith("solo") for word in words):
+        return None
+    given = dict(zip(words[::2], words[1::2], strict=False))
+    wanted = {"soloCBstart": 1, "soloCBlen": None, "soloUMIstart": None, "soloUMIlen": None, "soloStrand": "Forward"}
+    unknown = sorted(set(given) - set(wanted))
+    missing = [k for k, default in wanted.items() if default is None and k not in given]
+    if unknown or missing:
+        raise CarseqError(
+            f"the chemistry {text!r} is not a STARsolo geometry",
+            "; ".join(filter(None, [f"unknown {unknown}" if unknown else "", f"missing {missing}" if missing else ""])),
+            "write it as 'soloCBstart 1 soloCBlen 16 soloUMIstart 17 soloUMIlen 12 soloStrand Forward'",
+        )
+    merged = {k: given.get(k, default) for k, default in wanted.items()}
+    try:
+        numbers = {k: int(str(v)) for k, v in merged.items() if k != "soloStrand"}
+    except ValueError:
+        raise CarseqError(f"the chemistry {text!r} is not a STARsolo geometry", "starts and lengths are numbers") from None
+    return {**numbers, "soloStrand": str(merged["soloStrand"])}
+
+
+def detect_chemistry(
+    pairs: Sequence[tuple[str | Path, str | Path]],
+    panel: Sequence[str],
+    *,
+    sample: str = "the sample",
+    chemistry: str = "auto",
+    whitelist: str | Path | None = None,
+    n: int = 100_000,
+) -> Chemistry:
+    """Find the chemistry of a sample from its first reads, or check the one given.
+
+    Parameters
+    ----------
+    pairs
+        (R1, R2) FASTQ files of the sample.
+    panel
+        Transcripts (sense), as :func:`strand_panel` chooses them.
+    sample
+        Its name, for messages.
+    chemistry
+        ``auto``, a known name, or a STARsolo geometry (:func:`parse_geometry`).
+    whitelist
+        The list of valid barcodes; None takes the best of the known ones.
+    n
+        Reads looked at, over all pairs.
+
+    Raises
+    ------
+    CarseqError
+        If no list fits, R1 and R2 are swapped, R1 is too short, or the strand contradicts the chemistry given.
+    """
+    r1: list[str] = []
+    r2: list[str] = []
+    for first, second in pairs:
+        check_pair(first, second)
+        share = max(1000, n // len(pairs))
+        r1 += [s for _, s in _head(first, share)]
+        r2 += [s for _, s in _head(second, share)]
+    geometry = parse_geometry(chemistry)
+    cb_start, cb_length = 1, BARCODE_LENGTH
+    if geometry:
+        cb_start, cb_length = int(geometry["soloCBstart"]), int(geometry["soloCBlen"])
+    elif chemistry != "auto" and chemistry not in CHEMISTRIES:
+        raise CarseqError(
+            f"unknown chemistry {chemistry!r} of {sample}",
+            "",
+            f"use auto, {', '.join(CHEMISTRIES)}, or a STARsolo geometry ('soloCBstart 1 soloCBlen 16 ...')",
+        )
+    r1_length = int(np.median([len(s) for s in r1]))
+    shortest = cb_start - 1 + cb_length + (int(geometry["soloUMIlen"]) if geometry else 10)
+    codes = _barcodes(r1[:: max(1, len(r1) // 20_000)], cb_start, cb_length)
+    swapped = _barcodes(r2[:: max(1, len(r2) // 20_000)], cb_start, cb_length)
+    lists = _candidate_lists(chemistry, whitelist, sample)
+    shares = {name: _share(codes, barcodes) for name, (_, barcodes) in lists.items()}
+    best = max(shares, key=lambda name: shares[name])
+    log.info("%s: reads with a valid barcode: %s", sample, {k: round(v, 3) for k, v in shares.items()})
+    if shares[best] < MIN_VALID:
+        _explain_bad_barcodes(sample, pairs, shares, swapped, lists, whitelist, r1_length, shortest)
+    path = lists[best][0]
+    sense, antisense = count_strands(r2[:20_000], panel)
+    measured = _measured_strand(sense, antisense)
+    if geometry:
+        name = "custom"
+        umi_start, umi_length = int(geometry["soloUMIstart"]), int(geometry["soloUMIlen"])
+        strand = str(geometry["soloStrand"])
+    else:
+        if chemistry == "auto":
+            name = _name(best, lists[best][1], r1_length, measured, sample)
+        else:
+            name = chemistry
+        umi_length, strand, _ = CHEMISTRIES[name]
+        umi_start = BARCODE_LENGTH + 1
+    if r1_length < umi_start - 1 + umi_length:
+        raise CarseqError(
+            f"R1 of {sample} is too short for {name}",
+            f"R1 has {r1_length} nt; barcode and UMI need {umi_start - 1 + umi_length}",
+            "check that r1 is the barcode read, untrimmed, and that the chemistry is right",
+        )
+    if measured and measured != strand:
+        raise CarseqError(
+            f"the reads of {sample} contradict its chemistry {chemistry}",
+            f"{sense} of the looked-at reads map in sense and {antisense} in antisense; {name} expects "
+            f"{'sense (3 prime)' if strand == 'Forward' else 'antisense (5 prime)'}",
+            "write `auto` into the chemistry column, or the right chemistry",
+        )
+    if not measured:
+        log.warning("%s: the strand could not be checked (%d sense, %d antisense reads)", sample, sense, antisense)
+    return Chemistry(
+        name=name,
+        cb_start=cb_start,
+        cb_length=cb_length,
+        umi_start=umi_start,
+        umi_length=umi_length,
+        strand=strand,
+        whitelist=str(path),
+        valid_barcodes=round(shares[best], 4),
+        n_reads=len(r1),
+        read_length=int(np.median([len(s) for s in r2])),
+        reads_sense=sense,
+        reads_antisense=antisense,
+    )
+
+
+def _candidate_lists(
+    chemistry: str, whitelist: str | Path | None, sample: str
+) -> dict[str, tuple[Path, npt.NDArray[np.uint64]]]:
+    """Return the whitelists to try: name -> (path, codes)."""
+    if whitelist is not None:
+        return {"given": (Path(whitelist), read_whitelist(whitelist))}
+    if chemistry == "auto":
+        names = sorted({w for *_, w in CHEMISTRIES.values() if w})
+    else:
+        known = CHEMISTRIES.get(chemistry, (0, "", None))[2]
+        if known is None:
+            raise CarseqError(
+                f"{sample} needs a whitelist",
+                f"no list is known for {chemistry}",
+                "name it in the `whitelist` column of the samples sheet or in `chemistry.whitelist`",
+            )
+        names = [known]
+    return {name: (known_whitelist(name), read_whitelist(known_whitelist(name))) for name in names}
+
+
+def _measured_strand(sense: int, antisense: int) -> str:
+    """Return Forward, Reverse, or nothing where the reads do not tell."""
+    total = sense + antisense
+    if total < MIN_STRAND_READS:
+        return ""
+    if sense >= MIN_STRAND_SHARE * total:
+        return "Forward"
+    return "Reverse" if antisense >= MIN_STRAND_SHARE * total else ""
+
+
+def _name(best: str, codes: npt.NDArray[np.uint64], r1_length: int, strand: str, sample: str) -> str:
+    """Return the chemistry that fits a list, R1's length and the strand of the reads."""
+    if best == "given":
+        # A list of the user's own is often a part of a known one, which then tells the UMI's length.
+        some = codes[:: max(1, len(codes) // 2000)]
+        for name in sorted({w for *_, w in CHEMISTRIES.values() if w}):
+            if _share(some, read_whitelist(known_whitelist(name))) > 0.9:
+                best = name
+                break
+    umi = {"10x_version2": 10, "10x_version3": 12, "10x_version4": 12}.get(best, 12 if r1_length >= 28 else 10)
+    strand = strand or "Forward"
+    fitting = [
+        name
+        for name, (length, expected, known) in CHEMISTRIES.items()
+        if length == umi and expected == strand and (known == best or best == "given" or strand == "Reverse")
+    ]
+    if not fitting:
+        raise CarseqError(f"no known chemistry fits {sample}", f"UMI of {umi} nt, strand {strand}", "name it yourself")
+    return fitting[-1] if strand == "Reverse" else fitting[0]
+
+
+def _explain_bad_barcodes(
+    sample: str,
+    pairs: Sequence[tuple[str | Path, str | Path]],
+    shares: dict[str, float],
+    swapped: npt.NDArray[np.uint64],
+    lists: dict[str, tuple[Path, npt.NDArray[np.uint64]]],
+    whitelist: str | Path | None,
+    r1_length: int,
+    shortest: int,
+) -> None:
+    """Raise the error that says why barcodes are not on the list."""
+    in_r2 = {name: _share(swapped, barcodes) for name, (_, barcodes) in lists.items()}
+    if max(in_r2.values()) >= MIN_VALID:
+        raise CarseqError(
+            f"R1 and R2 of {sample} are swapped",
+            f"{max(in_r2.values()):.0%} of the reads of {Path(pairs[0][1]).name} begin with a valid barcode",
+            "exchange the columns r1 and r2 of its units",
+        )
+    if r1_length < shortest:
+        raise CarseqError(
+            f"R1 of {sample} is too short to hold barcode and UMI",
+            f"it has {r1_length} nt, at least {shortest} are needed",
+            "check that r1 is the barcode read, untrimmed",
+        )
+    best = max(shares.values())
+    if whitelist is not None:
+        raise CarseqError(
+            f"the whitelist {whitelist} does not fit {sample}",
+            f"{best:.1%} of its reads carry a barcode of the list; {MIN_VALID:.0%} or more are expected",
+            "leave the whitelist empty to try the known 10x lists, or give the list of this chemistry",
+        )
+    raise CarseqError(
+        f"no known 10x whitelist fits {sample}",
+        "; ".join(f"{name}: {share:.1%} of reads" for name, share in shares.items()),
+        "name the list in the `whitelist` column (10x 5' v3 needs it), or the geometry in `chemistry`",
+    )
