@@ -1,0 +1,301 @@
+"""solo: STARsolo on a sample's FASTQs, its BAM with CB/UB, its raw matrix and its mapping summary.
+
+Takes the units of a sample, its chemistry and the index with the CAR. Makes ``aligned.bam`` (sorted, with
+unmapped reads inside), ``raw.h5ad`` (every barcode with a molecule) and ``summary.json``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from carseq.chemistry import Chemistry
+from carseq.errors import CarseqError
+from carseq.log import get_logger
+from carseq.star import run_star
+from carseq.tables import write_h5ad, write_text
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+log = get_logger(__name__)
+
+#: STARsolo options that follow Cell Ranger 4+ (STARsolo manual, "Matching CellRanger 4.x and 5.x").
+CELL_RANGER_OPTIONS: dict[str, object] = {
+    "clipAdapterType": "CellRanger4",
+    "outFilterScoreMin": 30,
+    "soloCBmatchWLtype": "1MM_multi_Nbase_pseudocounts",
+    "soloUMIfiltering": "MultiGeneUMI_CR",
+    "soloUMIdedup": "1MM_CR",
+}
+
+
+def align(
+    pairs: Sequence[tuple[str | Path, str | Path]],
+    chemistry: Chemistry,
+    index: str | Path,
+    out: str | Path,
+    *,
+    car: str,
+    feature: str = "Gene",
+    threads: int = 1,
+    memory_mb: int = 4000,
+) -> None:
+    """Align the reads of a sample and count them.
+
+    Parameters
+    ----------
+    pairs
+        (R1, R2) of every unit, all gzipped or all plain.
+    chemistry
+        As detected.
+    index
+        STAR index with the CAR inserted.
+    out
+        Folder for ``aligned.bam``, ``aligned.bam.bai``, ``raw.h5ad``, ``summary.json``, ``Log.final.out``.
+    car
+        Gene id of the CAR, which must be among the matrix's genes.
+    feature
+        Gene or GeneFull.
+    threads
+        Threads of STAR.
+    memory_mb
+        Memory for sorting the BAM, MB.
+
+    Raises
+    ------
+    CarseqError
+        If STAR fails or the matrix lacks the CAR.
+    """
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    zipped = {_is_gzipped(path) for pair in pairs for path in pair}
+    if len(zipped) > 1:
+        raise CarseqError(
+            "some FASTQ files of the sample are gzipped and some are not",
+            ", ".join(str(r1) for r1, _ in pairs[:3]),
+            "gzip all of them",
+        )
+    with tempfile.TemporaryDirectory(prefix=".star.", dir=out) as scratch_name:
+        scratch = Path(scratch_name)
+        whitelist = _plain_whitelist(Path(chemistry.whitelist), scratch / "whitelist.txt")
+        options: dict[str, object] = {
+            "genomeDir": index,
+            "readFilesIn": [",".join(str(r2) for _, r2 in pairs), ",".join(str(r1) for r1, _ in pairs)],
+            "soloType": "CB_UMI_Simple",
+            "soloCBwhitelist": whitelist,
+            "soloCBstart": chemistry.cb_start,
+            "soloCBlen": chemistry.cb_length,
+            "soloUMIstart": chemistry.umi_start,
+            "soloUMIlen": chemistry.umi_length,
+            "soloBarcodeReadLength": 0,
+            "soloStrand": chemistry.strand,
+            "soloFeatures": feature,
+            "soloCellFilter": "None",
+            "outSAMtype": ["BAM", "SortedByCoordinate"],
+            "outSAMattributes": ["NH", "HI", "AS", "nM", "CR", "UR", "CB", "UB", "GX", "GN"],
+            "outSAMunmapped": "Within",
+            "limitBAMsortRAM": memory_mb * 1_000_000,
+            **CELL_RANGER_OPTIONS,
+        }
+        if zipped == {True}:
+            options["readFilesCommand"] = ["gzip", "-dc"]
+        run_star(options, threads=threads, folder=scratch)
+        raw = read_star_matrix(scratch / "Solo.out" / feature / "raw")
+        if car not in set(raw.var["gene_id"]):
+            raise CarseqError(
+                f"the count matrix lacks the CAR {car}",
+                f"it has {raw.n_vars} genes",
+                "remove the reference/ folder of the results and run again",
+            )
+        write_h5ad(raw, out / "raw.h5ad")
+        summary = summarise(scratch, feature, chemistry, raw, car)
+        import pysam
+
+        bam = scratch / "Aligned.sortedByCoord.out.bam"
+        pysam.index("-@", str(threads), str(bam))
+        (scratch / f"{bam.name}.bai").replace(out / "aligned.bam.bai")
+        bam.replace(out / "aligned.bam")
+        shutil.copy(scratch / "Log.final.out", out / "Log.final.out")
+        # The summary comes last: it stands for a complete sample.
+        write_text(json.dumps(summary, indent=1) + "\n", out / "summary.json")
+
+
+def _is_gzipped(path: str | Path) -> bool:
+    with open(path, "rb") as stream:
+        return stream.read(2) == b"\x1f\x8b"
+
+
+def _plain_whitelist(path: Path, target: Path) -> Path:
+    """Return the whitelist as the plain text STAR wants."""
+    from isal import igzip
+
+    if not _is_gzipped(path):
+        return path
+    with igzip.open(path, "rb") as source, target.open("wb") as copy:
+        shutil.copyfileobj(source, copy, 1 << 22)
+    return target
+
+
+def read_star_matrix(folder: str | Path) -> AnnData:
+    """Read a STARsolo matrix, keeping barcodes with at least one molecule.
+
+    Parameters
+    ----------
+    folder
+        Folder with ``matrix.mtx``, ``barcodes.tsv`` and ``features.tsv``.
+
+    Returns
+    -------
+    anndata.AnnData
+        Barcodes x genes, integer counts in CSR; ``var_names`` are symbols made unique, ``var["gene_id"]``.
+    """
+    import anndata
+    from scipy import sparse
+
+    folder = Path(folder)
+    features = pd.read_csv(folder / "features.tsv", sep="\t", header=None, dtype=str, keep_default_na=False)
+    with (folder / "matrix.mtx").open() as stream:
+        header = 0
+        for line in stream:
+            header += 1
+            if not line.startswith("%"):
+                break
+    n_genes, n_barcodes, n_entries = (int(word) for word in line.split())
+    if n_entries:
+        triplets = pd.read_csv(
+            folder / "matrix.mtx", sep=" ", header=None, skiprows=header, dtype=np.int64, engine="c"
+        ).to_numpy()
+    else:
+        triplets = np.zeros((0, 3), dtype=np.int64)
+    used, rows = np.unique(triplets[:, 1] - 1, return_inverse=True)
+    counts = sparse.csr_matrix(
+        (triplets[:, 2].astype(np.int32), (rows, triplets[:, 0] - 1)), shape=(len(used), n_genes)
+    )
+    text = np.frombuffer((folder / "barcodes.tsv").read_bytes(), dtype=np.uint8)
+    # Millions of whitelist lines of one width: cut the used ones out instead of parsing all.
+    lines = text.reshape(n_barcodes, -1)[used, :-1]
+    barcodes = [bytes(line).decode() for line in lines]
+    adata = anndata.AnnData(counts, obs=pd.DataFrame(index=pd.Index(barcodes, dtype=str)))
+    adata.var_names = pd.Index(features[1].to_numpy(dtype=str))
+    adata.var_names_make_unique()
+    adata.var["gene_id"] = features[0].to_numpy(dtype=str)
+    return adata
+
+
+_LOG_NUMBERS = {
+    "Number of input reads": "n_reads",
+    "Uniquely mapped reads number": "n_unique",
+    "Number of reads mapped to multiple loci": "n_multi",
+    "Number of reads mapped to too many loci": "n_too_many_loci",
+    "Average mapped length": "mapped_length",
+}
+
+
+def summarise(star: Path, feature: str, chemistry: Chemistry, raw: AnnData, car: str) -> dict[str, Any]:
+    """Return the mapping summary of a STARsolo run, as written to ``summary.json``.
+
+    Returns
+    -------
+    dict
+        ``chemistry``, ``whitelist``, ``strand``; ``n_reads``; fractions ``valid_barcodes``, ``mapped_genome``,
+        ``mapped_gene_unique``, ``saturation``; ``n_barcodes``, ``n_umis``, ``car_umis_aligned`` of the raw matrix.
+    """
+    logged: dict[str, float] = {}
+    for line in (star / "Log.final.out").read_text().splitlines():
+        name, _, value = line.partition("|")
+        if name.strip() in _LOG_NUMBERS:
+            logged[_LOG_NUMBERS[name.strip()]] = float(value.strip().rstrip("%"))
+    solo: dict[str, str] = {}
+    for line in (star / "Solo.out" / feature / "Summary.csv").read_text().splitlines():
+        name, _, value = line.rpartition(",")
+        solo[name] = value
+    barcode_stats = (star / "Solo.out" / "Barcodes.stats").read_text()
+    exact = re.search(r"yesWLmatchExact\s+(\d+)", barcode_stats)
+    n_reads = int(logged["n_reads"])
+
+    def fraction(key: str) -> float:
+        found = [v for k, v in solo.items() if k.startswith(key)]
+        try:
+            value = float(found[0])
+        except (IndexError, ValueError):
+            return float("nan")
+        return round(value, 4) if np.isfinite(value) else float("nan")
+
+    is_car = (raw.var["gene_id"] == car).to_numpy()
+    summary: dict[str, Any] = {
+        "chemistry": chemistry.name,
+        "whitelist": Path(chemistry.whitelist).name,
+        "strand": chemistry.strand,
+        "read_length": chemistry.read_length,
+        "n_reads": n_reads,
+        "valid_barcodes": fraction("Reads With Valid Barcodes"),
+        "exact_barcodes": round(int(exact.group(1)) / n_reads, 4) if exact and n_reads else None,
+        "mapped_genome": round((logged["n_unique"] + logged["n_multi"]) / n_reads, 4) if n_reads else None,
+        "mapped_genome_unique": round(logged["n_unique"] / n_reads, 4) if n_reads else None,
+        "mapped_gene_unique": fraction(f"Reads Mapped to {feature}: Unique {feature}"),
+        "saturation": fraction("Sequencing Saturation"),
+        "reads_sense": chemistry.reads_sense,
+        "reads_antisense": chemistry.reads_antisense,
+        "n_barcodes": int(raw.n_obs),
+        "n_umis": int(raw.X.sum()),
+        "car_umis_aligned": int(raw.X[:, is_car].sum()),
+    }
+    return {k: (None if isinstance(v, float) and not np.isfinite(v) else v) for k, v in summary.items()}
+
+
+def read_counts(path: str | Path, *, car: str | None = None) -> AnnData:
+    """Read a count matrix of 10x (h5, mtx folder), STARsolo (mtx folder) or AnnData (h5ad).
+
+    Returns
+    -------
+    anndata.AnnData
+        Barcodes x genes, integer counts in CSR, ``var["gene_id"]``; barcodes without a count are dropped.
+
+    Raises
+    ------
+    CarseqError
+        If it cannot be read, or holds other than counts.
+    """
+    import anndata
+    import scanpy as sc
+    from scipy import sparse
+
+    path = Path(path)
+    try:
+        if path.suffix == ".h5ad":
+            adata = anndata.read_h5ad(path)
+            if "counts" in adata.layers:
+                adata.X = adata.layers["counts"]
+        elif path.suffix == ".h5":
+            adata = sc.read_10x_h5(path, gex_only=False)
+        elif (path / "matrix.mtx").exists():
+            adata = read_star_matrix(path)
+        else:
+            adata = sc.read_10x_mtx(path, gex_only=False)
+    except (OSError, KeyError, ValueError) as error:
+        raise CarseqError(
+            f"cannot read the matrix {path}", str(error)[:300], "give a 10x .h5, an mtx folder or an .h5ad"
+        ) from None
+    counts = sparse.csr_matrix(adata.X)
+    if counts.nnz and not np.allclose(counts.data, np.round(counts.data)):
+        raise CarseqError(f"{path} holds no raw counts", "some values are not whole numbers", "give the raw matrix")
+    ids = adata.var.get("gene_id", adata.var.get("gene_ids", pd.Series(adata.var_names, index=adata.var_names)))
+    clean = anndata.AnnData(counts.astype(np.int32), obs=pd.DataFrame(index=adata.obs_names.astype(str)))
+    clean.var_names = adata.var_names.astype(str)
+    clean.var_names_make_unique()
+    clean.var["gene_id"] = ids.to_numpy(dtype=str)
+    clean = clean[np.asarray(clean.X.sum(axis=1)).ravel() > 0].copy()
+    if car is not None and car not in clean.var_names:
+        log.warning("%s has no feature named %s: the CAR counts of this matrix are taken as zero", path, car)
+    return clean
+
+
