@@ -1,0 +1,432 @@
+"""calling: from CAR molecules to CAR T cells, with a probability for each and a verdict for each sample.
+
+The model, for T cells. A cell with N molecules that is no CAR T cell shows CAR molecules from ambient RNA
+alone: contamination x N x the sample's ambient CAR share, whose uncertainty (few CAR molecules in the empty
+droplets) makes the count negative binomial. A CAR T cell adds its own: negative binomial with mean mu x N and
+shape r, both shared by the cohort, with a weak prior from published libraries. A sample's CAR T fraction is
+its own. ``positive`` cells are the largest set whose expected share of false calls is within ``fdr``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import optimize, stats
+
+from carseq.errors import CarseqError
+from carseq.log import get_logger
+from carseq.tables import DETECTION, LOSSES
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+log = get_logger(__name__)
+
+Floats = npt.NDArray[np.float64]
+#: Prior of mu: 5 CAR molecules per 10,000 in CAR T cells (median of positive cells in 34 CARPALL 5' libraries);
+#: libraries and constructs differ several-fold, hence a log-sd of 1.
+PRIOR_MU, PRIOR_MU_SD = 5e-4, 1.0
+#: Prior of the negative binomial's shape: expression varies about as much as its mean.
+PRIOR_SHAPE, PRIOR_SHAPE_SD = 1.5, 0.7
+#: A molecule counts for a cell if it is more likely CAR than endogenous.
+MIN_P_CAR = 0.5
+#: An ambient explanation must be this improbable for a positive call, whatever the prior says.
+MAX_AMBIENT_P = 0.05
+#: A sample in which no more than this CAR T fraction could be excluded is undetermined, not negative.
+UNDETERMINED_ABOVE = 0.5
+T_LINEAGE = "T"
+
+
+@dataclass(frozen=True)
+class Model:
+    """Fitted parameters: ``mu`` (CAR molecules per molecule of a CAR T cell), ``shape``, CAR T fraction by sample."""
+
+    mu: float
+    shape: float
+    prevalence: dict[str, float]
+
+
+def count_car(molecules: pd.DataFrame, sample: str, barcodes: pd.Index) -> pd.DataFrame:
+    """Count the CAR molecules of barcodes.
+
+    Returns
+    -------
+    pandas.DataFrame
+        By barcode: ``car_umis`` (unique, junction, and shared with p_car >= 0.5) and ``car_umis_unique``.
+    """
+    own = molecules[(molecules["sample"] == sample) & (molecules["p_car"] >= MIN_P_CAR)]
+    told_apart = own[own["evidence"].isin(["unique", "junction"])]
+    return pd.DataFrame(
+        {
+            "car_umis": own["barcode"].value_counts().reindex(barcodes, fill_value=0).astype(int),
+            "car_umis_unique": told_apart["barcode"].value_counts().reindex(barcodes, fill_value=0).astype(int),
+        },
+        index=barcodes,
+    )
+
+
+def _nb_logpmf(k: Floats, mean: Floats, shape: float | Floats) -> Floats:
+    """Log-probability of a negative binomial with a mean and a shape (variance = mean + mean^2 / shape)."""
+    mean = np.maximum(mean, 1e-12)
+    return np.asarray(stats.nbinom.logpmf(k, shape, shape / (shape + mean)))
+
+
+def _nb_sf(k: Floats, mean: Floats, shape: float | Floats) -> Floats:
+    """P(X >= k)."""
+    mean = np.maximum(mean, 1e-12)
+    return np.asarray(stats.nbinom.sf(k - 1, shape, shape / (shape + mean)))
+
+
+@dataclass(frozen=True)
+class _Data:
+    """T cells of the cohort: CAR counts, molecules, ambient expectation, ambient shape, sample code."""
+
+    k: Floats
+    n: Floats
+    ambient: Floats
+    ambient_shape: Floats
+    code: npt.NDArray[np.intp]
+    samples: list[str]
+
+    def log_null(self, k: Floats | None = None) -> Floats:
+        return _nb_logpmf(self.k if k is None else k, self.ambient, self.ambient_shape)
+
+    def log_car(self, mu: float, shape: float, k: Floats | None = None) -> Floats:
+        return _nb_logpmf(self.k if k is None else k, mu * self.n + self.ambient, shape)
+
+
+def _fit(data: _Data) -> Model:
+    """Maximise the posterior of mu, shape and the samples' CAR T fractions (L-BFGS)."""
+    n_samples = len(data.samples)
+    log_null = data.log_null()
+
+    def loss(theta: Floats) -> float:
+        mu, shape = np.exp(theta[0]), np.exp(theta[1])
+        log_pi = -np.logaddexp(0, -theta[2:])[data.code]
+        log_rest = -np.logaddexp(0, theta[2:])[data.code]
+        likelihood = np.logaddexp(log_pi + data.log_car(mu, shape), log_rest + log_null).sum()
+        prior = stats.norm.logpdf(theta[0], np.log(PRIOR_MU), PRIOR_MU_SD)
+        prior += stats.norm.logpdf(theta[1], np.log(PRIOR_SHAPE), PRIOR_SHAPE_SD)
+        # Jeffreys-like Beta(0.5, 1) on the fraction, on the logit scale: keeps an empty sample near zero.
+        prior += float((-0.5 * np.logaddexp(0, -theta[2:]) - np.logaddexp(0, theta[2:])).sum())
+        return -float(likelihood + prior)
+
+    start = np.concatenate([[np.log(PRIOR_MU), np.log(PRIOR_SHAPE)], np.full(n_samples, -1.0)])
+    bounds = [(np.log(1e-6), np.log(0.2)), (np.log(0.1), np.log(50.0)), *[(-9.0, 9.0)] * n_samples]
+    fitted = optimize.minimize(loss, start, method="L-BFGS-B", bounds=bounds)
+    mu, shape = np.exp(fitted.x[:2])
+    prevalence = 1 / (1 + np.exp(-fitted.x[2:]))
+    return Model(float(mu), float(shape), {s: float(p) for s, p in zip(data.samples, prevalence, strict=True)})
+
+
+def _profile(data: _Data, model: Model, chosen: npt.NDArray[np.bool_]) -> tuple[float, float, float]:
+    """Return estimate and 95 % interval of the CAR T fraction of chosen cells, given the cohort's mu and shape.
+
+    The posterior under a Jeffreys prior on a grid; equal-tailed, but reaching 0 when no cell shows the CAR.
+    """
+    if not chosen.any():
+        return float("nan"), float("nan"), float("nan")
+    grid = (np.arange(2000) + 0.5) / 2000
+    log_car, log_null = data.log_car(model.mu, model.shape)[chosen], data.log_null()[chosen]
+    log_likelihood = np.logaddexp(np.log(grid)[:, None] + log_car, np.log1p(-grid)[:, None] + log_null).sum(axis=1)
+    log_posterior = log_likelihood - 0.5 * np.log(grid) - 0.5 * np.log1p(-grid)
+    weights = np.exp(log_posterior - log_posterior.max())
+    cumulative = np.cumsum(weights) / weights.sum()
+    low, high = np.interp([0.025, 0.975], cumulative, grid)
+    if not (data.k[chosen] > 0).any():
+        low, high = 0.0, float(np.interp(0.95, cumulative, grid))
+    estimate = float(grid[np.argmax(log_likelihood)])
+    return (0.0 if estimate <= grid[0] else estimate), float(low), float(high)
+
+
+def call_cells(
+    adata: AnnData,
+    molecules: pd.DataFrame | None,
+    samples: pd.DataFrame,
+    *,
+    car: str,
+    fdr: float = 0.05,
+) -> pd.DataFrame:
+    """Call CAR T cells in a cohort and give each sample its verdict.
+
+    Parameters
+    ----------
+    adata
+        Cells x genes; ``obs`` needs ``sample``, ``barcode``, ``total_umis``, ``lineage``, ``is_doublet`` and, where
+        known, ``contamination`` (share of ambient molecules in the cell, 0-1; 0.05 where absent). Gains the
+        ``car_*`` columns of :data:`carseq.tables.OBS`.
+    molecules
+        Schema ``MOLECULES``, all samples; None, or samples absent from it, take the matrix's counts of the CAR.
+    samples
+        One row a sample: ``sample``, ``ambient_umis`` and ``ambient_car`` (molecules and CAR molecules in its empty
+        droplets), and ``patient``, ``compartment``, ``timepoint``, ``role``, which go into the result.
+    car
+        Name of the CAR in ``var_names``.
+    fdr
+        Expected share of false calls among the positive ones of a sample.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Schema ``DETECTION``, one row a sample.
+
+    Raises
+    ------
+    CarseqError
+        If a needed column is missing.
+    """
+    obs = adata.obs
+    missing = [c for c in ("sample", "barcode", "total_umis", "lineage", "is_doublet") if c not in obs]
+    if missing:
+        raise CarseqError(
+            f"cells lack {', '.join(missing)}", f"obs has {', '.join(obs.columns)}", "run the cells room first"
+        )
+    names = list(dict.fromkeys(samples["sample"].astype(str)))
+    _add_counts(adata, molecules, car)
+    by_sample = samples.set_index("sample")
+    umis = obs["sample"].astype(str).map(by_sample["ambient_umis"]).to_numpy(float)
+    in_empty = obs["sample"].astype(str).map(by_sample["ambient_car"]).to_numpy(float)
+    contamination = obs["contamination"].to_numpy(float) if "contamination" in obs else np.full(len(obs), 0.05)
+    total = obs["total_umis"].to_numpy(float)
+    # Share of the CAR in the ambient RNA: gamma posterior from the empty droplets, Jeffreys prior.
+    share = (in_empty + 0.5) / np.maximum(umis, 1000.0)
+    expected = contamination * total * share
+    obs["car_expected_ambient"] = expected
+    obs["car_ambient_shape"] = in_empty + 0.5
+    is_t = ((obs["lineage"] == T_LINEAGE) & ~obs["is_doublet"].astype(bool)).to_numpy()
+    codes = pd.Categorical(obs["sample"].astype(str), categories=names).codes
+    t_samples = sorted(set(codes[is_t].tolist()))
+    recode = {old: new for new, old in enumerate(t_samples)}
+    data = _Data(
+        k=obs["car_umis"].to_numpy(float)[is_t],
+        n=total[is_t],
+        ambient=expected[is_t],
+        ambient_shape=in_empty[is_t] + 0.5,
+        code=np.array([recode[c] for c in codes[is_t]], dtype=np.intp),
+        samples=[names[c] for c in t_samples],
+    )
+    model = _fit(data) if len(data.k) else Model(PRIOR_MU, PRIOR_SHAPE, {})
+    log.info("CAR T cells hold %.2g CAR molecules per 10,000 (shape %.2g)", model.mu * 1e4, model.shape)
+    posterior = _posterior(data, model, data.k)
+    p_ambient = _nb_sf(data.k, data.ambient, data.ambient_shape)
+    call = np.where(data.k > 0, "uncertain", "negative").astype(object)
+    cutoff = dict.fromkeys(data.samples, fdr)
+    for code, sample in enumerate(data.samples):
+        eligible = np.flatnonzero((data.code == code) & (data.k > 0) & (p_ambient <= MAX_AMBIENT_P))
+        eligible = eligible[np.argsort(-posterior[eligible], kind="stable")]
+        risk = np.cumsum(1 - posterior[eligible]) / np.arange(1, len(eligible) + 1)
+        n_positive = int((risk <= fdr).sum())
+        positive = eligible[:n_positive]
+        positive = positive[posterior[positive] > 0.5]
+        call[positive] = "positive"
+        if len(positive):
+            cutoff[sample] = max(fdr, float((1 - posterior[positive]).max()))
+    _write_calls(adata, is_t, posterior, call)
+    rows = [
+        _verdict(adata, by_sample.loc[name], data, model, is_t, cutoff.get(name, fdr)) for name in names
+    ]
+    table = pd.DataFrame(rows, columns=list(DETECTION.columns))
+    adata.uns["car_model"] = {"mu": model.mu, "shape": model.shape, "fdr": fdr, "car": car}
+    return DETECTION.conform(table)
+
+
+def fraction_of(adata: AnnData, cells: pd.Index) -> tuple[float, float, float]:
+    """Return the dropout-corrected CAR T fraction of T cells, with its 95 % interval.
+
+    Parameters
+    ----------
+    adata
+        Cohort after :func:`call_cells`.
+    cells
+        Index of the T cells in question.
+
+    Returns
+    -------
+    tuple of float
+        Estimate, lower and upper end; NaN for no cells.
+    """
+    own = adata.obs.loc[cells]
+    fitted = adata.uns["car_model"]
+    data = _Data(
+        k=own["car_umis"].to_numpy(float),
+        n=own["total_umis"].to_numpy(float),
+        ambient=own["car_expected_ambient"].to_numpy(float),
+        ambient_shape=own["car_ambient_shape"].to_numpy(float),
+        code=np.zeros(len(own), dtype=np.intp),
+        samples=["cells"],
+    )
+    return _profile(data, Model(fitted["mu"], fitted["shape"], {}), np.ones(len(own), dtype=bool))
+
+
+def _posterior(data: _Data, model: Model, k: Floats) -> Floats:
+    """Return the probability of each T cell being a CAR T cell had it shown k CAR molecules."""
+    if not len(data.k):
+        return np.zeros(0)
+    pi = np.array([model.prevalence[s] for s in data.samples])[data.code]
+    log_car = np.log(pi) + data.log_car(model.mu, model.shape, k)
+    log_null = np.log1p(-pi) + data.log_null(k)
+    return np.asarray(np.exp(log_car - np.logaddexp(log_car, log_null)))
+
+
+def _add_counts(adata: AnnData, molecules: pd.DataFrame | None, car: str) -> None:
+    """Write ``car_umis`` and ``car_umis_unique``, from molecules or else from the matrix."""
+    obs = adata.obs
+    matrix = adata.layers["counts"] if "counts" in adata.layers else adata.X
+    if car in adata.var_names:
+        column = matrix[:, adata.var_names.get_loc(car)]
+        counts = np.asarray(column.todense()).ravel() if hasattr(column, "todense") else np.asarray(column).ravel()
+    else:
+        counts = np.zeros(adata.n_obs)
+    car_umis, unique = counts.astype(int), counts.astype(int)
+    with_molecules = set() if molecules is None else set(molecules.attrs.get("samples", molecules["sample"].unique()))
+    for sample in with_molecules & set(obs["sample"].astype(str)):
+        rows = np.flatnonzero((obs["sample"] == sample).to_numpy())
+        assert molecules is not None
+        found = count_car(molecules, sample, pd.Index(obs["barcode"].iloc[rows].astype(str)))
+        car_umis[rows] = found["car_umis"].to_numpy()
+        unique[rows] = found["car_umis_unique"].to_numpy()
+    obs["car_umis"], obs["car_umis_unique"] = car_umis, unique
+
+
+def _write_calls(
+    adata: AnnData, is_t: npt.NDArray[np.bool_], posterior: Floats, call: npt.NDArray[np.object_]
+) -> None:
+    """Write posterior, call and reason of every cell."""
+    obs = adata.obs
+    n = len(obs)
+    full_posterior = np.zeros(n)
+    full_posterior[is_t] = posterior
+    calls = np.full(n, "negative", dtype=object)
+    calls[is_t] = call
+    k, expected = obs["car_umis"].to_numpy(), obs["car_expected_ambient"].to_numpy(float)
+    doublet = obs["is_doublet"].to_numpy(bool)
+    lineage = obs["lineage"].astype(str).to_numpy()
+    reasons = []
+    for i in range(n):
+        seen = f"{k[i]} CAR molecule{'s' if k[i] != 1 else ''}, {expected[i]:.2g} expected from ambient RNA"
+        if k[i] == 0:
+            reasons.append("no CAR molecule seen" + ("; may still be a CAR T cell (dropout)" if is_t[i] else ""))
+        elif is_t[i]:
+            reasons.append(f"T cell; {seen}")
+        elif doublet[i]:
+            calls[i] = "uncertain" if lineage[i] in (T_LINEAGE, "unknown") else "negative"
+            reasons.append(f"doublet; {seen}")
+        elif lineage[i] == "unknown":
+            calls[i] = "uncertain"
+            reasons.append(f"cell of unknown type; {seen}")
+        else:
+            likely = _nb_sf(np.array([k[i]], float), np.array([expected[i]]), 1.0)[0] > MAX_AMBIENT_P
+            why = "explained by ambient RNA" if likely else "more than ambient RNA explains: unseen doublet or engulfed T cell"
+            reasons.append(f"not a T cell ({lineage[i]}); {seen}; {why}")
+    obs["car_posterior"] = full_posterior
+    obs["car_call"] = calls.astype(str)
+    obs["car_reason"] = reasons
+
+
+def _verdict(
+    adata: AnnData, meta: pd.Series, data: _Data, model: Model, is_t: npt.NDArray[np.bool_], cutoff: float
+) -> dict[str, object]:
+    """Return the detection row of a sample."""
+    obs, sample = adata.obs, str(meta.name)
+    own = (obs["sample"] == sample).to_numpy()
+    # T cells of this sample, as rows of `data`.
+    chosen = own[is_t]
+    n_t = int(chosen.sum())
+    positive = own & is_t & (obs["car_call"] == "positive").to_numpy()
+    n_positive = int(positive.sum())
+    sensitivity = _sensitivity(data, model, chosen, cutoff)
+    limit = min(1.0, (1 - 0.05 ** (1 / n_t)) / sensitivity) if n_t and sensitivity > 0 else 1.0
+    estimate, low, high = _profile(data, model, chosen)
+    false_calls = float((1 - obs["car_posterior"].to_numpy(float)[positive]).sum())
+    if n_positive:
+        verdict = "detected"
+        reason = f"{n_positive} of {n_t} T cells called positive, {false_calls:.2g} of them expected to be false"
+    elif n_t == 0:
+        verdict, reason = "undetermined", "no T cells in this sample"
+    elif limit > UNDETERMINED_ABOVE:
+        verdict = "undetermined"
+        reason = f"only {n_t} T cell{'s' if n_t != 1 else ''}: even a CAR T fraction of {UNDETERMINED_ABOVE:.0%} could not be excluded"
+    else:
+        verdict = f"not detected above {limit:.2g}"
+        reason = f"no positive call among {n_t} T cells; CAR T cells above {limit:.1%} of T cells are excluded with 95 % confidence"
+    return {
+        "sample": sample,
+        **{key: str(meta[key]) if key in meta else "" for key in ("patient", "compartment", "timepoint", "role")},
+        "n_cells": int(own.sum()),
+        "n_t_cells": n_t,
+        "n_car_positive": n_positive,
+        "verdict": verdict,
+        "prevalence": estimate,
+        "prevalence_low": low,
+        "prevalence_high": high,
+        "detection_limit": limit,
+        "sensitivity": sensitivity if n_t else float("nan"),
+        "expected_false_calls": false_calls,
+        "reason": reason,
+    }  # fmt: skip
+
+
+def _sensitivity(data: _Data, model: Model, chosen: npt.NDArray[np.bool_], cutoff: float) -> float:
+    """Return the mean probability that a CAR T cell like these T cells would be called positive.
+
+    For each cell, the fewest CAR molecules that would be called are sought, and their tail probability taken.
+    """
+    if not chosen.any():
+        return 0.0
+    needed = np.full(len(data.k), np.inf)
+    for k in range(1, 30):
+        counts = np.full(len(data.k), float(k))
+        enough = 1 - _posterior(data, model, counts) <= cutoff
+        enough &= _nb_sf(counts, data.ambient, data.ambient_shape) <= MAX_AMBIENT_P
+        needed = np.where(np.isinf(needed) & enough, k, needed)
+    tail = np.zeros(len(data.k))
+    finite = np.isfinite(needed)
+    tail[finite] = _nb_sf(needed[finite], (model.mu * data.n + data.ambient)[finite], model.shape)
+    return float(tail[chosen].mean())
+
+
+def cell_losses(losses: pd.DataFrame, molecules: pd.DataFrame, calls: pd.DataFrame, obs: pd.DataFrame) -> pd.DataFrame:
+    """Carry the read accounting of one sample on to the calls.
+
+    Parameters
+    ----------
+    losses
+        Schema ``LOSSES``, as made with the molecules.
+    molecules
+        CAR molecules of the sample.
+    calls
+        Barcode calls of the sample: index barcode, ``is_cell``.
+    obs
+        ``obs`` of the cells kept of the sample.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Schema ``LOSSES`` with the molecules' ways: uncertain origin, droplet not called, filtered cell, doublet, other lineage,
+        T cell; and among T cells by call.
+    """
+    kept = obs.set_index("barcode")
+    own = molecules[molecules["p_car"] >= MIN_P_CAR]
+    called = own["barcode"].isin(calls.index[calls["is_cell"].astype(bool)])
+    in_kept = own["barcode"].isin(kept.index)
+    lineage = own["barcode"].map(kept["lineage"].astype(str))
+    doublet = own["barcode"].map(kept["is_doublet"]).eq(True)
+    call = own["barcode"].map(kept["car_call"].astype(str))
+    t_cell = in_kept & ~doublet & lineage.eq(T_LINEAGE)
+    rows = [
+        ("more_likely_endogenous", len(molecules) - len(own), "shared molecules more likely endogenous than CAR"),
+        ("droplet_not_called", int((~called).sum()), "CAR molecules in droplets not called a cell (ambient RNA, mostly)"),
+        ("filtered_cell", int((called & ~in_kept).sum()), "in cells removed by quality filters"),
+        ("doublet", int((in_kept & doublet).sum()), "in doublets"),
+        ("other_lineage", int((in_kept & ~doublet & ~lineage.eq(T_LINEAGE)).sum()), "in cells that are no T cells"),
+        ("t_cell_uncertain", int((t_cell & call.ne("positive")).sum()), "in T cells not called positive"),
+        ("t_cell_positive", int((t_cell & call.eq("positive")).sum()), "in T cells called positive"),
+    ]  # fmt: skip
+    more = pd.DataFrame(rows, columns=["step", "n", "meaning"])
+    more["unit"] = "molecules"
+    more["sample"] = losses["sample"].iloc[0]
+    return LOSSES.conform(pd.concat([losses, more], ignore_index=True))

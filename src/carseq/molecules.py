@@ -1,0 +1,432 @@
+"""molecules: the evidence for the CAR, one row a molecule.
+
+Takes any coordinate-sorted BAM with cell barcodes and UMIs. Candidates are reads on the CAR's contig, reads
+at the loci of its endogenous relatives, and unmapped reads that resemble the CAR; each is scored anew against
+the CAR's transcripts and the relatives' transcripts on equal terms, since alignment to the genome alone does
+not settle a read of a shared domain. Makes ``molecules.parquet`` and ``losses.tsv``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import parasail
+import pysam
+
+from carseq.construct import Construct
+from carseq.construct.domains import domains_at
+from carseq.construct.homology import EndogenousTranscript
+from carseq.errors import CarseqError
+from carseq.log import get_logger
+from carseq.tables import LOSSES, MOLECULES
+
+log = get_logger(__name__)
+
+#: Substitution errors per base in the scores below (Illumina R2, with room for the vector's own variants).
+BASE_ERROR = 0.004
+#: Local-alignment scores in thirds of a nat: a match is log((1-e)/0.25) = 1.38, a mismatch log((e/3)/0.25) =
+#: -5.2, so that a score is the log-odds of the read coming from the transcript rather than from random bases.
+NATS = 1.0 / 3.0
+MATCH, MISMATCH = round(math.log((1 - BASE_ERROR) / 0.25) / NATS), round(math.log(BASE_ERROR / 3 / 0.25) / NATS)
+GAP_OPEN, GAP_EXTEND = 21, 6
+#: A candidate must be explained over at least this many bases (score of as many matches).
+MIN_BASES = 40
+#: Log-odds (nats) from which CAR and relative are told apart: 1 in 100.
+DECISIVE = math.log(99)
+#: Exact words that an unmapped read must share with the CAR to be looked at, and their length.
+SEED, MIN_SEEDS = 17, 3
+_COMPLEMENT = str.maketrans("ACGTN", "TGCAN")
+
+
+@dataclass(frozen=True)
+class Locus:
+    """An exon of a relative of the CAR, on the genome, 0-based half-open."""
+
+    contig: str
+    start: int
+    end: int
+    gene: str
+
+
+@dataclass
+class Evidence:
+    """What a read says: log-odds for the CAR and its best rival, and where it lies on the CAR."""
+
+    car: float
+    rival: float
+    gene: str
+    start: int
+    end: int
+    edits: int
+    homologous: bool
+
+
+@dataclass
+class _Molecule:
+    reads: int = 0
+    car: float = 0.0
+    rivals: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    start: int = 1 << 30
+    end: int = 0
+    edits: int = 1 << 30
+    outside: bool = False
+    sources: Counter[str] = field(default_factory=Counter)
+
+
+class Scorer:
+    """Scores reads against the CAR's transcripts and those of its relatives, on equal terms.
+
+    Parameters
+    ----------
+    construct
+        The CAR.
+    rivals
+        Spliced transcripts of the relatives.
+    homology
+        Table of :func:`carseq.construct.homology`.
+    """
+
+    def __init__(
+        self, construct: Construct, rivals: Sequence[EndogenousTranscript], homology: pd.DataFrame
+    ) -> None:
+        self.construct = construct
+        self.rivals = list(rivals)
+        self.homologous = np.zeros(len(construct.sequence), dtype=bool)
+        for start, end, kind in homology[["start", "end", "class"]].itertuples(index=False):
+            if kind != "car_only":
+                self.homologous[int(start) : int(end)] = True
+        self._matrix = parasail.matrix_create("ACGT", MATCH, MISMATCH)
+        self._cache: dict[str, Evidence | None] = {}
+        self.words = {
+            t.sequence[i : i + SEED] for t in construct.transcripts for i in range(len(t.sequence) - SEED + 1)
+        }
+
+    def resembles_car(self, read: str) -> bool:
+        """Whether a read shares enough words with the CAR, sense strand, to be worth scoring."""
+        hits = 0
+        for i in range(0, len(read) - SEED + 1, 2):
+            if read[i : i + SEED] in self.words:
+                hits += 1
+                if hits >= MIN_SEEDS:
+                    return True
+        return False
+
+    def _align(self, read: str, reference: str) -> float:
+        return parasail.sw_striped_16(read, reference, GAP_OPEN, GAP_EXTEND, self._matrix).score * NATS
+
+    def score(self, read: str) -> Evidence | None:
+        """Score a read given on the mRNA's strand; None if the CAR does not explain it.
+
+        Equal reads are scored once.
+        """
+        if read not in self._cache:
+            self._cache[read] = self._score(read)
+        return self._cache[read]
+
+    def _score(self, read: str) -> Evidence | None:
+        best = None
+        for transcript in self.construct.transcripts:
+            result = parasail.sw_trace_striped_16(
+                read, transcript.sequence, GAP_OPEN, GAP_EXTEND, self._matrix
+            )
+            if best is None or result.score > best[0].score:
+                best = (result, transcript)
+        assert best is not None
+        result, transcript = best
+        if result.score < MIN_BASES * MATCH:
+            return None
+        trace = result.traceback
+        columns = trace.comp
+        edits = sum(1 for c in columns if c != "|")
+        aligned = sum(1 for c in trace.ref if c != "-")
+        last = result.end_ref + 1
+        first = last - aligned
+        start, end = _to_full(transcript.blocks, first), _to_full(transcript.blocks, last - 1) + 1
+        homologous = bool(self.homologous[_covered(transcript.blocks, first, last)].any())
+        rival, gene = 0.0, ""
+        if homologous:
+            for other in self.rivals:
+                score = self._align(read, other.sequence)
+                if score > rival:
+                    rival, gene = score, other.gene
+        return Evidence(result.score * NATS, rival, gene, start, end, edits, homologous)
+
+
+def _to_full(blocks: Sequence[tuple[int, int]], position: int) -> int:
+    """Return the place on the full transcript of a position on a spliced one."""
+    for start, end in blocks:
+        if position < end - start:
+            return start + position
+        position -= end - start
+    return blocks[-1][1]
+
+
+def _covered(blocks: Sequence[tuple[int, int]], first: int, last: int) -> list[int]:
+    """Return the full transcript's bases under [first, last) of a spliced one."""
+    return [_to_full(blocks, p) for p in range(first, last)]
+
+
+@dataclass
+class _Read:
+    name: str
+    barcode: str | None
+    umi: str
+    sequence: str
+    source: str
+
+
+def _candidates(
+    bam: pysam.AlignmentFile,
+    scorer: Scorer,
+    car: str,
+    loci: Iterable[Locus],
+    strand: str,
+    tags: tuple[str, str],
+    counts: Counter[str],
+) -> Iterator[_Read]:
+    """Yield each candidate read once, on the mRNA's strand."""
+    barcode_tag, umi_tag = tags
+    seen: set[str] = set()
+
+    def one(record: pysam.AlignedSegment, source: str) -> _Read | None:
+        name = record.query_name or ""
+        if name in seen or record.query_sequence is None:
+            return None
+        sequence = record.get_forward_sequence() or ""
+        if strand == "Reverse":
+            sequence = sequence.translate(_COMPLEMENT)[::-1]
+        barcode = str(record.get_tag(barcode_tag)) if record.has_tag(barcode_tag) else "-"
+        umi = str(record.get_tag(umi_tag)) if record.has_tag(umi_tag) else "-"
+        if umi == "-" and record.has_tag("UR"):
+            umi = str(record.get_tag("UR"))
+        if source != "aligned" and not scorer.resembles_car(sequence):
+            return None
+        seen.add(name)
+        return _Read(name, None if barcode == "-" else barcode, umi, sequence, source)
+
+    if car in bam.references:
+        for record in bam.fetch(car):
+            if read := one(record, "aligned"):
+                counts["on_contig"] += 1
+                yield read
+    for locus in loci:
+        if locus.contig in bam.references:
+            for record in bam.fetch(locus.contig, locus.start, locus.end):
+                if read := one(record, "homolog"):
+                    counts["at_homologs"] += 1
+                    yield read
+    for record in bam.fetch("*"):
+        counts["unmapped_seen"] += 1
+        if read := one(record, "unmapped"):
+            counts["unmapped"] += 1
+            yield read
+
+
+def collapse_umis(counts: Counter[str]) -> dict[str, str]:
+    """Map each UMI of a cell to the one it stands for: one substitution from a UMI with more reads.
+
+    As STARsolo's 1MM_CR: a UMI is corrected to the one with the most reads at Hamming distance 1 (ties: the
+    alphabetically last), once, without chains.
+    """
+    target = {}
+    for umi, n in counts.items():
+        best = (n, umi)
+        for i in range(len(umi)):
+            for base in "ACGT":
+                if base != umi[i]:
+                    other = umi[:i] + base + umi[i + 1 :]
+                    if (counts.get(other, 0), other) > best:
+                        best = (counts[other], other)
+        target[umi] = best[1]
+    return target
+
+
+def find_molecules(
+    bam: str | Path,
+    construct: Construct,
+    rivals: Sequence[EndogenousTranscript],
+    homology: pd.DataFrame,
+    *,
+    sample: str,
+    strand: str = "Forward",
+    loci: Sequence[Locus] = (),
+    barcode_tag: str = "CB",
+    umi_tag: str = "UB",
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Find the CAR molecules of a sample.
+
+    Parameters
+    ----------
+    bam
+        Coordinate-sorted, indexed BAM with barcode and UMI tags. The CAR's contig may be absent: reads are then
+        found among the unmapped and at homologous loci.
+    construct
+        The CAR; its name is the contig's.
+    rivals
+        Endogenous transcripts similar to it.
+    homology
+        Which bases are shared.
+    sample
+        Name of the sample, for the tables.
+    strand
+        ``Forward`` if reads are sense (3'), ``Reverse`` if antisense (5').
+    loci
+        Exons of the rivals, where reads of shared domains may have been aligned.
+    barcode_tag, umi_tag
+        BAM tags.
+
+    Returns
+    -------
+    molecules : pandas.DataFrame
+        Schema ``MOLECULES``. ``p_car`` of a shared molecule is the share of the CAR among the molecules that
+        *can* be told apart of CAR and rival in this sample; of others, their posterior at that prior.
+    losses : pandas.DataFrame
+        Schema ``LOSSES``: where the CAR's reads went, up to molecules.
+
+    Raises
+    ------
+    CarseqError
+        If the BAM cannot be read or lacks the barcode tag.
+    """
+    scorer = Scorer(construct, rivals, homology)
+    counts: Counter[str] = Counter()
+    cells: dict[str, list[tuple[str, Evidence, str]]] = defaultdict(list)
+    with _open_bam(bam) as alignments:
+        for read in _candidates(
+            alignments, scorer, construct.name, loci, strand, (barcode_tag, umi_tag), counts
+        ):
+            evidence = scorer.score(read.sequence)
+            if evidence is None:
+                counts["unlike"] += 1
+            elif read.barcode is None:
+                counts["no_barcode"] += 1
+            else:
+                cells[read.barcode].append((read.umi, evidence, read.source))
+    molecules: dict[tuple[str, str], _Molecule] = defaultdict(_Molecule)
+    for barcode, reads in cells.items():
+        target = collapse_umis(Counter(umi for umi, *_ in reads))
+        for umi, evidence, source in reads:
+            molecule = molecules[barcode, target[umi]]
+            molecule.reads += 1
+            molecule.car += evidence.car
+            if evidence.gene:
+                molecule.rivals[evidence.gene] += evidence.rival
+            molecule.start = min(molecule.start, evidence.start)
+            molecule.end = max(molecule.end, evidence.end)
+            molecule.edits = min(molecule.edits, evidence.edits)
+            molecule.outside |= not evidence.homologous
+            molecule.sources[source] += 1
+    table = _classify(molecules, sample, construct)
+    endogenous = table["evidence"] == "endogenous"
+    losses = _losses(sample, counts, table)
+    result = MOLECULES.conform(table[~endogenous].sort_values(["barcode", "umi"], ignore_index=True))
+    log.info(
+        "%s: %d CAR molecules (%s); %d candidates were endogenous",
+        sample,
+        len(result),
+        ", ".join(f"{n} {kind}" for kind, n in result["evidence"].value_counts().items()),
+        int(endogenous.sum()),
+    )
+    return result, losses
+
+
+def _open_bam(path: str | Path) -> pysam.AlignmentFile:
+    try:
+        bam = pysam.AlignmentFile(str(path), "rb")
+    except (OSError, ValueError) as error:
+        raise CarseqError(f"cannot read the BAM {path}", str(error), "check the path; it must be a BAM") from None
+    if bam.header.to_dict().get("HD", {}).get("SO") != "coordinate":
+        raise CarseqError(f"{path} is not sorted by coordinate", "", "run `samtools sort` on it")
+    if not bam.has_index():
+        raise CarseqError(f"{path} has no index", "", "run `samtools index` on it")
+    return bam
+
+
+def _classify(
+    molecules: dict[tuple[str, str], _Molecule], sample: str, construct: Construct
+) -> pd.DataFrame:
+    """Return one row a candidate molecule, with its class and p_car."""
+    rows = []
+    for (barcode, umi), m in molecules.items():
+        # One gene must explain every read of the molecule.
+        gene, rival = max(m.rivals.items(), key=lambda item: item[1], default=("", 0.0))
+        odds = m.car - rival if not m.outside or gene else m.car
+        if m.outside:
+            kind = "unique"
+        elif odds >= DECISIVE:
+            kind = "junction"
+        elif odds > -DECISIVE:
+            kind = "shared"
+        else:
+            kind = "endogenous"
+        rows.append(
+            {
+                "sample": sample,
+                "barcode": barcode,
+                "umi": umi,
+                "n_reads": m.reads,
+                "evidence": kind,
+                "odds": odds,
+                "tx_start": m.start,
+                "tx_end": m.end,
+                "domains": domains_at(construct.domains, m.start, m.end),
+                "edits": m.edits,
+                "endogenous_gene": gene,
+                "source": m.sources.most_common(1)[0][0],
+            }
+        )
+    columns = [*rows[0]] if rows else [c for c in MOLECULES.columns if c != "p_car"] + ["odds"]
+    table = pd.DataFrame(rows, columns=columns)
+    prior = _priors(table)
+    log_prior = table["endogenous_gene"].map(prior).fillna(0.0).astype(float)
+    odds = np.clip(table["odds"].astype(float) + log_prior, -50, 50)
+    table["p_car"] = np.where(
+        table["evidence"].isin(["unique", "junction"]),
+        np.maximum(1 / (1 + np.exp(-odds)), 0.99),
+        1 / (1 + np.exp(-odds)),
+    )
+    return table.drop(columns="odds")
+
+
+def _priors(table: pd.DataFrame) -> dict[str, float]:
+    """Return log prior odds of CAR against each rival, from the molecules near it that can be told apart."""
+    priors = {}
+    for gene, group in table.groupby("endogenous_gene"):
+        if gene:
+            car = (group["evidence"] == "junction").sum() + 0.5
+            endogenous = (group["evidence"] == "endogenous").sum() + 0.5
+            priors[str(gene)] = math.log(car / endogenous)
+    return priors
+
+
+def _losses(sample: str, counts: Counter[str], table: pd.DataFrame) -> pd.DataFrame:
+    """Return where candidate reads went, in order."""
+    reads = table.groupby("evidence")["n_reads"].sum() if len(table) else pd.Series(dtype=int)
+    kinds = table["evidence"].value_counts()
+
+    def n_reads(kind: str) -> int:
+        return int(reads.get(kind, 0))
+
+    kept = [k for k in ("unique", "junction", "shared") if k in kinds]
+    n_kept = int(sum(kinds[k] for k in kept))
+    rows = [
+        ("candidates_on_contig", "reads", counts["on_contig"], "reads aligned to the CAR's contig"),
+        ("candidates_at_homologs", "reads", counts["at_homologs"], "reads at endogenous relatives that resemble the CAR"),
+        ("candidates_unmapped", "reads", counts["unmapped"], "unmapped reads that resemble the CAR"),
+        ("unlike_car", "reads", counts["unlike"], "candidates that the CAR's transcript does not explain"),
+        ("invalid_barcode", "reads", counts["no_barcode"], "CAR reads whose barcode is not on the whitelist"),
+        ("endogenous", "reads", n_reads("endogenous"), "reads of molecules that an endogenous gene explains better"),
+        ("car_reads", "reads", sum(n_reads(k) for k in kept), "reads of CAR molecules"),
+        ("duplicates", "reads", sum(n_reads(k) for k in kept) - n_kept, "further reads of the same molecules"),
+        ("car_molecules", "molecules", n_kept, "CAR molecules, all droplets"),
+        ("shared", "molecules", int(kinds.get("shared", 0)), "of them in regions shared with an endogenous gene"),
+    ]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["step", "unit", "n", "meaning"])
+    table.insert(0, "sample", sample)
+    return LOSSES.conform(table)

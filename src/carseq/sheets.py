@@ -1,0 +1,252 @@
+"""The sheets of samples and units, validated into types before anything runs."""
+
+from __future__ import annotations
+
+import csv
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from carseq.chemistry import CHEMISTRIES, parse_geometry
+from carseq.config import Config
+from carseq.errors import CarseqError
+
+_PATHS = ("bam", "matrix", "raw_matrix", "whitelist")
+
+
+class Sample(BaseModel):
+    """A row of the samples sheet; further columns are carried to ``obs``."""
+
+    model_config = ConfigDict(extra="allow")
+
+    sample: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Name: letters, digits, . _ -")
+    patient: str = Field(min_length=1, description="Patient; samples of one patient are compared with each other.")
+    compartment: Literal["urine", "blood", "product", "other"] = Field(description="Where the cells come from.")
+    timepoint: str = Field(default="", description="Time point, such as D28.")
+    role: Literal["case", "negative_control", "product"] = Field(
+        default="case", description="negative_control: no CAR T cell can be in it (before infusion)."
+    )
+    chemistry: str = Field(default="auto", description="auto, a known name, or a STARsolo geometry.")
+    bam: str | None = Field(default=None, description="Existing sorted, indexed BAM with barcode and UMI tags.")
+    matrix: str | None = Field(default=None, description="Existing matrix of called cells.")
+    raw_matrix: str | None = Field(default=None, description="Existing matrix of all barcodes.")
+    whitelist: str | None = Field(default=None, description="Barcode whitelist of this sample.")
+    gating: str | None = Field(default=None, description="Sorting gate, such as CD45-negative.")
+    sequencing_run: str | None = Field(default=None, description="Libraries of one run can swap molecules.")
+
+    @field_validator("chemistry")
+    @classmethod
+    def _known_chemistry(cls, value: str) -> str:
+        if value != "auto" and value not in CHEMISTRIES:
+            try:
+                geometry = parse_geometry(value)
+            except CarseqError as error:
+                raise ValueError(error.cause) from None
+            if geometry is None:
+                raise ValueError(f"use auto, {', '.join(CHEMISTRIES)}, or a STARsolo geometry")
+        return value
+
+    @property
+    def kind(self) -> str:
+        """Where the sample's counts come from: ``fastq``, ``bam`` or ``matrix``."""
+        if self.bam:
+            return "bam"
+        return "matrix" if self.matrix or self.raw_matrix else "fastq"
+
+    def carried(self) -> dict[str, str]:
+        """Return the columns that go to ``obs`` of its cells."""
+        own = self.model_dump(exclude={"sample", *_PATHS, "chemistry"})
+        return {key: "" if value is None else str(value) for key, value in own.items()}
+
+
+class Unit(BaseModel):
+    """A row of the units sheet: a pair of FASTQ files of a sample."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    sample: str
+    unit: str = Field(min_length=1)
+    r1: str = Field(min_length=1)
+    r2: str = Field(min_length=1)
+
+
+@dataclass(frozen=True)
+class Study:
+    """A validated configuration with its sheets."""
+
+    config: Config
+    samples: dict[str, Sample]
+    units: dict[str, list[Unit]] = field(default_factory=dict)
+
+    def pairs(self, sample: str) -> list[tuple[str, str]]:
+        """Return the (R1, R2) files of a sample."""
+        return [(unit.r1, unit.r2) for unit in self.units.get(sample, [])]
+
+    def whitelist(self, sample: str) -> str | None:
+        """Return the whitelist given for a sample, its own before the study's."""
+        return self.samples[sample].whitelist or self.config.chemistry.whitelist
+
+
+def _read_sheet(path: str, required: set[str]) -> list[dict[str, str | None]]:
+    """Read a TSV (or CSV) into rows; empty cells become None."""
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise CarseqError(f"cannot read the sheet {path}", error.strerror or str(error), "check the path in the config") from None
+    except UnicodeDecodeError:
+        raise CarseqError(f"the sheet {path} is not text", "", "save it as tab-separated text, not as .xlsx") from None
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    if not lines:
+        raise CarseqError(f"the sheet {path} is empty", "", f"give it the columns {', '.join(sorted(required))}")
+    delimiter = "\t" if "\t" in lines[0] else ","
+    reader = csv.DictReader(lines, delimiter=delimiter)
+    names = [name.strip() for name in reader.fieldnames or []]
+    reader.fieldnames = names
+    missing = sorted(required - set(names))
+    if missing:
+        raise CarseqError(
+            f"the sheet {path} lacks the column {', '.join(missing)}",
+            f"it has {', '.join(names)}",
+            "name the columns as in config/README.md; separate them by tabs",
+        )
+    rows = []
+    for number, row in enumerate(reader, 2):
+        if None in row:
+            raise CarseqError(
+                f"row {number} of {path} has more cells than the header", "", "remove the surplus tabs or commas"
+            )
+        rows.append({k: (v.strip() or None) if v is not None else None for k, v in row.items()})
+    return rows
+
+
+def _parse(model: type[BaseModel], row: dict[str, Any], path: str, number: int) -> Any:
+    try:
+        return model.model_validate({k: v for k, v in row.items() if v is not None})
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(map(str, f['loc']))}: {f['msg'].removeprefix('Value error, ')}"
+            + (f" (got {f['input']!r})" if f["type"] != "missing" else "")
+            for f in error.errors()
+        )
+        raise CarseqError(f"row {number} of {path} is not valid", faults, "mend the row; config/README.md explains the columns") from None
+
+
+def load_study(config: Config) -> Study:
+    """Read and validate the sheets of a configuration (with absolute paths) and check that every file exists.
+
+    Raises
+    ------
+    CarseqError
+        For missing columns, bad values, duplicate samples or units, samples without reads, and missing files.
+    """
+    samples: dict[str, Sample] = {}
+    base = Path(config.samples).parent
+    folded: dict[str, str] = {}
+    for number, row in enumerate(_read_sheet(config.samples, {"sample", "patient", "compartment"}), 2):
+        sample: Sample = _parse(Sample, row, config.samples, number)
+        if sample.sample in samples:
+            raise CarseqError(
+                f"sample {sample.sample} stands twice in {config.samples}",
+                f"again in row {number}",
+                "give each sample one row; lanes and runs of one sample are rows of units.tsv",
+            )
+        twin = folded.setdefault(sample.sample.lower(), sample.sample)
+        if twin != sample.sample:
+            raise CarseqError(
+                f"samples {twin} and {sample.sample} differ only in case", "", "their folders would collide on some disks: rename one"
+            )
+        for key in _PATHS:
+            if value := getattr(sample, key):
+                setattr(sample, key, str((base / value).absolute()))
+        samples[sample.sample] = sample
+    if not samples:
+        raise CarseqError(f"{config.samples} holds no sample", "", "add a row for each sample")
+    units: dict[str, list[Unit]] = {}
+    if config.units:
+        base = Path(config.units).parent
+        used: dict[str, str] = {}
+        for number, row in enumerate(_read_sheet(config.units, {"sample", "unit", "r1", "r2"}), 2):
+            unit: Unit = _parse(Unit, row, config.units, number)
+            if unit.sample not in samples:
+                raise CarseqError(
+                    f"row {number} of {config.units} names sample {unit.sample}, which is not in {config.samples}",
+                    f"samples are {', '.join(list(samples)[:8])}",
+                    "mend the name or add the sample",
+                )
+            unit.r1, unit.r2 = str((base / unit.r1).absolute()), str((base / unit.r2).absolute())
+            for path in (unit.r1, unit.r2):
+                if path in used:
+                    raise CarseqError(
+                        f"{path} is used twice in {config.units}",
+                        f"in unit {used[path]} and in {unit.sample}/{unit.unit}",
+                        "name each FASTQ file once",
+                    )
+                used[path] = f"{unit.sample}/{unit.unit}"
+            if any(other.unit == unit.unit for other in units.get(unit.sample, [])):
+                raise CarseqError(f"unit {unit.unit} of {unit.sample} stands twice in {config.units}", "", "number the units")
+            units.setdefault(unit.sample, []).append(unit)
+    study = Study(config, samples, units)
+    _check_sources(study)
+    _check_files(study)
+    return study
+
+
+def _check_sources(study: Study) -> None:
+    for name, sample in study.samples.items():
+        has_units = name in study.units
+        if sample.kind == "fastq" and not has_units:
+            raise CarseqError(
+                f"sample {name} has no reads",
+                "it has no row in the units sheet and no bam or matrix",
+                "add its FASTQ files to units.tsv, or fill its `bam` or `raw_matrix` column",
+            )
+        if sample.kind != "fastq" and has_units:
+            raise CarseqError(f"sample {name} has both FASTQ units and a {sample.kind}", "", "keep one of them")
+        if sample.kind == "bam" and not (sample.raw_matrix or sample.matrix):
+            raise CarseqError(
+                f"sample {name} has a BAM but no matrix",
+                "the cells' counts come from the matrix made with the BAM",
+                "fill its `raw_matrix` column (10x raw_feature_bc_matrix.h5, mtx folder or h5ad)",
+            )
+
+
+def _check_files(study: Study) -> None:
+    """Check that every file named exists and can be read."""
+    config = study.config
+    wanted: list[tuple[str, str]] = [
+        ("construct.file", config.construct.file),
+        ("reference.fasta", config.reference.fasta),
+        ("reference.gtf", config.reference.gtf),
+    ]
+    if config.reference.star_index:
+        wanted.append(("reference.star_index", config.reference.star_index))
+    if config.chemistry.whitelist:
+        wanted.append(("chemistry.whitelist", config.chemistry.whitelist))
+    if config.cells.markers:
+        wanted.append(("cells.markers", config.cells.markers))
+    for name, sample in study.samples.items():
+        wanted += [(f"{key} of sample {name}", value) for key in _PATHS if (value := getattr(sample, key))]
+    for name, units in study.units.items():
+        wanted += [(f"{key} of {name}/{u.unit}", value) for u in units for key, value in (("r1", u.r1), ("r2", u.r2))]
+    # Snakemake storage (s3://, https://) is fetched by Snakemake itself.
+    missing = [(what, path) for what, path in wanted if not re.match(r"^\w+://", path) and not _readable(path)]
+    if missing:
+        shown = "; ".join(f"{what}: {path}" for what, path in missing[:5])
+        raise CarseqError(
+            f"{len(missing)} file{'s' if len(missing) > 1 else ''} named in the configuration cannot be read",
+            shown + (" ..." if len(missing) > 5 else ""),
+            "mend the paths (they are relative to the file that names them) or the permissions",
+        )
+
+
+def _readable(path: str) -> bool:
+    if Path(path).is_dir():
+        return True
+    try:
+        with open(path, "rb"):
+            return True
+    except OSError:
+        return False
