@@ -1,0 +1,33 @@
+# calling. Takes molecules and annotated cells; makes a call for each cell and a verdict for each sample.
+
+
+rule calling:
+    input:
+        cohort=f"{RESULTS}/cohort/annotated.h5ad",
+        molecules=each_sample("molecules/molecules.parquet", WITH_READS),
+        losses=each_sample("molecules/losses.tsv", WITH_READS),
+        barcodes=each_sample("cells/barcodes.tsv.gz"),
+        ambient=each_sample("cells/ambient.tsv"),
+        knee=each_sample("cells/knee.tsv"),
+    output:
+        cells=f"{RESULTS}/cohort/cells.h5ad",
+        detection=f"{RESULTS}/cohort/detection.tsv",
+        calls=each_sample("calling/calls.tsv"),
+        losses=each_sample("calling/losses.tsv", WITH_READS),
+        knee=each_sample("calling/knee.tsv"),
+    log:
+        f"{RESULTS}/logs/calling.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/calling.tsv"
+    params:
+        car=CAR,
+        fdr=CONFIG.calling.fdr,
+        samples={name: sample.carried() for name, sample in STUDY.samples.items()},
+        with_reads=WITH_READS,
+        version=VERSION,
+    resources:
+        mem_mb=lambda wildcards, input, attempt: int(attempt * max(4000, 20 * megabytes(input.cohort))),
+    message:
+        "calling: which cells are CAR T cells"
+    script:
+        "../scripts/calling.py"

@@ -1,0 +1,54 @@
+# cells. Takes raw matrices; makes each sample's cells, and the cohort with clusters, types and states.
+
+
+rule sample_cells:
+    input:
+        raw=raw_matrix,
+    output:
+        cells=f"{RESULTS}/samples/{{sample}}/cells/cells.h5ad",
+        barcodes=f"{RESULTS}/samples/{{sample}}/cells/barcodes.tsv.gz",
+        ambient=f"{RESULTS}/samples/{{sample}}/cells/ambient.tsv",
+        knee=f"{RESULTS}/samples/{{sample}}/cells/knee.tsv",
+    log:
+        f"{RESULTS}/logs/{{sample}}/cells.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/{{sample}}/cells.tsv"
+    params:
+        car=CAR,
+        sample=lambda wildcards: STUDY.samples[wildcards.sample].carried(),
+        called=lambda wildcards: not has_reads(wildcards.sample)
+        and not STUDY.samples[wildcards.sample].raw_matrix,
+        seed=CONFIG.cells.seed,
+        version=VERSION,
+    resources:
+        mem_mb=cells_memory,
+    message:
+        "cells: telling cells from empty droplets in {wildcards.sample}"
+    script:
+        "../scripts/sample_cells.py"
+
+
+rule cohort:
+    input:
+        cells=each_sample("cells/cells.h5ad"),
+        markers=CONFIG.cells.markers or [],
+    output:
+        cohort=f"{RESULTS}/cohort/annotated.h5ad",
+        filters=each_sample("cells/filters.tsv"),
+    log:
+        f"{RESULTS}/logs/cohort.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/cohort.tsv"
+    params:
+        car=CAR,
+        cells=CONFIG.cells.model_dump(),
+        samples=SAMPLES,
+        version=VERSION,
+    threads: 2
+    resources:
+        mem_mb=cells_memory,
+        runtime=240,
+    message:
+        "cells: clustering and annotating the cohort"
+    script:
+        "../scripts/cohort.py"

@@ -1,0 +1,91 @@
+# Sheets, lookups and input functions, so that the other rule files read like a list of steps.
+from pathlib import Path
+
+import carseq
+from carseq.errors import CarseqError
+from carseq.workflow import study_from_config
+from snakemake.exceptions import WorkflowError
+
+try:
+    STUDY = study_from_config(config, workflow.configfiles)
+except CarseqError as error:
+    raise WorkflowError(str(error)) from None
+
+CONFIG = STUDY.config
+RESULTS = CONFIG.results.rstrip("/")
+SAMPLES = list(STUDY.samples)
+CAR = CONFIG.construct.name
+# Editing the package reruns nothing by itself; a new version of it does.
+VERSION = carseq.__version__
+BASE_INDEX = CONFIG.reference.star_index or f"{RESULTS}/reference/base"
+
+
+wildcard_constraints:
+    sample="|".join(map(re.escape, SAMPLES)),
+
+
+def has_reads(sample):
+    return STUDY.samples[sample].kind == "fastq"
+
+
+def fastqs(wildcards):
+    return [path for pair in STUDY.pairs(wildcards.sample) for path in pair]
+
+
+def bam(wildcards):
+    given = STUDY.samples[wildcards.sample].bam
+    return given or f"{RESULTS}/samples/{wildcards.sample}/solo/aligned.bam"
+
+
+def raw_matrix(wildcards):
+    sample = STUDY.samples[wildcards.sample]
+    if has_reads(wildcards.sample):
+        return f"{RESULTS}/samples/{wildcards.sample}/solo/raw.h5ad"
+    return sample.raw_matrix or sample.matrix
+
+
+def chemistry_json(wildcards):
+    if has_reads(wildcards.sample):
+        return f"{RESULTS}/samples/{wildcards.sample}/solo/chemistry.json"
+    return []
+
+
+def each_sample(path, samples=None):
+    return [f"{RESULTS}/samples/{s}/{path}" for s in (SAMPLES if samples is None else samples)]
+
+
+# Samples given as a matrix alone have no molecules: their CAR counts come from the matrix.
+WITH_READS = [s for s in SAMPLES if STUDY.samples[s].kind != "matrix"]
+
+
+def megabytes(*paths):
+    return sum(Path(p).stat().st_size for p in paths if Path(p).is_file()) / 1e6
+
+
+def index_memory(wildcards, input, attempt):
+    # STAR's genomeGenerate holds about 10 bytes a base beside the suffix array's sorting buffers
+    # (31 GB for GRCh38), less where the suffix array is sparse.
+    return int(
+        attempt
+        * max(2000, 10.5 * megabytes(input.fasta) / CONFIG.reference.sa_sparse + 500)
+    )
+
+
+def insert_memory(wildcards, input, attempt):
+    return int(attempt * max(2000, 11 * megabytes(CONFIG.reference.fasta) + 500))
+
+
+def align_memory(wildcards, input, attempt):
+    # The genome in memory, and about half of the FASTQ's compressed size for sorting the BAM.
+    return int(
+        attempt
+        * max(4000, 10 * megabytes(CONFIG.reference.fasta) + sort_memory(wildcards, input, attempt))
+    )
+
+
+def sort_memory(wildcards, input, attempt):
+    return int(attempt * min(30000, max(2000, megabytes(*input.fastqs))))
+
+
+def cells_memory(wildcards, input, attempt):
+    return int(attempt * max(4000, 30 * megabytes(*input)))

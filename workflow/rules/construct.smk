@@ -1,0 +1,46 @@
+# construct. Takes the vector's map; makes the CAR's transcript, its domains, lint and homology.
+
+
+rule construct:
+    input:
+        CONFIG.construct.file,
+    output:
+        fasta=f"{RESULTS}/construct/construct.fa",
+        gtf=f"{RESULTS}/construct/construct.gtf",
+        domains=f"{RESULTS}/construct/domains.tsv",
+        lint=f"{RESULTS}/construct/lint.json",
+    log:
+        f"{RESULTS}/logs/construct.log",
+    params:
+        name=CAR,
+        form=CONFIG.construct.form,
+        version=VERSION,
+    message:
+        "construct: deriving the CAR's transcript"
+    script:
+        "../scripts/construct.py"
+
+
+rule homology:
+    input:
+        construct=CONFIG.construct.file,
+        fasta=CONFIG.reference.fasta,
+        gtf=CONFIG.reference.gtf,
+        checked=f"{RESULTS}/reference/checked.json",
+    output:
+        homology=f"{RESULTS}/construct/homology.tsv",
+        rivals=f"{RESULTS}/construct/rivals.fa",
+        loci=f"{RESULTS}/construct/loci.tsv",
+    log:
+        f"{RESULTS}/logs/homology.log",
+    params:
+        name=CAR,
+        form=CONFIG.construct.form,
+        min_identity=CONFIG.molecules.min_homology,
+        version=VERSION,
+    resources:
+        mem_mb=lambda wildcards, input, attempt: int(attempt * (2000 + 4 * megabytes(input.fasta))),
+    message:
+        "construct: comparing the CAR with the genome's transcripts"
+    script:
+        "../scripts/homology.py"

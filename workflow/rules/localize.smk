@@ -1,0 +1,20 @@
+# localize. Takes the called cohort; makes CAR T fractions by sample, type and state, and contrasts.
+
+
+rule localize:
+    input:
+        cells=f"{RESULTS}/cohort/cells.h5ad",
+        detection=f"{RESULTS}/cohort/detection.tsv",
+    output:
+        localization=f"{RESULTS}/cohort/localization.tsv",
+        contrasts=f"{RESULTS}/cohort/contrasts.tsv",
+    log:
+        f"{RESULTS}/logs/localize.log",
+    params:
+        version=VERSION,
+    resources:
+        mem_mb=lambda wildcards, input, attempt: int(attempt * max(4000, 20 * megabytes(input.cells))),
+    message:
+        "localize: where the CAR T cells are"
+    script:
+        "../scripts/localize.py"

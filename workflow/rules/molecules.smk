@@ -1,0 +1,31 @@
+# molecules. Takes a BAM with barcodes and UMIs; makes one row a CAR molecule, and the accounting of reads.
+
+
+rule molecules:
+    input:
+        bam=bam,
+        chemistry=chemistry_json,
+        panel=f"{RESULTS}/reference/strand_panel.fa",
+        construct=CONFIG.construct.file,
+        homology=f"{RESULTS}/construct/homology.tsv",
+        rivals=f"{RESULTS}/construct/rivals.fa",
+        loci=f"{RESULTS}/construct/loci.tsv",
+    output:
+        molecules=f"{RESULTS}/samples/{{sample}}/molecules/molecules.parquet",
+        losses=f"{RESULTS}/samples/{{sample}}/molecules/losses.tsv",
+    log:
+        f"{RESULTS}/logs/{{sample}}/molecules.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/{{sample}}/molecules.tsv"
+    params:
+        name=CAR,
+        form=CONFIG.construct.form,
+        barcode_tag=CONFIG.molecules.barcode_tag,
+        umi_tag=CONFIG.molecules.umi_tag,
+        version=VERSION,
+    resources:
+        mem_mb=lambda wildcards, attempt: 3000 * attempt,
+    message:
+        "molecules: collecting the evidence for the CAR in {wildcards.sample}"
+    script:
+        "../scripts/molecules.py"

@@ -1,0 +1,93 @@
+# reference. Takes genome and annotation; makes the base STAR index once, and one with the CAR inserted.
+
+
+rule check_reference:
+    input:
+        fasta=CONFIG.reference.fasta,
+        gtf=CONFIG.reference.gtf,
+        index=CONFIG.reference.star_index or [],
+    output:
+        f"{RESULTS}/reference/checked.json",
+    log:
+        f"{RESULTS}/logs/check_reference.log",
+    params:
+        name=CAR,
+        version=VERSION,
+    priority: 100
+    message:
+        "reference: checking genome and annotation"
+    script:
+        "../scripts/check_reference.py"
+
+
+rule strand_panel:
+    input:
+        fasta=CONFIG.reference.fasta,
+        gtf=CONFIG.reference.gtf,
+        checked=f"{RESULTS}/reference/checked.json",
+    output:
+        f"{RESULTS}/reference/strand_panel.fa",
+    log:
+        f"{RESULTS}/logs/strand_panel.log",
+    params:
+        version=VERSION,
+    priority: 90
+    resources:
+        mem_mb=lambda wildcards, input, attempt: int(attempt * (2000 + 4 * megabytes(input.fasta))),
+    message:
+        "reference: choosing transcripts that tell the strand of reads"
+    script:
+        "../scripts/strand_panel.py"
+
+
+if not CONFIG.reference.star_index:
+
+    rule star_index:
+        input:
+            fasta=CONFIG.reference.fasta,
+            gtf=CONFIG.reference.gtf,
+            checked=f"{RESULTS}/reference/checked.json",
+        output:
+            directory(f"{RESULTS}/reference/base"),
+        log:
+            f"{RESULTS}/logs/star_index.log",
+        params:
+            sjdb_overhang=CONFIG.reference.sjdb_overhang,
+            sa_sparse=CONFIG.reference.sa_sparse,
+            version=VERSION,
+        threads: 8
+        resources:
+            mem_mb=index_memory,
+            runtime=240,
+        conda:
+            "../../envs/star.yaml"
+        message:
+            "reference: building the base STAR index (once for every construct)"
+        script:
+            "../scripts/star_index.py"
+
+
+rule insert_car:
+    input:
+        base=BASE_INDEX,
+        car=f"{RESULTS}/construct/construct.fa",
+        car_gtf=f"{RESULTS}/construct/construct.gtf",
+        gtf=CONFIG.reference.gtf,
+        checked=f"{RESULTS}/reference/checked.json",
+    output:
+        index=directory(f"{RESULTS}/reference/augmented"),
+        gtf=f"{RESULTS}/reference/augmented.gtf",
+    log:
+        f"{RESULTS}/logs/insert_car.log",
+    params:
+        name=CAR,
+        version=VERSION,
+    threads: 4
+    resources:
+        mem_mb=insert_memory,
+    conda:
+        "../../envs/star.yaml"
+    message:
+        "reference: inserting the CAR into the index"
+    script:
+        "../scripts/insert_car.py"

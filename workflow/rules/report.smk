@@ -1,0 +1,69 @@
+# report. Takes all of it; makes the page, the notebook, and the record of the run.
+
+
+rule run_record:
+    output:
+        config=f"{RESULTS}/run_config.yaml",
+        versions=f"{RESULTS}/versions.json",
+    log:
+        f"{RESULTS}/logs/run_record.log",
+    params:
+        config=CONFIG.model_dump(),
+        samples={name: s.model_dump() for name, s in STUDY.samples.items()},
+        version=VERSION,
+    conda:
+        "../../envs/star.yaml"
+    message:
+        "report: writing down configuration and versions"
+    script:
+        "../scripts/run_record.py"
+
+
+rule report:
+    input:
+        cells=f"{RESULTS}/cohort/cells.h5ad",
+        detection=f"{RESULTS}/cohort/detection.tsv",
+        localization=f"{RESULTS}/cohort/localization.tsv",
+        contrasts=f"{RESULTS}/cohort/contrasts.tsv",
+        domains=f"{RESULTS}/construct/domains.tsv",
+        homology=f"{RESULTS}/construct/homology.tsv",
+        lint=f"{RESULTS}/construct/lint.json",
+        config=f"{RESULTS}/run_config.yaml",
+        versions=f"{RESULTS}/versions.json",
+        molecules=each_sample("molecules/molecules.parquet", WITH_READS),
+        losses=each_sample("calling/losses.tsv", WITH_READS),
+        filters=each_sample("cells/filters.tsv"),
+    output:
+        f"{RESULTS}/report/report.html",
+    log:
+        f"{RESULTS}/logs/report.log",
+    params:
+        results=RESULTS,
+        version=VERSION,
+    resources:
+        mem_mb=lambda wildcards, input, attempt: int(attempt * max(4000, 20 * megabytes(input.cells))),
+    message:
+        "report: writing {output}"
+    script:
+        "../scripts/report.py"
+
+
+rule notebook:
+    input:
+        source=workflow.source_path("../notebooks/03_car_t_cells.py"),
+        cells=f"{RESULTS}/cohort/cells.h5ad",
+        detection=f"{RESULTS}/cohort/detection.tsv",
+        localization=f"{RESULTS}/cohort/localization.tsv",
+        contrasts=f"{RESULTS}/cohort/contrasts.tsv",
+    output:
+        f"{RESULTS}/notebooks/03_car_t_cells.ipynb",
+    log:
+        f"{RESULTS}/logs/notebook.log",
+    params:
+        version=VERSION,
+    resources:
+        mem_mb=lambda wildcards, input, attempt: int(attempt * max(4000, 20 * megabytes(input.cells))),
+    message:
+        "report: running the notebook"
+    script:
+        "../scripts/notebook.py"

@@ -1,0 +1,55 @@
+# solo. Takes a sample's FASTQs; makes its BAM with CB/UB, its raw matrix and its mapping summary.
+
+
+rule chemistry:
+    input:
+        fastqs=fastqs,
+        panel=f"{RESULTS}/reference/strand_panel.fa",
+    output:
+        f"{RESULTS}/samples/{{sample}}/solo/chemistry.json",
+    log:
+        f"{RESULTS}/logs/{{sample}}/chemistry.log",
+    params:
+        pairs=lambda wildcards: STUDY.pairs(wildcards.sample),
+        chemistry=lambda wildcards: STUDY.samples[wildcards.sample].chemistry,
+        whitelist=lambda wildcards: STUDY.whitelist(wildcards.sample),
+        version=VERSION,
+    priority: 80
+    resources:
+        mem_mb=lambda wildcards, attempt: 3000 * attempt,
+    message:
+        "solo: finding the chemistry of {wildcards.sample}"
+    script:
+        "../scripts/chemistry.py"
+
+
+rule align:
+    input:
+        fastqs=fastqs,
+        chemistry=f"{RESULTS}/samples/{{sample}}/solo/chemistry.json",
+        index=f"{RESULTS}/reference/augmented",
+    output:
+        bam=f"{RESULTS}/samples/{{sample}}/solo/aligned.bam",
+        bai=f"{RESULTS}/samples/{{sample}}/solo/aligned.bam.bai",
+        raw=f"{RESULTS}/samples/{{sample}}/solo/raw.h5ad",
+        summary=f"{RESULTS}/samples/{{sample}}/solo/summary.json",
+    log:
+        f"{RESULTS}/logs/{{sample}}/align.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/{{sample}}/align.tsv"
+    params:
+        pairs=lambda wildcards: STUDY.pairs(wildcards.sample),
+        car=CAR,
+        feature=CONFIG.solo.feature,
+        version=VERSION,
+    threads: 8
+    resources:
+        mem_mb=align_memory,
+        sort_mb=sort_memory,
+        runtime=480,
+    conda:
+        "../../envs/star.yaml"
+    message:
+        "solo: aligning {wildcards.sample}"
+    script:
+        "../scripts/align.py"

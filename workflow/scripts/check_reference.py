@@ -1,0 +1,14 @@
+"""Check genome, annotation and index before hours are spent."""
+
+import json
+
+from carseq.reference import check_index, check_reference
+from carseq.tables import write_text
+from carseq.workflow import job
+
+with job(snakemake):
+    fasta, gtf = snakemake.input.fasta, snakemake.input.gtf
+    check_reference(fasta, gtf, snakemake.params.name)
+    if snakemake.input.index:
+        check_index(snakemake.input.index, fasta)
+    write_text(json.dumps({"fasta": fasta, "gtf": gtf}) + "\n", snakemake.output[0])

@@ -1,0 +1,18 @@
+"""Compare the CAR with the genome's transcripts."""
+
+from carseq.construct import homology, load_construct, rivals
+from carseq.reference import read_transcripts, rival_context, write_transcripts
+from carseq.tables import write_table
+from carseq.workflow import job
+
+with job(snakemake):
+    construct = load_construct(
+        snakemake.input.construct, name=snakemake.params.name, form=snakemake.params.form
+    )
+    fasta, gtf = snakemake.input.fasta, snakemake.input.gtf
+    found = rivals(construct.sequence, read_transcripts(fasta, gtf))
+    windows, loci = rival_context(fasta, gtf, {rival.gene for rival in found})
+    table = homology(construct.sequence, found, min_identity=snakemake.params.min_identity)
+    write_transcripts([*found, *windows], snakemake.output.rivals)
+    write_table(loci, snakemake.output.loci)
+    write_table(table, snakemake.output.homology)

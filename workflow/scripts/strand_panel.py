@@ -1,0 +1,10 @@
+"""Choose the transcripts by which the strand of reads is found."""
+
+from carseq.chemistry import strand_panel
+from carseq.reference import read_transcripts, write_sequences
+from carseq.workflow import job
+
+with job(snakemake):
+    transcripts = read_transcripts(snakemake.input.fasta, snakemake.input.gtf)
+    panel = strand_panel((t.gene, t.sequence) for t in transcripts)
+    write_sequences({f"panel{i}": s for i, s in enumerate(panel)}, snakemake.output[0])
