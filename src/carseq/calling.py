@@ -63,7 +63,10 @@ def count_car(molecules: pd.DataFrame, sample: str, barcodes: pd.Index) -> pd.Da
     return pd.DataFrame(
         {
             "car_umis": own["barcode"].value_counts().reindex(barcodes, fill_value=0).astype(int),
-            "car_umis_unique": told_apart["barcode"].value_counts().reindex(barcodes, fill_value=0).astype(int),
+            "car_umis_unique": told_apart["barcode"]
+            .value_counts()
+            .reindex(barcodes, fill_value=0)
+            .astype(int),
         },
         index=barcodes,
     )
@@ -120,10 +123,16 @@ def _fit(data: _Data) -> Model:
     fitted = optimize.minimize(loss, start, method="L-BFGS-B", bounds=bounds)
     mu, shape = np.exp(fitted.x[:2])
     prevalence = 1 / (1 + np.exp(-fitted.x[2:]))
-    return Model(float(mu), float(shape), {s: float(p) for s, p in zip(data.samples, prevalence, strict=True)})
+    return Model(
+        float(mu),
+        float(shape),
+        {s: float(p) for s, p in zip(data.samples, prevalence, strict=True)},
+    )
 
 
-def _profile(data: _Data, model: Model, chosen: npt.NDArray[np.bool_]) -> tuple[float, float, float]:
+def _profile(
+    data: _Data, model: Model, chosen: npt.NDArray[np.bool_]
+) -> tuple[float, float, float]:
     """Return estimate and 95 % interval of the CAR T fraction of chosen cells, given the cohort's mu and shape.
 
     The posterior under a Jeffreys prior on a grid; equal-tailed, but reaching 0 when no cell shows the CAR.
@@ -132,7 +141,9 @@ def _profile(data: _Data, model: Model, chosen: npt.NDArray[np.bool_]) -> tuple[
         return float("nan"), float("nan"), float("nan")
     grid = (np.arange(2000) + 0.5) / 2000
     log_car, log_null = data.log_car(model.mu, model.shape)[chosen], data.log_null()[chosen]
-    log_likelihood = np.logaddexp(np.log(grid)[:, None] + log_car, np.log1p(-grid)[:, None] + log_null).sum(axis=1)
+    log_likelihood = np.logaddexp(
+        np.log(grid)[:, None] + log_car, np.log1p(-grid)[:, None] + log_null
+    ).sum(axis=1)
     log_posterior = log_likelihood - 0.5 * np.log(grid) - 0.5 * np.log1p(-grid)
     weights = np.exp(log_posterior - log_posterior.max())
     cumulative = np.cumsum(weights) / weights.sum()
@@ -180,17 +191,23 @@ def call_cells(
         If a needed column is missing.
     """
     obs = adata.obs
-    missing = [c for c in ("sample", "barcode", "total_umis", "lineage", "is_doublet") if c not in obs]
+    missing = [
+        c for c in ("sample", "barcode", "total_umis", "lineage", "is_doublet") if c not in obs
+    ]
     if missing:
         raise CarseqError(
-            f"cells lack {', '.join(missing)}", f"obs has {', '.join(obs.columns)}", "run the cells room first"
+            f"cells lack {', '.join(missing)}",
+            f"obs has {', '.join(obs.columns)}",
+            "run the cells room first",
         )
     names = list(dict.fromkeys(samples["sample"].astype(str)))
     _add_counts(adata, molecules, car)
     by_sample = samples.set_index("sample")
     umis = obs["sample"].astype(str).map(by_sample["ambient_umis"]).to_numpy(float)
     in_empty = obs["sample"].astype(str).map(by_sample["ambient_car"]).to_numpy(float)
-    contamination = obs["contamination"].to_numpy(float) if "contamination" in obs else np.full(len(obs), 0.05)
+    contamination = (
+        obs["contamination"].to_numpy(float) if "contamination" in obs else np.full(len(obs), 0.05)
+    )
     total = obs["total_umis"].to_numpy(float)
     # Share of the CAR in the ambient RNA: gamma posterior from the empty droplets, Jeffreys prior.
     share = (in_empty + 0.5) / np.maximum(umis, 1000.0)
@@ -210,7 +227,9 @@ def call_cells(
         samples=[names[c] for c in t_samples],
     )
     model = _fit(data) if len(data.k) else Model(PRIOR_MU, PRIOR_SHAPE, {})
-    log.info("CAR T cells hold %.2g CAR molecules per 10,000 (shape %.2g)", model.mu * 1e4, model.shape)
+    log.info(
+        "CAR T cells hold %.2g CAR molecules per 10,000 (shape %.2g)", model.mu * 1e4, model.shape
+    )
     posterior = _posterior(data, model, data.k)
     p_ambient = _nb_sf(data.k, data.ambient, data.ambient_shape)
     call = np.where(data.k > 0, "uncertain", "negative").astype(object)
@@ -227,7 +246,8 @@ def call_cells(
             cutoff[sample] = max(fdr, float((1 - posterior[positive]).max()))
     _write_calls(adata, is_t, posterior, call)
     rows = [
-        _verdict(adata, by_sample.loc[name], data, model, is_t, cutoff.get(name, fdr)) for name in names
+        _verdict(adata, by_sample.loc[name], data, model, is_t, cutoff.get(name, fdr))
+        for name in names
     ]
     table = pd.DataFrame(rows, columns=list(DETECTION.columns))
     adata.uns["car_model"] = {"mu": model.mu, "shape": model.shape, "fdr": fdr, "car": car}
@@ -278,11 +298,19 @@ def _add_counts(adata: AnnData, molecules: pd.DataFrame | None, car: str) -> Non
     matrix = adata.layers["counts"] if "counts" in adata.layers else adata.X
     if car in adata.var_names:
         column = matrix[:, adata.var_names.get_loc(car)]
-        counts = np.asarray(column.todense()).ravel() if hasattr(column, "todense") else np.asarray(column).ravel()
+        counts = (
+            np.asarray(column.todense()).ravel()
+            if hasattr(column, "todense")
+            else np.asarray(column).ravel()
+        )
     else:
         counts = np.zeros(adata.n_obs)
     car_umis, unique = counts.astype(int), counts.astype(int)
-    with_molecules = set() if molecules is None else set(molecules.attrs.get("samples", molecules["sample"].unique()))
+    with_molecules = (
+        set()
+        if molecules is None
+        else set(molecules.attrs.get("samples", molecules["sample"].unique()))
+    )
     for sample in with_molecules & set(obs["sample"].astype(str)):
         rows = np.flatnonzero((obs["sample"] == sample).to_numpy())
         assert molecules is not None
@@ -309,7 +337,10 @@ def _write_calls(
     for i in range(n):
         seen = f"{k[i]} CAR molecule{'s' if k[i] != 1 else ''}, {expected[i]:.2g} expected from ambient RNA"
         if k[i] == 0:
-            reasons.append("no CAR molecule seen" + ("; may still be a CAR T cell (dropout)" if is_t[i] else ""))
+            reasons.append(
+                "no CAR molecule seen"
+                + ("; may still be a CAR T cell (dropout)" if is_t[i] else "")
+            )
         elif is_t[i]:
             reasons.append(f"T cell; {seen}")
         elif doublet[i]:
@@ -319,8 +350,14 @@ def _write_calls(
             calls[i] = "uncertain"
             reasons.append(f"cell of unknown type; {seen}")
         else:
-            likely = _nb_sf(np.array([k[i]], float), np.array([expected[i]]), 1.0)[0] > MAX_AMBIENT_P
-            why = "explained by ambient RNA" if likely else "more than ambient RNA explains: unseen doublet or engulfed T cell"
+            likely = (
+                _nb_sf(np.array([k[i]], float), np.array([expected[i]]), 1.0)[0] > MAX_AMBIENT_P
+            )
+            why = (
+                "explained by ambient RNA"
+                if likely
+                else "more than ambient RNA explains: unseen doublet or engulfed T cell"
+            )
             reasons.append(f"not a T cell ({lineage[i]}); {seen}; {why}")
     obs["car_posterior"] = full_posterior
     obs["car_call"] = calls.astype(str)
@@ -328,7 +365,12 @@ def _write_calls(
 
 
 def _verdict(
-    adata: AnnData, meta: pd.Series, data: _Data, model: Model, is_t: npt.NDArray[np.bool_], cutoff: float
+    adata: AnnData,
+    meta: pd.Series,
+    data: _Data,
+    model: Model,
+    is_t: npt.NDArray[np.bool_],
+    cutoff: float,
 ) -> dict[str, object]:
     """Return the detection row of a sample."""
     obs, sample = adata.obs, str(meta.name)
@@ -389,7 +431,9 @@ def _sensitivity(data: _Data, model: Model, chosen: npt.NDArray[np.bool_], cutof
     return float(tail[chosen].mean())
 
 
-def cell_losses(losses: pd.DataFrame, molecules: pd.DataFrame, calls: pd.DataFrame, obs: pd.DataFrame) -> pd.DataFrame:
+def cell_losses(
+    losses: pd.DataFrame, molecules: pd.DataFrame, calls: pd.DataFrame, obs: pd.DataFrame
+) -> pd.DataFrame:
     """Carry the read accounting of one sample on to the calls.
 
     Parameters

@@ -38,7 +38,9 @@ MIN_VALID = 0.4
 MIN_STRAND_READS = 50
 MIN_STRAND_SHARE = 0.75
 #: Genes that any nucleated cell transcribes, for the strand panel.
-_ABUNDANT = re.compile(r"^(RP[LS]\d|MT-|ACTB$|B2M$|EEF1A1$|TMSB|FT[LH]|GAPDH$|TPT1$|MALAT1$|HLA-[ABC]$)")
+_ABUNDANT = re.compile(
+    r"^(RP[LS]\d|MT-|ACTB$|B2M$|EEF1A1$|TMSB|FT[LH]|GAPDH$|TPT1$|MALAT1$|HLA-[ABC]$)"
+)
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,9 @@ def read_whitelist(path: str | Path) -> npt.NDArray[np.uint64]:
         raw = path.read_bytes()
         text = igzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
     except (OSError, EOFError) as error:
-        raise CarseqError(f"cannot read the whitelist {path}", str(error), "check its path") from None
+        raise CarseqError(
+            f"cannot read the whitelist {path}", str(error), "check its path"
+        ) from None
     width = text.find(b"\n") + 1
     if width > 1 and len(text) % width == 0:
         block = np.frombuffer(text, dtype=np.uint8).reshape(-1, width)
@@ -140,7 +144,11 @@ def known_whitelist(name: str) -> Path:
 
     spec = importlib.util.find_spec("ngs_tools")
     if spec is None or spec.origin is None:
-        raise CarseqError("the package ngs-tools is missing", "it holds the 10x whitelists", "pip install ngs-tools")
+        raise CarseqError(
+            "the package ngs-tools is missing",
+            "it holds the 10x whitelists",
+            "pip install ngs-tools",
+        )
     return Path(spec.origin).parent / "chemistry" / "whitelists" / f"{name}_whitelist.txt.gz"
 
 
@@ -151,17 +159,25 @@ def _head(path: str | Path, n: int) -> list[tuple[str, str]]:
             return [(r.id, r.sequence) for r in islice(reads, n)]
     except OSError as error:
         raise CarseqError(
-            f"cannot read {path}", error.strerror or str(error), "check the path in units.tsv and its permissions"
+            f"cannot read {path}",
+            error.strerror or str(error),
+            "check the path in units.tsv and its permissions",
         ) from None
     except (dnaio.FileFormatError, dnaio.UnknownFileFormat, EOFError) as error:
         raise CarseqError(
-            f"{path} is not a FASTQ file", " ".join(str(error).split()), "transfer the file again; compare its md5"
+            f"{path} is not a FASTQ file",
+            " ".join(str(error).split()),
+            "transfer the file again; compare its md5",
         ) from None
 
 
 def _barcodes(sequences: Iterable[str], start: int, length: int) -> npt.NDArray[np.uint64]:
     """Return codes of the barcodes at ``start`` (1-based) of reads long enough to hold one."""
-    words = [s[start - 1 : start - 1 + length].encode() for s in sequences if len(s) >= start - 1 + length]
+    words = [
+        s[start - 1 : start - 1 + length].encode()
+        for s in sequences
+        if len(s) >= start - 1 + length
+    ]
     return encode(np.frombuffer(b"".join(words), dtype=np.uint8).reshape(len(words), length))
 
 
@@ -189,7 +205,11 @@ def check_pair(r1: str | Path, r2: str | Path, *, n: int = 1000) -> None:
     first, second = _head(r1, n), _head(r2, n)
     if not first or not second:
         empty = r1 if not first else r2
-        raise CarseqError(f"{empty} holds no reads", "", "leave the unit out of units.tsv, or transfer the file again")
+        raise CarseqError(
+            f"{empty} holds no reads",
+            "",
+            "leave the unit out of units.tsv, or transfer the file again",
+        )
     if len(first) != len(second):
         raise CarseqError(
             f"{r1} and {r2} hold different numbers of reads",
@@ -211,10 +231,14 @@ def count_reads(path: str | Path) -> int:
         with dnaio.open(path) as reads:
             return sum(1 for _ in reads)
     except (OSError, dnaio.FileFormatError, EOFError) as error:
-        raise CarseqError(f"{path} is damaged", " ".join(str(error).split()), "transfer the file again") from None
+        raise CarseqError(
+            f"{path} is damaged", " ".join(str(error).split()), "transfer the file again"
+        ) from None
 
 
-def strand_panel(transcripts: Iterable[tuple[str, str]], *, size: int = 2000, keep: int = 40_000) -> list[str]:
+def strand_panel(
+    transcripts: Iterable[tuple[str, str]], *, size: int = 2000, keep: int = 40_000
+) -> list[str]:
     """Choose transcripts by which the strand of reads is found.
 
     Parameters
@@ -260,6 +284,33 @@ def count_strands(reads: Sequence[str], panel: Sequence[str]) -> tuple[int, int]
     return sense, antisense
 
 
+def strand_of_bam(path: str | Path, panel: Sequence[str], *, n: int = 20_000) -> str:
+    """Return the strand of the reads of a BAM: ``Forward`` (3') or ``Reverse`` (5').
+
+    Raises
+    ------
+    CarseqError
+        If the BAM cannot be read or its reads do not tell.
+    """
+    import pysam
+
+    try:
+        with pysam.AlignmentFile(str(path), "rb") as bam:
+            records = islice((r for r in bam if not r.is_secondary and not r.is_unmapped), n)
+            reads = [r.get_forward_sequence() or "" for r in records]
+    except (OSError, ValueError) as error:
+        raise CarseqError(f"cannot read the BAM {path}", str(error), "check the path") from None
+    sense, antisense = count_strands(reads, panel)
+    strand = _measured_strand(sense, antisense)
+    if not strand:
+        raise CarseqError(
+            f"the strand of {path} cannot be told",
+            f"{sense} of its first {len(reads)} reads map in sense, {antisense} in antisense",
+            "check that reference and BAM are of the same species",
+        )
+    return strand
+
+
 def parse_geometry(text: str) -> dict[str, int | str] | None:
     """Return a STARsolo geometry such as ``soloCBstart 1 soloCBlen 16 soloUMIstart 17 soloUMIlen 12 soloStrand Forward``.
 
@@ -274,20 +325,36 @@ def parse_geometry(text: str) -> dict[str, int | str] | None:
     if not any(word.startswith("solo") for word in words):
         return None
     given = dict(zip(words[::2], words[1::2], strict=False))
-    wanted = {"soloCBstart": 1, "soloCBlen": None, "soloUMIstart": None, "soloUMIlen": None, "soloStrand": "Forward"}
+    wanted = {
+        "soloCBstart": 1,
+        "soloCBlen": None,
+        "soloUMIstart": None,
+        "soloUMIlen": None,
+        "soloStrand": "Forward",
+    }
     unknown = sorted(set(given) - set(wanted))
     missing = [k for k, default in wanted.items() if default is None and k not in given]
     if unknown or missing:
         raise CarseqError(
             f"the chemistry {text!r} is not a STARsolo geometry",
-            "; ".join(filter(None, [f"unknown {unknown}" if unknown else "", f"missing {missing}" if missing else ""])),
+            "; ".join(
+                filter(
+                    None,
+                    [
+                        f"unknown {unknown}" if unknown else "",
+                        f"missing {missing}" if missing else "",
+                    ],
+                )
+            ),
             "write it as 'soloCBstart 1 soloCBlen 16 soloUMIstart 17 soloUMIlen 12 soloStrand Forward'",
         )
     merged = {k: given.get(k, default) for k, default in wanted.items()}
     try:
         numbers = {k: int(str(v)) for k, v in merged.items() if k != "soloStrand"}
     except ValueError:
-        raise CarseqError(f"the chemistry {text!r} is not a STARsolo geometry", "starts and lengths are numbers") from None
+        raise CarseqError(
+            f"the chemistry {text!r} is not a STARsolo geometry", "starts and lengths are numbers"
+        ) from None
     return {**numbers, "soloStrand": str(merged["soloStrand"])}
 
 
@@ -346,7 +413,9 @@ def detect_chemistry(
     lists = _candidate_lists(chemistry, whitelist, sample)
     shares = {name: _share(codes, barcodes) for name, (_, barcodes) in lists.items()}
     best = max(shares, key=lambda name: shares[name])
-    log.info("%s: reads with a valid barcode: %s", sample, {k: round(v, 3) for k, v in shares.items()})
+    log.info(
+        "%s: reads with a valid barcode: %s", sample, {k: round(v, 3) for k, v in shares.items()}
+    )
     if shares[best] < MIN_VALID:
         _explain_bad_barcodes(sample, pairs, shares, swapped, lists, whitelist, r1_length, shortest)
     path = lists[best][0]
@@ -377,7 +446,12 @@ def detect_chemistry(
             "write `auto` into the chemistry column, or the right chemistry",
         )
     if not measured:
-        log.warning("%s: the strand could not be checked (%d sense, %d antisense reads)", sample, sense, antisense)
+        log.warning(
+            "%s: the strand could not be checked (%d sense, %d antisense reads)",
+            sample,
+            sense,
+            antisense,
+        )
     return Chemistry(
         name=name,
         cb_start=cb_start,
@@ -424,7 +498,9 @@ def _measured_strand(sense: int, antisense: int) -> str:
     return "Reverse" if antisense >= MIN_STRAND_SHARE * total else ""
 
 
-def _name(best: str, codes: npt.NDArray[np.uint64], r1_length: int, strand: str, sample: str) -> str:
+def _name(
+    best: str, codes: npt.NDArray[np.uint64], r1_length: int, strand: str, sample: str
+) -> str:
     """Return the chemistry that fits a list, R1's length and the strand of the reads."""
     if best == "given":
         # A list of the user's own is often a part of a known one, which then tells the UMI's length.
@@ -433,15 +509,23 @@ def _name(best: str, codes: npt.NDArray[np.uint64], r1_length: int, strand: str,
             if _share(some, read_whitelist(known_whitelist(name))) > 0.9:
                 best = name
                 break
-    umi = {"10x_version2": 10, "10x_version3": 12, "10x_version4": 12}.get(best, 12 if r1_length >= 28 else 10)
+    umi = {"10x_version2": 10, "10x_version3": 12, "10x_version4": 12}.get(
+        best, 12 if r1_length >= 28 else 10
+    )
     strand = strand or "Forward"
     fitting = [
         name
         for name, (length, expected, known) in CHEMISTRIES.items()
-        if length == umi and expected == strand and (known == best or best == "given" or strand == "Reverse")
+        if length == umi
+        and expected == strand
+        and (known == best or best == "given" or strand == "Reverse")
     ]
     if not fitting:
-        raise CarseqError(f"no known chemistry fits {sample}", f"UMI of {umi} nt, strand {strand}", "name it yourself")
+        raise CarseqError(
+            f"no known chemistry fits {sample}",
+            f"UMI of {umi} nt, strand {strand}",
+            "name it yourself",
+        )
     return fitting[-1] if strand == "Reverse" else fitting[0]
 
 

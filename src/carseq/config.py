@@ -59,7 +59,9 @@ class ReferenceConfig(Section):
         le=8,
         description="STAR's genomeSAsparseD: 2 or 3 halves the memory of a human index, a little slower.",
     )
-    sjdb_overhang: int = Field(default=99, ge=20, description="STAR's sjdbOverhang: R2 length less one.")
+    sjdb_overhang: int = Field(
+        default=99, ge=20, description="STAR's sjdbOverhang: R2 length less one."
+    )
 
 
 class ChemistryConfig(Section):
@@ -84,8 +86,12 @@ class SoloConfig(Section):
 class MoleculesConfig(Section):
     """Evidence for the CAR, molecule by molecule."""
 
-    barcode_tag: str = Field(default="CB", min_length=2, max_length=2, description="BAM tag of the cell barcode.")
-    umi_tag: str = Field(default="UB", min_length=2, max_length=2, description="BAM tag of the corrected UMI.")
+    barcode_tag: str = Field(
+        default="CB", min_length=2, max_length=2, description="BAM tag of the cell barcode."
+    )
+    umi_tag: str = Field(
+        default="UB", min_length=2, max_length=2, description="BAM tag of the corrected UMI."
+    )
     min_homology: float = Field(
         default=0.9,
         ge=0.7,
@@ -97,17 +103,21 @@ class MoleculesConfig(Section):
 class CallingConfig(Section):
     """From molecules to CAR T cells."""
 
-    fdr: float = Field(default=0.05, gt=0, lt=1, description="False discovery rate among `positive` calls.")
+    fdr: float = Field(
+        default=0.05, gt=0, lt=1, description="False discovery rate among `positive` calls."
+    )
 
 
 class CellsConfig(Section):
     """Cells: quality, doublets, clusters, types."""
 
     integration: Literal["scvi", "harmony", "none"] = Field(
-        default="scvi", description="How samples are brought together. Small cohorts fall back to none."
+        default="scvi",
+        description="How samples are brought together. Small cohorts fall back to none.",
     )
     markers: str | None = Field(
-        default=None, description="Marker table (TSV); null: the urinary table that comes with carseq."
+        default=None,
+        description="Marker table (TSV); null: the urinary table that comes with carseq.",
     )
     resolution: float = Field(default=1.0, gt=0, description="Resolution of the leiden clustering.")
     max_pct_mito: float = Field(
@@ -118,7 +128,9 @@ class CellsConfig(Section):
         "cells (Klocke 2022).",
     )
     min_genes: int = Field(default=200, ge=0, description="Fewest genes of a cell kept.")
-    seed: int = Field(default=0, ge=0, description="Seed of scVI, UMAP, leiden and the cell-calling test.")
+    seed: int = Field(
+        default=0, ge=0, description="Seed of scVI, UMAP, leiden and the cell-calling test."
+    )
 
 
 class Config(Section):
@@ -129,7 +141,9 @@ class Config(Section):
         default=None,
         description="Sheet of FASTQ pairs (TSV); left out when every sample comes from a BAM or a matrix.",
     )
-    results: str = Field(default="results", description="Results folder, relative to the working directory.")
+    results: str = Field(
+        default="results", description="Results folder, relative to the working directory."
+    )
     construct: ConstructConfig  # type: ignore[assignment]
     reference: ReferenceConfig
     chemistry: ChemistryConfig = Field(default_factory=ChemistryConfig)
@@ -223,9 +237,13 @@ def load_config(path: str | Path) -> Config:
             "give the path of a YAML file; `carseq init` writes one to start from",
         ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise CarseqError(f"{path} is not YAML", " ".join(str(error).split()), "mend the line named") from None
+        raise CarseqError(
+            f"{path} is not YAML", " ".join(str(error).split()), "mend the line named"
+        ) from None
     if not isinstance(data, dict):
-        raise CarseqError(f"{path} is not a configuration", "it holds no keys", "`carseq init` writes an example")
+        raise CarseqError(
+            f"{path} is not a configuration", "it holds no keys", "`carseq init` writes an example"
+        )
     return resolve_paths(parse_config(data, str(path)), path.parent)
 
 
@@ -278,4 +296,8 @@ def config_markdown() -> str:
 
 def yaml_value(value: Any) -> str:
     """Return a scalar as YAML would write it."""
-    return "null" if value is None else str(yaml.safe_dump(value, default_flow_style=True)).split("\n")[0]
+    return (
+        "null"
+        if value is None
+        else str(yaml.safe_dump(value, default_flow_style=True)).split("\n")[0]
+    )

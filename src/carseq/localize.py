@@ -48,7 +48,9 @@ def localize(adata: AnnData, samples: pd.DataFrame) -> pd.DataFrame:
                 t_cells = cells[cells["lineage"] == T_LINEAGE]
                 # A fraction is given for groups of T cells alone: elsewhere a CAR molecule is no CAR T cell.
                 is_t_group = len(t_cells) == len(cells)
-                estimate, low, high = fraction_of(adata, t_cells.index) if is_t_group else (np.nan,) * 3
+                estimate, low, high = (
+                    fraction_of(adata, t_cells.index) if is_t_group else (np.nan,) * 3
+                )
                 rows.append(
                     {
                         "sample": sample.sample,
@@ -63,7 +65,9 @@ def localize(adata: AnnData, samples: pd.DataFrame) -> pd.DataFrame:
                         "estimate": estimate,
                         "low": low,
                         "high": high,
-                        "method": "dropout-corrected posterior fraction" if is_t_group else "counts only",
+                        "method": "dropout-corrected posterior fraction"
+                        if is_t_group
+                        else "counts only",
                     }
                 )
     return LOCALIZATION.conform(pd.DataFrame(rows, columns=list(LOCALIZATION.columns)))
@@ -75,7 +79,11 @@ def _pairs(samples: pd.DataFrame) -> Iterator[tuple[str, pd.Series, pd.Series]]:
         rows = [row for _, row in own.iterrows()]
         for a in rows:
             for b in rows:
-                if a["compartment"] == "urine" and b["compartment"] == "blood" and a["timepoint"] == b["timepoint"]:
+                if (
+                    a["compartment"] == "urine"
+                    and b["compartment"] == "blood"
+                    and a["timepoint"] == b["timepoint"]
+                ):
                     yield "urine against blood", a, b
                 is_baseline = b["role"] == "negative_control" and a["role"] != "negative_control"
                 if is_baseline and a["compartment"] == b["compartment"]:
@@ -138,5 +146,7 @@ def contrasts(detection: pd.DataFrame) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=list(CONTRASTS.columns))
     tested = table["p"].notna()
     if tested.any():
-        table.loc[tested, "q"] = stats.false_discovery_control(table.loc[tested, "p"].to_numpy(float))
+        table.loc[tested, "q"] = stats.false_discovery_control(
+            table.loc[tested, "p"].to_numpy(float)
+        )
     return CONTRASTS.conform(table)

@@ -21,7 +21,7 @@ import pysam
 
 from carseq.construct import Construct
 from carseq.construct.domains import domains_at
-from carseq.construct.homology import EndogenousTranscript
+from carseq.construct.homology import EndogenousTranscript, Locus
 from carseq.errors import CarseqError
 from carseq.log import get_logger
 from carseq.tables import LOSSES, MOLECULES
@@ -33,7 +33,10 @@ BASE_ERROR = 0.004
 #: Local-alignment scores in thirds of a nat: a match is log((1-e)/0.25) = 1.38, a mismatch log((e/3)/0.25) =
 #: -5.2, so that a score is the log-odds of the read coming from the transcript rather than from random bases.
 NATS = 1.0 / 3.0
-MATCH, MISMATCH = round(math.log((1 - BASE_ERROR) / 0.25) / NATS), round(math.log(BASE_ERROR / 3 / 0.25) / NATS)
+MATCH, MISMATCH = (
+    round(math.log((1 - BASE_ERROR) / 0.25) / NATS),
+    round(math.log(BASE_ERROR / 3 / 0.25) / NATS),
+)
 GAP_OPEN, GAP_EXTEND = 21, 6
 #: A candidate must be explained over at least this many bases (score of as many matches).
 MIN_BASES = 40
@@ -42,16 +45,6 @@ DECISIVE = math.log(99)
 #: Exact words that an unmapped read must share with the CAR to be looked at, and their length.
 SEED, MIN_SEEDS = 17, 3
 _COMPLEMENT = str.maketrans("ACGTN", "TGCAN")
-
-
-@dataclass(frozen=True)
-class Locus:
-    """An exon of a relative of the CAR, on the genome, 0-based half-open."""
-
-    contig: str
-    start: int
-    end: int
-    gene: str
 
 
 @dataclass
@@ -104,7 +97,9 @@ class Scorer:
         self._matrix = parasail.matrix_create("ACGT", MATCH, MISMATCH)
         self._cache: dict[str, Evidence | None] = {}
         self.words = {
-            t.sequence[i : i + SEED] for t in construct.transcripts for i in range(len(t.sequence) - SEED + 1)
+            t.sequence[i : i + SEED]
+            for t in construct.transcripts
+            for i in range(len(t.sequence) - SEED + 1)
         }
 
     def resembles_car(self, read: str) -> bool:
@@ -118,7 +113,9 @@ class Scorer:
         return False
 
     def _align(self, read: str, reference: str) -> float:
-        return parasail.sw_striped_16(read, reference, GAP_OPEN, GAP_EXTEND, self._matrix).score * NATS
+        return (
+            parasail.sw_striped_16(read, reference, GAP_OPEN, GAP_EXTEND, self._matrix).score * NATS
+        )
 
     def score(self, read: str) -> Evidence | None:
         """Score a read given on the mRNA's strand; None if the CAR does not explain it.
@@ -325,7 +322,9 @@ def find_molecules(
     table = _classify(molecules, sample, construct)
     endogenous = table["evidence"] == "endogenous"
     losses = _losses(sample, counts, table)
-    result = MOLECULES.conform(table[~endogenous].sort_values(["barcode", "umi"], ignore_index=True))
+    result = MOLECULES.conform(
+        table[~endogenous].sort_values(["barcode", "umi"], ignore_index=True)
+    )
     log.info(
         "%s: %d CAR molecules (%s); %d candidates were endogenous",
         sample,
@@ -340,7 +339,9 @@ def _open_bam(path: str | Path) -> pysam.AlignmentFile:
     try:
         bam = pysam.AlignmentFile(str(path), "rb")
     except (OSError, ValueError) as error:
-        raise CarseqError(f"cannot read the BAM {path}", str(error), "check the path; it must be a BAM") from None
+        raise CarseqError(
+            f"cannot read the BAM {path}", str(error), "check the path; it must be a BAM"
+        ) from None
     if bam.header.to_dict().get("HD", {}).get("SO") != "coordinate":
         raise CarseqError(f"{path} is not sorted by coordinate", "", "run `samtools sort` on it")
     if not bam.has_index():
@@ -385,11 +386,11 @@ def _classify(
     table = pd.DataFrame(rows, columns=columns)
     prior = _priors(table)
     log_prior = table["endogenous_gene"].map(prior).fillna(0.0).astype(float)
-    odds = np.clip(table["odds"].astype(float) + log_prior, -50, 50)
+    log_odds = np.clip(table["odds"].astype(float) + log_prior, -50, 50)
     table["p_car"] = np.where(
         table["evidence"].isin(["unique", "junction"]),
-        np.maximum(1 / (1 + np.exp(-odds)), 0.99),
-        1 / (1 + np.exp(-odds)),
+        np.maximum(1 / (1 + np.exp(-log_odds)), 0.99),
+        1 / (1 + np.exp(-log_odds)),
     )
     return table.drop(columns="odds")
 

@@ -11,18 +11,21 @@ import math
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
-from carseq.construct.homology import EndogenousTranscript
+import pandas as pd
+
+from carseq.construct.homology import EndogenousTranscript, Locus
 from carseq.errors import CarseqError
 from carseq.log import get_logger
 from carseq.star import run_star
-from carseq.tables import atomic, write_text
+from carseq.tables import atomic, read_table, write_text
 
 log = get_logger(__name__)
 
+_COMPLEMENT = str.maketrans("ACGTN", "TGCAN")
 _ATTRIBUTE = re.compile(r'(\w+) "([^"]*)"')
 
 
@@ -35,7 +38,9 @@ def open_text(path: str | Path) -> IO[str]:
         return gzip.open(path, "rt") if zipped else path.open()
     except OSError as error:
         raise CarseqError(
-            f"cannot read {path}", error.strerror or str(error), "check the path and its permissions"
+            f"cannot read {path}",
+            error.strerror or str(error),
+            "check the path and its permissions",
         ) from None
 
 
@@ -54,12 +59,16 @@ def contigs(fasta: str | Path) -> dict[str, int]:
             if line.startswith(">"):
                 name = line[1:].split()[0] if line[1:].split() else ""
                 if name in lengths:
-                    raise CarseqError(f"{fasta} names contig {name} twice", "", "give every contig its own name")
+                    raise CarseqError(
+                        f"{fasta} names contig {name} twice", "", "give every contig its own name"
+                    )
                 lengths[name] = 0
             elif name:
                 lengths[name] += len(line.strip())
             elif line.strip():
-                raise CarseqError(f"{fasta} is not FASTA", "it does not begin with '>'", "give the genome's FASTA")
+                raise CarseqError(
+                    f"{fasta} is not FASTA", "it does not begin with '>'", "give the genome's FASTA"
+                )
     if not lengths:
         raise CarseqError(f"{fasta} holds no sequence", "", "give the genome's FASTA")
     return lengths
@@ -71,7 +80,13 @@ def _exons(gtf: str | Path) -> Iterator[tuple[str, int, int, str, dict[str, str]
         for line in stream:
             fields = line.rstrip("\n").split("\t")
             if len(fields) == 9 and fields[2] == "exon":
-                yield fields[0], int(fields[3]) - 1, int(fields[4]), fields[6], dict(_ATTRIBUTE.findall(fields[8]))
+                yield (
+                    fields[0],
+                    int(fields[3]) - 1,
+                    int(fields[4]),
+                    fields[6],
+                    dict(_ATTRIBUTE.findall(fields[8])),
+                )
 
 
 def check_reference(fasta: str | Path, gtf: str | Path, car: str) -> None:
@@ -101,7 +116,9 @@ def check_reference(fasta: str | Path, gtf: str | Path, car: str) -> None:
             )
         if car in (attributes.get("gene_id"), attributes.get("gene_name")):
             raise CarseqError(
-                f"the annotation {gtf} already has a gene named {car}", "", "choose another `construct.name`"
+                f"the annotation {gtf} already has a gene named {car}",
+                "",
+                "choose another `construct.name`",
             )
         if contig not in lengths:
             unknown.add(contig)
@@ -112,7 +129,9 @@ def check_reference(fasta: str | Path, gtf: str | Path, car: str) -> None:
                 "give FASTA and GTF of the same assembly",
             )
     if n == 0:
-        raise CarseqError(f"{gtf} holds no exons", "", "give a GTF with gene, transcript and exon lines")
+        raise CarseqError(
+            f"{gtf} holds no exons", "", "give a GTF with gene, transcript and exon lines"
+        )
     if len(unknown) == len({c for c, *_ in _exons(gtf)}):
         raise CarseqError(
             "no contig name of the annotation is in the genome",
@@ -120,44 +139,44 @@ def check_reference(fasta: str | Path, gtf: str | Path, car: str) -> None:
             "give FASTA and GTF of the same source (chr1 and 1 are different names)",
         )
     if unknown:
-        log.warning("%d contigs of the annotation are not in the genome: %s", len(unknown), sorted(unknown)[:5])
+        log.warning(
+            "%d contigs of the annotation are not in the genome: %s",
+            len(unknown),
+            sorted(unknown)[:5],
+        )
 
 
-def read_transcripts(fasta: str | Path, gtf: str | Path) -> Iterator[EndogenousTranscript]:
-    """Yield every spliced transcript (sense strand) of an annotated genome."""
-    sequences: dict[str, str] = {}
-    name, chunks = "", []
+def _sequences(fasta: str | Path) -> Iterator[tuple[str, str]]:
+    """Yield (name, upper-case sequence) of a FASTA file, plain or gzipped."""
+    name = ""
+    chunks: list[str] = []
     with open_text(fasta) as stream:
         for line in stream:
             if line.startswith(">"):
                 if name:
-                    sequences[name] = "".join(chunks).upper()
+                    yield name, "".join(chunks).upper()
                 name, chunks = line[1:].split()[0], []
             else:
                 chunks.append(line.strip())
     if name:
-        sequences[name] = "".join(chunks).upper()
+        yield name, "".join(chunks).upper()
+
+
+def read_transcripts(fasta: str | Path, gtf: str | Path) -> Iterator[EndogenousTranscript]:
+    """Yield every spliced transcript (sense strand) of an annotated genome."""
+    sequences = dict(_sequences(fasta))
     exons: dict[str, tuple[str, str, str, list[tuple[int, int]]]] = {}
     for contig, start, end, strand, attributes in _exons(gtf):
         transcript = attributes["transcript_id"]
         gene = attributes.get("gene_name", attributes["gene_id"])
         exons.setdefault(transcript, (contig, strand, gene, []))[3].append((start, end))
-    complement = str.maketrans("ACGTN", "TGCAN")
     for transcript, (contig, strand, gene, blocks) in exons.items():
         if contig in sequences:
             chromosome = sequences[contig]
             sequence = "".join(chromosome[a:b] for a, b in sorted(blocks))
             if strand == "-":
-                sequence = sequence.translate(complement)[::-1]
+                sequence = sequence.translate(_COMPLEMENT)[::-1]
             yield EndogenousTranscript(gene, transcript, sequence)
-
-
-def gene_table(gtf: str | Path) -> dict[str, str]:
-    """Return gene_id -> gene_name of every annotated gene, in order."""
-    genes: dict[str, str] = {}
-    for *_, attributes in _exons(gtf):
-        genes.setdefault(attributes["gene_id"], attributes.get("gene_name", attributes["gene_id"]))
-    return genes
 
 
 def write_augmented_gtf(gtf: str | Path, car_gtf: str | Path, out: str | Path) -> None:
@@ -298,7 +317,12 @@ def check_index(index: str | Path, fasta: str | Path) -> None:
 
 
 def insert_car(
-    base: str | Path, car_fasta: str | Path, augmented_gtf: str | Path, out: str | Path, *, threads: int = 1
+    base: str | Path,
+    car_fasta: str | Path,
+    augmented_gtf: str | Path,
+    out: str | Path,
+    *,
+    threads: int = 1,
 ) -> None:
     """Insert the CAR into a base index and save the result into the folder ``out``.
 
@@ -359,7 +383,10 @@ def _complete_chromosomes(index: Path, added: dict[str, int], *, bits: int) -> N
     write_text("\n".join(names) + "\n", index / "chrName.txt")
     write_text("\n".join(map(str, sizes)) + "\n", index / "chrLength.txt")
     write_text("\n".join(map(str, starts)) + "\n", index / "chrStart.txt")
-    write_text("".join(f"{n}\t{s}\n" for n, s in zip(names, sizes, strict=True)), index / "chrNameLength.txt")
+    write_text(
+        "".join(f"{n}\t{s}\n" for n, s in zip(names, sizes, strict=True)),
+        index / "chrNameLength.txt",
+    )
 
 
 def check_augmented(index: str | Path, gtf: str | Path, car: str) -> None:
@@ -381,3 +408,86 @@ def check_augmented(index: str | Path, gtf: str | Path, car: str) -> None:
             "the annotation given to STAR was not the whole one",
             "remove the folder and run again; if it comes back, give a base index made with this annotation",
         )
+
+
+def rival_context(
+    fasta: str | Path, gtf: str | Path, genes: set[str], *, flank: int = 120
+) -> tuple[list[EndogenousTranscript], pd.DataFrame]:
+    """Return the genomic windows around the exons of genes, and the exons' places.
+
+    A read of a relative's unspliced RNA runs from exon into intron; without the intron's bases the CAR, which
+    shares the exon, would seem to explain it as well as the gene does.
+
+    Parameters
+    ----------
+    fasta, gtf
+        Genome and annotation.
+    genes
+        Symbols of the relatives.
+    flank
+        Bases kept on either side of an exon, nt; at least a read's length.
+
+    Returns
+    -------
+    windows : list of EndogenousTranscript
+        One a distinct exon, sense strand.
+    loci : pandas.DataFrame
+        ``contig``, ``start``, ``end`` (0-based half-open), ``gene`` of the merged exons.
+    """
+    wanted: dict[str, list[tuple[int, int, str, str]]] = {}
+    for contig, start, end, strand, attributes in _exons(gtf):
+        gene = attributes.get("gene_name", attributes["gene_id"])
+        if gene in genes:
+            wanted.setdefault(contig, []).append((start, end, strand, gene))
+    windows: list[EndogenousTranscript] = []
+    rows: list[dict[str, object]] = []
+    for contig, sequence in _sequences(fasta):
+        merged: list[list[object]] = []
+        for start, end, strand, gene in sorted(set(wanted.get(contig, []))):
+            if merged and merged[-1][3] == gene and start <= int(str(merged[-1][1])):
+                merged[-1][1] = max(int(str(merged[-1][1])), end)
+            else:
+                merged.append([start, end, strand, gene])
+        for start, end, strand, gene in merged:
+            first, last = max(0, int(str(start)) - flank), int(str(end)) + flank
+            window = sequence[first:last]
+            if strand == "-":
+                window = window.translate(_COMPLEMENT)[::-1]
+            name = f"{contig}:{first}-{last}"
+            windows.append(EndogenousTranscript(str(gene), name, window))
+            rows.append({"contig": contig, "start": start, "end": end, "gene": gene})
+    return windows, pd.DataFrame(rows, columns=["contig", "start", "end", "gene"])
+
+
+def read_loci(path: str | Path) -> list[Locus]:
+    """Read the loci table of :func:`rival_context`."""
+    return locus_list(read_table(path))
+
+
+def locus_list(table: pd.DataFrame) -> list[Locus]:
+    """Return the rows of a loci table as loci."""
+    return [Locus(str(r.contig), int(r.start), int(r.end), str(r.gene)) for r in table.itertuples()]
+
+
+def write_sequences(sequences: dict[str, str], path: str | Path) -> None:
+    """Write sequences as FASTA, one line each."""
+    write_text("".join(f">{name}\n{sequence}\n" for name, sequence in sequences.items()), path)
+
+
+def read_sequences(path: str | Path) -> dict[str, str]:
+    """Read a FASTA file: name -> upper-case sequence."""
+    return dict(_sequences(path))
+
+
+def write_transcripts(transcripts: Iterable[EndogenousTranscript], path: str | Path) -> None:
+    """Write transcripts as FASTA whose names are ``transcript|gene``."""
+    write_sequences({f"{t.transcript}|{t.gene}": t.sequence for t in transcripts}, path)
+
+
+def read_transcript_fasta(path: str | Path) -> list[EndogenousTranscript]:
+    """Read transcripts written by :func:`write_transcripts`."""
+    found = []
+    for name, sequence in _sequences(path):
+        transcript, _, gene = name.rpartition("|")
+        found.append(EndogenousTranscript(gene, transcript, sequence))
+    return found

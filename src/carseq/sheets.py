@@ -22,20 +22,33 @@ class Sample(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    sample: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Name: letters, digits, . _ -")
-    patient: str = Field(min_length=1, description="Patient; samples of one patient are compared with each other.")
-    compartment: Literal["urine", "blood", "product", "other"] = Field(description="Where the cells come from.")
+    sample: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Name: letters, digits, . _ -"
+    )
+    patient: str = Field(
+        min_length=1, description="Patient; samples of one patient are compared with each other."
+    )
+    compartment: Literal["urine", "blood", "product", "other"] = Field(
+        description="Where the cells come from."
+    )
     timepoint: str = Field(default="", description="Time point, such as D28.")
     role: Literal["case", "negative_control", "product"] = Field(
-        default="case", description="negative_control: no CAR T cell can be in it (before infusion)."
+        default="case",
+        description="negative_control: no CAR T cell can be in it (before infusion).",
     )
-    chemistry: str = Field(default="auto", description="auto, a known name, or a STARsolo geometry.")
-    bam: str | None = Field(default=None, description="Existing sorted, indexed BAM with barcode and UMI tags.")
+    chemistry: str = Field(
+        default="auto", description="auto, a known name, or a STARsolo geometry."
+    )
+    bam: str | None = Field(
+        default=None, description="Existing sorted, indexed BAM with barcode and UMI tags."
+    )
     matrix: str | None = Field(default=None, description="Existing matrix of called cells.")
     raw_matrix: str | None = Field(default=None, description="Existing matrix of all barcodes.")
     whitelist: str | None = Field(default=None, description="Barcode whitelist of this sample.")
     gating: str | None = Field(default=None, description="Sorting gate, such as CD45-negative.")
-    sequencing_run: str | None = Field(default=None, description="Libraries of one run can swap molecules.")
+    sequencing_run: str | None = Field(
+        default=None, description="Libraries of one run can swap molecules."
+    )
 
     @field_validator("chemistry")
     @classmethod
@@ -95,12 +108,20 @@ def _read_sheet(path: str, required: set[str]) -> list[dict[str, str | None]]:
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise CarseqError(f"cannot read the sheet {path}", error.strerror or str(error), "check the path in the config") from None
+        raise CarseqError(
+            f"cannot read the sheet {path}",
+            error.strerror or str(error),
+            "check the path in the config",
+        ) from None
     except UnicodeDecodeError:
-        raise CarseqError(f"the sheet {path} is not text", "", "save it as tab-separated text, not as .xlsx") from None
+        raise CarseqError(
+            f"the sheet {path} is not text", "", "save it as tab-separated text, not as .xlsx"
+        ) from None
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
     if not lines:
-        raise CarseqError(f"the sheet {path} is empty", "", f"give it the columns {', '.join(sorted(required))}")
+        raise CarseqError(
+            f"the sheet {path} is empty", "", f"give it the columns {', '.join(sorted(required))}"
+        )
     delimiter = "\t" if "\t" in lines[0] else ","
     reader = csv.DictReader(lines, delimiter=delimiter)
     names = [name.strip() for name in reader.fieldnames or []]
@@ -116,7 +137,9 @@ def _read_sheet(path: str, required: set[str]) -> list[dict[str, str | None]]:
     for number, row in enumerate(reader, 2):
         if None in row:
             raise CarseqError(
-                f"row {number} of {path} has more cells than the header", "", "remove the surplus tabs or commas"
+                f"row {number} of {path} has more cells than the header",
+                "",
+                "remove the surplus tabs or commas",
             )
         rows.append({k: (v.strip() or None) if v is not None else None for k, v in row.items()})
     return rows
@@ -131,7 +154,11 @@ def _parse(model: type[BaseModel], row: dict[str, Any], path: str, number: int) 
             + (f" (got {f['input']!r})" if f["type"] != "missing" else "")
             for f in error.errors()
         )
-        raise CarseqError(f"row {number} of {path} is not valid", faults, "mend the row; config/README.md explains the columns") from None
+        raise CarseqError(
+            f"row {number} of {path} is not valid",
+            faults,
+            "mend the row; config/README.md explains the columns",
+        ) from None
 
 
 def load_study(config: Config) -> Study:
@@ -145,7 +172,9 @@ def load_study(config: Config) -> Study:
     samples: dict[str, Sample] = {}
     base = Path(config.samples).parent
     folded: dict[str, str] = {}
-    for number, row in enumerate(_read_sheet(config.samples, {"sample", "patient", "compartment"}), 2):
+    for number, row in enumerate(
+        _read_sheet(config.samples, {"sample", "patient", "compartment"}), 2
+    ):
         sample: Sample = _parse(Sample, row, config.samples, number)
         if sample.sample in samples:
             raise CarseqError(
@@ -156,7 +185,9 @@ def load_study(config: Config) -> Study:
         twin = folded.setdefault(sample.sample.lower(), sample.sample)
         if twin != sample.sample:
             raise CarseqError(
-                f"samples {twin} and {sample.sample} differ only in case", "", "their folders would collide on some disks: rename one"
+                f"samples {twin} and {sample.sample} differ only in case",
+                "",
+                "their folders would collide on some disks: rename one",
             )
         for key in _PATHS:
             if value := getattr(sample, key):
@@ -186,7 +217,11 @@ def load_study(config: Config) -> Study:
                     )
                 used[path] = f"{unit.sample}/{unit.unit}"
             if any(other.unit == unit.unit for other in units.get(unit.sample, [])):
-                raise CarseqError(f"unit {unit.unit} of {unit.sample} stands twice in {config.units}", "", "number the units")
+                raise CarseqError(
+                    f"unit {unit.unit} of {unit.sample} stands twice in {config.units}",
+                    "",
+                    "number the units",
+                )
             units.setdefault(unit.sample, []).append(unit)
     study = Study(config, samples, units)
     _check_sources(study)
@@ -204,7 +239,9 @@ def _check_sources(study: Study) -> None:
                 "add its FASTQ files to units.tsv, or fill its `bam` or `raw_matrix` column",
             )
         if sample.kind != "fastq" and has_units:
-            raise CarseqError(f"sample {name} has both FASTQ units and a {sample.kind}", "", "keep one of them")
+            raise CarseqError(
+                f"sample {name} has both FASTQ units and a {sample.kind}", "", "keep one of them"
+            )
         if sample.kind == "bam" and not (sample.raw_matrix or sample.matrix):
             raise CarseqError(
                 f"sample {name} has a BAM but no matrix",
@@ -228,11 +265,21 @@ def _check_files(study: Study) -> None:
     if config.cells.markers:
         wanted.append(("cells.markers", config.cells.markers))
     for name, sample in study.samples.items():
-        wanted += [(f"{key} of sample {name}", value) for key in _PATHS if (value := getattr(sample, key))]
+        wanted += [
+            (f"{key} of sample {name}", value) for key in _PATHS if (value := getattr(sample, key))
+        ]
     for name, units in study.units.items():
-        wanted += [(f"{key} of {name}/{u.unit}", value) for u in units for key, value in (("r1", u.r1), ("r2", u.r2))]
+        wanted += [
+            (f"{key} of {name}/{u.unit}", value)
+            for u in units
+            for key, value in (("r1", u.r1), ("r2", u.r2))
+        ]
     # Snakemake storage (s3://, https://) is fetched by Snakemake itself.
-    missing = [(what, path) for what, path in wanted if not re.match(r"^\w+://", path) and not _readable(path)]
+    missing = [
+        (what, path)
+        for what, path in wanted
+        if not re.match(r"^\w+://", path) and not _readable(path)
+    ]
     if missing:
         shown = "; ".join(f"{what}: {path}" for what, path in missing[:5])
         raise CarseqError(

@@ -89,7 +89,10 @@ def align(
         whitelist = _plain_whitelist(Path(chemistry.whitelist), scratch / "whitelist.txt")
         options: dict[str, object] = {
             "genomeDir": index,
-            "readFilesIn": [",".join(str(r2) for _, r2 in pairs), ",".join(str(r1) for r1, _ in pairs)],
+            "readFilesIn": [
+                ",".join(str(r2) for _, r2 in pairs),
+                ",".join(str(r1) for r1, _ in pairs),
+            ],
             "soloType": "CB_UMI_Simple",
             "soloCBwhitelist": whitelist,
             "soloCBstart": chemistry.cb_start,
@@ -162,7 +165,9 @@ def read_star_matrix(folder: str | Path) -> AnnData:
     from scipy import sparse
 
     folder = Path(folder)
-    features = pd.read_csv(folder / "features.tsv", sep="\t", header=None, dtype=str, keep_default_na=False)
+    features = pd.read_csv(
+        folder / "features.tsv", sep="\t", header=None, dtype=str, keep_default_na=False
+    )
     with (folder / "matrix.mtx").open() as stream:
         header = 0
         for line in stream:
@@ -200,7 +205,9 @@ _LOG_NUMBERS = {
 }
 
 
-def summarise(star: Path, feature: str, chemistry: Chemistry, raw: AnnData, car: str) -> dict[str, Any]:
+def summarise(
+    star: Path, feature: str, chemistry: Chemistry, raw: AnnData, car: str
+) -> dict[str, Any]:
     """Return the mapping summary of a STARsolo run, as written to ``summary.json``.
 
     Returns
@@ -239,7 +246,9 @@ def summarise(star: Path, feature: str, chemistry: Chemistry, raw: AnnData, car:
         "n_reads": n_reads,
         "valid_barcodes": fraction("Reads With Valid Barcodes"),
         "exact_barcodes": round(int(exact.group(1)) / n_reads, 4) if exact and n_reads else None,
-        "mapped_genome": round((logged["n_unique"] + logged["n_multi"]) / n_reads, 4) if n_reads else None,
+        "mapped_genome": round((logged["n_unique"] + logged["n_multi"]) / n_reads, 4)
+        if n_reads
+        else None,
         "mapped_genome_unique": round(logged["n_unique"] / n_reads, 4) if n_reads else None,
         "mapped_gene_unique": fraction(f"Reads Mapped to {feature}: Unique {feature}"),
         "saturation": fraction("Sequencing Saturation"),
@@ -249,7 +258,9 @@ def summarise(star: Path, feature: str, chemistry: Chemistry, raw: AnnData, car:
         "n_umis": int(raw.X.sum()),
         "car_umis_aligned": int(raw.X[:, is_car].sum()),
     }
-    return {k: (None if isinstance(v, float) and not np.isfinite(v) else v) for k, v in summary.items()}
+    return {
+        k: (None if isinstance(v, float) and not np.isfinite(v) else v) for k, v in summary.items()
+    }
 
 
 def read_counts(path: str | Path, *, car: str | None = None) -> AnnData:
@@ -283,19 +294,29 @@ def read_counts(path: str | Path, *, car: str | None = None) -> AnnData:
             adata = sc.read_10x_mtx(path, gex_only=False)
     except (OSError, KeyError, ValueError) as error:
         raise CarseqError(
-            f"cannot read the matrix {path}", str(error)[:300], "give a 10x .h5, an mtx folder or an .h5ad"
+            f"cannot read the matrix {path}",
+            str(error)[:300],
+            "give a 10x .h5, an mtx folder or an .h5ad",
         ) from None
     counts = sparse.csr_matrix(adata.X)
     if counts.nnz and not np.allclose(counts.data, np.round(counts.data)):
-        raise CarseqError(f"{path} holds no raw counts", "some values are not whole numbers", "give the raw matrix")
-    ids = adata.var.get("gene_id", adata.var.get("gene_ids", pd.Series(adata.var_names, index=adata.var_names)))
-    clean = anndata.AnnData(counts.astype(np.int32), obs=pd.DataFrame(index=adata.obs_names.astype(str)))
+        raise CarseqError(
+            f"{path} holds no raw counts",
+            "some values are not whole numbers",
+            "give the raw matrix",
+        )
+    ids = adata.var.get(
+        "gene_id", adata.var.get("gene_ids", pd.Series(adata.var_names, index=adata.var_names))
+    )
+    clean = anndata.AnnData(
+        counts.astype(np.int32), obs=pd.DataFrame(index=adata.obs_names.astype(str))
+    )
     clean.var_names = adata.var_names.astype(str)
     clean.var_names_make_unique()
     clean.var["gene_id"] = ids.to_numpy(dtype=str)
     clean = clean[np.asarray(clean.X.sum(axis=1)).ravel() > 0].copy()
     if car is not None and car not in clean.var_names:
-        log.warning("%s has no feature named %s: the CAR counts of this matrix are taken as zero", path, car)
+        log.warning(
+            "%s has no feature named %s: the CAR counts of this matrix are taken as zero", path, car
+        )
     return clean
-
-

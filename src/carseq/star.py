@@ -70,7 +70,9 @@ def run_star(options: dict[str, object], *, threads: int, folder: Path) -> None:
         command += [f"--{name}", *map(str, words)]
     log.info("%s", " ".join(command))
     # A pipe for the messages keeps them out of the user's terminal and in the log.
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
         lines = []
         for line in process.stdout or ():
             lines.append(line.rstrip())
@@ -78,7 +80,9 @@ def run_star(options: dict[str, object], *, threads: int, folder: Path) -> None:
     if process.returncode == 0:
         return
     journal = folder / "Log.out"
-    text = "\n".join(lines[-40:]) + (journal.read_text(errors="replace")[-4000:] if journal.exists() else "")
+    text = "\n".join(lines[-40:]) + (
+        journal.read_text(errors="replace")[-4000:] if journal.exists() else ""
+    )
     fatal = re.search(r"EXITING.*?(?:\n\n|\Z)", text, re.DOTALL)
     cause = " ".join((fatal.group() if fatal else "\n".join(lines[-5:])).split())
     if process.returncode < 0:

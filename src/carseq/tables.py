@@ -106,9 +106,15 @@ DETECTION = Schema(
         "prevalence": Column("float64", "CAR T cells among T cells, corrected for dropout"),
         "prevalence_low": Column("float64", "lower end of its 95 % interval"),
         "prevalence_high": Column("float64", "upper end of its 95 % interval"),
-        "detection_limit": Column("float64", "CAR T fraction of T cells excluded with 95 % confidence above this"),
-        "sensitivity": Column("float64", "probability that a CAR T cell of this sample is called positive"),
-        "expected_false_calls": Column("float64", "expected false positives among the positive calls"),
+        "detection_limit": Column(
+            "float64", "CAR T fraction of T cells excluded with 95 % confidence above this"
+        ),
+        "sensitivity": Column(
+            "float64", "probability that a CAR T cell of this sample is called positive"
+        ),
+        "expected_false_calls": Column(
+            "float64", "expected false positives among the positive calls"
+        ),
         "reason": Column("str", "the verdict in words"),
     },
 )
@@ -125,7 +131,9 @@ LOCALIZATION = Schema(
         "n_cells": Column("int64", "cells of the group"),
         "n_car_positive": Column("int64", "of them called positive"),
         "n_car_signal": Column("int64", "of them with at least one CAR molecule"),
-        "estimate": Column("float64", "CAR T fraction, corrected for dropout (T cells only, else NaN)"),
+        "estimate": Column(
+            "float64", "CAR T fraction, corrected for dropout (T cells only, else NaN)"
+        ),
         "low": Column("float64", "lower end of its 95 % interval"),
         "high": Column("float64", "upper end of its 95 % interval"),
         "method": Column("str", "how the estimate was made"),
@@ -168,7 +176,9 @@ OBS = Schema(
         "doublet_score": Column("float64", "scrublet score; NaN where there are too few cells"),
         "is_doublet": Column("bool", "called a doublet"),
         "leiden": Column("str", "cluster"),
-        "lineage": Column("str", "T, NK, B, plasma, myeloid, kidney, urogenital, erythroid, unknown, ..."),
+        "lineage": Column(
+            "str", "T, NK, B, plasma, myeloid, kidney, urogenital, erythroid, unknown, ..."
+        ),
         "cell_type": Column("str", "cell type"),
         "cell_type_confidence": Column("float64", "confidence of the type, 0 to 1"),
         "t_state": Column("str", "state of a T cell, empty for others"),
@@ -190,7 +200,9 @@ def atomic(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem[:40]}.", suffix="".join(path.suffixes), dir=path.parent)
+    handle, name = tempfile.mkstemp(
+        prefix=f".{path.stem[:40]}.", suffix="".join(path.suffixes), dir=path.parent
+    )
     os.close(handle)
     temporary = Path(name)
     try:
@@ -221,7 +233,9 @@ def read_table(path: str | Path, schema: Schema | None = None) -> pd.DataFrame:
     else:
         text = {n: "str" for n, c in schema.columns.items() if c.dtype == "str"} if schema else {}
         # Text columns stay text: the sample "007" and the barcode "NA" are names, not numbers.
-        table = pd.read_csv(path, sep="\t", dtype=text, keep_default_na=False, na_values=["", "nan"])
+        table = pd.read_csv(
+            path, sep="\t", dtype=text, keep_default_na=False, na_values=["", "nan"]
+        )
         for name in text:
             table[name] = table[name].fillna("")
     return schema.conform(table) if schema else table

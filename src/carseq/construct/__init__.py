@@ -9,4 +9,12 @@ from carseq.construct.lint import lint
 from carseq.construct.outputs import write_construct
 from carseq.construct.vector import Construct, Transcript, load_construct
 
-__all__ = ["Construct", "Transcript", "homology", "lint", "load_construct", "rivals", "write_construct"]
+__all__ = [
+    "Construct",
+    "Transcript",
+    "homology",
+    "lint",
+    "load_construct",
+    "rivals",
+    "write_construct",
+]

@@ -63,7 +63,9 @@ def find_domains(construct: Construct) -> pd.DataFrame:
     taken: list[tuple[int, int]] = []
 
     def add(name: str, kind: str, start: int, end: int, identity: float, source: str) -> None:
-        rows.append(dict(name=name, kind=kind, start=start, end=end, identity=identity, source=source))
+        rows.append(
+            dict(name=name, kind=kind, start=start, end=end, identity=identity, source=source)
+        )
 
     for domain in known_domains().itertuples():
         sequence, is_protein = str(domain.sequence), domain.alphabet == "protein"
@@ -80,7 +82,14 @@ def find_domains(construct: Construct) -> pd.DataFrame:
     for start, end in edges:
         if start - lo >= 60 and lo < len(protein):
             for name, kind, first, last in _variable_domains(protein, lo, start):
-                add(name, kind, offset + 3 * first, offset + 3 * last, float("nan"), "framework 4 motif")
+                add(
+                    name,
+                    kind,
+                    offset + 3 * first,
+                    offset + 3 * last,
+                    float("nan"),
+                    "framework 4 motif",
+                )
         lo = max(lo, end)
     columns = ["name", "kind", "start", "end", "identity", "source"]
     table = pd.DataFrame(rows, columns=columns)

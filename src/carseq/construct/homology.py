@@ -27,6 +27,16 @@ class EndogenousTranscript:
     sequence: str
 
 
+@dataclass(frozen=True)
+class Locus:
+    """An exon of a relative of the CAR, on the genome, 0-based half-open."""
+
+    contig: str
+    start: int
+    end: int
+    gene: str
+
+
 def rivals(car: str, transcripts: Iterable[EndogenousTranscript]) -> list[EndogenousTranscript]:
     """Return the transcripts that hold a stretch similar to the CAR, sense strand, gene by gene.
 
@@ -89,7 +99,9 @@ def homology(
     limit = int((1 - min_identity) * length)
     for rival in transcripts:
         for start in range(n_windows):
-            hit = edlib.align(car[start : start + length], rival.sequence, mode="HW", task="distance", k=limit)
+            hit = edlib.align(
+                car[start : start + length], rival.sequence, mode="HW", task="distance", k=limit
+            )
             if hit["editDistance"] >= 0:
                 identity = 1 - hit["editDistance"] / length
                 if identity > best[start]:
@@ -102,12 +114,16 @@ def homology(
     n_all = last + 1 - first
     classes = np.where(n_match == 0, "car_only", np.where(n_match == n_all, "shared", "junction"))
     base_best = np.array([best[a : b + 1].max() for a, b in zip(first, last, strict=True)])
-    base_gene = [gene[a + int(np.argmax(best[a : b + 1]))] for a, b in zip(first, last, strict=True)]
+    base_gene = [
+        gene[a + int(np.argmax(best[a : b + 1]))] for a, b in zip(first, last, strict=True)
+    ]
     rows = []
     start = 0
     for end in range(1, len(car) + 1):
         if end == len(car) or classes[end] != classes[start] or base_gene[end] != base_gene[start]:
             identity = float(base_best[start:end].max())
-            rows.append((start, end, classes[start], base_gene[start], identity if identity else np.nan))
+            rows.append(
+                (start, end, classes[start], base_gene[start], identity if identity else np.nan)
+            )
             start = end
     return pd.DataFrame(rows, columns=COLUMNS)

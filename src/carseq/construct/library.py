@@ -30,16 +30,24 @@ def _assemble(name: str, description: str, comment: str, pieces: Iterable[Piece]
         qualifiers = {"label": [label], "note": [source]}
         features.append(SeqFeature(location, type=kind, qualifiers=qualifiers))
         sequence += bases
-    record = SeqRecord(Seq(sequence), id=name, name=name[:16], description=description, features=features)
+    record = SeqRecord(
+        Seq(sequence), id=name, name=name[:16], description=description, features=features
+    )
     record.annotations.update(
-        molecule_type="DNA", topology="linear", data_file_division="SYN", date="22-NOV-2026", comment=comment
+        molecule_type="DNA",
+        topology="linear",
+        data_file_division="SYN",
+        date="22-NOV-2026",
+        comment=comment,
     )
     return record
 
 
 def relatives() -> dict[str, str]:
     """Return the RefSeq mRNAs whose domains CARs share, by gene symbol."""
-    return {r.id: str(r.seq).upper() for r in SeqIO.parse(data_path("sequences/relatives.fa"), "fasta")}
+    return {
+        r.id: str(r.seq).upper() for r in SeqIO.parse(data_path("sequences/relatives.fa"), "fasta")
+    }
 
 
 def hbi0101_surrogate() -> SeqRecord:
@@ -68,8 +76,18 @@ def hbi0101_surrogate() -> SeqRecord:
             part["idecel_leader_scFv"],
             "ide-cel, WO2021091978A1 SEQ ID 10 nt 1-810",
         ),
-        ("CD8A hinge", "misc_feature", cd8a[hinge : hinge + 135], refseq + "NM_171827.4 with its TM exon"),
-        ("CD8A transmembrane", "misc_feature", cd8a[hinge + 135 : hinge + 207], refseq + "NM_171827.4 with its TM exon"),
+        (
+            "CD8A hinge",
+            "misc_feature",
+            cd8a[hinge : hinge + 135],
+            refseq + "NM_171827.4 with its TM exon",
+        ),
+        (
+            "CD8A transmembrane",
+            "misc_feature",
+            cd8a[hinge + 135 : hinge + 207],
+            refseq + "NM_171827.4 with its TM exon",
+        ),
         ("4-1BB", "misc_feature", bb[costim : costim + 126], refseq + "NM_001561.6"),
         ("CD3zeta", "misc_feature", zeta[signalling : signalling + 339], refseq + "NM_001378516.1"),
         *ltr,

@@ -47,11 +47,21 @@ def lint(construct: Construct) -> list[Finding]:
         )
     n_ambiguous = construct.sequence.count("N")
     if n_ambiguous:
-        add("warn", "ambiguous", f"{n_ambiguous} bases of the transcript are ambiguous.", "Resolve them in the map.")
+        add(
+            "warn",
+            "ambiguous",
+            f"{n_ambiguous} bases of the transcript are ambiguous.",
+            "Resolve them in the map.",
+        )
     if construct.orf is not None:
         start, end = construct.orf
         if (end - start) % 3 or construct.sequence[end - 3 : end] not in ("TAA", "TAG", "TGA"):
-            add("warn", "no_stop", "The CAR's reading frame has no stop codon.", "Check the 3' end of the map.")
+            add(
+                "warn",
+                "no_stop",
+                "The CAR's reading frame has no stop codon.",
+                "Check the 3' end of the map.",
+            )
     zeta = construct.domains[construct.domains["kind"] == "CD3zeta"]
     if zeta.empty:
         add(

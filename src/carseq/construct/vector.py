@@ -89,7 +89,9 @@ class Construct:
         if self.orf is None:
             return ""
         start, end = self.orf
-        return str(Seq(self.sequence[start : start + (end - start) // 3 * 3]).translate()).rstrip("*")
+        return str(Seq(self.sequence[start : start + (end - start) // 3 * 3]).translate()).rstrip(
+            "*"
+        )
 
     @cached_property
     def domains(self) -> pd.DataFrame:
@@ -105,7 +107,9 @@ def parts() -> dict[str, str]:
     return {r.id: str(r.seq).upper() for r in SeqIO.parse(data_path("sequences/parts.fa"), "fasta")}
 
 
-def find_part(part: str, sequence: str, max_edits: float = MAX_PART_EDITS) -> list[tuple[int, int, float]]:
+def find_part(
+    part: str, sequence: str, max_edits: float = MAX_PART_EDITS
+) -> list[tuple[int, int, float]]:
     """Return every place of ``part`` in ``sequence`` as (start, end, identity), in order, not overlapping.
 
     Uses edlib's infix alignment: the whole part anywhere in the sequence, edits counted.
@@ -154,12 +158,15 @@ def read_vector(path: str | Path) -> SeqRecord:
         records = list(SeqIO.parse(StringIO(text), kind))
     except (ValueError, AssertionError) as error:
         raise CarseqError(
-            f"{path} cannot be read as {kind}", str(error), "export the map again as GenBank or FASTA"
+            f"{path} cannot be read as {kind}",
+            str(error),
+            "export the map again as GenBank or FASTA",
         ) from None
     if not records:
         raise CarseqError(
             f"{path} holds no sequence",
-            f"it was read as {kind}" + (": a FASTA file begins with '>'" if kind == "fasta" else ""),
+            f"it was read as {kind}"
+            + (": a FASTA file begins with '>'" if kind == "fasta" else ""),
             "export the map as GenBank or FASTA",
         )
     if len(records) > 1:
@@ -274,14 +281,21 @@ def load_construct(path: str | Path, *, name: str = "CAR", form: Form = "auto") 
     if form in ("auto", "plasmid", "provirus"):
         sequence, hits, family = _orient(raw, circular)
         if family == "reversed":
-            notes.append(("reverse_strand", "the ORF lies on the reverse strand of the file; it was turned round"))
+            notes.append(
+                (
+                    "reverse_strand",
+                    "the ORF lies on the reverse strand of the file; it was turned round",
+                )
+            )
     if hits:
         start, end = hits[0][0], hits[1][1]
         transcript = sequence[start:end]
         if form == "auto":
             inside = start > 0 or end < len(raw)
             form = ("plasmid" if circular else "provirus") if inside else "transcript"
-        notes.append(("vector", "gamma-retroviral LTRs" if family == "MoMuLV_R" else "lentiviral LTRs"))
+        notes.append(
+            ("vector", "gamma-retroviral LTRs" if family == "MoMuLV_R" else "lentiviral LTRs")
+        )
     elif form in ("plasmid", "provirus"):
         raise CarseqError(
             f"no transcript can be derived from {path} as a {form}",

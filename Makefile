@@ -1,0 +1,65 @@
+# carseq: `make demo` shows it at work, `make test` checks it. `make help` lists the rest.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
+VENV := $(CURDIR)/.venv
+BIN := $(VENV)/bin
+export PATH := $(BIN):$(PATH)
+# Threads are given by Snakemake; numerical libraries must not add their own.
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: help setup demo test lint types unit format docs clean browser
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 10
+
+setup: $(VENV)/.installed $(BIN)/.star ## make .venv/ and install STAR
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@echo "carseq: installing the Python environment into .venv/ (some minutes the first time)"
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' \
+	    || { echo "carseq needs Python 3.11 to 3.13; name one: make demo PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) \
+	    || { echo "no venv module: install it (Debian, Ubuntu: apt-get install python3-venv)"; exit 1; }
+	@pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+$(BIN)/.star: envs/install-star.sh $(VENV)/.installed
+	@envs/install-star.sh $(VENV)
+	@touch $@
+
+demo: setup demo/config.yaml ## simulate a study with CAR T cells in urine, run the workflow, print the verdict
+	@snakemake --configfile demo/config.yaml --directory demo --cores $(CORES)
+	@carseq verdict demo/results
+
+demo/config.yaml: $(VENV)/.installed
+	@test -e $@ && touch $@ || carseq simulate demo
+
+test: setup browser lint types ## lint, types and all tests
+	@pytest
+
+lint: setup ## ruff, snakefmt, snakemake --lint
+	@ruff check . && ruff format --check .
+	@snakefmt --check Snakefile workflow
+	@snakemake --lint --configfile tests/data/lint/config.yaml
+
+types: setup ## mypy
+	@mypy
+
+unit: setup ## the fast tests
+	@pytest -m "not workflow and not browser"
+
+browser: setup
+	@envs/install-browser.sh
+
+format: setup ## format all code
+	@ruff check --fix . ; ruff format . ; snakefmt Snakefile workflow
+
+docs: setup ## write config/README.md, config/config.yaml and the schema anew from the models
+	@python -m carseq.config_docs config
+
+clean: ## remove the environment and the demo
+	rm -rf $(VENV) demo

@@ -1,0 +1,384 @@
+"""carseq's command line: thin over the rooms' functions."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from carseq import __version__
+from carseq.errors import CarseqError
+from carseq.log import to_console
+
+app = typer.Typer(
+    name="carseq",
+    help="Are there CAR T cells in this urine, which cells are they, and how sure are we?\n\n"
+    "A study is run by Snakemake: `snakemake --configfile my.yaml --cores 8`. "
+    "Begin with `carseq init`, then `carseq check`.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+out = Console()
+
+ConstructFile = Annotated[Path, typer.Option("--construct", help="GenBank or FASTA of the vector.")]
+Name = Annotated[str, typer.Option("--name", help="Name of the CAR in the reference.")]
+Form = Annotated[str, typer.Option(help="auto, plasmid, provirus, transcript or orf.")]
+
+
+def _version(value: bool) -> None:
+    if value:
+        print(f"carseq {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    to_console()
+
+
+@app.command()
+def init(
+    folder: Annotated[
+        Path, typer.Argument(help="Folder for config.yaml, samples.tsv and units.tsv.")
+    ] = Path(),
+    fastqs: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of FASTQ files named SAMPLE_S1_L001_R1_001.fastq.gz; fills both sheets."
+        ),
+    ] = None,
+    construct: Annotated[Path | None, typer.Option(help="GenBank or FASTA of your vector.")] = None,
+    fasta: Annotated[Path | None, typer.Option(help="Genome FASTA.")] = None,
+    gtf: Annotated[Path | None, typer.Option(help="Gene annotation of the same genome.")] = None,
+    name: Name = "CAR",
+) -> None:
+    """Write a configuration and sheets to start from.
+
+    Example: carseq init study --fastqs run42/ --construct pMSGV-BCMA.gb --fasta GRCh38.fa --gtf genes.gtf
+    """
+    from carseq.start import start_study
+
+    written, todo = start_study(
+        folder, fastqs=fastqs, construct=construct, fasta=fasta, gtf=gtf, name=name
+    )
+    for path in written:
+        out.print(f"wrote {path}")
+    for line in todo:
+        out.print(f"  to do: {line}")
+    out.print(f"then: carseq check {folder / 'config.yaml'}")
+
+
+@app.command()
+def check(
+    config: Annotated[Path, typer.Argument(help="Configuration of the study.")],
+) -> None:
+    """Check configuration, sheets, files, construct, reference and chemistry, in a minute or so.
+
+    Nothing is written; every fault found is told with what to do about it.
+    """
+    from carseq.start import check_study
+
+    faults = 0
+    for what, result in check_study(config):
+        if isinstance(result, CarseqError):
+            faults += 1
+            out.print(f"[red]✗[/] {what}", highlight=False)
+            out.print(str(result), markup=False, highlight=False)
+        else:
+            out.print(f"[green]✓[/] {what}: {result}", highlight=False)
+    if faults:
+        raise typer.Exit(1)
+    out.print(f"all well; run it: snakemake --configfile {config} --cores 8")
+
+
+@app.command()
+def construct(
+    file: Annotated[Path, typer.Argument(help="GenBank or FASTA of the vector.")],
+    name: Name = "CAR",
+    form: Form = "auto",
+    to: Annotated[
+        Path | None,
+        typer.Option("--out", help="Write construct.fa, .gtf, domains.tsv, lint.json here."),
+    ] = None,
+) -> None:
+    """Show the transcript a vector gives: its form, domains, reading frame and faults."""
+    from carseq.config import find_construct_file
+    from carseq.construct import lint, load_construct, write_construct
+
+    found = load_construct(find_construct_file(str(file), Path()), name=name, form=_form(form))
+    out.print(f"{found.name}: read as {found.form}")
+    for transcript in found.transcripts:
+        exons = ", ".join(f"{a + 1}-{b}" for a, b in transcript.blocks)
+        out.print(f"  {transcript.name}: {len(transcript.sequence)} nt (exons {exons})")
+    if found.orf:
+        out.print(
+            f"  reading frame: {found.orf[0] + 1}-{found.orf[1]}, {len(found.protein)} amino acids"
+        )
+    table = Table("domain", "kind", "start", "end", "identity", "source")
+    for row in found.domains.itertuples():
+        identity = "" if row.identity != row.identity else f"{row.identity:.1%}"
+        table.add_row(row.name, row.kind, str(row.start + 1), str(row.end), identity, row.source)
+    out.print(table)
+    for finding in lint(found):
+        out.print(f"{finding['level']}: {finding['message']} {finding['remedy']}")
+    if to:
+        write_construct(found, to)
+        out.print(f"wrote construct.fa, construct.gtf, domains.tsv and lint.json to {to}")
+
+
+def _form(value: str) -> Any:
+    known = ("auto", "plasmid", "provirus", "transcript", "orf")
+    if value not in known:
+        raise CarseqError(f"unknown form {value!r}", "", f"use one of {', '.join(known)}")
+    return value
+
+
+@app.command()
+def molecules(
+    bam: Annotated[Path, typer.Argument(help="Sorted, indexed BAM with barcode and UMI tags.")],
+    construct: ConstructFile,
+    fasta: Annotated[Path, typer.Option(help="Genome FASTA.")],
+    gtf: Annotated[Path, typer.Option(help="Gene annotation.")],
+    to: Annotated[Path, typer.Option("--out", help="Folder for molecules.parquet and losses.tsv.")],
+    name: Name = "CAR",
+    form: Form = "auto",
+    sample: Annotated[str, typer.Option(help="Name of the sample.")] = "sample",
+    barcode_tag: Annotated[str, typer.Option(help="BAM tag of the cell barcode.")] = "CB",
+    umi_tag: Annotated[str, typer.Option(help="BAM tag of the UMI.")] = "UB",
+) -> None:
+    """Find the CAR molecules of an existing BAM, ours or Cell Ranger's."""
+    from carseq.chemistry import strand_of_bam, strand_panel
+    from carseq.config import find_construct_file
+    from carseq.construct import homology, load_construct, rivals
+    from carseq.molecules import find_molecules
+    from carseq.reference import locus_list, read_transcripts, rival_context
+    from carseq.tables import LOSSES, MOLECULES, write_table
+
+    car = load_construct(find_construct_file(str(construct), Path()), name=name, form=_form(form))
+    found = rivals(car.sequence, read_transcripts(fasta, gtf))
+    windows, loci = rival_context(fasta, gtf, {rival.gene for rival in found})
+    panel = strand_panel((t.gene, t.sequence) for t in read_transcripts(fasta, gtf))
+    table, losses = find_molecules(
+        bam,
+        car,
+        [*found, *windows],
+        homology(car.sequence, found),
+        sample=sample,
+        strand=strand_of_bam(bam, panel),
+        loci=locus_list(loci),
+        barcode_tag=barcode_tag,
+        umi_tag=umi_tag,
+    )
+    write_table(table, to / "molecules.parquet", MOLECULES)
+    write_table(losses, to / "losses.tsv", LOSSES)
+    out.print(
+        f"{len(table)} CAR molecules in {table['barcode'].nunique()} barcodes; wrote {to}/molecules.parquet, losses.tsv"
+    )
+
+
+@app.command()
+def call(
+    cells: Annotated[
+        Path,
+        typer.Argument(
+            help="h5ad of annotated cells (obs: sample, barcode, total_umis, lineage, is_doublet)."
+        ),
+    ],
+    samples: Annotated[
+        Path,
+        typer.Option(
+            help="TSV: sample, patient, compartment, timepoint, role, ambient_umis, ambient_car."
+        ),
+    ],
+    to: Annotated[
+        Path, typer.Option("--out", help="h5ad with the calls; detection.tsv goes beside it.")
+    ],
+    molecules: Annotated[
+        list[Path] | None,
+        typer.Option(help="molecules.parquet of the samples; else the matrix's counts."),
+    ] = None,
+    name: Name = "CAR",
+    fdr: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="False discovery rate among positive calls.")
+    ] = 0.05,
+) -> None:
+    """Call CAR T cells in annotated cells, without the workflow."""
+    import anndata
+    import pandas as pd
+
+    from carseq.calling import call_cells
+    from carseq.tables import DETECTION, MOLECULES, read_table, write_h5ad, write_table
+
+    adata = anndata.read_h5ad(cells)
+    table = pd.concat([read_table(path, MOLECULES) for path in molecules]) if molecules else None
+    detection = call_cells(adata, table, read_table(samples), car=name, fdr=fdr)
+    write_h5ad(adata, to)
+    write_table(detection, to.parent / "detection.tsv", DETECTION)
+    _print_verdicts(detection)
+
+
+@app.command()
+def localize(
+    cells: Annotated[Path, typer.Argument(help="h5ad with calls (cohort/cells.h5ad).")],
+    detection: Annotated[Path, typer.Option(help="detection.tsv made with the calls.")],
+    to: Annotated[
+        Path, typer.Option("--out", help="Folder for localization.tsv and contrasts.tsv.")
+    ],
+) -> None:
+    """Say where the CAR T cells are and compare samples, without the workflow."""
+    import anndata
+
+    from carseq.localize import contrasts
+    from carseq.localize import localize as localize_cells
+    from carseq.tables import CONTRASTS, DETECTION, LOCALIZATION, read_table, write_table
+
+    table = read_table(detection, DETECTION)
+    write_table(
+        localize_cells(anndata.read_h5ad(cells), table), to / "localization.tsv", LOCALIZATION
+    )
+    write_table(contrasts(table), to / "contrasts.tsv", CONTRASTS)
+    out.print(f"wrote {to}/localization.tsv and {to}/contrasts.tsv")
+
+
+@app.command()
+def report(
+    results: Annotated[Path, typer.Argument(help="Results folder of a finished run.")],
+    to: Annotated[
+        Path | None, typer.Option("--out", help="The page; default RESULTS/report/report.html.")
+    ] = None,
+) -> None:
+    """Write the report of a finished run anew."""
+    from carseq.report import build_report
+
+    page = to or results / "report" / "report.html"
+    build_report(results, page)
+    out.print(f"wrote {page}")
+
+
+@app.command()
+def verdict(
+    results: Annotated[Path, typer.Argument(help="Results folder of a finished run.")],
+) -> None:
+    """Print the verdict per sample and where the report lies."""
+    from carseq.tables import DETECTION, read_table
+
+    path = results / "cohort" / "detection.tsv"
+    if not path.exists():
+        raise CarseqError(
+            f"{results} holds no finished run", f"no {path}", "run snakemake to the end first"
+        )
+    _print_verdicts(read_table(path, DETECTION))
+    page = (results / "report" / "report.html").resolve()
+    if page.exists():
+        out.print(f"report: {page}", soft_wrap=True, highlight=False)
+
+
+def _print_verdicts(detection: Any) -> None:
+    table = Table(
+        "sample",
+        "compartment",
+        "time",
+        "T cells",
+        "CAR T",
+        "of T cells (95 % interval)",
+        "verdict",
+        title="Are there CAR T cells?",
+    )
+    for row in detection.itertuples():
+        known = row.n_t_cells > 0
+        interval = (
+            f"{row.prevalence:.0%} ({row.prevalence_low:.0%}-{row.prevalence_high:.0%})"
+            if known
+            else ""
+        )
+        colour = (
+            "green"
+            if row.verdict == "detected"
+            else "yellow"
+            if row.verdict == "undetermined"
+            else "default"
+        )
+        table.add_row(
+            row.sample, row.compartment, row.timepoint, str(row.n_t_cells), str(row.n_car_positive), interval,
+            f"[{colour}]{row.verdict}[/]",
+        )  # fmt: skip
+    out.print(table)
+    for row in detection.itertuples():
+        out.print(
+            f"{row.sample}: {row.verdict}; {row.reason}",
+            highlight=False,
+            soft_wrap=True,
+            markup=False,
+        )
+
+
+@app.command()
+def simulate(
+    folder: Annotated[
+        Path, typer.Argument(help="Folder for the study: genome, FASTQs, sheets, config, truth.")
+    ],
+    chemistry: Annotated[
+        str, typer.Option(help="10x_3p_v2/v3/v4 or 10x_5p_v1/v2/v3.")
+    ] = "10x_3p_v3",
+    construct: Annotated[Path, typer.Option(help="The CAR's vector.")] = Path(
+        "hbi0101_surrogate.gb"
+    ),
+    name: Name = "HBI0101",
+    product: Annotated[
+        bool, typer.Option("--product", help="Add a sample of the infusion product.")
+    ] = False,
+    scale: Annotated[
+        float, typer.Option(min=0.01, help="Cells and empty droplets, relative to the demo.")
+    ] = 1.0,
+    seed: Annotated[int, typer.Option(help="Seed.")] = 1,
+) -> None:
+    """Simulate a urine study with known truth, by following molecules.
+
+    Baseline urine (negative control), urine and blood at day 28; run it with
+    `snakemake --configfile FOLDER/config.yaml --directory FOLDER --cores 2`.
+    """
+    from carseq.config import find_construct_file
+    from carseq.simulate import simulate_study
+
+    file = find_construct_file(str(construct), Path())
+    simulate_study(
+        folder,
+        construct=file,
+        name=name,
+        chemistry=chemistry,
+        with_product=product,
+        scale=scale,
+        seed=seed,
+    )
+    out.print(f"wrote the study to {folder}; its configuration is {folder / 'config.yaml'}")
+
+
+def main() -> None:
+    """Run the command line; expected errors are told without a traceback."""
+    try:
+        app(standalone_mode=False)
+    except CarseqError as error:
+        print(f"carseq: {error}", file=sys.stderr)
+        sys.exit(1)
+    except typer.Exit as stop:
+        sys.exit(stop.exit_code)
+    except Exception as error:
+        # Typer's own usage errors know how to show themselves.
+        show = getattr(error, "show", None)
+        if show is None:
+            raise
+        show()
+        sys.exit(getattr(error, "exit_code", 2))
+
+
+if __name__ == "__main__":
+    main()

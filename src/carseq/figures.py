@@ -1,0 +1,443 @@
+"""Figures of a study for papers and notebooks, and the palette they share with the report.
+
+Each function takes tables in the schemas of :mod:`carseq.tables` (or the cohort's AnnData) and
+returns a :class:`matplotlib.figure.Figure`. Tables without rows give an empty figure that says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import anndata as ad
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import FuncFormatter, PercentFormatter
+
+from carseq.report import summaries
+from carseq.report.words import verdict_kind
+
+#: Okabe & Ito's eight, told apart with every common colour blindness (jfly.uni-koeln.de/color).
+OKABE_ITO = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000"]
+#: For categories beyond eight: Tol's muted scheme, then darker shades of Okabe and Ito's.
+_MORE = ["#332288", "#88CCEE", "#44AA99", "#117733", "#999933", "#DDCC77", "#CC6677", "#882255"]
+_YET_MORE = ["#004B76", "#99690B", "#00664A", "#8A4B6E", "#7F3801", "#8F8826", "#6A51A3", "#969696"]
+CATEGORIES = [*OKABE_ITO[:5], *_MORE, *_YET_MORE]
+UNKNOWN = "#9AA0A6"
+
+#: How a call looks: colour, matplotlib marker, and words. The shapes differ as well as the colours.
+CALLS = {
+    "positive": ("#D55E00", "^", "CAR T cell"),
+    "uncertain": ("#E69F00", "D", "uncertain"),
+    "signal": ("#0072B2", "x", "CAR molecule, not a T cell"),
+    "negative": ("#B4B9BE", "o", "no call"),
+}
+#: Classes of evidence; ``rejected`` molecules fit an endogenous gene better.
+EVIDENCE = {"unique": "#0072B2", "junction": "#009E73", "shared": "#E69F00", "rejected": "#B4B9BE"}
+#: Verdicts: colour and marker.
+VERDICTS = {
+    "detected": ("#D55E00", "^"),
+    "not-detected": ("#0072B2", "o"),
+    "undetermined": ("#7A8087", "s"),
+}
+
+_STYLE = {
+    "figure.dpi": 110,
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.edgecolor": "#5f6670",
+    "axes.labelcolor": "#30363d",
+    "legend.frameon": False,
+    "svg.fonttype": "none",
+    "pdf.fonttype": 42,
+}
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Draw in carseq's style inside this block; every function here does so by itself."""
+    with mpl.rc_context(_STYLE):
+        yield
+
+
+def colours(categories: Iterable[str]) -> dict[str, str]:
+    """Give each category a colour, in order; blank and ``unknown`` are grey."""
+    result: dict[str, str] = {}
+    used = 0
+    for category in dict.fromkeys(categories):
+        if category in {"", "unknown", "unassigned"}:
+            result[category] = UNKNOWN
+        else:
+            result[category] = CATEGORIES[used % len(CATEGORIES)]
+            used += 1
+    return result
+
+
+def shown_call(cells: pd.DataFrame) -> pd.Series:
+    """Return how each cell is marked: its call, or ``signal`` for CAR molecules outside T cells."""
+    signal = (cells["car_umis"] > 0) & (cells["lineage"] != "T")
+    call = cells["car_call"].astype(str)
+    return call.where(call.isin(["positive", "uncertain"]), np.where(signal, "signal", "negative"))
+
+
+def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots()
+
+
+def _nothing(message: str) -> Figure:
+    with style():
+        figure, axes = _figure(5, 1.2)
+        axes.set_axis_off()
+        axes.text(0, 0.5, message, color="#5f6670", va="center", transform=axes.transAxes)
+        return figure
+
+
+def _thousands(axis: mpl.axis.Axis) -> None:
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+
+
+def prevalence(detection: pd.DataFrame) -> Figure:
+    """Forest plot of the CAR T share of T cells, with intervals and detection limits.
+
+    Parameters
+    ----------
+    detection
+        Schema ``DETECTION``.
+    """
+    if not len(detection):
+        return _nothing("No sample.")
+    with style():
+        n = len(detection)
+        figure, axes = _figure(7.5, 1.2 + 0.36 * n)
+        for y, row in enumerate(detection.itertuples()):
+            kind = verdict_kind(str(row.verdict))
+            colour, marker = VERDICTS[kind]
+            limits = [row.prevalence_low, row.prevalence_high]
+            if kind != "undetermined" and np.isfinite(limits).all():
+                axes.plot(limits, [y, y], color=colour, lw=2, solid_capstyle="butt")
+                axes.plot([row.prevalence], [y], marker, color=colour, ms=7)
+            elif np.isfinite(limits).all():
+                axes.plot(limits, [y, y], color=colour, lw=1, ls=":")
+            if np.isfinite(row.detection_limit):
+                axes.plot([row.detection_limit], [y], "|", color="#30363d", ms=12, mew=1.5)
+        axes.plot([], [], "|", color="#30363d", ms=12, mew=1.5, ls="", label="detection limit")
+        for kind, (colour, marker) in VERDICTS.items():
+            axes.plot([], [], marker, color=colour, label=kind.replace("-", " "))
+        axes.set_yticks(range(n), list(detection["sample"]))
+        axes.set_ylim(n - 0.5, -0.5)
+        axes.set_xlim(-0.01, 1.01)
+        axes.xaxis.set_major_formatter(PercentFormatter(1))
+        axes.set_xlabel("CAR T cells among T cells (95 % interval, corrected for dropout)")
+        axes.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=9)
+        return figure
+
+
+def knee(table: pd.DataFrame, title: str = "") -> Figure:
+    """Barcodes by rank, with those that carry CAR molecules marked, below the cut too.
+
+    Parameters
+    ----------
+    table
+        ``samples/S/cells/knee.tsv``: ``rank``, ``total_umis``, ``is_cell``, ``car_umis``.
+    title
+        The sample, for the title.
+    """
+    if not len(table):
+        return _nothing(f"{title}: no barcodes.")
+    with style():
+        table = summaries.thin_knee(table, n_points=1000, n_marked=5000)
+        figure, axes = _figure(5, 3.8)
+        is_cell = table["is_cell"].astype(bool)
+        for cell, colour, label in ((False, UNKNOWN, "no cell"), (True, "#30363d", "cell")):
+            part = table[is_cell == cell]
+            axes.plot(
+                part["rank"], part["total_umis"].clip(1), ".", ms=3, color=colour, label=label
+            )
+        bearing = table[table["car_umis"] > 0]
+        axes.plot(
+            bearing["rank"],
+            bearing["total_umis"].clip(1),
+            "^",
+            mfc="none",
+            color=CALLS["positive"][0],
+            ms=5,
+            label="with a CAR molecule",
+        )
+        axes.set(xscale="log", yscale="log", xlabel="barcode rank", ylabel="UMIs", title=title)
+        axes.legend(fontsize=9)
+        return figure
+
+
+def umap(adata: ad.AnnData, by: str = "cell_type") -> Figure:
+    """Map of the cells, coloured.
+
+    Parameters
+    ----------
+    adata
+        The cohort (``obs`` of schema ``OBS``, ``obsm["X_umap"]``).
+    by
+        ``car_call``, or any categorical column of ``obs``.
+    """
+    if not adata.n_obs or "X_umap" not in adata.obsm:
+        return _nothing("No map: too few cells.")
+    with style():
+        figure, axes = _figure(6.5, 4.6)
+        x, y = np.asarray(adata.obsm["X_umap"])[:, :2].T
+        size = float(np.clip(20_000 / adata.n_obs, 1, 24))
+        if by == "car_call":
+            call = shown_call(adata.obs).to_numpy()
+            for key in ("negative", "signal", "uncertain", "positive"):
+                colour, marker, label = CALLS[key]
+                here = call == key
+                axes.scatter(
+                    x[here],
+                    y[here],
+                    s=size if key == "negative" else max(size, 16),
+                    c=colour,
+                    marker=marker,
+                    linewidths=0.8 if marker == "x" else 0,
+                    label=f"{label} ({here.sum():,})",
+                    rasterized=True,
+                )
+        else:
+            values = adata.obs[by].astype(str)
+            for category, colour in colours(values.value_counts().index).items():
+                here = (values == category).to_numpy()
+                label = category or "unknown"
+                axes.scatter(
+                    x[here], y[here], s=size, c=colour, linewidths=0, label=label, rasterized=True
+                )
+        axes.set(xticks=[], yticks=[], xlabel="UMAP 1", ylabel="UMAP 2", title=by.replace("_", " "))
+        axes.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=9, markerscale=1.5)
+        return figure
+
+
+def composition(cells: pd.DataFrame) -> Figure:
+    """Cell types of each sample, as shares.
+
+    Parameters
+    ----------
+    cells
+        ``obs`` of the cohort.
+    """
+    counts = summaries.composition(cells, list(dict.fromkeys(cells["sample"])))
+    if not len(counts):
+        return _nothing("No cells.")
+    shares = counts.div(counts.sum(axis=1).clip(lower=1), axis=0)
+    return _stacked(shares, colours(shares.columns), "cells")
+
+
+def evidence_classes(molecules: pd.DataFrame) -> Figure:
+    """Candidate molecules of each sample by class of evidence, as shares.
+
+    Parameters
+    ----------
+    molecules
+        Schema ``MOLECULES``.
+    """
+    if not len(molecules):
+        return _nothing("No molecules.")
+    counts = summaries.evidence_classes(molecules, list(dict.fromkeys(molecules["sample"])))
+    counts = counts.set_index("sample")
+    return _stacked(counts.div(counts.sum(axis=1).clip(lower=1), axis=0), EVIDENCE, "molecules")
+
+
+def _stacked(shares: pd.DataFrame, palette: dict[str, str], what: str) -> Figure:
+    with style():
+        figure, axes = _figure(7.5, 1.2 + 0.36 * len(shares))
+        left = np.zeros(len(shares))
+        for column in shares.columns:
+            widths = shares[column].to_numpy()
+            axes.barh(range(len(shares)), widths, left=left, color=palette[column], label=column)
+            left += widths
+        axes.set_yticks(range(len(shares)), list(shares.index))
+        axes.set_ylim(len(shares) - 0.5, -0.5)
+        axes.set_xlim(0, 1)
+        axes.xaxis.set_major_formatter(PercentFormatter(1))
+        axes.set_xlabel(f"share of {what}")
+        axes.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=9)
+        return figure
+
+
+def coverage(
+    molecules: pd.DataFrame,
+    domains: pd.DataFrame,
+    homology: pd.DataFrame | None = None,
+    tx_length: int | None = None,
+) -> Figure:
+    """CAR molecules along the transcript, above its domains.
+
+    Parameters
+    ----------
+    molecules
+        Schema ``MOLECULES``; those with ``p_car`` below 0.5 are left out.
+    domains
+        ``construct/domains.tsv``: ``name``, ``start``, ``end``.
+    homology
+        ``construct/homology.tsv``: ``start``, ``end``, ``class``; regions of class ``shared`` are shaded.
+    tx_length
+        Length of the transcript; None: the end of the last domain.
+    """
+    ends = [*molecules["tx_end"], *domains["end"]]
+    tx_length = tx_length or int(max(ends, default=0))
+    if not tx_length:
+        return _nothing("No transcript.")
+    with style():
+        figure = Figure(figsize=(8.5, 3.8), layout="constrained")
+        axes, track = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
+        kept = summaries.car_molecules(molecules)
+        is_shared = kept["evidence"] == "shared"
+        for part, colour, label in (
+            (kept[~is_shared], EVIDENCE["unique"], "unique or junction"),
+            (kept[is_shared], EVIDENCE["shared"], "shared with the genome"),
+        ):
+            axes.step(range(tx_length), summaries.depth(part, tx_length), color=colour, label=label)
+        if homology is not None:
+            for region in homology[homology["class"] == "shared"].itertuples():
+                axes.axvspan(region.start, region.end, color=EVIDENCE["shared"], alpha=0.15, lw=0)
+        axes.set(ylabel="molecules", xlim=(0, tx_length), ylim=(0, None))
+        axes.legend(fontsize=9)
+        palette = colours(domains["name"])
+        for domain in domains.itertuples():
+            width = domain.end - domain.start
+            track.add_patch(
+                Rectangle((domain.start, 0), width, 1, color=palette[domain.name], alpha=0.75)
+            )
+            track.text(
+                domain.start + width / 2,
+                -0.15,
+                domain.name,
+                rotation=30,
+                ha="right",
+                va="top",
+                fontsize=8,
+            )
+        track.set(ylim=(0, 1), yticks=[], xlabel="base of the CAR transcript")
+        track.tick_params(axis="x", pad=48)
+        track.spines[["left", "bottom"]].set_visible(False)
+        return figure
+
+
+def localization(table: pd.DataFrame, level: str = "t_state") -> Figure:
+    """CAR T shares by sample and group, with intervals.
+
+    Parameters
+    ----------
+    table
+        Schema ``LOCALIZATION``.
+    level
+        ``lineage``, ``cell_type`` or ``t_state``.
+    """
+    table = table[(table["level"] == level) & table["estimate"].notna()]
+    if not len(table):
+        return _nothing(f"No estimate by {level}.")
+    labels = list(table["sample"] + " · " + table["group"])
+    with style():
+        figure, axes = _figure(7.5, 1 + 0.3 * len(table))
+        _intervals(axes, table, colours(table["sample"]), list(table["sample"]))
+        axes.set_yticks(range(len(table)), labels)
+        axes.set_ylim(len(table) - 0.5, -0.5)
+        axes.set_xlim(-0.01, 1.01)
+        axes.xaxis.set_major_formatter(PercentFormatter(1))
+        axes.set_xlabel("CAR T cells (95 % interval, corrected for dropout)")
+        return figure
+
+
+def contrasts(table: pd.DataFrame) -> Figure:
+    """Odds ratios of being a CAR T cell, with intervals.
+
+    Parameters
+    ----------
+    table
+        Schema ``CONTRASTS``.
+    """
+    table = table[table["estimate"].notna()]
+    if not len(table):
+        return _nothing("No contrast: it takes two samples of a patient.")
+    labels = list(table["contrast"] + "\n" + table["sample"] + " / " + table["reference"])
+    with style():
+        figure, axes = _figure(7.5, 1 + 0.5 * len(table))
+        _intervals(axes, table, {"": OKABE_ITO[0]}, [""] * len(table))
+        axes.axvline(1, color="#5f6670", lw=1, ls="--", zorder=0)
+        axes.set_xscale("log")
+        axes.set_yticks(range(len(table)), labels)
+        axes.set_ylim(len(table) - 0.5, -0.5)
+        axes.set_xlabel("odds ratio (95 % interval)")
+        return figure
+
+
+def _intervals(axes: Axes, table: pd.DataFrame, palette: dict[str, str], keys: list[str]) -> None:
+    for y, (row, key) in enumerate(zip(table.itertuples(), keys, strict=True)):
+        axes.plot([row.low, row.high], [y, y], color=palette[key], lw=2, solid_capstyle="butt")
+        axes.plot([row.estimate], [y], "o", color=palette[key], ms=6)
+
+
+def losses(table: pd.DataFrame) -> Figure:
+    """Where the reads and molecules of the CAR went.
+
+    Parameters
+    ----------
+    table
+        Schema ``LOSSES``, of one sample or several (a panel each).
+    """
+    if not len(table):
+        return _nothing("No account of reads.")
+    names = list(dict.fromkeys(table["sample"]))
+    with style():
+        rows = table.groupby("sample").size().max()
+        figure = Figure(figsize=(7.5, len(names) * (0.6 + 0.3 * rows)), layout="constrained")
+        panels = figure.subplots(len(names), 1, squeeze=False)[:, 0]
+        for axes, name in zip(panels, names, strict=True):
+            part = table[table["sample"] == name]
+            tint = np.where(part["unit"] == "reads", OKABE_ITO[4], OKABE_ITO[0])
+            axes.barh(range(len(part)), np.log10(1 + part["n"]), color=tint)
+            for y, row in enumerate(part.itertuples()):
+                axes.text(
+                    np.log10(1 + row.n) + 0.05, y, f"{row.n:,} {row.unit}", va="center", fontsize=9
+                )
+            axes.set_yticks(range(len(part)), list(part["step"]))
+            axes.invert_yaxis()
+            axes.set(xticks=[], title=name)
+            axes.spines["bottom"].set_visible(False)
+            axes.margins(x=0.25)
+            axes.set_xlim(0)
+        return figure
+
+
+def rules(cells: pd.DataFrame, detection: pd.DataFrame) -> Figure:
+    """T cells called by the model and by counting rules.
+
+    Parameters
+    ----------
+    cells
+        ``obs`` of the cohort.
+    detection
+        Schema ``DETECTION``.
+    """
+    table = summaries.rule_comparison(cells, detection)
+    if not len(table):
+        return _nothing("No sample.")
+    with style():
+        figure, axes = _figure(7.5, 1.2 + 0.36 * len(table))
+        y = np.arange(len(table))
+        axes.hlines(
+            y, table[["model", "at_least_2"]].min(axis=1), table["at_least_1"], color="#d0d4d9"
+        )
+        axes.plot(table["at_least_1"], y, "o", mfc="none", color=OKABE_ITO[0], label="≥ 1 UMI")
+        axes.plot(table["at_least_2"], y, "s", mfc="none", color=OKABE_ITO[2], label="≥ 2 UMIs")
+        axes.plot(table["model"], y, "^", color=CALLS["positive"][0], label="carseq's model")
+        axes.set_yticks(y, list(table["sample"]))
+        axes.set_ylim(len(table) - 0.5, -0.5)
+        axes.set_xlabel("T cells called")
+        _thousands(axes.xaxis)
+        axes.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=9)
+        return figure

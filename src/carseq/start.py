@@ -1,0 +1,189 @@
+"""Starting a study: a configuration from a folder of FASTQs, and a check of all that can be known at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from carseq.chemistry import check_pair, count_reads, detect_chemistry, strand_panel
+from carseq.config import load_config
+from carseq.config_docs import example_config
+from carseq.construct import load_construct
+from carseq.errors import CarseqError
+from carseq.reference import check_index, check_reference, read_transcripts
+from carseq.sheets import load_study
+from carseq.star import star_version
+from carseq.tables import write_text
+
+#: Illumina's names: SAMPLE_S1_L001_R1_001.fastq.gz; lane and number may be missing.
+_FASTQ = re.compile(
+    r"^(?P<sample>.+?)(?:_S\d+)?(?:_(?P<lane>L\d{3}))?_R(?P<read>[12])(?:_(?P<part>\d{3}))?\.f(?:ast)?q(?:\.gz)?$"
+)
+#: FASTQ pairs up to this size are counted read by read; larger ones are left to STAR, which counts them anyway.
+COUNTED_BYTES = 200_000_000
+
+
+def find_fastqs(folder: Path) -> list[tuple[str, str, Path, Path]]:
+    """Return (sample, unit, r1, r2) of the FASTQ pairs below a folder.
+
+    Raises
+    ------
+    CarseqError
+        If there are none, or a file lacks its mate.
+    """
+    pairs: dict[tuple[str, str], dict[str, Path]] = {}
+    for path in sorted(folder.rglob("*")):
+        if match := _FASTQ.match(path.name):
+            unit = "_".join(filter(None, [match["lane"], match["part"]])) or "1"
+            if path.parent != folder:
+                unit = f"{path.parent.relative_to(folder).as_posix().replace('/', '_')}_{unit}"
+            sample = re.sub(r"[^A-Za-z0-9._-]", "_", match["sample"])
+            pairs.setdefault((sample, unit), {})[match["read"]] = path
+    if not pairs:
+        raise CarseqError(
+            f"no FASTQ pairs below {folder}",
+            "names like SAMPLE_S1_L001_R1_001.fastq.gz are looked for",
+            "check the folder, or write units.tsv by hand",
+        )
+    for (sample, unit), reads in pairs.items():
+        if set(reads) != {"1", "2"}:
+            raise CarseqError(
+                f"{sample} {unit} lacks R{'2' if '1' in reads else '1'}",
+                str(next(iter(reads.values()))),
+                "transfer it",
+            )
+    return [(sample, unit, reads["1"], reads["2"]) for (sample, unit), reads in pairs.items()]
+
+
+def start_study(
+    folder: Path,
+    *,
+    fastqs: Path | None = None,
+    construct: Path | None = None,
+    fasta: Path | None = None,
+    gtf: Path | None = None,
+    name: str = "CAR",
+) -> tuple[list[Path], list[str]]:
+    """Write ``config.yaml``, ``samples.tsv`` and ``units.tsv`` into ``folder``.
+
+    Returns
+    -------
+    written : list of Path
+    todo : list of str
+        What the user still has to fill in.
+
+    Raises
+    ------
+    CarseqError
+        If a file is there already or no FASTQ pairs are found.
+    """
+    targets = {n: folder / n for n in ("config.yaml", "samples.tsv", "units.tsv")}
+    for path in targets.values():
+        if path.exists():
+            raise CarseqError(
+                f"{path} is there already",
+                "nothing was written",
+                "move it away or name another folder",
+            )
+    todo = []
+    units = find_fastqs(fastqs) if fastqs else []
+    samples = dict.fromkeys(sample for sample, *_ in units) or {"P01_urine_D28": None}
+    rows = [f"{s}\tP01\t{_guess(s)}\t\tcase\tauto\n" for s in samples]
+    header = "sample\tpatient\tcompartment\ttimepoint\trole\tchemistry\n"
+    values = {"construct.name": name}
+    given = {"construct.file": construct, "reference.fasta": fasta, "reference.gtf": gtf}
+    for key, path in given.items():
+        if path:
+            values[key] = str(path.absolute())
+        else:
+            todo.append(f"fill `{key}` in {targets['config.yaml']}")
+    if not fastqs:
+        units = [("P01_urine_D28", "L001", Path("P01_R1.fastq.gz"), Path("P01_R2.fastq.gz"))]
+        todo.append(f"name your FASTQ files in {targets['units.tsv']}")
+    todo.append(
+        f"fill patient, compartment, timepoint and role (case, negative_control, product) in {targets['samples.tsv']}"
+    )
+    lines = [f"{s}\t{u}\t{r1.absolute()}\t{r2.absolute()}\n" for s, u, r1, r2 in units]
+    write_text(example_config(values), targets["config.yaml"])
+    write_text(header + "".join(rows), targets["samples.tsv"])
+    write_text("sample\tunit\tr1\tr2\n" + "".join(lines), targets["units.tsv"])
+    return list(targets.values()), todo
+
+
+def _guess(sample: str) -> str:
+    """Return the compartment a sample's name speaks of; urine if none."""
+    for word, compartment in (
+        ("blood", "blood"),
+        ("pbmc", "blood"),
+        ("product", "product"),
+        ("infusion", "product"),
+    ):
+        if word in sample.lower():
+            return compartment
+    return "urine"
+
+
+def check_study(path: Path) -> Iterator[tuple[str, str | CarseqError]]:
+    """Yield (what was checked, what was found or what is wrong) for all that can be known before a run."""
+    try:
+        study = load_study(load_config(path))
+    except CarseqError as error:
+        yield "configuration and sheets", error
+        return
+    config = study.config
+    yield (
+        "configuration and sheets",
+        f"{len(study.samples)} samples, {sum(map(len, study.units.values()))} FASTQ pairs",
+    )
+    try:
+        yield "STAR", star_version()
+    except CarseqError as error:
+        yield "STAR", error
+    try:
+        car = load_construct(
+            config.construct.file, name=config.construct.name, form=config.construct.form
+        )
+        yield "construct", f"{car.name}, read as {car.form}, transcript of {len(car.sequence)} nt"
+    except CarseqError as error:
+        yield "construct", error
+    panel: list[str] = []
+    try:
+        check_reference(config.reference.fasta, config.reference.gtf, config.construct.name)
+        if config.reference.star_index:
+            check_index(config.reference.star_index, config.reference.fasta)
+        panel = strand_panel(
+            (t.gene, t.sequence)
+            for t in read_transcripts(config.reference.fasta, config.reference.gtf)
+        )
+        yield "reference", "genome and annotation go together"
+    except CarseqError as error:
+        yield "reference", error
+    for name, sample in study.samples.items():
+        if sample.kind != "fastq":
+            yield f"sample {name}", f"from {sample.kind}"
+            continue
+        try:
+            for r1, r2 in study.pairs(name):
+                check_pair(r1, r2)
+                if max(Path(r1).stat().st_size, Path(r2).stat().st_size) <= COUNTED_BYTES:
+                    first, second = count_reads(r1), count_reads(r2)
+                    if first != second:
+                        raise CarseqError(
+                            f"{r1} and {r2} hold different numbers of reads",
+                            f"{first} and {second}",
+                            "one of them is cut off: transfer it again",
+                        )
+            found = detect_chemistry(
+                study.pairs(name),
+                panel,
+                sample=name,
+                chemistry=sample.chemistry,
+                whitelist=study.whitelist(name),
+            )
+            yield (
+                f"sample {name}",
+                f"{found.name}, {found.valid_barcodes:.1%} of reads with a valid barcode",
+            )
+        except CarseqError as error:
+            yield f"sample {name}", error

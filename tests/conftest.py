@@ -1,0 +1,27 @@
+"""Fixtures shared by the tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from carseq.construct import Construct, load_construct
+from carseq.data import path as data_path
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real data beside the checkout; tests that need it skip where it is absent."""
+    folder = ROOT.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("the real data of ../shared/data are not here")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def surrogate() -> Construct:
+    """The HBI0101 surrogate."""
+    return load_construct(data_path("constructs/hbi0101_surrogate.gb"), name="HBI0101")

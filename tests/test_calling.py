@@ -1,0 +1,249 @@
+"""calling, localize: calls are calibrated where the truth is known, and sound where there is little."""
+
+from __future__ import annotations
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+
+from carseq.calling import call_cells, cell_losses, count_car
+from carseq.errors import CarseqError
+from carseq.localize import contrasts, localize
+from carseq.tables import DETECTION, LOSSES, MOLECULES, OBS
+
+CAR = "CAR"
+
+
+def study(seed=0, *, specs=None):
+    """Make cells with CAR molecules from mRNA per cell, capture and soup, and the samples table.
+
+    Expression is lognormal and captured binomially, which the caller's negative binomial does not share.
+    """
+    rng = np.random.default_rng(seed)
+    specs = specs or {
+        "base": dict(n=300, fraction=0.0, role="negative_control", timepoint="D0", compartment="urine"),
+        "urine": dict(n=300, fraction=0.4, role="case", timepoint="D28", compartment="urine"),
+        "blood": dict(n=400, fraction=0.1, role="case", timepoint="D28", compartment="blood"),
+    }
+    obs, samples = [], []
+    for sample, spec in specs.items():
+        n = spec["n"]
+        t_cell = rng.random(n) < spec.get("t_share", 0.4)
+        car_t = t_cell & (rng.random(n) < spec["fraction"])
+        total = rng.lognormal(np.log(2000), 0.6, n).astype(int) + 200
+        copies = rng.lognormal(np.log(40), 0.8, n) * car_t  # CAR mRNAs in a cell of 20,000 mRNAs
+        own = rng.binomial(np.round(copies).astype(int), np.minimum(total / 20_000, 1))
+        soup_share = 0.4 * own.sum() / max(total.sum(), 1)
+        contamination = rng.beta(4, 40, n)
+        ambient = rng.poisson(contamination * total * soup_share)
+        obs.append(
+            pd.DataFrame(
+                {
+                    "sample": sample,
+                    "barcode": [f"b{i}" for i in range(n)],
+                    "total_umis": total,
+                    "lineage": np.where(t_cell, "T", "myeloid"),
+                    "cell_type": np.where(t_cell, "CD4 T", "monocyte"),
+                    "t_state": np.where(t_cell, "memory", ""),
+                    "is_doublet": False,
+                    "contamination": contamination,
+                    "truth": car_t,
+                    "own": own,
+                    "seen": own + ambient,
+                }
+            )
+        )
+        n_ambient = 200_000
+        samples.append(
+            {
+                "sample": sample,
+                "patient": "P1",
+                **{k: spec[k] for k in ("compartment", "timepoint", "role")},
+                "ambient_umis": n_ambient,
+                "ambient_car": rng.poisson(n_ambient * soup_share),
+            }
+        )
+    table = pd.concat(obs, ignore_index=True)
+    table.index = table["sample"] + ":" + table["barcode"]
+    counts = sparse.csr_matrix(np.column_stack([table["seen"], table["total_umis"] - table["seen"]]))
+    adata = anndata.AnnData(counts.astype(np.float32), obs=table)
+    adata.var_names = [CAR, "OTHER"]
+    adata.layers["counts"] = counts
+    return adata, pd.DataFrame(samples)
+
+
+@pytest.fixture(scope="module")
+def called():
+    adata, samples = study()
+    detection = call_cells(adata, None, samples, car=CAR).set_index("sample")
+    return adata, samples, detection
+
+
+def test_false_discoveries_and_recall_over_studies():
+    false = positive = found = findable = 0
+    for seed in range(8):
+        adata, samples = study(seed)
+        call_cells(adata, None, samples, car=CAR)
+        obs = adata.obs
+        is_positive = obs["car_call"] == "positive"
+        false += int((is_positive & ~obs["truth"]).sum())
+        positive += int(is_positive.sum())
+        found += int((is_positive & (obs["own"] > 0)).sum())
+        findable += int((obs["own"] > 0).sum())
+    assert false / positive <= 0.08
+    assert found / findable >= 0.85
+
+
+def test_the_posterior_means_what_it_says():
+    stated, true = [], []
+    for seed in range(20, 28):
+        adata, samples = study(seed)
+        call_cells(adata, None, samples, car=CAR)
+        t_cells = adata.obs[adata.obs["lineage"] == "T"]
+        stated.append(t_cells["car_posterior"].to_numpy())
+        true.append(t_cells["truth"].to_numpy())
+    stated, true = np.concatenate(stated), np.concatenate(true)
+    bins = np.minimum((stated * 10).astype(int), 9)
+    error = sum(abs(stated[bins == b].mean() - true[bins == b].mean()) * (bins == b).mean() for b in set(bins))
+    assert error <= 0.06
+
+
+def test_negative_controls_are_silent():
+    silent = 0
+    for seed in range(40, 60):
+        adata, samples = study(seed)
+        detection = call_cells(adata, None, samples, car=CAR).set_index("sample")
+        silent += detection.loc["base", "n_car_positive"] == 0
+    assert silent >= 19
+
+
+def test_prevalence_covers_the_truth():
+    covered = total = 0
+    for seed in range(60, 75):
+        adata, samples = study(seed)
+        detection = call_cells(adata, None, samples, car=CAR).set_index("sample")
+        for sample in ("urine", "blood"):
+            t_cells = adata.obs[(adata.obs["sample"] == sample) & (adata.obs["lineage"] == "T")]
+            row = detection.loc[sample]
+            total += 1
+            covered += row["prevalence_low"] <= t_cells["truth"].mean() <= row["prevalence_high"]
+    assert covered / total >= 0.8
+
+
+def test_verdicts_and_their_words(called):
+    _, _, detection = called
+    assert detection.loc["urine", "verdict"] == "detected"
+    assert detection.loc["base", "verdict"].startswith("not detected above 0.")
+    assert 0 < detection.loc["base", "detection_limit"] < 0.2
+    assert detection.loc["urine", "expected_false_calls"] <= 0.05 * detection.loc["urine", "n_car_positive"] + 1e-9
+    assert list(detection.reset_index().columns) == list(DETECTION.columns)
+
+
+def test_the_fdr_asked_for_changes_the_calls():
+    counts = []
+    for fdr in (0.001, 0.3):
+        adata, samples = study(3)
+        detection = call_cells(adata, None, samples, car=CAR, fdr=fdr)
+        counts.append(detection["n_car_positive"].sum())
+    assert counts[0] < counts[1]
+
+
+def test_car_signal_outside_t_cells_is_a_finding_never_a_call(called):
+    adata, _, _ = called
+    other = adata.obs[(adata.obs["lineage"] != "T") & (adata.obs["car_umis"] > 0)]
+    assert len(other) > 0
+    assert set(other["car_call"]) == {"negative"}
+    assert other["car_reason"].str.contains("not a T cell").all()
+    assert set(OBS.columns) - set(adata.obs.columns) <= {
+        "patient", "compartment", "timepoint", "role", "n_genes", "pct_mito", "doublet_score", "leiden",
+        "cell_type_confidence",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("n_t", [0, 1, 3])
+def test_few_t_cells_are_undetermined_not_negative(n_t):
+    adata, samples = study(5)
+    keep = np.ones(adata.n_obs, dtype=bool)
+    for sample in ("base", "urine", "blood"):
+        rows = np.flatnonzero((adata.obs["sample"] == sample) & (adata.obs["lineage"] == "T"))
+        keep[rows[n_t:]] = False
+    adata = adata[keep].copy()
+    adata.obs["car_zero"] = 0
+    adata.layers["counts"] = adata.layers["counts"].multiply(np.array([[0, 1]])).tocsr()
+    detection = call_cells(adata, None, samples, car=CAR)
+    assert set(detection["verdict"]) == {"undetermined"}
+    assert (detection["n_t_cells"] == n_t).all()
+    localize(adata, detection)
+    contrasts(detection)
+
+
+def test_a_sample_without_cells_keeps_its_row(called):
+    adata, samples, _ = called
+    rest = adata[adata.obs["sample"] != "blood"].copy()
+    detection = call_cells(rest, None, samples, car=CAR).set_index("sample")
+    assert detection.loc["blood", "verdict"] == "undetermined"
+    assert detection.loc["blood", "n_cells"] == 0
+    empty = adata[:0].copy()
+    assert set(call_cells(empty, None, samples, car=CAR)["verdict"]) == {"undetermined"}
+
+
+def test_molecules_take_the_place_of_the_matrix():
+    rows = [
+        ("s", "b0", "AAAA", 1, "unique", 0.999),
+        ("s", "b0", "CCCC", 1, "shared", 0.7),
+        ("s", "b0", "GGGG", 1, "shared", 0.2),
+        ("s", "b1", "AAAA", 1, "junction", 0.99),
+        ("t", "b1", "AAAA", 1, "unique", 0.99),
+    ]
+    table = pd.DataFrame(rows, columns=["sample", "barcode", "umi", "n_reads", "evidence", "p_car"])
+    for name, column in MOLECULES.columns.items():
+        if name not in table:
+            table[name] = "" if column.dtype == "str" else 0
+    counts = count_car(MOLECULES.conform(table), "s", pd.Index(["b0", "b1", "b2"]))
+    assert counts["car_umis"].tolist() == [2, 1, 0]
+    assert counts["car_umis_unique"].tolist() == [1, 1, 0]
+
+
+def test_missing_columns_are_named():
+    adata, samples = study(0)
+    del adata.obs["lineage"]
+    with pytest.raises(CarseqError, match="lack lineage"):
+        call_cells(adata, None, samples, car=CAR)
+
+
+def test_localization_and_contrasts(called):
+    adata, _, detection = called
+    detection = detection.reset_index()
+    table = localize(adata, detection)
+    by_lineage = table[table["level"] == "lineage"].set_index(["sample", "group"])
+    urine = by_lineage.loc[("urine", "T")]
+    assert urine["low"] <= 0.4 <= urine["high"]
+    assert np.isnan(by_lineage.loc[("urine", "myeloid"), "estimate"])
+    assert by_lineage.loc[("urine", "myeloid"), "n_car_positive"] == 0
+    compared = contrasts(detection).set_index("contrast")
+    assert set(compared.index) == {"urine against blood", "against baseline"}
+    assert compared.loc["urine against blood", "estimate"] > 1
+    assert compared.loc["against baseline", "q"] >= compared.loc["against baseline", "p"]
+
+
+def test_losses_account_for_every_molecule():
+    obs = pd.DataFrame(
+        {
+            "barcode": ["b0", "b1", "b2"],
+            "lineage": ["T", "T", "myeloid"],
+            "is_doublet": [False, True, False],
+            "car_call": ["positive", "uncertain", "negative"],
+        }
+    )
+    barcodes = ["b0", "b0", "b1", "b2", "b3", "b4", "b0"]
+    molecules = pd.DataFrame({"barcode": barcodes, "p_car": [1, 1, 1, 1, 1, 1, 0.1]})
+    calls = pd.DataFrame({"is_cell": [True, True, True, True, False]}, index=["b0", "b1", "b2", "b3", "b4"])
+    start = LOSSES.conform(pd.DataFrame([{"sample": "s", "step": "x", "unit": "reads", "n": 1, "meaning": ""}]))
+    table = cell_losses(start, molecules, calls, obs).set_index("step")["n"]
+    assert table.to_dict() == {
+        "x": 1, "more_likely_endogenous": 1, "droplet_not_called": 1, "filtered_cell": 1, "doublet": 1,
+        "other_lineage": 1, "t_cell_uncertain": 0, "t_cell_positive": 2,
+    }  # fmt: skip
+    assert table.drop("x").sum() == len(molecules)

@@ -1,0 +1,135 @@
+"""chemistry: geometry and strand come from the reads, and what contradicts them is told."""
+
+from __future__ import annotations
+
+import gzip
+import random
+
+import pytest
+
+from carseq.chemistry import (
+    check_pair,
+    count_reads,
+    count_strands,
+    detect_chemistry,
+    parse_geometry,
+    read_whitelist,
+)
+from carseq.errors import CarseqError
+
+RNG = random.Random(3)
+
+
+def bases(n: int) -> str:
+    return "".join(RNG.choice("ACGT") for _ in range(n))
+
+
+PANEL = [bases(1500) for _ in range(20)]
+BARCODES = [bases(16) for _ in range(500)]
+COMPLEMENT = str.maketrans("ACGT", "TGCA")
+
+
+def write_fastq(path, sequences, names=None):
+    names = names or [f"read{i}" for i in range(len(sequences))]
+    with gzip.open(path, "wt") as stream:
+        for name, sequence in zip(names, sequences, strict=True):
+            stream.write(f"@{name}\n{sequence}\n+\n{'F' * len(sequence)}\n")
+    return path
+
+
+def library(folder, *, sense=True, umi=12, n=600):
+    """Write R1, R2 and a whitelist of a library of 10x geometry."""
+    r1, r2 = [], []
+    for _ in range(n):
+        r1.append(RNG.choice(BARCODES) + bases(umi))
+        transcript = RNG.choice(PANEL)
+        start = RNG.randrange(len(transcript) - 90)
+        read = transcript[start : start + 90]
+        r2.append(read if sense else read.translate(COMPLEMENT)[::-1])
+    (folder / "list.txt").write_text("\n".join(BARCODES) + "\n")
+    return write_fastq(folder / "R1.fastq.gz", r1), write_fastq(folder / "R2.fastq.gz", r2), folder / "list.txt"
+
+
+@pytest.mark.parametrize(
+    ("sense", "umi", "name", "strand"),
+    [
+        (True, 12, "10x_3p_v3", "Forward"),
+        (True, 10, "10x_3p_v2", "Forward"),
+        (False, 10, "10x_5p_v2", "Reverse"),
+        (False, 12, "10x_5p_v3", "Reverse"),
+    ],
+)
+def test_geometry_and_strand_are_found(tmp_path, sense, umi, name, strand):
+    r1, r2, whitelist = library(tmp_path, sense=sense, umi=umi)
+    found = detect_chemistry([(r1, r2)], PANEL, whitelist=whitelist)
+    assert (found.name, found.strand, found.umi_length) == (name, strand, umi)
+    assert found.valid_barcodes == 1.0
+
+
+def test_swapped_reads_are_told(tmp_path):
+    r1, r2, whitelist = library(tmp_path)
+    with pytest.raises(CarseqError, match="swapped"):
+        detect_chemistry([(r2, r1)], PANEL, whitelist=whitelist)
+
+
+def test_a_wrong_whitelist_is_told(tmp_path):
+    r1, r2, _ = library(tmp_path)
+    (tmp_path / "other.txt").write_text("\n".join(bases(16) for _ in range(500)) + "\n")
+    with pytest.raises(CarseqError, match="does not fit"):
+        detect_chemistry([(r1, r2)], PANEL, whitelist=tmp_path / "other.txt")
+
+
+def test_a_chemistry_that_contradicts_the_strand_is_told(tmp_path):
+    r1, r2, whitelist = library(tmp_path, sense=False, umi=10)
+    with pytest.raises(CarseqError, match="contradict"):
+        detect_chemistry([(r1, r2)], PANEL, chemistry="10x_3p_v2", whitelist=whitelist)
+
+
+def test_a_geometry_of_the_users_own_is_taken(tmp_path):
+    r1, r2, whitelist = library(tmp_path)
+    text = "--soloCBstart 1 --soloCBlen 16 --soloUMIstart 17 --soloUMIlen 12 --soloStrand Forward"
+    found = detect_chemistry([(r1, r2)], PANEL, chemistry=text, whitelist=whitelist)
+    assert (found.name, found.umi_start, found.umi_length) == ("custom", 17, 12)
+    assert parse_geometry("10x_3p_v3") is None
+    with pytest.raises(CarseqError, match="missing"):
+        parse_geometry("soloCBstart 1")
+
+
+def test_pairs_that_do_not_belong_together_are_told(tmp_path):
+    a = write_fastq(tmp_path / "a.fastq.gz", [bases(28)] * 3)
+    b = write_fastq(tmp_path / "b.fastq.gz", [bases(90)] * 2)
+    c = write_fastq(tmp_path / "c.fastq.gz", [bases(90)] * 3, names=["x", "y", "z"])
+    empty = write_fastq(tmp_path / "e.fastq.gz", [])
+    with pytest.raises(CarseqError, match="different numbers"):
+        check_pair(a, b)
+    with pytest.raises(CarseqError, match="not a pair"):
+        check_pair(a, c)
+    with pytest.raises(CarseqError, match="holds no reads"):
+        check_pair(a, empty)
+    broken = tmp_path / "broken.fastq.gz"
+    broken.write_bytes(a.read_bytes()[:-20])
+    with pytest.raises(CarseqError, match="damaged"):
+        count_reads(broken)
+    (tmp_path / "text.fastq").write_text("no reads here\n")
+    with pytest.raises(CarseqError, match="not a FASTQ"):
+        check_pair(tmp_path / "text.fastq", a)
+
+
+def test_whitelists_are_read_plain_zipped_and_with_suffix(tmp_path):
+    (tmp_path / "a.txt").write_text("\n".join(BARCODES) + "\n")
+    (tmp_path / "b.txt").write_text("\n".join(f"{b}-1" for b in BARCODES))
+    with gzip.open(tmp_path / "c.txt.gz", "wt") as stream:
+        stream.write("\n".join(f"{b}\tx" for b in BARCODES) + "\n")
+    codes = [set(read_whitelist(tmp_path / n).tolist()) for n in ("a.txt", "b.txt", "c.txt.gz")]
+    assert codes[0] == codes[1] == codes[2]
+    assert len(codes[0]) == len(set(BARCODES))
+    (tmp_path / "d.txt").write_text("ACGT\nACGTACGTACGT\n")
+    with pytest.raises(CarseqError, match="not a barcode whitelist"):
+        read_whitelist(tmp_path / "d.txt")
+
+
+def test_strands_are_counted():
+    sense = [t[100:190] for t in PANEL]
+    antisense = [r.translate(COMPLEMENT)[::-1] for r in sense[:5]]
+    assert count_strands([*sense, *antisense, bases(90)], PANEL) == (20, 5)
+    assert count_strands(sense, []) == (0, 0)

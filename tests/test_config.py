@@ -1,0 +1,107 @@
+"""config, sheets: bad input is told with its cause and remedy, before anything runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from carseq.config import load_config, parse_config
+from carseq.config_docs import pages
+from carseq.errors import CarseqError
+from carseq.sheets import load_study
+
+ROOT = Path(__file__).parent.parent
+MINIMAL = {"construct": {"file": "car.fa"}, "reference": {"fasta": "g.fa", "gtf": "g.gtf"}}
+
+
+def test_pages_made_from_the_models_are_fresh():
+    for name, text in pages().items():
+        assert (ROOT / "config" / name).read_text() == text, f"config/{name} is stale: run make docs"
+
+
+def test_unknown_key_is_an_error_that_names_the_nearest():
+    with pytest.raises(CarseqError, match=r"unknown key `calling.frd` \(did you mean `fdr`\?\)"):
+        parse_config({**MINIMAL, "calling": {"frd": 0.1}})
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"construct": {}}, "`construct.file` is missing"),
+        ({"calling": {"fdr": 2}}, "calling.fdr"),
+        ({"cells": {"integration": "seurat"}}, "cells.integration"),
+    ],
+)
+def test_bad_values_are_named(change, words):
+    with pytest.raises(CarseqError, match=words):
+        parse_config({**MINIMAL, **change})
+
+
+def test_paths_are_relative_to_the_file(tmp_path):
+    (tmp_path / "study").mkdir()
+    file = tmp_path / "study" / "c.yaml"
+    file.write_text("construct: {file: car.fa}\nreference: {fasta: g.fa, gtf: ../g.gtf}\n")
+    config = load_config(file)
+    assert Path(config.reference.fasta) == tmp_path / "study" / "g.fa"
+    assert Path(config.reference.gtf).resolve() == tmp_path / "g.gtf"
+    assert config.results == "results"
+
+
+def test_a_construct_that_comes_with_carseq_is_found_by_name(tmp_path):
+    file = tmp_path / "c.yaml"
+    file.write_text("construct: {file: hbi0101_surrogate.gb}\nreference: {fasta: g.fa, gtf: g.gtf}\n")
+    assert Path(load_config(file).construct.file).exists()
+
+
+class Sheets:
+    """A folder with a valid study, to be spoilt."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for name in ("g.fa", "g.gtf", "car.fa", "a_R1.fq", "a_R2.fq"):
+            (folder / name).write_text("x")
+        self.samples = "sample\tpatient\tcompartment\tage\nA\tP1\turine\t41\n"
+        self.units = "sample\tunit\tr1\tr2\nA\t1\ta_R1.fq\ta_R2.fq\n"
+        self.config = (
+            "units: units.tsv\nconstruct: {file: car.fa}\nreference: {fasta: g.fa, gtf: g.gtf}\n"
+        )
+
+    def load(self):
+        (self.folder / "samples.tsv").write_text(self.samples)
+        (self.folder / "units.tsv").write_text(self.units)
+        (self.folder / "config.yaml").write_text(self.config)
+        return load_study(load_config(self.folder / "config.yaml"))
+
+
+@pytest.fixture
+def sheets(tmp_path):
+    return Sheets(tmp_path)
+
+
+def test_valid_sheets_give_a_study_with_further_columns(sheets):
+    study = sheets.load()
+    assert study.samples["A"].carried()["age"] == "41"
+    assert study.pairs("A") == [(str(sheets.folder / "a_R1.fq"), str(sheets.folder / "a_R2.fq"))]
+
+
+@pytest.mark.parametrize(
+    ("sheet", "text", "words"),
+    [
+        ("samples", "sample\tpatient\nA\tP1\n", "lacks the column compartment"),
+        ("samples", "sample\tpatient\tcompartment\nA\tP1\turine\nA\tP1\tblood\n", "stands twice"),
+        ("samples", "sample\tpatient\tcompartment\nA\tP1\turine\na\tP1\tblood\n", "differ only in case"),
+        ("samples", "sample\tpatient\tcompartment\nA\tP1\tspit\n", "compartment"),
+        ("samples", "sample\tpatient\tcompartment\nA b\tP1\turine\n", "sample"),
+        ("samples", "sample\tpatient\tcompartment\tchemistry\nA\tP1\turine\tv9\n", "chemistry"),
+        ("samples", "sample\tpatient\tcompartment\n", "holds no sample"),
+        ("samples", "sample\tpatient\tcompartment\nA\tP1\turine\nB\tP1\turine\n", "B has no reads"),
+        ("units", "sample\tunit\tr1\tr2\nA\t1\ta_R1.fq\tgone.fq\n", "cannot be read"),
+        ("units", "sample\tunit\tr1\tr2\nB\t1\ta_R1.fq\ta_R2.fq\n", "not in"),
+        ("units", "sample\tunit\tr1\tr2\nA\t1\ta_R1.fq\ta_R1.fq\n", "used twice"),
+    ],
+)
+def test_a_bad_sheet_is_told(sheets, sheet, text, words):
+    setattr(sheets, sheet, text)
+    with pytest.raises(CarseqError, match=words):
+        sheets.load()

@@ -1,0 +1,203 @@
+"""molecules: each read is weighed against the CAR and its relatives, and reads become molecules."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+
+import pysam
+import pytest
+
+from carseq.construct import homology, rivals
+from carseq.construct.homology import EndogenousTranscript, Locus
+from carseq.construct.library import relatives
+from carseq.errors import CarseqError
+from carseq.molecules import Scorer, collapse_umis, find_molecules
+
+RNG = random.Random(4)
+LENGTH = 90
+COMPLEMENT = str.maketrans("ACGT", "TGCA")
+
+
+def bases(n: int) -> str:
+    return "".join(RNG.choice("ACGT") for _ in range(n))
+
+
+def barcode(i: int) -> str:
+    return "".join("ACGT"[(i >> (2 * k)) & 3] for k in range(16))
+
+
+@pytest.fixture(scope="module")
+def found(surrogate):
+    transcripts = [EndogenousTranscript(g, g, s) for g, s in relatives().items()]
+    return rivals(surrogate.sequence, transcripts)
+
+
+@pytest.fixture(scope="module")
+def table(surrogate, found):
+    return homology(surrogate.sequence, found)
+
+
+class Bam:
+    """Writes a small coordinate-sorted BAM: the CAR's contig and one for each relative's mRNA."""
+
+    def __init__(self, path, surrogate, *, with_car=True):
+        self.path = path
+        self.contigs = {g: len(s) for g, s in relatives().items()}
+        if with_car:
+            self.contigs = {"HBI0101": len(surrogate.sequence), **self.contigs}
+        self.records = []
+
+    def add(self, sequence, *, contig=None, start=0, cell=1, umi="A" * 12, tags=()):
+        header = pysam.AlignmentHeader.from_references(list(self.contigs), list(self.contigs.values()))
+        record = pysam.AlignedSegment(header)
+        record.query_name = f"read{len(self.records)}"
+        record.query_sequence = sequence
+        record.query_qualities = pysam.qualitystring_to_array("F" * len(sequence))
+        record.flag = 0 if contig else 4
+        if contig:
+            record.reference_id = list(self.contigs).index(contig)
+            record.reference_start = start
+            record.cigarstring = f"{len(sequence)}M"
+            record.mapping_quality = 255
+        record.set_tag("CB", barcode(cell) if cell else "-")
+        record.set_tag("UB", umi)
+        for name, value in tags:
+            record.set_tag(name, value)
+        self.records.append(record)
+
+    def write(self):
+        header = {
+            "HD": {"VN": "1.4", "SO": "coordinate"},
+            "SQ": [{"SN": n, "LN": length} for n, length in self.contigs.items()],
+        }
+        order = sorted(self.records, key=lambda r: (r.is_unmapped, r.reference_id, r.reference_start))
+        with pysam.AlignmentFile(str(self.path), "wb", header=header) as out:
+            for record in order:
+                out.write(record)
+        pysam.index(str(self.path))
+        return self.path
+
+
+def loci():
+    return [Locus(gene, 0, len(sequence), gene) for gene, sequence in relatives().items()]
+
+
+def place(surrogate, domain):
+    row = surrogate.domains.set_index("name").loc[domain]
+    return int(row["start"]), int(row["end"])
+
+
+def test_evidence_classes_follow_what_a_read_can_tell(tmp_path, surrogate, found, table):
+    car = surrogate.sequence
+    zeta, zeta_end = place(surrogate, "CD3zeta")
+    hinge, _ = place(surrogate, "CD8A hinge")
+    native = relatives()["CD247"]
+    in_native = native.index(car[zeta : zeta + 60])
+    bam = Bam(tmp_path / "a.bam", surrogate)
+    bam.add(car[3200:3290], contig="HBI0101", start=3200, cell=1)  # LTR: CAR alone
+    bam.add(car[hinge - 45 : hinge + 45], contig="HBI0101", start=hinge - 45, cell=2)  # scFv to hinge
+    bam.add(car[zeta + 100 : zeta + 190], contig="HBI0101", start=zeta + 100, cell=3)  # inside CD3zeta
+    leaves = native[in_native - 60 : in_native + 30]  # CD247 read running out of the shared domain
+    bam.add(leaves, contig="CD247", start=in_native - 60, cell=4)
+    bam.add(native[900:990], contig="CD247", start=900, cell=5)  # CD247's own 3' UTR
+    molecules, _ = find_molecules(bam.write(), surrogate, found, table, sample="s", loci=loci())
+    kinds = dict(zip(molecules["barcode"], molecules["evidence"], strict=True))
+    assert kinds == {barcode(1): "unique", barcode(2): "junction", barcode(3): "shared"}
+    p_car = dict(zip(molecules["barcode"], molecules["p_car"], strict=True))
+    assert p_car[barcode(1)] >= 0.99
+    assert p_car[barcode(2)] >= 0.99
+    assert 0.01 < p_car[barcode(3)] < 0.99
+    row = molecules.set_index("barcode").loc[barcode(1)]
+    assert (row["tx_start"], row["tx_end"], row["edits"]) == (3200, 3290, 0)
+    assert "MoMuLV U3" in row["domains"]
+    assert molecules.set_index("barcode").loc[barcode(3), "endogenous_gene"] == "CD247"
+
+
+def test_reads_are_rescued_from_homologs_and_from_the_unmapped(tmp_path, surrogate, found, table):
+    car = surrogate.sequence
+    hinge, _ = place(surrogate, "CD8A hinge")
+    bam = Bam(tmp_path / "b.bam", surrogate, with_car=False)
+    bam.add(car[3000:3090], cell=1)
+    # 30 bases of scFv and 60 of hinge, placed by the aligner on CD8A.
+    bam.add(car[hinge - 30 : hinge + 60], contig="CD8A", start=500, cell=2)
+    bam.add(bases(90), cell=3)
+    molecules, losses = find_molecules(bam.write(), surrogate, found, table, sample="s", loci=loci())
+    sources = dict(zip(molecules["barcode"], molecules["source"], strict=True))
+    assert sources == {barcode(1): "unmapped", barcode(2): "homolog"}
+    counted = losses.set_index("step")["n"]
+    assert counted["candidates_unmapped"] == 1
+    assert counted["car_molecules"] == 2
+
+
+def test_the_spliced_leader_is_recognised(tmp_path, surrogate, found, table):
+    spliced = surrogate.transcripts[1]
+    cut = spliced.blocks[0][1]
+    bam = Bam(tmp_path / "c.bam", surrogate, with_car=False)
+    bam.add(spliced.sequence[cut - 45 : cut + 45], cell=1)
+    molecules, _ = find_molecules(bam.write(), surrogate, found, table, sample="s")
+    row = molecules.iloc[0]
+    assert row["evidence"] == "unique"
+    assert row["tx_start"] == cut - 45
+    assert row["tx_end"] == spliced.blocks[1][0] + 45
+
+
+def test_antisense_reads_are_turned_for_5_prime_and_refused_for_3_prime(tmp_path, surrogate, found, table):
+    read = surrogate.sequence[3000:3090].translate(COMPLEMENT)[::-1]
+    bam = Bam(tmp_path / "d.bam", surrogate)
+    bam.add(read, cell=1)
+    path = bam.write()
+    reverse, _ = find_molecules(path, surrogate, found, table, sample="s", strand="Reverse")
+    forward, _ = find_molecules(path, surrogate, found, table, sample="s", strand="Forward")
+    assert (len(reverse), len(forward)) == (1, 0)
+
+
+def test_duplicates_and_umi_errors_make_one_molecule(tmp_path, surrogate, found, table):
+    bam = Bam(tmp_path / "e.bam", surrogate)
+    for start in (3000, 3010, 3020):
+        bam.add(surrogate.sequence[start : start + LENGTH], contig="HBI0101", start=start, umi="ACGTACGTACGT")
+    bam.add(surrogate.sequence[3030:3120], contig="HBI0101", start=3030, umi="ACGTACGTACGA")
+    bam.add(surrogate.sequence[3030:3120], contig="HBI0101", start=3030, umi="TTTTTTTTTTTT")
+    bam.add(surrogate.sequence[3030:3120], contig="HBI0101", start=3030, cell=0)
+    molecules, losses = find_molecules(bam.write(), surrogate, found, table, sample="s")
+    assert sorted(molecules["n_reads"]) == [1, 4]
+    counted = losses.set_index("step")["n"]
+    assert counted["invalid_barcode"] == 1
+    assert counted["duplicates"] == 3
+    assert counted["candidates_on_contig"] == counted["invalid_barcode"] + counted["car_reads"]
+
+
+def test_sequencing_errors_do_not_change_the_class(surrogate, found, table):
+    scorer = Scorer(surrogate, found, table)
+    zeta, _ = place(surrogate, "CD3zeta")
+    for _ in range(50):
+        start = RNG.choice([3000, zeta + 100])
+        read = list(surrogate.sequence[start : start + LENGTH])
+        for i in RNG.sample(range(LENGTH), 3):
+            read[i] = RNG.choice([b for b in "ACGT" if b != read[i]])
+        evidence = scorer.score("".join(read))
+        assert evidence is not None
+        assert evidence.homologous == (start != 3000)
+        if evidence.homologous:
+            assert evidence.car == pytest.approx(evidence.rival)
+
+
+def test_random_reads_are_not_the_car(surrogate, found, table):
+    scorer = Scorer(surrogate, found, table)
+    assert not any(scorer.resembles_car(bases(LENGTH)) for _ in range(500))
+    assert all(scorer.score(bases(LENGTH)) is None for _ in range(50))
+
+
+def test_umis_collapse_without_chains():
+    counts = Counter({"AAAA": 5, "AAAT": 2, "AATT": 1, "CCCC": 1})
+    assert collapse_umis(counts) == {"AAAA": "AAAA", "AAAT": "AAAA", "AATT": "AAAT", "CCCC": "CCCC"}
+
+
+def test_an_unsorted_or_missing_bam_is_told(tmp_path, surrogate, found, table):
+    with pytest.raises(CarseqError, match="cannot read the BAM"):
+        find_molecules(tmp_path / "none.bam", surrogate, found, table, sample="s")
+    header = {"HD": {"VN": "1.4"}, "SQ": [{"SN": "chr1", "LN": 1000}]}
+    with pysam.AlignmentFile(str(tmp_path / "u.bam"), "wb", header=header):
+        pass
+    with pytest.raises(CarseqError, match="not sorted"):
+        find_molecules(tmp_path / "u.bam", surrogate, found, table, sample="s")
