@@ -1,0 +1,217 @@
+"""Ambient RNA: its profile, from empty droplets, and how much of it each cell holds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from scipy import optimize, sparse
+
+from carseq.cells.annotation import (
+    CROSS_TALK,
+    annotate,
+    car_name,
+    counts_of,
+    read_markers,
+)
+from carseq.cells.barcodes import column_sums, row_sums
+from carseq.log import get_logger
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+log = get_logger("cells.ambient")
+
+#: Bounds of a cell's contamination fraction.
+LEAST, MOST = 0.005, 0.5
+#: Ambient UMIs that must be expected in lineage-foreign genes before they are believed.
+MIN_EXPECTED = 20.0
+#: Lineages that share genes, so that one's markers are not foreign to the other.
+KIN = (frozenset({"T", "NK"}), frozenset({"B", "plasma"}), frozenset({"kidney", "urogenital"}))
+
+
+def kin(one: str, other: str) -> bool:
+    """Return whether two lineages share so many genes that neither excludes the other."""
+    return one == other or any({one, other} <= group for group in KIN)
+
+
+def exclusive_genes(markers: pd.DataFrame) -> dict[str, list[str]]:
+    """Return, for each lineage, the genes that mark it and no lineage but its kin."""
+    positive = markers[(markers["weight"] > 0) & ~markers["gene"].isin(CROSS_TALK)]
+    marked = positive.groupby("gene")["lineage"].agg(lambda names: sorted(set(names)))
+    found: dict[str, list[str]] = {}
+    for gene, lineages in marked.items():
+        if all(kin(one, other) for one in lineages for other in lineages):
+            for lineage in lineages:
+                found.setdefault(lineage, []).append(str(gene))
+    return found
+
+
+def ambient_profile(raw: AnnData, calls: pd.DataFrame) -> pd.DataFrame:
+    """Return the profile of barcodes that are not cells.
+
+    Parameters
+    ----------
+    raw
+        Raw counts, n_barcodes × n_genes.
+    calls
+        From :func:`carseq.cells.call_barcodes`. Barcodes above its `attrs["ambient_max"]` are left
+        out, since shallow cells hide among them, unless none are left.
+
+    Returns
+    -------
+    pd.DataFrame
+        `gene`, `umis`, `fraction` (sums to 1; 0 where there are no empty droplets);
+        `attrs["mean_total"]` is the mean UMIs of an empty droplet, `attrs["n_droplets"]` their
+        number.
+    """
+    calls = calls.reindex(raw.obs_names)
+    empty = ~calls["is_cell"].fillna(False).astype(bool).to_numpy()
+    low = empty & (calls["total_umis"] <= calls.attrs.get("ambient_max", np.inf)).to_numpy()
+    rows = np.flatnonzero(low if low.any() else empty)
+    counts = sparse.csr_matrix(raw.X)[rows]
+    umis = column_sums(counts)
+    table = pd.DataFrame(
+        {
+            "gene": raw.var_names.astype(str),
+            "umis": np.rint(umis).astype(np.int64),
+            "fraction": umis / max(umis.sum(), 1.0),
+        }
+    )
+    # The mean of the larger half: the smallest "droplets" are sequencing errors in barcodes.
+    totals = np.sort(row_sums(counts))
+    upper = totals[totals.size // 2 :]
+    table.attrs = {
+        "mean_total": float(upper.mean()) if upper.size else 0.0,
+        "n_droplets": int(rows.size),
+    }
+    return table
+
+
+def contamination(
+    cells: AnnData,
+    ambient: pd.DataFrame,
+    *,
+    markers: pd.DataFrame | None = None,
+    car: str | None = None,
+) -> pd.Series:
+    """Estimate the ambient fraction of each cell's UMIs, for the cells of one sample.
+
+    A marker of a lineage foreign to a cell can only be there as ambient RNA. Over all cells, foreign
+    UMIs are regressed (non-negative least squares) on what ambient RNA would give if every droplet
+    held the same number of ambient UMIs and if every cell held the same fraction; the two terms
+    are fitted together. Genes more than three times as frequent as the median gene are taken for
+    leaky and left out, as are doublets. Where fewer than 20 foreign UMIs are expected, the ambient
+    UMIs of a cell are taken to be those of a mean empty droplet.
+
+    Parameters
+    ----------
+    cells
+        Cells of one sample; `obs["lineage"]` and `obs["is_doublet"]` are used where there.
+    ambient
+        From :func:`ambient_profile`.
+    markers
+        From :func:`carseq.cells.read_markers`; None: the table that comes with carseq.
+    car
+        Name of the CAR gene; it takes no part.
+
+    Returns
+    -------
+    pd.Series
+        Fractions, clipped to 0.005 to 0.5, indexed as the cells; `attrs["method"]` says how.
+
+    Notes
+    -----
+    Limits: barcode swapping and phagocytosed RNA count as ambient; a sample of one lineage says
+    nothing about itself and falls back on its empty droplets; precision is that of the sample, not
+    of the single cell.
+    """
+    counts = counts_of(cells)
+    totals = row_sums(counts)
+    base = float(ambient.attrs.get("mean_total", 0.0))
+    fraction = ambient.set_index("gene")["fraction"].reindex(cells.var_names).fillna(0).to_numpy()
+    markers = read_markers() if markers is None else markers
+    car = car_name(cells, car)
+    method = "mean empty droplet"
+    per_cell, share = base, 0.0
+    if cells.n_obs and fraction.sum() > 0:
+        if "lineage" in cells.obs:
+            lineage = cells.obs["lineage"].astype(str).to_numpy()
+        else:
+            lineage = annotate(cells.copy(), markers, car=car).obs["lineage"].to_numpy()
+        single = np.ones(cells.n_obs, dtype=bool)
+        if "is_doublet" in cells.obs:
+            single = ~cells.obs["is_doublet"].astype(bool).to_numpy()
+        fitted = _foreign_fit(
+            counts, totals, lineage, single, fraction, _positions(cells, markers, car)
+        )
+        if fitted is not None:
+            per_cell, share = fitted
+            method = "markers of foreign lineages"
+    values = np.clip((per_cell + share * totals) / np.maximum(totals, 1.0), LEAST, MOST)
+    result = pd.Series(values, index=cells.obs_names, name="contamination")
+    result.attrs["method"] = method
+    if cells.n_obs:
+        log.info("contamination: median %.1f %% (%s)", 100 * float(np.median(values)), method)
+    return result
+
+
+def _positions(cells: AnnData, markers: pd.DataFrame, car: str | None) -> dict[str, np.ndarray]:
+    return {
+        lineage: np.flatnonzero(cells.var_names.isin([g for g in genes if g != car]))
+        for lineage, genes in exclusive_genes(markers).items()
+    }
+
+
+def _foreign_fit(
+    counts: sparse.csr_matrix,
+    totals: np.ndarray,
+    lineage: np.ndarray,
+    single: np.ndarray,
+    fraction: np.ndarray,
+    genes: dict[str, np.ndarray],
+) -> tuple[float, float] | None:
+    """Return ambient UMIs a droplet and ambient share of a cell's UMIs; None if too few to tell."""
+    kinds = [k for k in dict.fromkeys(lineage) if k != "unknown"]
+    seen, expected = np.zeros(counts.shape[1]), np.zeros(counts.shape[1])
+    foreign: dict[str, np.ndarray] = {}
+    for kind in kinds:
+        rows = np.flatnonzero(single & (lineage == kind))
+        lists = [at for name, at in genes.items() if not kin(kind, name)]
+        foreign[kind] = np.unique(np.concatenate(lists)) if lists else np.zeros(0, dtype=int)
+        at = foreign[kind]
+        seen[at] += column_sums(counts[rows][:, at])
+        expected[at] += rows.size * fraction[at]
+    usable = np.flatnonzero(expected > 0)
+    if not usable.size:
+        return None
+    # Ambient UMIs a droplet, gene by gene: leaky genes give too many.
+    rate = seen[usable] / expected[usable]
+    order = np.argsort(rate)
+    weight = np.cumsum(expected[usable][order])
+    middle = rate[order][np.searchsorted(weight, weight[-1] / 2)]
+    good = usable[rate <= 3 * max(middle, 1e-9)]
+    if seen[good].sum() < MIN_EXPECTED:
+        return None
+    mask = np.zeros(counts.shape[1], dtype=bool)
+    mask[good] = True
+    observed, weights = np.zeros(len(totals)), np.zeros(len(totals))
+    for kind in kinds:
+        rows = np.flatnonzero(single & (lineage == kind))
+        at = foreign[kind][mask[foreign[kind]]]
+        observed[rows] = row_sums(counts[rows][:, at])
+        weights[rows] = fraction[at].sum()
+    keep = weights > 0
+    for _ in range(3):
+        design = np.stack([weights[keep], weights[keep] * totals[keep]], axis=1)
+        # Scaled by the Poisson spread of a cell of its size.
+        spread = np.sqrt(weights[keep] * np.maximum(totals[keep], 1.0))
+        fit = optimize.nnls(design / spread[:, None], observed[keep] / spread)[0]
+        mean = weights * (fit[0] + fit[1] * totals)
+        # Wrongly typed cells and doublets show far more than any ambient RNA.
+        new = (weights > 0) & (observed <= mean + 4 * np.sqrt(mean) + 3)
+        if (new == keep).all() or not new.any():
+            break
+        keep = new
+    return float(fit[0]), float(fit[1])

@@ -1,0 +1,184 @@
+"""Quality of each cell, and which cells are left out: limits by lineage, urine-aware."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from carseq.cells.annotation import car_name, counts_of
+from carseq.cells.barcodes import row_sums
+from carseq.log import get_logger
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+log = get_logger("cells.filters")
+
+#: Lineages whose mitochondrial ceiling is the whole of `max_pct_mito`; others get half of it
+#: (Klocke 2022: < 20 % in kidney cells, < 10 % in leukocytes and urogenital cells).
+HIGH_MITO = frozenset({"kidney"})
+#: Upper bounds of Klocke 2022; a group with many larger cells raises its own.
+MAX_GENES, MAX_UMIS = 4_000, 50_000
+#: Median absolute deviations (scaled to a standard deviation) allowed for mito and for size.
+MITO_MADS, SIZE_MADS = 3.0, 5.0
+#: Cells of a lineage in a sample needed to set limits of its own.
+MIN_GROUP = 20
+#: Fewest genes of a cell, however shallow the sample.
+LEAST_GENES = 20
+
+
+def quality(adata: AnnData) -> AnnData:
+    """Measure each cell.
+
+    Parameters
+    ----------
+    adata
+        Counts in `layers["counts"]` (or X), gene symbols as `var_names`.
+
+    Returns
+    -------
+    AnnData
+        The same object, with `obs`: `total_umis`, `n_genes`, `pct_mito` (MT- genes, %), `pct_hb`
+        (HBA1, HBA2, HBB, %), `log10_genes_per_umi` (log10 genes / log10 UMIs; NaN below 2 UMIs).
+    """
+    counts = counts_of(adata)
+    total = row_sums(counts)
+    names = adata.var_names.str.upper()
+    share = 100 / np.maximum(total, 1.0)
+    n_genes = np.asarray(counts.getnnz(axis=1), dtype=np.int64)
+    adata.obs["total_umis"] = np.rint(total).astype(np.int64)
+    adata.obs["n_genes"] = n_genes
+    mito = np.asarray(names.str.startswith("MT-"))
+    if not mito.any():
+        log.warning("no mitochondrial gene (MT-*) in the annotation: pct_mito is 0")
+    adata.obs["pct_mito"] = row_sums(counts[:, mito]) * share
+    adata.obs["pct_hb"] = row_sums(counts[:, names.isin(["HBA1", "HBA2", "HBB"])]) * share
+    adata.obs["log10_genes_per_umi"] = np.where(
+        total >= 2, np.log10(np.maximum(n_genes, 1)) / np.log10(np.maximum(total, 2)), np.nan
+    )
+    return adata
+
+
+def _upper(values: np.ndarray, mads: float) -> float:
+    middle = float(np.median(values))
+    return middle + mads * 1.4826 * float(np.median(np.abs(values - middle)))
+
+
+def filter_cells(
+    adata: AnnData,
+    *,
+    max_pct_mito: float = 20.0,
+    min_genes: int = 200,
+    car: str | None = None,
+) -> tuple[AnnData, pd.DataFrame]:
+    """Leave out cells of poor quality, by limits of their sample and lineage.
+
+    - Genes, at least: `min_genes`, but never more than half of the median of the sample, nor of
+      the lineage in it (neutrophils hold little RNA): a shallow sample is warned of, not emptied.
+    - Mitochondrial UMIs, at most: median + 3 MAD of the lineage, between half of the ceiling and
+      the ceiling; the ceiling is `max_pct_mito` for kidney and half of it for other lineages.
+    - Genes and UMIs, at most: median + 5 MAD (log scale), but at least 4,000 and 50,000.
+
+    Parameters
+    ----------
+    adata
+        Cells with `obs` of :func:`quality` (measured here if missing), and `sample` and `lineage`
+        where there.
+    max_pct_mito
+        Ceiling of mitochondrial UMIs in kidney cells, %.
+    min_genes
+        Fewest genes of a cell.
+    car
+        Name of the CAR gene; None: `uns["car"]`.
+
+    Returns
+    -------
+    tuple
+        The cells kept (a copy) and the filters table: `sample`, `step`, `n_before`, `n_removed`,
+        `n_after`, `n_car_bearing_removed`, `car_bearing_removed` (their barcodes, comma-separated).
+        The input gets `obs["qc_reason"]`, empty for cells kept.
+    """
+    if not {"total_umis", "n_genes", "pct_mito"} <= set(adata.obs):
+        quality(adata)
+    obs = adata.obs
+    sample = obs["sample"].astype(str) if "sample" in obs else pd.Series("", obs.index)
+    lineage = obs["lineage"].astype(str) if "lineage" in obs else pd.Series("unknown", obs.index)
+    steps: dict[str, np.ndarray] = {
+        name: np.zeros(adata.n_obs, dtype=bool)
+        for name in ("too few genes", "too many mitochondrial UMIs", "too many genes or UMIs")
+    }
+    few, mito, large = steps.values()
+    genes, umis = obs["n_genes"].to_numpy(float), obs["total_umis"].to_numpy(float)
+    pct = obs["pct_mito"].to_numpy(float)
+    for name in dict.fromkeys(sample):
+        of_sample = (sample == name).to_numpy()
+        least = _least_genes(genes[of_sample], min_genes)
+        if least < min_genes:
+            log.warning(
+                "sample %s is shallow (median %.0f genes a cell): %.0f genes are enough, not %d",
+                name or "(unnamed)",
+                np.median(genes[of_sample]),
+                least,
+                min_genes,
+            )
+        for kind in dict.fromkeys(lineage[of_sample]):
+            rows = of_sample & (lineage == kind).to_numpy()
+            own = rows if rows.sum() >= MIN_GROUP else of_sample
+            limit = min(least, _least_genes(genes[rows], min_genes)) if own is rows else least
+            # Debris lands in "unknown": its own median is no guide.
+            few |= rows & (genes < (least if kind == "unknown" else limit))
+            ceiling = max_pct_mito * (1.0 if kind in HIGH_MITO else 0.5)
+            adaptive = max(_upper(pct[own], MITO_MADS), ceiling / 2) if own is rows else ceiling
+            mito |= rows & (pct > min(ceiling, adaptive))
+            most_genes = max(MAX_GENES, np.exp(_upper(np.log1p(genes[own]), SIZE_MADS)))
+            most_umis = max(MAX_UMIS, np.exp(_upper(np.log1p(umis[own]), SIZE_MADS)))
+            large |= rows & ((genes > most_genes) | (umis > most_umis))
+    reason = np.full(adata.n_obs, "", dtype=object)
+    for step, out in steps.items():
+        reason[out & (reason == "")] = step
+    obs["qc_reason"] = reason.astype(str)
+    table = _filters_table(adata, sample.to_numpy(), reason, list(steps), car_name(adata, car))
+    kept = adata[reason == ""].copy()
+    log.info("quality: %d of %d cells kept", kept.n_obs, adata.n_obs)
+    return kept, table
+
+
+def _least_genes(genes: np.ndarray, min_genes: int) -> float:
+    if not genes.size:
+        return float(min_genes)
+    return float(min(min_genes, max(LEAST_GENES, np.floor(np.median(genes) / 2))))
+
+
+def _filters_table(
+    adata: AnnData, sample: np.ndarray, reason: np.ndarray, steps: list[str], car: str | None
+) -> pd.DataFrame:
+    bearing = np.zeros(adata.n_obs, dtype=bool)
+    if car is not None and car in adata.var_names:
+        column = counts_of(adata)[:, [adata.var_names.get_loc(car)]]
+        bearing = row_sums(column) > 0
+    barcodes = np.asarray(
+        adata.obs["barcode"].astype(str) if "barcode" in adata.obs else adata.obs_names
+    )
+    rows: list[dict[str, Any]] = []
+    for name in dict.fromkeys(sample):
+        left = int((sample == name).sum())
+        for step in steps:
+            out = (sample == name) & (reason == step)
+            n = int(out.sum())
+            rows.append(
+                {
+                    "sample": name,
+                    "step": step,
+                    "n_before": left,
+                    "n_removed": n,
+                    "n_after": left - n,
+                    "n_car_bearing_removed": int((out & bearing).sum()),
+                    "car_bearing_removed": ",".join(barcodes[out & bearing]),
+                }
+            )
+            left -= n
+    columns = ["sample", "step", "n_before", "n_removed", "n_after"]
+    columns += ["n_car_bearing_removed", "car_bearing_removed"]
+    return pd.DataFrame(rows, columns=columns)

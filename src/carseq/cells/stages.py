@@ -1,0 +1,144 @@
+"""The two steps of the room as the workflow runs them: a sample's cells, and the cohort."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from carseq.cells.ambient import ambient_profile, contamination
+from carseq.cells.annotation import annotate, read_markers, t_states
+from carseq.cells.barcodes import call_barcodes, knee_table, row_sums
+from carseq.cells.doublet import doublets
+from carseq.cells.filters import filter_cells, quality
+from carseq.cells.integration import cluster, combine, integrate
+from carseq.config import CellsConfig
+from carseq.log import get_logger
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class SampleCells:
+    """What :func:`sample_cells` makes of a raw matrix.
+
+    Attributes
+    ----------
+    cells
+        Called cells, raw counts, with quality and doublets in `obs`.
+    barcodes
+        Of :func:`call_barcodes`, every barcode.
+    ambient
+        Of :func:`ambient_profile`, with columns `mean_total` (UMIs of a mean empty droplet) and
+        `largest` (most UMIs of a droplet taken for empty).
+    knee
+        Of :func:`knee_table`.
+    """
+
+    cells: AnnData
+    barcodes: pd.DataFrame
+    ambient: pd.DataFrame
+    knee: pd.DataFrame
+
+
+def sample_cells(
+    raw: AnnData,
+    sample: str,
+    *,
+    meta: Mapping[str, str],
+    car: str,
+    called: bool = False,
+    seed: int = 0,
+) -> SampleCells:
+    """Find the cells of a sample and measure them.
+
+    Parameters
+    ----------
+    raw
+        Raw counts, barcodes × genes.
+    sample
+        Name of the sample.
+    meta
+        Columns of the samples sheet, written to `obs`.
+    car
+        Name of the CAR gene.
+    called
+        Whether `raw` holds called cells only, which are then all taken.
+    seed
+        Seed of the Monte Carlo test and of scrublet.
+    """
+    calls = call_barcodes(raw, seed=seed, barcodes=raw.obs_names if called else None)
+    ambient = ambient_profile(raw, calls)
+    ambient["mean_total"] = ambient.attrs["mean_total"]
+    ambient["largest"] = int(
+        min(calls.attrs["ambient_max"], calls["total_umis"].max() if len(calls) else 0)
+    )
+    car_umis = pd.Series(0.0, index=raw.obs_names)
+    if car in raw.var_names:
+        car_umis[:] = row_sums(raw.X[:, [raw.var_names.get_loc(car)]])
+    knee = knee_table(calls, car=car_umis)
+    cells = raw[calls["is_cell"].to_numpy(bool)].copy()
+    cells.uns["car"] = car
+    for name, value in {"sample": sample, **meta}.items():
+        cells.obs[name] = value
+    cells.obs["barcode"] = cells.obs_names.astype(str)
+    quality(cells)
+    doublets(cells, seed=seed, car=car)
+    return SampleCells(cells, calls, ambient, knee)
+
+
+def annotate_cohort(
+    samples: Sequence[AnnData],
+    ambient: Mapping[str, pd.DataFrame],
+    *,
+    car: str,
+    config: CellsConfig,
+    threads: int = 1,
+) -> tuple[AnnData, pd.DataFrame]:
+    """Join samples, cluster and annotate their cells, and leave out those of poor quality.
+
+    Parameters
+    ----------
+    samples
+        Cells of each sample, from :func:`sample_cells`.
+    ambient
+        Ambient profile by sample.
+    car
+        Name of the CAR gene.
+    config
+        Section `cells` of the configuration.
+    threads
+        Threads of scVI and harmony.
+
+    Returns
+    -------
+    cohort : AnnData
+        Kept cells, with `leiden`, `lineage`, `cell_type`, `t_state`, `contamination` in `obs`.
+    filters : pandas.DataFrame
+        What the quality filters removed, by sample and step.
+    """
+    cohort = combine(samples)
+    cohort.uns["car"] = car
+    markers = read_markers(config.markers)
+    key = integrate(cohort, config.integration, car=car, seed=config.seed, threads=threads)
+    cohort.uns["integration"] = {"asked": config.integration, "key": key}
+    cluster(cohort, key, resolution=config.resolution, seed=config.seed)
+    annotate(cohort, markers, car=car)
+    share = np.full(cohort.n_obs, np.nan)
+    for name in dict.fromkeys(cohort.obs["sample"].astype(str)):
+        rows = (cohort.obs["sample"] == name).to_numpy()
+        profile = ambient[name]
+        profile.attrs["mean_total"] = float(profile["mean_total"].iloc[0]) if len(profile) else 0.0
+        share[rows] = contamination(cohort[rows], profile, markers=markers, car=car).to_numpy()
+    cohort.obs["contamination"] = share
+    kept, filters = filter_cells(
+        cohort, max_pct_mito=config.max_pct_mito, min_genes=config.min_genes, car=car
+    )
+    t_states(kept, car=car, seed=config.seed)
+    return kept, filters
