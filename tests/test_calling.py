@@ -195,13 +195,12 @@ def test_molecules_take_the_place_of_the_matrix():
         ("s", "b0", "CCCC", 1, "shared", 0.7),
         ("s", "b0", "GGGG", 1, "shared", 0.2),
         ("s", "b1", "AAAA", 1, "junction", 0.99),
-        ("t", "b1", "AAAA", 1, "unique", 0.99),
     ]
     table = pd.DataFrame(rows, columns=["sample", "barcode", "umi", "n_reads", "evidence", "p_car"])
     for name, column in MOLECULES.columns.items():
         if name not in table:
             table[name] = "" if column.dtype == "str" else 0
-    counts = count_car(MOLECULES.conform(table), "s", pd.Index(["b0", "b1", "b2"]))
+    counts = count_car(MOLECULES.conform(table), pd.Index(["b0", "b1", "b2"]))
     assert counts["car_umis"].tolist() == [2, 1, 0]
     assert counts["car_umis_unique"].tolist() == [1, 1, 0]
 

@@ -9,6 +9,7 @@ its own. ``positive`` cells are the largest set whose expected share of false ca
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -50,15 +51,15 @@ class Model:
     prevalence: dict[str, float]
 
 
-def count_car(molecules: pd.DataFrame, sample: str, barcodes: pd.Index) -> pd.DataFrame:
-    """Count the CAR molecules of barcodes.
+def count_car(molecules: pd.DataFrame, barcodes: pd.Index) -> pd.DataFrame:
+    """Count the CAR molecules of the barcodes of one sample.
 
     Returns
     -------
     pandas.DataFrame
         By barcode: ``car_umis`` (unique, junction, and shared with p_car >= 0.5) and ``car_umis_unique``.
     """
-    own = molecules[(molecules["sample"] == sample) & (molecules["p_car"] >= MIN_P_CAR)]
+    own = molecules[molecules["p_car"] >= MIN_P_CAR]
     told_apart = own[own["evidence"].isin(["unique", "junction"])]
     return pd.DataFrame(
         {
@@ -70,6 +71,40 @@ def count_car(molecules: pd.DataFrame, sample: str, barcodes: pd.Index) -> pd.Da
         },
         index=barcodes,
     )
+
+
+def ambient_car(
+    barcodes: pd.DataFrame, ambient: pd.DataFrame, molecules: pd.DataFrame | None, car: str
+) -> dict[str, float]:
+    """Count molecules and CAR molecules in the empty droplets of a sample.
+
+    Parameters
+    ----------
+    barcodes
+        Of :func:`carseq.cells.call_barcodes`: index barcode, ``total_umis``, ``is_cell``.
+    ambient
+        Of :func:`carseq.cells.ambient_profile`: ``gene``, ``umis``.
+    molecules
+        CAR molecules of the sample; None takes the matrix's counts of the CAR.
+    car
+        Name of the CAR.
+
+    Returns
+    -------
+    dict
+        ``ambient_umis`` and ``ambient_car``.
+    """
+    if molecules is None:
+        in_empty = ambient.loc[ambient["gene"].astype(str) == car, "umis"].sum()
+        return {"ambient_umis": float(ambient["umis"].sum()), "ambient_car": float(in_empty)}
+    # Droplets just above the ambient range may be shallow cells; they are not counted either way.
+    largest = int(ambient["largest"].iloc[0]) if len(ambient) else 0
+    empty = barcodes[~barcodes["is_cell"].astype(bool) & (barcodes["total_umis"] <= largest)]
+    counts = count_car(molecules, empty.index)
+    return {
+        "ambient_umis": float(empty["total_umis"].sum()),
+        "ambient_car": float(counts["car_umis"].sum()),
+    }
 
 
 def _nb_logpmf(k: Floats, mean: Floats, shape: float | Floats) -> Floats:
@@ -156,7 +191,7 @@ def _profile(
 
 def call_cells(
     adata: AnnData,
-    molecules: pd.DataFrame | None,
+    molecules: Mapping[str, pd.DataFrame] | None,
     samples: pd.DataFrame,
     *,
     car: str,
@@ -171,7 +206,7 @@ def call_cells(
         known, ``contamination`` (share of ambient molecules in the cell, 0-1; 0.05 where absent). Gains the
         ``car_*`` columns of :data:`carseq.tables.OBS`.
     molecules
-        Schema ``MOLECULES``, all samples; None, or samples absent from it, take the matrix's counts of the CAR.
+        Schema ``MOLECULES``, by sample; samples absent from it take the matrix's counts of the CAR.
     samples
         One row a sample: ``sample``, ``ambient_umis`` and ``ambient_car`` (molecules and CAR molecules in its empty
         droplets), and ``patient``, ``compartment``, ``timepoint``, ``role``, which go into the result.
@@ -292,10 +327,10 @@ def _posterior(data: _Data, model: Model, k: Floats) -> Floats:
     return np.asarray(np.exp(log_car - np.logaddexp(log_car, log_null)))
 
 
-def _add_counts(adata: AnnData, molecules: pd.DataFrame | None, car: str) -> None:
+def _add_counts(adata: AnnData, molecules: Mapping[str, pd.DataFrame] | None, car: str) -> None:
     """Write ``car_umis`` and ``car_umis_unique``, from molecules or else from the matrix."""
     obs = adata.obs
-    matrix = adata.layers["counts"] if "counts" in adata.layers else adata.X
+    matrix = adata.layers.get("counts", adata.X)
     if car in adata.var_names:
         column = matrix[:, adata.var_names.get_loc(car)]
         counts = (
@@ -306,15 +341,9 @@ def _add_counts(adata: AnnData, molecules: pd.DataFrame | None, car: str) -> Non
     else:
         counts = np.zeros(adata.n_obs)
     car_umis, unique = counts.astype(int), counts.astype(int)
-    with_molecules = (
-        set()
-        if molecules is None
-        else set(molecules.attrs.get("samples", molecules["sample"].unique()))
-    )
-    for sample in with_molecules & set(obs["sample"].astype(str)):
+    for sample, table in (molecules or {}).items():
         rows = np.flatnonzero((obs["sample"] == sample).to_numpy())
-        assert molecules is not None
-        found = count_car(molecules, sample, pd.Index(obs["barcode"].iloc[rows].astype(str)))
+        found = count_car(table, pd.Index(obs["barcode"].iloc[rows].astype(str)))
         car_umis[rows] = found["car_umis"].to_numpy()
         unique[rows] = found["car_umis_unique"].to_numpy()
     obs["car_umis"], obs["car_umis_unique"] = car_umis, unique

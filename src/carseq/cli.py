@@ -213,13 +213,13 @@ def call(
 ) -> None:
     """Call CAR T cells in annotated cells, without the workflow."""
     import anndata
-    import pandas as pd
 
     from carseq.calling import call_cells
     from carseq.tables import DETECTION, MOLECULES, read_table, write_h5ad, write_table
 
     adata = anndata.read_h5ad(cells)
-    table = pd.concat([read_table(path, MOLECULES) for path in molecules]) if molecules else None
+    tables = [read_table(path, MOLECULES) for path in molecules or []]
+    table = {str(t["sample"].iloc[0]): t for t in tables if len(t)}
     detection = call_cells(adata, table, read_table(samples), car=name, fdr=fdr)
     write_h5ad(adata, to)
     write_table(detection, to.parent / "detection.tsv", DETECTION)
@@ -336,9 +336,7 @@ def simulate(
     product: Annotated[
         bool, typer.Option("--product", help="Add a sample of the infusion product.")
     ] = False,
-    scale: Annotated[
-        float, typer.Option(min=0.01, help="Cells and empty droplets, relative to the demo.")
-    ] = 1.0,
+    cells: Annotated[int, typer.Option(min=8, help="Cells of a sample, about.")] = 400,
     seed: Annotated[int, typer.Option(help="Seed.")] = 1,
 ) -> None:
     """Simulate a urine study with known truth, by following molecules.
@@ -349,14 +347,13 @@ def simulate(
     from carseq.config import find_construct_file
     from carseq.simulate import simulate_study
 
-    file = find_construct_file(str(construct), Path())
     simulate_study(
         folder,
-        construct=file,
-        name=name,
+        construct=find_construct_file(str(construct), Path()),
+        construct_name=name,
         chemistry=chemistry,
+        cells=cells,
         with_product=product,
-        scale=scale,
         seed=seed,
     )
     out.print(f"wrote the study to {folder}; its configuration is {folder / 'config.yaml'}")

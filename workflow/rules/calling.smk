@@ -8,13 +8,11 @@ rule calling:
         losses=each_sample("molecules/losses.tsv", WITH_READS),
         barcodes=each_sample("cells/barcodes.tsv.gz"),
         ambient=each_sample("cells/ambient.tsv"),
-        knee=each_sample("cells/knee.tsv"),
     output:
         cells=f"{RESULTS}/cohort/cells.h5ad",
         detection=f"{RESULTS}/cohort/detection.tsv",
         calls=each_sample("calling/calls.tsv"),
         losses=each_sample("calling/losses.tsv", WITH_READS),
-        knee=each_sample("calling/knee.tsv"),
     log:
         f"{RESULTS}/logs/calling.log",
     benchmark:

@@ -31,6 +31,7 @@ rule sample_cells:
 rule cohort:
     input:
         cells=each_sample("cells/cells.h5ad"),
+        ambient=each_sample("cells/ambient.tsv"),
         markers=CONFIG.cells.markers or [],
     output:
         cohort=f"{RESULTS}/cohort/annotated.h5ad",

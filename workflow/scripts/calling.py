@@ -3,6 +3,37 @@
 import anndata
 import pandas as pd
 
-from carseq.calling import call_cells, cell_losses
-from carseq.tables import DETECTION, LOSSES, OBS, read_table, write_h5ad, write_table
+from carseq.calling import ambient_car, call_cells, cell_losses
+from carseq.tables import DETECTION, LOSSES, MOLECULES, OBS, read_table, write_h5ad, write_table
 from carseq.workflow import job
+
+with job(snakemake):
+    given, params, output = snakemake.input, snakemake.params, snakemake.output
+    names, with_reads = list(params.samples), params.with_reads
+    cohort = anndata.read_h5ad(given.cohort)
+    molecules = {
+        s: read_table(p, MOLECULES) for s, p in zip(with_reads, given.molecules, strict=True)
+    }
+    barcodes = {
+        s: read_table(p).set_index("barcode") for s, p in zip(names, given.barcodes, strict=True)
+    }
+    ambient = {s: read_table(p) for s, p in zip(names, given.ambient, strict=True)}
+    samples = pd.DataFrame(
+        {
+            "sample": s,
+            **params.samples[s],
+            **ambient_car(barcodes[s], ambient[s], molecules.get(s), params.car),
+        }
+        for s in names
+    )
+    detection = call_cells(cohort, molecules, samples, car=params.car, fdr=params.fdr)
+    cohort.obs = OBS.conform(cohort.obs)
+    for sample, path in zip(names, output.calls, strict=True):
+        own = cohort.obs[cohort.obs["sample"] == sample]
+        write_table(own[[c for c in own if c == "barcode" or c.startswith("car_")]], path)
+    for sample, before, after in zip(with_reads, given.losses, output.losses, strict=True):
+        own = cohort.obs[cohort.obs["sample"] == sample]
+        losses = read_table(before, LOSSES)
+        write_table(cell_losses(losses, molecules[sample], barcodes[sample], own), after, LOSSES)
+    write_table(detection, output.detection, DETECTION)
+    write_h5ad(cohort, output.cells)

@@ -1,0 +1,21 @@
+"""Cluster and annotate the cells of all samples."""
+
+import anndata
+
+from carseq.cells.stages import annotate_cohort
+from carseq.config import CellsConfig
+from carseq.tables import read_table, write_h5ad, write_table
+from carseq.workflow import job
+
+with job(snakemake):
+    params, samples = snakemake.params, snakemake.params.samples
+    cohort, filters = annotate_cohort(
+        [anndata.read_h5ad(path) for path in snakemake.input.cells],
+        dict(zip(samples, map(read_table, snakemake.input.ambient), strict=True)),
+        car=params.car,
+        config=CellsConfig(**params.cells),
+        threads=snakemake.threads,
+    )
+    for sample, path in zip(samples, snakemake.output.filters, strict=True):
+        write_table(filters[filters["sample"] == sample], path)
+    write_h5ad(cohort, snakemake.output.cohort)

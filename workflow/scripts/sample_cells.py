@@ -1,0 +1,21 @@
+"""Find the cells of a sample and measure them."""
+
+from carseq.cells.stages import sample_cells
+from carseq.solo import read_counts
+from carseq.tables import write_h5ad, write_table
+from carseq.workflow import job
+
+with job(snakemake):
+    params, output = snakemake.params, snakemake.output
+    made = sample_cells(
+        read_counts(snakemake.input.raw, car=params.car),
+        snakemake.wildcards.sample,
+        meta=params.sample,
+        car=params.car,
+        called=params.called,
+        seed=params.seed,
+    )
+    write_h5ad(made.cells, output.cells)
+    write_table(made.barcodes.reset_index(), output.barcodes)
+    write_table(made.ambient, output.ambient)
+    write_table(made.knee, output.knee)
