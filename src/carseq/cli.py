@@ -283,16 +283,8 @@ def verdict(
 
 
 def _print_verdicts(detection: Any) -> None:
-    table = Table(
-        "sample",
-        "compartment",
-        "time",
-        "T cells",
-        "CAR T",
-        "of T cells (95 % interval)",
-        "verdict",
-        title="Are there CAR T cells?",
-    )
+    table = Table("sample", "T cells", "CAR T", "of T cells", "verdict", title="Are there CAR T cells?")
+    table.columns[0].no_wrap = True
     for row in detection.itertuples():
         known = row.n_t_cells > 0
         interval = (
@@ -308,9 +300,8 @@ def _print_verdicts(detection: Any) -> None:
             else "default"
         )
         table.add_row(
-            row.sample, row.compartment, row.timepoint, str(row.n_t_cells), str(row.n_car_positive), interval,
-            f"[{colour}]{row.verdict}[/]",
-        )  # fmt: skip
+            row.sample, str(row.n_t_cells), str(row.n_car_positive), interval, f"[{colour}]{row.verdict}[/]"
+        )
     out.print(table)
     for row in detection.itertuples():
         out.print(

@@ -66,4 +66,4 @@ rule notebook:
     message:
         "report: running the notebook"
     script:
-        "../scripts/notebook.py"
+        "../scripts/run_notebook.py"
