@@ -17,14 +17,18 @@ rule calling:
         f"{RESULTS}/logs/calling.log",
     benchmark:
         f"{RESULTS}/benchmarks/calling.tsv"
+    conda:
+        "../../envs/tools.yaml"
+    resources:
+        mem_mb=lambda wildcards, input, attempt: int(
+            attempt * max(4000, 20 * megabytes(input.cohort))
+        ),
     params:
         car=CAR,
         fdr=CONFIG.calling.fdr,
         samples={name: sample.carried() for name, sample in STUDY.samples.items()},
         with_reads=WITH_READS,
         version=VERSION,
-    resources:
-        mem_mb=lambda wildcards, input, attempt: int(attempt * max(4000, 20 * megabytes(input.cohort))),
     message:
         "calling: which cells are CAR T cells"
     script:

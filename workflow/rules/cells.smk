@@ -13,6 +13,10 @@ rule sample_cells:
         f"{RESULTS}/logs/{{sample}}/cells.log",
     benchmark:
         f"{RESULTS}/benchmarks/{{sample}}/cells.tsv"
+    conda:
+        "../../envs/tools.yaml"
+    resources:
+        mem_mb=cells_memory,
     params:
         car=CAR,
         sample=lambda wildcards: STUDY.samples[wildcards.sample].carried(),
@@ -20,8 +24,6 @@ rule sample_cells:
         and not STUDY.samples[wildcards.sample].raw_matrix,
         seed=CONFIG.cells.seed,
         version=VERSION,
-    resources:
-        mem_mb=cells_memory,
     message:
         "cells: telling cells from empty droplets in {wildcards.sample}"
     script:
@@ -40,15 +42,17 @@ rule cohort:
         f"{RESULTS}/logs/cohort.log",
     benchmark:
         f"{RESULTS}/benchmarks/cohort.tsv"
+    conda:
+        "../../envs/tools.yaml"
+    threads: 2
+    resources:
+        mem_mb=cells_memory,
+        runtime=240,
     params:
         car=CAR,
         cells=CONFIG.cells.model_dump(),
         samples=SAMPLES,
         version=VERSION,
-    threads: 2
-    resources:
-        mem_mb=cells_memory,
-        runtime=240,
     message:
         "cells: clustering and annotating the cohort"
     script:

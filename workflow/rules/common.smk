@@ -51,7 +51,10 @@ def chemistry_json(wildcards):
 
 
 def each_sample(path, samples=None):
-    return [f"{RESULTS}/samples/{s}/{path}" for s in (SAMPLES if samples is None else samples)]
+    return [
+        f"{RESULTS}/samples/{s}/{path}"
+        for s in (SAMPLES if samples is None else samples)
+    ]
 
 
 # Samples given as a matrix alone have no molecules: their CAR counts come from the matrix.
@@ -62,24 +65,34 @@ def megabytes(*paths):
     return sum(Path(p).stat().st_size for p in paths if Path(p).is_file()) / 1e6
 
 
+def genome_megabytes():
+    # A gzipped genome takes 0.28 byte a base.
+    return megabytes(CONFIG.reference.fasta) * (
+        3.6 if CONFIG.reference.fasta.endswith(".gz") else 1
+    )
+
+
 def index_memory(wildcards, input, attempt):
     # STAR's genomeGenerate holds about 10 bytes a base beside the suffix array's sorting buffers
     # (31 GB for GRCh38), less where the suffix array is sparse.
     return int(
         attempt
-        * max(2000, 10.5 * megabytes(input.fasta) / CONFIG.reference.sa_sparse + 500)
+        * max(2000, 10.5 * genome_megabytes() / CONFIG.reference.sa_sparse + 500)
     )
 
 
 def insert_memory(wildcards, input, attempt):
-    return int(attempt * max(2000, 11 * megabytes(CONFIG.reference.fasta) + 500))
+    return int(attempt * max(2000, 11 * genome_megabytes() + 500))
 
 
 def align_memory(wildcards, input, attempt):
     # The genome in memory, and about half of the FASTQ's compressed size for sorting the BAM.
     return int(
         attempt
-        * max(4000, 10 * megabytes(CONFIG.reference.fasta) + sort_memory(wildcards, input, attempt))
+        * max(
+            4000,
+            10 * genome_megabytes() + sort_memory(wildcards, input, attempt),
+        )
     )
 
 

@@ -11,6 +11,8 @@ rule construct:
         lint=f"{RESULTS}/construct/lint.json",
     log:
         f"{RESULTS}/logs/construct.log",
+    conda:
+        "../../envs/tools.yaml"
     params:
         name=CAR,
         form=CONFIG.construct.form,
@@ -33,13 +35,17 @@ rule homology:
         loci=f"{RESULTS}/construct/loci.tsv",
     log:
         f"{RESULTS}/logs/homology.log",
+    conda:
+        "../../envs/tools.yaml"
+    resources:
+        mem_mb=lambda wildcards, input, attempt: int(
+            attempt * (2000 + 4 * genome_megabytes())
+        ),
     params:
         name=CAR,
         form=CONFIG.construct.form,
         min_identity=CONFIG.molecules.min_homology,
         version=VERSION,
-    resources:
-        mem_mb=lambda wildcards, input, attempt: int(attempt * (2000 + 4 * megabytes(input.fasta))),
     message:
         "construct: comparing the CAR with the genome's transcripts"
     script:

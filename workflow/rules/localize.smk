@@ -10,10 +10,14 @@ rule localize:
         contrasts=f"{RESULTS}/cohort/contrasts.tsv",
     log:
         f"{RESULTS}/logs/localize.log",
+    conda:
+        "../../envs/tools.yaml"
+    resources:
+        mem_mb=lambda wildcards, input, attempt: int(
+            attempt * max(4000, 20 * megabytes(input.cells))
+        ),
     params:
         version=VERSION,
-    resources:
-        mem_mb=lambda wildcards, input, attempt: int(attempt * max(4000, 20 * megabytes(input.cells))),
     message:
         "localize: where the CAR T cells are"
     script:

@@ -17,14 +17,16 @@ rule molecules:
         f"{RESULTS}/logs/{{sample}}/molecules.log",
     benchmark:
         f"{RESULTS}/benchmarks/{{sample}}/molecules.tsv"
+    conda:
+        "../../envs/tools.yaml"
+    resources:
+        mem_mb=lambda wildcards, attempt: 3000 * attempt,
     params:
         name=CAR,
         form=CONFIG.construct.form,
         barcode_tag=CONFIG.molecules.barcode_tag,
         umi_tag=CONFIG.molecules.umi_tag,
         version=VERSION,
-    resources:
-        mem_mb=lambda wildcards, attempt: 3000 * attempt,
     message:
         "molecules: collecting the evidence for the CAR in {wildcards.sample}"
     script:

@@ -10,10 +10,12 @@ rule check_reference:
         f"{RESULTS}/reference/checked.json",
     log:
         f"{RESULTS}/logs/check_reference.log",
+    priority: 100
+    conda:
+        "../../envs/tools.yaml"
     params:
         name=CAR,
         version=VERSION,
-    priority: 100
     message:
         "reference: checking genome and annotation"
     script:
@@ -29,11 +31,15 @@ rule strand_panel:
         f"{RESULTS}/reference/strand_panel.fa",
     log:
         f"{RESULTS}/logs/strand_panel.log",
+    priority: 90
+    conda:
+        "../../envs/tools.yaml"
+    resources:
+        mem_mb=lambda wildcards, input, attempt: int(
+            attempt * (2000 + 4 * genome_megabytes())
+        ),
     params:
         version=VERSION,
-    priority: 90
-    resources:
-        mem_mb=lambda wildcards, input, attempt: int(attempt * (2000 + 4 * megabytes(input.fasta))),
     message:
         "reference: choosing transcripts that tell the strand of reads"
     script:
@@ -51,16 +57,16 @@ if not CONFIG.reference.star_index:
             directory(f"{RESULTS}/reference/base"),
         log:
             f"{RESULTS}/logs/star_index.log",
-        params:
-            sjdb_overhang=CONFIG.reference.sjdb_overhang,
-            sa_sparse=CONFIG.reference.sa_sparse,
-            version=VERSION,
+        conda:
+            "../../envs/tools.yaml"
         threads: 8
         resources:
             mem_mb=index_memory,
             runtime=240,
-        conda:
-            "../../envs/star.yaml"
+        params:
+            sjdb_overhang=CONFIG.reference.sjdb_overhang,
+            sa_sparse=CONFIG.reference.sa_sparse,
+            version=VERSION,
         message:
             "reference: building the base STAR index (once for every construct)"
         script:
@@ -79,14 +85,14 @@ rule insert_car:
         gtf=f"{RESULTS}/reference/augmented.gtf",
     log:
         f"{RESULTS}/logs/insert_car.log",
-    params:
-        name=CAR,
-        version=VERSION,
+    conda:
+        "../../envs/tools.yaml"
     threads: 4
     resources:
         mem_mb=insert_memory,
-    conda:
-        "../../envs/star.yaml"
+    params:
+        name=CAR,
+        version=VERSION,
     message:
         "reference: inserting the CAR into the index"
     script:

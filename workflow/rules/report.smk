@@ -7,12 +7,12 @@ rule run_record:
         versions=f"{RESULTS}/versions.json",
     log:
         f"{RESULTS}/logs/run_record.log",
+    conda:
+        "../../envs/tools.yaml"
     params:
         config=CONFIG.model_dump(),
         samples={name: s.model_dump() for name, s in STUDY.samples.items()},
         version=VERSION,
-    conda:
-        "../../envs/star.yaml"
     message:
         "report: writing down configuration and versions"
     script:
@@ -37,11 +37,14 @@ rule report:
         f"{RESULTS}/report/report.html",
     log:
         f"{RESULTS}/logs/report.log",
-    params:
-        results=RESULTS,
-        version=VERSION,
+    conda:
+        "../../envs/tools.yaml"
     resources:
-        mem_mb=lambda wildcards, input, attempt: int(attempt * max(4000, 20 * megabytes(input.cells))),
+        mem_mb=lambda wildcards, input, attempt: int(
+            attempt * max(4000, 20 * megabytes(input.cells))
+        ),
+    params:
+        version=VERSION,
     message:
         "report: writing {output}"
     script:
@@ -59,10 +62,14 @@ rule notebook:
         f"{RESULTS}/notebooks/03_car_t_cells.ipynb",
     log:
         f"{RESULTS}/logs/notebook.log",
+    conda:
+        "../../envs/tools.yaml"
+    resources:
+        mem_mb=lambda wildcards, input, attempt: int(
+            attempt * max(4000, 20 * megabytes(input.cells))
+        ),
     params:
         version=VERSION,
-    resources:
-        mem_mb=lambda wildcards, input, attempt: int(attempt * max(4000, 20 * megabytes(input.cells))),
     message:
         "report: running the notebook"
     script:

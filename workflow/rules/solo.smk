@@ -9,14 +9,16 @@ rule chemistry:
         f"{RESULTS}/samples/{{sample}}/solo/chemistry.json",
     log:
         f"{RESULTS}/logs/{{sample}}/chemistry.log",
+    priority: 80
+    conda:
+        "../../envs/tools.yaml"
+    resources:
+        mem_mb=lambda wildcards, attempt: 3000 * attempt,
     params:
         pairs=lambda wildcards: STUDY.pairs(wildcards.sample),
         chemistry=lambda wildcards: STUDY.samples[wildcards.sample].chemistry,
         whitelist=lambda wildcards: STUDY.whitelist(wildcards.sample),
         version=VERSION,
-    priority: 80
-    resources:
-        mem_mb=lambda wildcards, attempt: 3000 * attempt,
     message:
         "solo: finding the chemistry of {wildcards.sample}"
     script:
@@ -37,18 +39,18 @@ rule align:
         f"{RESULTS}/logs/{{sample}}/align.log",
     benchmark:
         f"{RESULTS}/benchmarks/{{sample}}/align.tsv"
-    params:
-        pairs=lambda wildcards: STUDY.pairs(wildcards.sample),
-        car=CAR,
-        feature=CONFIG.solo.feature,
-        version=VERSION,
+    conda:
+        "../../envs/tools.yaml"
     threads: 8
     resources:
         mem_mb=align_memory,
         sort_mb=sort_memory,
         runtime=480,
-    conda:
-        "../../envs/star.yaml"
+    params:
+        pairs=lambda wildcards: STUDY.pairs(wildcards.sample),
+        car=CAR,
+        feature=CONFIG.solo.feature,
+        version=VERSION,
     message:
         "solo: aligning {wildcards.sample}"
     script:

@@ -1,7 +1,10 @@
 """Write the report."""
 
+from pathlib import Path
+
 from carseq.report import build_report
 from carseq.workflow import job
 
 with job(snakemake):
-    build_report(snakemake.params.results, snakemake.output[0])
+    page = Path(snakemake.output[0])
+    build_report(page.parent.parent, page)

@@ -1,0 +1,534 @@
+"""The workflow end to end: simulated studies against their truth, and real reads."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import anndata
+import pandas as pd
+import pytest
+
+from carseq.construct import Construct
+from carseq.simulate import simulate_study
+from carseq.tables import CONTRASTS, DETECTION, LOCALIZATION, LOSSES, MOLECULES, OBS, read_table
+
+ROOT = Path(__file__).parent.parent
+CAR = "HBI0101"
+
+pytestmark = [
+    pytest.mark.workflow,
+    pytest.mark.skipif(
+        shutil.which("STAR") is None, reason="STAR is not on PATH (make setup installs it)"
+    ),
+]
+
+
+def snakemake(
+    folder: Path, *words: str, config: str = "config.yaml"
+) -> subprocess.CompletedProcess[str]:
+    """Run the workflow in ``folder``."""
+    command = [
+        sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder),
+        "--configfile", str(folder / config), "--cores", "2", *words,
+    ]  # fmt: skip
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    return subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def run(folder: Path, *words: str) -> str:
+    done = snakemake(folder, *words)
+    assert done.returncode == 0, done.stderr[-6000:]
+    return done.stderr
+
+
+@dataclass
+class Finished:
+    """A finished study, its results and its truth."""
+
+    folder: Path
+
+    def __post_init__(self) -> None:
+        self.results = self.folder / "results"
+        self.cohort = anndata.read_h5ad(self.results / "cohort/cells.h5ad")
+        self.detection = read_table(self.results / "cohort/detection.tsv", DETECTION).set_index(
+            "sample"
+        )
+        self.samples = list(self.detection.index)
+
+    def truth(self, sample: str) -> pd.DataFrame:
+        table = pd.read_csv(
+            self.folder / f"truth/{sample}.droplets.tsv.gz",
+            sep="\t",
+            index_col="barcode",
+            keep_default_na=False,
+        )
+        return table[table["kind"] != "empty"]
+
+    def cells(self, sample: str) -> pd.DataFrame:
+        obs = self.cohort.obs
+        return obs[obs["sample"] == sample].set_index("barcode")
+
+    def called_barcodes(self, sample: str) -> set[str]:
+        table = read_table(self.results / f"samples/{sample}/cells/barcodes.tsv.gz")
+        return set(table.loc[table["is_cell"].astype(bool), "barcode"])
+
+    def car_calls(self) -> tuple[int, int, int, int]:
+        """Return positive calls, true ones among them, cells with an own CAR molecule, found ones."""
+        n_positive = n_true = n_own = n_found = 0
+        for sample in self.samples:
+            truth, cells = self.truth(sample), self.cells(sample)
+            positive = set(cells.index[cells["car_call"] == "positive"])
+            car_t = truth["is_car_t"].astype(str) == "True"
+            own = set(truth.index[car_t & (truth["n_car_own"] > 0)])
+            n_positive += len(positive)
+            n_true += len(positive & set(truth.index[car_t]))
+            n_own += len(own)
+            n_found += len(own & positive)
+        return n_positive, n_true, n_own, n_found
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory) -> Finished:
+    """The demo study, simulated and run."""
+    folder = tmp_path_factory.mktemp("demo")
+    simulate_study(folder, construct="hbi0101_surrogate.gb")
+    run(folder)
+    return Finished(folder)
+
+
+def test_true_cells_are_called(demo):
+    for sample in demo.samples:
+        truth, called = demo.truth(sample), demo.called_barcodes(sample)
+        assert truth.index.isin(called).mean() >= 0.95, sample
+        assert len(called - set(truth.index)) <= 0.01 * len(called), sample
+
+
+def test_car_t_cells_are_found(demo):
+    n_positive, n_true, n_own, n_found = demo.car_calls()
+    assert n_own >= 40
+    assert n_true / n_positive >= 0.9
+    assert n_found / n_own >= 0.85
+
+
+def test_the_negative_control_has_no_positive_call(demo):
+    assert demo.detection.loc["P01_urine_D0", "n_car_positive"] == 0
+    assert demo.detection.loc["P01_urine_D0", "verdict"].startswith("not detected above")
+
+
+def test_verdicts_of_urine_and_blood_are_right(demo):
+    for sample in ("P01_urine_D28", "P01_blood_D28"):
+        row, truth = demo.detection.loc[sample], demo.truth(sample)
+        t_cells = truth[(truth["lineage"] == "T") & (truth["kind"] == "cell")]
+        share = (t_cells["is_car_t"].astype(str) == "True").mean()
+        assert row["verdict"] == "detected"
+        assert row["prevalence_low"] <= share <= row["prevalence_high"]
+
+
+def test_lineages_are_right(demo):
+    right = n = 0
+    for sample in demo.samples:
+        both = demo.cells(sample).join(demo.truth(sample), rsuffix="_true", how="inner")
+        singlets = both[both["kind"] == "cell"]
+        right += (singlets["lineage"].astype(str) == singlets["lineage_true"]).sum()
+        n += len(singlets)
+    assert right / n >= 0.95
+
+
+def test_car_molecules_are_recovered(demo):
+    for sample in ("P01_urine_D28", "P01_blood_D28"):
+        truth = pd.read_csv(demo.folder / f"truth/{sample}.car_molecules.tsv.gz", sep="\t")
+        found = read_table(
+            demo.results / f"samples/{sample}/molecules/molecules.parquet", MOLECULES
+        )
+        # A UMI may carry a sequencing error: molecules are matched by barcode and place.
+        told_apart = found[found["evidence"].isin(["unique", "junction"])]
+        assert (
+            abs(len(told_apart) - truth["identifiable"].sum()) <= 0.03 * truth["identifiable"].sum()
+        )
+        key = set(zip(found["barcode"], found["umi"], strict=True))
+        identifiable = truth[truth["identifiable"]]
+        same = [k in key for k in zip(identifiable["barcode"], identifiable["umi"], strict=True)]
+        assert sum(same) >= 0.95 * len(same)
+
+
+def test_the_car_is_a_gene_with_its_counts(demo):
+    assert CAR in demo.cohort.var_names
+    counts = demo.cohort[:, CAR].layers["counts"].sum()
+    truth = sum(
+        demo.truth(s)[["n_car_own", "n_car_partner", "n_car_ambient"]].to_numpy().sum()
+        for s in demo.samples
+    )
+    assert counts >= 0.9 * truth - 10
+    assert demo.cohort.obs["car_umis"].sum() > 0
+
+
+def test_tables_keep_their_columns(demo):
+    cohort = demo.results / "cohort"
+    for name, schema in (("localization", LOCALIZATION), ("contrasts", CONTRASTS)):
+        table = read_table(cohort / f"{name}.tsv", schema)
+        assert len(table) > 0
+    assert set(OBS.columns) <= set(demo.cohort.obs.columns)
+    assert demo.cohort.obs_names[0] == ":".join(
+        demo.cohort.obs.iloc[0][["sample", "barcode"]].astype(str)
+    )
+    assert "counts" in demo.cohort.layers
+    assert "proteinuria_g_per_day" in demo.cohort.obs
+    for sample in demo.samples:
+        losses = read_table(
+            demo.results / f"samples/{sample}/calling/losses.tsv", LOSSES
+        ).set_index("step")["n"]
+        where = ["more_likely_endogenous", "droplet_not_called", "filtered_cell", "doublet", "other_lineage",
+                 "t_cell_uncertain", "t_cell_positive"]  # fmt: skip
+        assert losses[where].sum() == losses["car_molecules"]
+    for name in (
+        "run_config.yaml",
+        "versions.json",
+        "construct/lint.json",
+        "notebooks/03_car_t_cells.ipynb",
+    ):
+        assert (demo.results / name).stat().st_size > 0, name
+
+
+def test_the_report_says_the_verdict(demo):
+    page = (demo.results / "report/report.html").read_text()
+    assert "CAR T cells detected" in page
+    assert "surrogate" in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+
+
+def test_the_second_run_does_nothing_and_says_so(demo):
+    assert "Nothing to be done" in run(demo.folder)
+
+
+def test_the_inserted_index_counts_as_a_rebuilt_one(demo, tmp_path):
+    """The CAR inserted on the fly gives the same matrix as a genome built with it."""
+    from carseq.chemistry import Chemistry
+    from carseq.reference import build_index
+    from carseq.solo import align
+
+    genome = (demo.folder / "genome.fa").read_text() + (
+        demo.results / "construct/construct.fa"
+    ).read_text()
+    (tmp_path / "genome.fa").write_text(genome)
+    build_index(
+        tmp_path / "genome.fa",
+        demo.results / "reference/augmented.gtf",
+        tmp_path / "index",
+        threads=2,
+    )
+    units = pd.read_csv(demo.folder / "units.tsv", sep="\t").query("sample == 'P01_urine_D28'")
+    pairs = [(demo.folder / row.r1, demo.folder / row.r2) for row in units.head(1).itertuples()]
+    chemistry = Chemistry.from_json(
+        (demo.results / "samples/P01_urine_D28/solo/chemistry.json").read_text()
+    )
+    for name, index in (
+        ("rebuilt", tmp_path / "index"),
+        ("inserted", demo.results / "reference/augmented"),
+    ):
+        align(pairs, chemistry, index, tmp_path / name, car=CAR, threads=2)
+    rebuilt, inserted = (
+        anndata.read_h5ad(tmp_path / n / "raw.h5ad") for n in ("rebuilt", "inserted")
+    )
+    inserted = inserted[:, rebuilt.var_names]
+    assert list(rebuilt.obs_names) == list(inserted.obs_names)
+    assert (rebuilt.X != inserted.X).nnz == 0
+
+
+@pytest.fixture(scope="session")
+def five_prime(tmp_path_factory) -> Finished:
+    """A 5' study with a product, from axi-cel-like reads of the leader, smaller than the demo."""
+    folder = tmp_path_factory.mktemp("five_prime")
+    simulate_study(
+        folder,
+        construct="hbi0101_surrogate.gb",
+        chemistry="10x_5p_v2",
+        cells=250,
+        with_product=True,
+        seed=7,
+    )
+    run(folder)
+    return Finished(folder)
+
+
+def test_five_prime_studies_work_too(five_prime):
+    summary = json.loads(
+        (five_prime.results / "samples/P01_urine_D28/solo/summary.json").read_text()
+    )
+    assert (summary["chemistry"], summary["strand"]) == ("10x_5p_v2", "Reverse")
+    n_positive, n_true, n_own, n_found = five_prime.car_calls()
+    assert n_true / n_positive >= 0.9
+    assert n_found / n_own >= 0.85
+    assert five_prime.detection.loc["P01_urine_D0", "n_car_positive"] == 0
+    assert five_prime.detection.loc["P01_product", "verdict"] == "detected"
+
+
+def test_spliced_leaders_are_counted(five_prime):
+    """Reads across the psi splice count for the CAR's gene, since its spliced form is annotated."""
+    counts = 0
+    truth = 0
+    for sample in five_prime.samples:
+        raw = anndata.read_h5ad(five_prime.results / f"samples/{sample}/solo/raw.h5ad")
+        counts += raw[:, CAR].X.sum()
+        molecules = pd.read_csv(
+            five_prime.folder / f"truth/{sample}.car_molecules.tsv.gz", sep="\t"
+        )
+        truth += molecules["identifiable"].astype(bool).sum()
+    assert counts >= 0.95 * truth
+
+
+@pytest.fixture(scope="session")
+def real(tmp_path_factory, shared: Path, surrogate: Construct) -> Path:
+    """Real 10x reads without a CAR, and the same with CAR reads spiked into 40 of their barcodes."""
+    folder = tmp_path_factory.mktemp("real")
+    source = shared / "real_chr21"
+    stem = "Chromium_3p_GEX_Human_PBMC_chr21_100000_S1_L001_{}_001.fastq.gz"
+    r1, r2 = source / stem.format("R1"), source / stem.format("R2")
+    rng = random.Random(11)
+    barcodes: dict[str, None] = {}
+    with gzip.open(r1, "rt") as reads:
+        for i, line in enumerate(reads):
+            if i % 4 == 1 and "N" not in line[:16]:
+                barcodes.setdefault(line[:16])
+    chosen = rng.sample(list(barcodes), 40)
+    (folder / "spiked.txt").write_text("\n".join(chosen))
+    spiked = {name: gzip.decompress(path.read_bytes()) for name, path in (("R1", r1), ("R2", r2))}
+    lines: dict[str, list[str]] = {"R1": [], "R2": []}
+    for i in range(80):
+        barcode, umi = chosen[i % 40], "".join(rng.choices("ACGT", k=12))
+        start = len(surrogate.sequence) - max(95, round(rng.gauss(350, 100)))
+        read = "".join(
+            rng.choice("ACGT") if rng.random() < 0.003 else b
+            for b in surrogate.sequence[start : start + 90]
+        )
+        for key, sequence in (("R1", barcode + umi), ("R2", read)):
+            lines[key].append(f"@spike{i}\n{sequence}\n+\n{'F' * len(sequence)}\n")
+    for key in ("R1", "R2"):
+        (folder / f"spiked_{key}.fastq.gz").write_bytes(
+            gzip.compress(spiked[key] + "".join(lines[key]).encode(), 1)
+        )
+    (folder / "samples.tsv").write_text(
+        "sample\tpatient\tcompartment\ttimepoint\trole\n"
+        "real\tP1\tblood\tD0\tnegative_control\nspiked\tP1\tblood\tD28\tcase\n"
+    )
+    (folder / "units.tsv").write_text(
+        f"sample\tunit\tr1\tr2\nreal\tL1\t{r1}\t{r2}\nspiked\tL1\tspiked_R1.fastq.gz\tspiked_R2.fastq.gz\n"
+    )
+    (folder / "config.yaml").write_text(
+        "units: units.tsv\n"
+        "construct: {file: hbi0101_surrogate.gb, name: HBI0101}\n"
+        f"reference: {{fasta: {source}/mini.fa, gtf: {source}/mini.gtf}}\n"
+    )
+    run(folder)
+    return folder
+
+
+def test_real_reads_have_no_car_and_an_honest_verdict(real):
+    summary = json.loads((real / "results/samples/real/solo/summary.json").read_text())
+    assert summary["chemistry"] == "10x_3p_v3"
+    assert 0.93 <= summary["valid_barcodes"] <= 0.96
+    assert summary["car_umis_aligned"] == 0
+    assert (
+        len(read_table(real / "results/samples/real/molecules/molecules.parquet", MOLECULES)) == 0
+    )
+    row = (
+        read_table(real / "results/cohort/detection.tsv", DETECTION).set_index("sample").loc["real"]
+    )
+    assert row["n_car_positive"] == 0
+    assert row["verdict"] == "undetermined" or row["verdict"].startswith("not detected above")
+    page = (real / "results/report/report.html").read_text()
+    assert "ndetermined" in page or "not detected above" in page
+
+
+def test_spiked_car_reads_are_found_in_their_barcodes(real):
+    molecules = read_table(real / "results/samples/spiked/molecules/molecules.parquet", MOLECULES)
+    chosen = set((real / "spiked.txt").read_text().split())
+    assert set(molecules["barcode"]) <= chosen
+    assert len(set(molecules["barcode"])) >= 39
+    assert len(molecules) >= 78
+    assert set(molecules["evidence"]) == {"unique"}
+
+
+class TestBadInput:
+    """Faults are told with cause and remedy, and spare the other samples."""
+
+    @pytest.fixture
+    def study(self, demo, tmp_path) -> Path:
+        for name in ("config.yaml", "samples.tsv", "units.tsv"):
+            text = (demo.folder / name).read_text()
+            for word in ("genome.fa", "genes.gtf", "construct.gb"):
+                text = text.replace(word, str(demo.folder / word))
+            (tmp_path / name).write_text(text.replace("fastq/", f"{demo.folder}/fastq/"))
+        return tmp_path
+
+    def spoil(self, study: Path, name: str, old: str, new: str) -> None:
+        path = study / name
+        assert old in path.read_text()
+        path.write_text(path.read_text().replace(old, new))
+
+    @pytest.mark.parametrize(
+        ("name", "old", "new", "words"),
+        [
+            ("config.yaml", "target:", "tarjet:", "did you mean `target`?"),
+            ("samples.tsv", "P01_urine_D0\t", "P01_urine_D28\t", "stands twice"),
+            ("units.tsv", "L001_R1_001", "L009_R1_001", "cannot be read"),
+            ("config.yaml", "genes.gtf", "genes.gff", "reference.gtf"),
+        ],
+    )
+    def test_before_any_job(self, study, name, old, new, words):
+        self.spoil(study, name, old, new)
+        done = snakemake(study)
+        assert done.returncode != 0
+        assert words in done.stderr
+        assert "what to do" in done.stderr
+        assert "Traceback" not in done.stderr
+        assert not (study / "results").exists()
+
+    def test_no_configuration(self, tmp_path):
+        command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "-n"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert "carseq init" in done.stderr
+
+    def test_swapped_reads_spare_the_other_samples(self, study):
+        lines = (study / "units.tsv").read_text().splitlines()
+        rows = [line.split("\t") for line in lines]
+        rows = [[r[0], r[1], r[3], r[2]] if r[0] == "P01_urine_D0" else r for r in rows]
+        (study / "units.tsv").write_text("\n".join("\t".join(r) for r in rows) + "\n")
+        done = snakemake(study, "--keep-going", "--until", "chemistry")
+        assert done.returncode != 0
+        assert "R1 and R2 of P01_urine_D0 are swapped" in done.stderr
+        assert "exchange the columns r1 and r2" in done.stderr
+        for sample in ("P01_urine_D28", "P01_blood_D28"):
+            assert (study / f"results/samples/{sample}/solo/chemistry.json").exists()
+
+    def test_check_tells_of_unequal_reads(self, study, demo):
+        unit = pd.read_csv(demo.folder / "units.tsv", sep="\t").iloc[0]
+        with gzip.open(demo.folder / unit["r2"], "rt") as reads:
+            some = "".join(line for _, line in zip(range(40_000), reads, strict=False))
+        with gzip.open(study / "short.fastq.gz", "wt") as out:
+            out.write(some)
+        self.spoil(study, "units.tsv", f"{demo.folder}/{unit['r2']}", "short.fastq.gz")
+        command = [sys.executable, "-m", "carseq", "check", str(study / "config.yaml")]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert "hold different numbers of reads" in done.stdout
+        assert "✓ sample P01_blood_D28" in done.stdout
+
+    def test_star_tells_of_unequal_reads(self, study, demo):
+        unit = pd.read_csv(demo.folder / "units.tsv", sep="\t").iloc[0]
+        with gzip.open(demo.folder / unit["r2"], "rt") as reads:
+            some = "".join(line for _, line in zip(range(40_000), reads, strict=False))
+        with gzip.open(study / "short.fastq.gz", "wt") as out:
+            out.write(some)
+        from carseq.chemistry import Chemistry
+        from carseq.errors import CarseqError
+        from carseq.solo import align
+
+        text = (demo.results / f"samples/{unit['sample']}/solo/chemistry.json").read_text()
+        with pytest.raises(CarseqError, match="different numbers of reads"):
+            align(
+                [(demo.folder / unit["r1"], study / "short.fastq.gz")],
+                Chemistry.from_json(text),
+                demo.results / "reference/augmented",
+                study / "out",
+                car=CAR,
+                threads=2,
+            )
+        assert not (study / "out/summary.json").exists()
+
+
+def test_a_sample_without_cells_does_not_stop_the_study(demo, tmp_path):
+    """One sample of barcodes with a single read each, beside a good one."""
+    rng = random.Random(5)
+    genome = (
+        (demo.folder / "genome.fa").read_text().split(">")[1].split("\n", 1)[1].replace("\n", "")
+    )
+    from carseq.chemistry import known_whitelist
+
+    with gzip.open(known_whitelist("10x_version3"), "rt") as stream:
+        whitelist = [line.strip() for _, line in zip(range(20_000), stream, strict=False)]
+    with (
+        gzip.open(tmp_path / "R1.fastq.gz", "wt") as r1,
+        gzip.open(tmp_path / "R2.fastq.gz", "wt") as r2,
+    ):
+        for i in range(2000):
+            start = rng.randrange(len(genome) - 90)
+            first = whitelist[i * 7] + "".join(rng.choices("ACGT", k=12))
+            r1.write(f"@r{i}\n{first}\n+\n{'F' * 28}\n")
+            r2.write(f"@r{i}\n{genome[start : start + 90]}\n+\n{'F' * 90}\n")
+    units = (
+        pd.read_csv(demo.folder / "units.tsv", sep="\t").query("sample == 'P01_urine_D0'").head(1)
+    )
+    good = units.iloc[0]
+    (tmp_path / "units.tsv").write_text(
+        "sample\tunit\tr1\tr2\nvoid\t1\tR1.fastq.gz\tR2.fastq.gz\n"
+        f"good\t1\t{demo.folder / good['r1']}\t{demo.folder / good['r2']}\n"
+    )
+    (tmp_path / "samples.tsv").write_text(
+        "sample\tpatient\tcompartment\ttimepoint\nvoid\tP1\turine\tD0\ngood\tP1\turine\tD28\n"
+    )
+    (tmp_path / "config.yaml").write_text(
+        "units: units.tsv\n"
+        "construct: {file: hbi0101_surrogate.gb, name: HBI0101}\n"
+        "cells: {integration: none}\n"
+        f"reference:\n  fasta: {demo.folder}/genome.fa\n  gtf: {demo.folder}/genes.gtf\n"
+        f"  star_index: {demo.results}/reference/base\n"
+    )
+    run(tmp_path)
+    detection = read_table(tmp_path / "results/cohort/detection.tsv", DETECTION).set_index("sample")
+    assert detection.loc["void", "verdict"] == "undetermined"
+    assert detection.loc["void", "n_cells"] == 0
+    assert detection.loc["good", "n_cells"] > 200
+    assert not (tmp_path / "results/reference/base").exists()
+
+
+def test_a_bam_with_its_matrix_and_a_matrix_alone_are_enough(demo, tmp_path):
+    """The same sample from its BAM and from its matrix gives the calls that its reads gave."""
+    solo = demo.results / "samples/P01_urine_D28/solo"
+    (tmp_path / "samples.tsv").write_text(
+        "sample\tpatient\tcompartment\ttimepoint\tbam\traw_matrix\n"
+        f"from_bam\tP1\turine\tD28\t{solo}/aligned.bam\t{solo}/raw.h5ad\n"
+        f"from_matrix\tP1\turine\tD29\t\t{solo}/raw.h5ad\n"
+    )
+    (tmp_path / "config.yaml").write_text(
+        "construct: {file: hbi0101_surrogate.gb, name: HBI0101}\n"
+        "cells: {integration: none}\n"
+        f"reference:\n  fasta: {demo.folder}/genome.fa\n  gtf: {demo.folder}/genes.gtf\n"
+    )
+    run(tmp_path)
+    detection = read_table(tmp_path / "results/cohort/detection.tsv", DETECTION).set_index("sample")
+    before = demo.detection.loc["P01_urine_D28", "n_car_positive"]
+    assert (detection["verdict"] == "detected").all()
+    assert (detection["n_car_positive"] - before).abs().max() <= 2
+    assert not (tmp_path / "results/reference").joinpath("augmented").exists()
+
+
+def test_it_works_as_a_module(demo, tmp_path):
+    """Another workflow takes carseq in as a module, through workflow/Snakefile."""
+    (tmp_path / "outer.yaml").write_text(f"carseq: {{results: {demo.results}}}\n")
+    config = (demo.folder / "config.yaml").read_text()
+    for name in ("samples.tsv", "units.tsv", "genome.fa", "genes.gtf", "construct.gb"):
+        config = config.replace(name, str(demo.folder / name))
+    indented = "".join(f"  {line}\n" for line in config.splitlines())
+    (tmp_path / "outer.yaml").write_text(f"carseq:\n{indented}")
+    (tmp_path / "Snakefile").write_text(
+        'configfile: "outer.yaml"\n\n'
+        "module carseq:\n"
+        f'    snakefile: "{ROOT}/workflow/Snakefile"\n'
+        '    config: config["carseq"]\n\n'
+        "use rule * from carseq as carseq_*\n\n"
+        "rule mine:\n    default_target: True\n    input: rules.carseq_all.input\n"
+    )
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", "--dry-run"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "carseq_calling" in done.stdout + done.stderr
