@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import anndata as ad
 import matplotlib as mpl
@@ -45,7 +46,7 @@ VERDICTS = {
     "undetermined": ("#7A8087", "s"),
 }
 
-_STYLE = {
+_STYLE: Any = {
     "figure.dpi": 110,
     "font.size": 10,
     "axes.spines.top": False,
@@ -316,10 +317,10 @@ def coverage(
                 domain.start + width / 2,
                 -0.15,
                 domain.name,
-                rotation=30,
+                rotation=40,
                 ha="right",
                 va="top",
-                fontsize=8,
+                fontsize=7,
             )
         track.set(ylim=(0, 1), yticks=[], xlabel="base of the CAR transcript")
         track.tick_params(axis="x", pad=48)
@@ -363,6 +364,9 @@ def contrasts(table: pd.DataFrame) -> Figure:
     table = table[table["estimate"].notna()]
     if not len(table):
         return _nothing("No contrast: it takes two samples of a patient.")
+    # Exact intervals may reach 0 or infinity.
+    limits = ["estimate", "low", "high"]
+    table = table.assign(**{key: table[key].clip(1e-3, 1e3) for key in limits})
     labels = list(table["contrast"] + "\n" + table["sample"] + " / " + table["reference"])
     with style():
         figure, axes = _figure(7.5, 1 + 0.5 * len(table))
@@ -395,7 +399,7 @@ def losses(table: pd.DataFrame) -> Figure:
     with style():
         rows = table.groupby("sample").size().max()
         figure = Figure(figsize=(7.5, len(names) * (0.6 + 0.3 * rows)), layout="constrained")
-        panels = figure.subplots(len(names), 1, squeeze=False)[:, 0]
+        panels = figure.subplots(len(names), 1, squeeze=False, sharex=True)[:, 0]
         for axes, name in zip(panels, names, strict=True):
             part = table[table["sample"] == name]
             tint = np.where(part["unit"] == "reads", OKABE_ITO[4], OKABE_ITO[0])
@@ -404,12 +408,11 @@ def losses(table: pd.DataFrame) -> Figure:
                 axes.text(
                     np.log10(1 + row.n) + 0.05, y, f"{row.n:,} {row.unit}", va="center", fontsize=9
                 )
-            axes.set_yticks(range(len(part)), list(part["step"]))
+            axes.set_yticks(range(len(part)), list(part["step"].str.replace("_", " ")))
             axes.invert_yaxis()
             axes.set(xticks=[], title=name)
             axes.spines["bottom"].set_visible(False)
-            axes.margins(x=0.25)
-            axes.set_xlim(0)
+            axes.set_xlim(0, 1.3 * max(1.0, np.log10(1 + table["n"].max())))
         return figure
 
 

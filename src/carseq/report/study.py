@@ -1,0 +1,266 @@
+"""A results folder, read into tables: whatever is there, in the declared schemas."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import yaml
+
+from carseq.errors import CarseqError
+from carseq.log import get_logger
+from carseq.tables import (
+    CONTRASTS,
+    DETECTION,
+    LOCALIZATION,
+    LOSSES,
+    MOLECULES,
+    OBS,
+    Schema,
+    read_table,
+)
+
+log = get_logger(__name__)
+
+_DOMAIN_COLUMNS = ["name", "kind", "start", "end", "identity", "source"]
+_HOMOLOGY_COLUMNS = ["start", "end", "class", "gene", "identity"]
+_KNEE_COLUMNS = ["rank", "total_umis", "is_cell", "car_umis"]
+_FILTER_COLUMNS = ["sample", "step", "n_before", "n_removed", "n_after", "n_car_bearing_removed"]
+
+
+@dataclass(frozen=True)
+class Study:
+    """Everything a results folder says, as tables.
+
+    Attributes
+    ----------
+    results
+        The folder.
+    name
+        Name of the study: the folder's own, or its parent's where it is just called ``results``.
+    config, versions
+        ``run_config.yaml`` and ``versions.json``.
+    construct
+        Name of the CAR.
+    tx_length
+        Length of the CAR transcript (bases; 0 if unknown).
+    domains, homology, lint
+        The construct's annotation, its homology with the genome and the findings about it.
+    samples
+        Sample names, in the order of the detection table.
+    solo, knees
+        By sample: ``summary.json`` and the knee table.
+    filters, molecules, losses
+        Tables of all samples.
+    cells
+        ``obs`` of the cohort (schema ``OBS``), indexed by ``sample:barcode``.
+    umap
+        Coordinates of ``cells``, shape ``(n_cells, 2)``, or None.
+    detection, localization, contrasts
+        The cohort's tables.
+    missing
+        Files that are not there, relative to ``results``.
+    """
+
+    results: Path
+    name: str
+    config: dict[str, Any]
+    versions: dict[str, str]
+    construct: str
+    tx_length: int
+    domains: pd.DataFrame
+    homology: pd.DataFrame
+    lint: list[dict[str, str]]
+    samples: list[str]
+    solo: dict[str, dict[str, Any]]
+    knees: dict[str, pd.DataFrame]
+    filters: pd.DataFrame
+    molecules: pd.DataFrame
+    losses: pd.DataFrame
+    cells: pd.DataFrame
+    umap: np.ndarray | None
+    detection: pd.DataFrame
+    localization: pd.DataFrame
+    contrasts: pd.DataFrame
+    missing: list[str]
+
+    @property
+    def is_surrogate(self) -> bool:
+        """Whether carseq's surrogate stood in for the true sequence of the CAR."""
+        return any(finding.get("code") == "surrogate" for finding in self.lint)
+
+
+def study_name(results: Path) -> str:
+    """Return the name of a study, told from its folder."""
+    results = results.resolve()
+    return results.parent.name if results.name in {"results", "out", "output"} else results.name
+
+
+def read_study(results: str | Path) -> Study:
+    """Read a results folder; files that are not there become empty tables.
+
+    Parameters
+    ----------
+    results
+        The folder the workflow writes (``results:`` in the configuration).
+
+    Raises
+    ------
+    CarseqError
+        If the folder holds neither a cohort nor any sample, or a file in it cannot be read.
+    """
+    results = Path(results)
+    if not (results / "cohort").is_dir() and not (results / "samples").is_dir():
+        raise CarseqError(
+            f"{results} is not a results folder of carseq",
+            "it has neither `cohort/` nor `samples/`",
+            "give the folder named by `results:` in the configuration, after a run",
+        )
+    return _Reader(results).study()
+
+
+class _Reader:
+    """Reads the files of one results folder and remembers which are missing."""
+
+    def __init__(self, results: Path) -> None:
+        self.results = results
+        self.missing: list[str] = []
+
+    def there(self, name: str) -> Path | None:
+        path = self.results / name
+        if path.exists():
+            return path
+        self.missing.append(name)
+        return None
+
+    def table(
+        self, name: str, schema: Schema | None = None, columns: list[str] | None = None
+    ) -> pd.DataFrame:
+        """Read a table; an absent or empty file gives an empty one."""
+        empty = schema.empty() if schema else pd.DataFrame(columns=columns or [])
+        path = self.there(name)
+        if path is None or path.stat().st_size == 0:
+            return empty
+        try:
+            table = read_table(path, schema)
+        except pd.errors.EmptyDataError:
+            return empty
+        for column in columns or []:
+            if column not in table:
+                table[column] = "" if column in {"gene", "source", "kind"} else np.nan
+        return table
+
+    def json(self, name: str, default: Any) -> Any:
+        path = self.there(name)
+        if path is None:
+            return default
+        try:
+            return json.loads(path.read_text())
+        except ValueError as error:
+            raise CarseqError(
+                f"{path} is not JSON", str(error), "delete it and run the workflow again"
+            ) from None
+
+    def config(self) -> dict[str, Any]:
+        path = self.there("run_config.yaml")
+        data = yaml.safe_load(path.read_text()) if path else None
+        return data if isinstance(data, dict) else {}
+
+    def cells(self) -> tuple[pd.DataFrame, np.ndarray | None]:
+        path = self.there("cohort/cells.h5ad")
+        if path is None:
+            return OBS.empty(), None
+        # Backed: the page needs obs and the map, not the matrix.
+        adata = ad.read_h5ad(path, backed="r")
+        try:
+            obs = adata.obs.copy()
+            umap = np.asarray(adata.obsm["X_umap"])[:, :2] if "X_umap" in adata.obsm else None
+        finally:
+            adata.file.close()
+        return conform_obs(obs), umap
+
+    def transcript(self) -> tuple[str, int]:
+        path = self.there("construct/construct.fa")
+        if path is None:
+            return "", 0
+        name, length = "", 0
+        for line in path.read_text().splitlines():
+            if line.startswith(">"):
+                name = name or (line[1:].split() or [""])[0]
+            else:
+                length += len(line.strip())
+        return name, length
+
+    def study(self) -> Study:
+        config = self.config()
+        contig, tx_length = self.transcript()
+        domains = self.table("construct/domains.tsv", columns=_DOMAIN_COLUMNS)
+        cells, umap = self.cells()
+        detection = self.table("cohort/detection.tsv", DETECTION)
+        folder = self.results / "samples"
+        found = sorted(p.name for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
+        samples = list(dict.fromkeys([*detection["sample"], *cells["sample"].unique(), *found]))
+        solo, knees, filters, molecules, losses = {}, {}, [], [], []
+        for sample in samples:
+            base = f"samples/{sample}"
+            solo[sample] = self.json(f"{base}/solo/summary.json", {})
+            knees[sample] = self.table(f"{base}/cells/knee.tsv", columns=_KNEE_COLUMNS)
+            steps = self.table(f"{base}/cells/filters.tsv", columns=_FILTER_COLUMNS[1:])
+            filters.append(steps.assign(sample=sample)[_FILTER_COLUMNS])
+            molecules.append(self.table(f"{base}/molecules/molecules.parquet", MOLECULES))
+            # The calls carry the account of the molecules on, up to cells.
+            account = f"{base}/calling/losses.tsv"
+            if not (self.results / account).exists():
+                account = f"{base}/molecules/losses.tsv"
+            losses.append(self.table(account, LOSSES))
+        if not tx_length and len(domains):
+            tx_length = int(domains["end"].max())
+        return Study(
+            results=self.results,
+            name=study_name(self.results),
+            config=config,
+            versions={str(k): str(v) for k, v in self.json("versions.json", {}).items()},
+            construct=(config.get("construct") or {}).get("name") or contig or "CAR",
+            tx_length=tx_length,
+            domains=domains,
+            homology=self.table("construct/homology.tsv", columns=_HOMOLOGY_COLUMNS),
+            lint=self.json("construct/lint.json", []),
+            samples=samples,
+            solo=solo,
+            knees=knees,
+            filters=_stack(filters, pd.DataFrame(columns=_FILTER_COLUMNS)),
+            molecules=_stack(molecules, MOLECULES.empty()),
+            losses=_stack(losses, LOSSES.empty()),
+            cells=cells,
+            umap=umap,
+            detection=detection,
+            localization=self.table("cohort/localization.tsv", LOCALIZATION),
+            contrasts=self.table("cohort/contrasts.tsv", CONTRASTS),
+            missing=self.missing,
+        )
+
+
+def conform_obs(obs: pd.DataFrame) -> pd.DataFrame:
+    """Return ``obs`` with every column of schema ``OBS``; blanks where a column is not there."""
+    obs = obs.copy()
+    blanks: dict[str, Any] = {"str": "", "int64": 0, "bool": False, "float64": np.nan}
+    for name, column in OBS.columns.items():
+        if name not in obs:
+            obs[name] = blanks[column.dtype]
+        elif column.dtype == "str":
+            # Categories and missing values: a blank is a name for neither.
+            obs[name] = obs[name].astype("object").where(obs[name].notna(), "")
+        elif column.dtype in {"int64", "bool"}:
+            obs[name] = obs[name].fillna(0)
+    return OBS.conform(obs)
+
+
+def _stack(tables: list[pd.DataFrame], empty: pd.DataFrame) -> pd.DataFrame:
+    """Concatenate the tables that have rows."""
+    tables = [table for table in tables if len(table)]
+    return pd.concat(tables, ignore_index=True) if tables else empty

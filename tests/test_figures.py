@@ -1,0 +1,109 @@
+"""figures: every figure draws from a study's tables, and from tables without rows."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from carseq import figures
+from carseq.report import Study, read_study
+from carseq.tables import CONTRASTS, DETECTION, LOCALIZATION, LOSSES, MOLECULES, OBS
+from study import demo_samples, write_study
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    samples = demo_samples()
+    return read_study(write_study(tmp_path_factory.mktemp("study") / "results", samples))
+
+
+@pytest.fixture(scope="module")
+def cohort(study: Study) -> ad.AnnData:
+    return ad.read_h5ad(study.results / "cohort" / "cells.h5ad")
+
+
+def draw(figure: Figure, kind: str = "png") -> bytes:
+    stream = io.BytesIO()
+    figure.savefig(stream, format=kind)
+    return stream.getvalue()
+
+
+def n_marks(figure: Figure) -> int:
+    return sum(len(a.lines) + len(a.patches) + len(a.collections) for a in figure.axes)
+
+
+def test_every_figure_draws_a_study(study: Study, cohort: ad.AnnData, tmp_path: Path) -> None:
+    knee = study.knees[study.samples[0]]
+    drawn = {
+        "prevalence": figures.prevalence(study.detection),
+        "knee": figures.knee(knee, study.samples[0]),
+        "types": figures.umap(cohort),
+        "calls": figures.umap(cohort, by="car_call"),
+        "composition": figures.composition(study.cells),
+        "evidence": figures.evidence_classes(study.molecules),
+        "coverage": figures.coverage(study.molecules, study.domains, study.homology),
+        "states": figures.localization(study.localization),
+        "contrasts": figures.contrasts(study.contrasts),
+        "losses": figures.losses(study.losses),
+        "rules": figures.rules(study.cells, study.detection),
+    }
+    for name, figure in drawn.items():
+        assert n_marks(figure) > 2, name
+        assert len(draw(figure)) > 4000, name
+
+
+@pytest.mark.parametrize(
+    "figure",
+    [
+        figures.prevalence(DETECTION.empty()),
+        figures.knee(OBS.empty()[[]], "P1"),
+        figures.umap(ad.AnnData(np.zeros((0, 3), dtype=np.float32), obs=OBS.empty())),
+        figures.composition(OBS.empty()),
+        figures.evidence_classes(MOLECULES.empty()),
+        figures.localization(LOCALIZATION.empty()),
+        figures.contrasts(CONTRASTS.empty()),
+        figures.losses(LOSSES.empty()),
+        figures.rules(OBS.empty(), DETECTION.empty()),
+    ],
+)
+def test_a_table_without_rows_gives_a_figure_that_says_so(figure: Figure) -> None:
+    assert figure.axes[0].texts[0].get_text().startswith(("No ", "P1: no"))
+    assert draw(figure)
+
+
+def test_odds_ratios_of_zero_and_infinity_are_drawn(study: Study) -> None:
+    table = study.contrasts.copy()
+    table.loc[table.index[0], ["estimate", "low", "high"]] = [0.0, 0.0, 0.3]
+    table.loc[table.index[1], ["estimate", "low", "high"]] = [np.inf, 3.0, np.inf]
+    assert draw(figures.contrasts(table))
+
+
+def test_text_in_svg_stays_text(study: Study) -> None:
+    with figures.style():
+        svg = draw(figures.prevalence(study.detection), "svg").decode()
+    assert "P01_urine_D28</text>" in svg
+
+
+def test_calls_differ_by_shape_as_well_as_colour() -> None:
+    colours, markers, _ = zip(*figures.CALLS.values(), strict=True)
+    assert len(set(colours)) == len(set(markers)) == len(figures.CALLS)
+
+
+def test_colours_are_distinct_and_unknown_is_grey() -> None:
+    names = [f"type {i}" for i in range(20)]
+    palette = figures.colours([*names, "unknown", ""])
+    assert len({palette[n] for n in names}) == 20
+    assert palette["unknown"] == palette[""] == figures.UNKNOWN
+
+
+def test_car_molecules_outside_t_cells_are_marked_as_signal(study: Study) -> None:
+    shown = figures.shown_call(study.cells)
+    outside = study.cells[shown == "signal"]
+    assert len(outside)
+    assert (outside["lineage"] != "T").all()
+    assert (outside["car_umis"] > 0).all()

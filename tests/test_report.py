@@ -1,0 +1,374 @@
+"""report: the verdict in words, the alerts, the tables, and one file that holds it all."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shutil
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+
+from carseq.errors import CarseqError
+from carseq.report import Study, build_report, read_study, summaries, words
+from carseq.report.notebooks import run_notebook
+from carseq.report.page import MAX_MOLECULES, embed
+from carseq.tables import MOLECULES
+from study import Sample, big_samples, demo_samples, hostile_samples, write_study
+
+NOTEBOOK = Path(__file__).parents[1] / "workflow" / "notebooks" / "03_car_t_cells.py"
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_study(tmp_path_factory.mktemp("lupus-urine") / "results")
+
+
+@pytest.fixture(scope="module")
+def study(results: Path) -> Study:
+    return read_study(results)
+
+
+def page_of(results: Path, out: Path) -> str:
+    build_report(results, out)
+    return out.read_text()
+
+
+def data_of(page: str) -> dict[str, Any]:
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.S)
+    assert found
+    data: dict[str, Any] = json.loads(found[1])
+    return data
+
+
+# --- words ---
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [(0.38, "38 %"), (0.042, "4.2 %"), (0.0004, "<0.1 %"), (0, "0 %"), (1, "100 %"), (0.9999, ">99.9 %"),
+     (math.nan, "–"), (0.09999, "10 %")],
+)  # fmt: skip
+def test_shares_read_as_people_write_them(share: float, text: str) -> None:
+    assert words.percent(share).replace(words.NBSP, " ") == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(1234, "1,234"), (0.6, "0.6"), (0.634, "0.63"), (12.3456, "12"), (math.nan, "–"), (None, "–"), (0, "0"),
+     (1e-5, "<0.001")],
+)  # fmt: skip
+def test_numbers_read_as_people_write_them(value: Any, text: str) -> None:
+    assert words.number(value) == text
+
+
+def row(**changes: Any) -> SimpleNamespace:
+    given: dict[str, Any] = {
+        "n_cells": 315,
+        "n_t_cells": 63,
+        "n_car_positive": 21,
+        "verdict": "detected",
+        "prevalence": 0.38,
+        "prevalence_low": 0.27,
+        "prevalence_high": 0.5,
+        "detection_limit": 0.06,
+        "sensitivity": 0.71,
+        "expected_false_calls": 0.6,
+        "reason": "",
+    }
+    return SimpleNamespace(**{**given, **changes})
+
+
+def test_a_detected_verdict_gives_calls_estimate_interval_and_false_calls() -> None:
+    headline, sentences = words.verdict_words(row())
+    text = " ".join([headline, *sentences]).replace(words.NBSP, " ")
+    assert headline == "CAR T cells detected"
+    assert "21 of 63 T cells called positive" in text
+    assert "38 % (27–50 %) of T cells after correction for dropout" in text
+    assert "Expected false calls 0.6; sensitivity 71 %" in text
+
+
+def test_not_detected_states_its_limit() -> None:
+    given = row(verdict="not detected above 0.04", n_car_positive=0, detection_limit=0.04)
+    assert words.verdict_words(given)[0] == f"CAR T cells not detected above 4{words.NBSP}%"
+
+
+def test_undetermined_says_so_even_without_numbers() -> None:
+    nothing = dict.fromkeys(
+        ["prevalence", "prevalence_low", "prevalence_high", "detection_limit", "sensitivity", "expected_false_calls"],
+        math.nan,
+    )  # fmt: skip
+    given = row(verdict="undetermined", n_cells=0, n_t_cells=0, n_car_positive=0, **nothing)
+    assert words.verdict_words(given) == ("Undetermined", ["No cells were kept."])
+
+
+# --- summaries ---
+
+
+def test_depth_counts_the_molecules_over_each_base() -> None:
+    molecules = pd.DataFrame({"tx_start": [0, 2, 8], "tx_end": [4, 6, 12]})
+    assert summaries.depth(molecules, 10).tolist() == [1, 1, 2, 2, 1, 1, 0, 0, 1, 1]
+    assert summaries.depth(molecules, 10, n_bins=5).tolist() == [1, 2, 1, 0, 1]
+
+
+def test_rejected_and_endogenous_molecules_are_no_car_evidence() -> None:
+    molecules = pd.DataFrame(
+        {
+            "sample": "S",
+            "evidence": ["unique", "shared", "shared", "endogenous"],
+            "p_car": [1.0, 0.8, 0.2, 0.9],
+        }
+    )
+    counts = summaries.evidence_classes(molecules, ["S", "T"]).set_index("sample")
+    assert counts.loc["S"].to_dict() == {"unique": 1, "junction": 0, "shared": 1, "rejected": 2}
+    assert counts.loc["T"].sum() == 0
+
+
+def test_rules_are_compared_on_t_cells_without_doublets(study: Study) -> None:
+    table = summaries.rule_comparison(study.cells, study.detection).set_index("sample")
+    merged = table.join(study.detection.set_index("sample"), rsuffix="_verdict")
+    assert (merged["n_t_cells"] == merged["n_t_cells_verdict"]).all()
+    assert (merged["model"] == merged["n_car_positive"]).all()
+    assert (table["at_least_1"] >= table["at_least_2"]).all()
+
+
+def test_the_thinned_knee_keeps_car_bearing_barcodes() -> None:
+    n = 50_000
+    knee = pd.DataFrame(
+        {"rank": np.arange(1, n + 1), "total_umis": n, "is_cell": False, "car_umis": 0}
+    )
+    knee.loc[[17, 40_003], "car_umis"] = [1, 2]
+    thin = summaries.thin_knee(knee, n_points=100)
+    assert len(thin) <= 102
+    assert thin["car_umis"].sum() == 3
+
+
+def test_signal_outside_t_cells_is_reported_with_its_reason(study: Study) -> None:
+    table = summaries.signal_outside_t(study.cells)
+    assert table["n_cells"].sum() > 0
+    assert not ((table["lineage"] == "T") & (table["is_doublet"] == "")).any()
+    assert (table["car_reason"] != "").all()
+
+
+# --- alerts ---
+
+
+def test_alerts_name_the_sample_and_say_what_to_do(study: Study) -> None:
+    found = {(a.where, a.message.split(" of reads")[0]): a for a in summaries.alerts(study)}
+    assert ("P04_urine_D28", f"only 52{words.NBSP}%") in found
+    assert ("P02_urine_D28", f"only 41{words.NBSP}%") in found
+    assert ("P04_urine_D28", "no cells were kept") in found
+    assert all(alert.remedy for alert in found.values())
+    assert not any("surrogate" in a.message for a in found.values())
+
+
+@pytest.mark.parametrize(
+    ("strand", "sense", "antisense", "wrong"),
+    [("Forward", 900, 100, False), ("Forward", 100, 900, True), ("Reverse", 100, 900, False),
+     ("Reverse", 900, 100, True), ("Unstranded", 500, 500, False), ("Forward", 0, 20, False)],
+)  # fmt: skip
+def test_reads_on_the_wrong_strand_are_noticed(
+    strand: str, sense: int, antisense: int, wrong: bool
+) -> None:
+    summary = {"strand": strand, "reads_sense": sense, "reads_antisense": antisense}
+    assert bool(summaries.strand_fault(summary)) is wrong
+    assert summaries.strand_fault({}) == ""
+
+
+def test_a_positive_negative_control_is_the_first_alert(tmp_path: Path) -> None:
+    results = write_study(tmp_path / "results", [Sample("HD1", "HD1", role="negative_control")])
+    path = results / "cohort" / "detection.tsv"
+    table = pd.read_csv(path, sep="\t")
+    table["n_car_positive"] = 2
+    table.to_csv(path, sep="\t", index=False)
+    first = summaries.alerts(read_study(results))[0]
+    assert first.level == "error"
+    assert "negative control with 2 T cells called positive" in first.message
+
+
+# --- the page ---
+
+
+def test_the_page_is_one_file_that_names_no_other(results: Path, tmp_path: Path) -> None:
+    started = time.perf_counter()
+    page = page_of(results, tmp_path / "deep" / "report.html")
+    assert time.perf_counter() - started < 10
+    head, _, rest = page.partition('id="data">')
+    outside = head + rest.partition("</script>")[2]
+    assert not re.search(r"""(?:src|srcset|action)=["']?(?:https?:)?//""", outside)
+    assert not re.search(
+        r"@import|url\(|fetch\(|XMLHttpRequest|<link[^>]+href=\"(?!data:)", outside
+    )
+    links = re.findall(r'href="(https?://[^"]+)"', outside)
+    assert all(link.startswith("https://doi.org/") for link in links)
+    assert len(page.encode()) < 1_000_000
+
+
+def test_the_page_speaks_without_javascript(results: Path, tmp_path: Path) -> None:
+    page = page_of(results, tmp_path / "report.html")
+    for text in ("CAR T cells detected", "negative control", "Undetermined", "not its true", "lupus-urine",
+                 "doi:10.1093/bioinformatics/bts635", "STAR 2.7.10b", "research use only"):  # fmt: skip
+        assert text.lower() in page.lower(), text
+
+
+def test_every_table_is_in_the_page_whole(study: Study, results: Path, tmp_path: Path) -> None:
+    tables = data_of(page_of(results, tmp_path / "report.html"))["tables"]
+    assert tables["detection"]["n"] == len(study.detection) == 8
+    assert tables["localization"]["n"] == len(study.localization)
+    assert tables["evidence"]["n"] == len(summaries.car_bearing(study))
+    for name, table in tables.items():
+        for column in table["data"]:
+            assert len(column.get("v", column.get("c"))) == table["n"], name
+
+
+def test_names_cannot_break_out_of_the_page(tmp_path: Path) -> None:
+    results = write_study(tmp_path / "results", hostile_samples())
+    page = page_of(results, tmp_path / "report.html")
+    assert "<script>window.hacked" not in page
+    assert "<img src=x" not in page
+    assert "<b>bold</b>" not in page
+    samples = data_of(page)["tables"]["detection"]["data"][0]["v"]
+    assert samples == [sample.name for sample in hostile_samples()]
+
+
+def test_embedded_json_is_safe_and_the_same() -> None:
+    payload = {"a": "</script><!-- & \u2028", "b": [1, None, 2.5]}
+    text = embed(payload)
+    assert not set("<>&\u2028") & set(text)
+    assert json.loads(text) == payload
+
+
+OPTIONAL = [
+    "run_config.yaml", "versions.json", "construct", "construct/homology.tsv", "construct/domains.tsv",
+    "construct/lint.json", "construct/construct.fa", "samples", "cohort/cells.h5ad", "cohort/detection.tsv",
+    "cohort/localization.tsv", "cohort/contrasts.tsv", "cohort",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OPTIONAL)
+def test_a_missing_file_costs_its_chapter_and_no_more(
+    name: str, results: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "results"
+    shutil.copytree(results, copy)
+    path = copy / name
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    page = page_of(copy, tmp_path / "report.html")
+    assert "<h2" in page
+    data_of(page)
+
+
+@pytest.mark.parametrize(
+    "sample",
+    [Sample("only", "P1", n_cells=40), Sample("007", "P1", n_cells=0), Sample("m", "P1", n_cells=9, from_matrix=True)],
+    ids=["one sample", "no cells", "matrix"],
+)  # fmt: skip
+def test_a_study_of_one_sample_has_a_page(sample: Sample, tmp_path: Path) -> None:
+    results = write_study(tmp_path / "results", [sample])
+    page = page_of(results, tmp_path / "report.html")
+    assert data_of(page)["tables"]["detection"]["data"][0]["v"] == [sample.name]
+
+
+def test_infinite_odds_ratios_survive(results: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "results"
+    shutil.copytree(results, copy)
+    table = pd.read_csv(copy / "cohort" / "contrasts.tsv", sep="\t")
+    table["high"] = np.inf
+    table.to_csv(copy / "cohort" / "contrasts.tsv", sep="\t", index=False)
+    contrasts = data_of(page_of(copy, tmp_path / "report.html"))["tables"]["contrasts"]
+    high = [c["key"] for c in contrasts["columns"]].index("high")
+    assert contrasts["data"][high]["v"] == ["inf", "inf"]
+
+
+def test_the_account_of_the_calls_replaces_that_of_the_molecules(
+    results: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "results"
+    shutil.copytree(results, copy)
+    base = copy / "samples" / "P01_urine_D28"
+    (base / "calling").mkdir()
+    (base / "calling" / "losses.tsv").write_text(
+        "sample\tstep\tunit\tn\tmeaning\nP01_urine_D28\tin_t_cells\tmolecules\t7\tin T cells\n"
+    )
+    losses = read_study(copy).losses
+    assert list(losses[losses["sample"] == "P01_urine_D28"]["step"]) == ["in_t_cells"]
+
+
+def test_a_folder_that_is_no_results_folder_is_an_error_with_a_remedy(tmp_path: Path) -> None:
+    with pytest.raises(CarseqError, match="not a results folder") as caught:
+        build_report(tmp_path, tmp_path / "report.html")
+    assert caught.value.remedy
+
+
+def test_twenty_samples_and_fifty_thousand_cells_stay_below_ten_megabytes(tmp_path: Path) -> None:
+    results = write_study(tmp_path / "results", big_samples())
+    page = page_of(results, tmp_path / "report.html")
+    assert len(page.encode()) < 10_000_000
+    data = data_of(page)
+    assert data["cells"]["n"] > 45_000
+    assert len(data["molecules"]["row"]) <= MAX_MOLECULES
+
+
+def test_capped_evidence_says_what_is_left_out(
+    study: Study, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("carseq.report.page.MAX_EVIDENCE_CELLS", 50)
+    monkeypatch.setattr("carseq.report.page.MAX_MOLECULES", 60)
+    page = page_of(study.results, tmp_path / "report.html")
+    data = data_of(page)
+    assert data["tables"]["evidence"]["n"] == 50
+    assert len(data["molecules"]["row"]) == 60
+    assert data["capped"]["cells"] == len(summaries.car_bearing(study)) - 50
+    assert "more cells, of infusion products first" in page
+    # Every cell keeps its strongest molecule before any keeps a second.
+    shown = summaries.car_bearing(study)
+    first = shown[shown["role"] != "product"].head(50)
+    with_molecules = first.index.isin(study.molecules["sample"] + ":" + study.molecules["barcode"])
+    assert len(set(data["molecules"]["row"])) == with_molecules.sum()
+
+
+def test_an_empty_molecule_table_leaves_coverage_out(results: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "results"
+    shutil.copytree(results, copy)
+    for path in copy.glob("samples/*/molecules/molecules.parquet"):
+        MOLECULES.empty().to_parquet(path)
+    page = page_of(copy, tmp_path / "report.html")
+    assert 'data-figure="coverage"' not in page
+    assert "No molecules were read" in page
+
+
+# --- the notebook ---
+
+
+def test_the_notebook_runs_on_the_results_and_shows_its_figures(
+    results: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "results"
+    shutil.copytree(results, copy)
+    out = copy / "notebooks" / "03_car_t_cells.ipynb"
+    run_notebook(NOTEBOOK, out)
+    notebook = nbformat.read(out, as_version=4)
+    outputs = [o for cell in notebook.cells for o in cell.get("outputs", [])]
+    assert sum("image/png" in o.get("data", {}) for o in outputs) >= 10
+    assert not any(o.output_type == "error" for o in outputs)
+    assert str(tmp_path) not in out.read_text()
+    assert [path.name for path in out.parent.iterdir()] == [out.name]
+
+
+def test_a_notebook_that_fails_tells_the_cell(tmp_path: Path) -> None:
+    source = tmp_path / "bad.py"
+    source.write_text('# %% tags=["parameters"]\nresults = ".."\n\n# %%\n1 / 0\n')
+    with pytest.raises(CarseqError, match="ZeroDivisionError"):
+        run_notebook(source, tmp_path / "out" / "bad.ipynb")
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["bad.failed.ipynb"]
+
+
+def test_the_demo_study_of_these_tests_holds_every_verdict() -> None:
+    assert {s.role for s in demo_samples()} == {"case", "product", "negative_control"}

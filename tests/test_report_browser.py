@@ -1,0 +1,274 @@
+"""report, in a real browser: charts drawn, tables alive, nothing asked of the network."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from carseq.report import build_report
+from study import Sample, big_samples, hostile_samples, write_study
+
+CHROMIUM = (
+    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+)
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine"),
+]
+
+FIGURES = [
+    "forest",
+    "knee",
+    "composition",
+    "coverage",
+    "classes",
+    "localization",
+    "contrasts",
+    "losses",
+    "rules",
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as p:
+        running = p.chromium.launch(
+            executable_path=CHROMIUM,
+            args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"],
+        )
+        yield running
+        running.close()
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("lupus-urine")
+    build_report(write_study(folder / "results"), folder / "report.html")
+    return folder / "report.html"
+
+
+class Visit:
+    """A page, with what it said and what it asked for."""
+
+    def __init__(self, browser: Any, path: Path, width: int = 1280, **options: Any) -> None:
+        self.complaints: list[str] = []
+        self.requests: list[str] = []
+        context = browser.new_context(viewport={"width": width, "height": 900}, **options)
+        self.page = context.new_page()
+        self.page.on(
+            "console",
+            lambda m: self.complaints.append(m.text) if m.type in {"error", "warning"} else None,
+        )
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+
+        def gate(route: Any) -> None:
+            if route.request.url.startswith("file:"):
+                route.continue_()
+            else:
+                self.requests.append(route.request.url)
+                route.abort()
+
+        self.page.route(re.compile("^(?!data:|blob:)"), gate)
+        self.page.goto(path.as_uri())
+        self.page.wait_for_selector("html[data-ready]", timeout=15_000)
+
+    def overflow(self) -> int:
+        return int(self.page.evaluate("document.documentElement.scrollWidth - innerWidth"))
+
+
+@pytest.fixture
+def visit(browser: Any, demo: Path) -> Iterator[Visit]:
+    made = Visit(browser, demo)
+    yield made
+    assert made.complaints == []
+    assert made.requests == []
+    made.page.context.close()
+
+
+@pytest.mark.parametrize("figure", FIGURES)
+def test_every_chart_is_drawn(visit: Visit, figure: str) -> None:
+    host = visit.page.locator(f'[data-figure="{figure}"]')
+    assert host.locator(".mark-data").count() > 2
+    assert host.locator("svg").bounding_box()["height"] > 60
+
+
+def test_the_maps_hold_ink(visit: Visit) -> None:
+    for name in ("type", "sample", "call"):
+        colours = visit.page.evaluate(
+            """(name) => { const c = document.querySelector(`[data-map=${name}]`);
+               const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data; const seen = new Set();
+               for (let i = 0; i < d.length; i += 4)
+                 if (d[i + 3] === 255) seen.add(d[i] << 16 | d[i + 1] << 8 | d[i + 2]);
+               return seen.size; }""",
+            name,
+        )
+        assert colours >= 3, name
+
+
+def test_the_verdict_is_read_first(visit: Visit) -> None:
+    card = visit.page.locator(".card").first
+    assert "P01_urine_D28" in card.inner_text()
+    assert "CAR T cells detected" in card.inner_text()
+    assert "after correction for dropout" in card.inner_text()
+    assert "surrogate for HBI0101, not its true" in visit.page.locator(".banner").first.inner_text()
+
+
+def test_search_narrows_the_evidence(visit: Visit) -> None:
+    table = visit.page.locator("[data-table=evidence]")
+    before = table.locator("[role=status]").inner_text()
+    table.locator("input[type=search]").fill("P01_urine positive")
+    assert before == ""
+    found = re.match(r"(\d+) of (\d+) rows", table.locator("[role=status]").inner_text())
+    assert found
+    assert 0 < int(found[1]) < int(found[2])
+    table.locator("input[type=search]").fill("no such cell")
+    assert "Nothing matches" in table.inner_text()
+
+
+def test_menus_and_headings_filter_and_sort(visit: Visit) -> None:
+    table = visit.page.locator("[data-table=evidence]")
+    table.locator("label", has_text="Call").locator("select").select_option("uncertain")
+    calls = table.locator("tbody .call").all_inner_texts()
+    assert set(calls) == {"uncertain"}
+    heading = table.locator("th", has_text="CAR UMIs")
+    heading.locator("button").click()
+    assert heading.get_attribute("aria-sort") == "descending"
+    heading.locator("button").click()
+    assert heading.get_attribute("aria-sort") == "ascending"
+
+
+def test_a_row_opens_to_its_molecules_by_keyboard(visit: Visit) -> None:
+    table = visit.page.locator("[data-table=evidence]")
+    table.locator("input[type=search]").fill("P01_urine positive")
+    button = table.locator("td.open button").first
+    button.focus()
+    visit.page.keyboard.press("Enter")
+    assert button.get_attribute("aria-expanded") == "true"
+    assert table.locator("table.molecules tbody tr").count() >= 1
+    assert table.locator("tr.detail .mark-data").count() > 10
+    visit.page.keyboard.press("Enter")
+    assert table.locator("table.molecules").count() == 0
+
+
+def test_pages_turn(visit: Visit) -> None:
+    table = visit.page.locator("[data-table=evidence]")
+    first = table.locator("tbody tr").first.inner_text()
+    table.get_by_role("button", name="Next").click()
+    assert table.locator("tbody tr").first.inner_text() != first
+    assert "21–40" in table.inner_text()
+
+
+def test_downloads_are_whole_tables_and_real_svg(visit: Visit, tmp_path: Path) -> None:
+    page = visit.page
+    with page.expect_download() as tsv:
+        page.get_by_role("button", name="Download Detection table as TSV").click()
+    tsv.value.save_as(tmp_path / "t.tsv")
+    lines = (tmp_path / "t.tsv").read_text().splitlines()
+    assert lines[0].split("\t")[:3] == ["sample", "patient", "compartment"]
+    assert len(lines) == 9
+    for name in ("forest", "coverage", "cells_by_call"):
+        with page.expect_download() as svg:
+            page.get_by_role("button", name=f"Save the figure {name} as SVG").click()
+        svg.value.save_as(tmp_path / "f.svg")
+        text = (tmp_path / "f.svg").read_text()
+        assert text.startswith("<svg")
+        assert text.count("<path") > 3
+        assert "var(" not in text
+
+
+def test_hovering_a_cell_names_it(visit: Visit) -> None:
+    canvas = visit.page.locator("[data-map=type]")
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    tip = visit.page.locator("#tip")
+    for step in range(1, 40):
+        visit.page.mouse.move(box["x"] + box["width"] * step / 40, box["y"] + box["height"] * 0.5)
+        if tip.is_visible():
+            break
+    assert re.search(r"\w+:[ACGT]{16}\n.+\n\d+ CAR UMIs?", tip.inner_text())
+
+
+def test_the_maps_zoom_by_drag_and_by_key(visit: Visit) -> None:
+    canvas = visit.page.locator("[data-map=type]")
+    ink = "document.querySelector('[data-map=type]').toDataURL()"
+    whole = visit.page.evaluate(ink)
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    visit.page.mouse.move(box["x"] + 40, box["y"] + 40)
+    visit.page.mouse.down()
+    visit.page.mouse.move(box["x"] + 160, box["y"] + 140)
+    visit.page.mouse.up()
+    assert visit.page.evaluate(ink) != whole
+    canvas.focus()
+    visit.page.keyboard.press("0")
+    assert visit.page.evaluate(ink) == whole
+    visit.page.keyboard.press("+")
+    assert visit.page.evaluate(ink) != whole
+
+
+def test_the_first_tab_skips_to_the_verdict(visit: Visit) -> None:
+    visit.page.keyboard.press("Tab")
+    assert visit.page.evaluate("document.activeElement.textContent") == "Skip to the verdict"
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_hangs_over_the_side(browser: Any, demo: Path, width: int, scheme: str) -> None:
+    made = Visit(browser, demo, width, color_scheme=scheme)
+    made.page.locator("[data-table=evidence] td.open button").first.click()
+    assert made.overflow() <= 0
+    size = made.page.evaluate(
+        "parseFloat(getComputedStyle(document.querySelector('.card p')).fontSize)"
+    )
+    assert size >= 16
+    made.page.set_viewport_size({"width": 700, "height": 900})
+    made.page.wait_for_timeout(300)
+    assert made.overflow() <= 0
+    assert made.complaints == []
+
+
+def test_hostile_names_are_shown_and_do_nothing(browser: Any, tmp_path: Path) -> None:
+    build_report(write_study(tmp_path / "results", hostile_samples()), tmp_path / "report.html")
+    made = Visit(browser, tmp_path / "report.html")
+    assert made.page.evaluate("window.hacked") is None
+    assert hostile_samples()[0].name in made.page.locator(".card h3").first.inner_text()
+    assert made.page.locator("main img, main b").count() == 0
+    assert made.complaints == made.requests == []
+
+
+@pytest.mark.parametrize(
+    "samples",
+    [[Sample("none", "P1", n_cells=0)], [Sample("m", "P1", n_cells=12, from_matrix=True)], []],
+    ids=["no cells", "matrix", "no samples"],
+)
+def test_poor_studies_open_without_a_complaint(
+    browser: Any, tmp_path: Path, samples: list[Sample]
+) -> None:
+    build_report(write_study(tmp_path / "results", samples), tmp_path / "report.html")
+    made = Visit(browser, tmp_path / "report.html", 390)
+    assert made.complaints == made.requests == []
+    assert made.overflow() <= 0
+
+
+def test_a_large_study_is_ready_in_seconds(browser: Any, tmp_path: Path) -> None:
+    build_report(write_study(tmp_path / "results", big_samples()), tmp_path / "report.html")
+    made = Visit(browser, tmp_path / "report.html")
+    ready = made.page.evaluate("performance.now()")
+    assert ready < 8000
+    assert made.complaints == []
+
+
+def test_print_opens_every_table(visit: Visit, tmp_path: Path) -> None:
+    visit.page.pdf(path=tmp_path / "report.pdf")
+    assert (tmp_path / "report.pdf").stat().st_size > 50_000
+    visit.page.emulate_media(media="print")
+    visit.page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert visit.page.locator("details:not([open])").count() == 0
+    assert not visit.page.locator("nav").is_visible()
