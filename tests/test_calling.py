@@ -23,9 +23,27 @@ def study(seed=0, *, specs=None):
     """
     rng = np.random.default_rng(seed)
     specs = specs or {
-        "base": dict(n=300, fraction=0.0, role="negative_control", timepoint="D0", compartment="urine"),
-        "urine": dict(n=300, fraction=0.4, role="case", timepoint="D28", compartment="urine"),
-        "blood": dict(n=400, fraction=0.1, role="case", timepoint="D28", compartment="blood"),
+        "base": {
+            "n": 300,
+            "fraction": 0.0,
+            "role": "negative_control",
+            "timepoint": "D0",
+            "compartment": "urine",
+        },
+        "urine": {
+            "n": 300,
+            "fraction": 0.4,
+            "role": "case",
+            "timepoint": "D28",
+            "compartment": "urine",
+        },
+        "blood": {
+            "n": 400,
+            "fraction": 0.1,
+            "role": "case",
+            "timepoint": "D28",
+            "compartment": "blood",
+        },
     }
     obs, samples = [], []
     for sample, spec in specs.items():
@@ -67,7 +85,9 @@ def study(seed=0, *, specs=None):
         )
     table = pd.concat(obs, ignore_index=True)
     table.index = table["sample"] + ":" + table["barcode"]
-    counts = sparse.csr_matrix(np.column_stack([table["seen"], table["total_umis"] - table["seen"]]))
+    counts = sparse.csr_matrix(
+        np.column_stack([table["seen"], table["total_umis"] - table["seen"]])
+    )
     adata = anndata.AnnData(counts.astype(np.float32), obs=table)
     adata.var_names = [CAR, "OTHER"]
     adata.layers["counts"] = counts
@@ -106,7 +126,10 @@ def test_the_posterior_means_what_it_says():
         true.append(t_cells["truth"].to_numpy())
     stated, true = np.concatenate(stated), np.concatenate(true)
     bins = np.minimum((stated * 10).astype(int), 9)
-    error = sum(abs(stated[bins == b].mean() - true[bins == b].mean()) * (bins == b).mean() for b in set(bins))
+    error = sum(
+        abs(stated[bins == b].mean() - true[bins == b].mean()) * (bins == b).mean()
+        for b in set(bins)
+    )
     assert error <= 0.06
 
 
@@ -137,7 +160,10 @@ def test_verdicts_and_their_words(called):
     assert detection.loc["urine", "verdict"] == "detected"
     assert detection.loc["base", "verdict"].startswith("not detected above 0.")
     assert 0 < detection.loc["base", "detection_limit"] < 0.2
-    assert detection.loc["urine", "expected_false_calls"] <= 0.05 * detection.loc["urine", "n_car_positive"] + 1e-9
+    assert (
+        detection.loc["urine", "expected_false_calls"]
+        <= 0.05 * detection.loc["urine", "n_car_positive"] + 1e-9
+    )
     assert list(detection.reset_index().columns) == list(DETECTION.columns)
 
 
@@ -238,8 +264,12 @@ def test_losses_account_for_every_molecule():
     )
     barcodes = ["b0", "b0", "b1", "b2", "b3", "b4", "b0"]
     molecules = pd.DataFrame({"barcode": barcodes, "p_car": [1, 1, 1, 1, 1, 1, 0.1]})
-    calls = pd.DataFrame({"is_cell": [True, True, True, True, False]}, index=["b0", "b1", "b2", "b3", "b4"])
-    start = LOSSES.conform(pd.DataFrame([{"sample": "s", "step": "x", "unit": "reads", "n": 1, "meaning": ""}]))
+    calls = pd.DataFrame(
+        {"is_cell": [True, True, True, True, False]}, index=["b0", "b1", "b2", "b3", "b4"]
+    )
+    start = LOSSES.conform(
+        pd.DataFrame([{"sample": "s", "step": "x", "unit": "reads", "n": 1, "meaning": ""}])
+    )
     table = cell_losses(start, molecules, calls, obs).set_index("step")["n"]
     assert table.to_dict() == {
         "x": 1, "more_likely_endogenous": 1, "droplet_not_called": 1, "filtered_cell": 1, "doublet": 1,

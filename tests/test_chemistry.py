@@ -47,7 +47,11 @@ def library(folder, *, sense=True, umi=12, n=600):
         read = transcript[start : start + 90]
         r2.append(read if sense else read.translate(COMPLEMENT)[::-1])
     (folder / "list.txt").write_text("\n".join(BARCODES) + "\n")
-    return write_fastq(folder / "R1.fastq.gz", r1), write_fastq(folder / "R2.fastq.gz", r2), folder / "list.txt"
+    return (
+        write_fastq(folder / "R1.fastq.gz", r1),
+        write_fastq(folder / "R2.fastq.gz", r2),
+        folder / "list.txt",
+    )
 
 
 @pytest.mark.parametrize(

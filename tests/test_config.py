@@ -17,7 +17,9 @@ MINIMAL = {"construct": {"file": "car.fa"}, "reference": {"fasta": "g.fa", "gtf"
 
 def test_pages_made_from_the_models_are_fresh():
     for name, text in pages().items():
-        assert (ROOT / "config" / name).read_text() == text, f"config/{name} is stale: run make docs"
+        assert (ROOT / "config" / name).read_text() == text, (
+            f"config/{name} is stale: run make docs"
+        )
 
 
 def test_unknown_key_is_an_error_that_names_the_nearest():
@@ -50,7 +52,9 @@ def test_paths_are_relative_to_the_file(tmp_path):
 
 def test_a_construct_that_comes_with_carseq_is_found_by_name(tmp_path):
     file = tmp_path / "c.yaml"
-    file.write_text("construct: {file: hbi0101_surrogate.gb}\nreference: {fasta: g.fa, gtf: g.gtf}\n")
+    file.write_text(
+        "construct: {file: hbi0101_surrogate.gb}\nreference: {fasta: g.fa, gtf: g.gtf}\n"
+    )
     assert Path(load_config(file).construct.file).exists()
 
 
@@ -90,7 +94,11 @@ def test_valid_sheets_give_a_study_with_further_columns(sheets):
     [
         ("samples", "sample\tpatient\nA\tP1\n", "lacks the column compartment"),
         ("samples", "sample\tpatient\tcompartment\nA\tP1\turine\nA\tP1\tblood\n", "stands twice"),
-        ("samples", "sample\tpatient\tcompartment\nA\tP1\turine\na\tP1\tblood\n", "differ only in case"),
+        (
+            "samples",
+            "sample\tpatient\tcompartment\nA\tP1\turine\na\tP1\tblood\n",
+            "differ only in case",
+        ),
         ("samples", "sample\tpatient\tcompartment\nA\tP1\tspit\n", "compartment"),
         ("samples", "sample\tpatient\tcompartment\nA b\tP1\turine\n", "sample"),
         ("samples", "sample\tpatient\tcompartment\tchemistry\nA\tP1\turine\tv9\n", "chemistry"),

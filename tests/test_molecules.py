@@ -49,7 +49,9 @@ class Bam:
         self.records = []
 
     def add(self, sequence, *, contig=None, start=0, cell=1, umi="A" * 12, tags=()):
-        header = pysam.AlignmentHeader.from_references(list(self.contigs), list(self.contigs.values()))
+        header = pysam.AlignmentHeader.from_references(
+            list(self.contigs), list(self.contigs.values())
+        )
         record = pysam.AlignedSegment(header)
         record.query_name = f"read{len(self.records)}"
         record.query_sequence = sequence
@@ -71,7 +73,9 @@ class Bam:
             "HD": {"VN": "1.4", "SO": "coordinate"},
             "SQ": [{"SN": n, "LN": length} for n, length in self.contigs.items()],
         }
-        order = sorted(self.records, key=lambda r: (r.is_unmapped, r.reference_id, r.reference_start))
+        order = sorted(
+            self.records, key=lambda r: (r.is_unmapped, r.reference_id, r.reference_start)
+        )
         with pysam.AlignmentFile(str(self.path), "wb", header=header) as out:
             for record in order:
                 out.write(record)
@@ -90,14 +94,18 @@ def place(surrogate, domain):
 
 def test_evidence_classes_follow_what_a_read_can_tell(tmp_path, surrogate, found, table):
     car = surrogate.sequence
-    zeta, zeta_end = place(surrogate, "CD3zeta")
+    zeta, _ = place(surrogate, "CD3zeta")
     hinge, _ = place(surrogate, "CD8A hinge")
     native = relatives()["CD247"]
     in_native = native.index(car[zeta : zeta + 60])
     bam = Bam(tmp_path / "a.bam", surrogate)
     bam.add(car[3200:3290], contig="HBI0101", start=3200, cell=1)  # LTR: CAR alone
-    bam.add(car[hinge - 45 : hinge + 45], contig="HBI0101", start=hinge - 45, cell=2)  # scFv to hinge
-    bam.add(car[zeta + 100 : zeta + 190], contig="HBI0101", start=zeta + 100, cell=3)  # inside CD3zeta
+    bam.add(
+        car[hinge - 45 : hinge + 45], contig="HBI0101", start=hinge - 45, cell=2
+    )  # scFv to hinge
+    bam.add(
+        car[zeta + 100 : zeta + 190], contig="HBI0101", start=zeta + 100, cell=3
+    )  # inside CD3zeta
     leaves = native[in_native - 60 : in_native + 30]  # CD247 read running out of the shared domain
     bam.add(leaves, contig="CD247", start=in_native - 60, cell=4)
     bam.add(native[900:990], contig="CD247", start=900, cell=5)  # CD247's own 3' UTR
@@ -122,7 +130,9 @@ def test_reads_are_rescued_from_homologs_and_from_the_unmapped(tmp_path, surroga
     # 30 bases of scFv and 60 of hinge, placed by the aligner on CD8A.
     bam.add(car[hinge - 30 : hinge + 60], contig="CD8A", start=500, cell=2)
     bam.add(bases(90), cell=3)
-    molecules, losses = find_molecules(bam.write(), surrogate, found, table, sample="s", loci=loci())
+    molecules, losses = find_molecules(
+        bam.write(), surrogate, found, table, sample="s", loci=loci()
+    )
     sources = dict(zip(molecules["barcode"], molecules["source"], strict=True))
     assert sources == {barcode(1): "unmapped", barcode(2): "homolog"}
     counted = losses.set_index("step")["n"]
@@ -142,7 +152,9 @@ def test_the_spliced_leader_is_recognised(tmp_path, surrogate, found, table):
     assert row["tx_end"] == spliced.blocks[1][0] + 45
 
 
-def test_antisense_reads_are_turned_for_5_prime_and_refused_for_3_prime(tmp_path, surrogate, found, table):
+def test_antisense_reads_are_turned_for_5_prime_and_refused_for_3_prime(
+    tmp_path, surrogate, found, table
+):
     read = surrogate.sequence[3000:3090].translate(COMPLEMENT)[::-1]
     bam = Bam(tmp_path / "d.bam", surrogate)
     bam.add(read, cell=1)
@@ -155,7 +167,12 @@ def test_antisense_reads_are_turned_for_5_prime_and_refused_for_3_prime(tmp_path
 def test_duplicates_and_umi_errors_make_one_molecule(tmp_path, surrogate, found, table):
     bam = Bam(tmp_path / "e.bam", surrogate)
     for start in (3000, 3010, 3020):
-        bam.add(surrogate.sequence[start : start + LENGTH], contig="HBI0101", start=start, umi="ACGTACGTACGT")
+        bam.add(
+            surrogate.sequence[start : start + LENGTH],
+            contig="HBI0101",
+            start=start,
+            umi="ACGTACGTACGT",
+        )
     bam.add(surrogate.sequence[3030:3120], contig="HBI0101", start=3030, umi="ACGTACGTACGA")
     bam.add(surrogate.sequence[3030:3120], contig="HBI0101", start=3030, umi="TTTTTTTTTTTT")
     bam.add(surrogate.sequence[3030:3120], contig="HBI0101", start=3030, cell=0)

@@ -40,6 +40,7 @@ MAX_AMBIENT_P = 0.05
 #: A sample in which no more than this CAR T fraction could be excluded is undetermined, not negative.
 UNDETERMINED_ABOVE = 0.5
 T_LINEAGE = "T"
+UNEXPLAINED = "more than ambient RNA explains: unseen doublet or engulfed T cell"
 
 
 @dataclass(frozen=True)
@@ -147,8 +148,8 @@ def _fit(data: _Data) -> Model:
         log_pi = -np.logaddexp(0, -theta[2:])[data.code]
         log_rest = -np.logaddexp(0, theta[2:])[data.code]
         likelihood = np.logaddexp(log_pi + data.log_car(mu, shape), log_rest + log_null).sum()
-        prior = stats.norm.logpdf(theta[0], np.log(PRIOR_MU), PRIOR_MU_SD)
-        prior += stats.norm.logpdf(theta[1], np.log(PRIOR_SHAPE), PRIOR_SHAPE_SD)
+        prior = float(stats.norm.logpdf(theta[0], np.log(PRIOR_MU), PRIOR_MU_SD))
+        prior += float(stats.norm.logpdf(theta[1], np.log(PRIOR_SHAPE), PRIOR_SHAPE_SD))
         # Jeffreys-like Beta(0.5, 1) on the fraction, on the logit scale: keeps an empty sample near zero.
         prior += float((-0.5 * np.logaddexp(0, -theta[2:]) - np.logaddexp(0, theta[2:])).sum())
         return -float(likelihood + prior)
@@ -382,11 +383,7 @@ def _write_calls(
             likely = (
                 _nb_sf(np.array([k[i]], float), np.array([expected[i]]), 1.0)[0] > MAX_AMBIENT_P
             )
-            why = (
-                "explained by ambient RNA"
-                if likely
-                else "more than ambient RNA explains: unseen doublet or engulfed T cell"
-            )
+            why = "explained by ambient RNA" if likely else UNEXPLAINED
             reasons.append(f"not a T cell ({lineage[i]}); {seen}; {why}")
     obs["car_posterior"] = full_posterior
     obs["car_call"] = calls.astype(str)
@@ -420,10 +417,12 @@ def _verdict(
         verdict, reason = "undetermined", "no T cells in this sample"
     elif limit > UNDETERMINED_ABOVE:
         verdict = "undetermined"
-        reason = f"only {n_t} T cell{'s' if n_t != 1 else ''}: even a CAR T fraction of {UNDETERMINED_ABOVE:.0%} could not be excluded"
+        reason = f"only {n_t} T cell{'s' if n_t != 1 else ''}: "
+        reason += f"even a CAR T fraction of {UNDETERMINED_ABOVE:.0%} could not be excluded"
     else:
         verdict = f"not detected above {limit:.2g}"
-        reason = f"no positive call among {n_t} T cells; CAR T cells above {limit:.1%} of T cells are excluded with 95 % confidence"
+        reason = f"no positive call among {n_t} T cells; "
+        reason += f"CAR T cells above {limit:.1%} of T cells are excluded with 95 % confidence"
     return {
         "sample": sample,
         **{key: str(meta[key]) if key in meta else "" for key in ("patient", "compartment", "timepoint", "role")},
@@ -479,8 +478,8 @@ def cell_losses(
     Returns
     -------
     pandas.DataFrame
-        Schema ``LOSSES`` with the molecules' ways: uncertain origin, droplet not called, filtered cell, doublet, other lineage,
-        T cell; and among T cells by call.
+        Schema ``LOSSES`` with the molecules' ways: uncertain origin, droplet not called, filtered cell,
+        doublet, other lineage, T cell; and among T cells by call.
     """
     kept = obs.set_index("barcode")
     own = molecules[molecules["p_car"] >= MIN_P_CAR]
@@ -492,7 +491,7 @@ def cell_losses(
     t_cell = in_kept & ~doublet & lineage.eq(T_LINEAGE)
     rows = [
         ("more_likely_endogenous", len(molecules) - len(own), "shared molecules more likely endogenous than CAR"),
-        ("droplet_not_called", int((~called).sum()), "CAR molecules in droplets not called a cell (ambient RNA, mostly)"),
+        ("droplet_not_called", int((~called).sum()), "in droplets not called a cell (mostly ambient RNA)"),
         ("filtered_cell", int((called & ~in_kept).sum()), "in cells removed by quality filters"),
         ("doublet", int((in_kept & doublet).sum()), "in doublets"),
         ("other_lineage", int((in_kept & ~doublet & ~lineage.eq(T_LINEAGE)).sum()), "in cells that are no T cells"),

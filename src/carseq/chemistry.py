@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -312,9 +313,9 @@ def strand_of_bam(path: str | Path, panel: Sequence[str], *, n: int = 20_000) ->
 
 
 def parse_geometry(text: str) -> dict[str, int | str] | None:
-    """Return a STARsolo geometry such as ``soloCBstart 1 soloCBlen 16 soloUMIstart 17 soloUMIlen 12 soloStrand Forward``.
+    """Return a STARsolo geometry, or None if the text is not one.
 
-    None if the text is not one.
+    Written as ``soloCBstart 1 soloCBlen 16 soloUMIstart 17 soloUMIlen 12 soloStrand Forward``.
 
     Raises
     ------
@@ -426,10 +427,8 @@ def detect_chemistry(
         umi_start, umi_length = int(geometry["soloUMIstart"]), int(geometry["soloUMIlen"])
         strand = str(geometry["soloStrand"])
     else:
-        if chemistry == "auto":
-            name = _name(best, lists[best][1], r1_length, measured, sample)
-        else:
-            name = chemistry
+        found = partial(_name, best, lists[best][1], r1_length, measured, sample)
+        name = found() if chemistry == "auto" else chemistry
         umi_length, strand, _ = CHEMISTRIES[name]
         umi_start = BARCODE_LENGTH + 1
     if r1_length < umi_start - 1 + umi_length:

@@ -283,7 +283,9 @@ def verdict(
 
 
 def _print_verdicts(detection: Any) -> None:
-    table = Table("sample", "T cells", "CAR T", "of T cells", "verdict", title="Are there CAR T cells?")
+    table = Table(
+        "sample", "T cells", "CAR T", "of T cells", "verdict", title="Are there CAR T cells?"
+    )
     table.columns[0].no_wrap = True
     for row in detection.itertuples():
         known = row.n_t_cells > 0
@@ -300,7 +302,11 @@ def _print_verdicts(detection: Any) -> None:
             else "default"
         )
         table.add_row(
-            row.sample, str(row.n_t_cells), str(row.n_car_positive), interval, f"[{colour}]{row.verdict}[/]"
+            row.sample,
+            str(row.n_t_cells),
+            str(row.n_car_positive),
+            interval,
+            f"[{colour}]{row.verdict}[/]",
         )
     out.print(table)
     for row in detection.itertuples():

@@ -77,7 +77,8 @@ def pages() -> dict[str, str]:
         + config_markdown()
         + "\n## samples.tsv\n\nTab-separated, one row a sample. Further columns are carried to `obs`.\n\n"
         + sheet_markdown(Sample)
-        + "\n## units.tsv\n\nTab-separated, one row a pair of FASTQ files; lanes and runs of a sample are units of it.\n\n"
+        + "\n## units.tsv\n\nTab-separated, one row a pair of FASTQ files; "
+        + "lanes and runs of a sample are units of it.\n\n"
         + sheet_markdown(Unit)
     )
     samples = (

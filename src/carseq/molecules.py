@@ -567,7 +567,7 @@ def _losses(sample: str, counts: Counter[str], table: pd.DataFrame) -> pd.DataFr
     n_kept = int(sum(kinds[k] for k in kept))
     rows = [
         ("candidates_on_contig", "reads", counts["on_contig"], "reads aligned to the CAR's contig"),
-        ("candidates_at_homologs", "reads", counts["at_homologs"], "reads at endogenous relatives that resemble the CAR"),
+        ("candidates_at_homologs", "reads", counts["at_homologs"], "reads at relatives that resemble the CAR"),
         ("candidates_unmapped", "reads", counts["unmapped"], "unmapped reads that resemble the CAR"),
         ("unlike_car", "reads", counts["unlike"], "candidates that the CAR's transcript does not explain"),
         ("invalid_barcode", "reads", counts["no_barcode"], "CAR reads whose barcode is not on the whitelist"),

@@ -442,19 +442,18 @@ def rival_context(
     windows: list[EndogenousTranscript] = []
     rows: list[dict[str, object]] = []
     for contig, sequence in _sequences(fasta):
-        merged: list[list[object]] = []
+        merged: list[tuple[int, int, str, str]] = []
         for start, end, strand, gene in sorted(set(wanted.get(contig, []))):
-            if merged and merged[-1][3] == gene and start <= int(str(merged[-1][1])):
-                merged[-1][1] = max(int(str(merged[-1][1])), end)
-            else:
-                merged.append([start, end, strand, gene])
+            if merged and merged[-1][3] == gene and start <= merged[-1][1]:
+                first, last, *_ = merged.pop()
+                start, end = first, max(last, end)
+            merged.append((start, end, strand, gene))
         for start, end, strand, gene in merged:
-            first, last = max(0, int(str(start)) - flank), int(str(end)) + flank
+            first, last = max(0, start - flank), end + flank
             window = sequence[first:last]
             if strand == "-":
                 window = window.translate(_COMPLEMENT)[::-1]
-            name = f"{contig}:{first}-{last}"
-            windows.append(EndogenousTranscript(str(gene), name, window))
+            windows.append(EndogenousTranscript(gene, f"{contig}:{first}-{last}", window))
             rows.append({"contig": contig, "start": start, "end": end, "gene": gene})
     return windows, pd.DataFrame(rows, columns=["contig", "start", "end", "gene"])
 

@@ -13,17 +13,23 @@ from carseq.log import get_logger
 log = get_logger(__name__)
 
 #: A pattern in STAR's messages -> what to do.
-_REMEDIES = (
-    (r"not enough memory|std::bad_alloc|limitGenomeGenerateRAM", "give the job more memory, or raise `reference.sa_sparse` to 2 or 3"),
-    (r"read files are not consistent|reached the end of the one before", "R1 and R2 hold different numbers of reads: transfer or demultiplex them again"),
-    (r"quality string length is not equal|Read1 read name|read name", "a FASTQ file is damaged: compare its md5 with the sender's"),
-    (r"limitBAMsortRAM", "give the job more memory (resources: mem_mb)"),
-    (r"soloCBwhitelist|whitelist", "check the whitelist: one barcode a line, all of one length"),
-    (r"incompatible with running STAR version|Genome version", "the index was made by another STAR: leave `reference.star_index` empty to build one"),
-    (r"not equal to the value at the genome generation|sjdbOverhang", "build the index again with one sjdbOverhang"),
-    (r"No space left|could not write|fail to write|could not open output", "free disk space or choose another results folder"),
-    (r"unexpected end of file|not in gzip format|invalid compressed data|Corrupted", "a FASTQ file is cut off or damaged: transfer it again"),
-)  # fmt: skip
+_REMEDIES = {
+    r"not enough memory|std::bad_alloc|limitGenomeGenerateRAM": "give the job more memory, or raise "
+    "`reference.sa_sparse` to 2 or 3",
+    r"read files are not consistent|reached the end of the one before": "R1 and R2 hold different numbers of "
+    "reads: transfer or demultiplex them again",
+    r"quality string length is not equal|Read1 read name|read name": "a FASTQ file is damaged: compare its md5 "
+    "with the sender's",
+    r"limitBAMsortRAM": "give the job more memory (resources: mem_mb)",
+    r"soloCBwhitelist|whitelist": "check the whitelist: one barcode a line, all of one length",
+    r"incompatible with running STAR version|Genome version": "the index was made by another STAR: leave "
+    "`reference.star_index` empty to build one",
+    r"not equal to the value at the genome generation|sjdbOverhang": "build the index again with one sjdbOverhang",
+    r"No space left|could not write|fail to write|could not open output": "free disk space or choose another "
+    "results folder",
+    r"unexpected end of file|not in gzip format|invalid compressed data|Corrupted": "a FASTQ file is cut off or "
+    "damaged: transfer it again",
+}
 
 
 def star_version() -> str:
@@ -90,7 +96,7 @@ def run_star(options: dict[str, object], *, threads: int, folder: Path) -> None:
     remedy = "see STAR's message above and the log"
     if process.returncode == -9:
         remedy = "give the job more memory"
-    for pattern, advice in _REMEDIES:
+    for pattern, advice in _REMEDIES.items():
         if re.search(pattern, text):
             remedy = advice
             break

@@ -93,9 +93,9 @@ def start_study(
     header = "sample\tpatient\tcompartment\ttimepoint\trole\tchemistry\n"
     values = {"construct.name": name}
     given = {"construct.file": construct, "reference.fasta": fasta, "reference.gtf": gtf}
-    for key, path in given.items():
-        if path:
-            values[key] = str(path.absolute())
+    for key, file in given.items():
+        if file:
+            values[key] = str(file.absolute())
         else:
             todo.append(f"fill `{key}` in {targets['config.yaml']}")
     if not fastqs:

@@ -54,7 +54,7 @@ class Schema:
         table = table[[*self.columns, *extra]].copy()
         for name, column in self.columns.items():
             try:
-                table[name] = table[name].astype(column.dtype)  # type: ignore[call-overload]
+                table[name] = table[name].astype(column.dtype)
             except (ValueError, TypeError) as error:
                 raise CarseqError(
                     f"column {name} of the {self.name} table is not {column.dtype}", str(error)

@@ -64,7 +64,14 @@ def find_domains(construct: Construct) -> pd.DataFrame:
 
     def add(name: str, kind: str, start: int, end: int, identity: float, source: str) -> None:
         rows.append(
-            dict(name=name, kind=kind, start=start, end=end, identity=identity, source=source)
+            {
+                "name": name,
+                "kind": kind,
+                "start": start,
+                "end": end,
+                "identity": identity,
+                "source": source,
+            }
         )
 
     for domain in known_domains().itertuples():

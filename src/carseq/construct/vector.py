@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
+from io import StringIO
+from itertools import pairwise
 from pathlib import Path
 
 import edlib
@@ -152,8 +154,6 @@ def read_vector(path: str | Path) -> SeqRecord:
         kind = "genbank"
     elif text.lstrip().startswith(">"):
         kind = "fasta"
-    from io import StringIO
-
     try:
         records = list(SeqIO.parse(StringIO(text), kind))
     except (ValueError, AssertionError) as error:
@@ -216,7 +216,7 @@ def _orient(sequence: str, circular: bool) -> tuple[str, list[tuple[int, int, fl
         doubled = oriented + oriented if circular else oriented
         for name in ("MoMuLV_R", "HIV1_R"):
             hits = find_part(parts()[name], doubled)
-            for first, second in zip(hits, hits[1:], strict=False):
+            for first, second in pairwise(hits):
                 span = doubled[first[0] : second[1]]
                 if second[0] - first[1] > len(sequence):
                     continue

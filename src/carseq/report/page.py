@@ -511,6 +511,8 @@ def _solo(study: Study) -> pd.DataFrame:
 
 def _knees(study: Study) -> dict[str, Any]:
     result = {}
+    # The knee table itself is thinned: how many cells were called stands in the filters' first row.
+    called = study.filters.groupby("sample")["n_before"].max() if len(study.filters) else {}
     for sample, knee in study.knees.items():
         thin = summaries.thin_knee(knee)
         if len(thin):
@@ -519,7 +521,7 @@ def _knees(study: Study) -> dict[str, Any]:
                 "umis": thin["total_umis"].fillna(0).astype(int).tolist(),
                 "cell": _truth(thin["is_cell"]).astype(int).tolist(),
                 "car": thin["car_umis"].fillna(0).astype(int).tolist(),
-                "n_cells": int(_truth(knee["is_cell"]).sum()),
+                "n_cells": int(called.get(sample, _truth(knee["is_cell"]).sum())),
                 "n_bearing": int((knee["car_umis"].fillna(0) > 0).sum()),
                 "n_bearing_below": int(
                     ((knee["car_umis"].fillna(0) > 0) & ~_truth(knee["is_cell"])).sum()
