@@ -183,11 +183,11 @@ def _profile(
     log_posterior = log_likelihood - 0.5 * np.log(grid) - 0.5 * np.log1p(-grid)
     weights = np.exp(log_posterior - log_posterior.max())
     cumulative = np.cumsum(weights) / weights.sum()
-    low, high = np.interp([0.025, 0.975], cumulative, grid)
+    low, high = (float(x) for x in np.interp([0.025, 0.975], cumulative, grid))
     if not (data.k[chosen] > 0).any():
         low, high = 0.0, float(np.interp(0.95, cumulative, grid))
     estimate = float(grid[np.argmax(log_likelihood)])
-    return (0.0 if estimate <= grid[0] else estimate), float(low), float(high)
+    return (0.0 if estimate <= grid[0] else estimate), low, high
 
 
 def call_cells(

@@ -50,6 +50,8 @@ LOG_PRIOR = -3.0
 PROFILE_UMIS = 250.0
 #: Bound (natural log) of what the transcriptome-wide comparison may add for or against a type.
 PROFILE_BOUND = 8.0
+#: Share of a type's markers that the annotation must hold.
+MIN_ANNOTATED = 0.55
 #: Cells with clear markers needed to learn a type's profile.
 MIN_SEEDS = 8
 #: Prior rates (UMIs per UMI) of a marker where it is expressed and where not, the order of CD3D in
@@ -63,7 +65,7 @@ STATE_LIMIT = 1.5
 
 def counts_of(adata: AnnData) -> Any:
     """Return the raw counts, CSR: ``layers["counts"]`` if there, else ``X``."""
-    return sparse.csr_matrix(adata.layers["counts"] if "counts" in adata.layers else adata.X)
+    return sparse.csr_matrix(adata.layers.get("counts", adata.X))
 
 
 def car_name(adata: AnnData, car: str | None = None) -> str | None:
@@ -167,9 +169,25 @@ class Atlas:
 
 
 def match_markers(adata: AnnData, markers: pd.DataFrame, car: str | None = None) -> Atlas:
-    """Match a marker table with the genes of ``adata``, leaving out the CAR and cross-talk genes."""
+    """Match a marker table with the genes of ``adata``, leaving out the CAR and cross-talk genes.
+
+    Raises
+    ------
+    CarseqError
+        If gene symbols are not unique.
+    """
+    if not adata.var_names.is_unique:
+        raise CarseqError(
+            "gene symbols are not unique",
+            f"{adata.var_names[adata.var_names.duplicated()][0]} is there twice",
+            "call adata.var_names_make_unique() first",
+        )
     table = markers[~markers["gene"].isin(CROSS_TALK | {car})]
-    table = table[table["gene"].isin(adata.var_names)]
+    # A type most of whose markers are not annotated would live on those it shares with siblings.
+    present = table["gene"].isin(adata.var_names)
+    share = present.groupby(table["cell_type"]).mean()
+    whole = table["lineage"] + " cell" == table["cell_type"]
+    table = table[present & (whole | (table["cell_type"].map(share) >= MIN_ANNOTATED))]
     types = list(dict.fromkeys(table["cell_type"]))
     symbols = list(dict.fromkeys(table["gene"]))
     lineage_of = table.drop_duplicates("cell_type").set_index("cell_type")["lineage"]
@@ -355,16 +373,18 @@ def _profile_scores(
         independent UMIs; 0 for a type without enough clear cells in it and in its lineage.
     """
     n_cells, n_types = posterior.shape
+    kinds, number = np.unique(lineage.astype(str), return_inverse=True)
+    by_lineage = posterior @ np.eye(len(kinds))[number]
     best = posterior.argmax(axis=1)
-    clear = posterior.max(axis=1) > 0.8
+    clear = by_lineage[np.arange(n_cells), number[best]] > 0.8
     # A shallow cell without markers is no evidence for an unknown kind of cell.
     clear &= np.where(best > 0, shown[np.arange(n_cells), best] >= 2, totals >= 1000)
     enough = max(MIN_SEEDS, 0.002 * n_cells)
-    member = sparse.csr_matrix(
-        (np.ones(clear.sum()), (best[clear], np.flatnonzero(clear))), shape=(n_types, n_cells)
-    )
-    sums = np.asarray((member @ counts).todense())
-    seeds = np.bincount(best[clear], minlength=n_types)
+    # A cell clear in its lineage trains the types of it in proportion to their probabilities.
+    rows = np.flatnonzero(clear)
+    weight = np.where(number[None, :] == number[best[rows], None], posterior[rows], 0.0)
+    sums = np.asarray(counts[rows].T @ weight).T
+    seeds = weight.sum(axis=0)
     whole = column_sums(counts)
     mean = (whole + 0.1) / (whole + 0.1).sum()
     log_ratio = np.zeros((n_types, counts.shape[1]))
@@ -435,7 +455,7 @@ def annotate(
     adata.obs["cell_type_confidence"] = np.where(resolved, within.max(axis=1), own).clip(0, 1)
     adata.obs["lineage_confidence"] = own.clip(0, 1)
     adata.obsm["lineage_probability"] = pd.DataFrame(by_lineage, adata.obs_names, lineages)
-    second = _second_opinion(adata, atlas, car)
+    second = _second_opinion(adata, atlas)
     adata.obs["cell_type_2"] = names[second].astype(str)
     adata.obs["lineage_2"] = lineage[second].astype(str)
     if adata.n_obs:
@@ -501,16 +521,17 @@ def log_normalised(counts: Any, target: float = 1e4) -> Any:
     return result
 
 
-def _second_opinion(adata: AnnData, atlas: Atlas, car: str | None) -> np.ndarray:
+def _second_opinion(adata: AnnData, atlas: Atlas) -> np.ndarray:
     """Return the column (0: unknown) with the largest univariate-linear-model t, shape (n_cells,).
 
-    For each cell and type, the regression of all genes' standardised log expression on membership
-    in the type's marker set (decoupler's ULM, doi:10.1093/bioadv/vbac016); a t under 2 is unknown.
+    For each cell and type, the regression of all markers' scaled log expression on membership in
+    the type's marker set (decoupler's ULM, doi:10.1093/bioadv/vbac016); a t under 2 is unknown.
+    Among markers only: in a small annotation they are a large part of all genes.
     """
     if not adata.n_obs or not atlas.types:
         return np.zeros(adata.n_obs, dtype=np.int64)
     x = log_normalised(counts_of(adata))
-    use = informative_genes(adata, car)
+    use = np.zeros(adata.n_vars, dtype=bool)
     use[atlas.genes] = True
     n = int(use.sum())
     # Not centred: in a sample of one type its own markers would vanish. The spread is that of the

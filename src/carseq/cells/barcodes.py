@@ -7,6 +7,7 @@ cells: everything is read from the distribution of total UMIs.
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -240,8 +241,7 @@ def _empty_range(totals: np.ndarray) -> tuple[float, float]:
         groups.append(int(peak))
     groups = groups or [int(np.argmax(smooth))]
     borders = [
-        first + int(np.argmin(smooth[first:second]))
-        for first, second in zip(groups[:-1], groups[1:], strict=True)
+        first + int(np.argmin(smooth[first:second])) for first, second in itertools.pairwise(groups)
     ]
     chosen = 0
     if len(groups) >= 3 and edges[groups[0]] < np.log(10) and edges[groups[1]] < np.log(200):

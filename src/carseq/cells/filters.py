@@ -25,6 +25,8 @@ MAX_GENES, MAX_UMIS = 4_000, 50_000
 MITO_MADS, SIZE_MADS = 3.0, 5.0
 #: Cells of a lineage in a sample needed to set limits of its own.
 MIN_GROUP = 20
+#: Share of a lineage that a mitochondrial ceiling may remove before it is raised.
+MOST_REMOVED = 1 / 3
 #: Fewest genes of a cell, however shallow the sample.
 LEAST_GENES = 20
 
@@ -79,6 +81,8 @@ def filter_cells(
       the lineage in it (neutrophils hold little RNA): a shallow sample is warned of, not emptied.
     - Mitochondrial UMIs, at most: median + 3 MAD of the lineage, between half of the ceiling and
       the ceiling; the ceiling is `max_pct_mito` for kidney and half of it for other lineages.
+      Where that ceiling would remove more than a third of a lineage in a sample, the limit is
+      median + 3 MAD up to `max_pct_mito`, with a warning.
     - Genes and UMIs, at most: median + 5 MAD (log scale), but at least 4,000 and 50,000.
 
     Parameters
@@ -131,7 +135,21 @@ def filter_cells(
             few |= rows & (genes < (least if kind == "unknown" else limit))
             ceiling = max_pct_mito * (1.0 if kind in HIGH_MITO else 0.5)
             adaptive = max(_upper(pct[own], MITO_MADS), ceiling / 2) if own is rows else ceiling
-            mito |= rows & (pct > min(ceiling, adaptive))
+            bound = min(ceiling, adaptive)
+            # Where the ceiling would take much of a lineage, the sample is stressed or the kit
+            # reads more mitochondria (fresh PBMC in 10x 3' v3: median 10 %); MAD finds the rest.
+            if own is rows and (pct[rows] > ceiling).mean() > MOST_REMOVED:
+                bound = max(ceiling, min(max_pct_mito, _upper(pct[rows], MITO_MADS)))
+                log.warning(
+                    "sample %s, %s cells: median %.1f %% mitochondrial UMIs; limit raised from "
+                    "%.0f to %.1f %%",
+                    name or "(unnamed)",
+                    kind,
+                    np.median(pct[rows]),
+                    ceiling,
+                    bound,
+                )
+            mito |= rows & (pct > bound)
             most_genes = max(MAX_GENES, np.exp(_upper(np.log1p(genes[own]), SIZE_MADS)))
             most_umis = max(MAX_UMIS, np.exp(_upper(np.log1p(umis[own]), SIZE_MADS)))
             large |= rows & ((genes > most_genes) | (umis > most_umis))

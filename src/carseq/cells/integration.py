@@ -265,6 +265,21 @@ def _torch_threads(threads: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+@contextlib.contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Silence what lightning and scvi say about seeds, devices and stopping."""
+    names = [n for n in logging.root.manager.loggerDict if n.startswith(("lightning", "scvi"))]
+    chatter = [logging.getLogger(n) for n in {*names, "lightning.pytorch", "lightning.fabric"}]
+    levels = [c.level for c in chatter]
+    for c in chatter:
+        c.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for c, level in zip(chatter, levels, strict=True):
+            c.setLevel(level)
+
+
 def scvi_epochs(n_cells: int) -> int:
     """Return scVI's largest number of epochs: about 150,000 cell passes, between 20 and 150."""
     return int(np.clip(round(150_000 / max(n_cells, 1)), 20, 150))
@@ -280,7 +295,7 @@ def _scvi(
         import scvi
         from lightning.pytorch.callbacks import Callback
 
-    class Progress(Callback):  # type: ignore[misc]
+    class Progress(Callback):
         """Ten lines of progress in the log."""
 
         def on_train_epoch_end(self, trainer, module) -> None:  # type: ignore[no-untyped-def]
@@ -302,33 +317,25 @@ def _scvi(
             (np.ones(empty.size, np.float32), (empty, np.zeros(empty.size, int))), part.shape
         )
     epochs = max_epochs or scvi_epochs(part.n_obs)
-    chatter = [logging.getLogger(n) for n in ("lightning.pytorch", "pytorch_lightning", "scvi")]
-    levels = [c.level for c in chatter]
-    for c in chatter:
-        c.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), _torch_threads(threads):
-            warnings.simplefilter("ignore")
-            scvi.settings.seed = seed
-            scvi.model.SCVI.setup_anndata(part, batch_key="sample")
-            model = scvi.model.SCVI(part, n_latent=N_LATENT, gene_likelihood="nb")
-            model.train(
-                max_epochs=epochs,
-                accelerator="auto",
-                devices=1,
-                batch_size=_batch_size(part.n_obs),
-                early_stopping=True,
-                early_stopping_patience=15,
-                check_val_every_n_epoch=1,
-                enable_progress_bar=False,
-                callbacks=[Progress()],
-                logger=False,
-                enable_checkpointing=False,
-            )
-            latent = model.get_latent_representation()
-    finally:
-        for c, level in zip(chatter, levels, strict=True):
-            c.setLevel(level)
+    with warnings.catch_warnings(), _torch_threads(threads), _quiet_lightning():
+        warnings.simplefilter("ignore")
+        scvi.settings.seed = seed
+        scvi.model.SCVI.setup_anndata(part, batch_key="sample")
+        model = scvi.model.SCVI(part, n_latent=N_LATENT, gene_likelihood="nb")
+        model.train(
+            max_epochs=epochs,
+            accelerator="auto",
+            devices=1,
+            batch_size=_batch_size(part.n_obs),
+            early_stopping=True,
+            early_stopping_patience=15,
+            check_val_every_n_epoch=1,
+            enable_progress_bar=False,
+            callbacks=[Progress()],
+            logger=False,
+            enable_checkpointing=False,
+        )
+        latent = model.get_latent_representation()
     return np.asarray(latent, dtype=np.float32)
 
 
