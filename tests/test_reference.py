@@ -120,7 +120,9 @@ def test_contigs_that_star_leaves_out_are_added(index):
 
 
 def test_a_gene_missing_from_the_index_is_told(genome, index):
-    with pytest.raises(CarseqError, match="lacks 1 of 2 genes, such as CAR"):
+    with pytest.raises(
+        CarseqError, match="1 of 2 genes are missing from the reference, such as CAR"
+    ):
         reference.check_augmented(index, genome / "g.gtf", "CAR")
     (index / "geneInfo.tab").write_text("2\nG1\tG1N\tx\nCAR\tCAR\tx\n")
     reference.check_augmented(index, genome / "g.gtf", "CAR")
