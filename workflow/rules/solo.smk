@@ -30,7 +30,7 @@ rule align:
         fastqs=fastqs,
         chemistry=f"{RESULTS}/samples/{{sample}}/solo/chemistry.json",
         index=f"{RESULTS}/reference/augmented" if SAVED else BASE_INDEX,
-        insert=(
+        insertion=(
             []
             if SAVED
             else [
