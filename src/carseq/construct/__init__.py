@@ -4,6 +4,7 @@ Takes GenBank or FASTA of a plasmid, provirus, transcript or ORF. Makes the CAR 
 its GTF, a domain track, lint findings and, with the endogenous transcripts, the homology table.
 """
 
+from carseq.construct.compare import compare_constructs
 from carseq.construct.homology import homology, rivals
 from carseq.construct.lint import lint
 from carseq.construct.outputs import write_construct
@@ -12,6 +13,7 @@ from carseq.construct.vector import Construct, Transcript, load_construct
 __all__ = [
     "Construct",
     "Transcript",
+    "compare_constructs",
     "homology",
     "lint",
     "load_construct",
