@@ -134,8 +134,8 @@ class CellsConfig(Section):
         default=20.0,
         gt=0,
         le=100,
-        description="Ceiling of mitochondrial UMIs (%) in a kidney cell; half of it for leukocytes and urogenital "
-        "cells (Klocke 2022).",
+        description="Ceiling of mitochondrial UMIs (%) in a kidney cell; half of it for other lineages (Klocke 2022), "
+        "unless that would remove more than a third of a lineage: then its median + 3 MAD, with a warning.",
     )
     min_genes: int = Field(default=200, ge=0, description="Fewest genes of a cell kept.")
     seed: int = Field(
