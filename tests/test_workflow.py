@@ -231,17 +231,27 @@ def test_the_inserted_index_counts_as_a_rebuilt_one(demo, tmp_path):
     chemistry = Chemistry.from_json(
         (demo.results / "samples/P01_urine_D28/solo/chemistry.json").read_text()
     )
-    for name, index in (
-        ("rebuilt", tmp_path / "index"),
-        ("inserted", demo.results / "reference/augmented"),
+    built, saved = tmp_path / "index", demo.results / "reference/augmented"
+    inserted = (demo.results / "construct/construct.fa", demo.results / "reference/augmented.gtf")
+    align(pairs, chemistry, built, tmp_path / "rebuilt", car=CAR, threads=2)
+    align(pairs, chemistry, saved, tmp_path / "saved", car=CAR, threads=2)
+    base = demo.results / "reference/base"
+    align(pairs, chemistry, base, tmp_path / "each_run", car=CAR, threads=2, insert=inserted)
+    rebuilt = anndata.read_h5ad(tmp_path / "rebuilt/raw.h5ad")
+    assert rebuilt[:, CAR].X.sum() > 0
+    for name in ("saved", "each_run"):
+        other = anndata.read_h5ad(tmp_path / name / "raw.h5ad")[:, rebuilt.var_names]
+        assert list(rebuilt.obs_names) == list(other.obs_names), name
+        assert (rebuilt.X != other.X).nnz == 0, name
+    for file in (
+        "Genome",
+        "SA",
+        "geneInfo.tab",
+        "chrName.txt",
+        "chrStart.txt",
+        "chrNameLength.txt",
     ):
-        align(pairs, chemistry, index, tmp_path / name, car=CAR, threads=2)
-    rebuilt, inserted = (
-        anndata.read_h5ad(tmp_path / n / "raw.h5ad") for n in ("rebuilt", "inserted")
-    )
-    inserted = inserted[:, rebuilt.var_names]
-    assert list(rebuilt.obs_names) == list(inserted.obs_names)
-    assert (rebuilt.X != inserted.X).nnz == 0
+        assert (built / file).read_bytes() == (saved / file).read_bytes(), file
 
 
 @pytest.fixture(scope="session")

@@ -59,6 +59,11 @@ class ReferenceConfig(Section):
         le=8,
         description="STAR's genomeSAsparseD: 2 or 3 halves the memory of a human index, a little slower.",
     )
+    insertion: Literal["saved", "each_run"] = Field(
+        default="saved",
+        description="Whether the index with the CAR is saved once (as large as the base index, alignment starts "
+        "sooner) or the CAR is inserted anew in each alignment (no disk, more time and memory per sample).",
+    )
     sjdb_overhang: int = Field(
         default=99, ge=20, description="STAR's sjdbOverhang: R2 length less one."
     )

@@ -316,6 +316,28 @@ def check_index(index: str | Path, fasta: str | Path) -> None:
         )
 
 
+def insertion_options(
+    base: str | Path, car_fasta: str | Path, augmented_gtf: str | Path
+) -> dict[str, object]:
+    """Return STAR's options that insert the CAR into a base index on the fly.
+
+    Parameters
+    ----------
+    base
+        STAR index without the CAR.
+    car_fasta
+        The CAR's one contig.
+    augmented_gtf
+        The full annotation with the CAR's: with the CAR's alone STAR would silently drop all other genes.
+    """
+    overhang = int(index_parameters(base).get("sjdbOverhang", "0"))
+    return {
+        "genomeFastaFiles": car_fasta,
+        "sjdbGTFfile": augmented_gtf,
+        "sjdbOverhang": overhang if overhang > 0 else 99,
+    }
+
+
 def insert_car(
     base: str | Path,
     car_fasta: str | Path,
@@ -346,7 +368,6 @@ def insert_car(
     """
     base, out = Path(base), Path(out)
     parameters = index_parameters(base)
-    overhang = int(parameters.get("sjdbOverhang", "0"))
     lengths = contigs(car_fasta)
     with tempfile.TemporaryDirectory(prefix=".insert.", dir=_parent(out)) as scratch_name:
         scratch = Path(scratch_name)
@@ -354,9 +375,7 @@ def insert_car(
         run_star(
             {
                 "genomeDir": base,
-                "genomeFastaFiles": car_fasta,
-                "sjdbGTFfile": augmented_gtf,
-                "sjdbOverhang": overhang if overhang > 0 else 99,
+                **insertion_options(base, car_fasta, augmented_gtf),
                 "sjdbInsertSave": "All",
                 "readFilesIn": scratch / "one.fastq",
                 "outSAMtype": "None",
@@ -398,15 +417,26 @@ def check_augmented(index: str | Path, gtf: str | Path, car: str) -> None:
         If a gene is missing: the counts would silently lack it.
     """
     lines = (Path(index) / "geneInfo.tab").read_text().splitlines()[1:]
-    indexed = {line.split("\t")[0] for line in lines}
+    check_genes({line.split("\t")[0] for line in lines}, index, gtf, car)
+
+
+def check_genes(found: set[str], index: str | Path, gtf: str | Path, car: str) -> None:
+    """Check that gene ids hold every gene of an annotation on an index's contigs, and the CAR.
+
+    Raises
+    ------
+    CarseqError
+        If a gene is missing: the counts would silently lack it.
+    """
     present = set((Path(index) / "chrName.txt").read_text().split())
     wanted = {a["gene_id"] for contig, *_, a in _exons(gtf) if contig in present} | {car}
-    missing = sorted(wanted - indexed)
+    missing = sorted(wanted - found)
     if missing:
         raise CarseqError(
-            f"the index {index} lacks {len(missing)} of {len(wanted)} genes, such as {missing[0]}",
+            f"{len(missing)} of {len(wanted)} genes are missing from the reference, such as {missing[0]}",
             "the annotation given to STAR was not the whole one",
-            "remove the folder and run again; if it comes back, give a base index made with this annotation",
+            "remove the reference/ folder of the results and run again; if it comes back, give a base index "
+            "made with this annotation",
         )
 
 

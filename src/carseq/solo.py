@@ -20,6 +20,7 @@ import pandas as pd
 from carseq.chemistry import Chemistry
 from carseq.errors import CarseqError
 from carseq.log import get_logger
+from carseq.reference import check_genes, insertion_options
 from carseq.star import run_star
 from carseq.tables import write_h5ad, write_text
 
@@ -45,6 +46,7 @@ def align(
     out: str | Path,
     *,
     car: str,
+    insert: tuple[str | Path, str | Path] | None = None,
     feature: str = "Gene",
     threads: int = 1,
     memory_mb: int = 4000,
@@ -58,11 +60,13 @@ def align(
     chemistry
         As detected.
     index
-        STAR index with the CAR inserted.
+        STAR index with the CAR inserted; without it if ``insert`` is given.
     out
         Folder for ``aligned.bam``, ``aligned.bam.bai``, ``raw.h5ad``, ``summary.json``, ``Log.final.out``.
     car
         Gene id of the CAR, which must be among the matrix's genes.
+    insert
+        The CAR's FASTA and the full annotation with the CAR, inserted in this run.
     feature
         Gene or GeneFull.
     threads
@@ -109,10 +113,14 @@ def align(
             "limitBAMsortRAM": memory_mb * 1_000_000,
             **CELL_RANGER_OPTIONS,
         }
+        if insert is not None:
+            options.update(insertion_options(index, *insert))
         if zipped == {True}:
             options["readFilesCommand"] = ["gzip", "-dc"]
         run_star(options, threads=threads, folder=scratch)
         raw = read_star_matrix(scratch / "Solo.out" / feature / "raw")
+        if insert is not None:
+            check_genes(set(raw.var["gene_id"]), index, insert[1], car)
         if car not in set(raw.var["gene_id"]):
             raise CarseqError(
                 f"the count matrix lacks the CAR {car}",

@@ -17,6 +17,7 @@ SAMPLES = list(STUDY.samples)
 CAR = CONFIG.construct.name
 # Editing the package reruns nothing by itself; a new version of it does.
 VERSION = carseq.__version__
+SAVED = CONFIG.reference.insertion == "saved"
 BASE_INDEX = CONFIG.reference.star_index or f"{RESULTS}/reference/base"
 
 

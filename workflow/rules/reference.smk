@@ -26,7 +26,8 @@ rule strand_panel:
     input:
         fasta=CONFIG.reference.fasta,
         gtf=CONFIG.reference.gtf,
-        checked=f"{RESULTS}/reference/checked.json",
+        # A construct of another name is checked anew, but changes nothing here.
+        checked=ancient(f"{RESULTS}/reference/checked.json"),
     output:
         f"{RESULTS}/reference/strand_panel.fa",
     log:
@@ -52,7 +53,7 @@ if not CONFIG.reference.star_index:
         input:
             fasta=CONFIG.reference.fasta,
             gtf=CONFIG.reference.gtf,
-            checked=f"{RESULTS}/reference/checked.json",
+            checked=ancient(f"{RESULTS}/reference/checked.json"),
         output:
             directory(f"{RESULTS}/reference/base"),
         log:
@@ -73,16 +74,32 @@ if not CONFIG.reference.star_index:
             "../scripts/star_index.py"
 
 
+rule augmented_gtf:
+    input:
+        gtf=CONFIG.reference.gtf,
+        car=f"{RESULTS}/construct/construct.gtf",
+        checked=f"{RESULTS}/reference/checked.json",
+    output:
+        f"{RESULTS}/reference/augmented.gtf",
+    log:
+        f"{RESULTS}/logs/augmented_gtf.log",
+    conda:
+        "../../envs/tools.yaml"
+    params:
+        version=VERSION,
+    message:
+        "reference: adding the CAR to the annotation"
+    script:
+        "../scripts/augmented_gtf.py"
+
+
 rule insert_car:
     input:
         base=BASE_INDEX,
         car=f"{RESULTS}/construct/construct.fa",
-        car_gtf=f"{RESULTS}/construct/construct.gtf",
-        gtf=CONFIG.reference.gtf,
-        checked=f"{RESULTS}/reference/checked.json",
-    output:
-        index=directory(f"{RESULTS}/reference/augmented"),
         gtf=f"{RESULTS}/reference/augmented.gtf",
+    output:
+        directory(f"{RESULTS}/reference/augmented"),
     log:
         f"{RESULTS}/logs/insert_car.log",
     conda:

@@ -29,7 +29,15 @@ rule align:
     input:
         fastqs=fastqs,
         chemistry=f"{RESULTS}/samples/{{sample}}/solo/chemistry.json",
-        index=f"{RESULTS}/reference/augmented",
+        index=f"{RESULTS}/reference/augmented" if SAVED else BASE_INDEX,
+        insertion=(
+            []
+            if SAVED
+            else [
+                f"{RESULTS}/construct/construct.fa",
+                f"{RESULTS}/reference/augmented.gtf",
+            ]
+        ),
     output:
         bam=f"{RESULTS}/samples/{{sample}}/solo/aligned.bam",
         bai=f"{RESULTS}/samples/{{sample}}/solo/aligned.bam.bai",

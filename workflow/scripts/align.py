@@ -13,6 +13,7 @@ with job(snakemake):
         snakemake.input.index,
         Path(snakemake.output.bam).parent,
         car=snakemake.params.car,
+        insert=tuple(snakemake.input.insertion) or None,
         feature=snakemake.params.feature,
         threads=snakemake.threads,
         memory_mb=snakemake.resources.sort_mb,

@@ -30,7 +30,7 @@ MIN_OUTRIGHT = 100
 #: Expected empty droplets among the barcodes called on their total alone.
 OUTRIGHT_FALSE = 0.002
 #: A matrix with hardly any barcode below this many UMIs was filtered before.
-FILTERED = 100
+FILTERED = 200
 #: Longest simulated droplet (UMIs): the test is certain long before.
 MAX_SIMULATED = 20_000
 

@@ -1,0 +1,438 @@
+"""Cells: calling, ambient RNA, quality, doublets, integration, annotation, on truth and real data."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+
+from carseq import cells
+from carseq.cells.annotation import CROSS_TALK, informative_genes
+from carseq.cells.barcodes import good_turing
+from carseq.cells.integration import feature_genes
+from carseq.errors import CarseqError
+from helpers_cells import CAR, urine
+
+PBMC = Path(__file__).parents[2] / "shared/data/real_pbmc"
+NEUTROPHILS = {"neutrophil": 0.85, "macrophage": 0.1, "CD8 T cell": 0.05}
+
+
+def named(adata: ad.AnnData, sample: str = "S1") -> ad.AnnData:
+    """Return the cells of a simulated sample, named."""
+    adata = adata[adata.obs["is_cell"]].copy()
+    adata.obs["sample"] = sample
+    return adata
+
+
+@pytest.fixture(scope="module")
+def demo() -> tuple[ad.AnnData, pd.DataFrame]:
+    """A sample of 500 cells with 4,000 empty droplets, and its calls."""
+    raw = urine(500, 4000, depth=1800, doublet_rate=0.05, seed=1)
+    return raw, cells.call_barcodes(raw)
+
+
+def test_import_is_quick() -> None:
+    """`import carseq.cells` loads neither scanpy nor torch."""
+    code = "import sys, carseq.cells; print([m for m in ('scanpy', 'torch') if m in sys.modules])"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
+
+
+def test_calls_all_cells_of_a_normal_sample(demo: tuple[ad.AnnData, pd.DataFrame]) -> None:
+    """Median depth 1,800: at least 95 % of all cells called, at most 1 % of calls empty."""
+    raw, calls = demo
+    truth, called = raw.obs["is_cell"].to_numpy(), calls["is_cell"].to_numpy()
+    assert called[truth].mean() >= 0.95
+    assert (called & ~truth).sum() <= 0.01 * called.sum()
+    assert list(calls.columns) == [
+        "total_umis",
+        "n_genes",
+        "p_empty",
+        "q_empty",
+        "is_cell",
+        "reason",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("n_cells", "n_empty", "depth", "ambient", "types"),
+    [
+        (30, 20_000, 300, (20, 150), None),
+        (2_000, 4_000, 300, (20, 100), None),
+        (300, 4_000, 500, (20, 150), NEUTROPHILS),
+        (8, 4_000, 1_500, (20, 150), None),
+        (500, 4_000, 1_800, (1, 5), None),
+    ],
+)
+def test_calls_cells_above_500_umis(
+    n_cells: int, n_empty: int, depth: float, ambient: tuple[int, int], types: dict | None
+) -> None:
+    """From 8 to thousands of cells, shallow or not: >= 95 % above 500 UMIs, <= 1 % empty."""
+    raw = urine(n_cells, n_empty, depth=depth, ambient=ambient, types=types, seed=n_cells)
+    calls = cells.call_barcodes(raw)
+    truth, called = raw.obs["is_cell"].to_numpy(), calls["is_cell"].to_numpy()
+    large = truth & (calls["total_umis"] > 500).to_numpy()
+    assert called[large].mean() >= 0.95
+    assert (called & ~truth).sum() <= 0.01 * max(called.sum(), 1)
+
+
+def test_monte_carlo_finds_shallow_cells_of_their_own_kind() -> None:
+    """Small cells unlike ambient RNA are called by their profile, and reproducibly."""
+    raw = urine(200, 3000, depth=600, ambient=(100, 400), contamination=0.02, seed=4)
+    first, second = (cells.call_barcodes(raw) for _ in range(2))
+    assert (first["reason"] == "counts differ from ambient RNA").sum() > 40
+    pd.testing.assert_frame_equal(first, second)
+    truth = raw.obs["is_cell"].to_numpy()
+    # The test is calibrated: p of empty droplets is uniform.
+    assert first["p_empty"][~truth].median() == pytest.approx(0.5, abs=0.1)
+    assert (first["is_cell"].to_numpy() & ~truth).sum() <= max(1, 0.01 * first["is_cell"].sum())
+
+
+@pytest.mark.parametrize("kind", ["none", "one", "ones", "shallow", "constant"])
+def test_calling_never_crashes(kind: str) -> None:
+    """No barcode, one barcode, one UMI each, median 5 UMIs a cell, all alike."""
+    rng = np.random.default_rng(0)
+    single = np.eye(60)[rng.integers(0, 60, 4000)]
+    made = {
+        "none": np.zeros((0, 60)),
+        "one": rng.poisson(5, (1, 60)),
+        "ones": single,
+        "shallow": np.vstack([rng.poisson(5 / 60, (800, 60)), single]),
+        "constant": np.full((300, 60), 3),
+    }[kind]
+    made = made[made.sum(axis=1) > 0]
+    calls = cells.call_barcodes(ad.AnnData(sparse.csr_matrix(made.astype(np.float32))))
+    assert len(calls) == len(made)
+    assert calls["is_cell"].dtype == bool
+    assert len(cells.knee_table(calls)) <= max(len(made), 1)
+
+
+def test_takes_the_users_barcodes(demo: tuple[ad.AnnData, pd.DataFrame]) -> None:
+    """The user's list is taken as it is; a list that does not fit is an error."""
+    raw, _ = demo
+    calls = cells.call_barcodes(raw, barcodes=raw.obs_names[:7])
+    assert calls["is_cell"].sum() == 7
+    with pytest.raises(CarseqError, match="none of the given"):
+        cells.call_barcodes(raw, barcodes=["nowhere-1"])
+
+
+def test_knee_table_keeps_uncalled_car_barcodes(demo: tuple[ad.AnnData, pd.DataFrame]) -> None:
+    """Down-sampling keeps every CAR-bearing barcode below the cut."""
+    raw, calls = demo
+    car = pd.Series(np.asarray(raw[:, CAR].X.todense()).ravel(), raw.obs_names)
+    table = cells.knee_table(calls, max_points=100, car=car)
+    hidden = set(car.index[(car > 0) & ~calls["is_cell"]])
+    assert hidden
+    assert hidden <= set(table["barcode"])
+    assert len(table) <= 100 + len(hidden)
+    assert table["rank"].is_monotonic_increasing
+
+
+def test_good_turing_leaves_no_gene_impossible() -> None:
+    """Unseen genes get the mass of singletons; proportions sum to 1."""
+    p = good_turing(np.array([5.0, 1.0, 0.0, 0.0]))
+    assert p.sum() == pytest.approx(1)
+    assert (p > 0).all()
+    assert p[2] == pytest.approx(1 / 6 / 2)
+
+
+@pytest.mark.parametrize("true", [0.02, 0.2])
+def test_contamination_is_near_the_truth(true: float) -> None:
+    """The median estimate is within a factor 1.6 of the simulated ambient fraction."""
+    raw = urine(300, 3000, contamination=true, seed=5)
+    calls = cells.call_barcodes(raw)
+    found = cells.contamination(
+        raw[calls["is_cell"].to_numpy()].copy(), cells.ambient_profile(raw, calls)
+    )
+    assert true / 1.6 <= found.median() <= true * 1.6
+    assert found.attrs["method"] == "markers of foreign lineages"
+
+
+def test_contamination_without_empty_droplets_has_a_floor() -> None:
+    """No ambient profile: the floor, not zero and no crash."""
+    raw = named(urine(20, 0))
+    profile = cells.ambient_profile(raw, cells.call_barcodes(raw, barcodes=raw.obs_names))
+    assert (cells.contamination(raw, profile) == 0.005).all()
+
+
+def test_doublets_spare_singlets(demo: tuple[ad.AnnData, pd.DataFrame]) -> None:
+    """At most 3 % of singlets called; at least half of simulated doublets found."""
+    raw, _ = demo
+    sample = named(raw)
+    truth = sample.obs["is_doublet"].to_numpy()
+    cells.doublets(sample, car=CAR)
+    found = sample.obs["is_doublet"].to_numpy()
+    assert found[~truth].mean() <= 0.03
+    assert found[truth].mean() >= 0.5
+    assert sample.obs["doublet_score"].notna().all()
+
+
+def test_few_cells_have_no_doublet_score() -> None:
+    """Fewer than 100 cells: NaN and False."""
+    sample = cells.doublets(named(urine(40, 0, types={"CD8 T cell": 1.0})))
+    assert sample.obs["doublet_score"].isna().all()
+    assert not sample.obs["is_doublet"].any()
+
+
+def test_filters_know_lineages_and_report_car_bearing_cells() -> None:
+    """15 % mito is too much for a T cell; a removed CAR-bearing cell is named."""
+    sample = named(urine(300, 0, types={"CD8 T cell": 0.5, "proximal tubule cell": 0.5}))
+    x = sample.X.tolil()
+    mito, car = sample.var_names.get_loc("MT-CO1"), sample.var_names.get_loc(CAR)
+    total = np.asarray(sample.X.sum(axis=1)).ravel()
+    raised = {k: np.flatnonzero(sample.obs["lineage"] == k)[:5] for k in ("T", "kidney")}
+    for rows in raised.values():
+        for i in rows:
+            x[i, mito] = round(total[i] * 0.15)
+            x[i, car] = 3
+    sample.X = sparse.csr_matrix(x)
+    kept, table = cells.filter_cells(cells.quality(sample))
+    out = (sample.obs["qc_reason"] == "too many mitochondrial UMIs").to_numpy()
+    assert out[raised["T"]].all()
+    assert out.mean() < 0.1
+    row = table.set_index("step").loc["too many mitochondrial UMIs"]
+    assert row["n_car_bearing_removed"] >= 5
+    assert len(row["car_bearing_removed"].split(",")) == row["n_car_bearing_removed"]
+    assert table["n_after"].iloc[-1] == kept.n_obs
+    assert CAR in kept.var_names
+
+
+def test_a_shallow_sample_is_not_emptied() -> None:
+    """Where the median cell has fewer genes than the limit, the limit gives way."""
+    sample = named(urine(60, 0, depth=120))
+    assert np.median(cells.quality(sample).obs["n_genes"]) < 200
+    kept, _ = cells.filter_cells(sample)
+    assert kept.n_obs >= 0.8 * sample.n_obs
+
+
+def test_combine_joins_unlike_samples() -> None:
+    """Different genes, a sample without cells: counts kept, absent genes 0, names unique."""
+    one, two = named(urine(20, 0, seed=1), "one"), named(urine(30, 0, seed=2), "two")
+    two = two[:, two.var_names[::-1]][:, 5:].copy()
+    none = named(urine(5, 0), "none")[:0].copy()
+    both = cells.combine([one, none, two])
+    assert both.n_obs == 50
+    assert both.obs_names[0] == f"one:{one.obs_names[0]}"
+    assert set(both.var_names) == set(one.var_names)
+    assert both.uns["car"] == CAR
+    again = both[20:, two.var_names].layers["counts"]
+    assert np.array_equal(again.toarray(), two.X.toarray())
+    assert both.var.loc[CAR, "gene_id"] == one.var.loc[CAR, "gene_id"]
+    assert np.expm1(both.X[0].toarray()).sum() == pytest.approx(1e4, rel=1e-3)
+    assert cells.combine([none]).n_obs == 0
+    with pytest.raises(CarseqError, match="share a name"):
+        cells.combine([one, one])
+
+
+@pytest.mark.parametrize("n_cells", [0, 1, 3, 8, 50])
+def test_any_number_of_cells_gets_through(n_cells: int, tmp_path: Path) -> None:
+    """From no cell to fifty: clusters, map, types, states, filters and a file that can be written."""
+    sample = named(urine(max(n_cells, 1), 0, seed=7))[:n_cells].copy()
+    truth = sample.obs["lineage"].to_numpy(str)
+    cohort = cells.combine([cells.doublets(cells.quality(sample))])
+    key = cells.integrate(cohort, "scvi")
+    assert key == "X_pca"
+    cells.annotate(cells.cluster(cohort, key))
+    assert cohort.obsm["X_umap"].shape == (n_cells, 2)
+    assert (cohort.obs["lineage"].to_numpy(str) == truth).sum() >= 0.9 * n_cells
+    kept, _ = cells.filter_cells(cohort)
+    cells.t_states(kept)
+    kept.write_h5ad(tmp_path / "kept.h5ad")
+
+
+def test_the_car_is_no_feature() -> None:
+    """Neither the CAR nor genes its reads may land on describe a cell."""
+    sample = named(urine(60, 0))
+    at = sample.var_names.get_loc(CAR)
+    loud = sample.X.tolil()
+    loud[::2, at] = 500
+    sample.X = sparse.csr_matrix(loud)
+    names = set(sample.var_names[feature_genes(sample, n_genes=300)])
+    assert not names & (CROSS_TALK | {CAR})
+    assert not informative_genes(sample)[at]
+    quiet = sample.copy()
+    loud[:, at] = 0
+    quiet.X = sparse.csr_matrix(loud)
+    for s in (sample, quiet):
+        cells.annotate(s)
+    assert (sample.obs["lineage"] == quiet.obs["lineage"]).mean() >= 0.95
+
+
+def test_scvi_is_reproducible_and_leaves_the_car_alone() -> None:
+    """The same seed gives the same latent space and clusters; counts are untouched."""
+    both = cells.combine([named(urine(150, 0, seed=1), "one"), named(urine(150, 0, seed=2), "two")])
+    before = both.layers["counts"].copy()
+    runs = []
+    for _ in range(2):
+        key = cells.integrate(both, "scvi", seed=3, threads=1, max_epochs=3)
+        assert key == "X_scVI"
+        cells.cluster(both, key, seed=3)
+        runs.append((both.obsm[key].copy(), both.obs["leiden"].to_numpy(str).copy()))
+    assert np.array_equal(runs[0][0], runs[1][0])
+    assert (runs[0][1] == runs[1][1]).all()
+    assert (before != both.layers["counts"]).nnz == 0
+
+
+def test_harmony_joins_two_samples() -> None:
+    """Harmony gives a latent space of the cells' number; one sample needs none."""
+    both = cells.combine([named(urine(60, 0, seed=1), "one"), named(urine(60, 0, seed=2), "two")])
+    assert cells.integrate(both, "harmony") == "X_harmony"
+    assert both.obsm["X_harmony"].shape[0] == 120
+    assert cells.integrate(both[both.obs["sample"] == "one"].copy(), "harmony") == "X_pca"
+    with pytest.raises(CarseqError, match="unknown integration"):
+        cells.integrate(both, "magic")  # type: ignore[arg-type]
+
+
+@pytest.mark.workflow  # a minute: pynndescent compiles itself
+def test_neighbours_of_9000_cells() -> None:
+    """Above 8,192 cells scanpy uses pynndescent, which 0.7.0 breaks."""
+    rng = np.random.default_rng(0)
+    many = ad.AnnData(sparse.csr_matrix((9000, 3), dtype=np.float32))
+    many.obsm["X_pca"] = (rng.normal(0, 1, (9000, 5)) + 8 * rng.integers(0, 3, (9000, 1))).astype(
+        np.float32
+    )
+    import scanpy as sc
+
+    sc.pp.neighbors(many, use_rep="X_pca", random_state=0)
+    assert many.obsp["connectivities"].shape == (9000, 9000)
+
+
+@pytest.mark.parametrize(
+    ("depth", "contamination", "types", "least"),
+    [
+        (1800, 0.05, None, 0.97),
+        (500, 0.1, None, 0.95),
+        (800, 0.15, {"neutrophil": 0.9, "CD8 T cell": 0.05, "squamous cell": 0.05}, 0.95),
+        (1500, 0.05, {"CD8 T cell": 0.5, "CD4 T cell": 0.5}, 0.97),
+    ],
+)
+def test_lineages_match_the_truth(
+    depth: float, contamination: float, types: dict | None, least: float
+) -> None:
+    """Urine mixes, shallow neutrophils, a pure T-cell product: lineage right, both methods."""
+    sample = named(urine(300, 0, depth=depth, contamination=contamination, types=types, seed=3))
+    truth = sample.obs[["lineage", "cell_type"]].copy()
+    cells.annotate(sample)
+    assert (sample.obs["lineage"] == truth["lineage"]).mean() >= least
+    assert (sample.obs["cell_type"] == truth["cell_type"]).mean() >= least - 0.05
+    assert (sample.obs["lineage_2"] == truth["lineage"]).mean() >= 0.9
+    assert sample.obs["cell_type_confidence"].between(0, 1).all()
+
+
+def test_cells_without_markers_are_unknown() -> None:
+    """A kind of cell that the table does not hold is not forced into a lineage."""
+    sample = named(urine(200, 0, types={"CD8 T cell": 0.5, "proximal tubule cell": 0.5}))
+    truth = sample.obs["lineage"].copy()
+    markers = cells.read_markers()
+    cells.annotate(sample, markers[~markers["lineage"].isin(["kidney", "urogenital"])])
+    assert (sample.obs["lineage"][truth == "kidney"] == "unknown").mean() >= 0.9
+    assert (sample.obs["lineage"][truth == "T"] == "T").mean() >= 0.95
+
+
+def test_marker_table_is_sound() -> None:
+    """No cross-talk gene, one CL id a type, all lineages, a source for every row."""
+    markers = cells.read_markers()
+    assert not set(markers["gene"]) & CROSS_TALK
+    assert markers["cl_id"].str.fullmatch(r"CL:\d{7}").all()
+    assert (markers.groupby("cell_type")["cl_id"].nunique() == 1).all()
+    assert (markers.groupby("cell_type")["lineage"].nunique() == 1).all()
+    assert not markers.duplicated(["cell_type", "gene"]).any()
+    assert (markers["source"] != "").all()
+    assert {
+        "T",
+        "NK",
+        "B",
+        "plasma",
+        "myeloid",
+        "kidney",
+        "urogenital",
+        "erythroid",
+    } == set(markers["lineage"])
+    signatures = cells.read_signatures()
+    assert not set(signatures["gene"]) & CROSS_TALK
+    assert signatures["state"].nunique() == 8
+
+
+def test_marker_table_of_the_user(tmp_path: Path) -> None:
+    """Three columns do; a cross-talk gene is left out; a bad weight is an error."""
+    path = tmp_path / "markers.tsv"
+    path.write_text("lineage\tcell_type\tgene\nT\tT cell\tCD3D\nT\tT cell\tCD8A\n")
+    assert list(cells.read_markers(path)["gene"]) == ["CD3D"]
+    path.write_text("lineage\tcell_type\tgene\tweight\nT\tT cell\tCD3D\tmuch\n")
+    with pytest.raises(CarseqError, match="weight"):
+        cells.read_markers(path)
+    path.write_text("lineage\tgene\nT\tCD3D\n")
+    with pytest.raises(CarseqError, match="cell_type"):
+        cells.read_markers(path)
+
+
+def test_t_states_find_raised_signatures() -> None:
+    """A signature raised in ten T cells is their state; cells other than T have none."""
+    sample = named(urine(200, 0, depth=3000, types={"CD4 T cell": 0.7, "macrophage": 0.3}))
+    signatures = cells.read_signatures()
+    sample.var_names = [
+        *signatures.loc[~signatures["gene"].isin(sample.var_names), "gene"],
+        *sample.var_names[(~signatures["gene"].isin(sample.var_names)).sum() :],
+    ]
+    genes = signatures.loc[signatures["state"] == "proliferating", "gene"]
+    rows = np.flatnonzero(sample.obs["lineage"] == "T")[:10]
+    x = sample.X.tolil()
+    for gene in genes:
+        column = sample.var_names.get_loc(gene)
+        x[:, column] = 0
+        for row in rows:
+            x[row, column] = 4
+    sample.X = sparse.csr_matrix(x)
+    cells.t_states(sample, seed=1)
+    assert (sample.obs["t_state"].iloc[rows] == "proliferating").sum() >= 9
+    assert (sample.obs["t_state"][sample.obs["lineage"] != "T"] == "").all()
+    assert sample.obs["score_proliferating"][sample.obs["lineage"] == "T"].notna().all()
+
+
+@pytest.mark.skipif(not PBMC.exists(), reason="real PBMC data are not at ../shared/data/real_pbmc")
+def test_lineages_of_real_cells_agree_with_surface_proteins() -> None:
+    """CITE-seq PBMC gated on CD3, CD19, CD14, CD16 and CD56: at least 92 % of 194 cells."""
+    cite = ad.read_h5ad(PBMC / "pbmc_10k_protein_v3.h5ad")
+    cite.var_names_make_unique()
+    cite.X = sparse.csr_matrix(cite.X)
+    protein = pd.DataFrame(
+        np.asarray(cite.obsm["protein_expression"]),
+        cite.obs_names,
+        [name.split("_")[0] for name in cite.uns["protein_names"]],
+    )
+    # Between the modes of each protein's histogram.
+    cd3, cd19, cd14 = protein["CD3"] > 300, protein["CD19"] > 60, protein["CD14"] > 250
+    cd16, cd56 = protein["CD16"] > 250, protein["CD56"] > 100
+    truth = pd.Series("", cite.obs_names)
+    truth[cd3 & ~cd19 & ~cd14] = "T"
+    truth[cd19 & ~cd3 & ~cd14] = "B"
+    truth[(cd14 | (cd16 & ~cd56)) & ~cd3 & ~cd19] = "myeloid"
+    truth[cd56 & ~cd3 & ~cd14 & ~cd19] = "NK"
+    gated = truth != ""
+    assert gated.sum() >= 190
+    cells.annotate(cite)
+    assert (cite.obs["lineage"][gated] == truth[gated]).mean() >= 0.96
+    assert (cite.obs["lineage_2"][gated] == truth[gated]).mean() >= 0.92
+
+
+@pytest.mark.skipif(not PBMC.exists(), reason="real PBMC data are not at ../shared/data/real_pbmc")
+def test_shallow_real_cells_stay_unknown_rather_than_wrong() -> None:
+    """PBMC thinned to a median of 600 UMIs: at least 90 % as before, at most 3 % otherwise."""
+    pbmc = ad.read_h5ad(PBMC / "pbmc1k_v3.h5ad")
+    pbmc.var_names_make_unique()
+    cells.annotate(pbmc)
+    thin = pbmc.copy()
+    counts = pbmc.X.copy()
+    counts.data = np.random.default_rng(0).binomial(counts.data.astype(int), 0.1).astype(np.float32)
+    counts.eliminate_zeros()
+    thin.X = counts
+    cells.annotate(thin)
+    before, after = pbmc.obs["lineage"], thin.obs["lineage"]
+    assert (before == after).mean() >= 0.9
+    assert ((before != after) & (after != "unknown")).mean() <= 0.03

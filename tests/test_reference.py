@@ -1,0 +1,136 @@
+"""reference: genome and annotation go together, nothing is lost on the way into the index."""
+
+from __future__ import annotations
+
+import gzip
+
+import pytest
+
+from carseq import reference
+from carseq.errors import CarseqError
+
+PLUS = "AACCGGTTAACCGTAGCATTACGATCAGGCTTAACCGA"
+
+
+def gtf_line(contig, start, end, strand="+", gene="G1", transcript="T1", kind="exon"):
+    return (
+        f"{contig}\tx\t{kind}\t{start}\t{end}\t.\t{strand}\t.\t"
+        f'gene_id "{gene}"; transcript_id "{transcript}"; gene_name "{gene}N";\n'
+    )
+
+
+@pytest.fixture
+def genome(tmp_path):
+    (tmp_path / "g.fa").write_text(f">chr1 first\n{PLUS[:20]}\n{PLUS[20:]}\n>chr2\nACGT\n")
+    (tmp_path / "g.gtf").write_text(gtf_line("chr1", 1, 10) + gtf_line("chr1", 21, 30))
+    return tmp_path
+
+
+def test_transcripts_are_spliced_and_turned(genome):
+    (genome / "minus.gtf").write_text(gtf_line("chr1", 21, 30, "-") + gtf_line("chr1", 1, 10, "-"))
+    plus = next(reference.read_transcripts(genome / "g.fa", genome / "g.gtf"))
+    minus = next(reference.read_transcripts(genome / "g.fa", genome / "minus.gtf"))
+    assert plus.sequence == PLUS[:10] + PLUS[20:30]
+    assert minus.sequence == plus.sequence.translate(str.maketrans("ACGT", "TGCA"))[::-1]
+    assert plus.gene == "G1N"
+
+
+def test_gzipped_references_are_read(genome):
+    for name in ("g.fa", "g.gtf"):
+        with gzip.open(genome / f"{name}.gz", "wt") as out:
+            out.write((genome / name).read_text())
+    plain = list(reference.read_transcripts(genome / "g.fa", genome / "g.gtf"))
+    assert list(reference.read_transcripts(genome / "g.fa.gz", genome / "g.gtf.gz")) == plain
+
+
+def test_windows_around_exons_reach_into_introns(genome):
+    windows, loci = reference.rival_context(genome / "g.fa", genome / "g.gtf", {"G1N"}, flank=4)
+    assert [w.sequence for w in windows] == [PLUS[:14], PLUS[16:34]]
+    assert loci[["start", "end"]].to_numpy().tolist() == [[0, 10], [20, 30]]
+    reference.write_transcripts(windows, genome / "w.fa")
+    assert reference.read_transcript_fasta(genome / "w.fa") == windows
+
+
+@pytest.mark.parametrize(
+    ("fasta", "gtf", "words"),
+    [
+        (None, gtf_line("1", 1, 10), "no contig name of the annotation"),
+        (None, gtf_line("chr1", 1, 1000), "does not fit the genome"),
+        (None, "chr1\tx\texon\t1\t9\t.\t+\t.\tParent=T1\n", "lack gene_id or transcript_id"),
+        (None, 'chr1\tx\tgene\t1\t9\t.\t+\t.\tgene_id "G";\n', "holds no exons"),
+        (None, gtf_line("chr1", 1, 10, gene="CAR"), "already has a gene named CAR"),
+        (">CAR\nACGT\n", None, "already has a contig named CAR"),
+        (">chr1\nACGT\n>chr1\nACGT\n", None, "names contig chr1 twice"),
+        ("chr1\nACGT\n", None, "is not FASTA"),
+        ("", None, "holds no sequence"),
+    ],
+)
+def test_a_reference_that_would_lose_counts_is_refused(genome, fasta, gtf, words):
+    for name, text in (("g.fa", fasta), ("g.gtf", gtf)):
+        if text is not None:
+            (genome / name).write_text(text)
+    with pytest.raises(CarseqError, match=words):
+        reference.check_reference(genome / "g.fa", genome / "g.gtf", "CAR")
+
+
+def test_a_good_reference_passes(genome):
+    reference.check_reference(genome / "g.fa", genome / "g.gtf", "CAR")
+
+
+def test_the_whole_annotation_goes_with_the_car(genome):
+    (genome / "car.gtf").write_text(gtf_line("CAR", 1, 9, gene="CAR"))
+    # A last line without its newline must not swallow the CAR's first.
+    (genome / "g.gtf").write_text((genome / "g.gtf").read_text().rstrip("\n"))
+    reference.write_augmented_gtf(genome / "g.gtf", genome / "car.gtf", genome / "all.gtf")
+    assert len((genome / "all.gtf").read_text().splitlines()) == 3
+
+
+@pytest.fixture
+def index(genome):
+    folder = genome / "index"
+    folder.mkdir()
+    for name in ("Genome", "SA", "SAindex"):
+        (folder / name).write_text("x")
+    (folder / "genomeParameters.txt").write_text(
+        "### a\nversionGenome\t2.7.4a\ngenomeChrBinNbits\t3\n"
+    )
+    (folder / "chrName.txt").write_text("chr1\nchr2\n")
+    (folder / "chrLength.txt").write_text(f"{len(PLUS)}\n4\n")
+    (folder / "chrStart.txt").write_text("0\n40\n48\n")
+    (folder / "geneInfo.tab").write_text("1\nG1\tG1N\tprotein_coding\n")
+    return folder
+
+
+def test_an_index_of_another_genome_is_refused(genome, index):
+    reference.check_index(index, genome / "g.fa")
+    (genome / "g.fa").write_text(">chr1\nACGT\n")
+    with pytest.raises(CarseqError, match="is not of the genome"):
+        reference.check_index(index, genome / "g.fa")
+    (index / "SA").unlink()
+    with pytest.raises(CarseqError, match="is not a STAR index"):
+        reference.check_index(index, genome / "g.fa")
+
+
+def test_contigs_that_star_leaves_out_are_added(index):
+    for _ in range(2):  # a STAR that writes them itself must not get them twice
+        reference._complete_chromosomes(index, {"CAR": 9}, bits=3)
+    assert (index / "chrName.txt").read_text().split() == ["chr1", "chr2", "CAR"]
+    assert (index / "chrStart.txt").read_text().split() == ["0", "40", "48", "64"]
+    assert (index / "chrNameLength.txt").read_text().splitlines()[-1] == "CAR\t9"
+
+
+def test_a_gene_missing_from_the_index_is_told(genome, index):
+    with pytest.raises(
+        CarseqError, match="1 of 2 genes are missing from the reference, such as CAR"
+    ):
+        reference.check_augmented(index, genome / "g.gtf", "CAR")
+    (index / "geneInfo.tab").write_text("2\nG1\tG1N\tx\nCAR\tCAR\tx\n")
+    reference.check_augmented(index, genome / "g.gtf", "CAR")
+
+
+def test_index_options_follow_the_genome():
+    human = reference.index_options({f"chr{i}": 130_000_000 for i in range(24)})
+    assert human == {"genomeSAindexNbases": 14, "genomeChrBinNbits": 18}
+    small = reference.index_options({f"gene{i}": 2000 for i in range(200)})
+    assert small["genomeSAindexNbases"] == 8
+    assert small["genomeChrBinNbits"] == 10

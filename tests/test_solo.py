@@ -1,0 +1,74 @@
+"""solo: matrices are read whole, whatever they came as."""
+
+from __future__ import annotations
+
+import anndata
+import numpy as np
+import pytest
+from scipy import sparse
+
+from carseq.errors import CarseqError
+from carseq.solo import read_counts, read_star_matrix
+from carseq.star import run_star
+
+
+@pytest.fixture
+def star(tmp_path):
+    (tmp_path / "features.tsv").write_text(
+        "G1\tA\tGene Expression\nG2\tA\tGene Expression\nCAR\tCAR\tx\n"
+    )
+    (tmp_path / "barcodes.tsv").write_text("AAAA\nCCCC\nGGGG\nTTTT\n")
+    (tmp_path / "matrix.mtx").write_text(
+        "%%MatrixMarket matrix coordinate integer general\n%\n3 4 3\n1 2 5\n3 2 1\n2 4 7\n"
+    )
+    return tmp_path
+
+
+def test_a_star_matrix_keeps_used_barcodes_and_every_gene(star):
+    raw = read_star_matrix(star)
+    assert list(raw.obs_names) == ["CCCC", "TTTT"]
+    assert list(raw.var["gene_id"]) == ["G1", "G2", "CAR"]
+    assert raw.var_names.is_unique
+    assert raw.X.toarray().tolist() == [[5, 0, 1], [0, 7, 0]]
+
+
+def test_an_empty_star_matrix_is_read(star):
+    (star / "matrix.mtx").write_text("%%MatrixMarket matrix coordinate integer general\n%\n3 4 0\n")
+    assert read_star_matrix(star).shape == (0, 3)
+
+
+def test_formats_give_the_same_counts(star, tmp_path):
+    raw = read_star_matrix(star)
+    raw.write_h5ad(tmp_path / "raw.h5ad")
+    for path in (star, tmp_path / "raw.h5ad"):
+        counts = read_counts(path, car="CAR")
+        assert (counts.X.toarray() == raw.X.toarray()).all()
+        assert list(counts.var["gene_id"]) == ["G1", "G2", "CAR"]
+
+
+def test_normalised_values_are_refused(tmp_path):
+    adata = anndata.AnnData(sparse.csr_matrix(np.array([[0.5, 1.2]], dtype=np.float32)))
+    adata.write_h5ad(tmp_path / "log.h5ad")
+    with pytest.raises(CarseqError, match="no raw counts"):
+        read_counts(tmp_path / "log.h5ad")
+    with pytest.raises(CarseqError, match="cannot read the matrix"):
+        read_counts(tmp_path / "missing.h5ad")
+
+
+def test_a_missing_star_says_how_to_get_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(CarseqError, match="apt-get install rna-star"):
+        run_star({}, threads=1, folder=tmp_path)
+
+
+def test_the_cause_of_a_star_failure_is_told(tmp_path, monkeypatch):
+    fake = tmp_path / "STAR"
+    fake.write_text(
+        '#!/bin/sh\n[ "$1" = --version ] && { echo 2.7; exit 0; }\n'
+        "echo 'EXITING because of FATAL ERROR: not enough memory for BAM sorting:'\nexit 102\n"
+    )
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    with pytest.raises(CarseqError, match="give the job more memory") as caught:
+        run_star({"genomeDir": "x"}, threads=1, folder=tmp_path)
+    assert "not enough memory for BAM sorting" in caught.value.cause

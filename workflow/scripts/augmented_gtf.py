@@ -1,0 +1,7 @@
+"""Write the annotation with the CAR's gene."""
+
+from carseq.reference import write_augmented_gtf
+from carseq.workflow import job
+
+with job(snakemake):
+    write_augmented_gtf(snakemake.input.gtf, snakemake.input.car, snakemake.output[0])
