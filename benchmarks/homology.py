@@ -62,7 +62,9 @@ def identity(folder: Path) -> None:
     refseq = {p.name.split("_")[1]: only_sequence(p) for p in sorted(folder.glob("mRNA_*.fa"))}
     # carseq's own CD8A has the transmembrane exon put back, which NM_171827.4 skips.
     with_exon = {**refseq, **relatives()}
-    print("| CAR ORF | RefSeq as it is | STAR multi-maps | CD8A with its TM exon | STAR multi-maps |")
+    print(
+        "| CAR ORF | RefSeq as it is | STAR multi-maps | CD8A with its TM exon | STAR multi-maps |"
+    )
     print("|---|---|---|---|---|")
     for name, file in ORFS.items():
         car = only_sequence(folder / file)

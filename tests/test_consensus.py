@@ -79,9 +79,7 @@ def by_minimap2(path, construct, found):
         hits = [h for h in aligner.map(bases) if h.is_primary and h.strand > 0]
         if hits:
             hit = hits[0]
-            ends = [
-                f"{n}S" if n else "" for n in (hit.q_st, LENGTH - hit.q_en)
-            ]
+            ends = [f"{n}S" if n else "" for n in (hit.q_st, LENGTH - hit.q_en)]
             cigar = ends[0] + hit.cigar_str + ends[1]
             records.append((query, barcode, umi, bases, hit.r_st, cigar))
     return write_bam(path, construct.name, construct.sequence, records)
@@ -156,9 +154,7 @@ def test_amplified_copies_of_one_molecule_vote_once(tmp_path, surrogate):
 def test_ambiguous_bases_are_resolved_by_the_reads(tmp_path, surrogate):
     sequence = surrogate.sequence
     blank = sequence[:500] + "N" + sequence[501:]
-    unsure = replace(
-        surrogate, transcripts=(Transcript("transcript", blank, ((0, len(blank)),)),)
-    )
+    unsure = replace(surrogate, transcripts=(Transcript("transcript", blank, ((0, len(blank)),)),))
     bam = by_minimap2(tmp_path / "a.bam", unsure, list(reads(sequence, 1500, 6)))
     variants = consensus(bam, unsure)
     assert list(variants["kind"]) == ["resolved"]
@@ -172,3 +168,19 @@ def test_a_bam_of_another_construct_is_refused(tmp_path, surrogate):
     bam = write_bam(tmp_path / "b.bam", "OTHER", "A" * 500, [])
     with pytest.raises(CarseqError, match="no contig"):
         consensus(bam, surrogate)
+
+
+def test_the_command_writes_the_corrected_transcript(tmp_path, surrogate):
+    from typer.testing import CliRunner
+
+    from carseq.cli import app
+    from carseq.construct import load_construct
+
+    true, _ = planted(surrogate.sequence, 1)
+    bam = by_minimap2(tmp_path / "a.bam", surrogate, list(reads(true, 1500, 1)))
+    out = tmp_path / "corrected.fa"
+    command = ["construct", "hbi0101_surrogate.gb", "--name", surrogate.name]
+    done = CliRunner().invoke(app, [*command, "--bam", str(bam), "--correct", str(out)])
+    assert done.exit_code == 0, done.output
+    assert "disagreements" in done.output
+    assert load_construct(out, name=surrogate.name).sequence == true

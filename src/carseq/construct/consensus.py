@@ -65,9 +65,7 @@ def _votes(
             covered.append((on_car, on_car + size))
             for i in range(size):
                 place = on_car + i
-                near_end = (
-                    place < record.reference_start + END_BASES or place >= last - END_BASES
-                )
+                near_end = place < record.reference_start + END_BASES or place >= last - END_BASES
                 good = quality is None or quality[on_read + i] >= MIN_BASE_QUALITY
                 if good and not near_end:
                     bases[place] = query[on_read + i]

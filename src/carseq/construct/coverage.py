@@ -230,9 +230,7 @@ class Judge:
 
     def rival(self, read: str) -> str:
         """Return the gene that explains the read so well that it cannot be told from the CAR's, or ``""``."""
-        if not any(
-            read[i : i + _SEED] in self._words for i in range(0, len(read) - _SEED + 1, 8)
-        ):
+        if not any(read[i : i + _SEED] in self._words for i in range(0, len(read) - _SEED + 1, 8)):
             return ""
         limit = self.car(read) - self._decisive
         scores = {r.gene: self._score(read, r.sequence) for r in self.rivals}

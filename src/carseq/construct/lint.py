@@ -86,7 +86,7 @@ def lint(
         remedy: str = "",
         lost: dict[Chemistry, int] | int | None = None,
     ) -> None:
-        costs = {c: lost for c in asked} if isinstance(lost, int) else lost or {}
+        costs = dict.fromkeys(asked, lost) if isinstance(lost, int) else lost or {}
         found.append(
             Finding(
                 level=level,

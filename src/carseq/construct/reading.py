@@ -74,22 +74,25 @@ def reading_faults(construct: Construct) -> list[Fault]:
     start, end = construct.orf
     sequence = construct.sequence
     found: list[Fault] = []
-    behind = [p for p in pieces(construct) if p.start >= end - 3 or p.end <= start]
-    inside = [p for p in pieces(construct) if p.start >= start and p.end <= end]
+    frame = start % 3
+    inside = [
+        p for p in pieces(construct) if p.frame == frame and p.start >= start and p.end <= end
+    ]
     # Of a domain found in two frames (repeats) the one in frame counts.
-    behind = [p for p in behind if p.name not in {q.name for q in inside}]
-    shifted = [p for p in behind if p.frame != start % 3]
-    later = [p for p in behind if p.frame == start % 3 and p.start >= end - 3]
-    earlier = [p for p in behind if p.frame == start % 3 and p.end <= start]
+    known = {p.name for p in inside}
+    outside = [p for p in pieces(construct) if p.name not in known]
+    shifted = [p for p in outside if p.frame != frame]
+    later = [p for p in outside if p.frame == frame and p.start >= end - 3]
+    earlier = [p for p in outside if p.frame == frame and p.end <= start]
     if shifted:
         names = ", ".join(p.name for p in shifted)
         found.append(
             Fault(
                 "frameshift",
-                f"{names} lie in another reading frame than the CAR's ORF ({start + 1}-{end}): an insertion or "
+                f"In another reading frame than the CAR's ORF ({start + 1}-{end}): {names}. An insertion or "
                 "deletion breaks the frame.",
                 "Check the map there; compare it with the reads (`carseq construct FILE --bam`).",
-                end if shifted[0].start >= end - 3 else start,
+                end if shifted[-1].end > end else start,
             )
         )
     if later:
@@ -126,7 +129,7 @@ def reading_faults(construct: Construct) -> list[Fault]:
                 end,
             )
         )
-    if not any(p.kind == "CD3zeta" for p in [*inside, *behind]):
+    if not any(p.kind == "CD3zeta" for p in [*inside, *outside]):
         found.append(_zeta(construct))
     return sorted(found, key=lambda f: f.position)
 
