@@ -218,7 +218,8 @@ def test_a_whole_transcript_loses_nothing(surrogate):
         assert share_lost(surrogate.transcripts, found, form) == 0
     assert intended(surrogate).missing == ()
     for finding in lint(surrogate):
-        assert finding["code"] in {"surrogate", "shared_domains", "vector"}
+        assert finding["level"] == "info" or finding["code"] == "surrogate"
+        assert (finding["umis_lost_3p"] or 0) <= 5
 
 
 def test_only_the_chemistry_asked_for_is_counted(surrogate):
