@@ -170,7 +170,9 @@ def expected_coverage(
 ) -> NDArray[np.float64]:
     """Return, for each base of the full-length transcript, how many of 100 molecules have a read over it."""
     # Drawing takes no alignments: more fragments cost nothing, and the curve is smooth.
-    fragments = sample_fragments(transcripts, chemistry, n=20 * N_FRAGMENTS, read_length=read_length)
+    fragments = sample_fragments(
+        transcripts, chemistry, n=20 * N_FRAGMENTS, read_length=read_length
+    )
     depth = np.zeros(len(transcripts[0].sequence))
     for index, transcript in enumerate(transcripts):
         here = fragments.form == index
