@@ -8,7 +8,7 @@ from collections import Counter
 import pysam
 import pytest
 
-from carseq.construct import homology, rivals
+from carseq.construct import Construct, Transcript, compare_constructs, homology, rivals
 from carseq.construct.homology import EndogenousTranscript, Locus
 from carseq.construct.library import relatives
 from carseq.errors import CarseqError
@@ -203,6 +203,28 @@ def test_random_reads_are_not_the_car(surrogate, found, table):
     scorer = Scorer(surrogate, found, table)
     assert not any(scorer.resembles_car(bases(LENGTH)) for _ in range(500))
     assert all(scorer.score(bases(LENGTH)) is None for _ in range(50))
+
+
+def test_the_construct_the_reads_support_is_named(tmp_path, surrogate):
+    start, _ = place(surrogate, "VL")
+    _, end = place(surrogate, "VH")
+    binder = list(surrogate.sequence[start:end])
+    for i in range(0, len(binder), 12):
+        binder[i] = RNG.choice([b for b in "ACGT" if b != binder[i]])
+    sequence = surrogate.sequence[:start] + "".join(binder) + surrogate.sequence[end:]
+    whole = ((0, len(sequence)),)
+    other = Construct("OTHER", "transcript", (Transcript("transcript", sequence, whole),), None)
+    bam = Bam(tmp_path / "f.bam", surrogate)
+    for cell in range(1, 9):
+        at = start + 60 * cell
+        bam.add(sequence[at : at + LENGTH], cell=cell)  # the other's binder, left unmapped
+        bam.add(sequence[3000:3090], contig="HBI0101", start=3000, cell=cell, umi="C" * 12)
+    table = compare_constructs(bam.write(), [surrogate, other], sample="s").set_index("construct")
+    assert table["n_molecules"].min() >= 8
+    assert table["n_best"].to_dict() == {"HBI0101": 0, "OTHER": 8}
+    assert table["supported"].to_dict() == {"HBI0101": False, "OTHER": True}
+    with pytest.raises(CarseqError, match="share a name"):
+        compare_constructs(tmp_path / "f.bam", [surrogate, surrogate], sample="s")
 
 
 def test_umis_collapse_without_chains():

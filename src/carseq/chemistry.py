@@ -312,6 +312,24 @@ def strand_of_bam(path: str | Path, panel: Sequence[str], *, n: int = 20_000) ->
     return strand
 
 
+def strand_of_library(chemistry: str | Path | None, bam: str | Path, panel: str | Path) -> str:
+    """Return the strand of a sample: from its ``chemistry.json`` where there is one, else from its BAM.
+
+    Parameters
+    ----------
+    chemistry
+        Path of a chemistry written by :meth:`Chemistry.to_json`, or nothing.
+    bam
+        The sample's BAM.
+    panel
+        FASTA of transcripts (sense).
+    """
+    if chemistry:
+        return Chemistry.from_json(Path(chemistry).read_text()).strand
+    with dnaio.open(panel) as sequences:
+        return strand_of_bam(bam, [record.sequence for record in sequences])
+
+
 def parse_geometry(text: str) -> dict[str, int | str] | None:
     """Return a STARsolo geometry, or None if the text is not one.
 

@@ -38,6 +38,11 @@ class ConstructConfig(Section):
         description="What `file` holds: a plasmid, a provirus (5' LTR to 3' LTR), the transcript itself, "
         "or only the ORF (loses most 3' reads). `auto` finds out from LTRs and ORF.",
     )
+    alternatives: list[str] = Field(
+        default_factory=list,
+        description="Files of other constructs that may be in the samples instead; each sample's reads then say "
+        "which one they support.",
+    )
     target: str | None = Field(
         default=None,
         description="Gene symbol of the antigen the CAR binds (TNFRSF17 for BCMA), shown beside the CAR.",
@@ -136,8 +141,8 @@ class CellsConfig(Section):
         default=20.0,
         gt=0,
         le=100,
-        description="Ceiling of mitochondrial UMIs (%) in a kidney cell; half of it for leukocytes and urogenital "
-        "cells (Klocke 2022).",
+        description="Ceiling of mitochondrial UMIs (%) in a kidney cell; half of it for other lineages (Klocke 2022), "
+        "unless that would remove more than a third of a lineage: then its median + 3 MAD, with a warning.",
     )
     min_genes: int = Field(default=200, ge=0, description="Fewest genes of a cell kept.")
     seed: int = Field(
@@ -270,6 +275,9 @@ def resolve_paths(config: Config, base: str | Path) -> Config:
     config.samples = absolute(config.samples) or ""
     config.units = absolute(config.units)
     config.construct.file = absolute(find_construct_file(config.construct.file, base)) or ""
+    config.construct.alternatives = [
+        absolute(find_construct_file(file, base)) or "" for file in config.construct.alternatives
+    ]
     config.reference.fasta = absolute(config.reference.fasta) or ""
     config.reference.gtf = absolute(config.reference.gtf) or ""
     config.reference.star_index = absolute(config.reference.star_index)
@@ -299,7 +307,8 @@ def config_markdown() -> str:
                 lines.append(f"| **`{prefix}{name}`** | | {annotation.__doc__} |")
                 add(annotation, f"{prefix}{name}.")
                 continue
-            default = "*required*" if field.is_required() else f"`{yaml_value(field.default)}`"
+            value = field.get_default(call_default_factory=True)
+            default = "*required*" if field.is_required() else f"`{yaml_value(value)}`"
             lines.append(f"| `{prefix}{name}` | {default} | {field.description} |")
 
     add(Config, "")

@@ -45,9 +45,8 @@ def example_config(values: dict[str, str] | None = None) -> str:
                 lines.append(f"\n{name}:  # {annotation.__doc__}")
                 add(annotation, f"{prefix}{name}.", indent + "  ")
                 continue
-            value = given.get(
-                prefix + name, None if field.default is PydanticUndefined else field.default
-            )
+            default = field.get_default(call_default_factory=True)
+            value = given.get(prefix + name, None if default is PydanticUndefined else default)
             lines.append(f"{indent}# {field.description}")
             lines.append(f"{indent}{name}: {yaml_value(value)}")
 

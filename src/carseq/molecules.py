@@ -271,6 +271,36 @@ class _Read:
     source: str
 
 
+def _decode(
+    record: pysam.AlignedSegment, strand: str, tags: tuple[str, str]
+) -> tuple[str, str | None, str]:
+    """Return a record's sequence on the mRNA's strand, its barcode (None if not valid) and its UMI."""
+    sequence = record.get_forward_sequence() or ""
+    if strand == "Reverse":
+        sequence = sequence.translate(_COMPLEMENT)[::-1]
+    barcode, umi = (str(record.get_tag(tag)) if record.has_tag(tag) else "-" for tag in tags)
+    if umi == "-" and record.has_tag("UR"):
+        umi = str(record.get_tag("UR"))
+    return sequence, None if barcode == "-" else barcode, umi
+
+
+def car_reads(
+    bam: pysam.AlignmentFile, scorers: Sequence[Scorer], strand: str, tags: tuple[str, str]
+) -> Iterator[_Read]:
+    """Yield, once each, reads on the contig of a construct and unmapped ones that resemble one."""
+    seen: set[str] = set()
+    contigs = [s.construct.name for s in scorers if s.construct.name in bam.references]
+    for place in [*contigs, "*"]:
+        for record in bam.fetch(place):
+            name = record.query_name or ""
+            if name in seen or record.query_sequence is None:
+                continue
+            sequence, barcode, umi = _decode(record, strand, tags)
+            if place != "*" or any(s.resembles_car(sequence) for s in scorers):
+                seen.add(name)
+                yield _Read(name, barcode, umi, sequence, "aligned" if place != "*" else "unmapped")
+
+
 def _candidates(
     bam: pysam.AlignmentFile,
     scorer: Scorer,
@@ -285,27 +315,20 @@ def _candidates(
 
     ``neighbours`` gathers, by gene, one read of each molecule at the relatives that does not resemble the CAR.
     """
-    barcode_tag, umi_tag = tags
     seen: set[str] = set()
 
     def one(record: pysam.AlignedSegment, source: str, gene: str = "") -> _Read | None:
         name = record.query_name or ""
         if name in seen or record.query_sequence is None:
             return None
-        sequence = record.get_forward_sequence() or ""
-        if strand == "Reverse":
-            sequence = sequence.translate(_COMPLEMENT)[::-1]
-        barcode = str(record.get_tag(barcode_tag)) if record.has_tag(barcode_tag) else "-"
-        umi = str(record.get_tag(umi_tag)) if record.has_tag(umi_tag) else "-"
-        if umi == "-" and record.has_tag("UR"):
-            umi = str(record.get_tag("UR"))
+        sequence, barcode, umi = _decode(record, strand, tags)
         if source != "aligned" and not scorer.resembles_car(sequence):
             if gene in scorer.segments:
                 kept = sequence if len(neighbours[gene]) < MAX_PLACED else ""
-                neighbours[gene].setdefault((barcode, umi), kept)
+                neighbours[gene].setdefault((barcode or "-", umi), kept)
             return None
         seen.add(name)
-        return _Read(name, None if barcode == "-" else barcode, umi, sequence, source)
+        return _Read(name, barcode, umi, sequence, source)
 
     if car in bam.references:
         for record in bam.fetch(car):
@@ -395,7 +418,7 @@ def find_molecules(
     counts: Counter[str] = Counter()
     neighbours: dict[str, dict[tuple[str, str], str]] = defaultdict(dict)
     cells: dict[str, list[tuple[str, Evidence, str]]] = defaultdict(list)
-    with _open_bam(bam) as alignments:
+    with open_bam(bam) as alignments:
         for read in _candidates(
             alignments,
             scorer,
@@ -443,7 +466,14 @@ def find_molecules(
     return result, losses
 
 
-def _open_bam(path: str | Path) -> pysam.AlignmentFile:
+def open_bam(path: str | Path) -> pysam.AlignmentFile:
+    """Open a coordinate-sorted, indexed BAM.
+
+    Raises
+    ------
+    CarseqError
+        If it cannot be read, is not sorted or has no index.
+    """
     try:
         bam = pysam.AlignmentFile(str(path), "rb")
     except (OSError, ValueError) as error:

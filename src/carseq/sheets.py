@@ -258,6 +258,7 @@ def _check_files(study: Study) -> None:
         ("reference.fasta", config.reference.fasta),
         ("reference.gtf", config.reference.gtf),
     ]
+    wanted += [("construct.alternatives", file) for file in config.construct.alternatives]
     if config.reference.star_index:
         wanted.append(("reference.star_index", config.reference.star_index))
     if config.chemistry.whitelist:

@@ -58,6 +58,15 @@ def each_sample(path, samples=None):
     ]
 
 
+# Tables made only where the config names other constructs.
+def support_tables():
+    return (
+        each_sample("molecules/support.tsv", WITH_READS)
+        if CONFIG.construct.alternatives
+        else []
+    )
+
+
 # Samples given as a matrix alone have no molecules: their CAR counts come from the matrix.
 WITH_READS = [s for s in SAMPLES if STUDY.samples[s].kind != "matrix"]
 

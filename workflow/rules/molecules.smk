@@ -31,3 +31,30 @@ rule molecules:
         "molecules: collecting the evidence for the CAR in {wildcards.sample}"
     script:
         "../scripts/molecules.py"
+
+
+rule support:
+    input:
+        bam=bam,
+        chemistry=chemistry_json,
+        panel=f"{RESULTS}/reference/strand_panel.fa",
+        construct=CONFIG.construct.file,
+        alternatives=CONFIG.construct.alternatives,
+    output:
+        f"{RESULTS}/samples/{{sample}}/molecules/support.tsv",
+    log:
+        f"{RESULTS}/logs/{{sample}}/support.log",
+    conda:
+        "../../envs/tools.yaml"
+    resources:
+        mem_mb=lambda wildcards, attempt: 3000 * attempt,
+    params:
+        name=CAR,
+        form=CONFIG.construct.form,
+        barcode_tag=CONFIG.molecules.barcode_tag,
+        umi_tag=CONFIG.molecules.umi_tag,
+        version=VERSION,
+    message:
+        "molecules: which construct the reads of {wildcards.sample} support"
+    script:
+        "../scripts/support.py"

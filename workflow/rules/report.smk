@@ -33,6 +33,7 @@ rule report:
         molecules=each_sample("molecules/molecules.parquet", WITH_READS),
         losses=each_sample("calling/losses.tsv", WITH_READS),
         filters=each_sample("cells/filters.tsv"),
+        support=support_tables(),
     output:
         f"{RESULTS}/report/report.html",
     log:

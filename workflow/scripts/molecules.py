@@ -1,27 +1,21 @@
 """Collect the CAR molecules of a sample from its BAM."""
 
-from pathlib import Path
-
-from carseq.chemistry import Chemistry, strand_of_bam
+from carseq.chemistry import strand_of_library
 from carseq.construct import load_construct
 from carseq.molecules import find_molecules
-from carseq.reference import read_loci, read_sequences, read_transcript_fasta
+from carseq.reference import read_loci, read_transcript_fasta
 from carseq.tables import LOSSES, MOLECULES, read_table, write_table
 from carseq.workflow import job
 
 with job(snakemake):
     given, params = snakemake.input, snakemake.params
-    if given.chemistry:
-        strand = Chemistry.from_json(Path(given.chemistry).read_text()).strand
-    else:
-        strand = strand_of_bam(given.bam, list(read_sequences(given.panel).values()))
     molecules, losses = find_molecules(
         given.bam,
         load_construct(given.construct, name=params.name, form=params.form),
         read_transcript_fasta(given.rivals),
         read_table(given.homology),
         sample=snakemake.wildcards.sample,
-        strand=strand,
+        strand=strand_of_library(given.chemistry, given.bam, given.panel),
         loci=read_loci(given.loci),
         barcode_tag=params.barcode_tag,
         umi_tag=params.umi_tag,

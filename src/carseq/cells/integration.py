@@ -33,6 +33,9 @@ Method = Literal["scvi", "harmony", "none"]
 MIN_CELLS_SCVI = 200
 #: Below this many cells harmony's clusters are empty.
 MIN_CELLS_HARMONY = 50
+#: Below this many cells scVI's layers are too small to share: on a busy machine two threads that
+#: wait for each other took minutes for what one does in seconds (measured, 906 cells).
+MIN_CELLS_THREADS = 20_000
 #: Genes that enter the latent space, and its dimensions.
 N_GENES, N_LATENT, N_PCS = 2000, 10, 30
 #: Below this many cells there is nothing to lay out.
@@ -206,7 +209,8 @@ def integrate(
     seed
         Seed; the same seed and threads on one machine give identical results.
     threads
-        CPU threads of torch and harmony.
+        CPU threads of harmony, and of torch from 20,000 cells on (below, one is as fast and the
+        result does not depend on their number).
     max_epochs
         Epochs of scVI. None: by the number of cells, with early stopping.
 
@@ -280,10 +284,6 @@ def _quiet_lightning() -> Iterator[None]:
             c.setLevel(level)
 
 
-#: Cohorts below this are trained on one thread (1.1 s an epoch for 5,000 cells).
-SMALL_FOR_THREADS = 20_000
-
-
 def scvi_epochs(n_cells: int) -> int:
     """Return scVI's largest number of epochs: about 150,000 cell passes, between 20 and 150."""
     return int(np.clip(round(150_000 / max(n_cells, 1)), 20, 150))
@@ -321,10 +321,8 @@ def _scvi(
             (np.ones(empty.size, np.float32), (empty, np.zeros(empty.size, int))), part.shape
         )
     epochs = max_epochs or scvi_epochs(part.n_obs)
-    # Minibatches of a small cohort are too small to share out: on a busy machine two threads waiting for each
-    # other were measured 10 times slower than one.
-    threads = 1 if part.n_obs < SMALL_FOR_THREADS else threads
-    with warnings.catch_warnings(), _torch_threads(threads), _quiet_lightning():
+    used = threads if part.n_obs >= MIN_CELLS_THREADS else 1
+    with warnings.catch_warnings(), _torch_threads(used), _quiet_lightning():
         warnings.simplefilter("ignore")
         scvi.settings.seed = seed
         scvi.model.SCVI.setup_anndata(part, batch_key="sample")

@@ -127,7 +127,6 @@ def annotate_cohort(
     cohort.uns["car"] = car
     markers = read_markers(config.markers)
     key = integrate(cohort, config.integration, car=car, seed=config.seed, threads=threads)
-    cohort.uns["integration"] = {"asked": config.integration, "key": key}
     cluster(cohort, key, resolution=config.resolution, seed=config.seed)
     annotate(cohort, markers, car=car)
     share = np.full(cohort.n_obs, np.nan)

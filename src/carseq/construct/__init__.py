@@ -5,6 +5,7 @@ its GTF, a domain track, lint findings and, with the endogenous transcripts, the
 the consensus of the reads.
 """
 
+from carseq.construct.compare import compare_constructs
 from carseq.construct.consensus import consensus, corrected
 from carseq.construct.coverage import expected_coverage, intended
 from carseq.construct.homology import homology, identical_windows, rivals
@@ -15,6 +16,7 @@ from carseq.construct.vector import Construct, Transcript, load_construct
 __all__ = [
     "Construct",
     "Transcript",
+    "compare_constructs",
     "consensus",
     "corrected",
     "expected_coverage",

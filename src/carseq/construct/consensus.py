@@ -245,12 +245,9 @@ def _without_substitutions_in_deletions(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _open(bam: str | Path, construct: Construct) -> pysam.AlignmentFile:
-    try:
-        alignments = pysam.AlignmentFile(str(bam), "rb")
-    except (OSError, ValueError) as error:
-        raise CarseqError(
-            f"cannot read the BAM {bam}", str(error), "check the path; it must be a BAM"
-        ) from None
+    from carseq.molecules import open_bam
+
+    alignments = open_bam(bam)
     if construct.name not in alignments.references:
         raise CarseqError(
             f"{bam} has no contig {construct.name}",
@@ -264,8 +261,6 @@ def _open(bam: str | Path, construct: Construct) -> pysam.AlignmentFile:
             f"its contig has {length} bases, the construct's transcript {len(construct.sequence)}",
             "give the construct the reads were aligned to",
         )
-    if not alignments.has_index():
-        raise CarseqError(f"{bam} has no index", "", "run `samtools index` on it")
     return alignments
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from carseq.construct.compare import COLUMNS as SUPPORT_COLUMNS
 from carseq.errors import CarseqError
 from carseq.log import get_logger
 from carseq.tables import (
@@ -82,6 +83,7 @@ class Study:
     filters: pd.DataFrame
     molecules: pd.DataFrame
     losses: pd.DataFrame
+    support: pd.DataFrame
     cells: pd.DataFrame
     umap: np.ndarray | None
     detection: pd.DataFrame
@@ -205,7 +207,7 @@ class _Reader:
         folder = self.results / "samples"
         found = sorted(p.name for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
         samples = list(dict.fromkeys([*detection["sample"], *cells["sample"].unique(), *found]))
-        solo, knees, filters, molecules, losses = {}, {}, [], [], []
+        solo, knees, filters, molecules, losses, support = {}, {}, [], [], [], []
         for sample in samples:
             base = f"samples/{sample}"
             solo[sample] = self.json(f"{base}/solo/summary.json", {})
@@ -218,6 +220,8 @@ class _Reader:
             if not (self.results / account).exists():
                 account = f"{base}/molecules/losses.tsv"
             losses.append(self.table(account, LOSSES))
+            if (self.results / f"{base}/molecules/support.tsv").exists():
+                support.append(self.table(f"{base}/molecules/support.tsv", columns=SUPPORT_COLUMNS))
         if not tx_length and len(domains):
             tx_length = int(domains["end"].max())
         return Study(
@@ -236,6 +240,7 @@ class _Reader:
             filters=_stack(filters, pd.DataFrame(columns=_FILTER_COLUMNS)),
             molecules=_stack(molecules, MOLECULES.empty()),
             losses=_stack(losses, LOSSES.empty()),
+            support=_stack(support, pd.DataFrame(columns=SUPPORT_COLUMNS)),
             cells=cells,
             umap=umap,
             detection=detection,

@@ -279,6 +279,17 @@ def alerts(study: Study) -> list[Alert]:
                     str(finding.get("remedy", "")),
                 )
             )
+    for row in study.support[study.support["supported"].astype(bool)].itertuples():
+        if row.construct != study.construct:
+            found.append(
+                Alert(
+                    "error",
+                    str(row.sample),
+                    f"the reads support the construct {row.construct}, not {study.construct}: "
+                    f"{count(row.n_best, 'molecule')} can be told apart in its favour",
+                    f"Put {row.construct} into `construct.file` and run again.",
+                )
+            )
     for sample in study.samples:
         found += _library_alerts(sample, study.solo.get(sample, {}))
     for row in study.detection.itertuples():
