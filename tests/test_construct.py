@@ -8,12 +8,23 @@ import pytest
 from Bio import SeqIO
 from Bio.Seq import Seq
 
-from carseq.construct import homology, lint, load_construct, rivals, write_construct
-from carseq.construct.homology import EndogenousTranscript
+from carseq.construct import (
+    expected_coverage,
+    homology,
+    identical_windows,
+    intended,
+    lint,
+    load_construct,
+    rivals,
+    write_construct,
+)
+from carseq.construct.coverage import share_lost
+from carseq.construct.homology import EndogenousTranscript, homology_bed
 from carseq.construct.library import relatives, write_library
 from carseq.construct.vector import parts
 from carseq.data import path as data_path
 from carseq.errors import CarseqError
+from carseq.reference import read_sequences, read_transcripts
 
 
 def provirus() -> str:
@@ -166,3 +177,194 @@ def test_real_vectors_give_their_car(shared):
     model = load_construct(shared / "constructs/MODEL_gammaRV_idecel_unspliced_RNA.fa")
     spliced = SeqIO.read(shared / "constructs/MODEL_gammaRV_idecel_spliced_RNA.fa", "fasta")
     assert model.transcripts[1].sequence == str(spliced.seq).upper()
+
+
+def findings(tmp_path, sequence, **options):
+    """Return the lint of a sequence by code."""
+    found = load_construct(write_fasta(tmp_path / "vector.fa", sequence))
+    return {f["code"]: f for f in lint(found, **options)}
+
+
+def test_an_orf_alone_loses_nine_umis_in_ten(tmp_path, surrogate):
+    start, end = surrogate.orf
+    found = findings(tmp_path, surrogate.sequence[start:end])["orf_only"]
+    # 85 % of fragments lie beyond the ORF's end; of the 15 % spread over the mRNA a good half does too.
+    assert 87 <= found["umis_lost_3p"] <= 95
+    assert 85 <= found["umis_lost_5p"] <= 95
+    assert f"lose {found['umis_lost_3p']} of 100 3' UMIs (no 3' LTR)" in found["message"]
+    assert "MoMuLV" in found["message"]
+
+
+def test_each_missing_end_costs_its_own_chemistry(tmp_path, surrogate):
+    start, end = surrogate.orf
+    tail = findings(tmp_path, surrogate.sequence[:end])["no_3p_end"]
+    assert tail["umis_lost_3p"] >= 80
+    assert tail["umis_lost_5p"] <= 6
+    head = findings(tmp_path, surrogate.sequence[start:])["no_leader"]
+    assert head["umis_lost_3p"] <= 8
+    assert head["umis_lost_5p"] >= 80
+
+
+def test_the_spliced_form_alone_loses_the_introns_reads(tmp_path, surrogate):
+    found = findings(tmp_path, surrogate.transcripts[1].sequence)["no_unspliced_form"]
+    # 40 % of molecules are unspliced; 5' reads of them lie in the intron but where they begin before it.
+    assert 20 <= found["umis_lost_5p"] <= 36
+    assert found["umis_lost_3p"] <= 4
+
+
+def test_a_whole_transcript_loses_nothing(surrogate):
+    for form in ("3p", "5p"):
+        found = [t.sequence for t in surrogate.transcripts]
+        assert share_lost(surrogate.transcripts, found, form) == 0
+    assert intended(surrogate).missing == ()
+    for finding in lint(surrogate):
+        assert finding["level"] == "info" or finding["code"] == "surrogate"
+        assert (finding["umis_lost_3p"] or 0) <= 5
+
+
+def test_only_the_chemistry_asked_for_is_counted(surrogate):
+    shared = {f["code"]: f for f in lint(surrogate, "3p")}["shared_domains"]
+    assert shared["umis_lost_5p"] is None
+    # The spread share of 15 % falls on the shared domains, 500 of 3,431 nt, now and then.
+    assert 1 <= shared["umis_lost_3p"] <= 5
+    assert all(f["umis_lost_3p"] is None for f in lint(surrogate, "5p"))
+
+
+def test_ambiguous_bases_cost_the_reads_over_them(tmp_path, surrogate):
+    sequence = surrogate.sequence
+    blank = sequence[:-400] + "N" * 200 + sequence[-200:]
+    found = findings(tmp_path, blank)["ambiguous"]
+    assert found["umis_lost_3p"] >= 25
+    assert found["umis_lost_5p"] <= 3
+    assert (
+        findings(tmp_path, sequence[:-300] + "N" + sequence[-299:])["ambiguous"]["umis_lost_3p"]
+        == 0
+    )
+
+
+def test_faults_of_the_reading_frame_are_told_apart(tmp_path, surrogate):
+    sequence, (start, end) = surrogate.sequence, surrogate.orf
+    zeta = surrogate.domains.set_index("name").loc["CD3zeta"]
+    hinge = surrogate.domains.set_index("name").loc["CD8A hinge"]
+    faults = {
+        "frameshift": sequence[: hinge["end"]] + sequence[hinge["end"] + 1 :],
+        "premature_stop": sequence[: hinge["end"]] + "TGA" + sequence[hinge["end"] + 3 :],
+        "missing_start": sequence[:start] + "GCG" + sequence[start + 3 :],
+        "truncated_cd3zeta": sequence[: zeta["start"] + 150] + "TAA" + sequence[end:],
+    }
+    for code, faulty in faults.items():
+        found = findings(tmp_path, faulty)
+        frame = set(found) & {*faults, "no_stop", "no_cd3zeta"}
+        assert frame == {code}, code
+        assert found[code]["umis_lost_3p"] == found[code]["umis_lost_5p"] == 0
+    assert "50 of its 112 residues" in found["truncated_cd3zeta"]["message"]
+
+
+def test_expected_coverage_lies_where_reads_are_measured(surrogate):
+    three, five = (expected_coverage(surrogate.transcripts, c) for c in ("3p", "5p"))
+    end = surrogate.orf[1]
+    # Each UMI's read covers 90 bases.
+    assert three.sum() == pytest.approx(9000)
+    assert five.sum() == pytest.approx(9000)
+    # Measured: 95 % of polyadenylated 3' reads in U3-R; here 15 % of all are spread over the mRNA.
+    assert 0.78 <= three[end:].sum() / three.sum() <= 0.90
+    # And 90-100 % of 5' reads in the leader.
+    assert 0.80 <= five[: surrogate.orf[0]].sum() / five.sum() <= 0.97
+
+
+def test_shared_windows_are_those_measured_on_published_cars(shared):
+    folder = shared / "constructs"
+    mrnas = [
+        EndogenousTranscript(p.name.split("_")[1], p.stem, next(iter(read_sequences(p).values())))
+        for p in sorted(folder.glob("mRNA_*.fa"))
+    ]
+    measured = {
+        "CAR_axicel_HM852952.fa": (390, 1380),
+        "CAR_ciltacel_Ozdemirli.fa": (301, 1377),
+        "CAR_tisacel_US9499629B2.fa": (256, 1369),
+        "CAR_idecel_WO2021091978A1.fa": (0, 1395),
+        "CAR_Hu19CD828Z_MN698642.fa": (0, 1419),
+    }
+    for name, numbers in measured.items():
+        car = next(iter(read_sequences(folder / name).values()))
+        assert identical_windows(car, mrnas) == numbers, name
+    # NM_171827.4 skips CD8A's transmembrane exon; with it (as in most T cells' CD8A) 106 windows more are shared.
+    whole = [EndogenousTranscript(g, g, s) for g, s in relatives().items()]
+    for name, n in (("CAR_ciltacel_Ozdemirli.fa", 407), ("CAR_tisacel_US9499629B2.fa", 362)):
+        car = next(iter(read_sequences(folder / name).values()))
+        assert identical_windows(car, whole)[0] == n
+
+
+@pytest.mark.parametrize("strand", ["+", "-"])
+@pytest.mark.parametrize("identity", [0.9, 1.0])
+def test_a_homology_across_introns_is_found(tmp_path, surrogate, identity, strand):
+    rng = random.Random(3)
+
+    def noise(n):
+        return "".join(rng.choice("ACGT") for _ in range(n))
+
+    piece = list(surrogate.sequence[1600:1900])
+    for i in rng.sample(range(300), round((1 - identity) * 300)):
+        piece[i] = rng.choice([b for b in "ACGT" if b != piece[i]])
+    mrna = noise(200) + "".join(piece) + noise(200)
+    # Three exons; both introns cut into the shared piece.
+    exons = [mrna[:290], mrna[290:400], mrna[400:]]
+    gene, places = noise(500), []
+    for exon in exons:
+        places.append((len(gene) + 1, len(gene) + len(exon)))
+        gene += exon + noise(700)
+    if strand == "-":
+        places = [(len(gene) - b + 1, len(gene) - a + 1) for a, b in places]
+        gene = str(Seq(gene).reverse_complement())
+    (tmp_path / "genome.fa").write_text(f">chr1\n{gene}\n>chr2\n{noise(5000)}\n")
+    names = 'gene_id "g1"; transcript_id "t1"; gene_name "PLANTED";'
+    other = 'gene_id "g2"; transcript_id "t2"; gene_name "NOISE";'
+    lines = [f"chr1\tx\texon\t{a}\t{b}\t.\t{strand}\t.\t{names}" for a, b in places]
+    lines.append(f"chr2\tx\texon\t100\t3000\t.\t+\t.\t{other}")
+    (tmp_path / "genes.gtf").write_text("\n".join(lines) + "\n")
+    transcripts = list(read_transcripts(tmp_path / "genome.fa", tmp_path / "genes.gtf"))
+    assert transcripts[0].sequence == mrna
+    found = rivals(surrogate.sequence, transcripts)
+    assert [t.gene for t in found] == ["PLANTED"]
+    table = homology(surrogate.sequence, found, min_identity=0.85)
+    hit = table[table["class"] != "car_only"]
+    assert set(hit["gene"]) == {"PLANTED"}
+    assert hit["start"].min() <= 1600
+    assert hit["end"].max() >= 1900
+    assert "shared" in set(hit["class"])
+
+
+def test_the_track_covers_the_contig(surrogate):
+    transcripts = [EndogenousTranscript(g, g, s) for g, s in relatives().items()]
+    table = homology(surrogate.sequence, rivals(surrogate.sequence, transcripts))
+    lines = homology_bed(table, "HBI0101").splitlines()
+    rows = [line.split("\t") for line in lines[1:]]
+    assert {row[0] for row in rows} == {"HBI0101"}
+    assert sum(int(row[2]) - int(row[1]) for row in rows) == len(surrogate.sequence)
+    assert {"shared:CD247", "car_only"} <= {row[3] for row in rows}
+
+
+def test_the_command_draws_and_refuses(tmp_path, surrogate):
+    from typer.testing import CliRunner
+
+    from carseq.cli import app
+
+    runner = CliRunner()
+    to = tmp_path / "out"
+    done = runner.invoke(app, ["construct", "hbi0101_surrogate.gb", "--out", str(to)])
+    assert done.exit_code == 0, done.output
+    assert {p.name for p in to.iterdir()} == {
+        "construct.fa",
+        "construct.gtf",
+        "construct.png",
+        "construct.svg",
+        "domains.tsv",
+        "lint.json",
+    }
+    start, end = surrogate.orf
+    orf = write_fasta(tmp_path / "orf.fa", surrogate.sequence[start:end])
+    done = runner.invoke(app, ["construct", str(orf)])
+    assert "orf_only" in done.output
+    assert "of 100 3' UMIs" in done.output
+    done = runner.invoke(app, ["construct", str(orf), "--fasta", "x.fa"])
+    assert isinstance(done.exception, CarseqError)

@@ -107,3 +107,19 @@ def test_car_molecules_outside_t_cells_are_marked_as_signal(study: Study) -> Non
     assert len(outside)
     assert (outside["lineage"] != "T").all()
     assert (outside["car_umis"] > 0).all()
+
+
+def test_the_construct_is_drawn_with_what_the_file_lacks(tmp_path: Path) -> None:
+    from carseq.construct import load_construct
+    from carseq.data import path as data_path
+
+    whole = load_construct(data_path("constructs/hbi0101_surrogate.gb"), name="HBI0101")
+    assert whole.orf is not None
+    start, end = whole.orf
+    (tmp_path / "orf.fa").write_text(f">orf\n{whole.sequence[start:end]}\n")
+    for construct, words in ((whole, 0), (load_construct(tmp_path / "orf.fa"), 2)):
+        figure = figures.construct_map(construct)
+        told = [t.get_text() for axes in figure.axes for t in axes.texts]
+        assert {"CD3zeta", "VL", "ψ intron"} <= set(told)
+        assert told.count("not in the file") == words
+        assert len(draw(figure)) > 10_000

@@ -105,34 +105,92 @@ def construct(
     file: Annotated[Path, typer.Argument(help="GenBank or FASTA of the vector.")],
     name: Name = "CAR",
     form: Form = "auto",
+    chemistry: Annotated[
+        str, typer.Option(help="3p, 5p or both: whose coverage and losses are shown.")
+    ] = "both",
     to: Annotated[
         Path | None,
-        typer.Option("--out", help="Write construct.fa, .gtf, domains.tsv, lint.json here."),
+        typer.Option(
+            "--out", help="Write construct.fa, .gtf, .svg, .png, domains.tsv, lint.json here."
+        ),
+    ] = None,
+    fasta: Annotated[
+        Path | None, typer.Option(help="Genome FASTA: with --gtf, the homology is shown too.")
+    ] = None,
+    gtf: Annotated[Path | None, typer.Option(help="Gene annotation of that genome.")] = None,
+    bam: Annotated[
+        Path | None,
+        typer.Option(help="BAM with the CAR's contig: where do its reads disagree with the file?"),
+    ] = None,
+    correct: Annotated[
+        Path | None, typer.Option(help="With --bam: write the corrected transcript (FASTA) here.")
     ] = None,
 ) -> None:
-    """Show the transcript a vector gives: its form, domains, reading frame and faults."""
-    from carseq.config import find_construct_file
-    from carseq.construct import lint, load_construct, write_construct
+    """Show the transcript a vector gives: its map, what its faults cost, where reads will fall.
 
+    Example: carseq construct pMSGV-BCMA.gb --chemistry 5p --out construct
+    """
+    from carseq.config import find_construct_file
+    from carseq.construct import homology, lint, load_construct, rivals, write_construct
+    from carseq.construct.homology import homology_bed
+    from carseq.construct.outputs import text_findings, text_map, write_map
+    from carseq.reference import read_transcripts
+    from carseq.tables import write_table, write_text
+
+    if chemistry not in ("3p", "5p", "both"):
+        raise CarseqError(f"unknown chemistry {chemistry!r}", "", "use 3p, 5p or both")
+    if (fasta is None) != (gtf is None):
+        raise CarseqError("the homology needs genome and genes", "", "give both --fasta and --gtf")
+    if correct and bam is None:
+        raise CarseqError("--correct needs the reads", "", "give --bam as well")
     found = load_construct(find_construct_file(str(file), Path()), name=name, form=_form(form))
-    out.print(f"{found.name}: read as {found.form}")
-    for transcript in found.transcripts:
-        exons = ", ".join(f"{a + 1}-{b}" for a, b in transcript.blocks)
-        out.print(f"  {transcript.name}: {len(transcript.sequence)} nt (exons {exons})")
-    if found.orf:
-        out.print(
-            f"  reading frame: {found.orf[0] + 1}-{found.orf[1]}, {len(found.protein)} amino acids"
-        )
-    table = Table("domain", "kind", "start", "end", "identity", "source")
-    for row in found.domains.itertuples():
-        identity = "" if row.identity != row.identity else f"{row.identity:.1%}"
-        table.add_row(row.name, row.kind, str(row.start + 1), str(row.end), identity, row.source)
-    out.print(table)
-    for finding in lint(found):
-        out.print(f"{finding['level']}: {finding['message']} {finding['remedy']}")
+    relatives = shared = None
+    if fasta and gtf:
+        relatives = rivals(found.sequence, read_transcripts(fasta, gtf))
+        shared = homology(found.sequence, relatives)
+    out.print(text_map(found, shared, chemistry=chemistry), highlight=False)
+    findings = lint(found, chemistry, rivals=relatives)  # type: ignore[arg-type]
+    if findings:
+        out.print(text_findings(findings))
+    if shared is not None:
+        for row in shared[shared["class"] != "car_only"].itertuples():
+            what = f"{row[3]} with {row.gene}, identity {row.identity:.0%}"
+            out.print(f"  {row.start + 1}-{row.end}: {what}", highlight=False)
     if to:
-        write_construct(found, to)
-        out.print(f"wrote construct.fa, construct.gtf, domains.tsv and lint.json to {to}")
+        write_construct(found, to, findings)
+        write_map(found, to, shared, chemistry=chemistry)
+        if shared is not None:
+            write_table(shared, to / "homology.tsv")
+            write_text(homology_bed(shared, found.name), to / "homology.bed")
+        out.print(f"wrote construct.fa, .gtf, .svg, .png, domains.tsv and lint.json to {to}")
+    if bam:
+        _consensus(found, bam, correct)
+
+
+def _consensus(found: Any, bam: Path, correct: Path | None) -> None:
+    """Print where the reads disagree with a construct, and write the corrected transcript."""
+    import textwrap
+
+    from carseq.construct import consensus, corrected
+    from carseq.tables import write_text
+
+    variants = consensus(bam, found)
+    told = f"{variants.attrs['callable_bases']:,} of {len(found.sequence):,} bases"
+    out.print(f"the reads cover {told} with 10 molecules or more", highlight=False)
+    if len(variants):
+        table = Table(
+            "base", "kind", "file", "reads", "molecules", "support", title="disagreements"
+        )
+        for row in variants.itertuples():
+            cells = (row.kind, row.ref, row.alt, str(row.depth), f"{row.support:.0%}")
+            table.add_row(str(row.position + 1), *cells)
+        out.print(table)
+    else:
+        out.print("they agree with the file there")
+    if correct:
+        bases = "\n".join(textwrap.wrap(corrected(found, variants), 70))
+        write_text(f">{found.name} corrected by {len(variants)} variants\n{bases}\n", correct)
+        out.print(f"wrote {correct}: give it as `construct.file` and run again")
 
 
 def _form(value: str) -> Any:

@@ -108,6 +108,13 @@ class MoleculesConfig(Section):
         le=1.0,
         description="Identity of a read-long window from which an endogenous gene counts as a rival of the CAR.",
     )
+    read_length: int | None = Field(
+        default=None,
+        ge=30,
+        le=500,
+        description="Length of the windows compared: the shortest cDNA read (R2) of the study, since a shorter "
+        "read is told apart less often. Null: 90.",
+    )
 
 
 class CallingConfig(Section):

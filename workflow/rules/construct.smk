@@ -9,6 +9,7 @@ rule construct:
         gtf=f"{RESULTS}/construct/construct.gtf",
         domains=f"{RESULTS}/construct/domains.tsv",
         lint=f"{RESULTS}/construct/lint.json",
+        map=f"{RESULTS}/construct/construct.svg",
     log:
         f"{RESULTS}/logs/construct.log",
     conda:
@@ -31,6 +32,7 @@ rule homology:
         checked=f"{RESULTS}/reference/checked.json",
     output:
         homology=f"{RESULTS}/construct/homology.tsv",
+        bed=f"{RESULTS}/construct/homology.bed",
         rivals=f"{RESULTS}/construct/rivals.fa",
         loci=f"{RESULTS}/construct/loci.tsv",
     log:
@@ -45,6 +47,7 @@ rule homology:
         name=CAR,
         form=CONFIG.construct.form,
         min_identity=CONFIG.molecules.min_homology,
+        read_length=CONFIG.molecules.read_length or 90,
         version=VERSION,
     message:
         "construct: comparing the CAR with the genome's transcripts"

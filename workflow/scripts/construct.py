@@ -3,10 +3,13 @@
 from pathlib import Path
 
 from carseq.construct import load_construct, write_construct
+from carseq.construct.outputs import write_map
 from carseq.workflow import job
 
 with job(snakemake):
     construct = load_construct(
         snakemake.input[0], name=snakemake.params.name, form=snakemake.params.form
     )
-    write_construct(construct, Path(snakemake.output.fasta).parent)
+    folder = Path(snakemake.output.fasta).parent
+    write_construct(construct, folder)
+    write_map(construct, folder, kinds=("svg",))

@@ -1,8 +1,9 @@
 """Compare the CAR with the genome's transcripts."""
 
 from carseq.construct import homology, load_construct, rivals
+from carseq.construct.homology import homology_bed
 from carseq.reference import read_transcripts, rival_context, write_transcripts
-from carseq.tables import write_table
+from carseq.tables import write_table, write_text
 from carseq.workflow import job
 
 with job(snakemake):
@@ -12,7 +13,13 @@ with job(snakemake):
     fasta, gtf = snakemake.input.fasta, snakemake.input.gtf
     found = rivals(construct.sequence, read_transcripts(fasta, gtf))
     windows, loci = rival_context(fasta, gtf, {rival.gene for rival in found})
-    table = homology(construct.sequence, found, min_identity=snakemake.params.min_identity)
+    table = homology(
+        construct.sequence,
+        found,
+        read_length=snakemake.params.read_length,
+        min_identity=snakemake.params.min_identity,
+    )
     write_transcripts([*found, *windows], snakemake.output.rivals)
     write_table(loci, snakemake.output.loci)
     write_table(table, snakemake.output.homology)
+    write_text(homology_bed(table, construct.name), snakemake.output.bed)

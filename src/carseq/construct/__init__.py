@@ -1,11 +1,14 @@
 """construct: from the plasmid map to the CAR's transcript, its domains, its faults and its rivals.
 
 Takes GenBank or FASTA of a plasmid, provirus, transcript or ORF. Makes the CAR mRNA (one contig),
-its GTF, a domain track, lint findings and, with the endogenous transcripts, the homology table.
+its GTF, a domain track, lint findings and, with the endogenous transcripts, the homology table; with a BAM,
+the consensus of the reads.
 """
 
 from carseq.construct.compare import compare_constructs
-from carseq.construct.homology import homology, rivals
+from carseq.construct.consensus import consensus, corrected
+from carseq.construct.coverage import expected_coverage, intended
+from carseq.construct.homology import homology, identical_windows, rivals
 from carseq.construct.lint import lint
 from carseq.construct.outputs import write_construct
 from carseq.construct.vector import Construct, Transcript, load_construct
@@ -14,7 +17,12 @@ __all__ = [
     "Construct",
     "Transcript",
     "compare_constructs",
+    "consensus",
+    "corrected",
+    "expected_coverage",
     "homology",
+    "identical_windows",
+    "intended",
     "lint",
     "load_construct",
     "rivals",

@@ -127,3 +127,60 @@ def homology(
             )
             start = end
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def identical_windows(
+    car: str, transcripts: Iterable[EndogenousTranscript], *, read_length: int = 91
+) -> tuple[int, int]:
+    """Count the read-long windows of the CAR that are identical in an endogenous transcript.
+
+    Parameters
+    ----------
+    car
+        The CAR's sequence: a transcript, or an ORF.
+    transcripts
+        Endogenous transcripts, sense strand.
+    read_length
+        Length of a window, nt. 91 is the R2 of the published comparison of CARs (91-nt reads).
+
+    Returns
+    -------
+    identical, all : int
+        Identical windows, and all windows.
+    """
+    length = min(read_length, len(car))
+    places: dict[str, list[int]] = {}
+    for start in range(len(car) - length + 1):
+        places.setdefault(car[start : start + length], []).append(start)
+    n_windows = sum(map(len, places.values()))
+    identical: set[str] = set()
+    for transcript in transcripts:
+        sequence = transcript.sequence
+        identical.update(window for window in places if window in sequence)
+    return sum(len(places[window]) for window in identical), n_windows
+
+
+def homology_bed(table: pd.DataFrame, name: str) -> str:
+    """Return the homology as a BED track for a genome browser, on the CAR's contig.
+
+    Regions shared with a gene are named after it; the score is the identity in thousandths (0 for the CAR alone).
+    Shared regions are drawn orange, junctions green, the CAR's own blue.
+
+    Parameters
+    ----------
+    table
+        Table of :func:`homology`.
+    name
+        The CAR's contig.
+    """
+    colours = {"car_only": "0,114,178", "junction": "0,158,115", "shared": "230,159,0"}
+    lines = [f'track name="{name} homology" itemRgb="On" useScore="0"']
+    for row in table.itertuples():
+        kind = str(row[3])
+        identity = float(row.identity) if pd.notna(row.identity) else 0.0
+        label = f"{kind}:{row.gene}" if kind != "car_only" else kind
+        score, start, end = round(1000 * identity), int(row.start), int(row.end)
+        lines.append(
+            f"{name}\t{start}\t{end}\t{label}\t{score}\t+\t{start}\t{end}\t{colours[kind]}"
+        )
+    return "\n".join(lines) + "\n"

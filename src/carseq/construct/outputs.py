@@ -1,4 +1,4 @@
-"""The construct on disk: ``construct.fa``, ``construct.gtf``, ``domains.tsv``, ``lint.json``."""
+"""The construct on disk: ``construct.fa``, ``construct.gtf``, ``domains.tsv``, ``lint.json``, its map and its words."""
 
 from __future__ import annotations
 
@@ -6,9 +6,24 @@ import json
 import textwrap
 from pathlib import Path
 
-from carseq.construct.lint import lint
+import pandas as pd
+from rich.box import SIMPLE_HEAD
+from rich.console import Group
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from carseq.construct.coverage import CHEMISTRIES, expected_coverage, intended
+from carseq.construct.lint import Finding, lint
+from carseq.construct.reading import extent, pieces, reading_faults
 from carseq.construct.vector import Construct
-from carseq.tables import write_table, write_text
+from carseq.tables import atomic, write_table, write_text
+
+#: Blocks of a sparkline, low to high.
+_BARS = " ▁▂▃▄▅▆▇█"
+#: Unnamed stretches shorter than this are not told, nt.
+_MIN_UNNAMED = 30
+_LEVELS = {"error": "bold red", "warn": "yellow", "info": "cyan"}
 
 
 def gtf(construct: Construct) -> str:
@@ -34,11 +49,170 @@ def gtf(construct: Construct) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write_construct(construct: Construct, folder: str | Path) -> None:
-    """Write ``construct.fa``, ``construct.gtf``, ``domains.tsv`` and ``lint.json`` into ``folder``."""
+def write_construct(
+    construct: Construct, folder: str | Path, findings: list[Finding] | None = None
+) -> None:
+    """Write ``construct.fa``, ``construct.gtf``, ``domains.tsv`` and ``lint.json`` into ``folder``.
+
+    Parameters
+    ----------
+    construct
+        The construct.
+    folder
+        Made if it is not there.
+    findings
+        Those of :func:`carseq.construct.lint`; None: they are made.
+    """
     folder = Path(folder)
     sequence = "\n".join(textwrap.wrap(construct.sequence, 70))
     write_text(f">{construct.name}\n{sequence}\n", folder / "construct.fa")
     write_text(gtf(construct), folder / "construct.gtf")
     write_table(construct.domains, folder / "domains.tsv")
-    write_text(json.dumps(lint(construct), indent=1) + "\n", folder / "lint.json")
+    write_text(json.dumps(findings or lint(construct), indent=1) + "\n", folder / "lint.json")
+
+
+def write_map(
+    construct: Construct,
+    folder: str | Path,
+    homology: pd.DataFrame | None = None,
+    *,
+    chemistry: str = "both",
+    kinds: tuple[str, ...] = ("svg", "png"),
+) -> None:
+    """Draw the construct's map into ``folder`` as ``construct.svg`` and ``construct.png``."""
+    import matplotlib as mpl
+
+    from carseq.figures import construct_map
+
+    figure = construct_map(construct, homology, chemistry=chemistry)
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    # Neither ids nor a date that change from run to run.
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "carseq"}):
+        for kind in kinds:
+            target = Path(folder) / f"construct.{kind}"
+            with atomic(target) as temporary:
+                plain = {"Date": None} if kind == "svg" else None
+                figure.savefig(temporary, format=kind, dpi=150, metadata=plain)
+
+
+def text_map(
+    construct: Construct,
+    homology: pd.DataFrame | None = None,
+    *,
+    chemistry: str = "both",
+    width: int = 68,
+) -> Group:
+    """Return the construct's map for a terminal: transcripts, coverage, domains, gaps and reading frame.
+
+    Parameters
+    ----------
+    construct
+        The construct.
+    homology
+        Its homology with the genome, if known.
+    chemistry
+        ``3p``, ``5p`` or ``both``: the coverage shown.
+    width
+        Columns of the drawing.
+    """
+    size = len(construct.sequence)
+    lines: list[Text | Table] = [
+        Text(f"{construct.name}: read as {construct.form}, {size:,} nt, + strand")
+    ]
+    lines += [
+        Text(
+            f"  {t.name}: {len(t.sequence):,} nt (exons "
+            + ", ".join(f"{a + 1}-{b}" for a, b in t.blocks)
+            + ")"
+        )
+        for t in construct.transcripts
+    ]
+    if construct.orf:
+        start, end = construct.orf
+        lines.append(
+            Text(f"  reading frame: {start + 1}-{end}, {len(construct.protein)} amino acids")
+        )
+    whole = intended(construct, extent(construct))
+    shown = "unspliced" not in whole.missing
+    forms = whole.transcripts if shown else construct.transcripts
+    offset = whole.offset if shown else 0
+    full = len(forms[0].sequence)
+    bins = [
+        (full * i // width, max(full * (i + 1) // width, full * i // width + 1))
+        for i in range(width)
+    ]
+
+    def drawn(symbol_at: dict[tuple[int, int], str]) -> str:
+        row = [" "] * width
+        for (start, end), symbol in symbol_at.items():
+            for i in range((start + offset) * width // full, -(-(end + offset) * width // full)):
+                row[i] = symbol
+        return "".join(row)
+
+    for key in CHEMISTRIES:
+        if chemistry in (key, "both"):
+            depth = expected_coverage(forms, key)
+            top = depth.max()
+            bars = "".join(
+                _BARS[max(round(8 * depth[a:b].mean() / top), int(depth[a:b].mean() > 0.04 * top))]
+                for a, b in bins
+            )
+            lines.append(Text(f"{key[0]}' reads {bars}", style="blue" if key == "3p" else "red"))
+    domains = sorted(construct.domains.itertuples(), key=lambda d: (d.start, d.end))
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    marks = {(0, size): "-"}
+    marks.update({(int(d.start), int(d.end)): letters[i % 26] for i, d in enumerate(domains)})
+    lines.append(Text("     mRNA " + drawn(marks).replace(" ", "."), style="bold"))
+    if construct.orf:
+        lines.append(Text("    frame " + drawn({construct.orf: ">"}).replace(" ", " ")))
+    if homology is not None:
+        where = homology[homology["class"] != "car_only"]
+        shares = {
+            (int(r.start), int(r.end)): "=" if r[3] == "shared" else "~" for r in where.itertuples()
+        }
+        lines.append(Text("   shared " + drawn(shares), style="yellow"))
+    if offset or full - offset > size:
+        lines.append(Text("  (dots: what the mRNA has and the file lacks)"))
+    table = Table("", "domain", "kind", "start", "end", "identity", "source", box=SIMPLE_HEAD)
+    done = 0
+    rows: list[tuple[str, ...]] = []
+    for i, d in enumerate(domains):
+        if int(d.start) - done >= _MIN_UNNAMED:
+            rows.append(("-", "(gap: unnamed)", "", str(done + 1), str(d.start), "", ""))
+        identity = "" if d.identity != d.identity else f"{d.identity:.1%}"
+        place = (str(int(d.start) + 1), str(int(d.end)))
+        rows.append((letters[i % 26], str(d.name), str(d.kind), *place, identity, str(d.source)))
+        done = max(done, int(d.end))
+    if size - done >= _MIN_UNNAMED:
+        rows.append(("-", "(gap: unnamed)", "", str(done + 1), str(size), "", ""))
+    known = set(construct.domains["name"])
+    for p in pieces(construct):
+        if p.name not in known:
+            rows.append(
+                ("!", p.name, f"{p.kind}, out of frame", str(p.start + 1), str(p.end), "", "")
+            )
+    for row in rows:
+        table.add_row(*row)
+    lines.append(table)
+    for fault in reading_faults(construct):
+        lines.append(
+            Text(f"  ✗ base {fault.position}: {fault.code.replace('_', ' ')}", style="red")
+        )
+    return Group(*lines)
+
+
+def text_findings(findings: list[Finding]) -> Group:
+    """Return the lint's findings for a terminal, each with what it costs."""
+    lines: list[Text | Padding] = []
+    for finding in findings:
+        costs = [
+            f"{n} of 100 {chemistry} UMIs"
+            for chemistry, n in (("3'", finding["umis_lost_3p"]), ("5'", finding["umis_lost_5p"]))
+            if n
+        ]
+        head = Text(f"{finding['level']}: {finding['code']}", style=_LEVELS[finding["level"]])
+        if costs:
+            head.append(f"  costs {' and '.join(costs)}", style="bold")
+        what = Text(f"{finding['message']} {finding['remedy']}".strip())
+        lines += [head, Padding(what, (0, 0, 0, 2))]
+    return Group(*lines)
