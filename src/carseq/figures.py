@@ -23,7 +23,7 @@ from matplotlib.patches import Polygon, Rectangle
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
 from carseq.construct.coverage import CHEMISTRIES, expected_coverage, intended
-from carseq.construct.reading import extent, pieces, reading_faults
+from carseq.construct.frame import extent, pieces, reading_faults
 from carseq.construct.vector import Construct
 from carseq.report import summaries
 from carseq.report.words import verdict_kind

@@ -17,7 +17,7 @@ from carseq.construct.coverage import (
     share_shared,
 )
 from carseq.construct.homology import EndogenousTranscript
-from carseq.construct.reading import extent, reading_faults
+from carseq.construct.frame import extent, reading_faults
 from carseq.construct.vector import Construct, Transcript
 
 
