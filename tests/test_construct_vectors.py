@@ -6,6 +6,7 @@ US9499629B2, Braun 2025, and the LTRs' known anatomy; none was read off carseq's
 
 from __future__ import annotations
 
+import gzip
 import random
 import struct
 from pathlib import Path
@@ -346,6 +347,56 @@ def test_a_lentivirus_with_a_whole_ltr_is_transcribed_from_it(tmp_path):
     assert "self_inactivating" not in dict(found.notes)
 
 
+@pytest.mark.parametrize("virus", ["lentivirus", "gamma-retrovirus"])
+def test_a_u3_inside_a_silenced_vector_is_its_promoter(tmp_path, virus):
+    part, frame, leader = parts(), sequences("orfs.fa")["axi-cel"], random_bases(40, 15)
+    inside = part["MoMuLV_U3"] + leader
+    if virus == "lentivirus":
+        text, tail = lentivirus(inside, frame), "HIV1_R"
+    else:
+        # Enhancer and TATA box are deleted from the LTRs; nt 1-120 of U3 remain.
+        ltr = part["MoMuLV_U3"][:120] + part["MoMuLV_R"] + part["MoMuLV_U5"]
+        text, tail = ltr + part["MoMuLV_psi"] + inside + frame + random_bases(90) + ltr, "MoMuLV_R"
+    found = load_construct(fasta(tmp_path / "v.fa", text))
+    assert found.sequence.startswith(leader + frame)
+    assert found.sequence.endswith(part[tail])
+    assert "MSCV" in dict(found.notes)["self_inactivating"]
+    assert len(found.transcripts) == 1
+
+
+def test_an_mrna_given_as_such_is_kept_whole(tmp_path):
+    whole, spliced = expected("tisa-cel")
+    for text, n_forms in ((whole, 2), (spliced + "A" * 40, 1)):
+        for form in ("auto", "transcript"):
+            found = load_construct(fasta(tmp_path / "v.fa", text), form=form)
+            assert found.form == "transcript"
+            assert found.sequence.rstrip("A") == text.rstrip("A")
+            assert len(found.transcripts) == n_forms
+            assert "five_prime_guess" not in dict(found.notes)
+
+
+@pytest.mark.parametrize(
+    ("lo", "hi", "code"), [(700, None, "five_prime_guess"), (0, -594, "three_prime_guess")]
+)
+def test_a_map_that_lacks_an_ltr_says_which_end_is_a_guess(tmp_path, lo, hi, code):
+    found = load_construct(fasta(tmp_path / "v.fa", vector("axi-cel")[lo:hi]))
+    assert code in dict(found.notes)
+    assert len(found.protein) == 489
+
+
+@pytest.mark.parametrize("rate", [0.01, 0.03])
+@pytest.mark.parametrize("name", NAMES)
+def test_other_strains_of_the_vectors_are_known(tmp_path, name, rate):
+    rng, text = random.Random(3), vector(name)
+    frame = text.index(sequences("orfs.fa")[name][:1400])
+    changed = "".join(
+        rng.choice("ACGT") if not frame <= i < frame + 1500 and rng.random() < rate else base
+        for i, base in enumerate(text)
+    )
+    found = load_construct(fasta(tmp_path / "v.fa", changed))
+    assert [len(t.sequence) for t in found.transcripts] == [len(t) for t in expected(name)]
+
+
 def back_translate(protein: str) -> str:
     codon = CodonTable.unambiguous_dna_by_id[1].back_table
     return "".join(codon[a] for a in protein)
@@ -459,6 +510,16 @@ def test_a_frame_on_the_other_strand_is_told_where_the_form_forbids_turning(tmp_
         load_construct(fasta(tmp_path / "v.fa", text), form=form)
     assert "sense strand" in refusal.value.remedy
     assert load_construct(fasta(tmp_path / "v.fa", text)).form == "orf"
+
+
+def test_a_genome_is_not_a_vector(tmp_path):
+    with pytest.raises(CarseqError, match="too long for a vector"):
+        load_construct(fasta(tmp_path / "v.fa", "ACGT" * 60_000))
+
+
+def test_a_gzipped_file_is_read(tmp_path):
+    (tmp_path / "v.fa.gz").write_bytes(gzip.compress(f">v\n{vector('axi-cel')}\n".encode()))
+    assert load_construct(tmp_path / "v.fa.gz").sequence == expected("axi-cel")[0]
 
 
 def test_a_backbone_alone_has_no_car(tmp_path):

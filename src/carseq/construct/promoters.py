@@ -17,7 +17,7 @@ MAX_LEADER = 2500
 _TATA = re.compile(r"[AT]ATAAAAG|TATAAGCAG")
 _TATA_REACH = 50
 #: Promoters that do not drive a CAR in a T cell: bacterial, phage and small-RNA ones.
-_NOT_ALSO = re.compile(
+_OTHERS = re.compile(
     r"\b(T3|T7|SP6|lac|lacI|AmpR|bla|KanR|cat|tac|trc|ara|U6|H1|7SK|EM7|ori)", re.I
 )
 #: Of an annotated promoter of unknown sequence, the last 100 nt are kept: PGK starts inside its feature.
@@ -88,9 +88,10 @@ def known_starts(sequence: str, lo: int, hi: int) -> list[Start]:
     stretch, part = sequence[lo:hi], parts()
     found: dict[int, Start] = {}
     for _, end, _ in find_part(part["MoMuLV_U3"][-100:], stretch, 0.15):
-        found[lo + end] = Start(lo + end, "U3 of a gamma-retrovirus")
-    for name, promoter in (("MND", "MND_promoter"), ("CMV", "CMV_promoter")):
-        for _, end, _ in find_part(part[promoter], stretch):
+        found[lo + end] = Start(lo + end, "a gamma-retroviral U3 such as MSCV")
+    # MND is a U3 as well, 10 % from MoMuLV's: 5 % of edits tell it from MSCV and its kin.
+    for name, promoter, edits in (("MND", "MND_promoter", 0.05), ("CMV", "CMV_promoter", 0.12)):
+        for _, end, _ in find_part(part[promoter], stretch, edits):
             found = {p: s for p, s in found.items() if abs(p - lo - end) > 20}
             found[lo + end] = Start(lo + end, name)
     joint = part["EF1A_promoter"][-100:] + part["EF1A_exon1"]
@@ -110,7 +111,7 @@ def find_start(vector: VectorMap, lo: int, hi: int) -> Start | None:
         if f.strand == 1
         and (f.kind == "promoter" or "promoter" in f.label.lower())
         and "enhancer" not in f.label.lower()
-        and not _NOT_ALSO.search(f.label)
+        and not _OTHERS.search(f.label)
         and lo <= f.start
         and f.end <= hi + 10
         and hi - f.end <= MAX_LEADER

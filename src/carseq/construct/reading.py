@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 import warnings
 from dataclasses import dataclass, replace
@@ -19,6 +20,8 @@ from carseq.errors import CarseqError
 _GENBANK = {".gb", ".gbk", ".genbank", ".gbff", ".ape"}
 #: Letters of proteins that no nucleotide code uses.
 _ONLY_PROTEIN = set("EFILPQZJOX")
+#: Viral vectors have 5-15 kb with their plasmid, adenoviral ones 36 kb; a longer sequence is a genome.
+MAX_LENGTH = 200_000
 _SNAPGENE = b"\t\x00\x00\x00\x0eSnapGene"
 
 
@@ -139,6 +142,8 @@ def read_vector(path: str | Path) -> VectorMap:
             "`carseq construct list`",
         ) from None
     try:
+        if data.startswith(b"\x1f\x8b"):
+            data = gzip.decompress(data)
         records, kind = _parse(data, path)
     except Exception as error:  # Biopython's parsers raise whatever a broken file leads them to
         raise CarseqError(
@@ -168,6 +173,12 @@ def read_vector(path: str | Path) -> VectorMap:
             str(error),
             "export the map again with its sequence (ORIGIN)",
         ) from None
+    if len(sequence) > MAX_LENGTH:
+        raise CarseqError(
+            f"{path} is too long for a vector",
+            f"it has {len(sequence):,} bases; a vector with its plasmid has 5,000-15,000",
+            "give the map of the CAR's vector, not a genome or a chromosome",
+        )
     odd = sorted(set(sequence) - set("ACGTRYSWKMBDHVN"))
     if odd or not sequence:
         protein = bool(_ONLY_PROTEIN & set(odd))

@@ -487,7 +487,7 @@ def load_construct(path: str | Path, *, name: str = "CAR", form: Form = "auto") 
                     "the ORF lies on the reverse strand of the file; it was turned round",
                 )
             )
-        sequence, orf, n = found.vector.sequence, found.orf, len(vector.sequence)
+        sequence, orf = found.vector.sequence, found.orf
         if _is_vector(found, form):
             start, end, told, internal = _derive(found)
             notes += told
@@ -496,7 +496,7 @@ def load_construct(path: str | Path, *, name: str = "CAR", form: Form = "auto") 
                 for f in found.vector.features
                 if f.kind == "intron" and f.strand == 1 and start < f.start
             ]
-            shape = _shape(found, form, start, end, n)
+            shape = _shape(found, form, start, end)
             sequence = sequence[start:end]
             orf = Orf(orf.start - start, orf.end - start, orf.complete, orf.score)
             internal = None if internal is None else internal - start
@@ -531,15 +531,16 @@ def _trimmed(sequence: str) -> str:
     return sequence.rstrip("A") if sequence.endswith("A" * 10) else sequence
 
 
-def _shape(found: _Candidate, form: Form, start: int, end: int, n: int) -> str:
+def _shape(found: _Candidate, form: Form, start: int, end: int) -> str:
     """Return the form of a vector read with ``auto``."""
     if form != "auto":
         return str(form)
     if found.vector.circular is True or found.rotated:
         return "plasmid"
     five = found.repeats.five[0] if found.repeats.five else 0
+    n = len(_trimmed(found.vector.sequence))
     outside = five + n - end
-    if start == 0 and end == n:
+    if start == 0 and end >= n:
         return "transcript"
     return "plasmid" if outside > MAX_FLANK else "provirus"
 
