@@ -13,7 +13,7 @@ from carseq.construct.reading import VectorMap
 MAX_DOWNSTREAM, MAX_UPSTREAM = 4500, 9000
 #: A promoter's start of transcription lies at most this far before the frame (EF1alpha's intron 0.95 kb).
 MAX_LEADER = 2500
-#: TATA boxes of U3 (MoMuLV, MSCV, SFFV: AATAAAAG, TATAAAAG; HIV-1: TATAAGCAG), 20-35 nt before R.
+#: TATA boxes of U3 (MoMuLV and its kin: AATAAAAG or TATAAAAG; HIV-1: TATAAGCAG), 20-35 nt before R.
 _TATA = re.compile(r"[AT]ATAAAAG|TATAAGCAG")
 _TATA_REACH = 50
 #: Promoters that do not drive a CAR in a T cell: bacterial, phage and small-RNA ones.
@@ -82,8 +82,8 @@ def find_repeats(sequence: str, orf: tuple[int, int]) -> Repeats:
 def known_starts(sequence: str, lo: int, hi: int) -> list[Start]:
     """Return the starts of transcription of known promoters in ``sequence[lo:hi]``, in order.
 
-    EF1alpha, MND, CMV by their sequence; other U3 promoters (MSCV, MPSV, SFFV) by the last 100 nt of U3,
-    which they share with MoMuLV.
+    EF1alpha, MND, CMV by their sequence; other gamma-retroviral U3 promoters (MSCV and its kin) by the last
+    100 nt of U3, as in MoMuLV.
     """
     stretch, part = sequence[lo:hi], parts()
     found: dict[int, Start] = {}
