@@ -27,7 +27,7 @@ out = Console()
 
 ConstructFile = Annotated[Path, typer.Option("--construct", help="GenBank or FASTA of the vector.")]
 Name = Annotated[str, typer.Option("--name", help="Name of the CAR in the reference.")]
-Form = Annotated[str, typer.Option(help="auto, plasmid, provirus, transcript or orf.")]
+Form = Annotated[str, typer.Option(help="auto, plasmid, provirus, transcript, orf or partial.")]
 
 
 def _version(value: bool) -> None:
@@ -102,7 +102,16 @@ def check(
 
 @app.command()
 def construct(
-    file: Annotated[Path, typer.Argument(help="GenBank or FASTA of the vector.")],
+    file: Annotated[
+        str,
+        typer.Argument(
+            help="GenBank, SnapGene or FASTA of the vector, or a name from the library; `list` shows the library, "
+            "`show NAME` one of its records."
+        ),
+    ],
+    which: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="With `show`: the record's name.")
+    ] = None,
     name: Name = "CAR",
     form: Form = "auto",
     chemistry: Annotated[
@@ -128,7 +137,8 @@ def construct(
 ) -> None:
     """Show the transcript a vector gives: its map, what its faults cost, where reads will fall.
 
-    Example: carseq construct pMSGV-BCMA.gb --chemistry 5p --out construct
+    Examples: carseq construct pMSGV-BCMA.gb --chemistry 5p --out construct; carseq construct list;
+    carseq construct show ide-cel
     """
     from carseq.config import find_construct_file
     from carseq.construct import homology, lint, load_construct, rivals, write_construct
@@ -143,7 +153,13 @@ def construct(
         raise CarseqError("the homology needs genome and genes", "", "give both --fasta and --gtf")
     if correct and bam is None:
         raise CarseqError("--correct needs the reads", "", "give --bam as well")
-    found = load_construct(find_construct_file(str(file), Path()), name=name, form=_form(form))
+    if file in {"list", "show"} and not Path(file).exists():
+        file = _library(file, which)
+        if not file:
+            return
+    elif which is not None:
+        raise CarseqError(f"one file at a time, not {file} and {which}", "", "name one of them")
+    found = load_construct(find_construct_file(file, Path()), name=name, form=_form(form))
     relatives = shared = None
     if fasta and gtf:
         relatives = rivals(found.sequence, read_transcripts(fasta, gtf))
@@ -193,8 +209,36 @@ def _consensus(found: Any, bam: Path, correct: Path | None) -> None:
         out.print(f"wrote {correct}: give it as `construct.file` and run again")
 
 
+def _library(what: str, which: str | None) -> str:
+    """Print the library (list) or the words of one record (show); return the record's file, or nothing."""
+    from carseq.construct.library import library
+
+    records = {entry.name: entry for entry in library()}
+    if what == "list":
+        table = Table("name", "what", "length", "kind")
+        for entry in records.values():
+            table.add_row(entry.name, entry.description, f"{entry.length} nt", entry.kind)
+        out.print(table)
+        out.print("put a name into `construct.file`, or see one: carseq construct show NAME")
+        return ""
+    wanted = next((e for n, e in records.items() if which and n.lower() == which.lower()), None)
+    if wanted is None:
+        raise CarseqError(
+            f"no construct named {which!r} comes with carseq" if which else "show which construct?",
+            "",
+            f"name one of {', '.join(records)}",
+        )
+    out.print(f"{wanted.name}: {wanted.description}")
+    out.print(wanted.comment, markup=False)
+    return str(wanted.path)
+
+
 def _form(value: str) -> Any:
-    known = ("auto", "plasmid", "provirus", "transcript", "orf")
+    from typing import get_args
+
+    from carseq.config import Form as known_forms
+
+    known = get_args(known_forms)
     if value not in known:
         raise CarseqError(f"unknown form {value!r}", "", f"use one of {', '.join(known)}")
     return value

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from carseq.errors import CarseqError
 
-Form = Literal["auto", "plasmid", "provirus", "transcript", "orf"]
+Form = Literal["auto", "plasmid", "provirus", "transcript", "orf", "partial"]
 
 
 # The section `construct` hides pydantic's long deprecated BaseModel.construct, which nobody here calls.
@@ -27,7 +27,10 @@ class Section(BaseModel):
 class ConstructConfig(Section):
     """What the CAR is."""
 
-    file: str = Field(description="GenBank or FASTA of the vector; see `form`.")
+    file: str = Field(
+        description="GenBank, SnapGene (.dna) or FASTA of the vector (see `form`), or the name of one that comes with "
+        "carseq (`carseq construct list`)."
+    )
     name: str = Field(
         default="CAR",
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
@@ -36,7 +39,8 @@ class ConstructConfig(Section):
     form: Form = Field(
         default="auto",
         description="What `file` holds: a plasmid, a provirus (5' LTR to 3' LTR), the transcript itself, "
-        "or only the ORF (loses most 3' reads). `auto` finds out from LTRs and ORF.",
+        "only the ORF (loses most 3' reads), or a part of the CAR (`partial`: the scFv, CD3zeta). `auto` finds out "
+        "from LTRs, promoter and ORF.",
     )
     alternatives: list[str] = Field(
         default_factory=list,
@@ -290,10 +294,12 @@ def find_construct_file(file: str, base: Path) -> str:
     """Return ``file`` if it exists below ``base``, else the construct of that name that comes with carseq."""
     from carseq.data import path as data_path
 
-    if (base / file).exists():
+    if (base / file).exists() or Path(file).name != file:
         return file
-    shipped = data_path("constructs") / Path(file).name
-    return str(shipped) if Path(file).name == file and shipped.exists() else file
+    folder = data_path("constructs")
+    names = {p.name.lower(): p for p in folder.glob("*.gb")}
+    shipped = names.get(file.lower()) or names.get(f"{file.lower()}.gb")
+    return file if shipped is None else str(shipped)
 
 
 def config_markdown() -> str:

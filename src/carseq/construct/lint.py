@@ -16,8 +16,8 @@ from carseq.construct.coverage import (
     share_lost,
     share_shared,
 )
-from carseq.construct.homology import EndogenousTranscript
 from carseq.construct.frame import extent, reading_faults
+from carseq.construct.homology import EndogenousTranscript
 from carseq.construct.vector import Construct, Transcript
 
 
@@ -41,7 +41,15 @@ SURROGATE = (
     "parts of the real CAR mRNA may differ."
 )
 #: Notes of the reader that change no base of the reference: they cost nothing.
-_COSTLESS = {"reverse_strand", "vector"}
+_COSTLESS = {"reverse_strand", "vector", "self_inactivating", "promoter"}
+#: Notes of the reader that the user should act on, and how.
+_WARNINGS = {
+    "model": "Put your own plasmid map into `construct.file`: this record's surroundings of the ORF are a model.",
+    "partial": "Give the whole plasmid map: what lies outside the part cannot be detected.",
+    "five_prime_guess": "Check where the mRNA begins if your libraries are 5'; name the promoter in the map.",
+    "three_prime_guess": "Check where the mRNA ends if your libraries are 3'; give the map up to the 3' LTR.",
+    "no_car_domain": "Check that the file holds the CAR: no known CAR domain was found in its reading frame.",
+}
 _PRIME = {"3p": "3'", "5p": "5'"}
 
 
@@ -105,14 +113,17 @@ def lint(
         add("warn", "surrogate", SURROGATE, "Put your own plasmid map into `construct.file`.")
     ends = _missing_ends(construct, whole, cost, add)
     _ambiguous(construct, cost, add)
-    for fault in reading_faults(construct):
+    # A part of a CAR has neither start nor stop, nor need it hold CD3zeta.
+    faults = [] if construct.form == "partial" else reading_faults(construct)
+    for fault in faults:
         # The bases are there, whatever frame they are read in: reads align all the same.
         note = "" if fault.code in ("no_cd3zeta",) else " It costs no UMIs."
         add("warn", fault.code, fault.message + note, fault.remedy, 0)
     _shared(whole, rivals, asked, read_length, add)
     for code, message in construct.notes:
         lost: dict[Chemistry, int] | int | None = 0 if code in _COSTLESS else None
-        add("info", code, message, "", ends if code == "partial" else lost)
+        level = "warn" if code in _WARNINGS else "info"
+        add(level, code, message, _WARNINGS.get(code, ""), ends if code == "partial" else lost)
     order = {"error": 0, "warn": 1, "info": 2}
     return sorted(found, key=lambda f: (order[f["level"]], -_worst(f)))
 

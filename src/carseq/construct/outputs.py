@@ -14,8 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from carseq.construct.coverage import CHEMISTRIES, expected_coverage, intended
-from carseq.construct.lint import Finding, lint
 from carseq.construct.frame import extent, pieces, reading_faults
+from carseq.construct.lint import Finding, lint
 from carseq.construct.vector import Construct
 from carseq.tables import atomic, write_table, write_text
 

@@ -1,37 +1,65 @@
-"""Reading a vector and deriving the transcript from it.
+"""Deriving the CAR's transcripts from its vector.
 
-A gamma-retroviral or lentiviral mRNA begins at the R of the 5' LTR and is polyadenylated at the end of
-the R of the 3' LTR: R-U5-psi-CAR-(WPRE)-U3-R. Both a provirus and a plasmid therefore give the transcript
-by the same rule, and a transcript gives itself. R is found by sequence, so no annotation is needed.
+A gamma-retroviral mRNA begins at the R of the 5' LTR and is polyadenylated at the end of the R of the 3'
+LTR: R-U5-psi-CAR-(WPRE)-U3-R. In a self-inactivating (SIN) vector, as lentiviral ones are, reverse
+transcription has silenced the LTR of the transduced cell: there the mRNA begins at the internal promoter's
+start and ends at the same place. R, promoters and the reading frame are found by sequence, so that no
+annotation is needed; annotation helps where a promoter's sequence is not known.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
-from io import StringIO
-from itertools import pairwise
+from functools import cached_property
 from pathlib import Path
 
-import edlib
 import pandas as pd
-from Bio import SeqIO
 from Bio.Seq import Seq
-from Bio.SeqRecord import SeqRecord
 
 from carseq.config import Form
-from carseq.data import path as data_path
+from carseq.construct.orfs import (
+    Orf,
+    car_orf,
+    find_orfs,
+    n_signalling,
+    open_frame,
+)
+from carseq.construct.parts import find_part, parts
+from carseq.construct.promoters import (
+    MAX_DOWNSTREAM,
+    MAX_UPSTREAM,
+    Repeats,
+    find_end,
+    find_repeats,
+    find_start,
+    known_starts,
+)
+from carseq.construct.reading import VectorMap, read_vector
 from carseq.errors import CarseqError
 from carseq.log import get_logger
 
 log = get_logger(__name__)
 
-#: Largest share of edits at which a stretch still counts as a known part. MSCV, SFG and MSGV differ from
-#: MoMuLV by a few per cent in R; 12 % leaves room for them and none for chance (68 nt or more).
-MAX_PART_EDITS = 0.12
-#: A CAR's ORF is 1.3-1.6 kb (scFv 0.7, hinge to CD3zeta 0.6); shorter ORFs are not taken for one.
-MIN_ORF = 600
-_GENBANK = {".gb", ".gbk", ".genbank", ".gbff", ".ape"}
+__all__ = [
+    "Construct",
+    "Transcript",
+    "find_part",
+    "load_construct",
+    "parts",
+    "read_vector",
+    "splice_sites",
+]
+
+#: Kept before the frame where nothing tells where transcription begins: room for a Kozak sequence and a
+#: short leader, and little enough to lie within any promoter's transcript.
+GUESSED_LEADER = 60
+#: A file with more than this outside its LTRs' R regions holds a plasmid's backbone; the U3 and U5 that a
+#: provirus has there make 0.8 kb at most (HIV-1, MoMuLV).
+MAX_FLANK = 1000
+_FAMILY = {"MoMuLV_R": "gamma-retroviral LTRs", "HIV1_R": "lentiviral LTRs"}
+
+Note = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -41,7 +69,8 @@ class Transcript:
     Attributes
     ----------
     name
-        ``unspliced``, ``spliced``, or ``transcript`` where only one form exists.
+        ``unspliced``, ``spliced``, or ``transcript`` where only one form exists; ``internal`` (and
+        ``internal_spliced``) for one from an internal promoter beside the LTR's.
     sequence
         Upper-case bases (ACGT, N for ambiguous ones).
     blocks
@@ -62,7 +91,7 @@ class Construct:
     name
         Name of the contig, the gene and the row in every matrix.
     form
-        The form the sequence was taken for: plasmid, provirus, transcript or orf.
+        The form the sequence was taken for: plasmid, provirus, transcript, orf or partial.
     transcripts
         The full-length transcript first; it is also the contig.
     orf
@@ -77,7 +106,7 @@ class Construct:
     form: str
     transcripts: tuple[Transcript, ...]
     orf: tuple[int, int] | None
-    notes: tuple[tuple[str, str], ...] = field(default=())
+    notes: tuple[Note, ...] = field(default=())
     surrogate: bool = False
 
     @property
@@ -103,136 +132,6 @@ class Construct:
         return find_domains(self)
 
 
-@lru_cache
-def parts() -> dict[str, str]:
-    """Return the vector parts that come with carseq, by name."""
-    return {r.id: str(r.seq).upper() for r in SeqIO.parse(data_path("sequences/parts.fa"), "fasta")}
-
-
-def find_part(
-    part: str, sequence: str, max_edits: float = MAX_PART_EDITS
-) -> list[tuple[int, int, float]]:
-    """Return every place of ``part`` in ``sequence`` as (start, end, identity), in order, not overlapping.
-
-    Uses edlib's infix alignment: the whole part anywhere in the sequence, edits counted.
-    """
-    found: list[tuple[int, int, float]] = []
-    stack = [(0, len(sequence))]
-    limit = int(max_edits * len(part))
-    while stack:
-        lo, hi = stack.pop()
-        if hi - lo < len(part) - limit:
-            continue
-        hit = edlib.align(part, sequence[lo:hi], mode="HW", task="locations", k=limit)
-        if hit["editDistance"] < 0:
-            continue
-        start, end = hit["locations"][0]
-        found.append((lo + start, lo + end + 1, 1 - hit["editDistance"] / len(part)))
-        stack += [(lo, lo + start), (lo + end + 1, hi)]
-    return sorted(found)
-
-
-def read_vector(path: str | Path) -> SeqRecord:
-    """Read the one sequence of a GenBank or FASTA file.
-
-    Raises
-    ------
-    CarseqError
-        If the file cannot be read, holds no sequence or more than one, or holds other than nucleotides.
-    """
-    path = Path(path)
-    kind = "genbank" if path.suffix.lower() in _GENBANK else "fasta"
-    try:
-        text = path.read_text(errors="replace").replace("\r\n", "\n").replace("\r", "\n")
-    except OSError as error:
-        raise CarseqError(
-            f"cannot read the construct {path}",
-            error.strerror or str(error),
-            "give the path of a GenBank or FASTA file in `construct.file`",
-        ) from None
-    if text.startswith("LOCUS"):
-        kind = "genbank"
-    elif text.lstrip().startswith(">"):
-        kind = "fasta"
-    try:
-        records = list(SeqIO.parse(StringIO(text), kind))
-    except (ValueError, AssertionError) as error:
-        raise CarseqError(
-            f"{path} cannot be read as {kind}",
-            str(error),
-            "export the map again as GenBank or FASTA",
-        ) from None
-    if not records:
-        raise CarseqError(
-            f"{path} holds no sequence",
-            f"it was read as {kind}"
-            + (": a FASTA file begins with '>'" if kind == "fasta" else ""),
-            "export the map as GenBank or FASTA",
-        )
-    if len(records) > 1:
-        raise CarseqError(
-            f"{path} holds {len(records)} sequences",
-            ", ".join(r.id for r in records[:5]),
-            "give a file with the CAR's vector alone",
-        )
-    record = records[0]
-    sequence = str(record.seq).upper().replace("U", "T")
-    odd = sorted(set(sequence) - set("ACGTRYSWKMBDHVN"))
-    if odd or not sequence:
-        raise CarseqError(
-            f"{path} is not a nucleotide sequence",
-            f"it holds {' '.join(odd[:8])}" if odd else "it is empty",
-            "give the DNA of the vector, not a protein",
-        )
-    record.seq = Seq("".join(b if b in "ACGT" else "N" for b in sequence))
-    return record
-
-
-def longest_orf(sequence: str) -> tuple[int, int] | None:
-    """Return (start, end) of the longest ATG..stop on the given strand, stop included, or None.
-
-    An ORF that runs off the end counts up to the end.
-    """
-    best: tuple[int, int] | None = None
-    for frame in range(3):
-        protein = str(Seq(sequence[frame : frame + (len(sequence) - frame) // 3 * 3]).translate())
-        position = 0
-        for stretch in protein.split("*"):
-            first = stretch.find("M")
-            if first >= 0:
-                start = frame + 3 * (position + first)
-                end = min(frame + 3 * (position + len(stretch) + 1), len(sequence))
-                if best is None or end - start > best[1] - best[0]:
-                    best = (start, end)
-            position += len(stretch) + 1
-    return best
-
-
-def _orient(sequence: str, circular: bool) -> tuple[str, list[tuple[int, int, float]], str]:
-    """Return the sequence on the strand (and, if circular, rotation) whose R repeats enclose the ORF."""
-    candidates = []
-    for strand in ("+", "-"):
-        oriented = sequence if strand == "+" else str(Seq(sequence).reverse_complement())
-        doubled = oriented + oriented if circular else oriented
-        for name in ("MoMuLV_R", "HIV1_R"):
-            hits = find_part(parts()[name], doubled)
-            for first, second in pairwise(hits):
-                span = doubled[first[0] : second[1]]
-                if second[0] - first[1] > len(sequence):
-                    continue
-                orf = longest_orf(span)
-                if orf and orf[1] - orf[0] >= MIN_ORF:
-                    candidates.append((orf[1] - orf[0], -len(span), doubled, [first, second], name))
-    if candidates:
-        *_, doubled, hits, name = max(candidates, key=lambda c: c[:2])
-        return doubled, hits, name
-    forward, backward = longest_orf(sequence), longest_orf(str(Seq(sequence).reverse_complement()))
-    length = [0 if orf is None else orf[1] - orf[0] for orf in (forward, backward)]
-    if length[1] > length[0]:
-        return str(Seq(sequence).reverse_complement()), [], "reversed"
-    return sequence, [], ""
-
-
 def splice_sites(transcript: str) -> tuple[int, int] | None:
     """Return (donor, acceptor) of the psi intron of a gamma-retroviral transcript: the intron's half-open range.
 
@@ -251,75 +150,411 @@ def splice_sites(transcript: str) -> tuple[int, int] | None:
     return cut, join + 3
 
 
+def _ef1a_intron(sequence: str) -> tuple[int, int] | None:
+    """Return the half-open range of intron 1 of EEF1A1 (CAG|GTAAGT .. TTTCAG|GTGTCG) or None."""
+    exon = find_part(parts()["EF1A_exon1"], sequence)
+    end = find_part(parts()["EF1A_intron_end"], sequence)
+    if not exon or not end:
+        return None
+    cut = sequence.find("GTAAG", max(exon[0][1] - 4, 0), exon[0][1] + 8)
+    last = sequence.rfind("AG", end[-1][1] - 6, end[-1][1] + 3)
+    return (cut, last + 2) if 0 <= cut < last else None
+
+
+def _introns(
+    transcript: str, orf: tuple[int, int], annotated: list[tuple[int, int]]
+) -> list[tuple[int, int]]:
+    """Return the introns before the frame: psi's, EF1alpha's, and annotated ones with GT..AG."""
+    found = [i for i in (splice_sites(transcript), _ef1a_intron(transcript)) if i is not None]
+    for start, end in annotated:
+        inside = transcript[start:end]
+        if inside.startswith("GT") and inside.endswith("AG"):
+            found.append((start, end))
+    kept: list[tuple[int, int]] = []
+    for start, end in sorted(found):
+        if start > 0 and end <= orf[0] and (not kept or start >= kept[-1][1]):
+            kept.append((start, end))
+    return kept
+
+
+def _cut(sequence: str, name: str, first: int, introns: list[tuple[int, int]]) -> Transcript:
+    """Return the transcript from ``first`` to the end without the introns behind ``first``."""
+    blocks, at = [], first
+    for start, end in introns:
+        if start > first:
+            blocks.append((at, start))
+            at = end
+    blocks.append((at, len(sequence)))
+    return Transcript(name, "".join(sequence[a:b] for a, b in blocks), tuple(blocks))
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A map on one strand and rotation with the best frame in it."""
+
+    vector: VectorMap
+    orf: Orf
+    repeats: Repeats
+    turned: bool
+    rotated: bool
+
+    @property
+    def rank(self) -> tuple[int, bool, bool, bool, int, bool]:
+        length = self.orf.end - self.orf.start
+        return (
+            self.orf.score,
+            self.repeats.both,
+            not self.rotated,
+            self.orf.complete,
+            length,
+            not self.turned,
+        )
+
+
+def _candidates(vector: VectorMap, linear: bool, circle: bool) -> list[_Candidate]:
+    """Return the frames of both strands, read as a line, and as a circle cut open behind its 3' LTR."""
+    found = []
+    for turned in (False, True):
+        strand = vector.reverse() if turned else vector
+        sequence, n = strand.sequence, len(strand.sequence)
+        if linear:
+            for orf in find_orfs(sequence):
+                repeats = find_repeats(sequence, (orf.start, orf.end))
+                found.append(_Candidate(strand, orf, repeats, turned, False))
+        if not circle:
+            continue
+        doubled = sequence + sequence
+        for orf in find_orfs(doubled):
+            length = orf.end - orf.start
+            if orf.start >= n or length > n or not orf.complete:
+                continue
+            reach = doubled[orf.start :] + sequence
+            three = find_repeats(reach[:n], (0, length)).three
+            behind = three[1] if three else length + (n - length) // 2
+            origin = (orf.start + behind) % n
+            moved = strand.rotate(origin)
+            start = (orf.start - origin) % n
+            placed = Orf(start, start + length, True, orf.score)
+            repeats = find_repeats(moved.sequence, (placed.start, placed.end))
+            found.append(_Candidate(moved, placed, repeats, turned, True))
+    return found
+
+
+def _locate(vector: VectorMap, form: Form, path: str | Path) -> _Candidate:
+    """Return the strand and rotation of the map that shows the CAR best."""
+    circular = vector.circular is True or form == "plasmid"
+    found = _candidates(vector, linear=not circular, circle=form != "provirus")
+    if not found:
+        longest = max((o.end - o.start for o in _any_frames(vector)), default=0)
+        raise CarseqError(
+            f"no CAR reading frame in {path}",
+            f"the longest ORF has {longest} nt; a CAR's has 1,300 or more",
+            "check that the file holds the CAR's vector and not its backbone alone; for a part of a CAR "
+            "(a scFv, CD3zeta) say `form: partial`",
+        )
+    best = max(found, key=lambda c: c.rank)
+    _refuse_two(found, best, path)
+    return best
+
+
+def _any_frames(vector: VectorMap) -> list[Orf]:
+    return [
+        orf for text in (vector.sequence, vector.reverse().sequence) for orf in find_orfs(text, 30)
+    ]
+
+
+def _frame(candidate: _Candidate) -> str:
+    orf = candidate.orf
+    return candidate.vector.sequence[orf.start : orf.end]
+
+
+def _refuse_two(found: list[_Candidate], best: _Candidate, path: str | Path) -> None:
+    """Refuse a map with a second CAR in a frame of its own."""
+    first = _frame(best)
+    for other in found:
+        frame = _frame(other)
+        if frame in first or first in frame or first[-300:] == frame[-300:]:
+            continue
+        if n_signalling(str(Seq(frame[: len(frame) // 3 * 3]).translate())):
+            raise CarseqError(
+                f"{path} holds two CARs",
+                f"frames of {len(first)} and {len(frame)} nt both end in a CD3zeta domain",
+                "give a file of one CAR; for two CARs on one mRNA give that mRNA with `form: transcript`",
+            )
+
+
+def _derive(found: _Candidate) -> tuple[int, int, list[Note], int | None]:
+    """Return (start, end) of the contig on the map, notes, and the start of an internal transcript."""
+    vector, orf, repeats = found.vector, found.orf, found.repeats
+    n, notes = len(vector.sequence), []
+    internal: int | None = None
+    if repeats.family:
+        notes.append(("vector", _FAMILY[repeats.family]))
+    if repeats.three is not None:
+        end = repeats.three[1]
+    else:
+        signal = find_end(vector, orf.end)
+        if signal is None:
+            end, what = min(n, orf.end + MAX_DOWNSTREAM), "nothing tells where the mRNA ends"
+        else:
+            end, what = signal[0], f"the mRNA is taken to end at {signal[1]}"
+        notes.append(
+            (
+                "three_prime_guess",
+                f"no 3' LTR was found: {what}; its 3' end, where 3' reads fall, is a guess",
+            )
+        )
+    lo = repeats.five[1] if repeats.five else 0
+    promoter = find_start(vector, lo, orf.start)
+    if repeats.five is not None and not repeats.self_inactivating:
+        start = repeats.five[0]
+        known = known_starts(vector.sequence, lo, orf.start)
+        if known:
+            internal = known[-1].position
+            notes.append(("promoter", f"internal promoter beside the LTR's: {known[-1].name}"))
+    elif promoter is not None:
+        start = promoter.position
+        if repeats.self_inactivating:
+            notes.append(
+                (
+                    "self_inactivating",
+                    "the 3' U3 has no TATA box: the LTR is silent in a transduced cell, so the mRNA begins "
+                    f"at the internal promoter ({promoter.name})",
+                )
+            )
+        else:
+            notes.append(("promoter", f"the mRNA begins at the promoter: {promoter.name}"))
+        if promoter.guess:
+            notes.append(
+                (
+                    "five_prime_guess",
+                    f"where {promoter.name} begins its mRNA is not known: the 5' end, where 5' reads fall, is a "
+                    "guess from its annotation",
+                )
+            )
+    else:
+        # Without a 5' LTR in the file, what stands before the frame is what its author took for the mRNA's.
+        whole = repeats.five is None and not found.rotated and orf.start <= MAX_UPSTREAM
+        start = 0 if whole else max(lo, orf.start - GUESSED_LEADER)
+        if not (whole and repeats.three and end >= len(_trimmed(vector.sequence))):
+            notes.append(
+                (
+                    "five_prime_guess",
+                    "no promoter of known sequence or annotation lies before the frame: the mRNA is taken to "
+                    + (
+                        "begin with the file"
+                        if whole
+                        else f"begin {orf.start - start} nt before it"
+                    )
+                    + "; its 5' end, where 5' reads fall, is a guess",
+                )
+            )
+    return start, end, notes, internal
+
+
+def _is_vector(found: _Candidate, form: Form) -> bool:
+    """Whether a map shows more than a transcript or an ORF: an LTR, a promoter before the frame, a circle."""
+    if form in ("plasmid", "provirus") or found.repeats.family:
+        return True
+    n = len(found.vector.sequence)
+    far = found.orf.start > MAX_UPSTREAM or n - found.orf.end > MAX_DOWNSTREAM
+    return (
+        found.vector.circular is True
+        or far
+        or find_start(found.vector, 0, found.orf.start) is not None
+    )
+
+
+def _read_frame(sequence: str, path: str | Path, form: Form) -> Orf:
+    """Return the CAR's frame of a transcript or ORF given as such, on the strand given."""
+    orf = car_orf(sequence)
+    other = car_orf(str(Seq(sequence).reverse_complement()))
+    if other is not None and (orf is None or other.score > orf.score):
+        raise CarseqError(
+            f"the CAR's reading frame in {path} is on the other strand",
+            f"a frame of {other.end - other.start} nt lies on the reverse complement",
+            f"give the sense strand, or leave out `form: {form}`: `auto` turns the sequence round",
+        )
+    if orf is None:
+        longest = max((o.end - o.start for o in find_orfs(sequence, 30)), default=0)
+        raise CarseqError(
+            f"no CAR reading frame in {path}",
+            f"the longest ORF has {longest} nt; a CAR's has 1,300 or more",
+            "check that the file holds the CAR; for a part of one (a scFv, CD3zeta) say `form: partial`",
+        )
+    return orf
+
+
+#: What the kinds of domain of a CAR tell, in the order in which they lie.
+_PIECES = {
+    "signal peptide": "leader",
+    "binder": "binder (scFv, VHH)",
+    "hinge": "hinge",
+    "transmembrane": "transmembrane part",
+    "costimulatory": "costimulatory domain",
+    "CD3zeta": "CD3zeta",
+}
+
+
+def _partial(vector: VectorMap, name: str, path: str | Path, text: str) -> Construct:
+    """Return the construct of a part of a CAR: the file as it is, with whatever frame it shows."""
+    forward, backward = open_frame(vector.sequence), open_frame(vector.reverse().sequence)
+    notes: list[Note] = []
+    sequence, orf = vector.sequence, forward
+    if backward is not None and (forward is None or backward.score > forward.score):
+        sequence, orf = vector.reverse().sequence, backward
+        notes.append(("reverse_strand", "the part lies on the reverse strand; it was turned round"))
+    place = None if orf is None else (orf.start, orf.end)
+    whole = Transcript("transcript", sequence, ((0, len(sequence)),))
+    draft = Construct(name, "partial", (whole,), place)
+    kinds = set(draft.domains["kind"])
+    missing = [what for kind, what in _PIECES.items() if kind not in kinds]
+    notes.append(
+        (
+            "partial",
+            f"only a part of the CAR is known ({len(sequence)} nt)"
+            + (f"; not in it: {', '.join(missing)}" if missing else "")
+            + ". Reads of what is missing cannot be told from noise: 3' libraries read the 3' untranslated "
+            "end and 5' libraries the leader, so most CAR molecules of either will not be seen, and a zero "
+            "says little.",
+        )
+    )
+    return Construct(
+        name, "partial", (whole,), place, (*_own_words(text), *notes), "surrogate" in text.lower()
+    )
+
+
+def _own_words(text: str) -> list[Note]:
+    """Return the note on a record that calls itself a model."""
+    if re.search(r"\bMODEL(?![A-Za-z])", text):
+        return [
+            (
+                "model",
+                "the file says that it is a model: the CAR's frame is the published one, the vector around it "
+                "is not that of the product",
+            )
+        ]
+    return []
+
+
 def load_construct(path: str | Path, *, name: str = "CAR", form: Form = "auto") -> Construct:
     """Read a vector and derive the CAR's transcripts.
 
     Parameters
     ----------
     path
-        GenBank or FASTA file.
+        GenBank, EMBL, SnapGene (.dna) or FASTA file.
     name
         Name of the CAR in the reference.
     form
-        What the file holds; ``auto`` finds out: two R repeats around an ORF make it a plasmid, provirus
-        or full transcript; an ORF that fills at least 90 % of it makes it an ORF; else a transcript.
+        What the file holds. ``auto`` finds out: an LTR or a promoter beside the CAR's frame makes it a
+        vector, read on either strand and, if need be, across the origin of a circular map; an ORF that
+        fills at least 90 % of it makes it an ORF; else it is a transcript. ``partial`` takes the file as
+        it is, without asking for a whole frame.
 
     Raises
     ------
     CarseqError
-        If the file cannot be read, holds no ORF, or the form asked for cannot be derived.
+        If the file cannot be read, holds no CAR or two, or the form asked for cannot be derived.
     """
-    record = read_vector(path)
-    raw = str(record.seq)
-    text = " ".join([record.description, str(record.annotations.get("comment", ""))]).lower()
-    surrogate = "surrogate" in text
-    circular = record.annotations.get("topology") == "circular" or form == "plasmid"
-    notes: list[tuple[str, str]] = []
-    hits: list[tuple[int, int, float]] = []
-    family = ""
-    sequence = raw
-    if form in ("auto", "plasmid", "provirus"):
-        sequence, hits, family = _orient(raw, circular)
-        if family == "reversed":
+    vector = read_vector(path)
+    if form == "partial":
+        return _partial(vector, name, path, vector.text)
+    surrogate = "surrogate" in vector.text.lower()
+    notes = _own_words(vector.text)
+    internal: int | None = None
+    annotated: list[tuple[int, int]] = []
+    if form in ("transcript", "orf"):
+        sequence, shape = _trimmed(vector.sequence), str(form)
+        orf = _read_frame(sequence, path, form)
+    else:
+        found = _locate(vector, form, path)
+        derivable = found.repeats.family or vector.features
+        if (
+            form in ("plasmid", "provirus")
+            and not derivable
+            and find_start(found.vector, 0, found.orf.start) is None
+        ):
+            raise CarseqError(
+                f"no transcript can be derived from {path} as a {form}",
+                "no known LTR R region (MoMuLV, HIV-1) or promoter lies beside the CAR's frame",
+                "give the transcript itself with `form: transcript`, or the ORF with `form: orf`",
+            )
+        if found.turned:
             notes.append(
                 (
                     "reverse_strand",
                     "the ORF lies on the reverse strand of the file; it was turned round",
                 )
             )
-    if hits:
-        start, end = hits[0][0], hits[1][1]
-        transcript = sequence[start:end]
-        if form == "auto":
-            inside = start > 0 or end < len(raw)
-            form = ("plasmid" if circular else "provirus") if inside else "transcript"
+        sequence, orf = found.vector.sequence, found.orf
+        if _is_vector(found, form):
+            start, end, told, internal = _derive(found)
+            notes += told
+            annotated = [
+                (f.start - start, f.end - start)
+                for f in found.vector.features
+                if f.kind == "intron" and f.strand == 1 and start < f.start
+            ]
+            shape = _shape(found, form, start, end)
+            sequence = sequence[start:end]
+            orf = Orf(orf.start - start, orf.end - start, orf.complete, orf.score)
+            internal = None if internal is None else internal - start
+        else:
+            sequence = _trimmed(sequence)
+            whole = orf.end - orf.start >= 0.9 * len(sequence)
+            shape = "orf" if whole else "transcript"
+    place = (orf.start, min(orf.end, len(sequence)))
+    protein = str(Seq(sequence[place[0] : place[0] + (place[1] - place[0]) // 3 * 3]).translate())
+    if orf.score == 0:
         notes.append(
-            ("vector", "gamma-retroviral LTRs" if family == "MoMuLV_R" else "lentiviral LTRs")
+            (
+                "no_car_domain",
+                "no known CAR domain was found: the longest reading frame was taken for the CAR's",
+            )
         )
-    elif form in ("plasmid", "provirus"):
-        raise CarseqError(
-            f"no transcript can be derived from {path} as a {form}",
-            "no two copies of a known LTR R region (MoMuLV, HIV-1) enclose an ORF of 600 nt",
-            "give the transcript itself with `form: transcript`, or the ORF with `form: orf`",
+    if n_signalling(protein) > 1:
+        notes.append(
+            (
+                "two_cars",
+                "the reading frame holds more than one CD3zeta domain: two CARs on one mRNA",
+            )
         )
-    else:
-        transcript = sequence.rstrip("A") if sequence.endswith("A" * 10) else sequence
-    orf = longest_orf(transcript)
-    if orf is None or orf[1] - orf[0] < MIN_ORF:
-        raise CarseqError(
-            f"no CAR reading frame in {path}",
-            f"the longest ORF has {0 if orf is None else orf[1] - orf[0]} nt; a CAR's has 1,300 or more",
-            "check that the file holds the CAR's vector and not its backbone alone",
-        )
-    if form == "auto":
-        form = "orf" if orf[1] - orf[0] >= 0.9 * len(transcript) else "transcript"
-    forms = [Transcript("transcript", transcript, ((0, len(transcript)),))]
-    intron = splice_sites(transcript) if form != "orf" else None
-    if intron is not None and intron[1] <= orf[0]:
-        cut, join = intron
-        blocks = ((0, cut), (join, len(transcript)))
-        forms = [
-            Transcript("unspliced", transcript, ((0, len(transcript)),)),
-            Transcript("spliced", transcript[:cut] + transcript[join:], blocks),
-        ]
-    return Construct(name, form, tuple(forms), orf, tuple(notes), surrogate)
+    introns = _introns(sequence, place, annotated) if shape != "orf" else []
+    return Construct(
+        name, shape, _forms(sequence, introns, internal), place, tuple(notes), surrogate
+    )
+
+
+def _trimmed(sequence: str) -> str:
+    """Return a transcript without its poly(A) tail."""
+    return sequence.rstrip("A") if sequence.endswith("A" * 10) else sequence
+
+
+def _shape(found: _Candidate, form: Form, start: int, end: int) -> str:
+    """Return the form of a vector read with ``auto``."""
+    if form != "auto":
+        return str(form)
+    if found.vector.circular is True or found.rotated:
+        return "plasmid"
+    five = found.repeats.five[0] if found.repeats.five else 0
+    n = len(_trimmed(found.vector.sequence))
+    outside = five + n - end
+    if start == 0 and end >= n:
+        return "transcript"
+    return "plasmid" if outside > MAX_FLANK else "provirus"
+
+
+def _forms(
+    sequence: str, introns: list[tuple[int, int]], internal: int | None
+) -> tuple[Transcript, ...]:
+    """Return the transcripts on a contig: whole, spliced, and those from an internal promoter."""
+    whole = ((0, len(sequence)),)
+    forms = [Transcript("unspliced" if introns else "transcript", sequence, whole)]
+    if introns:
+        forms.append(_cut(sequence, "spliced", 0, introns))
+    if internal is not None:
+        forms.append(_cut(sequence, "internal", internal, []))
+        if any(start > internal for start, _ in introns):
+            forms.append(_cut(sequence, "internal_spliced", internal, introns))
+    return tuple(forms)

@@ -442,8 +442,8 @@ def _take_construct(
     if isinstance(construct, Construct):
         loaded, file, form = construct, "construct.fa", "transcript"
         write_text(f">{construct.name}\n{construct.sequence}\n", out / file)
-        if construct.form == "orf":
-            form = "orf"
+        if construct.form in {"orf", "partial"}:
+            form = construct.form
     else:
         source = Path(find_construct_file(str(construct), Path.cwd()))
         loaded = load_construct(source, name=name, form=form)  # type: ignore[arg-type]
