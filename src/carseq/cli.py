@@ -461,12 +461,11 @@ def simulate(
 def main() -> None:
     """Run the command line; expected errors are told without a traceback."""
     try:
-        app(standalone_mode=False)
+        # Without standalone mode, typer returns the code of an Exit instead of exiting with it.
+        code = app(standalone_mode=False)
     except CarseqError as error:
         print(f"carseq: {error}", file=sys.stderr)
         sys.exit(1)
-    except typer.Exit as stop:
-        sys.exit(stop.exit_code)
     except Exception as error:
         # Typer's own usage errors know how to show themselves.
         show = getattr(error, "show", None)
@@ -474,6 +473,7 @@ def main() -> None:
             raise
         show()
         sys.exit(getattr(error, "exit_code", 2))
+    sys.exit(code if isinstance(code, int) else 0)
 
 
 if __name__ == "__main__":

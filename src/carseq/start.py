@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from carseq.chemistry import check_pair, count_reads, detect_chemistry, strand_panel
+from carseq.chemistry import check_counts, check_pair, detect_chemistry, strand_panel
 from carseq.config import load_config
 from carseq.config_docs import example_config
 from carseq.construct import load_construct
@@ -20,8 +20,8 @@ from carseq.tables import write_text
 _FASTQ = re.compile(
     r"^(?P<sample>.+?)(?:_S\d+)?(?:_(?P<lane>L\d{3}))?_R(?P<read>[12])(?:_(?P<part>\d{3}))?\.f(?:ast)?q(?:\.gz)?$"
 )
-#: FASTQ pairs up to this size are counted read by read; larger ones are left to STAR, which counts them anyway.
-COUNTED_BYTES = 200_000_000
+#: Reads of FASTQ pairs up to this size are counted here; those of larger ones in the workflow's first step.
+COUNTED_BYTES = 1_000_000_000
 
 
 def find_fastqs(folder: Path) -> list[tuple[str, str, Path, Path]]:
@@ -166,14 +166,12 @@ def check_study(path: Path) -> Iterator[tuple[str, str | CarseqError]]:
         try:
             for r1, r2 in study.pairs(name):
                 check_pair(r1, r2)
-                if max(Path(r1).stat().st_size, Path(r2).stat().st_size) <= COUNTED_BYTES:
-                    first, second = count_reads(r1), count_reads(r2)
-                    if first != second:
-                        raise CarseqError(
-                            f"{r1} and {r2} hold different numbers of reads",
-                            f"{first} and {second}",
-                            "one of them is cut off: transfer it again",
-                        )
+            small = [
+                p
+                for p in study.pairs(name)
+                if sum(Path(f).stat().st_size for f in p) <= COUNTED_BYTES
+            ]
+            check_counts(small)
             found = detect_chemistry(
                 study.pairs(name),
                 panel,

@@ -1,6 +1,6 @@
 """Find a sample's chemistry from its reads."""
 
-from carseq.chemistry import detect_chemistry
+from carseq.chemistry import check_counts, detect_chemistry
 from carseq.reference import read_sequences
 from carseq.tables import write_text
 from carseq.workflow import job
@@ -13,4 +13,5 @@ with job(snakemake):
         chemistry=snakemake.params.chemistry,
         whitelist=snakemake.params.whitelist,
     )
+    check_counts(snakemake.params.pairs)
     write_text(found.to_json(), snakemake.output[0])

@@ -25,6 +25,10 @@ log = get_logger("cells.ambient")
 
 #: Bounds of a cell's contamination fraction.
 LEAST, MOST = 0.005, 0.5
+#: A cell's ambient UMIs, in those of a mean empty droplet, are at most this many: the cell's own damage adds to what
+#: every droplet holds, but a fit far beyond it has taken a cell's own genes for foreign (as in a product of T cells,
+#: whose few other cells and activated T cells share genes: 50 % fitted where 3 % was true).
+MOST_EMPTIES = 5.0
 #: Ambient UMIs that must be expected in lineage-foreign genes before they are believed.
 MIN_EXPECTED = 20.0
 #: Lineages that share genes, so that one's markers are not foreign to the other.
@@ -149,7 +153,10 @@ def contamination(
         if fitted is not None:
             per_cell, share = fitted
             method = "markers of foreign lineages"
-    values = np.clip((per_cell + share * totals) / np.maximum(totals, 1.0), LEAST, MOST)
+    umis = per_cell + share * totals
+    if base > 0:
+        umis = np.minimum(umis, MOST_EMPTIES * base)
+    values = np.clip(umis / np.maximum(totals, 1.0), LEAST, MOST)
     result = pd.Series(values, index=cells.obs_names, name="contamination")
     result.attrs["method"] = method
     if cells.n_obs:
