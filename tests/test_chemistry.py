@@ -8,6 +8,7 @@ import random
 import pytest
 
 from carseq.chemistry import (
+    check_counts,
     check_pair,
     count_reads,
     count_strands,
@@ -114,6 +115,14 @@ def test_pairs_that_do_not_belong_together_are_told(tmp_path):
     broken.write_bytes(a.read_bytes()[:-20])
     with pytest.raises(CarseqError, match="damaged"):
         count_reads(broken)
+    damaged = bytearray(write_fastq(tmp_path / "big.fastq.gz", [bases(90)] * 2000).read_bytes())
+    damaged[len(damaged) // 2] ^= 0xFF
+    broken.write_bytes(damaged)
+    with pytest.raises(CarseqError, match="damaged"):
+        count_reads(broken)
+    with pytest.raises(CarseqError, match="different numbers"):
+        check_counts([(a, b)])
+    assert check_counts([(a, c)]) == 3
     (tmp_path / "text.fastq").write_text("no reads here\n")
     with pytest.raises(CarseqError, match="not a FASTQ"):
         check_pair(tmp_path / "text.fastq", a)

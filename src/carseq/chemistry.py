@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -15,7 +14,7 @@ import dnaio
 import mappy
 import numpy as np
 import numpy.typing as npt
-from isal import igzip
+from isal import igzip, isal_zlib
 
 from carseq.errors import CarseqError
 from carseq.log import get_logger
@@ -39,6 +38,8 @@ MIN_VALID = 0.4
 #: Reads that must map to the panel before the strand is believed, and the share that must agree.
 MIN_STRAND_READS = 50
 MIN_STRAND_SHARE = 0.75
+#: What reading a cut-off or damaged file raises.
+_DAMAGED: tuple[type[Exception], ...] = (OSError, EOFError, isal_zlib.error)
 #: Genes that any nucleated cell transcribes, for the strand panel.
 _ABUNDANT = re.compile(
     r"^(RP[LS]\d|MT-|ACTB$|B2M$|EEF1A1$|TMSB|FT[LH]|GAPDH$|TPT1$|MALAT1$|HLA-[ABC]$)"
@@ -245,7 +246,7 @@ def count_reads(path: str | Path) -> int:
             while block := stream.read(1 << 24):
                 lines += block.count(b"\n")
                 last = block[-1:]
-    except (OSError, EOFError, zlib.error) as error:
+    except _DAMAGED as error:
         raise CarseqError(
             f"{path} is damaged", " ".join(str(error).split()), "transfer the file again"
         ) from None
