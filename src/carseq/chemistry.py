@@ -39,7 +39,7 @@ MIN_VALID = 0.4
 MIN_STRAND_READS = 50
 MIN_STRAND_SHARE = 0.75
 #: What reading a cut-off or damaged file raises.
-_DAMAGED: tuple[type[Exception], ...] = (OSError, EOFError, isal_zlib.error)
+_DAMAGED: tuple[type[Exception], ...] = (OSError, EOFError, isal_zlib.error)  # type: ignore[assignment]
 #: Genes that any nucleated cell transcribes, for the strand panel.
 _ABUNDANT = re.compile(
     r"^(RP[LS]\d|MT-|ACTB$|B2M$|EEF1A1$|TMSB|FT[LH]|GAPDH$|TPT1$|MALAT1$|HLA-[ABC]$)"
