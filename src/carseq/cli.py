@@ -92,7 +92,7 @@ def check(
         if isinstance(result, CarseqError):
             faults += 1
             out.print(f"[red]✗[/] {what}", highlight=False)
-            out.print(str(result), markup=False, highlight=False)
+            out.print(str(result), markup=False, highlight=False, soft_wrap=True)
         else:
             out.print(f"[green]✓[/] {what}: {result}", highlight=False)
     if faults:
