@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from carseq.calling import call_cells, cell_losses, count_car
+from carseq.calling import call_cells, cell_losses, count_car, match_barcodes
 from carseq.errors import CarseqError
 from carseq.localize import contrasts, localize
 from carseq.tables import DETECTION, LOSSES, MOLECULES, OBS
@@ -229,6 +229,21 @@ def test_molecules_take_the_place_of_the_matrix():
     counts = count_car(MOLECULES.conform(table), pd.Index(["b0", "b1", "b2"]))
     assert counts["car_umis"].tolist() == [2, 1, 0]
     assert counts["car_umis_unique"].tolist() == [1, 1, 0]
+
+
+def test_barcodes_match_with_and_without_a_suffix():
+    table = pd.DataFrame({"sample": "s", "barcode": [f"ACGT{i}" for i in range(12)]})
+    matrix = pd.Index([f"ACGT{i}-1" for i in range(10)])
+    matched = match_barcodes(table, matrix)["barcode"].tolist()
+    assert matched == [*matrix, "ACGT10", "ACGT11"]
+    assert (
+        match_barcodes(table.assign(barcode=matrix[0]), matrix)["barcode"].tolist()
+        == [matrix[0]] * 12
+    )
+    suffixed = table.assign(barcode=table["barcode"] + "-1")
+    assert match_barcodes(suffixed, pd.Index(["ACGT3"]))["barcode"].tolist().count("ACGT3") == 1
+    with pytest.raises(CarseqError, match="share no barcode"):
+        match_barcodes(table, pd.Index(["TTTT-1"]))
 
 
 def test_missing_columns_are_named():

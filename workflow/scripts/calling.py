@@ -3,7 +3,7 @@
 import anndata
 import pandas as pd
 
-from carseq.calling import ambient_car, call_cells, cell_losses
+from carseq.calling import ambient_car, call_cells, cell_losses, match_barcodes
 from carseq.tables import DETECTION, LOSSES, MOLECULES, OBS, read_table, write_h5ad, write_table
 from carseq.workflow import job
 
@@ -17,6 +17,7 @@ with job(snakemake):
     barcodes = {
         s: read_table(p).set_index("barcode") for s, p in zip(names, given.barcodes, strict=True)
     }
+    molecules = {s: match_barcodes(table, barcodes[s].index) for s, table in molecules.items()}
     ambient = {s: read_table(p) for s, p in zip(names, given.ambient, strict=True)}
     samples = pd.DataFrame(
         {
