@@ -25,9 +25,9 @@ log = get_logger("cells.ambient")
 
 #: Bounds of a cell's contamination fraction.
 LEAST, MOST = 0.005, 0.5
-#: A cell's ambient UMIs, in those of a mean empty droplet, are at most this many: the cell's own damage adds to what
-#: every droplet holds, but a fit far beyond it has taken a cell's own genes for foreign (as in a product of T cells,
-#: whose few other cells and activated T cells share genes: 50 % fitted where 3 % was true).
+#: A fit by which the median cell holds more ambient UMIs than this many mean empty droplets is not believed: it has
+#: taken a cell's own genes for foreign, as in a product of T cells, whose few other cells share genes with activated
+#: T cells (50 % fitted where 3 % was true).
 MOST_EMPTIES = 5.0
 #: Ambient UMIs that must be expected in lineage-foreign genes before they are believed.
 MIN_EXPECTED = 20.0
@@ -106,8 +106,9 @@ def contamination(
     UMIs are regressed (non-negative least squares) on what ambient RNA would give if every droplet
     held the same number of ambient UMIs and if every cell held the same fraction; the two terms
     are fitted together. Genes more than three times as frequent as the median gene are taken for
-    leaky and left out, as are doublets. Where fewer than 20 foreign UMIs are expected, the ambient
-    UMIs of a cell are taken to be those of a mean empty droplet.
+    leaky and left out, as are doublets. Where fewer than 20 foreign UMIs are expected, or the fit
+    gives more than five mean empty droplets, the ambient UMIs of a cell are taken to be those of a
+    mean empty droplet.
 
     Parameters
     ----------
@@ -154,8 +155,13 @@ def contamination(
             per_cell, share = fitted
             method = "markers of foreign lineages"
     umis = per_cell + share * totals
-    if base > 0:
-        umis = np.minimum(umis, MOST_EMPTIES * base)
+    if base > 0 and umis.size and float(np.median(umis)) > MOST_EMPTIES * base:
+        log.warning(
+            "contamination: the fit (%.0f ambient UMIs a cell) is not believed beside empty droplets of %.0f UMIs",
+            float(np.median(umis)),
+            base,
+        )
+        umis, method = np.full(cells.n_obs, base), "mean empty droplet"
     values = np.clip(umis / np.maximum(totals, 1.0), LEAST, MOST)
     result = pd.Series(values, index=cells.obs_names, name="contamination")
     result.attrs["method"] = method
