@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from carseq.calling import call_cells, cell_losses, count_car, match_barcodes
+from carseq.calling import call_cells, cell_losses, count_car, match_barcodes, unseen_share
 from carseq.errors import CarseqError
 from carseq.localize import contrasts, localize
 from carseq.tables import DETECTION, LOSSES, MOLECULES, OBS
@@ -244,6 +244,29 @@ def test_barcodes_match_with_and_without_a_suffix():
     assert match_barcodes(suffixed, pd.Index(["ACGT3"]))["barcode"].tolist().count("ACGT3") == 1
     with pytest.raises(CarseqError, match="share no barcode"):
         match_barcodes(table, pd.Index(["TTTT-1"]))
+
+
+def test_silence_of_a_construct_that_cannot_show_the_car_is_undetermined():
+    adata, samples = study(0)
+    findings = [{"umis_lost_3p": 90, "umis_lost_5p": 5}, {"umis_lost_3p": None}]
+    assert unseen_share(findings, "Forward") == 0.9
+    assert unseen_share(findings, "Reverse") == 0.05
+    assert unseen_share(findings, None) == 0.9
+    assert unseen_share([], "Forward") == 0
+    detection = call_cells(adata, None, samples.assign(car_unseen=0.9), car=CAR).set_index("sample")
+    assert detection.loc["base", "verdict"] == "undetermined"
+    assert "could not be seen" in detection.loc["base", "reason"]
+    assert detection.loc["urine", "verdict"] == "detected"
+
+
+def test_samples_are_names_and_all_of_them_are_known():
+    adata, samples = study(0)
+    for table in (adata.obs, samples):
+        table["sample"] = table["sample"].map({"base": "1", "urine": "2", "blood": "3"})
+    samples["sample"] = samples["sample"].astype(int)
+    assert list(call_cells(adata, None, samples, car=CAR)["sample"]) == ["1", "2", "3"]
+    with pytest.raises(CarseqError, match="cells of sample 3"):
+        call_cells(adata, None, samples.iloc[:2], car=CAR)
 
 
 def test_missing_columns_are_named():

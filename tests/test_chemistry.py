@@ -90,6 +90,16 @@ def test_a_chemistry_that_contradicts_the_strand_is_told(tmp_path):
         detect_chemistry([(r1, r2)], PANEL, chemistry="10x_3p_v2", whitelist=whitelist)
 
 
+def test_reads_of_both_strands_are_not_guessed(tmp_path):
+    r1, r2, whitelist = library(tmp_path)
+    with gzip.open(r2, "rt") as stream:
+        reads = stream.read().splitlines()[1::4]
+    mixed = [r if i % 2 else r.translate(COMPLEMENT)[::-1] for i, r in enumerate(reads)]
+    write_fastq(r2, mixed)
+    with pytest.raises(CarseqError, match="do not tell whether they are 3' or 5'"):
+        detect_chemistry([(r1, r2)], PANEL, whitelist=whitelist)
+
+
 def test_a_geometry_of_the_users_own_is_taken(tmp_path):
     r1, r2, whitelist = library(tmp_path)
     text = "--soloCBstart 1 --soloCBlen 16 --soloUMIstart 17 --soloUMIlen 12 --soloStrand Forward"
@@ -130,7 +140,7 @@ def test_pairs_that_do_not_belong_together_are_told(tmp_path):
 
 def test_whitelists_are_read_plain_zipped_and_with_suffix(tmp_path):
     (tmp_path / "a.txt").write_text("\n".join(BARCODES) + "\n")
-    (tmp_path / "b.txt").write_text("\n".join(f"{b}-1" for b in BARCODES))
+    (tmp_path / "b.txt").write_text("\n".join(f"{b}-1" for b in BARCODES) + "\n")
     with gzip.open(tmp_path / "c.txt.gz", "wt") as stream:
         stream.write("\n".join(f"{b}\tx" for b in BARCODES) + "\n")
     codes = [set(read_whitelist(tmp_path / n).tolist()) for n in ("a.txt", "b.txt", "c.txt.gz")]

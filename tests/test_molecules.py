@@ -232,6 +232,22 @@ def test_umis_collapse_without_chains():
     assert collapse_umis(counts) == {"AAAA": "AAAA", "AAAT": "AAAA", "AATT": "AAAT", "CCCC": "CCCC"}
 
 
+def test_a_bam_that_can_show_no_car_is_refused(tmp_path, surrogate, found, table):
+    read = surrogate.sequence[3000:3090]
+    bam = Bam(tmp_path / "g.bam", surrogate)
+    bam.add(read, contig="HBI0101", start=3000)
+    path = bam.write()
+    with pytest.raises(CarseqError, match="has no XX tag"):
+        find_molecules(path, surrogate, found, table, sample="s", barcode_tag="XX")
+    elsewhere = [Locus("chr99", 0, 100, "CD247")]
+    with pytest.raises(CarseqError, match="name their contigs differently"):
+        find_molecules(path, surrogate, found, table, sample="s", loci=elsewhere)
+    without = Bam(tmp_path / "h.bam", surrogate, with_car=False)
+    without.add(relatives()["CD247"][:90], contig="CD247", start=0)
+    with pytest.raises(CarseqError, match="no contig HBI0101 and no unmapped reads"):
+        find_molecules(without.write(), surrogate, found, table, sample="s", loci=loci())
+
+
 def test_an_unsorted_or_missing_bam_is_told(tmp_path, surrogate, found, table):
     with pytest.raises(CarseqError, match="cannot read the BAM"):
         find_molecules(tmp_path / "none.bam", surrogate, found, table, sample="s")

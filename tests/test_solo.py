@@ -8,7 +8,7 @@ import pytest
 from scipy import sparse
 
 from carseq.errors import CarseqError
-from carseq.solo import read_counts, read_star_matrix
+from carseq.solo import _plain_whitelist, read_counts, read_star_matrix
 from carseq.star import run_star
 
 
@@ -44,6 +44,31 @@ def test_formats_give_the_same_counts(star, tmp_path):
         counts = read_counts(path, car="CAR")
         assert (counts.X.toarray() == raw.X.toarray()).all()
         assert list(counts.var["gene_id"]) == ["G1", "G2", "CAR"]
+
+
+def test_a_matrix_without_the_car_gives_no_verdict(star):
+    assert "CAR" in read_counts(star, car="CAR", needs_car=True).var_names
+    with pytest.raises(CarseqError, match="has no feature named OTHER"):
+        read_counts(star, car="OTHER", needs_car=True)
+    assert read_counts(star, car="OTHER").n_vars == 3
+
+
+def test_antibodies_are_no_genes(star, tmp_path):
+    adata = read_star_matrix(star)
+    adata.var["feature_types"] = ["Gene Expression", "Antibody Capture", "Custom"]
+    adata.write_h5ad(tmp_path / "cite.h5ad")
+    kept = read_counts(tmp_path / "cite.h5ad", car="CAR")
+    assert list(kept.var["gene_id"]) == ["G1", "CAR"]
+    assert kept.X.sum() == 6
+
+
+def test_star_gets_bare_barcodes(tmp_path):
+    for name, text in (("a.txt", "ACGT-1\nTTTT-1\n"), ("b.txt", "ACGT\tx\nTTTT\ty\n")):
+        (tmp_path / name).write_text(text)
+        plain = _plain_whitelist(tmp_path / name, tmp_path / f"plain_{name}")
+        assert plain.read_text() == "ACGT\nTTTT\n"
+    (tmp_path / "c.txt").write_text("ACGT\n")
+    assert _plain_whitelist(tmp_path / "c.txt", tmp_path / "x") == tmp_path / "c.txt"
 
 
 def test_normalised_values_are_refused(tmp_path):

@@ -39,6 +39,8 @@ MIN_P_CAR = 0.5
 MAX_AMBIENT_P = 0.05
 #: A sample in which no more than this CAR T fraction could be excluded is undetermined, not negative.
 UNDETERMINED_ABOVE = 0.5
+#: From this share of molecules that the construct cannot show (an ORF alone, a part), silence means nothing.
+MAX_UNSEEN = 0.5
 T_LINEAGE = "T"
 UNEXPLAINED = "more than ambient RNA explains: unseen doublet or engulfed T cell"
 
@@ -102,6 +104,23 @@ def match_barcodes(molecules: pd.DataFrame, barcodes: pd.Index) -> pd.DataFrame:
             "give the matrix that was made with this BAM",
         )
     return molecules
+
+
+def unseen_share(findings: list[dict[str, object]], strand: str | None) -> float:
+    """Return the share (0-1) of CAR molecules a construct cannot show, by the costs of its lint.
+
+    Parameters
+    ----------
+    findings
+        Content of ``lint.json``.
+    strand
+        ``Forward`` (3'), ``Reverse`` (5'), or None where it is not known: then the worse of both.
+    """
+    keys = {"Forward": ["umis_lost_3p"], "Reverse": ["umis_lost_5p"]}.get(
+        strand or "", ["umis_lost_3p", "umis_lost_5p"]
+    )
+    lost = [float(str(f[k])) for f in findings for k in keys if f.get(k) is not None]
+    return max(lost, default=0.0) / 100
 
 
 def ambient_car(
@@ -240,7 +259,8 @@ def call_cells(
         Schema ``MOLECULES``, by sample; samples absent from it take the matrix's counts of the CAR.
     samples
         One row a sample: ``sample``, ``ambient_umis`` and ``ambient_car`` (molecules and CAR molecules in its empty
-        droplets), and ``patient``, ``compartment``, ``timepoint``, ``role``, which go into the result.
+        droplets), and ``patient``, ``compartment``, ``timepoint``, ``role``, which go into the result; optional
+        ``car_unseen``, the share (0-1) of CAR molecules its construct cannot show.
     car
         Name of the CAR in ``var_names``.
     fdr
@@ -268,7 +288,14 @@ def call_cells(
         )
     names = list(dict.fromkeys(samples["sample"].astype(str)))
     _add_counts(adata, molecules, car)
-    by_sample = samples.set_index("sample")
+    by_sample = samples.assign(sample=samples["sample"].astype(str)).set_index("sample")
+    strangers = sorted(set(obs["sample"].astype(str)) - set(names))
+    if strangers:
+        raise CarseqError(
+            f"cells of sample {strangers[0]} are not in the samples table",
+            f"it has {', '.join(names[:8])}",
+            "give every sample of the cells a row",
+        )
     umis = obs["sample"].astype(str).map(by_sample["ambient_umis"]).to_numpy(float)
     in_empty = obs["sample"].astype(str).map(by_sample["ambient_car"]).to_numpy(float)
     contamination = (
@@ -434,6 +461,7 @@ def _verdict(
     # T cells of this sample, as rows of `data`.
     chosen = own[is_t]
     n_t = int(chosen.sum())
+    unseen = float(meta.get("car_unseen", 0.0))
     positive = own & is_t & (obs["car_call"] == "positive").to_numpy()
     n_positive = int(positive.sum())
     sensitivity = _sensitivity(data, model, chosen, cutoff)
@@ -445,6 +473,10 @@ def _verdict(
         reason = f"{n_positive} of {n_t} T cells called positive, {false_calls:.2g} of them expected to be false"
     elif n_t == 0:
         verdict, reason = "undetermined", "no T cells in this sample"
+    elif unseen >= MAX_UNSEEN:
+        verdict = "undetermined"
+        reason = f"no positive call among {n_t} T cells, but {unseen:.0%} of the CAR's molecules could not be seen "
+        reason += "with this construct: give the whole transcript"
     elif limit > UNDETERMINED_ABOVE:
         verdict = "undetermined"
         reason = f"only {n_t} T cell{'s' if n_t != 1 else ''}: "

@@ -128,7 +128,8 @@ def read_whitelist(path: str | Path) -> npt.NDArray[np.uint64]:
     width = text.find(b"\n") + 1
     if width > 1 and len(text) % width == 0:
         block = np.frombuffer(text, dtype=np.uint8).reshape(-1, width)
-        if (block[:, -1] == ord("\n")).all() and (block[:, :-1] > ord(" ")).all():
+        # Bare barcodes only: a -1 of Cell Ranger or a second column is cut off below.
+        if (block[:, -1] == ord("\n")).all() and (block[:, :-1] >= ord("A")).all():
             return encode(block[:, :-1])
     words = [line.split()[0].split(b"-")[0] for line in text.splitlines() if line.strip()]
     lengths = {len(w) for w in words}
@@ -486,6 +487,12 @@ def detect_chemistry(
     path = lists[best][0]
     sense, antisense = count_strands(r2[:20_000], panel)
     measured = _measured_strand(sense, antisense)
+    if chemistry == "auto" and not measured and sense + antisense >= MIN_STRAND_READS:
+        raise CarseqError(
+            f"the reads of {sample} do not tell whether they are 3' or 5'",
+            f"{sense} of the looked-at reads map in sense and {antisense} in antisense",
+            "name its chemistry in the samples sheet; if both strands are real, the library may be a mix",
+        )
     if geometry:
         name = "custom"
         umi_start, umi_length = int(geometry["soloUMIstart"]), int(geometry["soloUMIlen"])

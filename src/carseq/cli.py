@@ -316,13 +316,19 @@ def call(
     """Call CAR T cells in annotated cells, without the workflow."""
     import anndata
 
-    from carseq.calling import call_cells
-    from carseq.tables import DETECTION, MOLECULES, read_table, write_h5ad, write_table
+    from carseq.calling import call_cells, match_barcodes
+    from carseq.tables import DETECTION, MOLECULES, SAMPLES, read_table, write_h5ad, write_table
 
     adata = anndata.read_h5ad(cells)
-    tables = [read_table(path, MOLECULES) for path in molecules or []]
-    table = {str(t["sample"].iloc[0]): t for t in tables if len(t)}
-    detection = call_cells(adata, table, read_table(samples), car=name, fdr=fdr)
+    table = {}
+    for path in molecules or []:
+        found = read_table(path, MOLECULES)
+        # A sample without a CAR molecule has an empty table, which must not fall back on the matrix's counts:
+        # its name is that of the folder samples/SAMPLE/molecules/.
+        sample = str(found["sample"].iloc[0]) if len(found) else path.resolve().parent.parent.name
+        own = adata.obs[adata.obs["sample"].astype(str) == sample]
+        table[sample] = match_barcodes(found, own["barcode"].astype(str))
+    detection = call_cells(adata, table, read_table(samples, SAMPLES), car=name, fdr=fdr)
     write_h5ad(adata, to)
     write_table(detection, to.parent / "detection.tsv", DETECTION)
     _print_verdicts(detection)

@@ -12,6 +12,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import edlib
@@ -412,12 +413,16 @@ def find_molecules(
     Raises
     ------
     CarseqError
-        If the BAM cannot be read or lacks the barcode tag.
+        If the BAM cannot be read, lacks the barcode tag, names its contigs otherwise than the annotation, or
+        holds neither the CAR's contig nor unmapped reads.
     """
     scorer = Scorer(construct, rivals, homology)
     counts: Counter[str] = Counter()
     neighbours: dict[str, dict[tuple[str, str], str]] = defaultdict(dict)
     cells: dict[str, list[tuple[str, Evidence, str]]] = defaultdict(list)
+    with open_bam(bam) as alignments:
+        # A handle of its own: reading the head moves the place from which later fetches go on.
+        _check_bam(alignments, construct.name, loci, barcode_tag)
     with open_bam(bam) as alignments:
         for read in _candidates(
             alignments,
@@ -485,6 +490,32 @@ def open_bam(path: str | Path) -> pysam.AlignmentFile:
     if not bam.has_index():
         raise CarseqError(f"{path} has no index", "", "run `samtools index` on it")
     return bam
+
+
+def _check_bam(bam: pysam.AlignmentFile, car: str, loci: Sequence[Locus], barcode_tag: str) -> None:
+    """Raise if no CAR could be seen in a BAM, whatever was in the sample."""
+    head = list(islice(bam.fetch(until_eof=True), 20_000))
+    if head and not any(record.has_tag(barcode_tag) for record in head):
+        tags = sorted({tag for record in head[:200] for tag, _ in record.get_tags()})
+        raise CarseqError(
+            f"the BAM has no {barcode_tag} tag",
+            f"its first {len(head)} reads have {', '.join(tags) or 'no tags'}",
+            "name the tag of the cell barcode in `molecules.barcode_tag`, or give the BAM of Cell Ranger or STARsolo",
+        )
+    known = set(bam.references)
+    if loci and not any(locus.contig in known for locus in loci):
+        raise CarseqError(
+            "the BAM and the annotation name their contigs differently",
+            f"annotation: {loci[0].contig}; BAM: {', '.join(bam.references[:3])}",
+            "give the genome and annotation the BAM was made with",
+        )
+    if head and car not in known and bam.nocoordinate == 0:
+        short = sorted(zip(bam.lengths, bam.references, strict=True))[:3]
+        raise CarseqError(
+            f"the BAM can hold no CAR read: it has no contig {car} and no unmapped reads",
+            f"its shortest contigs are {', '.join(name for _, name in short)}",
+            "give `construct.name` as the BAM spells the CAR's contig, or a BAM that kept its unmapped reads",
+        )
 
 
 def _classify(

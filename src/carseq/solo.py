@@ -146,13 +146,19 @@ def _is_gzipped(path: str | Path) -> bool:
 
 
 def _plain_whitelist(path: Path, target: Path) -> Path:
-    """Return the whitelist as the plain text STAR wants."""
+    """Return the whitelist as STAR wants it: plain text, one bare barcode a line."""
     from isal import igzip
 
-    if not _is_gzipped(path):
+    zipped = _is_gzipped(path)
+    with igzip.open(path, "rb") if zipped else path.open("rb") as source:
+        first = source.readline().strip()
+    if first.isalpha() and not zipped:
         return path
-    with igzip.open(path, "rb") as source, target.open("wb") as copy:
-        shutil.copyfileobj(source, copy, 1 << 22)
+    with igzip.open(path, "rb") if zipped else path.open("rb") as source, target.open("wb") as copy:
+        if first.isalpha():
+            shutil.copyfileobj(source, copy, 1 << 22)
+        else:
+            copy.writelines(b.split()[0].split(b"-")[0] + b"\n" for b in source if b.strip())
     return target
 
 
@@ -271,18 +277,28 @@ def summarise(
     }
 
 
-def read_counts(path: str | Path, *, car: str | None = None) -> AnnData:
+def read_counts(path: str | Path, *, car: str | None = None, needs_car: bool = False) -> AnnData:
     """Read a count matrix of 10x (h5, mtx folder), STARsolo (mtx folder) or AnnData (h5ad).
+
+    Parameters
+    ----------
+    path
+        The file or folder.
+    car
+        Name of the CAR among the features.
+    needs_car
+        Whether the CAR's counts must come from this matrix: a matrix without the feature cannot show a CAR.
 
     Returns
     -------
     anndata.AnnData
-        Barcodes x genes, integer counts in CSR, ``var["gene_id"]``; barcodes without a count are dropped.
+        Barcodes x genes, integer counts in CSR, ``var["gene_id"]``; barcodes without a count, and features
+        other than genes and the CAR (antibodies, hashtags, guides), are dropped.
 
     Raises
     ------
     CarseqError
-        If it cannot be read, or holds other than counts.
+        If it cannot be read, holds other than counts, or lacks the CAR where it is needed.
     """
     import anndata
     import scanpy as sc
@@ -313,6 +329,19 @@ def read_counts(path: str | Path, *, car: str | None = None) -> AnnData:
             "some values are not whole numbers",
             "give the raw matrix",
         )
+    if needs_car and car not in adata.var_names:
+        raise CarseqError(
+            f"{path} has no feature named {car}",
+            "the sample has no reads, so its CAR counts can only come from this matrix",
+            "give `construct.name` as the matrix spells it, a matrix made with the CAR in its reference, or the "
+            "FASTQ files or the BAM",
+        )
+    if "feature_types" in adata.var:
+        kept = adata.var["feature_types"].astype(str).eq("Gene Expression") | (
+            adata.var_names == car
+        )
+        adata = adata[:, kept.to_numpy()]
+        counts = counts[:, kept.to_numpy()]
     ids = adata.var.get(
         "gene_id", adata.var.get("gene_ids", pd.Series(adata.var_names, index=adata.var_names))
     )
@@ -322,9 +351,4 @@ def read_counts(path: str | Path, *, car: str | None = None) -> AnnData:
     clean.var_names = adata.var_names.astype(str)
     clean.var_names_make_unique()
     clean.var["gene_id"] = ids.to_numpy(dtype=str)
-    clean = clean[np.asarray(clean.X.sum(axis=1)).ravel() > 0].copy()
-    if car is not None and car not in clean.var_names:
-        log.warning(
-            "%s has no feature named %s: the CAR counts of this matrix are taken as zero", path, car
-        )
-    return clean
+    return clean[np.asarray(clean.X.sum(axis=1)).ravel() > 0].copy()

@@ -51,6 +51,11 @@ def star_version() -> str:
     return done.stdout.strip().split("\n")[-1]
 
 
+def star_version_if_any() -> str | None:
+    """Return the version of the STAR on PATH, or None: a study of matrices needs none."""
+    return star_version() if shutil.which("STAR") else None
+
+
 def run_star(options: dict[str, object], *, threads: int, folder: Path) -> None:
     """Run STAR with its output in ``folder``.
 

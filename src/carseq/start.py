@@ -95,7 +95,8 @@ def start_study(
     given = {"construct.file": construct, "reference.fasta": fasta, "reference.gtf": gtf}
     for key, file in given.items():
         if file:
-            values[key] = str(file.absolute())
+            # The name of a construct that comes with carseq is kept as it is.
+            values[key] = str(file.absolute()) if file.exists() else str(file)
         else:
             todo.append(f"fill `{key}` in {targets['config.yaml']}")
     if not fastqs:

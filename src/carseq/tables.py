@@ -91,6 +91,20 @@ LOSSES = Schema(
     },
 )
 
+#: Samples as :func:`carseq.calling.call_cells` takes them.
+SAMPLES = Schema(
+    "samples",
+    {
+        "sample": Column("str", "sample"),
+        "patient": Column("str", "patient"),
+        "compartment": Column("str", "urine, blood, product or other"),
+        "timepoint": Column("str", "time point"),
+        "role": Column("str", "case, negative_control or product"),
+        "ambient_umis": Column("float64", "molecules in its empty droplets"),
+        "ambient_car": Column("float64", "CAR molecules in them"),
+    },
+)
+
 DETECTION = Schema(
     "detection",
     {

@@ -8,6 +8,10 @@ rule calling:
         losses=each_sample("molecules/losses.tsv", WITH_READS),
         barcodes=each_sample("cells/barcodes.tsv.gz"),
         ambient=each_sample("cells/ambient.tsv"),
+        lint=f"{RESULTS}/construct/lint.json",
+        chemistry=each_sample(
+            "solo/chemistry.json", [s for s in SAMPLES if has_reads(s)]
+        ),
     output:
         cells=f"{RESULTS}/cohort/cells.h5ad",
         detection=f"{RESULTS}/cohort/detection.tsv",
@@ -28,6 +32,7 @@ rule calling:
         fdr=CONFIG.calling.fdr,
         samples={name: sample.carried() for name, sample in STUDY.samples.items()},
         with_reads=WITH_READS,
+        with_chemistry=[s for s in SAMPLES if has_reads(s)],
         version=VERSION,
     message:
         "calling: which cells are CAR T cells"

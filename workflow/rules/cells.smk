@@ -22,6 +22,7 @@ rule sample_cells:
         sample=lambda wildcards: STUDY.samples[wildcards.sample].carried(),
         called=lambda wildcards: not has_reads(wildcards.sample)
         and not STUDY.samples[wildcards.sample].raw_matrix,
+        needs_car=lambda wildcards: wildcards.sample not in WITH_READS,
         seed=CONFIG.cells.seed,
         version=VERSION,
     message:

@@ -1,9 +1,13 @@
 """Call CAR T cells and give each sample its verdict."""
 
+import json
+from pathlib import Path
+
 import anndata
 import pandas as pd
 
-from carseq.calling import ambient_car, call_cells, cell_losses, match_barcodes
+from carseq.calling import ambient_car, call_cells, cell_losses, match_barcodes, unseen_share
+from carseq.chemistry import Chemistry
 from carseq.tables import DETECTION, LOSSES, MOLECULES, OBS, read_table, write_h5ad, write_table
 from carseq.workflow import job
 
@@ -19,9 +23,15 @@ with job(snakemake):
     }
     molecules = {s: match_barcodes(table, barcodes[s].index) for s, table in molecules.items()}
     ambient = {s: read_table(p) for s, p in zip(names, given.ambient, strict=True)}
+    lint = json.loads(Path(given.lint).read_text())
+    strands = {
+        s: Chemistry.from_json(Path(p).read_text()).strand
+        for s, p in zip(params.with_chemistry, given.chemistry, strict=True)
+    }
     samples = pd.DataFrame(
         {
             "sample": s,
+            "car_unseen": unseen_share(lint, strands.get(s)),
             **params.samples[s],
             **ambient_car(barcodes[s], ambient[s], molecules.get(s), params.car),
         }

@@ -8,7 +8,7 @@ from carseq.workflow import job
 with job(snakemake):
     params, output = snakemake.params, snakemake.output
     made = sample_cells(
-        read_counts(snakemake.input.raw, car=params.car),
+        read_counts(snakemake.input.raw, car=params.car, needs_car=params.needs_car),
         snakemake.wildcards.sample,
         meta=params.sample,
         car=params.car,
