@@ -41,17 +41,28 @@ MAX_AMBIENT_P = 0.05
 UNDETERMINED_ABOVE = 0.5
 #: From this share of molecules that the construct cannot show (an ORF alone, a part), silence means nothing.
 MAX_UNSEEN = 0.5
+#: T cells of a sample that weigh the plausible expression levels, at most.
+MAX_WEIGHED = 3000
 T_LINEAGE = "T"
 UNEXPLAINED = "more than ambient RNA explains: unseen doublet or engulfed T cell"
 
 
 @dataclass(frozen=True)
 class Model:
-    """Fitted parameters: ``mu`` (CAR molecules per molecule of a CAR T cell), ``shape``, CAR T fraction by sample."""
+    """Fitted parameters: ``mu`` (CAR molecules per molecule of a CAR T cell), ``shape``, CAR T fraction by sample.
+
+    ``points`` are further values of (mu, shape) with their posterior weights: intervals and limits are averaged
+    over them, since few CAR T cells say little of how much CAR they express.
+    """
 
     mu: float
     shape: float
     prevalence: dict[str, float]
+    points: tuple[tuple[float, float, float], ...] = ()
+
+    def plausible(self) -> tuple[tuple[float, float, float], ...]:
+        """Return values of (mu, shape) the cohort allows, each with its posterior weight (they sum to 1)."""
+        return self.points or ((self.mu, self.shape, 1.0),)
 
 
 def count_car(molecules: pd.DataFrame, barcodes: pd.Index) -> pd.DataFrame:
@@ -76,7 +87,9 @@ def count_car(molecules: pd.DataFrame, barcodes: pd.Index) -> pd.DataFrame:
     )
 
 
-def match_barcodes(molecules: pd.DataFrame, barcodes: pd.Index) -> pd.DataFrame:
+def match_barcodes(
+    molecules: pd.DataFrame, barcodes: pd.Index, *, strict: bool = True
+) -> pd.DataFrame:
     """Write the molecules' barcodes as the matrix writes them: with Cell Ranger's ``-1`` or without.
 
     Parameters
@@ -85,6 +98,8 @@ def match_barcodes(molecules: pd.DataFrame, barcodes: pd.Index) -> pd.DataFrame:
         Molecules of one sample.
     barcodes
         Barcodes of its matrix.
+    strict
+        Whether to raise where nothing matches.
 
     Raises
     ------
@@ -97,7 +112,7 @@ def match_barcodes(molecules: pd.DataFrame, barcodes: pd.Index) -> pd.DataFrame:
     written = molecules["barcode"].str.rsplit("-", n=1).str[0].map(bare)
     if written.notna().any():
         return molecules.assign(barcode=written.fillna(molecules["barcode"]))
-    if molecules["barcode"].nunique() >= 10:
+    if strict and molecules["barcode"].nunique() >= 10:
         raise CarseqError(
             f"the molecules and the matrix of sample {molecules['sample'].iloc[0]} share no barcode",
             f"molecules have {molecules['barcode'].iloc[0]}, the matrix has {next(iter(barcodes), 'none')}",
@@ -208,35 +223,106 @@ def _fit(data: _Data) -> Model:
     fitted = optimize.minimize(loss, start, method="L-BFGS-B", bounds=bounds)
     mu, shape = np.exp(fitted.x[:2])
     prevalence = 1 / (1 + np.exp(-fitted.x[2:]))
-    return Model(
-        float(mu),
-        float(shape),
-        {s: float(p) for s, p in zip(data.samples, prevalence, strict=True)},
+    by_sample = {s: float(p) for s, p in zip(data.samples, prevalence, strict=True)}
+    return Model(float(mu), float(shape), by_sample, _weigh(data))
+
+
+def _weigh(data: _Data) -> tuple[tuple[float, float, float], ...]:
+    """Return plausible (mu, shape, weight), by the cohort's likelihood with the CAR T fractions integrated out.
+
+    A coarse grid over the prior finds where the posterior lies, a second one is laid over that place. At most
+    ``MAX_WEIGHED`` T cells of a sample are used, evenly thinned: fewer cells only widen the intervals.
+    """
+    rows = np.concatenate(
+        [
+            np.flatnonzero(data.code == c)[
+                :: max(1, int(np.ceil((data.code == c).sum() / MAX_WEIGHED)))
+            ]
+            for c in range(len(data.samples))
+        ]
+    )
+    k, n, ambient, code = data.k[rows], data.n[rows], data.ambient[rows], data.code[rows]
+    log_null = _nb_logpmf(k, ambient, data.ambient_shape[rows])
+    pi = (np.arange(60) + 0.5) / 60
+    log_jeffreys = -0.5 * np.log(pi) - 0.5 * np.log1p(-pi)
+
+    def marginal(log_mu: float, log_shape: float) -> float:
+        log_car = _nb_logpmf(k, np.exp(log_mu) * n + ambient, float(np.exp(log_shape)))
+        mixed = np.logaddexp(np.log(pi)[:, None] + log_car, np.log1p(-pi)[:, None] + log_null)
+        total = float(stats.norm.logpdf(log_mu, np.log(PRIOR_MU), PRIOR_MU_SD))
+        total += float(stats.norm.logpdf(log_shape, np.log(PRIOR_SHAPE), PRIOR_SHAPE_SD))
+        for c in range(len(data.samples)):
+            total += float(np.logaddexp.reduce(mixed[:, code == c].sum(axis=1) + log_jeffreys))
+        return total
+
+    mus = np.linspace(np.log(PRIOR_MU) - 3, np.log(PRIOR_MU) + 3, 21)
+    shapes = np.linspace(np.log(PRIOR_SHAPE) - 1.4, np.log(PRIOR_SHAPE) + 1.4, 5)
+    for last in (False, True):
+        grid = np.array([(m, s) for m in mus for s in shapes])
+        log_weight = np.array([marginal(m, s) for m, s in grid])
+        weight = np.exp(log_weight - log_weight.max())
+        weight /= weight.sum()
+        if last:
+            break
+        centre = weight @ grid
+        spread = np.sqrt(weight @ (grid - centre) ** 2).clip([0.15, 0.2], None)
+        mus = centre[0] + spread[0] * np.linspace(-2.5, 2.5, 9)
+        shapes = centre[1] + spread[1] * np.linspace(-1.5, 1.5, 3)
+    kept = weight >= 0.01 * weight.max()
+    weight = weight[kept] / weight[kept].sum()
+    return tuple(
+        (float(np.exp(m)), float(np.exp(s)), float(w))
+        for (m, s), w in zip(grid[kept], weight, strict=True)
     )
 
 
 def _profile(
     data: _Data, model: Model, chosen: npt.NDArray[np.bool_]
 ) -> tuple[float, float, float]:
-    """Return estimate and 95 % interval of the CAR T fraction of chosen cells, given the cohort's mu and shape.
+    """Return estimate and 95 % interval of the CAR T fraction of chosen cells.
 
-    The posterior under a Jeffreys prior on a grid; equal-tailed, but reaching 0 when no cell shows the CAR.
+    The posterior under a Jeffreys prior on a grid, averaged over the plausible mu and shape; equal-tailed, but
+    reaching 0 when no cell shows the CAR. The estimate is its mode.
     """
     if not chosen.any():
         return float("nan"), float("nan"), float("nan")
-    grid = (np.arange(2000) + 0.5) / 2000
-    log_car, log_null = data.log_car(model.mu, model.shape)[chosen], data.log_null()[chosen]
-    log_likelihood = np.logaddexp(
-        np.log(grid)[:, None] + log_car, np.log1p(-grid)[:, None] + log_null
-    ).sum(axis=1)
-    log_posterior = log_likelihood - 0.5 * np.log(grid) - 0.5 * np.log1p(-grid)
-    weights = np.exp(log_posterior - log_posterior.max())
-    cumulative = np.cumsum(weights) / weights.sum()
+    grid = (np.arange(400) + 0.5) / 400
+    k, n, ambient = data.k[chosen], data.n[chosen], data.ambient[chosen]
+    log_null = _nb_logpmf(k, ambient, data.ambient_shape[chosen])
+    log_rest = np.log1p(-grid)[:, None] + log_null
+    posterior, likelihood = np.zeros(len(grid)), np.full(len(grid), -np.inf)
+    for mu, shape, weight in model.plausible():
+        log_car = _nb_logpmf(k, mu * n + ambient, shape)
+        own = np.logaddexp(np.log(grid)[:, None] + log_car, log_rest).sum(axis=1)
+        likelihood = np.logaddexp(likelihood, own + np.log(weight))
+        log_posterior = own - 0.5 * np.log(grid) - 0.5 * np.log1p(-grid)
+        share = np.exp(log_posterior - log_posterior.max())
+        posterior += weight * share / share.sum()
+    cumulative = np.cumsum(posterior)
     low, high = (float(x) for x in np.interp([0.025, 0.975], cumulative, grid))
-    if not (data.k[chosen] > 0).any():
+    if not (k > 0).any():
         low, high = 0.0, float(np.interp(0.95, cumulative, grid))
-    estimate = float(grid[np.argmax(log_likelihood)])
+    estimate = float(grid[np.argmax(likelihood)])
     return (0.0 if estimate <= grid[0] else estimate), low, high
+
+
+def _limit(n_t: int, sensitivities: list[tuple[float, float]]) -> float:
+    """Return the smallest CAR T fraction at which no positive call has a probability of 5 % or less.
+
+    Parameters
+    ----------
+    n_t
+        T cells.
+    sensitivities
+        (sensitivity, weight) under each plausible mu and shape.
+    """
+
+    def silent(fraction: float) -> float:
+        return sum(w * (1 - fraction * s) ** n_t for s, w in sensitivities) - 0.05
+
+    if n_t == 0 or silent(1.0) > 0:
+        return 1.0
+    return float(optimize.brentq(silent, 0.0, 1.0))
 
 
 def call_cells(
@@ -343,7 +429,13 @@ def call_cells(
         for name in names
     ]
     table = pd.DataFrame(rows, columns=list(DETECTION.columns))
-    adata.uns["car_model"] = {"mu": model.mu, "shape": model.shape, "fdr": fdr, "car": car}
+    adata.uns["car_model"] = {
+        "mu": model.mu,
+        "shape": model.shape,
+        "plausible": np.array(model.plausible()),
+        "fdr": fdr,
+        "car": car,
+    }
     return DETECTION.conform(table)
 
 
@@ -372,7 +464,9 @@ def fraction_of(adata: AnnData, cells: pd.Index) -> tuple[float, float, float]:
         code=np.zeros(len(own), dtype=np.intp),
         samples=["cells"],
     )
-    return _profile(data, Model(fitted["mu"], fitted["shape"], {}), np.ones(len(own), dtype=bool))
+    points = tuple((float(m), float(s), float(w)) for m, s, w in np.asarray(fitted["plausible"]))
+    model = Model(float(fitted["mu"]), float(fitted["shape"]), {}, points)
+    return _profile(data, model, np.ones(len(own), dtype=bool))
 
 
 def _posterior(data: _Data, model: Model, k: Floats) -> Floats:
@@ -464,9 +558,13 @@ def _verdict(
     unseen = float(meta.get("car_unseen", 0.0))
     positive = own & is_t & (obs["car_call"] == "positive").to_numpy()
     n_positive = int(positive.sum())
-    sensitivity = _sensitivity(data, model, chosen, cutoff)
-    limit = min(1.0, (1 - 0.05 ** (1 / n_t)) / sensitivity) if n_t and sensitivity > 0 else 1.0
+    sensitivities = _sensitivity(data, model, chosen, cutoff)
+    sensitivity = sum(s * w for s, w in sensitivities)
+    limit = _limit(n_t, sensitivities)
     estimate, low, high = _profile(data, model, chosen)
+    if n_t and not n_positive:
+        # One upper bound for one question: what silence excludes.
+        low, high = 0.0, max(high, limit)
     false_calls = float((1 - obs["car_posterior"].to_numpy(float)[positive]).sum())
     if n_positive:
         verdict = "detected"
@@ -502,23 +600,28 @@ def _verdict(
     }  # fmt: skip
 
 
-def _sensitivity(data: _Data, model: Model, chosen: npt.NDArray[np.bool_], cutoff: float) -> float:
+def _sensitivity(
+    data: _Data, model: Model, chosen: npt.NDArray[np.bool_], cutoff: float
+) -> list[tuple[float, float]]:
     """Return the mean probability that a CAR T cell like these T cells would be called positive.
 
-    For each cell, the fewest CAR molecules that would be called are sought, and their tail probability taken.
+    For each cell, the fewest CAR molecules that would be called are sought, and their tail probability taken under
+    each plausible mu and shape: (sensitivity, weight).
     """
     if not chosen.any():
-        return 0.0
+        return [(0.0, 1.0)]
     needed = np.full(len(data.k), np.inf)
     for k in range(1, 30):
         counts = np.full(len(data.k), float(k))
         enough = 1 - _posterior(data, model, counts) <= cutoff
         enough &= _nb_sf(counts, data.ambient, data.ambient_shape) <= MAX_AMBIENT_P
         needed = np.where(np.isinf(needed) & enough, k, needed)
-    tail = np.zeros(len(data.k))
-    finite = np.isfinite(needed)
-    tail[finite] = _nb_sf(needed[finite], (model.mu * data.n + data.ambient)[finite], model.shape)
-    return float(tail[chosen].mean())
+    callable_ = chosen & np.isfinite(needed)
+    n, ambient, least = data.n[callable_], data.ambient[callable_], needed[callable_]
+    return [
+        (float(_nb_sf(least, mu * n + ambient, shape).sum() / chosen.sum()), weight)
+        for mu, shape, weight in model.plausible()
+    ]
 
 
 def cell_losses(

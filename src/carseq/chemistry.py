@@ -344,8 +344,15 @@ def strand_of_bam(path: str | Path, panel: Sequence[str], *, n: int = 20_000) ->
 
     try:
         with pysam.AlignmentFile(str(path), "rb") as bam:
-            records = islice((r for r in bam if not r.is_secondary and not r.is_unmapped), n)
-            reads = [r.get_forward_sequence() or "" for r in records]
+            # Evenly over the contigs: one end of one chromosome may hold few transcribed genes.
+            contigs = [s.contig for s in bam.get_index_statistics() if s.mapped]
+            reads = [
+                r.get_forward_sequence() or ""
+                for contig in contigs
+                for r in islice(
+                    (r for r in bam.fetch(contig) if not r.is_secondary), -(-n // len(contigs))
+                )
+            ]
     except (OSError, ValueError) as error:
         raise CarseqError(f"cannot read the BAM {path}", str(error), "check the path") from None
     sense, antisense = count_strands(reads, panel)
@@ -353,14 +360,16 @@ def strand_of_bam(path: str | Path, panel: Sequence[str], *, n: int = 20_000) ->
     if not strand:
         raise CarseqError(
             f"the strand of {path} cannot be told",
-            f"{sense} of its first {len(reads)} reads map in sense, {antisense} in antisense",
-            "check that reference and BAM are of the same species",
+            f"{sense} of {len(reads)} reads map in sense, {antisense} in antisense",
+            "name the sample's chemistry in the sheet; else check that reference and BAM are of one species",
         )
     return strand
 
 
-def strand_of_library(chemistry: str | Path | None, bam: str | Path, panel: str | Path) -> str:
-    """Return the strand of a sample: from its ``chemistry.json`` where there is one, else from its BAM.
+def strand_of_library(
+    chemistry: str | Path | None, bam: str | Path, panel: str | Path, *, named: str = "auto"
+) -> str:
+    """Return the strand of a sample: from its ``chemistry.json``, the name in its sheet, or its BAM.
 
     Parameters
     ----------
@@ -370,9 +379,15 @@ def strand_of_library(chemistry: str | Path | None, bam: str | Path, panel: str 
         The sample's BAM.
     panel
         FASTA of transcripts (sense).
+    named
+        The sheet's chemistry; ``auto`` leaves it to the reads.
     """
     if chemistry:
         return Chemistry.from_json(Path(chemistry).read_text()).strand
+    if named in CHEMISTRIES:
+        return CHEMISTRIES[named][1]
+    if geometry := parse_geometry(named):
+        return str(geometry["soloStrand"])
     with dnaio.open(panel) as sequences:
         return strand_of_bam(bam, [record.sequence for record in sequences])
 

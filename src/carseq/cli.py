@@ -315,6 +315,7 @@ def call(
 ) -> None:
     """Call CAR T cells in annotated cells, without the workflow."""
     import anndata
+    import pandas as pd
 
     from carseq.calling import call_cells, match_barcodes
     from carseq.tables import DETECTION, MOLECULES, SAMPLES, read_table, write_h5ad, write_table
@@ -327,7 +328,7 @@ def call(
         # its name is that of the folder samples/SAMPLE/molecules/.
         sample = str(found["sample"].iloc[0]) if len(found) else path.resolve().parent.parent.name
         own = adata.obs[adata.obs["sample"].astype(str) == sample]
-        table[sample] = match_barcodes(found, own["barcode"].astype(str))
+        table[sample] = match_barcodes(found, pd.Index(own["barcode"].astype(str)), strict=False)
     detection = call_cells(adata, table, read_table(samples, SAMPLES), car=name, fdr=fdr)
     write_h5ad(adata, to)
     write_table(detection, to.parent / "detection.tsv", DETECTION)

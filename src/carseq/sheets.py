@@ -31,7 +31,10 @@ class Sample(BaseModel):
     compartment: Literal["urine", "blood", "product", "other"] = Field(
         description="Where the cells come from."
     )
-    timepoint: str = Field(default="", description="Time point, such as D28.")
+    timepoint: str = Field(
+        default="",
+        description="Time point, such as D28; list the time points of a patient in order.",
+    )
     role: Literal["case", "negative_control", "product"] = Field(
         default="case",
         description="negative_control: no CAR T cell can be in it (before infusion).",
@@ -42,12 +45,18 @@ class Sample(BaseModel):
     bam: str | None = Field(
         default=None, description="Existing sorted, indexed BAM with barcode and UMI tags."
     )
-    matrix: str | None = Field(default=None, description="Existing matrix of called cells.")
+    matrix: str | None = Field(
+        default=None,
+        description="Existing matrix of called cells; beside `raw_matrix` it says which barcodes are cells.",
+    )
     raw_matrix: str | None = Field(default=None, description="Existing matrix of all barcodes.")
     whitelist: str | None = Field(default=None, description="Barcode whitelist of this sample.")
-    gating: str | None = Field(default=None, description="Sorting gate, such as CD45-negative.")
+    gating: str | None = Field(
+        default=None, description="Sorting gate, such as CD45-negative; shown beside the verdict."
+    )
     sequencing_run: str | None = Field(
-        default=None, description="Libraries of one run can swap molecules."
+        default=None,
+        description="Carried to `obs`; swaps between libraries of a run are not modelled yet.",
     )
 
     @field_validator("chemistry")

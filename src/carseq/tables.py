@@ -119,7 +119,9 @@ DETECTION = Schema(
         "verdict": Column("str", "detected, not detected above LIMIT, or undetermined"),
         "prevalence": Column("float64", "CAR T cells among T cells, corrected for dropout"),
         "prevalence_low": Column("float64", "lower end of its 95 % interval"),
-        "prevalence_high": Column("float64", "upper end of its 95 % interval"),
+        "prevalence_high": Column(
+            "float64", "upper end; at least the detection limit where no cell was called"
+        ),
         "detection_limit": Column(
             "float64", "CAR T fraction of T cells excluded with 95 % confidence above this"
         ),

@@ -4,6 +4,7 @@
 rule sample_cells:
     input:
         raw=raw_matrix,
+        listed=cell_list,
     output:
         cells=f"{RESULTS}/samples/{{sample}}/cells/cells.h5ad",
         barcodes=f"{RESULTS}/samples/{{sample}}/cells/barcodes.tsv.gz",

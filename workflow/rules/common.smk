@@ -45,6 +45,12 @@ def raw_matrix(wildcards):
     return sample.raw_matrix or sample.matrix
 
 
+def cell_list(wildcards):
+    # A matrix of called cells beside the raw one says which barcodes are cells.
+    sample = STUDY.samples[wildcards.sample]
+    return sample.matrix if sample.matrix and sample.raw_matrix else []
+
+
 def chemistry_json(wildcards):
     if has_reads(wildcards.sample):
         return f"{RESULTS}/samples/{wildcards.sample}/solo/chemistry.json"

@@ -26,6 +26,7 @@ rule molecules:
         form=CONFIG.construct.form,
         barcode_tag=CONFIG.molecules.barcode_tag,
         umi_tag=CONFIG.molecules.umi_tag,
+        chemistry=lambda wildcards: STUDY.samples[wildcards.sample].chemistry,
         version=VERSION,
     message:
         "molecules: collecting the evidence for the CAR in {wildcards.sample}"
@@ -53,6 +54,7 @@ rule support:
         form=CONFIG.construct.form,
         barcode_tag=CONFIG.molecules.barcode_tag,
         umi_tag=CONFIG.molecules.umi_tag,
+        chemistry=lambda wildcards: STUDY.samples[wildcards.sample].chemistry,
         version=VERSION,
     message:
         "molecules: which construct the reads of {wildcards.sample} support"

@@ -15,7 +15,7 @@ with job(snakemake):
         read_transcript_fasta(given.rivals),
         read_table(given.homology),
         sample=snakemake.wildcards.sample,
-        strand=strand_of_library(given.chemistry, given.bam, given.panel),
+        strand=strand_of_library(given.chemistry, given.bam, given.panel, named=params.chemistry),
         loci=read_loci(given.loci),
         barcode_tag=params.barcode_tag,
         umi_tag=params.umi_tag,

@@ -7,12 +7,14 @@ from carseq.workflow import job
 
 with job(snakemake):
     params, output = snakemake.params, snakemake.output
+    listed = list(read_counts(snakemake.input.listed).obs_names) if snakemake.input.listed else None
     made = sample_cells(
         read_counts(snakemake.input.raw, car=params.car, needs_car=params.needs_car),
         snakemake.wildcards.sample,
         meta=params.sample,
         car=params.car,
         called=params.called,
+        listed=listed,
         seed=params.seed,
     )
     write_h5ad(made.cells, output.cells)

@@ -15,7 +15,7 @@ with job(snakemake):
         given.bam,
         constructs,
         sample=snakemake.wildcards.sample,
-        strand=strand_of_library(given.chemistry, given.bam, given.panel),
+        strand=strand_of_library(given.chemistry, given.bam, given.panel, named=params.chemistry),
         barcode_tag=params.barcode_tag,
         umi_tag=params.umi_tag,
     )

@@ -54,6 +54,7 @@ def sample_cells(
     meta: Mapping[str, str],
     car: str,
     called: bool = False,
+    listed: Sequence[str] | None = None,
     seed: int = 0,
 ) -> SampleCells:
     """Find the cells of a sample and measure them.
@@ -70,10 +71,13 @@ def sample_cells(
         Name of the CAR gene.
     called
         Whether `raw` holds called cells only, which are then all taken.
+    listed
+        Barcodes of the user's own cells, in place of the test.
     seed
         Seed of the Monte Carlo test and of scrublet.
     """
-    calls = call_barcodes(raw, seed=seed, barcodes=raw.obs_names if called else None)
+    taken = list(raw.obs_names) if called else listed
+    calls = call_barcodes(raw, seed=seed, barcodes=taken)
     ambient = ambient_profile(raw, calls)
     ambient["mean_total"] = ambient.attrs["mean_total"]
     ambient["largest"] = int(

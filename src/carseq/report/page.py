@@ -213,7 +213,7 @@ def _version(study: Study, tool: str) -> str:
 
 
 def _integration(study: Study) -> str:
-    return str((study.config.get("cells") or {}).get("integration", "none"))
+    return study.integration
 
 
 def _citations(study: Study) -> list[tuple[str, str]]:

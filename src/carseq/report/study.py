@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from carseq.calling import match_barcodes
 from carseq.construct.compare import COLUMNS as SUPPORT_COLUMNS
 from carseq.errors import CarseqError
 from carseq.log import get_logger
@@ -85,6 +86,7 @@ class Study:
     losses: pd.DataFrame
     support: pd.DataFrame
     cells: pd.DataFrame
+    integration: str
     umap: np.ndarray | None
     detection: pd.DataFrame
     localization: pd.DataFrame
@@ -173,18 +175,20 @@ class _Reader:
         data = yaml.safe_load(path.read_text()) if path else None
         return data if isinstance(data, dict) else {}
 
-    def cells(self) -> tuple[pd.DataFrame, np.ndarray | None]:
+    def cells(self) -> tuple[pd.DataFrame, np.ndarray | None, str]:
         path = self.there("cohort/cells.h5ad")
         if path is None:
-            return OBS.empty(), None
+            return OBS.empty(), None, "none"
         # Backed: the page needs obs and the map, not the matrix.
         adata = ad.read_h5ad(path, backed="r")
         try:
             obs = adata.obs.copy()
+            # What was done, not what was asked: small cohorts fall back.
+            done = str((adata.uns.get("integration") or {}).get("method", "none"))
             umap = np.asarray(adata.obsm["X_umap"])[:, :2] if "X_umap" in adata.obsm else None
         finally:
             adata.file.close()
-        return conform_obs(obs), umap
+        return conform_obs(obs), umap, done
 
     def transcript(self) -> tuple[str, int]:
         path = self.there("construct/construct.fa")
@@ -202,7 +206,7 @@ class _Reader:
         config = self.config()
         contig, tx_length = self.transcript()
         domains = self.table("construct/domains.tsv", columns=_DOMAIN_COLUMNS)
-        cells, umap = self.cells()
+        cells, umap, integration = self.cells()
         detection = self.table("cohort/detection.tsv", DETECTION)
         folder = self.results / "samples"
         found = sorted(p.name for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
@@ -214,7 +218,10 @@ class _Reader:
             knees[sample] = self.table(f"{base}/cells/knee.tsv", columns=_KNEE_COLUMNS)
             steps = self.table(f"{base}/cells/filters.tsv", columns=_FILTER_COLUMNS[1:])
             filters.append(steps.assign(sample=sample)[_FILTER_COLUMNS])
-            molecules.append(self.table(f"{base}/molecules/molecules.parquet", MOLECULES))
+            own = self.table(f"{base}/molecules/molecules.parquet", MOLECULES)
+            barcodes = pd.Index(cells.loc[cells["sample"] == sample, "barcode"].astype(str))
+            # A BAM writes ACGT-1 where its matrix may write ACGT.
+            molecules.append(match_barcodes(own, barcodes, strict=False))
             # The calls carry the account of the molecules on, up to cells.
             account = f"{base}/calling/losses.tsv"
             if not (self.results / account).exists():
@@ -242,6 +249,7 @@ class _Reader:
             losses=_stack(losses, LOSSES.empty()),
             support=_stack(support, pd.DataFrame(columns=SUPPORT_COLUMNS)),
             cells=cells,
+            integration=integration,
             umap=umap,
             detection=detection,
             localization=self.table("cohort/localization.tsv", LOCALIZATION),

@@ -290,6 +290,19 @@ def alerts(study: Study) -> list[Alert]:
                     f"Put {row.construct} into `construct.file` and run again.",
                 )
             )
+    sheet = study.config.get("sheet") or {}
+    for sample in study.samples:
+        gating = str((sheet.get(sample) or {}).get("gating") or "")
+        if gating:
+            found.append(
+                Alert(
+                    "warn",
+                    sample,
+                    f"the cells were sorted: {gating}",
+                    "The verdict holds for the cells that passed the gate; a gate without CD45+ cells removes CAR T "
+                    "cells.",
+                )
+            )
     for sample in study.samples:
         found += _library_alerts(sample, study.solo.get(sample, {}))
     for row in study.detection.itertuples():
