@@ -59,7 +59,7 @@ def compare_constructs(
     CarseqError
         If the BAM cannot be read or two constructs share a name.
     """
-    from carseq.molecules import DECISIVE, Scorer, car_reads, open_bam
+    from carseq.molecules import DECISIVE, Reader, Scorer, car_reads, open_bam
 
     names = [c.name for c in constructs]
     if len(set(names)) < len(names):
@@ -72,10 +72,12 @@ def compare_constructs(
     scorers = {c.name: Scorer(c, [], nothing) for c in constructs}
     odds: dict[tuple[str, str], dict[str, float]] = defaultdict(lambda: dict.fromkeys(scorers, 0.0))
     with open_bam(bam) as alignments:
-        for read in car_reads(alignments, list(scorers.values()), strand, (barcode_tag, umi_tag)):
-            for name, scorer in scorers.items():
-                if read.barcode is not None and (evidence := scorer.score(read.sequence)):
-                    odds[read.barcode, read.umi][name] += evidence.car
+        reads = car_reads(Reader(alignments, strand, (barcode_tag, umi_tag)), constructs)
+    for name, scorer in scorers.items():
+        scorer.score_all(read.sequence for read in reads)
+        for read in reads:
+            if read.barcode is not None and (evidence := scorer.score(read.sequence)):
+                odds[read.barcode, read.umi][name] += evidence.car
     table = pd.DataFrame(list(odds.values()), columns=list(scorers), dtype=float)
     rows = []
     for name in scorers:

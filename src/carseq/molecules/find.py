@@ -1,0 +1,393 @@
+"""From the reads of a BAM to CAR molecules."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pysam
+
+from carseq.construct import Construct
+from carseq.construct.domains import domains_at
+from carseq.construct.homology import EndogenousTranscript, Locus
+from carseq.errors import CarseqError
+from carseq.log import get_logger
+from carseq.molecules.priors import log_priors
+from carseq.molecules.score import Evidence, Scorer
+from carseq.molecules.words import Words
+from carseq.tables import LOSSES, MOLECULES
+
+log = get_logger(__name__)
+
+#: Log-odds (nats) from which CAR and relative are told apart: 1 in 100.
+DECISIVE = math.log(99)
+#: Molecules of a relative whose place is looked at, at most.
+MAX_PLACED = 5_000
+_COMPLEMENT = str.maketrans("ACGTN", "TGCAN")
+
+
+@dataclass
+class _Molecule:
+    reads: int = 0
+    car: float = 0.0
+    rivals: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    start: int = 1 << 30
+    end: int = 0
+    edits: int = 1 << 30
+    outside: bool = False
+    sources: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass
+class Read:
+    """A candidate read on the mRNA's strand: barcode (None if not valid), and whether it was placed more than once."""
+
+    barcode: str | None
+    umi: str
+    sequence: str
+    source: str
+    multi: bool
+
+
+class Reader:
+    """Reads of a BAM on the mRNA's strand, each once.
+
+    Parameters
+    ----------
+    bam
+        Coordinate-sorted, indexed BAM.
+    strand
+        Of R2 (or of all reads, where they are single): ``Forward`` if sense, ``Reverse`` if antisense. An R1 that was
+        aligned too has the other strand.
+    tags
+        Of cell barcode and UMI.
+    """
+
+    def __init__(self, bam: pysam.AlignmentFile, strand: str, tags: tuple[str, str]) -> None:
+        self.bam, self._tags = bam, tags
+        self._antisense = strand == "Reverse"
+        self._seen: set[tuple[str | None, bool]] = set()
+        #: Records looked at by :meth:`unmapped`.
+        self.n_unmapped = 0
+
+    def _read(self, record: pysam.AlignedSegment, source: str) -> Read | None:
+        # Two reads of a pair have one name.
+        name = (record.query_name, record.is_read1)
+        if name in self._seen or record.query_sequence is None:
+            return None
+        self._seen.add(name)
+        sequence = record.get_forward_sequence() or ""
+        if self._antisense != (record.is_paired and record.is_read1):
+            sequence = turn(sequence)
+        tags = dict(record.get_tags())
+        barcode, umi = str(tags.get(self._tags[0], "-")), str(tags.get(self._tags[1], "-"))
+        if umi == "-":
+            umi = str(tags.get("UR", "-"))
+        multi = int(tags.get("NH", 1)) > 1
+        return Read(None if barcode == "-" else barcode, umi, sequence, source, multi)
+
+    def placed(
+        self, contig: str, start: int | None = None, end: int | None = None, *, source: str
+    ) -> list[Read]:
+        """Return the reads placed in a region; none if the BAM lacks the contig."""
+        if contig not in self.bam.references:
+            return []
+        records = self.bam.fetch(contig, start, end)
+        return [read for record in records if (read := self._read(record, source))]
+
+    def unmapped(self, words: Words) -> list[Read]:
+        """Return the unmapped reads that share enough words with the CAR."""
+        records, self.n_unmapped = words.unmapped(self.bam)
+        return [read for record in records if (read := self._read(record, "unmapped"))]
+
+
+def turn(sequence: str) -> str:
+    """Return the reverse complement."""
+    return sequence.translate(_COMPLEMENT)[::-1]
+
+
+def car_reads(reader: Reader, constructs: Sequence[Construct]) -> list[Read]:
+    """Return the reads on the contig of a construct and the unmapped ones that resemble one."""
+    words = Words([t.sequence for c in constructs for t in c.transcripts])
+    aligned = [read for c in constructs for read in reader.placed(c.name, source="aligned")]
+    return aligned + reader.unmapped(words)
+
+
+def _candidates(
+    reader: Reader,
+    scorer: Scorer,
+    loci: Iterable[Locus],
+    counts: Counter[str],
+    neighbours: dict[str, dict[tuple[str, str], str]],
+) -> list[Read]:
+    """Return each candidate read once.
+
+    ``neighbours`` gathers, by gene, one read of each molecule at the relatives that does not resemble the CAR.
+    """
+    found = reader.placed(scorer.construct.name, source="aligned")
+    counts["on_contig"] = len(found)
+    for locus in loci:
+        there = reader.placed(locus.contig, locus.start, locus.end, source="homolog")
+        for read, similar in zip(
+            there, scorer.words.among([r.sequence for r in there]), strict=True
+        ):
+            if similar:
+                counts["at_homologs"] += 1
+                found.append(read)
+            elif locus.gene in scorer.segments:
+                molecules = neighbours[locus.gene]
+                kept = read.sequence if len(molecules) < MAX_PLACED else ""
+                molecules.setdefault((read.barcode or "-", read.umi), kept)
+    unmapped = reader.unmapped(scorer.words)
+    counts["unmapped"] = len(unmapped)
+    return found + unmapped
+
+
+def collapse_umis(counts: Counter[str]) -> dict[str, str]:
+    """Map each UMI of a cell to the one it stands for: one substitution from a UMI with more reads.
+
+    As STARsolo's 1MM_CR: a UMI is corrected to the one with the most reads at Hamming distance 1 (ties: the
+    alphabetically last), once, without chains.
+    """
+    target = {}
+    for umi, n in counts.items():
+        best = (n, umi)
+        for i in range(len(umi)):
+            for base in "ACGT":
+                if base != umi[i]:
+                    other = umi[:i] + base + umi[i + 1 :]
+                    if (counts.get(other, 0), other) > best:
+                        best = (counts[other], other)
+        target[umi] = best[1]
+    return target
+
+
+def find_molecules(
+    bam: str | Path,
+    construct: Construct,
+    rivals: Sequence[EndogenousTranscript],
+    homology: pd.DataFrame,
+    *,
+    sample: str,
+    strand: str = "Forward",
+    loci: Sequence[Locus] = (),
+    barcode_tag: str = "CB",
+    umi_tag: str = "UB",
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Find the CAR molecules of a sample.
+
+    Parameters
+    ----------
+    bam
+        Coordinate-sorted, indexed BAM with barcode and UMI tags. The CAR's contig may be absent: reads are then
+        found among the unmapped and at homologous loci.
+    construct
+        The CAR; its name is the contig's.
+    rivals
+        Endogenous transcripts similar to it.
+    homology
+        Which bases are shared.
+    sample
+        Name of the sample, for the tables.
+    strand
+        ``Forward`` if reads are sense (3'), ``Reverse`` if antisense (5').
+    loci
+        Exons of the rivals, where reads of shared domains may have been aligned.
+    barcode_tag, umi_tag
+        BAM tags.
+
+    Returns
+    -------
+    molecules : pandas.DataFrame
+        Schema ``MOLECULES``. ``p_car`` of a shared molecule is the share of the CAR expected there, from the sample's
+        molecules that can be told apart and from where reads fall; of others, their posterior at that prior.
+    losses : pandas.DataFrame
+        Schema ``LOSSES``: where the CAR's reads went, up to molecules.
+
+    Raises
+    ------
+    CarseqError
+        If the BAM cannot be read, lacks the barcode tag, names its contigs otherwise than the annotation, or
+        holds neither the CAR's contig nor unmapped reads.
+    """
+    scorer = Scorer(construct, rivals, homology)
+    counts: Counter[str] = Counter()
+    neighbours: dict[str, dict[tuple[str, str], str]] = defaultdict(dict)
+    cells: dict[str, list[tuple[str, Evidence, str]]] = defaultdict(list)
+    with open_bam(bam) as alignments:
+        # A handle of its own: reading the head moves the place from which later fetches go on.
+        _check_bam(alignments, construct.name, loci, barcode_tag)
+    with open_bam(bam) as alignments:
+        reader = Reader(alignments, strand, (barcode_tag, umi_tag))
+        candidates = _candidates(reader, scorer, loci, counts, neighbours)
+    scorer.score_all(read.sequence for read in candidates)
+    for read in candidates:
+        evidence = scorer.score(read.sequence)
+        counts["multi_mapped"] += evidence is not None and read.multi
+        if evidence is None:
+            wrong = scorer.score(turn(read.sequence)) is not None
+            counts["wrong_strand" if wrong else "unlike"] += 1
+        elif read.barcode is None:
+            counts["no_barcode"] += 1
+        else:
+            cells[read.barcode].append((read.umi, evidence, read.source))
+    molecules: dict[tuple[str, str], _Molecule] = defaultdict(_Molecule)
+    for barcode, reads in cells.items():
+        target = collapse_umis(Counter(umi for umi, *_ in reads))
+        for umi, evidence, source in reads:
+            molecule = molecules[barcode, target[umi]]
+            molecule.reads += 1
+            molecule.car += evidence.car
+            if evidence.gene:
+                molecule.rivals[evidence.gene] += evidence.rival
+            molecule.start = min(molecule.start, evidence.start)
+            molecule.end = max(molecule.end, evidence.end)
+            molecule.edits = min(molecule.edits, evidence.edits)
+            molecule.outside |= not evidence.homologous
+            molecule.sources[source] += 1
+    table = _classify(molecules, sample, scorer, neighbours, strand == "Reverse")
+    endogenous = table["evidence"] == "endogenous"
+    losses = _losses(sample, counts, table)
+    result = MOLECULES.conform(
+        table[~endogenous].sort_values(["barcode", "umi"], ignore_index=True)
+    )
+    log.info(
+        "%s: %d CAR molecules (%s); %d candidates were endogenous",
+        sample,
+        len(result),
+        ", ".join(f"{n} {kind}" for kind, n in result["evidence"].value_counts().items()),
+        int(endogenous.sum()),
+    )
+    return result, losses
+
+
+def open_bam(path: str | Path) -> pysam.AlignmentFile:
+    """Open a coordinate-sorted, indexed BAM.
+
+    Raises
+    ------
+    CarseqError
+        If it cannot be read, is not sorted or has no index.
+    """
+    try:
+        bam = pysam.AlignmentFile(str(path), "rb")
+    except (OSError, ValueError) as error:
+        raise CarseqError(
+            f"cannot read the BAM {path}", str(error), "check the path; it must be a BAM"
+        ) from None
+    if bam.header.to_dict().get("HD", {}).get("SO") != "coordinate":
+        raise CarseqError(f"{path} is not sorted by coordinate", "", "run `samtools sort` on it")
+    if not bam.has_index():
+        raise CarseqError(f"{path} has no index", "", "run `samtools index` on it")
+    return bam
+
+
+def _check_bam(bam: pysam.AlignmentFile, car: str, loci: Sequence[Locus], barcode_tag: str) -> None:
+    """Raise if no CAR could be seen in a BAM, whatever was in the sample."""
+    head = list(islice(bam.fetch(until_eof=True), 20_000))
+    if head and not any(record.has_tag(barcode_tag) for record in head):
+        tags = sorted({tag for record in head[:200] for tag, _ in record.get_tags()})
+        raise CarseqError(
+            f"the BAM has no {barcode_tag} tag",
+            f"its first {len(head)} reads have {', '.join(tags) or 'no tags'}",
+            "name the tag of the cell barcode in `molecules.barcode_tag`, or give the BAM of Cell Ranger or STARsolo",
+        )
+    known = set(bam.references)
+    if loci and not any(locus.contig in known for locus in loci):
+        raise CarseqError(
+            "the BAM and the annotation name their contigs differently",
+            f"annotation: {loci[0].contig}; BAM: {', '.join(bam.references[:3])}",
+            "give the genome and annotation the BAM was made with",
+        )
+    if head and car not in known and bam.nocoordinate == 0:
+        short = sorted(zip(bam.lengths, bam.references, strict=True))[:3]
+        raise CarseqError(
+            f"the BAM can hold no CAR read: it has no contig {car} and no unmapped reads",
+            f"its shortest contigs are {', '.join(name for _, name in short)}",
+            "give `construct.name` as the BAM spells the CAR's contig, or a BAM that kept its unmapped reads",
+        )
+
+
+def _classify(
+    molecules: dict[tuple[str, str], _Molecule],
+    sample: str,
+    scorer: Scorer,
+    neighbours: dict[str, dict[tuple[str, str], str]],
+    from_start: bool,
+) -> pd.DataFrame:
+    """Return one row a candidate molecule, with its class and p_car."""
+    rows = []
+    for (barcode, umi), m in molecules.items():
+        # One gene must explain every read of the molecule.
+        gene, rival = max(m.rivals.items(), key=lambda item: item[1], default=("", 0.0))
+        odds = m.car - rival
+        if m.outside:
+            kind = "unique"
+        elif odds >= DECISIVE:
+            kind = "junction"
+        elif odds > -DECISIVE:
+            kind = "shared"
+        else:
+            kind = "endogenous"
+        rows.append(
+            {
+                "sample": sample,
+                "barcode": barcode,
+                "umi": umi,
+                "n_reads": m.reads,
+                "evidence": kind,
+                "odds": odds,
+                "tx_start": m.start,
+                "tx_end": m.end,
+                "domains": domains_at(scorer.construct.domains, m.start, m.end),
+                "edits": m.edits,
+                "endogenous_gene": gene,
+                "source": m.sources.most_common(1)[0][0],
+            }
+        )
+    columns = [*rows[0]] if rows else [c for c in MOLECULES.columns if c != "p_car"] + ["odds"]
+    table = pd.DataFrame(rows, columns=columns)
+    prior = log_priors(table, scorer, neighbours, from_start)
+    log_prior = table["endogenous_gene"].map(prior).fillna(0.0).astype(float)
+    log_odds = np.clip(table["odds"].astype(float) + log_prior, -50, 50)
+    table["p_car"] = np.where(
+        table["evidence"].isin(["unique", "junction"]),
+        np.maximum(1 / (1 + np.exp(-log_odds)), 0.99),
+        1 / (1 + np.exp(-log_odds)),
+    )
+    return table.drop(columns="odds")
+
+
+def _losses(sample: str, counts: Counter[str], table: pd.DataFrame) -> pd.DataFrame:
+    """Return where candidate reads went, in order."""
+    reads = table.groupby("evidence")["n_reads"].sum() if len(table) else pd.Series(dtype=int)
+    kinds = table["evidence"].value_counts()
+
+    def n_reads(kind: str) -> int:
+        return int(reads.get(kind, 0))
+
+    kept = [k for k in ("unique", "junction", "shared") if k in kinds]
+    n_kept = int(sum(kinds[k] for k in kept))
+    rows = [
+        ("candidates_on_contig", "reads", counts["on_contig"], "reads aligned to the CAR's contig"),
+        ("candidates_at_homologs", "reads", counts["at_homologs"], "reads at relatives that resemble the CAR"),
+        ("candidates_unmapped", "reads", counts["unmapped"], "unmapped reads that resemble the CAR"),
+        ("wrong_strand", "reads", counts["wrong_strand"], "CAR reads on the strand that this chemistry does not make"),
+        ("unlike_car", "reads", counts["unlike"], "candidates that the CAR's transcript does not explain"),
+        ("invalid_barcode", "reads", counts["no_barcode"], "CAR reads whose barcode is not on the whitelist"),
+        ("endogenous", "reads", n_reads("endogenous"), "reads of molecules that an endogenous gene explains better"),
+        ("multi_mapped", "reads", counts["multi_mapped"], "CAR reads placed more than once, which plain counting loses"),
+        ("car_reads", "reads", sum(n_reads(k) for k in kept), "reads of CAR molecules"),
+        ("duplicates", "reads", sum(n_reads(k) for k in kept) - n_kept, "further reads of the same molecules"),
+        ("car_molecules", "molecules", n_kept, "CAR molecules, all droplets"),
+        ("shared", "molecules", int(kinds.get("shared", 0)), "of them in regions shared with an endogenous gene"),
+    ]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["step", "unit", "n", "meaning"])
+    table.insert(0, "sample", sample)
+    return LOSSES.conform(table)

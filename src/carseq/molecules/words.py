@@ -1,0 +1,204 @@
+"""Compiled looks at many reads: which share words with the CAR, straight from the records of a BAM."""
+
+from __future__ import annotations
+
+import struct
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numba
+import numpy as np
+import numpy.typing as npt
+import pysam
+
+Codes = npt.NDArray[np.uint8]
+#: Length of a word, and how many words of a read must be the CAR's (21 equal bases in a row hold five).
+SEED, MIN_SEEDS = 17, 5
+#: Words are kept as bits of a table, by a hash. Those of a CAR (2 x 7,000) fill 0.3 % of it, so that five
+#: chance hits in one read are rarer than 1 in 100,000; what passes is scored anyway.
+_TABLE_BITS = 22
+_ODD = np.uint64(0x9E3779B97F4A7C15)
+#: Bytes of a BAM looked at in one go.
+_CHUNK = 1 << 23
+#: Base codes: 0-3 for ACGT, 4 for all else; from ASCII, and from the 4-bit codes of BAM (SAM specification, 4.2).
+UNKNOWN = 4
+_FROM_ASCII = np.full(256, UNKNOWN, dtype=np.uint8)
+_FROM_ASCII[np.frombuffer(b"ACGTacgt", dtype=np.uint8)] = [0, 1, 2, 3, 0, 1, 2, 3]
+_FROM_NIBBLE = np.full(16, UNKNOWN, dtype=np.uint8)
+_FROM_NIBBLE[[1, 2, 4, 8]] = [0, 1, 2, 3]
+
+
+def encode(sequence: str) -> Codes:
+    """Return the base codes of a sequence: 0-3 for ACGT, 4 for all else."""
+    return _FROM_ASCII[np.frombuffer(sequence.encode(), dtype=np.uint8)]
+
+
+def complement(codes: Codes) -> Codes:
+    """Return the base codes of the other strand."""
+    return np.where(codes < UNKNOWN, 3 - codes, codes)[::-1].astype(np.uint8)
+
+
+class Words:
+    """The words of sequences, of both strands.
+
+    Parameters
+    ----------
+    sequences
+        Transcripts of the CAR.
+    """
+
+    def __init__(self, sequences: Sequence[str]) -> None:
+        self._table = np.zeros((1 << _TABLE_BITS) // 64, dtype=np.uint64)
+        for sequence in sequences:
+            codes = encode(sequence)
+            _fill(codes, self._table)
+            _fill(complement(codes), self._table)
+
+    def among(self, reads: Sequence[str]) -> npt.NDArray[np.bool_]:
+        """Return which of some reads share enough words with the sequences, on either strand."""
+        if not reads:
+            return np.zeros(0, dtype=bool)
+        ends = np.cumsum([len(read) for read in reads])
+        return np.asarray(_among(encode("".join(reads)), ends, self._table))
+
+    def unmapped(self, bam: pysam.AlignmentFile) -> tuple[list[pysam.AlignedSegment], int]:
+        """Return the unmapped reads at the end of a sorted BAM that share enough words, and how many were looked at.
+
+        The records are looked at as they lie in the file; only those that pass are decoded.
+
+        Parameters
+        ----------
+        bam
+            Coordinate-sorted, indexed BAM.
+        """
+        first = next(bam.fetch("*"), None)
+        if first is None:
+            return [], 0
+        found, n_records = [], 1
+        if self.among([first.query_sequence or ""])[0]:
+            found.append(first)
+        path = bam.filename.decode()
+        with pysam.BGZFile(path, "rb", None) as blocks:
+            blocks.seek(bam.tell())
+            kept, rest = [], b""
+            while chunk := blocks.read(_CHUNK):
+                data = rest + chunk
+                raw = np.frombuffer(data, dtype=np.uint8)
+                passed, end, n = _records(raw, self._table)
+                n_records += n
+                kept += [data[start:stop] for start, stop in passed.tolist()]
+                rest = data[end:]
+        return found + _decode(path, kept), n_records
+
+
+def _decode(path: str, records: Sequence[bytes]) -> list[pysam.AlignedSegment]:
+    """Return raw records of a BAM, decoded."""
+    if not records:
+        return []
+    with tempfile.TemporaryDirectory() as folder:
+        slice_ = Path(folder) / "slice.bam"
+        with (
+            pysam.BGZFile(path, "rb", None) as whole,
+            pysam.BGZFile(str(slice_), "wb", None) as out,
+        ):
+            out.write(_header(whole))
+            for record in records:
+                out.write(record)
+        with pysam.AlignmentFile(str(slice_), "rb", check_sq=False) as bam:
+            return list(bam.fetch(until_eof=True))
+
+
+def _header(bam: pysam.BGZFile) -> bytes:
+    """Return the header of an open BAM as it lies in the file (SAM specification, 4.2)."""
+    parts = [bam.read(8)]
+    parts.append(bam.read(struct.unpack("<4xi", parts[0])[0] + 4))
+    for _ in range(struct.unpack("<i", parts[-1][-4:])[0]):
+        name_length = bam.read(4)
+        parts += [name_length, bam.read(struct.unpack("<i", name_length)[0] + 4)]
+    return b"".join(parts)
+
+
+@numba.njit(cache=True)
+def _slot(word):  # type: ignore[no-untyped-def]
+    return (word * _ODD) >> np.uint64(64 - _TABLE_BITS)
+
+
+@numba.njit(cache=True)
+def _fill(codes, table):  # type: ignore[no-untyped-def]
+    word, run = np.uint64(0), 0
+    mask = np.uint64((1 << 2 * SEED) - 1)
+    for code in codes:
+        if code == UNKNOWN:
+            run = 0
+            continue
+        word = ((word << np.uint64(2)) | np.uint64(code)) & mask
+        run += 1
+        if run >= SEED:
+            slot = _slot(word)
+            table[slot >> np.uint64(6)] |= np.uint64(1) << (slot & np.uint64(63))
+
+
+@numba.njit(cache=True)
+def _among(codes, ends, table):  # type: ignore[no-untyped-def]
+    result = np.zeros(len(ends), dtype=np.bool_)
+    mask = np.uint64((1 << 2 * SEED) - 1)
+    start = 0
+    for read in range(len(ends)):
+        word, run, hits = np.uint64(0), 0, 0
+        for i in range(start, ends[read]):
+            code = codes[i]
+            if code == UNKNOWN:
+                run = 0
+                continue
+            word = ((word << np.uint64(2)) | np.uint64(code)) & mask
+            run += 1
+            if run >= SEED:
+                slot = _slot(word)
+                hits += int((table[slot >> np.uint64(6)] >> (slot & np.uint64(63))) & np.uint64(1))
+        result[read] = hits >= MIN_SEEDS
+        start = ends[read]
+    return result
+
+
+@numba.njit(cache=True)
+def _integer(raw, at, size):  # type: ignore[no-untyped-def]
+    value = 0
+    for i in range(size):
+        value |= int(raw[at + i]) << 8 * i
+    return value
+
+
+@numba.njit(cache=True)
+def _records(raw, table):  # type: ignore[no-untyped-def]
+    """Return (start, stop) of the records that pass, the end of the last whole record, and the number of records."""
+    passed = np.empty((1024, 2), dtype=np.int64)
+    n_passed, n_records, at = 0, 0, 0
+    mask = np.uint64((1 << 2 * SEED) - 1)
+    while at + 4 <= len(raw):
+        head = at + 4
+        stop = head + _integer(raw, at, 4)
+        if stop > len(raw):
+            break
+        n_records += 1
+        n_cigar, length = _integer(raw, head + 12, 2), _integer(raw, head + 16, 4)
+        bases = head + 32 + int(raw[head + 8]) + 4 * n_cigar
+        word, run, hits = np.uint64(0), 0, 0
+        for i in range(length):
+            pair = int(raw[bases + (i >> 1)])
+            code = _FROM_NIBBLE[(pair if i & 1 else pair >> 4) & 15]
+            if code == UNKNOWN:
+                run = 0
+                continue
+            word = ((word << np.uint64(2)) | np.uint64(code)) & mask
+            run += 1
+            if run >= SEED:
+                slot = _slot(word)
+                hits += int((table[slot >> np.uint64(6)] >> (slot & np.uint64(63))) & np.uint64(1))
+        if hits >= MIN_SEEDS:
+            if n_passed == len(passed):
+                passed = np.concatenate((passed, np.empty_like(passed)))
+            passed[n_passed, 0], passed[n_passed, 1] = at, stop
+            n_passed += 1
+        at = stop
+    return passed[:n_passed], at, n_records
