@@ -248,6 +248,81 @@ def test_a_bam_that_can_show_no_car_is_refused(tmp_path, surrogate, found, table
         find_molecules(without.write(), surrogate, found, table, sample="s", loci=loci())
 
 
+def test_the_cars_contig_may_have_another_name(tmp_path, surrogate, found, table, caplog):
+    bam = Bam(tmp_path / "i.bam", surrogate)
+    bam.contigs = {"BCMA_CAR": len(surrogate.sequence), **relatives_only(bam.contigs)}
+    bam.add(surrogate.sequence[3000:3090], contig="BCMA_CAR", start=3000)
+    bam.add(surrogate.sequence[3050:3140], cell=2)
+    with caplog.at_level("WARNING", logger="carseq"):
+        molecules, losses = find_molecules(
+            bam.write(), surrogate, found, table, sample="s", loci=loci()
+        )
+    assert sorted(molecules["source"]) == ["aligned", "unmapped"]
+    assert "BCMA_CAR" in caplog.text
+    assert losses.set_index("step").loc["unmapped_looked_at", "n"] == 1
+
+
+def relatives_only(contigs):
+    return {name: length for name, length in contigs.items() if name != "HBI0101"}
+
+
+def test_every_candidate_read_is_accounted_for(tmp_path, surrogate, found, table):
+    """On the contig, in antisense, unlike the CAR, without barcode, endogenous, placed twice, twice a molecule."""
+    car = surrogate.sequence
+    native = relatives()["CD247"]
+    zeta, _ = place(surrogate, "CD3zeta")
+    inside = native.index(car[zeta : zeta + 60])
+    bam = Bam(tmp_path / "j.bam", surrogate)
+    bam.add(car[3000:3090], contig="HBI0101", start=3000, cell=1, tags=[("NH", 2)])
+    bam.add(car[3010:3100], contig="HBI0101", start=3010, cell=1, tags=[("NH", 1)])
+    bam.add(car[3000:3090], cell=2)
+    bam.add(car[3000:3090].translate(COMPLEMENT)[::-1], contig="HBI0101", start=3000, cell=3)
+    bam.add(bases(90), contig="HBI0101", start=100, cell=4)
+    bam.add(car[3200:3290], contig="HBI0101", start=3200, cell=0)
+    bam.add(native[inside - 45 : inside + 45], contig="CD247", start=inside - 45, cell=5)
+    bam.add(bases(90), cell=6)
+    _, losses = find_molecules(bam.write(), surrogate, found, table, sample="s", loci=loci())
+    n = losses.set_index("step")["n"]
+    assert n["candidates_on_contig"] == 5
+    assert (n["candidates_at_homologs"], n["unmapped_looked_at"]) == (1, 2)
+    gone = ["wrong_strand", "unlike_car", "invalid_barcode", "endogenous", "car_reads"]
+    came = ["candidates_on_contig", "candidates_at_homologs", "candidates_unmapped"]
+    assert n[came].sum() == n[gone].sum()
+    assert dict(n[gone]) == {
+        "wrong_strand": 1, "unlike_car": 1, "invalid_barcode": 1, "endogenous": 1, "car_reads": 3,
+    }  # fmt: skip
+    assert (n["multi_mapped"], n["duplicates"], n["car_molecules"]) == (1, 1, 2)
+
+
+def test_both_reads_of_a_pair_are_looked_at(tmp_path, surrogate, found, table):
+    """In 5' paired-end BAMs R1 is sense and R2 antisense."""
+    bam = Bam(tmp_path / "k.bam", surrogate)
+    bam.add(surrogate.sequence[100:190], cell=1)
+    bam.add(surrogate.sequence[400:490].translate(COMPLEMENT)[::-1], cell=1)
+    for record, flag in zip(bam.records, (77, 141), strict=True):
+        record.flag, record.query_name = flag, "pair"
+    molecules, _ = find_molecules(
+        bam.write(), surrogate, found, table, sample="s", strand="Reverse", loci=loci()
+    )
+    assert molecules["n_reads"].tolist() == [2]
+    assert (molecules["tx_start"][0], molecules["tx_end"][0]) == (100, 490)
+
+
+def test_gaps_and_tails_are_scored(surrogate, found, table):
+    """A deletion in the read is seen; the poly(A) tail behind the transcript's end is not held against it."""
+    scorer = Scorer(surrogate, found, table)
+    car = surrogate.sequence
+    gapped = scorer.score(car[3000:3045] + car[3048:3093])
+    assert gapped is not None
+    assert (gapped.start, gapped.end, gapped.edits) == (3000, 3093, 3)
+    tailed = scorer.score(car[-60:] + "A" * 30)
+    assert tailed is not None
+    assert tailed.start == len(car) - 60
+    early = Scorer(surrogate, found, table, late=False).score(car[-60:])
+    assert early is not None
+    assert early.end == car.index(car[-60:]) + 60 < 100
+
+
 def test_an_unsorted_or_missing_bam_is_told(tmp_path, surrogate, found, table):
     with pytest.raises(CarseqError, match="cannot read the BAM"):
         find_molecules(tmp_path / "none.bam", surrogate, found, table, sample="s")
@@ -256,3 +331,10 @@ def test_an_unsorted_or_missing_bam_is_told(tmp_path, surrogate, found, table):
         pass
     with pytest.raises(CarseqError, match="not sorted"):
         find_molecules(tmp_path / "u.bam", surrogate, found, table, sample="s")
+    bam = Bam(tmp_path / "t.bam", surrogate)
+    for start in range(0, 3000, 2):
+        bam.add(surrogate.sequence[start : start + 90], contig="HBI0101", start=start)
+    path = bam.write()
+    path.write_bytes(path.read_bytes()[:-3000])
+    with pytest.raises(CarseqError, match="cannot read the BAM"):
+        find_molecules(path, surrogate, found, table, sample="s")

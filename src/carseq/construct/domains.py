@@ -154,5 +154,5 @@ def _second_orf(sequence: str, behind: int, before: int) -> list[_Stretch]:
 
 def domains_at(domains: pd.DataFrame, start: int, end: int) -> str:
     """Return the names of the domains touched by [start, end), comma-separated, in order."""
-    hit = domains[(domains["start"] < end) & (domains["end"] > start)]
-    return ",".join(hit["name"])
+    rows = zip(domains["start"], domains["end"], domains["name"], strict=True)
+    return ",".join(name for first, last, name in rows if first < end and last > start)

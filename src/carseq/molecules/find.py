@@ -27,6 +27,8 @@ log = get_logger(__name__)
 
 #: Log-odds (nats) from which CAR and relative are told apart: 1 in 100.
 DECISIVE = math.log(99)
+#: Longest contig that may be a vector under another name, nt.
+MAX_VECTOR = 50_000
 #: Molecules of a relative whose place is looked at, at most.
 MAX_PLACED = 5_000
 _COMPLEMENT = str.maketrans("ACGTN", "TGCAN")
@@ -130,7 +132,11 @@ def _candidates(
 
     ``neighbours`` gathers, by gene, one read of each molecule at the relatives that does not resemble the CAR.
     """
-    found = reader.placed(scorer.construct.name, source="aligned")
+    found = [
+        read
+        for contig in _car_contigs(reader.bam, scorer, loci)
+        for read in reader.placed(contig, source="aligned")
+    ]
     counts["on_contig"] = len(found)
     for locus in loci:
         there = reader.placed(locus.contig, locus.start, locus.end, source="homolog")
@@ -145,8 +151,30 @@ def _candidates(
                 kept = read.sequence if len(molecules) < MAX_PLACED else ""
                 molecules.setdefault((read.barcode or "-", read.umi), kept)
     unmapped = reader.unmapped(scorer.words)
-    counts["unmapped"] = len(unmapped)
+    counts["unmapped_looked_at"], counts["unmapped"] = reader.n_unmapped, len(unmapped)
     return found + unmapped
+
+
+def _car_contigs(bam: pysam.AlignmentFile, scorer: Scorer, loci: Iterable[Locus]) -> list[str]:
+    """Return the contigs of the CAR: by name, else short ones whose reads resemble it."""
+    car = scorer.construct.name
+    if car in bam.references:
+        return [car]
+    found = []
+    genome = {locus.contig for locus in loci}
+    for contig in bam.get_index_statistics():
+        if contig.contig in genome:
+            continue
+        if contig.mapped and bam.get_reference_length(contig.contig) <= MAX_VECTOR:
+            head = [r.query_sequence or "" for r in islice(bam.fetch(contig.contig), 100)]
+            if scorer.words.among(head).mean() >= 0.5:
+                found.append(contig.contig)
+                log.warning(
+                    "the BAM has no contig %s; the reads of its contig %s resemble the CAR and are looked at",
+                    car,
+                    contig.contig,
+                )
+    return found
 
 
 def collapse_umis(counts: Counter[str]) -> dict[str, str]:
@@ -155,6 +183,8 @@ def collapse_umis(counts: Counter[str]) -> dict[str, str]:
     As STARsolo's 1MM_CR: a UMI is corrected to the one with the most reads at Hamming distance 1 (ties: the
     alphabetically last), once, without chains.
     """
+    if len(counts) == 1:
+        return {umi: umi for umi in counts}
     target = {}
     for umi, n in counts.items():
         best = (n, umi)
@@ -216,13 +246,13 @@ def find_molecules(
         If the BAM cannot be read, lacks the barcode tag, names its contigs otherwise than the annotation, or
         holds neither the CAR's contig nor unmapped reads.
     """
-    scorer = Scorer(construct, rivals, homology)
+    scorer = Scorer(construct, rivals, homology, late=strand != "Reverse")
     counts: Counter[str] = Counter()
     neighbours: dict[str, dict[tuple[str, str], str]] = defaultdict(dict)
     cells: dict[str, list[tuple[str, Evidence, str]]] = defaultdict(list)
     with open_bam(bam) as alignments:
         # A handle of its own: reading the head moves the place from which later fetches go on.
-        _check_bam(alignments, construct.name, loci, barcode_tag)
+        _check_bam(alignments, scorer, loci, barcode_tag)
     with open_bam(bam) as alignments:
         reader = Reader(alignments, strand, (barcode_tag, umi_tag))
         candidates = _candidates(reader, scorer, loci, counts, neighbours)
@@ -288,10 +318,16 @@ def open_bam(path: str | Path) -> pysam.AlignmentFile:
     return bam
 
 
-def _check_bam(bam: pysam.AlignmentFile, car: str, loci: Sequence[Locus], barcode_tag: str) -> None:
+def _check_bam(
+    bam: pysam.AlignmentFile, scorer: Scorer, loci: Sequence[Locus], barcode_tag: str
+) -> None:
     """Raise if no CAR could be seen in a BAM, whatever was in the sample."""
-    head = list(islice(bam.fetch(until_eof=True), 20_000))
-    if head and not any(record.has_tag(barcode_tag) for record in head):
+    head = []
+    for record in islice(bam.fetch(until_eof=True), 20_000):
+        head.append(record)
+        if record.has_tag(barcode_tag):
+            break
+    if head and not head[-1].has_tag(barcode_tag):
         tags = sorted({tag for record in head[:200] for tag, _ in record.get_tags()})
         raise CarseqError(
             f"the BAM has no {barcode_tag} tag",
@@ -305,7 +341,8 @@ def _check_bam(bam: pysam.AlignmentFile, car: str, loci: Sequence[Locus], barcod
             f"annotation: {loci[0].contig}; BAM: {', '.join(bam.references[:3])}",
             "give the genome and annotation the BAM was made with",
         )
-    if head and car not in known and bam.nocoordinate == 0:
+    car = scorer.construct.name
+    if head and bam.nocoordinate == 0 and not _car_contigs(bam, scorer, loci):
         short = sorted(zip(bam.lengths, bam.references, strict=True))[:3]
         raise CarseqError(
             f"the BAM can hold no CAR read: it has no contig {car} and no unmapped reads",
@@ -377,14 +414,15 @@ def _losses(sample: str, counts: Counter[str], table: pd.DataFrame) -> pd.DataFr
     rows = [
         ("candidates_on_contig", "reads", counts["on_contig"], "reads aligned to the CAR's contig"),
         ("candidates_at_homologs", "reads", counts["at_homologs"], "reads at relatives that resemble the CAR"),
+        ("unmapped_looked_at", "reads", counts["unmapped_looked_at"], "unmapped reads in the BAM"),
         ("candidates_unmapped", "reads", counts["unmapped"], "unmapped reads that resemble the CAR"),
         ("wrong_strand", "reads", counts["wrong_strand"], "CAR reads on the strand that this chemistry does not make"),
         ("unlike_car", "reads", counts["unlike"], "candidates that the CAR's transcript does not explain"),
         ("invalid_barcode", "reads", counts["no_barcode"], "CAR reads whose barcode is not on the whitelist"),
         ("endogenous", "reads", n_reads("endogenous"), "reads of molecules that an endogenous gene explains better"),
-        ("multi_mapped", "reads", counts["multi_mapped"], "CAR reads placed more than once, which plain counting loses"),
         ("car_reads", "reads", sum(n_reads(k) for k in kept), "reads of CAR molecules"),
         ("duplicates", "reads", sum(n_reads(k) for k in kept) - n_kept, "further reads of the same molecules"),
+        ("multi_mapped", "reads", counts["multi_mapped"], "CAR reads placed twice or more, lost to plain counting"),
         ("car_molecules", "molecules", n_kept, "CAR molecules, all droplets"),
         ("shared", "molecules", int(kinds.get("shared", 0)), "of them in regions shared with an endogenous gene"),
     ]  # fmt: skip

@@ -75,10 +75,18 @@ class Scorer:
         Spliced transcripts of the relatives.
     homology
         Table of :func:`carseq.construct.homology`.
+    late
+        Where a read fits in two places equally well, as in the R of both ends of a retroviral transcript: whether
+        the later is taken (3' reads) or the earlier (5').
     """
 
     def __init__(
-        self, construct: Construct, rivals: Sequence[EndogenousTranscript], homology: pd.DataFrame
+        self,
+        construct: Construct,
+        rivals: Sequence[EndogenousTranscript],
+        homology: pd.DataFrame,
+        *,
+        late: bool = True,
     ) -> None:
         self.construct = construct
         self.rivals = list(rivals)
@@ -98,6 +106,7 @@ class Scorer:
         self._index = _Index(
             [t.sequence for t in construct.transcripts] + [r.sequence for r in self.rivals],
             len(construct.transcripts),
+            late=late,
         )
         self._cache: dict[str, Evidence | None] = {}
 
@@ -229,10 +238,12 @@ class _Index:
         The sequences; the first ``n_car`` are the CAR's.
     n_car
         How many.
+    late
+        Whether the later of two places is taken.
     """
 
-    def __init__(self, targets: Sequence[str], n_car: int) -> None:
-        self.n_car = n_car
+    def __init__(self, targets: Sequence[str], n_car: int, *, late: bool = True) -> None:
+        self.n_car, self._late = n_car, late
         codes = [encode(t) for t in targets]
         self._bases = np.concatenate(codes)
         self._ends = np.cumsum([len(c) for c in codes])
@@ -252,7 +263,7 @@ class _Index:
             ends = np.cumsum([len(read) for read in reads])
             table = _place_all(
                 encode("".join(reads)), ends, self._bases, self._ends, self._owner, self._words, self._at,
-                self._first, self.n_car,
+                self._first, self.n_car, self._late,
             )  # fmt: skip
             for column, name in enumerate(_PLACED.names or ()):
                 result[name] = table[:, column]
@@ -277,7 +288,7 @@ def _words(codes):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True)
-def _place_all(reads, read_ends, bases, ends, owner, words, at, first, n_car):  # type: ignore[no-untyped-def]
+def _place_all(reads, read_ends, bases, ends, owner, words, at, first, n_car, late):  # type: ignore[no-untyped-def]
     result = np.zeros((len(read_ends), 9), dtype=np.int64)
     shift = 2 * WORD - _PREFIX_BITS
     # The last two diagonals tried of each target, so that a run of words extends one alignment once.
@@ -323,13 +334,13 @@ def _place_all(reads, read_ends, bases, ends, owner, words, at, first, n_car):  
                     elif score > best:
                         best, start, stop, edits = score, since, p + 1, mismatches
                 if target < n_car:
-                    if best > result[r, 0]:
+                    # Targets are tried in order of the read's bases, not of theirs.
+                    here = diagonal + start - offset
+                    behind = target == result[r, 1] and (here > result[r, 4]) == late
+                    if best > result[r, 0] or (best == result[r, 0] and best > 0 and behind):
                         result[r, 0], result[r, 1] = best, target
                         result[r, 2], result[r, 3] = start, stop
-                        result[r, 4], result[r, 5] = (
-                            diagonal + start - offset,
-                            diagonal + stop - offset,
-                        )
+                        result[r, 4], result[r, 5] = here, here + stop - start
                         result[r, 6] = edits
                 elif best > result[r, 7]:
                     result[r, 7], result[r, 8] = best, target

@@ -303,6 +303,18 @@ def alerts(study: Study) -> list[Alert]:
                     "cells.",
                 )
             )
+    looked_at = study.losses[study.losses["step"] == "unmapped_looked_at"]
+    for row in looked_at[looked_at["n"] == 0].itertuples():
+        found.append(
+            Alert(
+                "warn",
+                str(row.sample),
+                "the BAM holds no unmapped reads",
+                "CAR reads that the aligner could not place were not seen, so that CAR T cells may be missed: most of "
+                "them, if the BAM was made without the CAR in its reference. Keep unmapped reads (STAR: "
+                "`--outSAMunmapped Within`; Cell Ranger does).",
+            )
+        )
     for sample in study.samples:
         found += _library_alerts(sample, study.solo.get(sample, {}))
     for row in study.detection.itertuples():
