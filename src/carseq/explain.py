@@ -450,7 +450,7 @@ def _facts(row: pd.Series) -> pd.DataFrame:
         ),
         ("T state", row["t_state"]),
         ("cluster", row["leiden"]),
-        ("CAR molecules", f"{row['car_umis']}, {told_apart} of them of no other gene"),
+        ("CAR molecules", f"{row['car_umis']}, {told_apart} of them told apart from human genes"),
         ("call", row["car_call"]),
         ("posterior", _probability(float(row["car_posterior"])) if _is_asked(row) else ""),
         ("reason", row["car_reason"]),
@@ -498,7 +498,7 @@ def _terms(obs: pd.DataFrame, model: Mapping[str, Any], index: str) -> pd.DataFr
     rows: list[tuple[str, float, str]] = [
         ("CAR molecules counted", k, f"of {n:,.0f} molecules of the cell"),
         ("expected from ambient RNA", ambient, "contamination x depth x the CAR's share in empty droplets"),
-        ("chance that ambient RNA shows so many", float(by_chance), "must be 0.05 or less for a positive call"),
+        ("chance that ambient RNA shows so many", float(by_chance), "ambient RNA is no explanation at 0.05 or less"),
     ]  # fmt: skip
     if not _is_asked(row):
         return pd.DataFrame(rows, columns=columns)
@@ -514,7 +514,6 @@ def _terms(obs: pd.DataFrame, model: Mapping[str, Any], index: str) -> pd.DataFr
     prior = (
         float(np.median(np.log10(posterior / (1 - posterior)) - ratio)) if len(peers) else math.nan
     )
-    share = 1 / (1 + 10**-prior)
     ratio_here = log_car - log_ambient
     rows += [
         ("expected of a CAR T cell of this depth", own + ambient, "CAR mRNA of its own, and ambient RNA"),
@@ -534,21 +533,15 @@ def _words(row: pd.Series, terms: pd.DataFrame) -> str:
     value = dict(zip(terms["term"], terms["value"], strict=True))
     seen = f"{_n(k, 'CAR molecule')} in {row['total_umis']:,} UMIs"
     if not _is_asked(row):
-        kind = "a doublet" if row["is_doublet"] else f"a cell of lineage {row['lineage']}"
-        text = (
-            f"{head}This is {kind}, and only T cells that are no doublets can be called positive; "
-        )
+        kind = "a doublet" if row["is_doublet"] else f"of lineage {row['lineage']}"
+        text = f"{head}Only T cells that are no doublets can be called; this cell is {kind}. "
         if not k:
-            return text + "it shows no CAR molecule either."
-        chance = value.get("chance that ambient RNA shows so many", math.nan)
-        return (
-            f"{text}its {seen} are a finding to explain: ambient RNA would show {row['car_expected_ambient']:.2g}, "
-            f"and so many with probability {chance:.2g}. Reason given: {row['car_reason']}."
-        )
+            return f"{text}It shows no CAR molecule either."
+        return f"{text}Why it shows the CAR all the same: {row['car_reason']}."
     posterior = _probability(float(row["car_posterior"]))
     if "prior" not in value:
         return f"{head}T cell; {seen}; posterior {posterior}."
-    prior = f"about {value['prior']:.2%} of the sample's T cells are CAR T cells"
+    prior = f"about {100 * value['prior']:.2g} % of the sample's T cells are CAR T cells"
     if not k:
         missed = 10 ** value["log10 likelihood, CAR T cell"]
         return (
@@ -821,9 +814,9 @@ def draw(pileup: Pileup, width: int = WIDTH) -> str:
     -------
     str
         Rulers, numbers, the transcript's bases, and the reads: ``.`` equal, a letter for another base, ``-`` for
-        a missing one, small letters for ends that do not fit.
+        a missing one, small letters in an end that the score leaves out.
     """
-    cells = {label: _columns(placed) for label, placed in pileup.reads}
+    cells = {label: _columns(placed, pileup.sequence) for label, placed in pileup.reads}
     first = min(column for own in cells.values() for column, _ in own)
     last = max(column for own in cells.values() for column, _ in own)
     inserted = Counter[int]()
@@ -840,10 +833,17 @@ def draw(pileup: Pileup, width: int = WIDTH) -> str:
     return "\n".join(lines[:-1])
 
 
-def _columns(placed: Placement) -> dict[tuple[int, int], str]:
+def _columns(placed: Placement, sequence: str) -> dict[tuple[int, int], str]:
     """Return the character of a read at (base of the transcript, nth base inserted behind it)."""
-    at = placed.start - len(placed.head)
-    found = {(at + i, 0): base.lower() for i, base in enumerate(placed.head)}
+
+    def end(first: int, bases: str) -> dict[tuple[int, int], str]:
+        under = [
+            sequence[p] if 0 <= p < len(sequence) else "" for p in range(first, first + len(bases))
+        ]
+        drawn = ["." if a == b else a.lower() for a, b in zip(bases, under, strict=True)]
+        return {(first + i, 0): character for i, character in enumerate(drawn)}
+
+    found = end(placed.start - len(placed.head), placed.head)
     at, nth = placed.start - 1, 0
     for base, other in zip(placed.read, placed.target, strict=True):
         if other == "-":
@@ -851,7 +851,7 @@ def _columns(placed: Placement) -> dict[tuple[int, int], str]:
         else:
             at, nth = at + 1, 0
         found[at, nth] = "." if base == other else base
-    return found | {(at + i, 0): base.lower() for i, base in enumerate(placed.tail, 1)}
+    return found | end(at + 1, placed.tail)
 
 
 def _draw_block(
@@ -911,7 +911,7 @@ def _numbers(positions: Sequence[int], block: Sequence[tuple[int, int]]) -> str:
 
 _LEGEND = (
     "Each read is laid on the transcript below its bases: . the same base, a letter another one, - a missing one, "
-    "small letters an end that does not fit. Scores are log-odds (nats) against random bases: the transcript with "
+    "small letters in an end that the score leaves out. Scores are log-odds (nats) against random bases: the transcript with "
     "the higher score explains the read better, 4.6 more is a hundred times, equal scores decide nothing."
 )
 
@@ -937,9 +937,11 @@ def show(evidence: Evidence, console: Console) -> None:
     console.print(_rich(evidence.facts, header=False))
     text("2. The posterior, term by term", "bold")
     if evidence.terms.empty:
-        text("  none: the model asks only cells")
+        text("  none: only cells have one")
     else:
         console.print(_rich(_term_rows(evidence.terms)))
+        if "posterior" not in set(evidence.terms["term"]):
+            text("  no posterior: only T cells that are no doublets have one\n")
     text("3. CAR molecules of this barcode", "bold")
     if evidence.molecules.empty:
         text("  none")
@@ -1032,6 +1034,6 @@ def write_evidence(evidence: Evidence, folder: str | Path, *, width: int = WIDTH
             with pysam.AlignmentFile(str(slice_), "wb", header=evidence.header) as out:
                 for record in evidence.records:
                     out.write(record)
-            pysam.index(str(slice_), str(slice_index))
+            pysam.index("-o", str(slice_index), str(slice_))
         written += [bam, index]
     return written
