@@ -139,7 +139,8 @@ class Evidence:
         The posterior term by term: ``term``, ``value``, ``meaning``; without rows for a droplet.
     molecules
         Schema ``MOLECULES``, and ``counted``: whether the molecule counts as CAR. Molecules that an
-        endogenous gene explains better have the evidence ``endogenous`` and no p_car.
+        endogenous gene explains better have the evidence ``endogenous`` and no p_car; ``unlisted`` are those that
+        the table should have, had it been made from these reads.
     alignments
         The same molecules, as reads.
     notes
@@ -219,8 +220,9 @@ def explain(results: str | Path, sample: str, barcode: str) -> Evidence:
         with open_bam(bam) as opened:
             header = opened.header
             records, reads, n_unlike = _cell_reads(opened, scorer, loci, strand, config, name)
-    except _NoReads as reason:
-        notes.append(str(reason))
+    except CarseqError as error:
+        # The rest of the evidence can be shown without reads.
+        notes.append(str(error))
     else:
         if n_unlike:
             notes.append(
@@ -239,6 +241,9 @@ def explain(results: str | Path, sample: str, barcode: str) -> Evidence:
     else:
         terms = _terms(cohort.obs, cohort.model, str(row.name))
         facts, words = _facts(row), _words(row, terms)
+        n_left = len(molecules) - n_counted
+        if n_left:
+            words += f" {_n(n_left, 'molecule')} that may as well be endogenous did not count."
         if terms.empty:
             notes.append(
                 "the terms of the posterior are not stored: run `snakemake --forcerun calling`"
@@ -250,10 +255,6 @@ def explain(results: str | Path, sample: str, barcode: str) -> Evidence:
     return Evidence(
         sample, name, words, facts, terms, molecules, alignments, notes, records, header
     )
-
-
-class _NoReads(Exception):
-    """Why reads cannot be shown; the rest of the evidence can."""
 
 
 def _n(count: int, what: str) -> str:
@@ -337,7 +338,9 @@ def _find_droplet(results: Path, obs: pd.DataFrame, sample: str, barcode: str) -
         if len(found):
             return found.iloc[0]
     own = obs.loc[obs["sample"] == sample, "barcode"]
-    near = difflib.get_close_matches(wanted, own, n=3, cutoff=0.8)
+    near = difflib.get_close_matches(wanted, own, n=100, cutoff=0.8)
+    # A typing error changes a base in place; difflib ranks shifted barcodes as high.
+    near = sorted(near, key=lambda b: sum(x != y for x, y in zip(b, wanted, strict=False)))[:3]
     elsewhere = sorted(set(obs.loc[obs["barcode"].map(_bare) == wanted, "sample"]))
     if elsewhere:
         remedy = f"it is a cell of {', '.join(elsewhere)}: name that sample"
@@ -373,7 +376,11 @@ def _read_construct(
     needed = [file, *(folder / name for name in ("homology.tsv", "rivals.fa", "loci.tsv"))]
     missing = [str(path) for path in needed if not path.is_file()]
     if missing:
-        raise _NoReads(f"no alignments: {', '.join(missing)} cannot be read")
+        raise CarseqError(
+            "no alignments can be shown",
+            f"{', '.join(missing)} cannot be read",
+            "run the workflow again, or put the folder where it was",
+        )
     construct = load_construct(file, name=str(given.get("name", "CAR")), form=form)
     homology = read_table(folder / "homology.tsv")
     scorer = Scorer(construct, read_transcript_fasta(folder / "rivals.fa"), homology)
@@ -386,20 +393,25 @@ def _bam_of(results: Path, config: dict[str, Any], sample: str) -> tuple[Path, s
     solo = results / "samples" / sample / "solo"
     bam = Path(sheet["bam"]) if sheet.get("bam") else solo / "aligned.bam"
     if not bam.exists():
-        if sheet.get("matrix") or sheet.get("raw_matrix"):
-            raise _NoReads(
-                "no molecules and no alignments: this sample came as a matrix, which holds counts but no reads; "
-                "to see them, give its BAM in the `bam` column of the samples sheet"
+        if not sheet.get("bam") and (sheet.get("matrix") or sheet.get("raw_matrix")):
+            raise CarseqError(
+                "no molecules and no alignments can be shown",
+                "this sample came as a matrix, which holds counts but no reads",
+                "give its BAM in the `bam` column of the samples sheet and run again",
             )
-        raise _NoReads(f"no alignments: the BAM {bam} is not there (deleted or moved)")
-    chemistry = solo / "chemistry.json"
-    strand = strand_of_library(
-        chemistry if chemistry.exists() else None,
-        bam,
-        results / "reference" / "strand_panel.fa",
-        named=str(sheet.get("chemistry") or "auto"),
-    )
-    return bam, strand
+        raise CarseqError(
+            "no alignments can be shown", f"the BAM {bam} is not there", "put it where it was"
+        )
+    chemistry, panel = solo / "chemistry.json", results / "reference" / "strand_panel.fa"
+    named = str(sheet.get("chemistry") or "auto")
+    if not chemistry.exists() and named == "auto" and not panel.exists():
+        raise CarseqError(
+            "no alignments can be shown",
+            f"without {panel} the strand of the reads is not known",
+            "run the workflow again, or name the chemistry in the samples sheet",
+        )
+    given = chemistry if chemistry.exists() else None
+    return bam, strand_of_library(given, bam, panel, named=named)
 
 
 # --- the cell in words and numbers ---
@@ -517,8 +529,8 @@ def _terms(obs: pd.DataFrame, model: Mapping[str, Any], index: str) -> pd.DataFr
     ratio_here = log_car - log_ambient
     rows += [
         ("expected of a CAR T cell of this depth", own + ambient, "CAR mRNA of its own, and ambient RNA"),
-        ("log10 likelihood, CAR T cell", log_car, f"such a cell shows {k} with probability {10**log_car:.2g}"),
-        ("log10 likelihood, ambient RNA alone", log_ambient, f"it shows {k} with probability {10**log_ambient:.2g}"),
+        ("log10 likelihood, CAR T cell", log_car, f"probability that such a cell shows {k}: {10**log_car:.2g}"),
+        ("log10 likelihood, ambient alone", log_ambient, f"probability that it shows {k}: {10**log_ambient:.2g}"),
         ("log10 likelihood ratio", ratio_here, "their difference; above 0 for a CAR T cell, 1 is ten times"),
         ("prior", 1 / (1 + 10**-prior), f"CAR T cells among the sample's T cells; log10 odds {prior:.2f}"),
         ("posterior", float(row["car_posterior"]), f"log10 odds {prior + ratio_here:.2f}: prior and ratio added"),
@@ -605,20 +617,30 @@ def _cell_reads(
     places += [(locus.contig, locus.start, locus.end, "homolog") for locus in loci]
     places.append(("*", None, None, "unmapped"))
     log.info("searching the BAM for reads of %s", barcode)
-    records, reads, seen, n_unlike = [], [], set(), 0
+    records, reads, n_unlike = [], [], 0
+    seen: set[str | None] = set()
+    places_seen: set[tuple[str | None, int, int, int]] = set()
     for contig, start, end, source in places:
         if contig != "*" and contig not in bam.references:
             continue
         for record in bam.fetch(contig, start, end):
-            if not record.has_tag(barcode_tag) or record.query_name in seen:
+            if not record.has_tag(barcode_tag) or record.query_sequence is None:
                 continue
-            if _bare(str(record.get_tag(barcode_tag))) != wanted or record.query_sequence is None:
+            if _bare(str(record.get_tag(barcode_tag))) != wanted:
+                continue
+            here = record.query_name, record.reference_id, record.reference_start, record.flag
+            if record.query_name in seen:
+                # A further alignment of a candidate, or the same one at an overlapping locus.
+                if here not in places_seen:
+                    places_seen.add(here)
+                    records.append(record)
                 continue
             sequence = record.get_forward_sequence() or ""
             if strand == "Reverse":
                 sequence = sequence.translate(_COMPLEMENT)[::-1]
             if source != "aligned" and not scorer.resembles_car(sequence):
                 continue
+            places_seen.add(here)
             seen.add(record.query_name)
             records.append(record)
             fit = scorer.score(sequence)
@@ -670,7 +692,9 @@ def _lay(
         if umi in known.index:
             kind, p_car = str(known.loc[umi, "evidence"]), float(known.loc[umi, "p_car"])
         else:
-            kind, p_car = "endogenous", math.nan
+            outside = any(not read.fit.homologous for read in own)
+            kind = "endogenous" if odds <= -DECISIVE and not outside else "unlisted"
+            p_car = math.nan
             start, end = min(r.fit.start for r in own), max(r.fit.end for r in own)
             added.append(
                 {
@@ -703,7 +727,9 @@ def _verdict(kind: str, p_car: float, gene: str, odds: float) -> str:
         return "it holds bases that no human gene shares with the CAR: CAR mRNA"
     if kind == "junction":
         return f"the CAR explains the reads {better} times better than {gene}: CAR mRNA"
-    if kind == "endogenous" or odds <= -DECISIVE:
+    if kind == "unlisted":
+        return "not in the table of molecules, which was made from other reads or another construct"
+    if kind == "endogenous":
         return f"{gene} explains the reads {better} times better than the CAR: not CAR mRNA, not counted"
     if abs(odds) < math.log(2):
         told = f"the CAR and {gene} explain the reads equally well"
@@ -911,8 +937,9 @@ def _numbers(positions: Sequence[int], block: Sequence[tuple[int, int]]) -> str:
 
 _LEGEND = (
     "Each read is laid on the transcript below its bases: . the same base, a letter another one, - a missing one, "
-    "small letters in an end that the score leaves out. Scores are log-odds (nats) against random bases: the transcript with "
-    "the higher score explains the read better, 4.6 more is a hundred times, equal scores decide nothing."
+    "small letters in an end that the score leaves out. Scores are log-odds (nats) against random bases: the "
+    "transcript with the higher score explains the read better, 4.6 more is a hundred times, equal scores decide "
+    "nothing."
 )
 
 
@@ -937,21 +964,23 @@ def show(evidence: Evidence, console: Console) -> None:
     console.print(_rich(evidence.facts, header=False))
     text("2. The posterior, term by term", "bold")
     if evidence.terms.empty:
-        text("  none: only cells have one")
+        text("  none: only cells have one\n")
     else:
         console.print(_rich(_term_rows(evidence.terms)))
         if "posterior" not in set(evidence.terms["term"]):
             text("  no posterior: only T cells that are no doublets have one\n")
     text("3. CAR molecules of this barcode", "bold")
     if evidence.molecules.empty:
-        text("  none")
+        text("  none\n")
     else:
         console.print(_rich(_molecule_rows(evidence.molecules)))
+        if not evidence.molecules["counted"].all():
+            text("  NO: rather the rival's than the CAR's (p_car below 0.5)\n")
     text("4. Its reads", "bold")
     if evidence.alignments:
         text(_LEGEND)
     else:
-        text("  none")
+        text("  none\n")
     for alignment in evidence.alignments:
         console.print()
         text(f"molecule {alignment.umi}: {alignment.words}", "bold cyan")
@@ -985,13 +1014,13 @@ def _molecule_rows(molecules: pd.DataFrame) -> pd.DataFrame:
             "umi": molecules["umi"],
             "reads": molecules["n_reads"].astype(str),
             "evidence": molecules["evidence"],
-            "p_car": [f"{p:.2g}" if p == p else "~0" for p in molecules["p_car"]],
+            "p_car": [f"{p:.2g}" if p == p else "" for p in molecules["p_car"]],
             "on the CAR": [f"{a + 1}-{b}" for a, b in zip(molecules["tx_start"], molecules["tx_end"], strict=True)],
             "domains": molecules["domains"].str.replace(",", ", "),
             "edits": molecules["edits"].astype(str),
             "rival": molecules["endogenous_gene"],
             "source": molecules["source"],
-            "counts": np.where(molecules["counted"], "yes", "NO: more likely endogenous"),
+            "counts": np.where(molecules["counted"], "yes", "NO"),
         }
     )  # fmt: skip
 
