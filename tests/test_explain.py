@@ -14,7 +14,7 @@ from scipy import sparse
 
 from carseq import cli
 from carseq.calling import call_cells
-from carseq.construct import homology, rivals
+from carseq.construct import Construct, homology, rivals
 from carseq.construct.homology import EndogenousTranscript
 from carseq.construct.library import relatives
 from carseq.data import path as data_path
@@ -23,7 +23,7 @@ from carseq.explain import Pileup, draw, explain, place, write_evidence
 from carseq.molecules import find_molecules
 from carseq.reference import write_transcripts
 from carseq.tables import MOLECULES, write_h5ad, write_table
-from test_molecules import Bam, barcode, loci
+from test_molecules import COMPLEMENT, Bam, barcode, loci
 from test_molecules import place as domain
 
 MACROPHAGE, DROPLET, FILTERED = 40, 90, 91
@@ -48,7 +48,7 @@ def cohort(molecules: pd.DataFrame) -> ad.AnnData:
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory, surrogate) -> Path:
+def results(tmp_path_factory: pytest.TempPathFactory, surrogate: Construct) -> Path:
     folder = tmp_path_factory.mktemp("study") / "results"
     car, native = surrogate.sequence, relatives()["CD247"]
     found = rivals(car, [EndogenousTranscript(g, g, s) for g, s in relatives().items()])
@@ -197,18 +197,36 @@ def test_the_slice_holds_the_cells_candidates_with_their_tags(
     assert {r.get_tag("UB") for r in records} == {"A" * 12, "C" * 12}
 
 
-def test_a_moved_bam_leaves_the_call_readable(results: Path, tmp_path: Path) -> None:
+def with_sheet(results: Path, folder: Path, **changes: str) -> Path:
+    """A copy of the results whose sheet says something else of sample S."""
     config = yaml.safe_load((results / "run_config.yaml").read_text())
-    config["sheet"]["S"]["bam"] = str(tmp_path / "gone.bam")
-    moved = tmp_path / "results"
-    moved.mkdir()
-    for folder in ("samples", "construct", "cohort"):
-        (moved / folder).symlink_to(results / folder)
-    (moved / "run_config.yaml").write_text(yaml.safe_dump(config))
+    config["sheet"]["S"].update(changes)
+    folder.mkdir()
+    for name in ("samples", "construct", "cohort"):
+        (folder / name).symlink_to(results / name)
+    (folder / "run_config.yaml").write_text(yaml.safe_dump(config))
+    return folder
+
+
+def test_a_moved_bam_leaves_the_call_readable(results: Path, tmp_path: Path) -> None:
+    moved = with_sheet(results, tmp_path / "moved", bam=str(tmp_path / "gone.bam"))
     found = explain(moved, "S", barcode(1))
     assert "gone.bam is not there" in found.notes[0]
     assert len(found.molecules) == 2
     assert not found.alignments
+
+
+def test_antisense_reads_of_5_prime_are_turned(
+    results: Path, tmp_path: Path, surrogate: Construct
+) -> None:
+    bam = Bam(tmp_path / "5p.bam", surrogate)
+    bam.add(surrogate.sequence[3000:3090].translate(COMPLEMENT)[::-1], umi="C" * 12)
+    turned = with_sheet(results, tmp_path / "turned", bam=str(bam.write()), chemistry="10x_5p_v2")
+    found = explain(turned, "S", barcode(1))
+    (alignment,) = found.alignments
+    assert draw(alignment.pileups[0]).splitlines()[-1].endswith("." * 90)
+    # The table's other molecule is not in this BAM.
+    assert "it is not the BAM they were found in" in found.notes[0]
 
 
 def test_insertions_deletions_and_overhangs_are_drawn_in_place() -> None:
@@ -239,7 +257,11 @@ def test_names_are_forgiven_or_told(results: Path) -> None:
 
 @pytest.mark.parametrize("words", [[f"S:{barcode(1)}"], ["S", f"{barcode(1)}-1"]])
 def test_the_command_takes_one_word_or_two(
-    results: Path, tmp_path: Path, monkeypatch, capsys, words: list[str]
+    results: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     cli.app(["explain", *words, "--results", str(results), "--width", "90"], standalone_mode=False)

@@ -398,7 +398,9 @@ def explain(
     ],
     barcode: Annotated[
         str | None,
-        typer.Argument(metavar="[BARCODE]", help="The barcode, if not given behind the colon."),
+        typer.Argument(
+            metavar="BARCODE", help="The barcode, if not behind the colon; with or without -1."
+        ),
     ] = None,
     results: Annotated[Path, typer.Option(help="Results folder of a finished run.")] = Path(
         "results"
@@ -417,10 +419,13 @@ def explain(
 ) -> None:
     """Show the evidence for one cell: what it is, why it was called, and every CAR read of it.
 
-    For a reviewer who doubts a call. Four parts: the cell; its posterior, term by term; its CAR molecules; its
-    reads base by base on the CAR and, where a human gene shares the bases, on that gene, so that one sees which
-    explains them. The barcode is taken with or without Cell Ranger's -1. A droplet that was not called a cell
-    is explained too. reads.bam opens in IGV with the CAR's contig as genome.
+    For a reviewer who doubts a call. Four parts: the cell; its posterior,
+    term by term; its CAR molecules; its reads, base by base, on the CAR and,
+    where a human gene shares the bases, on that gene: so one sees which
+    explains them. A droplet that was not called a cell is explained too.
+
+    Written beside it: the text, the molecules, and the cell's reads as a BAM
+    (in IGV, take construct/construct.fa of the results as the genome).
 
     Example: carseq explain P01_urine_D28:ATGGAGGAGCGTGCCT --results study/results
     """
