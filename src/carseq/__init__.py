@@ -2,8 +2,8 @@
 
 The rooms, in the order of the data: :mod:`carseq.construct`, :mod:`carseq.reference`,
 :mod:`carseq.solo`, :mod:`carseq.molecules`, :mod:`carseq.calling`, :mod:`carseq.cells`,
-:mod:`carseq.localize`, :mod:`carseq.report`. Each takes and returns tables or AnnData and needs no
-Snakemake. Rooms are imported on first use, so that ``import carseq`` is light.
+:mod:`carseq.localize`, :mod:`carseq.report`, :mod:`carseq.explain`. Each takes and returns tables or
+AnnData and needs no Snakemake. Rooms are imported on first use, so that ``import carseq`` is light.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ _ROOMS = (
     "cells",
     "localize",
     "report",
+    "explain",
     "simulate",
     "figures",
 )

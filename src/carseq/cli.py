@@ -391,6 +391,63 @@ def verdict(
         out.print(f"report: {page}", soft_wrap=True, highlight=False)
 
 
+@app.command()
+def explain(
+    cell: Annotated[
+        str, typer.Argument(help="SAMPLE:BARCODE, as the report and cells.h5ad name it; or SAMPLE.")
+    ],
+    barcode: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="BARCODE", help="The barcode, if not behind the colon; with or without -1."
+        ),
+    ] = None,
+    results: Annotated[Path, typer.Option(help="Results folder of a finished run.")] = Path(
+        "results"
+    ),
+    to: Annotated[
+        Path | None,
+        typer.Option(
+            "--to",
+            help="Folder for evidence.txt, molecules.tsv and reads.bam; default explain_SAMPLE_BARCODE.",
+        ),
+    ] = None,
+    width: Annotated[
+        int | None,
+        typer.Option(min=60, help="Characters of a line; default the terminal's, else 120."),
+    ] = None,
+) -> None:
+    """Show the evidence for one cell: what it is, why it was called, and every CAR read of it.
+
+    For a reviewer who doubts a call. Four parts: the cell; its posterior,
+    term by term; its CAR molecules; its reads, base by base, on the CAR and,
+    where a human gene shares the bases, on that gene: so one sees which
+    explains them. A droplet that was not called a cell is explained too.
+
+    Written beside it: the text, the molecules, and the cell's reads as a BAM
+    (in IGV, take construct/construct.fa of the results as the genome).
+
+    Example: carseq explain P01_urine_D28:ATGGAGGAGCGTGCCT --results study/results
+    """
+    from carseq.explain import WIDTH, show, write_evidence
+    from carseq.explain import explain as explain_cell
+
+    sample, _, behind = cell.partition(":")
+    if bool(behind) == bool(barcode):
+        raise CarseqError(
+            "which cell?",
+            f"{' '.join(filter(None, [cell, barcode]))} is not a sample and a barcode",
+            "write SAMPLE:BARCODE, such as P01_urine_D28:ATGGAGGAGCGTGCCT",
+        )
+    found = explain_cell(results, sample, behind or str(barcode))
+    columns = width or (out.width if out.is_terminal else WIDTH)
+    show(found, Console(width=columns))
+    folder = to or Path(f"explain_{found.sample}_{found.barcode}")
+    written = write_evidence(found, folder, width=columns)
+    names = ", ".join(path.name for path in written)
+    out.print(f"wrote {names} to {folder}", soft_wrap=True, highlight=False, markup=False)
+
+
 def _print_verdicts(detection: Any) -> None:
     table = Table(
         "sample", "T cells", "CAR T", "of T cells", "verdict", title="Are there CAR T cells?"
