@@ -45,6 +45,7 @@ from carseq.molecules import (
     MISMATCH,
     Scorer,
     collapse_umis,
+    on_mrna,
     open_bam,
 )
 from carseq.molecules import Evidence as Fit
@@ -61,7 +62,6 @@ MAX_DRAWN = 6
 LABEL = 12
 #: A prior is read from posteriors no nearer to 0 or 1 than this, where rounding eats them.
 READABLE = 1e-6
-_COMPLEMENT = str.maketrans("ACGTN", "TGCAN")
 
 
 @dataclass(frozen=True)
@@ -623,7 +623,8 @@ def _cell_reads(
     for contig, start, end, source in places:
         if contig != "*" and contig not in bam.references:
             continue
-        for record in bam.fetch(contig, start, end):
+        found = scorer.words.unmapped(bam)[0] if contig == "*" else bam.fetch(contig, start, end)
+        for record in found:
             if not record.has_tag(barcode_tag) or record.query_sequence is None:
                 continue
             if _bare(str(record.get_tag(barcode_tag))) != wanted:
@@ -635,9 +636,7 @@ def _cell_reads(
                     places_seen.add(here)
                     records.append(record)
                 continue
-            sequence = record.get_forward_sequence() or ""
-            if strand == "Reverse":
-                sequence = sequence.translate(_COMPLEMENT)[::-1]
+            sequence = on_mrna(record, strand)
             if source != "aligned" and not scorer.resembles_car(sequence):
                 continue
             places_seen.add(here)

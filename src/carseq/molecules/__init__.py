@@ -12,6 +12,7 @@ from carseq.molecules.find import (
     car_reads,
     collapse_umis,
     find_molecules,
+    on_mrna,
     open_bam,
 )
 from carseq.molecules.score import (
@@ -39,5 +40,6 @@ __all__ = [
     "car_reads",
     "collapse_umis",
     "find_molecules",
+    "on_mrna",
     "open_bam",
 ]

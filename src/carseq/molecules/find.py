@@ -73,7 +73,7 @@ class Reader:
 
     def __init__(self, bam: pysam.AlignmentFile, strand: str, tags: tuple[str, str]) -> None:
         self.bam, self._tags = bam, tags
-        self._antisense = strand == "Reverse"
+        self._strand = strand
         self._seen: set[tuple[str | None, bool]] = set()
         #: Records looked at by :meth:`unmapped`.
         self.n_unmapped = 0
@@ -84,9 +84,7 @@ class Reader:
         if name in self._seen or record.query_sequence is None:
             return None
         self._seen.add(name)
-        sequence = record.get_forward_sequence() or ""
-        if self._antisense != (record.is_paired and record.is_read1):
-            sequence = turn(sequence)
+        sequence = on_mrna(record, self._strand)
         tags = dict(record.get_tags())
         barcode, umi = str(tags.get(self._tags[0], "-")), str(tags.get(self._tags[1], "-"))
         if umi == "-":
@@ -107,6 +105,13 @@ class Reader:
         """Return the unmapped reads that share enough words with the CAR."""
         records, self.n_unmapped = words.unmapped(self.bam)
         return [read for record in records if (read := self._read(record, "unmapped"))]
+
+
+def on_mrna(record: pysam.AlignedSegment, strand: str) -> str:
+    """Return a record's bases on the mRNA's strand: R2 is sense if ``strand`` is Forward, an R1 is its opposite."""
+    sequence = record.get_forward_sequence() or ""
+    opposite = record.is_paired and record.is_read1
+    return turn(sequence) if (strand == "Reverse") != opposite else sequence
 
 
 def turn(sequence: str) -> str:
