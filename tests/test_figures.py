@@ -50,6 +50,7 @@ def test_every_figure_draws_a_study(study: Study, cohort: ad.AnnData, tmp_path: 
         "states": figures.localization(study.localization),
         "contrasts": figures.contrasts(study.contrasts),
         "losses": figures.losses(study.losses),
+        "weighing": figures.weighing(study.cells),
         "rules": figures.rules(study.cells, study.detection),
     }
     for name, figure in drawn.items():
@@ -68,6 +69,7 @@ def test_every_figure_draws_a_study(study: Study, cohort: ad.AnnData, tmp_path: 
         figures.localization(LOCALIZATION.empty()),
         figures.contrasts(CONTRASTS.empty()),
         figures.losses(LOSSES.empty()),
+        figures.weighing(OBS.empty()),
         figures.rules(OBS.empty(), DETECTION.empty()),
     ],
 )

@@ -32,6 +32,7 @@ FIGURES = [
     "localization",
     "contrasts",
     "losses",
+    "weighing",
     "rules",
 ]
 

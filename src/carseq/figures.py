@@ -620,6 +620,43 @@ def losses(table: pd.DataFrame) -> Figure:
         return figure
 
 
+def weighing(cells: pd.DataFrame) -> Figure:
+    """CAR molecules of each cell against what ambient RNA explains, and the posterior against the molecules.
+
+    Parameters
+    ----------
+    cells
+        ``obs`` of the cohort; cells with a CAR molecule are drawn.
+    """
+    bearing = cells[cells["car_umis"] > 0]
+    if not len(bearing):
+        return _nothing("No cell with a CAR molecule.")
+    # Counts are whole numbers: spread evenly, so that cells do not hide each other.
+    spread = 10 ** (0.12 * ((np.arange(len(bearing)) * 0.618034) % 1 - 0.5))
+    umis = bearing["car_umis"].to_numpy(float) * spread
+    expected = bearing["car_expected_ambient"].clip(lower=1e-5).to_numpy(float)
+    call = shown_call(bearing).to_numpy()
+    with style():
+        figure = Figure(figsize=(9, 3.8), layout="constrained")
+        left, right = figure.subplots(1, 2)
+        for kind in ("signal", "uncertain", "positive"):
+            colour, marker, label = CALLS[kind]
+            own = call == kind
+            look = {"color": colour, "marker": marker, "s": 26, "linewidths": 1, "label": label}
+            left.scatter(expected[own], umis[own], **look)
+            if kind != "signal":
+                right.scatter(umis[own], bearing["car_posterior"].to_numpy(float)[own], **look)
+        ends = np.array([min(expected.min(), 0.5) / 1.5, max(umis.max(), expected.max()) * 1.5])
+        left.plot(ends, ends, color="#5f6670", linewidth=1, linestyle="--")
+        left.set(xscale="log", yscale="log", ylim=(0.6, ends[1]), title="Seen and explained")
+        left.set(xlabel="CAR molecules expected from ambient RNA", ylabel="CAR molecules seen")
+        right.set(xscale="log", ylim=(-0.03, 1.03), title="T cells: probability")
+        right.set(xlabel="CAR molecules seen", ylabel="probability of a CAR T cell")
+        right.legend(fontsize=9)
+        left.legend(fontsize=9, loc="upper left")
+        return figure
+
+
 def rules(cells: pd.DataFrame, detection: pd.DataFrame) -> Figure:
     """T cells called by the model and by counting rules.
 

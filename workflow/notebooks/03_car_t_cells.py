@@ -87,6 +87,9 @@ figures.coverage(study.molecules, study.domains, study.homology, study.tx_length
 figures.evidence_classes(study.molecules)
 
 # %%
+figures.weighing(study.cells)
+
+# %%
 cells = summaries.car_bearing(study)
 cells[
     ["cell_type", "car_call", "car_posterior", "car_umis", "car_expected_ambient", "car_reason"]

@@ -605,6 +605,64 @@
     host.replaceChildren(svg);
   };
 
+  figures.weighing = (host) => {
+    const rows = records("evidence");
+    if (!rows.length) { host.replaceChildren(el("p", { class: "empty" }, "No cell with a CAR molecule.")); return; }
+    const width = Math.max(280, host.clientWidth);
+    const columns = width < 620 ? 1 : 2;
+    const [w, h] = [width / columns, 290];
+    const svg = sv("svg", { width, height: 10 });
+    const kind = (row) => (row.car_call === "positive" || row.car_call === "uncertain" ? row.car_call : "signal");
+    const kinds = ["signal", "uncertain", "positive"];
+    const top = legend(svg, kinds.map((key) => ({ label: DATA.palette.calls[key].label, colour: DATA.palette.calls[key].colour, shape: CALL_MARK[key] })), 54, width - 54);
+    const expected = (row) => Math.max(1e-5, row.car_expected_ambient || 0);
+    const least = Math.floor(Math.log10(Math.min(0.5, ...rows.map(expected))));
+    const most = Math.ceil(Math.log10(Math.max(10, ...rows.map((r) => r.car_umis), ...rows.map(expected))));
+    // Whole numbers are spread evenly, so that cells do not hide each other.
+    const seen = (row, i) => Math.log10(row.car_umis) + 0.12 * (((i * 0.618034) % 1) - 0.5);
+    const [l, r, t, b] = [54, w - 14, 12, h - 44];
+    const tip = (row) => `${row.sample}:${row.barcode}\n${row.cell_type}, ${DATA.palette.calls[kind(row)].label}\n${count(row.car_umis, "CAR molecule")}, ${number(row.car_expected_ambient)} expected from ambient RNA\nprobability ${number(row.car_posterior)}`;
+    const panel = (i, title, draw) => {
+      const g = sv("g", { transform: `translate(${(i % columns) * w} ${top + Math.floor(i / columns) * h})` });
+      g.append(text((l + r) / 2, b + 36, title, { class: "soft", "text-anchor": "middle" }));
+      draw(g);
+      svg.append(g);
+    };
+    const decades = (g, low, high, scale, upright) => {
+      for (let v = low; v <= high; v++) {
+        const p = scale(v);
+        const label = compact(Number((10 ** v).toPrecision(1)));
+        if (upright) g.append(sv("path", { class: "grid", d: `M${l} ${p}H${r}` }), text(l - 6, p + 4, label, { class: "soft", "text-anchor": "end" }));
+        else g.append(sv("path", { class: "grid", d: `M${p} ${t}V${b}` }), text(p, b + 17, label, { class: "soft", "text-anchor": "middle" }));
+      }
+    };
+    const points = (g, x, y, chosen) => {
+      for (const key of kinds) rows.forEach((row, i) => {
+        if (kind(row) !== key || !chosen(row)) return;
+        const point = mark(CALL_MARK[key], x(row, i), y(row, i), 4, DATA.palette.calls[key].colour);
+        point.setAttribute("data-tip", tip(row));
+        g.append(point);
+      });
+    };
+    panel(0, "CAR molecules seen, by the number expected from ambient RNA", (g) => {
+      const x = linear(least, Math.max(0, most), l, r);
+      const y = linear(-0.2, most, b, t);
+      decades(g, least, most, x, false);
+      decades(g, 0, most, y, true);
+      g.append(sv("path", { class: "axis", "stroke-dasharray": "4 4", d: `M${x(-0.2)} ${y(-0.2)}L${x(most)} ${y(most)}` }));
+      points(g, (row) => x(Math.log10(expected(row))), (row, i) => y(seen(row, i)), () => true);
+    });
+    panel(1, "probability of a CAR T cell, by CAR molecules seen", (g) => {
+      const x = linear(-0.2, most, l, r);
+      const y = linear(0, 1, b, t);
+      decades(g, 0, most, x, false);
+      for (const v of [0, 0.25, 0.5, 0.75, 1]) g.append(sv("path", { class: "grid", d: `M${l} ${y(v)}H${r}` }), text(l - 6, y(v) + 4, percent(v), { class: "soft", "text-anchor": "end" }));
+      points(g, (row, i) => x(seen(row, i)), (row) => y(row.car_posterior), (row) => kind(row) !== "signal");
+    });
+    svg.setAttribute("height", top + Math.ceil(2 / columns) * h);
+    host.replaceChildren(svg);
+  };
+
   // --- the CAR transcript ------------------------------------------------------------------------------
 
   function domainLanes(domains) {
