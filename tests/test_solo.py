@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+
 import anndata
 import numpy as np
 import pytest
@@ -97,3 +99,28 @@ def test_the_cause_of_a_star_failure_is_told(tmp_path, monkeypatch):
     with pytest.raises(CarseqError, match="give the job more memory") as caught:
         run_star({"genomeDir": "x"}, threads=1, folder=tmp_path)
     assert "not enough memory for BAM sorting" in caught.value.cause
+
+
+def test_mtx_folders_of_every_age_are_read(star, tmp_path):
+    """Cell Ranger 2 (genes.tsv), Cell Ranger 3 and later (gzipped), and GEO's (a prefix)."""
+    wanted = read_star_matrix(star).X.toarray()
+    matrix, barcodes = (star / "matrix.mtx").read_bytes(), (star / "barcodes.tsv").read_bytes()
+    features = (star / "features.tsv").read_bytes()
+    old, new, geo = (tmp_path / name for name in ("old", "new", "geo"))
+    for folder in (old, new, geo):
+        folder.mkdir()
+    (old / "matrix.mtx").write_bytes(matrix)
+    (old / "barcodes.tsv").write_bytes(barcodes)
+    (old / "genes.tsv").write_text("G1\tA\nG2\tA\nCAR\tCAR\n")
+    for folder, prefix in ((new, ""), (geo, "GSM1_urine_")):
+        for name, content in (("matrix.mtx", matrix), ("barcodes.tsv", barcodes)):
+            (folder / f"{prefix}{name}.gz").write_bytes(gzip.compress(content))
+        text = features.replace(b"\tx\n", b"\tGene Expression\n")
+        (folder / f"{prefix}features.tsv.gz").write_bytes(gzip.compress(text))
+    for folder in (old, new, geo):
+        counts = read_counts(folder, car="CAR", needs_car=True)
+        assert (counts.X.toarray() == wanted).all()
+        assert list(counts.var["gene_id"]) == ["G1", "G2", "CAR"]
+    (geo / "GSM2_blood_matrix.mtx.gz").write_bytes(b"")
+    with pytest.raises(CarseqError, match="several matrices"):
+        read_counts(geo)

@@ -277,6 +277,15 @@ def summarise(
     }
 
 
+def _mtx_prefix(folder: Path) -> str | None:
+    """Return what stands before ``matrix.mtx`` in a folder's one matrix, as GEO's files have it."""
+    names = [p.name for p in folder.glob("*matrix.mtx*")]
+    prefixes = {name.split("matrix.mtx")[0] for name in names}
+    if len(prefixes) > 1:
+        raise ValueError(f"it holds several matrices: {', '.join(sorted(names))}")
+    return next(iter(prefixes), "") or None
+
+
 def read_counts(path: str | Path, *, car: str | None = None, needs_car: bool = False) -> AnnData:
     """Read a count matrix of 10x (h5, mtx folder), STARsolo (mtx folder) or AnnData (h5ad).
 
@@ -312,10 +321,10 @@ def read_counts(path: str | Path, *, car: str | None = None, needs_car: bool = F
                 adata.X = adata.layers["counts"]
         elif path.suffix == ".h5":
             adata = sc.read_10x_h5(path, gex_only=False)
-        elif (path / "matrix.mtx").exists():
+        elif (path / "matrix.mtx").exists() and (path / "features.tsv").exists():
             adata = read_star_matrix(path)
         else:
-            adata = sc.read_10x_mtx(path, gex_only=False)
+            adata = sc.read_10x_mtx(path, gex_only=False, prefix=_mtx_prefix(path))
     except (OSError, KeyError, ValueError) as error:
         raise CarseqError(
             f"cannot read the matrix {path}",
