@@ -509,6 +509,10 @@ def test_a_bam_with_its_matrix_and_a_matrix_alone_are_enough(demo, tmp_path):
         "cells: {integration: none}\n"
         f"reference:\n  fasta: {demo.folder}/genome.fa\n  gtf: {demo.folder}/genes.gtf\n"
     )
+    command = [sys.executable, "-m", "carseq", "check", str(tmp_path / "config.yaml")]
+    checked = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout
+    assert "sample from_bam: BAM of" in checked.stdout
     run(tmp_path)
     detection = read_table(tmp_path / "results/cohort/detection.tsv", DETECTION).set_index("sample")
     before = demo.detection.loc["P01_urine_D28", "n_car_positive"]

@@ -94,7 +94,7 @@ def check(
             out.print(f"[red]✗[/] {what}", highlight=False)
             out.print(str(result), markup=False, highlight=False, soft_wrap=True)
         else:
-            out.print(f"[green]✓[/] {what}: {result}", highlight=False)
+            out.print(f"[green]✓[/] {what}: {result}", highlight=False, soft_wrap=True)
     if faults:
         raise typer.Exit(1)
     out.print(f"all well; run it: snakemake --configfile {config} --cores 8")

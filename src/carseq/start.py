@@ -11,8 +11,8 @@ from carseq.config import load_config
 from carseq.config_docs import example_config
 from carseq.construct import load_construct
 from carseq.errors import CarseqError
-from carseq.reference import check_index, check_reference, read_transcripts
-from carseq.sheets import load_study
+from carseq.reference import check_index, check_reference, contigs, read_transcripts
+from carseq.sheets import Study, load_study
 from carseq.star import star_version
 from carseq.tables import write_text
 
@@ -137,10 +137,11 @@ def check_study(path: Path) -> Iterator[tuple[str, str | CarseqError]]:
         "configuration and sheets",
         f"{len(study.samples)} samples, {sum(map(len, study.units.values()))} FASTQ pairs",
     )
-    try:
-        yield "STAR", star_version()
-    except CarseqError as error:
-        yield "STAR", error
+    if any(sample.kind == "fastq" for sample in study.samples.values()):
+        try:
+            yield "STAR", star_version()
+        except CarseqError as error:
+            yield "STAR", error
     try:
         car = load_construct(
             config.construct.file, name=config.construct.name, form=config.construct.form
@@ -161,10 +162,10 @@ def check_study(path: Path) -> Iterator[tuple[str, str | CarseqError]]:
     except CarseqError as error:
         yield "reference", error
     for name, sample in study.samples.items():
-        if sample.kind != "fastq":
-            yield f"sample {name}", f"from {sample.kind}"
-            continue
         try:
+            if sample.kind != "fastq":
+                yield f"sample {name}", _check_made(study, name)
+                continue
             for r1, r2 in study.pairs(name):
                 check_pair(r1, r2)
             small = [
@@ -186,3 +187,26 @@ def check_study(path: Path) -> Iterator[tuple[str, str | CarseqError]]:
             )
         except CarseqError as error:
             yield f"sample {name}", error
+
+
+def _check_made(study: Study, name: str) -> str:
+    """Check the BAM and the matrices of a sample that comes without reads; return them in words."""
+    from carseq.molecules import check_bam, open_bam
+    from carseq.solo import read_counts
+
+    sample, config = study.samples[name], study.config
+    words = []
+    if sample.bam:
+        with open_bam(sample.bam) as bam:
+            check_bam(bam, contigs(config.reference.fasta), config.molecules.barcode_tag)
+            words.append(f"BAM of {bam.mapped + bam.nocoordinate:,} records")
+            if not bam.nocoordinate:
+                words[-1] += ", without unmapped reads: CAR reads among them are lost"
+    car = config.construct.name
+    given = [path for path in (sample.raw_matrix, sample.matrix) if path]
+    for path in given:
+        # A matrix beside the raw one only says which barcodes are cells.
+        needs_car = not sample.bam and path == given[0]
+        counts = read_counts(path, car=car, needs_car=needs_car)
+        words.append(f"matrix of {counts.n_obs:,} barcodes and {counts.n_vars:,} features")
+    return "; ".join(words)

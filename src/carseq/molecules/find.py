@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -257,7 +257,8 @@ def find_molecules(
     cells: dict[str, list[tuple[str, Evidence, str]]] = defaultdict(list)
     with open_bam(bam) as alignments:
         # A handle of its own: reading the head moves the place from which later fetches go on.
-        _check_bam(alignments, scorer, loci, barcode_tag)
+        check_bam(alignments, [locus.contig for locus in loci], barcode_tag)
+        _check_car(alignments, scorer, loci)
     with open_bam(bam) as alignments:
         reader = Reader(alignments, strand, (barcode_tag, umi_tag))
         candidates = _candidates(reader, scorer, loci, counts, neighbours)
@@ -323,10 +324,23 @@ def open_bam(path: str | Path) -> pysam.AlignmentFile:
     return bam
 
 
-def _check_bam(
-    bam: pysam.AlignmentFile, scorer: Scorer, loci: Sequence[Locus], barcode_tag: str
-) -> None:
-    """Raise if no CAR could be seen in a BAM, whatever was in the sample."""
+def check_bam(bam: pysam.AlignmentFile, contigs: Collection[str], barcode_tag: str = "CB") -> None:
+    """Check that a BAM tells barcodes and was made with a genome.
+
+    Parameters
+    ----------
+    bam
+        As :func:`open_bam` gives it. Its place moves: open it anew to read on.
+    contigs
+        Contigs of the genome, of which it must have at least one.
+    barcode_tag
+        Tag that at least one of its first 20,000 reads must have.
+
+    Raises
+    ------
+    CarseqError
+        If not.
+    """
     head = []
     for record in islice(bam.fetch(until_eof=True), 20_000):
         head.append(record)
@@ -339,15 +353,18 @@ def _check_bam(
             f"its first {len(head)} reads have {', '.join(tags) or 'no tags'}",
             "name the tag of the cell barcode in `molecules.barcode_tag`, or give the BAM of Cell Ranger or STARsolo",
         )
-    known = set(bam.references)
-    if loci and not any(locus.contig in known for locus in loci):
+    if contigs and not set(contigs) & set(bam.references):
         raise CarseqError(
             "the BAM and the annotation name their contigs differently",
-            f"annotation: {loci[0].contig}; BAM: {', '.join(bam.references[:3])}",
+            f"annotation: {next(iter(contigs))}; BAM: {', '.join(bam.references[:3])}",
             "give the genome and annotation the BAM was made with",
         )
+
+
+def _check_car(bam: pysam.AlignmentFile, scorer: Scorer, loci: Sequence[Locus]) -> None:
+    """Raise if no CAR could be seen in a BAM, whatever was in the sample."""
     car = scorer.construct.name
-    if head and bam.nocoordinate == 0 and not _car_contigs(bam, scorer, loci):
+    if bam.mapped and bam.nocoordinate == 0 and not _car_contigs(bam, scorer, loci):
         short = sorted(zip(bam.lengths, bam.references, strict=True))[:3]
         raise CarseqError(
             f"the BAM can hold no CAR read: it has no contig {car} and no unmapped reads",
