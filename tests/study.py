@@ -167,6 +167,10 @@ def _write_construct(results: Path) -> None:
     (folder / "construct.fa").write_text(f">HBI0101\n{bases}\n")
     domains = pd.DataFrame(DOMAINS, columns=["name", "kind", "start", "end"])
     write_table(domains.assign(identity=1.0, source="surrogate"), folder / "domains.tsv")
+    base = np.arange(TX_LENGTH)
+    near_end = 25 * np.exp(-(((base - TX_LENGTH + 300) / 130) ** 2))
+    expected = {"base": base, "expected_3p": near_end, "expected_5p": near_end[::-1]}
+    write_table(pd.DataFrame(expected), folder / "coverage.tsv")
     edges = sorted({0, TX_LENGTH, *(x for s, e, _ in SHARED for x in (s, e))})
     genes = {(s, e): g for s, e, g in SHARED}
     rows = [

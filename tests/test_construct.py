@@ -358,6 +358,7 @@ def test_the_command_draws_and_refuses(tmp_path, surrogate):
         "construct.gtf",
         "construct.png",
         "construct.svg",
+        "coverage.tsv",
         "domains.tsv",
         "lint.json",
     }

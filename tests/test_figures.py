@@ -11,7 +11,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from carseq import figures
-from carseq.report import Study, read_study
+from carseq.report import Study, read_study, summaries
 from carseq.tables import CONTRASTS, DETECTION, LOCALIZATION, LOSSES, MOLECULES, OBS
 from study import demo_samples, write_study
 
@@ -49,6 +49,13 @@ def test_every_figure_draws_a_study(study: Study, cohort: ad.AnnData, tmp_path: 
         "coverage": figures.coverage(study.molecules, study.domains, study.homology),
         "states": figures.localization(study.localization),
         "contrasts": figures.contrasts(study.contrasts),
+        "expected": figures.coverage(
+            study.molecules,
+            study.domains,
+            study.homology,
+            study.tx_length,
+            summaries.expected_depth(study, study.samples[:1]),
+        ),
         "losses": figures.losses(study.losses),
         "weighing": figures.weighing(study.cells),
         "rules": figures.rules(study.cells, study.detection),
@@ -125,3 +132,15 @@ def test_the_construct_is_drawn_with_what_the_file_lacks(tmp_path: Path) -> None
         assert {"CD3zeta", "VL", "ψ intron"} <= set(told)
         assert told.count("not in the file") == words
         assert len(draw(figure)) > 10_000
+
+
+def test_expected_coverage_is_that_of_the_samples_molecules(study):
+    """As many molecules as were found, spread by the chemistry of each sample; none where it is not known."""
+    sample = study.samples[0]
+    found = summaries.car_molecules(study.molecules)
+    depth = summaries.expected_depth(study, [sample])
+    per_100 = study.expected["expected_3p"].to_numpy()
+    np.testing.assert_allclose(depth, (found["sample"] == sample).sum() * per_100 / 100)
+    assert summaries.expected_depth(study, []) is None
+    study.solo[sample].pop("strand")
+    assert summaries.expected_depth(study, [sample]) is None

@@ -120,7 +120,8 @@ def construct(
     to: Annotated[
         Path | None,
         typer.Option(
-            "--out", help="Write construct.fa, .gtf, .svg, .png, domains.tsv, lint.json here."
+            "--out",
+            help="Write construct.fa, .gtf, .svg, .png, domains.tsv, coverage.tsv, lint.json here.",
         ),
     ] = None,
     fasta: Annotated[

@@ -280,6 +280,7 @@ def coverage(
     domains: pd.DataFrame,
     homology: pd.DataFrame | None = None,
     tx_length: int | None = None,
+    expected: np.ndarray | None = None,
 ) -> Figure:
     """CAR molecules along the transcript, above its domains.
 
@@ -293,6 +294,8 @@ def coverage(
         ``construct/homology.tsv``: ``start``, ``end``, ``class``; regions of class ``shared`` are shaded.
     tx_length
         Length of the transcript; None: the end of the last domain.
+    expected
+        How many molecules should span each base; None: not drawn.
     """
     ends = [*molecules["tx_end"], *domains["end"]]
     tx_length = tx_length or int(max(ends, default=0))
@@ -308,6 +311,9 @@ def coverage(
             (kept[is_shared], EVIDENCE["shared"], "shared with the genome"),
         ):
             axes.step(range(tx_length), summaries.depth(part, tx_length), color=colour, label=label)
+        if expected is not None and len(expected) == tx_length:
+            label = "expected of as many molecules"
+            axes.plot(range(tx_length), expected, color="#30363d", lw=1.2, ls=":", label=label)
         if homology is not None:
             for region in homology[homology["class"] == "shared"].itertuples():
                 axes.axvspan(region.start, region.end, color=EVIDENCE["shared"], alpha=0.15, lw=0)

@@ -81,7 +81,13 @@ figures.composition(study.cells)
 # ## The evidence
 
 # %%
-figures.coverage(study.molecules, study.domains, study.homology, study.tx_length)
+figures.coverage(
+    study.molecules,
+    study.domains,
+    study.homology,
+    study.tx_length,
+    summaries.expected_depth(study, list(study.molecules["sample"].unique())),
+)
 
 # %%
 figures.evidence_classes(study.molecules)

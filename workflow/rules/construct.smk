@@ -8,6 +8,7 @@ rule construct:
         fasta=f"{RESULTS}/construct/construct.fa",
         gtf=f"{RESULTS}/construct/construct.gtf",
         domains=f"{RESULTS}/construct/domains.tsv",
+        coverage=f"{RESULTS}/construct/coverage.tsv",
         lint=f"{RESULTS}/construct/lint.json",
         map=f"{RESULTS}/construct/construct.svg",
     log:

@@ -6,6 +6,7 @@ import json
 import textwrap
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.console import Group
@@ -52,7 +53,9 @@ def gtf(construct: Construct) -> str:
 def write_construct(
     construct: Construct, folder: str | Path, findings: list[Finding] | None = None
 ) -> None:
-    """Write ``construct.fa``, ``construct.gtf``, ``domains.tsv`` and ``lint.json`` into ``folder``.
+    """Write ``construct.fa``, ``construct.gtf``, ``domains.tsv``, ``coverage.tsv`` and ``lint.json`` into ``folder``.
+
+    ``coverage.tsv``: for each base, how many of 100 molecules are expected to have a read over it, 3' and 5'.
 
     Parameters
     ----------
@@ -68,6 +71,11 @@ def write_construct(
     write_text(f">{construct.name}\n{sequence}\n", folder / "construct.fa")
     write_text(gtf(construct), folder / "construct.gtf")
     write_table(construct.domains, folder / "domains.tsv")
+    expected = {
+        f"expected_{key}": expected_coverage(construct.transcripts, key) for key in CHEMISTRIES
+    }
+    bases = pd.DataFrame({"base": np.arange(len(construct.sequence)), **expected})
+    write_table(bases, folder / "coverage.tsv")
     write_text(json.dumps(findings or lint(construct), indent=1) + "\n", folder / "lint.json")
 
 

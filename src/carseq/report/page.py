@@ -593,13 +593,19 @@ def _coverage(study: Study) -> dict[str, Any]:
             for name, of_class in (("own", ~shared), ("shared", shared))
         }
 
+    def expected(samples: list[str]) -> list[Any] | None:
+        depth = summaries.expected_depth(study, samples)
+        return None if depth is None else [_short(v, 3) for v in summaries.binned(depth, bins)]
+
     everything = pd.Series(True, index=kept.index)
     names = [s for s in study.samples if (kept["sample"] == s).any()]
     return {
         "length": study.tx_length,
         "bins": bins,
-        "all": tracks(everything),
-        "samples": {name: tracks(kept["sample"] == name) for name in names},
+        "all": {**tracks(everything), "expected": expected(names)},
+        "samples": {
+            name: {**tracks(kept["sample"] == name), "expected": expected([name])} for name in names
+        },
         "domains": [
             {"name": str(d.name), "kind": str(d.kind), "start": int(d.start), "end": int(d.end)}
             for d in study.domains.itertuples()

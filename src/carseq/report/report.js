@@ -706,10 +706,11 @@
       { label: "unique or junction", line: true, colour: colours.own },
       { label: "shared sequence", line: true, dash: "6 3", colour: colours.shared },
       { label: "shared with a human gene", colour: "color-mix(in srgb, #E69F00 30%, transparent)" },
+      ...(track.expected ? [{ label: "expected of as many molecules", line: true, dash: "2 3", colour: "var(--ink)" }] : []),
     ], l, r - l) + 8;
     const b = t + 200;
     const x = linear(0, length, l, r);
-    const most = Math.max(1, ...track.own, ...track.shared);
+    const most = Math.max(1, ...track.own, ...track.shared, ...(track.expected || []));
     const y = linear(0, most * 1.05, b, t);
     for (const region of shared) svg.append(sv("rect", { x: x(region.start), y: t, width: Math.max(1, x(region.end) - x(region.start)), height: b - t, style: "fill:#E69F00", opacity: 0.2 }));
     for (const tick of niceTicks(0, most, 4)) svg.append(sv("path", { class: "grid", d: `M${l} ${y(tick)}H${r}` }), text(l - 6, y(tick) + 4, compact(tick), { class: "soft", "text-anchor": "end" }));
@@ -717,6 +718,10 @@
       const d = track[key].map((v, i) => `${i ? "L" : "M"}${x((i * length) / bins).toFixed(1)} ${y(v).toFixed(1)}H${x(((i + 1) * length) / bins).toFixed(1)}`).join("");
       if (key === "own") svg.append(sv("path", { d: `${d}V${b}H${l}Z`, style: `fill:${colours.own}`, opacity: 0.12 }));
       svg.append(sv("path", { class: "mark-data", d, "stroke-width": 1.8, "stroke-dasharray": key === "shared" ? "6 3" : null, style: `stroke:${colours[key]};fill:none` }));
+    }
+    if (track.expected) {
+      const d = track.expected.map((v, i) => `${i ? "L" : "M"}${x(((i + 0.5) * length) / bins).toFixed(1)} ${y(v).toFixed(1)}`).join("");
+      svg.append(sv("path", { class: "mark-data", d, "stroke-width": 1.4, "stroke-dasharray": "2 3", style: "stroke:var(--ink);fill:none" }));
     }
     const hair = sv("path", { class: "axis", "stroke-dasharray": "2 2", d: "" });
     svg.append(sv("path", { class: "axis", d: `M${l} ${b}H${r}` }));
@@ -728,7 +733,7 @@
         const here = DOMAINS.filter((d) => d.start <= base && base < d.end).map((d) => d.name).join(", ");
         const genes = [...new Set(shared.filter((s) => s.start <= base && base < s.end).map((s) => s.gene))].filter(Boolean).join(", ");
         hair.setAttribute("d", `M${x(base)} ${t}V${b}`);
-        showTip(`base ${number(base + 1)}${here ? ` · ${here}` : ""}\nunique or junction: ${number(track.own[bin])}\nshared: ${number(track.shared[bin])}${genes ? `\nshared with ${genes}` : ""}`, event.clientX, event.clientY);
+        showTip(`base ${number(base + 1)}${here ? ` · ${here}` : ""}\nunique or junction: ${number(track.own[bin])}\nshared: ${number(track.shared[bin])}${track.expected ? `\nexpected: ${number(track.expected[bin])}` : ""}${genes ? `\nshared with ${genes}` : ""}`, event.clientX, event.clientY);
       },
       onpointerleave: () => { hair.setAttribute("d", ""); hideTip(); },
     }));

@@ -31,6 +31,7 @@ log = get_logger(__name__)
 
 _DOMAIN_COLUMNS = ["name", "kind", "start", "end", "identity", "source"]
 _HOMOLOGY_COLUMNS = ["start", "end", "class", "gene", "identity"]
+_EXPECTED_COLUMNS = ["base", "expected_3p", "expected_5p"]
 _KNEE_COLUMNS = ["rank", "total_umis", "is_cell", "car_umis"]
 _FILTER_COLUMNS = ["sample", "step", "n_before", "n_removed", "n_after", "n_car_bearing_removed"]
 
@@ -51,6 +52,8 @@ class Study:
         Name of the CAR.
     tx_length
         Length of the CAR transcript (bases; 0 if unknown).
+    expected
+        By base of the transcript: how many of 100 molecules should have a read over it (3', 5').
     domains, homology, lint
         The construct's annotation, its homology with the genome and the findings about it.
     samples
@@ -75,6 +78,7 @@ class Study:
     versions: dict[str, str]
     construct: str
     tx_length: int
+    expected: pd.DataFrame
     domains: pd.DataFrame
     homology: pd.DataFrame
     lint: list[dict[str, str]]
@@ -238,6 +242,7 @@ class _Reader:
             versions={str(k): str(v) for k, v in self.json("versions.json", {}).items()},
             construct=(config.get("construct") or {}).get("name") or contig or "CAR",
             tx_length=tx_length,
+            expected=self.table("construct/coverage.tsv", columns=_EXPECTED_COLUMNS),
             domains=domains,
             homology=self.table("construct/homology.tsv", columns=_HOMOLOGY_COLUMNS),
             lint=self.json("construct/lint.json", []),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,10 +83,28 @@ def depth(molecules: pd.DataFrame, tx_length: int, n_bins: int | None = None) ->
     ends = molecules["tx_end"].to_numpy().clip(0, tx_length)
     np.add.at(steps, starts, 1)
     np.add.at(steps, ends, -1)
-    per_base = np.cumsum(steps[:-1])
-    if n_bins is None or n_bins >= tx_length:
+    return binned(np.cumsum(steps[:-1]), n_bins)
+
+
+def expected_depth(study: Study, samples: Sequence[str]) -> np.ndarray | None:
+    """Return how many CAR molecules of samples should span each base; None where a chemistry is not known."""
+    strands = [str(study.solo.get(sample, {}).get("strand", "")) for sample in samples]
+    keys = {"Forward": "expected_3p", "Reverse": "expected_5p"}
+    if len(study.expected) != study.tx_length or not samples or set(strands) - set(keys):
+        return None
+    n_molecules = car_molecules(study.molecules)["sample"].value_counts()
+    total = np.zeros(study.tx_length)
+    for sample, strand in zip(samples, strands, strict=True):
+        share = study.expected[keys[strand]].to_numpy(float) / 100
+        total += n_molecules.get(sample, 0) * share
+    return total
+
+
+def binned(per_base: np.ndarray, n_bins: int | None) -> np.ndarray:
+    """Return the means of ``n_bins`` stretches of equal width; None or too many: base by base."""
+    if n_bins is None or n_bins >= len(per_base):
         return per_base
-    edges = np.linspace(0, tx_length, n_bins + 1).astype(int)
+    edges = np.linspace(0, len(per_base), n_bins + 1).astype(int)
     return np.add.reduceat(per_base, edges[:-1]) / np.diff(edges)
 
 
