@@ -98,7 +98,7 @@ def start(
     command = [
         sys.executable, "-m", "snakemake", "--snakefile", str(snakefile), "--directory", str(folder),
         "--profile", str(ROOT / "profiles/slurm"), "--slurm-status-command", "squeue", "--slurm-no-account",
-        "--slurm-init-seconds-before-status-checks", "6", "--latency-wait", "5", *words,
+        "--slurm-init-seconds-before-status-checks", "5", "--latency-wait", "5", *words,
     ]  # fmt: skip
     path = Path(sys.executable).parent
     environment = {
@@ -150,7 +150,7 @@ class Resumed:
 def study(cluster, small, tmp_path_factory) -> Iterator[Resumed]:
     """A sample of urine through Slurm; Snakemake is killed while it is aligned, and run again."""
     folder = tmp_path_factory.mktemp("study")
-    samples = [s for s in demo_samples(cells=80) if s.name == SAMPLE]
+    samples = [s for s in demo_samples(cells=60) if s.name == SAMPLE]
     simulate_study(folder, construct="hbi0101_surrogate.gb", samples=samples, lanes=1)
     with (folder / "config.yaml").open("a") as config:
         config.write("cells: {integration: none}\n")
@@ -235,16 +235,20 @@ def test_a_rule_killed_for_its_memory_comes_again_with_more(study):
     assert list(calling["memory"]) == ["350M", "2800M"]
     assert calling["state"].iloc[-1] == "COMPLETED"
     assert calling["state"].iloc[0] in ("OUT_OF_MEMORY", "FAILED", "CANCELLED")
-    assert "exceeded memory limit" in study.after.said
+    (log,) = study.folder.glob(f".snakemake/slurm_logs/rule_calling/**/{calling['id'].iloc[0]}.log")
+    assert str(log) in study.after.said
+    assert "exceeded memory limit" in log.read_text()
+
+
+@pytest.fixture(scope="module")
+def done(small) -> Controller:
+    """The small workflow at its end."""
+    assert small.wait() != 0, small.said
+    return small
 
 
 class TestSmall:
     """Jobs of a small workflow with the same profile."""
-
-    @pytest.fixture(scope="class")
-    def done(self, small) -> Controller:
-        assert small.wait() != 0, small.said
-        return small
 
     def test_more_memory(self, done):
         assert (done.folder / "memory.txt").read_text() == "1200\n"
@@ -256,6 +260,8 @@ class TestSmall:
         jobs = done.jobs().query("rule == 'rule_time'").sort_values("id", key=pd.to_numeric)
         assert list(jobs["state"]) == ["TIMEOUT", "COMPLETED"]
         assert list(jobs["limit"]) == ["1:00", "2:00"]
+        log = done.folder / f".snakemake/slurm_logs/rule_time/{jobs['id'].iloc[0]}.log"
+        assert "DUE TO TIME LIMIT" in log.read_text()
 
     def test_the_log_of_a_failed_job_is_shown_and_kept(self, done):
         assert not (done.folder / "bad.txt").exists()
