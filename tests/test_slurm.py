@@ -159,9 +159,7 @@ def study(cluster, small, tmp_path_factory) -> Iterator[Resumed]:
     after = before
     try:
         end = time.monotonic() + PATIENCE
-        while "rule_align" not in " ".join(
-            before.jobs()["rule"] if before.log.stat().st_size > 2000 else []
-        ):
+        while "slurm_logs/rule_align/" not in before.said:
             assert before.process.poll() is None, before.said
             assert time.monotonic() < end, before.said
             time.sleep(1)
