@@ -2,6 +2,7 @@
 # profiles/slurm is tested against a real Slurm where one can be had; elsewhere those tests skip and say so.
 # Nothing is started or configured here: the tests do both in a folder of their own.
 set -euo pipefail
+# Debian keeps the daemons out of a user's PATH.
 export PATH="$PATH:/usr/sbin:/sbin"
 if command -v slurmctld >/dev/null && command -v slurmd >/dev/null && command -v munged >/dev/null; then
     exit 0

@@ -33,6 +33,15 @@ pytestmark = [
     ),
 ]
 
+# The plugin looks for finished jobs 10 s later each time that it found none: kind to a cluster, minutes of a test.
+SNAKEMAKE = """
+from snakemake.cli import main
+from snakemake_executor_plugin_slurm import Executor
+
+Executor.next_seconds_between_status_checks = property(lambda self: 2, lambda self, seconds: None)
+main()
+"""
+
 # What a job of the cluster does that asks for too little, and one that fails whatever it asks for.
 SMALL = """
 rule all:
@@ -96,7 +105,7 @@ def start(
 ) -> Controller:
     """Run Snakemake with the profile; the options beside it are for a Slurm without accounting, on a local disk."""
     command = [
-        sys.executable, "-m", "snakemake", "--snakefile", str(snakefile), "--directory", str(folder),
+        sys.executable, "-c", SNAKEMAKE, "--snakefile", str(snakefile), "--directory", str(folder),
         "--profile", str(ROOT / "profiles/slurm"), "--slurm-status-command", "squeue", "--slurm-no-account",
         "--slurm-init-seconds-before-status-checks", "5", "--latency-wait", "5", *words,
     ]  # fmt: skip
