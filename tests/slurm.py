@@ -143,7 +143,7 @@ def running(folder: Path, cpus: int = 4, memory: int = 64_000) -> Iterator[Slurm
     slurm = Slurm(folder, environment)
 
     def start(name: str, *words: str) -> subprocess.Popen:
-        # Where the test itself is killed, the kernel ends the daemons.
+        # Where the test itself is killed, the kernel ends the daemons; a job then runs to its own end.
         guard = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
         with (folder / f"{name}.out").open("w") as log:
             process = subprocess.Popen(
