@@ -104,7 +104,7 @@ def test_files_that_do_not_pair_or_are_damaged_are_told(tmp_path, surrogate):
     with pytest.raises(CarseqError, match="different numbers of reads"):
         quicklook([(r1, r2)], surrogate)
     r2.write_bytes(whole[:-2000])
-    with pytest.raises(CarseqError, match="damaged|is not a FASTQ file"):
+    with pytest.raises(CarseqError, match=r"damaged|is not a FASTQ file"):
         quicklook([(r1, r2)], surrogate)
 
 
