@@ -41,6 +41,8 @@ MAX_AMBIENT_P = 0.05
 UNDETERMINED_ABOVE = 0.5
 #: From this share of molecules that the construct cannot show (an ORF alone, a part), silence means nothing.
 MAX_UNSEEN = 0.5
+#: Share of the reads of all copies of a molecule that its own library must hold (Griffiths et al. 2018).
+MIN_SWAP_SHARE = 0.8
 #: T cells of a sample that weigh the plausible expression levels, at most.
 MAX_WEIGHED = 3000
 T_LINEAGE = "T"
@@ -119,6 +121,53 @@ def match_barcodes(
             "give the matrix that was made with this BAM",
         )
     return molecules
+
+
+def drop_swapped(
+    molecules: Mapping[str, pd.DataFrame], runs: Mapping[str, str]
+) -> tuple[dict[str, pd.DataFrame], dict[str, int]]:
+    """Drop molecules that came over from another library of the same sequencing run.
+
+    Two libraries share a barcode and a UMI by chance hardly ever; reads with a swapped sample index share both. A
+    molecule stays in the sample that has at least ``MIN_SWAP_SHARE`` of the reads of all its copies; where no sample
+    has, it is dropped everywhere (Griffiths et al. 2018, doi:10.1038/s41467-018-05083-x; swappedDrops of DropletUtils).
+
+    Parameters
+    ----------
+    molecules
+        Schema ``MOLECULES``, by sample; barcodes may carry Cell Ranger's ``-1``.
+    runs
+        Sequencing run by sample; samples without one (or with an empty one) are left as they are.
+
+    Returns
+    -------
+    kept : dict of pandas.DataFrame
+        The tables without swapped molecules.
+    dropped : dict of int
+        Molecules dropped, by sample.
+    """
+    kept = dict(molecules)
+    dropped = dict.fromkeys(molecules, 0)
+    by_run: dict[str, list[str]] = {}
+    for sample in molecules:
+        if runs.get(sample):
+            by_run.setdefault(str(runs[sample]), []).append(sample)
+    for names in by_run.values():
+        if len(names) < 2:
+            continue
+        copies = pd.concat(
+            [molecules[s][["barcode", "umi", "n_reads"]].assign(owner=s) for s in names]
+        )
+        copies["barcode"] = copies["barcode"].str.rsplit("-", n=1).str[0]
+        of_all = copies.groupby(["barcode", "umi"])["n_reads"].transform("sum").to_numpy(float)
+        here = copies.groupby(["barcode", "umi", "owner"])["n_reads"].transform("sum").to_numpy(float)
+        stays = here >= MIN_SWAP_SHARE * of_all
+        owner = copies["owner"].to_numpy(str)
+        for sample in names:
+            own = stays[owner == sample]
+            kept[sample] = molecules[sample][own]
+            dropped[sample] = int((~own).sum())
+    return kept, dropped
 
 
 def unseen_share(findings: list[dict[str, object]], strand: str | None) -> float:
