@@ -49,9 +49,13 @@ SAMPLE_SD = 0.3
 #: Ambient molecules of a droplet scatter around what its sample and size give, with a coefficient of variation of
 #: 0.6: shape of a gamma distribution. An assumption, since a single cell's contamination cannot be measured.
 DROPLET_SHAPE = 1 / 0.6**2
-#: Share of molecules that stray into other droplets beyond ambient RNA (chimeras, swaps): 0.2 % as weak as one molecule's
-#: evidence, and never more than 2 %, so that a negative control full of CAR T cells cannot hush itself.
+#: False CAR molecules beyond ambient RNA (chimeras, swaps), as a share of the CAR's share of all molecules: what is
+#: expected where nothing is known (chimeras of 10x libraries: some 0.1-0.5 %), and the most a control's T cells may teach.
 PRIOR_STRAY, MAX_STRAY = 0.002, 0.02
+#: Shape of the gamma prior of their rate: near zero as a rule, now and then far above.
+STRAY_SHAPE = 0.02
+#: Lineages among which T cells may hide.
+KIN_OF_T = ("T", "NK")
 #: Cells of one sample and count whose depth and false expectation differ by less (in logs) are taken together.
 DEPTH_STEP, NULL_STEP = 0.05, 0.1
 #: Pairs of mu and shape below this share of the best one's weight are left out of averages.
@@ -288,9 +292,9 @@ class _Data:
         return _nb_logpmf((self.k if k is None else k)[:, None], mean, mean**2 / spread)
 
 
-def _combined_shape(ambient: Floats, shape: Floats, background: Floats) -> Floats:
-    """Return the shape of the sum of a negative binomial and a Poisson, by its variance."""
-    return (ambient + background) ** 2 / np.maximum(ambient**2 / shape, 1e-30)
+def _joint_shape(one: Floats, shape: Floats, other: Floats, other_shape: Floats) -> Floats:
+    """Return the shape of the sum of two negative binomials of means ``one`` and ``other``, by its variance."""
+    return (one + other) ** 2 / np.maximum(one**2 / shape + other**2 / other_shape, 1e-30)
 
 
 @dataclass(frozen=True)
@@ -544,9 +548,11 @@ def call_cells(
     share = (in_empty + 0.5) / np.maximum(umis, 1000.0)
     expected = contamination * total * share
     is_t = ((obs["lineage"] == T_LINEAGE) & ~obs["is_doublet"].astype(bool)).to_numpy()
-    is_control = obs["sample"].astype(str).map(by_sample["role"]).eq("negative_control").to_numpy()
-    background = total * _stray_rate(obs, expected, is_t & is_control)
-    shape = _combined_shape(expected, 1 / (1 / (in_empty + 0.5) + 1 / DROPLET_SHAPE), background)
+    roles = by_sample["role"] if "role" in by_sample else pd.Series(dtype=str)
+    background, stray_shape = _strays(obs, expected, roles)
+    shape = _joint_shape(
+        expected, 1 / (1 / (in_empty + 0.5) + 1 / DROPLET_SHAPE), background, stray_shape
+    )
     obs["car_expected_ambient"] = expected
     obs["car_expected_background"] = background
     obs["car_null_shape"] = shape
@@ -686,20 +692,37 @@ def explain_posterior(adata: AnnData, index: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["term", "value", "meaning"])
 
 
-def _stray_rate(obs: pd.DataFrame, expected: Floats, control: npt.NDArray[np.bool_]) -> float:
-    """Return false CAR molecules per molecule of a cell beyond ambient RNA.
+def _strays(obs: pd.DataFrame, expected: Floats, roles: pd.Series) -> tuple[Floats, Floats]:
+    """Return the CAR molecules expected in each cell beyond the estimated ambient RNA, and the estimate's shape.
 
-    A share of all molecules strays; what strays holds CAR as the cohort does. The share has a gamma prior and learns
-    from the T cells of negative controls (``control``) that show one CAR molecule at most.
+    They come from chimeras, swaps and ambient RNA that was estimated too low, in proportion to a cell's molecules.
+    Witnesses are a sample's cells that cannot be CAR T cells by their lineage, with at most two molecules counted
+    of each (unseen doublets hold more), and the T cells of a negative control with one molecule at most. Where they
+    are few, the rate is ``PRIOR_STRAY`` of the cohort's CAR share. A control's T cells are believed up to
+    ``MAX_STRAY`` of that share, so that a control full of CAR T cells cannot hush itself.
     """
     total, k = obs["total_umis"].to_numpy(float), obs["car_umis"].to_numpy(float)
-    by_sample = pd.DataFrame({"k": k, "n": total}).groupby(obs["sample"].astype(str).to_numpy())
-    sums = by_sample.sum()
+    sample, lineage = obs["sample"].astype(str).to_numpy(), obs["lineage"].astype(str).to_numpy()
+    single = ~obs["is_doublet"].to_numpy(bool)
+    sums = pd.DataFrame({"k": k, "n": total}).groupby(sample).sum()
     share = float((sums["k"] / sums["n"].clip(lower=1)).mean()) if len(sums) else 0.0
-    informs = control & (k <= 1)
-    excess = max(float((k - expected)[informs].sum()), 0.0)
-    strayed = (1 + excess) / (1 / PRIOR_STRAY + total[informs].sum() * share)
-    return min(strayed, MAX_STRAY) * share
+    prior = max(PRIOR_STRAY * share, 1e-12)
+    other = single & ~np.isin(lineage, [*KIN_OF_T, "unknown"])
+    rate, shape = np.full(len(obs), prior), np.full(len(obs), STRAY_SHAPE)
+    for name in sums.index:
+        own = sample == name
+        witness = own & other
+        excess = max(float(np.minimum(k, 2)[witness].sum() - expected[witness].sum()), 0.0)
+        molecules = total[witness].sum()
+        estimate = (STRAY_SHAPE + excess) / (STRAY_SHAPE / prior + molecules)
+        weight = STRAY_SHAPE + excess
+        if roles.get(name) == "negative_control":
+            quiet = own & single & (lineage == T_LINEAGE) & (k <= 1)
+            more = max(float((k - expected)[quiet].sum()), 0.0)
+            both = (weight + more) / (STRAY_SHAPE / prior + molecules + total[quiet].sum())
+            estimate, weight = max(estimate, min(both, MAX_STRAY * share)), weight + more
+        rate[own], shape[own] = estimate, weight
+    return rate * total, shape
 
 
 def _add_counts(adata: AnnData, molecules: Mapping[str, pd.DataFrame] | None, car: str) -> None:
