@@ -85,7 +85,7 @@ def _between(u: float, low: float, high: float, *, log: bool = False) -> float:
     return float(low * (high / low) ** u) if log else float(low + u * (high - low))
 
 
-def plan_studies(n: int, seed: int) -> list[Plan]:
+def plan_studies(n: int, seed: int, most_cells: int = 5000) -> list[Plan]:
     """Spread studies and their samples evenly over what is plausible (two Latin hypercubes).
 
     By study: median depth 500-5,000 UMIs, CAR 1-20 molecules per 10,000 of a CAR T cell, its spread between cells, 2-4
@@ -118,7 +118,7 @@ def plan_studies(n: int, seed: int) -> list[Plan]:
                     role=role,
                     compartment=compartment,
                     timepoint=f"D{j}",
-                    cells=round(_between(v[0], 30, 5000, log=True)),
+                    cells=round(_between(v[0], 30, most_cells, log=True)),
                     ambient=_between(v[1], 0.02, 0.30),
                     car_fraction=0.0 if role == "negative_control" else fraction,
                     car_expression=expression * np.exp(0.25 * stats.norm.ppf(v[5])),
@@ -311,6 +311,12 @@ def positives(posterior: np.ndarray[Any, Any], sample: np.ndarray[Any, Any]) -> 
     return chosen
 
 
+def without_empty(study: Simulated) -> Simulated:
+    """Return a study without the empty droplets that the cells room took for cells."""
+    kept = (study.truth["kind"] != "empty").to_numpy()
+    return replace(study, cohort=study.cohort[kept].copy(), truth=study.truth[kept])
+
+
 def call(study: Simulated) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Call a study: its cells with calls and truth, and its samples with verdicts and truth."""
     cohort = study.cohort.copy()
@@ -318,7 +324,8 @@ def call(study: Simulated) -> tuple[pd.DataFrame, pd.DataFrame]:
     keep = ["sample", "total_umis", "lineage", "is_doublet", "car_umis", "car_posterior", "car_call"]
     cells = cohort.obs[[*keep, "contamination", "car_expected_ambient"]].copy()
     cells["study"] = study.plan.number
-    for name in ("ambient", "is_car", "only_partner", "n_car_own", "n_ambient", "n_molecules", "true_soup"):
+    cells["hopping"] = study.plan.protocol.index_hopping
+    for name in ("kind", "ambient", "is_car", "only_partner", "n_car_own", "n_ambient", "n_molecules", "true_soup"):
         cells[name] = study.truth[name].to_numpy()
     cells["is_car"] = cells["is_car"].astype(bool)
     cells["is_t"] = ((cells["lineage"] == "T") & ~cells["is_doublet"]).to_numpy()
@@ -340,16 +347,17 @@ def call(study: Simulated) -> tuple[pd.DataFrame, pd.DataFrame]:
     return cells, detection
 
 
-def one_study(plan: Plan, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Simulate and call one study."""
-    return call(simulate(plan, seed))
+def one_study(plan: Plan, seed: int) -> list[tuple[pd.DataFrame, pd.DataFrame]]:
+    """Simulate and call one study: as it is, and without empty droplets."""
+    study = simulate(plan, seed)
+    return [call(study), call(without_empty(study))]
 
 
 def false_share(cells: pd.DataFrame) -> tuple[float, float]:
     """Return the false share of positive calls: mean over samples (0 where none is called), and pooled."""
     called = cells[cells["positive"]]
     by_sample = (~called["is_car"]).groupby([called["study"], called["sample"]]).mean()
-    n = len(cells.groupby(["study", "sample"], observed=True).size())
+    n = cells.groupby(["study", "sample"], observed=True).ngroups
     pooled = float((~called["is_car"]).mean()) if len(called) else 0.0
     return float(by_sample.sum()) / max(n, 1), pooled
 
@@ -466,16 +474,42 @@ def speed(study: Simulated, n_cells: int = 100_000) -> float:
     return time.perf_counter() - start
 
 
-def run(plans: Iterable[Plan], seed: int, workers: int = 1) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Simulate and call studies: all cells, all samples."""
+def run(
+    plans: Iterable[Plan], seed: int, workers: int = 1
+) -> list[tuple[pd.DataFrame, pd.DataFrame]]:
+    """Simulate and call studies; return cells and samples, as they are and without empty droplets."""
     work = partial(one_study, seed=seed)
     if workers > 1:
         with ProcessPoolExecutor(workers) as pool:
             results = list(pool.map(work, plans))
     else:
         results = [work(plan) for plan in plans]
-    cells = pd.concat([c for c, _ in results])
-    return cells, pd.concat([d for _, d in results], ignore_index=True)
+    return [
+        (pd.concat([c for c, _ in version]), pd.concat([d for _, d in version], ignore_index=True))
+        for version in zip(*results, strict=True)
+    ]
+
+
+def report(results: list[tuple[pd.DataFrame, pd.DataFrame]], folder: Path | None) -> None:
+    """Print a row a figure, end to end beside without empty droplets; write tables and plots."""
+    whole, given = (measure(*version) for version in results)
+    print("| figure | end to end | without empty droplets | target | of |\n|---|---|---|---|---|")
+    for one, other in zip(whole.itertuples(), given.itertuples(), strict=True):
+        shown = [f"{r.value:.3g}" + (" (missed)" if r.met is False else "") for r in (one, other)]
+        print(f"| {one.figure} | {shown[0]} | {shown[1]} | {one.target} | {other.of} |")
+    cells = results[0][0]
+    empty = (cells["kind"] == "empty").groupby([cells["study"], cells["sample"]]).mean()
+    hopped = (cells["hopping"] > 0).groupby([cells["study"], cells["sample"]]).first()
+    for words, rows in (("with", hopped), ("without", ~hopped)):
+        bad = int((empty[rows] > 0.1).sum())
+        print(f"\n{bad} of {int(rows.sum())} samples {words} index hopping: above 10 % of kept cells are empty droplets")
+    if folder:
+        for name, table, (cells, detection) in zip(("end_to_end", "without_empty"), (whole, given), results, strict=True):
+            to = folder / name
+            to.mkdir(parents=True, exist_ok=True)
+            write_table(table, to / "figures.tsv")
+            write_table(detection, to / "samples.tsv")
+            draw(cells, to)
 
 
 def main() -> None:
@@ -489,20 +523,11 @@ def main() -> None:
     logging.getLogger("carseq").setLevel(logging.ERROR)
     start = time.perf_counter()
     plans = plan_studies(given.studies, given.seed)
-    cells, detection = run(plans, given.seed, given.workers)
-    table = measure(cells, detection)
-    print("| figure | value | target | met | of |\n|---|---|---|---|---|")
-    for row in table.itertuples():
-        met = {True: "yes", False: "NO"}.get(row.met, "")
-        print(f"| {row.figure} | {row.value:.3g} | {row.target} | {met} | {row.of} |")
+    results = run(plans, given.seed, given.workers)
+    report(results, given.to)
     largest = max(plans, key=lambda plan: sum(int(spec.cells) for spec in plan.specs if spec.cells))
     print(f"\n100,000 cells called in {speed(simulate(largest, given.seed)):.0f} s")
     print(f"{given.studies} studies in {(time.perf_counter() - start) / 60:.0f} min")
-    if given.to:
-        given.to.mkdir(parents=True, exist_ok=True)
-        write_table(table, given.to / "figures.tsv")
-        write_table(detection, given.to / "samples.tsv")
-        draw(cells, given.to)
 
 
 if __name__ == "__main__":

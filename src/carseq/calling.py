@@ -1,10 +1,16 @@
 """calling: from CAR molecules to CAR T cells, with a probability for each and a verdict for each sample.
 
 The model, for T cells. A cell with N molecules that is no CAR T cell shows CAR molecules from ambient RNA
-alone: contamination x N x the sample's ambient CAR share, whose uncertainty (few CAR molecules in the empty
-droplets) makes the count negative binomial. A CAR T cell adds its own: negative binomial with mean mu x N and
-shape r, both shared by the cohort, with a weak prior from published libraries. A sample's CAR T fraction is
-its own. ``positive`` cells are the largest set whose expected share of false calls is within ``fdr``.
+alone: contamination x N x the sample's ambient CAR share. The count is negative binomial, since the share (few CAR
+molecules in the empty droplets) and the single cell's contamination are uncertain. Chimeras, swapped molecules and
+ambient RNA that was missed add a rate of their own, learned from the sample's cells that cannot be CAR T cells by their
+lineage and from negative controls. A CAR T cell adds its own: negative binomial with mean mu x N and shape r, with a
+weak prior from published libraries; r is shared by the cohort, mu scatters between its samples. A sample's CAR T
+fraction is its own. Everything is averaged over the values of mu, r and the fraction that the data leave plausible.
+``positive`` cells are the largest set whose expected share of false calls is within ``fdr``.
+
+A T cell whose droplet also holds a CAR T cell, unseen, is taken for a CAR T cell: in simulated studies that is one
+positive call in a hundred (``benchmarks/RESULTS.md``), which needs no term of its own.
 """
 
 from __future__ import annotations
@@ -850,6 +856,8 @@ def _verdict(
         "sensitivity": sensitivity if n_t else float("nan"),
         "expected_false_calls": false_calls,
         "reason": reason,
+        "n_t_at_least_1_umi": int((data.k[chosen] >= 1).sum()),
+        "n_t_at_least_2_umis": int((data.k[chosen] >= 2).sum()),
     }  # fmt: skip
 
 
@@ -883,7 +891,12 @@ def _sensitivity(
 
 
 def cell_losses(
-    losses: pd.DataFrame, molecules: pd.DataFrame, calls: pd.DataFrame, obs: pd.DataFrame
+    losses: pd.DataFrame,
+    molecules: pd.DataFrame,
+    calls: pd.DataFrame,
+    obs: pd.DataFrame,
+    *,
+    swapped: int = 0,
 ) -> pd.DataFrame:
     """Carry the read accounting of one sample on to the calls.
 
@@ -892,16 +905,18 @@ def cell_losses(
     losses
         Schema ``LOSSES``, as made with the molecules.
     molecules
-        CAR molecules of the sample.
+        CAR molecules of the sample, without swapped ones.
     calls
         Barcode calls of the sample: index barcode, ``is_cell``.
     obs
         ``obs`` of the cells kept of the sample.
+    swapped
+        Molecules that :func:`drop_swapped` dropped.
 
     Returns
     -------
     pandas.DataFrame
-        Schema ``LOSSES`` with the molecules' ways: uncertain origin, droplet not called, filtered cell,
+        Schema ``LOSSES`` with the molecules' ways: swapped from another library, uncertain origin, droplet not called, filtered cell,
         doublet, other lineage, T cell; and among T cells by call.
     """
     kept = obs.set_index("barcode")
@@ -913,6 +928,7 @@ def cell_losses(
     call = own["barcode"].map(kept["car_call"].astype(str))
     t_cell = in_kept & ~doublet & lineage.eq(T_LINEAGE)
     rows = [
+        ("swapped_from_another_library", swapped, "with the same barcode and UMI in another library of the run"),
         ("more_likely_endogenous", len(molecules) - len(own), "shared molecules more likely endogenous than CAR"),
         ("droplet_not_called", int((~called).sum()), "in droplets not called a cell (mostly ambient RNA)"),
         ("filtered_cell", int((called & ~in_kept).sum()), "in cells removed by quality filters"),
