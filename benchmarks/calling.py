@@ -85,12 +85,12 @@ def _between(u: float, low: float, high: float, *, log: bool = False) -> float:
     return float(low * (high / low) ** u) if log else float(low + u * (high - low))
 
 
-def plan_studies(n: int, seed: int, most_cells: int = 5000) -> list[Plan]:
+def plan_studies(n: int, seed: int, *, most_cells: int = 5000, n_empty: int = 3000) -> list[Plan]:
     """Spread studies and their samples evenly over what is plausible (two Latin hypercubes).
 
-    By study: median depth 500-5,000 UMIs, CAR 1-20 molecules per 10,000 of a CAR T cell, its spread between cells, 2-4
-    samples, chimeras up to 0.5 %, index hopping (none in half of them) up to 2 % of reads, 3' or 5'; three in four hold a
-    negative control. By sample: 30-5,000 cells, ambient RNA 2-30 %, CAR T fraction 0-80 % (none in one of seven, more of
+    By study: median depth 500-5,000 UMIs, CAR 1-20 molecules per 10,000 of a CAR T cell, its spread between cells,
+    2-4 samples, chimeras up to 0.5 %, index hopping (none in half of them) up to 2 % of reads, 3' or 5'; three in four
+    hold a negative control. By sample: 30-5,000 cells, ambient RNA 2-30 %, CAR T fraction 0-80 % (none in one of seven, more of
     the small ones), doublets 1-8 %; depth and CAR expression differ somewhat from the study's.
     """
     by_study = qmc.LatinHypercube(8, rng=np.random.default_rng([seed, 1])).random(n)
@@ -101,7 +101,10 @@ def plan_studies(n: int, seed: int, most_cells: int = 5000) -> list[Plan]:
     for i, u in enumerate(by_study):
         has_control = rng.random() < 0.75
         has_product = n_samples[i] > 2 and rng.random() < 0.4
-        depth, expression = _between(u[1], 500, 5000, log=True), _between(u[2], 1e-4, 20e-4, log=True)
+        depth, expression = (
+            _between(u[1], 500, 5000, log=True),
+            _between(u[2], 1e-4, 20e-4, log=True),
+        )
         specs = []
         for j in range(n_samples[i]):
             v = by_sample[at]
@@ -125,7 +128,7 @@ def plan_studies(n: int, seed: int, most_cells: int = 5000) -> list[Plan]:
                     car_dispersion=_between(u[3], 0.8, 3.0),
                     median_depth=depth * _between(v[4], 0.7, 1.4, log=True),
                     doublet_rate=_between(v[3], 0.01, 0.08),
-                    n_empty=3000,
+                    n_empty=n_empty,
                 )
             )
         protocol = Protocol(
@@ -219,7 +222,9 @@ def simulate(plan: Plan, seed: int) -> Simulated:
     called, molecules, truths = {}, {}, []
     for spec, group, library in zip(plan.specs, groups, libraries, strict=True):
         width = library.barcodes.shape[1]
-        names = pd.Index(np.ascontiguousarray(library.barcodes).view(f"S{width}").ravel().astype(str))
+        names = pd.Index(
+            np.ascontiguousarray(library.barcodes).view(f"S{width}").ravel().astype(str)
+        )
         raw = _matrix(library, pool, profiles.genes, names)
         molecules[spec.name] = _car_table(library, pool, plan, spec.name, rng)
         meta = {"patient": "P", "compartment": spec.compartment, "role": spec.role}
@@ -240,7 +245,9 @@ def simulate(plan: Plan, seed: int) -> Simulated:
             "compartment": spec.compartment,
             "timepoint": spec.timepoint,
             "role": spec.role,
-            **ambient_car(called[spec.name].barcodes, called[spec.name].ambient, molecules[spec.name], CAR),
+            **ambient_car(
+                called[spec.name].barcodes, called[spec.name].ambient, molecules[spec.name], CAR
+            ),
         }
         for spec in plan.specs
     )
@@ -321,11 +328,28 @@ def call(study: Simulated) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Call a study: its cells with calls and truth, and its samples with verdicts and truth."""
     cohort = study.cohort.copy()
     detection = call_cells(cohort, study.molecules, study.samples, car=CAR, fdr=FDR)
-    keep = ["sample", "total_umis", "lineage", "is_doublet", "car_umis", "car_posterior", "car_call"]
+    keep = [
+        "sample",
+        "total_umis",
+        "lineage",
+        "is_doublet",
+        "car_umis",
+        "car_posterior",
+        "car_call",
+    ]
     cells = cohort.obs[[*keep, "contamination", "car_expected_ambient"]].copy()
     cells["study"] = study.plan.number
     cells["hopping"] = study.plan.protocol.index_hopping
-    for name in ("kind", "ambient", "is_car", "only_partner", "n_car_own", "n_ambient", "n_molecules", "true_soup"):
+    for name in (
+        "kind",
+        "ambient",
+        "is_car",
+        "only_partner",
+        "n_car_own",
+        "n_ambient",
+        "n_molecules",
+        "true_soup",
+    ):
         cells[name] = study.truth[name].to_numpy()
     cells["is_car"] = cells["is_car"].astype(bool)
     cells["is_t"] = ((cells["lineage"] == "T") & ~cells["is_doublet"]).to_numpy()
@@ -384,7 +408,13 @@ def measure(cells: pd.DataFrame, detection: pd.DataFrame) -> pd.DataFrame:
     mean, pooled = false_share(cells)
     n_false = int((~called["is_car"]).sum())
     of = f"{n_false} of {len(called)} calls"
-    add("false discoveries, mean of samples", mean, "<= 0.05", mean <= 0.05, f"{len(detection)} samples")
+    add(
+        "false discoveries, mean of samples",
+        mean,
+        "<= 0.05",
+        mean <= 0.05,
+        f"{len(detection)} samples",
+    )
     add("false discoveries, pooled", pooled, "<= 0.05", pooled <= 0.05, of)
     for low, high in AMBIENT_STRATA:
         part = cells[(cells["ambient"] >= low) & (cells["ambient"] < high)]
@@ -393,33 +423,89 @@ def measure(cells: pd.DataFrame, detection: pd.DataFrame) -> pd.DataFrame:
         name = f"false discoveries, ambient {low:.0%} to {high:.0%}"
         add(f"{name}, mean of samples", mean, "<= 0.08", mean <= 0.08, "")
         add(f"{name}, pooled", pooled, "<= 0.08", pooled <= 0.08, f"{n} calls")
-    add("calls true only by the doublet's partner", float(called["only_partner"].sum()), "", None, "")
+    add(
+        "calls true only by the doublet's partner",
+        float(called["only_partner"].sum()),
+        "",
+        None,
+        "",
+    )
     found, best = called["is_car"].sum(), (cells["oracle"] & cells["is_car"]).sum()
-    add("recall relative to the oracle", found / max(best, 1), ">= 0.90", found >= 0.9 * best, f"{best} cells")
+    add(
+        "recall relative to the oracle",
+        found / max(best, 1),
+        ">= 0.90",
+        found >= 0.9 * best,
+        f"{best} cells",
+    )
     oracle_false = float((~cells.loc[cells["oracle"], "is_car"]).mean()) if best else 0.0
     add("false discoveries of the oracle, pooled", oracle_false, "", None, "")
     control = detection[detection["role"] == "negative_control"]
     silent = float((control["n_car_positive"] == 0).mean()) if len(control) else float("nan")
-    add("negative controls without a positive", silent, ">= 0.95", silent >= 0.95, f"{len(control)} controls")
+    add(
+        "negative controls without a positive",
+        silent,
+        ">= 0.95",
+        silent >= 0.95,
+        f"{len(control)} controls",
+    )
     table = calibration(cells)
-    error = float((table["n"] * (table["stated"] - table["true"]).abs()).sum() / max(table["n"].sum(), 1))
-    add("calibration error of the posterior", error, "<= 0.03", error <= 0.03, f"{table['n'].sum()} T cells")
+    error = float(
+        (table["n"] * (table["stated"] - table["true"]).abs()).sum() / max(table["n"].sum(), 1)
+    )
+    add(
+        "calibration error of the posterior",
+        error,
+        "<= 0.03",
+        error <= 0.03,
+        f"{table['n'].sum()} T cells",
+    )
     with_t = detection[detection["n_t_cells"] > 0]
     covered = float(
-        with_t["truth"].between(with_t["prevalence_low"] - 1e-9, with_t["prevalence_high"] + 1e-9).mean()
+        with_t["truth"]
+        .between(with_t["prevalence_low"] - 1e-9, with_t["prevalence_high"] + 1e-9)
+        .mean()
     )
-    add("coverage of the 95 % interval", covered, "0.92 to 0.98", 0.92 <= covered <= 0.98, f"{len(with_t)} samples")
+    add(
+        "coverage of the 95 % interval",
+        covered,
+        "0.92 to 0.98",
+        0.92 <= covered <= 0.98,
+        f"{len(with_t)} samples",
+    )
     silent_rows = with_t[with_t["verdict"].str.startswith("not detected")]
-    wrong = float((silent_rows["truth"] > silent_rows["detection_limit"]).mean()) if len(silent_rows) else 0.0
-    add("detection limits that exclude the truth", wrong, "<= 0.05", wrong <= 0.05, f"{len(silent_rows)} verdicts")
+    wrong = (
+        float((silent_rows["truth"] > silent_rows["detection_limit"]).mean())
+        if len(silent_rows)
+        else 0.0
+    )
+    add(
+        "detection limits that exclude the truth",
+        wrong,
+        "<= 0.05",
+        wrong <= 0.05,
+        f"{len(silent_rows)} verdicts",
+    )
     positive = cells["positive"]
     has_car = cells["is_car"]
     add("precision of the model", float(has_car[positive].mean()), "", None, "")
-    add("recall of the model", float(positive[has_car].mean()), "", None, f"{int(has_car.sum())} CAR T cells kept")
+    add(
+        "recall of the model",
+        float(positive[has_car].mean()),
+        "",
+        None,
+        f"{int(has_car.sum())} CAR T cells kept",
+    )
     for rule, least in RULES.items():
         for who, among in (("all cells", np.ones(len(cells), bool)), ("T cells", cells["is_t"])):
             chosen = (cells["car_umis"] >= least) & among
-            add(f"precision of {rule}, {who}", float(has_car[chosen].mean()), "", None, f"{int(chosen.sum())} calls")
+            add(
+                f"precision of {rule}, {who}",
+                float(has_car[chosen].mean()),
+                "",
+                None,
+                f"{int(chosen.sum())} calls",
+            )
             add(f"recall of {rule}, {who}", float(chosen[has_car].mean()), "", None, "")
     return pd.DataFrame(rows, columns=["figure", "value", "target", "met", "of"])
 
@@ -444,8 +530,14 @@ def draw(cells: pd.DataFrame, folder: Path) -> None:
     axes.plot([0, 1], [0, 1], color="0.7", linewidth=1)
     axes.scatter(table["stated"], table["true"], s=10 + 12 * np.log10(table["n"]), color="#1b6ca8")
     for row in table.itertuples():
-        axes.annotate(f"{row.n:,}", (row.stated, row.true), (4, -10), textcoords="offset points", fontsize=6)
-    axes.set(xlabel="stated probability of a CAR T cell", ylabel="true share", title="T cells by posterior")
+        axes.annotate(
+            f"{row.n:,}", (row.stated, row.true), (4, -10), textcoords="offset points", fontsize=6
+        )
+    axes.set(
+        xlabel="stated probability of a CAR T cell",
+        ylabel="true share",
+        title="T cells by posterior",
+    )
     figure.savefig(folder / "calibration.png", dpi=150)
     table = sensitivity(cells)
     write_table(table, folder / "sensitivity.tsv")
@@ -453,7 +545,9 @@ def draw(cells: pd.DataFrame, folder: Path) -> None:
     for name, color in (("oracle", "0.6"), ("model", "#1b6ca8")):
         axes.plot(table["car_umis"], table[name], marker="o", label=name, color=color)
     axes.set(
-        xlabel="CAR molecules seen (10: ten or more)", ylabel="CAR T cells called positive", ylim=(-0.03, 1.03)
+        xlabel="CAR molecules seen (10: ten or more)",
+        ylabel="CAR T cells called positive",
+        ylim=(-0.03, 1.03),
     )
     axes.legend(frameon=False)
     figure.savefig(folder / "sensitivity.png", dpi=150)
@@ -502,9 +596,13 @@ def report(results: list[tuple[pd.DataFrame, pd.DataFrame]], folder: Path | None
     hopped = (cells["hopping"] > 0).groupby([cells["study"], cells["sample"]]).first()
     for words, rows in (("with", hopped), ("without", ~hopped)):
         bad = int((empty[rows] > 0.1).sum())
-        print(f"\n{bad} of {int(rows.sum())} samples {words} index hopping: above 10 % of kept cells are empty droplets")
+        print(
+            f"\n{bad} of {int(rows.sum())} samples {words} index hopping: above 10 % of kept cells are empty droplets"
+        )
     if folder:
-        for name, table, (cells, detection) in zip(("end_to_end", "without_empty"), (whole, given), results, strict=True):
+        for name, table, (cells, detection) in zip(
+            ("end_to_end", "without_empty"), (whole, given), results, strict=True
+        ):
             to = folder / name
             to.mkdir(parents=True, exist_ok=True)
             write_table(table, to / "figures.tsv")
@@ -514,7 +612,9 @@ def report(results: list[tuple[pd.DataFrame, pd.DataFrame]], folder: Path | None
 
 def main() -> None:
     """Print a row a figure."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("--studies", type=int, default=40)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=1)

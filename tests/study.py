@@ -414,6 +414,8 @@ def _detect(sample: Sample, obs: pd.DataFrame) -> dict[str, object]:
         "sensitivity": sensitivity,
         "expected_false_calls": 0.03 * k if n else np.nan,
         "reason": reason,
+        "n_t_at_least_1_umi": int((t_cells["car_umis"] >= 1).sum()),
+        "n_t_at_least_2_umis": int((t_cells["car_umis"] >= 2).sum()),
     }
 
 

@@ -16,7 +16,7 @@ positive call in a hundred (``benchmarks/RESULTS.md``), which needs no term of i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -56,7 +56,7 @@ SAMPLE_SD = 0.3
 #: 0.6: shape of a gamma distribution. An assumption, since a single cell's contamination cannot be measured.
 DROPLET_SHAPE = 1 / 0.6**2
 #: False CAR molecules beyond ambient RNA (chimeras, swaps), as a share of the CAR's share of all molecules: what is
-#: expected where nothing is known (chimeras of 10x libraries: some 0.1-0.5 %), and the most a control's T cells may teach.
+#: assumed where nothing is known (PCR chimeras), and the most that a control's T cells may teach.
 PRIOR_STRAY, MAX_STRAY = 0.002, 0.02
 #: Shape of the gamma prior of their rate: near zero as a rule, now and then far above.
 STRAY_SHAPE = 0.02
@@ -164,7 +164,9 @@ def drop_swapped(
         )
         copies["barcode"] = copies["barcode"].str.rsplit("-", n=1).str[0]
         of_all = copies.groupby(["barcode", "umi"])["n_reads"].transform("sum").to_numpy(float)
-        here = copies.groupby(["barcode", "umi", "owner"])["n_reads"].transform("sum").to_numpy(float)
+        here = (
+            copies.groupby(["barcode", "umi", "owner"])["n_reads"].transform("sum").to_numpy(float)
+        )
         stays = here >= MIN_SWAP_SHARE * of_all
         owner = copies["owner"].to_numpy(str)
         for sample in names:
@@ -248,10 +250,16 @@ class _Data:
     code: npt.NDArray[np.intp]
     samples: list[str]
 
-    def of(self, code: int) -> _Data:
-        """Return the cells of one sample."""
-        own = self.code == code
-        return _Data(self.k[own], self.n[own], self.null[own], self.null_shape[own], self.code[own], self.samples)  # fmt: skip
+    def take(self, rows: npt.NDArray[np.bool_] | slice) -> _Data:
+        """Return some of the cells."""
+        return _Data(
+            self.k[rows],
+            self.n[rows],
+            self.null[rows],
+            self.null_shape[rows],
+            self.code[rows],
+            self.samples,
+        )
 
     def groups(self) -> tuple[_Data, Floats, npt.NDArray[np.intp]]:
         """Join like cells of one sample: those of one count, about one depth and one false expectation.
@@ -280,7 +288,14 @@ class _Data:
             return np.bincount(inverse, values, minlength=len(found)) / size
 
         code = np.zeros(len(found), dtype=np.intp)
-        groups = _Data(found[:, 0], mean(self.n), mean(self.null), mean(self.null_shape), code, self.samples)  # fmt: skip
+        groups = _Data(
+            found[:, 0],
+            mean(self.n),
+            mean(self.null),
+            mean(self.null_shape),
+            code,
+            self.samples,
+        )
         return groups, size, inverse
 
     def log_null(self, k: Floats | None = None) -> Floats:
@@ -349,12 +364,11 @@ def _fit(data: _Data) -> tuple[Model, _Terms]:
     """Work out the posterior of mu, shape and the samples' CAR T fractions on a grid.
 
     A sample's mu scatters around the cohort's by ``SAMPLE_SD``, the shape is shared, the CAR T fraction is the
-    sample's own (Jeffreys prior). The prior of a cell is what the other cells say.
+    sample's own. The prior of a cell is what the other cells say.
     """
-    by_sample = [data.of(code).groups() for code in range(len(data.samples))]
-    log_jeffreys = -0.5 * np.log(_PI) - 0.5 * np.log1p(-_PI)
-    log_jeffreys -= np.logaddexp.reduce(log_jeffreys)
-    tables = [_log_likelihood(groups, size) + log_jeffreys for groups, size, _ in by_sample]
+    by_sample = [data.take(data.code == code).groups() for code in range(len(data.samples))]
+    log_fraction = _log_prior(_PI)
+    tables = [_log_likelihood(groups, size) + log_fraction for groups, size, _ in by_sample]
     distance = (np.log(_MU)[:, None] - np.log(_MU)) / SAMPLE_SD
     scatter = np.exp(-0.5 * distance**2)
     scatter /= scatter.sum(axis=1, keepdims=True)
@@ -403,6 +417,15 @@ def _fit(data: _Data) -> tuple[Model, _Terms]:
     return Model(mu, shape, prevalence, points), terms
 
 
+def _log_prior(fraction: Floats) -> Floats:
+    """Return the log of the prior Beta(0.5, 1) of CAR T fractions on an even grid.
+
+    Few or no CAR T cells are likelier than many, and next to nothing is assumed beyond that.
+    """
+    log_density = -0.5 * np.log(fraction)
+    return np.asarray(log_density - np.logaddexp.reduce(log_density))
+
+
 def _odds(groups: _Data, pairs: npt.NDArray[np.bool_] | slice) -> Floats:
     """Return how much likelier the counts are of a CAR T cell: groups x pairs of mu and shape."""
     log_odds = groups.log_car(_MU_OF[pairs], _SHAPE_OF[pairs]) - groups.log_null()[:, None]
@@ -414,8 +437,7 @@ def _log_likelihood(groups: _Data, size: Floats) -> Floats:
     total = np.zeros((len(_MU_OF), len(_PI)))
     for first in range(0, len(size), _CHUNK):
         part = slice(first, first + _CHUNK)
-        cells = _Data(groups.k[part], groups.n[part], groups.null[part], groups.null_shape[part], groups.code[part], groups.samples)  # fmt: skip
-        odds = _odds(cells, slice(None))
+        odds = _odds(groups.take(part), slice(None))
         for i, n_cells in enumerate(size[part]):
             total += n_cells * np.log1p(_PI * (odds[i][:, None] - 1))
     return total
@@ -442,13 +464,13 @@ def _profile(
 ) -> tuple[float, float, float]:
     """Return estimate and 95 % interval of the CAR T fraction of chosen cells of one sample.
 
-    The posterior under a Jeffreys prior on a grid, averaged over the sample's plausible mu and shape; equal-tailed,
+    The posterior on a grid, averaged over the sample's plausible mu and shape; equal-tailed,
     but reaching 0 when no cell shows the CAR. The estimate is its mode.
     """
     if not chosen.any():
         return float("nan"), float("nan"), float("nan")
     grid = (np.arange(400) + 0.5) / 400
-    cells = _Data(data.k[chosen], data.n[chosen], data.null[chosen], data.null_shape[chosen], data.code[chosen], data.samples)  # fmt: skip
+    cells = data.take(chosen)
     groups, size, _ = cells.groups()
     odds = np.exp(
         np.minimum(groups.log_car(points[:, 0], points[:, 1]) - groups.log_null()[:, None], 500.0)
@@ -456,7 +478,7 @@ def _profile(
     likelihood = np.zeros((len(points), len(grid)))
     for own, n_cells in zip(odds, size, strict=True):
         likelihood += n_cells * np.log1p(grid * (own[:, None] - 1))
-    log_posterior = likelihood - 0.5 * np.log(grid) - 0.5 * np.log1p(-grid)
+    log_posterior = likelihood + _log_prior(grid)
     share = np.exp(log_posterior - log_posterior.max(axis=1, keepdims=True))
     posterior = points[:, 2] @ (share / share.sum(axis=1, keepdims=True))
     cumulative = np.cumsum(posterior)
@@ -576,7 +598,9 @@ def call_cells(
     model, terms = _fit(data)
     if len(data.k):
         log.info(
-            "CAR T cells hold %.2g CAR molecules per 10,000 (shape %.2g)", model.mu * 1e4, model.shape
+            "CAR T cells hold %.2g CAR molecules per 10,000 (shape %.2g)",
+            model.mu * 1e4,
+            model.shape,
         )
     posterior = terms.posterior()
     p_ambient = _nb_sf(data.k, data.null, data.null_shape)
@@ -871,9 +895,8 @@ def _sensitivity(
     """
     if not chosen.any():
         return [(0.0, 1.0)]
-    nothing = np.zeros(int(chosen.sum()))
-    cells = _Data(nothing, data.n[chosen], data.null[chosen], data.null_shape[chosen], data.code[chosen], data.samples)  # fmt: skip
-    groups, size, _ = cells.groups()
+    cells = data.take(chosen)
+    groups, size, _ = replace(cells, k=np.zeros(len(cells.k))).groups()
     mu, shape, weight, fraction = points.T
     needed = np.full(len(size), np.inf)
     for k in range(1, 30):
@@ -916,8 +939,8 @@ def cell_losses(
     Returns
     -------
     pandas.DataFrame
-        Schema ``LOSSES`` with the molecules' ways: swapped from another library, uncertain origin, droplet not called, filtered cell,
-        doublet, other lineage, T cell; and among T cells by call.
+        Schema ``LOSSES`` with the molecules' ways: swapped from another library, uncertain origin,
+        droplet not called, filtered cell, doublet, other lineage, T cell; and among T cells by call.
     """
     kept = obs.set_index("barcode")
     own = molecules[molecules["p_car"] >= MIN_P_CAR]
