@@ -89,9 +89,9 @@ def plan_studies(n: int, seed: int, *, most_cells: int = 5000, n_empty: int = 30
     """Spread studies and their samples evenly over what is plausible (two Latin hypercubes).
 
     By study: median depth 500-5,000 UMIs, CAR 1-20 molecules per 10,000 of a CAR T cell, its spread between cells,
-    2-4 samples, chimeras up to 0.5 %, index hopping (none in half of them) up to 2 % of reads, 3' or 5'; three in four
-    hold a negative control. By sample: 30-5,000 cells, ambient RNA 2-30 %, CAR T fraction 0-80 % (none in one of seven, more of
-    the small ones), doublets 1-8 %; depth and CAR expression differ somewhat from the study's.
+    2-4 samples, chimeras up to 0.5 %, index hopping (none in half of them) up to 2 % of reads, 3' or 5'; three in
+    four hold a negative control. By sample: 30-5,000 cells, ambient RNA 2-30 %, CAR T fraction 0-80 % (none in one of
+    seven, more of the small ones), doublets 1-8 %; depth and CAR expression differ somewhat from the study's.
     """
     by_study = qmc.LatinHypercube(8, rng=np.random.default_rng([seed, 1])).random(n)
     n_samples = 2 + np.minimum((by_study[:, 0] * 3).astype(int), 2)
