@@ -585,13 +585,22 @@ def run(
 
 
 def report(results: list[tuple[pd.DataFrame, pd.DataFrame]], folder: Path | None) -> None:
-    """Print a row a figure, end to end beside without empty droplets; write tables and plots."""
-    whole, given = (measure(*version) for version in results)
-    print("| figure | end to end | without empty droplets | target | of |\n|---|---|---|---|---|")
-    for one, other in zip(whole.itertuples(), given.itertuples(), strict=True):
-        shown = [f"{r.value:.3g}" + (" (missed)" if r.met is False else "") for r in (one, other)]
-        print(f"| {one.figure} | {shown[0]} | {shown[1]} | {one.target} | {other.of} |")
-    cells = results[0][0]
+    """Print a row a figure: end to end, of it studies without index hopping, all without empty droplets."""
+    cells, detection = results[0]
+    quiet = cells.loc[cells["hopping"] == 0, "study"].unique()
+    versions = {
+        "end to end": results[0],
+        "of it, no index hopping": (
+            cells[cells["study"].isin(quiet)],
+            detection[detection["study"].isin(quiet)],
+        ),
+        "without empty droplets": results[1],
+    }
+    tables = {name: measure(*version) for name, version in versions.items()}
+    print(f"| figure | target | {' | '.join(tables)} | of |\n|---|---|---|---|---|---|")
+    for rows in zip(*(table.itertuples() for table in tables.values()), strict=True):
+        shown = [f"{r.value:.3g}" + (" (missed)" if r.met is False else "") for r in rows]
+        print(f"| {rows[0].figure} | {rows[0].target} | {' | '.join(shown)} | {rows[-1].of} |")
     empty = (cells["kind"] == "empty").groupby([cells["study"], cells["sample"]]).mean()
     hopped = (cells["hopping"] > 0).groupby([cells["study"], cells["sample"]]).first()
     for words, rows in (("with", hopped), ("without", ~hopped)):
@@ -600,12 +609,10 @@ def report(results: list[tuple[pd.DataFrame, pd.DataFrame]], folder: Path | None
             f"\n{bad} of {int(rows.sum())} samples {words} index hopping: above 10 % of kept cells are empty droplets"
         )
     if folder:
-        for name, table, (cells, detection) in zip(
-            ("end_to_end", "without_empty"), (whole, given), results, strict=True
-        ):
-            to = folder / name
+        for name, (cells, detection) in versions.items():
+            to = folder / name.replace(",", "").replace(" ", "_")
             to.mkdir(parents=True, exist_ok=True)
-            write_table(table, to / "figures.tsv")
+            write_table(tables[name], to / "figures.tsv")
             write_table(detection, to / "samples.tsv")
             draw(cells, to)
 
