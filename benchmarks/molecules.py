@@ -124,8 +124,8 @@ def keys(table: pd.DataFrame) -> set[tuple[str, str]]:
 def truth(folder: Path) -> None:
     """Print, by construct and chemistry, what is found of the CAR's molecules and what is taken for them."""
     spec = SampleSpec(
-        name="s", compartment="blood", cells=400, car_fraction=0.5, car_expression=3e-3,
-        median_depth=2500, ambient=0.05, n_empty=500,
+        name="s", compartment="blood", cells=200, car_fraction=0.5, car_expression=6e-3,
+        median_depth=2000, ambient=0.05, n_empty=200,
     )  # fmt: skip
     rows = []
     for name in CONSTRUCTS:

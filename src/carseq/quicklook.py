@@ -33,7 +33,7 @@ log = get_logger(__name__)
 
 _CHUNK = 1 << 23
 #: Barcodes collected before they are counted, which bounds memory.
-_COUNTED = 1 << 24
+_COUNTED = 1 << 22
 
 
 @dataclass(frozen=True)
