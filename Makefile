@@ -11,7 +11,7 @@ export PATH := $(BIN):$(PATH)
 # Threads are given by Snakemake; numerical libraries must not add their own.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help setup demo test lint types unit format docs clean browser
+.PHONY: help setup demo test lint types unit format docs clean browser slurm
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 10
@@ -38,7 +38,7 @@ demo: setup demo/config.yaml ## simulate a study with CAR T cells in urine, run 
 demo/config.yaml: $(VENV)/.installed
 	@test -e $@ && touch $@ || carseq simulate demo
 
-test: setup browser lint types ## lint, types and all tests
+test: setup browser slurm lint types ## lint, types and all tests
 	@pytest
 
 lint: setup ## ruff, snakefmt, snakemake --lint
@@ -50,10 +50,13 @@ types: setup ## mypy
 	@mypy
 
 unit: setup ## the fast tests
-	@pytest -m "not workflow and not browser"
+	@pytest -m "not workflow and not browser and not slurm"
 
 browser: setup
 	@envs/install-browser.sh
+
+slurm: setup
+	@envs/install-slurm.sh
 
 format: setup ## format all code
 	@ruff check --fix . ; ruff format . ; snakefmt Snakefile workflow

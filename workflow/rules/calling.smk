@@ -27,6 +27,7 @@ rule calling:
         mem_mb=lambda wildcards, input, attempt: int(
             attempt * max(4000, 20 * megabytes(input.cohort))
         ),
+        runtime=minutes(60, per_gb=20),
     params:
         car=CAR,
         fdr=CONFIG.calling.fdr,

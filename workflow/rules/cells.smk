@@ -18,6 +18,7 @@ rule sample_cells:
         "../../envs/tools.yaml"
     resources:
         mem_mb=cells_memory,
+        runtime=minutes(60),
     params:
         car=CAR,
         sample=lambda wildcards: STUDY.samples[wildcards.sample].carried(),
@@ -49,7 +50,7 @@ rule cohort:
     threads: 2
     resources:
         mem_mb=cells_memory,
-        runtime=240,
+        runtime=minutes(240, per_gb=60),
     params:
         car=CAR,
         cells=CONFIG.cells.model_dump(),

@@ -107,7 +107,7 @@ def align_memory(wildcards, input, attempt):
         attempt
         * max(
             4000,
-            10 * genome_megabytes() + sort_memory(wildcards, input, attempt),
+            10 * genome_megabytes() + sort_memory(wildcards, input, 1),
         )
     )
 
@@ -118,3 +118,22 @@ def sort_memory(wildcards, input, attempt):
 
 def cells_memory(wildcards, input, attempt):
     return int(attempt * max(4000, 30 * megabytes(*input)))
+
+
+def genome_memory(wildcards, input, attempt):
+    # The genome as text, a byte a base, and its annotation.
+    return int(attempt * (2000 + 4 * genome_megabytes()))
+
+
+# Time to ask for, in minutes: so much for any job, so much more for each GB of its input files, and the same again
+# at each retry. A cluster ends a job at this limit, so it is two to four times what the job takes.
+def minutes(base, per_gb=0):
+    def asked(wildcards, input, attempt):
+        return int(attempt * (base + per_gb * megabytes(*input) / 1000))
+
+    return asked
+
+
+# Memory of rules whose need does not depend on their input.
+def memory(mb):
+    return lambda wildcards, attempt: attempt * mb

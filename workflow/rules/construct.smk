@@ -15,6 +15,9 @@ rule construct:
         f"{RESULTS}/logs/construct.log",
     conda:
         "../../envs/tools.yaml"
+    resources:
+        mem_mb=memory(2000),
+        runtime=minutes(20),
     params:
         name=CAR,
         form=CONFIG.construct.form,
@@ -41,9 +44,8 @@ rule homology:
     conda:
         "../../envs/tools.yaml"
     resources:
-        mem_mb=lambda wildcards, input, attempt: int(
-            attempt * (2000 + 4 * genome_megabytes())
-        ),
+        mem_mb=genome_memory,
+        runtime=minutes(60),
     params:
         name=CAR,
         form=CONFIG.construct.form,

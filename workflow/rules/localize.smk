@@ -16,6 +16,7 @@ rule localize:
         mem_mb=lambda wildcards, input, attempt: int(
             attempt * max(4000, 20 * megabytes(input.cells))
         ),
+        runtime=minutes(30, per_gb=10),
     params:
         version=VERSION,
     message:

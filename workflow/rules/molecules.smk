@@ -20,7 +20,8 @@ rule molecules:
     conda:
         "../../envs/tools.yaml"
     resources:
-        mem_mb=lambda wildcards, attempt: 3000 * attempt,
+        mem_mb=memory(3000),
+        runtime=minutes(60, per_gb=4),
     params:
         name=CAR,
         form=CONFIG.construct.form,
@@ -48,7 +49,8 @@ rule support:
     conda:
         "../../envs/tools.yaml"
     resources:
-        mem_mb=lambda wildcards, attempt: 3000 * attempt,
+        mem_mb=memory(3000),
+        runtime=minutes(60, per_gb=4),
     params:
         name=CAR,
         form=CONFIG.construct.form,

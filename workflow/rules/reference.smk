@@ -13,6 +13,9 @@ rule check_reference:
     priority: 100
     conda:
         "../../envs/tools.yaml"
+    resources:
+        mem_mb=memory(2000),
+        runtime=minutes(30),
     params:
         name=CAR,
         version=VERSION,
@@ -36,9 +39,8 @@ rule strand_panel:
     conda:
         "../../envs/tools.yaml"
     resources:
-        mem_mb=lambda wildcards, input, attempt: int(
-            attempt * (2000 + 4 * genome_megabytes())
-        ),
+        mem_mb=genome_memory,
+        runtime=minutes(60),
     params:
         version=VERSION,
     message:
@@ -63,7 +65,7 @@ if not CONFIG.reference.star_index:
         threads: 8
         resources:
             mem_mb=index_memory,
-            runtime=240,
+            runtime=minutes(240),
         params:
             sjdb_overhang=CONFIG.reference.sjdb_overhang,
             sa_sparse=CONFIG.reference.sa_sparse,
@@ -85,6 +87,9 @@ rule augmented_gtf:
         f"{RESULTS}/logs/augmented_gtf.log",
     conda:
         "../../envs/tools.yaml"
+    resources:
+        mem_mb=memory(2000),
+        runtime=minutes(30),
     params:
         version=VERSION,
     message:
@@ -107,6 +112,7 @@ rule insert_car:
     threads: 4
     resources:
         mem_mb=insert_memory,
+        runtime=minutes(120),
     params:
         name=CAR,
         version=VERSION,

@@ -9,6 +9,9 @@ rule run_record:
         f"{RESULTS}/logs/run_record.log",
     conda:
         "../../envs/tools.yaml"
+    resources:
+        mem_mb=memory(1000),
+        runtime=minutes(15),
     params:
         config=CONFIG.model_dump(),
         samples={name: s.model_dump() for name, s in STUDY.samples.items()},
@@ -44,6 +47,7 @@ rule report:
         mem_mb=lambda wildcards, input, attempt: int(
             attempt * max(4000, 20 * megabytes(input.cells))
         ),
+        runtime=minutes(60, per_gb=20),
     params:
         version=VERSION,
     message:
@@ -69,6 +73,7 @@ rule notebook:
         mem_mb=lambda wildcards, input, attempt: int(
             attempt * max(4000, 20 * megabytes(input.cells))
         ),
+        runtime=minutes(60, per_gb=20),
     params:
         version=VERSION,
     message:

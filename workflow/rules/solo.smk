@@ -13,7 +13,8 @@ rule chemistry:
     conda:
         "../../envs/tools.yaml"
     resources:
-        mem_mb=lambda wildcards, attempt: 3000 * attempt,
+        mem_mb=memory(3000),
+        runtime=minutes(30, per_gb=4),
     params:
         pairs=lambda wildcards: STUDY.pairs(wildcards.sample),
         chemistry=lambda wildcards: STUDY.samples[wildcards.sample].chemistry,
@@ -53,7 +54,7 @@ rule align:
     resources:
         mem_mb=align_memory,
         sort_mb=sort_memory,
-        runtime=480,
+        runtime=minutes(120, per_gb=8),
     params:
         pairs=lambda wildcards: STUDY.pairs(wildcards.sample),
         car=CAR,
