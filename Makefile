@@ -11,7 +11,7 @@ export PATH := $(BIN):$(PATH)
 # Threads are given by Snakemake; numerical libraries must not add their own.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help setup demo test lint types unit format docs clean browser slurm
+.PHONY: help setup demo test slurmtest lint types unit format docs clean browser slurm
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 10
@@ -38,8 +38,11 @@ demo: setup demo/config.yaml ## simulate a study with CAR T cells in urine, run 
 demo/config.yaml: $(VENV)/.installed
 	@test -e $@ && touch $@ || carseq simulate demo
 
-test: setup browser slurm lint types ## lint, types and all tests
-	@pytest
+test: setup browser lint types ## lint, types and all tests but Slurm's
+	@pytest -m "not slurm"
+
+slurmtest: setup slurm ## the workflow on a real Slurm of one node (root, Debian)
+	@pytest -m slurm
 
 lint: setup ## ruff, snakefmt, snakemake --lint
 	@ruff check . && ruff format --check .

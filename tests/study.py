@@ -261,6 +261,11 @@ def _draw_cells(sample: Sample, rng: np.random.Generator) -> pd.DataFrame:
             "car_umis": umis,
             "car_umis_unique": rng.binomial(umis, 0.8),
             "car_expected_ambient": 0.04 * total / total.mean(),
+            "car_expected_background": 1e-6 * total,
+            "car_null_shape": 1.0,
+            "car_prior": np.where(is_t, 0.3, np.nan),
+            "car_log_own": np.where(is_t, -2.0, np.nan),
+            "car_log_ambient": np.where(is_t, -4.0, np.nan),
             "car_posterior": posterior,
             "car_call": call,
             "car_reason": reason,
@@ -413,6 +418,8 @@ def _detect(sample: Sample, obs: pd.DataFrame) -> dict[str, object]:
         "sensitivity": sensitivity,
         "expected_false_calls": 0.03 * k if n else np.nan,
         "reason": reason,
+        "n_t_at_least_1_umi": int((t_cells["car_umis"] >= 1).sum()),
+        "n_t_at_least_2_umis": int((t_cells["car_umis"] >= 2).sum()),
     }
 
 

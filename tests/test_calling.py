@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
+from pathlib import Path
+
 import anndata
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import sparse
 
-from carseq.calling import call_cells, cell_losses, count_car, match_barcodes, unseen_share
+from carseq.calling import (
+    call_cells,
+    cell_losses,
+    count_car,
+    drop_swapped,
+    explain_posterior,
+    match_barcodes,
+    unseen_share,
+)
 from carseq.errors import CarseqError
 from carseq.localize import contrasts, localize
 from carseq.tables import DETECTION, LOSSES, MOLECULES, OBS
@@ -326,9 +338,91 @@ def test_losses_account_for_every_molecule():
     start = LOSSES.conform(
         pd.DataFrame([{"sample": "s", "step": "x", "unit": "reads", "n": 1, "meaning": ""}])
     )
-    table = cell_losses(start, molecules, calls, obs).set_index("step")["n"]
+    table = cell_losses(start, molecules, calls, obs, swapped=3).set_index("step")["n"]
     assert table.to_dict() == {
-        "x": 1, "more_likely_endogenous": 1, "droplet_not_called": 1, "filtered_cell": 1, "doublet": 1,
-        "other_lineage": 1, "t_cell_uncertain": 0, "t_cell_positive": 2,
+        "x": 1, "swapped_from_another_library": 3, "more_likely_endogenous": 1, "droplet_not_called": 1,
+        "filtered_cell": 1, "doublet": 1, "other_lineage": 1, "t_cell_uncertain": 0, "t_cell_positive": 2,
     }  # fmt: skip
-    assert table.drop("x").sum() == len(molecules)
+    assert table.drop("x").sum() == len(molecules) + 3
+
+
+def test_swapped_molecules_stay_where_their_reads_are():
+    """Kept with 80 % of the reads, else dropped everywhere; other runs and other UMIs are left alone."""
+
+    def table(*rows):
+        return pd.DataFrame(rows, columns=["barcode", "umi", "n_reads"])
+
+    molecules = {
+        "a": table(("AC", "TT", 8), ("AC", "GG", 3), ("AC", "CC", 1)),
+        "b": table(("AC-1", "TT", 2), ("AC-1", "GG", 1), ("GT-1", "CC", 1)),
+        "c": table(("AC", "TT", 1)),
+        "d": table(("AC", "TT", 1)),
+    }
+    kept, dropped = drop_swapped(molecules, {"a": "run1", "b": "run1", "c": "run2", "d": ""})
+    assert kept["a"]["umi"].tolist() == ["TT", "CC"]
+    assert kept["b"]["umi"].tolist() == ["CC"]
+    assert len(kept["c"]) == len(kept["d"]) == 1
+    assert dropped == {"a": 1, "b": 2, "c": 0, "d": 0}
+
+
+def test_a_control_full_of_car_t_cells_alarms():
+    """A control learns the background, but tubes that were exchanged must show."""
+    adata, samples = study(7)
+    samples.loc[samples["sample"] == "urine", "role"] = "negative_control"
+    detection = call_cells(adata, None, samples, car=CAR).set_index("sample")
+    assert detection.loc["urine", "verdict"] == "detected"
+    assert (
+        detection.loc["urine", "prevalence_low"] <= 0.4 <= detection.loc["urine", "prevalence_high"]
+    )
+
+
+def test_other_cells_witness_ambient_rna_that_was_missed():
+    """Contamination estimated at a twentieth of the truth: few of the positive calls are false all the same."""
+    false = positive = 0
+    for seed in range(120, 126):
+        adata, samples = study(seed, copies=200)
+        adata.obs["contamination"] = 0.005
+        call_cells(adata, None, samples, car=CAR)
+        called = adata.obs[adata.obs["car_call"] == "positive"]
+        false += int((~called["truth"]).sum())
+        positive += len(called)
+    assert positive > 300
+    assert false / positive <= 0.05
+
+
+def test_the_posterior_is_made_of_its_terms(called):
+    adata, _, detection = called
+    obs = adata.obs
+    t_cells = obs[obs["lineage"] == "T"]
+    for index in (t_cells["car_umis"].idxmax(), t_cells["car_umis"].idxmin()):
+        terms = explain_posterior(adata, index).set_index("term")["value"]
+        assert terms["posterior"] == pytest.approx(obs.loc[index, "car_posterior"])
+        odds = np.exp(
+            terms["log likelihood, own and ambient"] - terms["log likelihood, ambient alone"]
+        )
+        odds *= terms["prior"] / (1 - terms["prior"])
+        assert odds / (1 + odds) == pytest.approx(terms["posterior"])
+    for index in (obs.index[obs["lineage"] != "T"][0], "no:cell"):
+        with pytest.raises(CarseqError):
+            explain_posterior(adata, index)
+    own = t_cells[t_cells["sample"] == "urine"]["car_umis"]
+    assert detection.loc["urine", "n_t_at_least_1_umi"] == (own >= 1).sum()
+    assert detection.loc["urine", "n_t_at_least_2_umis"] == (own >= 2).sum()
+
+
+def test_the_benchmark_in_small():
+    """Molecules followed from the cell to the verdict, in three small studies; bounds as wide as so few cells need."""
+    path = Path(__file__).parent.parent / "benchmarks" / "calling.py"
+    spec = importlib.util.spec_from_file_location("calling_benchmark", path)
+    benchmark = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = benchmark
+    spec.loader.exec_module(benchmark)
+    plans = benchmark.plan_studies(3, seed=5, most_cells=500, n_empty=800)
+    _, (cells, detection) = benchmark.run(plans, seed=5)
+    figures = benchmark.measure(cells, detection).set_index("figure")["value"]
+    assert cells["positive"].sum() >= 20
+    assert figures["false discoveries, pooled"] <= 0.1
+    assert figures["recall relative to the oracle"] >= 0.8
+    assert figures["negative controls without a positive"] == 1
+    assert figures["calibration error of the posterior"] <= 0.15
+    assert figures["coverage of the 95 % interval"] >= 0.8

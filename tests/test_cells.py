@@ -82,6 +82,24 @@ def test_calls_cells_above_500_umis(
     assert (called & ~truth).sum() <= 0.01 * max(called.sum(), 1)
 
 
+@pytest.mark.parametrize("n_cells", [30, 600])
+def test_barcodes_of_index_hopping_are_not_taken_for_the_empty_droplets(n_cells: int) -> None:
+    """Thousands of barcodes of other libraries with 1 to 40 UMIs lie below the empty droplets of 100 to 400."""
+    raw = urine(n_cells, 3000, depth=2500, ambient=(100, 400), seed=5)
+    other = urine(600, 4000, depth=2500, ambient=(100, 400), seed=6)
+    rng = np.random.default_rng(7)
+    other.X.data = rng.binomial(other.X.data.astype(int), 0.015).astype(other.X.dtype)
+    other = other[np.asarray(other.X.sum(axis=1)).ravel() > 0].copy()
+    other.obs["is_cell"] = False
+    other.obs_names = [f"hopped-{i}" for i in range(other.n_obs)]
+    both = ad.concat([raw, other], merge="same")
+    calls = cells.call_barcodes(both)
+    truth, called = both.obs["is_cell"].to_numpy(bool), calls["is_cell"].to_numpy()
+    assert 150 < calls.attrs["ambient_max"] < 500
+    assert called[truth & (calls["total_umis"] > 1000).to_numpy()].mean() >= 0.95
+    assert (called & ~truth).sum() <= 0.02 * called.sum()
+
+
 def test_monte_carlo_finds_shallow_cells_of_their_own_kind() -> None:
     """Small cells unlike ambient RNA are called by their profile, and reproducibly."""
     raw = urine(200, 3000, depth=600, ambient=(100, 400), contamination=0.02, seed=4)

@@ -2,7 +2,8 @@
 
 The rooms, in the order of the data: :mod:`carseq.construct`, :mod:`carseq.reference`,
 :mod:`carseq.solo`, :mod:`carseq.molecules`, :mod:`carseq.calling`, :mod:`carseq.cells`,
-:mod:`carseq.localize`, :mod:`carseq.report`, :mod:`carseq.explain`. Each takes and returns tables or
+:mod:`carseq.localize`, :mod:`carseq.report`, :mod:`carseq.explain`; beside them
+:mod:`carseq.quicklook`. Each takes and returns tables or
 AnnData and needs no Snakemake. Rooms are imported on first use, so that ``import carseq`` is light.
 """
 
@@ -25,6 +26,7 @@ _ROOMS = (
     "localize",
     "report",
     "explain",
+    "quicklook",
     "simulate",
     "figures",
 )

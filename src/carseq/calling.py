@@ -1,16 +1,22 @@
 """calling: from CAR molecules to CAR T cells, with a probability for each and a verdict for each sample.
 
 The model, for T cells. A cell with N molecules that is no CAR T cell shows CAR molecules from ambient RNA
-alone: contamination x N x the sample's ambient CAR share, whose uncertainty (few CAR molecules in the empty
-droplets) makes the count negative binomial. A CAR T cell adds its own: negative binomial with mean mu x N and
-shape r, both shared by the cohort, with a weak prior from published libraries. A sample's CAR T fraction is
-its own. ``positive`` cells are the largest set whose expected share of false calls is within ``fdr``.
+alone: contamination x N x the sample's ambient CAR share. The count is negative binomial, since the share (few CAR
+molecules in the empty droplets) and the single cell's contamination are uncertain. Chimeras, swapped molecules and
+ambient RNA that was missed add a rate of their own, learned from the sample's cells that cannot be CAR T cells by their
+lineage and from negative controls. A CAR T cell adds its own: negative binomial with mean mu x N and shape r, with a
+weak prior from published libraries; r is shared by the cohort, mu scatters between its samples. A sample's CAR T
+fraction is its own. Everything is averaged over the values of mu, r and the fraction that the data leave plausible.
+``positive`` cells are the largest set whose expected share of false calls is within ``fdr``.
+
+A T cell whose droplet also holds a CAR T cell, unseen, is taken for a CAR T cell: in simulated studies that is one
+positive call in a hundred (``benchmarks/RESULTS.md``), which needs no term of its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,28 +47,28 @@ MAX_AMBIENT_P = 0.05
 UNDETERMINED_ABOVE = 0.5
 #: From this share of molecules that the construct cannot show (an ORF alone, a part), silence means nothing.
 MAX_UNSEEN = 0.5
-#: T cells of a sample that weigh the plausible expression levels, at most.
-MAX_WEIGHED = 3000
+#: Share of the reads of all copies of a molecule that its own library must hold (Griffiths et al. 2018).
+MIN_SWAP_SHARE = 0.8
+#: How a sample's CAR expression scatters around its cohort's (log-sd): T cells of urine, blood and product differ in
+#: activation. An assumption; a tight one would make intervals of the CAR T fraction too short.
+SAMPLE_SD = 0.3
+#: Ambient molecules of a droplet scatter around what its sample and size give, with a coefficient of variation of
+#: 0.6: shape of a gamma distribution. An assumption, since a single cell's contamination cannot be measured.
+DROPLET_SHAPE = 1 / 0.6**2
+#: False CAR molecules beyond ambient RNA (chimeras, swaps), as a share of the CAR's share of all molecules: what is
+#: assumed where nothing is known (PCR chimeras), and the most that a control's T cells may teach.
+PRIOR_STRAY, MAX_STRAY = 0.002, 0.02
+#: Shape of the gamma prior of their rate: near zero as a rule, now and then far above.
+STRAY_SHAPE = 0.02
+#: Lineages among which T cells may hide.
+KIN_OF_T = ("T", "NK")
+#: Cells of one sample and count whose depth and false expectation differ by less (in logs) are taken together.
+DEPTH_STEP, NULL_STEP = 0.05, 0.1
+#: Pairs of mu and shape below this share of the best one's weight are left out of averages.
+MIN_WEIGHT = 0.01
+_CHUNK = 256
 T_LINEAGE = "T"
 UNEXPLAINED = "more than ambient RNA explains: unseen doublet or engulfed T cell"
-
-
-@dataclass(frozen=True)
-class Model:
-    """Fitted parameters: ``mu`` (CAR molecules per molecule of a CAR T cell), ``shape``, CAR T fraction by sample.
-
-    ``points`` are further values of (mu, shape) with their posterior weights: intervals and limits are averaged
-    over them, since few CAR T cells say little of how much CAR they express.
-    """
-
-    mu: float
-    shape: float
-    prevalence: dict[str, float]
-    points: tuple[tuple[float, float, float], ...] = ()
-
-    def plausible(self) -> tuple[tuple[float, float, float], ...]:
-        """Return values of (mu, shape) the cohort allows, each with its posterior weight (they sum to 1)."""
-        return self.points or ((self.mu, self.shape, 1.0),)
 
 
 def count_car(molecules: pd.DataFrame, barcodes: pd.Index) -> pd.DataFrame:
@@ -119,6 +125,55 @@ def match_barcodes(
             "give the matrix that was made with this BAM",
         )
     return molecules
+
+
+def drop_swapped(
+    molecules: Mapping[str, pd.DataFrame], runs: Mapping[str, str]
+) -> tuple[dict[str, pd.DataFrame], dict[str, int]]:
+    """Drop molecules that came over from another library of the same sequencing run.
+
+    Two libraries share a barcode and a UMI by chance hardly ever; reads with a swapped sample index share both. A
+    molecule stays in the sample that has at least ``MIN_SWAP_SHARE`` of the reads of all its copies; where no sample
+    has, it is dropped everywhere (Griffiths et al. 2018, doi:10.1038/s41467-018-05083-x; swappedDrops of DropletUtils).
+
+    Parameters
+    ----------
+    molecules
+        Schema ``MOLECULES``, by sample; barcodes may carry Cell Ranger's ``-1``.
+    runs
+        Sequencing run by sample; samples without one (or with an empty one) are left as they are.
+
+    Returns
+    -------
+    kept : dict of pandas.DataFrame
+        The tables without swapped molecules.
+    dropped : dict of int
+        Molecules dropped, by sample.
+    """
+    kept = dict(molecules)
+    dropped = dict.fromkeys(molecules, 0)
+    by_run: dict[str, list[str]] = {}
+    for sample in molecules:
+        if runs.get(sample):
+            by_run.setdefault(str(runs[sample]), []).append(sample)
+    for names in by_run.values():
+        if len(names) < 2:
+            continue
+        copies = pd.concat(
+            [molecules[s][["barcode", "umi", "n_reads"]].assign(owner=s) for s in names]
+        )
+        copies["barcode"] = copies["barcode"].str.rsplit("-", n=1).str[0]
+        of_all = copies.groupby(["barcode", "umi"])["n_reads"].transform("sum").to_numpy(float)
+        here = (
+            copies.groupby(["barcode", "umi", "owner"])["n_reads"].transform("sum").to_numpy(float)
+        )
+        stays = here >= MIN_SWAP_SHARE * of_all
+        owner = copies["owner"].to_numpy(str)
+        for sample in names:
+            own = stays[owner == sample]
+            kept[sample] = molecules[sample][own]
+            dropped[sample] = int((~own).sum())
+    return kept, dropped
 
 
 def unseen_share(findings: list[dict[str, object]], strand: str | None) -> float:
@@ -186,123 +241,252 @@ def _nb_sf(k: Floats, mean: Floats, shape: float | Floats) -> Floats:
 
 @dataclass(frozen=True)
 class _Data:
-    """T cells of the cohort: CAR counts, molecules, ambient expectation, ambient shape, sample code."""
+    """T cells of the cohort, or groups of like ones: CAR counts, molecules, false molecules expected, sample code."""
 
     k: Floats
     n: Floats
-    ambient: Floats
-    ambient_shape: Floats
+    null: Floats
+    null_shape: Floats
     code: npt.NDArray[np.intp]
     samples: list[str]
 
-    def log_null(self, k: Floats | None = None) -> Floats:
-        return _nb_logpmf(self.k if k is None else k, self.ambient, self.ambient_shape)
+    def take(self, rows: npt.NDArray[np.bool_] | slice) -> _Data:
+        """Return some of the cells."""
+        return _Data(
+            self.k[rows],
+            self.n[rows],
+            self.null[rows],
+            self.null_shape[rows],
+            self.code[rows],
+            self.samples,
+        )
 
-    def log_car(self, mu: float, shape: float, k: Floats | None = None) -> Floats:
-        return _nb_logpmf(self.k if k is None else k, mu * self.n + self.ambient, shape)
+    def groups(self) -> tuple[_Data, Floats, npt.NDArray[np.intp]]:
+        """Join like cells of one sample: those of one count, about one depth and one false expectation.
 
-
-def _fit(data: _Data) -> Model:
-    """Maximise the posterior of mu, shape and the samples' CAR T fractions (L-BFGS)."""
-    n_samples = len(data.samples)
-    log_null = data.log_null()
-
-    def loss(theta: Floats) -> float:
-        mu, shape = np.exp(theta[0]), np.exp(theta[1])
-        log_pi = -np.logaddexp(0, -theta[2:])[data.code]
-        log_rest = -np.logaddexp(0, theta[2:])[data.code]
-        likelihood = np.logaddexp(log_pi + data.log_car(mu, shape), log_rest + log_null).sum()
-        prior = float(stats.norm.logpdf(theta[0], np.log(PRIOR_MU), PRIOR_MU_SD))
-        prior += float(stats.norm.logpdf(theta[1], np.log(PRIOR_SHAPE), PRIOR_SHAPE_SD))
-        # Jeffreys-like Beta(0.5, 1) on the fraction, on the logit scale: keeps an empty sample near zero.
-        prior += float((-0.5 * np.logaddexp(0, -theta[2:]) - np.logaddexp(0, theta[2:])).sum())
-        return -float(likelihood + prior)
-
-    start = np.concatenate([[np.log(PRIOR_MU), np.log(PRIOR_SHAPE)], np.full(n_samples, -1.0)])
-    bounds = [(np.log(1e-6), np.log(0.2)), (np.log(0.1), np.log(50.0)), *[(-9.0, 9.0)] * n_samples]
-    fitted = optimize.minimize(loss, start, method="L-BFGS-B", bounds=bounds)
-    mu, shape = np.exp(fitted.x[:2])
-    prevalence = 1 / (1 + np.exp(-fitted.x[2:]))
-    by_sample = {s: float(p) for s, p in zip(data.samples, prevalence, strict=True)}
-    return Model(float(mu), float(shape), by_sample, _weigh(data))
-
-
-def _weigh(data: _Data) -> tuple[tuple[float, float, float], ...]:
-    """Return plausible (mu, shape, weight), by the cohort's likelihood with the CAR T fractions integrated out.
-
-    A coarse grid over the prior finds where the posterior lies, a second one is laid over that place. At most
-    ``MAX_WEIGHED`` T cells of a sample are used, evenly thinned: fewer cells only widen the intervals.
-    """
-    rows = np.concatenate(
-        [
-            np.flatnonzero(data.code == c)[
-                :: max(1, int(np.ceil((data.code == c).sum() / MAX_WEIGHED)))
+        Returns
+        -------
+        groups : _Data
+            Means of the groups.
+        size : numpy.ndarray
+            Cells of each.
+        inverse : numpy.ndarray
+            Group of each cell.
+        """
+        keys = np.column_stack(
+            [
+                self.k,
+                np.round(np.log(np.maximum(self.n, 1)) / DEPTH_STEP),
+                np.round(np.log(np.maximum(self.null, 1e-12)) / NULL_STEP),
             ]
-            for c in range(len(data.samples))
-        ]
-    )
-    k, n, ambient, code = data.k[rows], data.n[rows], data.ambient[rows], data.code[rows]
-    log_null = _nb_logpmf(k, ambient, data.ambient_shape[rows])
-    pi = (np.arange(60) + 0.5) / 60
-    log_jeffreys = -0.5 * np.log(pi) - 0.5 * np.log1p(-pi)
+        )
+        found, inverse = np.unique(keys, axis=0, return_inverse=True)
+        inverse = inverse.ravel()
+        size = np.bincount(inverse, minlength=len(found)).astype(float)
 
-    def marginal(log_mu: float, log_shape: float) -> float:
-        log_car = _nb_logpmf(k, np.exp(log_mu) * n + ambient, float(np.exp(log_shape)))
-        mixed = np.logaddexp(np.log(pi)[:, None] + log_car, np.log1p(-pi)[:, None] + log_null)
-        total = float(stats.norm.logpdf(log_mu, np.log(PRIOR_MU), PRIOR_MU_SD))
-        total += float(stats.norm.logpdf(log_shape, np.log(PRIOR_SHAPE), PRIOR_SHAPE_SD))
-        for c in range(len(data.samples)):
-            total += float(np.logaddexp.reduce(mixed[:, code == c].sum(axis=1) + log_jeffreys))
-        return total
+        def mean(values: Floats) -> Floats:
+            return np.bincount(inverse, values, minlength=len(found)) / size
 
-    mus = np.linspace(np.log(PRIOR_MU) - 3, np.log(PRIOR_MU) + 3, 21)
-    shapes = np.linspace(np.log(PRIOR_SHAPE) - 1.4, np.log(PRIOR_SHAPE) + 1.4, 5)
-    for last in (False, True):
-        grid = np.array([(m, s) for m in mus for s in shapes])
-        log_weight = np.array([marginal(m, s) for m, s in grid])
-        weight = np.exp(log_weight - log_weight.max())
-        weight /= weight.sum()
-        if last:
-            break
-        centre = weight @ grid
-        spread = np.sqrt(weight @ (grid - centre) ** 2).clip([0.15, 0.2], None)
-        mus = centre[0] + spread[0] * np.linspace(-2.5, 2.5, 9)
-        shapes = centre[1] + spread[1] * np.linspace(-1.5, 1.5, 3)
-    kept = weight >= 0.01 * weight.max()
-    weight = weight[kept] / weight[kept].sum()
-    return tuple(
-        (float(np.exp(m)), float(np.exp(s)), float(w))
-        for (m, s), w in zip(grid[kept], weight, strict=True)
-    )
+        code = np.zeros(len(found), dtype=np.intp)
+        groups = _Data(
+            found[:, 0],
+            mean(self.n),
+            mean(self.null),
+            mean(self.null_shape),
+            code,
+            self.samples,
+        )
+        return groups, size, inverse
+
+    def log_null(self, k: Floats | None = None) -> Floats:
+        """Return the log-probability of the counts without an own CAR molecule."""
+        return _nb_logpmf(self.k if k is None else k, self.null, self.null_shape)
+
+    def log_car(self, mu: Floats, shape: Floats, k: Floats | None = None) -> Floats:
+        """Return the log-probability of the counts of CAR T cells, cells x parameters.
+
+        The sum of own and false molecules has their means and variances added.
+        """
+        own, null = self.n[:, None] * mu, self.null[:, None]
+        spread = own**2 / shape + null**2 / self.null_shape[:, None]
+        mean = own + null
+        return _nb_logpmf((self.k if k is None else k)[:, None], mean, mean**2 / spread)
+
+
+def _joint_shape(one: Floats, shape: Floats, other: Floats, other_shape: Floats) -> Floats:
+    """Return the shape of the sum of two negative binomials of means ``one`` and ``other``, by its variance."""
+    return (one + other) ** 2 / np.maximum(one**2 / shape + other**2 / other_shape, 1e-30)
+
+
+@dataclass(frozen=True)
+class Model:
+    """The fitted model.
+
+    Attributes
+    ----------
+    mu, shape
+        CAR molecules per molecule of a CAR T cell, and the negative binomial's shape: the cohort's geometric means.
+    prevalence
+        CAR T fraction of T cells by sample, posterior mean.
+    points
+        By sample: mu, shape, posterior weight (they sum to 1), and the CAR T fraction that goes with them; n x 4.
+        Everything is averaged over them, since few CAR T cells say little of how much CAR they express.
+    """
+
+    mu: float
+    shape: float
+    prevalence: dict[str, float]
+    points: dict[str, Floats]
+
+
+@dataclass(frozen=True)
+class _Terms:
+    """What the posterior of T cells is made of."""
+
+    prior: Floats
+    log_car: Floats
+    log_null: Floats
+
+    def posterior(self) -> Floats:
+        """Return the probability of being a CAR T cell."""
+        own, rest = np.log(self.prior) + self.log_car, np.log1p(-self.prior) + self.log_null
+        return np.asarray(np.exp(own - np.logaddexp(own, rest)))
+
+
+_MU = np.exp(np.arange(-3.0, 3.05, 0.1)) * PRIOR_MU
+_SHAPE = np.exp(np.linspace(-1.4, 1.4, 7)) * PRIOR_SHAPE
+_PI = (np.arange(60) + 0.5) / 60
+#: Every pair of mu and shape, as one list.
+_MU_OF, _SHAPE_OF = (x.ravel() for x in np.meshgrid(_MU, _SHAPE, indexing="ij"))
+
+
+def _fit(data: _Data) -> tuple[Model, _Terms]:
+    """Work out the posterior of mu, shape and the samples' CAR T fractions on a grid.
+
+    A sample's mu scatters around the cohort's by ``SAMPLE_SD``, the shape is shared, the CAR T fraction is the
+    sample's own. The prior of a cell is what the other cells say.
+    """
+    by_sample = [data.take(data.code == code).groups() for code in range(len(data.samples))]
+    log_fraction = _log_prior(_PI)
+    tables = [_log_likelihood(groups, size) + log_fraction for groups, size, _ in by_sample]
+    distance = (np.log(_MU)[:, None] - np.log(_MU)) / SAMPLE_SD
+    scatter = np.exp(-0.5 * distance**2)
+    scatter /= scatter.sum(axis=1, keepdims=True)
+    log_prior = stats.norm.logpdf(np.log(_MU), np.log(PRIOR_MU), PRIOR_MU_SD)[:, None]
+    log_prior = log_prior + stats.norm.logpdf(np.log(_SHAPE), np.log(PRIOR_SHAPE), PRIOR_SHAPE_SD)
+    marginals = []
+    for table in tables:
+        own = np.logaddexp.reduce(table, axis=1).reshape(len(_MU), len(_SHAPE))
+        top = own.max()
+        marginals.append(np.log(np.maximum(scatter @ np.exp(own - top), 1e-300)) + top)
+    of_all = log_prior + sum(marginals)
+    weight = np.exp(of_all - of_all.max())
+    weight /= weight.sum()
+    prevalence, points = {}, {}
+    terms = _Terms(*(np.empty(len(data.k)) for _ in range(3)))
+    for code, (sample, table, marginal) in enumerate(
+        zip(data.samples, tables, marginals, strict=True)
+    ):
+        groups, _, inverse = by_sample[code]
+        others = of_all - marginal
+        expected = scatter.T @ np.exp(others - others.max())
+        log_weight = np.log(np.maximum(expected, 1e-300)).ravel()[:, None] + table
+        own_weight = np.exp(log_weight - log_weight.max())
+        own_weight /= own_weight.sum()
+        prevalence[sample] = float(own_weight.sum(axis=0) @ _PI)
+        of_pair = own_weight.sum(axis=1)
+        kept = of_pair >= MIN_WEIGHT * of_pair.max()
+        points[sample] = np.column_stack(
+            [
+                _MU_OF[kept],
+                _SHAPE_OF[kept],
+                of_pair[kept] / of_pair[kept].sum(),
+                own_weight[kept] @ _PI / of_pair[kept],
+            ]
+        )
+        of_groups = _terms(groups, own_weight)
+        rows = data.code == code
+        for into, values in (
+            (terms.prior, of_groups.prior),
+            (terms.log_car, of_groups.log_car),
+            (terms.log_null, of_groups.log_null),
+        ):
+            into[rows] = values[inverse]
+    mu = float(np.exp(weight.sum(axis=1) @ np.log(_MU)))
+    shape = float(np.exp(weight.sum(axis=0) @ np.log(_SHAPE)))
+    return Model(mu, shape, prevalence, points), terms
+
+
+def _log_prior(fraction: Floats) -> Floats:
+    """Return the log of the prior Beta(0.5, 1) of CAR T fractions on an even grid.
+
+    Few or no CAR T cells are likelier than many, and next to nothing is assumed beyond that.
+    """
+    log_density = -0.5 * np.log(fraction)
+    return np.asarray(log_density - np.logaddexp.reduce(log_density))
+
+
+def _odds(groups: _Data, pairs: npt.NDArray[np.bool_] | slice) -> Floats:
+    """Return how much likelier the counts are of a CAR T cell: groups x pairs of mu and shape."""
+    log_odds = groups.log_car(_MU_OF[pairs], _SHAPE_OF[pairs]) - groups.log_null()[:, None]
+    return np.asarray(np.exp(np.minimum(log_odds, 500.0)))
+
+
+def _log_likelihood(groups: _Data, size: Floats) -> Floats:
+    """Return the log-likelihood of a sample, relative to one without CAR T cells: pairs x CAR T fractions."""
+    total = np.zeros((len(_MU_OF), len(_PI)))
+    for first in range(0, len(size), _CHUNK):
+        part = slice(first, first + _CHUNK)
+        odds = _odds(groups.take(part), slice(None))
+        for i, n_cells in enumerate(size[part]):
+            total += n_cells * np.log1p(_PI * (odds[i][:, None] - 1))
+    return total
+
+
+def _terms(groups: _Data, weight: Floats) -> _Terms:
+    """Return the posterior's terms for cells of each group, averaged over what the other cells leave possible."""
+    of_pair = weight.sum(axis=1)
+    pairs = of_pair >= 1e-4 * of_pair.max()
+    weight = weight[pairs]
+    odds, log_null = _odds(groups, pairs), groups.log_null()
+    prior, ratio = np.empty(len(odds)), np.empty(len(odds))
+    for i, own in enumerate(odds):
+        # Without the cell itself, which would else count twice.
+        rest = weight / (1 + _PI * (own[:, None] - 1))
+        with_car = rest @ _PI
+        prior[i] = with_car.sum() / rest.sum()
+        ratio[i] = with_car @ own / with_car.sum()
+    return _Terms(prior, log_null + np.log(ratio), log_null)
 
 
 def _profile(
-    data: _Data, model: Model, chosen: npt.NDArray[np.bool_]
+    data: _Data, points: Floats, chosen: npt.NDArray[np.bool_]
 ) -> tuple[float, float, float]:
-    """Return estimate and 95 % interval of the CAR T fraction of chosen cells.
+    """Return estimate and 95 % interval of the CAR T fraction of chosen cells of one sample.
 
-    The posterior under a Jeffreys prior on a grid, averaged over the plausible mu and shape; equal-tailed, but
-    reaching 0 when no cell shows the CAR. The estimate is its mode.
+    The posterior on a grid, averaged over the sample's plausible mu and shape; equal-tailed,
+    but reaching 0 when no cell shows the CAR. The estimate is its mode.
     """
     if not chosen.any():
         return float("nan"), float("nan"), float("nan")
     grid = (np.arange(400) + 0.5) / 400
-    k, n, ambient = data.k[chosen], data.n[chosen], data.ambient[chosen]
-    log_null = _nb_logpmf(k, ambient, data.ambient_shape[chosen])
-    log_rest = np.log1p(-grid)[:, None] + log_null
-    posterior, likelihood = np.zeros(len(grid)), np.full(len(grid), -np.inf)
-    for mu, shape, weight in model.plausible():
-        log_car = _nb_logpmf(k, mu * n + ambient, shape)
-        own = np.logaddexp(np.log(grid)[:, None] + log_car, log_rest).sum(axis=1)
-        likelihood = np.logaddexp(likelihood, own + np.log(weight))
-        log_posterior = own - 0.5 * np.log(grid) - 0.5 * np.log1p(-grid)
-        share = np.exp(log_posterior - log_posterior.max())
-        posterior += weight * share / share.sum()
+    cells = data.take(chosen)
+    groups, size, _ = cells.groups()
+    odds = np.exp(
+        np.minimum(groups.log_car(points[:, 0], points[:, 1]) - groups.log_null()[:, None], 500.0)
+    )
+    likelihood = np.zeros((len(points), len(grid)))
+    for own, n_cells in zip(odds, size, strict=True):
+        likelihood += n_cells * np.log1p(grid * (own[:, None] - 1))
+    log_posterior = likelihood + _log_prior(grid)
+    share = np.exp(log_posterior - log_posterior.max(axis=1, keepdims=True))
+    posterior = points[:, 2] @ (share / share.sum(axis=1, keepdims=True))
     cumulative = np.cumsum(posterior)
     low, high = (float(x) for x in np.interp([0.025, 0.975], cumulative, grid))
-    if not (k > 0).any():
+    if not (cells.k > 0).any():
         low, high = 0.0, float(np.interp(0.95, cumulative, grid))
-    estimate = float(grid[np.argmax(likelihood)])
+    of_grid = np.logaddexp.reduce(likelihood + np.log(points[:, [2]]), axis=0)
+    estimate = float(grid[np.argmax(of_grid)])
     return (0.0 if estimate <= grid[0] else estimate), low, high
 
 
@@ -391,26 +575,35 @@ def call_cells(
     # Share of the CAR in the ambient RNA: gamma posterior from the empty droplets, Jeffreys prior.
     share = (in_empty + 0.5) / np.maximum(umis, 1000.0)
     expected = contamination * total * share
-    obs["car_expected_ambient"] = expected
-    obs["car_ambient_shape"] = in_empty + 0.5
     is_t = ((obs["lineage"] == T_LINEAGE) & ~obs["is_doublet"].astype(bool)).to_numpy()
+    roles = by_sample["role"] if "role" in by_sample else pd.Series(dtype=str)
+    background, stray_shape = _strays(obs, expected, roles)
+    shape = _joint_shape(
+        expected, 1 / (1 / (in_empty + 0.5) + 1 / DROPLET_SHAPE), background, stray_shape
+    )
+    obs["car_expected_ambient"] = expected
+    obs["car_expected_background"] = background
+    obs["car_null_shape"] = shape
     codes = pd.Categorical(obs["sample"].astype(str), categories=names).codes
     t_samples = sorted(set(codes[is_t].tolist()))
     recode = {old: new for new, old in enumerate(t_samples)}
     data = _Data(
         k=obs["car_umis"].to_numpy(float)[is_t],
         n=total[is_t],
-        ambient=expected[is_t],
-        ambient_shape=in_empty[is_t] + 0.5,
+        null=(expected + background)[is_t],
+        null_shape=shape[is_t],
         code=np.array([recode[c] for c in codes[is_t]], dtype=np.intp),
         samples=[names[c] for c in t_samples],
     )
-    model = _fit(data) if len(data.k) else Model(PRIOR_MU, PRIOR_SHAPE, {})
-    log.info(
-        "CAR T cells hold %.2g CAR molecules per 10,000 (shape %.2g)", model.mu * 1e4, model.shape
-    )
-    posterior = _posterior(data, model, data.k)
-    p_ambient = _nb_sf(data.k, data.ambient, data.ambient_shape)
+    model, terms = _fit(data)
+    if len(data.k):
+        log.info(
+            "CAR T cells hold %.2g CAR molecules per 10,000 (shape %.2g)",
+            model.mu * 1e4,
+            model.shape,
+        )
+    posterior = terms.posterior()
+    p_ambient = _nb_sf(data.k, data.null, data.null_shape)
     call = np.where(data.k > 0, "uncertain", "negative").astype(object)
     cutoff = dict.fromkeys(data.samples, fdr)
     for code, sample in enumerate(data.samples):
@@ -423,7 +616,7 @@ def call_cells(
         call[positive] = "positive"
         if len(positive):
             cutoff[sample] = max(fdr, float((1 - posterior[positive]).max()))
-    _write_calls(adata, is_t, posterior, call)
+    _write_calls(adata, is_t, terms, call)
     rows = [
         _verdict(adata, by_sample.loc[name], data, model, is_t, cutoff.get(name, fdr))
         for name in names
@@ -432,7 +625,13 @@ def call_cells(
     adata.uns["car_model"] = {
         "mu": model.mu,
         "shape": model.shape,
-        "plausible": np.array(model.plausible()),
+        "samples": np.array(data.samples, dtype=object),
+        "prevalence": np.array([model.prevalence[s] for s in data.samples]),
+        # Number of the sample, mu, shape, weight, CAR T fraction.
+        "points": np.concatenate(
+            [np.zeros((0, 5))]
+            + [np.insert(model.points[s], 0, i, axis=1) for i, s in enumerate(data.samples)]
+        ),
         "fdr": fdr,
         "car": car,
     }
@@ -455,28 +654,105 @@ def fraction_of(adata: AnnData, cells: pd.Index) -> tuple[float, float, float]:
         Estimate, lower and upper end; NaN for no cells.
     """
     own = adata.obs.loc[cells]
+    if not len(own):
+        return float("nan"), float("nan"), float("nan")
     fitted = adata.uns["car_model"]
     data = _Data(
         k=own["car_umis"].to_numpy(float),
         n=own["total_umis"].to_numpy(float),
-        ambient=own["car_expected_ambient"].to_numpy(float),
-        ambient_shape=own["car_ambient_shape"].to_numpy(float),
+        null=(own["car_expected_ambient"] + own["car_expected_background"]).to_numpy(float),
+        null_shape=own["car_null_shape"].to_numpy(float),
         code=np.zeros(len(own), dtype=np.intp),
         samples=["cells"],
     )
-    points = tuple((float(m), float(s), float(w)) for m, s, w in np.asarray(fitted["plausible"]))
-    model = Model(float(fitted["mu"]), float(fitted["shape"]), {}, points)
-    return _profile(data, model, np.ones(len(own), dtype=bool))
+    number = [str(s) for s in fitted["samples"]].index(str(own["sample"].iloc[0]))
+    points = np.asarray(fitted["points"])
+    return _profile(data, points[points[:, 0] == number, 1:], np.ones(len(own), dtype=bool))
 
 
-def _posterior(data: _Data, model: Model, k: Floats) -> Floats:
-    """Return the probability of each T cell being a CAR T cell had it shown k CAR molecules."""
-    if not len(data.k):
-        return np.zeros(0)
-    pi = np.array([model.prevalence[s] for s in data.samples])[data.code]
-    log_car = np.log(pi) + data.log_car(model.mu, model.shape, k)
-    log_null = np.log1p(-pi) + data.log_null(k)
-    return np.asarray(np.exp(log_car - np.logaddexp(log_car, log_null)))
+def explain_posterior(adata: AnnData, index: str) -> pd.DataFrame:
+    """Return what the posterior of one T cell is made of.
+
+    Parameters
+    ----------
+    adata
+        Cohort after :func:`call_cells`.
+    index
+        Name of the cell, ``sample:barcode``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``term``, ``value``, ``meaning``; the three terms of the posterior first, the posterior made of them last.
+
+    Raises
+    ------
+    CarseqError
+        If there is no such cell, or it is no T cell, which has no posterior.
+    """
+    if index not in adata.obs_names:
+        raise CarseqError(
+            f"there is no cell {index}", "it is not in the cohort", "give sample:barcode"
+        )
+    cell = adata.obs.loc[index]
+    if not np.isfinite(cell["car_prior"]):
+        raise CarseqError(
+            f"the posterior of {index} has no terms",
+            f"only T cells that are no doublets have: {cell['car_reason']}",
+        )
+    fitted = adata.uns["car_model"]
+    sample = [str(s) for s in fitted["samples"]].index(str(cell["sample"]))
+    points = np.asarray(fitted["points"])
+    points = points[points[:, 0] == sample, 1:]
+    mu = float(np.exp(points[:, 2] @ np.log(points[:, 0])))
+    prior, log_car, log_null = (
+        float(cell[c]) for c in ("car_prior", "car_log_own", "car_log_ambient")
+    )
+    terms = _Terms(*(np.array([x]) for x in (prior, log_car, log_null)))
+    rows = [
+        ("log likelihood, own and ambient", log_car, "natural log of the chance of this count in a CAR T cell"),
+        ("log likelihood, ambient alone", log_null, "natural log of the chance of this count in another T cell"),
+        ("prior", prior, "CAR T fraction of the sample's T cells, by all cells but this one"),
+        ("CAR molecules", float(cell["car_umis"]), "seen in the cell"),
+        ("expected own", mu * float(cell["total_umis"]), "CAR molecules a CAR T cell of this depth would show"),
+        ("expected ambient", float(cell["car_expected_ambient"]), "CAR molecules from ambient RNA"),
+        ("expected background", float(cell["car_expected_background"]), "CAR molecules from chimeras and swaps"),
+        ("posterior", float(terms.posterior()[0]), "prior x own / (prior x own + (1 - prior) x ambient alone)"),
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=["term", "value", "meaning"])
+
+
+def _strays(obs: pd.DataFrame, expected: Floats, roles: pd.Series) -> tuple[Floats, Floats]:
+    """Return the CAR molecules expected in each cell beyond the estimated ambient RNA, and the estimate's shape.
+
+    They come from chimeras, swaps and ambient RNA that was estimated too low, in proportion to a cell's molecules.
+    Witnesses are a sample's cells that cannot be CAR T cells by their lineage, with at most two molecules counted
+    of each (unseen doublets hold more), and the T cells of a negative control with one molecule at most. Where they
+    are few, the rate is ``PRIOR_STRAY`` of the cohort's CAR share. A control's T cells are believed up to
+    ``MAX_STRAY`` of that share, so that a control full of CAR T cells cannot hush itself.
+    """
+    total, k = obs["total_umis"].to_numpy(float), obs["car_umis"].to_numpy(float)
+    sample, lineage = obs["sample"].astype(str).to_numpy(), obs["lineage"].astype(str).to_numpy()
+    single = ~obs["is_doublet"].to_numpy(bool)
+    sums = pd.DataFrame({"k": k, "n": total}).groupby(sample).sum()
+    share = float((sums["k"] / sums["n"].clip(lower=1)).mean()) if len(sums) else 0.0
+    prior = max(PRIOR_STRAY * share, 1e-12)
+    other = single & ~np.isin(lineage, [*KIN_OF_T, "unknown"])
+    rate, shape = np.full(len(obs), prior), np.full(len(obs), STRAY_SHAPE)
+    for name in sums.index:
+        own = sample == name
+        witness = own & other
+        excess = max(float(np.minimum(k, 2)[witness].sum() - expected[witness].sum()), 0.0)
+        molecules = total[witness].sum()
+        estimate = (STRAY_SHAPE + excess) / (STRAY_SHAPE / prior + molecules)
+        weight = STRAY_SHAPE + excess
+        if roles.get(name) == "negative_control":
+            quiet = own & single & (lineage == T_LINEAGE) & (k <= 1)
+            more = max(float((k - expected)[quiet].sum()), 0.0)
+            both = (weight + more) / (STRAY_SHAPE / prior + molecules + total[quiet].sum())
+            estimate, weight = max(estimate, min(both, MAX_STRAY * share)), weight + more
+        rate[own], shape[own] = estimate, weight
+    return rate * total, shape
 
 
 def _add_counts(adata: AnnData, molecules: Mapping[str, pd.DataFrame] | None, car: str) -> None:
@@ -502,13 +778,20 @@ def _add_counts(adata: AnnData, molecules: Mapping[str, pd.DataFrame] | None, ca
 
 
 def _write_calls(
-    adata: AnnData, is_t: npt.NDArray[np.bool_], posterior: Floats, call: npt.NDArray[np.object_]
+    adata: AnnData, is_t: npt.NDArray[np.bool_], terms: _Terms, call: npt.NDArray[np.object_]
 ) -> None:
-    """Write posterior, call and reason of every cell."""
+    """Write posterior, its terms, call and reason of every cell."""
     obs = adata.obs
     n = len(obs)
-    full_posterior = np.zeros(n)
-    full_posterior[is_t] = posterior
+    for name, values, elsewhere in (
+        ("car_prior", terms.prior, np.nan),
+        ("car_log_own", terms.log_car, np.nan),
+        ("car_log_ambient", terms.log_null, np.nan),
+        ("car_posterior", terms.posterior(), 0.0),
+    ):
+        column = np.full(n, elsewhere)
+        column[is_t] = values
+        obs[name] = column
     calls = np.full(n, "negative", dtype=object)
     calls[is_t] = call
     k, expected = obs["car_umis"].to_numpy(), obs["car_expected_ambient"].to_numpy(float)
@@ -536,7 +819,6 @@ def _write_calls(
             )
             why = "explained by ambient RNA" if likely else UNEXPLAINED
             reasons.append(f"not a T cell ({lineage[i]}); {seen}; {why}")
-    obs["car_posterior"] = full_posterior
     obs["car_call"] = calls.astype(str)
     obs["car_reason"] = reasons
 
@@ -558,10 +840,11 @@ def _verdict(
     unseen = float(meta.get("car_unseen", 0.0))
     positive = own & is_t & (obs["car_call"] == "positive").to_numpy()
     n_positive = int(positive.sum())
-    sensitivities = _sensitivity(data, model, chosen, cutoff)
+    points = model.points.get(sample, np.zeros((0, 4)))
+    sensitivities = _sensitivity(data, points, chosen, cutoff)
     sensitivity = sum(s * w for s, w in sensitivities)
     limit = _limit(n_t, sensitivities)
-    estimate, low, high = _profile(data, model, chosen)
+    estimate, low, high = _profile(data, points, chosen)
     if n_t and not n_positive:
         # One upper bound for one question: what silence excludes.
         low, high = 0.0, max(high, limit)
@@ -597,35 +880,46 @@ def _verdict(
         "sensitivity": sensitivity if n_t else float("nan"),
         "expected_false_calls": false_calls,
         "reason": reason,
+        "n_t_at_least_1_umi": int((data.k[chosen] >= 1).sum()),
+        "n_t_at_least_2_umis": int((data.k[chosen] >= 2).sum()),
     }  # fmt: skip
 
 
 def _sensitivity(
-    data: _Data, model: Model, chosen: npt.NDArray[np.bool_], cutoff: float
+    data: _Data, points: Floats, chosen: npt.NDArray[np.bool_], cutoff: float
 ) -> list[tuple[float, float]]:
     """Return the mean probability that a CAR T cell like these T cells would be called positive.
 
-    For each cell, the fewest CAR molecules that would be called are sought, and their tail probability taken under
-    each plausible mu and shape: (sensitivity, weight).
+    For each group of like cells, the fewest CAR molecules that would be called are sought, and their tail probability
+    taken under each plausible mu and shape: (sensitivity, weight).
     """
     if not chosen.any():
         return [(0.0, 1.0)]
-    needed = np.full(len(data.k), np.inf)
+    cells = data.take(chosen)
+    groups, size, _ = replace(cells, k=np.zeros(len(cells.k))).groups()
+    mu, shape, weight, fraction = points.T
+    needed = np.full(len(size), np.inf)
     for k in range(1, 30):
-        counts = np.full(len(data.k), float(k))
-        enough = 1 - _posterior(data, model, counts) <= cutoff
-        enough &= _nb_sf(counts, data.ambient, data.ambient_shape) <= MAX_AMBIENT_P
+        counts = np.full(len(size), float(k))
+        own = np.exp(groups.log_car(mu, shape, counts)) @ (weight * fraction)
+        rest = np.exp(groups.log_null(counts)) * (weight @ (1 - fraction))
+        enough = rest <= cutoff * (own + rest)
+        enough &= _nb_sf(counts, groups.null, groups.null_shape) <= MAX_AMBIENT_P
         needed = np.where(np.isinf(needed) & enough, k, needed)
-    callable_ = chosen & np.isfinite(needed)
-    n, ambient, least = data.n[callable_], data.ambient[callable_], needed[callable_]
-    return [
-        (float(_nb_sf(least, mu * n + ambient, shape).sum() / chosen.sum()), weight)
-        for mu, shape, weight in model.plausible()
-    ]
+    can = np.isfinite(needed)
+    own, null = groups.n[can, None] * mu, groups.null[can, None]
+    mean, spread = own + null, own**2 / shape + null**2 / groups.null_shape[can, None]
+    called = size[can] @ _nb_sf(needed[can, None], mean, mean**2 / spread) / size.sum()
+    return [(float(s), float(w)) for s, w in zip(called, weight, strict=True)]
 
 
 def cell_losses(
-    losses: pd.DataFrame, molecules: pd.DataFrame, calls: pd.DataFrame, obs: pd.DataFrame
+    losses: pd.DataFrame,
+    molecules: pd.DataFrame,
+    calls: pd.DataFrame,
+    obs: pd.DataFrame,
+    *,
+    swapped: int = 0,
 ) -> pd.DataFrame:
     """Carry the read accounting of one sample on to the calls.
 
@@ -634,17 +928,19 @@ def cell_losses(
     losses
         Schema ``LOSSES``, as made with the molecules.
     molecules
-        CAR molecules of the sample.
+        CAR molecules of the sample, without swapped ones.
     calls
         Barcode calls of the sample: index barcode, ``is_cell``.
     obs
         ``obs`` of the cells kept of the sample.
+    swapped
+        Molecules that :func:`drop_swapped` dropped.
 
     Returns
     -------
     pandas.DataFrame
-        Schema ``LOSSES`` with the molecules' ways: uncertain origin, droplet not called, filtered cell,
-        doublet, other lineage, T cell; and among T cells by call.
+        Schema ``LOSSES`` with the molecules' ways: swapped from another library, uncertain origin,
+        droplet not called, filtered cell, doublet, other lineage, T cell; and among T cells by call.
     """
     kept = obs.set_index("barcode")
     own = molecules[molecules["p_car"] >= MIN_P_CAR]
@@ -655,6 +951,7 @@ def cell_losses(
     call = own["barcode"].map(kept["car_call"].astype(str))
     t_cell = in_kept & ~doublet & lineage.eq(T_LINEAGE)
     rows = [
+        ("swapped_from_another_library", swapped, "with the same barcode and UMI in another library of the run"),
         ("more_likely_endogenous", len(molecules) - len(own), "shared molecules more likely endogenous than CAR"),
         ("droplet_not_called", int((~called).sum()), "in droplets not called a cell (mostly ambient RNA)"),
         ("filtered_cell", int((called & ~in_kept).sum()), "in cells removed by quality filters"),

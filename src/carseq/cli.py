@@ -246,6 +246,55 @@ def _form(value: str) -> Any:
 
 
 @app.command()
+def quicklook(
+    files: Annotated[
+        list[Path], typer.Argument(help="R1 and R2 (of each lane in turn), or a folder of FASTQs.")
+    ],
+    construct: ConstructFile,
+    to: Annotated[Path, typer.Option("--out", help="Folder for tables and pictures.")] = Path(
+        "quicklook"
+    ),
+    name: Name = "CAR",
+    form: Form = "auto",
+    sample: Annotated[str, typer.Option(help="Name of the sample (not with a folder).")] = "sample",
+    chemistry: Annotated[
+        str, typer.Option(help="auto, 10x_3p_v2/v3/v4, 10x_5p_v1/v2/v3 or a STARsolo geometry.")
+    ] = "auto",
+    whitelist: Annotated[Path | None, typer.Option(help="Barcode list.")] = None,
+) -> None:
+    """Look for CAR molecules straight in FASTQ files, without a genome: minutes before the night's run.
+
+    Tells how many CAR molecules each barcode has, and which lie where a human gene reads the same. It cannot know
+    which barcodes are T cells, nor what ambient RNA explains: for a verdict, run the workflow.
+
+    Example: carseq quicklook S1_L001_R1_001.fastq.gz S1_L001_R2_001.fastq.gz --construct my_plasmid.gb
+    """
+    from carseq.config import find_construct_file
+    from carseq.construct import load_construct
+    from carseq.quicklook import quicklook as look
+    from carseq.quicklook import write_look
+    from carseq.start import find_fastqs
+
+    car = load_construct(find_construct_file(str(construct), Path()), name=name, form=_form(form))
+    pairs: dict[str, list[tuple[Path, Path]]] = {}
+    if len(files) == 1 and files[0].is_dir():
+        for found, _, r1, r2 in find_fastqs(files[0]):
+            pairs.setdefault(found, []).append((r1, r2))
+    elif len(files) % 2:
+        raise CarseqError(
+            "the FASTQ files do not pair up",
+            f"{len(files)} {'were' if len(files) > 1 else 'was'} given",
+            "give R1 and R2 of each lane in turn, or one folder",
+        )
+    else:
+        pairs[sample] = list(zip(files[::2], files[1::2], strict=True))
+    for own, fastqs in pairs.items():
+        seen = look(fastqs, car, chemistry=chemistry, whitelist=whitelist, sample=own)
+        for line in write_look(seen, own, to):
+            out.print(line, highlight=False, soft_wrap=True)
+
+
+@app.command()
 def molecules(
     bam: Annotated[Path, typer.Argument(help="Sorted, indexed BAM with barcode and UMI tags.")],
     construct: ConstructFile,

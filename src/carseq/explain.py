@@ -30,7 +30,7 @@ from rich.table import Table
 from rich.text import Text
 from scipy import stats
 
-from carseq.calling import MIN_P_CAR, T_LINEAGE
+from carseq.calling import MIN_P_CAR, T_LINEAGE, explain_posterior
 from carseq.chemistry import strand_of_library
 from carseq.construct import Construct, load_construct
 from carseq.construct.domains import domains_at
@@ -60,8 +60,6 @@ WIDTH = 120
 MAX_DRAWN = 6
 #: Columns left of the bases.
 LABEL = 12
-#: A prior is read from posteriors no nearer to 0 or 1 than this, where rounding eats them.
-READABLE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -476,12 +474,6 @@ def _is_asked(row: pd.Series) -> bool:
     return bool(row["lineage"] == T_LINEAGE and not row["is_doublet"])
 
 
-def _log10_pmf(k: Any, mean: Any, shape: Any) -> Any:
-    """Log10 probability of a negative binomial with a mean and a shape, as the model's."""
-    mean = np.maximum(mean, 1e-12)
-    return stats.nbinom.logpmf(k, shape, shape / (shape + mean)) / math.log(10)
-
-
 def _terms(obs: pd.DataFrame, model: Mapping[str, Any], index: str) -> pd.DataFrame:
     """Return the posterior of one cell, term by term.
 
@@ -490,7 +482,7 @@ def _terms(obs: pd.DataFrame, model: Mapping[str, Any], index: str) -> pd.DataFr
     obs
         The cohort's, after :func:`carseq.calling.call_cells`.
     model
-        ``uns["car_model"]``: ``mu``, ``shape``.
+        ``uns["car_model"]``.
     index
         The cell.
 
@@ -500,40 +492,39 @@ def _terms(obs: pd.DataFrame, model: Mapping[str, Any], index: str) -> pd.DataFr
         ``term``, ``value``, ``meaning``; no rows where the model is not stored.
     """
     columns = ["term", "value", "meaning"]
-    if "mu" not in model or "car_ambient_shape" not in obs:
+    if not model or "car_null_shape" not in obs:
         return pd.DataFrame(columns=columns)
     row = obs.loc[index]
     k, n = int(row["car_umis"]), float(row["total_umis"])
-    ambient, ambient_shape = float(row["car_expected_ambient"]), float(row["car_ambient_shape"])
-    own, shape = float(model["mu"]) * n, float(model["shape"])
-    by_chance = stats.nbinom.sf(k - 1, ambient_shape, ambient_shape / (ambient_shape + ambient))
+    ambient, stray = float(row["car_expected_ambient"]), float(row["car_expected_background"])
+    shape, mean = float(row["car_null_shape"]), max(ambient + stray, 1e-12)
+    by_chance = float(stats.nbinom.sf(k - 1, shape, shape / (shape + mean)))
     rows: list[tuple[str, float, str]] = [
         ("CAR molecules counted", k, f"of {n:,.0f} molecules of the cell"),
         ("expected from ambient RNA", ambient, "contamination x depth x the CAR's share in empty droplets"),
-        ("chance that ambient RNA shows so many", float(by_chance), "ambient RNA is no explanation at 0.05 or less"),
+        ("expected from strays", stray, "chimeras, swapped molecules, and ambient RNA beyond the estimate"),
+        ("chance that these two show so many", by_chance, "they are no explanation at 0.05 or less"),
     ]  # fmt: skip
     if not _is_asked(row):
         return pd.DataFrame(rows, columns=columns)
-    log_car = float(_log10_pmf(k, own + ambient, shape))
-    log_ambient = float(_log10_pmf(k, ambient, ambient_shape))
-    # The prior is one for the sample: any of its T cells whose posterior is not rounded away tells it.
-    peers = obs[(obs["sample"] == row["sample"]) & (obs["lineage"] == T_LINEAGE)]
-    peers = peers[~peers["is_doublet"] & peers["car_posterior"].between(READABLE, 1 - READABLE)]
-    counts, expected = peers["car_umis"], peers["car_expected_ambient"]
-    ratio = _log10_pmf(counts, float(model["mu"]) * peers["total_umis"] + expected, shape)
-    ratio = ratio - _log10_pmf(counts, expected, peers["car_ambient_shape"])
-    posterior = peers["car_posterior"]
-    prior = (
-        float(np.median(np.log10(posterior / (1 - posterior)) - ratio)) if len(peers) else math.nan
+    cell = ad.AnnData(obs=obs.loc[[index]], uns={"car_model": dict(model)})
+    value = explain_posterior(cell, index).set_index("term")["value"]
+    log_car, log_null = (
+        value[f"log likelihood, {kind}"] / math.log(10)
+        for kind in ("own and ambient", "ambient alone")
     )
-    ratio_here = log_car - log_ambient
+    ratio, prior = log_car - log_null, float(value["prior"])
+    odds = (
+        math.log10(prior / (1 - prior)) if 0 < prior < 1 else math.copysign(math.inf, prior - 0.5)
+    )
+    own = float(value["expected own"]) + ambient + stray
     rows += [
-        ("expected of a CAR T cell of this depth", own + ambient, "CAR mRNA of its own, and ambient RNA"),
+        ("expected of a CAR T cell of this depth", own, "CAR mRNA of its own, ambient RNA and strays"),
         ("log10 likelihood, CAR T cell", log_car, f"probability that such a cell shows {k}: {10**log_car:.2g}"),
-        ("log10 likelihood, ambient alone", log_ambient, f"probability that it shows {k}: {10**log_ambient:.2g}"),
-        ("log10 likelihood ratio", ratio_here, "their difference; above 0 for a CAR T cell, 1 is ten times"),
-        ("prior", 1 / (1 + 10**-prior), f"CAR T cells among the sample's T cells; log10 odds {prior:.2f}"),
-        ("posterior", float(row["car_posterior"]), f"log10 odds {prior + ratio_here:.2f}: prior and ratio added"),
+        ("log10 likelihood, ambient alone", log_null, f"probability that it shows {k}: {10**log_null:.2g}"),
+        ("log10 likelihood ratio", ratio, "their difference; above 0 for a CAR T cell, 1 is ten times"),
+        ("prior", prior, f"CAR T cells among the sample's other T cells; log10 odds {odds:.2f}"),
+        ("posterior", float(row["car_posterior"]), f"log10 odds {odds + ratio:.2f}: prior and ratio added"),
     ]  # fmt: skip
     return pd.DataFrame(rows, columns=columns)
 
@@ -997,7 +988,7 @@ def show(evidence: Evidence, console: Console) -> None:
 def _term_rows(terms: pd.DataFrame) -> pd.DataFrame:
     """Return the terms as they are printed."""
     is_probability = terms["term"].isin(
-        ["chance that ambient RNA shows so many", "prior", "posterior"]
+        ["chance that these two show so many", "prior", "posterior"]
     )
     values = [
         _probability(value) if certain else f"{value:.3g}"

@@ -56,7 +56,8 @@ class Sample(BaseModel):
     )
     sequencing_run: str | None = Field(
         default=None,
-        description="Carried to `obs`; swaps between libraries of a run are not modelled yet.",
+        description="Sequencing run (flow cell) of the library. Among samples of one run, CAR molecules of one barcode "
+        "and UMI in two samples are kept where 80 % of their reads are, else dropped. Carried to `obs`.",
     )
 
     @field_validator("chemistry")

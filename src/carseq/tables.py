@@ -132,6 +132,12 @@ DETECTION = Schema(
             "float64", "expected false positives among the positive calls"
         ),
         "reason": Column("str", "the verdict in words"),
+        "n_t_at_least_1_umi": Column(
+            "int64", "T cells that the rule `1 CAR molecule or more` would call"
+        ),
+        "n_t_at_least_2_umis": Column(
+            "int64", "T cells that the rule `2 CAR molecules or more` would call"
+        ),
     },
 )
 
@@ -201,6 +207,24 @@ OBS = Schema(
         "car_umis": Column("int64", "CAR molecules: unique, junction and shared with p_car >= 0.5"),
         "car_umis_unique": Column("int64", "CAR molecules of evidence unique or junction"),
         "car_expected_ambient": Column("float64", "CAR molecules expected from ambient RNA"),
+        "car_expected_background": Column(
+            "float64",
+            "false CAR molecules expected beyond that: chimeras, swaps, ambient RNA missed",
+        ),
+        "car_null_shape": Column(
+            "float64", "shape of the negative binomial of all false CAR molecules of the cell"
+        ),
+        "car_prior": Column(
+            "float64",
+            "CAR T fraction of the sample's T cells by its other cells; NaN for other cells",
+        ),
+        "car_log_own": Column(
+            "float64", "log likelihood of the CAR count in a CAR T cell; NaN for other cells"
+        ),
+        "car_log_ambient": Column(
+            "float64",
+            "log likelihood of the CAR count from false molecules alone; NaN for other cells",
+        ),
         "car_posterior": Column("float64", "probability that the cell is a CAR T cell"),
         "car_call": Column("str", "positive, uncertain or negative"),
         "car_reason": Column("str", "the call in words"),

@@ -6,7 +6,14 @@ from pathlib import Path
 import anndata
 import pandas as pd
 
-from carseq.calling import ambient_car, call_cells, cell_losses, match_barcodes, unseen_share
+from carseq.calling import (
+    ambient_car,
+    call_cells,
+    cell_losses,
+    drop_swapped,
+    match_barcodes,
+    unseen_share,
+)
 from carseq.chemistry import Chemistry
 from carseq.tables import DETECTION, LOSSES, MOLECULES, OBS, read_table, write_h5ad, write_table
 from carseq.workflow import job
@@ -22,6 +29,8 @@ with job(snakemake):
         s: read_table(p).set_index("barcode") for s, p in zip(names, given.barcodes, strict=True)
     }
     molecules = {s: match_barcodes(table, barcodes[s].index) for s, table in molecules.items()}
+    runs = {s: params.samples[s].get("sequencing_run", "") for s in names}
+    molecules, swapped = drop_swapped(molecules, runs)
     ambient = {s: read_table(p) for s, p in zip(names, given.ambient, strict=True)}
     lint = json.loads(Path(given.lint).read_text())
     strands = {
@@ -45,6 +54,9 @@ with job(snakemake):
     for sample, before, after in zip(with_reads, given.losses, output.losses, strict=True):
         own = cohort.obs[cohort.obs["sample"] == sample]
         losses = read_table(before, LOSSES)
-        write_table(cell_losses(losses, molecules[sample], barcodes[sample], own), after, LOSSES)
+        table = cell_losses(
+            losses, molecules[sample], barcodes[sample], own, swapped=swapped[sample]
+        )
+        write_table(table, after, LOSSES)
     write_table(detection, output.detection, DETECTION)
     write_h5ad(cohort, output.cells)

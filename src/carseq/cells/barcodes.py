@@ -31,6 +31,10 @@ MIN_OUTRIGHT = 100
 OUTRIGHT_FALSE = 0.002
 #: A matrix with hardly any barcode below this many UMIs was filtered before.
 FILTERED = 200
+#: Index hopping gives thousands of barcodes whose totals peak below this many UMIs.
+HOPPED_BELOW = 50
+#: Barcodes that are compared with each other to tell empty droplets from cells, at most and at least.
+MAX_COMPARED, MIN_COMPARED = 300, 30
 #: Longest simulated droplet (UMIs): the test is certain long before.
 MAX_SIMULATED = 20_000
 
@@ -106,7 +110,12 @@ def call_barcodes(
         },
         index=pd.Index(raw.obs_names, name="barcode"),
     )
-    lower, outright, knee = total_limits(totals, ambient_max)
+
+    def like_ambient(left: float, right: float) -> bool:
+        within = np.flatnonzero((totals >= left) & (totals <= right))
+        return _all_alike(counts[within[:: max(1, len(within) // MAX_COMPARED)]], seed)
+
+    lower, outright, knee = total_limits(totals, ambient_max, like_ambient)
     table.attrs = {"ambient_max": lower, "outright": outright, "knee": knee}
     if barcodes is not None:
         return _user_calls(table, barcodes)
@@ -166,8 +175,19 @@ def _user_calls(table: pd.DataFrame, barcodes: Iterable[str]) -> pd.DataFrame:
     return table
 
 
+def _all_alike(counts: sparse.csr_matrix, seed: int) -> bool:
+    """Return whether barcodes could be draws from one profile, as empty droplets are and cells are not."""
+    counts = counts[:, np.flatnonzero(column_sums(counts) > 0)]
+    if counts.shape[0] < MIN_COMPARED:
+        return False
+    p = _p_empty(counts, good_turing(column_sums(counts)), 1000, seed)
+    return bool(np.mean(p > 0.01) > 0.5)
+
+
 def total_limits(
-    totals: np.ndarray, ambient_max: float | None = None
+    totals: np.ndarray,
+    ambient_max: float | None = None,
+    like_ambient: Callable[[float, float], bool] | None = None,
 ) -> tuple[float, float, float]:
     """Read three limits from the total UMIs of all barcodes.
 
@@ -177,6 +197,8 @@ def total_limits(
         UMIs a barcode, shape (n_barcodes,).
     ambient_max
         The first limit, where the user gives it.
+    like_ambient
+        Tells whether the barcodes of a range of totals could be draws from one profile.
 
     Returns
     -------
@@ -188,7 +210,7 @@ def total_limits(
     totals = totals[totals >= 1]
     if totals.size < 10 or np.quantile(totals, 0.01) >= FILTERED:
         return (ambient_max or 0.0), float("inf"), float("inf")
-    left, right = _empty_range(totals)
+    left, right = _empty_range(totals, like_ambient)
     low = totals[(totals >= left) & (totals <= right)]
     # The tenth above it is tested, so that shallow cells among the empty droplets get a chance.
     lower = float(np.quantile(low, 0.9)) if ambient_max is None else float(ambient_max)
@@ -209,12 +231,15 @@ def total_limits(
     return lower, float(max(outright, MIN_OUTRIGHT, 1.5 * high)), knee
 
 
-def _empty_range(totals: np.ndarray) -> tuple[float, float]:
+def _empty_range(
+    totals: np.ndarray, like_ambient: Callable[[float, float], bool] | None = None
+) -> tuple[float, float]:
     """Return the least and the largest total of the empty droplets' bulk, in UMIs.
 
     The bulk is the lowest peak of the smoothed density of log totals, up to the valley behind it
     or to a tenth of its height. A peak below 10 UMIs (sequencing errors in barcodes) is passed over
-    where a larger group of up to 200 UMIs follows it and cells follow that.
+    where a larger group of up to 200 UMIs follows it and cells follow that. So is one below 50 UMIs (barcodes of
+    other libraries, by index hopping) where a group follows that is no small part of it and whose barcodes are alike.
     """
     from scipy.ndimage import gaussian_filter1d
     from scipy.signal import find_peaks
@@ -247,12 +272,21 @@ def _empty_range(totals: np.ndarray) -> tuple[float, float]:
     if len(groups) >= 3 and edges[groups[0]] < np.log(10) and edges[groups[1]] < np.log(200):
         size = np.add.reduceat(smooth, [0, *borders])
         chosen = int(size[1] > 3 * size[2:].sum())
-    end = borders[chosen] if chosen < len(borders) else smooth.size - 1
-    low = np.flatnonzero(smooth[groups[chosen] : end] < 0.1 * smooth[groups[chosen]])
-    if low.size:
-        end = groups[chosen] + int(low[0])
-    left = np.exp(edges[borders[chosen - 1]]) if chosen else 1.0
-    return float(left), float(np.exp(edges[min(end, edges.size - 1)]))
+
+    def bulk(group: int) -> tuple[float, float]:
+        end = borders[group] if group < len(borders) else smooth.size - 1
+        low = np.flatnonzero(smooth[groups[group] : end] < 0.1 * smooth[groups[group]])
+        if low.size:
+            end = groups[group] + int(low[0])
+        left = np.exp(edges[borders[group - 1]]) if group else 1.0
+        return float(left), float(np.exp(edges[min(end, edges.size - 1)]))
+
+    sizes = np.add.reduceat(smooth, [0, *borders])
+    while like_ambient and chosen < len(borders) and edges[groups[chosen]] < np.log(HOPPED_BELOW):
+        if sizes[chosen + 1] < 0.1 * sizes[chosen] or not like_ambient(*bulk(chosen + 1)):
+            break
+        chosen += 1
+    return bulk(chosen)
 
 
 def _knee(totals: np.ndarray) -> float:

@@ -8,13 +8,16 @@ not settle a read of a shared domain. Makes ``molecules.parquet`` and ``losses.t
 
 from carseq.molecules.find import (
     DECISIVE,
+    Read,
     Reader,
+    assemble,
     car_reads,
     check_bam,
     collapse_umis,
     find_molecules,
     on_mrna,
     open_bam,
+    turn,
 )
 from carseq.molecules.score import (
     GAP_EXTEND,
@@ -36,12 +39,15 @@ __all__ = [
     "MISMATCH",
     "NATS",
     "Evidence",
+    "Read",
     "Reader",
     "Scorer",
+    "assemble",
     "car_reads",
     "check_bam",
     "collapse_umis",
     "find_molecules",
     "on_mrna",
     "open_bam",
+    "turn",
 ]

@@ -254,7 +254,6 @@ def find_molecules(
     scorer = Scorer(construct, rivals, homology, late=strand != "Reverse")
     counts: Counter[str] = Counter()
     neighbours: dict[str, dict[tuple[str, str], str]] = defaultdict(dict)
-    cells: dict[str, list[tuple[str, Evidence, str]]] = defaultdict(list)
     with open_bam(bam) as alignments:
         # A handle of its own: reading the head moves the place from which later fetches go on.
         check_bam(alignments, [locus.contig for locus in loci], barcode_tag)
@@ -262,6 +261,38 @@ def find_molecules(
     with open_bam(bam) as alignments:
         reader = Reader(alignments, strand, (barcode_tag, umi_tag))
         candidates = _candidates(reader, scorer, loci, counts, neighbours)
+    return assemble(candidates, scorer, sample, counts=counts, neighbours=neighbours)
+
+
+def assemble(
+    candidates: Sequence[Read],
+    scorer: Scorer,
+    sample: str,
+    *,
+    counts: Counter[str],
+    neighbours: dict[str, dict[tuple[str, str], str]],
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Score candidate reads and group them to molecules.
+
+    Parameters
+    ----------
+    candidates
+        On the mRNA's strand, each once.
+    scorer
+        Of the construct and its rivals.
+    sample
+        Name of the sample, for the tables.
+    counts
+        Where candidates came from, as the rows of ``losses`` tell it; what became of them is added.
+    neighbours
+        By gene of a relative: one read of each of its molecules ((barcode, UMI)) that does not resemble the CAR.
+
+    Returns
+    -------
+    molecules, losses : pandas.DataFrame
+        As :func:`find_molecules` returns them.
+    """
+    cells: dict[str, list[tuple[str, Evidence, str]]] = defaultdict(list)
     scorer.score_all(read.sequence for read in candidates)
     for read in candidates:
         evidence = scorer.score(read.sequence)
@@ -287,7 +318,7 @@ def find_molecules(
             molecule.edits = min(molecule.edits, evidence.edits)
             molecule.outside |= not evidence.homologous
             molecule.sources[source] += 1
-    table = _classify(molecules, sample, scorer, neighbours, strand == "Reverse")
+    table = _classify(molecules, sample, scorer, neighbours)
     endogenous = table["evidence"] == "endogenous"
     losses = _losses(sample, counts, table)
     result = MOLECULES.conform(
@@ -378,7 +409,6 @@ def _classify(
     sample: str,
     scorer: Scorer,
     neighbours: dict[str, dict[tuple[str, str], str]],
-    from_start: bool,
 ) -> pd.DataFrame:
     """Return one row a candidate molecule, with its class and p_car."""
     rows = []
@@ -412,7 +442,7 @@ def _classify(
         )
     columns = [*rows[0]] if rows else [c for c in MOLECULES.columns if c != "p_car"] + ["odds"]
     table = pd.DataFrame(rows, columns=columns)
-    prior = log_priors(table, scorer, neighbours, from_start)
+    prior = log_priors(table, scorer, neighbours, not scorer.late)
     log_prior = table["endogenous_gene"].map(prior).fillna(0.0).astype(float)
     log_odds = np.clip(table["odds"].astype(float) + log_prior, -50, 50)
     table["p_car"] = np.where(

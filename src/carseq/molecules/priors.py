@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
+from carseq.construct import Transcript
 from carseq.log import get_logger
 from carseq.molecules.score import Scorer
 
@@ -53,12 +54,23 @@ class Coverage:
         return float((1 - self.elsewhere) * (beyond - near) + self.elsewhere * n_places / length)
 
 
-def fit_coverage(distances: Sequence[int], from_start: bool) -> Coverage:
-    """Fit :class:`Coverage` to distances of reads from the primed end, nt."""
+def fit_coverage(distances: Sequence[int], from_start: bool, *, far_share: float = 1.0) -> Coverage:
+    """Fit :class:`Coverage` to distances of reads from the primed end, nt.
+
+    Parameters
+    ----------
+    distances
+        Of molecules.
+    from_start
+        Whether distances count from the 5' end.
+    far_share
+        Share of the transcript's places that lie beyond ``FAR`` and whose molecules are among those given.
+    """
     found = np.asarray(distances, dtype=float)
     peak = found[found <= FAR]
     # Two of twelve pseudo-molecules are off the peak: the share in published 3' data is 10-20 %.
-    elsewhere = ((found > FAR).sum() + 2) / (len(found) + 12)
+    elsewhere = ((found > FAR).sum() + 2 * far_share) / (len(found) + 12) / max(far_share, 0.2)
+    elsewhere = min(float(elsewhere), 0.5)
     if len(peak) < 50:
         return Coverage(INSERT, INSERT_SD, elsewhere, from_start)
     middle = float(np.median(peak))
@@ -74,23 +86,28 @@ def log_priors(
 ) -> dict[str, float]:
     """Return the log prior odds of CAR against each rival for a molecule inside their shared stretch.
 
-    The molecules of either that can be told apart are counted; where reads fall on a transcript, learnt from
-    the relatives', says what share of each is expected inside the stretch.
+    The molecules of either that can be told apart lie outside the stretch. Where reads fall on a transcript, learnt
+    from all of them, says how many lie inside for each outside. A molecule of the CAR counts from the nearest of its
+    places on the full and the spliced transcript.
     """
     told_apart = table["evidence"].isin(["unique", "junction"])
     n_car = int(told_apart.sum())
     length = len(scorer.construct.sequence)
-    ends = (
-        table.loc[told_apart, "tx_end"]
-        if from_start
-        else length - table.loc[told_apart, "tx_start"]
-    )
-    distances = [int(d) for d in ends]
-    for gene, reads in neighbours.items():
-        distances += scorer.distances(gene, [r for r in reads.values() if r], from_start)
-    coverage = fit_coverage(distances, from_start)
+    spots = table.loc[told_apart, ["tx_start", "tx_end"]].itertuples(index=False)
+    distances = [
+        min(_distances(scorer.construct.transcripts, int(start), int(end), from_start))
+        for start, end in spots
+    ]
     spans = table["tx_end"] - table["tx_start"]
     read_length = int(spans[spans > 0].median()) if len(spans) else 90
+    # Places of reads beyond the peak on every form of the CAR, those inside a shared stretch left out.
+    places = range(0, length - read_length, 10)
+    far = [
+        min(_distances(scorer.construct.transcripts, p, p + read_length, from_start)) > FAR
+        and not any(s.start <= p and p + read_length <= s.end for s in scorer.segments.values())
+        for p in places
+    ]
+    coverage = fit_coverage(distances, from_start, far_share=float(np.mean(far)) if far else 1.0)
     priors = {}
     for gene, segment in scorer.segments.items():
         straddling = (
@@ -98,11 +115,17 @@ def log_priors(
         ).sum()
         n_gene = len(neighbours.get(gene, {})) + int(straddling)
         inside_car = coverage.share(segment.start, segment.end, length, read_length)
-        inside_gene = coverage.share(
-            segment.there, segment.there_end, len(segment.rival), read_length
+        reads = [r for r in neighbours.get(gene, {}).values() if r]
+        far_share = 1 - min(FAR / max(1, len(segment.rival)), 1.0)
+        own = fit_coverage(
+            scorer.distances(gene, reads, from_start), from_start, far_share=far_share
         )
-        priors[gene] = math.log((n_car + 0.5) * (inside_car + 1e-6)) - math.log(
-            (n_gene + 0.5) * (inside_gene + 1e-6)
+        # The peak is the library's, better seen on the CAR where it has the more molecules.
+        peak = coverage if len(distances) >= len(reads) else own
+        own = replace(own, mean=peak.mean, sd=peak.sd)
+        inside_gene = own.share(segment.there, segment.there_end, len(segment.rival), read_length)
+        priors[gene] = math.log((n_car + 0.5) * _odds(inside_car)) - math.log(
+            (n_gene + 0.5) * _odds(inside_gene)
         )
         log.info(
             "%s: %d molecules beside %d of the CAR; prior log-odds of the CAR inside %.2f",
@@ -112,3 +135,25 @@ def log_priors(
             priors[gene],
         )
     return priors
+
+
+def _odds(share: float) -> float:
+    """Return how many molecules lie inside for each outside."""
+    share = min(max(share, 1e-6), 0.99)
+    return share / (1 - share)
+
+
+def _distances(
+    transcripts: Sequence[Transcript], start: int, end: int, from_start: bool
+) -> list[int]:
+    """Return how far a molecule at [start, end) of the full transcript reaches from the primed end of each form."""
+    found = []
+    for transcript in transcripts:
+        before = 0
+        for first, last in transcript.blocks:
+            place = end if from_start else start
+            if first <= place - from_start < last:
+                on_form = before + place - first
+                found.append(on_form if from_start else len(transcript.sequence) - on_form)
+            before += last - first
+    return found

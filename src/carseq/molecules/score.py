@@ -88,7 +88,7 @@ class Scorer:
         *,
         late: bool = True,
     ) -> None:
-        self.construct = construct
+        self.construct, self.late = construct, late
         self.rivals = list(rivals)
         shared = np.zeros(len(construct.sequence), dtype=bool)
         for start, end, kind in homology[["start", "end", "class"]].itertuples(index=False):

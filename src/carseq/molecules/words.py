@@ -60,7 +60,20 @@ class Words:
         if not reads:
             return np.zeros(0, dtype=bool)
         ends = np.cumsum([len(read) for read in reads])
-        return np.asarray(_among(encode("".join(reads)), ends, self._table))
+        text = np.frombuffer("".join(reads).encode(), dtype=np.uint8)
+        return np.asarray(_among(text, ends, self._table, _FROM_ASCII))
+
+    def among_records(self, text: Codes, places: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Return (read, start, end) of the reads of a text that share enough words.
+
+        Parameters
+        ----------
+        text
+            ASCII.
+        places
+            Start and end of each read in it, n x 2.
+        """
+        return np.asarray(_among_records(text, places, self._table, _FROM_ASCII))
 
     def unmapped(self, bam: pysam.AlignmentFile) -> tuple[list[pysam.AlignedSegment], int]:
         """Return the unmapped reads at the end of a sorted BAM that share enough words, and how many were looked at.
@@ -140,25 +153,42 @@ def _fill(codes, table):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True)
-def _among(codes, ends, table):  # type: ignore[no-untyped-def]
-    result = np.zeros(len(ends), dtype=np.bool_)
+def _hits(codes, start, end, table, letters):  # type: ignore[no-untyped-def]
+    """Return how many words of [start, end) are in the table; ``letters`` turns bytes into base codes."""
     mask = np.uint64((1 << 2 * SEED) - 1)
+    word, run, hits = np.uint64(0), 0, 0
+    for i in range(start, end):
+        code = letters[codes[i]]
+        if code == UNKNOWN:
+            run = 0
+            continue
+        word = ((word << np.uint64(2)) | np.uint64(code)) & mask
+        run += 1
+        if run >= SEED:
+            slot = _slot(word)
+            hits += int((table[slot >> np.uint64(6)] >> (slot & np.uint64(63))) & np.uint64(1))
+    return hits
+
+
+@numba.njit(cache=True)
+def _among(text, ends, table, letters):  # type: ignore[no-untyped-def]
+    result = np.zeros(len(ends), dtype=np.bool_)
     start = 0
     for read in range(len(ends)):
-        word, run, hits = np.uint64(0), 0, 0
-        for i in range(start, ends[read]):
-            code = codes[i]
-            if code == UNKNOWN:
-                run = 0
-                continue
-            word = ((word << np.uint64(2)) | np.uint64(code)) & mask
-            run += 1
-            if run >= SEED:
-                slot = _slot(word)
-                hits += int((table[slot >> np.uint64(6)] >> (slot & np.uint64(63))) & np.uint64(1))
-        result[read] = hits >= MIN_SEEDS
+        result[read] = _hits(text, start, ends[read], table, letters) >= MIN_SEEDS
         start = ends[read]
     return result
+
+
+@numba.njit(cache=True)
+def _among_records(text, places, table, letters):  # type: ignore[no-untyped-def]
+    passed = np.empty((len(places), 3), dtype=np.int64)
+    n = 0
+    for read in range(len(places)):
+        if _hits(text, places[read, 0], places[read, 1], table, letters) >= MIN_SEEDS:
+            passed[n, 0], passed[n, 1], passed[n, 2] = read, places[read, 0], places[read, 1]
+            n += 1
+    return passed[:n].copy()
 
 
 @numba.njit(cache=True)

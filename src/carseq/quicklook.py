@@ -1,0 +1,430 @@
+"""quicklook: from FASTQ straight to CAR molecules per barcode, without a genome.
+
+Minutes for a lane, before the night's run. Reads of R2 that share words with the CAR or with the mRNAs whose domains
+CARs share are picked out by compiled code and scored against both; the rest of the reads is only counted by barcode.
+What it cannot know: which barcodes are cells, their type, and relatives that only a genome would show.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numba
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from isal import igzip_threaded
+
+from carseq.chemistry import DAMAGED, Chemistry, detect_chemistry, on_list, read_whitelist
+from carseq.chemistry import encode as barcode_codes
+from carseq.construct import Construct, homology, rivals
+from carseq.construct.homology import EndogenousTranscript
+from carseq.construct.library import relatives
+from carseq.errors import CarseqError
+from carseq.log import get_logger
+from carseq.molecules import Read, Scorer, assemble, turn
+from carseq.molecules.words import Words
+from carseq.tables import LOSSES, MOLECULES, atomic, write_table
+
+log = get_logger(__name__)
+
+_CHUNK = 1 << 23
+#: Barcodes collected before they are counted, which bounds memory.
+_COUNTED = 1 << 22
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a quick look found.
+
+    Attributes
+    ----------
+    molecules
+        Schema ``MOLECULES``, of barcodes on the list.
+    barcodes
+        By barcode on the list with a CAR molecule: ``reads`` (of any gene), ``rank`` among all barcodes by reads,
+        ``car_molecules``, ``unique`` (unique or junction), ``shared``, ``p_car`` (their sum), ``car_reads``.
+    losses
+        Schema ``LOSSES``.
+    chemistry
+        As detected; its strand is that of the CAR's reads.
+    n_reads, n_valid
+        Reads, and those whose barcode is on the list, exactly.
+    reads_of_rank
+        Reads of every barcode on the list, the most first.
+    """
+
+    molecules: pd.DataFrame
+    barcodes: pd.DataFrame
+    losses: pd.DataFrame
+    chemistry: Chemistry
+    n_reads: int
+    n_valid: int
+    reads_of_rank: npt.NDArray[np.int64]
+
+
+def quicklook(
+    pairs: Sequence[tuple[str | Path, str | Path]],
+    construct: Construct,
+    *,
+    chemistry: str = "auto",
+    whitelist: str | Path | None = None,
+    sample: str = "sample",
+    endogenous: Sequence[EndogenousTranscript] | None = None,
+) -> Look:
+    """Find the CAR molecules of FASTQ files.
+
+    Parameters
+    ----------
+    pairs
+        (R1, R2) files of one sample.
+    construct
+        The CAR.
+    chemistry
+        ``auto``, a known name or a STARsolo geometry; ``auto`` takes the strand from the CAR's own reads.
+    whitelist
+        Barcode list; None: the best of the known ones.
+    sample
+        Name, for the tables.
+    endogenous
+        Transcripts that share domains with CARs; None: the RefSeq mRNAs that come with carseq.
+
+    Raises
+    ------
+    CarseqError
+        If files are damaged or do not pair up, or no barcode list fits.
+    """
+    found = detect_chemistry(pairs, [], sample=sample, chemistry=chemistry, whitelist=whitelist)
+    if endogenous is None:
+        endogenous = [EndogenousTranscript(gene, gene, s) for gene, s in relatives().items()]
+    similar = rivals(construct.sequence, endogenous)
+    own = [t.sequence for t in construct.transcripts]
+    words = Words([*own, *(r.sequence for r in similar)])
+    tally = _Tally()
+    picked = [read for pair in pairs for read in _pick(pair, words, found, tally)]
+    resembling = Words(own).among([read.sequence for read in picked])
+    scorer = Scorer(construct, similar, homology(construct.sequence, similar))
+    strand = found.strand
+    if chemistry == "auto":
+        strand = _strand(
+            scorer, [r.sequence for r, is_own in zip(picked, resembling, strict=True) if is_own]
+        )
+    scorer.late = strand == "Forward"
+    codes, counts = tally.result()
+    names = _barcode_names(codes, found.cb_length)
+    text = np.frombuffer("".join(names).encode(), dtype=np.uint8).reshape(len(names), -1)
+    listed = on_list(barcode_codes(text), read_whitelist(found.whitelist))
+    names, counts = names[listed], counts[listed]
+    valid = set(names.tolist())
+    accounted: Counter[str] = Counter(
+        unmapped=int(resembling.sum()), unmapped_looked_at=tally.n_reads
+    )
+    neighbours: dict[str, dict[tuple[str, str], str]] = defaultdict(dict)
+    candidates = []
+    for read, is_own in zip(picked, resembling.tolist(), strict=True):
+        sequence = read.sequence if strand == "Forward" else turn(read.sequence)
+        barcode = read.barcode if read.barcode in valid else None
+        if is_own:
+            candidates.append(Read(barcode, read.umi, sequence, "unmapped", False))
+        elif gene := _gene_of(sequence, scorer, similar):
+            neighbours[gene].setdefault((barcode or "-", read.umi), sequence)
+    molecules, losses = assemble(
+        candidates, scorer, sample, counts=accounted, neighbours=neighbours
+    )
+    order = np.argsort(-counts, kind="stable")
+    table = _by_barcode(molecules, names[order], counts[order])
+    return Look(
+        molecules,
+        table,
+        losses,
+        replace(found, strand=strand),
+        tally.n_reads,
+        int(counts.sum()),
+        counts[order],
+    )
+
+
+def write_look(look: Look, sample: str, folder: str | Path) -> list[str]:
+    """Write a quick look's tables and knee plot into a folder; return it in words.
+
+    Parameters
+    ----------
+    look
+        Of :func:`quicklook`.
+    sample
+        Begins the files' names.
+    folder
+        For ``SAMPLE.barcodes.tsv``, ``SAMPLE.molecules.parquet``, ``SAMPLE.losses.tsv`` and ``SAMPLE.knee.png``.
+    """
+    from carseq import figures
+
+    folder = Path(folder)
+    write_table(look.barcodes, folder / f"{sample}.barcodes.tsv")
+    write_table(look.molecules, folder / f"{sample}.molecules.parquet", MOLECULES)
+    write_table(look.losses, folder / f"{sample}.losses.tsv", LOSSES)
+    knee = pd.DataFrame(
+        {
+            "rank": np.arange(1, len(look.reads_of_rank) + 1),
+            "total_umis": look.reads_of_rank,
+            "is_cell": False,
+            "car_umis": 0,
+        }
+    )
+    knee.loc[look.barcodes["rank"] - 1, "car_umis"] = look.barcodes["car_molecules"].to_numpy()
+    figure = figures.knee(knee, sample)
+    figure.axes[0].set_ylabel("reads")
+    if legend := figure.axes[0].get_legend():
+        legend.remove()
+    with atomic(folder / f"{sample}.knee.png") as path:
+        figure.savefig(path)
+    n_sure = int(look.barcodes["unique"].sum())
+    words = [
+        f"{sample}: {look.n_reads:,} reads, {look.n_valid / max(1, look.n_reads):.1%} with a listed barcode "
+        f"({look.chemistry.name}, {'3 prime' if look.chemistry.strand == 'Forward' else '5 prime'} reads)",
+        f"  {len(look.molecules)} CAR molecules in {len(look.barcodes)} barcodes: {n_sure} sure, "
+        f"{len(look.molecules) - n_sure} in sequence shared with a human gene",
+    ]
+    for row in look.barcodes.head(10).itertuples():
+        words.append(
+            f"  {row.barcode}: {row.unique} sure, {row.shared} shared; {row.reads:,} reads, rank {row.rank:,}"
+        )
+    if not len(look.molecules):
+        words.append(
+            "  none: `carseq construct` shows whether these reads could show this CAR at all"
+        )
+    words.append(
+        f"  wrote {folder}/{sample}.barcodes.tsv, .molecules.parquet, .losses.tsv, .knee.png"
+    )
+    return words
+
+
+def _by_barcode(
+    molecules: pd.DataFrame, names: npt.NDArray[np.str_], counts: npt.NDArray[np.int64]
+) -> pd.DataFrame:
+    """Return the barcodes with a CAR molecule, those with most first; ``names`` are sorted by ``counts``."""
+    told = molecules["evidence"].isin(["unique", "junction"])
+    table = (
+        molecules.assign(unique=told, shared=~told, car_molecules=1)
+        .groupby("barcode", as_index=False)[
+            ["car_molecules", "unique", "shared", "p_car", "n_reads"]
+        ]
+        .sum()
+        .rename(columns={"n_reads": "car_reads"})
+    )
+    at = pd.Series(np.arange(len(names)), index=names).reindex(table["barcode"]).to_numpy()
+    table.insert(1, "reads", counts[at])
+    table.insert(2, "rank", at + 1)
+    return table.sort_values(["unique", "reads"], ascending=False, ignore_index=True)
+
+
+def _strand(scorer: Scorer, reads: Sequence[str]) -> str:
+    """Return the strand on which more reads are the CAR's."""
+    turned = [turn(read) for read in reads]
+    scorer.score_all([*reads, *turned])
+    sense = sum(scorer.score(read) is not None for read in reads)
+    antisense = sum(scorer.score(read) is not None for read in turned)
+    log.info("CAR reads: %d in sense, %d in antisense", sense, antisense)
+    return "Reverse" if antisense > sense else "Forward"
+
+
+def _gene_of(read: str, scorer: Scorer, similar: Sequence[EndogenousTranscript]) -> str:
+    """Return the relative a read comes from, if it shares a domain with the CAR; else nothing."""
+    for rival in similar:
+        if rival.gene in scorer.segments and read[20:60] in rival.sequence:
+            return rival.gene
+    return ""
+
+
+class _Tally:
+    """Reads by barcode, counted in batches."""
+
+    def __init__(self) -> None:
+        self._codes = np.zeros(0, dtype=np.uint64)
+        self._counts = np.zeros(0, dtype=np.int64)
+        self._new: list[npt.NDArray[np.uint64]] = []
+        self._waiting = 0
+        self.n_reads = 0
+
+    def add(self, codes: npt.NDArray[np.uint64]) -> None:
+        """Count barcodes; codes of barcodes with an N or cut short are not counted."""
+        self.n_reads += len(codes)
+        self._new.append(codes[codes != _NO_BARCODE])
+        self._waiting += len(codes)
+        if self._waiting >= _COUNTED:
+            self._merge()
+
+    def _merge(self) -> None:
+        distinct, counts = np.unique(
+            np.concatenate([*self._new, self._codes[:0]]), return_counts=True
+        )
+        codes = np.concatenate([self._codes, distinct])
+        self._codes, where = np.unique(codes, return_inverse=True)
+        total = np.zeros(len(self._codes), dtype=np.int64)
+        np.add.at(total, where, np.concatenate([self._counts, counts]))
+        self._counts, self._new, self._waiting = total, [], 0
+
+    def result(self) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
+        """Return the barcodes' codes and how many reads each has."""
+        self._merge()
+        return self._codes, self._counts
+
+
+#: Stands for a barcode with an N, or a read too short for one.
+_NO_BARCODE = np.uint64(0xFFFFFFFFFFFFFFFF)
+
+
+def _barcode_names(codes: npt.NDArray[np.uint64], length: int) -> npt.NDArray[np.str_]:
+    """Return the barcodes of 2-bit codes."""
+    bases = np.empty((len(codes), length), dtype=np.uint8)
+    letters = np.frombuffer(b"ACGT", dtype=np.uint8)
+    for i in range(length):
+        bases[:, length - 1 - i] = letters[
+            ((codes >> np.uint64(2 * i)) & np.uint64(3)).astype(np.intp)
+        ]
+    return np.char.decode(bases.view(f"S{length}").ravel(), "ascii")
+
+
+def _blocks(path: str | Path) -> Iterator[bytes]:
+    """Yield a FASTQ file's bytes; decompressed in a thread of its own if it is gzipped."""
+    try:
+        with open(path, "rb") as raw:
+            zipped = raw.read(2) == b"\x1f\x8b"
+        with (
+            igzip_threaded.open(path, "rb", threads=1) if zipped else Path(path).open("rb")
+        ) as stream:
+            while block := stream.read(_CHUNK):
+                yield block
+    except DAMAGED as error:
+        raise CarseqError(
+            f"{path} is damaged", " ".join(str(error).split()), "transfer the file again"
+        ) from None
+
+
+def _pick(
+    pair: tuple[str | Path, str | Path], words: Words, chemistry: Chemistry, tally: _Tally
+) -> Iterator[Read]:
+    """Yield the reads of R2 that share words, with barcode and UMI of their R1; count all barcodes.
+
+    Both files are read side by side, always the one that lags, so that little of either is held.
+    """
+    first, second = _lines(pair[0]), _lines(pair[1])
+    cb, umi = chemistry.cb_start - 1, chemistry.umi_start - 1
+    heads: deque[tuple[int, bytes, npt.NDArray[np.int64]]] = deque()
+    waiting: deque[tuple[int, str]] = deque()
+    n1 = n2 = 0
+    done1 = done2 = False
+    while not (done1 and done2):
+        if done2 or (n1 <= n2 and not done1):
+            if (block := next(first, None)) is None:
+                done1 = True
+            else:
+                starts, codes = _barcodes(block[1], block[0], cb, chemistry.cb_length)
+                heads.append((n1, block[2], starts))
+                tally.add(codes)
+                n1 += len(codes)
+        elif (block := next(second, None)) is None:
+            done2 = True
+        else:
+            passed = words.among_records(block[1], block[0])
+            waiting.extend((n2 + i, block[2][a:b].decode()) for i, a, b in passed.tolist())
+            n2 += len(block[0])
+        while waiting and waiting[0][0] < n1:
+            at, sequence = waiting.popleft()
+            while heads[0][0] + len(heads[0][2]) <= at:
+                heads.popleft()
+            begin, text, starts = heads[0]
+            start = int(starts[at - begin])
+            line = text[start : start + umi + chemistry.umi_length].decode()
+            yield Read(line[cb : cb + chemistry.cb_length], line[umi:], sequence, "unmapped", False)
+        while len(heads) > 1 and heads[1][0] <= n2 and not waiting:
+            heads.popleft()
+    if n1 != n2:
+        raise CarseqError(
+            f"{pair[0]} and {pair[1]} hold different numbers of reads",
+            f"{n1:,} and {n2:,}",
+            "one of them is cut off: transfer it again, or demultiplex both anew",
+        )
+
+
+def _lines(
+    path: str | Path,
+) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8], bytes]]:
+    """Yield blocks of whole records: (start and end of each sequence, bytes as numbers, bytes)."""
+    rest = b""
+    for block in _blocks(path):
+        data = rest + block
+        raw = np.frombuffer(data, dtype=np.uint8)
+        places, end = _sequences(raw)
+        rest = data[end:]
+        if len(places):
+            yield places, raw, data
+    if rest.strip():
+        # The last record may lack its newline.
+        data = rest + b"\n"
+        raw = np.frombuffer(data, dtype=np.uint8)
+        places, end = _sequences(raw)
+        if data[end:].strip():
+            raise CarseqError(
+                f"{path} is damaged", "it ends within a read", "transfer the file again"
+            )
+        yield places, raw, data
+
+
+@numba.njit(cache=True)
+def _sequences(raw):  # type: ignore[no-untyped-def]
+    """Return the places of the sequences of whole FASTQ records, and where the last of them ends."""
+    places = np.empty((len(raw) // 8 + 1, 2), dtype=np.int64)
+    n, at, size = 0, 0, len(raw)
+    while True:
+        i = at
+        while i < size and raw[i] != 10:
+            i += 1
+        start = i + 1
+        i = start
+        while i < size and raw[i] != 10:
+            i += 1
+        end = i
+        i += 1
+        while i < size and raw[i] != 10:
+            i += 1
+        # The qualities are as long as the bases.
+        stop = i + 1 + end - start
+        if stop >= size or raw[stop] != 10:
+            break
+        places[n, 0], places[n, 1] = start, end
+        n += 1
+        at = stop + 1
+    return places[:n].copy(), at
+
+
+@numba.njit(cache=True)
+def _barcodes(raw, places, cb, length):  # type: ignore[no-untyped-def]
+    """Return where the sequences start, and the 2-bit codes of their barcodes."""
+    codes = np.empty(len(places), dtype=np.uint64)
+    for r in range(len(places)):
+        start = places[r, 0] + cb
+        code = np.uint64(0)
+        if start + length > places[r, 1]:
+            codes[r] = _NO_BARCODE
+            continue
+        for i in range(start, start + length):
+            base = raw[i]
+            if base == 65:
+                digit = 0
+            elif base == 67:
+                digit = 1
+            elif base == 71:
+                digit = 2
+            elif base == 84:
+                digit = 3
+            else:
+                digit = 4
+            if digit == 4:
+                code = _NO_BARCODE
+                break
+            code = (code << np.uint64(2)) | np.uint64(digit)
+        codes[r] = code
+    return places[:, 0].copy(), codes

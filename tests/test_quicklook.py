@@ -1,0 +1,122 @@
+"""quicklook: CAR molecules straight from FASTQ, as the full run finds them."""
+
+from __future__ import annotations
+
+import gzip
+import random
+
+import numpy as np
+import pytest
+from isal import igzip
+from typer.testing import CliRunner
+
+from carseq.chemistry import known_whitelist
+from carseq.cli import app
+from carseq.construct.library import relatives
+from carseq.errors import CarseqError
+from carseq.molecules import turn
+from carseq.quicklook import quicklook
+
+RNG = random.Random(11)
+
+
+def bases(n):
+    return "".join(RNG.choices("ACGT", k=n))
+
+
+def barcodes(version):
+    with igzip.open(known_whitelist(version), "rt") as lines:
+        return [next(lines).split()[0] for _ in range(4000)][::200]
+
+
+def write(folder, reads, *, zipped=True):
+    """Write (R1, R2) sequences as a pair of FASTQ files."""
+    end = ".gz" if zipped else ""
+    paths = folder / f"S_R1.fastq{end}", folder / f"S_R2.fastq{end}"
+    for side, path in enumerate(paths):
+        text = "".join(
+            f"@read{i} x\n{pair[side]}\n+\n{'F' * len(pair[side])}\n"
+            for i, pair in enumerate(reads)
+        )
+        path.write_bytes(gzip.compress(text.encode()) if zipped else text.encode())
+    return paths
+
+
+def study(car, listed, umi, *, antisense=False):
+    """Cells 0 and 1 hold 3 and 1 CAR molecules; the rest of 6,000 reads is not the CAR's."""
+    native = relatives()["CD247"]
+    way = turn if antisense else str
+    cut = len(car) - 400
+    reads = [(listed[0] + u * umi, way(car[cut + i : cut + i + 90])) for i, u in enumerate("ACG")]
+    reads += [(listed[0] + "A" * umi, way(car[cut + 5 : cut + 95]))]
+    reads += [(listed[1] + "T" * umi, way(car[cut : cut + 90]))]
+    reads += [("N" * 16 + "T" * umi, way(car[cut : cut + 90]))]
+    reads += [(RNG.choice(listed) + bases(umi), way(native[900:990])) for _ in range(20)]
+    reads += [(RNG.choice(listed) + bases(umi), bases(90)) for _ in range(6000)]
+    RNG.shuffle(reads)
+    return reads
+
+
+@pytest.mark.parametrize(
+    ("version", "umi", "antisense", "strand"),
+    [("10x_version3", 12, False, "Forward"), ("10x_version2", 10, True, "Reverse")],
+)
+@pytest.mark.parametrize("zipped", [True, False])
+def test_molecules_are_counted_by_barcode(
+    tmp_path, surrogate, monkeypatch, version, umi, antisense, strand, zipped
+):
+    # Blocks smaller than a record's share of the file: records lie across their borders.
+    monkeypatch.setattr("carseq.quicklook._CHUNK", 1000)
+    monkeypatch.setattr("carseq.quicklook._COUNTED", 500)
+    listed = barcodes(version)
+    reads = study(surrogate.sequence, listed, umi, antisense=antisense)
+    look = quicklook([write(tmp_path, reads, zipped=zipped)], surrogate)
+    assert look.chemistry.strand == strand
+    assert look.n_reads == len(reads)
+    table = look.barcodes.set_index("barcode")
+    assert table["car_molecules"].to_dict() == {listed[0]: 3, listed[1]: 1}
+    assert table["car_reads"].to_dict() == {listed[0]: 4, listed[1]: 1}
+    for barcode in listed[:2]:
+        assert table.loc[barcode, "reads"] == sum(r1.startswith(barcode) for r1, _ in reads)
+    assert look.reads_of_rank.sum() == look.n_valid == len(reads) - 1
+    assert (np.diff(look.reads_of_rank) <= 0).all()
+    losses = look.losses.set_index("step")["n"]
+    assert (losses["invalid_barcode"], losses["duplicates"]) == (1, 1)
+
+
+def test_shared_reads_are_marked(tmp_path, surrogate):
+    zeta = surrogate.domains.set_index("name").loc["CD3zeta"]
+    at = int(zeta["start"]) + 100
+    listed = barcodes("10x_version3")
+    reads = [(listed[2] + "A" * 12, surrogate.sequence[at : at + 90])]
+    reads += [(RNG.choice(listed) + bases(12), bases(90)) for _ in range(2000)]
+    look = quicklook([write(tmp_path, reads)], surrogate)
+    row = look.barcodes.iloc[0]
+    assert (row["barcode"], row["shared"], row["unique"]) == (listed[2], 1, 0)
+    assert look.molecules["endogenous_gene"].tolist() == ["CD247"]
+
+
+def test_files_that_do_not_pair_or_are_damaged_are_told(tmp_path, surrogate):
+    reads = study(surrogate.sequence, barcodes("10x_version3"), 12)
+    r1, r2 = write(tmp_path, reads)
+    whole = r2.read_bytes()
+    r2.write_bytes(gzip.compress(b"\n".join(gzip.decompress(whole).split(b"\n")[:-5]) + b"\n"))
+    with pytest.raises(CarseqError, match="different numbers of reads"):
+        quicklook([(r1, r2)], surrogate)
+    r2.write_bytes(whole[:-2000])
+    with pytest.raises(CarseqError, match=r"damaged|is not a FASTQ file"):
+        quicklook([(r1, r2)], surrogate)
+
+
+def test_the_command_writes_tables_and_a_picture(tmp_path, surrogate):
+    write(tmp_path, study(surrogate.sequence, barcodes("10x_version3"), 12))
+    to = tmp_path / "look"
+    words = ["quicklook", str(tmp_path), "--construct", "hbi0101_surrogate", "--out", str(to)]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    assert "4 CAR molecules in 2 barcodes: 4 sure" in done.output
+    assert sorted(p.name for p in to.iterdir()) == [
+        f"S.{name}" for name in ("barcodes.tsv", "knee.png", "losses.tsv", "molecules.parquet")
+    ]
+    done = CliRunner().invoke(app, [*words[:1], str(tmp_path / "S_R1.fastq.gz"), *words[2:]])
+    assert isinstance(done.exception, CarseqError)
