@@ -30,7 +30,7 @@ from rich.table import Table
 from rich.text import Text
 from scipy import stats
 
-from carseq.calling import MIN_P_CAR, T_LINEAGE, explain_posterior
+from carseq.calling import MAX_AMBIENT_P, MIN_P_CAR, T_LINEAGE, explain_posterior
 from carseq.chemistry import strand_of_library
 from carseq.construct import Construct, load_construct
 from carseq.construct.domains import domains_at
@@ -503,7 +503,7 @@ def _terms(obs: pd.DataFrame, model: Mapping[str, Any], index: str) -> pd.DataFr
         ("CAR molecules counted", k, f"of {n:,.0f} molecules of the cell"),
         ("expected from ambient RNA", ambient, "contamination x depth x the CAR's share in empty droplets"),
         ("expected from strays", stray, "chimeras, swapped molecules, and ambient RNA beyond the estimate"),
-        ("chance that these two show so many", by_chance, "they are no explanation at 0.05 or less"),
+        ("chance that these two show so many", by_chance, f"a call needs {MAX_AMBIENT_P} or less"),
     ]  # fmt: skip
     if not _is_asked(row):
         return pd.DataFrame(rows, columns=columns)
