@@ -7,6 +7,7 @@ import random
 
 import numpy as np
 import pytest
+from Bio.Seq import reverse_complement
 from isal import igzip
 from typer.testing import CliRunner
 
@@ -14,7 +15,6 @@ from carseq.chemistry import known_whitelist
 from carseq.cli import app
 from carseq.construct.library import relatives
 from carseq.errors import CarseqError
-from carseq.molecules import turn
 from carseq.quicklook import quicklook
 
 RNG = random.Random(11)
@@ -45,7 +45,7 @@ def write(folder, reads, *, zipped=True):
 def study(car, listed, umi, *, antisense=False):
     """Cells 0 and 1 hold 3 and 1 CAR molecules; the rest of 6,000 reads is not the CAR's."""
     native = relatives()["CD247"]
-    way = turn if antisense else str
+    way = reverse_complement if antisense else str
     cut = len(car) - 400
     reads = [(listed[0] + u * umi, way(car[cut + i : cut + i + 90])) for i, u in enumerate("ACG")]
     reads += [(listed[0] + "A" * umi, way(car[cut + 5 : cut + 95]))]

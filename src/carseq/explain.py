@@ -21,7 +21,6 @@ from typing import Any
 import anndata as ad
 import numpy as np
 import pandas as pd
-import parasail
 import pysam
 import yaml
 from rich import box
@@ -33,22 +32,19 @@ from scipy import stats
 from carseq.calling import MAX_AMBIENT_P, MIN_P_CAR, T_LINEAGE, explain_posterior
 from carseq.chemistry import strand_of_library
 from carseq.construct import Construct, load_construct
-from carseq.construct.domains import domains_at
 from carseq.construct.homology import EndogenousTranscript, Locus
 from carseq.errors import CarseqError
 from carseq.log import get_logger
+from carseq.molecules import Evidence as Fit
 from carseq.molecules import (
-    DECISIVE,
-    GAP_EXTEND,
-    GAP_OPEN,
-    MATCH,
-    MISMATCH,
+    Molecule,
+    Reader,
     Scorer,
+    align,
+    car_contigs,
     collapse_umis,
-    on_mrna,
     open_bam,
 )
-from carseq.molecules import Evidence as Fit
 from carseq.reference import read_loci, read_transcript_fasta
 from carseq.tables import MOLECULES, atomic, read_table, write_table, write_text
 
@@ -213,8 +209,8 @@ def explain(results: str | Path, sample: str, barcode: str) -> Evidence:
     alignments: list[Alignment] = []
     header = None
     try:
-        scorer, homology, loci = _read_construct(results, config)
         bam, strand = _bam_of(results, config, sample)
+        scorer, homology, loci = _read_construct(results, config, strand)
         with open_bam(bam) as opened:
             header = opened.header
             records, reads, n_unlike = _cell_reads(opened, scorer, loci, strand, config, name)
@@ -362,7 +358,7 @@ def _read_molecules(results: Path, sample: str, barcode: str) -> pd.DataFrame:
 
 
 def _read_construct(
-    results: Path, config: dict[str, Any]
+    results: Path, config: dict[str, Any], strand: str
 ) -> tuple[Scorer, pd.DataFrame, list[Locus]]:
     """Return the scorer as the molecules were found with, the homology and the relatives' loci."""
     given = config.get("construct") or {}
@@ -381,7 +377,8 @@ def _read_construct(
         )
     construct = load_construct(file, name=str(given.get("name", "CAR")), form=form)
     homology = read_table(folder / "homology.tsv")
-    scorer = Scorer(construct, read_transcript_fasta(folder / "rivals.fa"), homology)
+    similar = read_transcript_fasta(folder / "rivals.fa")
+    scorer = Scorer(construct, similar, homology, late=strand != "Reverse")
     return scorer, homology, read_loci(folder / "loci.tsv")
 
 
@@ -601,10 +598,12 @@ def _cell_reads(
     relatives' loci and among the unmapped.
     """
     tags = config.get("molecules") or {}
-    barcode_tag, umi_tag = tags.get("barcode_tag", "CB"), tags.get("umi_tag", "UB")
+    barcode_tag = tags.get("barcode_tag", "CB")
+    reader = Reader(bam, strand, (barcode_tag, tags.get("umi_tag", "UB")))
     wanted = _bare(barcode)
-    car = scorer.construct.name
-    places: list[tuple[str, int | None, int | None, str]] = [(car, None, None, "aligned")]
+    places: list[tuple[str, int | None, int | None, str]] = [
+        (contig, None, None, "aligned") for contig in car_contigs(bam, scorer, loci)
+    ]
     places += [(locus.contig, locus.start, locus.end, "homolog") for locus in loci]
     places.append(("*", None, None, "unmapped"))
     log.info("searching the BAM for reads of %s", barcode)
@@ -627,33 +626,32 @@ def _cell_reads(
                     places_seen.add(here)
                     records.append(record)
                 continue
-            sequence = on_mrna(record, strand)
-            if source != "aligned" and not scorer.resembles_car(sequence):
+            read = reader.decode(record, source)
+            if source != "aligned" and not scorer.resembles_car(read.sequence):
                 continue
             places_seen.add(here)
             seen.add(record.query_name)
             records.append(record)
-            fit = scorer.score(sequence)
+            fit = scorer.score(read.sequence)
             if fit is None:
                 n_unlike += source == "aligned"
                 continue
-            umi = str(record.get_tag(umi_tag)) if record.has_tag(umi_tag) else "-"
-            if umi == "-" and record.has_tag("UR"):
-                umi = str(record.get_tag("UR"))
-            reads.append(_Read(str(record.query_name), umi, sequence, source, fit))
+            reads.append(_Read(str(record.query_name), read.umi, read.sequence, source, fit))
     records.sort(key=lambda r: (r.reference_id < 0, r.reference_id, r.reference_start))
     return records, reads, n_unlike
 
 
 def place(read: str, reference: str) -> Placement:
     """Lay a read on a transcript as the scores do (local, same costs), and keep the bases to draw."""
-    matrix = parasail.matrix_create("ACGT", MATCH, MISMATCH)
-    found = parasail.sw_trace_striped_16(read, reference, GAP_OPEN, GAP_EXTEND, matrix)
-    on_read, on_target = found.traceback.query, found.traceback.ref
-    last = found.end_query + 1
-    first = last - sum(base != "-" for base in on_read)
-    start = found.end_ref + 1 - sum(base != "-" for base in on_target)
-    return Placement(start, on_read, on_target, read[:first], read[last:], int(found.score))
+    found = align(read, reference)
+    return Placement(
+        found.start,
+        found.on_read,
+        found.on_reference,
+        read[: found.read_start],
+        read[found.read_end :],
+        found.score,
+    )
 
 
 def _lay(
@@ -673,36 +671,17 @@ def _lay(
     alignments, added = [], []
     for umi in [*known.index.intersection(list(groups)), *sorted(set(groups) - set(known.index))]:
         own = groups[umi]
-        rivals: Counter[str] = Counter()
+        molecule = Molecule()
         for read in own:
-            if read.fit.gene:
-                rivals[read.fit.gene] += read.fit.rival  # type: ignore[assignment]
-        gene, rival = max(rivals.items(), key=lambda item: item[1], default=("", 0.0))
-        odds = sum(read.fit.car for read in own) - rival
+            molecule.add(read.fit, read.source)
         if umi in known.index:
             kind, p_car = str(known.loc[umi, "evidence"]), float(known.loc[umi, "p_car"])
         else:
-            outside = any(not read.fit.homologous for read in own)
-            kind = "endogenous" if odds <= -DECISIVE and not outside else "unlisted"
+            kind = "endogenous" if molecule.kind() == "endogenous" else "unlisted"
             p_car = math.nan
-            start, end = min(r.fit.start for r in own), max(r.fit.end for r in own)
-            added.append(
-                {
-                    "sample": sample,
-                    "barcode": barcode,
-                    "umi": umi,
-                    "n_reads": len(own),
-                    "evidence": kind,
-                    "p_car": p_car,
-                    "tx_start": start,
-                    "tx_end": end,
-                    "domains": domains_at(scorer.construct.domains, start, end),
-                    "edits": min(r.fit.edits for r in own),
-                    "endogenous_gene": gene,
-                    "source": Counter(r.source for r in own).most_common(1)[0][0],
-                    "counted": False,
-                }
-            )
+            row = molecule.row(sample, barcode, umi, scorer.construct.domains)
+            added.append({**row, "evidence": kind, "p_car": p_car, "counted": False})
+        gene, odds = molecule.rival()[0], molecule.odds()
         alignments.append(
             _align(umi, own, gene, _verdict(kind, p_car, gene, odds), scorer, homology)
         )

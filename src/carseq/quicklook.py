@@ -16,6 +16,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from Bio.Seq import reverse_complement
 from isal import igzip_threaded
 
 from carseq.chemistry import DAMAGED, Chemistry, detect_chemistry, on_list, read_whitelist
@@ -25,7 +26,7 @@ from carseq.construct.homology import EndogenousTranscript
 from carseq.construct.library import relatives
 from carseq.errors import CarseqError
 from carseq.log import get_logger
-from carseq.molecules import Read, Scorer, assemble, turn
+from carseq.molecules import Read, Scorer, assemble
 from carseq.molecules.words import Words
 from carseq.tables import LOSSES, MOLECULES, atomic, write_table
 
@@ -125,7 +126,7 @@ def quicklook(
     neighbours: dict[str, dict[tuple[str, str], str]] = defaultdict(dict)
     candidates = []
     for read, is_own in zip(picked, resembling.tolist(), strict=True):
-        sequence = read.sequence if strand == "Forward" else turn(read.sequence)
+        sequence = read.sequence if strand == "Forward" else reverse_complement(read.sequence)
         barcode = read.barcode if read.barcode in valid else None
         if is_own:
             candidates.append(Read(barcode, read.umi, sequence, "unmapped", False))
@@ -222,7 +223,7 @@ def _by_barcode(
 
 def _strand(scorer: Scorer, reads: Sequence[str]) -> str:
     """Return the strand on which more reads are the CAR's."""
-    turned = [turn(read) for read in reads]
+    turned = [reverse_complement(read) for read in reads]
     scorer.score_all([*reads, *turned])
     sense = sum(scorer.score(read) is not None for read in reads)
     antisense = sum(scorer.score(read) is not None for read in turned)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO
 
 import pandas as pd
+from Bio.Seq import reverse_complement
 
 from carseq.construct.homology import EndogenousTranscript, Locus
 from carseq.errors import CarseqError
@@ -25,7 +26,6 @@ from carseq.tables import atomic, read_table, write_text
 
 log = get_logger(__name__)
 
-_COMPLEMENT = str.maketrans("ACGTN", "TGCAN")
 _ATTRIBUTE = re.compile(r'(\w+) "([^"]*)"')
 
 
@@ -175,7 +175,7 @@ def read_transcripts(fasta: str | Path, gtf: str | Path) -> Iterator[EndogenousT
             chromosome = sequences[contig]
             sequence = "".join(chromosome[a:b] for a, b in sorted(blocks))
             if strand == "-":
-                sequence = sequence.translate(_COMPLEMENT)[::-1]
+                sequence = reverse_complement(sequence)
             yield EndogenousTranscript(gene, transcript, sequence)
 
 
@@ -482,7 +482,7 @@ def rival_context(
             first, last = max(0, start - flank), end + flank
             window = sequence[first:last]
             if strand == "-":
-                window = window.translate(_COMPLEMENT)[::-1]
+                window = reverse_complement(window)
             windows.append(EndogenousTranscript(gene, f"{contig}:{first}-{last}", window))
             rows.append({"contig": contig, "start": start, "end": end, "gene": gene})
     return windows, pd.DataFrame(rows, columns=["contig", "start", "end", "gene"])

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import parasail
 from numpy.typing import NDArray
 
 from carseq.construct.homology import EndogenousTranscript
@@ -205,8 +204,7 @@ class Judge:
 
         self.references = list(references)
         self.rivals = list(rivals)
-        self._matrix = parasail.matrix_create("ACGT", molecules.MATCH, molecules.MISMATCH)
-        self._gaps = (molecules.GAP_OPEN, molecules.GAP_EXTEND)
+        self._align = molecules.alignment_score
         self._match = molecules.MATCH
         self._enough = molecules.MIN_BASES * molecules.MATCH
         self._decisive = molecules.DECISIVE / molecules.NATS
@@ -219,7 +217,7 @@ class Judge:
     def _score(self, read: str, reference: str) -> int:
         if read in reference:
             return len(read) * self._match
-        return int(parasail.sw_striped_16(read, reference, *self._gaps, self._matrix).score)
+        return self._align(read, reference)
 
     def car(self, read: str) -> int:
         """Return the alignment score of a read with the reference."""

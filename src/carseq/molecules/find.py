@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pysam
+from Bio.Seq import reverse_complement
 
 from carseq.construct import Construct
 from carseq.construct.domains import domains_at
@@ -31,11 +32,12 @@ DECISIVE = math.log(99)
 MAX_VECTOR = 50_000
 #: Molecules of a relative whose place is looked at, at most.
 MAX_PLACED = 5_000
-_COMPLEMENT = str.maketrans("ACGTN", "TGCAN")
 
 
 @dataclass
-class _Molecule:
+class Molecule:
+    """What the reads of one molecule say together."""
+
     reads: int = 0
     car: float = 0.0
     rivals: dict[str, float] = field(default_factory=lambda: defaultdict(float))
@@ -44,6 +46,50 @@ class _Molecule:
     edits: int = 1 << 30
     outside: bool = False
     sources: Counter[str] = field(default_factory=Counter)
+
+    def add(self, evidence: Evidence, source: str) -> None:
+        """Add a read."""
+        self.reads += 1
+        self.car += evidence.car
+        if evidence.gene:
+            self.rivals[evidence.gene] += evidence.rival
+        self.start = min(self.start, evidence.start)
+        self.end = max(self.end, evidence.end)
+        self.edits = min(self.edits, evidence.edits)
+        self.outside |= not evidence.homologous
+        self.sources[source] += 1
+
+    def rival(self) -> tuple[str, float]:
+        """Return the best rival and its log-odds: one gene must explain every read of the molecule."""
+        return max(self.rivals.items(), key=lambda item: item[1], default=("", 0.0))
+
+    def odds(self) -> float:
+        """Return the log-odds (nats) of the CAR against its best rival."""
+        return self.car - self.rival()[1]
+
+    def kind(self) -> str:
+        """Return the class of evidence: unique, junction, shared or endogenous."""
+        if self.outside:
+            return "unique"
+        if self.odds() >= DECISIVE:
+            return "junction"
+        return "shared" if self.odds() > -DECISIVE else "endogenous"
+
+    def row(self, sample: str, barcode: str, umi: str, domains: pd.DataFrame) -> dict[str, object]:
+        """Return the molecule as a row of ``MOLECULES``, but for ``p_car``."""
+        return {
+            "sample": sample,
+            "barcode": barcode,
+            "umi": umi,
+            "n_reads": self.reads,
+            "evidence": self.kind(),
+            "tx_start": self.start,
+            "tx_end": self.end,
+            "domains": domains_at(domains, self.start, self.end),
+            "edits": self.edits,
+            "endogenous_gene": self.rival()[0],
+            "source": self.sources.most_common(1)[0][0],
+        }
 
 
 @dataclass
@@ -84,7 +130,14 @@ class Reader:
         if name in self._seen or record.query_sequence is None:
             return None
         self._seen.add(name)
-        sequence = on_mrna(record, self._strand)
+        return self.decode(record, source)
+
+    def decode(self, record: pysam.AlignedSegment, source: str) -> Read:
+        """Return what a record says."""
+        sequence = record.get_forward_sequence() or ""
+        opposite = record.is_paired and record.is_read1
+        if (self._strand == "Reverse") != opposite:
+            sequence = reverse_complement(sequence)
         tags = dict(record.get_tags())
         barcode, umi = str(tags.get(self._tags[0], "-")), str(tags.get(self._tags[1], "-"))
         if umi == "-":
@@ -107,18 +160,6 @@ class Reader:
         return [read for record in records if (read := self._read(record, "unmapped"))]
 
 
-def on_mrna(record: pysam.AlignedSegment, strand: str) -> str:
-    """Return a record's bases on the mRNA's strand: R2 is sense if ``strand`` is Forward, an R1 is its opposite."""
-    sequence = record.get_forward_sequence() or ""
-    opposite = record.is_paired and record.is_read1
-    return turn(sequence) if (strand == "Reverse") != opposite else sequence
-
-
-def turn(sequence: str) -> str:
-    """Return the reverse complement."""
-    return sequence.translate(_COMPLEMENT)[::-1]
-
-
 def car_reads(reader: Reader, constructs: Sequence[Construct]) -> list[Read]:
     """Return the reads on the contig of a construct and the unmapped ones that resemble one."""
     words = Words([t.sequence for c in constructs for t in c.transcripts])
@@ -129,6 +170,7 @@ def car_reads(reader: Reader, constructs: Sequence[Construct]) -> list[Read]:
 def _candidates(
     reader: Reader,
     scorer: Scorer,
+    contigs: Iterable[str],
     loci: Iterable[Locus],
     counts: Counter[str],
     neighbours: dict[str, dict[tuple[str, str], str]],
@@ -137,11 +179,7 @@ def _candidates(
 
     ``neighbours`` gathers, by gene, one read of each molecule at the relatives that does not resemble the CAR.
     """
-    found = [
-        read
-        for contig in _car_contigs(reader.bam, scorer, loci)
-        for read in reader.placed(contig, source="aligned")
-    ]
+    found = [read for contig in contigs for read in reader.placed(contig, source="aligned")]
     counts["on_contig"] = len(found)
     for locus in loci:
         there = reader.placed(locus.contig, locus.start, locus.end, source="homolog")
@@ -160,7 +198,7 @@ def _candidates(
     return found + unmapped
 
 
-def _car_contigs(bam: pysam.AlignmentFile, scorer: Scorer, loci: Iterable[Locus]) -> list[str]:
+def car_contigs(bam: pysam.AlignmentFile, scorer: Scorer, loci: Iterable[Locus]) -> list[str]:
     """Return the contigs of the CAR: by name, else short ones whose reads resemble it."""
     car = scorer.construct.name
     if car in bam.references:
@@ -257,10 +295,11 @@ def find_molecules(
     with open_bam(bam) as alignments:
         # A handle of its own: reading the head moves the place from which later fetches go on.
         check_bam(alignments, [locus.contig for locus in loci], barcode_tag)
-        _check_car(alignments, scorer, loci)
+        contigs = car_contigs(alignments, scorer, loci)
+        _check_car(alignments, construct.name, contigs)
     with open_bam(bam) as alignments:
         reader = Reader(alignments, strand, (barcode_tag, umi_tag))
-        candidates = _candidates(reader, scorer, loci, counts, neighbours)
+        candidates = _candidates(reader, scorer, contigs, loci, counts, neighbours)
     return assemble(candidates, scorer, sample, counts=counts, neighbours=neighbours)
 
 
@@ -298,26 +337,17 @@ def assemble(
         evidence = scorer.score(read.sequence)
         counts["multi_mapped"] += evidence is not None and read.multi
         if evidence is None:
-            wrong = scorer.score(turn(read.sequence)) is not None
+            wrong = scorer.score(reverse_complement(read.sequence)) is not None
             counts["wrong_strand" if wrong else "unlike"] += 1
         elif read.barcode is None:
             counts["no_barcode"] += 1
         else:
             cells[read.barcode].append((read.umi, evidence, read.source))
-    molecules: dict[tuple[str, str], _Molecule] = defaultdict(_Molecule)
+    molecules: dict[tuple[str, str], Molecule] = defaultdict(Molecule)
     for barcode, reads in cells.items():
         target = collapse_umis(Counter(umi for umi, *_ in reads))
         for umi, evidence, source in reads:
-            molecule = molecules[barcode, target[umi]]
-            molecule.reads += 1
-            molecule.car += evidence.car
-            if evidence.gene:
-                molecule.rivals[evidence.gene] += evidence.rival
-            molecule.start = min(molecule.start, evidence.start)
-            molecule.end = max(molecule.end, evidence.end)
-            molecule.edits = min(molecule.edits, evidence.edits)
-            molecule.outside |= not evidence.homologous
-            molecule.sources[source] += 1
+            molecules[barcode, target[umi]].add(evidence, source)
     table = _classify(molecules, sample, scorer, neighbours)
     endogenous = table["evidence"] == "endogenous"
     losses = _losses(sample, counts, table)
@@ -392,10 +422,9 @@ def check_bam(bam: pysam.AlignmentFile, contigs: Collection[str], barcode_tag: s
         )
 
 
-def _check_car(bam: pysam.AlignmentFile, scorer: Scorer, loci: Sequence[Locus]) -> None:
+def _check_car(bam: pysam.AlignmentFile, car: str, contigs: Sequence[str]) -> None:
     """Raise if no CAR could be seen in a BAM, whatever was in the sample."""
-    car = scorer.construct.name
-    if bam.mapped and bam.nocoordinate == 0 and not _car_contigs(bam, scorer, loci):
+    if bam.mapped and bam.nocoordinate == 0 and not contigs:
         short = sorted(zip(bam.lengths, bam.references, strict=True))[:3]
         raise CarseqError(
             f"the BAM can hold no CAR read: it has no contig {car} and no unmapped reads",
@@ -405,41 +434,17 @@ def _check_car(bam: pysam.AlignmentFile, scorer: Scorer, loci: Sequence[Locus]) 
 
 
 def _classify(
-    molecules: dict[tuple[str, str], _Molecule],
+    molecules: dict[tuple[str, str], Molecule],
     sample: str,
     scorer: Scorer,
     neighbours: dict[str, dict[tuple[str, str], str]],
 ) -> pd.DataFrame:
     """Return one row a candidate molecule, with its class and p_car."""
-    rows = []
-    for (barcode, umi), m in molecules.items():
-        # One gene must explain every read of the molecule.
-        gene, rival = max(m.rivals.items(), key=lambda item: item[1], default=("", 0.0))
-        odds = m.car - rival
-        if m.outside:
-            kind = "unique"
-        elif odds >= DECISIVE:
-            kind = "junction"
-        elif odds > -DECISIVE:
-            kind = "shared"
-        else:
-            kind = "endogenous"
-        rows.append(
-            {
-                "sample": sample,
-                "barcode": barcode,
-                "umi": umi,
-                "n_reads": m.reads,
-                "evidence": kind,
-                "odds": odds,
-                "tx_start": m.start,
-                "tx_end": m.end,
-                "domains": domains_at(scorer.construct.domains, m.start, m.end),
-                "edits": m.edits,
-                "endogenous_gene": gene,
-                "source": m.sources.most_common(1)[0][0],
-            }
-        )
+    domains = scorer.construct.domains
+    rows = [
+        {**m.row(sample, barcode, umi, domains), "odds": m.odds()}
+        for (barcode, umi), m in molecules.items()
+    ]
     columns = [*rows[0]] if rows else [c for c in MOLECULES.columns if c != "p_car"] + ["odds"]
     table = pd.DataFrame(rows, columns=columns)
     prior = log_priors(table, scorer, neighbours, not scorer.late)

@@ -15,7 +15,7 @@ import parasail
 
 from carseq.construct import Construct
 from carseq.construct.homology import EndogenousTranscript
-from carseq.molecules.words import UNKNOWN, Words, encode
+from carseq.molecules.words import UNKNOWN, Words, encode, words_at
 
 #: Substitution errors per base in the scores below (Illumina R2, with room for the vector's own variants).
 BASE_ERROR = 0.004
@@ -34,7 +34,35 @@ WORD = 15
 #: A read of which more bases than this stay unexplained is aligned with gaps, unless they are the poly(A) tail.
 MAX_CLIPPED, TAIL_SHARE = 12, 0.8
 _PREFIX_BITS = 16
-_A = 0
+_COSTS = (GAP_OPEN, GAP_EXTEND, parasail.matrix_create("ACGT", MATCH, MISMATCH))
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """A local alignment: score in thirds of a nat, half-open places on read and reference, their aligned bases."""
+
+    score: int
+    read_start: int
+    read_end: int
+    start: int
+    end: int
+    on_read: str
+    on_reference: str
+
+
+def align(read: str, reference: str) -> Alignment:
+    """Return the best local alignment of a read, with gaps."""
+    found = parasail.sw_trace_striped_16(read, reference, *_COSTS)
+    on_read, on_reference = found.traceback.query, found.traceback.ref
+    last, end = found.end_query + 1, found.end_ref + 1
+    first = last - sum(base != "-" for base in on_read)
+    start = end - sum(base != "-" for base in on_reference)
+    return Alignment(int(found.score), first, last, start, end, on_read, on_reference)
+
+
+def alignment_score(read: str, reference: str) -> int:
+    """Return the score of :func:`align` alone, thirds of a nat."""
+    return int(parasail.sw_striped_16(read, reference, *_COSTS).score)
 
 
 @dataclass
@@ -100,7 +128,6 @@ class Scorer:
             for t in construct.transcripts
         ]
         self._shared = [np.concatenate([[0], np.cumsum(shared[full])]) for full in self._full]
-        self._matrix = parasail.matrix_create("ACGT", MATCH, MISMATCH)
         self.segments = self._find_segments(homology)
         self.words = Words([t.sequence for t in construct.transcripts])
         self._index = _Index(
@@ -110,15 +137,6 @@ class Scorer:
         )
         self._cache: dict[str, Evidence | None] = {}
 
-    def _place(self, read: str, reference: str) -> tuple[float, int, int, int, int]:
-        """Return log-odds, and where a local alignment lies on read and reference (half-open)."""
-        found = parasail.sw_trace_striped_16(read, reference, GAP_OPEN, GAP_EXTEND, self._matrix)
-        trace = found.traceback
-        on_read = sum(1 for c in trace.query if c != "-")
-        on_reference = sum(1 for c in trace.ref if c != "-")
-        last, end = found.end_query + 1, found.end_ref + 1
-        return found.score * NATS, last - on_read, last, end - on_reference, end
-
     def _find_segments(self, homology: pd.DataFrame) -> dict[str, Segment]:
         """Return, for each relative, the stretch it shares with the CAR, on both transcripts."""
         segments = {}
@@ -126,15 +144,11 @@ class Scorer:
             first, last = int(rows["start"].min()), int(rows["end"].max())
             # Windows around exons are named by their place; the transcript has the flanks of the mRNA.
             own = [r.sequence for r in self.rivals if r.gene == gene and ":" not in r.transcript]
-            best = max(
-                ((*self._place(self.construct.sequence[first:last], t), t) for t in own),
-                default=None,
-                key=lambda placed: placed[0],
-            )
-            if best is not None:
-                _, start, end, there, there_end, sequence = best
+            placed = [(align(self.construct.sequence[first:last], t), t) for t in own]
+            if placed:
+                best, sequence = max(placed, key=lambda found: found[0].score)
                 segments[str(gene)] = Segment(
-                    first + start, first + end, there, there_end, sequence
+                    first + best.read_start, first + best.read_end, best.start, best.end, sequence
                 )
         return segments
 
@@ -192,24 +206,22 @@ class Scorer:
 
     def _score_gapped(self, read: str) -> Evidence | None:
         """Score a read by alignments with gaps."""
-        placed = [self._place(read, t.sequence) for t in self.construct.transcripts]
-        target = max(range(len(placed)), key=lambda t: placed[t][0])
-        score, first_read, last_read, first, last = placed[target]
-        if score < MIN_BASES * MATCH * NATS:
+        placed = [align(read, t.sequence) for t in self.construct.transcripts]
+        target = max(range(len(placed)), key=lambda t: placed[t].score)
+        best = placed[target]
+        if best.score < MIN_BASES * MATCH:
             return None
         sequence = self.construct.transcripts[target].sequence
-        edits = edlib.align(read[first_read:last_read], sequence[first:last])["editDistance"]
-        rival, gene = 0.0, ""
-        if self._shared[target][last] > self._shared[target][first]:
+        own = read[best.read_start : best.read_end]
+        edits = edlib.align(own, sequence[best.start : best.end])["editDistance"]
+        rival, gene = 0, ""
+        if self._shared[target][best.end] > self._shared[target][best.start]:
             for other in self.rivals:
-                explained = self._align(read, other.sequence)
+                explained = alignment_score(read, other.sequence)
                 if explained > rival:
                     rival, gene = explained, other.gene
-        return self._evidence(score, target, first, last, edits, rival, gene)
-
-    def _align(self, read: str, reference: str) -> float:
-        return (
-            parasail.sw_striped_16(read, reference, GAP_OPEN, GAP_EXTEND, self._matrix).score * NATS
+        return self._evidence(
+            best.score * NATS, target, best.start, best.end, edits, rival * NATS, gene
         )
 
 
@@ -248,7 +260,7 @@ class _Index:
         self._bases = np.concatenate(codes)
         self._ends = np.cumsum([len(c) for c in codes])
         self._owner = np.repeat(np.arange(len(codes), dtype=np.int32), [len(c) for c in codes])
-        words = _words(self._bases)
+        words = words_at(self._bases, WORD)
         at = np.flatnonzero(words >= 0)
         at = at[self._owner[at] == self._owner[at + WORD - 1]]
         order = np.argsort(words[at], kind="stable")
@@ -271,23 +283,6 @@ class _Index:
 
 
 @numba.njit(cache=True)
-def _words(codes):  # type: ignore[no-untyped-def]
-    """Return the word that begins at each base, -1 where there is none."""
-    result = np.full(len(codes), -1, dtype=np.int64)
-    word, run = 0, 0
-    mask = (1 << 2 * WORD) - 1
-    for i in range(len(codes)):
-        if codes[i] == UNKNOWN:
-            run = 0
-            continue
-        word = ((word << 2) | int(codes[i])) & mask
-        run += 1
-        if run >= WORD:
-            result[i - WORD + 1] = word
-    return result
-
-
-@numba.njit(cache=True)
 def _place_all(reads, read_ends, bases, ends, owner, words, at, first, n_car, late):  # type: ignore[no-untyped-def]
     result = np.zeros((len(read_ends), 9), dtype=np.int64)
     shift = 2 * WORD - _PREFIX_BITS
@@ -299,7 +294,7 @@ def _place_all(reads, read_ends, bases, ends, owner, words, at, first, n_car, la
         read = reads[begin : read_ends[r]]
         begin = read_ends[r]
         result[r, 1], result[r, 8] = -1, -1
-        own = _words(read)
+        own = words_at(read, WORD)
         for i in range(len(read)):
             word = own[i]
             if word < 0:

@@ -11,6 +11,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 import pysam
+from Bio.Seq import reverse_complement
 
 Codes = npt.NDArray[np.uint8]
 #: Length of a word, and how many words of a read must be the CAR's (21 equal bases in a row hold five).
@@ -34,11 +35,6 @@ def encode(sequence: str) -> Codes:
     return _FROM_ASCII[np.frombuffer(sequence.encode(), dtype=np.uint8)]
 
 
-def complement(codes: Codes) -> Codes:
-    """Return the base codes of the other strand."""
-    return np.where(codes < UNKNOWN, 3 - codes, codes)[::-1].astype(np.uint8)
-
-
 class Words:
     """The words of sequences, of both strands.
 
@@ -51,9 +47,8 @@ class Words:
     def __init__(self, sequences: Sequence[str]) -> None:
         self._table = np.zeros((1 << _TABLE_BITS) // 64, dtype=np.uint64)
         for sequence in sequences:
-            codes = encode(sequence)
-            _fill(codes, self._table)
-            _fill(complement(codes), self._table)
+            for strand in (sequence, reverse_complement(sequence)):
+                _fill(words_at(encode(strand), SEED), self._table)
 
     def among(self, reads: Sequence[str]) -> npt.NDArray[np.bool_]:
         """Return which of some reads share enough words with the sequences, on either strand."""
@@ -138,17 +133,27 @@ def _slot(word):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True)
-def _fill(codes, table):  # type: ignore[no-untyped-def]
-    word, run = np.uint64(0), 0
-    mask = np.uint64((1 << 2 * SEED) - 1)
-    for code in codes:
-        if code == UNKNOWN:
+def words_at(codes, size):  # type: ignore[no-untyped-def]
+    """Return the word of ``size`` bases (31 at most) that begins at each base, -1 where there is none."""
+    result = np.full(len(codes), -1, dtype=np.int64)
+    word, run = 0, 0
+    mask = (1 << 2 * size) - 1
+    for i in range(len(codes)):
+        if codes[i] == UNKNOWN:
             run = 0
             continue
-        word = ((word << np.uint64(2)) | np.uint64(code)) & mask
+        word = ((word << 2) | int(codes[i])) & mask
         run += 1
-        if run >= SEED:
-            slot = _slot(word)
+        if run >= size:
+            result[i - size + 1] = word
+    return result
+
+
+@numba.njit(cache=True)
+def _fill(words, table):  # type: ignore[no-untyped-def]
+    for word in words:
+        if word >= 0:
+            slot = _slot(np.uint64(word))
             table[slot >> np.uint64(6)] |= np.uint64(1) << (slot & np.uint64(63))
 
 
@@ -204,7 +209,7 @@ def _records(raw, table):  # type: ignore[no-untyped-def]
     """Return (start, stop) of the records that pass, the end of the last whole record, and the number of records."""
     passed = np.empty((1024, 2), dtype=np.int64)
     n_passed, n_records, at = 0, 0, 0
-    mask = np.uint64((1 << 2 * SEED) - 1)
+    codes = np.empty(512, dtype=np.uint8)
     while at + 4 <= len(raw):
         head = at + 4
         stop = head + _integer(raw, at, 4)
@@ -213,19 +218,12 @@ def _records(raw, table):  # type: ignore[no-untyped-def]
         n_records += 1
         n_cigar, length = _integer(raw, head + 12, 2), _integer(raw, head + 16, 4)
         bases = head + 32 + int(raw[head + 8]) + 4 * n_cigar
-        word, run, hits = np.uint64(0), 0, 0
+        if length > len(codes):
+            codes = np.empty(length, dtype=np.uint8)
         for i in range(length):
             pair = int(raw[bases + (i >> 1)])
-            code = _FROM_NIBBLE[(pair if i & 1 else pair >> 4) & 15]
-            if code == UNKNOWN:
-                run = 0
-                continue
-            word = ((word << np.uint64(2)) | np.uint64(code)) & mask
-            run += 1
-            if run >= SEED:
-                slot = _slot(word)
-                hits += int((table[slot >> np.uint64(6)] >> (slot & np.uint64(63))) & np.uint64(1))
-        if hits >= MIN_SEEDS:
+            codes[i] = (pair if i & 1 else pair >> 4) & 15
+        if _hits(codes, 0, length, table, _FROM_NIBBLE) >= MIN_SEEDS:
             if n_passed == len(passed):
                 passed = np.concatenate((passed, np.empty_like(passed)))
             passed[n_passed, 0], passed[n_passed, 1] = at, stop
