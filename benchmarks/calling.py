@@ -35,11 +35,11 @@ from carseq.cells.stages import annotate_cohort, sample_cells
 from carseq.config import CellsConfig
 from carseq.construct import load_construct
 from carseq.data import path as data_path
-from carseq.simulate.expression import Cells, Profiles, gene_symbols, make_cells, make_profiles
+from carseq.simulate.expression import Cells, Profiles, gene_symbols, make_profiles
 from carseq.simulate.genome import make_genome
-from carseq.simulate.molecules import Library, Pool, Protocol, hop_indexes, make_library, make_pool
+from carseq.simulate.molecules import Library, Pool, Protocol, hop_indexes, make_pool
 from carseq.simulate.reads import make_reads
-from carseq.simulate.study import SampleSpec
+from carseq.simulate.study import SampleSpec, make_sample
 from carseq.simulate.truth import car_molecules_truth, droplets_truth
 from carseq.tables import MOLECULES, write_table
 
@@ -190,34 +190,18 @@ def simulate(plan: Plan, seed: int) -> Simulated:
     barcodes = np.frombuffer(b"ACGT", dtype=np.uint8)[digits]
     groups, libraries = [], []
     for spec in plan.specs:
-        group = make_cells(
-            spec.cell_counts(),
+        group, library = make_sample(
+            spec,
+            pool,
             profiles,
+            plan.protocol,
             rng,
-            compartment=spec.compartment,
-            car_fraction=spec.car_fraction,
-            car_expression=spec.car_expression,
-            car_dispersion=spec.car_dispersion,
-            median_depth=spec.median_depth,
-            depth_sigma=spec.depth_sigma,
+            barcodes=barcodes,
+            umi_length=UMI_LENGTH,
+            five_prime=plan.five_prime,
         )
-        needed = len(group.cell_type) + spec.n_empty
         groups.append(group)
-        libraries.append(
-            make_library(
-                group,
-                pool,
-                plan.protocol,
-                rng,
-                barcodes=barcodes[rng.choice(N_BARCODES, needed, replace=False)],
-                umi_length=UMI_LENGTH,
-                five_prime=plan.five_prime,
-                fallback_soup=np.append(np.mean(list(profiles.by_type.values()), axis=0), 0.0),
-                ambient_molecules=spec.ambient * spec.median_depth,
-                n_empty=spec.n_empty,
-                doublet_rate=spec.doublet_rate,
-            )
-        )
+        libraries.append(library)
     libraries = hop_indexes(libraries, plan.protocol.index_hopping, rng)
     called, molecules, truths = {}, {}, []
     for spec, group, library in zip(plan.specs, groups, libraries, strict=True):

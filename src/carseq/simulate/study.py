@@ -20,6 +20,8 @@ from carseq.chemistry import BARCODE_LENGTH, CHEMISTRIES, known_whitelist
 from carseq.errors import CarseqError
 from carseq.log import get_logger
 from carseq.simulate.expression import (
+    Cells,
+    Profiles,
     cell_types,
     composition,
     gene_symbols,
@@ -28,7 +30,7 @@ from carseq.simulate.expression import (
     t_state_shares,
 )
 from carseq.simulate.genome import Bases, make_genome
-from carseq.simulate.molecules import Protocol, hop_indexes, make_library, make_pool
+from carseq.simulate.molecules import Library, Pool, Protocol, hop_indexes, make_library, make_pool
 from carseq.simulate.reads import make_reads, write_fastq
 from carseq.simulate.truth import car_molecules_truth, count_reads, droplets_truth
 from carseq.tables import atomic, write_table, write_text
@@ -301,41 +303,17 @@ def simulate_study(
     for spec in specs:
         umi_length, strand, _ = CHEMISTRIES[used[spec.name]]
         rng = np.random.default_rng([seed, zlib.crc32(spec.name.encode()), 1])
-        group = make_cells(
-            spec.cell_counts(),
+        group, library = make_sample(
+            spec,
+            pool,
             profiles,
+            protocol,
             rng,
-            compartment=spec.compartment,
-            car_fraction=spec.car_fraction,
-            car_expression=spec.car_expression,
-            car_dispersion=spec.car_dispersion,
-            median_depth=spec.median_depth,
-            depth_sigma=spec.depth_sigma,
-            t_states=spec.t_states,
+            barcodes=lists[used[spec.name]],
+            umi_length=umi_length,
+            five_prime=strand == "Reverse",
         )
-        needed = len(group.cell_type) + spec.n_empty
-        known = lists[used[spec.name]]
-        if needed > len(known):
-            raise CarseqError(
-                f"too few barcodes for sample {spec.name}",
-                f"{needed} droplets, {len(known)} barcodes on the list",
-                "give a longer whitelist, or fewer cells and empty droplets",
-            )
-        libraries.append(
-            make_library(
-                group,
-                pool,
-                protocol,
-                rng,
-                barcodes=known[rng.choice(len(known), needed, replace=False)],
-                umi_length=umi_length,
-                five_prime=strand == "Reverse",
-                fallback_soup=np.append(np.mean(list(profiles.by_type.values()), axis=0), 0.0),
-                ambient_molecules=spec.ambient * spec.median_depth,
-                n_empty=spec.n_empty,
-                doublet_rate=spec.doublet_rate,
-            )
-        )
+        libraries.append(library)
         groups.append(group)
         log.info("%s: %d molecules", spec.name, len(libraries[-1].molecules))
     libraries = hop_indexes(libraries, protocol.index_hopping, np.random.default_rng([seed, 0, 2]))
@@ -411,6 +389,76 @@ def simulate_study(
     write_text(yaml.safe_dump(config, sort_keys=False), out / "config.yaml")
     log.info("the study is in %s (%.0f s)", out, time.monotonic() - started)
     return pd.DataFrame(summary)
+
+
+def make_sample(
+    spec: SampleSpec,
+    pool: Pool,
+    profiles: Profiles,
+    protocol: Protocol,
+    rng: np.random.Generator,
+    *,
+    barcodes: Bases,
+    umi_length: int,
+    five_prime: bool,
+) -> tuple[Cells, Library]:
+    """Make the cells of a sample and the molecules of its library.
+
+    Parameters
+    ----------
+    spec
+        The sample.
+    pool, profiles
+        Transcripts and expression of the genome.
+    protocol
+        Rates of the wet lab.
+    rng
+        Source of randomness.
+    barcodes
+        List of barcodes (rows of bases) that its droplets are drawn from.
+    umi_length
+        nt.
+    five_prime
+        Whether reads begin at the 5' end.
+
+    Raises
+    ------
+    CarseqError
+        If there are fewer barcodes than droplets.
+    """
+    group = make_cells(
+        spec.cell_counts(),
+        profiles,
+        rng,
+        compartment=spec.compartment,
+        car_fraction=spec.car_fraction,
+        car_expression=spec.car_expression,
+        car_dispersion=spec.car_dispersion,
+        median_depth=spec.median_depth,
+        depth_sigma=spec.depth_sigma,
+        t_states=spec.t_states,
+    )
+    needed = len(group.cell_type) + spec.n_empty
+    if needed > len(barcodes):
+        raise CarseqError(
+            f"too few barcodes for sample {spec.name}",
+            f"{needed} droplets, {len(barcodes)} barcodes on the list",
+            "give a longer whitelist, or fewer cells and empty droplets",
+        )
+    library = make_library(
+        group,
+        pool,
+        protocol,
+        rng,
+        barcodes=barcodes[rng.choice(len(barcodes), needed, replace=False)],
+        umi_length=umi_length,
+        five_prime=five_prime,
+        fallback_soup=np.append(np.mean(list(profiles.by_type.values()), axis=0), 0.0),
+        ambient_molecules=spec.ambient * spec.median_depth,
+        n_empty=spec.n_empty,
+        doublet_rate=spec.doublet_rate,
+    )
+    return group, library
 
 
 def _check_specs(specs: list[SampleSpec], chemistry: str, lanes: int) -> None:
