@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -310,10 +310,12 @@ class _Data:
 
         The sum of own and false molecules has their means and variances added.
         """
+        return _nb_logpmf((self.k if k is None else k)[:, None], *self.of_car(mu, shape))
+
+    def of_car(self, mu: Floats, shape: Floats) -> tuple[Floats, Floats]:
+        """Return mean and shape of the counts of CAR T cells, cells x parameters."""
         own, null = self.n[:, None] * mu, self.null[:, None]
-        spread = own**2 / shape + null**2 / self.null_shape[:, None]
-        mean = own + null
-        return _nb_logpmf((self.k if k is None else k)[:, None], mean, mean**2 / spread)
+        return own + null, _joint_shape(own, shape, null, self.null_shape[:, None])
 
 
 def _joint_shape(one: Floats, shape: Floats, other: Floats, other_shape: Floats) -> Floats:
@@ -371,7 +373,10 @@ def _fit(data: _Data) -> tuple[Model, _Terms]:
     """
     by_sample = [data.take(data.code == code).groups() for code in range(len(data.samples))]
     log_fraction = _log_prior(_PI)
-    tables = [_log_likelihood(groups, size) + log_fraction for groups, size, _ in by_sample]
+    tables = [
+        _log_likelihood(groups, size, _MU_OF, _SHAPE_OF, _PI) + log_fraction
+        for groups, size, _ in by_sample
+    ]
     distance = (np.log(_MU)[:, None] - np.log(_MU)) / SAMPLE_SD
     scatter = np.exp(-0.5 * distance**2)
     scatter /= scatter.sum(axis=1, keepdims=True)
@@ -429,20 +434,22 @@ def _log_prior(fraction: Floats) -> Floats:
     return np.asarray(log_density - np.logaddexp.reduce(log_density))
 
 
-def _odds(groups: _Data, pairs: npt.NDArray[np.bool_] | slice) -> Floats:
+def _odds(groups: _Data, mu: Floats, shape: Floats) -> Floats:
     """Return how much likelier the counts are of a CAR T cell: groups x pairs of mu and shape."""
-    log_odds = groups.log_car(_MU_OF[pairs], _SHAPE_OF[pairs]) - groups.log_null()[:, None]
+    log_odds = groups.log_car(mu, shape) - groups.log_null()[:, None]
     return np.asarray(np.exp(np.minimum(log_odds, 500.0)))
 
 
-def _log_likelihood(groups: _Data, size: Floats) -> Floats:
-    """Return the log-likelihood of a sample, relative to one without CAR T cells: pairs x CAR T fractions."""
-    total = np.zeros((len(_MU_OF), len(_PI)))
+def _log_likelihood(
+    groups: _Data, size: Floats, mu: Floats, shape: Floats, fraction: Floats
+) -> Floats:
+    """Return the log-likelihood of cells, relative to none being a CAR T cell: pairs of mu and shape x fractions."""
+    total = np.zeros((len(mu), len(fraction)))
     for first in range(0, len(size), _CHUNK):
         part = slice(first, first + _CHUNK)
-        odds = _odds(groups.take(part), slice(None))
-        for i, n_cells in enumerate(size[part]):
-            total += n_cells * np.log1p(_PI * (odds[i][:, None] - 1))
+        odds = _odds(groups.take(part), mu, shape)
+        for own, n_cells in zip(odds, size[part], strict=True):
+            total += n_cells * np.log1p(fraction * (own[:, None] - 1))
     return total
 
 
@@ -451,7 +458,7 @@ def _terms(groups: _Data, weight: Floats) -> _Terms:
     of_pair = weight.sum(axis=1)
     pairs = of_pair >= 1e-4 * of_pair.max()
     weight = weight[pairs]
-    odds, log_null = _odds(groups, pairs), groups.log_null()
+    odds, log_null = _odds(groups, _MU_OF[pairs], _SHAPE_OF[pairs]), groups.log_null()
     prior, ratio = np.empty(len(odds)), np.empty(len(odds))
     for i, own in enumerate(odds):
         # Without the cell itself, which would else count twice.
@@ -475,12 +482,7 @@ def _profile(
     grid = (np.arange(400) + 0.5) / 400
     cells = data.take(chosen)
     groups, size, _ = cells.groups()
-    odds = np.exp(
-        np.minimum(groups.log_car(points[:, 0], points[:, 1]) - groups.log_null()[:, None], 500.0)
-    )
-    likelihood = np.zeros((len(points), len(grid)))
-    for own, n_cells in zip(odds, size, strict=True):
-        likelihood += n_cells * np.log1p(grid * (own[:, None] - 1))
+    likelihood = _log_likelihood(groups, size, points[:, 0], points[:, 1], grid)
     log_posterior = likelihood + _log_prior(grid)
     share = np.exp(log_posterior - log_posterior.max(axis=1, keepdims=True))
     posterior = points[:, 2] @ (share / share.sum(axis=1, keepdims=True))
@@ -668,9 +670,15 @@ def fraction_of(adata: AnnData, cells: pd.Index) -> tuple[float, float, float]:
         code=np.zeros(len(own), dtype=np.intp),
         samples=["cells"],
     )
-    number = [str(s) for s in fitted["samples"]].index(str(own["sample"].iloc[0]))
+    points = _points_of(fitted, str(own["sample"].iloc[0]))
+    return _profile(data, points, np.ones(len(own), dtype=bool))
+
+
+def _points_of(fitted: Mapping[str, Any], sample: str) -> Floats:
+    """Return the points (:class:`Model`) of a sample, from ``uns["car_model"]``."""
+    number = [str(s) for s in fitted["samples"]].index(sample)
     points = np.asarray(fitted["points"])
-    return _profile(data, points[points[:, 0] == number, 1:], np.ones(len(own), dtype=bool))
+    return points[points[:, 0] == number, 1:]
 
 
 def explain_posterior(adata: AnnData, index: str) -> pd.DataFrame:
@@ -703,10 +711,7 @@ def explain_posterior(adata: AnnData, index: str) -> pd.DataFrame:
             f"the posterior of {index} has no terms",
             f"only T cells that are no doublets have: {cell['car_reason']}",
         )
-    fitted = adata.uns["car_model"]
-    sample = [str(s) for s in fitted["samples"]].index(str(cell["sample"]))
-    points = np.asarray(fitted["points"])
-    points = points[points[:, 0] == sample, 1:]
+    points = _points_of(adata.uns["car_model"], str(cell["sample"]))
     mu = float(np.exp(points[:, 2] @ np.log(points[:, 0])))
     prior, log_car, log_null = (
         float(cell[c]) for c in ("car_prior", "car_log_own", "car_log_ambient")
@@ -910,9 +915,8 @@ def _sensitivity(
         enough &= _nb_sf(counts, groups.null, groups.null_shape) <= MAX_AMBIENT_P
         needed = np.where(np.isinf(needed) & enough, k, needed)
     can = np.isfinite(needed)
-    own, null = groups.n[can, None] * mu, groups.null[can, None]
-    mean, spread = own + null, own**2 / shape + null**2 / groups.null_shape[can, None]
-    called = size[can] @ _nb_sf(needed[can, None], mean, mean**2 / spread) / size.sum()
+    of_car = groups.take(can).of_car(mu, shape)
+    called = size[can] @ _nb_sf(needed[can, None], *of_car) / size.sum()
     return [(float(s), float(w)) for s, w in zip(called, weight, strict=True)]
 
 
