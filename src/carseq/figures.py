@@ -260,7 +260,9 @@ def evidence_classes(molecules: pd.DataFrame) -> Figure:
 
 def _stacked(shares: pd.DataFrame, palette: dict[str, str], what: str) -> Figure:
     with style():
-        figure, axes = _figure(7.5, 1.2 + 0.36 * len(shares))
+        # The legend stands beside the bars and must not press them together.
+        height = max(1.2 + 0.36 * len(shares), 0.4 + 0.22 * len(shares.columns))
+        figure, axes = _figure(7.5, height)
         left = np.zeros(len(shares))
         for column in shares.columns:
             widths = shares[column].to_numpy()
@@ -658,8 +660,9 @@ def weighing(cells: pd.DataFrame) -> Figure:
         left.set(xlabel="CAR molecules expected from ambient RNA", ylabel="CAR molecules seen")
         right.set(xscale="log", ylim=(-0.03, 1.03), title="T cells: probability")
         right.set(xlabel="CAR molecules seen", ylabel="probability of a CAR T cell")
-        right.legend(fontsize=9)
-        left.legend(fontsize=9, loc="upper left")
+        figure.legend(
+            *left.get_legend_handles_labels(), loc="outside upper left", ncols=3, fontsize=9
+        )
         return figure
 
 
