@@ -81,7 +81,7 @@ class Simulated:
     truth: pd.DataFrame
 
 
-def _between(u: float, low: float, high: float, *, log: bool = False) -> float:
+def between(u: float, low: float, high: float, *, log: bool = False) -> float:
     return float(low * (high / low) ** u) if log else float(low + u * (high - low))
 
 
@@ -102,8 +102,8 @@ def plan_studies(n: int, seed: int, *, most_cells: int = 5000, n_empty: int = 30
         has_control = rng.random() < 0.75
         has_product = n_samples[i] > 2 and rng.random() < 0.4
         depth, expression = (
-            _between(u[1], 500, 5000, log=True),
-            _between(u[2], 1e-4, 20e-4, log=True),
+            between(u[1], 500, 5000, log=True),
+            between(u[2], 1e-4, 20e-4, log=True),
         )
         specs = []
         for j in range(n_samples[i]):
@@ -121,27 +121,27 @@ def plan_studies(n: int, seed: int, *, most_cells: int = 5000, n_empty: int = 30
                     role=role,
                     compartment=compartment,
                     timepoint=f"D{j}",
-                    cells=round(_between(v[0], 30, most_cells, log=True)),
-                    ambient=_between(v[1], 0.02, 0.30),
+                    cells=round(between(v[0], 30, most_cells, log=True)),
+                    ambient=between(v[1], 0.02, 0.30),
                     car_fraction=0.0 if role == "negative_control" else fraction,
                     car_expression=expression * np.exp(0.25 * stats.norm.ppf(v[5])),
-                    car_dispersion=_between(u[3], 0.8, 3.0),
-                    median_depth=depth * _between(v[4], 0.7, 1.4, log=True),
-                    doublet_rate=_between(v[3], 0.01, 0.08),
+                    car_dispersion=between(u[3], 0.8, 3.0),
+                    median_depth=depth * between(v[4], 0.7, 1.4, log=True),
+                    doublet_rate=between(v[3], 0.01, 0.08),
                     n_empty=n_empty,
                 )
             )
         protocol = Protocol(
-            chimeras=_between(u[4], 0, 0.005),
+            chimeras=between(u[4], 0, 0.005),
             index_hopping=max(0.0, 0.04 * (u[5] - 0.5)),
-            reads_per_molecule=_between(u[6], 1.1, 2.5),
+            reads_per_molecule=between(u[6], 1.1, 2.5),
         )
         plans.append(Plan(i, tuple(specs), protocol, bool(u[7] < 0.5)))
     return plans
 
 
 @cache
-def _world() -> tuple[Pool, Profiles]:
+def world() -> tuple[Pool, Profiles]:
     genome = make_genome(gene_symbols(), n_genes=1000)
     car = load_construct(data_path("constructs/hbi0101_surrogate.gb"), name=CAR)
     transcripts = [(t.name, t.sequence, list(t.blocks)) for t in car.transcripts]
@@ -149,8 +149,17 @@ def _world() -> tuple[Pool, Profiles]:
     return pool, make_profiles([gene.name for gene in genome.genes])
 
 
-def _matrix(library: Library, pool: Pool, genes: list[str], names: pd.Index) -> anndata.AnnData:
+def draw_barcodes(rng: np.random.Generator, n: int) -> Any:
+    """Return ``n`` different barcodes as rows of 16 bases (ASCII)."""
+    codes = rng.choice(4**16, n, replace=False)
+    digits = codes[:, None] >> (2 * np.arange(16)) & 3
+    return np.frombuffer(b"ACGT", dtype=np.uint8)[digits]
+
+
+def droplet_matrix(library: Library, pool: Pool, genes: list[str]) -> anndata.AnnData:
     """Return droplets x genes as STARsolo's Gene counts them: pre-mRNA is not counted, all of the CAR is."""
+    width = library.barcodes.shape[1]
+    names = pd.Index(np.ascontiguousarray(library.barcodes).view(f"S{width}").ravel().astype(str))
     m = library.molecules
     is_car = m.transcript >= pool.first_car
     used = (m.droplet >= 0) & (is_car | (m.transcript < pool.n_genes))
@@ -183,11 +192,9 @@ def _car_table(
 
 def simulate(plan: Plan, seed: int) -> Simulated:
     """Make a study's molecules and take them through the cells room."""
-    pool, profiles = _world()
+    pool, profiles = world()
     rng = np.random.default_rng([seed, plan.number, 4])
-    codes = rng.choice(4**16, N_BARCODES, replace=False)
-    digits = codes[:, None] >> (2 * np.arange(16)) & 3
-    barcodes = np.frombuffer(b"ACGT", dtype=np.uint8)[digits]
+    barcodes = draw_barcodes(rng, N_BARCODES)
     groups, libraries = [], []
     for spec in plan.specs:
         group, library = make_sample(
@@ -205,11 +212,7 @@ def simulate(plan: Plan, seed: int) -> Simulated:
     libraries = hop_indexes(libraries, plan.protocol.index_hopping, rng)
     called, molecules, truths = {}, {}, []
     for spec, group, library in zip(plan.specs, groups, libraries, strict=True):
-        width = library.barcodes.shape[1]
-        names = pd.Index(
-            np.ascontiguousarray(library.barcodes).view(f"S{width}").ravel().astype(str)
-        )
-        raw = _matrix(library, pool, profiles.genes, names)
+        raw = droplet_matrix(library, pool, profiles.genes)
         molecules[spec.name] = _car_table(library, pool, plan, spec.name, rng)
         meta = {"patient": "P", "compartment": spec.compartment, "role": spec.role}
         called[spec.name] = sample_cells(raw, spec.name, meta=meta, car=CAR)

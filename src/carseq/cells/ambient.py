@@ -187,7 +187,7 @@ def _foreign_fit(
 ) -> tuple[float, float] | None:
     """Return ambient UMIs a droplet and ambient share of a cell's UMIs; None if too few to tell."""
     kinds = [k for k in dict.fromkeys(lineage) if k != "unknown"]
-    seen, expected = np.zeros(counts.shape[1]), np.zeros(counts.shape[1])
+    seen, expected, umis = np.zeros((3, counts.shape[1]))
     foreign: dict[str, np.ndarray] = {}
     for kind in kinds:
         rows = np.flatnonzero(single & (lineage == kind))
@@ -196,6 +196,7 @@ def _foreign_fit(
         at = foreign[kind]
         seen[at] += column_sums(counts[rows][:, at])
         expected[at] += rows.size * fraction[at]
+        umis[at] += totals[rows].sum()
     usable = np.flatnonzero(expected > 0)
     if not usable.size:
         return None
@@ -207,13 +208,14 @@ def _foreign_fit(
     good = usable[rate <= 3 * max(middle, 1e-9)]
     if seen[good].sum() < MIN_EXPECTED:
         return None
+    leak = _leak(seen[good], expected[good], umis[good])
     mask = np.zeros(counts.shape[1], dtype=bool)
     mask[good] = True
     observed, weights = np.zeros(len(totals)), np.zeros(len(totals))
     for kind in kinds:
         rows = np.flatnonzero(single & (lineage == kind))
         at = foreign[kind][mask[foreign[kind]]]
-        observed[rows] = row_sums(counts[rows][:, at])
+        observed[rows] = row_sums(counts[rows][:, at]) - leak * at.size * totals[rows]
         weights[rows] = fraction[at].sum()
     keep = weights > 0
     for _ in range(3):
@@ -228,3 +230,26 @@ def _foreign_fit(
             break
         keep = new
     return float(fit[0]), float(fit[1])
+
+
+def _leak(seen: np.ndarray, expected: np.ndarray, umis: np.ndarray) -> float:
+    """Return the UMIs a UMI by which a cell expresses a gene that is foreign to it.
+
+    Ambient RNA gives a gene in proportion to its share of the soup; what every foreign gene has alike, whatever its
+    share, is the cells' own: low transcription, and chimeric molecules. Both are fitted over genes (non-negative
+    least squares, scaled by the Poisson spread).
+
+    Parameters
+    ----------
+    seen
+        UMIs of each gene in cells that it is foreign to, shape (n_genes,).
+    expected
+        Share of the soup times the number of those cells, same shape.
+    umis
+        All UMIs of those cells, same shape.
+    """
+    if seen.size < 10:
+        return 0.0
+    spread = np.sqrt(np.maximum(seen, 1.0))
+    design = np.stack([expected, umis], axis=1) / spread[:, None]
+    return float(optimize.nnls(design, seen / spread)[0][1])

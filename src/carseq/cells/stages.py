@@ -12,7 +12,7 @@ import pandas as pd
 from carseq.cells.ambient import ambient_profile, contamination
 from carseq.cells.annotation import annotate, read_markers, t_states
 from carseq.cells.barcodes import call_barcodes, knee_table, row_sums
-from carseq.cells.doublet import doublets
+from carseq.cells.doublet import doublets, paired_transcriptomes
 from carseq.cells.filters import filter_cells, quality
 from carseq.cells.integration import cluster, combine, integrate
 from carseq.config import CellsConfig
@@ -133,6 +133,7 @@ def annotate_cohort(
     key = integrate(cohort, config.integration, car=car, seed=config.seed, threads=threads)
     cluster(cohort, key, resolution=config.resolution, seed=config.seed)
     annotate(cohort, markers, car=car)
+    paired_transcriptomes(cohort, ambient, car=car)
     share = np.full(cohort.n_obs, np.nan)
     for name in dict.fromkeys(cohort.obs["sample"].astype(str)):
         rows = (cohort.obs["sample"] == name).to_numpy()

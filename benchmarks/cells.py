@@ -1,0 +1,363 @@
+"""How right the cells room is: simulated samples whose molecules are followed from the cell to its type.
+
+    python benchmarks/cells.py --studies 20 --seed 1 --to FOLDER
+
+Cells, capture, ambient RNA, doublets, empty droplets and swaps between libraries come from :mod:`carseq.simulate`,
+whose expression profiles are not made from the annotation's marker table. The molecules become raw matrices directly,
+without reads; then comes the real cells room, from the raw matrix to lineage, type and state.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from scipy import stats
+from scipy.stats import qmc
+from sklearn.metrics import roc_auc_score
+
+from calling import CAR, UMI_LENGTH, between, draw_barcodes, droplet_matrix, world
+from carseq.cells.stages import annotate_cohort, sample_cells
+from carseq.config import CellsConfig
+from carseq.simulate.expression import cell_types, composition
+from carseq.simulate.molecules import Protocol, hop_indexes
+from carseq.simulate.study import SampleSpec, make_sample
+from carseq.simulate.truth import droplets_truth
+from carseq.tables import write_table
+
+matplotlib.use("Agg")
+
+#: Barcodes that the libraries draw from (10x 3' v3 lists 6.8 million).
+N_BARCODES = 1_000_000
+#: Ambient molecules of a sample's empty droplets: deep samples get less ambient RNA, for memory's sake.
+MOST_AMBIENT = 10e6
+#: Which of the annotation's types a simulated type may be called.
+ACCEPTED = {
+    "CD4 T": {"CD4 T cell"},
+    "CD8 T": {"CD8 T cell", "naive CD8 T cell"},
+    "Treg": {"regulatory T cell"},
+    "NK": {"NK cell"},
+    "B": {"B cell"},
+    "plasma": {"plasma cell"},
+    "monocyte": {"classical monocyte", "non-classical monocyte"},
+    "macrophage": {"macrophage"},
+    "neutrophil": {"neutrophil"},
+    "proximal tubule": {"proximal tubule cell"},
+    "TAL": {"thick ascending limb cell"},
+    "principal": {"principal cell"},
+    "intercalated": {"intercalated cell"},
+    "podocyte": {"podocyte"},
+    "urothelial": {
+        "basal urothelial cell",
+        "intermediate urothelial cell",
+        "umbrella cell",
+    },
+    "squamous": {"squamous cell"},
+    "erythrocyte": {"erythroid cell"},
+}
+EPITHELIAL = {"kidney", "urogenital"}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A study to simulate."""
+
+    number: int
+    specs: tuple[SampleSpec, ...]
+    protocol: Protocol
+
+
+def plan_studies(
+    n: int, seed: int, *, most_cells: int = 5000, n_empty: tuple[int, int] = (20_000, 75_000)
+) -> list[Plan]:
+    """Spread studies of two samples evenly over what is plausible (a Latin hypercube).
+
+    By sample: 30-5,000 cells, median depth 300-5,000 UMIs, 20,000-75,000 empty droplets, ambient RNA 2-30 % of the
+    median depth, doublets 1-8 %, urine (its composition drawn around the usual one), one in five blood. Half of the
+    studies have index hopping, up to 2 % of reads.
+    """
+    u = qmc.LatinHypercube(6, rng=np.random.default_rng([seed, 1])).random(2 * n)
+    rng = np.random.default_rng([seed, 2])
+    plans = []
+    for i in range(n):
+        specs = []
+        for j, v in enumerate(u[2 * i : 2 * i + 2]):
+            depth = between(v[1], 300, 5000, log=True)
+            empty = round(between(v[2], *n_empty, log=True))
+            compartment = "blood" if v[5] > 0.8 else "urine"
+            n_cells = round(between(v[0], 30, most_cells, log=True))
+            usual = composition(compartment, 10_000)
+            # Patients differ: every type's share by a factor of about two.
+            share = np.array(list(usual.values())) * rng.lognormal(0, 0.7, len(usual))
+            specs.append(
+                SampleSpec(
+                    name=f"s{j}",
+                    compartment=compartment,
+                    timepoint=f"D{j}",
+                    cells=dict(
+                        zip(usual, rng.multinomial(n_cells, share / share.sum()), strict=True)
+                    ),
+                    ambient=min(between(v[3], 0.02, 0.30), MOST_AMBIENT / empty / depth),
+                    car_fraction=0.2,
+                    median_depth=depth,
+                    doublet_rate=between(v[4], 0.01, 0.08),
+                    n_empty=empty,
+                )
+            )
+        hopping = rng.uniform(0, 0.02) if i % 2 else 0.0
+        plans.append(Plan(i, tuple(specs), Protocol(chimeras=0.002, index_hopping=hopping)))
+    return plans
+
+
+def one_study(plan: Plan, seed: int, integration: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Simulate a study and take it through the room.
+
+    Returns
+    -------
+    barcodes
+        Every droplet above 100 UMIs or called: truth, total, whether it was called a cell.
+    cells
+        Every cell kept: truth, lineage, type, state, doublet calls, contamination.
+    """
+    pool, profiles = world()
+    rng = np.random.default_rng([seed, plan.number, 4])
+    barcodes = draw_barcodes(rng, N_BARCODES)
+    groups, libraries = [], []
+    for spec in plan.specs:
+        group, library = make_sample(
+            spec,
+            pool,
+            profiles,
+            plan.protocol,
+            rng,
+            barcodes=barcodes,
+            umi_length=UMI_LENGTH,
+            five_prime=False,
+        )
+        groups.append(group)
+        libraries.append(library)
+    libraries = hop_indexes(libraries, plan.protocol.index_hopping, rng)
+    called, tables = {}, []
+    for spec, group, library in zip(plan.specs, groups, libraries, strict=True):
+        raw = droplet_matrix(library, pool, profiles.genes)
+        made = sample_cells(raw, spec.name, meta={"compartment": spec.compartment}, car=CAR)
+        called[spec.name] = made
+        truth = droplets_truth(library, group, pool).set_index("barcode")
+        lineage = cell_types()["lineage"]
+        truth["partner_lineage"] = truth["partner_type"].map(lineage).fillna("")
+        table = truth.join(made.barcodes[["total_umis", "is_cell"]], how="inner")
+        table.index = spec.name + ":" + table.index
+        table["sample"] = spec.name
+        table["study"] = plan.number
+        table["ambient"] = spec.ambient
+        table["depth"] = spec.median_depth
+        table["n_cells"] = sum(spec.cell_counts().values())
+        table["hopping"] = plan.protocol.index_hopping
+        tables.append(table[(table["total_umis"] > 100) | table["is_cell"]])
+    everything = pd.concat(tables)
+    kept, _ = annotate_cohort(
+        [c.cells for c in called.values()],
+        {s: c.ambient for s, c in called.items()},
+        car=CAR,
+        config=CellsConfig(integration=integration),
+    )
+    own = ["lineage", "cell_type", "lineage_2", "cell_type_2", "t_state", "contamination"]
+    own += ["cell_type_confidence", "total_umis"]
+    own += ["is_doublet", "doublet_score", "doublet_pair", "doublet_partner", "doublet_reason"]
+    cells = kept.obs[own].join(everything.drop(columns=["total_umis"]), rsuffix="_true")
+    return everything, cells
+
+
+def measure(barcodes: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
+    """Return the figures with their targets: ``figure``, ``value``, ``target``, ``met``, ``of``."""
+    rows: list[tuple[str, float, str, bool | None, str]] = []
+
+    def at_least(figure: str, value: float, target: float | None, of: str = "") -> None:
+        met = None if target is None else bool(value >= target)
+        rows.append((figure, value, "" if target is None else f">= {target:g}", met, of))
+
+    def at_most(figure: str, value: float, target: float | None, of: str = "") -> None:
+        met = None if target is None else bool(value <= target)
+        rows.append((figure, value, "" if target is None else f"<= {target:g}", met, of))
+
+    real = barcodes["kind"] != "empty"
+    large = real & (barcodes["total_umis"] > 500)
+    by_sample = [barcodes["study"], barcodes["sample"]]
+    called = barcodes["is_cell"]
+    found = called[large].groupby([b[large] for b in by_sample]).mean()
+    at_least(
+        "cells above 500 UMIs called, pooled", called[large].mean(), 0.95, f"{large.sum()} cells"
+    )
+    at_least("the same, worst sample", found.min(), None, f"{len(found)} samples")
+    false = (~real)[called]
+    at_most("empty droplets among calls, pooled", false.mean(), 0.01, f"{called.sum()} calls")
+    share = false.groupby([b[called] for b in by_sample]).mean()
+    at_most(
+        "samples with more than 1 % of empty droplets",
+        (share > 0.01).mean(),
+        None,
+        f"{len(share)} samples",
+    )
+    small = real & (barcodes["total_umis"] <= 500)
+    at_least("cells of 101 to 500 UMIs called", called[small].mean(), None, f"{small.sum()} cells")
+
+    judged = cells[cells["kind"] != "empty"]
+    twin = judged["kind"] == "doublet"
+    one, other = judged["lineage_true"], judged["partner_lineage"]
+    apart = twin & (one != other)
+    for name, score in (
+        ("scrublet's score", "doublet_score"),
+        ("two transcriptomes", "doublet_pair"),
+    ):
+        scored = judged[score].notna()
+        for words, which in (("", twin), (", two lineages", apart)):
+            among = scored & (which | ~twin)
+            at_least(
+                f"doublets: AUROC of {name}{words}",
+                roc_auc_score(which[among], judged.loc[among, score]),
+                None,
+                f"{which[among].sum()} doublets of {among.sum()} droplets",
+            )
+    flagged = judged["is_doublet"].astype(bool)
+    pair = partial(_pair, one, other)
+    for name, which in (
+        ("doublets marked", twin),
+        ("doublets of two lineages marked", apart),
+        ("T x myeloid marked", twin & pair({"T"}, {"myeloid"})),
+        ("T x epithelial marked", twin & pair({"T"}, EPITHELIAL)),
+    ):
+        at_least(name, flagged[which].mean(), None, f"{which.sum()}")
+    at_most("single cells marked", flagged[~twin].mean(), None, f"{(~twin).sum()}")
+    for name, marked in judged[~twin].groupby("doublet_reason"):
+        at_most(f"single cells marked: {name or 'not'}", len(marked) / (~twin).sum(), None)
+
+    single = cells[cells["kind"] == "cell"]
+    right = single["lineage"] == single["lineage_true"]
+    strata = ((0.0, 0.1), (0.1, 0.2), (0.2, 0.31))
+    at_least("lineage right, single cells", right.mean(), 0.97, f"{len(single)} cells")
+    for low, high in strata:
+        within = single["ambient"].between(low, high, inclusive="left")
+        name = f"lineage right, ambient {low:.0%} to {min(high, 0.3):.0%}"
+        at_least(name, right[within].mean(), 0.97, f"{within.sum()}")
+    for low, high in ((0, 500), (500, 1000), (1000, 10**9)):
+        within = single["total_umis"].between(low, high, inclusive="left")
+        name = (
+            f"lineage right, {low} to {high} UMIs"
+            if high < 10**9
+            else "lineage right, 1000 UMIs or more"
+        )
+        at_least(name, right[within].mean(), None, f"{within.sum()}")
+    unknown = single["lineage"] == "unknown"
+    at_most("of it unknown", unknown.mean(), None)
+    known = [
+        t in ACCEPTED[s] for t, s in zip(single["cell_type"], single["cell_type_true"], strict=True)
+    ]
+    at_least("cell type right, single cells", float(np.mean(known)), 0.90, f"{len(single)} cells")
+    second = single["lineage_2"] == single["lineage_true"]
+    at_least("lineage right, second method", second.mean(), None)
+    both = single["lineage"] == single["lineage_2"]
+    at_least(
+        "lineage right where both agree", right[both].mean(), None, f"{both.mean():.0%} of cells"
+    )
+    is_t = (single["lineage"] == "T") & (single["lineage_true"] == "T")
+    states = single[is_t]
+    at_least(
+        "T-cell state right (simulated: five states)",
+        float((states["t_state"] == states["t_state_true"]).mean()),
+        None,
+        f"{len(states)} T cells",
+    )
+
+    true = single["n_ambient"] / single["n_molecules"]
+    ratio = (single["contamination"] / true.clip(lower=1e-3)).groupby(
+        [single["study"], single["sample"]]
+    )
+    medians = ratio.median()
+    at_least(
+        "contamination, estimate / truth, median of samples",
+        medians.median(),
+        None,
+        f"{len(medians)}",
+    )
+    near = medians.between(1 / 1.5, 1.5)
+    at_least("samples within a factor of 1.5", near.mean(), None, f"{len(medians)} samples")
+    rank = stats.spearmanr(
+        single["contamination"].groupby([single["study"], single["sample"]]).median(),
+        true.groupby([single["study"], single["sample"]]).median(),
+    ).statistic
+    at_least("rank correlation of samples' contamination with the truth", rank, None)
+    return pd.DataFrame(rows, columns=["figure", "value", "target", "met", "of"])
+
+
+def _pair(one: pd.Series, other: pd.Series, a: set[str], b: set[str]) -> pd.Series:
+    return (one.isin(a) & other.isin(b)) | (one.isin(b) & other.isin(a))
+
+
+def by_type(cells: pd.DataFrame) -> pd.DataFrame:
+    """Return, by simulated type, the shares of single cells with the right lineage and type, and what else they got."""
+    rows: list[dict[str, Any]] = []
+    for name, own in cells[cells["kind"] == "cell"].groupby("cell_type_true"):
+        right = own["cell_type"].isin(ACCEPTED[str(name)])
+        other = own.loc[~right, "cell_type"].value_counts().head(3)
+        rows.append(
+            {
+                "cell_type": name,
+                "n": len(own),
+                "lineage_right": (own["lineage"] == own["lineage_true"]).mean(),
+                "type_right": right.mean(),
+                "called_instead": ", ".join(f"{k} {n}" for k, n in other.items()),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def main() -> None:
+    """Print a row a figure."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--studies", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--integration", default="none", help="none, harmony or scvi")
+    parser.add_argument("--to", type=Path, default=None, help="folder for tables")
+    given = parser.parse_args()
+    logging.getLogger("carseq").setLevel(logging.ERROR)
+    start = time.perf_counter()
+    plans = plan_studies(given.studies, given.seed)
+    work = partial(one_study, seed=given.seed, integration=given.integration)
+    if given.workers > 1:
+        with ProcessPoolExecutor(given.workers) as executor:
+            results = list(executor.map(work, plans))
+    else:
+        results = []
+        for plan in plans:
+            results.append(work(plan))
+            print(f"study {plan.number}: {time.perf_counter() - start:.0f} s", flush=True)
+    barcodes, cells = (pd.concat(parts) for parts in zip(*results, strict=True))
+    table = measure(barcodes, cells)
+    print("| figure | target | value | of |\n|---|---|---|---|")
+    for row in table.itertuples():
+        missed = " (missed)" if row.met is False else ""
+        print(f"| {row.figure} | {row.target} | {row.value:.3g}{missed} | {row.of} |")
+    if given.to:
+        given.to.mkdir(parents=True, exist_ok=True)
+        barcodes.to_parquet(given.to / "barcodes.parquet")
+        cells.to_parquet(given.to / "cells.parquet")
+        write_table(table, given.to / "figures.tsv")
+        write_table(by_type(cells), given.to / "types.tsv")
+    print(by_type(cells).to_string())
+    print(f"\n{given.studies} studies in {(time.perf_counter() - start) / 60:.0f} min")
+
+
+if __name__ == "__main__":
+    main()
