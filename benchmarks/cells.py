@@ -49,7 +49,7 @@ ACCEPTED = {
     "B": {"B cell"},
     "plasma": {"plasma cell"},
     "monocyte": {"classical monocyte", "non-classical monocyte"},
-    "macrophage": {"macrophage"},
+    "macrophage": {"macrophage", "IL1B macrophage", "SPP1 macrophage", "MT1G macrophage"},
     "neutrophil": {"neutrophil"},
     "proximal tubule": {"proximal tubule cell"},
     "TAL": {"thick ascending limb cell"},

@@ -21,7 +21,17 @@ import pytest
 from carseq.chemistry import known_whitelist
 from carseq.construct import Construct
 from carseq.simulate import simulate_study
-from carseq.tables import CONTRASTS, DETECTION, LOCALIZATION, LOSSES, MOLECULES, OBS, read_table
+from carseq.tables import (
+    CONTRASTS,
+    DETECTION,
+    H5AD,
+    LOCALIZATION,
+    LOSSES,
+    MOLECULES,
+    OBS,
+    OBS_MORE,
+    read_table,
+)
 
 ROOT = Path(__file__).parent.parent
 CAR = "HBI0101"
@@ -190,8 +200,16 @@ def test_tables_keep_their_columns(demo):
     assert demo.cohort.obs_names[0] == ":".join(
         demo.cohort.obs.iloc[0][["sample", "barcode"]].astype(str)
     )
-    assert "counts" in demo.cohort.layers
     assert "proteinuria_g_per_day" in demo.cohort.obs
+    sheet = read_table(demo.folder / "samples.tsv").columns
+    assert set(demo.cohort.obs) <= {*OBS.columns, *OBS_MORE.columns, *sheet}
+    held = {"X"} | {
+        f'{slot}["{key}"]'
+        for slot in ("layers", "obsm", "obsp", "var", "uns")
+        for key in getattr(demo.cohort, slot)
+    }
+    assert held <= set(H5AD)
+    assert {'layers["counts"]', 'layers["corrected"]'} <= held
     for sample in demo.samples:
         losses = read_table(
             demo.results / f"samples/{sample}/calling/losses.tsv", LOSSES

@@ -141,6 +141,28 @@ class CellsConfig(Section):
         default=None,
         description="Marker table (TSV); null: the urinary table that comes with carseq.",
     )
+    reference: str | None = Field(
+        default=None,
+        description="Labelled cells (h5ad of raw counts with gene symbols) whose labels scANVI carries over, as a "
+        "further opinion: `reference_type` beside `cell_type`.",
+    )
+    reference_labels: str = Field(
+        default="cell_type", description="Column of the reference's `obs` that holds the labels."
+    )
+    celltypist: str | None = Field(
+        default=None,
+        description="File of a CellTypist model, as a further opinion: `celltypist_type`. It is a pickle: use only "
+        "one that you trust. Needs `pip install 'carseq[celltypist]'`.",
+    )
+    doublets: Literal["scrublet", "solo"] = Field(
+        default="scrublet",
+        description="`solo`: scvi-tools' SOLO beside scrublet, in samples of 300 cells or more; some minutes a sample.",
+    )
+    corrected: bool = Field(
+        default=True,
+        description="Whether `cells.h5ad` holds, beside the raw counts, counts less ambient RNA "
+        '(`layers["corrected"]`); left out above 200,000 cells.',
+    )
     resolution: float = Field(default=1.0, gt=0, description="Resolution of the leiden clustering.")
     max_pct_mito: float = Field(
         default=20.0,
@@ -288,6 +310,8 @@ def resolve_paths(config: Config, base: str | Path) -> Config:
     config.reference.star_index = absolute(config.reference.star_index)
     config.chemistry.whitelist = absolute(config.chemistry.whitelist)
     config.cells.markers = absolute(config.cells.markers)
+    config.cells.reference = absolute(config.cells.reference)
+    config.cells.celltypist = absolute(config.cells.celltypist)
     return config
 
 

@@ -182,6 +182,29 @@ CONTRASTS = Schema(
     },
 )
 
+#: What other methods call the cells of each type: ``cohort/annotation.tsv``.
+ANNOTATION = Schema(
+    "annotation",
+    {
+        "cell_type": Column("str", "cell type as the report gives it"),
+        "method": Column("str", "the other method"),
+        "label": Column("str", "what it calls them"),
+        "n_cells": Column("int64", "cells"),
+        "share": Column("float64", "of the cells of the type"),
+    },
+)
+
+#: How well samples mix and types stay apart: ``cohort/integration.tsv``.
+INTEGRATION = Schema(
+    "integration",
+    {
+        "space": Column("str", "latent space: before (pca) or after integration; or the clusters"),
+        "figure": Column("str", "what was measured; 1 is best"),
+        "value": Column("float64", "0 to 1"),
+        "n_cells": Column("int64", "cells it was measured on"),
+    },
+)
+
 #: ``obs`` of ``cohort/cells.h5ad``; the index is ``sample:barcode``.
 OBS = Schema(
     "obs",
@@ -230,6 +253,75 @@ OBS = Schema(
         "car_reason": Column("str", "the call in words"),
     },
 )
+
+#: Further columns of ``obs``: the cells room's workings, and what optional inputs give. Columns of the samples sheet
+#: stand beside them under their own names.
+OBS_MORE = Schema(
+    "obs, further",
+    {
+        "gating": Column("str", "how cells were sorted, from the samples sheet"),
+        "sequencing_run": Column("str", "libraries sequenced together, from the samples sheet"),
+        "pct_hb": Column("float64", "haemoglobin UMIs (HBA1, HBA2, HBB), %"),
+        "log10_genes_per_umi": Column("float64", "log10 genes / log10 UMIs; NaN below 2 UMIs"),
+        "doublet_reason": Column(
+            "str", "lineage conflict, scrublet, SOLO or two transcriptomes; empty for single cells"
+        ),
+        "doublet_pair": Column(
+            "float64", "log-likelihood ratio of two lineages' transcriptomes against one, tempered"
+        ),
+        "doublet_partner": Column("str", "type of the second cell by that, empty where none"),
+        "solo_score": Column("float64", "SOLO's probability of a doublet, where asked for"),
+        "lineage_confidence": Column("float64", "probability of the lineage, 0 to 1"),
+        "cell_type_2": Column("str", "type by the second method, a linear model of the markers"),
+        "lineage_2": Column("str", "its lineage"),
+        "reference_type": Column("str", "label of the user's reference, by scANVI"),
+        "reference_confidence": Column("float64", "its probability, 0 to 1"),
+        "celltypist_type": Column("str", "label of the user's CellTypist model"),
+        "celltypist_confidence": Column("float64", "its probability, 0 to 1"),
+        "contamination": Column("float64", "ambient share of the cell's UMIs, 0 to 1"),
+        "qc_reason": Column("str", "which quality filter took the cell out; empty for cells kept"),
+        "S_score": Column("float64", "score of the genes of S phase"),
+        "G2M_score": Column("float64", "score of the genes of G2 and M phase"),
+        "phase": Column("str", "phase of the cell cycle: G1, S or G2M"),
+        **{
+            f"score_{state}": Column(
+                "float64", f"z score of the signature `{state}` in a T cell; NaN for other cells"
+            )
+            for state in (
+                "naive",
+                "memory",
+                "effector",
+                "exhausted",
+                "regulatory",
+                "proliferating",
+                "tissue-resident",
+                "interferon-responsive",
+            )
+        },
+        "car_ambient_shape": Column(
+            "float64", "shape of the gamma distribution of ambient CAR molecules between droplets"
+        ),
+    },
+)
+
+#: What else ``cohort/cells.h5ad`` holds.
+H5AD = {
+    "X": "log1p of counts per 10,000",
+    'layers["counts"]': "raw counts (UMIs), the CAR a gene among them",
+    'layers["corrected"]': "expected UMIs without ambient RNA, the CAR's as they are (`cells.corrected`)",
+    'obsm["X_umap"]': "map of the cells",
+    'obsm["X_scVI"]': "latent space (or `X_harmony`, `X_pca`, by what was done)",
+    'obsm["lineage_probability"]': "probability of each lineage",
+    'obsp["connectivities"]': "graph of neighbours",
+    'obsp["distances"]': "distances in it",
+    'var["gene_id"]': "identifier of the gene in the annotation",
+    'uns["car"]': "name of the CAR gene",
+    'uns["car_model"]': "parameters of the calling model",
+    'uns["integration"]': "what was done, what was asked, and why they differ",
+    'uns["leiden"]': "parameters of the clustering",
+    'uns["neighbors"]': "parameters of the graph",
+    'uns["umap"]': "parameters of the map",
+}
 
 
 @contextmanager

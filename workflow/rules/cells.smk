@@ -26,6 +26,7 @@ rule sample_cells:
         and not STUDY.samples[wildcards.sample].raw_matrix,
         needs_car=lambda wildcards: wildcards.sample not in WITH_READS,
         seed=CONFIG.cells.seed,
+        solo=CONFIG.cells.doublets == "solo",
         version=VERSION,
     message:
         "cells: telling cells from empty droplets in {wildcards.sample}"
@@ -38,8 +39,12 @@ rule cohort:
         cells=each_sample("cells/cells.h5ad"),
         ambient=each_sample("cells/ambient.tsv"),
         markers=CONFIG.cells.markers or [],
+        reference=CONFIG.cells.reference or [],
+        celltypist=CONFIG.cells.celltypist or [],
     output:
         cohort=f"{RESULTS}/cohort/annotated.h5ad",
+        annotation=f"{RESULTS}/cohort/annotation.tsv",
+        integration=f"{RESULTS}/cohort/integration.tsv",
         filters=each_sample("cells/filters.tsv"),
     log:
         f"{RESULTS}/logs/cohort.log",

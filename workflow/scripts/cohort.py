@@ -2,9 +2,9 @@
 
 import anndata
 
-from carseq.cells.stages import annotate_cohort
+from carseq.cells.stages import annotate_cohort, cohort_tables
 from carseq.config import CellsConfig
-from carseq.tables import read_table, write_h5ad, write_table
+from carseq.tables import ANNOTATION, INTEGRATION, read_table, write_h5ad, write_table
 from carseq.workflow import job
 
 with job(snakemake):
@@ -18,4 +18,7 @@ with job(snakemake):
     )
     for sample, path in zip(samples, snakemake.output.filters, strict=True):
         write_table(filters[filters["sample"] == sample], path)
+    annotation, integration = cohort_tables(cohort, car=params.car, seed=params.cells["seed"])
+    write_table(annotation, snakemake.output.annotation, ANNOTATION)
+    write_table(integration, snakemake.output.integration, INTEGRATION)
     write_h5ad(cohort, snakemake.output.cohort)

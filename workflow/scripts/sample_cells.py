@@ -16,6 +16,7 @@ with job(snakemake):
         called=params.called,
         listed=listed,
         seed=params.seed,
+        solo=params.solo,
     )
     write_h5ad(made.cells, output.cells)
     write_table(made.barcodes.reset_index(), output.barcodes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -167,6 +168,61 @@ def contamination(
     result.attrs["method"] = method
     if cells.n_obs:
         log.info("contamination: median %.1f %% (%s)", 100 * float(np.median(values)), method)
+    return result
+
+
+def corrected_counts(
+    adata: AnnData, ambient: Mapping[str, pd.DataFrame], *, car: str | None = None
+) -> sparse.csr_matrix:
+    """Return the UMIs of each cell that are its own, as far as can be told.
+
+    A UMI of gene g in a cell of type t is the cell's own with probability (1 - c) p / ((1 - c) p + c a), where c is the
+    cell's contamination, a the gene's share of the soup and p its share of the type's own RNA: the mean of the sample's
+    cells of the type less their ambient part (the split of DecontX, doi:10.1186/s13059-020-1950-6, with the soup and
+    the contamination known). For looking at genes, not for counting: the model of the CAR has its own account of
+    ambient RNA, and the CAR's column is left as it is.
+
+    Parameters
+    ----------
+    adata
+        Cohort: counts in `layers["counts"]`; `obs` with `sample`, `cell_type`, `contamination`.
+    ambient
+        Ambient profile by sample, from :func:`ambient_profile`.
+    car
+        Name of the CAR gene.
+
+    Returns
+    -------
+    scipy.sparse.csr_matrix
+        Expected own UMIs, float32, n_cells × n_genes, with the counts' places.
+    """
+    counts = counts_of(adata)
+    result = counts.astype(np.float32)
+    sample = adata.obs["sample"].astype(str).to_numpy()
+    kind = adata.obs["cell_type"].astype(str).to_numpy()
+    share = adata.obs["contamination"].fillna(0).to_numpy(float)
+    totals = row_sums(counts)
+    length = np.diff(counts.indptr)
+    name = car_name(adata, car)
+    at_car = adata.var_names.get_loc(name) if name in adata.var_names else -1
+    for one in dict.fromkeys(sample):
+        fraction = ambient[one].set_index("gene")["fraction"]
+        soup = fraction.reindex(adata.var_names).fillna(0).to_numpy()
+        if not soup.any():
+            continue
+        for kind_of in dict.fromkeys(kind[sample == one]):
+            rows = np.flatnonzero((sample == one) & (kind == kind_of))
+            umis = column_sums(counts[rows])
+            held = float((share[rows] * totals[rows]).sum())
+            own = np.maximum(umis - held * soup, 0)
+            own /= max(own.sum(), 1e-12)
+            for row in rows:
+                entries = slice(counts.indptr[row], counts.indptr[row] + length[row])
+                genes = counts.indices[entries]
+                mine, foreign = (1 - share[row]) * own[genes], share[row] * soup[genes]
+                keep = mine / np.maximum(mine + foreign, 1e-12)
+                keep[(genes == at_car) | (mine + foreign <= 0)] = 1.0
+                result.data[entries] *= keep
     return result
 
 

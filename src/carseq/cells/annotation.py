@@ -59,6 +59,8 @@ MIN_SEEDS = 8
 PRIOR_ON, PRIOR_OFF, PRIOR_UMIS = 4e-4, 1e-5, 6000.0
 #: Cells that rates are learnt from, and cells held dense at a time.
 MAX_EM_CELLS = 20_000
+#: Genes of each phase of the cell cycle that the annotation must hold.
+MIN_CYCLE_GENES = 5
 #: z score above which a T cell is given a state.
 STATE_LIMIT = 1.5
 
@@ -619,4 +621,36 @@ def t_states(
     found = np.array([*states, "other"], dtype=object)
     top = np.where(best.max(axis=1, initial=-np.inf) > limit, best.argmax(axis=1), len(states))
     adata.obs["t_state"] = np.where(is_t, found[top], "").astype(str)
+    return adata
+
+
+def cell_cycle(adata: AnnData) -> AnnData:
+    """Score the phases of the cell cycle, by scanpy with the genes of Tirosh 2016 (doi:10.1126/science.aad0501).
+
+    Parameters
+    ----------
+    adata
+        Cells with log expression in X.
+
+    Returns
+    -------
+    AnnData
+        The same object, with `obs`: `S_score`, `G2M_score` and `phase` (G1, S or G2M); NaN and "" where too few of
+        the genes are annotated.
+    """
+    import scanpy as sc
+
+    table = pd.read_csv(data_path("markers/cell_cycle.tsv"), sep="\t")
+    genes = {
+        phase: [gene for gene in own["gene"] if gene in adata.var_names]
+        for phase, own in table.groupby("phase")
+    }
+    adata.obs["S_score"], adata.obs["G2M_score"], adata.obs["phase"] = np.nan, np.nan, ""
+    if not adata.n_obs or min(map(len, genes.values())) < MIN_CYCLE_GENES:
+        return adata
+    try:
+        sc.tl.score_genes_cell_cycle(adata, s_genes=genes["S"], g2m_genes=genes["G2M"])
+    except ValueError as error:
+        # Too few genes to choose controls from.
+        log.warning("no scores of the cell cycle: %s", error)
     return adata

@@ -26,6 +26,7 @@ from carseq.cells.annotation import (
     read_markers,
 )
 from carseq.cells.barcodes import column_sums, row_sums
+from carseq.cells.integration import feature_genes, quiet_training, safe_batch_size, scvi_epochs
 from carseq.log import get_logger
 
 if TYPE_CHECKING:
@@ -62,10 +63,11 @@ def doublets(
     seed: int = 0,
     markers: pd.DataFrame | None = None,
     car: str | None = None,
+    solo: bool = False,
 ) -> AnnData:
     """Mark doublets, sample by sample.
 
-    Two kinds of evidence: scrublet's score, cut where its simulated doublets begin but never so
+    Two kinds of evidence, three with ``solo``: scrublet's score, cut where its simulated doublets begin but never so
     that more than 1 % plus twice the loading rate of a 10x chip is called (its own threshold is
     erratic on small samples); and lineage conflict, a droplet that shows at least three exclusive
     markers of each of two unrelated lineages well above ambient RNA.
@@ -80,34 +82,86 @@ def doublets(
         From :func:`carseq.cells.read_markers`; None: the table that comes with carseq.
     car
         Name of the CAR gene; it takes no part.
+    solo
+        Whether to train scvi-tools' SOLO on samples of 300 cells or more (minutes), as a third kind of evidence,
+        under the same bound as scrublet's.
 
     Returns
     -------
     AnnData
         The same object, with `obs`: `doublet_score` (NaN where a sample has fewer than 100 cells
-        or scrublet failed), `is_doublet`, `doublet_reason` ("", "scrublet", "lineage conflict").
+        or scrublet failed), `is_doublet`, `doublet_reason` ("", "scrublet", "SOLO", "lineage conflict"), and
+        `solo_score` where asked (probability; NaN in samples too small).
     """
     car = car_name(adata, car)
     markers = read_markers() if markers is None else markers
-    score = np.full(adata.n_obs, np.nan)
-    called = np.zeros(adata.n_obs, dtype=bool)
+    score, second = np.full((2, adata.n_obs), np.nan)
+    called, by_solo = np.zeros((2, adata.n_obs), dtype=bool)
     sample = adata.obs["sample"].astype(str) if "sample" in adata.obs else None
     for name in [""] if sample is None else list(dict.fromkeys(sample)):
         rows = np.arange(adata.n_obs) if sample is None else np.flatnonzero(sample == name)
         score[rows], called[rows] = _scrublet(adata, rows, name, car, seed)
+        if solo:
+            second[rows], by_solo[rows] = _solo(adata, rows, name, car, seed)
     conflict = lineage_conflict(adata, markers, car=car)
     adata.obs["doublet_score"] = score
-    adata.obs["is_doublet"] = called | conflict
-    reason = np.where(conflict, "lineage conflict", np.where(called, "scrublet", ""))
+    if solo:
+        adata.obs["solo_score"] = second
+    adata.obs["is_doublet"] = called | by_solo | conflict
+    kinds = [conflict, called, by_solo]
+    reason = np.select(kinds, ["lineage conflict", "scrublet", "SOLO"], default="")
     adata.obs["doublet_reason"] = reason.astype(str)
     log.info(
-        "doublets: %d of %d cells (%d by scrublet, %d by lineage conflict)",
-        int((called | conflict).sum()),
+        "doublets: %d of %d cells (%d by lineage conflict, %d by scrublet, %d by SOLO)",
+        int((called | by_solo | conflict).sum()),
         adata.n_obs,
-        int(called.sum()),
-        int(conflict.sum()),
+        *(int(kind.sum()) for kind in kinds),
     )
     return adata
+
+
+def _bounded(score: np.ndarray, begin: float) -> np.ndarray:
+    """Return True for scores above ``begin`` that are among the largest that loading can explain, shape (n_cells,)."""
+    most = min(0.01 + 2 * RATE_PER_CELL * score.size, 0.3)
+    return np.asarray(score > max(begin, float(np.quantile(score, 1 - most))))
+
+
+def _solo(
+    adata: AnnData, rows: np.ndarray, name: str, car: str | None, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return SOLO's probabilities and calls of the cells ``rows`` of one sample (doi:10.1016/j.cels.2020.05.010)."""
+    nothing = np.full(rows.size, np.nan), np.zeros(rows.size, dtype=bool)
+    if rows.size < MIN_CELLS_SOLO:
+        if rows.size:
+            log.info("sample %s: %d cells are too few for SOLO", name, rows.size)
+        return nothing
+    import anndata as ad
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import scvi
+        from scvi.external import SOLO
+
+    counts = counts_of(adata)[rows]
+    part = ad.AnnData(counts)
+    part.var_names = adata.var_names
+    part = ad.AnnData(counts[:, feature_genes(part, car=car)].astype(np.float32))
+    if (row_sums(part.X) == 0).any():
+        log.warning("sample %s: cells without UMIs in variable genes: no SOLO", name)
+        return nothing
+    options = {"enable_progress_bar": False, "logger": False, "enable_checkpointing": False}
+    with quiet_training(1):
+        scvi.settings.seed = seed
+        scvi.model.SCVI.setup_anndata(part)
+        model = scvi.model.SCVI(part, gene_likelihood="nb")
+        size = safe_batch_size(rows.size)
+        model.train(max_epochs=scvi_epochs(rows.size), batch_size=size, **options)
+        solo = SOLO.from_scvi_model(model)
+        # The cells and twice as many simulated doublets.
+        epochs, size = scvi_epochs(3 * rows.size), safe_batch_size(3 * rows.size)
+        solo.train(max_epochs=epochs, batch_size=size, **options)
+        score = solo.predict()["doublet"].to_numpy(dtype=float)
+    return score, _bounded(score, 0.5)
 
 
 def _scrublet(
@@ -147,8 +201,7 @@ def _scrublet(
     threshold = part.uns["scrublet"].get("threshold")
     # Without a dip between its two modes, the middle of the simulated doublets.
     begin = float(np.median(simulated)) if threshold is None else float(threshold)
-    bound = float(np.quantile(score, 1 - min(0.01 + 2 * rate, 0.3)))
-    return score, score > max(begin, bound)
+    return score, _bounded(score, begin)
 
 
 def lineage_conflict(

@@ -270,6 +270,14 @@ def _torch_threads(threads: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def quiet_training(threads: int) -> Iterator[None]:
+    """Train on so many CPU threads (a GPU is used where there is one), without the libraries' chatter."""
+    with warnings.catch_warnings(), _torch_threads(threads), _quiet_lightning():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextlib.contextmanager
 def _quiet_lightning() -> Iterator[None]:
     """Silence what lightning and scvi say about seeds, devices and stopping."""
     names = [n for n in logging.root.manager.loggerDict if n.startswith(("lightning", "scvi"))]
@@ -322,8 +330,7 @@ def _scvi(
         )
     epochs = max_epochs or scvi_epochs(part.n_obs)
     used = threads if part.n_obs >= MIN_CELLS_THREADS else 1
-    with warnings.catch_warnings(), _torch_threads(used), _quiet_lightning():
-        warnings.simplefilter("ignore")
+    with quiet_training(used):
         scvi.settings.seed = seed
         scvi.model.SCVI.setup_anndata(part, batch_key="sample")
         model = scvi.model.SCVI(part, n_latent=N_LATENT, gene_likelihood="nb")
@@ -331,7 +338,7 @@ def _scvi(
             max_epochs=epochs,
             accelerator="auto",
             devices=1,
-            batch_size=_batch_size(part.n_obs),
+            batch_size=safe_batch_size(part.n_obs),
             early_stopping=True,
             early_stopping_patience=15,
             check_val_every_n_epoch=1,
@@ -344,7 +351,7 @@ def _scvi(
     return np.asarray(latent, dtype=np.float32)
 
 
-def _batch_size(n_cells: int) -> int:
+def safe_batch_size(n_cells: int) -> int:
     """Return a minibatch size whose last batch of training holds more than one cell.
 
     Batch normalisation fails on a batch of one.

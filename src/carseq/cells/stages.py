@@ -9,12 +9,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from carseq.cells.ambient import ambient_profile, contamination
-from carseq.cells.annotation import annotate, read_markers, t_states
+from carseq.cells.ambient import ambient_profile, contamination, corrected_counts
+from carseq.cells.annotation import annotate, cell_cycle, read_markers, t_states
 from carseq.cells.barcodes import call_barcodes, knee_table, row_sums
 from carseq.cells.doublet import doublets, paired_transcriptomes
 from carseq.cells.filters import filter_cells, quality
-from carseq.cells.integration import cluster, combine, integrate
+from carseq.cells.integration import cluster, combine, integrate, principal_components
+from carseq.cells.latent import mixing
+from carseq.cells.reference import (
+    compare_methods,
+    label_by_celltypist,
+    label_by_reference,
+    read_reference,
+)
 from carseq.config import CellsConfig
 from carseq.log import get_logger
 
@@ -22,6 +29,9 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 log = get_logger(__name__)
+
+#: Above this many cells the corrected counts are left out of the cohort's file.
+MAX_CORRECTED = 200_000
 
 
 @dataclass(frozen=True)
@@ -56,6 +66,7 @@ def sample_cells(
     called: bool = False,
     listed: Sequence[str] | None = None,
     seed: int = 0,
+    solo: bool = False,
 ) -> SampleCells:
     """Find the cells of a sample and measure them.
 
@@ -74,7 +85,9 @@ def sample_cells(
     listed
         Barcodes of the user's own cells, in place of the test.
     seed
-        Seed of the Monte Carlo test and of scrublet.
+        Seed of the Monte Carlo test, of scrublet and of SOLO.
+    solo
+        Whether SOLO looks for doublets too.
     """
     taken = list(raw.obs_names) if called else listed
     calls = call_barcodes(raw, seed=seed, barcodes=taken)
@@ -93,7 +106,7 @@ def sample_cells(
         cells.obs[name] = value
     cells.obs["barcode"] = cells.obs_names.astype(str)
     quality(cells)
-    doublets(cells, seed=seed, car=car)
+    doublets(cells, seed=seed, car=car, solo=solo)
     return SampleCells(cells, calls, ambient, knee)
 
 
@@ -123,10 +136,14 @@ def annotate_cohort(
     Returns
     -------
     cohort : AnnData
-        Kept cells, with `leiden`, `lineage`, `cell_type`, `t_state`, `contamination` in `obs`.
+        Kept cells, with `leiden`, `lineage`, `cell_type`, `t_state`, `contamination` in `obs`, and
+        the labels of the reference and of CellTypist where the configuration names them.
     filters : pandas.DataFrame
         What the quality filters removed, by sample and step.
     """
+    reference = None
+    if config.reference:
+        reference = read_reference(config.reference, config.reference_labels)
     cohort = combine(samples)
     cohort.uns["car"] = car
     markers = read_markers(config.markers)
@@ -145,4 +162,36 @@ def annotate_cohort(
         cohort, max_pct_mito=config.max_pct_mito, min_genes=config.min_genes, car=car
     )
     t_states(kept, car=car, seed=config.seed)
+    cell_cycle(kept)
+    if reference is not None:
+        labels = config.reference_labels
+        label_by_reference(kept, reference, labels=labels, car=car, seed=config.seed)
+    if config.celltypist:
+        label_by_celltypist(kept, config.celltypist)
+    if config.corrected and kept.n_obs <= MAX_CORRECTED:
+        kept.layers["corrected"] = corrected_counts(kept, ambient, car=car)
     return kept, filters
+
+
+def cohort_tables(cohort: AnnData, *, car: str, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Say how far the annotation's methods agree, and how well the samples mix.
+
+    Parameters
+    ----------
+    cohort
+        From :func:`annotate_cohort`.
+    car
+        Name of the CAR gene.
+    seed
+        Seed of the principal components and of the cells measured.
+
+    Returns
+    -------
+    annotation, integration : pandas.DataFrame
+        Of :func:`carseq.cells.compare_methods` and :func:`carseq.cells.mixing`.
+    """
+    key = str(cohort.uns["integration"]["key"])
+    spaces = {key.removeprefix("X_"): cohort.obsm[key]}
+    if key != "X_pca":
+        spaces = {"pca": principal_components(cohort, car=car, seed=seed), **spaces}
+    return compare_methods(cohort), mixing(cohort, spaces, seed=seed)
