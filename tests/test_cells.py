@@ -341,7 +341,7 @@ def test_a_reference_gives_its_labels(tmp_path: Path) -> None:
 
 
 def test_a_celltypist_model_gives_its_labels(tmp_path: Path) -> None:
-    """A model trained on 300 cells labels at least 65 % of 200 others of 13 types as they are; a file that is none is told."""
+    """A model trained on 300 cells labels at least 65 % of 200 others of 13 types as they are; another file is told."""
     pytest.importorskip("celltypist")
     code = """
 import sys; sys.path.insert(0, sys.argv[2])
