@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 
-import anndata
 import pandas as pd
 
 from carseq.calling import (
@@ -15,13 +14,22 @@ from carseq.calling import (
     unseen_share,
 )
 from carseq.chemistry import Chemistry
-from carseq.tables import DETECTION, LOSSES, MOLECULES, OBS, read_table, write_h5ad, write_table
+from carseq.tables import (
+    DETECTION,
+    LOSSES,
+    MOLECULES,
+    OBS,
+    read_cells,
+    read_table,
+    write_cells,
+    write_table,
+)
 from carseq.workflow import job
 
 with job(snakemake):
     given, params, output = snakemake.input, snakemake.params, snakemake.output
     names, with_reads = list(params.samples), params.with_reads
-    cohort = anndata.read_h5ad(given.cohort)
+    cohort = read_cells(given.cohort, genes=[params.car])
     molecules = {
         s: read_table(p, MOLECULES) for s, p in zip(with_reads, given.molecules, strict=True)
     }
@@ -59,4 +67,4 @@ with job(snakemake):
         )
         write_table(table, after, LOSSES)
     write_table(detection, output.detection, DETECTION)
-    write_h5ad(cohort, output.cells)
+    write_cells(cohort, given.cohort, output.cells)

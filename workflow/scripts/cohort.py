@@ -10,7 +10,7 @@ from carseq.workflow import job
 with job(snakemake):
     params, samples = snakemake.params, snakemake.params.samples
     cohort, filters = annotate_cohort(
-        [anndata.read_h5ad(path) for path in snakemake.input.cells],
+        map(anndata.read_h5ad, snakemake.input.cells),
         dict(zip(samples, map(read_table, snakemake.input.ambient), strict=True)),
         car=params.car,
         config=CellsConfig(**params.cells),

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse, special
 
-from carseq.cells.barcodes import column_sums, row_sums
+from carseq.cells.barcodes import column_sums, row_blocks, row_sums
 from carseq.data import path as data_path
 from carseq.errors import CarseqError
 from carseq.log import get_logger
@@ -350,14 +350,21 @@ def informative_genes(adata: AnnData, car: str | None = None) -> np.ndarray:
 
 
 def _profile_scores(
-    counts: Any, totals: np.ndarray, posterior: np.ndarray, shown: np.ndarray, lineage: np.ndarray
+    counts: Any,
+    genes: np.ndarray,
+    totals: np.ndarray,
+    posterior: np.ndarray,
+    shown: np.ndarray,
+    lineage: np.ndarray,
 ) -> np.ndarray:
     """Compare whole transcriptomes with those of the clear cells of each type.
 
     Parameters
     ----------
     counts
-        Informative genes, CSR, n_cells × n_genes.
+        Raw counts, CSR, n_cells × n_genes.
+    genes
+        Positions of the informative genes.
     totals
         UMIs a cell, shape (n_cells,).
     posterior
@@ -383,11 +390,14 @@ def _profile_scores(
     clear &= np.where(best > 0, shown[np.arange(n_cells), best] >= 2, totals >= 1000)
     enough = max(MIN_SEEDS, 0.002 * n_cells)
     # A cell clear in its lineage trains the types of it in proportion to their probabilities.
-    rows = np.flatnonzero(clear)
-    weight = np.where(number[None, :] == number[best[rows], None], posterior[rows], 0.0)
-    sums = np.asarray(counts[rows].T @ weight).T
-    seeds = weight.sum(axis=0)
-    whole = column_sums(counts)
+    sums, seeds = np.zeros((counts.shape[1], n_types)), np.zeros(n_types)
+    for at, block in row_blocks(counts):
+        own_lineage = clear[at, None] & (number[None, :] == number[best[at], None])
+        weight = np.where(own_lineage, posterior[at], 0.0)
+        sums += np.asarray(block.T @ weight)
+        seeds += weight.sum(axis=0)
+    sums = sums[genes].T
+    whole = column_sums(counts)[genes]
     mean = (whole + 0.1) / (whole + 0.1).sum()
     log_ratio = np.zeros((n_types, counts.shape[1]))
     for t in range(n_types):
@@ -397,9 +407,12 @@ def _profile_scores(
         # Shrunk to the mean profile by 1,000 UMIs of it, and a tenth of every cell is ambient.
         total = sums[rows].sum(axis=0)
         own = (total + 1000 * mean) / (total.sum() + 1000)
-        log_ratio[t] = np.log(0.9 * own / mean + 0.1)
+        log_ratio[t, genes] = np.log(0.9 * own / mean + 0.1)
     temper = np.minimum(1.0, PROFILE_UMIS / np.maximum(totals, 1.0))
-    return np.asarray(counts @ log_ratio.T) * temper[:, None]
+    scores = np.empty((n_cells, n_types))
+    for at, block in row_blocks(counts):
+        scores[at] = (block @ log_ratio.T) * temper[at, None]
+    return scores
 
 
 def annotate(
@@ -489,38 +502,64 @@ def _posterior(adata: AnnData, atlas: Atlas, lineage: np.ndarray, car: str | Non
     def cluster_prior(posterior: np.ndarray) -> np.ndarray:
         # Five cells' worth of the base prior; a cluster never rules a type out.
         mix = (member @ posterior + 5 * base) / (row_sums(member)[:, None] + 5)
-        return np.log(0.995 * mix + 0.005 / n_types)[clusters]
+        return np.log(0.995 * mix + 0.005 / n_types)
 
-    none = np.zeros((n_cells, 1))
-    score = np.concatenate([none, marker_evidence(adata, atlas, pooled=member)], axis=1)
+    def update(posterior: np.ndarray, *scores: np.ndarray) -> np.ndarray:
+        """Write the next posterior into the given one."""
+        by_cluster = cluster_prior(posterior)
+        for start in range(0, n_cells, MAX_EM_CELLS):
+            rows = slice(start, start + MAX_EM_CELLS)
+            total = sum(score[rows] for score in scores) + by_cluster[clusters[rows]]
+            posterior[rows] = special.softmax(total, axis=1)
+        return posterior
+
+    score = np.zeros((n_cells, n_types))
+    score[:, 1:] = marker_evidence(adata, atlas, pooled=member)
     posterior = special.softmax(score + prior, axis=1)
     for _ in range(4):
         for _ in range(3):
-            posterior = special.softmax(score + cluster_prior(posterior), axis=1)
-        learnt = marker_evidence(adata, atlas, posterior=posterior)
-        score = np.concatenate([none, learnt], axis=1)
-    posterior = special.softmax(score + cluster_prior(posterior), axis=1)
+            update(posterior, score)
+        score[:, 1:] = marker_evidence(adata, atlas, posterior=posterior)
+    update(posterior, score)
 
     counts = counts_of(adata)
     totals = row_sums(counts)
     markers = (counts[:, atlas.genes] > 0).astype(np.float64)
-    shown = np.concatenate([none, markers @ (atlas.weights > 0).T], axis=1)
-    counts = counts[:, informative_genes(adata, car)]
+    shown = np.zeros((n_cells, n_types))
+    shown[:, 1:] = markers @ (atlas.weights > 0).T
+    genes = np.flatnonzero(informative_genes(adata, car))
     for _ in range(2):
-        profile = _profile_scores(counts, totals, posterior, shown, lineage)
-        profile = np.maximum(profile - profile.max(axis=1, keepdims=True), -PROFILE_BOUND)
+        profile = _profile_scores(counts, genes, totals, posterior, shown, lineage)
+        profile -= profile.max(axis=1, keepdims=True)
+        np.maximum(profile, -PROFILE_BOUND, out=profile)
         for _ in range(5):
-            posterior = special.softmax(score + profile + cluster_prior(posterior), axis=1)
-    return np.asarray(posterior)
+            update(posterior, score, profile)
+    return posterior
 
 
-def log_normalised(counts: Any, target: float = 1e4) -> Any:
-    """Return log1p of counts per ``target`` UMIs, CSR, float32."""
+def log_normalised(counts: Any, target: float = 1e4, *, totals: np.ndarray | None = None) -> Any:
+    """Return log1p of counts per ``target`` UMIs, CSR, float32.
+
+    It shares the places of the non-zero entries (`indices`, `indptr`) with ``counts``, where these are CSR.
+
+    Parameters
+    ----------
+    counts
+        Raw counts, n_cells × n_genes.
+    target
+        UMIs that each cell is scaled to.
+    totals
+        UMIs a cell, shape (n_cells,), where ``counts`` hold some of the genes only.
+    """
     counts = sparse.csr_matrix(counts)
-    scale = target / np.maximum(row_sums(counts), 1.0)
-    result = sparse.csr_matrix(sparse.diags(scale) @ counts).astype(np.float32)
-    result.data = np.log1p(result.data)
-    return result
+    scale = target / np.maximum(row_sums(counts) if totals is None else totals, 1.0)
+    values = np.empty(counts.nnz, dtype=np.float32)
+    done = 0
+    for rows, block in row_blocks(counts, MAX_EM_CELLS):
+        part = slice(done, done := done + block.nnz)
+        values[part] = block.data * np.repeat(scale[rows], np.diff(block.indptr))
+        np.log1p(values[part], out=values[part])
+    return sparse.csr_matrix((values, counts.indices, counts.indptr), shape=counts.shape)
 
 
 def _second_opinion(adata: AnnData, atlas: Atlas) -> np.ndarray:
@@ -532,27 +571,33 @@ def _second_opinion(adata: AnnData, atlas: Atlas) -> np.ndarray:
     """
     if not adata.n_obs or not atlas.types:
         return np.zeros(adata.n_obs, dtype=np.int64)
-    x = log_normalised(counts_of(adata))
-    use = np.zeros(adata.n_vars, dtype=bool)
-    use[atlas.genes] = True
-    n = int(use.sum())
+    counts = counts_of(adata)
+    order = np.argsort(atlas.genes)
+    x = log_normalised(counts[:, atlas.genes[order]], totals=row_sums(counts))
+    n = order.size
     # Not centred: in a sample of one type its own markers would vanish. The spread is that of the
     # cells, where there are enough of them to tell.
-    spread = np.ones(adata.n_vars)
+    spread = np.ones(n)
     if adata.n_obs >= 20:
         mean = column_sums(x) / adata.n_obs
         spread = np.sqrt(np.maximum(column_sums(x.multiply(x)) / adata.n_obs - mean**2, 0)) + 0.5
-    inverse = np.where(use, 1 / spread, 0.0)
-    z = sparse.csr_matrix(x @ sparse.diags(inverse))
+    z = sparse.csr_matrix(x @ sparse.diags(1 / spread))
     total, square = row_sums(z), row_sums(z.multiply(z))
     weights = atlas.weights.T
-    covered = z[:, atlas.genes] @ weights
+    covered = z @ weights[order]
     w_sum, w_square = weights.sum(axis=0), (weights**2).sum(axis=0)
     sxy = covered - total[:, None] * w_sum / n
     sxx, syy = w_square - w_sum**2 / n, np.maximum(square - total**2 / n, 1e-9)
     r = np.clip(sxy / np.sqrt(np.maximum(sxx, 1e-9) * syy[:, None]), -0.999, 0.999)
     t = r * np.sqrt((n - 2) / (1 - r**2))
     return np.where(t.max(axis=1) >= 2, t.argmax(axis=1) + 1, 0)
+
+
+def _against_control(x: Any, genes: np.ndarray, sets: Any) -> np.ndarray:
+    """Return z values of the mean of ``genes`` against those of the sets, shape (n_cells,)."""
+    control = np.asarray((x @ sets).todense()) / genes.size
+    own = row_sums(x[:, genes]) / genes.size
+    return np.asarray((own - control.mean(axis=1)) / (control.std(axis=1) + 0.02))
 
 
 def t_states(
@@ -612,9 +657,10 @@ def t_states(
                 (np.ones(drawn.size), (drawn.ravel(), np.repeat(np.arange(100), genes.size))),
                 shape=(adata.n_vars, 100),
             )
-            control = np.asarray((x @ sets).todense()) / genes.size
-            own = row_sums(x[:, genes]) / genes.size
-            z[is_t, i] = (own - control.mean(axis=1)) / (control.std(axis=1) + 0.02)
+            parts = [
+                _against_control(block, genes, sets) for _, block in row_blocks(x, MAX_EM_CELLS)
+            ]
+            z[is_t, i] = np.concatenate(parts)
     for i, state in enumerate(states):
         adata.obs[f"score_{state}"] = z[:, i]
     best = np.where(np.isnan(z), -np.inf, z)

@@ -6,8 +6,8 @@ import contextlib
 import logging
 import os
 import warnings
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,7 @@ from carseq.cells.annotation import (
     informative_genes,
     log_normalised,
 )
+from carseq.cells.barcodes import row_blocks, row_sums
 from carseq.errors import CarseqError
 from carseq.log import get_logger
 
@@ -40,9 +41,19 @@ MIN_CELLS_THREADS = 20_000
 N_GENES, N_LATENT, N_PCS = 2000, 10, 30
 #: Below this many cells there is nothing to lay out.
 MIN_CELLS_UMAP = 10
+#: Above this many cells a sketch of so many stands for them: it trains the latent space, and has the graph, the
+#: clusters and the map, which the other cells then take from their nearest neighbours in it. The graph of a million
+#: cells would take about an hour on two cores (benchmarks/RESULTS.md).
+MAX_CELLS_SKETCH = 200_000
+#: Neighbours of a cell in the graph; in the sketch, those that give a cell outside it cluster and place.
+N_NEIGHBOURS = 15
+#: Below this many cells neighbours are looked for one by one, as scanpy does.
+MAX_CELLS_EXACT = 8192
+#: Cells scaled and projected at a time: dense, so many × 2,000 genes.
+PROJECTED = 20_000
 
 
-def combine(samples: Sequence[AnnData]) -> AnnData:
+def combine(samples: Iterable[AnnData]) -> AnnData:
     """Join the samples of a cohort.
 
     Parameters
@@ -50,66 +61,62 @@ def combine(samples: Sequence[AnnData]) -> AnnData:
     samples
         Cells × genes of each sample, raw counts in X (or `layers["counts"]`), with
         `obs["sample"]`; a sample may have no cells, and genes may differ (absent ones count 0).
+        Each is taken once, so that a generator need not hold them all.
 
     Returns
     -------
     AnnData
         All cells, indexed `sample:barcode`; `obs` as given and `barcode`; raw counts in
         `layers["counts"]`, log1p of counts per 10,000 in X; `var["gene_id"]` where given;
-        `uns["car"]` from the samples.
+        `uns["car"]` from the samples. X and the counts share the places of their entries
+        (`indices`, `indptr`): replace either, do not edit it in place.
 
     Raises
     ------
     CarseqError
-        If there are no samples, one has cells but no `obs["sample"]`, two cells share a name or
-        samples name different CARs.
+        If there are no samples, one has cells but no `obs["sample"]`, two cells share a name,
+        a sample names a gene twice or samples name different CARs.
     """
     import anndata as ad
 
-    if not samples:
+    tables: list[AnnData] = []
+    parts: list[sparse.csr_matrix] = []
+    place: dict[str, int] = {}
+    ids: dict[str, str] = {}
+    cars: set[str] = set()
+    for sample in samples:
+        obs = _named_obs(sample)
+        names = sample.var_names.astype(str)
+        if not names.is_unique:
+            raise CarseqError(
+                "gene symbols are not unique",
+                f"{names[names.duplicated()][0]} is there twice",
+                "call adata.var_names_make_unique() first",
+            )
+        at = np.array([place.setdefault(gene, len(place)) for gene in names], dtype=np.int32)
+        # A sample without cells has no say in the dtypes of obs, but its genes stay.
+        if sample.n_obs or not tables:
+            if tables and not tables[0].n_obs:
+                tables, parts = [], []
+            tables.append(ad.AnnData(obs=obs))
+            parts.append(_placed(counts_of(sample), at))
+        if "gene_id" in sample.var:
+            for gene, gene_id in zip(names, sample.var["gene_id"], strict=True):
+                ids.setdefault(gene, str(gene_id))
+        if sample.uns.get("car"):
+            cars.add(str(sample.uns["car"]))
+    if not tables:
         raise CarseqError(
             "there are no samples to combine", "the list is empty", "give at least one"
         )
-    parts = []
-    for sample in samples:
-        if "sample" not in sample.obs:
-            raise CarseqError(
-                "a sample has no name",
-                'obs["sample"] is missing',
-                'set adata.obs["sample"] to the sample\'s name before combining',
-            )
-        obs = sample.obs.copy()
-        for name in obs.columns:
-            if isinstance(obs[name].dtype, pd.CategoricalDtype):
-                obs[name] = obs[name].astype(obs[name].cat.categories.dtype)
-        if "barcode" not in obs:
-            obs["barcode"] = sample.obs_names.astype(str)
-        obs.index = pd.Index(
-            obs["sample"].astype(str) + ":" + obs["barcode"].astype(str), dtype=object
-        )
-        var = pd.DataFrame(index=sample.var_names.astype(str))
-        parts.append(ad.AnnData(counts_of(sample).astype(np.float32), obs=obs, var=var))
-    cars = {str(s.uns["car"]) for s in samples if s.uns.get("car")}
     if len(cars) > 1:
         raise CarseqError(
             "samples name different CARs", ", ".join(sorted(cars)), "run one study for each CAR"
         )
-    # A sample without cells has no say in the dtypes of obs, but its genes stay.
-    filled = [p for p in parts if p.n_obs] or parts[:1]
-    joined = ad.concat(filled, join="outer", fill_value=0) if len(filled) > 1 else filled[0]
-    genes = list(dict.fromkeys(g for p in parts for g in p.var_names))
-    if not joined.obs_names.is_unique:
-        twice = joined.obs_names[joined.obs_names.duplicated()][0]
+    obs = (ad.concat(tables, join="outer") if len(tables) > 1 else tables[0]).obs.copy()
+    if not obs.index.is_unique:
+        twice = obs.index[obs.index.duplicated()][0]
         raise CarseqError("two cells share a name", twice, "give every sample a name of its own")
-    counts = sparse.csr_matrix(joined.X)
-    at = joined.var_names.get_indexer(genes)
-    order = sparse.csr_matrix(
-        (np.ones((at >= 0).sum(), np.float32), (at[at >= 0], np.flatnonzero(at >= 0))),
-        shape=(joined.n_vars, len(genes)),
-    )
-    counts = sparse.csr_matrix(counts @ order).astype(np.float32)
-    counts.sort_indices()
-    obs = joined.obs.copy()
     for name in obs.columns:
         if obs[name].isna().any() and obs[name].dtype == object:
             given = obs[name].dropna()
@@ -117,19 +124,104 @@ def combine(samples: Sequence[AnnData]) -> AnnData:
                 obs[name] = obs[name].fillna(False).astype(bool)
             elif len(given) and given.map(type).eq(str).all():
                 obs[name] = obs[name].fillna("")
-    result = ad.AnnData(log_normalised(counts), obs=obs, var=pd.DataFrame(index=genes))
+    counts = _stacked(parts, len(place))
+    var = pd.DataFrame(index=list(place))
+    result = ad.AnnData(log_normalised(counts), obs=obs, var=var)
     result.layers["counts"] = counts
-    ids: dict[str, str] = {}
-    for sample in samples:
-        if "gene_id" in sample.var:
-            for gene, gene_id in zip(sample.var_names, sample.var["gene_id"], strict=True):
-                ids.setdefault(str(gene), str(gene_id))
     if ids:
-        result.var["gene_id"] = [ids.get(gene, "") for gene in genes]
+        result.var["gene_id"] = [ids.get(gene, "") for gene in place]
     if cars:
         result.uns["car"] = cars.pop()
-    log.info("%d cells of %d samples, %d genes", result.n_obs, len(samples), result.n_vars)
+    n_samples = obs["sample"].nunique()
+    log.info("%d cells of %d samples, %d genes", result.n_obs, n_samples, result.n_vars)
     return result
+
+
+def _named_obs(sample: AnnData) -> pd.DataFrame:
+    """Return `obs` of a sample, indexed `sample:barcode`."""
+    if "sample" not in sample.obs:
+        raise CarseqError(
+            "a sample has no name",
+            'obs["sample"] is missing',
+            'set adata.obs["sample"] to the sample\'s name before combining',
+        )
+    obs = sample.obs.copy()
+    for name in obs.columns:
+        if isinstance(obs[name].dtype, pd.CategoricalDtype):
+            obs[name] = obs[name].astype(obs[name].cat.categories.dtype)
+    if "barcode" not in obs:
+        obs["barcode"] = sample.obs_names.astype(str)
+    obs.index = pd.Index(obs["sample"].astype(str) + ":" + obs["barcode"].astype(str), dtype=object)
+    return obs
+
+
+def _placed(counts: Any, at: np.ndarray) -> sparse.csr_matrix:
+    """Return counts, float32, whose column j is number ``at[j]``; canonical, without zeros stored."""
+    data, indices = counts.data.astype(np.float32), at[counts.indices]
+    placed = sparse.csr_matrix(
+        (data, indices, counts.indptr.copy()), shape=(counts.shape[0], int(at.max(initial=-1)) + 1)
+    )
+    placed.sum_duplicates()
+    placed.eliminate_zeros()
+    return placed
+
+
+def _stacked(parts: list[sparse.csr_matrix], n_genes: int) -> sparse.csr_matrix:
+    """Return matrices one below the other, emptying the list: at no time are there two copies of all."""
+    steps = np.concatenate([[0], *(np.diff(p.indptr) for p in parts)])
+    indptr = np.cumsum(steps, dtype=np.int64)
+    width = np.int32 if indptr[-1] < np.iinfo(np.int32).max else np.int64
+    n_cells = indptr.size - 1
+    values, columns = [p.data for p in parts], [p.indices for p in parts]
+    parts.clear()
+    data = np.concatenate(values)
+    values.clear()
+    indices = np.concatenate(columns, dtype=width)
+    columns.clear()
+    return sparse.csr_matrix((data, indices, indptr.astype(width)), shape=(n_cells, n_genes))
+
+
+def _sketch(groups: np.ndarray, limit: int, rng: np.random.Generator) -> np.ndarray:
+    """Return positions of at most ``limit`` cells, sorted: small samples whole, large ones thinned alike.
+
+    Parameters
+    ----------
+    groups
+        Sample number of each cell, shape (n_cells,).
+    limit
+        Most cells; the largest number a sample may give is chosen so that they are reached.
+    rng
+        Draws the cells of the samples that are thinned.
+    """
+    sizes = np.bincount(groups)
+    ordered = np.sort(sizes)
+    # Where the k smallest samples enter whole, the others share what is left.
+    before = np.concatenate([[0], np.cumsum(ordered)[:-1]])
+    shares = (limit - before) / np.arange(ordered.size, 0, -1)
+    most = int(shares[np.argmax(ordered > shares)]) if (ordered > shares).any() else limit
+    taken = [
+        rows if rows.size <= most else rng.choice(rows, most, replace=False)
+        for rows in (np.flatnonzero(groups == g) for g in range(sizes.size))
+    ]
+    return np.sort(np.concatenate(taken))
+
+
+def _sketch_of(adata: AnnData, seed: int) -> np.ndarray | None:
+    """Return the cells that stand for all, None where there are not too many cells."""
+    if adata.n_obs <= MAX_CELLS_SKETCH:
+        return None
+    groups = np.zeros(adata.n_obs, dtype=np.int64)
+    if "sample" in adata.obs:
+        groups = np.asarray(pd.factorize(adata.obs["sample"].astype(str))[0])
+    return _sketch(groups, MAX_CELLS_SKETCH, np.random.default_rng(seed))
+
+
+def _part(adata: AnnData, rows: np.ndarray) -> AnnData:
+    """Return counts and sample of some cells."""
+    import anndata as ad
+
+    obs = adata.obs[["sample"]] if "sample" in adata.obs else adata.obs[[]]
+    return ad.AnnData(counts_of(adata)[rows], obs=obs.iloc[rows].copy(), var=adata.var[[]].copy())
 
 
 def feature_genes(adata: AnnData, *, car: str | None = None, n_genes: int = N_GENES) -> np.ndarray:
@@ -141,11 +233,10 @@ def feature_genes(adata: AnnData, *, car: str | None = None, n_genes: int = N_GE
     import scanpy as sc
 
     counts = counts_of(adata)
-    least = min(3, max(1, adata.n_obs // 10))
-    use = np.flatnonzero(informative_genes(adata, car) & (counts.getnnz(axis=0) >= least))
+    use = _usable_genes(adata, car)
     if use.size <= n_genes or adata.n_obs < 20:
         return use
-    part = ad.AnnData(log_normalised(counts)[:, use])
+    part = ad.AnnData(log_normalised(counts[:, use], totals=row_sums(counts)))
     part.obs_names = adata.obs_names
     batch = None
     if "sample" in adata.obs:
@@ -162,28 +253,57 @@ def feature_genes(adata: AnnData, *, car: str | None = None, n_genes: int = N_GE
     return use[part.var["highly_variable"].to_numpy()]
 
 
+def _usable_genes(adata: AnnData, car: str | None) -> np.ndarray:
+    """Return positions of informative genes that more than a few cells show."""
+    shown = np.zeros(adata.n_vars, dtype=np.int64)
+    for _, block in row_blocks(counts_of(adata)):
+        shown += block.getnnz(axis=0)
+    least = min(3, max(1, adata.n_obs // 10))
+    return np.flatnonzero(informative_genes(adata, car) & (shown >= least))
+
+
 def principal_components(
     adata: AnnData, *, car: str | None = None, seed: int = 0, n_pcs: int = N_PCS
 ) -> np.ndarray:
     """Return principal components of scaled log expression, n_cells × (at most n_pcs).
 
-    Zeros, two columns, where there are fewer than three cells or no variable gene.
+    Zeros, two columns, where there are fewer than three cells or no variable gene. Above
+    :data:`MAX_CELLS_SKETCH` cells the axes are those of a sketch, and every cell is projected.
     """
     from sklearn.decomposition import PCA
 
     if adata.n_obs < 3:
         return np.zeros((adata.n_obs, 2), dtype=np.float32)
-    genes = feature_genes(adata, car=car)
-    x = log_normalised(counts_of(adata))[:, genes].toarray()
-    x -= x.mean(axis=0)
+    rows = _sketch_of(adata, seed)
+    part = adata if rows is None else _part(adata, rows)
+    genes = feature_genes(part, car=car)
+    counts = counts_of(part)
+    x = log_normalised(counts[:, genes], totals=row_sums(counts)).toarray()
+    middle = x.mean(axis=0)
+    x -= middle
     spread = x.std(axis=0)
-    x = np.clip(x[:, spread > 1e-6] / spread[spread > 1e-6], -10, 10)
-    n = min(n_pcs, adata.n_obs - 1, x.shape[1])
+    varies = spread > 1e-6
+    x = x[:, varies]
+    genes, middle, spread = genes[varies], middle[varies], spread[varies]
+    x /= spread
+    np.clip(x, -10, 10, out=x)
+    n = min(n_pcs, part.n_obs - 1, x.shape[1])
     if n < 2:
         return np.zeros((adata.n_obs, 2), dtype=np.float32)
     solver = "arpack" if n < min(x.shape) else "full"
-    found = PCA(n_components=n, svd_solver=solver, random_state=seed).fit_transform(x)
-    return np.asarray(found, dtype=np.float32)
+    pca = PCA(n_components=n, svd_solver=solver, random_state=seed, copy=False)
+    if rows is None:
+        return np.asarray(pca.fit_transform(x), dtype=np.float32)
+    pca.fit(x)
+    del x, part, counts
+    counts = counts_of(adata)
+    result = np.empty((adata.n_obs, n), dtype=np.float32)
+    for at, block in row_blocks(counts, PROJECTED):
+        y = log_normalised(block[:, genes], totals=row_sums(block)).toarray()
+        y -= middle
+        y /= spread
+        result[at] = pca.transform(np.clip(y, -10, 10, out=y))
+    return result
 
 
 def integrate(
@@ -231,10 +351,17 @@ def integrate(
         )
     car = car_name(adata, car)
     n_samples = adata.obs["sample"].nunique() if "sample" in adata.obs else 1
+    sketch = _sketch_of(adata, seed)
+    if sketch is not None:
+        log.warning(
+            "%d cells: the latent space is learnt from %d of them, small samples whole, and the others put into it",
+            adata.n_obs,
+            sketch.size,
+        )
     why = ""
     if method == "scvi" and adata.n_obs < MIN_CELLS_SCVI:
         why = f"{adata.n_obs} cells are too few for scVI (fewer than {MIN_CELLS_SCVI})"
-    elif method == "scvi" and feature_genes(adata, car=car).size < 50:
+    elif method == "scvi" and _usable_genes(adata, car).size < 50:
         why = "too few genes for scVI"
     elif method == "harmony" and adata.n_obs < MIN_CELLS_HARMONY:
         why = f"{adata.n_obs} cells are too few for harmony (fewer than {MIN_CELLS_HARMONY})"
@@ -251,7 +378,13 @@ def integrate(
             adata.obsm["X_pca"] = latent
             key, latent = "X_harmony", _harmony(adata, latent, seed, threads)
     adata.obsm[key] = latent
-    adata.uns["integration"] = {"method": done, "asked": method, "reason": why, "key": key}
+    adata.uns["integration"] = {
+        "method": done,
+        "asked": method,
+        "reason": why,
+        "key": key,
+        "n_learnt_from": adata.n_obs if sketch is None else int(sketch.size),
+    }
     log.info("integration: %s, %d dimensions", done, latent.shape[1])
     return key
 
@@ -317,17 +450,26 @@ def _scvi(
                 text = f", validation ELBO {float(loss):.1f}" if loss is not None else ""
                 log.info("scVI: epoch %d of at most %d%s", at, of, text)
 
-    genes = feature_genes(adata, car=car)
-    part = ad.AnnData(counts_of(adata)[:, genes].astype(np.float32))
-    part.obs_names = adata.obs_names
-    sample = adata.obs["sample"].astype(str).to_numpy() if "sample" in adata.obs else "one"
-    part.obs["sample"] = pd.Categorical(np.broadcast_to(sample, part.n_obs))
-    # A cell without UMIs in these genes has an infinite log library size.
-    empty = np.flatnonzero(np.asarray(part.X.sum(axis=1)).ravel() == 0)
-    if empty.size:
-        part.X = part.X + sparse.csr_matrix(
-            (np.ones(empty.size, np.float32), (empty, np.zeros(empty.size, int))), part.shape
-        )
+    samples = "one"
+    if "sample" in adata.obs:
+        samples = adata.obs["sample"].astype(str).to_numpy()
+    samples = pd.Categorical(np.broadcast_to(samples, adata.n_obs))
+    rows = _sketch_of(adata, seed)
+    learner = adata if rows is None else _part(adata, rows)
+    genes = feature_genes(learner, car=car)
+
+    def modelled(counts: Any, of: Any) -> AnnData:
+        """Return the counts of the features, float32, with the samples of the cells."""
+        x = counts[:, genes].astype(np.float32)
+        # A cell without UMIs in these genes has an infinite log library size.
+        empty = np.flatnonzero(row_sums(x) == 0)
+        if empty.size:
+            ones = np.ones(empty.size, np.float32)
+            x = x + sparse.csr_matrix((ones, (empty, np.zeros(empty.size, int))), x.shape)
+        names = pd.Index([str(i) for i in range(x.shape[0])])
+        return ad.AnnData(x, obs=pd.DataFrame({"sample": of}, index=names))
+
+    part = modelled(counts_of(learner), samples if rows is None else samples[rows])
     epochs = max_epochs or scvi_epochs(part.n_obs)
     used = threads if part.n_obs >= MIN_CELLS_THREADS else 1
     with quiet_training(used):
@@ -347,8 +489,13 @@ def _scvi(
             logger=False,
             enable_checkpointing=False,
         )
-        latent = model.get_latent_representation()
-    return np.asarray(latent, dtype=np.float32)
+        if rows is None:
+            return np.asarray(model.get_latent_representation(), dtype=np.float32)
+        latent = [
+            model.get_latent_representation(modelled(block, samples[at]))
+            for at, block in row_blocks(counts_of(adata), PROJECTED)
+        ]
+    return np.concatenate(latent).astype(np.float32)
 
 
 def safe_batch_size(n_cells: int) -> int:
@@ -395,28 +542,53 @@ def cluster(adata: AnnData, key: str, *, resolution: float = 1.0, seed: int = 0)
     resolution
         Resolution of the leiden clustering.
     seed
-        Seed of neighbours, leiden and UMAP.
+        Seed of neighbours, leiden, UMAP and sketch.
 
     Returns
     -------
     AnnData
         The same object, with `obs["leiden"]`, `obsm["X_umap"]` (n_cells × 2; the first two latent
         dimensions below ten cells) and scanpy's neighbour graph.
+        Above :data:`MAX_CELLS_SKETCH` cells the graph is that of a sketch of them and is not kept; the other
+        cells take the commonest cluster of their neighbours in it and the mean place of those that are of it, and
+        `uns["sketch"]` has the number of cells of the sketch.
     """
+    n = adata.n_obs
+    latent = np.asarray(adata.obsm[key])
+    if n < 3 or not latent.any():
+        adata.obs["leiden"] = pd.Categorical(["0"] * n)
+        adata.obsm["X_umap"] = _flat(latent)
+        return adata
+    rows = _sketch_of(adata, seed)
+    if rows is None:
+        _graph(adata, key, resolution, seed, None)
+    else:
+        _cluster_by_sketch(adata, key, resolution, seed, rows)
+    log.info("%d clusters", adata.obs["leiden"].nunique())
+    return adata
+
+
+def _flat(latent: np.ndarray) -> np.ndarray:
+    """Return the first two dimensions, padded with zeros."""
+    flat = np.zeros((len(latent), 2), dtype=np.float32)
+    flat[:, : min(2, latent.shape[1])] = latent[:, :2]
+    return flat
+
+
+def _graph(adata: AnnData, key: str, resolution: float, seed: int, transformer: Any) -> None:
+    """Make graph, clusters and map of all cells."""
     import scanpy as sc
 
     n = adata.n_obs
-    latent = np.asarray(adata.obsm[key])
-    flat = np.zeros((n, 2), dtype=np.float32)
-    flat[:, : min(2, latent.shape[1])] = latent[:, :2]
-    if n < 3 or not latent.any():
-        adata.obs["leiden"] = pd.Categorical(["0"] * n)
-        adata.obsm["X_umap"] = flat
-        return adata
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         sc.pp.neighbors(
-            adata, n_neighbors=min(15, n - 1), use_rep=key, random_state=seed, n_pcs=None
+            adata,
+            n_neighbors=min(N_NEIGHBOURS, n - 1),
+            use_rep=key,
+            random_state=seed,
+            n_pcs=None,
+            transformer=transformer,
         )
         sc.tl.leiden(
             adata,
@@ -427,10 +599,59 @@ def cluster(adata: AnnData, key: str, *, resolution: float = 1.0, seed: int = 0)
             random_state=seed,
         )
         if n < MIN_CELLS_UMAP:
-            adata.obsm["X_umap"] = flat
+            adata.obsm["X_umap"] = _flat(np.asarray(adata.obsm[key]))
         else:
             # A spectral start is not unique on disconnected graphs of few cells.
             start = "spectral" if n >= 100 else "random"
             sc.tl.umap(adata, random_state=seed, init_pos=start)
-    log.info("%d clusters", adata.obs["leiden"].nunique())
-    return adata
+
+
+def _cluster_by_sketch(
+    adata: AnnData, key: str, resolution: float, seed: int, rows: np.ndarray
+) -> None:
+    """Make graph, clusters and map of the cells ``rows``; give the others those of their neighbours."""
+    import anndata as ad
+
+    latent = np.asarray(adata.obsm[key])
+    part = ad.AnnData(obs=pd.DataFrame(index=adata.obs_names[rows]), obsm={key: latent[rows]})
+    nearest = _nearest(rows.size, seed)
+    _graph(part, key, resolution, seed, nearest)
+    names = part.obs["leiden"].cat.categories
+    member = np.eye(len(names), dtype=np.float32)[part.obs["leiden"].cat.codes]
+    codes = np.empty(adata.n_obs, dtype=np.int64)
+    places = np.empty((adata.n_obs, 2), dtype=np.float32)
+    codes[rows], places[rows] = part.obs["leiden"].cat.codes, part.obsm["X_umap"]
+    rest = np.setdiff1d(np.arange(adata.n_obs), rows, assume_unique=True)
+    for start in range(0, rest.size, PROJECTED):
+        own = rest[start : start + PROJECTED]
+        found = sparse.csr_matrix(nearest.transform(latent[own]))
+        found.data = np.ones_like(found.data)
+        codes[own] = winner = np.asarray(found @ member).argmax(axis=1)
+        cell = np.repeat(np.arange(own.size), np.diff(found.indptr))
+        found.data *= codes[rows][found.indices] == winner[cell]
+        places[own] = (found @ places[rows]) / row_sums(found)[:, None]
+    adata.obs["leiden"] = pd.Categorical.from_codes(codes, categories=names)
+    adata.obsm["X_umap"] = places
+    adata.uns["sketch"] = {"n_cells": int(rows.size), "of": adata.n_obs, "seed": seed}
+    log.warning(
+        "%d cells: clustered and laid out by a sketch of %d, the others by their neighbours in it",
+        adata.n_obs,
+        rows.size,
+    )
+
+
+def _nearest(n_cells: int, seed: int) -> Any:
+    """Return what finds the nearest of so many cells, as scanpy would choose it, to be asked again."""
+    if n_cells < MAX_CELLS_EXACT:
+        from sklearn.neighbors import KNeighborsTransformer
+
+        return KNeighborsTransformer(n_neighbors=N_NEIGHBOURS, algorithm="brute")
+    from pynndescent import PyNNDescentTransformer
+
+    return PyNNDescentTransformer(
+        n_neighbors=N_NEIGHBOURS,
+        n_trees=min(64, 5 + round(n_cells**0.5 / 20)),
+        n_iters=max(5, round(np.log2(n_cells))),
+        random_state=seed,
+        n_jobs=1,
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,14 @@ import numpy as np
 import pandas as pd
 
 from carseq.cells.ambient import ambient_profile, contamination, corrected_counts
-from carseq.cells.annotation import annotate, cell_cycle, read_markers, t_states
+from carseq.cells.annotation import (
+    annotate,
+    cell_cycle,
+    counts_of,
+    log_normalised,
+    read_markers,
+    t_states,
+)
 from carseq.cells.barcodes import call_barcodes, knee_table, row_sums
 from carseq.cells.doublet import doublets, paired_transcriptomes
 from carseq.cells.filters import filter_cells, quality
@@ -111,7 +118,7 @@ def sample_cells(
 
 
 def annotate_cohort(
-    samples: Sequence[AnnData],
+    samples: Iterable[AnnData],
     ambient: Mapping[str, pd.DataFrame],
     *,
     car: str,
@@ -123,7 +130,7 @@ def annotate_cohort(
     Parameters
     ----------
     samples
-        Cells of each sample, from :func:`sample_cells`.
+        Cells of each sample, from :func:`sample_cells`; a generator spares memory.
     ambient
         Ambient profile by sample.
     car
@@ -158,9 +165,13 @@ def annotate_cohort(
         profile.attrs["mean_total"] = float(profile["mean_total"].iloc[0]) if len(profile) else 0.0
         share[rows] = contamination(cohort[rows], profile, markers=markers, car=car).to_numpy()
     cohort.obs["contamination"] = share
+    # X is made anew for the kept cells: a copy of both matrices would be the most memory of all steps.
+    cohort.X = None
     kept, filters = filter_cells(
         cohort, max_pct_mito=config.max_pct_mito, min_genes=config.min_genes, car=car
     )
+    del cohort
+    kept.X = log_normalised(counts_of(kept))
     t_states(kept, car=car, seed=config.seed)
     cell_cycle(kept)
     if reference is not None:
