@@ -175,6 +175,7 @@ def timed(
 
 def stage(name: str, folder: Path, integration: str, threads: int) -> None:
     """Run a stage of the workflow in this process; say what its steps took."""
+    logging.basicConfig(format="%(asctime)s %(name)s: %(message)s")
     logging.getLogger("carseq").setLevel(logging.INFO)
     steps: dict[str, dict[str, float]] = {}
     samples = pd.read_csv(folder / "samples.tsv", sep="\t")
