@@ -60,7 +60,18 @@ BLOCK = 5_000
 EMPTY = 20.0
 STAGES = ("cohort", "calling", "localize")
 #: What `annotate_cohort` calls, in order.
-STEPS = ("combine", "integrate", "cluster", "annotate", "contamination", "filter_cells", "t_states")
+STEPS = (
+    "combine",
+    "integrate",
+    "cluster",
+    "annotate",
+    "paired_transcriptomes",
+    "contamination",
+    "filter_cells",
+    "t_states",
+    "cell_cycle",
+    "corrected_counts",
+)
 
 
 def real_counts(folder: Path) -> tuple[sparse.csr_matrix, pd.Index]:
@@ -131,6 +142,7 @@ def make_samples(folder: Path, n_cells: int, data: Path, seed: int = 0) -> None:
             sample.obs[key] = value
         sample.obs["barcode"] = sample.obs_names.astype(str)
         sample.obs["is_doublet"], sample.obs["doublet_score"] = False, np.nan
+        sample.obs["doublet_reason"] = ""
         sample.uns["car"] = CAR
         quality(sample)
         umis.append(sample.obs["total_umis"])
@@ -193,6 +205,7 @@ def stage(name: str, folder: Path, integration: str, threads: int) -> None:
             config=CellsConfig(integration=integration),  # type: ignore[arg-type]
             threads=threads,
         )
+        timed(steps, "tables", stages.cohort_tables)(cohort, car=CAR)
         write(cohort, annotated)
         print(f"{cohort.n_obs} cells kept", file=sys.stderr)
     elif name == "calling":

@@ -61,6 +61,8 @@ PRIOR_ON, PRIOR_OFF, PRIOR_UMIS = 4e-4, 1e-5, 6000.0
 MAX_EM_CELLS = 20_000
 #: Genes of each phase of the cell cycle that the annotation must hold.
 MIN_CYCLE_GENES = 5
+#: Cells whose cycle is scored together: scanpy copies their expression several times.
+MAX_CELLS_SCORED = 200_000
 #: z score above which a T cell is given a state.
 STATE_LIMIT = 1.5
 
@@ -673,6 +675,9 @@ def t_states(
 def cell_cycle(adata: AnnData) -> AnnData:
     """Score the phases of the cell cycle, by scanpy with the genes of Tirosh 2016 (doi:10.1126/science.aad0501).
 
+    Above :data:`MAX_CELLS_SCORED` cells in parts of every second, every third, ... cell, so that all parts hold cells
+    of all samples and their control genes are as good as the same.
+
     Parameters
     ----------
     adata
@@ -684,6 +689,7 @@ def cell_cycle(adata: AnnData) -> AnnData:
         The same object, with `obs`: `S_score`, `G2M_score` and `phase` (G1, S or G2M); NaN and "" where too few of
         the genes are annotated.
     """
+    import anndata as ad
     import scanpy as sc
 
     table = pd.read_csv(data_path("markers/cell_cycle.tsv"), sep="\t")
@@ -694,9 +700,19 @@ def cell_cycle(adata: AnnData) -> AnnData:
     adata.obs["S_score"], adata.obs["G2M_score"], adata.obs["phase"] = np.nan, np.nan, ""
     if not adata.n_obs or min(map(len, genes.values())) < MIN_CYCLE_GENES:
         return adata
-    try:
-        sc.tl.score_genes_cell_cycle(adata, s_genes=genes["S"], g2m_genes=genes["G2M"])
-    except ValueError as error:
-        # Too few genes to choose controls from.
-        log.warning("no scores of the cell cycle: %s", error)
+    n_parts = -(-adata.n_obs // MAX_CELLS_SCORED)
+    scored = []
+    for i in range(n_parts):
+        x = adata.X if n_parts == 1 else adata.X[i::n_parts]
+        part = ad.AnnData(x, pd.DataFrame(index=adata.obs_names[i::n_parts]), adata.var[[]])
+        try:
+            sc.tl.score_genes_cell_cycle(part, s_genes=genes["S"], g2m_genes=genes["G2M"])
+        except ValueError as error:
+            # Too few genes to choose controls from.
+            log.warning("no scores of the cell cycle: %s", error)
+            return adata
+        scored.append(part.obs)
+    table = pd.concat(scored).loc[adata.obs_names]
+    for name in ("S_score", "G2M_score", "phase"):
+        adata.obs[name] = table[name].to_numpy()
     return adata

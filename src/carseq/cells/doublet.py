@@ -289,7 +289,7 @@ def paired_transcriptomes(
             rows = np.flatnonzero(of_sample & (kind == first))
             if not others or not rows.size:
                 continue
-            x = counts[rows][:, use]
+            x = counts[rows][:, use].astype(np.float64)
             siblings = [t for t in profiles if own_lineage[t] == own_lineage[first]]
             alone = _best_mixture(x, profiles, soup, first, siblings, shares=(0.5, 1.0))
             temper = np.minimum(1.0, np.sqrt(PAIR_UMIS / np.maximum(row_sums(x), 1.0)))
