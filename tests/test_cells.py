@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ from carseq.cells.ambient import kin
 from carseq.cells.annotation import CROSS_TALK, informative_genes
 from carseq.cells.barcodes import good_turing
 from carseq.cells.integration import feature_genes
+from carseq.cells.stages import add_layer
 from carseq.data import path as data_path
 from carseq.errors import CarseqError
 from helpers_cells import CAR, urine
@@ -640,3 +642,22 @@ def test_real_cells_put_together_are_found() -> None:
     assert found[pbmc.n_obs :].mean() >= 0.8
     # Some of them are true doublets: 8 in 1,000 are expected at this load.
     assert found[: pbmc.n_obs].mean() <= 0.015
+
+
+@pytest.mark.workflow  # CellBender takes half a minute to start and train
+def test_cellbender_makes_a_layer() -> None:
+    """Three epochs on simulated urine: counts no larger than the raw ones, the CAR's as they were."""
+    if shutil.which("cellbender") is None:
+        pytest.skip("CellBender is not installed")
+    raw = urine(150, 1500, contamination=0.1, ambient=(40, 200), depth=1500, seed=3)
+    made = cells.run_cellbender(raw, n_cells=150, epochs=3)
+    assert CAR not in made.var_names
+    cohort = cells.combine([named(raw)])
+    add_layer(cohort, "cellbender", {"S1": made})
+    layer, counts = cohort.layers["cellbender"], cohort.layers["counts"]
+    assert (layer > counts).nnz == 0
+    assert 0.3 * counts.sum() <= layer.sum() < counts.sum()
+    at = [cohort.var_names.get_loc(CAR)]
+    assert (layer[:, at] != counts[:, at]).nnz == 0
+    with pytest.raises(CarseqError, match="CellBender failed"):
+        cells.run_cellbender(raw[:3].copy(), n_cells=1, epochs=1)

@@ -163,6 +163,12 @@ class CellsConfig(Section):
         description="Whether `cells.h5ad` holds, beside the raw counts, counts less ambient RNA "
         '(`layers["corrected"]`); left out above 200,000 cells.',
     )
+    cellbender: int = Field(
+        default=0,
+        ge=0,
+        description="Epochs of CellBender (its own default: 150, an hour of CPU a sample); its counts are a further "
+        "layer, `layers[\"cellbender\"]`. 0: not run. Needs `pip install 'carseq[cellbender]'`.",
+    )
     resolution: float = Field(default=1.0, gt=0, description="Resolution of the leiden clustering.")
     max_pct_mito: float = Field(
         default=20.0,

@@ -317,6 +317,7 @@ H5AD = {
     "X": "log1p of counts per 10,000",
     'layers["counts"]': "raw counts (UMIs), the CAR a gene among them",
     'layers["corrected"]': "expected UMIs without ambient RNA, the CAR's as they are (`cells.corrected`)",
+    'layers["cellbender"]': "CellBender's counts, the CAR's as they are (`cells.cellbender`)",
     'obsm["X_umap"]': "map of the cells",
     'obsm["X_scVI"]': "latent space (or `X_harmony`, `X_pca`, by what was done)",
     'obsm["lineage_probability"]': "probability of each lineage",

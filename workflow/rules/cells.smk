@@ -34,6 +34,33 @@ rule sample_cells:
         "../scripts/sample_cells.py"
 
 
+# Only where the config asks for it.
+rule cellbender:
+    input:
+        raw=raw_matrix,
+        barcodes=f"{RESULTS}/samples/{{sample}}/cells/barcodes.tsv.gz",
+    output:
+        f"{RESULTS}/samples/{{sample}}/cells/cellbender.h5ad",
+    log:
+        f"{RESULTS}/logs/{{sample}}/cellbender.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/{{sample}}/cellbender.tsv"
+    conda:
+        "../../envs/tools.yaml"
+    threads: 4
+    resources:
+        mem_mb=cells_memory,
+        runtime=minutes(360),
+    params:
+        car=CAR,
+        epochs=CONFIG.cells.cellbender,
+        version=VERSION,
+    message:
+        "cells: CellBender on {wildcards.sample}"
+    script:
+        "../scripts/cellbender.py"
+
+
 rule cohort:
     input:
         cells=each_sample("cells/cells.h5ad"),
@@ -41,6 +68,7 @@ rule cohort:
         markers=CONFIG.cells.markers or [],
         reference=CONFIG.cells.reference or [],
         celltypist=CONFIG.cells.celltypist or [],
+        cellbender=cellbender_matrices(),
     output:
         cohort=f"{RESULTS}/cohort/annotated.h5ad",
         annotation=f"{RESULTS}/cohort/annotation.tsv",
@@ -60,6 +88,7 @@ rule cohort:
         car=CAR,
         cells=CONFIG.cells.model_dump(),
         samples=SAMPLES,
+        with_raw=WITH_RAW,
         version=VERSION,
     message:
         "cells: clustering and annotating the cohort"

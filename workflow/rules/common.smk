@@ -77,6 +77,18 @@ def support_tables():
 WITH_READS = [s for s in SAMPLES if STUDY.samples[s].kind != "matrix"]
 
 
+# Samples of called cells alone have no empty droplets to learn from.
+WITH_RAW = [s for s in SAMPLES if has_reads(s) or STUDY.samples[s].raw_matrix]
+
+
+def cellbender_matrices():
+    return (
+        each_sample("cells/cellbender.h5ad", WITH_RAW)
+        if CONFIG.cells.cellbender
+        else []
+    )
+
+
 def megabytes(*paths):
     return sum(Path(p).stat().st_size for p in paths if Path(p).is_file()) / 1e6
 

@@ -2,7 +2,7 @@
 
 import anndata
 
-from carseq.cells.stages import annotate_cohort, cohort_tables
+from carseq.cells.stages import add_layer, annotate_cohort, cohort_tables
 from carseq.config import CellsConfig
 from carseq.tables import ANNOTATION, INTEGRATION, read_table, write_h5ad, write_table
 from carseq.workflow import job
@@ -16,6 +16,11 @@ with job(snakemake):
         config=CellsConfig(**params.cells),
         threads=snakemake.threads,
     )
+    if snakemake.input.cellbender:
+        made = dict(
+            zip(params.with_raw, map(anndata.read_h5ad, snakemake.input.cellbender), strict=True)
+        )
+        add_layer(cohort, "cellbender", made)
     for sample, path in zip(samples, snakemake.output.filters, strict=True):
         write_table(filters[filters["sample"] == sample], path)
     annotation, integration = cohort_tables(cohort, car=params.car, seed=params.cells["seed"])

@@ -15,7 +15,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from carseq.cells.ambient import ambient_profile, contamination, corrected_counts
+    from carseq.cells.ambient import (
+        ambient_profile,
+        contamination,
+        corrected_counts,
+        run_cellbender,
+    )
     from carseq.cells.annotation import (
         annotate,
         cell_cycle,
@@ -57,6 +62,7 @@ _HOMES = {
     "read_markers": "annotation",
     "read_reference": "reference",
     "read_signatures": "annotation",
+    "run_cellbender": "ambient",
     "t_states": "annotation",
 }
 
@@ -82,6 +88,7 @@ __all__ = [
     "read_markers",
     "read_reference",
     "read_signatures",
+    "run_cellbender",
     "t_states",
 ]
 

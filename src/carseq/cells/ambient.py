@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import tempfile
+import warnings
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +22,7 @@ from carseq.cells.annotation import (
     read_markers,
 )
 from carseq.cells.barcodes import column_sums, row_sums
+from carseq.errors import CarseqError
 from carseq.log import get_logger
 
 if TYPE_CHECKING:
@@ -224,6 +230,73 @@ def corrected_counts(
                 keep[(genes == at_car) | (mine + foreign <= 0)] = 1.0
                 result.data[entries] *= keep
     return result
+
+
+def run_cellbender(
+    raw: AnnData, *, n_cells: int, epochs: int, threads: int = 1, car: str | None = None
+) -> AnnData:
+    """Run CellBender's remove-background (doi:10.1038/s41592-023-01943-7) on a raw matrix.
+
+    It learns at once which droplets are empty and what is ambient in the others; carseq keeps its own cells and takes
+    the counts alone, as a layer to look at. The CAR is left out: its ambient RNA is the calling's own business.
+
+    Parameters
+    ----------
+    raw
+        Raw counts, n_barcodes × n_genes.
+    n_cells
+        Cells called; droplets up to three times as many and 5,000 more are modelled.
+    epochs
+        Epochs of training; CellBender's own default is 150.
+    threads
+        CPU threads. A GPU is used where torch finds one.
+    car
+        Name of the CAR gene.
+
+    Returns
+    -------
+    AnnData
+        Counts less ambient RNA in X, with the raw matrix's barcodes, genes without the CAR.
+
+    Raises
+    ------
+    CarseqError
+        If CellBender is not installed, or fails.
+    """
+    import anndata as ad
+    import scanpy as sc
+    import torch
+
+    if shutil.which("cellbender") is None:
+        raise CarseqError(
+            "CellBender is not installed",
+            "cells.cellbender asks for it",
+            "pip install 'carseq[cellbender]'",
+        )
+    kept = raw[row_sums(raw.X) > 0, raw.var_names != (car_name(raw, car) or "")]
+    given = ad.AnnData(sparse.csr_matrix(kept.X), obs=kept.obs[[]].copy(), var=kept.var[[]].copy())
+    with tempfile.TemporaryDirectory(prefix="cellbender.") as folder:
+        given.write_h5ad(Path(folder) / "raw.h5ad")
+        command = ["cellbender", "remove-background", "--input", "raw.h5ad", "--output", "out.h5"]
+        command += ["--expected-cells", str(max(n_cells, 1)), "--epochs", str(epochs)]
+        # The droplets behind these are surely empty to it.
+        command += ["--total-droplets-included", str(min(3 * n_cells + 5000, given.n_obs * 4 // 5))]
+        command += ["--cpu-threads", str(threads)]
+        command += ["--cuda"] if torch.cuda.is_available() else []
+        log.info("CellBender: %d droplets, %d epochs", given.n_obs, epochs)
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        if done.returncode or not (Path(folder) / "out.h5").exists():
+            said = (done.stderr or done.stdout).strip().splitlines()
+            raise CarseqError(
+                f"CellBender failed ({done.returncode})",
+                said[-1] if said else "it said nothing",
+                "set cells.cellbender to 0 to go without it; a sample of few droplets is too small for it",
+            )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            made = sc.read_10x_h5(Path(folder) / "out.h5", gex_only=False)
+    made.var_names_make_unique()
+    return made
 
 
 def _positions(cells: AnnData, markers: pd.DataFrame, car: str | None) -> dict[str, np.ndarray]:

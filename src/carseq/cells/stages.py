@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
 from carseq.cells.ambient import ambient_profile, contamination, corrected_counts
 from carseq.cells.annotation import (
@@ -182,6 +183,36 @@ def annotate_cohort(
     if config.corrected and kept.n_obs <= MAX_CORRECTED:
         kept.layers["corrected"] = corrected_counts(kept, ambient, car=car)
     return kept, filters
+
+
+def add_layer(cohort: AnnData, name: str, samples: Mapping[str, AnnData]) -> None:
+    """Add a layer from matrices by sample (barcodes × genes, in X); what they lack is 0, the CAR as it was counted.
+
+    Parameters
+    ----------
+    cohort
+        From :func:`annotate_cohort`; its `layers` get ``name``.
+    name
+        Name of the layer.
+    samples
+        By sample, the values of its cells.
+    """
+    at_car = np.flatnonzero(cohort.var_names == cohort.uns["car"])
+    car = sparse.coo_matrix(counts_of(cohort)[:, at_car])
+    rows, columns, data = [car.row], [at_car[car.col]], [car.data]
+    sample = cohort.obs["sample"].astype(str).to_numpy()
+    barcode = cohort.obs["barcode"].astype(str).to_numpy()
+    for one, values in samples.items():
+        own = np.flatnonzero(sample == one)
+        at = values.obs_names.get_indexer(barcode[own])
+        genes = cohort.var_names.get_indexer(values.var_names)
+        part = sparse.coo_matrix(sparse.csr_matrix(values.X)[at[at >= 0]][:, genes >= 0])
+        rows.append(own[at >= 0][part.row])
+        columns.append(genes[genes >= 0][part.col])
+        data.append(part.data)
+    places = np.concatenate(rows), np.concatenate(columns)
+    held = np.concatenate(data).astype(np.float32)
+    cohort.layers[name] = sparse.csr_matrix((held, places), shape=cohort.shape)
 
 
 def cohort_tables(cohort: AnnData, *, car: str, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:

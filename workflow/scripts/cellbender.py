@@ -1,0 +1,19 @@
+"""Take ambient RNA out of a sample's counts by CellBender."""
+
+from carseq.cells.ambient import run_cellbender
+from carseq.solo import read_counts
+from carseq.tables import read_table, write_h5ad
+from carseq.workflow import job
+
+with job(snakemake):
+    params = snakemake.params
+    barcodes = read_table(snakemake.input.barcodes)
+    cells = barcodes.loc[barcodes["is_cell"], "barcode"].astype(str)
+    made = run_cellbender(
+        read_counts(snakemake.input.raw, car=params.car, needs_car=False),
+        n_cells=len(cells),
+        epochs=params.epochs,
+        threads=snakemake.threads,
+        car=params.car,
+    )
+    write_h5ad(made[made.obs_names.isin(cells)].copy(), snakemake.output[0])
