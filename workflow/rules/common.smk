@@ -76,6 +76,8 @@ def support_tables():
 # Samples given as a matrix alone have no molecules: their CAR counts come from the matrix.
 WITH_READS = [s for s in SAMPLES if STUDY.samples[s].kind != "matrix"]
 
+WITH_RECEPTORS = [s for s in SAMPLES if STUDY.samples[s].tcr]
+
 
 def megabytes(*paths):
     return sum(Path(p).stat().st_size for p in paths if Path(p).is_file()) / 1e6

@@ -34,10 +34,17 @@ if TYPE_CHECKING:
         label_by_reference,
         read_reference,
     )
+    from carseq.cells.blood import blood_in_urine, blood_shares
+    from carseq.cells.protein import add_protein, protein_agreement
+    from carseq.cells.receptor import add_receptors, receptor_table
 
 _HOMES = {
+    "add_protein": "protein",
+    "add_receptors": "receptor",
     "ambient_profile": "ambient",
     "annotate": "annotation",
+    "blood_in_urine": "blood",
+    "blood_shares": "blood",
     "call_barcodes": "barcodes",
     "cell_cycle": "annotation",
     "cluster": "integration",
@@ -53,16 +60,22 @@ _HOMES = {
     "label_by_reference": "reference",
     "mixing": "latent",
     "paired_transcriptomes": "doublet",
+    "protein_agreement": "protein",
     "quality": "filters",
     "read_markers": "annotation",
     "read_reference": "reference",
     "read_signatures": "annotation",
+    "receptor_table": "receptor",
     "t_states": "annotation",
 }
 
 __all__ = [
+    "add_protein",
+    "add_receptors",
     "ambient_profile",
     "annotate",
+    "blood_in_urine",
+    "blood_shares",
     "call_barcodes",
     "cell_cycle",
     "cluster",
@@ -78,10 +91,12 @@ __all__ = [
     "label_by_reference",
     "mixing",
     "paired_transcriptomes",
+    "protein_agreement",
     "quality",
     "read_markers",
     "read_reference",
     "read_signatures",
+    "receptor_table",
     "t_states",
 ]
 

@@ -29,6 +29,7 @@ from carseq.cells.reference import (
     label_by_reference,
     read_reference,
 )
+from carseq.cells.protein import protein_background
 from carseq.config import CellsConfig
 from carseq.log import get_logger
 
@@ -109,6 +110,7 @@ def sample_cells(
     knee = knee_table(calls, car=car_umis)
     cells = raw[calls["is_cell"].to_numpy(bool)].copy()
     cells.uns["car"] = car
+    protein_background(cells, raw, calls["is_cell"].to_numpy(bool))
     for name, value in {"sample": sample, **meta}.items():
         cells.obs[name] = value
     cells.obs["barcode"] = cells.obs_names.astype(str)
