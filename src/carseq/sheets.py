@@ -47,12 +47,12 @@ class Sample(BaseModel):
     )
     matrix: str | None = Field(
         default=None,
-        description="Existing matrix of called cells; beside `raw_matrix` it says which barcodes are cells. Antibodies "
-        "in a matrix (10x `Antibody Capture`) give each cell its surface proteins, against which its lineage is held.",
+        description="Existing matrix of called cells; beside `raw_matrix` it says which barcodes are cells.",
     )
     raw_matrix: str | None = Field(
         default=None,
-        description="Existing matrix of all barcodes; with antibodies, their empty droplets make better gates.",
+        description="Existing matrix of all barcodes. Antibodies in it (10x `Antibody Capture`), or in `matrix` where "
+        "that stands alone, give each cell its surface proteins, against which its lineage is held.",
     )
     whitelist: str | None = Field(default=None, description="Barcode whitelist of this sample.")
     tcr: str | None = Field(

@@ -24,19 +24,19 @@ if TYPE_CHECKING:
         t_states,
     )
     from carseq.cells.barcodes import call_barcodes, knee_table
+    from carseq.cells.blood import blood_in_urine, blood_shares
     from carseq.cells.doublet import doublets, paired_transcriptomes
     from carseq.cells.filters import filter_cells, quality
     from carseq.cells.integration import cluster, combine, integrate
     from carseq.cells.latent import mixing
+    from carseq.cells.protein import add_protein, protein_agreement
+    from carseq.cells.receptor import add_receptors, receptor_table
     from carseq.cells.reference import (
         compare_methods,
         label_by_celltypist,
         label_by_reference,
         read_reference,
     )
-    from carseq.cells.blood import blood_in_urine, blood_shares
-    from carseq.cells.protein import add_protein, protein_agreement
-    from carseq.cells.receptor import add_receptors, receptor_table
 
 _HOMES = {
     "add_protein": "protein",

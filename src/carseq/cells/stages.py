@@ -23,13 +23,13 @@ from carseq.cells.doublet import doublets, paired_transcriptomes
 from carseq.cells.filters import filter_cells, quality
 from carseq.cells.integration import cluster, combine, integrate, principal_components
 from carseq.cells.latent import mixing
+from carseq.cells.protein import protein_background
 from carseq.cells.reference import (
     compare_methods,
     label_by_celltypist,
     label_by_reference,
     read_reference,
 )
-from carseq.cells.protein import protein_background
 from carseq.config import CellsConfig
 from carseq.log import get_logger
 

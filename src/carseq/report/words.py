@@ -70,7 +70,7 @@ def blood_words(row: Any) -> str:
     if not math.isfinite(row.estimate):
         return f"Blood in this urine: undetermined ({row.note})."
     text = (
-        f"Blood in this urine: at most {percent(row.high)} of its T cells (best estimate {percent(row.estimate)}) "
+        f"Blood in this urine: up to {percent(row.high)} of its T cells (estimate {percent(row.estimate)}) "
         f"could have come with blood, {row.note}."
     )
     if not math.isfinite(row.p_blood_alone):
@@ -81,7 +81,7 @@ def blood_words(row: Any) -> str:
     explains = "may explain" if row.car_verdict.endswith("may explain them") else "does not explain"
     chance = f"below 0.1{NBSP}%" if row.p_blood_alone < 0.001 else percent(row.p_blood_alone)
     return (
-        f"{text} It would have brought {brought} CAR T cells; the urine holds about {number(row.car_seen)} "
+        f"{text} That blood would have brought {brought} CAR T cells; the urine holds about {number(row.car_seen)} "
         f"({number(row.car_seen_low)}–{number(row.car_seen_high)}): blood alone {explains} them "
         f"(probability {chance})."
     )
