@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from carseq import cells
-from carseq.cells.blood import WITNESSES, _choose, _counts
+from carseq.cells.blood import WITNESSES, _shares
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from helpers_cells import BLOOD, URINE, mix_blood, urine
@@ -43,8 +43,8 @@ def by_counts(studies: int, n_t: int, own_b: float, rng: np.random.Generator) ->
             own = (1 - share) * n_t
             urine_counts["T"] += urine_counts["naive T cell"] + rng.poisson(own)
             urine_counts["B cell"] += rng.poisson(own_b * own)
-            used, _ = _choose(urine_counts, blood)
-            found.append(_counts(used, urine_counts, blood).share())
+            table, _ = _shares(urine_counts, blood, "blood")
+            found.append(table.iloc[-1][["estimate", "low", "high"]].astype(float).to_numpy())
         rows.append({"T cells": n_t, "own B cells": own_b, **_figures(share, np.array(found))})
     return pd.DataFrame(rows)
 

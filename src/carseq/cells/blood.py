@@ -36,6 +36,8 @@ N_DRAWS = 20_000
 MIN_HAEMOGLOBIN = 100
 #: From so many of each the normal interval of the log odds ratio is the exact one to within 2 %, and takes no time.
 MANY = 100
+#: A witness of fewer cells in blood has no say in the lower end of the combined interval, which it would make 0.
+MIN_WITNESS = 10
 COMBINED = "combined"
 
 
@@ -199,7 +201,7 @@ def blood_in_urine(adata: AnnData, detection: pd.DataFrame, *, seed: int = 0) ->
     without those of which urine holds more than the scarcest of them explains (they have sources of their own); only
     where there are none are platelets and red cells taken. The interval is that of the counts: that a witness survives
     in urine as T cells do is an assumption. Where a witness has a source in urine that is too small to show, the
-    estimate and the lower end are too high; the upper end holds.
+    estimate is too high; the lower end is therefore the lowest of theirs, and the upper end holds.
 
     Blood would bring CAR T cells in the proportion its sample shows. ``p_blood_alone`` is the probability that
     these are as many as urine holds; with blood of another time point, as if every T cell of blood were a CAR T cell.
@@ -281,8 +283,12 @@ def _shares(urine: pd.Series, blood: pd.Series, blood_name: str) -> tuple[pd.Dat
     if "haemoglobin" in urine and "haemoglobin" in blood:
         rows.append(_haemoglobin(urine, blood))
     pooled = _counts(used, urine, blood) if used else _Counts(0, 0, urine["T"], blood["T"])
-    last = {"used": bool(used), "note": _explain(used, blood_name, urine)}
-    rows.append({**_row(COMBINED, pooled), **last})
+    last = {**_row(COMBINED, pooled), "used": bool(used)}
+    last["note"] = _explain(used, blood_name, urine)
+    # Any of them may have a source in urine too small to show: the lower end is that of the lowest.
+    lows = [row["low"] for row in rows if row["used"] and row["n_blood"] >= MIN_WITNESS]
+    last["low"] = min([last["low"], *lows])
+    rows.append(last)
     return pd.DataFrame(rows), pooled
 
 
