@@ -92,7 +92,7 @@ def main() -> None:
         by_counts(given.studies, n_t, own_b, rng) for n_t in (20, 100, 500) for own_b in (0, 0.1)
     ]
     print(pd.concat(parts).round(3).to_string(index=False))
-    print(by_cells(max(3, given.studies // 15), 600).round(3).to_string(index=False))
+    print(by_cells(max(3, given.studies // 15), 1200).round(3).to_string(index=False))
 
 
 if __name__ == "__main__":

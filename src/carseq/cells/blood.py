@@ -37,7 +37,7 @@ MIN_HAEMOGLOBIN = 100
 #: From so many of each the normal interval of the log odds ratio is the exact one to within 2 %, and takes no time.
 MANY = 100
 #: A witness of fewer cells in blood has no say in the lower end of the combined interval, which it would make 0.
-MIN_WITNESS = 10
+MIN_WITNESS = 50
 COMBINED = "combined"
 
 
