@@ -156,6 +156,18 @@ def test_two_beta_chains_and_foreign_lineages_are_told(tmp_path: Path) -> None:
     assert row["share_t_receptor"] == 1
 
 
+@pytest.mark.parametrize("chain", [A, B])
+def test_one_t_cell_of_one_chain_has_a_clonotype(tmp_path: Path, chain: Chain) -> None:
+    """A sample of one T cell of which only one chain was seen: a clonotype of one cell, no crash."""
+    file = tenx(tmp_path / "u.csv", {0: [chain]})
+    obs = cells.add_receptors(cohort(urine=("P01", ["T", "myeloid"])), {"urine": file}).obs
+    assert obs["clonotype"].tolist() == ["P01:1", ""]
+    assert obs["tcr_chains"].iloc[0] == chain[0]
+    nothing = tenx(tmp_path / "n.csv", {})
+    obs = cells.add_receptors(cohort(urine=("P01", ["T"])), {"urine": nothing}).obs
+    assert obs["clonotype"].tolist() == [""]
+
+
 def test_no_table_at_all_leaves_empty_columns() -> None:
     """A cohort without receptors: columns of the declared types, empty."""
     obs = cells.add_receptors(cohort(urine=("P01", ["T"])), {}).obs

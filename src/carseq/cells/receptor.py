@@ -1,7 +1,7 @@
 """T-cell receptors: contig tables joined to the cells, clonotypes, and what they say about the annotation.
 
-Chains, their order and clonotypes are scirpy's (doi:10.1093/bioinformatics/btaa611). A clonotype is what its
-documentation calls one: the same nucleotides of the CDR3 and the same V gene in both main chains; it is looked for in
+Chains and their order are scirpy's (doi:10.1093/bioinformatics/btaa611), and a clonotype is what its documentation
+calls one: the same nucleotides of the CDR3 and the same V gene in both main chains; it is looked for in
 all samples of a patient, never across patients. A cell of which one chain was seen shares a clonotype with cells of
 that chain alone.
 """
@@ -220,19 +220,10 @@ def _clonotypes(chains: pd.DataFrame, patient: pd.Series) -> pd.DataFrame:
             sequence_id=[f"contig_{i}" for i in range(len(chains))], productive=True
         )
         airr = ir.io.read_airr(rows)
-        airr.obs["patient"] = patient.reindex(airr.obs_names).to_numpy()
         ir.pp.index_chains(airr)
         ir.tl.chain_qc(airr)
-        ir.pp.ir_dist(airr, metric="identity", sequence="nt", n_jobs=1)
-        ir.tl.define_clonotypes(
-            airr,
-            receptor_arms="all",
-            dual_ir="primary_only",
-            same_v_gene=True,
-            within_group="patient",
-            n_jobs=1,
-        )
-        seen = ir.get.airr(airr, ["locus", "junction_aa"], ["VJ_1", "VJ_2", "VDJ_1", "VDJ_2"])
+        fields = ["locus", "junction_aa", "junction", "v_call"]
+        seen = ir.get.airr(airr, fields, ["VJ_1", "VJ_2", "VDJ_1", "VDJ_2"])
     result = pd.DataFrame(index=airr.obs_names)
     loci = seen[[f"{chain}_locus" for chain in ("VJ_1", "VJ_2", "VDJ_1", "VDJ_2")]]
     result["tcr_chains"] = [
@@ -242,11 +233,16 @@ def _clonotypes(chains: pd.DataFrame, patient: pd.Series) -> pd.DataFrame:
     for name, chain, locus in (("cdr3_tra", "VJ_1", "TRA"), ("cdr3_trb", "VDJ_1", "TRB")):
         cdr3 = seen[f"{chain}_junction_aa"].astype(object)
         result[name] = cdr3.where(seen[f"{chain}_locus"] == locus, "").fillna("")
-    clone = airr.obs["clone_id"].astype(object)
+    # What scirpy's define_clonotypes does with metric identity, same V gene, primary chains of both arms; that function
+    # (0.22.5) fails where no cell has a chain of one arm, as in a sample of one T cell.
+    of_patient = patient.reindex(airr.obs_names).to_numpy()
+    main = [f"{chain}_{field}" for chain in ("VJ_1", "VDJ_1") for field in ("junction", "v_call")]
+    keys = seen[main].astype(object).fillna("").assign(patient=of_patient)
+    clone = keys.groupby([*main, "patient"], sort=False).ngroup().astype(object)
     clone = clone.mask(result["tcr_pairing"].isin(["multichain", "ambiguous"]))
     size = clone.map(clone.value_counts())
     # Numbered within the patient, the largest first; of like size in the cells' order.
-    table = pd.DataFrame({"patient": airr.obs["patient"], "clone": clone, "size": size}).dropna()
+    table = pd.DataFrame({"patient": of_patient, "clone": clone, "size": size}).dropna()
     first = table.drop_duplicates("clone").sort_values("size", ascending=False, kind="stable")
     number = first.groupby("patient", observed=True).cumcount() + 1
     names = dict(zip(first["clone"], first["patient"] + ":" + number.astype(str), strict=True))
