@@ -111,3 +111,39 @@ def urine(
     matrix = sparse.csr_matrix(np.array(rows, dtype=np.float32).reshape(len(rows), len(table)))
     var = pd.DataFrame({"gene_id": [f"ENSG{i}" for i in range(len(table))]}, index=table.index)
     return ad.AnnData(matrix, obs=obs, var=var, uns={"car": CAR})
+
+
+#: Cells of a blood sample after Ficoll: types that urine lacks among them.
+BLOOD = {
+    "CD4 T cell": 0.25,
+    "CD8 T cell": 0.15,
+    "naive CD8 T cell": 0.15,
+    "NK cell": 0.1,
+    "B cell": 0.1,
+    "plasmacytoid dendritic cell": 0.01,
+    "classical monocyte": 0.22,
+    "platelet": 0.02,
+}
+
+
+def mix_blood(
+    sample: ad.AnnData, blood: ad.AnnData, share: float, seed: int = 0
+) -> tuple[ad.AnnData, float]:
+    """Move cells of blood into urine so that ``share`` of its T cells, about, are blood's.
+
+    Returns
+    -------
+    Both samples (``obs``: sample, patient, compartment, timepoint, role), and the true share.
+    """
+    rng = np.random.default_rng(seed)
+    own_t, blood_t = ((s.obs["lineage"] == "T").to_numpy() for s in (sample, blood))
+    wanted = share / (1 - share) * own_t.sum() / blood_t.sum()
+    moved = rng.random(blood.n_obs) < wanted / (1 + wanted)
+    both = ad.concat([sample, blood], merge="same", keys=["u", "b"], index_unique="-")
+    both.uns["car"] = CAR
+    in_urine = np.r_[np.ones(sample.n_obs, bool), moved]
+    both.obs["sample"] = np.where(in_urine, "urine", "blood")
+    both.obs["compartment"] = both.obs["sample"]
+    both.obs["patient"], both.obs["timepoint"], both.obs["role"] = "P01", "D28", "case"
+    n_moved = int(blood_t[moved].sum())
+    return both, n_moved / max(n_moved + int(own_t.sum()), 1)

@@ -22,6 +22,7 @@ from carseq.chemistry import known_whitelist
 from carseq.construct import Construct
 from carseq.simulate import simulate_study
 from carseq.tables import (
+    BLOOD_IN_URINE,
     CONTRASTS,
     DETECTION,
     H5AD,
@@ -30,6 +31,8 @@ from carseq.tables import (
     MOLECULES,
     OBS,
     OBS_MORE,
+    OPTIONAL_OBS,
+    RECEPTORS,
     read_table,
 )
 
@@ -151,6 +154,14 @@ def test_verdicts_of_urine_and_blood_are_right(demo):
         share = (t_cells["is_car_t"].astype(str) == "True").mean()
         assert row["verdict"] == "detected"
         assert row["prevalence_low"] <= share <= row["prevalence_high"]
+
+
+def test_the_demo_has_no_blood_in_its_urine(demo):
+    """No cell of the demo's urine is blood's: the interval ends below 50 %, and blood explains no CAR T cells."""
+    table = read_table(demo.results / "cohort/blood_in_urine.tsv", BLOOD_IN_URINE)
+    row = table[table["witness"] == "combined"].set_index("sample").loc["P01_urine_D28"]
+    assert row["high"] < 0.5
+    assert row["p_blood_alone"] < 0.01
 
 
 def test_lineages_are_right(demo):
@@ -515,12 +526,24 @@ def test_a_sample_without_cells_does_not_stop_the_study(demo, tmp_path):
 
 
 def test_a_bam_with_its_matrix_and_a_matrix_alone_are_enough(demo, tmp_path):
-    """The same sample from its BAM and from its matrix gives the calls that its reads gave."""
+    """From BAM and from matrix the calls are those of the reads; a receptor for each T cell gives each a clonotype."""
+    cells = demo.cells("P01_urine_D28")
+    t_cells = cells.index[(cells["lineage"] == "T") & ~cells["is_doublet"]]
+    pd.DataFrame(
+        {
+            "cell_id": t_cells,
+            "productive": "T",
+            "v_call": "TRBV2",
+            "j_call": "TRBJ1-1",
+            "junction": "TGTGCCAGCTTC",
+            "junction_aa": "CASF",
+        }
+    ).to_csv(tmp_path / "airr.tsv", sep="\t", index=False)
     solo = demo.results / "samples/P01_urine_D28/solo"
     (tmp_path / "samples.tsv").write_text(
-        "sample\tpatient\tcompartment\ttimepoint\tbam\traw_matrix\n"
-        f"from_bam\tP1\turine\tD28\t{solo}/aligned.bam\t{solo}/raw.h5ad\n"
-        f"from_matrix\tP1\turine\tD29\t\t{solo}/raw.h5ad\n"
+        "sample\tpatient\tcompartment\ttimepoint\tbam\traw_matrix\ttcr\n"
+        f"from_bam\tP1\turine\tD28\t{solo}/aligned.bam\t{solo}/raw.h5ad\t\n"
+        f"from_matrix\tP1\turine\tD29\t\t{solo}/raw.h5ad\tairr.tsv\n"
     )
     (tmp_path / "config.yaml").write_text(
         "construct: {file: hbi0101_surrogate.gb, name: HBI0101}\n"
@@ -536,6 +559,12 @@ def test_a_bam_with_its_matrix_and_a_matrix_alone_are_enough(demo, tmp_path):
     before = demo.detection.loc["P01_urine_D28", "n_car_positive"]
     assert (detection["verdict"] == "detected").all()
     assert (detection["n_car_positive"] - before).abs().max() <= 2
+    receptors = read_table(tmp_path / "results/cohort/receptors.tsv", RECEPTORS).set_index("sample")
+    assert list(receptors.index) == ["from_matrix"]
+    assert receptors.loc["from_matrix", "share_t_receptor"] > 0.9
+    obs = anndata.read_h5ad(tmp_path / "results/cohort/cells.h5ad", backed="r").obs
+    assert set(OPTIONAL_OBS.columns) <= set(obs.columns)
+    assert (obs["clonotype"][obs["tcr_chains"] == "TRB"] == "P1:1").all()
     assert not (tmp_path / "results/reference").joinpath("augmented").exists()
 
 

@@ -479,13 +479,8 @@ def _profile(
     """
     if not chosen.any():
         return float("nan"), float("nan"), float("nan")
-    grid = (np.arange(400) + 0.5) / 400
     cells = data.take(chosen)
-    groups, size, _ = cells.groups()
-    likelihood = _log_likelihood(groups, size, points[:, 0], points[:, 1], grid)
-    log_posterior = likelihood + _log_prior(grid)
-    share = np.exp(log_posterior - log_posterior.max(axis=1, keepdims=True))
-    posterior = points[:, 2] @ (share / share.sum(axis=1, keepdims=True))
+    grid, likelihood, posterior = _fraction_posterior(cells, points)
     cumulative = np.cumsum(posterior)
     low, high = (float(x) for x in np.interp([0.025, 0.975], cumulative, grid))
     if not (cells.k > 0).any():
@@ -493,6 +488,16 @@ def _profile(
     of_grid = np.logaddexp.reduce(likelihood + np.log(points[:, [2]]), axis=0)
     estimate = float(grid[np.argmax(of_grid)])
     return (0.0 if estimate <= grid[0] else estimate), low, high
+
+
+def _fraction_posterior(cells: _Data, points: Floats) -> tuple[Floats, Floats, Floats]:
+    """Return a grid of CAR T fractions, its log-likelihood under each mu and shape, and its posterior."""
+    grid = (np.arange(400) + 0.5) / 400
+    groups, size, _ = cells.groups()
+    likelihood = _log_likelihood(groups, size, points[:, 0], points[:, 1], grid)
+    log_posterior = likelihood + _log_prior(grid)
+    share = np.exp(log_posterior - log_posterior.max(axis=1, keepdims=True))
+    return grid, likelihood, points[:, 2] @ (share / share.sum(axis=1, keepdims=True))
 
 
 def _limit(n_t: int, sensitivities: list[tuple[float, float]]) -> float:
@@ -658,10 +663,36 @@ def fraction_of(adata: AnnData, cells: pd.Index) -> tuple[float, float, float]:
     tuple of float
         Estimate, lower and upper end; NaN for no cells.
     """
-    own = adata.obs.loc[cells]
-    if not len(own):
+    if not len(cells):
         return float("nan"), float("nan"), float("nan")
-    fitted = adata.uns["car_model"]
+    data, points = _fitted(adata, cells)
+    return _profile(data, points, np.ones(len(data.k), dtype=bool))
+
+
+def draw_fraction(
+    adata: AnnData, cells: pd.Index, n: int, rng: np.random.Generator
+) -> npt.NDArray[np.float64]:
+    """Draw the dropout-corrected CAR T fraction of T cells of one sample from its posterior.
+
+    Parameters
+    ----------
+    adata
+        Cohort after :func:`call_cells`.
+    cells
+        Index of the T cells in question, at least one.
+    n
+        Number of draws.
+    rng
+        Source of randomness.
+    """
+    data, points = _fitted(adata, cells)
+    grid, _, posterior = _fraction_posterior(data, points)
+    return rng.choice(grid, n, p=posterior / posterior.sum()) + (rng.random(n) - 0.5) / len(grid)
+
+
+def _fitted(adata: AnnData, cells: pd.Index) -> tuple[_Data, Floats]:
+    """Return T cells of one sample, as the fitted model sees them, and the sample's points."""
+    own = adata.obs.loc[cells]
     data = _Data(
         k=own["car_umis"].to_numpy(float),
         n=own["total_umis"].to_numpy(float),
@@ -670,8 +701,7 @@ def fraction_of(adata: AnnData, cells: pd.Index) -> tuple[float, float, float]:
         code=np.zeros(len(own), dtype=np.intp),
         samples=["cells"],
     )
-    points = _points_of(fitted, str(own["sample"].iloc[0]))
-    return _profile(data, points, np.ones(len(own), dtype=bool))
+    return data, _points_of(adata.uns["car_model"], str(own["sample"].iloc[0]))
 
 
 def _points_of(fitted: Mapping[str, Any], sample: str) -> Floats:

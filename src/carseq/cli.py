@@ -390,22 +390,32 @@ def localize(
     cells: Annotated[Path, typer.Argument(help="h5ad with calls (cohort/cells.h5ad).")],
     detection: Annotated[Path, typer.Option(help="detection.tsv made with the calls.")],
     to: Annotated[
-        Path, typer.Option("--out", help="Folder for localization.tsv and contrasts.tsv.")
+        Path,
+        typer.Option(
+            "--out", help="Folder for localization.tsv, contrasts.tsv, blood_in_urine.tsv."
+        ),
     ],
 ) -> None:
     """Say where the CAR T cells are and compare samples, without the workflow."""
     import anndata
 
+    from carseq.cells import blood_in_urine
     from carseq.localize import contrasts
     from carseq.localize import localize as localize_cells
-    from carseq.tables import CONTRASTS, DETECTION, LOCALIZATION, read_table, write_table
-
-    table = read_table(detection, DETECTION)
-    write_table(
-        localize_cells(anndata.read_h5ad(cells), table), to / "localization.tsv", LOCALIZATION
+    from carseq.tables import (
+        BLOOD_IN_URINE,
+        CONTRASTS,
+        DETECTION,
+        LOCALIZATION,
+        read_table,
+        write_table,
     )
+
+    table, adata = read_table(detection, DETECTION), anndata.read_h5ad(cells)
+    write_table(localize_cells(adata, table), to / "localization.tsv", LOCALIZATION)
     write_table(contrasts(table), to / "contrasts.tsv", CONTRASTS)
-    out.print(f"wrote {to}/localization.tsv and {to}/contrasts.tsv")
+    write_table(blood_in_urine(adata, table), to / "blood_in_urine.tsv", BLOOD_IN_URINE)
+    out.print(f"wrote {to}/localization.tsv, contrasts.tsv and blood_in_urine.tsv")
 
 
 @app.command()
@@ -428,7 +438,8 @@ def verdict(
     results: Annotated[Path, typer.Argument(help="Results folder of a finished run.")],
 ) -> None:
     """Print the verdict per sample and where the report lies."""
-    from carseq.tables import DETECTION, read_table
+    from carseq.report.words import blood_words
+    from carseq.tables import BLOOD_IN_URINE, DETECTION, read_table
 
     path = results / "cohort" / "detection.tsv"
     if not path.exists():
@@ -436,6 +447,12 @@ def verdict(
             f"{results} holds no finished run", f"no {path}", "run snakemake to the end first"
         )
     _print_verdicts(read_table(path, DETECTION))
+    blood = results / "cohort" / "blood_in_urine.tsv"
+    if blood.exists():
+        table = read_table(blood, BLOOD_IN_URINE)
+        for row in table[table["witness"] == "combined"].itertuples():
+            words = f"{row.sample}: {blood_words(row)}"
+            out.print(words, highlight=False, soft_wrap=True, markup=False)
     page = (results / "report" / "report.html").resolve()
     if page.exists():
         out.print(f"report: {page}", soft_wrap=True, highlight=False)

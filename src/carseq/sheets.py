@@ -14,7 +14,7 @@ from carseq.chemistry import CHEMISTRIES, parse_geometry
 from carseq.config import Config
 from carseq.errors import CarseqError
 
-_PATHS = ("bam", "matrix", "raw_matrix", "whitelist")
+_PATHS = ("bam", "matrix", "raw_matrix", "whitelist", "tcr")
 
 
 class Sample(BaseModel):
@@ -49,8 +49,17 @@ class Sample(BaseModel):
         default=None,
         description="Existing matrix of called cells; beside `raw_matrix` it says which barcodes are cells.",
     )
-    raw_matrix: str | None = Field(default=None, description="Existing matrix of all barcodes.")
+    raw_matrix: str | None = Field(
+        default=None,
+        description="Existing matrix of all barcodes. Antibodies in it (10x `Antibody Capture`), or in `matrix` where "
+        "that stands alone, give each cell its surface proteins, against which its lineage is held.",
+    )
     whitelist: str | None = Field(default=None, description="Barcode whitelist of this sample.")
+    tcr: str | None = Field(
+        default=None,
+        description="T-cell receptors of this sample: 10x `filtered_contig_annotations.csv` (or `all_contig_...`) or "
+        "an AIRR rearrangement TSV. Gives clonotypes, and a check of which cells are T cells.",
+    )
     gating: str | None = Field(
         default=None, description="Sorting gate, such as CD45-negative; shown beside the verdict."
     )

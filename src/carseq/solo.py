@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from carseq.cells.protein import ANTIBODY
 from carseq.chemistry import Chemistry
 from carseq.errors import CarseqError
 from carseq.log import get_logger
@@ -302,7 +303,8 @@ def read_counts(path: str | Path, *, car: str | None = None, needs_car: bool = F
     -------
     anndata.AnnData
         Barcodes x genes, integer counts in CSR, ``var["gene_id"]``; barcodes without a count, and features
-        other than genes and the CAR (antibodies, hashtags, guides), are dropped.
+        other than genes and the CAR (hashtags, guides), are dropped. Antibody counts become the table
+        ``obsm["protein"]``, barcodes x antibodies.
 
     Raises
     ------
@@ -345,7 +347,18 @@ def read_counts(path: str | Path, *, car: str | None = None, needs_car: bool = F
             "give `construct.name` as the matrix spells it, a matrix made with the CAR in its reference, or the "
             "FASTQ files or the BAM",
         )
+    protein = None
+    if "protein" in adata.obsm:
+        given = pd.DataFrame(adata.obsm["protein"], adata.obs_names)
+        protein = sparse.csr_matrix(given.to_numpy()), given.columns.astype(str)
     if "feature_types" in adata.var:
+        antibodies = adata.var["feature_types"].astype(str).eq(ANTIBODY).to_numpy()
+        if antibodies.any():
+            # 10x names an antibody as its barcode's kit does; two of one name stay apart.
+            names = pd.Index(adata.var_names[antibodies].astype(str))
+            if not names.is_unique:
+                names = anndata.utils.make_index_unique(names)
+            protein = counts[:, antibodies], names
         kept = adata.var["feature_types"].astype(str).eq("Gene Expression") | (
             adata.var_names == car
         )
@@ -360,4 +373,9 @@ def read_counts(path: str | Path, *, car: str | None = None, needs_car: bool = F
     clean.var_names = adata.var_names.astype(str)
     clean.var_names_make_unique()
     clean.var["gene_id"] = ids.to_numpy(dtype=str)
-    return clean[np.asarray(clean.X.sum(axis=1)).ravel() > 0].copy()
+    seen = np.asarray(clean.X.sum(axis=1)).ravel() > 0
+    clean = clean[seen].copy()
+    if protein is not None:
+        antibody_counts = protein[0][seen].toarray().astype(np.int32)
+        clean.obsm["protein"] = pd.DataFrame(antibody_counts, clean.obs_names, protein[1])
+    return clean

@@ -105,6 +105,10 @@ def start_study(
     todo.append(
         f"fill patient, compartment, timepoint and role (case, negative_control, product) in {targets['samples.tsv']}"
     )
+    todo.append(
+        "optional: add columns to it, such as `tcr` (T-cell receptors: 10x contig annotations or AIRR), `gating` and "
+        "`sequencing_run`; config/README.md explains them"
+    )
     lines = [f"{s}\t{u}\t{r1.absolute()}\t{r2.absolute()}\n" for s, u, r1, r2 in units]
     write_text(example_config(values), targets["config.yaml"])
     write_text(header + "".join(rows), targets["samples.tsv"])
@@ -162,6 +166,11 @@ def check_study(path: Path) -> Iterator[tuple[str, str | CarseqError]]:
     except CarseqError as error:
         yield "reference", error
     for name, sample in study.samples.items():
+        if sample.tcr:
+            try:
+                yield f"receptors of {name}", _check_receptors(study, name)
+            except CarseqError as error:
+                yield f"receptors of {name}", error
         try:
             if sample.kind != "fastq":
                 yield f"sample {name}", _check_made(study, name)
@@ -189,6 +198,19 @@ def check_study(path: Path) -> Iterator[tuple[str, str | CarseqError]]:
             yield f"sample {name}", error
 
 
+def _check_receptors(study: Study, name: str) -> str:
+    """Check the receptors of a sample, against the barcodes of its matrix where it has one; return them in words."""
+    from carseq.cells.receptor import match_contigs, read_contigs
+    from carseq.solo import read_counts
+
+    sample = study.samples[name]
+    chains = read_contigs(str(sample.tcr))
+    matrix = sample.matrix or sample.raw_matrix
+    if matrix:
+        chains = match_contigs(chains, read_counts(matrix).obs_names, name)
+    return f"{len(chains):,} productive chains in {chains['barcode'].nunique():,} barcodes"
+
+
 def _check_made(study: Study, name: str) -> str:
     """Check the BAM and the matrices of a sample that comes without reads; return them in words."""
     from carseq.molecules import check_bam, open_bam
@@ -209,4 +231,6 @@ def _check_made(study: Study, name: str) -> str:
         needs_car = not sample.bam and path == given[0]
         counts = read_counts(path, car=car, needs_car=needs_car)
         words.append(f"matrix of {counts.n_obs:,} barcodes and {counts.n_vars:,} features")
+        if "protein" in counts.obsm:
+            words[-1] += f", {counts.obsm['protein'].shape[1]} antibodies"
     return "; ".join(words)

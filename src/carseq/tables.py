@@ -213,6 +213,90 @@ INTEGRATION = Schema(
     },
 )
 
+BLOOD_IN_URINE = Schema(
+    "blood_in_urine",
+    {
+        "sample": Column("str", "urine sample"),
+        "patient": Column("str", "patient"),
+        "timepoint": Column("str", "time point"),
+        "blood_sample": Column("str", "blood sample compared with, empty if there is none"),
+        "pairing": Column("str", "same time point, other time point or no blood sample"),
+        "witness": Column("str", "what speaks of blood; `combined` for those used together"),
+        "n_urine": Column("int64", "witnesses in urine (cells; haemoglobin: molecules)"),
+        "n_blood": Column("int64", "witnesses in the blood sample"),
+        "n_t_urine": Column("int64", "T cells in urine they are compared with"),
+        "n_t_blood": Column("int64", "T cells in the blood sample they are compared with"),
+        "estimate": Column("float64", "share of the urine's T cells that blood brought; NaN where nothing tells"),
+        "low": Column("float64", "lower end of its 95 % interval"),
+        "high": Column("float64", "upper end of its 95 % interval"),
+        "used": Column("bool", "whether it enters the combined estimate"),
+        "note": Column("str", "why it is a witness, or why it was not used"),
+        "car_expected": Column(
+            "float64", "combined only: CAR T cells blood would have brought, median; NaN with blood of another time"
+        ),
+        "car_expected_low": Column("float64", "lower end of its 95 % interval"),
+        "car_expected_high": Column("float64", "upper end of its 95 % interval"),
+        "car_seen": Column("float64", "combined only: CAR T cells in urine, corrected for dropout"),
+        "car_seen_low": Column("float64", "lower end of its 95 % interval"),
+        "car_seen_high": Column("float64", "upper end of its 95 % interval"),
+        "p_blood_alone": Column("float64", "probability that blood brought as many CAR T cells as urine holds"),
+        "car_verdict": Column(
+            "str", "blood does not explain them, blood may explain them, undetermined; empty without CAR T cells"
+        ),
+    },
+)  # fmt: skip
+
+PROTEIN_AGREEMENT = Schema(
+    "protein_agreement",
+    {
+        "sample": Column("str", "sample"),
+        "protein_lineage": Column("str", "lineage by surface proteins, or all"),
+        "n_cells": Column("int64", "single cells that proteins assign to it"),
+        "n_agree": Column("int64", "of them annotated alike"),
+        "agreement": Column("float64", "their share"),
+        "n_unknown": Column("int64", "of them annotated as unknown"),
+        "else_annotated": Column("str", "other lineages they were given, with their numbers"),
+    },
+)
+
+RECEPTORS = Schema(
+    "receptors",
+    {
+        "sample": Column("str", "sample with T-cell receptors"),
+        "n_cells": Column("int64", "single cells"),
+        "n_receptor": Column("int64", "of them with a productive chain of a T-cell receptor"),
+        "n_t_cells": Column("int64", "single T cells by their transcriptome"),
+        "n_t_receptor": Column("int64", "of them with a receptor"),
+        "share_t_receptor": Column("float64", "share of T cells with a receptor"),
+        "n_paired_not_t": Column("int64", "cells with both chains that are no T cells by their transcriptome"),
+        "paired_not_t": Column("str", "their lineages, with their numbers"),
+        "n_two_beta": Column("int64", "cells with two beta (or delta) chains or more: doublets, as a rule"),
+        "n_clonotypes": Column("int64", "clonotypes"),
+        "n_expanded": Column("int64", "of them in two cells or more of the patient"),
+    },
+)  # fmt: skip
+
+#: ``obs`` of ``cohort/cells.h5ad`` from optional inputs: empty (0) in samples that come without them.
+OPTIONAL_OBS = Schema(
+    "optional obs",
+    {
+        "protein_lineage": Column(
+            "str",
+            "lineage by surface proteins: T, B, NK, myeloid, epithelial, erythroid, conflict",
+        ),
+        "tcr_chains": Column("str", "chains of the T-cell receptor, such as TRA+TRB"),
+        "tcr_pairing": Column(
+            "str", "scirpy's chain_pairing: single pair, orphan VJ, extra VDJ, multichain, ..."
+        ),
+        "cdr3_tra": Column("str", "amino acids of the CDR3 with its anchors, main alpha chain"),
+        "cdr3_trb": Column("str", "the same of the main beta chain"),
+        "clonotype": Column(
+            "str", "PATIENT:NUMBER; the same CDR3 nucleotides and V genes of both main chains"
+        ),
+        "clonotype_size": Column("int64", "cells of the clonotype in all samples of the patient"),
+    },
+)
+
 #: ``obs`` of ``cohort/cells.h5ad``; the index is ``sample:barcode``.
 OBS = Schema(
     "obs",
@@ -306,6 +390,7 @@ OBS_MORE = Schema(
                 "interferon-responsive",
             )
         },
+        **OPTIONAL_OBS.columns,
         "car_ambient_shape": Column(
             "float64", "shape of the gamma distribution of ambient CAR molecules between droplets"
         ),
@@ -318,6 +403,7 @@ H5AD = {
     'layers["counts"]': "raw counts (UMIs), the CAR a gene among them",
     'layers["corrected"]': "expected UMIs without ambient RNA, the CAR's as they are (`cells.corrected`)",
     'layers["cellbender"]': "CellBender's counts, the CAR's as they are (`cells.cellbender`)",
+    'obsm["protein"]': "antibody counts, where a sample has them; NaN in samples without",
     'obsm["X_umap"]': "map of the cells",
     'obsm["X_scVI"]': "latent space (or `X_harmony`, `X_pca`, by what was done)",
     'obsm["lineage_probability"]': "probability of each lineage",

@@ -69,11 +69,14 @@ rule cohort:
         reference=CONFIG.cells.reference or [],
         celltypist=CONFIG.cells.celltypist or [],
         cellbender=cellbender_matrices(),
+        tcr=[STUDY.samples[s].tcr for s in WITH_RECEPTORS],
     output:
         cohort=f"{RESULTS}/cohort/annotated.h5ad",
         annotation=f"{RESULTS}/cohort/annotation.tsv",
         integration=f"{RESULTS}/cohort/integration.tsv",
         filters=each_sample("cells/filters.tsv"),
+        protein=f"{RESULTS}/cohort/protein_agreement.tsv",
+        receptors=f"{RESULTS}/cohort/receptors.tsv",
     log:
         f"{RESULTS}/logs/cohort.log",
     benchmark:
@@ -89,6 +92,7 @@ rule cohort:
         cells=CONFIG.cells.model_dump(),
         samples=SAMPLES,
         with_raw=WITH_RAW,
+        with_receptors=WITH_RECEPTORS,
         version=VERSION,
     message:
         "cells: clustering and annotating the cohort"

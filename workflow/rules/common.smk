@@ -76,6 +76,8 @@ def support_tables():
 # Samples given as a matrix alone have no molecules: their CAR counts come from the matrix.
 WITH_READS = [s for s in SAMPLES if STUDY.samples[s].kind != "matrix"]
 
+WITH_RECEPTORS = [s for s in SAMPLES if STUDY.samples[s].tcr]
+
 
 # Samples of called cells alone have no empty droplets to learn from.
 WITH_RAW = [s for s in SAMPLES if has_reads(s) or STUDY.samples[s].raw_matrix]

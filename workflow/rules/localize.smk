@@ -8,6 +8,7 @@ rule localize:
     output:
         localization=f"{RESULTS}/cohort/localization.tsv",
         contrasts=f"{RESULTS}/cohort/contrasts.tsv",
+        blood=f"{RESULTS}/cohort/blood_in_urine.tsv",
     log:
         f"{RESULTS}/logs/localize.log",
     conda:

@@ -1,14 +1,25 @@
 """Cluster and annotate the cells of all samples."""
 
+from functools import partial
+
 import anndata
 
+from carseq.cells import add_protein, add_receptors, protein_agreement, receptor_table
 from carseq.cells.stages import add_layer, annotate_cohort, cohort_tables
 from carseq.config import CellsConfig
-from carseq.tables import ANNOTATION, INTEGRATION, read_table, write_h5ad, write_table
+from carseq.tables import (
+    ANNOTATION,
+    INTEGRATION,
+    PROTEIN_AGREEMENT,
+    RECEPTORS,
+    read_table,
+    write_h5ad,
+    write_table,
+)
 from carseq.workflow import job
 
 with job(snakemake):
-    params, samples = snakemake.params, snakemake.params.samples
+    params, samples, output = snakemake.params, snakemake.params.samples, snakemake.output
     cohort, filters = annotate_cohort(
         map(anndata.read_h5ad, snakemake.input.cells),
         dict(zip(samples, map(read_table, snakemake.input.ambient), strict=True)),
@@ -21,9 +32,15 @@ with job(snakemake):
             zip(params.with_raw, map(anndata.read_h5ad, snakemake.input.cellbender), strict=True)
         )
         add_layer(cohort, "cellbender", made)
-    for sample, path in zip(samples, snakemake.output.filters, strict=True):
+    # Backed: the counts stay on disk.
+    add_protein(cohort, map(partial(anndata.read_h5ad, backed="r"), snakemake.input.cells))
+    add_receptors(cohort, dict(zip(params.with_receptors, snakemake.input.tcr, strict=True)))
+    for sample, path in zip(samples, output.filters, strict=True):
         write_table(filters[filters["sample"] == sample], path)
     annotation, integration = cohort_tables(cohort, car=params.car, seed=params.cells["seed"])
-    write_table(annotation, snakemake.output.annotation, ANNOTATION)
-    write_table(integration, snakemake.output.integration, INTEGRATION)
-    write_h5ad(cohort, snakemake.output.cohort)
+    write_table(annotation, output.annotation, ANNOTATION)
+    write_table(integration, output.integration, INTEGRATION)
+    write_table(protein_agreement(cohort.obs), output.protein, PROTEIN_AGREEMENT)
+    receptors = receptor_table(cohort.obs, params.with_receptors)
+    write_table(receptors, output.receptors, RECEPTORS)
+    write_h5ad(cohort, output.cohort)

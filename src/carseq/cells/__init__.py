@@ -29,10 +29,13 @@ if TYPE_CHECKING:
         t_states,
     )
     from carseq.cells.barcodes import call_barcodes, knee_table
+    from carseq.cells.blood import blood_in_urine, blood_shares
     from carseq.cells.doublet import doublets, paired_transcriptomes
     from carseq.cells.filters import filter_cells, quality
     from carseq.cells.integration import cluster, combine, integrate
     from carseq.cells.latent import mixing
+    from carseq.cells.protein import add_protein, protein_agreement
+    from carseq.cells.receptor import add_receptors, receptor_table
     from carseq.cells.reference import (
         compare_methods,
         label_by_celltypist,
@@ -41,8 +44,12 @@ if TYPE_CHECKING:
     )
 
 _HOMES = {
+    "add_protein": "protein",
+    "add_receptors": "receptor",
     "ambient_profile": "ambient",
     "annotate": "annotation",
+    "blood_in_urine": "blood",
+    "blood_shares": "blood",
     "call_barcodes": "barcodes",
     "cell_cycle": "annotation",
     "cluster": "integration",
@@ -58,17 +65,23 @@ _HOMES = {
     "label_by_reference": "reference",
     "mixing": "latent",
     "paired_transcriptomes": "doublet",
+    "protein_agreement": "protein",
     "quality": "filters",
     "read_markers": "annotation",
     "read_reference": "reference",
     "read_signatures": "annotation",
     "run_cellbender": "ambient",
+    "receptor_table": "receptor",
     "t_states": "annotation",
 }
 
 __all__ = [
+    "add_protein",
+    "add_receptors",
     "ambient_profile",
     "annotate",
+    "blood_in_urine",
+    "blood_shares",
     "call_barcodes",
     "cell_cycle",
     "cluster",
@@ -84,10 +97,12 @@ __all__ = [
     "label_by_reference",
     "mixing",
     "paired_transcriptomes",
+    "protein_agreement",
     "quality",
     "read_markers",
     "read_reference",
     "read_signatures",
+    "receptor_table",
     "run_cellbender",
     "t_states",
 ]

@@ -24,6 +24,7 @@ from carseq.cells.doublet import doublets, paired_transcriptomes
 from carseq.cells.filters import filter_cells, quality
 from carseq.cells.integration import cluster, combine, integrate, principal_components
 from carseq.cells.latent import mixing
+from carseq.cells.protein import protein_background
 from carseq.cells.reference import (
     compare_methods,
     label_by_celltypist,
@@ -110,6 +111,7 @@ def sample_cells(
     knee = knee_table(calls, car=car_umis)
     cells = raw[calls["is_cell"].to_numpy(bool)].copy()
     cells.uns["car"] = car
+    protein_background(cells, raw, calls["is_cell"].to_numpy(bool))
     for name, value in {"sample": sample, **meta}.items():
         cells.obs[name] = value
     cells.obs["barcode"] = cells.obs_names.astype(str)

@@ -23,12 +23,15 @@ from carseq.log import get_logger
 from carseq.report import summaries, words
 from carseq.report.study import Study, read_study
 from carseq.tables import (
+    BLOOD_IN_URINE,
     CONTRASTS,
     DETECTION,
     LOCALIZATION,
     LOSSES,
     MOLECULES,
     OBS,
+    PROTEIN_AGREEMENT,
+    RECEPTORS,
     Schema,
     write_text,
 )
@@ -237,8 +240,12 @@ def _without_molecules(study: Study) -> list[str]:
 
 def _cards(study: Study) -> list[dict[str, Any]]:
     cards = []
+    combined = study.blood[study.blood["witness"] == "combined"]
+    blood = {row.sample: words.blood_words(row) for row in combined.itertuples()}
     for row in study.detection.itertuples():
         headline, sentences = words.verdict_words(row)
+        if row.sample in blood and row.n_t_cells:
+            sentences.append(blood[row.sample])
         meta = [row.compartment, row.timepoint or "no time point", f"patient {row.patient}"]
         cards.append(
             {
@@ -372,12 +379,14 @@ def _table(
     fractions = _FRACTIONS if fractions is None else fractions
     labels = {**_LABELS, **(labels or {})}
     centre, *ends = interval or ("",)
+    own = {key: column.meaning for key, column in schema.columns.items()} if schema else {}
+    meanings = {**_MEANINGS, **own}
     columns = [
         {
             "key": str(key),
             "label": labels.get(str(key), str(key).replace("_", " ").capitalize()),
             "kind": _kind(str(key), frame[key], fractions),
-            "help": _MEANINGS.get(str(key), ""),
+            "help": meanings.get(str(key), ""),
             "hidden": key in hide or key in ends,
             "interval": ends if key == centre else None,
         }
@@ -464,6 +473,29 @@ def _payload(study: Study) -> dict[str, Any]:
             labels={"estimate": "Odds ratio (95 %)"},
             fractions=set(),
             file="contrasts",
+        ),
+        "protein": _table(
+            study.protein,
+            schema=PROTEIN_AGREEMENT,
+            labels={"n_cells": "Assigned by proteins", "n_agree": "Annotated alike"},
+            fractions={"agreement"},
+            file="protein_agreement",
+        ),
+        "receptors": _table(
+            study.receptors,
+            schema=RECEPTORS,
+            fractions={"share_t_receptor"},
+            file="receptors",
+        ),
+        "blood": _table(
+            study.blood,
+            schema=BLOOD_IN_URINE,
+            hide=["patient", "timepoint", "pairing", "car_verdict"],
+            filters=["sample"],
+            interval=("estimate", "low", "high"),
+            labels={"estimate": "T cells from blood (95 %)"},
+            fractions=estimates | {"p_blood_alone"},
+            file="blood_in_urine",
         ),
         "signal_outside": _table(
             summaries.signal_outside_t(study.cells), filters=["sample"], file="signal_outside_t"

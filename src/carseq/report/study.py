@@ -17,12 +17,15 @@ from carseq.construct.compare import COLUMNS as SUPPORT_COLUMNS
 from carseq.errors import CarseqError
 from carseq.log import get_logger
 from carseq.tables import (
+    BLOOD_IN_URINE,
     CONTRASTS,
     DETECTION,
     LOCALIZATION,
     LOSSES,
     MOLECULES,
     OBS,
+    PROTEIN_AGREEMENT,
+    RECEPTORS,
     Schema,
     read_table,
 )
@@ -68,6 +71,10 @@ class Study:
         Coordinates of ``cells``, shape ``(n_cells, 2)``, or None.
     detection, localization, contrasts
         The cohort's tables.
+    blood
+        How many of the urine's T cells blood could have brought (schema ``BLOOD_IN_URINE``).
+    protein, receptors
+        The annotation held against surface proteins and T-cell receptors, where there are any.
     missing
         Files that are not there, relative to ``results``.
     """
@@ -95,6 +102,9 @@ class Study:
     detection: pd.DataFrame
     localization: pd.DataFrame
     contrasts: pd.DataFrame
+    blood: pd.DataFrame
+    protein: pd.DataFrame
+    receptors: pd.DataFrame
     missing: list[str]
 
     @property
@@ -259,6 +269,9 @@ class _Reader:
             detection=detection,
             localization=self.table("cohort/localization.tsv", LOCALIZATION),
             contrasts=self.table("cohort/contrasts.tsv", CONTRASTS),
+            protein=self.table("cohort/protein_agreement.tsv", PROTEIN_AGREEMENT),
+            receptors=self.table("cohort/receptors.tsv", RECEPTORS),
+            blood=self.table("cohort/blood_in_urine.tsv", BLOOD_IN_URINE),
             missing=self.missing,
         )
 

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from carseq.cells.protein import FEWEST_JUDGED, LEAST_AGREEMENT
+from carseq.cells.receptor import LEAST_SHARE
 from carseq.report.study import Study
 from carseq.report.words import count, number, percent, verdict_kind
 
@@ -339,6 +341,7 @@ def alerts(study: Study) -> list[Alert]:
     for row in study.detection.itertuples():
         found += _cell_alerts(row)
     found += _filter_alerts(study)
+    found += _check_alerts(study)
     order = {"error": 0, "warn": 1, "info": 2}
     return sorted(found, key=lambda alert: order.get(alert.level, 3))
 
@@ -454,6 +457,45 @@ def _filter_alerts(study: Study) -> list[Alert]:
                     f"the filters removed {number(removed)} CAR-bearing barcodes and kept {number(kept)}",
                     f"Most fell at “{worst}”. Many CAR-bearing barcodes without a cell mean "
                     "ambient CAR RNA or broken CAR T cells; see the knee plot below.",
+                )
+            )
+    return found
+
+
+def _check_alerts(study: Study) -> list[Alert]:
+    """Return where surface proteins or T-cell receptors contradict the annotation."""
+    found = []
+    whole = study.protein[study.protein["protein_lineage"] == "all"]
+    for row in whole[whole["n_cells"] >= FEWEST_JUDGED].itertuples():
+        if row.agreement < LEAST_AGREEMENT:
+            found.append(
+                Alert(
+                    "warn",
+                    str(row.sample),
+                    f"surface proteins agree with the lineage of only {percent(row.agreement)} of "
+                    f"{count(row.n_cells, 'cell')} (the others are annotated as {row.else_annotated})",
+                    "Either the cell types or the staining is wrong; see “Surface proteins” below before believing "
+                    "which cells the CAR T cells are.",
+                )
+            )
+    for row in study.receptors.itertuples():
+        if row.n_paired_not_t:
+            found.append(
+                Alert(
+                    "info",
+                    str(row.sample),
+                    f"{count(row.n_paired_not_t, 'cell')} with both chains of a T-cell receptor "
+                    f"{'is' if row.n_paired_not_t == 1 else 'are'} no T cell by transcriptome ({row.paired_not_t})",
+                    "Doublets that were not found, or T cells annotated wrongly: CAR molecules in them are no call.",
+                )
+            )
+        if row.n_t_cells >= FEWEST_JUDGED and row.share_t_receptor < LEAST_SHARE:
+            found.append(
+                Alert(
+                    "warn",
+                    str(row.sample),
+                    f"only {percent(row.share_t_receptor)} of {count(row.n_t_cells, 'T cell')} have a T-cell receptor",
+                    "A poor receptor library, one of another sample, or cells that are no T cells.",
                 )
             )
     return found

@@ -59,6 +59,34 @@ def verdict_kind(verdict: str) -> str:
     return "detected" if text.startswith("detected") else "undetermined"
 
 
+def blood_words(row: Any) -> str:
+    """Say how much of a urine sample blood could have brought, from its combined row.
+
+    Parameters
+    ----------
+    row
+        A row of schema ``BLOOD_IN_URINE`` (anything with its columns as attributes).
+    """
+    if not math.isfinite(row.estimate):
+        return f"Blood in this urine: undetermined ({row.note})."
+    text = (
+        f"Blood in this urine: up to {percent(row.high)} of its T cells (estimate {percent(row.estimate)}) "
+        f"could have come with blood, {row.note}."
+    )
+    if not math.isfinite(row.p_blood_alone):
+        return text
+    brought = f"{number(row.car_expected)} ({number(row.car_expected_low)}–{number(row.car_expected_high)})"
+    if row.pairing != "same time point":
+        brought = f"at most {number(row.car_expected_high)}"
+    explains = "may explain" if row.car_verdict.endswith("may explain them") else "does not explain"
+    chance = f"below 0.1{NBSP}%" if row.p_blood_alone < 0.001 else percent(row.p_blood_alone)
+    return (
+        f"{text} That blood would have brought {brought} CAR T cells; the urine holds about {number(row.car_seen)} "
+        f"({number(row.car_seen_low)}–{number(row.car_seen_high)}): blood alone {explains} them "
+        f"(probability {chance})."
+    )
+
+
 def verdict_words(row: Any) -> tuple[str, list[str]]:
     """Put a row of the detection table into words.
 
