@@ -69,7 +69,7 @@ STATE_LIMIT = 1.5
 
 def counts_of(adata: AnnData) -> Any:
     """Return the raw counts, CSR: ``layers["counts"]`` if there, else ``X``."""
-    return sparse.csr_matrix(adata.layers.get("counts", adata.X))
+    return sparse.csr_matrix(adata.layers["counts"] if "counts" in adata.layers else adata.X)
 
 
 def car_name(adata: AnnData, car: str | None = None) -> str | None:
