@@ -415,6 +415,7 @@ H5AD = {
     'uns["integration"]': "what was done, what was asked, and why they differ",
     'uns["leiden"]': "parameters of the clustering",
     'uns["neighbors"]': "parameters of the graph",
+    'uns["sketch"]': "above 200,000 cells: how many of them the graph was made of, which is then not kept",
     'uns["umap"]': "parameters of the map",
 }
 

@@ -85,7 +85,7 @@ rule cohort:
         "../../envs/tools.yaml"
     threads: 2
     resources:
-        mem_mb=cells_memory,
+        mem_mb=cohort_memory,
         runtime=minutes(240, per_gb=60),
     params:
         car=CAR,

@@ -134,6 +134,11 @@ def cells_memory(wildcards, input, attempt):
     return int(attempt * max(4000, 30 * megabytes(*input)))
 
 
+def cohort_memory(wildcards, input, attempt):
+    # COHORT_SOURCE
+    return int(attempt * max(4000, 2000 + 10 * megabytes(*input)))
+
+
 def genome_memory(wildcards, input, attempt):
     # The genome as text, a byte a base, and its annotation.
     return int(attempt * (2000 + 4 * genome_megabytes()))

@@ -69,7 +69,9 @@ STATE_LIMIT = 1.5
 
 def counts_of(adata: AnnData) -> Any:
     """Return the raw counts, CSR: ``layers["counts"]`` if there, else ``X``."""
-    return sparse.csr_matrix(adata.layers.get("counts", adata.X))
+    # Not `layers.get("counts", adata.X)`: a view would copy its X for it.
+    held = adata.layers["counts"] if "counts" in adata.layers else adata.X  # noqa: SIM401
+    return sparse.csr_matrix(held)
 
 
 def car_name(adata: AnnData, car: str | None = None) -> str | None:

@@ -632,6 +632,7 @@ def _cluster_by_sketch(
         places[own] = (found @ places[rows]) / row_sums(found)[:, None]
     adata.obs["leiden"] = pd.Categorical.from_codes(codes, categories=names)
     adata.obsm["X_umap"] = places
+    adata.uns.update({name: part.uns[name] for name in ("leiden", "umap") if name in part.uns})
     adata.uns["sketch"] = {"n_cells": int(rows.size), "of": adata.n_obs, "seed": seed}
     log.warning(
         "%d cells: clustered and laid out by a sketch of %d, the others by their neighbours in it",
