@@ -15,6 +15,8 @@ rule calling:
     output:
         cells=f"{RESULTS}/cohort/cells.h5ad",
         detection=f"{RESULTS}/cohort/detection.tsv",
+        thresholds=f"{RESULTS}/cohort/thresholds.tsv",
+        thinning=f"{RESULTS}/cohort/thinning.tsv",
         calls=each_sample("calling/calls.tsv"),
         losses=each_sample("calling/losses.tsv", WITH_READS),
     log:
