@@ -26,7 +26,8 @@ rule all:
     default_target: True
     input:
         f"{RESULTS}/report/report.html",
-        f"{RESULTS}/notebooks/03_car_t_cells.ipynb",
+        f"{RESULTS}/report/methods.md",
+        expand(f"{RESULTS}/notebooks/{{notebook}}.ipynb", notebook=NOTEBOOKS),
         f"{RESULTS}/cohort/cells.h5ad",
         f"{RESULTS}/cohort/detection.tsv",
         f"{RESULTS}/cohort/localization.tsv",

@@ -34,6 +34,8 @@ FIGURES = [
     "losses",
     "weighing",
     "rules",
+    "thresholds",
+    "thinning",
 ]
 
 
@@ -182,6 +184,47 @@ def test_downloads_are_whole_tables_and_real_svg(visit: Visit, tmp_path: Path) -
         assert text.startswith("<svg")
         assert text.count("<path") > 3
         assert "var(" not in text
+
+
+def test_every_figure_saves_as_svg_pdf_and_tsv(visit: Visit, tmp_path: Path) -> None:
+    """Each figure and map: an SVG, a PDF whose cross-references are right, and a TSV of more than a heading."""
+    page = visit.page
+    buttons = page.get_by_role("button", name=re.compile("^Save the figure .* as PDF$"))
+    names = [b.get_attribute("aria-label").split()[3] for b in buttons.all()]
+    assert set(names) == {*FIGURES, "cells_by_type", "cells_by_sample", "cells_by_call"}
+    for name in names:
+        for kind in ("SVG", "PDF", "TSV"):
+            with page.expect_download() as download:
+                page.get_by_role("button", name=f"Save the figure {name} as {kind}").click()
+            download.value.save_as(tmp_path / kind)
+        pdf = (tmp_path / "PDF").read_bytes()
+        assert pdf.startswith(b"%PDF-1.4")
+        start = int(pdf.rsplit(b"startxref\n", 1)[1].split()[0])
+        places = [int(line[:10]) for line in pdf[start:].splitlines()[3:7]]
+        assert all(pdf[at:].startswith(b"%d 0 obj" % i) for i, at in enumerate(places, 1)), name
+        length = int(re.search(rb"/Length (\d+)", pdf)[1])
+        stream = pdf.split(b"stream\n", 1)[1]
+        assert stream[length:].startswith(b"\nendstream"), name
+        assert b"NaN" not in stream, name
+        assert stream.count(b" Tj") > 2, name
+        n_columns = {line.count("\t") for line in (tmp_path / "TSV").read_text().splitlines()}
+        assert len(n_columns) == 1, name
+        assert len((tmp_path / "TSV").read_text().splitlines()) > 1, name
+
+
+def test_a_spreadsheet_sees_no_formula_in_a_saved_table(browser: Any, tmp_path: Path) -> None:
+    """Text that begins with =, +, - or @ gets an apostrophe; negative numbers stay numbers."""
+    samples = [Sample(f"{c}cmd|x", f"{c}P", timepoint="-3", n_cells=40) for c in "=+-@"]
+    build_report(write_study(tmp_path / "results", samples), tmp_path / "report.html")
+    made = Visit(browser, tmp_path / "report.html")
+    with made.page.expect_download() as tsv:
+        made.page.get_by_role("button", name="Download Detection table as TSV").click()
+    tsv.value.save_as(tmp_path / "t.tsv")
+    rows = [line.split("\t") for line in (tmp_path / "t.tsv").read_text().splitlines()[1:]]
+    assert [row[0] for row in rows] == [f"'{c}cmd|x" for c in "=+-@"]
+    assert [row[1] for row in rows] == [f"'{c}P" for c in "=+-@"]
+    assert {row[3] for row in rows} == {"-3"}
+    assert made.complaints == []
 
 
 def test_hovering_a_cell_names_it(visit: Visit) -> None:

@@ -1,4 +1,9 @@
-# report. Takes all of it; makes the page, the notebook, and the record of the run.
+# report. Takes all of it; makes the page, the notebooks, exports, and the record of the run.
+
+NOTEBOOKS = {
+    name: workflow.source_path(f"../notebooks/{name}.py")
+    for name in ("01_quality", "02_cells", "03_car_t_cells", "04_localization")
+}
 
 
 rule run_record:
@@ -28,6 +33,8 @@ rule report:
         detection=f"{RESULTS}/cohort/detection.tsv",
         localization=f"{RESULTS}/cohort/localization.tsv",
         contrasts=f"{RESULTS}/cohort/contrasts.tsv",
+        thresholds=f"{RESULTS}/cohort/thresholds.tsv",
+        thinning=f"{RESULTS}/cohort/thinning.tsv",
         domains=f"{RESULTS}/construct/domains.tsv",
         homology=f"{RESULTS}/construct/homology.tsv",
         lint=f"{RESULTS}/construct/lint.json",
@@ -38,7 +45,8 @@ rule report:
         filters=each_sample("cells/filters.tsv"),
         support=support_tables(),
     output:
-        f"{RESULTS}/report/report.html",
+        page=f"{RESULTS}/report/report.html",
+        methods=f"{RESULTS}/report/methods.md",
     log:
         f"{RESULTS}/logs/report.log",
     conda:
@@ -51,22 +59,29 @@ rule report:
     params:
         version=VERSION,
     message:
-        "report: writing {output}"
+        "report: writing {output.page}"
     script:
         "../scripts/report.py"
 
 
 rule notebook:
     input:
-        source=workflow.source_path("../notebooks/03_car_t_cells.py"),
+        source=lambda wildcards: NOTEBOOKS[wildcards.notebook],
         cells=f"{RESULTS}/cohort/cells.h5ad",
         detection=f"{RESULTS}/cohort/detection.tsv",
         localization=f"{RESULTS}/cohort/localization.tsv",
         contrasts=f"{RESULTS}/cohort/contrasts.tsv",
+        thresholds=f"{RESULTS}/cohort/thresholds.tsv",
+        thinning=f"{RESULTS}/cohort/thinning.tsv",
+        filters=each_sample("cells/filters.tsv"),
+        losses=each_sample("calling/losses.tsv", WITH_READS),
+        config=f"{RESULTS}/run_config.yaml",
     output:
-        f"{RESULTS}/notebooks/03_car_t_cells.ipynb",
+        f"{RESULTS}/notebooks/{{notebook}}.ipynb",
     log:
-        f"{RESULTS}/logs/notebook.log",
+        f"{RESULTS}/logs/notebooks/{{notebook}}.log",
+    wildcard_constraints:
+        notebook="|".join(NOTEBOOKS),
     conda:
         "../../envs/tools.yaml"
     resources:
@@ -77,6 +92,6 @@ rule notebook:
     params:
         version=VERSION,
     message:
-        "report: running the notebook"
+        "report: running the notebook {wildcards.notebook}"
     script:
         "../scripts/run_notebook.py"

@@ -23,6 +23,8 @@ from carseq.tables import (
     LOSSES,
     MOLECULES,
     OBS,
+    THINNING,
+    THRESHOLDS,
     Schema,
     read_table,
 )
@@ -66,8 +68,10 @@ class Study:
         ``obs`` of the cohort (schema ``OBS``), indexed by ``sample:barcode``.
     umap
         Coordinates of ``cells``, shape ``(n_cells, 2)``, or None.
-    detection, localization, contrasts
+    detection, localization, contrasts, thresholds, thinning
         The cohort's tables.
+    benchmarks
+        Time and memory of the jobs: ``rule``, ``sample`` (empty: of the cohort), ``seconds``, ``memory_mb``.
     missing
         Files that are not there, relative to ``results``.
     """
@@ -95,6 +99,9 @@ class Study:
     detection: pd.DataFrame
     localization: pd.DataFrame
     contrasts: pd.DataFrame
+    thresholds: pd.DataFrame
+    thinning: pd.DataFrame
+    benchmarks: pd.DataFrame
     missing: list[str]
 
     @property
@@ -206,6 +213,17 @@ class _Reader:
                 length += len(line.strip())
         return name, length
 
+    def benchmarks(self) -> pd.DataFrame:
+        """Read what Snakemake measured of each job; other runners leave no such files."""
+        rows = []
+        for path in sorted((self.results / "benchmarks").glob("**/*.tsv")):
+            measured = pd.read_csv(path, sep="\t", na_values=["-"])
+            sample = "" if path.parent.name == "benchmarks" else path.parent.name
+            if len(measured) and {"s", "max_rss"} <= set(measured.columns):
+                last = measured.iloc[-1]
+                rows.append((path.stem, sample, float(last["s"]), float(last["max_rss"])))
+        return pd.DataFrame(rows, columns=["rule", "sample", "seconds", "memory_mb"])
+
     def study(self) -> Study:
         config = self.config()
         contig, tx_length = self.transcript()
@@ -259,6 +277,9 @@ class _Reader:
             detection=detection,
             localization=self.table("cohort/localization.tsv", LOCALIZATION),
             contrasts=self.table("cohort/contrasts.tsv", CONTRASTS),
+            thresholds=self.table("cohort/thresholds.tsv", THRESHOLDS),
+            thinning=self.table("cohort/thinning.tsv", THINNING),
+            benchmarks=self.benchmarks(),
             missing=self.missing,
         )
 

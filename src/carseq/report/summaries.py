@@ -213,6 +213,24 @@ def signal_outside_t(cells: pd.DataFrame) -> pd.DataFrame:
     return table.sort_values("n_cells", ascending=False)[columns]
 
 
+def run_times(benchmarks: pd.DataFrame) -> pd.DataFrame:
+    """Sum up time and memory of the jobs by rule, the longest first.
+
+    Returns
+    -------
+    Columns ``rule``, ``n_jobs``, ``minutes`` (of all jobs), ``longest_minutes`` and ``memory_mb`` (the most of one).
+    """
+    by_rule = benchmarks.groupby("rule", as_index=False).agg(
+        n_jobs=("seconds", "size"),
+        minutes=("seconds", "sum"),
+        longest_minutes=("seconds", "max"),
+        memory_mb=("memory_mb", "max"),
+    )
+    for column in ("minutes", "longest_minutes"):
+        by_rule[column] = (by_rule[column].astype(float) / 60).round(2)
+    return by_rule.sort_values("minutes", ascending=False, ignore_index=True)
+
+
 def car_bearing(study: Study) -> pd.DataFrame:
     """Return the called cells with a CAR molecule, the strongest evidence first."""
     cells = study.cells
