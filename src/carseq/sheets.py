@@ -108,6 +108,24 @@ class Study:
         """Return the (R1, R2) files of a sample."""
         return [(unit.r1, unit.r2) for unit in self.units.get(sample, [])]
 
+    def inputs(self) -> list[tuple[str, str]]:
+        """Return every file the study is made from: (what it is, path)."""
+        config = self.config
+        found = [
+            ("sheet of samples", config.samples),
+            ("sheet of units", config.units),
+            ("construct", config.construct.file),
+            *(("other construct", file) for file in config.construct.alternatives),
+            ("genome", config.reference.fasta),
+            ("gene annotation", config.reference.gtf),
+            ("barcode whitelist", config.chemistry.whitelist),
+            ("markers", config.cells.markers),
+        ]
+        for name, sample in self.samples.items():
+            found += [(f"{key} of {name}", getattr(sample, key)) for key in _PATHS]
+            found += [(f"reads of {name}", path) for pair in self.pairs(name) for path in pair]
+        return [(role, path) for role, path in found if path]
+
     def whitelist(self, sample: str) -> str | None:
         """Return the whitelist given for a sample, its own before the study's."""
         return self.samples[sample].whitelist or self.config.chemistry.whitelist

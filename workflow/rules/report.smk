@@ -6,6 +6,26 @@ NOTEBOOKS = {
 }
 
 
+# What a finished run has, but for its manifest.
+def final_files():
+    return [
+        f"{RESULTS}/report/report.html",
+        f"{RESULTS}/report/methods.md",
+        *expand(f"{RESULTS}/notebooks/{{notebook}}.ipynb", notebook=NOTEBOOKS),
+        f"{RESULTS}/cohort/cells.h5ad",
+        f"{RESULTS}/cohort/detection.tsv",
+        f"{RESULTS}/cohort/localization.tsv",
+        f"{RESULTS}/cohort/contrasts.tsv",
+        f"{RESULTS}/cohort/thresholds.tsv",
+        f"{RESULTS}/cohort/thinning.tsv",
+        f"{RESULTS}/cohort/matrix/matrix.mtx.gz",
+        *expand(f"{RESULTS}/report/reads/{{sample}}.bam", sample=WITH_READS),
+        f"{RESULTS}/report/multiqc/carseq_detection_mqc.json",
+        f"{RESULTS}/run_config.yaml",
+        f"{RESULTS}/versions.json",
+    ]
+
+
 rule run_record:
     output:
         config=f"{RESULTS}/run_config.yaml",
@@ -45,8 +65,18 @@ rule report:
         filters=each_sample("cells/filters.tsv"),
         support=support_tables(),
     output:
-        page=f"{RESULTS}/report/report.html",
-        methods=f"{RESULTS}/report/methods.md",
+        page=report(
+            f"{RESULTS}/report/report.html",
+            caption="../report/report.rst",
+            category="Report",
+            labels={"what": "the report"},
+        ),
+        methods=report(
+            f"{RESULTS}/report/methods.md",
+            caption="../report/methods.rst",
+            category="Report",
+            labels={"what": "methods, as text"},
+        ),
     log:
         f"{RESULTS}/logs/report.log",
     conda:
@@ -77,7 +107,12 @@ rule notebook:
         losses=each_sample("calling/losses.tsv", WITH_READS),
         config=f"{RESULTS}/run_config.yaml",
     output:
-        f"{RESULTS}/notebooks/{{notebook}}.ipynb",
+        report(
+            f"{RESULTS}/notebooks/{{notebook}}.ipynb",
+            caption="../report/notebook.rst",
+            category="Notebooks",
+            labels={"what": "{notebook}"},
+        ),
     log:
         f"{RESULTS}/logs/notebooks/{{notebook}}.log",
     wildcard_constraints:
@@ -95,3 +130,111 @@ rule notebook:
         "report: running the notebook {wildcards.notebook}"
     script:
         "../scripts/run_notebook.py"
+
+
+rule export_matrix:
+    input:
+        cells=f"{RESULTS}/cohort/cells.h5ad",
+    output:
+        matrix=f"{RESULTS}/cohort/matrix/matrix.mtx.gz",
+        features=f"{RESULTS}/cohort/matrix/features.tsv.gz",
+        barcodes=f"{RESULTS}/cohort/matrix/barcodes.tsv.gz",
+    log:
+        f"{RESULTS}/logs/export_matrix.log",
+    conda:
+        "../../envs/tools.yaml"
+    resources:
+        mem_mb=lambda wildcards, input, attempt: int(
+            attempt * max(4000, 30 * megabytes(input.cells))
+        ),
+        runtime=minutes(30, per_gb=60),
+    params:
+        version=VERSION,
+    message:
+        "report: writing the cohort as a 10x matrix"
+    script:
+        "../scripts/export_matrix.py"
+
+
+rule car_reads:
+    input:
+        cells=f"{RESULTS}/cohort/cells.h5ad",
+        bam=bam,
+        chemistry=chemistry_json,
+        panel=f"{RESULTS}/reference/strand_panel.fa",
+        construct=CONFIG.construct.file,
+        homology=f"{RESULTS}/construct/homology.tsv",
+        rivals=f"{RESULTS}/construct/rivals.fa",
+        loci=f"{RESULTS}/construct/loci.tsv",
+    output:
+        bam=f"{RESULTS}/report/reads/{{sample}}.bam",
+        bai=f"{RESULTS}/report/reads/{{sample}}.bam.bai",
+    log:
+        f"{RESULTS}/logs/{{sample}}/car_reads.log",
+    conda:
+        "../../envs/tools.yaml"
+    resources:
+        mem_mb=lambda wildcards, input, attempt: int(
+            attempt * max(3000, 3 * megabytes(input.cells))
+        ),
+        runtime=minutes(60, per_gb=4),
+    params:
+        name=CAR,
+        form=CONFIG.construct.form,
+        barcode_tag=CONFIG.molecules.barcode_tag,
+        umi_tag=CONFIG.molecules.umi_tag,
+        chemistry=lambda wildcards: STUDY.samples[wildcards.sample].chemistry,
+        version=VERSION,
+    message:
+        "report: writing the reads of the CAR-bearing cells of {wildcards.sample}"
+    script:
+        "../scripts/car_reads.py"
+
+
+rule export_multiqc:
+    input:
+        cells=f"{RESULTS}/cohort/cells.h5ad",
+        detection=f"{RESULTS}/cohort/detection.tsv",
+        molecules=each_sample("molecules/molecules.parquet", WITH_READS),
+    output:
+        f"{RESULTS}/report/multiqc/carseq_detection_mqc.json",
+        f"{RESULTS}/report/multiqc/carseq_general_mqc.json",
+        f"{RESULTS}/report/multiqc/carseq_evidence_mqc.json",
+    log:
+        f"{RESULTS}/logs/export_multiqc.log",
+    conda:
+        "../../envs/tools.yaml"
+    resources:
+        mem_mb=lambda wildcards, input, attempt: int(
+            attempt * max(2000, 10 * megabytes(input.cells))
+        ),
+        runtime=minutes(15, per_gb=10),
+    params:
+        version=VERSION,
+    message:
+        "report: writing content for MultiQC"
+    script:
+        "../scripts/export_multiqc.py"
+
+
+rule ro_crate:
+    input:
+        final_files(),
+    output:
+        f"{RESULTS}/ro-crate-metadata.json",
+    log:
+        f"{RESULTS}/logs/ro_crate.log",
+    conda:
+        "../../envs/tools.yaml"
+    resources:
+        mem_mb=memory(2000),
+        runtime=minutes(120, per_gb=10),
+    params:
+        inputs=STUDY.inputs(),
+        checksums=CONFIG.report.checksums == "all",
+        command=f"snakemake --configfile {' '.join(Path(p).name for p in workflow.configfiles)}",
+        version=VERSION,
+    message:
+        "report: writing the manifest with checksums"
+    script:
+        "../scripts/ro_crate.py"
