@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import anndata as ad
 import nbformat
 import numpy as np
 import pandas as pd
@@ -299,6 +300,41 @@ def test_a_study_of_one_sample_has_a_page(sample: Sample, tmp_path: Path) -> Non
     results = write_study(tmp_path / "results", [sample])
     page = page_of(results, tmp_path / "report.html")
     assert data_of(page)["tables"]["detection"]["data"][0]["v"] == [sample.name]
+
+
+NO_CONTROL = "No negative control: that nothing"
+SCOPES = {
+    "no T cells": ([Sample("a", "P1", t_share=0.0), Sample("b", "P2", t_share=0.0)],
+                   ["No T cell in any sample", NO_CONTROL]),
+    "one sample": ([Sample("a", "P1")], ["One sample: there is nothing", NO_CONTROL]),
+    "blood only": ([Sample("a", "P1", "blood"), Sample("b", "P2", "blood")],
+                   ["No urine sample (blood only)", NO_CONTROL]),
+    "control": ([Sample("a", "P1"), Sample("b", "P1", role="negative_control")], []),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", SCOPES)
+def test_the_page_says_what_a_study_cannot_answer(kind: str, tmp_path: Path) -> None:
+    """Without T cells, of one sample, of blood alone: a sentence under the verdict each; a full study has none."""
+    samples, expected = SCOPES[kind]
+    page = page_of(write_study(tmp_path / "results", samples), tmp_path / "report.html")
+    told = [html.unescape(line) for line in re.findall(r'<p class="scope">(.*?)</p>', page)]
+    assert len(told) == len(expected)
+    for sentence, beginning in zip(told, expected, strict=True):
+        assert sentence.startswith(beginning)
+    data_of(page)
+
+
+def test_a_study_without_a_car_molecule_says_so(tmp_path: Path) -> None:
+    """T cells, yet no CAR molecule anywhere: the page says it, and no figure of it breaks the page."""
+    results = write_study(tmp_path / "results", [Sample("a", "P1", car_share=0.0)])
+    adata = ad.read_h5ad(results / "cohort" / "cells.h5ad")
+    adata.obs[["car_umis", "car_umis_unique"]] = 0
+    adata.write_h5ad(results / "cohort" / "cells.h5ad")
+    MOLECULES.empty().to_parquet(results / "samples" / "a" / "molecules" / "molecules.parquet")
+    page = page_of(results, tmp_path / "report.html")
+    assert "No CAR molecule in any sample" in page
+    assert data_of(page)["tables"]["evidence"]["n"] == 0
 
 
 def test_infinite_odds_ratios_survive(results: Path, tmp_path: Path) -> None:

@@ -176,6 +176,7 @@ def render(study: Study) -> str:
         version=_version(study, "carseq") or getattr(carseq, "__version__", ""),
         cards=_cards(study),
         tally=_tally(study),
+        scope=summaries.scope(study),
         alerts=found,
         places=summaries.by_place(found),
         findings=[f for f in study.lint if f.get("level") == "info"],

@@ -302,6 +302,34 @@ def strand_fault(summary: dict[str, Any]) -> str:
     return ""
 
 
+def scope(study: Study) -> list[str]:
+    """Say in sentences what a study cannot answer because of what it lacks; nothing for a full one."""
+    detection = study.detection
+    if not len(detection):
+        return []
+    found = []
+    if not (detection["compartment"] == "urine").any():
+        kinds = ", ".join(dict.fromkeys(detection["compartment"]))
+        found.append(f"No urine sample ({kinds} only): nothing here speaks of the urine.")
+    if not detection["n_t_cells"].sum():
+        found.append(
+            "No T cell in any sample: CAR T cells are T cells, so that nothing was there to be called, and silence "
+            "means nothing."
+        )
+    elif not len(car_molecules(study.molecules)) and not (study.cells["car_umis"] > 0).any():
+        found.append(
+            "No CAR molecule in any sample, neither in cells nor in empty droplets. If CAR T cells were expected, "
+            "check first that the construct is the one given (“Why so few?” shows where reads went)."
+        )
+    if len(detection) == 1:
+        found.append("One sample: there is nothing to compare it with.")
+    if not (detection["role"] == "negative_control").any():
+        found.append(
+            "No negative control: that nothing is called where nothing can be was not tested in this study."
+        )
+    return found
+
+
 def alerts(study: Study) -> list[Alert]:
     """Return what the reader must know before believing the numbers, the gravest first."""
     found: list[Alert] = []
