@@ -20,7 +20,7 @@ from pydantic import (
 from carseq.chemistry import CHEMISTRIES, parse_geometry
 from carseq.config import Config
 from carseq.errors import CarseqError
-from carseq.tables import OBS
+from carseq.tables import OBS, OBS_MORE
 
 _PATHS = ("bam", "matrix", "raw_matrix", "whitelist")
 #: Letters of any script, digits, and marks that no table, page or HDF5 file takes for more than they are.
@@ -250,7 +250,7 @@ def load_study(config: Config) -> Study:
     base = Path(config.samples).parent
     folded: dict[str, str] = {}
     rows = _read_sheet(config.samples, {"sample", "patient", "compartment"})
-    taken = set(OBS.columns) - set(Sample.model_fields)
+    taken = {*OBS.columns, *OBS_MORE.columns} - set(Sample.model_fields)
     if rows and (own := sorted(taken & set(rows[0]))):
         raise CarseqError(
             f"{config.samples} has a column {own[0]}",
