@@ -782,12 +782,21 @@
       }
     };
     const points = (g, x, y, chosen) => {
+      // An element for each of thousands of cells would hold the page up: then a path for each kind, without hover.
+      const many = rows.length > 3000;
+      const paths = Object.fromEntries(kinds.map((key) => [key, []]));
       for (const key of kinds) rows.forEach((row, i) => {
         if (kind(row) !== key || !chosen(row)) return;
+        if (many) { paths[key].push(MARKS[CALL_MARK[key]](Number(x(row, i).toFixed(1)), Number(y(row, i).toFixed(1)), 3)); return; }
         const point = mark(CALL_MARK[key], x(row, i), y(row, i), 4, DATA.palette.calls[key].colour);
         point.setAttribute("data-tip", tip(row));
         g.append(point);
       });
+      for (const key of kinds) {
+        if (!paths[key].length) continue;
+        const { colour } = DATA.palette.calls[key];
+        g.append(sv("path", { class: "mark-data", d: paths[key].join(""), "stroke-width": 1.5, style: OPEN_MARKS.has(CALL_MARK[key]) ? `stroke:${colour};fill:none` : `fill:${colour};stroke:none` }));
+      }
     };
     panel(0, "CAR molecules seen, by the number expected from ambient RNA", (g) => {
       const x = linear(least, Math.max(0, most), l, r);
@@ -1292,11 +1301,13 @@ sensitivity ${percent(row.sensitivity)}, detection limit ${percent(row.detection
     draw();
     if (!host.querySelector("svg")) tools.hidden = true;
   }
+  let afterwards = () => {};
   const maps = document.getElementById("maps");
   if (maps && DATA.cells) {
     const redraw = drawMaps(maps);
     redraws.push(redraw);
-    redraw();
+    // The verdict is read first: the maps of many cells are drawn once it can be.
+    afterwards = redraw;
   }
 
   let width = innerWidth, waiting = 0;
@@ -1325,5 +1336,10 @@ sensitivity ${percent(row.sensitivity)}, detection limit ${percent(row.detection
     }, { rootMargin: "-10% 0px -80% 0px" });
     document.querySelectorAll("main > section").forEach((section) => watcher.observe(section));
   }
-  document.documentElement.dataset.ready = "true";
+  // Milliseconds from opening until the page can be read, and until all of it is drawn.
+  document.documentElement.dataset.ready = String(Math.round(performance.now()));
+  requestAnimationFrame(() => setTimeout(() => {
+    afterwards();
+    document.documentElement.dataset.complete = String(Math.round(performance.now()));
+  }));
 })();
