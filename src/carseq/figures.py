@@ -20,7 +20,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Polygon, Rectangle
-from matplotlib.ticker import FuncFormatter, PercentFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, PercentFormatter
 
 from carseq.construct.coverage import CHEMISTRIES, expected_coverage, intended
 from carseq.construct.frame import extent, pieces, reading_faults
@@ -817,7 +817,13 @@ def quality(cells: pd.DataFrame, by: str = "lineage") -> Figure:
                 else:
                     axes.plot(values, np.full(len(values), y), ".", color=palette[name], ms=4)
             if log:
+                low, high = axes.get_xlim()
+                steps = (1, 2, 5) if high - low < 1.5 else (1,)
+                axes.xaxis.set_major_locator(
+                    FixedLocator([np.log10(step) + power for power in range(8) for step in steps])
+                )
                 axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{10**v:,.0f}"))
+                axes.set_xlim(low, high)
             axes.set_xlabel(label)
             axes.set_yticks(range(len(names)), names)
         axes.invert_yaxis()
