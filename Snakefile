@@ -11,6 +11,9 @@ from snakemake.utils import min_version
 min_version("9.6")
 
 
+report: "workflow/report/workflow.rst"
+
+
 include: "workflow/rules/common.smk"
 include: "workflow/rules/construct.smk"
 include: "workflow/rules/reference.smk"
@@ -25,11 +28,5 @@ include: "workflow/rules/report.smk"
 rule all:
     default_target: True
     input:
-        f"{RESULTS}/report/report.html",
-        f"{RESULTS}/notebooks/03_car_t_cells.ipynb",
-        f"{RESULTS}/cohort/cells.h5ad",
-        f"{RESULTS}/cohort/detection.tsv",
-        f"{RESULTS}/cohort/localization.tsv",
-        f"{RESULTS}/cohort/contrasts.tsv",
-        f"{RESULTS}/run_config.yaml",
-        f"{RESULTS}/versions.json",
+        final_files(),
+        f"{RESULTS}/ro-crate-metadata.json",

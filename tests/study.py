@@ -20,6 +20,8 @@ from carseq.tables import (
     LOSSES,
     MOLECULES,
     OBS,
+    THINNING,
+    THRESHOLDS,
     write_h5ad,
     write_table,
 )
@@ -137,6 +139,9 @@ def write_study(
     write_table(table, results / "cohort" / "detection.tsv", DETECTION)
     write_table(_localize(cells), results / "cohort" / "localization.tsv", LOCALIZATION)
     write_table(_contrast(table), results / "cohort" / "contrasts.tsv", CONTRASTS)
+    write_table(_thresholds(table, cells), results / "cohort" / "thresholds.tsv", THRESHOLDS)
+    write_table(_thinning(table), results / "cohort" / "thinning.tsv", THINNING)
+    _write_benchmarks(results, samples)
     config = {
         "samples": "samples.tsv",
         "results": "results",
@@ -269,6 +274,8 @@ def _draw_cells(sample: Sample, rng: np.random.Generator) -> pd.DataFrame:
             "car_posterior": posterior,
             "car_call": call,
             "car_reason": reason,
+            "contamination": rng.beta(2, 30, n),
+            "lineage_2": [TYPES[k][1] for k in np.where(rng.random(n) < 0.9, kind, 4)],
         }
     )
     obs.index = pd.Index([f"{sample.name}:{b}" for b in barcodes])
@@ -479,6 +486,62 @@ def _contrast(detection: pd.DataFrame) -> pd.DataFrame:
                 }
             )
     return pd.DataFrame(rows, columns=list(CONTRASTS.columns))
+
+
+def _thresholds(detection: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
+    rows = []
+    for row in detection[detection["n_t_cells"] > 0].itertuples():
+        posterior = cells.loc[cells["sample"] == row.sample, "car_posterior"]
+        for fdr in (0.001, 0.01, 0.05, 0.1, 0.3):
+            n = int((posterior > 1 - fdr).sum()) if fdr != 0.05 else row.n_car_positive
+            rows.append(
+                {
+                    "sample": row.sample,
+                    "fdr": fdr,
+                    "in_use": fdr == 0.05,
+                    "least_posterior": 1 - fdr if n else np.nan,
+                    "n_t_cells": row.n_t_cells,
+                    "n_car_positive": n,
+                    "expected_false_calls": fdr * n / 2,
+                    "sensitivity": 0.71 + 0.3 * (fdr - 0.05),
+                    "detection_limit": row.detection_limit,
+                    "verdict": "detected" if n > 1 else row.verdict,
+                }
+            )
+    return pd.DataFrame(rows, columns=list(THRESHOLDS.columns))
+
+
+def _thinning(detection: pd.DataFrame) -> pd.DataFrame:
+    rows = []
+    for row in detection[detection["n_t_cells"] > 0].itertuples():
+        for share in np.arange(1, 11) / 10:
+            expected = row.n_car_positive * share**0.6
+            rows.append(
+                {
+                    "sample": row.sample,
+                    "share": share,
+                    "median_umis": 3000 * share,
+                    "n_t_cells": row.n_t_cells,
+                    "expected_positive": expected,
+                    "expected_positive_low": 0.8 * expected,
+                    "expected_positive_high": 1.1 * expected,
+                    "sensitivity": 0.71 * share**0.6,
+                    "detection_limit": min(1.0, row.detection_limit / share**0.6),
+                }
+            )
+    return pd.DataFrame(rows, columns=list(THINNING.columns))
+
+
+def _write_benchmarks(results: Path, samples: list[Sample]) -> None:
+    head = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
+    jobs = {"cohort": 96.0, **{f"{s.name}/align": 300.0 for s in samples if "/" not in s.name}}
+    for name, seconds in jobs.items():
+        path = results / "benchmarks" / f"{name}.tsv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Snakemake writes a dash where a job was too short to be measured.
+        path.write_text(
+            f"{head}{seconds}\t0:01:35\t857.49\t1939.9\t794.9\t-\t97.9\t0.1\t93.8\t90.6\n"
+        )
 
 
 def _write_cohort(

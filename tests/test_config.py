@@ -89,6 +89,20 @@ def test_valid_sheets_give_a_study_with_further_columns(sheets):
     assert study.pairs("A") == [(str(sheets.folder / "a_R1.fq"), str(sheets.folder / "a_R2.fq"))]
 
 
+def test_odd_but_harmless_text_is_kept(sheets):
+    """Negative numbers, other scripts, quotes and markup in free text stay what they are."""
+    row = {
+        "patient": "Müller & <b>O'Neil</b>",
+        "timepoint": "-7",
+        "Größe (cm)": "+1.5e2",
+        "note": '患者 "1"',
+    }
+    sheets.samples = "\t".join(["sample", "compartment", *row]) + "\n"
+    sheets.samples += "\t".join(["A", "urine", *(v.replace('"', "'") for v in row.values())]) + "\n"
+    carried = sheets.load().samples["A"].carried()
+    assert {key: carried[key] for key in row} == {k: v.replace('"', "'") for k, v in row.items()}
+
+
 @pytest.mark.parametrize(
     ("sheet", "text", "words"),
     [
@@ -107,6 +121,60 @@ def test_valid_sheets_give_a_study_with_further_columns(sheets):
         ("units", "sample\tunit\tr1\tr2\nA\t1\ta_R1.fq\tgone.fq\n", "cannot be read"),
         ("units", "sample\tunit\tr1\tr2\nB\t1\ta_R1.fq\ta_R2.fq\n", "not in"),
         ("units", "sample\tunit\tr1\tr2\nA\t1\ta_R1.fq\ta_R1.fq\n", "used twice"),
+        *(
+            ("samples", f"sample\tpatient\tcompartment\n{name}\tP1\turine\n", "sample")
+            for name in (
+                "../A",
+                "A/B",
+                "-A",
+                ".A",
+                "=A",
+                "A'B",
+                'A"B',
+                "<script>",
+                "A&B",
+                "A;rm",
+                "$A",
+                "Ä",
+                "A" * 101,
+            )
+        ),
+        (
+            "samples",
+            "sample\tpatient\tcompartment\nA\t=1+1\turine\n",
+            "patient '=1.1' would be taken for a formula",
+        ),
+        (
+            "samples",
+            "sample\tpatient\tcompartment\ttimepoint\nA\tP\turine\t-D7\n",
+            "timepoint '-D7' would be",
+        ),
+        (
+            "samples",
+            "sample\tpatient\tcompartment\tnote\nA\tP\turine\t@SUM(A1)\n",
+            "note '@SUM.A1.' would be",
+        ),
+        ("samples", "sample\tpatient\tcompartment\nA\tP\x07\turine\n", "cannot be seen"),
+        ("samples", "sample\tpatient\tcompartment\nA\tP\u202e1\turine\n", "cannot be seen"),
+        ("samples", "sample\tpatient\tcompartment\ta/b\nA\tP\turine\t1\n", "no name for a column"),
+        ("samples", "sample\tpatient\tcompartment\t<b>\nA\tP\turine\t1\n", "no name for a column"),
+        ("samples", "sample\tpatient\tcompartment\t=x\nA\tP\turine\t1\n", "no name for a column"),
+        ("samples", "sample\tpatient\tcompartment\t\nA\tP\turine\t1\n", "no name for a column"),
+        (
+            "samples",
+            "sample\tpatient\tcompartment\tage\tage\nA\tP\turine\t1\t2\n",
+            "two columns 'age'",
+        ),
+        (
+            "samples",
+            "sample\tpatient\tcompartment\tlineage\nA\tP\turine\tT\n",
+            "has a column lineage",
+        ),
+        (
+            "samples",
+            "sample\tpatient\tcompartment\tcar_call\nA\tP\turine\tno\n",
+            "has a column car_call",
+        ),
     ],
 )
 def test_a_bad_sheet_is_told(sheets, sheet, text, words):

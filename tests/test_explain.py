@@ -19,10 +19,10 @@ from carseq.construct.homology import EndogenousTranscript
 from carseq.construct.library import relatives
 from carseq.data import path as data_path
 from carseq.errors import CarseqError
-from carseq.explain import Pileup, draw, explain, place, write_evidence
-from carseq.molecules import find_molecules
-from carseq.reference import write_transcripts
-from carseq.tables import MOLECULES, write_h5ad, write_table
+from carseq.explain import Pileup, car_reads, draw, explain, place, write_bam, write_evidence
+from carseq.molecules import Scorer, find_molecules, open_bam
+from carseq.reference import read_transcript_fasta, write_transcripts
+from carseq.tables import MOLECULES, read_table, write_h5ad, write_table
 from test_molecules import COMPLEMENT, Bam, barcode, loci
 from test_molecules import place as domain
 
@@ -125,6 +125,27 @@ def test_molecules_and_reads_of_a_positive_cell(results: Path, tmp_path: Path) -
     assert drawn[-2].removeprefix("read 1").strip() == "." * 90
     assert drawn[-1].removeprefix("read 2").strip()[10] in "AC"
     assert drawn[-1].count(".") == 89
+
+
+def test_the_slice_of_cells_holds_what_explain_shows_of_each(
+    results: Path, tmp_path: Path, surrogate: Construct
+) -> None:
+    """The BAM of cells 1, 2 and 40 holds the reads of each that may be CAR, by coordinate, indexed; no others."""
+    cells = [barcode(cell) for cell in (1, 2, MACROPHAGE)]
+    table = read_table(results / "construct" / "homology.tsv")
+    similar = read_transcript_fasta(results / "construct" / "rivals.fa")
+    scorer = Scorer(surrogate, similar, table)
+    with open_bam(results.parent / "s.bam") as bam:
+        records = car_reads(bam, scorer, loci(), "Forward", ("CB", "UB"), cells)
+        index = write_bam(records, bam.header, tmp_path / "S.bam")
+    assert index == tmp_path / "S.bam.bai"
+    with pysam.AlignmentFile(str(tmp_path / "S.bam")) as back:
+        assert back.check_index()
+        names = [record.query_name for record in back.fetch(until_eof=True)]
+        assert back.count("HBI0101") == 4
+    shown = [r.query_name for cell in cells for r in explain(results, "S", cell).records]
+    assert sorted(names) == sorted(shown)
+    assert len(names) == 5
 
 
 def test_a_shared_read_is_shown_on_both_transcripts_with_equal_scores(results: Path) -> None:

@@ -7,12 +7,22 @@ from pathlib import Path
 
 import anndata as ad
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
 from carseq import figures
 from carseq.report import Study, read_study, summaries
-from carseq.tables import CONTRASTS, DETECTION, LOCALIZATION, LOSSES, MOLECULES, OBS
+from carseq.tables import (
+    CONTRASTS,
+    DETECTION,
+    LOCALIZATION,
+    LOSSES,
+    MOLECULES,
+    OBS,
+    THINNING,
+    THRESHOLDS,
+)
 from study import demo_samples, write_study
 
 
@@ -34,7 +44,9 @@ def draw(figure: Figure, kind: str = "png") -> bytes:
 
 
 def n_marks(figure: Figure) -> int:
-    return sum(len(a.lines) + len(a.patches) + len(a.collections) for a in figure.axes)
+    return sum(
+        len(a.lines) + len(a.patches) + len(a.collections) + 3 * len(a.images) for a in figure.axes
+    )
 
 
 def test_every_figure_draws_a_study(study: Study, cohort: ad.AnnData, tmp_path: Path) -> None:
@@ -59,6 +71,17 @@ def test_every_figure_draws_a_study(study: Study, cohort: ad.AnnData, tmp_path: 
         "losses": figures.losses(study.losses),
         "weighing": figures.weighing(study.cells),
         "rules": figures.rules(study.cells, study.detection),
+        "thresholds": figures.thresholds(study.thresholds),
+        "thinning": figures.thinning(study.thinning),
+        "quality": figures.quality(study.cells),
+        "quality by sample": figures.quality(study.cells, by="sample"),
+        "scatter": figures.quality_scatter(study.cells),
+        "filters": figures.filters(study.filters),
+        "doublets": figures.doublets(study.cells),
+        "contamination": figures.contamination(study.cells),
+        "mixing": figures.mixing(study.cells),
+        "agreement": figures.agreement(study.cells),
+        "T-cell states": figures.states(study.cells),
     }
     for name, figure in drawn.items():
         assert n_marks(figure) > 2, name
@@ -78,11 +101,34 @@ def test_every_figure_draws_a_study(study: Study, cohort: ad.AnnData, tmp_path: 
         figures.losses(LOSSES.empty()),
         figures.weighing(OBS.empty()),
         figures.rules(OBS.empty(), DETECTION.empty()),
+        figures.thresholds(THRESHOLDS.empty()),
+        figures.thinning(THINNING.empty()),
+        figures.quality(OBS.empty()),
+        figures.quality_scatter(OBS.empty()),
+        figures.filters(OBS.empty()[["sample"]]),
+        figures.doublets(OBS.empty()),
+        figures.contamination(OBS.empty()),
+        figures.mixing(OBS.empty()),
+        figures.agreement(OBS.empty()),
+        figures.states(OBS.empty()),
+        figures.markers(ad.AnnData(np.zeros((0, 3), dtype=np.float32), obs=OBS.empty())),
     ],
 )
 def test_a_table_without_rows_gives_a_figure_that_says_so(figure: Figure) -> None:
     assert figure.axes[0].texts[0].get_text().startswith(("No ", "P1: no"))
     assert draw(figure)
+
+
+def test_the_marker_plot_shows_the_genes_of_the_types_there_are() -> None:
+    """Two types with one marker each: two rows, both genes, the largest dot where type and gene belong together."""
+    obs = pd.DataFrame({"cell_type": ["a", "a", "b", "b"]}, index=list("wxyz"))
+    adata = ad.AnnData(np.array([[3, 0], [2, 0], [0, 1], [0.5, 4]], dtype=np.float32), obs=obs)
+    adata.var_names = ["GA", "GB"]
+    table = pd.DataFrame({"cell_type": ["a", "b", "c"], "gene": ["GA", "GB", "GC"], "weight": 1.0})
+    axes = figures.markers(adata, table).axes[0]
+    assert [t.get_text() for t in axes.get_yticklabels()] == ["a", "b"]
+    assert [t.get_text() for t in axes.get_xticklabels()] == ["GA", "GB"]
+    np.testing.assert_allclose(axes.collections[0].get_sizes(), [110, 0, 55, 110])
 
 
 def test_odds_ratios_of_zero_and_infinity_are_drawn(study: Study) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import math
 import re
@@ -11,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import anndata as ad
 import nbformat
 import numpy as np
 import pandas as pd
@@ -23,7 +25,7 @@ from carseq.report.page import MAX_MOLECULES, embed
 from carseq.tables import MOLECULES
 from study import Sample, big_samples, demo_samples, hostile_samples, write_study
 
-NOTEBOOK = Path(__file__).parents[1] / "workflow" / "notebooks" / "03_car_t_cells.py"
+NOTEBOOKS = sorted((Path(__file__).parents[1] / "workflow" / "notebooks").glob("*.py"))
 
 
 @pytest.fixture(scope="module")
@@ -193,7 +195,31 @@ def test_a_positive_negative_control_is_the_first_alert(tmp_path: Path) -> None:
     assert "negative control with 2 T cells called positive" in first.message
 
 
+def test_run_times_are_summed_by_rule(study: Study) -> None:
+    """The benchmark files of eight samples: eight jobs of five minutes of align, one of cohort."""
+    table = summaries.run_times(study.benchmarks).set_index("rule")
+    assert list(table.index) == ["align", "cohort"]
+    assert table.loc["align", ["n_jobs", "minutes", "longest_minutes"]].tolist() == [8, 40, 5]
+    assert table.loc["cohort", "memory_mb"] == 857.49
+
+
 # --- the page ---
+
+
+def test_the_methods_are_the_same_as_text_and_on_the_page(results: Path, tmp_path: Path) -> None:
+    """Every paragraph of methods.md stands in the page's chapter; headings, limits and references are there."""
+    build_report(results, tmp_path / "report.html", tmp_path / "methods.md")
+    text = (tmp_path / "methods.md").read_text()
+    chapter = (tmp_path / "report.html").read_text().split('id="methods"', 1)[1]
+    plain = re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]+>", "", chapter)))
+    lines = [line.lstrip("#- ") for line in text.splitlines() if line]
+    prose = [line for line in lines if "doi.org" not in line]
+    assert len(prose) > 10
+    assert all(line in plain for line in prose[1:])
+    assert {"## The calls", "## Limits", "## References"} <= set(text.splitlines())
+    assert "[doi:10.1093/bioinformatics/bts635](https://doi.org/" in text
+    assert "surrogate" not in text or "surrogate" in plain
+    assert "<" not in text.replace("<0.1", "")
 
 
 def test_the_page_is_one_file_that_names_no_other(results: Path, tmp_path: Path) -> None:
@@ -276,6 +302,41 @@ def test_a_study_of_one_sample_has_a_page(sample: Sample, tmp_path: Path) -> Non
     assert data_of(page)["tables"]["detection"]["data"][0]["v"] == [sample.name]
 
 
+NO_CONTROL = "No negative control: that nothing"
+SCOPES = {
+    "no T cells": ([Sample("a", "P1", t_share=0.0), Sample("b", "P2", t_share=0.0)],
+                   ["No T cell in any sample", NO_CONTROL]),
+    "one sample": ([Sample("a", "P1")], ["One sample: there is nothing", NO_CONTROL]),
+    "blood only": ([Sample("a", "P1", "blood"), Sample("b", "P2", "blood")],
+                   ["No urine sample (blood only)", NO_CONTROL]),
+    "control": ([Sample("a", "P1"), Sample("b", "P1", role="negative_control")], []),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", SCOPES)
+def test_the_page_says_what_a_study_cannot_answer(kind: str, tmp_path: Path) -> None:
+    """Without T cells, of one sample, of blood alone: a sentence under the verdict each; a full study has none."""
+    samples, expected = SCOPES[kind]
+    page = page_of(write_study(tmp_path / "results", samples), tmp_path / "report.html")
+    told = [html.unescape(line) for line in re.findall(r'<p class="scope">(.*?)</p>', page)]
+    assert len(told) == len(expected)
+    for sentence, beginning in zip(told, expected, strict=True):
+        assert sentence.startswith(beginning)
+    data_of(page)
+
+
+def test_a_study_without_a_car_molecule_says_so(tmp_path: Path) -> None:
+    """T cells, yet no CAR molecule anywhere: the page says it, and no figure of it breaks the page."""
+    results = write_study(tmp_path / "results", [Sample("a", "P1", car_share=0.0)])
+    adata = ad.read_h5ad(results / "cohort" / "cells.h5ad")
+    adata.obs[["car_umis", "car_umis_unique"]] = 0
+    adata.write_h5ad(results / "cohort" / "cells.h5ad")
+    MOLECULES.empty().to_parquet(results / "samples" / "a" / "molecules" / "molecules.parquet")
+    page = page_of(results, tmp_path / "report.html")
+    assert "No CAR molecule in any sample" in page
+    assert data_of(page)["tables"]["evidence"]["n"] == 0
+
+
 def test_infinite_odds_ratios_survive(results: Path, tmp_path: Path) -> None:
     copy = tmp_path / "results"
     shutil.copytree(results, copy)
@@ -344,19 +405,22 @@ def test_an_empty_molecule_table_leaves_coverage_out(results: Path, tmp_path: Pa
     assert "No molecules were read" in page
 
 
-# --- the notebook ---
+# --- the notebooks ---
+
+N_FIGURES = {"01_quality": 9, "02_cells": 8, "03_car_t_cells": 13, "04_localization": 4}
 
 
-def test_the_notebook_runs_on_the_results_and_shows_its_figures(
-    results: Path, tmp_path: Path
+@pytest.mark.parametrize("source", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_runs_in_a_fresh_kernel_and_shows_its_figures(
+    source: Path, tmp_path: Path
 ) -> None:
-    copy = tmp_path / "results"
-    shutil.copytree(results, copy)
-    out = copy / "notebooks" / "03_car_t_cells.ipynb"
-    run_notebook(NOTEBOOK, out)
+    """Each notebook, from a results folder alone: all its figures, no error, no path of this machine."""
+    copy = write_study(tmp_path / "results", demo_samples()[:3])
+    out = copy / "notebooks" / f"{source.stem}.ipynb"
+    run_notebook(source, out)
     notebook = nbformat.read(out, as_version=4)
     outputs = [o for cell in notebook.cells for o in cell.get("outputs", [])]
-    assert sum("image/png" in o.get("data", {}) for o in outputs) >= 10
+    assert sum("image/png" in o.get("data", {}) for o in outputs) == N_FIGURES[source.stem]
     assert not any(o.output_type == "error" for o in outputs)
     assert str(tmp_path) not in out.read_text()
     assert [path.name for path in out.parent.iterdir()] == [out.name]

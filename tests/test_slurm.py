@@ -229,7 +229,7 @@ def test_the_study_has_its_verdict(study):
 
 
 def test_small_rules_share_jobs(study):
-    """The five rules before the index go as one job, as do the four at the end."""
+    """The five rules before the index go as one job, as do the three at the end."""
     prepare = study.before.jobs()["rule"].str.contains("rule_prepare").sum()
     finish = study.after.jobs()["rule"].str.contains("rule_finish").sum()
     assert (prepare, finish) == (1, 1)

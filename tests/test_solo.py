@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import re
+from pathlib import Path
 
 import anndata
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 from scipy import sparse
 
 from carseq.errors import CarseqError
-from carseq.solo import _plain_whitelist, read_counts, read_star_matrix
+from carseq.solo import _linked, _plain_whitelist, read_counts, read_star_matrix
 from carseq.star import run_star
 
 
@@ -124,3 +126,17 @@ def test_mtx_folders_of_every_age_are_read(star, tmp_path):
     (geo / "GSM2_blood_matrix.mtx.gz").write_bytes(b"")
     with pytest.raises(CarseqError, match="several matrices"):
         read_counts(geo)
+
+
+def test_star_never_sees_the_names_of_the_reads(tmp_path):
+    """FASTQ names with commas, spaces, quotes and shell marks reach STAR as plain links, R2 first."""
+    names = ["a b,c_R1.fq", 'a "b"_R2.fq', "$(touch x)_R1.fq", "`y`;'z'_R2.fq"]
+    for name in names:
+        (tmp_path / name).write_text(name)
+    paths = [str(tmp_path / name) for name in names]
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    cdna, barcodes = _linked([(paths[0], paths[1]), (paths[2], paths[3])], scratch)
+    links = [Path(link) for link in (*barcodes.split(","), *cdna.split(","))]
+    assert [link.read_text() for link in links] == [names[0], names[2], names[1], names[3]]
+    assert all(re.fullmatch(r"\d_R[12]\.fastq", link.name) for link in links)

@@ -232,7 +232,10 @@ def test_tables_keep_their_columns(demo):
         "run_config.yaml",
         "versions.json",
         "construct/lint.json",
-        "notebooks/03_car_t_cells.ipynb",
+        *(
+            f"notebooks/{n}.ipynb"
+            for n in ("01_quality", "02_cells", "03_car_t_cells", "04_localization")
+        ),
     ):
         assert (demo.results / name).stat().st_size > 0, name
 

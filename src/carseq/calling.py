@@ -253,7 +253,19 @@ class _Data:
     code: npt.NDArray[np.intp]
     samples: list[str]
 
-    def take(self, rows: npt.NDArray[np.bool_] | slice) -> _Data:
+    @classmethod
+    def of(cls, obs: pd.DataFrame) -> _Data:
+        """Return called T cells of one sample, from their rows of ``obs``."""
+        return cls(
+            k=obs["car_umis"].to_numpy(float),
+            n=obs["total_umis"].to_numpy(float),
+            null=(obs["car_expected_ambient"] + obs["car_expected_background"]).to_numpy(float),
+            null_shape=obs["car_null_shape"].to_numpy(float),
+            code=np.zeros(len(obs), dtype=np.intp),
+            samples=["cells"],
+        )
+
+    def take(self, rows: npt.NDArray[np.bool_] | npt.NDArray[np.intp] | slice) -> _Data:
         """Return some of the cells."""
         return _Data(
             self.k[rows],
@@ -617,15 +629,9 @@ def call_cells(
     call = np.where(data.k > 0, "uncertain", "negative").astype(object)
     cutoff = dict.fromkeys(data.samples, fdr)
     for code, sample in enumerate(data.samples):
-        eligible = np.flatnonzero((data.code == code) & (data.k > 0) & (p_ambient <= MAX_AMBIENT_P))
-        eligible = eligible[np.argsort(-posterior[eligible], kind="stable")]
-        risk = np.cumsum(1 - posterior[eligible]) / np.arange(1, len(eligible) + 1)
-        n_positive = int((risk <= fdr).sum())
-        positive = eligible[:n_positive]
-        positive = positive[posterior[positive] > 0.5]
-        call[positive] = "positive"
-        if len(positive):
-            cutoff[sample] = max(fdr, float((1 - posterior[positive]).max()))
+        own = np.flatnonzero((data.code == code) & (data.k > 0))
+        chosen, cutoff[sample] = choose(posterior[own], p_ambient[own], fdr)
+        call[own[chosen]] = "positive"
     _write_calls(adata, is_t, terms, call)
     rows = [
         _verdict(adata, by_sample.loc[name], data, model, is_t, cutoff.get(name, fdr))
@@ -642,10 +648,40 @@ def call_cells(
             [np.zeros((0, 5))]
             + [np.insert(model.points[s], 0, i, axis=1) for i, s in enumerate(data.samples)]
         ),
+        "unseen": np.array([float(by_sample.loc[s].get("car_unseen", 0.0)) for s in data.samples]),
         "fdr": fdr,
         "car": car,
     }
     return DETECTION.conform(table)
+
+
+def choose(posterior: Floats, p_ambient: Floats, fdr: float) -> tuple[npt.NDArray[np.intp], float]:
+    """Choose the cells of one sample to call positive.
+
+    The largest set whose expected share of false calls is within ``fdr``, of cells that are more likely CAR T cells
+    than not and that ambient RNA explains with a probability of ``MAX_AMBIENT_P`` at most.
+
+    Parameters
+    ----------
+    posterior, p_ambient
+        Of the sample's T cells with a CAR molecule: the probability of a CAR T cell, and that of so many molecules
+        from false ones alone.
+    fdr
+        Expected share of false calls.
+
+    Returns
+    -------
+    chosen : numpy.ndarray
+        Positions of the positive cells.
+    cutoff : float
+        The least probability of being no CAR T cell that is still called.
+    """
+    eligible = np.flatnonzero(p_ambient <= MAX_AMBIENT_P)
+    eligible = eligible[np.argsort(-posterior[eligible], kind="stable")]
+    risk = np.cumsum(1 - posterior[eligible]) / np.arange(1, len(eligible) + 1)
+    positive = eligible[: int((risk <= fdr).sum())]
+    positive = positive[posterior[positive] > 0.5]
+    return positive, max(fdr, float((1 - posterior[positive]).max(initial=0.0)))
 
 
 def fraction_of(adata: AnnData, cells: pd.Index) -> tuple[float, float, float]:
@@ -693,14 +729,7 @@ def draw_fraction(
 def _fitted(adata: AnnData, cells: pd.Index) -> tuple[_Data, Floats]:
     """Return T cells of one sample, as the fitted model sees them, and the sample's points."""
     own = adata.obs.loc[cells]
-    data = _Data(
-        k=own["car_umis"].to_numpy(float),
-        n=own["total_umis"].to_numpy(float),
-        null=(own["car_expected_ambient"] + own["car_expected_background"]).to_numpy(float),
-        null_shape=own["car_null_shape"].to_numpy(float),
-        code=np.zeros(len(own), dtype=np.intp),
-        samples=["cells"],
-    )
+    data = _Data.of(own)
     return data, _points_of(adata.uns["car_model"], str(own["sample"].iloc[0]))
 
 
@@ -887,23 +916,7 @@ def _verdict(
         # One upper bound for one question: what silence excludes.
         low, high = 0.0, max(high, limit)
     false_calls = float((1 - obs["car_posterior"].to_numpy(float)[positive]).sum())
-    if n_positive:
-        verdict = "detected"
-        reason = f"{n_positive} of {n_t} T cells called positive, {false_calls:.2g} of them expected to be false"
-    elif n_t == 0:
-        verdict, reason = "undetermined", "no T cells in this sample"
-    elif unseen >= MAX_UNSEEN:
-        verdict = "undetermined"
-        reason = f"no positive call among {n_t} T cells, but {unseen:.0%} of the CAR's molecules could not be seen "
-        reason += "with this construct: give the whole transcript"
-    elif limit > UNDETERMINED_ABOVE:
-        verdict = "undetermined"
-        reason = f"only {n_t} T cell{'s' if n_t != 1 else ''}: "
-        reason += f"even a CAR T fraction of {UNDETERMINED_ABOVE:.0%} could not be excluded"
-    else:
-        verdict = f"not detected above {limit:.2g}"
-        reason = f"no positive call among {n_t} T cells; "
-        reason += f"CAR T cells above {limit:.1%} of T cells are excluded with 95 % confidence"
+    verdict, reason = decide(n_positive, n_t, unseen, limit, false_calls)
     return {
         "sample": sample,
         **{key: str(meta[key]) if key in meta else "" for key in ("patient", "compartment", "timepoint", "role")},
@@ -923,6 +936,39 @@ def _verdict(
     }  # fmt: skip
 
 
+def decide(
+    n_positive: int, n_t: int, unseen: float, limit: float, false_calls: float
+) -> tuple[str, str]:
+    """Return the verdict of a sample and its reason.
+
+    Parameters
+    ----------
+    n_positive, n_t
+        Positive calls, and T cells.
+    unseen
+        Share (0-1) of CAR molecules that the construct cannot show.
+    limit
+        Detection limit (0-1).
+    false_calls
+        Expected false calls among the positive ones.
+    """
+    if n_positive:
+        reason = f"{n_positive} of {n_t} T cells called positive, {false_calls:.2g} of them expected to be false"
+        return "detected", reason
+    if n_t == 0:
+        return "undetermined", "no T cells in this sample"
+    if unseen >= MAX_UNSEEN:
+        reason = f"no positive call among {n_t} T cells, but {unseen:.0%} of the CAR's molecules could not be seen "
+        return "undetermined", f"{reason}with this construct: give the whole transcript"
+    if limit > UNDETERMINED_ABOVE:
+        reason = f"only {n_t} T cell{'s' if n_t != 1 else ''}: "
+        reason += f"even a CAR T fraction of {UNDETERMINED_ABOVE:.0%} could not be excluded"
+        return "undetermined", reason
+    reason = f"no positive call among {n_t} T cells; "
+    reason += f"CAR T cells above {limit:.1%} of T cells are excluded with 95 % confidence"
+    return f"not detected above {limit:.2g}", reason
+
+
 def _sensitivity(
     data: _Data, points: Floats, chosen: npt.NDArray[np.bool_], cutoff: float
 ) -> list[tuple[float, float]]:
@@ -935,19 +981,26 @@ def _sensitivity(
         return [(0.0, 1.0)]
     cells = data.take(chosen)
     groups, size, _ = replace(cells, k=np.zeros(len(cells.k))).groups()
-    mu, shape, weight, fraction = points.T
-    needed = np.full(len(size), np.inf)
-    for k in range(1, 30):
-        counts = np.full(len(size), float(k))
-        own = np.exp(groups.log_car(mu, shape, counts)) @ (weight * fraction)
-        rest = np.exp(groups.log_null(counts)) * (weight @ (1 - fraction))
-        enough = rest <= cutoff * (own + rest)
-        enough &= _nb_sf(counts, groups.null, groups.null_shape) <= MAX_AMBIENT_P
-        needed = np.where(np.isinf(needed) & enough, k, needed)
+    mu, shape, weight, _ = points.T
+    needed = _needed(groups, points, cutoff)
     can = np.isfinite(needed)
     of_car = groups.take(can).of_car(mu, shape)
     called = size[can] @ _nb_sf(needed[can, None], *of_car) / size.sum()
     return [(float(s), float(w)) for s, w in zip(called, weight, strict=True)]
+
+
+def _needed(cells: _Data, points: Floats, cutoff: float) -> Floats:
+    """Return the fewest CAR molecules with which each cell would be called positive; infinite if 29 do not do."""
+    mu, shape, weight, fraction = points.T
+    needed = np.full(len(cells.n), np.inf)
+    for k in range(1, 30):
+        counts = np.full(len(cells.n), float(k))
+        own = np.exp(cells.log_car(mu, shape, counts)) @ (weight * fraction)
+        rest = np.exp(cells.log_null(counts)) * (weight @ (1 - fraction))
+        enough = rest <= cutoff * (own + rest)
+        enough &= _nb_sf(counts, cells.null, cells.null_shape) <= MAX_AMBIENT_P
+        needed = np.where(np.isinf(needed) & enough, k, needed)
+    return needed
 
 
 def cell_losses(

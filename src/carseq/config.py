@@ -183,6 +183,16 @@ class CellsConfig(Section):
     )
 
 
+class ReportConfig(Section):
+    """The report and its manifest."""
+
+    checksums: Literal["all", "results"] = Field(
+        default="all",
+        description="Whether the manifest `ro-crate-metadata.json` has the SHA-256 of the inputs too (reads, genome; "
+        "some minutes for 100 GB) or of the results alone.",
+    )
+
+
 class Config(Section):
     """The whole configuration of a study."""
 
@@ -201,6 +211,7 @@ class Config(Section):
     molecules: MoleculesConfig = Field(default_factory=MoleculesConfig)
     calling: CallingConfig = Field(default_factory=CallingConfig)
     cells: CellsConfig = Field(default_factory=CellsConfig)
+    report: ReportConfig = Field(default_factory=ReportConfig)
 
     @model_validator(mode="before")
     @classmethod

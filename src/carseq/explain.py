@@ -12,7 +12,7 @@ import difflib
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -38,6 +38,7 @@ from carseq.log import get_logger
 from carseq.molecules import Evidence as Fit
 from carseq.molecules import (
     Molecule,
+    Read,
     Reader,
     Scorer,
     align,
@@ -592,22 +593,71 @@ def _cell_reads(
     config: dict[str, Any],
     barcode: str,
 ) -> tuple[list[pysam.AlignedSegment], list[_Read], int]:
-    """Return the candidate records of a barcode, those the CAR explains as reads, and how many it does not.
+    """Return the candidate records of a barcode, those the CAR explains as reads, and how many it does not."""
+    settings = config.get("molecules") or {}
+    tags = settings.get("barcode_tag", "CB"), settings.get("umi_tag", "UB")
+    log.info("searching the BAM for reads of %s", barcode)
+    records, reads, n_unlike = [], [], 0
+    for record, read in candidate_reads(bam, scorer, loci, strand, tags, [barcode]):
+        records.append(record)
+        if read is None:
+            continue
+        fit = scorer.score(read.sequence)
+        if fit is None:
+            n_unlike += read.source == "aligned"
+            continue
+        name = str(record.query_name)
+        reads.append(_Read(name, read.umi, read.sequence, read.source, fit))
+    records.sort(key=_by_coordinate)
+    return records, reads, n_unlike
+
+
+def _by_coordinate(record: pysam.AlignedSegment) -> tuple[bool, int, int]:
+    return record.reference_id < 0, record.reference_id, record.reference_start
+
+
+def candidate_reads(
+    bam: pysam.AlignmentFile,
+    scorer: Scorer,
+    loci: Iterable[Locus],
+    strand: str,
+    tags: tuple[str, str],
+    barcodes: Collection[str],
+) -> Iterator[tuple[pysam.AlignedSegment, Read | None]]:
+    """Yield the candidate records of barcodes, and each read once.
 
     Candidates are looked for where :func:`carseq.molecules.find_molecules` looks: on the CAR's contig, at the
     relatives' loci and among the unmapped.
+
+    Parameters
+    ----------
+    bam
+        Coordinate-sorted, indexed BAM.
+    scorer
+        Of the CAR and its rivals.
+    loci
+        Where the relatives lie.
+    strand
+        Of R2: ``Forward`` or ``Reverse``.
+    tags
+        Of cell barcode and UMI.
+    barcodes
+        With or without Cell Ranger's ``-1``.
+
+    Yields
+    ------
+    tuple
+        The record, and the read on the mRNA's strand; None for a further alignment of one already given.
     """
-    tags = config.get("molecules") or {}
-    barcode_tag = tags.get("barcode_tag", "CB")
-    reader = Reader(bam, strand, (barcode_tag, tags.get("umi_tag", "UB")))
-    wanted = _bare(barcode)
+    loci = list(loci)
+    barcode_tag = tags[0]
+    reader = Reader(bam, strand, tags)
+    wanted = {_bare(barcode) for barcode in barcodes}
     places: list[tuple[str, int | None, int | None, str]] = [
         (contig, None, None, "aligned") for contig in car_contigs(bam, scorer, loci)
     ]
     places += [(locus.contig, locus.start, locus.end, "homolog") for locus in loci]
     places.append(("*", None, None, "unmapped"))
-    log.info("searching the BAM for reads of %s", barcode)
-    records, reads, n_unlike = [], [], 0
     seen: set[str | None] = set()
     places_seen: set[tuple[str | None, int, int, int]] = set()
     for contig, start, end, source in places:
@@ -617,28 +667,57 @@ def _cell_reads(
         for record in found:
             if not record.has_tag(barcode_tag) or record.query_sequence is None:
                 continue
-            if _bare(str(record.get_tag(barcode_tag))) != wanted:
+            if _bare(str(record.get_tag(barcode_tag))) not in wanted:
                 continue
             here = record.query_name, record.reference_id, record.reference_start, record.flag
             if record.query_name in seen:
                 # A further alignment of a candidate, or the same one at an overlapping locus.
                 if here not in places_seen:
                     places_seen.add(here)
-                    records.append(record)
+                    yield record, None
                 continue
             read = reader.decode(record, source)
             if source != "aligned" and not scorer.resembles_car(read.sequence):
                 continue
             places_seen.add(here)
             seen.add(record.query_name)
-            records.append(record)
-            fit = scorer.score(read.sequence)
-            if fit is None:
-                n_unlike += source == "aligned"
-                continue
-            reads.append(_Read(str(record.query_name), read.umi, read.sequence, source, fit))
-    records.sort(key=lambda r: (r.reference_id < 0, r.reference_id, r.reference_start))
-    return records, reads, n_unlike
+            yield record, read
+
+
+def write_bam(
+    records: Iterable[pysam.AlignedSegment], header: pysam.AlignmentHeader, path: str | Path
+) -> Path:
+    """Write records as a BAM by coordinate, with its index beside it; return the index's path."""
+    path = Path(path)
+    index = path.with_name(f"{path.name}.bai")
+    with atomic(path) as slice_, atomic(index) as slice_index:
+        with pysam.AlignmentFile(str(slice_), "wb", header=header) as out:
+            for record in sorted(records, key=_by_coordinate):
+                out.write(record)
+        pysam.index("-o", str(slice_index), str(slice_))
+    return index
+
+
+def car_reads(
+    bam: pysam.AlignmentFile,
+    scorer: Scorer,
+    loci: Iterable[Locus],
+    strand: str,
+    tags: tuple[str, str],
+    barcodes: Collection[str],
+) -> list[pysam.AlignedSegment]:
+    """Return the candidate records of CAR-bearing cells (see :func:`candidate_reads`) that may be CAR mRNA.
+
+    A read that is not aligned to the CAR and fits it over fewer than 40 bases is left out with its other alignments.
+    """
+    records, fits = [], {}
+    for record, read in candidate_reads(bam, scorer, loci, strand, tags, barcodes):
+        records.append(record)
+        if read is not None:
+            fits[record.query_name] = (
+                read.source == "aligned" or scorer.score(read.sequence) is not None
+            )
+    return [record for record in records if fits[record.query_name]]
 
 
 def place(read: str, reference: str) -> Placement:
@@ -1027,11 +1106,6 @@ def write_evidence(evidence: Evidence, folder: str | Path, *, width: int = WIDTH
     write_text(text.getvalue(), written[0])
     write_table(evidence.molecules, written[1])
     if evidence.header is not None:
-        bam, index = folder / "reads.bam", folder / "reads.bam.bai"
-        with atomic(bam) as slice_, atomic(index) as slice_index:
-            with pysam.AlignmentFile(str(slice_), "wb", header=evidence.header) as out:
-                for record in evidence.records:
-                    out.write(record)
-            pysam.index("-o", str(slice_index), str(slice_))
-        written += [bam, index]
+        bam = folder / "reads.bam"
+        written += [bam, write_bam(evidence.records, evidence.header, bam)]
     return written

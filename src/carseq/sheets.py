@@ -8,13 +8,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from carseq.chemistry import CHEMISTRIES, parse_geometry
 from carseq.config import Config
 from carseq.errors import CarseqError
+from carseq.tables import OBS, OBS_MORE
 
 _PATHS = ("bam", "matrix", "raw_matrix", "whitelist", "tcr")
+#: Letters of any script, digits, and marks that no table, page or HDF5 file takes for more than they are.
+_COLUMN_NAME = re.compile(r"\w[\w .,:%()+-]*")
 
 
 class Sample(BaseModel):
@@ -23,7 +33,9 @@ class Sample(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     sample: str = Field(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Name: letters, digits, . _ -"
+        max_length=100,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        description="Name: letters, digits, . _ -",
     )
     patient: str = Field(
         min_length=1, description="Patient; samples of one patient are compared with each other."
@@ -69,6 +81,14 @@ class Sample(BaseModel):
         "and UMI in two samples are kept where 80 % of their reads are, else dropped. Carried to `obs`.",
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _harmless_text(cls, row: dict[str, str]) -> dict[str, str]:
+        for name, value in row.items():
+            if name not in _PATHS and (fault := _text_fault(value)):
+                raise ValueError(f"{name} {value!r} {fault}")
+        return row
+
     @field_validator("chemistry")
     @classmethod
     def _known_chemistry(cls, value: str) -> str:
@@ -94,6 +114,23 @@ class Sample(BaseModel):
         return {key: "" if value is None else str(value) for key, value in own.items()}
 
 
+def _text_fault(value: str) -> str:
+    """Say why a text of the sheet is refused, or return an empty string."""
+    if not value.isprintable():
+        return "holds a character that cannot be seen"
+    if value[:1] in "=+-@" and not _is_number(value):
+        return "would be taken for a formula by spreadsheets: begin it with a letter or a digit"
+    return ""
+
+
+def _is_number(value: str) -> bool:
+    try:
+        float(value)
+    except ValueError:
+        return False
+    return True
+
+
 class Unit(BaseModel):
     """A row of the units sheet: a pair of FASTQ files of a sample."""
 
@@ -116,6 +153,24 @@ class Study:
     def pairs(self, sample: str) -> list[tuple[str, str]]:
         """Return the (R1, R2) files of a sample."""
         return [(unit.r1, unit.r2) for unit in self.units.get(sample, [])]
+
+    def inputs(self) -> list[tuple[str, str]]:
+        """Return every file the study is made from: (what it is, path)."""
+        config = self.config
+        found = [
+            ("sheet of samples", config.samples),
+            ("sheet of units", config.units),
+            ("construct", config.construct.file),
+            *(("other construct", file) for file in config.construct.alternatives),
+            ("genome", config.reference.fasta),
+            ("gene annotation", config.reference.gtf),
+            ("barcode whitelist", config.chemistry.whitelist),
+            ("markers", config.cells.markers),
+        ]
+        for name, sample in self.samples.items():
+            found += [(f"{key} of {name}", getattr(sample, key)) for key in _PATHS]
+            found += [(f"reads of {name}", path) for pair in self.pairs(name) for path in pair]
+        return [(role, path) for role, path in found if path]
 
     def whitelist(self, sample: str) -> str | None:
         """Return the whitelist given for a sample, its own before the study's."""
@@ -144,6 +199,18 @@ def _read_sheet(path: str, required: set[str]) -> list[dict[str, str | None]]:
     delimiter = "\t" if "\t" in lines[0] else ","
     reader = csv.DictReader(lines, delimiter=delimiter)
     names = [name.strip() for name in reader.fieldnames or []]
+    twice = [name for i, name in enumerate(names) if name in names[:i]]
+    if twice:
+        raise CarseqError(
+            f"the sheet {path} has two columns {twice[0]!r}", "", "name each column once"
+        )
+    for name in names:
+        if not _COLUMN_NAME.fullmatch(name):
+            raise CarseqError(
+                f"{name!r} is no name for a column of {path}",
+                "names are letters, digits and . , : % ( ) + - _, and begin with a letter or a digit",
+                "rename or remove the column",
+            )
     reader.fieldnames = names
     missing = sorted(required - set(names))
     if missing:
@@ -191,9 +258,15 @@ def load_study(config: Config) -> Study:
     samples: dict[str, Sample] = {}
     base = Path(config.samples).parent
     folded: dict[str, str] = {}
-    for number, row in enumerate(
-        _read_sheet(config.samples, {"sample", "patient", "compartment"}), 2
-    ):
+    rows = _read_sheet(config.samples, {"sample", "patient", "compartment"})
+    taken = {*OBS.columns, *OBS_MORE.columns} - set(Sample.model_fields)
+    if rows and (own := sorted(taken & set(rows[0]))):
+        raise CarseqError(
+            f"{config.samples} has a column {own[0]}",
+            "carseq writes a column of this name for every cell",
+            "rename the column",
+        )
+    for number, row in enumerate(rows, 2):
         sample: Sample = _parse(Sample, row, config.samples, number)
         if sample.sample in samples:
             raise CarseqError(

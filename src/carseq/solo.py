@@ -94,10 +94,7 @@ def align(
         whitelist = _plain_whitelist(Path(chemistry.whitelist), scratch / "whitelist.txt")
         options: dict[str, object] = {
             "genomeDir": index,
-            "readFilesIn": [
-                ",".join(str(r2) for _, r2 in pairs),
-                ",".join(str(r1) for r1, _ in pairs),
-            ],
+            "readFilesIn": _linked(pairs, scratch),
             "soloType": "CB_UMI_Simple",
             "soloCBwhitelist": whitelist,
             "soloCBstart": chemistry.cb_start,
@@ -139,6 +136,21 @@ def align(
         shutil.copy(scratch / "Log.final.out", out / "Log.final.out")
         # The summary comes last: it stands for a complete sample.
         write_text(json.dumps(summary, indent=1) + "\n", out / "summary.json")
+
+
+def _linked(pairs: Sequence[tuple[str | Path, str | Path]], folder: Path) -> list[str]:
+    """Link reads to names without a comma, space or quote; return them as STAR's ``readFilesIn`` (R2, then R1).
+
+    STAR separates files by commas and writes their names into a shell script.
+    """
+    lists: tuple[list[str], list[str]] = ([], [])
+    for number, (r1, r2) in enumerate(pairs, 1):
+        for names, read, path in ((lists[0], "R2", r2), (lists[1], "R1", r1)):
+            link = folder / f"{number}_{read}.fastq"
+            link.symlink_to(Path(path).absolute())
+            log.info("%s is %s", link.name, path)
+            names.append(str(link))
+    return [",".join(names) for names in lists]
 
 
 def _is_gzipped(path: str | Path) -> bool:

@@ -149,6 +149,43 @@ DETECTION = Schema(
     },
 )
 
+#: ``cohort/thresholds.tsv``.
+THRESHOLDS = Schema(
+    "thresholds",
+    {
+        "sample": Column("str", "sample"),
+        "fdr": Column("float64", "false discovery rate allowed among the positive calls"),
+        "in_use": Column("bool", "whether it is the one the calls were made with"),
+        "least_posterior": Column(
+            "float64", "probability of the least certain positive cell; NaN without one"
+        ),
+        "n_t_cells": Column("int64", "T cells kept (no doublets)"),
+        "n_car_positive": Column("int64", "T cells that would be called positive"),
+        "expected_false_calls": Column("float64", "expected false positives among them"),
+        "sensitivity": Column("float64", "probability that a CAR T cell would be called positive"),
+        "detection_limit": Column("float64", "CAR T fraction that silence would exclude"),
+        "verdict": Column("str", "the verdict there would be"),
+    },
+)
+
+#: ``cohort/thinning.tsv``.
+THINNING = Schema(
+    "thinning",
+    {
+        "sample": Column("str", "sample"),
+        "share": Column("float64", "share of the molecules kept"),
+        "median_umis": Column("float64", "median UMIs of a T cell with as many"),
+        "n_t_cells": Column("int64", "T cells kept (no doublets)"),
+        "expected_positive": Column("float64", "positive calls expected"),
+        "expected_positive_low": Column(
+            "float64", "lower end of the range of 95 % of random subsets of the molecules"
+        ),
+        "expected_positive_high": Column("float64", "upper end of it"),
+        "sensitivity": Column("float64", "probability that a CAR T cell would be called positive"),
+        "detection_limit": Column("float64", "CAR T fraction that silence would exclude"),
+    },
+)
+
 LOCALIZATION = Schema(
     "localization",
     {

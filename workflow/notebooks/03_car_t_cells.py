@@ -132,3 +132,14 @@ figures.rules(study.cells, study.detection)
 
 # %%
 figures.losses(study.losses)
+
+# %% [markdown]
+# ## How firm is it?
+#
+# Had another false discovery rate been allowed, or fewer molecules been seen.
+
+# %%
+figures.thresholds(study.thresholds)
+
+# %%
+figures.thinning(study.thinning)

@@ -14,7 +14,24 @@ rule calling:
         ),
     output:
         cells=f"{RESULTS}/cohort/cells.h5ad",
-        detection=f"{RESULTS}/cohort/detection.tsv",
+        detection=report(
+            f"{RESULTS}/cohort/detection.tsv",
+            caption="../report/detection.rst",
+            category="Tables",
+            labels={"what": "detection"},
+        ),
+        thresholds=report(
+            f"{RESULTS}/cohort/thresholds.tsv",
+            caption="../report/thresholds.rst",
+            category="Tables",
+            labels={"what": "thresholds"},
+        ),
+        thinning=report(
+            f"{RESULTS}/cohort/thinning.tsv",
+            caption="../report/thinning.rst",
+            category="Tables",
+            labels={"what": "thinning"},
+        ),
         calls=each_sample("calling/calls.tsv"),
         losses=each_sample("calling/losses.tsv", WITH_READS),
     log:

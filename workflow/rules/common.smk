@@ -156,3 +156,29 @@ def minutes(base, per_gb=0):
 # Memory of rules whose need does not depend on their input.
 def memory(mb):
     return lambda wildcards, attempt: attempt * mb
+
+
+NOTEBOOKS = {
+    name: workflow.source_path(f"../notebooks/{name}.py")
+    for name in ("01_quality", "02_cells", "03_car_t_cells", "04_localization")
+}
+
+
+# What a finished run has, but for its manifest.
+def final_files():
+    return [
+        f"{RESULTS}/report/report.html",
+        f"{RESULTS}/report/methods.md",
+        *expand(f"{RESULTS}/notebooks/{{notebook}}.ipynb", notebook=NOTEBOOKS),
+        f"{RESULTS}/cohort/cells.h5ad",
+        f"{RESULTS}/cohort/detection.tsv",
+        f"{RESULTS}/cohort/localization.tsv",
+        f"{RESULTS}/cohort/contrasts.tsv",
+        f"{RESULTS}/cohort/thresholds.tsv",
+        f"{RESULTS}/cohort/thinning.tsv",
+        f"{RESULTS}/cohort/matrix/matrix.mtx.gz",
+        *expand(f"{RESULTS}/report/reads/{{sample}}.bam", sample=WITH_READS),
+        f"{RESULTS}/report/multiqc/carseq_detection_mqc.json",
+        f"{RESULTS}/run_config.yaml",
+        f"{RESULTS}/versions.json",
+    ]

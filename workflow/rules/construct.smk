@@ -10,7 +10,12 @@ rule construct:
         domains=f"{RESULTS}/construct/domains.tsv",
         coverage=f"{RESULTS}/construct/coverage.tsv",
         lint=f"{RESULTS}/construct/lint.json",
-        map=f"{RESULTS}/construct/construct.svg",
+        map=report(
+            f"{RESULTS}/construct/construct.svg",
+            caption="../report/map.rst",
+            category="Construct",
+            labels={"what": "map"},
+        ),
     log:
         f"{RESULTS}/logs/construct.log",
     conda:

@@ -6,8 +6,18 @@ rule localize:
         cells=f"{RESULTS}/cohort/cells.h5ad",
         detection=f"{RESULTS}/cohort/detection.tsv",
     output:
-        localization=f"{RESULTS}/cohort/localization.tsv",
-        contrasts=f"{RESULTS}/cohort/contrasts.tsv",
+        localization=report(
+            f"{RESULTS}/cohort/localization.tsv",
+            caption="../report/localization.rst",
+            category="Tables",
+            labels={"what": "localization"},
+        ),
+        contrasts=report(
+            f"{RESULTS}/cohort/contrasts.tsv",
+            caption="../report/contrasts.rst",
+            category="Tables",
+            labels={"what": "contrasts"},
+        ),
         blood=f"{RESULTS}/cohort/blood_in_urine.tsv",
     log:
         f"{RESULTS}/logs/localize.log",

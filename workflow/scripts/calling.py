@@ -14,11 +14,14 @@ from carseq.calling import (
     unseen_share,
 )
 from carseq.chemistry import Chemistry
+from carseq.robustness import thinning, thresholds
 from carseq.tables import (
     DETECTION,
     LOSSES,
     MOLECULES,
     OBS,
+    THINNING,
+    THRESHOLDS,
     read_cells,
     read_table,
     write_cells,
@@ -67,4 +70,6 @@ with job(snakemake):
         )
         write_table(table, after, LOSSES)
     write_table(detection, output.detection, DETECTION)
+    write_table(thresholds(cohort), output.thresholds, THRESHOLDS)
+    write_table(thinning(cohort), output.thinning, THINNING)
     write_cells(cohort, given.cohort, output.cells)

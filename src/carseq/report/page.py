@@ -21,6 +21,7 @@ import carseq
 from carseq import figures
 from carseq.log import get_logger
 from carseq.report import summaries, words
+from carseq.report.markdown import to_markdown
 from carseq.report.study import Study, read_study
 from carseq.tables import (
     BLOOD_IN_URINE,
@@ -32,6 +33,8 @@ from carseq.tables import (
     OBS,
     PROTEIN_AGREEMENT,
     RECEPTORS,
+    THINNING,
+    THRESHOLDS,
     Schema,
     write_text,
 )
@@ -113,7 +116,16 @@ _FRACTIONS = {
 }
 _MEANINGS = {
     key: column.meaning
-    for schema in (LOSSES, CONTRASTS, LOCALIZATION, MOLECULES, OBS, DETECTION)
+    for schema in (
+        LOSSES,
+        CONTRASTS,
+        LOCALIZATION,
+        MOLECULES,
+        OBS,
+        THRESHOLDS,
+        THINNING,
+        DETECTION,
+    )
     for key, column in schema.columns.items()
 }
 _ROLES = {"negative_control": "negative control", "product": "infusion product", "case": ""}
@@ -130,7 +142,7 @@ _CITATIONS = {
 }
 
 
-def build_report(results: Path, out: Path) -> None:
+def build_report(results: Path, out: Path, methods: Path | None = None) -> None:
     """Write the report of a study: one HTML file that needs no network.
 
     Parameters
@@ -139,6 +151,8 @@ def build_report(results: Path, out: Path) -> None:
         The results folder of a run. Files that are not there leave their chapter out.
     out
         The HTML file to write.
+    methods
+        Where to write the text of its chapter Methods, as Markdown; None: nowhere.
 
     Raises
     ------
@@ -148,6 +162,8 @@ def build_report(results: Path, out: Path) -> None:
     study = read_study(results)
     page = render(study)
     write_text(page, out)
+    if methods is not None:
+        write_text(methods_text(study), methods)
     log.info("report: %s (%.1f MB)", out, len(page.encode()) / 1e6)
 
 
@@ -155,19 +171,15 @@ def render(study: Study) -> str:
     """Return the page of a study as HTML."""
     here = files("carseq.report")
     payload = _payload(study)
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["code"] = _code
-    template = environment.from_string((here / "report.html").read_text())
     found = summaries.alerts(study)
-    return template.render(
-        study=study,
+    return _template().render(
+        **_told(study),
         surrogate=study.is_surrogate,
         today=date.today().strftime("%-d %B %Y"),
         version=_version(study, "carseq") or getattr(carseq, "__version__", ""),
         cards=_cards(study),
         tally=_tally(study),
+        scope=summaries.scope(study),
         alerts=found,
         places=summaries.by_place(found),
         findings=[f for f in study.lint if f.get("level") == "info"],
@@ -181,15 +193,37 @@ def render(study: Study) -> str:
         without_molecules=_without_molecules(study),
         capped=payload["capped"],
         config=yaml.safe_dump(study.config, sort_keys=False, allow_unicode=True),
-        fdr=words.percent((study.config.get("calling") or {}).get("fdr", 0.05)),
-        integration=_integration(study),
-        citations=_citations(study),
-        tool=lambda name: _version(study, name),
         css=Markup((here / "report.css").read_text()),
         js=Markup((here / "report.js").read_text()),
         data=Markup(embed(payload)),
-        number=words.number,
     )
+
+
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["code"] = _code
+    return environment.from_string((files("carseq.report") / "report.html").read_text())
+
+
+def _told(study: Study) -> dict[str, Any]:
+    """Return what the chapter Methods tells of a study."""
+    return {
+        "study": study,
+        "fdr": words.percent((study.config.get("calling") or {}).get("fdr", 0.05)),
+        "integration": _integration(study),
+        "citations": _citations(study),
+        "tool": lambda name: _version(study, name),
+        "number": words.number,
+    }
+
+
+def methods_text(study: Study) -> str:
+    """Return the text of the chapter Methods as Markdown, for a paper."""
+    template = _template()
+    chapter = "".join(template.blocks["methods"](template.new_context(_told(study))))
+    return f"# Methods\n\n{to_markdown(chapter)}"
 
 
 def embed(payload: Any) -> str:
@@ -502,6 +536,37 @@ def _payload(study: Study) -> dict[str, Any]:
         ),
         "losses": _table(study.losses, schema=LOSSES, filters=["sample"], file="losses"),
         "rules": _table(summaries.rule_comparison(study.cells, study.detection), file="rules"),
+        "thresholds": _table(
+            study.thresholds.assign(in_use=np.where(study.thresholds["in_use"], "in use", "")),
+            schema=THRESHOLDS,
+            filters=["sample"],
+            labels={"fdr": "False discovery rate", "n_t_cells": "T cells"},
+            fractions={"fdr", "least_posterior", *_FRACTIONS},
+            file="thresholds",
+        ),
+        "thinning": _table(
+            study.thinning,
+            schema=THINNING,
+            filters=["sample"],
+            interval=("expected_positive", "expected_positive_low", "expected_positive_high"),
+            labels={
+                "share": "Molecules kept",
+                "median_umis": "UMIs, median",
+                "expected_positive": "Positive, expected (95 %)",
+            },
+            fractions={"share", *_FRACTIONS},
+            file="thinning",
+        ),
+        "run_times": _table(
+            summaries.run_times(study.benchmarks),
+            labels={
+                "n_jobs": "Jobs",
+                "minutes": "Minutes, all jobs",
+                "longest_minutes": "Minutes, longest job",
+                "memory_mb": "Memory, most (MB)",
+            },
+            file="run_times",
+        ),
         "versions": _table(
             pd.DataFrame(sorted(study.versions.items()), columns=["tool", "version"]),
             file="versions",

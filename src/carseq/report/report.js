@@ -133,8 +133,153 @@
     copy.setAttribute("viewBox", `0 0 ${svg.getAttribute("width")} ${svg.getAttribute("height")}`);
     return new XMLSerializer().serializeToString(copy);
   }
-  const svgButton = (name, make) =>
-    el("button", { type: "button", "aria-label": `Save the figure ${name} as SVG`, onclick: () => save(`${fileName(name)}.svg`, make(), "image/svg+xml") }, "Save SVG");
+  /** Buttons that save a figure: `make` returns it as SVG, `rows` its numbers as rows, the headings first. */
+  function saveButtons(name, make, rows) {
+    const button = (kind, onclick) => el("button", { type: "button", "aria-label": `Save the figure ${name} as ${kind}`, onclick }, kind);
+    return el("span", { class: "saves" }, el("span", { class: "muted" }, "Save"),
+      button("SVG", () => save(`${fileName(name)}.svg`, make(), "image/svg+xml")),
+      button("PDF", () => save(`${fileName(name)}.pdf`, toPdf(make()), "application/pdf")),
+      button("TSV", () => save(`${fileName(name)}.tsv`, asTsv(rows()), "text/tab-separated-values")));
+  }
+  /** Text that a spreadsheet would take for a formula gets an apostrophe before it. */
+  function tsvCell(value) {
+    if (value === null || value === undefined) return "";
+    const line = String(value).replace(/[\t\r\n]+/g, " ");
+    return typeof value === "string" && /^[=+@-]/.test(line) && !Number.isFinite(Number(line)) && line !== "-inf" ? `'${line}` : line;
+  }
+  const asTsv = (rows) => `${rows.map((row) => row.map(tsvCell).join("\t")).join("\n")}\n`;
+
+  // --- a figure as PDF: the few marks of SVG that the charts use, as vectors, with Helvetica and Symbol ----------
+
+  const SUPERSCRIPT = { "⁰": "0", "¹": "1", "²": "2", "³": "3", "⁴": "4", "⁵": "5", "⁶": "6", "⁷": "7", "⁸": "8", "⁹": "9", "⁻": "-" };
+  // Beyond Latin-1: what PDF's WinAnsi encoding has, and what its Symbol font has.
+  const WIN_ANSI = { "–": 0x96, "—": 0x97, "…": 0x85, "“": 0x93, "”": 0x94, "‘": 0x91, "’": 0x92, "•": 0x95, "€": 0x80, "−": 0x96 };
+  const SYMBOL = { "≥": 0xb3, "≤": 0xa3, "∞": 0xa5, "α": 0x61, "β": 0x62, "γ": 0x67, "δ": 0x64, "ζ": 0x7a, "ψ": 0x79, "µ": 0x6d, "→": 0xae };
+
+  function toPdf(svgText) {
+    const root = new DOMParser().parseFromString(svgText, "image/svg+xml").documentElement;
+    const [width, height] = ["width", "height"].map((key) => parseFloat(root.getAttribute(key)));
+    const brush = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+    brush.canvas.width = brush.canvas.height = 1;
+    const round = (v) => String(Math.round(v * 100) / 100);
+    const states = new window.Map();
+    const known = new window.Map();
+    const out = [`1 0 0 -1 0 ${round(height)} cm`];
+
+    function rgba(colour) {
+      if (!colour || colour === "none" || colour === "transparent") return null;
+      if (!known.has(colour)) {
+        brush.clearRect(0, 0, 1, 1);
+        brush.fillStyle = "#000";
+        brush.fillStyle = colour;
+        brush.fillRect(0, 0, 1, 1);
+        const [r, g, b, a] = brush.getImageData(0, 0, 1, 1).data;
+        known.set(colour, a ? { rgb: [r, g, b].map((v) => round(v / 255)).join(" "), alpha: a / 255 } : null);
+      }
+      return known.get(colour);
+    }
+    function clear(alpha) {
+      const key = round(alpha);
+      if (!states.has(key)) states.set(key, `G${states.size}`);
+      out.push(`/${states.get(key)} gs`);
+    }
+    function pathOps(d) {
+      const ops = [];
+      let [x, y] = [0, 0];
+      for (const [, command, rest] of d.matchAll(/([MLHVhvaZ])([^MLHVhvaZ]*)/g)) {
+        const n = (rest.match(/-?[\d.]+(?:e-?\d+)?/g) || []).map(Number);
+        if (command === "Z") { ops.push("h"); continue; }
+        if (command === "a") {
+          // Half circles are all that the marks are made of: two quarters each.
+          const [r, sweep, dx] = [n[0], n[4] ? 1 : -1, n[5]];
+          const cx = x + dx / 2;
+          let angle = dx > 0 ? Math.PI : 0;
+          for (let i = 0; i < 2; i++) {
+            const next = angle + (sweep * Math.PI) / 2;
+            const k = 0.5523 * r * sweep;
+            const at = (t) => [cx + r * Math.cos(t), y + r * Math.sin(t)];
+            const [[ax, ay], [bx, by]] = [at(angle), at(next)];
+            ops.push(`${[ax - k * Math.sin(angle), ay + k * Math.cos(angle), bx + k * Math.sin(next), by - k * Math.cos(next), bx, by].map(round).join(" ")} c`);
+            angle = next;
+          }
+          x += dx;
+          continue;
+        }
+        if (command === "M" || command === "L") [x, y] = n;
+        else if (command === "H") [x] = n;
+        else if (command === "V") [y] = n;
+        else if (command === "h") x += n[0];
+        else y += n[0];
+        ops.push(`${round(x)} ${round(y)} ${command === "M" ? "m" : "l"}`);
+      }
+      return ops;
+    }
+    function paint(node, inherited, ops) {
+      const fill = rgba(inherited.fill === undefined ? "black" : inherited.fill);
+      const stroke = rgba(inherited.stroke);
+      const opacity = parseFloat(node.getAttribute("opacity") || 1);
+      if ((!fill && !stroke) || !ops.length) return;
+      out.push("q");
+      clear(opacity * (fill || stroke).alpha);
+      if (fill) out.push(`${fill.rgb} rg`);
+      if (stroke) {
+        const dash = (node.getAttribute("stroke-dasharray") || "").match(/[\d.]+/g) || [];
+        out.push(`${stroke.rgb} RG ${round(parseFloat(node.getAttribute("stroke-width") || 1))} w ${node.getAttribute("stroke-linecap") === "round" ? 1 : 0} J [${dash.join(" ")}] 0 d`);
+      }
+      out.push(ops.join("\n"), fill && stroke ? "B" : fill ? "f" : "S", "Q");
+    }
+    function write(node, inherited) {
+      const colour = rgba(inherited.fill === undefined ? "black" : inherited.fill);
+      const size = parseFloat(inherited.size || 13);
+      const bold = parseInt(node.getAttribute("font-weight") || 400, 10) >= 600 || node.getAttribute("font-weight") === "bold";
+      const content = node.textContent.replace(/[⁰¹²³⁴-⁹⁻]+/g, (run) => `^${[...run].map((c) => SUPERSCRIPT[c]).join("")}`);
+      if (!colour || !content) return;
+      brush.font = `${bold ? "bold " : ""}${size}px Helvetica, Arial, sans-serif`;
+      const anchor = node.getAttribute("text-anchor");
+      const x = parseFloat(node.getAttribute("x")) - brush.measureText(content).width * (anchor === "middle" ? 0.5 : anchor === "end" ? 1 : 0);
+      const runs = [];
+      for (const c of content) {
+        const font = SYMBOL[c] ? "F3" : bold ? "F2" : "F1";
+        const code = SYMBOL[c] || WIN_ANSI[c] || (c.charCodeAt(0) < 256 ? c.charCodeAt(0) : 0x3f);
+        if (!runs.length || runs[runs.length - 1].font !== font) runs.push({ font, hex: "" });
+        runs[runs.length - 1].hex += code.toString(16).padStart(2, "0");
+      }
+      out.push("q");
+      clear(colour.alpha);
+      out.push(`BT ${colour.rgb} rg 1 0 0 -1 ${round(x)} ${round(parseFloat(node.getAttribute("y")))} Tm`,
+        ...runs.map((run) => `/${run.font} ${round(size)} Tf <${run.hex}> Tj`), "ET Q");
+    }
+    function walk(node, inherited) {
+      const own = { ...inherited };
+      for (const [key, attribute] of [["fill", "fill"], ["stroke", "stroke"], ["size", "font-size"]]) {
+        if (node.hasAttribute(attribute)) own[key] = node.getAttribute(attribute);
+        if (node.style && node.style[attribute]) own[key] = node.style[attribute];
+      }
+      const move = (node.getAttribute("transform") || "").match(/translate\(([-\d.e]+)[ ,]+([-\d.e]+)\)/);
+      if (move) out.push("q", `1 0 0 1 ${round(Number(move[1]))} ${round(Number(move[2]))} cm`);
+      if (node.tagName === "path") paint(node, own, pathOps(node.getAttribute("d") || ""));
+      else if (node.tagName === "rect") paint(node, own, [`${["x", "y", "width", "height"].map((key) => round(parseFloat(node.getAttribute(key) || 0))).join(" ")} re`]);
+      else if (node.tagName === "text") write(node, own);
+      else for (const child of node.children) walk(child, own);
+      if (move) out.push("Q");
+    }
+    walk(root, {});
+
+    const stream = out.join("\n");
+    const fonts = ["Helvetica", "Helvetica-Bold", "Symbol"].map((name, i) => `/F${i + 1} <</Type/Font/Subtype/Type1/BaseFont/${name}${i < 2 ? "/Encoding/WinAnsiEncoding" : ""}>>`).join("");
+    const alphas = [...states].map(([alpha, name]) => `/${name} <</ca ${alpha}/CA ${alpha}>>`).join("");
+    const objects = [
+      "<</Type/Catalog/Pages 2 0 R>>",
+      "<</Type/Pages/Kids[3 0 R]/Count 1>>",
+      `<</Type/Page/Parent 2 0 R/MediaBox[0 0 ${round(width)} ${round(height)}]/Resources<</Font<<${fonts}>>/ExtGState<<${alphas}>>>>/Contents 4 0 R>>`,
+      `<</Length ${stream.length}>>stream\n${stream}\nendstream`,
+    ];
+    let file = "%PDF-1.4\n";
+    const places = objects.map((object, i) => { const at = file.length; file += `${i + 1} 0 obj${object}\nendobj\n`; return at; });
+    const start = file.length;
+    file += `xref\n0 5\n0000000000 65535 f \n${places.map((at) => `${String(at).padStart(10, "0")} 00000 n \n`).join("")}trailer<</Size 5/Root 1 0 R>>\nstartxref\n${start}\n%%EOF\n`;
+    return file;
+  }
 
   // --- tables -----------------------------------------------------------------------------------
 
@@ -285,12 +430,12 @@
       return el("tr", { class: "detail" }, el("td", { colspan: this.shown.length + 1 }, inside));
     }
 
-    tsv() {
-      const clean = (v) => (v === null ? "" : String(v).replace(/[\t\r\n]+/g, " "));
-      const lines = [this.spec.columns.map((c) => c.key).join("\t")];
-      for (let r = 0; r < this.spec.n; r++) lines.push(this.data.map((column) => clean(column[r])).join("\t"));
-      return `${lines.join("\n")}\n`;
-    }
+    tsv() { return asTsv(tableRows(this.spec)); }
+  }
+
+  function tableRows(spec) {
+    const data = spec.data.map(decode);
+    return [spec.columns.map((c) => c.key), ...Array.from({ length: spec.n }, (_, r) => data.map((column) => column[r]))];
   }
 
   function records(id) {
@@ -637,12 +782,21 @@
       }
     };
     const points = (g, x, y, chosen) => {
+      // An element for each of thousands of cells would hold the page up: then a path for each kind, without hover.
+      const many = rows.length > 3000;
+      const paths = Object.fromEntries(kinds.map((key) => [key, []]));
       for (const key of kinds) rows.forEach((row, i) => {
         if (kind(row) !== key || !chosen(row)) return;
+        if (many) { paths[key].push(MARKS[CALL_MARK[key]](Number(x(row, i).toFixed(1)), Number(y(row, i).toFixed(1)), 3)); return; }
         const point = mark(CALL_MARK[key], x(row, i), y(row, i), 4, DATA.palette.calls[key].colour);
         point.setAttribute("data-tip", tip(row));
         g.append(point);
       });
+      for (const key of kinds) {
+        if (!paths[key].length) continue;
+        const { colour } = DATA.palette.calls[key];
+        g.append(sv("path", { class: "mark-data", d: paths[key].join(""), "stroke-width": 1.5, style: OPEN_MARKS.has(CALL_MARK[key]) ? `stroke:${colour};fill:none` : `fill:${colour};stroke:none` }));
+      }
     };
     panel(0, "CAR molecules seen, by the number expected from ambient RNA", (g) => {
       const x = linear(least, Math.max(0, most), l, r);
@@ -744,6 +898,114 @@
     host.replaceChildren(svg);
   };
 
+  // --- how firm: a panel for each sample ------------------------------------------------------------------
+
+  /** Draw a panel for each name: `draw(g, name, box)` with the inner box [left, right, top, bottom]. */
+  function panels(host, names, items, draw) {
+    const width = Math.max(280, host.clientWidth);
+    const columns = Math.max(1, Math.min(names.length, Math.floor(width / 270)));
+    const [w, h] = [width / columns, 230];
+    const svg = sv("svg", { width, height: 10 });
+    const top = legend(svg, items, 52, width - 52);
+    names.forEach((name, i) => {
+      const g = sv("g", { transform: `translate(${(i % columns) * w} ${top + Math.floor(i / columns) * h})` });
+      const [l, r, t, b] = [52, w - 24, 28, h - 42];
+      g.append(text(l, 15, fit(name, r - l), { class: "bold", "data-tip": name }));
+      draw(g, name, [l, r, t, b]);
+      svg.append(g);
+    });
+    svg.setAttribute("height", top + Math.ceil(names.length / columns) * h);
+    host.replaceChildren(svg);
+  }
+  const polyline = (points) => points.map(([x, y], i) => `${i ? "L" : "M"}${x.toFixed(1)} ${y.toFixed(1)}`).join("");
+
+  figures.thresholds = (host) => {
+    const all = records("thresholds");
+    const falseColour = DATA.palette.categories[0];
+    const verdictColours = { detected: "var(--detected)", "not-detected": "var(--not-detected)", undetermined: "var(--undetermined)" };
+    const logs = all.map((row) => Math.log10(row.fdr));
+    panels(host, [...new Set(all.map((row) => row.sample))], [
+      ...Object.entries(VERDICT_MARK).map(([kind, shape]) => ({ label: `called: ${kind.replace("-", " ")}`, shape, colour: verdictColours[kind] })),
+      { label: "expected false among them", line: true, dash: "6 3", colour: falseColour },
+      { label: "in use", line: true, dash: "2 3", colour: "var(--ink)" },
+    ], (g, name, [l, r, t, b]) => {
+      const rows = all.filter((row) => row.sample === name);
+      const most = Math.max(4, ...rows.map((row) => row.n_car_positive));
+      const x = ((f) => (v) => f(Math.log10(v)))(linear(Math.min(...logs), Math.max(...logs), l, r));
+      const y = linear(0, most * 1.08, b, t);
+      for (const tick of niceTicks(0, most, 4)) g.append(sv("path", { class: "grid", d: `M${l} ${y(tick)}H${r}` }), text(l - 6, y(tick) + 4, compact(tick), { class: "soft", "text-anchor": "end" }));
+      for (const tick of [0.001, 0.01, 0.1]) g.append(sv("path", { class: "grid", d: `M${x(tick)} ${t}V${b}` }), text(x(tick), b + 17, percent(tick), { class: "soft", "text-anchor": "middle" }));
+      g.append(text((l + r) / 2, b + 35, "false discovery rate allowed", { class: "soft", "text-anchor": "middle" }));
+      for (const row of rows.filter((each) => each.in_use)) g.append(sv("path", { class: "axis", "stroke-dasharray": "2 3", d: `M${x(row.fdr)} ${t}V${b}` }));
+      g.append(sv("path", { class: "mark-data", d: polyline(rows.map((row) => [x(row.fdr), y(row.expected_false_calls)])), "stroke-width": 1.8, "stroke-dasharray": "6 3", style: `stroke:${falseColour};fill:none` }));
+      g.append(sv("path", { class: "mark-data", "stroke-width": 1.2, style: "stroke:var(--soft);fill:none", d: polyline(rows.map((row) => [x(row.fdr), y(row.n_car_positive)])) }));
+      for (const row of rows) {
+        const kind = verdictKind(row.verdict);
+        const point = mark(VERDICT_MARK[kind], x(row.fdr), y(row.n_car_positive), 4.5, verdictColours[kind]);
+        point.setAttribute("data-tip", `${name}, false discovery rate ${percent(row.fdr)}${row.in_use ? " (in use)" : ""}
+${number(row.n_car_positive)} of ${count(row.n_t_cells, "T cell")} called, ${number(row.expected_false_calls)} expected to be false
+sensitivity ${percent(row.sensitivity)}, detection limit ${percent(row.detection_limit)}
+${verdictWords(row.verdict)}`);
+        g.append(point);
+      }
+    });
+  };
+
+  figures.thinning = (host) => {
+    const all = records("thinning");
+    const { categories } = DATA.palette;
+    const looks = [
+      { key: "calls", label: "calls, of those at full depth", colour: "var(--detected)", shape: "triangle", dash: null },
+      { key: "sensitivity", label: "sensitivity", colour: categories[0], shape: "circle", dash: null },
+      { key: "detection_limit", label: "detection limit", colour: "var(--ink)", shape: "square", dash: "5 3" },
+    ];
+    panels(host, [...new Set(all.map((row) => row.sample))], looks, (g, name, [l, r, t, b]) => {
+      const rows = all.filter((row) => row.sample === name).sort((one, other) => one.share - other.share);
+      const most = rows[rows.length - 1].expected_positive;
+      for (const row of rows) row.calls = most > 0.5 ? row.expected_positive / most : null;
+      const [x, y] = [linear(0, 1, l, r), linear(0, 1.05, b, t)];
+      for (const tick of [0, 0.25, 0.5, 0.75, 1]) g.append(sv("path", { class: "grid", d: `M${l} ${y(tick)}H${r}` }), text(l - 6, y(tick) + 4, percent(tick), { class: "soft", "text-anchor": "end" }));
+      for (const tick of [0, 0.5, 1]) g.append(sv("path", { class: "grid", d: `M${x(tick)} ${t}V${b}` }), text(x(tick), b + 17, percent(tick), { class: "soft", "text-anchor": "middle" }));
+      g.append(text((l + r) / 2, b + 35, "molecules kept", { class: "soft", "text-anchor": "middle" }));
+      if (most > 0.5) {
+        const up = rows.map((row) => [x(row.share), y(Math.min(1.05, row.expected_positive_high / most))]);
+        const down = rows.map((row) => [x(row.share), y(row.expected_positive_low / most)]).reverse();
+        g.append(sv("path", { class: "mark-data", d: `${polyline([...up, ...down])}Z`, style: "fill:var(--detected);stroke:none", opacity: 0.15 }));
+      }
+      for (const { key, colour, dash, shape } of looks) {
+        const known = rows.filter((row) => row[key] !== null);
+        if (!known.length) continue;
+        g.append(sv("path", { class: "mark-data", d: polyline(known.map((row) => [x(row.share), y(row[key])])), "stroke-width": 1.8, "stroke-dasharray": dash, style: `stroke:${colour};fill:none` }));
+        for (const row of known) {
+          const point = mark(shape, x(row.share), y(row[key]), 3.2, colour);
+          point.setAttribute("data-tip", `${name}, ${percent(row.share)} of the molecules (median ${number(Math.round(row.median_umis))} UMIs)
+${number(row.expected_positive)} calls expected (${number(row.expected_positive_low)}–${number(row.expected_positive_high)})
+sensitivity ${percent(row.sensitivity)}, detection limit ${percent(row.detection_limit)}`);
+          g.append(point);
+        }
+      }
+    });
+  };
+
+  // --- the numbers of a figure ----------------------------------------------------------------------------
+
+  const TABLE_OF = { forest: "detection", classes: "evidence_classes", weighing: "evidence" };
+  function figureRows(id, state) {
+    if (id === "knee") {
+      const rows = [["sample", "rank", "total_umis", "is_cell", "car_umis"]];
+      for (const [name, knee] of Object.entries(DATA.knees)) knee.rank.forEach((rank, i) => rows.push([name, rank, knee.umis[i], knee.cell[i] ? "yes" : "no", knee.car[i]]));
+      return rows;
+    }
+    if (id === "coverage") {
+      const { length, bins } = DATA.coverage;
+      const track = (state.sample && DATA.coverage.samples[state.sample]) || DATA.coverage.all;
+      const base = (i) => Math.floor((i * length) / bins);
+      return [["from_base", "to_base", "unique_or_junction", "shared", "expected"],
+        ...track.own.map((own, i) => [base(i) + 1, base(i + 1), own, track.shared[i], track.expected ? track.expected[i] : null])];
+    }
+    return tableRows(DATA.tables[TABLE_OF[id] || id]);
+  }
+
   // --- maps of the cells ---------------------------------------------------------------------------------
 
   const bytes = (packed) => {
@@ -783,7 +1045,7 @@
           el("button", { type: "button", "aria-label": "Zoom in", onclick: () => zoom(0.7) }, "+"),
           el("button", { type: "button", "aria-label": "Zoom out", onclick: () => zoom(1 / 0.7) }, "−"),
           el("button", { type: "button", onclick: reset }, "Reset"),
-          svgButton(`cells_by_${id}`, () => this.svg()));
+          saveButtons(`cells_by_${id}`, () => this.svg(), mapRows));
         host.append(el("figure", { class: "chart", id: `figure-map-${id}` },
           el("figcaption", {}, el("h3", {}, `Cells by ${title}`)), tools,
           el("div", { class: "frame" }, this.canvas, this.brush), this.keys));
@@ -941,6 +1203,14 @@
         });
       }
     }
+    function mapRows() {
+      const rows = [["sample", "barcode", "umap_1", "umap_2", "cell_type", "call", "car_umis", "car_posterior"]];
+      // The corners of the map are 0 and 1 on the page.
+      for (let i = 0; i < cells.n; i++) {
+        rows.push([cells.samples[sample[i]], barcodes[i], Number((xs[i] / 65535).toFixed(5)), Number((ys[i] / 65535).toFixed(5)), cells.types[type[i]], cells.calls[call[i]], umis[i], posterior[i] / 1000]);
+      }
+      return rows;
+    }
     const redraw = () => maps.forEach((map) => map.draw());
     function look(next) { view = next; redraw(); }
     function reset() { look([...FULL]); }
@@ -1026,16 +1296,18 @@
       menu("By", "level", [...Object.entries(words).filter(([key]) => there.delete(key)), ...[...there].map((l) => [l, l])]);
     }
     if (id === "losses") sampleMenu(records("losses").map((r) => r.sample), true);
-    tools.append(svgButton(id, () => standalone(host.querySelector("svg"))));
+    tools.append(saveButtons(id, () => standalone(host.querySelector("svg")), () => figureRows(id, state)));
     redraws.push(draw);
     draw();
     if (!host.querySelector("svg")) tools.hidden = true;
   }
+  let afterwards = () => {};
   const maps = document.getElementById("maps");
   if (maps && DATA.cells) {
     const redraw = drawMaps(maps);
     redraws.push(redraw);
-    redraw();
+    // The verdict is read first: the maps of many cells are drawn once it can be.
+    afterwards = redraw;
   }
 
   let width = innerWidth, waiting = 0;
@@ -1064,5 +1336,10 @@
     }, { rootMargin: "-10% 0px -80% 0px" });
     document.querySelectorAll("main > section").forEach((section) => watcher.observe(section));
   }
-  document.documentElement.dataset.ready = "true";
+  // Milliseconds from opening until the page can be read, and until all of it is drawn.
+  document.documentElement.dataset.ready = String(Math.round(performance.now()));
+  requestAnimationFrame(() => setTimeout(() => {
+    afterwards();
+    document.documentElement.dataset.complete = String(Math.round(performance.now()));
+  }));
 })();

@@ -26,6 +26,8 @@ from carseq.tables import (
     OBS,
     PROTEIN_AGREEMENT,
     RECEPTORS,
+    THINNING,
+    THRESHOLDS,
     Schema,
     read_table,
 )
@@ -69,12 +71,14 @@ class Study:
         ``obs`` of the cohort (schema ``OBS``), indexed by ``sample:barcode``.
     umap
         Coordinates of ``cells``, shape ``(n_cells, 2)``, or None.
-    detection, localization, contrasts
+    detection, localization, contrasts, thresholds, thinning
         The cohort's tables.
     blood
         How many of the urine's T cells blood could have brought (schema ``BLOOD_IN_URINE``).
     protein, receptors
         The annotation held against surface proteins and T-cell receptors, where there are any.
+    benchmarks
+        Time and memory of the jobs: ``rule``, ``sample`` (empty: of the cohort), ``seconds``, ``memory_mb``.
     missing
         Files that are not there, relative to ``results``.
     """
@@ -105,6 +109,9 @@ class Study:
     blood: pd.DataFrame
     protein: pd.DataFrame
     receptors: pd.DataFrame
+    thresholds: pd.DataFrame
+    thinning: pd.DataFrame
+    benchmarks: pd.DataFrame
     missing: list[str]
 
     @property
@@ -216,6 +223,17 @@ class _Reader:
                 length += len(line.strip())
         return name, length
 
+    def benchmarks(self) -> pd.DataFrame:
+        """Read what Snakemake measured of each job; other runners leave no such files."""
+        rows = []
+        for path in sorted((self.results / "benchmarks").glob("**/*.tsv")):
+            measured = pd.read_csv(path, sep="\t", na_values=["-"])
+            sample = "" if path.parent.name == "benchmarks" else path.parent.name
+            if len(measured) and {"s", "max_rss"} <= set(measured.columns):
+                last = measured.iloc[-1]
+                rows.append((path.stem, sample, float(last["s"]), float(last["max_rss"])))
+        return pd.DataFrame(rows, columns=["rule", "sample", "seconds", "memory_mb"])
+
     def study(self) -> Study:
         config = self.config()
         contig, tx_length = self.transcript()
@@ -272,6 +290,9 @@ class _Reader:
             protein=self.table("cohort/protein_agreement.tsv", PROTEIN_AGREEMENT),
             receptors=self.table("cohort/receptors.tsv", RECEPTORS),
             blood=self.table("cohort/blood_in_urine.tsv", BLOOD_IN_URINE),
+            thresholds=self.table("cohort/thresholds.tsv", THRESHOLDS),
+            thinning=self.table("cohort/thinning.tsv", THINNING),
+            benchmarks=self.benchmarks(),
             missing=self.missing,
         )
 

@@ -215,6 +215,24 @@ def signal_outside_t(cells: pd.DataFrame) -> pd.DataFrame:
     return table.sort_values("n_cells", ascending=False)[columns]
 
 
+def run_times(benchmarks: pd.DataFrame) -> pd.DataFrame:
+    """Sum up time and memory of the jobs by rule, the longest first.
+
+    Returns
+    -------
+    Columns ``rule``, ``n_jobs``, ``minutes`` (of all jobs), ``longest_minutes`` and ``memory_mb`` (the most of one).
+    """
+    by_rule = benchmarks.groupby("rule", as_index=False).agg(
+        n_jobs=("seconds", "size"),
+        minutes=("seconds", "sum"),
+        longest_minutes=("seconds", "max"),
+        memory_mb=("memory_mb", "max"),
+    )
+    for column in ("minutes", "longest_minutes"):
+        by_rule[column] = (by_rule[column].astype(float) / 60).round(2)
+    return by_rule.sort_values("minutes", ascending=False, ignore_index=True)
+
+
 def car_bearing(study: Study) -> pd.DataFrame:
     """Return the called cells with a CAR molecule, the strongest evidence first."""
     cells = study.cells
@@ -284,6 +302,34 @@ def strand_fault(summary: dict[str, Any]) -> str:
             f"counted on the reverse strand, yet {percent(share)} of reads lie on the forward one"
         )
     return ""
+
+
+def scope(study: Study) -> list[str]:
+    """Say in sentences what a study cannot answer because of what it lacks; nothing for a full one."""
+    detection = study.detection
+    if not len(detection):
+        return []
+    found = []
+    if not (detection["compartment"] == "urine").any():
+        kinds = ", ".join(dict.fromkeys(detection["compartment"]))
+        found.append(f"No urine sample ({kinds} only): nothing here speaks of the urine.")
+    if not detection["n_t_cells"].sum():
+        found.append(
+            "No T cell in any sample: CAR T cells are T cells, so that nothing was there to be called, and silence "
+            "means nothing."
+        )
+    elif not len(car_molecules(study.molecules)) and not (study.cells["car_umis"] > 0).any():
+        found.append(
+            "No CAR molecule in any sample, neither in cells nor in empty droplets. If CAR T cells were expected, "
+            "check first that the construct is the one given (“Why so few?” shows where reads went)."
+        )
+    if len(detection) == 1:
+        found.append("One sample: there is nothing to compare it with.")
+    if not (detection["role"] == "negative_control").any():
+        found.append(
+            "No negative control: that nothing is called where nothing can be was not tested in this study."
+        )
+    return found
 
 
 def alerts(study: Study) -> list[Alert]:
