@@ -661,17 +661,20 @@ def fraction_of(adata: AnnData, cells: pd.Index) -> tuple[float, float, float]:
     own = adata.obs.loc[cells]
     if not len(own):
         return float("nan"), float("nan"), float("nan")
-    fitted = adata.uns["car_model"]
-    data = _Data(
-        k=own["car_umis"].to_numpy(float),
-        n=own["total_umis"].to_numpy(float),
-        null=(own["car_expected_ambient"] + own["car_expected_background"]).to_numpy(float),
-        null_shape=own["car_null_shape"].to_numpy(float),
-        code=np.zeros(len(own), dtype=np.intp),
+    points = _points_of(adata.uns["car_model"], str(own["sample"].iloc[0]))
+    return _profile(_data_of(own), points, np.ones(len(own), dtype=bool))
+
+
+def _data_of(obs: pd.DataFrame) -> _Data:
+    """Return called T cells of one sample as the model takes them."""
+    return _Data(
+        k=obs["car_umis"].to_numpy(float),
+        n=obs["total_umis"].to_numpy(float),
+        null=(obs["car_expected_ambient"] + obs["car_expected_background"]).to_numpy(float),
+        null_shape=obs["car_null_shape"].to_numpy(float),
+        code=np.zeros(len(obs), dtype=np.intp),
         samples=["cells"],
     )
-    points = _points_of(fitted, str(own["sample"].iloc[0]))
-    return _profile(data, points, np.ones(len(own), dtype=bool))
 
 
 def _points_of(fitted: Mapping[str, Any], sample: str) -> Floats:

@@ -1,0 +1,499 @@
+"""The odds of being a CAR T cell, compared between two groups of T cells and corrected for their depth.
+
+Every T cell carries the likelihood of its CAR count if it is a CAR T cell and if it is none, given its own depth and
+ambient RNA. The CAR T fraction of a group is then a mixture proportion, and a shallow cell without CAR molecule says
+little about it, as it should. What a CAR T cell expresses is not known exactly: likelihoods are integrated over the
+values (points) that the fitted model left plausible, jointly where both groups belong to one sample.
+
+The log odds ratio has a profile likelihood. Its likelihood-ratio statistic W is chi-square with one degree of freedom
+in large samples; in small ones its 95 % quantile is taken from a parametric bootstrap under equal fractions, and W and
+the cut of the interval are scaled by it where it is the larger (a Bartlett correction by simulation; Bartlett 1937;
+Rocke 1989, doi:10.1093/biomet/76.2.369, estimates the factor so).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import stats
+
+from carseq.calling import _PI, _data_of, _Data, _log_likelihood, _log_prior, _points_of
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+Floats = npt.NDArray[np.float64]
+
+#: 95 % quantile of chi-square with one degree of freedom.
+CUT = float(stats.chi2.ppf(0.95, 1))
+#: Log odds beyond which a fraction cannot be told from 0 or 1 (0.012 %).
+EDGE = 9.0
+#: Points of the grid of log odds; of the coarser one of the bootstrap.
+N_GRID, N_COARSE = 161, 33
+#: Log likelihood below the best at which the grid ends.
+DEPTH = 14.0
+#: Plausible pairs of expression and spread kept of each sample.
+N_POINTS = 24
+#: Replicates of the bootstrap, and its classes of depth.
+N_BOOT, N_CLASSES = 499, 12
+#: First counts of the bins of the bootstrap: one by one to 8, then ever wider.
+_BINS = np.unique(np.concatenate([np.arange(9), np.geomspace(9, 400, 18).astype(int)]))
+#: From so many T cells in each group on the chi-square distribution needs no correction.
+LARGE = 3000
+#: Grid of the log odds ratio on which patients are brought together.
+PSI = np.linspace(-14.0, 14.0, 561)
+#: Standard deviations of the patients' log odds ratios that are tried.
+TAU = np.linspace(0.0, 2.5, 26)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """T cells of one sample on one side of a comparison.
+
+    Attributes
+    ----------
+    sample
+        Their sample.
+    data
+        Their counts, depths and false molecules expected.
+    points
+        Expression, spread and log prior weight (by the other samples) that the sample left plausible; n x 3.
+    """
+
+    sample: str
+    data: _Data
+    points: Floats
+
+    def __len__(self) -> int:
+        return len(self.data.k)
+
+    @property
+    def silent(self) -> bool:
+        """Whether no cell shows a CAR molecule."""
+        return not (self.data.k > 0).any()
+
+    def by_point(self, fraction: Floats) -> Floats:
+        """Return the log likelihood of CAR T fractions: points x fractions."""
+        groups, size, _ = self.data.groups()
+        return _log_likelihood(groups, size, self.points[:, 0], self.points[:, 1], fraction)
+
+    def integrated(self, fraction: Floats) -> Floats:
+        """Return the log likelihood of CAR T fractions, integrated over the points."""
+        return _over(self.points[:, 2], self.by_point(fraction))
+
+
+def arms_of(adata: AnnData, groups: dict[str, pd.Index]) -> dict[str, Arm]:
+    """Return arms for groups of T cells of one sample.
+
+    Parameters
+    ----------
+    adata
+        Cohort after :func:`carseq.calling.call_cells`.
+    groups
+        Index of the T cells of each group; all of one sample.
+
+    Returns
+    -------
+    dict of Arm
+        By name of the group; all share the sample's points. Empty groups have none.
+    """
+    some = next((cells[0] for cells in groups.values() if len(cells)), None)
+    if some is None:
+        return {}
+    sample = str(adata.obs.at[some, "sample"])
+    obs = adata.obs
+    own = (obs["sample"] == sample).to_numpy() & obs["car_log_own"].notna().to_numpy()
+    whole = _data_of(obs[own])
+    points = _thin(_points_of(adata.uns["car_model"], sample))
+    joined, size, _ = whole.groups()
+    table = _log_likelihood(joined, size, points[:, 0], points[:, 1], _PI) + _log_prior(_PI)
+    # The posterior weight of a point holds the sample's own cells; without them it is the prior that the other
+    # samples give, which the cells compared may update once.
+    log_prior = np.log(points[:, 2]) - np.logaddexp.reduce(table, axis=1)
+    log_prior -= np.logaddexp.reduce(log_prior)
+    kept = np.column_stack([points[:, :2], log_prior])
+    return {
+        name: Arm(sample, _data_of(obs.loc[cells]), kept)
+        for name, cells in groups.items()
+        if len(cells)
+    }
+
+
+def _thin(points: Floats) -> Floats:
+    """Return at most ``N_POINTS`` points that stand for all: even steps through their cumulative weight."""
+    if len(points) <= N_POINTS:
+        return points[:, :3]
+    points = points[np.lexsort((points[:, 1], points[:, 0]))]
+    steps = (np.arange(N_POINTS) + 0.5) / N_POINTS
+    chosen, times = np.unique(
+        np.searchsorted(np.cumsum(points[:, 2]) / points[:, 2].sum(), steps), return_counts=True
+    )
+    return np.column_stack([points[chosen, :2], times / N_POINTS])
+
+
+def _over(log_weight: Floats, table: Floats) -> Floats:
+    """Return the log of the weighted mean of likelihoods over the first axis."""
+    shape = (-1,) + (1,) * (table.ndim - 1)
+    return np.asarray(np.logaddexp.reduce(table + log_weight.reshape(shape), axis=0))
+
+
+def _expit(eta: Floats) -> Floats:
+    return np.asarray(1 / (1 + np.exp(-eta)))
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Profile log likelihood of a log odds ratio, 0 at its best, and how W is to be scaled."""
+
+    psi: Floats
+    log_likelihood: Floats
+    scale: float = 1.0
+
+    def on(self, psi: Floats) -> Floats:
+        """Return the scaled profile log likelihood at other log odds ratios."""
+        return np.asarray(np.interp(psi, self.psi, self.log_likelihood)) / self.scale
+
+    def interval(self, cut: float = CUT) -> tuple[float, float]:
+        """Return the ends of the interval of odds ratios; 0 and infinity where nothing bounds them."""
+        inside = 2 * -self.log_likelihood / self.scale <= cut
+        first, last = np.flatnonzero(inside)[[0, -1]]
+        root = np.sqrt(np.maximum(-2 * self.log_likelihood / self.scale, 0))
+
+        def crossing(outer: int, inner: int) -> float:
+            share = (np.sqrt(cut) - root[inner]) / (root[outer] - root[inner])
+            return float(np.exp(self.psi[inner] + share * (self.psi[outer] - self.psi[inner])))
+
+        low = 0.0 if first == 0 else crossing(first - 1, first)
+        high = float("inf") if last == len(self.psi) - 1 else crossing(last + 1, last)
+        return low, high
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two groups compared: CAR T fractions, odds ratio, interval, p and the profile they come from.
+
+    ``note`` says why there is no estimate, where there is none; ``profile`` is then None.
+    """
+
+    fraction: float = float("nan")
+    fraction_reference: float = float("nan")
+    estimate: float = float("nan")
+    low: float = float("nan")
+    high: float = float("nan")
+    p: float = float("nan")
+    note: str = ""
+    profile: Profile | None = None
+
+
+def compare(one: Arm | None, other: Arm | None, *, seed: int = 0, n_boot: int = N_BOOT) -> Comparison:
+    """Compare the CAR T fractions of two groups of T cells.
+
+    Parameters
+    ----------
+    one, other
+        The group of interest and the reference; None for no T cells.
+    seed
+        Of the bootstrap.
+    n_boot
+        Its replicates; 0 takes the chi-square distribution as it is.
+
+    Returns
+    -------
+    Comparison
+        The odds ratio is infinite or 0 where one group's best fraction is 0 or 1.
+    """
+    if one is None or other is None:
+        return Comparison(note="no T cells in one of the two")
+    if one.silent and other.silent:
+        return Comparison(0.0, 0.0, note="no CAR molecule in a T cell of either")
+    eta = _span(one, other)
+    fraction = _expit(eta)
+    tables = one.by_point(fraction), other.by_point(fraction)
+    joint = _joint(one, other, *tables)
+    at, at_reference = (
+        _fraction_at(_over(arm.points[:, 2], table), eta)
+        for arm, table in ((one, tables[0]), (other, tables[1]))
+    )
+    psi, log_likelihood = _profile_over(joint, eta)
+    best = float(_peak(log_likelihood))
+    statistic = max(2 * (best - float(np.interp(0.0, psi, log_likelihood))), 0.0)
+    scale = 1.0
+    if n_boot and min(len(one), len(other)) < LARGE:
+        common = _best_of(eta, np.diagonal(joint))
+        scale = _scale(one, other, common, n_boot, np.random.default_rng(seed))
+    profile = Profile(psi, log_likelihood - best, scale)
+    low, high = profile.interval()
+    if at == at_reference and at in (0.0, 1.0):
+        return Comparison(
+            at, at_reference, low=low, high=high, p=1.0, profile=profile,
+            note="ambient RNA explains the CAR molecules of both",
+        )  # fmt: skip
+    estimate = float(np.exp(_best_of(psi, log_likelihood)))
+    if at in (0.0, 1.0) or at_reference in (0.0, 1.0):
+        estimate = float("inf") if at > at_reference else 0.0
+    low, high = min(low, estimate), max(high, estimate)
+    p = float(stats.chi2.sf(statistic / scale, 1))
+    return Comparison(at, at_reference, estimate, low, high, p, profile=profile)
+
+
+def _span(one: Arm, other: Arm) -> Floats:
+    """Return the grid of log odds: wherever a group's likelihood is not negligible."""
+    rough = np.linspace(-EDGE, EDGE, 73)
+    inside = np.zeros(len(rough), dtype=bool)
+    for arm in (one, other):
+        values = arm.integrated(_expit(rough))
+        inside |= values >= values.max() - DEPTH
+    # A step more on either side, for what the rough grid steps over.
+    first, last = np.flatnonzero(inside)[[0, -1]]
+    return np.linspace(rough[max(first - 1, 0)], rough[min(last + 1, len(rough) - 1)], N_GRID)
+
+
+def _joint(one: Arm, other: Arm, table: Floats, reference: Floats) -> Floats:
+    """Return the log likelihood of both fractions, integrated over what the samples express."""
+    if one.sample == other.sample:
+        weight = one.points[:, 2][:, None, None]
+        return _joined(weight, table[:, None, :], reference[:, None, :])[0]
+    own, rest = _over(one.points[:, 2], table), _over(other.points[:, 2], reference)
+    return np.asarray(own[:, None] + rest)
+
+
+def _peak(values: Floats) -> Floats:
+    """Return the maxima along the last axis, a parabola laid through the three highest neighbours."""
+    n = values.shape[-1]
+    at = np.argmax(values, axis=-1)
+    top = np.take_along_axis(values, at[..., None], -1)[..., 0]
+    if n < 3:
+        return np.asarray(top)
+    inner = np.clip(at, 1, n - 2)
+    left, middle, right = (
+        np.take_along_axis(values, (inner + step)[..., None], -1)[..., 0] for step in (-1, 0, 1)
+    )
+    bend = left - 2 * middle + right
+    with np.errstate(invalid="ignore", divide="ignore"):
+        vertex = middle - (right - left) ** 2 / (8 * bend)
+    use = (at == inner) & (bend < 0) & np.isfinite(vertex)
+    return np.asarray(np.where(use, vertex, top))
+
+
+def _best_of(grid: Floats, values: Floats) -> float:
+    """Return where on the grid the values are highest, by a parabola."""
+    at = int(np.argmax(values))
+    if at in (0, len(grid) - 1):
+        return float(grid[at])
+    left, middle, right = values[at - 1 : at + 2]
+    bend = left - 2 * middle + right
+    shift = 0.5 * (left - right) / bend if bend < 0 else 0.0
+    return float(grid[at] + np.clip(shift, -0.5, 0.5) * (grid[1] - grid[0]))
+
+
+def _fraction_at(values: Floats, eta: Floats) -> float:
+    """Return the fraction of highest likelihood; 0 or 1 where it lies at an edge that means so."""
+    at = int(np.argmax(values))
+    if at == 0 and eta[0] <= -EDGE:
+        return 0.0
+    if at == len(eta) - 1 and eta[-1] >= EDGE:
+        return 1.0
+    return float(_expit(np.array(_best_of(eta, values))))
+
+
+def _profile_over(joint: Floats, eta: Floats) -> tuple[Floats, Floats]:
+    """Return log odds ratios and their profile log likelihood: the best of each diagonal."""
+    n = len(eta)
+    step = eta[1] - eta[0]
+    shifts = np.arange(-(n - 1), n)
+    values = np.array([float(_peak(joint.diagonal(-shift))) for shift in shifts])
+    return shifts * step, values
+
+
+def _scale(one: Arm, other: Arm, common: float, n_boot: int, rng: np.random.Generator) -> float:
+    """Return how much larger the 95 % quantile of W is than chi-square's when the fractions are equal; at least 1.
+
+    Counts are drawn anew for cells of the same depths and ambient RNA, at the best common log odds (``common``) and
+    at points drawn by what they make of the observed counts there.
+    """
+    arms = (one, other)
+    same = one.sample == other.sample
+    fraction = _expit(np.array([common]))
+    by_point = [arm.by_point(fraction)[:, 0] for arm in arms]
+    if same:
+        by_point = [by_point[0] + by_point[1]] * 2
+    chosen: list[npt.NDArray[np.intp]] = []
+    for arm, values in zip(arms, by_point, strict=True):
+        if not (same and chosen):
+            weight = np.exp(values + arm.points[:, 2] - (values + arm.points[:, 2]).max())
+            chosen.append(rng.choice(len(weight), n_boot, p=weight / weight.sum()))
+        else:
+            chosen.append(chosen[0])
+    information = [_information(arm, common) for arm in arms]
+    shared = _expit(_around(common, sum(information)))
+    free, held = [], []
+    for arm, points, known in zip(arms, chosen, information, strict=True):
+        classes = _Classes.of(arm)
+        counts = classes.draw(points, float(fraction[0]), rng)
+        free.append(classes.log_likelihood(counts, _expit(_around(common, known))))
+        held.append(classes.log_likelihood(counts, shared))
+    log_weight = [arm.points[:, 2][:, None, None] for arm in arms]
+    if same:
+        best = _peak(_peak(_joined(log_weight[0], *free)))
+        equal = _peak(np.logaddexp.reduce(held[0] + held[1] + log_weight[0], axis=0))
+    else:
+        own, rest = (
+            np.logaddexp.reduce(f + w, axis=0) for f, w in zip(free, log_weight, strict=True)
+        )
+        best = _peak(own) + _peak(rest)
+        own, rest = (
+            np.logaddexp.reduce(h + w, axis=0) for h, w in zip(held, log_weight, strict=True)
+        )
+        equal = _peak(own + rest)
+    return max(1.0, float(np.quantile(2 * (best - equal), 0.95)) / CUT)
+
+
+def _information(arm: Arm, eta: float, step: float = 0.25) -> float:
+    """Return the curvature of a group's log likelihood at some log odds."""
+    low, middle, high = arm.integrated(_expit(eta + step * np.array([-1.0, 0.0, 1.0])))
+    return max(float(2 * middle - low - high) / step**2, 0.0)
+
+
+def _around(centre: float, information: float) -> Floats:
+    """Return a grid of log odds that replicates will not leave: eight standard errors and a half on either side."""
+    reach = 8.0 / np.sqrt(max(information, 0.05)) + 0.5
+    return np.linspace(max(centre - reach, -EDGE), min(centre + reach, EDGE), N_COARSE)
+
+
+def _joined(log_weight: Floats, one: Floats, other: Floats) -> Floats:
+    """Sum likelihoods over points (first axis) for every pair of fractions (last axis): replicates x n x m."""
+    one = one + log_weight
+    tops = one.max(axis=0), other.max(axis=0)
+    left, right = (np.exp(x - top).transpose(1, 2, 0) for x, top in zip((one, other), tops, strict=True))
+    product = left @ right.transpose(0, 2, 1)
+    return np.asarray(
+        np.log(np.maximum(product, 1e-300)) + tops[0][:, :, None] + tops[1][:, None, :]
+    )
+
+
+@dataclass(frozen=True)
+class _Classes:
+    """Cells of a group in classes of about equal depth, for the bootstrap; their counts in bins.
+
+    Attributes
+    ----------
+    size
+        Cells of each class.
+    own, null
+        Chance of each bin in a CAR T cell (points x classes x bins) and in another T cell (classes x bins).
+    """
+
+    size: npt.NDArray[np.intp]
+    own: Floats
+    null: Floats
+
+    @classmethod
+    def of(cls, arm: Arm) -> _Classes:
+        """Sort the cells of a group by depth into classes."""
+        order = np.argsort(arm.data.n, kind="stable")
+        parts = np.array_split(order, min(N_CLASSES, len(order)))
+        n, null, shape = (
+            np.array([values[part].mean() for part in parts])
+            for values in (arm.data.n, arm.data.null, arm.data.null_shape)
+        )
+        zeros = np.zeros(len(parts))
+        data = _Data(zeros, n, null, shape, zeros.astype(np.intp), arm.data.samples)
+        car_mean, car_shape = data.of_car(arm.points[:, 0], arm.points[:, 1])
+        return cls(
+            np.array([len(part) for part in parts]),
+            _chances(car_mean.T, car_shape.T),
+            _chances(null, shape),
+        )
+
+    def draw(
+        self, chosen: npt.NDArray[np.intp], fraction: float, rng: np.random.Generator
+    ) -> Floats:
+        """Draw cells by class and bin: replicates x (classes x bins), each replicate at its point."""
+        counts = np.empty((len(chosen), *self.null.shape))
+        for point in np.unique(chosen):
+            rows = chosen == point
+            chance = fraction * self.own[point] + (1 - fraction) * self.null
+            chance /= chance.sum(axis=1, keepdims=True)
+            shape = (int(rows.sum()), len(self.size))
+            counts[rows] = rng.multinomial(self.size, chance, size=shape)
+        return counts.reshape(len(chosen), -1)
+
+    def log_likelihood(self, counts: Floats, fraction: Floats) -> Floats:
+        """Return the log likelihood of fractions: points x replicates x fractions."""
+        odds = (self.own / self.null).reshape(len(self.own), -1)
+        return np.stack([counts @ np.log1p(fraction * (row[:, None] - 1)) for row in odds])
+
+
+def _chances(mean: Floats, shape: Floats) -> Floats:
+    """Return the chance of each bin of counts (last axis) of negative binomials."""
+    p = shape / (shape + np.maximum(mean, 1e-12))
+    above = stats.nbinom.sf(_BINS - 1, shape[..., None], p[..., None])
+    inside = above - np.append(above[..., 1:], np.zeros((*above.shape[:-1], 1)), axis=-1)
+    return np.asarray(np.maximum(inside, 1e-290))
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A log odds ratio over several patients: estimate, interval, p, and how the patients scatter."""
+
+    estimate: float
+    low: float
+    high: float
+    p: float
+    tau: float
+
+
+def over_patients(profiles: list[Profile]) -> Summary:
+    """Bring the profiles of two or more patients together, their log odds ratios scattering between patients.
+
+    A random-effects likelihood (Hardy & Thompson 1996, doi:10.1002/(SICI)1097-0258(19960330)15:6<619::AID-SIM188>3.0.CO;2-A)
+    made of the patients' own profile likelihoods, so that a patient without any CAR T cell on one side still counts.
+    Its signed root is taken for Student's t with one degree of freedom less than patients (Follmann & Proschan 1999,
+    doi:10.1111/j.0006-341X.1999.00732.x), since few patients say little of how patients scatter.
+
+    Parameters
+    ----------
+    profiles
+        One a patient.
+
+    Raises
+    ------
+    ValueError
+        For fewer than two: one patient is no population.
+    """
+    if len(profiles) < 2:
+        raise ValueError("a population takes two patients at least")
+    single = np.stack([profile.on(PSI) for profile in profiles])
+    by_tau = np.stack([_scattered(single, float(tau)).sum(axis=0) for tau in TAU])
+    tau = float(TAU[int(np.argmax(by_tau.max(axis=1)))])
+    log_likelihood = by_tau.max(axis=0)
+    merged = Profile(PSI, log_likelihood - log_likelihood.max())
+    freedom = len(profiles) - 1
+    low, high = merged.interval(float(stats.t.ppf(0.975, freedom)) ** 2)
+    at = _best_of(PSI, log_likelihood)
+    if low == 0.0 and np.argmax(log_likelihood) == 0:
+        estimate = 0.0
+    elif high == float("inf") and log_likelihood[-1] >= log_likelihood.max() - 1e-6:
+        estimate = float("inf")
+    else:
+        estimate = float(np.exp(at))
+    root = np.sqrt(max(-2 * float(np.interp(0.0, PSI, merged.log_likelihood)), 0.0))
+    return Summary(estimate, low, high, float(2 * stats.t.sf(root, freedom)), tau)
+
+
+def _scattered(single: Floats, tau: float) -> Floats:
+    """Return the patients' log likelihoods of the mean, their own log odds ratios scattering around it by ``tau``."""
+    if tau == 0:
+        return single
+    step = PSI[1] - PSI[0]
+    half = int(np.ceil(4 * tau / step))
+    kernel = np.exp(-0.5 * (np.arange(-half, half + 1) * step / tau) ** 2)
+    kernel /= kernel.sum()
+    wide = np.pad(single, ((0, 0), (half, half)), mode="edge")
+    top = wide.max(axis=1, keepdims=True)
+    mixed = np.stack([np.convolve(np.exp(row), kernel, mode="valid") for row in wide - top])
+    return np.asarray(np.log(np.maximum(mixed, 1e-300)) + top)
