@@ -26,7 +26,7 @@ import pandas as pd
 from scipy import sparse, stats
 
 from carseq.calling import call_cells
-from carseq.localize.compare import contrasts
+from carseq.localize import contrasts
 
 CAR = "CAR"
 #: mRNA molecules of a cell from which its depth is captured.
@@ -105,7 +105,10 @@ def sample_cells(
             "seen": own_car + ambient_car + chimeras,
         }
     )
-    empty = {"ambient_umis": float(n_empty), "ambient_car": float(rng.binomial(n_empty, soup_share))}
+    empty = {
+        "ambient_umis": float(n_empty),
+        "ambient_car": float(rng.binomial(n_empty, soup_share)),
+    }
     return obs, empty
 
 
@@ -186,7 +189,8 @@ def run(setting: Setting, n: int, seed: int) -> tuple[pd.DataFrame, pd.DataFrame
                 {
                     "p": row.p,
                     "covers": row.low <= truth <= row.high,
-                    "towards_deep": row.p < 0.05 and (row.estimate > 1) == (depth[row.sample] > depth[row.reference]),
+                    "towards_deep": row.p < 0.05
+                    and (row.estimate > 1) == (depth[row.sample] > depth[row.reference]),
                     "n_t": min(row.n_t_cells, row.n_t_cells_reference),
                     "oracle": fisher(adata, "truth", row.sample, row.reference),
                     "calls": fisher(adata, "called", row.sample, row.reference),
@@ -218,12 +222,14 @@ def main() -> None:
         (Setting("equal fractions, depth 4 x", 4, 1), given.contrasts),
         (Setting("equal fractions, depth 4 x, 15-100 T cells", 4, 1, few), given.contrasts // 2),
         (Setting("equal fractions, equal depth", 1, 1), given.contrasts // 4),
-        (Setting("patients scatter (sd 0.7) about equal fractions, depth 4 x", 4, 1, scatter=0.7), given.contrasts // 4),
+        (Setting("patients scatter by 0.7, depth 4 x", 4, 1, scatter=0.7), given.contrasts // 4),
         (Setting("odds ratio 3, depth 4 x", 4, 3), given.powered),
         (Setting("odds ratio 3, equal depth", 1, 3), given.powered // 2),
         (Setting("odds ratio 3, depth 4 x, 15-100 T cells", 4, 3, few), given.powered // 2),
     ]  # fmt: skip
-    print("| scenario | p < 0.05: carseq | Fisher on calls | oracle | interval holds | all patients of a study |")
+    print(
+        "| scenario | p < 0.05: carseq | Fisher on calls | oracle | interval holds | all patients of a study |"
+    )
     print("|---|---|---|---|---|---|")
     for i, (setting, n) in enumerate(settings):
         if not n:
@@ -231,7 +237,10 @@ def main() -> None:
         table, whole = run(setting, n, given.seed * 100 + i)
         shown = [rejected(table[c]) for c in ("p", "calls", "oracle")]
         covers = f"{table['covers'].mean():.1%}"
-        print(f"| {setting.name} | {' | '.join(shown)} | {covers} | {rejected(whole['p'])} |", flush=True)
+        print(
+            f"| {setting.name} | {' | '.join(shown)} | {covers} | {rejected(whole['p'])} |",
+            flush=True,
+        )
     print(f"\n{(time.perf_counter() - start) / 60:.1f} min")
 
 

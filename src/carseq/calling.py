@@ -479,20 +479,32 @@ def _profile(
     """
     if not chosen.any():
         return float("nan"), float("nan"), float("nan")
-    grid = (np.arange(400) + 0.5) / 400
     cells = data.take(chosen)
+    return _ends(*_posterior(cells, points), silent=not (cells.k > 0).any())
+
+
+#: Grid of CAR T fractions on which estimates and intervals are read.
+_FRACTIONS = (np.arange(400) + 0.5) / 400
+
+
+def _posterior(cells: _Data, points: Floats) -> tuple[Floats, Floats]:
+    """Return posterior and log likelihood of the CAR T fraction on ``_FRACTIONS``, averaged over the points."""
     groups, size, _ = cells.groups()
-    likelihood = _log_likelihood(groups, size, points[:, 0], points[:, 1], grid)
-    log_posterior = likelihood + _log_prior(grid)
+    likelihood = _log_likelihood(groups, size, points[:, 0], points[:, 1], _FRACTIONS)
+    log_posterior = likelihood + _log_prior(_FRACTIONS)
     share = np.exp(log_posterior - log_posterior.max(axis=1, keepdims=True))
     posterior = points[:, 2] @ (share / share.sum(axis=1, keepdims=True))
+    return posterior, np.logaddexp.reduce(likelihood + np.log(points[:, [2]]), axis=0)
+
+
+def _ends(posterior: Floats, log_likelihood: Floats, *, silent: bool) -> tuple[float, float, float]:
+    """Return the mode of the likelihood and the interval of the posterior; from 0 where no cell shows the CAR."""
     cumulative = np.cumsum(posterior)
-    low, high = (float(x) for x in np.interp([0.025, 0.975], cumulative, grid))
-    if not (cells.k > 0).any():
-        low, high = 0.0, float(np.interp(0.95, cumulative, grid))
-    of_grid = np.logaddexp.reduce(likelihood + np.log(points[:, [2]]), axis=0)
-    estimate = float(grid[np.argmax(of_grid)])
-    return (0.0 if estimate <= grid[0] else estimate), low, high
+    low, high = (float(x) for x in np.interp([0.025, 0.975], cumulative, _FRACTIONS))
+    if silent:
+        low, high = 0.0, float(np.interp(0.95, cumulative, _FRACTIONS))
+    estimate = float(_FRACTIONS[np.argmax(log_likelihood)])
+    return (0.0 if estimate <= _FRACTIONS[0] else estimate), low, high
 
 
 def _limit(n_t: int, sensitivities: list[tuple[float, float]]) -> float:
@@ -651,7 +663,8 @@ def fraction_of(adata: AnnData, cells: pd.Index) -> tuple[float, float, float]:
     adata
         Cohort after :func:`call_cells`.
     cells
-        Index of the T cells in question.
+        Index of the T cells in question. Those of several samples are taken to share one fraction, each sample
+        with what its CAR T cells express.
 
     Returns
     -------
@@ -661,8 +674,16 @@ def fraction_of(adata: AnnData, cells: pd.Index) -> tuple[float, float, float]:
     own = adata.obs.loc[cells]
     if not len(own):
         return float("nan"), float("nan"), float("nan")
-    points = _points_of(adata.uns["car_model"], str(own["sample"].iloc[0]))
-    return _profile(_data_of(own), points, np.ones(len(own), dtype=bool))
+    log_prior = _log_prior(_FRACTIONS)
+    log_posterior, log_likelihood = log_prior, np.zeros(len(_FRACTIONS))
+    for sample, part in own.groupby(own["sample"].astype(str)):
+        points = _points_of(adata.uns["car_model"], str(sample))
+        posterior, likelihood = _posterior(_data_of(part), points)
+        log_posterior = log_posterior + np.log(np.maximum(posterior, 1e-300)) - log_prior
+        log_likelihood = log_likelihood + likelihood
+    posterior = np.exp(log_posterior - log_posterior.max())
+    silent = not (own["car_umis"] > 0).any()
+    return _ends(posterior / posterior.sum(), log_likelihood, silent=silent)
 
 
 def _data_of(obs: pd.DataFrame) -> _Data:

@@ -325,6 +325,9 @@ INTEGRATION = Schema(
     },
 )
 
+#: Tables of the localize room, by the stem of their file.
+BY_NAME = {s.name: s for s in (LOCALIZATION, CONTRASTS, TARGET, CLINIC, AGREEMENT, CLONOTYPES)}
+
 #: ``obs`` of ``cohort/cells.h5ad``; the index is ``sample:barcode``.
 OBS = Schema(
     "obs",

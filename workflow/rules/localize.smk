@@ -1,4 +1,5 @@
-# localize. Takes the called cohort; makes CAR T fractions by sample, type and state, and contrasts.
+# localize. Takes the called cohort; makes CAR T fractions by sample, type and state, contrasts, and what lies
+# beside them: target cells, the clinic, clonotypes.
 
 
 rule localize:
@@ -8,6 +9,10 @@ rule localize:
     output:
         localization=f"{RESULTS}/cohort/localization.tsv",
         contrasts=f"{RESULTS}/cohort/contrasts.tsv",
+        target=f"{RESULTS}/cohort/target.tsv",
+        clinic=f"{RESULTS}/cohort/clinic.tsv",
+        agreement=f"{RESULTS}/cohort/agreement.tsv",
+        clonotypes=f"{RESULTS}/cohort/clonotypes.tsv",
     log:
         f"{RESULTS}/logs/localize.log",
     conda:
@@ -18,6 +23,8 @@ rule localize:
         ),
         runtime=minutes(30, per_gb=10),
     params:
+        target=CONFIG.construct.target,
+        given={name: sample.further() for name, sample in STUDY.samples.items()},
         version=VERSION,
     message:
         "localize: where the CAR T cells are"

@@ -130,7 +130,12 @@ def _pairs(samples: pd.DataFrame) -> Iterator[tuple[str, str, pd.Series, pd.Seri
                 is_baseline = b["role"] == "negative_control" and a["role"] != "negative_control"
                 if is_baseline and same_place:
                     found.append(("against baseline", str(a["compartment"]), a, b))
-                if same_place and a["role"] == b["role"] == "case" and a.name > b.name and not same_time:
+                if (
+                    same_place
+                    and a["role"] == b["role"] == "case"
+                    and a.name > b.name
+                    and not same_time
+                ):
                     found.append(("over time", str(a["compartment"]), a, b))
         order = {"urine against blood": 0, "against baseline": 1, "over time": 2}
         yield from sorted(
@@ -153,13 +158,11 @@ def _between_samples(
         seed = zlib.crc32(f"{a['sample']} {b['sample']}".encode())
         yield _Row(
             contrast, str(a["patient"]), str(a["sample"]), str(b["sample"]), compartment, "", "",
-            *own, compare(one, other, seed=seed),
+            own[0], own[1], compare(one, other, seed=seed),
         )  # fmt: skip
 
 
-def _within_samples(
-    adata: AnnData, t_cells: pd.DataFrame, samples: pd.DataFrame
-) -> Iterator[_Row]:
+def _within_samples(adata: AnnData, t_cells: pd.DataFrame, samples: pd.DataFrame) -> Iterator[_Row]:
     for sample in samples.itertuples():
         own = t_cells[t_cells["sample"] == sample.sample]
         if sample.role == "negative_control" or not (own["car_umis"] > 0).any():
@@ -194,15 +197,19 @@ def _over_patients(rows: list[_Row]) -> Iterator[dict[str, object]]:
         if len(patients) < 2:
             continue
         profiles = [
-            Profile(PSI, np.sum([r.result.profile.on(PSI) for r in own if r.result.profile], axis=0))
+            Profile(
+                PSI, np.sum([r.result.profile.on(PSI) for r in own if r.result.profile], axis=0)
+            )
             for own in patients.values()
         ]
         summary = over_patients(profiles)
         n = len(patients)
         used_rows = [row for own in patients.values() for row in own]
-        cells = [pd.concat([r.cells for r in used_rows]), pd.concat([r.cells_reference for r in used_rows])]
+        cells = pd.concat([r.cells for r in used_rows])
+        reference = pd.concat([r.cells_reference for r in used_rows])
         about = _Row(
-            contrast, "", "", "", compartment, group, used_rows[0].reference_group, *cells, Comparison()
+            contrast, "", "", "", compartment, group, used_rows[0].reference_group,
+            cells, reference, Comparison(),
         )  # fmt: skip
         yield {
             **about.record(),

@@ -21,7 +21,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
-from carseq.calling import _PI, _data_of, _Data, _log_likelihood, _log_prior, _points_of
+from carseq.calling import _PI, _Data, _data_of, _log_likelihood, _log_prior, _points_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -189,7 +189,9 @@ class Comparison:
     profile: Profile | None = None
 
 
-def compare(one: Arm | None, other: Arm | None, *, seed: int = 0, n_boot: int = N_BOOT) -> Comparison:
+def compare(
+    one: Arm | None, other: Arm | None, *, seed: int = 0, n_boot: int = N_BOOT
+) -> Comparison:
     """Compare the CAR T fractions of two groups of T cells.
 
     Parameters
@@ -368,7 +370,9 @@ def _joined(log_weight: Floats, one: Floats, other: Floats) -> Floats:
     """Sum likelihoods over points (first axis) for every pair of fractions (last axis): replicates x n x m."""
     one = one + log_weight
     tops = one.max(axis=0), other.max(axis=0)
-    left, right = (np.exp(x - top).transpose(1, 2, 0) for x, top in zip((one, other), tops, strict=True))
+    left, right = (
+        np.exp(x - top).transpose(1, 2, 0) for x, top in zip((one, other), tops, strict=True)
+    )
     product = left @ right.transpose(0, 2, 1)
     return np.asarray(
         np.log(np.maximum(product, 1e-300)) + tops[0][:, :, None] + tops[1][:, None, :]
@@ -450,8 +454,7 @@ class Summary:
 def over_patients(profiles: list[Profile]) -> Summary:
     """Bring the profiles of two or more patients together, their log odds ratios scattering between patients.
 
-    A random-effects likelihood (Hardy & Thompson 1996, doi:10.1002/(SICI)1097-0258(19960330)15:6<619::AID-SIM188>3.0.CO;2-A)
-    made of the patients' own profile likelihoods, so that a patient without any CAR T cell on one side still counts.
+    A random-effects likelihood (Hardy & Thompson 1996, Statistics in Medicine 15:619, PMID 8731004) made of the patients' own profile likelihoods, so that a patient without any CAR T cell on one side still counts.
     Its signed root is taken for Student's t with one degree of freedom less than patients (Follmann & Proschan 1999,
     doi:10.1111/j.0006-341X.1999.00732.x), since few patients say little of how patients scatter.
 
