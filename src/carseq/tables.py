@@ -258,6 +258,10 @@ CLINIC = Schema(
         "measure": Column("str", "column of the samples sheet"),
         "value": Column("float64", "its value, in the unit of the sheet"),
         "kind": Column("str", "CAR T share, copies of the vector, or clinical"),
+        "place": Column(
+            "float64",
+            "place along time: the number in the time point (D28: 28) where all have one, else the order in the sheet",
+        ),
         "car_fraction": Column("float64", "CAR T cells among T cells, corrected for dropout"),
         "car_low": Column("float64", "lower end of its 95 % interval"),
         "car_high": Column("float64", "upper end of its 95 % interval"),

@@ -47,6 +47,7 @@ def clinical(detection: pd.DataFrame, given: Mapping[str, Mapping[str, object]])
     CarseqError
         For a CAR T share that is no share.
     """
+    place = _places([str(t) for t in detection["timepoint"]])
     sheet = pd.DataFrame.from_dict({s: dict(v) for s, v in given.items()}, orient="index")
     rows = []
     for measure in sheet.columns:
@@ -68,6 +69,7 @@ def clinical(detection: pd.DataFrame, given: Mapping[str, Mapping[str, object]])
                     "measure": str(measure),
                     "value": value,
                     "kind": kind,
+                    "place": place[str(sample.timepoint)],
                     "car_fraction": sample.prevalence,
                     "car_low": sample.prevalence_low,
                     "car_high": sample.prevalence_high,
@@ -77,6 +79,16 @@ def clinical(detection: pd.DataFrame, given: Mapping[str, Mapping[str, object]])
                 }
             )  # fmt: skip
     return CLINIC.conform(pd.DataFrame(rows, columns=list(CLINIC.columns)))
+
+
+def _places(timepoints: list[str]) -> dict[str, float]:
+    """Return where time points lie: by their numbers if all have one behind the same letters, else in order."""
+    distinct = list(dict.fromkeys(timepoints))
+    found = [re.fullmatch(r"([A-Za-z]*)[ _]?(-?\d+(?:\.\d+)?)", t) for t in distinct]
+    units = {m[1].lower() for m in found if m}
+    if all(found) and len(units) == 1:
+        return {t: float(m[2]) for t, m in zip(distinct, found, strict=True) if m}
+    return {t: float(i) for i, t in enumerate(distinct)}
 
 
 def _share(measure: str, value: float, sample: str) -> float:

@@ -8,7 +8,8 @@ values (points) that the fitted model left plausible, jointly where both groups 
 The log odds ratio has a profile likelihood. Its likelihood-ratio statistic W is chi-square with one degree of freedom
 in large samples; in small ones its 95 % quantile is taken from a parametric bootstrap under equal fractions, and W and
 the cut of the interval are scaled by it where it is the larger (a Bartlett correction by simulation; Bartlett 1937;
-Rocke 1989, doi:10.1093/biomet/76.2.369, estimates the factor so).
+Rocke 1989, JASA 84:598,
+estimates its factor so).
 """
 
 from __future__ import annotations
@@ -454,9 +455,10 @@ class Summary:
 def over_patients(profiles: list[Profile]) -> Summary:
     """Bring the profiles of two or more patients together, their log odds ratios scattering between patients.
 
-    A random-effects likelihood (Hardy & Thompson 1996, Statistics in Medicine 15:619, PMID 8731004) made of the patients' own profile likelihoods, so that a patient without any CAR T cell on one side still counts.
-    Its signed root is taken for Student's t with one degree of freedom less than patients (Follmann & Proschan 1999,
-    doi:10.1111/j.0006-341X.1999.00732.x), since few patients say little of how patients scatter.
+    A random-effects likelihood (Hardy & Thompson 1996, Statistics in Medicine 15:619) made of the patients' own
+    profile likelihoods, so that a patient without any CAR T cell on one side still counts. Its signed root is taken
+    for Student's t with one degree of freedom less than patients (Follmann & Proschan 1999, Biometrics 55:732), since
+    few patients say little of how patients scatter.
 
     Parameters
     ----------

@@ -23,12 +23,16 @@ from carseq.log import get_logger
 from carseq.report import summaries, words
 from carseq.report.study import Study, read_study
 from carseq.tables import (
+    AGREEMENT,
+    CLINIC,
+    CLONOTYPES,
     CONTRASTS,
     DETECTION,
     LOCALIZATION,
     LOSSES,
     MOLECULES,
     OBS,
+    TARGET,
     Schema,
     write_text,
 )
@@ -110,7 +114,18 @@ _FRACTIONS = {
 }
 _MEANINGS = {
     key: column.meaning
-    for schema in (LOSSES, CONTRASTS, LOCALIZATION, MOLECULES, OBS, DETECTION)
+    for schema in (
+        CLONOTYPES,
+        AGREEMENT,
+        CLINIC,
+        TARGET,
+        LOSSES,
+        CONTRASTS,
+        LOCALIZATION,
+        MOLECULES,
+        OBS,
+        DETECTION,
+    )
     for key, column in schema.columns.items()
 }
 _ROLES = {"negative_control": "negative control", "product": "infusion product", "case": ""}
@@ -459,11 +474,62 @@ def _payload(study: Study) -> dict[str, Any]:
         "contrasts": _table(
             study.contrasts,
             schema=CONTRASTS,
-            hide=["patient"],
+            hide=["compartment", "reference_group", "method"],
+            filters=["contrast"],
             interval=("estimate", "low", "high"),
-            labels={"estimate": "Odds ratio (95 %)"},
-            fractions=set(),
+            labels={
+                "estimate": "Odds ratio (95 %)",
+                "fraction": "CAR T share",
+                "fraction_reference": "CAR T share, reference",
+                "n_patients": "Patients",
+                "reading": "Speaks of",
+            },
+            fractions={"fraction", "fraction_reference"},
             file="contrasts",
+        ),
+        "target": _table(
+            study.target,
+            schema=TARGET,
+            hide=["patient", "compartment", "timepoint", "role", "target", "car_low", "car_high"],
+            filters=["level", "sample"],
+            interval=("fraction", "low", "high"),
+            labels={
+                "fraction": "Expressing (95 %)",
+                "n_expressing": "Cells expressing",
+                "car_fraction": "CAR T share",
+            },
+            fractions={"fraction", "low", "high", "car_fraction", "car_low", "car_high"},
+            file="target",
+        ),
+        "clinic": _table(
+            study.clinic,
+            schema=CLINIC,
+            hide=["role", "kind", "place"],
+            filters=["patient", "measure"],
+            interval=("car_fraction", "car_low", "car_high"),
+            labels={"car_fraction": "CAR T share (95 %)", "measured": "Measured share"},
+            fractions={"car_fraction", "car_low", "car_high", "measured", "difference"},
+            file="clinic",
+        ),
+        "agreement": _table(
+            study.agreement,
+            schema=AGREEMENT,
+            labels={
+                "n_samples": "Samples",
+                "n_patients": "Patients",
+                "n_inside": "Within the interval",
+                "limit_low": "Limits of agreement, from",
+                "limit_high": "to",
+            },
+            fractions={"mean_difference", "limit_low", "limit_high"},
+            file="agreement",
+        ),
+        "clonotypes": _table(
+            study.clonotypes,
+            schema=CLONOTYPES,
+            hide=["compartments", "samples"],
+            labels={"n_compartments": "Compartments", "car_in": "Called positive in"},
+            file="clonotypes",
         ),
         "signal_outside": _table(
             summaries.signal_outside_t(study.cells), filters=["sample"], file="signal_outside_t"

@@ -17,12 +17,16 @@ from carseq.construct.compare import COLUMNS as SUPPORT_COLUMNS
 from carseq.errors import CarseqError
 from carseq.log import get_logger
 from carseq.tables import (
+    AGREEMENT,
+    CLINIC,
+    CLONOTYPES,
     CONTRASTS,
     DETECTION,
     LOCALIZATION,
     LOSSES,
     MOLECULES,
     OBS,
+    TARGET,
     Schema,
     read_table,
 )
@@ -66,7 +70,7 @@ class Study:
         ``obs`` of the cohort (schema ``OBS``), indexed by ``sample:barcode``.
     umap
         Coordinates of ``cells``, shape ``(n_cells, 2)``, or None.
-    detection, localization, contrasts
+    detection, localization, contrasts, target, clinic, agreement, clonotypes
         The cohort's tables.
     missing
         Files that are not there, relative to ``results``.
@@ -95,6 +99,10 @@ class Study:
     detection: pd.DataFrame
     localization: pd.DataFrame
     contrasts: pd.DataFrame
+    target: pd.DataFrame
+    clinic: pd.DataFrame
+    agreement: pd.DataFrame
+    clonotypes: pd.DataFrame
     missing: list[str]
 
     @property
@@ -259,6 +267,10 @@ class _Reader:
             detection=detection,
             localization=self.table("cohort/localization.tsv", LOCALIZATION),
             contrasts=self.table("cohort/contrasts.tsv", CONTRASTS),
+            target=self.table("cohort/target.tsv", TARGET),
+            clinic=self.table("cohort/clinic.tsv", CLINIC),
+            agreement=self.table("cohort/agreement.tsv", AGREEMENT),
+            clonotypes=self.table("cohort/clonotypes.tsv", CLONOTYPES),
             missing=self.missing,
         )
 
