@@ -114,7 +114,7 @@ def sample_cells(
 
 def study(setting: Setting, rng: np.random.Generator) -> tuple[anndata.AnnData, pd.DataFrame]:
     """Simulate a study: patients with a urine and a blood sample each, the one shallower by the setting's ratio."""
-    obs, samples, truth = [], [], {}
+    obs, samples, truth, known = [], [], {}, {}
     expression = np.exp(rng.uniform(np.log(3e-4), np.log(20e-4)))
     spread = rng.uniform(0.6, 1.0)
     deep = np.exp(rng.uniform(np.log(2000), np.log(8000)))
@@ -128,14 +128,15 @@ def study(setting: Setting, rng: np.random.Generator) -> tuple[anndata.AnnData, 
             name = f"p{patient}_{compartment}"
             n_t = int(np.exp(rng.uniform(*np.log(setting.t_cells))))
             odds = fraction / (1 - fraction) * (np.exp(own) if compartment == "urine" else 1.0)
+            here = expression * np.exp(0.2 * rng.standard_normal())
+            known[name] = (float(here * np.exp(spread**2 / 2)), float(1 / np.expm1(spread**2)))
             cells, empty = sample_cells(
                 rng,
                 name,
                 n_t=n_t,
                 n_car=int(rng.binomial(n_t, odds / (1 + odds))),
                 depth=deep / (setting.depth_ratio if compartment == shallow else 1.0),
-                # Activation differs between samples.
-                expression=expression * np.exp(0.2 * rng.standard_normal()),
+                expression=here,
                 spread=spread,
                 ambient=rng.uniform(0.02, 0.2),
             )
@@ -156,6 +157,7 @@ def study(setting: Setting, rng: np.random.Generator) -> tuple[anndata.AnnData, 
     adata = anndata.AnnData(sparse.csr_matrix(counts.astype(np.float32)), obs=table)
     adata.var_names = [CAR, "OTHER"]
     adata.uns["log_odds_ratio"] = truth
+    adata.uns["expression"] = known
     return adata, pd.DataFrame(samples)
 
 

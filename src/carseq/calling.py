@@ -336,12 +336,15 @@ class Model:
     points
         By sample: mu, shape, posterior weight (they sum to 1), and the CAR T fraction that goes with them; n x 4.
         Everything is averaged over them, since few CAR T cells say little of how much CAR they express.
+    evidence
+        By sample: log likelihood of every mu (rows) and shape (columns) of the grid, whatever the CAR T fraction.
     """
 
     mu: float
     shape: float
     prevalence: dict[str, float]
     points: dict[str, Floats]
+    evidence: dict[str, Floats]
 
 
 @dataclass(frozen=True)
@@ -377,17 +380,12 @@ def _fit(data: _Data) -> tuple[Model, _Terms]:
         _log_likelihood(groups, size, _MU_OF, _SHAPE_OF, _PI) + log_fraction
         for groups, size, _ in by_sample
     ]
-    distance = (np.log(_MU)[:, None] - np.log(_MU)) / SAMPLE_SD
-    scatter = np.exp(-0.5 * distance**2)
-    scatter /= scatter.sum(axis=1, keepdims=True)
-    log_prior = stats.norm.logpdf(np.log(_MU), np.log(PRIOR_MU), PRIOR_MU_SD)[:, None]
-    log_prior = log_prior + stats.norm.logpdf(np.log(_SHAPE), np.log(PRIOR_SHAPE), PRIOR_SHAPE_SD)
-    marginals = []
-    for table in tables:
-        own = np.logaddexp.reduce(table, axis=1).reshape(len(_MU), len(_SHAPE))
-        top = own.max()
-        marginals.append(np.log(np.maximum(scatter @ np.exp(own - top), 1e-300)) + top)
-    of_all = log_prior + sum(marginals)
+    evidence = [
+        np.logaddexp.reduce(table, axis=1).reshape(len(_MU), len(_SHAPE)) for table in tables
+    ]
+    scatter = _scatter()
+    marginals = [_of_cohort(own) for own in evidence]
+    of_all = _log_prior_expression() + sum(marginals)
     weight = np.exp(of_all - of_all.max())
     weight /= weight.sum()
     prevalence, points = {}, {}
@@ -422,7 +420,29 @@ def _fit(data: _Data) -> tuple[Model, _Terms]:
             into[rows] = values[inverse]
     mu = float(np.exp(weight.sum(axis=1) @ np.log(_MU)))
     shape = float(np.exp(weight.sum(axis=0) @ np.log(_SHAPE)))
-    return Model(mu, shape, prevalence, points), terms
+    return Model(
+        mu, shape, prevalence, points, dict(zip(data.samples, evidence, strict=True))
+    ), terms
+
+
+def _scatter() -> Floats:
+    """Return how a sample's mu (columns) scatters around its cohort's (rows)."""
+    distance = (np.log(_MU)[:, None] - np.log(_MU)) / SAMPLE_SD
+    scatter = np.exp(-0.5 * distance**2)
+    return np.asarray(scatter / scatter.sum(axis=1, keepdims=True))
+
+
+def _log_prior_expression() -> Floats:
+    """Return the log prior of the cohort's mu (rows) and shape (columns) on their grid."""
+    of_mu = stats.norm.logpdf(np.log(_MU), np.log(PRIOR_MU), PRIOR_MU_SD)[:, None]
+    of_shape = stats.norm.logpdf(np.log(_SHAPE), np.log(PRIOR_SHAPE), PRIOR_SHAPE_SD)
+    return np.asarray(of_mu + of_shape)
+
+
+def _of_cohort(evidence: Floats) -> Floats:
+    """Return what a sample's evidence says of the cohort's mu and shape."""
+    top = evidence.max()
+    return np.asarray(np.log(np.maximum(_scatter() @ np.exp(evidence - top), 1e-300)) + top)
 
 
 def _log_prior(fraction: Floats) -> Floats:
@@ -648,6 +668,10 @@ def call_cells(
         "points": np.concatenate(
             [np.zeros((0, 5))]
             + [np.insert(model.points[s], 0, i, axis=1) for i, s in enumerate(data.samples)]
+        ),
+        # Log likelihood of each mu and shape of the grid: samples x mu x shape.
+        "evidence": np.array([model.evidence[s] for s in data.samples]).reshape(
+            -1, len(_MU), len(_SHAPE)
         ),
         "fdr": fdr,
         "car": car,

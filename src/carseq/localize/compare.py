@@ -12,7 +12,7 @@ import pandas as pd
 from scipy import stats
 
 from carseq.errors import CarseqError
-from carseq.localize.odds import PSI, Arm, Comparison, Profile, arms_of, compare, over_patients
+from carseq.localize.odds import PSI, Comparison, Expression, Profile, compare, over_patients
 from carseq.tables import CONTRASTS
 
 if TYPE_CHECKING:
@@ -100,14 +100,18 @@ def contrasts(adata: AnnData, samples: pd.DataFrame) -> pd.DataFrame:
     """
     obs = adata.obs
     missing = [c for c in ("car_call", "car_log_own", "car_null_shape") if c not in obs]
-    if missing or "points" not in adata.uns.get("car_model", {}):
+    if missing or "evidence" not in adata.uns.get("car_model", {}):
         raise CarseqError(
             "the cells have no calls to compare",
             f"they lack {', '.join(missing) or 'the fitted model'}",
             "run the calls again (carseq.calling.call_cells, rule `calling`)",
         )
     t_cells = obs[obs["car_log_own"].notna()]
-    rows = [*_between_samples(adata, t_cells, samples), *_within_samples(adata, t_cells, samples)]
+    expression = Expression(adata)
+    rows = [
+        *_between_samples(expression, t_cells, samples),
+        *_within_samples(expression, t_cells, samples),
+    ]
     records = [row.record() for row in rows] + [*_over_patients(rows)]
     table = pd.DataFrame(records, columns=list(CONTRASTS.columns))
     table["q"] = np.nan
@@ -144,41 +148,38 @@ def _pairs(samples: pd.DataFrame) -> Iterator[tuple[str, str, pd.Series, pd.Seri
 
 
 def _between_samples(
-    adata: AnnData, t_cells: pd.DataFrame, samples: pd.DataFrame
+    expression: Expression, t_cells: pd.DataFrame, samples: pd.DataFrame
 ) -> Iterator[_Row]:
     by_sample = {str(name): cells for name, cells in t_cells.groupby("sample", observed=True)}
-    empty = t_cells.iloc[:0]
-    arms: dict[str, Arm | None] = {}
     for contrast, compartment, a, b in _pairs(samples):
-        own = [by_sample.get(str(row["sample"]), empty) for row in (a, b)]
-        for row, cells in zip((a, b), own, strict=True):
-            if str(row["sample"]) not in arms:
-                arms[str(row["sample"])] = arms_of(adata, {"all": cells.index}).get("all")
-        one, other = arms[str(a["sample"])], arms[str(b["sample"])]
-        seed = zlib.crc32(f"{a['sample']} {b['sample']}".encode())
+        names = str(a["sample"]), str(b["sample"])
+        one, other = (by_sample.get(name, t_cells.iloc[:0]) for name in names)
+        seed = zlib.crc32(" ".join(names).encode())
+        result = compare(expression.pair(one.index, other.index), seed=seed)
         yield _Row(
-            contrast, str(a["patient"]), str(a["sample"]), str(b["sample"]), compartment, "", "",
-            own[0], own[1], compare(one, other, seed=seed),
+            contrast, str(a["patient"]), *names, compartment, "", "", one, other, result
         )  # fmt: skip
 
 
-def _within_samples(adata: AnnData, t_cells: pd.DataFrame, samples: pd.DataFrame) -> Iterator[_Row]:
+def _within_samples(
+    expression: Expression, t_cells: pd.DataFrame, samples: pd.DataFrame
+) -> Iterator[_Row]:
     for sample in samples.itertuples():
         own = t_cells[t_cells["sample"] == sample.sample]
         if sample.role == "negative_control" or not (own["car_umis"] > 0).any():
             continue
+        name = str(sample.sample)
         for level, contrast in WITHIN.items():
             labels = own[level].astype(str)
             for group in sorted(set(labels) - {""}):
-                here = labels == group
+                here = (labels == group).to_numpy()
                 if min(here.sum(), (~here).sum()) < MIN_GROUP:
                     continue
-                arms = arms_of(adata, {"group": own.index[here], "rest": own.index[~here]})
-                seed = zlib.crc32(f"{sample.sample} {group}".encode())
+                pair = expression.pair(own.index[here], own.index[~here])
+                result = compare(pair, seed=zlib.crc32(f"{name} {group}".encode()))
                 yield _Row(
-                    contrast, str(sample.patient), str(sample.sample), str(sample.sample),
-                    str(sample.compartment), group, "other T cells", own[here], own[~here],
-                    compare(arms["group"], arms["rest"], seed=seed),
+                    contrast, str(sample.patient), name, name, str(sample.compartment),
+                    group, "other T cells", own[here], own[~here], result,
                 )  # fmt: skip
 
 

@@ -22,7 +22,16 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
-from carseq.calling import _PI, _Data, _data_of, _log_likelihood, _log_prior, _points_of
+from carseq.calling import (
+    _MU,
+    _SHAPE,
+    _Data,
+    _data_of,
+    _log_likelihood,
+    _log_prior_expression,
+    _of_cohort,
+    _scatter,
+)
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -37,10 +46,17 @@ EDGE = 9.0
 N_GRID, N_COARSE = 161, 33
 #: Log likelihood below the best at which the grid ends.
 DEPTH = 14.0
-#: Plausible pairs of expression and spread kept of each sample.
-N_POINTS = 24
+#: How the shape of a sample's CAR counts scatters around its cohort's (log-sd). The caller takes it for shared; but
+#: shapes fit counts of different depths differently where expression is not gamma-distributed.
+SHAPE_SD = 0.5
+#: Points (expression of both samples, and its spread) that stand for all plausible ones.
+N_POINTS = 48
 #: Replicates of the bootstrap, and its classes of depth.
 N_BOOT, N_CLASSES = 499, 12
+#: Difference of W up to which it counts as equal.
+_TIE = 0.05
+#: Step of log odds over which a curvature is taken.
+_STEP = 0.25
 #: First counts of the bins of the bootstrap: one by one to 8, then ever wider.
 _BINS = np.unique(np.concatenate([np.arange(9), np.geomspace(9, 400, 18).astype(int)]))
 #: From so many T cells in each group on the chi-square distribution needs no correction.
@@ -53,21 +69,19 @@ TAU = np.linspace(0.0, 2.5, 26)
 
 @dataclass(frozen=True)
 class Arm:
-    """T cells of one sample on one side of a comparison.
+    """T cells of one sample on one side of a comparison, and what their CAR T cells may express.
 
     Attributes
     ----------
-    sample
-        Their sample.
     data
         Their counts, depths and false molecules expected.
-    points
-        Expression, spread and log prior weight (by the other samples) that the sample left plausible; n x 3.
+    mu, shape
+        The points: CAR molecules per molecule, and shape of the negative binomial.
     """
 
-    sample: str
     data: _Data
-    points: Floats
+    mu: Floats
+    shape: Floats
 
     def __len__(self) -> int:
         return len(self.data.k)
@@ -80,66 +94,97 @@ class Arm:
     def by_point(self, fraction: Floats) -> Floats:
         """Return the log likelihood of CAR T fractions: points x fractions."""
         groups, size, _ = self.data.groups()
-        return _log_likelihood(groups, size, self.points[:, 0], self.points[:, 1], fraction)
-
-    def integrated(self, fraction: Floats) -> Floats:
-        """Return the log likelihood of CAR T fractions, integrated over the points."""
-        return _over(self.points[:, 2], self.by_point(fraction))
+        return _log_likelihood(groups, size, self.mu, self.shape, fraction)
 
 
-def arms_of(adata: AnnData, groups: dict[str, pd.Index]) -> dict[str, Arm]:
-    """Return arms for groups of T cells of one sample.
+@dataclass(frozen=True)
+class Pair:
+    """Two groups of T cells to compare, with the points they share.
+
+    Attributes
+    ----------
+    one, other
+        The group of interest and the reference.
+    log_weight
+        Log prior weight of each point, by everything but the two samples' own cells.
+    """
+
+    one: Arm
+    other: Arm
+    log_weight: Floats
+
+
+class Expression:
+    """What CAR T cells express in the samples of a cohort, as the fitted model left it open.
 
     Parameters
     ----------
     adata
         Cohort after :func:`carseq.calling.call_cells`.
-    groups
-        Index of the T cells of each group; all of one sample.
-
-    Returns
-    -------
-    dict of Arm
-        By name of the group; all share the sample's points. Empty groups have none.
     """
-    some = next((cells[0] for cells in groups.values() if len(cells)), None)
-    if some is None:
-        return {}
-    sample = str(adata.obs.at[some, "sample"])
-    obs = adata.obs
-    own = (obs["sample"] == sample).to_numpy() & obs["car_log_own"].notna().to_numpy()
-    whole = _data_of(obs[own])
-    points = _thin(_points_of(adata.uns["car_model"], sample))
-    joined, size, _ = whole.groups()
-    table = _log_likelihood(joined, size, points[:, 0], points[:, 1], _PI) + _log_prior(_PI)
-    # The posterior weight of a point holds the sample's own cells; without them it is the prior that the other
-    # samples give, which the cells compared may update once.
-    log_prior = np.log(points[:, 2]) - np.logaddexp.reduce(table, axis=1)
-    log_prior -= np.logaddexp.reduce(log_prior)
-    kept = np.column_stack([points[:, :2], log_prior])
-    return {
-        name: Arm(sample, _data_of(obs.loc[cells]), kept)
-        for name, cells in groups.items()
-        if len(cells)
-    }
+
+    def __init__(self, adata: AnnData) -> None:
+        fitted = adata.uns["car_model"]
+        self._obs = adata.obs
+        self._samples = [str(s) for s in fitted["samples"]]
+        self._evidence = list(np.asarray(fitted["evidence"], dtype=float))
+        self._cohort = [_of_cohort(own) for own in self._evidence]
+
+    def pair(self, one: pd.Index, other: pd.Index) -> Pair | None:
+        """Return two groups of T cells, each of one sample, ready to compare; None if one is empty."""
+        if not len(one) or not len(other):
+            return None
+        groups = [self._obs.loc[cells] for cells in (one, other)]
+        names = [str(group["sample"].iloc[0]) for group in groups]
+        points, log_weight = self._points(*names)
+        arms = [Arm(_data_of(group), *at) for group, at in zip(groups, points, strict=True)]
+        return Pair(arms[0], arms[1], log_weight)
+
+    def _points(self, one: str, other: str) -> tuple[list[tuple[Floats, Floats]], Floats]:
+        """Return plausible mu and shapes of both samples, and the prior weight of each such point.
+
+        Points are spread evenly over the posterior: by the shapes, then by how the samples' mu differ, which is what
+        an odds ratio suffers from. Divided by what the samples' own cells say, their weight is the prior that the
+        cells compared update once.
+        """
+        a, b = self._samples.index(one), self._samples.index(other)
+        prior = _log_prior_expression()
+        for i, own in enumerate(self._cohort):
+            if i not in (a, b):
+                prior = prior + own
+        weight, scatter, spread = np.exp(prior - prior.max()), _scatter(), _shape_scatter()
+        if a == b:
+            density = scatter.T @ weight @ spread
+            own = self._evidence[a]
+            mu_at, shape_at = np.indices(own.shape).reshape(2, -1)
+            at = [(mu_at, shape_at)] * 2
+        else:
+            by_shape = np.einsum("ci,cs,cj->sij", scatter, weight, scatter, optimize=True)
+            density = np.einsum("sij,sp,sq->ipjq", by_shape, spread, spread, optimize=True)
+            own = self._evidence[a][:, :, None, None] + self._evidence[b]
+            index = np.indices(own.shape).reshape(4, -1)
+            at = [(index[0], index[1]), (index[2], index[3])]
+        own = own.ravel()
+        posterior = np.log(np.maximum(density.ravel(), 1e-300)) + own
+        kept = np.flatnonzero(posterior > posterior.max() - 12)
+        mu, shape = ([pair[i][kept] for pair in at] for i in (0, 1))
+        order = kept[np.lexsort((mu[0] + mu[1], mu[0] - mu[1], shape[1], shape[0]))]
+        share = np.exp(posterior[order] - posterior.max())
+        steps = (np.arange(N_POINTS) + 0.5) / N_POINTS
+        found, times = np.unique(
+            np.searchsorted(np.cumsum(share) / share.sum(), steps), return_counts=True
+        )
+        chosen = order[np.minimum(found, len(order) - 1)]
+        log_weight = np.log(times) - own[chosen]
+        log_weight -= np.logaddexp.reduce(log_weight)
+        return [(_MU[m[chosen]], _SHAPE[s[chosen]]) for m, s in at], log_weight
 
 
-def _thin(points: Floats) -> Floats:
-    """Return at most ``N_POINTS`` points that stand for all: even steps through their cumulative weight."""
-    if len(points) <= N_POINTS:
-        return points[:, :3]
-    points = points[np.lexsort((points[:, 1], points[:, 0]))]
-    steps = (np.arange(N_POINTS) + 0.5) / N_POINTS
-    chosen, times = np.unique(
-        np.searchsorted(np.cumsum(points[:, 2]) / points[:, 2].sum(), steps), return_counts=True
-    )
-    return np.column_stack([points[chosen, :2], times / N_POINTS])
-
-
-def _over(log_weight: Floats, table: Floats) -> Floats:
-    """Return the log of the weighted mean of likelihoods over the first axis."""
-    shape = (-1,) + (1,) * (table.ndim - 1)
-    return np.asarray(np.logaddexp.reduce(table + log_weight.reshape(shape), axis=0))
+def _shape_scatter() -> Floats:
+    """Return how a sample's shape (columns) scatters around its cohort's (rows)."""
+    distance = (np.log(_SHAPE)[:, None] - np.log(_SHAPE)) / SHAPE_SD
+    scatter = np.exp(-0.5 * distance**2)
+    return np.asarray(scatter / scatter.sum(axis=1, keepdims=True))
 
 
 def _expit(eta: Floats) -> Floats:
@@ -190,15 +235,13 @@ class Comparison:
     profile: Profile | None = None
 
 
-def compare(
-    one: Arm | None, other: Arm | None, *, seed: int = 0, n_boot: int = N_BOOT
-) -> Comparison:
+def compare(pair: Pair | None, *, seed: int = 0, n_boot: int = N_BOOT) -> Comparison:
     """Compare the CAR T fractions of two groups of T cells.
 
     Parameters
     ----------
-    one, other
-        The group of interest and the reference; None for no T cells.
+    pair
+        The groups; None where one has no T cells.
     seed
         Of the bootstrap.
     n_boot
@@ -209,25 +252,26 @@ def compare(
     Comparison
         The odds ratio is infinite or 0 where one group's best fraction is 0 or 1.
     """
-    if one is None or other is None:
+    if pair is None:
         return Comparison(note="no T cells in one of the two")
-    if one.silent and other.silent:
+    if pair.one.silent and pair.other.silent:
         return Comparison(0.0, 0.0, note="no CAR molecule in a T cell of either")
-    eta = _span(one, other)
-    fraction = _expit(eta)
-    tables = one.by_point(fraction), other.by_point(fraction)
-    joint = _joint(one, other, *tables)
+    eta = _span(pair)
+    weight = pair.log_weight[:, None, None]
+    tables = [arm.by_point(_expit(eta))[:, None, :] for arm in (pair.one, pair.other)]
+    joint = _joined(weight, *tables)[0]
+    row, column = np.unravel_index(int(np.argmax(joint)), joint.shape)
     at, at_reference = (
-        _fraction_at(_over(arm.points[:, 2], table), eta)
-        for arm, table in ((one, tables[0]), (other, tables[1]))
+        _fraction_at(joint[:, column], eta),
+        _fraction_at(joint[row], eta),
     )
     psi, log_likelihood = _profile_over(joint, eta)
     best = float(_peak(log_likelihood))
     statistic = max(2 * (best - float(np.interp(0.0, psi, log_likelihood))), 0.0)
     scale = 1.0
-    if n_boot and min(len(one), len(other)) < LARGE:
+    if n_boot and min(len(pair.one), len(pair.other)) < LARGE:
         common = _best_of(eta, np.diagonal(joint))
-        scale = _scale(one, other, common, n_boot, np.random.default_rng(seed))
+        scale = _scale(pair, common, n_boot, np.random.default_rng(seed))
     profile = Profile(psi, log_likelihood - best, scale)
     low, high = profile.interval()
     if at == at_reference and at in (0.0, 1.0):
@@ -243,25 +287,15 @@ def compare(
     return Comparison(at, at_reference, estimate, low, high, p, profile=profile)
 
 
-def _span(one: Arm, other: Arm) -> Floats:
+def _span(pair: Pair) -> Floats:
     """Return the grid of log odds: wherever a group's likelihood is not negligible."""
     rough = np.linspace(-EDGE, EDGE, 73)
-    inside = np.zeros(len(rough), dtype=bool)
-    for arm in (one, other):
-        values = arm.integrated(_expit(rough))
-        inside |= values >= values.max() - DEPTH
-    # A step more on either side, for what the rough grid steps over.
+    tables = [arm.by_point(_expit(rough))[:, None, :] for arm in (pair.one, pair.other)]
+    joint = _joined(pair.log_weight[:, None, None], *tables)[0]
+    inside = (joint >= joint.max() - DEPTH).any(axis=0) | (joint >= joint.max() - DEPTH).any(axis=1)
     first, last = np.flatnonzero(inside)[[0, -1]]
+    # A step more on either side, for what the rough grid steps over.
     return np.linspace(rough[max(first - 1, 0)], rough[min(last + 1, len(rough) - 1)], N_GRID)
-
-
-def _joint(one: Arm, other: Arm, table: Floats, reference: Floats) -> Floats:
-    """Return the log likelihood of both fractions, integrated over what the samples express."""
-    if one.sample == other.sample:
-        weight = one.points[:, 2][:, None, None]
-        return _joined(weight, table[:, None, :], reference[:, None, :])[0]
-    own, rest = _over(one.points[:, 2], table), _over(other.points[:, 2], reference)
-    return np.asarray(own[:, None] + rest)
 
 
 def _peak(values: Floats) -> Floats:
@@ -312,53 +346,38 @@ def _profile_over(joint: Floats, eta: Floats) -> tuple[Floats, Floats]:
     return shifts * step, values
 
 
-def _scale(one: Arm, other: Arm, common: float, n_boot: int, rng: np.random.Generator) -> float:
+def _scale(pair: Pair, common: float, n_boot: int, rng: np.random.Generator) -> float:
     """Return how much larger the 95 % quantile of W is than chi-square's when the fractions are equal; at least 1.
 
     Counts are drawn anew for cells of the same depths and ambient RNA, at the best common log odds (``common``) and
     at points drawn by what they make of the observed counts there.
     """
-    arms = (one, other)
-    same = one.sample == other.sample
-    fraction = _expit(np.array([common]))
-    by_point = [arm.by_point(fraction)[:, 0] for arm in arms]
-    if same:
-        by_point = [by_point[0] + by_point[1]] * 2
-    chosen: list[npt.NDArray[np.intp]] = []
-    for arm, values in zip(arms, by_point, strict=True):
-        if not (same and chosen):
-            weight = np.exp(values + arm.points[:, 2] - (values + arm.points[:, 2]).max())
-            chosen.append(rng.choice(len(weight), n_boot, p=weight / weight.sum()))
-        else:
-            chosen.append(chosen[0])
-    information = [_information(arm, common) for arm in arms]
+    arms = (pair.one, pair.other)
+    near = common + np.array([-_STEP, 0.0, _STEP])
+    tables = [arm.by_point(_expit(near)) for arm in arms]
+    log_weight = pair.log_weight + tables[0][:, 1] + tables[1][:, 1]
+    weight = np.exp(log_weight - log_weight.max())
+    chosen = rng.choice(len(weight), n_boot, p=weight / weight.sum())
+    information = [_information(table, pair.log_weight) for table in tables]
     shared = _expit(_around(common, sum(information)))
     free, held = [], []
-    for arm, points, known in zip(arms, chosen, information, strict=True):
+    for arm, known in zip(arms, information, strict=True):
         classes = _Classes.of(arm)
-        counts = classes.draw(points, float(fraction[0]), rng)
+        counts = classes.draw(chosen, float(_expit(np.array(common))), rng)
         free.append(classes.log_likelihood(counts, _expit(_around(common, known))))
         held.append(classes.log_likelihood(counts, shared))
-    log_weight = [arm.points[:, 2][:, None, None] for arm in arms]
-    if same:
-        best = _peak(_peak(_joined(log_weight[0], *free)))
-        equal = _peak(np.logaddexp.reduce(held[0] + held[1] + log_weight[0], axis=0))
-    else:
-        own, rest = (
-            np.logaddexp.reduce(f + w, axis=0) for f, w in zip(free, log_weight, strict=True)
-        )
-        best = _peak(own) + _peak(rest)
-        own, rest = (
-            np.logaddexp.reduce(h + w, axis=0) for h, w in zip(held, log_weight, strict=True)
-        )
-        equal = _peak(own + rest)
-    return max(1.0, float(np.quantile(2 * (best - equal), 0.95)) / CUT)
+    prior = pair.log_weight[:, None, None]
+    best = _peak(_peak(_joined(prior, *free)))
+    equal = _peak(np.logaddexp.reduce(held[0] + held[1] + prior, axis=0))
+    # Small counts tie: of equal W, the observed one (on a finer grid) must not pass the cut.
+    quantile = float(np.quantile(2 * (best - equal), 0.95, method="higher")) + _TIE
+    return max(1.0, quantile / CUT)
 
 
-def _information(arm: Arm, eta: float, step: float = 0.25) -> float:
-    """Return the curvature of a group's log likelihood at some log odds."""
-    low, middle, high = arm.integrated(_expit(eta + step * np.array([-1.0, 0.0, 1.0])))
-    return max(float(2 * middle - low - high) / step**2, 0.0)
+def _information(table: Floats, log_weight: Floats) -> float:
+    """Return the curvature of a group's log likelihood, given at three log odds ``_STEP`` apart."""
+    low, middle, high = np.logaddexp.reduce(table + log_weight[:, None], axis=0)
+    return max(float(2 * middle - low - high) / _STEP**2, 0.0)
 
 
 def _around(centre: float, information: float) -> Floats:
@@ -407,7 +426,7 @@ class _Classes:
         )
         zeros = np.zeros(len(parts))
         data = _Data(zeros, n, null, shape, zeros.astype(np.intp), arm.data.samples)
-        car_mean, car_shape = data.of_car(arm.points[:, 0], arm.points[:, 1])
+        car_mean, car_shape = data.of_car(arm.mu, arm.shape)
         return cls(
             np.array([len(part) for part in parts]),
             _chances(car_mean.T, car_shape.T),
