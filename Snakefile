@@ -31,5 +31,7 @@ rule all:
         f"{RESULTS}/cohort/detection.tsv",
         f"{RESULTS}/cohort/localization.tsv",
         f"{RESULTS}/cohort/contrasts.tsv",
+        f"{RESULTS}/cohort/target.tsv",
+        f"{RESULTS}/cohort/clinic.tsv",
         f"{RESULTS}/run_config.yaml",
         f"{RESULTS}/versions.json",

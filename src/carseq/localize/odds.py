@@ -15,6 +15,7 @@ estimates its factor so).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -43,22 +44,22 @@ CUT = float(stats.chi2.ppf(0.95, 1))
 #: Log odds beyond which a fraction cannot be told from 0 or 1 (0.012 %).
 EDGE = 9.0
 #: Points of the grid of log odds; of the coarser one of the bootstrap.
-N_GRID, N_COARSE = 161, 33
+N_GRID, N_COARSE = 121, 29
 #: Log likelihood below the best at which the grid ends.
 DEPTH = 14.0
 #: How the shape of a sample's CAR counts scatters around its cohort's (log-sd). The caller takes it for shared; but
 #: shapes fit counts of different depths differently where expression is not gamma-distributed.
-SHAPE_SD = 0.5
+SHAPE_SD = 0.25
 #: Points (expression of both samples, and its spread) that stand for all plausible ones.
-N_POINTS = 48
+N_POINTS = 32
 #: Replicates of the bootstrap, and its classes of depth.
-N_BOOT, N_CLASSES = 499, 12
+N_BOOT, N_CLASSES = 399, 8
 #: Difference of W up to which it counts as equal.
 _TIE = 0.05
 #: Step of log odds over which a curvature is taken.
 _STEP = 0.25
-#: First counts of the bins of the bootstrap: one by one to 8, then ever wider.
-_BINS = np.unique(np.concatenate([np.arange(9), np.geomspace(9, 400, 18).astype(int)]))
+#: First counts of the bins of the bootstrap: one by one to 6, then ever wider.
+_BINS = np.unique(np.concatenate([np.arange(7), np.geomspace(7, 400, 12).astype(int)]))
 #: From so many T cells in each group on the chi-square distribution needs no correction.
 LARGE = 3000
 #: Grid of the log odds ratio on which patients are brought together.
@@ -91,9 +92,14 @@ class Arm:
         """Whether no cell shows a CAR molecule."""
         return not (self.data.k > 0).any()
 
+    @cached_property
+    def _groups(self) -> tuple[_Data, Floats]:
+        groups, size, _ = self.data.groups()
+        return groups, size
+
     def by_point(self, fraction: Floats) -> Floats:
         """Return the log likelihood of CAR T fractions: points x fractions."""
-        groups, size, _ = self.data.groups()
+        groups, size = self._groups
         return _log_likelihood(groups, size, self.mu, self.shape, fraction)
 
 
@@ -289,7 +295,7 @@ def compare(pair: Pair | None, *, seed: int = 0, n_boot: int = N_BOOT) -> Compar
 
 def _span(pair: Pair) -> Floats:
     """Return the grid of log odds: wherever a group's likelihood is not negligible."""
-    rough = np.linspace(-EDGE, EDGE, 73)
+    rough = np.linspace(-EDGE, EDGE, 37)
     tables = [arm.by_point(_expit(rough))[:, None, :] for arm in (pair.one, pair.other)]
     joint = _joined(pair.log_weight[:, None, None], *tables)[0]
     inside = (joint >= joint.max() - DEPTH).any(axis=0) | (joint >= joint.max() - DEPTH).any(axis=1)
