@@ -13,13 +13,18 @@ import pandas as pd
 import yaml
 from scipy import sparse
 
+from carseq.localize import agreement, clinical
 from carseq.tables import (
+    AGREEMENT,
+    CLINIC,
+    CLONOTYPES,
     CONTRASTS,
     DETECTION,
     LOCALIZATION,
     LOSSES,
     MOLECULES,
     OBS,
+    TARGET,
     THINNING,
     THRESHOLDS,
     write_h5ad,
@@ -142,6 +147,7 @@ def write_study(
     write_table(_thresholds(table, cells), results / "cohort" / "thresholds.tsv", THRESHOLDS)
     write_table(_thinning(table), results / "cohort" / "thinning.tsv", THINNING)
     _write_benchmarks(results, samples)
+    _write_beside(table, results / "cohort")
     config = {
         "samples": "samples.tsv",
         "results": "results",
@@ -452,9 +458,38 @@ def _localize(cells: pd.DataFrame) -> pd.DataFrame:
                     "low": max(share - 0.5 / np.sqrt(n), 0) if is_t else np.nan,
                     "high": min(share + 0.5 / np.sqrt(n), 1) if is_t else np.nan,
                     "method": "depth-corrected likelihood" if is_t else "none: not a T cell",
+                    "n_samples": 1,
+                    "n_explained": int((part["car_umis"] > 0).sum()) if not is_t else 0,
+                    **dict.fromkeys(("n_unexplained", "n_undecided", "n_doublets"), 0),
                 }
             )
     return pd.DataFrame(rows, columns=list(LOCALIZATION.columns))
+
+
+def _write_beside(detection: pd.DataFrame, folder: Path) -> None:
+    """Write the target's cells and the clinic's numbers of a study."""
+    known = detection[["sample", "patient", "compartment", "timepoint", "role"]]
+    of_car = detection[["prevalence", "prevalence_low", "prevalence_high"]]
+    car = of_car.set_axis(["car_fraction", "car_low", "car_high"], axis=1)
+    rows = [
+        known.join(car).assign(
+            target="TNFRSF17", level="lineage", group=group, n_cells=40, n_expressing=k, fraction=k / 40,
+            low=max(k / 40 - 0.1, 0), high=k / 40 + 0.15, n_t_cells=detection["n_t_cells"],
+            n_car_positive=detection["n_car_positive"], note="",
+        )
+        for group, k in (("plasma", 30), ("B", 4), ("T", 0))
+    ]  # fmt: skip
+    target = pd.concat(rows).sort_values("sample", kind="stable")
+    write_table(target, folder / "target.tsv", TARGET)
+    numbers = {"proteinuria_g_per_day": 1.0, "car_pct_flow": 12.0}
+    given = {
+        str(name): {measure: start + i for measure, start in numbers.items()}
+        for i, name in enumerate(detection["sample"])
+    }
+    beside = clinical(detection, given)
+    write_table(beside, folder / "clinic.tsv", CLINIC)
+    write_table(agreement(beside), folder / "agreement.tsv", AGREEMENT)
+    write_table(CLONOTYPES.empty(), folder / "clonotypes.tsv", CLONOTYPES)
 
 
 def _contrast(detection: pd.DataFrame) -> pd.DataFrame:
@@ -482,7 +517,14 @@ def _contrast(detection: pd.DataFrame) -> pd.DataFrame:
                     "high": odds / base * 2.2,
                     "p": 0.004,
                     "q": 0.008,
-                    "method": "logistic regression with depth as offset",
+                    "method": "profile likelihood",
+                    "compartment": f"urine and {other.compartment}",
+                    "group": "",
+                    "reference_group": "",
+                    "fraction": min(row.prevalence, 1),
+                    "fraction_reference": min(other.prevalence, 1),
+                    "n_patients": 1,
+                    "reading": f"patient {row.patient} alone: an estimate for this patient",
                 }
             )
     return pd.DataFrame(rows, columns=list(CONTRASTS.columns))

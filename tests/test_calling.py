@@ -231,8 +231,8 @@ def test_few_t_cells_are_undetermined_not_negative(n_t):
     detection = call_cells(adata, None, samples, car=CAR)
     assert set(detection["verdict"]) == {"undetermined"}
     assert (detection["n_t_cells"] == n_t).all()
-    localize(adata, detection)
-    contrasts(detection)
+    assert localize(adata, detection)["n_car_signal"].sum() == 0
+    assert contrasts(adata, detection)["estimate"].isna().all()
 
 
 def test_a_sample_without_cells_keeps_its_row(called):
@@ -315,8 +315,13 @@ def test_localization_and_contrasts(called):
     assert urine["low"] <= 0.4 <= urine["high"]
     assert np.isnan(by_lineage.loc[("urine", "myeloid"), "estimate"])
     assert by_lineage.loc[("urine", "myeloid"), "n_car_positive"] == 0
-    compared = contrasts(detection).set_index("contrast")
+    compared = contrasts(adata, detection).set_index("contrast")
     assert set(compared.index) == {"urine against blood", "against baseline"}
+    assert (
+        compared.loc["urine against blood", "low"]
+        <= 6
+        <= compared.loc["urine against blood", "high"]
+    )
     assert compared.loc["urine against blood", "estimate"] > 1
     assert compared.loc["against baseline", "q"] >= compared.loc["against baseline", "p"]
 

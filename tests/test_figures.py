@@ -14,12 +14,14 @@ from matplotlib.figure import Figure
 from carseq import figures
 from carseq.report import Study, read_study, summaries
 from carseq.tables import (
+    CLINIC,
     CONTRASTS,
     DETECTION,
     LOCALIZATION,
     LOSSES,
     MOLECULES,
     OBS,
+    TARGET,
     THINNING,
     THRESHOLDS,
 )
@@ -61,6 +63,8 @@ def test_every_figure_draws_a_study(study: Study, cohort: ad.AnnData, tmp_path: 
         "coverage": figures.coverage(study.molecules, study.domains, study.homology),
         "states": figures.localization(study.localization),
         "contrasts": figures.contrasts(study.contrasts),
+        "target": figures.target(study.target),
+        "clinic": figures.clinic(study.clinic),
         "expected": figures.coverage(
             study.molecules,
             study.domains,
@@ -98,6 +102,9 @@ def test_every_figure_draws_a_study(study: Study, cohort: ad.AnnData, tmp_path: 
         figures.evidence_classes(MOLECULES.empty()),
         figures.localization(LOCALIZATION.empty()),
         figures.contrasts(CONTRASTS.empty()),
+        figures.contrasts(CONTRASTS.empty(), within=True),
+        figures.target(TARGET.empty()),
+        figures.clinic(CLINIC.empty()),
         figures.losses(LOSSES.empty()),
         figures.weighing(OBS.empty()),
         figures.rules(OBS.empty(), DETECTION.empty()),

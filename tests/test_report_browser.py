@@ -31,6 +31,8 @@ FIGURES = [
     "classes",
     "localization",
     "contrasts",
+    "target",
+    "clinic",
     "losses",
     "weighing",
     "rules",

@@ -348,12 +348,15 @@ class Model:
     points
         By sample: mu, shape, posterior weight (they sum to 1), and the CAR T fraction that goes with them; n x 4.
         Everything is averaged over them, since few CAR T cells say little of how much CAR they express.
+    evidence
+        By sample: log likelihood of every mu (rows) and shape (columns) of the grid, whatever the CAR T fraction.
     """
 
     mu: float
     shape: float
     prevalence: dict[str, float]
     points: dict[str, Floats]
+    evidence: dict[str, Floats]
 
 
 @dataclass(frozen=True)
@@ -389,17 +392,12 @@ def _fit(data: _Data) -> tuple[Model, _Terms]:
         _log_likelihood(groups, size, _MU_OF, _SHAPE_OF, _PI) + log_fraction
         for groups, size, _ in by_sample
     ]
-    distance = (np.log(_MU)[:, None] - np.log(_MU)) / SAMPLE_SD
-    scatter = np.exp(-0.5 * distance**2)
-    scatter /= scatter.sum(axis=1, keepdims=True)
-    log_prior = stats.norm.logpdf(np.log(_MU), np.log(PRIOR_MU), PRIOR_MU_SD)[:, None]
-    log_prior = log_prior + stats.norm.logpdf(np.log(_SHAPE), np.log(PRIOR_SHAPE), PRIOR_SHAPE_SD)
-    marginals = []
-    for table in tables:
-        own = np.logaddexp.reduce(table, axis=1).reshape(len(_MU), len(_SHAPE))
-        top = own.max()
-        marginals.append(np.log(np.maximum(scatter @ np.exp(own - top), 1e-300)) + top)
-    of_all = log_prior + sum(marginals)
+    evidence = [
+        np.logaddexp.reduce(table, axis=1).reshape(len(_MU), len(_SHAPE)) for table in tables
+    ]
+    scatter = _scatter()
+    marginals = [_of_cohort(own) for own in evidence]
+    of_all = _log_prior_expression() + sum(marginals)
     weight = np.exp(of_all - of_all.max())
     weight /= weight.sum()
     prevalence, points = {}, {}
@@ -434,7 +432,29 @@ def _fit(data: _Data) -> tuple[Model, _Terms]:
             into[rows] = values[inverse]
     mu = float(np.exp(weight.sum(axis=1) @ np.log(_MU)))
     shape = float(np.exp(weight.sum(axis=0) @ np.log(_SHAPE)))
-    return Model(mu, shape, prevalence, points), terms
+    return Model(
+        mu, shape, prevalence, points, dict(zip(data.samples, evidence, strict=True))
+    ), terms
+
+
+def _scatter() -> Floats:
+    """Return how a sample's mu (columns) scatters around its cohort's (rows)."""
+    distance = (np.log(_MU)[:, None] - np.log(_MU)) / SAMPLE_SD
+    scatter = np.exp(-0.5 * distance**2)
+    return np.asarray(scatter / scatter.sum(axis=1, keepdims=True))
+
+
+def _log_prior_expression() -> Floats:
+    """Return the log prior of the cohort's mu (rows) and shape (columns) on their grid."""
+    of_mu = stats.norm.logpdf(np.log(_MU), np.log(PRIOR_MU), PRIOR_MU_SD)[:, None]
+    of_shape = stats.norm.logpdf(np.log(_SHAPE), np.log(PRIOR_SHAPE), PRIOR_SHAPE_SD)
+    return np.asarray(of_mu + of_shape)
+
+
+def _of_cohort(evidence: Floats) -> Floats:
+    """Return what a sample's evidence says of the cohort's mu and shape."""
+    top = evidence.max()
+    return np.asarray(np.log(np.maximum(_scatter() @ np.exp(evidence - top), 1e-300)) + top)
 
 
 def _log_prior(fraction: Floats) -> Floats:
@@ -492,24 +512,31 @@ def _profile(
     if not chosen.any():
         return float("nan"), float("nan"), float("nan")
     cells = data.take(chosen)
-    grid, likelihood, posterior = _fraction_posterior(cells, points)
-    cumulative = np.cumsum(posterior)
-    low, high = (float(x) for x in np.interp([0.025, 0.975], cumulative, grid))
-    if not (cells.k > 0).any():
-        low, high = 0.0, float(np.interp(0.95, cumulative, grid))
-    of_grid = np.logaddexp.reduce(likelihood + np.log(points[:, [2]]), axis=0)
-    estimate = float(grid[np.argmax(of_grid)])
-    return (0.0 if estimate <= grid[0] else estimate), low, high
+    return _ends(*_posterior(cells, points), silent=not (cells.k > 0).any())
 
 
-def _fraction_posterior(cells: _Data, points: Floats) -> tuple[Floats, Floats, Floats]:
-    """Return a grid of CAR T fractions, its log-likelihood under each mu and shape, and its posterior."""
-    grid = (np.arange(400) + 0.5) / 400
+#: Grid of CAR T fractions on which estimates and intervals are read.
+_FRACTIONS = (np.arange(400) + 0.5) / 400
+
+
+def _posterior(cells: _Data, points: Floats) -> tuple[Floats, Floats]:
+    """Return posterior and log likelihood of the CAR T fraction on ``_FRACTIONS``, averaged over the points."""
     groups, size, _ = cells.groups()
-    likelihood = _log_likelihood(groups, size, points[:, 0], points[:, 1], grid)
-    log_posterior = likelihood + _log_prior(grid)
+    likelihood = _log_likelihood(groups, size, points[:, 0], points[:, 1], _FRACTIONS)
+    log_posterior = likelihood + _log_prior(_FRACTIONS)
     share = np.exp(log_posterior - log_posterior.max(axis=1, keepdims=True))
-    return grid, likelihood, points[:, 2] @ (share / share.sum(axis=1, keepdims=True))
+    posterior = points[:, 2] @ (share / share.sum(axis=1, keepdims=True))
+    return posterior, np.logaddexp.reduce(likelihood + np.log(points[:, [2]]), axis=0)
+
+
+def _ends(posterior: Floats, log_likelihood: Floats, *, silent: bool) -> tuple[float, float, float]:
+    """Return the mode of the likelihood and the interval of the posterior; from 0 where no cell shows the CAR."""
+    cumulative = np.cumsum(posterior)
+    low, high = (float(x) for x in np.interp([0.025, 0.975], cumulative, _FRACTIONS))
+    if silent:
+        low, high = 0.0, float(np.interp(0.95, cumulative, _FRACTIONS))
+    estimate = float(_FRACTIONS[np.argmax(log_likelihood)])
+    return (0.0 if estimate <= _FRACTIONS[0] else estimate), low, high
 
 
 def _limit(n_t: int, sensitivities: list[tuple[float, float]]) -> float:
@@ -649,6 +676,10 @@ def call_cells(
             + [np.insert(model.points[s], 0, i, axis=1) for i, s in enumerate(data.samples)]
         ),
         "unseen": np.array([float(by_sample.loc[s].get("car_unseen", 0.0)) for s in data.samples]),
+        # Log likelihood of each mu and shape of the grid: samples x mu x shape.
+        "evidence": np.array([model.evidence[s] for s in data.samples]).reshape(
+            -1, len(_MU), len(_SHAPE)
+        ),
         "fdr": fdr,
         "car": car,
     }
@@ -692,7 +723,8 @@ def fraction_of(adata: AnnData, cells: pd.Index) -> tuple[float, float, float]:
     adata
         Cohort after :func:`call_cells`.
     cells
-        Index of the T cells in question.
+        Index of the T cells in question. Those of several samples are taken to share one fraction, each sample
+        with what its CAR T cells express.
 
     Returns
     -------
@@ -701,8 +733,17 @@ def fraction_of(adata: AnnData, cells: pd.Index) -> tuple[float, float, float]:
     """
     if not len(cells):
         return float("nan"), float("nan"), float("nan")
-    data, points = _fitted(adata, cells)
-    return _profile(data, points, np.ones(len(data.k), dtype=bool))
+    own = adata.obs.loc[cells]
+    log_prior = _log_prior(_FRACTIONS)
+    log_posterior, log_likelihood = log_prior, np.zeros(len(_FRACTIONS))
+    for sample, part in own.groupby(own["sample"].astype(str)):
+        points = _points_of(adata.uns["car_model"], str(sample))
+        posterior, likelihood = _posterior(_Data.of(part), points)
+        log_posterior = log_posterior + np.log(np.maximum(posterior, 1e-300)) - log_prior
+        log_likelihood = log_likelihood + likelihood
+    posterior = np.exp(log_posterior - log_posterior.max())
+    silent = not (own["car_umis"] > 0).any()
+    return _ends(posterior / posterior.sum(), log_likelihood, silent=silent)
 
 
 def draw_fraction(
@@ -721,16 +762,11 @@ def draw_fraction(
     rng
         Source of randomness.
     """
-    data, points = _fitted(adata, cells)
-    grid, _, posterior = _fraction_posterior(data, points)
-    return rng.choice(grid, n, p=posterior / posterior.sum()) + (rng.random(n) - 0.5) / len(grid)
-
-
-def _fitted(adata: AnnData, cells: pd.Index) -> tuple[_Data, Floats]:
-    """Return T cells of one sample, as the fitted model sees them, and the sample's points."""
     own = adata.obs.loc[cells]
-    data = _Data.of(own)
-    return data, _points_of(adata.uns["car_model"], str(own["sample"].iloc[0]))
+    points = _points_of(adata.uns["car_model"], str(own["sample"].iloc[0]))
+    posterior, _ = _posterior(_Data.of(own), points)
+    chosen = rng.choice(_FRACTIONS, n, p=posterior / posterior.sum())
+    return chosen + (rng.random(n) - 0.5) / len(_FRACTIONS)
 
 
 def _points_of(fitted: Mapping[str, Any], sample: str) -> Floats:

@@ -389,33 +389,28 @@ def call(
 def localize(
     cells: Annotated[Path, typer.Argument(help="h5ad with calls (cohort/cells.h5ad).")],
     detection: Annotated[Path, typer.Option(help="detection.tsv made with the calls.")],
-    to: Annotated[
-        Path,
-        typer.Option(
-            "--out", help="Folder for localization.tsv, contrasts.tsv, blood_in_urine.tsv."
-        ),
-    ],
+    to: Annotated[Path, typer.Option("--out", help="Folder for the tables.")],
+    target: Annotated[
+        str | None, typer.Option(help="Gene of the antigen that the CAR binds (TNFRSF17).")
+    ] = None,
+    samples: Annotated[
+        Path | None,
+        typer.Option(help="Samples sheet; its further number columns are put beside the CAR."),
+    ] = None,
 ) -> None:
     """Say where the CAR T cells are and compare samples, without the workflow."""
     import anndata
 
-    from carseq.cells import blood_in_urine
-    from carseq.localize import contrasts
-    from carseq.localize import localize as localize_cells
-    from carseq.tables import (
-        BLOOD_IN_URINE,
-        CONTRASTS,
-        DETECTION,
-        LOCALIZATION,
-        read_table,
-        write_table,
-    )
+    from carseq.localize import everything
+    from carseq.sheets import further_columns
+    from carseq.tables import BY_NAME, DETECTION, read_table, write_table
 
-    table, adata = read_table(detection, DETECTION), anndata.read_h5ad(cells)
-    write_table(localize_cells(adata, table), to / "localization.tsv", LOCALIZATION)
-    write_table(contrasts(table), to / "contrasts.tsv", CONTRASTS)
-    write_table(blood_in_urine(adata, table), to / "blood_in_urine.tsv", BLOOD_IN_URINE)
-    out.print(f"wrote {to}/localization.tsv, contrasts.tsv and blood_in_urine.tsv")
+    given = further_columns(samples) if samples else None
+    cohort = anndata.read_h5ad(cells)
+    found = everything(cohort, read_table(detection, DETECTION), target=target, given=given)
+    for name, table in found.items():
+        write_table(table, to / f"{name}.tsv", BY_NAME[name])
+    out.print(f"wrote {', '.join(f'{to}/{name}.tsv' for name in found)}")
 
 
 @app.command()

@@ -49,8 +49,8 @@ class ConstructConfig(Section):
     )
     target: str | None = Field(
         default=None,
-        description="Gene symbol of the antigen the CAR binds (TNFRSF17 for BCMA). Recorded with the run; "
-        "its cells are not shown yet.",
+        description="Gene symbol of the antigen the CAR binds (TNFRSF17 for BCMA). Cells that "
+        "express it are counted by sample, lineage and type beside the CAR T cells (`cohort/target.tsv`).",
     )
 
 

@@ -27,6 +27,23 @@ _EXAMPLE = {
 }
 
 
+_FURTHER = """
+Further columns whose cells are all numbers are put beside the CAR T fraction (`cohort/clinic.tsv`, and along time in
+the report): proteinuria, creatinine, C3, C4, CPK, anti-dsDNA, or whatever was measured. Put the unit into the name
+(`proteinuria_g_per_day`). A number column that measures nothing (a batch, say) should hold a letter. Leave blank what
+was not measured. Some names say more (any case; `X` is anything, such as `flow` or `qpcr`):
+
+| column | meaning |
+|---|---|
+| `car_pct_X`, `car_percent_X` | CAR T cells, % of T cells: compared with carseq's fraction (`cohort/agreement.tsv`) |
+| `car_fraction_X` | the same from 0 to 1 |
+| `vcn_X`, `vector_copies_X`, `car_copies_X` | vector copies: only their ranks are compared |
+
+Nothing is concluded from them: they are shown side by side. Where `obs` has `clonotype`, clonotypes that compartments
+of a patient share are counted (`cohort/clonotypes.tsv`).
+"""
+
+
 def example_config(values: dict[str, str] | None = None) -> str:
     """Return an example configuration as YAML, every key explained.
 
@@ -76,6 +93,7 @@ def pages() -> dict[str, str]:
         + config_markdown()
         + "\n## samples.tsv\n\nTab-separated, one row a sample. Further columns are carried to `obs`.\n\n"
         + sheet_markdown(Sample)
+        + _FURTHER
         + "\n## units.tsv\n\nTab-separated, one row a pair of FASTQ files; "
         + "lanes and runs of a sample are units of it.\n\n"
         + sheet_markdown(Unit)

@@ -113,6 +113,10 @@ class Sample(BaseModel):
         own = self.model_dump(exclude={"sample", *_PATHS, "chemistry"})
         return {key: "" if value is None else str(value) for key, value in own.items()}
 
+    def further(self) -> dict[str, str]:
+        """Return the columns that carseq does not know by name."""
+        return {key: "" if v is None else str(v) for key, v in (self.model_extra or {}).items()}
+
 
 def _text_fault(value: str) -> str:
     """Say why a text of the sheet is refused, or return an empty string."""
@@ -245,6 +249,19 @@ def _parse(model: type[BaseModel], row: dict[str, Any], path: str, number: int) 
             faults,
             "mend the row; config/README.md explains the columns",
         ) from None
+
+
+def further_columns(path: str | Path) -> dict[str, dict[str, str]]:
+    """Return the columns of a samples sheet that carseq does not know by name, by sample.
+
+    Raises
+    ------
+    CarseqError
+        If the sheet cannot be read or a row of it is not valid.
+    """
+    rows = _read_sheet(str(path), {"sample", "patient", "compartment"})
+    samples = [_parse(Sample, row, str(path), number) for number, row in enumerate(rows, 2)]
+    return {sample.sample: sample.further() for sample in samples}
 
 
 def load_study(config: Config) -> Study:

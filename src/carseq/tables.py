@@ -189,10 +189,12 @@ THINNING = Schema(
 LOCALIZATION = Schema(
     "localization",
     {
-        "sample": Column("str", "sample"),
+        "sample": Column(
+            "str", "sample; empty where all samples of a patient and compartment are pooled"
+        ),
         "patient": Column("str", "patient"),
         "compartment": Column("str", "compartment"),
-        "timepoint": Column("str", "time point"),
+        "timepoint": Column("str", "time point; those pooled, comma-separated"),
         "level": Column("str", "lineage, cell_type or t_state"),
         "group": Column("str", "the lineage, type or state"),
         "n_cells": Column("int64", "cells of the group"),
@@ -204,26 +206,140 @@ LOCALIZATION = Schema(
         "low": Column("float64", "lower end of its 95 % interval"),
         "high": Column("float64", "upper end of its 95 % interval"),
         "method": Column("str", "how the estimate was made"),
+        "n_samples": Column("int64", "samples the row rests on"),
+        "n_explained": Column(
+            "int64", "cells that are no T cells whose CAR molecules ambient RNA explains"
+        ),
+        "n_unexplained": Column(
+            "int64",
+            "cells that are no T cells with more than ambient RNA explains: unseen doublet or engulfed T cell",
+        ),
+        "n_undecided": Column(
+            "int64", "cells of unknown lineage with CAR molecules: may be T cells or not"
+        ),
+        "n_doublets": Column("int64", "doublets of the group with CAR molecules, counted apart"),
     },
 )
 
 CONTRASTS = Schema(
     "contrasts",
     {
-        "contrast": Column("str", "what is compared"),
+        "contrast": Column(
+            "str",
+            "what is compared: urine against blood, against baseline, over time, T-cell state, T-cell type",
+        ),
+        "patient": Column("str", "patient; empty where several are brought together"),
+        "sample": Column("str", "sample of interest; empty for several patients"),
+        "reference": Column("str", "sample compared with; the same one for states and types"),
+        "n_t_cells": Column("int64", "T cells of the group of interest"),
+        "n_car_positive": Column("int64", "of them called positive"),
+        "n_t_cells_reference": Column("int64", "T cells of the reference"),
+        "n_car_positive_reference": Column("int64", "of them called positive"),
+        "estimate": Column(
+            "float64", "odds ratio of being a CAR T cell, corrected for depth and dropout"
+        ),
+        "low": Column("float64", "lower end of its 95 % profile-likelihood interval"),
+        "high": Column("float64", "upper end of its 95 % profile-likelihood interval"),
+        "p": Column("float64", "p value of the likelihood ratio, calibrated by simulation"),
+        "q": Column(
+            "float64",
+            "Benjamini-Hochberg adjusted p over the table's rows of this contrast and number of patients "
+            "(one, or several)",
+        ),
+        "method": Column("str", "how it was made, or why there is no estimate"),
+        "compartment": Column("str", "compartment, or both compared"),
+        "group": Column("str", "T-cell state or type of interest; empty for whole samples"),
+        "reference_group": Column("str", "what it is compared with; empty for whole samples"),
+        "fraction": Column("float64", "CAR T fraction of the group, corrected for dropout"),
+        "fraction_reference": Column("float64", "that of the reference"),
+        "n_patients": Column("int64", "patients the row rests on"),
+        "reading": Column("str", "of whom the row speaks, in words"),
+    },
+)
+
+TARGET = Schema(
+    "target",
+    {
+        "sample": Column("str", "sample"),
         "patient": Column("str", "patient"),
-        "sample": Column("str", "sample of interest"),
-        "reference": Column("str", "sample compared with"),
-        "n_t_cells": Column("int64", "T cells of the sample of interest"),
-        "n_car_positive": Column("int64", "of them positive"),
-        "n_t_cells_reference": Column("int64", "T cells of the reference sample"),
-        "n_car_positive_reference": Column("int64", "of them positive"),
-        "estimate": Column("float64", "odds ratio of being a CAR T cell"),
-        "low": Column("float64", "lower end of its 95 % interval"),
-        "high": Column("float64", "upper end of its 95 % interval"),
-        "p": Column("float64", "p value"),
-        "q": Column("float64", "Benjamini-Hochberg adjusted p over the table"),
-        "method": Column("str", "how it was made"),
+        "compartment": Column("str", "compartment"),
+        "timepoint": Column("str", "time point"),
+        "role": Column("str", "case, negative_control or product"),
+        "target": Column("str", "gene of the antigen that the CAR binds"),
+        "level": Column("str", "all cells, lineage or cell_type"),
+        "group": Column("str", "the lineage or type"),
+        "n_cells": Column("int64", "cells of the group (no doublets)"),
+        "n_expressing": Column("int64", "of them with a molecule of the target or more"),
+        "fraction": Column(
+            "float64", "cells seen to express the target; a shallow cell may express it unseen"
+        ),
+        "low": Column("float64", "lower end of its exact 95 % interval (Clopper-Pearson)"),
+        "high": Column("float64", "upper end of its exact 95 % interval"),
+        "n_t_cells": Column("int64", "T cells of the sample"),
+        "n_car_positive": Column("int64", "of them called positive"),
+        "car_fraction": Column("float64", "CAR T cells among its T cells, corrected for dropout"),
+        "car_low": Column("float64", "lower end of its 95 % interval"),
+        "car_high": Column("float64", "upper end of its 95 % interval"),
+        "note": Column("str", "why there is no fraction, where there is none"),
+    },
+)
+
+CLINIC = Schema(
+    "clinic",
+    {
+        "sample": Column("str", "sample"),
+        "patient": Column("str", "patient"),
+        "compartment": Column("str", "compartment"),
+        "timepoint": Column("str", "time point"),
+        "role": Column("str", "case, negative_control or product"),
+        "measure": Column("str", "column of the samples sheet"),
+        "value": Column("float64", "its value, in the unit of the sheet"),
+        "kind": Column("str", "CAR T share, copies of the vector, or clinical"),
+        "place": Column(
+            "float64",
+            "place along time: the number in the time point (D28: 28) where all have one, else the order in the sheet",
+        ),
+        "car_fraction": Column("float64", "CAR T cells among T cells, corrected for dropout"),
+        "car_low": Column("float64", "lower end of its 95 % interval"),
+        "car_high": Column("float64", "upper end of its 95 % interval"),
+        "measured": Column("float64", "the value as a fraction of T cells (CAR T shares only)"),
+        "difference": Column("float64", "carseq's fraction less the measured one"),
+        "inside": Column(
+            "str", "yes or no: whether the measured fraction lies in carseq's interval"
+        ),
+    },
+)
+
+AGREEMENT = Schema(
+    "agreement",
+    {
+        "measure": Column("str", "column of the samples sheet: a CAR T share or vector copies"),
+        "n_samples": Column("int64", "samples with both numbers"),
+        "n_patients": Column("int64", "patients they come from"),
+        "n_inside": Column("int64", "samples whose measured share lies in carseq's 95 % interval"),
+        "mean_difference": Column("float64", "mean of carseq's fraction less the measured one"),
+        "limit_low": Column(
+            "float64",
+            "mean difference less 1.96 standard deviations, from three samples on (Bland & Altman 1986)",
+        ),
+        "limit_high": Column("float64", "mean difference plus 1.96 standard deviations"),
+        "rank_correlation": Column("float64", "Spearman's, from four samples on"),
+        "reading": Column("str", "the numbers in words"),
+    },
+)
+
+CLONOTYPES = Schema(
+    "clonotypes",
+    {
+        "patient": Column("str", "patient"),
+        "clonotype": Column("str", "clonotype"),
+        "compartments": Column("str", "compartments it was seen in, comma-separated"),
+        "samples": Column("str", "samples it was seen in, comma-separated"),
+        "n_compartments": Column("int64", "how many compartments share it"),
+        "n_cells": Column("int64", "its T cells"),
+        "n_car_positive": Column("int64", "of them called positive"),
+        "cells_by_compartment": Column("str", "its T cells (CAR T cells called) by compartment"),
+        "car_in": Column("str", "compartments in which one of its cells was called positive"),
     },
 )
 
@@ -333,6 +449,11 @@ OPTIONAL_OBS = Schema(
         "clonotype_size": Column("int64", "cells of the clonotype in all samples of the patient"),
     },
 )
+#: Tables of the localize room, by the stem of their file.
+BY_NAME = {
+    s.name: s
+    for s in (LOCALIZATION, CONTRASTS, TARGET, CLINIC, AGREEMENT, CLONOTYPES, BLOOD_IN_URINE)
+}
 
 #: ``obs`` of ``cohort/cells.h5ad``; the index is ``sample:barcode``.
 OBS = Schema(

@@ -1,4 +1,5 @@
-# localize. Takes the called cohort; makes CAR T fractions by sample, type and state, and contrasts.
+# localize. Takes the called cohort; makes CAR T fractions by sample, type and state, contrasts, and what lies
+# beside them: target cells, the clinic, clonotypes.
 
 
 rule localize:
@@ -18,7 +19,11 @@ rule localize:
             category="Tables",
             labels={"what": "contrasts"},
         ),
-        blood=f"{RESULTS}/cohort/blood_in_urine.tsv",
+        blood_in_urine=f"{RESULTS}/cohort/blood_in_urine.tsv",
+        target=f"{RESULTS}/cohort/target.tsv",
+        clinic=f"{RESULTS}/cohort/clinic.tsv",
+        agreement=f"{RESULTS}/cohort/agreement.tsv",
+        clonotypes=f"{RESULTS}/cohort/clonotypes.tsv",
     log:
         f"{RESULTS}/logs/localize.log",
     conda:
@@ -29,6 +34,8 @@ rule localize:
         ),
         runtime=minutes(30, per_gb=10),
     params:
+        target=CONFIG.construct.target,
+        given={name: sample.further() for name, sample in STUDY.samples.items()},
         version=VERSION,
     message:
         "localize: where the CAR T cells are"

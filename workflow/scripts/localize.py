@@ -1,21 +1,13 @@
-"""Say where the CAR T cells are, and how samples compare."""
+"""Say where the CAR T cells are, how samples compare, and what lies beside them."""
 
-from carseq.cells import blood_in_urine
-from carseq.localize import contrasts, localize
-from carseq.tables import (
-    BLOOD_IN_URINE,
-    CONTRASTS,
-    DETECTION,
-    LOCALIZATION,
-    read_cells,
-    read_table,
-    write_table,
-)
+from carseq import localize, tables
+from carseq.tables import read_cells, read_table, write_table
 from carseq.workflow import job
 
 with job(snakemake):
-    cohort = read_cells(snakemake.input.cells)
-    detection = read_table(snakemake.input.detection, DETECTION)
-    write_table(localize(cohort, detection), snakemake.output.localization, LOCALIZATION)
-    write_table(contrasts(detection), snakemake.output.contrasts, CONTRASTS)
-    write_table(blood_in_urine(cohort, detection), snakemake.output.blood, BLOOD_IN_URINE)
+    target = snakemake.params.target
+    cohort = read_cells(snakemake.input.cells, genes=[target] if target else [])
+    detection = read_table(snakemake.input.detection, tables.DETECTION)
+    found = localize.everything(cohort, detection, target=target, given=snakemake.params.given)
+    for name, table in found.items():
+        write_table(table, snakemake.output[name], tables.BY_NAME[name])

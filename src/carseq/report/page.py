@@ -24,7 +24,10 @@ from carseq.report import summaries, words
 from carseq.report.markdown import to_markdown
 from carseq.report.study import Study, read_study
 from carseq.tables import (
+    AGREEMENT,
     BLOOD_IN_URINE,
+    CLINIC,
+    CLONOTYPES,
     CONTRASTS,
     DETECTION,
     LOCALIZATION,
@@ -33,6 +36,7 @@ from carseq.tables import (
     OBS,
     PROTEIN_AGREEMENT,
     RECEPTORS,
+    TARGET,
     THINNING,
     THRESHOLDS,
     Schema,
@@ -117,6 +121,10 @@ _FRACTIONS = {
 _MEANINGS = {
     key: column.meaning
     for schema in (
+        CLONOTYPES,
+        AGREEMENT,
+        CLINIC,
+        TARGET,
         LOSSES,
         CONTRASTS,
         LOCALIZATION,
@@ -502,10 +510,17 @@ def _payload(study: Study) -> dict[str, Any]:
         "contrasts": _table(
             study.contrasts,
             schema=CONTRASTS,
-            hide=["patient"],
+            hide=["compartment", "reference_group", "method"],
+            filters=["contrast"],
             interval=("estimate", "low", "high"),
-            labels={"estimate": "Odds ratio (95 %)"},
-            fractions=set(),
+            labels={
+                "estimate": "Odds ratio (95 %)",
+                "fraction": "CAR T share",
+                "fraction_reference": "CAR T share, reference",
+                "n_patients": "Patients",
+                "reading": "Speaks of",
+            },
+            fractions={"fraction", "fraction_reference"},
             file="contrasts",
         ),
         "protein": _table(
@@ -530,6 +545,50 @@ def _payload(study: Study) -> dict[str, Any]:
             labels={"estimate": "T cells from blood (95 %)"},
             fractions=estimates | {"p_blood_alone"},
             file="blood_in_urine",
+        ),
+        "target": _table(
+            study.target,
+            schema=TARGET,
+            hide=["patient", "compartment", "timepoint", "role", "target", "car_low", "car_high"],
+            filters=["level", "sample"],
+            interval=("fraction", "low", "high"),
+            labels={
+                "fraction": "Expressing (95 %)",
+                "n_expressing": "Cells expressing",
+                "car_fraction": "CAR T share",
+            },
+            fractions={"fraction", "low", "high", "car_fraction", "car_low", "car_high"},
+            file="target",
+        ),
+        "clinic": _table(
+            study.clinic,
+            schema=CLINIC,
+            hide=["role", "kind", "place"],
+            filters=["patient", "measure"],
+            interval=("car_fraction", "car_low", "car_high"),
+            labels={"car_fraction": "CAR T share (95 %)", "measured": "Measured share"},
+            fractions={"car_fraction", "car_low", "car_high", "measured", "difference"},
+            file="clinic",
+        ),
+        "agreement": _table(
+            study.agreement,
+            schema=AGREEMENT,
+            labels={
+                "n_samples": "Samples",
+                "n_patients": "Patients",
+                "n_inside": "Within the interval",
+                "limit_low": "Limits of agreement, from",
+                "limit_high": "to",
+            },
+            fractions={"mean_difference", "limit_low", "limit_high"},
+            file="agreement",
+        ),
+        "clonotypes": _table(
+            study.clonotypes,
+            schema=CLONOTYPES,
+            hide=["compartments", "samples"],
+            labels={"n_compartments": "Compartments", "car_in": "Called positive in"},
+            file="clonotypes",
         ),
         "signal_outside": _table(
             summaries.signal_outside_t(study.cells), filters=["sample"], file="signal_outside_t"

@@ -604,17 +604,19 @@
     stacked(host, records("evidence_classes"), Object.keys(labels), DATA.palette.evidence, labels, "molecule");
   };
 
+  const place = (row) => row.sample || `${row.patient} ${row.compartment}, pooled`;
   figures.localization = (host, state) => {
-    const rows = records("localization").filter((r) => r.level === state.level && r.estimate !== null && (!state.sample || r.sample === state.sample));
+    const rows = records("localization").filter((r) => r.level === state.level && r.estimate !== null && (!state.sample || place(r) === state.sample));
     const colours = palette([...new Set(rows.map((r) => r.group))]);
     const chart = { ...SHARES, axis: "share of the group's cells", rows: [] };
     let sample = null;
     for (const row of rows) {
-      if (row.sample !== sample) chart.rows.push({ label: (sample = row.sample), heading: true });
+      const name = place(row);
+      if (name !== sample) chart.rows.push({ label: (sample = name), heading: true });
       chart.rows.push({
         label: row.group,
         note: `${number(row.n_car_positive)} of ${number(row.n_cells)} called`,
-        tip: `${row.sample} · ${row.group}\nestimate ${percent(row.estimate)} (${range(row, "low", "high")})\n${number(row.n_car_positive)} of ${count(row.n_cells, "cell")} called positive\n${row.method}`,
+        tip: `${name} · ${row.group}\nestimate ${percent(row.estimate)} (${range(row, "low", "high")})\n${number(row.n_car_positive)} of ${count(row.n_cells, "cell")} called positive\n${row.method}`,
         draw: (g, x, y) => {
           interval(g, x, y, row.low, row.high, colours[row.group]);
           g.append(mark("circle", x(row.estimate), y, 5, colours[row.group]));
@@ -624,8 +626,13 @@
     rowChart(host, chart);
   };
 
-  figures.contrasts = (host) => {
-    const rows = records("contrasts").filter((r) => r.estimate !== null);
+  const compared = (row) => {
+    const who = row.n_patients > 1 ? `${row.n_patients} patients, ${row.compartment}` : row.sample;
+    return row.group ? `${who} · ${row.group}` : row.n_patients > 1 ? who : `${who} / ${row.reference}`;
+  };
+  figures.contrasts = (host, state) => {
+    const rows = records("contrasts").filter((r) => r.estimate !== null && (state.contrast ? r.contrast === state.contrast : !r.group));
+    if (!rows.length) { host.replaceChildren(el("p", { class: "empty" }, "No samples of a patient to compare with an estimate.")); return; }
     for (const row of rows) for (const key of ["estimate", "low", "high"]) if (row[key] === "inf") row[key] = Infinity;
     const ends = rows.flatMap((r) => [r.low, r.high, r.estimate]).filter((v) => v !== null && v > 1e-4 && v < 1e4);
     const low = 10 ** Math.floor(Math.log10(Math.min(0.5, ...ends)));
@@ -639,15 +646,112 @@
       domain: [low, high], log: true, ticks, zero: 1, axis: "odds ratio (logarithmic)",
       format: (v) => String(v),
       rows: kinds.flatMap((kind) => [{ label: kind, heading: true }, ...rows.filter((r) => r.contrast === kind).map((row) => ({
-        label: `${row.sample} / ${row.reference}`,
+        label: compared(row),
         note: `${shown(row.estimate)}, q = ${number(row.q)}`,
-        tip: `${row.contrast}\n${row.sample}: ${number(row.n_car_positive)} of ${count(row.n_t_cells, "T cell")}\n${row.reference}: ${number(row.n_car_positive_reference)} of ${count(row.n_t_cells_reference, "T cell")}\nodds ratio ${shown(row.estimate)} (${shown(row.low)}–${shown(row.high)})`,
+        tip: `${row.contrast}: ${compared(row)}\n${row.group || row.sample || "of interest"}: ${number(row.n_car_positive)} of ${count(row.n_t_cells, "T cell")} called\n${row.reference_group || row.reference || "reference"}: ${number(row.n_car_positive_reference)} of ${count(row.n_t_cells_reference, "T cell")} called\nodds ratio ${shown(row.estimate)} (${shown(row.low)}–${shown(row.high)})\n${row.reading}`,
         draw: (g, x, y) => {
           interval(g, x, y, hold(row.low, low), hold(row.high, high), "var(--accent)");
-          g.append(mark("circle", x(hold(row.estimate)), y, 5.5, "var(--accent)", row.estimate === 0 || row.estimate === Infinity));
+          g.append(mark(row.n_patients > 1 ? "square" : "circle", x(hold(row.estimate)), y, 5.5, "var(--accent)", row.estimate === 0 || row.estimate === Infinity));
         },
       }))]),
     });
+  };
+
+  figures.target = (host) => {
+    const rows = records("target").filter((r) => r.level === "lineage" && r.fraction !== null);
+    const seen = new Set(rows.filter((r) => r.n_expressing > 0).map((r) => r.group));
+    if (!seen.size) { host.replaceChildren(el("p", { class: "empty" }, "No cell that expresses the target.")); return; }
+    const colours = palette([...seen]);
+    const chart = { ...SHARES, axis: "share of the lineage's cells; of T cells for CAR T cells", rows: [] };
+    let sample = null;
+    for (const row of rows.filter((r) => seen.has(r.group))) {
+      if (row.sample !== sample) {
+        chart.rows.push({ label: (sample = row.sample), heading: true });
+        if (row.car_fraction !== null) {
+          chart.rows.push({
+            label: "CAR T cells",
+            note: `${number(row.n_car_positive)} of ${number(row.n_t_cells)} called`,
+            tip: `${row.sample}\nCAR T share ${percent(row.car_fraction)} (${range(row, "car_low", "car_high")})`,
+            draw: (g, x, y) => {
+              interval(g, x, y, row.car_low, row.car_high, "var(--detected)");
+              g.append(mark("triangle", x(row.car_fraction), y, 5.5, "var(--detected)"));
+            },
+          });
+        }
+      }
+      chart.rows.push({
+        label: row.group,
+        note: `${number(row.n_expressing)} of ${number(row.n_cells)}`,
+        tip: `${row.sample} · ${row.group}\n${number(row.n_expressing)} of ${count(row.n_cells, "cell")} with ${row.target}\n${percent(row.fraction)} (${range(row, "low", "high")})`,
+        draw: (g, x, y) => {
+          interval(g, x, y, row.low, row.high, colours[row.group]);
+          g.append(mark("circle", x(row.fraction), y, 5, colours[row.group]));
+        },
+      });
+    }
+    rowChart(host, chart);
+  };
+
+  figures.clinic = (host, state) => {
+    const rows = records("clinic").filter((r) => r.patient === state.patient);
+    const places = [...new Set(rows.map((r) => r.compartment))];
+    const shares = [...new Set(rows.filter((r) => r.measured !== null).map((r) => r.measure))];
+    const measures = [...new Set(rows.map((r) => r.measure))].filter((m) => !shares.includes(m));
+    const colours = palette([...places, ...shares]);
+    const width = Math.max(280, host.clientWidth);
+    const [left, right, tall] = [56, width - 18, 110];
+    const svg = sv("svg", { width, height: 10 });
+    let y = legend(svg, [
+      ...places.map((label) => ({ label, shape: "circle", colour: colours[label] })),
+      ...shares.map((label) => ({ label, shape: "square", hollow: true, colour: colours[label] })),
+    ], left, width - left) + 6;
+    const times = [...new Map(rows.map((r) => [r.place, r.timepoint])).entries()].sort((a, b) => a[0] - b[0]);
+    const pad = times.length > 1 ? (times[times.length - 1][0] - times[0][0]) * 0.06 : 1;
+    const x = linear(times[0][0] - pad, times[times.length - 1][0] + pad, left, right);
+    const panel = (title, low, high, format, draw) => {
+      const at = linear(low, high, y + 20 + tall, y + 20);
+      svg.append(text(left, y + 12, fit(title, right - left), { class: "bold" }));
+      for (const tick of niceTicks(low, high, 3)) {
+        svg.append(sv("path", { class: "grid", d: `M${left} ${at(tick)}H${right}` }));
+        svg.append(text(left - 6, at(tick) + 4, format(tick), { class: "soft", "text-anchor": "end" }));
+      }
+      draw(at);
+      y += tall + 34;
+    };
+    const line = (points, at, colour) => points.length > 1 &&
+      svg.append(sv("path", { d: points.map(([px, v], i) => `${i ? "L" : "M"}${x(px)} ${at(v)}`).join(""), style: `stroke:${colour};fill:none`, "stroke-width": 1.2 }));
+    const dot = (shape, px, py, colour, hollow, tip) => {
+      const g = sv("g", { "data-tip": tip });
+      g.append(mark(shape, px, py, 5, colour, hollow));
+      svg.append(g);
+    };
+    const sorted = (part) => [...part].sort((a, b) => a.place - b.place);
+    panel("CAR T cells among T cells", 0, 1, percent, (at) => {
+      for (const compartment of places) {
+        const own = sorted(new Map(rows.filter((r) => r.compartment === compartment && r.car_fraction !== null).map((r) => [r.sample, r])).values());
+        line(own.map((r) => [r.place, r.car_fraction]), at, colours[compartment]);
+        for (const row of own) {
+          svg.append(sv("path", { class: "mark-data", d: `M${x(row.place)} ${at(row.car_low)}V${at(row.car_high)}`, "stroke-width": 2, style: `stroke:${colours[compartment]};fill:none` }));
+          dot("circle", x(row.place), at(row.car_fraction), colours[compartment], false, `${row.sample}\nCAR T share ${percent(row.car_fraction)} (${range(row, "car_low", "car_high")})`);
+        }
+      }
+      for (const row of rows) if (row.measured !== null) dot("square", x(row.place), at(row.measured), colours[row.measure], true, `${row.sample}\n${row.measure}: ${percent(row.measured)}`);
+    });
+    for (const measure of measures) {
+      const own = rows.filter((r) => r.measure === measure);
+      const values = own.map((r) => r.value);
+      const [low, high] = [Math.min(0, ...values), Math.max(...values)];
+      panel(measure, low, high > low ? high : low + 1, number, (at) => {
+        for (const compartment of places) {
+          const part = sorted(own.filter((r) => r.compartment === compartment));
+          line(part.map((r) => [r.place, r.value]), at, colours[compartment]);
+          for (const row of part) dot("circle", x(row.place), at(row.value), colours[compartment], false, `${row.sample}\n${measure}: ${number(row.value)}`);
+        }
+      });
+    }
+    for (const [px, name] of times) svg.append(text(x(px), y, name, { class: "soft", "text-anchor": "middle" }));
+    svg.setAttribute("height", y + 10);
+    host.replaceChildren(svg);
   };
 
   figures.losses = (host, state) => {
@@ -1292,9 +1396,14 @@ sensitivity ${percent(row.sensitivity)}, detection limit ${percent(row.detection
     if (id === "localization") {
       const words = { t_state: "T-cell state", cell_type: "cell type", lineage: "lineage" };
       const there = new Set(records("localization").filter((r) => r.estimate !== null).map((r) => r.level));
-      sampleMenu(records("localization").filter((r) => r.estimate !== null).map((r) => r.sample));
+      sampleMenu(records("localization").filter((r) => r.estimate !== null).map(place));
       menu("By", "level", [...Object.entries(words).filter(([key]) => there.delete(key)), ...[...there].map((l) => [l, l])]);
     }
+    if (id === "contrasts") {
+      const kinds = [...new Set(records("contrasts").filter((r) => r.group && r.estimate !== null).map((r) => r.contrast))];
+      if (kinds.length) menu("Compare", "contrast", [["", "samples"], ...kinds.map((kind) => [kind, kind])]);
+    }
+    if (id === "clinic") menu("Patient", "patient", [...new Set(records("clinic").map((r) => r.patient))].map((p) => [p, p]));
     if (id === "losses") sampleMenu(records("losses").map((r) => r.sample), true);
     tools.append(saveButtons(id, () => standalone(host.querySelector("svg")), () => figureRows(id, state)));
     redraws.push(draw);

@@ -17,7 +17,10 @@ from carseq.construct.compare import COLUMNS as SUPPORT_COLUMNS
 from carseq.errors import CarseqError
 from carseq.log import get_logger
 from carseq.tables import (
+    AGREEMENT,
     BLOOD_IN_URINE,
+    CLINIC,
+    CLONOTYPES,
     CONTRASTS,
     DETECTION,
     LOCALIZATION,
@@ -26,6 +29,7 @@ from carseq.tables import (
     OBS,
     PROTEIN_AGREEMENT,
     RECEPTORS,
+    TARGET,
     THINNING,
     THRESHOLDS,
     Schema,
@@ -71,7 +75,7 @@ class Study:
         ``obs`` of the cohort (schema ``OBS``), indexed by ``sample:barcode``.
     umap
         Coordinates of ``cells``, shape ``(n_cells, 2)``, or None.
-    detection, localization, contrasts, thresholds, thinning
+    detection, localization, contrasts, thresholds, thinning, target, clinic, agreement, clonotypes
         The cohort's tables.
     blood
         How many of the urine's T cells blood could have brought (schema ``BLOOD_IN_URINE``).
@@ -112,6 +116,10 @@ class Study:
     thresholds: pd.DataFrame
     thinning: pd.DataFrame
     benchmarks: pd.DataFrame
+    target: pd.DataFrame
+    clinic: pd.DataFrame
+    agreement: pd.DataFrame
+    clonotypes: pd.DataFrame
     missing: list[str]
 
     @property
@@ -293,6 +301,10 @@ class _Reader:
             thresholds=self.table("cohort/thresholds.tsv", THRESHOLDS),
             thinning=self.table("cohort/thinning.tsv", THINNING),
             benchmarks=self.benchmarks(),
+            target=self.table("cohort/target.tsv", TARGET),
+            clinic=self.table("cohort/clinic.tsv", CLINIC),
+            agreement=self.table("cohort/agreement.tsv", AGREEMENT),
+            clonotypes=self.table("cohort/clonotypes.tsv", CLONOTYPES),
             missing=self.missing,
         )
 

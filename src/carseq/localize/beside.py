@@ -1,0 +1,158 @@
+"""Numbers of the samples sheet beside the CAR T fraction: the clinic, flow cytometry, qPCR. Descriptive only."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from carseq.errors import CarseqError
+from carseq.tables import AGREEMENT, CLINIC
+
+#: Columns that measure the CAR T share of T cells, in per cent (``car_pct_flow``) or as a fraction.
+_SHARE = re.compile(r"^car_(?P<unit>pct|percent|fraction)(_.+)?$")
+#: Columns of vector copies: on no scale with a share, but they should rise with it.
+_COPIES = re.compile(r"^(vcn|vector_copies|car_copies)(_.+)?$")
+SHARE, COPIES, CLINICAL = "CAR T share", "copies of the vector", "clinical"
+
+
+def kind_of(measure: str) -> str:
+    """Return what a column of the samples sheet measures, told from its name (any case)."""
+    name = measure.lower()
+    if _SHARE.match(name):
+        return SHARE
+    return COPIES if _COPIES.match(name) else CLINICAL
+
+
+def clinical(detection: pd.DataFrame, given: Mapping[str, Mapping[str, object]]) -> pd.DataFrame:
+    """Put the numeric further columns of the samples sheet beside the CAR T fraction.
+
+    Parameters
+    ----------
+    detection
+        Schema ``DETECTION``.
+    given
+        Further columns of the sheet by sample. A column counts as numeric if everything in it is a number.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Schema ``CLINIC``, a row a number given; no rows where there are none.
+
+    Raises
+    ------
+    CarseqError
+        For a CAR T share that is no share.
+    """
+    place = _places([str(t) for t in detection["timepoint"]])
+    sheet = pd.DataFrame.from_dict({s: dict(v) for s, v in given.items()}, orient="index")
+    rows = []
+    for measure in sheet.columns:
+        text = sheet[measure].map(lambda v: "" if v is None or v != v else str(v).strip())
+        numbers = pd.to_numeric(text.where(text != ""), errors="coerce")
+        if numbers.notna().sum() != (text != "").sum() or not np.isfinite(numbers.dropna()).all():
+            continue
+        kind = kind_of(str(measure))
+        for sample in detection.itertuples():
+            value = float(numbers.get(sample.sample, np.nan))
+            if np.isnan(value):
+                continue
+            measured = _share(str(measure), value, str(sample.sample)) if kind == SHARE else np.nan
+            known = np.isfinite(measured) and np.isfinite(sample.prevalence)
+            inside = sample.prevalence_low <= measured <= sample.prevalence_high
+            rows.append(
+                {
+                    **{key: getattr(sample, key) for key in ("sample", "patient", "compartment", "timepoint", "role")},
+                    "measure": str(measure),
+                    "value": value,
+                    "kind": kind,
+                    "place": place[str(sample.timepoint)],
+                    "car_fraction": sample.prevalence,
+                    "car_low": sample.prevalence_low,
+                    "car_high": sample.prevalence_high,
+                    "measured": measured,
+                    "difference": sample.prevalence - measured if known else np.nan,
+                    "inside": ("yes" if inside else "no") if known else "",
+                }
+            )  # fmt: skip
+    return CLINIC.conform(pd.DataFrame(rows, columns=list(CLINIC.columns)))
+
+
+def _places(timepoints: list[str]) -> dict[str, float]:
+    """Return where time points lie: by their numbers if all have one behind the same letters, else in order."""
+    distinct = list(dict.fromkeys(timepoints))
+    found = [re.fullmatch(r"([A-Za-z]*)[ _]?(-?\d+(?:\.\d+)?)", t) for t in distinct]
+    units = {m[1].lower() for m in found if m}
+    if all(found) and len(units) == 1:
+        return {t: float(m[2]) for t, m in zip(distinct, found, strict=True) if m}
+    return {t: float(i) for i, t in enumerate(distinct)}
+
+
+def _share(measure: str, value: float, sample: str) -> float:
+    match = _SHARE.match(measure.lower())
+    in_percent = match is not None and match["unit"] != "fraction"
+    most = 100.0 if in_percent else 1.0
+    if not 0 <= value <= most:
+        raise CarseqError(
+            f"{measure} of sample {sample} is no share of T cells: {value:g}",
+            f"its name says that it lies between 0 and {most:g}",
+            "mend the samples sheet, or give the column another name",
+        )
+    return value / most
+
+
+def agreement(clinic: pd.DataFrame) -> pd.DataFrame:
+    """Say how the CAR T fraction agrees with other measurements of it, after Bland and Altman.
+
+    Differences are described, not tested: samples of one patient are not independent, and flow cytometry or qPCR
+    looks at other cells of the sample (doi:10.1016/S0140-6736(86)90837-8).
+
+    Parameters
+    ----------
+    clinic
+        Schema ``CLINIC``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Schema ``AGREEMENT``, one row a measure of the CAR; none where there is no such column.
+    """
+    rows = []
+    both = clinic[(clinic["kind"] != CLINICAL) & clinic["car_fraction"].notna()]
+    for (measure, kind), own in both.groupby(["measure", "kind"], sort=False):
+        n = len(own)
+        mean = spread = rank = float("nan")
+        if kind == SHARE:
+            mean = float(own["difference"].mean())
+            spread = float(own["difference"].std(ddof=1)) if n >= 3 else float("nan")
+        if n >= 4 and own["value"].nunique() > 1 and own["car_fraction"].nunique() > 1:
+            rank = float(stats.spearmanr(own["value"], own["car_fraction"]).statistic)
+        inside = int((own["inside"] == "yes").sum())
+        patients = own["patient"].nunique()
+        of = (
+            f"{n} sample{'s' if n != 1 else ''} of {patients} patient{'s' if patients != 1 else ''}"
+        )
+        if kind == SHARE:
+            reading = f"{of}: carseq's fraction is {100 * abs(mean):.1f} percentage points "
+            reading += f"{'above' if mean > 0 else 'below'} on average; {inside} of {n} within its interval"
+        else:
+            reading = (
+                f"{of}: copies are on no scale with a share of cells; only their ranks are compared"
+            )
+        rows.append(
+            {
+                "measure": measure,
+                "n_samples": n,
+                "n_patients": patients,
+                "n_inside": inside,
+                "mean_difference": mean,
+                "limit_low": mean - 1.96 * spread,
+                "limit_high": mean + 1.96 * spread,
+                "rank_correlation": rank,
+                "reading": reading,
+            }
+        )
+    return AGREEMENT.conform(pd.DataFrame(rows, columns=list(AGREEMENT.columns)))

@@ -1,0 +1,105 @@
+"""CAR T fractions by sample, lineage, type and state, and where several samples share a compartment, pooled."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from carseq.calling import T_LINEAGE, UNEXPLAINED, fraction_of
+from carseq.tables import LOCALIZATION
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+LEVELS = ("lineage", "cell_type", "t_state")
+
+
+def localize(adata: AnnData, samples: pd.DataFrame) -> pd.DataFrame:
+    """Count CAR T cells by sample and group, with dropout-corrected fractions for groups of T cells.
+
+    Parameters
+    ----------
+    adata
+        Cohort after :func:`carseq.calling.call_cells`.
+    samples
+        One row a sample: ``sample``, ``patient``, ``compartment``, ``timepoint``, ``role``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Schema ``LOCALIZATION``: the samples' rows, then those of all case samples of a patient and compartment
+        where there are several (``sample`` is empty). Doublets are counted apart.
+    """
+    obs = adata.obs
+    rows: list[dict[str, object]] = []
+    for sample in samples.itertuples():
+        about = {
+            "sample": sample.sample,
+            "patient": sample.patient,
+            "compartment": sample.compartment,
+            "timepoint": sample.timepoint,
+            "n_samples": 1,
+        }
+        rows += _groups(adata, obs[obs["sample"] == sample.sample], about)
+    # A sample from before the infusion would dilute what is asked for.
+    cases = samples[samples["role"] == "case"]
+    for (patient, compartment), several in cases.groupby(["patient", "compartment"], sort=False):
+        if len(several) < 2:
+            continue
+        about = {
+            "sample": "",
+            "patient": patient,
+            "compartment": compartment,
+            "timepoint": ",".join(dict.fromkeys(several["timepoint"].astype(str))),
+            "n_samples": len(several),
+        }
+        rows += _groups(adata, obs[obs["sample"].isin(several["sample"])], about)
+    return LOCALIZATION.conform(pd.DataFrame(rows, columns=list(LOCALIZATION.columns)))
+
+
+def _groups(adata: AnnData, obs: pd.DataFrame, about: dict[str, object]) -> list[dict[str, object]]:
+    """Return the rows of some samples' cells, taken as one."""
+    rows = []
+    for level in LEVELS:
+        for group, cells in obs.groupby(obs[level].astype(str), observed=True):
+            if not group:
+                continue
+            doublet = cells["is_doublet"].astype(bool)
+            doublets, cells = cells[doublet], cells[~doublet]
+            signal = cells["car_umis"] > 0
+            n_doublets = int((doublets["car_umis"] > 0).sum())
+            if not len(cells) and not n_doublets:
+                continue
+            is_t = cells["lineage"] == T_LINEAGE
+            # A fraction is given for groups of T cells alone: elsewhere a CAR molecule is no CAR T cell.
+            is_t_group = bool(len(cells)) and bool(is_t.all())
+            estimate, low, high = fraction_of(adata, cells.index) if is_t_group else (np.nan,) * 3
+            outside = cells[signal & ~is_t]
+            unknown = outside["lineage"] == "unknown"
+            unexplained = outside["car_reason"].astype(str).str.endswith(UNEXPLAINED)
+            method = "counts only"
+            if is_t_group:
+                method = "dropout-corrected posterior fraction"
+                if about["n_samples"] != 1:
+                    method += f", one for {about['n_samples']} samples"
+            rows.append(
+                {
+                    **about,
+                    "level": level,
+                    "group": group,
+                    "n_cells": len(cells),
+                    "n_car_positive": int((cells["car_call"] == "positive").sum()),
+                    "n_car_signal": int(signal.sum()),
+                    "estimate": estimate,
+                    "low": low,
+                    "high": high,
+                    "method": method,
+                    "n_explained": int((~unknown & ~unexplained).sum()),
+                    "n_unexplained": int((~unknown & unexplained).sum()),
+                    "n_undecided": int(unknown.sum()),
+                    "n_doublets": n_doublets,
+                }
+            )
+    return rows

@@ -1,0 +1,528 @@
+"""The odds of being a CAR T cell, compared between two groups of T cells and corrected for their depth.
+
+Every T cell carries the likelihood of its CAR count if it is a CAR T cell and if it is none, given its own depth and
+ambient RNA. The CAR T fraction of a group is then a mixture proportion, and a shallow cell without CAR molecule says
+little about it, as it should. What a CAR T cell expresses is not known exactly: likelihoods are integrated over the
+values (points) that the fitted model left plausible, jointly where both groups belong to one sample.
+
+The log odds ratio has a profile likelihood. Its likelihood-ratio statistic W is chi-square with one degree of freedom
+in large samples; in small ones its 95 % quantile is taken from a parametric bootstrap under equal fractions, and W and
+the cut of the interval are scaled by it where it is the larger (a Bartlett correction by simulation; Bartlett 1937;
+Rocke 1989, JASA 84:598,
+estimates its factor so).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import stats
+
+from carseq.calling import (
+    _MU,
+    _SHAPE,
+    _Data,
+    _log_likelihood,
+    _log_prior_expression,
+    _of_cohort,
+    _scatter,
+)
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+Floats = npt.NDArray[np.float64]
+
+#: 95 % quantile of chi-square with one degree of freedom.
+CUT = float(stats.chi2.ppf(0.95, 1))
+#: Log odds beyond which a fraction cannot be told from 0 or 1 (0.012 %).
+EDGE = 9.0
+#: Points of the grid of log odds; of the coarser one of the bootstrap.
+N_GRID, N_COARSE = 121, 29
+#: Log likelihood below the best at which the grid ends.
+DEPTH = 14.0
+#: How the shape of a sample's CAR counts scatters around its cohort's (log-sd). The caller takes it for shared; but
+#: shapes fit counts of different depths differently where expression is not gamma-distributed.
+SHAPE_SD = 0.25
+#: Points (expression of both samples, and its spread) that stand for all plausible ones.
+N_POINTS = 32
+#: Replicates of the bootstrap, and its classes of depth.
+N_BOOT, N_CLASSES = 399, 8
+#: Difference of W up to which it counts as equal.
+_TIE = 0.05
+#: Step of log odds over which a curvature is taken.
+_STEP = 0.25
+#: First counts of the bins of the bootstrap: one by one to 6, then ever wider.
+_BINS = np.unique(np.concatenate([np.arange(7), np.geomspace(7, 400, 12).astype(int)]))
+#: From so many T cells in each group on the chi-square distribution needs no correction.
+LARGE = 3000
+#: Grid of the log odds ratio on which patients are brought together.
+PSI = np.linspace(-14.0, 14.0, 561)
+#: Standard deviations of the patients' log odds ratios that are tried.
+TAU = np.linspace(0.0, 2.5, 26)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """T cells of one sample on one side of a comparison, and what their CAR T cells may express.
+
+    Attributes
+    ----------
+    data
+        Their counts, depths and false molecules expected.
+    mu, shape
+        The points: CAR molecules per molecule, and shape of the negative binomial.
+    """
+
+    data: _Data
+    mu: Floats
+    shape: Floats
+
+    def __len__(self) -> int:
+        return len(self.data.k)
+
+    @property
+    def silent(self) -> bool:
+        """Whether no cell shows a CAR molecule."""
+        return not (self.data.k > 0).any()
+
+    @cached_property
+    def _groups(self) -> tuple[_Data, Floats]:
+        groups, size, _ = self.data.groups()
+        return groups, size
+
+    def by_point(self, fraction: Floats) -> Floats:
+        """Return the log likelihood of CAR T fractions: points x fractions."""
+        groups, size = self._groups
+        return _log_likelihood(groups, size, self.mu, self.shape, fraction)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two groups of T cells to compare, with the points they share.
+
+    Attributes
+    ----------
+    one, other
+        The group of interest and the reference.
+    log_weight
+        Log prior weight of each point, by everything but the two samples' own cells.
+    """
+
+    one: Arm
+    other: Arm
+    log_weight: Floats
+
+
+class Expression:
+    """What CAR T cells express in the samples of a cohort, as the fitted model left it open.
+
+    Parameters
+    ----------
+    adata
+        Cohort after :func:`carseq.calling.call_cells`.
+    """
+
+    def __init__(self, adata: AnnData) -> None:
+        fitted = adata.uns["car_model"]
+        self._obs = adata.obs
+        self._samples = [str(s) for s in fitted["samples"]]
+        self._evidence = list(np.asarray(fitted["evidence"], dtype=float))
+        self._cohort = [_of_cohort(own) for own in self._evidence]
+
+    def pair(self, one: pd.Index, other: pd.Index) -> Pair | None:
+        """Return two groups of T cells, each of one sample, ready to compare; None if one is empty."""
+        if not len(one) or not len(other):
+            return None
+        groups = [self._obs.loc[cells] for cells in (one, other)]
+        names = [str(group["sample"].iloc[0]) for group in groups]
+        points, log_weight = self._points(*names)
+        arms = [Arm(_Data.of(group), *at) for group, at in zip(groups, points, strict=True)]
+        return Pair(arms[0], arms[1], log_weight)
+
+    def _points(self, one: str, other: str) -> tuple[list[tuple[Floats, Floats]], Floats]:
+        """Return plausible mu and shapes of both samples, and the prior weight of each such point.
+
+        Points are spread evenly over the posterior: by the shapes, then by how the samples' mu differ, which is what
+        an odds ratio suffers from. Divided by what the samples' own cells say, their weight is the prior that the
+        cells compared update once.
+        """
+        a, b = self._samples.index(one), self._samples.index(other)
+        prior = _log_prior_expression()
+        for i, own in enumerate(self._cohort):
+            if i not in (a, b):
+                prior = prior + own
+        weight, scatter, spread = np.exp(prior - prior.max()), _scatter(), _shape_scatter()
+        if a == b:
+            density = scatter.T @ weight @ spread
+            own = self._evidence[a]
+            mu_at, shape_at = np.indices(own.shape).reshape(2, -1)
+            at = [(mu_at, shape_at)] * 2
+        else:
+            by_shape = np.einsum("ci,cs,cj->sij", scatter, weight, scatter, optimize=True)
+            density = np.einsum("sij,sp,sq->ipjq", by_shape, spread, spread, optimize=True)
+            own = self._evidence[a][:, :, None, None] + self._evidence[b]
+            index = np.indices(own.shape).reshape(4, -1)
+            at = [(index[0], index[1]), (index[2], index[3])]
+        own = own.ravel()
+        posterior = np.log(np.maximum(density.ravel(), 1e-300)) + own
+        kept = np.flatnonzero(posterior > posterior.max() - 12)
+        mu, shape = ([pair[i][kept] for pair in at] for i in (0, 1))
+        order = kept[np.lexsort((mu[0] + mu[1], mu[0] - mu[1], shape[1], shape[0]))]
+        share = np.exp(posterior[order] - posterior.max())
+        steps = (np.arange(N_POINTS) + 0.5) / N_POINTS
+        found, times = np.unique(
+            np.searchsorted(np.cumsum(share) / share.sum(), steps), return_counts=True
+        )
+        chosen = order[np.minimum(found, len(order) - 1)]
+        log_weight = np.log(times) - own[chosen]
+        log_weight -= np.logaddexp.reduce(log_weight)
+        return [(_MU[m[chosen]], _SHAPE[s[chosen]]) for m, s in at], log_weight
+
+
+def _shape_scatter() -> Floats:
+    """Return how a sample's shape (columns) scatters around its cohort's (rows)."""
+    distance = (np.log(_SHAPE)[:, None] - np.log(_SHAPE)) / SHAPE_SD
+    scatter = np.exp(-0.5 * distance**2)
+    return np.asarray(scatter / scatter.sum(axis=1, keepdims=True))
+
+
+def _expit(eta: Floats) -> Floats:
+    return np.asarray(1 / (1 + np.exp(-eta)))
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Profile log likelihood of a log odds ratio, 0 at its best, and how W is to be scaled."""
+
+    psi: Floats
+    log_likelihood: Floats
+    scale: float = 1.0
+
+    def on(self, psi: Floats) -> Floats:
+        """Return the scaled profile log likelihood at other log odds ratios."""
+        return np.asarray(np.interp(psi, self.psi, self.log_likelihood)) / self.scale
+
+    def interval(self, cut: float = CUT) -> tuple[float, float]:
+        """Return the ends of the interval of odds ratios; 0 and infinity where nothing bounds them."""
+        inside = 2 * -self.log_likelihood / self.scale <= cut
+        first, last = np.flatnonzero(inside)[[0, -1]]
+        root = np.sqrt(np.maximum(-2 * self.log_likelihood / self.scale, 0))
+
+        def crossing(outer: int, inner: int) -> float:
+            share = (np.sqrt(cut) - root[inner]) / (root[outer] - root[inner])
+            return float(np.exp(self.psi[inner] + share * (self.psi[outer] - self.psi[inner])))
+
+        low = 0.0 if first == 0 else crossing(first - 1, first)
+        high = float("inf") if last == len(self.psi) - 1 else crossing(last + 1, last)
+        return low, high
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two groups compared: CAR T fractions, odds ratio, interval, p and the profile they come from.
+
+    ``note`` says why there is no estimate, where there is none; ``profile`` is then None.
+    """
+
+    fraction: float = float("nan")
+    fraction_reference: float = float("nan")
+    estimate: float = float("nan")
+    low: float = float("nan")
+    high: float = float("nan")
+    p: float = float("nan")
+    note: str = ""
+    profile: Profile | None = None
+
+
+def compare(pair: Pair | None, *, seed: int = 0, n_boot: int = N_BOOT) -> Comparison:
+    """Compare the CAR T fractions of two groups of T cells.
+
+    Parameters
+    ----------
+    pair
+        The groups; None where one has no T cells.
+    seed
+        Of the bootstrap.
+    n_boot
+        Its replicates; 0 takes the chi-square distribution as it is.
+
+    Returns
+    -------
+    Comparison
+        The odds ratio is infinite or 0 where one group's best fraction is 0 or 1.
+    """
+    if pair is None:
+        return Comparison(note="no T cells in one of the two")
+    if pair.one.silent and pair.other.silent:
+        return Comparison(0.0, 0.0, note="no CAR molecule in a T cell of either")
+    eta = _span(pair)
+    weight = pair.log_weight[:, None, None]
+    tables = [arm.by_point(_expit(eta))[:, None, :] for arm in (pair.one, pair.other)]
+    joint = _joined(weight, *tables)[0]
+    row, column = np.unravel_index(int(np.argmax(joint)), joint.shape)
+    at, at_reference = (
+        _fraction_at(joint[:, column], eta),
+        _fraction_at(joint[row], eta),
+    )
+    psi, log_likelihood = _profile_over(joint, eta)
+    best = float(_peak(log_likelihood))
+    statistic = max(2 * (best - float(np.interp(0.0, psi, log_likelihood))), 0.0)
+    scale = 1.0
+    if n_boot and min(len(pair.one), len(pair.other)) < LARGE:
+        common = _best_of(eta, np.diagonal(joint))
+        scale = _scale(pair, common, n_boot, np.random.default_rng(seed))
+    profile = Profile(psi, log_likelihood - best, scale)
+    low, high = profile.interval()
+    if at == at_reference and at in (0.0, 1.0):
+        return Comparison(
+            at, at_reference, low=low, high=high, p=1.0, profile=profile,
+            note="ambient RNA explains the CAR molecules of both",
+        )  # fmt: skip
+    estimate = float(np.exp(_best_of(psi, log_likelihood)))
+    if at in (0.0, 1.0) or at_reference in (0.0, 1.0):
+        estimate = float("inf") if at > at_reference else 0.0
+    low, high = min(low, estimate), max(high, estimate)
+    p = float(stats.chi2.sf(statistic / scale, 1))
+    return Comparison(at, at_reference, estimate, low, high, p, profile=profile)
+
+
+def _span(pair: Pair) -> Floats:
+    """Return the grid of log odds: wherever a group's likelihood is not negligible."""
+    rough = np.linspace(-EDGE, EDGE, 37)
+    tables = [arm.by_point(_expit(rough))[:, None, :] for arm in (pair.one, pair.other)]
+    joint = _joined(pair.log_weight[:, None, None], *tables)[0]
+    inside = (joint >= joint.max() - DEPTH).any(axis=0) | (joint >= joint.max() - DEPTH).any(axis=1)
+    first, last = np.flatnonzero(inside)[[0, -1]]
+    # A step more on either side, for what the rough grid steps over.
+    return np.linspace(rough[max(first - 1, 0)], rough[min(last + 1, len(rough) - 1)], N_GRID)
+
+
+def _peak(values: Floats) -> Floats:
+    """Return the maxima along the last axis, a parabola laid through the three highest neighbours."""
+    n = values.shape[-1]
+    at = np.argmax(values, axis=-1)
+    top = np.take_along_axis(values, at[..., None], -1)[..., 0]
+    if n < 3:
+        return np.asarray(top)
+    inner = np.clip(at, 1, n - 2)
+    left, middle, right = (
+        np.take_along_axis(values, (inner + step)[..., None], -1)[..., 0] for step in (-1, 0, 1)
+    )
+    bend = left - 2 * middle + right
+    with np.errstate(invalid="ignore", divide="ignore"):
+        vertex = middle - (right - left) ** 2 / (8 * bend)
+    use = (at == inner) & (bend < 0) & np.isfinite(vertex)
+    return np.asarray(np.where(use, vertex, top))
+
+
+def _best_of(grid: Floats, values: Floats) -> float:
+    """Return where on the grid the values are highest, by a parabola."""
+    at = int(np.argmax(values))
+    if at in (0, len(grid) - 1):
+        return float(grid[at])
+    left, middle, right = values[at - 1 : at + 2]
+    bend = left - 2 * middle + right
+    shift = 0.5 * (left - right) / bend if bend < 0 else 0.0
+    return float(grid[at] + np.clip(shift, -0.5, 0.5) * (grid[1] - grid[0]))
+
+
+def _fraction_at(values: Floats, eta: Floats) -> float:
+    """Return the fraction of highest likelihood; 0 or 1 where it lies at an edge that means so."""
+    at = int(np.argmax(values))
+    if at == 0 and eta[0] <= -EDGE:
+        return 0.0
+    if at == len(eta) - 1 and eta[-1] >= EDGE:
+        return 1.0
+    return float(_expit(np.array(_best_of(eta, values))))
+
+
+def _profile_over(joint: Floats, eta: Floats) -> tuple[Floats, Floats]:
+    """Return log odds ratios and their profile log likelihood: the best of each diagonal."""
+    n = len(eta)
+    step = eta[1] - eta[0]
+    shifts = np.arange(-(n - 1), n)
+    values = np.array([float(_peak(joint.diagonal(-shift))) for shift in shifts])
+    return shifts * step, values
+
+
+def _scale(pair: Pair, common: float, n_boot: int, rng: np.random.Generator) -> float:
+    """Return how much larger the 95 % quantile of W is than chi-square's when the fractions are equal; at least 1.
+
+    Counts are drawn anew for cells of the same depths and ambient RNA, at the best common log odds (``common``) and
+    at points drawn by what they make of the observed counts there.
+    """
+    arms = (pair.one, pair.other)
+    near = common + np.array([-_STEP, 0.0, _STEP])
+    tables = [arm.by_point(_expit(near)) for arm in arms]
+    log_weight = pair.log_weight + tables[0][:, 1] + tables[1][:, 1]
+    weight = np.exp(log_weight - log_weight.max())
+    chosen = rng.choice(len(weight), n_boot, p=weight / weight.sum())
+    information = [_information(table, pair.log_weight) for table in tables]
+    shared = _expit(_around(common, sum(information)))
+    free, held = [], []
+    for arm, known in zip(arms, information, strict=True):
+        classes = _Classes.of(arm)
+        counts = classes.draw(chosen, float(_expit(np.array(common))), rng)
+        free.append(classes.log_likelihood(counts, _expit(_around(common, known))))
+        held.append(classes.log_likelihood(counts, shared))
+    prior = pair.log_weight[:, None, None]
+    best = _peak(_peak(_joined(prior, *free)))
+    equal = _peak(np.logaddexp.reduce(held[0] + held[1] + prior, axis=0))
+    # Small counts tie: of equal W, the observed one (on a finer grid) must not pass the cut.
+    quantile = float(np.quantile(2 * (best - equal), 0.95, method="higher")) + _TIE
+    return max(1.0, quantile / CUT)
+
+
+def _information(table: Floats, log_weight: Floats) -> float:
+    """Return the curvature of a group's log likelihood, given at three log odds ``_STEP`` apart."""
+    low, middle, high = np.logaddexp.reduce(table + log_weight[:, None], axis=0)
+    return max(float(2 * middle - low - high) / _STEP**2, 0.0)
+
+
+def _around(centre: float, information: float) -> Floats:
+    """Return a grid of log odds that replicates will not leave: eight standard errors and a half on either side."""
+    reach = 8.0 / np.sqrt(max(information, 0.05)) + 0.5
+    return np.linspace(max(centre - reach, -EDGE), min(centre + reach, EDGE), N_COARSE)
+
+
+def _joined(log_weight: Floats, one: Floats, other: Floats) -> Floats:
+    """Sum likelihoods over points (first axis) for every pair of fractions (last axis): replicates x n x m."""
+    one = one + log_weight
+    tops = one.max(axis=0), other.max(axis=0)
+    left, right = (
+        np.exp(x - top).transpose(1, 2, 0) for x, top in zip((one, other), tops, strict=True)
+    )
+    product = left @ right.transpose(0, 2, 1)
+    return np.asarray(
+        np.log(np.maximum(product, 1e-300)) + tops[0][:, :, None] + tops[1][:, None, :]
+    )
+
+
+@dataclass(frozen=True)
+class _Classes:
+    """Cells of a group in classes of about equal depth, for the bootstrap; their counts in bins.
+
+    Attributes
+    ----------
+    size
+        Cells of each class.
+    own, null
+        Chance of each bin in a CAR T cell (points x classes x bins) and in another T cell (classes x bins).
+    """
+
+    size: npt.NDArray[np.intp]
+    own: Floats
+    null: Floats
+
+    @classmethod
+    def of(cls, arm: Arm) -> _Classes:
+        """Sort the cells of a group by depth into classes."""
+        order = np.argsort(arm.data.n, kind="stable")
+        parts = np.array_split(order, min(N_CLASSES, len(order)))
+        n, null, shape = (
+            np.array([values[part].mean() for part in parts])
+            for values in (arm.data.n, arm.data.null, arm.data.null_shape)
+        )
+        zeros = np.zeros(len(parts))
+        data = _Data(zeros, n, null, shape, zeros.astype(np.intp), arm.data.samples)
+        car_mean, car_shape = data.of_car(arm.mu, arm.shape)
+        return cls(
+            np.array([len(part) for part in parts]),
+            _chances(car_mean.T, car_shape.T),
+            _chances(null, shape),
+        )
+
+    def draw(
+        self, chosen: npt.NDArray[np.intp], fraction: float, rng: np.random.Generator
+    ) -> Floats:
+        """Draw cells by class and bin: replicates x (classes x bins), each replicate at its point."""
+        counts = np.empty((len(chosen), *self.null.shape))
+        for point in np.unique(chosen):
+            rows = chosen == point
+            chance = fraction * self.own[point] + (1 - fraction) * self.null
+            chance /= chance.sum(axis=1, keepdims=True)
+            shape = (int(rows.sum()), len(self.size))
+            counts[rows] = rng.multinomial(self.size, chance, size=shape)
+        return counts.reshape(len(chosen), -1)
+
+    def log_likelihood(self, counts: Floats, fraction: Floats) -> Floats:
+        """Return the log likelihood of fractions: points x replicates x fractions."""
+        odds = (self.own / self.null).reshape(len(self.own), -1)
+        return np.stack([counts @ np.log1p(fraction * (row[:, None] - 1)) for row in odds])
+
+
+def _chances(mean: Floats, shape: Floats) -> Floats:
+    """Return the chance of each bin of counts (last axis) of negative binomials."""
+    p = shape / (shape + np.maximum(mean, 1e-12))
+    above = stats.nbinom.sf(_BINS - 1, shape[..., None], p[..., None])
+    inside = above - np.append(above[..., 1:], np.zeros((*above.shape[:-1], 1)), axis=-1)
+    return np.asarray(np.maximum(inside, 1e-290))
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A log odds ratio over several patients: estimate, interval, p, and how the patients scatter."""
+
+    estimate: float
+    low: float
+    high: float
+    p: float
+    tau: float
+
+
+def over_patients(profiles: list[Profile]) -> Summary:
+    """Bring the profiles of two or more patients together, their log odds ratios scattering between patients.
+
+    A random-effects likelihood (Hardy & Thompson 1996, Statistics in Medicine 15:619) made of the patients' own
+    profile likelihoods, so that a patient without any CAR T cell on one side still counts. Its signed root is taken
+    for Student's t with one degree of freedom less than patients (Follmann & Proschan 1999, Biometrics 55:732), since
+    few patients say little of how patients scatter.
+
+    Parameters
+    ----------
+    profiles
+        One a patient.
+
+    Raises
+    ------
+    ValueError
+        For fewer than two: one patient is no population.
+    """
+    if len(profiles) < 2:
+        raise ValueError("a population takes two patients at least")
+    single = np.stack([profile.on(PSI) for profile in profiles])
+    by_tau = np.stack([_scattered(single, float(tau)).sum(axis=0) for tau in TAU])
+    tau = float(TAU[int(np.argmax(by_tau.max(axis=1)))])
+    log_likelihood = by_tau.max(axis=0)
+    merged = Profile(PSI, log_likelihood - log_likelihood.max())
+    freedom = len(profiles) - 1
+    low, high = merged.interval(float(stats.t.ppf(0.975, freedom)) ** 2)
+    at = _best_of(PSI, log_likelihood)
+    if low == 0.0 and np.argmax(log_likelihood) == 0:
+        estimate = 0.0
+    elif high == float("inf") and log_likelihood[-1] >= log_likelihood.max() - 1e-6:
+        estimate = float("inf")
+    else:
+        estimate = float(np.exp(at))
+    root = np.sqrt(max(-2 * float(np.interp(0.0, PSI, merged.log_likelihood)), 0.0))
+    return Summary(estimate, low, high, float(2 * stats.t.sf(root, freedom)), tau)
+
+
+def _scattered(single: Floats, tau: float) -> Floats:
+    """Return the patients' log likelihoods of the mean, their own log odds ratios scattering around it by ``tau``."""
+    if tau == 0:
+        return single
+    step = PSI[1] - PSI[0]
+    half = int(np.ceil(4 * tau / step))
+    kernel = np.exp(-0.5 * (np.arange(-half, half + 1) * step / tau) ** 2)
+    kernel /= kernel.sum()
+    wide = np.pad(single, ((0, 0), (half, half)), mode="edge")
+    top = wide.max(axis=1, keepdims=True)
+    mixed = np.stack([np.convolve(np.exp(row), kernel, mode="valid") for row in wide - top])
+    return np.asarray(np.log(np.maximum(mixed, 1e-300)) + top)

@@ -1,0 +1,354 @@
+"""localize: fractions, depth-corrected contrasts, target cells, the clinic, clonotypes."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from carseq.calling import _Data, call_cells
+from carseq.config_docs import pages
+from carseq.errors import CarseqError
+from carseq.localize import (
+    agreement,
+    clinical,
+    contrasts,
+    everything,
+    localize,
+    shared_clonotypes,
+    target_cells,
+)
+from carseq.localize.odds import (
+    CUT,
+    Arm,
+    Pair,
+    Profile,
+    _Classes,
+    compare,
+    over_patients,
+)
+from carseq.sheets import further_columns
+from carseq.tables import BY_NAME, CONTRASTS, DETECTION
+
+CAR = "CAR"
+_PATH = Path(__file__).parent.parent / "benchmarks" / "localize.py"
+_SPEC = importlib.util.spec_from_file_location("localize_benchmark", _PATH)
+benchmark = importlib.util.module_from_spec(_SPEC)
+sys.modules[_SPEC.name] = benchmark
+_SPEC.loader.exec_module(benchmark)
+Setting, study = benchmark.Setting, benchmark.study
+
+
+def arm(n_car: int, n: int) -> Arm:
+    """Return T cells whose CAR counts leave no doubt: 60 molecules expected in a CAR T cell, none in others."""
+    k = np.repeat([60.0, 0.0], [n_car, n - n_car])
+    ones = np.ones(n)
+    data = _Data(k, 6000 * ones, 1e-9 * ones, ones, np.zeros(n, dtype=np.intp), ["s"])
+    return Arm(data, np.array([0.01]), np.array([20.0]))
+
+
+def pair(*counts: tuple[int, int]) -> Pair:
+    """Return two groups without doubt."""
+    return Pair(arm(*counts[0]), arm(*counts[1]), np.zeros(1))
+
+
+def detection_of(**columns: object) -> pd.DataFrame:
+    """Return a detection table of two samples of a patient."""
+    table = pd.DataFrame(
+        {
+            "sample": ["u0", "u28"], "patient": "P", "compartment": "urine", "timepoint": ["D0", "D28"],
+            "role": ["negative_control", "case"], "n_cells": 100, "n_t_cells": 40, "n_car_positive": [0, 10],
+            "verdict": "", "prevalence": [0.0, 0.3], "prevalence_low": [0.0, 0.2], "prevalence_high": [0.1, 0.4],
+            "detection_limit": 0.1, "sensitivity": 0.7, "expected_false_calls": 0.0, "reason": "",
+            "n_t_at_least_1_umi": 0, "n_t_at_least_2_umis": 0,
+        }
+    )  # fmt: skip
+    return DETECTION.conform(table.assign(**columns))
+
+
+def compared(setting: Setting, seed: int, n: int) -> pd.DataFrame:
+    """Return contrasts of simulated studies."""
+    tables: list[pd.DataFrame] = []
+    while sum(len(table) for table in tables) < n:
+        adata, samples = study(setting, np.random.default_rng([seed, len(tables)]))
+        detection = call_cells(adata, None, samples, car=CAR)
+        table = contrasts(adata, detection)
+        own = table[table["n_patients"] == 1]
+        depth = adata.obs.groupby("sample")["total_umis"].median()
+        shallow = own["sample"].map(depth).to_numpy() < own["reference"].map(depth).to_numpy()
+        log_ratio = np.log(own["estimate"]) * np.where(shallow, 1, -1)
+        tables.append(own.assign(shallow_against_deep=log_ratio))
+    return pd.concat(tables)
+
+
+def test_a_shallow_sample_is_not_taken_for_one_with_few_car_t_cells() -> None:
+    """60 contrasts, equal fractions, depth 4 times: median odds ratio 1 within 20 %, at most 15 % below 0.05."""
+    table = compared(Setting("", 4, 1, (40, 150)), 5, 60)
+    assert len(table) >= 60
+    assert abs(table["shallow_against_deep"].median()) < np.log(1.2)
+    # Of 60 tests at 5 %, 9 or fewer reject with a probability of 99.8 %.
+    assert (table["p"] < 0.05).sum() <= 0.15 * len(table)
+
+
+@pytest.mark.parametrize("counts", [((8, 40), (2, 40)), ((30, 60), (20, 80)), ((1, 5), (3, 9))])
+def test_without_doubt_the_odds_ratio_is_that_of_the_counts(
+    counts: tuple[tuple[int, int], tuple[int, int]],
+) -> None:
+    """Estimate within 1 % of the sample odds ratio, W within 0.02 of the binomial's, without the bootstrap."""
+    result = compare(pair(*counts), n_boot=0)
+    (a, n), (b, m) = counts
+    assert result.estimate == pytest.approx(a * (m - b) / ((n - a) * b), rel=0.01)
+    assert result.fraction == pytest.approx(a / n, abs=0.002)
+    total = (a + b) / (n + m)
+    statistic = 2 * sum(
+        stats.binom.logpmf(x, of, x / of) - stats.binom.logpmf(x, of, total) for x, of in counts
+    )
+    assert stats.chi2.isf(result.p, 1) == pytest.approx(statistic, abs=0.02)
+    assert result.low < result.estimate < result.high
+    # An interval excludes 1 just where p is below 0.05.
+    assert (result.low > 1 or result.high < 1) == (result.p < 0.05)
+
+
+def test_tiny_tables_are_tested_as_exactly_as_the_binomial_allows() -> None:
+    """Over all outcomes of 6 and 6 cells at a fraction of 0.3, p < 0.05 has a probability of at most 6 %."""
+    error = 0.0
+    for a in range(7):
+        for b in range(7):
+            p = compare(pair((a, 6), (b, 6)), seed=1).p
+            chance = stats.binom.pmf(a, 6, 0.3) * stats.binom.pmf(b, 6, 0.3)
+            error += chance * (np.isfinite(p) and p < 0.05)
+    assert error <= 0.06
+
+
+def test_no_car_t_cell_on_one_side_gives_an_open_interval() -> None:
+    """Infinite and zero odds ratios keep one finite end, and mirror each other."""
+    up, down = compare(pair((10, 40), (0, 40))), compare(pair((0, 40), (10, 40)))
+    assert (up.estimate, up.high) == (np.inf, np.inf)
+    assert (down.estimate, down.low) == (0.0, 0.0)
+    assert up.low > 1
+    assert down.high == pytest.approx(1 / up.low, rel=0.2)
+    assert compare(pair((0, 40), (0, 40))).note == "no CAR molecule in a T cell of either"
+    assert compare(None).note == "no T cells in one of the two"
+
+
+def test_the_bootstrap_draws_what_the_model_says() -> None:
+    """Mean counts of 4,000 replicates are those of the mixture to 5 %."""
+    one = Arm(arm(10, 40).data, np.array([1e-3]), np.array([1.5]))
+    classes = _Classes.of(one)
+    counts = classes.draw(np.zeros(4000, dtype=np.intp), 0.25, np.random.default_rng(1))
+    assert counts.sum(axis=1) == pytest.approx(40)
+    by_bin = counts.reshape(4000, -1, classes.null.shape[1]).sum(axis=1).mean(axis=0)
+    silent = 40 * (0.75 + 0.25 * stats.nbinom.pmf(0, 1.5, 1.5 / (1.5 + 6)))
+    assert by_bin[0] == pytest.approx(silent, rel=0.05)
+
+
+def test_several_patients_agree_with_a_pooled_normal_and_one_is_no_population() -> None:
+    """Equal patients: the mean is theirs; the interval is wider than the common one; one patient is refused."""
+    psi = np.linspace(-10, 10, 401)
+    own = Profile(psi, -0.5 * ((psi - 1) / 0.4) ** 2)
+    summary = over_patients([own] * 5)
+    assert summary.estimate == pytest.approx(np.e, rel=0.02)
+    half = np.log(summary.high) - 1
+    # A little wider than Student's interval: how patients scatter is not known.
+    assert 1 <= half / (stats.t.ppf(0.975, 4) * 0.4 / np.sqrt(5)) <= 1.1
+    assert summary.tau == 0
+    apart = over_patients([Profile(psi, -0.5 * ((psi - at) / 0.4) ** 2) for at in (-1, 0, 1, 2, 3)])
+    assert apart.tau == pytest.approx(np.sqrt(2 - 0.16), abs=0.2)
+    assert apart.high > summary.high
+    with pytest.raises(ValueError, match="two patients"):
+        over_patients([own])
+
+
+def test_patients_are_counted_in_a_column_and_in_words() -> None:
+    """Rows of one patient claim nothing of others; a row of several has no sample and says how many."""
+    rng = np.random.default_rng([9, 2])
+    adata, samples = study(Setting("", 1, 3, (40, 60)), rng)
+    n = samples["patient"].nunique()
+    assert n > 1
+    table = contrasts(adata, call_cells(adata, None, samples, car=CAR))
+    one, several = table[table["n_patients"] == 1], table[table["n_patients"] > 1]
+    assert one["reading"].str.contains("no claim about others").all()
+    assert list(several["n_patients"]) == [n]
+    assert (several["patient"] == "").all()
+    assert several["reading"].str.startswith(f"{n} patients").all()
+
+
+def test_states_within_a_sample_share_what_the_sample_expresses() -> None:
+    """A state that holds all CAR T cells is found; the comparison with the rest names it."""
+    adata, samples = study(Setting("", 1, 1, (120, 121)), np.random.default_rng([9, 8]))
+    rng = np.random.default_rng(1)
+    other = np.where(rng.random(adata.n_obs) < 0.5, "memory", "naive")
+    adata.obs["t_state"] = np.where(adata.obs["truth"], "effector", other)
+    adata.obs.loc[adata.obs["lineage"] != "T", "t_state"] = ""
+    table = contrasts(adata, call_cells(adata, None, samples, car=CAR))
+    states = table[(table["contrast"] == "T-cell state") & (table["group"] == "effector")]
+    assert (states["reference_group"] == "other T cells").all()
+    assert (states["low"] > 1).all()
+    naive = table[(table["group"] == "naive") & (table["n_patients"] == 1)]
+    assert (naive["estimate"] < 1).mean() > 0.8
+
+
+@pytest.mark.parametrize("what", ["no T cells", "no CAR", "one sample", "blood only", "no cells"])
+def test_little_is_said_so_and_does_not_crash(what: str) -> None:
+    """Every table is made; where nothing can be compared, there is no estimate and the method says why."""
+    adata, samples = study(Setting("", 1, 1, (30, 40)), np.random.default_rng([9, 8]))
+    samples = samples.iloc[:2]
+    adata = adata[adata.obs["sample"].isin(samples["sample"])].copy()
+    if what == "no T cells":
+        adata = adata[adata.obs["lineage"] != "T"].copy()
+    if what == "no CAR":
+        adata.X = adata.X.multiply(np.array([[0, 1]])).tocsr()
+        samples = samples.assign(ambient_car=0.0)
+    if what in ("one sample", "blood only"):
+        samples = samples.iloc[1:]
+        adata = adata[adata.obs["sample"].isin(samples["sample"])].copy()
+    if what == "blood only":
+        samples = samples.assign(compartment="blood")
+    if what == "no cells":
+        adata = adata[:0].copy()
+    detection = call_cells(adata, None, samples, car=CAR)
+    found = everything(adata, detection, target="OTHER", given={})
+    assert set(found) == set(BY_NAME)
+    between = found["contrasts"][found["contrasts"]["group"] == ""]
+    assert between["estimate"].isna().all()
+    assert len(between) == (0 if what in ("one sample", "blood only") else 1)
+    assert between["method"].str.startswith("no ").all()
+    for name in ("clinic", "agreement", "clonotypes"):
+        assert not len(found[name])
+
+
+def test_calls_of_another_version_are_refused() -> None:
+    """Cells without the fitted model are told how to get it."""
+    adata, samples = study(Setting("", 1, 1, (30, 40)), np.random.default_rng([9, 8]))
+    detection = call_cells(adata, None, samples, car=CAR)
+    del adata.uns["car_model"]["evidence"]
+    with pytest.raises(CarseqError, match="run the calls again"):
+        contrasts(adata, detection)
+
+
+def test_samples_of_a_patient_and_compartment_are_pooled_and_signal_outside_is_told_by_reason() -> (
+    None
+):
+    """Two case samples give a pooled row of both, without the negative control; every outside signal has a reason."""
+    adata, samples = study(Setting("", 1, 1, (60, 80)), np.random.default_rng([9, 2]))
+    samples = samples.iloc[:3].assign(
+        patient="P", compartment="urine", timepoint=["D0", "D14", "D28"], role=["negative_control", "case", "case"]
+    )  # fmt: skip
+    adata = adata[adata.obs["sample"].isin(samples["sample"])].copy()
+    detection = call_cells(adata, None, samples, car=CAR)
+    table = localize(adata, detection)
+    single, pooled = table[table["sample"] != ""], table[table["sample"] == ""]
+    t_pooled = pooled[(pooled["level"] == "lineage") & (pooled["group"] == "T")].iloc[0]
+    t_single = single[(single["level"] == "lineage") & (single["group"] == "T")].iloc[1:]
+    assert t_pooled["n_samples"] == 2
+    assert t_pooled["n_cells"] == t_single["n_cells"].sum()
+    assert t_single["estimate"].min() <= t_pooled["estimate"] <= t_single["estimate"].max()
+    assert t_pooled["high"] - t_pooled["low"] < (t_single["high"] - t_single["low"]).max()
+    outside = table[table["group"] == "myeloid"]
+    reasons = outside[["n_explained", "n_unexplained", "n_undecided"]].sum(axis=1)
+    assert (reasons == outside["n_car_signal"]).all()
+    assert outside["n_car_signal"].sum() > 0
+
+
+def test_target_cells_have_exact_intervals() -> None:
+    """Counts and Clopper-Pearson intervals are those of the matrix; an unknown gene is said to be unknown."""
+    adata, samples = study(Setting("", 1, 1, (30, 40)), np.random.default_rng([9, 8]))
+    detection = call_cells(adata, None, samples, car=CAR)
+    table = target_cells(adata, detection, CAR).set_index(["sample", "group"])
+    name = samples["sample"].iloc[0]
+    own = adata.obs[(adata.obs["sample"] == name) & (adata.obs["lineage"] == "myeloid")]
+    row = table.loc[(name, "myeloid")]
+    k, n = int((own["car_umis"] > 0).sum()), len(own)
+    assert (row["n_expressing"], row["n_cells"]) == (k, n)
+    expected = stats.binomtest(k, n).proportion_ci(0.95, "exact")
+    assert (row["low"], row["high"]) == pytest.approx(tuple(expected))
+    unknown = target_cells(adata, detection, "TNFRSF17")
+    assert unknown["fraction"].isna().all()
+    assert (unknown["note"] == "TNFRSF17 is not among the genes of the matrix").all()
+    assert not len(target_cells(adata, detection, None))
+
+
+def test_numbers_of_the_sheet_stand_beside_the_fraction_and_text_does_not() -> None:
+    """Numeric columns alone are taken; shares of T cells become fractions and differences; days are days."""
+    given = {
+        "u0": {"CAR_pct_flow": "5", "creatinine": "", "batch": "b1", "vcn_qpcr": "0.1"},
+        "u28": {"CAR_pct_flow": "20", "creatinine": "1.5", "batch": "2", "vcn_qpcr": "2.5"},
+    }
+    table = clinical(detection_of(), given)
+    assert set(table["measure"]) == {"CAR_pct_flow", "creatinine", "vcn_qpcr"}
+    flow = table[table["measure"] == "CAR_pct_flow"].set_index("sample")
+    assert list(flow["measured"]) == pytest.approx([0.05, 0.2])
+    assert list(flow["difference"]) == pytest.approx([-0.05, 0.1])
+    assert list(flow["inside"]) == ["yes", "yes"]
+    assert list(flow["place"]) == [0, 28]
+    assert len(table[table["measure"] == "creatinine"]) == 1
+    assert set(table.loc[table["measure"] == "vcn_qpcr", "kind"]) == {"copies of the vector"}
+    with pytest.raises(CarseqError, match="no share of T cells: 120"):
+        clinical(detection_of(), {"u28": {"car_pct_flow": "120"}})
+
+
+def test_agreement_is_bland_and_altmans() -> None:
+    """Mean difference and limits are those of the differences; two samples give no limits."""
+    four = pd.concat([detection_of()] * 2, ignore_index=True)
+    four["sample"] = list("abcd")
+    four["prevalence"] = [0.1, 0.2, 0.3, 0.4]
+    values = {"a": "12", "b": "15", "c": "33", "d": "36"}
+    given = {s: {"car_percent_flow": v} for s, v in values.items()}
+    row = agreement(clinical(four, given)).iloc[0]
+    differences = np.array([0.1, 0.2, 0.3, 0.4]) - np.array([0.12, 0.15, 0.33, 0.36])
+    assert row["mean_difference"] == pytest.approx(differences.mean())
+    spread = 1.96 * differences.std(ddof=1)
+    assert row["limit_high"] - row["limit_low"] == pytest.approx(2 * spread)
+    assert row["rank_correlation"] == pytest.approx(1)
+    assert row["n_patients"] == 1
+    two = agreement(
+        clinical(detection_of(), {"u0": {"car_pct_x": "1"}, "u28": {"car_pct_x": "30"}})
+    )
+    assert two["limit_low"].isna().all()
+
+
+def test_clonotypes_are_shared_within_a_patient_only() -> None:
+    """A clonotype of two compartments of one patient is listed with its CAR T cells, one of two patients is not."""
+    rows = [
+        ("P1", "urine", "u", "c1", "positive"),
+        ("P1", "blood", "b", "c1", "negative"),
+        ("P1", "blood", "b", "c2", "negative"),
+        ("P2", "urine", "v", "c2", "negative"),
+        ("P2", "urine", "v", "", "positive"),
+        ("P2", "urine", "v", None, "positive"),
+    ]
+    obs = pd.DataFrame(rows, columns=["patient", "compartment", "sample", "clonotype", "car_call"])
+    obs["lineage"], obs["is_doublet"] = "T", False
+    table = shared_clonotypes(obs)
+    assert table[["patient", "clonotype", "n_compartments", "n_car_positive"]].values.tolist() == [
+        ["P1", "c1", 2, 1]
+    ]
+    assert table["cells_by_compartment"].iloc[0] == "blood: 1 (0); urine: 1 (1)"
+    assert table["car_in"].iloc[0] == "urine"
+    assert not len(shared_clonotypes(obs.drop(columns="clonotype")))
+
+
+def test_further_columns_are_read_from_the_sheet_and_documented(tmp_path) -> None:
+    """Columns that carseq does not know come by sample; config/README.md names those that mean more."""
+    sheet = tmp_path / "samples.tsv"
+    sheet.write_text("sample\tpatient\tcompartment\tCPK\ngating_x\tP\turine\t210\n")
+    assert further_columns(sheet) == {"gating_x": {"CPK": "210"}}
+    for name in ("car_pct_X", "vcn_X", "agreement.tsv"):
+        assert name in pages()["README.md"]
+
+
+def test_q_is_adjusted_within_a_contrast() -> None:
+    """Every tested row has a q of at least its p, and an interval excludes 1 where p is below 0.05."""
+    adata, samples = study(Setting("", 1, 3, (80, 120)), np.random.default_rng([9, 2]))
+    table = contrasts(adata, call_cells(adata, None, samples, car=CAR))
+    assert list(table.columns) == list(CONTRASTS.columns)
+    tested = table[table["p"].notna()]
+    assert (tested["q"] >= tested["p"] - 1e-12).all()
+    excludes = (tested["low"] > 1) | (tested["high"] < 1)
+    assert (excludes == (tested["p"] < 0.05)).all()
+    assert pytest.approx(3.841, abs=0.001) == CUT
