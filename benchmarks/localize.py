@@ -250,9 +250,9 @@ def main() -> None:
     few = (15, 100)
     settings = [
         (Setting("equal fractions, depth 4 x", 4, 1), given.contrasts),
-        (Setting("equal fractions, depth 4 x, 15-100 T cells", 4, 1, few), given.contrasts // 2),
-        (Setting("equal fractions, equal depth", 1, 1), given.contrasts // 4),
-        (Setting("patients scatter by 0.7, depth 4 x", 4, 1, scatter=0.7), given.contrasts // 4),
+        (Setting("equal fractions, depth 4 x, 15-100 T cells", 4, 1, few), given.contrasts // 5),
+        (Setting("equal fractions, equal depth", 1, 1), given.contrasts // 8),
+        (Setting("patients scatter by 0.7, depth 4 x", 4, 1, scatter=0.7), given.contrasts // 8),
         (Setting("odds ratio 3, depth 4 x", 4, 3), given.powered),
         (Setting("odds ratio 3, equal depth", 1, 3), given.powered // 2),
         (Setting("odds ratio 3, depth 4 x, 15-100 T cells", 4, 3, few), given.powered // 2),

@@ -81,7 +81,7 @@ def compared(setting: Setting, seed: int, n: int) -> pd.DataFrame:
         own = table[table["n_patients"] == 1]
         depth = adata.obs.groupby("sample")["total_umis"].median()
         shallow = own["sample"].map(depth).to_numpy() < own["reference"].map(depth).to_numpy()
-        log_ratio = np.log(own["estimate"]) * np.where(shallow, 1, -1)
+        log_ratio = np.log(own["estimate"].clip(1e-3, 1e3)) * np.where(shallow, 1, -1)
         tables.append(own.assign(shallow_against_deep=log_ratio))
     return pd.concat(tables)
 
