@@ -29,6 +29,8 @@ rule report:
         localization=f"{RESULTS}/cohort/localization.tsv",
         contrasts=f"{RESULTS}/cohort/contrasts.tsv",
         blood=f"{RESULTS}/cohort/blood_in_urine.tsv",
+        annotation=f"{RESULTS}/cohort/annotation.tsv",
+        integration=f"{RESULTS}/cohort/integration.tsv",
         protein=f"{RESULTS}/cohort/protein_agreement.tsv",
         receptors=f"{RESULTS}/cohort/receptors.tsv",
         thresholds=f"{RESULTS}/cohort/thresholds.tsv",

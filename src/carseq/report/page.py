@@ -25,11 +25,13 @@ from carseq.report.markdown import to_markdown
 from carseq.report.study import Study, read_study
 from carseq.tables import (
     AGREEMENT,
+    ANNOTATION,
     BLOOD_IN_URINE,
     CLINIC,
     CLONOTYPES,
     CONTRASTS,
     DETECTION,
+    INTEGRATION,
     LOCALIZATION,
     LOSSES,
     MOLECULES,
@@ -523,6 +525,14 @@ def _payload(study: Study) -> dict[str, Any]:
             fractions={"fraction", "fraction_reference"},
             file="contrasts",
         ),
+        "annotation": _table(
+            study.annotation,
+            schema=ANNOTATION,
+            filters=["cell_type", "method"],
+            fractions={"share"},
+            file="annotation",
+        ),
+        "mixing": _table(study.mixing, schema=INTEGRATION, file="integration"),
         "protein": _table(
             study.protein,
             schema=PROTEIN_AGREEMENT,

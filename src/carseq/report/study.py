@@ -18,11 +18,13 @@ from carseq.errors import CarseqError
 from carseq.log import get_logger
 from carseq.tables import (
     AGREEMENT,
+    ANNOTATION,
     BLOOD_IN_URINE,
     CLINIC,
     CLONOTYPES,
     CONTRASTS,
     DETECTION,
+    INTEGRATION,
     LOCALIZATION,
     LOSSES,
     MOLECULES,
@@ -79,6 +81,8 @@ class Study:
         The cohort's tables.
     blood
         How many of the urine's T cells blood could have brought (schema ``BLOOD_IN_URINE``).
+    annotation, mixing
+        What other methods call the cells (schema ``ANNOTATION``); how well samples mix (``INTEGRATION``).
     protein, receptors
         The annotation held against surface proteins and T-cell receptors, where there are any.
     benchmarks
@@ -111,6 +115,8 @@ class Study:
     localization: pd.DataFrame
     contrasts: pd.DataFrame
     blood: pd.DataFrame
+    annotation: pd.DataFrame
+    mixing: pd.DataFrame
     protein: pd.DataFrame
     receptors: pd.DataFrame
     thresholds: pd.DataFrame
@@ -295,6 +301,8 @@ class _Reader:
             detection=detection,
             localization=self.table("cohort/localization.tsv", LOCALIZATION),
             contrasts=self.table("cohort/contrasts.tsv", CONTRASTS),
+            annotation=self.table("cohort/annotation.tsv", ANNOTATION),
+            mixing=self.table("cohort/integration.tsv", INTEGRATION),
             protein=self.table("cohort/protein_agreement.tsv", PROTEIN_AGREEMENT),
             receptors=self.table("cohort/receptors.tsv", RECEPTORS),
             blood=self.table("cohort/blood_in_urine.tsv", BLOOD_IN_URINE),
