@@ -20,7 +20,8 @@ from carseq.cells.ambient import kin
 from carseq.cells.annotation import CROSS_TALK, informative_genes
 from carseq.cells.barcodes import good_turing
 from carseq.cells.integration import feature_genes
-from carseq.cells.stages import add_layer
+from carseq.cells.stages import add_layer, annotate_cohort, cohort_tables, sample_cells
+from carseq.config import CellsConfig
 from carseq.data import path as data_path
 from carseq.errors import CarseqError
 from helpers_cells import CAR, urine
@@ -506,6 +507,23 @@ def test_lineages_match_the_truth(
     assert sample.obs["cell_type_confidence"].between(0, 1).all()
 
 
+@pytest.mark.parametrize("kind", ["macrophage", "neutrophil", "squamous cell"])
+def test_a_sample_of_one_kind_comes_through(kind: str) -> None:
+    """All myeloid, all squamous, no T cell: from raw matrix to states, 95 % of lineages right, no T cell made up."""
+    raw = urine(120, 2000, types={kind: 1.0}, depth=1500, seed=8)
+    made = sample_cells(raw, "S1", meta={"compartment": "urine"}, car=CAR)
+    config = CellsConfig(integration="none")
+    kept, filters = annotate_cohort([made.cells], {"S1": made.ambient}, car=CAR, config=config)
+    truth = raw.obs["lineage"].reindex(kept.obs["barcode"])
+    assert kept.n_obs >= 100
+    assert (kept.obs["lineage"].to_numpy(str) == truth.to_numpy(str)).mean() >= 0.95
+    assert not (kept.obs["lineage"] == "T").any()
+    assert filters["n_after"].iloc[-1] == kept.n_obs
+    annotation, integration = cohort_tables(kept, car=CAR)
+    assert len(annotation)
+    assert set(integration["figure"]) <= {"type separation", "type silhouette", "type agreement"}
+
+
 def test_cells_without_markers_are_unknown() -> None:
     """A kind of cell that the table does not hold is not forced into a lineage."""
     sample = named(urine(200, 0, types={"CD8 T cell": 0.5, "proximal tubule cell": 0.5}))
@@ -661,3 +679,21 @@ def test_cellbender_makes_a_layer() -> None:
     assert (layer[:, at] != counts[:, at]).nnz == 0
     with pytest.raises(CarseqError, match="CellBender failed"):
         cells.run_cellbender(raw[:3].copy(), n_cells=1, epochs=1)
+
+
+@pytest.mark.skipif(not PBMC.exists(), reason="real PBMC data are not at ../shared/data/real_pbmc")
+def test_real_pbmc_hold_what_blood_holds() -> None:
+    """PBMC 1k v3: T, NK, B, monocytes, dendritic cells and platelets in the shares usual in blood; little unknown."""
+    pbmc = ad.read_h5ad(PBMC / "pbmc1k_v3.h5ad")
+    pbmc.var_names_make_unique()
+    obs = cells.annotate(pbmc).obs
+    lineage = obs["lineage"].value_counts(normalize=True)
+    kind = obs["cell_type"].value_counts(normalize=True)
+    # Reference ranges of blood, as PBMC (Kleiveland 2015, doi:10.1007/978-3-319-16104-4_15), widened for one donor.
+    assert 0.40 <= lineage["T"] <= 0.75
+    assert 0.05 <= lineage["B"] <= 0.25
+    assert 0.03 <= lineage["NK"] <= 0.20
+    assert 0.10 <= kind.filter(like="monocyte").sum() <= 0.35
+    assert 0.002 <= kind.filter(like="dendritic").sum() <= 0.04
+    assert 0 < kind["platelet"] <= 0.03
+    assert lineage.get("unknown", 0) <= 0.04
