@@ -166,8 +166,8 @@ class Expression:
         own = own.ravel()
         posterior = np.log(np.maximum(density.ravel(), 1e-300)) + own
         kept = np.flatnonzero(posterior > posterior.max() - 12)
-        i, j = mu[kept], mu_other[kept]
-        order = kept[np.lexsort((i + j, i - j, shape[kept]))]
+        first, second = mu[kept], mu_other[kept]
+        order = kept[np.lexsort((first + second, first - second, shape[kept]))]
         share = np.exp(posterior[order] - posterior.max())
         steps = (np.arange(N_POINTS) + 0.5) / N_POINTS
         found, times = np.unique(
