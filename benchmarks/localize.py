@@ -119,11 +119,13 @@ def study(setting: Setting, rng: np.random.Generator) -> tuple[anndata.AnnData, 
     expression = np.exp(rng.uniform(np.log(3e-4), np.log(20e-4)))
     spread = rng.uniform(0.6, 1.0)
     deep = np.exp(rng.uniform(np.log(2000), np.log(8000)))
+    # The patients of a study differ in the same direction.
+    direction = rng.choice([-1, 1])
     for patient in range(rng.integers(1, 9)):
         fraction = rng.uniform(0.05, 0.5)
         shallow = rng.choice(["urine", "blood"])
         own = np.log(setting.odds_ratio) + setting.scatter * rng.standard_normal()
-        own *= rng.choice([-1, 1])
+        own *= direction
         truth[f"p{patient}"] = float(own)
         for compartment in ("urine", "blood"):
             name = f"p{patient}_{compartment}"
@@ -258,7 +260,7 @@ def main() -> None:
         (Setting("odds ratio 3, depth 4 x, 15-100 T cells", 4, 3, few), given.powered // 2),
     ]  # fmt: skip
     print(
-        "| scenario | p < 0.05: carseq | Fisher on calls | expression known | oracle | interval holds | studies |"
+        "| scenario | p < 0.05: carseq | Fisher on calls | expression known | oracle | interval holds | all patients |"
     )
     print("|---|---|---|---|---|---|---|")
     for i, (setting, n) in enumerate(settings):

@@ -46,11 +46,8 @@ EDGE = 9.0
 N_GRID, N_COARSE = 121, 29
 #: Log likelihood below the best at which the grid ends.
 DEPTH = 14.0
-#: How the shape of a sample's CAR counts scatters around its cohort's (log-sd). The caller takes it for shared; but
-#: shapes fit counts of different depths differently where expression is not gamma-distributed.
-SHAPE_SD = 0.25
-#: Points (expression of both samples, and its spread) that stand for all plausible ones.
-N_POINTS = 32
+#: Points (expression of both samples, and its shared shape) that stand for all plausible ones.
+N_POINTS = 40
 #: Replicates of the bootstrap, and its classes of depth.
 N_BOOT, N_CLASSES = 399, 8
 #: Difference of W up to which it counts as equal.
@@ -146,34 +143,31 @@ class Expression:
         return Pair(arms[0], arms[1], log_weight)
 
     def _points(self, one: str, other: str) -> tuple[list[tuple[Floats, Floats]], Floats]:
-        """Return plausible mu and shapes of both samples, and the prior weight of each such point.
+        """Return plausible mu of both samples, each with the shape they share, and the points' prior weight.
 
-        Points are spread evenly over the posterior: by the shapes, then by how the samples' mu differ, which is what
-        an odds ratio suffers from. Divided by what the samples' own cells say, their weight is the prior that the
-        cells compared update once.
+        Points are spread evenly over the posterior: by shape, then by how the samples' mu differ, which is what an
+        odds ratio suffers from. Divided by what the samples' own cells say, their weight is the prior that the cells
+        compared update once.
         """
         a, b = self._samples.index(one), self._samples.index(other)
         prior = _log_prior_expression()
         for i, own in enumerate(self._cohort):
             if i not in (a, b):
                 prior = prior + own
-        weight, scatter, spread = np.exp(prior - prior.max()), _scatter(), _shape_scatter()
+        weight, scatter = np.exp(prior - prior.max()), _scatter()
         if a == b:
-            density = scatter.T @ weight @ spread
-            own = self._evidence[a]
-            mu_at, shape_at = np.indices(own.shape).reshape(2, -1)
-            at = [(mu_at, shape_at)] * 2
+            density, own = (scatter.T @ weight).T, self._evidence[a].T
+            shape, mu = np.indices(own.shape).reshape(2, -1)
+            mu_other = mu
         else:
-            by_shape = np.einsum("ci,cs,cj->sij", scatter, weight, scatter, optimize=True)
-            density = np.einsum("sij,sp,sq->ipjq", by_shape, spread, spread, optimize=True)
-            own = self._evidence[a][:, :, None, None] + self._evidence[b]
-            index = np.indices(own.shape).reshape(4, -1)
-            at = [(index[0], index[1]), (index[2], index[3])]
+            density = np.einsum("ci,cs,cj->sij", scatter, weight, scatter, optimize=True)
+            own = self._evidence[a].T[:, :, None] + self._evidence[b].T[:, None, :]
+            shape, mu, mu_other = np.indices(own.shape).reshape(3, -1)
         own = own.ravel()
         posterior = np.log(np.maximum(density.ravel(), 1e-300)) + own
         kept = np.flatnonzero(posterior > posterior.max() - 12)
-        mu, shape = ([pair[i][kept] for pair in at] for i in (0, 1))
-        order = kept[np.lexsort((mu[0] + mu[1], mu[0] - mu[1], shape[1], shape[0]))]
+        first, second = mu[kept], mu_other[kept]
+        order = kept[np.lexsort((first + second, first - second, shape[kept]))]
         share = np.exp(posterior[order] - posterior.max())
         steps = (np.arange(N_POINTS) + 0.5) / N_POINTS
         found, times = np.unique(
@@ -182,14 +176,7 @@ class Expression:
         chosen = order[np.minimum(found, len(order) - 1)]
         log_weight = np.log(times) - own[chosen]
         log_weight -= np.logaddexp.reduce(log_weight)
-        return [(_MU[m[chosen]], _SHAPE[s[chosen]]) for m, s in at], log_weight
-
-
-def _shape_scatter() -> Floats:
-    """Return how a sample's shape (columns) scatters around its cohort's (rows)."""
-    distance = (np.log(_SHAPE)[:, None] - np.log(_SHAPE)) / SHAPE_SD
-    scatter = np.exp(-0.5 * distance**2)
-    return np.asarray(scatter / scatter.sum(axis=1, keepdims=True))
+        return [(_MU[m[chosen]], _SHAPE[shape[chosen]]) for m in (mu, mu_other)], log_weight
 
 
 def _expit(eta: Floats) -> Floats:

@@ -741,7 +741,7 @@
       const own = rows.filter((r) => r.measure === measure);
       const values = own.map((r) => r.value);
       const [low, high] = [Math.min(0, ...values), Math.max(...values)];
-      panel(measure, low, high > low ? high : low + 1, number, (at) => {
+      panel(measure, low, high > low ? high + (high - low) * 0.1 : low + 1, number, (at) => {
         for (const compartment of places) {
           const part = sorted(own.filter((r) => r.compartment === compartment));
           line(part.map((r) => [r.place, r.value]), at, colours[compartment]);
