@@ -28,7 +28,7 @@ MIN_TOTAL = 20
 #: A barcode is called on its total alone only from this many UMIs (EmptyDrops' own `lower` is 100).
 MIN_OUTRIGHT = 100
 #: Expected empty droplets among the barcodes called on their total alone, were the upper half of the empty droplets'
-#: totals lognormal: simulated soup is less skewed, and at most 0.3 % were found (0.002 missed more cells: 72 %, not 86 %,
+#: totals lognormal: simulated soup is less skewed, and at most 0.3 % were found (with 0.002, 72 % and not 86 %
 #: were called of those above 500 UMIs in a sample of 30 % ambient RNA, with as many empty droplets among them).
 OUTRIGHT_FALSE = 0.01
 #: A matrix with hardly any barcode below this many UMIs was filtered before.
