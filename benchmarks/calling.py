@@ -172,6 +172,34 @@ def droplet_matrix(library: Library, pool: Pool, genes: list[str]) -> anndata.An
     )
 
 
+def make_libraries(
+    specs: Iterable[SampleSpec],
+    protocol: Protocol,
+    rng: np.random.Generator,
+    *,
+    n_barcodes: int,
+    five_prime: bool,
+) -> tuple[list[Cells], list[Library]]:
+    """Make the cells and the library of each sample of a study, with what swaps between the libraries."""
+    pool, profiles = world()
+    barcodes = draw_barcodes(rng, n_barcodes)
+    groups, libraries = [], []
+    for spec in specs:
+        group, library = make_sample(
+            spec,
+            pool,
+            profiles,
+            protocol,
+            rng,
+            barcodes=barcodes,
+            umi_length=UMI_LENGTH,
+            five_prime=five_prime,
+        )
+        groups.append(group)
+        libraries.append(library)
+    return groups, hop_indexes(libraries, protocol.index_hopping, rng)
+
+
 def _car_table(
     library: Library, pool: Pool, plan: Plan, sample: str, rng: np.random.Generator
 ) -> pd.DataFrame:
@@ -194,22 +222,9 @@ def simulate(plan: Plan, seed: int) -> Simulated:
     """Make a study's molecules and take them through the cells room."""
     pool, profiles = world()
     rng = np.random.default_rng([seed, plan.number, 4])
-    barcodes = draw_barcodes(rng, N_BARCODES)
-    groups, libraries = [], []
-    for spec in plan.specs:
-        group, library = make_sample(
-            spec,
-            pool,
-            profiles,
-            plan.protocol,
-            rng,
-            barcodes=barcodes,
-            umi_length=UMI_LENGTH,
-            five_prime=plan.five_prime,
-        )
-        groups.append(group)
-        libraries.append(library)
-    libraries = hop_indexes(libraries, plan.protocol.index_hopping, rng)
+    groups, libraries = make_libraries(
+        plan.specs, plan.protocol, rng, n_barcodes=N_BARCODES, five_prime=plan.five_prime
+    )
     called, molecules, truths = {}, {}, []
     for spec, group, library in zip(plan.specs, groups, libraries, strict=True):
         raw = droplet_matrix(library, pool, profiles.genes)

@@ -25,12 +25,12 @@ from scipy import stats
 from scipy.stats import qmc
 from sklearn.metrics import roc_auc_score
 
-from calling import CAR, UMI_LENGTH, between, draw_barcodes, droplet_matrix, world
+from calling import CAR, between, droplet_matrix, make_libraries, world
 from carseq.cells.stages import annotate_cohort, sample_cells
 from carseq.config import CellsConfig
 from carseq.simulate.expression import cell_types, composition
-from carseq.simulate.molecules import Protocol, hop_indexes
-from carseq.simulate.study import SampleSpec, make_sample
+from carseq.simulate.molecules import Protocol
+from carseq.simulate.study import SampleSpec
 from carseq.simulate.truth import droplets_truth
 from carseq.tables import write_table
 
@@ -130,22 +130,9 @@ def one_study(plan: Plan, seed: int, integration: str) -> tuple[pd.DataFrame, pd
     """
     pool, profiles = world()
     rng = np.random.default_rng([seed, plan.number, 4])
-    barcodes = draw_barcodes(rng, N_BARCODES)
-    groups, libraries = [], []
-    for spec in plan.specs:
-        group, library = make_sample(
-            spec,
-            pool,
-            profiles,
-            plan.protocol,
-            rng,
-            barcodes=barcodes,
-            umi_length=UMI_LENGTH,
-            five_prime=False,
-        )
-        groups.append(group)
-        libraries.append(library)
-    libraries = hop_indexes(libraries, plan.protocol.index_hopping, rng)
+    groups, libraries = make_libraries(
+        plan.specs, plan.protocol, rng, n_barcodes=N_BARCODES, five_prime=False
+    )
     called, tables = {}, []
     for spec, group, library in zip(plan.specs, groups, libraries, strict=True):
         raw = droplet_matrix(library, pool, profiles.genes)

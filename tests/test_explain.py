@@ -19,7 +19,16 @@ from carseq.construct.homology import EndogenousTranscript
 from carseq.construct.library import relatives
 from carseq.data import path as data_path
 from carseq.errors import CarseqError
-from carseq.explain import Pileup, car_reads, draw, explain, place, write_bam, write_evidence
+from carseq.explain import (
+    Pileup,
+    candidate_reads,
+    car_records,
+    draw,
+    explain,
+    place,
+    write_bam,
+    write_evidence,
+)
 from carseq.molecules import Scorer, find_molecules, open_bam
 from carseq.reference import read_transcript_fasta, write_transcripts
 from carseq.tables import MOLECULES, read_table, write_h5ad, write_table
@@ -136,7 +145,8 @@ def test_the_slice_of_cells_holds_what_explain_shows_of_each(
     similar = read_transcript_fasta(results / "construct" / "rivals.fa")
     scorer = Scorer(surrogate, similar, table)
     with open_bam(results.parent / "s.bam") as bam:
-        records = car_reads(bam, scorer, loci(), "Forward", ("CB", "UB"), cells)
+        found = candidate_reads(bam, scorer, loci(), "Forward", ("CB", "UB"), cells)
+        records = car_records(found, scorer)
         index = write_bam(records, bam.header, tmp_path / "S.bam")
     assert index == tmp_path / "S.bam.bai"
     with pysam.AlignmentFile(str(tmp_path / "S.bam")) as back:

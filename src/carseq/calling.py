@@ -24,6 +24,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import optimize, stats
 
+from carseq.cells.annotation import T_LINEAGE, is_single_t
 from carseq.errors import CarseqError
 from carseq.log import get_logger
 from carseq.tables import DETECTION, LOSSES
@@ -70,7 +71,6 @@ DEPTH_STEP, NULL_STEP = 0.05, 0.1
 #: Pairs of mu and shape below this share of the best one's weight are left out of averages.
 MIN_WEIGHT = 0.01
 _CHUNK = 256
-T_LINEAGE = "T"
 UNEXPLAINED = "more than ambient RNA explains: unseen doublet or engulfed T cell"
 
 
@@ -624,7 +624,7 @@ def call_cells(
     # Share of the CAR in the ambient RNA: gamma posterior from the empty droplets, Jeffreys prior.
     share = (in_empty + 0.5) / np.maximum(umis, 1000.0)
     expected = contamination * total * share
-    is_t = ((obs["lineage"] == T_LINEAGE) & ~obs["is_doublet"].astype(bool)).to_numpy()
+    is_t = is_single_t(obs).to_numpy()
     roles = by_sample["role"] if "role" in by_sample else pd.Series(dtype=str)
     background, stray_shape = _strays(obs, expected, roles)
     shape = _joint_shape(

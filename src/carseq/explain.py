@@ -29,7 +29,8 @@ from rich.table import Table
 from rich.text import Text
 from scipy import stats
 
-from carseq.calling import MAX_AMBIENT_P, MIN_P_CAR, T_LINEAGE, explain_posterior
+from carseq.calling import MAX_AMBIENT_P, MIN_P_CAR, explain_posterior
+from carseq.cells.annotation import T_LINEAGE
 from carseq.chemistry import strand_of_library
 from carseq.construct import Construct, load_construct
 from carseq.construct.homology import EndogenousTranscript, Locus
@@ -698,20 +699,15 @@ def write_bam(
     return index
 
 
-def car_reads(
-    bam: pysam.AlignmentFile,
-    scorer: Scorer,
-    loci: Iterable[Locus],
-    strand: str,
-    tags: tuple[str, str],
-    barcodes: Collection[str],
+def car_records(
+    candidates: Iterable[tuple[pysam.AlignedSegment, Read | None]], scorer: Scorer
 ) -> list[pysam.AlignedSegment]:
-    """Return the candidate records of CAR-bearing cells (see :func:`candidate_reads`) that may be CAR mRNA.
+    """Return the records of :func:`candidate_reads` that may be CAR mRNA.
 
     A read that is not aligned to the CAR and fits it over fewer than 40 bases is left out with its other alignments.
     """
     records, fits = [], {}
-    for record, read in candidate_reads(bam, scorer, loci, strand, tags, barcodes):
+    for record, read in candidates:
         records.append(record)
         if read is not None:
             fits[record.query_name] = (

@@ -14,7 +14,6 @@ import pandas as pd
 from scipy import stats
 
 from carseq.calling import (
-    T_LINEAGE,
     Floats,
     _Data,
     _limit,
@@ -25,6 +24,7 @@ from carseq.calling import (
     choose,
     decide,
 )
+from carseq.cells.annotation import is_single_t
 from carseq.tables import THINNING, THRESHOLDS
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ def _chance_of_call(thin: _Data, points: Floats, cutoff: float, share: float) ->
 def _samples(adata: AnnData) -> list[tuple[str, _Data, Floats, Floats, float]]:
     """Return the T cells of each sample that has some: name, cells, points of the model, posteriors, unseen share."""
     obs, model = adata.obs, adata.uns["car_model"]
-    is_t = (obs["lineage"] == T_LINEAGE) & ~obs["is_doublet"].astype(bool)
+    is_t = is_single_t(obs)
     found = []
     for sample, unseen in zip(model["samples"], model["unseen"], strict=True):
         own = obs[is_t & (obs["sample"].astype(str) == str(sample))]

@@ -158,23 +158,34 @@ class Study:
         """Return the (R1, R2) files of a sample."""
         return [(unit.r1, unit.r2) for unit in self.units.get(sample, [])]
 
+    def files(self) -> list[tuple[str, str, str]]:
+        """Return every file the study is made from: (key that names it, what it is, path)."""
+        config = self.config
+        found: list[tuple[str, str, str | None]] = [
+            ("samples", "sheet of samples", config.samples),
+            ("units", "sheet of units", config.units),
+            ("construct.file", "construct", config.construct.file),
+            ("reference.fasta", "genome", config.reference.fasta),
+            ("reference.gtf", "gene annotation", config.reference.gtf),
+            ("chemistry.whitelist", "barcode whitelist", config.chemistry.whitelist),
+            ("cells.markers", "markers", config.cells.markers),
+            ("cells.reference", "labelled cells", config.cells.reference),
+            ("cells.celltypist", "CellTypist model", config.cells.celltypist),
+        ]
+        for file in config.construct.alternatives:
+            found.append(("construct.alternatives", "other construct", file))
+        for name, sample in self.samples.items():
+            for key in _PATHS:
+                found.append((f"{key} of sample {name}", f"{key} of {name}", getattr(sample, key)))
+        for name, units in self.units.items():
+            for unit in units:
+                for key, path in (("r1", unit.r1), ("r2", unit.r2)):
+                    found.append((f"{key} of {name}/{unit.unit}", f"reads of {name}", path))
+        return [(key, role, path) for key, role, path in found if path]
+
     def inputs(self) -> list[tuple[str, str]]:
         """Return every file the study is made from: (what it is, path)."""
-        config = self.config
-        found = [
-            ("sheet of samples", config.samples),
-            ("sheet of units", config.units),
-            ("construct", config.construct.file),
-            *(("other construct", file) for file in config.construct.alternatives),
-            ("genome", config.reference.fasta),
-            ("gene annotation", config.reference.gtf),
-            ("barcode whitelist", config.chemistry.whitelist),
-            ("markers", config.cells.markers),
-        ]
-        for name, sample in self.samples.items():
-            found += [(f"{key} of {name}", getattr(sample, key)) for key in _PATHS]
-            found += [(f"reads of {name}", path) for pair in self.pairs(name) for path in pair]
-        return [(role, path) for role, path in found if path]
+        return [(role, path) for _, role, path in self.files()]
 
     def whitelist(self, sample: str) -> str | None:
         """Return the whitelist given for a sample, its own before the study's."""
@@ -361,29 +372,10 @@ def _check_sources(study: Study) -> None:
 
 def _check_files(study: Study) -> None:
     """Check that every file named exists and can be read."""
-    config = study.config
-    wanted: list[tuple[str, str]] = [
-        ("construct.file", config.construct.file),
-        ("reference.fasta", config.reference.fasta),
-        ("reference.gtf", config.reference.gtf),
-    ]
-    wanted += [("construct.alternatives", file) for file in config.construct.alternatives]
-    if config.reference.star_index:
-        wanted.append(("reference.star_index", config.reference.star_index))
-    if config.chemistry.whitelist:
-        wanted.append(("chemistry.whitelist", config.chemistry.whitelist))
-    if config.cells.markers:
-        wanted.append(("cells.markers", config.cells.markers))
-    for name, sample in study.samples.items():
-        wanted += [
-            (f"{key} of sample {name}", value) for key in _PATHS if (value := getattr(sample, key))
-        ]
-    for name, units in study.units.items():
-        wanted += [
-            (f"{key} of {name}/{u.unit}", value)
-            for u in units
-            for key, value in (("r1", u.r1), ("r2", u.r2))
-        ]
+    wanted = [(key, path) for key, _, path in study.files()]
+    # A folder that may be shared by many studies: no input to list, but one to look for.
+    if index := study.config.reference.star_index:
+        wanted.append(("reference.star_index", index))
     # Snakemake storage (s3://, https://) is fetched by Snakemake itself.
     missing = [
         (what, path)

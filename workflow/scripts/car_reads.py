@@ -4,7 +4,7 @@ import anndata
 
 from carseq.chemistry import strand_of_library
 from carseq.construct import load_construct
-from carseq.explain import car_reads, write_bam
+from carseq.explain import candidate_reads, car_records, write_bam
 from carseq.molecules import Scorer, open_bam
 from carseq.reference import read_loci, read_transcript_fasta
 from carseq.tables import read_table
@@ -20,5 +20,5 @@ with job(snakemake):
     scorer = Scorer(construct, rivals, homology, late=strand != "Reverse")
     tags, barcodes = (params.barcode_tag, params.umi_tag), list(own["barcode"].astype(str))
     with open_bam(given.bam) as bam:
-        records = car_reads(bam, scorer, read_loci(given.loci), strand, tags, barcodes)
-        write_bam(records, bam.header, snakemake.output.bam)
+        found = candidate_reads(bam, scorer, read_loci(given.loci), strand, tags, barcodes)
+        write_bam(car_records(found, scorer), bam.header, snakemake.output.bam)

@@ -59,6 +59,12 @@ def exclusive_genes(markers: pd.DataFrame) -> dict[str, list[str]]:
     return found
 
 
+def soup_of(ambient: pd.DataFrame, genes: pd.Index) -> np.ndarray:
+    """Return the share of each of ``genes`` in the ambient RNA, 0 where the profile has none, shape (n_genes,)."""
+    shares = ambient.set_index("gene")["fraction"].reindex(genes).fillna(0)
+    return np.asarray(shares, dtype=np.float64)
+
+
 def ambient_profile(raw: AnnData, calls: pd.DataFrame) -> pd.DataFrame:
     """Return the profile of barcodes that are not cells.
 
@@ -142,7 +148,7 @@ def contamination(
     counts = counts_of(cells)
     totals = row_sums(counts)
     base = float(ambient.attrs.get("mean_total", 0.0))
-    fraction = ambient.set_index("gene")["fraction"].reindex(cells.var_names).fillna(0).to_numpy()
+    fraction = soup_of(ambient, cells.var_names)
     markers = read_markers() if markers is None else markers
     car = car_name(cells, car)
     method = "mean empty droplet"
@@ -212,8 +218,7 @@ def corrected_counts(
     name = car_name(adata, car)
     at_car = adata.var_names.get_loc(name) if name in adata.var_names else -1
     for one in dict.fromkeys(sample):
-        fraction = ambient[one].set_index("gene")["fraction"]
-        soup = fraction.reindex(adata.var_names).fillna(0).to_numpy()
+        soup = soup_of(ambient[one], adata.var_names)
         if not soup.any():
             continue
         for kind_of in dict.fromkeys(kind[sample == one]):

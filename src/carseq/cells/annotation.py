@@ -38,6 +38,7 @@ MARKER_COLUMNS = (
     "source",
 )
 UNKNOWN = "unknown"
+T_LINEAGE = "T"
 #: Probability that a cell of a type shows (expresses) one of its markers.
 P_ON = 0.7
 #: Probability that it expresses a marker of negative weight.
@@ -72,6 +73,11 @@ def counts_of(adata: AnnData) -> Any:
     # Not `layers.get("counts", adata.X)`: a view would copy its X for it.
     held = adata.layers["counts"] if "counts" in adata.layers else adata.X  # noqa: SIM401
     return sparse.csr_matrix(held)
+
+
+def is_single_t(obs: pd.DataFrame) -> pd.Series:
+    """Return which cells are T cells and no doublets, by ``lineage`` and ``is_doublet``."""
+    return obs["lineage"].astype(str).eq(T_LINEAGE) & ~obs["is_doublet"].astype(bool)
 
 
 def car_name(adata: AnnData, car: str | None = None) -> str | None:
@@ -638,7 +644,7 @@ def t_states(
         (NaN for cells other than T).
     """
     signatures = read_signatures() if signatures is None else signatures
-    is_t = (adata.obs["lineage"].astype(str) == "T").to_numpy()
+    is_t = (adata.obs["lineage"].astype(str) == T_LINEAGE).to_numpy()
     states = list(dict.fromkeys(signatures["state"]))
     z = np.full((adata.n_obs, len(states)), np.nan)
     rng = np.random.default_rng(seed)

@@ -20,13 +20,13 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from carseq.cells.annotation import T_LINEAGE, is_single_t
 from carseq.tables import BLOOD_IN_URINE
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 
-T_LINEAGE = "T"
 #: A witness is left out if urine holds more of it, against the scarcest one, than chance gives this often.
 MAX_CHANCE = 0.05
 #: Below this probability blood alone does not explain the CAR T cells.
@@ -387,7 +387,7 @@ def _car(
     rng = np.random.default_rng(seed)
     share = pooled.draws(rng)
     if pairing == "same time point":
-        in_blood = draw_fraction(adata, _t_cells(blood_obs), N_DRAWS, rng)
+        in_blood = draw_fraction(adata, blood_obs.index[is_single_t(blood_obs)], N_DRAWS, rng)
     else:
         in_blood = np.ones(N_DRAWS)
     brought = share * in_blood
@@ -396,13 +396,9 @@ def _car(
     if pairing == "same time point":
         found.update(car_expected=middle, car_expected_low=low)
     if row["n_car_positive"]:
-        there = draw_fraction(adata, _t_cells(urine_obs), N_DRAWS, rng)
+        there = draw_fraction(adata, urine_obs.index[is_single_t(urine_obs)], N_DRAWS, rng)
         p = float((brought >= there).mean())
         found["p_blood_alone"] = p
         alone = "does not explain" if p < MAX_BLOOD_ALONE else "may explain"
         found["car_verdict"] = f"blood {alone} them"
     return found
-
-
-def _t_cells(obs: pd.DataFrame) -> pd.Index:
-    return obs.index[_lineage_is(T_LINEAGE)(obs) & ~obs["is_doublet"].astype(bool)]

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from carseq.cells.ambient import exclusive_genes, kin
+from carseq.cells.ambient import exclusive_genes, kin, soup_of
 from carseq.cells.annotation import (
     UNKNOWN,
     car_name,
@@ -26,7 +26,14 @@ from carseq.cells.annotation import (
     read_markers,
 )
 from carseq.cells.barcodes import column_sums, row_sums
-from carseq.cells.integration import feature_genes, quiet_training, safe_batch_size, scvi_epochs
+from carseq.cells.integration import (
+    QUIET,
+    feature_genes,
+    import_scvi,
+    quiet_training,
+    safe_batch_size,
+    scvi_epochs,
+)
 from carseq.log import get_logger
 
 if TYPE_CHECKING:
@@ -137,11 +144,7 @@ def _solo(
         return nothing
     import anndata as ad
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import scvi
-        from scvi.external import SOLO
-
+    scvi = import_scvi()
     counts = counts_of(adata)[rows]
     part = ad.AnnData(counts)
     part.var_names = adata.var_names
@@ -149,17 +152,18 @@ def _solo(
     if (row_sums(part.X) == 0).any():
         log.warning("sample %s: cells without UMIs in variable genes: no SOLO", name)
         return nothing
-    options = {"enable_progress_bar": False, "logger": False, "enable_checkpointing": False}
     with quiet_training(1):
+        from scvi.external import SOLO
+
         scvi.settings.seed = seed
         scvi.model.SCVI.setup_anndata(part)
         model = scvi.model.SCVI(part, gene_likelihood="nb")
         size = safe_batch_size(rows.size)
-        model.train(max_epochs=scvi_epochs(rows.size), batch_size=size, **options)
+        model.train(max_epochs=scvi_epochs(rows.size), batch_size=size, **QUIET)
         solo = SOLO.from_scvi_model(model)
         # The cells and twice as many simulated doublets.
         epochs, size = scvi_epochs(3 * rows.size), safe_batch_size(3 * rows.size)
-        solo.train(max_epochs=epochs, batch_size=size, **options)
+        solo.train(max_epochs=epochs, batch_size=size, **QUIET)
         both = solo.predict(include_simulated_doublets=True)["doublet"].to_numpy(dtype=float)
     score, simulated = both[: rows.size], both[rows.size :]
     # Its own limit, 0.5, takes in many a single cell (one call in ten true on simulated urine).
@@ -277,8 +281,7 @@ def paired_transcriptomes(
     for name in dict.fromkeys(sample):
         of_sample = sample == name
         seen = pd.Series(lineage[of_sample]).value_counts()
-        fraction = ambient[name].set_index("gene")["fraction"]
-        soup = fraction.reindex(adata.var_names[use]).fillna(0).to_numpy()
+        soup = soup_of(ambient[name], adata.var_names[use])
         # No gene is impossible, and where there are no empty droplets the mean cell stands for the soup.
         soup = (soup + 1e-3 * mean) / (soup.sum() + 1e-3)
         for first in dict.fromkeys(kind[of_sample]):

@@ -402,6 +402,18 @@ def _torch_threads(threads: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+#: Options of every training: no bar, no files.
+QUIET = {"enable_progress_bar": False, "logger": False, "enable_checkpointing": False}
+
+
+def import_scvi() -> Any:
+    """Import scvi-tools, which takes seconds, without the warnings of what it imports."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import scvi
+    return scvi
+
+
 @contextlib.contextmanager
 def quiet_training(threads: int) -> Iterator[None]:
     """Train on so many CPU threads (a GPU is used where there is one), without the libraries' chatter."""
@@ -435,10 +447,8 @@ def _scvi(
 ) -> np.ndarray:
     import anndata as ad
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import scvi
-        from lightning.pytorch.callbacks import Callback
+    scvi = import_scvi()
+    from lightning.pytorch.callbacks import Callback
 
     class Progress(Callback):
         """Ten lines of progress in the log."""
@@ -484,10 +494,8 @@ def _scvi(
             early_stopping=True,
             early_stopping_patience=15,
             check_val_every_n_epoch=1,
-            enable_progress_bar=False,
             callbacks=[Progress()],
-            logger=False,
-            enable_checkpointing=False,
+            **QUIET,
         )
         if rows is None:
             return np.asarray(model.get_latent_representation(), dtype=np.float32)

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from carseq.calling import match_barcodes
+from carseq.cells.annotation import T_LINEAGE
 from carseq.errors import CarseqError
 from carseq.log import get_logger
 from carseq.tables import OPTIONAL_OBS, RECEPTORS
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 log = get_logger("cells.receptor")
 
 LOCI = ("TRA", "TRB", "TRG", "TRD")
-T_LINEAGE = "T"
 #: Columns that a table must have: 10x (``*_contig_annotations.csv``) and AIRR rearrangements, with our names for them.
 TENX = {
     "barcode": "barcode",

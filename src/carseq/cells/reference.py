@@ -18,7 +18,14 @@ from scipy import sparse
 
 from carseq.cells.annotation import car_name, counts_of, log_normalised
 from carseq.cells.barcodes import row_sums
-from carseq.cells.integration import feature_genes, quiet_training, safe_batch_size, scvi_epochs
+from carseq.cells.integration import (
+    QUIET,
+    feature_genes,
+    import_scvi,
+    quiet_training,
+    safe_batch_size,
+    scvi_epochs,
+)
 from carseq.errors import CarseqError
 from carseq.log import get_logger
 from carseq.tables import ANNOTATION
@@ -120,10 +127,7 @@ def label_by_reference(
     """
     import anndata as ad
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import scvi
-
+    scvi = import_scvi()
     features = reference.var_names[feature_genes(reference, car=car_name(adata, car))]
     genes = features[features.isin(adata.var_names)]
     if len(genes) < MIN_SHARED_GENES:
@@ -148,12 +152,7 @@ def label_by_reference(
         scvi.settings.seed = seed
         scvi.model.SCVI.setup_anndata(joint, batch_key="batch", labels_key="label")
         model = scvi.model.SCVI(joint, gene_likelihood="nb")
-        options = {
-            "batch_size": safe_batch_size(joint.n_obs),
-            "enable_progress_bar": False,
-            "logger": False,
-            "enable_checkpointing": False,
-        }
+        options = {**QUIET, "batch_size": safe_batch_size(joint.n_obs)}
         model.train(max_epochs=max_epochs or scvi_epochs(joint.n_obs), **options)
         labeller = scvi.model.SCANVI.from_scvi_model(model, unlabeled_category=NO_LABEL)
         labeller.train(max_epochs=min(SCANVI_EPOCHS, max_epochs or SCANVI_EPOCHS), **options)

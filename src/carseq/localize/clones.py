@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from carseq.calling import T_LINEAGE
+from carseq.cells.annotation import is_single_t
 from carseq.tables import CLONOTYPES
 
 
@@ -26,7 +26,7 @@ def shared_clonotypes(obs: pd.DataFrame) -> pd.DataFrame:
     if "clonotype" not in obs:
         return CLONOTYPES.empty()
     name = obs["clonotype"].astype("object").where(obs["clonotype"].notna(), "").astype(str)
-    kept = (name != "") & (obs["lineage"] == T_LINEAGE) & ~obs["is_doublet"].astype(bool)
+    kept = (name != "") & is_single_t(obs)
     cells = obs[kept].assign(clonotype=name[kept], positive=obs["car_call"] == "positive")
     rows = []
     # Receptors are compared within a patient: across patients a shared name may mean nothing.

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from carseq.calling import T_LINEAGE, UNEXPLAINED, fraction_of
+from carseq.calling import UNEXPLAINED, fraction_of
+from carseq.cells.annotation import T_LINEAGE
 from carseq.tables import LOCALIZATION
 
 if TYPE_CHECKING:
