@@ -89,6 +89,18 @@ def test_valid_sheets_give_a_study_with_further_columns(sheets):
     assert study.pairs("A") == [(str(sheets.folder / "a_R1.fq"), str(sheets.folder / "a_R2.fq"))]
 
 
+@pytest.mark.parametrize("key", ["markers", "reference", "celltypist"])
+def test_files_that_the_cells_section_names_are_looked_for_and_recorded(sheets, key):
+    """A missing one is told before anything runs; one that is there is among the study's inputs."""
+    study = sheets.load()
+    path = sheets.folder / "given.bin"
+    setattr(study.config.cells, key, str(path))
+    with pytest.raises(CarseqError, match=f"cells.{key}: .*given.bin"):
+        load_study(study.config)
+    path.write_text("something")
+    assert str(path) in [file for _, file in load_study(study.config).inputs()]
+
+
 def test_odd_but_harmless_text_is_kept(sheets):
     """Negative numbers, other scripts, quotes and markup in free text stay what they are."""
     row = {
