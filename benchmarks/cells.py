@@ -118,7 +118,9 @@ def plan_studies(
     return plans
 
 
-def one_study(plan: Plan, seed: int, integration: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+def one_study(
+    plan: Plan, seed: int, integration: str, solo: bool
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Simulate a study and take it through the room.
 
     Returns
@@ -136,7 +138,9 @@ def one_study(plan: Plan, seed: int, integration: str) -> tuple[pd.DataFrame, pd
     called, tables = {}, []
     for spec, group, library in zip(plan.specs, groups, libraries, strict=True):
         raw = droplet_matrix(library, pool, profiles.genes)
-        made = sample_cells(raw, spec.name, meta={"compartment": spec.compartment}, car=CAR)
+        made = sample_cells(
+            raw, spec.name, meta={"compartment": spec.compartment}, car=CAR, solo=solo
+        )
         called[spec.name] = made
         truth = droplets_truth(library, group, pool).set_index("barcode")
         lineage = cell_types()["lineage"]
@@ -160,6 +164,7 @@ def one_study(plan: Plan, seed: int, integration: str) -> tuple[pd.DataFrame, pd
     own = ["lineage", "cell_type", "lineage_2", "cell_type_2", "t_state", "contamination"]
     own += ["cell_type_confidence", "total_umis"]
     own += ["is_doublet", "doublet_score", "doublet_pair", "doublet_partner", "doublet_reason"]
+    own += ["solo_score"] if solo else []
     cells = kept.obs[own].join(everything.drop(columns=["total_umis"]), rsuffix="_true")
     return everything, cells
 
@@ -201,10 +206,10 @@ def measure(barcodes: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
     twin = judged["kind"] == "doublet"
     one, other = judged["lineage_true"], judged["partner_lineage"]
     apart = twin & (one != other)
-    for name, score in (
-        ("scrublet's score", "doublet_score"),
-        ("two transcriptomes", "doublet_pair"),
-    ):
+    scores = {"scrublet's score": "doublet_score", "two transcriptomes": "doublet_pair"}
+    if "solo_score" in judged:
+        scores["SOLO's score"] = "solo_score"
+    for name, score in scores.items():
         scored = judged[score].notna()
         for words, which in (("", twin), (", two lineages", apart)):
             among = scored & (which | ~twin)
@@ -316,12 +321,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--integration", default="none", help="none, harmony or scvi")
+    parser.add_argument("--solo", action="store_true", help="look for doublets by SOLO too (slow)")
     parser.add_argument("--to", type=Path, default=None, help="folder for tables")
     given = parser.parse_args()
     logging.getLogger("carseq").setLevel(logging.ERROR)
     start = time.perf_counter()
     plans = plan_studies(given.studies, given.seed)
-    work = partial(one_study, seed=given.seed, integration=given.integration)
+    work = partial(one_study, seed=given.seed, integration=given.integration, solo=given.solo)
     if given.workers > 1:
         with ProcessPoolExecutor(given.workers) as executor:
             results = list(executor.map(work, plans))

@@ -138,6 +138,7 @@ _MEANINGS = {
     )
     for key, column in schema.columns.items()
 }
+_CONTRASTS_FIRST = ("contrast", "group", "sample", "reference", "estimate", "low", "high", "p", "q")
 _ROLES = {"negative_control": "negative control", "product": "infusion product", "case": ""}
 
 _CITATIONS = {
@@ -510,8 +511,13 @@ def _payload(study: Study) -> dict[str, Any]:
             file="localization",
         ),
         "contrasts": _table(
-            study.contrasts,
-            schema=CONTRASTS,
+            # What is compared and what came of it stand first: a wide table is read from its left edge.
+            study.contrasts[
+                [
+                    *_CONTRASTS_FIRST,
+                    *(name for name in CONTRASTS.columns if name not in _CONTRASTS_FIRST),
+                ]
+            ],
             hide=["compartment", "reference_group", "method"],
             filters=["contrast"],
             interval=("estimate", "low", "high"),
@@ -519,6 +525,7 @@ def _payload(study: Study) -> dict[str, Any]:
                 "estimate": "Odds ratio (95 %)",
                 "fraction": "CAR T share",
                 "fraction_reference": "CAR T share, reference",
+                "group": "State or type",
                 "n_patients": "Patients",
                 "reading": "Speaks of",
             },
