@@ -146,7 +146,7 @@ def construct(
     from carseq.construct.homology import homology_bed
     from carseq.construct.outputs import text_findings, text_map, write_map
     from carseq.reference import read_transcripts
-    from carseq.tables import write_table, write_text
+    from carseq.tables import HOMOLOGY, write_table, write_text
 
     if chemistry not in ("3p", "5p", "both"):
         raise CarseqError(f"unknown chemistry {chemistry!r}", "", "use 3p, 5p or both")
@@ -177,7 +177,7 @@ def construct(
         write_construct(found, to, findings)
         write_map(found, to, shared, chemistry=chemistry)
         if shared is not None:
-            write_table(shared, to / "homology.tsv")
+            write_table(shared, to / "homology.tsv", HOMOLOGY)
             write_text(homology_bed(shared, found.name), to / "homology.bed")
         out.print(f"wrote construct.fa, .gtf, .svg, .png, domains.tsv and lint.json to {to}")
     if bam:

@@ -48,7 +48,7 @@ from carseq.molecules import (
     open_bam,
 )
 from carseq.reference import read_loci, read_transcript_fasta
-from carseq.tables import MOLECULES, atomic, read_table, write_table, write_text
+from carseq.tables import EVIDENCE, MOLECULES, atomic, read_table, write_table, write_text
 
 log = get_logger(__name__)
 
@@ -1100,7 +1100,7 @@ def write_evidence(evidence: Evidence, folder: str | Path, *, width: int = WIDTH
     show(evidence, Console(file=text, width=width, color_system=None))
     written = [folder / "evidence.txt", folder / "molecules.tsv"]
     write_text(text.getvalue(), written[0])
-    write_table(evidence.molecules, written[1])
+    write_table(evidence.molecules, written[1], EVIDENCE)
     if evidence.header is not None:
         bam = folder / "reads.bam"
         written += [bam, write_bam(evidence.records, evidence.header, bam)]

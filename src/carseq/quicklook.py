@@ -28,7 +28,7 @@ from carseq.errors import CarseqError
 from carseq.log import get_logger
 from carseq.molecules import Read, Scorer, assemble
 from carseq.molecules.words import Words
-from carseq.tables import LOSSES, MOLECULES, atomic, write_table
+from carseq.tables import LOSSES, MOLECULES, QUICKLOOK, atomic, write_table
 
 log = get_logger(__name__)
 
@@ -163,7 +163,7 @@ def write_look(look: Look, sample: str, folder: str | Path) -> list[str]:
     from carseq import figures
 
     folder = Path(folder)
-    write_table(look.barcodes, folder / f"{sample}.barcodes.tsv")
+    write_table(look.barcodes, folder / f"{sample}.barcodes.tsv", QUICKLOOK)
     write_table(look.molecules, folder / f"{sample}.molecules.parquet", MOLECULES)
     write_table(look.losses, folder / f"{sample}.losses.tsv", LOSSES)
     knee = pd.DataFrame(

@@ -140,10 +140,12 @@ class Unit(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    sample: str
-    unit: str = Field(min_length=1)
-    r1: str = Field(min_length=1)
-    r2: str = Field(min_length=1)
+    sample: str = Field(description="A sample of samples.tsv.")
+    unit: str = Field(
+        min_length=1, description="Name of the pair among the sample's, such as L001."
+    )
+    r1: str = Field(min_length=1, description="FASTQ of read 1: barcode and UMI.")
+    r2: str = Field(min_length=1, description="FASTQ of read 2: cDNA.")
 
 
 @dataclass(frozen=True)

@@ -578,6 +578,136 @@ H5AD = {
 }
 
 
+#: The part of ``obs`` that the calling room writes for each sample.
+CALLS = Schema(
+    "calls", {n: c for n, c in OBS.columns.items() if n == "barcode" or n.startswith("car_")}
+)
+
+BARCODES = Schema(
+    "barcodes",
+    {
+        "barcode": Column("str", "barcode with at least one UMI"),
+        "total_umis": Column("int64", "UMIs"),
+        "n_genes": Column("int64", "genes with at least one UMI"),
+        "p_empty": Column("float64", "p value of being an empty droplet; NaN where not tested"),
+        "q_empty": Column("float64", "the same, Benjamini-Hochberg adjusted"),
+        "is_cell": Column("bool", "called a cell"),
+        "reason": Column("str", "why"),
+    },
+)
+
+AMBIENT = Schema(
+    "ambient",
+    {
+        "gene": Column("str", "gene"),
+        "umis": Column("int64", "UMIs in the sample's empty droplets"),
+        "fraction": Column("float64", "share of all of them"),
+        "mean_total": Column("float64", "UMIs of a mean empty droplet of the sample"),
+        "largest": Column("int64", "most UMIs of a droplet taken for empty"),
+    },
+)
+
+KNEE = Schema(
+    "knee",
+    {
+        "barcode": Column("str", "barcode"),
+        "rank": Column("int64", "rank by UMIs, 1 the most"),
+        "total_umis": Column("int64", "UMIs"),
+        "is_cell": Column("bool", "called a cell"),
+        "reason": Column("str", "why"),
+        "car_umis": Column("int64", "UMIs of the CAR in the matrix"),
+    },
+)
+
+FILTERS = Schema(
+    "filters",
+    {
+        "sample": Column("str", "sample"),
+        "step": Column("str", "what was filtered for"),
+        "n_before": Column("int64", "cells before"),
+        "n_removed": Column("int64", "cells removed"),
+        "n_after": Column("int64", "cells after"),
+        "n_car_bearing_removed": Column("int64", "removed cells that hold a CAR UMI"),
+        "car_bearing_removed": Column("str", "their barcodes, comma-separated"),
+    },
+)
+
+DOMAINS = Schema(
+    "domains",
+    {
+        "name": Column("str", "domain"),
+        "kind": Column("str", "its kind: signal peptide, binder, hinge, LTR R, ..."),
+        "start": Column("int64", "first base on the CAR transcript, 0-based"),
+        "end": Column("int64", "end on the CAR transcript, exclusive"),
+        "identity": Column("float64", "identity with the known part, 0 to 1"),
+        "source": Column("str", "where the known part is from"),
+    },
+)
+
+COVERAGE = Schema(
+    "coverage",
+    {
+        "base": Column("int64", "base of the CAR transcript, 0-based"),
+        "expected_3p": Column("float64", "of 100 CAR molecules, those with a 3' read over it"),
+        "expected_5p": Column("float64", "the same of 5' reads"),
+    },
+)
+
+HOMOLOGY = Schema(
+    "homology",
+    {
+        "start": Column("int64", "first base of the run, 0-based"),
+        "end": Column("int64", "its end, exclusive"),
+        "class": Column("str", "car_only, shared or junction"),
+        "gene": Column("str", "best rival gene, empty for car_only"),
+        "identity": Column("float64", "best identity with it, 0 to 1; NaN for car_only"),
+    },
+)
+
+LOCI = Schema(
+    "loci",
+    {
+        "contig": Column("str", "contig of the genome"),
+        "start": Column("int64", "first base of a relative's exon, 0-based"),
+        "end": Column("int64", "its end, exclusive"),
+        "gene": Column("str", "the relative"),
+    },
+)
+
+SUPPORT = Schema(
+    "support",
+    {
+        "sample": Column("str", "sample"),
+        "construct": Column("str", "construct"),
+        "n_molecules": Column("int64", "molecules it explains"),
+        "n_best": Column("int64", "of them, those it explains better than every other"),
+        "log_odds": Column("float64", "log-odds against random bases, summed over molecules, nats"),
+        "supported": Column("bool", "explains more, and at least three, best than all others"),
+    },
+)
+
+#: Of ``carseq explain``: ``molecules.tsv`` of one cell.
+EVIDENCE = Schema(
+    "explain molecules",
+    {**MOLECULES.columns, "counted": Column("bool", "whether the molecule counts as the CAR's")},
+)
+
+#: Of ``carseq quicklook``: ``SAMPLE.barcodes.tsv``.
+QUICKLOOK = Schema(
+    "quicklook barcodes",
+    {
+        "barcode": Column("str", "barcode on the list with a CAR molecule"),
+        "reads": Column("int64", "its reads, of any gene"),
+        "rank": Column("int64", "its rank among all barcodes by reads"),
+        "car_molecules": Column("int64", "CAR molecules"),
+        "unique": Column("int64", "of them unique or junction"),
+        "shared": Column("int64", "of them shared with a human gene"),
+        "p_car": Column("float64", "sum of their probabilities"),
+        "car_reads": Column("int64", "reads of them"),
+    },
+)
+
+
 @contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
     """Give a temporary path beside ``path`` and move it there when the block ends well.

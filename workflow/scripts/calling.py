@@ -16,6 +16,7 @@ from carseq.calling import (
 from carseq.chemistry import Chemistry
 from carseq.robustness import thinning, thresholds
 from carseq.tables import (
+    CALLS,
     DETECTION,
     LOSSES,
     MOLECULES,
@@ -61,7 +62,7 @@ with job(snakemake):
     cohort.obs = OBS.conform(cohort.obs)
     for sample, path in zip(names, output.calls, strict=True):
         own = cohort.obs[cohort.obs["sample"] == sample]
-        write_table(own[[c for c in own if c == "barcode" or c.startswith("car_")]], path)
+        write_table(own[[c for c in own if c == "barcode" or c.startswith("car_")]], path, CALLS)
     for sample, before, after in zip(with_reads, given.losses, output.losses, strict=True):
         own = cohort.obs[cohort.obs["sample"] == sample]
         losses = read_table(before, LOSSES)

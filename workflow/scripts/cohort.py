@@ -9,6 +9,7 @@ from carseq.cells.stages import add_layer, annotate_cohort, cohort_tables
 from carseq.config import CellsConfig
 from carseq.tables import (
     ANNOTATION,
+    FILTERS,
     INTEGRATION,
     PROTEIN_AGREEMENT,
     RECEPTORS,
@@ -36,7 +37,7 @@ with job(snakemake):
     add_protein(cohort, map(partial(anndata.read_h5ad, backed="r"), snakemake.input.cells))
     add_receptors(cohort, dict(zip(params.with_receptors, snakemake.input.tcr, strict=True)))
     for sample, path in zip(samples, output.filters, strict=True):
-        write_table(filters[filters["sample"] == sample], path)
+        write_table(filters[filters["sample"] == sample], path, FILTERS)
     annotation, integration = cohort_tables(cohort, car=params.car, seed=params.cells["seed"])
     write_table(annotation, output.annotation, ANNOTATION)
     write_table(integration, output.integration, INTEGRATION)

@@ -3,7 +3,7 @@
 from carseq.construct import homology, load_construct, rivals
 from carseq.construct.homology import homology_bed
 from carseq.reference import read_transcripts, rival_context, write_transcripts
-from carseq.tables import write_table, write_text
+from carseq.tables import HOMOLOGY, LOCI, write_table, write_text
 from carseq.workflow import job
 
 with job(snakemake):
@@ -20,6 +20,6 @@ with job(snakemake):
         min_identity=snakemake.params.min_identity,
     )
     write_transcripts([*found, *windows], snakemake.output.rivals)
-    write_table(loci, snakemake.output.loci)
-    write_table(table, snakemake.output.homology)
+    write_table(loci, snakemake.output.loci, LOCI)
+    write_table(table, snakemake.output.homology, HOMOLOGY)
     write_text(homology_bed(table, construct.name), snakemake.output.bed)

@@ -2,7 +2,7 @@
 
 from carseq.cells.stages import sample_cells
 from carseq.solo import read_counts
-from carseq.tables import write_h5ad, write_table
+from carseq.tables import AMBIENT, BARCODES, KNEE, write_h5ad, write_table
 from carseq.workflow import job
 
 with job(snakemake):
@@ -19,6 +19,6 @@ with job(snakemake):
         solo=params.solo,
     )
     write_h5ad(made.cells, output.cells)
-    write_table(made.barcodes.reset_index(), output.barcodes)
-    write_table(made.ambient, output.ambient)
-    write_table(made.knee, output.knee)
+    write_table(made.barcodes.reset_index(), output.barcodes, BARCODES)
+    write_table(made.ambient, output.ambient, AMBIENT)
+    write_table(made.knee, output.knee, KNEE)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from carseq.chemistry import strand_of_library
 from carseq.construct import compare_constructs, load_construct
-from carseq.tables import write_table
+from carseq.tables import SUPPORT, write_table
 from carseq.workflow import job
 
 with job(snakemake):
@@ -19,4 +19,4 @@ with job(snakemake):
         barcode_tag=params.barcode_tag,
         umi_tag=params.umi_tag,
     )
-    write_table(table, snakemake.output[0])
+    write_table(table, snakemake.output[0], SUPPORT)

@@ -18,7 +18,7 @@ from carseq.construct.coverage import CHEMISTRIES, expected_coverage, intended
 from carseq.construct.frame import extent, pieces, reading_faults
 from carseq.construct.lint import Finding, lint
 from carseq.construct.vector import Construct
-from carseq.tables import atomic, write_table, write_text
+from carseq.tables import COVERAGE, DOMAINS, atomic, write_table, write_text
 
 #: Blocks of a sparkline, low to high.
 _BARS = " ▁▂▃▄▅▆▇█"
@@ -70,12 +70,12 @@ def write_construct(
     sequence = "\n".join(textwrap.wrap(construct.sequence, 70))
     write_text(f">{construct.name}\n{sequence}\n", folder / "construct.fa")
     write_text(gtf(construct), folder / "construct.gtf")
-    write_table(construct.domains, folder / "domains.tsv")
+    write_table(construct.domains, folder / "domains.tsv", DOMAINS)
     expected = {
         f"expected_{key}": expected_coverage(construct.transcripts, key) for key in CHEMISTRIES
     }
     bases = pd.DataFrame({"base": np.arange(len(construct.sequence)), **expected})
-    write_table(bases, folder / "coverage.tsv")
+    write_table(bases, folder / "coverage.tsv", COVERAGE)
     write_text(json.dumps(findings or lint(construct), indent=1) + "\n", folder / "lint.json")
 
 

@@ -1,0 +1,37 @@
+"""What mkdocs asks of carseq: the generated pages, included texts, and links that leave the folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mkdocs.structure.files import File, Files
+
+from carseq.documentation import api_pages, generated_pages, included, linked, plain_roles
+
+ROOT = Path(__file__).parent.parent
+
+
+def on_config(config: Any) -> Any:
+    """Put a page for each room of the package into the navigation."""
+    for entry in config.nav:
+        if "Python" in entry:
+            entry["Python"] = [{name: path} for path, (name, _) in api_pages().items()]
+    return config
+
+
+def on_files(files: Files, *, config: Any) -> Files:
+    """Add the pages made from the models."""
+    for path, text in generated_pages(ROOT).items():
+        files.append(File.generated(config, path, content=text))
+    return files
+
+
+def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
+    """Take in the texts named by ``<!-- include: FILE#HEADING -->`` and mend links to files outside."""
+    return linked(included(markdown, ROOT, page.file.src_uri), ROOT, page.file.src_uri)
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """Show the roles of docstrings as plain names."""
+    return plain_roles(html)

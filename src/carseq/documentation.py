@@ -1,0 +1,365 @@
+"""The documentation site's generated pages, made from models, schemas, rules and the command line.
+
+``docs/hooks.py`` gives them to mkdocs (``make docs``). What another room adds, a table in :mod:`carseq.tables`, a key,
+a command or a rule's output, is on its page without a word here.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import pkgutil
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import carseq
+from carseq import tables
+from carseq.config_docs import pages
+from carseq.errors import CarseqError
+
+#: Rooms in the order of the data.
+ROOMS = ("construct", "reference", "chemistry", "solo", "molecules", "quicklook", "cells", "calling", "localize",
+         "explain", "report", "figures", "simulate", "config", "sheets", "tables")  # fmt: skip
+#: What no rule's message says of a file under ``results/``.
+FILES = {
+    "construct/construct.fa": "the CAR's transcript: the contig in the reference",
+    "construct/construct.gtf": "its gene, as one exon",
+    "construct/domains.tsv": "domains and LTRs on the transcript",
+    "construct/coverage.tsv": "where reads are expected on it",
+    "construct/lint.json": "faults of the construct and how many of 100 UMIs each costs",
+    "construct/construct.svg": "the map",
+    "construct/homology.tsv": "which bases the genome shares",
+    "construct/homology.bed": "the same for a genome browser",
+    "construct/rivals.fa": "transcripts of the relatives",
+    "construct/loci.tsv": "where the relatives lie on the genome",
+    "cohort/annotated.h5ad": "every cell kept, with clusters, types and states, before the calls",
+    "cohort/cells.h5ad": "the same with the calls: the file for an analysis of your own",
+    "cohort/detection.tsv": "the verdict of each sample",
+    "samples/SAMPLE/solo/aligned.bam": "alignments with CB and UB tags",
+    "samples/SAMPLE/solo/raw.h5ad": "counts of all barcodes, the CAR a gene of them",
+    "samples/SAMPLE/solo/summary.json": "reads, mapping and barcodes in numbers",
+    "samples/SAMPLE/cells/cells.h5ad": "the sample's cells, raw counts",
+    "samples/SAMPLE/cells/barcodes.tsv.gz": "every barcode: cell or not, and why",
+    "samples/SAMPLE/cells/ambient.tsv": "the ambient RNA, from the empty droplets",
+    "samples/SAMPLE/cells/knee.tsv": "points of the rank curve",
+    "samples/SAMPLE/cells/filters.tsv": "what the quality filters removed, and whether it held the CAR",
+    "samples/SAMPLE/molecules/molecules.parquet": "one row a CAR molecule",
+    "samples/SAMPLE/molecules/losses.tsv": "where the CAR's reads went, up to the molecules",
+    "samples/SAMPLE/calling/calls.tsv": "the calls of the sample's cells",
+    "samples/SAMPLE/calling/losses.tsv": "where the CAR's reads went, up to the calls",
+    "cohort/thresholds.tsv": "how the calls change with the threshold",
+    "cohort/thinning.tsv": "how the verdicts change with fewer reads",
+    "cohort/annotation.tsv": "how well the two annotations agree",
+    "cohort/integration.tsv": "how well samples are mixed and types kept apart",
+    "cohort/protein_agreement.tsv": "surface proteins against the annotation, where given",
+    "cohort/receptors.tsv": "T-cell receptors against the annotation, where given",
+    "cohort/localization.tsv": "CAR T cells by sample, lineage, type and state",
+    "cohort/contrasts.tsv": "samples compared",
+    "cohort/blood_in_urine.tsv": "how much of the urine's T cells may be blood",
+    "run_config.yaml": "the configuration with every default, and the sheets",
+    "versions.json": "versions of carseq and its tools",
+}  # fmt: skip
+_OUTPUTS = (
+    "Made from the workflow's rules and the schemas of `carseq.tables`. Paths are under `results/`; SAMPLE stands for "
+    "each sample. Tables are tab-separated with a header; empty means not known. Columns of your samples sheet stand "
+    "behind those of `cells.h5ad`. Some files are made only where the configuration asks for them."
+)
+_LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s#]*)(#[^)\s]*)?\)")
+_FENCE = re.compile(r"^( *)```.*?^\1```", re.M | re.S)
+_INCLUDE = re.compile(r"^<!-- include: (\S+?)(?:#(.+?))? -->$", re.M)
+#: Files of the repository that have a page of their own.
+_PAGES = {
+    "README.md": "index.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "benchmarks/RESULTS.md": "benchmarks.md",
+    "config/README.md": "reference/config.md",
+}
+
+
+@dataclass(frozen=True)
+class Output:
+    """A file a rule makes: its path under ``results/``, the rule, its rule file and what it says it does."""
+
+    path: str
+    rule: str
+    room: str
+    message: str
+
+
+def generated_pages(root: Path) -> dict[str, str]:
+    """Return the generated pages: path on the site -> Markdown.
+
+    Parameters
+    ----------
+    root
+        The checkout, whose rule files are read.
+    """
+    return {
+        "reference/config.md": pages()["README.md"],
+        "reference/outputs.md": outputs_page(rule_outputs(root / "workflow" / "rules")),
+        "reference/cli.md": cli_page(),
+        **{path: text for path, (_, text) in api_pages().items()},
+    }
+
+
+def schemas() -> dict[str, tables.Schema]:
+    """Return every table of :mod:`carseq.tables` by the name it is declared under."""
+    return {n: s for n, s in vars(tables).items() if isinstance(s, tables.Schema)}
+
+
+def rule_outputs(folder: Path) -> list[Output]:
+    """Return what the rules make under ``results/``, in the order of the data."""
+    order = {room: i for i, room in enumerate(ROOMS)}
+    found = []
+    for file in sorted(folder.glob("*.smk"), key=lambda f: (order.get(f.stem, len(order)), f.stem)):
+        for block in re.split(r"^ *rule ", file.read_text(), flags=re.M)[1:]:
+            name = block.split(":", 1)[0]
+            output = re.search(
+                r"^ *output:\n(.*?)^ *(?:log|params|benchmark|input|threads):", block, re.M | re.S
+            )
+            message = re.search(r'message:\s+"(?:\w+: )?([^"]*)"', block)
+            says = (message[1] if message else name).replace("{wildcards.sample}", "a sample")
+            for own, each in re.findall(
+                r'f"\{RESULTS\}/([^"]+)"|each_sample\(\s*"([^"]+)"', output[1] if output else ""
+            ):
+                path = (
+                    re.sub(r"\{\{(\w+)\}\}", lambda m: m[1].upper(), own)
+                    or f"samples/SAMPLE/{each}"
+                )
+                found.append(Output(path, name, file.stem, re.sub(r"\{.*?\}", path, says)))
+    return found
+
+
+def outputs_page(outputs: list[Output]) -> str:
+    """Return the page of every output file and every column of every table."""
+    known = schemas()
+    by_name = {schema.name: schema for schema in known.values()}
+    lines = ["# Output files and columns", "", _OUTPUTS, "", "## Files", ""]
+    lines += ["| file | what | rule |", "|---|---|---|"]
+    for output in outputs:
+        stem = Path(output.path).name.split(".")[0]
+        # The 10x matrix's tables have no header.
+        tabular = Path(output.path).parent.name != "matrix"
+        tabular &= Path(output.path).name.split(".", 1)[-1] in {"tsv", "tsv.gz", "parquet"}
+        what = FILES.get(output.path, output.message)
+        if tabular and stem in by_name:
+            what += f" ([columns](#{_anchor(by_name[stem].name)}))"
+        if output.path == "cohort/cells.h5ad":
+            what += f" ([obs](#{_anchor(tables.OBS.name)}), [further](#{_anchor(tables.OBS_MORE.name)}))"
+        lines.append(f"| `{output.path}` | {what} | {output.rule} |")
+    lines += [
+        "",
+        "Logs lie in `logs/`, time and memory of the longer rules in `benchmarks/`.",
+        "",
+        "## Columns",
+        "",
+    ]
+    for name, schema in known.items():
+        lines += [
+            f"### {schema.name} {{ #{_anchor(schema.name)} }}",
+            "",
+            f"`carseq.tables.{name}`",
+            "",
+        ]
+        lines += ["| column | type | meaning |", "|---|---|---|"]
+        lines += [f"| `{n}` | {c.dtype} | {c.meaning} |" for n, c in schema.columns.items()]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _anchor(name: str) -> str:
+    return "table-" + re.sub(r"\W+", "-", name)
+
+
+def commands() -> dict[str, Any]:
+    """Return the commands of the command line by name."""
+    import typer
+
+    from carseq.cli import app
+
+    root: Any = typer.main.get_command(app)
+    return dict(root.commands)
+
+
+def cli_page() -> str:
+    """Return the page of the command line."""
+    lines = ["# Command line", "", "`carseq COMMAND --help` says the same.", ""]
+    for name, command in commands().items():
+        told = inspect.cleandoc(command.help or "")
+        arguments = [p for p in command.params if p.param_type_name == "argument"]
+        usage = " ".join(_argument(p) for p in arguments)
+        lines += [
+            f"## carseq {name}",
+            "",
+            "```text",
+            f"carseq {name} {usage} [OPTIONS]".replace("  ", " "),
+            "```",
+            "",
+        ]
+        lines += [
+            re.sub(r"(Examples?: .*)", r"*\1*", told),
+            "",
+            "| | default | meaning |",
+            "|---|---|---|",
+        ]
+        for parameter in command.params:
+            if parameter.name == "help":
+                continue
+            shown = (
+                ", ".join(parameter.opts)
+                if parameter.param_type_name == "option"
+                else parameter.name
+            )
+            default = "*required*" if parameter.required else _default(parameter.default)
+            lines.append(f"| `{shown}` | {default} | {(parameter.help or '').strip()} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _argument(parameter: Any) -> str:
+    name = parameter.metavar or parameter.name.upper()
+    name += "..." if parameter.nargs == -1 else ""
+    return name if parameter.required else f"[{name}]"
+
+
+def _default(value: Any) -> str:
+    return "" if value is None or value is False or callable(value) else f"`{value}`"
+
+
+def api_pages() -> dict[str, tuple[str, str]]:
+    """Return the pages of the Python functions: path -> (name of the room, Markdown for mkdocstrings)."""
+    found = {}
+    for room in ROOMS:
+        module = importlib.import_module(f"carseq.{room}")
+        summary = _roles((module.__doc__ or "").strip())
+        names = list(public_names(module))
+        lines = [f"# carseq.{room}", "", summary, ""]
+        lines += [f"::: {name}\n" for name in names]
+        found[f"reference/api/{room}.md"] = (room, "\n".join(lines))
+    return found
+
+
+def public_names(module: ModuleType) -> Iterator[str]:
+    """Yield where the public functions and classes of a room are defined, dotted."""
+    listed = getattr(module, "__all__", None)
+    for name in listed or [n for n in vars(module) if not n.startswith("_")]:
+        value = getattr(module, name)
+        if not (inspect.isfunction(value) or inspect.isclass(value)):
+            continue
+        if listed or value.__module__ == module.__name__:
+            yield f"{value.__module__}.{value.__name__}"
+
+
+def modules() -> list[str]:
+    """Return the names of all modules and packages directly below carseq."""
+    return [m.name for m in pkgutil.iter_modules(carseq.__path__)]
+
+
+def included(markdown: str, root: Path, page: str) -> str:
+    """Put in the texts that ``<!-- include: FILE#HEADING -->`` names, without their own title.
+
+    Parameters
+    ----------
+    markdown
+        Text of a page.
+    root
+        The checkout; FILE is relative to it.
+    page
+        Path of the page under ``docs``; links of the included text are made relative to it.
+
+    Raises
+    ------
+    CarseqError
+        If the file or the heading is not there.
+    """
+
+    def put(found: re.Match[str]) -> str:
+        path, heading = root / found[1], found[2]
+        if not path.is_file():
+            raise CarseqError(
+                f"docs/{page} includes {found[1]}", "there is no such file", "mend the page"
+            )
+        text = path.read_text()
+        text = section(text, heading, found[1]) if heading else text.split("\n", 1)[1]
+        here = Path("docs", page).parent
+
+        def moved(link: re.Match[str]) -> str:
+            if not link[3] or "://" in link[3]:
+                return link[0]
+            target = os.path.relpath(root / Path(found[1]).parent / link[3], root / here)
+            return f"{link[1]}[{link[2]}]({target}{link[4] or ''})"
+
+        return _outside_code(text, lambda part: _LINK.sub(moved, part))
+
+    return _INCLUDE.sub(put, markdown)
+
+
+def section(text: str, heading: str, file: str = "the file") -> str:
+    """Return what stands below a heading of a Markdown text, up to the next of its level.
+
+    Raises
+    ------
+    CarseqError
+        If there is no such heading.
+    """
+    hidden = _FENCE.sub(lambda m: re.sub(r"^#", "\0", m[0], flags=re.M), text)
+    found = re.search(rf"^(#+) {re.escape(heading)}\n(.*?)(?=^#{{1,6}} |\Z)", hidden, re.M | re.S)
+    if found is None:
+        raise CarseqError(f"{file} has no heading {heading}", "", "mend the include")
+    return found[2].replace("\0", "#").strip() + "\n"
+
+
+def linked(markdown: str, root: Path, page: str) -> str:
+    """Turn links to files outside ``docs`` into links to their page, else into their path.
+
+    Raises
+    ------
+    CarseqError
+        If such a file is not there.
+    """
+    here = Path("docs", page).parent
+
+    def mend(link: re.Match[str]) -> str:
+        if not link[3] or "://" in link[3] or link[3].startswith("mailto:"):
+            return link[0]
+        target = os.path.normpath(here / link[3])
+        if target in _PAGES:
+            own = os.path.relpath(Path("docs", _PAGES[target]), here)
+            return f"{link[1]}[{link[2]}]({own}{link[4] or ''})"
+        if target.startswith("docs/"):
+            return link[0]
+        if not (root / target).exists():
+            raise CarseqError(
+                f"docs/{page} links {link[3]}", "there is no such file", "mend the link"
+            )
+        return f"`{target}`" if link[2].strip("`") == target else f"{link[2]} (`{target}`)"
+
+    return _outside_code(markdown, lambda part: _LINK.sub(mend, part))
+
+
+def _outside_code(text: str, change: Any) -> str:
+    """Change a text but for its fenced blocks."""
+    parts, last = [], 0
+    for fence in _FENCE.finditer(text):
+        parts += [change(text[last : fence.start()]), fence[0]]
+        last = fence.end()
+    return "".join([*parts, change(text[last:])])
+
+
+def _roles(text: str) -> str:
+    """Turn the roles of a docstring into code."""
+    return re.sub(r":\w+:`~?([^`]+)`", r"`\1`", text)
+
+
+def plain_roles(html: str) -> str:
+    """Turn the roles of docstrings, as mkdocstrings leaves them, into links where there is such a function."""
+    return re.sub(
+        r":(?:func|class|data|mod|meth|attr):<code>~?([^<]+)</code>",
+        r'<autoref optional identifier="\1"><code>\1</code></autoref>',
+        html,
+    )
