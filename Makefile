@@ -64,8 +64,9 @@ slurm: setup
 format: setup ## format all code
 	@ruff check --fix . ; ruff format . ; snakefmt Snakefile workflow
 
-docs: setup ## write config/README.md, config/config.yaml and the schema anew from the models
+docs: setup ## write config/ anew from the models and build the documentation in site/
 	@python -m carseq.config_docs config
+	@NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet && echo "carseq: site/index.html"
 
 clean: ## remove the environment and the demo
 	rm -rf $(VENV) demo

@@ -23,8 +23,8 @@ from carseq.config_docs import pages
 from carseq.errors import CarseqError
 
 #: Rooms in the order of the data.
-ROOMS = ("construct", "reference", "chemistry", "solo", "molecules", "quicklook", "cells", "calling", "localize",
-         "explain", "report", "figures", "simulate", "config", "sheets", "tables")  # fmt: skip
+ROOMS = ("construct", "reference", "chemistry", "solo", "molecules", "quicklook", "cells", "calling", "robustness",
+         "localize", "explain", "report", "figures", "simulate", "config", "sheets", "tables")  # fmt: skip
 #: What no rule's message says of a file under ``results/``.
 FILES = {
     "construct/construct.fa": "the CAR's transcript: the contig in the reference",
@@ -261,7 +261,7 @@ def modules() -> list[str]:
 
 
 def included(markdown: str, root: Path, page: str) -> str:
-    """Put in the texts that ``<!-- include: FILE#HEADING -->`` names, without their own title.
+    """Put in the texts that ``<!-- include: FILE#HEADING -->`` names, without their own title; text in a box.
 
     Parameters
     ----------
@@ -285,6 +285,8 @@ def included(markdown: str, root: Path, page: str) -> str:
                 f"docs/{page} includes {found[1]}", "there is no such file", "mend the page"
             )
         text = path.read_text()
+        if path.suffix != ".md":
+            return f"```text\n{text}```"
         text = section(text, heading, found[1]) if heading else text.split("\n", 1)[1]
         here = Path("docs", page).parent
 
@@ -339,7 +341,17 @@ def linked(markdown: str, root: Path, page: str) -> str:
             )
         return f"`{target}`" if link[2].strip("`") == target else f"{link[2]} (`{target}`)"
 
-    return _outside_code(markdown, lambda part: _LINK.sub(mend, part))
+    return _indented(_outside_code(markdown, lambda part: _LINK.sub(mend, part)))
+
+
+def _indented(text: str) -> str:
+    """Indent what belongs to an item of a list by four, as Python-Markdown wants it, in place of two."""
+    parts, last = [], 0
+    for fence in _FENCE.finditer(text):
+        parts.append(re.sub(r"^  (?=\S)", "    ", text[last : fence.start()], flags=re.M))
+        parts.append(re.sub(r"^", "  ", fence[0], flags=re.M) if fence[1] == "  " else fence[0])
+        last = fence.end()
+    return "".join([*parts, re.sub(r"^  (?=\S)", "    ", text[last:], flags=re.M)])
 
 
 def _outside_code(text: str, change: Any) -> str:
