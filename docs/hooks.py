@@ -35,3 +35,9 @@ def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
 def on_page_content(html: str, **_: Any) -> str:
     """Show the roles of docstrings as plain names."""
     return plain_roles(html)
+
+
+def on_post_page(output: str, *, page: Any, **_: Any) -> str:
+    """Take the search's helper from the site itself, not from another host."""
+    up = "../" * page.url.count("/")
+    return output.replace("https://unpkg.com/iframe-worker/shim", f"{up}vendor/iframe-worker.js")
