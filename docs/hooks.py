@@ -10,6 +10,8 @@ from mkdocs.structure.files import File, Files
 from carseq.documentation import api_pages, generated_pages, included, linked, plain_roles
 
 ROOT = Path(__file__).parent.parent
+#: Lets the search run where the pages are opened from a disk; `docs/vendor` holds it.
+HELPER = "https://unpkg.com/iframe-worker/shim"
 
 
 def on_config(config: Any) -> Any:
@@ -39,5 +41,9 @@ def on_page_content(html: str, **_: Any) -> str:
 
 def on_post_page(output: str, *, page: Any, **_: Any) -> str:
     """Take the search's helper from the site itself, not from another host."""
-    up = "../" * page.url.count("/")
-    return output.replace("https://unpkg.com/iframe-worker/shim", f"{up}vendor/iframe-worker.js")
+    return output.replace(HELPER, "../" * page.url.count("/") + "vendor/iframe-worker.js")
+
+
+def on_post_template(output: str, **_: Any) -> str:
+    """The page of what is not found lies at the top, and is only seen on a server."""
+    return output.replace(HELPER, "/vendor/iframe-worker.js")

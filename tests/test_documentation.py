@@ -262,7 +262,7 @@ def test_site_in_a_browser(site, width):
             assert page.evaluate("[...document.images].every(i => i.naturalWidth > 0)"), name
         page.goto((site / "index.html").as_uri())
         page.evaluate("document.querySelector('#__search').click()")
-        page.locator("input[name=query]").fill("detection limit")
+        page.locator("input[name=query]").press_sequentially("detection limit", delay=20)
         page.locator(".md-search-result__link").first.wait_for(timeout=10_000)
         browser.close()
     assert faults == []

@@ -152,6 +152,8 @@ def outputs_page(outputs: list[Output]) -> str:
         if output.path == "cohort/cells.h5ad":
             what += f" ([obs](#{_anchor(tables.OBS.name)}), [further](#{_anchor(tables.OBS_MORE.name)}))"
         lines.append(f"| `{output.path}` | {what} | {output.rule} |")
+    lines += ["", "### cells.h5ad beside obs", "", "| key | meaning |", "|---|---|"]
+    lines += [f"| `{key}` | {meaning} |" for key, meaning in tables.H5AD.items()]
     lines += [
         "",
         "Logs lie in `logs/`, time and memory of the longer rules in `benchmarks/`.",
