@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import anndata
@@ -63,7 +64,8 @@ def told(*words: str) -> str:
         for line in made.stdout.splitlines()
         if not line.startswith(("wrote", "report:"))
     ]
-    return "\n".join(lines).strip() + "\n"
+    shown = [textwrap.fill(line, 100) if len(line) > 100 else line for line in lines]
+    return "\n".join(shown).strip() + "\n"
 
 
 def main(results: Path, out: Path) -> None:
