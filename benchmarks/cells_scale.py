@@ -38,7 +38,7 @@ from carseq.cells import stages
 from carseq.cells.barcodes import column_sums, row_sums
 from carseq.cells.filters import quality
 from carseq.config import CellsConfig
-from carseq.localize import contrasts, localize
+from carseq.localize import everything
 from carseq.tables import (
     DETECTION,
     OBS,
@@ -218,8 +218,7 @@ def stage(name: str, folder: Path, integration: str, threads: int) -> None:
     else:
         cohort = timed(steps, "read", read_cells)(called)
         detection = read_table(folder / "detection.tsv", DETECTION)
-        timed(steps, "localize", localize)(cohort, detection)
-        contrasts(detection)
+        timed(steps, "localize", everything)(cohort, detection)
     (folder / f"{name}.json").write_text(json.dumps(steps))
 
 
