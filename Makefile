@@ -7,6 +7,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 VENV := $(CURDIR)/.venv
 BIN := $(VENV)/bin
+# Tests at a time: each may need 4 GB of memory.
+WORKERS ?= $(shell n=$(CORES); echo $$((n > 4 ? 4 : n)))
 export PATH := $(BIN):$(PATH)
 # Threads are given by Snakemake; numerical libraries must not add their own.
 export OMP_NUM_THREADS ?= 1
@@ -38,8 +40,8 @@ demo: setup demo/config.yaml ## simulate a study with CAR T cells in urine, run 
 demo/config.yaml: $(VENV)/.installed
 	@test -e $@ && touch $@ || carseq simulate demo
 
-test: setup browser lint types ## lint, types and all tests but Slurm's
-	@pytest -m "not slurm"
+test: setup browser slurm lint types ## lint, types and all tests
+	@pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
 slurmtest: setup slurm ## the workflow on a real Slurm of one node (root, Debian)
 	@pytest -m slurm

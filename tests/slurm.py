@@ -60,6 +60,10 @@ PartitionName=all Nodes={host} Default=YES MaxTime=INFINITE State=UP
 """
 
 
+class NotStarted(RuntimeError):
+    """A daemon did not come up; says what its log says."""
+
+
 def missing() -> str | None:
     """Say why no Slurm can be started here, or None if one can."""
     absent = [name for name in (*DAEMONS, "sbatch") if shutil.which(name, path=SEARCH) is None]
@@ -106,7 +110,7 @@ class Slurm:
         return False
 
 
-def wait_for(what: str, ready, process: subprocess.Popen, log: Path, seconds: float = 30) -> None:
+def wait_for(what: str, ready, process: subprocess.Popen, log: Path, seconds: float = 120) -> None:
     """Wait until a daemon answers; say what its log says if it does not."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -116,7 +120,7 @@ def wait_for(what: str, ready, process: subprocess.Popen, log: Path, seconds: fl
             break
         time.sleep(0.2)
     said = log.read_text(errors="replace")[-2000:] if log.exists() else "nothing"
-    raise RuntimeError(f"{what} did not start; its log says:\n{said}")
+    raise NotStarted(f"{what} did not start; its log says:\n{said}")
 
 
 @contextmanager

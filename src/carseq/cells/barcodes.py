@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -31,6 +31,8 @@ MIN_OUTRIGHT = 100
 #: totals lognormal: simulated soup is less skewed, and at most 0.3 % were found (with 0.002, 72 % and not 86 %
 #: were called of those above 500 UMIs in a sample of 30 % ambient RNA, with as many empty droplets among them).
 OUTRIGHT_FALSE = 0.01
+#: A total counts as evidence where fewer empty droplets than this share have as many UMIs.
+TELLING_TOTAL = 0.025
 #: A matrix with hardly any barcode below this many UMIs was filtered before.
 FILTERED = 200
 #: Index hopping gives thousands of barcodes whose totals peak below this many UMIs.
@@ -90,7 +92,9 @@ def call_barcodes(
     Barcodes are called cells when (a) their total lies so far above the empty droplets' totals that
     next to none is expected there, or above the knee of the rank curve, or (b) their counts are not
     a multinomial draw from the ambient profile (Monte Carlo p value, Benjamini-Hochberg over all
-    tested barcodes). Below the Monte Carlo resolution the tail of p comes from a gamma distribution
+    tested barcodes). Above nearly all empty droplets (:data:`TELLING_TOTAL`) that p value and the total's are
+    joined by Fisher's method: an empty droplet's profile is independent of its total, and macrophages, whose RNA much
+    of the soup is, differ from it in neither alone. Below the Monte Carlo resolution the tail of p comes from a gamma distribution
     with the simulations' mean, variance and skewness.
 
     Parameters
@@ -142,8 +146,9 @@ def call_barcodes(
         within = np.flatnonzero((totals >= left) & (totals <= right))
         return _all_alike(counts[within[:: max(1, len(within) // MAX_COMPARED)]], seed)
 
-    lower, outright, knee = total_limits(totals, ambient_max, like_ambient)
-    table.attrs = {"ambient_max": lower, "outright": outright, "knee": knee}
+    limits = total_limits(totals, ambient_max, like_ambient)
+    lower, outright = limits.ambient_max, limits.outright
+    table.attrs = {"ambient_max": lower, "outright": outright, "knee": limits.knee}
     if barcodes is not None:
         return _user_calls(table, barcodes)
     if not len(table):
@@ -158,7 +163,8 @@ def call_barcodes(
         rows = np.flatnonzero(tested & ~kept)
         p, q = np.full(len(table), np.nan), np.full(len(table), np.nan)
         if rows.size:
-            p[rows] = _p_empty(counts[rows][:, used], profile, n_simulations, seed)
+            alike = _p_empty(counts[rows][:, used], profile, n_simulations, seed)
+            p[rows] = _joined(alike, limits.p_total(totals[rows]))
             q[rows] = stats.false_discovery_control(p[rows])
         table["p_empty"], table["q_empty"] = p, q
         differs = q <= fdr
@@ -211,11 +217,36 @@ def _all_alike(counts: sparse.csr_matrix, seed: int) -> bool:
     return bool(np.mean(p > 0.01) > 0.5)
 
 
+def _joined(p_profile: np.ndarray, p_total: np.ndarray) -> np.ndarray:
+    """Join two independent p values by Fisher's method where the second says something."""
+    joined = stats.chi2.sf(-2 * (np.log(p_profile) + np.log(np.maximum(p_total, 1e-300))), 4)
+    return np.where(p_total < TELLING_TOTAL, joined, p_profile)
+
+
+class Limits(NamedTuple):
+    """What the totals say, in UMIs; the last two are of the empty droplets' log totals."""
+
+    #: Barcodes up to it make the ambient profile.
+    ambient_max: float
+    #: Barcodes from it on are cells without a test; inf where the totals do not say.
+    outright: float
+    #: Knee of the rank curve; inf where there is none.
+    knee: float
+    #: Median, and standard deviation of their upper half; NaN where there are no empty droplets.
+    median: float = float("nan")
+    spread: float = float("nan")
+
+    def p_total(self, totals: np.ndarray) -> np.ndarray:
+        """Return the share of empty droplets with as many UMIs, were their upper half lognormal; 1 where unknown."""
+        share = stats.norm.sf((np.log(totals) - self.median) / self.spread)
+        return np.nan_to_num(share, nan=1.0)
+
+
 def total_limits(
     totals: np.ndarray,
     ambient_max: float | None = None,
     like_ambient: Callable[[float, float], bool] | None = None,
-) -> tuple[float, float, float]:
+) -> Limits:
     """Read three limits from the total UMIs of all barcodes.
 
     Parameters
@@ -229,33 +260,32 @@ def total_limits(
 
     Returns
     -------
-    tuple
-        `ambient_max` (barcodes up to it make the ambient profile), `outright` (barcodes from it on
-        are cells without a test; inf where the totals do not say) and `knee` of the rank curve
-        (inf where there is none), in UMIs.
+    Limits
+        As far as the totals tell them.
     """
     totals = totals[totals >= 1]
     if totals.size < 10 or np.quantile(totals, 0.01) >= FILTERED:
-        return (ambient_max or 0.0), float("inf"), float("inf")
+        return Limits(ambient_max or 0.0, float("inf"), float("inf"))
     left, right = _empty_range(totals, like_ambient)
     low = totals[(totals >= left) & (totals <= right)]
     # The tenth above it is tested, so that shallow cells among the empty droplets get a chance.
     lower = float(np.quantile(low, 0.9)) if ambient_max is None else float(ambient_max)
     knee = _knee(totals)
-    median, high = np.quantile(low, [0.5, 0.975])
-    spread = max((np.log(high) - np.log(median)) / stats.norm.ppf(0.975), 0.05)
+    middle, high = np.quantile(low, [0.5, 0.975])
+    median = float(np.log(middle))
+    spread = max(float(np.log(high) - median) / stats.norm.ppf(0.975), 0.05)
     # Empty droplets expected above a total, were their upper half lognormal, against barcodes there.
     ordered = np.sort(totals[totals > high])
     outright = float("inf")
     if ordered.size:
         above = ordered.size - np.arange(ordered.size)
-        expected = low.size * stats.norm.sf((np.log(ordered) - np.log(median)) / spread)
+        expected = low.size * stats.norm.sf((np.log(ordered) - median) / spread)
         fine = np.flatnonzero(expected <= OUTRIGHT_FALSE * above)
         if fine.size:
             outright = float(ordered[fine[0]])
     if knee >= 5 * high:
         outright = min(outright, knee)
-    return lower, float(max(outright, MIN_OUTRIGHT, 1.5 * high)), knee
+    return Limits(lower, float(max(outright, MIN_OUTRIGHT, 1.5 * high)), knee, median, spread)
 
 
 def _empty_range(
