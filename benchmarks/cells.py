@@ -64,6 +64,8 @@ ACCEPTED = {
     "squamous": {"squamous cell"},
     "erythrocyte": {"erythroid cell"},
 }
+#: Shares of ambient RNA that figures are told for.
+STRATA = ((0.0, 0.1), (0.1, 0.2), (0.2, 0.31))
 EPITHELIAL = {"kidney", "urogenital"}
 
 
@@ -190,6 +192,21 @@ def measure(barcodes: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
         "cells above 500 UMIs called, pooled", called[large].mean(), 0.95, f"{large.sum()} cells"
     )
     at_least("the same, worst sample", found.min(), None, f"{len(found)} samples")
+    own = real & (barcodes["n_molecules"] - barcodes["n_ambient"] > 500)
+    at_least(
+        "cells above 500 UMIs without ambient ones called",
+        called[own].mean(),
+        None,
+        f"{own.sum()} cells",
+    )
+    for low, high in STRATA:
+        within = barcodes["ambient"].between(low, high, inclusive="left") & large
+        at_least(
+            f"cells above 500 UMIs called, ambient {low:.0%} to {high:.0%}",
+            called[within].mean(),
+            None,
+            f"{within.sum()}",
+        )
     false = (~real)[called]
     at_most("empty droplets among calls, pooled", false.mean(), 0.01, f"{called.sum()} calls")
     share = false.groupby([b[called] for b in by_sample]).mean()
@@ -234,9 +251,8 @@ def measure(barcodes: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
 
     single = cells[cells["kind"] == "cell"]
     right = single["lineage"] == single["lineage_true"]
-    strata = ((0.0, 0.1), (0.1, 0.2), (0.2, 0.31))
     at_least("lineage right, single cells", right.mean(), 0.97, f"{len(single)} cells")
-    for low, high in strata:
+    for low, high in STRATA:
         within = single["ambient"].between(low, high, inclusive="left")
         name = f"lineage right, ambient {low:.0%} to {min(high, 0.3):.0%}"
         at_least(name, right[within].mean(), 0.97, f"{within.sum()}")

@@ -26,7 +26,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     for item in items:
         item.add_marker(pytest.mark.xdist_group(group(item)))
-    items.sort(key=lambda item: (LONG + (group(item),)).index(group(item)))
+    items.sort(key=lambda item: (*LONG, group(item)).index(group(item)))
 
 
 @pytest.fixture(scope="session")

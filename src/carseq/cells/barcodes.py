@@ -94,8 +94,8 @@ def call_barcodes(
     a multinomial draw from the ambient profile (Monte Carlo p value, Benjamini-Hochberg over all
     tested barcodes). Above nearly all empty droplets (:data:`TELLING_TOTAL`) that p value and the total's are
     joined by Fisher's method: an empty droplet's profile is independent of its total, and macrophages, whose RNA much
-    of the soup is, differ from it in neither alone. Below the Monte Carlo resolution the tail of p comes from a gamma distribution
-    with the simulations' mean, variance and skewness.
+    of the soup is, differ from it in neither alone. Below the Monte Carlo resolution the tail of p comes from a
+    gamma distribution with the simulations' mean, variance and skewness.
 
     Parameters
     ----------
@@ -271,9 +271,11 @@ def total_limits(
     # The tenth above it is tested, so that shallow cells among the empty droplets get a chance.
     lower = float(np.quantile(low, 0.9)) if ambient_max is None else float(ambient_max)
     knee = _knee(totals)
-    middle, high = np.quantile(low, [0.5, 0.975])
+    middle, upper, high = np.quantile(low, [0.5, 0.9, 0.975])
     median = float(np.log(middle))
-    spread = max(float(np.log(high) - median) / stats.norm.ppf(0.975), 0.05)
+    # Small cells among the empty droplets widen the higher quantile more.
+    estimates = [np.log(q / middle) / stats.norm.ppf(p) for q, p in ((upper, 0.9), (high, 0.975))]
+    spread = max(float(min(estimates)), 0.05)
     # Empty droplets expected above a total, were their upper half lognormal, against barcodes there.
     ordered = np.sort(totals[totals > high])
     outright = float("inf")
