@@ -1,6 +1,7 @@
 """How right the cells room is: simulated samples whose molecules are followed from the cell to its type.
 
     python benchmarks/cells.py --studies 20 --seed 1 --to FOLDER
+    python benchmarks/cells.py --pbmc pbmc1k_v3.h5ad --seed 1            # doublets of real cells
 
 Cells, capture, ambient RNA, doublets, empty droplets and swaps between libraries come from :mod:`carseq.simulate`,
 whose expression profiles are not made from the annotation's marker table. The molecules become raw matrices directly,
@@ -18,14 +19,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import anndata
 import matplotlib
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import sparse, stats
 from scipy.stats import qmc
 from sklearn.metrics import roc_auc_score
 
 from calling import CAR, between, droplet_matrix, make_libraries, world
+from carseq.cells import annotate, paired_transcriptomes
+from carseq.cells.doublet import doublets, kin
+from carseq.cells.filters import quality
 from carseq.cells.stages import annotate_cohort, sample_cells
 from carseq.config import CellsConfig
 from carseq.simulate.expression import cell_types, composition
@@ -66,6 +71,12 @@ ACCEPTED = {
 }
 #: Shares of ambient RNA that figures are told for.
 STRATA = ((0.0, 0.1), (0.1, 0.2), (0.2, 0.31))
+#: The scores of doublets.
+SCORES = {
+    "scrublet's score": "doublet_score",
+    "two transcriptomes": "doublet_pair",
+    "SOLO's score": "solo_score",
+}
 EPITHELIAL = {"kidney", "urogenital"}
 
 
@@ -223,10 +234,9 @@ def measure(barcodes: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
     twin = judged["kind"] == "doublet"
     one, other = judged["lineage_true"], judged["partner_lineage"]
     apart = twin & (one != other)
-    scores = {"scrublet's score": "doublet_score", "two transcriptomes": "doublet_pair"}
-    if "solo_score" in judged:
-        scores["SOLO's score"] = "solo_score"
-    for name, score in scores.items():
+    for name, score in SCORES.items():
+        if score not in judged:
+            continue
         scored = judged[score].notna()
         for words, which in (("", twin), (", two lineages", apart)):
             among = scored & (which | ~twin)
@@ -310,6 +320,82 @@ def _pair(one: pd.Series, other: pd.Series, a: set[str], b: set[str]) -> pd.Seri
     return (one.isin(a) & other.isin(b)) | (one.isin(b) & other.isin(a))
 
 
+def hashed(
+    pbmc: anndata.AnnData, seed: int, *, solo: bool, rate: float, depth: int
+) -> pd.DataFrame:
+    """Put real cells together at random, as loading does, and tell doublets as cell hashing would.
+
+    Each cell has one of two hashes, as if from two donors; a doublet of both hashes is known. Those of one hash twice
+    are left out of the figures, since hashing does not see them.
+
+    Parameters
+    ----------
+    rate
+        Doublets among the droplets.
+    depth
+        Median UMIs of a cell, to which the counts are thinned.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row a droplet: ``twin``, ``apart`` (of two unrelated lineages), the scores, ``is_doublet``.
+    """
+    rng = np.random.default_rng([seed, 5])
+    counts = sparse.csr_matrix(pbmc.X, copy=True)
+    keep = min(depth / np.median(np.asarray(counts.sum(axis=1))), 1.0)
+    counts.data = rng.binomial(np.rint(counts.data).astype(int), keep).astype(np.float32)
+    counts.eliminate_zeros()
+    lineage = pbmc.obs["lineage"].to_numpy(str)
+    order, hashes = rng.permutation(pbmc.n_obs), rng.integers(0, 2, pbmc.n_obs)
+    n_pairs = round(rate / (1 + rate) * pbmc.n_obs)
+    one, other, single = order[:n_pairs], order[n_pairs : 2 * n_pairs], order[2 * n_pairs :]
+    droplets = sparse.csr_matrix(sparse.vstack([counts[single], counts[one] + counts[other]]))
+    mixed = anndata.AnnData(droplets, var=pd.DataFrame(index=pbmc.var_names))
+    mixed.obs_names = [f"b{i}" for i in range(mixed.n_obs)]
+    mixed.obs["sample"] = "s1"
+    mixed.uns["car"] = CAR
+    quality(mixed)
+    doublets(mixed, seed=seed, car=CAR, solo=solo)
+    soup = np.asarray(counts.sum(axis=0)).ravel()
+    profile = pd.DataFrame({"gene": mixed.var_names, "fraction": soup / soup.sum()})
+    paired_transcriptomes(annotate(mixed), {"s1": profile})
+    scores = [c for c in ("doublet_score", "doublet_pair", "solo_score") if c in mixed.obs]
+    table = mixed.obs[[*scores, "is_doublet"]].copy()
+    table["twin"] = np.arange(len(table)) >= len(single)
+    table["apart"] = np.r_[
+        np.zeros(len(single), bool),
+        [
+            not kin(a, b) and "unknown" not in (a, b)
+            for a, b in zip(lineage[one], lineage[other], strict=True)
+        ],
+    ]
+    seen = np.r_[np.ones(len(single), bool), hashes[one] != hashes[other]]
+    return table[seen]
+
+
+def hashed_figures(path: Path, seeds: int, first: int, solo: bool) -> pd.DataFrame:
+    """Return AUROC and shares marked, at two depths and two loads, pooled over seeds."""
+    pbmc = anndata.read_h5ad(path)
+    pbmc.var_names_make_unique()
+    pbmc.obs["lineage"] = annotate(pbmc).obs["lineage"]
+    pbmc.obs = pbmc.obs[["lineage"]]
+    rows = []
+    for depth, rate in ((5000, 0.06), (1000, 0.06), (1000, 0.02)):
+        made = [hashed(pbmc, first + s, solo=solo, rate=rate, depth=depth) for s in range(seeds)]
+        table = pd.concat(made)
+        row: dict[str, Any] = {"depth": depth, "doublets": f"{rate:.0%}", "n": table["twin"].sum()}
+        for words, which in (("", table["twin"]), (", two lineages", table["apart"])):
+            among = which | ~table["twin"]
+            for name, score in SCORES.items():
+                if score in table:
+                    use = among & table[score].notna()
+                    row[f"AUROC {name}{words}"] = roc_auc_score(which[use], table.loc[use, score])
+            row[f"marked{words}"] = table.loc[which, "is_doublet"].mean()
+        row["single cells marked"] = table.loc[~table["twin"], "is_doublet"].mean()
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
 def by_type(cells: pd.DataFrame) -> pd.DataFrame:
     """Return, by simulated type, the shares of single cells with the right lineage and type, and what else they got."""
     rows: list[dict[str, Any]] = []
@@ -339,9 +425,15 @@ def main() -> None:
     parser.add_argument("--integration", default="none", help="none, harmony or scvi")
     parser.add_argument("--solo", action="store_true", help="look for doublets by SOLO too (slow)")
     parser.add_argument("--to", type=Path, default=None, help="folder for tables")
+    parser.add_argument("--pbmc", type=Path, default=None, help="real cells to put together")
     given = parser.parse_args()
     logging.getLogger("carseq").setLevel(logging.ERROR)
     start = time.perf_counter()
+    if given.pbmc:
+        print(
+            hashed_figures(given.pbmc, 3, given.seed, given.solo).round(3).T.to_string(header=False)
+        )
+        return
     plans = plan_studies(given.studies, given.seed)
     work = partial(one_study, seed=given.seed, integration=given.integration, solo=given.solo)
     if given.workers > 1:
