@@ -36,8 +36,8 @@ rule construct:
 rule homology:
     input:
         construct=CONFIG.construct.file,
-        fasta=CONFIG.reference.fasta,
-        gtf=CONFIG.reference.gtf,
+        fasta=FASTA,
+        gtf=GTF,
         checked=f"{RESULTS}/reference/checked.json",
     output:
         homology=f"{RESULTS}/construct/homology.tsv",

@@ -3,8 +3,8 @@
 
 rule check_reference:
     input:
-        fasta=CONFIG.reference.fasta,
-        gtf=CONFIG.reference.gtf,
+        fasta=FASTA,
+        gtf=GTF,
         index=CONFIG.reference.star_index or [],
     output:
         f"{RESULTS}/reference/checked.json",
@@ -27,8 +27,8 @@ rule check_reference:
 
 rule strand_panel:
     input:
-        fasta=CONFIG.reference.fasta,
-        gtf=CONFIG.reference.gtf,
+        fasta=FASTA,
+        gtf=GTF,
         # A construct of another name is checked anew, but changes nothing here.
         checked=ancient(f"{RESULTS}/reference/checked.json"),
     output:
@@ -53,8 +53,8 @@ if not CONFIG.reference.star_index:
 
     rule star_index:
         input:
-            fasta=CONFIG.reference.fasta,
-            gtf=CONFIG.reference.gtf,
+            fasta=FASTA,
+            gtf=GTF,
             checked=ancient(f"{RESULTS}/reference/checked.json"),
         output:
             directory(f"{RESULTS}/reference/base"),
@@ -78,7 +78,7 @@ if not CONFIG.reference.star_index:
 
 rule augmented_gtf:
     input:
-        gtf=CONFIG.reference.gtf,
+        gtf=GTF,
         car=f"{RESULTS}/construct/construct.gtf",
         checked=f"{RESULTS}/reference/checked.json",
     output:

@@ -4,6 +4,7 @@
 rule chemistry:
     input:
         fastqs=fastqs,
+        whitelist=whitelist,
         panel=f"{RESULTS}/reference/strand_panel.fa",
     output:
         f"{RESULTS}/samples/{{sample}}/solo/chemistry.json",
@@ -16,9 +17,7 @@ rule chemistry:
         mem_mb=memory(3000),
         runtime=minutes(30, per_gb=4),
     params:
-        pairs=lambda wildcards: STUDY.pairs(wildcards.sample),
         chemistry=lambda wildcards: STUDY.samples[wildcards.sample].chemistry,
-        whitelist=lambda wildcards: STUDY.whitelist(wildcards.sample),
         version=VERSION,
     message:
         "solo: finding the chemistry of {wildcards.sample}"
@@ -30,6 +29,8 @@ rule align:
     input:
         fastqs=fastqs,
         chemistry=f"{RESULTS}/samples/{{sample}}/solo/chemistry.json",
+        # Named in chemistry.json; one that Snakemake fetches must be there again.
+        whitelist=whitelist,
         index=f"{RESULTS}/reference/augmented" if SAVED else BASE_INDEX,
         insertion=(
             []
@@ -56,7 +57,6 @@ rule align:
         sort_mb=sort_memory,
         runtime=minutes(120, per_gb=8),
     params:
-        pairs=lambda wildcards: STUDY.pairs(wildcards.sample),
         car=CAR,
         feature=CONFIG.solo.feature,
         version=VERSION,
