@@ -101,6 +101,13 @@ class SoloConfig(Section):
         default="Gene",
         description="Count exonic molecules (Gene) or exonic and intronic ones (GeneFull, as Cell Ranger 7+).",
     )
+    keep_bam: Literal["all", "slice", "none"] = Field(
+        default="all",
+        description="What is kept of each sample's `aligned.bam`, the largest file of a study: `all`; `slice`, the "
+        "reads on the CAR, at its relatives and the unmapped ones that resemble it (`slice.bam`), enough for "
+        "`carseq explain`, `carseq construct --bam` and a new look at the molecules; `none`, only `report/reads/`. "
+        "What needs more, such as another construct, aligns anew.",
+    )
 
 
 class MoleculesConfig(Section):

@@ -41,6 +41,7 @@ FILES = {
     "cohort/cells.h5ad": "the same with the calls: the file for an analysis of your own",
     "cohort/detection.tsv": "the verdict of each sample",
     "samples/SAMPLE/solo/aligned.bam": "alignments with CB and UB tags",
+    "samples/SAMPLE/solo/slice.bam": "the part of it that carseq reads, where `solo.keep_bam` keeps no more",
     "samples/SAMPLE/solo/raw.h5ad": "counts of all barcodes, the CAR a gene of them",
     "samples/SAMPLE/solo/summary.json": "reads, mapping and barcodes in numbers",
     "samples/SAMPLE/cells/cells.h5ad": "the sample's cells, raw counts",

@@ -27,6 +27,7 @@ def given(path):
     return getattr(storage, provider(path))(path) if is_url(path) else path
 
 
+KEEP_BAM = CONFIG.solo.keep_bam
 FASTA, GTF = given(CONFIG.reference.fasta), given(CONFIG.reference.gtf)
 BASE_INDEX = CONFIG.reference.star_index or f"{RESULTS}/reference/base"
 
@@ -48,9 +49,15 @@ def whitelist(wildcards):
     return given(path) if path else []
 
 
+# What the evidence is read from: the BAM that was given, the whole alignment, or the slice of it that is kept.
 def bam(wildcards):
-    given = STUDY.samples[wildcards.sample].bam
-    return given or f"{RESULTS}/samples/{wildcards.sample}/solo/aligned.bam"
+    own = STUDY.samples[wildcards.sample].bam
+    name = "aligned" if KEEP_BAM == "all" else "slice"
+    return own or f"{RESULTS}/samples/{wildcards.sample}/solo/{name}.bam"
+
+
+def kept(path, is_kept):
+    return path if is_kept else temp(path)
 
 
 def raw_matrix(wildcards):

@@ -41,8 +41,10 @@ rule align:
             ]
         ),
     output:
-        bam=f"{RESULTS}/samples/{{sample}}/solo/aligned.bam",
-        bai=f"{RESULTS}/samples/{{sample}}/solo/aligned.bam.bai",
+        bam=kept(f"{RESULTS}/samples/{{sample}}/solo/aligned.bam", KEEP_BAM == "all"),
+        bai=kept(
+            f"{RESULTS}/samples/{{sample}}/solo/aligned.bam.bai", KEEP_BAM == "all"
+        ),
         raw=f"{RESULTS}/samples/{{sample}}/solo/raw.h5ad",
         summary=f"{RESULTS}/samples/{{sample}}/solo/summary.json",
     log:
@@ -64,3 +66,35 @@ rule align:
         "solo: aligning {wildcards.sample}"
     script:
         "../scripts/align.py"
+
+
+# Only where the config says that the whole alignment is not kept.
+rule slice_bam:
+    input:
+        bam=f"{RESULTS}/samples/{{sample}}/solo/aligned.bam",
+        bai=f"{RESULTS}/samples/{{sample}}/solo/aligned.bam.bai",
+        construct=CONFIG.construct.file,
+        alternatives=CONFIG.construct.alternatives,
+        loci=f"{RESULTS}/construct/loci.tsv",
+    output:
+        bam=kept(f"{RESULTS}/samples/{{sample}}/solo/slice.bam", KEEP_BAM == "slice"),
+        bai=kept(
+            f"{RESULTS}/samples/{{sample}}/solo/slice.bam.bai", KEEP_BAM == "slice"
+        ),
+    log:
+        f"{RESULTS}/logs/{{sample}}/slice_bam.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/{{sample}}/slice_bam.tsv"
+    conda:
+        "../../envs/tools.yaml"
+    resources:
+        mem_mb=memory(3000),
+        runtime=minutes(60, per_gb=4),
+    params:
+        name=CAR,
+        form=CONFIG.construct.form,
+        version=VERSION,
+    message:
+        "solo: cutting out of {wildcards.sample} the reads that may be the CAR's or its relatives'"
+    script:
+        "../scripts/slice_bam.py"
