@@ -62,6 +62,7 @@ FILES = {
     "cohort/localization.tsv": "CAR T cells by sample, lineage, type and state",
     "cohort/contrasts.tsv": "samples compared",
     "cohort/blood_in_urine.tsv": "how much of the urine's T cells may be blood",
+    "report/run_times.tsv": "time and memory of the jobs, by rule",
     "run_config.yaml": "the configuration with every default, and the sheets",
     "versions.json": "versions of carseq and its tools",
 }  # fmt: skip

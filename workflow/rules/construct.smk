@@ -46,6 +46,8 @@ rule homology:
         loci=f"{RESULTS}/construct/loci.tsv",
     log:
         f"{RESULTS}/logs/homology.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/homology.tsv"
     conda:
         "../../envs/tools.yaml"
     resources:

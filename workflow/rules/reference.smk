@@ -10,6 +10,8 @@ rule check_reference:
         f"{RESULTS}/reference/checked.json",
     log:
         f"{RESULTS}/logs/check_reference.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/check_reference.tsv"
     priority: 100
     conda:
         "../../envs/tools.yaml"
@@ -35,6 +37,8 @@ rule strand_panel:
         f"{RESULTS}/reference/strand_panel.fa",
     log:
         f"{RESULTS}/logs/strand_panel.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/strand_panel.tsv"
     priority: 90
     conda:
         "../../envs/tools.yaml"
@@ -60,6 +64,8 @@ if not CONFIG.reference.star_index:
             directory(f"{RESULTS}/reference/base"),
         log:
             f"{RESULTS}/logs/star_index.log",
+        benchmark:
+            f"{RESULTS}/benchmarks/star_index.tsv"
         conda:
             "../../envs/tools.yaml"
         threads: 8
@@ -85,6 +91,8 @@ rule augmented_gtf:
         f"{RESULTS}/reference/augmented.gtf",
     log:
         f"{RESULTS}/logs/augmented_gtf.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/augmented_gtf.tsv"
     conda:
         "../../envs/tools.yaml"
     resources:
@@ -107,6 +115,8 @@ rule insert_car:
         directory(f"{RESULTS}/reference/augmented"),
     log:
         f"{RESULTS}/logs/insert_car.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/insert_car.tsv"
     conda:
         "../../envs/tools.yaml"
     threads: 4

@@ -10,6 +10,8 @@ rule chemistry:
         f"{RESULTS}/samples/{{sample}}/solo/chemistry.json",
     log:
         f"{RESULTS}/logs/{{sample}}/chemistry.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/{{sample}}/chemistry.tsv"
     priority: 80
     conda:
         "../../envs/tools.yaml"
