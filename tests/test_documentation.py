@@ -44,6 +44,7 @@ INNER = {
     "documentation",
     "errors",
     "log",
+    "remote",
     "star",
     "start",
     "workflow",

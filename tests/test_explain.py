@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import anndata as ad
@@ -29,7 +30,7 @@ from carseq.explain import (
     write_bam,
     write_evidence,
 )
-from carseq.molecules import Scorer, find_molecules, open_bam
+from carseq.molecules import Scorer, find_molecules, open_bam, write_slice
 from carseq.reference import read_transcript_fasta, write_transcripts
 from carseq.tables import MOLECULES, read_table, write_h5ad, write_table
 from test_molecules import COMPLEMENT, Bam, barcode, loci
@@ -245,6 +246,26 @@ def test_a_moved_bam_leaves_the_call_readable(results: Path, tmp_path: Path) -> 
     assert "gone.bam is not there" in found.notes[0]
     assert len(found.molecules) == 2
     assert not found.alignments
+
+
+def test_a_slice_and_the_reads_of_car_cells_are_enough(
+    results: Path, tmp_path: Path, surrogate: Construct
+) -> None:
+    """Without the whole alignment, the slice and then `report/reads/` show the same reads of a cell."""
+    whole = results.parent / "s.bam"
+    shown = [a.reads for a in explain(results, "S", barcode(1)).alignments]
+    none = with_sheet(results, tmp_path / "none", bam="")
+    (none / "report" / "reads").mkdir(parents=True)
+    (none / "report" / "reads" / "S.bam").symlink_to(whole)
+    (none / "report" / "reads" / "S.bam.bai").symlink_to(f"{whole}.bai")
+    assert [a.reads for a in explain(none, "S", barcode(1)).alignments] == shown
+    kept = with_sheet(results, tmp_path / "kept", bam="")
+    (kept / "samples").unlink()
+    shutil.copytree(results / "samples", kept / "samples")
+    (kept / "samples" / "S" / "solo").mkdir()
+    write_slice(whole, [surrogate], loci(), kept / "samples" / "S" / "solo" / "slice.bam")
+    assert [a.reads for a in explain(kept, "S", barcode(1)).alignments] == shown
+    assert len(shown) == 2
 
 
 def test_antisense_reads_of_5_prime_are_turned(

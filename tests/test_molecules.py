@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 
+import pandas as pd
 import pysam
 import pytest
 
@@ -12,7 +13,7 @@ from carseq.construct import Construct, Transcript, compare_constructs, homology
 from carseq.construct.homology import EndogenousTranscript, Locus
 from carseq.construct.library import relatives
 from carseq.errors import CarseqError
-from carseq.molecules import Scorer, collapse_umis, find_molecules
+from carseq.molecules import Scorer, collapse_umis, find_molecules, open_bam, write_slice
 
 RNG = random.Random(4)
 LENGTH = 90
@@ -120,6 +121,53 @@ def test_evidence_classes_follow_what_a_read_can_tell(tmp_path, surrogate, found
     assert (row["tx_start"], row["tx_end"], row["edits"]) == (3200, 3290, 0)
     assert "MoMuLV U3" in row["domains"]
     assert molecules.set_index("barcode").loc[barcode(3), "endogenous_gene"] == "CD247"
+
+
+def test_a_slice_gives_the_same_molecules(tmp_path, surrogate, found, table):
+    """From the slice of a BAM come the same molecules and losses as from all of it, though loci overlap."""
+    car, native = surrogate.sequence, relatives()["CD247"]
+    zeta, _ = place(surrogate, "CD3zeta")
+    at = native.index(car[zeta : zeta + 60])
+    bam = Bam(tmp_path / "a.bam", surrogate)
+    bam.contigs["chr1"] = 10_000
+    for cell in range(1, 40):
+        start = RNG.randrange(zeta + 100, 3300)
+        bam.add(car[start : start + 90], contig="HBI0101", start=start, cell=cell)
+        bam.add(
+            car[zeta + cell : zeta + cell + 90],
+            contig="CD247",
+            start=at + cell,
+            cell=cell,
+            umi="C" * 12,
+        )
+        bam.add(
+            native[20 * cell : 20 * cell + 90],
+            contig="CD247",
+            start=20 * cell,
+            cell=cell,
+            umi="G" * 12,
+        )
+        bam.add(bases(90), contig="chr1", start=100 * cell, cell=cell)
+        bam.add(bases(90), cell=cell)
+        bam.add(car[3000 + cell : 3090 + cell], cell=cell, umi="T" * 12)
+    whole, cut = bam.write(), tmp_path / "slice.bam"
+    places = [*loci(), Locus("CD247", 300, 700, "CD247"), Locus("absent", 0, 9, "CD247")]
+    assert write_slice(whole, [surrogate], places, cut) == 4 * 39
+    expected, made = (
+        find_molecules(path, surrogate, found, table, sample="s", loci=places)
+        for path in (whole, cut)
+    )
+    assert len(expected[0]) > 100
+    pd.testing.assert_frame_equal(expected[0], made[0])
+    pd.testing.assert_frame_equal(expected[1], made[1])
+    assert made[1].set_index("step").loc["unmapped_looked_at", "n"] == 2 * 39
+
+
+def test_an_alignment_that_was_not_kept_is_told(tmp_path):
+    """Where `solo.keep_bam` removed the BAM, its absence is explained."""
+    (tmp_path / "summary.json").write_text("{}")
+    with pytest.raises(CarseqError, match="keep_bam"):
+        open_bam(tmp_path / "aligned.bam")
 
 
 def test_reads_are_rescued_from_homologs_and_from_the_unmapped(tmp_path, surrogate, found, table):

@@ -22,7 +22,7 @@ from carseq.errors import CarseqError
 from carseq.report import Study, build_report, read_study, summaries, words
 from carseq.report.notebooks import run_notebook
 from carseq.report.page import MAX_MOLECULES, embed
-from carseq.tables import MOLECULES
+from carseq.tables import MOLECULES, RUN_TIMES, read_table
 from study import Sample, big_samples, demo_samples, hostile_samples, write_study
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "workflow" / "notebooks").glob("*.py"))
@@ -200,7 +200,21 @@ def test_run_times_are_summed_by_rule(study: Study) -> None:
     table = summaries.run_times(study.benchmarks).set_index("rule")
     assert list(table.index) == ["align", "cohort"]
     assert table.loc["align", ["n_jobs", "minutes", "longest_minutes"]].tolist() == [8, 40, 5]
-    assert table.loc["cohort", "memory_mb"] == 857.49
+    assert table.loc["cohort", ["cpu_minutes", "memory_mb"]].tolist() == [1.51, 857.49]
+
+
+def test_run_times_stand_beside_the_page(results: Path, tmp_path: Path) -> None:
+    """The same table is written as TSV; of a rule too short to measure, memory stays empty, not zero."""
+    mine = tmp_path / "results"
+    shutil.copytree(results, mine)
+    head = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
+    for name in ("notebook_01_quality", "notebook_02_cells"):
+        (mine / "benchmarks" / f"{name}.tsv").write_text(head + "0.4\t0:00:00" + 8 * "\tNA" + "\n")
+    build_report(mine, tmp_path / "report.html", run_times=tmp_path / "run_times.tsv")
+    table = read_table(tmp_path / "run_times.tsv", RUN_TIMES).set_index("rule")
+    assert list(table.index) == ["align", "cohort", "notebook"]
+    assert table.loc["notebook", "n_jobs"] == 2
+    assert table.loc["notebook", ["cpu_minutes", "memory_mb"]].isna().all()
 
 
 # --- the page ---

@@ -13,7 +13,7 @@ from scipy import sparse
 
 from carseq.errors import CarseqError
 from carseq.solo import _linked, _plain_whitelist, read_counts, read_star_matrix
-from carseq.star import run_star
+from carseq.star import run_star, scratch_folder
 
 
 @pytest.fixture
@@ -140,3 +140,15 @@ def test_star_never_sees_the_names_of_the_reads(tmp_path):
     links = [Path(link) for link in (*barcodes.split(","), *cdna.split(","))]
     assert [link.read_text() for link in links] == [names[0], names[2], names[1], names[3]]
     assert all(re.fullmatch(r"\d_R[12]\.fastq", link.name) for link in links)
+
+
+def test_what_a_killed_job_left_is_removed(tmp_path):
+    """The next job clears STAR's temporary files that a killed one could not, and then its own."""
+    left = tmp_path / ".star.dead"
+    left.mkdir()
+    (left / "BAMsort").write_text("much")
+    (tmp_path / "raw.h5ad").write_text("kept")
+    with scratch_folder(tmp_path, ".star.") as folder:
+        assert not left.exists()
+        assert folder.parent == tmp_path
+    assert [p.name for p in tmp_path.iterdir()] == ["raw.h5ad"]

@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from carseq.errors import CarseqError
+from carseq.remote import is_url
 
 Form = Literal["auto", "plasmid", "provirus", "transcript", "orf", "partial"]
 
@@ -57,8 +58,12 @@ class ConstructConfig(Section):
 class ReferenceConfig(Section):
     """The genome without the CAR."""
 
-    fasta: str = Field(description="Genome FASTA (plain or .gz).")
-    gtf: str = Field(description="Gene annotation, GTF (plain or .gz), of the same genome.")
+    fasta: str = Field(
+        description="Genome FASTA (plain or .gz), or its address (https://, s3://, gs://)."
+    )
+    gtf: str = Field(
+        description="Gene annotation, GTF (plain or .gz), of the same genome, or its address."
+    )
     star_index: str | None = Field(
         default=None,
         description="An existing STAR index of `fasta` (made by the same STAR version). Null: one is built.",
@@ -84,7 +89,7 @@ class ChemistryConfig(Section):
 
     whitelist: str | None = Field(
         default=None,
-        description="Barcode whitelist (plain or .gz) for samples without a `whitelist` of their own. "
+        description="Barcode whitelist (plain or .gz), or its address, for samples without a `whitelist` of their own. "
         "Null: the best of the known 10x lists.",
     )
 
@@ -95,6 +100,13 @@ class SoloConfig(Section):
     feature: Literal["Gene", "GeneFull"] = Field(
         default="Gene",
         description="Count exonic molecules (Gene) or exonic and intronic ones (GeneFull, as Cell Ranger 7+).",
+    )
+    keep_bam: Literal["all", "slice", "none"] = Field(
+        default="all",
+        description="What is kept of each sample's `aligned.bam`, the largest file of a study: `all`; `slice`, the "
+        "reads on the CAR, at its relatives and the unmapped ones that resemble it (`slice.bam`), enough for "
+        "`carseq explain`, `carseq construct --bam` and a new look at the molecules; `none`, only `report/reads/`. "
+        "What needs more, such as another construct, aligns anew.",
     )
 
 
@@ -314,7 +326,9 @@ def resolve_paths(config: Config, base: str | Path) -> Config:
     config = config.model_copy(deep=True)
 
     def absolute(value: str | None) -> str | None:
-        return None if value is None else str((base / value).absolute())
+        if value is None or is_url(value):
+            return value
+        return str((base / value).absolute())
 
     config.samples = absolute(config.samples) or ""
     config.units = absolute(config.units)

@@ -41,6 +41,7 @@ FILES = {
     "cohort/cells.h5ad": "the same with the calls: the file for an analysis of your own",
     "cohort/detection.tsv": "the verdict of each sample",
     "samples/SAMPLE/solo/aligned.bam": "alignments with CB and UB tags",
+    "samples/SAMPLE/solo/slice.bam": "the part of it that carseq reads, where `solo.keep_bam` keeps no more",
     "samples/SAMPLE/solo/raw.h5ad": "counts of all barcodes, the CAR a gene of them",
     "samples/SAMPLE/solo/summary.json": "reads, mapping and barcodes in numbers",
     "samples/SAMPLE/cells/cells.h5ad": "the sample's cells, raw counts",
@@ -61,6 +62,7 @@ FILES = {
     "cohort/localization.tsv": "CAR T cells by sample, lineage, type and state",
     "cohort/contrasts.tsv": "samples compared",
     "cohort/blood_in_urine.tsv": "how much of the urine's T cells may be blood",
+    "report/run_times.tsv": "time and memory of the jobs, by rule",
     "run_config.yaml": "the configuration with every default, and the sheets",
     "versions.json": "versions of carseq and its tools",
 }  # fmt: skip

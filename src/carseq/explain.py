@@ -227,9 +227,10 @@ def explain(results: str | Path, sample: str, barcode: str) -> Evidence:
         molecules, alignments = _lay(molecules, reads, scorer, homology, sample, name)
         lost = len(molecules) - len(alignments)
         if lost:
-            notes.append(
-                f"the reads of {_n(lost, 'molecule')} are not in {bam}: it is not the BAM they were found in"
-            )
+            why = "it is not the BAM they were found in"
+            if bam.parent.name == "reads":
+                why = "`solo.keep_bam: none` keeps only reads of cells with a CAR molecule that counts"
+            notes.append(f"the reads of {_n(lost, 'molecule')} are not in {bam}: {why}")
     n_counted = int(molecules["counted"].sum())
     if row is None:
         assert droplet is not None
@@ -388,7 +389,12 @@ def _bam_of(results: Path, config: dict[str, Any], sample: str) -> tuple[Path, s
     """Return a sample's BAM and the strand of its reads."""
     sheet = (config.get("sheet") or {}).get(sample) or {}
     solo = results / "samples" / sample / "solo"
-    bam = Path(sheet["bam"]) if sheet.get("bam") else solo / "aligned.bam"
+    kept = (
+        solo / "aligned.bam",
+        solo / "slice.bam",
+        results / "report" / "reads" / f"{sample}.bam",
+    )
+    bam = Path(sheet["bam"]) if sheet.get("bam") else next(filter(Path.exists, kept), kept[0])
     if not bam.exists():
         if not sheet.get("bam") and (sheet.get("matrix") or sheet.get("raw_matrix")):
             raise CarseqError(

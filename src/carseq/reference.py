@@ -10,7 +10,6 @@ import gzip
 import math
 import re
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
@@ -21,7 +20,7 @@ from Bio.Seq import reverse_complement
 from carseq.construct.homology import EndogenousTranscript, Locus
 from carseq.errors import CarseqError
 from carseq.log import get_logger
-from carseq.star import run_star
+from carseq.star import run_star, scratch_folder
 from carseq.tables import atomic, read_table, write_text
 
 log = get_logger(__name__)
@@ -229,8 +228,7 @@ def build_index(
     """
     out = Path(out)
     options = index_options(contigs(fasta))
-    with tempfile.TemporaryDirectory(prefix=".index.", dir=_parent(out)) as scratch_name:
-        scratch = Path(scratch_name)
+    with scratch_folder(out.parent, f".{out.name}.") as scratch:
         plain = _plain(fasta, scratch / "genome.fa")
         annotation = _plain(gtf, scratch / "genes.gtf")
         run_star(
@@ -248,11 +246,6 @@ def build_index(
             folder=scratch,
         )
         _move(scratch / "index", out)
-
-
-def _parent(out: Path) -> Path:
-    out.parent.mkdir(parents=True, exist_ok=True)
-    return out.parent
 
 
 def _plain(path: str | Path, target: Path) -> Path:
@@ -369,8 +362,7 @@ def insert_car(
     base, out = Path(base), Path(out)
     parameters = index_parameters(base)
     lengths = contigs(car_fasta)
-    with tempfile.TemporaryDirectory(prefix=".insert.", dir=_parent(out)) as scratch_name:
-        scratch = Path(scratch_name)
+    with scratch_folder(out.parent, f".{out.name}.") as scratch:
         write_text("@read\n" + "ACGT" * 12 + "\n+\n" + "I" * 48 + "\n", scratch / "one.fastq")
         run_star(
             {

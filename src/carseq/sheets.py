@@ -20,6 +20,7 @@ from pydantic import (
 from carseq.chemistry import CHEMISTRIES, parse_geometry
 from carseq.config import Config
 from carseq.errors import CarseqError
+from carseq.remote import check_address, is_url
 from carseq.tables import OBS, OBS_MORE
 
 _PATHS = ("bam", "matrix", "raw_matrix", "whitelist", "tcr")
@@ -144,7 +145,10 @@ class Unit(BaseModel):
     unit: str = Field(
         min_length=1, description="Name of the pair among the sample's, such as L001."
     )
-    r1: str = Field(min_length=1, description="FASTQ of read 1: barcode and UMI.")
+    r1: str = Field(
+        min_length=1,
+        description="FASTQ of read 1: barcode and UMI; a path or an address (https://, s3://, gs://).",
+    )
     r2: str = Field(min_length=1, description="FASTQ of read 2: cDNA.")
 
 
@@ -280,11 +284,16 @@ def further_columns(path: str | Path) -> dict[str, dict[str, str]]:
 def load_study(config: Config) -> Study:
     """Read and validate the sheets of a configuration (with absolute paths) and check that every file exists.
 
+    Of inputs given by an address only the address is checked; Snakemake asks for them, and ``carseq check`` does.
+
     Raises
     ------
     CarseqError
         For missing columns, bad values, duplicate samples or units, samples without reads, and missing files.
     """
+    for key, sheet in (("samples", config.samples), ("units", config.units)):
+        if sheet and is_url(sheet):
+            check_address(key, sheet)
     samples: dict[str, Sample] = {}
     base = Path(config.samples).parent
     folded: dict[str, str] = {}
@@ -313,7 +322,7 @@ def load_study(config: Config) -> Study:
             )
         for key in _PATHS:
             if value := getattr(sample, key):
-                setattr(sample, key, str((base / value).absolute()))
+                setattr(sample, key, _placed(value, base))
         samples[sample.sample] = sample
     if not samples:
         raise CarseqError(f"{config.samples} holds no sample", "", "add a row for each sample")
@@ -329,7 +338,7 @@ def load_study(config: Config) -> Study:
                     f"samples are {', '.join(list(samples)[:8])}",
                     "mend the name or add the sample",
                 )
-            unit.r1, unit.r2 = str((base / unit.r1).absolute()), str((base / unit.r2).absolute())
+            unit.r1, unit.r2 = _placed(unit.r1, base), _placed(unit.r2, base)
             for path in (unit.r1, unit.r2):
                 if path in used:
                     raise CarseqError(
@@ -378,12 +387,10 @@ def _check_files(study: Study) -> None:
     # A folder that may be shared by many studies: no input to list, but one to look for.
     if index := study.config.reference.star_index:
         wanted.append(("reference.star_index", index))
-    # Snakemake storage (s3://, https://) is fetched by Snakemake itself.
-    missing = [
-        (what, path)
-        for what, path in wanted
-        if not re.match(r"^\w+://", path) and not _readable(path)
-    ]
+    for key, path in wanted:
+        if is_url(path):
+            check_address(key, path)
+    missing = [(key, path) for key, path in wanted if not is_url(path) and not _readable(path)]
     if missing:
         shown = "; ".join(f"{what}: {path}" for what, path in missing[:5])
         raise CarseqError(
@@ -391,6 +398,11 @@ def _check_files(study: Study) -> None:
             shown + (" ..." if len(missing) > 5 else ""),
             "mend the paths (they are relative to the file that names them) or the permissions",
         )
+
+
+def _placed(path: str, base: Path) -> str:
+    """Return a path of a sheet as an absolute one, an address as it is."""
+    return path if is_url(path) else str((base / path).absolute())
 
 
 def _readable(path: str) -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +21,7 @@ from carseq.chemistry import Chemistry
 from carseq.errors import CarseqError
 from carseq.log import get_logger
 from carseq.reference import check_genes, insertion_options
-from carseq.star import run_star
+from carseq.star import run_star, scratch_folder
 from carseq.tables import write_h5ad, write_text
 
 if TYPE_CHECKING:
@@ -81,7 +80,6 @@ def align(
         If STAR fails or the matrix lacks the CAR.
     """
     out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
     zipped = {_is_gzipped(path) for pair in pairs for path in pair}
     if len(zipped) > 1:
         raise CarseqError(
@@ -89,8 +87,7 @@ def align(
             ", ".join(str(r1) for r1, _ in pairs[:3]),
             "gzip all of them",
         )
-    with tempfile.TemporaryDirectory(prefix=".star.", dir=out) as scratch_name:
-        scratch = Path(scratch_name)
+    with scratch_folder(out, ".star.") as scratch:
         whitelist = _plain_whitelist(Path(chemistry.whitelist), scratch / "whitelist.txt")
         options: dict[str, object] = {
             "genomeDir": index,

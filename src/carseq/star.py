@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from carseq.errors import CarseqError
@@ -54,6 +57,25 @@ def star_version() -> str:
 def star_version_if_any() -> str | None:
     """Return the version of the STAR on PATH, or None: a study of matrices needs none."""
     return star_version() if shutil.which("STAR") else None
+
+
+@contextmanager
+def scratch_folder(beside: Path, prefix: str) -> Iterator[Path]:
+    """Make a folder for STAR's temporary files, removed at the end; those that killed jobs left are removed first.
+
+    Parameters
+    ----------
+    beside
+        The folder to make it in, that of the results, so that they can be moved out of it. Made if missing.
+    prefix
+        Begins its name. No two jobs may use the same prefix in one folder at once.
+    """
+    beside.mkdir(parents=True, exist_ok=True)
+    for left in beside.glob(f"{prefix}*"):
+        log.info("removing %s, which a killed job left", left)
+        shutil.rmtree(left)
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=beside) as folder:
+        yield Path(folder)
 
 
 def run_star(options: dict[str, object], *, threads: int, folder: Path) -> None:

@@ -12,6 +12,7 @@ from carseq.config_docs import example_config
 from carseq.construct import load_construct
 from carseq.errors import CarseqError
 from carseq.reference import check_index, check_reference, contigs, read_transcripts
+from carseq.remote import ask, is_url
 from carseq.sheets import Study, load_study
 from carseq.star import star_version
 from carseq.tables import write_text
@@ -130,7 +131,10 @@ def _guess(sample: str) -> str:
 
 
 def check_study(path: Path) -> Iterator[tuple[str, str | CarseqError]]:
-    """Yield (what was checked, what was found or what is wrong) for all that can be known before a run."""
+    """Yield (what was checked, what was found or what is wrong) for all that can be known before a run.
+
+    Inputs given by an address are asked for, not fetched: what is in them is checked by the first jobs of the run.
+    """
     try:
         study = load_study(load_config(path))
     except CarseqError as error:
@@ -153,16 +157,13 @@ def check_study(path: Path) -> Iterator[tuple[str, str | CarseqError]]:
         yield "construct", f"{car.name}, read as {car.form}, transcript of {len(car.sequence)} nt"
     except CarseqError as error:
         yield "construct", error
+    yield from _check_addresses(study)
     panel: list[str] = []
+    genome_is_here = not any(map(is_url, (config.reference.fasta, config.reference.gtf)))
     try:
-        check_reference(config.reference.fasta, config.reference.gtf, config.construct.name)
-        if config.reference.star_index:
-            check_index(config.reference.star_index, config.reference.fasta)
-        panel = strand_panel(
-            (t.gene, t.sequence)
-            for t in read_transcripts(config.reference.fasta, config.reference.gtf)
-        )
-        yield "reference", "genome and annotation go together"
+        if genome_is_here:
+            panel = _check_genome(study)
+            yield "reference", "genome and annotation go together"
     except CarseqError as error:
         yield "reference", error
     for name, sample in study.samples.items():
@@ -175,14 +176,15 @@ def check_study(path: Path) -> Iterator[tuple[str, str | CarseqError]]:
             if sample.kind != "fastq":
                 yield f"sample {name}", _check_made(study, name)
                 continue
-            for r1, r2 in study.pairs(name):
+            pairs = [p for p in study.pairs(name) if not any(map(is_url, p))]
+            for r1, r2 in pairs:
                 check_pair(r1, r2)
-            small = [
-                p
-                for p in study.pairs(name)
-                if sum(Path(f).stat().st_size for f in p) <= COUNTED_BYTES
-            ]
+            small = [p for p in pairs if sum(Path(f).stat().st_size for f in p) <= COUNTED_BYTES]
             check_counts(small)
+            lists = is_url(study.whitelist(name))
+            if not genome_is_here or lists or len(pairs) < len(study.pairs(name)):
+                yield f"sample {name}", "its chemistry is found in the run, from what is fetched"
+                continue
             found = detect_chemistry(
                 study.pairs(name),
                 panel,
@@ -196,6 +198,33 @@ def check_study(path: Path) -> Iterator[tuple[str, str | CarseqError]]:
             )
         except CarseqError as error:
             yield f"sample {name}", error
+
+
+def _check_addresses(study: Study) -> Iterator[tuple[str, str | CarseqError]]:
+    """Yield which inputs given by an address cannot be had, and the size of the others."""
+    sizes = []
+    for key, _, path in study.files():
+        if is_url(path):
+            try:
+                sizes.append(ask(key, path))
+            except CarseqError as error:
+                yield key, error
+    if sizes:
+        yield (
+            "addresses",
+            f"{len(sizes)} files of {sum(sizes) / 1e9:,.3g} GB are there; what is in them is checked in the run",
+        )
+
+
+def _check_genome(study: Study) -> list[str]:
+    """Check genome, annotation and index; return the transcripts that tell the strand of reads."""
+    reference = study.config.reference
+    check_reference(reference.fasta, reference.gtf, study.config.construct.name)
+    if reference.star_index:
+        check_index(reference.star_index, reference.fasta)
+    return strand_panel(
+        (t.gene, t.sequence) for t in read_transcripts(reference.fasta, reference.gtf)
+    )
 
 
 def _check_receptors(study: Study, name: str) -> str:
@@ -220,7 +249,9 @@ def _check_made(study: Study, name: str) -> str:
     words = []
     if sample.bam:
         with open_bam(sample.bam) as bam:
-            check_bam(bam, contigs(config.reference.fasta), config.molecules.barcode_tag)
+            fasta = config.reference.fasta
+            known = () if is_url(fasta) else contigs(fasta)
+            check_bam(bam, known, config.molecules.barcode_tag)
             words.append(f"BAM of {bam.mapped + bam.nocoordinate:,} records")
             if not bam.nocoordinate:
                 words[-1] += ", without unmapped reads: CAR reads among them are lost"

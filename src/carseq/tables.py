@@ -186,6 +186,19 @@ THINNING = Schema(
     },
 )
 
+#: ``report/run_times.tsv``.
+RUN_TIMES = Schema(
+    "run_times",
+    {
+        "rule": Column("str", "rule of the workflow"),
+        "n_jobs": Column("int64", "its jobs that were measured"),
+        "minutes": Column("float64", "their time by the clock, summed"),
+        "longest_minutes": Column("float64", "the longest of them"),
+        "cpu_minutes": Column("float64", "their time on processors, summed over threads"),
+        "memory_mb": Column("float64", "the most memory (resident) of one of them, MB"),
+    },
+)
+
 LOCALIZATION = Schema(
     "localization",
     {

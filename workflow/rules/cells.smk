@@ -13,7 +13,7 @@ rule sample_cells:
     log:
         f"{RESULTS}/logs/{{sample}}/cells.log",
     benchmark:
-        f"{RESULTS}/benchmarks/{{sample}}/cells.tsv"
+        f"{RESULTS}/benchmarks/{{sample}}/sample_cells.tsv"
     conda:
         "../../envs/tools.yaml"
     resources:

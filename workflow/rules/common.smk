@@ -3,8 +3,10 @@ from pathlib import Path
 
 import carseq
 from carseq.errors import CarseqError
+from carseq.remote import is_url, provider
 from carseq.workflow import study_from_config
 from snakemake.exceptions import WorkflowError
+from snakemake.io import get_flag_value, is_flagged
 
 try:
     STUDY = study_from_config(config, workflow.configfiles)
@@ -18,6 +20,15 @@ CAR = CONFIG.construct.name
 # Editing the package reruns nothing by itself; a new version of it does.
 VERSION = carseq.__version__
 SAVED = CONFIG.reference.insertion == "saved"
+
+
+# An address becomes the copy of it that Snakemake fetches for a job.
+def given(path):
+    return getattr(storage, provider(path))(path) if is_url(path) else path
+
+
+KEEP_BAM = CONFIG.solo.keep_bam
+FASTA, GTF = given(CONFIG.reference.fasta), given(CONFIG.reference.gtf)
 BASE_INDEX = CONFIG.reference.star_index or f"{RESULTS}/reference/base"
 
 
@@ -30,12 +41,23 @@ def has_reads(sample):
 
 
 def fastqs(wildcards):
-    return [path for pair in STUDY.pairs(wildcards.sample) for path in pair]
+    return [given(path) for pair in STUDY.pairs(wildcards.sample) for path in pair]
 
 
+def whitelist(wildcards):
+    path = STUDY.whitelist(wildcards.sample)
+    return given(path) if path else []
+
+
+# What the evidence is read from: the BAM that was given, the whole alignment, or the slice of it that is kept.
 def bam(wildcards):
-    given = STUDY.samples[wildcards.sample].bam
-    return given or f"{RESULTS}/samples/{wildcards.sample}/solo/aligned.bam"
+    own = STUDY.samples[wildcards.sample].bam
+    name = "aligned" if KEEP_BAM == "all" else "slice"
+    return own or f"{RESULTS}/samples/{wildcards.sample}/solo/{name}.bam"
+
+
+def kept(path, is_kept):
+    return path if is_kept else temp(path)
 
 
 def raw_matrix(wildcards):
@@ -91,15 +113,19 @@ def cellbender_matrices():
     )
 
 
+def bytes_of(path):
+    if is_flagged(path, "storage_object"):
+        return get_flag_value(path, "storage_object").size()
+    return Path(path).stat().st_size if Path(path).is_file() else 0
+
+
 def megabytes(*paths):
-    return sum(Path(p).stat().st_size for p in paths if Path(p).is_file()) / 1e6
+    return sum(map(bytes_of, paths)) / 1e6
 
 
 def genome_megabytes():
     # A gzipped genome takes 0.28 byte a base.
-    return megabytes(CONFIG.reference.fasta) * (
-        3.6 if CONFIG.reference.fasta.endswith(".gz") else 1
-    )
+    return megabytes(FASTA) * (3.6 if CONFIG.reference.fasta.endswith(".gz") else 1)
 
 
 def index_memory(wildcards, input, attempt):

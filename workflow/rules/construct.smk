@@ -36,8 +36,8 @@ rule construct:
 rule homology:
     input:
         construct=CONFIG.construct.file,
-        fasta=CONFIG.reference.fasta,
-        gtf=CONFIG.reference.gtf,
+        fasta=FASTA,
+        gtf=GTF,
         checked=f"{RESULTS}/reference/checked.json",
     output:
         homology=f"{RESULTS}/construct/homology.tsv",
@@ -46,6 +46,8 @@ rule homology:
         loci=f"{RESULTS}/construct/loci.tsv",
     log:
         f"{RESULTS}/logs/homology.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/homology.tsv"
     conda:
         "../../envs/tools.yaml"
     resources:

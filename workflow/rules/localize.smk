@@ -26,6 +26,8 @@ rule localize:
         clonotypes=f"{RESULTS}/cohort/clonotypes.tsv",
     log:
         f"{RESULTS}/logs/localize.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/localize.tsv"
     conda:
         "../../envs/tools.yaml"
     resources:

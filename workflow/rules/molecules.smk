@@ -46,6 +46,8 @@ rule support:
         f"{RESULTS}/samples/{{sample}}/molecules/support.tsv",
     log:
         f"{RESULTS}/logs/{{sample}}/support.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/{{sample}}/support.tsv"
     conda:
         "../../envs/tools.yaml"
     resources:

@@ -3,13 +3,15 @@
 
 rule check_reference:
     input:
-        fasta=CONFIG.reference.fasta,
-        gtf=CONFIG.reference.gtf,
+        fasta=FASTA,
+        gtf=GTF,
         index=CONFIG.reference.star_index or [],
     output:
         f"{RESULTS}/reference/checked.json",
     log:
         f"{RESULTS}/logs/check_reference.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/check_reference.tsv"
     priority: 100
     conda:
         "../../envs/tools.yaml"
@@ -27,14 +29,16 @@ rule check_reference:
 
 rule strand_panel:
     input:
-        fasta=CONFIG.reference.fasta,
-        gtf=CONFIG.reference.gtf,
+        fasta=FASTA,
+        gtf=GTF,
         # A construct of another name is checked anew, but changes nothing here.
         checked=ancient(f"{RESULTS}/reference/checked.json"),
     output:
         f"{RESULTS}/reference/strand_panel.fa",
     log:
         f"{RESULTS}/logs/strand_panel.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/strand_panel.tsv"
     priority: 90
     conda:
         "../../envs/tools.yaml"
@@ -53,13 +57,15 @@ if not CONFIG.reference.star_index:
 
     rule star_index:
         input:
-            fasta=CONFIG.reference.fasta,
-            gtf=CONFIG.reference.gtf,
+            fasta=FASTA,
+            gtf=GTF,
             checked=ancient(f"{RESULTS}/reference/checked.json"),
         output:
             directory(f"{RESULTS}/reference/base"),
         log:
             f"{RESULTS}/logs/star_index.log",
+        benchmark:
+            f"{RESULTS}/benchmarks/star_index.tsv"
         conda:
             "../../envs/tools.yaml"
         threads: 8
@@ -78,13 +84,15 @@ if not CONFIG.reference.star_index:
 
 rule augmented_gtf:
     input:
-        gtf=CONFIG.reference.gtf,
+        gtf=GTF,
         car=f"{RESULTS}/construct/construct.gtf",
         checked=f"{RESULTS}/reference/checked.json",
     output:
         f"{RESULTS}/reference/augmented.gtf",
     log:
         f"{RESULTS}/logs/augmented_gtf.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/augmented_gtf.tsv"
     conda:
         "../../envs/tools.yaml"
     resources:
@@ -107,6 +115,8 @@ rule insert_car:
         directory(f"{RESULTS}/reference/augmented"),
     log:
         f"{RESULTS}/logs/insert_car.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/insert_car.tsv"
     conda:
         "../../envs/tools.yaml"
     threads: 4

@@ -61,8 +61,12 @@ rule report:
             category="Report",
             labels={"what": "methods, as text"},
         ),
+        # Read from benchmarks/, which is no input: a job measured again is no ground for a new report.
+        run_times=f"{RESULTS}/report/run_times.tsv",
     log:
         f"{RESULTS}/logs/report.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/report.tsv"
     conda:
         "../../envs/tools.yaml"
     resources:
@@ -99,6 +103,8 @@ rule notebook:
         ),
     log:
         f"{RESULTS}/logs/notebooks/{{notebook}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/notebook_{{notebook}}.tsv"
     wildcard_constraints:
         notebook="|".join(NOTEBOOKS),
     conda:
@@ -125,6 +131,8 @@ rule export_matrix:
         barcodes=f"{RESULTS}/cohort/matrix/barcodes.tsv.gz",
     log:
         f"{RESULTS}/logs/export_matrix.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/export_matrix.tsv"
     conda:
         "../../envs/tools.yaml"
     resources:
@@ -155,6 +163,8 @@ rule car_reads:
         bai=f"{RESULTS}/report/reads/{{sample}}.bam.bai",
     log:
         f"{RESULTS}/logs/{{sample}}/car_reads.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/{{sample}}/car_reads.tsv"
     conda:
         "../../envs/tools.yaml"
     resources:
@@ -186,6 +196,8 @@ rule export_multiqc:
         f"{RESULTS}/report/multiqc/carseq_evidence_mqc.json",
     log:
         f"{RESULTS}/logs/export_multiqc.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/export_multiqc.tsv"
     conda:
         "../../envs/tools.yaml"
     resources:
@@ -208,6 +220,8 @@ rule ro_crate:
         f"{RESULTS}/ro-crate-metadata.json",
     log:
         f"{RESULTS}/logs/ro_crate.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/ro_crate.tsv"
     conda:
         "../../envs/tools.yaml"
     resources:

@@ -4,11 +4,14 @@
 rule chemistry:
     input:
         fastqs=fastqs,
+        whitelist=whitelist,
         panel=f"{RESULTS}/reference/strand_panel.fa",
     output:
         f"{RESULTS}/samples/{{sample}}/solo/chemistry.json",
     log:
         f"{RESULTS}/logs/{{sample}}/chemistry.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/{{sample}}/chemistry.tsv"
     priority: 80
     conda:
         "../../envs/tools.yaml"
@@ -16,9 +19,7 @@ rule chemistry:
         mem_mb=memory(3000),
         runtime=minutes(30, per_gb=4),
     params:
-        pairs=lambda wildcards: STUDY.pairs(wildcards.sample),
         chemistry=lambda wildcards: STUDY.samples[wildcards.sample].chemistry,
-        whitelist=lambda wildcards: STUDY.whitelist(wildcards.sample),
         version=VERSION,
     message:
         "solo: finding the chemistry of {wildcards.sample}"
@@ -30,6 +31,8 @@ rule align:
     input:
         fastqs=fastqs,
         chemistry=f"{RESULTS}/samples/{{sample}}/solo/chemistry.json",
+        # Named in chemistry.json; one that Snakemake fetches must be there again.
+        whitelist=whitelist,
         index=f"{RESULTS}/reference/augmented" if SAVED else BASE_INDEX,
         insertion=(
             []
@@ -40,8 +43,10 @@ rule align:
             ]
         ),
     output:
-        bam=f"{RESULTS}/samples/{{sample}}/solo/aligned.bam",
-        bai=f"{RESULTS}/samples/{{sample}}/solo/aligned.bam.bai",
+        bam=kept(f"{RESULTS}/samples/{{sample}}/solo/aligned.bam", KEEP_BAM == "all"),
+        bai=kept(
+            f"{RESULTS}/samples/{{sample}}/solo/aligned.bam.bai", KEEP_BAM == "all"
+        ),
         raw=f"{RESULTS}/samples/{{sample}}/solo/raw.h5ad",
         summary=f"{RESULTS}/samples/{{sample}}/solo/summary.json",
     log:
@@ -56,7 +61,6 @@ rule align:
         sort_mb=sort_memory,
         runtime=minutes(120, per_gb=8),
     params:
-        pairs=lambda wildcards: STUDY.pairs(wildcards.sample),
         car=CAR,
         feature=CONFIG.solo.feature,
         version=VERSION,
@@ -64,3 +68,35 @@ rule align:
         "solo: aligning {wildcards.sample}"
     script:
         "../scripts/align.py"
+
+
+# Only where the config says that the whole alignment is not kept.
+rule slice_bam:
+    input:
+        bam=f"{RESULTS}/samples/{{sample}}/solo/aligned.bam",
+        bai=f"{RESULTS}/samples/{{sample}}/solo/aligned.bam.bai",
+        construct=CONFIG.construct.file,
+        alternatives=CONFIG.construct.alternatives,
+        loci=f"{RESULTS}/construct/loci.tsv",
+    output:
+        bam=kept(f"{RESULTS}/samples/{{sample}}/solo/slice.bam", KEEP_BAM == "slice"),
+        bai=kept(
+            f"{RESULTS}/samples/{{sample}}/solo/slice.bam.bai", KEEP_BAM == "slice"
+        ),
+    log:
+        f"{RESULTS}/logs/{{sample}}/slice_bam.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/{{sample}}/slice_bam.tsv"
+    conda:
+        "../../envs/tools.yaml"
+    resources:
+        mem_mb=memory(3000),
+        runtime=minutes(60, per_gb=4),
+    params:
+        name=CAR,
+        form=CONFIG.construct.form,
+        version=VERSION,
+    message:
+        "solo: cutting out of {wildcards.sample} the reads that may be the CAR's or its relatives'"
+    script:
+        "../scripts/slice_bam.py"

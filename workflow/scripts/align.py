@@ -1,5 +1,6 @@
 """Align and count a sample with STARsolo."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from carseq.chemistry import Chemistry
@@ -7,9 +8,13 @@ from carseq.solo import align
 from carseq.workflow import job
 
 with job(snakemake):
+    reads = snakemake.input.fastqs
+    chemistry = Chemistry.from_json(Path(snakemake.input.chemistry).read_text())
+    if snakemake.input.whitelist:
+        chemistry = replace(chemistry, whitelist=str(snakemake.input.whitelist))
     align(
-        snakemake.params.pairs,
-        Chemistry.from_json(Path(snakemake.input.chemistry).read_text()),
+        list(zip(reads[::2], reads[1::2], strict=True)),
+        chemistry,
         snakemake.input.index,
         Path(snakemake.output.bam).parent,
         car=snakemake.params.car,

@@ -6,12 +6,14 @@ from carseq.tables import write_text
 from carseq.workflow import job
 
 with job(snakemake):
+    reads = snakemake.input.fastqs
+    pairs = list(zip(reads[::2], reads[1::2], strict=True))
     found = detect_chemistry(
-        snakemake.params.pairs,
+        pairs,
         list(read_sequences(snakemake.input.panel).values()),
         sample=snakemake.wildcards.sample,
         chemistry=snakemake.params.chemistry,
-        whitelist=snakemake.params.whitelist,
+        whitelist=snakemake.input.whitelist or None,
     )
-    check_counts(snakemake.params.pairs)
+    check_counts(pairs)
     write_text(found.to_json(), snakemake.output[0])

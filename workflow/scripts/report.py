@@ -7,4 +7,5 @@ from carseq.workflow import job
 
 with job(snakemake):
     page = Path(snakemake.output.page)
-    build_report(page.parent.parent, page, Path(snakemake.output.methods))
+    methods, run_times = Path(snakemake.output.methods), Path(snakemake.output.run_times)
+    build_report(page.parent.parent, page, methods, run_times)

@@ -20,6 +20,7 @@ from carseq.molecules.score import (
     align,
     alignment_score,
 )
+from carseq.molecules.slice import write_slice
 
 __all__ = [
     "DECISIVE",
@@ -40,4 +41,5 @@ __all__ = [
     "collapse_umis",
     "find_molecules",
     "open_bam",
+    "write_slice",
 ]

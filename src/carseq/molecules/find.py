@@ -364,6 +364,14 @@ def assemble(
     return result, losses
 
 
+def was_removed(path: str | Path) -> bool:
+    """Return whether a BAM that cannot be read is a finished alignment that the study did not keep."""
+    path = Path(path)
+    return (
+        path.name == "aligned.bam" and not path.exists() and path.with_name("summary.json").exists()
+    )
+
+
 def open_bam(path: str | Path) -> pysam.AlignmentFile:
     """Open a coordinate-sorted, indexed BAM.
 
@@ -375,9 +383,10 @@ def open_bam(path: str | Path) -> pysam.AlignmentFile:
     try:
         bam = pysam.AlignmentFile(str(path), "rb")
     except (OSError, ValueError) as error:
-        raise CarseqError(
-            f"cannot read the BAM {path}", str(error), "check the path; it must be a BAM"
-        ) from None
+        remedy = "check the path; it must be a BAM"
+        if was_removed(path):
+            remedy = "`solo.keep_bam` did not keep it: give slice.bam beside it, or set it to `all` and align anew"
+        raise CarseqError(f"cannot read the BAM {path}", str(error), remedy) from None
     if bam.header.to_dict().get("HD", {}).get("SO") != "coordinate":
         raise CarseqError(f"{path} is not sorted by coordinate", "", "run `samtools sort` on it")
     if not bam.has_index():

@@ -20,6 +20,8 @@ SEED, MIN_SEEDS = 17, 5
 #: chance hits in one read are rarer than 1 in 100,000; what passes is scored anyway.
 _TABLE_BITS = 22
 _ODD = np.uint64(0x9E3779B97F4A7C15)
+#: Begins the comment in the header of a slice that says how many unmapped reads were left out of it.
+LEFT_OUT = "carseq: unmapped reads left out: "
 #: Bytes of a BAM looked at in one go.
 _CHUNK = 1 << 23
 #: Base codes: 0-3 for ACGT, 4 for all else; from ASCII, and from the 4-bit codes of BAM (SAM specification, 4.2).
@@ -73,17 +75,21 @@ class Words:
     def unmapped(self, bam: pysam.AlignmentFile) -> tuple[list[pysam.AlignedSegment], int]:
         """Return the unmapped reads at the end of a sorted BAM that share enough words, and how many were looked at.
 
-        The records are looked at as they lie in the file; only those that pass are decoded.
+        Of a slice (:func:`carseq.molecules.write_slice`) those count too that were looked at when it was made. The
+        records are looked at as they lie in the file; only those that pass are decoded.
 
         Parameters
         ----------
         bam
             Coordinate-sorted, indexed BAM.
         """
+        comments = bam.header.to_dict().get("CO", [])
+        n_records = sum(int(c.removeprefix(LEFT_OUT)) for c in comments if c.startswith(LEFT_OUT))
         first = next(bam.fetch("*"), None)
         if first is None:
-            return [], 0
-        found, n_records = [], 1
+            return [], n_records
+        found = []
+        n_records += 1
         if self.among([first.query_sequence or ""])[0]:
             found.append(first)
         path = bam.filename.decode()

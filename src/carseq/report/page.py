@@ -38,10 +38,12 @@ from carseq.tables import (
     OBS,
     PROTEIN_AGREEMENT,
     RECEPTORS,
+    RUN_TIMES,
     TARGET,
     THINNING,
     THRESHOLDS,
     Schema,
+    write_table,
     write_text,
 )
 
@@ -153,7 +155,9 @@ _CITATIONS = {
 }
 
 
-def build_report(results: Path, out: Path, methods: Path | None = None) -> None:
+def build_report(
+    results: Path, out: Path, methods: Path | None = None, run_times: Path | None = None
+) -> None:
     """Write the report of a study: one HTML file that needs no network.
 
     Parameters
@@ -164,6 +168,8 @@ def build_report(results: Path, out: Path, methods: Path | None = None) -> None:
         The HTML file to write.
     methods
         Where to write the text of its chapter Methods, as Markdown; None: nowhere.
+    run_times
+        Where to write time and memory by rule, as far as Snakemake has measured them, as TSV; None: nowhere.
 
     Raises
     ------
@@ -175,6 +181,8 @@ def build_report(results: Path, out: Path, methods: Path | None = None) -> None:
     write_text(page, out)
     if methods is not None:
         write_text(methods_text(study), methods)
+    if run_times is not None:
+        write_table(summaries.run_times(study.benchmarks), run_times, RUN_TIMES)
     log.info("report: %s (%.1f MB)", out, len(page.encode()) / 1e6)
 
 
@@ -639,8 +647,10 @@ def _payload(study: Study) -> dict[str, Any]:
                 "n_jobs": "Jobs",
                 "minutes": "Minutes, all jobs",
                 "longest_minutes": "Minutes, longest job",
+                "cpu_minutes": "CPU minutes, all jobs",
                 "memory_mb": "Memory, most (MB)",
             },
+            schema=RUN_TIMES,
             file="run_times",
         ),
         "versions": _table(

@@ -86,7 +86,8 @@ class Study:
     protein, receptors
         The annotation held against surface proteins and T-cell receptors, where there are any.
     benchmarks
-        Time and memory of the jobs: ``rule``, ``sample`` (empty: of the cohort), ``seconds``, ``memory_mb``.
+        Time and memory of the jobs: ``rule``, ``sample`` (empty: of the cohort), ``seconds``,
+        ``cpu_seconds``, ``memory_mb``.
     missing
         Files that are not there, relative to ``results``.
     """
@@ -245,8 +246,11 @@ class _Reader:
             sample = "" if path.parent.name == "benchmarks" else path.parent.name
             if len(measured) and {"s", "max_rss"} <= set(measured.columns):
                 last = measured.iloc[-1]
-                rows.append((path.stem, sample, float(last["s"]), float(last["max_rss"])))
-        return pd.DataFrame(rows, columns=["rule", "sample", "seconds", "memory_mb"])
+                rule = "notebook" if path.stem.startswith("notebook_") else path.stem
+                measures = last["s"], last.get("cpu_time"), last["max_rss"]
+                rows.append((rule, sample, *(float("nan" if x is None else x) for x in measures)))
+        columns = ["rule", "sample", "seconds", "cpu_seconds", "memory_mb"]
+        return pd.DataFrame(rows, columns=columns)
 
     def study(self) -> Study:
         config = self.config()

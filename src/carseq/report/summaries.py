@@ -14,6 +14,7 @@ from carseq.cells.protein import FEWEST_JUDGED, LEAST_AGREEMENT
 from carseq.cells.receptor import LEAST_SHARE
 from carseq.report.study import Study
 from carseq.report.words import count, number, percent, verdict_kind
+from carseq.tables import RUN_TIMES
 
 #: A candidate molecule at or above this probability is taken as CAR mRNA on the page.
 P_CAR = 0.5
@@ -220,17 +221,19 @@ def run_times(benchmarks: pd.DataFrame) -> pd.DataFrame:
 
     Returns
     -------
-    Columns ``rule``, ``n_jobs``, ``minutes`` (of all jobs), ``longest_minutes`` and ``memory_mb`` (the most of one).
+    Schema ``RUN_TIMES``. Of jobs too short for Snakemake to measure, processors and memory are not known.
     """
     by_rule = benchmarks.groupby("rule", as_index=False).agg(
         n_jobs=("seconds", "size"),
         minutes=("seconds", "sum"),
         longest_minutes=("seconds", "max"),
+        cpu_minutes=("cpu_seconds", lambda seconds: seconds.sum(min_count=1)),
         memory_mb=("memory_mb", "max"),
     )
-    for column in ("minutes", "longest_minutes"):
+    for column in ("minutes", "longest_minutes", "cpu_minutes"):
         by_rule[column] = (by_rule[column].astype(float) / 60).round(2)
-    return by_rule.sort_values("minutes", ascending=False, ignore_index=True)
+    by_rule = by_rule.sort_values("minutes", ascending=False, ignore_index=True)
+    return RUN_TIMES.conform(by_rule)
 
 
 def car_bearing(study: Study) -> pd.DataFrame:

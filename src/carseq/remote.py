@@ -1,0 +1,133 @@
+"""remote: inputs that lie elsewhere, given by their address and fetched by Snakemake's storage plugins.
+
+Reads, genome, annotation and whitelist may be addresses (``https://``, ``s3://``, ``gs://``). A job's copy is fetched
+when the job starts and removed when the run ends. :func:`check_address` asks nothing of the network, since each
+job of a cluster reads the sheets anew; :func:`ask` does.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import tempfile
+from dataclasses import fields
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from carseq.errors import CarseqError
+from carseq.log import get_logger
+
+log = get_logger(__name__)
+
+#: Scheme of an address -> Snakemake's storage plugin for it.
+PROVIDERS = {"http": "http", "https": "http", "s3": "s3", "gs": "gcs"}
+#: Keys of the configuration and columns of the sheets that take an address.
+_CONFIG_KEYS = ("reference.fasta", "reference.gtf", "chemistry.whitelist")
+_COLUMNS = ("r1", "r2", "whitelist")
+
+
+def is_url(path: str | None) -> bool:
+    """Return whether an input is given by an address, not by a path."""
+    return bool(path) and re.match(r"[A-Za-z][\w+.-]*://", str(path)) is not None
+
+
+def provider(url: str) -> str:
+    """Return the name of the storage plugin for an address."""
+    return PROVIDERS[url.partition("://")[0].lower()]
+
+
+def check_address(key: str, url: str) -> None:
+    """Check all of an address that can be known without asking for it.
+
+    Parameters
+    ----------
+    key
+        What names it: a key of the configuration, or ``r1 of SAMPLE/UNIT``.
+    url
+        The address.
+
+    Raises
+    ------
+    CarseqError
+        If the key takes no address, nothing here fetches this kind, its plugin is not installed, or it holds
+        credentials or a query.
+    """
+    if key not in _CONFIG_KEYS and key.split()[0] not in _COLUMNS:
+        raise CarseqError(
+            f"{key} cannot be an address",
+            f"got {url}; only {', '.join(_CONFIG_KEYS)} and the columns {', '.join(_COLUMNS)} can",
+            "fetch the file and give its path",
+        )
+    scheme = url.partition("://")[0].lower()
+    if scheme not in PROVIDERS:
+        raise CarseqError(
+            f"{key}: nothing here fetches {scheme}://",
+            url,
+            f"use {', '.join(f'{known}://' for known in PROVIDERS)}, or fetch the file and give its path",
+        )
+    parts = urlsplit(url)
+    if not parts.netloc or not parts.path.strip("/"):
+        raise CarseqError(f"{key}: {url} names no file", "", "give the whole address of the file")
+    if "@" in parts.netloc:
+        raise CarseqError(
+            f"{key}: the address holds credentials",
+            "it would be written into the run's record and its report",
+            "leave them out; docs/cluster.md says how they are given",
+        )
+    # The plugins name the local copy after what stands before the `?`: two such addresses would share one.
+    if odd := re.search(r"[?#{}\s]", url):
+        raise CarseqError(
+            f"{key}: the address holds {odd.group()!r}",
+            f"{url.partition('?')[0]}: copies are named after what stands before a `?`; what stands behind it, often a "
+            "signature, would be written into the run's record",
+            "give an address without it, or fetch the file and give its path",
+        )
+    name = f"snakemake-storage-plugin-{provider(url)}"
+    if importlib.util.find_spec(name.replace("-", "_")) is None:
+        raise CarseqError(
+            f"{key}: {scheme}:// needs a plugin of Snakemake",
+            f"{name} is not installed in the environment that runs Snakemake",
+            f"in the checkout: pip install -c constraints.txt {name} (`carseq[cloud]` brings all)",
+        )
+
+
+def ask(key: str, url: str) -> int:
+    """Ask for an address as Snakemake will, with its plugin and the credentials of the environment; fetch nothing.
+
+    Returns
+    -------
+    int
+        Size in bytes; 0 where the server does not tell.
+
+    Raises
+    ------
+    CarseqError
+        If it cannot be reached, or is not there or not given out.
+    """
+    from snakemake_interface_storage_plugins.registry import StoragePluginRegistry
+
+    plugin = StoragePluginRegistry().get_plugin(provider(url))
+    # Settings that are no text (the HTTP plugin's `auth`) are not taken from variables by Snakemake either.
+    texts = [f for f in fields(plugin.settings_cls) if not f.metadata.get("parse_func")]
+    names = [f.name for f in texts if f.metadata.get("env_var")]
+    given = {name: os.environ.get(plugin.get_envvar(name)) for name in names}
+    settings = plugin.settings_cls(**{name: value for name, value in given.items() if value})
+    with tempfile.TemporaryDirectory() as prefix:
+        try:
+            storage = plugin.storage_provider(Path(prefix), logger=log, settings=settings)
+            stored = storage.object(url)
+            if stored.exists():
+                return int(stored.size())
+        # Each plugin's library has errors of its own.
+        except Exception as error:
+            raise CarseqError(
+                f"{key}: {url} cannot be reached",
+                " ".join(str(error).split())[:300] or type(error).__name__,
+                "check the address and the network; docs/cluster.md says how credentials are given",
+            ) from None
+    raise CarseqError(
+        f"{key}: {url} is not there",
+        "the server knows no such file, or does not give it to you",
+        "check the address; docs/cluster.md says how credentials are given",
+    )

@@ -1,0 +1,182 @@
+"""Inputs given by an address, against servers on loopback: plain HTTP, and S3 as far as reading needs it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import yaml
+
+from carseq.chemistry import Chemistry, known_whitelist
+from carseq.config import load_config
+from carseq.errors import CarseqError
+from carseq.remote import ask, check_address
+from carseq.sheets import load_study
+from carseq.simulate import SampleSpec, simulate_study
+from carseq.start import check_study
+
+ROOT = Path(__file__).parent.parent
+LIST = "10x_version2_whitelist.txt.gz"
+
+
+class Store(SimpleHTTPRequestHandler):
+    """Files of a folder; as S3, its sub-folders are buckets, in which a listing finds nothing."""
+
+    def do_HEAD(self) -> None:
+        if Path(self.translate_path(self.path)).is_dir():
+            self.send_response(200)
+            self.end_headers()
+        else:
+            super().do_HEAD()
+
+    def do_GET(self) -> None:
+        if "prefix=" not in self.path:
+            super().do_GET()
+            return
+        body = b'<?xml version="1.0"?><ListBucketResult><KeyCount>0</KeyCount></ListBucketResult>'
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *words: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    """A simulated study of a few cells, in the folder that is served."""
+    folder = tmp_path_factory.mktemp("served") / "bucket"
+    simulate_study(
+        folder,
+        construct="hbi0101_surrogate.gb",
+        chemistry="10x_3p_v2",
+        samples=[SampleSpec(name="s", cells=8, n_empty=20)],
+        n_genes=450,
+        lanes=1,
+    )
+    (folder / LIST).write_bytes(known_whitelist("10x_version2").read_bytes())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(made: Path) -> Iterator[str]:
+    """The address that ``made`` is served at."""
+    handler = partial(Store, directory=str(made.parent))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{running.server_port}"
+        running.shutdown()
+
+
+def write_study(folder: Path, made: Path, base: str) -> Path:
+    """Write a study whose reads, genome, annotation and whitelist are at ``base``; return its configuration."""
+    folder.mkdir()
+    for name in ("samples.tsv", "construct.gb"):
+        (folder / name).write_bytes((made / name).read_bytes())
+    units = (made / "units.tsv").read_text().replace("\tfastq/", f"\t{base}/fastq/")
+    (folder / "units.tsv").write_text(units)
+    config = yaml.safe_load((made / "config.yaml").read_text())
+    config["reference"] = {"fasta": f"{base}/genome.fa", "gtf": f"{base}/genes.gtf"}
+    config["chemistry"] = {"whitelist": f"{base}/{LIST}"}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    return folder / "config.yaml"
+
+
+def run(config: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    command = [
+        sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--configfile", str(config),
+        "--directory", str(config.parent), "--cores", "2", *words,
+    ]  # fmt: skip
+    return subprocess.run(
+        command, env={**os.environ, **variables}, capture_output=True, text=True, check=False
+    )
+
+
+def test_reads_genome_and_whitelist_are_fetched_and_removed(tmp_path, made, server):
+    """A study given by addresses gets its chemistry, and no copy of what was fetched is left."""
+    config = write_study(tmp_path / "study", made, f"{server}/bucket")
+    found = dict(check_study(config))
+    n_bytes = sum(p.stat().st_size for p in (made / "fastq").iterdir()) + sum(
+        (made / name).stat().st_size for name in ("genome.fa", "genes.gtf", LIST)
+    )
+    assert f"5 files of {n_bytes / 1e9:,.3g} GB are there" in str(found["addresses"])
+    done = run(config, "results/samples/s/solo/chemistry.json")
+    assert done.returncode == 0, done.stderr[-3000:]
+    chemistry = Chemistry.from_json(
+        (config.parent / "results/samples/s/solo/chemistry.json").read_text()
+    )
+    assert chemistry.name == "10x_3p_v2"
+    assert Path(chemistry.whitelist).name == LIST
+    left = [p for p in (config.parent / ".snakemake/storage").rglob("*") if p.is_file()]
+    assert left == []
+
+
+def test_a_bucket_is_asked_and_read(tmp_path, made, server, monkeypatch):
+    """``s3://`` is asked for, and fetched by a job, with what the environment's variables say."""
+    pytest.importorskip("snakemake_storage_plugin_s3")
+    variables = {
+        "SNAKEMAKE_STORAGE_S3_ENDPOINT_URL": server,
+        "SNAKEMAKE_STORAGE_S3_ACCESS_KEY": "key",
+        "SNAKEMAKE_STORAGE_S3_SECRET_KEY": "secret",
+    }
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    size = (made / "genome.fa").stat().st_size
+    assert ask("reference.fasta", "s3://bucket/genome.fa") == size
+    with pytest.raises(CarseqError, match="is not there"):
+        ask("reference.fasta", "s3://bucket/gnome.fa")
+    config = write_study(tmp_path / "study", made, "s3://bucket")
+    done = run(config, "results/reference/checked.json")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "Removing local copy of storage file: s3://bucket/genome.fa" in done.stderr
+
+
+def test_an_address_that_gives_nothing_is_told(tmp_path, made, server):
+    """`carseq check` names each address that is missing or out of reach, and the key that gives it."""
+    config = write_study(tmp_path / "study", made, f"{server}/bucket")
+    units = config.parent / "units.tsv"
+    text = (
+        units.read_text()
+        .replace("R2_001", "R2_gone")
+        .replace(f"{server}/", "http://127.0.0.1:9/", 1)
+    )
+    units.write_text(text)
+    found = dict(check_study(config))
+    assert "cannot be reached" in str(found["r1 of s/L001"])
+    assert "is not there" in str(found["r2 of s/L001"])
+    assert "3 files" in str(found["addresses"])
+
+
+@pytest.mark.parametrize(
+    ("key", "url", "message"),
+    [
+        ("r1 of s/L001", "ftp://x.org/a.fq.gz", "nothing here fetches ftp://"),
+        ("reference.fasta", "https://me:secret@x.org/a.fa", "holds credentials"),
+        ("reference.fasta", "https://x.org/get?file=a.fa", "holds '\\?'"),
+        ("reference.fasta", "https://x.org/", "names no file"),
+        ("reference.star_index", "s3://bucket/index", "cannot be an address"),
+        ("bam of sample s", "s3://bucket/a.bam", "cannot be an address"),
+    ],
+)
+def test_wrong_addresses_are_refused_with_a_remedy(key, url, message):
+    """What cannot be fetched, or would put a secret into the record, is refused before anything is asked."""
+    with pytest.raises(CarseqError, match=message) as error:
+        check_address(key, url)
+    assert error.value.remedy
+    assert "secret" not in str(error.value)
+
+
+def test_a_missing_plugin_is_named(tmp_path, made, monkeypatch):
+    """Without the storage plugin, loading the study says which package brings it."""
+    config = write_study(tmp_path / "study", made, "https://x.org/bucket")
+    monkeypatch.setattr("carseq.remote.importlib.util.find_spec", lambda name: None)
+    with pytest.raises(CarseqError, match=r"pip install .* snakemake-storage-plugin-http"):
+        load_study(load_config(config))
