@@ -4,12 +4,12 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
+# nproc heeds OMP_NUM_THREADS, which is not meant for it.
 CORES ?= $(shell env -u OMP_NUM_THREADS nproc 2>/dev/null || sysctl -n hw.ncpu)
 VENV := $(CURDIR)/.venv
 BIN := $(VENV)/bin
 # Tests at a time: each may need 4 GB of memory.
 WORKERS ?= $(shell n=$(CORES); echo $$((n > 4 ? 4 : n)))
-# (nproc heeds OMP_NUM_THREADS, which is not meant for it.)
 export PATH := $(BIN):$(PATH)
 # Threads are given by Snakemake; numerical libraries must not add their own.
 export OMP_NUM_THREADS ?= 1
