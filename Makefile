@@ -42,7 +42,7 @@ demo/config.yaml: $(VENV)/.installed
 	@test -e $@ && touch $@ || carseq simulate demo
 
 test: setup browser slurm lint types ## lint, types and all tests
-	@pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
+	@pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 slurmtest: setup slurm ## the workflow on a real Slurm of one node (root, Debian)
 	@pytest -m slurm

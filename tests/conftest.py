@@ -10,23 +10,13 @@ from carseq.construct import Construct, load_construct
 from carseq.data import path as data_path
 
 ROOT = Path(__file__).parent.parent
-#: Fixtures that run the workflow for minutes, the longest first: each has a worker of `pytest -n`.
-LONG = ("demo", "cluster", "five_prime", "real")
+#: The files that take longest: `pytest -n 2 --dist loadfile` begins with them.
+LONG = ("test_workflow.py", "test_slurm.py")
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give a worker of ``pytest -n`` all tests that share a long fixture, or else a file; the long ones first."""
-
-    def group(item: pytest.Item) -> str:
-        names = getattr(item, "fixturenames", ())
-        if item.get_closest_marker("workflow") or item.get_closest_marker("slurm"):
-            return next((name for name in LONG if name in names), item.nodeid)
-        return item.path.name
-
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(group(item)))
-    items.sort(key=lambda item: (*LONG, group(item)).index(group(item)))
+    """Put the long files first, so that no worker of ``pytest -n`` is left alone with one at the end."""
+    items.sort(key=lambda item: (*LONG, item.path.name).index(item.path.name))
 
 
 @pytest.fixture(scope="session")
