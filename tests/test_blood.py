@@ -57,6 +57,14 @@ def test_blood_mixed_into_urine_is_found(share: float) -> None:
     assert found["high"] <= truth + 0.25
 
 
+def test_urine_of_naive_t_cells_only_looks_like_blood() -> None:
+    """Five T cells, all naive, where 40 % of blood's are: the estimate is all, the lower end far from it."""
+    found = combined({"naive": 5}, {"naive": 400, "T": 600})
+    assert (found["estimate"], found["high"]) == (1.0, 1.0)
+    assert 0.05 < found["low"] < 0.5
+    assert np.isnan(combined({"B": 5}, {"naive": 400, "T": 600})["estimate"])
+
+
 def test_the_interval_is_exact() -> None:
     """B cells alone: the estimate is the odds ratio; over 60 draws the 95 % interval holds the truth in 54 or more."""
     rng = np.random.default_rng(0)
@@ -137,7 +145,10 @@ def test_many_car_t_cells_are_not_explained_by_little_blood() -> None:
     assert row["car_seen_low"] > 20
     assert row["p_blood_alone"] < 0.01
     text = blood_words(row).replace(NBSP, " ")
-    assert "blood alone does not explain them (probability below 0.1 %)" in text
+    assert (
+        "blood alone does not explain them (the probability that it brought as many is below 0.1 %)"
+        in text
+    )
 
 
 def test_one_car_t_cell_may_be_of_blood() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import anndata as ad
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import sparse
 from scipy.linalg import subspace_angles
@@ -125,6 +126,7 @@ def test_cells_written_like_another_file(cohort: ad.AnnData, tmp_path: Path) -> 
     """`obs` and `uns` are replaced, all else is copied; the CAR's counts are read without the matrix."""
     one = cohort[:300].copy()
     one.obsm["X_umap"] = np.ones((300, 2), np.float32)
+    one.obsm["lineage_probability"] = pd.DataFrame({"T": 0.7, "B": 0.3}, one.obs_names)
     write_h5ad(one, tmp_path / "one.h5ad")
     light = read_cells(tmp_path / "one.h5ad", genes=[CAR, "no such gene"])
     assert list(light.var_names) == [CAR]
@@ -142,3 +144,7 @@ def test_cells_written_like_another_file(cohort: ad.AnnData, tmp_path: Path) -> 
     assert (two.layers["counts"] != one.layers["counts"]).nnz == 0
     assert np.array_equal(two.obsm["X_umap"], one.obsm["X_umap"])
     assert read_cells(tmp_path / "two.h5ad").shape == (300, 0)
+    assert list(two.uns["lineage_probability_names"]) == ["T", "B"]
+    # As cellxgene does; a table in obsm would forbid it.
+    two.obs.reset_index(drop=True, inplace=True)
+    assert np.array_equal(two.obsm["lineage_probability"][0], [0.7, 0.3])

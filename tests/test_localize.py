@@ -23,9 +23,13 @@ from carseq.localize import (
     shared_clonotypes,
     target_cells,
 )
+from carseq.localize.beside import _places
+from carseq.localize.compare import _over_patients, _pairs, _Row
 from carseq.localize.odds import (
     CUT,
+    PSI,
     Arm,
+    Comparison,
     Pair,
     Profile,
     _Classes,
@@ -340,6 +344,56 @@ def test_further_columns_are_read_from_the_sheet_and_documented(tmp_path) -> Non
     assert further_columns(sheet) == {"gating_x": {"CPK": "210"}}
     for name in ("car_pct_X", "vcn_X", "agreement.tsv"):
         assert name in pages()["README.md"]
+
+
+def sheet(*rows: tuple[str, str, str, str, str]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=["sample", "patient", "compartment", "timepoint", "role"])
+
+
+def test_controls_are_no_urine_against_blood_and_no_sample_stands_in_two_families() -> None:
+    """Urine and blood from before the infusion are compared with nothing; other times make another family."""
+    samples = sheet(
+        ("U0", "A", "urine", "D0", "negative_control"),
+        ("B0", "A", "blood", "D0", "negative_control"),
+        ("U28", "A", "urine", "D28", "case"),
+        ("B28", "A", "blood", "D28", "case"),
+    )
+    found = [(c, a["sample"], b["sample"]) for c, _, a, b in _pairs(samples)]
+    assert found == [
+        ("urine against blood", "U28", "B28"),
+        ("against baseline", "U28", "U0"),
+        ("against baseline", "B28", "B0"),
+    ]
+
+
+def test_patients_are_pooled_over_the_same_times_only() -> None:
+    """D28 against D14 of two patients makes a row, M3 against D28 of a third none."""
+    psi = Profile(PSI, -0.5 * (PSI - 1.0) ** 2)
+    cells = pd.DataFrame({"car_call": ["positive"]})
+
+    def row(patient: str, times: str) -> _Row:
+        return _Row("over time", patient, f"{patient}2", f"{patient}1", "urine", "", "", cells, cells,
+                    Comparison(profile=psi), times)  # fmt: skip
+
+    rows = [row("A", "D28 against D14"), row("B", "D28 against D14"), row("C", "M3 against D28")]
+    (made,) = _over_patients(rows)
+    assert made["n_patients"] == 2
+    assert str(made["reading"]).startswith("D28 against D14; 2 patients")
+
+
+@pytest.mark.parametrize(
+    ("timepoints", "places"),
+    [
+        (["pre", "D28", "M3", "D14"], [13.0, 28.0, 91.32, 14.0]),
+        (["D0", "D28"], [0.0, 28.0]),
+        (["D28", "baseline"], [28.0, 27.0]),
+        (["visit 1", "visit 3"], [1.0, 3.0]),
+        (["early", "late", "D28"], [0.0, 1.0, 2.0]),
+    ],
+)
+def test_time_points_lie_where_their_names_say(timepoints: list[str], places: list[float]) -> None:
+    """Days and months mix, what comes before the infusion comes first; words that say nothing stay in order."""
+    assert [_places(timepoints)[t] for t in timepoints] == pytest.approx(places)
 
 
 def test_q_is_adjusted_within_a_contrast() -> None:

@@ -123,11 +123,14 @@ class _Counts:
     t: int
     s: int
     scale: float = 1.0
+    #: Whether the witness is a T cell, so that urine may hold no other.
+    among: bool = False
 
     @property
     def telling(self) -> bool:
         """Whether blood holds the witness, and both hold T cells to compare with."""
-        return self.y > 0 and self.t > 0 and self.s > 0
+        others = self.t > 0 or (self.among and self.x > 0)
+        return self.y > 0 and others and self.s > 0
 
     def share(self) -> tuple[float, float, float]:
         """Return the share of T cells from blood and its exact 95 % interval, at most 1."""
@@ -137,7 +140,10 @@ class _Counts:
         kind = "sample" if many else "conditional"
         result = stats.contingency.odds_ratio([[self.x, self.t], [self.y, self.s]], kind=kind)
         interval = result.confidence_interval(0.95)
-        values = np.array([result.statistic, interval.low, interval.high]) * self.scale
+        odds = result.statistic
+        if not self.t:  # half a cell in each place, as in _counts
+            odds = (self.x + 0.5) * (self.s + 0.5) / (self.y + 0.5) / 0.5
+        values = np.array([odds, interval.low, interval.high]) * self.scale
         estimate, low, high = (float(v) for v in np.minimum(values, 1.0))
         return estimate, low, high
 
@@ -148,13 +154,17 @@ class _Counts:
 
 
 def _counts(names: Sequence[str], urine: pd.Series, blood: pd.Series) -> _Counts:
-    """Count witnesses together; naive T cells are compared with the other T cells."""
+    """Count witnesses together; naive T cells are compared with the other T cells.
+
+    Where urine holds naive T cells only, half another one stands for those that were not met (Haldane 1956).
+    """
     x, y = (int(sample[list(names)].sum()) for sample in (urine, blood))
     if "naive T cell" not in names:
         return _Counts(x, y, int(urine["T"]), int(blood["T"]))
     t, s = (int(sample["T"] - sample["naive T cell"]) for sample in (urine, blood))
-    scale = (blood["T"] / s) * (t / urine["T"]) if s and urine["T"] else 1.0
-    return _Counts(x, y, t, s, float(scale))
+    others = t or 0.5
+    scale = (blood["T"] / s) * (others / (urine["T"] - t + others)) if s and urine["T"] else 1.0
+    return _Counts(x, y, t, s, float(scale), among=bool(urine["T"]))
 
 
 def _tally(obs: pd.DataFrame) -> pd.Series:

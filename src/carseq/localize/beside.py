@@ -16,6 +16,13 @@ from carseq.tables import AGREEMENT, CLINIC
 _SHARE = re.compile(r"^car_(?P<unit>pct|percent|fraction)(_.+)?$")
 #: Columns of vector copies: on no scale with a share, but they should rise with it.
 _COPIES = re.compile(r"^(vcn|vector_copies|car_copies)(_.+)?$")
+#: Days of the units that time points are counted in.
+_DAYS = {
+    "d": 1.0, "day": 1.0, "w": 7.0, "wk": 7.0, "week": 7.0,
+    "m": 30.44, "mo": 30.44, "month": 30.44, "y": 365.25, "year": 365.25,
+}  # fmt: skip
+#: What the time before the infusion is called.
+_BEFORE = re.compile(r"pre|base|screen|apheres|before", re.IGNORECASE)
 SHARE, COPIES, CLINICAL = "CAR T share", "copies of the vector", "clinical"
 
 
@@ -82,13 +89,24 @@ def clinical(detection: pd.DataFrame, given: Mapping[str, Mapping[str, object]])
 
 
 def _places(timepoints: list[str]) -> dict[str, float]:
-    """Return where time points lie: by their numbers if all have one behind the same letters, else in order."""
+    """Return where time points lie: in days if their names say so, else in the order of the sheet.
+
+    Days, weeks, months and years mix; numbers of one other unit (``visit 2``) stand for themselves; ``baseline`` and
+    the like come before the first.
+    """
     distinct = list(dict.fromkeys(timepoints))
-    found = [re.fullmatch(r"([A-Za-z]*)[ _]?(-?\d+(?:\.\d+)?)", t) for t in distinct]
-    units = {m[1].lower() for m in found if m}
-    if all(found) and len(units) == 1:
-        return {t: float(m[2]) for t, m in zip(distinct, found, strict=True) if m}
-    return {t: float(i) for i, t in enumerate(distinct)}
+    in_order = {t: float(i) for i, t in enumerate(distinct)}
+    found = {t: re.fullmatch(r"([A-Za-z]*)[ _]?(-?\d+(?:\.\d+)?)", t) for t in distinct}
+    units = {m[1].lower() for m in found.values() if m}
+    words = [t for t, m in found.items() if m is None]
+    if not units or not all(_BEFORE.search(t) for t in words):
+        return in_order
+    if len(units) > 1 and not units <= set(_DAYS):
+        return in_order
+    scale = _DAYS if len(units) > 1 else dict.fromkeys(units, 1.0)
+    place = {t: float(m[2]) * scale[m[1].lower()] for t, m in found.items() if m}
+    first = min(place.values())
+    return {t: first - len(words) + i for i, t in enumerate(words)} | place
 
 
 def _share(measure: str, value: float, sample: str) -> float:
@@ -137,7 +155,7 @@ def agreement(clinic: pd.DataFrame) -> pd.DataFrame:
         )
         if kind == SHARE:
             reading = f"{of}: carseq's fraction is {100 * abs(mean):.1f} percentage points "
-            reading += f"{'above' if mean > 0 else 'below'} on average; {inside} of {n} within its interval"
+            reading += f"{'above' if mean >= 0 else 'below'} on average; {inside} of {n} within its interval"
         else:
             reading = (
                 f"{of}: copies are on no scale with a share of cells; only their ranks are compared"

@@ -39,6 +39,8 @@ class _Row:
     cells: pd.DataFrame
     cells_reference: pd.DataFrame
     result: Comparison
+    #: Both time points, where they differ from contrast to contrast.
+    times: str = ""
 
     def record(self) -> dict[str, object]:
         """Return the row of the table."""
@@ -76,6 +78,7 @@ def contrasts(adata: AnnData, samples: pd.DataFrame) -> pd.DataFrame:
 
     Fractions are corrected for depth and dropout (:mod:`carseq.localize.odds`), so that a shallow sample with few
     calls is not taken for one with few CAR T cells. Urine is compared with blood of the same patient and time point;
+    no negative control among them;
     a sample with the patient's negative control, and with an earlier sample, of the same compartment; a state or type
     with the other T cells of its sample (how CAR T cells differ in composition from other T cells: the odds ratio is
     the same either way). Where two patients or more have a contrast, a row brings them together.
@@ -129,17 +132,14 @@ def _pairs(samples: pd.DataFrame) -> Iterator[tuple[str, str, pd.Series, pd.Seri
             for b in rows:
                 same_place = a["compartment"] == b["compartment"]
                 same_time = a["timepoint"] == b["timepoint"]
-                if a["compartment"] == "urine" and b["compartment"] == "blood" and same_time:
+                both_cases = a["role"] == b["role"] == "case"
+                two_places = a["compartment"] == "urine" and b["compartment"] == "blood"
+                if two_places and same_time and both_cases:
                     found.append(("urine against blood", "urine and blood", a, b))
                 is_baseline = b["role"] == "negative_control" and a["role"] != "negative_control"
                 if is_baseline and same_place:
                     found.append(("against baseline", str(a["compartment"]), a, b))
-                if (
-                    same_place
-                    and a["role"] == b["role"] == "case"
-                    and a.name > b.name
-                    and not same_time
-                ):
+                if same_place and both_cases and a.name > b.name and not same_time:
                     found.append(("over time", str(a["compartment"]), a, b))
         order = {"urine against blood": 0, "against baseline": 1, "over time": 2}
         yield from sorted(
@@ -156,8 +156,9 @@ def _between_samples(
         one, other = (by_sample.get(name, t_cells.iloc[:0]) for name in names)
         seed = zlib.crc32(" ".join(names).encode())
         result = compare(expression.pair(one.index, other.index), seed=seed)
+        times = f"{a['timepoint']} against {b['timepoint']}" if contrast == "over time" else ""
         yield _Row(
-            contrast, str(a["patient"]), *names, compartment, "", "", one, other, result
+            contrast, str(a["patient"]), *names, compartment, "", "", one, other, result, times
         )  # fmt: skip
 
 
@@ -185,16 +186,17 @@ def _within_samples(
 
 def _over_patients(rows: list[_Row]) -> Iterator[dict[str, object]]:
     """Yield a row for each contrast that two patients or more have; no sample enters one twice."""
-    families: dict[tuple[str, str, str], dict[str, list[_Row]]] = {}
+    families: dict[tuple[str, str, str, str], dict[str, list[_Row]]] = {}
     for row in rows:
         if row.result.profile is None:
             continue
-        of_patient = families.setdefault((row.contrast, row.compartment, row.group), {})
+        family = (row.contrast, row.compartment, row.group, row.times)
+        of_patient = families.setdefault(family, {})
         own = of_patient.setdefault(row.patient, [])
         used = {name for other in own for name in (other.sample, other.reference)}
         if not used & {row.sample, row.reference}:
             own.append(row)
-    for (contrast, compartment, group), patients in families.items():
+    for (contrast, compartment, group, times), patients in families.items():
         if len(patients) < 2:
             continue
         profiles = [
@@ -222,6 +224,7 @@ def _over_patients(rows: list[_Row]) -> Iterator[dict[str, object]]:
             f"t distribution with {n - 1} degree{'s' if n > 2 else ''} of freedom; "
             f"log odds ratios scatter by {summary.tau:.2g} between patients",
             "n_patients": n,
-            "reading": f"{n} patients: what patients like these have in common"
+            "reading": (f"{times}; " if times else "")
+            + f"{n} patients: what patients like these have in common"
             + ("; so few that only a large effect could show" if n < 5 else ""),
         }
