@@ -259,6 +259,33 @@ def test_samples_of_a_patient_and_compartment_are_pooled_and_signal_outside_is_t
     assert outside["n_car_signal"].sum() > 0
 
 
+def test_types_and_states_of_t_cells_are_crossed() -> None:
+    """CD4 and CD8 T cells by state: the crossed counts are those made by hand and add up to the types and states."""
+    adata, samples = study(Setting("", 1, 1, (60, 80)), np.random.default_rng([9, 3]))
+    adata = adata[(adata.obs["sample"] == samples["sample"].iloc[0])].copy()
+    t_cells = np.flatnonzero(adata.obs["lineage"] == "T")
+    cell_type, state = (
+        adata.obs["lineage"].astype(str).to_numpy(object),
+        np.full(adata.n_obs, "", object),
+    )
+    cell_type[t_cells], state[t_cells] = "CD8 T", "effector"
+    cell_type[t_cells[:10]], state[t_cells[:4]], state[t_cells[20:25]] = "CD4 T", "memory", "memory"
+    adata.obs["cell_type"], adata.obs["t_state"], adata.obs["is_doublet"] = cell_type, state, False
+    table = localize(adata, call_cells(adata, None, samples.iloc[:1], car=CAR))
+    crossed = table[table["level"] == "cell_type x t_state"].set_index("group")
+    n = len(t_cells)
+    assert crossed["n_cells"].to_dict() == {
+        "CD4 T x effector": 6, "CD4 T x memory": 4, "CD8 T x effector": n - 15, "CD8 T x memory": 5
+    }  # fmt: skip
+    for level, part in (("cell_type", 0), ("t_state", 1)):
+        of_part = crossed.groupby(crossed.index.str.split(" x ").str[part])
+        single = table[table["level"] == level].set_index("group")
+        for name in ("n_cells", "n_car_positive", "n_car_signal"):
+            assert of_part[name].sum().eq(single.loc[list(of_part.groups), name]).all()
+    assert crossed["low"].between(0, crossed["high"], inclusive="left").all()
+    assert crossed["high"].le(1).all()
+
+
 def test_target_cells_have_exact_intervals() -> None:
     """Counts and Clopper-Pearson intervals are those of the matrix; an unknown gene is said to be unknown."""
     adata, samples = study(Setting("", 1, 1, (30, 40)), np.random.default_rng([9, 8]))

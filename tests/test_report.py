@@ -22,7 +22,7 @@ from carseq.errors import CarseqError
 from carseq.report import Study, build_report, read_study, summaries, words
 from carseq.report.notebooks import run_notebook
 from carseq.report.page import MAX_MOLECULES, embed
-from carseq.tables import MOLECULES, RUN_TIMES, read_table
+from carseq.tables import LOCALIZATION, MOLECULES, RUN_TIMES, read_table, write_table
 from study import Sample, big_samples, demo_samples, hostile_samples, write_study
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "workflow" / "notebooks").glob("*.py"))
@@ -262,6 +262,8 @@ def test_every_table_is_in_the_page_whole(study: Study, results: Path, tmp_path:
     tables = data_of(page_of(results, tmp_path / "report.html"))["tables"]
     assert tables["detection"]["n"] == len(study.detection) == 8
     assert tables["localization"]["n"] == len(study.localization)
+    shown = {c["key"] for c in tables["contrasts"]["columns"] if not c["hidden"]}
+    assert "compartment" in shown
     assert tables["evidence"]["n"] == len(summaries.car_bearing(study))
     for name, table in tables.items():
         for column in table["data"]:
@@ -409,6 +411,21 @@ def test_capped_evidence_says_what_is_left_out(
     assert len(set(data["molecules"]["row"])) == with_molecules.sum()
 
 
+def test_pooled_rows_say_what_is_pooled(results: Path, tmp_path: Path) -> None:
+    """A row without a sample is shown as its patient and compartment, in the report's localization table."""
+    copy = tmp_path / "results"
+    shutil.copytree(results, copy)
+    path = copy / "cohort" / "localization.tsv"
+    table = read_table(path, LOCALIZATION)
+    pooled = table.head(1).assign(sample="", patient="P09", compartment="urine", n_samples=2)
+    write_table(pd.concat([table, pooled]), path, LOCALIZATION)
+    page = data_of(page_of(copy, tmp_path / "report.html"))["tables"]["localization"]
+    sample = page["data"][[c["key"] for c in page["columns"]].index("sample")]
+    names = sample["v"] if "v" in sample else [sample["d"][i] for i in sample["c"]]
+    assert names[-1] == "P09 urine, pooled"
+    assert "" not in names
+
+
 def test_an_empty_molecule_table_leaves_coverage_out(results: Path, tmp_path: Path) -> None:
     copy = tmp_path / "results"
     shutil.copytree(results, copy)
@@ -421,7 +438,7 @@ def test_an_empty_molecule_table_leaves_coverage_out(results: Path, tmp_path: Pa
 
 # --- the notebooks ---
 
-N_FIGURES = {"01_quality": 9, "02_cells": 8, "03_car_t_cells": 13, "04_localization": 4}
+N_FIGURES = {"01_quality": 9, "02_cells": 8, "03_car_t_cells": 13, "04_localization": 7}
 
 
 @pytest.mark.parametrize("source", NOTEBOOKS, ids=lambda path: path.stem)

@@ -95,6 +95,12 @@ def shown_call(cells: pd.DataFrame) -> pd.Series:
     return call.where(call.isin(["positive", "uncertain"]), np.where(signal, "signal", "negative"))
 
 
+def shown_sample(table: pd.DataFrame) -> pd.Series:
+    """Return each row's sample (schema ``LOCALIZATION``), or what is pooled: ``P01 urine, pooled``."""
+    pooled = table["patient"] + " " + table["compartment"] + ", pooled"
+    return table["sample"].where(table["sample"] != "", pooled)
+
+
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots()
@@ -548,13 +554,12 @@ def localization(table: pd.DataFrame, level: str = "t_state") -> Figure:
     table
         Schema ``LOCALIZATION``.
     level
-        ``lineage``, ``cell_type`` or ``t_state``.
+        ``lineage``, ``cell_type``, ``t_state`` or ``cell_type x t_state``.
     """
     table = table[(table["level"] == level) & table["estimate"].notna()]
     if not len(table):
         return _nothing(f"No estimate by {level}.")
-    pooled = table["patient"] + " " + table["compartment"] + ", pooled"
-    names = table["sample"].where(table["sample"] != "", pooled)
+    names = shown_sample(table)
     labels = list(names + " · " + table["group"])
     with style():
         figure, axes = _figure(7.5, 1 + 0.3 * len(table))

@@ -208,8 +208,11 @@ LOCALIZATION = Schema(
         "patient": Column("str", "patient"),
         "compartment": Column("str", "compartment"),
         "timepoint": Column("str", "time point; those pooled, comma-separated"),
-        "level": Column("str", "lineage, cell_type or t_state"),
-        "group": Column("str", "the lineage, type or state"),
+        "level": Column(
+            "str",
+            "lineage, cell_type, t_state, or `cell_type x t_state` (the states of T cells by type)",
+        ),
+        "group": Column("str", "the lineage, type or state; `type x state` where crossed"),
         "n_cells": Column("int64", "cells of the group"),
         "n_car_positive": Column("int64", "of them called positive"),
         "n_car_signal": Column("int64", "of them with at least one CAR molecule"),

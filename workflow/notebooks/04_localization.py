@@ -23,6 +23,8 @@ results = ".."
 # %%
 from pathlib import Path
 
+from IPython.display import display
+
 from carseq import figures
 from carseq.report import read_study, summaries
 
@@ -43,7 +45,11 @@ figures.localization(study.localization, level="cell_type")
 figures.localization(study.localization, level="t_state")
 
 # %%
-estimated = study.localization[study.localization["estimate"].notna()]
+figures.localization(study.localization, level="cell_type x t_state")
+
+# %%
+shown = study.localization.assign(sample=figures.shown_sample(study.localization))
+estimated = shown[shown["estimate"].notna()]
 estimated[["sample", "level", "group", "n_cells", "n_car_positive", "estimate", "low", "high"]]
 
 # %% [markdown]
@@ -53,6 +59,12 @@ estimated[["sample", "level", "group", "n_cells", "n_car_positive", "estimate", 
 
 # %%
 figures.contrasts(study.contrasts)
+
+# %%
+if (study.contrasts["group"] != "").any():
+    display(figures.contrasts(study.contrasts, within=True))
+else:
+    print("No contrast of T-cell states or types.")
 
 # %%
 study.contrasts
@@ -70,3 +82,58 @@ summaries.car_by_type(study.cells)
 
 # %%
 summaries.signal_outside_t(study.cells).head(30)
+
+# %% [markdown]
+# ## Blood in the urine
+#
+# How many of the urine's T cells blood could have brought, by witness and combined.
+
+# %%
+if len(study.blood):
+    display(study.blood)
+else:
+    print("No urine with a blood sample of its patient.")
+
+# %% [markdown]
+# ## Cells that express the target
+#
+# A shallow cell may express it unseen.
+
+# %%
+if len(study.target):
+    display(figures.target(study.target), study.target)
+else:
+    print("No target was given (construct.target).")
+
+# %% [markdown]
+# ## Along time, with the clinic
+#
+# Side by side: nothing says that one causes the other.
+
+# %%
+if len(study.clinic):
+    display(figures.clinic(study.clinic), study.clinic)
+else:
+    print("No number in the samples sheet.")
+
+# %% [markdown]
+# ## Agreement with flow cytometry and qPCR
+#
+# Differences are carseq's share less the measured one, described and not tested.
+
+# %%
+if len(study.agreement):
+    display(study.agreement)
+else:
+    print("No share measured otherwise.")
+
+# %% [markdown]
+# ## Clonotypes
+#
+# T-cell receptors that compartments of a patient share, and those of CAR T cells.
+
+# %%
+if len(study.clonotypes):
+    display(study.clonotypes)
+else:
+    print("No T-cell receptors, or none shared.")

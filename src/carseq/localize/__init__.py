@@ -1,9 +1,10 @@
 """localize: where the CAR T cells are, how samples and T cells compare, and what lies beside them.
 
 Takes the cohort with its calls. Makes ``localization.tsv`` (counts and dropout-corrected fractions by sample x
-lineage, type and state), ``contrasts.tsv`` (depth-corrected odds ratios: urine against blood, time, baseline, states),
-``target.tsv`` (cells that express what the CAR binds), ``clinic.tsv`` and ``agreement.tsv`` (numbers of the samples
-sheet beside the CAR T fraction), and ``clonotypes.tsv`` (shared between compartments, where TCRs are given).
+lineage, type, state and type x state), ``contrasts.tsv`` (depth-corrected odds ratios: urine against blood, time,
+baseline, states), ``target.tsv`` (cells that express what the CAR binds), ``clinic.tsv`` and ``agreement.tsv``
+(numbers of the samples sheet beside the CAR T fraction), and ``clonotypes.tsv`` (shared between compartments, where
+TCRs are given).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""CAR T fractions by sample, lineage, type and state, and where several samples share a compartment, pooled."""
+"""CAR T fractions by sample, lineage, type, state and type x state; samples that share a compartment also pooled."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from carseq.tables import LOCALIZATION
 if TYPE_CHECKING:
     from anndata import AnnData
 
-LEVELS = ("lineage", "cell_type", "t_state")
+#: Two columns are crossed: a state means another thing in a CD4 than in a CD8 T cell.
+CROSSED = ("cell_type", "t_state")
+LEVELS = ("lineage", "cell_type", "t_state", " x ".join(CROSSED))
 
 
 def localize(adata: AnnData, samples: pd.DataFrame) -> pd.DataFrame:
@@ -60,11 +62,19 @@ def localize(adata: AnnData, samples: pd.DataFrame) -> pd.DataFrame:
     return LOCALIZATION.conform(pd.DataFrame(rows, columns=list(LOCALIZATION.columns)))
 
 
+def _labels(obs: pd.DataFrame, level: str) -> pd.Series:
+    """Return each cell's group at a level; empty where it has none (a cell without a state has no crossed one)."""
+    if level in obs:
+        return obs[level].astype(str)
+    first, second = (obs[column].astype(str) for column in CROSSED)
+    return (first + " x " + second).where((first != "") & (second != ""), "")
+
+
 def _groups(adata: AnnData, obs: pd.DataFrame, about: dict[str, object]) -> list[dict[str, object]]:
     """Return the rows of some samples' cells, taken as one."""
     rows = []
     for level in LEVELS:
-        for group, cells in obs.groupby(obs[level].astype(str), observed=True):
+        for group, cells in obs.groupby(_labels(obs, level), observed=True):
             if not group:
                 continue
             doublet = cells["is_doublet"].astype(bool)

@@ -509,7 +509,10 @@ def _payload(study: Study) -> dict[str, Any]:
             file="car_bearing_cells",
         ),
         "localization": _table(
-            _in_order(study.localization, study.samples),
+            _in_order(
+                study.localization.assign(sample=figures.shown_sample(study.localization)),
+                study.samples,
+            ),
             schema=LOCALIZATION,
             hide=["patient", "compartment", "timepoint"],
             filters=["level", "sample"],
@@ -526,7 +529,7 @@ def _payload(study: Study) -> dict[str, Any]:
                     *(name for name in CONTRASTS.columns if name not in _CONTRASTS_FIRST),
                 ]
             ],
-            hide=["compartment", "reference_group", "method"],
+            hide=["reference_group", "method"],
             filters=["contrast"],
             interval=("estimate", "low", "high"),
             labels={

@@ -604,14 +604,13 @@
     stacked(host, records("evidence_classes"), Object.keys(labels), DATA.palette.evidence, labels, "molecule");
   };
 
-  const place = (row) => row.sample || `${row.patient} ${row.compartment}, pooled`;
   figures.localization = (host, state) => {
-    const rows = records("localization").filter((r) => r.level === state.level && r.estimate !== null && (!state.sample || place(r) === state.sample));
+    const rows = records("localization").filter((r) => r.level === state.level && r.estimate !== null && (!state.sample || r.sample === state.sample));
     const colours = palette([...new Set(rows.map((r) => r.group))]);
     const chart = { ...SHARES, axis: "share of the group's cells", rows: [] };
     let sample = null;
     for (const row of rows) {
-      const name = place(row);
+      const name = row.sample;
       if (name !== sample) chart.rows.push({ label: (sample = name), heading: true });
       chart.rows.push({
         label: row.group,
@@ -1394,9 +1393,9 @@ sensitivity ${percent(row.sensitivity)}, detection limit ${percent(row.detection
     };
     if (id === "coverage") sampleMenu(Object.keys(DATA.coverage.samples));
     if (id === "localization") {
-      const words = { t_state: "T-cell state", cell_type: "cell type", lineage: "lineage" };
+      const words = { t_state: "T-cell state", cell_type: "cell type", lineage: "lineage", "cell_type x t_state": "type and state" };
       const there = new Set(records("localization").filter((r) => r.estimate !== null).map((r) => r.level));
-      sampleMenu(records("localization").filter((r) => r.estimate !== null).map(place));
+      sampleMenu(records("localization").filter((r) => r.estimate !== null).map((r) => r.sample));
       menu("By", "level", [...Object.entries(words).filter(([key]) => there.delete(key)), ...[...there].map((l) => [l, l])]);
     }
     if (id === "contrasts") {
