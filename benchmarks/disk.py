@@ -18,7 +18,9 @@ from pathlib import Path
 
 import yaml
 
+from carseq.chemistry import Chemistry, count_reads
 from carseq.simulate import SampleSpec, simulate_study
+from carseq.solo import align
 
 ROOT = Path(__file__).parent.parent
 #: Seconds between two looks at the folder.
@@ -77,15 +79,28 @@ class Watch:
         self._thread.join()
 
 
+def alignments(study: Path, times: tuple[int, ...] = (1, 2, 4)) -> None:
+    """Print the peak of aligning a sample's reads, given once, twice and four times: what is fixed, what grows."""
+    index = study / "all" / "reference" / "augmented"
+    chemistry = Chemistry.from_json((study / "all/samples/one/solo/chemistry.json").read_text())
+    one = [next((study / "fastq").glob(f"one_*_R{read}_*")) for read in (1, 2)]
+    n = count_reads(one[0]) / 1e6
+    print("\n| M read pairs | peak while aligning, MB | of it temporary | `aligned.bam`, MB |")
+    print("|---|---|---|---|")
+    for k in times:
+        with tempfile.TemporaryDirectory(dir=study) as name:
+            out = Path(name)
+            with Watch(out) as watch:
+                align([tuple(one)] * k, chemistry, index, out, car="HBI0101", threads=2)
+            end, peak = used(out)["aligned.bam"], watch.peak
+        figures = [peak.total(), peak["STAR's temporary files"], end]
+        shown = " | ".join(f"{figure / 1e6:.0f}" for figure in figures)
+        print(f"| {n * k:.2f} | {shown} |", flush=True)
+
+
 def count_pairs(folder: Path) -> int:
     """Return the read pairs of a simulated study."""
-    import dnaio
-
-    return sum(
-        sum(1 for _ in reads)
-        for path in sorted((folder / "fastq").glob("*_R1_*"))
-        for reads in [dnaio.open(path)]
-    )
+    return sum(count_reads(path) for path in (folder / "fastq").glob("*_R1_*"))
 
 
 def main(cells: int, folder: Path) -> None:
@@ -132,11 +147,12 @@ def main(cells: int, folder: Path) -> None:
         print(f"| `{keep}` | {cells_} |", flush=True)
         if keep == "all":
             genome = (folder / "genome.fa").stat().st_size
-            share = (
+            alone = (
                 f"`reference/`, not in these: {reference / genome:.0f} bytes a base of the genome"
             )
+    alignments(folder)
     print(
-        f"\n{share} (base and augmented index, the latter without `reference.insertion: each_run`)"
+        f"\n{alone} (base index and the one with the CAR; `reference.insertion: each_run` saves the latter)"
     )
 
 

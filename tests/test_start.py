@@ -53,6 +53,15 @@ def test_init_writes_a_study_that_loads(fastqs, tmp_path):
     assert yaml.safe_load((tmp_path / "study/config.yaml").read_text())["calling"] == {"fdr": 0.05}
 
 
+def test_init_keeps_addresses(tmp_path):
+    """An address given for the genome stands in the configuration letter by letter."""
+    url = "https://example.org/a/genome.fa.gz"
+    done = carseq("init", str(tmp_path / "study"), "--fasta", url, "--gtf", "genes.gtf")
+    assert done.returncode == 0, done.stderr
+    reference = yaml.safe_load((tmp_path / "study/config.yaml").read_text())["reference"]
+    assert reference["fasta"] == url
+
+
 def test_init_overwrites_nothing(tmp_path):
     (tmp_path / "samples.tsv").write_text("mine")
     with pytest.raises(CarseqError, match="is there already"):

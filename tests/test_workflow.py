@@ -516,15 +516,16 @@ def test_a_sample_without_cells_does_not_stop_the_study(demo, tmp_path):
     (tmp_path / "config.yaml").write_text(
         "units: units.tsv\n"
         "construct: {file: hbi0101_surrogate.gb, name: HBI0101}\n"
-        "cells: {integration: none}\nsolo: {keep_bam: slice}\n"
+        "cells: {integration: none}\nsolo: {keep_bam: none}\n"
         f"reference:\n  fasta: {demo.folder}/genome.fa\n  gtf: {demo.folder}/genes.gtf\n"
         f"  star_index: {demo.results}/reference/base\n"
     )
     run(tmp_path)
-    # The same run keeps a slice of the alignment and no temporary file.
+    # The same run keeps no alignment, no slice of it and no temporary file.
     assert {p.name for p in (tmp_path / "results/samples/void/solo").iterdir()} == {
-        "Log.final.out", "chemistry.json", "raw.h5ad", "slice.bam", "slice.bam.bai", "summary.json",
+        "Log.final.out", "chemistry.json", "raw.h5ad", "summary.json",
     }  # fmt: skip
+    assert (tmp_path / "results/report/reads/void.bam").exists()
     detection = read_table(tmp_path / "results/cohort/detection.tsv", DETECTION).set_index("sample")
     assert detection.loc["void", "verdict"] == "undetermined"
     assert detection.loc["void", "n_cells"] == 0

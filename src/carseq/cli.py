@@ -57,8 +57,10 @@ def init(
         ),
     ] = None,
     construct: Annotated[Path | None, typer.Option(help="GenBank or FASTA of your vector.")] = None,
-    fasta: Annotated[Path | None, typer.Option(help="Genome FASTA.")] = None,
-    gtf: Annotated[Path | None, typer.Option(help="Gene annotation of the same genome.")] = None,
+    fasta: Annotated[str | None, typer.Option(help="Genome FASTA, or its address.")] = None,
+    gtf: Annotated[
+        str | None, typer.Option(help="Gene annotation of the same genome, or its address.")
+    ] = None,
     name: Name = "CAR",
 ) -> None:
     """Write a configuration and sheets to start from.

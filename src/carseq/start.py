@@ -62,8 +62,8 @@ def start_study(
     *,
     fastqs: Path | None = None,
     construct: Path | None = None,
-    fasta: Path | None = None,
-    gtf: Path | None = None,
+    fasta: str | Path | None = None,
+    gtf: str | Path | None = None,
     name: str = "CAR",
 ) -> tuple[list[Path], list[str]]:
     """Write ``config.yaml``, ``samples.tsv`` and ``units.tsv`` into ``folder``.
@@ -96,8 +96,9 @@ def start_study(
     given = {"construct.file": construct, "reference.fasta": fasta, "reference.gtf": gtf}
     for key, file in given.items():
         if file:
-            # The name of a construct that comes with carseq is kept as it is.
-            values[key] = str(file.absolute()) if file.exists() else str(file)
+            # An address, or the name of a construct that comes with carseq, is kept as it is.
+            there = not is_url(str(file)) and Path(file).exists()
+            values[key] = str(Path(file).absolute()) if there else str(file)
         else:
             todo.append(f"fill `{key}` in {targets['config.yaml']}")
     if not fastqs:

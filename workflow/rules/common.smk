@@ -56,6 +56,12 @@ def bam(wildcards):
     return own or f"{RESULTS}/samples/{wildcards.sample}/solo/{name}.bam"
 
 
+# A temporary index lasts as long as something takes it as input.
+def bam_index(wildcards):
+    ours = has_reads(wildcards.sample)
+    return f"{bam(wildcards)}.bai" if ours and KEEP_BAM == "none" else []
+
+
 def kept(path, is_kept):
     return path if is_kept else temp(path)
 

@@ -4,6 +4,7 @@
 rule molecules:
     input:
         bam=bam,
+        bai=bam_index,
         chemistry=chemistry_json,
         panel=f"{RESULTS}/reference/strand_panel.fa",
         construct=CONFIG.construct.file,
@@ -38,6 +39,7 @@ rule molecules:
 rule support:
     input:
         bam=bam,
+        bai=bam_index,
         chemistry=chemistry_json,
         panel=f"{RESULTS}/reference/strand_panel.fa",
         construct=CONFIG.construct.file,

@@ -152,6 +152,7 @@ rule car_reads:
     input:
         cells=f"{RESULTS}/cohort/cells.h5ad",
         bam=bam,
+        bai=bam_index,
         chemistry=chemistry_json,
         panel=f"{RESULTS}/reference/strand_panel.fa",
         construct=CONFIG.construct.file,

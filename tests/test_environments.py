@@ -1,0 +1,156 @@
+"""The recipes of environments: what they copy is there and is all that a run needs; pins and versions agree."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+import time
+import tomllib
+from itertools import chain
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parent.parent
+DOCKERFILE = (ROOT / "envs/Dockerfile").read_text()
+APPTAINER = (ROOT / "envs/carseq.def").read_text()
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def docker_copies() -> set[str]:
+    """Return the files and folders of the checkout that the Dockerfile copies."""
+    lines = re.findall(r"^COPY (?!--from)(.*)$", DOCKERFILE, re.M)
+    return {source for line in lines for source in shlex.split(line)[:-1]}
+
+
+def apptainer_copies() -> set[str]:
+    """Return those that the Apptainer definition copies."""
+    block = APPTAINER.split("%files\n", 1)[1].split("\n\n", 1)[0]
+    return {line.split()[0] for line in block.splitlines()}
+
+
+def test_images_copy_what_is_there_and_not_left_out():
+    """Every path that the recipes copy exists, both copy the same, and the ignore file lets each through."""
+    assert docker_copies() == apptainer_copies()
+    for path in docker_copies():
+        assert (ROOT / path).exists(), path
+    let = (ROOT / "envs/Dockerfile.dockerignore").read_text().split()
+    assert {line[1:] for line in let if line.startswith("!")} == docker_copies()
+
+
+def test_images_hold_all_that_the_workflow_reads():
+    """Every file that Snakefile and rules name by path lies in something that is copied."""
+    named = set()
+    for file in (ROOT / "Snakefile", *(ROOT / "workflow/rules").glob("*.smk")):
+        for path in re.findall(r'"((?:\.\./|workflow/)[^"{}]+)"', file.read_text()):
+            named.add((file.parent / path).resolve().relative_to(ROOT).as_posix())
+    assert "envs/tools.yaml" in named
+    for path in named:
+        assert (ROOT / path).exists(), path
+        assert any(path == copied or path.startswith(f"{copied}/") for copied in docker_copies()), (
+            path
+        )
+
+
+def test_images_install_what_the_project_declares():
+    """Extras, constraints, torch and Python of the images are those of pyproject.toml and constraints.txt."""
+    pins = (ROOT / "constraints.txt").read_text().split()
+    for text in (DOCKERFILE, APPTAINER):
+        (extra,) = re.findall(r'install --no-cache-dir -c constraints\.txt "\.\[(\w+)\]"', text)
+        assert extra in PROJECT["optional-dependencies"]
+        versions = re.findall(r"(?:FROM|From:) python:(3\.\d+)-", text)
+        assert versions
+        for version in versions:
+            assert Requirement(f"x{PROJECT['requires-python']}").specifier.contains(f"{version}.0")
+    assert re.search(r"torch==\S+(?=;)", DOCKERFILE)[0] in pins  # type: ignore[index]
+
+
+def test_every_requirement_is_pinned():
+    """Each direct requirement, of the package and of its extras, has a pin that satisfies it."""
+    pins = {}
+    for line in (ROOT / "constraints.txt").read_text().splitlines():
+        if not line.startswith("#"):
+            name, version = line.split("==")
+            pins[name.lower().replace("_", "-")] = version
+    for requirement in map(
+        Requirement, chain(PROJECT["dependencies"], *PROJECT["optional-dependencies"].values())
+    ):
+        assert requirement.specifier.contains(pins[requirement.name.lower()]), requirement
+
+
+def test_conda_environments_name_one_star():
+    """STAR has the same exact version in both conda files and in the installer."""
+    versions = set(re.findall(r"^version=(\S+)", (ROOT / "envs/install-star.sh").read_text(), re.M))
+    for name in ("carseq.yaml", "tools.yaml"):
+        wanted = yaml.safe_load((ROOT / "envs" / name).read_text())["dependencies"]
+        versions |= {str(w).split("=")[1] for w in wanted if str(w).startswith("star=")}
+    assert len(versions) == 1
+
+
+def test_the_dockerfile_is_clean():
+    """hadolint finds nothing in it."""
+    hadolint = Path(sys.executable).parent / "hadolint"
+    if not hadolint.exists():
+        pytest.skip("hadolint is not installed (make setup brings it)")
+    done = subprocess.run(
+        [hadolint, "--no-color", ROOT / "envs/Dockerfile"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_package_imports_quickly():
+    """`import carseq` takes at most 0.3 s of processor time: each job of a cluster does it."""
+    code = "import time; t = time.process_time(); import carseq; print(time.process_time() - t)"
+    took = [
+        float(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout)
+        for _ in range(3)
+    ]
+    assert min(took) <= 0.3
+
+
+def test_the_graph_of_a_large_study_is_built_quickly(tmp_path):
+    """Snakemake plans a study of 16 samples of 4 units each within 10 s of processor time, its own start included."""
+    source = ROOT / "tests/data/lint"
+    for name in ("genome.fa", "genes.gtf"):
+        (tmp_path / name).write_bytes((source / name).read_bytes())
+    units = ["sample\tunit\tr1\tr2"]
+    for sample in range(16):
+        for unit in range(4):
+            pair = [f"{sample}_{unit}_R{read}.fastq" for read in (1, 2)]
+            for path in pair:
+                (tmp_path / path).write_text("@r\nA\n+\nF\n")
+            units.append(f"S{sample}\tL{unit}\t" + "\t".join(pair))
+    samples = [f"S{i}\tP{i // 2}\turine\tD{i % 2}\t10x_3p_v3" for i in range(16)]
+    head = "sample\tpatient\tcompartment\ttimepoint\tchemistry"
+    (tmp_path / "samples.tsv").write_text("\n".join([head, *samples, ""]))
+    (tmp_path / "units.tsv").write_text("\n".join([*units, ""]))
+    (tmp_path / "config.yaml").write_text(
+        "units: units.tsv\nconstruct: {file: hbi0101_surrogate.gb, name: HBI0101}\n"
+        "reference: {fasta: genome.fa, gtf: genes.gtf}\n"
+    )
+    command = [
+        sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(tmp_path),
+        "--configfile", str(tmp_path / "config.yaml"), "--cores", "8", "--dry-run", "--quiet", "rules",
+    ]  # fmt: skip
+    before = time.perf_counter(), _children()
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    took, used = time.perf_counter() - before[0], _children() - before[1]
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert re.search(r"^align +16$", done.stdout + done.stderr, re.M)
+    # A busy machine may take longer by the clock; the work is the same.
+    assert used <= 10, f"{used:.1f} s of processor time, {took:.1f} s by the clock"
+
+
+def _children() -> float:
+    """Return the processor seconds of finished child processes."""
+    import resource
+
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
