@@ -14,7 +14,7 @@ export PATH := $(BIN):$(PATH)
 # Threads are given by Snakemake; numerical libraries must not add their own.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help setup demo test slurmtest lint types unit format docs clean browser slurm
+.PHONY: help setup demo test slurmtest bench lint types unit format docs clean browser slurm
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 10
@@ -46,6 +46,14 @@ test: setup browser slurm lint types ## lint, types and all tests
 
 slurmtest: setup slurm ## the workflow on a real Slurm of one node (root, Debian)
 	@pytest -m slurm
+
+# kb-python asks for other versions than carseq: it has an environment of its own.
+bench/kb/bin/kb: $(VENV)/.installed
+	@$(PYTHON) -m venv bench/kb && bench/kb/bin/pip install --quiet --disable-pip-version-check kb-python==0.30.2
+
+bench: setup bench/kb/bin/kb ## speed and human scale into benchmarks/RESULTS.md, an hour (salmon and igzip are used if there)
+	@python benchmarks/speed.py --to bench --kb bench/kb/bin/kb
+	@python benchmarks/human_scale.py --sizes 10 30 --to bench
 
 lint: setup ## ruff, snakefmt, snakemake --lint
 	@ruff check . && ruff format --check .

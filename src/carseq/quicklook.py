@@ -9,8 +9,11 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numba
 import numpy as np
@@ -31,6 +34,8 @@ from carseq.molecules.words import Words
 from carseq.tables import LOSSES, MOLECULES, QUICKLOOK, atomic, write_table
 
 log = get_logger(__name__)
+
+T = TypeVar("T")
 
 _CHUNK = 1 << 23
 #: Barcodes collected before they are counted, which bounds memory.
@@ -309,45 +314,79 @@ def _pick(
 ) -> Iterator[Read]:
     """Yield the reads of R2 that share words, with barcode and UMI of their R1; count all barcodes.
 
-    Both files are read side by side, always the one that lags, so that little of either is held.
+    Both files are read side by side, each in a thread of its own, always the one that lags, so that little of either
+    is held.
     """
-    first, second = _lines(pair[0]), _lines(pair[1])
     cb, umi = chemistry.cb_start - 1, chemistry.umi_start - 1
     heads: deque[tuple[int, bytes, npt.NDArray[np.int64]]] = deque()
     waiting: deque[tuple[int, str]] = deque()
     n1 = n2 = 0
     done1 = done2 = False
-    while not (done1 and done2):
-        if done2 or (n1 <= n2 and not done1):
-            if (block := next(first, None)) is None:
-                done1 = True
+    with (
+        _ahead(_first_reads(pair[0], cb, chemistry.cb_length)) as first,
+        _ahead(_second_reads(pair[1], words)) as second,
+    ):
+        while not (done1 and done2):
+            if done2 or (n1 <= n2 and not done1):
+                if (barcodes := next(first, None)) is None:
+                    done1 = True
+                else:
+                    starts, codes, text = barcodes
+                    heads.append((n1, text, starts))
+                    tally.add(codes)
+                    n1 += len(codes)
+            elif (passed := next(second, None)) is None:
+                done2 = True
             else:
-                starts, codes = _barcodes(block[1], block[0], cb, chemistry.cb_length)
-                heads.append((n1, block[2], starts))
-                tally.add(codes)
-                n1 += len(codes)
-        elif (block := next(second, None)) is None:
-            done2 = True
-        else:
-            passed = words.among_records(block[1], block[0])
-            waiting.extend((n2 + i, block[2][a:b].decode()) for i, a, b in passed.tolist())
-            n2 += len(block[0])
-        while waiting and waiting[0][0] < n1:
-            at, sequence = waiting.popleft()
-            while heads[0][0] + len(heads[0][2]) <= at:
+                waiting.extend((n2 + i, sequence) for i, sequence in passed[1])
+                n2 += passed[0]
+            while waiting and waiting[0][0] < n1:
+                at, sequence = waiting.popleft()
+                while heads[0][0] + len(heads[0][2]) <= at:
+                    heads.popleft()
+                begin, text, starts = heads[0]
+                start = int(starts[at - begin])
+                line = text[start : start + umi + chemistry.umi_length].decode()
+                yield Read(
+                    line[cb : cb + chemistry.cb_length], line[umi:], sequence, "unmapped", False
+                )
+            while len(heads) > 1 and heads[1][0] <= n2 and not waiting:
                 heads.popleft()
-            begin, text, starts = heads[0]
-            start = int(starts[at - begin])
-            line = text[start : start + umi + chemistry.umi_length].decode()
-            yield Read(line[cb : cb + chemistry.cb_length], line[umi:], sequence, "unmapped", False)
-        while len(heads) > 1 and heads[1][0] <= n2 and not waiting:
-            heads.popleft()
     if n1 != n2:
         raise CarseqError(
             f"{pair[0]} and {pair[1]} hold different numbers of reads",
             f"{n1:,} and {n2:,}",
             "one of them is cut off: transfer it again, or demultiplex both anew",
         )
+
+
+def _first_reads(
+    path: str | Path, cb: int, length: int
+) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64], bytes]]:
+    """Yield blocks of R1: where the sequences start, the codes of their barcodes, and the block."""
+    for places, raw, text in _lines(path):
+        yield *_barcodes(raw, places, cb, length), text
+
+
+def _second_reads(path: str | Path, words: Words) -> Iterator[tuple[int, list[tuple[int, str]]]]:
+    """Yield blocks of R2: how many reads, and number and sequence of those that share words."""
+    for places, raw, text in _lines(path):
+        passed = words.among_records(raw, places).tolist()
+        yield len(places), [(i, text[a:b].decode()) for i, a, b in passed]
+
+
+@contextmanager
+def _ahead(blocks: Iterator[T]) -> Iterator[Iterator[T]]:
+    """Make what an iterator yields in a thread of its own, two ahead; the compiled parts hold no lock."""
+    with ThreadPoolExecutor(1) as worker:
+
+        def taken() -> Iterator[T]:
+            coming = deque(worker.submit(next, blocks, None) for _ in range(2))
+            while (block := coming.popleft().result()) is not None:
+                coming.append(worker.submit(next, blocks, None))
+                yield block
+
+        yield taken()
 
 
 def _lines(
@@ -374,7 +413,7 @@ def _lines(
         yield places, raw, data
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def _sequences(raw):  # type: ignore[no-untyped-def]
     """Return the places of the sequences of whole FASTQ records, and where the last of them ends."""
     places = np.empty((len(raw) // 8 + 1, 2), dtype=np.int64)
@@ -401,7 +440,7 @@ def _sequences(raw):  # type: ignore[no-untyped-def]
     return places[:n].copy(), at
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def _barcodes(raw, places, cb, length):  # type: ignore[no-untyped-def]
     """Return where the sequences start, and the 2-bit codes of their barcodes."""
     codes = np.empty(len(places), dtype=np.uint64)

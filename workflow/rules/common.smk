@@ -143,19 +143,20 @@ def index_memory(wildcards, input, attempt):
     )
 
 
+def insertion_megabytes():
+    # STAR holds the suffix array twice, about 9 bytes a base each: 20 MB for each Mb of a genome were measured
+    # (benchmarks/RESULTS.md, Human scale).
+    return genome_megabytes() * (3 + 18 / CONFIG.reference.sa_sparse) + 500
+
+
 def insert_memory(wildcards, input, attempt):
-    return int(attempt * max(2000, 11 * genome_megabytes() + 500))
+    return int(attempt * max(2000, insertion_megabytes()))
 
 
 def align_memory(wildcards, input, attempt):
-    # The genome in memory, and about half of the FASTQ's compressed size for sorting the BAM.
-    return int(
-        attempt
-        * max(
-            4000,
-            10 * genome_megabytes() + sort_memory(wildcards, input, 1),
-        )
-    )
+    # The genome in memory, or what inserting the CAR into it takes, and the FASTQ's size for sorting the BAM.
+    genome = 10 * genome_megabytes() if SAVED else insertion_megabytes()
+    return int(attempt * max(4000, genome + sort_memory(wildcards, input, 1)))
 
 
 def sort_memory(wildcards, input, attempt):

@@ -133,7 +133,7 @@ def _header(bam: pysam.BGZFile) -> bytes:
     return b"".join(parts)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def _slot(word):  # type: ignore[no-untyped-def]
     return (word * _ODD) >> np.uint64(64 - _TABLE_BITS)
 
@@ -163,7 +163,7 @@ def _fill(words, table):  # type: ignore[no-untyped-def]
             table[slot >> np.uint64(6)] |= np.uint64(1) << (slot & np.uint64(63))
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def _hits(codes, start, end, table, letters):  # type: ignore[no-untyped-def]
     """Return how many words of [start, end) are in the table; ``letters`` turns bytes into base codes."""
     mask = np.uint64((1 << 2 * SEED) - 1)
@@ -191,7 +191,7 @@ def _among(text, ends, table, letters):  # type: ignore[no-untyped-def]
     return result
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def _among_records(text, places, table, letters):  # type: ignore[no-untyped-def]
     passed = np.empty((len(places), 3), dtype=np.int64)
     n = 0

@@ -1,0 +1,728 @@
+"""carseq against bare STARsolo, kb-python, alevin, and itself where only something is new: time, memory, what is found.
+
+    python benchmarks/speed.py [--to FOLDER] [--kb PATH] [PART ...]
+
+PART: scaling, second, bam, others, look (all, if none is named). FOLDER keeps the simulated reads, and each part's
+figures as JSON; the section "Speed" of RESULTS.md is written from what is there. `kb` (kb-python) belongs into an
+environment of its own; `salmon` and `igzip` come with Debian's packages salmon and isal. A missing tool is left out.
+
+The reads: three samples of 1,000 cells in 20 lanes each, which are random parts of one library, so that a tenth, a
+quarter and half of the lanes are the library sequenced less. (FASTQs given twice add reads, but no molecules.)
+"""
+
+# The tables' lines are long.
+# ruff: noqa: E501
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import yaml
+from isal import igzip
+from scipy import io, sparse
+
+from carseq.simulate import demo_samples, simulate_study
+from carseq.simulate.molecules import Protocol
+from carseq.star import star_version
+from carseq.tables import write_text
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "RESULTS.md"
+TITLE = "## Speed (`make bench`)"
+THREADS = 2
+LANES = 20
+#: Lanes of each sample, of 20: 2, 5 and 10 million read pairs. Twenty take 17 minutes more (`--sizes 20`).
+SIZES = (2, 5, 10)
+CELLS = 1000
+#: Reads of a molecule that make 20 million of three samples of 1,000 cells.
+READS_PER_MOLECULE = 2.3
+FIRST, SECOND = "hbi0101_surrogate", "axi-cel"
+#: The sample that is given to the other tools: the one with most T cells.
+OTHERS_SAMPLE = "P01_blood_D28"
+#: Name of a sample that comes later.
+NEW = "P02_blood_D28"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a command took: wall clock and CPU in seconds, its largest process in GB."""
+
+    wall: float
+    cpu: float
+    memory: float
+
+
+def run(command: list[object], log: Path, cwd: Path | None = None) -> Cost:
+    """Run a command to its end; its output goes to a file."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    start = time.perf_counter()
+    with log.open("w") as stream:
+        process = subprocess.Popen(
+            [str(word) for word in command], stdout=stream, stderr=stream, cwd=cwd
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{shlex.join(map(str, command))}\n{log.read_text()[-3000:]}")
+    wall = time.perf_counter() - start
+    return Cost(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1e6)
+
+
+def make_study(folder: Path, cells: int) -> Path:
+    """Simulate the study, once."""
+    study = folder / "study"
+    if not (study / "config.yaml").exists():
+        samples = [replace(spec, cells=cells) for spec in demo_samples(cells=cells)]
+        protocol = Protocol(reads_per_molecule=READS_PER_MOLECULE)
+        simulate_study(
+            study, construct=FIRST, samples=samples, protocol=protocol, lanes=LANES, seed=11, threads=THREADS
+        )  # fmt: skip
+    return study
+
+
+def n_reads(study: Path, lanes: int) -> float:
+    """Return the read pairs, in millions, of so many lanes of each sample."""
+    files = (study / "truth").glob("*.reads.json")
+    return sum(json.loads(f.read_text())["total"] for f in files) * lanes / LANES / 1e6
+
+
+def units(study: Path, lanes: int) -> pd.DataFrame:
+    """Return the FASTQ pairs of the first lanes, by absolute paths."""
+    table = pd.read_csv(study / "units.tsv", sep="\t")
+    table = table.groupby("sample", sort=False).head(lanes)
+    return table.assign(**{mate: [str(study / p) for p in table[mate]] for mate in ("r1", "r2")})
+
+
+def write_run(
+    study: Path, folder: Path, sheet: pd.DataFrame, pairs: pd.DataFrame | None, construct: str = FIRST
+) -> None:  # fmt: skip
+    """Write configuration and sheets of a run over the study's genome."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = yaml.safe_load((study / "config.yaml").read_text())
+    config["reference"] = {k: str(study / v) for k, v in config["reference"].items()}
+    if construct == FIRST:
+        config["construct"]["file"] = str(study / config["construct"]["file"])
+    else:
+        config["construct"] = {"file": construct, "name": construct.replace("-", "_")}
+    if pairs is None:
+        del config["units"]
+    else:
+        pairs.to_csv(folder / "units.tsv", sep="\t", index=False)
+    sheet.to_csv(folder / "samples.tsv", sep="\t", index=False)
+    (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+
+
+def workflow(
+    folder: Path, *extra: str, directory: Path | None = None
+) -> tuple[Cost, dict[str, int]]:
+    """Run the workflow of a folder's configuration, in that or another one; return its cost and its jobs by rule."""
+    command = [
+        sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--configfile", folder / "config.yaml",
+        "--directory", directory or folder, "--cores", THREADS, *extra,
+    ]  # fmt: skip
+    log = folder / "run.log"
+    cost = run([*command], log)
+    table = re.search(r"Job stats:\njob +count\n[- ]+\n(.*?)\n\n", log.read_text(), re.DOTALL)
+    rows = (line.split() for line in table.group(1).splitlines()) if table else ()
+    return cost, {rule: int(count) for rule, count in rows if rule not in ("total", "all")}
+
+
+def plain_whitelist(source: Path, target: Path) -> Path:
+    """Write a barcode list as STAR wants it."""
+    zipped = source.read_bytes()[:2] == b"\x1f\x8b"
+    target.write_bytes(igzip.decompress(source.read_bytes()) if zipped else source.read_bytes())
+    return target
+
+
+def starsolo(study: Path, finished: Path, lanes: int, out: Path) -> Cost:
+    """Run STAR on each sample as the finished run did: the command of its log, with the index of its results."""
+    total = np.zeros(2)
+    peak = 0.0
+    for name, pairs in units(study, lanes).groupby("sample", sort=False):
+        solo = finished / "results" / "samples" / name / "solo"
+        text = (finished / "results" / "logs" / name / "align.log").read_text()
+        command = shlex.split(re.search(r"STAR --runThreadN .*", text).group())  # type: ignore[union-attr]
+        shutil.rmtree(out, ignore_errors=True)
+        out.mkdir(parents=True)
+        listed = Path(json.loads((solo / "chemistry.json").read_text())["whitelist"])
+        given = {
+            "--outFileNamePrefix": f"{out}/",
+            "--soloCBwhitelist": str(plain_whitelist(listed, out / "whitelist.txt")),
+            "--genomeDir": str(finished / command[command.index("--genomeDir") + 1]),
+        }
+        for option, value in given.items():
+            command[command.index(option) + 1] = value
+        at = command.index("--readFilesIn")
+        command[at + 1 : at + 3] = [",".join(pairs["r2"]), ",".join(pairs["r1"])]
+        cost = run([*command], out / "out.log")
+        total += cost.wall, cost.cpu
+        peak = max(peak, cost.memory)
+        shutil.rmtree(out)
+    return Cost(*total, peak)
+
+
+def rule_costs(results: Path) -> dict[str, float]:
+    """Return wall-clock seconds by rule, summed over samples, from the workflow's own measurements."""
+    found: dict[str, float] = {}
+    for file in sorted((results / "benchmarks").rglob("*.tsv")):
+        seconds = float(pd.read_csv(file, sep="\t")["s"].iloc[0])
+        found[file.stem] = found.get(file.stem, 0.0) + seconds
+    return found
+
+
+def scaling(folder: Path, study: Path, given: argparse.Namespace) -> dict[str, Any]:
+    """Run the workflow and STARsolo on growing parts of the reads, in turn; sizes measured before are kept."""
+    sheet = pd.read_csv(study / "samples.tsv", sep="\t")
+    kept = folder / "scaling.json"
+    rows = json.loads(kept.read_text())["rows"] if kept.exists() else []
+    for lanes in given.sizes:
+        here = folder / f"run{lanes:02d}"
+        shutil.rmtree(here, ignore_errors=True)
+        write_run(study, here, sheet, units(study, lanes))
+        began = time.time()
+        load = os.getloadavg()[0]
+        whole, jobs = workflow(here)
+        tables = (here / "results/samples").glob("*/molecules/molecules.parquet")
+        bare = starsolo(study, here, lanes, folder / "bare")
+        rows = [row for row in rows if row["lanes"] != lanes]
+        rows.append(
+            {
+                "lanes": lanes,
+                "when": f"{datetime.now(UTC):%H:%M}",
+                "reads": n_reads(study, lanes),
+                "workflow": whole.__dict__,
+                "starsolo": bare.__dict__,
+                "to_molecules": max(t.stat().st_mtime for t in tables) - began,
+                "rules": rule_costs(here / "results"),
+                "jobs": jobs,
+                "load_before": load,
+                "load_after": os.getloadavg()[0],
+            }
+        )
+        print(json.dumps(rows[-1]), flush=True)
+        rows.sort(key=lambda row: row["lanes"])
+        save(folder, "scaling", {"rows": rows})
+    return {"rows": rows}
+
+
+def bam_sheet(study: Path, finished: Path) -> pd.DataFrame:
+    """Return the sheet of the samples of a finished run, given as BAM and raw matrix."""
+    sheet = pd.read_csv(study / "samples.tsv", sep="\t").assign(chemistry="10x_3p_v3")
+    solo = [finished / "results" / "samples" / name / "solo" for name in sheet["sample"]]
+    return sheet.assign(
+        bam=[str(path / "aligned.bam") for path in solo], raw_matrix=[str(path / "raw.h5ad") for path in solo]
+    )  # fmt: skip
+
+
+def check_jobs(log: str, known: set[str]) -> None:
+    """Stop if a dry run aligns, counts or searches a known sample again, or leaves out the new one."""
+    samples = re.findall(r"(?m)^Job \d+: (?:solo|molecules|cells): .* (\S+)$", log)
+    if NEW not in samples or known & set(samples):
+        raise SystemExit(f"jobs of {samples}, though only {NEW} is new")
+
+
+def second(folder: Path, study: Path, given: argparse.Namespace) -> dict[str, Any]:
+    """Ask finished samples about a second construct, and give a finished study a further sample."""
+    lanes = given.sizes[-1]
+    finished = folder / f"run{lanes:02d}"
+    here = folder / "construct2"
+    shutil.rmtree(here, ignore_errors=True)
+    write_run(study, here, bam_sheet(study, finished), None, SECOND)
+    cost, jobs = workflow(here)
+    molecules_folder = folder / "construct2_molecules"
+    shutil.rmtree(molecules_folder, ignore_errors=True)
+    sheet = bam_sheet(study, finished)
+    write_run(study, molecules_folder, sheet, None, SECOND)
+    targets = [f"results/samples/{name}/molecules/molecules.parquet" for name in sheet["sample"]]
+    molecules_cost, _ = workflow(molecules_folder, *targets)
+    # The further sample, of other lanes of the study; its jobs are asked for, not run.
+    pairs = units(study, lanes)
+    sheet = pd.read_csv(study / "samples.tsv", sep="\t")
+    new = sheet.iloc[[-1]].assign(sample=NEW, patient="P02")
+    later = units(study, LANES)
+    later = later[~later["r1"].isin(pairs["r1"]) & later["sample"].eq(OTHERS_SAMPLE)].head(1)
+    more = folder / "sample2"
+    write_run(study, more, pd.concat([sheet, new]), pd.concat([pairs, later.assign(sample=NEW)]))
+    _, more_jobs = workflow(more, "--dry-run", directory=finished)
+    check_jobs((more / "run.log").read_text(), set(sheet["sample"]))
+    return {
+        "construct": cost.__dict__, "construct_jobs": jobs, "construct_molecules": molecules_cost.__dict__,
+        "sample_jobs": more_jobs,
+    }  # fmt: skip
+
+
+def bam(folder: Path, study: Path, given: argparse.Namespace) -> dict[str, Any]:
+    """Go from the BAMs of a finished run to the molecules, and compare these with the run's own."""
+    finished = folder / f"run{given.sizes[-1]:02d}"
+    sheet = bam_sheet(study, finished)
+    targets = [f"results/samples/{name}/molecules/molecules.parquet" for name in sheet["sample"]]
+    costs = []
+    for _ in range(given.times):
+        here = folder / "from_bam"
+        shutil.rmtree(here, ignore_errors=True)
+        write_run(study, here, sheet, None)
+        costs.append(workflow(here, *targets)[0])
+    equal = []
+    for target in targets:
+        some, other = (pd.read_parquet(path / target) for path in (here, finished))
+        order = ["barcode", "umi"]
+        pd.testing.assert_frame_equal(
+            some.sort_values(order, ignore_index=True), other.sort_values(order, ignore_index=True)
+        )
+        equal.append(len(some))
+    return {"costs": [cost.__dict__ for cost in costs], "molecules": equal}
+
+
+def found_by_barcode(counts: pd.Series, true: pd.Series) -> dict[str, int]:
+    """Compare CAR molecules by barcode with the truth: found, missed, and too many."""
+    barcodes = counts.index.union(true.index)
+    some, truth = (t.reindex(barcodes, fill_value=0) for t in (counts, true))
+    return {
+        "found": int(np.minimum(some, truth).sum()),
+        "missed": int((truth - some).clip(lower=0).sum()),
+        "extra": int((some - truth).clip(lower=0).sum()),
+    }
+
+
+def cells_found(positive: set[str], droplets: pd.DataFrame) -> dict[str, float]:
+    """Return calls, precision and recall of CAR T cells, doublets with one included."""
+    true = set(droplets.loc[droplets["is_car_t"] | droplets["partner_is_car_t"], "barcode"])
+    hits = len(positive & true)
+    return {
+        "calls": len(positive),
+        "precision": hits / max(1, len(positive)),
+        "recall": hits / len(true),
+        "true": len(true),
+    }
+
+
+def judged(
+    counts: pd.Series, positive: set[str], study: Path, seen: set[str] | None = None
+) -> dict[str, Any]:
+    """Hold counts of CAR molecules by barcode, and calls, against the simulator's truth."""
+    truth = study / "truth"
+    molecules = pd.read_csv(truth / f"{OTHERS_SAMPLE}.car_molecules.tsv.gz", sep="\t")
+    if seen is not None:
+        molecules = molecules[molecules["barcode"].isin(seen)]
+        counts = counts[counts.index.isin(seen)]
+    droplets = pd.read_csv(truth / f"{OTHERS_SAMPLE}.droplets.tsv.gz", sep="\t")
+    droplets = droplets.astype({"is_car_t": bool, "partner_is_car_t": bool})
+    true = molecules.drop_duplicates(["barcode", "umi"]).groupby("barcode").size()
+    return {**found_by_barcode(counts, true), **cells_found(positive, droplets)}
+
+
+def matrix_counts(folder: Path, matrix: str, barcodes: str, genes: str, car: str) -> pd.Series:
+    """Return the CAR's counts by barcode of a matrix of barcodes x genes in Matrix Market form."""
+    counts = sparse.csc_matrix(io.mmread(folder / matrix))
+    rows = (folder / barcodes).read_text().split()
+    columns = [line.split("\t")[0] for line in (folder / genes).read_text().splitlines()]
+    if counts.shape[0] != len(rows):
+        counts = sparse.csc_matrix(counts.T)
+    column = counts[:, [columns.index(car)]].toarray().ravel()
+    return pd.Series(np.round(column).astype(int), index=rows)
+
+
+def others(folder: Path, study: Path, given: argparse.Namespace) -> dict[str, Any]:
+    """Count one sample with kb-python and alevin, on the same reads, genome, annotation and CAR as carseq."""
+    lanes = given.sizes[-1]
+    finished = folder / f"run{lanes:02d}" / "results"
+    here = folder / "others"
+    here.mkdir(exist_ok=True)
+    pairs = units(study, lanes)
+    pairs = pairs[pairs["sample"] == OTHERS_SAMPLE]
+    genome = here / "genome_car.fa"
+    genome.write_text(
+        (study / "genome.fa").read_text() + (finished / "construct/construct.fa").read_text()
+    )
+    gtf = finished / "reference/augmented.gtf"
+    car = "HBI0101"
+    obs = ad.read_h5ad(finished / "cohort/cells.h5ad", backed="r").obs
+    obs = obs[obs["sample"] == OTHERS_SAMPLE]
+    cells = set(obs["barcode"].astype(str))
+    own = pd.read_parquet(finished / "samples" / OTHERS_SAMPLE / "molecules/molecules.parquet")
+    counted = own[own["p_car"] >= 0.5].groupby("barcode").size()
+    benchmark = [
+        pd.read_csv(finished / "benchmarks" / OTHERS_SAMPLE / f"{rule}.tsv", sep="\t").iloc[0]
+        for rule in ("align", "molecules")
+    ]
+    found: dict[str, Any] = {
+        "reads": float(len(pairs) / LANES * n_reads_of(study, OTHERS_SAMPLE)),
+        "cells": len(cells),
+    }
+    calls = set(obs.loc[obs["car_call"] == "positive", "barcode"].astype(str))
+    rule = lambda counts: set(counts.index[counts >= 1]) & cells  # noqa: E731
+    found["carseq"] = {
+        "walls": [float(sum(row["s"] for row in benchmark))],
+        "cpus": [float(sum(row["cpu_time"] for row in benchmark))],
+        "memory": max(row["max_rss"] for row in benchmark) * 1.048576 / 1000,
+        "times": 1,
+        **judged(counted, calls, study, cells),
+        "naive": cells_found(rule(counted), droplets_of(study)),
+    }
+    raw = ad.read_h5ad(finished / "samples" / OTHERS_SAMPLE / "solo/raw.h5ad")
+    star = pd.Series(
+        np.asarray(raw[:, raw.var["gene_id"] == car].X.todense()).ravel(), raw.obs_names
+    )
+    found["STARsolo"] = {**judged(star, rule(star), study, cells)}
+    if given.kb:
+        fasta = here / "cdna.fa"
+        index = [
+            given.kb,
+            "ref",
+            "--overwrite",
+            "-t",
+            THREADS,
+            "-i",
+            here / "kb.idx",
+            "-g",
+            here / "t2g.txt",
+            "-f1",
+            fasta,
+            genome,
+            gtf,
+        ]
+        built = run(index, here / "kb_ref.log")
+        costs = []
+        for _ in range(given.times):
+            reads = [path for pair in zip(pairs["r1"], pairs["r2"], strict=True) for path in pair]
+            shutil.rmtree(here / "kb", ignore_errors=True)
+            count = [
+                given.kb,
+                "count",
+                "-i",
+                here / "kb.idx",
+                "-g",
+                here / "t2g.txt",
+                "-x",
+                "10XV3",
+                "-t",
+                THREADS,
+                "-m",
+                "4G",
+                "-o",
+                here / "kb",
+            ]
+            costs.append(run([*count, *reads], here / "kb_count.log"))
+        counts = matrix_counts(
+            here / "kb/counts_unfiltered",
+            "cells_x_genes.mtx",
+            "cells_x_genes.barcodes.txt",
+            "cells_x_genes.genes.txt",
+            car,
+        )
+        found["kb count"] = tool(costs, built, judged(counts, rule(counts), study, cells))
+    if given.kb and shutil.which("salmon"):
+        built = run(
+            ["salmon", "index", "-p", THREADS, "-t", fasta, "-i", here / "salmon"],
+            here / "salmon_index.log",
+        )
+        transcripts = pd.read_csv(here / "t2g.txt", sep="\t", header=None)[[0, 1]]
+        transcripts.to_csv(here / "tgmap.tsv", sep="\t", header=False, index=False)
+        costs = []
+        for _ in range(given.times):
+            shutil.rmtree(here / "alevin", ignore_errors=True)
+            count = [
+                "salmon",
+                "alevin",
+                "-l",
+                "ISR",
+                "--chromiumV3",
+                "-p",
+                THREADS,
+                "-i",
+                here / "salmon",
+                "--tgMap",
+                here / "tgmap.tsv",
+                "-o",
+                here / "alevin",
+                "--dumpMtx",
+                "--expectCells",
+                CELLS,
+            ]
+            costs.append(run([*count, "-1", *pairs["r1"], "-2", *pairs["r2"]], here / "alevin.log"))
+        alevin = here / "alevin/alevin"
+        (alevin / "matrix.mtx").write_bytes(
+            igzip.decompress((alevin / "quants_mat.mtx.gz").read_bytes())
+        )
+        counts = matrix_counts(
+            alevin, "matrix.mtx", "quants_mat_rows.txt", "quants_mat_cols.txt", car
+        )
+        found["alevin"] = tool(costs, built, judged(counts, rule(counts), study, cells))
+    return found
+
+
+def tool(costs: list[Cost], built: Cost, judgement: dict[str, Any]) -> dict[str, Any]:
+    """Return a tool's figures."""
+    return {
+        "walls": [c.wall for c in costs], "cpus": [c.cpu for c in costs], "memory": max(c.memory for c in costs),
+        "times": len(costs), "index": built.__dict__, **judgement,
+    }  # fmt: skip
+
+
+def droplets_of(study: Path) -> pd.DataFrame:
+    """Return the true droplets of the sample given to the other tools."""
+    table = pd.read_csv(study / "truth" / f"{OTHERS_SAMPLE}.droplets.tsv.gz", sep="\t")
+    return table.astype({"is_car_t": bool, "partner_is_car_t": bool})
+
+
+def n_reads_of(study: Path, sample: str) -> float:
+    """Return the read pairs of a sample, in millions."""
+    return json.loads((study / "truth" / f"{sample}.reads.json").read_text())["total"] / 1e6
+
+
+def look(folder: Path, study: Path, given: argparse.Namespace) -> dict[str, Any]:
+    """Time `carseq quicklook` and the decompression of its files by igzip and rapidgzip, in turn."""
+    pairs = units(study, given.sizes[-1])
+    files = [path for pair in zip(pairs["r1"], pairs["r2"], strict=True) for path in pair]
+    folder.joinpath("look").mkdir(exist_ok=True)
+    commands: dict[str, list[object]] = {
+        "carseq quicklook": [
+            sys.executable, "-m", "carseq", "quicklook", *files, "--construct", FIRST, "--out", folder / "look",
+        ]
+    }  # fmt: skip
+    listed = shlex.join(files)
+    if shutil.which("igzip"):
+        commands["igzip -d"] = ["sh", "-c", f"for f in {listed}; do igzip -dc $f > /dev/null; done"]
+    if shutil.which("rapidgzip"):
+        commands["rapidgzip -d, 2 threads"] = [
+            "sh",
+            "-c",
+            f"for f in {listed}; do rapidgzip -P 2 -dc $f > /dev/null; done",
+        ]
+    costs: dict[str, list[dict[str, float]]] = {name: [] for name in commands}
+    for _ in range(given.times):
+        for name, command in commands.items():
+            costs[name].append(run(command, folder / "look.log").__dict__)
+    return {"reads": n_reads(study, given.sizes[-1]), "costs": costs}
+
+
+def about() -> str:
+    """Say when, on what and with what is measured."""
+    model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    return (
+        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC; {os.cpu_count()} cores ({model.group(1) if model else platform.machine()}), "
+        f"load {os.getloadavg()[0]:.1f}; carseq {version('carseq')}, STAR {star_version()}, "
+        f"Snakemake {version('snakemake')}, Python {platform.python_version()}."
+    )
+
+
+def save(folder: Path, part: str, figures: dict[str, Any]) -> None:
+    """Keep a part's figures, with when and on what they were taken."""
+    write_text(json.dumps({"about": about(), **figures}, indent=1) + "\n", folder / f"{part}.json")
+
+
+def write_section(title: str, lines: list[str]) -> None:
+    """Put a section into RESULTS.md, in the place of the one that has its title."""
+    sections = re.split(r"(?m)^(?=## )", RESULTS.read_text())
+    text = "\n".join(lines).rstrip() + "\n\n"
+    at = [i for i, section in enumerate(sections) if section.startswith(title)]
+    sections[at[0] if at else len(sections) : at[0] + 1 if at else len(sections)] = [text]
+    write_text(
+        "".join(s if s.endswith("\n\n") else s.rstrip() + "\n\n" for s in sections).rstrip() + "\n",
+        RESULTS,
+    )
+
+
+def spread(values: list[float]) -> str:
+    """Return the median, and the range where there is one."""
+    if len(values) == 1:
+        return f"{values[0]:.0f} (once)"
+    return f"{np.median(values):.1f} ({min(values):.1f}-{max(values):.1f}, {len(values)} runs)"
+
+
+def met(value: float, target: float) -> str:
+    """Hold a figure against the most it may be."""
+    return (
+        f"{value:.3g}, asked for {target:g} at most: {'met' if value <= target else '**missed**'}"
+    )
+
+
+def scaling_lines(figures: dict[str, Any]) -> list[str]:
+    """Return the table of the whole workflow against STARsolo."""
+    rows = figures["rows"]
+    lines = [
+        "### The whole workflow against STARsolo alone", "",
+        f"{figures['about']} Three samples of {CELLS:,} cells, from FASTQ and genome to report and notebooks, `--cores {THREADS}`; STARsolo with "
+        "the same options, index and threads as `rule align`, sample after sample. Once each, in turn.", "",
+        "| million read pairs | workflow: s | CPU s | GB | STARsolo: s | CPU s | GB | ratio | of the workflow, align: s | molecules there after, s | load at start, end |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]  # fmt: skip
+    for row in rows:
+        whole, bare = row["workflow"], row["starsolo"]
+        lines.append(
+            f"| {row['reads']:.1f} | {whole['wall']:.0f} | {whole['cpu']:.0f} | {whole['memory']:.2f} | {bare['wall']:.0f} | {bare['cpu']:.0f} "
+            f"| {bare['memory']:.2f} | {whole['wall'] / bare['wall']:.2f} | {row['rules']['align']:.0f} | {row['to_molecules']:.0f} "
+            f"| {row['load_before']:.1f}, {row['load_after']:.1f} |"
+        )  # fmt: skip
+    if len(rows) > 1:
+        reads = [row["reads"] for row in rows]
+        fit = {
+            (who, what): np.polyfit(reads, [row[who][what] for row in rows], 1)
+            for who in ("workflow", "starsolo")
+            for what in ("wall", "cpu")
+        }
+        slopes = {key: line[0] for key, line in fit.items()}
+        lines += [
+            "",
+            f"On a straight line: workflow {fit['workflow', 'wall'][1]:.0f} s + {slopes['workflow', 'wall']:.1f} s a million reads, STARsolo "
+            f"{fit['starsolo', 'wall'][1]:.0f} s + {slopes['starsolo', 'wall']:.1f} s. Slopes, workflow to STARsolo: "
+            f"{met(slopes['workflow', 'wall'] / slopes['starsolo', 'wall'], 1.15)} (CPU: {slopes['workflow', 'cpu'] / slopes['starsolo', 'cpu']:.3g}). "
+            f"Fixed part: {met(fit['workflow', 'wall'][1], 180)} (CPU: {fit['workflow', 'cpu'][1]:.0f} s).",
+        ]
+    return lines
+
+
+def second_lines(figures: dict[str, Any], first: dict[str, Any]) -> list[str]:
+    """Return what a second construct and a further sample cost."""
+    largest = first["rows"][-1]
+    whole, cost = largest["workflow"]["wall"], figures["construct"]["wall"]
+    molecules = figures["construct_molecules"]["wall"]
+
+    def listed(jobs: dict[str, int]) -> str:
+        return ", ".join(f"{n} {rule}" if n > 1 else rule for rule, n in jobs.items())
+
+    return [
+        "### A second construct, and a further sample", "",
+        f"{figures['about']} `{SECOND}` on the BAMs and raw matrices of the {largest['reads']:.1f} million reads, which were aligned with `{FIRST}`: "
+        f"{cost:.0f} s to the report, of {whole:.0f} s: {met(cost / whole, 0.1)}. To the molecules alone {molecules:.0f} s of "
+        f"{largest['to_molecules']:.0f} s: {met(molecules / largest['to_molecules'], 0.1)}. Jobs: {listed(figures['construct_jobs'])}.",
+        "",
+        f"A fourth sample added to the sheets of this finished run of three: nothing is aligned, counted or searched again for the others. Jobs: "
+        f"{listed(figures['sample_jobs'])}.",
+    ]  # fmt: skip
+
+
+def bam_lines(figures: dict[str, Any], first: dict[str, Any]) -> list[str]:
+    """Return what molecules cost from a BAM."""
+    walls = [cost["wall"] for cost in figures["costs"]]
+    long = first["rows"][-1]["to_molecules"]
+    return [
+        "### From an existing BAM", "",
+        f"{figures['about']} BAMs of {first['rows'][-1]['reads']:.1f} million reads to the molecules: {spread(walls)} s; from FASTQ, in the run above, "
+        f"{long:.0f} s. Ratio {met(float(np.median(walls)) / long, 0.1)}. The tables ({', '.join(map(str, figures['molecules']))} molecules) are the same.",
+    ]  # fmt: skip
+
+
+def others_lines(figures: dict[str, Any]) -> list[str]:
+    """Return the table of carseq, kb-python and alevin."""
+    lines = [
+        "### Beside kb-python and alevin", "",
+        f"{figures['about']} {OTHERS_SAMPLE}, {figures['reads']:.1f} million read pairs, the same genome, annotation and CAR transcript. carseq: its rules "
+        "align and molecules (aligned once), a BAM included, and its calls, which take the workflow to the end. CAR molecules: found, missed and too many, "
+        f"barcode by barcode, in the {figures['cells']:,} cells that carseq keeps. The others' rule: a cell with a CAR UMI is a CAR T cell. Truth: "
+        f"{figures['carseq']['true']} CAR T cells in the library, doublets with one included.", "",
+        "| | wall, s | CPU s | GB | index, s | CAR molecules found | missed | too many | calls | precision | recall |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]  # fmt: skip
+
+    def row(name: str, costs: str, of: dict[str, Any], calls: dict[str, Any]) -> str:
+        return (
+            f"| {name} | {costs} | {of['found']} | {of['missed']} | {of['extra']} "
+            f"| {calls['calls']} | {calls['precision']:.3f} | {calls['recall']:.3f} |"
+        )
+
+    for name, of in figures.items():
+        if not isinstance(of, dict):
+            continue
+        costs = " | | |" if "walls" not in of else (
+            f"{spread(of['walls'])} | {np.median(of['cpus']):.0f} | {of['memory']:.2f} | {of['index']['wall']:.0f}"
+            if "index" in of
+            else f"{spread(of['walls'])} | {np.median(of['cpus']):.0f} | {of['memory']:.2f} | "
+        )  # fmt: skip
+        lines.append(row(name, costs, of, of))
+        if "naive" in of:
+            lines.append(row("carseq's molecules, CAR >= 1 UMI", " | | | ", of, of["naive"]))
+    return lines
+
+
+def look_lines(figures: dict[str, Any]) -> list[str]:
+    """Return the quick look against decompression."""
+    lines = [
+        "### The quick look", "",
+        f"{figures['about']} {figures['reads']:.1f} million read pairs, in turn, {len(next(iter(figures['costs'].values())))} times; the command line, imports included.", "",
+        "| | s | CPU s | GB |", "|---|---|---|---|",
+    ]  # fmt: skip
+    middle = {}
+    for name, costs in figures["costs"].items():
+        walls = [cost["wall"] for cost in costs]
+        middle[name] = float(np.median(walls))
+        memory = max(cost["memory"] for cost in costs)
+        lines.append(
+            f"| {name} | {spread(walls)} | {np.median([c['cpu'] for c in costs]):.1f} | {memory:.2f} |"
+        )
+    for name, seconds in middle.items():
+        if name != "carseq quicklook":
+            lines += [
+                "",
+                f"Quick look to `{name}`: {met(middle['carseq quicklook'] / seconds, 2)}.",
+            ]
+    return lines
+
+
+def report(folder: Path) -> list[str]:
+    """Return the section, as lines of Markdown, of the parts that were measured."""
+    got = {
+        p: json.loads((folder / f"{p}.json").read_text())
+        for p in PARTS
+        if (folder / f"{p}.json").exists()
+    }
+    blocks = [[TITLE]]
+    if "scaling" in got:
+        blocks.append(scaling_lines(got["scaling"]))
+    if {"scaling", "second"} <= set(got):
+        blocks.append(second_lines(got["second"], got["scaling"]))
+    if {"scaling", "bam"} <= set(got):
+        blocks.append(bam_lines(got["bam"], got["scaling"]))
+    if "others" in got:
+        blocks.append(others_lines(got["others"]))
+    if "look" in got:
+        blocks.append(look_lines(got["look"]))
+    return "\n\n".join("\n".join(block) for block in blocks).split("\n")
+
+
+PARTS = {"scaling": scaling, "second": second, "bam": bam, "others": others, "look": look}
+
+
+def main() -> None:
+    """Measure what is asked for and write the tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("parts", nargs="*", metavar="PART")
+    parser.add_argument(
+        "--to", type=Path, default=Path("bench"), help="folder that keeps reads, runs and figures"
+    )
+    parser.add_argument("--kb", help="kb of kb-python, in an environment of its own")
+    parser.add_argument("--times", type=int, default=5, help="repeats of what is short")
+    parser.add_argument(
+        "--sizes", type=int, nargs="+", default=SIZES, help="lanes of 20, a million read pairs each"
+    )
+    parser.add_argument("--cells", type=int, default=CELLS, help="cells of a sample")
+    given = parser.parse_args()
+    folder = given.to.resolve()
+    study = make_study(folder, given.cells)
+    for part in given.parts or PARTS:
+        print(f"{datetime.now(UTC):%H:%M} {part}", flush=True)
+        save(folder, part, PARTS[part](folder, study, given))
+    write_section(TITLE, report(folder))
+
+
+if __name__ == "__main__":
+    main()

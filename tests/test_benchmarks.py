@@ -1,0 +1,59 @@
+"""The benchmarks' own arithmetic: what a figure in RESULTS.md is made of."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pandas as pd
+import pytest
+
+FOLDER = Path(__file__).parents[1] / "benchmarks"
+
+
+@pytest.fixture
+def speed(monkeypatch) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("speed", FOLDER / "speed.py")
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "speed", module)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_slope_over_reads_is_held_against_that_of_starsolo(speed):
+    """100 s + 24 s a million against 5 s + 20 s: slopes at 1.2, which misses 1.15; 100 s fixed meet 180."""
+
+    def cost(fixed: float, slope: float, reads: float) -> dict[str, float]:
+        return {"wall": fixed + slope * reads, "cpu": fixed + slope * reads, "memory": 1.0}
+
+    rows = [
+        {
+            "reads": reads, "workflow": cost(100, 24, reads), "starsolo": cost(5, 20, reads), "to_molecules": 1.0,
+            "rules": {"align": 1.0}, "load_before": 0.0, "load_after": 0.0, "when": "12:00",
+        }
+        for reads in (2.0, 5.0, 10.0)
+    ]  # fmt: skip
+    said = speed.scaling_lines({"about": "", "rows": rows})[-1]
+    assert "workflow 100 s + 24.0 s a million reads, STARsolo 5 s + 20.0 s" in said
+    assert "1.2, asked for 1.15 at most: **missed**" in said
+    assert "100, asked for 180 at most: met" in said
+
+
+def test_molecules_are_held_against_the_truth_barcode_by_barcode(speed):
+    """Of 3 + 2 true molecules, counts of 2 and 4 find 2 + 2, miss 1, have 2 too many, and 1 where there is none."""
+    found = speed.found_by_barcode(pd.Series({"A": 2, "B": 4, "C": 1}), pd.Series({"A": 3, "B": 2}))
+    assert found == {"found": 4, "missed": 1, "extra": 3}
+
+
+def test_a_section_takes_the_place_of_the_one_with_its_title(speed, tmp_path, monkeypatch):
+    """A second run replaces its own section and leaves the others; a new section goes to the end."""
+    page = tmp_path / "RESULTS.md"
+    page.write_text("# Measurements\n\n## One\n\nold\n\n## Two\n\nkept\n")
+    monkeypatch.setattr(speed, "RESULTS", page)
+    speed.write_section("## One", ["## One", "", "new"])
+    speed.write_section("## Three", ["## Three", "", "last"])
+    assert page.read_text() == (
+        "# Measurements\n\n## One\n\nnew\n\n## Two\n\nkept\n\n## Three\n\nlast\n"
+    )
