@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -158,10 +157,7 @@ def annotate_cohort(
     cohort = combine(samples)
     cohort.uns["car"] = car
     markers = read_markers(config.markers)
-    # AnnData objects refer to themselves: what is done with lies about until it is collected.
-    gc.collect()
     key = integrate(cohort, config.integration, car=car, seed=config.seed, threads=threads)
-    gc.collect()
     cluster(cohort, key, resolution=config.resolution, seed=config.seed)
     annotate(cohort, markers, car=car)
     paired_transcriptomes(cohort, ambient, car=car)
@@ -174,12 +170,10 @@ def annotate_cohort(
     cohort.obs["contamination"] = share
     # X is made anew for the kept cells: a copy of both matrices would be the most memory of all steps.
     cohort.X = None
-    gc.collect()
     kept, filters = filter_cells(
         cohort, max_pct_mito=config.max_pct_mito, min_genes=config.min_genes, car=car
     )
     del cohort
-    gc.collect()
     kept.X = log_normalised(counts_of(kept))
     t_states(kept, car=car, seed=config.seed)
     cell_cycle(kept)
