@@ -607,7 +607,9 @@ BARCODES = Schema(
         "barcode": Column("str", "barcode with at least one UMI"),
         "total_umis": Column("int64", "UMIs"),
         "n_genes": Column("int64", "genes with at least one UMI"),
-        "p_empty": Column("float64", "p value of being an empty droplet; NaN where not tested"),
+        "p_empty": Column(
+            "float64", "p value of its profile, were it an empty droplet; NaN where not tested"
+        ),
         "q_empty": Column("float64", "the same, Benjamini-Hochberg adjusted"),
         "is_cell": Column("bool", "called a cell"),
         "reason": Column("str", "why"),

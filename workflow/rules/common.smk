@@ -168,7 +168,6 @@ def cells_memory(wildcards, input, attempt):
 
 
 def cohort_memory(wildcards, input, attempt):
-    # COHORT_SOURCE
     return int(attempt * max(4000, 2000 + 10 * megabytes(*input)))
 
 
