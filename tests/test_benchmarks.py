@@ -57,3 +57,21 @@ def test_a_section_takes_the_place_of_the_one_with_its_title(speed, tmp_path, mo
     assert page.read_text() == (
         "# Measurements\n\n## One\n\nnew\n\n## Two\n\nkept\n\n## Three\n\nlast\n"
     )
+
+
+def test_what_a_command_takes_is_its_own(speed, tmp_path):
+    """A command's memory, that of 100 MB asked for and written, is not that of the process which measures it."""
+    held = b"x" * 400_000_000
+    small = speed.run([sys.executable, "-c", "pass"], tmp_path / "small.log")
+    large = speed.run([sys.executable, "-c", "b'x' * 100_000_000"], tmp_path / "large.log")
+    assert held[-1:] == b"x"
+    assert small.memory < 0.05
+    assert 0.1 < large.memory < 0.15
+
+
+def test_a_command_that_fails_is_told_by_its_code(speed, tmp_path, capsys):
+    """Exit 3 comes as 3, with the command's last words."""
+    with pytest.raises(speed.Failed) as failure:
+        speed.run(["sh", "-c", "echo lost; exit 3"], tmp_path / "x.log")
+    assert failure.value.code == 3
+    assert "lost" in capsys.readouterr().err

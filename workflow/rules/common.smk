@@ -144,8 +144,8 @@ def index_memory(wildcards, input, attempt):
 
 
 def insertion_megabytes():
-    # STAR holds the suffix array twice, about 9 bytes a base each: 20 MB for each Mb of a genome were measured
-    # (benchmarks/RESULTS.md, Human scale).
+    # 20 MB for each Mb of a genome were measured (benchmarks/RESULTS.md, Human scale): STAR holds the suffix array, of
+    # 9 bytes a base, twice. That it shrinks with `sa_sparse` is arithmetic, not measured.
     return genome_megabytes() * (3 + 18 / CONFIG.reference.sa_sparse) + 500
 
 
