@@ -62,7 +62,7 @@ with job(snakemake):
     cohort.obs = OBS.conform(cohort.obs)
     for sample, path in zip(names, output.calls, strict=True):
         own = cohort.obs[cohort.obs["sample"] == sample]
-        write_table(own[[c for c in own if c == "barcode" or c.startswith("car_")]], path, CALLS)
+        write_table(own[list(CALLS.columns)], path, CALLS)
     for sample, before, after in zip(with_reads, given.losses, output.losses, strict=True):
         own = cohort.obs[cohort.obs["sample"] == sample]
         losses = read_table(before, LOSSES)
