@@ -377,7 +377,8 @@ def hashed_figures(path: Path, seeds: int, first: int, solo: bool) -> pd.DataFra
     """Return AUROC and shares marked, at two depths and two loads, pooled over seeds."""
     pbmc = anndata.read_h5ad(path)
     pbmc.var_names_make_unique()
-    pbmc.obs["lineage"] = annotate(pbmc).obs["lineage"]
+    found = annotate(pbmc).obs["cell_type"].value_counts()
+    print(f"{pbmc.n_obs} cells: " + ", ".join(f"{n} {name}" for name, n in found.items()) + "\n")
     pbmc.obs = pbmc.obs[["lineage"]]
     rows = []
     for depth, rate in ((5000, 0.06), (1000, 0.06), (1000, 0.02)):

@@ -338,10 +338,8 @@ def judged(
     if seen is not None:
         molecules = molecules[molecules["barcode"].isin(seen)]
         counts = counts[counts.index.isin(seen)]
-    droplets = pd.read_csv(truth / f"{OTHERS_SAMPLE}.droplets.tsv.gz", sep="\t")
-    droplets = droplets.astype({"is_car_t": bool, "partner_is_car_t": bool})
     true = molecules.drop_duplicates(["barcode", "umi"]).groupby("barcode").size()
-    return {**found_by_barcode(counts, true), **cells_found(positive, droplets)}
+    return {**found_by_barcode(counts, true), **cells_found(positive, droplets_of(study))}
 
 
 def matrix_counts(folder: Path, matrix: str, barcodes: str, genes: str, car: str) -> pd.Series:
