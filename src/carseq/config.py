@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from carseq.errors import CarseqError
-from carseq.remote import is_url
+from carseq.remote import placed
 
 Form = Literal["auto", "plasmid", "provirus", "transcript", "orf", "partial"]
 
@@ -326,9 +326,7 @@ def resolve_paths(config: Config, base: str | Path) -> Config:
     config = config.model_copy(deep=True)
 
     def absolute(value: str | None) -> str | None:
-        if value is None or is_url(value):
-            return value
-        return str((base / value).absolute())
+        return None if value is None else placed(value, base)
 
     config.samples = absolute(config.samples) or ""
     config.units = absolute(config.units)

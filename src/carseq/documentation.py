@@ -11,7 +11,7 @@ import inspect
 import os
 import pkgutil
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -158,7 +158,7 @@ def outputs_page(outputs: list[Output]) -> str:
     lines += [f"| `{key}` | {meaning} |" for key, meaning in tables.H5AD.items()]
     lines += [
         "",
-        "Logs lie in `logs/`, time and memory of the longer rules in `benchmarks/`.",
+        "Logs lie in `logs/`, time and memory of the rules in `benchmarks/`.",
         "",
         "## Columns",
         "",
@@ -350,19 +350,22 @@ def linked(markdown: str, root: Path, page: str) -> str:
 
 def _indented(text: str) -> str:
     """Indent what belongs to an item of a list by four, as Python-Markdown wants it, in place of two."""
-    parts, last = [], 0
-    for fence in _FENCE.finditer(text):
-        parts.append(re.sub(r"^  (?=\S)", "    ", text[last : fence.start()], flags=re.M))
-        parts.append(re.sub(r"^", "  ", fence[0], flags=re.M) if fence[1] == "  " else fence[0])
-        last = fence.end()
-    return "".join([*parts, re.sub(r"^  (?=\S)", "    ", text[last:], flags=re.M)])
+
+    def block(fence: re.Match[str]) -> str:
+        return re.sub(r"^", "  ", fence[0], flags=re.M) if fence[1] == "  " else fence[0]
+
+    return _outside_code(text, lambda part: re.sub(r"^  (?=\S)", "    ", part, flags=re.M), block)
 
 
-def _outside_code(text: str, change: Any) -> str:
-    """Change a text but for its fenced blocks."""
+def _outside_code(
+    text: str,
+    change: Callable[[str], str],
+    block: Callable[[re.Match[str]], str] = lambda fence: fence[0],
+) -> str:
+    """Change a text outside its fenced blocks, which stay as they are unless ``block`` changes them."""
     parts, last = [], 0
     for fence in _FENCE.finditer(text):
-        parts += [change(text[last : fence.start()]), fence[0]]
+        parts += [change(text[last : fence.start()]), block(fence)]
         last = fence.end()
     return "".join([*parts, change(text[last:])])
 

@@ -32,6 +32,11 @@ def is_url(path: str | None) -> bool:
     return bool(path) and re.match(r"[A-Za-z][\w+.-]*://", str(path)) is not None
 
 
+def placed(path: str, base: Path) -> str:
+    """Return a path, given relative to ``base``, as an absolute one, and an address as it is."""
+    return path if is_url(path) else str((base / path).absolute())
+
+
 def provider(url: str) -> str:
     """Return the name of the storage plugin for an address."""
     return PROVIDERS[url.partition("://")[0].lower()]

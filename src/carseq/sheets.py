@@ -20,7 +20,7 @@ from pydantic import (
 from carseq.chemistry import CHEMISTRIES, parse_geometry
 from carseq.config import Config
 from carseq.errors import CarseqError
-from carseq.remote import check_address, is_url
+from carseq.remote import check_address, is_url, placed
 from carseq.tables import OBS, OBS_MORE
 
 _PATHS = ("bam", "matrix", "raw_matrix", "whitelist", "tcr")
@@ -322,7 +322,7 @@ def load_study(config: Config) -> Study:
             )
         for key in _PATHS:
             if value := getattr(sample, key):
-                setattr(sample, key, _placed(value, base))
+                setattr(sample, key, placed(value, base))
         samples[sample.sample] = sample
     if not samples:
         raise CarseqError(f"{config.samples} holds no sample", "", "add a row for each sample")
@@ -338,7 +338,7 @@ def load_study(config: Config) -> Study:
                     f"samples are {', '.join(list(samples)[:8])}",
                     "mend the name or add the sample",
                 )
-            unit.r1, unit.r2 = _placed(unit.r1, base), _placed(unit.r2, base)
+            unit.r1, unit.r2 = placed(unit.r1, base), placed(unit.r2, base)
             for path in (unit.r1, unit.r2):
                 if path in used:
                     raise CarseqError(
@@ -398,11 +398,6 @@ def _check_files(study: Study) -> None:
             shown + (" ..." if len(missing) > 5 else ""),
             "mend the paths (they are relative to the file that names them) or the permissions",
         )
-
-
-def _placed(path: str, base: Path) -> str:
-    """Return a path of a sheet as an absolute one, an address as it is."""
-    return path if is_url(path) else str((base / path).absolute())
 
 
 def _readable(path: str) -> bool:

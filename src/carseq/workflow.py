@@ -51,6 +51,11 @@ def study_from_config(config: dict[str, Any], configfiles: Sequence[str | Path])
     return load_study(resolve_paths(parse_config(dict(config), source), base))
 
 
+def in_pairs(fastqs: Sequence[str]) -> list[tuple[str, str]]:
+    """Return a rule's FASTQ files, R1 and R2 in turn, by pairs."""
+    return list(zip(fastqs[::2], fastqs[1::2], strict=True))
+
+
 @contextmanager
 def job(snakemake: Any) -> Iterator[Any]:
     """Run a script's body with its log opened, its threads set, and its errors told.

@@ -5,15 +5,14 @@ from pathlib import Path
 
 from carseq.chemistry import Chemistry
 from carseq.solo import align
-from carseq.workflow import job
+from carseq.workflow import in_pairs, job
 
 with job(snakemake):
-    reads = snakemake.input.fastqs
     chemistry = Chemistry.from_json(Path(snakemake.input.chemistry).read_text())
     if snakemake.input.whitelist:
         chemistry = replace(chemistry, whitelist=str(snakemake.input.whitelist))
     align(
-        list(zip(reads[::2], reads[1::2], strict=True)),
+        in_pairs(snakemake.input.fastqs),
         chemistry,
         snakemake.input.index,
         Path(snakemake.output.bam).parent,

@@ -3,11 +3,10 @@
 from carseq.chemistry import check_counts, detect_chemistry
 from carseq.reference import read_sequences
 from carseq.tables import write_text
-from carseq.workflow import job
+from carseq.workflow import in_pairs, job
 
 with job(snakemake):
-    reads = snakemake.input.fastqs
-    pairs = list(zip(reads[::2], reads[1::2], strict=True))
+    pairs = in_pairs(snakemake.input.fastqs)
     found = detect_chemistry(
         pairs,
         list(read_sequences(snakemake.input.panel).values()),

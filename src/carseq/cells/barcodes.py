@@ -167,9 +167,9 @@ def call_barcodes(
         rows = np.flatnonzero(tested & ~kept)
         p, q = np.full(len(table), np.nan), np.full(len(table), np.nan)
         if rows.size:
-            alike = _p_empty(counts[rows][:, used], profile, n_simulations, seed)
-            p[rows] = alike
-            q[rows] = stats.false_discovery_control(_joined(alike, limits.p_total(totals[rows])))
+            p[rows] = _p_empty(counts[rows][:, used], profile, n_simulations, seed)
+            joined = _joined(p[rows], limits.p_total(totals[rows]))
+            q[rows] = stats.false_discovery_control(joined)
         table["p_empty"], table["q_empty"] = p, q
         differs = q <= fdr
         table.loc[tested, "reason"] = "counts look ambient"
@@ -251,7 +251,7 @@ def total_limits(
     ambient_max: float | None = None,
     like_ambient: Callable[[float, float], bool] | None = None,
 ) -> Limits:
-    """Read three limits from the total UMIs of all barcodes.
+    """Read limits from the total UMIs of all barcodes.
 
     Parameters
     ----------
@@ -279,19 +279,19 @@ def total_limits(
     median = float(np.log(middle))
     # Small cells among the empty droplets widen the higher quantile more.
     estimates = [np.log(q / middle) / stats.norm.ppf(p) for q, p in ((upper, 0.9), (high, 0.975))]
-    spread = max(float(min(estimates)), 0.05)
+    limits = Limits(lower, float("inf"), knee, median, max(float(min(estimates)), 0.05))
     # Empty droplets expected above a total, were their upper half lognormal, against barcodes there.
     ordered = np.sort(totals[totals > high])
     outright = float("inf")
     if ordered.size:
         above = ordered.size - np.arange(ordered.size)
-        expected = low.size * stats.norm.sf((np.log(ordered) - median) / spread)
+        expected = low.size * limits.p_total(ordered)
         fine = np.flatnonzero(expected <= OUTRIGHT_FALSE * above)
         if fine.size:
             outright = float(ordered[fine[0]])
     if knee >= 5 * high:
         outright = min(outright, knee)
-    return Limits(lower, float(max(outright, MIN_OUTRIGHT, 1.5 * high)), knee, median, spread)
+    return limits._replace(outright=float(max(outright, MIN_OUTRIGHT, 1.5 * high)))
 
 
 def _empty_range(

@@ -77,11 +77,11 @@ def contrasts(adata: AnnData, samples: pd.DataFrame) -> pd.DataFrame:
     """Compare CAR T fractions between samples of a patient, and between T-cell states and types of a sample.
 
     Fractions are corrected for depth and dropout (:mod:`carseq.localize.odds`), so that a shallow sample with few
-    calls is not taken for one with few CAR T cells. Urine is compared with blood of the same patient and time point;
-    no negative control among them;
-    a sample with the patient's negative control, and with an earlier sample, of the same compartment; a state or type
-    with the other T cells of its sample (how CAR T cells differ in composition from other T cells: the odds ratio is
-    the same either way). Where two patients or more have a contrast, a row brings them together.
+    calls is not taken for one with few CAR T cells. Urine is compared with blood of the same patient and time point
+    (never a negative control); a sample with the patient's negative control, and with an earlier sample, of the same
+    compartment; a state or type with the other T cells of its sample (how CAR T cells differ in composition from
+    other T cells: the odds ratio is the same either way). Where two patients or more have a contrast, a row brings
+    them together.
 
     Parameters
     ----------
