@@ -67,7 +67,8 @@ else:
     print("No contrast of T-cell states or types.")
 
 # %%
-study.contrasts
+compared = ["contrast", "compartment", "group", "patient", "sample", "reference"]
+study.contrasts[[*compared, "estimate", "low", "high", "p", "q", "n_patients"]]
 
 # %% [markdown]
 # ## CAR by cell type
@@ -90,7 +91,8 @@ summaries.signal_outside_t(study.cells).head(30)
 
 # %%
 if len(study.blood):
-    display(study.blood)
+    columns = ["sample", "witness", "n_urine", "n_blood", "estimate", "low", "high", "used", "note"]
+    display(study.blood[columns])
 else:
     print("No urine with a blood sample of its patient.")
 
