@@ -17,9 +17,19 @@ report: "workflow/report/workflow.rst"
 include: "workflow/rules/common.smk"
 include: "workflow/rules/construct.smk"
 include: "workflow/rules/reference.smk"
-include: "workflow/rules/solo.smk"
 include: "workflow/rules/molecules.smk"
-include: "workflow/rules/cells.smk"
+
+
+if CONFIG.reuse:
+
+    include: "workflow/rules/reuse.smk"
+
+else:
+
+    include: "workflow/rules/solo.smk"
+    include: "workflow/rules/cells.smk"
+
+
 include: "workflow/rules/calling.smk"
 include: "workflow/rules/localize.smk"
 include: "workflow/rules/report.smk"

@@ -45,6 +45,7 @@ INNER = {
     "errors",
     "log",
     "remote",
+    "reuse",
     "star",
     "start",
     "workflow",
@@ -103,10 +104,11 @@ def test_every_column_of_every_table_is_on_the_page():
 
 
 def test_every_rule_output_is_on_the_page():
-    """Each path that a rule writes under results is listed."""
+    """Each path that a rule writes under results is listed; what `reuse` takes over has the paths of other rules."""
     page = pages()["reference/outputs.md"]
     listed = rule_outputs(ROOT / "workflow" / "rules")
-    text = "".join(p.read_text() for p in (ROOT / "workflow" / "rules").glob("*.smk"))
+    files = (ROOT / "workflow" / "rules").glob("*.smk")
+    text = "".join(p.read_text() for p in files if p.stem != "reuse")
     rules = set(re.findall(r"^ *rule (\w+):", text, re.M)) - {"all"}
     assert {output.rule for output in listed} == rules
     for output in listed:

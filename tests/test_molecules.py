@@ -9,9 +9,17 @@ import pandas as pd
 import pysam
 import pytest
 
-from carseq.construct import Construct, Transcript, compare_constructs, homology, rivals
+from carseq.construct import (
+    Construct,
+    Transcript,
+    compare_constructs,
+    homology,
+    load_construct,
+    rivals,
+)
 from carseq.construct.homology import EndogenousTranscript, Locus
 from carseq.construct.library import relatives
+from carseq.data import path as data_path
 from carseq.errors import CarseqError
 from carseq.molecules import Scorer, collapse_umis, find_molecules, open_bam, write_slice
 
@@ -386,3 +394,28 @@ def test_an_unsorted_or_missing_bam_is_told(tmp_path, surrogate, found, table):
     path.write_bytes(path.read_bytes()[:-3000])
     with pytest.raises(CarseqError, match="cannot read the BAM"):
         find_molecules(path, surrogate, found, table, sample="s")
+
+
+def test_a_second_cars_reads_are_found_on_the_first_cars_contig(tmp_path, surrogate, found, table):
+    """Where most reads of the first CAR's contig are its own, those that two CARs share are the second's too."""
+    second = load_construct(data_path("constructs/axi-cel.gb"), name="axi_cel")
+    first = surrogate.sequence
+    own = next(i for i in range(len(first) - LENGTH) if first[i : i + 20] not in second.sequence)
+    assert first[3200 : 3200 + LENGTH] in second.sequence
+    bam = Bam(tmp_path / "two.bam", surrogate)
+    for i in range(300):
+        bam.add(first[own : own + LENGTH], contig="HBI0101", start=own, cell=i + 1, umi=bases(12))
+    bam.add(bases(LENGTH))  # unmapped: a BAM without such reads would be refused
+    for i in range(5):
+        bam.add(
+            first[3200 : 3200 + LENGTH], contig="HBI0101", start=3200, cell=i + 1, umi=bases(12)
+        )
+    similar = rivals(
+        second.sequence, [EndogenousTranscript(g, g, s) for g, s in relatives().items()]
+    )
+    places = [*loci(), Locus("HBI0101", 0, len(first), "HBI0101")]
+    molecules, _ = find_molecules(
+        bam.write(), second, similar, homology(second.sequence, similar), sample="s", loci=places
+    )
+    assert len(molecules) == 5
+    assert (molecules["evidence"] == "unique").all()

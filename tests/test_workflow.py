@@ -17,6 +17,7 @@ from pathlib import Path
 import anndata
 import pandas as pd
 import pytest
+import yaml
 
 from carseq.chemistry import known_whitelist
 from carseq.construct import Construct
@@ -574,6 +575,34 @@ def test_a_bam_with_its_matrix_and_a_matrix_alone_are_enough(demo, tmp_path):
     assert set(OPTIONAL_OBS.columns) <= set(obs.columns)
     assert (obs["clonotype"][obs["tcr_chains"] == "TRB"] == "P1:1").all()
     assert not (tmp_path / "results/reference").joinpath("augmented").exists()
+
+
+def test_another_construct_reuses_alignments_and_cells(demo, tmp_path):
+    """Only what depends on the construct is made; the CAR by another name gives the very same molecules and calls."""
+    config = yaml.safe_load((demo.folder / "config.yaml").read_text())
+    files = {k: str(demo.folder / v) for k, v in config["reference"].items()}
+    config |= {k: str(demo.folder / config[k]) for k in ("samples", "units")}
+    config |= {"reference": files, "reuse": str(demo.results)}
+    config["construct"] = {**config["construct"], "file": "hbi0101_surrogate.gb", "name": "OTHER"}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    told = run(tmp_path, "results/cohort/detection.tsv")
+    rooms = re.findall(r"(?m)^Job \d+: (\w+): ", told)
+    assert rooms.count("reuse") == 2
+    assert set(rooms) == {"reference", "construct", "reuse", "molecules", "calling"}
+    for sample in demo.samples:
+        path = f"samples/{sample}/molecules/molecules.parquet"
+        before, after = (
+            pd.read_parquet(results / path).sort_values(["barcode", "umi"], ignore_index=True)
+            for results in (demo.results, tmp_path / "results")
+        )
+        columns = ["barcode", "umi", "n_reads", "evidence", "tx_start", "tx_end", "p_car"]
+        pd.testing.assert_frame_equal(before[columns], after[columns])
+    after = anndata.read_h5ad(tmp_path / "results/cohort/cells.h5ad", backed="r")
+    assert after.uns["car"] == "OTHER"
+    for column in ("barcode", "cell_type", "car_umis", "car_posterior", "car_call"):
+        assert (after.obs[column] == demo.cohort.obs[column]).all(), column
+    assert (tmp_path / f"results/samples/{demo.samples[0]}/solo/aligned.bam").is_symlink()
+    assert "Nothing to be done" in run(tmp_path, "results/cohort/detection.tsv")
 
 
 def test_it_works_as_a_module(demo, tmp_path):

@@ -216,6 +216,12 @@ class Config(Section):
     results: str = Field(
         default="results", description="Results folder, relative to the working directory."
     )
+    reuse: str | None = Field(
+        default=None,
+        description="Results folder of a finished study of the same samples with another construct: its alignments, "
+        "cells and annotation are taken over, and only what depends on the construct is made. Give this study a "
+        "`results` of its own.",
+    )
     construct: ConstructConfig  # type: ignore[assignment]
     reference: ReferenceConfig
     chemistry: ChemistryConfig = Field(default_factory=ChemistryConfig)
@@ -229,7 +235,9 @@ class Config(Section):
     @classmethod
     def _reject_none_sections(cls, data: Any) -> Any:
         if isinstance(data, dict):
-            return {k: ({} if v is None and k not in {"units"} else v) for k, v in data.items()}
+            return {
+                k: ({} if v is None and k not in {"units", "reuse"} else v) for k, v in data.items()
+            }
         return data
 
 
@@ -330,6 +338,7 @@ def resolve_paths(config: Config, base: str | Path) -> Config:
 
     config.samples = absolute(config.samples) or ""
     config.units = absolute(config.units)
+    config.reuse = absolute(config.reuse)
     config.construct.file = absolute(find_construct_file(config.construct.file, base)) or ""
     config.construct.alternatives = [
         absolute(find_construct_file(file, base)) or "" for file in config.construct.alternatives

@@ -69,7 +69,8 @@ FILES = {
 _OUTPUTS = (
     "Made from the workflow's rules and the schemas of `carseq.tables`. Paths are under `results/`; SAMPLE stands for "
     "each sample. Tables are tab-separated with a header; empty means not known. Columns of your samples sheet stand "
-    "behind those of `cells.h5ad`. Some files are made only where the configuration asks for them."
+    "behind those of `cells.h5ad`. Some files are made only where the configuration asks for them. With `reuse`, "
+    "those of `solo` and `cells` are the finished study's."
 )
 _LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s#]*)(#[^)\s]*)?\)")
 _FENCE = re.compile(r"^( *)```.*?^\1```", re.M | re.S)
@@ -115,10 +116,11 @@ def schemas() -> dict[str, tables.Schema]:
 
 
 def rule_outputs(folder: Path) -> list[Output]:
-    """Return what the rules make under ``results/``, in the order of the data."""
+    """Return what the rules make under ``results/``, in the order of the data; ``reuse`` makes the same files."""
     order = {room: i for i, room in enumerate(ROOMS)}
+    files = [file for file in folder.glob("*.smk") if file.stem != "reuse"]
     found = []
-    for file in sorted(folder.glob("*.smk"), key=lambda f: (order.get(f.stem, len(order)), f.stem)):
+    for file in sorted(files, key=lambda f: (order.get(f.stem, len(order)), f.stem)):
         for block in re.split(r"^ *rule ", file.read_text(), flags=re.M)[1:]:
             name = block.split(":", 1)[0]
             output = re.search(

@@ -21,6 +21,7 @@ from carseq.chemistry import CHEMISTRIES, parse_geometry
 from carseq.config import Config
 from carseq.errors import CarseqError
 from carseq.remote import check_address, is_url, placed
+from carseq.reuse import check_finished
 from carseq.tables import OBS, OBS_MORE
 
 _PATHS = ("bam", "matrix", "raw_matrix", "whitelist", "tcr")
@@ -357,6 +358,7 @@ def load_study(config: Config) -> Study:
     study = Study(config, samples, units)
     _check_sources(study)
     _check_files(study)
+    check_finished(study)
     return study
 
 

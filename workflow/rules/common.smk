@@ -27,7 +27,8 @@ def given(path):
     return getattr(storage, provider(path))(path) if is_url(path) else path
 
 
-KEEP_BAM = CONFIG.solo.keep_bam
+# What is reused stays where it lies.
+KEEP_BAM = "all" if CONFIG.reuse else CONFIG.solo.keep_bam
 FASTA, GTF = given(CONFIG.reference.fasta), given(CONFIG.reference.gtf)
 BASE_INDEX = CONFIG.reference.star_index or f"{RESULTS}/reference/base"
 
@@ -85,9 +86,9 @@ def chemistry_json(wildcards):
     return []
 
 
-def each_sample(path, samples=None):
+def each_sample(path, samples=None, results=RESULTS):
     return [
-        f"{RESULTS}/samples/{s}/{path}"
+        f"{results}/samples/{s}/{path}"
         for s in (SAMPLES if samples is None else samples)
     ]
 

@@ -39,6 +39,8 @@ rule homology:
         fasta=FASTA,
         gtf=GTF,
         checked=f"{RESULTS}/reference/checked.json",
+        # What the reads were aligned to: reads of parts that both CARs have lie there.
+        earlier=f"{CONFIG.reuse}/construct/construct.fa" if CONFIG.reuse else [],
     output:
         homology=f"{RESULTS}/construct/homology.tsv",
         bed=f"{RESULTS}/construct/homology.bed",

@@ -1,8 +1,11 @@
 """Compare the CAR with the genome's transcripts."""
 
+import pandas as pd
+
 from carseq.construct import homology, load_construct, rivals
 from carseq.construct.homology import homology_bed
 from carseq.reference import read_transcripts, rival_context, write_transcripts
+from carseq.reuse import earlier_contig
 from carseq.tables import HOMOLOGY, LOCI, write_table, write_text
 from carseq.workflow import job
 
@@ -19,6 +22,8 @@ with job(snakemake):
         read_length=snakemake.params.read_length,
         min_identity=snakemake.params.min_identity,
     )
+    if snakemake.input.earlier:
+        loci = pd.concat([loci, earlier_contig(snakemake.input.earlier, construct.name)])
     write_transcripts([*found, *windows], snakemake.output.rivals)
     write_table(loci, snakemake.output.loci, LOCI)
     write_table(table, snakemake.output.homology, HOMOLOGY)

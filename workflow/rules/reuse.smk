@@ -1,0 +1,71 @@
+# reuse. Takes a finished study of the same samples; makes its alignments, cells and cohort those of this one.
+from carseq.reuse import CELLS, COHORT, PANEL, READS
+
+ALIGNED = [s for s in SAMPLES if has_reads(s)]
+
+
+# As the finished study made it.
+ruleorder: reuse_reads > strand_panel
+
+
+def reads_of(results):
+    files = [
+        file for name in READS for file in each_sample(f"solo/{name}", ALIGNED, results)
+    ]
+    return files + ([f"{results}/{PANEL}"] if WITH_READS else [])
+
+
+rule reuse_reads:
+    input:
+        reads_of(CONFIG.reuse),
+    output:
+        reads_of(RESULTS),
+    log:
+        f"{RESULTS}/logs/reuse_reads.log",
+    conda:
+        "../../envs/tools.yaml"
+    resources:
+        mem_mb=memory(1000),
+        runtime=minutes(30),
+    params:
+        version=VERSION,
+    message:
+        "reuse: taking over the alignments in {CONFIG.reuse}"
+    script:
+        "../scripts/reuse_reads.py"
+
+
+rule reuse_cells:
+    input:
+        **{
+            Path(name).name.partition(".")[0]: each_sample(
+                f"cells/{name}", results=CONFIG.reuse
+            )
+            for name in CELLS
+        },
+        cohort=[f"{CONFIG.reuse}/cohort/{name}" for name in COHORT],
+        molecules=each_sample("molecules/molecules.parquet", WITH_READS),
+    output:
+        **{
+            Path(name).name.partition(".")[0]: each_sample(f"cells/{name}")
+            for name in CELLS
+        },
+        cohort=[f"{RESULTS}/cohort/{name}" for name in COHORT],
+    log:
+        f"{RESULTS}/logs/reuse_cells.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/reuse_cells.tsv"
+    conda:
+        "../../envs/tools.yaml"
+    resources:
+        mem_mb=cohort_memory,
+        runtime=minutes(60),
+    params:
+        car=CAR,
+        samples={name: sample.carried() for name, sample in STUDY.samples.items()},
+        with_reads=WITH_READS,
+        version=VERSION,
+    message:
+        "reuse: taking over the cells in {CONFIG.reuse}"
+    script:
+        "../scripts/reuse_cells.py"

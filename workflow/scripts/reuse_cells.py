@@ -1,0 +1,37 @@
+"""Take over a finished study's cells and cohort."""
+
+from carseq.reuse import reused_cells, reused_filters, reused_knee, take
+from carseq.tables import (
+    BARCODES,
+    FILTERS,
+    KNEE,
+    MOLECULES,
+    read_cells,
+    read_table,
+    write_cells,
+    write_table,
+)
+from carseq.workflow import job
+
+with job(snakemake):
+    given, output, params = snakemake.input, snakemake.output, snakemake.params
+    names = list(params.samples)
+    take([*given.barcodes, *given.ambient], [*output.barcodes, *output.ambient])
+    molecules = dict(zip(params.with_reads, given.molecules, strict=True))
+    for sample, *before, knee, filters in zip(
+        names, given.barcodes, given.knee, given.filters, output.knee, output.filters, strict=True
+    ):
+        if sample in molecules:
+            barcodes, own = (
+                read_table(before[0], BARCODES),
+                read_table(molecules[sample], MOLECULES),
+            )
+            write_table(reused_knee(barcodes, own), knee, KNEE)
+            write_table(reused_filters(read_table(before[2], FILTERS)), filters, FILTERS)
+        else:
+            take(before[1:], [knee, filters])
+    cohort = read_cells(given.cohort[0], genes=[params.car])
+    needs_car = [s for s in names if s not in molecules]
+    reused_cells(cohort, params.samples, car=params.car, needs_car=needs_car)
+    write_cells(cohort, given.cohort[0], output.cohort[0])
+    take(given.cohort[1:], output.cohort[1:])
