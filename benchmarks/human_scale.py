@@ -4,7 +4,8 @@
 
 Each genome is indexed with genomeSAsparseD 1 and 2, the CAR inserted into both, and reads of its exons aligned, by two
 threads. Memory is what STAR has resident at most; CPU seconds are those of both threads, which other work on the machine
-changes less than the clock. The section "Human scale" of RESULTS.md is written anew.
+changes less than the clock. FOLDER keeps what was measured, so that larger genomes can be added; the section "Human
+scale" of RESULTS.md is written anew from it.
 """
 
 # The table's lines are long.
@@ -190,12 +191,17 @@ def main() -> None:
     parser.add_argument("--to", type=Path, default=Path("bench"), help="folder for the figures")
     given = parser.parse_args()
     given.to.mkdir(parents=True, exist_ok=True)
-    steps: list[Step] = []
+    file = given.to / "human_scale.json"
+    earlier = json.loads(file.read_text())["steps"] if file.exists() else []
+    steps = [Step(**step) for step in earlier]
     for size in given.sizes:
         with tempfile.TemporaryDirectory(dir=given.to) as name:
-            steps += measure(Path(name), size)
+            measured = measure(Path(name), size)
+        steps = sorted(
+            [*(step for step in steps if step.genome != size), *measured], key=lambda s: s.genome
+        )
         kept = {"about": about(), "steps": [step.__dict__ for step in steps]}
-        (given.to / "human_scale.json").write_text(json.dumps(kept, indent=1))
+        file.write_text(json.dumps(kept, indent=1))
     write_section(TITLE, report(pd.DataFrame([s.__dict__ for s in steps]), about()))
 
 

@@ -48,8 +48,10 @@ RESULTS = ROOT / "benchmarks" / "RESULTS.md"
 TITLE = "## Speed (`make bench`)"
 THREADS = 2
 LANES = 20
-#: Lanes of each sample, of 20: 2, 5 and 10 million read pairs. Twenty take 17 minutes more (`--sizes 20`).
-SIZES = (2, 5, 10)
+#: Lanes of each sample, of 20: 2, 5, 10 and 20 million read pairs.
+SIZES = (2, 5, 10, 20)
+#: What else is timed takes the run of this size, or else the largest.
+OTHERWISE = 10
 CELLS = 1000
 #: Reads of a molecule that make 20 million of three samples of 1,000 cells.
 READS_PER_MOLECULE = 2.3
@@ -127,7 +129,7 @@ def units(study: Path, lanes: int) -> pd.DataFrame:
 
 
 def write_run(
-    study: Path, folder: Path, sheet: pd.DataFrame, pairs: pd.DataFrame | None, construct: str = FIRST
+    study: Path, folder: Path, sheet: pd.DataFrame, pairs: pd.DataFrame | None, construct: str = FIRST, reuse: Path | None = None
 ) -> None:  # fmt: skip
     """Write configuration and sheets of a run over the study's genome."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -141,6 +143,8 @@ def write_run(
         del config["units"]
     else:
         pairs.to_csv(folder / "units.tsv", sep="\t", index=False)
+    if reuse:
+        config["reuse"] = str(reuse)
     sheet.to_csv(folder / "samples.tsv", sep="\t", index=False)
     (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
 
@@ -204,10 +208,10 @@ def rule_costs(results: Path) -> dict[str, float]:
 
 
 def scaling(folder: Path, study: Path, given: argparse.Namespace) -> dict[str, Any]:
-    """Run the workflow and STARsolo on growing parts of the reads, in turn; sizes measured before are kept."""
+    """Run the workflow and STARsolo on growing parts of the reads, in turn."""
     sheet = pd.read_csv(study / "samples.tsv", sep="\t")
     kept = folder / "scaling.json"
-    rows = json.loads(kept.read_text())["rows"] if kept.exists() else []
+    rows = json.loads(kept.read_text())["rows"] if given.add and kept.exists() else []
     for lanes in given.sizes:
         here = folder / f"run{lanes:02d}"
         shutil.rmtree(here, ignore_errors=True)
@@ -217,7 +221,6 @@ def scaling(folder: Path, study: Path, given: argparse.Namespace) -> dict[str, A
         whole, jobs = workflow(here)
         tables = (here / "results/samples").glob("*/molecules/molecules.parquet")
         bare = starsolo(study, here, lanes, folder / "bare")
-        rows = [row for row in rows if row["lanes"] != lanes]
         rows.append(
             {
                 "lanes": lanes,
@@ -233,9 +236,22 @@ def scaling(folder: Path, study: Path, given: argparse.Namespace) -> dict[str, A
             }
         )
         print(json.dumps(rows[-1]), flush=True)
-        rows.sort(key=lambda row: row["lanes"])
         save(folder, "scaling", {"rows": rows})
     return {"rows": rows}
+
+
+def by_size(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """Return the medians of the runs of each size, by lanes."""
+    flat = [
+        {
+            "lanes": row["lanes"], "reads": row["reads"], "align": row["rules"]["align"], "to_molecules": row["to_molecules"],
+            "load": max(row["load_before"], row["load_after"]),
+            **{f"{who}_{what}": row[who][what] for who in ("workflow", "starsolo") for what in ("wall", "cpu", "memory")},
+        }
+        for row in rows
+    ]  # fmt: skip
+    table = pd.DataFrame(flat).groupby("lanes")
+    return table.median().assign(runs=table.size())
 
 
 def bam_sheet(study: Path, finished: Path) -> pd.DataFrame:
@@ -254,39 +270,42 @@ def check_jobs(log: str, known: set[str]) -> None:
         raise SystemExit(f"jobs of {samples}, though only {NEW} is new")
 
 
+def finished_run(folder: Path, given: argparse.Namespace) -> tuple[int, Path]:
+    """Return the size and the folder of the finished run that other parts build on."""
+    lanes = OTHERWISE if OTHERWISE in given.sizes else given.sizes[-1]
+    return lanes, folder / f"run{lanes:02d}"
+
+
 def second(folder: Path, study: Path, given: argparse.Namespace) -> dict[str, Any]:
     """Ask finished samples about a second construct, and give a finished study a further sample."""
-    lanes = given.sizes[-1]
-    finished = folder / f"run{lanes:02d}"
+    lanes, finished = finished_run(folder, given)
+    sheet, pairs = pd.read_csv(study / "samples.tsv", sep="\t"), units(study, lanes)
     here = folder / "construct2"
-    shutil.rmtree(here, ignore_errors=True)
-    write_run(study, here, bam_sheet(study, finished), None, SECOND)
-    cost, jobs = workflow(here)
-    molecules_folder = folder / "construct2_molecules"
-    shutil.rmtree(molecules_folder, ignore_errors=True)
-    sheet = bam_sheet(study, finished)
-    write_run(study, molecules_folder, sheet, None, SECOND)
-    targets = [f"results/samples/{name}/molecules/molecules.parquet" for name in sheet["sample"]]
-    molecules_cost, _ = workflow(molecules_folder, *targets)
-    # The further sample, of other lanes of the study; its jobs are asked for, not run.
-    pairs = units(study, lanes)
-    sheet = pd.read_csv(study / "samples.tsv", sep="\t")
+    costs = []
+    for _ in range(given.times):
+        shutil.rmtree(here, ignore_errors=True)
+        write_run(study, here, sheet, pairs, SECOND, reuse=finished / "results")
+        cost, jobs = workflow(here)
+        costs.append(cost.__dict__)
+    # The further sample has reads of one that is there; its jobs are asked for, not run.
     new = sheet.iloc[[-1]].assign(sample=NEW, patient="P02")
-    later = units(study, LANES)
-    later = later[~later["r1"].isin(pairs["r1"]) & later["sample"].eq(OTHERS_SAMPLE)].head(1)
     more = folder / "sample2"
-    write_run(study, more, pd.concat([sheet, new]), pd.concat([pairs, later.assign(sample=NEW)]))
+    shutil.rmtree(more, ignore_errors=True)
+    more.mkdir()
+    later = pairs[pairs["sample"].eq(OTHERS_SAMPLE)].head(1).assign(sample=NEW)
+    for mate in ("r1", "r2"):
+        link = more / f"{mate}.fastq.gz"
+        link.symlink_to(later[mate].iloc[0])
+        later[mate] = str(link)
+    write_run(study, more, pd.concat([sheet, new]), pd.concat([pairs, later]))
     _, more_jobs = workflow(more, "--dry-run", directory=finished)
     check_jobs((more / "run.log").read_text(), set(sheet["sample"]))
-    return {
-        "construct": cost.__dict__, "construct_jobs": jobs, "construct_molecules": molecules_cost.__dict__,
-        "sample_jobs": more_jobs,
-    }  # fmt: skip
+    return {"lanes": lanes, "costs": costs, "jobs": jobs, "sample_jobs": more_jobs}
 
 
 def bam(folder: Path, study: Path, given: argparse.Namespace) -> dict[str, Any]:
     """Go from the BAMs of a finished run to the molecules, and compare these with the run's own."""
-    finished = folder / f"run{given.sizes[-1]:02d}"
+    lanes, finished = finished_run(folder, given)
     sheet = bam_sheet(study, finished)
     targets = [f"results/samples/{name}/molecules/molecules.parquet" for name in sheet["sample"]]
     costs = []
@@ -303,7 +322,11 @@ def bam(folder: Path, study: Path, given: argparse.Namespace) -> dict[str, Any]:
             some.sort_values(order, ignore_index=True), other.sort_values(order, ignore_index=True)
         )
         equal.append(len(some))
-    return {"costs": [cost.__dict__ for cost in costs], "molecules": equal}
+    return {
+        "lanes": lanes,
+        "costs": [cost.__dict__ for cost in costs],
+        "molecules": equal,
+    }
 
 
 def found_by_barcode(counts: pd.Series, true: pd.Series) -> dict[str, int]:
@@ -355,8 +378,8 @@ def matrix_counts(folder: Path, matrix: str, barcodes: str, genes: str, car: str
 
 def others(folder: Path, study: Path, given: argparse.Namespace) -> dict[str, Any]:
     """Count one sample with kb-python and alevin, on the same reads, genome, annotation and CAR as carseq."""
-    lanes = given.sizes[-1]
-    finished = folder / f"run{lanes:02d}" / "results"
+    lanes, run_folder = finished_run(folder, given)
+    finished = run_folder / "results"
     here = folder / "others"
     here.mkdir(exist_ok=True)
     pairs = units(study, lanes)
@@ -487,7 +510,8 @@ def n_reads_of(study: Path, sample: str) -> float:
 
 def look(folder: Path, study: Path, given: argparse.Namespace) -> dict[str, Any]:
     """Time `carseq quicklook` and the decompression of its files by igzip and rapidgzip, in turn."""
-    pairs = units(study, given.sizes[-1])
+    lanes, _ = finished_run(folder, given)
+    pairs = units(study, lanes)
     files = [path for pair in zip(pairs["r1"], pairs["r2"], strict=True) for path in pair]
     folder.joinpath("look").mkdir(exist_ok=True)
     commands: dict[str, list[object]] = {
@@ -508,7 +532,7 @@ def look(folder: Path, study: Path, given: argparse.Namespace) -> dict[str, Any]
     for _ in range(given.times):
         for name, command in commands.items():
             costs[name].append(run(command, folder / "look.log").__dict__)
-    return {"reads": n_reads(study, given.sizes[-1]), "costs": costs}
+    return {"reads": n_reads(study, lanes), "costs": costs}
 
 
 def about() -> str:
@@ -554,25 +578,23 @@ def met(value: float, target: float) -> str:
 
 def scaling_lines(figures: dict[str, Any]) -> list[str]:
     """Return the table of the whole workflow against STARsolo."""
-    rows = figures["rows"]
+    table = by_size(figures["rows"])
     lines = [
         "### The whole workflow against STARsolo alone", "",
         f"{figures['about']} Three samples of {CELLS:,} cells, from FASTQ and genome to report and notebooks, `--cores {THREADS}`; STARsolo with "
-        "the same options, index and threads as `rule align`, sample after sample. Once each, in turn.", "",
-        "| million read pairs | workflow: s | CPU s | GB | STARsolo: s | CPU s | GB | ratio | of the workflow, align: s | molecules there after, s | load at start, end |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "the same options, index and threads as `rule align`, sample after sample, in turn with the workflow. Medians where there is more than one run.", "",
+        "| million read pairs | runs | workflow: s | CPU s | GB | STARsolo: s | CPU s | GB | ratio | of the workflow, align: s | molecules there after, s | load, the larger of start and end |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
-    for row in rows:
-        whole, bare = row["workflow"], row["starsolo"]
+    for row in table.itertuples():
         lines.append(
-            f"| {row['reads']:.1f} | {whole['wall']:.0f} | {whole['cpu']:.0f} | {whole['memory']:.2f} | {bare['wall']:.0f} | {bare['cpu']:.0f} "
-            f"| {bare['memory']:.2f} | {whole['wall'] / bare['wall']:.2f} | {row['rules']['align']:.0f} | {row['to_molecules']:.0f} "
-            f"| {row['load_before']:.1f}, {row['load_after']:.1f} |"
+            f"| {row.reads:.1f} | {row.runs} | {row.workflow_wall:.0f} | {row.workflow_cpu:.0f} | {row.workflow_memory:.2f} "
+            f"| {row.starsolo_wall:.0f} | {row.starsolo_cpu:.0f} | {row.starsolo_memory:.2f} | {row.workflow_wall / row.starsolo_wall:.2f} "
+            f"| {row.align:.0f} | {row.to_molecules:.0f} | {row.load:.1f} |"
         )  # fmt: skip
-    if len(rows) > 1:
-        reads = [row["reads"] for row in rows]
+    if len(table) > 1:
         fit = {
-            (who, what): np.polyfit(reads, [row[who][what] for row in rows], 1)
+            (who, what): np.polyfit(table["reads"], table[f"{who}_{what}"], 1)
             for who in ("workflow", "starsolo")
             for what in ("wall", "cpu")
         }
@@ -589,18 +611,17 @@ def scaling_lines(figures: dict[str, Any]) -> list[str]:
 
 def second_lines(figures: dict[str, Any], first: dict[str, Any]) -> list[str]:
     """Return what a second construct and a further sample cost."""
-    largest = first["rows"][-1]
-    whole, cost = largest["workflow"]["wall"], figures["construct"]["wall"]
-    molecules = figures["construct_molecules"]["wall"]
+    run = by_size(first["rows"]).loc[figures["lanes"]]
+    walls = [cost["wall"] for cost in figures["costs"]]
 
     def listed(jobs: dict[str, int]) -> str:
         return ", ".join(f"{n} {rule}" if n > 1 else rule for rule, n in jobs.items())
 
     return [
         "### A second construct, and a further sample", "",
-        f"{figures['about']} `{SECOND}` on the BAMs and raw matrices of the {largest['reads']:.1f} million reads, which were aligned with `{FIRST}`: "
-        f"{cost:.0f} s to the report, of {whole:.0f} s: {met(cost / whole, 0.1)}. To the molecules alone {molecules:.0f} s of "
-        f"{largest['to_molecules']:.0f} s: {met(molecules / largest['to_molecules'], 0.1)}. Jobs: {listed(figures['construct_jobs'])}.",
+        f"{figures['about']} `{SECOND}` on the finished study of {run['reads']:.1f} million reads, which were aligned with `{FIRST}` (`reuse`): "
+        f"{spread(walls)} s to report and notebooks, of {run['workflow_wall']:.0f} s: {met(float(np.median(walls)) / run['workflow_wall'], 0.1)}. "
+        f"Jobs: {listed(figures['jobs'])}.",
         "",
         f"A fourth sample added to the sheets of this finished run of three: nothing is aligned, counted or searched again for the others. Jobs: "
         f"{listed(figures['sample_jobs'])}.",
@@ -610,11 +631,12 @@ def second_lines(figures: dict[str, Any], first: dict[str, Any]) -> list[str]:
 def bam_lines(figures: dict[str, Any], first: dict[str, Any]) -> list[str]:
     """Return what molecules cost from a BAM."""
     walls = [cost["wall"] for cost in figures["costs"]]
-    long = first["rows"][-1]["to_molecules"]
+    run = by_size(first["rows"]).loc[figures["lanes"]]
     return [
         "### From an existing BAM", "",
-        f"{figures['about']} BAMs of {first['rows'][-1]['reads']:.1f} million reads to the molecules: {spread(walls)} s; from FASTQ, in the run above, "
-        f"{long:.0f} s. Ratio {met(float(np.median(walls)) / long, 0.1)}. The tables ({', '.join(map(str, figures['molecules']))} molecules) are the same.",
+        f"{figures['about']} BAMs of {run['reads']:.1f} million reads to the molecules: {spread(walls)} s; from FASTQ, in the run above, "
+        f"{run['to_molecules']:.0f} s. Ratio {met(float(np.median(walls)) / run['to_molecules'], 0.1)}. The tables "
+        f"({', '.join(map(str, figures['molecules']))} molecules) are the same.",
     ]  # fmt: skip
 
 
@@ -713,6 +735,9 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=5, help="repeats of what is short")
     parser.add_argument(
         "--sizes", type=int, nargs="+", default=SIZES, help="lanes of 20, a million read pairs each"
+    )
+    parser.add_argument(
+        "--add", action="store_true", help="scaling: further runs beside those that FOLDER has"
     )
     parser.add_argument("--cells", type=int, default=CELLS, help="cells of a sample")
     given = parser.parse_args()
