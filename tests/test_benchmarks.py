@@ -30,8 +30,8 @@ def test_the_slope_over_reads_is_held_against_that_of_starsolo(speed):
 
     rows = [
         {
-            "lanes": reads, "reads": reads, "workflow": cost(100, 24, reads), "starsolo": cost(5, 20, reads), "to_molecules": 1.0,
-            "rules": {"align": 1.0}, "load_before": 0.0, "load_after": 0.0, "when": "12:00",
+            "lanes": reads, "reads": reads, "workflow": cost(100, 24, reads), "starsolo": cost(5, 20, reads),
+            "to_molecules": 1.0, "rules": {"align": 1.0}, "load_before": 0.0, "load_after": 0.0, "when": "12:00",
         }
         for reads in (2.0, 5.0, 10.0)
     ]  # fmt: skip
