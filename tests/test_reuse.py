@@ -67,11 +67,12 @@ def change(path: Path, **keys: object) -> None:
 
 
 def test_a_finished_study_of_the_same_samples_is_taken(study):
-    """Nothing is said against a study that differs in its construct alone, wherever its genome lies by now."""
+    """Nothing is said against a study that differs in its construct alone, its genome moved and its reads deleted."""
     moved = study.parent / "moved"
     moved.mkdir()
     for name in ("g.fa", "g.gtf"):
         shutil.move(study.parent / name, moved / name)
+    (study.parent / "r1.fq").unlink()
     change(study, reference={"fasta": "moved/g.fa", "gtf": "moved/g.gtf"})
     assert Path(load_study(load_config(study)).config.reuse or "") == study.parent / "first"
 

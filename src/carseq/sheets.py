@@ -184,7 +184,10 @@ class Study:
         for name, sample in self.samples.items():
             for key in _PATHS:
                 found.append((f"{key} of sample {name}", f"{key} of {name}", getattr(sample, key)))
-        for name, units in self.units.items():
+        if config.reuse:
+            # Its alignments are taken, so its reads need not be there any more.
+            found.append(("reuse", "record of the study reused", f"{config.reuse}/run_config.yaml"))
+        for name, units in () if config.reuse else self.units.items():
             for unit in units:
                 for key, path in (("r1", unit.r1), ("r2", unit.r2)):
                     found.append((f"{key} of {name}/{unit.unit}", f"reads of {name}", path))
@@ -357,8 +360,8 @@ def load_study(config: Config) -> Study:
             units.setdefault(unit.sample, []).append(unit)
     study = Study(config, samples, units)
     _check_sources(study)
-    _check_files(study)
     check_finished(study)
+    _check_files(study)
     return study
 
 

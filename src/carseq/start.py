@@ -146,7 +146,10 @@ def check_study(path: Path) -> Iterator[tuple[str, str | CarseqError]]:
         "configuration and sheets",
         f"{len(study.samples)} samples, {sum(map(len, study.units.values()))} FASTQ pairs",
     )
-    if any(sample.kind == "fastq" for sample in study.samples.values()):
+    aligned = any(sample.kind == "fastq" for sample in study.samples.values())
+    if config.reuse:
+        yield "reuse", f"alignments and cells are those of {config.reuse}"
+    elif aligned:
         try:
             yield "STAR", star_version()
         except CarseqError as error:
@@ -176,6 +179,8 @@ def check_study(path: Path) -> Iterator[tuple[str, str | CarseqError]]:
         try:
             if sample.kind != "fastq":
                 yield f"sample {name}", _check_made(study, name)
+                continue
+            if config.reuse:
                 continue
             pairs = [p for p in study.pairs(name) if not any(map(is_url, p))]
             for r1, r2 in pairs:
