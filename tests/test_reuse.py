@@ -22,6 +22,7 @@ from carseq.reuse import (
     reused_cells,
     reused_filters,
     reused_knee,
+    reused_summary,
     take,
 )
 from carseq.sheets import load_study
@@ -138,6 +139,13 @@ def test_alignments_are_linked_and_tables_copied(tmp_path):
         take(sources, targets)
     assert [t.is_symlink() for t in targets] == [True, False]
     assert [t.read_text() for t in [*sources, *targets]] == ["a.bam", "a.json"] * 2
+
+
+def test_the_summary_forgets_the_first_constructs_count(tmp_path):
+    """What was counted on the first construct's contig is not said of the second."""
+    path = tmp_path / "summary.json"
+    path.write_text('{"n_reads": 9, "car_umis_aligned": 5}')
+    assert reused_summary(path) == {"n_reads": 9}
 
 
 def test_the_first_constructs_contig_is_looked_at(tmp_path):

@@ -7,6 +7,7 @@ costs its own molecules, calls and report, and the cells stay the same cells, wh
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from carseq.sheets import Study
 
 #: Of a sample that was aligned: what later steps take from its room `solo`.
-READS = ("aligned.bam", "aligned.bam.bai", "chemistry.json", "summary.json")
+SUMMARY = "summary.json"
+READS = ("aligned.bam", "aligned.bam.bai", "chemistry.json", SUMMARY)
 #: Of any sample: what later steps take from its room `cells`.
 CELLS = ("barcodes.tsv.gz", "ambient.tsv", "knee.tsv", "filters.tsv")
 #: Of the cohort.
@@ -160,6 +162,13 @@ def take(sources: Iterable[str | Path], targets: Iterable[str | Path]) -> None:
         else:
             with atomic(target) as temporary:
                 shutil.copyfile(source, temporary)
+
+
+def reused_summary(path: str | Path) -> dict[str, Any]:
+    """Return a sample's ``summary.json`` without the count of the construct that the reads were aligned to."""
+    summary: dict[str, Any] = json.loads(Path(path).read_text())
+    summary.pop("car_umis_aligned", None)
+    return summary
 
 
 def earlier_contig(transcripts: str | Path, car: str) -> pd.DataFrame:

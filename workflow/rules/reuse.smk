@@ -1,5 +1,5 @@
 # reuse. Takes a finished study of the same samples; makes its alignments, cells and cohort those of this one.
-from carseq.reuse import CELLS, COHORT, PANEL, READS
+from carseq.reuse import CELLS, COHORT, PANEL, READS, SUMMARY
 
 ALIGNED = [s for s in SAMPLES if has_reads(s)]
 
@@ -8,18 +8,22 @@ ALIGNED = [s for s in SAMPLES if has_reads(s)]
 ruleorder: reuse_reads > strand_panel
 
 
+# Everything of theirs that later steps take, but for the summaries.
 def reads_of(results):
+    names = [name for name in READS if name != SUMMARY]
     files = [
-        file for name in READS for file in each_sample(f"solo/{name}", ALIGNED, results)
+        file for name in names for file in each_sample(f"solo/{name}", ALIGNED, results)
     ]
     return files + ([f"{results}/{PANEL}"] if WITH_READS else [])
 
 
 rule reuse_reads:
     input:
-        reads_of(CONFIG.reuse),
+        files=reads_of(CONFIG.reuse),
+        summaries=each_sample(f"solo/{SUMMARY}", ALIGNED, CONFIG.reuse),
     output:
-        reads_of(RESULTS),
+        files=reads_of(RESULTS),
+        summaries=each_sample(f"solo/{SUMMARY}", ALIGNED),
     log:
         f"{RESULTS}/logs/reuse_reads.log",
     conda:

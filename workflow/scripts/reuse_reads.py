@@ -1,7 +1,13 @@
 """Take over a finished study's alignments."""
 
-from carseq.reuse import take
+import json
+
+from carseq.reuse import reused_summary, take
+from carseq.tables import write_text
 from carseq.workflow import job
 
 with job(snakemake):
-    take(snakemake.input, snakemake.output)
+    given, output = snakemake.input, snakemake.output
+    take(given.files, output.files)
+    for source, target in zip(given.summaries, output.summaries, strict=True):
+        write_text(json.dumps(reused_summary(source), indent=1) + "\n", target)
