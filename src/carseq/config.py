@@ -72,7 +72,7 @@ class ReferenceConfig(Section):
         default=1,
         ge=1,
         le=8,
-        description="STAR's genomeSAsparseD: 2 or 3 halves the memory of a human index, a little slower.",
+        description="STAR's genomeSAsparseD: 2 takes a third off the memory of a human index.",
     )
     insertion: Literal["saved", "each_run"] = Field(
         default="saved",

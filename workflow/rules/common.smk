@@ -135,28 +135,23 @@ def genome_megabytes():
     return megabytes(FASTA) * (3.6 if CONFIG.reference.fasta.endswith(".gz") else 1)
 
 
+# Lines through memory measured over growing genomes, a tenth above them (benchmarks/RESULTS.md, Human scale). STAR holds
+# the suffix array, of 9 bytes a base over `sa_sparse`, twice while it inserts junctions or the CAR.
+def star_megabytes(a_base, of_array):
+    return (a_base + of_array / CONFIG.reference.sa_sparse) * genome_megabytes() + 500
+
+
 def index_memory(wildcards, input, attempt):
-    # STAR's genomeGenerate holds about 10 bytes a base beside the suffix array's sorting buffers
-    # (31 GB for GRCh38), less where the suffix array is sparse.
-    return int(
-        attempt
-        * max(2000, 10.5 * genome_megabytes() / CONFIG.reference.sa_sparse + 500)
-    )
-
-
-def insertion_megabytes():
-    # 20 MB for each Mb of a genome were measured (benchmarks/RESULTS.md, Human scale): STAR holds the suffix array, of
-    # 9 bytes a base, twice. That it shrinks with `sa_sparse` is arithmetic, not measured.
-    return genome_megabytes() * (3 + 18 / CONFIG.reference.sa_sparse) + 500
+    return int(attempt * max(2000, star_megabytes(6, 8.5)))
 
 
 def insert_memory(wildcards, input, attempt):
-    return int(attempt * max(2000, insertion_megabytes()))
+    return int(attempt * max(2000, star_megabytes(8.5, 11)))
 
 
 def align_memory(wildcards, input, attempt):
     # The genome in memory, or what inserting the CAR into it takes, and the FASTQ's size for sorting the BAM.
-    genome = 10 * genome_megabytes() if SAVED else insertion_megabytes()
+    genome = star_megabytes(3, 8) if SAVED else star_megabytes(8.5, 11)
     return int(attempt * max(4000, genome + sort_memory(wildcards, input, 1)))
 
 
