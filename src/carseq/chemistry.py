@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
 
@@ -35,6 +35,8 @@ BARCODE_LENGTH = 16
 #: Share of reads whose barcode is on the list, exactly: about 0.95 in good libraries, under 0.05 for a wrong list
 #: (0.002 by chance for the 6.8 million barcodes of v3).
 MIN_VALID = 0.4
+#: From this share on no other list is tried: at most a tenth of a known list stands in another.
+SURELY_VALID = 0.8
 #: Reads that must map to the panel before the strand is believed, and the share that must agree.
 MIN_STRAND_READS = 50
 MIN_STRAND_SHARE = 0.75
@@ -100,11 +102,15 @@ def encode(sequences: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
     10 million barcodes share a code with a chance of about 3e-6.
     """
     width = -(-sequences.shape[1] // 8) * 8
-    padded = np.zeros((len(sequences), width), dtype=np.uint8)
-    padded[:, : sequences.shape[1]] = sequences
+    if width == sequences.shape[1]:
+        padded = np.ascontiguousarray(sequences)
+    else:
+        padded = np.zeros((len(sequences), width), dtype=np.uint8)
+        padded[:, : sequences.shape[1]] = sequences
     codes = np.zeros(len(sequences), dtype=np.uint64)
     for word in padded.view(np.uint64).T:
-        codes = (codes ^ word) * np.uint64(0x9E3779B97F4A7C15)
+        codes ^= word
+        codes *= np.uint64(0x9E3779B97F4A7C15)
         codes ^= codes >> np.uint64(29)
     return codes
 
@@ -119,12 +125,18 @@ def read_whitelist(path: str | Path) -> npt.NDArray[np.uint64]:
     """
     path = Path(path)
     try:
-        raw = path.read_bytes()
-        text = igzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
+        return _barcode_list(path, path.stat().st_mtime_ns)
     except (OSError, EOFError) as error:
         raise CarseqError(
             f"cannot read the whitelist {path}", str(error), "check its path"
         ) from None
+
+
+@lru_cache(maxsize=4)
+def _barcode_list(path: Path, _changed: int) -> npt.NDArray[np.uint64]:
+    """Read a whitelist, once as long as the file stays as it is."""
+    raw = path.read_bytes()
+    text = igzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
     width = text.find(b"\n") + 1
     if width > 1 and len(text) % width == 0:
         block = np.frombuffer(text, dtype=np.uint8).reshape(-1, width)
@@ -502,8 +514,12 @@ def detect_chemistry(
     shortest = cb_start - 1 + cb_length + (int(geometry["soloUMIlen"]) if geometry else 10)
     codes = _barcodes(r1[:: max(1, len(r1) // 20_000)], cb_start, cb_length)
     swapped = _barcodes(r2[:: max(1, len(r2) // 20_000)], cb_start, cb_length)
-    lists = _candidate_lists(chemistry, whitelist, sample)
-    shares = {name: _share(codes, barcodes) for name, (_, barcodes) in lists.items()}
+    lists, shares = {}, {}
+    for name, path in _candidate_lists(chemistry, whitelist, sample).items():
+        lists[name] = (path, read_whitelist(path))
+        shares[name] = _share(codes, lists[name][1])
+        if shares[name] >= SURELY_VALID:
+            break
     best = max(shares, key=lambda name: shares[name])
     log.info(
         "%s: reads with a valid barcode: %s", sample, {k: round(v, 3) for k, v in shares.items()}
@@ -564,12 +580,10 @@ def detect_chemistry(
     )
 
 
-def _candidate_lists(
-    chemistry: str, whitelist: str | Path | None, sample: str
-) -> dict[str, tuple[Path, npt.NDArray[np.uint64]]]:
-    """Return the whitelists to try: name -> (path, codes)."""
+def _candidate_lists(chemistry: str, whitelist: str | Path | None, sample: str) -> dict[str, Path]:
+    """Return the whitelists to try: name -> path."""
     if whitelist is not None:
-        return {"given": (Path(whitelist), read_whitelist(whitelist))}
+        return {"given": Path(whitelist)}
     if chemistry == "auto":
         names = sorted({w for *_, w in CHEMISTRIES.values() if w})
     else:
@@ -581,7 +595,7 @@ def _candidate_lists(
                 "name it in the `whitelist` column of the samples sheet or in `chemistry.whitelist`",
             )
         names = [known]
-    return {name: (known_whitelist(name), read_whitelist(known_whitelist(name))) for name in names}
+    return {name: known_whitelist(name) for name in names}
 
 
 def _measured_strand(sense: int, antisense: int) -> str:

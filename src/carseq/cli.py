@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from pathlib import Path
+from threading import Thread
 from typing import Annotated, Any
 
 import typer
@@ -290,6 +292,8 @@ def quicklook(
         )
     else:
         pairs[sample] = list(zip(files[::2], files[1::2], strict=True))
+    # What draws is loaded while files are read.
+    Thread(target=importlib.import_module, args=("carseq.figures",)).start()
     for own, fastqs in pairs.items():
         seen = look(fastqs, car, chemistry=chemistry, whitelist=whitelist, sample=own)
         for line in write_look(seen, own, to):

@@ -10,9 +10,8 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import anndata as ad
 import matplotlib as mpl
 import matplotlib.transforms
 import numpy as np
@@ -27,6 +26,9 @@ from carseq.construct.frame import extent, pieces, reading_faults
 from carseq.construct.vector import Construct
 from carseq.report import summaries
 from carseq.report.words import verdict_kind
+
+if TYPE_CHECKING:
+    import anndata as ad
 
 #: Okabe & Ito's eight, told apart with every common colour blindness (jfly.uni-koeln.de/color).
 OKABE_ITO = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000"]

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Lock
 from typing import TypeVar
 
 import numba
@@ -20,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from Bio.Seq import reverse_complement
-from isal import igzip_threaded
+from isal import igzip
 
 from carseq.chemistry import DAMAGED, Chemistry, detect_chemistry, on_list, read_whitelist
 from carseq.chemistry import encode as barcode_codes
@@ -37,7 +38,10 @@ log = get_logger(__name__)
 
 T = TypeVar("T")
 
-_CHUNK = 1 << 23
+#: Bytes of a file looked at in one go: they stay in the processor's cache.
+_CHUNK = 1 << 20
+#: Pairs of files read at once, each by two threads.
+_PAIRS = 2
 #: Barcodes collected before they are counted, which bounds memory.
 _COUNTED = 1 << 22
 
@@ -110,7 +114,9 @@ def quicklook(
     own = [t.sequence for t in construct.transcripts]
     words = Words([*own, *(r.sequence for r in similar)])
     tally = _Tally()
-    picked = [read for pair in pairs for read in _pick(pair, words, found, tally)]
+    with ThreadPoolExecutor(_PAIRS) as pool:
+        by_pair = pool.map(lambda pair: list(_pick(pair, words, found, tally)), pairs)
+        picked = [read for reads in by_pair for read in reads]
     resembling = Words(own).among([read.sequence for read in picked])
     scorer = Scorer(construct, similar, homology(construct.sequence, similar))
     strand = found.strand
@@ -129,13 +135,14 @@ def quicklook(
         unmapped=int(resembling.sum()), unmapped_looked_at=tally.n_reads
     )
     neighbours: dict[str, dict[tuple[str, str], str]] = defaultdict(dict)
+    genes = _genes_by_word(scorer, similar)
     candidates = []
     for read, is_own in zip(picked, resembling.tolist(), strict=True):
         sequence = read.sequence if strand == "Forward" else reverse_complement(read.sequence)
         barcode = read.barcode if read.barcode in valid else None
         if is_own:
             candidates.append(Read(barcode, read.umi, sequence, "unmapped", False))
-        elif gene := _gene_of(sequence, scorer, similar):
+        elif gene := genes.get(sequence[20:60]):
             neighbours[gene].setdefault((barcode or "-", read.umi), sequence)
     molecules, losses = assemble(
         candidates, scorer, sample, counts=accounted, neighbours=neighbours
@@ -181,6 +188,9 @@ def write_look(look: Look, sample: str, folder: str | Path) -> list[str]:
     )
     knee.loc[look.barcodes["rank"] - 1, "car_umis"] = look.barcodes["car_molecules"].to_numpy()
     figure = figures.knee(knee, sample)
+    # Laying it out takes as long as drawing it.
+    figure.set_layout_engine(None)
+    figure.subplots_adjust(left=0.15, bottom=0.14, right=0.96, top=0.9)
     figure.axes[0].set_ylabel("reads")
     if legend := figure.axes[0].get_legend():
         legend.remove()
@@ -236,18 +246,21 @@ def _strand(scorer: Scorer, reads: Sequence[str]) -> str:
     return "Reverse" if antisense > sense else "Forward"
 
 
-def _gene_of(read: str, scorer: Scorer, similar: Sequence[EndogenousTranscript]) -> str:
-    """Return the relative a read comes from, if it shares a domain with the CAR; else nothing."""
+def _genes_by_word(scorer: Scorer, similar: Sequence[EndogenousTranscript]) -> dict[str, str]:
+    """Return the relative that each of its words of 40 bases comes from, if it shares a domain with the CAR."""
+    found: dict[str, str] = {}
     for rival in similar:
-        if rival.gene in scorer.segments and read[20:60] in rival.sequence:
-            return rival.gene
-    return ""
+        if rival.gene in scorer.segments:
+            for start in range(len(rival.sequence) - 39):
+                found.setdefault(rival.sequence[start : start + 40], rival.gene)
+    return found
 
 
 class _Tally:
-    """Reads by barcode, counted in batches."""
+    """Reads by barcode, counted in batches, from several threads."""
 
     def __init__(self) -> None:
+        self._lock = Lock()
         self._codes = np.zeros(0, dtype=np.uint64)
         self._counts = np.zeros(0, dtype=np.int64)
         self._new: list[npt.NDArray[np.uint64]] = []
@@ -256,11 +269,13 @@ class _Tally:
 
     def add(self, codes: npt.NDArray[np.uint64]) -> None:
         """Count barcodes; codes of barcodes with an N or cut short are not counted."""
-        self.n_reads += len(codes)
-        self._new.append(codes[codes != _NO_BARCODE])
-        self._waiting += len(codes)
-        if self._waiting >= _COUNTED:
-            self._merge()
+        counted = codes[codes != _NO_BARCODE]
+        with self._lock:
+            self.n_reads += len(codes)
+            self._new.append(counted)
+            self._waiting += len(codes)
+            if self._waiting >= _COUNTED:
+                self._merge()
 
     def _merge(self) -> None:
         distinct, counts = np.unique(
@@ -293,22 +308,6 @@ def _barcode_names(codes: npt.NDArray[np.uint64], length: int) -> npt.NDArray[np
     return np.char.decode(bases.view(f"S{length}").ravel(), "ascii")
 
 
-def _blocks(path: str | Path) -> Iterator[bytes]:
-    """Yield a FASTQ file's bytes; decompressed in a thread of its own if it is gzipped."""
-    try:
-        with open(path, "rb") as raw:
-            zipped = raw.read(2) == b"\x1f\x8b"
-        with (
-            igzip_threaded.open(path, "rb", threads=1) if zipped else Path(path).open("rb")
-        ) as stream:
-            while block := stream.read(_CHUNK):
-                yield block
-    except DAMAGED as error:
-        raise CarseqError(
-            f"{path} is damaged", " ".join(str(error).split()), "transfer the file again"
-        ) from None
-
-
 def _pick(
     pair: tuple[str | Path, str | Path], words: Words, chemistry: Chemistry, tally: _Tally
 ) -> Iterator[Read]:
@@ -318,12 +317,12 @@ def _pick(
     is held.
     """
     cb, umi = chemistry.cb_start - 1, chemistry.umi_start - 1
-    heads: deque[tuple[int, bytes, npt.NDArray[np.int64]]] = deque()
+    heads: deque[tuple[int, npt.NDArray[np.uint8]]] = deque()
     waiting: deque[tuple[int, str]] = deque()
     n1 = n2 = 0
     done1 = done2 = False
     with (
-        _ahead(_first_reads(pair[0], cb, chemistry.cb_length)) as first,
+        _ahead(_first_reads(pair[0], chemistry)) as first,
         _ahead(_second_reads(pair[1], words)) as second,
     ):
         while not (done1 and done2):
@@ -331,8 +330,8 @@ def _pick(
                 if (barcodes := next(first, None)) is None:
                     done1 = True
                 else:
-                    starts, codes, text = barcodes
-                    heads.append((n1, text, starts))
+                    codes, bases = barcodes
+                    heads.append((n1, bases))
                     tally.add(codes)
                     n1 += len(codes)
             elif (passed := next(second, None)) is None:
@@ -342,13 +341,16 @@ def _pick(
                 n2 += passed[0]
             while waiting and waiting[0][0] < n1:
                 at, sequence = waiting.popleft()
-                while heads[0][0] + len(heads[0][2]) <= at:
+                while heads[0][0] + len(heads[0][1]) <= at:
                     heads.popleft()
-                begin, text, starts = heads[0]
-                start = int(starts[at - begin])
-                line = text[start : start + umi + chemistry.umi_length].decode()
+                begin, bases = heads[0]
+                line = bases[at - begin].tobytes().rstrip(b"\0").decode()
                 yield Read(
-                    line[cb : cb + chemistry.cb_length], line[umi:], sequence, "unmapped", False
+                    line[cb : cb + chemistry.cb_length],
+                    line[umi : umi + chemistry.umi_length],
+                    sequence,
+                    "unmapped",
+                    False,
                 )
             while len(heads) > 1 and heads[1][0] <= n2 and not waiting:
                 heads.popleft()
@@ -361,18 +363,20 @@ def _pick(
 
 
 def _first_reads(
-    path: str | Path, cb: int, length: int
-) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64], bytes]]:
-    """Yield blocks of R1: where the sequences start, the codes of their barcodes, and the block."""
-    for places, raw, text in _lines(path):
-        yield *_barcodes(raw, places, cb, length), text
+    path: str | Path, chemistry: Chemistry
+) -> Iterator[tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint8]]]:
+    """Yield blocks of R1: the codes of the barcodes, and the reads' first bases, to the end of barcode and UMI."""
+    cb, length = chemistry.cb_start - 1, chemistry.cb_length
+    width = max(cb + length, chemistry.umi_start - 1 + chemistry.umi_length)
+    for raw, places in _blocks(path):
+        yield _barcodes(raw, places, cb, length, width, _DIGITS)
 
 
 def _second_reads(path: str | Path, words: Words) -> Iterator[tuple[int, list[tuple[int, str]]]]:
     """Yield blocks of R2: how many reads, and number and sequence of those that share words."""
-    for places, raw, text in _lines(path):
+    for raw, places in _blocks(path):
         passed = words.among_records(raw, places).tolist()
-        yield len(places), [(i, text[a:b].decode()) for i, a, b in passed]
+        yield len(places), [(i, raw[a:b].tobytes().decode()) for i, a, b in passed]
 
 
 @contextmanager
@@ -389,82 +393,106 @@ def _ahead(blocks: Iterator[T]) -> Iterator[Iterator[T]]:
         yield taken()
 
 
-def _lines(
+def _blocks(
     path: str | Path,
-) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8], bytes]]:
-    """Yield blocks of whole records: (start and end of each sequence, bytes as numbers, bytes)."""
-    rest = b""
-    for block in _blocks(path):
-        data = rest + block
-        raw = np.frombuffer(data, dtype=np.uint8)
-        places, end = _sequences(raw)
-        rest = data[end:]
-        if len(places):
-            yield places, raw, data
+) -> Iterator[tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]]:
+    """Yield blocks of whole records of a FASTQ file: bytes, and start and end of each sequence in them.
+
+    The bytes are good until the next block is asked for, which takes their place in memory.
+    """
+    buffer = np.empty(_CHUNK, dtype=np.uint8)
+    held = 0
+    try:
+        with open(path, "rb") as raw:
+            zipped = raw.read(2) == b"\x1f\x8b"
+        with igzip.open(path, "rb") if zipped else open(path, "rb", buffering=0) as stream:
+            while read := stream.readinto(buffer[held:].data):
+                held += read
+                places, end = _sequences(buffer[:held])
+                if len(places):
+                    yield buffer[:held], places
+                held -= end
+                buffer[:held] = buffer[end : end + held].copy()
+                if held == len(buffer):
+                    buffer = np.concatenate([buffer, np.empty_like(buffer)])
+    except DAMAGED as error:
+        raise CarseqError(
+            f"{path} is damaged", " ".join(str(error).split()), "transfer the file again"
+        ) from None
+    rest = buffer[:held].tobytes()
     if rest.strip():
         # The last record may lack its newline.
-        data = rest + b"\n"
-        raw = np.frombuffer(data, dtype=np.uint8)
-        places, end = _sequences(raw)
-        if data[end:].strip():
+        last = np.frombuffer(rest + b"\n", dtype=np.uint8)
+        places, end = _sequences(last)
+        if last[end:].tobytes().strip():
             raise CarseqError(
                 f"{path} is damaged", "it ends within a read", "transfer the file again"
             )
-        yield places, raw, data
+        yield last, places
+
+
+@numba.njit(cache=True, nogil=True)
+def _line_end(raw, at):  # type: ignore[no-untyped-def]
+    """Return where the line ends that holds a place, or the end of the text."""
+    while at < len(raw) and raw[at] != 10:
+        at += 1
+    return at
 
 
 @numba.njit(cache=True, nogil=True)
 def _sequences(raw):  # type: ignore[no-untyped-def]
-    """Return the places of the sequences of whole FASTQ records, and where the last of them ends."""
+    """Return the places of the sequences of whole FASTQ records, and where the last of them ends.
+
+    A record is first taken to be laid out as the one before it, which is believed where its four lines end there.
+    """
     places = np.empty((len(raw) // 8 + 1, 2), dtype=np.int64)
     n, at, size = 0, 0, len(raw)
+    name = length = 0
     while True:
-        i = at
-        while i < size and raw[i] != 10:
-            i += 1
-        start = i + 1
-        i = start
-        while i < size and raw[i] != 10:
-            i += 1
-        end = i
-        i += 1
-        while i < size and raw[i] != 10:
-            i += 1
-        # The qualities are as long as the bases.
-        stop = i + 1 + end - start
-        if stop >= size or raw[stop] != 10:
-            break
+        start = at + name + 1
+        end = start + length
+        stop = end + 3 + length
+        if not (
+            name
+            and stop < size
+            and raw[start - 1] == 10
+            and raw[end] == 10
+            and raw[end + 1] == 43
+            and raw[end + 2] == 10
+            and raw[stop] == 10
+        ):
+            start = _line_end(raw, at) + 1
+            end = _line_end(raw, start)
+            # The qualities are as long as the bases.
+            stop = _line_end(raw, end + 1) + 1 + end - start
+            if stop >= size or raw[stop] != 10:
+                break
+            name, length = start - 1 - at, end - start
         places[n, 0], places[n, 1] = start, end
         n += 1
         at = stop + 1
     return places[:n].copy(), at
 
 
+#: 2-bit codes of bases by their letter; 4 for all else.
+_DIGITS = np.full(256, 4, dtype=np.uint8)
+_DIGITS[np.frombuffer(b"ACGT", dtype=np.uint8)] = range(4)
+
+
 @numba.njit(cache=True, nogil=True)
-def _barcodes(raw, places, cb, length):  # type: ignore[no-untyped-def]
-    """Return where the sequences start, and the 2-bit codes of their barcodes."""
+def _barcodes(raw, places, cb, length, width, digits):  # type: ignore[no-untyped-def]
+    """Return the 2-bit codes of the reads' barcodes, and their first ``width`` bases, filled up with 0."""
     codes = np.empty(len(places), dtype=np.uint64)
+    bases = np.zeros((len(places), width), dtype=np.uint8)
     for r in range(len(places)):
-        start = places[r, 0] + cb
-        code = np.uint64(0)
-        if start + length > places[r, 1]:
-            codes[r] = _NO_BARCODE
-            continue
-        for i in range(start, start + length):
-            base = raw[i]
-            if base == 65:
-                digit = 0
-            elif base == 67:
-                digit = 1
-            elif base == 71:
-                digit = 2
-            elif base == 84:
-                digit = 3
-            else:
-                digit = 4
-            if digit == 4:
-                code = _NO_BARCODE
-                break
-            code = (code << np.uint64(2)) | np.uint64(digit)
-        codes[r] = code
-    return places[:, 0].copy(), codes
+        start, end = places[r]
+        for i in range(min(width, end - start)):
+            bases[r, i] = raw[start + i]
+        code, wrong = np.uint64(0), start + cb + length > end
+        if not wrong:
+            for i in range(start + cb, start + cb + length):
+                digit = digits[raw[i]]
+                wrong |= digit > 3
+                code = (code << np.uint64(2)) | np.uint64(digit)
+        codes[r] = _NO_BARCODE if wrong else code
+    return codes, bases

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import sparse, special, stats
+import scipy  # scipy.stats is loaded when it is asked for, which takes a second
+from scipy import sparse, special
 
 from carseq.errors import CarseqError
 from carseq.log import get_logger
@@ -169,7 +170,7 @@ def call_barcodes(
         if rows.size:
             p[rows] = _p_empty(counts[rows][:, used], profile, n_simulations, seed)
             joined = _joined(p[rows], limits.p_total(totals[rows]))
-            q[rows] = stats.false_discovery_control(joined)
+            q[rows] = scipy.stats.false_discovery_control(joined)
         table["p_empty"], table["q_empty"] = p, q
         differs = q <= fdr
         table.loc[tested, "reason"] = "counts look ambient"
@@ -223,7 +224,7 @@ def _all_alike(counts: sparse.csr_matrix, seed: int) -> bool:
 
 def _joined(p_profile: np.ndarray, p_total: np.ndarray) -> np.ndarray:
     """Join two independent p values by Fisher's method where the second says something."""
-    joined = stats.chi2.sf(-2 * (np.log(p_profile) + np.log(np.maximum(p_total, 1e-300))), 4)
+    joined = scipy.stats.chi2.sf(-2 * (np.log(p_profile) + np.log(np.maximum(p_total, 1e-300))), 4)
     return np.where(p_total < TELLING_TOTAL, joined, p_profile)
 
 
@@ -242,7 +243,7 @@ class Limits(NamedTuple):
 
     def p_total(self, totals: np.ndarray) -> np.ndarray:
         """Return the share of empty droplets with as many UMIs, were their upper half lognormal; 1 where unknown."""
-        share = stats.norm.sf((np.log(totals) - self.median) / self.spread)
+        share = scipy.stats.norm.sf((np.log(totals) - self.median) / self.spread)
         return np.nan_to_num(share, nan=1.0)
 
 
@@ -278,7 +279,9 @@ def total_limits(
     middle, upper, high = np.quantile(low, [0.5, 0.9, 0.975])
     median = float(np.log(middle))
     # Small cells among the empty droplets widen the higher quantile more.
-    estimates = [np.log(q / middle) / stats.norm.ppf(p) for q, p in ((upper, 0.9), (high, 0.975))]
+    estimates = [
+        np.log(q / middle) / scipy.stats.norm.ppf(p) for q, p in ((upper, 0.9), (high, 0.975))
+    ]
     limits = Limits(lower, float("inf"), knee, median, max(float(min(estimates)), 0.05))
     # Empty droplets expected above a total, were their upper half lognormal, against barcodes there.
     ordered = np.sort(totals[totals > high])
@@ -416,7 +419,7 @@ def _p_empty(counts: Any, profile: np.ndarray, n_simulations: int, seed: int) ->
     third = moments[2] / n_simulations - 3 * mean * var - mean**3
     skew = np.clip(-third / var**1.5, 0.05, 2.0)
     z = -(observed[order] - mean[group]) / np.sqrt(var[group])
-    tail = stats.pearson3.sf(z, skew[group])
+    tail = scipy.stats.pearson3.sf(z, skew[group])
     p = np.where(below < 10, np.minimum(p, np.maximum(tail, 1e-300)), p)
     result = np.empty(totals.size)
     result[order] = p

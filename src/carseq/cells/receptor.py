@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from carseq.calling import match_barcodes
 from carseq.cells.annotation import T_LINEAGE
 from carseq.errors import CarseqError
 from carseq.log import get_logger
@@ -146,6 +145,8 @@ def match_contigs(chains: pd.DataFrame, barcodes: pd.Index, sample: str) -> pd.D
     CarseqError
         If there are many of both and none in common.
     """
+    from carseq.calling import match_barcodes
+
     matched = match_barcodes(chains, barcodes, strict=False)
     own = matched[matched["barcode"].isin(barcodes)]
     if own.empty and min(len(barcodes), chains["barcode"].nunique()) >= MANY:
@@ -179,6 +180,8 @@ def add_receptors(adata: AnnData, files: Mapping[str, str | Path]) -> AnnData:
     CarseqError
         If a table cannot be used or belongs to other cells.
     """
+    from carseq.calling import match_barcodes
+
     obs = adata.obs
     for name, column in OPTIONAL_OBS.columns.items():
         if name != "protein_lineage":

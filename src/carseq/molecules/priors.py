@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special
 
 from carseq.construct import Transcript
 from carseq.log import get_logger
@@ -45,12 +45,12 @@ class Coverage:
         n_places = end - start - read_length
         if n_places <= 0:
             return 0.0
-        far = (
+        near, far = (
             (start + read_length, end)
             if self.from_start
             else (length - end + read_length, length - start)
         )
-        near, beyond = stats.norm.cdf(far, self.mean, self.sd)
+        near, beyond = special.ndtr((np.array([near, far]) - self.mean) / self.sd)
         return float((1 - self.elsewhere) * (beyond - near) + self.elsewhere * n_places / length)
 
 
@@ -74,7 +74,8 @@ def fit_coverage(distances: Sequence[int], from_start: bool, *, far_share: float
     if len(peak) < 50:
         return Coverage(INSERT, INSERT_SD, elsewhere, from_start)
     middle = float(np.median(peak))
-    spread = float(stats.median_abs_deviation(peak, scale="normal"))
+    # The median absolute deviation, as a standard deviation of a normal distribution.
+    spread = float(np.median(np.abs(peak - middle)) / special.ndtri(0.75))
     return Coverage(middle, min(max(spread, 30.0), 200.0), elsewhere, from_start)
 
 

@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import anndata as ad
 import numpy as np
 import pandas as pd
 import yaml
 
-from carseq.calling import match_barcodes
 from carseq.construct.compare import COLUMNS as SUPPORT_COLUMNS
 from carseq.errors import CarseqError
 from carseq.log import get_logger
@@ -215,6 +213,8 @@ class _Reader:
         path = self.there("cohort/cells.h5ad")
         if path is None:
             return OBS.empty(), None, "none"
+        import anndata as ad
+
         # Backed: the page needs obs and the map, not the matrix.
         adata = ad.read_h5ad(path, backed="r")
         try:
@@ -253,6 +253,8 @@ class _Reader:
         return pd.DataFrame(rows, columns=columns)
 
     def study(self) -> Study:
+        from carseq.calling import match_barcodes
+
         config = self.config()
         contig, tx_length = self.transcript()
         domains = self.table("construct/domains.tsv", columns=_DOMAIN_COLUMNS)
