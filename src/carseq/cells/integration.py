@@ -411,7 +411,7 @@ def keep_compiled() -> None:
     """Import umap so that what it compiles is kept beside it for the next job.
 
     umap and pynndescent have numba compile hundreds of functions as they are imported and as scanpy first looks
-    for neighbours, most of them without `cache`: 15 s of CPU in each process. Numba keeps what it compiles by the
+    for neighbours, most of them without `cache`: 17 s of CPU in each process. Numba keeps what it compiles by the
     source file's time and size and its own version; in an environment that is not writable, in the user's cache or
     in `NUMBA_CACHE_DIR`.
     """
