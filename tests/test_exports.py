@@ -6,6 +6,8 @@ import gzip
 import hashlib
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import anndata as ad
@@ -114,3 +116,11 @@ def test_inputs_are_not_read_where_that_is_not_wanted(results: Path, tmp_path: P
     }
     assert graph["#input/1"]["contentSize"] == "5"
     assert "sha256" not in graph["#input/1"]
+
+
+def test_exports_load_no_figures() -> None:
+    """`import carseq.report.exports` loads none of matplotlib, jinja2 and scanpy."""
+    heavy = "('matplotlib', 'jinja2', 'scanpy')"
+    code = f"import sys, carseq.report.exports; print([m for m in {heavy} if m in sys.modules])"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"

@@ -145,6 +145,11 @@ def index_memory(wildcards, input, attempt):
     return int(attempt * max(2000, star_megabytes(6, 8.5)))
 
 
+def index_threads(wildcards):
+    # Of a small genome most steps have one thread only: the other cores are for the jobs beside it.
+    return 8 if genome_megabytes() > 100 else 1
+
+
 def insert_memory(wildcards, input, attempt):
     return int(attempt * max(2000, star_megabytes(8.5, 11)))
 

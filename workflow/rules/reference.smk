@@ -66,9 +66,11 @@ if not CONFIG.reference.star_index:
             f"{RESULTS}/logs/star_index.log",
         benchmark:
             f"{RESULTS}/benchmarks/star_index.tsv"
+        # The longest way to the first alignment.
+        priority: 95
         conda:
             "../../envs/tools.yaml"
-        threads: 8
+        threads: index_threads
         resources:
             mem_mb=index_memory,
             runtime=minutes(240),

@@ -8,6 +8,7 @@ import os
 import warnings
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Literal
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -406,6 +407,28 @@ def _torch_threads(threads: int) -> Iterator[None]:
 QUIET = {"enable_progress_bar": False, "logger": False, "enable_checkpointing": False}
 
 
+def keep_compiled() -> None:
+    """Import umap so that what it compiles is kept beside it for the next job.
+
+    umap and pynndescent have numba compile hundreds of functions as they are imported and as scanpy first looks
+    for neighbours, most of them without `cache`: 17 s of CPU in each process. Numba keeps what it compiles by the
+    source file's time and size and its own version; in an environment that is not writable, in the user's cache or
+    in `NUMBA_CACHE_DIR`.
+    """
+    import numba
+
+    def kept(decorate: Any) -> Any:
+        return lambda *args, **options: decorate(*args, **{"cache": True, **options})
+
+    with (
+        mock.patch.object(numba, "njit", kept(numba.njit)),
+        mock.patch.object(numba, "jit", kept(numba.jit)),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")
+        import umap  # noqa: F401
+
+
 def import_scvi() -> Any:
     """Import scvi-tools, which takes seconds, without the warnings of what it imports."""
     with warnings.catch_warnings():
@@ -587,6 +610,7 @@ def _graph(adata: AnnData, key: str, resolution: float, seed: int, transformer: 
     """Make graph, clusters and map of all cells."""
     import scanpy as sc
 
+    keep_compiled()
     n = adata.n_obs
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
