@@ -96,6 +96,20 @@ def test_shared_reads_are_marked(tmp_path, surrogate):
     assert look.molecules["endogenous_gene"].tolist() == ["CD247"]
 
 
+@pytest.mark.parametrize("length", [90, 50])
+def test_reads_of_a_relative_lower_what_is_shared(tmp_path, surrogate, length):
+    """Where CD247's own reads abound, a read of the domain it shares is less likely the CAR's, short reads or long."""
+    at = int(surrogate.domains.set_index("name").loc["CD3zeta", "start"]) + 100
+    listed, native = barcodes("10x_version3"), relatives()["CD247"]
+    reads = [(listed[2] + "A" * 12, surrogate.sequence[at : at + length])]
+    reads += [(RNG.choice(listed) + bases(12), bases(length)) for _ in range(2000)]
+    alone = quicklook([write(tmp_path, reads)], surrogate).molecules["p_car"]
+    own = native[900 : 900 + length]
+    reads += [(RNG.choice(listed) + bases(12), own) for _ in range(60)]
+    beside = quicklook([write(tmp_path, reads)], surrogate).molecules["p_car"]
+    assert beside.min() < alone.min() / 2
+
+
 def test_files_that_do_not_pair_or_are_damaged_are_told(tmp_path, surrogate):
     reads = study(surrogate.sequence, barcodes("10x_version3"), 12)
     r1, r2 = write(tmp_path, reads)

@@ -135,14 +135,19 @@ def quicklook(
         unmapped=int(resembling.sum()), unmapped_looked_at=tally.n_reads
     )
     neighbours: dict[str, dict[tuple[str, str], str]] = defaultdict(dict)
-    genes = _genes_by_word(scorer, similar)
+    # By the length of the word, which is less than 40 in short reads.
+    genes: dict[int, dict[str, str]] = {}
     candidates = []
     for read, is_own in zip(picked, resembling.tolist(), strict=True):
         sequence = read.sequence if strand == "Forward" else reverse_complement(read.sequence)
         barcode = read.barcode if read.barcode in valid else None
         if is_own:
             candidates.append(Read(barcode, read.umi, sequence, "unmapped", False))
-        elif gene := genes.get(sequence[20:60]):
+            continue
+        word = sequence[20:60]
+        if len(word) not in genes:
+            genes[len(word)] = _genes_by_word(len(word), scorer, similar)
+        if gene := genes[len(word)].get(word):
             neighbours[gene].setdefault((barcode or "-", read.umi), sequence)
     molecules, losses = assemble(
         candidates, scorer, sample, counts=accounted, neighbours=neighbours
@@ -246,13 +251,15 @@ def _strand(scorer: Scorer, reads: Sequence[str]) -> str:
     return "Reverse" if antisense > sense else "Forward"
 
 
-def _genes_by_word(scorer: Scorer, similar: Sequence[EndogenousTranscript]) -> dict[str, str]:
-    """Return the relative that each of its words of 40 bases comes from, if it shares a domain with the CAR."""
+def _genes_by_word(
+    size: int, scorer: Scorer, similar: Sequence[EndogenousTranscript]
+) -> dict[str, str]:
+    """Return the gene of each word of ``size`` bases of the relatives that share a domain with the CAR."""
     found: dict[str, str] = {}
     for rival in similar:
         if rival.gene in scorer.segments:
-            for start in range(len(rival.sequence) - 39):
-                found.setdefault(rival.sequence[start : start + 40], rival.gene)
+            for start in range(len(rival.sequence) - size + 1):
+                found.setdefault(rival.sequence[start : start + size], rival.gene)
     return found
 
 
