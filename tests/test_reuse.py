@@ -18,6 +18,7 @@ from carseq.reuse import (
     COHORT,
     PANEL,
     READS,
+    TRANSCRIPT,
     earlier_contig,
     reused_cells,
     reused_filters,
@@ -50,7 +51,7 @@ def study(tmp_path) -> Path:
     results = tmp_path / "first"
     names = [f"samples/{s}/solo/{f}" for s in first.samples for f in READS]
     names += [f"samples/{s}/cells/{f}" for s in first.samples for f in CELLS]
-    for name in [*names, *(f"cohort/{f}" for f in COHORT), PANEL]:
+    for name in [*names, *(f"cohort/{f}" for f in COHORT), PANEL, TRANSCRIPT]:
         (results / name).parent.mkdir(parents=True, exist_ok=True)
         (results / name).touch()
     record = {
@@ -185,7 +186,12 @@ def test_the_knee_and_the_filters_forget_the_other_car():
         {"barcode": ["AA-1", "CC-1"], "total_umis": [9, 5], "is_cell": [True, False], "reason": ""}
     )
     molecules = pd.DataFrame(
-        {"sample": "u1", "barcode": ["CC", "CC", "AA"], "p_car": [1.0, 0.7, 0.2]}
+        {
+            "sample": "u1",
+            "barcode": ["CC", "CC", "AA"],
+            "p_car": [1.0, 0.7, 0.2],
+            "evidence": ["unique", "shared", "endogenous"],
+        }
     )
     knee = reused_knee(barcodes, molecules).set_index("barcode")
     assert knee["car_umis"].to_dict() == {"AA-1": 0, "CC-1": 2}

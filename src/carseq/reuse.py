@@ -38,6 +38,9 @@ COHORT = (
     "receptors.tsv",
 )
 PANEL = "reference/strand_panel.fa"
+#: The transcript that reads were aligned to.
+TRANSCRIPT = "construct/construct.fa"
+RECORD = "run_config.yaml"
 
 
 def check_finished(study: Study) -> None:
@@ -72,7 +75,7 @@ def check_finished(study: Study) -> None:
         )
     _check_same(study, record, folder)
     wanted = [f"samples/{s}/cells/{name}" for s in study.samples for name in CELLS]
-    wanted += [f"cohort/{name}" for name in COHORT]
+    wanted += [f"cohort/{name}" for name in COHORT] + [TRANSCRIPT]
     read = [s for s, sample in study.samples.items() if sample.kind == "fastq"]
     aligned = [f"samples/{s}/solo/{name}" for s in read for name in READS]
     if any(sample.kind != "matrix" for sample in study.samples.values()):
@@ -84,22 +87,19 @@ def check_finished(study: Study) -> None:
             "finish its run, then reuse it",
         )
     if missing := [name for name in aligned if not (folder / name).exists()]:
-        kept = (record.get("solo") or {}).get("keep_bam", "all")
+        cause = _some(missing)
+        if (kept := (record.get("solo") or {}).get("keep_bam", "all")) != "all":
+            cause += f": its `solo.keep_bam` is {kept}, which keeps no read of another construct"
         raise CarseqError(
             f"the study in {folder} has not kept its alignments",
-            f"{_some(missing)}"
-            + (
-                f": its `solo.keep_bam` is {kept}, which keeps no read of another construct"
-                if kept != "all"
-                else ""
-            ),
+            cause,
             "leave out `reuse`: the reads are aligned anew",
         )
 
 
 def _record(folder: Path) -> dict[str, Any]:
     """Return what a finished study wrote down of its run."""
-    path = folder / "run_config.yaml"
+    path = folder / RECORD
     try:
         found = yaml.safe_load(path.read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -243,14 +243,14 @@ def reused_knee(barcodes: pd.DataFrame, molecules: pd.DataFrame) -> pd.DataFrame
     barcodes
         Schema ``BARCODES``.
     molecules
-        Schema ``MOLECULES``; those that are rather not the CAR's (``p_car`` below 0.5) do not count.
+        Schema ``MOLECULES``; counted as the calls count them.
     """
-    from carseq.calling import match_barcodes
+    from carseq.calling import count_car, match_barcodes
     from carseq.cells import knee_table
 
     calls = barcodes.set_index("barcode")
-    own = match_barcodes(molecules[molecules["p_car"] >= 0.5], calls.index)
-    return knee_table(calls, car=own.groupby("barcode").size())
+    counts = count_car(match_barcodes(molecules, calls.index), calls.index)
+    return knee_table(calls, car=counts["car_umis"])
 
 
 def reused_filters(filters: pd.DataFrame) -> pd.DataFrame:

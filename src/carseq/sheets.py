@@ -21,7 +21,7 @@ from carseq.chemistry import CHEMISTRIES, parse_geometry
 from carseq.config import Config
 from carseq.errors import CarseqError
 from carseq.remote import check_address, is_url, placed
-from carseq.reuse import check_finished
+from carseq.reuse import RECORD, check_finished
 from carseq.tables import OBS, OBS_MORE
 
 _PATHS = ("bam", "matrix", "raw_matrix", "whitelist", "tcr")
@@ -171,6 +171,7 @@ class Study:
         found: list[tuple[str, str, str | None]] = [
             ("samples", "sheet of samples", config.samples),
             ("units", "sheet of units", config.units),
+            ("reuse", "record of the study reused", config.reuse and f"{config.reuse}/{RECORD}"),
             ("construct.file", "construct", config.construct.file),
             ("reference.fasta", "genome", config.reference.fasta),
             ("reference.gtf", "gene annotation", config.reference.gtf),
@@ -184,10 +185,9 @@ class Study:
         for name, sample in self.samples.items():
             for key in _PATHS:
                 found.append((f"{key} of sample {name}", f"{key} of {name}", getattr(sample, key)))
-        if config.reuse:
-            # Its alignments are taken, so its reads need not be there any more.
-            found.append(("reuse", "record of the study reused", f"{config.reuse}/run_config.yaml"))
-        for name, units in () if config.reuse else self.units.items():
+        # Of a study that is reused the alignments are taken: its reads need not be there any more.
+        reads = {} if config.reuse else self.units
+        for name, units in reads.items():
             for unit in units:
                 for key, path in (("r1", unit.r1), ("r2", unit.r2)):
                     found.append((f"{key} of {name}/{unit.unit}", f"reads of {name}", path))

@@ -146,10 +146,9 @@ def check_study(path: Path) -> Iterator[tuple[str, str | CarseqError]]:
         "configuration and sheets",
         f"{len(study.samples)} samples, {sum(map(len, study.units.values()))} FASTQ pairs",
     )
-    aligned = any(sample.kind == "fastq" for sample in study.samples.values())
     if config.reuse:
         yield "reuse", f"alignments and cells are those of {config.reuse}"
-    elif aligned:
+    elif any(sample.kind == "fastq" for sample in study.samples.values()):
         try:
             yield "STAR", star_version()
         except CarseqError as error:

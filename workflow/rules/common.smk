@@ -150,13 +150,17 @@ def index_threads(wildcards):
     return 8 if genome_megabytes() > 100 else 1
 
 
+def insertion_megabytes():
+    return star_megabytes(8.5, 11)
+
+
 def insert_memory(wildcards, input, attempt):
-    return int(attempt * max(2000, star_megabytes(8.5, 11)))
+    return int(attempt * max(2000, insertion_megabytes()))
 
 
 def align_memory(wildcards, input, attempt):
     # The genome in memory, or what inserting the CAR into it takes, and the FASTQ's size for sorting the BAM.
-    genome = star_megabytes(3, 8) if SAVED else star_megabytes(8.5, 11)
+    genome = star_megabytes(3, 8) if SAVED else insertion_megabytes()
     return int(attempt * max(4000, genome + sort_memory(wildcards, input, 1)))
 
 

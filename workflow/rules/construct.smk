@@ -1,4 +1,5 @@
 # construct. Takes the vector's map; makes the CAR's transcript, its domains, lint and homology.
+from carseq.reuse import TRANSCRIPT
 
 
 rule construct:
@@ -40,7 +41,7 @@ rule homology:
         gtf=GTF,
         checked=f"{RESULTS}/reference/checked.json",
         # What the reads were aligned to: reads of parts that both CARs have lie there.
-        earlier=f"{CONFIG.reuse}/construct/construct.fa" if CONFIG.reuse else [],
+        earlier=f"{CONFIG.reuse}/{TRANSCRIPT}" if CONFIG.reuse else [],
     output:
         homology=f"{RESULTS}/construct/homology.tsv",
         bed=f"{RESULTS}/construct/homology.bed",

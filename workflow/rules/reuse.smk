@@ -39,21 +39,21 @@ rule reuse_reads:
         "../scripts/reuse_reads.py"
 
 
+# By what they hold: barcodes, ambient, knee, filters.
+def cells_of(results):
+    return {
+        name.partition(".")[0]: each_sample(f"cells/{name}", results=results)
+        for name in CELLS
+    }
+
+
 rule reuse_cells:
     input:
-        **{
-            Path(name).name.partition(".")[0]: each_sample(
-                f"cells/{name}", results=CONFIG.reuse
-            )
-            for name in CELLS
-        },
+        **cells_of(CONFIG.reuse),
         cohort=[f"{CONFIG.reuse}/cohort/{name}" for name in COHORT],
         molecules=each_sample("molecules/molecules.parquet", WITH_READS),
     output:
-        **{
-            Path(name).name.partition(".")[0]: each_sample(f"cells/{name}")
-            for name in CELLS
-        },
+        **cells_of(RESULTS),
         cohort=[f"{RESULTS}/cohort/{name}" for name in COHORT],
     log:
         f"{RESULTS}/logs/reuse_cells.log",

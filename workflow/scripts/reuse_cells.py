@@ -18,18 +18,16 @@ with job(snakemake):
     names = list(params.samples)
     take([*given.barcodes, *given.ambient], [*output.barcodes, *output.ambient])
     molecules = dict(zip(params.with_reads, given.molecules, strict=True))
-    for sample, *before, knee, filters in zip(
-        names, given.barcodes, given.knee, given.filters, output.knee, output.filters, strict=True
+    made = zip(output.knee, output.filters, strict=True)
+    for sample, barcodes, *before, after in zip(
+        names, given.barcodes, given.knee, given.filters, made, strict=True
     ):
-        if sample in molecules:
-            barcodes, own = (
-                read_table(before[0], BARCODES),
-                read_table(molecules[sample], MOLECULES),
-            )
-            write_table(reused_knee(barcodes, own), knee, KNEE)
-            write_table(reused_filters(read_table(before[2], FILTERS)), filters, FILTERS)
-        else:
-            take(before[1:], [knee, filters])
+        if sample not in molecules:
+            take(before, after)
+            continue
+        own = read_table(molecules[sample], MOLECULES)
+        write_table(reused_knee(read_table(barcodes, BARCODES), own), after[0], KNEE)
+        write_table(reused_filters(read_table(before[1], FILTERS)), after[1], FILTERS)
     cohort = read_cells(given.cohort[0], genes=[params.car])
     needs_car = [s for s in names if s not in molecules]
     reused_cells(cohort, params.samples, car=params.car, needs_car=needs_car)
