@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from dataclasses import replace
 
 import pandas as pd
 import pysam
@@ -281,6 +282,23 @@ def test_the_construct_the_reads_support_is_named(tmp_path, surrogate):
     assert table["supported"].to_dict() == {"HBI0101": False, "OTHER": True}
     with pytest.raises(CarseqError, match="share a name"):
         compare_constructs(tmp_path / "f.bam", [surrogate, surrogate], sample="s")
+
+
+def test_constructs_are_compared_whatever_the_contig_is_called(tmp_path, surrogate):
+    """Reads on a contig that no construct is named by tell two apart by the parts that differ."""
+    second = load_construct(data_path("constructs/axi-cel.gb"), name="axi_cel")
+    first = surrogate.sequence
+    own = next(i for i in range(len(first) - LENGTH) if first[i : i + 20] not in second.sequence)
+    bam = Bam(tmp_path / "named.bam", surrogate)
+    bam.add(bases(LENGTH))
+    for cell, start in enumerate([3200] * 10 + [own] * 5, 1):
+        read = first[start : start + LENGTH]
+        bam.add(read, contig="HBI0101", start=start, cell=cell, umi=bases(12))
+    constructs = [second, replace(surrogate, name="first")]
+    table = compare_constructs(bam.write(), constructs, sample="s").set_index("construct")
+    assert table["n_molecules"].to_dict() == {"axi_cel": 10, "first": 15}
+    assert table["n_best"].to_dict() == {"axi_cel": 0, "first": 5}
+    assert table["supported"].to_dict() == {"axi_cel": False, "first": True}
 
 
 def test_umis_collapse_without_chains():

@@ -30,9 +30,9 @@ def compare_constructs(
 ) -> pd.DataFrame:
     """Score the CAR reads of a sample against several constructs.
 
-    Reads on the contig of any of the constructs, and unmapped reads that resemble one of them, are scored
-    against the transcripts of each (log-odds against random bases, summed over the reads of a molecule). What
-    the constructs share speaks for none of them.
+    Reads on the contig of any of the constructs (by name, else short ones whose reads resemble it), and unmapped
+    reads that resemble one of them, are scored against the transcripts of each (log-odds against random bases,
+    summed over the reads of a molecule). What the constructs share speaks for none of them.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def compare_constructs(
     CarseqError
         If the BAM cannot be read or two constructs share a name.
     """
-    from carseq.molecules import DECISIVE, Reader, Scorer, car_reads, open_bam
+    from carseq.molecules import DECISIVE, Reader, Scorer, car_contigs, car_reads, open_bam
 
     names = [c.name for c in constructs]
     if len(set(names)) < len(names):
@@ -72,7 +72,11 @@ def compare_constructs(
     scorers = {c.name: Scorer(c, [], nothing) for c in constructs}
     odds: dict[tuple[str, str], dict[str, float]] = defaultdict(lambda: dict.fromkeys(scorers, 0.0))
     with open_bam(bam) as alignments:
-        reads = car_reads(Reader(alignments, strand, (barcode_tag, umi_tag)), constructs)
+        found = (contig for s in scorers.values() for contig in car_contigs(alignments, s, []))
+        contigs = list(dict.fromkeys(found))
+    # A handle of its own: reading the head moves the place from which later fetches go on.
+    with open_bam(bam) as alignments:
+        reads = car_reads(Reader(alignments, strand, (barcode_tag, umi_tag)), constructs, contigs)
     for name, scorer in scorers.items():
         scorer.score_all(read.sequence for read in reads)
         for read in reads:

@@ -160,10 +160,12 @@ class Reader:
         return [read for record in records if (read := self._read(record, "unmapped"))]
 
 
-def car_reads(reader: Reader, constructs: Sequence[Construct]) -> list[Read]:
-    """Return the reads on the contig of a construct and the unmapped ones that resemble one."""
+def car_reads(
+    reader: Reader, constructs: Sequence[Construct], contigs: Iterable[str]
+) -> list[Read]:
+    """Return the reads on contigs of constructs (:func:`car_contigs`) and the unmapped ones that resemble one."""
     words = Words([t.sequence for c in constructs for t in c.transcripts])
-    aligned = [read for c in constructs for read in reader.placed(c.name, source="aligned")]
+    aligned = [read for contig in contigs for read in reader.placed(contig, source="aligned")]
     return aligned + reader.unmapped(words)
 
 
