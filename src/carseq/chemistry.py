@@ -262,19 +262,20 @@ def count_reads(path: str | Path) -> int:
     CarseqError
         If the file cannot be read, is cut off, or ends within a read.
     """
-    lines, last = 0, b"\n"
+    lines, last = 0, ord("\n")
+    block = np.empty(1 << 20, dtype=np.uint8)
     try:
         with open(path, "rb") as raw:
             zipped = raw.read(2) == b"\x1f\x8b"
         with igzip.open(path, "rb") if zipped else open(path, "rb") as stream:
-            while block := stream.read(1 << 24):
-                lines += block.count(b"\n")
-                last = block[-1:]
+            while size := stream.readinto(block.data):
+                lines += int(np.count_nonzero(block[:size] == ord("\n")))
+                last = int(block[size - 1])
     except DAMAGED as error:
         raise CarseqError(
             f"{path} is damaged", " ".join(str(error).split()), "transfer the file again"
         ) from None
-    lines += last != b"\n"
+    lines += last != ord("\n")
     if lines % 4:
         raise CarseqError(
             f"{path} is damaged",

@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,6 +81,8 @@ def align(
     CarseqError
         If STAR fails or the matrix lacks the CAR.
     """
+    import pysam
+
     out = Path(out)
     zipped = {_is_gzipped(path) for pair in pairs for path in pair}
     if len(zipped) > 1:
@@ -111,28 +115,37 @@ def align(
         if insert is not None:
             options.update(insertion_options(index, *insert))
         if zipped == {True}:
-            options["readFilesCommand"] = ["gzip", "-dc"]
+            options["readFilesCommand"] = _decompression()
         run_star(options, threads=threads, folder=scratch)
-        raw = read_star_matrix(scratch / "Solo.out" / feature / "raw")
-        if insert is not None:
-            check_genes(set(raw.var["gene_id"]), index, insert[1], car)
-        if car not in set(raw.var["gene_id"]):
-            raise CarseqError(
-                f"the count matrix lacks the CAR {car}",
-                f"it has {raw.n_vars} genes",
-                "remove the reference/ folder of the results and run again",
-            )
-        write_h5ad(raw, out / "raw.h5ad")
-        summary = summarise(scratch, feature, chemistry, raw, car)
-        import pysam
-
         bam = scratch / "Aligned.sortedByCoord.out.bam"
-        pysam.index("-@", str(threads), str(bam))
+        with ThreadPoolExecutor(1) as beside:
+            indexed = beside.submit(pysam.index, "-@", str(threads), str(bam))
+            raw = read_star_matrix(scratch / "Solo.out" / feature / "raw")
+            if insert is not None:
+                check_genes(set(raw.var["gene_id"]), index, insert[1], car)
+            if car not in set(raw.var["gene_id"]):
+                raise CarseqError(
+                    f"the count matrix lacks the CAR {car}",
+                    f"it has {raw.n_vars} genes",
+                    "remove the reference/ folder of the results and run again",
+                )
+            write_h5ad(raw, out / "raw.h5ad")
+            summary = summarise(scratch, feature, chemistry, raw, car)
+            indexed.result()
         (scratch / f"{bam.name}.bai").replace(out / "aligned.bam.bai")
         bam.replace(out / "aligned.bam")
         shutil.copy(scratch / "Log.final.out", out / "Log.final.out")
         # The summary comes last: it stands for a complete sample.
         write_text(json.dumps(summary, indent=1) + "\n", out / "summary.json")
+
+
+def _decompression() -> list[str]:
+    """Return the command that STAR decompresses reads with: igzip's, which takes a third of gzip's time.
+
+    STAR puts the command into a shell script as it is.
+    """
+    plain = re.fullmatch(r"[\w./+-]+", sys.executable)
+    return [sys.executable, "-m", "isal.igzip", "-dc"] if plain else ["gzip", "-dc"]
 
 
 def _linked(pairs: Sequence[tuple[str | Path, str | Path]], folder: Path) -> list[str]:
