@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Iterable, Sequence
@@ -136,13 +137,12 @@ def read_whitelist(path: str | Path) -> npt.NDArray[np.uint64]:
 def _barcode_list(path: Path, _changed: int) -> npt.NDArray[np.uint64]:
     """Read a whitelist, once as long as the file stays as it is."""
     raw = path.read_bytes()
-    text = igzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
-    width = text.find(b"\n") + 1
-    if width > 1 and len(text) % width == 0:
-        block = np.frombuffer(text, dtype=np.uint8).reshape(-1, width)
-        # Bare barcodes only: a -1 of Cell Ranger or a second column is cut off below.
-        if (block[:, -1] == ord("\n")).all() and (block[:, :-1] >= ord("A")).all():
-            return encode(block[:, :-1])
+    zipped = raw[:2] == b"\x1f\x8b"
+    with igzip.open(io.BytesIO(raw), "rb") if zipped else io.BytesIO(raw) as stream:
+        if (codes := _bare_barcodes(stream)) is not None:
+            return codes
+        stream.seek(0)
+        text = stream.read()
     words = [line.split()[0].split(b"-")[0] for line in text.splitlines() if line.strip()]
     lengths = {len(w) for w in words}
     if len(lengths) != 1 or not 8 <= min(lengths) <= 31:
@@ -152,6 +152,26 @@ def _barcode_list(path: Path, _changed: int) -> npt.NDArray[np.uint64]:
             "give a file with one barcode a line, all of one length",
         )
     return encode(np.frombuffer(b"".join(words), dtype=np.uint8).reshape(len(words), -1))
+
+
+def _bare_barcodes(stream: io.BytesIO | igzip.IGzipFile) -> npt.NDArray[np.uint64] | None:
+    """Return the codes of a list of nothing but barcodes of one length, None for any other.
+
+    Piece by piece, so that each stays in the processor's cache.
+    """
+    width = len(stream.readline())
+    stream.seek(0)
+    if not width:
+        return None
+    block = np.empty((1 << 15, width), dtype=np.uint8)
+    codes = []
+    while size := stream.readinto(block.data.cast("B")):
+        lines = block[: size // width]
+        bare = (lines[:, -1] == ord("\n")).all() and (lines[:, :-1] >= ord("A")).all()
+        if size % width or not bare:
+            return None
+        codes.append(encode(lines[:, :-1]))
+    return np.concatenate(codes)
 
 
 def known_whitelist(name: str) -> Path:
@@ -209,7 +229,8 @@ def on_list(
     prefix = np.uint64(64 - 24)
     seen = np.zeros(1 << 24, dtype=bool)
     seen[codes >> prefix] = True
-    near = np.sort(whitelist[seen[whitelist >> prefix]])
+    pieces = (whitelist[i : i + (1 << 15)] for i in range(0, len(whitelist), 1 << 15))
+    near = np.sort(np.concatenate([piece[seen[piece >> prefix]] for piece in pieces]))
     if not len(near):
         return np.zeros(len(codes), dtype=bool)
     place = np.minimum(np.searchsorted(near, codes), len(near) - 1)

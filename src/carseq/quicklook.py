@@ -42,6 +42,8 @@ T = TypeVar("T")
 _CHUNK = 1 << 20
 #: Pairs of files read at once, each by two threads.
 _PAIRS = 2
+#: Reads from which the chemistry is found.
+_FIRST = 20_000
 #: Barcodes collected before they are counted, which bounds memory.
 _COUNTED = 1 << 22
 
@@ -107,7 +109,9 @@ def quicklook(
     CarseqError
         If files are damaged or do not pair up, or no barcode list fits.
     """
-    found = detect_chemistry(pairs, [], sample=sample, chemistry=chemistry, whitelist=whitelist)
+    found = detect_chemistry(
+        pairs, [], sample=sample, chemistry=chemistry, whitelist=whitelist, n=_FIRST
+    )
     if endogenous is None:
         endogenous = [EndogenousTranscript(gene, gene, s) for gene, s in relatives().items()]
     similar = rivals(construct.sequence, endogenous)
@@ -126,10 +130,9 @@ def quicklook(
         )
     scorer.late = strand == "Forward"
     codes, counts = tally.result()
-    names = _barcode_names(codes, found.cb_length)
-    text = np.frombuffer("".join(names).encode(), dtype=np.uint8).reshape(len(names), -1)
-    listed = on_list(barcode_codes(text), read_whitelist(found.whitelist))
-    names, counts = names[listed], counts[listed]
+    bases = _barcode_bases(codes, found.cb_length)
+    listed = on_list(barcode_codes(bases), read_whitelist(found.whitelist))
+    names, counts = bases[listed].view(f"S{found.cb_length}").ravel().astype(str), counts[listed]
     valid = set(names.tolist())
     accounted: Counter[str] = Counter(
         unmapped=int(resembling.sum()), unmapped_looked_at=tally.n_reads
@@ -304,15 +307,15 @@ class _Tally:
 _NO_BARCODE = np.uint64(0xFFFFFFFFFFFFFFFF)
 
 
-def _barcode_names(codes: npt.NDArray[np.uint64], length: int) -> npt.NDArray[np.str_]:
-    """Return the barcodes of 2-bit codes."""
+def _barcode_bases(codes: npt.NDArray[np.uint64], length: int) -> npt.NDArray[np.uint8]:
+    """Return the barcodes of 2-bit codes, n x length letters."""
     bases = np.empty((len(codes), length), dtype=np.uint8)
     letters = np.frombuffer(b"ACGT", dtype=np.uint8)
     for i in range(length):
         bases[:, length - 1 - i] = letters[
             ((codes >> np.uint64(2 * i)) & np.uint64(3)).astype(np.intp)
         ]
-    return np.char.decode(bases.view(f"S{length}").ravel(), "ascii")
+    return bases
 
 
 def _pick(

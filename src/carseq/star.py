@@ -30,8 +30,8 @@ _REMEDIES = {
     r"not equal to the value at the genome generation|sjdbOverhang": "build the index again with one sjdbOverhang",
     r"No space left|could not write|fail to write|could not open output": "free disk space or choose another "
     "results folder",
-    r"unexpected end of file|not in gzip format|invalid compressed data|Corrupted|end-of-stream marker": "a FASTQ file is cut off or "
-    "damaged: transfer it again",
+    r"unexpected end of file|not in gzip format|invalid compressed data|Corrupted|end-of-stream marker": "a FASTQ "
+    "file is cut off or damaged: transfer it again",
 }
 
 
