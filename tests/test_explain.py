@@ -22,15 +22,20 @@ from carseq.data import path as data_path
 from carseq.errors import CarseqError
 from carseq.explain import (
     Pileup,
-    candidate_reads,
-    car_records,
     draw,
     explain,
     place,
-    write_bam,
     write_evidence,
 )
-from carseq.molecules import Scorer, find_molecules, open_bam, write_slice
+from carseq.molecules import (
+    Scorer,
+    candidate_reads,
+    car_records,
+    find_molecules,
+    open_bam,
+    write_bam,
+    write_slice,
+)
 from carseq.reference import read_transcript_fasta, write_transcripts
 from carseq.tables import MOLECULES, read_table, write_h5ad, write_table
 from test_molecules import COMPLEMENT, Bam, barcode, loci

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import difflib
 import math
-import re
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -39,16 +38,17 @@ from carseq.log import get_logger
 from carseq.molecules import Evidence as Fit
 from carseq.molecules import (
     Molecule,
-    Read,
-    Reader,
     Scorer,
     align,
-    car_contigs,
+    bare_barcode,
+    by_coordinate,
+    candidate_reads,
     collapse_umis,
     open_bam,
+    write_bam,
 )
 from carseq.reference import read_loci, read_transcript_fasta
-from carseq.tables import EVIDENCE, MOLECULES, atomic, read_table, write_table, write_text
+from carseq.tables import EVIDENCE, MOLECULES, read_table, write_table, write_text
 
 log = get_logger(__name__)
 
@@ -258,11 +258,6 @@ def _n(count: int, what: str) -> str:
     return f"{count:,} {what}" + ("" if count == 1 else "s")
 
 
-def _bare(barcode: str) -> str:
-    """Return a barcode without Cell Ranger's suffix."""
-    return re.sub(r"-\d+$", "", barcode)
-
-
 # --- what the results folder says ---
 
 
@@ -306,7 +301,7 @@ def _check_sample(results: Path, cohort: _Cohort, config: dict[str, Any], sample
 def _find_cell(obs: pd.DataFrame, sample: str, barcode: str) -> pd.Series | None:
     """Return the row of a cell of the cohort, or None."""
     own = obs[obs["sample"] == sample]
-    found = own[own["barcode"].map(_bare) == _bare(barcode.upper())]
+    found = own[own["barcode"].map(bare_barcode) == bare_barcode(barcode.upper())]
     if len(found) > 1:
         exact = found[found["barcode"] == barcode.upper()]
         if exact.empty:
@@ -328,17 +323,17 @@ def _find_droplet(results: Path, obs: pd.DataFrame, sample: str, barcode: str) -
         If the sample has no droplet of this barcode.
     """
     path = results / "samples" / sample / "cells" / "barcodes.tsv.gz"
-    wanted = _bare(barcode.upper())
+    wanted = bare_barcode(barcode.upper())
     if path.exists():
         droplets = read_table(path)
-        found = droplets[droplets["barcode"].astype(str).map(_bare) == wanted]
+        found = droplets[droplets["barcode"].astype(str).map(bare_barcode) == wanted]
         if len(found):
             return found.iloc[0]
     own = obs.loc[obs["sample"] == sample, "barcode"]
     near = difflib.get_close_matches(wanted, own, n=100, cutoff=0.8)
     # A typing error changes a base in place; difflib ranks shifted barcodes as high.
     near = sorted(near, key=lambda b: sum(x != y for x, y in zip(b, wanted, strict=False)))[:3]
-    elsewhere = sorted(set(obs.loc[obs["barcode"].map(_bare) == wanted, "sample"]))
+    elsewhere = sorted(set(obs.loc[obs["barcode"].map(bare_barcode) == wanted, "sample"]))
     if elsewhere:
         remedy = f"it is a cell of {', '.join(elsewhere)}: name that sample"
     elif near:
@@ -356,7 +351,7 @@ def _read_molecules(results: Path, sample: str, barcode: str) -> pd.DataFrame:
     """Return the barcode's molecules, with ``counted``."""
     path = results / "samples" / sample / "molecules" / "molecules.parquet"
     table = read_table(path, MOLECULES) if path.exists() else MOLECULES.empty()
-    own = table[table["barcode"].map(_bare) == _bare(barcode)].reset_index(drop=True)
+    own = table[table["barcode"].map(bare_barcode) == bare_barcode(barcode)].reset_index(drop=True)
     return own.assign(counted=own["p_car"] >= MIN_P_CAR)
 
 
@@ -615,111 +610,8 @@ def _cell_reads(
             continue
         name = str(record.query_name)
         reads.append(_Read(name, read.umi, read.sequence, read.source, fit))
-    records.sort(key=_by_coordinate)
+    records.sort(key=by_coordinate)
     return records, reads, n_unlike
-
-
-def _by_coordinate(record: pysam.AlignedSegment) -> tuple[bool, int, int]:
-    return record.reference_id < 0, record.reference_id, record.reference_start
-
-
-def candidate_reads(
-    bam: pysam.AlignmentFile,
-    scorer: Scorer,
-    loci: Iterable[Locus],
-    strand: str,
-    tags: tuple[str, str],
-    barcodes: Collection[str],
-) -> Iterator[tuple[pysam.AlignedSegment, Read | None]]:
-    """Yield the candidate records of barcodes, and each read once.
-
-    Candidates are looked for where :func:`carseq.molecules.find_molecules` looks: on the CAR's contig, at the
-    relatives' loci and among the unmapped.
-
-    Parameters
-    ----------
-    bam
-        Coordinate-sorted, indexed BAM.
-    scorer
-        Of the CAR and its rivals.
-    loci
-        Where the relatives lie.
-    strand
-        Of R2: ``Forward`` or ``Reverse``.
-    tags
-        Of cell barcode and UMI.
-    barcodes
-        With or without Cell Ranger's ``-1``.
-
-    Yields
-    ------
-    tuple
-        The record, and the read on the mRNA's strand; None for a further alignment of one already given.
-    """
-    loci = list(loci)
-    barcode_tag = tags[0]
-    reader = Reader(bam, strand, tags)
-    wanted = {_bare(barcode) for barcode in barcodes}
-    places: list[tuple[str, int | None, int | None, str]] = [
-        (contig, None, None, "aligned") for contig in car_contigs(bam, scorer, loci)
-    ]
-    places += [(locus.contig, locus.start, locus.end, "homolog") for locus in loci]
-    places.append(("*", None, None, "unmapped"))
-    seen: set[str | None] = set()
-    places_seen: set[tuple[str | None, int, int, int]] = set()
-    for contig, start, end, source in places:
-        if contig != "*" and contig not in bam.references:
-            continue
-        found = scorer.words.unmapped(bam)[0] if contig == "*" else bam.fetch(contig, start, end)
-        for record in found:
-            if not record.has_tag(barcode_tag) or record.query_sequence is None:
-                continue
-            if _bare(str(record.get_tag(barcode_tag))) not in wanted:
-                continue
-            here = record.query_name, record.reference_id, record.reference_start, record.flag
-            if record.query_name in seen:
-                # A further alignment of a candidate, or the same one at an overlapping locus.
-                if here not in places_seen:
-                    places_seen.add(here)
-                    yield record, None
-                continue
-            read = reader.decode(record, source)
-            if source != "aligned" and not scorer.resembles_car(read.sequence):
-                continue
-            places_seen.add(here)
-            seen.add(record.query_name)
-            yield record, read
-
-
-def write_bam(
-    records: Iterable[pysam.AlignedSegment], header: pysam.AlignmentHeader, path: str | Path
-) -> Path:
-    """Write records as a BAM by coordinate, with its index beside it; return the index's path."""
-    path = Path(path)
-    index = path.with_name(f"{path.name}.bai")
-    with atomic(path) as slice_, atomic(index) as slice_index:
-        with pysam.AlignmentFile(str(slice_), "wb", header=header) as out:
-            for record in sorted(records, key=_by_coordinate):
-                out.write(record)
-        pysam.index("-o", str(slice_index), str(slice_))
-    return index
-
-
-def car_records(
-    candidates: Iterable[tuple[pysam.AlignedSegment, Read | None]], scorer: Scorer
-) -> list[pysam.AlignedSegment]:
-    """Return the records of :func:`candidate_reads` that may be CAR mRNA.
-
-    A read that is not aligned to the CAR and fits it over fewer than 40 bases is left out with its other alignments.
-    """
-    records, fits = [], {}
-    for record, read in candidates:
-        records.append(record)
-        if read is not None:
-            fits[record.query_name] = (
-                read.source == "aligned" or scorer.score(read.sequence) is not None
-            )
-    return [record for record in records if fits[record.query_name]]
 
 
 def place(read: str, reference: str) -> Placement:

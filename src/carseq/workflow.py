@@ -12,12 +12,13 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from carseq.config import parse_config, resolve_paths
 from carseq.errors import CarseqError
 from carseq.log import get_logger, to_file
-from carseq.sheets import Study, load_study
+
+if TYPE_CHECKING:
+    from carseq.sheets import Study
 
 #: Packages whose versions go into ``versions.json`` and the report's methods.
 PACKAGES = (
@@ -41,6 +42,10 @@ def study_from_config(config: dict[str, Any], configfiles: Sequence[str | Path])
     CarseqError
         If there is no configuration or anything in it is not valid.
     """
+    # Not for the jobs, which have what they need in their parameters.
+    from carseq.config import parse_config, resolve_paths
+    from carseq.sheets import load_study
+
     if not config:
         raise CarseqError(
             "no configuration was given",

@@ -150,7 +150,7 @@ rule export_matrix:
 
 rule car_reads:
     input:
-        cells=f"{RESULTS}/cohort/cells.h5ad",
+        calls=f"{RESULTS}/samples/{{sample}}/calling/calls.tsv",
         bam=bam,
         bai=bam_index,
         chemistry=chemistry_json,
@@ -169,9 +169,7 @@ rule car_reads:
     conda:
         "../../envs/tools.yaml"
     resources:
-        mem_mb=lambda wildcards, input, attempt: int(
-            attempt * max(3000, 3 * megabytes(input.cells))
-        ),
+        mem_mb=memory(3000),
         runtime=minutes(60, per_gb=4),
     params:
         name=CAR,

@@ -1,24 +1,21 @@
 """Write the reads of a sample's CAR-bearing cells as a BAM."""
 
-import anndata
-
 from carseq.chemistry import strand_of_library
 from carseq.construct import load_construct
-from carseq.explain import candidate_reads, car_records, write_bam
-from carseq.molecules import Scorer, open_bam
+from carseq.molecules import Scorer, candidate_reads, car_records, open_bam, write_bam
 from carseq.reference import read_loci, read_transcript_fasta
 from carseq.tables import read_table
 from carseq.workflow import job
 
 with job(snakemake):
     given, params = snakemake.input, snakemake.params
-    obs = anndata.read_h5ad(given.cells, backed="r").obs
-    own = obs[(obs["sample"] == snakemake.wildcards.sample) & (obs["car_umis"] > 0)]
+    calls = read_table(given.calls)
+    barcodes = calls.loc[calls["car_umis"] > 0, "barcode"].astype(str).tolist()
     strand = strand_of_library(given.chemistry, given.bam, given.panel, named=params.chemistry)
     construct = load_construct(given.construct, name=params.name, form=params.form)
     rivals, homology = read_transcript_fasta(given.rivals), read_table(given.homology)
     scorer = Scorer(construct, rivals, homology, late=strand != "Reverse")
-    tags, barcodes = (params.barcode_tag, params.umi_tag), list(own["barcode"].astype(str))
+    tags = params.barcode_tag, params.umi_tag
     with open_bam(given.bam) as bam:
         found = candidate_reads(bam, scorer, read_loci(given.loci), strand, tags, barcodes)
         write_bam(car_records(found, scorer), bam.header, snakemake.output.bam)

@@ -11,6 +11,13 @@ from carseq.molecules.find import (
     find_molecules,
     open_bam,
 )
+from carseq.molecules.records import (
+    bare_barcode,
+    by_coordinate,
+    candidate_reads,
+    car_records,
+    write_bam,
+)
 from carseq.molecules.score import (
     MATCH,
     MIN_BASES,
@@ -35,11 +42,16 @@ __all__ = [
     "align",
     "alignment_score",
     "assemble",
+    "bare_barcode",
+    "by_coordinate",
+    "candidate_reads",
     "car_contigs",
     "car_reads",
+    "car_records",
     "check_bam",
     "collapse_umis",
     "find_molecules",
     "open_bam",
+    "write_bam",
     "write_slice",
 ]
