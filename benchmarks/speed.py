@@ -282,15 +282,20 @@ def finished_run(folder: Path, given: argparse.Namespace) -> tuple[int, Path]:
 
 def second(folder: Path, study: Path, given: argparse.Namespace) -> dict[str, Any]:
     """Ask finished samples about a second construct, and give a finished study a further sample."""
-    lanes, finished = finished_run(folder, given)
-    sheet, pairs = pd.read_csv(study / "samples.tsv", sep="\t"), units(study, lanes)
+    sheet = pd.read_csv(study / "samples.tsv", sep="\t")
     here = folder / "construct2"
-    costs = []
-    for _ in range(given.times):
-        shutil.rmtree(here, ignore_errors=True)
-        write_run(study, here, sheet, pairs, SECOND, reuse=finished / "results")
-        cost, jobs = workflow(here)
-        costs.append(cost.__dict__)
+    kept = folder / "second.json"
+    rows = json.loads(kept.read_text())["rows"] if given.add and kept.exists() else []
+    for lanes in [n for n in given.sizes if n >= OTHERWISE] or given.sizes[-1:]:
+        finished, pairs = folder / f"run{lanes:02d}", units(study, lanes)
+        costs = []
+        for _ in range(given.times):
+            shutil.rmtree(here, ignore_errors=True)
+            write_run(study, here, sheet, pairs, SECOND, reuse=finished / "results")
+            cost, jobs = workflow(here)
+            costs.append(cost.__dict__)
+        rows = [row for row in rows if row["lanes"] != lanes]
+        rows.append({"lanes": lanes, "costs": costs, "jobs": jobs, "about": about()})
     # The further sample has reads of one that is there; its jobs are asked for, not run.
     new = sheet.iloc[[-1]].assign(sample=NEW, patient="P02")
     more = folder / "sample2"
@@ -304,7 +309,7 @@ def second(folder: Path, study: Path, given: argparse.Namespace) -> dict[str, An
     write_run(study, more, pd.concat([sheet, new]), pd.concat([pairs, later]))
     _, more_jobs = workflow(more, "--dry-run", directory=finished)
     check_jobs((more / "run.log").read_text(), set(sheet["sample"]))
-    return {"lanes": lanes, "costs": costs, "jobs": jobs, "sample_jobs": more_jobs}
+    return {"rows": rows, "sample_jobs": more_jobs}
 
 
 def bam(folder: Path, study: Path, given: argparse.Namespace) -> dict[str, Any]:
@@ -586,7 +591,7 @@ def scaling_lines(figures: dict[str, Any]) -> list[str]:
     lines = [
         "### The whole workflow against STARsolo alone", "",
         f"{figures['about']} Three samples of {CELLS:,} cells, from FASTQ and genome to report and notebooks, `--cores {THREADS}`; STARsolo with "
-        "the same options, index and threads as `rule align`, sample after sample, in turn with the workflow. Medians where there is more than one run.", "",
+        "the same options, index and threads as `rule align`, reads by `zcat`, sample after sample, in turn with the workflow. Medians where there is more than one run.", "",
         "| million read pairs | runs | workflow: s | CPU s | GB | STARsolo: s | CPU s | GB | ratio | of the workflow, align: s | molecules there after, s | load, the larger of start and end |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
@@ -615,19 +620,24 @@ def scaling_lines(figures: dict[str, Any]) -> list[str]:
 
 def second_lines(figures: dict[str, Any], first: dict[str, Any]) -> list[str]:
     """Return what a second construct and a further sample cost."""
-    run = by_size(first["rows"]).loc[figures["lanes"]]
-    walls = [cost["wall"] for cost in figures["costs"]]
+    runs = by_size(first["rows"])
 
     def listed(jobs: dict[str, int]) -> str:
         return ", ".join(f"{n} {rule}" if n > 1 else rule for rule, n in jobs.items())
 
+    lines = ["### A second construct, and a further sample", ""]
+    for row in figures["rows"]:
+        run = runs.loc[row["lanes"]]
+        walls = [cost["wall"] for cost in row["costs"]]
+        lines += [
+            f"{row['about']} `{SECOND}` on the finished study of {run['reads']:.1f} million reads, which were aligned with `{FIRST}` (`reuse`): "
+            f"{spread(walls)} s to report and notebooks, of {run['workflow_wall']:.0f} s: {met(float(np.median(walls)) / run['workflow_wall'], 0.1)}.",
+            "",
+        ]  # fmt: skip
     return [
-        "### A second construct, and a further sample", "",
-        f"{figures['about']} `{SECOND}` on the finished study of {run['reads']:.1f} million reads, which were aligned with `{FIRST}` (`reuse`): "
-        f"{spread(walls)} s to report and notebooks, of {run['workflow_wall']:.0f} s: {met(float(np.median(walls)) / run['workflow_wall'], 0.1)}. "
-        f"Jobs: {listed(figures['jobs'])}.",
-        "",
-        f"A fourth sample added to the sheets of this finished run of three: nothing is aligned, counted or searched again for the others. Jobs: "
+        *lines,
+        f"Jobs: {listed(figures['rows'][-1]['jobs'])}.", "",
+        "A fourth sample added to the sheets of the finished run of three: nothing is aligned, counted or searched again for the others. Jobs: "
         f"{listed(figures['sample_jobs'])}.",
     ]  # fmt: skip
 
