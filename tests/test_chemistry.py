@@ -151,6 +151,17 @@ def test_whitelists_are_read_plain_zipped_and_with_suffix(tmp_path):
         read_whitelist(tmp_path / "d.txt")
 
 
+def test_a_long_whitelist_is_read_whole(tmp_path):
+    barcodes = {bases(16) for _ in range(70_000)}
+    text = "\n".join(sorted(barcodes))
+    (tmp_path / "a.txt").write_text(text + "\n")
+    (tmp_path / "b.txt").write_text(text)
+    (tmp_path / "c.txt").write_text(text + "-1\n")
+    codes = [set(read_whitelist(tmp_path / n).tolist()) for n in ("a.txt", "b.txt", "c.txt")]
+    assert codes[0] == codes[1] == codes[2]
+    assert len(codes[0]) == len(barcodes)
+
+
 def test_strands_are_counted():
     sense = [t[100:190] for t in PANEL]
     antisense = [r.translate(COMPLEMENT)[::-1] for r in sense[:5]]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import anndata
@@ -12,7 +14,13 @@ import pytest
 from scipy import sparse
 
 from carseq.errors import CarseqError
-from carseq.solo import _linked, _plain_whitelist, read_counts, read_star_matrix
+from carseq.solo import (
+    _decompression,
+    _linked,
+    _plain_whitelist,
+    read_counts,
+    read_star_matrix,
+)
 from carseq.star import run_star, scratch_folder
 
 
@@ -82,6 +90,17 @@ def test_normalised_values_are_refused(tmp_path):
         read_counts(tmp_path / "log.h5ad")
     with pytest.raises(CarseqError, match="cannot read the matrix"):
         read_counts(tmp_path / "missing.h5ad")
+
+
+def test_reads_are_decompressed_for_star(tmp_path, monkeypatch):
+    reads = tmp_path / "r.fastq.gz"
+    with gzip.open(reads, "wb") as stream:
+        stream.write(b"@r\nACGT\n+\nFFFF\n" * 1000)
+    done = subprocess.run([*_decompression(), str(reads)], capture_output=True, check=True)
+    assert done.stdout == b"@r\nACGT\n+\nFFFF\n" * 1000
+    # STAR's script would cut such a path in two.
+    monkeypatch.setattr(sys, "executable", "/opt/my python/bin/python")
+    assert _decompression() == ["gzip", "-dc"]
 
 
 def test_a_missing_star_says_how_to_get_it(tmp_path, monkeypatch):
