@@ -559,9 +559,19 @@ def save(folder: Path, part: str, figures: dict[str, Any]) -> None:
     write_text(json.dumps({"about": about(), **figures}, indent=1) + "\n", folder / f"{part}.json")
 
 
+def sections_of_results() -> list[str]:
+    """Return RESULTS.md, cut before each heading of the second level."""
+    return re.split(r"(?m)^(?=## )", RESULTS.read_text())
+
+
+def read_section(title: str) -> str:
+    """Return a section of RESULTS.md; nothing, if it is not there."""
+    return next((s for s in sections_of_results() if s.startswith(title)), "")
+
+
 def write_section(title: str, lines: list[str]) -> None:
     """Put a section into RESULTS.md, in the place of the one that has its title."""
-    sections = re.split(r"(?m)^(?=## )", RESULTS.read_text())
+    sections = sections_of_results()
     text = "\n".join(lines).rstrip() + "\n\n"
     at = [i for i, section in enumerate(sections) if section.startswith(title)]
     sections[at[0] if at else len(sections) : at[0] + 1 if at else len(sections)] = [text]

@@ -13,13 +13,18 @@ import pytest
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 
 
-@pytest.fixture
-def speed(monkeypatch) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("speed", FOLDER / "speed.py")
+def load(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Import a benchmark, which are scripts, under its own name."""
+    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "speed", module)
+    monkeypatch.setitem(sys.modules, name, module)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture
+def speed(monkeypatch) -> ModuleType:
+    return load("speed", monkeypatch)
 
 
 def test_the_slope_over_reads_is_held_against_that_of_starsolo(speed):
@@ -57,6 +62,35 @@ def test_a_section_takes_the_place_of_the_one_with_its_title(speed, tmp_path, mo
     assert page.read_text() == (
         "# Measurements\n\n## One\n\nnew\n\n## Two\n\nkept\n\n## Three\n\nlast\n"
     )
+
+
+@pytest.mark.parametrize(("largest", "kept"), [(30, True), (300, False)])
+def test_a_short_curve_does_not_replace_a_longer_one(
+    speed, tmp_path, monkeypatch, capsys, largest, kept
+):
+    """Genomes to 30 Mb are printed where RESULTS.md reaches to 100; to 300 Mb they take its place."""
+    load("insertion", monkeypatch)
+    human = load("human_scale", monkeypatch)
+    page = tmp_path / "RESULTS.md"
+    old = f"{human.TITLE}\n\n| genome, Mb |\n|---|\n| 10 | 1 |\n| 100 | 1 |\n| **3,100** | 1 |\n"
+    page.write_text(old)
+    monkeypatch.setattr(speed, "RESULTS", page)
+    steps = ("index", "insert", "load", "align")
+    monkeypatch.setattr(
+        human,
+        "measure",
+        lambda _, size: [
+            human.Step(size, 1, s, 60.0 * size, 60.0 * size, size, size) for s in steps
+        ],
+    )
+    monkeypatch.setattr(
+        sys, "argv", ["human_scale", "--sizes", "10", str(largest), "--to", str(tmp_path)]
+    )
+    human.main()
+    # CPU of 1 min a Mb, carried on to 3,100 Mb.
+    assert ("| **3,100 (GRCh38), on the line** | 1 | 3100.0 |" in capsys.readouterr().out) == kept
+    assert ("| **3,100 (GRCh38), on the line** | 1 | 3100.0 |" in page.read_text()) != kept
+    assert (page.read_text() == old) == kept
 
 
 def test_what_a_command_takes_is_its_own(speed, tmp_path):
