@@ -41,9 +41,13 @@ def test_the_slope_over_reads_is_held_against_that_of_starsolo(speed):
         for reads in (2.0, 5.0, 10.0)
     ]  # fmt: skip
     said = speed.scaling_lines({"about": "", "rows": rows})[-1]
+    first = {"lanes": 2.0, "wall": 188.0, "cpu": 1.0, "memory": 1.0}
+    of_first = speed.scaling_lines({"about": "", "rows": rows, "cold": first})[-1]
     assert "workflow 100 s + 24.0 s a million reads, STARsolo 5 s + 20.0 s" in said
     assert "1.2, asked for 1.15 at most: **missed**" in said
     assert "100, asked for 180 at most: met" in said
+    # 100 + 2 x 24 s when nothing is left to compile.
+    assert "188 s for 2.0 million, 40 s more" in of_first
 
 
 def test_molecules_are_held_against_the_truth_barcode_by_barcode(speed):

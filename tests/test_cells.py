@@ -271,6 +271,9 @@ def test_filters_know_lineages_and_report_car_bearing_cells() -> None:
     row = table.set_index("step").loc["too many mitochondrial UMIs"]
     assert row["n_car_bearing_removed"] >= 5
     assert len(row["car_bearing_removed"].split(",")) == row["n_car_bearing_removed"]
+    named_out = table["removed"].str.split(",").explode()
+    assert set(named_out[named_out != ""]) == set(sample.obs_names[sample.obs["qc_reason"] != ""])
+    assert set(row["car_bearing_removed"].split(",")) <= set(row["removed"].split(","))
     assert table["n_after"].iloc[-1] == kept.n_obs
     assert CAR in kept.var_names
 

@@ -180,8 +180,8 @@ def test_a_matrix_alone_must_hold_this_car():
         reused_cells(cohort(), {"u1": {}, "u2": {}}, car="SECOND", needs_car=["u2"])
 
 
-def test_the_knee_and_the_filters_forget_the_other_car():
-    """The knee counts this CAR's molecules, by barcodes as the matrix writes them; the filters count none."""
+def test_the_knee_and_the_filters_count_this_car():
+    """Knee and filters count this CAR's molecules, by barcodes as the matrix writes them, whatever the first counted."""
     barcodes = pd.DataFrame(
         {"barcode": ["AA-1", "CC-1"], "total_umis": [9, 5], "is_cell": [True, False], "reason": ""}
     )
@@ -195,5 +195,14 @@ def test_the_knee_and_the_filters_forget_the_other_car():
     )
     knee = reused_knee(barcodes, molecules).set_index("barcode")
     assert knee["car_umis"].to_dict() == {"AA-1": 0, "CC-1": 2}
-    filters = pd.DataFrame({"step": ["x"], "n_car_bearing_removed": 3, "car_bearing_removed": "A"})
-    assert reused_filters(filters)["n_car_bearing_removed"].tolist() == [0]
+    filters = pd.DataFrame(
+        {
+            "step": ["x", "y", "z"],
+            "n_car_bearing_removed": [1, 0, 0],
+            "car_bearing_removed": ["AA-1", "", ""],
+            "removed": ["AA-1", "GG-1,CC-1", ""],
+        }
+    )
+    after = reused_filters(filters, knee["car_umis"])
+    assert after["n_car_bearing_removed"].tolist() == [0, 1, 0]
+    assert after["car_bearing_removed"].tolist() == ["", "CC-1", ""]

@@ -253,14 +253,19 @@ def reused_knee(barcodes: pd.DataFrame, molecules: pd.DataFrame) -> pd.DataFrame
     return knee_table(calls, car=counts["car_umis"])
 
 
-def reused_filters(filters: pd.DataFrame) -> pd.DataFrame:
-    """Return a sample's filters without the CAR-bearing cells they removed, which were those of the other construct.
-
-    At which step a cell was removed is not on record, so those of this construct cannot be told.
+def reused_filters(filters: pd.DataFrame, car_umis: pd.Series) -> pd.DataFrame:
+    """Return a sample's filters with the CAR-bearing cells among those they removed told by this construct.
 
     Parameters
     ----------
     filters
-        Schema ``FILTERS``.
+        Schema ``FILTERS``; which cells a step removed stands in ``removed``.
+    car_umis
+        CAR molecules of this study by barcode, as in its knee.
     """
-    return filters.assign(n_car_bearing_removed=0, car_bearing_removed="")
+    bearing = set(car_umis.index[car_umis > 0])
+    lost = [[b for b in str(row).split(",") if b in bearing] for row in filters["removed"]]
+    return filters.assign(
+        n_car_bearing_removed=[len(barcodes) for barcodes in lost],
+        car_bearing_removed=[",".join(barcodes) for barcodes in lost],
+    )

@@ -649,6 +649,7 @@ FILTERS = Schema(
         "n_after": Column("int64", "cells after"),
         "n_car_bearing_removed": Column("int64", "removed cells that hold a CAR UMI"),
         "car_bearing_removed": Column("str", "their barcodes, comma-separated"),
+        "removed": Column("str", "barcodes of all removed cells, comma-separated"),
     },
 )
 
@@ -772,7 +773,8 @@ def read_table(path: str | Path, schema: Schema | None = None) -> pd.DataFrame:
         table = pd.read_csv(
             path, sep="\t", dtype=text, keep_default_na=False, na_values=["", "nan"]
         )
-        for name in text:
+        # A column that is missing is told of below.
+        for name in text.keys() & set(table):
             table[name] = table[name].fillna("")
     return schema.conform(table) if schema else table
 

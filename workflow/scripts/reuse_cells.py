@@ -26,8 +26,10 @@ with job(snakemake):
             take(before, after)
             continue
         own = read_table(molecules[sample], MOLECULES)
-        write_table(reused_knee(read_table(barcodes, BARCODES), own), after[0], KNEE)
-        write_table(reused_filters(read_table(before[1], FILTERS)), after[1], FILTERS)
+        knee = reused_knee(read_table(barcodes, BARCODES), own)
+        write_table(knee, after[0], KNEE)
+        car_umis = knee.set_index("barcode")["car_umis"]
+        write_table(reused_filters(read_table(before[1], FILTERS), car_umis), after[1], FILTERS)
     cohort = read_cells(given.cohort[0], genes=[params.car])
     needs_car = [s for s in names if s not in molecules]
     reused_cells(cohort, params.samples, car=params.car, needs_car=needs_car)

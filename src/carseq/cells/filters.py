@@ -101,7 +101,8 @@ def filter_cells(
     -------
     tuple
         The cells kept (a copy) and the filters table: `sample`, `step`, `n_before`, `n_removed`,
-        `n_after`, `n_car_bearing_removed`, `car_bearing_removed` (their barcodes, comma-separated).
+        `n_after`, `n_car_bearing_removed`, `car_bearing_removed` (their barcodes, comma-separated),
+        `removed` (those of all removed cells).
         The input gets `obs["qc_reason"]`, empty for cells kept.
     """
     if not {"total_umis", "n_genes", "pct_mito"} <= set(adata.obs):
@@ -194,9 +195,10 @@ def _filters_table(
                     "n_after": left - n,
                     "n_car_bearing_removed": int((out & bearing).sum()),
                     "car_bearing_removed": ",".join(barcodes[out & bearing]),
+                    "removed": ",".join(barcodes[out]),
                 }
             )
             left -= n
     columns = ["sample", "step", "n_before", "n_removed", "n_after"]
-    columns += ["n_car_bearing_removed", "car_bearing_removed"]
+    columns += ["n_car_bearing_removed", "car_bearing_removed", "removed"]
     return pd.DataFrame(rows, columns=columns)
