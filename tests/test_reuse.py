@@ -181,7 +181,7 @@ def test_a_matrix_alone_must_hold_this_car():
 
 
 def test_the_knee_and_the_filters_count_this_car():
-    """Knee and filters count this CAR's molecules, by barcodes as the matrix writes them, whatever the first counted."""
+    """Knee and filters count this CAR's molecules, by barcodes as the matrix writes them."""
     barcodes = pd.DataFrame(
         {"barcode": ["AA-1", "CC-1"], "total_umis": [9, 5], "is_cell": [True, False], "reason": ""}
     )
