@@ -264,7 +264,7 @@ def reused_filters(filters: pd.DataFrame, car_umis: pd.Series) -> pd.DataFrame:
         CAR molecules of this study by barcode, as in its knee.
     """
     bearing = set(car_umis.index[car_umis > 0])
-    lost = [[b for b in str(row).split(",") if b in bearing] for row in filters["removed"]]
+    lost = [[b for b in row.split(",") if b in bearing] for row in filters["removed"]]
     return filters.assign(
         n_car_bearing_removed=[len(barcodes) for barcodes in lost],
         car_bearing_removed=[",".join(barcodes) for barcodes in lost],

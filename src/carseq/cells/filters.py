@@ -10,6 +10,7 @@ import pandas as pd
 from carseq.cells.annotation import car_name, counts_of
 from carseq.cells.barcodes import row_sums
 from carseq.log import get_logger
+from carseq.tables import FILTERS
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -199,6 +200,4 @@ def _filters_table(
                 }
             )
             left -= n
-    columns = ["sample", "step", "n_before", "n_removed", "n_after"]
-    columns += ["n_car_bearing_removed", "car_bearing_removed", "removed"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=list(FILTERS.columns))
