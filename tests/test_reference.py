@@ -71,11 +71,17 @@ def test_a_reference_that_would_lose_counts_is_refused(genome, fasta, gtf, words
         if text is not None:
             (genome / name).write_text(text)
     with pytest.raises(CarseqError, match=words):
-        reference.check_reference(genome / "g.fa", genome / "g.gtf", "CAR")
+        check(genome)
 
 
 def test_a_good_reference_passes(genome):
-    reference.check_reference(genome / "g.fa", genome / "g.gtf", "CAR")
+    check(genome)
+
+
+def check(genome):
+    """Check the reference as the workflow does, by two rules."""
+    reference.check_name(genome / "g.fa", genome / "g.gtf", "CAR")
+    reference.check_reference(genome / "g.fa", genome / "g.gtf")
 
 
 def test_the_whole_annotation_goes_with_the_car(genome):

@@ -5,6 +5,7 @@ the transcripts and loci that resemble the CAR.
 """
 
 from carseq.reference.genome import (
+    check_name,
     check_reference,
     locus_list,
     read_loci,
@@ -31,6 +32,7 @@ __all__ = [
     "check_augmented",
     "check_genes",
     "check_index",
+    "check_name",
     "check_reference",
     "index_options",
     "index_parameters",

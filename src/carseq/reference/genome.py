@@ -35,21 +35,38 @@ def gtf_exons(gtf: str | Path) -> Iterator[tuple[str, int, int, str, dict[str, s
                 )
 
 
-def check_reference(fasta: str | Path, gtf: str | Path, car: str) -> None:
-    """Check that genome and annotation go together and do not hold the CAR already.
+def check_name(fasta: str | Path, gtf: str | Path, car: str) -> None:
+    """Check that no contig of the genome and no gene of its annotation has the CAR's name.
 
     Raises
     ------
     CarseqError
-        If a file cannot be read, names do not match, exons lack ids, or the CAR's name is taken.
+        If a file cannot be read or the name is taken.
     """
-    lengths = contigs(fasta)
-    if car in lengths:
+    if car in contigs(fasta):
         raise CarseqError(
             f"the genome {fasta} already has a contig named {car}",
             "carseq inserts the CAR itself",
             "give the genome without the CAR, or choose another `construct.name`",
         )
+    for *_, attributes in gtf_exons(gtf):
+        if car in (attributes.get("gene_id"), attributes.get("gene_name")):
+            raise CarseqError(
+                f"the annotation {gtf} already has a gene named {car}",
+                "",
+                "choose another `construct.name`",
+            )
+
+
+def check_reference(fasta: str | Path, gtf: str | Path) -> None:
+    """Check that genome and annotation go together.
+
+    Raises
+    ------
+    CarseqError
+        If a file cannot be read, names do not match, or exons lack ids.
+    """
+    lengths = contigs(fasta)
     n = 0
     unknown: set[str] = set()
     for contig, _, end, _, attributes in gtf_exons(gtf):
@@ -59,12 +76,6 @@ def check_reference(fasta: str | Path, gtf: str | Path, car: str) -> None:
                 f"the exons of {gtf} lack gene_id or transcript_id",
                 f"the first one has {', '.join(attributes) or 'no attributes'}",
                 "give a GTF (not GFF3) as Ensembl, GENCODE or 10x make it",
-            )
-        if car in (attributes.get("gene_id"), attributes.get("gene_name")):
-            raise CarseqError(
-                f"the annotation {gtf} already has a gene named {car}",
-                "",
-                "choose another `construct.name`",
             )
         if contig not in lengths:
             unknown.add(contig)
