@@ -21,9 +21,9 @@ from carseq.cells.annotation import CROSS_TALK, informative_genes
 from carseq.cells.barcodes import good_turing
 from carseq.cells.integration import feature_genes
 from carseq.cells.stages import add_layer, annotate_cohort, cohort_tables, sample_cells
-from carseq.config import CellsConfig
 from carseq.data import path as data_path
 from carseq.errors import CarseqError
+from carseq.study.config import CellsConfig
 from helpers_cells import CAR, urine
 
 PBMC = Path(__file__).parents[2] / "shared/data/real_pbmc"

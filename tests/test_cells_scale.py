@@ -16,7 +16,7 @@ from carseq import cells
 from carseq.cells import integration
 from carseq.cells.annotation import log_normalised
 from carseq.cells.barcodes import column_sums, row_blocks
-from carseq.tables import read_cells, write_cells, write_h5ad
+from carseq.io.h5ad import read_cells, write_cells, write_h5ad
 from helpers_cells import CAR, urine
 
 

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
         t_states,
     )
     from carseq.cells.barcodes import call_barcodes, knee_table
-    from carseq.cells.blood import blood_in_urine, blood_shares
     from carseq.cells.doublet import doublets, paired_transcriptomes
     from carseq.cells.filters import filter_cells, quality
     from carseq.cells.integration import cluster, combine, integrate
@@ -48,8 +47,6 @@ _HOMES = {
     "add_receptors": "receptor",
     "ambient_profile": "ambient",
     "annotate": "annotation",
-    "blood_in_urine": "blood",
-    "blood_shares": "blood",
     "call_barcodes": "barcodes",
     "cell_cycle": "annotation",
     "cluster": "integration",
@@ -80,8 +77,6 @@ __all__ = [
     "add_receptors",
     "ambient_profile",
     "annotate",
-    "blood_in_urine",
-    "blood_shares",
     "call_barcodes",
     "cell_cycle",
     "cluster",

@@ -9,7 +9,7 @@ import pandas as pd
 
 from carseq.cells.annotation import UNKNOWN
 from carseq.log import get_logger
-from carseq.tables import INTEGRATION
+from carseq.schema.tables import INTEGRATION
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -28,7 +28,7 @@ from carseq.cells.integration import (
 )
 from carseq.errors import CarseqError
 from carseq.log import get_logger
-from carseq.tables import ANNOTATION
+from carseq.schema.tables import ANNOTATION
 
 if TYPE_CHECKING:
     from anndata import AnnData

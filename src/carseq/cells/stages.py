@@ -31,8 +31,8 @@ from carseq.cells.reference import (
     label_by_reference,
     read_reference,
 )
-from carseq.config import CellsConfig
 from carseq.log import get_logger
+from carseq.study.config import CellsConfig
 
 if TYPE_CHECKING:
     from anndata import AnnData
