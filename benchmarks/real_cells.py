@@ -54,7 +54,7 @@ def thin(data: ad.AnnData, depth: int, seed: int = 0) -> ad.AnnData:
 
 
 def truth_by_protein(data: ad.AnnData, which: str) -> pd.DataFrame:
-    """Gate cells by antibodies: ``lineage``, ``coreceptor`` (CD4, CD8, neither), ``history`` (naive, experienced), ``treg``.
+    """Gate cells by antibodies: columns ``lineage``, ``coreceptor``, ``history`` (naive, experienced) and ``treg``.
 
     Blank where the antibodies do not decide.
     """
@@ -183,7 +183,9 @@ def protein_tables(folder: Path, which: str, seeds: int = 3) -> tuple[pd.DataFra
             kind = truth["coreceptor"] + " " + truth["history"]
             kind += np.where(truth["treg"] == "yes", " (Treg)", "")
             confusion.append(
-                pd.DataFrame({"depth": depth or "full", "protein": kind[t], "label": made["cell_type"][t]})
+                pd.DataFrame(
+                    {"depth": depth or "full", "protein": kind[t], "label": made["cell_type"][t]}
+                )
             )
     table = pd.DataFrame(rows).groupby(["set", "depth"], sort=False).mean(numeric_only=True)
     cells = pd.concat(confusion)

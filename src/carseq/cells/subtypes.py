@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -184,7 +183,9 @@ def t_type_posterior(
     floor = AMBIENT * mean_rate + 1e-8
     rate, prior = levels.rate.copy(), base
     for _ in range(ROUNDS):
-        own = special.softmax(_log_likelihood(k, n[learn], rate, floor, levels.level) + prior, axis=1)
+        own = special.softmax(
+            _log_likelihood(k, n[learn], rate, floor, levels.level) + prior, axis=1
+        )
         expected = n[learn] @ (own @ levels.level)
         seen = np.maximum(k.sum(axis=0) - n[learn].sum() * floor, 0.0)
         factor = (seen + LEVEL_UMIS * levels.rate) / (expected + LEVEL_UMIS) / levels.rate
