@@ -61,7 +61,7 @@ REFSEQ_MITO = frozenset(
         "RNR2",
     ]
 )
-#: A matrix with fewer genes than this is a targeted panel: whole transcriptomes have 14,000 and more, even after a filter.
+#: A matrix with fewer genes is a targeted panel: whole transcriptomes have 14,000 and more, even after a filter.
 PANEL_GENES = 5_000
 #: Below this share of a type's markers its label is doubtful, and `carseq check` warns.
 FEW_MARKERS = 0.5
