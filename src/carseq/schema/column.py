@@ -8,7 +8,6 @@ import pandas as pd
 
 from carseq.errors import CarseqError
 
-
 #: Units of a column. ``fraction`` runs from 0 to 1 and is shown as per cent; ``percent`` is shown as it is.
 UNITS = ("", "fraction", "percent", "count", "ratio", "p", "bases", "minutes", "MB")
 

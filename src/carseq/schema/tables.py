@@ -529,29 +529,60 @@ BLOOD_IN_URINE = Schema(
         "blood_sample": Column("str", "blood sample compared with, empty if there is none"),
         "pairing": Column("str", "same time point, other time point or no blood sample"),
         "witness": Column("str", "what speaks of blood; `combined` for those used together"),
-        "n_urine": Column("int64", "witnesses in urine (cells; haemoglobin: molecules)", label="In urine", unit="count"),
+        "n_urine": Column(
+            "int64",
+            "witnesses in urine (cells; haemoglobin: molecules)",
+            label="In urine",
+            unit="count",
+        ),
         "n_blood": Column("int64", "witnesses in the blood sample", label="In blood", unit="count"),
-        "n_t_urine": Column("int64", "T cells in urine they are compared with", label="T cells in urine", unit="count"),
-        "n_t_blood": Column("int64", "T cells in the blood sample they are compared with", label="T cells in blood", unit="count"),
-        "estimate": Column("float64", "share of the urine's T cells that blood brought; NaN where nothing tells", label="T cells from blood", unit="fraction"),
-        "low": Column("float64", "lower end of its 95 % interval", label="95 % from", unit="fraction"),
-        "high": Column("float64", "upper end of its 95 % interval", label="95 % to", unit="fraction"),
+        "n_t_urine": Column(
+            "int64",
+            "T cells in urine they are compared with",
+            label="T cells in urine",
+            unit="count",
+        ),
+        "n_t_blood": Column(
+            "int64",
+            "T cells in the blood sample they are compared with",
+            label="T cells in blood",
+            unit="count",
+        ),
+        "estimate": Column(
+            "float64",
+            "share of the urine's T cells that blood brought; NaN where nothing tells",
+            label="T cells from blood",
+            unit="fraction",
+        ),
+        "low": Column(
+            "float64", "lower end of its 95 % interval", label="95 % from", unit="fraction"
+        ),
+        "high": Column(
+            "float64", "upper end of its 95 % interval", label="95 % to", unit="fraction"
+        ),
         "used": Column("bool", "whether it enters the combined estimate"),
         "note": Column("str", "why it is a witness, or why it was not used"),
         "car_expected": Column(
-            "float64", "combined only: CAR T cells blood would have brought, median; NaN with blood of another time"
+            "float64",
+            "combined only: CAR T cells blood would have brought, median; NaN with blood of another time",
         ),
         "car_expected_low": Column("float64", "lower end of its 95 % interval"),
         "car_expected_high": Column("float64", "upper end of its 95 % interval"),
         "car_seen": Column("float64", "combined only: CAR T cells in urine, corrected for dropout"),
         "car_seen_low": Column("float64", "lower end of its 95 % interval"),
         "car_seen_high": Column("float64", "upper end of its 95 % interval"),
-        "p_blood_alone": Column("float64", "probability that blood brought as many CAR T cells as urine holds", label="P(blood alone)", unit="fraction"),
+        "p_blood_alone": Column(
+            "float64",
+            "probability that blood brought as many CAR T cells as urine holds",
+            label="P(blood alone)",
+            unit="fraction",
+        ),
         "car_verdict": Column(
-            "str", "blood does not explain them, blood may explain them, undetermined; empty without CAR T cells"
+            "str",
+            "blood does not explain them, blood may explain them, undetermined; empty without CAR T cells",
         ),
     },
-)  # fmt: skip
+)
 
 PROTEIN_AGREEMENT = Schema(
     "protein_agreement",
@@ -578,17 +609,39 @@ RECEPTORS = Schema(
     {
         "sample": Column("str", "sample with T-cell receptors"),
         "n_cells": Column("int64", "single cells", label="Cells", unit="count"),
-        "n_receptor": Column("int64", "of them with a productive chain of a T-cell receptor", unit="count"),
-        "n_t_cells": Column("int64", "single T cells by their transcriptome", label="T cells", unit="count"),
-        "n_t_receptor": Column("int64", "of them with a receptor", label="T cells with a receptor, number", unit="count"),
-        "share_t_receptor": Column("float64", "share of T cells with a receptor", label="T cells with a receptor", unit="fraction"),
-        "n_paired_not_t": Column("int64", "cells with both chains that are no T cells by their transcriptome", unit="count"),
+        "n_receptor": Column(
+            "int64", "of them with a productive chain of a T-cell receptor", unit="count"
+        ),
+        "n_t_cells": Column(
+            "int64", "single T cells by their transcriptome", label="T cells", unit="count"
+        ),
+        "n_t_receptor": Column(
+            "int64",
+            "of them with a receptor",
+            label="T cells with a receptor, number",
+            unit="count",
+        ),
+        "share_t_receptor": Column(
+            "float64",
+            "share of T cells with a receptor",
+            label="T cells with a receptor",
+            unit="fraction",
+        ),
+        "n_paired_not_t": Column(
+            "int64",
+            "cells with both chains that are no T cells by their transcriptome",
+            unit="count",
+        ),
         "paired_not_t": Column("str", "their lineages, with their numbers"),
-        "n_two_beta": Column("int64", "cells with two beta (or delta) chains or more: doublets, as a rule", unit="count"),
+        "n_two_beta": Column(
+            "int64",
+            "cells with two beta (or delta) chains or more: doublets, as a rule",
+            unit="count",
+        ),
         "n_clonotypes": Column("int64", "clonotypes", unit="count"),
         "n_expanded": Column("int64", "of them in two cells or more of the patient", unit="count"),
     },
-)  # fmt: skip
+)
 #: Tables of the localize room, by the stem of their file.
 BY_NAME = {
     s.name: s
