@@ -44,6 +44,7 @@ INNER = {
     "errors",
     "io",
     "log",
+    "moved",
     "schema",
     "sequence",
     "workflow",
