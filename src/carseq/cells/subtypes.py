@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 log = get_logger("cells.subtypes")
 
+T_CELL = "T cell"
 #: Types and the parent that stands for them where their molecules do not decide.
 PARENT = {
     "naive CD4 T cell": "CD4 T cell",
@@ -69,11 +70,11 @@ LEVEL_UMIS = 50_000.0
 #: The learnt factor of a gene lies within this of the table's level.
 MOST_FACTOR = 8.0
 #: Bounds of what the sample's and the cluster's mix of types may add, natural log.
-SAMPLE_BOUND, CLUSTER_BOUND = 1.0, 1.5
+SAMPLE_BOUND, CLUSTER_BOUND = 1.0, 1.0
 #: Cells that the first mix of types weighs as much as: in a sample, in a cluster.
 SAMPLE_CELLS, CLUSTER_CELLS = 20.0, 10.0
 #: Probability that a type must reach to be given, and that its parent must reach.
-MIN_TYPE, MIN_PARENT = 0.75, 0.85
+MIN_TYPE, MIN_PARENT = 0.75, 0.9
 #: Cells of a sample that factors are learnt from, and cells held dense at a time.
 MAX_LEARN, BLOCK = 4_000, 10_000
 #: Rounds of learning.
@@ -217,17 +218,29 @@ def resolve(posterior: np.ndarray, types: list[str]) -> tuple[np.ndarray, np.nda
     """
     names = np.array(types, dtype=object)
     best = posterior.argmax(axis=1)
-    rows = np.arange(len(posterior))
-    sure = posterior[rows, best]
+    sure = posterior[np.arange(len(posterior)), best]
     parents = np.array([PARENT[name] for name in types], dtype=object)
-    label, probability = np.full(len(posterior), "T cell", dtype=object), np.ones(len(posterior))
+    label, probability = np.full(len(posterior), T_CELL, dtype=object), np.ones(len(posterior))
+    family = sure.copy()
     for parent in ("CD4 T cell", "CD8 T cell"):
         mass = posterior[:, parents == parent].sum(axis=1)
         take = mass >= MIN_PARENT
         label[take], probability[take] = parent, mass[take]
-    take = sure >= MIN_TYPE
+        family = np.where(parents[best] == parent, mass, family)
+    take = (sure >= MIN_TYPE) & (family >= np.where(parents[best] == T_CELL, MIN_TYPE, MIN_PARENT))
     label[take], probability[take] = names[best[take]], sure[take]
     return label, probability
+
+
+def t_coverage(names: pd.Index) -> dict[str, float]:
+    """Return by T-cell type the share of the genes that mark it (level 0.5 or more) among ``names``."""
+    table = read_t_types()
+    held = table["gene"].isin(names)
+    shares = {name: float(held[table[name] >= 0.5].mean()) for name in PARENT}
+    for parent in ("CD4 T cell", "CD8 T cell"):
+        own = (table[[n for n, p in PARENT.items() if p == parent]] >= 0.5).any(axis=1)
+        shares[parent] = float(held[own].mean())
+    return shares
 
 
 def is_own_table(types: list[str]) -> bool:
@@ -258,7 +271,7 @@ def t_types(
     """
     rows = np.flatnonzero(is_t)
     levels = match_levels(adata.var_names, read_t_types(), excluded)
-    label, probability = np.full(rows.size, "T cell", dtype=object), np.ones(rows.size)
+    label, probability = np.full(rows.size, T_CELL, dtype=object), np.ones(rows.size)
     if not rows.size or not levels.genes.size:
         return label, probability
     counts = counts_of(adata)
