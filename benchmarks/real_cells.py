@@ -117,6 +117,8 @@ def judge(obs: pd.DataFrame, truth: pd.DataFrame) -> dict[str, float]:
     given = core & said["coreceptor"].isin(["CD4", "CD8"])
     right = said["coreceptor"] == truth["coreceptor"]
     row["CD4/CD8 right"] = right[given].mean()
+    neither = t & (truth["coreceptor"] != "") & (said["coreceptor"] == "not CD4")
+    row["MAIT, gamma-delta: not CD4"] = (truth["coreceptor"][neither] != "CD4").mean()
     row["CD4/CD8 given"] = given.sum() / core.sum()
     for name in ("CD4", "CD8"):
         own = core & (truth["coreceptor"] == name)
