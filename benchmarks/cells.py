@@ -29,8 +29,9 @@ from sklearn.metrics import roc_auc_score
 
 from calling import CAR, between, droplet_matrix, make_libraries, world
 from carseq.cells import annotate, paired_transcriptomes
-from carseq.cells.doublet import doublets, kin
+from carseq.cells.doublet import doublets
 from carseq.cells.filters import quality
+from carseq.cells.markers import kin
 from carseq.cells.stages import annotate_cohort, sample_cells
 from carseq.io.files import write_table
 from carseq.simulate.expression import cell_types, composition

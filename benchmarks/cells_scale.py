@@ -35,7 +35,7 @@ from scipy import sparse
 
 from carseq.calling import call_cells
 from carseq.cells import stages
-from carseq.cells.barcodes import column_sums, row_sums
+from carseq.cells.counts import column_sums, row_sums
 from carseq.cells.filters import quality
 from carseq.io.files import read_table, write_table
 from carseq.io.h5ad import read_cells, write_cells, write_h5ad

@@ -16,11 +16,11 @@ from scipy import sparse
 from sklearn.metrics import roc_auc_score
 
 from carseq import cells
-from carseq.cells.ambient import kin
-from carseq.cells.annotation import CROSS_TALK, informative_genes
 from carseq.cells.barcodes import good_turing
-from carseq.cells.integration import feature_genes
+from carseq.cells.latent import feature_genes
+from carseq.cells.markers import CROSS_TALK, informative_genes, kin
 from carseq.cells.stages import add_layer, annotate_cohort, cohort_tables, sample_cells
+from carseq.cells.subtypes import PARENT
 from carseq.data import path as data_path
 from carseq.errors import CarseqError
 from carseq.study.config import CellsConfig
@@ -353,7 +353,7 @@ def test_a_celltypist_model_gives_its_labels(tmp_path: Path) -> None:
 import sys; sys.path.insert(0, sys.argv[2])
 import celltypist
 from helpers_cells import urine
-from carseq.cells.annotation import log_normalised
+from carseq.cells.counts import log_normalised
 made = urine(300, 0, seed=1)
 made.X = log_normalised(made.X)
 # Its logistic regression asks scikit-learn 1.8 for an option that is gone; stochastic gradients train the same model.
@@ -505,7 +505,12 @@ def test_lineages_match_the_truth(
     truth = sample.obs[["lineage", "cell_type"]].copy()
     cells.annotate(sample)
     assert (sample.obs["lineage"] == truth["lineage"]).mean() >= least
-    assert (sample.obs["cell_type"] == truth["cell_type"]).mean() >= least - 0.05
+    # A T cell is given a type (memory CD8 T cell) where its molecules tell it, else its parent.
+    found = sample.obs["cell_type"].astype(str)
+    given = found != "T cell"
+    right = (found == truth["cell_type"]) | (found.map(PARENT) == truth["cell_type"])
+    assert right[given].mean() >= least - 0.05
+    assert given.mean() >= 0.75
     assert (sample.obs["lineage_2"] == truth["lineage"]).mean() >= 0.9
     assert sample.obs["cell_type_confidence"].between(0, 1).all()
 

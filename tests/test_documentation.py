@@ -45,6 +45,7 @@ INNER = {
     "errors",
     "io",
     "log",
+    "moved",
     "schema",
     "sequence",
     "workflow",

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from carseq.cells.annotation import T_LINEAGE
+from carseq.cells.markers import T_LINEAGE
 from carseq.errors import CarseqError
 from carseq.log import get_logger
 from carseq.schema.obs import OPTIONAL_OBS

@@ -308,11 +308,11 @@ def markers(adata: ad.AnnData, table: pd.DataFrame | None = None, n_genes: int =
     adata
         The cohort, ``X`` log-normalised.
     table
-        Markers as :func:`carseq.cells.annotation.read_markers` gives them; None: carseq's own.
+        Markers as :func:`carseq.cells.read_markers` gives them; None: carseq's own.
     n_genes
         Genes of each type, the heaviest first.
     """
-    from carseq.cells.annotation import read_markers
+    from carseq.cells.markers import read_markers
 
     table = read_markers() if table is None else table
     types = adata.obs["cell_type"].astype(str)

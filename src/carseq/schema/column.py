@@ -8,13 +8,44 @@ import pandas as pd
 
 from carseq.errors import CarseqError
 
+#: Units of a column. ``fraction`` runs from 0 to 1 and is shown as per cent; ``percent`` is shown as it is.
+UNITS = ("", "fraction", "percent", "count", "ratio", "p", "bases", "minutes", "MB")
+
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its pandas dtype and what it means (with unit)."""
+    """A column of a table.
+
+    Attributes
+    ----------
+    dtype : str
+        Its pandas dtype.
+    meaning : str
+        What its values mean, in a few words.
+    label : str
+        Its heading in the report; empty: the key with blanks in place of underscores.
+    unit : str
+        One of ``UNITS``; empty where the column holds words or has no unit.
+    """
 
     dtype: str
     meaning: str
+    label: str = ""
+    unit: str = ""
+
+    def __post_init__(self) -> None:
+        if self.unit not in UNITS:
+            raise ValueError(f"unit {self.unit!r} is none of {', '.join(UNITS[1:])}")
+
+    def heading(self, key: str) -> str:
+        """Return the heading of the column, given its key.
+
+        >>> Column("int64", "cells kept", label="Cells").heading("n_cells")
+        'Cells'
+        >>> Column("str", "chains of the receptor").heading("tcr_chains")
+        'Tcr chains'
+        """
+        return self.label or key.replace("_", " ").capitalize()
 
 
 @dataclass(frozen=True)

@@ -37,27 +37,46 @@ OBS = Schema(
         "sample": Column("str", "sample"),
         "patient": Column("str", "patient"),
         "compartment": Column("str", "urine, blood, product or other"),
-        "timepoint": Column("str", "time point"),
+        "timepoint": Column("str", "time point", label="Time point"),
         "role": Column("str", "case, negative_control or product"),
         "barcode": Column("str", "cell barcode"),
-        "total_umis": Column("int64", "UMIs, the CAR included"),
-        "n_genes": Column("int64", "genes with at least one UMI"),
-        "pct_mito": Column("float64", "mitochondrial UMIs, %"),
+        "total_umis": Column("int64", "UMIs, the CAR included", label="UMIs", unit="count"),
+        "n_genes": Column("int64", "genes with at least one UMI", label="Genes", unit="count"),
+        "pct_mito": Column(
+            "float64", "mitochondrial UMIs, %", label="Mitochondrial", unit="percent"
+        ),
         "doublet_score": Column("float64", "scrublet score; NaN where there are too few cells"),
-        "is_doublet": Column("bool", "called a doublet"),
+        "is_doublet": Column("bool", "called a doublet", label="Doublet"),
         "leiden": Column("str", "cluster"),
         "lineage": Column(
             "str", "T, NK, B, plasma, myeloid, kidney, urogenital, erythroid, unknown, ..."
         ),
         "cell_type": Column("str", "cell type"),
         "cell_type_confidence": Column("float64", "confidence of the type, 0 to 1"),
-        "t_state": Column("str", "state of a T cell, empty for others"),
-        "car_umis": Column("int64", "CAR molecules: unique, junction and shared with p_car >= 0.5"),
-        "car_umis_unique": Column("int64", "CAR molecules of evidence unique or junction"),
-        "car_expected_ambient": Column("float64", "CAR molecules expected from ambient RNA"),
+        "t_state": Column("str", "state of a T cell, empty for others", label="T-cell state"),
+        "car_umis": Column(
+            "int64",
+            "CAR molecules: unique, junction and shared with p_car >= 0.5",
+            label="CAR UMIs",
+            unit="count",
+        ),
+        "car_umis_unique": Column(
+            "int64",
+            "CAR molecules of evidence unique or junction",
+            label="CAR-only UMIs",
+            unit="count",
+        ),
+        "car_expected_ambient": Column(
+            "float64",
+            "CAR molecules expected from ambient RNA",
+            label="Ambient, expected",
+            unit="count",
+        ),
         "car_expected_background": Column(
             "float64",
             "false CAR molecules expected beyond that: chimeras, swaps, ambient RNA missed",
+            label="Background, expected",
+            unit="count",
         ),
         "car_null_shape": Column(
             "float64", "shape of the negative binomial of all false CAR molecules of the cell"
@@ -73,9 +92,14 @@ OBS = Schema(
             "float64",
             "log likelihood of the CAR count from false molecules alone; NaN for other cells",
         ),
-        "car_posterior": Column("float64", "probability that the cell is a CAR T cell"),
-        "car_call": Column("str", "positive, uncertain or negative"),
-        "car_reason": Column("str", "the call in words"),
+        "car_posterior": Column(
+            "float64",
+            "probability that the cell is a CAR T cell",
+            label="Posterior",
+            unit="fraction",
+        ),
+        "car_call": Column("str", "positive, uncertain or negative", label="Call"),
+        "car_reason": Column("str", "the call in words", label="Reason"),
     },
 )
 
