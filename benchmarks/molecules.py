@@ -183,11 +183,12 @@ def shared(seed: int) -> None:
     print(table.round(3).to_markdown(index=False))
     true, found = table["shared CAR"].sum(), table["sum of p_car"].sum()
     print(
-        f"{len(table)} samples with {table['shared'].sum()} molecules in shared stretches, {true} of them the CAR's; p_car sums to {found:.1f}"
+        f"{len(table)} samples with {table['shared'].sum()} molecules in shared stretches, {true} of them the CAR's; "
+        f"p_car sums to {found:.1f}"
     )
     print(
-        f"sum of p_car beyond 20 % and 5 of the truth: {table['misses'].sum()} samples by the shared molecules alone, "
-        f"{table['misses, all'].sum()} by all CAR molecules; precision below 0.9: {(table['precision'] < 0.9).sum()}"
+        f"sum of p_car more than 20 % and more than 5 from the truth: {table['misses'].sum()} samples by shared "
+        f"molecules alone, {table['misses, all'].sum()} by all; precision below 0.9: {(table['precision'] < 0.9).sum()}"
     )
 
 

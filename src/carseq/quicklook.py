@@ -154,9 +154,8 @@ def quicklook(
         word = sequence[20:60]
         if len(word) not in genes:
             genes[len(word)] = _genes_by_word(len(word), scorer, similar)
-        if gene := genes[len(word)].get(word):
-            if barcode is not None:
-                homolog_molecules[gene].add((barcode, read.umi))
+        if (gene := genes[len(word)].get(word)) and barcode is not None:
+            homolog_molecules[gene].add((barcode, read.umi))
     molecules, losses = assemble(
         candidates, scorer, sample, counts=accounted, homolog_molecules=homolog_molecules
     )

@@ -11,8 +11,8 @@ expected there is learnt from what the sample shows, not from a modelled coverag
 
 For one stretch, a barcode's shared molecules are Poisson with mean ``a * c + b * g``: ``c`` and ``g`` are its expected
 told-apart molecules of CAR and gene (empirical Bayes over barcodes), ``a`` and ``b`` the shared molecules per
-told-apart one. ``a`` and ``b`` have wide log-normal priors, sharpened by (1). Their joint posterior on a grid is averaged
-over, so that little evidence leaves the probability near what the gene's known molecules suggest.
+told-apart one. ``a`` and ``b`` have wide log-normal priors, sharpened by (1). The probability is averaged over their
+joint posterior on a grid, so that little evidence leaves it near what the gene's known molecules suggest.
 """
 
 from __future__ import annotations
