@@ -27,9 +27,9 @@ from carseq.construct import Construct, homology, rivals
 from carseq.construct.homology import EndogenousTranscript
 from carseq.construct.library import relatives
 from carseq.errors import CarseqError
+from carseq.io.fasta import DAMAGED
 from carseq.io.files import atomic, write_table
 from carseq.library.detect import detect_chemistry
-from carseq.library.fastq import DAMAGED
 from carseq.library.geometry import Chemistry
 from carseq.library.whitelist import encode as barcode_codes
 from carseq.library.whitelist import on_list, read_whitelist
