@@ -165,9 +165,17 @@ def append(name: str, text: str) -> Callable[[Path], None]:
 LABELS = {"samples", "calling"} | AFTER_CALLING | RECORD
 CELLS = {"cohort", "calling"} | AFTER_CALLING
 CONSTRUCT = {"construct", "homology", "molecules", "calling"} | AFTER_CALLING
-ALIGNED_AGAIN = {"transcript", "augmented_gtf", "insert_car", "align", "sample_cells", "cohort"}
+ALIGNED_AGAIN = {
+    "check_car",
+    "transcript",
+    "augmented_gtf",
+    "insert_car",
+    "align",
+    "sample_cells",
+    "cohort",
+}
 EVERYTHING = (
-    {"check_reference", "check_name", "strand_panel", "star_index", "chemistry", "augmented_gtf", "insert_car", "align"}
+    {"check_reference", "check_car", "strand_panel", "star_index", "chemistry", "augmented_gtf", "insert_car", "align"}
     | {"homology", "molecules", "sample_cells"}
     | CELLS
 )  # fmt: skip
@@ -189,7 +197,7 @@ EDITS = {
     "the annotation": (append("genes.gtf", "\n"), EVERYTHING),
     "the construct's name": (
         key("construct", "name", to="OTHER"),
-        CONSTRUCT | RECORD | ALIGNED_AGAIN | {"check_name"},
+        CONSTRUCT | RECORD | ALIGNED_AGAIN ,
     ),
     "the construct's file": (
         append("car.gb", "\n"),

@@ -62,7 +62,7 @@ rule homology:
         fasta=FASTA,
         gtf=GTF,
         checked=R("checked"),
-        name_checked=R("name_checked"),
+        car_checked=R("car_checked"),
         # What the reads were aligned to: reads of parts that both CARs have lie there.
         earlier=R("transcript", CONFIG.reuse) if CONFIG.reuse else [],
     output:

@@ -26,30 +26,33 @@ rule check_reference:
         "../scripts/check_reference.py"
 
 
-# Apart from the above: a construct of another name is checked anew, which must not cost a new index.
-rule check_name:
+# Apart from the above: another construct is checked anew, which must not cost a new index.
+rule check_car:
     input:
+        construct=CONFIG.construct.file,
         fasta=FASTA,
         gtf=GTF,
+        checked=R("checked"),
     output:
-        R("name_checked"),
+        R("car_checked"),
     log:
-        f"{RESULTS}/logs/check_name.log",
+        f"{RESULTS}/logs/check_car.log",
     benchmark:
-        f"{RESULTS}/benchmarks/check_name.tsv"
+        f"{RESULTS}/benchmarks/check_car.tsv"
     priority: 100
     conda:
         "../../envs/tools.yaml"
     resources:
-        mem_mb=memory(2000),
-        runtime=minutes(30),
+        mem_mb=genome_memory,
+        runtime=minutes(60),
     params:
         name=CAR,
+        form=CONFIG.construct.form,
         version=VERSIONS["reference"],
     message:
-        "reference: checking that the genome has no gene named like the CAR"
+        "reference: checking that the genome does not hold the CAR already"
     script:
-        "../scripts/check_name.py"
+        "../scripts/check_car.py"
 
 
 rule strand_panel:
@@ -113,7 +116,7 @@ rule augmented_gtf:
         gtf=GTF,
         car=R("construct_gtf"),
         checked=R("checked"),
-        name_checked=R("name_checked"),
+        car_checked=R("car_checked"),
     output:
         R("augmented_gtf"),
     log:

@@ -135,8 +135,8 @@ FILES: Mapping[str, Result] = MappingProxyType(
         "checked": Result(
             "reference/checked.json", "reference", "genome and annotation that were checked"
         ),
-        "name_checked": Result(
-            "reference/name_checked.json", "reference", "the CAR's name, which no gene of the genome has"
+        "car_checked": Result(
+            "reference/car_checked.json", "reference", "the CAR, which the genome does not hold already"
         ),
         "strand_panel": Result(
             "reference/strand_panel.fa",

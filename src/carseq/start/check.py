@@ -12,7 +12,7 @@ from carseq.io.remote import ask, is_url
 from carseq.library.detect import detect_chemistry
 from carseq.library.fastq import check_counts, check_pair
 from carseq.library.strand import strand_panel
-from carseq.reference.genome import check_name, check_reference, read_transcripts
+from carseq.reference.genome import check_reference, read_transcripts
 from carseq.reference.index import check_index
 from carseq.reference.star import star_version
 from carseq.study.config import load_config
@@ -116,8 +116,7 @@ def _check_addresses(study: Study) -> Iterator[tuple[str, str | CarseqError]]:
 def _check_genome(study: Study) -> list[str]:
     """Check genome, annotation and index; return the transcripts that tell the strand of reads."""
     reference = study.config.reference
-    check_name(reference.fasta, reference.gtf, study.config.construct.name)
-    check_reference(reference.fasta, reference.gtf)
+    check_reference(reference.fasta, reference.gtf, study.config.construct.name)
     if reference.star_index:
         check_index(reference.star_index, reference.fasta)
     return strand_panel(
