@@ -3,15 +3,20 @@ from pathlib import Path
 
 from carseq.errors import CarseqError
 from carseq.io.remote import is_url, provider
+from carseq.io.results import told_of_upgrade
 from carseq.schema.results import FILES, VERSIONS, each
 from carseq.workflow import study_from_config
 from snakemake.exceptions import WorkflowError
 from snakemake.io import get_flag_value, is_flagged
+from snakemake.logging import logger
 
 try:
     STUDY = study_from_config(config, workflow.configfiles)
 except CarseqError as error:
     raise WorkflowError(str(error)) from None
+
+if workflow.is_main_process and (told := told_of_upgrade(STUDY.config.results)):
+    logger.warning(told)
 
 CONFIG = STUDY.config
 RESULTS = CONFIG.results.rstrip("/")

@@ -13,6 +13,7 @@ import yaml
 
 from carseq.errors import CarseqError
 from carseq.io.files import read_table
+from carseq.io.results import check_made_by
 from carseq.log import get_logger
 from carseq.schema.obs import OBS, conform_obs
 from carseq.schema.results import BENCHMARKS, FILES
@@ -138,7 +139,8 @@ def read_study(results: str | Path) -> Study:
     Raises
     ------
     CarseqError
-        If the folder holds neither a cohort nor any sample, or a file in it cannot be read.
+        If the folder holds neither a cohort nor any sample, was made by a version of carseq that is too old, or a
+        file in it cannot be read.
     """
     results = Path(results)
     if not (results / "cohort").is_dir() and not (results / "samples").is_dir():
@@ -147,6 +149,7 @@ def read_study(results: str | Path) -> Study:
             "it has neither `cohort/` nor `samples/`",
             "give the folder named by `results:` in the configuration, after a run",
         )
+    check_made_by(results)
     return _Reader(results).study()
 
 

@@ -32,6 +32,9 @@ VERSIONS: Mapping[str, str] = MappingProxyType(
     }
 )
 
+#: The oldest version of carseq whose results folders this one reads. Raise it with a column that readers need.
+READS_SINCE = "0.2.0"
+
 
 @dataclass(frozen=True)
 class Result:
