@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from carseq import __version__
@@ -92,16 +93,19 @@ def check(
     Nothing is written; every fault found is told with what to do about it.
     """
     from carseq.start.check import check_study
+    from carseq.start.samples import Note
 
     faults = 0
     for what, result in check_study(config):
         if isinstance(result, CarseqError):
             faults += 1
-            out.print(f"[red]✗[/] {what}", highlight=False)
+            out.print(f"[red]✗[/] {escape(what)}", highlight=False)
             out.print(str(result), markup=False, highlight=False, soft_wrap=True)
-        else:
-            out.print(f"[green]✓[/] {what}: {result}", highlight=False, soft_wrap=True)
+            continue
+        mark = "[yellow]![/]" if isinstance(result, Note) else "[green]✓[/]"
+        out.print(f"{mark} {escape(f'{what}: {result}')}", highlight=False, soft_wrap=True)
     if faults:
+        out.print(f"{faults} fault{'s' if faults > 1 else ''}")
         raise typer.Exit(1)
     out.print(f"all well; run it: snakemake --configfile {config} --cores 8")
 
