@@ -3,6 +3,7 @@ from pathlib import Path
 
 import carseq
 from carseq.errors import CarseqError
+from carseq.io.checksums import check_sizes
 from carseq.io.remote import is_url, provider
 from carseq.workflow import study_from_config
 from snakemake.exceptions import WorkflowError
@@ -15,6 +16,14 @@ except CarseqError as error:
 
 CONFIG = STUDY.config
 RESULTS = CONFIG.results.rstrip("/")
+
+# A file that a crashed copy cut off would be read as if it were whole, or never be read and never be noticed.
+if workflow.is_main_process:
+    try:
+        check_sizes(RESULTS)
+    except CarseqError as error:
+        raise WorkflowError(str(error)) from None
+
 SAMPLES = list(STUDY.samples)
 CAR = CONFIG.construct.name
 # Editing the package reruns nothing by itself; a new version of it does.

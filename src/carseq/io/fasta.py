@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import IO
 
 from carseq.errors import CarseqError
-from carseq.io.files import write_text
+from carseq.io.files import reading, write_text
 
 
 def open_text(path: str | Path) -> IO[str]:
@@ -78,5 +78,12 @@ def write_sequences(sequences: dict[str, str], path: str | Path) -> None:
 
 
 def read_sequences(path: str | Path) -> dict[str, str]:
-    """Read a FASTA file: name -> upper-case sequence."""
-    return dict(fasta_records(path))
+    """Read a FASTA file that carseq wrote: name -> upper-case sequence.
+
+    Raises
+    ------
+    CarseqError
+        If it is missing, cut off or not FASTA.
+    """
+    with reading(path) as path:
+        return dict(fasta_records(path))

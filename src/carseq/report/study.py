@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,8 @@ import pandas as pd
 import yaml
 
 from carseq.errors import CarseqError
-from carseq.io.files import read_table
+from carseq.io.checksums import check_whole
+from carseq.io.files import read_json, read_table
 from carseq.log import get_logger
 from carseq.molecules.support import COLUMNS as SUPPORT_COLUMNS
 from carseq.schema.column import Schema
@@ -172,6 +172,7 @@ class _Reader:
     def there(self, name: str) -> Path | None:
         path = self.results / name
         if path.exists():
+            check_whole(path)
             return path
         self.missing.append(name)
         return None
@@ -197,12 +198,7 @@ class _Reader:
         path = self.there(name)
         if path is None:
             return default
-        try:
-            return json.loads(path.read_text())
-        except ValueError as error:
-            raise CarseqError(
-                f"{path} is not JSON", str(error), "delete it and run the workflow again"
-            ) from None
+        return read_json(path)
 
     def config(self) -> dict[str, Any]:
         path = self.there("run_config.yaml")
