@@ -15,6 +15,7 @@ from carseq.io.atomic import atomic as atomic
 from carseq.io.checksums import check_whole, damaged
 from carseq.io.failures import machine_failure
 from carseq.schema.column import Schema
+from carseq.schema.tables import METADATA
 
 
 @contextmanager
@@ -99,6 +100,19 @@ def read_table(path: str | Path, schema: Schema | None = None) -> pd.DataFrame:
             error.cause,
             "if the workflow made it, delete it, run again; else give the table as carseq writes it",
         ) from None
+
+
+def read_samples(path: str | Path) -> pd.DataFrame:
+    """Read ``cohort/samples.tsv``: every column is text, as the samples sheet has it.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Schema ``METADATA``, further columns of the sheet behind it; a row a sample.
+    """
+    with reading(path) as path:
+        table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, na_filter=False)
+    return METADATA.conform(table)
 
 
 def write_text(text: str, path: str | Path) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import gzip
 import math
 import shutil
 from pathlib import Path
 
 from carseq.errors import CarseqError
-from carseq.io.fasta import contigs
+from carseq.io.fasta import contigs, open_text
 from carseq.io.files import write_text
 from carseq.reference.genome import gtf_exons
 from carseq.reference.star import run_star, scratch_folder
@@ -83,8 +82,8 @@ def _plain(path: str | Path, target: Path) -> Path:
     with path.open("rb") as stream:
         if stream.read(2) != b"\x1f\x8b":
             return path
-    with gzip.open(path, "rb") as source, target.open("wb") as copy:
-        shutil.copyfileobj(source, copy, 1 << 22)
+    with open_text(path) as lines, target.open("w") as copy:
+        copy.writelines(lines)
     return target
 
 
@@ -162,9 +161,9 @@ def check_index(index: str | Path, fasta: str | Path) -> None:
         If it is not.
     """
     index_parameters(index)
-    names = (Path(index) / "chrName.txt").read_text().split("\n")
-    sizes = (Path(index) / "chrLength.txt").read_text().split("\n")
-    indexed = {n: int(s) for n, s in zip(names, sizes, strict=False) if n}
+    names = (Path(index) / "chrName.txt").read_text(errors="replace").split("\n")
+    sizes = (Path(index) / "chrLength.txt").read_text(errors="replace").split("\n")
+    indexed = {n: int(s) if s.isdigit() else 0 for n, s in zip(names, sizes, strict=False) if n}
     lengths = contigs(fasta)
     if indexed != lengths:
         differing = [n for n in {**indexed, **lengths} if indexed.get(n) != lengths.get(n)]

@@ -26,6 +26,10 @@ _REMEDIES = (
         r"Disk quota exceeded",
         "delete files of yours on that disk or ask for a larger quota, then run again",
     ),
+    (
+        r"Permission denied",
+        "ask for the permission to write there, or choose another results folder",
+    ),
     (r"Read-only file system", "put `results` on a disk that can be written to"),
     (r"File too large", "run `ulimit -f unlimited` before, then run again"),
     (
@@ -57,7 +61,7 @@ _REMEDIES = (
     ),
     (
         r"quality string length is not equal|wrong read ID line format|short read sequence line|"
-        r"read name is too long|input reads|reads input",
+        r"read name is too long|input reads|reads input|unknown read|wrong size of input stream",
         "a FASTQ file is damaged: compare its md5 with the sender's",
     ),
     (r"CB whitelist", "check the whitelist: one barcode a line, all of one length"),
@@ -257,6 +261,8 @@ def star_failure(
         remedy = (
             "give the job more memory (resources: mem_mb), or raise `reference.sa_sparse` to 2 or 3"
         )
+    elif signal in (6, 7, 11) and not remedy:
+        remedy = "the index may be damaged: delete reference/ of the results, run again; or give the job more memory"
     elif signal == 25:
         remedy = "a limit on the size of files was met: run `ulimit -f unlimited` before"
     return CarseqError("STAR failed", cause[:600], remedy or "see STAR's messages in the log")
