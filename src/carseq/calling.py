@@ -28,6 +28,7 @@ from carseq.cells.annotation import T_LINEAGE, is_single_t
 from carseq.errors import CarseqError
 from carseq.log import get_logger
 from carseq.schema.tables import DETECTION, LOSSES
+from carseq.study.texts import is_missing
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -123,7 +124,7 @@ def drop_swapped(
     dropped = dict.fromkeys(molecules, 0)
     by_run: dict[str, list[str]] = {}
     for sample in molecules:
-        if runs.get(sample):
+        if not is_missing(runs.get(sample)):
             by_run.setdefault(str(runs[sample]), []).append(sample)
     for names in by_run.values():
         if len(names) < 2:

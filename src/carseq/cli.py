@@ -328,11 +328,13 @@ def molecules(
     from carseq.library.strand import strand_of_bam, strand_panel
     from carseq.molecules import find_molecules
     from carseq.reference.genome import locus_list, read_transcripts, rival_context
+    from carseq.reference.transgene import raise_if_rival_is_car
     from carseq.schema.tables import LOSSES, MOLECULES
     from carseq.study.config import find_construct_file
 
     car = load_construct(find_construct_file(str(construct), Path()), name=name, form=_form(form))
     found = rivals(car.sequence, read_transcripts(fasta, gtf))
+    raise_if_rival_is_car(car, found)
     windows, loci = rival_context(fasta, gtf, {rival.gene for rival in found})
     panel = strand_panel((t.gene, t.sequence) for t in read_transcripts(fasta, gtf))
     table, losses = find_molecules(

@@ -64,8 +64,13 @@ def raise_if_car(construct: Construct, transcripts: Iterable[EndogenousTranscrip
     CarseqError
         With the gene's name.
     """
-    if found := same_as_car(construct, rivals(construct.sequence, transcripts)):
-        gene, bases = found
+    raise_if_rival_is_car(construct, rivals(construct.sequence, transcripts))
+
+
+def raise_if_rival_is_car(construct: Construct, found: Iterable[EndogenousTranscript]) -> None:
+    """Raise as :func:`raise_if_car`, for transcripts that are known to resemble the CAR."""
+    if same := same_as_car(construct, found):
+        gene, bases = same
         raise CarseqError(
             f"the genome holds the CAR already, under the name {gene}",
             f"{bases:,} of the {len(construct.sequence):,} bases of {construct.name} stand in it, in an order that no "

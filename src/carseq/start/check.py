@@ -164,14 +164,14 @@ def _check_genome(study: Study, constructs: list[Construct], genome: _Genome) ->
     """Check genome, annotation and index, and that they do not hold the CAR already; keep what samples need."""
     given = study.config.reference
     fasta, gtf = given.fasta, given.gtf
-    if gtf and not is_url(gtf) and Path(gtf).is_file():
-        genome.symbols = cache(lambda: gene_symbols(gtf))
     if not fasta or not gtf or any(map(is_url, (fasta, gtf))):
         if gtf and not is_url(gtf):
-            n = len(genome.symbols())
-            yield "annotation", f"symbols of {n:,} genes"
+            known = gene_symbols(gtf)
+            genome.symbols = lambda: known
+            yield "annotation", f"symbols of {len(known):,} genes"
         return
     check_reference(fasta, gtf, study.config.construct.name)
+    genome.symbols = cache(lambda: gene_symbols(gtf))
     genome.contigs = contigs(fasta)
     if given.star_index:
         check_index(given.star_index, fasta)
