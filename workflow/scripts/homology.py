@@ -6,7 +6,6 @@ from carseq.construct import homology, load_construct, rivals
 from carseq.construct.homology import homology_bed
 from carseq.io.files import write_table, write_text
 from carseq.reference.genome import read_transcripts, rival_context, write_transcripts
-from carseq.reference.transgene import raise_if_rival_is_car
 from carseq.reuse import earlier_contig
 from carseq.schema.tables import HOMOLOGY, LOCI
 from carseq.workflow import job
@@ -17,7 +16,6 @@ with job(snakemake):
     )
     fasta, gtf = snakemake.input.fasta, snakemake.input.gtf
     found = rivals(construct.sequence, read_transcripts(fasta, gtf))
-    raise_if_rival_is_car(construct, found)
     windows, loci = rival_context(fasta, gtf, {rival.gene for rival in found})
     table = homology(
         construct.sequence,
