@@ -13,8 +13,11 @@ import pandas as pd
 import yaml
 from scipy import sparse
 
+from carseq.io.files import write_table
+from carseq.io.h5ad import write_h5ad
 from carseq.localize import agreement, clinical
-from carseq.tables import (
+from carseq.schema.obs import OBS
+from carseq.schema.tables import (
     AGREEMENT,
     CLINIC,
     CLONOTYPES,
@@ -23,12 +26,9 @@ from carseq.tables import (
     LOCALIZATION,
     LOSSES,
     MOLECULES,
-    OBS,
     TARGET,
     THINNING,
     THRESHOLDS,
-    write_h5ad,
-    write_table,
 )
 
 TX_LENGTH = 3800

@@ -23,7 +23,8 @@ from carseq.calling import (
 )
 from carseq.errors import CarseqError
 from carseq.localize import contrasts, localize
-from carseq.tables import DETECTION, LOSSES, MOLECULES, OBS
+from carseq.schema.obs import OBS
+from carseq.schema.tables import DETECTION, LOSSES, MOLECULES
 
 CAR = "CAR"
 

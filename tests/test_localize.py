@@ -36,8 +36,8 @@ from carseq.localize.odds import (
     compare,
     over_patients,
 )
-from carseq.sheets import further_columns
-from carseq.tables import BY_NAME, CONTRASTS, DETECTION
+from carseq.schema.tables import BY_NAME, CONTRASTS, DETECTION
+from carseq.study.sheets import further_columns
 
 CAR = "CAR"
 _PATH = Path(__file__).parent.parent / "benchmarks" / "localize.py"

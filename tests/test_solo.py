@@ -14,14 +14,9 @@ import pytest
 from scipy import sparse
 
 from carseq.errors import CarseqError
-from carseq.solo import (
-    _decompression,
-    _linked,
-    _plain_whitelist,
-    read_counts,
-    read_star_matrix,
-)
-from carseq.star import run_star, scratch_folder
+from carseq.io.matrix import read_counts, read_star_matrix
+from carseq.reference.star import run_star, scratch_folder
+from carseq.solo import _decompression, _linked, _plain_whitelist
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from scipy import optimize, stats
 from carseq.cells.annotation import T_LINEAGE, is_single_t
 from carseq.errors import CarseqError
 from carseq.log import get_logger
-from carseq.tables import DETECTION, LOSSES
+from carseq.schema.tables import DETECTION, LOSSES
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -94,40 +94,6 @@ def count_car(molecules: pd.DataFrame, barcodes: pd.Index) -> pd.DataFrame:
         },
         index=barcodes,
     )
-
-
-def match_barcodes(
-    molecules: pd.DataFrame, barcodes: pd.Index, *, strict: bool = True
-) -> pd.DataFrame:
-    """Write the molecules' barcodes as the matrix writes them: with Cell Ranger's ``-1`` or without.
-
-    Parameters
-    ----------
-    molecules
-        Molecules of one sample.
-    barcodes
-        Barcodes of its matrix.
-    strict
-        Whether to raise where nothing matches.
-
-    Raises
-    ------
-    CarseqError
-        If, whatever the suffix, none of ten or more barcodes with a molecule is in the matrix.
-    """
-    if molecules.empty or molecules["barcode"].isin(barcodes).any():
-        return molecules
-    bare = {str(b).rsplit("-", 1)[0]: str(b) for b in barcodes}
-    written = molecules["barcode"].str.rsplit("-", n=1).str[0].map(bare)
-    if written.notna().any():
-        return molecules.assign(barcode=written.fillna(molecules["barcode"]))
-    if strict and molecules["barcode"].nunique() >= 10:
-        raise CarseqError(
-            f"the molecules and the matrix of sample {molecules['sample'].iloc[0]} share no barcode",
-            f"molecules have {molecules['barcode'].iloc[0]}, the matrix has {next(iter(barcodes), 'none')}",
-            "give the matrix that was made with this BAM",
-        )
-    return molecules
 
 
 def drop_swapped(
@@ -573,7 +539,7 @@ def call_cells(
     adata
         Cells x genes; ``obs`` needs ``sample``, ``barcode``, ``total_umis``, ``lineage``, ``is_doublet`` and, where
         known, ``contamination`` (share of ambient molecules in the cell, 0-1; 0.05 where absent). Gains the
-        ``car_*`` columns of :data:`carseq.tables.OBS`.
+        ``car_*`` columns of :data:`carseq.schema.obs.OBS`.
     molecules
         Schema ``MOLECULES``, by sample; samples absent from it take the matrix's counts of the CAR.
     samples

@@ -25,7 +25,7 @@ from carseq.calling import (
     decide,
 )
 from carseq.cells.annotation import is_single_t
-from carseq.tables import THINNING, THRESHOLDS
+from carseq.schema.tables import THINNING, THRESHOLDS
 
 if TYPE_CHECKING:
     from anndata import AnnData

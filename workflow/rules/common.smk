@@ -3,7 +3,7 @@ from pathlib import Path
 
 import carseq
 from carseq.errors import CarseqError
-from carseq.remote import is_url, provider
+from carseq.io.remote import is_url, provider
 from carseq.workflow import study_from_config
 from snakemake.exceptions import WorkflowError
 from snakemake.io import get_flag_value, is_flagged

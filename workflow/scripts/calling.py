@@ -13,21 +13,12 @@ from carseq.calling import (
     match_barcodes,
     unseen_share,
 )
-from carseq.chemistry import Chemistry
+from carseq.io.files import read_table, write_table
+from carseq.io.h5ad import read_cells, write_cells
+from carseq.library.geometry import Chemistry
 from carseq.robustness import thinning, thresholds
-from carseq.tables import (
-    CALLS,
-    DETECTION,
-    LOSSES,
-    MOLECULES,
-    OBS,
-    THINNING,
-    THRESHOLDS,
-    read_cells,
-    read_table,
-    write_cells,
-    write_table,
-)
+from carseq.schema.obs import OBS
+from carseq.schema.tables import CALLS, DETECTION, LOSSES, MOLECULES, THINNING, THRESHOLDS
 from carseq.workflow import job
 
 with job(snakemake):

@@ -13,7 +13,7 @@ from scipy import stats
 
 from carseq.errors import CarseqError
 from carseq.localize.odds import PSI, Comparison, Expression, Profile, compare, over_patients
-from carseq.tables import CONTRASTS
+from carseq.schema.tables import CONTRASTS
 
 if TYPE_CHECKING:
     from anndata import AnnData

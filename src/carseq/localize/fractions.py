@@ -9,7 +9,7 @@ import pandas as pd
 
 from carseq.calling import UNEXPLAINED, fraction_of
 from carseq.cells.annotation import T_LINEAGE
-from carseq.tables import LOCALIZATION
+from carseq.schema.tables import LOCALIZATION
 
 if TYPE_CHECKING:
     from anndata import AnnData

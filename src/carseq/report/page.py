@@ -19,11 +19,16 @@ from markupsafe import Markup, escape
 
 import carseq
 from carseq import figures
+from carseq.figures import phrases as words
+from carseq.figures import summaries
+from carseq.io.files import write_table, write_text
 from carseq.log import get_logger
-from carseq.report import summaries, words
+from carseq.report import alerts
 from carseq.report.markdown import to_markdown
 from carseq.report.study import Study, read_study
-from carseq.tables import (
+from carseq.schema.column import Schema
+from carseq.schema.obs import OBS
+from carseq.schema.tables import (
     AGREEMENT,
     ANNOTATION,
     BLOOD_IN_URINE,
@@ -35,16 +40,12 @@ from carseq.tables import (
     LOCALIZATION,
     LOSSES,
     MOLECULES,
-    OBS,
     PROTEIN_AGREEMENT,
     RECEPTORS,
     RUN_TIMES,
     TARGET,
     THINNING,
     THRESHOLDS,
-    Schema,
-    write_table,
-    write_text,
 )
 
 log = get_logger(__name__)
@@ -190,7 +191,7 @@ def render(study: Study) -> str:
     """Return the page of a study as HTML."""
     here = files("carseq.report")
     payload = _payload(study)
-    found = summaries.alerts(study)
+    found = alerts.alerts(study)
     return _template().render(
         **_told(study),
         surrogate=study.is_surrogate,
@@ -198,9 +199,9 @@ def render(study: Study) -> str:
         version=_version(study, "carseq") or getattr(carseq, "__version__", ""),
         cards=_cards(study),
         tally=_tally(study),
-        scope=summaries.scope(study),
+        scope=alerts.scope(study),
         alerts=found,
-        places=summaries.by_place(found),
+        places=alerts.by_place(found),
         findings=[f for f in study.lint if f.get("level") == "info"],
         tables=payload["tables"],
         has={
@@ -783,7 +784,7 @@ def _coverage(study: Study) -> dict[str, Any]:
         }
 
     def expected(samples: list[str]) -> list[Any] | None:
-        depth = summaries.expected_depth(study, samples)
+        depth = alerts.expected_depth(study, samples)
         return None if depth is None else [_short(v, 3) for v in summaries.binned(depth, bins)]
 
     everything = pd.Series(True, index=kept.index)
@@ -808,7 +809,7 @@ def _coverage(study: Study) -> dict[str, Any]:
 
 def _evidence(study: Study) -> tuple[pd.DataFrame, dict[str, Any], dict[str, int]]:
     """Return the evidence table, its molecules by row, and how much of each was left out."""
-    cells = summaries.car_bearing(study)
+    cells = alerts.car_bearing(study)
     n_cells = len(cells)
     if n_cells > MAX_EVIDENCE_CELLS:
         # A product holds thousands of CAR T cells nobody doubts: patients' samples come first.

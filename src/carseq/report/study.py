@@ -11,10 +11,13 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from carseq.construct.compare import COLUMNS as SUPPORT_COLUMNS
 from carseq.errors import CarseqError
+from carseq.io.files import read_table
 from carseq.log import get_logger
-from carseq.tables import (
+from carseq.molecules.support import COLUMNS as SUPPORT_COLUMNS
+from carseq.schema.column import Schema
+from carseq.schema.obs import OBS, conform_obs
+from carseq.schema.tables import (
     AGREEMENT,
     ANNOTATION,
     BLOOD_IN_URINE,
@@ -26,14 +29,11 @@ from carseq.tables import (
     LOCALIZATION,
     LOSSES,
     MOLECULES,
-    OBS,
     PROTEIN_AGREEMENT,
     RECEPTORS,
     TARGET,
     THINNING,
     THRESHOLDS,
-    Schema,
-    read_table,
 )
 
 log = get_logger(__name__)
@@ -253,7 +253,7 @@ class _Reader:
         return pd.DataFrame(rows, columns=columns)
 
     def study(self) -> Study:
-        from carseq.calling import match_barcodes
+        from carseq.io.barcodes import match_barcodes
 
         config = self.config()
         contig, tx_length = self.transcript()
@@ -321,21 +321,6 @@ class _Reader:
             clonotypes=self.table("cohort/clonotypes.tsv", CLONOTYPES),
             missing=self.missing,
         )
-
-
-def conform_obs(obs: pd.DataFrame) -> pd.DataFrame:
-    """Return ``obs`` with every column of schema ``OBS``; blanks where a column is not there."""
-    obs = obs.copy()
-    blanks: dict[str, Any] = {"str": "", "int64": 0, "bool": False, "float64": np.nan}
-    for name, column in OBS.columns.items():
-        if name not in obs:
-            obs[name] = blanks[column.dtype]
-        elif column.dtype == "str":
-            # Categories and missing values: a blank is a name for neither.
-            obs[name] = obs[name].astype("object").where(obs[name].notna(), "")
-        elif column.dtype in {"int64", "bool"}:
-            obs[name] = obs[name].fillna(0)
-    return OBS.conform(obs)
 
 
 def _stack(tables: list[pd.DataFrame], empty: pd.DataFrame) -> pd.DataFrame:

@@ -245,7 +245,7 @@ def _without_substitutions_in_deletions(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _open(bam: str | Path, construct: Construct) -> pysam.AlignmentFile:
-    from carseq.molecules import open_bam
+    from carseq.io.bam import open_bam
 
     alignments = open_bam(bam)
     if construct.name not in alignments.references:

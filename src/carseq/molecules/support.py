@@ -59,7 +59,8 @@ def compare_constructs(
     CarseqError
         If the BAM cannot be read or two constructs share a name.
     """
-    from carseq.molecules import DECISIVE, Reader, Scorer, car_contigs, car_reads, open_bam
+    from carseq.io.bam import open_bam
+    from carseq.molecules import DECISIVE, Reader, Scorer, car_contigs, car_reads
 
     names = [c.name for c in constructs]
     if len(set(names)) < len(names):

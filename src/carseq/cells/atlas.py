@@ -16,24 +16,17 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from carseq.cells.annotation import car_name, counts_of, log_normalised
-from carseq.cells.barcodes import row_sums
-from carseq.cells.integration import (
-    QUIET,
-    feature_genes,
-    import_scvi,
-    quiet_training,
-    safe_batch_size,
-    scvi_epochs,
-)
+from carseq.cells.counts import car_name, counts_of, log_normalised, row_sums
+from carseq.cells.latent import feature_genes
+from carseq.cells.training import QUIET, import_scvi, quiet_training, safe_batch_size, scvi_epochs
 from carseq.errors import CarseqError
 from carseq.log import get_logger
-from carseq.tables import ANNOTATION
+from carseq.schema.tables import ANNOTATION
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-log = get_logger("cells.reference")
+log = get_logger("cells.atlas")
 
 #: Genes that reference and cohort must share: fewer come of other identifiers (Ensembl against symbols).
 MIN_SHARED_GENES = 200

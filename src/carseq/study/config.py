@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from carseq.errors import CarseqError
-from carseq.remote import placed
+from carseq.io.remote import placed
 
 Form = Literal["auto", "plasmid", "provirus", "transcript", "orf", "partial"]
 

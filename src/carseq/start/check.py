@@ -1,134 +1,26 @@
-"""Starting a study: a configuration from a folder of FASTQs, and a check of all that can be known at once."""
+"""Everything that can be known to be wrong with a study before it runs."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from carseq.chemistry import check_counts, check_pair, detect_chemistry, strand_panel
-from carseq.config import load_config
-from carseq.config_docs import example_config
 from carseq.construct import load_construct
 from carseq.errors import CarseqError
-from carseq.reference import check_index, check_reference, contigs, read_transcripts
-from carseq.remote import ask, is_url
-from carseq.sheets import Study, load_study
-from carseq.star import star_version
-from carseq.tables import write_text
+from carseq.io.fasta import contigs
+from carseq.io.remote import ask, is_url
+from carseq.library.detect import detect_chemistry
+from carseq.library.fastq import check_counts, check_pair
+from carseq.library.strand import strand_panel
+from carseq.reference.genome import check_reference, read_transcripts
+from carseq.reference.index import check_index
+from carseq.reference.star import star_version
+from carseq.study.config import load_config
+from carseq.study.load import load_study
+from carseq.study.model import Study
 
-#: Illumina's names: SAMPLE_S1_L001_R1_001.fastq.gz; lane and number may be missing.
-_FASTQ = re.compile(
-    r"^(?P<sample>.+?)(?:_S\d+)?(?:_(?P<lane>L\d{3}))?_R(?P<read>[12])(?:_(?P<part>\d{3}))?\.f(?:ast)?q(?:\.gz)?$"
-)
 #: Reads of FASTQ pairs up to this size are counted here; those of larger ones in the workflow's first step.
 COUNTED_BYTES = 1_000_000_000
-
-
-def find_fastqs(folder: Path) -> list[tuple[str, str, Path, Path]]:
-    """Return (sample, unit, r1, r2) of the FASTQ pairs below a folder.
-
-    Raises
-    ------
-    CarseqError
-        If there are none, or a file lacks its mate.
-    """
-    pairs: dict[tuple[str, str], dict[str, Path]] = {}
-    for path in sorted(folder.rglob("*")):
-        if match := _FASTQ.match(path.name):
-            unit = "_".join(filter(None, [match["lane"], match["part"]])) or "1"
-            if path.parent != folder:
-                unit = f"{path.parent.relative_to(folder).as_posix().replace('/', '_')}_{unit}"
-            sample = re.sub(r"[^A-Za-z0-9._-]", "_", match["sample"])
-            pairs.setdefault((sample, unit), {})[match["read"]] = path
-    if not pairs:
-        raise CarseqError(
-            f"no FASTQ pairs below {folder}",
-            "names like SAMPLE_S1_L001_R1_001.fastq.gz are looked for",
-            "check the folder, or write units.tsv by hand",
-        )
-    for (sample, unit), reads in pairs.items():
-        if set(reads) != {"1", "2"}:
-            raise CarseqError(
-                f"{sample} {unit} lacks R{'2' if '1' in reads else '1'}",
-                str(next(iter(reads.values()))),
-                "transfer it",
-            )
-    return [(sample, unit, reads["1"], reads["2"]) for (sample, unit), reads in pairs.items()]
-
-
-def start_study(
-    folder: Path,
-    *,
-    fastqs: Path | None = None,
-    construct: Path | None = None,
-    fasta: str | Path | None = None,
-    gtf: str | Path | None = None,
-    name: str = "CAR",
-) -> tuple[list[Path], list[str]]:
-    """Write ``config.yaml``, ``samples.tsv`` and ``units.tsv`` into ``folder``.
-
-    Returns
-    -------
-    written : list of Path
-    todo : list of str
-        What the user still has to fill in.
-
-    Raises
-    ------
-    CarseqError
-        If a file is there already or no FASTQ pairs are found.
-    """
-    targets = {n: folder / n for n in ("config.yaml", "samples.tsv", "units.tsv")}
-    for path in targets.values():
-        if path.exists():
-            raise CarseqError(
-                f"{path} is there already",
-                "nothing was written",
-                "move it away or name another folder",
-            )
-    todo = []
-    units = find_fastqs(fastqs) if fastqs else []
-    samples = dict.fromkeys(sample for sample, *_ in units) or {"P01_urine_D28": None}
-    rows = [f"{s}\tP01\t{_guess(s)}\t\tcase\tauto\n" for s in samples]
-    header = "sample\tpatient\tcompartment\ttimepoint\trole\tchemistry\n"
-    values = {"construct.name": name}
-    given = {"construct.file": construct, "reference.fasta": fasta, "reference.gtf": gtf}
-    for key, file in given.items():
-        if file:
-            # An address, or the name of a construct that comes with carseq, is kept as it is.
-            there = not is_url(str(file)) and Path(file).exists()
-            values[key] = str(Path(file).absolute()) if there else str(file)
-        else:
-            todo.append(f"fill `{key}` in {targets['config.yaml']}")
-    if not fastqs:
-        units = [("P01_urine_D28", "L001", Path("P01_R1.fastq.gz"), Path("P01_R2.fastq.gz"))]
-        todo.append(f"name your FASTQ files in {targets['units.tsv']}")
-    todo.append(
-        f"fill patient, compartment, timepoint and role (case, negative_control, product) in {targets['samples.tsv']}"
-    )
-    todo.append(
-        "optional: add columns to it, such as `tcr` (T-cell receptors: 10x contig annotations or AIRR), `gating` and "
-        "`sequencing_run`; config/README.md explains them"
-    )
-    lines = [f"{s}\t{u}\t{r1.absolute()}\t{r2.absolute()}\n" for s, u, r1, r2 in units]
-    write_text(example_config(values), targets["config.yaml"])
-    write_text(header + "".join(rows), targets["samples.tsv"])
-    write_text("sample\tunit\tr1\tr2\n" + "".join(lines), targets["units.tsv"])
-    return list(targets.values()), todo
-
-
-def _guess(sample: str) -> str:
-    """Return the compartment a sample's name speaks of; urine if none."""
-    for word, compartment in (
-        ("blood", "blood"),
-        ("pbmc", "blood"),
-        ("product", "product"),
-        ("infusion", "product"),
-    ):
-        if word in sample.lower():
-            return compartment
-    return "urine"
 
 
 def check_study(path: Path) -> Iterator[tuple[str, str | CarseqError]]:
@@ -235,7 +127,7 @@ def _check_genome(study: Study) -> list[str]:
 def _check_receptors(study: Study, name: str) -> str:
     """Check the receptors of a sample, against the barcodes of its matrix where it has one; return them in words."""
     from carseq.cells.receptor import match_contigs, read_contigs
-    from carseq.solo import read_counts
+    from carseq.io.matrix import read_counts
 
     sample = study.samples[name]
     chains = read_contigs(str(sample.tcr))
@@ -247,8 +139,9 @@ def _check_receptors(study: Study, name: str) -> str:
 
 def _check_made(study: Study, name: str) -> str:
     """Check the BAM and the matrices of a sample that comes without reads; return them in words."""
-    from carseq.molecules import check_bam, open_bam
-    from carseq.solo import read_counts
+    from carseq.io.bam import open_bam
+    from carseq.io.matrix import read_counts
+    from carseq.molecules import check_bam
 
     sample, config = study.samples[name], study.config
     words = []

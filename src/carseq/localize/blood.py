@@ -21,7 +21,7 @@ import pandas as pd
 from scipy import stats
 
 from carseq.cells.annotation import T_LINEAGE, is_single_t
-from carseq.tables import BLOOD_IN_URINE
+from carseq.schema.tables import BLOOD_IN_URINE
 
 if TYPE_CHECKING:
     from anndata import AnnData
