@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from carseq.construct.antibody import variable_domains
 from carseq.construct.parts import find_protein, known_proteins
-from carseq.sequence_tools import reverse_complement, translate
+from carseq.construct.coding import reverse_complement, translate
 
 #: A CAR's ORF is 1.3-1.6 kb (scFv 0.7, hinge to CD3zeta 0.6); shorter ORFs are not taken for one.
 MIN_ORF = 600

@@ -14,10 +14,11 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from carseq.construct.coverage import CHEMISTRIES, expected_coverage, intended
+from carseq.construct.coverage import CHEMISTRIES, READ_LENGTH, expected_coverage, intended
 from carseq.construct.frame import extent, pieces, reading_faults
-from carseq.construct.lint import Finding, lint
-from carseq.construct.vector import Construct
+from carseq.construct.findings import Finding
+from carseq.construct.lint import lint
+from carseq.construct.model import Construct
 from carseq.io.files import write_table, write_text
 from carseq.schema.tables import COVERAGE, DOMAINS
 
@@ -52,11 +53,19 @@ def gtf(construct: Construct) -> str:
 
 
 def write_construct(
-    construct: Construct, folder: str | Path, findings: list[Finding] | None = None
+    construct: Construct,
+    folder: str | Path,
+    findings: list[Finding] | None = None,
+    *,
+    read_length: int = READ_LENGTH,
+    spliced: float | None = None,
 ) -> None:
-    """Write ``construct.fa``, ``construct.gtf``, ``domains.tsv``, ``coverage.tsv`` and ``lint.json`` into ``folder``.
+    """Write a construct into a folder.
 
-    ``coverage.tsv``: for each base, how many of 100 molecules are expected to have a read over it, 3' and 5'.
+    ``construct.json`` is the derived construct as a whole (:func:`carseq.construct.read_construct` reads it back), so
+    that the file of the vector need not be read again. ``construct.fa``, ``construct.gtf`` and ``domains.tsv`` hold its
+    transcript, exons and domains. ``coverage.tsv`` says for each base how many of 100 molecules are expected to have a
+    read over it, 3' and 5'. ``lint.json`` holds the findings.
 
     Parameters
     ----------
@@ -66,18 +75,28 @@ def write_construct(
         Made if it is not there.
     findings
         Those of :func:`carseq.construct.lint`; None: they are made.
+    read_length
+        Of the cDNA read, nt: for the coverage and the findings.
+    spliced
+        Share of spliced molecules as reads show it; None: a usual one.
     """
     folder = Path(folder)
+    write_text(construct.to_json(), folder / "construct.json")
     sequence = "\n".join(textwrap.wrap(construct.sequence, 70))
     write_text(f">{construct.name}\n{sequence}\n", folder / "construct.fa")
     write_text(gtf(construct), folder / "construct.gtf")
     write_table(construct.domains, folder / "domains.tsv", DOMAINS)
     expected = {
-        f"expected_{key}": expected_coverage(construct.transcripts, key) for key in CHEMISTRIES
+        f"expected_{key}": expected_coverage(
+            construct.transcripts, key, read_length=read_length, spliced=spliced
+        )
+        for key in CHEMISTRIES
     }
     bases = pd.DataFrame({"base": np.arange(len(construct.sequence)), **expected})
     write_table(bases, folder / "coverage.tsv", COVERAGE)
-    write_text(json.dumps(findings or lint(construct), indent=1) + "\n", folder / "lint.json")
+    if findings is None:
+        findings = lint(construct, read_length=read_length, spliced=spliced)
+    write_text(json.dumps(findings, indent=1) + "\n", folder / "lint.json")
 
 
 def text_map(
@@ -85,6 +104,7 @@ def text_map(
     homology: pd.DataFrame | None = None,
     *,
     chemistry: str = "both",
+    read_length: int = READ_LENGTH,
     width: int = 68,
 ) -> Group:
     """Return the construct's map for a terminal: transcripts, coverage, domains, gaps and reading frame.
@@ -97,6 +117,8 @@ def text_map(
         Its homology with the genome, if known.
     chemistry
         ``3p``, ``5p`` or ``both``: the coverage shown.
+    read_length
+        Of the cDNA read, nt.
     width
         Columns of the drawing.
     """
@@ -136,7 +158,7 @@ def text_map(
 
     for key in CHEMISTRIES:
         if chemistry in (key, "both"):
-            depth = expected_coverage(forms, key)
+            depth = expected_coverage(forms, key, read_length=read_length)
             top = depth.max()
             bars = "".join(
                 _BARS[max(round(8 * depth[a:b].mean() / top), int(depth[a:b].mean() > 0.04 * top))]
