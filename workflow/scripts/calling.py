@@ -10,9 +10,9 @@ from carseq.calling import (
     call_cells,
     cell_losses,
     drop_swapped,
-    match_barcodes,
     unseen_share,
 )
+from carseq.io.barcodes import match_barcodes
 from carseq.io.files import read_table, write_table
 from carseq.io.h5ad import read_cells, write_cells
 from carseq.library.geometry import Chemistry
