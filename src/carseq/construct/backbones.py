@@ -1,7 +1,7 @@
 """Known vectors, and their ends put on a frame or a piece whose own ends are missing.
 
-Most 3' reads of a CAR lie behind its frame and most 5' reads before it, so that a frame alone loses nine UMIs in ten. Where
-the vector is known by name, or by the bases that the file has around the frame, its ends complete the mRNA.
+Most 3' reads of a CAR lie behind its frame and most 5' reads before it, so that a frame alone loses nine UMIs in
+ten. Where the vector is known by name, or by the bases that the file has around the frame, its ends complete the mRNA.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from carseq.errors import CarseqError
 _FLANK = 250
 #: Least number of bases that must agree, and the share of edits among them, for a vector to be likely.
 _MIN_AGREEING, _MAX_EDITS = 24, 0.12
-#: Bases of a frame that are compared with the published CARs, and the vectors of those.
-_HEAD = 600
+#: Share of edits within which a frame is that of a published CAR, and the vectors of those.
+_SAME = 0.05
 _VECTOR_OF = {
     "ide-cel": "MND-lenti",
     "cilta-cel": "cilta-EF1a",
@@ -96,9 +96,7 @@ def backbones() -> dict[str, Backbone]:
 
     bases = sequences("backbones.fa")
     text = data_path("sequences/backbones.fa").read_text(encoding="utf-8")
-    sources = dict(
-        line[1:].split(" ", 1) for line in text.splitlines() if line.startswith(">")
-    )
+    sources = dict(line[1:].split(" ", 1) for line in text.splitlines() if line.startswith(">"))
     names = dict.fromkeys(key.split("/")[0] for key in bases)
     return {
         n: Backbone(n, bases[f"{n}/five"], bases[f"{n}/three"], sources[f"{n}/five"]) for n in names
@@ -242,16 +240,15 @@ def _after(bases: str, sequence: str) -> str:
 
 
 def likely_product(construct: Construct) -> tuple[str, Backbone] | None:
-    """Return the published CAR whose frame this is (95 % of its first 600 bases) and its vector, or None."""
+    """Return the published CAR whose frame this is (95 % of its bases) and its vector, or None."""
     if construct.orf is None:
         return None
-    start, end = construct.orf
-    head = construct.sequence[start : min(end, start + _HEAD)]
-    if len(head) < _HEAD:
-        return None
+    own = construct.sequence[slice(*construct.orf)]
     for name, frame in sequences("orfs.fa").items():
-        hit = edlib.align(head, frame[: _HEAD + 60], mode="HW", task="distance", k=_HEAD // 20)
-        if hit["editDistance"] >= 0 and name in _VECTOR_OF:
+        if name not in _VECTOR_OF or abs(len(frame) - len(own)) > _SAME * len(frame):
+            continue
+        hit = edlib.align(own, frame, mode="NW", task="distance", k=int(_SAME * len(frame)))
+        if hit["editDistance"] >= 0:
             return name, backbones()[_VECTOR_OF[name]]
     return None
 
@@ -289,7 +286,9 @@ def complete(construct: Construct, name: str) -> Construct:
     match = matched(construct, backbone)
     full, offset = with_ends(construct, match, five=five, three=three)
     place = (construct.orf[0] + offset, construct.orf[1] + offset)
-    return rebuilt(construct, full, place, backbone.name, five=five, three=three, source=backbone.source)
+    return rebuilt(
+        construct, full, place, backbone.name, five=five, three=three, source=backbone.source
+    )
 
 
 def _what(end: End | None) -> str:
@@ -318,9 +317,7 @@ def rebuilt(
             blocks.append((at, start))
             at = end
         blocks.append((at, len(full)))
-        forms.append(
-            Transcript("spliced", "".join(full[a:b] for a, b in blocks), tuple(blocks))
-        )
+        forms.append(Transcript("spliced", "".join(full[a:b] for a, b in blocks), tuple(blocks)))
     gone = {"five_prime_guess"} if five else set()
     if three:
         gone.add("three_prime_guess")

@@ -101,13 +101,17 @@ def _likely(construct: Construct, five: bool, three: bool) -> tuple[Match, str]:
     """Return the vector that missing ends are taken from, and in words why that one."""
     found = likeliest(construct)
     # The end that is missing must be one that the vector has more of.
-    if found is not None and ((five and found.n_five) or (three and found.n_three) or not (five and three)):
+    if found is not None and (
+        (five and found.n_five) or (three and found.n_three) or not (five and three)
+    ):
         agree = found.n_five + found.n_three
         return found, f"{found.backbone.name}, {agree} of whose bases lie around the reading frame"
     product = likely_product(construct)
     if product is not None:
         name, backbone = product
-        return matched(construct, backbone), f"{backbone.name}, the vector of {name}, whose frame this is"
+        return matched(
+            construct, backbone
+        ), f"{backbone.name}, the vector of {name}, whose frame this is"
     ends = [e.what for e in (construct.five, construct.three) if e is not None and e.known]
     lenti = any("HIV" in what or "promoter" in what for what in ends)
     name = DEFAULT_LENTI if lenti else DEFAULT
@@ -166,9 +170,7 @@ def intended(construct: Construct, extent: tuple[int, int] | None = None) -> Int
     if not missing:
         return Intended(construct.transcripts, 0, (), "")
     forms = _forms(full, (first + offset, last + offset))
-    return Intended(
-        forms, offset, tuple(missing), f"Assumed: {' and '.join(words)}.", backbone
-    )
+    return Intended(forms, offset, tuple(missing), f"Assumed: {' and '.join(words)}.", backbone)
 
 
 def sample_fragments(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from carseq.construct.backbones import backbones
 from carseq.construct.ltr import (
     FAMILIES,
     MAX_DOWNSTREAM,
@@ -31,6 +32,8 @@ from carseq.construct.vectormap import VectorMap
 GUESSED_LEADER = 60
 #: Bases kept behind the ORF of a circular map when nothing tells where the mRNA ends.
 GUESSED_TAIL = 200
+#: An end of the mRNA that lies outside the file, and one that may lie in it but was not found.
+CUT, NOTHING = End("the file's end", False), End("nothing known", False)
 #: An R this near to a file's end is the mRNA's end: a base or two may be missing.
 _AT_END = 3
 
@@ -93,12 +96,13 @@ def candidates(vector: VectorMap, linear: bool, circle: bool) -> list[Candidate]
 def _on_a_circle(strand: VectorMap, n: int, turned: bool) -> list[Candidate]:
     """Return the frames of a circular map, each with the origin moved behind its mRNA."""
     doubled = strand.sequence * 2
-    orfs = [
-        o for o in find_orfs(doubled) if o.start < n and o.end - o.start <= n and o.complete
-    ]
+    orfs = [o for o in find_orfs(doubled) if o.start < n and o.end - o.start <= n and o.complete]
     if not orfs:
         return []
-    repeats, backbone = find_all_repeats(doubled + doubled[:n]), find_backbone(doubled + doubled[:n])
+    repeats, backbone = (
+        find_all_repeats(doubled + doubled[:n]),
+        find_backbone(doubled + doubled[:n]),
+    )
     found = []
     for orf in orfs:
         first, last = orf.start, orf.end
@@ -157,7 +161,9 @@ def _wall(found: Candidate) -> int:
     """Return where the mRNA must have ended: a bacterial part, or the 5' LTR of the next turn of the circle."""
     places = [start for start, _ in found.backbone if start >= found.orf.end]
     places += [
-        r.start for r in find_all_repeats(found.vector.sequence) if r.start >= found.orf.end and r.is_five
+        r.start
+        for r in find_all_repeats(found.vector.sequence)
+        if r.start >= found.orf.end and r.is_five
     ]
     return min(places, default=len(found.vector.sequence))
 
@@ -179,6 +185,7 @@ def _three_prime(found: Candidate, notes: list[Note]) -> tuple[int, End]:
         what = f"the mRNA is taken to end {end - orf.end} nt behind the reading frame"
     else:
         end, what = n, "the mRNA is taken to end with the file"
+    seen = CUT if end == n and wall == n else NOTHING
     notes.append(
         (
             "three_prime_guess",
@@ -186,12 +193,11 @@ def _three_prime(found: Candidate, notes: list[Note]) -> tuple[int, End]:
             "guess.",
         )
     )
-    return end, End("nothing known", False)
+    return end, seen
 
 
 def _five_prime(found: Candidate, end: int, notes: list[Note]) -> tuple[int, End, int | None]:
     vector, orf, repeats = found.vector, found.orf, found.repeats
-    n = len(vector.sequence)
     lo = repeats.five.end if repeats.five else 0
     promoter = find_start(vector, lo, orf.start)
     silent = repeats.self_inactivating
@@ -247,9 +253,11 @@ def _five_prime(found: Candidate, end: int, notes: list[Note]) -> tuple[int, End
             + "; its 5' end, where 5' reads fall, is a guess",
         )
     )
-    return start, End("nothing known", False), None
+    return start, CUT if start == 0 else NOTHING, None
 
 
+#: Bases of a known vector's leader that are compared, and the fewest that tell.
+_LEADER, _MIN_LEADER = 40, 24
 #: First exons and leaders with which an mRNA begins: name, part.
 _FIRST = {
     "EF1alpha exon 1": "EF1A_exon1",
@@ -269,6 +277,12 @@ def transcript_start(sequence: str) -> str | None:
         bases = parts()[part]
         if any(start <= _AT_END for start, _, _ in find_part(bases, sequence[: len(bases) + 10])):
             return name
+    for vector in backbones().values():
+        bases = vector.five[:_LEADER]
+        if len(bases) < _MIN_LEADER:
+            continue
+        if any(start <= _AT_END for start, _, _ in find_part(bases, sequence[: len(bases) + 10])):
+            return f"{vector.name} leader"
     return None
 
 

@@ -12,7 +12,7 @@ from carseq.construct.protein import UNNAMED, Stretch, protein_domains
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["COLUMNS", "domains_at", "find_domains", "known_domains", "mrna_parts"]
+__all__ = ["COLUMNS", "domain_rows", "domains_at", "find_domains", "known_domains", "mrna_parts"]
 
 COLUMNS = ["name", "kind", "start", "end", "identity", "source"]
 #: A second frame beside the CAR's counts from 450 nt: markers have 600 and more.
@@ -74,6 +74,13 @@ def find_domains(
     """
     import pandas as pd
 
+    return pd.DataFrame(domain_rows(sequence, orf, partial=partial), columns=COLUMNS)
+
+
+def domain_rows(
+    sequence: str, orf: tuple[int, int] | None, *, partial: bool = False
+) -> list[Stretch]:
+    """Return the rows of :func:`find_domains`, without a table (which takes long to load)."""
     rows: list[Stretch] = list(mrna_parts(sequence))
     if orf is not None:
         first, last = orf
@@ -90,8 +97,7 @@ def find_domains(
             s._replace(start=first + 3 * s.start, end=first + 3 * s.end)
             for s in protein_domains(protein, partial=partial)
         ]
-    found = pd.DataFrame(rows, columns=COLUMNS)
-    return found.sort_values(["start", "end"], ignore_index=True)
+    return sorted(rows, key=lambda r: (r.start, r.end))
 
 
 def _second_orf(sequence: str, lo: int, hi: int, by_ires: bool) -> list[Stretch]:

@@ -15,7 +15,7 @@ class Finding(TypedDict):
     where the question does not arise, or that chemistry was not asked for.
     """
 
-    level: str
+    level: Level
     code: str
     message: str
     remedy: str
@@ -35,17 +35,23 @@ class Code(NamedTuple):
 #: Every code of the lint. *error*: the construct is wrong and must be mended. *warn*: it costs UMIs, or something was
 #: assumed that the user should check. *info*: good to know.
 CODES: dict[str, Code] = {
-    "not_a_car": Code("error", "the reading frame is not a CAR's", "Give the map of the CAR's vector."),
+    "not_a_car": Code(
+        "error", "the reading frame is not a CAR's", "Give the map of the CAR's vector."
+    ),
     "frameshift": Code("error", "CAR domains lie in different reading frames"),
     "premature_stop": Code("error", "a stop codon lies within the CAR"),
     "no_cd3zeta": Code("error", "no CD3zeta (info if another domain signals)"),
     "no_transmembrane": Code("error", "no transmembrane domain"),
-    "missing_start": Code("error", "the frame began before its first ATG (warn if no domain is lost)"),
+    "missing_start": Code(
+        "error", "the frame began before its first ATG (warn if no domain is lost)"
+    ),
     "no_binder": Code("warn", "no antibody domain, DARPin or natural ligand"),
     "no_hinge": Code("info", "no hinge or spacer"),
     "no_stop": Code("warn", "the reading frame has no stop codon"),
     "truncated_cd3zeta": Code("warn", "CD3zeta is cut off"),
-    "two_cars": Code("warn", "two CARs on one mRNA", "Check that this is meant; they are counted as one."),
+    "two_cars": Code(
+        "warn", "two CARs on one mRNA", "Check that this is meant; they are counted as one."
+    ),
     "orf_only": Code("warn", "only the reading frame is known"),
     "no_leader": Code("warn", "the mRNA's 5' end is missing"),
     "no_3p_end": Code("warn", "the mRNA's 3' end is missing"),
@@ -65,14 +71,21 @@ CODES: dict[str, Code] = {
         "ends were taken from a known vector",
         "Compare them with the reads (`carseq construct FILE --bam`), or give the map of the true vector.",
     ),
-    "assumed_sin": Code("warn", "the vector was taken to be self-inactivating", "Give the map with its 3' LTR.", True),
+    "assumed_sin": Code(
+        "warn",
+        "the vector was taken to be self-inactivating",
+        "Give the map with its 3' LTR.",
+        True,
+    ),
     "ambiguous": Code("warn", "ambiguous bases"),
     "partial": Code(
         "warn",
         "only a part of the CAR is known",
         "Give the whole plasmid map: what lies outside the part cannot be detected.",
     ),
-    "surrogate": Code("warn", "not the true sequence", "Put your own plasmid map into `construct.file`."),
+    "surrogate": Code(
+        "warn", "not the true sequence", "Put your own plasmid map into `construct.file`."
+    ),
     "model": Code(
         "warn",
         "the frame is published, the vector around it is a model",
@@ -83,7 +96,9 @@ CODES: dict[str, Code] = {
         "transcribed from an endogenous gene",
         "Use 3' libraries, whose reads lie behind the CAR.",
     ),
-    "read_as_circle": Code("warn", "a map called linear was read as a circle", "Check the map's topology.", True),
+    "read_as_circle": Code(
+        "warn", "a map called linear was read as a circle", "Check the map's topology.", True
+    ),
     "read_with_remarks": Code("info", "something of the file was passed over", "", True),
     "reverse_strand": Code("info", "the map was turned round", "", True),
     "vector": Code("info", "the kind of vector", "", True),

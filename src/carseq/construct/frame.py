@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import edlib
 
 from carseq.construct.coding import STOPS, translate
+from carseq.construct.findings import Level
 from carseq.construct.model import Construct
 from carseq.construct.orfs import MAX_DOMAIN_EDITS
 from carseq.construct.parts import find_protein, known_proteins
@@ -31,7 +32,7 @@ class Fault:
     message: str
     remedy: str
     position: int
-    level: str = "warn"
+    level: Level = "warn"
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,8 @@ def reading_faults(construct: Construct) -> list[Fault]:
         found.append(
             Fault(
                 "premature_stop",
-                f"The reading frame stops at base {stops[0] + 3} ({sequence[stops[0] : stops[0] + 3]}) before {behind}.",
+                f"The reading frame stops at base {stops[0] + 3} ({sequence[stops[0] : stops[0] + 3]}) "
+                f"before {behind}.",
                 look,
                 stops[0] + 3,
                 "error",
@@ -153,7 +155,12 @@ def _lost_start(construct: Construct, earlier: list[Piece]) -> list[Fault]:
     residues = (start - first) // 3
     lost = [p for p in earlier if p.start >= first]
     five = construct.five is not None and construct.five.known
-    cut = first < 3 and residues >= _MIN_OPEN and not five and not has_signal_peptide(construct.protein)
+    cut = (
+        first < 3
+        and residues >= _MIN_OPEN
+        and not five
+        and not has_signal_peptide(construct.protein)
+    )
     if not (lost or cut) or is_joined(sequence, start):
         return []
     what = ", ".join(p.name for p in lost) or f"{residues} residues"
@@ -173,12 +180,11 @@ def _missing_domains(construct: Construct, found: list[Piece]) -> list[Fault]:
     """Return a fault for each kind of domain that the CAR lacks, by its name."""
     assert construct.orf is not None
     start, end = construct.orf
-    table = construct.domains
-    rows = table[(table["start"] >= start) & (table["end"] <= end)]
-    kinds = set(rows["kind"])
+    rows = [r for r in construct.domain_rows if r.start >= start and r.end <= end]
+    kinds = {r.kind for r in rows}
     faults = []
     if not any(p.kind == "CD3zeta" for p in found):
-        instead = rows.loc[rows["kind"].isin(_INSTEAD), "name"].tolist()
+        instead = [r.name for r in rows if r.kind in _INSTEAD]
         faults.append(_zeta(construct, instead))
     for kind, code, what in (
         ("binder", "no_binder", "binder (scFv, VHH, DARPin, natural ligand)"),
@@ -187,7 +193,9 @@ def _missing_domains(construct: Construct, found: list[Piece]) -> list[Fault]:
     ):
         if kind not in kinds and not any(p.kind == kind for p in found):
             # A hinge of a few residues is common; a CAR without a transmembrane part is none.
-            level = {"no_hinge": "info", "no_transmembrane": "error"}.get(code, "warn")
+            level: Level = "warn"
+            if code != "no_binder":
+                level = "info" if code == "no_hinge" else "error"
             faults.append(
                 Fault(
                     code,

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from Bio import BiopythonWarning
-from Bio.SeqFeature import CompoundLocation, LocationParserError, SimpleLocation
+from Bio.SeqFeature import CompoundLocation, Location, LocationParserError
 
 from carseq.construct.vectormap import Feature
 
@@ -160,7 +160,7 @@ def _place(text: str, size: int, circular: bool | None) -> tuple[int, int, int]:
         raise ValueError("it ends before it begins")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", BiopythonWarning)
-        location = SimpleLocation.fromstring(text, size, bool(circular))
+        location = Location.fromstring(text, size, bool(circular))
     start, end = int(location.start), int(location.end)
     if isinstance(location, CompoundLocation) and end - start == size:
         # A feature across the origin of a circular map: join(9000..9174,1..200).

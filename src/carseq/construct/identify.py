@@ -1,8 +1,8 @@
 """Is it a CAR? And if not, what does the file hold instead?
 
-A CAR binds, spans the membrane and signals. A frame counts as one if it signals (CD3zeta, another ITAM or a costimulatory
-domain) and has a second part of a CAR beside it, or if an antibody domain is anchored in the membrane. Whole genes
-that hold such parts by nature (CD247, CD28, a TCR, HLA) do not count.
+A CAR binds, spans the membrane and signals. A frame counts as one if it signals (CD3zeta, another ITAM or a
+costimulatory domain) and has a second part of a CAR beside it, or if an antibody domain is anchored in the membrane.
+Whole genes that hold such parts by nature (CD247, CD28, a TCR, HLA) do not count.
 """
 
 from __future__ import annotations
@@ -11,12 +11,16 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 
+from carseq.construct.antibody import variable_domains
+from carseq.construct.coding import translate
 from carseq.construct.orfs import all_frames
 from carseq.construct.parts import find_protein, known_proteins
-from carseq.construct.protein import Stretch, protein_domains
+from carseq.construct.protein import CAR_KINDS, Stretch, protein_domains
 
 #: ORFs from this length on are named when a file holds no CAR.
 _MIN_NAMED = 300
+#: Bases in which a whole CAR lies, and residues that a domain needs to count in a frame of chance.
+_CAR_LENGTH, _MIN_TELLING = 2400, 20
 _ANTIBODY = {"VH", "VL", "VHH", "DARPin", "ZHER2 affibody"}
 #: Names of natural proteins and constant regions, and what a frame of them is.
 _WHOLE = {
@@ -69,7 +73,9 @@ def _judge(piece: list[Stretch]) -> Verdict:
     if not (signals or antibody):
         for prefix, what in _OWN:
             mine = {n for n in names if n.startswith(prefix)}
-            if len(mine) > 1 and mine == {s.name for s in piece if s.kind in ("binder", "transmembrane", "costimulatory")}:
+            if len(mine) > 1 and mine == {
+                s.name for s in piece if s.kind in ("binder", "transmembrane", "costimulatory")
+            }:
                 return Verdict(False, what)
     if (signals or costimulates) and (spans or kinds & {"hinge", "binder"}):
         return Verdict(True, "")
@@ -78,9 +84,14 @@ def _judge(piece: list[Stretch]) -> Verdict:
     if antibody and spans:
         return Verdict(True, "")
     if antibody:
-        return Verdict(False, "an antibody fragment alone (a scFv or VHH, nothing that spans the membrane or signals)")
+        return Verdict(
+            False,
+            "an antibody fragment alone (a scFv or VHH, nothing that spans the membrane or signals)",
+        )
     if signals or costimulates:
-        named = ", ".join(s.name for s in piece if s.kind in ("CD3zeta", "signalling", "costimulatory"))
+        named = ", ".join(
+            s.name for s in piece if s.kind in ("CD3zeta", "signalling", "costimulatory")
+        )
         return Verdict(False, f"{named} alone")
     named = ", ".join(dict.fromkeys(s.name for s in piece if s.kind in ("marker", "switch", "tag")))
     return Verdict(False, named)
@@ -105,6 +116,32 @@ def judge_protein(protein: str) -> Verdict:
             return verdict
     told = list(dict.fromkeys(v.what for v in verdicts if v.what))
     return Verdict(False, "; ".join(told))
+
+
+def is_broken_car(sequence: str, start: int) -> bool:
+    """Whether a CAR lies behind ``start`` whose parts are in different reading frames (an insertion or deletion).
+
+    Parameters
+    ----------
+    sequence
+        The map, sense strand.
+    start
+        Where the frame begins that holds the CAR's first part.
+    """
+    kinds: set[str] = set()
+    whole: set[str] = set()
+    for frame in range(3):
+        protein = translate(sequence[start + frame : start + frame + _CAR_LENGTH])
+        for domain in known_proteins(*CAR_KINDS, "signal peptide", "natural", "TCR"):
+            if len(domain.sequence) >= _MIN_TELLING and find_protein(
+                domain.sequence, protein, 0.15
+            ):
+                (whole if domain.kind in ("natural", "TCR") else kinds).add(domain.kind)
+        if variable_domains(protein):
+            kinds.add("antibody")
+    signals = kinds & {"CD3zeta", "signalling", "costimulatory"}
+    begins = kinds & {"antibody", "signal peptide"}
+    return bool(signals and begins and kinds & {"transmembrane", "hinge"} and not whole)
 
 
 def what_it_holds(sequence: str) -> list[str]:

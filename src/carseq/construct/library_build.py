@@ -81,8 +81,9 @@ def _surrogate_frame() -> list[Piece]:
 
 
 _SURROGATE = (
-    "SURROGATE. The nucleotide sequence of HBI0101 is not public, nor is its vector. This record was put together by "
-    "carseq from published parts (see the notes of its features) and is not HBI0101. Replace it by your own plasmid map. "
+    "SURROGATE. The nucleotide sequence of HBI0101 is not public, nor is its vector. This record was put together "
+    "by carseq from published parts (see the notes of its features) and is not HBI0101. Replace it by your own plasmid "
+    "map. "
 )
 
 
@@ -103,7 +104,8 @@ def hbi0101_surrogate_momulv() -> SeqRecord:
     return _assemble(
         "HBI0101_surrogate_MoMuLV",
         "SURROGATE of HBI0101: anti-BCMA CAR in a gamma-retroviral (MoMuLV) provirus",
-        _SURROGATE + "LTRs and packaging signal are MoMuLV's, as in SFG. ALTERNATIVES: hbi0101_surrogate.",
+        _SURROGATE
+        + "LTRs and packaging signal are MoMuLV's, as in SFG. ALTERNATIVES: hbi0101_surrogate.",
         _in_momulv(_surrogate_frame()),
     )
 
@@ -271,7 +273,8 @@ def brexucel() -> SeqRecord:
     return _model(
         "brexu-cel",
         "brexu-cel: the CAR and vector of axi-cel (FMC63, CD28) in MSGV1",
-        "Brexu-cel carries axi-cel's CAR; the two differ in how the cells are made. " + _MSGV1_WORDS,
+        "Brexu-cel carries axi-cel's CAR; the two differ in how the cells are made. "
+        + _MSGV1_WORDS,
         _in_msgv1(frame),
     )
 

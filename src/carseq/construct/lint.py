@@ -16,6 +16,7 @@ from carseq.construct.coverage import (
     share_lost,
     share_shared,
 )
+from carseq.construct.derive import CUT
 from carseq.construct.findings import CODES, LEVELS, Finding, Level
 from carseq.construct.frame import extent, reading_faults
 from carseq.construct.homology import EndogenousTranscript
@@ -90,15 +91,18 @@ def lint(
     faults = [] if construct.form == "partial" else reading_faults(construct)
     for fault in faults:
         # The bases are there, whatever frame they are read in: reads align all the same.
-        note = "" if fault.code.startswith("no_") and fault.code != "no_stop" else " It costs no UMIs."
-        report.add(fault.code, fault.message + note, fault.remedy, 0, level=fault.level)  # type: ignore[arg-type]
+        note = (
+            "" if fault.code.startswith("no_") and fault.code != "no_stop" else " It costs no UMIs."
+        )
+        report.add(fault.code, fault.message + note, fault.remedy, 0, level=fault.level)
     _shared(whole, rivals, asked, read_length, spliced, report)
     for code, message in construct.notes:
-        if any(f["code"] == code for f in report.found):
+        twin = {"five_prime_guess": "no_leader", "three_prime_guess": "no_3p_end"}.get(code)
+        if any(f["code"] in (code, twin) for f in report.found):
             continue
         lost = ends if code == "partial" else 0 if CODES[code].is_free else None
         report.add(code, message, lost=lost)
-    return sorted(report.found, key=lambda f: (LEVELS.index(f["level"]), -_worst(f)))  # type: ignore[arg-type]
+    return sorted(report.found, key=lambda f: (LEVELS.index(f["level"]), -_worst(f)))
 
 
 class _Report:
@@ -173,8 +177,11 @@ def _missing_ends(
     unspliced = "unspliced" in whole.missing
     if "leader" in whole.missing:
         lost = cost(whole.transcripts, here if unspliced else _without(whole, first, len(full)))
-        code = "five_prime_guess" if "five_prime_guess" in guesses else "no_leader"
-        seen = guesses.get(code, "The mRNA's 5' end is not in the file: it begins with no known R or promoter start.")
+        code = "no_leader" if construct.five == CUT else "five_prime_guess"
+        seen = guesses.get(
+            code,
+            "The mRNA's 5' end is not in the file: it begins with no known R or promoter start.",
+        )
         report.add(
             code,
             f"{_sentence(seen)} Without it the reference would lose {_phrase(lost, {})}. {whole.assumption}",
@@ -183,8 +190,10 @@ def _missing_ends(
         )
     if "tail" in whole.missing:
         lost = cost(whole.transcripts, here if unspliced else _without(whole, 0, last))
-        code = "three_prime_guess" if "three_prime_guess" in guesses else "no_3p_end"
-        seen = guesses.get(code, "The mRNA's 3' end is not in the file: it ends with no known R or poly(A) signal.")
+        code = "no_3p_end" if construct.three == CUT else "three_prime_guess"
+        seen = guesses.get(
+            code, "The mRNA's 3' end is not in the file: it ends with no known R or poly(A) signal."
+        )
         report.add(
             code,
             f"{_sentence(seen)} Without it the reference would lose {_phrase(lost, {})}. {whole.assumption}",

@@ -127,7 +127,8 @@ def place_repeats(
     if three is not None:
         before = [r for r in before if r.family == three.family]
     told = [r for r in before if r.is_five]
-    five = (told or before or [None])[-1]
+    nearest = told or before
+    five = nearest[-1] if nearest else None
     silent = None
     if three is not None:
         upstream = sequence[max(three.start - _TATA_REACH, last) : three.start]

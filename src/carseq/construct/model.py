@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import isnan, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from carseq.construct.coding import translate
+from carseq.construct.domains import COLUMNS, domain_rows
+from carseq.construct.protein import Stretch
 from carseq.errors import CarseqError
 
 if TYPE_CHECKING:
@@ -104,11 +107,17 @@ class Construct:
         return translate(self.sequence[start:end]).rstrip("*")
 
     @cached_property
-    def domains(self) -> pd.DataFrame:
-        """Domains on the full-length transcript: name, kind, start, end, identity, source."""
-        from carseq.construct.domains import find_domains
+    def domain_rows(self) -> tuple[Stretch, ...]:
+        """Domains on the full-length transcript, in order."""
+        found = domain_rows(self.sequence, self.orf, partial=self.form == "partial")
+        return tuple(found)
 
-        return find_domains(self.sequence, self.orf, partial=self.form == "partial")
+    @cached_property
+    def domains(self) -> pd.DataFrame:
+        """Domains on the full-length transcript as a table: name, kind, start, end, identity, source."""
+        import pandas as pd
+
+        return pd.DataFrame(self.domain_rows, columns=COLUMNS)
 
     def to_json(self) -> str:
         """Return the derived construct as JSON text: all that the file's map gave, domains included.
@@ -121,7 +130,10 @@ class Construct:
         >>> Construct.from_json(one.to_json()) == one
         True
         """
-        rows = self.domains.astype(object).where(self.domains.notna(), None)
+        rows = [
+            {**row._asdict(), "identity": None if isnan(row.identity) else row.identity}
+            for row in self.domain_rows
+        ]
         content: dict[str, Any] = {
             "layout": LAYOUT,
             "name": self.name,
@@ -134,7 +146,7 @@ class Construct:
             "sequence": self.sequence,
             "transcripts": [{"name": t.name, "exons": t.blocks} for t in self.transcripts],
             "notes": [{"code": code, "text": text} for code, text in self.notes],
-            "domains": rows.to_dict("records"),
+            "domains": rows,
         }
         return json.dumps(content, indent=1) + "\n"
 
@@ -147,8 +159,6 @@ class Construct:
         CarseqError
             If the text is not of this layout.
         """
-        import pandas as pd
-
         try:
             content = json.loads(text)
             if content["layout"] != LAYOUT:
@@ -178,17 +188,18 @@ class Construct:
                 None if three is None else End(**three),
                 content["backbone"],
             )
-            columns = ["name", "kind", "start", "end", "identity", "source"]
-            table = pd.DataFrame(content["domains"], columns=columns)
+            rows = tuple(
+                Stretch(**{**row, "identity": nan if row["identity"] is None else row["identity"]})
+                for row in content["domains"]
+            )
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise CarseqError(
                 "construct.json cannot be read",
                 f"{type(error).__name__}: {error}",
                 "derive the construct again (delete construct/construct.json)",
             ) from None
-        dtypes = {"start": "int64", "end": "int64", "identity": "float64"}
-        # The table is part of the file: it need not be searched for again.
-        found.__dict__["domains"] = table.astype(dtypes)
+        # The domains are part of the file: they need not be searched for again.
+        found.__dict__["domain_rows"] = rows
         return found
 
 

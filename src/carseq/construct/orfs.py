@@ -7,8 +7,8 @@ from functools import lru_cache
 from itertools import pairwise
 
 from carseq.construct.antibody import variable_domains
-from carseq.construct.parts import find_protein, known_proteins
 from carseq.construct.coding import reverse_complement, translate
+from carseq.construct.parts import find_protein, known_proteins
 
 #: A CAR's ORF is 1.3-1.6 kb (scFv 0.7, hinge to CD3zeta 0.6); shorter ORFs are not taken for one.
 MIN_ORF = 600
@@ -116,9 +116,7 @@ def find_orfs(sequence: str, min_length: int = MIN_ORF) -> list[Orf]:
     return found
 
 
-def _interrupted(
-    one: tuple[int, str, bool], two: tuple[int, str, bool], size: int
-) -> Orf | None:
+def _interrupted(one: tuple[int, str, bool], two: tuple[int, str, bool], size: int) -> Orf | None:
     """Return the ORF of a CAR that one stop codon cuts in two, or None."""
     (start, head, _), (rest, tail, stop) = one, two
     if len(tail) < _MIN_REST or "M" not in head:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import textwrap
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.padding import Padding
@@ -15,12 +14,13 @@ from rich.table import Table
 from rich.text import Text
 
 from carseq.construct.coverage import CHEMISTRIES, READ_LENGTH, expected_coverage, intended
-from carseq.construct.frame import extent, pieces, reading_faults
 from carseq.construct.findings import Finding
+from carseq.construct.frame import extent, pieces, reading_faults
 from carseq.construct.lint import lint
 from carseq.construct.model import Construct
-from carseq.io.files import write_table, write_text
-from carseq.schema.tables import COVERAGE, DOMAINS
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: Blocks of a sparkline, low to high.
 _BARS = " ▁▂▃▄▅▆▇█"
@@ -52,6 +52,43 @@ def gtf(construct: Construct) -> str:
     return "\n".join(lines) + "\n"
 
 
+def genbank(construct: Construct, assumed: str) -> str:
+    """Return a construct's transcript as a GenBank record that says which of its ends were assumed.
+
+    Parameters
+    ----------
+    construct
+        The construct.
+    assumed
+        What was assumed, without a full stop: ``the 3' end is MSGV1's``. :func:`carseq.construct.load_construct` makes
+        it a note of the construct, so that lint and report say it too.
+    """
+    from io import StringIO
+
+    from Bio import SeqIO
+    from Bio.Seq import Seq
+    from Bio.SeqFeature import FeatureLocation, SeqFeature
+    from Bio.SeqRecord import SeqRecord
+
+    words = "SURROGATE. " if construct.surrogate else ""
+    record = SeqRecord(
+        Seq(construct.sequence),
+        id=construct.name,
+        name=construct.name[:16],
+        description=f"mRNA of {construct.name}, completed by carseq",
+    )
+    record.annotations.update(
+        molecule_type="mRNA", topology="linear", comment=f"{words}ASSUMED ENDS: {assumed}."
+    )
+    for row in construct.domain_rows:
+        place = FeatureLocation(int(row.start), int(row.end), strand=1)
+        notes = {"label": [str(row.name)], "note": [str(row.source)]}
+        record.features.append(SeqFeature(place, type="misc_feature", qualifiers=notes))
+    handle = StringIO()
+    SeqIO.write(record, handle, "genbank")
+    return handle.getvalue()
+
+
 def write_construct(
     construct: Construct,
     folder: str | Path,
@@ -80,8 +117,18 @@ def write_construct(
     spliced
         Share of spliced molecules as reads show it; None: a usual one.
     """
+    import numpy as np
+    import pandas as pd
+
+    from carseq.io.files import write_table, write_text
+    from carseq.schema.tables import COVERAGE, DOMAINS
+
     folder = Path(folder)
     write_text(construct.to_json(), folder / "construct.json")
+    if construct.backbone is not None:
+        assumed = next((text for code, text in construct.notes if code == "assumed_ends"), "")
+        plain = " ".join(assumed.replace(".", "").split())
+        write_text(genbank(construct, plain), folder / "construct.gb")
     sequence = "\n".join(textwrap.wrap(construct.sequence, 70))
     write_text(f">{construct.name}\n{sequence}\n", folder / "construct.fa")
     write_text(gtf(construct), folder / "construct.gtf")
@@ -165,7 +212,7 @@ def text_map(
                 for a, b in bins
             )
             lines.append(Text(f"{key[0]}' reads {bars}", style="blue" if key == "3p" else "red"))
-    domains = sorted(construct.domains.itertuples(), key=lambda d: (d.start, d.end))
+    domains = construct.domain_rows
     letters = "abcdefghijklmnopqrstuvwxyz"
     marks = {(0, size): "-"}
     marks.update({(int(d.start), int(d.end)): letters[i % 26] for i, d in enumerate(domains)})
@@ -192,7 +239,7 @@ def text_map(
         done = max(done, int(d.end))
     if size - done >= _MIN_UNNAMED:
         rows.append(("-", "(gap: unnamed)", "", str(done + 1), str(size), "", ""))
-    known = set(construct.domains["name"])
+    known = {d.name for d in construct.domain_rows}
     for p in pieces(construct):
         if p.name not in known:
             rows.append(

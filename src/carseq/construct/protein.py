@@ -33,10 +33,13 @@ _DARPIN_BEFORE, _DARPIN_AFTER = re.compile(r"[DG]LG[KRQ]K[LF][LIV]E"), re.compil
 _HYDROPATHY = dict(
     zip(
         "ARNDCQEGHILKMFPSTWYV",
-        (1.8, -4.5, -3.5, -3.5, 2.5, -3.5, -3.5, -0.4, -3.2, 4.5, 3.8, -3.9, 1.9, 2.8, -1.6, -0.8, -0.7, -0.9, -1.3, 4.2),
+        (
+            *(1.8, -4.5, -3.5, -3.5, 2.5, -3.5, -3.5, -0.4, -3.2, 4.5),
+            *(3.8, -3.9, 1.9, 2.8, -1.6, -0.8, -0.7, -0.9, -1.3, 4.2),
+        ),
         strict=True,
     )
-)  # fmt: skip
+)
 _SPAN, _MIN_HYDROPATHY = 19, 1.9
 #: The hydrophobic core of a signal peptide: 8 residues within the first 30.
 _CORE, _MIN_CORE, _MAX_SIGNAL = 8, 2.2, 35
@@ -187,7 +190,9 @@ def protein_domains(protein: str, *, partial: bool = False) -> list[Stretch]:
 
 def _piece(protein: str, lo: int, hi: int, known: list[Stretch], is_car: bool) -> list[Stretch]:
     """Return the stretches of one protein between 2A peptides."""
-    found = [s._replace(kind="other") if s.kind in ("natural", "TCR", "backbone") else s for s in known]
+    found = [
+        s._replace(kind="other") if s.kind in ("natural", "TCR", "backbone") else s for s in known
+    ]
     named = _gaps(found, lo, hi)
     for start, end in named:
         found += _darpins(protein, start, end)
@@ -200,7 +205,9 @@ def _piece(protein: str, lo: int, hi: int, known: list[Stretch], is_car: bool) -
                 s._replace(start=max(s.start, domain.end)) if s.start < domain.end < s.end else s
                 for s in found
             ]
-            found.append(Stretch(domain.name, "binder", domain.start, domain.end, _NAN, domain.source))
+            found.append(
+                Stretch(domain.name, "binder", domain.start, domain.end, _NAN, domain.source)
+            )
     # The regular expression knows linkers of any length; the sequence of 15 residues is one of them.
     found = [s for s in found if s.name != "G4S linker"]
     for start, end in _gaps(found, lo, hi):
@@ -225,9 +232,7 @@ def _transmembrane(protein: str, lo: int, hi: int, found: list[Stretch]) -> list
     return []
 
 
-def _rest(
-    protein: str, lo: int, hi: int, found: list[Stretch], is_car: bool
-) -> list[Stretch]:
+def _rest(protein: str, lo: int, hi: int, found: list[Stretch], is_car: bool) -> list[Stretch]:
     """Return a row for every stretch that has no name yet."""
     rest = []
     inner = [s for s in found if s.kind in CAR_KINDS]
@@ -252,8 +257,12 @@ def _rest(
             name, kind, source = "linker", "linker", "no known sequence; joins two binder domains"
         elif is_car and start < border and not has_binder and size >= MIN_BINDER:
             name, kind, source = "binder", "binder", "no known domain; lies where the binder does"
-        elif is_car and has_binder and end == span and size >= MIN_SPACER and not any(
-            s.kind == "hinge" for s in found
+        elif (
+            is_car
+            and has_binder
+            and end == span
+            and size >= MIN_SPACER
+            and not any(s.kind == "hinge" for s in found)
         ):
             name, kind, source = "spacer", "hinge", "no known domain; lies where the hinge does"
         elif not is_car and size >= MIN_SECOND:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import re
 import struct
@@ -97,7 +98,9 @@ def _decoded(data: bytes, path: Path) -> str:
         elif len(head) > 40 and head[::2].count(0) > 0.9 * len(head[::2]):
             text = data.decode("utf-16-be", errors="replace")
         elif b"\x00" in head:
-            raise _refuse(path, "is not the map of a vector", "it holds binary data of no known kind")
+            raise _refuse(
+                path, "is not the map of a vector", "it holds binary data of no known kind"
+            )
         else:
             text = data.decode("utf-8-sig", errors="replace")
     return text.replace("\r\n", "\n").replace("\r", "\n")
@@ -112,10 +115,8 @@ def _check_kind(data: bytes, path: Path) -> None:
         import zipfile
 
         inside: list[str] = []
-        try:
+        with contextlib.suppress(zipfile.BadZipFile):
             inside = zipfile.ZipFile(BytesIO(data)).namelist()
-        except zipfile.BadZipFile:
-            pass
         if any(name.startswith("word/") for name in inside):
             what, remedy = "a Word document", "save its sequence as plain text (.txt)"
         elif any(name.startswith("xl/") for name in inside):
@@ -137,7 +138,9 @@ def _snapgene(data: bytes) -> list[_Record]:
             raise CutOffError(f"its packet at byte {at:,} is cut off")
         _, size = struct.unpack_from(">BI", data, at)
         if at + 5 + size > len(data):
-            raise CutOffError(f"its packet at byte {at:,} has {len(data) - at - 5:,} of {size:,} bytes")
+            raise CutOffError(
+                f"its packet at byte {at:,} has {len(data) - at - 5:,} of {size:,} bytes"
+            )
         at += 5 + size
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", BiopythonWarning)
@@ -191,10 +194,18 @@ def _pasted(text: str, path: Path) -> list[_Record]:
     """Return a sequence without a header: bare or numbered lines of bases."""
     letters = re.sub(r"[\s\d/.>|-]", "", text).upper()
     if not letters:
-        raise _refuse(path, "holds no sequence", "it is empty" if not text.strip() else "it holds no letters")
+        raise _refuse(
+            path, "holds no sequence", "it is empty" if not text.strip() else "it holds no letters"
+        )
     share = sum(c in _BASES for c in letters) / len(letters)
     if len(letters) >= _MIN_PASTED and share > 0.97:
-        return [_Record(path.stem, letters, remarks=("the file has no header: it was read as a bare sequence",))]
+        return [
+            _Record(
+                path.stem,
+                letters,
+                remarks=("the file has no header: it was read as a bare sequence",),
+            )
+        ]
     lines = [x for x in text.splitlines() if x.strip() and not x.startswith("#")]
     if lines and lines[0].count("\t") >= 7:
         what = "an annotation table (GTF, GFF or BED), which holds no bases"
@@ -206,7 +217,11 @@ def _pasted(text: str, path: Path) -> list[_Record]:
         what = "a JSON document"
     elif re.match(r"@\S+\n[ACGTN]+\n\+", text):
         what = "a FASTQ file: reads, not the vector"
-    elif letters.isalpha() and all(c in set("ACDEFGHIKLMNPQRSTVWY*X") for c in letters) and share < 0.8:
+    elif (
+        letters.isalpha()
+        and all(c in set("ACDEFGHIKLMNPQRSTVWY*X") for c in letters)
+        and share < 0.8
+    ):
         what = "a protein or a text"
     else:
         what = f"text that begins with {text.strip()[:40]!r}"
@@ -221,11 +236,22 @@ def _records(data: bytes, path: Path) -> tuple[list[_Record], str]:
     text = _decoded(data, path)
     lead = text.lstrip()
     if lead.startswith("{\\rtf"):
-        raise _refuse(path, "is not the map of a vector", "it is a rich text (RTF) document", "save it as plain text")
+        raise _refuse(
+            path,
+            "is not the map of a vector",
+            "it is a rich text (RTF) document",
+            "save it as plain text",
+        )
     if re.search(r"^LOCUS\b", text, re.M) and (lead.startswith("LOCUS") or "\nORIGIN" in text):
         found = [
             _Record(
-                r.name, r.sequence, r.circular, tuple(r.features), r.text, tuple(r.remarks), r.is_protein
+                r.name,
+                r.sequence,
+                r.circular,
+                tuple(r.features),
+                r.text,
+                tuple(r.remarks),
+                r.is_protein,
             )
             for r in read_genbank(text[text.index("LOCUS") :])
         ]
@@ -252,7 +278,9 @@ def _chosen(records: list[_Record], wanted: str | None, path: Path) -> _Record:
         ]
         if len(mine) != 1:
             raise CarseqError(
-                f"{path} has no record named {wanted!r}" if not mine else f"{path} has {len(mine)} records named {wanted!r}",
+                f"{path} has no record named {wanted!r}"
+                if not mine
+                else f"{path} has {len(mine)} records named {wanted!r}",
                 f"its records are {names}",
                 "name one of them behind the #",
             )
@@ -324,7 +352,9 @@ def _bases(record: _Record, path: Path, kind: str) -> str:
     if not sequence or set(sequence) <= {"?", "N"}:
         raise CarseqError(
             f"{path} holds no sequence",
-            f"it was read as {kind}; its record {record.name or ''} has no bases".replace("  ", " "),
+            f"it was read as {kind}; its record {record.name or ''} has no bases".replace(
+                "  ", " "
+            ),
             "export the map again with its sequence (ORIGIN)",
         )
     if len(sequence) > MAX_LENGTH:

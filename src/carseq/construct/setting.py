@@ -31,7 +31,9 @@ def carriers(sequence: str) -> list[str]:
 
 def is_joined(sequence: str, start: int) -> bool:
     """Whether a 2A peptide lies in frame directly before the reading frame that begins at ``start``."""
-    before = translate(sequence[max(0, start - 3 * _JOINED) + (start - max(0, start - 3 * _JOINED)) % 3 : start])
+    before = translate(
+        sequence[max(0, start - 3 * _JOINED) + (start - max(0, start - 3 * _JOINED)) % 3 : start]
+    )
     last = before.split("*")[-1]
     return any(find_protein(d.sequence, last, 0.15) for d in known_proteins("2A peptide"))
 
@@ -54,20 +56,30 @@ def setting_notes(sequence: str, start: int, promoter: bool) -> list[Note]:
     if any(name.startswith(("Sleeping", "piggyBac")) for name in found):
         named = "Sleeping Beauty" if "Sleeping Beauty" in found else "piggyBac"
         notes.append(
-            ("transposon", f"{named} transposon: the mRNA runs from the internal promoter to its poly(A) signal")
+            (
+                "transposon",
+                f"{named} transposon: the mRNA runs from the internal promoter to its poly(A) signal",
+            )
         )
     if "AAV ITR" in found and not arms and promoter:
-        notes.append(("aav", "AAV genome (ITRs): the mRNA runs from its promoter to its poly(A) signal"))
+        notes.append(
+            ("aav", "AAV genome (ITRs): the mRNA runs from its promoter to its poly(A) signal")
+        )
     if not promoter and (arms or is_joined(sequence, start) or "AAV ITR" in found):
         gene = f"the {arms[0]} locus" if arms else "the gene it was made for"
         notes.append(
             (
                 "knock_in",
-                f"A knock-in donor for {gene} without a promoter of its own: the CAR is transcribed from the endogenous "
-                "gene, whose first exons begin its mRNA and are not in the file. 5' reads lie in those exons and cannot "
-                "tell the CAR from the gene.",
+                f"A knock-in donor for {gene} without a promoter of its own: the CAR is transcribed from the "
+                "endogenous gene, whose first exons begin its mRNA and are not in the file. 5' reads lie in those "
+                "exons and cannot tell the CAR from the gene.",
             )
         )
     elif arms:
-        notes.append(("integration", f"homology arms of the {arms[0]} locus: a knock-in with a promoter of its own"))
+        notes.append(
+            (
+                "integration",
+                f"homology arms of the {arms[0]} locus: a knock-in with a promoter of its own",
+            )
+        )
     return notes

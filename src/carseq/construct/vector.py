@@ -8,6 +8,7 @@ from typing import Literal
 
 from carseq.construct.coding import reverse_complement, translate
 from carseq.construct.derive import (
+    CUT,
     Candidate,
     candidates,
     is_vector,
@@ -15,7 +16,7 @@ from carseq.construct.derive import (
     transcript_start,
     transcript_stop,
 )
-from carseq.construct.identify import Verdict, judge_protein, what_it_holds
+from carseq.construct.identify import Verdict, is_broken_car, judge_protein, what_it_holds
 from carseq.construct.introns import find_introns, splice_sites
 from carseq.construct.model import Construct, End, Note, Transcript
 from carseq.construct.orfs import Orf, car_orf, find_orfs, n_signalling, open_frame
@@ -97,13 +98,14 @@ def load_construct(
 
 def _whole(vector: VectorMap, name: str, form: Form, path: str | Path) -> Construct:
     notes = _own_words(vector)
+    internal: int | None = None
+    annotated: list[tuple[int, int]] = []
     if form in ("transcript", "orf"):
         sequence, tail = _trimmed(vector.sequence)
         orf = _read_frame(sequence, path, form)
         verdict = judge_protein(translate(sequence[orf.start : orf.end]).rstrip("*"))
         five, three = _given_ends(sequence, form == "orf", tail)
         shape: str = form
-        internal, annotated = None, []
     else:
         best, verdict = _locate(vector, form, path)
         if best.turned:
@@ -121,7 +123,6 @@ def _whole(vector: VectorMap, name: str, form: Form, path: str | Path) -> Constr
                 )
             )
         sequence, orf = best.vector.sequence, best.orf
-        internal, annotated = None, []
         if is_vector(best, form in ("plasmid", "provirus")):
             _refuse_underivable(best, form, path)
             run = transcribed(best)
@@ -143,6 +144,11 @@ def _whole(vector: VectorMap, name: str, form: Form, path: str | Path) -> Constr
             shape = "orf" if whole else "transcript"
             five, three = _given_ends(sequence, whole, tail)
     place = (orf.start, min(orf.end, len(sequence)))
+    if any(code == "assumed_ends" for code, _ in notes):
+        # The file was completed by carseq: its ends are what was assumed, and the note says so.
+        five = five if five.known else End("assumed", True)
+        three = three if three.known else End("assumed", True)
+        notes = [n for n in notes if n[0] not in ("five_prime_guess", "three_prime_guess")]
     if not verdict.is_car:
         what = verdict.what or "a reading frame of no known CAR domain"
         notes.append(("not_a_car", f"The file's reading frame is not a CAR's: {what}."))
@@ -183,7 +189,9 @@ def _own_words(vector: VectorMap) -> list[Note]:
         )
     assumed = ASSUMED.search(" ".join(vector.text.split()))
     if assumed:
-        notes.append(("assumed_ends", f"The file says that its ends were assumed: {assumed.group(1)}."))
+        notes.append(
+            ("assumed_ends", f"The file says that its ends were assumed: {assumed.group(1)}.")
+        )
     if vector.remarks:
         told = "; ".join(vector.remarks[:3])
         more = f"; and {len(vector.remarks) - 3} more" if len(vector.remarks) > 3 else ""
@@ -193,13 +201,12 @@ def _own_words(vector: VectorMap) -> list[Note]:
 
 def _given_ends(sequence: str, is_orf: bool, tail: bool) -> tuple[End, End]:
     """Return the ends of a transcript or ORF given as such."""
-    nothing = End("nothing known", False)
     if is_orf:
-        return nothing, nothing
+        return CUT, CUT
     start, stop = transcript_start(sequence), transcript_stop(sequence, tail)
     return (
-        nothing if start is None else End(start, True),
-        nothing if stop is None else End(stop, True),
+        CUT if start is None else End(start, True),
+        CUT if stop is None else End(stop, True),
     )
 
 
@@ -218,6 +225,8 @@ def _locate(vector: VectorMap, form: Form, path: str | Path) -> tuple[Candidate,
             _refuse_two(found, candidate, path)
             return candidate, verdict
     best = _top(found)[0]
+    if is_broken_car(best.vector.sequence, best.orf.start):
+        return best, Verdict(True, "")
     verdict = judge_protein(_protein(best))
     if form == "auto":
         raise _no_car(vector, path, verdict.what)
@@ -249,7 +258,9 @@ def _no_car(vector: VectorMap, path: str | Path, what: str) -> CarseqError:
     if others:
         causes.append("it holds " + ", ".join(others[:8]))
     if not causes:
-        causes.append(f"the longest ORF has {longest} nt and no known CAR domain; a CAR's has 1,300 or more")
+        causes.append(
+            f"the longest ORF has {longest} nt and no known CAR domain; a CAR's has 1,300 or more"
+        )
     return CarseqError(
         f"no CAR reading frame in {path}",
         "; ".join(causes),
@@ -327,8 +338,10 @@ def _partial(vector: VectorMap, name: str) -> Construct:
     place = None if orf is None else (orf.start, orf.end)
     whole = Transcript("transcript", sequence, ((0, len(sequence)),))
     draft = Construct(name, "partial", (whole,), place)
-    kinds = set(draft.domains["kind"])
-    missing = [what for kind, what in (("signal peptide", "leader"), *_MISSING) if kind not in kinds]
+    kinds = {row.kind for row in draft.domain_rows}
+    missing = [
+        what for kind, what in (("signal peptide", "leader"), *_MISSING) if kind not in kinds
+    ]
     notes.append(
         (
             "partial",
@@ -339,7 +352,6 @@ def _partial(vector: VectorMap, name: str) -> Construct:
             "says little.",
         )
     )
-    nothing = End("nothing known", False)
     return Construct(
         name,
         "partial",
@@ -347,8 +359,8 @@ def _partial(vector: VectorMap, name: str) -> Construct:
         place,
         (*_own_words(vector), *notes),
         _is_surrogate(vector),
-        nothing,
-        nothing,
+        CUT,
+        CUT,
     )
 
 
