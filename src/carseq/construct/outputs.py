@@ -117,11 +117,16 @@ def write_construct(
     spliced
         Share of spliced molecules as reads show it; None: a usual one.
     """
-    import numpy as np
-    import pandas as pd
+    write_transcript(construct, folder)
+    write_features(construct, folder, findings, read_length=read_length, spliced=spliced)
 
-    from carseq.io.files import write_table, write_text
-    from carseq.schema.tables import COVERAGE, DOMAINS
+
+def write_transcript(construct: Construct, folder: str | Path) -> None:
+    """Write what alignments depend on: ``construct.fa`` and ``construct.gtf``; and the whole as ``construct.json``.
+
+    A construct whose ends come from a known vector is also written as ``construct.gb``, which says so.
+    """
+    from carseq.io.files import write_text
 
     folder = Path(folder)
     write_text(construct.to_json(), folder / "construct.json")
@@ -132,6 +137,24 @@ def write_construct(
     sequence = "\n".join(textwrap.wrap(construct.sequence, 70))
     write_text(f">{construct.name}\n{sequence}\n", folder / "construct.fa")
     write_text(gtf(construct), folder / "construct.gtf")
+
+
+def write_features(
+    construct: Construct,
+    folder: str | Path,
+    findings: list[Finding] | None = None,
+    *,
+    read_length: int = READ_LENGTH,
+    spliced: float | None = None,
+) -> None:
+    """Write ``domains.tsv``, ``coverage.tsv`` and ``lint.json``, as :func:`write_construct` does."""
+    import numpy as np
+    import pandas as pd
+
+    from carseq.io.files import write_table, write_text
+    from carseq.schema.tables import COVERAGE, DOMAINS
+
+    folder = Path(folder)
     write_table(construct.domains, folder / "domains.tsv", DOMAINS)
     expected = {
         f"expected_{key}": expected_coverage(
