@@ -112,7 +112,7 @@ FILES: Mapping[str, Result] = MappingProxyType(
         "construct_json": Result(
             "construct/construct.json",
             "construct",
-            "the derived construct: transcripts, ends, domains and notes, read back by `carseq.construct.read_construct`",
+            "the derived construct: transcripts, ends, domains, notes (`carseq.construct.read_construct`)",
         ),
         "construct_gtf": Result("construct/construct.gtf", "construct", "its gene, as one exon"),
         "domains": Result(
