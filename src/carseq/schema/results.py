@@ -109,6 +109,11 @@ FILES: Mapping[str, Result] = MappingProxyType(
         "transcript": Result(
             "construct/construct.fa", "construct", "the CAR's transcript: the contig in the reference"
         ),
+        "construct_json": Result(
+            "construct/construct.json",
+            "construct",
+            "the derived construct: transcripts, ends, domains, notes (`carseq.construct.read_construct`)",
+        ),
         "construct_gtf": Result("construct/construct.gtf", "construct", "its gene, as one exon"),
         "domains": Result(
             "construct/domains.tsv", "construct", "domains and LTRs on the transcript", tables.DOMAINS
