@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from carseq.schema.results import RECORD
+from carseq.schema.results import FILES
 from carseq.study.model import Study
 
 #: Keys that decide on no number in the results.
@@ -29,9 +29,9 @@ def changed_since(study: Study, results: Path) -> list[str]:
     list of str
         Such as ``calling.fdr``, ``reference.gtf`` (by the file's name: a study may have been moved) or ``samples``.
     """
-    path = results / RECORD
+    path = FILES["run_config"].at(results)
     try:
-        record = yaml.safe_load(path.read_text())
+        record = yaml.safe_load(Path(path).read_text())
     except (OSError, ValueError, yaml.YAMLError):
         return []
     if not isinstance(record, dict):
