@@ -121,31 +121,64 @@ DETECTION = Schema(
         "compartment": Column("str", "urine, blood, product or other"),
         "timepoint": Column("str", "time point"),
         "role": Column("str", "case, negative_control or product"),
+        "gating": Column(
+            "str",
+            "how cells were sorted: unsorted, car_enriched, car_depleted, t_enriched, cd45_depleted or other",
+        ),
         "n_cells": Column("int64", "cells kept"),
         "n_t_cells": Column("int64", "T cells kept (no doublets)"),
         "n_car_positive": Column("int64", "T cells called positive"),
-        "verdict": Column("str", "detected, not detected above LIMIT, or undetermined"),
-        "prevalence": Column("float64", "CAR T cells among T cells, corrected for dropout"),
+        "verdict": Column("str", "detected, not_detected (above the detection limit) or undetermined"),
+        "verdict_text": Column("str", "the verdict in words"),
+        "prevalence": Column(
+            "float64", "CAR T cells among T cells, corrected for dropout: the posterior's mean"
+        ),
         "prevalence_low": Column("float64", "lower end of its 95 % interval"),
         "prevalence_high": Column(
-            "float64", "upper end; at least the detection limit where no cell was called"
+            "float64",
+            "upper end; the detection limit where no T cell shows the CAR, at least the limit where none was called",
+        ),
+        "prevalence_is": Column(
+            "str",
+            "fraction, or purity: after a sort by the CAR it says how pure the sort is, not how many CAR T cells there are",
         ),
         "detection_limit": Column(
-            "float64", "CAR T fraction of T cells excluded with 95 % confidence above this"
+            "float64",
+            "smallest CAR T fraction of T cells that would have shown a positive call with a probability of 95 %; "
+            "NaN without T cells",
         ),
         "sensitivity": Column(
-            "float64", "probability that a CAR T cell of this sample is called positive"
+            "float64",
+            "probability that a CAR T cell of this sample is called positive, at its fraction (at the limit if silent)",
         ),
         "expected_false_calls": Column(
             "float64", "expected false positives among the positive calls"
         ),
-        "reason": Column("str", "the verdict in words"),
+        "ambient_assumed": Column(
+            "bool", "whether ambient RNA was assumed, since the matrix holds no empty droplets"
+        ),
         "n_t_at_least_1_umi": Column(
             "int64", "T cells that the rule `1 CAR molecule or more` would call"
         ),
         "n_t_at_least_2_umis": Column(
             "int64", "T cells that the rule `2 CAR molecules or more` would call"
         ),
+    },
+)
+
+#: ``cohort/rules.tsv``.
+RULES = Schema(
+    "rules",
+    {
+        "sample": Column("str", "sample"),
+        "rule": Column("str", "carseq, 1, 2 or 3 UMIs or more in a T cell, or a mixture of counts"),
+        "n_t_cells": Column("int64", "T cells of the sample"),
+        "n_called": Column("int64", "of them called by the rule; -1 if it could not be fitted"),
+        "n_both": Column("int64", "called by the rule and by carseq"),
+        "n_only_rule": Column("int64", "called by the rule alone"),
+        "n_only_carseq": Column("int64", "called by carseq alone"),
+        "overlap": Column("float64", "called by both among those called by either; NaN if none is"),
+        "note": Column("str", "why a rule was not fitted"),
     },
 )
 
@@ -495,6 +528,11 @@ OBS = Schema(
         "t_state": Column("str", "state of a T cell, empty for others"),
         "car_umis": Column("int64", "CAR molecules: unique, junction and shared with p_car >= 0.5"),
         "car_umis_unique": Column("int64", "CAR molecules of evidence unique or junction"),
+        "car_evidence": Column(
+            "int64",
+            "CAR molecules that the model counts: those told apart and, beside one of them, the expected number of "
+            "shared ones",
+        ),
         "car_expected_ambient": Column("float64", "CAR molecules expected from ambient RNA"),
         "car_expected_background": Column(
             "float64",
@@ -505,7 +543,7 @@ OBS = Schema(
         ),
         "car_prior": Column(
             "float64",
-            "CAR T fraction of the sample's T cells by its other cells; NaN for other cells",
+            "chance of a CAR T cell of this depth, type and clone, by the sample's other cells; NaN for other cells",
         ),
         "car_log_own": Column(
             "float64", "log likelihood of the CAR count in a CAR T cell; NaN for other cells"
@@ -514,9 +552,18 @@ OBS = Schema(
             "float64",
             "log likelihood of the CAR count from false molecules alone; NaN for other cells",
         ),
+        "car_clone_support": Column(
+            "float64",
+            "log odds of a CAR T cell that the other cells of its clonotype add; NaN without a receptor",
+        ),
         "car_posterior": Column("float64", "probability that the cell is a CAR T cell"),
         "car_call": Column("str", "positive, uncertain or negative"),
-        "car_reason": Column("str", "the call in words"),
+        "car_reason": Column(
+            "str",
+            "why, as a code: positive, few_molecules, shared_only, no_molecule, doublet, unknown_type, "
+            "explained_by_ambient, unexplained or not_t_cell",
+        ),
+        "car_reason_text": Column("str", "why, in words, with the cell's own numbers"),
     },
 )
 

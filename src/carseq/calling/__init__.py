@@ -1,0 +1,50 @@
+"""calling: from CAR molecules to CAR T cells, with a probability for each and a verdict for each sample.
+
+:func:`call_cells` takes annotated cells and CAR molecules; :func:`call_study` makes of a whole study what the workflow
+makes of it. The rooms within: ``counts`` (molecules to counts), ``background`` (false CAR molecules), ``model`` (the
+probability of a CAR T cell), ``clones`` (clonotypes as evidence), ``calls``, ``verdict``, ``fractions``, ``gates`` (sorted
+samples), ``rules`` (the field's own rules beside the model), ``robustness`` (other thresholds and depths).
+"""
+
+from carseq.calling.background import ASSUMED_CONTAMINATION
+from carseq.calling.calls import MAX_AMBIENT_P, REASONS, choose
+from carseq.calling.cohort import FDR, call_cells
+from carseq.calling.counts import (
+    MIN_P_CAR,
+    ambient_car,
+    cell_losses,
+    count_car,
+    drop_swapped,
+    match_barcodes,
+    unseen_share,
+)
+from carseq.calling.fractions import draw_fraction, explain_posterior, fraction_of
+from carseq.calling.gates import GATES, gate_of
+from carseq.calling.model import Fit
+from carseq.calling.rules import rules
+from carseq.calling.verdict import VERDICTS, decide
+
+__all__ = [
+    "ASSUMED_CONTAMINATION",
+    "FDR",
+    "GATES",
+    "MAX_AMBIENT_P",
+    "MIN_P_CAR",
+    "REASONS",
+    "VERDICTS",
+    "Fit",
+    "ambient_car",
+    "call_cells",
+    "cell_losses",
+    "choose",
+    "count_car",
+    "decide",
+    "draw_fraction",
+    "drop_swapped",
+    "explain_posterior",
+    "fraction_of",
+    "gate_of",
+    "match_barcodes",
+    "rules",
+    "unseen_share",
+]

@@ -1,0 +1,198 @@
+"""The verdict of a sample: detected, not detected above a limit, or undetermined."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from carseq.calling.background import Evidence, ambient_rate
+from carseq.calling.calls import MAX_AMBIENT_P
+from carseq.calling.cells import Cells
+from carseq.calling.negbin import Floats, log_pmf, upper_tail
+
+#: A sample in which no more than this CAR T fraction could be excluded is undetermined, not negative.
+UNDETERMINED_ABOVE = 0.5
+#: From this share of molecules that the construct cannot show (an ORF alone, a part), silence means nothing.
+MAX_UNSEEN = 0.5
+#: Probability with which a sample at its detection limit shows a positive call.
+CONFIDENCE = 0.95
+#: The limit is sought among these CAR T fractions.
+LIMITS = np.exp(np.linspace(np.log(1e-5), 0.0, 93))
+#: A sample at its limit holds a handful of CAR T cells, so that its own estimate of the fraction, the calls' prior, is
+#: as often half as twice the truth. Calls are foretold at this part of the fraction.
+PRIOR_PART = 0.5
+#: Counts tried, and depths looked at beyond the deepest cell.
+MOST_NEEDED, DEEPER = 25, 4.0
+_DEPTH_STEP, _RATE_STEP = 0.12, 0.3
+
+VERDICTS = {
+    "detected": "one T cell or more was called positive",
+    "not_detected": "no positive call; a CAR T fraction above the detection limit would have shown one with a "
+    "probability of 95 %",
+    "undetermined": "no evidence either way: no or too few T cells, too shallow ones, or a construct that cannot show the CAR",
+}
+
+
+class Sensitivity:
+    """How likely a CAR T cell like those of a sample is called positive, at any CAR T fraction.
+
+    Sensitivity depends on the fraction: where CAR T cells are rare, ambient RNA is the better explanation of one
+    molecule, and a call takes more of them. It is never taken to be lower in a deeper cell: a call may ask one molecule
+    more of it, but a limit that rises as cells get deeper would be no limit.
+
+    Parameters
+    ----------
+    cells
+        The sample's T cells; their counts are not looked at.
+    points
+        Plausible pairs of mu and shape, with weights: n x 3.
+    cutoff
+        The least probability of being no CAR T cell that is still called.
+    evidence
+        What the sample says of its false molecules; None keeps the false molecules as they are at every fraction.
+    """
+
+    def __init__(
+        self, cells: Cells, points: Floats, cutoff: float, evidence: Evidence | None = None
+    ) -> None:
+        self.mu, self.shape, self.weight = points.T
+        self.cutoff, self.evidence = cutoff, evidence
+        log_own = np.log(np.maximum(cells.own, 1))
+        log_rate = np.log(np.maximum(cells.null, 1e-12) / np.maximum(cells.own, 1))
+        rate_bin = np.round(log_rate / _RATE_STEP)
+        first, last = log_own.min(), log_own.max()
+        depth = np.arange(first, last + np.log(DEEPER) + _DEPTH_STEP, _DEPTH_STEP)
+        at = np.round((log_own - first) / _DEPTH_STEP).astype(int)
+        rates, which = np.unique(rate_bin, return_inverse=True)
+        keys, self._inverse = np.unique(which * len(depth) + at, return_inverse=True)
+        self._size = np.bincount(self._inverse, cells.size)
+        self._cell = keys
+        mean_rate = np.bincount(which, log_rate) / np.bincount(which)
+        shapes = np.bincount(which, cells.null_shape) / np.bincount(which)
+        own = np.tile(np.exp(depth), len(rates))
+        self._grid = Cells(
+            k=np.zeros(len(own)),
+            own=own,
+            null=own * np.repeat(np.exp(mean_rate), len(depth)),
+            null_shape=np.repeat(shapes, len(depth)),
+            x=np.zeros((len(own), 0)),
+            offset=np.zeros(len(own)),
+            size=np.ones(len(own)),
+        )
+        self._shape = (len(rates), len(depth))
+        self._t_molecules = float(cells.own @ cells.size)
+        self._base = ambient_rate(evidence)[0] if evidence is not None else 0.0
+
+    def _at(self, fraction: float) -> Cells:
+        """Return the grid of cells with the false molecules that a sample of this CAR T fraction would have."""
+        if self.evidence is None or not self.evidence.assumed:
+            return self._grid
+        # Without empty droplets ambient RNA is told from the cells, CAR T cells among them.
+        mu = float(np.exp(self.weight @ np.log(self.mu)))
+        car = self.evidence.car + fraction * mu * self._t_molecules
+        factor = max(ambient_rate(self.evidence, car)[0] / max(self._base, 1e-300), 1.0)
+        return replace(self._grid, null=self._grid.null * factor)
+
+    def by_point(self, fraction: float) -> Floats:
+        """Return the probability of a call for each group of like cells: groups x points."""
+        cells = self._at(fraction)
+        prior = fraction * PRIOR_PART
+        needed = np.full(len(cells), np.inf)
+        mean, joint = cells.of_car(self.mu, self.shape)
+        for k in range(1, MOST_NEEDED):
+            own = np.exp(log_pmf(np.array(float(k)), mean, joint)) @ self.weight
+            rest = np.exp(log_pmf(np.array(float(k)), cells.null, cells.null_shape))
+            enough = (1 - prior) * rest <= self.cutoff * (prior * own + (1 - prior) * rest)
+            enough &= upper_tail(np.full(len(cells), float(k)), cells.null, cells.null_shape) <= (
+                MAX_AMBIENT_P
+            )
+            needed = np.where(np.isinf(needed) & enough, k, needed)
+            if np.isfinite(needed).all():
+                break
+        can = np.isfinite(needed)
+        called = np.zeros((len(cells), len(self.mu)))
+        called[can] = upper_tail(needed[can, None], mean[can], joint[can])
+        by_depth = called.reshape(*self._shape, -1)
+        by_depth = np.minimum.accumulate(by_depth[:, ::-1], axis=1)[:, ::-1]
+        return np.asarray(by_depth.reshape(len(cells), -1)[self._cell])
+
+    def mean(self, fraction: float) -> float:
+        """Return the mean probability that a CAR T cell of the sample is called."""
+        return float(self._size @ self.by_point(fraction) @ self.weight / self._size.sum())
+
+    def silence(self, fraction: float) -> float:
+        """Return the probability that a sample of this CAR T fraction shows no positive call."""
+        called = np.minimum(fraction * self.by_point(fraction), 1 - 1e-12)
+        return float(np.exp(self._size @ np.log1p(-called)) @ self.weight)
+
+    def limit(self) -> float:
+        """Return the smallest CAR T fraction that shows a positive call with 95 % probability; 1 if none does."""
+        low, high = 0, len(LIMITS) - 1
+        if self.silence(1.0) > 1 - CONFIDENCE:
+            return 1.0
+        while high - low > 1:
+            middle = (low + high) // 2
+            if self.silence(LIMITS[middle]) > 1 - CONFIDENCE:
+                low = middle
+            else:
+                high = middle
+        # Between two neighbours: on a line of the logs.
+        ends = [np.log(max(self.silence(LIMITS[i]), 1e-12)) for i in (low, high)]
+        share = (ends[0] - np.log(1 - CONFIDENCE)) / max(ends[0] - ends[1], 1e-12)
+        share = float(np.clip(share, 0, 1))
+        return float(LIMITS[low] * (LIMITS[high] / LIMITS[low]) ** share)
+
+
+def percent(share: float) -> str:
+    """Return a share (0-1) as per cent with two significant digits, never as 0 unless it is."""
+    return f"{float(f'{100 * share:.2g}'):g} %"
+
+
+def decide(
+    n_positive: int,
+    n_t: int,
+    unseen: float,
+    limit: float,
+    false_calls: float,
+    *,
+    assumed: bool = False,
+    role: str = "",
+) -> tuple[str, str]:
+    """Return the verdict of a sample and its sentence.
+
+    Parameters
+    ----------
+    n_positive, n_t
+        Positive calls, and T cells.
+    unseen
+        Share (0-1) of CAR molecules that the construct cannot show.
+    limit
+        Detection limit (0-1); NaN if there is none.
+    false_calls
+        Expected false calls among the positive ones.
+    assumed
+        Whether the ambient RNA was assumed.
+    role
+        Of the sample; a negative control with CAR T cells is told.
+    """
+    tail = "; ambient RNA was assumed, since the matrix holds no empty droplets" if assumed else ""
+    if n_positive:
+        text = f"{n_positive} of {n_t} T cells called positive, {false_calls:.2g} of them expected to be false"
+        if role == "negative_control":
+            text += "; this is a negative control: it holds CAR T cells, or tubes were exchanged"
+        return "detected", text + tail
+    if n_t == 0:
+        return "undetermined", "no T cells in this sample"
+    if unseen >= MAX_UNSEEN:
+        text = f"no positive call among {n_t} T cells, but {unseen:.0%} of the CAR's molecules could not be seen "
+        return "undetermined", f"{text}with this construct: give the whole transcript"
+    if not limit <= UNDETERMINED_ABOVE:
+        text = f"no positive call, but only {n_t} T cell{'s' if n_t != 1 else ''}, of this depth: "
+        text += f"even a CAR T fraction of {UNDETERMINED_ABOVE:.0%} could not be excluded"
+        return "undetermined", text + tail
+    text = f"no positive call among {n_t} T cells; "
+    text += f"CAR T cells above {percent(limit)} of T cells are excluded with 95 % confidence"
+    return "not_detected", text + tail
+
+
