@@ -201,9 +201,9 @@ THRESHOLDS = Schema(
     },
 )
 
-#: ``cohort/thinning.tsv``.
-THINNING = Schema(
-    "thinning",
+#: ``cohort/downsampling.tsv``.
+DOWNSAMPLING = Schema(
+    "downsampling",
     {
         "sample": Column("str", "sample"),
         "share": Column("float64", "share of the molecules kept"),

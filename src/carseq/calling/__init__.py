@@ -21,6 +21,7 @@ from carseq.calling.counts import (
 from carseq.calling.fractions import draw_fraction, explain_posterior, fraction_of
 from carseq.calling.gates import GATES, gate_of
 from carseq.calling.model import Fit
+from carseq.calling.robustness import downsampling, thresholds
 from carseq.calling.rules import rules
 from carseq.calling.verdict import VERDICTS, decide
 
@@ -39,6 +40,7 @@ __all__ = [
     "choose",
     "count_car",
     "decide",
+    "downsampling",
     "draw_fraction",
     "drop_swapped",
     "explain_posterior",
@@ -46,5 +48,6 @@ __all__ = [
     "gate_of",
     "match_barcodes",
     "rules",
+    "thresholds",
     "unseen_share",
 ]

@@ -17,6 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from carseq.calling.negbin import Floats, joint_shape
@@ -95,6 +96,16 @@ class Evidence:
     witness_ambient: float
     witness_molecules: float
     assumed: bool
+
+    def to_row(self) -> list[float]:
+        """Return it as numbers, for ``uns``."""
+        return [float(getattr(self, name)) for name in self.__dataclass_fields__]
+
+    @classmethod
+    def from_row(cls, row: npt.ArrayLike) -> Evidence:
+        """Return it from numbers."""
+        *numbers, assumed = (float(x) for x in np.asarray(row))
+        return cls(*numbers, assumed=bool(assumed))
 
 
 def contamination_of(obs: pd.DataFrame, samples: pd.DataFrame) -> tuple[Floats, dict[str, bool]]:

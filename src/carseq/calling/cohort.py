@@ -9,15 +9,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from carseq.calling.background import Background, background
+from carseq.calling.background import Background, Evidence, background
 from carseq.calling.calls import choose, write_calls
-from carseq.calling.cells import Cells
 from carseq.calling.clones import clone_names, clone_support
 from carseq.calling.counts import count_car
 from carseq.calling.gates import fraction_is, gate_of
 from carseq.calling.model import CellTerms, Fit, cell_terms, fit
 from carseq.calling.negbin import upper_tail
-from carseq.calling.verdict import Sensitivity, decide
+from carseq.calling.verdict import decide, sensitivity_of
 from carseq.cells.annotation import is_single_t
 from carseq.errors import CarseqError
 from carseq.log import get_logger
@@ -103,14 +102,15 @@ def call_cells(
         _row(obs, is_t, by_sample.loc[name], fitted, known, cutoff.get(name, fdr))
         for name in by_sample.index
     ]
+    prevalence = {r["sample"]: r["prevalence"] for r in rows}
     adata.uns["car_model"] = {
         **fitted.to_uns(),
-        "prevalence": np.array([r["prevalence"] for r in rows if r["sample"] in fitted.samples]),
+        "prevalence": np.array([prevalence[s] for s in fitted.samples]),
         "unseen": np.array([_unseen(by_sample.loc[s]) for s in fitted.samples]),
-        "assumed": np.array([known.assumed[s] for s in fitted.samples], dtype=bool),
-        "evidence_of_background": np.array(
-            [list(vars(known.evidence[s]).values()) for s in fitted.samples], dtype=float
-        ).reshape(-1, 8),
+        # What each sample says of its false molecules, as `background.Evidence` has it.
+        "background": np.array(
+            [known.evidence[s].to_row() for s in fitted.samples], dtype=float
+        ).reshape(-1, len(Evidence.__dataclass_fields__)),
         "roles": np.array([str(by_sample.loc[s].get("role", "")) for s in fitted.samples], dtype=object),
         "clone_concentration": concentration,
         "fdr": fdr,
@@ -227,22 +227,6 @@ def _unseen(row: pd.Series) -> float:
     return value if np.isfinite(value) else 0.0
 
 
-def sensitivity_of(
-    cells: Cells, fitted: Fit, sample: str, known: Background, cutoff: float, *, silent: bool
-) -> Sensitivity:
-    """Return the sensitivity of a sample: by its own fit, or where it is silent by what else is known.
-
-    What silence leaves of the CAR's expression must not excuse silence.
-    """
-    if silent:
-        return Sensitivity(cells, fitted.elsewhere[sample], cutoff, known.evidence[sample])
-    draws = fitted.draws[sample]
-    steps = np.linspace(0, len(draws.mu) - 1, 60).astype(int)
-    order = np.argsort(draws.mu)[steps]
-    points = np.column_stack([draws.mu[order], draws.shape[order], np.full(60, 1 / 60)])
-    return Sensitivity(cells, points, cutoff)
-
-
 def _row(
     obs: pd.DataFrame,
     is_t: npt.NDArray[np.bool_],
@@ -262,7 +246,9 @@ def _row(
     limit = sensitivity = float("nan")
     if n_t:
         cells = fitted.cells(t_cells, sample)
-        asked = sensitivity_of(cells, fitted, sample, known, cutoff, silent=not n_positive)
+        asked = sensitivity_of(
+            cells, fitted, sample, known.evidence[sample], cutoff, silent=not n_positive
+        )
         limit = asked.limit()
         if not n_positive:
             # One upper bound for one question: what silence excludes.
@@ -301,4 +287,4 @@ def _row(
     }
 
 
-__all__ = ["FDR", "call_cells", "sensitivity_of"]
+__all__ = ["FDR", "call_cells"]

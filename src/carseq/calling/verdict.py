@@ -9,6 +9,7 @@ import numpy as np
 from carseq.calling.background import Evidence, ambient_rate
 from carseq.calling.calls import MAX_AMBIENT_P
 from carseq.calling.cells import Cells
+from carseq.calling.model import Fit
 from carseq.calling.negbin import Floats, log_pmf, upper_tail
 
 #: A sample in which no more than this CAR T fraction could be excluded is undetermined, not negative.
@@ -22,8 +23,10 @@ LIMITS = np.exp(np.linspace(np.log(1e-5), 0.0, 93))
 #: A sample at its limit holds a handful of CAR T cells, so that its own estimate of the fraction, the calls' prior, is
 #: as often half as twice the truth. Calls are foretold at this part of the fraction.
 PRIOR_PART = 0.5
-#: Counts tried, and depths looked at beyond the deepest cell.
-MOST_NEEDED, DEEPER = 25, 4.0
+#: Counts tried: one by one, then ever further apart.
+COUNTS = np.array([1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 15, 19, 24, 30, 40, 55, 80, 120, 200, 400.0])
+#: How far beyond its own depth a cell is compared with deeper ones.
+DEEPER = 4.0
 _DEPTH_STEP, _RATE_STEP = 0.12, 0.3
 
 VERDICTS = {
@@ -32,6 +35,37 @@ VERDICTS = {
     "probability of 95 %",
     "undetermined": "no evidence either way: no or too few T cells, too shallow ones, or a construct that cannot show the CAR",
 }
+
+
+def molecules_needed(
+    cells: Cells, mean: Floats, shape: Floats, weight: Floats, prior: Floats, cutoff: float
+) -> Floats:
+    """Return the fewest CAR molecules with which each cell would be called positive; infinite if 400 do not do.
+
+    Parameters
+    ----------
+    cells
+        T cells; their counts are not looked at.
+    mean, shape
+        Of the counts of CAR T cells: cells x points (:meth:`carseq.calling.cells.Cells.of_car`).
+    weight
+        Of the points; they sum to 1.
+    prior
+        Chance of a CAR T cell, one number a cell.
+    cutoff
+        The least probability of being no CAR T cell that is still called.
+    """
+    needed = np.full(len(cells), np.inf)
+    for k in COUNTS:
+        own = prior * (np.exp(log_pmf(k, mean, shape)) @ weight)
+        rest = (1 - prior) * np.exp(log_pmf(k, cells.null, cells.null_shape))
+        enough = rest <= cutoff * (own + rest)
+        tail = upper_tail(np.full(len(cells), k), cells.null, cells.null_shape)
+        enough &= tail <= MAX_AMBIENT_P
+        needed = np.where(np.isinf(needed) & enough, k, needed)
+        if np.isfinite(needed).all():
+            break
+    return needed
 
 
 class Sensitivity:
@@ -97,19 +131,9 @@ class Sensitivity:
     def by_point(self, fraction: float) -> Floats:
         """Return the probability of a call for each group of like cells: groups x points."""
         cells = self._at(fraction)
-        prior = fraction * PRIOR_PART
-        needed = np.full(len(cells), np.inf)
         mean, joint = cells.of_car(self.mu, self.shape)
-        for k in range(1, MOST_NEEDED):
-            own = np.exp(log_pmf(np.array(float(k)), mean, joint)) @ self.weight
-            rest = np.exp(log_pmf(np.array(float(k)), cells.null, cells.null_shape))
-            enough = (1 - prior) * rest <= self.cutoff * (prior * own + (1 - prior) * rest)
-            enough &= upper_tail(np.full(len(cells), float(k)), cells.null, cells.null_shape) <= (
-                MAX_AMBIENT_P
-            )
-            needed = np.where(np.isinf(needed) & enough, k, needed)
-            if np.isfinite(needed).all():
-                break
+        prior = np.full(len(cells), fraction * PRIOR_PART)
+        needed = molecules_needed(cells, mean, joint, self.weight, prior, self.cutoff)
         can = np.isfinite(needed)
         called = np.zeros((len(cells), len(self.mu)))
         called[can] = upper_tail(needed[can, None], mean[can], joint[can])
@@ -142,6 +166,31 @@ class Sensitivity:
         share = (ends[0] - np.log(1 - CONFIDENCE)) / max(ends[0] - ends[1], 1e-12)
         share = float(np.clip(share, 0, 1))
         return float(LIMITS[low] * (LIMITS[high] / LIMITS[low]) ** share)
+
+
+def sensitivity_of(
+    cells: Cells, fitted: Fit, sample: str, evidence: Evidence, cutoff: float, *, silent: bool
+) -> Sensitivity:
+    """Return the sensitivity of a sample: by its own fit, or where it is silent by what else is known.
+
+    What silence leaves of the CAR's expression must not excuse silence.
+
+    Parameters
+    ----------
+    cells
+        Its T cells.
+    fitted, sample
+        The model, and the sample's name in it.
+    evidence
+        What the sample says of its false molecules.
+    cutoff
+        The least probability of being no CAR T cell that is still called.
+    silent
+        Whether it has no positive call.
+    """
+    if silent:
+        return Sensitivity(cells, fitted.elsewhere[sample], cutoff, evidence)
+    return Sensitivity(cells, fitted.draws[sample].points(), cutoff)
 
 
 def percent(share: float) -> str:
