@@ -55,8 +55,9 @@ bench: setup bench/kb/bin/kb ## speed and human scale into benchmarks/RESULTS.md
 	@python benchmarks/speed.py --to bench --kb bench/kb/bin/kb
 	@python benchmarks/human_scale.py --sizes 10 30 --to bench
 
-lint: setup ## ruff, snakefmt, snakemake --lint
+lint: setup ## ruff, import-linter, snakefmt, snakemake --lint
 	@ruff check . && ruff format --check .
+	@lint-imports --no-cache
 	@snakefmt --check Snakefile workflow
 	@snakemake --lint --configfile tests/data/lint/config.yaml
 

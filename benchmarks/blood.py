@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from carseq import cells
-from carseq.cells.blood import WITNESSES, _shares
+from carseq.localize.blood import WITNESSES, _shares
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from helpers_cells import BLOOD, URINE, mix_blood, urine

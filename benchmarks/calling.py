@@ -32,16 +32,17 @@ from scipy.stats import qmc
 
 from carseq.calling import ambient_car, call_cells, drop_swapped
 from carseq.cells.stages import annotate_cohort, sample_cells
-from carseq.config import CellsConfig
 from carseq.construct import load_construct
 from carseq.data import path as data_path
+from carseq.io.files import write_table
+from carseq.schema.tables import MOLECULES
 from carseq.simulate.expression import Cells, Profiles, gene_symbols, make_profiles
 from carseq.simulate.genome import make_genome
 from carseq.simulate.molecules import Library, Pool, Protocol, hop_indexes, make_pool
 from carseq.simulate.reads import make_reads
 from carseq.simulate.study import SampleSpec, make_sample
 from carseq.simulate.truth import car_molecules_truth, droplets_truth
-from carseq.tables import MOLECULES, write_table
+from carseq.study.config import CellsConfig
 
 matplotlib.use("Agg")
 

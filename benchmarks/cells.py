@@ -29,15 +29,16 @@ from sklearn.metrics import roc_auc_score
 
 from calling import CAR, between, droplet_matrix, make_libraries, world
 from carseq.cells import annotate, paired_transcriptomes
-from carseq.cells.doublet import doublets, kin
+from carseq.cells.doublet import doublets
 from carseq.cells.filters import quality
+from carseq.cells.markers import kin
 from carseq.cells.stages import annotate_cohort, sample_cells
-from carseq.config import CellsConfig
+from carseq.io.files import write_table
 from carseq.simulate.expression import cell_types, composition
 from carseq.simulate.molecules import Protocol
 from carseq.simulate.study import SampleSpec
 from carseq.simulate.truth import droplets_truth
-from carseq.tables import write_table
+from carseq.study.config import CellsConfig
 
 matplotlib.use("Agg")
 

@@ -35,19 +35,14 @@ from scipy import sparse
 
 from carseq.calling import call_cells
 from carseq.cells import stages
-from carseq.cells.barcodes import column_sums, row_sums
+from carseq.cells.counts import column_sums, row_sums
 from carseq.cells.filters import quality
-from carseq.config import CellsConfig
+from carseq.io.files import read_table, write_table
+from carseq.io.h5ad import read_cells, write_cells, write_h5ad
 from carseq.localize import everything
-from carseq.tables import (
-    DETECTION,
-    OBS,
-    read_cells,
-    read_table,
-    write_cells,
-    write_h5ad,
-    write_table,
-)
+from carseq.schema.obs import OBS
+from carseq.schema.tables import DETECTION
+from carseq.study.config import CellsConfig
 
 CAR = "HBI0101"
 DATA = Path(__file__).parents[2] / "shared/data/real_pbmc"

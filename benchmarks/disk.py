@@ -18,7 +18,8 @@ from pathlib import Path
 
 import yaml
 
-from carseq.chemistry import Chemistry, count_reads
+from carseq.library.fastq import count_reads
+from carseq.library.geometry import Chemistry
 from carseq.simulate import SampleSpec, simulate_study
 from carseq.solo import align
 

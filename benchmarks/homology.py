@@ -22,8 +22,8 @@ from carseq.construct import homology, identical_windows, load_construct, rivals
 from carseq.construct.homology import EndogenousTranscript
 from carseq.construct.library import relatives
 from carseq.data import path as data_path
-from carseq.reference import read_sequences
-from carseq.star import run_star
+from carseq.io.fasta import read_sequences
+from carseq.reference.star import run_star
 
 READ_LENGTH = 91
 ORFS = {

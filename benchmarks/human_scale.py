@@ -28,7 +28,7 @@ from speed import about, read_section, run, write_section
 
 from carseq.construct import load_construct, write_construct
 from carseq.data import path as data_path
-from carseq.reference import SORTING, index_options
+from carseq.reference.index import SORTING, index_options
 from carseq.simulate.genome import complement
 
 TITLE = "## Human scale (`python benchmarks/human_scale.py`)"

@@ -21,19 +21,14 @@ import numpy as np
 import pandas as pd
 import pysam
 
-from carseq.chemistry import CHEMISTRIES, Chemistry, known_whitelist
 from carseq.construct import Construct, homology, load_construct, rivals, write_construct
 from carseq.construct.homology import EndogenousTranscript, Locus
 from carseq.construct.library import library
+from carseq.library.geometry import CHEMISTRIES, Chemistry
+from carseq.library.whitelist import known_whitelist
 from carseq.molecules import find_molecules
-from carseq.reference import (
-    build_index,
-    insert_car,
-    locus_list,
-    read_transcripts,
-    rival_context,
-    write_augmented_gtf,
-)
+from carseq.reference.genome import locus_list, read_transcripts, rival_context, write_augmented_gtf
+from carseq.reference.index import build_index, insert_car
 from carseq.simulate import SampleSpec, simulate_study
 from carseq.solo import align
 

@@ -38,10 +38,10 @@ import yaml
 from isal import igzip
 from scipy import io, sparse
 
+from carseq.io.files import write_text
+from carseq.reference.star import star_version
 from carseq.simulate import demo_samples, simulate_study
 from carseq.simulate.molecules import Protocol
-from carseq.star import star_version
-from carseq.tables import write_text
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"

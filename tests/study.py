@@ -13,8 +13,11 @@ import pandas as pd
 import yaml
 from scipy import sparse
 
+from carseq.io.files import write_table
+from carseq.io.h5ad import write_h5ad
 from carseq.localize import agreement, clinical
-from carseq.tables import (
+from carseq.schema.obs import OBS
+from carseq.schema.tables import (
     AGREEMENT,
     CLINIC,
     CLONOTYPES,
@@ -23,12 +26,9 @@ from carseq.tables import (
     LOCALIZATION,
     LOSSES,
     MOLECULES,
-    OBS,
     TARGET,
-    THINNING,
+    DOWNSAMPLING,
     THRESHOLDS,
-    write_h5ad,
-    write_table,
 )
 
 TX_LENGTH = 3800
@@ -145,7 +145,7 @@ def write_study(
     write_table(_localize(cells), results / "cohort" / "localization.tsv", LOCALIZATION)
     write_table(_contrast(table), results / "cohort" / "contrasts.tsv", CONTRASTS)
     write_table(_thresholds(table, cells), results / "cohort" / "thresholds.tsv", THRESHOLDS)
-    write_table(_thinning(table), results / "cohort" / "thinning.tsv", THINNING)
+    write_table(_downsampling(table), results / "cohort" / "downsampling.tsv", DOWNSAMPLING)
     _write_benchmarks(results, samples)
     _write_beside(table, results / "cohort")
     config = {
@@ -553,7 +553,7 @@ def _thresholds(detection: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(THRESHOLDS.columns))
 
 
-def _thinning(detection: pd.DataFrame) -> pd.DataFrame:
+def _downsampling(detection: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for row in detection[detection["n_t_cells"] > 0].itertuples():
         for share in np.arange(1, 11) / 10:
@@ -571,7 +571,7 @@ def _thinning(detection: pd.DataFrame) -> pd.DataFrame:
                     "detection_limit": min(1.0, row.detection_limit / share**0.6),
                 }
             )
-    return pd.DataFrame(rows, columns=list(THINNING.columns))
+    return pd.DataFrame(rows, columns=list(DOWNSAMPLING.columns))
 
 
 def _write_benchmarks(results: Path, samples: list[Sample]) -> None:

@@ -10,8 +10,8 @@ from scipy import sparse
 
 from carseq import cells
 from carseq.calling import call_cells
-from carseq.report.words import NBSP, blood_words
-from carseq.tables import BLOOD_IN_URINE
+from carseq.figures.phrases import NBSP, blood_words
+from carseq.schema.tables import BLOOD_IN_URINE
 from helpers_cells import BLOOD, CAR, URINE, mix_blood, urine
 
 OWN = {name: share for name, share in URINE.items() if name != "B cell"}

@@ -16,14 +16,13 @@ from scipy import sparse
 from sklearn.metrics import roc_auc_score
 
 from carseq import cells
-from carseq.cells.ambient import kin
-from carseq.cells.annotation import CROSS_TALK, informative_genes
 from carseq.cells.barcodes import good_turing
-from carseq.cells.integration import feature_genes
+from carseq.cells.latent import feature_genes
+from carseq.cells.markers import CROSS_TALK, informative_genes, kin
 from carseq.cells.stages import add_layer, annotate_cohort, cohort_tables, sample_cells
-from carseq.config import CellsConfig
 from carseq.data import path as data_path
 from carseq.errors import CarseqError
+from carseq.study.config import CellsConfig
 from helpers_cells import CAR, urine
 
 PBMC = Path(__file__).parents[2] / "shared/data/real_pbmc"
@@ -353,7 +352,7 @@ def test_a_celltypist_model_gives_its_labels(tmp_path: Path) -> None:
 import sys; sys.path.insert(0, sys.argv[2])
 import celltypist
 from helpers_cells import urine
-from carseq.cells.annotation import log_normalised
+from carseq.cells.counts import log_normalised
 made = urine(300, 0, seed=1)
 made.X = log_normalised(made.X)
 # Its logistic regression asks scikit-learn 1.8 for an option that is gone; stochastic gradients train the same model.

@@ -13,10 +13,9 @@ from scipy.linalg import subspace_angles
 from sklearn.metrics import adjusted_rand_score
 
 from carseq import cells
-from carseq.cells import integration
-from carseq.cells.annotation import log_normalised
-from carseq.cells.barcodes import column_sums, row_blocks
-from carseq.tables import read_cells, write_cells, write_h5ad
+from carseq.cells import latent
+from carseq.cells.counts import column_sums, log_normalised, row_blocks
+from carseq.io.h5ad import read_cells, write_cells, write_h5ad
 from helpers_cells import CAR, urine
 
 
@@ -32,20 +31,20 @@ def cohort() -> ad.AnnData:
 def test_a_sketch_takes_small_samples_whole() -> None:
     """Of samples of 10, 100 and 1,000 cells a sketch of 300 takes 10, 100 and 190; the same twice."""
     groups = np.repeat([1, 0, 2], [100, 10, 1000])
-    found = integration._sketch(groups, 300, np.random.default_rng(0))
+    found = latent._sketch(groups, 300, np.random.default_rng(0))
     assert np.bincount(groups[found]).tolist() == [10, 100, 190]
     assert (np.diff(found) > 0).all()
-    assert np.array_equal(found, integration._sketch(groups, 300, np.random.default_rng(0)))
+    assert np.array_equal(found, latent._sketch(groups, 300, np.random.default_rng(0)))
 
 
 def test_projected_components_are_the_dense_ones(
     cohort: ad.AnnData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """PCA learnt from 2,999 of 3,000 cells and projected by blocks: axes within 2 degrees of PCA of all."""
-    dense = integration.principal_components(cohort, n_pcs=8)
-    monkeypatch.setattr(integration, "MAX_CELLS_SKETCH", cohort.n_obs - 1)
-    monkeypatch.setattr(integration, "PROJECTED", 700)
-    blocks = integration.principal_components(cohort, n_pcs=8)
+    dense = latent.principal_components(cohort, n_pcs=8)
+    monkeypatch.setattr(latent, "MAX_CELLS_SKETCH", cohort.n_obs - 1)
+    monkeypatch.setattr(latent, "PROJECTED", 700)
+    blocks = latent.principal_components(cohort, n_pcs=8)
     assert blocks.shape == dense.shape
     assert np.degrees(subspace_angles(dense, blocks)).max() < 2
 
@@ -57,7 +56,7 @@ def test_clusters_by_sketch_are_those_of_all(
     found = []
     for limit in (None, 1500):
         if limit:
-            monkeypatch.setattr(integration, "MAX_CELLS_SKETCH", limit)
+            monkeypatch.setattr(latent, "MAX_CELLS_SKETCH", limit)
         one = cohort.copy()
         cells.annotate(cells.cluster(one, cells.integrate(one, "none"), resolution=0.5))
         found.append(one)
@@ -75,7 +74,7 @@ def test_two_runs_give_the_same_labels(
     cohort: ad.AnnData, monkeypatch: pytest.MonkeyPatch, method: str, limit: int
 ) -> None:
     """The same seed gives the same clusters, map and types, by a sketch or without."""
-    monkeypatch.setattr(integration, "MAX_CELLS_SKETCH", limit)
+    monkeypatch.setattr(latent, "MAX_CELLS_SKETCH", limit)
     runs = []
     for _ in range(2):
         one = cohort[::6].copy()
@@ -88,17 +87,17 @@ def test_two_runs_give_the_same_labels(
 
 def test_scvi_learns_from_a_sketch(cohort: ad.AnnData, monkeypatch: pytest.MonkeyPatch) -> None:
     """Above the limit scVI is trained on the sketch and encodes every cell, twice alike."""
-    monkeypatch.setattr(integration, "MAX_CELLS_SKETCH", 400)
-    monkeypatch.setattr(integration, "PROJECTED", 500)
+    monkeypatch.setattr(latent, "MAX_CELLS_SKETCH", 400)
+    monkeypatch.setattr(latent, "PROJECTED", 500)
     small = cohort[::3].copy()
-    latent = []
+    found = []
     for _ in range(2):
         key = cells.integrate(small, "scvi", seed=1, max_epochs=2)
-        latent.append(small.obsm[key].copy())
+        found.append(small.obsm[key].copy())
     assert small.uns["integration"]["n_learnt_from"] == 400
-    assert latent[0].shape == (small.n_obs, integration.N_LATENT)
-    assert np.isfinite(latent[0]).all()
-    assert np.array_equal(latent[0], latent[1])
+    assert found[0].shape == (small.n_obs, latent.N_LATENT)
+    assert np.isfinite(found[0]).all()
+    assert np.array_equal(found[0], found[1])
 
 
 def test_blocks_of_rows_are_the_matrix() -> None:

@@ -7,16 +7,12 @@ import random
 
 import pytest
 
-from carseq.chemistry import (
-    check_counts,
-    check_pair,
-    count_reads,
-    count_strands,
-    detect_chemistry,
-    parse_geometry,
-    read_whitelist,
-)
 from carseq.errors import CarseqError
+from carseq.library.detect import detect_chemistry
+from carseq.library.fastq import check_counts, check_pair, count_reads
+from carseq.library.geometry import parse_geometry
+from carseq.library.strand import count_strands
+from carseq.library.whitelist import read_whitelist
 
 RNG = random.Random(3)
 

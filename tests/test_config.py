@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from carseq.config import load_config, parse_config
 from carseq.config_docs import pages
 from carseq.errors import CarseqError
-from carseq.sheets import load_study
+from carseq.study.config import load_config, parse_config
+from carseq.study.load import load_study
 
 ROOT = Path(__file__).parent.parent
 MINIMAL = {"construct": {"file": "car.fa"}, "reference": {"fasta": "g.fa", "gtf": "g.gtf"}}

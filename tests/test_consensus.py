@@ -12,8 +12,8 @@ import pysam
 import pytest
 
 from carseq.construct import Transcript
-from carseq.construct.consensus import consensus, corrected
 from carseq.errors import CarseqError
+from carseq.molecules.consensus import consensus, corrected
 
 LENGTH = 90
 

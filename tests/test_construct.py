@@ -24,7 +24,8 @@ from carseq.construct.library import relatives, write_library
 from carseq.construct.vector import parts
 from carseq.data import path as data_path
 from carseq.errors import CarseqError
-from carseq.reference import read_sequences, read_transcripts
+from carseq.io.fasta import read_sequences
+from carseq.reference.genome import read_transcripts
 
 
 def provirus() -> str:

@@ -19,12 +19,12 @@ from Bio.SeqFeature import CompoundLocation, FeatureLocation, SeqFeature
 from Bio.SeqRecord import SeqRecord
 
 from carseq.cli import app
-from carseq.config import find_construct_file
 from carseq.construct import lint, load_construct
 from carseq.construct.library import RECORDS, library
 from carseq.construct.parts import known_domains, parts, sequences
 from carseq.construct.reading import read_vector
 from carseq.errors import CarseqError
+from carseq.study.config import find_construct_file
 
 NAMES = ["ide-cel", "cilta-cel", "cilta-cel_ozdemirli", "tisa-cel", "axi-cel", "Hu19-CD828Z"]
 LENTIVIRAL = {"ide-cel", "cilta-cel", "cilta-cel_ozdemirli", "tisa-cel"}

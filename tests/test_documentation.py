@@ -17,8 +17,6 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from carseq import tables
-from carseq.config import Config
 from carseq.documentation import (
     ROOMS,
     commands,
@@ -31,7 +29,9 @@ from carseq.documentation import (
     section,
 )
 from carseq.errors import CarseqError
-from carseq.sheets import Sample, Unit
+from carseq.schema import obs
+from carseq.study.config import Config
+from carseq.study.sheets import Sample, Unit
 
 ROOT = Path(__file__).parent.parent
 PAGES = [*(ROOT / "docs").glob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
@@ -43,11 +43,11 @@ INNER = {
     "data",
     "documentation",
     "errors",
+    "io",
     "log",
-    "remote",
-    "reuse",
-    "star",
-    "start",
+    "moved",
+    "schema",
+    "sequence",
     "workflow",
 }
 
@@ -99,7 +99,7 @@ def test_every_column_of_every_table_is_on_the_page():
         own = page.split(f"### {schema.name} {{", 1)[1].split("\n### ", 1)[0]
         for name, column in schema.columns.items():
             assert f"| `{name}` | {column.dtype} | {column.meaning} |" in own
-    for key in tables.H5AD:
+    for key in obs.H5AD:
         assert f"`{key}`" in page
 
 

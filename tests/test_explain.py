@@ -27,17 +27,12 @@ from carseq.explain import (
     place,
     write_evidence,
 )
-from carseq.molecules import (
-    Scorer,
-    candidate_reads,
-    car_records,
-    find_molecules,
-    open_bam,
-    write_bam,
-    write_slice,
-)
-from carseq.reference import read_transcript_fasta, write_transcripts
-from carseq.tables import MOLECULES, read_table, write_h5ad, write_table
+from carseq.io.bam import open_bam, write_bam
+from carseq.io.files import read_table, write_table
+from carseq.io.h5ad import write_h5ad
+from carseq.molecules import Scorer, candidate_reads, car_records, find_molecules, write_slice
+from carseq.reference.genome import read_transcript_fasta, write_transcripts
+from carseq.schema.tables import MOLECULES
 from test_molecules import COMPLEMENT, Bam, barcode, loci
 from test_molecules import place as domain
 

@@ -12,17 +12,18 @@ import pytest
 from matplotlib.figure import Figure
 
 from carseq import figures
-from carseq.report import Study, read_study, summaries
-from carseq.tables import (
+from carseq.figures import summaries
+from carseq.report import Study, alerts, read_study
+from carseq.schema.obs import OBS
+from carseq.schema.tables import (
     CLINIC,
     CONTRASTS,
     DETECTION,
     LOCALIZATION,
     LOSSES,
     MOLECULES,
-    OBS,
     TARGET,
-    THINNING,
+    DOWNSAMPLING,
     THRESHOLDS,
 )
 from study import demo_samples, write_study
@@ -70,13 +71,13 @@ def test_every_figure_draws_a_study(study: Study, cohort: ad.AnnData, tmp_path: 
             study.domains,
             study.homology,
             study.tx_length,
-            summaries.expected_depth(study, study.samples[:1]),
+            alerts.expected_depth(study, study.samples[:1]),
         ),
         "losses": figures.losses(study.losses),
         "weighing": figures.weighing(study.cells),
         "rules": figures.rules(study.cells, study.detection),
         "thresholds": figures.thresholds(study.thresholds),
-        "thinning": figures.thinning(study.thinning),
+        "downsampling": figures.downsampling(study.downsampling),
         "quality": figures.quality(study.cells),
         "quality by sample": figures.quality(study.cells, by="sample"),
         "scatter": figures.quality_scatter(study.cells),
@@ -109,7 +110,7 @@ def test_every_figure_draws_a_study(study: Study, cohort: ad.AnnData, tmp_path: 
         figures.weighing(OBS.empty()),
         figures.rules(OBS.empty(), DETECTION.empty()),
         figures.thresholds(THRESHOLDS.empty()),
-        figures.thinning(THINNING.empty()),
+        figures.downsampling(DOWNSAMPLING.empty()),
         figures.quality(OBS.empty()),
         figures.quality_scatter(OBS.empty()),
         figures.filters(OBS.empty()[["sample"]]),
@@ -191,9 +192,9 @@ def test_expected_coverage_is_that_of_the_samples_molecules(study):
     """As many molecules as were found, spread by the chemistry of each sample; none where it is not known."""
     sample = study.samples[0]
     found = summaries.car_molecules(study.molecules)
-    depth = summaries.expected_depth(study, [sample])
+    depth = alerts.expected_depth(study, [sample])
     per_100 = study.expected["expected_3p"].to_numpy()
     np.testing.assert_allclose(depth, (found["sample"] == sample).sum() * per_100 / 100)
-    assert summaries.expected_depth(study, []) is None
+    assert alerts.expected_depth(study, []) is None
     study.solo[sample].pop("strand")
-    assert summaries.expected_depth(study, [sample]) is None
+    assert alerts.expected_depth(study, [sample]) is None

@@ -10,19 +10,14 @@ import pandas as pd
 import pysam
 import pytest
 
-from carseq.construct import (
-    Construct,
-    Transcript,
-    compare_constructs,
-    homology,
-    load_construct,
-    rivals,
-)
+from carseq.construct import Construct, Transcript, homology, load_construct, rivals
 from carseq.construct.homology import EndogenousTranscript, Locus
 from carseq.construct.library import relatives
 from carseq.data import path as data_path
 from carseq.errors import CarseqError
-from carseq.molecules import Scorer, collapse_umis, find_molecules, open_bam, write_slice
+from carseq.io.bam import open_bam
+from carseq.molecules import Scorer, collapse_umis, find_molecules, write_slice
+from carseq.molecules.support import compare_constructs
 
 RNG = random.Random(4)
 LENGTH = 90

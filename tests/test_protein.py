@@ -14,9 +14,11 @@ from scipy import sparse
 from carseq import cells
 from carseq.cells.protein import CONFLICT, antigen, gate, is_isotype, limits, protein_background
 from carseq.cells.stages import sample_cells
-from carseq.report import read_study, summaries
-from carseq.solo import read_counts
-from carseq.tables import PROTEIN_AGREEMENT, write_h5ad, write_table
+from carseq.io.files import write_table
+from carseq.io.h5ad import write_h5ad
+from carseq.io.matrix import read_counts
+from carseq.report import alerts, read_study
+from carseq.schema.tables import PROTEIN_AGREEMENT
 from helpers_cells import CAR, urine
 from study import write_study
 
@@ -205,7 +207,7 @@ def test_disagreement_is_an_alert(tmp_path: Path) -> None:
         }
     )
     write_table(table, results / "cohort" / "protein_agreement.tsv", PROTEIN_AGREEMENT)
-    found = [a for a in summaries.alerts(read_study(results)) if "surface proteins" in a.message]
+    found = [a for a in alerts.alerts(read_study(results)) if "surface proteins" in a.message]
     assert [a.where for a in found] == ["P01_urine_D28"]
     assert "60" in found[0].message
     assert "myeloid 8" in found[0].message

@@ -11,10 +11,10 @@ from Bio.Seq import reverse_complement
 from isal import igzip
 from typer.testing import CliRunner
 
-from carseq.chemistry import known_whitelist
 from carseq.cli import app
 from carseq.construct.library import relatives
 from carseq.errors import CarseqError
+from carseq.library.whitelist import known_whitelist
 from carseq.quicklook import quicklook
 
 RNG = random.Random(11)

@@ -11,12 +11,14 @@ import pytest
 
 from carseq import cells
 from carseq.cells.receptor import match_contigs, read_contigs
-from carseq.config import load_config
 from carseq.errors import CarseqError
-from carseq.report import read_study, summaries
-from carseq.sheets import load_study
-from carseq.start import check_study
-from carseq.tables import RECEPTORS, write_h5ad, write_table
+from carseq.io.files import write_table
+from carseq.io.h5ad import write_h5ad
+from carseq.report import alerts, read_study
+from carseq.schema.tables import RECEPTORS
+from carseq.start.check import check_study
+from carseq.study.config import load_config
+from carseq.study.load import load_study
 from study import write_study
 
 #: (CDR3 nucleotides, amino acids) with their anchors.
@@ -238,6 +240,6 @@ def test_paired_receptors_outside_t_cells_are_a_note(tmp_path: Path) -> None:
            "share_t_receptor": 0.1, "n_paired_not_t": 3, "paired_not_t": "myeloid 3", "n_two_beta": 0,
            "n_clonotypes": 8, "n_expanded": 0}  # fmt: skip
     write_table(pd.DataFrame([row]), results / "cohort" / "receptors.tsv", RECEPTORS)
-    found = [a for a in summaries.alerts(read_study(results)) if "receptor" in a.message]
+    found = [a for a in alerts.alerts(read_study(results)) if "receptor" in a.message]
     assert [a.level for a in found] == ["warn", "info"]
     assert "myeloid 3" in found[1].message

@@ -8,6 +8,7 @@ import pytest
 
 from carseq import reference
 from carseq.errors import CarseqError
+from carseq.reference.index import complete_chromosomes
 
 PLUS = "AACCGGTTAACCGTAGCATTACGATCAGGCTTAACCGA"
 
@@ -113,7 +114,7 @@ def test_an_index_of_another_genome_is_refused(genome, index):
 
 def test_contigs_that_star_leaves_out_are_added(index):
     for _ in range(2):  # a STAR that writes them itself must not get them twice
-        reference._complete_chromosomes(index, {"CAR": 9}, bits=3)
+        complete_chromosomes(index, {"CAR": 9}, bits=3)
     assert (index / "chrName.txt").read_text().split() == ["chr1", "chr2", "CAR"]
     assert (index / "chrStart.txt").read_text().split() == ["0", "40", "48", "64"]
     assert (index / "chrNameLength.txt").read_text().splitlines()[-1] == "CAR\t9"

@@ -14,13 +14,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from carseq.chemistry import Chemistry, known_whitelist
-from carseq.config import load_config
 from carseq.errors import CarseqError
-from carseq.remote import ask, check_address
-from carseq.sheets import load_study
+from carseq.io.remote import ask, check_address
+from carseq.library.geometry import Chemistry
+from carseq.library.whitelist import known_whitelist
 from carseq.simulate import SampleSpec, simulate_study
-from carseq.start import check_study
+from carseq.start.check import check_study
+from carseq.study.config import load_config
+from carseq.study.load import load_study
 
 ROOT = Path(__file__).parent.parent
 LIST = "10x_version2_whitelist.txt.gz"
@@ -177,6 +178,6 @@ def test_wrong_addresses_are_refused_with_a_remedy(key, url, message):
 def test_a_missing_plugin_is_named(tmp_path, made, monkeypatch):
     """Without the storage plugin, loading the study says which package brings it."""
     config = write_study(tmp_path / "study", made, "https://x.org/bucket")
-    monkeypatch.setattr("carseq.remote.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("carseq.io.remote.importlib.util.find_spec", lambda name: None)
     with pytest.raises(CarseqError, match=r"pip install .* snakemake-storage-plugin-http"):
         load_study(load_config(config))

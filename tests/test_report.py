@@ -19,10 +19,13 @@ import pandas as pd
 import pytest
 
 from carseq.errors import CarseqError
-from carseq.report import Study, build_report, read_study, summaries, words
+from carseq.figures import phrases as words
+from carseq.figures import summaries
+from carseq.io.files import read_table, write_table
+from carseq.report import Study, alerts, build_report, read_study
 from carseq.report.notebooks import run_notebook
 from carseq.report.page import MAX_MOLECULES, embed
-from carseq.tables import LOCALIZATION, MOLECULES, RUN_TIMES, read_table, write_table
+from carseq.schema.tables import LOCALIZATION, MOLECULES, RUN_TIMES
 from study import Sample, big_samples, demo_samples, hostile_samples, write_study
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "workflow" / "notebooks").glob("*.py"))
@@ -163,7 +166,7 @@ def test_signal_outside_t_cells_is_reported_with_its_reason(study: Study) -> Non
 
 
 def test_alerts_name_the_sample_and_say_what_to_do(study: Study) -> None:
-    found = {(a.where, a.message.split(" of reads")[0]): a for a in summaries.alerts(study)}
+    found = {(a.where, a.message.split(" of reads")[0]): a for a in alerts.alerts(study)}
     assert ("P04_urine_D28", f"only 52{words.NBSP}%") in found
     assert ("P02_urine_D28", f"only 41{words.NBSP}%") in found
     assert ("P04_urine_D28", "no cells were kept") in found
@@ -180,8 +183,8 @@ def test_reads_on_the_wrong_strand_are_noticed(
     strand: str, sense: int, antisense: int, wrong: bool
 ) -> None:
     summary = {"strand": strand, "reads_sense": sense, "reads_antisense": antisense}
-    assert bool(summaries.strand_fault(summary)) is wrong
-    assert summaries.strand_fault({}) == ""
+    assert bool(alerts.strand_fault(summary)) is wrong
+    assert alerts.strand_fault({}) == ""
 
 
 def test_a_positive_negative_control_is_the_first_alert(tmp_path: Path) -> None:
@@ -190,7 +193,7 @@ def test_a_positive_negative_control_is_the_first_alert(tmp_path: Path) -> None:
     table = pd.read_csv(path, sep="\t")
     table["n_car_positive"] = 2
     table.to_csv(path, sep="\t", index=False)
-    first = summaries.alerts(read_study(results))[0]
+    first = alerts.alerts(read_study(results))[0]
     assert first.level == "error"
     assert "negative control with 2 T cells called positive" in first.message
 
@@ -264,7 +267,7 @@ def test_every_table_is_in_the_page_whole(study: Study, results: Path, tmp_path:
     assert tables["localization"]["n"] == len(study.localization)
     shown = {c["key"] for c in tables["contrasts"]["columns"] if not c["hidden"]}
     assert "compartment" in shown
-    assert tables["evidence"]["n"] == len(summaries.car_bearing(study))
+    assert tables["evidence"]["n"] == len(alerts.car_bearing(study))
     for name, table in tables.items():
         for column in table["data"]:
             assert len(column.get("v", column.get("c"))) == table["n"], name
@@ -402,10 +405,10 @@ def test_capped_evidence_says_what_is_left_out(
     data = data_of(page)
     assert data["tables"]["evidence"]["n"] == 50
     assert len(data["molecules"]["row"]) == 60
-    assert data["capped"]["cells"] == len(summaries.car_bearing(study)) - 50
+    assert data["capped"]["cells"] == len(alerts.car_bearing(study)) - 50
     assert "more cells, of infusion products first" in page
     # Every cell keeps its strongest molecule before any keeps a second.
-    shown = summaries.car_bearing(study)
+    shown = alerts.car_bearing(study)
     first = shown[shown["role"] != "product"].head(50)
     with_molecules = first.index.isin(study.molecules["sample"] + ":" + study.molecules["barcode"])
     assert len(set(data["molecules"]["row"])) == with_molecules.sum()

@@ -11,14 +11,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from carseq.config import load_config
 from carseq.errors import CarseqError
 from carseq.reuse import (
-    CELLS,
-    COHORT,
-    PANEL,
-    READS,
-    TRANSCRIPT,
     earlier_contig,
     reused_cells,
     reused_filters,
@@ -26,7 +20,9 @@ from carseq.reuse import (
     reused_summary,
     take,
 )
-from carseq.sheets import load_study
+from carseq.schema.results import CELLS, COHORT, PANEL, READS, TRANSCRIPT
+from carseq.study.config import load_config
+from carseq.study.load import load_study
 
 SHEET = "sample\tpatient\tcompartment\tbam\traw_matrix\nu1\tP1\turine\t\t\nu2\tP2\turine\t\t\n"
 

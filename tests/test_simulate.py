@@ -12,16 +12,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from carseq.config import load_config
 from carseq.construct import load_construct
 from carseq.data import path as data_path
 from carseq.errors import CarseqError
+from carseq.io.files import read_table
 from carseq.simulate import Protocol, SampleSpec, demo_samples, simulate_study
 from carseq.simulate.expression import composition, gene_symbols, make_profiles
 from carseq.simulate.genome import complement, make_genome, read_relatives
 from carseq.simulate.molecules import MIN_SHARED, make_pool
 from carseq.simulate.reads import make_qualities
-from carseq.tables import read_table
+from carseq.study.config import load_config
 
 CONSTRUCT = data_path("constructs") / "hbi0101_surrogate.gb"
 T_CELLS = {"CD4 T": 20, "CD8 T": 20, "macrophage": 20}

@@ -17,9 +17,10 @@ import pandas as pd
 import pytest
 
 import slurm
+from carseq.io.files import read_table
+from carseq.schema.tables import DETECTION
 from carseq.simulate import simulate_study
 from carseq.simulate.study import demo_samples
-from carseq.tables import DETECTION, read_table
 
 ROOT = Path(__file__).parent.parent
 PATIENCE = 1800

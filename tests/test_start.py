@@ -8,11 +8,13 @@ import sys
 import pytest
 import yaml
 
-from carseq.config import load_config
 from carseq.errors import CarseqError
-from carseq.sheets import load_study
-from carseq.start import find_fastqs, start_study
-from carseq.tables import DETECTION, atomic, read_table, write_table
+from carseq.io.files import atomic, read_table, write_table
+from carseq.schema.tables import DETECTION
+from carseq.start.folders import find_fastqs
+from carseq.start.init import start_study
+from carseq.study.config import load_config
+from carseq.study.load import load_study
 
 
 def carseq(*words: str) -> subprocess.CompletedProcess[str]:

@@ -19,23 +19,20 @@ import pandas as pd
 import pytest
 import yaml
 
-from carseq.chemistry import known_whitelist
 from carseq.construct import Construct
-from carseq.simulate import simulate_study
-from carseq.tables import (
+from carseq.io.files import read_table
+from carseq.library.whitelist import known_whitelist
+from carseq.schema.obs import H5AD, OBS, OBS_MORE, OPTIONAL_OBS
+from carseq.schema.tables import (
     BLOOD_IN_URINE,
     CONTRASTS,
     DETECTION,
-    H5AD,
     LOCALIZATION,
     LOSSES,
     MOLECULES,
-    OBS,
-    OBS_MORE,
-    OPTIONAL_OBS,
     RECEPTORS,
-    read_table,
 )
+from carseq.simulate import simulate_study
 
 ROOT = Path(__file__).parent.parent
 CAR = "HBI0101"
@@ -254,8 +251,8 @@ def test_the_second_run_does_nothing_and_says_so(demo):
 
 def test_the_inserted_index_counts_as_a_rebuilt_one(demo, tmp_path):
     """The CAR inserted on the fly gives the same matrix as a genome built with it."""
-    from carseq.chemistry import Chemistry
-    from carseq.reference import build_index
+    from carseq.library.geometry import Chemistry
+    from carseq.reference.index import build_index
     from carseq.solo import align
 
     genome = (demo.folder / "genome.fa").read_text() + (

@@ -10,9 +10,11 @@ AnnData and needs no Snakemake. Rooms are imported on first use, so that ``impor
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import Any
 
 from carseq.errors import CarseqError
+from carseq.moved import install
 
 __version__ = "0.1.0"
 
@@ -30,6 +32,8 @@ _ROOMS = (
     "simulate",
     "figures",
 )
+
+install(sys.meta_path)
 
 __all__ = ["CarseqError", "__version__", *_ROOMS]
 

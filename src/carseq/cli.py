@@ -17,6 +17,7 @@ from rich.table import Table
 from carseq import __version__
 from carseq.errors import CarseqError
 from carseq.log import to_console
+from carseq.schema.thresholds import FDR
 
 app = typer.Typer(
     name="carseq",
@@ -71,7 +72,7 @@ def init(
 
     Example: carseq init study --fastqs run42/ --construct pMSGV-BCMA.gb --fasta GRCh38.fa --gtf genes.gtf
     """
-    from carseq.start import start_study
+    from carseq.start.init import start_study
 
     written, todo = start_study(
         folder, fastqs=fastqs, construct=construct, fasta=fasta, gtf=gtf, name=name
@@ -91,7 +92,7 @@ def check(
 
     Nothing is written; every fault found is told with what to do about it.
     """
-    from carseq.start import check_study
+    from carseq.start.check import check_study
 
     faults = 0
     for what, result in check_study(config):
@@ -147,12 +148,14 @@ def construct(
     Examples: carseq construct pMSGV-BCMA.gb --chemistry 5p --out construct; carseq construct list;
     carseq construct show ide-cel
     """
-    from carseq.config import find_construct_file
     from carseq.construct import homology, lint, load_construct, rivals, write_construct
     from carseq.construct.homology import homology_bed
-    from carseq.construct.outputs import text_findings, text_map, write_map
-    from carseq.reference import read_transcripts
-    from carseq.tables import HOMOLOGY, write_table, write_text
+    from carseq.construct.outputs import text_findings, text_map
+    from carseq.figures.output import write_map
+    from carseq.io.files import write_table, write_text
+    from carseq.reference.genome import read_transcripts
+    from carseq.schema.tables import HOMOLOGY
+    from carseq.study.config import find_construct_file
 
     if chemistry not in ("3p", "5p", "both"):
         raise CarseqError(f"unknown chemistry {chemistry!r}", "", "use 3p, 5p or both")
@@ -194,8 +197,9 @@ def _consensus(found: Any, bam: Path, correct: Path | None) -> None:
     """Print where the reads disagree with a construct, and write the corrected transcript."""
     import textwrap
 
-    from carseq.construct import consensus, corrected
-    from carseq.tables import write_text
+    from carseq.io.files import write_text
+    from carseq.molecules import consensus
+    from carseq.molecules.consensus import corrected
 
     variants = consensus(bam, found)
     told = f"{variants.attrs['callable_bases']:,} of {len(found.sequence):,} bases"
@@ -243,7 +247,7 @@ def _library(what: str, which: str | None) -> str:
 def _form(value: str) -> Any:
     from typing import get_args
 
-    from carseq.config import Form as known_forms
+    from carseq.study.config import Form as known_forms
 
     known = get_args(known_forms)
     if value not in known:
@@ -275,11 +279,11 @@ def quicklook(
 
     Example: carseq quicklook S1_L001_R1_001.fastq.gz S1_L001_R2_001.fastq.gz --construct my_plasmid.gb
     """
-    from carseq.config import find_construct_file
     from carseq.construct import load_construct
     from carseq.quicklook import quicklook as look
     from carseq.quicklook import write_look
-    from carseq.start import find_fastqs
+    from carseq.start.folders import find_fastqs
+    from carseq.study.config import find_construct_file
 
     car = load_construct(find_construct_file(str(construct), Path()), name=name, form=_form(form))
     pairs: dict[str, list[tuple[Path, Path]]] = {}
@@ -316,12 +320,13 @@ def molecules(
     umi_tag: Annotated[str, typer.Option(help="BAM tag of the UMI.")] = "UB",
 ) -> None:
     """Find the CAR molecules of an existing BAM, ours or Cell Ranger's."""
-    from carseq.chemistry import strand_of_bam, strand_panel
-    from carseq.config import find_construct_file
     from carseq.construct import homology, load_construct, rivals
+    from carseq.io.files import write_table
+    from carseq.library.strand import strand_of_bam, strand_panel
     from carseq.molecules import find_molecules
-    from carseq.reference import locus_list, read_transcripts, rival_context
-    from carseq.tables import LOSSES, MOLECULES, write_table
+    from carseq.reference.genome import locus_list, read_transcripts, rival_context
+    from carseq.schema.tables import LOSSES, MOLECULES
+    from carseq.study.config import find_construct_file
 
     car = load_construct(find_construct_file(str(construct), Path()), name=name, form=_form(form))
     found = rivals(car.sequence, read_transcripts(fasta, gtf))
@@ -356,11 +361,15 @@ def call(
     samples: Annotated[
         Path,
         typer.Option(
-            help="TSV: sample, patient, compartment, timepoint, role, ambient_umis, ambient_car."
+            help="TSV: sample, patient, compartment, timepoint, role, ambient_umis, ambient_car; if known, gating and "
+            "sequencing_run (molecules swapped between libraries of a run are dropped)."
         ),
     ],
     to: Annotated[
-        Path, typer.Option("--out", help="h5ad with the calls; detection.tsv goes beside it.")
+        Path,
+        typer.Option(
+            "--out", help="h5ad with the calls; detection.tsv and rules.tsv go beside it."
+        ),
     ],
     molecules: Annotated[
         list[Path] | None,
@@ -368,15 +377,16 @@ def call(
     ] = None,
     name: Name = "CAR",
     fdr: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="False discovery rate among positive calls.")
-    ] = 0.05,
+        float, typer.Option(help="False discovery rate among positive calls, between 0 and 1.")
+    ] = FDR,
 ) -> None:
     """Call CAR T cells in annotated cells, without the workflow."""
     import anndata
-    import pandas as pd
 
-    from carseq.calling import call_cells, match_barcodes
-    from carseq.tables import DETECTION, MOLECULES, SAMPLES, read_table, write_h5ad, write_table
+    from carseq.calling import call_study
+    from carseq.io.files import read_table, write_table
+    from carseq.io.h5ad import write_h5ad
+    from carseq.schema.tables import DETECTION, MOLECULES, RULES, SAMPLES
 
     adata = anndata.read_h5ad(cells)
     table = {}
@@ -385,12 +395,12 @@ def call(
         # A sample without a CAR molecule has an empty table, which must not fall back on the matrix's counts:
         # its name is that of the folder samples/SAMPLE/molecules/.
         sample = str(found["sample"].iloc[0]) if len(found) else path.resolve().parent.parent.name
-        own = adata.obs[adata.obs["sample"].astype(str) == sample]
-        table[sample] = match_barcodes(found, pd.Index(own["barcode"].astype(str)), strict=False)
-    detection = call_cells(adata, table, read_table(samples, SAMPLES), car=name, fdr=fdr)
+        table[sample] = found
+    called = call_study(adata, read_table(samples, SAMPLES), table, car=name, fdr=fdr)
     write_h5ad(adata, to)
-    write_table(detection, to.parent / "detection.tsv", DETECTION)
-    _print_verdicts(detection)
+    write_table(called.detection, to.parent / "detection.tsv", DETECTION)
+    write_table(called.rules, to.parent / "rules.tsv", RULES)
+    _print_verdicts(called.detection)
 
 
 @app.command()
@@ -409,9 +419,10 @@ def localize(
     """Say where the CAR T cells are and compare samples, without the workflow."""
     import anndata
 
+    from carseq.io.files import read_table, write_table
     from carseq.localize import everything
-    from carseq.sheets import further_columns
-    from carseq.tables import BY_NAME, DETECTION, read_table, write_table
+    from carseq.schema.tables import BY_NAME, DETECTION
+    from carseq.study.sheets import further_columns
 
     given = further_columns(samples) if samples else None
     cohort = anndata.read_h5ad(cells)
@@ -441,8 +452,9 @@ def verdict(
     results: Annotated[Path, typer.Argument(help="Results folder of a finished run.")],
 ) -> None:
     """Print the verdict per sample and where the report lies."""
-    from carseq.report.words import blood_words
-    from carseq.tables import BLOOD_IN_URINE, DETECTION, read_table
+    from carseq.figures.phrases import blood_words
+    from carseq.io.files import read_table
+    from carseq.schema.tables import BLOOD_IN_URINE, DETECTION
 
     path = results / "cohort" / "detection.tsv"
     if not path.exists():
@@ -547,7 +559,7 @@ def _print_verdicts(detection: Any) -> None:
     out.print(table)
     for row in detection.itertuples():
         out.print(
-            f"{row.sample}: {row.verdict}; {row.reason}",
+            f"{row.sample}: {row.verdict.replace('_', ' ')}; {row.verdict_text}",
             highlight=False,
             soft_wrap=True,
             markup=False,
@@ -577,8 +589,8 @@ def simulate(
     Baseline urine (negative control), urine and blood at day 28; run it with
     `snakemake --configfile FOLDER/config.yaml --directory FOLDER --cores 2`.
     """
-    from carseq.config import find_construct_file
     from carseq.simulate import simulate_study
+    from carseq.study.config import find_construct_file
 
     simulate_study(
         folder,

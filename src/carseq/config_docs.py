@@ -12,9 +12,9 @@ from pathlib import Path
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from carseq.config import Config, config_markdown, yaml_value
-from carseq.sheets import Sample, Unit
-from carseq.tables import write_text
+from carseq.io.files import write_text
+from carseq.study.config import Config, config_markdown, yaml_value
+from carseq.study.sheets import Sample, Unit
 
 #: Values of the example that have no default.
 _EXAMPLE = {

@@ -1,6 +1,6 @@
 """The documentation site's generated pages, made from models, schemas, rules and the command line.
 
-``docs/hooks.py`` gives them to mkdocs (``make docs``). What another room adds, a table in :mod:`carseq.tables`, a key,
+``docs/hooks.py`` gives them to mkdocs (``make docs``). What another room adds, a table in :mod:`carseq.schema`, a key,
 a command or a rule's output, is on its page without a word here.
 """
 
@@ -18,13 +18,14 @@ from types import ModuleType
 from typing import Any
 
 import carseq
-from carseq import tables
 from carseq.config_docs import pages
 from carseq.errors import CarseqError
+from carseq.schema import obs, tables
+from carseq.schema.column import Schema
 
 #: Rooms in the order of the data.
-ROOMS = ("construct", "reference", "chemistry", "solo", "molecules", "quicklook", "cells", "calling", "robustness",
-         "localize", "explain", "report", "figures", "simulate", "config", "sheets", "tables")  # fmt: skip
+ROOMS = ("construct", "reference", "library", "solo", "molecules", "quicklook", "cells", "calling",
+         "localize", "figures", "explain", "report", "reuse", "study", "start", "simulate")  # fmt: skip
 #: What no rule's message says of a file under ``results/``.
 FILES = {
     "construct/construct.fa": "the CAR's transcript: the contig in the reference",
@@ -54,7 +55,8 @@ FILES = {
     "samples/SAMPLE/calling/calls.tsv": "the calls of the sample's cells",
     "samples/SAMPLE/calling/losses.tsv": "where the CAR's reads went, up to the calls",
     "cohort/thresholds.tsv": "how the calls change with the threshold",
-    "cohort/thinning.tsv": "how the verdicts change with fewer reads",
+    "cohort/downsampling.tsv": "how the verdicts change with fewer reads",
+    "cohort/rules.tsv": "what the field's own rules would call, beside carseq's calls",
     "cohort/annotation.tsv": "how well the two annotations agree",
     "cohort/integration.tsv": "how well samples are mixed and types kept apart",
     "cohort/protein_agreement.tsv": "surface proteins against the annotation, where given",
@@ -67,7 +69,7 @@ FILES = {
     "versions.json": "versions of carseq and its tools",
 }  # fmt: skip
 _OUTPUTS = (
-    "Made from the workflow's rules and the schemas of `carseq.tables`. Paths are under `results/`; SAMPLE stands for "
+    "Made from the workflow's rules and the schemas of `carseq.schema`. Paths are under `results/`; SAMPLE stands for "
     "each sample. Tables are tab-separated with a header; empty means not known. Columns of your samples sheet stand "
     "behind those of `cells.h5ad`. Some files are made only where the configuration asks for them. With `reuse`, "
     "those of `solo` and `cells` are the finished study's."
@@ -110,9 +112,10 @@ def generated_pages(root: Path) -> dict[str, str]:
     }
 
 
-def schemas() -> dict[str, tables.Schema]:
-    """Return every table of :mod:`carseq.tables` by the name it is declared under."""
-    return {n: s for n, s in vars(tables).items() if isinstance(s, tables.Schema)}
+def schemas() -> dict[str, Schema]:
+    """Return every table of :mod:`carseq.schema` by the name it is declared under."""
+    declared = {**vars(tables), **vars(obs)}
+    return {n: s for n, s in declared.items() if isinstance(s, Schema)}
 
 
 def rule_outputs(folder: Path) -> list[Output]:
@@ -154,10 +157,10 @@ def outputs_page(outputs: list[Output]) -> str:
         if tabular and stem in by_name:
             what += f" ([columns](#{_anchor(by_name[stem].name)}))"
         if output.path == "cohort/cells.h5ad":
-            what += f" ([obs](#{_anchor(tables.OBS.name)}), [further](#{_anchor(tables.OBS_MORE.name)}))"
+            what += f" ([obs](#{_anchor(obs.OBS.name)}), [further](#{_anchor(obs.OBS_MORE.name)}))"
         lines.append(f"| `{output.path}` | {what} | {output.rule} |")
     lines += ["", "### cells.h5ad beside obs", "", "| key | meaning |", "|---|---|"]
-    lines += [f"| `{key}` | {meaning} |" for key, meaning in tables.H5AD.items()]
+    lines += [f"| `{key}` | {meaning} |" for key, meaning in obs.H5AD.items()]
     lines += [
         "",
         "Logs lie in `logs/`, time and memory of the rules in `benchmarks/`.",
@@ -169,7 +172,7 @@ def outputs_page(outputs: list[Output]) -> str:
         lines += [
             f"### {schema.name} {{ #{_anchor(schema.name)} }}",
             "",
-            f"`carseq.tables.{name}`",
+            f"`carseq.schema.{name}`",
             "",
         ]
         lines += ["| column | type | meaning |", "|---|---|---|"]

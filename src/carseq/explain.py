@@ -30,25 +30,19 @@ from scipy import stats
 
 from carseq.calling import MAX_AMBIENT_P, MIN_P_CAR, explain_posterior
 from carseq.cells.annotation import T_LINEAGE
-from carseq.chemistry import strand_of_library
 from carseq.construct import Construct, load_construct
 from carseq.construct.homology import EndogenousTranscript, Locus
 from carseq.errors import CarseqError
+from carseq.io.bam import by_coordinate, open_bam, write_bam
+from carseq.io.barcodes import bare_barcode
+from carseq.io.files import read_table, write_table, write_text
+from carseq.library.strand import strand_of_library
 from carseq.log import get_logger
 from carseq.molecules import Evidence as Fit
-from carseq.molecules import (
-    Molecule,
-    Scorer,
-    align,
-    bare_barcode,
-    by_coordinate,
-    candidate_reads,
-    collapse_umis,
-    open_bam,
-    write_bam,
-)
-from carseq.reference import read_loci, read_transcript_fasta
-from carseq.tables import EVIDENCE, MOLECULES, read_table, write_table, write_text
+from carseq.molecules import Molecule, Scorer, candidate_reads, collapse_umis
+from carseq.reference.genome import read_loci, read_transcript_fasta
+from carseq.schema.tables import EVIDENCE, MOLECULES
+from carseq.sequence.alignment import align
 
 log = get_logger(__name__)
 
@@ -263,7 +257,7 @@ def _n(count: int, what: str) -> str:
 
 def _read_cohort(results: Path) -> _Cohort:
     """Read ``obs`` and the model, not the matrix."""
-    from carseq.report.study import conform_obs
+    from carseq.schema.obs import conform_obs
 
     path = results / "cohort" / "cells.h5ad"
     if not path.exists():
@@ -463,7 +457,7 @@ def _facts(row: pd.Series) -> pd.DataFrame:
         ("CAR molecules", f"{row['car_umis']}, {told_apart} of them told apart from human genes"),
         ("call", row["car_call"]),
         ("posterior", _probability(float(row["car_posterior"])) if _is_asked(row) else ""),
-        ("reason", row["car_reason"]),
+        ("reason", row["car_reason_text"]),
     ]
     kept = [(what, str(value)) for what, value in rows if str(value) not in ("", "nan")]
     return pd.DataFrame(kept, columns=["what", "value"])
@@ -540,7 +534,7 @@ def _words(row: pd.Series, terms: pd.DataFrame) -> str:
         text = f"{head}Only T cells that are no doublets can be called; this cell is {kind}. "
         if not k:
             return f"{text}It shows no CAR molecule either."
-        return f"{text}Why it shows the CAR all the same: {row['car_reason']}."
+        return f"{text}Why it shows the CAR all the same: {row['car_reason_text']}."
     posterior = _probability(float(row["car_posterior"]))
     if "prior" not in value:
         return f"{head}T cell; {seen}; posterior {posterior}."

@@ -23,16 +23,20 @@ import pandas as pd
 from Bio.Seq import reverse_complement
 from isal import igzip
 
-from carseq.chemistry import DAMAGED, Chemistry, detect_chemistry, on_list, read_whitelist
-from carseq.chemistry import encode as barcode_codes
 from carseq.construct import Construct, homology, rivals
 from carseq.construct.homology import EndogenousTranscript
 from carseq.construct.library import relatives
 from carseq.errors import CarseqError
+from carseq.io.files import atomic, write_table
+from carseq.library.detect import detect_chemistry
+from carseq.library.fastq import DAMAGED
+from carseq.library.geometry import Chemistry
+from carseq.library.whitelist import encode as barcode_codes
+from carseq.library.whitelist import on_list, read_whitelist
 from carseq.log import get_logger
 from carseq.molecules import Read, Scorer, assemble
-from carseq.molecules.words import Words
-from carseq.tables import LOSSES, MOLECULES, QUICKLOOK, atomic, write_table
+from carseq.schema.tables import LOSSES, MOLECULES, QUICKLOOK
+from carseq.sequence.kmers import Words
 
 log = get_logger(__name__)
 

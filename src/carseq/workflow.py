@@ -18,7 +18,7 @@ from carseq.errors import CarseqError
 from carseq.log import get_logger, to_file
 
 if TYPE_CHECKING:
-    from carseq.sheets import Study
+    from carseq.study.model import Study
 
 #: Packages whose versions go into ``versions.json`` and the report's methods.
 PACKAGES = (
@@ -43,8 +43,8 @@ def study_from_config(config: dict[str, Any], configfiles: Sequence[str | Path])
         If there is no configuration or anything in it is not valid.
     """
     # Not for the jobs, which have what they need in their parameters.
-    from carseq.config import parse_config, resolve_paths
-    from carseq.sheets import load_study
+    from carseq.study.config import parse_config, resolve_paths
+    from carseq.study.load import load_study
 
     if not config:
         raise CarseqError(

@@ -27,7 +27,8 @@ import pandas as pd
 from IPython.display import display
 
 from carseq import figures
-from carseq.report import read_study, summaries
+from carseq.figures import summaries
+from carseq.report import alerts, read_study
 
 # %matplotlib inline
 study = read_study(Path(results))
@@ -37,7 +38,7 @@ study.detection[["sample", "compartment", "timepoint", "role", "n_cells", "n_t_c
 # ## What to know first
 
 # %%
-for alert in summaries.alerts(study):
+for alert in alerts.alerts(study):
     print(f"{alert.level}: {alert.where}: {alert.message}\n    {alert.remedy}")
 
 # %% [markdown]

@@ -27,7 +27,8 @@ import anndata as ad
 from IPython.display import display
 
 from carseq import figures
-from carseq.report import read_study, summaries
+from carseq.figures import summaries
+from carseq.report import alerts, read_study
 
 # %matplotlib inline
 study = read_study(Path(results))
@@ -62,7 +63,7 @@ figures.prevalence(study.detection)
 # ## What to know before believing it
 
 # %%
-for alert in summaries.alerts(study):
+for alert in alerts.alerts(study):
     print(f"{alert.level}: {alert.where}: {alert.message}\n    {alert.remedy}")
 
 # %% [markdown]
@@ -86,7 +87,7 @@ figures.coverage(
     study.domains,
     study.homology,
     study.tx_length,
-    summaries.expected_depth(study, list(study.molecules["sample"].unique())),
+    alerts.expected_depth(study, list(study.molecules["sample"].unique())),
 )
 
 # %%
@@ -96,7 +97,7 @@ figures.evidence_classes(study.molecules)
 figures.weighing(study.cells)
 
 # %%
-cells = summaries.car_bearing(study)
+cells = alerts.car_bearing(study)
 cells[
     ["cell_type", "car_call", "car_posterior", "car_umis", "car_expected_ambient", "car_reason"]
 ].head(30)
@@ -142,4 +143,4 @@ figures.losses(study.losses)
 figures.thresholds(study.thresholds)
 
 # %%
-figures.thinning(study.thinning)
+figures.downsampling(study.downsampling)

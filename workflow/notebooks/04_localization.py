@@ -26,7 +26,8 @@ from pathlib import Path
 from IPython.display import display
 
 from carseq import figures
-from carseq.report import read_study, summaries
+from carseq.figures import summaries
+from carseq.report import read_study
 
 # %matplotlib inline
 study = read_study(Path(results))

@@ -26,11 +26,17 @@ rule calling:
             category="Tables",
             labels={"what": "thresholds"},
         ),
-        thinning=report(
-            f"{RESULTS}/cohort/thinning.tsv",
-            caption="../report/thinning.rst",
+        downsampling=report(
+            f"{RESULTS}/cohort/downsampling.tsv",
+            caption="../report/downsampling.rst",
             category="Tables",
-            labels={"what": "thinning"},
+            labels={"what": "downsampling"},
+        ),
+        rules=report(
+            f"{RESULTS}/cohort/rules.tsv",
+            caption="../report/rules.rst",
+            category="Tables",
+            labels={"what": "rules"},
         ),
         calls=each_sample("calling/calls.tsv"),
         losses=each_sample("calling/losses.tsv", WITH_READS),

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import carseq
 from carseq.errors import CarseqError
-from carseq.remote import is_url, provider
+from carseq.io.remote import is_url, provider
 from carseq.workflow import study_from_config
 from snakemake.exceptions import WorkflowError
 from snakemake.io import get_flag_value, is_flagged
@@ -215,7 +215,8 @@ def final_files():
         f"{RESULTS}/cohort/clinic.tsv",
         f"{RESULTS}/cohort/blood_in_urine.tsv",
         f"{RESULTS}/cohort/thresholds.tsv",
-        f"{RESULTS}/cohort/thinning.tsv",
+        f"{RESULTS}/cohort/downsampling.tsv",
+        f"{RESULTS}/cohort/rules.tsv",
         f"{RESULTS}/cohort/matrix/matrix.mtx.gz",
         *expand(f"{RESULTS}/report/reads/{{sample}}.bam", sample=WITH_READS),
         f"{RESULTS}/report/multiqc/carseq_detection_mqc.json",

@@ -1,5 +1,5 @@
 # construct. Takes the vector's map; makes the CAR's transcript, its domains, lint and homology.
-from carseq.reuse import TRANSCRIPT
+from carseq.schema.results import TRANSCRIPT
 
 
 rule construct:

@@ -1,5 +1,5 @@
 # reuse. Takes a finished study of the same samples; makes its alignments, cells and cohort those of this one.
-from carseq.reuse import CELLS, COHORT, PANEL, READS, SUMMARY
+from carseq.schema.results import CELLS, COHORT, PANEL, READS, SUMMARY
 
 ALIGNED = [s for s in SAMPLES if has_reads(s)]
 

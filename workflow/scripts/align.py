@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from carseq.chemistry import Chemistry
+from carseq.library.geometry import Chemistry
 from carseq.solo import align
 from carseq.workflow import in_pairs, job
 

@@ -1,6 +1,6 @@
 """Write the annotation with the CAR's gene."""
 
-from carseq.reference import write_augmented_gtf
+from carseq.reference.genome import write_augmented_gtf
 from carseq.workflow import job
 
 with job(snakemake):

@@ -5,28 +5,19 @@ from pathlib import Path
 
 import pandas as pd
 
-from carseq.calling import (
-    ambient_car,
-    call_cells,
-    cell_losses,
-    drop_swapped,
-    match_barcodes,
-    unseen_share,
-)
-from carseq.chemistry import Chemistry
-from carseq.robustness import thinning, thresholds
-from carseq.tables import (
+from carseq.calling import call_study
+from carseq.io.files import read_table, write_table
+from carseq.io.h5ad import read_cells, write_cells
+from carseq.library.geometry import Chemistry
+from carseq.schema.obs import OBS
+from carseq.schema.tables import (
     CALLS,
     DETECTION,
+    DOWNSAMPLING,
     LOSSES,
     MOLECULES,
-    OBS,
-    THINNING,
+    RULES,
     THRESHOLDS,
-    read_cells,
-    read_table,
-    write_cells,
-    write_table,
 )
 from carseq.workflow import job
 
@@ -34,43 +25,34 @@ with job(snakemake):
     given, params, output = snakemake.input, snakemake.params, snakemake.output
     names, with_reads = list(params.samples), params.with_reads
     cohort = read_cells(given.cohort, genes=[params.car])
-    molecules = {
-        s: read_table(p, MOLECULES) for s, p in zip(with_reads, given.molecules, strict=True)
-    }
-    barcodes = {
-        s: read_table(p).set_index("barcode") for s, p in zip(names, given.barcodes, strict=True)
-    }
-    molecules = {s: match_barcodes(table, barcodes[s].index) for s, table in molecules.items()}
-    runs = {s: params.samples[s].get("sequencing_run", "") for s in names}
-    molecules, swapped = drop_swapped(molecules, runs)
-    ambient = {s: read_table(p) for s, p in zip(names, given.ambient, strict=True)}
-    lint = json.loads(Path(given.lint).read_text())
-    strands = {
-        s: Chemistry.from_json(Path(p).read_text()).strand
-        for s, p in zip(params.with_chemistry, given.chemistry, strict=True)
-    }
-    samples = pd.DataFrame(
-        {
-            "sample": s,
-            "car_unseen": unseen_share(lint, strands.get(s)),
-            **params.samples[s],
-            **ambient_car(barcodes[s], ambient[s], molecules.get(s), params.car),
-        }
-        for s in names
+
+    def tables(paths, samples=with_reads, schema=None):
+        """Read one table a sample."""
+        return {s: read_table(p, schema) for s, p in zip(samples, paths, strict=True)}
+
+    called = call_study(
+        cohort,
+        pd.DataFrame({"sample": s, **params.samples[s]} for s in names),
+        tables(given.molecules, schema=MOLECULES),
+        car=params.car,
+        fdr=params.fdr,
+        barcodes={s: t.set_index("barcode") for s, t in tables(given.barcodes, names).items()},
+        ambient=tables(given.ambient, names),
+        losses=tables(given.losses, schema=LOSSES),
+        findings=json.loads(Path(given.lint).read_text()),
+        strands={
+            s: Chemistry.from_json(Path(p).read_text()).strand
+            for s, p in zip(params.with_chemistry, given.chemistry, strict=True)
+        },
     )
-    detection = call_cells(cohort, molecules, samples, car=params.car, fdr=params.fdr)
     cohort.obs = OBS.conform(cohort.obs)
     for sample, path in zip(names, output.calls, strict=True):
         own = cohort.obs[cohort.obs["sample"] == sample]
         write_table(own[list(CALLS.columns)], path, CALLS)
-    for sample, before, after in zip(with_reads, given.losses, output.losses, strict=True):
-        own = cohort.obs[cohort.obs["sample"] == sample]
-        losses = read_table(before, LOSSES)
-        table = cell_losses(
-            losses, molecules[sample], barcodes[sample], own, swapped=swapped[sample]
-        )
-        write_table(table, after, LOSSES)
-    write_table(detection, output.detection, DETECTION)
-    write_table(thresholds(cohort), output.thresholds, THRESHOLDS)
-    write_table(thinning(cohort), output.thinning, THINNING)
+    for sample, path in zip(with_reads, output.losses, strict=True):
+        write_table(called.losses[sample], path, LOSSES)
+    write_table(called.detection, output.detection, DETECTION)
+    write_table(called.thresholds, output.thresholds, THRESHOLDS)
+    write_table(called.downsampling, output.downsampling, DOWNSAMPLING)
+    write_table(called.rules, output.rules, RULES)
     write_cells(cohort, given.cohort, output.cells)

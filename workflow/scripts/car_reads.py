@@ -1,10 +1,11 @@
 """Write the reads of a sample's CAR-bearing cells as a BAM."""
 
-from carseq.chemistry import strand_of_library
 from carseq.construct import load_construct
-from carseq.molecules import Scorer, candidate_reads, car_records, open_bam, write_bam
-from carseq.reference import read_loci, read_transcript_fasta
-from carseq.tables import read_table
+from carseq.io.bam import open_bam, write_bam
+from carseq.io.files import read_table
+from carseq.library.strand import strand_of_library
+from carseq.molecules import Scorer, candidate_reads, car_records
+from carseq.reference.genome import read_loci, read_transcript_fasta
 from carseq.workflow import job
 
 with job(snakemake):

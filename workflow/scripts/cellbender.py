@@ -1,8 +1,9 @@
 """Take ambient RNA out of a sample's counts by CellBender."""
 
 from carseq.cells.ambient import run_cellbender
-from carseq.solo import read_counts
-from carseq.tables import read_table, write_h5ad
+from carseq.io.files import read_table
+from carseq.io.h5ad import write_h5ad
+from carseq.io.matrix import read_counts
 from carseq.workflow import job
 
 with job(snakemake):

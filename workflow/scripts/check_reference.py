@@ -2,8 +2,9 @@
 
 import json
 
-from carseq.reference import check_index, check_reference
-from carseq.tables import write_text
+from carseq.io.files import write_text
+from carseq.reference.genome import check_reference
+from carseq.reference.index import check_index
 from carseq.workflow import job
 
 with job(snakemake):

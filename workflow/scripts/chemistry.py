@@ -1,8 +1,9 @@
 """Find a sample's chemistry from its reads."""
 
-from carseq.chemistry import check_counts, detect_chemistry
-from carseq.reference import read_sequences
-from carseq.tables import write_text
+from carseq.io.fasta import read_sequences
+from carseq.io.files import write_text
+from carseq.library.detect import detect_chemistry
+from carseq.library.fastq import check_counts
 from carseq.workflow import in_pairs, job
 
 with job(snakemake):

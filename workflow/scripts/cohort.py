@@ -6,17 +6,10 @@ import anndata
 
 from carseq.cells import add_protein, add_receptors, protein_agreement, receptor_table
 from carseq.cells.stages import add_layer, annotate_cohort, cohort_tables
-from carseq.config import CellsConfig
-from carseq.tables import (
-    ANNOTATION,
-    FILTERS,
-    INTEGRATION,
-    PROTEIN_AGREEMENT,
-    RECEPTORS,
-    read_table,
-    write_h5ad,
-    write_table,
-)
+from carseq.io.files import read_table, write_table
+from carseq.io.h5ad import write_h5ad
+from carseq.schema.tables import ANNOTATION, FILTERS, INTEGRATION, PROTEIN_AGREEMENT, RECEPTORS
+from carseq.study.config import CellsConfig
 from carseq.workflow import job
 
 with job(snakemake):

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from carseq.construct import load_construct, write_construct
-from carseq.construct.outputs import write_map
+from carseq.figures.output import write_map
 from carseq.workflow import job
 
 with job(snakemake):

@@ -4,9 +4,10 @@ import pandas as pd
 
 from carseq.construct import homology, load_construct, rivals
 from carseq.construct.homology import homology_bed
-from carseq.reference import read_transcripts, rival_context, write_transcripts
+from carseq.io.files import write_table, write_text
+from carseq.reference.genome import read_transcripts, rival_context, write_transcripts
 from carseq.reuse import earlier_contig
-from carseq.tables import HOMOLOGY, LOCI, write_table, write_text
+from carseq.schema.tables import HOMOLOGY, LOCI
 from carseq.workflow import job
 
 with job(snakemake):

@@ -1,6 +1,6 @@
 """Insert the CAR into the base index, and check that no gene was lost."""
 
-from carseq.reference import check_augmented, insert_car
+from carseq.reference.index import check_augmented, insert_car
 from carseq.workflow import job
 
 with job(snakemake):

@@ -1,7 +1,9 @@
 """Say where the CAR T cells are, how samples compare, and what lies beside them."""
 
-from carseq import localize, tables
-from carseq.tables import read_cells, read_table, write_table
+from carseq import localize
+from carseq.io.files import read_table, write_table
+from carseq.io.h5ad import read_cells
+from carseq.schema import tables
 from carseq.workflow import job
 
 with job(snakemake):

@@ -1,10 +1,11 @@
 """Collect the CAR molecules of a sample from its BAM."""
 
-from carseq.chemistry import strand_of_library
 from carseq.construct import load_construct
+from carseq.io.files import read_table, write_table
+from carseq.library.strand import strand_of_library
 from carseq.molecules import find_molecules
-from carseq.reference import read_loci, read_transcript_fasta
-from carseq.tables import LOSSES, MOLECULES, read_table, write_table
+from carseq.reference.genome import read_loci, read_transcript_fasta
+from carseq.schema.tables import LOSSES, MOLECULES
 from carseq.workflow import job
 
 with job(snakemake):

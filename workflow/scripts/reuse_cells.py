@@ -1,16 +1,9 @@
 """Take over a finished study's cells and cohort."""
 
+from carseq.io.files import read_table, write_table
+from carseq.io.h5ad import read_cells, write_cells
 from carseq.reuse import reused_cells, reused_filters, reused_knee, take
-from carseq.tables import (
-    BARCODES,
-    FILTERS,
-    KNEE,
-    MOLECULES,
-    read_cells,
-    read_table,
-    write_cells,
-    write_table,
-)
+from carseq.schema.tables import BARCODES, FILTERS, KNEE, MOLECULES
 from carseq.workflow import job
 
 with job(snakemake):

@@ -2,8 +2,8 @@
 
 import json
 
+from carseq.io.files import write_text
 from carseq.reuse import reused_summary, take
-from carseq.tables import write_text
 from carseq.workflow import job
 
 with job(snakemake):

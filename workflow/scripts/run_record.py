@@ -4,8 +4,8 @@ import json
 
 import yaml
 
-from carseq.star import star_version_if_any
-from carseq.tables import write_text
+from carseq.io.files import write_text
+from carseq.reference.star import star_version_if_any
 from carseq.workflow import job, versions
 
 with job(snakemake):

@@ -1,8 +1,10 @@
 """Find the cells of a sample and measure them."""
 
 from carseq.cells.stages import sample_cells
-from carseq.solo import read_counts
-from carseq.tables import AMBIENT, BARCODES, KNEE, write_h5ad, write_table
+from carseq.io.files import write_table
+from carseq.io.h5ad import write_h5ad
+from carseq.io.matrix import read_counts
+from carseq.schema.tables import AMBIENT, BARCODES, KNEE
 from carseq.workflow import job
 
 with job(snakemake):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from carseq.construct import load_construct
 from carseq.molecules import write_slice
-from carseq.reference import read_loci
+from carseq.reference.genome import read_loci
 from carseq.workflow import job
 
 with job(snakemake):

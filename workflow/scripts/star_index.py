@@ -1,6 +1,6 @@
 """Build the base STAR index."""
 
-from carseq.reference import build_index
+from carseq.reference.index import build_index
 from carseq.workflow import job
 
 with job(snakemake):

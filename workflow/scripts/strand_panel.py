@@ -1,7 +1,8 @@
 """Choose the transcripts by which the strand of reads is found."""
 
-from carseq.chemistry import strand_panel
-from carseq.reference import read_transcripts, write_sequences
+from carseq.io.fasta import write_sequences
+from carseq.library.strand import strand_panel
+from carseq.reference.genome import read_transcripts
 from carseq.workflow import job
 
 with job(snakemake):

@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
-from carseq.chemistry import strand_of_library
-from carseq.construct import compare_constructs, load_construct
-from carseq.tables import SUPPORT, write_table
+from carseq.construct import load_construct
+from carseq.io.files import write_table
+from carseq.library.strand import strand_of_library
+from carseq.molecules.support import compare_constructs
+from carseq.schema.tables import SUPPORT
 from carseq.workflow import job
 
 with job(snakemake):

@@ -15,23 +15,9 @@ from carseq.cells.annotation import T_LINEAGE
 MAX_AMBIENT_P = 0.15
 #: CAR molecules outside T cells are said to be more than ambient RNA explains if it shows so many this rarely.
 MAX_STRANGE_P = 0.05
-#: The codes of ``car_reason`` and what each means: a closed set.
-REASONS = {
-    "positive": "T cell, called positive",
-    "few_molecules": "T cell with CAR molecules, too few for a call",
-    "shared_only": "T cell whose CAR molecules all lie in stretches that an endogenous gene shares: never a call",
-    "no_molecule": "T cell without a CAR molecule; it may still be a CAR T cell (dropout)",
-    "doublet": "droplet of two cells, with CAR molecules",
-    "unknown_type": "cell of unknown type, with CAR molecules",
-    "explained_by_ambient": "no T cell; ambient RNA explains its CAR molecules",
-    "unexplained": "no T cell; more CAR molecules than ambient RNA explains: unseen doublet or engulfed T cell",
-    "not_t_cell": "no T cell, or a doublet; no CAR molecule",
-}
 
 
-def choose(
-    posterior: Floats, p_ambient: Floats, fdr: float
-) -> tuple[npt.NDArray[np.intp], float]:
+def choose(posterior: Floats, p_ambient: Floats, fdr: float) -> tuple[npt.NDArray[np.intp], float]:
     """Choose the cells of one sample to call positive.
 
     The largest set whose expected share of false calls is within ``fdr``, of cells that are more likely CAR T cells
@@ -61,7 +47,10 @@ def choose(
 
 
 def write_calls(
-    obs: pd.DataFrame, is_t: npt.NDArray[np.bool_], terms: CellTerms, positive: npt.NDArray[np.bool_]
+    obs: pd.DataFrame,
+    is_t: npt.NDArray[np.bool_],
+    terms: CellTerms,
+    positive: npt.NDArray[np.bool_],
 ) -> None:
     """Write posterior, its terms, call and reason of every cell into ``obs``.
 
@@ -110,8 +99,7 @@ def write_calls(
     obs["car_call"] = call.astype(str)
     obs["car_reason"] = reason.astype(str)
     obs["car_reason_text"] = [
-        _sentence(*row)
-        for row in zip(reason, k, told_apart, expected, lineage, is_t, strict=True)
+        _sentence(*row) for row in zip(reason, k, told_apart, expected, lineage, is_t, strict=True)
     ]
 
 

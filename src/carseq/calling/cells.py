@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from carseq.calling.negbin import Floats, joint_shape, log_pmf
+from carseq.calling.negbin import MAX_SHAPE, Floats, joint_shape, log_pmf, upper_tail
 
 #: Cells of one count whose depth, false expectation and clone support differ by less (natural logs) are taken
 #: together. Wider steps where there are more than ``MANY`` groups.
@@ -16,6 +17,10 @@ DEPTH_STEP, NULL_STEP, OFFSET_STEP = 0.08, 0.15, 0.5
 MANY = 1500
 #: The least part of its RNA that a cell is taken to have kept.
 LEAST_INTACT = 0.02
+#: Levels of expression that stand for a lognormal distribution, and their weights.
+N_NODES = 9
+_HERMITE = np.polynomial.hermite_e.hermegauss(N_NODES)
+_NODES = (_HERMITE[0], _HERMITE[1] / _HERMITE[1].sum())
 
 
 def column(obs: pd.DataFrame, name: str, otherwise: float) -> Floats:
@@ -57,9 +62,7 @@ class Design:
         depth = np.clip(depth, -self.FURTHEST, self.FURTHEST)
         damaged = column(obs, "is_damaged", 0.0) > 0
         labels = (
-            obs["cell_type"].astype(str).to_numpy()
-            if "cell_type" in obs
-            else np.full(len(obs), "")
+            obs["cell_type"].astype(str).to_numpy() if "cell_type" in obs else np.full(len(obs), "")
         )
         types = [labels == name for name in self.types]
         return np.column_stack([depth, depth**2, damaged, *types]).astype(float)
@@ -161,15 +164,61 @@ class Cells:
         """Return the log probability of the counts from false molecules alone."""
         return log_pmf(self.k, self.null, self.null_shape)
 
-    def of_car(self, mu: Floats, shape: Floats) -> tuple[Floats, Floats]:
-        """Return mean and shape of the counts of CAR T cells, cells x parameters.
+    def of_car(self, mu: Floats, shape: Floats) -> Iterator[tuple[float, Floats, Floats]]:
+        """Yield the counts of CAR T cells as a mixture of negative binomials: weight, mean and shape of each.
 
-        The sum of own and false molecules has their means and variances added.
+        Expression varies between CAR T cells by a gamma or by a lognormal distribution. With gamma, own molecules are
+        negative binomial; the sum of own and false ones has their means and variances added. Lognormal is taken as a
+        mixture over ``N_NODES`` levels of expression (Gauss-Hermite).
+
+        Parameters
+        ----------
+        mu
+            CAR molecules per molecule of a CAR T cell.
+        shape
+            Above 0: shape of the gamma distribution. Below 0: minus the log-sd of the lognormal one. All of one sign.
         """
-        own, null = self.own[:, None] * mu, self.null[:, None]
-        return own + null, joint_shape(own, shape, null, self.null_shape[:, None])
+        null, null_shape = self.null[:, None], self.null_shape[:, None]
+        if len(shape) and shape[0] > 0:
+            own = self.own[:, None] * mu
+            yield 1.0, own + null, joint_shape(own, shape, null, null_shape)
+            return
+        for z, weight in zip(*_NODES, strict=True):
+            own = self.own[:, None] * (mu * np.exp(-shape * z - shape**2 / 2))
+            yield weight, own + null, joint_shape(own, MAX_SHAPE, null, null_shape)
+
+    def car_pmf(self, k: Floats, mu: Floats, shape: Floats) -> Floats:
+        """Return the log probability of counts ``k`` (a number a cell, or one) in CAR T cells: cells x points."""
+        return self._of_car(_pmf, k, mu, shape, np.log)
+
+    def car_tail(self, k: Floats, mu: Floats, shape: Floats) -> Floats:
+        """Return the probability of ``k`` molecules or more in CAR T cells (see :meth:`car_pmf`): cells x points."""
+        return self._of_car(upper_tail, k, mu, shape, None)
+
+    def _of_car(
+        self,
+        of: Callable[[Floats, Floats, Floats], Floats],
+        k: Floats,
+        mu: Floats,
+        shape: Floats,
+        finish: Callable[[Floats], Floats] | None,
+    ) -> Floats:
+        """Return a probability in CAR T cells; every distinct point is worked out once."""
+        k = np.broadcast_to(np.asarray(k, dtype=float), self.k.shape)[:, None]
+        points, inverse = np.unique(np.column_stack([mu, shape]), axis=0, return_inverse=True)
+        result = np.zeros((len(self), len(points)))
+        for chosen in (points[:, 1] > 0, points[:, 1] < 0):
+            if chosen.any():
+                for weight, mean, joint in self.of_car(*points[chosen].T):
+                    result[:, chosen] += weight * of(k, mean, joint)
+        result = finish(np.maximum(result, 1e-300)) if finish else result
+        return np.asarray(result[:, inverse.ravel()])
 
     def log_odds(self, mu: Floats, shape: Floats) -> Floats:
-        """Return how much likelier (log) the counts are in a CAR T cell than in another: cells x parameters."""
-        log_car = log_pmf(self.k[:, None], *self.of_car(mu, shape))
-        return np.asarray(np.clip(log_car - self.log_null()[:, None], -500.0, 500.0))
+        """Return how much likelier (log) the counts are in a CAR T cell than in another: cells x points."""
+        difference = self.car_pmf(self.k, mu, shape) - self.log_null()[:, None]
+        return np.asarray(np.clip(difference, -500.0, 500.0))
+
+
+def _pmf(k: Floats, mean: Floats, shape: Floats) -> Floats:
+    return np.asarray(np.exp(log_pmf(k, mean, shape)))

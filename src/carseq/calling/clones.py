@@ -1,9 +1,9 @@
 """Clonotypes as evidence: how many cells of a clone are CAR T cells is learnt from its own cells.
 
-A clone is no proof: of one clone 48 of 84 cells were CAR+ where CAR+ cells had been sorted, and none of 49 in what the sort
-left over. So each clone of a patient has a share of its own, with the prior Beta(c p, c (1 - p)) around what its cells' depth
-and type say (p). The concentration c is learnt from all clones of the cohort: small if clones are all or nothing, large if
-being of one clone says nothing.
+A clone is no proof: of one clone 48 of 84 cells were CAR+ where CAR+ cells had been sorted, and none of 49 in what
+the sort left over. So each clone of a patient has a share of its own, with the prior Beta(c p, c (1 - p)) around what
+its cells' depth and type say (p). The concentration c is learnt from all clones of the cohort: small if clones are
+all or nothing, large if being of one clone says nothing.
 """
 
 from __future__ import annotations
@@ -76,7 +76,9 @@ def clone_support(
         cell = np.log1p(-p + p * np.exp(np.clip(log_ratio[rows], -500, 500))[:, None])
         base = special.expit(middle)
         share = np.diff(
-            stats.beta.cdf(cut, CONCENTRATIONS[:, None] * base, CONCENTRATIONS[:, None] * (1 - base)),
+            stats.beta.cdf(
+                cut, CONCENTRATIONS[:, None] * base, CONCENTRATIONS[:, None] * (1 - base)
+            ),
             axis=1,
         )
         log_share = np.log(np.maximum(share, 1e-300))
@@ -84,10 +86,10 @@ def clone_support(
         # What a lone cell says of a concentration is its sample's business, not the clone's.
         alone = special.logsumexp(log_share[:, None, :] + cell, axis=2).sum(axis=1)
         log_evidence += special.logsumexp(log_share + total, axis=1) - alone
-        found.append((rows, own, p, cell, total, log_share))
+        found.append((rows, p, cell, total, log_share))
     weight = np.exp(log_evidence - log_evidence.max())
     weight /= weight.sum()
-    for rows, own, p, cell, total, log_share in found:
+    for rows, p, cell, total, log_share in found:
         # Without the cell itself: cells x concentrations x shares.
         log_rest = log_share + (total - cell)[:, None, :]
         log_mass = special.logsumexp(log_rest, axis=2) + np.log(np.maximum(weight, 1e-300))
@@ -96,7 +98,13 @@ def clone_support(
         mix = special.softmax(log_mass, axis=1)
         chance = np.clip((mix * expected).sum(axis=1), 1e-9, 1 - 1e-9)
         # Beside what the same prior gives a cell that is alone in its clone.
-        lone = np.clip((special.softmax(np.log(np.maximum(weight, 1e-300))) * np.einsum(
-            "cs,is->ic", np.exp(log_share), p)).sum(axis=1), 1e-9, 1 - 1e-9)
+        lone = np.clip(
+            (
+                special.softmax(np.log(np.maximum(weight, 1e-300)))
+                * np.einsum("cs,is->ic", np.exp(log_share), p)
+            ).sum(axis=1),
+            1e-9,
+            1 - 1e-9,
+        )
         support[rows] = np.clip(special.logit(chance) - special.logit(lone), -MOST, MOST)
     return support, float(np.exp(weight @ np.log(CONCENTRATIONS)))

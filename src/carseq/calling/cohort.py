@@ -20,15 +20,14 @@ from carseq.calling.verdict import decide, sensitivity_of
 from carseq.cells.annotation import is_single_t
 from carseq.errors import CarseqError
 from carseq.log import get_logger
-from carseq.tables import DETECTION
+from carseq.schema.tables import DETECTION
+from carseq.schema.thresholds import FDR
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 log = get_logger("calling")
 
-#: Expected share of false calls among the positive ones of a sample, unless asked otherwise.
-FDR = 0.05
 NEEDED = ("sample", "barcode", "total_umis", "lineage", "is_doublet")
 
 
@@ -46,15 +45,15 @@ def call_cells(
     ----------
     adata
         Cells x genes. ``obs`` needs ``sample``, ``barcode``, ``total_umis``, ``lineage`` and ``is_doublet``. Used where
-        there: ``contamination`` (share of ambient molecules in the cell, 0-1), ``cell_type``, ``intact_fraction`` (part of
-        its RNA that the cell kept, 0-1), ``is_damaged``, ``clonotype`` with ``patient``. Gains the ``car_*`` columns of
-        ``OBS``.
+        there: ``contamination`` (share of ambient molecules in the cell, 0-1), ``cell_type``, ``intact_fraction``
+        (part of its RNA that the cell kept, 0-1), ``is_damaged``, ``clonotype`` with ``patient``. Gains the ``car_*``
+        columns of ``OBS``.
     molecules
         Schema ``MOLECULES``, by sample; samples absent from it take the matrix's counts of the CAR.
     samples
         One row a sample: ``sample``, ``ambient_umis`` and ``ambient_car`` (molecules and CAR molecules in its empty
-        droplets; 0 where there are none), and ``patient``, ``compartment``, ``timepoint``, ``role``, ``gating``, which go
-        into the result; optional ``car_unseen``, the share (0-1) of CAR molecules its construct cannot show.
+        droplets; 0 where there are none), and ``patient``, ``compartment``, ``timepoint``, ``role``, ``gating``,
+        which go into the result; optional ``car_unseen``, the share (0-1) of CAR molecules its construct cannot show.
     car
         Name of the CAR in ``var_names``.
     fdr
@@ -111,7 +110,9 @@ def call_cells(
         "background": np.array(
             [known.evidence[s].to_row() for s in fitted.samples], dtype=float
         ).reshape(-1, len(Evidence.__dataclass_fields__)),
-        "roles": np.array([str(by_sample.loc[s].get("role", "")) for s in fitted.samples], dtype=object),
+        "roles": np.array(
+            [str(by_sample.loc[s].get("role", "")) for s in fitted.samples], dtype=object
+        ),
         "clone_concentration": concentration,
         "fdr": fdr,
         "car": car,
@@ -119,7 +120,9 @@ def call_cells(
     return DETECTION.conform(pd.DataFrame(rows, columns=[*DETECTION.columns]))
 
 
-def _checked(adata: AnnData, samples: pd.DataFrame, fdr: float) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _checked(
+    adata: AnnData, samples: pd.DataFrame, fdr: float
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return ``obs`` and the samples by name; raise what is wrong with them."""
     obs = adata.obs
     missing = [c for c in NEEDED if c not in obs]
@@ -246,15 +249,14 @@ def _row(
     limit = sensitivity = float("nan")
     if n_t:
         cells = fitted.cells(t_cells, sample)
-        asked = sensitivity_of(
-            cells, fitted, sample, known.evidence[sample], cutoff, silent=not n_positive
-        )
-        limit = asked.limit()
+        asked = sensitivity_of(cells, fitted, sample, known.evidence[sample], silent=not n_positive)
+        limit = asked.limit(cutoff)
         if not n_positive:
             # One upper bound for one question: what silence excludes.
             low, high = 0.0, limit if not (t_cells["car_evidence"] > 0).any() else max(high, limit)
             high = max(high, estimate)
-        sensitivity = asked.mean(max(estimate, limit) if not n_positive else estimate)
+        at = estimate if n_positive else max(estimate, limit)
+        sensitivity = asked.mean(at, cutoff)
     false_calls = float((1 - t_cells["car_posterior"].to_numpy(float)[called]).sum())
     assumed, role = known.assumed.get(sample, False), str(meta.get("role", ""))
     verdict, text = decide(
@@ -285,6 +287,3 @@ def _row(
         "n_t_at_least_1_umi": int((k >= 1).sum()),
         "n_t_at_least_2_umis": int((k >= 2).sum()),
     }
-
-
-__all__ = ["FDR", "call_cells"]

@@ -8,11 +8,9 @@ import numpy as np
 import pandas as pd
 
 from carseq.cells.annotation import T_LINEAGE
-from carseq.errors import CarseqError
-from carseq.tables import LOSSES
+from carseq.schema.tables import LOSSES
+from carseq.schema.thresholds import MIN_P_CAR
 
-#: A molecule counts for a cell if it is more likely CAR than endogenous.
-MIN_P_CAR = 0.5
 #: Share of the reads of all copies of a molecule that its own library must hold (Griffiths et al. 2018).
 MIN_SWAP_SHARE = 0.8
 #: Classes of molecules that are told apart from endogenous ones.
@@ -36,8 +34,8 @@ def count_car(molecules: pd.DataFrame, barcodes: pd.Index) -> pd.DataFrame:
     -------
     pandas.DataFrame
         By barcode: ``car_umis`` (told-apart ones, and shared ones with p_car >= 0.5), ``car_umis_unique`` (told-apart
-        ones) and ``car_evidence`` (what the model counts: told-apart ones and, where there is one, the expected number of
-        CAR molecules among the shared ones, to the nearest whole number).
+        ones) and ``car_evidence`` (what the model counts: told-apart ones and, where there is one, the expected
+        number of CAR molecules among the shared ones, to the nearest whole number).
     """
     told = molecules["evidence"].isin(TOLD_APART)
     own = molecules["p_car"] >= MIN_P_CAR
@@ -56,40 +54,6 @@ def count_car(molecules: pd.DataFrame, barcodes: pd.Index) -> pd.DataFrame:
         },
         index=barcodes,
     )
-
-
-def match_barcodes(
-    molecules: pd.DataFrame, barcodes: pd.Index, *, strict: bool = True
-) -> pd.DataFrame:
-    """Write the molecules' barcodes as the matrix writes them: with Cell Ranger's ``-1`` or without.
-
-    Parameters
-    ----------
-    molecules
-        Molecules of one sample.
-    barcodes
-        Barcodes of its matrix.
-    strict
-        Whether to raise where nothing matches.
-
-    Raises
-    ------
-    CarseqError
-        If, whatever the suffix, none of ten or more barcodes with a molecule is in the matrix.
-    """
-    if molecules.empty or molecules["barcode"].isin(barcodes).any():
-        return molecules
-    bare = {str(b).rsplit("-", 1)[0]: str(b) for b in barcodes}
-    written = molecules["barcode"].str.rsplit("-", n=1).str[0].map(bare)
-    if written.notna().any():
-        return molecules.assign(barcode=written.fillna(molecules["barcode"]))
-    if strict and molecules["barcode"].nunique() >= 10:
-        raise CarseqError(
-            f"the molecules and the matrix of sample {molecules['sample'].iloc[0]} share no barcode",
-            f"molecules have {molecules['barcode'].iloc[0]}, the matrix has {next(iter(barcodes), 'none')}",
-            "give the matrix that was made with this BAM",
-        )
-    return molecules
 
 
 def drop_swapped(

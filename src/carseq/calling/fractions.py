@@ -94,7 +94,7 @@ def explain_posterior(adata: AnnData, index: str) -> pd.DataFrame:
     rows: list[tuple[str, float, str]] = [
         ("log likelihood, own and ambient", log_car, "natural log of the chance of this count in a CAR T cell"),
         ("log likelihood, ambient alone", log_null, "natural log of the chance of this count in another T cell"),
-        ("prior", prior, "chance of a CAR T cell of this depth, type and clone, by all cells of the sample but this one"),
+        ("prior", prior, "chance of a CAR T cell of this depth, type and clone, by all cells but this one"),
         ("CAR molecules", float(cell["car_evidence"]), "seen in the cell and counted as evidence"),
         ("intact part", intact, "part of the cell's RNA that it kept; its own CAR molecules shrink with it"),
         ("expected own", mu * float(own.own[0]), "CAR molecules a CAR T cell of this depth would show"),

@@ -4,15 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-#: The codes of ``gating`` and what each means: a closed set.
-GATES = {
-    "unsorted": "cells as they came",
-    "car_enriched": "CAR+ cells were sorted out",
-    "car_depleted": "what a sort of CAR+ cells left over",
-    "t_enriched": "T cells were sorted out",
-    "cd45_depleted": "leukocytes were sorted away, CAR T cells with them",
-    "other": "sorted in a way that no code names: compared with nothing but samples of the same words",
-}
+from carseq.schema.codes import GATES
+
 #: Sorts by the CAR itself: the CAR T fraction of such a sample says how pure the sort is, not how many CAR T cells
 #: the patient has.
 BY_CAR = ("car_enriched", "car_depleted")

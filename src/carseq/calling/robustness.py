@@ -1,8 +1,8 @@
 """How firm calls and verdicts are, by the threshold and by the depth.
 
 Takes the cohort with its calls. :func:`thresholds` asks what another false discovery rate would have called;
-:func:`downsampling` asks what a shallower library would have. Both use the model as it was fitted, and take no more than
-seconds.
+:func:`downsampling` asks what a shallower library would have. Both use the model as it was fitted, and take no more
+than seconds.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from carseq.calling.calls import choose
 from carseq.calling.cells import Cells
 from carseq.calling.model import Fit
 from carseq.calling.negbin import Floats, upper_tail
-from carseq.calling.verdict import decide, molecules_needed, sensitivity_of
+from carseq.calling.verdict import Sensitivity, decide, molecules_needed, sensitivity_of
 from carseq.cells.annotation import is_single_t
-from carseq.tables import DOWNSAMPLING, THRESHOLDS
+from carseq.schema.tables import DOWNSAMPLING, THRESHOLDS
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -68,14 +68,17 @@ def thresholds(adata: AnnData, fdrs: tuple[float, ...] = FDRS) -> pd.DataFrame:
     for sample in _samples(adata, fitted):
         own = np.flatnonzero(sample.cells.k > 0)
         n = len(sample.cells)
+        asked_of: dict[bool, Sensitivity] = {}
         for fdr in sorted({*fdrs, used}):
             chosen, cutoff = choose(sample.posterior[own], sample.p_ambient[own], fdr)
             called = sample.posterior[own][chosen]
             silent = not len(called)
-            asked = sensitivity_of(
-                sample.cells, fitted, sample.name, sample.evidence, cutoff, silent=silent
-            )
-            limit = asked.limit()
+            if silent not in asked_of:
+                asked_of[silent] = sensitivity_of(
+                    sample.cells, fitted, sample.name, sample.evidence, silent=silent
+                )
+            asked = asked_of[silent]
+            limit = asked.limit(cutoff)
             false_calls = float((1 - called).sum())
             verdict, _ = decide(len(called), n, sample.unseen, limit, false_calls)
             rows.append(
@@ -88,7 +91,7 @@ def thresholds(adata: AnnData, fdrs: tuple[float, ...] = FDRS) -> pd.DataFrame:
                     "n_car_positive": len(called),
                     "expected_false_calls": false_calls,
                     "sensitivity": asked.mean(
-                        max(sample.estimate, limit) if silent else sample.estimate
+                        max(sample.estimate, limit) if silent else sample.estimate, cutoff
                     ),
                     "detection_limit": limit,
                     "verdict": verdict,
@@ -127,9 +130,9 @@ def downsampling(adata: AnnData, shares: tuple[float, ...] = SHARES) -> pd.DataF
                 sample.cells, own=sample.cells.own * share, null=sample.cells.null * share
             )
             asked = sensitivity_of(
-                fewer, fitted, sample.name, sample.evidence, cutoff, silent=not len(chosen)
+                fewer, fitted, sample.name, sample.evidence, silent=not len(chosen)
             )
-            limit = asked.limit()
+            limit = asked.limit(cutoff)
             chance = _chance_of_call(fewer, fitted, sample.name, cutoff, share)
             expected = float(chance.sum())
             # Sums of independent yes-or-no outcomes: mean and variance add up.
@@ -145,7 +148,7 @@ def downsampling(adata: AnnData, shares: tuple[float, ...] = SHARES) -> pd.DataF
                     "expected_positive_low": max(0.0, expected - spread),
                     "expected_positive_high": expected + spread,
                     "sensitivity": asked.mean(
-                        sample.estimate if len(chosen) else max(sample.estimate, limit)
+                        sample.estimate if len(chosen) else max(sample.estimate, limit), cutoff
                     ),
                     "detection_limit": limit,
                 }
@@ -153,18 +156,15 @@ def downsampling(adata: AnnData, shares: tuple[float, ...] = SHARES) -> pd.DataF
     return DOWNSAMPLING.conform(pd.DataFrame(rows, columns=list(DOWNSAMPLING.columns)))
 
 
-def _chance_of_call(
-    fewer: Cells, fitted: Fit, sample: str, cutoff: float, share: float
-) -> Floats:
+def _chance_of_call(fewer: Cells, fitted: Fit, sample: str, cutoff: float, share: float) -> Floats:
     """Return each cell's chance of a call when its CAR molecules are kept with a chance of ``share``."""
     chance = np.zeros(len(fewer))
     own = np.flatnonzero(fewer.k > 0)
     if len(own):
         some, draws = fewer.take(own), fitted.draws[sample]
-        mu, shape, weight = draws.points().T
         # By all cells, which the cell itself is one of many of.
         prior = special.expit(draws.log_prior_odds(some)).mean(axis=1)
-        needed = molecules_needed(some, *some.of_car(mu, shape), weight, prior, cutoff)
+        needed = molecules_needed(some, draws.points(), prior, cutoff)
         chance[own] = stats.binom.sf(needed - 1, fewer.k[own].astype(int), share)
     return chance
 

@@ -1,13 +1,14 @@
 """The field's own rules beside the model's calls: what each would have called in every sample.
 
 - 1, 2 or 3 CAR molecules or more in a T cell, the rule of most studies.
-- A mixture of a Poisson and a Gaussian distribution of log2 counts, as for guides of CRISPR screens (Replogle et al. 2020,
+- A mixture of a Poisson and a Gaussian distribution of log2 counts, as for guides of CRISPR screens (Replogle et al.
+  2020,
   doi:10.1038/s41587-020-0470-y; Cell Ranger fits a like mixture).
 - A mixture of a zero-truncated Poisson (ambient) and a zero-truncated negative binomial distribution (own), both
   growing with depth, as CLEANSER does (doi:10.1016/j.xgen.2025.100766).
 
-The two mixtures look at T cells with a CAR molecule, sample by sample, and call a cell whose own component is likelier than
-the other. Nothing here enters carseq's calls.
+The two mixtures look at T cells with a CAR molecule, sample by sample, and call a cell whose own component is
+likelier than the other. Nothing here enters carseq's calls.
 """
 
 from __future__ import annotations
@@ -54,7 +55,12 @@ def zero_truncated(k: Floats, depth: Floats) -> Called | None:
     size = depth / np.median(depth)
 
     def logs(at: Floats) -> tuple[Floats, Floats, float]:
-        ambient, own, shape, share = np.exp(at[0]), np.exp(at[0]) + np.exp(at[1]), np.exp(at[2]), at[3]
+        ambient, own, shape, share = (
+            np.exp(at[0]),
+            np.exp(at[0]) + np.exp(at[1]),
+            np.exp(at[2]),
+            at[3],
+        )
         mean = ambient * size
         log_ambient = k * np.log(mean) - mean - special.gammaln(k + 1) - np.log(-np.expm1(-mean))
         own_mean = own * size
@@ -64,9 +70,7 @@ def zero_truncated(k: Floats, depth: Floats) -> Called | None:
 
     def cost(at: Floats) -> float:
         log_ambient, log_own, share = logs(at)
-        both = np.logaddexp(
-            log_own - np.logaddexp(0, -share), log_ambient - np.logaddexp(0, share)
-        )
+        both = np.logaddexp(log_own - np.logaddexp(0, -share), log_ambient - np.logaddexp(0, share))
         # Weak priors keep the parameters finite.
         return float(-both.sum() + 0.5 * (((at - [-2, 0.7, 0.5, 0]) / [2, 1.5, 1, 2]) ** 2).sum())
 
@@ -120,7 +124,9 @@ def rules(obs: pd.DataFrame, is_t: Called) -> pd.DataFrame:
                     "n_only_rule": 0 if called is None else int((called & ~positive).sum()),
                     "n_only_carseq": 0 if called is None else int((positive & ~called).sum()),
                     "overlap": both / either if either else float("nan"),
-                    "note": "" if called is not None else f"not fitted: {len(some)} T cells with a CAR molecule",
+                    "note": ""
+                    if called is not None
+                    else f"not fitted: {len(some)} T cells with a CAR molecule",
                 }
             )
     return pd.DataFrame(

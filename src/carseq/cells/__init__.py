@@ -11,8 +11,9 @@ survives every filter and never helps to decide what a cell is.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import lazy_loader
 
 if TYPE_CHECKING:
     from carseq.cells.ambient import (
@@ -21,67 +22,30 @@ if TYPE_CHECKING:
         corrected_counts,
         run_cellbender,
     )
-    from carseq.cells.annotation import (
-        annotate,
-        cell_cycle,
-        read_markers,
-        read_signatures,
-        t_states,
-    )
-    from carseq.cells.barcodes import call_barcodes, knee_table
-    from carseq.cells.blood import blood_in_urine, blood_shares
-    from carseq.cells.doublet import doublets, paired_transcriptomes
-    from carseq.cells.filters import filter_cells, quality
-    from carseq.cells.integration import cluster, combine, integrate
-    from carseq.cells.latent import mixing
-    from carseq.cells.protein import add_protein, protein_agreement
-    from carseq.cells.receptor import add_receptors, receptor_table
-    from carseq.cells.reference import (
+    from carseq.cells.annotation import annotate
+    from carseq.cells.atlas import (
         compare_methods,
         label_by_celltypist,
         label_by_reference,
         read_reference,
     )
-
-_HOMES = {
-    "add_protein": "protein",
-    "add_receptors": "receptor",
-    "ambient_profile": "ambient",
-    "annotate": "annotation",
-    "blood_in_urine": "blood",
-    "blood_shares": "blood",
-    "call_barcodes": "barcodes",
-    "cell_cycle": "annotation",
-    "cluster": "integration",
-    "combine": "integration",
-    "compare_methods": "reference",
-    "contamination": "ambient",
-    "corrected_counts": "ambient",
-    "doublets": "doublet",
-    "filter_cells": "filters",
-    "integrate": "integration",
-    "knee_table": "barcodes",
-    "label_by_celltypist": "reference",
-    "label_by_reference": "reference",
-    "mixing": "latent",
-    "paired_transcriptomes": "doublet",
-    "protein_agreement": "protein",
-    "quality": "filters",
-    "read_markers": "annotation",
-    "read_reference": "reference",
-    "read_signatures": "annotation",
-    "run_cellbender": "ambient",
-    "receptor_table": "receptor",
-    "t_states": "annotation",
-}
+    from carseq.cells.barcodes import call_barcodes, knee_table
+    from carseq.cells.batches import mixing
+    from carseq.cells.clusters import cluster
+    from carseq.cells.combination import combine
+    from carseq.cells.doublet import doublets, paired_transcriptomes
+    from carseq.cells.filters import filter_cells, quality
+    from carseq.cells.latent import integrate
+    from carseq.cells.markers import read_markers, read_signatures
+    from carseq.cells.protein import add_protein, protein_agreement
+    from carseq.cells.receptor import add_receptors, receptor_table
+    from carseq.cells.states import cell_cycle, t_states
 
 __all__ = [
     "add_protein",
     "add_receptors",
     "ambient_profile",
     "annotate",
-    "blood_in_urine",
-    "blood_shares",
     "call_barcodes",
     "cell_cycle",
     "cluster",
@@ -107,12 +71,22 @@ __all__ = [
     "t_states",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(importlib.import_module(f"carseq.cells.{_HOMES[name]}"), name)
-    raise AttributeError(f"module 'carseq.cells' has no attribute '{name}'")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__, _ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "ambient": ["ambient_profile", "contamination", "corrected_counts", "run_cellbender"],
+        "annotation": ["annotate"],
+        "atlas": ["compare_methods", "label_by_celltypist", "label_by_reference", "read_reference"],
+        "barcodes": ["call_barcodes", "knee_table"],
+        "batches": ["mixing"],
+        "clusters": ["cluster"],
+        "combination": ["combine"],
+        "doublet": ["doublets", "paired_transcriptomes"],
+        "filters": ["filter_cells", "quality"],
+        "latent": ["integrate"],
+        "markers": ["read_markers", "read_signatures"],
+        "protein": ["add_protein", "protein_agreement"],
+        "receptor": ["add_receptors", "receptor_table"],
+        "states": ["cell_cycle", "t_states"],
+    },
+)

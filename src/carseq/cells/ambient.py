@@ -14,14 +14,9 @@ import numpy as np
 import pandas as pd
 from scipy import optimize, sparse
 
-from carseq.cells.annotation import (
-    CROSS_TALK,
-    annotate,
-    car_name,
-    counts_of,
-    read_markers,
-)
-from carseq.cells.barcodes import column_sums, row_sums
+from carseq.cells.annotation import annotate
+from carseq.cells.counts import car_name, column_sums, counts_of, row_sums
+from carseq.cells.markers import exclusive_genes, kin, read_markers
 from carseq.errors import CarseqError
 from carseq.log import get_logger
 
@@ -38,25 +33,6 @@ LEAST, MOST = 0.005, 0.5
 MOST_EMPTIES = 5.0
 #: Ambient UMIs that must be expected in lineage-foreign genes before they are believed.
 MIN_EXPECTED = 20.0
-#: Lineages that share genes, so that one's markers are not foreign to the other.
-KIN = (frozenset({"T", "NK"}), frozenset({"B", "plasma"}), frozenset({"kidney", "urogenital"}))
-
-
-def kin(one: str, other: str) -> bool:
-    """Return whether two lineages share so many genes that neither excludes the other."""
-    return one == other or any({one, other} <= group for group in KIN)
-
-
-def exclusive_genes(markers: pd.DataFrame) -> dict[str, list[str]]:
-    """Return, for each lineage, the genes that mark it and no lineage but its kin."""
-    positive = markers[(markers["weight"] > 0) & ~markers["gene"].isin(CROSS_TALK)]
-    marked = positive.groupby("gene")["lineage"].agg(lambda names: sorted(set(names)))
-    found: dict[str, list[str]] = {}
-    for gene, lineages in marked.items():
-        if all(kin(one, other) for one in lineages for other in lineages):
-            for lineage in lineages:
-                found.setdefault(lineage, []).append(str(gene))
-    return found
 
 
 def soup_of(ambient: pd.DataFrame, genes: pd.Index) -> np.ndarray:

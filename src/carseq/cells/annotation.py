@@ -1,44 +1,47 @@
-"""What each cell is: lineage and cell type from markers, T-cell states from signatures.
+"""What each cell is: lineage and cell type.
 
-Two methods that share nothing but the marker table: :func:`annotate` writes `lineage` and
-`cell_type` (a mixture model, trained on the cells at hand) and `lineage_2` and `cell_type_2` (a
-univariate linear model a cell, untrained), so that disagreement shows.
+Two methods that share nothing but the marker table: :func:`annotate` writes `lineage` and `cell_type` (a mixture
+model, trained on the cells at hand) and `lineage_2` and `cell_type_2` (a univariate linear model for each cell,
+untrained), so that disagreement shows.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from scipy import sparse, special
 
-from carseq.cells.barcodes import column_sums, row_blocks, row_sums
-from carseq.data import path as data_path
-from carseq.errors import CarseqError
+from carseq.cells.counts import (
+    DENSE_ROWS,
+    car_name,
+    column_sums,
+    counts_of,
+    log_normalised,
+    row_blocks,
+    row_sums,
+    sample_numbers,
+)
+from carseq.cells.markers import (
+    T_LINEAGE,
+    UNKNOWN,
+    Atlas,
+    informative_genes,
+    is_single_t,
+    match_markers,
+    read_markers,
+)
 from carseq.log import get_logger
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
+__all__ = ["T_LINEAGE", "annotate", "is_single_t", "marker_evidence"]
+
+
 log = get_logger("cells.annotation")
 
-#: Endogenous genes that share sequence with CARs: CAR reads may land on them (field notes).
-CROSS_TALK = frozenset({"TNFRSF9", "CD247", "CD28", "CD8A"})
-#: Columns of a marker table.
-MARKER_COLUMNS = (
-    "lineage",
-    "cell_type",
-    "cl_id",
-    "compartment_of_origin",
-    "gene",
-    "weight",
-    "source",
-)
-UNKNOWN = "unknown"
-T_LINEAGE = "T"
 #: Probability that a cell of a type shows (expresses) one of its markers.
 P_ON = 0.7
 #: Probability that it expresses a marker of negative weight.
@@ -51,172 +54,11 @@ LOG_PRIOR = -3.0
 PROFILE_UMIS = 250.0
 #: Bound (natural log) of what the transcriptome-wide comparison may add for or against a type.
 PROFILE_BOUND = 8.0
-#: Share of a type's markers that the annotation must hold.
-MIN_ANNOTATED = 0.55
 #: Cells with clear markers needed to learn a type's profile.
 MIN_SEEDS = 8
 #: Prior rates (UMIs per UMI) of a marker where it is expressed and where not, the order of CD3D in
 #: PBMC T cells and of ambient CD3D; they weigh as much as three cells of 2,000 UMIs.
 PRIOR_ON, PRIOR_OFF, PRIOR_UMIS = 4e-4, 1e-5, 6000.0
-#: Cells that rates are learnt from, and cells held dense at a time.
-MAX_EM_CELLS = 20_000
-#: Genes of each phase of the cell cycle that the annotation must hold.
-MIN_CYCLE_GENES = 5
-#: Cells whose cycle is scored together: scanpy copies their expression several times.
-MAX_CELLS_SCORED = 200_000
-#: z score above which a T cell is given a state.
-STATE_LIMIT = 1.5
-
-
-def counts_of(adata: AnnData) -> Any:
-    """Return the raw counts, CSR: ``layers["counts"]`` if there, else ``X``."""
-    # Not `layers.get("counts", adata.X)`: a view would copy its X for it.
-    held = adata.layers["counts"] if "counts" in adata.layers else adata.X  # noqa: SIM401
-    return sparse.csr_matrix(held)
-
-
-def is_single_t(obs: pd.DataFrame) -> pd.Series:
-    """Return which cells are T cells and no doublets, by ``lineage`` and ``is_doublet``."""
-    return obs["lineage"].astype(str).eq(T_LINEAGE) & ~obs["is_doublet"].astype(bool)
-
-
-def car_name(adata: AnnData, car: str | None = None) -> str | None:
-    """Return the name of the CAR gene: ``car``, else ``uns["car"]``, else None."""
-    if car:
-        return car
-    named = adata.uns.get("car")
-    return str(named) if named else None
-
-
-def read_markers(path: str | Path | None = None) -> pd.DataFrame:
-    """Read a marker table (TSV).
-
-    Parameters
-    ----------
-    path
-        The file; None: the urinary table that comes with carseq.
-
-    Returns
-    -------
-    pd.DataFrame
-        One row a marker; columns as in :data:`MARKER_COLUMNS` (blank where the file has none).
-
-    Raises
-    ------
-    CarseqError
-        If it cannot be read, lacks `lineage`, `cell_type` or `gene`, or has a weight of no number.
-    """
-    path = Path(path) if path is not None else data_path("markers/urinary.tsv")
-    try:
-        table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, comment="#")
-    except (OSError, ValueError) as error:
-        raise CarseqError(
-            f"cannot read the marker table {path}",
-            " ".join(str(error).split()),
-            "give a tab-separated table with columns lineage, cell_type and gene",
-        ) from None
-    missing = [name for name in ("lineage", "cell_type", "gene") if name not in table]
-    if missing or table.empty:
-        raise CarseqError(
-            f"the marker table {path} is not usable",
-            f"it lacks {', '.join(missing)}" if missing else "it has no rows",
-            "one row a marker, with columns " + ", ".join(MARKER_COLUMNS),
-        )
-    for name in MARKER_COLUMNS:
-        if name not in table:
-            table[name] = ""
-    weight = pd.to_numeric(table["weight"].replace("", "1"), errors="coerce")
-    if weight.isna().any():
-        bad = table.loc[weight.isna(), "weight"].iloc[0]
-        raise CarseqError(
-            f"the marker table {path} has a weight that is no number", repr(bad), "write 1 or -1"
-        )
-    table["weight"] = weight
-    crossed = table["gene"].isin(CROSS_TALK)
-    if crossed.any():
-        log.warning(
-            "markers left out, since CAR reads may land on them: %s",
-            ", ".join(sorted(set(table.loc[crossed, "gene"]))),
-        )
-    return table.loc[~crossed, list(MARKER_COLUMNS)].reset_index(drop=True)
-
-
-def read_signatures(path: str | Path | None = None) -> pd.DataFrame:
-    """Read T-cell state signatures (TSV: `state`, `gene`, `source`); None: those of carseq."""
-    path = Path(path) if path is not None else data_path("markers/t_states.tsv")
-    table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
-    return table[~table["gene"].isin(CROSS_TALK)].reset_index(drop=True)
-
-
-@dataclass(frozen=True)
-class Atlas:
-    """A marker table matched with the genes of a matrix.
-
-    Attributes
-    ----------
-    types
-        Cell types that have a marker in the matrix.
-    lineage
-        The lineage of each type.
-    genes
-        Positions of the marker genes in ``var``, shape (n_genes,).
-    weights
-        Marker weights, shape (n_types, n_genes): a type's own markers and its lineage's.
-    own
-        The type's own markers only, same shape.
-    """
-
-    types: list[str]
-    lineage: np.ndarray
-    genes: np.ndarray
-    weights: np.ndarray
-    own: np.ndarray
-
-    @property
-    def generic(self) -> np.ndarray:
-        """True for types that stand for a whole lineage ("T cell" of T), shape (n_types,)."""
-        return np.array(
-            [t == f"{name} cell" for t, name in zip(self.types, self.lineage, strict=True)]
-        )
-
-
-def match_markers(adata: AnnData, markers: pd.DataFrame, car: str | None = None) -> Atlas:
-    """Match a marker table with the genes of ``adata``, leaving out the CAR and cross-talk genes.
-
-    Raises
-    ------
-    CarseqError
-        If gene symbols are not unique.
-    """
-    if not adata.var_names.is_unique:
-        raise CarseqError(
-            "gene symbols are not unique",
-            f"{adata.var_names[adata.var_names.duplicated()][0]} is there twice",
-            "call adata.var_names_make_unique() first",
-        )
-    table = markers[~markers["gene"].isin(CROSS_TALK | {car})]
-    # A type most of whose markers are not annotated would live on those it shares with siblings.
-    present = table["gene"].isin(adata.var_names)
-    share = present.groupby(table["cell_type"]).mean()
-    whole = table["lineage"] + " cell" == table["cell_type"]
-    table = table[present & (whole | (table["cell_type"].map(share) >= MIN_ANNOTATED))]
-    types = list(dict.fromkeys(table["cell_type"]))
-    symbols = list(dict.fromkeys(table["gene"]))
-    lineage_of = table.drop_duplicates("cell_type").set_index("cell_type")["lineage"]
-    lineage = np.array([lineage_of[t] for t in types], dtype=object)
-    own = np.zeros((len(types), len(symbols)))
-    row, column = {t: i for i, t in enumerate(types)}, {g: i for i, g in enumerate(symbols)}
-    for cell_type, gene, weight in zip(
-        table["cell_type"], table["gene"], table["weight"].astype(float), strict=True
-    ):
-        own[row[cell_type], column[gene]] = weight
-    weights = own.copy()
-    for i, cell_type in enumerate(types):
-        generic = f"{lineage[i]} cell"
-        if generic in row and cell_type != generic:
-            weights[i] = np.where(own[i] != 0, own[i], own[row[generic]])
-    genes = adata.var_names.get_indexer(symbols)
-    return Atlas(types, lineage, np.asarray(genes, dtype=np.int64), weights, own)
 
 
 def _rates(markers: Any, totals: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -241,7 +83,7 @@ def _rates(markers: Any, totals: np.ndarray, groups: np.ndarray) -> tuple[np.nda
         `on`, shape (n_genes,), and `off`, shape (n_samples, n_genes).
     """
     weight, prior_on, prior_off = PRIOR_UMIS, PRIOR_ON, PRIOR_OFF
-    step = max(1, int(np.ceil(totals.size / MAX_EM_CELLS)))
+    step = max(1, int(np.ceil(totals.size / DENSE_ROWS)))
     k, n = markers[::step].toarray(), np.maximum(totals[::step], 1.0)[:, None]
     share = np.full(k.shape[1], 0.2)
     on = np.maximum(np.quantile(k / n, 0.95, axis=0), prior_on)
@@ -288,12 +130,6 @@ def _rates_by_type(
     return on, _floor_off(off, on, markers, totals, groups)
 
 
-def _sample_numbers(adata: AnnData) -> np.ndarray:
-    if "sample" not in adata.obs:
-        return np.zeros(adata.n_obs, dtype=np.int64)
-    return np.asarray(pd.factorize(adata.obs["sample"].astype(str))[0])
-
-
 def marker_evidence(
     adata: AnnData,
     atlas: Atlas,
@@ -326,7 +162,7 @@ def marker_evidence(
     if not adata.n_obs or not atlas.types:
         return evidence
     counts = counts_of(adata)
-    totals, markers, groups = row_sums(counts), counts[:, atlas.genes], _sample_numbers(adata)
+    totals, markers, groups = row_sums(counts), counts[:, atlas.genes], sample_numbers(adata)
     if posterior is not None:
         on, off = _rates_by_type(markers, totals, groups, posterior, atlas)
     elif pooled is not None and pooled.shape[0] >= 4:
@@ -335,8 +171,8 @@ def marker_evidence(
     else:
         on, off = _rates(markers, totals, groups)
     positive, negative = np.maximum(weights, 0).T, np.maximum(-weights, 0).T
-    for start in range(0, adata.n_obs, MAX_EM_CELLS):
-        rows = slice(start, start + MAX_EM_CELLS)
+    for start in range(0, adata.n_obs, DENSE_ROWS):
+        rows = slice(start, start + DENSE_ROWS)
         k, n, low = markers[rows].toarray(), totals[rows][:, None], off[groups[rows]]
         ratio = np.minimum(k * np.log(on / low) - n * (on - low), 50.0)
         gain = np.log(P_ON * np.exp(ratio) + 1 - P_ON)
@@ -345,18 +181,6 @@ def marker_evidence(
             loss = np.log(P_ON_NEGATIVE * np.exp(ratio) + 1 - P_ON_NEGATIVE)
             evidence[rows] -= np.minimum(loss, MAX_LLR) @ negative
     return evidence
-
-
-def informative_genes(adata: AnnData, car: str | None = None) -> np.ndarray:
-    """Return True for genes that may describe a cell, shape (n_vars,).
-
-    The CAR, the genes its reads may land on, mitochondrial genes and haemoglobin (of lysed
-    erythrocytes) are left out.
-    """
-    names = adata.var_names.str.upper()
-    out = adata.var_names.isin(CROSS_TALK | {car_name(adata, car)})
-    out |= names.str.startswith("MT-") | names.isin(["HBA1", "HBA2", "HBB"])
-    return np.asarray(~out)
 
 
 def _profile_scores(
@@ -517,8 +341,8 @@ def _posterior(adata: AnnData, atlas: Atlas, lineage: np.ndarray, car: str | Non
     def update(posterior: np.ndarray, *scores: np.ndarray) -> np.ndarray:
         """Write the next posterior into the given one."""
         by_cluster = cluster_prior(posterior)
-        for start in range(0, n_cells, MAX_EM_CELLS):
-            rows = slice(start, start + MAX_EM_CELLS)
+        for start in range(0, n_cells, DENSE_ROWS):
+            rows = slice(start, start + DENSE_ROWS)
             total = sum(score[rows] for score in scores) + by_cluster[clusters[rows]]
             posterior[rows] = special.softmax(total, axis=1)
         return posterior
@@ -545,31 +369,6 @@ def _posterior(adata: AnnData, atlas: Atlas, lineage: np.ndarray, car: str | Non
         for _ in range(5):
             update(posterior, score, profile)
     return posterior
-
-
-def log_normalised(counts: Any, target: float = 1e4, *, totals: np.ndarray | None = None) -> Any:
-    """Return log1p of counts per ``target`` UMIs, CSR, float32.
-
-    It shares the places of the non-zero entries (`indices`, `indptr`) with ``counts``, where these are CSR.
-
-    Parameters
-    ----------
-    counts
-        Raw counts, n_cells × n_genes.
-    target
-        UMIs that each cell is scaled to.
-    totals
-        UMIs a cell, shape (n_cells,), where ``counts`` hold some of the genes only.
-    """
-    counts = sparse.csr_matrix(counts)
-    scale = target / np.maximum(row_sums(counts) if totals is None else totals, 1.0)
-    values = np.empty(counts.nnz, dtype=np.float32)
-    done = 0
-    for rows, block in row_blocks(counts, MAX_EM_CELLS):
-        part = slice(done, done := done + block.nnz)
-        values[part] = block.data * np.repeat(scale[rows], np.diff(block.indptr))
-        np.log1p(values[part], out=values[part])
-    return sparse.csr_matrix((values, counts.indices, counts.indptr), shape=counts.shape)
 
 
 def _second_opinion(adata: AnnData, atlas: Atlas) -> np.ndarray:
@@ -601,126 +400,3 @@ def _second_opinion(adata: AnnData, atlas: Atlas) -> np.ndarray:
     r = np.clip(sxy / np.sqrt(np.maximum(sxx, 1e-9) * syy[:, None]), -0.999, 0.999)
     t = r * np.sqrt((n - 2) / (1 - r**2))
     return np.where(t.max(axis=1) >= 2, t.argmax(axis=1) + 1, 0)
-
-
-def _against_control(x: Any, genes: np.ndarray, sets: Any) -> np.ndarray:
-    """Return z values of the mean of ``genes`` against those of the sets, shape (n_cells,)."""
-    control = np.asarray((x @ sets).todense()) / genes.size
-    own = row_sums(x[:, genes]) / genes.size
-    return np.asarray((own - control.mean(axis=1)) / (control.std(axis=1) + 0.02))
-
-
-def t_states(
-    adata: AnnData,
-    signatures: pd.DataFrame | None = None,
-    *,
-    car: str | None = None,
-    limit: float = STATE_LIMIT,
-    seed: int = 0,
-) -> AnnData:
-    """Score the states of T cells.
-
-    Each score is a z value a cell: the mean log expression of the signature against that of 100
-    random gene sets matched in mean expression among the T cells (the control idea of Tirosh 2016,
-    doi:10.1126/science.aad0501), so that it means the same in a sample of one T cell.
-
-    Parameters
-    ----------
-    adata
-        Counts in `layers["counts"]` (or X), `obs["lineage"]`.
-    signatures
-        From :func:`read_signatures`; None: those that come with carseq.
-    car
-        Name of the CAR gene; it takes no part.
-    limit
-        z score that the best state must reach, else the state is "other".
-    seed
-        Seed of the random gene sets.
-
-    Returns
-    -------
-    AnnData
-        The same object, with `obs["t_state"]` ("" for cells other than T) and `obs["score_STATE"]`
-        (NaN for cells other than T).
-    """
-    signatures = read_signatures() if signatures is None else signatures
-    is_t = (adata.obs["lineage"].astype(str) == T_LINEAGE).to_numpy()
-    states = list(dict.fromkeys(signatures["state"]))
-    z = np.full((adata.n_obs, len(states)), np.nan)
-    rng = np.random.default_rng(seed)
-    if is_t.any():
-        x = log_normalised(counts_of(adata)[is_t])
-        mean = column_sums(x) / x.shape[0]
-        pool = np.flatnonzero(informative_genes(adata, car) & (mean > 0))
-        order = pool[np.argsort(mean[pool], kind="stable")]
-        place = np.searchsorted(mean[order], mean)
-        for i, state in enumerate(states):
-            names = signatures.loc[signatures["state"] == state, "gene"]
-            genes = np.flatnonzero(adata.var_names.isin(names) & (mean > 0))
-            if genes.size < 2 or order.size < 50:
-                z[is_t, i] = 0.0
-                continue
-            half = min(50, order.size // 4)
-            middle = np.clip(place[genes], half, order.size - half - 1)
-            drawn = order[middle + rng.integers(-half, half + 1, (100, genes.size))]
-            sets = sparse.csr_matrix(
-                (np.ones(drawn.size), (drawn.ravel(), np.repeat(np.arange(100), genes.size))),
-                shape=(adata.n_vars, 100),
-            )
-            parts = [
-                _against_control(block, genes, sets) for _, block in row_blocks(x, MAX_EM_CELLS)
-            ]
-            z[is_t, i] = np.concatenate(parts)
-    for i, state in enumerate(states):
-        adata.obs[f"score_{state}"] = z[:, i]
-    best = np.where(np.isnan(z), -np.inf, z)
-    found = np.array([*states, "other"], dtype=object)
-    top = np.where(best.max(axis=1, initial=-np.inf) > limit, best.argmax(axis=1), len(states))
-    adata.obs["t_state"] = np.where(is_t, found[top], "").astype(str)
-    return adata
-
-
-def cell_cycle(adata: AnnData) -> AnnData:
-    """Score the phases of the cell cycle, by scanpy with the genes of Tirosh 2016 (doi:10.1126/science.aad0501).
-
-    Above :data:`MAX_CELLS_SCORED` cells in parts of every second, every third, ... cell, so that all parts hold cells
-    of all samples and their control genes are as good as the same.
-
-    Parameters
-    ----------
-    adata
-        Cells with log expression in X.
-
-    Returns
-    -------
-    AnnData
-        The same object, with `obs`: `S_score`, `G2M_score` and `phase` (G1, S or G2M); NaN and "" where too few of
-        the genes are annotated.
-    """
-    import anndata as ad
-    import scanpy as sc
-
-    table = pd.read_csv(data_path("markers/cell_cycle.tsv"), sep="\t")
-    genes = {
-        phase: [gene for gene in own["gene"] if gene in adata.var_names]
-        for phase, own in table.groupby("phase")
-    }
-    adata.obs["S_score"], adata.obs["G2M_score"], adata.obs["phase"] = np.nan, np.nan, ""
-    if not adata.n_obs or min(map(len, genes.values())) < MIN_CYCLE_GENES:
-        return adata
-    n_parts = -(-adata.n_obs // MAX_CELLS_SCORED)
-    scored = []
-    for i in range(n_parts):
-        x = adata.X if n_parts == 1 else adata.X[i::n_parts]
-        part = ad.AnnData(x, pd.DataFrame(index=adata.obs_names[i::n_parts]), adata.var[[]])
-        try:
-            sc.tl.score_genes_cell_cycle(part, s_genes=genes["S"], g2m_genes=genes["G2M"])
-        except ValueError as error:
-            # Too few genes to choose controls from.
-            log.warning("no scores of the cell cycle: %s", error)
-            return adata
-        scored.append(part.obs)
-    table = pd.concat(scored).loc[adata.obs_names]
-    for name in ("S_score", "G2M_score", "phase"):
-        adata.obs[name] = table[name].to_numpy()
-    return adata

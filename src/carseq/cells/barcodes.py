@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -16,6 +16,7 @@ import pandas as pd
 import scipy  # scipy.stats is loaded when it is asked for, which takes a second
 from scipy import sparse, special
 
+from carseq.cells.counts import column_sums, row_sums
 from carseq.errors import CarseqError
 from carseq.log import get_logger
 
@@ -42,41 +43,6 @@ HOPPED_BELOW = 50
 MAX_COMPARED, MIN_COMPARED = 300, 30
 #: Longest simulated droplet (UMIs): the test is certain long before.
 MAX_SIMULATED = 20_000
-#: Rows of a matrix worked on at a time.
-BLOCK_ROWS = 100_000
-
-
-def row_sums(matrix: Any) -> np.ndarray:
-    """Return the sum of each row of a dense or sparse matrix, shape (n_obs,), float64."""
-    return np.asarray(matrix.sum(axis=1), dtype=np.float64).ravel()
-
-
-def column_sums(matrix: Any) -> np.ndarray:
-    """Return the sum of each column of a dense or sparse matrix, shape (n_vars,), float64.
-
-    By blocks of rows: single precision loses counts beyond 2^24, a common gene in a million cells.
-    """
-    total = np.zeros(matrix.shape[1])
-    if not sparse.issparse(matrix) or matrix.format != "csr":
-        return total + np.asarray(matrix.sum(axis=0), dtype=np.float64).ravel()
-    for _, block in row_blocks(matrix):
-        total += np.asarray(block.sum(axis=0), dtype=np.float64).ravel()
-    return total
-
-
-def row_blocks(
-    matrix: sparse.csr_matrix, size: int = BLOCK_ROWS
-) -> Iterator[tuple[slice, sparse.csr_matrix]]:
-    """Yield rows and their part of a CSR matrix, in order.
-
-    What scipy does to a sparse matrix often copies it, widened to 64 bits: a block at a time, the copy is small.
-    """
-    for start in range(0, matrix.shape[0], size):
-        rows = slice(start, min(start + size, matrix.shape[0]))
-        first, last = matrix.indptr[rows.start], matrix.indptr[rows.stop]
-        at = matrix.indptr[rows.start : rows.stop + 1] - first
-        block = (matrix.data[first:last], matrix.indices[first:last], at)
-        yield rows, sparse.csr_matrix(block, shape=(rows.stop - rows.start, matrix.shape[1]))
 
 
 def call_barcodes(

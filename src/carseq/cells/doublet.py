@@ -15,25 +15,19 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from carseq.cells.ambient import exclusive_genes, kin, soup_of
-from carseq.cells.annotation import (
+from carseq.cells.ambient import soup_of
+from carseq.cells.annotation import marker_evidence
+from carseq.cells.counts import car_name, column_sums, counts_of, row_sums
+from carseq.cells.latent import feature_genes
+from carseq.cells.markers import (
     UNKNOWN,
-    car_name,
-    counts_of,
+    exclusive_genes,
     informative_genes,
-    marker_evidence,
+    kin,
     match_markers,
     read_markers,
 )
-from carseq.cells.barcodes import column_sums, row_sums
-from carseq.cells.integration import (
-    QUIET,
-    feature_genes,
-    import_scvi,
-    quiet_training,
-    safe_batch_size,
-    scvi_epochs,
-)
+from carseq.cells.training import QUIET, import_scvi, quiet_training, safe_batch_size, scvi_epochs
 from carseq.log import get_logger
 
 if TYPE_CHECKING:

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from carseq.cells.annotation import car_name, counts_of
-from carseq.cells.barcodes import row_sums
+from carseq.cells.counts import car_name, counts_of, row_sums
 from carseq.log import get_logger
-from carseq.tables import FILTERS
+from carseq.schema.tables import FILTERS
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -15,15 +15,13 @@ import numpy as np
 import pandas as pd
 
 from carseq.log import get_logger
-from carseq.tables import PROTEIN_AGREEMENT
+from carseq.schema.tables import PROTEIN_AGREEMENT
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 log = get_logger("cells.protein")
 
-#: Value of 10x's ``feature_types`` for antibodies.
-ANTIBODY = "Antibody Capture"
 #: Empty droplets from which the background of antibodies is measured: the largest by RNA, since most barcodes below
 #: them hold no droplet at all.
 MAX_EMPTY, MIN_EMPTY = 5_000, 50

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from carseq.cells.annotation import T_LINEAGE
+from carseq.cells.markers import T_LINEAGE
 from carseq.errors import CarseqError
 from carseq.log import get_logger
-from carseq.tables import OPTIONAL_OBS, RECEPTORS
+from carseq.schema.obs import OPTIONAL_OBS
+from carseq.schema.tables import RECEPTORS
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -145,7 +146,7 @@ def match_contigs(chains: pd.DataFrame, barcodes: pd.Index, sample: str) -> pd.D
     CarseqError
         If there are many of both and none in common.
     """
-    from carseq.calling import match_barcodes
+    from carseq.io.barcodes import match_barcodes
 
     matched = match_barcodes(chains, barcodes, strict=False)
     own = matched[matched["barcode"].isin(barcodes)]
@@ -172,15 +173,15 @@ def add_receptors(adata: AnnData, files: Mapping[str, str | Path]) -> AnnData:
     -------
     AnnData
         The same object, with ``tcr_chains``, ``tcr_pairing``, ``cdr3_tra``, ``cdr3_trb``, ``clonotype`` and
-        ``clonotype_size`` in ``obs`` (:data:`carseq.tables.OPTIONAL_OBS`). Cells with more chains than one cell has get
-        no clonotype.
+        ``clonotype_size`` in ``obs`` (:data:`carseq.schema.obs.OPTIONAL_OBS`). Cells with more chains than one
+        cell has get no clonotype.
 
     Raises
     ------
     CarseqError
         If a table cannot be used or belongs to other cells.
     """
-    from carseq.calling import match_barcodes
+    from carseq.io.barcodes import match_barcodes
 
     obs = adata.obs
     for name, column in OPTIONAL_OBS.columns.items():

@@ -11,28 +11,26 @@ import pandas as pd
 from scipy import sparse
 
 from carseq.cells.ambient import ambient_profile, contamination, corrected_counts
-from carseq.cells.annotation import (
-    annotate,
-    cell_cycle,
-    counts_of,
-    log_normalised,
-    read_markers,
-    t_states,
-)
-from carseq.cells.barcodes import call_barcodes, knee_table, row_sums
-from carseq.cells.doublet import doublets, paired_transcriptomes
-from carseq.cells.filters import filter_cells, quality
-from carseq.cells.integration import cluster, combine, integrate, principal_components
-from carseq.cells.latent import mixing
-from carseq.cells.protein import protein_background
-from carseq.cells.reference import (
+from carseq.cells.annotation import annotate
+from carseq.cells.atlas import (
     compare_methods,
     label_by_celltypist,
     label_by_reference,
     read_reference,
 )
-from carseq.config import CellsConfig
+from carseq.cells.barcodes import call_barcodes, knee_table
+from carseq.cells.batches import mixing
+from carseq.cells.clusters import cluster
+from carseq.cells.combination import combine
+from carseq.cells.counts import counts_of, log_normalised, row_sums
+from carseq.cells.doublet import doublets, paired_transcriptomes
+from carseq.cells.filters import filter_cells, quality
+from carseq.cells.latent import integrate, principal_components
+from carseq.cells.markers import read_markers
+from carseq.cells.protein import protein_background
+from carseq.cells.states import cell_cycle, t_states
 from carseq.log import get_logger
+from carseq.study.config import CellsConfig
 
 if TYPE_CHECKING:
     from anndata import AnnData

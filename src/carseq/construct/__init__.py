@@ -1,12 +1,9 @@
 """construct: from the plasmid map to the CAR's transcript, its domains, its faults and its rivals.
 
 Takes GenBank or FASTA of a plasmid, provirus, transcript or ORF. Makes the CAR mRNA (one contig),
-its GTF, a domain track, lint findings and, with the endogenous transcripts, the homology table; with a BAM,
-the consensus of the reads.
+its GTF, a domain track, lint findings and, with the endogenous transcripts, the homology table.
 """
 
-from carseq.construct.compare import compare_constructs
-from carseq.construct.consensus import consensus, corrected
 from carseq.construct.coverage import expected_coverage, intended
 from carseq.construct.homology import homology, identical_windows, rivals
 from carseq.construct.lint import lint
@@ -16,9 +13,6 @@ from carseq.construct.vector import Construct, Transcript, load_construct
 __all__ = [
     "Construct",
     "Transcript",
-    "compare_constructs",
-    "consensus",
-    "corrected",
     "expected_coverage",
     "homology",
     "identical_windows",

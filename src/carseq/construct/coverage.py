@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from carseq.construct.homology import EndogenousTranscript
 from carseq.construct.vector import Construct, Transcript, find_part, parts
+from carseq.sequence.alignment import DECISIVE, MATCH, MIN_BASES, NATS, alignment_score
 
 Chemistry = Literal["3p", "5p"]
 CHEMISTRIES: tuple[Chemistry, ...] = ("3p", "5p")
@@ -200,14 +201,12 @@ class Judge:
     def __init__(
         self, references: Sequence[str], rivals: Sequence[EndogenousTranscript] = ()
     ) -> None:
-        from carseq import molecules
-
         self.references = list(references)
         self.rivals = list(rivals)
-        self._align = molecules.alignment_score
-        self._match = molecules.MATCH
-        self._enough = molecules.MIN_BASES * molecules.MATCH
-        self._decisive = molecules.DECISIVE / molecules.NATS
+        self._align = alignment_score
+        self._match = MATCH
+        self._enough = MIN_BASES * MATCH
+        self._decisive = DECISIVE / NATS
         self._words = {
             rival.sequence[i : i + _SEED]
             for rival in self.rivals

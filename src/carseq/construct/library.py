@@ -16,7 +16,7 @@ from Bio.SeqRecord import SeqRecord
 
 from carseq.construct.parts import find_part, parts, sequences
 from carseq.data import path as data_path
-from carseq.tables import atomic
+from carseq.io.files import atomic
 
 #: A piece of a construct: label, GenBank feature type, sequence, source.
 Piece = tuple[str, str, str, str]

@@ -1,4 +1,4 @@
-"""The construct on disk: ``construct.fa``, ``construct.gtf``, ``domains.tsv``, ``lint.json``, its map and its words."""
+"""The files of a construct, and its map as text."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from carseq.construct.coverage import CHEMISTRIES, expected_coverage, intended
 from carseq.construct.frame import extent, pieces, reading_faults
 from carseq.construct.lint import Finding, lint
 from carseq.construct.vector import Construct
-from carseq.tables import COVERAGE, DOMAINS, atomic, write_table, write_text
+from carseq.io.files import write_table, write_text
+from carseq.schema.tables import COVERAGE, DOMAINS
 
 #: Blocks of a sparkline, low to high.
 _BARS = " ▁▂▃▄▅▆▇█"
@@ -77,30 +78,6 @@ def write_construct(
     bases = pd.DataFrame({"base": np.arange(len(construct.sequence)), **expected})
     write_table(bases, folder / "coverage.tsv", COVERAGE)
     write_text(json.dumps(findings or lint(construct), indent=1) + "\n", folder / "lint.json")
-
-
-def write_map(
-    construct: Construct,
-    folder: str | Path,
-    homology: pd.DataFrame | None = None,
-    *,
-    chemistry: str = "both",
-    kinds: tuple[str, ...] = ("svg", "png"),
-) -> None:
-    """Draw the construct's map into ``folder`` as ``construct.svg`` and ``construct.png``."""
-    import matplotlib as mpl
-
-    from carseq.figures import construct_map
-
-    figure = construct_map(construct, homology, chemistry=chemistry)
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    # Neither ids nor a date that change from run to run.
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "carseq"}):
-        for kind in kinds:
-            target = Path(folder) / f"construct.{kind}"
-            with atomic(target) as temporary:
-                plain = {"Date": None} if kind == "svg" else None
-                figure.savefig(temporary, format=kind, dpi=150, metadata=plain)
 
 
 def text_map(

@@ -17,7 +17,6 @@ from pathlib import Path
 import pandas as pd
 from Bio.Seq import Seq
 
-from carseq.config import Form
 from carseq.construct.orfs import (
     Orf,
     car_orf,
@@ -38,6 +37,7 @@ from carseq.construct.promoters import (
 from carseq.construct.reading import VectorMap, read_vector
 from carseq.errors import CarseqError
 from carseq.log import get_logger
+from carseq.study.config import Form
 
 log = get_logger(__name__)
 

@@ -56,9 +56,9 @@ def everything(
     Returns
     -------
     dict of pandas.DataFrame
-        By name, as in :data:`carseq.tables.BY_NAME`; a table is empty where nothing was given for it.
+        By name, as in :data:`carseq.schema.tables.BY_NAME`; a table is empty where nothing was given for it.
     """
-    from carseq.cells import blood_in_urine
+    from carseq.localize.blood import blood_in_urine
 
     clinic = clinical(detection, given or {})
     return {

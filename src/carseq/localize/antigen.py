@@ -9,7 +9,7 @@ import pandas as pd
 from scipy import stats
 
 from carseq.log import get_logger
-from carseq.tables import TARGET
+from carseq.schema.tables import TARGET
 
 if TYPE_CHECKING:
     from anndata import AnnData

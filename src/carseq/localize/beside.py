@@ -10,7 +10,7 @@ import pandas as pd
 from scipy import stats
 
 from carseq.errors import CarseqError
-from carseq.tables import AGREEMENT, CLINIC
+from carseq.schema.tables import AGREEMENT, CLINIC
 
 #: Columns that measure the CAR T share of T cells, in per cent (``car_pct_flow``) or as a fraction.
 _SHARE = re.compile(r"^car_(?P<unit>pct|percent|fraction)(_.+)?$")

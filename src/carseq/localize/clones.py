@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from carseq.cells.annotation import is_single_t
-from carseq.tables import CLONOTYPES
+from carseq.schema.tables import CLONOTYPES
 
 
 def shared_clonotypes(obs: pd.DataFrame) -> pd.DataFrame:

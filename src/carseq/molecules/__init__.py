@@ -1,5 +1,9 @@
+"""molecules: CAR molecules of a sample, found among its reads and weighed against the CAR's homologs."""
+
+from carseq.io.bam import by_coordinate, open_bam, write_bam
+from carseq.io.barcodes import bare_barcode
+from carseq.molecules.consensus import consensus, corrected
 from carseq.molecules.find import (
-    DECISIVE,
     Molecule,
     Read,
     Reader,
@@ -9,25 +13,12 @@ from carseq.molecules.find import (
     check_bam,
     collapse_umis,
     find_molecules,
-    open_bam,
 )
-from carseq.molecules.records import (
-    bare_barcode,
-    by_coordinate,
-    candidate_reads,
-    car_records,
-    write_bam,
-)
-from carseq.molecules.score import (
-    MATCH,
-    MIN_BASES,
-    NATS,
-    Evidence,
-    Scorer,
-    align,
-    alignment_score,
-)
+from carseq.molecules.records import candidate_reads, car_records
+from carseq.molecules.score import Evidence, Scorer
 from carseq.molecules.slice import write_slice
+from carseq.molecules.support import compare_constructs
+from carseq.sequence.alignment import DECISIVE, MATCH, MIN_BASES, NATS, align, alignment_score
 
 __all__ = [
     "DECISIVE",
@@ -50,6 +41,9 @@ __all__ = [
     "car_records",
     "check_bam",
     "collapse_umis",
+    "compare_constructs",
+    "consensus",
+    "corrected",
     "find_molecules",
     "open_bam",
     "write_bam",

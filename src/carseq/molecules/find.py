@@ -1,8 +1,7 @@
-"""From the reads of a BAM to CAR molecules."""
+"""CAR-candidate molecules of a sample: candidate reads found, scored and grouped by barcode and UMI."""
 
 from __future__ import annotations
 
-import math
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -18,16 +17,16 @@ from carseq.construct import Construct
 from carseq.construct.domains import domains_at
 from carseq.construct.homology import EndogenousTranscript, Locus
 from carseq.errors import CarseqError
+from carseq.io.bam import open_bam
 from carseq.log import get_logger
 from carseq.molecules.priors import log_priors
 from carseq.molecules.score import Evidence, Scorer
-from carseq.molecules.words import Words
-from carseq.tables import LOSSES, MOLECULES
+from carseq.schema.tables import LOSSES, MOLECULES
+from carseq.sequence.alignment import DECISIVE
+from carseq.sequence.kmers import Words
 
 log = get_logger(__name__)
 
-#: Log-odds (nats) from which CAR and relative are told apart: 1 in 100.
-DECISIVE = math.log(99)
 #: Longest contig that may be a vector under another name, nt.
 MAX_VECTOR = 50_000
 #: Molecules of a relative whose place is looked at, at most.
@@ -364,36 +363,6 @@ def assemble(
         int(endogenous.sum()),
     )
     return result, losses
-
-
-def was_removed(path: str | Path) -> bool:
-    """Return whether a BAM that cannot be read is a finished alignment that the study did not keep."""
-    path = Path(path)
-    return (
-        path.name == "aligned.bam" and not path.exists() and path.with_name("summary.json").exists()
-    )
-
-
-def open_bam(path: str | Path) -> pysam.AlignmentFile:
-    """Open a coordinate-sorted, indexed BAM.
-
-    Raises
-    ------
-    CarseqError
-        If it cannot be read, is not sorted or has no index.
-    """
-    try:
-        bam = pysam.AlignmentFile(str(path), "rb")
-    except (OSError, ValueError) as error:
-        remedy = "check the path; it must be a BAM"
-        if was_removed(path):
-            remedy = "`solo.keep_bam` did not keep it: give slice.bam beside it, or set it to `all` and align anew"
-        raise CarseqError(f"cannot read the BAM {path}", str(error), remedy) from None
-    if bam.header.to_dict().get("HD", {}).get("SO") != "coordinate":
-        raise CarseqError(f"{path} is not sorted by coordinate", "", "run `samtools sort` on it")
-    if not bam.has_index():
-        raise CarseqError(f"{path} has no index", "", "run `samtools index` on it")
-    return bam
 
 
 def check_bam(bam: pysam.AlignmentFile, contigs: Collection[str], barcode_tag: str = "CB") -> None:

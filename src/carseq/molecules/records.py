@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Iterator
-from pathlib import Path
 
 import pysam
 
 from carseq.construct.homology import Locus
+from carseq.io.barcodes import bare_barcode
 from carseq.molecules.find import Read, Reader, car_contigs
 from carseq.molecules.score import Scorer
-from carseq.tables import atomic
-
-
-def bare_barcode(barcode: str) -> str:
-    """Return a barcode without Cell Ranger's suffix."""
-    return re.sub(r"-\d+$", "", barcode)
-
-
-def by_coordinate(record: pysam.AlignedSegment) -> tuple[bool, int, int]:
-    """Return the key that sorts records by coordinate, the unmapped last."""
-    return record.reference_id < 0, record.reference_id, record.reference_start
 
 
 def candidate_reads(
@@ -107,17 +95,3 @@ def car_records(
                 read.source == "aligned" or scorer.score(read.sequence) is not None
             )
     return [record for record in records if fits[record.query_name]]
-
-
-def write_bam(
-    records: Iterable[pysam.AlignedSegment], header: pysam.AlignmentHeader, path: str | Path
-) -> Path:
-    """Write records as a BAM by coordinate, with its index beside it; return the index's path."""
-    path = Path(path)
-    index = path.with_name(f"{path.name}.bai")
-    with atomic(path) as slice_, atomic(index) as slice_index:
-        with pysam.AlignmentFile(str(slice_), "wb", header=header) as out:
-            for record in sorted(records, key=by_coordinate):
-                out.write(record)
-        pysam.index("-o", str(slice_index), str(slice_))
-    return index

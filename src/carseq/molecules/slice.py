@@ -12,9 +12,9 @@ import pysam
 
 from carseq.construct.homology import Locus
 from carseq.construct.vector import Construct
-from carseq.molecules.find import open_bam
-from carseq.molecules.words import LEFT_OUT, Words
-from carseq.tables import atomic
+from carseq.io.bam import open_bam
+from carseq.io.files import atomic
+from carseq.sequence.kmers import LEFT_OUT, Words
 
 
 def write_slice(

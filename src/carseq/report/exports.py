@@ -22,10 +22,10 @@ import pandas as pd
 from scipy import io, sparse
 
 from carseq.errors import CarseqError
+from carseq.figures import summaries
+from carseq.io.files import atomic, write_text
 from carseq.log import get_logger
-from carseq.report import summaries
 from carseq.report.study import Study, study_name
-from carseq.tables import atomic, write_text
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from carseq.errors import CarseqError
+from carseq.io.files import atomic
 from carseq.log import get_logger
-from carseq.tables import atomic
 
 log = get_logger(__name__)
 

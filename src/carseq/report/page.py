@@ -19,11 +19,16 @@ from markupsafe import Markup, escape
 
 import carseq
 from carseq import figures
+from carseq.figures import phrases as words
+from carseq.figures import summaries
+from carseq.io.files import write_table, write_text
 from carseq.log import get_logger
-from carseq.report import summaries, words
+from carseq.report import alerts
 from carseq.report.markdown import to_markdown
 from carseq.report.study import Study, read_study
-from carseq.tables import (
+from carseq.schema.column import Schema
+from carseq.schema.obs import OBS
+from carseq.schema.tables import (
     AGREEMENT,
     ANNOTATION,
     BLOOD_IN_URINE,
@@ -31,21 +36,18 @@ from carseq.tables import (
     CLONOTYPES,
     CONTRASTS,
     DETECTION,
+    DOWNSAMPLING,
     INTEGRATION,
     LOCALIZATION,
     LOSSES,
     MOLECULES,
-    OBS,
     PROTEIN_AGREEMENT,
     RECEPTORS,
     RUN_TIMES,
     TARGET,
-    THINNING,
     THRESHOLDS,
-    Schema,
-    write_table,
-    write_text,
 )
+from carseq.schema.thresholds import FDR
 
 log = get_logger(__name__)
 
@@ -135,7 +137,7 @@ _MEANINGS = {
         MOLECULES,
         OBS,
         THRESHOLDS,
-        THINNING,
+        DOWNSAMPLING,
         DETECTION,
     )
     for key, column in schema.columns.items()
@@ -190,7 +192,7 @@ def render(study: Study) -> str:
     """Return the page of a study as HTML."""
     here = files("carseq.report")
     payload = _payload(study)
-    found = summaries.alerts(study)
+    found = alerts.alerts(study)
     return _template().render(
         **_told(study),
         surrogate=study.is_surrogate,
@@ -198,9 +200,9 @@ def render(study: Study) -> str:
         version=_version(study, "carseq") or getattr(carseq, "__version__", ""),
         cards=_cards(study),
         tally=_tally(study),
-        scope=summaries.scope(study),
+        scope=alerts.scope(study),
         alerts=found,
-        places=summaries.by_place(found),
+        places=alerts.by_place(found),
         findings=[f for f in study.lint if f.get("level") == "info"],
         tables=payload["tables"],
         has={
@@ -230,7 +232,7 @@ def _told(study: Study) -> dict[str, Any]:
     """Return what the chapter Methods tells of a study."""
     return {
         "study": study,
-        "fdr": words.percent((study.config.get("calling") or {}).get("fdr", 0.05)),
+        "fdr": words.percent((study.config.get("calling") or {}).get("fdr", FDR)),
         "integration": _integration(study),
         "citations": _citations(study),
         "tool": lambda name: _version(study, name),
@@ -310,7 +312,7 @@ def _cards(study: Study) -> list[dict[str, Any]]:
                 "headline": headline,
                 "sentences": sentences,
                 # The numbers of a decided verdict are in its sentences already.
-                "reason": row.reason
+                "reason": row.verdict_text
                 if words.verdict_kind(str(row.verdict)) == "undetermined"
                 else "",
             }
@@ -476,7 +478,7 @@ def _payload(study: Study) -> dict[str, Any]:
         "detection": _table(
             study.detection,
             schema=DETECTION,
-            hide=["patient", "compartment", "timepoint", "role", "reason"],
+            hide=["patient", "compartment", "timepoint", "role", "verdict_text"],
             interval=("prevalence", "prevalence_low", "prevalence_high"),
             labels={"prevalence": "CAR T share (95 %)"},
             file="detection",
@@ -631,9 +633,9 @@ def _payload(study: Study) -> dict[str, Any]:
             fractions={"fdr", "least_posterior", *_FRACTIONS},
             file="thresholds",
         ),
-        "thinning": _table(
-            study.thinning,
-            schema=THINNING,
+        "downsampling": _table(
+            study.downsampling,
+            schema=DOWNSAMPLING,
             filters=["sample"],
             interval=("expected_positive", "expected_positive_low", "expected_positive_high"),
             labels={
@@ -642,7 +644,7 @@ def _payload(study: Study) -> dict[str, Any]:
                 "expected_positive": "Positive, expected (95 %)",
             },
             fractions={"share", *_FRACTIONS},
-            file="thinning",
+            file="downsampling",
         ),
         "run_times": _table(
             summaries.run_times(study.benchmarks),
@@ -783,7 +785,7 @@ def _coverage(study: Study) -> dict[str, Any]:
         }
 
     def expected(samples: list[str]) -> list[Any] | None:
-        depth = summaries.expected_depth(study, samples)
+        depth = alerts.expected_depth(study, samples)
         return None if depth is None else [_short(v, 3) for v in summaries.binned(depth, bins)]
 
     everything = pd.Series(True, index=kept.index)
@@ -808,7 +810,7 @@ def _coverage(study: Study) -> dict[str, Any]:
 
 def _evidence(study: Study) -> tuple[pd.DataFrame, dict[str, Any], dict[str, int]]:
     """Return the evidence table, its molecules by row, and how much of each was left out."""
-    cells = summaries.car_bearing(study)
+    cells = alerts.car_bearing(study)
     n_cells = len(cells)
     if n_cells > MAX_EVIDENCE_CELLS:
         # A product holds thousands of CAR T cells nobody doubts: patients' samples come first.

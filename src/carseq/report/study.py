@@ -11,10 +11,13 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from carseq.construct.compare import COLUMNS as SUPPORT_COLUMNS
 from carseq.errors import CarseqError
+from carseq.io.files import read_table
 from carseq.log import get_logger
-from carseq.tables import (
+from carseq.molecules.support import COLUMNS as SUPPORT_COLUMNS
+from carseq.schema.column import Schema
+from carseq.schema.obs import OBS, conform_obs
+from carseq.schema.tables import (
     AGREEMENT,
     ANNOTATION,
     BLOOD_IN_URINE,
@@ -22,18 +25,15 @@ from carseq.tables import (
     CLONOTYPES,
     CONTRASTS,
     DETECTION,
+    DOWNSAMPLING,
     INTEGRATION,
     LOCALIZATION,
     LOSSES,
     MOLECULES,
-    OBS,
     PROTEIN_AGREEMENT,
     RECEPTORS,
     TARGET,
-    THINNING,
     THRESHOLDS,
-    Schema,
-    read_table,
 )
 
 log = get_logger(__name__)
@@ -75,7 +75,7 @@ class Study:
         ``obs`` of the cohort (schema ``OBS``), indexed by ``sample:barcode``.
     umap
         Coordinates of ``cells``, shape ``(n_cells, 2)``, or None.
-    detection, localization, contrasts, thresholds, thinning, target, clinic, agreement, clonotypes
+    detection, localization, contrasts, thresholds, downsampling, target, clinic, agreement, clonotypes
         The cohort's tables.
     blood
         How many of the urine's T cells blood could have brought (schema ``BLOOD_IN_URINE``).
@@ -119,7 +119,7 @@ class Study:
     protein: pd.DataFrame
     receptors: pd.DataFrame
     thresholds: pd.DataFrame
-    thinning: pd.DataFrame
+    downsampling: pd.DataFrame
     benchmarks: pd.DataFrame
     target: pd.DataFrame
     clinic: pd.DataFrame
@@ -253,7 +253,7 @@ class _Reader:
         return pd.DataFrame(rows, columns=columns)
 
     def study(self) -> Study:
-        from carseq.calling import match_barcodes
+        from carseq.io.barcodes import match_barcodes
 
         config = self.config()
         contig, tx_length = self.transcript()
@@ -313,7 +313,7 @@ class _Reader:
             receptors=self.table("cohort/receptors.tsv", RECEPTORS),
             blood=self.table("cohort/blood_in_urine.tsv", BLOOD_IN_URINE),
             thresholds=self.table("cohort/thresholds.tsv", THRESHOLDS),
-            thinning=self.table("cohort/thinning.tsv", THINNING),
+            downsampling=self.table("cohort/downsampling.tsv", DOWNSAMPLING),
             benchmarks=self.benchmarks(),
             target=self.table("cohort/target.tsv", TARGET),
             clinic=self.table("cohort/clinic.tsv", CLINIC),
@@ -321,21 +321,6 @@ class _Reader:
             clonotypes=self.table("cohort/clonotypes.tsv", CLONOTYPES),
             missing=self.missing,
         )
-
-
-def conform_obs(obs: pd.DataFrame) -> pd.DataFrame:
-    """Return ``obs`` with every column of schema ``OBS``; blanks where a column is not there."""
-    obs = obs.copy()
-    blanks: dict[str, Any] = {"str": "", "int64": 0, "bool": False, "float64": np.nan}
-    for name, column in OBS.columns.items():
-        if name not in obs:
-            obs[name] = blanks[column.dtype]
-        elif column.dtype == "str":
-            # Categories and missing values: a blank is a name for neither.
-            obs[name] = obs[name].astype("object").where(obs[name].notna(), "")
-        elif column.dtype in {"int64", "bool"}:
-            obs[name] = obs[name].fillna(0)
-    return OBS.conform(obs)
 
 
 def _stack(tables: list[pd.DataFrame], empty: pd.DataFrame) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from carseq.data import path as data_path
 from carseq.errors import CarseqError
-from carseq.tables import read_table
+from carseq.io.files import read_table
 
 Floats = NDArray[np.float64]
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from carseq.data import path as data_path
 from carseq.errors import CarseqError
-from carseq.tables import write_text
+from carseq.io.files import write_text
 
 Bases = NDArray[np.uint8]
 

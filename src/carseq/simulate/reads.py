@@ -15,10 +15,10 @@ from isal import igzip
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from carseq.io.files import atomic
 from carseq.log import get_logger
 from carseq.simulate.genome import Bases, complement, encode
 from carseq.simulate.molecules import Ints, Library, Pool, Protocol
-from carseq.tables import atomic
 
 log = get_logger(__name__)
 

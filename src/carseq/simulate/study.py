@@ -16,8 +16,10 @@ import pandas as pd
 import yaml
 from isal import igzip
 
-from carseq.chemistry import BARCODE_LENGTH, CHEMISTRIES, known_whitelist
 from carseq.errors import CarseqError
+from carseq.io.files import atomic, write_table, write_text
+from carseq.library.geometry import BARCODE_LENGTH, CHEMISTRIES
+from carseq.library.whitelist import known_whitelist
 from carseq.log import get_logger
 from carseq.simulate.expression import (
     Cells,
@@ -33,7 +35,6 @@ from carseq.simulate.genome import Bases, make_genome
 from carseq.simulate.molecules import Library, Pool, Protocol, hop_indexes, make_library, make_pool
 from carseq.simulate.reads import make_reads, write_fastq
 from carseq.simulate.truth import car_molecules_truth, count_reads, droplets_truth
-from carseq.tables import atomic, write_table, write_text
 
 if TYPE_CHECKING:
     from carseq.construct import Construct
@@ -484,8 +485,8 @@ def _take_construct(
     construct: str | Path | Construct, out: Path, name: str, form: str
 ) -> tuple[list[tuple[str, str, list[tuple[int, int]]]], str, str]:
     """Read the construct and put its file into the study: transcripts, file name, form."""
-    from carseq.config import find_construct_file
     from carseq.construct import Construct, load_construct
+    from carseq.study.config import find_construct_file
 
     if isinstance(construct, Construct):
         loaded, file, form = construct, "construct.fa", "transcript"

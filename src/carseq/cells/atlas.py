@@ -1,0 +1,248 @@
+"""Further opinions on what each cell is: labels learnt from a reference of the user, a CellTypist model.
+
+:func:`label_by_reference` and :func:`label_by_celltypist` write their labels beside `lineage` and `cell_type`, and
+never over them; :func:`compare_methods` shows where the methods disagree.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from carseq.cells.counts import car_name, counts_of, log_normalised, row_sums
+from carseq.cells.latent import feature_genes
+from carseq.cells.training import QUIET, import_scvi, quiet_training, safe_batch_size, scvi_epochs
+from carseq.errors import CarseqError
+from carseq.log import get_logger
+from carseq.schema.tables import ANNOTATION
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+log = get_logger("cells.atlas")
+
+#: Genes that reference and cohort must share: fewer come of other identifiers (Ensembl against symbols).
+MIN_SHARED_GENES = 200
+#: Further epochs of scANVI after scVI, the default of scvi-tools for large data.
+SCANVI_EPOCHS = 20
+#: What stands where a method gave no label.
+NO_LABEL = "unknown"
+#: Columns of `obs` that hold a method's labels, and the method in words.
+METHODS = {
+    "cell_type_2": "linear model of markers",
+    "reference_type": "scANVI, reference",
+    "celltypist_type": "CellTypist",
+}
+
+
+def read_reference(path: str | Path, labels: str) -> AnnData:
+    """Read labelled cells (h5ad): raw counts in `layers["counts"]` or X, gene symbols, labels in `obs`.
+
+    Raises
+    ------
+    CarseqError
+        If it cannot be read, has no such column, fewer than two labels, or no raw counts.
+    """
+    import anndata as ad
+
+    remedy = "give an h5ad of raw counts with gene symbols and a column of cell types"
+    try:
+        reference = ad.read_h5ad(path)
+    except (OSError, KeyError, ValueError) as error:
+        raise CarseqError(
+            f"cannot read the reference {path}", " ".join(str(error).split()), remedy
+        ) from None
+    if labels not in reference.obs:
+        raise CarseqError(
+            f"the reference {path} has no column {labels!r}",
+            f"its obs holds {', '.join(map(str, reference.obs.columns)) or 'no column'}",
+            "name the column of cell types in cells.reference_labels",
+        )
+    if reference.obs[labels].nunique() < 2:
+        raise CarseqError(
+            f"the reference {path} holds fewer than two cell types",
+            f"column {labels!r}",
+            "name another column in cells.reference_labels",
+        )
+    values = counts_of(reference).data[:10_000]
+    if values.size and (np.any(values < 0) or np.any(values != np.rint(values))):
+        raise CarseqError(
+            f"the reference {path} holds no raw counts",
+            "X (or layers['counts']) has values that are no whole numbers",
+            remedy,
+        )
+    reference.var_names_make_unique()
+    return reference
+
+
+def label_by_reference(
+    adata: AnnData,
+    reference: AnnData,
+    *,
+    labels: str = "cell_type",
+    car: str | None = None,
+    seed: int = 0,
+    max_epochs: int | None = None,
+) -> AnnData:
+    """Carry the labels of a reference over to the cells, by scANVI (doi:10.15252/msb.20209620).
+
+    Parameters
+    ----------
+    adata
+        Cohort: counts in `layers["counts"]`, `obs["sample"]`.
+    reference
+        From :func:`read_reference`.
+    labels
+        Column of the reference's `obs`.
+    car
+        Name of the CAR gene; it takes no part.
+    seed
+        Seed of the training.
+    max_epochs
+        Epochs of scVI; None: by the number of cells.
+
+    Returns
+    -------
+    AnnData
+        The same object, with `obs["reference_type"]` and `obs["reference_confidence"]` (probability).
+
+    Raises
+    ------
+    CarseqError
+        If reference and cohort share fewer than 200 genes.
+    """
+    import anndata as ad
+
+    scvi = import_scvi()
+    features = reference.var_names[feature_genes(reference, car=car_name(adata, car))]
+    genes = features[features.isin(adata.var_names)]
+    if len(genes) < MIN_SHARED_GENES:
+        raise CarseqError(
+            f"the reference shares {len(genes)} of its {len(features)} variable genes with the cohort",
+            f"the reference names genes like {reference.var_names[0]}, the cohort like {adata.var_names[0]}",
+            "give a reference whose var_names are gene symbols",
+        )
+    parts = []
+    for cells, batch, names in (
+        (reference, "reference", reference.obs[labels].astype(str).to_numpy()),
+        (adata, adata.obs["sample"].astype(str).to_numpy(), NO_LABEL),
+    ):
+        counts = counts_of(cells)[:, cells.var_names.get_indexer(genes)].astype(np.float32)
+        part = ad.AnnData(counts, obs=pd.DataFrame(index=cells.obs_names))
+        part.obs["batch"], part.obs["label"] = batch, names
+        parts.append(part[row_sums(counts) > 0].copy())
+    joint = ad.concat(parts, index_unique="|", keys=["reference", "cohort"])
+    joint.X = sparse.csr_matrix(joint.X)
+    query = (joint.obs["label"] == NO_LABEL).to_numpy()
+    with quiet_training(1):
+        scvi.settings.seed = seed
+        scvi.model.SCVI.setup_anndata(joint, batch_key="batch", labels_key="label")
+        model = scvi.model.SCVI(joint, gene_likelihood="nb")
+        options = {**QUIET, "batch_size": safe_batch_size(joint.n_obs)}
+        model.train(max_epochs=max_epochs or scvi_epochs(joint.n_obs), **options)
+        labeller = scvi.model.SCANVI.from_scvi_model(model, unlabeled_category=NO_LABEL)
+        labeller.train(max_epochs=min(SCANVI_EPOCHS, max_epochs or SCANVI_EPOCHS), **options)
+        soft = labeller.predict(indices=np.flatnonzero(query), soft=True)
+    found = pd.Series(NO_LABEL, adata.obs_names)
+    sure = pd.Series(0.0, adata.obs_names)
+    names = parts[1].obs_names
+    found[names] = soft.idxmax(axis=1).to_numpy(str)
+    sure[names] = soft.max(axis=1).to_numpy(float)
+    adata.obs["reference_type"], adata.obs["reference_confidence"] = found, sure
+    log.info("reference: %s", _shares(found))
+    return adata
+
+
+def label_by_celltypist(adata: AnnData, model: str | Path) -> AnnData:
+    """Label cells by a CellTypist model (doi:10.1126/science.abl5197), without majority voting.
+
+    Parameters
+    ----------
+    adata
+        Counts in `layers["counts"]` (or X), gene symbols.
+    model
+        The model's file. It is a pickle: use only one that you trust.
+
+    Returns
+    -------
+    AnnData
+        The same object, with `obs["celltypist_type"]` and `obs["celltypist_confidence"]` (probability).
+
+    Raises
+    ------
+    CarseqError
+        If CellTypist is not installed, or the file is not a model.
+    """
+    import anndata as ad
+
+    model = Path(model).absolute()
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        # Its import makes a folder in the user's home, unless told where.
+        os.environ.setdefault("CELLTYPIST_FOLDER", folder)
+        try:
+            import celltypist
+        except ImportError:
+            raise CarseqError(
+                "CellTypist is not installed",
+                "cells.celltypist names a model",
+                "pip install 'carseq[celltypist]'",
+            ) from None
+        try:
+            loaded = celltypist.models.Model.load(str(model))
+        except Exception as error:
+            raise CarseqError(
+                f"{model} is not a CellTypist model",
+                " ".join(str(error).split()) or type(error).__name__,
+                "give the .pkl file of a model of celltypist.org or your own",
+            ) from None
+        if not adata.n_obs:
+            adata.obs["celltypist_type"], adata.obs["celltypist_confidence"] = "", 0.0
+            return adata
+        x = log_normalised(counts_of(adata))
+        part = ad.AnnData(x, obs=adata.obs[[]].copy(), var=adata.var[[]].copy())
+        made = celltypist.annotate(part, model=loaded)
+    adata.obs["celltypist_type"] = made.predicted_labels["predicted_labels"].to_numpy(str)
+    adata.obs["celltypist_confidence"] = made.probability_matrix.max(axis=1).to_numpy(float)
+    log.info("CellTypist: %s", _shares(adata.obs["celltypist_type"]))
+    return adata
+
+
+def _shares(labels: pd.Series) -> str:
+    return ", ".join(f"{name} {n}" for name, n in labels.value_counts().head(12).items())
+
+
+def compare_methods(adata: AnnData) -> pd.DataFrame:
+    """Count what the other methods call the cells of each type.
+
+    Parameters
+    ----------
+    adata
+        Annotated cohort.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Schema ``ANNOTATION``, the largest groups first within a type and method.
+    """
+    tables = []
+    for column, method in METHODS.items():
+        if column not in adata.obs or not adata.n_obs:
+            continue
+        own = adata.obs["cell_type"].astype(str).rename("cell_type")
+        other = adata.obs[column].astype(str).rename("label")
+        table = pd.crosstab(own, other).stack().rename("n_cells").reset_index()
+        table = table[table["n_cells"] > 0]
+        table["share"] = table["n_cells"] / table.groupby("cell_type")["n_cells"].transform("sum")
+        table["method"] = method
+        tables.append(table.sort_values(["cell_type", "n_cells"], ascending=[True, False]))
+    if not tables:
+        return ANNOTATION.empty()
+    return ANNOTATION.conform(pd.concat(tables, ignore_index=True))

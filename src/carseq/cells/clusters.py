@@ -1,0 +1,179 @@
+"""Clusters of cells and a map of them."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from carseq.cells.counts import row_sums
+from carseq.cells.latent import PROJECTED, sketch_of
+from carseq.log import get_logger
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+log = get_logger("cells.clusters")
+
+#: Below this many cells there is nothing to lay out.
+MIN_CELLS_UMAP = 10
+#: Neighbours of a cell in the graph; in the sketch, those that give a cell outside it cluster and place.
+N_NEIGHBOURS = 15
+#: Below this many cells neighbours are looked for one by one, as scanpy does.
+MAX_CELLS_EXACT = 8192
+
+
+def keep_compiled() -> None:
+    """Import umap so that what it compiles is kept beside it for the next job.
+
+    umap and pynndescent have numba compile hundreds of functions as they are imported and as scanpy first looks
+    for neighbours, most of them without `cache`: 17 s of CPU in each process. Numba keeps what it compiles by the
+    source file's time and size and its own version; in an environment that is not writable, in the user's cache or
+    in `NUMBA_CACHE_DIR`.
+    """
+    import numba
+
+    def kept(decorate: Any) -> Any:
+        return lambda *args, **options: decorate(*args, **{"cache": True, **options})
+
+    with (
+        mock.patch.object(numba, "njit", kept(numba.njit)),
+        mock.patch.object(numba, "jit", kept(numba.jit)),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")
+        import umap  # noqa: F401
+
+
+def cluster(adata: AnnData, key: str, *, resolution: float = 1.0, seed: int = 0) -> AnnData:
+    """Cluster cells and lay them out.
+
+    Parameters
+    ----------
+    adata
+        Cells; any number of them, none included.
+    key
+        Key of `obsm` from :func:`integrate`.
+    resolution
+        Resolution of the leiden clustering.
+    seed
+        Seed of neighbours, leiden, UMAP and sketch.
+
+    Returns
+    -------
+    AnnData
+        The same object, with `obs["leiden"]`, `obsm["X_umap"]` (n_cells × 2; the first two latent
+        dimensions below ten cells) and scanpy's neighbour graph.
+        Above :data:`MAX_CELLS_SKETCH` cells the graph is that of a sketch of them and is not kept; the other
+        cells take the commonest cluster of their neighbours in it and the mean place of those that are of it, and
+        `uns["sketch"]` has the number of cells of the sketch.
+    """
+    n = adata.n_obs
+    latent = np.asarray(adata.obsm[key])
+    if n < 3 or not latent.any():
+        adata.obs["leiden"] = pd.Categorical(["0"] * n)
+        adata.obsm["X_umap"] = _flat(latent)
+        return adata
+    rows = sketch_of(adata, seed)
+    if rows is None:
+        _graph(adata, key, resolution, seed, None)
+    else:
+        _cluster_by_sketch(adata, key, resolution, seed, rows)
+    log.info("%d clusters", adata.obs["leiden"].nunique())
+    return adata
+
+
+def _flat(latent: np.ndarray) -> np.ndarray:
+    """Return the first two dimensions, padded with zeros."""
+    flat = np.zeros((len(latent), 2), dtype=np.float32)
+    flat[:, : min(2, latent.shape[1])] = latent[:, :2]
+    return flat
+
+
+def _graph(adata: AnnData, key: str, resolution: float, seed: int, transformer: Any) -> None:
+    """Make graph, clusters and map of all cells."""
+    import scanpy as sc
+
+    keep_compiled()
+    n = adata.n_obs
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        sc.pp.neighbors(
+            adata,
+            n_neighbors=min(N_NEIGHBOURS, n - 1),
+            use_rep=key,
+            random_state=seed,
+            n_pcs=None,
+            transformer=transformer,
+        )
+        sc.tl.leiden(
+            adata,
+            resolution=resolution,
+            flavor="igraph",
+            n_iterations=2,
+            directed=False,
+            random_state=seed,
+        )
+        if n < MIN_CELLS_UMAP:
+            adata.obsm["X_umap"] = _flat(np.asarray(adata.obsm[key]))
+        else:
+            # A spectral start is not unique on disconnected graphs of few cells.
+            start = "spectral" if n >= 100 else "random"
+            sc.tl.umap(adata, random_state=seed, init_pos=start)
+
+
+def _cluster_by_sketch(
+    adata: AnnData, key: str, resolution: float, seed: int, rows: np.ndarray
+) -> None:
+    """Make graph, clusters and map of the cells ``rows``; give the others those of their neighbours."""
+    import anndata as ad
+
+    latent = np.asarray(adata.obsm[key])
+    part = ad.AnnData(obs=pd.DataFrame(index=adata.obs_names[rows]), obsm={key: latent[rows]})
+    nearest = _nearest(rows.size, seed)
+    _graph(part, key, resolution, seed, nearest)
+    names = part.obs["leiden"].cat.categories
+    member = np.eye(len(names), dtype=np.float32)[part.obs["leiden"].cat.codes]
+    codes = np.empty(adata.n_obs, dtype=np.int64)
+    places = np.empty((adata.n_obs, 2), dtype=np.float32)
+    codes[rows], places[rows] = part.obs["leiden"].cat.codes, part.obsm["X_umap"]
+    rest = np.setdiff1d(np.arange(adata.n_obs), rows, assume_unique=True)
+    for start in range(0, rest.size, PROJECTED):
+        own = rest[start : start + PROJECTED]
+        found = sparse.csr_matrix(nearest.transform(latent[own]))
+        found.data = np.ones_like(found.data)
+        codes[own] = winner = np.asarray(found @ member).argmax(axis=1)
+        cell = np.repeat(np.arange(own.size), np.diff(found.indptr))
+        found.data *= codes[rows][found.indices] == winner[cell]
+        places[own] = (found @ places[rows]) / row_sums(found)[:, None]
+    adata.obs["leiden"] = pd.Categorical.from_codes(codes, categories=names)
+    adata.obsm["X_umap"] = places
+    adata.uns.update({name: part.uns[name] for name in ("leiden", "umap") if name in part.uns})
+    adata.uns["sketch"] = {"n_cells": int(rows.size), "of": adata.n_obs, "seed": seed}
+    log.warning(
+        "%d cells: clustered and laid out by a sketch of %d, the others by their neighbours in it",
+        adata.n_obs,
+        rows.size,
+    )
+
+
+def _nearest(n_cells: int, seed: int) -> Any:
+    """Return what finds the nearest of so many cells, as scanpy would choose it, to be asked again."""
+    if n_cells < MAX_CELLS_EXACT:
+        from sklearn.neighbors import KNeighborsTransformer
+
+        return KNeighborsTransformer(n_neighbors=N_NEIGHBOURS, algorithm="brute")
+    from pynndescent import PyNNDescentTransformer
+
+    return PyNNDescentTransformer(
+        n_neighbors=N_NEIGHBOURS,
+        n_trees=min(64, 5 + round(n_cells**0.5 / 20)),
+        n_iters=max(5, round(np.log2(n_cells))),
+        random_state=seed,
+        n_jobs=1,
+    )

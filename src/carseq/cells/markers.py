@@ -1,0 +1,205 @@
+"""Marker tables: read, and matched with the genes of a matrix."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from carseq.cells.counts import car_name
+from carseq.data import path as data_path
+from carseq.errors import CarseqError
+from carseq.log import get_logger
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+log = get_logger("cells.markers")
+
+#: Endogenous genes that share sequence with CARs: CAR reads may land on them (field notes).
+CROSS_TALK = frozenset({"TNFRSF9", "CD247", "CD28", "CD8A"})
+#: Columns of a marker table.
+MARKER_COLUMNS = (
+    "lineage",
+    "cell_type",
+    "cl_id",
+    "compartment_of_origin",
+    "gene",
+    "weight",
+    "source",
+)
+UNKNOWN = "unknown"
+T_LINEAGE = "T"
+#: Share of a type's markers that the annotation must hold.
+MIN_ANNOTATED = 0.55
+#: Lineages that share genes, so that one's markers are not foreign to the other.
+KIN = (frozenset({"T", "NK"}), frozenset({"B", "plasma"}), frozenset({"kidney", "urogenital"}))
+
+
+def is_single_t(obs: pd.DataFrame) -> pd.Series:
+    """Return which cells are T cells and no doublets, by ``lineage`` and ``is_doublet``."""
+    return obs["lineage"].astype(str).eq(T_LINEAGE) & ~obs["is_doublet"].astype(bool)
+
+
+def kin(one: str, other: str) -> bool:
+    """Return whether two lineages share so many genes that neither excludes the other."""
+    return one == other or any({one, other} <= group for group in KIN)
+
+
+def exclusive_genes(markers: pd.DataFrame) -> dict[str, list[str]]:
+    """Return, for each lineage, the genes that mark it and no lineage but its kin."""
+    positive = markers[(markers["weight"] > 0) & ~markers["gene"].isin(CROSS_TALK)]
+    marked = positive.groupby("gene")["lineage"].agg(lambda names: sorted(set(names)))
+    found: dict[str, list[str]] = {}
+    for gene, lineages in marked.items():
+        if all(kin(one, other) for one in lineages for other in lineages):
+            for lineage in lineages:
+                found.setdefault(lineage, []).append(str(gene))
+    return found
+
+
+def read_markers(path: str | Path | None = None) -> pd.DataFrame:
+    """Read a marker table (TSV).
+
+    Parameters
+    ----------
+    path
+        The file; None: the urinary table that comes with carseq.
+
+    Returns
+    -------
+    pd.DataFrame
+        One row a marker; columns as in :data:`MARKER_COLUMNS` (blank where the file has none).
+
+    Raises
+    ------
+    CarseqError
+        If it cannot be read, lacks `lineage`, `cell_type` or `gene`, or has a weight of no number.
+    """
+    path = Path(path) if path is not None else data_path("markers/urinary.tsv")
+    try:
+        table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, comment="#")
+    except (OSError, ValueError) as error:
+        raise CarseqError(
+            f"cannot read the marker table {path}",
+            " ".join(str(error).split()),
+            "give a tab-separated table with columns lineage, cell_type and gene",
+        ) from None
+    missing = [name for name in ("lineage", "cell_type", "gene") if name not in table]
+    if missing or table.empty:
+        raise CarseqError(
+            f"the marker table {path} is not usable",
+            f"it lacks {', '.join(missing)}" if missing else "it has no rows",
+            "one row a marker, with columns " + ", ".join(MARKER_COLUMNS),
+        )
+    for name in MARKER_COLUMNS:
+        if name not in table:
+            table[name] = ""
+    weight = pd.to_numeric(table["weight"].replace("", "1"), errors="coerce")
+    if weight.isna().any():
+        bad = table.loc[weight.isna(), "weight"].iloc[0]
+        raise CarseqError(
+            f"the marker table {path} has a weight that is no number", repr(bad), "write 1 or -1"
+        )
+    table["weight"] = weight
+    crossed = table["gene"].isin(CROSS_TALK)
+    if crossed.any():
+        log.warning(
+            "markers left out, since CAR reads may land on them: %s",
+            ", ".join(sorted(set(table.loc[crossed, "gene"]))),
+        )
+    return table.loc[~crossed, list(MARKER_COLUMNS)].reset_index(drop=True)
+
+
+def read_signatures(path: str | Path | None = None) -> pd.DataFrame:
+    """Read T-cell state signatures (TSV: `state`, `gene`, `source`); None: those of carseq."""
+    path = Path(path) if path is not None else data_path("markers/t_states.tsv")
+    table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
+    return table[~table["gene"].isin(CROSS_TALK)].reset_index(drop=True)
+
+
+@dataclass(frozen=True)
+class Atlas:
+    """A marker table matched with the genes of a matrix.
+
+    Attributes
+    ----------
+    types
+        Cell types that have a marker in the matrix.
+    lineage
+        The lineage of each type.
+    genes
+        Positions of the marker genes in ``var``, shape (n_genes,).
+    weights
+        Marker weights, shape (n_types, n_genes): a type's own markers and its lineage's.
+    own
+        The type's own markers only, same shape.
+    """
+
+    types: list[str]
+    lineage: np.ndarray
+    genes: np.ndarray
+    weights: np.ndarray
+    own: np.ndarray
+
+    @property
+    def generic(self) -> np.ndarray:
+        """True for types that stand for a whole lineage ("T cell" of T), shape (n_types,)."""
+        return np.array(
+            [t == f"{name} cell" for t, name in zip(self.types, self.lineage, strict=True)]
+        )
+
+
+def match_markers(adata: AnnData, markers: pd.DataFrame, car: str | None = None) -> Atlas:
+    """Match a marker table with the genes of ``adata``, leaving out the CAR and cross-talk genes.
+
+    Raises
+    ------
+    CarseqError
+        If gene symbols are not unique.
+    """
+    if not adata.var_names.is_unique:
+        raise CarseqError(
+            "gene symbols are not unique",
+            f"{adata.var_names[adata.var_names.duplicated()][0]} is there twice",
+            "call adata.var_names_make_unique() first",
+        )
+    table = markers[~markers["gene"].isin(CROSS_TALK | {car})]
+    # A type most of whose markers are not annotated would live on those it shares with siblings.
+    present = table["gene"].isin(adata.var_names)
+    share = present.groupby(table["cell_type"]).mean()
+    whole = table["lineage"] + " cell" == table["cell_type"]
+    table = table[present & (whole | (table["cell_type"].map(share) >= MIN_ANNOTATED))]
+    types = list(dict.fromkeys(table["cell_type"]))
+    symbols = list(dict.fromkeys(table["gene"]))
+    lineage_of = table.drop_duplicates("cell_type").set_index("cell_type")["lineage"]
+    lineage = np.array([lineage_of[t] for t in types], dtype=object)
+    own = np.zeros((len(types), len(symbols)))
+    row, column = {t: i for i, t in enumerate(types)}, {g: i for i, g in enumerate(symbols)}
+    for cell_type, gene, weight in zip(
+        table["cell_type"], table["gene"], table["weight"].astype(float), strict=True
+    ):
+        own[row[cell_type], column[gene]] = weight
+    weights = own.copy()
+    for i, cell_type in enumerate(types):
+        generic = f"{lineage[i]} cell"
+        if generic in row and cell_type != generic:
+            weights[i] = np.where(own[i] != 0, own[i], own[row[generic]])
+    genes = adata.var_names.get_indexer(symbols)
+    return Atlas(types, lineage, np.asarray(genes, dtype=np.int64), weights, own)
+
+
+def informative_genes(adata: AnnData, car: str | None = None) -> np.ndarray:
+    """Return True for genes that may describe a cell, shape (n_vars,).
+
+    The CAR, the genes its reads may land on, mitochondrial genes and haemoglobin (of lysed
+    erythrocytes) are left out.
+    """
+    names = adata.var_names.str.upper()
+    out = adata.var_names.isin(CROSS_TALK | {car_name(adata, car)})
+    out |= names.str.startswith("MT-") | names.isin(["HBA1", "HBA2", "HBB"])
+    return np.asarray(~out)

@@ -1,0 +1,278 @@
+"""Which type a T cell is: by its own molecules, with the sample and the cluster as priors of bounded weight.
+
+A table of expected levels (`data/markers/t_types.tsv`) says for each gene how strongly each T-cell type expresses it.
+Absent genes count as much as present ones: a naive T cell shows CCR7 *and* no GZMK. Levels in the data differ from the
+table's by one factor per gene and sample (chemistry, depth of the annotation), which is learnt; the pattern over types
+is not, so that a sample of one type cannot redefine the others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy import special
+
+from carseq.cells.barcodes import column_sums, row_sums
+from carseq.cells.counts import counts_of, sample_numbers
+from carseq.data import path as data_path
+from carseq.log import get_logger
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+log = get_logger("cells.subtypes")
+
+#: Types and the parent that stands for them where their molecules do not decide.
+PARENT = {
+    "naive CD4 T cell": "CD4 T cell",
+    "memory CD4 T cell": "CD4 T cell",
+    "cytotoxic CD4 T cell": "CD4 T cell",
+    "regulatory T cell": "CD4 T cell",
+    "follicular helper T cell": "CD4 T cell",
+    "naive CD8 T cell": "CD8 T cell",
+    "memory CD8 T cell": "CD8 T cell",
+    "cytotoxic CD8 T cell": "CD8 T cell",
+    "double-negative T cell": "T cell",
+    "gamma-delta T cell": "T cell",
+    "MAIT cell": "T cell",
+}
+#: Shares of the types before a sample is seen: those of T cells in adult blood and in inflamed tissue, rounded
+#: (Hao 2021, doi:10.1016/j.cell.2021.04.048; Szabo 2019, doi:10.1038/s41467-019-12464-3).
+SHARES = {
+    "naive CD4 T cell": 0.20,
+    "memory CD4 T cell": 0.27,
+    "cytotoxic CD4 T cell": 0.03,
+    "regulatory T cell": 0.04,
+    "follicular helper T cell": 0.01,
+    "naive CD8 T cell": 0.11,
+    "memory CD8 T cell": 0.12,
+    "cytotoxic CD8 T cell": 0.12,
+    "double-negative T cell": 0.02,
+    "gamma-delta T cell": 0.04,
+    "MAIT cell": 0.04,
+}
+#: Shape of the negative binomial of a gene's UMIs within a type.
+SHAPE = 2.0
+#: Most that one gene may speak for one type against another, natural log.
+MOST_PER_GENE = 4.0
+#: Genes of a programme rise and fall together, so that many molecules are not as many witnesses: of a cell with more
+#: UMIs than this, the log-likelihood counts as the square root of the excess.
+FULL_UMIS = 700.0
+#: Share of a cell's UMIs that are taken to be ambient RNA of the sample's mean profile.
+AMBIENT = 0.05
+#: What the table's level of a gene weighs against the sample's cells, in UMIs.
+LEVEL_UMIS = 50_000.0
+#: The learnt factor of a gene lies within this of the table's level.
+MOST_FACTOR = 8.0
+#: Bounds of what the sample's and the cluster's mix of types may add, natural log.
+SAMPLE_BOUND, CLUSTER_BOUND = 1.0, 1.5
+#: Cells that the first mix of types weighs as much as: in a sample, in a cluster.
+SAMPLE_CELLS, CLUSTER_CELLS = 20.0, 10.0
+#: Probability that a type must reach to be given, and that its parent must reach.
+MIN_TYPE, MIN_PARENT = 0.75, 0.85
+#: Cells of a sample that factors are learnt from, and cells held dense at a time.
+MAX_LEARN, BLOCK = 4_000, 10_000
+#: Rounds of learning.
+ROUNDS = 5
+
+
+@dataclass(frozen=True)
+class Levels:
+    """The table of expected levels, matched with the genes of a matrix.
+
+    Attributes
+    ----------
+    types
+        Names of the types.
+    genes
+        Positions of the genes in `var`, shape (n_genes,).
+    rate
+        UMIs per UMI of the gene where its level is 1, shape (n_genes,).
+    level
+        Relative levels, shape (n_types, n_genes).
+    """
+
+    types: list[str]
+    genes: np.ndarray
+    rate: np.ndarray
+    level: np.ndarray
+
+
+def read_t_types(path: str | Path | None = None) -> pd.DataFrame:
+    """Read the table of expected levels in T-cell types (TSV); None: the one that comes with carseq."""
+    return pd.read_csv(Path(path) if path else data_path("markers/t_types.tsv"), sep="\t")
+
+
+def match_levels(var_names: pd.Index, table: pd.DataFrame, excluded: frozenset[str]) -> Levels:
+    """Match the table with the genes of a matrix, leaving out ``excluded`` ones."""
+    table = table[table["gene"].isin(var_names) & ~table["gene"].isin(excluded)]
+    types = [name for name in PARENT if name in table]
+    return Levels(
+        types,
+        np.asarray(var_names.get_indexer(table["gene"]), dtype=np.int64),
+        table["per_10k"].to_numpy(float) / 1e4,
+        table[types].to_numpy(float).T,
+    )
+
+
+def _log_likelihood(
+    k: np.ndarray, n: np.ndarray, rate: np.ndarray, floor: np.ndarray, level: np.ndarray
+) -> np.ndarray:
+    """Return the tempered log-likelihood of each type, n_cells × n_types.
+
+    Parameters
+    ----------
+    k
+        UMIs, n_cells × n_genes.
+    n
+        UMIs of each cell, shape (n_cells,).
+    rate, floor
+        UMIs per UMI at level 1 and of ambient RNA, shape (n_genes,).
+    level
+        Relative levels, n_types × n_genes.
+    """
+    logs = np.empty((len(level), *k.shape), dtype=np.float32)
+    for t, own in enumerate(level):
+        mean = n[:, None] * (own * rate + floor)[None, :]
+        logs[t] = k * (np.log(mean) - np.log(mean + SHAPE)) - SHAPE * np.log1p(mean / SHAPE)
+    logs -= logs.max(axis=0)
+    np.maximum(logs, -MOST_PER_GENE, out=logs)
+    temper = np.minimum(1.0, np.sqrt(FULL_UMIS / np.maximum(n, 1.0)))
+    return logs.sum(axis=2).T.astype(np.float64) * temper[:, None]
+
+
+def _bounded(log_mix: np.ndarray, base: np.ndarray, bound: float) -> np.ndarray:
+    """Return ``log_mix``, at most ``bound`` from ``base``."""
+    return base + np.clip(log_mix - base, -bound, bound)
+
+
+def t_type_posterior(
+    counts: Any,
+    totals: np.ndarray,
+    mean_rate: np.ndarray,
+    levels: Levels,
+    clusters: np.ndarray,
+) -> np.ndarray:
+    """Return the probabilities of the types of one sample's T cells, n_cells × n_types.
+
+    Parameters
+    ----------
+    counts
+        UMIs of the genes of ``levels``, CSR, n_cells × n_genes.
+    totals
+        UMIs of each cell, shape (n_cells,).
+    mean_rate
+        UMIs per UMI of these genes in the whole sample, shape (n_genes,).
+    levels
+        From :func:`match_levels`.
+    clusters
+        Number of each cell's cluster, shape (n_cells,).
+    """
+    n_cells = counts.shape[0]
+    share = np.array([SHARES[name] for name in levels.types])
+    base = np.log(share / share.sum())
+    if not n_cells or not levels.genes.size:
+        return np.tile(np.exp(base), (n_cells, 1))
+    n = np.maximum(totals, 1.0)
+    learn = np.arange(0, n_cells, max(1, -(-n_cells // MAX_LEARN)))
+    k = np.asarray(counts[learn].todense(), dtype=np.float32)
+    floor = AMBIENT * mean_rate + 1e-8
+    rate, prior = levels.rate.copy(), base
+    for _ in range(ROUNDS):
+        own = special.softmax(
+            _log_likelihood(k, n[learn], rate, floor, levels.level) + prior, axis=1
+        )
+        expected = n[learn] @ (own @ levels.level)
+        seen = np.maximum(k.sum(axis=0) - n[learn].sum() * floor, 0.0)
+        factor = (seen + LEVEL_UMIS * levels.rate) / (expected + LEVEL_UMIS) / levels.rate
+        rate = levels.rate * np.clip(factor, 1 / MOST_FACTOR, MOST_FACTOR)
+        mix = (own.sum(axis=0) + SAMPLE_CELLS * np.exp(base)) / (len(learn) + SAMPLE_CELLS)
+        prior = _bounded(np.log(mix), base, SAMPLE_BOUND)
+    score = np.empty((n_cells, len(levels.types)))
+    for start in range(0, n_cells, BLOCK):
+        rows = slice(start, start + BLOCK)
+        dense = np.asarray(counts[rows].todense(), dtype=np.float32)
+        score[rows] = _log_likelihood(dense, n[rows], rate, floor, levels.level)
+    posterior = special.softmax(score + prior, axis=1)
+    member = np.eye(int(clusters.max()) + 1)[clusters]
+    mix = member.T @ posterior + CLUSTER_CELLS * np.exp(prior) / np.exp(prior).sum()
+    mix /= mix.sum(axis=1, keepdims=True)
+    by_cluster = _bounded(np.log(mix), prior, CLUSTER_BOUND)
+    return special.softmax(score + by_cluster[clusters], axis=1)
+
+
+def resolve(posterior: np.ndarray, types: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the label of each cell and its probability: a type, else its parent, else "T cell".
+
+    Returns
+    -------
+    label
+        Names, shape (n_cells,).
+    probability
+        Posterior of that label, given that the cell is a T cell, shape (n_cells,).
+    """
+    names = np.array(types, dtype=object)
+    best = posterior.argmax(axis=1)
+    rows = np.arange(len(posterior))
+    sure = posterior[rows, best]
+    parents = np.array([PARENT[name] for name in types], dtype=object)
+    label, probability = np.full(len(posterior), "T cell", dtype=object), np.ones(len(posterior))
+    for parent in ("CD4 T cell", "CD8 T cell"):
+        mass = posterior[:, parents == parent].sum(axis=1)
+        take = mass >= MIN_PARENT
+        label[take], probability[take] = parent, mass[take]
+    take = sure >= MIN_TYPE
+    label[take], probability[take] = names[best[take]], sure[take]
+    return label, probability
+
+
+def is_own_table(types: list[str]) -> bool:
+    """Return whether T-cell types are those of carseq's tables, so that :func:`t_types` may replace them."""
+    return set(types) <= {*PARENT, *PARENT.values()}
+
+
+def t_types(
+    adata: AnnData, is_t: np.ndarray, excluded: frozenset[str] = frozenset()
+) -> tuple[np.ndarray, np.ndarray]:
+    """Give T cells a type.
+
+    Parameters
+    ----------
+    adata
+        Counts in `layers["counts"]` (or X); `obs["sample"]` and `obs["leiden"]` are used where there.
+    is_t
+        Which cells are T cells, shape (n_cells,).
+    excluded
+        Genes that may not serve: the CAR and the genes that it shares sequence with.
+
+    Returns
+    -------
+    label
+        Type, or the parent where the molecules do not decide, shape (n_t_cells,).
+    probability
+        Its probability, given that the cell is a T cell, shape (n_t_cells,).
+    """
+    rows = np.flatnonzero(is_t)
+    levels = match_levels(adata.var_names, read_t_types(), excluded)
+    label, probability = np.full(rows.size, "T cell", dtype=object), np.ones(rows.size)
+    if not rows.size or not levels.genes.size:
+        return label, probability
+    counts = counts_of(adata)
+    totals, genes = row_sums(counts), counts[:, levels.genes]
+    sample = sample_numbers(adata)
+    clusters = np.zeros(adata.n_obs, dtype=np.int64)
+    if "leiden" in adata.obs:
+        clusters = np.asarray(pd.factorize(adata.obs["leiden"].astype(str))[0])
+    for name in np.unique(sample[rows]):
+        of_sample = np.flatnonzero(sample == name)
+        mean_rate = column_sums(genes[of_sample]) / max(totals[of_sample].sum(), 1.0)
+        at = np.flatnonzero(sample[rows] == name)
+        own = rows[at]
+        number = np.unique(clusters[own], return_inverse=True)[1]
+        posterior = t_type_posterior(genes[own], totals[own], mean_rate, levels, number)
+        label[at], probability[at] = resolve(posterior, levels.types)
+    return label, probability

@@ -1,0 +1,76 @@
+"""What every training of a neural network shares: quiet libraries, threads, epochs."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+#: Options of every training: no bar, no files.
+QUIET = {"enable_progress_bar": False, "logger": False, "enable_checkpointing": False}
+
+
+@contextlib.contextmanager
+def _torch_threads(threads: int) -> Iterator[None]:
+    import torch
+
+    before = torch.get_num_threads()
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def import_scvi() -> Any:
+    """Import scvi-tools, which takes seconds, without the warnings of what it imports."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import scvi
+    return scvi
+
+
+@contextlib.contextmanager
+def quiet_training(threads: int) -> Iterator[None]:
+    """Train on so many CPU threads (a GPU is used where there is one), without the libraries' chatter."""
+    with warnings.catch_warnings(), _torch_threads(threads), _quiet_lightning():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextlib.contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Silence what lightning and scvi say about seeds, devices and stopping."""
+    names = [n for n in logging.root.manager.loggerDict if n.startswith(("lightning", "scvi"))]
+    chatter = [logging.getLogger(n) for n in {*names, "lightning.pytorch", "lightning.fabric"}]
+    levels = [c.level for c in chatter]
+    for c in chatter:
+        c.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for c, level in zip(chatter, levels, strict=True):
+            c.setLevel(level)
+
+
+def scvi_epochs(n_cells: int) -> int:
+    """Return scVI's largest number of epochs: about 150,000 cell passes, between 20 and 150."""
+    return int(np.clip(round(150_000 / max(n_cells, 1)), 20, 150))
+
+
+def safe_batch_size(n_cells: int) -> int:
+    """Return a minibatch size whose last batch of training holds more than one cell.
+
+    Batch normalisation fails on a batch of one.
+    """
+    size = 128
+    n_train = int(np.ceil(0.9 * n_cells))
+    while any((n - k) % size == 1 for n in (n_train, n_cells - n_train, n_cells) for k in (0, 1)):
+        size += 1
+    return size

@@ -1,0 +1,34 @@
+"""The construct's map, written as files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from carseq.construct.vector import Construct
+from carseq.io.files import atomic
+
+
+def write_map(
+    construct: Construct,
+    folder: str | Path,
+    homology: pd.DataFrame | None = None,
+    *,
+    chemistry: str = "both",
+    kinds: tuple[str, ...] = ("svg", "png"),
+) -> None:
+    """Draw the construct's map into ``folder`` as ``construct.svg`` and ``construct.png``."""
+    import matplotlib as mpl
+
+    from carseq.figures import construct_map
+
+    figure = construct_map(construct, homology, chemistry=chemistry)
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    # Neither ids nor a date that change from run to run.
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "carseq"}):
+        for kind in kinds:
+            target = Path(folder) / f"construct.{kind}"
+            with atomic(target) as temporary:
+                plain = {"Date": None} if kind == "svg" else None
+                figure.savefig(temporary, format=kind, dpi=150, metadata=plain)

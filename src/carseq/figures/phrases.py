@@ -1,0 +1,135 @@
+"""Numbers and verdicts as people read them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+NBSP = "\N{NO-BREAK SPACE}"
+
+
+def number(value: Any, digits: int = 2) -> str:
+    """Return a number with thousands separators and ``digits`` significant digits below 100."""
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return "–"
+    if isinstance(value, str):
+        return value
+    value = float(value)
+    if value == int(value) or abs(value) >= 100:
+        return f"{value:,.0f}"
+    if abs(value) < 0.001:
+        return "<0.001" if value > 0 else ">-0.001"
+    decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+    text = f"{value:,.{decimals}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def percent(value: Any) -> str:
+    """Return a fraction as a percentage: ``38 %``, ``4.2 %``, ``<0.1 %``."""
+    if value is None or not math.isfinite(float(value)):
+        return "–"
+    share = 100 * float(value)
+    if 0 < share < 0.1:
+        text = "<0.1"
+    elif 99.95 < share < 100:
+        text = ">99.9"
+    elif 99 < share < 100 or (share < 10 and round(share, 1) != round(share)):
+        text = f"{share:.1f}"
+    else:
+        text = f"{share:.0f}"
+    return f"{text}{NBSP}%"
+
+
+def percent_range(low: Any, high: Any) -> str:
+    """Return an interval of fractions: ``27–50 %``."""
+    low_text = percent(low).removesuffix(f"{NBSP}%")
+    return f"{low_text}–{percent(high)}"
+
+
+def count(n: Any, singular: str, plural: str | None = None) -> str:
+    """Return a count with its noun: ``1 cell``, ``1,234 cells``."""
+    return f"{number(n)} {singular if n == 1 else plural or singular + 's'}"
+
+
+def verdict_kind(verdict: str) -> str:
+    """Return ``detected``, ``not-detected`` or ``undetermined`` for a verdict of the detection table."""
+    text = verdict.strip().lower()
+    if text == "not_detected":
+        return "not-detected"
+    return "detected" if text.startswith("detected") else "undetermined"
+
+
+def blood_words(row: Any) -> str:
+    """Say how much of a urine sample blood could have brought, from its combined row.
+
+    Parameters
+    ----------
+    row
+        A row of schema ``BLOOD_IN_URINE`` (anything with its columns as attributes).
+    """
+    if not math.isfinite(row.estimate):
+        return f"Blood in this urine: undetermined ({row.note})."
+    text = (
+        f"Blood in this urine: up to {percent(row.high)} of its T cells (estimate {percent(row.estimate)}) "
+        f"could have come with blood, {row.note}."
+    )
+    if not math.isfinite(row.p_blood_alone):
+        return text
+    brought = f"{number(row.car_expected)} ({number(row.car_expected_low)}–{number(row.car_expected_high)})"
+    if row.pairing != "same time point":
+        brought = f"at most {number(row.car_expected_high)} (were each of its T cells a CAR T cell)"
+    explains = "may explain" if row.car_verdict.endswith("may explain them") else "does not explain"
+    chance = f"below 0.1{NBSP}%" if row.p_blood_alone < 0.001 else percent(row.p_blood_alone)
+    return (
+        f"{text} That blood would have brought {brought} CAR T cells; the urine holds about {number(row.car_seen)} "
+        f"({number(row.car_seen_low)}–{number(row.car_seen_high)}): blood alone {explains} them "
+        f"(the probability that it brought as many is {chance})."
+    )
+
+
+def verdict_words(row: Any) -> tuple[str, list[str]]:
+    """Put a row of the detection table into words.
+
+    Parameters
+    ----------
+    row
+        A row of schema ``DETECTION`` (anything with its columns as attributes).
+
+    Returns
+    -------
+    The headline, and the sentences that carry the numbers.
+    """
+    kind = verdict_kind(row.verdict)
+    called = f"{number(row.n_car_positive)} of {count(row.n_t_cells, 'T cell')} called positive."
+    sentences = [called]
+    finite = math.isfinite
+    if kind == "detected":
+        headline = "CAR T cells detected"
+        if finite(row.prevalence):
+            sentences.append(
+                f"Estimated {percent(row.prevalence)} "
+                f"({percent_range(row.prevalence_low, row.prevalence_high)}) of T cells after "
+                "correction for dropout."
+            )
+        if finite(row.expected_false_calls):
+            tail = f"; sensitivity {percent(row.sensitivity)}" if finite(row.sensitivity) else ""
+            sentences.append(f"Expected false calls {number(row.expected_false_calls)}{tail}.")
+    elif kind == "not-detected":
+        limit = percent(row.detection_limit) if finite(row.detection_limit) else ""
+        headline = f"CAR T cells not detected{f' above {limit}' if limit else ''}"
+        if limit:
+            sentences.append(
+                f"A share of CAR T cells above {limit} of T cells is excluded with 95{NBSP}% "
+                "confidence; a smaller one is not."
+            )
+        if finite(row.sensitivity):
+            sentences.append(f"Sensitivity {percent(row.sensitivity)} per CAR T cell.")
+    else:
+        headline = "Undetermined"
+        if not row.n_cells:
+            sentences = ["No cells were kept."]
+        elif not row.n_t_cells:
+            sentences = [f"No T cells among {count(row.n_cells, 'cell')}."]
+        elif finite(row.detection_limit) and row.detection_limit < 1:
+            sentences.append(f"Only shares above {percent(row.detection_limit)} are excluded.")
+    return headline, sentences

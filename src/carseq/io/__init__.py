@@ -1,0 +1,1 @@
+"""Readers and writers of files, matrices, BAMs, sequences and addresses. Knows no room."""

@@ -1,0 +1,117 @@
+"""Opening and writing BAM files."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+import pysam
+
+from carseq.errors import CarseqError
+from carseq.io.files import atomic
+
+
+def was_removed(path: str | Path) -> bool:
+    """Return whether a BAM that cannot be read is a finished alignment that the study did not keep."""
+    path = Path(path)
+    return (
+        path.name == "aligned.bam" and not path.exists() and path.with_name("summary.json").exists()
+    )
+
+
+def open_bam(path: str | Path) -> pysam.AlignmentFile:
+    """Open a coordinate-sorted, indexed BAM.
+
+    Raises
+    ------
+    CarseqError
+        If it cannot be read, is not sorted or has no index.
+    """
+    try:
+        bam = pysam.AlignmentFile(str(path), "rb")
+    except (OSError, ValueError) as error:
+        remedy = "check the path; it must be a BAM"
+        if was_removed(path):
+            remedy = "`solo.keep_bam` did not keep it: give slice.bam beside it, or set it to `all` and align anew"
+        raise CarseqError(f"cannot read the BAM {path}", str(error), remedy) from None
+    if bam.header.to_dict().get("HD", {}).get("SO") != "coordinate":
+        raise CarseqError(f"{path} is not sorted by coordinate", "", "run `samtools sort` on it")
+    if not bam.has_index():
+        raise CarseqError(f"{path} has no index", "", "run `samtools index` on it")
+    return bam
+
+
+def by_coordinate(record: pysam.AlignedSegment) -> tuple[bool, int, int]:
+    """Return the key that sorts records by coordinate, the unmapped last."""
+    return record.reference_id < 0, record.reference_id, record.reference_start
+
+
+def write_bam(
+    records: Iterable[pysam.AlignedSegment], header: pysam.AlignmentHeader, path: str | Path
+) -> Path:
+    """Write records as a BAM by coordinate, with its index beside it; return the index's path."""
+    path = Path(path)
+    index = path.with_name(f"{path.name}.bai")
+    with atomic(path) as slice_, atomic(index) as slice_index:
+        with pysam.AlignmentFile(str(slice_), "wb", header=header) as out:
+            for record in sorted(records, key=by_coordinate):
+                out.write(record)
+        pysam.index("-o", str(slice_index), str(slice_))
+    return index
+
+
+def barcodes_of_bam(
+    path: str | Path, tag: str = "CB", *, n: int = 100_000, skipped: int = 2_000_000
+) -> pd.Series:
+    """Count the reads of some barcodes: of the first reads with a barcode, whatever they map to.
+
+    Parameters
+    ----------
+    path
+        Sorted, indexed BAM.
+    tag
+        Tag of the cell barcode.
+    n
+        Reads with a barcode that are counted, taken evenly over the contigs that have reads.
+    skipped
+        Reads without a barcode that are passed over at most.
+
+    Returns
+    -------
+    pandas.Series
+        Reads by barcode.
+
+    Raises
+    ------
+    CarseqError
+        If the BAM cannot be read.
+    """
+    counted: Counter[str] = Counter()
+    with open_bam(path) as bam:
+        try:
+            held = [s.contig for s in bam.get_index_statistics() if s.mapped]
+            passed = 0
+            for contig in [*held, None]:
+                left = n - counted.total()
+                wanted = max(left if contig is None else -(-n // max(len(held), 1)), 100)
+                reads = bam.fetch(contig) if contig is not None else bam.fetch("*")
+                for record in reads:
+                    if record.is_secondary or record.is_supplementary:
+                        continue
+                    if record.has_tag(tag):
+                        counted[str(record.get_tag(tag))] += 1
+                        wanted -= 1
+                    else:
+                        passed += 1
+                    if wanted <= 0 or passed > skipped:
+                        break
+                if counted.total() >= n:
+                    break
+        except (OSError, ValueError) as error:
+            raise CarseqError(
+                f"the BAM {path} is damaged", str(error), "transfer it again; compare its md5"
+            ) from None
+    counted.pop("-", None)
+    return pd.Series(counted, dtype="int64")

@@ -1,0 +1,317 @@
+"""The names of genes: symbols from a matrix of any lab, and how many of the marker genes it holds.
+
+Markers are gene symbols (HGNC). A matrix may name its features by Ensembl ids, with or without a version, by symbols
+behind a genome's prefix (``GRCh38_CD3E``), by names that R has changed (``HLA.DRA``), or by a RefSeq annotation's names
+of mitochondrial genes (``COX1``). It may also hold another species, or a panel of some hundred genes. What is not
+recognised here would later look like a finding about the sample ("no T cells").
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from carseq.data import path as data_path
+from carseq.errors import CarseqError
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+#: Columns of `var` in which programs keep symbols: CELLxGENE, scanpy, Cell Ranger, STARsolo, Seurat, alevin.
+SYMBOL_COLUMNS = (
+    "feature_name",
+    "gene_symbols",
+    "gene_symbol",
+    "gene_name",
+    "gene_names",
+    "symbol",
+    "symbols",
+    "Symbol",
+    "SYMBOL",
+    "hgnc_symbol",
+    "gene_short_name",
+    "GeneSymbol",
+    "name",
+    "features",
+    "gene",
+    "Gene",
+)
+#: Mitochondrial genes as RefSeq names them (NC_012920.1), which Ensembl and Cell Ranger write with `MT-` before.
+REFSEQ_MITO = frozenset(
+    [
+        "ND1",
+        "ND2",
+        "ND3",
+        "ND4",
+        "ND4L",
+        "ND5",
+        "ND6",
+        "COX1",
+        "COX2",
+        "COX3",
+        "ATP6",
+        "ATP8",
+        "CYTB",
+        "RNR1",
+        "RNR2",
+    ]
+)
+#: A matrix with fewer genes is a targeted panel: whole transcriptomes have 14,000 and more, even after a filter.
+PANEL_GENES = 5_000
+#: Below this share of a type's markers its label is doubtful, and `carseq check` warns.
+FEW_MARKERS = 0.5
+
+_ENSEMBL = re.compile(r"^ENS[A-Z]*G\d{6,}(\.\d+)?$")
+_WITH_ID = re.compile(r"(^ENS[A-Z]*G\d{6,}(\.\d+)?[_|:-])|([_|:-]ENS[A-Z]*G\d{6,}(\.\d+)?$)")
+_HUMAN_PREFIX = re.compile(r"^(GRCh3[78]|hg19|hg38|human|homo_sapiens|T2T)[A-Za-z0-9.-]*_+", re.I)
+
+
+class Symbols(NamedTuple):
+    """Symbols of a matrix's features, and where they come from (in words)."""
+
+    names: pd.Index
+    source: str
+
+
+@functools.cache
+def marker_genes() -> frozenset[str]:
+    """Return the genes of all marker tables that come with carseq."""
+    found: set[str] = set()
+    for table in ("urinary", "t_states", "t_types"):
+        genes = pd.read_csv(data_path(f"markers/{table}.tsv"), sep="\t", usecols=["gene"])["gene"]
+        found |= set(genes)
+    return frozenset(found)
+
+
+def bare_ids(names: pd.Index) -> pd.Index:
+    """Return Ensembl ids without their version; other names as they are."""
+    return pd.Index([n.split(".")[0] if _ENSEMBL.match(n) else n for n in names.astype(str)])
+
+
+def _without_prefix(names: pd.Index) -> pd.Index:
+    """Cut a human genome's prefix (`GRCh38_`); features of a second species keep theirs."""
+    return pd.Index([_HUMAN_PREFIX.sub("", n) for n in names])
+
+
+def _variants(names: pd.Index, words: str) -> list[Symbols]:
+    """Return a set of names as it is, and as it may have been before a program changed it."""
+    made = [Symbols(names, words)]
+    bare = _without_prefix(names)
+    if not bare.equals(names):
+        made.append(Symbols(bare, f"{words}, the genome's prefix cut"))
+    alone = pd.Index([_WITH_ID.sub("", n) for n in names])
+    if not alone.equals(names):
+        made.append(Symbols(alone, f"{words}, the identifier cut"))
+    return made
+
+
+def gene_symbols(
+    names: pd.Index,
+    columns: Mapping[str, Sequence[str]] | pd.DataFrame | None = None,
+    *,
+    by_id: Mapping[str, str] | None = None,
+) -> Symbols:
+    """Find the gene symbols of a matrix.
+
+    Parameters
+    ----------
+    names
+        Names of the features (``var_names``).
+    columns
+        Further columns of ``var``; those of :data:`SYMBOL_COLUMNS` are looked at.
+    by_id
+        Symbols by gene id without version, from the GTF.
+
+    Returns
+    -------
+    Symbols
+        One name for each feature. ``names`` are kept unless another source knows clearly more marker genes.
+    """
+    names = pd.Index(names.astype(str))
+    candidates = _variants(names, "the matrix's names")
+    table = pd.DataFrame(columns) if columns is not None else pd.DataFrame()
+    for column in SYMBOL_COLUMNS:
+        if column in table:
+            given = pd.Series(np.asarray(table[column].astype(object)))
+            text = given.where(given.notna() & given.astype(str).ne(""), pd.Series(names))
+            candidates += _variants(pd.Index(text.astype(str)), f"column {column!r} of var")
+    if by_id:
+        bare = bare_ids(names)
+        known = pd.Index([by_id.get(n, n) for n in bare])
+        if not known.equals(bare):
+            candidates.append(Symbols(known, "the GTF, by gene id"))
+    markers = marker_genes()
+    # R writes HLA-DRA as HLA.DRA where names become those of a data frame.
+    dotted = {m.replace("-", "."): m for m in markers if "-" in m}
+    dotted |= {f"MT.{n}": f"MT-{n}" for n in ("CO1", "CO2", "CO3", "CYB", "ATP6", "ATP8")}
+    dotted |= {f"MT.{n}": f"MT-{n}" for n in REFSEQ_MITO}
+    score = [len(markers.intersection(c.names)) for c in candidates]
+    best = int(np.argmax(score))
+    # Its own names win unless another source knows clearly more.
+    chosen = candidates[0] if score[0] >= 0.9 * score[best] else candidates[best]
+    if chosen.names.isin(list(dotted)).any():
+        plain = pd.Index([dotted.get(n, n) for n in chosen.names])
+        chosen = Symbols(plain, chosen.source)
+    return chosen
+
+
+def with_symbols(
+    adata: AnnData, *, car: str | None = None, by_id: Mapping[str, str] | None = None
+) -> str:
+    """Name the genes of a matrix by their symbols, in place; the CAR keeps its name.
+
+    Parameters
+    ----------
+    adata
+        Any matrix; `var_names` become symbols (made unique), `var["gene_id"]` keeps the former names where it is not
+        there yet.
+    car
+        Name of the CAR among the features.
+    by_id
+        Symbols by gene id without version, from the GTF.
+
+    Returns
+    -------
+    str
+        Where the symbols come from, in words; empty where the names were symbols already.
+    """
+    before = pd.Index(adata.var_names.astype(str))
+    found = gene_symbols(before, adata.var, by_id=by_id)
+    if found.names.equals(before):
+        return ""
+    named = [old if old == car else new for old, new in zip(before, found.names, strict=True)]
+    if "gene_id" not in adata.var:
+        adata.var["gene_id"] = (
+            adata.var["gene_ids"] if "gene_ids" in adata.var else before.to_numpy()
+        )
+    adata.var_names = pd.Index(named)
+    adata.var_names_make_unique()
+    return found.source
+
+
+def is_mitochondrial(names: pd.Index) -> np.ndarray:
+    """Return which genes are mitochondrial, shape (n_genes,): `MT-*`, or RefSeq's names where there is no such."""
+    upper = names.astype(str).str.upper()
+    found = np.asarray(upper.str.match(r"^MT[-.]"), dtype=bool)
+    if not found.any():
+        # COX1 and ATP6 alone could be other things (PTGS1's alias); a mitochondrial genome brings them together.
+        refseq = np.asarray(upper.isin(REFSEQ_MITO), dtype=bool)
+        if refseq.sum() >= 5:
+            return refseq
+    return found
+
+
+def species_of(names: pd.Index) -> str:
+    """Return `human`, `mouse` or `unknown`, by the spelling of the marker genes and the kind of Ensembl ids."""
+    markers = marker_genes()
+    own = len(markers.intersection(names))
+    # Mouse symbols are those of man in lower case but for the first letter: Cd3e.
+    other = len({m.capitalize() for m in markers if len(m) > 2}.intersection(names))
+    if other > max(own, 5):
+        return "mouse"
+    if own:
+        return "human"
+    ids = pd.Series(names.astype(str)).str.extract(r"^(ENS[A-Z]*G)\d")[0].value_counts()
+    if len(ids):
+        return {"ENSG": "human", "ENSMUSG": "mouse"}.get(str(ids.index[0]), "unknown")
+    return "unknown"
+
+
+def marker_coverage(names: pd.Index, markers: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Count how many of each type's markers are among the genes.
+
+    Parameters
+    ----------
+    names
+        Gene symbols of the matrix.
+    markers
+        Marker table with `lineage`, `cell_type`, `gene`, `weight`; None: the urinary table of carseq.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row a type: `lineage`, `cell_type`, `n_markers`, `n_found`, `share` (0 to 1).
+    """
+    if markers is None:
+        markers = pd.read_csv(data_path("markers/urinary.tsv"), sep="\t", comment="#")
+    positive = markers
+    if "weight" in markers:
+        weight = pd.to_numeric(markers["weight"], errors="coerce").fillna(1)
+        positive = markers[weight > 0]
+    present = positive["gene"].isin(names)
+    table = (
+        positive.assign(n_found=present)
+        .groupby(["lineage", "cell_type"], sort=False)
+        .agg(n_markers=("gene", "size"), n_found=("n_found", "sum"))
+        .reset_index()
+    )
+    table["n_found"] = table["n_found"].astype(int)
+    return table.assign(share=table["n_found"] / table["n_markers"])
+
+
+def check_genes(names: pd.Index, what: str = "the matrix") -> list[str]:
+    """Say what is unusual about a matrix's genes, for `carseq check` and the log.
+
+    Parameters
+    ----------
+    names
+        Gene symbols, after :func:`with_symbols`.
+    what
+        The matrix, in words, for the messages.
+
+    Returns
+    -------
+    list of str
+        Warnings; empty where all is as expected.
+
+    Raises
+    ------
+    CarseqError
+        If the genes are those of another species, or none of the marker genes is among them.
+    """
+    names = pd.Index(names.astype(str))
+    markers = marker_genes()
+    found = len(markers.intersection(names))
+    species = species_of(names)
+    if species == "mouse":
+        raise CarseqError(
+            f"the genes of {what} are those of mouse",
+            f"for example {', '.join(names[:3])}",
+            "carseq types human cells: give the human part of the matrix, or its human orthologs' symbols",
+        )
+    if not found:
+        raise CarseqError(
+            f"none of the {len(markers)} marker genes is among the features of {what}",
+            f"it names its features {', '.join(names[:3])}, ...",
+            "name genes by symbol (CD3E), add a column of var that holds the symbols "
+            f"({', '.join(SYMBOL_COLUMNS[:3])}), or give the GTF whose gene_id the matrix uses",
+        )
+    warnings = []
+    if len(names) < PANEL_GENES:
+        warnings.append(
+            f"{what} has {len(names):,} genes: a targeted panel; types whose markers it lacks cannot be told"
+        )
+    table = marker_coverage(names)
+    few = table[table["share"] < FEW_MARKERS]
+    if len(names) >= PANEL_GENES:
+        # Matrices are often cut to the genes that were seen: without kidney cells, without their markers.
+        few = few[few["lineage"].isin(["T", "NK"])]
+    if len(few):
+        shown = ", ".join(
+            f"{r.cell_type} ({r.n_found} of {r.n_markers})" for r in few.head(6).itertuples()
+        )
+        more = f" and {len(few) - 6} more types" if len(few) > 6 else ""
+        warnings.append(
+            f"{what} lacks more than half of the markers of {shown}{more}: such labels are doubtful"
+        )
+    if not is_mitochondrial(names).any():
+        warnings.append(
+            f"{what} has no mitochondrial gene (MT-CO1, or COX1 as RefSeq writes it): the filter by mitochondrial "
+            "UMIs does nothing"
+        )
+    return warnings

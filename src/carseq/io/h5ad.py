@@ -1,0 +1,86 @@
+"""Reading and writing AnnData files, without loading what is not needed."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from carseq.io.files import atomic
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+#: Cells whose counts are read at a time, where only some genes are wanted.
+READ_ROWS = 50_000
+
+
+def write_h5ad(adata: object, path: str | Path) -> None:
+    """Write an AnnData atomically, compressed by gzip, which every reader of HDF5 knows.
+
+    At level 1: level 4, the usual one, takes half again as long for files 2 % smaller (counts and log counts of
+    30,000 cells: 6.4 s against 4.4 s).
+    """
+    with atomic(path) as temporary:
+        adata.write_h5ad(  # type: ignore[attr-defined]
+            temporary, compression="gzip", compression_opts=1
+        )
+
+
+def read_cells(path: str | Path, *, genes: Sequence[str] = ()) -> AnnData:
+    """Read an h5ad of cells without its matrices, but for the raw counts of some genes.
+
+    Parameters
+    ----------
+    path
+        As :func:`write_h5ad` writes it, raw counts as CSR in `layers["counts"]`.
+    genes
+        Genes wanted; those that are not there are left out.
+
+    Returns
+    -------
+    AnnData
+        `obs` and `uns` of the file; n_cells × these genes, their raw counts in `layers["counts"]`.
+    """
+    import h5py
+    import numpy as np
+    from anndata import AnnData
+    from anndata.io import read_elem, sparse_dataset
+    from scipy import sparse
+
+    with h5py.File(path) as file:
+        obs, var, uns = (read_elem(file[key]) for key in ("obs", "var", "uns"))
+        at = np.flatnonzero(var.index.isin(genes))
+        counts = sparse.csr_matrix((len(obs), at.size), dtype=np.float32)
+        if at.size and len(obs):
+            stored = sparse_dataset(file["layers/counts"])
+            starts = range(0, len(obs), READ_ROWS)
+            counts = sparse.vstack([stored[i : i + READ_ROWS][:, at] for i in starts], format="csr")
+    return AnnData(obs=obs, var=var.iloc[at], uns=uns, layers={"counts": counts})
+
+
+def write_cells(adata: AnnData, like: str | Path, path: str | Path) -> None:
+    """Write an h5ad atomically that is ``like`` another but for `obs` and `uns`, which are those of ``adata``.
+
+    The matrices are copied as they are on disk: for a million cells seconds, in place of minutes and gigabytes.
+    Tables in `obsm` become arrays, their column names ``uns["KEY_names"]``: cellxgene renumbers the cells, which a
+    table there forbids.
+    """
+    import h5py
+    from anndata.io import read_elem, write_elem
+
+    adata.strings_to_categoricals()
+    with atomic(path) as temporary:
+        shutil.copyfile(like, temporary)
+        with h5py.File(temporary, "r+") as file:
+            uns, changed = dict(adata.uns), {"obs": adata.obs}
+            for key, stored in file["obsm"].items() if "obsm" in file else ():
+                if stored.attrs.get("encoding-type") == "dataframe":
+                    table = read_elem(stored)
+                    uns[f"{key}_names"] = table.columns.to_numpy(str)
+                    changed[f"obsm/{key}"] = table.to_numpy()
+            for key, value in {**changed, "uns": uns}.items():
+                del file[key]
+                write_elem(file, key, value, dataset_kwargs={"compression": "gzip"})

@@ -1,0 +1,229 @@
+"""The chemistry of a sample, found from its reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from carseq.errors import CarseqError
+from carseq.library.fastq import check_pair, first_reads
+from carseq.library.geometry import BARCODE_LENGTH, CHEMISTRIES, Chemistry, parse_geometry
+from carseq.library.strand import MIN_STRAND_READS, count_strands, measured_strand
+from carseq.library.whitelist import barcode_codes, known_whitelist, read_whitelist, share_on_list
+from carseq.log import get_logger
+
+log = get_logger(__name__)
+#: Share of reads whose barcode is on the list, exactly: about 0.95 in good libraries, under 0.05 for a wrong list
+#: (0.002 by chance for the 6.8 million barcodes of v3).
+MIN_VALID = 0.4
+#: From this share on no other list is tried: at most a tenth of a known list stands in another.
+SURELY_VALID = 0.8
+
+
+def detect_chemistry(
+    pairs: Sequence[tuple[str | Path, str | Path]],
+    panel: Sequence[str],
+    *,
+    sample: str = "the sample",
+    chemistry: str = "auto",
+    whitelist: str | Path | None = None,
+    n: int = 100_000,
+) -> Chemistry:
+    """Find the chemistry of a sample from its first reads, or check the one given.
+
+    Parameters
+    ----------
+    pairs
+        (R1, R2) FASTQ files of the sample.
+    panel
+        Transcripts (sense), as :func:`strand_panel` chooses them.
+    sample
+        Its name, for messages.
+    chemistry
+        ``auto``, a known name, or a STARsolo geometry (:func:`parse_geometry`).
+    whitelist
+        The list of valid barcodes; None takes the best of the known ones.
+    n
+        Reads looked at, over all pairs.
+
+    Raises
+    ------
+    CarseqError
+        If no list fits, R1 and R2 are swapped, R1 is too short, or the strand contradicts the chemistry given.
+    """
+    r1: list[str] = []
+    r2: list[str] = []
+    for first, second in pairs:
+        check_pair(first, second)
+        share = max(1000, n // len(pairs))
+        r1 += [s for _, s in first_reads(first, share)]
+        r2 += [s for _, s in first_reads(second, share)]
+    geometry = parse_geometry(chemistry)
+    cb_start, cb_length = 1, BARCODE_LENGTH
+    if geometry:
+        cb_start, cb_length = int(geometry["soloCBstart"]), int(geometry["soloCBlen"])
+    elif chemistry != "auto" and chemistry not in CHEMISTRIES:
+        raise CarseqError(
+            f"unknown chemistry {chemistry!r} of {sample}",
+            "",
+            f"use auto, {', '.join(CHEMISTRIES)}, or a STARsolo geometry ('soloCBstart 1 soloCBlen 16 ...')",
+        )
+    r1_length = int(np.median([len(s) for s in r1]))
+    shortest = cb_start - 1 + cb_length + (int(geometry["soloUMIlen"]) if geometry else 10)
+    codes = barcode_codes(r1[:: max(1, len(r1) // 20_000)], cb_start, cb_length)
+    swapped = barcode_codes(r2[:: max(1, len(r2) // 20_000)], cb_start, cb_length)
+    lists, shares = {}, {}
+    for name, path in _candidate_lists(chemistry, whitelist, sample).items():
+        lists[name] = (path, read_whitelist(path))
+        shares[name] = share_on_list(codes, lists[name][1])
+        if shares[name] >= SURELY_VALID:
+            break
+    best = max(shares, key=lambda name: shares[name])
+    log.info(
+        "%s: reads with a valid barcode: %s", sample, {k: round(v, 3) for k, v in shares.items()}
+    )
+    if shares[best] < MIN_VALID:
+        _explain_bad_barcodes(sample, pairs, shares, swapped, lists, whitelist, r1_length, shortest)
+    path = lists[best][0]
+    sense, antisense = count_strands(r2[:20_000], panel)
+    measured = measured_strand(sense, antisense)
+    if chemistry == "auto" and not measured and sense + antisense >= MIN_STRAND_READS:
+        raise CarseqError(
+            f"the reads of {sample} do not tell whether they are 3' or 5'",
+            f"{sense} of the looked-at reads map in sense and {antisense} in antisense",
+            "name its chemistry in the samples sheet; if both strands are real, the library may be a mix",
+        )
+    if geometry:
+        name = "custom"
+        umi_start, umi_length = int(geometry["soloUMIstart"]), int(geometry["soloUMIlen"])
+        strand = str(geometry["soloStrand"])
+    else:
+        found = partial(_name, best, lists[best][1], r1_length, measured, sample)
+        name = found() if chemistry == "auto" else chemistry
+        umi_length, strand, _ = CHEMISTRIES[name]
+        umi_start = BARCODE_LENGTH + 1
+    if r1_length < umi_start - 1 + umi_length:
+        raise CarseqError(
+            f"R1 of {sample} is too short for {name}",
+            f"R1 has {r1_length} nt; barcode and UMI need {umi_start - 1 + umi_length}",
+            "check that r1 is the barcode read, untrimmed, and that the chemistry is right",
+        )
+    if measured and measured != strand:
+        raise CarseqError(
+            f"the reads of {sample} contradict its chemistry {chemistry}",
+            f"{sense} of the looked-at reads map in sense and {antisense} in antisense; {name} expects "
+            f"{'sense (3 prime)' if strand == 'Forward' else 'antisense (5 prime)'}",
+            "write `auto` into the chemistry column, or the right chemistry",
+        )
+    if not measured:
+        log.warning(
+            "%s: the strand could not be checked (%d sense, %d antisense reads)",
+            sample,
+            sense,
+            antisense,
+        )
+    return Chemistry(
+        name=name,
+        cb_start=cb_start,
+        cb_length=cb_length,
+        umi_start=umi_start,
+        umi_length=umi_length,
+        strand=strand,
+        whitelist=str(path),
+        valid_barcodes=round(shares[best], 4),
+        n_reads=len(r1),
+        read_length=int(np.median([len(s) for s in r2])),
+        reads_sense=sense,
+        reads_antisense=antisense,
+    )
+
+
+def _candidate_lists(chemistry: str, whitelist: str | Path | None, sample: str) -> dict[str, Path]:
+    """Return the whitelists to try: name -> path."""
+    if whitelist is not None:
+        return {"given": Path(whitelist)}
+    if chemistry == "auto":
+        names = sorted({w for *_, w in CHEMISTRIES.values() if w})
+    else:
+        known = CHEMISTRIES.get(chemistry, (0, "", None))[2]
+        if known is None:
+            raise CarseqError(
+                f"{sample} needs a whitelist",
+                f"no list is known for {chemistry}",
+                "name it in the `whitelist` column of the samples sheet or in `chemistry.whitelist`",
+            )
+        names = [known]
+    return {name: known_whitelist(name) for name in names}
+
+
+def _name(
+    best: str, codes: npt.NDArray[np.uint64], r1_length: int, strand: str, sample: str
+) -> str:
+    """Return the chemistry that fits a list, R1's length and the strand of the reads."""
+    if best == "given":
+        # A list of the user's own is often a part of a known one, which then tells the UMI's length.
+        some = codes[:: max(1, len(codes) // 2000)]
+        for name in sorted({w for *_, w in CHEMISTRIES.values() if w}):
+            if share_on_list(some, read_whitelist(known_whitelist(name))) > 0.9:
+                best = name
+                break
+    umi = {"10x_version2": 10, "10x_version3": 12, "10x_version4": 12}.get(
+        best, 12 if r1_length >= 28 else 10
+    )
+    strand = strand or "Forward"
+    fitting = [
+        name
+        for name, (length, expected, known) in CHEMISTRIES.items()
+        if length == umi
+        and expected == strand
+        and (known == best or best == "given" or strand == "Reverse")
+    ]
+    if not fitting:
+        raise CarseqError(
+            f"no known chemistry fits {sample}",
+            f"UMI of {umi} nt, strand {strand}",
+            "name it yourself",
+        )
+    return fitting[-1] if strand == "Reverse" else fitting[0]
+
+
+def _explain_bad_barcodes(
+    sample: str,
+    pairs: Sequence[tuple[str | Path, str | Path]],
+    shares: dict[str, float],
+    swapped: npt.NDArray[np.uint64],
+    lists: dict[str, tuple[Path, npt.NDArray[np.uint64]]],
+    whitelist: str | Path | None,
+    r1_length: int,
+    shortest: int,
+) -> None:
+    """Raise the error that says why barcodes are not on the list."""
+    in_r2 = {name: share_on_list(swapped, barcodes) for name, (_, barcodes) in lists.items()}
+    if max(in_r2.values()) >= MIN_VALID:
+        raise CarseqError(
+            f"R1 and R2 of {sample} are swapped",
+            f"{max(in_r2.values()):.0%} of the reads of {Path(pairs[0][1]).name} begin with a valid barcode",
+            "exchange the columns r1 and r2 of its units",
+        )
+    if r1_length < shortest:
+        raise CarseqError(
+            f"R1 of {sample} is too short to hold barcode and UMI",
+            f"it has {r1_length} nt, at least {shortest} are needed",
+            "check that r1 is the barcode read, untrimmed",
+        )
+    best = max(shares.values())
+    if whitelist is not None:
+        raise CarseqError(
+            f"the whitelist {whitelist} does not fit {sample}",
+            f"{best:.1%} of its reads carry a barcode of the list; {MIN_VALID:.0%} or more are expected",
+            "leave the whitelist empty to try the known 10x lists, or give the list of this chemistry",
+        )
+    raise CarseqError(
+        f"no known 10x whitelist fits {sample}",
+        "; ".join(f"{name}: {share:.1%} of reads" for name, share in shares.items()),
+        "name the list in the `whitelist` column (10x 5' v3 needs it), or the geometry in `chemistry`",
+    )

@@ -1,0 +1,114 @@
+"""What a chemistry is: where barcode and UMI lie, which list, which strand."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+from carseq.errors import CarseqError
+
+#: Known chemistries: length of the UMI, strand of R2 against the mRNA, whitelist of ngs_tools. All begin R1
+#: with a 16-nt barcode. 10x has published no free copy of the 5' v3 (GEM-X) list: users give that path.
+CHEMISTRIES: dict[str, tuple[int, str, str | None]] = {
+    "10x_3p_v2": (10, "Forward", "10x_version2"),
+    "10x_3p_v3": (12, "Forward", "10x_version3"),
+    "10x_3p_v4": (12, "Forward", "10x_version4"),
+    "10x_5p_v1": (10, "Reverse", "10x_version2"),
+    "10x_5p_v2": (10, "Reverse", "10x_version2"),
+    "10x_5p_v3": (12, "Reverse", None),
+}
+BARCODE_LENGTH = 16
+
+
+@dataclass(frozen=True)
+class Chemistry:
+    """The chemistry of a sample, as it will be given to STARsolo.
+
+    Attributes
+    ----------
+    name
+        A known chemistry, or ``custom``.
+    cb_start, cb_length, umi_start, umi_length
+        1-based starts and lengths on R1, nt.
+    strand
+        Forward (R2 is sense, 3') or Reverse (R2 is antisense, 5').
+    whitelist
+        Path of the list.
+    valid_barcodes
+        Share of the looked-at reads whose barcode is on the list, exactly.
+    n_reads
+        Reads looked at.
+    read_length
+        Median length of R2, nt.
+    reads_sense, reads_antisense
+        Reads that map to a panel of transcripts, by strand.
+    """
+
+    name: str
+    cb_start: int
+    cb_length: int
+    umi_start: int
+    umi_length: int
+    strand: str
+    whitelist: str
+    valid_barcodes: float
+    n_reads: int
+    read_length: int
+    reads_sense: int
+    reads_antisense: int
+
+    def to_json(self) -> str:
+        """Return the chemistry as JSON."""
+        return json.dumps(asdict(self), indent=1) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Chemistry:
+        """Read a chemistry written by :meth:`to_json`."""
+        return cls(**json.loads(text))
+
+
+def parse_geometry(text: str) -> dict[str, int | str] | None:
+    """Return a STARsolo geometry, or None if the text is not one.
+
+    Written as ``soloCBstart 1 soloCBlen 16 soloUMIstart 17 soloUMIlen 12 soloStrand Forward``.
+
+    Raises
+    ------
+    CarseqError
+        If it is one, but incomplete.
+    """
+    words = text.replace("--", " ").replace("=", " ").replace(",", " ").split()
+    if not any(word.startswith("solo") for word in words):
+        return None
+    given = dict(zip(words[::2], words[1::2], strict=False))
+    wanted = {
+        "soloCBstart": 1,
+        "soloCBlen": None,
+        "soloUMIstart": None,
+        "soloUMIlen": None,
+        "soloStrand": "Forward",
+    }
+    unknown = sorted(set(given) - set(wanted))
+    missing = [k for k, default in wanted.items() if default is None and k not in given]
+    if unknown or missing:
+        raise CarseqError(
+            f"the chemistry {text!r} is not a STARsolo geometry",
+            "; ".join(
+                filter(
+                    None,
+                    [
+                        f"unknown {unknown}" if unknown else "",
+                        f"missing {missing}" if missing else "",
+                    ],
+                )
+            ),
+            "write it as 'soloCBstart 1 soloCBlen 16 soloUMIstart 17 soloUMIlen 12 soloStrand Forward'",
+        )
+    merged = {k: given.get(k, default) for k, default in wanted.items()}
+    try:
+        numbers = {k: int(str(v)) for k, v in merged.items() if k != "soloStrand"}
+    except ValueError:
+        raise CarseqError(
+            f"the chemistry {text!r} is not a STARsolo geometry", "starts and lengths are numbers"
+        ) from None
+    return {**numbers, "soloStrand": str(merged["soloStrand"])}

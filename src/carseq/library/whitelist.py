@@ -1,0 +1,141 @@
+"""Barcode lists: reading them, and whether reads' barcodes are on them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from isal import igzip
+
+from carseq.errors import CarseqError
+
+
+def encode(sequences: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
+    """Return a 64-bit code of each of n equally long ASCII sequences (n x length).
+
+    Words of eight bytes are mixed by an odd multiplier (2^64 divided by the golden ratio), so that two of
+    10 million barcodes share a code with a chance of about 3e-6.
+    """
+    width = -(-sequences.shape[1] // 8) * 8
+    if width == sequences.shape[1]:
+        padded = np.ascontiguousarray(sequences)
+    else:
+        padded = np.zeros((len(sequences), width), dtype=np.uint8)
+        padded[:, : sequences.shape[1]] = sequences
+    codes = np.zeros(len(sequences), dtype=np.uint64)
+    for word in padded.view(np.uint64).T:
+        codes ^= word
+        codes *= np.uint64(0x9E3779B97F4A7C15)
+        codes ^= codes >> np.uint64(29)
+    return codes
+
+
+def read_whitelist(path: str | Path) -> npt.NDArray[np.uint64]:
+    """Return the codes (:func:`encode`) of a whitelist (plain or .gz; columns after the first are ignored).
+
+    Raises
+    ------
+    CarseqError
+        If it cannot be read, is empty, or its barcodes differ in length.
+    """
+    path = Path(path)
+    try:
+        return _barcode_list(path, path.stat().st_mtime_ns)
+    except (OSError, EOFError) as error:
+        raise CarseqError(
+            f"cannot read the whitelist {path}", str(error), "check its path"
+        ) from None
+
+
+@lru_cache(maxsize=4)
+def _barcode_list(path: Path, _changed: int) -> npt.NDArray[np.uint64]:
+    """Read a whitelist, once as long as the file stays as it is."""
+    raw = path.read_bytes()
+    zipped = raw[:2] == b"\x1f\x8b"
+    with igzip.open(io.BytesIO(raw), "rb") if zipped else io.BytesIO(raw) as stream:
+        if (codes := _bare_barcodes(stream)) is not None:
+            return codes
+        stream.seek(0)
+        text = stream.read()
+    words = [line.split()[0].split(b"-")[0] for line in text.splitlines() if line.strip()]
+    lengths = {len(w) for w in words}
+    if len(lengths) != 1 or not 8 <= min(lengths) <= 31:
+        raise CarseqError(
+            f"{path} is not a barcode whitelist",
+            "it is empty" if not words else f"its lines have {sorted(lengths)[:4]} characters",
+            "give a file with one barcode a line, all of one length",
+        )
+    return encode(np.frombuffer(b"".join(words), dtype=np.uint8).reshape(len(words), -1))
+
+
+def _bare_barcodes(stream: io.BytesIO | igzip.IGzipFile) -> npt.NDArray[np.uint64] | None:
+    """Return the codes of a list of nothing but barcodes of one length, None for any other.
+
+    Piece by piece, so that each stays in the processor's cache.
+    """
+    width = len(stream.readline())
+    stream.seek(0)
+    if not width:
+        return None
+    block = np.empty((1 << 15, width), dtype=np.uint8)
+    codes = []
+    while size := stream.readinto(block.data.cast("B")):
+        lines = block[: size // width]
+        bare = (lines[:, -1] == ord("\n")).all() and (lines[:, :-1] >= ord("A")).all()
+        if size % width or not bare:
+            return None
+        codes.append(encode(lines[:, :-1]))
+    return np.concatenate(codes)
+
+
+def known_whitelist(name: str) -> Path:
+    """Return the path of a whitelist that comes with ngs_tools, such as ``10x_version3``."""
+    import importlib.util
+
+    spec = importlib.util.find_spec("ngs_tools")
+    if spec is None or spec.origin is None:
+        raise CarseqError(
+            "the package ngs-tools is missing",
+            "it holds the 10x whitelists",
+            "pip install ngs-tools",
+        )
+    return Path(spec.origin).parent / "chemistry" / "whitelists" / f"{name}_whitelist.txt.gz"
+
+
+def barcode_codes(sequences: Iterable[str], start: int, length: int) -> npt.NDArray[np.uint64]:
+    """Return codes of the barcodes at ``start`` (1-based) of reads long enough to hold one."""
+    words = [
+        s[start - 1 : start - 1 + length].encode()
+        for s in sequences
+        if len(s) >= start - 1 + length
+    ]
+    return encode(np.frombuffer(b"".join(words), dtype=np.uint8).reshape(len(words), length))
+
+
+def on_list(
+    codes: npt.NDArray[np.uint64], whitelist: npt.NDArray[np.uint64]
+) -> npt.NDArray[np.bool_]:
+    """Return which codes are on a list.
+
+    The list, the longer side by far, is first thinned to those that share 24 bits with a code, which spares sorting it.
+    """
+    if not len(codes) or not len(whitelist):
+        return np.zeros(len(codes), dtype=bool)
+    prefix = np.uint64(64 - 24)
+    seen = np.zeros(1 << 24, dtype=bool)
+    seen[codes >> prefix] = True
+    pieces = (whitelist[i : i + (1 << 15)] for i in range(0, len(whitelist), 1 << 15))
+    near = np.sort(np.concatenate([piece[seen[piece >> prefix]] for piece in pieces]))
+    if not len(near):
+        return np.zeros(len(codes), dtype=bool)
+    place = np.minimum(np.searchsorted(near, codes), len(near) - 1)
+    return np.asarray(near[place] == codes)
+
+
+def share_on_list(codes: npt.NDArray[np.uint64], whitelist: npt.NDArray[np.uint64]) -> float:
+    """Return the share of codes on a list."""
+    return float(on_list(codes, whitelist).mean()) if len(codes) else 0.0

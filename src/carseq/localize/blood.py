@@ -1,0 +1,418 @@
+"""Blood in urine: how many of a urine sample's T cells and CAR T cells contamination by blood could have brought.
+
+Blood brings all its cells along. Where it brought T cells it also brought, in the proportions of the paired blood
+sample, naive T cells, B cells, plasmacytoid dendritic cells, red cells and platelets: the witnesses. With counts x and
+y of a witness, and T cells t and s, in urine and in blood, the share of the urine's T cells that blood brought is
+
+    f = (x / y) / (t / s)
+
+which is the odds ratio of a two by two table and has an exact interval. A witness that urine holds of its own accord
+makes f too large, so that each is an upper bound, and the scarcest is the closest one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from carseq.cells.annotation import T_LINEAGE, is_single_t
+from carseq.schema.tables import BLOOD_IN_URINE
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+#: A witness is left out if urine holds more of it, against the scarcest one, than chance gives this often.
+MAX_CHANCE = 0.05
+#: Below this probability blood alone does not explain the CAR T cells.
+MAX_BLOOD_ALONE = 0.05
+N_DRAWS = 20_000
+#: Haemoglobin molecules of the blood sample below which they may be noise: a red cell holds hundreds.
+MIN_HAEMOGLOBIN = 100
+#: From so many of each the normal interval of the log odds ratio is the exact one to within 2 %, and takes no time.
+MANY = 100
+#: A witness of fewer cells in blood has no say in the lower end of the combined interval, which it would make 0.
+MIN_WITNESS = 50
+COMBINED = "combined"
+
+
+@dataclass(frozen=True)
+class Witness:
+    """A kind of cell that comes into urine with blood.
+
+    Attributes
+    ----------
+    name
+        As in the table.
+    find
+        Takes ``obs``, gives True for these cells.
+    with_t_cells
+        Whether it passes through the preparation of cells as T cells do: mononuclear cells do, but red cells and
+        platelets are lysed or spun off in one sample and not in the other.
+    source
+        Why it is a witness.
+    """
+
+    name: str
+    find: Callable[[pd.DataFrame], pd.Series]
+    with_t_cells: bool
+    source: str
+
+
+def _type_is(*names: str) -> Callable[[pd.DataFrame], pd.Series]:
+    return lambda obs: obs["cell_type"].astype(str).isin(names)
+
+
+def _lineage_is(name: str) -> Callable[[pd.DataFrame], pd.Series]:
+    return lambda obs: obs["lineage"].astype(str).eq(name)
+
+
+def _naive_t(obs: pd.DataFrame) -> pd.Series:
+    naive = obs["cell_type"].astype(str).str.startswith("naive ")
+    if "t_state" in obs:
+        naive |= obs["t_state"].astype(str).eq("naive")
+    return naive & _lineage_is(T_LINEAGE)(obs)
+
+
+#: Neutrophils, monocytes and NK cells are no witnesses: urine of inflamed kidneys holds its own (AMP: 90 % myeloid).
+WITNESSES = (
+    Witness(
+        "naive T cell",
+        _naive_t,
+        True,
+        "naive T cells stay in blood and lymph (Mackay et al. 1990, doi:10.1084/jem.171.3.801)",
+    ),
+    Witness(
+        "B cell",
+        _lineage_is("B"),
+        True,
+        "scarce in urine; lupus kidneys hold some (Arazi et al. 2019, doi:10.1038/s41590-019-0398-x)",
+    ),
+    Witness(
+        "plasmacytoid dendritic cell",
+        _type_is("plasmacytoid dendritic cell"),
+        True,
+        "scarce in urine; lupus kidneys hold some (Arazi et al. 2019, doi:10.1038/s41590-019-0398-x)",
+    ),
+    Witness(
+        "platelet",
+        _type_is("platelet"),
+        False,
+        "no cell of tissue; lost or kept by how the sample was spun",
+    ),
+    Witness(
+        "erythroid cell",
+        _lineage_is("erythroid"),
+        False,
+        "red cells also pass a damaged glomerulus alone (Birch and Fairley 1979, Lancet 2:845), and are lysed",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class _Counts:
+    """Witness and T cells of a urine sample and its blood sample."""
+
+    x: int
+    y: int
+    t: int
+    s: int
+    scale: float = 1.0
+    #: Whether the witness is a T cell, so that urine may hold no other.
+    among: bool = False
+
+    @property
+    def telling(self) -> bool:
+        """Whether blood holds the witness, and both hold T cells to compare with."""
+        others = self.t > 0 or (self.among and self.x > 0)
+        return self.y > 0 and others and self.s > 0
+
+    def share(self) -> tuple[float, float, float]:
+        """Return the share of T cells from blood and its exact 95 % interval, at most 1."""
+        if not self.telling:
+            return float("nan"), float("nan"), float("nan")
+        many = min(self.x, self.y, self.t, self.s) >= MANY
+        kind = "sample" if many else "conditional"
+        result = stats.contingency.odds_ratio([[self.x, self.t], [self.y, self.s]], kind=kind)
+        interval = result.confidence_interval(0.95)
+        odds = result.statistic
+        if not self.t:  # half a cell in each place, as in _counts
+            odds = (self.x + 0.5) * (self.s + 0.5) / (self.y + 0.5) / 0.5
+        values = np.array([odds, interval.low, interval.high]) * self.scale
+        estimate, low, high = (float(v) for v in np.minimum(values, 1.0))
+        return estimate, low, high
+
+    def draws(self, rng: np.random.Generator) -> np.ndarray:
+        """Draw the share from its posterior: Poisson counts, Jeffreys priors."""
+        x, y, t, s = (rng.gamma(n + 0.5, size=N_DRAWS) for n in (self.x, self.y, self.t, self.s))
+        return np.minimum(x / y / (t / s) * self.scale, 1.0)
+
+
+def _counts(names: Sequence[str], urine: pd.Series, blood: pd.Series) -> _Counts:
+    """Count witnesses together; naive T cells are compared with the other T cells.
+
+    Where urine holds naive T cells only, half another one stands for those that were not met (Haldane 1956).
+    """
+    x, y = (int(sample[list(names)].sum()) for sample in (urine, blood))
+    if "naive T cell" not in names:
+        return _Counts(x, y, int(urine["T"]), int(blood["T"]))
+    t, s = (int(sample["T"] - sample["naive T cell"]) for sample in (urine, blood))
+    others = t or 0.5
+    scale = (blood["T"] / s) * (others / (urine["T"] - t + others)) if s and urine["T"] else 1.0
+    return _Counts(x, y, t, s, float(scale), among=bool(urine["T"]))
+
+
+def _tally(obs: pd.DataFrame) -> pd.Series:
+    """Count T cells, each witness, and haemoglobin molecules in single cells of one sample."""
+    single = obs[~obs["is_doublet"].astype(bool)]
+    counts = {witness.name: int(witness.find(single).sum()) for witness in WITNESSES}
+    counts["T"] = int(_lineage_is(T_LINEAGE)(single).sum())
+    if "pct_hb" in obs:
+        molecules = obs["pct_hb"].to_numpy(float) / 100 * obs["total_umis"].to_numpy(float)
+        counts["haemoglobin"] = round(molecules.sum())
+    return pd.Series(counts)
+
+
+def paired_blood(samples: pd.DataFrame, row: pd.Series) -> tuple[pd.Series | None, str]:
+    """Return the blood sample that a urine sample is compared with, and how they are paired.
+
+    Parameters
+    ----------
+    samples
+        One row a sample: ``sample``, ``patient``, ``compartment``, ``timepoint``, ``n_t_cells``.
+    row
+        The urine sample's row.
+
+    Returns
+    -------
+    blood : pandas.Series or None
+        The patient's blood, sorted like the urine, of the same time point, else any blood of the patient; of several
+        the one with most T cells.
+    pairing : str
+        ``same time point``, ``other time point`` or ``no blood sample``.
+    """
+    blood = samples[(samples["compartment"] == "blood") & (samples["patient"] == row["patient"])]
+    if "gating" in samples:
+        # What was sorted otherwise says nothing of these cells.
+        blood = blood[blood["gating"] == row["gating"]]
+    same = blood[blood["timepoint"] == row["timepoint"]]
+    chosen = same if len(same) else blood
+    if not len(chosen):
+        return None, "no blood sample"
+    pairing = "same time point" if len(same) else "other time point"
+    return chosen.loc[chosen["n_t_cells"].idxmax()], pairing
+
+
+def blood_in_urine(adata: AnnData, detection: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
+    """Estimate how many of the T cells and CAR T cells of each urine sample blood could have brought.
+
+    Each witness is taken as it stands. For the combined estimate the mononuclear witnesses that blood holds are pooled,
+    without those of which urine holds more than the scarcest of them explains (they have sources of their own); only
+    where there are none are platelets and red cells taken. The interval is that of the counts: that a witness survives
+    in urine as T cells do is an assumption. Where a witness has a source in urine that is too small to show, the
+    estimate is too high; the lower end is therefore the lowest of theirs, and the upper end holds.
+
+    Blood would bring CAR T cells in the proportion its sample shows. ``p_blood_alone`` is the probability that
+    these are as many as urine holds; with blood of another time point, as if every T cell of blood were a CAR T cell.
+
+    Parameters
+    ----------
+    adata
+        Cohort after :func:`carseq.calling.call_cells`; ``obs`` with ``sample``, ``lineage``, ``cell_type``,
+        ``is_doublet`` and, where there, ``t_state``, ``pct_hb`` and ``total_umis``.
+    detection
+        Schema ``DETECTION``, of the same cohort.
+    seed
+        Seed of the draws behind the CAR T cells' interval.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Schema ``BLOOD_IN_URINE``: a row a urine sample and witness, the combined estimate last.
+    """
+    parts: list[pd.DataFrame] = []
+    by_sample = dict(list(adata.obs.groupby(adata.obs["sample"].astype(str), observed=True)))
+    nothing = adata.obs.iloc[:0]
+    for _, row in detection[detection["compartment"] == "urine"].iterrows():
+        blood_row, pairing = paired_blood(detection, row)
+        urine_obs = by_sample.get(str(row["sample"]), nothing)
+        blood_name = "" if blood_row is None else str(blood_row["sample"])
+        blood_obs = by_sample.get(blood_name, nothing)
+        shares, pooled = _shares(_tally(urine_obs), _tally(blood_obs), blood_name)
+        shares = shares.assign(
+            sample=row["sample"],
+            patient=row["patient"],
+            timepoint=row["timepoint"],
+            blood_sample=blood_name,
+            pairing=pairing,
+        )
+        if pairing == "other time point":
+            shares.loc[shares.index[-1], "note"] += "; blood of another time point"
+        last = shares.index[-1]
+        of_car = _car(adata, row, blood_row, pairing, pooled, urine_obs, blood_obs, seed)
+        for key, value in of_car.items():
+            shares.loc[last, key] = value
+        parts.append(shares)
+    table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+    return BLOOD_IN_URINE.conform(table.reindex(columns=list(BLOOD_IN_URINE.columns)))
+
+
+def blood_shares(obs: pd.DataFrame, urine: str, blood: str) -> pd.DataFrame:
+    """Estimate the share of a urine sample's T cells that blood brought, without calls.
+
+    Parameters
+    ----------
+    obs
+        Cells of both samples: ``sample``, ``lineage``, ``cell_type``, ``is_doublet`` and, where there, ``t_state``,
+        ``pct_hb`` and ``total_umis``.
+    urine, blood
+        Names of the samples.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row a witness and the combined estimate last: ``witness``, counts, ``estimate``, ``low``, ``high``, ``used``,
+        ``note``.
+    """
+    own, other = (_tally(obs[obs["sample"].astype(str) == name]) for name in (urine, blood))
+    return _shares(own, other, blood)[0]
+
+
+def _shares(urine: pd.Series, blood: pd.Series, blood_name: str) -> tuple[pd.DataFrame, _Counts]:
+    """Return a row a witness and the combined one, and the counts behind the latter."""
+    used, why = _choose(urine, blood)
+    rows = [
+        {
+            **_row(w.name, _counts([w.name], urine, blood)),
+            "used": w.name in used,
+            "note": why[w.name],
+        }
+        for w in WITNESSES
+    ]
+    if "haemoglobin" in urine and "haemoglobin" in blood:
+        rows.append(_haemoglobin(urine, blood))
+    pooled = _counts(used, urine, blood) if used else _Counts(0, 0, urine["T"], blood["T"])
+    last = {**_row(COMBINED, pooled), "used": bool(used)}
+    last["note"] = _explain(used, blood_name, urine)
+    # Any of them may have a source in urine too small to show: the lower end is that of the lowest.
+    lows = [row["low"] for row in rows if row["used"] and row["n_blood"] >= MIN_WITNESS]
+    last["low"] = min([last["low"], *lows])
+    rows.append(last)
+    return pd.DataFrame(rows), pooled
+
+
+def _row(name: str, counts: _Counts) -> dict[str, Any]:
+    estimate, low, high = counts.share()
+    return {
+        "witness": name,
+        "n_urine": counts.x,
+        "n_blood": counts.y,
+        "n_t_urine": counts.t,
+        "n_t_blood": counts.s,
+        "estimate": estimate,
+        "low": low,
+        "high": high,
+        "car_verdict": "",
+    }
+
+
+def _haemoglobin(urine: pd.Series, blood: pd.Series) -> dict[str, Any]:
+    """Return the row of haemoglobin molecules: lysed red cells, without an interval since they come in clumps."""
+    row = _row("haemoglobin", _Counts(0, 0, int(urine["T"]), int(blood["T"])))
+    row["n_urine"], row["n_blood"] = int(urine["haemoglobin"]), int(blood["haemoglobin"])
+    if row["n_blood"] >= MIN_HAEMOGLOBIN and row["n_t_urine"] and row["n_t_blood"]:
+        per_t = row["n_urine"] / row["n_t_urine"]
+        row["estimate"] = min(1.0, per_t / (row["n_blood"] / row["n_t_blood"]))
+    return {**row, "used": False, "note": "molecules, of lysed red cells too; shown only"}
+
+
+def _choose(urine: pd.Series, blood: pd.Series) -> tuple[list[str], dict[str, str]]:
+    """Return the witnesses to pool, and a word on each."""
+    why = {w.name: w.source for w in WITNESSES}
+    counts = {w.name: _counts([w.name], urine, blood) for w in WITNESSES}
+    for name, of in counts.items():
+        if not of.telling:
+            missing = "T cells to compare with" if of.y else "such cells"
+            why[name] = f"no {missing} in the blood or urine sample: nothing to go by"
+    telling = [w for w in WITNESSES if counts[w.name].telling]
+    pool = [w.name for w in telling if w.with_t_cells] or [w.name for w in telling]
+    if not pool:
+        return [], why
+    # The scarcest, and of equally scarce ones that of which blood holds most.
+    lowest = min(pool, key=lambda name: (counts[name].x / counts[name].y, -counts[name].y))
+    kept = []
+    for name in pool:
+        table = [[counts[name].x, counts[lowest].x], [counts[name].y, counts[lowest].y]]
+        p = 1.0 if name == lowest else stats.fisher_exact(table, alternative="greater").pvalue
+        if p < MAX_CHANCE / max(len(pool) - 1, 1):
+            why[name] = f"urine holds more than blood brought, by {lowest}s: not used"
+        else:
+            kept.append(name)
+    for witness in telling:
+        if witness.name not in pool:
+            why[witness.name] = f"not used beside mononuclear cells: {witness.source}"
+    return kept, why
+
+
+def _explain(used: list[str], blood_name: str, urine: pd.Series) -> str:
+    if not blood_name:
+        return "no blood sample of this patient: nothing to go by"
+    if not urine["T"]:
+        return "no T cells in this urine"
+    if not used:
+        return f"no witness of blood among the cells of {blood_name}: nothing to go by"
+    kinds = [f"{name}s" for name in used]
+    text = " and ".join(filter(None, [", ".join(kinds[:-1]), kinds[-1]]))
+    text = f"by {text} against {blood_name}"
+    by_name = {w.name: w for w in WITNESSES}
+    if not any(by_name[name].with_t_cells for name in used):
+        text += "; these may have been removed from one of the two samples: not to be relied on"
+    return text
+
+
+def _car(
+    adata: AnnData,
+    row: pd.Series,
+    blood_row: pd.Series | None,
+    pairing: str,
+    pooled: _Counts,
+    urine_obs: pd.DataFrame,
+    blood_obs: pd.DataFrame,
+    seed: int,
+) -> dict[str, Any]:
+    """Return how many CAR T cells blood would bring, how many there are, and whether blood alone explains them."""
+    # Not at the top: calling is a room of its own, which the cells do without.
+    from carseq.calling import draw_fraction
+
+    n_t = float(row["n_t_cells"])
+    found: dict[str, Any] = {
+        "car_seen": n_t * row["prevalence"],
+        "car_seen_low": n_t * row["prevalence_low"],
+        "car_seen_high": n_t * row["prevalence_high"],
+        "car_verdict": "undetermined" if row["n_car_positive"] else "",
+    }
+    if blood_row is None or not n_t or not pooled.telling:
+        return found
+    rng = np.random.default_rng(seed)
+    share = pooled.draws(rng)
+    if pairing == "same time point":
+        in_blood = draw_fraction(adata, blood_obs.index[is_single_t(blood_obs)], N_DRAWS, rng)
+    else:
+        in_blood = np.ones(N_DRAWS)
+    brought = share * in_blood
+    low, middle, high = np.quantile(brought, [0.025, 0.5, 0.975]) * n_t
+    found["car_expected_high"] = high
+    if pairing == "same time point":
+        found.update(car_expected=middle, car_expected_low=low)
+    if row["n_car_positive"]:
+        there = draw_fraction(adata, urine_obs.index[is_single_t(urine_obs)], N_DRAWS, rng)
+        p = float((brought >= there).mean())
+        found["p_blood_alone"] = p
+        alone = "does not explain" if p < MAX_BLOOD_ALONE else "may explain"
+        found["car_verdict"] = f"blood {alone} them"
+    return found

@@ -1,0 +1,291 @@
+"""When the sequence is wrong: the consensus of a library's molecules over the CAR's transcript.
+
+Reads on the CAR's contig are put together to molecules (cell barcode and UMI), so that amplified copies vote once.
+A position is a variant where most molecules disagree with the reference. Published CAR sequences do hold such
+errors (getzlab/Haradhvala_et_al_2022, issue 1: patent sequences with SNVs and indels).
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import pandas as pd
+import pysam
+
+from carseq.construct.vector import Construct
+from carseq.errors import CarseqError
+from carseq.log import get_logger
+
+log = get_logger(__name__)
+
+COLUMNS = ["position", "ref", "alt", "depth", "support", "kind"]
+#: Molecules over a base below which no variant is told: at 10, an error share of 0.4 % makes 6 alike once in 10^12.
+MIN_DEPTH = 10
+#: Share of molecules that must agree. A clone's mRNA carries the variant in all of them; reads of relatives'
+#: shared domains and of ambient relatives take some away.
+MIN_SUPPORT = 0.6
+#: Mapping quality of a read that lies in one place (STAR: 255; minimap2: 60).
+MIN_MAPQ = 30
+#: Bases at either end of an alignment that do not vote for substitutions: an aligner rather takes a mismatch than
+#: opens a gap there.
+END_BASES = 5
+#: Base quality below which a base does not vote.
+MIN_BASE_QUALITY = 15
+_MATCH, _INS, _DEL, _SKIP, _SOFT, _EQ, _X = 0, 1, 2, 3, 4, 7, 8
+
+#: What a read says of a position: a base, or a change beginning there.
+Call = tuple[str, str, str]
+
+
+def left_aligned(sequence: str, position: int, bases: str, kind: str) -> tuple[int, str]:
+    """Return the leftmost place and the bases of an indel that gives the same sequence.
+
+    ``position`` is the first deleted base, or the base the insertion stands before.
+    """
+    while position > 0 and sequence[position - 1] == bases[-1]:
+        bases = bases[-1] + bases[:-1]
+        position -= 1
+    return position, bases
+
+
+def _votes(
+    record: pysam.AlignedSegment, sequence: str, introns: set[tuple[int, int]]
+) -> tuple[dict[int, str], dict[tuple[int, str, str], tuple[int, int]], list[tuple[int, int]]]:
+    """Return the bases a read shows, its indels (with the stretch they may lie on), and the stretches it covers."""
+    query = (record.query_sequence or "").upper()
+    quality = record.query_qualities
+    bases: dict[int, str] = {}
+    indels: dict[tuple[int, str, str], tuple[int, int]] = {}
+    covered: list[tuple[int, int]] = []
+    on_read, on_car = 0, record.reference_start
+    last = record.reference_end or on_car
+    for operation, size in record.cigartuples or []:
+        if operation in (_MATCH, _EQ, _X):
+            covered.append((on_car, on_car + size))
+            for i in range(size):
+                place = on_car + i
+                near_end = place < record.reference_start + END_BASES or place >= last - END_BASES
+                good = quality is None or quality[on_read + i] >= MIN_BASE_QUALITY
+                if good and not near_end:
+                    bases[place] = query[on_read + i]
+            on_read, on_car = on_read + size, on_car + size
+        elif operation == _INS:
+            added = query[on_read : on_read + size]
+            place, added = left_aligned(sequence, on_car, added, "insertion")
+            indels[place, "insertion", added] = (place, on_car)
+            on_read += size
+        elif operation in (_DEL, _SKIP):
+            if (on_car, on_car + size) not in introns:
+                gone = sequence[on_car : on_car + size]
+                place, gone = left_aligned(sequence, on_car, gone, "deletion")
+                indels[place, "deletion", gone] = (place, on_car + size)
+                covered.append((on_car, on_car + size))
+            on_car += size
+        elif operation == _SOFT:
+            on_read += size
+    return bases, indels, covered
+
+
+def consensus(
+    bam: str | Path,
+    construct: Construct,
+    *,
+    min_depth: int = MIN_DEPTH,
+    min_support: float = MIN_SUPPORT,
+    min_mapq: int = MIN_MAPQ,
+    barcode_tag: str = "CB",
+    umi_tag: str = "UB",
+) -> pd.DataFrame:
+    """Return where the molecules of a library disagree with the CAR's sequence.
+
+    Parameters
+    ----------
+    bam
+        Coordinate-sorted, indexed BAM that holds the CAR's contig. Reads without barcode or UMI each count as a
+        molecule if no read has them; else they are left out.
+    construct
+        The CAR; its name is the contig's.
+    min_depth
+        Molecules that must cover a position.
+    min_support
+        Share of them that must agree on the variant.
+    min_mapq
+        Reads of a lower mapping quality are left out: they may be an endogenous gene's.
+    barcode_tag, umi_tag
+        BAM tags.
+
+    Returns
+    -------
+    pandas.DataFrame
+        By position: ``position`` (0-based, of the full-length transcript; an insertion stands before it), ``ref``,
+        ``alt`` (``-`` for no bases), ``depth`` (molecules), ``support`` (share of them), ``kind`` (``snv``,
+        ``insertion``, ``deletion``, ``resolved``: a base that is N in the reference).
+
+    Raises
+    ------
+    CarseqError
+        If the BAM cannot be read or lacks the contig, or the contig has another length.
+    """
+    sequence = construct.sequence
+    introns = {
+        (a[1], b[0])
+        for t in construct.transcripts
+        for a, b in zip(t.blocks, t.blocks[1:], strict=False)
+    }
+    molecules: dict[tuple[str, str], list[pysam.AlignedSegment]] = defaultdict(list)
+    alone: list[list[pysam.AlignedSegment]] = []
+    with _open(bam, construct) as alignments:
+        for record in alignments.fetch(construct.name):
+            if (
+                record.is_secondary
+                or record.is_supplementary
+                or record.is_duplicate
+                or record.mapping_quality < min_mapq
+            ):
+                continue
+            tags = tuple(
+                str(record.get_tag(t)) if record.has_tag(t) else "-" for t in (barcode_tag, umi_tag)
+            )
+            if "-" in tags:
+                alone.append([record])
+            else:
+                molecules[tags[0], tags[1]].append(record)
+    groups = list(molecules.values()) or alone
+    depth: Counter[int] = Counter()
+    spans: Counter[int] = Counter()
+    shown: dict[int, Counter[str]] = defaultdict(Counter)
+    indels: Counter[tuple[int, str, str]] = Counter()
+    stretch: dict[tuple[int, str, str], tuple[int, int]] = {}
+    n_reads = 0
+    for records in groups:
+        n_reads += len(records)
+        of_base: dict[int, Counter[str]] = defaultdict(Counter)
+        of_indel: Counter[tuple[int, str, str]] = Counter()
+        over: Counter[int] = Counter()
+        joint: set[int] = set()
+        for record in records:
+            bases, changes, covered = _votes(record, sequence, introns)
+            for place, base in bases.items():
+                of_base[place][base] += 1
+            of_indel.update(changes.keys())
+            stretch.update(changes)
+            for start, end in covered:
+                over.update(range(start, end))
+            # Bases whose left neighbour the read covers as well: only there can an indel be seen.
+            joint.update(_inner(covered))
+        for place, counts in of_base.items():
+            shown[place][counts.most_common(1)[0][0]] += 1
+            depth[place] += 1
+        spans.update(joint)
+        for key, n in of_indel.items():
+            first, last = stretch[key]
+            if 2 * n >= min(over[p] for p in range(first, max(last, first + 1))):
+                indels[key] += 1
+    rows: list[tuple[int, str, str, int, float, str]] = []
+    for place, counts in shown.items():
+        alt, n = counts.most_common(1)[0]
+        total = depth[place]
+        if (
+            alt != sequence[place]
+            and alt in "ACGT"
+            and total >= min_depth
+            and n >= min_support * total
+        ):
+            kind = "resolved" if sequence[place] == "N" else "snv"
+            rows.append((place, sequence[place], alt, total, n / total, kind))
+    for (place, kind, bases_), n in indels.items():
+        first, last = stretch[place, kind, bases_]
+        total = max(n, min((spans[p] for p in range(first, last + 1)), default=n))
+        if total >= min_depth and n >= min_support * total:
+            ref, alt = (bases_, "-") if kind == "deletion" else ("-", bases_)
+            rows.append((place, ref, alt, total, n / total, kind))
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    covered_bases = sum(1 for n in depth.values() if n >= min_depth)
+    log.info(
+        "%d reads of %d molecules on %s; %d of %d bases have %d molecules; %d variants",
+        n_reads,
+        len(groups),
+        construct.name,
+        covered_bases,
+        len(sequence),
+        min_depth,
+        len(table),
+    )
+    table = table.astype({"position": "int64", "depth": "int64", "support": "float64"})
+    table = _without_substitutions_in_deletions(table)
+    table = table.sort_values(["position", "kind"], ignore_index=True)
+    table.attrs["callable_bases"] = covered_bases
+    table.attrs["molecules"] = len(groups)
+    return table
+
+
+def _inner(covered: list[tuple[int, int]]) -> set[int]:
+    """Return the bases well inside what a read covers, gaps it bridges included."""
+    if not covered:
+        return set()
+    places: set[int] = set()
+    runs: list[list[int]] = []
+    for start, end in sorted(covered):
+        if runs and start == runs[-1][1]:
+            runs[-1][1] = end
+        else:
+            runs.append([start, end])
+    for start, end in runs:
+        places.update(range(start + END_BASES, end - END_BASES + 1))
+    return places
+
+
+def _without_substitutions_in_deletions(table: pd.DataFrame) -> pd.DataFrame:
+    """Drop substitutions of bases that are deleted: the few reads that do not show the gap cast them."""
+    gone: set[int] = set()
+    for row in table[table["kind"] == "deletion"].itertuples():
+        gone.update(range(row.position, row.position + len(row.ref)))
+    return table[(table["kind"] == "deletion") | ~table["position"].isin(gone)]
+
+
+def _open(bam: str | Path, construct: Construct) -> pysam.AlignmentFile:
+    from carseq.io.bam import open_bam
+
+    alignments = open_bam(bam)
+    if construct.name not in alignments.references:
+        raise CarseqError(
+            f"{bam} has no contig {construct.name}",
+            f"it has {', '.join(alignments.references[:3])}",
+            "give the CAR's name in that BAM with `--name`",
+        )
+    length = alignments.get_reference_length(construct.name)
+    if length != len(construct.sequence):
+        raise CarseqError(
+            f"{bam} was made with another {construct.name}",
+            f"its contig has {length} bases, the construct's transcript {len(construct.sequence)}",
+            "give the construct the reads were aligned to",
+        )
+    return alignments
+
+
+def corrected(construct: Construct, variants: pd.DataFrame) -> str:
+    """Return the full-length transcript with the variants put in.
+
+    Parameters
+    ----------
+    construct
+        The CAR.
+    variants
+        As :func:`consensus` gives them.
+    """
+    sequence = construct.sequence
+    # From the end, so that positions before a change stay true; at one position the insertion goes in last.
+    order = variants.assign(_first=variants["kind"] == "insertion")
+    for row in order.sort_values(["position", "_first"], ascending=[False, True]).itertuples():
+        position = int(row.position)
+        ref = "" if row.ref == "-" else str(row.ref)
+        alt = "" if row.alt == "-" else str(row.alt)
+        if sequence[position : position + len(ref)] != ref:
+            raise CarseqError(
+                f"the variant {ref}>{alt or '-'} at base {position + 1} does not fit the construct",
+                f"it has {sequence[position : position + len(ref)]} there",
+                "give the construct the variants were called on",
+            )
+        sequence = sequence[:position] + alt + sequence[position + len(ref) :]
+    return sequence

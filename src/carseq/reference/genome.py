@@ -1,0 +1,193 @@
+"""Genome and annotation: checked, read as transcripts, with the loci that resemble the CAR."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pandas as pd
+from Bio.Seq import reverse_complement
+
+from carseq.construct.homology import EndogenousTranscript, Locus
+from carseq.errors import CarseqError
+from carseq.io.fasta import contigs, fasta_records, open_text, write_sequences
+from carseq.io.files import atomic, read_table
+from carseq.log import get_logger
+
+log = get_logger(__name__)
+
+_ATTRIBUTE = re.compile(r'(\w+) "([^"]*)"')
+
+
+def gtf_exons(gtf: str | Path) -> Iterator[tuple[str, int, int, str, dict[str, str]]]:
+    """Yield (contig, start, end, strand, attributes) of every exon; 0-based half-open."""
+    with open_text(gtf) as stream:
+        for line in stream:
+            fields = line.rstrip("\n").split("\t")
+            if len(fields) == 9 and fields[2] == "exon":
+                yield (
+                    fields[0],
+                    int(fields[3]) - 1,
+                    int(fields[4]),
+                    fields[6],
+                    dict(_ATTRIBUTE.findall(fields[8])),
+                )
+
+
+def check_reference(fasta: str | Path, gtf: str | Path, car: str) -> None:
+    """Check that genome and annotation go together and do not hold the CAR already.
+
+    Raises
+    ------
+    CarseqError
+        If a file cannot be read, names do not match, exons lack ids, or the CAR's name is taken.
+    """
+    lengths = contigs(fasta)
+    if car in lengths:
+        raise CarseqError(
+            f"the genome {fasta} already has a contig named {car}",
+            "carseq inserts the CAR itself",
+            "give the genome without the CAR, or choose another `construct.name`",
+        )
+    n = 0
+    unknown: set[str] = set()
+    for contig, _, end, _, attributes in gtf_exons(gtf):
+        n += 1
+        if n == 1 and not {"gene_id", "transcript_id"} <= set(attributes):
+            raise CarseqError(
+                f"the exons of {gtf} lack gene_id or transcript_id",
+                f"the first one has {', '.join(attributes) or 'no attributes'}",
+                "give a GTF (not GFF3) as Ensembl, GENCODE or 10x make it",
+            )
+        if car in (attributes.get("gene_id"), attributes.get("gene_name")):
+            raise CarseqError(
+                f"the annotation {gtf} already has a gene named {car}",
+                "",
+                "choose another `construct.name`",
+            )
+        if contig not in lengths:
+            unknown.add(contig)
+        elif end > lengths[contig]:
+            raise CarseqError(
+                f"the annotation {gtf} does not fit the genome {fasta}",
+                f"an exon on {contig} ends at {end}, beyond its {lengths[contig]} bases",
+                "give FASTA and GTF of the same assembly",
+            )
+    if n == 0:
+        raise CarseqError(
+            f"{gtf} holds no exons", "", "give a GTF with gene, transcript and exon lines"
+        )
+    if len(unknown) == len({c for c, *_ in gtf_exons(gtf)}):
+        raise CarseqError(
+            "no contig name of the annotation is in the genome",
+            f"annotation: {', '.join(sorted(unknown)[:3])}...; genome: {', '.join(list(lengths)[:3])}...",
+            "give FASTA and GTF of the same source (chr1 and 1 are different names)",
+        )
+    if unknown:
+        log.warning(
+            "%d contigs of the annotation are not in the genome: %s",
+            len(unknown),
+            sorted(unknown)[:5],
+        )
+
+
+def read_transcripts(fasta: str | Path, gtf: str | Path) -> Iterator[EndogenousTranscript]:
+    """Yield every spliced transcript (sense strand) of an annotated genome."""
+    sequences = dict(fasta_records(fasta))
+    exons: dict[str, tuple[str, str, str, list[tuple[int, int]]]] = {}
+    for contig, start, end, strand, attributes in gtf_exons(gtf):
+        transcript = attributes["transcript_id"]
+        gene = attributes.get("gene_name", attributes["gene_id"])
+        exons.setdefault(transcript, (contig, strand, gene, []))[3].append((start, end))
+    for transcript, (contig, strand, gene, blocks) in exons.items():
+        if contig in sequences:
+            chromosome = sequences[contig]
+            sequence = "".join(chromosome[a:b] for a, b in sorted(blocks))
+            if strand == "-":
+                sequence = reverse_complement(sequence)
+            yield EndogenousTranscript(gene, transcript, sequence)
+
+
+def write_augmented_gtf(gtf: str | Path, car_gtf: str | Path, out: str | Path) -> None:
+    """Write the full annotation followed by the CAR's (plain text, as STAR wants it)."""
+    with atomic(out) as temporary, temporary.open("w") as target:
+        with open_text(gtf) as stream:
+            last = ""
+            for last in stream:
+                target.write(last)
+            if last and not last.endswith("\n"):
+                target.write("\n")
+        target.write(Path(car_gtf).read_text())
+
+
+def rival_context(
+    fasta: str | Path, gtf: str | Path, genes: set[str], *, flank: int = 120
+) -> tuple[list[EndogenousTranscript], pd.DataFrame]:
+    """Return the genomic windows around the exons of genes, and the exons' places.
+
+    A read of a relative's unspliced RNA runs from exon into intron; without the intron's bases the CAR, which
+    shares the exon, would seem to explain it as well as the gene does.
+
+    Parameters
+    ----------
+    fasta, gtf
+        Genome and annotation.
+    genes
+        Symbols of the relatives.
+    flank
+        Bases kept on either side of an exon, nt; at least a read's length.
+
+    Returns
+    -------
+    windows : list of EndogenousTranscript
+        One a distinct exon, sense strand.
+    loci : pandas.DataFrame
+        ``contig``, ``start``, ``end`` (0-based half-open), ``gene`` of the merged exons.
+    """
+    wanted: dict[str, list[tuple[int, int, str, str]]] = {}
+    for contig, start, end, strand, attributes in gtf_exons(gtf):
+        gene = attributes.get("gene_name", attributes["gene_id"])
+        if gene in genes:
+            wanted.setdefault(contig, []).append((start, end, strand, gene))
+    windows: list[EndogenousTranscript] = []
+    rows: list[dict[str, object]] = []
+    for contig, sequence in fasta_records(fasta):
+        merged: list[tuple[int, int, str, str]] = []
+        for start, end, strand, gene in sorted(set(wanted.get(contig, []))):
+            if merged and merged[-1][3] == gene and start <= merged[-1][1]:
+                first, last, *_ = merged.pop()
+                start, end = first, max(last, end)
+            merged.append((start, end, strand, gene))
+        for start, end, strand, gene in merged:
+            first, last = max(0, start - flank), end + flank
+            window = sequence[first:last]
+            if strand == "-":
+                window = reverse_complement(window)
+            windows.append(EndogenousTranscript(gene, f"{contig}:{first}-{last}", window))
+            rows.append({"contig": contig, "start": start, "end": end, "gene": gene})
+    return windows, pd.DataFrame(rows, columns=["contig", "start", "end", "gene"])
+
+
+def read_loci(path: str | Path) -> list[Locus]:
+    """Read the loci table of :func:`rival_context`."""
+    return locus_list(read_table(path))
+
+
+def locus_list(table: pd.DataFrame) -> list[Locus]:
+    """Return the rows of a loci table as loci."""
+    return [Locus(str(r.contig), int(r.start), int(r.end), str(r.gene)) for r in table.itertuples()]
+
+
+def write_transcripts(transcripts: Iterable[EndogenousTranscript], path: str | Path) -> None:
+    """Write transcripts as FASTA whose names are ``transcript|gene``."""
+    write_sequences({f"{t.transcript}|{t.gene}": t.sequence for t in transcripts}, path)
+
+
+def read_transcript_fasta(path: str | Path) -> list[EndogenousTranscript]:
+    """Read transcripts written by :func:`write_transcripts`."""
+    found = []
+    for name, sequence in fasta_records(path):
+        transcript, _, gene = name.rpartition("|")
+        found.append(EndogenousTranscript(gene, transcript, sequence))
+    return found

@@ -1,0 +1,261 @@
+"""The STAR index: built once, the CAR inserted into it, both checked."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import shutil
+from pathlib import Path
+
+from carseq.errors import CarseqError
+from carseq.io.fasta import contigs
+from carseq.io.files import write_text
+from carseq.reference.genome import gtf_exons
+from carseq.reference.star import run_star, scratch_folder
+
+#: Share of the memory of building an index in which suffixes are sorted; the junctions, inserted afterwards, take the
+#: whole, measured on genomes of 10 to 300 Mb (benchmarks/RESULTS.md, Human scale).
+SORTING = 0.72
+
+
+def index_options(lengths: dict[str, int]) -> dict[str, int]:
+    """Return STAR's genomeSAindexNbases and genomeChrBinNbits for a genome (STAR manual, section 2.2.5)."""
+    total = sum(lengths.values())
+    return {
+        "genomeSAindexNbases": max(4, min(14, int(math.log2(total) / 2 - 1))),
+        "genomeChrBinNbits": max(8, min(18, int(math.log2(max(total / len(lengths), 256))))),
+    }
+
+
+def build_index(
+    fasta: str | Path,
+    gtf: str | Path,
+    out: str | Path,
+    *,
+    threads: int = 1,
+    sjdb_overhang: int = 99,
+    sa_sparse: int = 1,
+    memory_mb: int = 45_000,
+) -> None:
+    """Build the base STAR index, without any CAR, into the folder ``out``.
+
+    Parameters
+    ----------
+    fasta, gtf
+        Genome and annotation, plain or gzipped.
+    out
+        Folder; it appears when the index is complete.
+    threads
+        STAR's runThreadN.
+    sjdb_overhang
+        STAR's sjdbOverhang, nt.
+    sa_sparse
+        STAR's genomeSAsparseD.
+    memory_mb
+        What STAR may take, MB; of it, ``SORTING`` is its limitGenomeGenerateRAM, which bounds the sorting of the
+        suffixes alone, not the insertion of junctions that follows.
+    """
+    out = Path(out)
+    options = index_options(contigs(fasta))
+    with scratch_folder(out.parent, f".{out.name}.") as scratch:
+        plain = _plain(fasta, scratch / "genome.fa")
+        annotation = _plain(gtf, scratch / "genes.gtf")
+        run_star(
+            {
+                "runMode": "genomeGenerate",
+                "genomeDir": scratch / "index",
+                "genomeFastaFiles": plain,
+                "sjdbGTFfile": annotation,
+                "sjdbOverhang": sjdb_overhang,
+                "genomeSAsparseD": sa_sparse,
+                "limitGenomeGenerateRAM": int(SORTING * memory_mb * 1e6),
+                **options,
+            },
+            threads=threads,
+            folder=scratch,
+        )
+        _move(scratch / "index", out)
+
+
+def _plain(path: str | Path, target: Path) -> Path:
+    """Return ``path`` if it is plain text, else a decompressed copy at ``target``."""
+    path = Path(path)
+    with path.open("rb") as stream:
+        if stream.read(2) != b"\x1f\x8b":
+            return path
+    with gzip.open(path, "rb") as source, target.open("wb") as copy:
+        shutil.copyfileobj(source, copy, 1 << 22)
+    return target
+
+
+def _move(source: Path, out: Path) -> None:
+    """Put the finished folder ``source`` in the place of ``out``."""
+    shutil.rmtree(out, ignore_errors=True)
+    source.chmod(0o755)
+    source.replace(out)
+
+
+def index_parameters(index: str | Path) -> dict[str, str]:
+    """Return the ``genomeParameters.txt`` of a STAR index.
+
+    Raises
+    ------
+    CarseqError
+        If the folder is not a complete STAR index.
+    """
+    index = Path(index)
+    for name in ("genomeParameters.txt", "Genome", "SA", "SAindex", "chrName.txt", "chrLength.txt"):
+        if not (index / name).exists():
+            raise CarseqError(
+                f"{index} is not a STAR index",
+                f"it has no {name}",
+                "give the folder STAR's genomeGenerate wrote, or leave `reference.star_index` empty",
+            )
+    rows = (line.split("\t") for line in (index / "genomeParameters.txt").read_text().splitlines())
+    return {row[0]: row[1].strip() for row in rows if len(row) == 2}
+
+
+def check_index(index: str | Path, fasta: str | Path) -> None:
+    """Check that a STAR index is complete and of this genome.
+
+    Raises
+    ------
+    CarseqError
+        If it is not.
+    """
+    index_parameters(index)
+    names = (Path(index) / "chrName.txt").read_text().split("\n")
+    sizes = (Path(index) / "chrLength.txt").read_text().split("\n")
+    indexed = {n: int(s) for n, s in zip(names, sizes, strict=False) if n}
+    lengths = contigs(fasta)
+    if indexed != lengths:
+        differing = [n for n in {**indexed, **lengths} if indexed.get(n) != lengths.get(n)]
+        raise CarseqError(
+            f"the STAR index {index} is not of the genome {fasta}",
+            f"{len(differing)} contigs differ, the first: {differing[0]} "
+            f"(index {indexed.get(differing[0], 'absent')}, genome {lengths.get(differing[0], 'absent')})",
+            "give the FASTA the index was built from, or leave `reference.star_index` empty",
+        )
+
+
+def insertion_options(
+    base: str | Path, car_fasta: str | Path, augmented_gtf: str | Path
+) -> dict[str, object]:
+    """Return STAR's options that insert the CAR into a base index on the fly.
+
+    Parameters
+    ----------
+    base
+        STAR index without the CAR.
+    car_fasta
+        The CAR's one contig.
+    augmented_gtf
+        The full annotation with the CAR's: with the CAR's alone STAR would silently drop all other genes.
+    """
+    overhang = int(index_parameters(base).get("sjdbOverhang", "0"))
+    return {
+        "genomeFastaFiles": car_fasta,
+        "sjdbGTFfile": augmented_gtf,
+        "sjdbOverhang": overhang if overhang > 0 else 99,
+    }
+
+
+def insert_car(
+    base: str | Path,
+    car_fasta: str | Path,
+    augmented_gtf: str | Path,
+    out: str | Path,
+    *,
+    threads: int = 1,
+) -> None:
+    """Insert the CAR into a base index and save the result into the folder ``out``.
+
+    One STAR run on a single read with ``sjdbInsertSave All`` does it: the matrices it gives are those of a
+    rebuilt index, at a fraction of its time. STAR leaves the new contig out of the chr*.txt files it saves
+    (and crashes if they are used so), which are completed here: a contig starts at the next multiple of
+    2^genomeChrBinNbits.
+
+    Parameters
+    ----------
+    base
+        STAR index without the CAR.
+    car_fasta
+        The CAR's one contig.
+    augmented_gtf
+        The full annotation with the CAR's: with the CAR's alone STAR would silently drop all other genes.
+    out
+        Folder; it appears when the index is complete.
+    threads
+        STAR's runThreadN.
+    """
+    base, out = Path(base), Path(out)
+    parameters = index_parameters(base)
+    lengths = contigs(car_fasta)
+    with scratch_folder(out.parent, f".{out.name}.") as scratch:
+        write_text("@read\n" + "ACGT" * 12 + "\n+\n" + "I" * 48 + "\n", scratch / "one.fastq")
+        run_star(
+            {
+                "genomeDir": base,
+                **insertion_options(base, car_fasta, augmented_gtf),
+                "sjdbInsertSave": "All",
+                "readFilesIn": scratch / "one.fastq",
+                "outSAMtype": "None",
+            },
+            threads=threads,
+            folder=scratch,
+        )
+        index = scratch / "_STARgenome"
+        complete_chromosomes(index, lengths, bits=int(parameters["genomeChrBinNbits"]))
+        _move(index, out)
+
+
+def complete_chromosomes(index: Path, added: dict[str, int], *, bits: int) -> None:
+    """Add contigs to the chr*.txt files of an index that STAR saved without them."""
+    names = (index / "chrName.txt").read_text().split()
+    sizes = [int(n) for n in (index / "chrLength.txt").read_text().split()]
+    starts = [int(n) for n in (index / "chrStart.txt").read_text().split()]
+    for name, size in added.items():
+        if name in names:  # newer STAR versions write it themselves
+            continue
+        names.append(name)
+        sizes.append(size)
+        starts.append(starts[-1] + math.ceil(size / 2**bits) * 2**bits)
+    write_text("\n".join(names) + "\n", index / "chrName.txt")
+    write_text("\n".join(map(str, sizes)) + "\n", index / "chrLength.txt")
+    write_text("\n".join(map(str, starts)) + "\n", index / "chrStart.txt")
+    write_text(
+        "".join(f"{n}\t{s}\n" for n, s in zip(names, sizes, strict=True)),
+        index / "chrNameLength.txt",
+    )
+
+
+def check_augmented(index: str | Path, gtf: str | Path, car: str) -> None:
+    """Check that an augmented index holds every gene of the annotation and the CAR.
+
+    Raises
+    ------
+    CarseqError
+        If a gene is missing: the counts would silently lack it.
+    """
+    lines = (Path(index) / "geneInfo.tab").read_text().splitlines()[1:]
+    check_genes({line.split("\t")[0] for line in lines}, index, gtf, car)
+
+
+def check_genes(found: set[str], index: str | Path, gtf: str | Path, car: str) -> None:
+    """Check that gene ids hold every gene of an annotation on an index's contigs, and the CAR.
+
+    Raises
+    ------
+    CarseqError
+        If a gene is missing: the counts would silently lack it.
+    """
+    present = set((Path(index) / "chrName.txt").read_text().split())
+    wanted = {a["gene_id"] for contig, *_, a in gtf_exons(gtf) if contig in present} | {car}
+    missing = sorted(wanted - found)
+    if missing:
+        raise CarseqError(
+            f"{len(missing)} of {len(wanted)} genes are missing from the reference, such as {missing[0]}",
+            "the annotation given to STAR was not the whole one",
+            "remove the reference/ folder of the results and run again; if it comes back, give a base index "
+            "made with this annotation",
+        )

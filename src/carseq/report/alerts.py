@@ -1,0 +1,353 @@
+"""What the report warns of, and what it must leave open."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from carseq.cells.protein import FEWEST_JUDGED, LEAST_AGREEMENT
+from carseq.cells.receptor import LEAST_SHARE
+from carseq.figures.phrases import count, number, percent, verdict_kind
+from carseq.figures.summaries import car_molecules
+from carseq.report.study import Study
+
+#: Below these the page warns. Fractions; a 10x library of fresh cells has > 0.9 valid barcodes and
+#: > 0.8 mapped reads, urine less.
+MIN_VALID_BARCODES = 0.7
+MIN_MAPPED = 0.5
+#: Fewer T cells than this leave a sample open whatever the reads say.
+FEW_T_CELLS = 20
+
+
+@dataclass(frozen=True)
+class Alert:
+    """Something the reader must know before believing the numbers."""
+
+    level: str
+    where: str
+    message: str
+    remedy: str
+
+
+def expected_depth(study: Study, samples: Sequence[str]) -> np.ndarray | None:
+    """Return how many CAR molecules of samples should span each base; None where a chemistry is not known."""
+    strands = [str(study.solo.get(sample, {}).get("strand", "")) for sample in samples]
+    keys = {"Forward": "expected_3p", "Reverse": "expected_5p"}
+    if len(study.expected) != study.tx_length or not samples or set(strands) - set(keys):
+        return None
+    n_molecules = car_molecules(study.molecules)["sample"].value_counts()
+    total = np.zeros(study.tx_length)
+    for sample, strand in zip(samples, strands, strict=True):
+        share = study.expected[keys[strand]].to_numpy(float) / 100
+        total += n_molecules.get(sample, 0) * share
+    return total
+
+
+def car_bearing(study: Study) -> pd.DataFrame:
+    """Return the called cells with a CAR molecule, the strongest evidence first."""
+    cells = study.cells
+    kept = car_molecules(study.molecules)
+    with_molecule = cells.index.isin(kept["sample"] + ":" + kept["barcode"])
+    table = cells[(cells["car_umis"] > 0) | with_molecule]
+    order = table["car_call"].map({"positive": 0, "uncertain": 1, "negative": 2}).fillna(3)
+    return (
+        table.assign(_order=order)
+        .sort_values(["_order", "car_posterior", "car_umis"], ascending=[True, False, False])
+        .drop(columns="_order")
+    )
+
+
+def _as_fraction(value: Any) -> float:
+    """Return a share as a fraction, whether it was written as one or as per cent."""
+    try:
+        share = float(value)
+    except (TypeError, ValueError):
+        return math.nan
+    return share / 100 if share > 1.5 else share
+
+
+def strand_fault(summary: dict[str, Any]) -> str:
+    """Say what is wrong with the strand of a sample's reads, or return an empty string.
+
+    Parameters
+    ----------
+    summary
+        ``samples/S/solo/summary.json``: ``strand`` (Forward, Reverse or Unstranded), ``reads_sense`` and
+        ``reads_antisense``.
+    """
+    try:
+        sense, antisense = float(summary["reads_sense"]), float(summary["reads_antisense"])
+    except (KeyError, TypeError, ValueError):
+        return ""
+    if sense + antisense < 100:
+        return ""
+    share = sense / (sense + antisense)
+    strand = str(summary.get("strand", "")).lower()
+    if strand.startswith("f") and share < 0.5:
+        return f"counted on the forward strand, yet only {percent(share)} of reads lie on it"
+    if strand.startswith("r") and share > 0.5:
+        return (
+            f"counted on the reverse strand, yet {percent(share)} of reads lie on the forward one"
+        )
+    return ""
+
+
+def scope(study: Study) -> list[str]:
+    """Say in sentences what a study cannot answer because of what it lacks; nothing for a full one."""
+    detection = study.detection
+    if not len(detection):
+        return []
+    found = []
+    if not (detection["compartment"] == "urine").any():
+        kinds = ", ".join(dict.fromkeys(detection["compartment"]))
+        found.append(f"No urine sample ({kinds} only): nothing here speaks of the urine.")
+    if not detection["n_t_cells"].sum():
+        found.append(
+            "No T cell in any sample: CAR T cells are T cells, so that nothing was there to be called, and silence "
+            "means nothing."
+        )
+    elif not len(car_molecules(study.molecules)) and not (study.cells["car_umis"] > 0).any():
+        found.append(
+            "No CAR molecule in any sample, neither in cells nor in empty droplets. If CAR T cells were expected, "
+            "check first that the construct is the one given (“Why so few?” shows where reads went)."
+        )
+    if len(detection) == 1:
+        found.append("One sample: there is nothing to compare it with.")
+    if not (detection["role"] == "negative_control").any():
+        found.append(
+            "No negative control: that nothing is called where nothing can be was not tested in this study."
+        )
+    return found
+
+
+def alerts(study: Study) -> list[Alert]:
+    """Return what the reader must know before believing the numbers, the gravest first."""
+    found: list[Alert] = []
+    for finding in study.lint:
+        level = str(finding.get("level", "info"))
+        if level in {"warn", "error"} and finding.get("code") != "surrogate":
+            found.append(
+                Alert(
+                    level,
+                    f"construct {study.construct}",
+                    str(finding.get("message", "")),
+                    str(finding.get("remedy", "")),
+                )
+            )
+    for row in study.support[study.support["supported"].astype(bool)].itertuples():
+        if row.construct != study.construct:
+            found.append(
+                Alert(
+                    "error",
+                    str(row.sample),
+                    f"the reads support the construct {row.construct}, not {study.construct}: "
+                    f"{count(row.n_best, 'molecule')} can be told apart in its favour",
+                    f"Put {row.construct} into `construct.file` and run again.",
+                )
+            )
+    sheet = study.config.get("sheet") or {}
+    for sample in study.samples:
+        gating = str((sheet.get(sample) or {}).get("gating") or "")
+        if gating:
+            found.append(
+                Alert(
+                    "warn",
+                    sample,
+                    f"the cells were sorted: {gating}",
+                    "The verdict holds for the cells that passed the gate; a gate without CD45+ cells removes CAR T "
+                    "cells.",
+                )
+            )
+    looked_at = study.losses[study.losses["step"] == "unmapped_looked_at"]
+    for row in looked_at[looked_at["n"] == 0].itertuples():
+        found.append(
+            Alert(
+                "warn",
+                str(row.sample),
+                "the BAM holds no unmapped reads",
+                "CAR reads that the aligner could not place were not seen, so that CAR T cells may be missed: most of "
+                "them, if the BAM was made without the CAR in its reference. Keep unmapped reads (STAR: "
+                "`--outSAMunmapped Within`; Cell Ranger does).",
+            )
+        )
+    for sample in study.samples:
+        found += _library_alerts(sample, study.solo.get(sample, {}))
+    for row in study.detection.itertuples():
+        found += _cell_alerts(row)
+    found += _filter_alerts(study)
+    found += _check_alerts(study)
+    order = {"error": 0, "warn": 1, "info": 2}
+    return sorted(found, key=lambda alert: order.get(alert.level, 3))
+
+
+def _library_alerts(sample: str, summary: dict[str, Any]) -> list[Alert]:
+    found = []
+    n_reads = summary.get("n_reads")
+    if n_reads == 0:
+        found.append(
+            Alert(
+                "error",
+                sample,
+                "no reads",
+                "Check the FASTQ files named for it in the sheet of units; they may be empty.",
+            )
+        )
+        return found
+    valid = _as_fraction(summary.get("valid_barcodes"))
+    if valid < MIN_VALID_BARCODES:
+        found.append(
+            Alert(
+                "error" if valid < 0.3 else "warn",
+                sample,
+                f"only {percent(valid)} of reads have a valid barcode",
+                f"The chemistry or the whitelist may be the wrong one (used: "
+                f"{summary.get('chemistry', 'unknown')}, {summary.get('whitelist', 'unknown')}). Name "
+                "`chemistry` and `whitelist` for this sample in the sheet of samples, and check "
+                "that R1 and R2 are not swapped.",
+            )
+        )
+    mapped = _as_fraction(summary.get("mapped_genome"))
+    if mapped < MIN_MAPPED:
+        found.append(
+            Alert(
+                "warn",
+                sample,
+                f"only {percent(mapped)} of reads map to the genome",
+                "In urine, bacteria and degraded RNA are common causes; else check species, "
+                "read length and adapters. Fewer mapped reads mean a lower sensitivity, not false calls.",
+            )
+        )
+    fault = strand_fault(summary)
+    if fault:
+        found.append(
+            Alert(
+                "error",
+                sample,
+                f"the strand looks wrong: {fault}",
+                "Name the right chemistry (3' or 5') for this sample; on the wrong strand "
+                "the CAR and most genes go uncounted.",
+            )
+        )
+    return found
+
+
+def _cell_alerts(row: Any) -> list[Alert]:
+    found = []
+    if row.role == "negative_control" and row.n_car_positive > 0:
+        cells = count(row.n_car_positive, "T cell")
+        found.append(
+            Alert(
+                "error",
+                row.sample,
+                f"a negative control with {cells} called positive",
+                "No sample here should be believed before this is explained: swapped samples, "
+                "molecules swapped between libraries of one run, or a construct that shares "
+                "sequence with the patient's genes. Look at these cells under “CAR evidence”.",
+            )
+        )
+    if row.n_cells == 0:
+        found.append(
+            Alert(
+                "warn",
+                row.sample,
+                "no cells were kept",
+                "See the knee plot and the table of filters: too few cells loaded, a failed "
+                "library, or limits too strict for stressed urinary cells (`cells:` in the configuration).",
+            )
+        )
+    elif row.n_t_cells < FEW_T_CELLS and verdict_kind(row.verdict) != "detected":
+        limit = (
+            f"; shares of CAR T cells below {percent(row.detection_limit)} would go unseen"
+            if math.isfinite(row.detection_limit) and row.detection_limit < 1
+            else ""
+        )
+        found.append(
+            Alert(
+                "warn",
+                row.sample,
+                f"only {count(row.n_t_cells, 'T cell')} among {count(row.n_cells, 'cell')}{limit}",
+                "No CAR T cell seen is not “no CAR T cells” here. More urine, or pooling time "
+                "points; check that the sort did not exclude CD45-positive cells.",
+            )
+        )
+    return found
+
+
+def _filter_alerts(study: Study) -> list[Alert]:
+    found = []
+    lost = study.filters.assign(
+        n=pd.to_numeric(study.filters["n_car_bearing_removed"], errors="coerce").fillna(0)
+    )
+    for sample, steps in lost.groupby("sample", sort=False):
+        cells = study.cells[study.cells["sample"] == sample]
+        kept = int((cells["car_umis"] > 0).sum())
+        removed = int(steps["n"].sum())
+        if removed >= 5 and removed > kept:
+            worst = steps.loc[steps["n"].idxmax(), "step"]
+            found.append(
+                Alert(
+                    "warn",
+                    str(sample),
+                    f"the filters removed {number(removed)} CAR-bearing barcodes and kept {number(kept)}",
+                    f"Most fell at “{worst}”. Many CAR-bearing barcodes without a cell mean "
+                    "ambient CAR RNA or broken CAR T cells; see the knee plot below.",
+                )
+            )
+    return found
+
+
+def _check_alerts(study: Study) -> list[Alert]:
+    """Return where surface proteins or T-cell receptors contradict the annotation."""
+    found = []
+    whole = study.protein[study.protein["protein_lineage"] == "all"]
+    for row in whole[whole["n_cells"] >= FEWEST_JUDGED].itertuples():
+        if row.agreement < LEAST_AGREEMENT:
+            found.append(
+                Alert(
+                    "warn",
+                    str(row.sample),
+                    f"surface proteins agree with the lineage of only {percent(row.agreement)} of "
+                    f"{count(row.n_cells, 'cell')} (the others are annotated as {row.else_annotated})",
+                    "Either the cell types or the staining is wrong; see “Surface proteins” below before believing "
+                    "which cells the CAR T cells are.",
+                )
+            )
+    for row in study.receptors.itertuples():
+        if row.n_paired_not_t:
+            found.append(
+                Alert(
+                    "info",
+                    str(row.sample),
+                    f"{count(row.n_paired_not_t, 'cell')} with both chains of a T-cell receptor "
+                    f"{'is' if row.n_paired_not_t == 1 else 'are'} no T cell by transcriptome ({row.paired_not_t})",
+                    "Doublets that were not found, or T cells annotated wrongly: CAR molecules in them are no call.",
+                )
+            )
+        if row.n_t_cells >= FEWEST_JUDGED and row.share_t_receptor < LEAST_SHARE:
+            found.append(
+                Alert(
+                    "warn",
+                    str(row.sample),
+                    f"only {percent(row.share_t_receptor)} of {count(row.n_t_cells, 'T cell')} have a T-cell receptor",
+                    "A poor receptor library, one of another sample, or cells that are no T cells.",
+                )
+            )
+    return found
+
+
+def by_place(found: list[Alert]) -> list[tuple[str, str, list[Alert]]]:
+    """Gather alerts by sample or construct: gravest level, place, alerts; the gravest places first."""
+    order = {"error": 0, "warn": 1, "info": 2}
+    places: dict[str, list[Alert]] = {}
+    for alert in found:
+        places.setdefault(alert.where, []).append(alert)
+    groups = [
+        (min((a.level for a in group), key=lambda level: order.get(level, 3)), where, group)
+        for where, group in places.items()
+    ]
+    return sorted(groups, key=lambda group: order.get(group[0], 3))

@@ -1,0 +1,1 @@
+"""Sequences: k-mers and alignment. Knows no room."""

@@ -1,0 +1,394 @@
+"""The configuration: one model a section, from which validation, schema and documentation are made."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from carseq.errors import CarseqError
+from carseq.io.remote import placed
+from carseq.schema.thresholds import FDR
+
+Form = Literal["auto", "plasmid", "provirus", "transcript", "orf", "partial"]
+
+
+# The section `construct` hides pydantic's long deprecated BaseModel.construct, which nobody here calls.
+warnings.filterwarnings("ignore", message='Field name "construct".*shadows', category=UserWarning)
+
+
+class Section(BaseModel):
+    """A section of the configuration: unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", validate_assignment=True)
+
+
+class ConstructConfig(Section):
+    """What the CAR is."""
+
+    file: str = Field(
+        description="GenBank, SnapGene (.dna) or FASTA of the vector (see `form`), or the name of one that comes with "
+        "carseq (`carseq construct list`)."
+    )
+    name: str = Field(
+        default="CAR",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        description="Name of the CAR: its contig, its gene and its row in every matrix.",
+    )
+    form: Form = Field(
+        default="auto",
+        description="What `file` holds: a plasmid, a provirus (5' LTR to 3' LTR), the transcript itself, "
+        "only the ORF (loses most 3' reads), or a part of the CAR (`partial`: the scFv, CD3zeta). `auto` finds out "
+        "from LTRs, promoter and ORF.",
+    )
+    alternatives: list[str] = Field(
+        default_factory=list,
+        description="Files of other constructs that may be in the samples instead; each sample's reads then say "
+        "which one they support.",
+    )
+    target: str | None = Field(
+        default=None,
+        description="Gene symbol of the antigen the CAR binds (TNFRSF17 for BCMA). Cells that "
+        "express it are counted by sample, lineage and type beside the CAR T cells (`cohort/target.tsv`).",
+    )
+
+
+class ReferenceConfig(Section):
+    """The genome without the CAR."""
+
+    fasta: str = Field(
+        description="Genome FASTA (plain or .gz), or its address (https://, s3://, gs://)."
+    )
+    gtf: str = Field(
+        description="Gene annotation, GTF (plain or .gz), of the same genome, or its address."
+    )
+    star_index: str | None = Field(
+        default=None,
+        description="An existing STAR index of `fasta` (made by the same STAR version). Null: one is built.",
+    )
+    sa_sparse: int = Field(
+        default=1,
+        ge=1,
+        le=8,
+        description="STAR's genomeSAsparseD: 2 takes a third off the memory of a human index.",
+    )
+    insertion: Literal["saved", "each_run"] = Field(
+        default="saved",
+        description="Whether the index with the CAR is saved once (as large as the base index, alignment starts "
+        "sooner) or the CAR is inserted anew in each alignment (no disk, more time and memory per sample).",
+    )
+    sjdb_overhang: int = Field(
+        default=99, ge=20, description="STAR's sjdbOverhang: R2 length less one."
+    )
+
+
+class ChemistryConfig(Section):
+    """Barcode geometry shared by samples that do not name their own."""
+
+    whitelist: str | None = Field(
+        default=None,
+        description="Barcode whitelist (plain or .gz), or its address, for samples without a `whitelist` of their own. "
+        "Null: the best of the known 10x lists.",
+    )
+
+
+class SoloConfig(Section):
+    """Alignment and counting."""
+
+    feature: Literal["Gene", "GeneFull"] = Field(
+        default="Gene",
+        description="Count exonic molecules (Gene) or exonic and intronic ones (GeneFull, as Cell Ranger 7+).",
+    )
+    keep_bam: Literal["all", "slice", "none"] = Field(
+        default="all",
+        description="What is kept of each sample's `aligned.bam`, the largest file of a study: `all`; `slice`, the "
+        "reads on the CAR, at its relatives and the unmapped ones that resemble it (`slice.bam`), enough for "
+        "`carseq explain`, `carseq construct --bam` and a new look at the molecules; `none`, only `report/reads/`. "
+        "What needs more, such as another construct, aligns anew.",
+    )
+
+
+class MoleculesConfig(Section):
+    """Evidence for the CAR, molecule by molecule."""
+
+    barcode_tag: str = Field(
+        default="CB", min_length=2, max_length=2, description="BAM tag of the cell barcode."
+    )
+    umi_tag: str = Field(
+        default="UB", min_length=2, max_length=2, description="BAM tag of the corrected UMI."
+    )
+    min_homology: float = Field(
+        default=0.9,
+        ge=0.7,
+        le=1.0,
+        description="Identity of a read-long window from which an endogenous gene counts as a rival of the CAR.",
+    )
+    read_length: int | None = Field(
+        default=None,
+        ge=30,
+        le=500,
+        description="Length of the windows compared: the shortest cDNA read (R2) of the study, since a shorter "
+        "read is told apart less often. Null: 90.",
+    )
+
+
+class CallingConfig(Section):
+    """From molecules to CAR T cells."""
+
+    fdr: float = Field(
+        default=FDR, gt=0, lt=1, description="False discovery rate among `positive` calls."
+    )
+
+
+class CellsConfig(Section):
+    """Cells: quality, doublets, clusters, types."""
+
+    integration: Literal["scvi", "harmony", "none"] = Field(
+        default="scvi",
+        description="How samples are brought together. Small cohorts fall back to none.",
+    )
+    markers: str | None = Field(
+        default=None,
+        description="Marker table (TSV); null: the urinary table that comes with carseq.",
+    )
+    reference: str | None = Field(
+        default=None,
+        description="Labelled cells (h5ad of raw counts with gene symbols) whose labels scANVI carries over, as a "
+        "further opinion: `reference_type` beside `cell_type`.",
+    )
+    reference_labels: str = Field(
+        default="cell_type", description="Column of the reference's `obs` that holds the labels."
+    )
+    celltypist: str | None = Field(
+        default=None,
+        description="File of a CellTypist model, as a further opinion: `celltypist_type`. It is a pickle: use only "
+        "one that you trust. Needs `pip install 'carseq[celltypist]'`.",
+    )
+    doublets: Literal["scrublet", "solo"] = Field(
+        default="scrublet",
+        description="`solo`: scvi-tools' SOLO beside scrublet, in samples of 300 cells or more; some minutes a sample.",
+    )
+    corrected: bool = Field(
+        default=True,
+        description="Whether `cells.h5ad` holds, beside the raw counts, counts less ambient RNA "
+        '(`layers["corrected"]`); left out above 200,000 cells.',
+    )
+    cellbender: int = Field(
+        default=0,
+        ge=0,
+        description="Epochs of CellBender (its own default: 150, an hour of CPU a sample); its counts are a further "
+        "layer, `layers[\"cellbender\"]`. 0: not run. Needs `pip install 'carseq[cellbender]'`.",
+    )
+    resolution: float = Field(default=1.0, gt=0, description="Resolution of the leiden clustering.")
+    max_pct_mito: float = Field(
+        default=20.0,
+        gt=0,
+        le=100,
+        description="Ceiling of mitochondrial UMIs (%) in a kidney cell; half of it for other lineages (Klocke 2022), "
+        "unless that would remove more than a third of a lineage: then its median + 3 MAD, with a warning.",
+    )
+    min_genes: int = Field(default=200, ge=0, description="Fewest genes of a cell kept.")
+    seed: int = Field(
+        default=0, ge=0, description="Seed of scVI, UMAP, leiden and the cell-calling test."
+    )
+
+
+class ReportConfig(Section):
+    """The report and its manifest."""
+
+    checksums: Literal["all", "results"] = Field(
+        default="all",
+        description="Whether the manifest `ro-crate-metadata.json` has the SHA-256 of the inputs too (reads, genome; "
+        "some minutes for 100 GB) or of the results alone.",
+    )
+
+
+class Config(Section):
+    """The whole configuration of a study."""
+
+    samples: str = Field(default="samples.tsv", description="Sheet of samples (TSV).")
+    units: str | None = Field(
+        default=None,
+        description="Sheet of FASTQ pairs (TSV); left out when every sample comes from a BAM or a matrix.",
+    )
+    results: str = Field(
+        default="results", description="Results folder, relative to the working directory."
+    )
+    reuse: str | None = Field(
+        default=None,
+        description="Results folder of a finished study of the same samples with another construct: its alignments, "
+        "cells and annotation are taken over, and only what depends on the construct is made. Give this study a "
+        "`results` of its own.",
+    )
+    construct: ConstructConfig  # type: ignore[assignment]
+    reference: ReferenceConfig
+    chemistry: ChemistryConfig = Field(default_factory=ChemistryConfig)
+    solo: SoloConfig = Field(default_factory=SoloConfig)
+    molecules: MoleculesConfig = Field(default_factory=MoleculesConfig)
+    calling: CallingConfig = Field(default_factory=CallingConfig)
+    cells: CellsConfig = Field(default_factory=CellsConfig)
+    report: ReportConfig = Field(default_factory=ReportConfig)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _reject_none_sections(cls, data: Any) -> Any:
+        if isinstance(data, dict):
+            return {
+                k: ({} if v is None and k not in {"units", "reuse"} else v) for k, v in data.items()
+            }
+        return data
+
+
+def _nearest(word: str, words: list[str]) -> str:
+    import difflib
+
+    found = difflib.get_close_matches(word, words, n=1)
+    return f" (did you mean `{found[0]}`?)" if found else ""
+
+
+def _known_keys(location: tuple[int | str, ...]) -> list[str]:
+    model: Any = Config
+    for part in location[:-1]:
+        annotation = model.model_fields[str(part)].annotation
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        model = annotation
+    return list(model.model_fields)
+
+
+def parse_config(data: dict[str, Any], source: str = "the configuration") -> Config:
+    """Validate a configuration given as a mapping.
+
+    Parameters
+    ----------
+    data
+        The mapping, as read from YAML.
+    source
+        What to call it in messages.
+
+    Raises
+    ------
+    CarseqError
+        For unknown keys, missing keys and values of the wrong type or range.
+    """
+    try:
+        return Config.model_validate(data)
+    except ValidationError as error:
+        causes, remedies = [], []
+        for fault in error.errors():
+            key = ".".join(str(part) for part in fault["loc"])
+            if fault["type"] == "extra_forbidden":
+                hint = _nearest(str(fault["loc"][-1]), _known_keys(fault["loc"]))
+                causes.append(f"unknown key `{key}`{hint}")
+            elif fault["type"] == "missing":
+                causes.append(f"`{key}` is missing")
+                remedies.append(f"add `{key}`")
+            else:
+                causes.append(f"`{key}`: {fault['msg']} (got {fault['input']!r})")
+        raise CarseqError(
+            f"{source} is not valid",
+            "; ".join(causes),
+            "; ".join(remedies) or "mend the keys named above; config/README.md explains every key",
+        ) from None
+
+
+def load_config(path: str | Path) -> Config:
+    """Read and validate a configuration file; its paths become absolute.
+
+    Parameters
+    ----------
+    path
+        YAML file. Paths inside it are relative to it, but for ``results``, which is relative to the
+        working directory.
+
+    Raises
+    ------
+    CarseqError
+        If the file cannot be read or is not valid.
+    """
+    path = Path(path)
+    try:
+        data = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise CarseqError(
+            f"cannot read the configuration {path}",
+            error.strerror or str(error),
+            "give the path of a YAML file; `carseq init` writes one to start from",
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise CarseqError(
+            f"{path} is not YAML", " ".join(str(error).split()), "mend the line named"
+        ) from None
+    if not isinstance(data, dict):
+        raise CarseqError(
+            f"{path} is not a configuration", "it holds no keys", "`carseq init` writes an example"
+        )
+    return resolve_paths(parse_config(data, str(path)), path.parent)
+
+
+def resolve_paths(config: Config, base: str | Path) -> Config:
+    """Return a copy of ``config`` whose file paths are absolute, taken relative to ``base``."""
+    base = Path(base).resolve()
+    config = config.model_copy(deep=True)
+
+    def absolute(value: str | None) -> str | None:
+        return None if value is None else placed(value, base)
+
+    config.samples = absolute(config.samples) or ""
+    config.units = absolute(config.units)
+    config.reuse = absolute(config.reuse)
+    config.construct.file = absolute(find_construct_file(config.construct.file, base)) or ""
+    config.construct.alternatives = [
+        absolute(find_construct_file(file, base)) or "" for file in config.construct.alternatives
+    ]
+    config.reference.fasta = absolute(config.reference.fasta) or ""
+    config.reference.gtf = absolute(config.reference.gtf) or ""
+    config.reference.star_index = absolute(config.reference.star_index)
+    config.chemistry.whitelist = absolute(config.chemistry.whitelist)
+    config.cells.markers = absolute(config.cells.markers)
+    config.cells.reference = absolute(config.cells.reference)
+    config.cells.celltypist = absolute(config.cells.celltypist)
+    return config
+
+
+def find_construct_file(file: str, base: Path) -> str:
+    """Return ``file`` if it exists below ``base``, else the construct of that name that comes with carseq."""
+    from carseq.data import path as data_path
+
+    if (base / file).exists() or Path(file).name != file:
+        return file
+    folder = data_path("constructs")
+    names = {p.name.lower(): p for p in folder.glob("*.gb")}
+    shipped = names.get(file.lower()) or names.get(f"{file.lower()}.gb")
+    return file if shipped is None else str(shipped)
+
+
+def config_markdown() -> str:
+    """Return the documentation of every key as a Markdown table (``config/README.md``)."""
+    lines = ["| key | default | meaning |", "|---|---|---|"]
+
+    def add(model: type[BaseModel], prefix: str) -> None:
+        for name, field in model.model_fields.items():
+            annotation = field.annotation
+            if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+                lines.append(f"| **`{prefix}{name}`** | | {annotation.__doc__} |")
+                add(annotation, f"{prefix}{name}.")
+                continue
+            value = field.get_default(call_default_factory=True)
+            default = "*required*" if field.is_required() else f"`{yaml_value(value)}`"
+            lines.append(f"| `{prefix}{name}` | {default} | {field.description} |")
+
+    add(Config, "")
+    return "\n".join(lines) + "\n"
+
+
+def yaml_value(value: Any) -> str:
+    """Return a scalar as YAML would write it."""
+    return (
+        "null"
+        if value is None
+        else str(yaml.safe_dump(value, default_flow_style=True)).split("\n")[0]
+    )

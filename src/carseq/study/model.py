@@ -1,0 +1,58 @@
+"""A validated study: its configuration and its sheets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from carseq.schema.results import RECORD
+from carseq.study.config import Config
+from carseq.study.sheets import PATHS, Sample, Unit
+
+
+@dataclass(frozen=True)
+class Study:
+    """A validated configuration with its sheets."""
+
+    config: Config
+    samples: dict[str, Sample]
+    units: dict[str, list[Unit]] = field(default_factory=dict)
+
+    def pairs(self, sample: str) -> list[tuple[str, str]]:
+        """Return the (R1, R2) files of a sample."""
+        return [(unit.r1, unit.r2) for unit in self.units.get(sample, [])]
+
+    def files(self) -> list[tuple[str, str, str]]:
+        """Return every file the study is made from: (key that names it, what it is, path)."""
+        config = self.config
+        found: list[tuple[str, str, str | None]] = [
+            ("samples", "sheet of samples", config.samples),
+            ("units", "sheet of units", config.units),
+            ("reuse", "record of the study reused", config.reuse and f"{config.reuse}/{RECORD}"),
+            ("construct.file", "construct", config.construct.file),
+            ("reference.fasta", "genome", config.reference.fasta),
+            ("reference.gtf", "gene annotation", config.reference.gtf),
+            ("chemistry.whitelist", "barcode whitelist", config.chemistry.whitelist),
+            ("cells.markers", "markers", config.cells.markers),
+            ("cells.reference", "labelled cells", config.cells.reference),
+            ("cells.celltypist", "CellTypist model", config.cells.celltypist),
+        ]
+        for file in config.construct.alternatives:
+            found.append(("construct.alternatives", "other construct", file))
+        for name, sample in self.samples.items():
+            for key in PATHS:
+                found.append((f"{key} of sample {name}", f"{key} of {name}", getattr(sample, key)))
+        # Of a study that is reused the alignments are taken: its reads need not be there any more.
+        reads = {} if config.reuse else self.units
+        for name, units in reads.items():
+            for unit in units:
+                for key, path in (("r1", unit.r1), ("r2", unit.r2)):
+                    found.append((f"{key} of {name}/{unit.unit}", f"reads of {name}", path))
+        return [(key, role, path) for key, role, path in found if path]
+
+    def inputs(self) -> list[tuple[str, str]]:
+        """Return every file the study is made from: (what it is, path)."""
+        return [(role, path) for _, role, path in self.files()]
+
+    def whitelist(self, sample: str) -> str | None:
+        """Return the whitelist given for a sample, its own before the study's."""
+        return self.samples[sample].whitelist or self.config.chemistry.whitelist

@@ -1,0 +1,98 @@
+"""Names of genes: symbols from any lab's matrix, mitochondria, species, panels, coverage of markers."""
+
+from __future__ import annotations
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+
+from carseq.errors import CarseqError
+from carseq.io.genes import (
+    check_genes,
+    gene_symbols,
+    is_mitochondrial,
+    marker_coverage,
+    marker_genes,
+    species_of,
+    with_symbols,
+)
+
+SYMBOLS = pd.Index(
+    [*sorted(marker_genes()), "MT-CO1", "MT-ND1", "HBI0101", *(f"GENE{i}" for i in range(6000))]
+)
+IDS = [f"ENSG{i:011d}" for i in range(len(SYMBOLS))]
+
+
+@pytest.mark.parametrize("column", ["feature_name", "gene_symbols", "gene_name"])
+@pytest.mark.parametrize("version", ["", ".4"])
+def test_ids_take_the_symbols_of_the_matrix(column: str, version: str) -> None:
+    """Ensembl ids with or without version: symbols of any known column, the CAR's name and the ids are kept."""
+    names = (
+        pd.Index([i + version for i in IDS]).to_series().replace(IDS[-6001] + version, "HBI0101")
+    )
+    data = ad.AnnData(
+        sparse.csr_matrix((2, len(SYMBOLS))), var=pd.DataFrame(index=names.to_numpy())
+    )
+    data.var[column] = pd.Categorical(SYMBOLS)
+    assert with_symbols(data, car="HBI0101")
+    assert list(data.var_names) == list(SYMBOLS)
+    assert data.var.loc["CD3E", "gene_id"].startswith("ENSG")
+    assert with_symbols(data, car="HBI0101") == ""
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda g, i: f"GRCh38_{g}",
+        lambda g, i: f"GRCh38______{g}",
+        lambda g, i: f"hg38_{g}",
+        lambda g, i: f"{g}_{i}",
+        lambda g, i: f"{i}.2|{g}",
+        lambda g, i: g.replace("-", "."),
+    ],
+)
+def test_changed_names_are_told(change) -> None:  # type: ignore[no-untyped-def]
+    """A genome's prefix, an id beside the symbol, R's dots: the marker genes are all found."""
+    names = pd.Index([change(g, i) for g, i in zip(SYMBOLS, IDS, strict=True)])
+    assert marker_genes() <= set(gene_symbols(names).names)
+    assert is_mitochondrial(gene_symbols(names).names).sum() == 2
+
+
+def test_ids_without_symbols_take_those_of_the_gtf() -> None:
+    """The GTF maps ids to symbols; without it the matrix is refused, with the remedy."""
+    names = pd.Index([f"{i}.7" for i in IDS])
+    by_id = dict(zip(IDS, SYMBOLS, strict=True))
+    assert gene_symbols(names, by_id=by_id).names.equals(SYMBOLS)
+    with pytest.raises(CarseqError, match="GTF"):
+        check_genes(names)
+
+
+def test_mitochondria_of_refseq_are_known() -> None:
+    """ND1, COX1 and their like count where no MT- gene is there, and one alone does not."""
+    names = pd.Index(["ND1", "ND2", "COX1", "CYTB", "ATP6", "CD3E"])
+    assert list(is_mitochondrial(names)) == [True] * 5 + [False]
+    assert not is_mitochondrial(pd.Index(["COX1", "CD3E"])).any()
+    assert list(is_mitochondrial(pd.Index(["mt-Co1", "COX1"]))) == [True, False]
+
+
+def test_another_species_and_a_panel_are_told() -> None:
+    """Mouse symbols and mouse ids are refused; 400 genes are a panel, whose missing markers are named."""
+    assert species_of(pd.Index([s.capitalize() for s in SYMBOLS])) == "mouse"
+    assert species_of(pd.Index(["ENSMUSG00000000001"])) == "mouse"
+    with pytest.raises(CarseqError, match="mouse"):
+        check_genes(pd.Index([s.capitalize() for s in SYMBOLS]))
+    assert check_genes(SYMBOLS) == []
+    panel = pd.Index(["CD3E", "CD8B", "MS4A1", "MT-CO1", *(f"GENE{i}" for i in range(400))])
+    words = " ".join(check_genes(panel))
+    assert "panel" in words
+    assert "T cell (1 of" in words
+
+
+def test_coverage_counts_markers_of_a_type() -> None:
+    """Shares lie between 0 and 1, one row a type; all of them are there in a whole transcriptome."""
+    table = marker_coverage(SYMBOLS)
+    assert np.allclose(table["share"], 1)
+    assert table["cell_type"].is_unique
+    assert marker_coverage(pd.Index(["CD3E"]))["n_found"].sum() >= 1
