@@ -16,6 +16,7 @@ from scipy import sparse
 from carseq.io.files import write_table
 from carseq.io.h5ad import write_h5ad
 from carseq.localize import agreement, clinical
+from carseq.schema.codes import REASONS
 from carseq.schema.obs import OBS
 from carseq.schema.tables import (
     AGREEMENT,
@@ -23,11 +24,13 @@ from carseq.schema.tables import (
     CLONOTYPES,
     CONTRASTS,
     DETECTION,
+    DOWNSAMPLING,
+    FILTERS,
+    KNEE,
     LOCALIZATION,
     LOSSES,
     MOLECULES,
     TARGET,
-    DOWNSAMPLING,
     THRESHOLDS,
 )
 
@@ -241,13 +244,8 @@ def _draw_cells(sample: Sample, rng: np.random.Generator) -> pd.DataFrame:
         call = np.where(call == "positive", "uncertain", call)
     reason = np.select(
         [call == "positive", call == "uncertain", (umis > 0) & ~is_t, umis > 0],
-        [
-            "CAR molecules well above ambient",
-            "one molecule: ambient cannot be excluded",
-            "not a T cell: expected from ambient RNA",
-            "doublet",
-        ],
-        "no CAR molecule; sensitivity 71 % at this depth",
+        ["positive", "few_molecules", "explained_by_ambient", "doublet"],
+        "no_molecule",
     )
     bases = np.array(list("ACGT"))
     barcodes = ["".join(row) for row in bases[rng.integers(0, 4, (n, 16))]]
@@ -280,6 +278,9 @@ def _draw_cells(sample: Sample, rng: np.random.Generator) -> pd.DataFrame:
             "car_posterior": posterior,
             "car_call": call,
             "car_reason": reason,
+            "car_evidence": umis,
+            "car_clone_support": np.nan,
+            "car_reason_text": [REASONS[code] for code in reason],
             "contamination": rng.beta(2, 30, n),
             "lineage_2": [TYPES[k][1] for k in np.where(rng.random(n) < 0.9, kind, 4)],
         }
@@ -390,14 +391,18 @@ def _write_sample(
     knee = pd.DataFrame({"total_umis": totals, "is_cell": is_cell, "car_umis": car})
     knee = knee.sort_values("total_umis", ascending=False).reset_index(drop=True)
     knee.insert(0, "rank", np.arange(1, len(knee) + 1))
-    write_table(knee, folder / "cells" / "knee.tsv")
+    knee = knee.assign(barcode=[f"B{i}" for i in range(len(knee))], reason="")
+    write_table(knee, folder / "cells" / "knee.tsv", KNEE)
     n = len(obs)
     filters = [
         ("too few genes", n + 80, 50, n + 30, 2),
         ("too many mitochondrial UMIs", n + 30, 30, n, 1),
     ]
     columns = ["step", "n_before", "n_removed", "n_after", "n_car_bearing_removed"]
-    write_table(pd.DataFrame(filters, columns=columns), folder / "cells" / "filters.tsv")
+    table = pd.DataFrame(filters, columns=columns).assign(
+        sample=sample.name, car_bearing_removed="", removed=""
+    )
+    write_table(table, folder / "cells" / "filters.tsv", FILTERS)
 
 
 def _detect(sample: Sample, obs: pd.DataFrame) -> dict[str, object]:
@@ -410,7 +415,7 @@ def _detect(sample: Sample, obs: pd.DataFrame) -> dict[str, object]:
     if k > 1:
         verdict, reason = "detected", f"{k} T cells with CAR molecules above ambient"
     elif n >= 20:
-        verdict = f"not detected above {100 * limit:.0f} %"
+        verdict = "not_detected"
         reason = f"no CAR T cell among {n} T cells"
     else:
         verdict, reason = "undetermined", f"only {n} T cells"
@@ -430,7 +435,10 @@ def _detect(sample: Sample, obs: pd.DataFrame) -> dict[str, object]:
         "detection_limit": limit,
         "sensitivity": sensitivity,
         "expected_false_calls": 0.03 * k if n else np.nan,
-        "reason": reason,
+        "verdict_text": reason,
+        "gating": "unsorted",
+        "prevalence_is": "fraction",
+        "ambient_assumed": False,
         "n_t_at_least_1_umi": int((t_cells["car_umis"] >= 1).sum()),
         "n_t_at_least_2_umis": int((t_cells["car_umis"] >= 2).sum()),
     }

@@ -19,11 +19,11 @@ from carseq.schema.tables import (
     CLINIC,
     CONTRASTS,
     DETECTION,
+    DOWNSAMPLING,
     LOCALIZATION,
     LOSSES,
     MOLECULES,
     TARGET,
-    DOWNSAMPLING,
     THRESHOLDS,
 )
 from study import demo_samples, write_study

@@ -69,7 +69,8 @@ def detection_of(**columns: object) -> pd.DataFrame:
             "sample": ["u0", "u28"], "patient": "P", "compartment": "urine", "timepoint": ["D0", "D28"],
             "role": ["negative_control", "case"], "n_cells": 100, "n_t_cells": 40, "n_car_positive": [0, 10],
             "verdict": "", "prevalence": [0.0, 0.3], "prevalence_low": [0.0, 0.2], "prevalence_high": [0.1, 0.4],
-            "detection_limit": 0.1, "sensitivity": 0.7, "expected_false_calls": 0.0, "verdict_text": "", "gating": "unsorted", "prevalence_is": "fraction",
+            "detection_limit": 0.1, "sensitivity": 0.7, "expected_false_calls": 0.0,
+            "verdict_text": "", "gating": "unsorted", "prevalence_is": "fraction",
             "ambient_assumed": False,
             "n_t_at_least_1_umi": 0, "n_t_at_least_2_umis": 0,
         }

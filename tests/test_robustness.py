@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from carseq.calling import call_cells
-from carseq.calling import downsampling, thresholds
+from carseq.calling import call_cells, downsampling, thresholds
 from test_calling import CAR, study
 
 

@@ -45,6 +45,7 @@ def study_from_config(config: dict[str, Any], configfiles: Sequence[str | Path])
     # Not for the jobs, which have what they need in their parameters.
     from carseq.study.config import parse_config, resolve_paths
     from carseq.study.load import load_study
+    from carseq.study.texts import read_yaml
 
     if not config:
         raise CarseqError(
@@ -53,6 +54,10 @@ def study_from_config(config: dict[str, Any], configfiles: Sequence[str | Path])
             "run `snakemake --configfile my.yaml --cores N`; `carseq init` writes a config to start from, "
             "`make demo` runs a study that needs nothing",
         )
+    # Snakemake's own reader lets the last of two keys win, without a word.
+    for file in configfiles:
+        if twice := read_yaml(Path(file))[1]:
+            raise twice[0]
     base = Path(configfiles[-1]).parent if configfiles else Path.cwd()
     source = str(configfiles[-1]) if configfiles else "the configuration"
     return load_study(resolve_paths(parse_config(dict(config), source), base))
