@@ -13,6 +13,7 @@ import pandas as pd
 import yaml
 from scipy import sparse
 
+from carseq import __version__
 from carseq.io.files import write_table
 from carseq.io.h5ad import write_h5ad
 from carseq.localize import agreement, clinical
@@ -161,7 +162,7 @@ def write_study(
     }
     (results / "run_config.yaml").write_text(yaml.safe_dump(config))
     versions = {
-        "carseq": "0.1.0",
+        "carseq": __version__,
         "STAR": "2.7.10b",
         "scanpy": "1.11.4",
         "scvi-tools": "1.3.3",

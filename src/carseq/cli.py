@@ -128,7 +128,13 @@ def construct(
         Path | None,
         typer.Option(
             "--out",
-            help="Write construct.fa, .gtf, .svg, .png, domains.tsv, coverage.tsv, lint.json here.",
+            help="Write construct.json, .fa, .gtf, .svg, .png, domains.tsv, coverage.tsv, lint.json here.",
+        ),
+    ] = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option(
+            help="Name of a known vector (MSGV1, SFG, pHR-SFFV, ...) whose ends complete a frame or a piece."
         ),
     ] = None,
     fasta: Annotated[
@@ -145,16 +151,15 @@ def construct(
 ) -> None:
     """Show the transcript a vector gives: its map, what its faults cost, where reads will fall.
 
+    A file that holds no CAR is refused with what it holds; exit code 1 also follows a finding of level error.
+    FILE#name takes one of several records.
+
     Examples: carseq construct pMSGV-BCMA.gb --chemistry 5p --out construct; carseq construct list;
-    carseq construct show ide-cel
+    carseq construct show ide-cel; carseq construct orf.fa --backbone MSGV1 --out construct
     """
-    from carseq.construct import homology, lint, load_construct, rivals, write_construct
-    from carseq.construct.homology import homology_bed
+    from carseq.construct.lint import lint
     from carseq.construct.outputs import text_findings, text_map
-    from carseq.figures.output import write_map
-    from carseq.io.files import write_table, write_text
-    from carseq.reference.genome import read_transcripts
-    from carseq.schema.tables import HOMOLOGY
+    from carseq.construct.vector import load_construct
     from carseq.study.config import find_construct_file
 
     if chemistry not in ("3p", "5p", "both"):
@@ -169,9 +174,13 @@ def construct(
             return
     elif which is not None:
         raise CarseqError(f"one file at a time, not {file} and {which}", "", "name one of them")
-    found = load_construct(find_construct_file(file, Path()), name=name, form=_form(form))
+    source = find_construct_file(file, Path())
+    found = load_construct(source, name=name, form=_form(form), backbone=backbone)
     relatives = shared = None
     if fasta and gtf:
+        from carseq.construct.homology import homology, rivals
+        from carseq.reference.genome import read_transcripts
+
         relatives = rivals(found.sequence, read_transcripts(fasta, gtf))
         shared = homology(found.sequence, relatives)
     out.print(text_map(found, shared, chemistry=chemistry), highlight=False)
@@ -183,14 +192,28 @@ def construct(
             what = f"{row[3]} with {row.gene}, identity {row.identity:.0%}"
             out.print(f"  {row.start + 1}-{row.end}: {what}", highlight=False)
     if to:
+        # What draws is loaded only if it is asked for.
+        from carseq.construct.outputs import write_construct
+        from carseq.figures.output import write_map
+
         write_construct(found, to, findings)
         write_map(found, to, shared, chemistry=chemistry)
         if shared is not None:
+            from carseq.construct.homology import homology_bed
+            from carseq.io.files import write_table, write_text
+            from carseq.schema.tables import HOMOLOGY
+
             write_table(shared, to / "homology.tsv", HOMOLOGY)
             write_text(homology_bed(shared, found.name), to / "homology.bed")
-        out.print(f"wrote construct.fa, .gtf, .svg, .png, domains.tsv and lint.json to {to}")
+        out.print(f"wrote construct.json, .fa, .gtf, .svg, .png, domains.tsv and lint.json to {to}")
+        if found.backbone is not None:
+            out.print(
+                f"give {to / 'construct.gb'} as `construct.file`: it says which ends are {found.backbone}'s"
+            )
     if bam:
         _consensus(found, bam, correct)
+    if any(finding["level"] == "error" for finding in findings):
+        raise typer.Exit(1)
 
 
 def _consensus(found: Any, bam: Path, correct: Path | None) -> None:
@@ -618,7 +641,12 @@ def main() -> None:
         # Typer's own usage errors know how to show themselves.
         show = getattr(error, "show", None)
         if show is None:
-            raise
+            from carseq.io.failures import machine_failure
+
+            if (told := machine_failure(error)) is None:
+                raise
+            print(f"carseq: {told}", file=sys.stderr)
+            sys.exit(1)
         show()
         sys.exit(getattr(error, "exit_code", 2))
     sys.exit(code if isinstance(code, int) else 0)

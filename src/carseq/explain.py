@@ -36,6 +36,7 @@ from carseq.errors import CarseqError
 from carseq.io.bam import by_coordinate, open_bam, write_bam
 from carseq.io.barcodes import bare_barcode
 from carseq.io.files import read_table, write_table, write_text
+from carseq.io.h5ad import read_h5ad
 from carseq.library.strand import strand_of_library
 from carseq.log import get_logger
 from carseq.molecules import Evidence as Fit
@@ -266,7 +267,7 @@ def _read_cohort(results: Path) -> _Cohort:
             f"no {path}",
             "give the folder named by `results:` in the configuration with --results, after snakemake ran to the end",
         )
-    adata = ad.read_h5ad(path, backed="r")
+    adata = read_h5ad(path, backed=True)
     try:
         return _Cohort(conform_obs(adata.obs), dict(adata.uns.get("car_model") or {}))
     finally:

@@ -2,19 +2,33 @@
 from pathlib import Path
 
 from carseq.errors import CarseqError
+from carseq.io.checksums import check_sizes
 from carseq.io.remote import is_url, provider
+from carseq.io.results import told_of_upgrade
 from carseq.schema.results import FILES, VERSIONS, each
 from carseq.workflow import study_from_config
 from snakemake.exceptions import WorkflowError
 from snakemake.io import get_flag_value, is_flagged
+from snakemake.logging import logger
 
 try:
     STUDY = study_from_config(config, workflow.configfiles)
 except CarseqError as error:
     raise WorkflowError(str(error)) from None
 
+if workflow.is_main_process and (told := told_of_upgrade(STUDY.config.results)):
+    logger.warning(told)
+
 CONFIG = STUDY.config
 RESULTS = CONFIG.results.rstrip("/")
+
+# A file that a crashed copy cut off would be read as if it were whole, or never be read and never be noticed.
+if workflow.is_main_process:
+    try:
+        check_sizes(RESULTS)
+    except CarseqError as error:
+        raise WorkflowError(str(error)) from None
+
 SAMPLES = list(STUDY.samples)
 CAR = CONFIG.construct.name
 SAVED = CONFIG.reference.insertion == "saved"

@@ -1,10 +1,7 @@
 """Call CAR T cells and give each sample its verdict."""
 
-import json
-from pathlib import Path
-
 from carseq.calling import call_study
-from carseq.io.files import read_samples, read_table, write_table
+from carseq.io.files import read_json, read_samples, read_table, read_text, write_table
 from carseq.io.h5ad import read_cells, write_cells
 from carseq.library.geometry import Chemistry
 from carseq.schema import tables
@@ -31,9 +28,9 @@ with job(snakemake):
         barcodes={s: t.set_index("barcode") for s, t in each(given.barcodes, names).items()},
         ambient=each(given.ambient, names),
         losses=each(given.losses, schema=tables.LOSSES),
-        findings=json.loads(Path(given.lint).read_text()),
+        findings=read_json(given.lint),
         strands={
-            s: Chemistry.from_json(Path(p).read_text()).strand
+            s: Chemistry.from_json(read_text(p)).strand
             for s, p in zip(params.with_chemistry, given.chemistry, strict=True)
         },
     )

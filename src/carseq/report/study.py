@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,9 @@ import pandas as pd
 import yaml
 
 from carseq.errors import CarseqError
-from carseq.io.files import read_table
+from carseq.io.checksums import check_whole
+from carseq.io.files import read_json, read_table
+from carseq.io.results import check_made_by
 from carseq.log import get_logger
 from carseq.schema.obs import OBS, conform_obs
 from carseq.schema.results import BENCHMARKS, FILES
@@ -138,7 +139,8 @@ def read_study(results: str | Path) -> Study:
     Raises
     ------
     CarseqError
-        If the folder holds neither a cohort nor any sample, or a file in it cannot be read.
+        If the folder holds neither a cohort nor any sample, was made by a version of carseq that is too old, or a
+        file in it cannot be read.
     """
     results = Path(results)
     if not (results / "cohort").is_dir() and not (results / "samples").is_dir():
@@ -147,6 +149,7 @@ def read_study(results: str | Path) -> Study:
             "it has neither `cohort/` nor `samples/`",
             "give the folder named by `results:` in the configuration, after a run",
         )
+    check_made_by(results)
     return _Reader(results).study()
 
 
@@ -162,6 +165,7 @@ class _Reader:
         file = FILES[name].at(**names)
         path = self.results / file
         if path.exists():
+            check_whole(path)
             return path
         self.missing.append(file)
         return None
@@ -182,12 +186,7 @@ class _Reader:
         path = self.there(name, **names)
         if path is None:
             return default
-        try:
-            return json.loads(path.read_text())
-        except ValueError as error:
-            raise CarseqError(
-                f"{path} is not JSON", str(error), "delete it and run the workflow again"
-            ) from None
+        return read_json(path)
 
     def config(self) -> dict[str, Any]:
         path = self.there("run_config")

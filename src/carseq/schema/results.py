@@ -32,6 +32,9 @@ VERSIONS: Mapping[str, str] = MappingProxyType(
     }
 )
 
+#: The oldest version of carseq whose results folders this one reads. Raise it with a column that readers need.
+READS_SINCE = "0.2.0"
+
 
 @dataclass(frozen=True)
 class Result:
@@ -105,6 +108,11 @@ FILES: Mapping[str, Result] = MappingProxyType(
         # construct
         "transcript": Result(
             "construct/construct.fa", "construct", "the CAR's transcript: the contig in the reference"
+        ),
+        "construct_json": Result(
+            "construct/construct.json",
+            "construct",
+            "the derived construct: transcripts, ends, domains, notes (`carseq.construct.read_construct`)",
         ),
         "construct_gtf": Result("construct/construct.gtf", "construct", "its gene, as one exon"),
         "domains": Result(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from carseq.errors import CarseqError
+from carseq.io.results import check_made_by
 from carseq.schema.results import FILES, each, reused
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def check_finished(study: Study) -> None:
             "give this study a `results` of its own, such as results_second",
         )
     record = _record(folder)
+    check_made_by(folder)
     if first := record.get("reuse"):
         raise CarseqError(
             f"the study in {folder} reuses another itself",
