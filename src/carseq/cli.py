@@ -18,6 +18,7 @@ from rich.table import Table
 from carseq import __version__
 from carseq.errors import CarseqError
 from carseq.log import to_console
+from carseq.schema.thresholds import FDR
 
 app = typer.Typer(
     name="carseq",
@@ -389,11 +390,15 @@ def call(
     samples: Annotated[
         Path,
         typer.Option(
-            help="TSV: sample, patient, compartment, timepoint, role, ambient_umis, ambient_car."
+            help="TSV: sample, patient, compartment, timepoint, role, ambient_umis, ambient_car; if known, gating and "
+            "sequencing_run (molecules swapped between libraries of a run are dropped)."
         ),
     ],
     to: Annotated[
-        Path, typer.Option("--out", help="h5ad with the calls; detection.tsv goes beside it.")
+        Path,
+        typer.Option(
+            "--out", help="h5ad with the calls; detection.tsv and rules.tsv go beside it."
+        ),
     ],
     molecules: Annotated[
         list[Path] | None,
@@ -401,18 +406,16 @@ def call(
     ] = None,
     name: Name = "CAR",
     fdr: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="False discovery rate among positive calls.")
-    ] = 0.05,
+        float, typer.Option(help="False discovery rate among positive calls, between 0 and 1.")
+    ] = FDR,
 ) -> None:
     """Call CAR T cells in annotated cells, without the workflow."""
     import anndata
-    import pandas as pd
 
-    from carseq.calling import call_cells
-    from carseq.io.barcodes import match_barcodes
+    from carseq.calling import call_study
     from carseq.io.files import read_table, write_table
     from carseq.io.h5ad import write_h5ad
-    from carseq.schema.tables import DETECTION, MOLECULES, SAMPLES
+    from carseq.schema.tables import DETECTION, MOLECULES, RULES, SAMPLES
 
     adata = anndata.read_h5ad(cells)
     table = {}
@@ -421,12 +424,12 @@ def call(
         # A sample without a CAR molecule has an empty table, which must not fall back on the matrix's counts:
         # its name is that of the folder samples/SAMPLE/molecules/.
         sample = str(found["sample"].iloc[0]) if len(found) else path.resolve().parent.parent.name
-        own = adata.obs[adata.obs["sample"].astype(str) == sample]
-        table[sample] = match_barcodes(found, pd.Index(own["barcode"].astype(str)), strict=False)
-    detection = call_cells(adata, table, read_table(samples, SAMPLES), car=name, fdr=fdr)
+        table[sample] = found
+    called = call_study(adata, read_table(samples, SAMPLES), table, car=name, fdr=fdr)
     write_h5ad(adata, to)
-    write_table(detection, to.parent / "detection.tsv", DETECTION)
-    _print_verdicts(detection)
+    write_table(called.detection, to.parent / "detection.tsv", DETECTION)
+    write_table(called.rules, to.parent / "rules.tsv", RULES)
+    _print_verdicts(called.detection)
 
 
 @app.command()
@@ -585,7 +588,7 @@ def _print_verdicts(detection: Any) -> None:
     out.print(table)
     for row in detection.itertuples():
         out.print(
-            f"{row.sample}: {row.verdict}; {row.reason}",
+            f"{row.sample}: {row.verdict.replace('_', ' ')}; {row.verdict_text}",
             highlight=False,
             soft_wrap=True,
             markup=False,

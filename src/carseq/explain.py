@@ -458,7 +458,7 @@ def _facts(row: pd.Series) -> pd.DataFrame:
         ("CAR molecules", f"{row['car_umis']}, {told_apart} of them told apart from human genes"),
         ("call", row["car_call"]),
         ("posterior", _probability(float(row["car_posterior"])) if _is_asked(row) else ""),
-        ("reason", row["car_reason"]),
+        ("reason", row["car_reason_text"]),
     ]
     kept = [(what, str(value)) for what, value in rows if str(value) not in ("", "nan")]
     return pd.DataFrame(kept, columns=["what", "value"])
@@ -535,7 +535,7 @@ def _words(row: pd.Series, terms: pd.DataFrame) -> str:
         text = f"{head}Only T cells that are no doublets can be called; this cell is {kind}. "
         if not k:
             return f"{text}It shows no CAR molecule either."
-        return f"{text}Why it shows the CAR all the same: {row['car_reason']}."
+        return f"{text}Why it shows the CAR all the same: {row['car_reason_text']}."
     posterior = _probability(float(row["car_posterior"]))
     if "prior" not in value:
         return f"{head}T cell; {seen}; posterior {posterior}."

@@ -26,8 +26,8 @@ VERSIONS: Mapping[str, str] = MappingProxyType(
         "solo": "0.2.0",
         "molecules": "0.2.0",
         "cells": "0.2.0",
-        "calling": "0.2.0",
-        "localize": "0.2.0",
+        "calling": "0.3.0",
+        "localize": "0.3.0",
         "report": "0.2.0",
     }
 )
@@ -331,11 +331,18 @@ FILES: Mapping[str, Result] = MappingProxyType(
             tables.THRESHOLDS,
             wanted=True,
         ),
-        "thinning": Result(
-            "cohort/thinning.tsv",
+        "downsampling": Result(
+            "cohort/downsampling.tsv",
             "calling",
             "how the verdicts change with fewer reads",
-            tables.THINNING,
+            tables.DOWNSAMPLING,
+            wanted=True,
+        ),
+        "rules": Result(
+            "cohort/rules.tsv",
+            "calling",
+            "what the field's own rules would call, beside carseq's calls",
+            tables.RULES,
             wanted=True,
         ),
         "calls": Result(
