@@ -32,6 +32,9 @@ rule calling:
         ambient=each_sample("ambient"),
         lint=R("lint"),
         chemistry=each_sample("chemistry", [s for s in SAMPLES if has_reads(s)]),
+        # For the totals that must agree.
+        summaries=each_sample("summary", [s for s in SAMPLES if has_reads(s)]),
+        filters=each_sample("filters"),
     output:
         cells=R("cells"),
         detection=report(
