@@ -519,7 +519,7 @@ def test_lineages_match_the_truth(
 def test_a_sample_of_one_kind_comes_through(kind: str) -> None:
     """All myeloid, all squamous, no T cell: from raw matrix to states, 95 % of lineages right, no T cell made up."""
     raw = urine(120, 2000, types={kind: 1.0}, depth=1500, seed=8)
-    made = sample_cells(raw, "S1", meta={"compartment": "urine"}, car=CAR)
+    made = sample_cells(raw, "S1", car=CAR)
     config = CellsConfig(integration="none")
     kept, filters = annotate_cohort([made.cells], {"S1": made.ambient}, car=CAR, config=config)
     truth = raw.obs["lineage"].reindex(kept.obs["barcode"])

@@ -16,7 +16,8 @@ from typing import Any
 from carseq.errors import CarseqError
 from carseq.moved import install
 
-__version__ = "0.1.0"
+#: The one place of the version: the package, the citation and the record of a run have it from here.
+__version__ = "0.2.0"
 
 _ROOMS = (
     "construct",

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import carseq
 from carseq.errors import CarseqError
 from carseq.log import get_logger, to_file
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 #: Packages whose versions go into ``versions.json`` and the report's methods.
 PACKAGES = (
-    "carseq", "snakemake", "scanpy", "anndata", "scvi-tools", "torch", "pysam", "parasail", "mappy",
+    "snakemake", "scanpy", "anndata", "scvi-tools", "torch", "pysam", "parasail", "mappy",
     "leidenalg", "igraph", "umap-learn", "scikit-learn", "scipy", "numpy", "pandas", "ngs-tools",
 )  # fmt: skip
 
@@ -97,6 +98,8 @@ def job(snakemake: Any) -> Iterator[Any]:
 def versions(star: str | None = None) -> dict[str, str]:
     """Return the versions of what a run uses: package -> version."""
     found = {"python": platform.python_version()}
+    # Not from the installed package's metadata, which an editable install keeps from when it was installed.
+    found["carseq"] = carseq.__version__
     if star:
         found["STAR"] = star
     for name in PACKAGES:

@@ -259,7 +259,9 @@ def _check_needed(study: Study) -> list[CarseqError]:
 
 def _check_files(study: Study) -> list[CarseqError]:
     """Return which files that are named do not exist or cannot be read."""
-    wanted = [(key, path) for key, _, path in study.files() if key not in ("samples", "units")]
+    wanted = [
+        (key, path) for key, _, path in study.files() if key not in ("samples", "units", "reuse")
+    ]
     # A folder that may be shared by many studies: no input to list, but one to look for.
     if index := study.config.reference.star_index:
         wanted.append(("reference.star_index", index))
