@@ -248,7 +248,7 @@ def test_sequencing_errors_do_not_change_the_class(surrogate, found, table):
         assert evidence is not None
         assert evidence.homologous == (start != 3000)
         if evidence.homologous:
-            assert evidence.car == pytest.approx(evidence.rival)
+            assert evidence.car == pytest.approx(evidence.homolog)
 
 
 def test_random_reads_are_not_the_car(surrogate, found, table):
@@ -387,7 +387,7 @@ def test_gaps_and_tails_are_scored(surrogate, found, table):
     tailed = scorer.score(car[-60:] + "A" * 30)
     assert tailed is not None
     assert tailed.start == len(car) - 60
-    early = Scorer(surrogate, found, table, late=False).score(car[-60:])
+    early = Scorer(surrogate, found, table, prefer_3p=False).score(car[-60:])
     assert early is not None
     assert early.end == car.index(car[-60:]) + 60 < 100
 

@@ -59,7 +59,7 @@ def show(evidence: CellEvidence, console: Console) -> None:
     else:
         console.print(_rich(_molecule_rows(evidence.molecules)))
         if not evidence.molecules["counted"].all():
-            text("  NO: rather the rival's than the CAR's (p_car below 0.5)\n")
+            text("  NO: rather the gene's than the CAR's (p_car below 0.5)\n")
     text("4. Its reads", "bold")
     if evidence.alignments:
         text(_LEGEND)
@@ -102,7 +102,7 @@ def _molecule_rows(molecules: pd.DataFrame) -> pd.DataFrame:
             "on the CAR": [f"{a + 1}-{b}" for a, b in zip(molecules["tx_start"], molecules["tx_end"], strict=True)],
             "domains": molecules["domains"].str.replace(",", ", "),
             "edits": molecules["edits"].astype(str),
-            "rival": molecules["endogenous_gene"],
+            "gene": molecules["endogenous_gene"],
             "source": molecules["source"],
             "counts": np.where(molecules["counted"], "yes", "NO"),
         }

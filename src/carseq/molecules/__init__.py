@@ -9,8 +9,8 @@ from carseq.molecules.candidates import (
 )
 from carseq.molecules.consensus import consensus, corrected
 from carseq.molecules.evidence import Molecule, assemble, collapse_umis
-from carseq.molecules.find import check_bam, find_molecules
-from carseq.molecules.records import car_records
+from carseq.molecules.find import check_bam, find_molecules, molecules_of
+from carseq.molecules.records import car_records, cell_records
 from carseq.molecules.score import ReadScore, Scorer
 from carseq.molecules.slice import write_slice
 from carseq.molecules.support import compare_constructs
@@ -27,12 +27,14 @@ __all__ = [
     "assemble",
     "car_contigs",
     "car_records",
+    "cell_records",
     "check_bam",
     "collapse_umis",
     "compare_constructs",
     "consensus",
     "corrected",
     "find_molecules",
+    "molecules_of",
     "read_id",
     "write_slice",
 ]

@@ -72,21 +72,51 @@ def find_molecules(
         If the BAM cannot be read, lacks the barcode or the UMI tag, names its contigs otherwise than the
         annotation, or holds neither the CAR's contig nor unmapped reads.
     """
-    target = Target(construct, homologs, homology, loci, strand).without_the_car()
-    scorer, loci = target.scorer, target.loci
+    target = Target(construct, homologs, homology, loci, strand)
+    return molecules_of(bam, target, sample=sample, tags=(barcode_tag, umi_tag))
+
+
+def molecules_of(
+    bam: str | Path, target: Target, *, sample: str, tags: tuple[str, str] = ("CB", "UB")
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Find the CAR molecules of a sample, as :func:`find_molecules`.
+
+    Parameters
+    ----------
+    bam
+        Coordinate-sorted, indexed BAM.
+    target
+        The CAR, its homologs, and the strand of the reads.
+    sample
+        Name of the sample, for the tables.
+    tags
+        Of cell barcode and UMI.
+
+    Returns
+    -------
+    molecules, losses : pandas.DataFrame
+        Schemas ``MOLECULES`` and ``LOSSES``.
+
+    Raises
+    ------
+    CarseqError
+        As :func:`find_molecules`.
+    """
+    target = target.without_the_car()
+    scorer, loci, car = target.scorer, target.loci, target.construct.name
     with open_bam(bam) as alignments:
         # Use a separate file handle: reading the first records moves pysam's file position and would make later
         # fetch() calls skip reads.
-        check_bam(alignments, [locus.contig for locus in loci], barcode_tag, umi_tag)
-        contigs = car_contigs(alignments, construct.name, scorer.kmers, loci)
-        _check_car(alignments, construct.name, contigs)
+        check_bam(alignments, [locus.contig for locus in loci], *tags)
+        contigs = car_contigs(alignments, car, scorer.kmers, loci)
+        _check_car(alignments, car, contigs)
     counts: Counter[str] = Counter()
     homolog_molecules: dict[str, set[tuple[str, str]]] = defaultdict(set)
     reads: list[Read] = []
     steps = {"aligned": "on_contig", "homolog": "at_homologs", "unmapped": "unmapped"}
     with open_bam(bam) as alignments:
         walk = CandidateReads(
-            alignments, scorer.kmers, contigs, loci, strand=strand, tags=(barcode_tag, umi_tag)
+            alignments, scorer.kmers, contigs, loci, strand=target.strand, tags=tags
         )
         for candidate in walk:
             if (read := candidate.read) is None:

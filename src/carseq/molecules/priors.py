@@ -323,9 +323,7 @@ class _Density:
         return p[which.ravel()]
 
 
-def _fit(
-    scorer: Scorer, starts: Ints, ends: Ints, windows: _Windows, from_start: bool
-) -> Coverage:
+def _fit(scorer: Scorer, starts: Ints, ends: Ints, windows: _Windows, from_start: bool) -> Coverage:
     """Fit the coverage of the CAR to its told-apart molecules."""
     transcripts = scorer.construct.transcripts
     distances = reach(transcripts, starts, ends, from_start)

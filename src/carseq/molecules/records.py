@@ -2,12 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from pathlib import Path
 
 import pysam
 
-from carseq.molecules.candidates import Candidate, ReadId, read_id
+from carseq.io.bam import open_bam
+from carseq.molecules.candidates import Candidate, CandidateReads, ReadId, car_contigs, read_id
 from carseq.molecules.score import Scorer
+from carseq.molecules.target import Target
+
+
+def cell_records(
+    bam: str | Path,
+    target: Target,
+    barcodes: Collection[str],
+    tags: tuple[str, str] = ("CB", "UB"),
+) -> list[pysam.AlignedSegment]:
+    """Return the records of some barcodes that may be CAR mRNA.
+
+    Parameters
+    ----------
+    bam
+        Coordinate-sorted, indexed BAM.
+    target
+        The CAR and its homologs.
+    barcodes
+        With or without Cell Ranger's ``-1``.
+    tags
+        Of cell barcode and UMI.
+    """
+    target = target.without_the_car()
+    scorer, loci = target.scorer, target.loci
+    with open_bam(bam) as head:
+        contigs = car_contigs(head, target.construct.name, scorer.kmers, loci)
+    with open_bam(bam) as opened:
+        walk = CandidateReads(
+            opened,
+            scorer.kmers,
+            contigs,
+            loci,
+            strand=target.strand,
+            tags=tags,
+            barcodes=barcodes,
+        )
+        return car_records(walk, scorer)
 
 
 def car_records(candidates: Iterable[Candidate], scorer: Scorer) -> list[pysam.AlignedSegment]:
