@@ -615,7 +615,12 @@ def main() -> None:
         # Typer's own usage errors know how to show themselves.
         show = getattr(error, "show", None)
         if show is None:
-            raise
+            from carseq.io.failures import machine_failure
+
+            if (told := machine_failure(error)) is None:
+                raise
+            print(f"carseq: {told}", file=sys.stderr)
+            sys.exit(1)
         show()
         sys.exit(getattr(error, "exit_code", 2))
     sys.exit(code if isinstance(code, int) else 0)

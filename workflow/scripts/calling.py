@@ -1,8 +1,5 @@
 """Call CAR T cells and give each sample its verdict."""
 
-import json
-from pathlib import Path
-
 import pandas as pd
 
 from carseq.calling import (
@@ -13,7 +10,7 @@ from carseq.calling import (
     unseen_share,
 )
 from carseq.io.barcodes import match_barcodes
-from carseq.io.files import read_samples, read_table, write_table
+from carseq.io.files import read_json, read_samples, read_table, read_text, write_table
 from carseq.io.h5ad import read_cells, write_cells
 from carseq.library.geometry import Chemistry
 from carseq.robustness import thinning, thresholds
@@ -37,9 +34,9 @@ with job(snakemake):
     runs = dict(zip(names, sheet["sequencing_run"], strict=True))
     molecules, swapped = drop_swapped(molecules, runs)
     ambient = {s: read_table(p) for s, p in zip(names, given.ambient, strict=True)}
-    lint = json.loads(Path(given.lint).read_text())
+    lint = read_json(given.lint)
     strands = {
-        s: Chemistry.from_json(Path(p).read_text()).strand
+        s: Chemistry.from_json(read_text(p)).strand
         for s, p in zip(params.with_chemistry, given.chemistry, strict=True)
     }
     found = [

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import anndata as ad
 import pandas as pd
 import yaml
 
@@ -17,6 +16,7 @@ from carseq.errors import CarseqError
 from carseq.explain.phrases import number_of
 from carseq.io.barcodes import bare_barcode
 from carseq.io.files import read_table
+from carseq.io.h5ad import read_h5ad
 from carseq.library.strand import strand_of_library
 from carseq.molecules import Target
 from carseq.schema.obs import conform_obs
@@ -40,7 +40,7 @@ def read_cohort(results: Path) -> Cohort:
             f"no {path}",
             "give the folder named by `results:` in the configuration with --results, after snakemake ran to the end",
         )
-    adata = ad.read_h5ad(path, backed="r")
+    adata = read_h5ad(path, backed=True)
     try:
         return Cohort(conform_obs(adata.obs), dict(adata.uns.get("car_model") or {}))
     finally:

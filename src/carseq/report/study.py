@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,8 @@ import pandas as pd
 import yaml
 
 from carseq.errors import CarseqError
-from carseq.io.files import read_table
+from carseq.io.checksums import check_whole
+from carseq.io.files import read_json, read_table
 from carseq.io.results import check_made_by
 from carseq.log import get_logger
 from carseq.schema.obs import OBS, conform_obs
@@ -165,6 +165,7 @@ class _Reader:
         file = FILES[name].at(**names)
         path = self.results / file
         if path.exists():
+            check_whole(path)
             return path
         self.missing.append(file)
         return None
@@ -185,12 +186,7 @@ class _Reader:
         path = self.there(name, **names)
         if path is None:
             return default
-        try:
-            return json.loads(path.read_text())
-        except ValueError as error:
-            raise CarseqError(
-                f"{path} is not JSON", str(error), "delete it and run the workflow again"
-            ) from None
+        return read_json(path)
 
     def config(self) -> dict[str, Any]:
         path = self.there("run_config")

@@ -149,7 +149,7 @@ def _check_made(study: Study, name: str) -> str:
         with open_bam(sample.bam) as bam:
             fasta = config.reference.fasta
             known = () if is_url(fasta) else contigs(fasta)
-            check_bam(bam, known, config.molecules.barcode_tag)
+            check_bam(bam, known, config.molecules.barcode_tag, config.molecules.umi_tag)
             words.append(f"BAM of {bam.mapped + bam.nocoordinate:,} records")
             if not bam.nocoordinate:
                 words[-1] += ", without unmapped reads: CAR reads among them are lost"
