@@ -9,9 +9,10 @@ from dataclasses import replace
 import pytest
 from Bio.Seq import reverse_complement
 
-from carseq.construct import homology, rivals
+from carseq.construct import homology, load_construct, rivals
 from carseq.construct.homology import EndogenousTranscript, Locus
 from carseq.construct.library import relatives
+from carseq.data import path as data_path
 from carseq.errors import CarseqError
 from carseq.explain.reads import cell_reads
 from carseq.io.bam import open_bam
@@ -166,14 +167,15 @@ def relatives_of(bam):
 
 
 @pytest.mark.parametrize("antisense", [False, True])
-def test_quicklook_places_a_read_as_the_workflow_does(tmp_path, surrogate, target, antisense):
+def test_quicklook_places_a_read_as_the_workflow_does(tmp_path, target, antisense):
     """A read that fits the R of both ends is put at the end that its chemistry reads: from FASTQ and from BAM."""
-    car = surrogate.sequence
+    construct = load_construct(data_path("constructs/hbi0101_surrogate_MoMuLV.gb"), name="HBI0101")
+    car = construct.sequence
     at = len(car) - 60
     assert car[at:] in car[:200]
     strand = "Reverse" if antisense else "Forward"
     way = reverse_complement if antisense else str
-    scorer = replace(target, strand=strand).scorer
+    scorer = replace(target, construct=construct, strand=strand).scorer
     expected = scorer.score(car[at:])
     assert (expected.start == at) == (not antisense)
     listed = listed_barcodes("10x_version2" if antisense else "10x_version3")
@@ -187,7 +189,7 @@ def test_quicklook_places_a_read_as_the_workflow_does(tmp_path, surrogate, targe
     for side, path in enumerate(paths):
         text = "".join(f"@r{i}\n{p[side]}\n+\n{'F' * len(p[side])}\n" for i, p in enumerate(reads))
         path.write_bytes(gzip.compress(text.encode()))
-    look = quicklook([paths], surrogate)
+    look = quicklook([paths], construct)
     assert look.chemistry.strand == strand
     row = look.molecules.set_index("barcode").loc[listed[0]]
     assert (row["tx_start"], row["tx_end"]) == (expected.start, expected.end)

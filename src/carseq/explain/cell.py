@@ -49,15 +49,10 @@ def facts(row: pd.Series) -> pd.DataFrame:
         ("CAR molecules", f"{row['car_umis']}, {told_apart} of them told apart from human genes"),
         ("call", row["car_call"]),
         ("posterior", probability(float(row["car_posterior"])) if _is_asked(row) else ""),
-        ("reason", _reason(row)),
+        ("reason", row["car_reason_text"]),
     ]
     kept = [(what, str(value)) for what, value in rows if str(value) not in ("", "nan")]
     return pd.DataFrame(kept, columns=["what", "value"])
-
-
-def _reason(row: pd.Series) -> str:
-    """Return why the cell was called as it was, in words."""
-    return str(row.get("car_reason_text") or row["car_reason"])
 
 
 def _is_asked(row: pd.Series) -> bool:
@@ -131,7 +126,7 @@ def words(row: pd.Series, terms: pd.DataFrame) -> str:
         text = f"{head}Only T cells that are no doublets can be called; this cell is {kind}. "
         if not k:
             return f"{text}It shows no CAR molecule either."
-        return f"{text}Why it shows the CAR all the same: {_reason(row)}."
+        return f"{text}Why it shows the CAR all the same: {row['car_reason_text']}."
     posterior = probability(float(row["car_posterior"]))
     if "prior" not in value:
         return f"{head}T cell; {seen}; posterior {posterior}."
