@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from carseq import __version__
@@ -93,16 +94,19 @@ def check(
     Nothing is written; every fault found is told with what to do about it.
     """
     from carseq.start.check import check_study
+    from carseq.start.samples import Note
 
     faults = 0
     for what, result in check_study(config):
         if isinstance(result, CarseqError):
             faults += 1
-            out.print(f"[red]✗[/] {what}", highlight=False)
+            out.print(f"[red]✗[/] {escape(what)}", highlight=False)
             out.print(str(result), markup=False, highlight=False, soft_wrap=True)
-        else:
-            out.print(f"[green]✓[/] {what}: {result}", highlight=False, soft_wrap=True)
+            continue
+        mark = "[yellow]![/]" if isinstance(result, Note) else "[green]✓[/]"
+        out.print(f"{mark} {escape(f'{what}: {result}')}", highlight=False, soft_wrap=True)
     if faults:
+        out.print(f"{faults} fault{'s' if faults > 1 else ''}")
         raise typer.Exit(1)
     out.print(f"all well; run it: snakemake --configfile {config} --cores 8")
 
@@ -348,11 +352,13 @@ def molecules(
     from carseq.library.strand import strand_of_bam, strand_panel
     from carseq.molecules import find_molecules
     from carseq.reference.genome import locus_list, read_transcripts, rival_context
+    from carseq.reference.transgene import raise_if_rival_is_car
     from carseq.schema.tables import LOSSES, MOLECULES
     from carseq.study.config import find_construct_file
 
     car = load_construct(find_construct_file(str(construct), Path()), name=name, form=_form(form))
     found = rivals(car.sequence, read_transcripts(fasta, gtf))
+    raise_if_rival_is_car(car, found)
     windows, loci = rival_context(fasta, gtf, {rival.gene for rival in found})
     panel = strand_panel((t.gene, t.sequence) for t in read_transcripts(fasta, gtf))
     table, losses = find_molecules(

@@ -25,6 +25,10 @@ MAX_VECTOR = 50_000
 #: Reads of a contig looked at to see whether it is the CAR's, and the share that must resemble the CAR.
 _HEAD, _ALIKE = 100, 0.5
 
+#: The corrected UMI, and the UMI as it was read, which stands in for one that was not corrected (tags of Cell Ranger
+#: and STARsolo).
+CORRECTED_UMI_TAG, RAW_UMI_TAG = "UB", "UR"
+
 ReadId = tuple[str | None, bool]
 
 
@@ -112,10 +116,10 @@ def decode(record: pysam.AlignedSegment, source: str, strand: str, tags: tuple[s
         sequence = reverse_complement(sequence)
     values = dict(record.get_tags())
     barcode, umi = str(values.get(tags[0], "-")), str(values.get(tags[1], "-"))
-    if umi in ("-", ""):
-        umi = str(values.get("UR", "-")) or "-"
+    if umi in ("-", "") and tags[1] == CORRECTED_UMI_TAG:
+        umi = str(values.get(RAW_UMI_TAG, "-")) or "-"
     # Reads without a UMI cannot be counted as molecules; taken for one UMI, all of a cell would be one molecule.
-    known = barcode not in ("-", "") and umi != "-"
+    known = barcode not in ("-", "") and umi not in ("-", "")
     return Read(barcode if known else None, umi, sequence, source, int(values.get("NH", 1)) > 1)
 
 

@@ -14,14 +14,18 @@ from carseq.construct import Construct
 from carseq.construct.homology import EndogenousTranscript, Locus
 from carseq.errors import CarseqError
 from carseq.io.bam import open_bam
-from carseq.molecules.candidates import CandidateReads, Read, car_contigs
+from carseq.molecules.candidates import (
+    CORRECTED_UMI_TAG,
+    RAW_UMI_TAG,
+    CandidateReads,
+    Read,
+    car_contigs,
+)
 from carseq.molecules.evidence import assemble
 from carseq.molecules.target import Target
 
 #: Reads at the head of a BAM among which a tag must be found.
 _HEAD = 20_000
-#: The UMI as it was read, which stands in for a missing corrected one (SAM optional fields, as 10x uses them).
-RAW_UMI_TAG = "UR"
 
 
 def find_molecules(
@@ -134,7 +138,7 @@ def check_bam(
     bam: pysam.AlignmentFile,
     contigs: Collection[str],
     barcode_tag: str = "CB",
-    umi_tag: str | None = None,
+    umi_tag: str = "UB",
 ) -> None:
     """Check that a BAM holds barcodes and UMIs and was made with a genome.
 
@@ -144,37 +148,40 @@ def check_bam(
         As :func:`carseq.io.bam.open_bam` gives it. Its position moves: open it anew to read on.
     contigs
         Contigs of the genome, of which it must have at least one.
-    barcode_tag
-        Tag that at least one of its first 20,000 reads must have.
-    umi_tag
-        Tag that at least one of those with a barcode must have, else ``UR``; None: not checked.
+    barcode_tag, umi_tag
+        Tags that at least one of its first 20,000 reads must have together; ``UR``, the UMI as it was read, stands in
+        for ``UB``.
 
     Raises
     ------
     CarseqError
         If not.
     """
-    head, barcode, umi = [], False, umi_tag is None
+    seen: Counter[str] = Counter()
+    n = both = 0
     for record in islice(bam.fetch(until_eof=True), _HEAD):
-        head.append(record)
+        n += 1
+        if n <= 200:
+            seen.update(tag for tag, _ in record.get_tags())
         if record.has_tag(barcode_tag):
-            barcode = True
-            umi = umi or record.has_tag(str(umi_tag)) or record.has_tag(RAW_UMI_TAG)
-            if umi:
+            seen[barcode_tag] += n > 200
+            # STARsolo writes UB:Z:- for a UMI that it did not take.
+            both += record.has_tag(umi_tag) or (
+                umi_tag == CORRECTED_UMI_TAG and record.has_tag(RAW_UMI_TAG)
+            )
+            if both:
                 break
-    tags = sorted({tag for record in head[:200] for tag, _ in record.get_tags()})
-    if head and not barcode:
-        raise CarseqError(
-            f"the BAM has no {barcode_tag} tag",
-            f"its first {len(head)} reads have {', '.join(tags) or 'no tags'}",
-            "name the tag of the cell barcode in `molecules.barcode_tag`, or give the BAM of Cell Ranger or STARsolo",
-        )
-    if head and not umi:
-        raise CarseqError(
-            f"the BAM has no {umi_tag} tag",
-            f"its reads have {', '.join(tags)}; without UMIs, molecules cannot be counted",
-            "name the tag of the UMI in `molecules.umi_tag` (BD Rhapsody: MA; Drop-seq: XM)",
-        )
+    tags = ", ".join(sorted(tag for tag, count in seen.items() if count)) or "no tags"
+    for tag, there, key, what in (
+        (barcode_tag, seen[barcode_tag], "barcode_tag", "the cell barcode"),
+        (umi_tag, both, "umi_tag", "the UMI"),
+    ):
+        if n and not there:
+            raise CarseqError(
+                f"the BAM has no {tag} tag",
+                f"its first {n} reads have {tags}; molecules cannot be counted without {what}",
+                f"name the tag of {what} in `molecules.{key}`, or give the BAM of Cell Ranger or STARsolo",
+            )
     if contigs and not set(contigs) & set(bam.references):
         raise CarseqError(
             "the BAM and the annotation name their contigs differently",
