@@ -503,6 +503,30 @@ def verdict(
 
 
 @app.command()
+def share(
+    results: Annotated[Path, typer.Argument(help="Results folder of a finished run.")],
+    to: Annotated[Path, typer.Option("--to", help="The zip file to write.")] = Path("carseq.zip"),
+    rename: Annotated[
+        bool, typer.Option("--rename", help="Give samples and patients other names.")
+    ] = False,
+) -> None:
+    """Pack report, notebooks and tables for a colleague, without folders of this machine.
+
+    Reads, matrices, the samples sheet and the construct's sequence are not packed. With --rename, pictures in
+    notebooks are left out, and a table beside the zip file keeps who is who: do not send that one.
+
+    Example: carseq share results --to for_a_colleague.zip --rename
+    """
+    from carseq.report.share import share as pack
+
+    names = pack(results, to, rename=rename)
+    out.print(f"wrote {to}", soft_wrap=True, highlight=False)
+    if names:
+        key = to.with_suffix(".names.tsv")
+        out.print(f"who is who: {key} (keep it)", soft_wrap=True, highlight=False)
+
+
+@app.command()
 def explain(
     cell: Annotated[
         str, typer.Argument(help="SAMPLE:BARCODE, as the report and cells.h5ad name it; or SAMPLE.")
