@@ -121,8 +121,8 @@ def _vocabulary() -> str:
     from carseq.schema.obs import OBS
     from carseq.schema.tables import BY_NAME
 
-    here = files("carseq.report")
-    texts = [p.read_text() for p in here.iterdir() if p.name.endswith((".html", ".js", ".css"))]
+    here = Path(str(files("carseq.report")))
+    texts = [p.read_text() for p in sorted(here.rglob("*")) if p.suffix in (".html", ".js", ".css")]
     for schema in (*BY_NAME.values(), OBS):
         for key, column in schema.columns.items():
             texts.append(f"{key} {column.meaning} {column.heading(key)}")
