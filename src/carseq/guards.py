@@ -11,7 +11,6 @@ from collections.abc import Mapping
 import pandas as pd
 
 from carseq.errors import CarseqError
-from carseq.io.barcodes import match_barcodes
 
 #: Steps of the read accounting that hold all candidate reads together, and where these went.
 _CANDIDATES = ("candidates_on_contig", "candidates_at_homologs", "candidates_unmapped")
@@ -27,6 +26,8 @@ _MOLECULE_ENDS = (
     "t_cell_uncertain",
     "t_cell_positive",
 )
+#: Of these, the steps in cells of the cohort.
+_IN_CELLS = ("doublet", "other_lineage", "t_cell_uncertain", "t_cell_positive")
 #: How far STAR's count of the CAR and carseq's own may lie apart. STAR leaves out reads that map twice, which carseq
 #: weighs, and corrects UMIs over all genes of a cell; in simulated studies of seven chemistries the two differ by 3 %.
 #: Half is far beyond that, and what another sample's matrix or BAM shows is further still.
@@ -203,38 +204,39 @@ def check_cells(
 
 
 def check_counts(
-    sample: str, molecules: pd.DataFrame, obs: pd.DataFrame, *, swapped: int = 0
+    sample: str, account: pd.DataFrame, molecules: pd.DataFrame, obs: pd.DataFrame
 ) -> None:
-    """Check that the CAR molecules counted in a sample's cells are those of the table.
+    """Check that the CAR molecules counted in a sample's cells are those of the account.
 
     Parameters
     ----------
     sample
         Name of the sample.
+    account
+        Schema ``LOSSES``, carried on to the calls.
     molecules
-        Schema ``MOLECULES``, as found.
+        Schema ``MOLECULES``, as found. Those of shared stretches may be counted with their probability, or not.
     obs
         `obs` of the sample's cells, with ``car_umis``.
-    swapped
-        Molecules that were left out as another library's.
 
     Raises
     ------
     CarseqError
-        If cells have more than were found in them, or fewer than those that only the CAR explains.
+        If cells have more than were found in them, or fewer than those that are told apart from every gene.
     """
-    matched = match_barcodes(molecules, pd.Index(obs["barcode"].astype(str)), strict=False)
-    inside = matched[matched["barcode"].isin(set(obs["barcode"].astype(str)))]
-    surely = int((inside["evidence"].isin(["unique", "junction"]) & inside["p_car"].ge(0.5)).sum())
+    n = account.set_index("step")["n"].to_dict()
+    inside = sum(n.get(step, 0) for step in _IN_CELLS)
+    unsure = n.get("more_likely_endogenous", 0)
+    shared = int((molecules["evidence"].eq("shared") & molecules["p_car"].ge(0.5)).sum())
     counted = int(obs["car_umis"].sum())
-    if not surely - swapped <= counted <= len(inside):
+    if not inside - shared <= counted <= inside + unsure:
         raise _broken(
             sample,
             "the CAR molecules of the cells are not those found",
             in_the_cells=counted,
-            found=len(inside),
-            of_them_told_apart_from_every_gene=surely,
-            left_out_as_another_library_s=swapped,
+            found_in_cells=inside,
+            shared_with_a_gene_anywhere=shared,
+            more_likely_a_gene_s_anywhere=unsure,
         )
 
 
@@ -314,8 +316,7 @@ def check_study(
         own = by_sample.get(sample, obs.iloc[:0])
         check_reads(losses[sample], found)
         check_account(accounts[sample])
-        steps = accounts[sample].set_index("step")["n"]
-        check_counts(sample, found, own, swapped=int(steps.get(_MOLECULE_ENDS[0], 0)))
+        check_counts(sample, accounts[sample], found, own)
     for sample, summary in summaries.items():
         check_aligned(sample, summary, molecules[sample])
     for sample, calls in barcodes.items():

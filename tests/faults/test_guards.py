@@ -89,7 +89,7 @@ def _set(table: str, column: str, row: int, value: object):
         (_read("car_molecules", 4), "rows of the table: 3"),
         (_set("molecules", "n_reads", 0, 9), "CAR reads counted: 5; reads of the molecules: 12"),
         (_read("t_cell_positive", 1), "CAR molecules: 3; molecules with an end: 2"),
-        (_set("obs", "car_umis", 0, 9), "in the cells: 9; found: 3"),
+        (_set("obs", "car_umis", 0, 9), "in the cells: 9; found in cells: 2"),
         (_set("obs", "car_umis", 0, 1), "in the cells: 1"),
         (lambda s: s.summaries["S"].update(car_umis_aligned=90), "in the matrix: 90; in the BAM: 3"),
         (_set("barcodes", "is_cell", 3, True), "droplets called cells: 4; cells before the first filter: 3"),
