@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 log = get_logger("cells.intact")
 
-#: Ribosomal protein genes (Yoshihama 2002, doi:10.1101/gr.214202), without pseudogenes and without those of mitochondria.
+#: Ribosomal protein genes (Yoshihama 2002, doi:10.1101/gr.214202), without pseudogenes and mitochondrial ones.
 RIBOSOMAL = r"^RP(L|S)(\d+[AXY]?\d?L?|P[012]|A)$"
 #: Long RNAs that stay in the nucleus (Hutchinson 2007, doi:10.1186/1471-2164-8-39).
 NUCLEAR = ("MALAT1", "NEAT1")
-#: Ribosomal share of UMIs in intact cells: usual, least and most, by lineage. Usual and range are those of PBMC in 10x 3'
-#: (1k v3, CITE-seq 5k and 10k v3: T 0.37, B 0.33, NK 0.17, myeloid 0.15), made wide enough for 5' libraries (T 0.18).
+#: Ribosomal share of UMIs in intact cells: usual, least and most, by lineage. From PBMC in 10x 3' (1k v3, CITE-seq 5k
+#: and 10k v3: T 0.37, B 0.33, NK 0.17, myeloid 0.15), made wide enough for 5' libraries (T 0.18).
 SHARES = {
     "T": (0.28, 0.12, 0.50),
     "NK": (0.17, 0.08, 0.35),
@@ -42,6 +42,8 @@ POOR_TYPES = ("neutrophil", "platelet", "eosinophil", "mast cell")
 KILLING_SHARE = 0.6
 #: Usual nuclear share of UMIs (the same data: 0.02 to 0.06).
 NUCLEAR_SHARE = 0.04
+#: Its range in intact cells.
+NUCLEAR_RANGE = (0.01, 0.10)
 #: Cells that the usual shares weigh as much as.
 PRIOR_CELLS = 10.0
 #: What the nuclear share may add, natural log, and its weight beside the ribosomal share.
@@ -141,7 +143,7 @@ def _column(adata: AnnData, name: str, default: str) -> np.ndarray:
 def _score(
     ribo: np.ndarray, nuclear: np.ndarray | None, shares: tuple[float, float, float]
 ) -> np.ndarray:
-    """Return the log of each cell's ribosomal share against intact cells', less a part of the nuclear one, (n_cells,)."""
+    """Return the log of the ribosomal share against intact cells', less a part of the nuclear one, shape (n_cells,)."""
     usual, least, most = shares
     logs = np.log(ribo + 1e-3)
     intact = ribo >= least / 2
@@ -152,7 +154,7 @@ def _score(
         if nuclear is not None:
             own = nuclear[intact]
             middle = float(np.median(own)) if own.size >= PRIOR_CELLS else NUCLEAR_SHARE
-            excess = np.log((nuclear + 5e-3) / (middle + 5e-3))
+            excess = np.log((nuclear + 5e-3) / (np.clip(middle, *NUCLEAR_RANGE) + 5e-3))
             score = score - NUCLEAR_WEIGHT * np.clip(excess, *NUCLEAR_BOUND)
         intact = score >= DAMAGED_BELOW
     return score
