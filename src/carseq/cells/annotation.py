@@ -62,7 +62,7 @@ PROFILE_UMIS = 250.0
 PROFILE_BOUND = 8.0
 #: What a cluster's mix of types may add for or against a type, natural log: a prior, which the cell's own molecules
 #: overrule.
-CLUSTER_BOUND = 3.0
+CLUSTER_BOUND = 1.5
 #: A droplet with fewer UMIs or genes than this is given no type: what it holds is a handful of ambient molecules.
 LEAST_TYPED_UMIS, LEAST_TYPED_GENES = 50, 30
 #: No label is surer (log odds) than one unit for so many UMIs of the cell.
@@ -73,8 +73,9 @@ DOUBT = 0.5
 #: Share of ambient RNA in a cell, of doublets among cells, and of droplets without a cell before a sample is seen; the
 #: cells that this last one weighs as much as.
 SOUP_IN_CELL, SOUP_DOUBLETS, SOUP_SHARE, SOUP_CELLS = 0.3, 0.05, 0.02, 20.0
-#: Cells with clear markers needed to learn a type's profile.
+#: Cells with clear markers needed to learn a type's profile; of "unknown", this share of all cells.
 MIN_SEEDS = 8
+UNKNOWN_SEEDS = 0.03
 #: Prior rates (UMIs per UMI) of a marker where it is expressed and where not, the order of CD3D in
 #: PBMC T cells and of ambient CD3D; they weigh as much as three cells of 2,000 UMIs.
 PRIOR_ON, PRIOR_OFF, PRIOR_UMIS = 4e-4, 1e-5, 6000.0
@@ -255,7 +256,9 @@ def _profile_scores(
     log_ratio = np.zeros((n_types, counts.shape[1]))
     for t in range(n_types):
         rows = np.array([t]) if seeds[t] >= enough else np.flatnonzero(lineage == lineage[t])
-        if seeds[rows].sum() < enough:
+        # A few damaged cells are no kind of their own: their profile would draw in others.
+        least = max(enough, UNKNOWN_SEEDS * n_cells) if lineage[t] == UNKNOWN else enough
+        if seeds[rows].sum() < least:
             continue
         # Shrunk to the mean profile by 1,000 UMIs of it, and a tenth of every cell is ambient.
         total = sums[rows].sum(axis=0)
