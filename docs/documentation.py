@@ -24,7 +24,7 @@ from carseq.schema.column import Schema
 from carseq.schema.results import FILES
 
 #: Rooms in the order of the data.
-ROOMS = ("construct", "reference", "library", "solo", "molecules", "quicklook", "cells", "calling", "robustness",
+ROOMS = ("construct", "reference", "library", "solo", "molecules", "quicklook", "cells", "calling",
          "localize", "figures", "explain", "report", "reuse", "study", "start", "simulate")  # fmt: skip
 _OUTPUTS = (
     "Made from `carseq.schema`, which the workflow's rules read too. Paths are under `results/`; SAMPLE stands for "
@@ -99,13 +99,17 @@ def _anchor(name: str) -> str:
 
 
 def commands() -> dict[str, Any]:
-    """Return the commands of the command line by name."""
+    """Return the commands of the command line by name; those of a group as `construct map`."""
     import typer
 
     from carseq.cli import app
 
     root: Any = typer.main.get_command(app)
-    return dict(root.commands)
+    found = {}
+    for name, command in root.commands.items():
+        inner = getattr(command, "commands", None)
+        found |= {f"{name} {n}": c for n, c in inner.items()} if inner else {name: command}
+    return found
 
 
 def cli_page() -> str:

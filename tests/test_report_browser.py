@@ -37,7 +37,7 @@ FIGURES = [
     "weighing",
     "rules",
     "thresholds",
-    "thinning",
+    "downsampling",
 ]
 
 

@@ -17,11 +17,11 @@ from carseq.figures.cells import (
 from carseq.figures.construct import construct_map
 from carseq.figures.evidence import (
     coverage,
+    downsampling,
     evidence_classes,
     losses,
     prevalence,
     rules,
-    thinning,
     thresholds,
     weighing,
 )
@@ -56,6 +56,7 @@ __all__ = [
     "contrasts",
     "coverage",
     "doublets",
+    "downsampling",
     "evidence_classes",
     "filters",
     "knee",
@@ -72,7 +73,6 @@ __all__ = [
     "states",
     "style",
     "target",
-    "thinning",
     "thresholds",
     "umap",
     "weighing",

@@ -275,13 +275,13 @@ def thresholds(table: pd.DataFrame) -> Figure:
         return figure
 
 
-def thinning(table: pd.DataFrame) -> Figure:
+def downsampling(table: pd.DataFrame) -> Figure:
     """What each sample would have given with a share of its molecules: calls, sensitivity and detection limit.
 
     Parameters
     ----------
     table
-        Schema ``THINNING``.
+        Schema ``DOWNSAMPLING``.
     """
     names = list(dict.fromkeys(table["sample"]))
     if not names:

@@ -54,7 +54,7 @@ def count(n: Any, singular: str, plural: str | None = None) -> str:
 def verdict_kind(verdict: str) -> str:
     """Return ``detected``, ``not-detected`` or ``undetermined`` for a verdict of the detection table."""
     text = verdict.strip().lower()
-    if text.startswith("not detected"):
+    if text == "not_detected":
         return "not-detected"
     return "detected" if text.startswith("detected") else "undetermined"
 

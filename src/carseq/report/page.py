@@ -36,6 +36,7 @@ from carseq.schema.tables import (
     CLONOTYPES,
     CONTRASTS,
     DETECTION,
+    DOWNSAMPLING,
     INTEGRATION,
     LOCALIZATION,
     LOSSES,
@@ -44,9 +45,9 @@ from carseq.schema.tables import (
     RECEPTORS,
     RUN_TIMES,
     TARGET,
-    THINNING,
     THRESHOLDS,
 )
+from carseq.schema.thresholds import FDR
 
 log = get_logger(__name__)
 
@@ -136,7 +137,7 @@ _MEANINGS = {
         MOLECULES,
         OBS,
         THRESHOLDS,
-        THINNING,
+        DOWNSAMPLING,
         DETECTION,
     )
     for key, column in schema.columns.items()
@@ -231,7 +232,7 @@ def _told(study: Study) -> dict[str, Any]:
     """Return what the chapter Methods tells of a study."""
     return {
         "study": study,
-        "fdr": words.percent((study.config.get("calling") or {}).get("fdr", 0.05)),
+        "fdr": words.percent((study.config.get("calling") or {}).get("fdr", FDR)),
         "integration": _integration(study),
         "citations": _citations(study),
         "tool": lambda name: _version(study, name),
@@ -311,7 +312,7 @@ def _cards(study: Study) -> list[dict[str, Any]]:
                 "headline": headline,
                 "sentences": sentences,
                 # The numbers of a decided verdict are in its sentences already.
-                "reason": row.reason
+                "reason": row.verdict_text
                 if words.verdict_kind(str(row.verdict)) == "undetermined"
                 else "",
             }
@@ -477,7 +478,7 @@ def _payload(study: Study) -> dict[str, Any]:
         "detection": _table(
             study.detection,
             schema=DETECTION,
-            hide=["patient", "compartment", "timepoint", "role", "reason"],
+            hide=["patient", "compartment", "timepoint", "role", "verdict_text"],
             interval=("prevalence", "prevalence_low", "prevalence_high"),
             labels={"prevalence": "CAR T share (95 %)"},
             file="detection",
@@ -632,9 +633,9 @@ def _payload(study: Study) -> dict[str, Any]:
             fractions={"fdr", "least_posterior", *_FRACTIONS},
             file="thresholds",
         ),
-        "thinning": _table(
-            study.thinning,
-            schema=THINNING,
+        "downsampling": _table(
+            study.downsampling,
+            schema=DOWNSAMPLING,
             filters=["sample"],
             interval=("expected_positive", "expected_positive_low", "expected_positive_high"),
             labels={
@@ -643,7 +644,7 @@ def _payload(study: Study) -> dict[str, Any]:
                 "expected_positive": "Positive, expected (95 %)",
             },
             fractions={"share", *_FRACTIONS},
-            file="thinning",
+            file="downsampling",
         ),
         "run_times": _table(
             summaries.run_times(study.benchmarks),

@@ -76,12 +76,12 @@
   }
   function verdictKind(verdict) {
     const text = verdict.trim().toLowerCase();
-    if (text.startsWith("not detected")) return "not-detected";
+    if (text === "not_detected") return "not-detected";
     return text.startsWith("detected") ? "detected" : "undetermined";
   }
 
   const stepWords = (step) => step.replaceAll("_", " ").replace(/\bcar\b/g, "CAR").replace(/\bt cell/g, "T cell");
-  const verdictWords = (verdict) => verdict.replace(/above (0?\.\d+|1)$/, (_, limit) => `above ${percent(Number(limit))}`);
+  const verdictWords = (verdict) => verdict.replaceAll("_", " ");
 
   // --- tooltip ----------------------------------------------------------------------------------
 
@@ -1054,8 +1054,8 @@ ${verdictWords(row.verdict)}`);
     });
   };
 
-  figures.thinning = (host) => {
-    const all = records("thinning");
+  figures.downsampling = (host) => {
+    const all = records("downsampling");
     const { categories } = DATA.palette;
     const looks = [
       { key: "calls", label: "calls, of those at full depth", colour: "var(--detected)", shape: "triangle", dash: null },
