@@ -73,6 +73,8 @@ DOUBT = 0.5
 #: Share of ambient RNA in a cell, of doublets among cells, and of droplets without a cell before a sample is seen; the
 #: cells that this last one weighs as much as.
 SOUP_IN_CELL, SOUP_DOUBLETS, SOUP_SHARE, SOUP_CELLS = 0.3, 0.05, 0.02, 20.0
+#: Where one lineage (with its kin) gives more than this share of the markers, ambient RNA looks like its cells.
+MOST_OF_SOUP = 0.8
 #: Cells with clear markers needed to learn a type's profile; of "unknown", this share of all cells.
 MIN_SEEDS = 8
 UNKNOWN_SEEDS = 0.03
@@ -409,7 +411,8 @@ def soup_probability(
 
     Markers that exclude each other are counted by lineage. Ambient RNA shows them in the proportions of the sample's
     mean; a cell shows those of its own lineage (and its kin's), and some ambient ones; a doublet those of two. How many
-    of a sample's droplets are empty is learnt by EM: next to none of a good library, next to all of a failed one.
+    of a sample's droplets are empty is learnt by EM: next to none of a good library, next to all of a failed one. Few
+    cells, or cells of one lineage, cannot be told from their own mean: the probability is then 0.
 
     Parameters
     ----------
@@ -443,6 +446,8 @@ def soup_probability(
         rows = np.flatnonzero(samples == g)
         mean = shown[rows].sum(axis=0) + 0.5
         q = mean / mean.sum()
+        if rows.size < SOUP_CELLS or (allowed @ q).max() > MOST_OF_SOUP:
+            continue
         kinds = [(np.log(w), a) for w, a in zip(weight * (1 - SOUP_DOUBLETS), allowed, strict=True)]
         apart = [
             (i, j) for i in range(len(names)) for j in range(i + 1, len(names)) if not allowed[i, j]
