@@ -140,7 +140,7 @@ def write_study(
         losses_all.append(molecules)
     cells = pd.concat([part for part in obs_parts if len(part)] or [OBS.empty()])
     _write_cohort(results / "cohort", cells, rng, n_genes)
-    table = pd.DataFrame(detection, columns=list(DETECTION.columns))
+    table = pd.DataFrame(detection, columns=[*DETECTION.columns, "verdict_text"])
     write_table(table, results / "cohort" / "detection.tsv", DETECTION)
     write_table(_localize(cells), results / "cohort" / "localization.tsv", LOCALIZATION)
     write_table(_contrast(table), results / "cohort" / "contrasts.tsv", CONTRASTS)
@@ -410,7 +410,7 @@ def _detect(sample: Sample, obs: pd.DataFrame) -> dict[str, object]:
     if k > 1:
         verdict, reason = "detected", f"{k} T cells with CAR molecules above ambient"
     elif n >= 20:
-        verdict = f"not detected above {100 * limit:.0f} %"
+        verdict = "not_detected"
         reason = f"no CAR T cell among {n} T cells"
     else:
         verdict, reason = "undetermined", f"only {n} T cells"
@@ -431,6 +431,7 @@ def _detect(sample: Sample, obs: pd.DataFrame) -> dict[str, object]:
         "sensitivity": sensitivity,
         "expected_false_calls": 0.03 * k if n else np.nan,
         "reason": reason,
+        "verdict_text": reason,
         "n_t_at_least_1_umi": int((t_cells["car_umis"] >= 1).sum()),
         "n_t_at_least_2_umis": int((t_cells["car_umis"] >= 2).sum()),
     }

@@ -224,6 +224,8 @@ class _Reader:
             umap = np.asarray(adata.obsm["X_umap"])[:, :2] if "X_umap" in adata.obsm else None
         finally:
             adata.file.close()
+        if "car_reason_text" not in obs:
+            obs["car_reason_text"] = obs.get("car_reason", "")
         return conform_obs(obs), umap, done
 
     def transcript(self) -> tuple[str, int]:
@@ -260,6 +262,8 @@ class _Reader:
         domains = self.table("construct/domains.tsv", columns=_DOMAIN_COLUMNS)
         cells, umap, integration = self.cells()
         detection = self.table("cohort/detection.tsv", DETECTION)
+        if "verdict_text" not in detection:
+            detection["verdict_text"] = detection["reason"]
         folder = self.results / "samples"
         found = sorted(p.name for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
         samples = list(dict.fromkeys([*detection["sample"], *cells["sample"].unique(), *found]))
