@@ -39,4 +39,4 @@ rule all:
     default_target: True
     input:
         final_files(),
-        f"{RESULTS}/ro-crate-metadata.json",
+        R("ro_crate"),

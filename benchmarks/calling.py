@@ -230,8 +230,7 @@ def simulate(plan: Plan, seed: int) -> Simulated:
     for spec, group, library in zip(plan.specs, groups, libraries, strict=True):
         raw = droplet_matrix(library, pool, profiles.genes)
         molecules[spec.name] = _car_table(library, pool, plan, spec.name, rng)
-        meta = {"patient": "P", "compartment": spec.compartment, "role": spec.role}
-        called[spec.name] = sample_cells(raw, spec.name, meta=meta, car=CAR)
+        called[spec.name] = sample_cells(raw, spec.name, car=CAR)
         truths.append(_known(spec, plan.protocol, group, library, pool, len(molecules[spec.name])))
     kept, _ = annotate_cohort(
         [c.cells for c in called.values()],

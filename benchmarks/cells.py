@@ -152,9 +152,7 @@ def one_study(
     called, tables = {}, []
     for spec, group, library in zip(plan.specs, groups, libraries, strict=True):
         raw = droplet_matrix(library, pool, profiles.genes)
-        made = sample_cells(
-            raw, spec.name, meta={"compartment": spec.compartment}, car=CAR, solo=solo
-        )
+        made = sample_cells(raw, spec.name, car=CAR, solo=solo)
         called[spec.name] = made
         truth = droplets_truth(library, group, pool).set_index("barcode")
         lineage = cell_types()["lineage"]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
 from mkdocs.structure.files import File, Files
 
-from carseq.documentation import api_pages, generated_pages, included, linked, plain_roles
-
 ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "docs"))
+from documentation import api_pages, generated_pages, included, linked, plain_roles  # noqa: E402
+
 #: Lets the search run where the pages are opened from a disk; `docs/vendor` holds it.
 HELPER = "https://unpkg.com/iframe-worker/shim"
 
@@ -24,7 +26,7 @@ def on_config(config: Any) -> Any:
 
 def on_files(files: Files, *, config: Any) -> Files:
     """Add the pages made from the models."""
-    for path, text in generated_pages(ROOT).items():
+    for path, text in generated_pages().items():
         files.append(File.generated(config, path, content=text))
     return files
 

@@ -29,12 +29,20 @@ URINE = {
 }
 
 
+#: Which T-cell types stand for the parents in these mixes.
+T_TYPES = {"CD4 T cell": "memory CD4 T cell", "CD8 T cell": "memory CD8 T cell"}
+
+
 def profiles(types: list[str], seed: int = 0, n_background: int = 1500) -> pd.DataFrame:
     """Return expression profiles (genes × types, columns sum to 1) and the lineage of each type."""
     rng = np.random.default_rng(seed)
     markers = pd.read_csv(data_path("markers/urinary.tsv"), sep="\t")
-    genes = [*dict.fromkeys(markers["gene"]), *(f"GENE{i}" for i in range(n_background))]
-    genes += ["MT-CO1", "MT-ND1", "MT-CYB", "CD8A", "CD247", "TNFRSF9", "CD28", CAR]
+    levels = pd.read_csv(data_path("markers/t_types.tsv"), sep="\t").set_index("gene")
+    genes = [
+        *dict.fromkeys([*markers["gene"], *levels.index]),
+        *(f"GENE{i}" for i in range(n_background)),
+    ]
+    genes += ["MT-CO1", "MT-ND1", "MT-CYB", "CD247", "TNFRSF9", "CD28", CAR]
     base = rng.lognormal(-1, 1.5, len(genes))
     table = pd.DataFrame(index=genes, columns=types, dtype=float)
     is_marker = table.index.isin(markers["gene"])
@@ -47,6 +55,10 @@ def profiles(types: list[str], seed: int = 0, n_background: int = 1500) -> pd.Da
         own = markers["cell_type"].isin([cell_type, f"{lineage_of[cell_type]} cell"])
         on = [g for g in markers.loc[own, "gene"] if rng.random() < 0.8]
         profile[on] = strength[on]
+        if lineage_of[cell_type] == "T":
+            # Of 10,000 UMIs that the background and the other markers share.
+            level = levels["per_10k"] * levels[T_TYPES.get(cell_type, cell_type)] / 1e4
+            profile[levels.index] = level * profile.sum() / (1 - level.sum())
         profile[["MT-CO1", "MT-ND1", "MT-CYB"]] = profile.sum() * 0.015
         profile[CAR] = 0.0
         table[cell_type] = profile / profile.sum()

@@ -13,6 +13,7 @@ import pandas as pd
 import yaml
 from scipy import sparse
 
+from carseq import __version__
 from carseq.io.files import write_table
 from carseq.io.h5ad import write_h5ad
 from carseq.localize import agreement, clinical
@@ -23,6 +24,8 @@ from carseq.schema.tables import (
     CLONOTYPES,
     CONTRASTS,
     DETECTION,
+    FILTERS,
+    KNEE,
     LOCALIZATION,
     LOSSES,
     MOLECULES,
@@ -158,7 +161,7 @@ def write_study(
     }
     (results / "run_config.yaml").write_text(yaml.safe_dump(config))
     versions = {
-        "carseq": "0.1.0",
+        "carseq": __version__,
         "STAR": "2.7.10b",
         "scanpy": "1.11.4",
         "scvi-tools": "1.3.3",
@@ -390,14 +393,18 @@ def _write_sample(
     knee = pd.DataFrame({"total_umis": totals, "is_cell": is_cell, "car_umis": car})
     knee = knee.sort_values("total_umis", ascending=False).reset_index(drop=True)
     knee.insert(0, "rank", np.arange(1, len(knee) + 1))
-    write_table(knee, folder / "cells" / "knee.tsv")
+    knee = knee.assign(barcode=[f"B{i}" for i in range(len(knee))], reason="")
+    write_table(knee, folder / "cells" / "knee.tsv", KNEE)
     n = len(obs)
     filters = [
         ("too few genes", n + 80, 50, n + 30, 2),
         ("too many mitochondrial UMIs", n + 30, 30, n, 1),
     ]
     columns = ["step", "n_before", "n_removed", "n_after", "n_car_bearing_removed"]
-    write_table(pd.DataFrame(filters, columns=columns), folder / "cells" / "filters.tsv")
+    table = pd.DataFrame(filters, columns=columns).assign(
+        sample=sample.name, car_bearing_removed="", removed=""
+    )
+    write_table(table, folder / "cells" / "filters.tsv", FILTERS)
 
 
 def _detect(sample: Sample, obs: pd.DataFrame) -> dict[str, object]:

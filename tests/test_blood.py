@@ -11,6 +11,7 @@ from scipy import sparse
 from carseq import cells
 from carseq.calling import call_cells
 from carseq.figures.phrases import NBSP, blood_words
+from carseq.localize.blood import blood_in_urine, blood_shares
 from carseq.schema.tables import BLOOD_IN_URINE
 from helpers_cells import BLOOD, CAR, URINE, mix_blood, urine
 
@@ -39,7 +40,7 @@ def counted(urine_cells: dict[str, int], blood_cells: dict[str, int]) -> pd.Data
 
 
 def combined(urine_cells: dict[str, int], blood_cells: dict[str, int]) -> pd.Series:
-    return cells.blood_shares(counted(urine_cells, blood_cells), "U", "V").iloc[-1]
+    return blood_shares(counted(urine_cells, blood_cells), "U", "V").iloc[-1]
 
 
 @pytest.mark.parametrize("share", [0.0, 0.2, 0.5])
@@ -51,7 +52,7 @@ def test_blood_mixed_into_urine_is_found(share: float) -> None:
     )
     both, truth = mix_blood(sample, blood, share, seed=5)
     cells.annotate(both)
-    found = cells.blood_shares(both.obs.assign(is_doublet=False), "urine", "blood").iloc[-1]
+    found = blood_shares(both.obs.assign(is_doublet=False), "urine", "blood").iloc[-1]
     assert found["low"] <= truth <= found["high"]
     assert found["estimate"] == pytest.approx(truth, abs=0.15)
     assert found["high"] <= truth + 0.25
@@ -80,7 +81,7 @@ def test_the_interval_is_exact() -> None:
 
 def test_a_witness_with_a_source_in_urine_is_left_out() -> None:
     """40 B cells in urine without a naive T cell are the kidney's: they do not raise the estimate."""
-    table = cells.blood_shares(
+    table = blood_shares(
         counted({"T": 100, "B": 40}, {"T": 300, "naive": 200, "B": 100}), "U", "V"
     ).set_index("witness")
     assert not table.loc["B cell", "used"]
@@ -135,7 +136,7 @@ def called(urine_car: int, blood_car: int, timepoint: str = "D28") -> pd.DataFra
             "ambient_car": 0.0,
         }
     )
-    return cells.blood_in_urine(adata, call_cells(adata, {}, samples, car=CAR)).iloc[-1]
+    return blood_in_urine(adata, call_cells(adata, {}, samples, car=CAR)).iloc[-1]
 
 
 def test_many_car_t_cells_are_not_explained_by_little_blood() -> None:
@@ -183,7 +184,7 @@ def test_without_blood_every_witness_is_undetermined() -> None:
             "prevalence_high": 0.3,
         }
     )
-    table = cells.blood_in_urine(ad.AnnData(obs=obs), detection)
+    table = blood_in_urine(ad.AnnData(obs=obs), detection)
     assert list(table.columns) == list(BLOOD_IN_URINE.columns)
     assert table["estimate"].isna().all()
     last = table.iloc[-1]
@@ -191,4 +192,4 @@ def test_without_blood_every_witness_is_undetermined() -> None:
     assert blood_words(last) == (
         "Blood in this urine: undetermined (no blood sample of this patient: nothing to go by)."
     )
-    assert len(cells.blood_in_urine(ad.AnnData(obs=obs), detection.iloc[:0])) == 0
+    assert len(blood_in_urine(ad.AnnData(obs=obs), detection.iloc[:0])) == 0

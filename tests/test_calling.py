@@ -18,10 +18,10 @@ from carseq.calling import (
     count_car,
     drop_swapped,
     explain_posterior,
-    match_barcodes,
     unseen_share,
 )
 from carseq.errors import CarseqError
+from carseq.io.barcodes import match_barcodes
 from carseq.localize import contrasts, localize
 from carseq.schema.obs import OBS
 from carseq.schema.tables import DETECTION, LOSSES, MOLECULES

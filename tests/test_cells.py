@@ -20,6 +20,7 @@ from carseq.cells.barcodes import good_turing
 from carseq.cells.latent import feature_genes
 from carseq.cells.markers import CROSS_TALK, informative_genes, kin
 from carseq.cells.stages import add_layer, annotate_cohort, cohort_tables, sample_cells
+from carseq.cells.subtypes import PARENT
 from carseq.data import path as data_path
 from carseq.errors import CarseqError
 from carseq.study.config import CellsConfig
@@ -504,7 +505,12 @@ def test_lineages_match_the_truth(
     truth = sample.obs[["lineage", "cell_type"]].copy()
     cells.annotate(sample)
     assert (sample.obs["lineage"] == truth["lineage"]).mean() >= least
-    assert (sample.obs["cell_type"] == truth["cell_type"]).mean() >= least - 0.05
+    # A T cell is given a type (memory CD8 T cell) where its molecules tell it, else its parent.
+    found = sample.obs["cell_type"].astype(str)
+    given = found != "T cell"
+    right = (found == truth["cell_type"]) | (found.map(PARENT) == truth["cell_type"])
+    assert right[given].mean() >= least - 0.05
+    assert given.mean() >= 0.75
     assert (sample.obs["lineage_2"] == truth["lineage"]).mean() >= 0.9
     assert sample.obs["cell_type_confidence"].between(0, 1).all()
 
@@ -513,7 +519,7 @@ def test_lineages_match_the_truth(
 def test_a_sample_of_one_kind_comes_through(kind: str) -> None:
     """All myeloid, all squamous, no T cell: from raw matrix to states, 95 % of lineages right, no T cell made up."""
     raw = urine(120, 2000, types={kind: 1.0}, depth=1500, seed=8)
-    made = sample_cells(raw, "S1", meta={"compartment": "urine"}, car=CAR)
+    made = sample_cells(raw, "S1", car=CAR)
     config = CellsConfig(integration="none")
     kept, filters = annotate_cohort([made.cells], {"S1": made.ambient}, car=CAR, config=config)
     truth = raw.obs["lineage"].reindex(kept.obs["barcode"])

@@ -30,7 +30,28 @@ def test_unknown_key_is_an_error_that_names_the_nearest():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"construct": {}}, "`construct.file` is missing"),
+        ({"cells": {"seed": 2**32}}, "cells.seed"),
+        ({"cells": {"resolution": float("inf")}}, "cells.resolution"),
+        ({"cells": {"min_genes": 10**30}}, "cells.min_genes"),
+        ({"reference": {"sjdb_overhang": 99999999999}}, "reference.sjdb_overhang"),
+        ({"construct": {"name": "A" * 3000}}, "construct.name"),
+        ({"molecules": {"barcode_tag": "; "}}, "molecules.barcode_tag"),
+        ({"cells": {"markers": ""}}, "cells.markers"),
+        *(
+            ({"results": folder}, "the folder of results")
+            for folder in (
+                "",
+                " ",
+                "/",
+                "/etc/passwd",
+                "/etc/passwd/x",
+                "res{x}",
+                "a\0b",
+                "/proc/x",
+                "a\nb",
+                "<b>",
+            )
+        ),
         ({"calling": {"fdr": 2}}, "calling.fdr"),
         ({"cells": {"integration": "seurat"}}, "cells.integration"),
     ],

@@ -15,21 +15,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
-
-from carseq.documentation import (
+from documentation import (
     ROOMS,
     commands,
     generated_pages,
     included,
     linked,
     modules,
-    rule_outputs,
     schemas,
     section,
 )
+from pydantic import BaseModel
+
 from carseq.errors import CarseqError
 from carseq.schema import obs
+from carseq.schema.results import FILES
 from carseq.study.config import Config
 from carseq.study.sheets import Sample, Unit
 
@@ -41,10 +41,10 @@ INNER = {
     "cli",
     "config_docs",
     "data",
-    "documentation",
     "errors",
     "io",
     "log",
+    "moved",
     "schema",
     "sequence",
     "workflow",
@@ -65,7 +65,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @functools.cache
 def pages() -> dict[str, str]:
-    return generated_pages(ROOT)
+    return generated_pages()
 
 
 def test_site_is_built_with_every_link_good(site):
@@ -102,16 +102,12 @@ def test_every_column_of_every_table_is_on_the_page():
         assert f"`{key}`" in page
 
 
-def test_every_rule_output_is_on_the_page():
-    """Each path that a rule writes under results is listed; what `reuse` takes over has the paths of other rules."""
+def test_every_file_is_on_the_page():
+    """Each file under results is listed with what it holds (that rules make these and no others: test_rules)."""
     page = pages()["reference/outputs.md"]
-    listed = rule_outputs(ROOT / "workflow" / "rules")
-    files = (ROOT / "workflow" / "rules").glob("*.smk")
-    text = "".join(p.read_text() for p in files if p.stem != "reuse")
-    rules = set(re.findall(r"^ *rule (\w+):", text, re.M)) - {"all"}
-    assert {output.rule for output in listed} == rules
-    for output in listed:
-        assert f"| `{output.path}` |" in page
+    for file in FILES.values():
+        path = file.at(sample="SAMPLE", notebook="NOTEBOOK")
+        assert f"| `{path}` | {file.says}" in page
 
 
 def test_every_table_written_is_declared():

@@ -132,8 +132,8 @@ def test_the_way_from_the_matrix_to_the_cohort(tmp_path: Path) -> None:
     """A stained sample and one without antibodies: raw counts and lineage of each cell, and a file that reads back."""
     raw = stained(urine(90, 600, seed=8))
     made = {
-        "one": sample_cells(raw, "one", meta={"patient": "P01"}, car=CAR),
-        "two": sample_cells(urine(60, 600, seed=9), "two", meta={"patient": "P01"}, car=CAR),
+        "one": sample_cells(raw, "one", car=CAR),
+        "two": sample_cells(urine(60, 600, seed=9), "two", car=CAR),
     }
     parts = []
     for name, part in made.items():

@@ -57,7 +57,11 @@ def test_windows_around_exons_reach_into_introns(genome):
     [
         (None, gtf_line("1", 1, 10), "no contig name of the annotation"),
         (None, gtf_line("chr1", 1, 1000), "does not fit the genome"),
-        (None, "chr1\tx\texon\t1\t9\t.\t+\t.\tParent=T1\n", "lack gene_id or transcript_id"),
+        (
+            None,
+            "chr1\tx\texon\t1\t9\t.\t+\t.\tParent=T1\n",
+            "line 1: the exon lacks gene_id and transcript_id",
+        ),
         (None, 'chr1\tx\tgene\t1\t9\t.\t+\t.\tgene_id "G";\n', "holds no exons"),
         (None, gtf_line("chr1", 1, 10, gene="CAR"), "already has a gene named CAR"),
         (">CAR\nACGT\n", None, "already has a contig named CAR"),

@@ -20,7 +20,8 @@ from carseq.reuse import (
     reused_summary,
     take,
 )
-from carseq.schema.results import CELLS, COHORT, PANEL, READS, TRANSCRIPT
+from carseq.schema.obs import with_samples
+from carseq.schema.results import FILES
 from carseq.study.config import load_config
 from carseq.study.load import load_study
 
@@ -45,11 +46,10 @@ def study(tmp_path) -> Path:
     path.write_text(yaml.safe_dump(config))
     first = load_study(load_config(path))
     results = tmp_path / "first"
-    names = [f"samples/{s}/solo/{f}" for s in first.samples for f in READS]
-    names += [f"samples/{s}/cells/{f}" for s in first.samples for f in CELLS]
-    for name in [*names, *(f"cohort/{f}" for f in COHORT), PANEL, TRANSCRIPT]:
-        (results / name).parent.mkdir(parents=True, exist_ok=True)
-        (results / name).touch()
+    taken = [file for name, file in FILES.items() if file.reused or name == "transcript"]
+    for made in {Path(file.at(results, sample=s)) for file in taken for s in first.samples}:
+        made.parent.mkdir(parents=True, exist_ok=True)
+        made.touch()
     record = {
         **first.config.model_dump(),
         "sheet": {name: sample.model_dump() for name, sample in first.samples.items()},
@@ -105,8 +105,8 @@ def test_other_samples_are_refused(study):
 @pytest.mark.parametrize(
     ("lost", "words"),
     [
-        (f"cohort/{COHORT[0]}", "is not finished"),
-        (f"samples/u1/solo/{READS[0]}", "has not kept its alignments"),
+        ("cohort/annotated.h5ad", "is not finished"),
+        ("samples/u1/solo/aligned.bam", "has not kept its alignments"),
     ],
 )
 def test_files_that_are_gone_are_named(study, lost, words):
@@ -164,7 +164,9 @@ def test_cells_take_the_sheets_columns_as_they_are_now():
     """The CAR's name and each sample's columns are those of this study."""
     made = cohort()
     samples = {"u1": {"timepoint": "D28", "dose": "2"}, "u2": {"timepoint": "D0", "dose": ""}}
-    reused_cells(made, samples, car="SECOND", needs_car=[])
+    reused_cells(made, car="SECOND", needs_car=[])
+    sheet = pd.DataFrame({"sample": name, **columns} for name, columns in samples.items())
+    made.obs = with_samples(made.obs, sheet)
     assert made.uns["car"] == "SECOND"
     assert made.obs["timepoint"].tolist() == ["D28", "D0", "D28"]
     assert made.obs["dose"].tolist() == ["2", "", "2"]
@@ -173,7 +175,7 @@ def test_cells_take_the_sheets_columns_as_they_are_now():
 def test_a_matrix_alone_must_hold_this_car():
     """Without reads another construct cannot be looked for."""
     with pytest.raises(CarseqError, match="the matrix of u2 has no gene SECOND"):
-        reused_cells(cohort(), {"u1": {}, "u2": {}}, car="SECOND", needs_car=["u2"])
+        reused_cells(cohort(), car="SECOND", needs_car=["u2"])
 
 
 def test_the_knee_and_the_filters_count_this_car():

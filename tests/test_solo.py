@@ -22,7 +22,7 @@ from carseq.solo import _decompression, _linked, _plain_whitelist
 @pytest.fixture
 def star(tmp_path):
     (tmp_path / "features.tsv").write_text(
-        "G1\tA\tGene Expression\nG2\tA\tGene Expression\nCAR\tCAR\tx\n"
+        "G1\tA\tGene Expression\nG2\tA\tGene Expression\nCAR\tCAR\tGene Expression\n"
     )
     (tmp_path / "barcodes.tsv").write_text("AAAA\nCCCC\nGGGG\nTTTT\n")
     (tmp_path / "matrix.mtx").write_text(
@@ -62,11 +62,21 @@ def test_a_matrix_without_the_car_gives_no_verdict(star):
 
 def test_antibodies_are_no_genes(star, tmp_path):
     adata = read_star_matrix(star)
-    adata.var["feature_types"] = ["Gene Expression", "Antibody Capture", "Custom"]
+    adata.var["feature_types"] = ["Gene Expression", "Antibody Capture", "Gene Expression"]
     adata.write_h5ad(tmp_path / "cite.h5ad")
     kept = read_counts(tmp_path / "cite.h5ad", car="CAR")
     assert list(kept.var["gene_id"]) == ["G1", "CAR"]
     assert kept.X.sum() == 6
+
+
+@pytest.mark.parametrize("kind", ["Antibody Capture", "Custom", "CRISPR Guide Capture"])
+def test_only_a_gene_is_the_car(star, tmp_path, kind):
+    """An antibody, a guide or another oligonucleotide of the CAR's name counts no molecule of its mRNA."""
+    adata = read_star_matrix(star)
+    adata.var["feature_types"] = ["Gene Expression", "Gene Expression", kind]
+    adata.write_h5ad(tmp_path / "cite.h5ad")
+    with pytest.raises(CarseqError, match=f"no gene named CAR: .* of type {kind}"):
+        read_counts(tmp_path / "cite.h5ad", car="CAR", needs_car=True)
 
 
 def test_star_gets_bare_barcodes(tmp_path):

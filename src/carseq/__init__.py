@@ -10,11 +10,14 @@ AnnData and needs no Snakemake. Rooms are imported on first use, so that ``impor
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import Any
 
 from carseq.errors import CarseqError
+from carseq.moved import install
 
-__version__ = "0.1.0"
+#: The one place of the version: the package, the citation and the record of a run have it from here.
+__version__ = "0.2.0"
 
 _ROOMS = (
     "construct",
@@ -30,6 +33,8 @@ _ROOMS = (
     "simulate",
     "figures",
 )
+
+install(sys.meta_path)
 
 __all__ = ["CarseqError", "__version__", *_ROOMS]
 

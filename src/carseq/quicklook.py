@@ -27,9 +27,9 @@ from carseq.construct import Construct, homology, rivals
 from carseq.construct.homology import EndogenousTranscript
 from carseq.construct.library import relatives
 from carseq.errors import CarseqError
+from carseq.io.fasta import DAMAGED
 from carseq.io.files import atomic, write_table
 from carseq.library.detect import detect_chemistry
-from carseq.library.fastq import DAMAGED
 from carseq.library.geometry import Chemistry
 from carseq.library.whitelist import encode as barcode_codes
 from carseq.library.whitelist import on_list, read_whitelist
@@ -141,7 +141,7 @@ def quicklook(
     accounted: Counter[str] = Counter(
         unmapped=int(resembling.sum()), unmapped_looked_at=tally.n_reads
     )
-    neighbours: dict[str, dict[tuple[str, str], str]] = defaultdict(dict)
+    homolog_molecules: dict[str, set[tuple[str, str]]] = defaultdict(set)
     # By the length of the word, which is less than 40 in short reads.
     genes: dict[int, dict[str, str]] = {}
     candidates = []
@@ -154,10 +154,10 @@ def quicklook(
         word = sequence[20:60]
         if len(word) not in genes:
             genes[len(word)] = _genes_by_word(len(word), scorer, similar)
-        if gene := genes[len(word)].get(word):
-            neighbours[gene].setdefault((barcode or "-", read.umi), sequence)
+        if (gene := genes[len(word)].get(word)) and barcode is not None:
+            homolog_molecules[gene].add((barcode, read.umi))
     molecules, losses = assemble(
-        candidates, scorer, sample, counts=accounted, neighbours=neighbours
+        candidates, scorer, sample, counts=accounted, homolog_molecules=homolog_molecules
     )
     order = np.argsort(-counts, kind="stable")
     table = _by_barcode(molecules, names[order], counts[order])
@@ -264,7 +264,7 @@ def _genes_by_word(
     """Return the gene of each word of ``size`` bases of the relatives that share a domain with the CAR."""
     found: dict[str, str] = {}
     for rival in similar:
-        if rival.gene in scorer.segments:
+        if rival.gene in scorer.stretches:
             for start in range(len(rival.sequence) - size + 1):
                 found.setdefault(rival.sequence[start : start + size], rival.gene)
     return found

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,17 +77,13 @@ def earlier_contig(transcripts: str | Path, car: str) -> pd.DataFrame:
     return LOCI.conform(pd.DataFrame(rows, columns=list(LOCI.columns)))
 
 
-def reused_cells(
-    cohort: AnnData, samples: Mapping[str, Mapping[str, str]], *, car: str, needs_car: Sequence[str]
-) -> None:
-    """Make a finished cohort that of this study: the CAR's name, and what the samples sheet says now, in place.
+def reused_cells(cohort: AnnData, *, car: str, needs_car: Sequence[str]) -> None:
+    """Make a finished cohort that of this study, in place: the CAR has its name.
 
     Parameters
     ----------
     cohort
         Of :func:`carseq.io.h5ad.read_cells`: ``obs`` and ``uns`` of the finished study's ``annotated.h5ad``.
-    samples
-        By sample, the columns of the sheet that go to ``obs``.
     car
         Name of the CAR of this study.
     needs_car
@@ -105,10 +101,6 @@ def reused_cells(
             "leave these samples out of both studies, or give their BAM",
         )
     cohort.uns["car"] = car
-    names = cohort.obs["sample"].astype(str)
-    for column in dict.fromkeys(key for columns in samples.values() for key in columns):
-        values = {sample: columns.get(column, "") for sample, columns in samples.items()}
-        cohort.obs[column] = names.map(values).astype("category")
 
 
 def reused_knee(barcodes: pd.DataFrame, molecules: pd.DataFrame) -> pd.DataFrame:

@@ -16,6 +16,7 @@ import numpy as np
 from carseq.errors import CarseqError
 from carseq.io.files import write_text
 from carseq.io.h5ad import write_h5ad
+from carseq.io.matrix import read_counts as read_counts
 from carseq.io.matrix import read_star_matrix
 from carseq.library.geometry import Chemistry
 from carseq.log import get_logger

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import carseq
 from carseq.errors import CarseqError
 from carseq.log import get_logger, to_file
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 #: Packages whose versions go into ``versions.json`` and the report's methods.
 PACKAGES = (
-    "carseq", "snakemake", "scanpy", "anndata", "scvi-tools", "torch", "pysam", "parasail", "mappy",
+    "snakemake", "scanpy", "anndata", "scvi-tools", "torch", "pysam", "parasail", "mappy",
     "leidenalg", "igraph", "umap-learn", "scikit-learn", "scipy", "numpy", "pandas", "ngs-tools",
 )  # fmt: skip
 
@@ -45,6 +46,7 @@ def study_from_config(config: dict[str, Any], configfiles: Sequence[str | Path])
     # Not for the jobs, which have what they need in their parameters.
     from carseq.study.config import parse_config, resolve_paths
     from carseq.study.load import load_study
+    from carseq.study.texts import read_yaml
 
     if not config:
         raise CarseqError(
@@ -53,6 +55,10 @@ def study_from_config(config: dict[str, Any], configfiles: Sequence[str | Path])
             "run `snakemake --configfile my.yaml --cores N`; `carseq init` writes a config to start from, "
             "`make demo` runs a study that needs nothing",
         )
+    # Snakemake's own reader lets the last of two keys win, without a word.
+    for file in configfiles:
+        if twice := read_yaml(Path(file))[1]:
+            raise twice[0]
     base = Path(configfiles[-1]).parent if configfiles else Path.cwd()
     source = str(configfiles[-1]) if configfiles else "the configuration"
     return load_study(resolve_paths(parse_config(dict(config), source), base))
@@ -92,6 +98,8 @@ def job(snakemake: Any) -> Iterator[Any]:
 def versions(star: str | None = None) -> dict[str, str]:
     """Return the versions of what a run uses: package -> version."""
     found = {"python": platform.python_version()}
+    # Not from the installed package's metadata, which an editable install keeps from when it was installed.
+    found["carseq"] = carseq.__version__
     if star:
         found["STAR"] = star
     for name in PACKAGES:

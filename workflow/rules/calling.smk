@@ -1,39 +1,59 @@
 # calling. Takes molecules and annotated cells; makes a call for each cell and a verdict for each sample.
 
 
+# What the samples sheet says reaches the cells here and nowhere before: a label or a clinical number that is edited
+# costs the calls and what follows them, but neither cells nor clusters.
+rule samples:
+    output:
+        R("samples"),
+    log:
+        f"{RESULTS}/logs/samples.log",
+    conda:
+        "../../envs/tools.yaml"
+    resources:
+        mem_mb=memory(1000),
+        runtime=minutes(15),
+    params:
+        samples={name: sample.carried() for name, sample in STUDY.samples.items()},
+        version=VERSIONS["calling"],
+    message:
+        "calling: writing down the samples' metadata"
+    script:
+        "../scripts/samples.py"
+
+
 rule calling:
     input:
-        cohort=f"{RESULTS}/cohort/annotated.h5ad",
-        molecules=each_sample("molecules/molecules.parquet", WITH_READS),
-        losses=each_sample("molecules/losses.tsv", WITH_READS),
-        barcodes=each_sample("cells/barcodes.tsv.gz"),
-        ambient=each_sample("cells/ambient.tsv"),
-        lint=f"{RESULTS}/construct/lint.json",
-        chemistry=each_sample(
-            "solo/chemistry.json", [s for s in SAMPLES if has_reads(s)]
-        ),
+        cohort=R("annotated"),
+        samples=R("samples"),
+        molecules=each_sample("molecules", WITH_READS),
+        losses=each_sample("molecule_losses", WITH_READS),
+        barcodes=each_sample("barcodes"),
+        ambient=each_sample("ambient"),
+        lint=R("lint"),
+        chemistry=each_sample("chemistry", [s for s in SAMPLES if has_reads(s)]),
     output:
-        cells=f"{RESULTS}/cohort/cells.h5ad",
+        cells=R("cells"),
         detection=report(
-            f"{RESULTS}/cohort/detection.tsv",
+            R("detection"),
             caption="../report/detection.rst",
             category="Tables",
             labels={"what": "detection"},
         ),
         thresholds=report(
-            f"{RESULTS}/cohort/thresholds.tsv",
+            R("thresholds"),
             caption="../report/thresholds.rst",
             category="Tables",
             labels={"what": "thresholds"},
         ),
         thinning=report(
-            f"{RESULTS}/cohort/thinning.tsv",
+            R("thinning"),
             caption="../report/thinning.rst",
             category="Tables",
             labels={"what": "thinning"},
         ),
-        calls=each_sample("calling/calls.tsv"),
-        losses=each_sample("calling/losses.tsv", WITH_READS),
+        calls=each_sample("calls"),
+        losses=each_sample("losses", WITH_READS),
     log:
         f"{RESULTS}/logs/calling.log",
     benchmark:
@@ -48,10 +68,9 @@ rule calling:
     params:
         car=CAR,
         fdr=CONFIG.calling.fdr,
-        samples={name: sample.carried() for name, sample in STUDY.samples.items()},
         with_reads=WITH_READS,
         with_chemistry=[s for s in SAMPLES if has_reads(s)],
-        version=VERSION,
+        version=VERSIONS["calling"],
     message:
         "calling: which cells are CAR T cells"
     script:

@@ -6,10 +6,10 @@ rule sample_cells:
         raw=raw_matrix,
         listed=cell_list,
     output:
-        cells=f"{RESULTS}/samples/{{sample}}/cells/cells.h5ad",
-        barcodes=f"{RESULTS}/samples/{{sample}}/cells/barcodes.tsv.gz",
-        ambient=f"{RESULTS}/samples/{{sample}}/cells/ambient.tsv",
-        knee=f"{RESULTS}/samples/{{sample}}/cells/knee.tsv",
+        cells=R("sample_cells"),
+        barcodes=R("barcodes"),
+        ambient=R("ambient"),
+        knee=R("knee"),
     log:
         f"{RESULTS}/logs/{{sample}}/cells.log",
     benchmark:
@@ -21,13 +21,12 @@ rule sample_cells:
         runtime=minutes(60),
     params:
         car=CAR,
-        sample=lambda wildcards: STUDY.samples[wildcards.sample].carried(),
         called=lambda wildcards: not has_reads(wildcards.sample)
         and not STUDY.samples[wildcards.sample].raw_matrix,
         needs_car=lambda wildcards: wildcards.sample not in WITH_READS,
         seed=CONFIG.cells.seed,
         solo=CONFIG.cells.doublets == "solo",
-        version=VERSION,
+        version=VERSIONS["cells"],
     message:
         "cells: telling cells from empty droplets in {wildcards.sample}"
     script:
@@ -38,9 +37,9 @@ rule sample_cells:
 rule cellbender:
     input:
         raw=raw_matrix,
-        barcodes=f"{RESULTS}/samples/{{sample}}/cells/barcodes.tsv.gz",
+        barcodes=R("barcodes"),
     output:
-        f"{RESULTS}/samples/{{sample}}/cells/cellbender.h5ad",
+        R("cellbender"),
     log:
         f"{RESULTS}/logs/{{sample}}/cellbender.log",
     benchmark:
@@ -54,7 +53,7 @@ rule cellbender:
     params:
         car=CAR,
         epochs=CONFIG.cells.cellbender,
-        version=VERSION,
+        version=VERSIONS["cells"],
     message:
         "cells: CellBender on {wildcards.sample}"
     script:
@@ -63,20 +62,20 @@ rule cellbender:
 
 rule cohort:
     input:
-        cells=each_sample("cells/cells.h5ad"),
-        ambient=each_sample("cells/ambient.tsv"),
+        cells=each_sample("sample_cells"),
+        ambient=each_sample("ambient"),
         markers=CONFIG.cells.markers or [],
         reference=CONFIG.cells.reference or [],
         celltypist=CONFIG.cells.celltypist or [],
         cellbender=cellbender_matrices(),
         tcr=[STUDY.samples[s].tcr for s in WITH_RECEPTORS],
     output:
-        cohort=f"{RESULTS}/cohort/annotated.h5ad",
-        annotation=f"{RESULTS}/cohort/annotation.tsv",
-        integration=f"{RESULTS}/cohort/integration.tsv",
-        filters=each_sample("cells/filters.tsv"),
-        protein=f"{RESULTS}/cohort/protein_agreement.tsv",
-        receptors=f"{RESULTS}/cohort/receptors.tsv",
+        cohort=R("annotated"),
+        annotation=R("annotation"),
+        integration=R("integration"),
+        filters=each_sample("filters"),
+        protein=R("protein_agreement"),
+        receptors=R("receptors"),
     log:
         f"{RESULTS}/logs/cohort.log",
     benchmark:
@@ -92,8 +91,9 @@ rule cohort:
         cells=CONFIG.cells.model_dump(),
         samples=SAMPLES,
         with_raw=WITH_RAW,
-        with_receptors=WITH_RECEPTORS,
-        version=VERSION,
+        # Clonotypes are told apart within a patient.
+        patients={s: STUDY.samples[s].patient for s in WITH_RECEPTORS},
+        version=VERSIONS["cells"],
     message:
         "cells: clustering and annotating the cohort"
     script:

@@ -1,25 +1,37 @@
 # Sheets, lookups and input functions, so that the other rule files read like a list of steps.
 from pathlib import Path
 
-import carseq
 from carseq.errors import CarseqError
 from carseq.io.remote import is_url, provider
+from carseq.io.results import told_of_upgrade
+from carseq.schema.results import FILES, VERSIONS, each
 from carseq.workflow import study_from_config
 from snakemake.exceptions import WorkflowError
 from snakemake.io import get_flag_value, is_flagged
+from snakemake.logging import logger
 
 try:
     STUDY = study_from_config(config, workflow.configfiles)
 except CarseqError as error:
     raise WorkflowError(str(error)) from None
 
+if workflow.is_main_process and (told := told_of_upgrade(STUDY.config.results)):
+    logger.warning(told)
+
 CONFIG = STUDY.config
 RESULTS = CONFIG.results.rstrip("/")
 SAMPLES = list(STUDY.samples)
 CAR = CONFIG.construct.name
-# Editing the package reruns nothing by itself; a new version of it does.
-VERSION = carseq.__version__
 SAVED = CONFIG.reference.insertion == "saved"
+
+
+# Path of a declared file; its wildcards stay.
+def R(name, results=RESULTS):
+    return FILES[name].at(results)
+
+
+def each_sample(name, samples=None, results=RESULTS):
+    return each(name, SAMPLES if samples is None else samples, results)
 
 
 # An address becomes the copy of it that Snakemake fetches for a job.
@@ -30,7 +42,7 @@ def given(path):
 # What is reused stays where it lies.
 KEEP_BAM = "all" if CONFIG.reuse else CONFIG.solo.keep_bam
 FASTA, GTF = given(CONFIG.reference.fasta), given(CONFIG.reference.gtf)
-BASE_INDEX = CONFIG.reference.star_index or f"{RESULTS}/reference/base"
+BASE_INDEX = CONFIG.reference.star_index or R("base_index")
 
 
 wildcard_constraints:
@@ -53,8 +65,8 @@ def whitelist(wildcards):
 # What the evidence is read from: the BAM that was given, the whole alignment, or the slice of it that is kept.
 def bam(wildcards):
     own = STUDY.samples[wildcards.sample].bam
-    name = "aligned" if KEEP_BAM == "all" else "slice"
-    return own or f"{RESULTS}/samples/{wildcards.sample}/solo/{name}.bam"
+    name = "aligned_bam" if KEEP_BAM == "all" else "slice_bam"
+    return own or FILES[name].at(RESULTS, sample=wildcards.sample)
 
 
 # A temporary index lasts as long as something takes it as input.
@@ -70,7 +82,7 @@ def kept(path, is_kept):
 def raw_matrix(wildcards):
     sample = STUDY.samples[wildcards.sample]
     if has_reads(wildcards.sample):
-        return f"{RESULTS}/samples/{wildcards.sample}/solo/raw.h5ad"
+        return FILES["raw"].at(RESULTS, sample=wildcards.sample)
     return sample.raw_matrix or sample.matrix
 
 
@@ -82,24 +94,13 @@ def cell_list(wildcards):
 
 def chemistry_json(wildcards):
     if has_reads(wildcards.sample):
-        return f"{RESULTS}/samples/{wildcards.sample}/solo/chemistry.json"
+        return FILES["chemistry"].at(RESULTS, sample=wildcards.sample)
     return []
-
-
-def each_sample(path, samples=None, results=RESULTS):
-    return [
-        f"{results}/samples/{s}/{path}"
-        for s in (SAMPLES if samples is None else samples)
-    ]
 
 
 # Tables made only where the config names other constructs.
 def support_tables():
-    return (
-        each_sample("molecules/support.tsv", WITH_READS)
-        if CONFIG.construct.alternatives
-        else []
-    )
+    return each_sample("support", WITH_READS) if CONFIG.construct.alternatives else []
 
 
 # Samples given as a matrix alone have no molecules: their CAR counts come from the matrix.
@@ -113,11 +114,7 @@ WITH_RAW = [s for s in SAMPLES if has_reads(s) or STUDY.samples[s].raw_matrix]
 
 
 def cellbender_matrices():
-    return (
-        each_sample("cells/cellbender.h5ad", WITH_RAW)
-        if CONFIG.cells.cellbender
-        else []
-    )
+    return each_sample("cellbender", WITH_RAW) if CONFIG.cells.cellbender else []
 
 
 def bytes_of(path):
@@ -203,22 +200,18 @@ NOTEBOOKS = {
 
 # What a finished run has, but for its manifest.
 def final_files():
+    wanted = [
+        name
+        for name, file in FILES.items()
+        if file.wanted and name not in {"notebook", "ro_crate"}
+    ]
     return [
-        f"{RESULTS}/report/report.html",
-        f"{RESULTS}/report/methods.md",
-        *expand(f"{RESULTS}/notebooks/{{notebook}}.ipynb", notebook=NOTEBOOKS),
-        f"{RESULTS}/cohort/cells.h5ad",
-        f"{RESULTS}/cohort/detection.tsv",
-        f"{RESULTS}/cohort/localization.tsv",
-        f"{RESULTS}/cohort/contrasts.tsv",
-        f"{RESULTS}/cohort/target.tsv",
-        f"{RESULTS}/cohort/clinic.tsv",
-        f"{RESULTS}/cohort/blood_in_urine.tsv",
-        f"{RESULTS}/cohort/thresholds.tsv",
-        f"{RESULTS}/cohort/thinning.tsv",
-        f"{RESULTS}/cohort/matrix/matrix.mtx.gz",
-        *expand(f"{RESULTS}/report/reads/{{sample}}.bam", sample=WITH_READS),
-        f"{RESULTS}/report/multiqc/carseq_detection_mqc.json",
-        f"{RESULTS}/run_config.yaml",
-        f"{RESULTS}/versions.json",
+        *[R(name) for name in wanted if not FILES[name].by_sample],
+        *[FILES["notebook"].at(RESULTS, notebook=name) for name in NOTEBOOKS],
+        *[
+            path
+            for name in wanted
+            if FILES[name].by_sample
+            for path in each_sample(name, WITH_READS)
+        ],
     ]

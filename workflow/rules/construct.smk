@@ -1,18 +1,40 @@
 # construct. Takes the vector's map; makes the CAR's transcript, its domains, lint and homology.
-from carseq.schema.results import TRANSCRIPT
+
+
+# What alignments depend on. The other files of the room have a rule of their own, so that a version of carseq with
+# better lint or another map costs no alignment.
+rule transcript:
+    input:
+        CONFIG.construct.file,
+    output:
+        fasta=R("transcript"),
+        gtf=R("construct_gtf"),
+    log:
+        f"{RESULTS}/logs/transcript.log",
+    conda:
+        "../../envs/tools.yaml"
+    resources:
+        mem_mb=memory(2000),
+        runtime=minutes(20),
+    params:
+        name=CAR,
+        form=CONFIG.construct.form,
+        version=VERSIONS["transcript"],
+    message:
+        "construct: deriving the CAR's transcript"
+    script:
+        "../scripts/transcript.py"
 
 
 rule construct:
     input:
         CONFIG.construct.file,
     output:
-        fasta=f"{RESULTS}/construct/construct.fa",
-        gtf=f"{RESULTS}/construct/construct.gtf",
-        domains=f"{RESULTS}/construct/domains.tsv",
-        coverage=f"{RESULTS}/construct/coverage.tsv",
-        lint=f"{RESULTS}/construct/lint.json",
+        domains=R("domains"),
+        coverage=R("coverage"),
+        lint=R("lint"),
         map=report(
-            f"{RESULTS}/construct/construct.svg",
+            R("construct_map"),
             caption="../report/map.rst",
             category="Construct",
             labels={"what": "map"},
@@ -27,9 +49,9 @@ rule construct:
     params:
         name=CAR,
         form=CONFIG.construct.form,
-        version=VERSION,
+        version=VERSIONS["construct"],
     message:
-        "construct: deriving the CAR's transcript"
+        "construct: finding the CAR's domains and faults"
     script:
         "../scripts/construct.py"
 
@@ -39,14 +61,15 @@ rule homology:
         construct=CONFIG.construct.file,
         fasta=FASTA,
         gtf=GTF,
-        checked=f"{RESULTS}/reference/checked.json",
+        checked=R("checked"),
+        car_checked=R("car_checked"),
         # What the reads were aligned to: reads of parts that both CARs have lie there.
-        earlier=f"{CONFIG.reuse}/{TRANSCRIPT}" if CONFIG.reuse else [],
+        earlier=R("transcript", CONFIG.reuse) if CONFIG.reuse else [],
     output:
-        homology=f"{RESULTS}/construct/homology.tsv",
-        bed=f"{RESULTS}/construct/homology.bed",
-        rivals=f"{RESULTS}/construct/rivals.fa",
-        loci=f"{RESULTS}/construct/loci.tsv",
+        homology=R("homology"),
+        bed=R("homology_bed"),
+        rivals=R("rivals"),
+        loci=R("loci"),
     log:
         f"{RESULTS}/logs/homology.log",
     benchmark:
@@ -61,7 +84,7 @@ rule homology:
         form=CONFIG.construct.form,
         min_identity=CONFIG.molecules.min_homology,
         read_length=CONFIG.molecules.read_length or 90,
-        version=VERSION,
+        version=VERSIONS["construct"],
     message:
         "construct: comparing the CAR with the genome's transcripts"
     script:

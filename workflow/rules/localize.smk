@@ -4,26 +4,26 @@
 
 rule localize:
     input:
-        cells=f"{RESULTS}/cohort/cells.h5ad",
-        detection=f"{RESULTS}/cohort/detection.tsv",
+        cells=R("cells"),
+        detection=R("detection"),
     output:
         localization=report(
-            f"{RESULTS}/cohort/localization.tsv",
+            R("localization"),
             caption="../report/localization.rst",
             category="Tables",
             labels={"what": "localization"},
         ),
         contrasts=report(
-            f"{RESULTS}/cohort/contrasts.tsv",
+            R("contrasts"),
             caption="../report/contrasts.rst",
             category="Tables",
             labels={"what": "contrasts"},
         ),
-        blood_in_urine=f"{RESULTS}/cohort/blood_in_urine.tsv",
-        target=f"{RESULTS}/cohort/target.tsv",
-        clinic=f"{RESULTS}/cohort/clinic.tsv",
-        agreement=f"{RESULTS}/cohort/agreement.tsv",
-        clonotypes=f"{RESULTS}/cohort/clonotypes.tsv",
+        blood_in_urine=R("blood_in_urine"),
+        target=R("target"),
+        clinic=R("clinic"),
+        agreement=R("agreement"),
+        clonotypes=R("clonotypes"),
     log:
         f"{RESULTS}/logs/localize.log",
     benchmark:
@@ -38,7 +38,7 @@ rule localize:
     params:
         target=CONFIG.construct.target,
         given={name: sample.further() for name, sample in STUDY.samples.items()},
-        version=VERSION,
+        version=VERSIONS["localize"],
     message:
         "localize: where the CAR T cells are"
     script:

@@ -6,14 +6,14 @@ rule molecules:
         bam=bam,
         bai=bam_index,
         chemistry=chemistry_json,
-        panel=f"{RESULTS}/reference/strand_panel.fa",
+        panel=R("strand_panel"),
         construct=CONFIG.construct.file,
-        homology=f"{RESULTS}/construct/homology.tsv",
-        rivals=f"{RESULTS}/construct/rivals.fa",
-        loci=f"{RESULTS}/construct/loci.tsv",
+        homology=R("homology"),
+        rivals=R("rivals"),
+        loci=R("loci"),
     output:
-        molecules=f"{RESULTS}/samples/{{sample}}/molecules/molecules.parquet",
-        losses=f"{RESULTS}/samples/{{sample}}/molecules/losses.tsv",
+        molecules=R("molecules"),
+        losses=R("molecule_losses"),
     log:
         f"{RESULTS}/logs/{{sample}}/molecules.log",
     benchmark:
@@ -29,7 +29,7 @@ rule molecules:
         barcode_tag=CONFIG.molecules.barcode_tag,
         umi_tag=CONFIG.molecules.umi_tag,
         chemistry=lambda wildcards: STUDY.samples[wildcards.sample].chemistry,
-        version=VERSION,
+        version=VERSIONS["molecules"],
     message:
         "molecules: collecting the evidence for the CAR in {wildcards.sample}"
     script:
@@ -41,11 +41,11 @@ rule support:
         bam=bam,
         bai=bam_index,
         chemistry=chemistry_json,
-        panel=f"{RESULTS}/reference/strand_panel.fa",
+        panel=R("strand_panel"),
         construct=CONFIG.construct.file,
         alternatives=CONFIG.construct.alternatives,
     output:
-        f"{RESULTS}/samples/{{sample}}/molecules/support.tsv",
+        R("support"),
     log:
         f"{RESULTS}/logs/{{sample}}/support.log",
     benchmark:
@@ -61,7 +61,7 @@ rule support:
         barcode_tag=CONFIG.molecules.barcode_tag,
         umi_tag=CONFIG.molecules.umi_tag,
         chemistry=lambda wildcards: STUDY.samples[wildcards.sample].chemistry,
-        version=VERSION,
+        version=VERSIONS["molecules"],
     message:
         "molecules: which construct the reads of {wildcards.sample} support"
     script:

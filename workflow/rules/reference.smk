@@ -7,7 +7,7 @@ rule check_reference:
         gtf=GTF,
         index=CONFIG.reference.star_index or [],
     output:
-        f"{RESULTS}/reference/checked.json",
+        R("checked"),
     log:
         f"{RESULTS}/logs/check_reference.log",
     benchmark:
@@ -19,22 +19,49 @@ rule check_reference:
         mem_mb=memory(2000),
         runtime=minutes(30),
     params:
-        name=CAR,
-        version=VERSION,
+        version=VERSIONS["reference"],
     message:
         "reference: checking genome and annotation"
     script:
         "../scripts/check_reference.py"
 
 
+# Apart from the above: another construct is checked anew, which must not cost a new index.
+rule check_car:
+    input:
+        construct=CONFIG.construct.file,
+        fasta=FASTA,
+        gtf=GTF,
+        checked=R("checked"),
+    output:
+        R("car_checked"),
+    log:
+        f"{RESULTS}/logs/check_car.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/check_car.tsv"
+    priority: 100
+    conda:
+        "../../envs/tools.yaml"
+    resources:
+        mem_mb=genome_memory,
+        runtime=minutes(60),
+    params:
+        name=CAR,
+        form=CONFIG.construct.form,
+        version=VERSIONS["reference"],
+    message:
+        "reference: checking that the genome does not hold the CAR already"
+    script:
+        "../scripts/check_car.py"
+
+
 rule strand_panel:
     input:
         fasta=FASTA,
         gtf=GTF,
-        # A construct of another name is checked anew, but changes nothing here.
-        checked=ancient(f"{RESULTS}/reference/checked.json"),
+        checked=R("checked"),
     output:
-        f"{RESULTS}/reference/strand_panel.fa",
+        R("strand_panel"),
     log:
         f"{RESULTS}/logs/strand_panel.log",
     benchmark:
@@ -46,7 +73,7 @@ rule strand_panel:
         mem_mb=genome_memory,
         runtime=minutes(60),
     params:
-        version=VERSION,
+        version=VERSIONS["reference"],
     message:
         "reference: choosing transcripts that tell the strand of reads"
     script:
@@ -59,9 +86,9 @@ if not CONFIG.reference.star_index:
         input:
             fasta=FASTA,
             gtf=GTF,
-            checked=ancient(f"{RESULTS}/reference/checked.json"),
+            checked=R("checked"),
         output:
-            directory(f"{RESULTS}/reference/base"),
+            directory(R("base_index")),
         log:
             f"{RESULTS}/logs/star_index.log",
         benchmark:
@@ -77,7 +104,7 @@ if not CONFIG.reference.star_index:
         params:
             sjdb_overhang=CONFIG.reference.sjdb_overhang,
             sa_sparse=CONFIG.reference.sa_sparse,
-            version=VERSION,
+            version=VERSIONS["reference"],
         message:
             "reference: building the base STAR index (once for every construct)"
         script:
@@ -87,10 +114,11 @@ if not CONFIG.reference.star_index:
 rule augmented_gtf:
     input:
         gtf=GTF,
-        car=f"{RESULTS}/construct/construct.gtf",
-        checked=f"{RESULTS}/reference/checked.json",
+        car=R("construct_gtf"),
+        checked=R("checked"),
+        car_checked=R("car_checked"),
     output:
-        f"{RESULTS}/reference/augmented.gtf",
+        R("augmented_gtf"),
     log:
         f"{RESULTS}/logs/augmented_gtf.log",
     benchmark:
@@ -101,7 +129,7 @@ rule augmented_gtf:
         mem_mb=memory(2000),
         runtime=minutes(30),
     params:
-        version=VERSION,
+        version=VERSIONS["reference"],
     message:
         "reference: adding the CAR to the annotation"
     script:
@@ -111,10 +139,10 @@ rule augmented_gtf:
 rule insert_car:
     input:
         base=BASE_INDEX,
-        car=f"{RESULTS}/construct/construct.fa",
-        gtf=f"{RESULTS}/reference/augmented.gtf",
+        car=R("transcript"),
+        gtf=R("augmented_gtf"),
     output:
-        directory(f"{RESULTS}/reference/augmented"),
+        directory(R("augmented_index")),
     log:
         f"{RESULTS}/logs/insert_car.log",
     benchmark:
@@ -127,7 +155,7 @@ rule insert_car:
         runtime=minutes(120),
     params:
         name=CAR,
-        version=VERSION,
+        version=VERSIONS["reference"],
     message:
         "reference: inserting the CAR into the index"
     script:

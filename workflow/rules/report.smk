@@ -3,8 +3,8 @@
 
 rule run_record:
     output:
-        config=f"{RESULTS}/run_config.yaml",
-        versions=f"{RESULTS}/versions.json",
+        config=R("run_config"),
+        versions=R("versions"),
     log:
         f"{RESULTS}/logs/run_record.log",
     conda:
@@ -15,7 +15,7 @@ rule run_record:
     params:
         config=CONFIG.model_dump(),
         samples={name: s.model_dump() for name, s in STUDY.samples.items()},
-        version=VERSION,
+        version=VERSIONS["report"],
     message:
         "report: writing down configuration and versions"
     script:
@@ -24,45 +24,45 @@ rule run_record:
 
 rule report:
     input:
-        cells=f"{RESULTS}/cohort/cells.h5ad",
-        detection=f"{RESULTS}/cohort/detection.tsv",
-        localization=f"{RESULTS}/cohort/localization.tsv",
-        contrasts=f"{RESULTS}/cohort/contrasts.tsv",
-        blood=f"{RESULTS}/cohort/blood_in_urine.tsv",
-        annotation=f"{RESULTS}/cohort/annotation.tsv",
-        integration=f"{RESULTS}/cohort/integration.tsv",
-        protein=f"{RESULTS}/cohort/protein_agreement.tsv",
-        receptors=f"{RESULTS}/cohort/receptors.tsv",
-        thresholds=f"{RESULTS}/cohort/thresholds.tsv",
-        thinning=f"{RESULTS}/cohort/thinning.tsv",
-        target=f"{RESULTS}/cohort/target.tsv",
-        clinic=f"{RESULTS}/cohort/clinic.tsv",
-        agreement=f"{RESULTS}/cohort/agreement.tsv",
-        clonotypes=f"{RESULTS}/cohort/clonotypes.tsv",
-        domains=f"{RESULTS}/construct/domains.tsv",
-        homology=f"{RESULTS}/construct/homology.tsv",
-        lint=f"{RESULTS}/construct/lint.json",
-        config=f"{RESULTS}/run_config.yaml",
-        versions=f"{RESULTS}/versions.json",
-        molecules=each_sample("molecules/molecules.parquet", WITH_READS),
-        losses=each_sample("calling/losses.tsv", WITH_READS),
-        filters=each_sample("cells/filters.tsv"),
+        cells=R("cells"),
+        detection=R("detection"),
+        localization=R("localization"),
+        contrasts=R("contrasts"),
+        blood=R("blood_in_urine"),
+        annotation=R("annotation"),
+        integration=R("integration"),
+        protein=R("protein_agreement"),
+        receptors=R("receptors"),
+        thresholds=R("thresholds"),
+        thinning=R("thinning"),
+        target=R("target"),
+        clinic=R("clinic"),
+        agreement=R("agreement"),
+        clonotypes=R("clonotypes"),
+        domains=R("domains"),
+        homology=R("homology"),
+        lint=R("lint"),
+        config=R("run_config"),
+        versions=R("versions"),
+        molecules=each_sample("molecules", WITH_READS),
+        losses=each_sample("losses", WITH_READS),
+        filters=each_sample("filters"),
         support=support_tables(),
     output:
         page=report(
-            f"{RESULTS}/report/report.html",
+            R("report"),
             caption="../report/report.rst",
             category="Report",
             labels={"what": "the report"},
         ),
         methods=report(
-            f"{RESULTS}/report/methods.md",
+            R("methods"),
             caption="../report/methods.rst",
             category="Report",
             labels={"what": "methods, as text"},
         ),
         # Read from benchmarks/, which is no input: a job measured again is no ground for a new report.
-        run_times=f"{RESULTS}/report/run_times.tsv",
+        run_times=R("run_times"),
     log:
         f"{RESULTS}/logs/report.log",
     benchmark:
@@ -75,7 +75,7 @@ rule report:
         ),
         runtime=minutes(60, per_gb=20),
     params:
-        version=VERSION,
+        version=VERSIONS["report"],
     message:
         "report: writing {output.page}"
     script:
@@ -85,18 +85,18 @@ rule report:
 rule notebook:
     input:
         source=lambda wildcards: NOTEBOOKS[wildcards.notebook],
-        cells=f"{RESULTS}/cohort/cells.h5ad",
-        detection=f"{RESULTS}/cohort/detection.tsv",
-        localization=f"{RESULTS}/cohort/localization.tsv",
-        contrasts=f"{RESULTS}/cohort/contrasts.tsv",
-        thresholds=f"{RESULTS}/cohort/thresholds.tsv",
-        thinning=f"{RESULTS}/cohort/thinning.tsv",
-        filters=each_sample("cells/filters.tsv"),
-        losses=each_sample("calling/losses.tsv", WITH_READS),
-        config=f"{RESULTS}/run_config.yaml",
+        cells=R("cells"),
+        detection=R("detection"),
+        localization=R("localization"),
+        contrasts=R("contrasts"),
+        thresholds=R("thresholds"),
+        thinning=R("thinning"),
+        filters=each_sample("filters"),
+        losses=each_sample("losses", WITH_READS),
+        config=R("run_config"),
     output:
         report(
-            f"{RESULTS}/notebooks/{{notebook}}.ipynb",
+            R("notebook"),
             caption="../report/notebook.rst",
             category="Notebooks",
             labels={"what": "{notebook}"},
@@ -115,7 +115,7 @@ rule notebook:
         ),
         runtime=minutes(60, per_gb=20),
     params:
-        version=VERSION,
+        version=VERSIONS["report"],
     message:
         "report: running the notebook {wildcards.notebook}"
     script:
@@ -124,11 +124,11 @@ rule notebook:
 
 rule export_matrix:
     input:
-        cells=f"{RESULTS}/cohort/cells.h5ad",
+        cells=R("cells"),
     output:
-        matrix=f"{RESULTS}/cohort/matrix/matrix.mtx.gz",
-        features=f"{RESULTS}/cohort/matrix/features.tsv.gz",
-        barcodes=f"{RESULTS}/cohort/matrix/barcodes.tsv.gz",
+        matrix=R("matrix"),
+        features=R("matrix_features"),
+        barcodes=R("matrix_barcodes"),
     log:
         f"{RESULTS}/logs/export_matrix.log",
     benchmark:
@@ -141,7 +141,7 @@ rule export_matrix:
         ),
         runtime=minutes(30, per_gb=60),
     params:
-        version=VERSION,
+        version=VERSIONS["report"],
     message:
         "report: writing the cohort as a 10x matrix"
     script:
@@ -150,18 +150,18 @@ rule export_matrix:
 
 rule car_reads:
     input:
-        calls=f"{RESULTS}/samples/{{sample}}/calling/calls.tsv",
+        calls=R("calls"),
         bam=bam,
         bai=bam_index,
         chemistry=chemistry_json,
-        panel=f"{RESULTS}/reference/strand_panel.fa",
+        panel=R("strand_panel"),
         construct=CONFIG.construct.file,
-        homology=f"{RESULTS}/construct/homology.tsv",
-        rivals=f"{RESULTS}/construct/rivals.fa",
-        loci=f"{RESULTS}/construct/loci.tsv",
+        homology=R("homology"),
+        rivals=R("rivals"),
+        loci=R("loci"),
     output:
-        bam=f"{RESULTS}/report/reads/{{sample}}.bam",
-        bai=f"{RESULTS}/report/reads/{{sample}}.bam.bai",
+        bam=R("car_reads"),
+        bai=R("car_reads_bai"),
     log:
         f"{RESULTS}/logs/{{sample}}/car_reads.log",
     benchmark:
@@ -177,7 +177,7 @@ rule car_reads:
         barcode_tag=CONFIG.molecules.barcode_tag,
         umi_tag=CONFIG.molecules.umi_tag,
         chemistry=lambda wildcards: STUDY.samples[wildcards.sample].chemistry,
-        version=VERSION,
+        version=VERSIONS["report"],
     message:
         "report: writing the reads of the CAR-bearing cells of {wildcards.sample}"
     script:
@@ -186,13 +186,14 @@ rule car_reads:
 
 rule export_multiqc:
     input:
-        cells=f"{RESULTS}/cohort/cells.h5ad",
-        detection=f"{RESULTS}/cohort/detection.tsv",
-        molecules=each_sample("molecules/molecules.parquet", WITH_READS),
+        cells=R("cells"),
+        detection=R("detection"),
+        versions=R("versions"),
+        molecules=each_sample("molecules", WITH_READS),
     output:
-        f"{RESULTS}/report/multiqc/carseq_detection_mqc.json",
-        f"{RESULTS}/report/multiqc/carseq_general_mqc.json",
-        f"{RESULTS}/report/multiqc/carseq_evidence_mqc.json",
+        R("multiqc_detection"),
+        R("multiqc_general"),
+        R("multiqc_evidence"),
     log:
         f"{RESULTS}/logs/export_multiqc.log",
     benchmark:
@@ -205,7 +206,7 @@ rule export_multiqc:
         ),
         runtime=minutes(15, per_gb=10),
     params:
-        version=VERSION,
+        version=VERSIONS["report"],
     message:
         "report: writing content for MultiQC"
     script:
@@ -216,7 +217,7 @@ rule ro_crate:
     input:
         final_files(),
     output:
-        f"{RESULTS}/ro-crate-metadata.json",
+        R("ro_crate"),
     log:
         f"{RESULTS}/logs/ro_crate.log",
     benchmark:
@@ -230,7 +231,7 @@ rule ro_crate:
         inputs=STUDY.inputs(),
         checksums=CONFIG.report.checksums == "all",
         command=f"snakemake --configfile {' '.join(Path(p).name for p in workflow.configfiles)}",
-        version=VERSION,
+        version=VERSIONS["report"],
     message:
         "report: writing the manifest with checksums"
     script:

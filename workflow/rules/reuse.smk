@@ -1,5 +1,5 @@
 # reuse. Takes a finished study of the same samples; makes its alignments, cells and cohort those of this one.
-from carseq.schema.results import CELLS, COHORT, PANEL, READS, SUMMARY
+from carseq.schema.results import reused
 
 ALIGNED = [s for s in SAMPLES if has_reads(s)]
 
@@ -10,20 +10,18 @@ ruleorder: reuse_reads > strand_panel
 
 # Everything of theirs that later steps take, but for the summaries.
 def reads_of(results):
-    names = [name for name in READS if name != SUMMARY]
-    files = [
-        file for name in names for file in each_sample(f"solo/{name}", ALIGNED, results)
-    ]
-    return files + ([f"{results}/{PANEL}"] if WITH_READS else [])
+    names = [name for name in reused("solo") if name != "summary"]
+    files = [file for name in names for file in each_sample(name, ALIGNED, results)]
+    return files + ([R("strand_panel", results)] if WITH_READS else [])
 
 
 rule reuse_reads:
     input:
         files=reads_of(CONFIG.reuse),
-        summaries=each_sample(f"solo/{SUMMARY}", ALIGNED, CONFIG.reuse),
+        summaries=each_sample("summary", ALIGNED, CONFIG.reuse),
     output:
         files=reads_of(RESULTS),
-        summaries=each_sample(f"solo/{SUMMARY}", ALIGNED),
+        summaries=each_sample("summary", ALIGNED),
     log:
         f"{RESULTS}/logs/reuse_reads.log",
     conda:
@@ -32,7 +30,7 @@ rule reuse_reads:
         mem_mb=memory(1000),
         runtime=minutes(30),
     params:
-        version=VERSION,
+        version=VERSIONS["solo"],
     message:
         "reuse: taking over the alignments in {CONFIG.reuse}"
     script:
@@ -42,19 +40,25 @@ rule reuse_reads:
 # By what they hold: barcodes, ambient, knee, filters.
 def cells_of(results):
     return {
-        name.partition(".")[0]: each_sample(f"cells/{name}", results=results)
-        for name in CELLS
+        name: each_sample(name, results=results)
+        for name in reused("cells")
+        if FILES[name].by_sample
     }
+
+
+# The annotated cells first.
+def cohort_of(results):
+    return [R(name, results) for name in reused("cells") if not FILES[name].by_sample]
 
 
 rule reuse_cells:
     input:
         **cells_of(CONFIG.reuse),
-        cohort=[f"{CONFIG.reuse}/cohort/{name}" for name in COHORT],
-        molecules=each_sample("molecules/molecules.parquet", WITH_READS),
+        cohort=cohort_of(CONFIG.reuse),
+        molecules=each_sample("molecules", WITH_READS),
     output:
         **cells_of(RESULTS),
-        cohort=[f"{RESULTS}/cohort/{name}" for name in COHORT],
+        cohort=cohort_of(RESULTS),
     log:
         f"{RESULTS}/logs/reuse_cells.log",
     benchmark:
@@ -66,9 +70,9 @@ rule reuse_cells:
         runtime=minutes(60),
     params:
         car=CAR,
-        samples={name: sample.carried() for name, sample in STUDY.samples.items()},
+        samples=SAMPLES,
         with_reads=WITH_READS,
-        version=VERSION,
+        version=VERSIONS["cells"],
     message:
         "reuse: taking over the cells in {CONFIG.reuse}"
     script:

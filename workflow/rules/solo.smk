@@ -5,9 +5,9 @@ rule chemistry:
     input:
         fastqs=fastqs,
         whitelist=whitelist,
-        panel=f"{RESULTS}/reference/strand_panel.fa",
+        panel=R("strand_panel"),
     output:
-        f"{RESULTS}/samples/{{sample}}/solo/chemistry.json",
+        R("chemistry"),
     log:
         f"{RESULTS}/logs/{{sample}}/chemistry.log",
     benchmark:
@@ -20,7 +20,7 @@ rule chemistry:
         runtime=minutes(30, per_gb=4),
     params:
         chemistry=lambda wildcards: STUDY.samples[wildcards.sample].chemistry,
-        version=VERSION,
+        version=VERSIONS["solo"],
     message:
         "solo: finding the chemistry of {wildcards.sample}"
     script:
@@ -30,25 +30,23 @@ rule chemistry:
 rule align:
     input:
         fastqs=fastqs,
-        chemistry=f"{RESULTS}/samples/{{sample}}/solo/chemistry.json",
+        chemistry=R("chemistry"),
         # Named in chemistry.json; one that Snakemake fetches must be there again.
         whitelist=whitelist,
-        index=f"{RESULTS}/reference/augmented" if SAVED else BASE_INDEX,
+        index=R("augmented_index") if SAVED else BASE_INDEX,
         insertion=(
             []
             if SAVED
             else [
-                f"{RESULTS}/construct/construct.fa",
-                f"{RESULTS}/reference/augmented.gtf",
+                R("transcript"),
+                R("augmented_gtf"),
             ]
         ),
     output:
-        bam=kept(f"{RESULTS}/samples/{{sample}}/solo/aligned.bam", KEEP_BAM == "all"),
-        bai=kept(
-            f"{RESULTS}/samples/{{sample}}/solo/aligned.bam.bai", KEEP_BAM == "all"
-        ),
-        raw=f"{RESULTS}/samples/{{sample}}/solo/raw.h5ad",
-        summary=f"{RESULTS}/samples/{{sample}}/solo/summary.json",
+        bam=kept(R("aligned_bam"), KEEP_BAM == "all"),
+        bai=kept(R("aligned_bai"), KEEP_BAM == "all"),
+        raw=R("raw"),
+        summary=R("summary"),
     log:
         f"{RESULTS}/logs/{{sample}}/align.log",
     benchmark:
@@ -63,7 +61,7 @@ rule align:
     params:
         car=CAR,
         feature=CONFIG.solo.feature,
-        version=VERSION,
+        version=VERSIONS["solo"],
     message:
         "solo: aligning {wildcards.sample}"
     script:
@@ -73,16 +71,14 @@ rule align:
 # Only where the config says that the whole alignment is not kept.
 rule slice_bam:
     input:
-        bam=f"{RESULTS}/samples/{{sample}}/solo/aligned.bam",
-        bai=f"{RESULTS}/samples/{{sample}}/solo/aligned.bam.bai",
+        bam=R("aligned_bam"),
+        bai=R("aligned_bai"),
         construct=CONFIG.construct.file,
         alternatives=CONFIG.construct.alternatives,
-        loci=f"{RESULTS}/construct/loci.tsv",
+        loci=R("loci"),
     output:
-        bam=kept(f"{RESULTS}/samples/{{sample}}/solo/slice.bam", KEEP_BAM == "slice"),
-        bai=kept(
-            f"{RESULTS}/samples/{{sample}}/solo/slice.bam.bai", KEEP_BAM == "slice"
-        ),
+        bam=kept(R("slice_bam"), KEEP_BAM == "slice"),
+        bai=kept(R("slice_bai"), KEEP_BAM == "slice"),
     log:
         f"{RESULTS}/logs/{{sample}}/slice_bam.log",
     benchmark:
@@ -95,7 +91,7 @@ rule slice_bam:
     params:
         name=CAR,
         form=CONFIG.construct.form,
-        version=VERSION,
+        version=VERSIONS["solo"],
     message:
         "solo: cutting out of {wildcards.sample} the reads that may be the CAR's or its relatives'"
     script:

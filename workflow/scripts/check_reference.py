@@ -9,7 +9,7 @@ from carseq.workflow import job
 
 with job(snakemake):
     fasta, gtf = snakemake.input.fasta, snakemake.input.gtf
-    check_reference(fasta, gtf, snakemake.params.name)
+    check_reference(fasta, gtf)
     if snakemake.input.index:
         check_index(snakemake.input.index, fasta)
     write_text(json.dumps({"fasta": fasta, "gtf": gtf}) + "\n", snakemake.output[0])

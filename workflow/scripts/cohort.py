@@ -28,13 +28,15 @@ with job(snakemake):
         add_layer(cohort, "cellbender", made)
     # Backed: the counts stay on disk.
     add_protein(cohort, map(partial(anndata.read_h5ad, backed="r"), snakemake.input.cells))
-    add_receptors(cohort, dict(zip(params.with_receptors, snakemake.input.tcr, strict=True)))
+    with_receptors = list(params.patients)
+    cohort.obs["patient"] = cohort.obs["sample"].astype(str).map(params.patients).fillna("")
+    add_receptors(cohort, dict(zip(with_receptors, snakemake.input.tcr, strict=True)))
     for sample, path in zip(samples, output.filters, strict=True):
         write_table(filters[filters["sample"] == sample], path, FILTERS)
     annotation, integration = cohort_tables(cohort, car=params.car, seed=params.cells["seed"])
     write_table(annotation, output.annotation, ANNOTATION)
     write_table(integration, output.integration, INTEGRATION)
     write_table(protein_agreement(cohort.obs), output.protein, PROTEIN_AGREEMENT)
-    receptors = receptor_table(cohort.obs, params.with_receptors)
+    receptors = receptor_table(cohort.obs, with_receptors)
     write_table(receptors, output.receptors, RECEPTORS)
     write_h5ad(cohort, output.cohort)

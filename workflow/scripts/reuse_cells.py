@@ -8,7 +8,7 @@ from carseq.workflow import job
 
 with job(snakemake):
     given, output, params = snakemake.input, snakemake.output, snakemake.params
-    names = list(params.samples)
+    names = params.samples
     take([*given.barcodes, *given.ambient], [*output.barcodes, *output.ambient])
     molecules = dict(zip(params.with_reads, given.molecules, strict=True))
     made = zip(output.knee, output.filters, strict=True)
@@ -25,6 +25,6 @@ with job(snakemake):
         write_table(reused_filters(read_table(before[1], FILTERS), car_umis), after[1], FILTERS)
     cohort = read_cells(given.cohort[0], genes=[params.car])
     needs_car = [s for s in names if s not in molecules]
-    reused_cells(cohort, params.samples, car=params.car, needs_car=needs_car)
+    reused_cells(cohort, car=params.car, needs_car=needs_car)
     write_cells(cohort, given.cohort[0], output.cohort[0])
     take(given.cohort[1:], output.cohort[1:])

@@ -13,7 +13,6 @@ with job(snakemake):
     made = sample_cells(
         read_counts(snakemake.input.raw, car=params.car, needs_car=params.needs_car),
         snakemake.wildcards.sample,
-        meta=params.sample,
         car=params.car,
         called=params.called,
         listed=listed,

@@ -27,11 +27,15 @@ from carseq.cells.markers import (
     T_LINEAGE,
     UNKNOWN,
     Atlas,
+    car_genes,
     informative_genes,
     is_single_t,
+    kin,
     match_markers,
     read_markers,
 )
+from carseq.cells.subtypes import is_own_table, t_coverage, t_types
+from carseq.io.genes import marker_coverage
 from carseq.log import get_logger
 
 if TYPE_CHECKING:
@@ -54,6 +58,15 @@ LOG_PRIOR = -3.0
 PROFILE_UMIS = 250.0
 #: Bound (natural log) of what the transcriptome-wide comparison may add for or against a type.
 PROFILE_BOUND = 8.0
+#: What a cluster's mix of types may add for or against a type, natural log: a prior, which the cell's own molecules
+#: overrule.
+CLUSTER_BOUND = 3.0
+#: A droplet with fewer UMIs or genes than this is given no type: what it holds is a handful of ambient molecules.
+LEAST_TYPED_UMIS, LEAST_TYPED_GENES = 50, 30
+#: No label is surer (log odds) than one unit for so many UMIs of the cell.
+UMIS_PER_NAT = 20.0
+#: The doubt that is left in the lineage of a cell that shows none of its markers; it falls with each marker molecule.
+DOUBT = 0.1
 #: Cells with clear markers needed to learn a type's profile.
 MIN_SEEDS = 8
 #: Prior rates (UMIs per UMI) of a marker where it is expressed and where not, the order of CD3D in
@@ -259,8 +272,12 @@ def annotate(
        cells are compared.
     3. Clusters: each cluster has its own mix of types, learnt by EM, as prior of its cells.
 
-    A cell is `unknown` where no lineage reaches probability 0.5. A type within a lineage that does
-    not reach half of the lineage's probability is reported as the lineage's generic type.
+    4. T cells: their type by their own molecules (:func:`carseq.cells.subtypes.t_types`), which takes the place of what
+       the steps above found within the lineage.
+
+    A cell is `unknown` where no lineage reaches probability 0.5, and where it has fewer than 50 UMIs or 30 genes. A
+    type within a lineage that does not reach half of the lineage's probability is reported as the lineage's generic
+    type, a T cell that its molecules do not tell as `CD4 T cell`, `CD8 T cell` or `T cell`.
 
     Parameters
     ----------
@@ -275,9 +292,9 @@ def annotate(
     Returns
     -------
     AnnData
-        The same object, with `obs`: `lineage`, `cell_type`, `cell_type_confidence` (probability, 0
-        to 1), `lineage_confidence`, `lineage_2` and `cell_type_2` (second method), and
-        `obsm["lineage_probability"]` (table, n_cells × n_lineages).
+        The same object, with `obs`: `lineage`, `cell_type`, `cell_type_confidence` (probability, 0 to 1),
+        `lineage_confidence`, `marker_coverage` (share of the type's markers that the matrix holds), `lineage_2` and
+        `cell_type_2` (second method), and `obsm["lineage_probability"]` (table, n_cells × n_lineages).
     """
     car = car_name(adata, car)
     markers = read_markers() if markers is None else markers
@@ -290,6 +307,7 @@ def annotate(
 
     lineages = list(dict.fromkeys(lineage))
     by_lineage = np.stack([posterior[:, lineage == name].sum(axis=1) for name in lineages], axis=1)
+    by_lineage = _with_doubt(adata, atlas, lineages, by_lineage)
     confidence = by_lineage.max(axis=1, initial=0.0)
     chosen = np.where(confidence >= 0.5, by_lineage.argmax(axis=1), 0)
     chosen_lineage = np.array(lineages, dtype=object)[chosen]
@@ -298,11 +316,18 @@ def annotate(
     share = within.max(axis=1) / np.maximum(within.sum(axis=1), 1e-12)
     resolved = (share >= 0.5) & (chosen > 0)
     generic = np.where(chosen > 0, chosen_lineage + " cell", UNKNOWN)
-    adata.obs["lineage"] = chosen_lineage.astype(str)
-    adata.obs["cell_type"] = np.where(resolved, names[best], generic).astype(str)
     own = by_lineage[np.arange(adata.n_obs), chosen]
-    adata.obs["cell_type_confidence"] = np.where(resolved, within.max(axis=1), own).clip(0, 1)
+    kind = np.where(resolved, names[best], generic)
+    sure = np.where(resolved, own * share, own)
+    is_t = chosen_lineage == T_LINEAGE
+    if is_own_table(atlas.types_of(T_LINEAGE)):
+        kind[is_t], of_t = t_types(adata, is_t, car_genes(adata, car))
+        sure[is_t] = own[is_t] * of_t
+    adata.obs["lineage"] = chosen_lineage.astype(str)
+    adata.obs["cell_type"] = kind.astype(str)
+    adata.obs["cell_type_confidence"] = sure.clip(0, 1)
     adata.obs["lineage_confidence"] = own.clip(0, 1)
+    adata.obs["marker_coverage"] = _coverage_of(kind, adata, markers, car)
     adata.obsm["lineage_probability"] = pd.DataFrame(by_lineage, adata.obs_names, lineages)
     second = _second_opinion(adata, atlas)
     adata.obs["cell_type_2"] = names[second].astype(str)
@@ -316,6 +341,54 @@ def annotate(
             100 * same,
         )
     return adata
+
+
+def _with_doubt(
+    adata: AnnData, atlas: Atlas, lineages: list[str], by_lineage: np.ndarray
+) -> np.ndarray:
+    """Return probabilities of the lineages that are no surer than the cell's molecules allow.
+
+    - A droplet of fewer than :data:`LEAST_TYPED_UMIS` UMIs or :data:`LEAST_TYPED_GENES` genes is unknown.
+    - The log odds of any lineage stay below the cell's UMIs over :data:`UMIS_PER_NAT`.
+    - A lineage of which the cell shows few marker molecules keeps :data:`DOUBT`.
+    - Where the matrix holds fewer markers of a related lineage, that one is not excluded: NK cells cannot be told from
+      T cells by a panel without T-cell markers.
+
+    What is taken from a lineage goes to "unknown".
+    """
+    if not adata.n_obs or not atlas.types:
+        return by_lineage
+    counts = counts_of(adata)
+    totals = row_sums(counts)
+    genes = np.asarray(counts.getnnz(axis=1))
+    own = counts[:, atlas.genes]
+    most = np.empty_like(by_lineage)
+    most[:, 0] = 1.0
+    for j, name in enumerate(lineages):
+        if name == UNKNOWN:
+            continue
+        marks = (atlas.weights[atlas.lineage == name] > 0).any(axis=0)
+        shown = row_sums(own[:, np.flatnonzero(marks)])
+        lacking = max(
+            (atlas.coverage[name] - atlas.coverage[k] for k in atlas.coverage if kin(name, k)),
+            default=0.0,
+        )
+        most[:, j] = np.minimum(special.expit(totals / UMIS_PER_NAT), 1 - DOUBT / (1 + shown))
+        most[:, j] -= 0.5 * max(lacking, 0.0)
+    most[(totals < LEAST_TYPED_UMIS) | (genes < LEAST_TYPED_GENES), 1:] = 0.0
+    capped = np.minimum(by_lineage, most)
+    capped[:, 0] += (by_lineage - capped).sum(axis=1)
+    return capped
+
+
+def _coverage_of(
+    kind: np.ndarray, adata: AnnData, markers: pd.DataFrame, car: str | None
+) -> np.ndarray:
+    """Return the share of the markers of each cell's type that the matrix holds, NaN for unknown, shape (n_cells,)."""
+    held = adata.var_names.difference(list(car_genes(adata, car)))
+    table = marker_coverage(held, markers).set_index("cell_type")["share"]
+    shares = {**table.to_dict(), **t_coverage(held)}
+    return pd.Series(kind).map(shares).to_numpy(float)
 
 
 def _posterior(adata: AnnData, atlas: Atlas, lineage: np.ndarray, car: str | None) -> np.ndarray:
@@ -332,11 +405,13 @@ def _posterior(adata: AnnData, atlas: Atlas, lineage: np.ndarray, car: str | Non
         (np.ones(n_cells), (clusters, np.arange(n_cells))), shape=(clusters.max() + 1, n_cells)
     )
     base = special.softmax(prior)
+    log_base = np.log(base)
 
     def cluster_prior(posterior: np.ndarray) -> np.ndarray:
         # Five cells' worth of the base prior; a cluster never rules a type out.
         mix = (member @ posterior + 5 * base) / (row_sums(member)[:, None] + 5)
-        return np.log(0.995 * mix + 0.005 / n_types)
+        log_mix = np.log(0.995 * mix + 0.005 / n_types)
+        return log_base + np.clip(log_mix - log_base, -CLUSTER_BOUND, CLUSTER_BOUND)
 
     def update(posterior: np.ndarray, *scores: np.ndarray) -> np.ndarray:
         """Write the next posterior into the given one."""

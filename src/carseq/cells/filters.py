@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from carseq.cells.counts import car_name, counts_of, row_sums
+from carseq.io.genes import is_mitochondrial
 from carseq.log import get_logger
 from carseq.schema.tables import FILTERS
 
@@ -52,9 +53,9 @@ def quality(adata: AnnData) -> AnnData:
     n_genes = np.asarray(counts.getnnz(axis=1), dtype=np.int64)
     adata.obs["total_umis"] = np.rint(total).astype(np.int64)
     adata.obs["n_genes"] = n_genes
-    mito = np.asarray(names.str.startswith("MT-"))
+    mito = is_mitochondrial(adata.var_names)
     if not mito.any():
-        log.warning("no mitochondrial gene (MT-*) in the annotation: pct_mito is 0")
+        log.warning("no mitochondrial gene (MT-CO1, or COX1 as RefSeq writes it): pct_mito is 0")
     adata.obs["pct_mito"] = row_sums(counts[:, mito]) * share
     adata.obs["pct_hb"] = row_sums(counts[:, names.isin(["HBA1", "HBA2", "HBB"])]) * share
     adata.obs["log10_genes_per_umi"] = np.where(

@@ -12,6 +12,7 @@ import pandas as pd
 from carseq.cells.counts import car_name
 from carseq.data import path as data_path
 from carseq.errors import CarseqError
+from carseq.io.genes import is_mitochondrial
 from carseq.log import get_logger
 
 if TYPE_CHECKING:
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
 
 log = get_logger("cells.markers")
 
-#: Endogenous genes that share sequence with CARs: CAR reads may land on them (field notes).
-CROSS_TALK = frozenset({"TNFRSF9", "CD247", "CD28", "CD8A"})
+#: Genes that most CARs share sequence with, so that CAR reads may land on them: hinge, transmembrane and signalling
+#: domains of CD8A and CD28, those of TNFRSF9 (4-1BB) and CD247 (CD3 zeta), the leader of CSF2RA. They stand for the
+#: construct's own homologs where these are not given (`uns["car_homologs"]`).
+CROSS_TALK = frozenset({"TNFRSF9", "CD247", "CD28", "CD8A", "CSF2RA"})
 #: Columns of a marker table.
 MARKER_COLUMNS = (
     "lineage",
@@ -38,6 +41,19 @@ T_LINEAGE = "T"
 MIN_ANNOTATED = 0.55
 #: Lineages that share genes, so that one's markers are not foreign to the other.
 KIN = (frozenset({"T", "NK"}), frozenset({"B", "plasma"}), frozenset({"kidney", "urogenital"}))
+
+
+def car_genes(adata: AnnData, car: str | None = None) -> frozenset[str]:
+    """Return the genes that may not help to say what a cell is: the CAR and those it shares sequence with.
+
+    Those of the construct's homology table (`uns["car_homologs"]`) where they are given, else :data:`CROSS_TALK`;
+    none where the matrix names no CAR.
+    """
+    name = car_name(adata, car)
+    given = adata.uns.get("car_homologs")
+    if given is not None:
+        return frozenset(map(str, given)) | ({name} if name else set())
+    return CROSS_TALK | {name} if name else frozenset()
 
 
 def is_single_t(obs: pd.DataFrame) -> pd.Series:
@@ -138,6 +154,8 @@ class Atlas:
         Marker weights, shape (n_types, n_genes): a type's own markers and its lineage's.
     own
         The type's own markers only, same shape.
+    coverage
+        Share of each lineage's markers that the matrix holds, 0 to 1.
     """
 
     types: list[str]
@@ -145,6 +163,11 @@ class Atlas:
     genes: np.ndarray
     weights: np.ndarray
     own: np.ndarray
+    coverage: dict[str, float]
+
+    def types_of(self, lineage: str) -> list[str]:
+        """Return the types of a lineage."""
+        return [t for t, name in zip(self.types, self.lineage, strict=True) if name == lineage]
 
     @property
     def generic(self) -> np.ndarray:
@@ -155,7 +178,7 @@ class Atlas:
 
 
 def match_markers(adata: AnnData, markers: pd.DataFrame, car: str | None = None) -> Atlas:
-    """Match a marker table with the genes of ``adata``, leaving out the CAR and cross-talk genes.
+    """Match a marker table with the genes of ``adata``, leaving out the CAR and the genes it shares sequence with.
 
     Raises
     ------
@@ -168,9 +191,10 @@ def match_markers(adata: AnnData, markers: pd.DataFrame, car: str | None = None)
             f"{adata.var_names[adata.var_names.duplicated()][0]} is there twice",
             "call adata.var_names_make_unique() first",
         )
-    table = markers[~markers["gene"].isin(CROSS_TALK | {car})]
+    table = markers[~markers["gene"].isin(car_genes(adata, car))]
     # A type most of whose markers are not annotated would live on those it shares with siblings.
     present = table["gene"].isin(adata.var_names)
+    coverage = present[table["weight"] > 0].groupby(table["lineage"]).mean().to_dict()
     share = present.groupby(table["cell_type"]).mean()
     whole = table["lineage"] + " cell" == table["cell_type"]
     table = table[present & (whole | (table["cell_type"].map(share) >= MIN_ANNOTATED))]
@@ -190,7 +214,7 @@ def match_markers(adata: AnnData, markers: pd.DataFrame, car: str | None = None)
         if generic in row and cell_type != generic:
             weights[i] = np.where(own[i] != 0, own[i], own[row[generic]])
     genes = adata.var_names.get_indexer(symbols)
-    return Atlas(types, lineage, np.asarray(genes, dtype=np.int64), weights, own)
+    return Atlas(types, lineage, np.asarray(genes, dtype=np.int64), weights, own, coverage)
 
 
 def informative_genes(adata: AnnData, car: str | None = None) -> np.ndarray:
@@ -200,6 +224,6 @@ def informative_genes(adata: AnnData, car: str | None = None) -> np.ndarray:
     erythrocytes) are left out.
     """
     names = adata.var_names.str.upper()
-    out = adata.var_names.isin(CROSS_TALK | {car_name(adata, car)})
-    out |= names.str.startswith("MT-") | names.isin(["HBA1", "HBA2", "HBB"])
+    out = adata.var_names.isin(car_genes(adata, car))
+    out |= is_mitochondrial(adata.var_names) | names.isin(["HBA1", "HBA2", "HBB"])
     return np.asarray(~out)

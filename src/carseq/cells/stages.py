@@ -68,7 +68,6 @@ def sample_cells(
     raw: AnnData,
     sample: str,
     *,
-    meta: Mapping[str, str],
     car: str,
     called: bool = False,
     listed: Sequence[str] | None = None,
@@ -83,8 +82,6 @@ def sample_cells(
         Raw counts, barcodes × genes.
     sample
         Name of the sample.
-    meta
-        Columns of the samples sheet, written to `obs`.
     car
         Name of the CAR gene.
     called
@@ -110,8 +107,7 @@ def sample_cells(
     cells = raw[calls["is_cell"].to_numpy(bool)].copy()
     cells.uns["car"] = car
     protein_background(cells, raw, calls["is_cell"].to_numpy(bool))
-    for name, value in {"sample": sample, **meta}.items():
-        cells.obs[name] = value
+    cells.obs["sample"] = sample
     cells.obs["barcode"] = cells.obs_names.astype(str)
     quality(cells)
     doublets(cells, seed=seed, car=car, solo=solo)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 log = get_logger("cells.subtypes")
 
+T_CELL = "T cell"
 #: Types and the parent that stands for them where their molecules do not decide.
 PARENT = {
     "naive CD4 T cell": "CD4 T cell",
@@ -55,13 +56,28 @@ SHARES = {
     "gamma-delta T cell": 0.04,
     "MAIT cell": 0.04,
 }
+#: What a cell must show of a type before it can be given it: for each alternative, genes and how many different ones.
+#: Without a molecule of its own a cell would owe such a label to its neighbours or to one gene that others share.
+REQUIRED: dict[str, tuple[tuple[int, tuple[str, ...]], ...]] = {
+    "naive CD4 T cell": ((1, ("CCR7", "SELL", "LEF1", "TCF7", "MAL", "LRRN3", "ACTN1", "FHIT")),),
+    "naive CD8 T cell": ((1, ("CCR7", "SELL", "LEF1", "TCF7", "MAL", "LRRN3", "ACTN1", "NELL2")),),
+    "regulatory T cell": ((1, ("FOXP3",)), (2, ("RTKN2", "IKZF2", "IL2RA", "CTLA4"))),
+    "follicular helper T cell": ((2, ("CXCR5", "CXCL13", "PDCD1", "TOX2", "CD200")),),
+    "gamma-delta T cell": ((1, ("TRDC", "TRDV1", "TRDV2", "TRGV9")),),
+    "MAIT cell": ((1, ("SLC4A10", "TRAV1-2")), (2, ("ZBTB16", "NCR3", "IL18R1"))),
+    "cytotoxic CD4 T cell": ((1, ("CD4", "CD40LG")),),
+}
+#: Genes of killing: more than one molecule of them (and one for each 10,000 UMIs of the cell, for ambient RNA) excludes
+#: the types below.
+KILLING = ("GZMK", "NKG7", "GNLY", "GZMB", "GZMH", "FGFBP2", "CCL5", "PRF1")
+NOT_KILLING = ("naive CD4 T cell", "naive CD8 T cell", "regulatory T cell")
 #: Shape of the negative binomial of a gene's UMIs within a type.
 SHAPE = 2.0
 #: Most that one gene may speak for one type against another, natural log.
 MOST_PER_GENE = 4.0
 #: Genes of a programme rise and fall together, so that many molecules are not as many witnesses: of a cell with more
 #: UMIs than this, the log-likelihood counts as the square root of the excess.
-FULL_UMIS = 700.0
+FULL_UMIS = 1000.0
 #: Share of a cell's UMIs that are taken to be ambient RNA of the sample's mean profile.
 AMBIENT = 0.05
 #: What the table's level of a gene weighs against the sample's cells, in UMIs.
@@ -69,11 +85,13 @@ LEVEL_UMIS = 50_000.0
 #: The learnt factor of a gene lies within this of the table's level.
 MOST_FACTOR = 8.0
 #: Bounds of what the sample's and the cluster's mix of types may add, natural log.
-SAMPLE_BOUND, CLUSTER_BOUND = 1.0, 1.5
+SAMPLE_BOUND, CLUSTER_BOUND = 1.0, 1.0
 #: Cells that the first mix of types weighs as much as: in a sample, in a cluster.
 SAMPLE_CELLS, CLUSTER_CELLS = 20.0, 10.0
 #: Probability that a type must reach to be given, and that its parent must reach.
-MIN_TYPE, MIN_PARENT = 0.75, 0.85
+MIN_TYPE, MIN_PARENT = 0.75, 0.9
+#: "Naive" asks for more: central memory cells keep CCR7 and SELL, and what tells them apart are absent molecules.
+MIN_NAIVE = 0.9
 #: Cells of a sample that factors are learnt from, and cells held dense at a time.
 MAX_LEARN, BLOCK = 4_000, 10_000
 #: Rounds of learning.
@@ -90,6 +108,8 @@ class Levels:
         Names of the types.
     genes
         Positions of the genes in `var`, shape (n_genes,).
+    symbols
+        Their names, shape (n_genes,).
     rate
         UMIs per UMI of the gene where its level is 1, shape (n_genes,).
     level
@@ -98,6 +118,7 @@ class Levels:
 
     types: list[str]
     genes: np.ndarray
+    symbols: np.ndarray
     rate: np.ndarray
     level: np.ndarray
 
@@ -114,6 +135,7 @@ def match_levels(var_names: pd.Index, table: pd.DataFrame, excluded: frozenset[s
     return Levels(
         types,
         np.asarray(var_names.get_indexer(table["gene"]), dtype=np.int64),
+        table["gene"].to_numpy(str),
         table["per_10k"].to_numpy(float) / 1e4,
         table[types].to_numpy(float).T,
     )
@@ -148,6 +170,22 @@ def _log_likelihood(
 def _bounded(log_mix: np.ndarray, base: np.ndarray, bound: float) -> np.ndarray:
     """Return ``log_mix``, at most ``bound`` from ``base``."""
     return base + np.clip(log_mix - base, -bound, bound)
+
+
+def possible_types(counts: Any, n: np.ndarray, levels: Levels) -> np.ndarray:
+    """Return which types a cell's own molecules allow (:data:`REQUIRED`, :data:`KILLING`), n_cells × n_types."""
+    allowed = np.ones((counts.shape[0], len(levels.types)), dtype=bool)
+    for t, name in enumerate(levels.types):
+        if name in REQUIRED:
+            allowed[:, t] = False
+            for least, genes in REQUIRED[name]:
+                own = np.flatnonzero(np.isin(levels.symbols, genes))
+                allowed[:, t] |= np.asarray(counts[:, own].getnnz(axis=1)) >= least
+    killing = row_sums(counts[:, np.flatnonzero(np.isin(levels.symbols, KILLING))])
+    too_many = killing > 1 + np.floor(n / 10_000)
+    for name in NOT_KILLING:
+        allowed[too_many, levels.types.index(name)] = False
+    return allowed
 
 
 def t_type_posterior(
@@ -205,8 +243,20 @@ def t_type_posterior(
     return special.softmax(score + by_cluster[clusters], axis=1)
 
 
-def resolve(posterior: np.ndarray, types: list[str]) -> tuple[np.ndarray, np.ndarray]:
+def resolve(
+    posterior: np.ndarray, types: list[str], allowed: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the label of each cell and its probability: a type, else its parent, else "T cell".
+
+    Parameters
+    ----------
+    posterior
+        From :func:`t_type_posterior`.
+    types
+        Their names.
+    allowed
+        Which types the cell's own molecules allow, from :func:`possible_types`; same shape as ``posterior``. A type
+        that is likely but not allowed leaves the cell with its parent: it makes no other type likelier.
 
     Returns
     -------
@@ -217,17 +267,34 @@ def resolve(posterior: np.ndarray, types: list[str]) -> tuple[np.ndarray, np.nda
     """
     names = np.array(types, dtype=object)
     best = posterior.argmax(axis=1)
-    rows = np.arange(len(posterior))
-    sure = posterior[rows, best]
+    sure = posterior[np.arange(len(posterior)), best]
     parents = np.array([PARENT[name] for name in types], dtype=object)
-    label, probability = np.full(len(posterior), "T cell", dtype=object), np.ones(len(posterior))
+    label, probability = np.full(len(posterior), T_CELL, dtype=object), np.ones(len(posterior))
+    family = sure.copy()
     for parent in ("CD4 T cell", "CD8 T cell"):
         mass = posterior[:, parents == parent].sum(axis=1)
         take = mass >= MIN_PARENT
         label[take], probability[take] = parent, mass[take]
-    take = sure >= MIN_TYPE
+        family = np.where(parents[best] == parent, mass, family)
+    naive = np.array([name.startswith("naive") for name in types])
+    take = (
+        allowed[np.arange(len(posterior)), best]
+        & (sure >= np.where(naive, MIN_NAIVE, MIN_TYPE)[best])
+        & (family >= np.where(parents[best] == T_CELL, MIN_TYPE, MIN_PARENT))
+    )
     label[take], probability[take] = names[best[take]], sure[take]
     return label, probability
+
+
+def t_coverage(names: pd.Index) -> dict[str, float]:
+    """Return by T-cell type the share of the genes that mark it (level 0.5 or more) among ``names``."""
+    table = read_t_types()
+    held = table["gene"].isin(names)
+    shares = {name: float(held[table[name] >= 0.5].mean()) for name in PARENT}
+    for parent in ("CD4 T cell", "CD8 T cell"):
+        own = (table[[n for n, p in PARENT.items() if p == parent]] >= 0.5).any(axis=1)
+        shares[parent] = float(held[own].mean())
+    return shares
 
 
 def is_own_table(types: list[str]) -> bool:
@@ -258,7 +325,7 @@ def t_types(
     """
     rows = np.flatnonzero(is_t)
     levels = match_levels(adata.var_names, read_t_types(), excluded)
-    label, probability = np.full(rows.size, "T cell", dtype=object), np.ones(rows.size)
+    label, probability = np.full(rows.size, T_CELL, dtype=object), np.ones(rows.size)
     if not rows.size or not levels.genes.size:
         return label, probability
     counts = counts_of(adata)
@@ -274,5 +341,6 @@ def t_types(
         own = rows[at]
         number = np.unique(clusters[own], return_inverse=True)[1]
         posterior = t_type_posterior(genes[own], totals[own], mean_rate, levels, number)
-        label[at], probability[at] = resolve(posterior, levels.types)
+        allowed = possible_types(genes[own], totals[own], levels)
+        label[at], probability[at] = resolve(posterior, levels.types, allowed)
     return label, probability

@@ -67,10 +67,23 @@ def write_construct(
     findings
         Those of :func:`carseq.construct.lint`; None: they are made.
     """
+    write_transcript(construct, folder)
+    write_features(construct, folder, findings)
+
+
+def write_transcript(construct: Construct, folder: str | Path) -> None:
+    """Write what alignments depend on: ``construct.fa`` and ``construct.gtf``."""
     folder = Path(folder)
     sequence = "\n".join(textwrap.wrap(construct.sequence, 70))
     write_text(f">{construct.name}\n{sequence}\n", folder / "construct.fa")
     write_text(gtf(construct), folder / "construct.gtf")
+
+
+def write_features(
+    construct: Construct, folder: str | Path, findings: list[Finding] | None = None
+) -> None:
+    """Write ``domains.tsv``, ``coverage.tsv`` and ``lint.json``, as :func:`write_construct` does."""
+    folder = Path(folder)
     write_table(construct.domains, folder / "domains.tsv", DOMAINS)
     expected = {
         f"expected_{key}": expected_coverage(construct.transcripts, key) for key in CHEMISTRIES

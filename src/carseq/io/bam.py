@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+import pandas as pd
 import pysam
 
 from carseq.errors import CarseqError
@@ -58,3 +60,58 @@ def write_bam(
                 out.write(record)
         pysam.index("-o", str(slice_index), str(slice_))
     return index
+
+
+def barcodes_of_bam(
+    path: str | Path, tag: str = "CB", *, n: int = 100_000, skipped: int = 2_000_000
+) -> pd.Series:
+    """Count the reads of some barcodes: of the first reads with a barcode, whatever they map to.
+
+    Parameters
+    ----------
+    path
+        Sorted, indexed BAM.
+    tag
+        Tag of the cell barcode.
+    n
+        Reads with a barcode that are counted, taken evenly over the contigs that have reads.
+    skipped
+        Reads without a barcode that are passed over at most.
+
+    Returns
+    -------
+    pandas.Series
+        Reads by barcode.
+
+    Raises
+    ------
+    CarseqError
+        If the BAM cannot be read.
+    """
+    counted: Counter[str] = Counter()
+    with open_bam(path) as bam:
+        try:
+            held = [s.contig for s in bam.get_index_statistics() if s.mapped]
+            passed = 0
+            for contig in [*held, None]:
+                left = n - counted.total()
+                wanted = max(left if contig is None else -(-n // max(len(held), 1)), 100)
+                reads = bam.fetch(contig) if contig is not None else bam.fetch("*")
+                for record in reads:
+                    if record.is_secondary or record.is_supplementary:
+                        continue
+                    if record.has_tag(tag):
+                        counted[str(record.get_tag(tag))] += 1
+                        wanted -= 1
+                    else:
+                        passed += 1
+                    if wanted <= 0 or passed > skipped:
+                        break
+                if counted.total() >= n:
+                    break
+        except (OSError, ValueError) as error:
+            raise CarseqError(
+                f"the BAM {path} is damaged", str(error), "transfer it again; compare its md5"
+            ) from None
+    counted.pop("-", None)
+    return pd.Series(counted, dtype="int64")

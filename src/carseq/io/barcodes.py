@@ -1,48 +1,396 @@
-"""Barcodes as different programs write them."""
+"""Barcodes as different programs write them, and whether two inputs of a sample are of the same barcodes.
+
+A barcode is written as PREFIX + BASES + SUFFIX: ``ACGT``, ``ACGT-1`` (Cell Ranger), ``ACGT-2`` (the second library of
+an aggregated run), ``ACGT_1`` (Seurat), ``GSM1_ACGT-1`` (GEO), ``sample:ACGT``. Two inputs that were written
+differently are matched by the bases, library by library, and by the **share** that fits: with lists of a million
+barcodes some of another sample always stand in them.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from carseq.errors import CarseqError
 
+#: Bases of a barcode in one piece (10x, Drop-seq) or several (split-pool: ``AAC-GGT-TTA``), with what stands around.
+_ONE_PIECE = re.compile(r"^(.*[^A-Za-z0-9])?([ACGTN]{8,}(?:[-_+.][ACGTN]{8,})*)([^A-Z].*)?$")
+_PIECES = re.compile(r"^(.*[^A-Za-z0-9])?([ACGTN]{3,}(?:[-_+.][ACGTN]{3,})+)([^A-Z].*)?$")
+_SUFFIX = re.compile(r"^(.*?)(-\d+)?$")
+#: Libraries told apart in one input at most; more of them are no libraries but names of cells.
+MAX_LIBRARIES = 100
+#: A second way to write the barcodes that fits this well beside the best one makes the match ambiguous.
+RIVAL = 0.5
+#: Barcodes from which a share of them says something.
+FEWEST = 10
+#: Least share of the reads of a BAM that lie in the barcodes of its matrix, or of these barcodes that have reads, in
+#: two inputs of one sample. Of another sample's, the share is that of two random parts of a list: 0.001 to 0.04.
+MIN_SHARE = 0.1
+#: Share of a matrix's molecules that its largest barcodes hold, by which it is compared: barcodes of a few molecules
+#: are in any sample's list.
+TOP = 0.5
+#: A barcode with fewer molecules than this share of the largest (their 99th percentile) holds no cell, roughly.
+EMPTY = 0.1
+#: Reads that must be expected in empty droplets before their absence is noticed.
+MIN_EXPECTED = 20
+
 
 def bare_barcode(barcode: str) -> str:
-    """Return a barcode without Cell Ranger's suffix."""
-    return re.sub(r"-\d+$", "", barcode)
+    """Return a barcode without what programs write before and behind its bases.
+
+    >>> bare_barcode("GSM1_ACGTACGTACGTACGT-1")
+    'ACGTACGTACGTACGT'
+    """
+    return barcode_parts(barcode)[1]
 
 
-def match_barcodes(
-    molecules: pd.DataFrame, barcodes: pd.Index, *, strict: bool = True
-) -> pd.DataFrame:
-    """Write the molecules' barcodes as the matrix writes them: with Cell Ranger's ``-1`` or without.
+def barcode_parts(barcode: str) -> tuple[str, str, str]:
+    """Return prefix, bases and suffix of a barcode; of one without bases, all but a suffix ``-1`` is its name."""
+    for pattern in (_ONE_PIECE, _PIECES):
+        if found := pattern.match(barcode):
+            return found[1] or "", found[2], found[3] or ""
+    found = _SUFFIX.match(barcode)
+    return ("", found[1], found[2] or "") if found else ("", barcode, "")
+
+
+@dataclass(frozen=True)
+class BarcodeMatch:
+    """How the barcodes of one input are written in another.
+
+    Attributes
+    ----------
+    written
+        By (prefix, suffix) of the first input, (prefix, suffix) in the other. Empty: they are written alike.
+    share
+        Share of the first input's barcodes that the other has, by weight, 0 to 1.
+    libraries
+        Libraries (prefix and suffix) of the other input.
+    """
+
+    written: dict[tuple[str, str], tuple[str, str]]
+    share: float
+    libraries: int = 1
+
+    def rewrite(self, barcodes: Iterable[str]) -> list[str]:
+        """Return barcodes of the first input as the other writes them."""
+        if not self.written:
+            return [str(b) for b in barcodes]
+        result = []
+        for barcode in barcodes:
+            before, bases, behind = barcode_parts(str(barcode))
+            new = self.written.get((before, behind))
+            result.append(str(barcode) if new is None else f"{new[0]}{bases}{new[1]}")
+        return result
+
+    def words(self) -> str:
+        """Say how the barcodes are written differently, or nothing."""
+        return "; ".join(
+            f"{a[0]}...{a[1]} in one is {b[0]}...{b[1]} in the other"
+            for a, b in self.written.items()
+            if a != b
+        )
+
+
+def compare_barcodes(
+    given: Sequence[str] | pd.Index,
+    known: Sequence[str] | pd.Index,
+    *,
+    weights: Sequence[float] | None = None,
+    what: str = "the two inputs",
+) -> BarcodeMatch:
+    """Find how the barcodes of one input are written in another.
 
     Parameters
     ----------
-    molecules
-        Molecules of one sample.
-    barcodes
-        Barcodes of its matrix.
-    strict
-        Whether to raise where nothing matches.
+    given
+        Barcodes of one input, each once.
+    known
+        Barcodes of the other, each once.
+    weights
+        What each of ``given`` counts for, such as its reads.
+    what
+        The inputs, for messages.
+
+    Returns
+    -------
+    BarcodeMatch
+        Its ``share`` is 0 where nothing fits.
 
     Raises
     ------
     CarseqError
-        If, whatever the suffix, none of ten or more barcodes with a molecule is in the matrix.
+        If two ways to write them fit about equally well.
     """
-    if molecules.empty or molecules["barcode"].isin(barcodes).any():
-        return molecules
-    bare = {str(b).rsplit("-", 1)[0]: str(b) for b in barcodes}
-    written = molecules["barcode"].str.rsplit("-", n=1).str[0].map(bare)
-    if written.notna().any():
-        return molecules.assign(barcode=written.fillna(molecules["barcode"]))
-    if strict and molecules["barcode"].nunique() >= 10:
-        raise CarseqError(
-            f"the molecules and the matrix of sample {molecules['sample'].iloc[0]} share no barcode",
-            f"molecules have {molecules['barcode'].iloc[0]}, the matrix has {next(iter(barcodes), 'none')}",
-            "give the matrix that was made with this BAM",
+    given, known = pd.Index(given).astype(str), pd.Index(known).astype(str)
+    weight = np.ones(len(given)) if weights is None else np.asarray(weights, dtype=float)
+    total = float(weight.sum())
+    if not len(given) or not len(known) or total <= 0:
+        return BarcodeMatch({}, 0.0)
+    alike = given.isin(known)
+    exact = float(weight[alike].sum()) / total
+    if exact > RIVAL and exact * total >= FEWEST:
+        return BarcodeMatch({}, exact)
+    ours, theirs = _libraries(given), _libraries(known)
+    if len(ours) > MAX_LIBRARIES or len(theirs) > MAX_LIBRARIES:
+        return BarcodeMatch({}, exact, len(theirs))
+    written: dict[tuple[str, str], tuple[str, str]] = {}
+    reached = 0.0
+    for style, (rows, bases) in ours.items():
+        fits = sorted(
+            (
+                (float(weight[rows][bases.isin(of)].sum()), other)
+                for other, (_, of) in theirs.items()
+            ),
+            reverse=True,
         )
-    return molecules
+        best, other = fits[0]
+        if not best:
+            continue
+        if len(fits) > 1 and fits[1][0] >= RIVAL * best and best > 2:
+            raise CarseqError(
+                f"the barcodes of {what} match in more than one way",
+                f"{style[0]}...{style[1]} may be {other[0]}...{other[1]} or {fits[1][1][0]}...{fits[1][1][1]}",
+                "give this sample's own library alone, its barcodes written as in the other input",
+            )
+        written[style] = other
+        reached += best
+    if len(ours) > 1 and len(theirs) == 1 and written:
+        # Of an aggregated input one library is this sample's; chance matches of the others are none.
+        by_style = {
+            style: float(weight[ours[style][0]][ours[style][1].isin(theirs[other][1])].sum())
+            for style, other in written.items()
+        }
+        ranked = sorted(by_style, key=lambda s: -by_style[s])
+        first = by_style[ranked[0]]
+        if len(ranked) > 1 and by_style[ranked[1]] >= RIVAL * first and first > 2:
+            clash = _overlap(ours[ranked[0]][1], ours[ranked[1]][1], next(iter(theirs.values()))[1])
+            if clash:
+                raise CarseqError(
+                    f"the barcodes of {what} match in more than one way",
+                    f"both {''.join(ranked[0])} and {''.join(ranked[1])} fit",
+                    "give this sample's own library alone",
+                )
+        else:
+            own = ranked[0]
+            written = {s: (w if s == own else s) for s, w in written.items()}
+            reached = first
+            # What is written in another library's way must not meet this sample's barcodes.
+            written |= {s: (f"other library {''.join(s)} ", "") for s in ours if s != own}
+    if reached / total <= exact:
+        return BarcodeMatch({}, exact, len(theirs))
+    return BarcodeMatch(written, reached / total, len(theirs))
+
+
+def _libraries(barcodes: pd.Index) -> dict[tuple[str, str], tuple[np.ndarray, pd.Index]]:
+    """Return, by prefix and suffix, the places and the bases of the barcodes written so."""
+    parts = [barcode_parts(b) for b in barcodes]
+    styles: dict[tuple[str, str], list[int]] = {}
+    for i, (before, _, behind) in enumerate(parts):
+        styles.setdefault((before, behind), []).append(i)
+    return {
+        style: (np.array(rows), pd.Index([parts[i][1] for i in rows]))
+        for style, rows in styles.items()
+    }
+
+
+def _overlap(first: pd.Index, second: pd.Index, within: pd.Index) -> bool:
+    return bool((first.isin(second) & first.isin(within)).sum() > 0.5 * first.isin(within).sum())
+
+
+def match_barcodes(
+    molecules: pd.DataFrame,
+    barcodes: pd.Index,
+    *,
+    strict: bool = True,
+    match: BarcodeMatch | None = None,
+) -> pd.DataFrame:
+    """Write the barcodes of a table as the matrix writes them.
+
+    Parameters
+    ----------
+    molecules
+        Molecules, or chains of receptors, of one sample: column ``barcode``.
+    barcodes
+        Barcodes of its matrix.
+    strict
+        Whether to raise where nothing matches.
+    match
+        How they are written, where that is known from more than these few (:func:`compare_barcodes` of all reads).
+
+    Raises
+    ------
+    CarseqError
+        If the barcodes match in more than one way; or, with ``strict``, if none of ten or more is in the matrix, or
+        the two are written so differently that none could be.
+    """
+    if molecules.empty:
+        return molecules
+    given = molecules["barcode"].astype(str)
+    names = given.drop_duplicates()
+    sample = str(molecules["sample"].iloc[0]) if "sample" in molecules else "the sample"
+    found = match or compare_barcodes(
+        pd.Index(names), barcodes, what=f"the molecules and the matrix of {sample}"
+    )
+    if strict and not found.share and len(barcodes) and match is None:
+        lengths = [
+            {len(barcode_parts(str(b))[1]) for b in some[:200]} for some in (names, barcodes)
+        ]
+        if len(names) >= FEWEST or not lengths[0] & lengths[1]:
+            raise CarseqError(
+                f"the molecules and the matrix of sample {sample} share no barcode",
+                f"molecules have {names.iloc[0]}, the matrix has {barcodes[0]}",
+                "give the matrix that was made with this BAM",
+            )
+    if not found.written:
+        return molecules
+    # What matches neither way stays as it was.
+    new = {
+        old: name if name in barcodes or old in barcodes else old
+        for old, name in zip(names, found.rewrite(names), strict=True)
+    }
+    return molecules.assign(barcode=given.map(new))
+
+
+@dataclass(frozen=True)
+class Belonging:
+    """What the barcodes of a BAM's reads say about the matrix that is given beside it.
+
+    Attributes
+    ----------
+    match
+        How the BAM's barcodes are written in the matrix.
+    in_matrix
+        Share of the reads whose barcode is in the matrix.
+    in_top
+        Share of the reads in the barcodes that hold half of the matrix's molecules.
+    seen_top
+        Share of these barcodes that have a read.
+    cells_only
+        Whether the matrix has empty droplets and the BAM no reads of them.
+    n_empty
+        Empty droplets of the matrix, roughly.
+    n_reads
+        Reads looked at.
+    """
+
+    match: BarcodeMatch
+    in_matrix: float
+    in_top: float
+    seen_top: float
+    cells_only: bool
+    n_empty: int
+    n_reads: int
+
+    def words(self) -> str:
+        """Say it in a line."""
+        told = f"{self.in_matrix:.0%} of the BAM's reads are in the matrix's barcodes"
+        if how := self.match.words():
+            told += f" ({how})"
+        if self.cells_only:
+            told += (
+                f"; the BAM has no reads of the {self.n_empty:,} empty droplets of the matrix: the ambient RNA's share "
+                "of the CAR is taken from the matrix, if the CAR is in it, else it is unknown"
+            )
+        return told
+
+
+def check_belonging(reads: pd.Series, totals: pd.Series, sample: str) -> Belonging:
+    """Check that a BAM and a matrix are of one sample, by the barcodes of any reads.
+
+    Parameters
+    ----------
+    reads
+        Reads by barcode of some 100,000 reads of the BAM (:func:`carseq.io.bam.barcodes_of_bam`).
+    totals
+        Molecules by barcode of the matrix.
+    sample
+        Name of the sample, for messages.
+
+    Raises
+    ------
+    CarseqError
+        If they are of different samples, or the matrix holds several libraries.
+    """
+    what = f"the BAM and the matrix of sample {sample}"
+    remedy = "give the matrix that was made with this BAM"
+    if not len(reads):
+        raise CarseqError(f"the BAM of sample {sample} has no read with a barcode", "", remedy)
+    totals = totals.sort_values(ascending=False)
+    match = compare_barcodes(reads.index, totals.index, weights=reads.to_numpy(float), what=what)
+    written = reads.set_axis(match.rewrite(reads.index.astype(str)))
+    n_reads = float(written.sum())
+    share_of = totals.cumsum() / max(float(totals.sum()), 1.0)
+    top = totals.index[: int((share_of < TOP).sum()) + 1]
+    in_matrix = float(written[written.index.isin(totals.index)].sum()) / n_reads
+    in_top = float(written[written.index.isin(top)].sum()) / n_reads
+    seen_top = float(top.isin(written.index).mean())
+    if max(in_top, seen_top) < MIN_SHARE:
+        raise CarseqError(
+            f"{what} do not belong together",
+            f"{in_top:.1%} of the BAM's reads lie in the matrix's largest barcodes (half of its molecules do); the BAM "
+            f"has {written.index[0]}, the matrix {totals.index[0]}",
+            f"{remedy}; two samples' rows may be exchanged",
+        )
+    if in_matrix < MIN_SHARE and in_top < MIN_SHARE / 2 and len(top) >= FEWEST and seen_top < RIVAL:
+        raise CarseqError(
+            f"{what} do not belong together",
+            f"{in_matrix:.1%} of the BAM's reads have a barcode of the matrix",
+            remedy,
+        )
+    styles = pd.Series([barcode_parts(str(b))[::2] for b in top])
+    if styles.nunique() > 1:
+        own = set(match.written.values()) or {
+            barcode_parts(str(b))[::2] for b in written.index[:1000]
+        }
+        others = ~styles.isin(own)
+        if others.mean() > MIN_SHARE:
+            libraries = sorted({"...".join(s) for s in styles[others]})
+            raise CarseqError(
+                f"the matrix of sample {sample} holds other libraries than its BAM",
+                f"{others.mean():.0%} of its largest barcodes are written {', '.join(libraries[:4])}; the BAM's are "
+                f"{', '.join('...'.join(s) for s in own)}",
+                "give the matrix of this library alone (that of `cellranger count`, not of `aggr`), or cut it out",
+            )
+    cells = max(float(np.quantile(totals.iloc[: max(1, len(totals) // 10)], 0.5)), 1.0)
+    empty = totals.index[totals < EMPTY * cells]
+    expected = float(totals[empty].sum()) / max(float(totals.sum()), 1.0)
+    found = float(written[written.index.isin(empty)].sum()) / n_reads
+    cells_only = expected * n_reads >= MIN_EXPECTED and found < 0.1 * expected
+    return Belonging(match, in_matrix, in_top, seen_top, cells_only, len(empty), int(n_reads))
+
+
+def check_shares(
+    given: pd.Index, totals: pd.Series, sample: str, what: str, remedy: str
+) -> BarcodeMatch:
+    """Check that a list of cells, or of barcodes with a receptor, is of the sample whose matrix is given.
+
+    Parameters
+    ----------
+    given
+        Barcodes, each once.
+    totals
+        Molecules by barcode of the matrix.
+    sample, what, remedy
+        For messages: the sample, what the list is, what to do.
+
+    Raises
+    ------
+    CarseqError
+        If fewer of them than a tenth lie among the largest barcodes of the matrix (twice as many as the list has).
+    """
+    match = compare_barcodes(given, totals.index, what=f"{what} and the matrix of sample {sample}")
+    written = pd.Index(match.rewrite(given))
+    top = totals.sort_values(ascending=False).index[: max(2 * len(given), 1000)]
+    share = float(written.isin(top).mean()) if len(written) else 0.0
+    if len(given) >= FEWEST and share < MIN_SHARE:
+        raise CarseqError(
+            f"{what} and the matrix of sample {sample} do not belong together",
+            f"{share:.1%} of {len(given):,} barcodes are among the matrix's largest; {what} have {given[0]}, the "
+            f"matrix {totals.index[0]}",
+            remedy,
+        )
+    return match

@@ -1,28 +1,63 @@
-"""Reading and writing sequences as text, gzipped or plain."""
+"""Reading text and sequences, gzipped or plain: a damaged file is told as such, by its name."""
 
 from __future__ import annotations
 
-import gzip
+import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+
+from isal import igzip, isal_zlib
 
 from carseq.errors import CarseqError
 from carseq.io.files import write_text
 
+#: What reading a file that is cut off, damaged or out of reach raises.
+DAMAGED: tuple[type[Exception], ...] = (OSError, EOFError, zlib.error, isal_zlib.error)  # type: ignore[assignment]
 
-def open_text(path: str | Path) -> IO[str]:
-    """Open a plain or gzipped text file for reading."""
+
+@contextmanager
+def open_text(path: str | Path) -> Iterator[Iterator[str]]:
+    """Give the lines of a plain or gzipped text file (UTF-8).
+
+    Raises
+    ------
+    CarseqError
+        Also while they are read: if the file cannot be read, is cut off or damaged, or is no text.
+    """
     path = Path(path)
     try:
         with path.open("rb") as stream:
             zipped = stream.read(2) == b"\x1f\x8b"
-        return gzip.open(path, "rt") if zipped else path.open()
+        opened = igzip.open(path, "rt", encoding="utf-8") if zipped else path.open(encoding="utf-8")
     except OSError as error:
         raise CarseqError(
             f"cannot read {path}",
             error.strerror or str(error),
             "check the path and its permissions",
+        ) from None
+    with opened as text:
+        yield _guarded(text, path)
+
+
+def _guarded(lines: Iterator[str], path: Path) -> Iterator[str]:
+    """Yield lines; what a damaged file raises becomes an error with its name."""
+    number = 0
+    try:
+        for line in lines:
+            yield line
+            number += 1
+    except UnicodeDecodeError as error:
+        raise CarseqError(
+            f"{path} is not text in UTF-8",
+            f"behind line {number}: byte {error.object[error.start]:#04x}",
+            "save it as UTF-8 (`iconv -f latin1 -t utf-8`), or transfer it again: it may be damaged",
+        ) from None
+    except DAMAGED as error:
+        raise CarseqError(
+            f"{path} is damaged or cut off",
+            f"behind line {number}: {' '.join(str(error).split()) or type(error).__name__}",
+            "transfer it again; compare its md5",
         ) from None
 
 
@@ -32,40 +67,62 @@ def contigs(fasta: str | Path) -> dict[str, int]:
     Raises
     ------
     CarseqError
-        If the file cannot be read, is not FASTA or names a contig twice.
+        If the file cannot be read, is not FASTA, names a contig twice or not at all, or one is empty.
     """
     lengths: dict[str, int] = {}
     name = ""
-    with open_text(fasta) as stream:
-        for line in stream:
+    with open_text(fasta) as lines:
+        for line in lines:
             if line.startswith(">"):
-                name = line[1:].split()[0] if line[1:].split() else ""
+                name = _name(line, fasta)
                 if name in lengths:
                     raise CarseqError(
                         f"{fasta} names contig {name} twice", "", "give every contig its own name"
                     )
                 lengths[name] = 0
             elif name:
-                lengths[name] += len(line.strip())
+                bases = line.strip()
+                if not bases.isalpha() and bases.strip("-*").strip():
+                    raise CarseqError(
+                        f"{fasta} is not FASTA",
+                        f"contig {name} holds {bases[:40]!r}",
+                        "give the genome's FASTA; transfer it again if it should be one",
+                    )
+                lengths[name] += len(bases)
             elif line.strip():
                 raise CarseqError(
                     f"{fasta} is not FASTA", "it does not begin with '>'", "give the genome's FASTA"
                 )
     if not lengths:
         raise CarseqError(f"{fasta} holds no sequence", "", "give the genome's FASTA")
+    if empty := [n for n, length in lengths.items() if not length]:
+        raise CarseqError(
+            f"contig {empty[0]} of {fasta} is empty",
+            "no bases follow its name",
+            "give the whole file: it may be cut off",
+        )
     return lengths
+
+
+def _name(line: str, fasta: str | Path) -> str:
+    words = line[1:].split()
+    if not words:
+        raise CarseqError(
+            f"{fasta} has a contig without a name", "a line holds '>' alone", "name every contig"
+        )
+    return words[0]
 
 
 def fasta_records(fasta: str | Path) -> Iterator[tuple[str, str]]:
     """Yield (name, upper-case sequence) of a FASTA file, plain or gzipped."""
     name = ""
     chunks: list[str] = []
-    with open_text(fasta) as stream:
-        for line in stream:
+    with open_text(fasta) as lines:
+        for line in lines:
             if line.startswith(">"):
                 if name:
                     yield name, "".join(chunks).upper()
-                name, chunks = line[1:].split()[0], []
+                name, chunks = _name(line, fasta), []
             else:
                 chunks.append(line.strip())
     if name:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from carseq.schema.column import Schema
+from carseq.schema.tables import METADATA
 
 
 @contextmanager
@@ -61,6 +62,18 @@ def read_table(path: str | Path, schema: Schema | None = None) -> pd.DataFrame:
         for name in text.keys() & set(table):
             table[name] = table[name].fillna("")
     return schema.conform(table) if schema else table
+
+
+def read_samples(path: str | Path) -> pd.DataFrame:
+    """Read ``cohort/samples.tsv``: every column is text, as the samples sheet has it.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Schema ``METADATA``, further columns of the sheet behind it; a row a sample.
+    """
+    table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, na_filter=False)
+    return METADATA.conform(table)
 
 
 def write_text(text: str, path: str | Path) -> None:

@@ -1,24 +1,162 @@
-"""Reading count matrices of 10x, STARsolo and AnnData."""
+"""Count matrices of 10x, STARsolo and AnnData: one reader, whatever the container, that keeps the feature types.
+
+A matrix is refused where it is not what it must be: raw counts (whole, finite, not negative) of barcodes by features,
+each named once.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from carseq.errors import CarseqError
+from carseq.log import get_logger
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from scipy import sparse
 
-#: How 10x names the type of an antibody among the features.
+log = get_logger(__name__)
+
+#: How 10x names the types of features (Cell Ranger, "Feature Reference CSV" and "Feature-Barcode Matrices").
+GENE = "Gene Expression"
 ANTIBODY = "Antibody Capture"
+MULTIPLEXING = "Multiplexing Capture"
+TYPES = (
+    GENE, ANTIBODY, MULTIPLEXING, "CRISPR Guide Capture", "Antigen Capture", "VDJ", "VDJ-T", "VDJ-B", "Custom", "Peaks",
+)  # fmt: skip
+#: Names of antibodies that mark a sample, not a protein: hashtags (HTO), Cell Ranger's multiplexing oligos (CMO301),
+#: MULTI-seq, BD's sample tags.
+HASHTAG = re.compile(
+    r"(^|[^a-z])(hto|hash[ ._-]?tag|cmo|sample[ ._-]?tag|multi[ ._-]?seq|mult?i?plex(ing)?)([^a-z]|$)",
+    re.IGNORECASE,
+)
+#: Columns of ``var`` that hold gene symbols beside an index of ids, as CELLxGENE, scanpy, Seurat and biomaRt name them.
+SYMBOLS = (
+    "feature_name", "gene_symbols", "gene_symbol", "gene_name", "gene_names", "symbol", "symbols", "hgnc_symbol",
+    "gene_short_name", "SYMBOL", "Symbol", "GeneSymbol", "features", "name", "gene",
+)  # fmt: skip
+IDS = (
+    "gene_ids", "gene_id", "ensembl_id", "ensembl_ids", "ensembl_gene_id", "feature_id", "id", "ensembl", "ENSEMBL",
+)  # fmt: skip
+#: A gene's id of Ensembl, of any species, with or without its version.
+ENSEMBL = re.compile(r"^ENS[A-Z]*G\d{11}(\.\d+)?$")
+#: A genome's name that Cell Ranger puts before the genes of a reference of several genomes: ``GRCh38_CD3E``.
+_GENOME = re.compile(
+    r"^(GRCh3[78]|GRCm3[89]|hg19|hg38|mm10|mm39|[A-Za-z][A-Za-z0-9.-]{1,30})_+(?=.)"
+)
+#: Share of the names that must carry one genome's prefix before it is taken off.
+MIN_PREFIXED = 0.9
+#: What 16 or so bases, with what programs put before and behind them, look like.
+_BARCODE = re.compile(r"^(.*[^A-Za-z0-9])?[ACGTN]{12,}([-_.#x].*)?$")
+#: Share of a tag's cells from which a sample with hashtags is one sample, not a pool.
+ONE_TAG = 0.9
+#: More molecules of one gene in one droplet than any droplet holds.
+MOST_COUNTED = 10_000_000
+#: Genes and entries from which a matrix without a single 1 is not of counted molecules: of real droplets, 1 is the
+#: commonest entry.
+MIN_GENES, MIN_ENTRIES = 200, 1000
+
+Strings = npt.NDArray[np.object_]
+
+
+@dataclass
+class _Read:
+    """A matrix as its file holds it: barcodes × features, what the features are, and proteins held apart from them."""
+
+    counts: sparse.csr_matrix
+    barcodes: Strings
+    ids: Strings
+    names: Strings
+    types: Strings
+    protein: pd.DataFrame | None = None
+    #: Whether the file itself gives ids beside names: two genes of one symbol are then told apart.
+    has_ids: bool = True
+
+
+def read_counts(
+    path: str | Path,
+    *,
+    car: str | None = None,
+    needs_car: bool = False,
+    symbols: Mapping[str, str] | Callable[[], Mapping[str, str]] | None = None,
+    cells: Iterable[str] | None = None,
+    allow_empty: bool = False,
+) -> AnnData:
+    """Read a count matrix of 10x (h5, mtx folder), STARsolo (mtx folder) or AnnData (h5ad).
+
+    Parameters
+    ----------
+    path
+        The file or folder.
+    car
+        Name of the CAR among the genes.
+    needs_car
+        Whether the CAR's counts must come from this matrix: a matrix without the gene cannot show a CAR.
+    symbols
+        Gene symbol by gene id (or what gives them, asked only where they are needed), for a matrix that names its
+        genes by their ids alone.
+    cells
+        The barcodes that are this sample's, of a library that holds several samples. None: the matrix holds one
+        sample, and hashtags that say otherwise are an error.
+    allow_empty
+        Whether a matrix without a count is taken: carseq's own may be so.
+
+    Returns
+    -------
+    anndata.AnnData
+        Barcodes × genes, integer counts in CSR; ``var_names`` are symbols made unique, ``var["gene_id"]``. Barcodes
+        without a count, and features that are no genes (hashtags, guides), are left out. Antibody counts become the
+        table ``obsm["protein"]``, barcodes × antibodies.
+
+    Raises
+    ------
+    CarseqError
+        If it cannot be read, holds other than counts, names a barcode or a gene twice, is transposed, holds several
+        samples, or lacks the CAR where it is needed.
+    """
+    import anndata
+
+    path = Path(path)
+    read = _read(path)
+    _check_counts(read, path, allow_empty=allow_empty)
+    is_gene = _are_genes(read.types)
+    is_antibody = _lowered(read.types) == ANTIBODY.lower()
+    is_tag = _are_hashtags(read)
+    _check_one_sample(read, is_tag, path, cells)
+    names, ids = _gene_names(read, is_gene, path, symbols, car)
+    _check_genes(read, names, ids, is_gene, path, car)
+    if needs_car:
+        _check_car(read, names, is_gene, path, car)
+    adata = anndata.AnnData(
+        _whole(read.counts[:, is_gene]), obs=pd.DataFrame(index=pd.Index(read.barcodes, dtype=str))
+    )
+    adata.var_names = pd.Index(names[is_gene], dtype=str)
+    adata.var_names_make_unique()
+    adata.var["gene_id"] = ids[is_gene].astype(str)
+    seen = np.asarray(adata.X.sum(axis=1)).ravel() > 0
+    adata = adata[seen].copy()
+    protein = read.protein
+    if (held := is_antibody & ~is_tag).any():
+        # 10x names an antibody as its barcode's kit does; two of one name stay apart.
+        labels = pd.Index(read.names[held].astype(str))
+        if not labels.is_unique:
+            labels = anndata.utils.make_index_unique(labels)
+        protein = pd.DataFrame(_whole(read.counts[:, held]).toarray(), read.barcodes, labels)
+    if protein is not None and protein.shape[1]:
+        adata.obsm["protein"] = protein[seen].astype(np.int32).set_index(adata.obs_names)
+    return adata
 
 
 def read_star_matrix(folder: str | Path) -> AnnData:
-    """Read a STARsolo matrix, keeping barcodes with at least one molecule.
+    """Read a matrix that STARsolo has just written, keeping barcodes with at least one molecule; it may have none.
 
     Parameters
     ----------
@@ -28,141 +166,487 @@ def read_star_matrix(folder: str | Path) -> AnnData:
     Returns
     -------
     anndata.AnnData
-        Barcodes x genes, integer counts in CSR; ``var_names`` are symbols made unique, ``var["gene_id"]``.
+        As of :func:`read_counts`.
     """
-    import anndata
+    return read_counts(folder, allow_empty=True)
+
+
+def _whole(counts: sparse.csr_matrix) -> sparse.csr_matrix:
     from scipy import sparse
 
-    folder = Path(folder)
-    features = pd.read_csv(
-        folder / "features.tsv", sep="\t", header=None, dtype=str, keep_default_na=False
-    )
-    with (folder / "matrix.mtx").open() as stream:
-        header = 0
-        for line in stream:
-            header += 1
-            if not line.startswith("%"):
-                break
-    n_genes, n_barcodes, n_entries = (int(word) for word in line.split())
-    if n_entries:
-        triplets = pd.read_csv(
-            folder / "matrix.mtx", sep=" ", header=None, skiprows=header, dtype=np.int64, engine="c"
-        ).to_numpy()
-    else:
-        triplets = np.zeros((0, 3), dtype=np.int64)
-    used, rows = np.unique(triplets[:, 1] - 1, return_inverse=True)
-    counts = sparse.csr_matrix(
-        (triplets[:, 2].astype(np.int32), (rows, triplets[:, 0] - 1)), shape=(len(used), n_genes)
-    )
-    text = np.frombuffer((folder / "barcodes.tsv").read_bytes(), dtype=np.uint8)
-    # Millions of whitelist lines of one width: cut the used ones out instead of parsing all.
-    lines = text.reshape(n_barcodes, -1)[used, :-1]
-    barcodes = [bytes(line).decode() for line in lines]
-    adata = anndata.AnnData(counts, obs=pd.DataFrame(index=pd.Index(barcodes, dtype=str)))
-    adata.var_names = pd.Index(features[1].to_numpy(dtype=str))
-    adata.var_names_make_unique()
-    adata.var["gene_id"] = features[0].to_numpy(dtype=str)
-    return adata
+    return sparse.csr_matrix(counts).astype(np.int32)
 
 
-def _mtx_prefix(folder: Path) -> str | None:
-    """Return what stands before ``matrix.mtx`` in a folder's one matrix, as GEO's files have it."""
-    names = [p.name for p in folder.glob("*matrix.mtx*")]
-    prefixes = {name.split("matrix.mtx")[0] for name in names}
-    if len(prefixes) > 1:
-        raise ValueError(f"it holds several matrices: {', '.join(sorted(names))}")
-    return next(iter(prefixes), "") or None
+def _lowered(types: Strings) -> npt.NDArray[np.str_]:
+    return np.char.lower(types.astype(str))
 
 
-def read_counts(path: str | Path, *, car: str | None = None, needs_car: bool = False) -> AnnData:
-    """Read a count matrix of 10x (h5, mtx folder), STARsolo (mtx folder) or AnnData (h5ad).
+# Containers
 
-    Parameters
-    ----------
-    path
-        The file or folder.
-    car
-        Name of the CAR among the features.
-    needs_car
-        Whether the CAR's counts must come from this matrix: a matrix without the feature cannot show a CAR.
 
-    Returns
-    -------
-    anndata.AnnData
-        Barcodes x genes, integer counts in CSR, ``var["gene_id"]``; barcodes without a count, and features
-        other than genes and the CAR (hashtags, guides), are dropped. Antibody counts become the table
-        ``obsm["protein"]``, barcodes x antibodies.
-
-    Raises
-    ------
-    CarseqError
-        If it cannot be read, holds other than counts, or lacks the CAR where it is needed.
-    """
-    import anndata
-    import scanpy as sc
-    from scipy import sparse
-
-    path = Path(path)
+def _read(path: Path) -> _Read:
+    """Read a matrix from whatever holds it."""
+    suffixes = "".join(path.suffixes[-2:]).lower()
     try:
-        if path.suffix == ".h5ad":
-            adata = anndata.read_h5ad(path)
-            if "counts" in adata.layers:
-                adata.X = adata.layers["counts"]
-        elif path.suffix == ".h5":
-            adata = sc.read_10x_h5(path, gex_only=False)
-        elif (path / "matrix.mtx").exists() and (path / "features.tsv").exists():
-            adata = read_star_matrix(path)
-        else:
-            adata = sc.read_10x_mtx(path, gex_only=False, prefix=_mtx_prefix(path))
-    except (OSError, KeyError, ValueError) as error:
+        if path.is_dir():
+            return _read_mtx(path)
+        if suffixes.endswith(".h5ad"):
+            return _read_h5ad(path)
+        if suffixes.endswith((".h5", ".hdf5")):
+            return _read_h5(path)
+        if suffixes.endswith((".mtx", ".mtx.gz")):
+            return _read_mtx(path.parent, path)
+        if not path.exists():
+            raise CarseqError(f"there is no matrix {path}", "", "check the path")
+        raise CarseqError(
+            f"{path} is not a matrix that carseq reads",
+            f"its name ends with {path.suffix or 'no suffix'}",
+            "give a 10x .h5, a folder with matrix.mtx, features.tsv and barcodes.tsv, or an .h5ad",
+        )
+    except CarseqError:
+        raise
+    # What damaged bytes make h5py, anndata, zlib and scipy raise is of any type: all of it means one thing.
+    except Exception as error:
         raise CarseqError(
             f"cannot read the matrix {path}",
-            str(error)[:300],
-            "give a 10x .h5, an mtx folder or an .h5ad",
+            " ".join(str(error).split())[:300] or type(error).__name__,
+            "give a 10x .h5, an mtx folder or an .h5ad; if it is one, transfer it again: it may be damaged",
         ) from None
-    counts = sparse.csr_matrix(adata.X)
-    if counts.nnz and not np.allclose(counts.data, np.round(counts.data)):
+
+
+def _read_bytes(path: Path) -> bytes:
+    from isal import igzip
+
+    raw = path.read_bytes()
+    return igzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
+
+
+def _parts_of(folder: Path, matrix: Path | None) -> tuple[Path, Path, Path]:
+    """Return the files of matrix, features and barcodes in a folder, gzipped or not, with or without a prefix."""
+    found = sorted(
+        p
+        for p in folder.iterdir()
+        if re.search(r"matrix\.mtx(\.gz)?$", p.name) and p.name[0] != "."
+    )
+    if matrix is not None:
+        found = [matrix]
+    prefixes = {re.split(r"matrix\.mtx", p.name)[0] for p in found}
+    if len(prefixes) > 1:
         raise CarseqError(
-            f"{path} holds no raw counts",
-            "some values are not whole numbers",
-            "give the raw matrix",
+            f"the folder {folder} holds several matrices",
+            ", ".join(p.name for p in found[:4]),
+            "give each sample's matrix a folder of its own, or name the one file ...matrix.mtx",
         )
-    if needs_car and car not in adata.var_names:
+    if not found:
+        held = sorted(p.name for p in folder.iterdir())[:5]
         raise CarseqError(
-            f"{path} has no feature named {car}",
-            "the sample has no reads, so its CAR counts can only come from this matrix",
-            "give `construct.name` as the matrix spells it, a matrix made with the CAR in its reference, or the "
-            "FASTQ files or the BAM",
+            f"the folder {folder} holds no matrix",
+            f"no matrix.mtx or matrix.mtx.gz; it holds {', '.join(held) or 'nothing'}",
+            "give the folder with matrix.mtx, features.tsv and barcodes.tsv",
         )
+    prefix = next(iter(prefixes))
+
+    def beside(*names: str) -> Path:
+        for name in names:
+            for ending in (".gz", ""):
+                if (one := folder / f"{prefix}{name}{ending}").is_file():
+                    return one
+        raise CarseqError(
+            f"the matrix {folder} is not whole",
+            f"it lacks {prefix}{names[0]}",
+            "give the whole folder: matrix.mtx, features.tsv (or genes.tsv) and barcodes.tsv",
+        )
+
+    return found[0], beside("features.tsv", "genes.tsv"), beside("barcodes.tsv")
+
+
+def _lines(path: Path) -> list[str]:
+    text = _read_bytes(path).decode("utf-8-sig")
+    return [line for line in text.splitlines() if line.strip()]
+
+
+def _barcode_lines(path: Path) -> tuple[int, Callable[[npt.NDArray[np.int64]], Strings]]:
+    """Return how many barcodes a list has, and what gives those of some lines.
+
+    Of millions of one width only those asked for are cut out.
+    """
+    raw = _read_bytes(path)
+    width = raw.find(b"\n") + 1
+    if width > 1 and raw[:1].isalnum() and len(raw) % width == 0:
+        text = np.frombuffer(raw, dtype=np.uint8).reshape(-1, width)
+        if (text[:, -1] == ord("\n")).all() and (text[:, :-1] > ord(" ")).all():
+            return len(text), lambda rows: np.array(
+                [bytes(line).decode() for line in text[rows, :-1]], dtype=object
+            )
+    words = [line.split("\t")[0].strip() for line in raw.decode("utf-8-sig").splitlines()]
+    listed = np.array([word for word in words if word], dtype=object)
+    return len(listed), lambda rows: listed[rows]
+
+
+def _read_mtx(folder: Path, matrix: Path | None = None) -> _Read:
+    """Read a folder of Cell Ranger or STARsolo; barcodes without an entry are left out at once."""
+    import io
+
+    from scipy import io as scipy_io
+    from scipy import sparse
+
+    matrix, features, barcodes = _parts_of(folder, matrix)
+    stored = scipy_io.mmread(io.BytesIO(_read_bytes(matrix)), spmatrix=False)
+    stored = sparse.coo_array(stored)
+    table = [line.rstrip("\r").split("\t") for line in _lines(features)]
+    n_barcodes, barcodes_at = _barcode_lines(barcodes)
+    if stored.shape != (len(table), n_barcodes):
+        if stored.shape == (n_barcodes, len(table)):
+            raise _transposed(matrix)
+        raise CarseqError(
+            f"the matrix {folder} does not fit its lists",
+            f"{matrix.name} is of {stored.shape[0]:,} × {stored.shape[1]:,}, {features.name} has {len(table):,} "
+            f"features and {barcodes.name} {n_barcodes:,} barcodes",
+            "give the three files of one run, whole",
+        )
+    used, rows = np.unique(stored.col, return_inverse=True)
+    counts = sparse.csr_matrix((stored.data, (rows, stored.row)), shape=(len(used), len(table)))
+    ids = np.array([row[0].strip() for row in table], dtype=object)
+    return _Read(
+        counts,
+        barcodes_at(used),
+        ids,
+        np.array([(row[1] if len(row) > 1 else row[0]).strip() for row in table], dtype=object),
+        np.array([(row[2] if len(row) > 2 else GENE).strip() for row in table], dtype=object),
+    )
+
+
+def _read_h5(path: Path) -> _Read:
+    """Read a 10x file: of Cell Ranger 3 and later (``matrix``), or of an earlier one (a group a genome)."""
+    import h5py
+    from scipy import sparse
+
+    def texts(stored: Any) -> Strings:
+        return np.array(
+            [v.decode() if isinstance(v, bytes) else str(v) for v in stored[:]], dtype=object
+        )
+
+    with h5py.File(path, "r") as file:
+        if "matrix" in file:
+            group = file["matrix"]
+            features = group["features"]
+            ids, names = texts(features["id"]), texts(features["name"])
+            types = (
+                texts(features["feature_type"])
+                if "feature_type" in features
+                else np.full(len(ids), GENE, dtype=object)
+            )
+        else:
+            groups = [name for name in file if isinstance(file[name], h5py.Group)]
+            if len(groups) != 1 or "genes" not in file[groups[0]]:
+                raise CarseqError(
+                    f"{path} is not a matrix of 10x",
+                    f"it holds {', '.join(map(str, file)) or 'nothing'}",
+                    "give raw_feature_bc_matrix.h5 or filtered_feature_bc_matrix.h5 of Cell Ranger",
+                )
+            group = file[groups[0]]
+            ids, names = texts(group["genes"]), texts(group["gene_names"])
+            types = np.full(len(ids), GENE, dtype=object)
+        barcodes = texts(group["barcodes"])
+        n_features, n_barcodes = (int(n) for n in group["shape"][:])
+        parts = (group["data"][:], group["indices"][:], group["indptr"][:])
+    if (n_features, n_barcodes) != (len(ids), len(barcodes)) or len(parts[2]) != n_barcodes + 1:
+        raise CarseqError(
+            f"the matrix {path} does not fit its lists",
+            f"it is of {n_features:,} × {n_barcodes:,}, with {len(ids):,} features and {len(barcodes):,} barcodes",
+            "give the file as Cell Ranger wrote it",
+        )
+    counts = sparse.csr_matrix(parts, shape=(n_barcodes, n_features))
+    counts.check_format(full_check=True)
+    return _Read(counts, barcodes, ids, names, types)
+
+
+def _read_h5ad(path: Path) -> _Read:
+    """Read an AnnData file: its layer ``counts``, else X, else ``raw``: the first that holds whole numbers."""
+    import anndata
+    from scipy import sparse
+
+    adata = anndata.read_h5ad(path)
+    held = (
+        [("layers['counts']", adata.layers["counts"], adata.var)]
+        if "counts" in adata.layers
+        else []
+    )
+    if adata.X is not None:
+        held.append(("X", adata.X, adata.var))
+    if adata.raw is not None:
+        held.append(("raw.X", adata.raw.X, adata.raw.var))
+    if not held:
+        raise CarseqError(f"{path} holds no matrix", "X is empty", "give an h5ad of raw counts")
+    where, matrix, var = next((h for h in held if _are_whole(h[1])), held[0])
+    if where == "raw.X":
+        log.info("%s: the counts are those of raw.X, since X holds no whole numbers", path)
+    counts = sparse.csr_matrix(matrix)
+    index = var.index.astype(str).to_numpy(dtype=object)
+
+    def column(known: Iterable[str]) -> Strings | None:
+        found = next((name for name in known if name in var), None)
+        return None if found is None else var[found].astype(str).to_numpy(dtype=object)
+
+    own_ids, own_names = column(IDS), column(SYMBOLS)
+    names = index
+    if own_names is not None and _mostly_ids(index) and not _mostly_ids(own_names):
+        blank = np.isin(np.char.lower(own_names.astype(str)), ["", "nan", "none", "na"])
+        names = np.where(blank, index, own_names)
+    ids = own_ids if own_ids is not None else index
+    types = column(("feature_types", "feature_type"))
     protein = None
     if "protein" in adata.obsm:
-        given = pd.DataFrame(adata.obsm["protein"], adata.obs_names)
-        protein = sparse.csr_matrix(given.to_numpy()), given.columns.astype(str)
-    if "feature_types" in adata.var:
-        antibodies = adata.var["feature_types"].astype(str).eq(ANTIBODY).to_numpy()
-        if antibodies.any():
-            # 10x names an antibody as its barcode's kit does; two of one name stay apart.
-            names = pd.Index(adata.var_names[antibodies].astype(str))
-            if not names.is_unique:
-                names = anndata.utils.make_index_unique(names)
-            protein = counts[:, antibodies], names
-        kept = adata.var["feature_types"].astype(str).eq("Gene Expression") | (
-            adata.var_names == car
+        given = adata.obsm["protein"]
+        given = (
+            given
+            if isinstance(given, pd.DataFrame)
+            else pd.DataFrame(
+                given.toarray() if sparse.issparse(given) else np.asarray(given),
+                columns=_protein_names(adata),
+            )
         )
-        adata = adata[:, kept.to_numpy()]
-        counts = counts[:, kept.to_numpy()]
-    ids = adata.var.get(
-        "gene_id", adata.var.get("gene_ids", pd.Series(adata.var_names, index=adata.var_names))
+        protein = given.set_axis(adata.obs_names.astype(str)).rename(columns=str)
+    return _Read(
+        counts,
+        adata.obs_names.astype(str).to_numpy(dtype=object),
+        ids,
+        names,
+        np.full(len(index), GENE, dtype=object) if types is None else types,
+        protein,
+        has_ids=own_ids is not None or names is not index,
     )
-    clean = anndata.AnnData(
-        counts.astype(np.int32), obs=pd.DataFrame(index=adata.obs_names.astype(str))
+
+
+def _protein_names(adata: AnnData) -> list[str] | None:
+    names = adata.uns.get("protein_names")
+    return None if names is None else [str(name) for name in names]
+
+
+def _are_whole(matrix: Any) -> bool:
+    data = matrix.data if hasattr(matrix, "indptr") else np.asarray(matrix)
+    with np.errstate(invalid="ignore"):
+        return bool(np.isfinite(data).all() and (data == np.rint(data)).all() and (data >= 0).all())
+
+
+# What the matrix must be
+
+
+def _check_counts(read: _Read, path: Path, *, allow_empty: bool) -> None:
+    """Raise unless the matrix holds counts of barcodes by features, each barcode once."""
+    data = read.counts.data
+    if not allow_empty:
+        for n, what in ((len(read.barcodes), "barcode with a count"), (len(read.ids), "feature")):
+            if not n:
+                raise CarseqError(
+                    f"the matrix {path} holds no {what}", "", "give the matrix, whole"
+                )
+    looks_swapped = _share(_BARCODE, read.names) > 0.5 and _share(_BARCODE, read.barcodes) < 0.5
+    if looks_swapped:
+        raise _transposed(path)
+    _tell_twice(pd.Index(read.barcodes), path, "barcode")
+    if not np.isfinite(data).all():
+        raise CarseqError(
+            f"{path} holds values that are no numbers",
+            _place(read, ~np.isfinite(data)),
+            "give the raw matrix, as the counting program wrote it",
+        )
+    if (data < 0).any():
+        raise CarseqError(
+            f"{path} holds negative values",
+            _place(read, data < 0),
+            "give raw counts: these are scaled, or corrected for a background",
+        )
+    if (data != np.rint(data)).any():
+        raise CarseqError(
+            f"{path} holds no raw counts",
+            f"some values are not whole numbers: {_place(read, data != np.rint(data))}",
+            "give the raw matrix; normalised, corrected or imputed values cannot be used",
+        )
+    if (data > MOST_COUNTED).any():
+        raise CarseqError(
+            f"{path} holds no counts of molecules",
+            _place(read, data > MOST_COUNTED),
+            "give the raw matrix: these values are scaled",
+        )
+    if not allow_empty and not data.any():
+        raise CarseqError(
+            f"the matrix {path} counts nothing", "all its values are 0", "give the raw matrix"
+        )
+    counted = data[data > 0]
+    if len(read.ids) >= MIN_GENES and len(counted) >= MIN_ENTRIES and counted.min() > 1:
+        raise CarseqError(
+            f"{path} holds no counts of molecules",
+            f"of its {len(counted):,} values above 0 none is 1, the commonest count: they are scaled",
+            "give the raw matrix",
+        )
+
+
+def _place(read: _Read, bad: npt.NDArray[np.bool_]) -> str:
+    """Say which value of the matrix is the first of the bad ones."""
+    at = int(np.flatnonzero(bad)[0])
+    row = int(np.searchsorted(read.counts.indptr, at, side="right")) - 1
+    value = read.counts.data[at]
+    return f"{value:g} for {read.names[read.counts.indices[at]]} in {read.barcodes[row]}"
+
+
+def _share(pattern: re.Pattern[str], texts: Strings) -> float:
+    """Return the share of texts that a pattern fits; of many, of a thousand evenly over them."""
+    some = texts[:: max(1, len(texts) // 1000)]
+    return sum(bool(pattern.match(str(t))) for t in some) / max(1, len(some))
+
+
+def _transposed(path: Path) -> CarseqError:
+    return CarseqError(
+        f"the matrix {path} is transposed",
+        "barcodes stand where features should, and features where barcodes should",
+        "give barcodes as rows (`adata.T` in an h5ad) or, in an mtx file, as columns, as 10x writes them",
     )
-    clean.var_names = adata.var_names.astype(str)
-    clean.var_names_make_unique()
-    clean.var["gene_id"] = ids.to_numpy(dtype=str)
-    seen = np.asarray(clean.X.sum(axis=1)).ravel() > 0
-    clean = clean[seen].copy()
-    if protein is not None:
-        antibody_counts = protein[0][seen].toarray().astype(np.int32)
-        clean.obsm["protein"] = pd.DataFrame(antibody_counts, clean.obs_names, protein[1])
-    return clean
+
+
+def _tell_twice(names: pd.Index, path: Path, what: str) -> None:
+    if names.is_unique:
+        return
+    twice = names[names.duplicated()]
+    raise CarseqError(
+        f"the matrix {path} names {'a' if len(twice) == 1 else len(twice)} {what}{'s' if len(twice) > 1 else ''} twice",
+        f"such as {twice[0]}",
+        f"give every {what} once; matrices of several libraries that were joined need a prefix for each library"
+        if what == "barcode"
+        else "keep each gene once, or give gene ids beside the symbols (`var['gene_ids']`)",
+    )
+
+
+def _are_genes(types: Strings) -> npt.NDArray[np.bool_]:
+    """Return which features are genes. A column that holds none of 10x's words is no column of types."""
+    lowered = _lowered(types)
+    if not np.isin(lowered, [t.lower() for t in TYPES]).any():
+        return np.ones(len(types), dtype=bool)
+    return np.asarray(lowered == GENE.lower())
+
+
+def _are_hashtags(read: _Read) -> npt.NDArray[np.bool_]:
+    """Return which features mark a sample, told by their type or, among antibodies, by their name."""
+    lowered = _lowered(read.types)
+    tags = np.asarray(lowered == MULTIPLEXING.lower())
+    for i in np.flatnonzero(lowered == ANTIBODY.lower()):
+        tags[i] = bool(HASHTAG.search(str(read.names[i])) or HASHTAG.search(str(read.ids[i])))
+    return tags
+
+
+def _check_one_sample(
+    read: _Read, is_tag: npt.NDArray[np.bool_], path: Path, cells: Iterable[str] | None
+) -> None:
+    """Raise where hashtags say that the matrix holds several samples, and nothing says which cells are whose."""
+    if is_tag.sum() < 2 or cells is not None:
+        return
+    tags = read.counts[:, is_tag].toarray()
+    # The cells, roughly: the barcodes that hold the upper half of the molecules.
+    total = np.asarray(read.counts[:, ~is_tag].sum(axis=1)).ravel()
+    order = np.argsort(-total)
+    top = order[: int(np.searchsorted(np.cumsum(total[order]), 0.5 * total.sum())) + 1]
+    tags = tags[top][tags[top].sum(axis=1) >= 10]
+    if not len(tags):
+        return
+    # Each tag is held against its own level, since antibodies differ in how well they stain.
+    own = tags.argmax(axis=1)
+    share = np.bincount(own, minlength=tags.shape[1]) / len(tags)
+    if share.max() >= ONE_TAG:
+        return
+    names = [str(n) for n in read.names[is_tag]]
+    used = [f"{n} {s:.0%}" for n, s in zip(names, share, strict=True) if s > 0][:6]
+    raise CarseqError(
+        f"the matrix {path} is of several samples that were pooled",
+        f"it counts {len(names)} hashtags, and its cells differ in them: {', '.join(used)}",
+        "give each sample its own matrix (Cell Ranger multi: per_sample_outs/*/count/sample_filtered_feature_bc_matrix)"
+        ", or beside the pool's `raw_matrix` the sample's own cells in `matrix`",
+    )
+
+
+# What the genes are called
+
+
+def _mostly_ids(names: Strings) -> bool:
+    return len(names) > 0 and _share(ENSEMBL, names) > 0.5
+
+
+def _gene_names(
+    read: _Read,
+    is_gene: npt.NDArray[np.bool_],
+    path: Path,
+    symbols: Mapping[str, str] | Callable[[], Mapping[str, str]] | None,
+    car: str | None,
+) -> tuple[Strings, Strings]:
+    """Return symbols and ids of the features: a genome's prefix taken off, ids written as symbols where they can be."""
+    names, ids = read.names.copy(), read.ids.copy()
+    for texts in (names, ids):
+        own = [m[0] for t in texts[is_gene] if t != car and (m := _GENOME.match(str(t)))]
+        genome = max(set(own), key=own.count, default="")
+        # The CAR's row was often added without the genome's prefix.
+        if own and own.count(genome) >= MIN_PREFIXED * max(1, (is_gene & (texts != car)).sum()):
+            log.info("%s: genes are named without the genome's prefix %s", path, genome)
+            texts[:] = [str(t).removeprefix(genome) for t in texts]
+    if symbols is not None and is_gene.any() and _mostly_ids(names[is_gene]):
+        known = symbols() if callable(symbols) else symbols
+        bare = {re.sub(r"\.\d+$", "", i): s for i, s in known.items()}
+        names[:] = [
+            bare.get(re.sub(r"\.\d+$", "", str(n)), n) if g else n
+            for n, g in zip(names, is_gene, strict=True)
+        ]
+    return names, ids
+
+
+def _check_genes(
+    read: _Read,
+    names: Strings,
+    ids: Strings,
+    is_gene: npt.NDArray[np.bool_],
+    path: Path,
+    car: str | None,
+) -> None:
+    """Raise where a gene stands twice; two genes of one symbol are told apart by their ids."""
+    own = [f"{i}\t{n}" for i, n in zip(ids[is_gene], names[is_gene], strict=True)]
+    twice = pd.Index(own) if read.has_ids else pd.Index(names[is_gene])
+    if not twice.is_unique:
+        _tell_twice(
+            pd.Index([str(t).split("\t")[-1] for t in twice[twice.duplicated(keep=False)]]),
+            path,
+            "gene",
+        )
+    if car is not None and (names[is_gene] == car).sum() > 1:
+        raise CarseqError(
+            f"the matrix {path} has {(names[is_gene] == car).sum()} genes named {car}",
+            "",
+            "give `construct.name` as one of them is spelt, or join their counts",
+        )
+
+
+def _check_car(
+    read: _Read, names: Strings, is_gene: npt.NDArray[np.bool_], path: Path, car: str | None
+) -> None:
+    """Raise where no gene has the CAR's name."""
+    if (names[is_gene] == car).any():
+        return
+    if (others := sorted(set(read.types[(names == car) & ~is_gene]))) or (
+        others := sorted(set(read.types[(read.ids == car) & ~is_gene]))
+    ):
+        kind = ", ".join(map(str, others))
+        raise CarseqError(
+            f"{path} has no gene named {car}: the feature of this name is of type {kind}",
+            "it counts no molecules of the CAR's mRNA",
+            "give a matrix whose reference holds the CAR's sequence, or the FASTQ files or the BAM",
+        )
+    genes = [str(n) for n in names[is_gene]]
+    like = [n for n in genes if car and n.lower() == car.lower()] or [
+        str(n) for n, i in zip(names[is_gene], read.ids[is_gene], strict=True) if i == car
+    ]
+    raise CarseqError(
+        f"{path} has no feature named {car}",
+        f"it has {like[0]}, which is spelt otherwise"
+        if like
+        else "the sample has no reads, so its CAR counts can only come from this matrix",
+        f"write `construct.name: {like[0]}`"
+        if like
+        else "give `construct.name` as the matrix spells it, a matrix made with the CAR in its reference, or the "
+        "FASTQ files or the BAM",
+    )

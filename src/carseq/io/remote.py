@@ -33,8 +33,10 @@ def is_url(path: str | None) -> bool:
 
 
 def placed(path: str, base: Path) -> str:
-    """Return a path, given relative to ``base``, as an absolute one, and an address as it is."""
-    return path if is_url(path) else str((base / path).absolute())
+    """Return a path, given relative to ``base``, as an absolute one (``~/`` is the home), and an address as it is."""
+    if is_url(path):
+        return path
+    return str((base / (Path(path).expanduser() if path.startswith("~/") else path)).absolute())
 
 
 def provider(url: str) -> str:
@@ -71,7 +73,12 @@ def check_address(key: str, url: str) -> None:
             url,
             f"use {', '.join(f'{known}://' for known in PROVIDERS)}, or fetch the file and give its path",
         )
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise CarseqError(
+            f"{key}: {url} is no address", str(error), "give the whole address of the file"
+        ) from None
     if not parts.netloc or not parts.path.strip("/"):
         raise CarseqError(f"{key}: {url} names no file", "", "give the whole address of the file")
     if "@" in parts.netloc:

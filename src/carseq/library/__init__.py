@@ -1,14 +1,13 @@
 """library: what a sample's reads are: geometry of barcode and UMI, barcode list, strand."""
 
 from carseq.library.detect import detect_chemistry
-from carseq.library.fastq import DAMAGED, check_counts, check_pair, count_reads
+from carseq.library.fastq import check_counts, check_pair, count_reads
 from carseq.library.geometry import CHEMISTRIES, Chemistry, parse_geometry
 from carseq.library.strand import count_strands, strand_of_bam, strand_of_library, strand_panel
 from carseq.library.whitelist import encode, known_whitelist, on_list, read_whitelist
 
 __all__ = [
     "CHEMISTRIES",
-    "DAMAGED",
     "Chemistry",
     "check_counts",
     "check_pair",

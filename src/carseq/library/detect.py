@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ import numpy.typing as npt
 from carseq.errors import CarseqError
 from carseq.library.fastq import check_pair, first_reads
 from carseq.library.geometry import BARCODE_LENGTH, CHEMISTRIES, Chemistry, parse_geometry
-from carseq.library.strand import MIN_STRAND_READS, count_strands, measured_strand
+from carseq.library.strand import MIN_STRAND_READS, count_strands_each, measured_strand
 from carseq.library.whitelist import barcode_codes, known_whitelist, read_whitelist, share_on_list
 from carseq.log import get_logger
 
@@ -22,6 +24,10 @@ log = get_logger(__name__)
 MIN_VALID = 0.4
 #: From this share on no other list is tried: at most a tenth of a known list stands in another.
 SURELY_VALID = 0.8
+#: Share of R2 reads that begin with a valid barcode from which R1 and R2 are swapped or mixed (0.002 by chance).
+MIXED = 0.2
+#: Share of valid barcodes in a pair of files, of that in the best pair of the sample, below which it is a bad one.
+OF_USUAL = 0.6
 
 
 def detect_chemistry(
@@ -55,13 +61,9 @@ def detect_chemistry(
     CarseqError
         If no list fits, R1 and R2 are swapped, R1 is too short, or the strand contradicts the chemistry given.
     """
-    r1: list[str] = []
-    r2: list[str] = []
-    for first, second in pairs:
-        check_pair(first, second)
-        share = max(1000, n // len(pairs))
-        r1 += [s for _, s in first_reads(first, share)]
-        r2 += [s for _, s in first_reads(second, share)]
+    units = [_Unit.read(first, second, max(1000, n // len(pairs))) for first, second in pairs]
+    r1 = [s for unit in units for s in unit.r1]
+    r2 = [s for unit in units for s in unit.r2]
     geometry = parse_geometry(chemistry)
     cb_start, cb_length = 1, BARCODE_LENGTH
     if geometry:
@@ -89,7 +91,8 @@ def detect_chemistry(
     if shares[best] < MIN_VALID:
         _explain_bad_barcodes(sample, pairs, shares, swapped, lists, whitelist, r1_length, shortest)
     path = lists[best][0]
-    sense, antisense = count_strands(r2[:20_000], panel)
+    _check_units(sample, units, lists[best][1], cb_start, cb_length, shortest)
+    sense, antisense = _strands(sample, units, panel)
     measured = measured_strand(sense, antisense)
     if chemistry == "auto" and not measured and sense + antisense >= MIN_STRAND_READS:
         raise CarseqError(
@@ -140,6 +143,103 @@ def detect_chemistry(
         reads_sense=sense,
         reads_antisense=antisense,
     )
+
+
+@dataclass(frozen=True)
+class _Unit:
+    """The first reads of a pair of files."""
+
+    names: tuple[str, str]
+    r1: list[str]
+    r2: list[str]
+
+    @classmethod
+    def read(cls, first: str | Path, second: str | Path, n: int) -> _Unit:
+        check_pair(first, second)
+        one, two = first_reads(first, n), first_reads(second, n)
+        for path, reads in ((first, one), (second, two)):
+            same = sum(a[0] == b[0] for a, b in pairwise(reads))
+            if same > 0.3 * len(reads):
+                raise CarseqError(
+                    f"{path} holds R1 and R2 of each pair, one behind the other",
+                    f"{same} of its first {len(reads)} reads have the name of the read before",
+                    "cut it into R1 and R2 (`reformat.sh`, `seqtk seq -1` and `-2`)",
+                )
+        return cls((Path(first).name, Path(second).name), [s for _, s in one], [s for _, s in two])
+
+
+def _check_units(
+    sample: str,
+    units: Sequence[_Unit],
+    barcodes: npt.NDArray[np.uint64],
+    start: int,
+    length: int,
+    shortest: int,
+) -> None:
+    """Check each pair of files by itself: pooled with good ones, a bad one may pass.
+
+    Raises
+    ------
+    CarseqError
+        If R1 and R2 of a pair are swapped or mixed, its R1 is too short, or far fewer of its reads than of the
+        other pairs' have a valid barcode.
+    """
+
+    def share(reads: list[str]) -> float:
+        return share_on_list(
+            barcode_codes(reads[:: max(1, len(reads) // 5000)], start, length), barcodes
+        )
+
+    valid = [share(unit.r1) for unit in units]
+    usual = max(valid)
+    for unit, own in zip(units, valid, strict=True):
+        first, second = unit.names
+        of_sample = f"{first} of {sample}"
+        if (in_r2 := share(unit.r2)) >= MIXED:
+            swapped = own < MIXED
+            raise CarseqError(
+                f"R1 and R2 of {sample} are {'swapped' if swapped else 'mixed'} in {first} and {second}",
+                f"{in_r2:.0%} of the reads of {second} begin with a valid barcode, and {own:.0%} of those of {first}",
+                "exchange the columns r1 and r2 of this unit"
+                if swapped
+                else "each file seems to hold both reads in turn: cut them apart",
+            )
+        if (median := int(np.median([len(s) for s in unit.r1]))) < shortest:
+            raise CarseqError(
+                f"R1 in {of_sample} is too short to hold barcode and UMI",
+                f"it has {median} nt, at least {shortest} are needed",
+                "check that r1 is the barcode read, untrimmed",
+            )
+        if own < max(MIN_VALID, OF_USUAL * usual):
+            unread = sum(
+                s[start - 1 : start - 1 + length].count("N") > length // 2 for s in unit.r1
+            )
+            why = (
+                f"; {unread / len(unit.r1):.0%} of its reads have N for bases there"
+                if unread
+                else ""
+            )
+            raise CarseqError(
+                f"few reads in {of_sample} have a valid barcode",
+                f"{own:.0%}, against {usual:.0%} in the best of its {len(units)} pairs of files{why}",
+                "leave the unit out of units.tsv, or demultiplex it anew: it failed, or is of another library",
+            )
+
+
+def _strands(sample: str, units: Sequence[_Unit], panel: Sequence[str]) -> tuple[int, int]:
+    """Return the reads that map in sense and in antisense; raise where pairs of files differ."""
+    each = max(2000, 20_000 // len(units))
+    counts = count_strands_each([unit.r2[:each] for unit in units], panel)
+    told = {
+        measured_strand(*count): unit.names[0] for unit, count in zip(units, counts, strict=True)
+    }
+    if {"Forward", "Reverse"} <= set(told):
+        raise CarseqError(
+            f"the files of {sample} are of different chemistries",
+            f"reads of {told['Forward']} are sense (3'), those of {told['Reverse']} antisense (5')",
+            "make them two samples",
+        )
+    return sum(c[0] for c in counts), sum(c[1] for c in counts)
 
 
 def _candidate_lists(chemistry: str, whitelist: str | Path | None, sample: str) -> dict[str, Path]:

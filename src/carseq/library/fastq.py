@@ -2,48 +2,82 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
 import dnaio
 import numpy as np
-from isal import igzip, isal_zlib
+from isal import igzip
 
 from carseq.errors import CarseqError
+from carseq.io.fasta import DAMAGED
 
-#: What reading a cut-off or damaged file raises.
-DAMAGED: tuple[type[Exception], ...] = (OSError, EOFError, isal_zlib.error)  # type: ignore[assignment]
+#: Pairs up to this size, both files together, are compared read by read; of larger ones samples of reads.
+WHOLE_BYTES = 40_000_000
+#: What stands behind a read's name in one file of a pair: ``/1`` and ``/2``, or ``.1`` and ``.2`` (fastq-dump -I).
+_MATE = re.compile(r"[/.][12]$")
 
 
-def first_reads(path: str | Path, n: int) -> list[tuple[str, str]]:
-    """Return (name, sequence) of the first reads of a FASTQ file."""
+def first_reads(path: str | Path, n: int | None) -> list[tuple[str, str]]:
+    """Return (name, sequence) of the first reads of a FASTQ file; None: of all."""
     try:
         with dnaio.open(path) as reads:
             return [(r.id, r.sequence) for r in islice(reads, n)]
-    except OSError as error:
-        raise CarseqError(
-            f"cannot read {path}",
-            error.strerror or str(error),
-            "check the path in units.tsv and its permissions",
-        ) from None
-    except (dnaio.FileFormatError, dnaio.UnknownFileFormat, EOFError) as error:
-        raise CarseqError(
-            f"{path} is not a FASTQ file",
-            " ".join(str(error).split()),
-            "transfer the file again; compare its md5",
-        ) from None
+    except (dnaio.FileFormatError, dnaio.UnknownFileFormat) as error:
+        raise _no_fastq(path, error) from None
+    except UnicodeDecodeError as error:
+        raise _no_fastq(path, error) from None
+    except FileNotFoundError as error:
+        raise _unread(path, error) from None
+    except DAMAGED as error:
+        if isinstance(error, OSError) and error.strerror:
+            raise _unread(path, error) from None
+        raise _damaged(path, error) from None
+
+
+def _unread(path: str | Path, error: OSError) -> CarseqError:
+    return CarseqError(
+        f"cannot read {path}",
+        error.strerror or str(error),
+        "check the path in units.tsv and its permissions",
+    )
+
+
+def _no_fastq(path: str | Path, error: Exception) -> CarseqError:
+    return CarseqError(
+        f"{path} is not a FASTQ file",
+        " ".join(str(error).split()),
+        "transfer the file again; compare its md5",
+    )
+
+
+def _damaged(path: str | Path, error: Exception) -> CarseqError:
+    return CarseqError(
+        f"{path} is damaged or cut off",
+        " ".join(str(error).split()) or type(error).__name__,
+        "transfer the file again; compare its md5",
+    )
 
 
 def check_pair(r1: str | Path, r2: str | Path, *, n: int = 1000) -> None:
     """Check that two FASTQ files can be read and pair up.
 
+    Parameters
+    ----------
+    r1, r2
+        The files.
+    n
+        Reads compared, of files that together exceed ``WHOLE_BYTES``; smaller ones are compared whole.
+
     Raises
     ------
     CarseqError
-        If a file is missing, not FASTQ or empty, if read names differ, or one has more reads among the first ``n``.
+        If a file is missing, not FASTQ or empty, a read is empty, read names differ, or one file has more reads.
     """
-    first, second = first_reads(r1, n), first_reads(r2, n)
+    whole = _size(r1) + _size(r2) <= WHOLE_BYTES
+    first, second = (first_reads(r, None if whole else n) for r in (r1, r2))
     if not first or not second:
         empty = r1 if not first else r2
         raise CarseqError(
@@ -51,31 +85,61 @@ def check_pair(r1: str | Path, r2: str | Path, *, n: int = 1000) -> None:
             "",
             "leave the unit out of units.tsv, or transfer the file again",
         )
+    among = "" if whole else f" among the first {n}"
     if len(first) != len(second):
         raise CarseqError(
             f"{r1} and {r2} hold different numbers of reads",
-            f"{len(first)} and {len(second)} among the first {n}",
+            f"{len(first)} and {len(second)}{among}",
             "one of them is cut off: transfer it again, or demultiplex both anew",
         )
-    for (name1, _), (name2, _) in zip(first, second, strict=True):
-        if name1.removesuffix("/1") != name2.removesuffix("/2"):
+    for number, ((name1, _), (name2, _)) in enumerate(zip(first, second, strict=True), 1):
+        if name1 != name2 and not _are_mates(name1, name2):
             raise CarseqError(
                 f"{r1} and {r2} are not a pair",
-                f"read names differ: {name1} and {name2}",
+                f"names of read {number} differ: {name1} and {name2}",
                 "check that r1 and r2 of the unit come from the same lane and are unsorted",
             )
+    for path, reads in ((r1, first), (r2, second)):
+        empty_reads = [i for i, (_, sequence) in enumerate(reads, 1) if not sequence]
+        if empty_reads:
+            raise CarseqError(
+                f"{path} holds reads without a base",
+                f"read {empty_reads[0]} ({reads[empty_reads[0] - 1][0]}) is empty, as are {len(empty_reads) - 1} more"
+                f"{among}",
+                "STAR does not take them: give the untrimmed files, or trim both reads with a least length of 1",
+            )
+    if first[0][1] == second[0][1] and [s for _, s in first] == [s for _, s in second]:
+        raise CarseqError(
+            f"{r1} and {r2} hold the same reads", "", "name R1 in `r1` and R2 in `r2` of the unit"
+        )
+
+
+def _size(path: str | Path) -> int:
+    try:
+        return Path(path).stat().st_size
+    except (OSError, ValueError):
+        return 0
+
+
+def _are_mates(name1: str, name2: str) -> bool:
+    """Return whether two names are those of the reads of one pair."""
+    stem1, stem2 = _MATE.sub("", name1), _MATE.sub("", name2)
+    return stem1 == stem2 and name1[len(stem1) :][:1] in ("", *name2[len(stem2) :][:1])
 
 
 def count_reads(path: str | Path) -> int:
     """Return the number of reads of a FASTQ file, having read all of it.
 
-    Lines are counted, at the speed of decompression.
+    Lines are counted, at the speed of decompression; small files are read record by record, so that a quality line
+    of another length than its sequence is found wherever it stands.
 
     Raises
     ------
     CarseqError
         If the file cannot be read, is cut off, or ends within a read.
     """
+    if _size(path) <= WHOLE_BYTES:
+        return sum(1 for _ in _records(path))
     lines, last = 0, ord("\n")
     block = np.empty(1 << 20, dtype=np.uint8)
     try:
@@ -86,9 +150,7 @@ def count_reads(path: str | Path) -> int:
                 lines += int(np.count_nonzero(block[:size] == ord("\n")))
                 last = int(block[size - 1])
     except DAMAGED as error:
-        raise CarseqError(
-            f"{path} is damaged", " ".join(str(error).split()), "transfer the file again"
-        ) from None
+        raise _damaged(path, error) from None
     lines += last != ord("\n")
     if lines % 4:
         raise CarseqError(
@@ -97,6 +159,24 @@ def count_reads(path: str | Path) -> int:
             "transfer the file again",
         )
     return lines // 4
+
+
+def _records(path: str | Path) -> Iterator[dnaio.SequenceRecord]:
+    """Yield the reads of a file; a record that is none is told with its number."""
+    number = 0
+    try:
+        with dnaio.open(path) as reads:
+            for record in reads:
+                yield record
+                number += 1
+    except (dnaio.FileFormatError, dnaio.UnknownFileFormat, UnicodeDecodeError) as error:
+        raise CarseqError(
+            f"{path} is damaged",
+            f"behind read {number}: {' '.join(str(error).split())}",
+            "transfer the file again; compare its md5",
+        ) from None
+    except DAMAGED as error:
+        raise _damaged(path, error) from None
 
 
 def check_counts(pairs: Sequence[tuple[str | Path, str | Path]]) -> int:

@@ -57,17 +57,28 @@ def count_strands(reads: Sequence[str], panel: Sequence[str]) -> tuple[int, int]
 
     Reads that map to both strands equally well are left out.
     """
+    return count_strands_each([reads], panel)[0]
+
+
+def count_strands_each(
+    groups: Sequence[Sequence[str]], panel: Sequence[str]
+) -> list[tuple[int, int]]:
+    """Return :func:`count_strands` of several groups of reads, with one index of the panel."""
     sequence = ("N" * 50).join(panel)
     index = mappy.Aligner(seq=sequence, preset="sr") if sequence else None
-    if not index:
-        return 0, 0
-    sense = antisense = 0
-    for read in reads:
-        hits = sorted(((h.mlen - h.NM, h.strand) for h in index.map(read)), reverse=True)
-        if hits and not (len(hits) > 1 and hits[1][0] == hits[0][0] and hits[1][1] != hits[0][1]):
-            sense += hits[0][1] > 0
-            antisense += hits[0][1] < 0
-    return sense, antisense
+    counts = []
+    for reads in groups:
+        sense = antisense = 0
+        for read in reads:
+            if not index:
+                break
+            hits = sorted(((h.mlen - h.NM, h.strand) for h in index.map(read)), reverse=True)
+            tied = len(hits) > 1 and hits[1][0] == hits[0][0] and hits[1][1] != hits[0][1]
+            if hits and not tied:
+                sense += hits[0][1] > 0
+                antisense += hits[0][1] < 0
+        counts.append((sense, antisense))
+    return counts
 
 
 def strand_of_bam(path: str | Path, panel: Sequence[str], *, n: int = 20_000) -> str:

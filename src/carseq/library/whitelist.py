@@ -12,6 +12,10 @@ import numpy.typing as npt
 from isal import igzip
 
 from carseq.errors import CarseqError
+from carseq.io.fasta import DAMAGED
+
+#: Which bytes are bases.
+_ARE_BASES = np.isin(np.arange(256), list(b"ACGTN"))
 
 
 def encode(sequences: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
@@ -45,9 +49,11 @@ def read_whitelist(path: str | Path) -> npt.NDArray[np.uint64]:
     path = Path(path)
     try:
         return _barcode_list(path, path.stat().st_mtime_ns)
-    except (OSError, EOFError) as error:
+    except DAMAGED as error:
         raise CarseqError(
-            f"cannot read the whitelist {path}", str(error), "check its path"
+            f"cannot read the whitelist {path}",
+            " ".join(str(error).split()) or type(error).__name__,
+            "check its path; if it is there, transfer it again: it may be damaged",
         ) from None
 
 
@@ -64,12 +70,21 @@ def _barcode_list(path: Path, _changed: int) -> npt.NDArray[np.uint64]:
     words = [line.split()[0].split(b"-")[0] for line in text.splitlines() if line.strip()]
     lengths = {len(w) for w in words}
     if len(lengths) != 1 or not 8 <= min(lengths) <= 31:
-        raise CarseqError(
-            f"{path} is not a barcode whitelist",
+        raise _no_list(
+            path,
             "it is empty" if not words else f"its lines have {sorted(lengths)[:4]} characters",
-            "give a file with one barcode a line, all of one length",
         )
+    if other := next((w for w in words if w.strip(b"ACGTN")), None):
+        raise _no_list(path, f"{other.decode(errors='replace')!r} is no barcode of A, C, G and T")
     return encode(np.frombuffer(b"".join(words), dtype=np.uint8).reshape(len(words), -1))
+
+
+def _no_list(path: Path, cause: str) -> CarseqError:
+    return CarseqError(
+        f"{path} is not a barcode whitelist",
+        cause,
+        "give a file with one barcode a line, all of one length",
+    )
 
 
 def _bare_barcodes(stream: io.BytesIO | igzip.IGzipFile) -> npt.NDArray[np.uint64] | None:
@@ -85,7 +100,7 @@ def _bare_barcodes(stream: io.BytesIO | igzip.IGzipFile) -> npt.NDArray[np.uint6
     codes = []
     while size := stream.readinto(block.data.cast("B")):
         lines = block[: size // width]
-        bare = (lines[:, -1] == ord("\n")).all() and (lines[:, :-1] >= ord("A")).all()
+        bare = (lines[:, -1] == ord("\n")).all() and _ARE_BASES[lines[:, :-1]].all()
         if size % width or not bare:
             return None
         codes.append(encode(lines[:, :-1]))

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pysam
 from Bio.Seq import reverse_complement
@@ -19,7 +18,7 @@ from carseq.construct.homology import EndogenousTranscript, Locus
 from carseq.errors import CarseqError
 from carseq.io.bam import open_bam
 from carseq.log import get_logger
-from carseq.molecules.priors import log_priors
+from carseq.molecules.priors import shared_odds
 from carseq.molecules.score import Evidence, Scorer
 from carseq.schema.tables import LOSSES, MOLECULES
 from carseq.sequence.alignment import DECISIVE
@@ -29,8 +28,6 @@ log = get_logger(__name__)
 
 #: Longest contig that may be a vector under another name, nt.
 MAX_VECTOR = 50_000
-#: Molecules of a relative whose place is looked at, at most.
-MAX_PLACED = 5_000
 
 
 @dataclass
@@ -174,11 +171,11 @@ def _candidates(
     contigs: Iterable[str],
     loci: Iterable[Locus],
     counts: Counter[str],
-    neighbours: dict[str, dict[tuple[str, str], str]],
+    homolog_molecules: dict[str, set[tuple[str, str]]],
 ) -> list[Read]:
     """Return each candidate read once.
 
-    ``neighbours`` gathers, by gene, one read of each molecule at the relatives that does not resemble the CAR.
+    ``homolog_molecules`` gathers, by gene, the molecules at the homologs' loci whose reads do not resemble the CAR.
     """
     found = [read for contig in contigs for read in reader.placed(contig, source="aligned")]
     counts["on_contig"] = len(found)
@@ -190,10 +187,8 @@ def _candidates(
             if similar:
                 counts["at_homologs"] += 1
                 found.append(read)
-            elif locus.gene in scorer.segments:
-                molecules = neighbours[locus.gene]
-                kept = read.sequence if len(molecules) < MAX_PLACED else ""
-                molecules.setdefault((read.barcode or "-", read.umi), kept)
+            elif read.barcode is not None and locus.gene in scorer.stretches:
+                homolog_molecules[locus.gene].add((read.barcode, read.umi))
     unmapped = reader.unmapped(scorer.words)
     counts["unmapped_looked_at"], counts["unmapped"] = reader.n_unmapped, len(unmapped)
     return found + unmapped
@@ -292,7 +287,7 @@ def find_molecules(
     """
     scorer = Scorer(construct, rivals, homology, late=strand != "Reverse")
     counts: Counter[str] = Counter()
-    neighbours: dict[str, dict[tuple[str, str], str]] = defaultdict(dict)
+    homolog_molecules: dict[str, set[tuple[str, str]]] = defaultdict(set)
     with open_bam(bam) as alignments:
         # A handle of its own: reading the head moves the place from which later fetches go on.
         check_bam(alignments, [locus.contig for locus in loci], barcode_tag)
@@ -300,8 +295,8 @@ def find_molecules(
         _check_car(alignments, construct.name, contigs)
     with open_bam(bam) as alignments:
         reader = Reader(alignments, strand, (barcode_tag, umi_tag))
-        candidates = _candidates(reader, scorer, contigs, loci, counts, neighbours)
-    return assemble(candidates, scorer, sample, counts=counts, neighbours=neighbours)
+        candidates = _candidates(reader, scorer, contigs, loci, counts, homolog_molecules)
+    return assemble(candidates, scorer, sample, counts=counts, homolog_molecules=homolog_molecules)
 
 
 def assemble(
@@ -310,7 +305,7 @@ def assemble(
     sample: str,
     *,
     counts: Counter[str],
-    neighbours: dict[str, dict[tuple[str, str], str]],
+    homolog_molecules: dict[str, set[tuple[str, str]]],
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Score candidate reads and group them to molecules.
 
@@ -324,8 +319,8 @@ def assemble(
         Name of the sample, for the tables.
     counts
         Where candidates came from, as the rows of ``losses`` tell it; what became of them is added.
-    neighbours
-        By gene of a relative: one read of each of its molecules ((barcode, UMI)) that does not resemble the CAR.
+    homolog_molecules
+        By gene: its molecules ((barcode, UMI)) with a read that does not resemble the CAR.
 
     Returns
     -------
@@ -349,7 +344,7 @@ def assemble(
         target = collapse_umis(Counter(umi for umi, *_ in reads))
         for umi, evidence, source in reads:
             molecules[barcode, target[umi]].add(evidence, source)
-    table = _classify(molecules, sample, scorer, neighbours)
+    table = _classify(molecules, sample, scorer, homolog_molecules)
     endogenous = table["evidence"] == "endogenous"
     losses = _losses(sample, counts, table)
     result = MOLECULES.conform(
@@ -417,7 +412,7 @@ def _classify(
     molecules: dict[tuple[str, str], Molecule],
     sample: str,
     scorer: Scorer,
-    neighbours: dict[str, dict[tuple[str, str], str]],
+    homolog_molecules: dict[str, set[tuple[str, str]]],
 ) -> pd.DataFrame:
     """Return one row a candidate molecule, with its class and p_car."""
     domains = scorer.construct.domains
@@ -427,14 +422,15 @@ def _classify(
     ]
     columns = [*rows[0]] if rows else [c for c in MOLECULES.columns if c != "p_car"] + ["odds"]
     table = pd.DataFrame(rows, columns=columns)
-    prior = log_priors(table, scorer, neighbours, not scorer.late)
-    log_prior = table["endogenous_gene"].map(prior).fillna(0.0).astype(float)
-    log_odds = np.clip(table["odds"].astype(float) + log_prior, -50, 50)
-    table["p_car"] = np.where(
-        table["evidence"].isin(["unique", "junction"]),
-        np.maximum(1 / (1 + np.exp(-log_odds)), 0.99),
-        1 / (1 + np.exp(-log_odds)),
-    )
+    # The UMI's other reads are the gene's own.
+    known = [
+        kind == "shared" and (barcode, umi) in homolog_molecules.get(gene, ())
+        for kind, gene, barcode, umi in zip(
+            table["evidence"], table["endogenous_gene"], table["barcode"], table["umi"], strict=True
+        )
+    ]
+    table.loc[known, "evidence"] = "endogenous"
+    table["p_car"] = shared_odds(table, scorer, homolog_molecules, not scorer.late)
     return table.drop(columns="odds")
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 
 from carseq.construct import Construct
 from carseq.construct.homology import EndogenousTranscript
+from carseq.molecules.stretches import shared_stretches
 from carseq.sequence.alignment import MATCH, MIN_BASES, MISMATCH, NATS, align, alignment_score
 from carseq.sequence.kmers import UNKNOWN, Words, encode, words_at
 
@@ -34,17 +35,6 @@ class Evidence:
     end: int
     edits: int
     homologous: bool
-
-
-@dataclass(frozen=True)
-class Segment:
-    """A stretch the CAR shares with a relative: its place on the CAR and on the relative's transcript."""
-
-    start: int
-    end: int
-    there: int
-    there_end: int
-    rival: str
 
 
 class Scorer:
@@ -86,7 +76,8 @@ class Scorer:
             for t in construct.transcripts
         ]
         self._shared = [np.concatenate([[0], np.cumsum(shared[full])]) for full in self._full]
-        self.segments = self._find_segments(homology)
+        #: By gene: what the CAR shares with it.
+        self.stretches = shared_stretches(construct.sequence, self.rivals)
         self.words = Words([t.sequence for t in construct.transcripts])
         self._index = _Index(
             [t.sequence for t in construct.transcripts] + [r.sequence for r in self.rivals],
@@ -94,29 +85,6 @@ class Scorer:
             late=late,
         )
         self._cache: dict[str, Evidence | None] = {}
-
-    def _find_segments(self, homology: pd.DataFrame) -> dict[str, Segment]:
-        """Return, for each relative, the stretch it shares with the CAR, on both transcripts."""
-        segments = {}
-        for gene, rows in homology[homology["class"] != "car_only"].groupby("gene"):
-            first, last = int(rows["start"].min()), int(rows["end"].max())
-            # Windows around exons are named by their place; the transcript has the flanks of the mRNA.
-            own = [r.sequence for r in self.rivals if r.gene == gene and ":" not in r.transcript]
-            placed = [(align(self.construct.sequence[first:last], t), t) for t in own]
-            if placed:
-                best, sequence = max(placed, key=lambda found: found[0].score)
-                segments[str(gene)] = Segment(
-                    first + best.read_start, first + best.read_end, best.start, best.end, sequence
-                )
-        return segments
-
-    def distances(self, gene: str, reads: Iterable[str], from_start: bool) -> list[int]:
-        """Return how far from the primed end of a relative's transcript reads reach, nt."""
-        rival = self.segments[gene].rival
-        placed = _Index([rival], 1).place(list(reads))
-        found = placed["car"] >= MIN_BASES * MATCH
-        ends = placed["end"] if from_start else len(rival) - placed["start"]
-        return [int(d) for d in ends[found]]
 
     def resembles_car(self, read: str) -> bool:
         """Whether a read shares enough words with the CAR, on either strand, to be worth scoring."""
@@ -141,7 +109,7 @@ class Scorer:
             if clipped > MAX_CLIPPED and (
                 read_start > MAX_CLIPPED or tail.count("A") < TAIL_SHARE * len(tail)
             ):
-                self._cache[read] = self._score_gapped(read)
+                self._cache[read] = self._score_gapped(read, rival)
             elif car < MIN_BASES * MATCH:
                 self._cache[read] = None
             else:
@@ -154,7 +122,9 @@ class Scorer:
         self, car: float, target: int, start: int, end: int, edits: int, rival: float, gene: str
     ) -> Evidence:
         """Return the evidence of a read placed on [start, end) of a CAR transcript."""
-        homologous = bool(self._shared[target][end] > self._shared[target][start])
+        shared = self._shared[target][end] > self._shared[target][start]
+        # A stretch shorter than the windows of the homology table is seen here alone.
+        homologous = bool(shared or rival >= MIN_BASES * MATCH * NATS)
         if not homologous:
             rival, gene = 0.0, ""
         full = self._full[target]
@@ -162,8 +132,8 @@ class Scorer:
             car, rival, gene, int(full[start]), int(full[end - 1]) + 1, edits, homologous
         )
 
-    def _score_gapped(self, read: str) -> Evidence | None:
-        """Score a read by alignments with gaps."""
+    def _score_gapped(self, read: str, ungapped: int) -> Evidence | None:
+        """Score a read by alignments with gaps; ``ungapped`` is its best score on a homolog without."""
         placed = [align(read, t.sequence) for t in self.construct.transcripts]
         target = max(range(len(placed)), key=lambda t: placed[t].score)
         best = placed[target]
@@ -173,7 +143,8 @@ class Scorer:
         own = read[best.read_start : best.read_end]
         edits = edlib.align(own, sequence[best.start : best.end])["editDistance"]
         rival, gene = 0, ""
-        if self._shared[target][best.end] > self._shared[target][best.start]:
+        shared = self._shared[target][best.end] > self._shared[target][best.start]
+        if shared or ungapped >= MIN_BASES * MATCH / 2:
             for other in self.rivals:
                 explained = alignment_score(read, other.sequence)
                 if explained > rival:

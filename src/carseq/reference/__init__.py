@@ -6,6 +6,7 @@ the transcripts and loci that resemble the CAR.
 
 from carseq.reference.genome import (
     check_reference,
+    gene_symbols,
     locus_list,
     read_loci,
     read_transcript_fasta,
@@ -25,13 +26,16 @@ from carseq.reference.index import (
     insertion_options,
 )
 from carseq.reference.star import run_star, scratch_folder, star_version, star_version_if_any
+from carseq.reference.transgene import check_car_is_new, same_as_car
 
 __all__ = [
     "build_index",
     "check_augmented",
+    "check_car_is_new",
     "check_genes",
     "check_index",
     "check_reference",
+    "gene_symbols",
     "index_options",
     "index_parameters",
     "insert_car",
@@ -42,6 +46,7 @@ __all__ = [
     "read_transcripts",
     "rival_context",
     "run_star",
+    "same_as_car",
     "scratch_folder",
     "star_version",
     "star_version_if_any",

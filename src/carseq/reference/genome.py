@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -18,67 +18,117 @@ from carseq.log import get_logger
 log = get_logger(__name__)
 
 _ATTRIBUTE = re.compile(r'(\w+) "([^"]*)"')
+#: Bad lines of an annotation that are told one by one.
+TOLD = 3
 
 
 def gtf_exons(gtf: str | Path) -> Iterator[tuple[str, int, int, str, dict[str, str]]]:
-    """Yield (contig, start, end, strand, attributes) of every exon; 0-based half-open."""
-    with open_text(gtf) as stream:
-        for line in stream:
-            fields = line.rstrip("\n").split("\t")
-            if len(fields) == 9 and fields[2] == "exon":
-                yield (
-                    fields[0],
-                    int(fields[3]) - 1,
-                    int(fields[4]),
-                    fields[6],
-                    dict(_ATTRIBUTE.findall(fields[8])),
-                )
-
-
-def check_reference(fasta: str | Path, gtf: str | Path, car: str) -> None:
-    """Check that genome and annotation go together and do not hold the CAR already.
+    """Yield (contig, start, end, strand, attributes) of every exon; 0-based half-open.
 
     Raises
     ------
     CarseqError
-        If a file cannot be read, names do not match, exons lack ids, or the CAR's name is taken.
+        If lines are no GTF, with the numbers of the first ones.
+    """
+    bad: list[str] = []
+    n_bad = 0
+    with open_text(gtf) as lines:
+        for number, line in enumerate(lines, 1):
+            if line.startswith("#") or line.isspace():
+                continue
+            fields = line.rstrip("\r\n").split("\t")
+            if fault := _line_fault(fields):
+                n_bad += 1
+                if len(bad) < TOLD:
+                    bad.append(f"line {number}: {fault}")
+                continue
+            if fields[2] == "exon":
+                attributes = dict(_ATTRIBUTE.findall(fields[8]))
+                if lacking := [k for k in ("gene_id", "transcript_id") if not attributes.get(k)]:
+                    n_bad += 1
+                    if len(bad) < TOLD:
+                        bad.append(_lacking(number, lacking, attributes))
+                    continue
+                yield fields[0], int(fields[3]) - 1, int(fields[4]), fields[6], attributes
+    if n_bad:
+        raise CarseqError(
+            f"{n_bad:,} line{'s' if n_bad > 1 else ''} of the annotation {gtf} "
+            f"{'are' if n_bad > 1 else 'is'} not as GTF wants",
+            "; ".join(bad) + (" ..." if n_bad > len(bad) else ""),
+            "mend them, or give a GTF (not GFF3) as Ensembl, GENCODE or 10x make it; if its end is bad, it may be cut "
+            "off: transfer it again",
+        )
+
+
+def _line_fault(fields: list[str]) -> str:
+    """Say what is wrong with a line of a GTF, or return an empty string."""
+    if len(fields) < 9:
+        return f"{len(fields)} columns of 9"
+    start, end = fields[3], fields[4]
+    if not (start.isascii() and start.isdigit() and end.isascii() and end.isdigit()):
+        return f"its place {start[:20]}-{end[:20]} is no number"
+    if len(start) > 12 or len(end) > 12:
+        return f"its place {start[:20]}-{end[:20]} is beyond any genome"
+    if not 1 <= int(start) <= int(end):
+        return f"its place {start}-{end} begins before 1 or behind its end"
+    if fields[6] not in ("+", "-", ".", "?"):
+        return f"its strand is {fields[6][:10]!r}"
+    return ""
+
+
+def _lacking(number: int, lacking: list[str], attributes: dict[str, str]) -> str:
+    name = (
+        attributes.get("gene_name") or attributes.get("gene_id") or attributes.get("transcript_id")
+    )
+    whose = f"the exon of {name}" if name else "the exon"
+    return f"line {number}: {whose} lacks {' and '.join(lacking)}"
+
+
+def check_reference(fasta: str | Path, gtf: str | Path, car: str | None = None) -> None:
+    """Check that genome and annotation go together and do not hold the CAR already.
+
+    Parameters
+    ----------
+    fasta, gtf
+        Genome and annotation.
+    car
+        Name of the CAR; None leaves it to :func:`carseq.reference.transgene.check_car_is_new`.
+
+    Raises
+    ------
+    CarseqError
+        If a file cannot be read, lines are no GTF, names do not match, exons lack ids, or the CAR's name is taken.
     """
     lengths = contigs(fasta)
-    if car in lengths:
-        raise CarseqError(
-            f"the genome {fasta} already has a contig named {car}",
-            "carseq inserts the CAR itself",
-            "give the genome without the CAR, or choose another `construct.name`",
-        )
     n = 0
+    known: set[str] = set()
     unknown: set[str] = set()
+    beyond = named = ""
     for contig, _, end, _, attributes in gtf_exons(gtf):
         n += 1
-        if n == 1 and not {"gene_id", "transcript_id"} <= set(attributes):
-            raise CarseqError(
-                f"the exons of {gtf} lack gene_id or transcript_id",
-                f"the first one has {', '.join(attributes) or 'no attributes'}",
-                "give a GTF (not GFF3) as Ensembl, GENCODE or 10x make it",
-            )
-        if car in (attributes.get("gene_id"), attributes.get("gene_name")):
-            raise CarseqError(
-                f"the annotation {gtf} already has a gene named {car}",
-                "",
-                "choose another `construct.name`",
-            )
+        if car and car in (attributes["gene_id"], attributes.get("gene_name")):
+            named = named or attributes["gene_id"]
         if contig not in lengths:
             unknown.add(contig)
-        elif end > lengths[contig]:
-            raise CarseqError(
-                f"the annotation {gtf} does not fit the genome {fasta}",
-                f"an exon on {contig} ends at {end}, beyond its {lengths[contig]} bases",
-                "give FASTA and GTF of the same assembly",
+            continue
+        known.add(contig)
+        if end > lengths[contig]:
+            beyond = (
+                beyond or f"an exon on {contig} ends at {end}, beyond its {lengths[contig]} bases"
             )
+    if car:
+        raise_if_named(fasta, gtf, car, set(lengths), annotated=bool(named))
     if n == 0:
         raise CarseqError(
             f"{gtf} holds no exons", "", "give a GTF with gene, transcript and exon lines"
         )
-    if len(unknown) == len({c for c, *_ in gtf_exons(gtf)}):
+    if beyond:
+        raise CarseqError(
+            f"the annotation {gtf} does not fit the genome {fasta}",
+            beyond,
+            "give FASTA and GTF of the same assembly",
+        )
+    if not known:
         raise CarseqError(
             "no contig name of the annotation is in the genome",
             f"annotation: {', '.join(sorted(unknown)[:3])}...; genome: {', '.join(list(lengths)[:3])}...",
@@ -92,13 +142,27 @@ def check_reference(fasta: str | Path, gtf: str | Path, car: str) -> None:
         )
 
 
+def raise_if_named(
+    fasta: str | Path, gtf: str | Path, car: str, names: Collection[str], *, annotated: bool
+) -> None:
+    """Raise if the genome has a contig of the CAR's name, or the annotation a gene."""
+    remedy = (
+        "carseq puts the CAR into the reference itself: give genome and annotation without it (those that the custom "
+        "reference was made from), or, if it is something else, choose another `construct.name`"
+    )
+    if car in names:
+        raise CarseqError(f"the genome {fasta} already has a contig named {car}", "", remedy)
+    if annotated:
+        raise CarseqError(f"the annotation {gtf} already has a gene named {car}", "", remedy)
+
+
 def read_transcripts(fasta: str | Path, gtf: str | Path) -> Iterator[EndogenousTranscript]:
     """Yield every spliced transcript (sense strand) of an annotated genome."""
     sequences = dict(fasta_records(fasta))
     exons: dict[str, tuple[str, str, str, list[tuple[int, int]]]] = {}
     for contig, start, end, strand, attributes in gtf_exons(gtf):
         transcript = attributes["transcript_id"]
-        gene = attributes.get("gene_name", attributes["gene_id"])
+        gene = attributes.get("gene_name") or attributes["gene_id"]
         exons.setdefault(transcript, (contig, strand, gene, []))[3].append((start, end))
     for transcript, (contig, strand, gene, blocks) in exons.items():
         if contig in sequences:
@@ -109,12 +173,17 @@ def read_transcripts(fasta: str | Path, gtf: str | Path) -> Iterator[EndogenousT
             yield EndogenousTranscript(gene, transcript, sequence)
 
 
+def gene_symbols(gtf: str | Path) -> dict[str, str]:
+    """Return the symbol of each gene of an annotation by its id; genes without a symbol are left out."""
+    return {a["gene_id"]: a["gene_name"] for *_, a in gtf_exons(gtf) if a.get("gene_name")}
+
+
 def write_augmented_gtf(gtf: str | Path, car_gtf: str | Path, out: str | Path) -> None:
     """Write the full annotation followed by the CAR's (plain text, as STAR wants it)."""
     with atomic(out) as temporary, temporary.open("w") as target:
-        with open_text(gtf) as stream:
+        with open_text(gtf) as lines:
             last = ""
-            for last in stream:
+            for last in lines:
                 target.write(last)
             if last and not last.endswith("\n"):
                 target.write("\n")
@@ -147,7 +216,7 @@ def rival_context(
     """
     wanted: dict[str, list[tuple[int, int, str, str]]] = {}
     for contig, start, end, strand, attributes in gtf_exons(gtf):
-        gene = attributes.get("gene_name", attributes["gene_id"])
+        gene = attributes.get("gene_name") or attributes["gene_id"]
         if gene in genes:
             wanted.setdefault(contig, []).append((start, end, strand, gene))
     windows: list[EndogenousTranscript] = []

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import gzip
 import math
 import shutil
 from pathlib import Path
 
 from carseq.errors import CarseqError
-from carseq.io.fasta import contigs
+from carseq.io.fasta import contigs, open_text
 from carseq.io.files import write_text
 from carseq.reference.genome import gtf_exons
 from carseq.reference.star import run_star, scratch_folder
@@ -83,8 +82,8 @@ def _plain(path: str | Path, target: Path) -> Path:
     with path.open("rb") as stream:
         if stream.read(2) != b"\x1f\x8b":
             return path
-    with gzip.open(path, "rb") as source, target.open("wb") as copy:
-        shutil.copyfileobj(source, copy, 1 << 22)
+    with open_text(path) as lines, target.open("w") as copy:
+        copy.writelines(lines)
     return target
 
 
@@ -111,8 +110,20 @@ def index_parameters(index: str | Path) -> dict[str, str]:
                 f"it has no {name}",
                 "give the folder STAR's genomeGenerate wrote, or leave `reference.star_index` empty",
             )
-    rows = (line.split("\t") for line in (index / "genomeParameters.txt").read_text().splitlines())
-    return {row[0]: row[1].strip() for row in rows if len(row) == 2}
+    text = (index / "genomeParameters.txt").read_text(errors="replace")
+    rows = (line.split("\t") for line in text.splitlines())
+    parameters = {row[0]: row[1].strip() for row in rows if len(row) == 2}
+    # STAR reads on without end in an index that was cut off; it notes what two of the files must measure.
+    sizes = parameters.get("genomeFileSizes", "").split()
+    for name, wanted in zip(("Genome", "SA"), sizes, strict=False):
+        there = (index / name).stat().st_size
+        if wanted.isdigit() and there != int(wanted):
+            raise CarseqError(
+                f"the STAR index {index} is cut off",
+                f"{name} has {there:,} bytes of {int(wanted):,}",
+                "remove it and run again, or, if it is your own, copy or build it again",
+            )
+    return parameters
 
 
 def check_index(index: str | Path, fasta: str | Path) -> None:
@@ -124,9 +135,9 @@ def check_index(index: str | Path, fasta: str | Path) -> None:
         If it is not.
     """
     index_parameters(index)
-    names = (Path(index) / "chrName.txt").read_text().split("\n")
-    sizes = (Path(index) / "chrLength.txt").read_text().split("\n")
-    indexed = {n: int(s) for n, s in zip(names, sizes, strict=False) if n}
+    names = (Path(index) / "chrName.txt").read_text(errors="replace").split("\n")
+    sizes = (Path(index) / "chrLength.txt").read_text(errors="replace").split("\n")
+    indexed = {n: int(s) if s.isdigit() else 0 for n, s in zip(names, sizes, strict=False) if n}
     lengths = contigs(fasta)
     if indexed != lengths:
         differing = [n for n in {**indexed, **lengths} if indexed.get(n) != lengths.get(n)]

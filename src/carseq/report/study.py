@@ -13,36 +13,25 @@ import yaml
 
 from carseq.errors import CarseqError
 from carseq.io.files import read_table
+from carseq.io.results import check_made_by
 from carseq.log import get_logger
-from carseq.molecules.support import COLUMNS as SUPPORT_COLUMNS
-from carseq.schema.column import Schema
 from carseq.schema.obs import OBS, conform_obs
-from carseq.schema.tables import (
-    AGREEMENT,
-    ANNOTATION,
-    BLOOD_IN_URINE,
-    CLINIC,
-    CLONOTYPES,
-    CONTRASTS,
-    DETECTION,
-    INTEGRATION,
-    LOCALIZATION,
-    LOSSES,
-    MOLECULES,
-    PROTEIN_AGREEMENT,
-    RECEPTORS,
-    TARGET,
-    THINNING,
-    THRESHOLDS,
-)
+from carseq.schema.results import BENCHMARKS, FILES
+from carseq.schema.tables import FILTERS, LOSSES, MOLECULES, SUPPORT
 
 log = get_logger(__name__)
 
-_DOMAIN_COLUMNS = ["name", "kind", "start", "end", "identity", "source"]
-_HOMOLOGY_COLUMNS = ["start", "end", "class", "gene", "identity"]
-_EXPECTED_COLUMNS = ["base", "expected_3p", "expected_5p"]
-_KNEE_COLUMNS = ["rank", "total_umis", "is_cell", "car_umis"]
-_FILTER_COLUMNS = ["sample", "step", "n_before", "n_removed", "n_after", "n_car_bearing_removed"]
+#: Tables of the whole study by the attribute that holds them, where it is not the file's name.
+_TABLES = {
+    "expected": "coverage",
+    "blood": "blood_in_urine",
+    "mixing": "integration",
+    "protein": "protein_agreement",
+}
+_STUDY_TABLES = (
+    "domains", "expected", "homology", "detection", "localization", "contrasts", "blood", "annotation", "mixing",
+    "protein", "receptors", "thresholds", "thinning", "target", "clinic", "agreement", "clonotypes",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -150,7 +139,8 @@ def read_study(results: str | Path) -> Study:
     Raises
     ------
     CarseqError
-        If the folder holds neither a cohort nor any sample, or a file in it cannot be read.
+        If the folder holds neither a cohort nor any sample, was made by a version of carseq that is too old, or a
+        file in it cannot be read.
     """
     results = Path(results)
     if not (results / "cohort").is_dir() and not (results / "samples").is_dir():
@@ -159,6 +149,7 @@ def read_study(results: str | Path) -> Study:
             "it has neither `cohort/` nor `samples/`",
             "give the folder named by `results:` in the configuration, after a run",
         )
+    check_made_by(results)
     return _Reader(results).study()
 
 
@@ -169,32 +160,29 @@ class _Reader:
         self.results = results
         self.missing: list[str] = []
 
-    def there(self, name: str) -> Path | None:
-        path = self.results / name
+    def there(self, name: str, **names: str) -> Path | None:
+        """Return where a declared file lies, or None and remember that it is missing."""
+        file = FILES[name].at(**names)
+        path = self.results / file
         if path.exists():
             return path
-        self.missing.append(name)
+        self.missing.append(file)
         return None
 
-    def table(
-        self, name: str, schema: Schema | None = None, columns: list[str] | None = None
-    ) -> pd.DataFrame:
-        """Read a table; an absent or empty file gives an empty one."""
-        empty = schema.empty() if schema else pd.DataFrame(columns=columns or [])
-        path = self.there(name)
+    def table(self, name: str, **names: str) -> pd.DataFrame:
+        """Read a declared table; an absent or empty file gives an empty one."""
+        schema = FILES[name].schema
+        assert schema is not None
+        path = self.there(name, **names)
         if path is None or path.stat().st_size == 0:
-            return empty
+            return schema.empty()
         try:
-            table = read_table(path, schema)
+            return read_table(path, schema)
         except pd.errors.EmptyDataError:
-            return empty
-        for column in columns or []:
-            if column not in table:
-                table[column] = "" if column in {"gene", "source", "kind"} else np.nan
-        return table
+            return schema.empty()
 
-    def json(self, name: str, default: Any) -> Any:
-        path = self.there(name)
+    def json(self, name: str, default: Any, **names: str) -> Any:
+        path = self.there(name, **names)
         if path is None:
             return default
         try:
@@ -205,12 +193,12 @@ class _Reader:
             ) from None
 
     def config(self) -> dict[str, Any]:
-        path = self.there("run_config.yaml")
+        path = self.there("run_config")
         data = yaml.safe_load(path.read_text()) if path else None
         return data if isinstance(data, dict) else {}
 
     def cells(self) -> tuple[pd.DataFrame, np.ndarray | None, str]:
-        path = self.there("cohort/cells.h5ad")
+        path = self.there("cells")
         if path is None:
             return OBS.empty(), None, "none"
         import anndata as ad
@@ -229,7 +217,7 @@ class _Reader:
         return conform_obs(obs), umap, done
 
     def transcript(self) -> tuple[str, int]:
-        path = self.there("construct/construct.fa")
+        path = self.there("transcript")
         if path is None:
             return "", 0
         name, length = "", 0
@@ -243,9 +231,9 @@ class _Reader:
     def benchmarks(self) -> pd.DataFrame:
         """Read what Snakemake measured of each job; other runners leave no such files."""
         rows = []
-        for path in sorted((self.results / "benchmarks").glob("**/*.tsv")):
+        for path in sorted((self.results / BENCHMARKS).glob("**/*.tsv")):
             measured = pd.read_csv(path, sep="\t", na_values=["-"])
-            sample = "" if path.parent.name == "benchmarks" else path.parent.name
+            sample = "" if path.parent.name == BENCHMARKS else path.parent.name
             if len(measured) and {"s", "max_rss"} <= set(measured.columns):
                 last = measured.iloc[-1]
                 rule = "notebook" if path.stem.startswith("notebook_") else path.stem
@@ -259,71 +247,53 @@ class _Reader:
 
         config = self.config()
         contig, tx_length = self.transcript()
-        domains = self.table("construct/domains.tsv", columns=_DOMAIN_COLUMNS)
+        tables = {name: self.table(_TABLES.get(name, name)) for name in _STUDY_TABLES}
         cells, umap, integration = self.cells()
-        detection = self.table("cohort/detection.tsv", DETECTION)
-        if "verdict_text" not in detection:
-            detection["verdict_text"] = detection["reason"]
+        if "verdict_text" not in tables["detection"]:
+            tables["detection"]["verdict_text"] = tables["detection"]["reason"]
         folder = self.results / "samples"
         found = sorted(p.name for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
-        samples = list(dict.fromkeys([*detection["sample"], *cells["sample"].unique(), *found]))
+        samples = list(
+            dict.fromkeys([*tables["detection"]["sample"], *cells["sample"].unique(), *found])
+        )
         solo, knees, filters, molecules, losses, support = {}, {}, [], [], [], []
         for sample in samples:
-            base = f"samples/{sample}"
-            solo[sample] = self.json(f"{base}/solo/summary.json", {})
-            knees[sample] = self.table(f"{base}/cells/knee.tsv", columns=_KNEE_COLUMNS)
-            steps = self.table(f"{base}/cells/filters.tsv", columns=_FILTER_COLUMNS[1:])
-            filters.append(steps.assign(sample=sample)[_FILTER_COLUMNS])
-            own = self.table(f"{base}/molecules/molecules.parquet", MOLECULES)
+            solo[sample] = self.json("summary", {}, sample=sample)
+            knees[sample] = self.table("knee", sample=sample)
+            filters.append(self.table("filters", sample=sample))
+            own = self.table("molecules", sample=sample)
             barcodes = pd.Index(cells.loc[cells["sample"] == sample, "barcode"].astype(str))
             # A BAM writes ACGT-1 where its matrix may write ACGT.
             molecules.append(match_barcodes(own, barcodes, strict=False))
             # The calls carry the account of the molecules on, up to cells.
-            account = f"{base}/calling/losses.tsv"
-            if not (self.results / account).exists():
-                account = f"{base}/molecules/losses.tsv"
-            losses.append(self.table(account, LOSSES))
-            if (self.results / f"{base}/molecules/support.tsv").exists():
-                support.append(self.table(f"{base}/molecules/support.tsv", columns=SUPPORT_COLUMNS))
+            called = (self.results / FILES["losses"].at(sample=sample)).exists()
+            losses.append(self.table("losses" if called else "molecule_losses", sample=sample))
+            if (self.results / FILES["support"].at(sample=sample)).exists():
+                support.append(self.table("support", sample=sample))
+        domains = tables["domains"]
         if not tx_length and len(domains):
             tx_length = int(domains["end"].max())
         return Study(
             results=self.results,
             name=study_name(self.results),
             config=config,
-            versions={str(k): str(v) for k, v in self.json("versions.json", {}).items()},
+            versions={str(k): str(v) for k, v in self.json("versions", {}).items()},
             construct=(config.get("construct") or {}).get("name") or contig or "CAR",
             tx_length=tx_length,
-            expected=self.table("construct/coverage.tsv", columns=_EXPECTED_COLUMNS),
-            domains=domains,
-            homology=self.table("construct/homology.tsv", columns=_HOMOLOGY_COLUMNS),
-            lint=self.json("construct/lint.json", []),
+            lint=self.json("lint", []),
             samples=samples,
             solo=solo,
             knees=knees,
-            filters=_stack(filters, pd.DataFrame(columns=_FILTER_COLUMNS)),
+            filters=_stack(filters, FILTERS.empty()),
             molecules=_stack(molecules, MOLECULES.empty()),
             losses=_stack(losses, LOSSES.empty()),
-            support=_stack(support, pd.DataFrame(columns=SUPPORT_COLUMNS)),
+            support=_stack(support, SUPPORT.empty()),
             cells=cells,
             integration=integration,
             umap=umap,
-            detection=detection,
-            localization=self.table("cohort/localization.tsv", LOCALIZATION),
-            contrasts=self.table("cohort/contrasts.tsv", CONTRASTS),
-            annotation=self.table("cohort/annotation.tsv", ANNOTATION),
-            mixing=self.table("cohort/integration.tsv", INTEGRATION),
-            protein=self.table("cohort/protein_agreement.tsv", PROTEIN_AGREEMENT),
-            receptors=self.table("cohort/receptors.tsv", RECEPTORS),
-            blood=self.table("cohort/blood_in_urine.tsv", BLOOD_IN_URINE),
-            thresholds=self.table("cohort/thresholds.tsv", THRESHOLDS),
-            thinning=self.table("cohort/thinning.tsv", THINNING),
             benchmarks=self.benchmarks(),
-            target=self.table("cohort/target.tsv", TARGET),
-            clinic=self.table("cohort/clinic.tsv", CLINIC),
-            agreement=self.table("cohort/agreement.tsv", AGREEMENT),
-            clonotypes=self.table("cohort/clonotypes.tsv", CLONOTYPES),
             missing=self.missing,
+            **tables,
         )
 
 

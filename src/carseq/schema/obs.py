@@ -179,6 +179,35 @@ H5AD = {
 }
 
 
+def with_samples(obs: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
+    """Return ``obs`` with the samples' metadata: the one place where they reach the cells.
+
+    Parameters
+    ----------
+    obs
+        A row a cell, with column ``sample``; columns of the same names are replaced.
+    samples
+        A row a sample: column ``sample`` and whatever else is to be carried.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A copy; the new columns are categories.
+
+    Examples
+    --------
+    >>> obs = pd.DataFrame({"sample": ["A", "B", "A"]})
+    >>> samples = pd.DataFrame({"sample": ["A", "B"], "timepoint": ["D0", "D28"]})
+    >>> list(with_samples(obs, samples)["timepoint"])
+    ['D0', 'D28', 'D0']
+    """
+    names, obs = obs["sample"].astype(str), obs.copy()
+    by_sample = samples.set_index("sample")
+    for column in by_sample:
+        obs[column] = names.map(by_sample[column]).astype("category")
+    return obs
+
+
 def conform_obs(obs: pd.DataFrame) -> pd.DataFrame:
     """Return ``obs`` with every column of schema ``OBS``; blanks where a column is not there."""
     obs = obs.copy()

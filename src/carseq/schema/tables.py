@@ -42,15 +42,23 @@ LOSSES = Schema(
     },
 )
 
-#: Samples as :func:`carseq.calling.call_cells` takes them.
-SAMPLES = Schema(
-    "samples",
+#: ``cohort/samples.tsv``: what the samples sheet says of each sample. Further columns of the sheet stand behind these.
+METADATA = Schema(
+    "metadata",
     {
         "sample": Column("str", "sample"),
         "patient": Column("str", "patient"),
         "compartment": Column("str", "urine, blood, product or other"),
         "timepoint": Column("str", "time point", label="Time point"),
         "role": Column("str", "case, negative_control or product"),
+    },
+)
+
+#: Samples as :func:`carseq.calling.call_cells` takes them.
+SAMPLES = Schema(
+    "samples",
+    {
+        **METADATA.columns,
         "ambient_umis": Column("float64", "molecules in its empty droplets"),
         "ambient_car": Column("float64", "CAR molecules in them"),
     },
@@ -59,11 +67,7 @@ SAMPLES = Schema(
 DETECTION = Schema(
     "detection",
     {
-        "sample": Column("str", "sample"),
-        "patient": Column("str", "patient"),
-        "compartment": Column("str", "urine, blood, product or other"),
-        "timepoint": Column("str", "time point", label="Time point"),
-        "role": Column("str", "case, negative_control or product"),
+        **METADATA.columns,
         "n_cells": Column("int64", "cells kept", label="Cells", unit="count"),
         "n_t_cells": Column("int64", "T cells kept (no doublets)", label="T cells", unit="count"),
         "n_car_positive": Column(

@@ -1,7 +1,7 @@
 """study: a validated configuration with its sheets."""
 
-from carseq.study.config import Config, load_config, parse_config, resolve_paths
-from carseq.study.load import load_study
+from carseq.study.config import Config, load_config, parse_config, read_config, resolve_paths
+from carseq.study.load import load_study, read_study
 from carseq.study.model import Study
 from carseq.study.sheets import Sample, Unit, further_columns
 
@@ -14,5 +14,7 @@ __all__ = [
     "load_config",
     "load_study",
     "parse_config",
+    "read_config",
+    "read_study",
     "resolve_paths",
 ]

@@ -7,10 +7,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from carseq.errors import CarseqError
 from carseq.io.remote import placed
+from carseq.study.texts import path_fault, read_yaml, results_fault
 
 Form = Literal["auto", "plasmid", "provirus", "transcript", "orf", "partial"]
 
@@ -22,18 +30,21 @@ warnings.filterwarnings("ignore", message='Field name "construct".*shadows', cat
 class Section(BaseModel):
     """A section of the configuration: unknown keys are errors."""
 
-    model_config = ConfigDict(extra="forbid", validate_assignment=True)
+    model_config = ConfigDict(extra="forbid", validate_assignment=True, allow_inf_nan=False)
 
 
 class ConstructConfig(Section):
     """What the CAR is."""
 
-    file: str = Field(
+    file: str | None = Field(
+        default=None,
+        min_length=1,
         description="GenBank, SnapGene (.dna) or FASTA of the vector (see `form`), or the name of one that comes with "
-        "carseq (`carseq construct list`)."
+        "carseq (`carseq construct list`). Not needed where every sample is a matrix.",
     )
     name: str = Field(
         default="CAR",
+        max_length=100,
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
         description="Name of the CAR: its contig, its gene and its row in every matrix.",
     )
@@ -58,14 +69,21 @@ class ConstructConfig(Section):
 class ReferenceConfig(Section):
     """The genome without the CAR."""
 
-    fasta: str = Field(
-        description="Genome FASTA (plain or .gz), or its address (https://, s3://, gs://)."
+    fasta: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Genome FASTA (plain or .gz), or its address (https://, s3://, gs://). Not needed where every "
+        "sample is a matrix.",
     )
-    gtf: str = Field(
-        description="Gene annotation, GTF (plain or .gz), of the same genome, or its address."
+    gtf: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Gene annotation, GTF (plain or .gz), of the same genome, or its address. Not needed where every "
+        "sample is a matrix; there it gives symbols to genes that are named by their ids.",
     )
     star_index: str | None = Field(
         default=None,
+        min_length=1,
         description="An existing STAR index of `fasta` (made by the same STAR version). Null: one is built.",
     )
     sa_sparse: int = Field(
@@ -80,7 +98,7 @@ class ReferenceConfig(Section):
         "sooner) or the CAR is inserted anew in each alignment (no disk, more time and memory per sample).",
     )
     sjdb_overhang: int = Field(
-        default=99, ge=20, description="STAR's sjdbOverhang: R2 length less one."
+        default=99, ge=20, le=1000, description="STAR's sjdbOverhang: R2 length less one."
     )
 
 
@@ -89,6 +107,7 @@ class ChemistryConfig(Section):
 
     whitelist: str | None = Field(
         default=None,
+        min_length=1,
         description="Barcode whitelist (plain or .gz), or its address, for samples without a `whitelist` of their own. "
         "Null: the best of the known 10x lists.",
     )
@@ -114,10 +133,10 @@ class MoleculesConfig(Section):
     """Evidence for the CAR, molecule by molecule."""
 
     barcode_tag: str = Field(
-        default="CB", min_length=2, max_length=2, description="BAM tag of the cell barcode."
+        default="CB", pattern="^[A-Za-z][A-Za-z0-9]$", description="BAM tag of the cell barcode."
     )
     umi_tag: str = Field(
-        default="UB", min_length=2, max_length=2, description="BAM tag of the corrected UMI."
+        default="UB", pattern="^[A-Za-z][A-Za-z0-9]$", description="BAM tag of the corrected UMI."
     )
     min_homology: float = Field(
         default=0.9,
@@ -151,18 +170,23 @@ class CellsConfig(Section):
     )
     markers: str | None = Field(
         default=None,
+        min_length=1,
         description="Marker table (TSV); null: the urinary table that comes with carseq.",
     )
     reference: str | None = Field(
         default=None,
+        min_length=1,
         description="Labelled cells (h5ad of raw counts with gene symbols) whose labels scANVI carries over, as a "
         "further opinion: `reference_type` beside `cell_type`.",
     )
     reference_labels: str = Field(
-        default="cell_type", description="Column of the reference's `obs` that holds the labels."
+        default="cell_type",
+        min_length=1,
+        description="Column of the reference's `obs` that holds the labels.",
     )
     celltypist: str | None = Field(
         default=None,
+        min_length=1,
         description="File of a CellTypist model, as a further opinion: `celltypist_type`. It is a pickle: use only "
         "one that you trust. Needs `pip install 'carseq[celltypist]'`.",
     )
@@ -178,10 +202,13 @@ class CellsConfig(Section):
     cellbender: int = Field(
         default=0,
         ge=0,
+        le=10_000,
         description="Epochs of CellBender (its own default: 150, an hour of CPU a sample); its counts are a further "
         "layer, `layers[\"cellbender\"]`. 0: not run. Needs `pip install 'carseq[cellbender]'`.",
     )
-    resolution: float = Field(default=1.0, gt=0, description="Resolution of the leiden clustering.")
+    resolution: float = Field(
+        default=1.0, gt=0, le=100, description="Resolution of the leiden clustering."
+    )
     max_pct_mito: float = Field(
         default=20.0,
         gt=0,
@@ -189,9 +216,14 @@ class CellsConfig(Section):
         description="Ceiling of mitochondrial UMIs (%) in a kidney cell; half of it for other lineages (Klocke 2022), "
         "unless that would remove more than a third of a lineage: then its median + 3 MAD, with a warning.",
     )
-    min_genes: int = Field(default=200, ge=0, description="Fewest genes of a cell kept.")
+    min_genes: int = Field(
+        default=200, ge=0, le=100_000, description="Fewest genes of a cell kept."
+    )
     seed: int = Field(
-        default=0, ge=0, description="Seed of scVI, UMAP, leiden and the cell-calling test."
+        default=0,
+        ge=0,
+        lt=2**32,
+        description="Seed of scVI, UMAP, leiden and the cell-calling test.",
     )
 
 
@@ -208,9 +240,10 @@ class ReportConfig(Section):
 class Config(Section):
     """The whole configuration of a study."""
 
-    samples: str = Field(default="samples.tsv", description="Sheet of samples (TSV).")
+    samples: str = Field(default="samples.tsv", min_length=1, description="Sheet of samples (TSV).")
     units: str | None = Field(
         default=None,
+        min_length=1,
         description="Sheet of FASTQ pairs (TSV); left out when every sample comes from a BAM or a matrix.",
     )
     results: str = Field(
@@ -218,18 +251,26 @@ class Config(Section):
     )
     reuse: str | None = Field(
         default=None,
+        min_length=1,
         description="Results folder of a finished study of the same samples with another construct: its alignments, "
         "cells and annotation are taken over, and only what depends on the construct is made. Give this study a "
         "`results` of its own.",
     )
-    construct: ConstructConfig  # type: ignore[assignment]
-    reference: ReferenceConfig
+    construct: ConstructConfig = Field(default_factory=ConstructConfig)  # type: ignore[assignment]
+    reference: ReferenceConfig = Field(default_factory=ReferenceConfig)
     chemistry: ChemistryConfig = Field(default_factory=ChemistryConfig)
     solo: SoloConfig = Field(default_factory=SoloConfig)
     molecules: MoleculesConfig = Field(default_factory=MoleculesConfig)
     calling: CallingConfig = Field(default_factory=CallingConfig)
     cells: CellsConfig = Field(default_factory=CellsConfig)
     report: ReportConfig = Field(default_factory=ReportConfig)
+
+    @field_validator("results")
+    @classmethod
+    def _a_folder(cls, value: str) -> str:
+        if fault := results_fault(value):
+            raise ValueError(f"the folder of results {fault}")
+        return value
 
     @model_validator(mode="before")
     @classmethod
@@ -276,22 +317,87 @@ def parse_config(data: dict[str, Any], source: str = "the configuration") -> Con
     try:
         return Config.model_validate(data)
     except ValidationError as error:
-        causes, remedies = [], []
+        raise _config_fault(error, source) from None
+
+
+def _config_fault(error: ValidationError, source: str) -> CarseqError:
+    """Tell every fault that a validation found."""
+    causes, remedies = [], []
+    for fault in error.errors():
+        key = ".".join(str(part) for part in fault["loc"])
+        if fault["type"] == "extra_forbidden":
+            hint = _nearest(str(fault["loc"][-1]), _known_keys(fault["loc"]))
+            causes.append(f"unknown key `{key}`{hint}")
+        elif fault["type"] == "missing":
+            causes.append(f"`{key}` is missing")
+            remedies.append(f"add `{key}`")
+        else:
+            told = fault["msg"].removeprefix("Value error, ")
+            given = repr(fault["input"])
+            given = given if len(given) <= 80 else f"{given[:77]}..."
+            causes.append(f"`{key}`: {told} (got {given})" if key else told)
+    return CarseqError(
+        f"{source} is not valid",
+        "; ".join(causes),
+        "; ".join(remedies) or "mend the keys named above; config/README.md explains every key",
+    )
+
+
+def read_config(path: str | Path) -> tuple[Config | None, list[CarseqError]]:
+    """Read a configuration for a check: what can be used of it, and every fault.
+
+    Parameters
+    ----------
+    path
+        YAML file, as for :func:`load_config`.
+
+    Returns
+    -------
+    config : Config or None
+        With defaults in the place of keys that are not valid; None if nothing can be used.
+    faults : list of CarseqError
+    """
+    path = Path(path)
+    try:
+        data, faults = read_yaml(path)
+    except CarseqError as error:
+        return None, [error]
+    if not isinstance(data, dict):
+        return None, [*faults, _no_keys(path)]
+    try:
+        config = Config.model_validate(data)
+    except ValidationError as error:
+        faults.append(_config_fault(error, str(path)))
         for fault in error.errors():
-            key = ".".join(str(part) for part in fault["loc"])
-            if fault["type"] == "extra_forbidden":
-                hint = _nearest(str(fault["loc"][-1]), _known_keys(fault["loc"]))
-                causes.append(f"unknown key `{key}`{hint}")
-            elif fault["type"] == "missing":
-                causes.append(f"`{key}` is missing")
-                remedies.append(f"add `{key}`")
-            else:
-                causes.append(f"`{key}`: {fault['msg']} (got {fault['input']!r})")
-        raise CarseqError(
-            f"{source} is not valid",
-            "; ".join(causes),
-            "; ".join(remedies) or "mend the keys named above; config/README.md explains every key",
-        ) from None
+            _take_out(data, fault["loc"])
+        try:
+            config = Config.model_validate(data)
+        except ValidationError:
+            return None, faults
+    return resolve_paths(config, path.parent), faults
+
+
+def _take_out(data: Any, location: tuple[int | str, ...]) -> None:
+    """Take the key that is not valid out of what a YAML file holds."""
+    for part in location[:-1]:
+        if not isinstance(data, (dict, list)):
+            return
+        try:
+            held = data[part]  # type: ignore[index]
+        except (KeyError, IndexError):
+            return
+        if not isinstance(held, dict):
+            location = location[: location.index(part) + 1]
+            break
+        data = held
+    if isinstance(data, dict) and location:
+        data.pop(location[-1], None)
+
+
+def _no_keys(path: Path) -> CarseqError:
+    return CarseqError(
+        f"{path} is not a configuration", "it holds no keys", "`carseq init` writes an example"
+    )
 
 
 def load_config(path: str | Path) -> Config:
@@ -309,22 +415,11 @@ def load_config(path: str | Path) -> Config:
         If the file cannot be read or is not valid.
     """
     path = Path(path)
-    try:
-        data = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise CarseqError(
-            f"cannot read the configuration {path}",
-            error.strerror or str(error),
-            "give the path of a YAML file; `carseq init` writes one to start from",
-        ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise CarseqError(
-            f"{path} is not YAML", " ".join(str(error).split()), "mend the line named"
-        ) from None
+    data, faults = read_yaml(path)
+    if faults:
+        raise faults[0]
     if not isinstance(data, dict):
-        raise CarseqError(
-            f"{path} is not a configuration", "it holds no keys", "`carseq init` writes an example"
-        )
+        raise _no_keys(path)
     return resolve_paths(parse_config(data, str(path)), path.parent)
 
 
@@ -339,12 +434,13 @@ def resolve_paths(config: Config, base: str | Path) -> Config:
     config.samples = absolute(config.samples) or ""
     config.units = absolute(config.units)
     config.reuse = absolute(config.reuse)
-    config.construct.file = absolute(find_construct_file(config.construct.file, base)) or ""
+    if config.construct.file:
+        config.construct.file = absolute(find_construct_file(config.construct.file, base))
     config.construct.alternatives = [
         absolute(find_construct_file(file, base)) or "" for file in config.construct.alternatives
     ]
-    config.reference.fasta = absolute(config.reference.fasta) or ""
-    config.reference.gtf = absolute(config.reference.gtf) or ""
+    config.reference.fasta = absolute(config.reference.fasta)
+    config.reference.gtf = absolute(config.reference.gtf)
     config.reference.star_index = absolute(config.reference.star_index)
     config.chemistry.whitelist = absolute(config.chemistry.whitelist)
     config.cells.markers = absolute(config.cells.markers)
@@ -357,7 +453,7 @@ def find_construct_file(file: str, base: Path) -> str:
     """Return ``file`` if it exists below ``base``, else the construct of that name that comes with carseq."""
     from carseq.data import path as data_path
 
-    if (base / file).exists() or Path(file).name != file:
+    if path_fault(file) or (base / file).exists() or Path(file).name != file:
         return file
     folder = data_path("constructs")
     names = {p.name.lower(): p for p in folder.glob("*.gb")}

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from carseq.errors import CarseqError
-from carseq.schema.results import CELLS, COHORT, PANEL, READS, RECORD, TRANSCRIPT
+from carseq.io.results import check_made_by
+from carseq.schema.results import FILES, each, reused
 
 if TYPE_CHECKING:
     from carseq.study.model import Study
@@ -39,6 +40,7 @@ def check_finished(study: Study) -> None:
             "give this study a `results` of its own, such as results_second",
         )
     record = _record(folder)
+    check_made_by(folder)
     if first := record.get("reuse"):
         raise CarseqError(
             f"the study in {folder} reuses another itself",
@@ -46,12 +48,13 @@ def check_finished(study: Study) -> None:
             f"write `reuse: {first}`",
         )
     _check_same(study, record, folder)
-    wanted = [f"samples/{s}/cells/{name}" for s in study.samples for name in CELLS]
-    wanted += [f"cohort/{name}" for name in COHORT] + [TRANSCRIPT]
+    wanted = [FILES["transcript"].at()]
+    for name in reused("cells"):
+        wanted += each(name, study.samples) if FILES[name].by_sample else [FILES[name].at()]
     read = [s for s, sample in study.samples.items() if sample.kind == "fastq"]
-    aligned = [f"samples/{s}/solo/{name}" for s in read for name in READS]
+    aligned = [path for name in reused("solo") for path in each(name, read)]
     if any(sample.kind != "matrix" for sample in study.samples.values()):
-        wanted.append(PANEL)
+        wanted += [FILES[name].at() for name in reused("reference")]
     if missing := [name for name in wanted if not (folder / name).exists()]:
         raise CarseqError(
             f"the study in {folder} is not finished",
@@ -73,7 +76,7 @@ def check_finished(study: Study) -> None:
 
 def _record(folder: Path) -> dict[str, Any]:
     """Return what a finished study wrote down of its run."""
-    path = folder / RECORD
+    path = folder / FILES["run_config"].path
     try:
         found = yaml.safe_load(path.read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

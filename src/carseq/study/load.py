@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from pathlib import Path
 
 from carseq.errors import CarseqError
@@ -10,7 +11,8 @@ from carseq.schema.obs import OBS, OBS_MORE
 from carseq.study.config import Config
 from carseq.study.finished import check_finished
 from carseq.study.model import Study
-from carseq.study.sheets import PATHS, Sample, Unit, parse_row, read_sheet
+from carseq.study.sheets import PATHS, Sample, Unit, mend_numbers, parse_row, read_sheet
+from carseq.study.texts import path_fault
 
 
 def load_study(config: Config) -> Study:
@@ -21,123 +23,278 @@ def load_study(config: Config) -> Study:
     Raises
     ------
     CarseqError
-        For missing columns, bad values, duplicate samples or units, samples without reads, and missing files.
+        For missing columns, bad values, duplicate samples or units, samples without reads, and missing files. Several
+        faults are told together.
     """
-    for key, sheet in (("samples", config.samples), ("units", config.units)):
-        if sheet and is_url(sheet):
-            check_address(key, sheet)
+    study, faults, _ = read_study(config)
+    if len(faults) > 1:
+        told = "\n".join(str(fault) for fault in faults)
+        raise CarseqError(f"{len(faults)} faults in the study\n{told}")
+    if faults:
+        raise faults[0]
+    return study
+
+
+def read_study(config: Config) -> tuple[Study, list[CarseqError], list[str]]:
+    """Read the sheets of a configuration as far as they can be used.
+
+    Parameters
+    ----------
+    config
+        With absolute paths.
+
+    Returns
+    -------
+    study : Study
+        Of the rows that are valid.
+    faults : list of CarseqError
+        Every fault of the sheets and of the paths in them.
+    notes : list of str
+        What was read otherwise than it was written, and what looks like a slip.
+    """
+    faults: list[CarseqError] = []
+    samples = _samples(config, faults)
+    notes = mend_numbers(samples.values())
+    units = _units(config, samples, faults)
+    study = Study(config, samples, units)
+    for check in (_check_sources, _check_twins, _check_needed, _check_files):
+        faults += check(study)
+    try:
+        if not faults:
+            check_finished(study)
+    except CarseqError as error:
+        faults.append(error)
+    return study, faults, notes
+
+
+def _rows(
+    key: str, path: str, required: set[str], faults: list[CarseqError]
+) -> list[tuple[int, dict[str, str | None]]]:
+    """Return the rows of a sheet; a fault of the whole sheet is noted."""
+    try:
+        if is_url(path):
+            check_address(key, path)
+        if fault := path_fault(path):
+            raise CarseqError(f"the path of `{key}` {fault}", path[:200], "give another path")
+        return read_sheet(path, required)
+    except CarseqError as error:
+        faults.append(error)
+        return []
+
+
+def _samples(config: Config, faults: list[CarseqError]) -> dict[str, Sample]:
+    """Return the samples of the sheet that are valid; note the faults of the others."""
     samples: dict[str, Sample] = {}
     base = Path(config.samples).parent
     folded: dict[str, str] = {}
-    rows = read_sheet(config.samples, {"sample", "patient", "compartment"})
+    before = len(faults)
+    rows = _rows("samples", config.samples, {"sample", "patient", "compartment"}, faults)
     taken = {*OBS.columns, *OBS_MORE.columns} - set(Sample.model_fields)
-    if rows and (own := sorted(taken & set(rows[0]))):
-        raise CarseqError(
-            f"{config.samples} has a column {own[0]}",
-            "carseq writes a column of this name for every cell",
-            "rename the column",
+    if rows and (own := sorted(taken & set(rows[0][1]))):
+        faults.append(
+            CarseqError(
+                f"{config.samples} has a column {own[0]}",
+                "carseq writes a column of this name for every cell",
+                "rename the column",
+            )
         )
-    for number, row in enumerate(rows, 2):
-        sample: Sample = parse_row(Sample, row, config.samples, number)
-        if sample.sample in samples:
-            raise CarseqError(
-                f"sample {sample.sample} stands twice in {config.samples}",
-                f"again in row {number}",
-                "give each sample one row; lanes and runs of one sample are rows of units.tsv",
-            )
-        twin = folded.setdefault(sample.sample.lower(), sample.sample)
-        if twin != sample.sample:
-            raise CarseqError(
-                f"samples {twin} and {sample.sample} differ only in case",
-                "",
-                "their folders would collide on some disks: rename one",
-            )
+    for number, row in rows:
+        try:
+            sample: Sample = parse_row(Sample, row, config.samples, number)
+            if sample.sample in samples:
+                raise CarseqError(
+                    f"sample {sample.sample} stands twice in {config.samples}",
+                    f"again in line {number}",
+                    "give each sample one row; lanes and runs of one sample are rows of units.tsv",
+                )
+            twin = folded.setdefault(sample.sample.lower(), sample.sample)
+            if twin != sample.sample:
+                raise CarseqError(
+                    f"samples {twin} and {sample.sample} differ only in case",
+                    f"{sample.sample} is in line {number} of {config.samples}",
+                    "their folders would collide on some disks: rename one",
+                )
+        except CarseqError as error:
+            faults.append(error)
+            continue
         for key in PATHS:
             if value := getattr(sample, key):
                 setattr(sample, key, placed(value, base))
         samples[sample.sample] = sample
-    if not samples:
-        raise CarseqError(f"{config.samples} holds no sample", "", "add a row for each sample")
+    if not samples and len(faults) == before:
+        faults.append(
+            CarseqError(f"{config.samples} holds no sample", "", "add a row for each sample")
+        )
+    return samples
+
+
+def _units(
+    config: Config, samples: dict[str, Sample], faults: list[CarseqError]
+) -> dict[str, list[Unit]]:
+    """Return the FASTQ pairs of the sheet that are valid, by sample; note the faults of the others."""
     units: dict[str, list[Unit]] = {}
-    if config.units:
-        base = Path(config.units).parent
-        used: dict[str, str] = {}
-        for number, row in enumerate(read_sheet(config.units, {"sample", "unit", "r1", "r2"}), 2):
+    if not config.units:
+        return units
+    base = Path(config.units).parent
+    used: dict[str, str] = {}
+    for number, row in _rows("units", config.units, {"sample", "unit", "r1", "r2"}, faults):
+        try:
             unit: Unit = parse_row(Unit, row, config.units, number)
             if unit.sample not in samples:
-                raise CarseqError(
-                    f"row {number} of {config.units} names sample {unit.sample}, which is not in {config.samples}",
-                    f"samples are {', '.join(list(samples)[:8])}",
-                    "mend the name or add the sample",
-                )
+                # A sample whose own row is not valid is told there.
+                if samples or not faults:
+                    raise CarseqError(
+                        f"line {number} of {config.units} names sample {unit.sample}, which is not in {config.samples}",
+                        f"samples are {', '.join(list(samples)[:8])}",
+                        "mend the name or add the sample",
+                    )
+                continue
             unit.r1, unit.r2 = placed(unit.r1, base), placed(unit.r2, base)
+            own = f"{unit.sample}/{unit.unit}"
             for path in (unit.r1, unit.r2):
-                if path in used:
+                real = path if is_url(path) or path_fault(path) else str(Path(path).resolve())
+                if real in used:
                     raise CarseqError(
                         f"{path} is used twice in {config.units}",
-                        f"in unit {used[path]} and in {unit.sample}/{unit.unit}",
+                        f"in unit {used[real]} and in {own} (line {number})",
                         "name each FASTQ file once",
                     )
-                used[path] = f"{unit.sample}/{unit.unit}"
+                used[real] = own
             if any(other.unit == unit.unit for other in units.get(unit.sample, [])):
                 raise CarseqError(
                     f"unit {unit.unit} of {unit.sample} stands twice in {config.units}",
-                    "",
+                    f"again in line {number}",
                     "number the units",
                 )
-            units.setdefault(unit.sample, []).append(unit)
-    study = Study(config, samples, units)
-    _check_sources(study)
-    check_finished(study)
-    _check_files(study)
-    return study
+        except CarseqError as error:
+            faults.append(error)
+            continue
+        units.setdefault(unit.sample, []).append(unit)
+    return units
 
 
-def _check_sources(study: Study) -> None:
+def _check_sources(study: Study) -> list[CarseqError]:
+    """Return what is wrong with where the samples come from."""
+    faults = []
     for name, sample in study.samples.items():
         has_units = name in study.units
         if sample.kind == "fastq" and not has_units:
-            raise CarseqError(
-                f"sample {name} has no reads",
-                "it has no row in the units sheet and no bam or matrix",
-                "add its FASTQ files to units.tsv, or fill its `bam` or `raw_matrix` column",
+            faults.append(
+                CarseqError(
+                    f"sample {name} has no reads",
+                    "it has no valid row in the units sheet and no bam or matrix",
+                    "add its FASTQ files to units.tsv, or fill its `bam` or `raw_matrix` column",
+                )
             )
         if sample.kind != "fastq" and has_units:
-            raise CarseqError(
-                f"sample {name} has both FASTQ units and a {sample.kind}", "", "keep one of them"
+            faults.append(
+                CarseqError(
+                    f"sample {name} has both FASTQ units and a {sample.kind}",
+                    "",
+                    "keep one of them",
+                )
             )
         if sample.kind == "bam" and not (sample.raw_matrix or sample.matrix):
-            raise CarseqError(
-                f"sample {name} has a BAM but no matrix",
-                "the cells' counts come from the matrix made with the BAM",
-                "fill its `raw_matrix` column (10x raw_feature_bc_matrix.h5, mtx folder or h5ad)",
+            faults.append(
+                CarseqError(
+                    f"sample {name} has a BAM but no matrix",
+                    "the cells' counts come from the matrix made with the BAM",
+                    "fill its `raw_matrix` column (10x raw_feature_bc_matrix.h5, mtx folder or h5ad)",
+                )
             )
+        if sample.matrix and sample.matrix == sample.raw_matrix:
+            faults.append(
+                CarseqError(
+                    f"sample {name} has one file as `matrix` and as `raw_matrix`",
+                    sample.matrix,
+                    "name it in `matrix` if it holds cells only, in `raw_matrix` if it holds every barcode",
+                )
+            )
+    return faults
 
 
-def _check_files(study: Study) -> None:
-    """Check that every file named exists and can be read."""
-    wanted = [(key, path) for key, _, path in study.files()]
+def _check_twins(study: Study) -> list[CarseqError]:
+    """Return which files are given to two samples. A pool may share all but the list of each sample's cells."""
+    faults = []
+    for key in ("bam", "matrix", "raw_matrix", "tcr"):
+        owners: dict[str, list[str]] = defaultdict(list)
+        for name, sample in study.samples.items():
+            path = getattr(sample, key)
+            if path and not path_fault(path):
+                owners[str(Path(path).resolve())].append(name)
+        for path, names in owners.items():
+            cells = {study.samples[name].matrix for name in names}
+            apart = key != "matrix" and None not in cells and len(cells) == len(names)
+            if len(names) > 1 and not apart:
+                faults.append(
+                    CarseqError(
+                        f"samples {', '.join(names[:4])} have one and the same `{key}`",
+                        path,
+                        "give each sample its own; of a pool of samples give each one its own cells in `matrix`",
+                    )
+                )
+    return faults
+
+
+def _check_needed(study: Study) -> list[CarseqError]:
+    """Return which keys are missing that samples with reads need."""
+    config = study.config
+    with_reads = [name for name, sample in study.samples.items() if sample.kind != "matrix"]
+    needed = {
+        "construct.file": config.construct.file,
+        "reference.fasta": config.reference.fasta,
+        "reference.gtf": config.reference.gtf,
+    }
+    missing = [key for key, value in needed.items() if not value]
+    if with_reads and missing:
+        return [
+            CarseqError(
+                f"{' and '.join(f'`{key}`' for key in missing)} {'is' if len(missing) == 1 else 'are'} missing",
+                f"sample {with_reads[0]} has reads, in which the CAR is looked for beside the genes of the genome",
+                "add " + " and ".join(f"`{key}`" for key in missing),
+            )
+        ]
+    return []
+
+
+def _check_files(study: Study) -> list[CarseqError]:
+    """Return which files that are named do not exist or cannot be read."""
+    wanted = [
+        (key, path) for key, _, path in study.files() if key not in ("samples", "units", "reuse")
+    ]
     # A folder that may be shared by many studies: no input to list, but one to look for.
     if index := study.config.reference.star_index:
         wanted.append(("reference.star_index", index))
+    faults, missing = [], []
     for key, path in wanted:
-        if is_url(path):
-            check_address(key, path)
-    missing = [(key, path) for key, path in wanted if not is_url(path) and not _readable(path)]
+        try:
+            if is_url(path):
+                check_address(key, path)
+            elif fault := path_fault(path):
+                raise CarseqError(
+                    f"the path of {key} {fault}", path[:200], "rename the file or its folder"
+                )
+            elif not _readable(path):
+                missing.append((key, path))
+        except CarseqError as error:
+            faults.append(error)
     if missing:
-        shown = "; ".join(f"{what}: {path}" for what, path in missing[:5])
-        raise CarseqError(
-            f"{len(missing)} file{'s' if len(missing) > 1 else ''} named in the configuration cannot be read",
-            shown + (" ..." if len(missing) > 5 else ""),
-            "mend the paths (they are relative to the file that names them) or the permissions",
+        shown = "; ".join(f"{what}: {path}" for what, path in missing[:20])
+        faults.append(
+            CarseqError(
+                f"{len(missing)} file{'s' if len(missing) > 1 else ''} named in the configuration cannot be read",
+                shown + (" ..." if len(missing) > 20 else ""),
+                "mend the paths (they are relative to the file that names them) or the permissions",
+            )
         )
+    return faults
 
 
 def _readable(path: str) -> bool:
-    if Path(path).is_dir():
-        return True
     try:
+        if Path(path).is_dir():
+            return True
         with open(path, "rb"):
             return True
-    except OSError:
+    except (OSError, ValueError):
         return False

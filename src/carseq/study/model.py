@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from carseq.schema.results import RECORD
+from carseq.schema.results import FILES
 from carseq.study.config import Config
 from carseq.study.sheets import PATHS, Sample, Unit
 
@@ -27,7 +27,11 @@ class Study:
         found: list[tuple[str, str, str | None]] = [
             ("samples", "sheet of samples", config.samples),
             ("units", "sheet of units", config.units),
-            ("reuse", "record of the study reused", config.reuse and f"{config.reuse}/{RECORD}"),
+            (
+                "reuse",
+                "record of the study reused",
+                config.reuse and FILES["run_config"].at(config.reuse),
+            ),
             ("construct.file", "construct", config.construct.file),
             ("reference.fasta", "genome", config.reference.fasta),
             ("reference.gtf", "gene annotation", config.reference.gtf),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,10 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from carseq.errors import CarseqError
 from carseq.library.geometry import CHEMISTRIES, parse_geometry
+from carseq.study.texts import decimal_comma, is_missing, path_fault
 
 PATHS = ("bam", "matrix", "raw_matrix", "whitelist", "tcr")
 #: Letters of any script, digits, and marks that no table, page or HDF5 file takes for more than they are.
-_COLUMN_NAME = re.compile(r"\w[\w .,:%()+-]*")
+_COLUMN_NAME = re.compile(r"[^\W_][\w .,:%()+-]*")
 
 
 class Sample(BaseModel):
@@ -74,10 +76,13 @@ class Sample(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _harmless_text(cls, row: dict[str, str]) -> dict[str, str]:
-        for name, value in row.items():
-            if name not in PATHS and (fault := _text_fault(value)):
-                raise ValueError(f"{name} {value!r} {fault}")
-        return row
+        there = {name: value for name, value in row.items() if not is_missing(value)}
+        for name, value in there.items():
+            fault = path_fault(value) if name in PATHS else _text_fault(value)
+            if fault:
+                raise ValueError(f"{name} {value[:80]!r} {fault}")
+        # A further column without a value stays a column.
+        return {name: "" for name in row if name not in cls.model_fields} | there
 
     @field_validator("chemistry")
     @classmethod
@@ -140,75 +145,179 @@ class Unit(BaseModel):
     )
     r2: str = Field(min_length=1, description="FASTQ of read 2: cDNA.")
 
+    @model_validator(mode="after")
+    def _usable_paths(self) -> Unit:
+        for name, value in (("r1", self.r1), ("r2", self.r2)):
+            if fault := path_fault(value):
+                raise ValueError(f"{name} {value[:80]!r} {fault}")
+        return self
 
-def read_sheet(path: str, required: set[str]) -> list[dict[str, str | None]]:
-    """Read a TSV (or CSV) into rows; empty cells become None."""
+
+def read_sheet(path: str, required: set[str]) -> list[tuple[int, dict[str, str | None]]]:
+    """Read a sheet that is separated by tabs, commas or semicolons; blank lines and those with ``#`` are left out.
+
+    Returns
+    -------
+    list of (int, dict)
+        Number of the line in the file, and its cells by column; empty cells are None.
+
+    Raises
+    ------
+    CarseqError
+        If it cannot be read, is empty, lacks a column, names one twice or has a row that is longer than the header.
+    """
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except OSError as error:
         raise CarseqError(
             f"cannot read the sheet {path}",
             error.strerror or str(error),
-            "check the path in the config",
+            "check the path; it is relative to the configuration",
         ) from None
-    except UnicodeDecodeError:
+    except ValueError as error:
         raise CarseqError(
-            f"the sheet {path} is not text", "", "save it as tab-separated text, not as .xlsx"
+            f"the sheet {path} is not text in UTF-8",
+            str(error),
+            "save it as tab-separated text in UTF-8 (not as .xlsx)",
         ) from None
-    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    lines = [
+        (number, line)
+        for number, line in enumerate(text.split("\n"), 1)
+        if line.strip() and not line.startswith("#")
+    ]
     if not lines:
         raise CarseqError(
             f"the sheet {path} is empty", "", f"give it the columns {', '.join(sorted(required))}"
         )
-    delimiter = "\t" if "\t" in lines[0] else ","
-    reader = csv.DictReader(lines, delimiter=delimiter)
-    names = [name.strip() for name in reader.fieldnames or []]
+    header = lines[0][1]
+    delimiter = max("\t,;", key=lambda mark: (mark in header and mark == "\t", header.count(mark)))
+    try:
+        cells = [next(csv.reader([line], delimiter=delimiter)) for _, line in lines]
+    except (csv.Error, StopIteration) as error:
+        raise CarseqError(
+            f"the sheet {path} cannot be read as a table", str(error), "mend its quotes"
+        ) from None
+    names = [name.strip() for name in cells[0]]
+    _check_names(path, names, required)
+    rows, long = [], []
+    for (number, _), row in zip(lines[1:], cells[1:], strict=True):
+        if any(cell.strip() for cell in row[len(names) :]):
+            long.append(number)
+            continue
+        padded = [cell.strip() or None for cell in row[: len(names)]]
+        padded += [None] * (len(names) - len(padded))
+        rows.append((number, dict(zip(names, padded, strict=True))))
+    if long:
+        raise CarseqError(
+            f"line {long[0]} of {path} has more cells than the header"
+            + (f", and {len(long) - 1} more lines" if len(long) > 1 else ""),
+            "",
+            "remove the surplus tabs or commas",
+        )
+    return rows
+
+
+def _check_names(path: str, names: list[str], required: set[str]) -> None:
+    """Check the names of a sheet's columns."""
     twice = [name for i, name in enumerate(names) if name in names[:i]]
     if twice:
         raise CarseqError(
             f"the sheet {path} has two columns {twice[0]!r}", "", "name each column once"
         )
     for name in names:
-        if not _COLUMN_NAME.fullmatch(name):
+        if not _COLUMN_NAME.fullmatch(name) or len(name) > 100:
             raise CarseqError(
-                f"{name!r} is no name for a column of {path}",
-                "names are letters, digits and . , : % ( ) + - _, and begin with a letter or a digit",
+                f"{name[:80]!r} is no name for a column of {path}",
+                "names are letters, digits and . , : % ( ) + - _, at most 100, and begin with a letter or a digit",
                 "rename or remove the column",
             )
-    reader.fieldnames = names
     missing = sorted(required - set(names))
     if missing:
         raise CarseqError(
             f"the sheet {path} lacks the column {', '.join(missing)}",
-            f"it has {', '.join(names)}",
+            f"it has {', '.join(names)}"[:300],
             "name the columns as in config/README.md; separate them by tabs",
         )
-    rows = []
-    for number, row in enumerate(reader, 2):
-        if None in row:
-            raise CarseqError(
-                f"row {number} of {path} has more cells than the header",
-                "",
-                "remove the surplus tabs or commas",
-            )
-        rows.append({k: (v.strip() or None) if v is not None else None for k, v in row.items()})
-    return rows
 
 
 def parse_row(model: type[BaseModel], row: dict[str, Any], path: str, number: int) -> Any:
+    """Return a line of a sheet as a model.
+
+    Raises
+    ------
+    CarseqError
+        If it is not valid, with the number of its line and every fault in it.
+    """
     try:
-        return model.model_validate({k: v for k, v in row.items() if v is not None})
+        return model.model_validate(
+            {k: v for k, v in row.items() if v is not None} | _further(model, row)
+        )
     except ValidationError as error:
         faults = "; ".join(
-            f"{'.'.join(map(str, f['loc']))}: {f['msg'].removeprefix('Value error, ')}"
-            + (f" (got {f['input']!r})" if f["type"] != "missing" else "")
+            f"{'.'.join(map(str, f['loc']))}: {f['msg'].removeprefix('Value error, ')}".removeprefix(
+                ": "
+            )
+            + (
+                f" (got {str(f['input'])[:80]!r})"
+                if f["type"] not in ("missing", "value_error")
+                else ""
+            )
             for f in error.errors()
         )
         raise CarseqError(
-            f"row {number} of {path} is not valid",
+            f"line {number} of {path} is not valid",
             faults,
-            "mend the row; config/README.md explains the columns",
+            "mend the line; config/README.md explains the columns",
         ) from None
+
+
+def _further(model: type[BaseModel], row: dict[str, Any]) -> dict[str, str]:
+    """Return the empty cells of further columns, which stay columns."""
+    if model.model_config.get("extra") != "allow":
+        return {}
+    return {k: "" for k, v in row.items() if v is None and k not in model.model_fields}
+
+
+def mend_numbers(samples: Iterable[Sample]) -> list[str]:
+    """Read decimal commas in further columns as points, in place; tell of columns that are nearly numbers.
+
+    Parameters
+    ----------
+    samples
+        All rows of a sheet.
+
+    Returns
+    -------
+    list of str
+        What was read, and which columns are no numbers because of a few cells.
+    """
+    samples, told = list(samples), []
+    for name in dict.fromkeys(key for s in samples for key in (s.model_extra or {})):
+        extra = [s.model_extra or {} for s in samples]
+        values = ["" if is_missing(e.get(name)) else str(e[name]).strip() for e in extra]
+        if mended := decimal_comma(values):
+            told.append(f"column {name}: decimal commas are read as points")
+            values = mended
+        for e, value in zip(extra, values, strict=True):
+            e[name] = value
+        there = [v for v in values if v]
+        bad = [
+            (s.sample, v) for s, v in zip(samples, values, strict=True) if v and not _is_number(v)
+        ]
+        if bad and len(bad) < len(there) and (len(bad) == 1 or len(bad) <= len(there) / 4):
+            which = "; ".join(f"{v!r} of {sample}" for sample, v in bad[:3])
+            told.append(
+                f"column {name} is not taken for numbers because of {which}: leave a cell empty where nothing was "
+                "measured"
+            )
+        elif any(
+            re.fullmatch(r"[<>≤≥~]\s*[\d.,]+", v) or re.fullmatch(r"\d{1,3}(,\d{3})+", v)
+            for v in there
+        ):
+            told.append(
+                f"column {name} holds {there[0]!r}: write plain numbers if it is to be put beside the CAR"
+            )
+    return told
 
 
 def further_columns(path: str | Path) -> dict[str, dict[str, str]]:
@@ -220,5 +329,6 @@ def further_columns(path: str | Path) -> dict[str, dict[str, str]]:
         If the sheet cannot be read or a row of it is not valid.
     """
     rows = read_sheet(str(path), {"sample", "patient", "compartment"})
-    samples = [parse_row(Sample, row, str(path), number) for number, row in enumerate(rows, 2)]
+    samples = [parse_row(Sample, row, str(path), number) for number, row in rows]
+    mend_numbers(samples)
     return {sample.sample: sample.further() for sample in samples}

@@ -12,7 +12,6 @@ import os
 import pkgutil
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,55 +21,15 @@ from carseq.config_docs import pages
 from carseq.errors import CarseqError
 from carseq.schema import obs, tables
 from carseq.schema.column import Schema
+from carseq.schema.results import FILES
 
 #: Rooms in the order of the data.
 ROOMS = ("construct", "reference", "library", "solo", "molecules", "quicklook", "cells", "calling", "robustness",
          "localize", "figures", "explain", "report", "reuse", "study", "start", "simulate")  # fmt: skip
-#: What no rule's message says of a file under ``results/``.
-FILES = {
-    "construct/construct.fa": "the CAR's transcript: the contig in the reference",
-    "construct/construct.gtf": "its gene, as one exon",
-    "construct/domains.tsv": "domains and LTRs on the transcript",
-    "construct/coverage.tsv": "where reads are expected on it",
-    "construct/lint.json": "faults of the construct and how many of 100 UMIs each costs",
-    "construct/construct.svg": "the map",
-    "construct/homology.tsv": "which bases the genome shares",
-    "construct/homology.bed": "the same for a genome browser",
-    "construct/rivals.fa": "transcripts of the relatives",
-    "construct/loci.tsv": "where the relatives lie on the genome",
-    "cohort/annotated.h5ad": "every cell kept, with clusters, types and states, before the calls",
-    "cohort/cells.h5ad": "the same with the calls: the file for an analysis of your own",
-    "cohort/detection.tsv": "the verdict of each sample",
-    "samples/SAMPLE/solo/aligned.bam": "alignments with CB and UB tags",
-    "samples/SAMPLE/solo/slice.bam": "the part of it that carseq reads, where `solo.keep_bam` keeps no more",
-    "samples/SAMPLE/solo/raw.h5ad": "counts of all barcodes, the CAR a gene of them",
-    "samples/SAMPLE/solo/summary.json": "reads, mapping and barcodes in numbers",
-    "samples/SAMPLE/cells/cells.h5ad": "the sample's cells, raw counts",
-    "samples/SAMPLE/cells/barcodes.tsv.gz": "every barcode: cell or not, and why",
-    "samples/SAMPLE/cells/ambient.tsv": "the ambient RNA, from the empty droplets",
-    "samples/SAMPLE/cells/knee.tsv": "points of the rank curve",
-    "samples/SAMPLE/cells/filters.tsv": "what the quality filters removed, and whether it held the CAR",
-    "samples/SAMPLE/molecules/molecules.parquet": "one row a CAR molecule",
-    "samples/SAMPLE/molecules/losses.tsv": "where the CAR's reads went, up to the molecules",
-    "samples/SAMPLE/calling/calls.tsv": "the calls of the sample's cells",
-    "samples/SAMPLE/calling/losses.tsv": "where the CAR's reads went, up to the calls",
-    "cohort/thresholds.tsv": "how the calls change with the threshold",
-    "cohort/thinning.tsv": "how the verdicts change with fewer reads",
-    "cohort/annotation.tsv": "how well the two annotations agree",
-    "cohort/integration.tsv": "how well samples are mixed and types kept apart",
-    "cohort/protein_agreement.tsv": "surface proteins against the annotation, where given",
-    "cohort/receptors.tsv": "T-cell receptors against the annotation, where given",
-    "cohort/localization.tsv": "CAR T cells by sample, lineage, type and state",
-    "cohort/contrasts.tsv": "samples compared",
-    "cohort/blood_in_urine.tsv": "how much of the urine's T cells may be blood",
-    "report/run_times.tsv": "time and memory of the jobs, by rule",
-    "run_config.yaml": "the configuration with every default, and the sheets",
-    "versions.json": "versions of carseq and its tools",
-}  # fmt: skip
 _OUTPUTS = (
-    "Made from the workflow's rules and the schemas of `carseq.schema`. Paths are under `results/`; SAMPLE stands for "
+    "Made from `carseq.schema`, which the workflow's rules read too. Paths are under `results/`; SAMPLE stands for "
     "each sample. Tables are tab-separated with a header; empty means not known. Columns of your samples sheet stand "
-    "behind those of `cells.h5ad`. Some files are made only where the configuration asks for them. With `reuse`, "
+    "behind those of `cells.h5ad`. With `reuse`, "
     "those of `solo` and `cells` are the finished study's."
 )
 _LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s#]*)(#[^)\s]*)?\)")
@@ -85,27 +44,11 @@ _PAGES = {
 }
 
 
-@dataclass(frozen=True)
-class Output:
-    """A file a rule makes: its path under ``results/``, the rule, its rule file and what it says it does."""
-
-    path: str
-    rule: str
-    room: str
-    message: str
-
-
-def generated_pages(root: Path) -> dict[str, str]:
-    """Return the generated pages: path on the site -> Markdown.
-
-    Parameters
-    ----------
-    root
-        The checkout, whose rule files are read.
-    """
+def generated_pages() -> dict[str, str]:
+    """Return the generated pages: path on the site -> Markdown."""
     return {
         "reference/config.md": pages()["README.md"],
-        "reference/outputs.md": outputs_page(rule_outputs(root / "workflow" / "rules")),
+        "reference/outputs.md": outputs_page(),
         "reference/cli.md": cli_page(),
         **{path: text for path, (_, text) in api_pages().items()},
     }
@@ -117,47 +60,18 @@ def schemas() -> dict[str, Schema]:
     return {n: s for n, s in declared.items() if isinstance(s, Schema)}
 
 
-def rule_outputs(folder: Path) -> list[Output]:
-    """Return what the rules make under ``results/``, in the order of the data; ``reuse`` makes the same files."""
-    order = {room: i for i, room in enumerate(ROOMS)}
-    files = [file for file in folder.glob("*.smk") if file.stem != "reuse"]
-    found = []
-    for file in sorted(files, key=lambda f: (order.get(f.stem, len(order)), f.stem)):
-        for block in re.split(r"^ *rule ", file.read_text(), flags=re.M)[1:]:
-            name = block.split(":", 1)[0]
-            output = re.search(
-                r"^ *output:\n(.*?)^ *(?:log|params|benchmark|input|threads):", block, re.M | re.S
-            )
-            message = re.search(r'message:\s+"(?:\w+: )?([^"]*)"', block)
-            says = (message[1] if message else name).replace("{wildcards.sample}", "a sample")
-            for own, each in re.findall(
-                r'f"\{RESULTS\}/([^"]+)"|each_sample\(\s*"([^"]+)"', output[1] if output else ""
-            ):
-                path = (
-                    re.sub(r"\{\{(\w+)\}\}", lambda m: m[1].upper(), own)
-                    or f"samples/SAMPLE/{each}"
-                )
-                found.append(Output(path, name, file.stem, re.sub(r"\{.*?\}", path, says)))
-    return found
-
-
-def outputs_page(outputs: list[Output]) -> str:
+def outputs_page() -> str:
     """Return the page of every output file and every column of every table."""
-    known = schemas()
-    by_name = {schema.name: schema for schema in known.values()}
     lines = ["# Output files and columns", "", _OUTPUTS, "", "## Files", ""]
-    lines += ["| file | what | rule |", "|---|---|---|"]
-    for output in outputs:
-        stem = Path(output.path).name.split(".")[0]
-        # The 10x matrix's tables have no header.
-        tabular = Path(output.path).parent.name != "matrix"
-        tabular &= Path(output.path).name.split(".", 1)[-1] in {"tsv", "tsv.gz", "parquet"}
-        what = FILES.get(output.path, output.message)
-        if tabular and stem in by_name:
-            what += f" ([columns](#{_anchor(by_name[stem].name)}))"
-        if output.path == "cohort/cells.h5ad":
+    lines += ["| file | what | made by | when |", "|---|---|---|---|"]
+    for name, file in FILES.items():
+        path = file.at(sample="SAMPLE", notebook="NOTEBOOK")
+        what = file.says
+        if file.schema:
+            what += f" ([columns](#{_anchor(file.schema.name)}))"
+        if name == "cells":
             what += f" ([obs](#{_anchor(obs.OBS.name)}), [further](#{_anchor(obs.OBS_MORE.name)}))"
-        lines.append(f"| `{output.path}` | {what} | {output.rule} |")
+        lines.append(f"| `{path}` | {what} | {file.room} | {file.only or 'always'} |")
     lines += ["", "### cells.h5ad beside obs", "", "| key | meaning |", "|---|---|"]
     lines += [f"| `{key}` | {meaning} |" for key, meaning in obs.H5AD.items()]
     lines += [
@@ -167,7 +81,7 @@ def outputs_page(outputs: list[Output]) -> str:
         "## Columns",
         "",
     ]
-    for name, schema in known.items():
+    for name, schema in schemas().items():
         lines += [
             f"### {schema.name} {{ #{_anchor(schema.name)} }}",
             "",

@@ -1,0 +1,83 @@
+"""Which version of carseq made a results folder, and whether this one can read it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from carseq.errors import CarseqError
+from carseq.schema.results import FILES, READS_SINCE, VERSIONS
+
+
+def made_by(results: str | Path) -> str:
+    """Return the version of carseq that made a results folder; empty if the folder does not say.
+
+    Parameters
+    ----------
+    results
+        The folder the workflow writes.
+    """
+    try:
+        found = json.loads(Path(FILES["versions"].at(results)).read_text())
+    except (OSError, ValueError):
+        return ""
+    return str(found.get("carseq", "")) if isinstance(found, dict) else ""
+
+
+def changed_since(version: str) -> list[str]:
+    """Return the rooms whose results have changed since a version of carseq.
+
+    Examples
+    --------
+    >>> changed_since("0.1.0")[:2]
+    ['construct', 'reference']
+    >>> changed_since("99.0")
+    []
+    """
+    return [
+        room
+        for room, since in VERSIONS.items()
+        if room != "transcript" and _numbers(since) > _numbers(version)
+    ]
+
+
+def check_made_by(results: str | Path) -> None:
+    """Check that a results folder was not made by a version of carseq whose files this one does not read.
+
+    Parameters
+    ----------
+    results
+        The folder the workflow writes; one that does not say what made it passes.
+
+    Raises
+    ------
+    CarseqError
+        If it was, with the rooms that have changed and what to run again.
+    """
+    version = made_by(results)
+    if version and _numbers(version) < _numbers(READS_SINCE):
+        rooms = changed_since(version)
+        raise CarseqError(
+            f"{results} was made by carseq {version}, whose tables this version does not read",
+            f"the results of {', '.join(rooms)} have changed since",
+            "run `snakemake --configfile CONFIG --cores N` with the study's configuration: it makes them anew, and "
+            f"what follows from them; or read them with carseq {version}",
+        )
+
+
+def told_of_upgrade(results: str | Path) -> str:
+    """Return a sentence for a run in a results folder of an older version: what is made anew; empty if nothing is."""
+    version = made_by(results)
+    rooms = changed_since(version) if version else []
+    if not rooms:
+        return ""
+    return (
+        f"{results} was made by carseq {version}. The results of {', '.join(rooms)} have changed since: they are made "
+        "anew, and what follows from them. To keep the genome's STAR index, which takes longest, move "
+        f"{FILES['base_index'].at(results)} elsewhere and name it in `reference.star_index`."
+    )
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """Return the numbers of a version: (0, 2, 0) of 0.2.0."""
+    return tuple(int(part) for part in version.split(".") if part.isdigit())

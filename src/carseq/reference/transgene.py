@@ -1,0 +1,130 @@
+"""Whether a genome holds the CAR already: a reference that was made for this very job."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from carseq.construct import Construct
+from carseq.construct.homology import EndogenousTranscript, rivals
+from carseq.errors import CarseqError
+from carseq.io.fasta import contigs
+from carseq.reference.genome import gtf_exons, raise_if_named, read_transcripts
+
+#: Length of the exact matches that are counted, nt: none of 31 is shared by chance.
+WORD = 31
+#: Bases of the CAR that a gene must hold exactly to be taken for it.
+SAME_BASES = 200
+#: Share of a gene's longest transcript that is the CAR's where the gene is the CAR, or a part of it. A natural gene
+#: that gave the CAR a domain (CD28, CD247, EGFR) has bases of its own around it.
+OF_GENE = 0.8
+#: Share of the CAR's transcript that no natural gene holds.
+OF_CAR = 0.6
+#: Parts of a vector that no human gene has, by their names among the domains.
+_VIRAL = ("U5", "U3", "PSI", "WPRE", "LTR", "LEADER")
+
+
+def check_car_is_new(
+    fasta: str | Path,
+    gtf: str | Path,
+    construct: Construct,
+    transcripts: Iterable[EndogenousTranscript] | None = None,
+) -> None:
+    """Check that genome and annotation do not hold the CAR, under its own name or another.
+
+    Taken for a human relative, the CAR's own contig would make every CAR molecule a shared one.
+
+    Parameters
+    ----------
+    fasta, gtf
+        Genome and annotation.
+    construct
+        The CAR.
+    transcripts
+        Those of the annotation, where they are read already.
+
+    Raises
+    ------
+    CarseqError
+        If they hold it, with the gene's name.
+    """
+    named = any(construct.name in (a["gene_id"], a.get("gene_name")) for *_, a in gtf_exons(gtf))
+    raise_if_named(fasta, gtf, construct.name, contigs(fasta), annotated=named)
+    given = read_transcripts(fasta, gtf) if transcripts is None else transcripts
+    if found := same_as_car(construct, rivals(construct.sequence, given)):
+        gene, bases = found
+        raise CarseqError(
+            f"the genome holds the CAR already, under the name {gene}",
+            f"{bases:,} of the {len(construct.sequence):,} bases of {construct.name} stand in it, in an order that no "
+            "human gene has",
+            f"give genome and annotation without {gene}, those that the custom reference was made from; for a BAM that "
+            f"was aligned to the custom one, write `construct.name: {gene}` as well",
+        )
+
+
+def same_as_car(
+    construct: Construct, transcripts: Iterable[EndogenousTranscript]
+) -> tuple[str, int] | None:
+    """Find a gene that is the CAR itself, or a part of it that no human gene has.
+
+    Parameters
+    ----------
+    construct
+        The CAR.
+    transcripts
+        Transcripts that resemble it (:func:`carseq.construct.rivals`).
+
+    Returns
+    -------
+    tuple of (str, int) or None
+        The gene, and how many bases of the CAR it holds exactly. It counts if nearly all of its longest transcript is
+        the CAR's; if it holds most of the CAR; if it holds a linker of the binder with what stands on both sides; or
+        if it holds much of the vector's own parts (LTR, packaging signal, WPRE).
+    """
+    car = construct.sequence.upper()
+    places: dict[str, list[int]] = {}
+    for i in range(len(car) - WORD + 1):
+        places.setdefault(car[i : i + WORD], []).append(i)
+    held: dict[str, npt.NDArray[np.bool_]] = {}
+    longest: dict[str, tuple[int, int]] = {}
+    for transcript in transcripts:
+        text = transcript.sequence.upper()
+        of_car = held.setdefault(transcript.gene, np.zeros(len(car), dtype=bool))
+        of_own = np.zeros(len(text), dtype=bool)
+        for i in range(len(text) - WORD + 1):
+            for at in places.get(text[i : i + WORD], ()):
+                of_car[at : at + WORD] = True
+                of_own[i : i + WORD] = True
+        longest[transcript.gene] = max(
+            longest.get(transcript.gene, (0, 0)), (len(text), int(of_own.sum()))
+        )
+    joints, viral = _own_parts(construct)
+    for gene, of_car in sorted(held.items(), key=lambda item: -int(item[1].sum())):
+        bases = int(of_car.sum())
+        if bases < min(SAME_BASES, OF_GENE * len(car)):
+            continue
+        length, own = longest[gene]
+        if (
+            own >= OF_GENE * length
+            or (bases >= OF_CAR * len(car) and len(car) >= 3 * SAME_BASES)
+            or any(of_car[a:b].all() for a, b in joints)
+            or int(of_car[viral].sum()) >= SAME_BASES
+        ):
+            return gene, bases
+    return None
+
+
+def _own_parts(construct: Construct) -> tuple[list[tuple[int, int]], npt.NDArray[np.bool_]]:
+    """Return the places of linkers with what joins them, and which bases are of the vector's own parts."""
+    n = len(construct.sequence)
+    joints = []
+    viral = np.zeros(n, dtype=bool)
+    for name, start, end in construct.domains[["name", "start", "end"]].itertuples(index=False):
+        if "linker" in str(name).lower():
+            joints.append((max(0, int(start) - WORD), min(n, int(end) + WORD)))
+        if any(word in str(name).upper().split() or word in str(name).upper() for word in _VIRAL):
+            viral[int(start) : int(end)] = True
+    return joints, viral

@@ -1,0 +1,137 @@
+"""What people write into a configuration or a sheet: YAML, paths, and words for a missing value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from carseq.errors import CarseqError
+
+#: What R, pandas, spreadsheets and people write where there is no value.
+MISSING = frozenset(
+    {"", "na", "n/a", "#n/a", "#na", "nan", "null", "none", "missing", "-", "--", "."}
+)
+#: Characters of a path that Snakemake takes for a place to fill: it formats the paths of its jobs.
+_FILLED = "{}<>"
+#: Folders of the kernel and of devices, in which nothing can be kept.
+_NO_FOLDERS = ("/proc", "/sys", "/dev")
+#: Most bytes of a part of a path, and of a path, on Linux and macOS.
+MAX_NAME, MAX_PATH = 255, 4096
+
+
+def is_missing(value: object) -> bool:
+    """Return whether a cell's text says that there is no value."""
+    return value is None or str(value).strip().lower() in MISSING
+
+
+def decimal_comma(values: Iterable[str]) -> list[str] | None:
+    """Return numbers that are written with a decimal comma as numbers with a point; None if these are no such numbers.
+
+    Numbers with groups of three digits behind a comma alone (``1,234``) may be thousands, and are left as they are.
+
+    >>> decimal_comma(["3,1", "12", ""])
+    ['3.1', '12', '']
+    """
+    import re
+
+    values = list(values)
+    there = [v for v in values if not is_missing(v)]
+    with_comma = [v for v in there if re.fullmatch(r"[+-]?\d*,\d+([eE][+-]?\d+)?", v)]
+    whole = [v for v in there if re.fullmatch(r"[+-]?\d+([eE][+-]?\d+)?", v)]
+    if not with_comma or len(with_comma) + len(whole) < len(there):
+        return None
+    if all(re.fullmatch(r"[+-]?[1-9]\d{0,2},\d{3}", v) for v in with_comma):
+        return None
+    return [v.replace(",", ".") for v in values]
+
+
+def path_fault(path: str) -> str:
+    """Say why a path cannot be used, whatever is there, or return an empty string."""
+    if not path.strip():
+        return "is empty"
+    if not path.isprintable():
+        return "holds a character that cannot be seen"
+    if found := [c for c in _FILLED if c in path]:
+        return f"holds {found[0]}, which Snakemake takes for a place to fill"
+    if len(path.encode()) > MAX_PATH or any(len(p.encode()) > MAX_NAME for p in Path(path).parts):
+        return f"is longer than a file's name can be ({MAX_NAME} bytes)"
+    return ""
+
+
+def results_fault(path: str) -> str:
+    """Say why a path cannot be the folder of results, or return an empty string."""
+    if fault := path_fault(path):
+        return fault
+    whole = Path(path).absolute()
+    if whole == Path(whole.anchor):
+        return "is the root of the file system"
+    if any(whole.is_relative_to(folder) for folder in _NO_FOLDERS):
+        return "lies in a folder of the system, where nothing can be kept"
+    for part in (whole, *whole.parents):
+        try:
+            if part.is_dir():
+                break
+            if part.exists():
+                return f"cannot be made: {part} is a file"
+        except OSError as error:
+            return f"cannot be made: {error.strerror}"
+    return ""
+
+
+class _Loader(yaml.SafeLoader):
+    """A reader of YAML that notes keys that stand twice; YAML itself lets the last one win."""
+
+    def __init__(self, stream: Any) -> None:
+        super().__init__(stream)
+        self.twice: list[tuple[str, int, int]] = []
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        seen: dict[str, int] = {}
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                line = key.start_mark.line + 1
+                if key.value in seen:
+                    self.twice.append((key.value, seen[key.value], line))
+                seen.setdefault(key.value, line)
+        return super().construct_mapping(node, deep=deep)
+
+
+def read_yaml(path: Path) -> tuple[Any, list[CarseqError]]:
+    """Read a YAML file; return what it holds and the faults that do not keep it from being read.
+
+    Raises
+    ------
+    CarseqError
+        If it cannot be read.
+    """
+    try:
+        loader = _Loader(path.read_text(encoding="utf-8-sig"))
+        data = loader.get_single_data()
+    except (OSError, ValueError) as error:
+        if isinstance(error, UnicodeDecodeError):
+            raise CarseqError(
+                f"{path} is not text in UTF-8", str(error), "save it as UTF-8 in your editor"
+            ) from None
+        cause = error.strerror if isinstance(error, OSError) else str(error)
+        raise CarseqError(
+            f"cannot read the configuration {path}",
+            cause or str(error),
+            "give the path of a YAML file; `carseq init` writes one to start from",
+        ) from None
+    except (yaml.YAMLError, RecursionError, TypeError) as error:
+        cause = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise CarseqError(
+            f"{path} is not YAML", " ".join(cause.split()), "mend the line named"
+        ) from None
+    faults = [
+        CarseqError(
+            f"`{key}` stands twice in {path}",
+            f"in line {first} and again in line {line}; the first would be lost",
+            "join the two",
+        )
+        for key, first, line in loader.twice
+    ]
+    return data, faults

@@ -1,0 +1,243 @@
+"""The rules: what they make is what is declared, and an edit reruns what depends on it and nothing else.
+
+Snakemake's own DAG is asked, in this process, over a study whose files hold nothing: no job is run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from carseq.schema import results
+from carseq.schema.results import FILES, VERSIONS
+from carseq.study.config import find_construct_file
+
+ROOT = Path(__file__).parent.parent
+SAMPLES = ("A", "B")
+NOTEBOOKS = ("01_quality", "02_cells", "03_car_t_cells", "04_localization")
+#: Every file that only some configurations make.
+OPTIONAL = {"support", "cellbender", "slice_bam", "slice_bai"}
+AFTER_CALLING = {
+    "localize", "report", "notebook", "export_matrix", "export_multiqc", "car_reads", "ro_crate",
+}  # fmt: skip
+#: What an edit of the sheet or the configuration always costs: the record of the run.
+RECORD = {"run_record", "report", "notebook", "export_multiqc", "ro_crate"}
+ALIGNMENT = {"star_index", "insert_car", "chemistry", "align"}
+
+
+def paths(names: set[str], folder: str) -> set[str]:
+    """Return the files of the two samples that these names stand for."""
+    return {
+        FILES[name].at(folder, sample=sample, notebook=notebook)
+        for name in names
+        for sample in SAMPLES
+        for notebook in NOTEBOOKS
+    }
+
+
+def workflow(study: Path, executor: str, config: str = "config.yaml") -> tuple[set[str], set[str]]:
+    """Return the rules that Snakemake would run for a study, and all files its jobs make.
+
+    With executor ``touch`` it takes all files for made, and writes down by what.
+    """
+    from snakemake.api import SnakemakeApi
+    from snakemake.settings.types import (
+        ConfigSettings,
+        DAGSettings,
+        OutputSettings,
+        Quietness,
+        ResourceSettings,
+    )
+
+    here = Path.cwd()
+    try:
+        with SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
+            made = api.workflow(
+                resource_settings=ResourceSettings(cores=2),
+                config_settings=ConfigSettings(configfiles=[study / config]),
+                snakefile=ROOT / "Snakefile",
+                workdir=study,
+            )
+            made.dag(DAGSettings()).execute_workflow(executor=executor)
+            inner = made._workflow
+            if executor == "touch":
+                for job in inner.dag.jobs:
+                    inner.async_run(inner.persistence.finished(job))
+            needed = {job.rule.name for job in inner.dag.jobs if inner.dag.needrun(job)}
+            files = {str(file) for job in inner.dag.jobs for file in job.output}
+    finally:
+        os.chdir(here)
+    return needed - {"all"}, files
+
+
+def change(study: Path, *keys: str, to: object) -> None:
+    """Set a key of the study's configuration."""
+    path = study / "config.yaml"
+    config = section = yaml.safe_load(path.read_text())
+    for key in keys[:-1]:
+        section = section.setdefault(key, {})
+    section[keys[-1]] = to
+    path.write_text(yaml.safe_dump(config))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study that Snakemake takes for finished: markers of its own, and receptors of sample B."""
+    study = tmp_path_factory.mktemp("rules") / "study"
+    shutil.copytree(ROOT / "tests/data/lint", study)
+    (study / "markers.tsv").write_text("cell_type\tgene\n")
+    (study / "airr.tsv").write_text("cell_id\n")
+    shutil.copy(find_construct_file("hbi0101_surrogate.gb", study), study / "car.gb")
+    change(study, "cells", "markers", to="markers.tsv")
+    change(study, "construct", "file", to="car.gb")
+    (study / "samples.tsv").write_text(
+        "sample\tpatient\tcompartment\ttimepoint\trole\tproteinuria_g\ttcr\n"
+        "A\tP1\turine\tD0\tnegative_control\t1.5\t\n"
+        "B\tP1\turine\tD28\tcase\t0.5\tairr.tsv\n"
+    )
+    for path in paths(set(FILES) - OPTIONAL, str(study / "results")):
+        if Path(path).name in {"base", "augmented"}:
+            Path(path).mkdir(parents=True)
+        else:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            Path(path).write_text("made")
+    # Twice: files must be older than those made from them.
+    workflow(study, "touch")
+    workflow(study, "touch")
+    return study
+
+
+@pytest.fixture
+def study(finished: Path, tmp_path: Path) -> Iterator[Path]:
+    """The study to edit; its own files are put back, times too (its inputs are known by their absolute paths)."""
+    own = [path for path in finished.iterdir() if path.is_file()]
+    for path in own:
+        shutil.copy2(path, tmp_path)
+    yield finished
+    for path in own:
+        shutil.copy2(tmp_path / path.name, path)
+
+
+def test_every_output_is_declared_and_every_declared_file_is_made(study: Path) -> None:
+    """Of five configurations that differ in what they keep, reuse and compare."""
+    made = workflow(study, "dryrun")[1]
+    change(study, "solo", "keep_bam", to="slice")
+    change(study, "cells", "cellbender", to=10)
+    change(study, "construct", "alternatives", to=["car.gb"])
+    made |= workflow(study, "dryrun")[1]
+    change(study, "reference", "insertion", to="each_run")
+    made |= workflow(study, "dryrun")[1]
+    assert made == paths(set(FILES), "results")
+
+
+def test_a_finished_study_has_nothing_to_do(study: Path) -> None:
+    assert workflow(study, "dryrun")[0] == set()
+
+
+def sheet(old: str, new: str) -> Callable[[Path], None]:
+    def edit(study: Path) -> None:
+        path = study / "samples.tsv"
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new))
+
+    return edit
+
+
+def key(*keys: str, to: object) -> Callable[[Path], None]:
+    return lambda study: change(study, *keys, to=to)
+
+
+def append(name: str, text: str) -> Callable[[Path], None]:
+    def edit(study: Path) -> None:
+        path = study / name
+        path.write_text(path.read_text() + text)
+
+    return edit
+
+
+LABELS = {"samples", "calling"} | AFTER_CALLING | RECORD
+CELLS = {"cohort", "calling"} | AFTER_CALLING
+CONSTRUCT = {"construct", "homology", "molecules", "calling"} | AFTER_CALLING
+ALIGNED_AGAIN = {
+    "check_car",
+    "transcript",
+    "augmented_gtf",
+    "insert_car",
+    "align",
+    "sample_cells",
+    "cohort",
+}
+EVERYTHING = (
+    {"check_reference", "check_car", "strand_panel", "star_index", "chemistry", "augmented_gtf", "insert_car", "align"}
+    | {"homology", "molecules", "sample_cells"}
+    | CELLS
+)  # fmt: skip
+EDITS = {
+    "a time point": (sheet("D28", "D29"), LABELS),
+    "a role": (sheet("case", "negative_control"), LABELS),
+    "a clinical number": (sheet("0.5", "0.7"), LABELS),
+    "the gating": (sheet("proteinuria_g", "gating"), LABELS),
+    "a patient without receptors": (sheet("A\tP1", "A\tP2"), LABELS),
+    "a patient with receptors": (sheet("B\tP1", "B\tP2"), LABELS | CELLS),
+    "the threshold": (key("calling", "fdr", to=0.1), {"calling"} | AFTER_CALLING | RECORD),
+    "the target": (
+        key("construct", "target", to="CD19"),
+        {"localize"} | RECORD,
+    ),
+    "the markers": (append("markers.tsv", "T\tCD3E\n"), CELLS),
+    "the checksums": (key("report", "checksums", to="results"), RECORD),
+    "the genome": (append("genome.fa", "A\n"), EVERYTHING),
+    "the annotation": (append("genes.gtf", "\n"), EVERYTHING),
+    "the construct's name": (
+        key("construct", "name", to="OTHER"),
+        CONSTRUCT | RECORD | ALIGNED_AGAIN ,
+    ),
+    "the construct's file": (
+        append("car.gb", "\n"),
+CONSTRUCT | ALIGNED_AGAIN,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", EDITS)
+def test_an_edit_reruns_what_depends_on_it_and_nothing_else(study: Path, what: str) -> None:
+    edit, rules = EDITS[what]
+    edit(study)
+    assert workflow(study, "dryrun")[0] == rules
+
+
+ROOMS = {
+    "construct": CONSTRUCT,
+    "molecules": {"molecules", "calling"} | AFTER_CALLING,
+    "cells": {"sample_cells"} | CELLS,
+    "calling": {"samples", "calling"} | AFTER_CALLING,
+    "localize": {"localize", "report", "notebook", "ro_crate"},
+    "report": RECORD | {"export_matrix", "export_multiqc", "car_reads"},
+}
+
+
+@pytest.fixture
+def raised(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    return lambda room: monkeypatch.setattr(results, "VERSIONS", {**VERSIONS, room: "99.0.0"})
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_rooms_new_version_reruns_it_and_what_follows_never_the_alignment(
+    study: Path, raised: Callable[[str], None], room: str
+) -> None:
+    raised(room)
+    needed = workflow(study, "dryrun")[0]
+    assert needed == ROOMS[room]
+    assert not needed & ALIGNMENT
+
+
+def test_versions_are_of_every_room_that_makes_a_file() -> None:
+    assert set(VERSIONS) == {file.room for file in FILES.values()} | {"transcript"}
+    assert json.dumps(dict(VERSIONS))
