@@ -101,7 +101,7 @@ def test_a_detected_verdict_gives_calls_estimate_interval_and_false_calls() -> N
 
 
 def test_not_detected_states_its_limit() -> None:
-    given = row(verdict="not detected above 0.04", n_car_positive=0, detection_limit=0.04)
+    given = row(verdict="not_detected", n_car_positive=0, detection_limit=0.04)
     assert words.verdict_words(given)[0] == f"CAR T cells not detected above 4{words.NBSP}%"
 
 

@@ -251,6 +251,9 @@ class _Reader:
         cells, umap, integration = self.cells()
         if "verdict_text" not in tables["detection"]:
             tables["detection"]["verdict_text"] = tables["detection"]["reason"]
+        for name in ("detection", "thresholds"):
+            sentence = tables[name]["verdict"].str.startswith("not detected")
+            tables[name]["verdict"] = tables[name]["verdict"].mask(sentence, "not_detected")
         folder = self.results / "samples"
         found = sorted(p.name for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
         samples = list(

@@ -210,6 +210,8 @@ def tables(study: Study, evidence: pd.DataFrame) -> dict[str, dict[str, Any]]:
     samples = study.samples
     composition = summaries.composition(study.cells, samples)
     by_rules = ("n_t_at_least_1_umi", "n_t_at_least_2_umis")
+    # The page counts the barcodes that filters removed; their names are in filters.tsv.
+    filters = study.filters.drop(columns=["removed", "car_bearing_removed"])
     text = [name for name in ("verdict_text", "reason") if name in study.detection]
     marked = evidence.assign(is_doublet=np.where(evidence["is_doublet"], "doublet", ""))
     localization = study.localization.assign(sample=shown_sample(study.localization))
@@ -230,7 +232,7 @@ def tables(study: Study, evidence: pd.DataFrame) -> dict[str, dict[str, Any]]:
             file="detection",
         ),
         "solo": table(libraries(study), LIBRARIES, file="libraries"),
-        "filters": table(study.filters, FILTERS, filters=["sample"], file="filters"),
+        "filters": table(filters, FILTERS, filters=["sample"], file="filters"),
         "composition": table(composition.reset_index(), LIBRARIES, file="composition"),
         "car_by_type": table(summaries.car_by_type(study.cells), CAR_BY_TYPE, file="car_by_type"),
         "evidence_classes": table(classes, EVIDENCE_CLASSES, file="evidence_classes"),
