@@ -48,9 +48,23 @@ N_BARCODES = 1_000_000
 MOST_AMBIENT = 10e6
 #: Which of the annotation's types a simulated type may be called.
 ACCEPTED = {
-    "CD4 T": {"CD4 T cell"},
-    "CD8 T": {"CD8 T cell", "naive CD8 T cell"},
-    "Treg": {"regulatory T cell"},
+    # A simulated T cell's state decides which type it is (naive, memory, cytotoxic); the parents are no error.
+    "CD4 T": {
+        "T cell",
+        "CD4 T cell",
+        "naive CD4 T cell",
+        "memory CD4 T cell",
+        "cytotoxic CD4 T cell",
+        "follicular helper T cell",
+    },
+    "CD8 T": {
+        "T cell",
+        "CD8 T cell",
+        "naive CD8 T cell",
+        "memory CD8 T cell",
+        "cytotoxic CD8 T cell",
+    },
+    "Treg": {"T cell", "CD4 T cell", "regulatory T cell"},
     "NK": {"NK cell"},
     "B": {"B cell"},
     "plasma": {"plasma cell"},

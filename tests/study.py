@@ -17,6 +17,7 @@ from carseq import __version__
 from carseq.io.files import write_table
 from carseq.io.h5ad import write_h5ad
 from carseq.localize import agreement, clinical
+from carseq.schema.codes import REASONS
 from carseq.schema.obs import OBS
 from carseq.schema.tables import (
     AGREEMENT,
@@ -24,13 +25,13 @@ from carseq.schema.tables import (
     CLONOTYPES,
     CONTRASTS,
     DETECTION,
+    DOWNSAMPLING,
     FILTERS,
     KNEE,
     LOCALIZATION,
     LOSSES,
     MOLECULES,
     TARGET,
-    THINNING,
     THRESHOLDS,
 )
 
@@ -143,12 +144,12 @@ def write_study(
         losses_all.append(molecules)
     cells = pd.concat([part for part in obs_parts if len(part)] or [OBS.empty()])
     _write_cohort(results / "cohort", cells, rng, n_genes)
-    table = pd.DataFrame(detection, columns=[*DETECTION.columns, "verdict_text"])
+    table = pd.DataFrame(detection, columns=list(DETECTION.columns))
     write_table(table, results / "cohort" / "detection.tsv", DETECTION)
     write_table(_localize(cells), results / "cohort" / "localization.tsv", LOCALIZATION)
     write_table(_contrast(table), results / "cohort" / "contrasts.tsv", CONTRASTS)
     write_table(_thresholds(table, cells), results / "cohort" / "thresholds.tsv", THRESHOLDS)
-    write_table(_thinning(table), results / "cohort" / "thinning.tsv", THINNING)
+    write_table(_downsampling(table), results / "cohort" / "downsampling.tsv", DOWNSAMPLING)
     _write_benchmarks(results, samples)
     _write_beside(table, results / "cohort")
     config = {
@@ -244,13 +245,8 @@ def _draw_cells(sample: Sample, rng: np.random.Generator) -> pd.DataFrame:
         call = np.where(call == "positive", "uncertain", call)
     reason = np.select(
         [call == "positive", call == "uncertain", (umis > 0) & ~is_t, umis > 0],
-        [
-            "CAR molecules well above ambient",
-            "one molecule: ambient cannot be excluded",
-            "not a T cell: expected from ambient RNA",
-            "doublet",
-        ],
-        "no CAR molecule; sensitivity 71 % at this depth",
+        ["positive", "few_molecules", "explained_by_ambient", "doublet"],
+        "no_molecule",
     )
     bases = np.array(list("ACGT"))
     barcodes = ["".join(row) for row in bases[rng.integers(0, 4, (n, 16))]]
@@ -283,6 +279,9 @@ def _draw_cells(sample: Sample, rng: np.random.Generator) -> pd.DataFrame:
             "car_posterior": posterior,
             "car_call": call,
             "car_reason": reason,
+            "car_evidence": umis,
+            "car_clone_support": np.nan,
+            "car_reason_text": [REASONS[code] for code in reason],
             "contamination": rng.beta(2, 30, n),
             "lineage_2": [TYPES[k][1] for k in np.where(rng.random(n) < 0.9, kind, 4)],
         }
@@ -437,8 +436,10 @@ def _detect(sample: Sample, obs: pd.DataFrame) -> dict[str, object]:
         "detection_limit": limit,
         "sensitivity": sensitivity,
         "expected_false_calls": 0.03 * k if n else np.nan,
-        "reason": reason,
         "verdict_text": reason,
+        "gating": "unsorted",
+        "prevalence_is": "fraction",
+        "ambient_assumed": False,
         "n_t_at_least_1_umi": int((t_cells["car_umis"] >= 1).sum()),
         "n_t_at_least_2_umis": int((t_cells["car_umis"] >= 2).sum()),
     }
@@ -561,7 +562,7 @@ def _thresholds(detection: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(THRESHOLDS.columns))
 
 
-def _thinning(detection: pd.DataFrame) -> pd.DataFrame:
+def _downsampling(detection: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for row in detection[detection["n_t_cells"] > 0].itertuples():
         for share in np.arange(1, 11) / 10:
@@ -579,7 +580,7 @@ def _thinning(detection: pd.DataFrame) -> pd.DataFrame:
                     "detection_limit": min(1.0, row.detection_limit / share**0.6),
                 }
             )
-    return pd.DataFrame(rows, columns=list(THINNING.columns))
+    return pd.DataFrame(rows, columns=list(DOWNSAMPLING.columns))
 
 
 def _write_benchmarks(results: Path, samples: list[Sample]) -> None:

@@ -131,7 +131,7 @@ def test_molecules_and_reads_of_a_positive_cell(results: Path, tmp_path: Path) -
     first = next(a for a in found.alignments if a.umi == "A" * 12)
     assert len(first.reads) == 2
     drawn = draw(first.pileups[0], 200).splitlines()
-    assert "MoMuLV U3" in drawn[0]
+    assert "MSCV U3" in drawn[0]
     assert drawn[-2].removeprefix("read 1").strip() == "." * 90
     assert drawn[-1].removeprefix("read 2").strip()[10] in "AC"
     assert drawn[-1].count(".") == 89

@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from carseq.calling import _Data, call_cells
+from carseq.calling import call_cells
+from carseq.calling.cells import Cells
 from carseq.config_docs import pages
 from carseq.errors import CarseqError
 from carseq.localize import (
@@ -52,8 +53,8 @@ def arm(n_car: int, n: int) -> Arm:
     """Return T cells whose CAR counts leave no doubt: 60 molecules expected in a CAR T cell, none in others."""
     k = np.repeat([60.0, 0.0], [n_car, n - n_car])
     ones = np.ones(n)
-    data = _Data(k, 6000 * ones, 1e-9 * ones, ones, np.zeros(n, dtype=np.intp), ["s"])
-    return Arm(data, np.array([0.01]), np.array([20.0]))
+    cells = Cells(k, 6000 * ones, 1e-9 * ones, ones, np.zeros((n, 3)), 0 * ones, ones)
+    return Arm(cells, np.array([0.01]), np.array([20.0]), np.zeros((1, 3)))
 
 
 def pair(*counts: tuple[int, int]) -> Pair:
@@ -68,7 +69,9 @@ def detection_of(**columns: object) -> pd.DataFrame:
             "sample": ["u0", "u28"], "patient": "P", "compartment": "urine", "timepoint": ["D0", "D28"],
             "role": ["negative_control", "case"], "n_cells": 100, "n_t_cells": 40, "n_car_positive": [0, 10],
             "verdict": "", "prevalence": [0.0, 0.3], "prevalence_low": [0.0, 0.2], "prevalence_high": [0.1, 0.4],
-            "detection_limit": 0.1, "sensitivity": 0.7, "expected_false_calls": 0.0, "reason": "",
+            "detection_limit": 0.1, "sensitivity": 0.7, "expected_false_calls": 0.0,
+            "verdict_text": "", "gating": "unsorted", "prevalence_is": "fraction",
+            "ambient_assumed": False,
             "n_t_at_least_1_umi": 0, "n_t_at_least_2_umis": 0,
         }
     )  # fmt: skip

@@ -39,7 +39,7 @@ FIGURES = [
     "weighing",
     "rules",
     "thresholds",
-    "thinning",
+    "downsampling",
 ]
 
 

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from carseq.calling import call_cells
-from carseq.robustness import thinning, thresholds
+from carseq.calling import call_cells, downsampling, thresholds
 from test_calling import CAR, study
 
 
@@ -37,10 +36,10 @@ def test_a_laxer_threshold_never_calls_fewer_nor_promises_fewer_false_ones(calle
         assert (own["expected_false_calls"] <= own["fdr"] * own["n_car_positive"] + 1e-9).all()
 
 
-def test_thinning_foretells_what_a_thinned_study_gives(called):
+def test_downsampling_foretells_what_a_thinned_study_gives(called):
     """Molecules drawn at 30 % and 60 %, called anew, over 2 draws: calls within 12 %, sensitivity within 0.06."""
     adata, _ = called
-    foretold = thinning(adata).set_index(["sample", "share"])
+    foretold = downsampling(adata).set_index(["sample", "share"])
     for share in (0.3, 0.6):
         positive, sensitivity = [], []
         for seed in range(2):
@@ -66,7 +65,7 @@ def test_thinning_foretells_what_a_thinned_study_gives(called):
 def test_all_molecules_give_all_calls_and_fewer_see_less(called):
     """At a share of 1 the calls are those made (within 2); sensitivity falls and the limit rises with fewer."""
     adata, detection = called
-    for sample, own in thinning(adata).groupby("sample"):
+    for sample, own in downsampling(adata).groupby("sample"):
         whole = own.set_index("share").loc[1.0]
         assert whole["expected_positive"] == pytest.approx(
             detection.loc[sample, "n_car_positive"], abs=2
@@ -79,4 +78,4 @@ def test_samples_without_t_cells_have_no_rows():
     adata, samples = study(specs={"U": {"n": 20, "fraction": 0.0, "role": "case", "timepoint": "D1",
                                         "compartment": "urine", "t_share": 0.0}})  # fmt: skip
     call_cells(adata, None, samples, car=CAR)
-    assert len(thresholds(adata)) == len(thinning(adata)) == 0
+    assert len(thresholds(adata)) == len(downsampling(adata)) == 0

@@ -12,11 +12,13 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from carseq import __version__
 from carseq.errors import CarseqError
 from carseq.log import to_console
+from carseq.schema.thresholds import FDR
 
 app = typer.Typer(
     name="carseq",
@@ -92,16 +94,19 @@ def check(
     Nothing is written; every fault found is told with what to do about it.
     """
     from carseq.start.check import check_study
+    from carseq.start.samples import Note
 
     faults = 0
     for what, result in check_study(config):
         if isinstance(result, CarseqError):
             faults += 1
-            out.print(f"[red]✗[/] {what}", highlight=False)
+            out.print(f"[red]✗[/] {escape(what)}", highlight=False)
             out.print(str(result), markup=False, highlight=False, soft_wrap=True)
-        else:
-            out.print(f"[green]✓[/] {what}: {result}", highlight=False, soft_wrap=True)
+            continue
+        mark = "[yellow]![/]" if isinstance(result, Note) else "[green]✓[/]"
+        out.print(f"{mark} {escape(f'{what}: {result}')}", highlight=False, soft_wrap=True)
     if faults:
+        out.print(f"{faults} fault{'s' if faults > 1 else ''}")
         raise typer.Exit(1)
     out.print(f"all well; run it: snakemake --configfile {config} --cores 8")
 
@@ -127,7 +132,13 @@ def construct(
         Path | None,
         typer.Option(
             "--out",
-            help="Write construct.fa, .gtf, .svg, .png, domains.tsv, coverage.tsv, lint.json here.",
+            help="Write construct.json, .fa, .gtf, .svg, .png, domains.tsv, coverage.tsv, lint.json here.",
+        ),
+    ] = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option(
+            help="Name of a known vector (MSGV1, SFG, pHR-SFFV, ...) whose ends complete a frame or a piece."
         ),
     ] = None,
     fasta: Annotated[
@@ -144,16 +155,15 @@ def construct(
 ) -> None:
     """Show the transcript a vector gives: its map, what its faults cost, where reads will fall.
 
+    A file that holds no CAR is refused with what it holds; exit code 1 also follows a finding of level error.
+    FILE#name takes one of several records.
+
     Examples: carseq construct pMSGV-BCMA.gb --chemistry 5p --out construct; carseq construct list;
-    carseq construct show ide-cel
+    carseq construct show ide-cel; carseq construct orf.fa --backbone MSGV1 --out construct
     """
-    from carseq.construct import homology, lint, load_construct, rivals, write_construct
-    from carseq.construct.homology import homology_bed
+    from carseq.construct.lint import lint
     from carseq.construct.outputs import text_findings, text_map
-    from carseq.figures.output import write_map
-    from carseq.io.files import write_table, write_text
-    from carseq.reference.genome import read_transcripts
-    from carseq.schema.tables import HOMOLOGY
+    from carseq.construct.vector import load_construct
     from carseq.study.config import find_construct_file
 
     if chemistry not in ("3p", "5p", "both"):
@@ -168,9 +178,13 @@ def construct(
             return
     elif which is not None:
         raise CarseqError(f"one file at a time, not {file} and {which}", "", "name one of them")
-    found = load_construct(find_construct_file(file, Path()), name=name, form=_form(form))
+    source = find_construct_file(file, Path())
+    found = load_construct(source, name=name, form=_form(form), backbone=backbone)
     relatives = shared = None
     if fasta and gtf:
+        from carseq.construct.homology import homology, rivals
+        from carseq.reference.genome import read_transcripts
+
         relatives = rivals(found.sequence, read_transcripts(fasta, gtf))
         shared = homology(found.sequence, relatives)
     out.print(text_map(found, shared, chemistry=chemistry), highlight=False)
@@ -182,14 +196,28 @@ def construct(
             what = f"{row[3]} with {row.gene}, identity {row.identity:.0%}"
             out.print(f"  {row.start + 1}-{row.end}: {what}", highlight=False)
     if to:
+        # What draws is loaded only if it is asked for.
+        from carseq.construct.outputs import write_construct
+        from carseq.figures.output import write_map
+
         write_construct(found, to, findings)
         write_map(found, to, shared, chemistry=chemistry)
         if shared is not None:
+            from carseq.construct.homology import homology_bed
+            from carseq.io.files import write_table, write_text
+            from carseq.schema.tables import HOMOLOGY
+
             write_table(shared, to / "homology.tsv", HOMOLOGY)
             write_text(homology_bed(shared, found.name), to / "homology.bed")
-        out.print(f"wrote construct.fa, .gtf, .svg, .png, domains.tsv and lint.json to {to}")
+        out.print(f"wrote construct.json, .fa, .gtf, .svg, .png, domains.tsv and lint.json to {to}")
+        if found.backbone is not None:
+            out.print(
+                f"give {to / 'construct.gb'} as `construct.file`: it says which ends are {found.backbone}'s"
+            )
     if bam:
         _consensus(found, bam, correct)
+    if any(finding["level"] == "error" for finding in findings):
+        raise typer.Exit(1)
 
 
 def _consensus(found: Any, bam: Path, correct: Path | None) -> None:
@@ -324,11 +352,13 @@ def molecules(
     from carseq.library.strand import strand_of_bam, strand_panel
     from carseq.molecules import find_molecules
     from carseq.reference.genome import locus_list, read_transcripts, rival_context
+    from carseq.reference.transgene import raise_if_rival_is_car
     from carseq.schema.tables import LOSSES, MOLECULES
     from carseq.study.config import find_construct_file
 
     car = load_construct(find_construct_file(str(construct), Path()), name=name, form=_form(form))
     found = rivals(car.sequence, read_transcripts(fasta, gtf))
+    raise_if_rival_is_car(car, found)
     windows, loci = rival_context(fasta, gtf, {rival.gene for rival in found})
     panel = strand_panel((t.gene, t.sequence) for t in read_transcripts(fasta, gtf))
     table, losses = find_molecules(
@@ -360,11 +390,15 @@ def call(
     samples: Annotated[
         Path,
         typer.Option(
-            help="TSV: sample, patient, compartment, timepoint, role, ambient_umis, ambient_car."
+            help="TSV: sample, patient, compartment, timepoint, role, ambient_umis, ambient_car; if known, gating and "
+            "sequencing_run (molecules swapped between libraries of a run are dropped)."
         ),
     ],
     to: Annotated[
-        Path, typer.Option("--out", help="h5ad with the calls; detection.tsv goes beside it.")
+        Path,
+        typer.Option(
+            "--out", help="h5ad with the calls; detection.tsv and rules.tsv go beside it."
+        ),
     ],
     molecules: Annotated[
         list[Path] | None,
@@ -372,18 +406,16 @@ def call(
     ] = None,
     name: Name = "CAR",
     fdr: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="False discovery rate among positive calls.")
-    ] = 0.05,
+        float, typer.Option(help="False discovery rate among positive calls, between 0 and 1.")
+    ] = FDR,
 ) -> None:
     """Call CAR T cells in annotated cells, without the workflow."""
     import anndata
-    import pandas as pd
 
-    from carseq.calling import call_cells
-    from carseq.io.barcodes import match_barcodes
+    from carseq.calling import call_study
     from carseq.io.files import read_table, write_table
     from carseq.io.h5ad import write_h5ad
-    from carseq.schema.tables import DETECTION, MOLECULES, SAMPLES
+    from carseq.schema.tables import DETECTION, MOLECULES, RULES, SAMPLES
 
     adata = anndata.read_h5ad(cells)
     table = {}
@@ -392,12 +424,12 @@ def call(
         # A sample without a CAR molecule has an empty table, which must not fall back on the matrix's counts:
         # its name is that of the folder samples/SAMPLE/molecules/.
         sample = str(found["sample"].iloc[0]) if len(found) else path.resolve().parent.parent.name
-        own = adata.obs[adata.obs["sample"].astype(str) == sample]
-        table[sample] = match_barcodes(found, pd.Index(own["barcode"].astype(str)), strict=False)
-    detection = call_cells(adata, table, read_table(samples, SAMPLES), car=name, fdr=fdr)
+        table[sample] = found
+    called = call_study(adata, read_table(samples, SAMPLES), table, car=name, fdr=fdr)
     write_h5ad(adata, to)
-    write_table(detection, to.parent / "detection.tsv", DETECTION)
-    _print_verdicts(detection)
+    write_table(called.detection, to.parent / "detection.tsv", DETECTION)
+    write_table(called.rules, to.parent / "rules.tsv", RULES)
+    _print_verdicts(called.detection)
 
 
 @app.command()
@@ -556,7 +588,7 @@ def _print_verdicts(detection: Any) -> None:
     out.print(table)
     for row in detection.itertuples():
         out.print(
-            f"{row.sample}: {row.verdict}; {row.reason}",
+            f"{row.sample}: {row.verdict.replace('_', ' ')}; {row.verdict_text}",
             highlight=False,
             soft_wrap=True,
             markup=False,
@@ -615,7 +647,12 @@ def main() -> None:
         # Typer's own usage errors know how to show themselves.
         show = getattr(error, "show", None)
         if show is None:
-            raise
+            from carseq.io.failures import machine_failure
+
+            if (told := machine_failure(error)) is None:
+                raise
+            print(f"carseq: {told}", file=sys.stderr)
+            sys.exit(1)
         show()
         sys.exit(getattr(error, "exit_code", 2))
     sys.exit(code if isinstance(code, int) else 0)

@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 from pydantic import BaseModel
-from pydantic_core import PydanticUndefined
 
 from carseq.io.files import write_text
 from carseq.study.config import Config, config_markdown, yaml_value
@@ -63,7 +62,7 @@ def example_config(values: dict[str, str] | None = None) -> str:
                 add(annotation, f"{prefix}{name}.", indent + "  ")
                 continue
             default = field.get_default(call_default_factory=True)
-            value = given.get(prefix + name, None if default is PydanticUndefined else default)
+            value = given.get(prefix + name, None if field.is_required() else default)
             lines.append(f"{indent}# {field.description}")
             lines.append(f"{indent}{name}: {yaml_value(value)}")
 

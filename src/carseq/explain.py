@@ -36,6 +36,7 @@ from carseq.errors import CarseqError
 from carseq.io.bam import by_coordinate, open_bam, write_bam
 from carseq.io.barcodes import bare_barcode
 from carseq.io.files import read_table, write_table, write_text
+from carseq.io.h5ad import read_h5ad
 from carseq.library.strand import strand_of_library
 from carseq.log import get_logger
 from carseq.molecules import Evidence as Fit
@@ -266,7 +267,7 @@ def _read_cohort(results: Path) -> _Cohort:
             f"no {path}",
             "give the folder named by `results:` in the configuration with --results, after snakemake ran to the end",
         )
-    adata = ad.read_h5ad(path, backed="r")
+    adata = read_h5ad(path, backed=True)
     try:
         return _Cohort(conform_obs(adata.obs), dict(adata.uns.get("car_model") or {}))
     finally:
@@ -457,7 +458,7 @@ def _facts(row: pd.Series) -> pd.DataFrame:
         ("CAR molecules", f"{row['car_umis']}, {told_apart} of them told apart from human genes"),
         ("call", row["car_call"]),
         ("posterior", _probability(float(row["car_posterior"])) if _is_asked(row) else ""),
-        ("reason", row["car_reason"]),
+        ("reason", row["car_reason_text"]),
     ]
     kept = [(what, str(value)) for what, value in rows if str(value) not in ("", "nan")]
     return pd.DataFrame(kept, columns=["what", "value"])
@@ -534,7 +535,7 @@ def _words(row: pd.Series, terms: pd.DataFrame) -> str:
         text = f"{head}Only T cells that are no doublets can be called; this cell is {kind}. "
         if not k:
             return f"{text}It shows no CAR molecule either."
-        return f"{text}Why it shows the CAR all the same: {row['car_reason']}."
+        return f"{text}Why it shows the CAR all the same: {row['car_reason_text']}."
     posterior = _probability(float(row["car_posterior"]))
     if "prior" not in value:
         return f"{head}T cell; {seen}; posterior {posterior}."

@@ -41,6 +41,7 @@ MOVED = {
     "carseq.molecules.words": ("carseq.sequence.kmers",),
     "carseq.report.summaries": ("carseq.figures.summaries", "carseq.report.alerts"),
     "carseq.report.words": ("carseq.figures.phrases",),
+    "carseq.robustness": ("carseq.calling.robustness",),
 }
 
 

@@ -7,14 +7,13 @@ costs its own molecules, calls and report, and the cells stay the same, which ma
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from carseq.errors import CarseqError
-from carseq.io.files import atomic
+from carseq.io.files import atomic, read_json
 from carseq.study.finished import some_names
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ def take(sources: Iterable[str | Path], targets: Iterable[str | Path]) -> None:
 
 def reused_summary(path: str | Path) -> dict[str, Any]:
     """Return a sample's ``summary.json`` without the count of the construct that the reads were aligned to."""
-    summary: dict[str, Any] = json.loads(Path(path).read_text())
+    summary: dict[str, Any] = read_json(path)
     summary.pop("car_umis_aligned", None)
     return summary
 

@@ -20,7 +20,7 @@ from carseq.io.matrix import read_counts as read_counts
 from carseq.io.matrix import read_star_matrix
 from carseq.library.geometry import Chemistry
 from carseq.log import get_logger
-from carseq.reference.index import check_genes, insertion_options
+from carseq.reference.index import check_genes, index_parameters, insertion_options
 from carseq.reference.star import run_star, scratch_folder
 
 if TYPE_CHECKING:
@@ -89,6 +89,8 @@ def align(
             ", ".join(str(r1) for r1, _ in pairs[:3]),
             "gzip all of them",
         )
+    # STAR neither ends nor fails on an index that is cut off.
+    index_parameters(index)
     with scratch_folder(out, ".star.") as scratch:
         whitelist = _plain_whitelist(Path(chemistry.whitelist), scratch / "whitelist.txt")
         options: dict[str, object] = {

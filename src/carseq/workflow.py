@@ -5,17 +5,23 @@ from __future__ import annotations
 import atexit
 import gc
 import importlib.metadata
+import logging
 import os
 import platform
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import carseq
 from carseq.errors import CarseqError
+from carseq.io.atomic import remove_temporaries
+from carseq.io.checksums import check_whole, forget, remember
+from carseq.io.failures import machine_failure
 from carseq.log import get_logger, to_file
 
 if TYPE_CHECKING:
@@ -69,30 +75,78 @@ def in_pairs(fastqs: Sequence[str]) -> list[tuple[str, str]]:
     return list(zip(fastqs[::2], fastqs[1::2], strict=True))
 
 
+def results_of(snakemake: Any) -> Path | None:
+    """Return the results folder of a job: where its log and its outputs have their last folder in common."""
+    outputs = [str(path) for path in snakemake.output]
+    if not snakemake.log or not outputs:
+        return None
+    return Path(os.path.commonpath([os.path.abspath(p) for p in [str(snakemake.log[0]), *outputs]]))
+
+
 @contextmanager
 def job(snakemake: Any) -> Iterator[Any]:
-    """Run a script's body with its log opened, its threads set, and its errors told.
+    """Run a script's body with its log opened, its threads set, its inputs verified, and its errors told.
 
-    An expected error (:class:`~carseq.errors.CarseqError`) is shown on the terminal without a traceback, and
-    the job fails; any other goes to the log with its traceback and is raised.
+    An expected error (:class:`~carseq.errors.CarseqError`), a full or forbidden disk and a lack of memory are shown on
+    the terminal without a traceback, and the job fails; any other error goes to the log with its traceback and is
+    raised. Inputs that a job of the workflow made must be as it wrote them; the checksums of the outputs are written
+    when the job ends well.
     """
     terminal = sys.stderr
     threads = str(snakemake.threads)
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
         os.environ[name] = threads
-    if snakemake.log:
-        to_file(str(snakemake.log[0]))
     # The search for unused objects at the end of Python takes 0.4 s after large imports.
     atexit.register(gc.freeze)
+    # A log that cannot be written (the disk is full) must not hide the reason behind tracebacks of its own.
+    logging.raiseExceptions = False
+    # A cluster's time limit and a user who stops the run send it: temporary files are removed, STAR is ended.
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    root = results_of(snakemake)
+    outputs = [str(path) for path in snakemake.output]
     try:
+        if snakemake.log:
+            to_file(str(snakemake.log[0]))
+        for left in remove_temporaries(outputs):
+            get_logger(__name__).info("removed %s, which a killed job left", left)
+        for path in snakemake.input:
+            check_whole(str(path))
+        if root is not None:
+            forget(root, outputs)
         yield snakemake
+        if root is not None:
+            remember(root, outputs)
     except CarseqError as error:
-        get_logger(__name__).error("%s", error)
-        print(f"carseq: {error}", file=terminal, flush=True)
-        sys.exit(1)
-    except Exception:
+        _tell(error, terminal)
+    except Exception as error:
+        told = machine_failure(error, place=root or "", memory=more_memory(snakemake))
         get_logger(__name__).error("%s", traceback.format_exc())
-        raise
+        if told is None:
+            raise
+        # At once: HDF5 and the log's stream would try to write what is left, and crash, when Python ends.
+        with suppress(SystemExit):
+            _tell(told, terminal)
+        os._exit(1)
+
+
+def _tell(error: CarseqError, terminal: Any) -> NoReturn:
+    """Show an error in the log and on the terminal, and end the job."""
+    get_logger(__name__).error("%s", error)
+    print(f"carseq: {error}", file=terminal, flush=True)
+    sys.exit(1)
+
+
+def more_memory(snakemake: Any) -> str:
+    """Return how to give a rule more memory."""
+    asked = getattr(snakemake.resources, "mem_mb", None)
+    rule = getattr(snakemake, "rule", "") or "RULE"
+    more = f"{2 * int(asked)}" if isinstance(asked, (int, float)) else "MEGABYTES"
+    had = f"it asked for {int(asked):,} MB: " if isinstance(asked, (int, float)) else ""
+    return (
+        f"{had}run again with fewer jobs at a time (--cores 1), on a machine with more memory, or on a cluster with "
+        f"--set-resources {rule}:mem_mb={more}"
+    )
 
 
 def versions(star: str | None = None) -> dict[str, str]:

@@ -143,4 +143,4 @@ figures.losses(study.losses)
 figures.thresholds(study.thresholds)
 
 # %%
-figures.thinning(study.thinning)
+figures.downsampling(study.downsampling)

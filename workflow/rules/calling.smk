@@ -46,11 +46,17 @@ rule calling:
             category="Tables",
             labels={"what": "thresholds"},
         ),
-        thinning=report(
-            R("thinning"),
-            caption="../report/thinning.rst",
+        downsampling=report(
+            R("downsampling"),
+            caption="../report/downsampling.rst",
             category="Tables",
-            labels={"what": "thinning"},
+            labels={"what": "downsampling"},
+        ),
+        rules=report(
+            R("rules"),
+            caption="../report/rules.rst",
+            category="Tables",
+            labels={"what": "rules"},
         ),
         calls=each_sample("calls"),
         losses=each_sample("losses", WITH_READS),

@@ -2,6 +2,7 @@
 from pathlib import Path
 
 from carseq.errors import CarseqError
+from carseq.io.checksums import check_sizes
 from carseq.io.remote import is_url, provider
 from carseq.io.results import told_of_upgrade
 from carseq.schema.results import FILES, VERSIONS, each
@@ -20,6 +21,14 @@ if workflow.is_main_process and (told := told_of_upgrade(STUDY.config.results)):
 
 CONFIG = STUDY.config
 RESULTS = CONFIG.results.rstrip("/")
+
+# A file that a crashed copy cut off would be read as if it were whole, or never be read and never be noticed.
+if workflow.is_main_process:
+    try:
+        check_sizes(RESULTS)
+    except CarseqError as error:
+        raise WorkflowError(str(error)) from None
+
 SAMPLES = list(STUDY.samples)
 CAR = CONFIG.construct.name
 SAVED = CONFIG.reference.insertion == "saved"

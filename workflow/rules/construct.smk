@@ -9,6 +9,7 @@ rule transcript:
     output:
         fasta=R("transcript"),
         gtf=R("construct_gtf"),
+        construct=R("construct_json"),
     log:
         f"{RESULTS}/logs/transcript.log",
     conda:

@@ -3,12 +3,13 @@
 from dataclasses import replace
 from pathlib import Path
 
+from carseq.io.files import read_text
 from carseq.library.geometry import Chemistry
 from carseq.solo import align
 from carseq.workflow import in_pairs, job
 
 with job(snakemake):
-    chemistry = Chemistry.from_json(Path(snakemake.input.chemistry).read_text())
+    chemistry = Chemistry.from_json(read_text(snakemake.input.chemistry))
     if snakemake.input.whitelist:
         chemistry = replace(chemistry, whitelist=str(snakemake.input.whitelist))
     align(

@@ -2,12 +2,10 @@
 
 from functools import partial
 
-import anndata
-
 from carseq.cells import add_protein, add_receptors, protein_agreement, receptor_table
 from carseq.cells.stages import add_layer, annotate_cohort, cohort_tables
 from carseq.io.files import read_table, write_table
-from carseq.io.h5ad import write_h5ad
+from carseq.io.h5ad import read_h5ad, write_h5ad
 from carseq.schema.tables import ANNOTATION, FILTERS, INTEGRATION, PROTEIN_AGREEMENT, RECEPTORS
 from carseq.study.config import CellsConfig
 from carseq.workflow import job
@@ -15,19 +13,17 @@ from carseq.workflow import job
 with job(snakemake):
     params, samples, output = snakemake.params, snakemake.params.samples, snakemake.output
     cohort, filters = annotate_cohort(
-        map(anndata.read_h5ad, snakemake.input.cells),
+        map(read_h5ad, snakemake.input.cells),
         dict(zip(samples, map(read_table, snakemake.input.ambient), strict=True)),
         car=params.car,
         config=CellsConfig(**params.cells),
         threads=snakemake.threads,
     )
     if snakemake.input.cellbender:
-        made = dict(
-            zip(params.with_raw, map(anndata.read_h5ad, snakemake.input.cellbender), strict=True)
-        )
+        made = dict(zip(params.with_raw, map(read_h5ad, snakemake.input.cellbender), strict=True))
         add_layer(cohort, "cellbender", made)
     # Backed: the counts stay on disk.
-    add_protein(cohort, map(partial(anndata.read_h5ad, backed="r"), snakemake.input.cells))
+    add_protein(cohort, map(partial(read_h5ad, backed=True), snakemake.input.cells))
     with_receptors = list(params.patients)
     cohort.obs["patient"] = cohort.obs["sample"].astype(str).map(params.patients).fillna("")
     add_receptors(cohort, dict(zip(with_receptors, snakemake.input.tcr, strict=True)))

@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-import anndata
-
+from carseq.io.h5ad import read_h5ad
 from carseq.report.exports import write_matrix
 from carseq.workflow import job
 
 with job(snakemake):
-    write_matrix(anndata.read_h5ad(snakemake.input.cells), Path(snakemake.output.matrix).parent)
+    write_matrix(read_h5ad(snakemake.input.cells), Path(snakemake.output.matrix).parent)

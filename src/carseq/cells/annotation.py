@@ -34,7 +34,7 @@ from carseq.cells.markers import (
     match_markers,
     read_markers,
 )
-from carseq.cells.subtypes import is_own_table, t_coverage, t_types
+from carseq.cells.subtypes import is_own_table, resolve, t_coverage, t_probabilities
 from carseq.io.genes import marker_coverage
 from carseq.log import get_logger
 
@@ -294,7 +294,8 @@ def annotate(
     AnnData
         The same object, with `obs`: `lineage`, `cell_type`, `cell_type_confidence` (probability, 0 to 1),
         `lineage_confidence`, `marker_coverage` (share of the type's markers that the matrix holds), `lineage_2` and
-        `cell_type_2` (second method), and `obsm["lineage_probability"]` (table, n_cells × n_lineages).
+        `cell_type_2` (second method), `obsm["lineage_probability"]` (table, n_cells × n_lineages) and
+        `obsm["t_type_probability"]` (table, n_cells × n_types: probabilities given that it is a T cell; 0 for others).
     """
     car = car_name(adata, car)
     markers = read_markers() if markers is None else markers
@@ -321,8 +322,10 @@ def annotate(
     sure = np.where(resolved, own * share, own)
     is_t = chosen_lineage == T_LINEAGE
     if is_own_table(atlas.types_of(T_LINEAGE)):
-        kind[is_t], of_t = t_types(adata, is_t, car_genes(adata, car))
-        sure[is_t] = own[is_t] * of_t
+        of_t, allowed = t_probabilities(adata, is_t, car_genes(adata, car))
+        kind[is_t], probability = resolve(of_t.to_numpy(), list(of_t), allowed)
+        sure[is_t] = own[is_t] * probability
+        adata.obsm["t_type_probability"] = of_t.reindex(adata.obs_names).fillna(0.0)
     adata.obs["lineage"] = chosen_lineage.astype(str)
     adata.obs["cell_type"] = kind.astype(str)
     adata.obs["cell_type_confidence"] = sure.clip(0, 1)

@@ -18,9 +18,11 @@ import pandas as pd
 
 from carseq.cells.markers import T_LINEAGE
 from carseq.errors import CarseqError
+from carseq.io.fasta import DAMAGED
 from carseq.log import get_logger
 from carseq.schema.obs import OPTIONAL_OBS
 from carseq.schema.tables import RECEPTORS
+from carseq.study.texts import is_missing
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -82,9 +84,12 @@ def read_contigs(path: str | Path) -> pd.DataFrame:
     path = Path(path)
     remedy = "give 10x's filtered_contig_annotations.csv or an AIRR rearrangement TSV"
     try:
-        in_tabs = pd.read_csv(path, sep="\t", nrows=0).shape[1] > 1
-        table = pd.read_csv(path, sep="\t" if in_tabs else ",", dtype=str, keep_default_na=False)
-    except (OSError, ValueError, UnicodeDecodeError, EOFError) as error:
+        # Separated by tabs (AIRR), commas (10x), or semicolons, where a spreadsheet saved it.
+        widths = {mark: pd.read_csv(path, sep=mark, nrows=0).shape[1] for mark in "\t,;"}
+        separator = max(widths, key=lambda mark: widths[mark])
+        table = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False)
+        table = table.where(~table.apply(lambda column: column.map(is_missing)), "")
+    except (*DAMAGED, ValueError) as error:
         # EmptyDataError and ParserError are ValueErrors.
         raise CarseqError(
             f"cannot read the table of receptors {path}", " ".join(str(error).split())[:300], remedy
@@ -118,14 +123,15 @@ def read_contigs(path: str | Path) -> pd.DataFrame:
         )
     sure = table["high_confidence"].str.lower().isin(_TRUE) if "high_confidence" in table else True
     productive = chains["productive"].str.lower().isin(_TRUE)
-    # 10x writes None for a CDR3 it did not find.
-    whole = ~chains["junction"].isin(["", "None"]) & ~chains["junction_aa"].isin(["", "None"])
+    # 10x writes None for a CDR3 that it did not find, R writes NA: both are empty here.
+    whole = (chains["junction"] != "") & (chains["junction_aa"] != "")
     chains = chains[of_t & productive & sure & whole & (chains["barcode"] != "")].copy()
     chains["locus"] = chains["locus"].str.upper()
     # The gene without its allele, which tools tell apart or not: the first of those named.
     for name in ("v_call", "j_call"):
         chains[name] = chains[name].str.split(r"[*,]", regex=True).str[0].str.strip()
-    chains["umi_count"] = pd.to_numeric(chains["umi_count"], errors="coerce").fillna(1).astype(int)
+    counted = pd.to_numeric(chains["umi_count"], errors="coerce").replace([np.inf, -np.inf], np.nan)
+    chains["umi_count"] = counted.clip(0, 1e9).fillna(1).astype(int)
     return chains.drop(columns="productive").reset_index(drop=True)
 
 

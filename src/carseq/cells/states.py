@@ -16,7 +16,8 @@ from carseq.cells.counts import (
     row_blocks,
     row_sums,
 )
-from carseq.cells.markers import T_LINEAGE, informative_genes, read_signatures
+from carseq.cells.markers import T_LINEAGE, car_genes, informative_genes, read_signatures
+from carseq.cells.subtypes import t_allowed, t_probabilities
 from carseq.data import path as data_path
 from carseq.log import get_logger
 
@@ -32,6 +33,29 @@ MIN_CYCLE_GENES = 5
 MAX_CELLS_SCORED = 200_000
 #: z score above which a T cell is given a state.
 STATE_LIMIT = 1.5
+#: Different genes of a signature that a cell must show to be given that state: one molecule of one gene, which in a
+#: shallow cell is a large z score, is no programme.
+MIN_STATE_GENES = {
+    "proliferating": 2,
+    "exhausted": 2,
+    "tissue-resident": 2,
+    "interferon-responsive": 3,
+}
+#: States that follow from a T cell's type: the types that mean them.
+STATE_TYPES = {
+    "naive": ("naive CD4 T cell", "naive CD8 T cell"),
+    "memory": (
+        "memory CD4 T cell",
+        "memory CD8 T cell",
+        "follicular helper T cell",
+        "MAIT cell",
+        "double-negative T cell",
+    ),
+    "effector": ("cytotoxic CD4 T cell", "cytotoxic CD8 T cell"),
+    "regulatory": ("regulatory T cell",),
+}
+#: Probability that these types must reach together.
+MIN_STATE = 0.7
 
 
 def _against_control(x: Any, genes: np.ndarray, sets: Any) -> np.ndarray:
@@ -49,7 +73,12 @@ def t_states(
     limit: float = STATE_LIMIT,
     seed: int = 0,
 ) -> AnnData:
-    """Score the states of T cells.
+    """Give T cells a state, and score the signatures of all states.
+
+    Naive, memory, effector and regulatory follow from the probabilities of the T-cell types
+    (:func:`carseq.cells.subtypes.t_probabilities`): they rest on the absence of genes too. Proliferating, exhausted,
+    tissue-resident and interferon-responsive are programmes beside the type: the signature's z score must reach
+    ``limit``, and the cell must show several of its genes; they go before the others.
 
     Each score is a z value a cell: the mean log expression of the signature against that of 100
     random gene sets matched in mean expression among the T cells (the control idea of Tirosh 2016,
@@ -64,7 +93,7 @@ def t_states(
     car
         Name of the CAR gene; it takes no part.
     limit
-        z score that the best state must reach, else the state is "other".
+        z score that a programme must reach. A cell of no programme and no clear type is "other".
     seed
         Seed of the random gene sets.
 
@@ -102,11 +131,52 @@ def t_states(
             z[is_t, i] = np.concatenate(parts)
     for i, state in enumerate(states):
         adata.obs[f"score_{state}"] = z[:, i]
-    best = np.where(np.isnan(z), -np.inf, z)
-    found = np.array([*states, "other"], dtype=object)
-    top = np.where(best.max(axis=1, initial=-np.inf) > limit, best.argmax(axis=1), len(states))
-    adata.obs["t_state"] = np.where(is_t, found[top], "").astype(str)
+    adata.obs["t_state"] = _choose(adata, signatures, states, z, is_t, limit, car).astype(str)
     return adata
+
+
+def _choose(
+    adata: AnnData,
+    signatures: pd.DataFrame,
+    states: list[str],
+    z: np.ndarray,
+    is_t: np.ndarray,
+    limit: float,
+    car: str | None,
+) -> np.ndarray:
+    """Return the state of each cell, shape (n_cells,): a programme that it shows, else what its type means."""
+    found = np.where(is_t, "other", "").astype(object)
+    rows = np.flatnonzero(is_t)
+    if not rows.size:
+        return found
+    counts = counts_of(adata)[rows]
+    # States that the types do not mean: the strongest signature of which the cell shows enough genes.
+    best = np.where(np.isnan(z[rows]), -np.inf, z[rows])
+    for i, state in enumerate(states):
+        if state in STATE_TYPES:
+            best[:, i] = -np.inf
+            continue
+        names = signatures.loc[signatures["state"] == state, "gene"]
+        genes = np.flatnonzero(adata.var_names.isin(names))
+        shown = np.asarray(counts[:, genes].getnnz(axis=1))
+        best[shown < MIN_STATE_GENES.get(state, 2), i] = -np.inf
+    table = adata.obsm.get("t_type_probability")
+    if table is None:
+        of_t, allowed = t_probabilities(adata, is_t, car_genes(adata, car))
+    else:
+        of_t = table.iloc[rows]
+        allowed = t_allowed(adata, is_t, car_genes(adata, car))
+    own = found[rows]
+    types = list(of_t)
+    for state, members in STATE_TYPES.items():
+        at = [types.index(name) for name in members if name in types]
+        if state in states and at:
+            possible = (of_t.to_numpy()[:, at] * allowed[:, at]).sum(axis=1)
+            own[possible >= MIN_STATE] = state
+    programme = best.max(axis=1, initial=-np.inf) > limit
+    own[programme] = np.array(states, dtype=object)[best.argmax(axis=1)[programme]]
+    found[rows] = own
+    return found
 
 
 def cell_cycle(adata: AnnData) -> AnnData:

@@ -85,7 +85,7 @@ LEVEL_UMIS = 50_000.0
 #: The learnt factor of a gene lies within this of the table's level.
 MOST_FACTOR = 8.0
 #: Bounds of what the sample's and the cluster's mix of types may add, natural log.
-SAMPLE_BOUND, CLUSTER_BOUND = 1.0, 1.0
+SAMPLE_BOUND, CLUSTER_BOUND = 0.5, 1.0
 #: Cells that the first mix of types weighs as much as: in a sample, in a cluster.
 SAMPLE_CELLS, CLUSTER_CELLS = 20.0, 10.0
 #: Probability that a type must reach to be given, and that its parent must reach.
@@ -193,7 +193,7 @@ def t_type_posterior(
     totals: np.ndarray,
     mean_rate: np.ndarray,
     levels: Levels,
-    clusters: np.ndarray,
+    clusters: np.ndarray | None = None,
 ) -> np.ndarray:
     """Return the probabilities of the types of one sample's T cells, n_cells × n_types.
 
@@ -208,7 +208,7 @@ def t_type_posterior(
     levels
         From :func:`match_levels`.
     clusters
-        Number of each cell's cluster, shape (n_cells,).
+        Number of each cell's cluster, shape (n_cells,); None: the sample's mix of types is the only prior.
     """
     n_cells = counts.shape[0]
     share = np.array([SHARES[name] for name in levels.types])
@@ -236,6 +236,8 @@ def t_type_posterior(
         dense = np.asarray(counts[rows].todense(), dtype=np.float32)
         score[rows] = _log_likelihood(dense, n[rows], rate, floor, levels.level)
     posterior = special.softmax(score + prior, axis=1)
+    if clusters is None:
+        return posterior
     member = np.eye(int(clusters.max()) + 1)[clusters]
     mix = member.T @ posterior + CLUSTER_CELLS * np.exp(prior) / np.exp(prior).sum()
     mix /= mix.sum(axis=1, keepdims=True)
@@ -265,6 +267,8 @@ def resolve(
     probability
         Posterior of that label, given that the cell is a T cell, shape (n_cells,).
     """
+    if not types:
+        return np.full(len(posterior), T_CELL, dtype=object), np.ones(len(posterior))
     names = np.array(types, dtype=object)
     best = posterior.argmax(axis=1)
     sure = posterior[np.arange(len(posterior)), best]
@@ -302,10 +306,10 @@ def is_own_table(types: list[str]) -> bool:
     return set(types) <= {*PARENT, *PARENT.values()}
 
 
-def t_types(
+def t_probabilities(
     adata: AnnData, is_t: np.ndarray, excluded: frozenset[str] = frozenset()
-) -> tuple[np.ndarray, np.ndarray]:
-    """Give T cells a type.
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """Return the probabilities of the T-cell types, and which of them the cells' own molecules allow.
 
     Parameters
     ----------
@@ -318,29 +322,36 @@ def t_types(
 
     Returns
     -------
-    label
-        Type, or the parent where the molecules do not decide, shape (n_t_cells,).
     probability
-        Its probability, given that the cell is a T cell, shape (n_t_cells,).
+        n_t_cells × n_types, given that the cell is a T cell; without columns where the matrix has none of the genes.
+    allowed
+        Same shape, from :func:`possible_types`.
     """
     rows = np.flatnonzero(is_t)
     levels = match_levels(adata.var_names, read_t_types(), excluded)
-    label, probability = np.full(rows.size, T_CELL, dtype=object), np.ones(rows.size)
-    if not rows.size or not levels.genes.size:
-        return label, probability
-    counts = counts_of(adata)
-    totals, genes = row_sums(counts), counts[:, levels.genes]
-    sample = sample_numbers(adata)
-    clusters = np.zeros(adata.n_obs, dtype=np.int64)
-    if "leiden" in adata.obs:
-        clusters = np.asarray(pd.factorize(adata.obs["leiden"].astype(str))[0])
-    for name in np.unique(sample[rows]):
-        of_sample = np.flatnonzero(sample == name)
-        mean_rate = column_sums(genes[of_sample]) / max(totals[of_sample].sum(), 1.0)
-        at = np.flatnonzero(sample[rows] == name)
-        own = rows[at]
-        number = np.unique(clusters[own], return_inverse=True)[1]
-        posterior = t_type_posterior(genes[own], totals[own], mean_rate, levels, number)
-        allowed = possible_types(genes[own], totals[own], levels)
-        label[at], probability[at] = resolve(posterior, levels.types, allowed)
-    return label, probability
+    types = levels.types if levels.genes.size else []
+    probability = np.zeros((rows.size, len(types)))
+    allowed = np.zeros(probability.shape, dtype=bool)
+    if rows.size and types:
+        counts = counts_of(adata)
+        totals, genes = row_sums(counts), counts[:, levels.genes]
+        sample = sample_numbers(adata)
+        clusters = None
+        if "leiden" in adata.obs:
+            clusters = np.asarray(pd.factorize(adata.obs["leiden"].astype(str))[0])
+        for name in np.unique(sample[rows]):
+            of_sample = np.flatnonzero(sample == name)
+            mean_rate = column_sums(genes[of_sample]) / max(totals[of_sample].sum(), 1.0)
+            at = np.flatnonzero(sample[rows] == name)
+            own = rows[at]
+            number = None if clusters is None else np.unique(clusters[own], return_inverse=True)[1]
+            probability[at] = t_type_posterior(genes[own], totals[own], mean_rate, levels, number)
+            allowed[at] = possible_types(genes[own], totals[own], levels)
+    return pd.DataFrame(probability, adata.obs_names[rows], types), allowed
+
+
+def t_allowed(adata: AnnData, is_t: np.ndarray, excluded: frozenset[str]) -> np.ndarray:
+    """Return which types the T cells' own molecules allow, n_t_cells × n_types (see :func:`possible_types`)."""
+    levels = match_levels(adata.var_names, read_t_types(), excluded)
+    counts = counts_of(adata)[np.flatnonzero(is_t)]
+    return possible_types(counts[:, levels.genes], row_sums(counts), levels)

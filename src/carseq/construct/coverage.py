@@ -14,8 +14,19 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from carseq.construct.backbones import (
+    DEFAULT,
+    DEFAULT_LENTI,
+    Match,
+    backbones,
+    likeliest,
+    likely_product,
+    matched,
+    with_ends,
+)
 from carseq.construct.homology import EndogenousTranscript
-from carseq.construct.vector import Construct, Transcript, find_part, parts
+from carseq.construct.introns import find_introns, joined_leader, splice_sites
+from carseq.construct.model import Construct, Transcript
 from carseq.sequence.alignment import DECISIVE, MATCH, MIN_BASES, NATS, alignment_score
 
 Chemistry = Literal["3p", "5p"]
@@ -24,15 +35,13 @@ CHEMISTRIES: tuple[Chemistry, ...] = ("3p", "5p")
 INSERT, INSERT_SD = 350.0, 100.0
 #: Share of molecules primed inside the mRNA or degraded, and so anywhere on it: 10-20 % in published 3' data.
 ELSEWHERE = 0.15
-#: Share of a gamma-retroviral CAR's mRNA that is spliced; not known for HBI0101, as carseq.simulate's default.
+#: Share of a CAR's mRNA that is spliced, where no reads tell; as carseq.simulate's default. (Of 494 real molecules of
+#: axi-cel 96 % are spliced, but they were amplified, which favours the shorter form.)
 SPLICED = 0.6
 #: R2 of 10x 3' v3; 5' libraries are read as far or farther.
 READ_LENGTH = 90
 #: Fragments simulated: the standard error of a share is below 0.8 of 100.
 N_FRAGMENTS = 4000
-#: An mRNA has a 5' end of at least this many bases before the CAR, and such a 3' end behind it (a spliced EF1a
-#: leader has about 40 nt; a 3' R alone 68 with a U3 before it).
-MIN_LEADER, MIN_TAIL = 25, 100
 _SEED = 17
 
 
@@ -51,12 +60,15 @@ class Intended:
         psi intron).
     assumption
         What was assumed, in words; empty if nothing is missing.
+    backbone
+        Name of the known vector that the missing ends were taken from, or None.
     """
 
     transcripts: tuple[Transcript, ...]
     offset: int
     missing: tuple[str, ...]
     assumption: str
+    backbone: str | None = None
 
 
 @dataclass(frozen=True)
@@ -75,30 +87,52 @@ class Fragments:
             yield form, start, end, n
 
 
-def leader() -> str:
-    """Return the gamma-retroviral 5' end: R, U5 and the packaging signal (parts.fa)."""
-    part = parts()
-    return part["MoMuLV_R"] + part["MoMuLV_U5"] + part["MoMuLV_psi"]
+def _forms(full: str, place: tuple[int, int]) -> tuple[Transcript, ...]:
+    introns = find_introns(full, place, [])
+    forms = [Transcript("unspliced" if introns else "transcript", full, ((0, len(full)),))]
+    if introns:
+        edges = [0, *(x for intron in introns for x in intron), len(full)]
+        blocks = tuple(zip(edges[::2], edges[1::2], strict=True))
+        forms.append(Transcript("spliced", "".join(full[a:b] for a, b in blocks), blocks))
+    return tuple(forms)
 
 
-def tail() -> str:
-    """Return the gamma-retroviral 3' end: U3 and R (parts.fa)."""
-    return parts()["MoMuLV_U3"] + parts()["MoMuLV_R"]
-
-
-def _forms(full: str, intron: tuple[int, int] | None) -> tuple[Transcript, ...]:
-    whole = ((0, len(full)),)
-    if intron is None:
-        return (Transcript("transcript", full, whole),)
-    cut, join = intron
+def _likely(construct: Construct, five: bool, three: bool) -> tuple[Match, str]:
+    """Return the vector that missing ends are taken from, and in words why that one."""
+    found = likeliest(construct)
+    # The end that is missing must be one that the vector has more of.
+    if found is not None and (
+        (five and found.n_five) or (three and found.n_three) or not (five and three)
+    ):
+        agree = found.n_five + found.n_three
+        return found, f"{found.backbone.name}, {agree} of whose bases lie around the reading frame"
+    product = likely_product(construct)
+    if product is not None:
+        name, backbone = product
+        return matched(
+            construct, backbone
+        ), f"{backbone.name}, the vector of {name}, whose frame this is"
+    ends = [e.what for e in (construct.five, construct.three) if e is not None and e.known]
+    lenti = any("HIV" in what or "promoter" in what for what in ends)
+    name = DEFAULT_LENTI if lenti else DEFAULT
+    kind = "lentiviral" if lenti else "gamma-retroviral"
     return (
-        Transcript("unspliced", full, whole),
-        Transcript("spliced", full[:cut] + full[join:], ((0, cut), (join, len(full)))),
+        matched(construct, backbones()[name]),
+        f"{name} ({kind}); nothing in the file tells which vector it is",
     )
+
+
+def _is_missing(construct: Construct, end: str) -> bool:
+    one = construct.five if end == "five" else construct.three
+    return construct.form in ("orf", "partial") if one is None else not one.known
 
 
 def intended(construct: Construct, extent: tuple[int, int] | None = None) -> Intended:
     """Return the mRNA the construct stands for, with the ends it lacks put back.
+
+    An end is there if it is known for what it is (an R, a start of transcription, a poly(A) signal), whatever its
+    length. A missing one is taken from the vector whose bases lie around the frame, else from the vector of the
+    published CAR whose frame it is, else from a usual vector, and said to be so.
 
     Parameters
     ----------
@@ -107,36 +141,36 @@ def intended(construct: Construct, extent: tuple[int, int] | None = None) -> Int
     extent
         Where the CAR's coding part lies on it, out-of-frame domains included; None: its ORF.
     """
-    from carseq.construct.vector import splice_sites
-
-    sequence = construct.sequence
-    first, last = extent or construct.orf or (0, len(sequence))
-    is_orf = construct.form == "orf"
-    before = leader() if is_orf or first < MIN_LEADER else ""
-    after = tail() if is_orf or len(sequence) - last < MIN_TAIL else ""
-    missing = [name for name, bases in (("leader", before), ("tail", after)) if bases]
-    full = before + sequence + after
-    psi = parts()["MoMuLV_psi"]
-    # The junction of the spliced form, where no base of the intron is present.
-    joined = find_part(psi[32:62] + psi[1013:1043], full)
-    if joined and not find_part(psi[200:400], full):
-        cut = joined[0][0] + 30
-        full = full[:cut] + psi[62:1013] + full[cut:]
+    knock_in = any(code == "knock_in" for code, _ in construct.notes)
+    five = _is_missing(construct, "five") and not knock_in
+    three = _is_missing(construct, "three")
+    first, last = extent or construct.orf or (0, len(construct.sequence))
+    missing = [name for name, gone in (("leader", five), ("tail", three)) if gone]
+    full, offset, words, backbone = construct.sequence, 0, [], None
+    if missing:
+        match, why = _likely(construct, five, three)
+        full, offset = with_ends(construct, match, five=five, three=three)
+        backbone = match.backbone.name
+        if offset == 0 and full == construct.sequence:
+            missing = []
+        else:
+            words.append(f"the ends of {why}")
+    joined = joined_leader(full)
+    if joined is not None:
+        vector = backbones()[backbone or DEFAULT]
+        own = splice_sites(vector.five) or splice_sites(backbones()[DEFAULT].five)
+        assert own is not None
+        bases = vector.five if splice_sites(vector.five) else backbones()[DEFAULT].five
+        full = full[:joined] + bases[own[0] : own[1]] + full[joined:]
         missing.append("unspliced")
+        words.append("the psi intron put back into a second, unspliced form")
+        if joined < last + offset:
+            last += own[1] - own[0]
+            first += own[1] - own[0] if joined <= first + offset else 0
     if not missing:
         return Intended(construct.transcripts, 0, (), "")
-    intron = splice_sites(full)
-    words = {
-        "leader": "R, U5 and psi before it",
-        "tail": "U3 and R behind it",
-        "unspliced": "the psi intron put back into a second, unspliced form",
-    }
-    assumption = (
-        "Assumed: a gamma-retroviral (MoMuLV) mRNA, with "
-        + " and ".join(words[m] for m in missing)
-        + "."
-    )
-    return Intended(_forms(full, intron), len(before), tuple(missing), assumption)
+    forms = _forms(full, (first + offset, last + offset))
+    return Intended(forms, offset, tuple(missing), f"Assumed: {' and '.join(words)}.", backbone)
 
 
 def sample_fragments(
@@ -145,17 +179,20 @@ def sample_fragments(
     *,
     n: int = N_FRAGMENTS,
     read_length: int = READ_LENGTH,
+    spliced: float | None = None,
     seed: int = 0,
 ) -> Fragments:
     """Simulate the reads of ``n`` molecules.
 
     3': the read begins an insert before the poly(A) tail. 5': it ends an insert behind the mRNA's first base
-    (and is antisense, which is of no moment here). :data:`ELSEWHERE` of them lie anywhere. Of a CAR with a
-    spliced form :data:`SPLICED` of the molecules are spliced.
+    (and is antisense, which is of no moment here). :data:`ELSEWHERE` of them lie anywhere. ``spliced`` is the share
+    of spliced molecules as reads show it; None: :data:`SPLICED`.
     """
     rng = np.random.default_rng(seed)
-    spliced = rng.random(n) < SPLICED
-    form = spliced.astype(np.int64) if len(transcripts) > 1 else np.zeros(n, dtype=np.int64)
+    share = SPLICED if spliced is None else spliced
+    two = len(transcripts) > 1 and transcripts[1].name == "spliced"
+    drawn = rng.random(n) < share
+    form = drawn.astype(np.int64) if two else np.zeros(n, dtype=np.int64)
     length = np.array([len(t.sequence) for t in transcripts])[form]
     size = np.minimum(read_length, length)
     insert = np.clip(np.rint(rng.normal(INSERT, INSERT_SD, n)), size, length).astype(np.int64)
@@ -166,12 +203,28 @@ def sample_fragments(
 
 
 def expected_coverage(
-    transcripts: Sequence[Transcript], chemistry: Chemistry, *, read_length: int = READ_LENGTH
+    transcripts: Sequence[Transcript],
+    chemistry: Chemistry,
+    *,
+    read_length: int = READ_LENGTH,
+    spliced: float | None = None,
 ) -> NDArray[np.float64]:
-    """Return, for each base of the full-length transcript, how many of 100 molecules have a read over it."""
+    """Return, for each base of the full-length transcript, how many of 100 molecules have a read over it.
+
+    Parameters
+    ----------
+    transcripts
+        Full-length form first.
+    chemistry
+        ``3p`` or ``5p``.
+    read_length
+        Of the cDNA read, nt.
+    spliced
+        Share of spliced molecules as reads show it; None: a usual one.
+    """
     # Drawing takes no alignments: more fragments cost nothing, and the curve is smooth.
     fragments = sample_fragments(
-        transcripts, chemistry, n=20 * N_FRAGMENTS, read_length=read_length
+        transcripts, chemistry, n=20 * N_FRAGMENTS, read_length=read_length, spliced=spliced
     )
     depth = np.zeros(len(transcripts[0].sequence))
     for index, transcript in enumerate(transcripts):
@@ -244,6 +297,7 @@ def share_lost(
     chemistry: Chemistry,
     *,
     read_length: int = READ_LENGTH,
+    spliced: float | None = None,
 ) -> float:
     """Return how many of 100 molecules of the true transcripts the references given would not show.
 
@@ -259,7 +313,7 @@ def share_lost(
         Of the cDNA read, nt.
     """
     judge = Judge(references)
-    fragments = sample_fragments(truth, chemistry, read_length=read_length)
+    fragments = sample_fragments(truth, chemistry, read_length=read_length, spliced=spliced)
     lost = sum(
         n
         for form, start, end, n in fragments.distinct()
@@ -274,10 +328,11 @@ def share_shared(
     chemistry: Chemistry,
     *,
     read_length: int = READ_LENGTH,
+    spliced: float | None = None,
 ) -> tuple[float, list[str]]:
     """Return how many of 100 molecules cannot be told from an endogenous gene's, and those genes."""
     judge = Judge([t.sequence for t in truth], rivals)
-    fragments = sample_fragments(truth, chemistry, read_length=read_length)
+    fragments = sample_fragments(truth, chemistry, read_length=read_length, spliced=spliced)
     found: dict[str, int] = {}
     for form, start, end, n in fragments.distinct():
         gene = judge.rival(truth[form].sequence[start:end])

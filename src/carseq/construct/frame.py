@@ -1,30 +1,38 @@
-"""Faults of the CAR's reading frame: frameshift, premature stop, missing start, truncated CD3zeta."""
+"""Faults of the CAR's reading frame: frameshift, premature stop, missing start, missing or cut-off domains."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import edlib
-from Bio.Seq import Seq
 
-from carseq.construct.domains import MAX_DOMAIN_EDITS, known_domains
-from carseq.construct.vector import Construct, find_part
+from carseq.construct.coding import STOPS, translate
+from carseq.construct.findings import Level
+from carseq.construct.model import Construct
+from carseq.construct.orfs import MAX_DOMAIN_EDITS
+from carseq.construct.parts import find_protein, known_proteins
+from carseq.construct.protein import CAR_KINDS, has_signal_peptide
+from carseq.construct.setting import is_joined
 
-_STOPS = ("TAA", "TAG", "TGA")
 #: Residues of a domain that must be there for a piece of it to be looked at; shorter ones occur by chance.
 _MIN_PIECE = 25
 #: Residues that are open before the first ATG of a frame that has lost its start.
 _MIN_OPEN = 20
+#: Kinds of domain whose place in another frame tells of a fault. Markers and backbone genes have frames of their own.
+_TELLING = {"signal peptide", "binder", *CAR_KINDS}
+#: Signalling that a CAR may have instead of CD3zeta.
+_INSTEAD = {"signalling", "costimulatory"}
 
 
 @dataclass(frozen=True)
 class Fault:
-    """A fault of the reading frame: a code, what was seen, what to do, and where (a base of the transcript)."""
+    """A fault of the reading frame: its level, code, what was seen, what to do, and where (a base)."""
 
     code: str
     message: str
     remedy: str
     position: int
+    level: Level = "warn"
 
 
 @dataclass(frozen=True)
@@ -39,17 +47,16 @@ class Piece:
 
 
 def pieces(construct: Construct) -> list[Piece]:
-    """Return the known protein domains of the transcript's sense strand, whatever their frame, in order."""
+    """Return the known CAR domains of the transcript's sense strand, whatever their frame, in order."""
     found = []
-    known = known_domains()
-    proteins = known[known["alphabet"] == "protein"]
     for frame in range(3):
-        stretch = construct.sequence[frame:]
-        text = str(Seq(stretch[: len(stretch) // 3 * 3]).translate())
-        for domain in proteins.itertuples():
-            for start, end, _ in find_part(str(domain.sequence), text, MAX_DOMAIN_EDITS):
+        text = translate(construct.sequence[frame:])
+        for domain in known_proteins(*_TELLING):
+            if len(domain.sequence) < _MIN_PIECE and domain.kind != "signal peptide":
+                continue
+            for start, end, _ in find_protein(domain.sequence, text, MAX_DOMAIN_EDITS):
                 place = (frame + 3 * start, frame + 3 * end)
-                found.append(Piece(str(domain.name), str(domain.kind), frame, *place))
+                found.append(Piece(domain.name, domain.kind, frame, *place))
     return sorted(found, key=lambda p: (p.start, p.end))
 
 
@@ -75,15 +82,15 @@ def reading_faults(construct: Construct) -> list[Fault]:
     sequence = construct.sequence
     found: list[Fault] = []
     frame = start % 3
-    inside = [
-        p for p in pieces(construct) if p.frame == frame and p.start >= start and p.end <= end
-    ]
+    everything = pieces(construct)
+    inside = [p for p in everything if p.frame == frame and p.start >= start and p.end <= end]
     # Of a domain found in two frames (repeats) the one in frame counts.
     known = {p.name for p in inside}
-    outside = [p for p in pieces(construct) if p.name not in known]
+    outside = [p for p in everything if p.name not in known]
     shifted = [p for p in outside if p.frame != frame]
     later = [p for p in outside if p.frame == frame and p.start >= end - 3]
     earlier = [p for p in outside if p.frame == frame and p.end <= start]
+    look = "Check the map there; compare it with the reads (`carseq construct FILE --bam`)."
     if shifted:
         names = ", ".join(p.name for p in shifted)
         found.append(
@@ -91,36 +98,37 @@ def reading_faults(construct: Construct) -> list[Fault]:
                 "frameshift",
                 f"In another reading frame than the CAR's ORF ({start + 1}-{end}): {names}. An insertion or "
                 "deletion breaks the frame.",
-                "Check the map there; compare it with the reads (`carseq construct FILE --bam`).",
+                look,
                 end if shifted[-1].end > end else start,
+                "error",
             )
         )
-    if later:
+    stops = [i for i in range(start, end - 3, 3) if sequence[i : i + 3] in STOPS]
+    if stops:
+        behind = ", ".join(p.name for p in inside if p.start > stops[0]) or "the rest of the CAR"
+        found.append(
+            Fault(
+                "premature_stop",
+                f"The reading frame stops at base {stops[0] + 3} ({sequence[stops[0] : stops[0] + 3]}) "
+                f"before {behind}.",
+                look,
+                stops[0] + 3,
+                "error",
+            )
+        )
+    elif later:
         names = ", ".join(p.name for p in later)
         found.append(
             Fault(
                 "premature_stop",
                 f"The reading frame stops at base {end} ({sequence[end - 3 : end]}) before {names}.",
-                "Check the map there; compare it with the reads (`carseq construct FILE --bam`).",
+                look,
                 end,
+                "error",
             )
         )
-    first = start
-    while first >= 3 and sequence[first - 3 : first] not in _STOPS:
-        first -= 3
-    open_residues = (start - first) // 3
-    if earlier or (first < 3 and open_residues >= _MIN_OPEN):
-        what = ", ".join(p.name for p in earlier) or f"{open_residues} residues"
-        found.append(
-            Fault(
-                "missing_start",
-                f"The reading frame is open before its first ATG (base {start + 1}): {what} would not be "
-                "translated, the start codon seems to be missing.",
-                "Check the 5' end of the map.",
-                start,
-            )
-        )
-    if end - start >= 3 and sequence[end - 3 : end] not in _STOPS:
+    found += _lost_start(construct, earlier)
+    if end - start >= 3 and sequence[end - 3 : end] not in STOPS:
         found.append(
             Fault(
                 "no_stop",
@@ -129,17 +137,83 @@ def reading_faults(construct: Construct) -> list[Fault]:
                 end,
             )
         )
-    if not any(p.kind == "CD3zeta" for p in [*inside, *outside]):
-        found.append(_zeta(construct))
+    found += _missing_domains(construct, [*inside, *outside])
     return sorted(found, key=lambda f: f.position)
 
 
-def _zeta(construct: Construct) -> Fault:
+def _lost_start(construct: Construct, earlier: list[Piece]) -> list[Fault]:
+    """Return the fault of a frame that began before its first ATG.
+
+    A leader without a stop codon in the CAR's frame is no sign of it (one of 60-150 nt often has none): there must be a
+    CAR domain in it, or the file must begin inside the frame and the ATG be followed by no signal peptide.
+    """
+    assert construct.orf is not None
+    start, sequence = construct.orf[0], construct.sequence
+    first = start
+    while first >= 3 and sequence[first - 3 : first] not in STOPS:
+        first -= 3
+    residues = (start - first) // 3
+    lost = [p for p in earlier if p.start >= first]
+    five = construct.five is not None and construct.five.known
+    cut = (
+        first < 3
+        and residues >= _MIN_OPEN
+        and not five
+        and not has_signal_peptide(construct.protein)
+    )
+    if not (lost or cut) or is_joined(sequence, start):
+        return []
+    what = ", ".join(p.name for p in lost) or f"{residues} residues"
+    return [
+        Fault(
+            "missing_start",
+            f"The reading frame is open before its first ATG (base {start + 1}): {what} would not be "
+            "translated, the start codon seems to be missing.",
+            "Check the 5' end of the map.",
+            start,
+            "error" if lost else "warn",
+        )
+    ]
+
+
+def _missing_domains(construct: Construct, found: list[Piece]) -> list[Fault]:
+    """Return a fault for each kind of domain that the CAR lacks, by its name."""
+    assert construct.orf is not None
+    start, end = construct.orf
+    rows = [r for r in construct.domain_rows if r.start >= start and r.end <= end]
+    kinds = {r.kind for r in rows}
+    faults = []
+    if not any(p.kind == "CD3zeta" for p in found):
+        instead = [r.name for r in rows if r.kind in _INSTEAD]
+        faults.append(_zeta(construct, instead))
+    for kind, code, what in (
+        ("binder", "no_binder", "binder (scFv, VHH, DARPin, natural ligand)"),
+        ("hinge", "no_hinge", "hinge or spacer"),
+        ("transmembrane", "no_transmembrane", "transmembrane domain"),
+    ):
+        if kind not in kinds and not any(p.kind == kind for p in found):
+            # A hinge of a few residues is common; a CAR without a transmembrane part is none.
+            level: Level = "warn"
+            if code != "no_binder":
+                level = "info" if code == "no_hinge" else "error"
+            faults.append(
+                Fault(
+                    code,
+                    f"No {what} was found in the CAR's reading frame.",
+                    "Check the map; ignore this if the CAR has one that carseq does not know.",
+                    start,
+                    level,
+                )
+            )
+    return faults
+
+
+def _zeta(construct: Construct, instead: list[str]) -> Fault:
     """Return what is wrong with a CD3zeta that was not found as a whole."""
-    known = known_domains()
-    zeta = str(known.loc[known["kind"] == "CD3zeta", "sequence"].iloc[0])
+    zeta = known_proteins("CD3zeta")[0].sequence
     head = zeta[:_MIN_PIECE]
     protein = construct.protein
+    assert construct.orf is not None
     hit = edlib.align(head, protein, mode="HW", task="locations", k=3)
     if hit["editDistance"] >= 0:
         first = hit["locations"][0][0]
@@ -149,7 +223,6 @@ def _zeta(construct: Construct) -> Fault:
         for n in range(_MIN_PIECE, min(len(rest), len(zeta)) + 1):
             if rest[n - 5 : n] == zeta[n - 5 : n]:
                 kept = n
-        assert construct.orf is not None
         at = construct.orf[0] + 3 * (first + kept)
         return Fault(
             "truncated_cd3zeta",
@@ -157,9 +230,18 @@ def _zeta(construct: Construct) -> Fault:
             "Check the 3' end of the map; ignore this for a CAR with a shortened CD3zeta.",
             at,
         )
+    if instead:
+        return Fault(
+            "no_cd3zeta",
+            f"No CD3zeta was found in the reading frame; the CAR signals through {', '.join(instead)}.",
+            "Ignore this if the CAR is made so.",
+            construct.orf[1],
+            "info",
+        )
     return Fault(
         "no_cd3zeta",
-        "No CD3zeta signalling domain was found in the reading frame.",
-        "Check the map for a frameshift or a truncated domain; ignore this for a CAR without CD3zeta.",
-        construct.orf[1] if construct.orf else 0,
+        "No CD3zeta or other signalling domain was found in the reading frame.",
+        "Check the map for a frameshift or a truncated domain; without signalling the receptor is not a CAR.",
+        construct.orf[1],
+        "error",
     )

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import edlib
-import mappy
 import numpy as np
-import pandas as pd
 
 from carseq.errors import CarseqError
 from carseq.log import get_logger
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 log = get_logger(__name__)
 
@@ -50,6 +52,8 @@ def rivals(car: str, transcripts: Iterable[EndogenousTranscript]) -> list[Endoge
     transcripts
         Spliced transcripts of the genome.
     """
+    import mappy
+
     index = mappy.Aligner(seq=car, k=11, w=1, min_cnt=1, min_chain_score=25, best_n=50)
     if not index:
         raise CarseqError("the CAR's transcript cannot be indexed", f"it has {len(car)} bases")
@@ -126,6 +130,8 @@ def homology(
                 (start, end, classes[start], base_gene[start], identity if identity else np.nan)
             )
             start = end
+    import pandas as pd
+
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -177,7 +183,7 @@ def homology_bed(table: pd.DataFrame, name: str) -> str:
     lines = [f'track name="{name} homology" itemRgb="On" useScore="0"']
     for row in table.itertuples():
         kind = str(row[3])
-        identity = float(row.identity) if pd.notna(row.identity) else 0.0
+        identity = float(row.identity) if row.identity == row.identity else 0.0
         label = f"{kind}:{row.gene}" if kind != "car_only" else kind
         score, start, end = round(1000 * identity), int(row.start), int(row.end)
         lines.append(

@@ -1,266 +1,50 @@
-"""The constructs that come with carseq, built from their cited parts.
+"""The constructs that come with carseq: what there is, and what each record says of itself.
 
-Run ``python -m carseq.construct.library`` to write them again into ``carseq/data/constructs``.
+:mod:`carseq.construct.library_build` makes them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from Bio import SeqIO
-from Bio.Seq import Seq
-from Bio.SeqFeature import FeatureLocation, SeqFeature
-from Bio.SeqRecord import SeqRecord
-
-from carseq.construct.parts import find_part, parts, sequences
+from carseq.construct.parts import sequences
+from carseq.construct.reading import read_vector
 from carseq.data import path as data_path
-from carseq.io.files import atomic
 
-#: A piece of a construct: label, GenBank feature type, sequence, source.
-Piece = tuple[str, str, str, str]
-
-
-def _assemble(name: str, description: str, comment: str, pieces: Iterable[Piece]) -> SeqRecord:
-    """Join pieces into a record whose features name them."""
-    sequence = ""
-    features = []
-    for label, kind, bases, source in pieces:
-        location = FeatureLocation(len(sequence), len(sequence) + len(bases), strand=1)
-        qualifiers = {"label": [label], "note": [source]}
-        features.append(SeqFeature(location, type=kind, qualifiers=qualifiers))
-        sequence += bases
-    record = SeqRecord(
-        Seq(sequence), id=name, name=name[:16], description=description, features=features
-    )
-    record.annotations.update(
-        molecule_type="DNA",
-        topology="linear",
-        data_file_division="SYN",
-        date="22-NOV-2026",
-        comment=comment,
-    )
-    return record
-
-
-def relatives() -> dict[str, str]:
-    """Return the RefSeq mRNAs whose domains CARs share, by gene symbol."""
-    return dict(sequences("relatives.fa"))
-
-
-def hbi0101_surrogate() -> SeqRecord:
-    """Build the surrogate of HBI0101: an anti-BCMA CAR in native human coding in a MoMuLV provirus.
-
-    The true sequence is not public. The binder is ide-cel's; hinge, transmembrane, 4-1BB and CD3zeta are in
-    native coding, the harder case, since reads from them equal reads from CD8A, TNFRSF9 and CD247.
-    """
-    part, relative = parts(), relatives()
-    cd8a, bb, zeta = relative["CD8A"], relative["TNFRSF9"], relative["CD247"]
-    hinge = cd8a.index("ACCACGACGCCAGCGCCGCGACC")
-    costim = bb.index("AAACGGGGCAGAAAGAAACTCCTG")
-    signalling = zeta.index("AGAGTGAAGTTCAGCAGGAGCGCA")
-    ltr = [
-        ("U3", "misc_feature", part["MoMuLV_U3"], "Addgene feature library, 3MoMuLV_LTR"),
-        ("R", "misc_feature", part["MoMuLV_R"], "Addgene feature library, 3MoMuLV_LTR"),
-        ("U5", "misc_feature", part["MoMuLV_U5"], "Addgene feature library, 3MoMuLV_LTR"),
-    ]
-    refseq = "native coding, RefSeq "
-    pieces: list[Piece] = [
-        *ltr,
-        ("psi", "misc_feature", part["MoMuLV_psi"], "Addgene feature library, psi_plus_pack2"),
-        (
-            "CD8A signal peptide and anti-BCMA scFv",
-            "misc_feature",
-            part["idecel_leader_scFv"],
-            "ide-cel, WO2021091978A1 SEQ ID 10 nt 1-810",
-        ),
-        (
-            "CD8A hinge",
-            "misc_feature",
-            cd8a[hinge : hinge + 135],
-            refseq + "NM_171827.4 with its TM exon",
-        ),
-        (
-            "CD8A transmembrane",
-            "misc_feature",
-            cd8a[hinge + 135 : hinge + 207],
-            refseq + "NM_171827.4 with its TM exon",
-        ),
-        ("4-1BB", "misc_feature", bb[costim : costim + 126], refseq + "NM_001561.6"),
-        ("CD3zeta", "misc_feature", zeta[signalling : signalling + 339], refseq + "NM_001378516.1"),
-        *ltr,
-    ]
-    return _assemble(
-        "HBI0101_surrogate",
-        "SURROGATE of HBI0101: anti-BCMA CAR in a gamma-retroviral (MoMuLV) provirus",
-        "SURROGATE. The nucleotide sequence of HBI0101 is not public. This record was put together by carseq from "
-        "published parts (see the notes of its features) and is not HBI0101. Replace it by your own plasmid map.",
-        pieces,
-    )
-
-
-def _named(record: SeqRecord, label: str, kind: str, start: int, end: int, note: str) -> None:
-    location = FeatureLocation(start, end, strand=1)
-    qualifiers = {"label": [label], "note": [note]}
-    record.features.append(SeqFeature(location, type=kind, qualifiers=qualifiers))
-
-
-def _published(
-    name: str, description: str, comment: str, vector: str, topology: str, source: str, orf: str
-) -> SeqRecord:
-    """Return a published lentiviral vector as a record with its LTRs, promoter, frame and WPRE named."""
-    record = SeqRecord(Seq(vector), id=name, name=name[:16], description=description)
-    record.annotations.update(
-        molecule_type="DNA",
-        topology=topology,
-        data_file_division="SYN",
-        date="22-NOV-2026",
-        comment=comment,
-    )
-    start = vector.index(orf)
-    end = start + len(orf)
-    while vector[end - 3 : end] not in ("TAA", "TAG", "TGA"):  # tisa-cel's ORF ends inside its stop
-        end += 1
-    named = [(start, end, "CAR", "CDS", source)]
-    for label, part, kind in (
-        ("R", "HIV1_R", "misc_feature"),
-        ("EF1alpha promoter", "EF1A_promoter", "promoter"),
-        ("MND promoter", "MND_promoter", "promoter"),
-        ("WPRE", "WPRE", "misc_feature"),
-    ):
-        for first, last, identity in find_part(parts()[part], vector):
-            named.append((first, last, label, kind, f"{identity:.1%} identical to {part}"))
-    for first, last, label, kind, note in sorted(named):
-        _named(record, label, kind, first, last, note)
-    return record
-
-
-def _model(name: str, description: str, comment: str, orf: str, source: str) -> SeqRecord:
-    """Return a published CAR frame in a model gamma-retroviral provirus: MoMuLV LTRs and psi."""
-    part = parts()
-    library = "Addgene feature library, "
-    ltr = [
-        ("U3", "misc_feature", part["MoMuLV_U3"], library + "3MoMuLV_LTR"),
-        ("R", "misc_feature", part["MoMuLV_R"], library + "3MoMuLV_LTR"),
-        ("U5", "misc_feature", part["MoMuLV_U5"], library + "3MoMuLV_LTR"),
-    ]
-    pieces: list[Piece] = [
-        *ltr,
-        ("psi", "misc_feature", part["MoMuLV_psi"], library + "psi_plus_pack2"),
-        ("CAR", "CDS", orf, source),
-        *ltr,
-    ]
-    return _assemble(name, f"MODEL: {description}", f"MODEL. {comment}", pieces)
-
-
-def idecel() -> SeqRecord:
-    """Return ide-cel's transfer plasmid: MND promoter, anti-BCMA 4-1BB CAR, no WPRE."""
-    return _published(
-        "ide-cel",
-        "ide-cel (bb2121): anti-BCMA 4-1BB CAR, lentiviral transfer plasmid, MND promoter",
-        "The vector is WO2021091978A1 SEQ ID 36, its frame SEQ ID 10 of the same patent.",
-        sequences("vectors.fa")["ide-cel_vector"],
-        "circular",
-        "WO2021091978A1 SEQ ID 10",
-        sequences("orfs.fa")["ide-cel"],
-    )
-
-
-def ciltacel() -> SeqRecord:
-    """Return cilta-cel's provirus as reverse-engineered by Braun et al."""
-    record = _published(
-        "cilta-cel",
-        "cilta-cel: anti-BCMA two-VHH 4-1BB CAR, lentiviral provirus, EF1alpha promoter, WPRE",
-        "Reverse-engineered from whole-genome sequencing (Braun et al. 2025 Nat Med, s41591-025-03499-9). "
-        "Another published version (Ozdemirli et al. 2024 NEJM, NEJMoa2401530, supplementary figure S1) has A "
-        "for G at nt 152 of the frame; it is cilta-cel_ozdemirli in this library.",
-        sequences("vectors.fa")["cilta-cel_vector"],
-        "linear",
-        "Braun et al. 2025 Nat Med s41591-025-03499-9",
-        sequences("orfs.fa")["cilta-cel"],
-    )
-    ours, other = sequences("orfs.fa")["cilta-cel"], sequences("orfs.fa")["cilta-cel_ozdemirli"]
-    start = str(record.seq).index(ours)
-    for i, (one, two) in enumerate(zip(ours, other, strict=True)):
-        if one != two:
-            note = f"{two} in Ozdemirli et al. 2024"
-            _named(record, f"{one}{i + 1}{two}", "variation", start + i, start + i + 1, note)
-    return record
-
-
-def ciltacel_ozdemirli() -> SeqRecord:
-    """Return cilta-cel's provirus with the frame of Ozdemirli et al., which differs in one base."""
-    frames = sequences("orfs.fa")
-    ours, other = frames["cilta-cel"], frames["cilta-cel_ozdemirli"]
-    return _published(
-        "cilta-cel_ozdemirli",
-        "MODEL: cilta-cel with the frame of Ozdemirli et al. in the provirus of Braun et al.",
-        "MODEL. The frame is that of Ozdemirli et al. 2024 NEJM, NEJMoa2401530, supplementary figure S1, which was "
-        "published without its vector; the provirus around it is that of Braun et al. 2025 (cilta-cel in this "
-        "library), whose frame differs in one base.",
-        sequences("vectors.fa")["cilta-cel_vector"].replace(ours, other),
-        "linear",
-        "Ozdemirli et al. 2024 NEJM NEJMoa2401530",
-        other,
-    )
-
-
-def tisacel() -> SeqRecord:
-    """Return tisa-cel's transfer plasmid: EF1alpha promoter, FMC63 4-1BB CAR, WPRE."""
-    return _published(
-        "tisa-cel",
-        "tisa-cel: anti-CD19 (FMC63) 4-1BB CAR, lentiviral transfer plasmid pELPS-19BBz, EF1alpha, WPRE",
-        "The vector is US9499629B2 SEQ ID 1. The frame printed as SEQ ID 8 of the same patent lacks the last 2 nt of "
-        "its stop codon; the vector has them.",
-        sequences("vectors.fa")["tisa-cel_vector"],
-        "circular",
-        "US9499629B2 SEQ ID 8 with the last 2 nt of its stop codon from SEQ ID 1",
-        sequences("orfs.fa")["tisa-cel"],
-    )
-
-
-def axicel() -> SeqRecord:
-    """Return axi-cel's frame in a model provirus."""
-    return _model(
-        "axi-cel",
-        "axi-cel: anti-CD19 (FMC63) CD28 CAR in a model gamma-retroviral provirus",
-        "The frame is GenBank HM852952 (FMC63-28Z, Kochenderfer 2009). Its vector, MSGV, is gamma-retroviral "
-        "(an MSCV and MoMuLV hybrid) and is not in that record: LTRs and packaging signal here are MoMuLV's, without "
-        "a WPRE, so that untranslated bases may differ from the product's.",
-        sequences("orfs.fa")["axi-cel"],
-        "GenBank HM852952",
-    )
-
-
-def hu19() -> SeqRecord:
-    """Return Hu19-CD828Z's frame in a model provirus."""
-    return _model(
-        "Hu19-CD828Z",
-        "Hu19-CD828Z: fully human anti-CD19 CD28 CAR in a model gamma-retroviral provirus",
-        "The frame is GenBank MN698642.1 (Brudno 2020). Its vector is not in that record and may be of another kind: "
-        "LTRs and packaging signal here are MoMuLV's and tell nothing about the product's untranslated ends. "
-        "Replace it by your own plasmid map.",
-        sequences("orfs.fa")["Hu19-CD828Z"],
-        "GenBank MN698642.1",
-    )
-
-
-#: The library: file name (without .gb) and what makes it, in the order in which it is listed.
-RECORDS: dict[str, Callable[[], SeqRecord]] = {
-    "hbi0101_surrogate": hbi0101_surrogate,
-    "ide-cel": idecel,
-    "cilta-cel": ciltacel,
-    "cilta-cel_ozdemirli": ciltacel_ozdemirli,
-    "tisa-cel": tisacel,
-    "axi-cel": axicel,
-    "Hu19-CD828Z": hu19,
-}
+#: Names of the constructs, in the order in which they are listed.
+NAMES = (
+    "hbi0101_surrogate",
+    "hbi0101_surrogate_MoMuLV",
+    "ide-cel",
+    "cilta-cel",
+    "cilta-cel_ozdemirli",
+    "tisa-cel",
+    "axi-cel",
+    "brexu-cel",
+    "Hu19-CD828Z",
+)
+_ALTERNATIVES = re.compile(r"ALTERNATIVES: ([^.]+)\.")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A construct of the library: name, description, length (nt), kind, comment, file."""
+    """A construct of the library.
+
+    Attributes
+    ----------
+    name, description, length
+        Its name, what it is, and its length in nt.
+    kind
+        ``published``, ``model`` (a published frame in a vector that is not in its record) or ``surrogate``.
+    comment
+        The record's own words.
+    path
+        The GenBank file.
+    alternatives
+        Names of the records that the reads should be compared with as well.
+    """
 
     name: str
     description: str
@@ -268,32 +52,53 @@ class Entry:
     kind: str
     comment: str
     path: Path
+    alternatives: tuple[str, ...] = ()
+
+
+def relatives() -> dict[str, str]:
+    """Return the RefSeq mRNAs whose domains CARs share, by gene symbol."""
+    return dict(sequences("relatives.fa"))
 
 
 def library() -> list[Entry]:
-    """Return the constructs that come with carseq, in order."""
-    found = []
-    for name in RECORDS:
-        path = data_path("constructs") / f"{name}.gb"
-        record = SeqIO.read(path, "genbank")
-        comment = " ".join(str(record.annotations.get("comment", "")).split())
-        kind = next((k for k in ("SURROGATE", "MODEL") if comment.startswith(f"{k}.")), "published")
-        found.append(Entry(name, record.description, len(record), kind.lower(), comment, path))
-    return found
+    """Return the constructs that come with carseq, in order.
+
+    Examples
+    --------
+    >>> entries = {entry.name: entry for entry in library()}
+    >>> entries["hbi0101_surrogate"].kind, entries["hbi0101_surrogate"].alternatives
+    ('surrogate', ('hbi0101_surrogate_MoMuLV',))
+    """
+    return [_entry(name) for name in NAMES]
 
 
-def write_library(folder: Path | None = None) -> list[Path]:
-    """Write every construct of the library as GenBank; return the paths."""
-    folder = folder or data_path("constructs")
-    written = []
-    for name, make in RECORDS.items():
-        target = folder / f"{name}.gb"
-        with atomic(target) as temporary:
-            SeqIO.write(make(), temporary, "genbank")
-        written.append(target)
-    return written
+def alternatives_of(path: str | Path) -> list[Path]:
+    """Return the files of the alternatives that a record of the library names; none for any other file."""
+    file = Path(path)
+    if file.parent != data_path("constructs") or file.stem not in NAMES:
+        return []
+    return [data_path(f"constructs/{name}.gb") for name in _entry(file.stem).alternatives]
 
 
-if __name__ == "__main__":
-    for path in write_library():
-        print(path)
+def _entry(name: str) -> Entry:
+    path = data_path("constructs") / f"{name}.gb"
+    definition, comment = _words(path)
+    kind = next((k for k in ("SURROGATE", "MODEL") if comment.startswith(f"{k}.")), "published")
+    told = _ALTERNATIVES.search(comment)
+    others = tuple(n.strip() for n in told.group(1).split(",")) if told else ()
+    length = len(read_vector(path).sequence)
+    return Entry(name, definition, length, kind.lower(), comment, path, others)
+
+
+def _words(path: Path) -> tuple[str, str]:
+    """Return the definition and the comment of a GenBank file."""
+    found = {"DEFINITION": "", "COMMENT": ""}
+    section = ""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line[:1].strip():
+            section = line.split()[0]
+        if section == "FEATURES":
+            break
+        if section in found:
+            found[section] += " " + line.replace(section, "", 1).strip()
+    return found["DEFINITION"].strip().removesuffix("."), found["COMMENT"].strip()

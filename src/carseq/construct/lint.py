@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Literal, TypedDict
+from typing import Literal
 
 from carseq.construct.coverage import (
     CHEMISTRIES,
@@ -16,41 +16,20 @@ from carseq.construct.coverage import (
     share_lost,
     share_shared,
 )
+from carseq.construct.derive import CUT
+from carseq.construct.findings import CODES, LEVELS, Finding, Level
 from carseq.construct.frame import extent, reading_faults
 from carseq.construct.homology import EndogenousTranscript
-from carseq.construct.vector import Construct, Transcript
+from carseq.construct.model import Construct, Transcript
 
-
-class Finding(TypedDict):
-    """One lint finding.
-
-    ``umis_lost_3p`` and ``umis_lost_5p`` say how many of 100 CAR UMIs the fault costs in that chemistry; None
-    where the question does not arise, or that chemistry was not asked for.
-    """
-
-    level: str
-    code: str
-    message: str
-    remedy: str
-    umis_lost_3p: int | None
-    umis_lost_5p: int | None
-
+__all__ = ["CODES", "SURROGATE", "Finding", "lint"]
 
 SURROGATE = (
     "This is carseq's surrogate for HBI0101, not its true sequence, which is not public: "
     "parts of the real CAR mRNA may differ."
 )
-#: Notes of the reader that change no base of the reference: they cost nothing.
-_COSTLESS = {"reverse_strand", "vector", "self_inactivating", "promoter"}
-#: Notes of the reader that the user should act on, and how.
-_WARNINGS = {
-    "model": "Put your own plasmid map into `construct.file`: this record's surroundings of the ORF are a model.",
-    "partial": "Give the whole plasmid map: what lies outside the part cannot be detected.",
-    "five_prime_guess": "Check where the mRNA begins if your libraries are 5'; name the promoter in the map.",
-    "three_prime_guess": "Check where the mRNA ends if your libraries are 3'; give the map up to the 3' LTR.",
-    "no_car_domain": "Check that the file holds the CAR: no known CAR domain was found in its reading frame.",
-}
 _PRIME = {"3p": "3'", "5p": "5'"}
+_Cost = Callable[[Sequence[Transcript], Sequence[str]], dict[Chemistry, int]]
 
 
 def lint(
@@ -59,6 +38,7 @@ def lint(
     *,
     rivals: Sequence[EndogenousTranscript] | None = None,
     read_length: int = READ_LENGTH,
+    spliced: float | None = None,
 ) -> list[Finding]:
     """Return the findings on a construct, worst first.
 
@@ -76,56 +56,83 @@ def lint(
         CD8A that come with carseq.
     read_length
         Of the cDNA read, nt.
+    spliced
+        Share of spliced molecules as reads show it; None: a usual one.
 
     Returns
     -------
     list of dict
-        ``level`` (error, warn, info), ``code``, ``message``, ``remedy``, ``umis_lost_3p``, ``umis_lost_5p`` (of 100,
-        or None).
+        ``level`` (error, warn, info), ``code`` (one of :data:`CODES`), ``message``, ``remedy``, ``umis_lost_3p``,
+        ``umis_lost_5p`` (of 100, or None).
+
+    Examples
+    --------
+    >>> from carseq.construct.vector import load_construct
+    >>> from carseq.data import path as data_path
+    >>> found = lint(load_construct(data_path("constructs/ide-cel.gb")), "3p")
+    >>> [f["code"] for f in found]
+    ['vector', 'self_inactivating']
     """
     asked = [c for c in CHEMISTRIES if chemistry in (c, "both")]
     whole = intended(construct, extent(construct))
-    found: list[Finding] = []
-
-    def add(
-        level: str,
-        code: str,
-        message: str,
-        remedy: str = "",
-        lost: dict[Chemistry, int] | int | None = None,
-    ) -> None:
-        costs = dict.fromkeys(asked, lost) if isinstance(lost, int) else lost or {}
-        found.append(
-            Finding(
-                level=level,
-                code=code,
-                message=message,
-                remedy=remedy,
-                umis_lost_3p=costs.get("3p"),
-                umis_lost_5p=costs.get("5p"),
-            )
-        )
+    report = _Report(asked)
 
     def cost(truth: Sequence[Transcript], references: Sequence[str]) -> dict[Chemistry, int]:
-        return {c: round(share_lost(truth, references, c, read_length=read_length)) for c in asked}
+        return {
+            c: round(share_lost(truth, references, c, read_length=read_length, spliced=spliced))
+            for c in asked
+        }
 
     if construct.surrogate:
-        add("warn", "surrogate", SURROGATE, "Put your own plasmid map into `construct.file`.")
-    ends = _missing_ends(construct, whole, cost, add)
-    _ambiguous(construct, cost, add)
+        report.add("surrogate", SURROGATE)
+    ends = _missing_ends(construct, whole, cost, report)
+    _ambiguous(construct, cost, report)
     # A part of a CAR has neither start nor stop, nor need it hold CD3zeta.
     faults = [] if construct.form == "partial" else reading_faults(construct)
     for fault in faults:
         # The bases are there, whatever frame they are read in: reads align all the same.
-        note = "" if fault.code in ("no_cd3zeta",) else " It costs no UMIs."
-        add("warn", fault.code, fault.message + note, fault.remedy, 0)
-    _shared(whole, rivals, asked, read_length, add)
+        note = (
+            "" if fault.code.startswith("no_") and fault.code != "no_stop" else " It costs no UMIs."
+        )
+        report.add(fault.code, fault.message + note, fault.remedy, 0, level=fault.level)
+    _shared(whole, rivals, asked, read_length, spliced, report)
     for code, message in construct.notes:
-        lost: dict[Chemistry, int] | int | None = 0 if code in _COSTLESS else None
-        level = "warn" if code in _WARNINGS else "info"
-        add(level, code, message, _WARNINGS.get(code, ""), ends if code == "partial" else lost)
-    order = {"error": 0, "warn": 1, "info": 2}
-    return sorted(found, key=lambda f: (order[f["level"]], -_worst(f)))
+        twin = {"five_prime_guess": "no_leader", "three_prime_guess": "no_3p_end"}.get(code)
+        if any(f["code"] in (code, twin) for f in report.found):
+            continue
+        lost = ends if code == "partial" else 0 if CODES[code].is_free else None
+        report.add(code, message, lost=lost)
+    return sorted(report.found, key=lambda f: (LEVELS.index(f["level"]), -_worst(f)))
+
+
+class _Report:
+    """The findings so far."""
+
+    def __init__(self, asked: Sequence[Chemistry]) -> None:
+        self.asked = asked
+        self.found: list[Finding] = []
+
+    def add(
+        self,
+        code: str,
+        message: str,
+        remedy: str = "",
+        lost: dict[Chemistry, int] | int | None = None,
+        *,
+        level: Level | None = None,
+    ) -> None:
+        """Add a finding; its level and remedy are the code's own if none is given."""
+        costs = dict.fromkeys(self.asked, lost) if isinstance(lost, int) else lost or {}
+        self.found.append(
+            Finding(
+                level=level or CODES[code].level,
+                code=code,
+                message=message,
+                remedy=remedy or CODES[code].remedy,
+                umis_lost_3p=costs.get("3p"),
+                umis_lost_5p=costs.get("5p"),
+            )
+        )
 
 
 def _worst(finding: Finding) -> int:
@@ -142,10 +149,7 @@ def _phrase(lost: dict[Chemistry, int], why: dict[Chemistry, str]) -> str:
 
 
 def _missing_ends(
-    construct: Construct,
-    whole: Intended,
-    cost: Callable[[Sequence[Transcript], Sequence[str]], dict[Chemistry, int]],
-    add: Callable[..., None],
+    construct: Construct, whole: Intended, cost: _Cost, report: _Report
 ) -> dict[Chemistry, int] | None:
     """Add what the construct lacks of its mRNA; return what all of it costs together."""
     if not whole.missing:
@@ -153,43 +157,52 @@ def _missing_ends(
     full = whole.transcripts[0].sequence
     here = [t.sequence for t in construct.transcripts]
     ends = cost(whole.transcripts, here)
+    if construct.form == "partial":
+        return ends
+    guesses = dict(construct.notes)
+    put_on = ""
+    if whole.backbone is not None:
+        put_on = f", or put the ends of a known vector on (`carseq construct FILE --backbone {whole.backbone}`)"
     if construct.form == "orf":
         told = _phrase(ends, {"3p": "no 3' LTR", "5p": "no 5' leader"})
-        add(
-            "warn",
+        report.add(
             "orf_only",
             f"An ORF-only reference would lose {told}. {whole.assumption}",
-            "Give the plasmid map, the provirus or the whole transcript.",
+            f"Give the plasmid map, the provirus or the whole transcript{put_on}.",
             ends,
         )
         return ends
     first = whole.offset if "leader" in whole.missing else 0
     last = first + len(construct.sequence)
+    unspliced = "unspliced" in whole.missing
     if "leader" in whole.missing:
-        lost = cost(whole.transcripts, [full[first:]])
-        add(
-            "warn",
-            "no_leader",
-            f"The transcript begins at the CAR: without its 5' leader it would lose {_phrase(lost, {})}. "
-            f"{whole.assumption}",
-            "Give the plasmid map or the provirus, from the 5' LTR on.",
+        lost = cost(whole.transcripts, here if unspliced else _without(whole, first, len(full)))
+        code = "no_leader" if construct.five == CUT else "five_prime_guess"
+        seen = guesses.get(
+            code,
+            "The mRNA's 5' end is not in the file: it begins with no known R or promoter start.",
+        )
+        report.add(
+            code,
+            f"{_sentence(seen)} Without it the reference would lose {_phrase(lost, {})}. {whole.assumption}",
+            f"Give the plasmid map or the provirus, from the 5' LTR or promoter on{put_on}.",
             lost,
         )
     if "tail" in whole.missing:
-        kept = [full[:last], *[t.sequence[: -len(full) + last] for t in whole.transcripts[1:]]]
-        lost = cost(whole.transcripts, kept)
-        add(
-            "warn",
-            "no_3p_end",
-            f"The transcript ends at the CAR: without its 3' end (3' LTR) it would lose {_phrase(lost, {})}. "
-            f"{whole.assumption}",
-            "Give the plasmid map or the provirus, up to the 3' LTR.",
+        lost = cost(whole.transcripts, here if unspliced else _without(whole, 0, last))
+        code = "no_3p_end" if construct.three == CUT else "three_prime_guess"
+        seen = guesses.get(
+            code, "The mRNA's 3' end is not in the file: it ends with no known R or poly(A) signal."
+        )
+        report.add(
+            code,
+            f"{_sentence(seen)} Without it the reference would lose {_phrase(lost, {})}. {whole.assumption}",
+            f"Give the plasmid map or the provirus, up to the 3' LTR{put_on}.",
             lost,
         )
-    if "unspliced" in whole.missing:
+    if unspliced:
         lost = cost(whole.transcripts, [t.sequence for t in whole.transcripts[1:]])
-        add(
-            "warn",
+        report.add(
             "no_unspliced_form",
             f"The transcript is the spliced form alone: reads of the psi intron would be lost, {_phrase(lost, {})}. "
             f"{whole.assumption}",
@@ -199,11 +212,22 @@ def _missing_ends(
     return ends
 
 
-def _ambiguous(
-    construct: Construct,
-    cost: Callable[[Sequence[Transcript], Sequence[str]], dict[Chemistry, int]],
-    add: Callable[..., None],
-) -> None:
+def _sentence(text: str) -> str:
+    """Return a note as a sentence of its own."""
+    text = text[:1].upper() + text[1:]
+    return text if text.endswith(".") else f"{text}."
+
+
+def _without(whole: Intended, first: int, last: int) -> list[str]:
+    """Return the whole mRNA's forms cut to a stretch of the full-length transcript."""
+    found = []
+    for transcript in whole.transcripts:
+        blocks = [(max(a, first), min(b, last)) for a, b in transcript.blocks]
+        found.append("".join(whole.transcripts[0].sequence[a:b] for a, b in blocks if a < b))
+    return found
+
+
+def _ambiguous(construct: Construct, cost: _Cost, report: _Report) -> None:
     """Add the ambiguous bases, which the true mRNA has some base in the place of."""
     n = construct.sequence.count("N")
     if not n:
@@ -214,8 +238,7 @@ def _ambiguous(
         replace(t, sequence="".join(full[a:b] for a, b in t.blocks)) for t in construct.transcripts
     ]
     lost = cost(truth, [t.sequence for t in construct.transcripts])
-    add(
-        "warn",
+    report.add(
         "ambiguous",
         f"{n} bases of the transcript are ambiguous; they would lose {_phrase(lost, {})}.",
         "Resolve them in the map, or from the reads (`carseq construct FILE --bam`).",
@@ -228,22 +251,24 @@ def _shared(
     rivals: Sequence[EndogenousTranscript] | None,
     asked: Sequence[Chemistry],
     read_length: int,
-    add: Callable[..., None],
+    spliced: float | None,
+    report: _Report,
 ) -> None:
     """Add the domains an endogenous gene has as well."""
     if rivals is None:
-        from carseq.construct.library import relatives
+        from carseq.construct.parts import sequences
 
-        rivals = [EndogenousTranscript(g, g, s) for g, s in relatives().items()]
+        rivals = [EndogenousTranscript(g, g, s) for g, s in sequences("relatives.fa").items()]
     lost: dict[Chemistry, int] = {}
     genes: list[str] = []
     for c in asked:
-        share, named = share_shared(whole.transcripts, rivals, c, read_length=read_length)
+        share, named = share_shared(
+            whole.transcripts, rivals, c, read_length=read_length, spliced=spliced
+        )
         lost[c] = round(share)
         genes += [g for g in named if g not in genes]
     if genes:
-        add(
-            "info",
+        report.add(
             "shared_domains",
             f"Reads of {', '.join(genes)} equal the CAR's there: {_phrase(lost, {})} cannot be told from the "
             "gene's own.",

@@ -5,21 +5,22 @@ from __future__ import annotations
 import json
 import textwrap
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from carseq.construct.coverage import CHEMISTRIES, expected_coverage, intended
+from carseq.construct.coverage import CHEMISTRIES, READ_LENGTH, expected_coverage, intended
+from carseq.construct.findings import Finding
 from carseq.construct.frame import extent, pieces, reading_faults
-from carseq.construct.lint import Finding, lint
-from carseq.construct.vector import Construct
-from carseq.io.files import write_table, write_text
-from carseq.schema.tables import COVERAGE, DOMAINS
+from carseq.construct.lint import lint
+from carseq.construct.model import Construct
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: Blocks of a sparkline, low to high.
 _BARS = " ▁▂▃▄▅▆▇█"
@@ -51,12 +52,57 @@ def gtf(construct: Construct) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write_construct(
-    construct: Construct, folder: str | Path, findings: list[Finding] | None = None
-) -> None:
-    """Write ``construct.fa``, ``construct.gtf``, ``domains.tsv``, ``coverage.tsv`` and ``lint.json`` into ``folder``.
+def genbank(construct: Construct, assumed: str) -> str:
+    """Return a construct's transcript as a GenBank record that says which of its ends were assumed.
 
-    ``coverage.tsv``: for each base, how many of 100 molecules are expected to have a read over it, 3' and 5'.
+    Parameters
+    ----------
+    construct
+        The construct.
+    assumed
+        What was assumed, without a full stop: ``the 3' end is MSGV1's``. :func:`carseq.construct.load_construct` makes
+        it a note of the construct, so that lint and report say it too.
+    """
+    from io import StringIO
+
+    from Bio import SeqIO
+    from Bio.Seq import Seq
+    from Bio.SeqFeature import FeatureLocation, SeqFeature
+    from Bio.SeqRecord import SeqRecord
+
+    words = "SURROGATE. " if construct.surrogate else ""
+    record = SeqRecord(
+        Seq(construct.sequence),
+        id=construct.name,
+        name=construct.name[:16],
+        description=f"mRNA of {construct.name}, completed by carseq",
+    )
+    record.annotations.update(
+        molecule_type="mRNA", topology="linear", comment=f"{words}ASSUMED ENDS: {assumed}."
+    )
+    for row in construct.domain_rows:
+        place = FeatureLocation(int(row.start), int(row.end), strand=1)
+        notes = {"label": [str(row.name)], "note": [str(row.source)]}
+        record.features.append(SeqFeature(place, type="misc_feature", qualifiers=notes))
+    handle = StringIO()
+    SeqIO.write(record, handle, "genbank")
+    return handle.getvalue()
+
+
+def write_construct(
+    construct: Construct,
+    folder: str | Path,
+    findings: list[Finding] | None = None,
+    *,
+    read_length: int = READ_LENGTH,
+    spliced: float | None = None,
+) -> None:
+    """Write a construct into a folder.
+
+    ``construct.json`` is the derived construct as a whole (:func:`carseq.construct.read_construct` reads it back), so
+    that the file of the vector need not be read again. ``construct.fa``, ``construct.gtf`` and ``domains.tsv`` hold its
+    transcript, exons and domains. ``coverage.tsv`` says for each base how many of 100 molecules are expected to have a
+    read over it, 3' and 5'. ``lint.json`` holds the findings.
 
     Parameters
     ----------
@@ -66,31 +112,61 @@ def write_construct(
         Made if it is not there.
     findings
         Those of :func:`carseq.construct.lint`; None: they are made.
+    read_length
+        Of the cDNA read, nt: for the coverage and the findings.
+    spliced
+        Share of spliced molecules as reads show it; None: a usual one.
     """
     write_transcript(construct, folder)
-    write_features(construct, folder, findings)
+    write_features(construct, folder, findings, read_length=read_length, spliced=spliced)
 
 
 def write_transcript(construct: Construct, folder: str | Path) -> None:
-    """Write what alignments depend on: ``construct.fa`` and ``construct.gtf``."""
+    """Write what alignments depend on: ``construct.fa`` and ``construct.gtf``; and the whole as ``construct.json``.
+
+    A construct whose ends come from a known vector is also written as ``construct.gb``, which says so.
+    """
+    from carseq.io.files import write_text
+
     folder = Path(folder)
+    write_text(construct.to_json(), folder / "construct.json")
+    if construct.backbone is not None:
+        assumed = next((text for code, text in construct.notes if code == "assumed_ends"), "")
+        plain = " ".join(assumed.replace(".", "").split())
+        write_text(genbank(construct, plain), folder / "construct.gb")
     sequence = "\n".join(textwrap.wrap(construct.sequence, 70))
     write_text(f">{construct.name}\n{sequence}\n", folder / "construct.fa")
     write_text(gtf(construct), folder / "construct.gtf")
 
 
 def write_features(
-    construct: Construct, folder: str | Path, findings: list[Finding] | None = None
+    construct: Construct,
+    folder: str | Path,
+    findings: list[Finding] | None = None,
+    *,
+    read_length: int = READ_LENGTH,
+    spliced: float | None = None,
 ) -> None:
     """Write ``domains.tsv``, ``coverage.tsv`` and ``lint.json``, as :func:`write_construct` does."""
+    import numpy as np
+    import pandas as pd
+
+    from carseq.io.files import write_table, write_text
+    from carseq.schema.tables import COVERAGE, DOMAINS
+
     folder = Path(folder)
     write_table(construct.domains, folder / "domains.tsv", DOMAINS)
     expected = {
-        f"expected_{key}": expected_coverage(construct.transcripts, key) for key in CHEMISTRIES
+        f"expected_{key}": expected_coverage(
+            construct.transcripts, key, read_length=read_length, spliced=spliced
+        )
+        for key in CHEMISTRIES
     }
     bases = pd.DataFrame({"base": np.arange(len(construct.sequence)), **expected})
     write_table(bases, folder / "coverage.tsv", COVERAGE)
-    write_text(json.dumps(findings or lint(construct), indent=1) + "\n", folder / "lint.json")
+    if findings is None:
+        findings = lint(construct, read_length=read_length, spliced=spliced)
+    write_text(json.dumps(findings, indent=1) + "\n", folder / "lint.json")
 
 
 def text_map(
@@ -98,6 +174,7 @@ def text_map(
     homology: pd.DataFrame | None = None,
     *,
     chemistry: str = "both",
+    read_length: int = READ_LENGTH,
     width: int = 68,
 ) -> Group:
     """Return the construct's map for a terminal: transcripts, coverage, domains, gaps and reading frame.
@@ -110,6 +187,8 @@ def text_map(
         Its homology with the genome, if known.
     chemistry
         ``3p``, ``5p`` or ``both``: the coverage shown.
+    read_length
+        Of the cDNA read, nt.
     width
         Columns of the drawing.
     """
@@ -149,14 +228,14 @@ def text_map(
 
     for key in CHEMISTRIES:
         if chemistry in (key, "both"):
-            depth = expected_coverage(forms, key)
+            depth = expected_coverage(forms, key, read_length=read_length)
             top = depth.max()
             bars = "".join(
                 _BARS[max(round(8 * depth[a:b].mean() / top), int(depth[a:b].mean() > 0.04 * top))]
                 for a, b in bins
             )
             lines.append(Text(f"{key[0]}' reads {bars}", style="blue" if key == "3p" else "red"))
-    domains = sorted(construct.domains.itertuples(), key=lambda d: (d.start, d.end))
+    domains = construct.domain_rows
     letters = "abcdefghijklmnopqrstuvwxyz"
     marks = {(0, size): "-"}
     marks.update({(int(d.start), int(d.end)): letters[i % 26] for i, d in enumerate(domains)})
@@ -183,7 +262,7 @@ def text_map(
         done = max(done, int(d.end))
     if size - done >= _MIN_UNNAMED:
         rows.append(("-", "(gap: unnamed)", "", str(done + 1), str(size), "", ""))
-    known = set(construct.domains["name"])
+    known = {d.name for d in construct.domain_rows}
     for p in pieces(construct):
         if p.name not in known:
             rows.append(

@@ -1,24 +1,51 @@
-"""Known sequences (vector parts, promoters, CAR domains) and where they lie in another."""
+"""Known sequences (vector parts, promoters, CAR domains) and the search for them by identity."""
 
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import NamedTuple
 
 import edlib
-import pandas as pd
-from Bio import SeqIO
 
 from carseq.data import path as data_path
 
-#: Largest share of edits at which a stretch still counts as a known part. MSCV, SFG and MSGV differ from
-#: MoMuLV by a few per cent in R; 12 % leaves room for them and none for chance (68 nt or more).
-MAX_PART_EDITS = 0.12
+#: Largest share of edits at which a stretch of DNA still counts as a known part. R, U5 and U3 of MSCV, MP71,
+#: SFG and MSGV1 differ from MoMuLV's by up to 18 %; each family has parts of its own, so that 15 % leaves room
+#: for a strain and none for chance (68 nt or more).
+MAX_PART_EDITS = 0.15
+#: Length of the exact stretch that two proteins must share to be compared at all. A domain of 40 residues or
+#: more with 15 % edits keeps one by the pigeonhole principle.
+_SEED, _SEEDED = 5, 40
+
+
+class KnownDomain(NamedTuple):
+    """A known domain: its name, kind, alphabet (protein or dna), sequence and source."""
+
+    name: str
+    kind: str
+    alphabet: str
+    sequence: str
+    source: str
 
 
 @lru_cache
 def sequences(file: str) -> dict[str, str]:
-    """Return the sequences of a FASTA file of ``carseq/data/sequences``, upper case, by name."""
-    return {r.id: str(r.seq).upper() for r in SeqIO.parse(data_path(f"sequences/{file}"), "fasta")}
+    """Return the sequences of a FASTA file of ``carseq/data/sequences``, upper case, by name.
+
+    Examples
+    --------
+    >>> len(sequences("parts.fa")["MoMuLV_R"])
+    68
+    """
+    found: dict[str, list[str]] = {}
+    name = ""
+    for line in data_path(f"sequences/{file}").read_text(encoding="utf-8").splitlines():
+        if line.startswith(">"):
+            name = line[1:].split()[0]
+            found[name] = []
+        elif name:
+            found[name].append(line.strip().upper())
+    return {key: "".join(lines) for key, lines in found.items()}
 
 
 def parts() -> dict[str, str]:
@@ -27,11 +54,34 @@ def parts() -> dict[str, str]:
 
 
 @lru_cache
-def known_domains() -> pd.DataFrame:
-    """Return the known domains: name, kind, alphabet (protein, dna), sequence, source."""
-    table = pd.read_csv(data_path("sequences/domains.tsv"), sep="\t", dtype=str)
-    table["sequence"] = [parts()[s[1:]] if s.startswith("@") else s for s in table["sequence"]]
-    return table
+def known() -> tuple[KnownDomain, ...]:
+    """Return the known domains of ``domains.tsv`` in order, with the sequence of each part filled in."""
+    text = data_path("sequences/domains.tsv").read_text(encoding="utf-8")
+    found = []
+    for line in text.splitlines()[1:]:
+        name, kind, alphabet, sequence, source = line.split("\t")
+        if sequence.startswith("@"):
+            sequence = parts()[sequence[1:]]
+        found.append(KnownDomain(name, kind, alphabet, sequence, source))
+    return tuple(found)
+
+
+@lru_cache
+def known_proteins(*kinds: str) -> tuple[KnownDomain, ...]:
+    """Return the known protein domains of the kinds given (all of them if none is given)."""
+    return tuple(d for d in known() if d.alphabet == "protein" and (not kinds or d.kind in kinds))
+
+
+def known_domains():  # type: ignore[no-untyped-def]
+    """Return the known domains as a table: name, kind, alphabet, sequence, source."""
+    import pandas as pd
+
+    return pd.DataFrame(known(), columns=list(KnownDomain._fields))
+
+
+@lru_cache(maxsize=512)
+def _seeds(protein: str) -> frozenset[str]:
+    return frozenset(protein[i : i + _SEED] for i in range(len(protein) - _SEED + 1))
 
 
 def find_part(
@@ -40,6 +90,20 @@ def find_part(
     """Return every place of ``part`` in ``sequence`` as (start, end, identity), in order, not overlapping.
 
     Uses edlib's infix alignment: the whole part anywhere in the sequence, edits counted.
+
+    Parameters
+    ----------
+    part
+        The known sequence, DNA or protein.
+    sequence
+        Where it is looked for.
+    max_edits
+        Largest number of edits, as a fraction of the part's length.
+
+    Examples
+    --------
+    >>> find_part("ACGTACGT", "TTTTACGTACGTTTTT")
+    [(4, 12, 1.0)]
     """
     found: list[tuple[int, int, float]] = []
     stack = [(0, len(sequence))]
@@ -55,3 +119,10 @@ def find_part(
         found.append((lo + start, lo + end + 1, 1 - hit["editDistance"] / len(part)))
         stack += [(lo, lo + start), (lo + end + 1, hi)]
     return sorted(found)
+
+
+def find_protein(part: str, protein: str, max_edits: float) -> list[tuple[int, int, float]]:
+    """Return what :func:`find_part` finds of a protein domain, looking for a shared stretch first."""
+    if len(part) >= _SEEDED and max_edits <= 0.15 and not _seeds(part) & _seeds(protein):
+        return []
+    return find_part(part, protein, max_edits)

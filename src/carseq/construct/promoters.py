@@ -1,21 +1,17 @@
-"""Where transcription begins and ends in a vector: promoters, LTRs and poly(A) signals."""
+"""Where transcription begins and ends in a vector: promoters and poly(A) signals, by sequence or annotation."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 
+from carseq.construct.ltr import MAX_DOWNSTREAM
 from carseq.construct.parts import find_part, parts
 from carseq.construct.reading import VectorMap
 
-#: An R farther than this from the reading frame belongs to something else (WPRE 0.6 kb, IRES and a marker
-#: 2.5 kb behind; EF1alpha with its intron, RRE and cPPT 3.5 kb, an untrimmed gag or pol before).
-MAX_DOWNSTREAM, MAX_UPSTREAM = 4500, 9000
-#: A promoter's start of transcription lies at most this far before the frame (EF1alpha's intron 0.95 kb).
+#: A promoter's start of transcription lies at most this far before the frame (EF1alpha's intron 0.95 kb, CAG's
+#: 1.0 kb, a floxed reporter between promoter and CAR 1 kb).
 MAX_LEADER = 2500
-#: TATA boxes of U3 (MoMuLV and its kin: AATAAAAG or TATAAAAG; HIV-1: TATAAGCAG), 20-35 nt before R.
-_TATA = re.compile(r"[AT]ATAAAAG|TATAAGCAG")
-_TATA_REACH = 50
 #: Promoters that do not drive a CAR in a T cell: bacterial, phage and small-RNA ones.
 _OTHERS = re.compile(
     r"\b(T3|T7|SP6|lac|lacI|AmpR|bla|KanR|cat|tac|trc|ara|U6|H1|7SK|EM7|ori)", re.I
@@ -23,7 +19,37 @@ _OTHERS = re.compile(
 #: Of an annotated promoter of unknown sequence, the last 100 nt are kept: PGK starts inside its feature.
 _ANNOTATED_KEPT = 100
 #: A vector's mRNA is cut 10-30 nt behind AATAAA (Proudfoot 2011 Genes Dev 25:1770).
-_CLEAVAGE = 25
+CLEAVAGE = 25
+#: Retroviral U3 promoters: name, part. Their mRNA begins where the part ends (30 nt behind the TATA box).
+_U3 = {
+    "MSCV U3": "MSCV_U3",
+    "MoMuLV U3": "MoMuLV_U3",
+    "MP71 U3 (MPSV)": "MP71_U3",
+    "SFFV": "SFFV_promoter",
+    "MND": "MND_promoter",
+}
+#: Bases at a U3's end that are looked for, and the share of edits: SFFV differs from MoMuLV by 12 % there.
+_U3_END, _U3_EDITS = 100, 0.2
+#: Other promoters: name, part that ends with the start of transcription, part that begins with it (or ""), edits.
+_STARTS = (
+    ("EF1alpha", "EF1A_promoter", "EF1A_exon1", 0.12),
+    ("CMV", "CMV_promoter", "", 0.12),
+    ("CAG", "CAG_promoter", "CAG_exon1", 0.12),
+    ("UbC", "UbC_promoter", "UbC_exon1", 0.1),
+    ("PGK (human)", "hPGK_promoter", "hPGK_leader", 0.12),
+    ("PGK (mouse)", "mPGK_promoter", "mPGK_leader", 0.12),
+    ("SV40", "SV40_promoter", "SV40_leader", 0.1),
+)
+#: Bases on either side of the start that are looked for.
+_BESIDE = 100
+#: Poly(A) signals known by their sequence.
+_ENDS = {
+    "bGH poly(A) signal": "bGH_polyA",
+    "hGH poly(A) signal": "hGH_polyA",
+    "SV40 poly(A) signal": "SV40_polyA",
+    "beta-globin poly(A) signal": "rbGlob_polyA",
+}
+_SIGNAL = re.compile("AATAAA|ATTAAA")
 
 
 @dataclass(frozen=True)
@@ -36,69 +62,42 @@ class Start:
 
 
 @dataclass(frozen=True)
-class Repeats:
-    """The R of the LTRs around a reading frame (start, end), None where one is missing."""
+class Stop:
+    """The end of the mRNA: its place, what it is, and whether the place is a guess."""
 
-    family: str
-    five: tuple[int, int] | None
-    three: tuple[int, int] | None
-    self_inactivating: bool
-
-    @property
-    def both(self) -> bool:
-        """Whether both LTRs are there."""
-        return self.five is not None and self.three is not None
+    position: int
+    name: str
+    guess: bool = False
 
 
-def _r_hits(sequence: str) -> list[tuple[int, int, str]]:
-    return sorted(
-        (start, end, name)
-        for name in ("MoMuLV_R", "HIV1_R")
-        for start, end, _ in find_part(parts()[name], sequence)
-    )
-
-
-def find_repeats(sequence: str, orf: tuple[int, int]) -> Repeats:
-    """Find the R of the 5' and of the 3' LTR next to a reading frame.
-
-    The vector is self-inactivating where the U3 before the 3' R has no TATA box: reverse transcription
-    copies that U3 into the 5' LTR of the provirus, so there the LTR is silent.
-    """
-    hits = _r_hits(sequence)
-    before = [h for h in hits if h[1] <= orf[0] and orf[0] - h[1] <= MAX_UPSTREAM]
-    after = [h for h in hits if h[0] >= orf[1] and h[0] - orf[1] <= MAX_DOWNSTREAM]
-    three = after[0] if after else None
-    if three is not None:
-        before = [h for h in before if h[2] == three[2]]
-    five = before[-1] if before else None
-    family = (three or five or (0, 0, ""))[2]
-    silent = False
-    if three is not None:
-        upstream = sequence[max(three[0] - _TATA_REACH, orf[1]) : three[0]]
-        silent = _TATA.search(upstream) is None
-    return Repeats(family, five and five[:2], three and three[:2], silent)
+def _u3_starts(stretch: str) -> dict[int, str]:
+    """Return the starts behind retroviral U3 promoters, each named after the U3 it is most similar to."""
+    hits: dict[int, tuple[float, str]] = {}
+    for name, part in _U3.items():
+        bases = parts()[part]
+        for _, end, identity in find_part(bases[-_U3_END:], stretch, _U3_EDITS):
+            # The whole promoter tells MND from MSCV, which are alike at the end.
+            whole = find_part(bases, stretch[max(0, end - len(bases) - 40) : end + 5], 0.3)
+            likeness = max((h[2] for h in whole), default=0.0) + identity
+            near = next((p for p in hits if abs(p - end) <= 12), None)
+            if near is None:
+                hits[end] = (likeness, name)
+            elif likeness > hits[near][0]:
+                del hits[near]
+                hits[end] = (likeness, name)
+    return {end: name for end, (_, name) in hits.items()}
 
 
 def known_starts(sequence: str, lo: int, hi: int) -> list[Start]:
-    """Return the starts of transcription of known promoters in ``sequence[lo:hi]``, in order.
-
-    EF1alpha, MND, CMV by their sequence; other gamma-retroviral U3 promoters (MSCV and its kin) by the last
-    100 nt of U3, as in MoMuLV.
-    """
-    stretch, part = sequence[lo:hi], parts()
-    found: dict[int, Start] = {}
-    for _, end, _ in find_part(part["MoMuLV_U3"][-100:], stretch, 0.15):
-        found[lo + end] = Start(lo + end, "a gamma-retroviral U3 such as MSCV")
-    # MND is a U3 as well, 10 % from MoMuLV's: 5 % of edits tell it from MSCV and its kin.
-    for name, promoter, edits in (("MND", "MND_promoter", 0.05), ("CMV", "CMV_promoter", 0.12)):
-        for _, end, _ in find_part(part[promoter], stretch, edits):
-            found = {p: s for p, s in found.items() if abs(p - lo - end) > 20}
-            found[lo + end] = Start(lo + end, name)
-    joint = part["EF1A_promoter"][-100:] + part["EF1A_exon1"]
-    for _, end, _ in find_part(joint, stretch):
-        position = lo + end - len(part["EF1A_exon1"])
-        found[position] = Start(position, "EF1alpha")
-    return [found[p] for p in sorted(found)]
+    """Return the starts of transcription of known promoters in ``sequence[lo:hi]``, in order."""
+    stretch = sequence[lo:hi]
+    found = dict(_u3_starts(stretch))
+    for name, before, after, edits in _STARTS:
+        up = parts()[before][-_BESIDE:]
+        down = parts()[after][:_BESIDE] if after else ""
+        for _, end, _ in find_part(up + down, stretch, edits):
+            found.setdefault(end - len(down), name)
+    return [Start(lo + p, found[p]) for p in sorted(found)]
 
 
 def find_start(vector: VectorMap, lo: int, hi: int) -> Start | None:
@@ -125,15 +124,34 @@ def find_start(vector: VectorMap, lo: int, hi: int) -> Start | None:
     return None
 
 
-def find_end(vector: VectorMap, lo: int) -> tuple[int, str] | None:
-    """Return (end of the transcript, what it is) behind ``lo`` by poly(A) signal, annotated or AATAAA."""
-    for feature in sorted(vector.features, key=lambda f: f.start):
+def _cut(sequence: str, lo: int, hi: int) -> int:
+    """Return where an mRNA with a poly(A) signal in ``sequence[lo:hi]`` is cut."""
+    signal = _SIGNAL.search(sequence, lo, hi)
+    return hi if signal is None else min(signal.end() + CLEAVAGE, len(sequence))
+
+
+def find_stop(vector: VectorMap, lo: int, hi: int) -> Stop | None:
+    """Return the mRNA's end between ``lo`` and ``hi`` by a poly(A) signal: known, annotated, or a bare AATAAA."""
+    sequence = vector.sequence
+    hi = min(hi, lo + MAX_DOWNSTREAM)
+    found = [
+        Stop(_cut(sequence, lo + start, lo + end), name)
+        for name, part in _ENDS.items()
+        for start, end, _ in find_part(parts()[part], sequence[lo:hi])
+    ]
+    for feature in vector.features:
         named = "polya" in re.sub(r"[^a-z]", "", feature.label.lower())
-        if (feature.kind == "polyA_signal" or named) and lo <= feature.start <= lo + MAX_DOWNSTREAM:
-            signal = vector.sequence.find("AATAAA", feature.start, feature.end)
-            end = feature.end if signal < 0 else min(signal + 6 + _CLEAVAGE, len(vector.sequence))
-            return end, feature.label or "annotated poly(A) signal"
-    signal = vector.sequence.find("AATAAA", lo, lo + MAX_DOWNSTREAM)
-    if signal < 0:
+        if (
+            (feature.kind == "polyA_signal" or named)
+            and feature.strand == 1
+            and lo <= feature.start < hi
+        ):
+            label = feature.label or "annotated poly(A) signal"
+            found.append(Stop(_cut(sequence, feature.start, feature.end), label))
+    if found:
+        return min(found, key=lambda s: s.position)
+    bare = sequence.find("AATAAA", lo, hi)
+    if bare < 0:
         return None
-    return min(signal + 6 + _CLEAVAGE, len(vector.sequence)), "the first AATAAA behind the frame"
+    position = min(bare + 6 + CLEAVAGE, len(sequence))
+    return Stop(position, "the first AATAAA behind the frame", guess=True)

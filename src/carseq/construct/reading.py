@@ -1,142 +1,319 @@
-"""Reading the map of a vector: GenBank, EMBL, SnapGene's .dna or FASTA, however it was exported."""
+"""Reading the map of a vector: GenBank, EMBL, SnapGene's .dna, FASTA or a pasted sequence, however it was exported."""
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import re
+import struct
 import warnings
-from dataclasses import dataclass, replace
+import zlib
+from dataclasses import dataclass
 from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
 
-from Bio import BiopythonWarning, SeqIO
-from Bio.Seq import Seq
-from Bio.SeqFeature import CompoundLocation
-from Bio.SeqRecord import SeqRecord
-
+from carseq.construct.genbank import CutOffError, read_genbank
+from carseq.construct.vectormap import Feature, VectorMap
 from carseq.errors import CarseqError
 
-_GENBANK = {".gb", ".gbk", ".genbank", ".gbff", ".ape"}
+__all__ = ["Feature", "VectorMap", "read_vector", "split_record"]
+
 #: Letters of proteins that no nucleotide code uses.
-_ONLY_PROTEIN = set("EFILPQZJOX")
+_ONLY_PROTEIN = set("EFILPQZJOX*")
+_BASES = set("ACGTURYSWKMBDHVN")
 #: Viral vectors have 5-15 kb with their plasmid, adenoviral ones 36 kb; a longer sequence is a genome.
 MAX_LENGTH = 200_000
+#: A pasted sequence has at least this many letters; less is text.
+_MIN_PASTED = 60
 _SNAPGENE = b"\t\x00\x00\x00\x0eSnapGene"
+#: Files that are something else, by their first bytes, and what to do with them.
+_OTHERS = (
+    (b"%PDF", "a PDF", "copy the sequence into a text file, or export the map as GenBank"),
+    (b"{\\rtf", "a rich text (RTF) document", "save it as plain text (.txt)"),
+    (b"\xd0\xcf\x11\xe0", "an old Office document", "save its sequence as plain text (.txt)"),
+    (b"\x89PNG", "a picture (PNG)", "export the map as GenBank instead"),
+    (b"\xff\xd8\xff", "a picture (JPEG)", "export the map as GenBank instead"),
+    (b"GIF8", "a picture (GIF)", "export the map as GenBank instead"),
+    (b"ABIF", "a sequencing trace (ABI)", "give the map of the whole vector, not a read"),
+    (b".scf", "a sequencing trace (SCF)", "give the map of the whole vector, not a read"),
+    (b"BAM\x01", "a BAM file", "give the map of the vector; reads go to `--bam`"),
+    (b"CRAM", "a CRAM file", "give the map of the vector; reads go to `--bam`"),
+    (b"7z\xbc\xaf", "a 7z archive", "unpack it and give the map inside"),
+    (b"Rar!", "a RAR archive", "unpack it and give the map inside"),
+    (b"BZh", "a bzip2 file", "unpack it (bunzip2) and give the map inside"),
+    (b"\xfd7zXZ", "an xz file", "unpack it (unxz) and give the map inside"),
+    (b"SQLite format", "a database", "export the map as GenBank or FASTA"),
+)
+_REMEDY = "export the map as GenBank, SnapGene (.dna) or FASTA"
 
 
-@dataclass(frozen=True)
-class Feature:
-    """A feature of a map: its type, label and place (0-based half-open; ``end`` may pass the origin)."""
+@dataclass
+class _Record:
+    """A sequence of a file, before it is judged."""
 
-    kind: str
-    label: str
-    start: int
-    end: int
-    strand: int
-
-
-@dataclass(frozen=True)
-class VectorMap:
-    """A vector's sequence with what its file says about it.
-
-    Attributes
-    ----------
-    sequence
-        Upper-case bases (ACGT, N for ambiguous ones).
-    circular
-        True or False where the file says so, None where it does not (FASTA).
-    features
-        Annotated features.
-    text
-        Description and comment of the file.
-    """
-
+    name: str
     sequence: str
-    circular: bool | None
-    features: tuple[Feature, ...]
-    text: str
-
-    def reverse(self) -> VectorMap:
-        """Return the map of the other strand."""
-        n = len(self.sequence)
-        features = tuple(
-            replace(f, start=n - f.end, end=n - f.start, strand=-f.strand) for f in self.features
-        )
-        features = tuple(
-            replace(f, start=f.start + n, end=f.end + n) if f.start < 0 else f for f in features
-        )
-        return replace(
-            self, sequence=str(Seq(self.sequence).reverse_complement()), features=features
-        )
-
-    def rotate(self, origin: int) -> VectorMap:
-        """Return the circular map cut open at ``origin``; features that the cut breaks are left out."""
-        n = len(self.sequence)
-        origin %= n
-        moved = (
-            replace(f, start=(f.start - origin) % n, end=(f.start - origin) % n + f.end - f.start)
-            for f in self.features
-        )
-        sequence = self.sequence[origin:] + self.sequence[:origin]
-        return replace(self, sequence=sequence, features=tuple(f for f in moved if f.end <= n))
+    circular: bool | None = None
+    features: tuple[Feature, ...] = ()
+    text: str = ""
+    remarks: tuple[str, ...] = ()
+    is_protein: bool = False
 
 
-def _features(record: SeqRecord) -> tuple[Feature, ...]:
-    found = []
+def split_record(path: str | Path) -> tuple[Path, str | None]:
+    """Return the file and the record's name of ``FILE#name``.
+
+    Examples
+    --------
+    >>> split_record("no_such_folder/two.fa#second")
+    (PosixPath('no_such_folder/two.fa'), 'second')
+    """
+    whole = Path(path)
+    if whole.exists() or "#" not in whole.name:
+        return whole, None
+    file, _, record = str(path).rpartition("#")
+    return Path(file), record
+
+
+def _refuse(path: Path, what: str, why: str, remedy: str = _REMEDY) -> CarseqError:
+    return CarseqError(f"{path} {what}", why, remedy)
+
+
+def _decoded(data: bytes, path: Path) -> str:
+    """Return the text of a file, in whatever encoding it was saved, with Unix line ends."""
+    for mark, encoding in (
+        (b"\xff\xfe\x00\x00", "utf-32"),
+        (b"\xff\xfe", "utf-16"),
+        (b"\xfe\xff", "utf-16"),
+    ):
+        if data.startswith(mark):
+            text = data.decode(encoding, errors="replace")
+            break
+    else:
+        # UTF-16 without its mark: every other byte of plain text is 0.
+        head = data[:400]
+        if len(head) > 40 and head[1::2].count(0) > 0.9 * len(head[1::2]):
+            text = data.decode("utf-16-le", errors="replace")
+        elif len(head) > 40 and head[::2].count(0) > 0.9 * len(head[::2]):
+            text = data.decode("utf-16-be", errors="replace")
+        elif b"\x00" in head:
+            raise _refuse(
+                path, "is not the map of a vector", "it holds binary data of no known kind"
+            )
+        else:
+            text = data.decode("utf-8-sig", errors="replace")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _check_kind(data: bytes, path: Path) -> None:
+    """Refuse a file that is something else, by what it is."""
+    for mark, what, remedy in _OTHERS:
+        if data.startswith(mark):
+            raise _refuse(path, "is not the map of a vector", f"it is {what}", remedy)
+    if data.startswith(b"PK\x03\x04"):
+        import zipfile
+
+        inside: list[str] = []
+        with contextlib.suppress(zipfile.BadZipFile):
+            inside = zipfile.ZipFile(BytesIO(data)).namelist()
+        if any(name.startswith("word/") for name in inside):
+            what, remedy = "a Word document", "save its sequence as plain text (.txt)"
+        elif any(name.startswith("xl/") for name in inside):
+            what, remedy = "an Excel workbook", "copy the sequence into a text file"
+        else:
+            named = ", ".join(n for n in inside if not n.endswith("/"))[:200]
+            what = "a zip archive" + (f" of {named}" if named else "")
+            remedy = "unpack it and give the map inside"
+        raise _refuse(path, "is not the map of a vector", f"it is {what}", remedy)
+
+
+def _snapgene(data: bytes) -> list[_Record]:
+    """Return the record of a .dna file; its packets tell whether it is whole."""
+    from Bio import BiopythonWarning, SeqIO
+
+    at = 0
+    while at < len(data):
+        if at + 5 > len(data):
+            raise CutOffError(f"its packet at byte {at:,} is cut off")
+        _, size = struct.unpack_from(">BI", data, at)
+        if at + 5 + size > len(data):
+            raise CutOffError(
+                f"its packet at byte {at:,} has {len(data) - at - 5:,} of {size:,} bytes"
+            )
+        at += 5 + size
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", BiopythonWarning)
+        return [_biopython(r) for r in SeqIO.parse(BytesIO(data), "snapgene")]
+
+
+def _biopython(record: Any) -> _Record:
+    """Return a record of Biopython's as one of ours."""
+    from Bio.SeqFeature import CompoundLocation
+
+    features = []
     for feature in record.features:
-        location: Any = feature.location
+        location = feature.location
         if location is None or feature.type == "source":
             continue
         start, end = int(location.start), int(location.end)
         if isinstance(location, CompoundLocation) and end - start == len(record):
-            # A feature across the origin of a circular map: join(9000..9174,1..200).
             ordered = sorted(location.parts, key=lambda p: int(p.start))
             start = int(ordered[-1].start)
             end = start + sum(len(p) for p in ordered)
-        label = ""
-        for key in ("label", "name", "standard_name", "gene", "product", "note"):
-            if feature.qualifiers.get(key):
-                label = str(feature.qualifiers[key][0])
-                break
-        found.append(Feature(feature.type, label, start, end, location.strand or 1))
-    return tuple(found)
+        keys = ("label", "name", "standard_name", "gene", "product", "note")
+        label = next((str(feature.qualifiers[k][0]) for k in keys if feature.qualifiers.get(k)), "")
+        features.append(Feature(feature.type, label, start, end, location.strand or 1))
+    topology = record.annotations.get("topology")
+    words = f"{record.description} {record.annotations.get('comment', '')}"
+    return _Record(
+        str(record.id),
+        str(record.seq),
+        None if topology is None else topology == "circular",
+        tuple(features),
+        words,
+    )
 
 
-def _parse(data: bytes, path: Path) -> tuple[list[SeqRecord], str]:
-    """Return the records of a file and the name of its format, told by its first bytes."""
-    text = data.decode("utf-8-sig", errors="replace").replace("\r\n", "\n").replace("\r", "\n")
-    if data.startswith(_SNAPGENE) or (path.suffix.lower() == ".dna" and b"SnapGene" in data[:64]):
-        kind = "snapgene"
-    elif text.startswith("LOCUS"):
-        kind = "genbank"
-    elif text.startswith("ID   "):
-        kind = "embl"
-    elif text.lstrip().startswith(">"):
-        kind, text = "fasta", text.lstrip()
+def _fasta(text: str) -> list[_Record]:
+    found: list[_Record] = []
+    lines: list[str] = []
+    for line in [*text.splitlines(), ">"]:
+        if line.startswith(">"):
+            if found:
+                found[-1].sequence = "".join(lines)
+            lines = []
+            words = line[1:].strip()
+            found.append(_Record(words.split()[0] if words else "", "", text=words))
+        elif not line.startswith(";"):
+            lines.append(re.sub(r"[\s\d]", "", line))
+    return [r for r in found[:-1] if r.sequence or r.name]
+
+
+def _pasted(text: str, path: Path) -> list[_Record]:
+    """Return a sequence without a header: bare or numbered lines of bases."""
+    letters = re.sub(r"[\s\d/.>|-]", "", text).upper()
+    if not letters:
+        raise _refuse(
+            path, "holds no sequence", "it is empty" if not text.strip() else "it holds no letters"
+        )
+    share = sum(c in _BASES for c in letters) / len(letters)
+    if len(letters) >= _MIN_PASTED and share > 0.97:
+        return [
+            _Record(
+                path.stem,
+                letters,
+                remarks=("the file has no header: it was read as a bare sequence",),
+            )
+        ]
+    lines = [x for x in text.splitlines() if x.strip() and not x.startswith("#")]
+    if lines and lines[0].count("\t") >= 7:
+        what = "an annotation table (GTF, GFF or BED), which holds no bases"
+    elif text.lstrip()[:200].lower().startswith(("<!doctype html", "<html")):
+        what = "a web page"
+    elif text.lstrip().startswith("<"):
+        what = "an XML document (SBOL or the like)"
+    elif text.lstrip().startswith("{"):
+        what = "a JSON document"
+    elif re.match(r"@\S+\n[ACGTN]+\n\+", text):
+        what = "a FASTQ file: reads, not the vector"
+    elif (
+        letters.isalpha()
+        and all(c in set("ACDEFGHIKLMNPQRSTVWY*X") for c in letters)
+        and share < 0.8
+    ):
+        what = "a protein or a text"
     else:
-        kind = "genbank" if path.suffix.lower() in _GENBANK else "fasta"
-    handle = BytesIO(data) if kind == "snapgene" else StringIO(text)
-    # Exports of SnapGene, Benchling and ApE bend the LOCUS line; Biopython reads them and warns.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", BiopythonWarning)
-        return list(SeqIO.parse(handle, kind)), kind
+        what = f"text that begins with {text.strip()[:40]!r}"
+    raise _refuse(path, "is not the map of a vector", f"it is {what}")
+
+
+def _records(data: bytes, path: Path) -> tuple[list[_Record], str]:
+    """Return the records of a file and the name of its format, told by its first bytes."""
+    if data.startswith(_SNAPGENE) or (path.suffix.lower() == ".dna" and b"SnapGene" in data[:64]):
+        return _snapgene(data), "SnapGene"
+    _check_kind(data, path)
+    text = _decoded(data, path)
+    lead = text.lstrip()
+    if lead.startswith("{\\rtf"):
+        raise _refuse(
+            path,
+            "is not the map of a vector",
+            "it is a rich text (RTF) document",
+            "save it as plain text",
+        )
+    if re.search(r"^LOCUS\b", text, re.M) and (lead.startswith("LOCUS") or "\nORIGIN" in text):
+        found = [
+            _Record(
+                r.name,
+                r.sequence,
+                r.circular,
+                tuple(r.features),
+                r.text,
+                tuple(r.remarks),
+                r.is_protein,
+            )
+            for r in read_genbank(text[text.index("LOCUS") :])
+        ]
+        return found, "GenBank"
+    if lead.startswith("ID   "):
+        from Bio import BiopythonWarning, SeqIO
+
+        if not re.search(r"^//", text, re.M):
+            raise CutOffError("the record has no closing line (//)")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", BiopythonWarning)
+            return [_biopython(r) for r in SeqIO.parse(StringIO(lead), "embl")], "EMBL"
+    if re.search(r"^>", text, re.M) and lead.startswith((">", ";")):
+        return _fasta(lead), "FASTA"
+    return _pasted(text, path), "a bare sequence"
+
+
+def _chosen(records: list[_Record], wanted: str | None, path: Path) -> _Record:
+    """Return the record that was asked for, or the only one."""
+    names = ", ".join(r.name or "(without a name)" for r in records[:8])
+    if wanted is not None:
+        mine = [r for r in records if r.name == wanted] or [
+            r for r in records if r.name.lower() == wanted.lower()
+        ]
+        if len(mine) != 1:
+            raise CarseqError(
+                f"{path} has no record named {wanted!r}"
+                if not mine
+                else f"{path} has {len(mine)} records named {wanted!r}",
+                f"its records are {names}",
+                "name one of them behind the #",
+            )
+        return mine[0]
+    if len(records) > 1:
+        raise CarseqError(
+            f"{path} holds {len(records)} sequences",
+            names,
+            f"name the one with the CAR: {path.name}#{records[0].name or 'NAME'}; a second CAR needs a run of its own",
+        )
+    return records[0]
 
 
 def read_vector(path: str | Path) -> VectorMap:
-    """Read the one sequence of a GenBank, EMBL, SnapGene or FASTA file.
+    """Read one sequence of a GenBank, EMBL, SnapGene or FASTA file, or a pasted one.
+
+    Parameters
+    ----------
+    path
+        The file; ``FILE#name`` for one of several records.
 
     Raises
     ------
     CarseqError
-        If the file cannot be read, holds no sequence or more than one, or holds other than nucleotides.
+        If the file cannot be read or was cut off, holds no sequence or several without one being named, or holds
+        other than nucleotides.
     """
-    path = Path(path)
+    file, wanted = split_record(path)
     try:
-        data = path.read_bytes()
+        data = file.read_bytes()
     except OSError as error:
         raise CarseqError(
-            f"cannot read the construct {path}",
+            f"cannot read the construct {file}",
             error.strerror or str(error),
             "give the path of a GenBank, SnapGene or FASTA file in `construct.file`, or a name from "
             "`carseq construct list`",
@@ -144,58 +321,58 @@ def read_vector(path: str | Path) -> VectorMap:
     try:
         if data.startswith(b"\x1f\x8b"):
             data = gzip.decompress(data)
-        records, kind = _parse(data, path)
+        records, kind = _records(data, file)
+    except CarseqError:
+        raise
+    except (CutOffError, EOFError, zlib.error, struct.error) as error:
+        raise CarseqError(
+            f"{file} cannot be read as the map of a vector: it is cut off",
+            str(error) or type(error).__name__,
+            "copy or download the file again; a part of a map would give a wrong mRNA",
+        ) from None
     except Exception as error:  # Biopython's parsers raise whatever a broken file leads them to
         raise CarseqError(
-            f"{path} cannot be read as the map of a vector",
-            str(error) or type(error).__name__,
-            "export the map again as GenBank or FASTA",
+            f"{file} cannot be read as the map of a vector",
+            str(error).splitlines()[0] if str(error) else type(error).__name__,
+            _REMEDY,
         ) from None
     if not records:
+        raise CarseqError(f"{file} holds no sequence", f"it was read as {kind}", _REMEDY)
+    record = _chosen(records, wanted, file)
+    return VectorMap(
+        _bases(record, file, kind), record.circular, record.features, record.text, record.remarks
+    )
+
+
+def _bases(record: _Record, path: Path, kind: str) -> str:
+    """Return the record's bases, upper case, with N for every ambiguous one."""
+    sequence = re.sub(r"[\s\d]", "", record.sequence).upper().replace("U", "T")
+    # Gaps of an alignment and a closing asterisk are no bases.
+    sequence = sequence.replace("-", "").replace(".", "").rstrip("*")
+    if not sequence or set(sequence) <= {"?", "N"}:
         raise CarseqError(
             f"{path} holds no sequence",
-            f"it was read as {kind}"
-            + (": a FASTA file begins with '>'" if kind == "fasta" else ""),
-            "export the map as GenBank or FASTA",
-        )
-    if len(records) > 1:
-        raise CarseqError(
-            f"{path} holds {len(records)} sequences",
-            ", ".join(str(r.id) for r in records[:5]),
-            "give a file with the vector of one CAR alone; a second CAR needs a run of its own",
-        )
-    record = records[0]
-    try:
-        sequence = re.sub(r"\s", "", str(record.seq)).upper().replace("U", "T")
-    except Exception as error:  # a GenBank file whose sequence was left out
-        raise CarseqError(
-            f"{path} holds no sequence",
-            str(error),
+            f"it was read as {kind}; its record {record.name or ''} has no bases".replace(
+                "  ", " "
+            ),
             "export the map again with its sequence (ORIGIN)",
-        ) from None
+        )
     if len(sequence) > MAX_LENGTH:
         raise CarseqError(
             f"{path} is too long for a vector",
             f"it has {len(sequence):,} bases; a vector with its plasmid has 5,000-15,000",
             "give the map of the CAR's vector, not a genome or a chromosome",
         )
-    odd = sorted(set(sequence) - set("ACGTRYSWKMBDHVN"))
-    if odd or not sequence:
-        protein = bool(_ONLY_PROTEIN & set(odd))
+    odd = sorted(set(sequence) - _BASES)
+    if odd or record.is_protein:
+        protein = record.is_protein or bool(_ONLY_PROTEIN & set(odd))
         raise CarseqError(
             f"{path} is not a nucleotide sequence",
-            (f"it holds {' '.join(odd[:8])}" + (", letters of a protein" if protein else ""))
+            f"it holds {' '.join(odd[:8])}" + (", letters of a protein" if protein else "")
             if odd
-            else "it is empty",
+            else "its LOCUS line says aa: a protein",
             "give the DNA of the vector, not a protein"
-            if protein or not odd
+            if protein
             else "take the characters named above out of the sequence",
         )
-    topology = record.annotations.get("topology")
-    circular = None if topology is None or kind == "fasta" else topology == "circular"
-    return VectorMap(
-        "".join(b if b in "ACGT" else "N" for b in sequence),
-        circular,
-        _features(record),
-        f"{record.description} {record.annotations.get('comment', '')}",
-    )
+    return "".join(b if b in "ACGT" else "N" for b in sequence)

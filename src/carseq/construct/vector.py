@@ -1,45 +1,31 @@
-"""Deriving the CAR's transcripts from its vector.
-
-A gamma-retroviral mRNA begins at the R of the 5' LTR and is polyadenylated at the end of the R of the 3'
-LTR: R-U5-psi-CAR-(WPRE)-U3-R. In a self-inactivating (SIN) vector, as lentiviral ones are, reverse
-transcription has silenced the LTR of the transduced cell: there the mRNA begins at the internal promoter's
-start and ends at the same place. R, promoters and the reading frame are found by sequence, so that no
-annotation is needed; annotation helps where a promoter's sequence is not known.
-"""
+"""From the file of a vector to the construct: the CAR's transcripts, its frame and its ends."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
-import pandas as pd
-from Bio.Seq import Seq
-
-from carseq.construct.orfs import (
-    Orf,
-    car_orf,
-    find_orfs,
-    n_signalling,
-    open_frame,
+from carseq.construct.coding import reverse_complement, translate
+from carseq.construct.derive import (
+    CUT,
+    Candidate,
+    candidates,
+    is_vector,
+    transcribed,
+    transcript_start,
+    transcript_stop,
 )
+from carseq.construct.identify import Verdict, is_broken_car, judge_protein, what_it_holds
+from carseq.construct.introns import find_introns, splice_sites
+from carseq.construct.model import Construct, End, Note, Transcript
+from carseq.construct.orfs import Orf, car_orf, find_orfs, n_signalling, open_frame
 from carseq.construct.parts import find_part, parts
-from carseq.construct.promoters import (
-    MAX_DOWNSTREAM,
-    MAX_UPSTREAM,
-    Repeats,
-    find_end,
-    find_repeats,
-    find_start,
-    known_starts,
-)
-from carseq.construct.reading import VectorMap, read_vector
+from carseq.construct.promoters import find_start
+from carseq.construct.reading import read_vector
+from carseq.construct.setting import setting_notes
+from carseq.construct.vectormap import VectorMap
 from carseq.errors import CarseqError
-from carseq.log import get_logger
-from carseq.study.config import Form
-
-log = get_logger(__name__)
 
 __all__ = [
     "Construct",
@@ -51,231 +37,256 @@ __all__ = [
     "splice_sites",
 ]
 
-#: Kept before the frame where nothing tells where transcription begins: room for a Kozak sequence and a
-#: short leader, and little enough to lie within any promoter's transcript.
-GUESSED_LEADER = 60
+Form = Literal["auto", "plasmid", "provirus", "transcript", "orf", "partial"]
 #: A file with more than this outside its LTRs' R regions holds a plasmid's backbone; the U3 and U5 that a
 #: provirus has there make 0.8 kb at most (HIV-1, MoMuLV).
 MAX_FLANK = 1000
-_FAMILY = {"MoMuLV_R": "gamma-retroviral LTRs", "HIV1_R": "lentiviral LTRs"}
+#: Share of the file that the frame fills in an ORF given as such.
+_ORF_SHARE = 0.9
+#: Candidates that are looked at in turn for one that is a CAR.
+_TRIED = 6
+#: Words by which a record says that an end of it was put on by carseq.
+ASSUMED = re.compile(r"ASSUMED ENDS: ([^.]+)\.")
+_MISSING = (
+    ("binder", "binder (scFv, VHH)"),
+    ("hinge", "hinge"),
+    ("transmembrane", "transmembrane part"),
+    ("costimulatory", "costimulatory domain"),
+    ("CD3zeta", "CD3zeta"),
+)
 
-Note = tuple[str, str]
 
+def load_construct(
+    path: str | Path, *, name: str = "CAR", form: Form = "auto", backbone: str | None = None
+) -> Construct:
+    """Read a vector and derive the CAR's transcripts.
 
-@dataclass(frozen=True)
-class Transcript:
-    """An mRNA of the CAR, sense strand, without its poly(A) tail.
-
-    Attributes
+    Parameters
     ----------
+    path
+        GenBank, EMBL, SnapGene (.dna) or FASTA file, or a bare sequence; ``FILE#name`` for one of several records.
     name
-        ``unspliced``, ``spliced``, or ``transcript`` where only one form exists; ``internal`` (and
-        ``internal_spliced``) for one from an internal promoter beside the LTR's.
-    sequence
-        Upper-case bases (ACGT, N for ambiguous ones).
-    blocks
-        Its exons on the full-length transcript, 0-based half-open, in order.
-    """
-
-    name: str
-    sequence: str
-    blocks: tuple[tuple[int, int], ...]
-
-
-@dataclass(frozen=True)
-class Construct:
-    """A CAR: its transcripts and where its domains lie.
-
-    Attributes
-    ----------
-    name
-        Name of the contig, the gene and the row in every matrix.
+        Name of the CAR in the reference.
     form
-        The form the sequence was taken for: plasmid, provirus, transcript, orf or partial.
-    transcripts
-        The full-length transcript first; it is also the contig.
-    orf
-        ``(start, end)`` of the CAR's ORF on the full-length transcript, stop included, or None.
-    notes
-        What was found on the way, for the lint: (code, text).
-    surrogate
-        Whether the file says of itself that it is not the true sequence.
+        What the file holds. ``auto`` finds out: an LTR or a promoter beside the CAR's frame makes it a
+        vector, read on either strand and, if need be, across the origin of a circular map; an ORF that
+        fills at least 90 % of it makes it an ORF; else it is a transcript. ``partial`` takes the file as
+        it is, without asking for a whole frame. Any form but ``auto`` also takes a file that is not a CAR's.
+    backbone
+        Name of a known vector (``MSGV1``) whose 5' and 3' ends are put on where the file lacks them.
+
+    Raises
+    ------
+    CarseqError
+        If the file cannot be read, holds no CAR or two, or the form asked for cannot be derived.
+
+    Examples
+    --------
+    >>> from carseq.data import path as data_path
+    >>> found = load_construct(data_path("constructs/ide-cel.gb"), name="ide-cel")
+    >>> found.form, [t.name for t in found.transcripts], len(found.protein)
+    ('plasmid', ['transcript'], 493)
     """
+    vector = read_vector(path)
+    found = _partial(vector, name) if form == "partial" else _whole(vector, name, form, path)
+    if backbone is not None:
+        from carseq.construct.backbones import complete
 
-    name: str
-    form: str
-    transcripts: tuple[Transcript, ...]
-    orf: tuple[int, int] | None
-    notes: tuple[Note, ...] = field(default=())
-    surrogate: bool = False
-
-    @property
-    def sequence(self) -> str:
-        """The full-length transcript."""
-        return self.transcripts[0].sequence
-
-    @property
-    def protein(self) -> str:
-        """Translation of the ORF, without the stop; empty if there is none."""
-        if self.orf is None:
-            return ""
-        start, end = self.orf
-        return str(Seq(self.sequence[start : start + (end - start) // 3 * 3]).translate()).rstrip(
-            "*"
-        )
-
-    @cached_property
-    def domains(self) -> pd.DataFrame:
-        """Domains on the full-length transcript: name, kind, start, end, identity, source."""
-        from carseq.construct.domains import find_domains
-
-        return find_domains(self)
-
-
-def splice_sites(transcript: str) -> tuple[int, int] | None:
-    """Return (donor, acceptor) of the psi intron of a gamma-retroviral transcript: the intron's half-open range.
-
-    The donor lies after nt 62 of the packaging signal (AG|GTAAGC), the gag/pol acceptor after nt 1013
-    (TTACAG|GCTC); both from the sequence of ``MoMuLV_psi``. None where either is missing.
-    """
-    psi = parts()["MoMuLV_psi"]
-    donor = find_part(psi[32:92], transcript)
-    acceptor = find_part(psi[973:1053], transcript)
-    if not donor or not acceptor:
-        return None
-    cut = transcript.find("GTAAG", donor[0][0] + 24, donor[0][0] + 40)
-    join = transcript.find("CAG", acceptor[0][0] + 32, acceptor[0][0] + 48)
-    if cut < 0 or join < 0 or join <= cut:
-        return None
-    return cut, join + 3
-
-
-def _ef1a_intron(sequence: str) -> tuple[int, int] | None:
-    """Return the half-open range of intron 1 of EEF1A1 (CAG|GTAAGT .. TTTCAG|GTGTCG) or None."""
-    exon = find_part(parts()["EF1A_exon1"], sequence)
-    end = find_part(parts()["EF1A_intron_end"], sequence)
-    if not exon or not end:
-        return None
-    cut = sequence.find("GTAAG", max(exon[0][1] - 4, 0), exon[0][1] + 8)
-    last = sequence.rfind("AG", end[-1][1] - 6, end[-1][1] + 3)
-    return (cut, last + 2) if 0 <= cut < last else None
-
-
-def _introns(
-    transcript: str, orf: tuple[int, int], annotated: list[tuple[int, int]]
-) -> list[tuple[int, int]]:
-    """Return the introns before the frame: psi's, EF1alpha's, and annotated ones with GT..AG."""
-    found = [i for i in (splice_sites(transcript), _ef1a_intron(transcript)) if i is not None]
-    for start, end in annotated:
-        inside = transcript[start:end]
-        if inside.startswith("GT") and inside.endswith("AG"):
-            found.append((start, end))
-    kept: list[tuple[int, int]] = []
-    for start, end in sorted(found):
-        if start > 0 and end <= orf[0] and (not kept or start >= kept[-1][1]):
-            kept.append((start, end))
-    return kept
-
-
-def _cut(sequence: str, name: str, first: int, introns: list[tuple[int, int]]) -> Transcript:
-    """Return the transcript from ``first`` to the end without the introns behind ``first``."""
-    blocks, at = [], first
-    for start, end in introns:
-        if start > first:
-            blocks.append((at, start))
-            at = end
-    blocks.append((at, len(sequence)))
-    return Transcript(name, "".join(sequence[a:b] for a, b in blocks), tuple(blocks))
-
-
-@dataclass(frozen=True)
-class _Candidate:
-    """A map on one strand and rotation with the best frame in it."""
-
-    vector: VectorMap
-    orf: Orf
-    repeats: Repeats
-    turned: bool
-    rotated: bool
-
-    @property
-    def rank(self) -> tuple[int, bool, bool, bool, int, bool]:
-        length = self.orf.end - self.orf.start
-        return (
-            self.orf.score,
-            self.repeats.both,
-            not self.rotated,
-            self.orf.complete,
-            length,
-            not self.turned,
-        )
-
-
-def _candidates(vector: VectorMap, linear: bool, circle: bool) -> list[_Candidate]:
-    """Return the frames of both strands, read as a line, and as a circle cut open behind its 3' LTR."""
-    found = []
-    for turned in (False, True):
-        strand = vector.reverse() if turned else vector
-        sequence, n = strand.sequence, len(strand.sequence)
-        if linear:
-            for orf in find_orfs(sequence):
-                repeats = find_repeats(sequence, (orf.start, orf.end))
-                found.append(_Candidate(strand, orf, repeats, turned, False))
-        if not circle:
-            continue
-        doubled = sequence + sequence
-        for orf in find_orfs(doubled):
-            length = orf.end - orf.start
-            if orf.start >= n or length > n or not orf.complete:
-                continue
-            reach = doubled[orf.start :] + sequence
-            three = find_repeats(reach[:n], (0, length)).three
-            behind = three[1] if three else length + (n - length) // 2
-            origin = (orf.start + behind) % n
-            moved = strand.rotate(origin)
-            start = (orf.start - origin) % n
-            placed = Orf(start, start + length, True, orf.score)
-            repeats = find_repeats(moved.sequence, (placed.start, placed.end))
-            found.append(_Candidate(moved, placed, repeats, turned, True))
+        found = complete(found, backbone)
     return found
 
 
-def _locate(vector: VectorMap, form: Form, path: str | Path) -> _Candidate:
-    """Return the strand and rotation of the map that shows the CAR best."""
-    circular = vector.circular is True or form == "plasmid"
-    found = _candidates(vector, linear=not circular, circle=form != "provirus")
-    if not found:
-        longest = max((o.end - o.start for o in _any_frames(vector)), default=0)
-        raise CarseqError(
-            f"no CAR reading frame in {path}",
-            f"the longest ORF has {longest} nt; a CAR's has 1,300 or more",
-            "check that the file holds the CAR's vector and not its backbone alone; for a part of a CAR "
-            "(a scFv, CD3zeta) say `form: partial`",
+def _whole(vector: VectorMap, name: str, form: Form, path: str | Path) -> Construct:
+    notes = _own_words(vector)
+    internal: int | None = None
+    annotated: list[tuple[int, int]] = []
+    if form in ("transcript", "orf"):
+        sequence, tail = _trimmed(vector.sequence)
+        orf = _read_frame(sequence, path, form)
+        verdict = judge_protein(translate(sequence[orf.start : orf.end]).rstrip("*"))
+        five, three = _given_ends(sequence, form == "orf", tail)
+        shape: str = form
+    else:
+        best, verdict = _locate(vector, form, path)
+        if best.turned:
+            notes.append(
+                (
+                    "reverse_strand",
+                    "the ORF lies on the reverse strand of the file; it was turned round",
+                )
+            )
+        if best.rotated and vector.circular is False:
+            notes.append(
+                (
+                    "read_as_circle",
+                    "The map calls itself linear, but the CAR runs across its ends: it was read as a circle.",
+                )
+            )
+        sequence, orf = best.vector.sequence, best.orf
+        if is_vector(best, form in ("plasmid", "provirus")):
+            _refuse_underivable(best, form, path)
+            run = transcribed(best)
+            notes += run.notes
+            notes += setting_notes(sequence, orf.start, run.five.known)
+            five, three = run.five, run.three
+            annotated = [
+                (f.start - run.start, f.end - run.start)
+                for f in best.vector.features
+                if f.kind == "intron" and f.strand == 1 and run.start < f.start
+            ]
+            shape = _shape(best, form, run.start, run.end)
+            sequence = sequence[run.start : run.end]
+            orf = Orf(orf.start - run.start, orf.end - run.start, orf.complete, orf.score)
+            internal = None if run.internal is None else run.internal - run.start
+        else:
+            sequence, tail = _trimmed(sequence)
+            whole = orf.end - orf.start >= _ORF_SHARE * len(sequence)
+            shape = "orf" if whole else "transcript"
+            five, three = _given_ends(sequence, whole, tail)
+    place = (orf.start, min(orf.end, len(sequence)))
+    if any(code == "assumed_ends" for code, _ in notes):
+        # The file was completed by carseq: its ends are what was assumed, and the note says so.
+        five = five if five.known else End("assumed", True)
+        three = three if three.known else End("assumed", True)
+        notes = [n for n in notes if n[0] not in ("five_prime_guess", "three_prime_guess")]
+    if not verdict.is_car:
+        what = verdict.what or "a reading frame of no known CAR domain"
+        notes.append(("not_a_car", f"The file's reading frame is not a CAR's: {what}."))
+    if n_signalling(translate(sequence[place[0] : place[1]])) > 1:
+        notes.append(
+            (
+                "two_cars",
+                "the reading frame holds more than one CD3zeta domain: two CARs on one mRNA",
+            )
         )
-    best = max(found, key=lambda c: c.rank)
-    _refuse_two(found, best, path)
-    return best
+    introns = find_introns(sequence, place, annotated) if shape != "orf" else []
+    return Construct(
+        name,
+        shape,
+        _forms(sequence, introns, internal),
+        place,
+        tuple(notes),
+        _is_surrogate(vector),
+        five,
+        three,
+    )
 
 
-def _any_frames(vector: VectorMap) -> list[Orf]:
-    return [
-        orf for text in (vector.sequence, vector.reverse().sequence) for orf in find_orfs(text, 30)
-    ]
+def _is_surrogate(vector: VectorMap) -> bool:
+    return "surrogate" in vector.text.lower()
 
 
-def _frame(candidate: _Candidate) -> str:
+def _own_words(vector: VectorMap) -> list[Note]:
+    """Return the notes on what a record says of itself and on what was passed over in reading it."""
+    notes: list[Note] = []
+    if re.search(r"\bMODEL(?![A-Za-z])", vector.text):
+        notes.append(
+            (
+                "model",
+                "the file says that it is a model: the CAR's frame is the published one, the vector around it "
+                "is not that of the product",
+            )
+        )
+    assumed = ASSUMED.search(" ".join(vector.text.split()))
+    if assumed:
+        notes.append(
+            ("assumed_ends", f"The file says that its ends were assumed: {assumed.group(1)}.")
+        )
+    if vector.remarks:
+        told = "; ".join(vector.remarks[:3])
+        more = f"; and {len(vector.remarks) - 3} more" if len(vector.remarks) > 3 else ""
+        notes.append(("read_with_remarks", f"While the file was read: {told}{more}."))
+    return notes
+
+
+def _given_ends(sequence: str, is_orf: bool, tail: bool) -> tuple[End, End]:
+    """Return the ends of a transcript or ORF given as such."""
+    if is_orf:
+        return CUT, CUT
+    start, stop = transcript_start(sequence), transcript_stop(sequence, tail)
+    return (
+        CUT if start is None else End(start, True),
+        CUT if stop is None else End(stop, True),
+    )
+
+
+def _locate(vector: VectorMap, form: Form, path: str | Path) -> tuple[Candidate, Verdict]:
+    """Return the strand and rotation of the map that shows the CAR best, and whether it is one."""
+    circular = vector.circular is True or form == "plasmid"
+    found = candidates(vector, linear=not circular, circle=form != "provirus")
+    if circular and not any(judge_protein(_protein(c)).is_car for c in _top(found)):
+        # A frame that is open at the end of a map wrongly called circular.
+        found += candidates(vector, linear=True, circle=False)
+    if not found:
+        raise _no_car(vector, path, "")
+    for candidate in _top(found):
+        verdict = judge_protein(_protein(candidate))
+        if verdict.is_car:
+            _refuse_two(found, candidate, path)
+            return candidate, verdict
+    best = _top(found)[0]
+    if is_broken_car(best.vector.sequence, best.orf.start):
+        return best, Verdict(True, "")
+    verdict = judge_protein(_protein(best))
+    if form == "auto":
+        raise _no_car(vector, path, verdict.what)
+    return best, verdict
+
+
+def _top(found: list[Candidate]) -> list[Candidate]:
+    return sorted(found, key=lambda c: c.rank, reverse=True)[:_TRIED]
+
+
+def _protein(candidate: Candidate) -> str:
+    return translate(_frame(candidate)).rstrip("*")
+
+
+def _frame(candidate: Candidate) -> str:
     orf = candidate.orf
     return candidate.vector.sequence[orf.start : orf.end]
 
 
-def _refuse_two(found: list[_Candidate], best: _Candidate, path: str | Path) -> None:
+def _no_car(vector: VectorMap, path: str | Path, what: str) -> CarseqError:
+    """Return the error that says that a file holds no CAR, and what it holds instead."""
+    sequence = vector.sequence
+    longest = max((o.end - o.start for o in _any_frames(vector)), default=0)
+    held = what_it_holds(sequence)
+    causes = []
+    if what:
+        causes.append(f"its frame most like a CAR's is {what}")
+    others = [h for h in held if h not in what]
+    if others:
+        causes.append("it holds " + ", ".join(others[:8]))
+    if not causes:
+        causes.append(
+            f"the longest ORF has {longest} nt and no known CAR domain; a CAR's has 1,300 or more"
+        )
+    return CarseqError(
+        f"no CAR reading frame in {path}",
+        "; ".join(causes),
+        "give the map of the CAR's vector, not of its empty backbone, a packaging plasmid or another receptor; for a "
+        "part of a CAR (a scFv, CD3zeta) say `form: partial`; if it is a CAR, say what the file is (`form: plasmid`, "
+        "`provirus`, `transcript` or `orf`) and it is taken as it is",
+    )
+
+
+def _any_frames(vector: VectorMap) -> list[Orf]:
+    return [
+        orf
+        for text in (vector.sequence, reverse_complement(vector.sequence))
+        for orf in find_orfs(text, 30)
+    ]
+
+
+def _refuse_two(found: list[Candidate], best: Candidate, path: str | Path) -> None:
     """Refuse a map with a second CAR in a frame of its own."""
     first = _frame(best)
     for other in found:
         frame = _frame(other)
         if frame in first or first in frame or first[-300:] == frame[-300:]:
             continue
-        if n_signalling(str(Seq(frame[: len(frame) // 3 * 3]).translate())):
+        protein = translate(frame).rstrip("*")
+        if n_signalling(protein) and judge_protein(protein).is_car:
             raise CarseqError(
                 f"{path} holds two CARs",
                 f"frames of {len(first)} and {len(frame)} nt both end in a CD3zeta domain",
@@ -283,92 +294,22 @@ def _refuse_two(found: list[_Candidate], best: _Candidate, path: str | Path) -> 
             )
 
 
-def _derive(found: _Candidate) -> tuple[int, int, list[Note], int | None]:
-    """Return (start, end) of the contig on the map, notes, and the start of an internal transcript."""
-    vector, orf, repeats = found.vector, found.orf, found.repeats
-    n, notes = len(vector.sequence), []
-    internal: int | None = None
-    if repeats.family:
-        notes.append(("vector", _FAMILY[repeats.family]))
-    if repeats.three is not None:
-        end = repeats.three[1]
-    else:
-        signal = find_end(vector, orf.end)
-        if signal is None:
-            end, what = min(n, orf.end + MAX_DOWNSTREAM), "nothing tells where the mRNA ends"
-        else:
-            end, what = signal[0], f"the mRNA is taken to end at {signal[1]}"
-        notes.append(
-            (
-                "three_prime_guess",
-                f"no 3' LTR was found: {what}; its 3' end, where 3' reads fall, is a guess",
-            )
+def _refuse_underivable(best: Candidate, form: Form, path: str | Path) -> None:
+    """Refuse a form whose transcript cannot be derived: a plasmid without LTR, promoter or annotation."""
+    if form not in ("plasmid", "provirus") or best.repeats.n_found or best.vector.features:
+        return
+    if find_start(best.vector, 0, best.orf.start) is None:
+        raise CarseqError(
+            f"no transcript can be derived from {path} as a {form}",
+            "no known LTR R region (MoMuLV, MSCV, HIV-1) or promoter lies beside the CAR's frame",
+            "give the transcript itself with `form: transcript`, or the ORF with `form: orf`",
         )
-    lo = repeats.five[1] if repeats.five else 0
-    promoter = find_start(vector, lo, orf.start)
-    if repeats.five is not None and not repeats.self_inactivating:
-        start = repeats.five[0]
-        known = known_starts(vector.sequence, lo, orf.start)
-        if known:
-            internal = known[-1].position
-            notes.append(("promoter", f"internal promoter beside the LTR's: {known[-1].name}"))
-    elif promoter is not None:
-        start = promoter.position
-        if repeats.self_inactivating:
-            notes.append(
-                (
-                    "self_inactivating",
-                    "the 3' U3 has no TATA box: the LTR is silent in a transduced cell, so the mRNA begins "
-                    f"at the internal promoter ({promoter.name})",
-                )
-            )
-        else:
-            notes.append(("promoter", f"the mRNA begins at the promoter: {promoter.name}"))
-        if promoter.guess:
-            notes.append(
-                (
-                    "five_prime_guess",
-                    f"where {promoter.name} begins its mRNA is not known: the 5' end, where 5' reads fall, is a "
-                    "guess from its annotation",
-                )
-            )
-    else:
-        # Without a 5' LTR in the file, what stands before the frame is what its author took for the mRNA's.
-        whole = repeats.five is None and not found.rotated and orf.start <= MAX_UPSTREAM
-        start = 0 if whole else max(lo, orf.start - GUESSED_LEADER)
-        if not (whole and repeats.three and end >= len(_trimmed(vector.sequence))):
-            notes.append(
-                (
-                    "five_prime_guess",
-                    "no promoter of known sequence or annotation lies before the frame: the mRNA is taken to "
-                    + (
-                        "begin with the file"
-                        if whole
-                        else f"begin {orf.start - start} nt before it"
-                    )
-                    + "; its 5' end, where 5' reads fall, is a guess",
-                )
-            )
-    return start, end, notes, internal
-
-
-def _is_vector(found: _Candidate, form: Form) -> bool:
-    """Whether a map shows more than a transcript or an ORF: an LTR, a promoter before the frame, a circle."""
-    if form in ("plasmid", "provirus") or found.repeats.family:
-        return True
-    n = len(found.vector.sequence)
-    far = found.orf.start > MAX_UPSTREAM or n - found.orf.end > MAX_DOWNSTREAM
-    return (
-        found.vector.circular is True
-        or far
-        or find_start(found.vector, 0, found.orf.start) is not None
-    )
 
 
 def _read_frame(sequence: str, path: str | Path, form: Form) -> Orf:
     """Return the CAR's frame of a transcript or ORF given as such, on the strand given."""
     orf = car_orf(sequence)
-    other = car_orf(str(Seq(sequence).reverse_complement()))
+    other = car_orf(reverse_complement(sequence))
     if other is not None and (orf is None or other.score > orf.score):
         raise CarseqError(
             f"the CAR's reading frame in {path} is on the other strand",
@@ -385,30 +326,22 @@ def _read_frame(sequence: str, path: str | Path, form: Form) -> Orf:
     return orf
 
 
-#: What the kinds of domain of a CAR tell, in the order in which they lie.
-_PIECES = {
-    "signal peptide": "leader",
-    "binder": "binder (scFv, VHH)",
-    "hinge": "hinge",
-    "transmembrane": "transmembrane part",
-    "costimulatory": "costimulatory domain",
-    "CD3zeta": "CD3zeta",
-}
-
-
-def _partial(vector: VectorMap, name: str, path: str | Path, text: str) -> Construct:
+def _partial(vector: VectorMap, name: str) -> Construct:
     """Return the construct of a part of a CAR: the file as it is, with whatever frame it shows."""
-    forward, backward = open_frame(vector.sequence), open_frame(vector.reverse().sequence)
+    turned = vector.reverse()
+    forward, backward = open_frame(vector.sequence), open_frame(turned.sequence)
     notes: list[Note] = []
     sequence, orf = vector.sequence, forward
     if backward is not None and (forward is None or backward.score > forward.score):
-        sequence, orf = vector.reverse().sequence, backward
+        sequence, orf = turned.sequence, backward
         notes.append(("reverse_strand", "the part lies on the reverse strand; it was turned round"))
     place = None if orf is None else (orf.start, orf.end)
     whole = Transcript("transcript", sequence, ((0, len(sequence)),))
     draft = Construct(name, "partial", (whole,), place)
-    kinds = set(draft.domains["kind"])
-    missing = [what for kind, what in _PIECES.items() if kind not in kinds]
+    kinds = {row.kind for row in draft.domain_rows}
+    missing = [
+        what for kind, what in (("signal peptide", "leader"), *_MISSING) if kind not in kinds
+    ]
     notes.append(
         (
             "partial",
@@ -420,129 +353,45 @@ def _partial(vector: VectorMap, name: str, path: str | Path, text: str) -> Const
         )
     )
     return Construct(
-        name, "partial", (whole,), place, (*_own_words(text), *notes), "surrogate" in text.lower()
+        name,
+        "partial",
+        (whole,),
+        place,
+        (*_own_words(vector), *notes),
+        _is_surrogate(vector),
+        CUT,
+        CUT,
     )
 
 
-def _own_words(text: str) -> list[Note]:
-    """Return the note on a record that calls itself a model."""
-    if re.search(r"\bMODEL(?![A-Za-z])", text):
-        return [
-            (
-                "model",
-                "the file says that it is a model: the CAR's frame is the published one, the vector around it "
-                "is not that of the product",
-            )
-        ]
-    return []
+def _trimmed(sequence: str) -> tuple[str, bool]:
+    """Return a transcript without its poly(A) tail, and whether it had one."""
+    tail = sequence.endswith("A" * 10)
+    return (sequence.rstrip("A"), True) if tail else (sequence, False)
 
 
-def load_construct(path: str | Path, *, name: str = "CAR", form: Form = "auto") -> Construct:
-    """Read a vector and derive the CAR's transcripts.
-
-    Parameters
-    ----------
-    path
-        GenBank, EMBL, SnapGene (.dna) or FASTA file.
-    name
-        Name of the CAR in the reference.
-    form
-        What the file holds. ``auto`` finds out: an LTR or a promoter beside the CAR's frame makes it a
-        vector, read on either strand and, if need be, across the origin of a circular map; an ORF that
-        fills at least 90 % of it makes it an ORF; else it is a transcript. ``partial`` takes the file as
-        it is, without asking for a whole frame.
-
-    Raises
-    ------
-    CarseqError
-        If the file cannot be read, holds no CAR or two, or the form asked for cannot be derived.
-    """
-    vector = read_vector(path)
-    if form == "partial":
-        return _partial(vector, name, path, vector.text)
-    surrogate = "surrogate" in vector.text.lower()
-    notes = _own_words(vector.text)
-    internal: int | None = None
-    annotated: list[tuple[int, int]] = []
-    if form in ("transcript", "orf"):
-        sequence, shape = _trimmed(vector.sequence), str(form)
-        orf = _read_frame(sequence, path, form)
-    else:
-        found = _locate(vector, form, path)
-        derivable = found.repeats.family or vector.features
-        if (
-            form in ("plasmid", "provirus")
-            and not derivable
-            and find_start(found.vector, 0, found.orf.start) is None
-        ):
-            raise CarseqError(
-                f"no transcript can be derived from {path} as a {form}",
-                "no known LTR R region (MoMuLV, HIV-1) or promoter lies beside the CAR's frame",
-                "give the transcript itself with `form: transcript`, or the ORF with `form: orf`",
-            )
-        if found.turned:
-            notes.append(
-                (
-                    "reverse_strand",
-                    "the ORF lies on the reverse strand of the file; it was turned round",
-                )
-            )
-        sequence, orf = found.vector.sequence, found.orf
-        if _is_vector(found, form):
-            start, end, told, internal = _derive(found)
-            notes += told
-            annotated = [
-                (f.start - start, f.end - start)
-                for f in found.vector.features
-                if f.kind == "intron" and f.strand == 1 and start < f.start
-            ]
-            shape = _shape(found, form, start, end)
-            sequence = sequence[start:end]
-            orf = Orf(orf.start - start, orf.end - start, orf.complete, orf.score)
-            internal = None if internal is None else internal - start
-        else:
-            sequence = _trimmed(sequence)
-            whole = orf.end - orf.start >= 0.9 * len(sequence)
-            shape = "orf" if whole else "transcript"
-    place = (orf.start, min(orf.end, len(sequence)))
-    protein = str(Seq(sequence[place[0] : place[0] + (place[1] - place[0]) // 3 * 3]).translate())
-    if orf.score == 0:
-        notes.append(
-            (
-                "no_car_domain",
-                "no known CAR domain was found: the longest reading frame was taken for the CAR's",
-            )
-        )
-    if n_signalling(protein) > 1:
-        notes.append(
-            (
-                "two_cars",
-                "the reading frame holds more than one CD3zeta domain: two CARs on one mRNA",
-            )
-        )
-    introns = _introns(sequence, place, annotated) if shape != "orf" else []
-    return Construct(
-        name, shape, _forms(sequence, introns, internal), place, tuple(notes), surrogate
-    )
-
-
-def _trimmed(sequence: str) -> str:
-    """Return a transcript without its poly(A) tail."""
-    return sequence.rstrip("A") if sequence.endswith("A" * 10) else sequence
-
-
-def _shape(found: _Candidate, form: Form, start: int, end: int) -> str:
+def _shape(found: Candidate, form: Form, start: int, end: int) -> str:
     """Return the form of a vector read with ``auto``."""
     if form != "auto":
         return str(form)
     if found.vector.circular is True or found.rotated:
         return "plasmid"
-    five = found.repeats.five[0] if found.repeats.five else 0
-    n = len(_trimmed(found.vector.sequence))
-    outside = five + n - end
+    five = found.repeats.five.start if found.repeats.five else 0
+    n = len(_trimmed(found.vector.sequence)[0])
     if start == 0 and end >= n:
         return "transcript"
-    return "plasmid" if outside > MAX_FLANK else "provirus"
+    return "plasmid" if five + n - end > MAX_FLANK else "provirus"
+
+
+def _cut(sequence: str, name: str, first: int, introns: list[tuple[int, int]]) -> Transcript:
+    """Return the transcript from ``first`` to the end without the introns behind ``first``."""
+    blocks, at = [], first
+    for start, end in introns:
+        if start > first:
+            blocks.append((at, start))
+            at = end
+    blocks.append((at, len(sequence)))
+    return Transcript(name, "".join(sequence[a:b] for a, b in blocks), tuple(blocks))
 
 
 def _forms(

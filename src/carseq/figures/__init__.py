@@ -33,7 +33,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
             "losses",
             "prevalence",
             "rules",
-            "thinning",
+            "downsampling",
             "thresholds",
             "weighing",
         ],

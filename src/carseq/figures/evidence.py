@@ -526,13 +526,13 @@ def thresholds(table: pd.DataFrame) -> Figure:
     return Figure(drawn, {"rows": rows})
 
 
-def thinning(table: pd.DataFrame) -> Figure:
+def downsampling(table: pd.DataFrame) -> Figure:
     """What each sample would have given with a part of its molecules: calls, sensitivity and detection limit.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        Schema ``THINNING``.
+        Schema ``DOWNSAMPLING``.
     """
     if not len(table):
         return nothing("No T cells.")

@@ -10,7 +10,7 @@ from pathlib import Path
 from isal import igzip, isal_zlib
 
 from carseq.errors import CarseqError
-from carseq.io.files import write_text
+from carseq.io.files import reading, write_text
 
 #: What reading a file that is cut off, damaged or out of reach raises.
 DAMAGED: tuple[type[Exception], ...] = (OSError, EOFError, zlib.error, isal_zlib.error)  # type: ignore[assignment]
@@ -135,5 +135,12 @@ def write_sequences(sequences: dict[str, str], path: str | Path) -> None:
 
 
 def read_sequences(path: str | Path) -> dict[str, str]:
-    """Read a FASTA file: name -> upper-case sequence."""
-    return dict(fasta_records(path))
+    """Read a FASTA file that carseq wrote: name -> upper-case sequence.
+
+    Raises
+    ------
+    CarseqError
+        If it is missing, cut off or not FASTA.
+    """
+    with reading(path) as path:
+        return dict(fasta_records(path))

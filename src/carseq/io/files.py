@@ -1,40 +1,51 @@
-"""How files reach the disk: written whole or not at all, tables by their schema."""
+"""How files reach the disk, and how the package's own come back: whole or not at all, tables by their schema."""
 
 from __future__ import annotations
 
-import os
-import tempfile
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
+from carseq.errors import CarseqError
+from carseq.io.atomic import atomic as atomic
+from carseq.io.checksums import check_whole, damaged
+from carseq.io.failures import machine_failure
 from carseq.schema.column import Schema
 from carseq.schema.tables import METADATA
 
 
 @contextmanager
-def atomic(path: str | Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path`` and move it there when the block ends well.
+def reading(path: str | Path) -> Iterator[Path]:
+    """Guard the reading of a file that carseq wrote: it is checked before, and what fails is told with its name.
 
-    A killed run leaves no half-written output behind.
+    Raises
+    ------
+    CarseqError
+        If the file is missing, is not as it was written, or cannot be understood.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(
-        prefix=f".{path.stem[:40]}.", suffix="".join(path.suffixes), dir=path.parent
-    )
-    os.close(handle)
-    temporary = Path(name)
+    check_whole(path)
     try:
-        yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        if path.is_file() and path.stat().st_size == 0:
+            raise damaged(path, "it holds nothing", word="empty")
+        yield path
+    except (CarseqError, MemoryError):
+        raise
+    except FileNotFoundError as error:
+        raise CarseqError(
+            f"there is no {error.filename or path}",
+            "it was deleted, or the run that makes it did not end",
+            "run the workflow again: it makes what is missing",
+        ) from error
+    except Exception as error:
+        if (told := machine_failure(error, place=path)) is not None:
+            raise told from error
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        raise damaged(path, text[:300], word="cut off or damaged") from error
 
 
 def write_table(table: pd.DataFrame, path: str | Path, schema: Schema | None = None) -> None:
@@ -44,24 +55,51 @@ def write_table(table: pd.DataFrame, path: str | Path, schema: Schema | None = N
     with atomic(path) as temporary:
         if Path(path).suffix == ".parquet":
             table.to_parquet(temporary, index=False)
+        elif Path(path).suffix == ".gz":
+            import gzip
+
+            # Without a name and a time in the header: the same bytes for the same table.
+            with (
+                temporary.open("wb") as opened,
+                gzip.GzipFile("", "wb", 6, fileobj=opened, mtime=0) as out,
+            ):
+                table.to_csv(out, sep="\t", index=False, float_format="%.6g")
         else:
             table.to_csv(temporary, sep="\t", index=False, float_format="%.6g")
 
 
 def read_table(path: str | Path, schema: Schema | None = None) -> pd.DataFrame:
-    """Read a table written by :func:`write_table`."""
-    if Path(path).suffix == ".parquet":
-        table = pd.read_parquet(path)
-    else:
-        text = {n: "str" for n, c in schema.columns.items() if c.dtype == "str"} if schema else {}
-        # Text columns stay text: the sample "007" and the barcode "NA" are names, not numbers.
-        table = pd.read_csv(
-            path, sep="\t", dtype=text, keep_default_na=False, na_values=["", "nan"]
-        )
-        # A column that is missing is told of below.
-        for name in text.keys() & set(table):
-            table[name] = table[name].fillna("")
-    return schema.conform(table) if schema else table
+    """Read a table written by :func:`write_table`.
+
+    Raises
+    ------
+    CarseqError
+        If it is missing, cut off or not such a table.
+    """
+    with reading(path) as path:
+        if path.suffix == ".parquet":
+            table = pd.read_parquet(path)
+        else:
+            text = (
+                {n: "str" for n, c in schema.columns.items() if c.dtype == "str"} if schema else {}
+            )
+            # Text columns stay text: the sample "007" and the barcode "NA" are names, not numbers.
+            table = pd.read_csv(
+                path, sep="\t", dtype=text, keep_default_na=False, na_values=["", "nan"]
+            )
+            # A column that is missing is told of below.
+            for name in text.keys() & set(table):
+                table[name] = table[name].fillna("")
+    if schema is None:
+        return table
+    try:
+        return schema.conform(table)
+    except CarseqError as error:
+        raise CarseqError(
+            f"{path}: {error.message}",
+            error.cause,
+            "if the workflow made it, delete it, run again; else give the table as carseq writes it",
+        ) from None
 
 
 def read_samples(path: str | Path) -> pd.DataFrame:
@@ -72,7 +110,8 @@ def read_samples(path: str | Path) -> pd.DataFrame:
     pandas.DataFrame
         Schema ``METADATA``, further columns of the sheet behind it; a row a sample.
     """
-    table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, na_filter=False)
+    with reading(path) as path:
+        table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, na_filter=False)
     return METADATA.conform(table)
 
 
@@ -80,3 +119,27 @@ def write_text(text: str, path: str | Path) -> None:
     """Write a text file atomically."""
     with atomic(path) as temporary:
         temporary.write_text(text)
+
+
+def read_text(path: str | Path) -> str:
+    """Read a text file that carseq wrote.
+
+    Raises
+    ------
+    CarseqError
+        If it is missing, cut off or no text.
+    """
+    with reading(path) as path:
+        return path.read_text()
+
+
+def read_json(path: str | Path) -> Any:
+    """Read a JSON file that carseq wrote.
+
+    Raises
+    ------
+    CarseqError
+        If it is missing, cut off or no JSON.
+    """
+    with reading(path) as path:
+        return json.loads(path.read_text())

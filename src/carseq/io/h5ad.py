@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from carseq.io.files import atomic
+from carseq.io.files import atomic, reading
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -29,6 +29,27 @@ def write_h5ad(adata: object, path: str | Path) -> None:
         )
 
 
+def read_h5ad(path: str | Path, *, backed: bool = False) -> AnnData:
+    """Read an h5ad that carseq wrote.
+
+    Parameters
+    ----------
+    path
+        As :func:`write_h5ad` writes it.
+    backed
+        Whether the matrix stays on disk.
+
+    Raises
+    ------
+    CarseqError
+        If it is missing, cut off or no h5ad.
+    """
+    import anndata
+
+    with reading(path) as path:
+        return anndata.read_h5ad(path, backed="r" if backed else None)
+
+
 def read_cells(path: str | Path, *, genes: Sequence[str] = ()) -> AnnData:
     """Read an h5ad of cells without its matrices, but for the raw counts of some genes.
 
@@ -43,6 +64,11 @@ def read_cells(path: str | Path, *, genes: Sequence[str] = ()) -> AnnData:
     -------
     AnnData
         `obs` and `uns` of the file; n_cells × these genes, their raw counts in `layers["counts"]`.
+
+    Raises
+    ------
+    CarseqError
+        If it is missing, cut off or no h5ad of cells.
     """
     import h5py
     import numpy as np
@@ -50,7 +76,7 @@ def read_cells(path: str | Path, *, genes: Sequence[str] = ()) -> AnnData:
     from anndata.io import read_elem, sparse_dataset
     from scipy import sparse
 
-    with h5py.File(path) as file:
+    with reading(path) as path, h5py.File(path) as file:
         obs, var, uns = (read_elem(file[key]) for key in ("obs", "var", "uns"))
         at = np.flatnonzero(var.index.isin(genes))
         counts = sparse.csr_matrix((len(obs), at.size), dtype=np.float32)

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 
-import dnaio
 import mappy
 
 from carseq.errors import CarseqError
+from carseq.io.fasta import read_sequences
+from carseq.io.files import read_text
 from carseq.library.geometry import CHEMISTRIES, Chemistry, parse_geometry
 
 #: Reads that must map to the panel before the strand is believed, and the share that must agree.
@@ -132,13 +133,12 @@ def strand_of_library(
         The sheet's chemistry; ``auto`` leaves it to the reads.
     """
     if chemistry:
-        return Chemistry.from_json(Path(chemistry).read_text()).strand
+        return Chemistry.from_json(read_text(chemistry)).strand
     if named in CHEMISTRIES:
         return CHEMISTRIES[named][1]
     if geometry := parse_geometry(named):
         return str(geometry["soloStrand"])
-    with dnaio.open(panel) as sequences:
-        return strand_of_bam(bam, [record.sequence for record in sequences])
+    return strand_of_bam(bam, list(read_sequences(panel).values()))
 
 
 def measured_strand(sense: int, antisense: int) -> str:

@@ -191,11 +191,15 @@ def paired_blood(samples: pd.DataFrame, row: pd.Series) -> tuple[pd.Series | Non
     Returns
     -------
     blood : pandas.Series or None
-        The patient's blood of the same time point, else any blood of the patient; of several the one with most T cells.
+        The patient's blood, sorted like the urine, of the same time point, else any blood of the patient; of several
+        the one with most T cells.
     pairing : str
         ``same time point``, ``other time point`` or ``no blood sample``.
     """
     blood = samples[(samples["compartment"] == "blood") & (samples["patient"] == row["patient"])]
+    if "gating" in samples:
+        # What was sorted otherwise says nothing of these cells.
+        blood = blood[blood["gating"] == row["gating"]]
     same = blood[blood["timepoint"] == row["timepoint"]]
     chosen = same if len(same) else blood
     if not len(chosen):

@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from carseq.calling import gates
+from carseq.calling.gates import BY_CAR
 from carseq.errors import CarseqError
 from carseq.localize.odds import PSI, Comparison, Expression, Profile, compare, over_patients
 from carseq.schema.tables import CONTRASTS
@@ -80,7 +82,8 @@ def contrasts(adata: AnnData, samples: pd.DataFrame) -> pd.DataFrame:
     calls is not taken for one with few CAR T cells. Urine is compared with blood of the same patient and time point
     (never a negative control); a sample with the patient's negative control, and with an earlier sample, of the same
     compartment; a state or type with the other T cells of its sample (how CAR T cells differ in composition from
-    other T cells: the odds ratio is the same either way). Where two patients or more have a contrast, a row brings
+    other T cells: the odds ratio is the same either way). Samples whose cells were sorted in different ways, or by the
+    CAR, are not compared with each other. Where two patients or more have a contrast, a row brings
     them together.
 
     Parameters
@@ -102,8 +105,10 @@ def contrasts(adata: AnnData, samples: pd.DataFrame) -> pd.DataFrame:
         If the cohort has no calls.
     """
     obs = adata.obs
-    missing = [c for c in ("car_call", "car_log_own", "car_null_shape") if c not in obs]
-    if missing or "evidence" not in adata.uns.get("car_model", {}):
+    missing = [
+        c for c in ("car_call", "car_log_own", "car_null_shape", "car_evidence") if c not in obs
+    ]
+    if missing or "draws" not in adata.uns.get("car_model", {}):
         raise CarseqError(
             "the cells have no calls to compare",
             f"they lack {', '.join(missing) or 'the fitted model'}",
@@ -124,12 +129,19 @@ def contrasts(adata: AnnData, samples: pd.DataFrame) -> pd.DataFrame:
 
 
 def _pairs(samples: pd.DataFrame) -> Iterator[tuple[str, str, pd.Series, pd.Series]]:
-    """Yield (contrast, compartment, sample of interest, reference) within patients, the widest in time first."""
-    for _, own in samples.reset_index(drop=True).groupby("patient", sort=False):
+    """Yield (contrast, compartment, sample of interest, reference) within patients, the widest in time first.
+
+    Samples are compared only if their cells were sorted alike, and never after a sort by the CAR: their fraction then
+    says how the sort was set.
+    """
+    gated = samples.reset_index(drop=True).assign(_gate=gates(samples).to_numpy())
+    for _, own in gated.groupby("patient", sort=False):
         rows = [row for _, row in own.iterrows()]
         found = []
         for a in rows:
             for b in rows:
+                if a["_gate"] != b["_gate"] or a["_gate"] in BY_CAR:
+                    continue
                 same_place = a["compartment"] == b["compartment"]
                 same_time = a["timepoint"] == b["timepoint"]
                 both_cases = a["role"] == b["role"] == "case"

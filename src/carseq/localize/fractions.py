@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from carseq.calling import UNEXPLAINED, fraction_of
+from carseq.calling import fraction_is, gates
+from carseq.calling.gates import BY_CAR
+from carseq.calling.model import Fit
 from carseq.cells.annotation import T_LINEAGE
 from carseq.schema.tables import LOCALIZATION
 
@@ -27,15 +29,18 @@ def localize(adata: AnnData, samples: pd.DataFrame) -> pd.DataFrame:
     adata
         Cohort after :func:`carseq.calling.call_cells`.
     samples
-        One row a sample: ``sample``, ``patient``, ``compartment``, ``timepoint``, ``role``.
+        One row a sample: ``sample``, ``patient``, ``compartment``, ``timepoint``, ``role``, and ``gating`` where known.
 
     Returns
     -------
     pandas.DataFrame
         Schema ``LOCALIZATION``: the samples' rows, then those of all case samples of a patient and compartment
-        where there are several (``sample`` is empty). Doublets are counted apart.
+        where there are several (``sample`` is empty): their fraction is the mean of the samples' by the cells of each.
+        Samples sorted in different ways are not pooled, those sorted by the CAR not at all. Doublets are counted apart.
     """
     obs = adata.obs
+    fitted = Fit.from_uns(adata.uns["car_model"])
+    gate = gates(samples)
     rows: list[dict[str, object]] = []
     for sample in samples.itertuples():
         about = {
@@ -45,10 +50,12 @@ def localize(adata: AnnData, samples: pd.DataFrame) -> pd.DataFrame:
             "timepoint": sample.timepoint,
             "n_samples": 1,
         }
-        rows += _groups(adata, obs[obs["sample"] == sample.sample], about)
+        own = obs[obs["sample"].astype(str) == str(sample.sample)]
+        rows += _groups(fitted, own, about, fraction_is(gate[sample.Index]))
     # A sample from before the infusion would dilute what is asked for.
-    cases = samples[samples["role"] == "case"]
-    for (patient, compartment), several in cases.groupby(["patient", "compartment"], sort=False):
+    cases = samples[(samples["role"] == "case") & ~gate.isin(BY_CAR)]
+    keys = [cases["patient"], cases["compartment"], gate[cases.index]]
+    for (patient, compartment, _), several in cases.groupby(keys, sort=False):
         if len(several) < 2:
             continue
         about = {
@@ -58,7 +65,8 @@ def localize(adata: AnnData, samples: pd.DataFrame) -> pd.DataFrame:
             "timepoint": ",".join(dict.fromkeys(several["timepoint"].astype(str))),
             "n_samples": len(several),
         }
-        rows += _groups(adata, obs[obs["sample"].isin(several["sample"])], about)
+        own = obs[obs["sample"].astype(str).isin(several["sample"].astype(str))]
+        rows += _groups(fitted, own, about, "fraction")
     return LOCALIZATION.conform(pd.DataFrame(rows, columns=list(LOCALIZATION.columns)))
 
 
@@ -70,8 +78,10 @@ def _labels(obs: pd.DataFrame, level: str) -> pd.Series:
     return (first + " x " + second).where((first != "") & (second != ""), "")
 
 
-def _groups(adata: AnnData, obs: pd.DataFrame, about: dict[str, object]) -> list[dict[str, object]]:
-    """Return the rows of some samples' cells, taken as one."""
+def _groups(
+    fitted: Fit, obs: pd.DataFrame, about: dict[str, object], means: str
+) -> list[dict[str, object]]:
+    """Return the rows of some samples' cells, taken as one; ``means`` is what a fraction of them means."""
     rows = []
     for level in LEVELS:
         for group, cells in obs.groupby(_labels(obs, level), observed=True):
@@ -86,15 +96,15 @@ def _groups(adata: AnnData, obs: pd.DataFrame, about: dict[str, object]) -> list
             is_t = cells["lineage"] == T_LINEAGE
             # A fraction is given for groups of T cells alone: elsewhere a CAR molecule is no CAR T cell.
             is_t_group = bool(len(cells)) and bool(is_t.all())
-            estimate, low, high = fraction_of(adata, cells.index) if is_t_group else (np.nan,) * 3
+            estimate, low, high = fitted.fraction(cells) if is_t_group else (np.nan,) * 3
             outside = cells[signal & ~is_t]
             unknown = outside["lineage"] == "unknown"
-            unexplained = outside["car_reason"].astype(str).str.endswith(UNEXPLAINED)
+            unexplained = outside["car_reason"].astype(str) == "unexplained"
             method = "counts only"
             if is_t_group:
-                method = "dropout-corrected posterior fraction"
+                method = f"dropout-corrected posterior {means}"
                 if about["n_samples"] != 1:
-                    method += f", one for {about['n_samples']} samples"
+                    method += f", mean of {about['n_samples']} samples by their cells"
             rows.append(
                 {
                     **about,

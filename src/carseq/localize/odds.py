@@ -2,8 +2,11 @@
 
 Every T cell carries the likelihood of its CAR count if it is a CAR T cell and if it is none, given its own depth and
 ambient RNA. The CAR T fraction of a group is then a mixture proportion, and a shallow cell without CAR molecule says
-little about it, as it should. What a CAR T cell expresses is not known exactly: likelihoods are integrated over the
-values (points) that the fitted model left plausible, jointly where both groups belong to one sample.
+little about it, as it should. Within a group the chance of a CAR T cell goes with depth and type as the model found
+it to (:mod:`carseq.calling.model`), around the group's fraction: were it taken to be the same for all, a group of
+deep CAR T cells among shallow others would seem to hold more of them. What a CAR T cell expresses and how depth goes
+with status is not known exactly: likelihoods are integrated over the values (points) that the fitted model left
+plausible, jointly where both groups belong to one sample.
 
 The log odds ratio has a profile likelihood. Its likelihood-ratio statistic W is chi-square with one degree of freedom
 in large samples; in small ones its 95 % quantile is taken from a parametric bootstrap under equal fractions, and W and
@@ -23,15 +26,19 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
-from carseq.calling import (
-    _MU,
-    _SHAPE,
-    _Data,
-    _log_likelihood,
-    _log_prior_expression,
-    _of_cohort,
-    _scatter,
+from carseq.calling.cells import Cells
+from carseq.calling.model import (
+    MU,
+    SHAPE,
+    Fit,
+    fit_at,
+    log_prior_expression,
+    of_cohort,
+    scatter,
+    softplus,
 )
+from carseq.calling.negbin import upper_tail
+from carseq.cells.annotation import is_single_t
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -70,33 +77,73 @@ class Arm:
 
     Attributes
     ----------
-    data
+    cells
         Their counts, depths and false molecules expected.
     mu, shape
         The points: CAR molecules per molecule, and shape of the negative binomial.
+    terms
+        How the log odds of a CAR T cell go with depth, damage and type: points x terms.
     """
 
-    data: _Data
+    cells: Cells
     mu: Floats
     shape: Floats
+    terms: Floats
 
     def __len__(self) -> int:
-        return len(self.data.k)
+        return len(self.cells)
 
     @property
     def silent(self) -> bool:
         """Whether no cell shows a CAR molecule."""
-        return not (self.data.k > 0).any()
+        return not (self.cells.k > 0).any()
 
     @cached_property
-    def _groups(self) -> tuple[_Data, Floats]:
-        groups, size, _ = self.data.groups()
-        return groups, size
+    def _groups(self) -> tuple[Cells, Floats, Floats]:
+        groups, _ = self.cells.grouped()
+        return groups, groups.log_odds(self.mu, self.shape), self.relative(groups)
+
+    def relative(self, cells: Cells) -> Floats:
+        """Return the log odds of cells of this group beside each other: cells x points."""
+        return np.asarray(cells.x @ self.terms.T + cells.offset[:, None])
 
     def by_point(self, fraction: Floats) -> Floats:
         """Return the log likelihood of CAR T fractions: points x fractions."""
-        groups, size = self._groups
-        return _log_likelihood(groups, size, self.mu, self.shape, fraction)
+        groups, odds, relative = self._groups
+        level = intercepts(relative, groups.size, fraction)
+        total = np.empty((len(self.mu), len(fraction)))
+        for point in range(len(self.mu)):
+            eta = relative[:, [point]] + level[point]
+            total[point] = groups.size @ (softplus(eta + odds[:, [point]]) - softplus(eta))
+        return total
+
+
+#: Log odds between which the level of a group is sought.
+_LEVELS = np.linspace(-30.0, 30.0, 121)
+
+
+def intercepts(relative: Floats, size: Floats, fraction: Floats) -> Floats:
+    """Return the log odds to add so that a group holds a CAR T fraction: points x fractions.
+
+    Parameters
+    ----------
+    relative
+        Log odds of the cells beside each other: cells x points.
+    size
+        How many cells each row stands for.
+    fraction
+        The fractions wanted (0-1, both excluded).
+    """
+    wanted = np.log(fraction) - np.log1p(-fraction)
+    result = np.empty((relative.shape[1], len(fraction)))
+    for point, own in enumerate(relative.T):
+        if np.ptp(own) < 1e-9:
+            result[point] = wanted - own[0]
+            continue
+        mean = size @ _expit(own[:, None] + _LEVELS) / size.sum()
+        mean = np.clip(mean, 1e-14, 1 - 1e-14)
+        result[point] = np.interp(wanted, np.log(mean) - np.log1p(-mean), _LEVELS)
+    return result
 
 
 @dataclass(frozen=True)
@@ -126,11 +173,12 @@ class Expression:
     """
 
     def __init__(self, adata: AnnData) -> None:
-        fitted = adata.uns["car_model"]
+        self._fit = Fit.from_uns(adata.uns["car_model"])
         self._obs = adata.obs
-        self._samples = [str(s) for s in fitted["samples"]]
-        self._evidence = list(np.asarray(fitted["evidence"], dtype=float))
-        self._cohort = [_of_cohort(own) for own in self._evidence]
+        t_cells = adata.obs[is_single_t(adata.obs)]
+        names = t_cells["sample"].astype(str)
+        self._cells = {s: self._fit.cells(t_cells[names == s], s) for s in self._fit.samples}
+        self._cohort = {s: of_cohort(self._fit.evidence[s]) for s in self._fit.samples}
 
     def pair(self, one: pd.Index, other: pd.Index) -> Pair | None:
         """Return two groups of T cells, each of one sample, ready to compare; None if one is empty."""
@@ -138,30 +186,52 @@ class Expression:
             return None
         groups = [self._obs.loc[cells] for cells in (one, other)]
         names = [str(group["sample"].iloc[0]) for group in groups]
-        points, log_weight = self._points(*names)
-        arms = [Arm(_Data.of(group), *at) for group, at in zip(groups, points, strict=True)]
+        pairs, log_weight = self._points(*names)
+        arms, whole = [], {}
+        for number, (name, group) in enumerate(zip(names, groups, strict=True)):
+            # Two groups of one sample share its terms.
+            if name not in whole:
+                whole[name] = self._whole(name, pairs[number])
+            own = whole[name]
+            cells = self._fit.cells(group, name)
+            arms.append(Arm(cells, own.mu, own.shape, own.terms))
+        for arm in whole.values():
+            # Divided by what the samples' own cells say: the cells compared say it once more.
+            log_weight = log_weight - np.logaddexp.reduce(
+                arm.by_point(_expit(_WHOLE)) + _LOG_PRIOR_WHOLE, axis=1
+            )
+        log_weight = log_weight - np.logaddexp.reduce(log_weight)
         return Pair(arms[0], arms[1], log_weight)
 
-    def _points(self, one: str, other: str) -> tuple[list[tuple[Floats, Floats]], Floats]:
-        """Return plausible mu of both samples, each with the shape they share, and the points' prior weight.
+    def _whole(self, sample: str, pairs: npt.NDArray[np.intp]) -> Arm:
+        """Return all T cells of a sample, with terms drawn for each pair of mu and shape."""
+        cells = self._cells[sample]
+        used, at = np.unique(pairs, return_inverse=True)
+        mode = fit_at(cells.grouped()[0], used, self._fit.prior[sample])
+        root = np.linalg.cholesky(np.linalg.inv(mode.curvature)[:, 1:, 1:])
+        z = np.random.default_rng(0).standard_normal((len(pairs), root.shape[1]))
+        terms = mode.at[at, 1:] + np.einsum("qij,qj->qi", root[at], z)
+        return Arm(cells, MU[pairs // len(SHAPE)], SHAPE[pairs % len(SHAPE)], terms)
 
-        Points are spread evenly over the posterior: by shape, then by how the samples' mu differ, which is what an
-        odds ratio suffers from. Divided by what the samples' own cells say, their weight is the prior that the cells
-        compared update once.
+    def _points(self, one: str, other: str) -> tuple[list[npt.NDArray[np.intp]], Floats]:
+        """Return plausible pairs of mu and shape of both samples, and how often (log) each stands.
+
+        Points are spread evenly over the posterior: by the shape that both share, then by how the samples' mu differ,
+        which is what an odds ratio suffers from.
         """
-        a, b = self._samples.index(one), self._samples.index(other)
-        prior = _log_prior_expression()
-        for i, own in enumerate(self._cohort):
-            if i not in (a, b):
+        prior = log_prior_expression()
+        for name, own in self._cohort.items():
+            if name not in (one, other):
                 prior = prior + own
-        weight, scatter = np.exp(prior - prior.max()), _scatter()
-        if a == b:
-            density, own = (scatter.T @ weight).T, self._evidence[a].T
+        weight, spread = np.exp(prior - prior.max()), scatter()
+        a, b = self._fit.evidence[one], self._fit.evidence[other]
+        if one == other:
+            density, own = (spread.T @ weight).T, a.T
             shape, mu = np.indices(own.shape).reshape(2, -1)
             mu_other = mu
         else:
-            density = np.einsum("ci,cs,cj->sij", scatter, weight, scatter, optimize=True)
-            own = self._evidence[a].T[:, :, None] + self._evidence[b].T[:, None, :]
+            density = np.einsum("ci,cs,cj->sij", spread, weight, spread, optimize=True)
+            own = a.T[:, :, None] + b.T[:, None, :]
             shape, mu, mu_other = np.indices(own.shape).reshape(3, -1)
         own = own.ravel()
         posterior = np.log(np.maximum(density.ravel(), 1e-300)) + own
@@ -170,13 +240,16 @@ class Expression:
         order = kept[np.lexsort((first + second, first - second, shape[kept]))]
         share = np.exp(posterior[order] - posterior.max())
         steps = (np.arange(N_POINTS) + 0.5) / N_POINTS
-        found, times = np.unique(
-            np.searchsorted(np.cumsum(share) / share.sum(), steps), return_counts=True
-        )
+        found = np.searchsorted(np.cumsum(share) / share.sum(), steps)
+        # A pair that stands several times gets other terms each time.
         chosen = order[np.minimum(found, len(order) - 1)]
-        log_weight = np.log(times) - own[chosen]
-        log_weight -= np.logaddexp.reduce(log_weight)
-        return [(_MU[m[chosen]], _SHAPE[shape[chosen]]) for m in (mu, mu_other)], log_weight
+        pairs = [m[chosen] * len(SHAPE) + shape[chosen] for m in (mu, mu_other)]
+        return pairs, np.zeros(len(chosen))
+
+
+#: Log odds over which a whole sample's evidence is taken, and the log prior of each: Beta(0.5, 1) of the fraction.
+_WHOLE = np.linspace(-10.0, 10.0, 61)
+_LOG_PRIOR_WHOLE = -0.5 * softplus(-_WHOLE) - softplus(_WHOLE)
 
 
 def _expit(eta: Floats) -> Floats:
@@ -401,38 +474,47 @@ class _Classes:
         Cells of each class.
     own, null
         Chance of each bin in a CAR T cell (points x classes x bins) and in another T cell (classes x bins).
+    relative
+        Log odds of a CAR T cell in each class beside the others: classes x points.
     """
 
     size: npt.NDArray[np.intp]
     own: Floats
     null: Floats
+    relative: Floats
 
     @classmethod
     def of(cls, arm: Arm) -> _Classes:
         """Sort the cells of a group by depth into classes."""
-        order = np.argsort(arm.data.n, kind="stable")
+        order = np.argsort(arm.cells.own, kind="stable")
         parts = np.array_split(order, min(N_CLASSES, len(order)))
-        n, null, shape = (
-            np.array([values[part].mean() for part in parts])
-            for values in (arm.data.n, arm.data.null, arm.data.null_shape)
-        )
-        zeros = np.zeros(len(parts))
-        data = _Data(zeros, n, null, shape, zeros.astype(np.intp), arm.data.samples)
-        car_mean, car_shape = data.of_car(arm.mu, arm.shape)
+        means = [
+            np.array([values[part].mean(axis=0) for part in parts])
+            for values in (getattr(arm.cells, name) for name in arm.cells.__dataclass_fields__)
+        ]
+        data = Cells(*means).with_counts(np.zeros(len(parts)))
+        size = np.array([len(part) for part in parts])
         return cls(
-            np.array([len(part) for part in parts]),
-            _chances(car_mean.T, car_shape.T),
-            _chances(null, shape),
+            size,
+            _chances([data.car_tail(np.array(k), arm.mu, arm.shape).T for k in _BINS]),
+            _chances([upper_tail(np.array(k), data.null, data.null_shape) for k in _BINS]),
+            arm.relative(data),
         )
+
+    def chance(self, fraction: Floats) -> Floats:
+        """Return the chance of a CAR T cell in each class: points x classes x fractions."""
+        level = intercepts(self.relative, self.size.astype(float), fraction)
+        return np.asarray(_expit(self.relative.T[:, :, None] + level[:, None, :]))
 
     def draw(
         self, chosen: npt.NDArray[np.intp], fraction: float, rng: np.random.Generator
     ) -> Floats:
         """Draw cells by class and bin: replicates x (classes x bins), each replicate at its point."""
         counts = np.empty((len(chosen), *self.null.shape))
+        p = self.chance(np.array([fraction]))
         for point in np.unique(chosen):
             rows = chosen == point
-            chance = fraction * self.own[point] + (1 - fraction) * self.null
+            chance = p[point] * self.own[point] + (1 - p[point]) * self.null
             chance /= chance.sum(axis=1, keepdims=True)
             shape = (int(rows.sum()), len(self.size))
             counts[rows] = rng.multinomial(self.size, chance, size=shape)
@@ -440,14 +522,17 @@ class _Classes:
 
     def log_likelihood(self, counts: Floats, fraction: Floats) -> Floats:
         """Return the log likelihood of fractions: points x replicates x fractions."""
-        odds = (self.own / self.null).reshape(len(self.own), -1)
-        return np.stack([counts @ np.log1p(fraction * (row[:, None] - 1)) for row in odds])
+        odds, p = self.own / self.null, self.chance(fraction)
+        rows = []
+        for point in range(len(odds)):
+            terms = np.log1p(p[point][:, None, :] * (odds[point][:, :, None] - 1))
+            rows.append(counts @ terms.reshape(-1, len(fraction)))
+        return np.stack(rows)
 
 
-def _chances(mean: Floats, shape: Floats) -> Floats:
-    """Return the chance of each bin of counts (last axis) of negative binomials."""
-    p = shape / (shape + np.maximum(mean, 1e-12))
-    above = stats.nbinom.sf(_BINS - 1, shape[..., None], p[..., None])
+def _chances(tails: list[Floats]) -> Floats:
+    """Return the chance of each bin of counts (last axis) from the chances of its first count or more."""
+    above = np.stack(tails, axis=-1)
     inside = above - np.append(above[..., 1:], np.zeros((*above.shape[:-1], 1)), axis=-1)
     return np.asarray(np.maximum(inside, 1e-290))
 

@@ -290,7 +290,7 @@ def find_molecules(
     homolog_molecules: dict[str, set[tuple[str, str]]] = defaultdict(set)
     with open_bam(bam) as alignments:
         # A handle of its own: reading the head moves the place from which later fetches go on.
-        check_bam(alignments, [locus.contig for locus in loci], barcode_tag)
+        check_bam(alignments, [locus.contig for locus in loci], barcode_tag, umi_tag)
         contigs = car_contigs(alignments, scorer, loci)
         _check_car(alignments, construct.name, contigs)
     with open_bam(bam) as alignments:
@@ -360,8 +360,13 @@ def assemble(
     return result, losses
 
 
-def check_bam(bam: pysam.AlignmentFile, contigs: Collection[str], barcode_tag: str = "CB") -> None:
-    """Check that a BAM tells barcodes and was made with a genome.
+def check_bam(
+    bam: pysam.AlignmentFile,
+    contigs: Collection[str],
+    barcode_tag: str = "CB",
+    umi_tag: str = "UB",
+) -> None:
+    """Check that a BAM tells barcodes and UMIs and was made with a genome.
 
     Parameters
     ----------
@@ -369,26 +374,38 @@ def check_bam(bam: pysam.AlignmentFile, contigs: Collection[str], barcode_tag: s
         As :func:`open_bam` gives it. Its place moves: open it anew to read on.
     contigs
         Contigs of the genome, of which it must have at least one.
-    barcode_tag
-        Tag that at least one of its first 20,000 reads must have.
+    barcode_tag, umi_tag
+        Tags that at least one of its first 20,000 reads must have together; ``UR``, the UMI as it was read, stands in
+        for ``UB``.
 
     Raises
     ------
     CarseqError
         If not.
     """
-    head = []
+    seen: Counter[str] = Counter()
+    n = both = 0
     for record in islice(bam.fetch(until_eof=True), 20_000):
-        head.append(record)
+        n += 1
+        if n <= 200:
+            seen.update(tag for tag, _ in record.get_tags())
         if record.has_tag(barcode_tag):
-            break
-    if head and not head[-1].has_tag(barcode_tag):
-        tags = sorted({tag for record in head[:200] for tag, _ in record.get_tags()})
-        raise CarseqError(
-            f"the BAM has no {barcode_tag} tag",
-            f"its first {len(head)} reads have {', '.join(tags) or 'no tags'}",
-            "name the tag of the cell barcode in `molecules.barcode_tag`, or give the BAM of Cell Ranger or STARsolo",
-        )
+            seen[barcode_tag] += n > 200
+            # STARsolo writes UB:Z:- for a UMI that it did not take.
+            both += record.has_tag(umi_tag) or (umi_tag == "UB" and record.has_tag("UR"))
+            if both:
+                break
+    tags = ", ".join(sorted(tag for tag, count in seen.items() if count)) or "no tags"
+    for tag, there, key, what in (
+        (barcode_tag, seen[barcode_tag], "barcode_tag", "the cell barcode"),
+        (umi_tag, both, "umi_tag", "the UMI"),
+    ):
+        if n and not there:
+            raise CarseqError(
+                f"the BAM has no {tag} tag",
+                f"its first {n} reads have {tags}; molecules cannot be counted without {what}",
+                f"name the tag of {what} in `molecules.{key}`, or give the BAM of Cell Ranger or STARsolo",
+            )
     if contigs and not set(contigs) & set(bam.references):
         raise CarseqError(
             "the BAM and the annotation name their contigs differently",

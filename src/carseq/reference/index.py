@@ -100,7 +100,7 @@ def index_parameters(index: str | Path) -> dict[str, str]:
     Raises
     ------
     CarseqError
-        If the folder is not a complete STAR index.
+        If the folder is not a complete STAR index, or one of its files is cut off.
     """
     index = Path(index)
     for name in ("genomeParameters.txt", "Genome", "SA", "SAindex", "chrName.txt", "chrLength.txt"):
@@ -110,20 +110,46 @@ def index_parameters(index: str | Path) -> dict[str, str]:
                 f"it has no {name}",
                 "give the folder STAR's genomeGenerate wrote, or leave `reference.star_index` empty",
             )
-    text = (index / "genomeParameters.txt").read_text(errors="replace")
-    rows = (line.split("\t") for line in text.splitlines())
-    parameters = {row[0]: row[1].strip() for row in rows if len(row) == 2}
-    # STAR reads on without end in an index that was cut off; it notes what two of the files must measure.
-    sizes = parameters.get("genomeFileSizes", "").split()
-    for name, wanted in zip(("Genome", "SA"), sizes, strict=False):
-        there = (index / name).stat().st_size
-        if wanted.isdigit() and there != int(wanted):
-            raise CarseqError(
-                f"the STAR index {index} is cut off",
-                f"{name} has {there:,} bytes of {int(wanted):,}",
-                "remove it and run again, or, if it is your own, copy or build it again",
-            )
+    lines = (index / "genomeParameters.txt").read_text(errors="replace").splitlines()
+    parameters = {
+        row[0]: row[1].strip() for row in (line.split("\t") for line in lines) if len(row) == 2
+    }
+    bits = next((line.split()[-1] for line in lines if line.startswith("### GstrandBit ")), "")
+    _check_file_sizes(index, parameters, bits)
     return parameters
+
+
+def _check_file_sizes(index: Path, parameters: dict[str, str], strand_bit: str) -> None:
+    """Check the three large files of an index against the sizes that STAR wrote down: a cut one makes it hang or crash.
+
+    ``genomeFileSizes`` holds those of Genome and SA. SAindex's follows from its parameters (STAR 2.7, Genome.cpp and
+    PackedArray.cpp): prefixes of 1 to N bases, an entry of GstrandBit + 3 bits each, after N + 2 numbers of 8 bytes.
+
+    Raises
+    ------
+    CarseqError
+        If one has another size.
+    """
+    wanted = {}
+    sizes = parameters.get("genomeFileSizes", "").split()
+    if len(sizes) >= 2 and all(n.isdigit() for n in sizes[:2]):
+        wanted = {"Genome": int(sizes[0]), "SA": int(sizes[1])}
+    n_bases = parameters.get("genomeSAindexNbases", "")
+    if n_bases.isdigit() and strand_bit.isdigit():
+        n_entries = (4 ** (int(n_bases) + 1) - 4) // 3
+        packed = (n_entries - 1) * (int(strand_bit) + 3) // 8 + 8
+        wanted["SAindex"] = packed + 8 * (int(n_bases) + 2)
+    for name, size in wanted.items():
+        found = (index / name).stat().st_size
+        # A size of SAindex that another version of STAR pads is no fault.
+        if found < size or (found > size and name != "SAindex"):
+            word = "cut off" if found < size else "not the one that belongs here"
+            raise CarseqError(
+                f"{index / name} is {word}",
+                f"it has {found:,} bytes; STAR wrote {size:,}",
+                f"delete the folder {index}, run again; if it is your own (`reference.star_index`), copy or make it "
+                "again",
+            )
 
 
 def check_index(index: str | Path, fasta: str | Path) -> None:

@@ -6,40 +6,95 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from carseq.errors import CarseqError
 from carseq.log import get_logger
+from carseq.reference.watch import BUSY, IDLE, Watch, stop_all
 
 log = get_logger(__name__)
 
-#: A pattern in STAR's error message -> what to do. The first that fits is told, so the particular come first.
-_REMEDIES = {
-    r"[Nn]o space left|enough (?:disk )?space|space on the disk|could not write|fail(?:ed)? to write"
-    r"|could not open output|failed writing|writing.*failed|error writing": "free disk space or choose another results "
-    "folder",
-    r"[Pp]ermission denied|Read-only file system": "check that the results folder can be written to",
-    r"read files are not consistent|reached the end of the one before": "R1 and R2 hold different numbers of "
-    "reads: transfer or demultiplex them again",
-    r"quality string length is not equal": "a read of a FASTQ file is empty or its quality line is of another length: "
-    "give the untrimmed files, or transfer them again",
-    r"Read1 read name|read name|unknown read|wrong size of input stream": "a FASTQ file is damaged: compare its md5 "
-    "with the sender's",
-    r"unexpected end of file|not in gzip format|invalid compressed data|[Cc]orrupted|end-of-stream marker": "a FASTQ "
-    "file is cut off or damaged: transfer it again",
-    r"incompatible with running STAR version|Genome version is": "the index was made by another STAR: leave "
-    "`reference.star_index` empty to build one",
-    r"could not open genome file|genome file.*(?:corrupt|truncated|length)|SA file|SAindex|genomeParameters|"
-    r"[Gg]enome files? (?:is|are)": "the STAR index is not whole: remove the reference/ folder of the results and run "
-    "again; an index of your own (`reference.star_index`) must be copied or built again",
-    r"not equal to the value at the genome generation|sjdbOverhang": "build the index again with one sjdbOverhang",
-    r"limitBAMsortRAM": "give the job more memory (resources: mem_mb)",
-    r"CB whitelist|CBwhitelist|whitelist": "check the whitelist: one barcode a line, all of one length",
-    r"not enough memory|std::bad_alloc|limitGenomeGenerateRAM|genomeGenerateRAM": "give the job more memory, or raise "
-    "`reference.sa_sparse` to 2 or 3",
-}
+#: A pattern in STAR's error lines -> what to do; the most specific first, since the first that is found decides.
+_REMEDIES = (
+    (
+        r"No space left|enough space on the disk|Empty space on disk|empty space on disk|ENOSPC",
+        "free disk space, or put `results` on another disk, then run again",
+    ),
+    (
+        r"Disk quota exceeded",
+        "delete files of yours on that disk or ask for a larger quota, then run again",
+    ),
+    (
+        r"Permission denied",
+        "ask for the permission to write there, or choose another results folder",
+    ),
+    (r"Read-only file system", "put `results` on a disk that can be written to"),
+    (r"File too large", "run `ulimit -f unlimited` before, then run again"),
+    (
+        r"Too many open files|open.* files.*ulimit",
+        "run `ulimit -n 4096` before, or give the job fewer threads",
+    ),
+    (
+        r"failed reading from genome file|could not open genome file|GENOME INDEX FILE error|is corrupt|"
+        r"read no value for the versionGenome|SA file size",
+        "the STAR index is damaged or incomplete: delete its folder, run again; if it is yours "
+        "(`reference.star_index`), make it again",
+    ),
+    (
+        r"incompatible with running STAR version|Genome version|INCOMPATIBLE",
+        "the index was made by another STAR: leave `reference.star_index` empty to build one",
+    ),
+    (
+        r"not equal to the value at the genome generation",
+        "build the index again with one sjdbOverhang",
+    ),
+    (
+        r"unexpected end of file|not in gzip format|invalid compressed data|Corrupted|end-of-stream marker|"
+        r"BadGzipFile|EOFError|IsalError|zlib.error|crc error",
+        "a FASTQ file is cut off or damaged: transfer it again",
+    ),
+    (
+        r"read files are not consistent|reached the end of the one before",
+        "R1 and R2 hold different numbers of reads: transfer or demultiplex them again",
+    ),
+    (
+        r"quality string length is not equal|wrong read ID line format|short read sequence line|"
+        r"read name is too long|input reads|reads input|unknown read|wrong size of input stream",
+        "a FASTQ file is damaged: compare its md5 with the sender's",
+    ),
+    (r"CB whitelist", "check the whitelist: one barcode a line, all of one length"),
+    (
+        r"not enough memory for BAM sorting|limitBAMsortRAM",
+        "give the job more memory (resources: mem_mb)",
+    ),
+    (
+        r"not enough memory|std::bad_alloc|limitGenomeGenerateRAM|memory allocation|Cannot allocate memory",
+        "give the job more memory, or raise `reference.sa_sparse` to 2 or 3",
+    ),
+    (
+        r"could not create output|could not write|fail(ed)? to write|failed writing|could not make|"
+        r"could not open (temporary|output) bam|does not agree with the actual size on disk|"
+        r"failed reading from temporary file",
+        "look whether the disk of `results` is full, or may be written to",
+    ),
+)
+
+#: Where STAR's own account of a failure begins, in what it prints and in Log.out. Everything else there, such as the
+#: command line and all parameters, names options and files whatever failed.
+_ERROR = re.compile(
+    r"EXITING because|EXITING:|exiting because|FATAL|terminate called|std::bad_alloc|BUG:|[Ee]rror:|Error\b|"
+    r"No space left|quota exceeded|Read-only|File too large|Too many open|Cannot allocate|Segmentation fault|"
+    r"unexpected end of file|not in gzip format|invalid compressed data|Killed|core dumped"
+)
+#: Lines that begin otherwise though they may hold such words: what was asked for.
+_ECHO = re.compile(r"--runThreadN|^\s*STAR version|^[A-Za-z]\w*\s{2,}\S|~RE-DEFINED|^###")
+#: Lines of an account that follow its first.
+_FOLLOWING = 5
+
+#: Where less than this is left on a disk, a failure to write is taken for its being full (bytes).
+_FULL = 1 << 20
 
 
 def star_version() -> str:
@@ -85,7 +140,14 @@ def scratch_folder(beside: Path, prefix: str) -> Iterator[Path]:
         yield Path(folder)
 
 
-def run_star(options: dict[str, object], *, threads: int, folder: Path) -> None:
+def run_star(
+    options: dict[str, object],
+    *,
+    threads: int,
+    folder: Path,
+    idle: float = IDLE,
+    busy: float = BUSY,
+) -> None:
     """Run STAR with its output in ``folder``.
 
     Parameters
@@ -96,11 +158,13 @@ def run_star(options: dict[str, object], *, threads: int, folder: Path) -> None:
         runThreadN.
     folder
         Prefix folder of STAR's outputs, created if missing.
+    idle, busy
+        When STAR is stopped, see :class:`carseq.reference.watch.Watch`; seconds.
 
     Raises
     ------
     CarseqError
-        If STAR is missing or fails, with its own message as the cause.
+        If STAR is missing, fails (its own message is the cause), or gets no further.
     """
     log.info("STAR %s", star_version())
     folder.mkdir(parents=True, exist_ok=True)
@@ -111,58 +175,101 @@ def run_star(options: dict[str, object], *, threads: int, folder: Path) -> None:
     log.info("%s", " ".join(command))
     # A pipe for the messages keeps them out of the user's terminal and in the log.
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
     ) as process:
+        watch = Watch(process.pid, folder, idle=idle, busy=busy)
         lines = []
-        for line in process.stdout or ():
-            lines.append(line.rstrip())
-            log.info("STAR: %s", line.rstrip())
-    if process.returncode == 0:
+        try:
+            for line in process.stdout or ():
+                lines.append(line.rstrip())
+                log.info("STAR: %s", line.rstrip())
+        except BaseException:
+            # Nothing may go on writing where the next run will write.
+            stop_all(process.pid)
+            raise
+        finally:
+            watch.stop()
+    if process.returncode == 0 and not watch.verdict:
         return
-    journal = folder / "Log.out"
-    text = "\n".join(lines[-40:])
-    if journal.exists():
-        text += "\n" + journal.read_text(errors="replace")[-20_000:]
-    cause, remedy = explain_failure(text)
-    if process.returncode < 0:
-        cause = f"killed by signal {-process.returncode}; {cause}"
-    if process.returncode == -9:
-        remedy = "give the job more memory"
-    elif process.returncode < 0 and remedy == _SEE:
-        index = options.get("genomeDir")
-        remedy = (
-            f"its index may be cut off: remove {index} and run again; or give the job more memory"
-        )
-    raise CarseqError("STAR failed", cause[:600], remedy)
+    raise star_failure(
+        lines, folder / "Log.out", process.returncode, stopped=watch.verdict, place=folder
+    )
 
 
-#: What is told where no pattern fits.
-_SEE = "see STAR's message above and the log"
-#: Where STAR's message of a failure begins and ends.
-_FATAL = re.compile(r"EXITING.*?(?:\n\s*\n|FATAL ERROR, exiting|\Z)", re.DOTALL)
-
-
-def explain_failure(text: str) -> tuple[str, str]:
-    """Return cause and remedy of a failure of STAR.
+def error_lines(text: str) -> list[str]:
+    """Return the lines of STAR's output in which it tells of a failure, without those that echo what was asked for.
 
     Parameters
     ----------
     text
-        What STAR printed and logged. Its log repeats the names of all options (``limitGenomeGenerateRAM``) whatever
-        failed, so only its error message is looked at.
+        What STAR printed, or its Log.out.
     """
-    found = _FATAL.findall(text)
-    errors = [
-        line
-        for line in text.splitlines()
-        if re.search(r"error|fatal|bad_alloc|[Nn]o space", line, re.IGNORECASE)
-    ]
-    errors = [line for line in errors if not re.match(r"\s*(--|###|STAR\b|\w+\s+\S+\s*$)", line)]
-    message = "\n".join(found) if found else "\n".join(errors[-8:])
-    solution = [line for line in text.splitlines() if line.startswith("SOLUTION")]
-    told = message + "\n" + "\n".join(solution)
-    cause = " ".join((found[-1] if found else message or "\n".join(text.splitlines()[-5:])).split())
-    for pattern, advice in _REMEDIES.items():
-        if re.search(pattern, told):
-            return cause, advice
-    return cause, _SEE
+    found: list[str] = []
+    open_for = 0
+    for line in text.splitlines():
+        if _ECHO.search(line) and not re.search(r"EXITING|FATAL", line):
+            open_for = 0
+        elif _ERROR.search(line):
+            found.append(line.strip())
+            open_for = _FOLLOWING
+        elif open_for and line.strip():
+            found.append(line.strip())
+            open_for -= 1
+        else:
+            open_for = 0
+    return found
+
+
+def star_failure(
+    lines: Sequence[str], journal: Path, code: int, *, stopped: str = "", place: Path | None = None
+) -> CarseqError:
+    """Return what a failed run of STAR has to say as an error with cause and remedy.
+
+    Parameters
+    ----------
+    lines
+        What it printed.
+    journal
+        Its Log.out, which may be missing.
+    code
+        Its return code; negative, or 128 more, for a signal.
+    stopped
+        Why it was stopped; empty if it ended by itself.
+    place
+        The folder that it wrote to.
+    """
+    if stopped:
+        return CarseqError(
+            "STAR was stopped",
+            stopped,
+            "a damaged index does that: delete reference/ of the results, run again; else look at the disk "
+            "(`df`, and whether a network disk answers)",
+        )
+    printed = error_lines("\n".join(lines))
+    logged = error_lines(journal.read_text(errors="replace")) if journal.exists() else []
+    told = [*printed, *(line for line in logged if line not in printed)]
+    cause = " ".join(" ".join(told or [*lines[-5:]]).split())
+    signal = -code if code < 0 else code - 128 if code > 128 else 0
+    if signal:
+        cause = f"killed by signal {signal}; {cause}".rstrip("; ")
+    text = "\n".join(told)
+    remedy = next((advice for pattern, advice in _REMEDIES if re.search(pattern, text)), "")
+    if place is not None and _is_full(place) and not re.search("genome file|CB whitelist", text):
+        cause, remedy = f"the disk is full; {cause}".rstrip("; "), _REMEDIES[0][1]
+    elif signal == 9 and not remedy:
+        cause = f"{cause} (the system kills what takes more memory than there is)"
+        remedy = (
+            "give the job more memory (resources: mem_mb), or raise `reference.sa_sparse` to 2 or 3"
+        )
+    elif signal in (6, 7, 11) and not remedy:
+        remedy = "the index may be damaged: delete reference/ of the results, run again; or give the job more memory"
+    elif signal == 25:
+        remedy = "a limit on the size of files was met: run `ulimit -f unlimited` before"
+    return CarseqError("STAR failed", cause[:600], remedy or "see STAR's messages in the log")
+
+
+def _is_full(place: Path) -> bool:
+    try:
+        return shutil.disk_usage(place).free < _FULL
+    except OSError:
+        return False

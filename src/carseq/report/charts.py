@@ -33,10 +33,15 @@ _TABLE_OF = {
     "weighing": "evidence",
     "rules": "rules",
     "thresholds": "thresholds",
-    "thinning": "thinning",
+    "downsampling": "downsampling",
 }
 #: Panels: how wide one must be at least, and what stands beside its plot, pixels.
-_PANELS = {"knee": (260, 66), "thresholds": (270, 74), "thinning": (260, 70), "weighing": (400, 84)}
+_PANELS = {
+    "knee": (260, 66),
+    "thresholds": (270, 74),
+    "downsampling": (260, 70),
+    "weighing": (400, 84),
+}
 
 
 def page_figures(study: Study, evidence: pd.DataFrame) -> dict[str, dict[str, Any]]:
@@ -64,7 +69,7 @@ def page_figures(study: Study, evidence: pd.DataFrame) -> dict[str, dict[str, An
         "losses": lambda: figures.losses(study.losses),
         "rules": lambda: figures.rules(study.cells, study.detection),
         "thresholds": lambda: figures.thresholds(study.thresholds),
-        "thinning": lambda: figures.thinning(study.thinning),
+        "downsampling": lambda: figures.downsampling(study.downsampling),
     }
     if len(study.molecules) and study.tx_length:
         makers["coverage"] = lambda: coverage(study)

@@ -25,6 +25,7 @@ from carseq.report.markdown import to_markdown
 from carseq.report.scripts import packed_runtime, policy, script
 from carseq.report.study import Study, read_study
 from carseq.schema.tables import MOLECULES, RUN_TIMES
+from carseq.schema.thresholds import FDR
 
 log = get_logger(__name__)
 
@@ -123,7 +124,7 @@ def _told(study: Study) -> dict[str, Any]:
     """Return what the chapter Methods tells of a study."""
     return {
         "study": study,
-        "fdr": words.percent((study.config.get("calling") or {}).get("fdr", 0.05)),
+        "fdr": words.percent((study.config.get("calling") or {}).get("fdr", FDR)),
         "integration": _integration(study),
         "citations": _citations(study),
         "tool": lambda name: _version(study, name),

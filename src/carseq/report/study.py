@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,8 @@ import pandas as pd
 import yaml
 
 from carseq.errors import CarseqError
-from carseq.io.files import read_table
+from carseq.io.checksums import check_whole
+from carseq.io.files import read_json, read_table
 from carseq.io.results import check_made_by
 from carseq.log import get_logger
 from carseq.schema.obs import OBS, conform_obs
@@ -30,7 +30,7 @@ _TABLES = {
 }
 _STUDY_TABLES = (
     "domains", "expected", "homology", "detection", "localization", "contrasts", "blood", "annotation", "mixing",
-    "protein", "receptors", "thresholds", "thinning", "target", "clinic", "agreement", "clonotypes",
+    "protein", "receptors", "thresholds", "downsampling", "target", "clinic", "agreement", "clonotypes",
 )  # fmt: skip
 
 
@@ -64,7 +64,7 @@ class Study:
         ``obs`` of the cohort (schema ``OBS``), indexed by ``sample:barcode``.
     umap
         Coordinates of ``cells``, shape ``(n_cells, 2)``, or None.
-    detection, localization, contrasts, thresholds, thinning, target, clinic, agreement, clonotypes
+    detection, localization, contrasts, thresholds, downsampling, target, clinic, agreement, clonotypes
         The cohort's tables.
     blood
         How many of the urine's T cells blood could have brought (schema ``BLOOD_IN_URINE``).
@@ -108,7 +108,7 @@ class Study:
     protein: pd.DataFrame
     receptors: pd.DataFrame
     thresholds: pd.DataFrame
-    thinning: pd.DataFrame
+    downsampling: pd.DataFrame
     benchmarks: pd.DataFrame
     target: pd.DataFrame
     clinic: pd.DataFrame
@@ -165,6 +165,7 @@ class _Reader:
         file = FILES[name].at(**names)
         path = self.results / file
         if path.exists():
+            check_whole(path)
             return path
         self.missing.append(file)
         return None
@@ -185,12 +186,7 @@ class _Reader:
         path = self.there(name, **names)
         if path is None:
             return default
-        try:
-            return json.loads(path.read_text())
-        except ValueError as error:
-            raise CarseqError(
-                f"{path} is not JSON", str(error), "delete it and run the workflow again"
-            ) from None
+        return read_json(path)
 
     def config(self) -> dict[str, Any]:
         path = self.there("run_config")
@@ -212,8 +208,6 @@ class _Reader:
             umap = np.asarray(adata.obsm["X_umap"])[:, :2] if "X_umap" in adata.obsm else None
         finally:
             adata.file.close()
-        if "car_reason_text" not in obs:
-            obs["car_reason_text"] = obs.get("car_reason", "")
         return conform_obs(obs), umap, done
 
     def transcript(self) -> tuple[str, int]:
@@ -249,11 +243,6 @@ class _Reader:
         contig, tx_length = self.transcript()
         tables = {name: self.table(_TABLES.get(name, name)) for name in _STUDY_TABLES}
         cells, umap, integration = self.cells()
-        if "verdict_text" not in tables["detection"]:
-            tables["detection"]["verdict_text"] = tables["detection"]["reason"]
-        for name in ("detection", "thresholds"):
-            sentence = tables[name]["verdict"].str.startswith("not detected")
-            tables[name]["verdict"] = tables[name]["verdict"].mask(sentence, "not_detected")
         folder = self.results / "samples"
         found = sorted(p.name for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
         samples = list(

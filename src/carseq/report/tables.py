@@ -31,6 +31,7 @@ from carseq.schema.tables import (
     CLONOTYPES,
     CONTRASTS,
     DETECTION,
+    DOWNSAMPLING,
     FILTERS,
     INTEGRATION,
     LOCALIZATION,
@@ -39,7 +40,6 @@ from carseq.schema.tables import (
     RECEPTORS,
     RUN_TIMES,
     TARGET,
-    THINNING,
     THRESHOLDS,
 )
 
@@ -212,7 +212,6 @@ def tables(study: Study, evidence: pd.DataFrame) -> dict[str, dict[str, Any]]:
     by_rules = ("n_t_at_least_1_umi", "n_t_at_least_2_umis")
     # The page counts the barcodes that filters removed; their names are in filters.tsv.
     filters = study.filters.drop(columns=["removed", "car_bearing_removed"])
-    text = [name for name in ("verdict_text", "reason") if name in study.detection]
     marked = evidence.assign(is_doublet=np.where(evidence["is_doublet"], "doublet", ""))
     localization = study.localization.assign(sample=shown_sample(study.localization))
     contrasts = [*_CONTRASTS_FIRST, *(c for c in CONTRASTS.columns if c not in _CONTRASTS_FIRST)]
@@ -226,7 +225,7 @@ def tables(study: Study, evidence: pd.DataFrame) -> dict[str, dict[str, Any]]:
             study.detection,
             DETECTION,
             # What simple rules would have called stands in the table of rules.
-            hide=["patient", "compartment", "timepoint", "role", *by_rules, *text],
+            hide=["patient", "compartment", "timepoint", "role", *by_rules, "verdict_text"],
             interval=("prevalence", "prevalence_low", "prevalence_high"),
             of=_POSITIVE_OF,
             file="detection",
@@ -315,12 +314,12 @@ def tables(study: Study, evidence: pd.DataFrame) -> dict[str, dict[str, Any]]:
             of=_POSITIVE_OF,
             file="thresholds",
         ),
-        "thinning": table(
-            study.thinning,
-            THINNING,
+        "downsampling": table(
+            study.downsampling,
+            DOWNSAMPLING,
             filters=["sample"],
             interval=("expected_positive", "expected_positive_low", "expected_positive_high"),
-            file="thinning",
+            file="downsampling",
         ),
         "run_times": table(summaries.run_times(study.benchmarks), RUN_TIMES, file="run_times"),
         "versions": table(versions, VERSIONS, file="versions"),

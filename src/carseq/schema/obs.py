@@ -66,6 +66,13 @@ OBS = Schema(
             label="CAR-only UMIs",
             unit="count",
         ),
+        "car_evidence": Column(
+            "int64",
+            "CAR molecules that the model counts: those told apart and, beside one of them, the expected number of "
+            "shared ones",
+            label="CAR UMIs counted",
+            unit="count",
+        ),
         "car_expected_ambient": Column(
             "float64",
             "CAR molecules expected from ambient RNA",
@@ -83,7 +90,7 @@ OBS = Schema(
         ),
         "car_prior": Column(
             "float64",
-            "CAR T fraction of the sample's T cells by its other cells; NaN for other cells",
+            "chance of a CAR T cell of this depth, type and clone, by the sample's other cells; NaN for other cells",
         ),
         "car_log_own": Column(
             "float64", "log likelihood of the CAR count in a CAR T cell; NaN for other cells"
@@ -92,6 +99,11 @@ OBS = Schema(
             "float64",
             "log likelihood of the CAR count from false molecules alone; NaN for other cells",
         ),
+        "car_clone_support": Column(
+            "float64",
+            "log odds of a CAR T cell that the other cells of its clonotype add; NaN without a receptor",
+            label="Clone support",
+        ),
         "car_posterior": Column(
             "float64",
             "probability that the cell is a CAR T cell",
@@ -99,7 +111,15 @@ OBS = Schema(
             unit="fraction",
         ),
         "car_call": Column("str", "positive, uncertain or negative", label="Call"),
-        "car_reason": Column("str", "the call in words", label="Reason"),
+        "car_reason": Column(
+            "str",
+            "why, as a code: positive, few_molecules, shared_only, no_molecule, doublet, unknown_type, "
+            "explained_by_ambient, unexplained or not_t_cell",
+            label="Reason",
+        ),
+        "car_reason_text": Column(
+            "str", "why, in words, with the cell's own numbers", label="Reason in words"
+        ),
     },
 )
 

@@ -26,8 +26,8 @@ VERSIONS: Mapping[str, str] = MappingProxyType(
         "solo": "0.2.0",
         "molecules": "0.2.0",
         "cells": "0.2.0",
-        "calling": "0.2.0",
-        "localize": "0.2.0",
+        "calling": "0.3.0",
+        "localize": "0.3.0",
         "report": "0.2.0",
     }
 )
@@ -108,6 +108,11 @@ FILES: Mapping[str, Result] = MappingProxyType(
         # construct
         "transcript": Result(
             "construct/construct.fa", "construct", "the CAR's transcript: the contig in the reference"
+        ),
+        "construct_json": Result(
+            "construct/construct.json",
+            "construct",
+            "the derived construct: transcripts, ends, domains, notes (`carseq.construct.read_construct`)",
         ),
         "construct_gtf": Result("construct/construct.gtf", "construct", "its gene, as one exon"),
         "domains": Result(
@@ -326,11 +331,18 @@ FILES: Mapping[str, Result] = MappingProxyType(
             tables.THRESHOLDS,
             wanted=True,
         ),
-        "thinning": Result(
-            "cohort/thinning.tsv",
+        "downsampling": Result(
+            "cohort/downsampling.tsv",
             "calling",
             "how the verdicts change with fewer reads",
-            tables.THINNING,
+            tables.DOWNSAMPLING,
+            wanted=True,
+        ),
+        "rules": Result(
+            "cohort/rules.tsv",
+            "calling",
+            "what the field's own rules would call, beside carseq's calls",
+            tables.RULES,
             wanted=True,
         ),
         "calls": Result(

@@ -68,15 +68,20 @@ DETECTION = Schema(
     "detection",
     {
         **METADATA.columns,
+        "gating": Column(
+            "str",
+            "how cells were sorted: unsorted, car_enriched, car_depleted, t_enriched, cd45_depleted or other",
+        ),
         "n_cells": Column("int64", "cells kept", label="Cells", unit="count"),
         "n_t_cells": Column("int64", "T cells kept (no doublets)", label="T cells", unit="count"),
         "n_car_positive": Column(
             "int64", "T cells called positive", label="Called positive", unit="count"
         ),
-        "verdict": Column("str", "detected, not detected above LIMIT, or undetermined"),
+        "verdict": Column("str", "detected, not_detected (above the limit) or undetermined"),
+        "verdict_text": Column("str", "the verdict in words", label="Verdict in words"),
         "prevalence": Column(
             "float64",
-            "CAR T cells among T cells, corrected for dropout",
+            "CAR T cells among T cells, corrected for dropout: the mean of the posterior",
             label="CAR T share",
             unit="fraction",
         ),
@@ -85,24 +90,34 @@ DETECTION = Schema(
         ),
         "prevalence_high": Column(
             "float64",
-            "upper end; at least the detection limit where no cell was called",
+            "upper end; the detection limit where no T cell shows the CAR, at least the limit where none was called",
             label="95 % to",
             unit="fraction",
         ),
+        "prevalence_is": Column(
+            "str",
+            "fraction, or purity: after a sort by the CAR it says how pure the sort is",
+            label="CAR T share is",
+        ),
         "detection_limit": Column(
             "float64",
-            "CAR T fraction of T cells excluded with 95 % confidence above this",
+            "smallest CAR T fraction of T cells that would have shown a positive call with a probability of 95 %; "
+            "NaN without T cells",
             unit="fraction",
         ),
         "sensitivity": Column(
             "float64",
-            "probability that a CAR T cell of this sample is called positive",
+            "probability that a CAR T cell of this sample is called positive, at its fraction (at the limit if silent)",
             unit="fraction",
         ),
         "expected_false_calls": Column(
             "float64", "expected false positives among the positive calls", unit="count"
         ),
-        "reason": Column("str", "the verdict in words"),
+        "ambient_assumed": Column(
+            "bool",
+            "whether ambient RNA was assumed, since the matrix holds no empty droplets",
+            label="Ambient assumed",
+        ),
         "n_t_at_least_1_umi": Column(
             "int64",
             "T cells that the rule `1 CAR molecule or more` would call",
@@ -115,6 +130,36 @@ DETECTION = Schema(
             label="T cells, ≥ 2 UMIs",
             unit="count",
         ),
+    },
+)
+
+#: ``cohort/rules.tsv``.
+RULES = Schema(
+    "rules",
+    {
+        "sample": Column("str", "sample"),
+        "rule": Column("str", "carseq, 1, 2 or 3 UMIs or more in a T cell, or a mixture of counts"),
+        "n_t_cells": Column("int64", "T cells of the sample", label="T cells", unit="count"),
+        "n_called": Column(
+            "int64",
+            "of them called by the rule; -1 if it could not be fitted",
+            label="Called",
+            unit="count",
+        ),
+        "n_both": Column("int64", "called by the rule and by carseq", label="Both", unit="count"),
+        "n_only_rule": Column(
+            "int64", "called by the rule alone", label="Rule alone", unit="count"
+        ),
+        "n_only_carseq": Column(
+            "int64", "called by carseq alone", label="carseq alone", unit="count"
+        ),
+        "overlap": Column(
+            "float64",
+            "called by both among those called by either; NaN if none is",
+            label="Overlap",
+            unit="fraction",
+        ),
+        "note": Column("str", "why a rule was not fitted"),
     },
 )
 
@@ -152,9 +197,9 @@ THRESHOLDS = Schema(
     },
 )
 
-#: ``cohort/thinning.tsv``.
-THINNING = Schema(
-    "thinning",
+#: ``cohort/downsampling.tsv``.
+DOWNSAMPLING = Schema(
+    "downsampling",
     {
         "sample": Column("str", "sample"),
         "share": Column(
@@ -422,7 +467,7 @@ CLINIC = Schema(
         ),
         "car_fraction": Column(
             "float64",
-            "CAR T cells among T cells, corrected for dropout",
+            "CAR T cells among T cells, corrected for dropout: the mean of the posterior",
             label="CAR T share",
             unit="fraction",
         ),

@@ -97,7 +97,7 @@ class Profiles:
     by_type
         Expected share of a cell's UMIs by gene, mitochondrial genes left out; rows add up to 1.
     by_state
-        What a T state adds, as a share of the cell's UMIs.
+        What a T state adds (or, if negative, lacks), as a share of the cell's UMIs.
     mito
         Expected distribution of mitochondrial UMIs over genes.
     """
@@ -231,7 +231,9 @@ def make_cells(
     for name in counts:
         nuclear[cell_type == name] = profiles.by_type[name]
     for state, extra in profiles.by_state.items():
-        nuclear[t_state == state] += extra
+        own = t_state == state
+        # A negative level: what the state lacks of its type's genes (a naive T cell has no CCL5).
+        nuclear[own] = np.maximum(nuclear[own] + extra, np.minimum(nuclear[own], _LEAK / 1e4))
     # Between cells of a type a gene's level varies with a CV of about one half.
     nuclear *= rng.gamma(4.0, 0.25, nuclear.shape)
     nuclear /= np.maximum(nuclear.sum(axis=1, keepdims=True), 1e-12)

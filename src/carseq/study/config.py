@@ -18,6 +18,7 @@ from pydantic import (
 
 from carseq.errors import CarseqError
 from carseq.io.remote import placed
+from carseq.schema.thresholds import FDR
 from carseq.study.texts import path_fault, read_yaml, results_fault
 
 Form = Literal["auto", "plasmid", "provirus", "transcript", "orf", "partial"]
@@ -157,7 +158,7 @@ class CallingConfig(Section):
     """From molecules to CAR T cells."""
 
     fdr: float = Field(
-        default=0.05, gt=0, lt=1, description="False discovery rate among `positive` calls."
+        default=FDR, gt=0, lt=1, description="False discovery rate among `positive` calls."
     )
 
 

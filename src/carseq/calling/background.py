@@ -1,0 +1,263 @@
+"""False CAR molecules: ambient RNA, chimeras and molecules swapped from other libraries.
+
+A cell with N molecules, of which a share c is ambient RNA, shows ``c x N x share`` CAR molecules that are not its own;
+``share`` is the CAR's part of the sample's ambient RNA. Three witnesses tell how many there are:
+
+- the sample's own cells. Ambient RNA comes from cells that broke, so the CAR's part of it is of the order of the
+  CAR's part of all cells' molecules, as a rule somewhat less. This is the prior.
+- the empty droplets, where the matrix holds them.
+- cells that cannot be CAR T cells (B cells, myeloid cells, kidney cells, ...). They lie in the same ambient RNA. They
+  speak on both sides: CAR molecules in them raise what is expected in T cells, silence lowers it.
+
+Chimeras and swaps add a rate of their own. A negative control's T cells are witnesses of that rate too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from carseq.calling.negbin import Floats, joint_shape
+from carseq.cells.annotation import T_LINEAGE
+
+#: Ambient share (0-1) of a cell's molecules where nobody measured it: what filtered 10x matrices of intact cells
+#: show as a rule (SoupX, doi:10.1093/gigascience/giaa151, gives 2-12 %).
+ASSUMED_CONTAMINATION = 0.05
+#: Fewer molecules in empty droplets than this say nothing of ambient RNA: the matrix holds called cells only.
+MIN_AMBIENT_UMIS = 10_000
+#: The CAR's part of ambient RNA, relative to its part of the cells' molecules: median and log-sd. Cells that break
+#: are more often other cells than T cells. (0.2-1.1 in this project's simulator; an assumption for real samples.)
+OWN_SHARE, OWN_SHARE_SD = 0.6, 0.7
+#: How far the cells' contamination may be off as a whole, median and log-sd: measured, and assumed.
+MEASURED_OFF, ASSUMED_OFF = (1.0, 0.5), (0.6, 0.8)
+#: Ambient molecules of a droplet scatter around what its sample and size give, with a coefficient of variation of
+#: 0.6: shape of a gamma distribution. An assumption, since a single cell's contamination cannot be measured.
+DROPLET_SHAPE = 1 / 0.6**2
+#: Cells of other lineages may hold somewhat more or less ambient RNA than T cells: shape of a gamma distribution.
+WITNESS_SHAPE = 10.0
+#: Chimeras and swaps as a share of the CAR's share of all molecules: the prior's mean (PCR chimeras), and the most
+#: that is believed.
+PRIOR_STRAY, MAX_STRAY = 0.002, 0.02
+#: Shape of the gamma prior of their rate: near zero as a rule, now and then far above.
+STRAY_SHAPE = 0.02
+#: Lineages among which T cells may hide.
+KIN_OF_T = ("T", "NK", "unknown")
+#: Most molecules that one witness counts for: more are an unseen doublet or an engulfed T cell.
+MOST_OF_A_WITNESS = 2
+
+
+@dataclass(frozen=True)
+class Background:
+    """False CAR molecules expected in every cell of a cohort.
+
+    Attributes
+    ----------
+    ambient, stray
+        Expected molecules from ambient RNA, and from chimeras and swaps; one number a cell.
+    shape
+        Shape of the negative binomial of both together.
+    assumed
+        By sample: whether its ambient RNA was assumed, for want of empty droplets.
+    evidence
+        By sample: what :func:`ambient_rate` was told, so that it can be asked again.
+    """
+
+    ambient: Floats
+    stray: Floats
+    shape: Floats
+    assumed: dict[str, bool]
+    evidence: dict[str, Evidence]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What one sample says of its false CAR molecules.
+
+    Attributes
+    ----------
+    car, molecules
+        CAR molecules of all cells, and their molecules.
+    empty_car, empty_molecules
+        The same of the empty droplets.
+    witness_car, witness_ambient, witness_molecules
+        CAR molecules, expected ambient molecules of any gene, and molecules of the cells that cannot be CAR T cells.
+    assumed
+        Whether contamination was assumed.
+    """
+
+    car: float
+    molecules: float
+    empty_car: float
+    empty_molecules: float
+    witness_car: float
+    witness_ambient: float
+    witness_molecules: float
+    assumed: bool
+
+    def to_row(self) -> list[float]:
+        """Return it as numbers, for ``uns``."""
+        return [float(getattr(self, name)) for name in self.__dataclass_fields__]
+
+    @classmethod
+    def from_row(cls, row: npt.ArrayLike) -> Evidence:
+        """Return it from numbers."""
+        *numbers, assumed = (float(x) for x in np.asarray(row))
+        return cls(*numbers, assumed=bool(assumed))
+
+
+def contamination_of(obs: pd.DataFrame, samples: pd.DataFrame) -> tuple[Floats, dict[str, bool]]:
+    """Return the ambient share of every cell's molecules, and whose was assumed.
+
+    A sample without empty droplets whose cells all have one and the same contamination (the lower bound of the
+    estimate, or a default) has no measured one. It is assumed then, as it is for cells without a number.
+
+    Parameters
+    ----------
+    obs
+        Cells: ``sample`` and, if known, ``contamination`` (0-1).
+    samples
+        Index sample; ``ambient_umis``.
+
+    Returns
+    -------
+    share : numpy.ndarray
+        One number a cell, 0-1.
+    assumed : dict of bool
+        By sample.
+    """
+    share = np.full(len(obs), np.nan)
+    if "contamination" in obs:
+        share = np.clip(pd.to_numeric(obs["contamination"], errors="coerce").to_numpy(float), 0, 1)
+    names = obs["sample"].astype(str).to_numpy()
+    assumed = {}
+    for sample, row in samples.iterrows():
+        own = names == str(sample)
+        known = share[own]
+        known = known[np.isfinite(known)]
+        empty = float(row.get("ambient_umis", 0) or 0) >= MIN_AMBIENT_UMIS
+        measured = len(known) > 0 and (empty or np.ptp(known) > 1e-9)
+        if not measured:
+            share[own] = ASSUMED_CONTAMINATION
+        elif len(known) < own.sum():
+            share[own] = np.where(np.isfinite(share[own]), share[own], np.median(known))
+        assumed[str(sample)] = not empty
+    return share, assumed
+
+
+def ambient_rate(evidence: Evidence, car: float | None = None) -> tuple[float, float, float, float]:
+    """Work out how many false CAR molecules a sample's cells show.
+
+    The CAR's share of ambient RNA, the error of the contamination and the rate of chimeras are averaged over a grid.
+
+    Parameters
+    ----------
+    evidence
+        Of the sample.
+    car
+        CAR molecules of all its cells, if other than seen (the detection limit asks what other samples would show).
+
+    Returns
+    -------
+    tuple of float
+        CAR molecules per ambient molecule and the shape of its gamma distribution; chimeras and swaps per molecule of
+        a cell, and the shape of theirs.
+    """
+    e = evidence
+    seen = max(e.car if car is None else car, 0.0) + 0.5
+    share = seen / max(e.molecules, 1000.0)
+    # The fewer CAR molecules there are, the less the own cells' share is known.
+    share_sd = np.sqrt(OWN_SHARE_SD**2 + min(1 / seen, 2.0))
+    z = np.linspace(-4, 3, 29)
+    rate = share * OWN_SHARE * np.exp(share_sd * z)
+    middle, sd = ASSUMED_OFF if e.assumed else MEASURED_OFF
+    y = np.linspace(-3, 3, 19)
+    off = middle * np.exp(sd * y)
+    stray = np.concatenate([[0.0], share * np.exp(np.linspace(np.log(1e-5), np.log(0.1), 19))])
+    log_stray = STRAY_SHAPE * np.log(np.maximum(stray, share * 1e-6))
+    log_stray -= STRAY_SHAPE * stray / (PRIOR_STRAY * share)
+    log_weight = -0.5 * z[:, None, None] ** 2 - 0.5 * y[None, :, None] ** 2 + log_stray
+    if e.empty_molecules > 0:
+        mean = rate * e.empty_molecules
+        log_weight = log_weight + (e.empty_car * np.log(mean) - mean)[:, None, None]
+    if e.witness_molecules > 0:
+        mean = (rate[:, None] * off)[:, :, None] * e.witness_ambient + stray * e.witness_molecules
+        log_weight = log_weight + (
+            e.witness_car * np.log(mean)
+            - (e.witness_car + WITNESS_SHAPE) * np.log1p(mean / WITNESS_SHAPE)
+        )
+    weight = np.exp(log_weight - log_weight.max())
+    weight /= weight.sum()
+    product = (rate[:, None] * off)[:, :, None]
+    of_ambient = float((weight * product).sum())
+    spread = float((weight * (product - of_ambient) ** 2).sum())
+    of_stray = float((weight * stray).sum())
+    stray_spread = float((weight * (stray - of_stray) ** 2).sum())
+    return (
+        of_ambient,
+        float(np.clip(of_ambient**2 / max(spread, 1e-300), 0.05, 1e4)),
+        of_stray,
+        float(np.clip(of_stray**2 / max(stray_spread, 1e-300), STRAY_SHAPE, 1e4)),
+    )
+
+
+def background(obs: pd.DataFrame, samples: pd.DataFrame) -> Background:
+    """Work out the false CAR molecules of every cell of a cohort.
+
+    Parameters
+    ----------
+    obs
+        Cells: ``sample``, ``total_umis``, ``lineage``, ``is_doublet``, ``car_evidence`` and, if known,
+        ``contamination``.
+    samples
+        Index sample; ``ambient_umis``, ``ambient_car``, ``role``.
+    """
+    total, k = obs["total_umis"].to_numpy(float), obs["car_evidence"].to_numpy(float)
+    names, lineage = obs["sample"].astype(str).to_numpy(), obs["lineage"].astype(str).to_numpy()
+    single = ~obs["is_doublet"].to_numpy(bool)
+    other = single & ~np.isin(lineage, KIN_OF_T)
+    share, assumed = contamination_of(obs, samples)
+    ambient, stray, shape = np.zeros(len(obs)), np.zeros(len(obs)), np.ones(len(obs))
+    evidence = {}
+    for sample, row in samples.iterrows():
+        own = names == str(sample)
+        witness = own & other
+        known = not assumed[str(sample)]
+        e = Evidence(
+            car=float(k[own].sum()),
+            molecules=float(total[own].sum()),
+            empty_car=float(row["ambient_car"]) if known else 0.0,
+            empty_molecules=float(row["ambient_umis"]) if known else 0.0,
+            witness_car=float(np.minimum(k, MOST_OF_A_WITNESS)[witness].sum()),
+            witness_ambient=float((share * total)[witness].sum()),
+            witness_molecules=float(total[witness].sum()),
+            assumed=not known,
+        )
+        evidence[str(sample)] = e
+        per_ambient, ambient_shape, rate, rate_shape = ambient_rate(e)
+        here = share[own] * total[own] * per_ambient
+        if str(row.get("role", "")) == "negative_control":
+            quiet = single[own] & (lineage[own] == T_LINEAGE) & (k[own] <= 1)
+            rate, rate_shape = _of_control(
+                e, rate, rate_shape, float((k[own] - here)[quiet].sum()), total[own][quiet].sum()
+            )
+        ambient[own], stray[own] = here, rate * total[own]
+        per_cell = 1 / (1 / ambient_shape + 1 / DROPLET_SHAPE)
+        shape[own] = joint_shape(here, per_cell, stray[own], np.full(own.sum(), rate_shape))
+    return Background(ambient, stray, shape, assumed, evidence)
+
+
+def _of_control(
+    e: Evidence, rate: float, shape: float, excess: float, molecules: float
+) -> tuple[float, float]:
+    """Return the rate of chimeras and swaps of a negative control, whose quiet T cells are witnesses too.
+
+    They are believed up to ``MAX_STRAY`` of the CAR's share, so that a control full of CAR T cells cannot hush itself.
+    """
+    share = (e.car + 0.5) / max(e.molecules, 1000.0)
+    weight = STRAY_SHAPE + max(excess, 0.0)
+    taught = weight / (STRAY_SHAPE / max(PRIOR_STRAY * share, 1e-12) + molecules)
+    taught = min(taught, MAX_STRAY * share)
+    return (taught, weight) if taught > rate else (rate, shape)

@@ -1,0 +1,224 @@
+"""T cells as the model sees them: counts, depths, false molecules expected, and what may go with being a CAR T cell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from carseq.calling.negbin import MAX_SHAPE, Floats, joint_shape, log_pmf, upper_tail
+
+#: Cells of one count whose depth, false expectation and clone support differ by less (natural logs) are taken
+#: together. Wider steps where there are more than ``MANY`` groups.
+DEPTH_STEP, NULL_STEP, OFFSET_STEP = 0.08, 0.15, 0.5
+MANY = 1500
+#: The least part of its RNA that a cell is taken to have kept.
+LEAST_INTACT = 0.02
+#: Levels of expression that stand for a lognormal distribution, and their weights.
+N_NODES = 9
+_HERMITE = np.polynomial.hermite_e.hermegauss(N_NODES)
+_NODES = (_HERMITE[0], _HERMITE[1] / _HERMITE[1].sum())
+
+
+def column(obs: pd.DataFrame, name: str, otherwise: float) -> Floats:
+    """Return a column of numbers; ``otherwise`` where it or a value is missing."""
+    if name not in obs:
+        return np.full(len(obs), otherwise)
+    values = pd.to_numeric(obs[name], errors="coerce").to_numpy(float)
+    return np.where(np.isfinite(values), values, otherwise)
+
+
+@dataclass(frozen=True)
+class Design:
+    """What the chance of being a CAR T cell may depend on, besides the sample.
+
+    Attributes
+    ----------
+    centre
+        Log of the depth at which the sample's depth term is 0.
+    types
+        Cell types with a term of their own.
+    """
+
+    centre: float
+    types: tuple[str, ...]
+
+    #: The first terms, before the types: log depth, its square, damage.
+    FIXED = ("depth", "depth squared", "damaged")
+    #: Log depths beyond this distance from the centre are taken for it: nothing is extrapolated further.
+    FURTHEST = 2.5
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the names of the terms."""
+        return (*self.FIXED, *self.types)
+
+    def matrix(self, obs: pd.DataFrame) -> Floats:
+        """Return cells x terms."""
+        depth = np.log(np.maximum(obs["total_umis"].to_numpy(float), 1)) - self.centre
+        depth = np.clip(depth, -self.FURTHEST, self.FURTHEST)
+        damaged = column(obs, "is_damaged", 0.0) > 0
+        labels = (
+            obs["cell_type"].astype(str).to_numpy() if "cell_type" in obs else np.full(len(obs), "")
+        )
+        types = [labels == name for name in self.types]
+        return np.column_stack([depth, depth**2, damaged, *types]).astype(float)
+
+
+@dataclass(frozen=True)
+class Cells:
+    """T cells of one sample, or groups of like ones.
+
+    Attributes
+    ----------
+    k
+        CAR molecules that count as evidence.
+    own
+        Molecules that could be its own CAR's: its depth times the part of its RNA that it kept.
+    null, null_shape
+        False CAR molecules expected, and their negative binomial's shape.
+    x
+        Terms of the design, cells x terms.
+    offset
+        Log odds that the other cells of its clonotype add.
+    size
+        How many cells each row stands for.
+    """
+
+    k: Floats
+    own: Floats
+    null: Floats
+    null_shape: Floats
+    x: Floats
+    offset: Floats
+    size: Floats
+
+    @classmethod
+    def of(cls, obs: pd.DataFrame, design: Design) -> Cells:
+        """Return T cells of one sample from their rows of ``obs``, after the background was written to it."""
+        intact = np.clip(column(obs, "intact_fraction", 1.0), LEAST_INTACT, 1.0)
+        return cls(
+            k=obs["car_evidence"].to_numpy(float),
+            own=obs["total_umis"].to_numpy(float) * intact,
+            null=(obs["car_expected_ambient"] + obs["car_expected_background"]).to_numpy(float),
+            null_shape=obs["car_null_shape"].to_numpy(float),
+            x=design.matrix(obs),
+            offset=column(obs, "car_clone_support", 0.0),
+            size=np.ones(len(obs)),
+        )
+
+    def __len__(self) -> int:
+        return len(self.k)
+
+    def take(self, rows: npt.NDArray[np.bool_] | npt.NDArray[np.intp]) -> Cells:
+        """Return some of the cells."""
+        return Cells(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
+
+    def with_counts(self, k: Floats) -> Cells:
+        """Return the same cells with other counts."""
+        return replace(self, k=k)
+
+    def grouped(self) -> tuple[Cells, npt.NDArray[np.intp]]:
+        """Join like cells: of one count and type, about one depth and one false expectation.
+
+        Returns
+        -------
+        groups : Cells
+            Means of the groups, with their size.
+        inverse : numpy.ndarray
+            Group of each cell.
+        """
+        if not len(self):
+            return self, np.zeros(0, dtype=np.intp)
+        for wider in (1.0, 2.0, 4.0):
+            keys = np.column_stack(
+                [
+                    self.k,
+                    np.round(np.log(np.maximum(self.own, 1)) / (DEPTH_STEP * wider)),
+                    np.round(self.x[:, 0] / (DEPTH_STEP * wider)),
+                    np.round(np.log(np.maximum(self.null, 1e-12)) / (NULL_STEP * wider)),
+                    np.round(self.offset / (OFFSET_STEP * wider)),
+                    self.x[:, 2:] @ (2.0 ** np.arange(self.x.shape[1] - 2)),
+                ]
+            )
+            found, inverse = np.unique(keys, axis=0, return_inverse=True)
+            if len(found) <= MANY:
+                break
+        inverse = inverse.ravel()
+        size = np.bincount(inverse, self.size, minlength=len(found))
+
+        def mean(values: Floats) -> Floats:
+            return np.bincount(inverse, values * self.size, minlength=len(found)) / size
+
+        x = np.column_stack([mean(column) for column in self.x.T])
+        groups = Cells(
+            found[:, 0], mean(self.own), mean(self.null), mean(self.null_shape), x,
+            mean(self.offset), size,
+        )  # fmt: skip
+        return groups, inverse
+
+    def log_null(self) -> Floats:
+        """Return the log probability of the counts from false molecules alone."""
+        return log_pmf(self.k, self.null, self.null_shape)
+
+    def of_car(self, mu: Floats, shape: Floats) -> Iterator[tuple[float, Floats, Floats]]:
+        """Yield the counts of CAR T cells as a mixture of negative binomials: weight, mean and shape of each.
+
+        Expression varies between CAR T cells by a gamma or by a lognormal distribution. With gamma, own molecules are
+        negative binomial; the sum of own and false ones has their means and variances added. Lognormal is taken as a
+        mixture over ``N_NODES`` levels of expression (Gauss-Hermite).
+
+        Parameters
+        ----------
+        mu
+            CAR molecules per molecule of a CAR T cell.
+        shape
+            Above 0: shape of the gamma distribution. Below 0: minus the log-sd of the lognormal one. All of one sign.
+        """
+        null, null_shape = self.null[:, None], self.null_shape[:, None]
+        if len(shape) and shape[0] > 0:
+            own = self.own[:, None] * mu
+            yield 1.0, own + null, joint_shape(own, shape, null, null_shape)
+            return
+        for z, weight in zip(*_NODES, strict=True):
+            own = self.own[:, None] * (mu * np.exp(-shape * z - shape**2 / 2))
+            yield weight, own + null, joint_shape(own, MAX_SHAPE, null, null_shape)
+
+    def car_pmf(self, k: Floats, mu: Floats, shape: Floats) -> Floats:
+        """Return the log probability of counts ``k`` (a number a cell, or one) in CAR T cells: cells x points."""
+        return self._of_car(_pmf, k, mu, shape, np.log)
+
+    def car_tail(self, k: Floats, mu: Floats, shape: Floats) -> Floats:
+        """Return the probability of ``k`` molecules or more in CAR T cells (see :meth:`car_pmf`): cells x points."""
+        return self._of_car(upper_tail, k, mu, shape, None)
+
+    def _of_car(
+        self,
+        of: Callable[[Floats, Floats, Floats], Floats],
+        k: Floats,
+        mu: Floats,
+        shape: Floats,
+        finish: Callable[[Floats], Floats] | None,
+    ) -> Floats:
+        """Return a probability in CAR T cells; every distinct point is worked out once."""
+        k = np.broadcast_to(np.asarray(k, dtype=float), self.k.shape)[:, None]
+        points, inverse = np.unique(np.column_stack([mu, shape]), axis=0, return_inverse=True)
+        result = np.zeros((len(self), len(points)))
+        for chosen in (points[:, 1] > 0, points[:, 1] < 0):
+            if chosen.any():
+                for weight, mean, joint in self.of_car(*points[chosen].T):
+                    result[:, chosen] += weight * of(k, mean, joint)
+        result = finish(np.maximum(result, 1e-300)) if finish else result
+        return np.asarray(result[:, inverse.ravel()])
+
+    def log_odds(self, mu: Floats, shape: Floats) -> Floats:
+        """Return how much likelier (log) the counts are in a CAR T cell than in another: cells x points."""
+        difference = self.car_pmf(self.k, mu, shape) - self.log_null()[:, None]
+        return np.asarray(np.clip(difference, -500.0, 500.0))
+
+
+def _pmf(k: Floats, mean: Floats, shape: Floats) -> Floats:
+    return np.asarray(np.exp(log_pmf(k, mean, shape)))

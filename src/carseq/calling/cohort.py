@@ -1,0 +1,289 @@
+"""Call the cells of a cohort and give each sample its verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from carseq.calling.background import Background, Evidence, background
+from carseq.calling.calls import choose, write_calls
+from carseq.calling.clones import clone_names, clone_support
+from carseq.calling.counts import count_car
+from carseq.calling.gates import fraction_is, gate_of
+from carseq.calling.model import CellTerms, Fit, cell_terms, fit
+from carseq.calling.negbin import upper_tail
+from carseq.calling.verdict import decide, sensitivity_of
+from carseq.cells.annotation import is_single_t
+from carseq.errors import CarseqError
+from carseq.log import get_logger
+from carseq.schema.tables import DETECTION
+from carseq.schema.thresholds import FDR
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+log = get_logger("calling")
+
+NEEDED = ("sample", "barcode", "total_umis", "lineage", "is_doublet")
+
+
+def call_cells(
+    adata: AnnData,
+    molecules: Mapping[str, pd.DataFrame] | None,
+    samples: pd.DataFrame,
+    *,
+    car: str,
+    fdr: float = FDR,
+) -> pd.DataFrame:
+    """Call CAR T cells in a cohort and give each sample its verdict.
+
+    Parameters
+    ----------
+    adata
+        Cells x genes. ``obs`` needs ``sample``, ``barcode``, ``total_umis``, ``lineage`` and ``is_doublet``. Used where
+        there: ``contamination`` (share of ambient molecules in the cell, 0-1), ``cell_type``, ``intact_fraction``
+        (part of its RNA that the cell kept, 0-1), ``is_damaged``, ``clonotype`` with ``patient``. Gains the ``car_*``
+        columns of ``OBS``.
+    molecules
+        Schema ``MOLECULES``, by sample; samples absent from it take the matrix's counts of the CAR.
+    samples
+        One row a sample: ``sample``, ``ambient_umis`` and ``ambient_car`` (molecules and CAR molecules in its empty
+        droplets; 0 where there are none), and ``patient``, ``compartment``, ``timepoint``, ``role``, ``gating``,
+        which go into the result; optional ``car_unseen``, the share (0-1) of CAR molecules its construct cannot show.
+    car
+        Name of the CAR in ``var_names``.
+    fdr
+        Expected share (0-1, both excluded) of false calls among the positive ones of a sample.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Schema ``DETECTION``, one row a sample.
+
+    Raises
+    ------
+    CarseqError
+        If a needed column is missing or holds no numbers, a sample has no row or two, or ``fdr`` is no rate.
+    """
+    obs, by_sample = _checked(adata, samples, fdr)
+    _add_counts(adata, molecules, car)
+    known = background(obs, by_sample)
+    obs["car_expected_ambient"] = known.ambient
+    obs["car_expected_background"] = known.stray
+    obs["car_null_shape"] = known.shape
+    is_t = is_single_t(obs).to_numpy()
+    obs["car_clone_support"] = np.nan
+    t_cells = obs[is_t]
+    fitted = fit(t_cells)
+    clone = clone_names(t_cells)
+    terms = _terms(fitted, t_cells)
+    concentration = float("nan")
+    if (clone != "").any():
+        support, concentration = clone_support(clone, terms.prior, terms.log_car - terms.log_null)
+        column = np.full(len(obs), np.nan)
+        column[is_t] = support
+        obs["car_clone_support"] = column
+        t_cells = obs[is_t]
+        terms = _terms(fitted, t_cells)
+    if len(t_cells):
+        log.info(
+            "CAR T cells hold %.2g CAR molecules per 10,000 (shape %.2g)",
+            fitted.mu * 1e4,
+            fitted.shape,
+        )
+    positive, cutoff = _choose(t_cells, terms, fdr)
+    write_calls(obs, is_t, terms, positive)
+    rows = [
+        _row(obs, is_t, by_sample.loc[name], fitted, known, cutoff.get(name, fdr))
+        for name in by_sample.index
+    ]
+    prevalence = {r["sample"]: r["prevalence"] for r in rows}
+    adata.uns["car_model"] = {
+        **fitted.to_uns(),
+        "prevalence": np.array([prevalence[s] for s in fitted.samples]),
+        "unseen": np.array([_unseen(by_sample.loc[s]) for s in fitted.samples]),
+        # What each sample says of its false molecules, as `background.Evidence` has it.
+        "background": np.array(
+            [known.evidence[s].to_row() for s in fitted.samples], dtype=float
+        ).reshape(-1, len(Evidence.__dataclass_fields__)),
+        "roles": np.array(
+            [str(by_sample.loc[s].get("role", "")) for s in fitted.samples], dtype=object
+        ),
+        "clone_concentration": concentration,
+        "fdr": fdr,
+        "car": car,
+    }
+    return DETECTION.conform(pd.DataFrame(rows, columns=[*DETECTION.columns]))
+
+
+def _checked(
+    adata: AnnData, samples: pd.DataFrame, fdr: float
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return ``obs`` and the samples by name; raise what is wrong with them."""
+    obs = adata.obs
+    missing = [c for c in NEEDED if c not in obs]
+    if missing:
+        raise CarseqError(
+            f"cells lack {', '.join(missing)}",
+            f"obs has {', '.join(obs.columns)}",
+            "run the cells room first",
+        )
+    if not 0 < fdr < 1:
+        raise CarseqError(
+            f"a false discovery rate of {fdr} is no rate",
+            "it is the share of false calls among the positive ones that is accepted",
+            "give a number above 0 and below 1, such as 0.05",
+        )
+    total = pd.to_numeric(obs["total_umis"], errors="coerce").to_numpy(float)
+    if not np.isfinite(total).all() or (total < 0).any():
+        bad = obs.index[~np.isfinite(total) | (total < 0)]
+        raise CarseqError(
+            f"total_umis of {len(bad)} cells is no number of molecules, first that of {bad[0]}",
+            "the model needs each cell's depth",
+            "fill the column, or leave these cells out",
+        )
+    by_sample = samples.assign(sample=samples["sample"].astype(str)).set_index("sample")
+    twice = by_sample.index[by_sample.index.duplicated()]
+    if len(twice):
+        raise CarseqError(
+            f"sample {twice[0]} has several rows in the samples table",
+            "each row would give it a verdict",
+            "give every sample one row",
+        )
+    for name in ("ambient_umis", "ambient_car"):
+        values = by_sample[name] if name in by_sample else pd.Series(0.0, by_sample.index)
+        by_sample[name] = pd.to_numeric(values, errors="coerce").fillna(0.0).clip(lower=0)
+    strangers = sorted(set(obs["sample"].astype(str)) - set(by_sample.index))
+    if strangers:
+        raise CarseqError(
+            f"cells of sample {strangers[0]} are not in the samples table",
+            f"it has {', '.join(by_sample.index[:8])}",
+            "give every sample of the cells a row",
+        )
+    if obs["lineage"].isna().any():
+        obs["lineage"] = obs["lineage"].astype(object).where(obs["lineage"].notna(), "unknown")
+    if obs["is_doublet"].isna().any():
+        obs["is_doublet"] = obs["is_doublet"].eq(True)
+    return obs, by_sample
+
+
+def _add_counts(adata: AnnData, molecules: Mapping[str, pd.DataFrame] | None, car: str) -> None:
+    """Write ``car_umis``, ``car_umis_unique`` and ``car_evidence``, from molecules or else from the matrix."""
+    obs = adata.obs
+    matrix = adata.layers.get("counts", adata.X)
+    if car in adata.var_names:
+        found = matrix[:, adata.var_names.get_loc(car)]
+        dense = found.toarray() if hasattr(found, "toarray") else np.asarray(found)
+        counts = dense.ravel()
+    else:
+        counts = np.zeros(adata.n_obs)
+    names = ("car_umis", "car_umis_unique", "car_evidence")
+    columns = {name: counts.astype(int).copy() for name in names}
+    of_sample = obs["sample"].astype(str).to_numpy()
+    for sample, table in (molecules or {}).items():
+        rows = np.flatnonzero(of_sample == str(sample))
+        own = count_car(table, pd.Index(obs["barcode"].iloc[rows].astype(str)))
+        for name in names:
+            columns[name][rows] = own[name].to_numpy()
+    for name in names:
+        obs[name] = columns[name]
+
+
+def _terms(fitted: Fit, t_cells: pd.DataFrame) -> CellTerms:
+    """Return the posterior's terms of all T cells."""
+    prior, log_car, log_null = (np.empty(len(t_cells)) for _ in range(3))
+    names = t_cells["sample"].astype(str).to_numpy()
+    for sample in fitted.samples:
+        rows = np.flatnonzero(names == sample)
+        groups, inverse = fitted.cells(t_cells.iloc[rows], sample).grouped()
+        of_groups = cell_terms(groups, fitted.draws[sample])
+        prior[rows] = of_groups.prior[inverse]
+        log_car[rows] = of_groups.log_car[inverse]
+        log_null[rows] = of_groups.log_null[inverse]
+    return CellTerms(prior, log_car, log_null)
+
+
+def _choose(
+    t_cells: pd.DataFrame, terms: CellTerms, fdr: float
+) -> tuple[npt.NDArray[np.bool_], dict[str, float]]:
+    """Return which T cells are positive, and each sample's cut."""
+    posterior = terms.posterior()
+    k = t_cells["car_evidence"].to_numpy(float)
+    null = (t_cells["car_expected_ambient"] + t_cells["car_expected_background"]).to_numpy(float)
+    p_ambient = upper_tail(k, null, t_cells["car_null_shape"].to_numpy(float))
+    names = t_cells["sample"].astype(str).to_numpy()
+    positive, cutoff = np.zeros(len(t_cells), dtype=bool), {}
+    for sample in dict.fromkeys(names):
+        # Evidence holds a told-apart molecule: shared ones alone are none.
+        own = np.flatnonzero((names == sample) & (k > 0))
+        chosen, cutoff[sample] = choose(posterior[own], p_ambient[own], fdr)
+        positive[own[chosen]] = True
+    return positive, cutoff
+
+
+def _unseen(row: pd.Series) -> float:
+    value = float(row.get("car_unseen", 0.0))
+    return value if np.isfinite(value) else 0.0
+
+
+def _row(
+    obs: pd.DataFrame,
+    is_t: npt.NDArray[np.bool_],
+    meta: pd.Series,
+    fitted: Fit,
+    known: Background,
+    cutoff: float,
+) -> dict[str, object]:
+    """Return the detection row of a sample."""
+    sample = str(meta.name)
+    own = (obs["sample"].astype(str) == sample).to_numpy()
+    t_cells = obs[own & is_t]
+    n_t = len(t_cells)
+    called = (t_cells["car_call"] == "positive").to_numpy()
+    n_positive = int(called.sum())
+    estimate, low, high = fitted.fraction(t_cells)
+    limit = sensitivity = float("nan")
+    if n_t:
+        cells = fitted.cells(t_cells, sample)
+        asked = sensitivity_of(cells, fitted, sample, known.evidence[sample], silent=not n_positive)
+        limit = asked.limit(cutoff)
+        if not n_positive:
+            # One upper bound for one question: what silence excludes.
+            low, high = 0.0, limit if not (t_cells["car_evidence"] > 0).any() else max(high, limit)
+            high = max(high, estimate)
+        at = estimate if n_positive else max(estimate, limit)
+        sensitivity = asked.mean(at, cutoff)
+    false_calls = float((1 - t_cells["car_posterior"].to_numpy(float)[called]).sum())
+    assumed, role = known.assumed.get(sample, False), str(meta.get("role", ""))
+    verdict, text = decide(
+        n_positive, n_t, _unseen(meta), limit, false_calls, assumed=assumed, role=role
+    )
+    k = t_cells["car_evidence"].to_numpy()
+    gate = gate_of(meta.get("gating"))
+    return {
+        "sample": sample,
+        **{
+            key: str(meta[key]) if key in meta else ""
+            for key in ("patient", "compartment", "timepoint", "role")
+        },
+        "gating": gate,
+        "n_cells": int(own.sum()),
+        "n_t_cells": n_t,
+        "n_car_positive": n_positive,
+        "verdict": verdict,
+        "verdict_text": text,
+        "prevalence": estimate,
+        "prevalence_low": low,
+        "prevalence_high": high,
+        "prevalence_is": fraction_is(gate),
+        "detection_limit": limit,
+        "sensitivity": sensitivity,
+        "expected_false_calls": false_calls,
+        "ambient_assumed": assumed,
+        "n_t_at_least_1_umi": int((k >= 1).sum()),
+        "n_t_at_least_2_umis": int((k >= 2).sum()),
+    }

@@ -1,0 +1,595 @@
+"""The model of CAR T cells, fitted: what a sample's T cells say of its CAR T cells.
+
+A T cell i of sample s is a CAR T cell with the chance ``p``::
+
+    logit p = a_s + b_s . x_i + clone_i
+
+where x are log depth, its square, damage and cell type. Then its CAR molecules are ``own + false``, else ``false``;
+``own`` is negative binomial with mean ``mu_s x depth x part of the RNA kept`` and shape ``r``; ``false`` comes from
+:mod:`carseq.calling.background`.
+
+Why depth and type are in it: a CAR T cell is often activated and so deeper than its neighbours. With one fraction for
+all, the shallow cells, which show nothing either way, would be filled up with the fraction of the deep ones.
+
+How it is fitted. ``mu`` and ``r`` lie on a grid; for each pair of them the terms ``a, b`` are fitted (Newton) and their
+spread taken from the curvature (Laplace). ``r`` is shared by the cohort, ``mu_s`` scatters around the cohort's by
+``SAMPLE_SD``, ``b_s`` around the cohort's by ``SCATTER``; each sample learns both from the others. At last
+``N_DRAWS`` draws of all parameters are made for each sample by importance sampling, so that the draws follow the
+exact posterior and not its Gaussian picture. Every estimate and every interval is read from these draws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import special, stats
+
+from carseq.calling.cells import Cells, Design
+from carseq.calling.negbin import Floats
+
+#: Prior of mu: 5 CAR molecules per 10,000 in CAR T cells (median of positive cells in 34 CARPALL 5' libraries);
+#: by library 28-93 % of their CAR T cells show one, which is a log-sd of 0.7; other constructs differ somewhat more.
+PRIOR_MU, PRIOR_MU_SD = 5e-4, 0.8
+#: How expression varies between CAR T cells. Gamma: shapes and their prior, about as much as the mean. Lognormal:
+#: log-sd, written below 0. The two differ in how many CAR T cells show next to nothing, which counts of 1 and 2 do
+#: not tell: with gamma alone, fractions of simulated lognormal samples came out a fifth too high. (Of real CAR T
+#: cells 42 % show a molecule below 1,500 UMIs and 82 % above 6,000: gamma of a shape of 1.2 fits that, lognormal
+#: less.)
+SHAPE = np.array([0.4, 0.75, 1.5, 3.0, 6.0, -0.5, -0.75, -1.0])
+PRIOR_OF_SHAPE = np.array([0.07, 0.18, 0.22, 0.12, 0.04, 0.1, 0.17, 0.1])
+#: How a sample's CAR expression scatters around its cohort's (log-sd): T cells of urine, blood and product differ in
+#: activation. An assumption; a tight one would make intervals of the CAR T fraction too short.
+SAMPLE_SD = 0.3
+#: Prior sd of the cohort's terms (log odds), and how a sample's scatter around them: per natural log of depth, its
+#: square, damage, a type. A depth ratio of 3 at a log-sd of 0.5 within each kind of cell is a slope of 4, the
+#: strongest that was seen (``real-data``: 3,927 against 1,010 UMIs).
+PRIOR_TERM = {"depth": 1.5, "depth squared": 0.3, "damaged": 0.5}
+SCATTER = {"depth": 1.2, "depth squared": 0.3, "damaged": 0.5}
+PRIOR_TYPE, SCATTER_TYPE = 0.7, 0.7
+#: A type has a term of its own from so many T cells in the cohort on; the most frequent ones only.
+MIN_TYPE, MAX_TYPES = 10, 6
+#: Draws kept of each sample's posterior, and proposals they are chosen from.
+N_DRAWS, N_PROPOSALS = 400, 2000
+#: Pairs of mu and shape that stand for what is known without a sample's own cells.
+N_ELSEWHERE = 50
+#: Pairs of mu and shape whose evidence is below the best one's by more (natural log) are not fitted.
+NEGLIGIBLE = 12.0
+#: Degrees of freedom of the proposals' t distribution: tails wider than the posterior's.
+FREEDOM = 4
+
+MU = np.exp(np.arange(-3.0, 3.05, 0.1)) * PRIOR_MU
+#: Every pair of mu and shape, as one list.
+MU_OF, SHAPE_OF = (x.ravel() for x in np.meshgrid(MU, SHAPE, indexing="ij"))
+
+
+def gamma_shape(shape: Floats) -> Floats:
+    """Return the shape of the gamma distribution with the same variance; lognormal ones are written below 0."""
+    return np.asarray(np.where(shape > 0, shape, 1 / np.expm1(np.minimum(shape, -1e-6) ** 2)))
+
+
+def softplus(x: Floats) -> Floats:
+    """Return log(1 + exp(x))."""
+    return np.asarray(np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))))
+
+
+def scatter() -> Floats:
+    """Return how a sample's mu (columns) scatters around its cohort's (rows)."""
+    distance = (np.log(MU)[:, None] - np.log(MU)) / SAMPLE_SD
+    density = np.exp(-0.5 * distance**2)
+    return np.asarray(density / density.sum(axis=1, keepdims=True))
+
+
+def log_prior_expression() -> Floats:
+    """Return the log prior of the cohort's mu (rows) and shape (columns) on their grid."""
+    of_mu = stats.norm.logpdf(np.log(MU), np.log(PRIOR_MU), PRIOR_MU_SD)[:, None]
+    return np.asarray(of_mu + np.log(PRIOR_OF_SHAPE))
+
+
+def of_cohort(evidence: Floats) -> Floats:
+    """Return what a sample's evidence says of the cohort's mu and shape."""
+    top = evidence.max()
+    return np.asarray(np.log(np.maximum(scatter() @ np.exp(evidence - top), 1e-300)) + top)
+
+
+def log_prior_intercept(a: Floats) -> Floats:
+    """Return the log prior of a log odds: Beta(0.5, 1) of the fraction.
+
+    Few or no CAR T cells are likelier than many, and next to nothing is assumed beyond that.
+    """
+    return -0.5 * softplus(-a) - softplus(a)
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Gaussian prior of the terms b of one sample: means and standard deviations."""
+
+    mean: Floats
+    sd: Floats
+
+
+@dataclass(frozen=True)
+class Mode:
+    """The fitted intercept and terms at some pairs of mu and shape.
+
+    Attributes
+    ----------
+    pairs
+        Positions in ``MU_OF``.
+    at
+        Intercept and terms: pairs x (1 + terms).
+    curvature
+        Negative second derivative there.
+    evidence
+        Log of the Laplace approximation of the integral over them.
+    """
+
+    pairs: npt.NDArray[np.intp]
+    at: Floats
+    curvature: Floats
+    evidence: Floats
+
+
+def _log_joint(groups: Cells, odds: Floats, theta: Floats, prior: Terms) -> Floats:
+    """Return log likelihood (relative to no CAR T cell) plus log prior of intercept and terms, one number a row."""
+    eta = theta[:, :1].T + groups.x @ theta[:, 1:].T + groups.offset[:, None]
+    likelihood = groups.size @ (softplus(eta + odds) - softplus(eta))
+    z = (theta[:, 1:] - prior.mean) / prior.sd
+    return np.asarray(likelihood + log_prior_intercept(theta[:, 0]) - 0.5 * (z**2).sum(axis=1))
+
+
+def _curvature(groups: Cells, odds: Floats, theta: Floats, prior: Terms) -> tuple[Floats, Floats]:
+    """Return gradient and negative second derivative of :func:`_log_joint`, made positive definite."""
+    x = np.column_stack([np.ones(len(groups)), groups.x])
+    d = x.shape[1]
+    eta = x @ theta.T + groups.offset[:, None]
+    p, r = special.expit(eta), special.expit(eta + odds)
+    size = groups.size[:, None]
+    gradient = (size * (r - p)).T @ x
+    a = special.expit(theta[:, 0])
+    gradient[:, 0] += 0.5 * (1 - a) - a
+    gradient[:, 1:] -= (theta[:, 1:] - prior.mean) / prior.sd**2
+    products = (x[:, :, None] * x[:, None, :]).reshape(len(x), d * d)
+    second = ((size * (p * (1 - p) - r * (1 - r))).T @ products).reshape(-1, d, d)
+    second[:, 0, 0] += 1.5 * a * (1 - a)
+    second[:, np.arange(1, d), np.arange(1, d)] += 1 / prior.sd**2
+    value, vector = np.linalg.eigh(second)
+    value = np.maximum(value, 0.15)
+    second = np.einsum("qij,qj,qkj->qik", vector, value, vector, optimize=True)
+    return gradient, second
+
+
+def fit_at(
+    groups: Cells, pairs: npt.NDArray[np.intp], prior: Terms, start: Floats | None = None
+) -> Mode:
+    """Fit intercept and terms at pairs of mu and shape, by Newton's method with step halving.
+
+    Parameters
+    ----------
+    groups
+        T cells of a sample.
+    pairs
+        Positions in ``MU_OF``.
+    prior
+        Of the terms.
+    start
+        Where to begin: pairs x (1 + terms).
+    """
+    odds = groups.log_odds(MU_OF[pairs], SHAPE_OF[pairs])
+    d = 1 + groups.x.shape[1]
+    if start is None:
+        first = np.array([-9.0, -7, -5, -3.5, -2.5, -1.5, -0.5, 1, 3])
+        trial = np.column_stack([first, np.tile(prior.mean, (len(first), 1))])
+        rough = np.stack(
+            [_log_joint(groups, odds, np.tile(row, (len(pairs), 1)), prior) for row in trial]
+        )
+        theta = trial[np.argmax(rough, axis=0)]
+    else:
+        theta = start.copy()
+    value = _log_joint(groups, odds, theta, prior)
+    active = np.arange(len(pairs))
+    for _ in range(25):
+        gradient, second = _curvature(groups, odds[:, active], theta[active], prior)
+        step = np.linalg.solve(second, gradient[..., None])[..., 0]
+        # A Newton step far from the optimum may be huge: at most 3 log odds at once.
+        step *= np.minimum(1, 3 / np.maximum(np.abs(step).max(axis=1, keepdims=True), 1e-12))
+        scale = np.ones(len(active))
+        before = value[active]
+        for _ in range(6):
+            moved = theta[active] + scale[:, None] * step
+            after = _log_joint(groups, odds[:, active], moved, prior)
+            worse = after < before - 1e-9
+            if not worse.any():
+                break
+            scale[worse] *= 0.35
+        good = after >= before - 1e-9
+        theta[active[good]], value[active[good]] = moved[good], after[good]
+        active = active[good & (after - before > 2e-3)]
+        if not len(active):
+            break
+    _, second = _curvature(groups, odds, theta, prior)
+    log_det = np.linalg.slogdet(second)[1]
+    evidence = value - 0.5 * log_det + 0.5 * d * np.log(2 * np.pi) - np.log(prior.sd).sum()
+    return Mode(pairs, theta, second, evidence)
+
+
+def fit_sample(groups: Cells, prior: Terms) -> Mode:
+    """Fit one sample at all pairs of mu and shape that its cells leave plausible."""
+    table = np.arange(len(MU_OF)).reshape(len(MU), len(SHAPE))
+    coarse = fit_at(groups, table[::4].ravel(), prior)
+    rough = coarse.evidence.reshape(-1, len(SHAPE))
+    # Evidence between the coarse pairs: on a line. The fit to start from: the nearest.
+    steps = np.arange(len(MU)) / 4
+    filled = np.stack([np.interp(steps, np.arange(len(rough)), own) for own in rough.T], axis=1)
+    wanted = table[filled >= filled.max() - NEGLIGIBLE]
+    near = np.minimum(np.round(wanted // len(SHAPE) / 4).astype(int), len(rough) - 1)
+    return fit_at(groups, wanted, prior, coarse.at[near * len(SHAPE) + wanted % len(SHAPE)])
+
+
+def evidence_grid(mode: Mode) -> Floats:
+    """Return the evidence of every pair of the grid, mu x shape; pairs not fitted are improbable ones."""
+    grid = np.full(len(MU_OF), mode.evidence.max() - NEGLIGIBLE - 8)
+    grid[mode.pairs] = mode.evidence
+    return grid.reshape(len(MU), len(SHAPE))
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Equally weighted draws of one sample's parameters.
+
+    Attributes
+    ----------
+    mu, shape
+        CAR molecules per molecule of a CAR T cell, and how expression varies (as in ``SHAPE``).
+    theta
+        Intercept and terms: draws x (1 + terms).
+    """
+
+    mu: Floats
+    shape: Floats
+    theta: Floats
+
+    def log_prior_odds(self, cells: Cells) -> Floats:
+        """Return the log odds of a CAR T cell before its CAR count is seen: cells x draws."""
+        eta = self.theta[:, :1].T + cells.x @ self.theta[:, 1:].T + cells.offset[:, None]
+        return np.asarray(eta)
+
+    def points(self, n: int = 40) -> Floats:
+        """Return ``n`` draws of mu and shape, spread evenly over those of mu, with even weights: n x 3."""
+        steps = np.linspace(0, len(self.mu) - 1, n).astype(int)
+        order = np.lexsort((self.shape, self.mu))[steps]
+        return np.column_stack([self.mu[order], self.shape[order], np.full(n, 1 / n)])
+
+
+def draw(
+    groups: Cells, mode: Mode, log_prior_pair: Floats, prior: Terms, rng: np.random.Generator
+) -> Draws:
+    """Draw parameters of one sample from their posterior.
+
+    Parameters
+    ----------
+    groups
+        The sample's T cells.
+    mode
+        Their fit.
+    log_prior_pair
+        Log prior of every pair of mu and shape, by what the other samples say.
+    prior
+        Prior of the terms.
+    rng
+        Source of randomness.
+    """
+    log_weight = mode.evidence + log_prior_pair[mode.pairs]
+    weight = np.exp(log_weight - log_weight.max())
+    weight /= weight.sum()
+    # Spread the proposals evenly over the pairs.
+    steps = (np.arange(N_PROPOSALS) + 0.5) / N_PROPOSALS
+    chosen = np.minimum(np.searchsorted(np.cumsum(weight), steps), len(weight) - 1)
+    root = np.linalg.cholesky(np.linalg.inv(mode.curvature))
+    d = mode.at.shape[1]
+    z = rng.standard_normal((N_PROPOSALS, d))
+    t = z * np.sqrt(FREEDOM / rng.chisquare(FREEDOM, N_PROPOSALS))[:, None] * 1.1
+    theta = mode.at[chosen] + np.einsum("qij,qj->qi", root[chosen], t)
+    theta[:, 0] = np.clip(theta[:, 0], -25, 25)
+    log_proposal = -0.5 * (FREEDOM + d) * np.log1p((t**2).sum(axis=1) / 1.21 / FREEDOM)
+    log_proposal -= np.linalg.slogdet(root)[1][chosen]
+    used, at = np.unique(chosen, return_inverse=True)
+    odds = groups.log_odds(MU_OF[mode.pairs[used]], SHAPE_OF[mode.pairs[used]])
+    value = np.empty(N_PROPOSALS)
+    for number in range(len(used)):
+        rows = np.flatnonzero(at == number)
+        value[rows] = _log_joint(groups, odds[:, [number]], theta[rows], prior)
+    log_true = value + log_prior_pair[mode.pairs[chosen]]
+    log_ratio = log_true - (log_weight[chosen] + log_proposal)
+    ratio = np.exp(log_ratio - log_ratio.max())
+    steps = (np.arange(N_DRAWS) + rng.random()) / N_DRAWS
+    kept = np.searchsorted(np.cumsum(ratio) / ratio.sum(), steps)
+    kept = np.minimum(kept, N_PROPOSALS - 1)
+    pair = mode.pairs[chosen[kept]]
+    return Draws(MU_OF[pair], SHAPE_OF[pair], theta[kept])
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The fitted model of a cohort, the public face of it: everything that asks the model asks here.
+
+    Attributes
+    ----------
+    samples
+        Samples with T cells.
+    draws
+        By sample: draws of its parameters from their posterior.
+    design
+        By sample: what the chance of being a CAR T cell depends on.
+    prior
+        By sample: prior of the terms, by what the other samples say.
+    evidence
+        By sample: log evidence of every mu (rows) and shape (columns) of the grid.
+    elsewhere
+        By sample: pairs of mu and shape with weights (n x 3) by what is known without the sample's own cells. The
+        detection limit is taken over them: what silence leaves of mu must not excuse silence.
+    """
+
+    samples: tuple[str, ...]
+    draws: Mapping[str, Draws]
+    design: Mapping[str, Design]
+    prior: Mapping[str, Terms]
+    evidence: Mapping[str, Floats]
+    elsewhere: Mapping[str, Floats]
+
+    @property
+    def mu(self) -> float:
+        """Return the CAR molecules per molecule of CAR T cells: geometric mean over samples and draws."""
+        if not self.samples:
+            return PRIOR_MU
+        return float(np.exp(np.mean([np.log(d.mu).mean() for d in self.draws.values()])))
+
+    @property
+    def shape(self) -> float:
+        """Return the gamma shape of expression, or that of the same variance: geometric mean over samples and draws."""
+        if not self.samples:
+            return float(SHAPE[2])
+        return float(
+            np.exp(np.mean([np.log(gamma_shape(d.shape)).mean() for d in self.draws.values()]))
+        )
+
+    def cells(self, obs: pd.DataFrame, sample: str) -> Cells:
+        """Return T cells of one sample, from their rows of ``obs``, as the model sees them."""
+        return Cells.of(obs, self.design[sample])
+
+    def responsibility(self, cells: Cells, sample: str) -> Floats:
+        """Return each cell's probability of being a CAR T cell under each draw: cells x draws."""
+        draws = self.draws[sample]
+        odds = cells.log_odds(draws.mu, draws.shape)
+        return np.asarray(special.expit(draws.log_prior_odds(cells) + odds))
+
+    def fraction_draws(self, obs: pd.DataFrame, rng: np.random.Generator) -> tuple[Floats, float]:
+        """Draw the CAR T fraction of T cells of one or several samples from its posterior.
+
+        It is the share of CAR T cells among just these cells, so that the fraction of several samples is the mean of
+        their fractions by the cells of each.
+
+        Parameters
+        ----------
+        obs
+            T cells, at least one.
+        rng
+            Source of randomness.
+
+        Returns
+        -------
+        draws : numpy.ndarray
+            ``N_DRAWS`` fractions.
+        mean : float
+            Posterior mean: the mean of the cells' posterior probabilities.
+        """
+        number, expected = np.zeros(N_DRAWS), 0.0
+        for sample, own in obs.groupby(obs["sample"].astype(str), sort=False, observed=True):
+            groups, _ = self.cells(own, str(sample)).grouped()
+            r = self.responsibility(groups, str(sample))
+            expected += float(groups.size @ r.mean(axis=1))
+            drawn = rng.binomial(groups.size.astype(int)[:, None], r).sum(axis=0)
+            number += rng.permutation(drawn)
+        return number / len(obs), expected / len(obs)
+
+    def fraction(
+        self, obs: pd.DataFrame, *, silent: bool | None = None
+    ) -> tuple[float, float, float]:
+        """Return estimate and 95 % interval of the CAR T fraction of T cells.
+
+        Both come from one posterior: the estimate is its mean, the interval is equal-tailed; it begins at 0 where no
+        cell shows the CAR.
+
+        Parameters
+        ----------
+        obs
+            T cells of one or several samples; may be empty.
+        silent
+            Whether the interval begins at 0; None: where no cell shows a CAR molecule.
+        """
+        if not len(obs):
+            return float("nan"), float("nan"), float("nan")
+        values, mean = self.fraction_draws(obs, np.random.default_rng(0))
+        if silent is None:
+            silent = not (obs["car_evidence"].to_numpy() > 0).any()
+        ends = (0.0, 0.95) if silent else (0.025, 0.975)
+        low, high = (float(np.quantile(values, q)) for q in ends)
+        low = 0.0 if silent else low
+        return mean, min(low, mean), max(high, mean)
+
+    def to_uns(self) -> dict[str, Any]:
+        """Return the fit as arrays and strings that an h5ad file can hold."""
+        rows = [
+            np.column_stack([np.full(N_DRAWS, i), d.mu, d.shape, d.theta])
+            for i, d in enumerate(self.draws[s] for s in self.samples)
+        ]
+        elsewhere = [np.insert(self.elsewhere[s], 0, i, axis=1) for i, s in enumerate(self.samples)]
+        names = self.design[self.samples[0]].names if self.samples else Design.FIXED
+        width = 4 + len(names)
+        return {
+            "mu": self.mu,
+            "shape": self.shape,
+            "samples": np.array(self.samples, dtype=object),
+            "terms": np.array(names, dtype=object),
+            # Number of the sample, mu, shape, intercept, terms.
+            "draws": np.concatenate([np.zeros((0, width)), *rows]),
+            # Number of the sample, mu, shape, weight.
+            "elsewhere": np.concatenate([np.zeros((0, 4)), *elsewhere]),
+            "centre": np.array([self.design[s].centre for s in self.samples]),
+            "prior_mean": np.array([self.prior[s].mean for s in self.samples]).reshape(
+                -1, len(names)
+            ),
+            "prior_sd": np.array([self.prior[s].sd for s in self.samples]).reshape(-1, len(names)),
+            # Log evidence of each mu and shape of the grid: samples x mu x shape.
+            "evidence": np.array([self.evidence[s] for s in self.samples]).reshape(
+                -1, len(MU), len(SHAPE)
+            ),
+        }
+
+    @classmethod
+    def from_uns(cls, stored: Mapping[str, Any]) -> Fit:
+        """Return a fit from ``uns["car_model"]``."""
+        samples = tuple(str(s) for s in stored["samples"])
+        types = tuple(str(t) for t in stored["terms"])[len(Design.FIXED) :]
+        draws, elsewhere = np.asarray(stored["draws"]), np.asarray(stored["elsewhere"])
+        of_draw, of_pair = draws[:, 0].astype(int), elsewhere[:, 0].astype(int)
+        return cls(
+            samples,
+            {
+                s: Draws(own[:, 1], own[:, 2], own[:, 3:])
+                for i, s in enumerate(samples)
+                for own in [draws[of_draw == i]]
+            },
+            {s: Design(float(c), types) for s, c in zip(samples, stored["centre"], strict=True)},
+            {
+                s: Terms(np.asarray(m), np.asarray(sd))
+                for s, m, sd in zip(samples, stored["prior_mean"], stored["prior_sd"], strict=True)
+            },
+            {s: np.asarray(e) for s, e in zip(samples, stored["evidence"], strict=True)},
+            {s: elsewhere[of_pair == i, 1:] for i, s in enumerate(samples)},
+        )
+
+
+@dataclass(frozen=True)
+class CellTerms:
+    """What the posterior of T cells is made of.
+
+    Attributes
+    ----------
+    prior
+        Chance of a CAR T cell by everything but the cell's own CAR count.
+    log_car, log_null
+        Log likelihood of the count in a CAR T cell, and in another.
+    """
+
+    prior: Floats
+    log_car: Floats
+    log_null: Floats
+
+    def posterior(self) -> Floats:
+        """Return the probability of being a CAR T cell."""
+        prior = np.clip(self.prior, 1e-15, 1 - 1e-15)
+        return np.asarray(
+            special.expit(np.log(prior) - np.log1p(-prior) + self.log_car - self.log_null)
+        )
+
+
+def cell_terms(cells: Cells, draws: Draws) -> CellTerms:
+    """Return the posterior's terms of each cell, averaged over what the other cells leave possible."""
+    eta = draws.log_prior_odds(cells)
+    odds = cells.log_odds(draws.mu, draws.shape)
+    p = special.expit(eta)
+    # Without the cell itself, which would else count twice.
+    log_rest = softplus(eta) - softplus(eta + odds)
+    log_rest -= log_rest.max(axis=1, keepdims=True)
+    rest = np.exp(log_rest)
+    with_car = rest * p
+    prior = with_car.sum(axis=1) / rest.sum(axis=1)
+    log_own = np.log(np.maximum(with_car, 1e-300)) + odds
+    ratio = special.logsumexp(log_own, axis=1) - np.log(np.maximum(with_car.sum(axis=1), 1e-300))
+    log_null = cells.log_null()
+    return CellTerms(prior, log_null + ratio, log_null)
+
+
+def designs(obs: pd.DataFrame, samples: tuple[str, ...]) -> dict[str, Design]:
+    """Return the design of each sample, from the T cells of the cohort."""
+    types: tuple[str, ...] = ()
+    if "cell_type" in obs:
+        counts = obs["cell_type"].astype(str).value_counts()
+        counts = counts[(counts >= MIN_TYPE) & (counts.index != "")]
+        # With one type there is nothing to tell apart; terms of all types add up to the intercept, which the prior
+        # allows.
+        types = tuple(sorted(counts.index[:MAX_TYPES])) if len(counts) > 1 else ()
+    found = {}
+    for sample in samples:
+        depth = obs.loc[obs["sample"].astype(str) == sample, "total_umis"].to_numpy(float)
+        found[sample] = Design(float(np.median(np.log(np.maximum(depth, 1)))), types)
+    return found
+
+
+def fit(obs: pd.DataFrame) -> Fit:
+    """Fit the model to the T cells of a cohort.
+
+    Parameters
+    ----------
+    obs
+        T cells that are no doublets: ``sample``, ``total_umis``, ``car_evidence``, ``car_expected_ambient``,
+        ``car_expected_background``, ``car_null_shape``; if known, ``cell_type``, ``is_damaged``, ``intact_fraction``.
+    """
+    by_sample = {str(s): own for s, own in obs.groupby(obs["sample"].astype(str), sort=False)}
+    samples = tuple(by_sample)
+    design = designs(obs, samples)
+    groups = {s: Cells.of(own, design[s]).grouped()[0] for s, own in by_sample.items()}
+    names = design[samples[0]].names if samples else Design.FIXED
+    cohort_sd = np.array([PRIOR_TERM.get(n, PRIOR_TYPE) for n in names])
+    scatter_sd = np.array([SCATTER.get(n, SCATTER_TYPE) for n in names])
+    wide = Terms(np.zeros(len(names)), np.hypot(cohort_sd, scatter_sd))
+    modes = {s: fit_sample(groups[s], wide) for s in samples}
+    prior = dict.fromkeys(samples, wide)
+    if len(samples) > 1:
+        prior = _shared_terms(modes, wide, cohort_sd, scatter_sd)
+        modes = {s: fit_at(groups[s], modes[s].pairs, prior[s], modes[s].at) for s in samples}
+    evidence = {s: evidence_grid(modes[s]) for s in samples}
+    marginals = {s: of_cohort(evidence[s]) for s in samples}
+    of_all = log_prior_expression() + sum(marginals.values())
+    spread = scatter()
+    draws, elsewhere = {}, {}
+    for s in samples:
+        others = of_all - marginals[s]
+        expected = spread.T @ np.exp(others - others.max())
+        expected /= expected.sum()
+        log_pair = np.log(np.maximum(expected, 1e-300)).ravel()
+        draws[s] = draw(groups[s], modes[s], log_pair, prior[s], np.random.default_rng(0))
+        flat = expected.ravel()
+        # Evenly spread over their distribution, so that its tails are there.
+        steps = (np.arange(N_ELSEWHERE) + 0.5) / N_ELSEWHERE
+        kept = np.minimum(np.searchsorted(np.cumsum(flat), steps), len(flat) - 1)
+        even = np.full(N_ELSEWHERE, 1 / N_ELSEWHERE)
+        elsewhere[s] = np.column_stack([MU_OF[kept], SHAPE_OF[kept], even])
+    return Fit(samples, draws, design, prior, evidence, elsewhere)
+
+
+def _shared_terms(
+    modes: Mapping[str, Mode], wide: Terms, cohort_sd: Floats, scatter_sd: Floats
+) -> dict[str, Terms]:
+    """Return each sample's prior of its terms by what the other samples say of the cohort's.
+
+    Each sample's own word is its fit at the best mu and shape without the prior; terms are taken one by one.
+    """
+    word, precision = {}, {}
+    for s, mode in modes.items():
+        best = int(np.argmax(mode.evidence))
+        variance = np.diag(np.linalg.inv(mode.curvature[best]))[1:]
+        own = np.maximum(1 / variance - 1 / wide.sd**2, 1e-9)
+        word[s] = mode.at[best, 1:] / variance / own
+        precision[s] = 1 / (1 / own + scatter_sd**2)
+    result = {}
+    for s in modes:
+        total = 1 / cohort_sd**2 + sum(precision[t] for t in modes if t != s)
+        mean = sum((precision[t] * word[t] for t in modes if t != s), np.zeros_like(total)) / total
+        result[s] = Terms(np.asarray(mean), np.sqrt(1 / total + scatter_sd**2))
+    return result

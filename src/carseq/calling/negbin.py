@@ -1,0 +1,34 @@
+"""Negative binomials by mean and shape: variance = mean + mean^2 / shape."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from scipy import special
+
+Floats = npt.NDArray[np.float64]
+#: Above this shape a negative binomial is a Poisson distribution for all purposes here.
+MAX_SHAPE = 1e6
+
+
+def log_pmf(k: Floats, mean: Floats, shape: float | Floats) -> Floats:
+    """Return the log probability of counts ``k``; arguments are broadcast."""
+    mean = np.maximum(mean, 1e-12)
+    r = np.clip(shape, 1e-9, MAX_SHAPE)
+    chosen = special.gammaln(k + r) - special.gammaln(r) - special.gammaln(np.add(k, 1.0))
+    return np.asarray(chosen - r * np.log1p(mean / r) - k * np.log1p(r / mean))
+
+
+def upper_tail(k: Floats, mean: Floats, shape: float | Floats) -> Floats:
+    """Return the probability of ``k`` molecules or more; 1 for k = 0."""
+    mean = np.maximum(mean, 1e-12)
+    r = np.clip(shape, 1e-9, MAX_SHAPE)
+    k = np.asarray(k, dtype=float)
+    tail = special.betainc(np.maximum(k, 1e-9), r, mean / (mean + r))
+    return np.asarray(np.where(k <= 0, 1.0, tail))
+
+
+def joint_shape(one: Floats, shape: float | Floats, other: Floats, other_shape: Floats) -> Floats:
+    """Return the shape of the sum of two negative binomials of means ``one`` and ``other``, by its variance."""
+    spread = np.maximum(one**2 / shape + other**2 / other_shape, 1e-30)
+    return np.asarray(np.clip((one + other) ** 2 / spread, 1e-9, MAX_SHAPE))

@@ -1,0 +1,123 @@
+"""A whole study, called: one function for the workflow, the command line and the benchmarks, with the same inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from carseq.calling.cohort import call_cells
+from carseq.calling.counts import ambient_car, cell_losses, drop_swapped, unseen_share
+from carseq.calling.robustness import downsampling, thresholds
+from carseq.calling.rules import rules
+from carseq.cells.annotation import is_single_t
+from carseq.io.barcodes import match_barcodes
+from carseq.schema.tables import RULES
+from carseq.schema.thresholds import FDR
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+@dataclass(frozen=True)
+class StudyCalls:
+    """What the calling room makes of a study, besides the columns of ``obs``.
+
+    Attributes
+    ----------
+    detection, thresholds, downsampling, rules
+        Schemas ``DETECTION``, ``THRESHOLDS``, ``DOWNSAMPLING``, ``RULES``.
+    losses
+        By sample with read accounting: schema ``LOSSES``, carried on to the calls.
+    """
+
+    detection: pd.DataFrame
+    thresholds: pd.DataFrame
+    downsampling: pd.DataFrame
+    rules: pd.DataFrame
+    losses: dict[str, pd.DataFrame]
+
+
+def call_study(
+    cohort: AnnData,
+    samples: pd.DataFrame,
+    molecules: Mapping[str, pd.DataFrame] | None = None,
+    *,
+    car: str,
+    fdr: float = FDR,
+    barcodes: Mapping[str, pd.DataFrame] | None = None,
+    ambient: Mapping[str, pd.DataFrame] | None = None,
+    losses: Mapping[str, pd.DataFrame] | None = None,
+    findings: list[dict[str, object]] | None = None,
+    strands: Mapping[str, str | None] | None = None,
+) -> StudyCalls:
+    """Call a study: match barcodes, drop swapped molecules, count ambient CAR molecules, call cells, give verdicts.
+
+    Parameters
+    ----------
+    cohort
+        Annotated cells of all samples, as :func:`carseq.calling.call_cells` takes them.
+    samples
+        One row a sample: ``sample``, and where known ``patient``, ``compartment``, ``timepoint``, ``role``, ``gating``,
+        ``sequencing_run``, ``ambient_umis``, ``ambient_car``, ``car_unseen``.
+    molecules
+        Schema ``MOLECULES``, by sample; samples absent from it take the matrix's counts of the CAR.
+    car
+        Name of the CAR in ``var_names``.
+    fdr
+        Expected share (0-1, both excluded) of false calls among the positive ones of a sample.
+    barcodes, ambient
+        By sample, schemas ``BARCODES`` (index barcode) and ``AMBIENT``: the empty droplets are counted from them.
+        Without them ``ambient_umis`` and ``ambient_car`` of ``samples`` are taken, or ambient RNA is assumed.
+    losses
+        By sample, schema ``LOSSES`` as made with the molecules; needs ``barcodes``.
+    findings, strands
+        Content of ``lint.json``, and each sample's strand: what the construct cannot show. Without them
+        ``car_unseen`` of ``samples`` is taken, or 0.
+
+    Raises
+    ------
+    CarseqError
+        As :func:`carseq.calling.call_cells` and :func:`carseq.io.barcodes.match_barcodes`.
+    """
+    table = samples.assign(sample=samples["sample"].astype(str)).reset_index(drop=True)
+    of_sample = cohort.obs["sample"].astype(str)
+    matched = {}
+    for sample, found in (molecules or {}).items():
+        if barcodes is not None:
+            matched[str(sample)] = match_barcodes(found, barcodes[sample].index)
+        else:
+            own = pd.Index(cohort.obs.loc[of_sample == str(sample), "barcode"].astype(str))
+            # Kept cells are few of the barcodes that the molecules lie in.
+            matched[str(sample)] = match_barcodes(found, own, strict=False)
+    runs = {}
+    if "sequencing_run" in table:
+        runs = dict(
+            zip(table["sample"], table["sequencing_run"].fillna("").astype(str), strict=True)
+        )
+    matched, swapped = drop_swapped(matched, runs)
+    if findings is not None:
+        strand = strands or {}
+        table["car_unseen"] = [unseen_share(findings, strand.get(s)) for s in table["sample"]]
+    if barcodes is not None and ambient is not None:
+        counted = pd.DataFrame(
+            [ambient_car(barcodes[s], ambient[s], matched.get(s), car) for s in table["sample"]]
+        )
+        table[["ambient_umis", "ambient_car"]] = counted[["ambient_umis", "ambient_car"]].to_numpy()
+    detection = call_cells(cohort, matched, table, car=car, fdr=fdr)
+    accounts = {}
+    for sample, before in (losses or {}).items():
+        if barcodes is not None:
+            own_obs = cohort.obs[of_sample == str(sample)]
+            accounts[sample] = cell_losses(
+                before, matched[sample], barcodes[sample], own_obs, swapped=swapped[sample]
+            )
+    return StudyCalls(
+        detection=detection,
+        thresholds=thresholds(cohort),
+        downsampling=downsampling(cohort),
+        rules=RULES.conform(rules(cohort.obs, is_single_t(cohort.obs).to_numpy())),
+        losses=accounts,
+    )

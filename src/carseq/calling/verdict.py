@@ -1,0 +1,260 @@
+"""The verdict of a sample: detected, not detected above a limit, or undetermined."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from carseq.calling.background import Evidence, ambient_rate
+from carseq.calling.calls import MAX_AMBIENT_P
+from carseq.calling.cells import Cells
+from carseq.calling.model import Fit
+from carseq.calling.negbin import Floats, log_pmf, upper_tail
+
+#: A sample in which no more than this CAR T fraction could be excluded is undetermined, not negative.
+UNDETERMINED_ABOVE = 0.5
+#: From this share of molecules that the construct cannot show (an ORF alone, a part), silence means nothing.
+MAX_UNSEEN = 0.5
+#: Probability with which a sample at its detection limit shows a positive call.
+CONFIDENCE = 0.95
+#: The limit is sought among these CAR T fractions.
+LIMITS = np.exp(np.linspace(np.log(1e-5), 0.0, 93))
+#: A sample at its limit holds a handful of CAR T cells, so that its own estimate of the fraction, the calls' prior, is
+#: as often half as twice the truth. Calls are foretold at this part of the fraction.
+PRIOR_PART = 0.5
+#: Counts tried: one by one, then ever further apart.
+COUNTS = np.array([1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 15, 19, 24, 30, 40, 55, 80, 120, 200, 400.0])
+#: How far beyond its own depth a cell is compared with deeper ones.
+DEEPER = 4.0
+_DEPTH_STEP, _RATE_STEP = 0.15, 0.5
+
+
+def molecules_needed(cells: Cells, points: Floats, prior: Floats, cutoff: float) -> Floats:
+    """Return the fewest CAR molecules with which each cell would be called positive; infinite if 400 do not do.
+
+    Parameters
+    ----------
+    cells
+        T cells; their counts are not looked at.
+    points
+        Plausible pairs of mu and shape, with weights that sum to 1: n x 3.
+    prior
+        Chance of a CAR T cell, one number a cell.
+    cutoff
+        The least probability of being no CAR T cell that is still called.
+    """
+    at = _first_called(_own_table(cells, points), *_null_tables(cells), prior, cutoff)
+    return np.where(at < len(COUNTS), COUNTS[np.minimum(at, len(COUNTS) - 1)], np.inf)
+
+
+def _own_table(cells: Cells, points: Floats) -> Floats:
+    """Return the chance of each of ``COUNTS`` in a CAR T cell: cells x counts."""
+    mu, shape, weight = points.T
+    return np.stack(
+        [np.exp(cells.car_pmf(np.array(k), mu, shape)) @ weight for k in COUNTS], axis=1
+    )
+
+
+def _null_tables(cells: Cells) -> tuple[Floats, Floats]:
+    """Return the chance of each of ``COUNTS``, and of so many or more, from false molecules: cells x counts."""
+    null, shape = cells.null[:, None], cells.null_shape[:, None]
+    return np.exp(log_pmf(COUNTS, null, shape)), upper_tail(COUNTS, null, shape)
+
+
+def _first_called(
+    own: Floats, rest: Floats, tail: Floats, prior: Floats, cutoff: float
+) -> npt.NDArray[np.intp]:
+    """Return the position in ``COUNTS`` of the fewest molecules that are called; beyond its end if none are."""
+    with_car, without = prior[:, None] * own, (1 - prior[:, None]) * rest
+    enough = (without <= cutoff * (with_car + without)) & (tail <= MAX_AMBIENT_P)
+    # More molecules than are called never fail to be: the last that fails decides.
+    fails = ~enough
+    last = len(COUNTS) - 1 - np.argmax(fails[:, ::-1], axis=1)
+    return np.where(fails.any(axis=1), last + 1, 0)
+
+
+class Sensitivity:
+    """How likely a CAR T cell like those of a sample is called positive, at any CAR T fraction.
+
+    Sensitivity depends on the fraction: where CAR T cells are rare, ambient RNA is the better explanation of one
+    molecule, and a call takes more of them.
+
+    Parameters
+    ----------
+    cells
+        The sample's T cells; their counts are not looked at.
+    points
+        Plausible pairs of mu and shape, with weights: n x 3.
+    evidence
+        What the sample says of its false molecules; None keeps the false molecules as they are at every fraction.
+    """
+
+    def __init__(self, cells: Cells, points: Floats, evidence: Evidence | None = None) -> None:
+        self.mu, self.shape, self.weight = points.T
+        self.evidence = evidence
+        log_own = np.log(np.maximum(cells.own, 1))
+        log_rate = np.log(np.maximum(cells.null, 1e-12) / np.maximum(cells.own, 1))
+        rate_bin = np.round(log_rate / _RATE_STEP)
+        first, last = log_own.min(), log_own.max()
+        depth = np.arange(first, last + np.log(DEEPER) + _DEPTH_STEP, _DEPTH_STEP)
+        at = np.round((log_own - first) / _DEPTH_STEP).astype(int)
+        rates, which = np.unique(rate_bin, return_inverse=True)
+        keys, inverse = np.unique(which * len(depth) + at, return_inverse=True)
+        self._size = np.bincount(inverse, cells.size)
+        self._cell = keys
+        mean_rate = np.bincount(which, log_rate) / np.bincount(which)
+        shapes = np.bincount(which, cells.null_shape) / np.bincount(which)
+        own = np.tile(np.exp(depth), len(rates))
+        self._grid = Cells(
+            k=np.zeros(len(own)),
+            own=own,
+            null=own * np.repeat(np.exp(mean_rate), len(depth)),
+            null_shape=np.repeat(shapes, len(depth)),
+            x=np.zeros((len(own), 0)),
+            offset=np.zeros(len(own)),
+            size=np.ones(len(own)),
+        )
+        self._shape = (len(rates), len(depth))
+        self._t_molecules = float(cells.own @ cells.size)
+        self._own = _own_table(self._grid, points)
+        # Chance of so many molecules or more in a CAR T cell: counts x cells x points; of none that do, 0.
+        tails = [self._grid.car_tail(np.array(k), self.mu, self.shape) for k in COUNTS]
+        self._tail = np.stack([*tails, np.zeros_like(tails[0])])
+        self._null = _null_tables(self._grid)
+        self._base = ambient_rate(evidence)[0] if evidence is not None else 0.0
+
+    def _false(self, fraction: float) -> tuple[Floats, Floats]:
+        """Return the false molecules' tables in a sample of this CAR T fraction.
+
+        Without empty droplets ambient RNA is told from the cells, CAR T cells among them.
+        """
+        if self.evidence is None or not self.evidence.assumed:
+            return self._null
+        mu = float(np.exp(self.weight @ np.log(self.mu)))
+        car = self.evidence.car + fraction * mu * self._t_molecules
+        factor = max(ambient_rate(self.evidence, car)[0] / max(self._base, 1e-300), 1.0)
+        return _null_tables(replace(self._grid, null=self._grid.null * factor))
+
+    def _called(self, prior: float, fraction: float, cutoff: float) -> Floats:
+        """Return the probability of a call: grid cells x points."""
+        rest, tail = self._false(fraction)
+        at = _first_called(self._own, rest, tail, np.full(len(rest), prior), cutoff)
+        return self._tail[at, np.arange(len(at))]
+
+    def mean(self, fraction: float, cutoff: float) -> float:
+        """Return the mean probability that a CAR T cell of the sample is called."""
+        called = self._called(fraction, fraction, cutoff)[self._cell] @ self.weight
+        return float(self._size @ called / self._size.sum())
+
+    def silence(self, fraction: float, cutoff: float) -> float:
+        """Return the probability that a sample of this CAR T fraction shows no positive call.
+
+        A deeper cell is never taken to be less sensitive: a call may ask one molecule more of it, but a limit that
+        rises as cells get deeper would be no limit. So each cell has the least sensitivity from its own depth on.
+        """
+        called = self._called(fraction * PRIOR_PART, fraction, cutoff)
+        by_depth = called.reshape(*self._shape, -1)
+        by_depth = np.minimum.accumulate(by_depth[:, ::-1], axis=1)[:, ::-1]
+        least = by_depth.reshape(len(called), -1)[self._cell]
+        shown = np.minimum(fraction * least, 1 - 1e-12)
+        return float(np.exp(self._size @ np.log1p(-shown)) @ self.weight)
+
+    def limit(self, cutoff: float) -> float:
+        """Return the smallest CAR T fraction that shows a positive call with 95 % probability; 1 if none does.
+
+        Parameters
+        ----------
+        cutoff
+            The least probability of being no CAR T cell that is still called.
+        """
+        low, high = 0, len(LIMITS) - 1
+        if self.silence(1.0, cutoff) > 1 - CONFIDENCE:
+            return 1.0
+        while high - low > 1:
+            middle = (low + high) // 2
+            if self.silence(LIMITS[middle], cutoff) > 1 - CONFIDENCE:
+                low = middle
+            else:
+                high = middle
+        # Between two neighbours: on a line of the logs.
+        ends = [np.log(max(self.silence(LIMITS[i], cutoff), 1e-12)) for i in (low, high)]
+        share = (ends[0] - np.log(1 - CONFIDENCE)) / max(ends[0] - ends[1], 1e-12)
+        share = float(np.clip(share, 0, 1))
+        return float(LIMITS[low] * (LIMITS[high] / LIMITS[low]) ** share)
+
+
+def sensitivity_of(
+    cells: Cells, fitted: Fit, sample: str, evidence: Evidence, *, silent: bool
+) -> Sensitivity:
+    """Return the sensitivity of a sample: by its own fit, or where it is silent by what else is known.
+
+    What silence leaves of the CAR's expression must not excuse silence.
+
+    Parameters
+    ----------
+    cells
+        Its T cells.
+    fitted, sample
+        The model, and the sample's name in it.
+    evidence
+        What the sample says of its false molecules.
+    silent
+        Whether it has no positive call.
+    """
+    if silent:
+        return Sensitivity(cells, fitted.elsewhere[sample], evidence)
+    return Sensitivity(cells, fitted.draws[sample].points())
+
+
+def percent(share: float) -> str:
+    """Return a share (0-1) as per cent with two significant digits, never as 0 unless it is."""
+    return f"{float(f'{100 * share:.2g}'):g} %"
+
+
+def decide(
+    n_positive: int,
+    n_t: int,
+    unseen: float,
+    limit: float,
+    false_calls: float,
+    *,
+    assumed: bool = False,
+    role: str = "",
+) -> tuple[str, str]:
+    """Return the verdict of a sample and its sentence.
+
+    Parameters
+    ----------
+    n_positive, n_t
+        Positive calls, and T cells.
+    unseen
+        Share (0-1) of CAR molecules that the construct cannot show.
+    limit
+        Detection limit (0-1); NaN if there is none.
+    false_calls
+        Expected false calls among the positive ones.
+    assumed
+        Whether the ambient RNA was assumed.
+    role
+        Of the sample; a negative control with CAR T cells is told.
+    """
+    tail = "; ambient RNA was assumed, since the matrix holds no empty droplets" if assumed else ""
+    if n_positive:
+        text = f"{n_positive} of {n_t} T cells called positive, {false_calls:.2g} of them expected to be false"
+        if role == "negative_control":
+            text += "; this is a negative control: it holds CAR T cells, or tubes were exchanged"
+        return "detected", text + tail
+    if n_t == 0:
+        return "undetermined", "no T cells in this sample"
+    if unseen >= MAX_UNSEEN:
+        text = f"no positive call among {n_t} T cells, but {unseen:.0%} of the CAR's molecules could not be seen "
+        return "undetermined", f"{text}with this construct: give the whole transcript"
+    if not limit <= UNDETERMINED_ABOVE:
+        text = f"no positive call, but only {n_t} T cell{'s' if n_t != 1 else ''}, of this depth: "
+        text += f"even a CAR T fraction of {UNDETERMINED_ABOVE:.0%} could not be excluded"
+        return "undetermined", text + tail
+    text = f"no positive call among {n_t} T cells; "
+    text += f"CAR T cells above {percent(limit)} of T cells are excluded with 95 % confidence"
+    return "not_detected", text + tail

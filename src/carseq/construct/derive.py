@@ -1,0 +1,307 @@
+"""From a map to the stretch of it that is transcribed: strand, rotation, frame, start and end.
+
+A gamma-retroviral mRNA begins at the R of the 5' LTR and is polyadenylated at the end of the R of the 3' LTR:
+R-U5-psi-CAR-(WPRE)-U3-R. In a self-inactivating (SIN) vector, as lentiviral ones are, reverse transcription has
+silenced the LTR of the transduced cell: there the mRNA begins at the internal promoter's start and ends at the same
+place. R, promoters and the reading frame are found by sequence, so that no annotation is needed; annotation helps where
+a promoter's sequence is not known.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from carseq.construct.backbones import backbones
+from carseq.construct.ltr import (
+    FAMILIES,
+    MAX_DOWNSTREAM,
+    MAX_UPSTREAM,
+    Repeats,
+    find_all_repeats,
+    find_backbone,
+    place_repeats,
+)
+from carseq.construct.model import End, Note
+from carseq.construct.orfs import Orf, find_orfs
+from carseq.construct.parts import find_part, parts
+from carseq.construct.promoters import find_start, find_stop, known_starts
+from carseq.construct.vectormap import VectorMap
+
+#: Bases kept upstream of the ORF when the transcription start is unknown: enough for a Kozak sequence and a short
+#: 5' UTR, and few enough to be transcribed from any promoter.
+GUESSED_LEADER = 60
+#: Bases kept behind the ORF of a circular map when nothing tells where the mRNA ends.
+GUESSED_TAIL = 200
+#: An end of the mRNA that lies outside the file, and one that may lie in it but was not found.
+CUT, NOTHING = End("the file's end", False), End("nothing known", False)
+#: An R this near to a file's end is the mRNA's end: a base or two may be missing.
+_AT_END = 3
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A map on one strand and rotation with a frame in it."""
+
+    vector: VectorMap
+    orf: Orf
+    repeats: Repeats
+    backbone: tuple[tuple[int, int], ...]
+    turned: bool
+    rotated: bool
+
+    @property
+    def rank(self) -> tuple[int, bool, int, bool, int, bool]:
+        """What makes one candidate better than another."""
+        length = self.orf.end - self.orf.start
+        return (
+            self.orf.score,
+            self.orf.complete,
+            self.repeats.n_found,
+            not self.rotated,
+            length,
+            not self.turned,
+        )
+
+
+@dataclass(frozen=True)
+class Transcribed:
+    """The transcribed stretch of a map: its range, both ends, notes, the start of an internal transcript."""
+
+    start: int
+    end: int
+    five: End
+    three: End
+    notes: tuple[Note, ...]
+    internal: int | None
+
+
+def candidates(vector: VectorMap, linear: bool, circle: bool) -> list[Candidate]:
+    """Return the frames of both strands, read as a line, and as a circle cut open behind its 3' LTR."""
+    found = []
+    for turned in (False, True):
+        strand = vector.reverse() if turned else vector
+        sequence, n = strand.sequence, len(strand.sequence)
+        if linear:
+            orfs = find_orfs(sequence)
+            repeats = find_all_repeats(sequence) if orfs else []
+            backbone = find_backbone(sequence) if orfs else []
+            for orf in orfs:
+                placed = place_repeats(sequence, (orf.start, orf.end), repeats, backbone)
+                found.append(Candidate(strand, orf, placed, tuple(backbone), turned, False))
+        if circle:
+            found += _on_a_circle(strand, n, turned)
+    return found
+
+
+def _on_a_circle(strand: VectorMap, n: int, turned: bool) -> list[Candidate]:
+    """Return the frames of a circular map, each with the origin moved behind its mRNA."""
+    doubled = strand.sequence * 2
+    orfs = [o for o in find_orfs(doubled) if o.start < n and o.end - o.start <= n and o.complete]
+    if not orfs:
+        return []
+    repeats, backbone = (
+        find_all_repeats(doubled + doubled[:n]),
+        find_backbone(doubled + doubled[:n]),
+    )
+    found = []
+    for orf in orfs:
+        first, last = orf.start, orf.end
+        near = place_repeats(doubled + doubled[:n], (first, last), repeats, backbone)
+        # A part behind the frame and one turn of the circle away lies before it.
+        if near.three is not None and near.three.end <= first + n:
+            behind = near.three.end
+        else:
+            nearest = [r.start for r in repeats if last <= r.start < first + n]
+            nearest += [start for start, _ in backbone if last <= start < first + n]
+            behind = min(nearest, default=last + (n - last + first) // 2)
+        origin = behind % n
+        moved = strand.rotate(origin)
+        start = (first - origin) % n
+        placed = Orf(start, start + last - first, True, orf.score)
+        if placed.end > n:
+            continue
+        own = find_all_repeats(moved.sequence)
+        plasmid = find_backbone(moved.sequence)
+        both = place_repeats(moved.sequence, (placed.start, placed.end), own, plasmid)
+        found.append(Candidate(moved, placed, both, tuple(plasmid), turned, True))
+    return found
+
+
+def is_vector(found: Candidate, asked: bool) -> bool:
+    """Whether a map shows more than a transcript or an ORF: an LTR, a promoter before the frame, a circle."""
+    if asked or found.repeats.n_found:
+        return True
+    n = len(found.vector.sequence)
+    far = found.orf.start > MAX_UPSTREAM or n - found.orf.end > MAX_DOWNSTREAM
+    return (
+        found.vector.circular is True
+        or far
+        or bool(found.backbone)
+        or find_start(found.vector, 0, found.orf.start) is not None
+    )
+
+
+def transcribed(found: Candidate) -> Transcribed:
+    """Return the stretch of a map that is transcribed into the CAR's mRNA."""
+    notes: list[Note] = []
+    repeats = found.repeats
+    if repeats.family:
+        notes.append(("vector", _vector_words(repeats)))
+    end, three = _three_prime(found, notes)
+    start, five, internal = _five_prime(found, end, notes)
+    return Transcribed(start, end, five, three, tuple(notes), internal)
+
+
+def _vector_words(repeats: Repeats) -> str:
+    viruses = list(dict.fromkeys(r.virus for r in (repeats.five, repeats.three) if r is not None))
+    return f"{FAMILIES[repeats.family]} ({' and '.join(viruses)})"
+
+
+def _wall(found: Candidate) -> int:
+    """Return where the mRNA must have ended: a bacterial part, or the 5' LTR of the next turn of the circle."""
+    places = [start for start, _ in found.backbone if start >= found.orf.end]
+    places += [
+        r.start
+        for r in find_all_repeats(found.vector.sequence)
+        if r.start >= found.orf.end and r.is_five
+    ]
+    return min(places, default=len(found.vector.sequence))
+
+
+def _three_prime(found: Candidate, notes: list[Note]) -> tuple[int, End]:
+    vector, orf = found.vector, found.orf
+    n = len(vector.sequence)
+    if found.repeats.three is not None:
+        one = found.repeats.three
+        return one.end, End(f"{one.virus} R", True)
+    wall = _wall(found)
+    stop = find_stop(vector, orf.end, wall)
+    if stop is not None and not stop.guess:
+        return stop.position, End(stop.name, True)
+    if stop is not None:
+        end, what = stop.position, f"the mRNA is taken to end at {stop.name}"
+    elif wall < n or found.rotated or n - orf.end > MAX_DOWNSTREAM:
+        end = min(n, wall, orf.end + GUESSED_TAIL)
+        what = f"the mRNA is taken to end {end - orf.end} nt behind the reading frame"
+    else:
+        end, what = n, "the mRNA is taken to end with the file"
+    seen = CUT if end == n and wall == n else NOTHING
+    notes.append(
+        (
+            "three_prime_guess",
+            f"No 3' LTR and no known poly(A) signal lie behind the CAR: {what}. Its 3' end, where 3' reads fall, is a "
+            "guess.",
+        )
+    )
+    return end, seen
+
+
+def _five_prime(found: Candidate, end: int, notes: list[Note]) -> tuple[int, End, int | None]:
+    vector, orf, repeats = found.vector, found.orf, found.repeats
+    lo = repeats.five.end if repeats.five else 0
+    promoter = find_start(vector, lo, orf.start)
+    silent = repeats.self_inactivating
+    if silent is None and repeats.family == "lenti" and promoter is not None:
+        silent = True
+        notes.append(
+            (
+                "assumed_sin",
+                "No 3' LTR is there to tell whether the vector is self-inactivating; lentiviral vectors with an "
+                "internal promoter are taken to be.",
+            )
+        )
+    if repeats.five is not None and not silent:
+        one = repeats.five
+        internal = None
+        known = known_starts(vector.sequence, lo, orf.start)
+        if known:
+            internal = known[-1].position
+            notes.append(("promoter", f"internal promoter beside the LTR's: {known[-1].name}"))
+        return one.start, End(f"{one.virus} R", True), internal
+    if promoter is not None:
+        if silent:
+            notes.append(
+                (
+                    "self_inactivating",
+                    "the 3' U3 has no TATA box: the LTR is silent in a transduced cell, so the mRNA begins "
+                    f"at the internal promoter ({promoter.name})",
+                )
+            )
+        else:
+            notes.append(("promoter", f"the mRNA begins at the promoter: {promoter.name}"))
+        if promoter.guess:
+            notes.append(
+                (
+                    "five_prime_guess",
+                    f"where {promoter.name} begins its mRNA is not known: the 5' end, where 5' reads fall, is a "
+                    "guess from its annotation",
+                )
+            )
+        return promoter.position, End(f"{promoter.name} promoter", True), None
+    # Without a 5' LTR in the file, what stands before the frame is what its author took for the mRNA's.
+    whole = repeats.five is None and not found.rotated and orf.start <= MAX_UPSTREAM
+    whole = whole and not any(b <= orf.start for _, b in found.backbone)
+    start = 0 if whole else max(lo, orf.start - GUESSED_LEADER)
+    begins = transcript_start(vector.sequence) if start == 0 else None
+    if begins is not None:
+        return 0, End(begins, True), None
+    notes.append(
+        (
+            "five_prime_guess",
+            "no promoter of known sequence or annotation lies before the frame: the mRNA is taken to "
+            + ("begin with the file" if whole else f"begin {orf.start - start} nt before it")
+            + "; its 5' end, where 5' reads fall, is a guess",
+        )
+    )
+    return start, CUT if start == 0 else NOTHING, None
+
+
+#: Bases of a known vector's leader that are compared, and the fewest that tell.
+_LEADER, _MIN_LEADER = 40, 24
+#: First exons and leaders with which an mRNA begins: name, part.
+_FIRST = {
+    "EF1alpha exon 1": "EF1A_exon1",
+    "CAG exon 1": "CAG_exon1",
+    "UbC exon 1": "UbC_exon1",
+    "PGK (human) leader": "hPGK_leader",
+    "PGK (mouse) leader": "mPGK_leader",
+}
+
+
+def transcript_start(sequence: str) -> str | None:
+    """Return the part with which an mRNA begins (an R, a first exon), or None where its start is not known."""
+    for repeat in find_all_repeats(sequence[:400]):
+        if repeat.start <= _AT_END:
+            return f"{repeat.virus} R"
+    for name, part in _FIRST.items():
+        bases = parts()[part]
+        if any(start <= _AT_END for start, _, _ in find_part(bases, sequence[: len(bases) + 10])):
+            return name
+    for vector in backbones().values():
+        bases = vector.five[:_LEADER]
+        if len(bases) < _MIN_LEADER:
+            continue
+        if any(start <= _AT_END for start, _, _ in find_part(bases, sequence[: len(bases) + 10])):
+            return f"{vector.name} leader"
+    return None
+
+
+def transcript_stop(sequence: str, tail: bool) -> str | None:
+    """Return the part with which an mRNA ends (an R, a poly(A) signal), or None where its end is not known.
+
+    Parameters
+    ----------
+    sequence
+        The transcript without its poly(A) tail.
+    tail
+        Whether the file showed a poly(A) tail behind it.
+    """
+    n = len(sequence)
+    lo = max(0, n - 400)
+    for repeat in find_all_repeats(sequence[lo:]):
+        if n - lo - repeat.end <= _AT_END:
+            return f"{repeat.virus} R"
+    signal = max(sequence.rfind("AATAAA"), sequence.rfind("ATTAAA"))
+    if signal >= 0 and n - signal <= 50 and tail:
+        return "poly(A) signal and tail"
+    return None

@@ -1,0 +1,172 @@
+"""GenBank files as programs really write them.
+
+Plasmid editors bend the LOCUS line (names with spaces, shifted columns), leave out sections or write features that end
+before they begin. The sequence and the other features are sound nevertheless, so each part is read on its own: a
+feature that cannot be understood is left out and told of, and only a file that was cut off is refused.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from Bio import BiopythonWarning
+from Bio.SeqFeature import CompoundLocation, Location, LocationParserError
+
+from carseq.construct.vectormap import Feature
+
+_LABELS = ("label", "name", "standard_name", "gene", "product", "note")
+_QUALIFIER = re.compile(r"/(\w+)=?(.*)", re.S)
+_FEATURE = re.compile(r"^ {1,8}(\S+)\s+(\S.*)$")
+
+
+@dataclass
+class GenBankRecord:
+    """A record: its name, sequence, topology (None where it is not said), features, words and remarks."""
+
+    name: str
+    sequence: str
+    circular: bool | None
+    is_protein: bool
+    features: list[Feature] = field(default_factory=list)
+    text: str = ""
+    remarks: list[str] = field(default_factory=list)
+
+
+class CutOffError(ValueError):
+    """A file that ends before its sequence does."""
+
+
+def read_genbank(text: str) -> list[GenBankRecord]:
+    """Return the records of a GenBank file.
+
+    Raises
+    ------
+    CutOffError
+        If the sequence is shorter than the LOCUS line says and the record has no end (``//``).
+    """
+    found = []
+    for lines, ended in _records(text.splitlines()):
+        record = _record(lines, ended)
+        if record is not None:
+            found.append(record)
+    return found
+
+
+def _records(lines: list[str]) -> Iterator[tuple[list[str], bool]]:
+    own: list[str] = []
+    for line in lines:
+        if line.startswith("//"):
+            yield own, True
+            own = []
+        elif line.startswith("LOCUS") and any(x.startswith("LOCUS") for x in own):
+            yield own, False
+            own = [line]
+        else:
+            own.append(line)
+    if any(line.strip() for line in own):
+        yield own, False
+
+
+def _record(lines: list[str], ended: bool) -> GenBankRecord | None:
+    locus = next((x for x in lines if x.startswith("LOCUS")), "")
+    if not locus and not any(x.startswith("ORIGIN") for x in lines):
+        return None
+    section, words, features, bases = "", [], [], []
+    for line in lines:
+        if line[:1].strip():
+            section = line.split()[0]
+            if section == "ORIGIN":
+                continue
+        if section == "ORIGIN":
+            bases.append(re.sub(r"[\d\s/]", "", line))
+        elif section == "FEATURES":
+            features.append(line)
+        elif section in ("DEFINITION", "COMMENT"):
+            words.append(line.replace(section, "", 1).strip())
+    sequence = "".join(bases)
+    told = re.search(r"(\d+)\s*(bp|aa)\b", locus)
+    length = int(told.group(1)) if told else None
+    rest = locus[told.end() :] if told else locus[5:]
+    circular = True if re.search(r"\bcircular\b", rest, re.I) else None
+    if circular is None and re.search(r"\blinear\b", rest, re.I):
+        circular = False
+    name = locus[5 : told.start()].strip() if told else (locus[5:].split() or [""])[0]
+    if not ended and (length is None or len(sequence) < length):
+        raise CutOffError(
+            f"the record {name or '(without a name)'} ends after {len(sequence):,} bases"
+            + (f" of {length:,}" if length else "")
+            + " and has no closing line (//)"
+        )
+    record = GenBankRecord(name, sequence, circular, bool(told and told.group(2) == "aa"))
+    record.text = " ".join(words)
+    if length is not None and length != len(sequence):
+        record.remarks.append(
+            f"the LOCUS line says {length:,} bp, the sequence has {len(sequence):,}"
+        )
+    _read_features(features, record)
+    return record
+
+
+def _read_features(lines: list[str], record: GenBankRecord) -> None:
+    """Add the features of a record; those that cannot be placed become remarks."""
+    blocks: list[tuple[str, list[str]]] = []
+    for line in lines:
+        head = _FEATURE.match(line)
+        if head and not head.group(1).startswith("/") and line[:21].strip():
+            blocks.append((head.group(1), [head.group(2)]))
+        elif blocks and line.strip():
+            blocks[-1][1].append(line.strip())
+    for kind, parts in blocks:
+        place, qualifiers = _split(parts)
+        label = next((qualifiers[k] for k in _LABELS if qualifiers.get(k)), "")
+        if kind == "source":
+            continue
+        try:
+            found = _place(place, len(record.sequence), record.circular)
+        except (LocationParserError, ValueError, IndexError, AttributeError) as error:
+            reason = str(error).splitlines()[0] if str(error) else "unreadable"
+            record.remarks.append(f"the feature {label or kind} ({place}) was left out: {reason}")
+            continue
+        record.features.append(Feature(kind, label, *found))
+
+
+def _split(parts: list[str]) -> tuple[str, dict[str, str]]:
+    """Return a feature's location and its qualifiers."""
+    place, qualifiers, key = "", {}, ""
+    for part in parts:
+        match = _QUALIFIER.match(part)
+        if match:
+            key = match.group(1)
+            if key in qualifiers:
+                key = ""
+                continue
+            qualifiers[key] = match.group(2)
+        elif not qualifiers:
+            place += part
+        elif key:
+            qualifiers[key] += f" {part}"
+    return place.replace(" ", ""), {k: v.strip().strip('"') for k, v in qualifiers.items()}
+
+
+def _place(text: str, size: int, circular: bool | None) -> tuple[int, int, int]:
+    """Return (start, end, strand) of a location; ``end`` may pass the origin of a circle."""
+    backwards = re.fullmatch(r"(?:complement\()?<?(\d+)\.\.>?(\d+)\)?", text)
+    if backwards and int(backwards.group(1)) > int(backwards.group(2)) and not circular:
+        raise ValueError("it ends before it begins")
+    if backwards and int(backwards.group(1)) == int(backwards.group(2)) + 1:
+        raise ValueError("it ends before it begins")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", BiopythonWarning)
+        location = Location.fromstring(text, size, bool(circular))
+    start, end = int(location.start), int(location.end)
+    if isinstance(location, CompoundLocation) and end - start == size:
+        # A feature across the origin of a circular map: join(9000..9174,1..200).
+        ordered = sorted(location.parts, key=lambda p: int(p.start))
+        start = int(ordered[-1].start)
+        end = start + sum(len(p) for p in ordered)
+    if not 0 <= start < end or start >= size:
+        raise ValueError("it lies outside the sequence")
+    return start, end, location.strand or 1

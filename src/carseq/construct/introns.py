@@ -1,0 +1,127 @@
+"""The introns of a CAR's mRNA: those of the retroviral leader, of promoters, and annotated ones.
+
+The gamma-retroviral donor lies in the packaging signal (GGGAG|GTAAGC) and the acceptor before env
+(CTCCAAG|CTCACTTACAGG). Reads place the acceptor: of 475 spliced molecules of axi-cel in MSGV1 458 join there and 17
+join 11 nt downstream (4,000 reads of a 10x 5' amplicon, mehdiborji/nanoranger @5a4df55e).
+"""
+
+from __future__ import annotations
+
+from carseq.construct.parts import find_part, parts
+
+#: Bases on either side of a splice site that are looked for.
+_DONOR_BEFORE, _DONOR_AFTER = 30, 12
+_ACCEPTOR_BEFORE, _ACCEPTOR_AFTER = 20, 12
+#: Share of edits at which a splice site counts: leaders of MoMuLV, MSCV and MP71 each have their own donor below.
+_EDITS = 0.15
+#: Introns of promoters: exon before it, end of the intron, exon bases at the end of that part.
+_PROMOTER_INTRONS = (
+    ("EF1A_exon1", "EF1A_intron_end", 0),
+    ("CAG_exon1", "CAG_intron_end", 15),
+    ("UbC_exon1", "UbC_intron_end", 2),
+)
+#: Introns known from end to end.
+_WHOLE_INTRONS = ("pCI_intron",)
+
+
+def donors() -> list[str]:
+    """Return the bases around the donor of each known leader; the donor lies before GTAAGC."""
+    found = []
+    for name in ("MoMuLV_psi", "MSGV1_psi"):
+        bases = parts()[name]
+        cut = bases.index("GTAAGC")
+        found.append(bases[cut - _DONOR_BEFORE : cut + _DONOR_AFTER])
+    return found
+
+
+def acceptor() -> str:
+    """Return the bases around the env acceptor, which lies before CTCACTTACAGG."""
+    bases = parts()["MoMuLV_psi"]
+    cut = bases.index("CTCACTTACAGG")
+    return bases[cut - _ACCEPTOR_BEFORE : cut + _ACCEPTOR_AFTER]
+
+
+def _junctions(site: str, before: int, sequence: str) -> list[int]:
+    """Return where a splice site lies: the place ``before`` bases into each hit."""
+    after = len(site) - before
+    found = []
+    for start, end, _ in find_part(site, sequence, _EDITS):
+        # With an indel in the site, the nearer side tells: the bases behind it are fewer.
+        found.append(start + before if end - start == len(site) else end - after)
+    return found
+
+
+def splice_sites(transcript: str) -> tuple[int, int] | None:
+    """Return (donor, acceptor) of a gamma-retroviral transcript: the psi intron's half-open range, or None.
+
+    None where a leader has no donor or no acceptor (pMSCV and LN vectors have no acceptor).
+
+    Examples
+    --------
+    >>> psi = parts()["MoMuLV_psi"]
+    >>> cut, join = splice_sites(psi)
+    >>> psi[cut - 5 : cut], psi[cut : cut + 6], psi[join - 3 : join], psi[join : join + 12]
+    ('GGGAG', 'GTAAGC', 'AAG', 'CTCACTTACAGG')
+    """
+    cuts = sorted(p for site in donors() for p in _junctions(site, _DONOR_BEFORE, transcript))
+    joins = _junctions(acceptor(), _ACCEPTOR_BEFORE, transcript)
+    if not cuts or not joins or joins[-1] <= cuts[0]:
+        return None
+    return cuts[0], joins[-1]
+
+
+def _promoter_introns(sequence: str) -> list[tuple[int, int]]:
+    found = []
+    for before, behind, exon in _PROMOTER_INTRONS:
+        first = find_part(parts()[before], sequence)
+        last = find_part(parts()[behind], sequence)
+        if not first or not last:
+            continue
+        cut = sequence.find("GT", max(first[0][1] - 2, 0), first[0][1] + 4)
+        join = last[-1][1] - exon
+        if 0 <= cut < join:
+            found.append((cut, join))
+    for name in _WHOLE_INTRONS:
+        found += [(start, end) for start, end, _ in find_part(parts()[name], sequence)]
+    return found
+
+
+def find_introns(
+    transcript: str, orf: tuple[int, int], annotated: list[tuple[int, int]]
+) -> list[tuple[int, int]]:
+    """Return the introns before the reading frame, half-open, in order.
+
+    Parameters
+    ----------
+    transcript
+        The full-length transcript.
+    orf
+        The reading frame on it.
+    annotated
+        Introns that the map names; those that do not run from GT to AG are left out.
+    """
+    psi = splice_sites(transcript)
+    found = _promoter_introns(transcript)
+    if psi is not None:
+        found.append(psi)
+    for start, end in annotated:
+        inside = transcript[max(start, 0) : end]
+        if inside.startswith("GT") and inside.endswith("AG"):
+            found.append((start, end))
+    kept: list[tuple[int, int]] = []
+    for start, end in sorted(found):
+        if start > 0 and end <= orf[0] and (not kept or start >= kept[-1][1]):
+            kept.append((start, end))
+    return kept
+
+
+def joined_leader(sequence: str) -> int | None:
+    """Return where the two exons of a gamma-retroviral leader are joined in a spliced mRNA, or None."""
+    psi = parts()["MoMuLV_psi"]
+    for site in donors():
+        left = site[:_DONOR_BEFORE]
+        right = psi[psi.index("CTCACTTACAGG") :][:30]
+        hits = find_part(left + right[:12], sequence, _EDITS)
+        if hits and splice_sites(sequence) is None:
+            return hits[0][0] + _DONOR_BEFORE
+    return None

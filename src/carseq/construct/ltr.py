@@ -1,0 +1,136 @@
+"""The repeats (R) of a retroviral vector's LTRs, told apart by what lies beside them.
+
+A gamma-retroviral or lentiviral mRNA begins with the R of the 5' LTR and ends with the R of the 3' LTR. Both R's have
+(nearly) the same sequence, so their place and their surroundings tell which is which: the 5' one is followed by U5
+and the primer binding site (PBS), the 3' one is not.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from carseq.construct.coding import reverse_complement
+from carseq.construct.parts import find_part, parts
+
+#: An R farther than this from the reading frame belongs to something else (WPRE 0.6 kb, IRES and a marker
+#: 2.5 kb behind; EF1alpha with its intron, RRE and cPPT 3.5 kb, an untrimmed gag or pol before).
+MAX_DOWNSTREAM, MAX_UPSTREAM = 4500, 9000
+#: The R's that are known: part, name, family.
+_REPEATS = {
+    "MoMuLV_R": ("MoMuLV", "gamma"),
+    "MSCV_R": ("MSCV", "gamma"),
+    "MSCV_R3": ("MSCV", "gamma"),
+    "MP71_R3": ("MP71", "gamma"),
+    "HIV1_R": ("HIV-1", "lenti"),
+}
+FAMILIES = {"gamma": "gamma-retroviral LTRs", "lenti": "lentiviral LTRs"}
+#: TATA boxes of U3 (MoMuLV and its kin: AATAAAAG or TATAAAAG; HIV-1: TATAAGCAG), 20-35 nt before R.
+_TATA = re.compile(r"[AT]ATAAAAG|TATAAGCAG")
+_TATA_REACH = 50
+#: First bases of the primer binding sites: tRNA-Pro (MoMuLV, SFG), tRNA-Gln (MSCV, MSGV1, MP71), tRNA-Lys (HIV-1).
+_PBS = ("TGGGGGCTCGTCCGGGAT", "TGGAGGTTCCACCGAGAT", "TGGCGCCCGAACAGGGAC")
+#: The PBS lies directly behind U5 (77-83 nt), with a few bases between.
+_PBS_REACH = 130
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """An R: its half-open range, the virus it is most like, its family, and whether a PBS follows it."""
+
+    start: int
+    end: int
+    virus: str
+    family: str
+    is_five: bool
+
+
+@dataclass(frozen=True)
+class Repeats:
+    """The R of the LTRs around a reading frame, None where one is missing.
+
+    Attributes
+    ----------
+    five, three
+        The R of the 5' and of the 3' LTR.
+    self_inactivating
+        Whether the 3' LTR's U3 has lost its promoter, so that the LTR is silent in a transduced cell; None where
+        there is no 3' LTR to tell.
+    """
+
+    five: Repeat | None
+    three: Repeat | None
+    self_inactivating: bool | None
+
+    @property
+    def family(self) -> str:
+        """``gamma``, ``lenti``, or ``""`` where there is no R."""
+        one = self.three or self.five
+        return one.family if one else ""
+
+    @property
+    def n_found(self) -> int:
+        """How many of the two R's are there."""
+        return (self.five is not None) + (self.three is not None)
+
+
+def find_all_repeats(sequence: str) -> list[Repeat]:
+    """Return every known R of a strand, in order; each is named after the virus it is most similar to."""
+    hits = sorted(
+        (-identity, start, end, *_REPEATS[part])
+        for part in _REPEATS
+        for start, end, identity in find_part(parts()[part], sequence)
+    )
+    kept: list[Repeat] = []
+    for _, start, end, virus, family in hits:
+        if any(start < k.end and k.start < end for k in kept):
+            continue
+        behind = sequence[end : end + _PBS_REACH]
+        is_five = any(find_part(pbs, behind, 0.12) for pbs in _PBS)
+        kept.append(Repeat(start, end, virus, family, is_five))
+    return sorted(kept, key=lambda r: r.start)
+
+
+def find_backbone(sequence: str) -> list[tuple[int, int]]:
+    """Return where a plasmid's bacterial parts lie: origin of replication and beta-lactamase, either strand."""
+    found = []
+    for name in ("pUC_ori", "AmpR_gene"):
+        for bases in (parts()[name], reverse_complement(parts()[name])):
+            found += [(start, end) for start, end, _ in find_part(bases, sequence)]
+    return sorted(found)
+
+
+def place_repeats(
+    sequence: str,
+    orf: tuple[int, int],
+    repeats: list[Repeat],
+    backbone: list[tuple[int, int]],
+) -> Repeats:
+    """Return the R's that belong to a reading frame on a linear sequence.
+
+    The 3' R is the first one behind the frame that no PBS follows; none beyond a bacterial part of the plasmid
+    counts, for an mRNA does not run through it. The vector is self-inactivating where the U3 before the 3' R has
+    no TATA box: reverse transcription copies that U3 into the 5' LTR of the provirus.
+    """
+    first, last = orf
+    wall = min((start for start, _ in backbone if start >= last), default=len(sequence))
+    after = [
+        r
+        for r in repeats
+        if r.start >= last and not r.is_five and r.start - last <= MAX_DOWNSTREAM and r.start < wall
+    ]
+    three = after[0] if after else None
+    floor = max((end for _, end in backbone if end <= first), default=0)
+    before = [
+        r for r in repeats if r.end <= first and first - r.end <= MAX_UPSTREAM and r.start >= floor
+    ]
+    if three is not None:
+        before = [r for r in before if r.family == three.family]
+    told = [r for r in before if r.is_five]
+    nearest = told or before
+    five = nearest[-1] if nearest else None
+    silent = None
+    if three is not None:
+        upstream = sequence[max(three.start - _TATA_REACH, last) : three.start]
+        silent = _TATA.search(upstream) is None
+    return Repeats(five, three, silent)

@@ -1,0 +1,85 @@
+"""What carries a CAR that is in no retrovirus: a knock-in donor, an AAV genome, a transposon."""
+
+from __future__ import annotations
+
+from carseq.construct.coding import reverse_complement, translate
+from carseq.construct.model import Note
+from carseq.construct.parts import find_part, find_protein, known_proteins, parts
+
+#: Marks of each carrier: part, share of edits.
+_MARKS = {
+    "AAV ITR": ("AAV2_ITR", 0.15),
+    "Sleeping Beauty": ("SB_left", 0.15),
+    "piggyBac 5'": ("PB_5", 0.12),
+    "piggyBac 3'": ("PB_3", 0.12),
+    "TRAC": ("TRAC_exon1", 0.12),
+    "AAVS1": ("AAVS1_left", 0.12),
+}
+#: Residues before the CAR's first one in which a 2A peptide joins it to the gene it was knocked into.
+_JOINED = 40
+
+
+def carriers(sequence: str) -> list[str]:
+    """Return the carriers whose marks a map shows, on either strand."""
+    both = (sequence, reverse_complement(sequence))
+    return [
+        name
+        for name, (part, edits) in _MARKS.items()
+        if any(find_part(parts()[part], strand, edits) for strand in both)
+    ]
+
+
+def is_joined(sequence: str, start: int) -> bool:
+    """Whether a 2A peptide lies in frame directly before the reading frame that begins at ``start``."""
+    before = translate(
+        sequence[max(0, start - 3 * _JOINED) + (start - max(0, start - 3 * _JOINED)) % 3 : start]
+    )
+    last = before.split("*")[-1]
+    return any(find_protein(d.sequence, last, 0.15) for d in known_proteins("2A peptide"))
+
+
+def setting_notes(sequence: str, start: int, promoter: bool) -> list[Note]:
+    """Return what is to be said of the carrier.
+
+    Parameters
+    ----------
+    sequence
+        The map, sense strand.
+    start
+        Where the CAR's reading frame begins on it.
+    promoter
+        Whether a promoter or an LTR before the frame tells where the mRNA begins.
+    """
+    found = carriers(sequence)
+    notes: list[Note] = []
+    arms = [name for name in found if name in ("TRAC", "AAVS1")]
+    if any(name.startswith(("Sleeping", "piggyBac")) for name in found):
+        named = "Sleeping Beauty" if "Sleeping Beauty" in found else "piggyBac"
+        notes.append(
+            (
+                "transposon",
+                f"{named} transposon: the mRNA runs from the internal promoter to its poly(A) signal",
+            )
+        )
+    if "AAV ITR" in found and not arms and promoter:
+        notes.append(
+            ("aav", "AAV genome (ITRs): the mRNA runs from its promoter to its poly(A) signal")
+        )
+    if not promoter and (arms or is_joined(sequence, start) or "AAV ITR" in found):
+        gene = f"the {arms[0]} locus" if arms else "the gene it was made for"
+        notes.append(
+            (
+                "knock_in",
+                f"A knock-in donor for {gene} without a promoter of its own: the CAR is transcribed from the "
+                "endogenous gene, whose first exons begin its mRNA and are not in the file. 5' reads lie in those "
+                "exons and cannot tell the CAR from the gene.",
+            )
+        )
+    elif arms:
+        notes.append(
+            (
+                "integration",
+                f"homology arms of the {arms[0]} locus: a knock-in with a promoter of its own",
+            )
+        )
+    return notes

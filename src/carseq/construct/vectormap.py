@@ -1,0 +1,65 @@
+"""The map of a vector in memory: its sequence, its features, turned round or cut open elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from carseq.construct.coding import reverse_complement
+
+
+@dataclass(frozen=True)
+class Feature:
+    """A feature of a map: its type, label and place (0-based half-open; ``end`` may pass the origin)."""
+
+    kind: str
+    label: str
+    start: int
+    end: int
+    strand: int
+
+
+@dataclass(frozen=True)
+class VectorMap:
+    """A vector's sequence with what its file says about it.
+
+    Attributes
+    ----------
+    sequence
+        Upper-case bases (ACGT, N for ambiguous ones).
+    circular
+        True or False where the file says so, None where it does not (FASTA).
+    features
+        Annotated features.
+    text
+        Description and comment of the file.
+    remarks
+        What was passed over or mended while the file was read, for the lint.
+    """
+
+    sequence: str
+    circular: bool | None
+    features: tuple[Feature, ...]
+    text: str
+    remarks: tuple[str, ...] = field(default=())
+
+    def reverse(self) -> VectorMap:
+        """Return the map of the other strand."""
+        n = len(self.sequence)
+        features = tuple(
+            replace(f, start=n - f.end, end=n - f.start, strand=-f.strand) for f in self.features
+        )
+        features = tuple(
+            replace(f, start=f.start + n, end=f.end + n) if f.start < 0 else f for f in features
+        )
+        return replace(self, sequence=reverse_complement(self.sequence), features=features)
+
+    def rotate(self, origin: int) -> VectorMap:
+        """Return the circular map cut open at ``origin``; features that the cut breaks are left out."""
+        n = len(self.sequence)
+        origin %= n
+        moved = (
+            replace(f, start=(f.start - origin) % n, end=(f.start - origin) % n + f.end - f.start)
+            for f in self.features
+        )
+        sequence = self.sequence[origin:] + self.sequence[:origin]
+        return replace(self, sequence=sequence, features=tuple(f for f in moved if f.end <= n))

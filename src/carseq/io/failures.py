@@ -1,0 +1,155 @@
+"""Failures of the machine, told as what they are: a full disk, a quota, a missing permission, too little memory."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from carseq.errors import CarseqError
+
+#: Error number -> (what it means, what to do).
+_SYSTEM: dict[int, tuple[str, str]] = {
+    errno.ENOSPC: (
+        "the disk is full",
+        "free disk space, or put `results` (for temporary files: TMPDIR) on another disk, then run again; "
+        "finished jobs are not repeated",
+    ),
+    errno.EDQUOT: (
+        "your disk quota is used up",
+        "delete files of yours on that disk or ask for a larger quota, then run again; finished jobs are not repeated",
+    ),
+    errno.EROFS: (
+        "the file system is read-only",
+        "put `results` (for temporary files: TMPDIR) on a disk that can be written to; a disk that became read-only "
+        "by itself has errors: ask its administrator",
+    ),
+    errno.EFBIG: (
+        "the file is larger than this shell or file system allows",
+        "run `ulimit -f unlimited` before, or put `results` on another file system, then run again",
+    ),
+    errno.EACCES: (
+        "you have no permission",
+        "ask its owner for the permission (`ls -l` shows who may do what), or name another file or folder",
+    ),
+    errno.EPERM: (
+        "you have no permission",
+        "ask its owner for the permission (`ls -l` shows who may do what), or name another file or folder",
+    ),
+    errno.EIO: (
+        "the disk reported an error",
+        "copy the file anew from its source; ask the disk's administrator if it comes back",
+    ),
+    errno.ESTALE: (
+        "the network disk has lost the file",
+        "run again; ask the disk's administrator if it comes back",
+    ),
+    errno.EMFILE: (
+        "too many files are open",
+        "run `ulimit -n 4096` before, then run again",
+    ),
+    errno.ENAMETOOLONG: (
+        "the name is longer than the file system allows",
+        "use shorter names of samples or folders",
+    ),
+}
+
+#: What libraries write instead of an error number.
+_PHRASES = (
+    (r"No space left on device", errno.ENOSPC),
+    (r"Disk quota exceeded", errno.EDQUOT),
+    (r"Read-only file system", errno.EROFS),
+    (r"File too large", errno.EFBIG),
+    (r"\berrno = (\d+)", None),
+    (r"\[Errno (\d+)\]", None),
+)
+
+#: How libraries say that memory ran out without raising MemoryError: C++, HDF5, PyTorch, the kernel.
+_MEMORY = re.compile(
+    r"std::bad_alloc|MemoryError|memory allocation failed|can't allocate memory|not enough memory|"
+    r"Cannot allocate memory|Unable to allocate [\d.]+ \w+|unable to allocate",
+    re.IGNORECASE,
+)
+
+
+def chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and what it was raised from."""
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        yield current
+        current = current.__cause__ or current.__context__
+
+
+def _number(error: BaseException) -> int | None:
+    """Return the system's error number that an error carries or names."""
+    if isinstance(error, OSError) and error.errno in _SYSTEM:
+        return error.errno
+    text = str(error)
+    for pattern, number in _PHRASES:
+        if found := re.search(pattern, text):
+            named = int(found.group(1)) if number is None else number
+            if named in _SYSTEM:
+                return named
+    return None
+
+
+def _space(folder: str | Path) -> str:
+    """Return how much of a file's disk is free, in words; empty where it cannot be told."""
+    place = Path(folder)
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    try:
+        disk = shutil.disk_usage(place)
+    except OSError:
+        return ""
+    return f"{disk.free / 1e9:.1f} GB of {disk.total / 1e9:.1f} GB are free there"
+
+
+def machine_failure(
+    error: BaseException, *, place: str | Path = "", memory: str = ""
+) -> CarseqError | None:
+    """Return a failure of the machine as an error with cause and remedy, or None if the error is another one.
+
+    Parameters
+    ----------
+    error
+        What was raised. What it was raised from counts too: libraries hide the system's error behind their own.
+    place
+        The file or folder that was written, for errors that name none.
+    memory
+        What to do if memory ran out; empty: the usual advice.
+
+    Returns
+    -------
+    CarseqError or None
+    """
+    for cause in chain(error):
+        if isinstance(cause, CarseqError):
+            continue
+        number = _number(cause)
+        if isinstance(cause, MemoryError) or (
+            number is None and not isinstance(cause, OSError) and _MEMORY.search(str(cause))
+        ):
+            text = " ".join(str(cause).split())[:300]
+            return CarseqError(
+                "memory ran out",
+                text or "the machine or a limit (ulimit -v, a cluster's mem) gave no more",
+                memory or "free memory, or run on a machine with more; then run again",
+            )
+        if number is not None:
+            meaning, remedy = _SYSTEM[number]
+            name = getattr(cause, "filename", None) or place
+            what = (
+                f"cannot read or write {os.fsdecode(name)}"
+                if name
+                else "a file could not be written"
+            )
+            full = number in (errno.ENOSPC, errno.EDQUOT)
+            space = _space(os.fsdecode(name)) if name and full else ""
+            return CarseqError(what, f"{meaning}; {space}" if space else meaning, remedy)
+    return None

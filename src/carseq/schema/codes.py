@@ -1,0 +1,35 @@
+"""Closed sets of codes that tables and ``obs`` hold, with what each means. A sentence stands beside each code."""
+
+from __future__ import annotations
+
+#: ``car_reason`` of a cell.
+REASONS = {
+    "positive": "T cell, called positive",
+    "few_molecules": "T cell with CAR molecules, too few for a call",
+    "shared_only": "T cell whose CAR molecules all lie in stretches that an endogenous gene shares: never a call",
+    "no_molecule": "T cell without a CAR molecule; it may still be a CAR T cell (dropout)",
+    "doublet": "droplet of two cells, with CAR molecules",
+    "unknown_type": "cell of unknown type, with CAR molecules",
+    "explained_by_ambient": "no T cell; ambient RNA explains its CAR molecules",
+    "unexplained": "no T cell; more CAR molecules than ambient RNA explains: unseen doublet or engulfed T cell",
+    "not_t_cell": "no T cell, or a doublet; no CAR molecule",
+}
+
+#: ``verdict`` of a sample.
+VERDICTS = {
+    "detected": "one T cell or more was called positive",
+    "not_detected": "no positive call; a CAR T fraction above the detection limit would have shown one with a "
+    "probability of 95 %",
+    "undetermined": "no evidence either way: no or too few T cells, too shallow ones, or a construct that cannot show "
+    "the CAR",
+}
+
+#: ``gating`` of a sample: how its cells were sorted.
+GATES = {
+    "unsorted": "cells as they came",
+    "car_enriched": "CAR+ cells were sorted out",
+    "car_depleted": "what a sort of CAR+ cells left over",
+    "t_enriched": "T cells were sorted out",
+    "cd45_depleted": "leukocytes were sorted away, CAR T cells with them",
+    "other": "sorted in a way that no code names: compared with nothing but samples of the same words",
+}
