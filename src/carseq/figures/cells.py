@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 import altair as alt
@@ -17,6 +18,34 @@ from carseq.figures.style import MARKERS, new_figure, new_panels, nothing_to_sho
 
 if TYPE_CHECKING:
     import anndata as ad
+
+
+@cache
+def _knee(what: str) -> alt.FacetChart:
+    looks = {"no cell": UNKNOWN, "cell": "#1C2127", "with a CAR molecule": CALLS["positive"][0]}
+    compact = alt.Axis(
+        labelExpr="format(datum.value, '~s')", values=[float(f"1e{i}") for i in range(8)]
+    )
+    log = {"scale": alt.Scale(type="log"), "axis": compact}
+    base = chart.in_panel().encode(
+        x=alt.X("rank:Q", title="barcode rank", **log),
+        y=alt.Y("total_umis:Q", title=what, **log),
+        color=alt.Color("kind:N", scale=chart.scale(looks), legend=chart.legend(looks)),
+    )
+    told = {"rank": "rank", "total_umis": what, "car_umis": "of the CAR", "kind": "this is"}
+    tips = [alt.Tooltip(f"{k}:{'N' if k == 'kind' else 'Q'}", title=v) for k, v in told.items()]
+    notes = chart.in_panel().transform_filter("datum.kind == 'note'")
+    marked = "datum.kind == 'with a CAR molecule'"
+    layers = [
+        base.transform_filter(f"!({marked}) && datum.kind != 'note'").mark_point(size=12),
+        base.transform_filter(marked).mark_point(size=36, filled=False, shape="triangle-up", strokeWidth=1.3).encode(
+            tooltip=tips
+        ),
+        notes.mark_text(align="right", fontSize=11, color=SOFT).encode(
+            text="note:N", x=alt.value("width"), y=alt.value(6)
+        ),
+    ]  # fmt: skip
+    return chart.panels(layers, "sample")
 
 
 def knee(
@@ -44,7 +73,8 @@ def knee(
         thin = summaries.thin_knee(own, n_points=n_points, n_marked=600)
         bearing = own["car_umis"].fillna(0) > 0
         n_below = int((bearing & ~own["is_cell"].astype(bool)).sum())
-        told = f"{number(n_below)} with CAR below the cells"
+        where = " below the cells" if own["is_cell"].astype(bool).any() else ""
+        told = f"{number(n_below)} with CAR{where}"
         parts += [
             thin.assign(kind=_kind_of_barcode(thin)),
             pd.DataFrame({"sample": [name], "kind": ["note"], "note": [told]}),
@@ -53,30 +83,7 @@ def knee(
     rows["total_umis"] = rows["total_umis"].clip(lower=1)
     columns = ["sample", "rank", "total_umis", "car_umis", "kind", "note"]
     rows = rows[columns].assign(order=np.arange(len(rows)))
-    looks = {"no cell": UNKNOWN, "cell": "#1C2127", "with a CAR molecule": CALLS["positive"][0]}
-    compact = alt.Axis(
-        labelExpr="format(datum.value, '~s')", values=[float(f"1e{i}") for i in range(8)]
-    )
-    log = {"scale": alt.Scale(type="log"), "axis": compact}
-    base = chart.in_panel().encode(
-        x=alt.X("rank:Q", title="barcode rank", **log),
-        y=alt.Y("total_umis:Q", title=what, **log),
-        color=alt.Color("kind:N", scale=chart.scale(looks), legend=chart.legend(looks)),
-    )
-    told = {"rank": "rank", "total_umis": what, "car_umis": "of the CAR", "kind": "this is"}
-    tips = [alt.Tooltip(f"{k}:{'N' if k == 'kind' else 'Q'}", title=v) for k, v in told.items()]
-    notes = chart.in_panel().transform_filter("datum.kind == 'note'")
-    marked = "datum.kind == 'with a CAR molecule'"
-    layers = [
-        base.transform_filter(f"!({marked}) && datum.kind != 'note'").mark_point(size=12),
-        base.transform_filter(marked).mark_point(size=36, filled=False, shape="triangle-up", strokeWidth=1.3).encode(
-            tooltip=tips
-        ),
-        notes.mark_text(align="right", fontSize=11, color=SOFT).encode(
-            text="note:N", x=alt.value("width"), y=alt.value(6)
-        ),
-    ]  # fmt: skip
-    return chart.Figure(chart.panels(layers, "sample"), {"rows": rows})
+    return chart.Figure(_knee(what), {"rows": rows})
 
 
 def _kind_of_barcode(table: pd.DataFrame) -> pd.Series:

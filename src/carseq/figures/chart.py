@@ -157,18 +157,17 @@ class Figure:
 
     def vega(self) -> dict[str, Any]:
         """Return the chart compiled to Vega, without its rows: what the page draws."""
-        spec = {**self.chart.to_dict(), "config": {**_CONFIG, "background": None}}
-        return _compiled(json.dumps(spec, sort_keys=True))
+        # Charts are made once and kept (`functools.cache`), so that each is compiled once.
+        key = id(self.chart)
+        if key not in _COMPILED:
+            spec = {**self.chart.to_dict(), "config": {**_CONFIG, "background": None}}
+            _COMPILED[key] = (self.chart, json.dumps(vlc.vegalite_to_vega(spec)))
+        made: dict[str, Any] = json.loads(_COMPILED[key][1])
+        return made
 
 
-@cache
-def _to_vega(spec: str) -> str:
-    return json.dumps(vlc.vegalite_to_vega(json.loads(spec)))
-
-
-def _compiled(spec: str) -> dict[str, Any]:
-    made: dict[str, Any] = json.loads(_to_vega(spec))
-    return made
+#: Charts and what they were compiled to, by the chart's identity.
+_COMPILED: dict[int, tuple[Any, str]] = {}
 
 
 @cache
@@ -319,6 +318,16 @@ def row_chart(layers: Sequence[Any], *, notes: bool = True) -> alt.LayerChart:
     return chart.properties(width=WIDTH, height=alt.Step(STEP))
 
 
+@cache
+def _stacked(looks: tuple[tuple[str, str], ...], what: str) -> alt.LayerChart:
+    colour = alt.Color(
+        "category:N", scale=scale(dict(looks)), legend=legend(name for name, _ in looks)
+    )
+    bar = source("bars").mark_bar(stroke="white", strokeWidth=0.6, size=18)
+    drawn = bar.encode(y=row(), x=share("start", what), x2="end:Q", color=colour, tooltip="tip:N")
+    return row_chart([drawn])
+
+
 def stacked(counts: pd.DataFrame, palette: Mapping[str, str], what: str, nouns: str) -> Figure:
     """Return stacked bars of shares, a row for each row of ``counts``.
 
@@ -362,11 +371,9 @@ def stacked(counts: pd.DataFrame, palette: Mapping[str, str], what: str, nouns: 
             start = end
     columns = ["order", "category", "start", "end", "tip"]
     names = [str(key) for key in counts.columns]
-    looks = {name: palette[name] for name in names}
-    colour = alt.Color("category:N", scale=scale(looks), legend=legend(names))
-    bar = source("bars").mark_bar(stroke="white", strokeWidth=0.6, size=18)
-    drawn = bar.encode(y=row(), x=share("start", what), x2="end:Q", color=colour, tooltip="tip:N")
-    return Figure(row_chart([drawn]), {"rows": labels, "bars": pd.DataFrame(bars, columns=columns)})
+    looks = tuple((name, palette[name]) for name in names)
+    data = {"rows": labels, "bars": pd.DataFrame(bars, columns=columns)}
+    return Figure(_stacked(looks, what), data)
 
 
 def panels(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import altair as alt
@@ -38,6 +39,19 @@ ACCENT = "#005B94"
 
 def _intervals(x: Any, high: str = "high:Q") -> alt.Chart:
     return source().mark_rule(strokeWidth=3).encode(y=row(), x=x, x2=high)
+
+
+@cache
+def _localization() -> alt.LayerChart:
+    title = "CAR T cells among the cells of the group (95 % interval)"
+    tint = alt.Color("colour:N", scale=None)
+    layers = [
+        _intervals(share("low", title)).encode(color=tint),
+        source()
+        .mark_point(size=80)
+        .encode(y=row(), x=share("estimate", title), color=tint, tooltip="tip:N"),
+    ]
+    return row_chart(layers)
 
 
 def localization(table: pd.DataFrame, level: str | None = None) -> Figure:
@@ -84,20 +98,33 @@ def localization(table: pd.DataFrame, level: str | None = None) -> Figure:
     rows = rows.assign(place=names.map(order), depth=table["level"].map(levels.index))
     rows = rows.sort_values(["depth", "place"], kind="stable").drop(columns=["place", "depth"])
     rows = with_headings(rows, ["menu_level", "menu_sample"])
-    title = "CAR T cells among the cells of the group (95 % interval)"
-    tint = alt.Color("colour:N", scale=None)
-    layers = [
-        _intervals(share("low", title)).encode(color=tint),
-        source()
-        .mark_point(size=80)
-        .encode(y=row(), x=share("estimate", title), color=tint, tooltip="tip:N"),
-    ]
     menus = [Menu("menu_level", "By", tuple((name, LEVELS.get(name, name)) for name in levels))]
     if len(order) > 1:
         each = tuple((name, name) for name in order)
         menus.insert(0, Menu("menu_sample", "Sample", ((None, "all samples"), *each)))
     chosen = {} if level is None else {"menu_level": level}
-    return Figure(row_chart(layers), {"rows": rows}, tuple(menus), chosen)
+    return Figure(_localization(), {"rows": rows}, tuple(menus), chosen)
+
+
+@cache
+def _contrasts(low: float, high: float) -> alt.LayerChart:
+    x_scale = alt.Scale(type="log", domain=[low, high], nice=False)
+    axis = log_axis(low, high)
+    title = "odds ratio (logarithmic scale)"
+
+    def x(name: str) -> alt.X:
+        return alt.X(f"{name}:Q", scale=x_scale, axis=axis, title=title)
+
+    hollow = alt.condition("datum.at_edge", alt.value("white"), alt.value(ACCENT))
+    one = source("one").mark_rule(color=SOFT, strokeDash=[4, 3]).encode(x=x("estimate"))
+    layers = [
+        one,
+        _intervals(x("low")).encode(color=alt.value(ACCENT)),
+        source().mark_point(size=95, stroke=ACCENT, strokeWidth=1.6, filled=False).encode(
+            y=row(), x=x("estimate"), fill=hollow, shape=alt.Shape("shape:N", scale=None), tooltip="tip:N"
+        ),
+    ]  # fmt: skip
+    return row_chart(layers)
 
 
 def contrasts(table: pd.DataFrame, *, within: bool | str = False) -> Figure:
@@ -138,28 +165,12 @@ def contrasts(table: pd.DataFrame, *, within: bool | str = False) -> Figure:
         "menu_view", key=lambda names: names.map(["samples", *kinds].index), kind="stable"
     )
     rows = with_headings(rows, ["menu_view", "contrast"])
-    x_scale = alt.Scale(type="log", domain=[low, high], nice=False)
-    axis = log_axis(low, high)
-    title = "odds ratio (logarithmic scale)"
-
-    def x(name: str) -> alt.X:
-        return alt.X(f"{name}:Q", scale=x_scale, axis=axis, title=title)
-
-    hollow = alt.condition("datum.at_edge", alt.value("white"), alt.value(ACCENT))
-    one = source("one").mark_rule(color=SOFT, strokeDash=[4, 3]).encode(x=x("estimate"))
-    layers = [
-        one,
-        _intervals(x("low")).encode(color=alt.value(ACCENT)),
-        source().mark_point(size=95, stroke=ACCENT, strokeWidth=1.6, filled=False).encode(
-            y=row(), x=x("estimate"), fill=hollow, shape=alt.Shape("shape:N", scale=None), tooltip="tip:N"
-        ),
-    ]  # fmt: skip
     views = [name for name in ("samples", *kinds) if (rows["menu_view"] == name).any()]
     menus = (Menu("menu_view", "Compare", tuple((name, name) for name in views)),)
     menus = menus if len(views) > 1 else ()
     view = within if isinstance(within, str) else kinds[0] if within else "samples"
     data = {"rows": rows, "one": pd.DataFrame({"estimate": [1.0]})}
-    return Figure(row_chart(layers), data, menus, {"menu_view": view})
+    return Figure(_contrasts(low, high), data, menus, {"menu_view": view})
 
 
 def _compared(r: Any) -> str:
@@ -184,6 +195,19 @@ def _contrast_tip(r: Any) -> str:
         f"{r.reference_group or r.reference or 'reference'}: {compared}\n"
         f"odds ratio {_odds(r.estimate)} ({_odds(r.low)}–{_odds(r.high)})\n{r.reading}"
     )
+
+
+@cache
+def _target(gene: str) -> alt.LayerChart:
+    title = f"cells with {gene}, of the lineage; CAR T cells, of T cells"
+    look = {"color": alt.Color("colour:N", scale=None)}
+    layers = [
+        _intervals(share("low", title)).encode(**look),
+        source().mark_point(size=90).encode(
+            y=row(), x=share("estimate", title), shape=alt.Shape("shape:N", scale=None), tooltip="tip:N", **look
+        ),
+    ]  # fmt: skip
+    return row_chart(layers)
 
 
 def target(table: pd.DataFrame) -> Figure:
@@ -224,19 +248,37 @@ def target(table: pd.DataFrame) -> Figure:
                     "colour": palette[r.group], "shape": "circle",
                 }
             )  # fmt: skip
-    title = f"cells with {gene}, of the lineage; CAR T cells, of T cells"
-    look = {"color": alt.Color("colour:N", scale=None)}
-    layers = [
-        _intervals(share("low", title)).encode(**look),
-        source().mark_point(size=90).encode(
-            y=row(), x=share("estimate", title), shape=alt.Shape("shape:N", scale=None), tooltip="tip:N", **look
-        ),
-    ]  # fmt: skip
     table_of_rows = with_headings(pd.DataFrame(rows), ["menu_sample"])
     names = list(dict.fromkeys(table_of_rows["menu_sample"]))
     options = ((None, "all samples"), *((name, name) for name in names))
     menus = (Menu("menu_sample", "Sample", options),) if len(names) > 3 else ()
-    return Figure(row_chart(layers), {"rows": table_of_rows}, menus)
+    return Figure(_target(gene), {"rows": table_of_rows}, menus)
+
+
+@cache
+def _clinic(series: tuple[str, ...]) -> alt.FacetChart:
+    palette = colours(series)
+    colour = alt.Color("series:N", scale=scale(palette), legend=legend(series))
+    x = alt.X("place:Q", title="time (the number in the time point, or the order in the sheet)",
+              scale=alt.Scale(zero=False, padding=24, nice=False),
+              axis=alt.Axis(grid=False, tickMinStep=1, tickCount=6, domain=True, domainColor=GRID))  # fmt: skip
+    y = alt.Y("value:Q", title=None, axis=alt.Axis(tickCount=4))
+    base_ = in_panel().encode(x=x)
+    shape = alt.Shape("shape:N", scale=None)
+    layers = [
+        base_.transform_filter("isValid(datum.low)").mark_rule(strokeWidth=2).encode(
+            y=alt.Y("low:Q", title=None), y2="high:Q", color=colour
+        ),
+        base_.transform_filter("datum.shape == 'circle'").mark_line(strokeWidth=1.2).encode(y=y, color=colour),
+        base_.mark_point(size=80, filled=False, strokeWidth=2).encode(y=y, color=colour, shape=shape, tooltip="tip:N"),
+        base_.mark_text(dy=-13, color=SOFT).encode(y=y, text="timepoint:N"),
+    ]  # fmt: skip
+    panel = alt.layer(*layers).properties(width=WIDTH, height=120)
+    header = alt.Header(labelOrient="top", labelPadding=2)
+    by = alt.Row(
+        "panel:N", title=None, header=header, sort=alt.EncodingSortField("order", op="min")
+    )
+    return panel.facet(row=by, data=alt.NamedData("rows")).resolve_scale(y="independent")
 
 
 #: The panel of carseq's own shares, above those of the samples sheet.
@@ -290,28 +332,6 @@ def clinic(table: pd.DataFrame, patient: str | None = None) -> Figure:
         rows[name] = rows.get(name, np.nan)
     rows = rows.rename(columns={"patient": "menu_patient"}).assign(order=np.arange(len(rows)))
     series = list(dict.fromkeys(rows["series"]))
-    palette = colours(series)
-    colour = alt.Color("series:N", scale=scale(palette), legend=legend(series))
-    x = alt.X("place:Q", title="time (the number in the time point, or the order in the sheet)",
-              scale=alt.Scale(zero=False, padding=24, nice=False),
-              axis=alt.Axis(grid=False, tickMinStep=1, tickCount=6, domain=True, domainColor=GRID))  # fmt: skip
-    y = alt.Y("value:Q", title=None, axis=alt.Axis(tickCount=4))
-    base_ = in_panel().encode(x=x)
-    shape = alt.Shape("shape:N", scale=None)
-    layers = [
-        base_.transform_filter("isValid(datum.low)").mark_rule(strokeWidth=2).encode(
-            y=alt.Y("low:Q", title=None), y2="high:Q", color=colour
-        ),
-        base_.transform_filter("datum.shape == 'circle'").mark_line(strokeWidth=1.2).encode(y=y, color=colour),
-        base_.mark_point(size=80, filled=False, strokeWidth=2).encode(y=y, color=colour, shape=shape, tooltip="tip:N"),
-        base_.mark_text(dy=-13, color=SOFT).encode(y=y, text="timepoint:N"),
-    ]  # fmt: skip
-    panel = alt.layer(*layers).properties(width=WIDTH, height=120)
-    header = alt.Header(labelOrient="top", labelPadding=2)
-    by = alt.Row(
-        "panel:N", title=None, header=header, sort=alt.EncodingSortField("order", op="min")
-    )
-    drawn = panel.facet(row=by, data=alt.NamedData("rows")).resolve_scale(y="independent")
     menus = (Menu("menu_patient", "Patient", tuple((name, name) for name in patients)),)
     chosen = {"menu_patient": patient if patient is not None else patients[0]}
-    return Figure(drawn, {"rows": rows}, menus, chosen)
+    return Figure(_clinic(tuple(series)), {"rows": rows}, menus, chosen)
