@@ -28,10 +28,10 @@ from carseq.explain import (
     write_evidence,
 )
 from carseq.io.bam import open_bam, write_bam
-from carseq.io.files import read_table, write_table
+from carseq.io.files import write_table
 from carseq.io.h5ad import write_h5ad
-from carseq.molecules import Scorer, candidate_reads, car_records, find_molecules, write_slice
-from carseq.reference.genome import read_transcript_fasta, write_transcripts
+from carseq.molecules import Target, cell_records, find_molecules, write_slice
+from carseq.reference.genome import write_transcripts
 from carseq.schema.tables import MOLECULES
 from test_molecules import COMPLEMENT, Bam, barcode, loci
 from test_molecules import place as domain
@@ -142,12 +142,9 @@ def test_the_slice_of_cells_holds_what_explain_shows_of_each(
 ) -> None:
     """The BAM of cells 1, 2 and 40 holds the reads of each that may be CAR, by coordinate, indexed; no others."""
     cells = [barcode(cell) for cell in (1, 2, MACROPHAGE)]
-    table = read_table(results / "construct" / "homology.tsv")
-    similar = read_transcript_fasta(results / "construct" / "rivals.fa")
-    scorer = Scorer(surrogate, similar, table)
+    target = Target.read(surrogate, results / "construct", "Forward")
+    records = cell_records(results.parent / "s.bam", target, cells)
     with open_bam(results.parent / "s.bam") as bam:
-        found = candidate_reads(bam, scorer, loci(), "Forward", ("CB", "UB"), cells)
-        records = car_records(found, scorer)
         index = write_bam(records, bam.header, tmp_path / "S.bam")
     assert index == tmp_path / "S.bam.bai"
     with pysam.AlignmentFile(str(tmp_path / "S.bam")) as back:
@@ -190,7 +187,7 @@ def test_a_molecule_better_explained_by_a_gene_is_shown_and_not_counted(
     assert not found.molecules["counted"].any()
     assert "not CAR mRNA" in found.alignments[0].words
     assert "did not count" in found.words
-    assert "NO: rather the rival's than the CAR's" in printed(results, tmp_path, 4)
+    assert "NO: rather the gene's than the CAR's" in printed(results, tmp_path, 4)
 
 
 def test_no_t_cell_gets_a_posterior(results: Path, tmp_path: Path) -> None:

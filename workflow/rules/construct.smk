@@ -20,6 +20,7 @@ rule transcript:
     params:
         name=CAR,
         form=CONFIG.construct.form,
+        content=CONSTRUCT_CONTENT[:1],
         version=VERSIONS["transcript"],
     message:
         "construct: deriving the CAR's transcript"
@@ -50,6 +51,7 @@ rule construct:
     params:
         name=CAR,
         form=CONFIG.construct.form,
+        content=CONSTRUCT_CONTENT[:1],
         version=VERSIONS["construct"],
     message:
         "construct: finding the CAR's domains and faults"
@@ -57,36 +59,39 @@ rule construct:
         "../scripts/construct.py"
 
 
-rule homology:
-    input:
-        construct=CONFIG.construct.file,
-        fasta=FASTA,
-        gtf=GTF,
-        checked=R("checked"),
-        car_checked=R("car_checked"),
-        # What the reads were aligned to: reads of parts that both CARs have lie there.
-        earlier=R("transcript", CONFIG.reuse) if CONFIG.reuse else [],
-    output:
-        homology=R("homology"),
-        bed=R("homology_bed"),
-        rivals=R("rivals"),
-        loci=R("loci"),
-    log:
-        f"{RESULTS}/logs/homology.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/homology.tsv"
-    conda:
-        "../../envs/tools.yaml"
-    resources:
-        mem_mb=genome_memory,
-        runtime=minutes(60),
-    params:
-        name=CAR,
-        form=CONFIG.construct.form,
-        min_identity=CONFIG.molecules.min_homology,
-        read_length=CONFIG.molecules.read_length or 90,
-        version=VERSIONS["construct"],
-    message:
-        "construct: comparing the CAR with the genome's transcripts"
-    script:
-        "../scripts/homology.py"
+if WITH_READS:
+
+    rule homology:
+        input:
+            construct=CONFIG.construct.file,
+            fasta=FASTA,
+            gtf=GTF,
+            checked=R("checked"),
+            car_checked=R("car_checked"),
+            # What the reads were aligned to: reads of parts that both CARs have lie there.
+            earlier=R("transcript", CONFIG.reuse) if CONFIG.reuse else [],
+        output:
+            homology=R("homology"),
+            bed=R("homology_bed"),
+            rivals=R("rivals"),
+            loci=R("loci"),
+        log:
+            f"{RESULTS}/logs/homology.log",
+        benchmark:
+            f"{RESULTS}/benchmarks/homology.tsv"
+        conda:
+            "../../envs/tools.yaml"
+        resources:
+            mem_mb=genome_memory,
+            runtime=minutes(60),
+        params:
+            name=CAR,
+            form=CONFIG.construct.form,
+            min_identity=CONFIG.molecules.min_homology,
+            read_length=CONFIG.molecules.read_length or 90,
+            content=CONSTRUCT_CONTENT[:1] + GENOME_CONTENT,
+            version=VERSIONS["construct"],
+        message:
+            "construct: comparing the CAR with the genome's transcripts"
+        script:
+            "../scripts/homology.py"

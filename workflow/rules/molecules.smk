@@ -1,13 +1,42 @@
 # molecules. Takes a BAM with barcodes and UMIs; makes one row a CAR molecule, and the accounting of reads.
 
 
+# Before anything is made of them.
+rule belonging:
+    input:
+        bam=bam,
+        raw=raw_matrix,
+        listed=cell_list,
+    output:
+        R("belonging"),
+    log:
+        f"{RESULTS}/logs/{{sample}}/belonging.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/{{sample}}/belonging.tsv"
+    priority: 85
+    conda:
+        "../../envs/tools.yaml"
+    resources:
+        mem_mb=cells_memory,
+        runtime=minutes(30),
+    params:
+        barcode_tag=CONFIG.molecules.barcode_tag,
+        content=made_content,
+        version=VERSIONS["molecules"],
+    message:
+        "molecules: holding the BAM and the matrix of {wildcards.sample} against each other"
+    script:
+        "../scripts/belonging.py"
+
+
 rule molecules:
     input:
         bam=bam,
+        belonging=belonging_json,
         bai=bam_index,
         chemistry=chemistry_json,
         panel=R("strand_panel"),
-        construct=CONFIG.construct.file,
+        construct=CONSTRUCT,
         homology=R("homology"),
         rivals=R("rivals"),
         loci=R("loci"),
@@ -29,6 +58,7 @@ rule molecules:
         barcode_tag=CONFIG.molecules.barcode_tag,
         umi_tag=CONFIG.molecules.umi_tag,
         chemistry=lambda wildcards: STUDY.samples[wildcards.sample].chemistry,
+        content=lambda wildcards: CONSTRUCT_CONTENT[:1] + made_content(wildcards),
         version=VERSIONS["molecules"],
     message:
         "molecules: collecting the evidence for the CAR in {wildcards.sample}"
@@ -42,7 +72,7 @@ rule support:
         bai=bam_index,
         chemistry=chemistry_json,
         panel=R("strand_panel"),
-        construct=CONFIG.construct.file,
+        construct=CONSTRUCT,
         alternatives=CONFIG.construct.alternatives,
     output:
         R("support"),
@@ -61,6 +91,7 @@ rule support:
         barcode_tag=CONFIG.molecules.barcode_tag,
         umi_tag=CONFIG.molecules.umi_tag,
         chemistry=lambda wildcards: STUDY.samples[wildcards.sample].chemistry,
+        content=lambda wildcards: CONSTRUCT_CONTENT + made_content(wildcards),
         version=VERSIONS["molecules"],
     message:
         "molecules: which construct the reads of {wildcards.sample} support"

@@ -1,4 +1,4 @@
-"""Cut the reads that may be the CAR's or its relatives' out of a sample's BAM."""
+"""Cut the reads that may be the CAR's or its homologs' out of a sample's BAM."""
 
 from pathlib import Path
 

@@ -211,6 +211,12 @@ FILES: Mapping[str, Result] = MappingProxyType(
             reused=True,
         ),
         # molecules
+        "belonging": Result(
+            "samples/{sample}/molecules/belonging.json",
+            "molecules",
+            "how the barcodes of the BAM that was given fit the matrix given with it",
+            only="samples given as BAM and matrix",
+        ),
         "molecules": Result(
             "samples/{sample}/molecules/molecules.parquet",
             "molecules",
