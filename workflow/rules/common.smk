@@ -2,7 +2,7 @@
 from pathlib import Path
 
 from carseq.errors import CarseqError
-from carseq.io.checksums import check_sizes
+from carseq.io.checksums import check_sizes, fingerprint
 from carseq.io.remote import is_url, provider
 from carseq.io.results import told_of_upgrade
 from carseq.schema.results import FILES, VERSIONS, each
@@ -50,7 +50,19 @@ def given(path):
 
 # What is reused stays where it lies.
 KEEP_BAM = "all" if CONFIG.reuse else CONFIG.solo.keep_bam
-FASTA, GTF = given(CONFIG.reference.fasta), given(CONFIG.reference.gtf)
+# A study of matrices alone may have neither genome nor construct.
+FASTA, GTF = given(CONFIG.reference.fasta) or [], given(CONFIG.reference.gtf) or []
+CONSTRUCT = CONFIG.construct.file or []
+
+
+# What the user's files hold, as a parameter of the rules that read them: a file that is exchanged for another of the
+# same name reruns them, whatever its time.
+def content(*paths):
+    return [fingerprint(path) for path in paths if path]
+
+
+GENOME_CONTENT = content(CONFIG.reference.fasta, CONFIG.reference.gtf)
+CONSTRUCT_CONTENT = content(CONFIG.construct.file, *CONFIG.construct.alternatives)
 BASE_INDEX = CONFIG.reference.star_index or R("base_index")
 
 
@@ -101,6 +113,29 @@ def cell_list(wildcards):
     return sample.matrix if sample.matrix and sample.raw_matrix else []
 
 
+def reads_content(wildcards):
+    pairs = STUDY.pairs(wildcards.sample)
+    return content(
+        *[path for pair in pairs for path in pair], STUDY.whitelist(wildcards.sample)
+    )
+
+
+def made_content(wildcards):
+    sample = STUDY.samples[wildcards.sample]
+    return content(sample.bam, sample.raw_matrix, sample.matrix)
+
+
+# Of genes that a matrix names by their ids the annotation knows the symbols.
+def matrix_gtf(wildcards):
+    return [] if has_reads(wildcards.sample) else GTF
+
+
+def belonging_json(wildcards):
+    if STUDY.samples[wildcards.sample].kind == "bam":
+        return FILES["belonging"].at(RESULTS, sample=wildcards.sample)
+    return []
+
+
 def chemistry_json(wildcards):
     if has_reads(wildcards.sample):
         return FILES["chemistry"].at(RESULTS, sample=wildcards.sample)
@@ -119,6 +154,8 @@ def support_tables():
 
 # Samples given as a matrix alone have no molecules: their CAR counts come from the matrix.
 WITH_READS = [s for s in SAMPLES if STUDY.samples[s].kind != "matrix"]
+
+WITH_BAM = [s for s in SAMPLES if STUDY.samples[s].kind == "bam"]
 
 WITH_RECEPTORS = [s for s in SAMPLES if STUDY.samples[s].tcr]
 

@@ -20,6 +20,7 @@ rule transcript:
     params:
         name=CAR,
         form=CONFIG.construct.form,
+        content=CONSTRUCT_CONTENT[:1],
         version=VERSIONS["transcript"],
     message:
         "construct: deriving the CAR's transcript"
@@ -57,59 +58,61 @@ rule construct:
         "../scripts/construct.py"
 
 
-# Apart from `homology`, which depends on the length of the reads: a further sample with shorter reads must not cost the
-# molecules of the others.
-rule homologs:
-    input:
-        construct=R("construct_json"),
-        fasta=FASTA,
-        gtf=GTF,
-        checked=R("checked"),
-        car_checked=R("car_checked"),
-        # What the reads were aligned to: reads of parts that both CARs have lie there.
-        earlier=R("transcript", CONFIG.reuse) if CONFIG.reuse else [],
-    output:
-        rivals=R("rivals"),
-        loci=R("loci"),
-    log:
-        f"{RESULTS}/logs/homologs.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/homologs.tsv"
-    conda:
-        "../../envs/tools.yaml"
-    resources:
-        mem_mb=genome_memory,
-        runtime=minutes(60),
-    params:
-        version=VERSIONS["construct"],
-    message:
-        "construct: finding the genome's transcripts that share sequence with the CAR"
-    script:
-        "../scripts/homologs.py"
+if WITH_READS:
 
+    # Apart from `homology`, which depends on the length of the reads: a further sample with shorter reads must not
+    # cost the molecules of the others.
+    rule homologs:
+        input:
+            construct=R("construct_json"),
+            fasta=FASTA,
+            gtf=GTF,
+            checked=R("checked"),
+            car_checked=R("car_checked"),
+            # What the reads were aligned to: reads of parts that both CARs have lie there.
+            earlier=R("transcript", CONFIG.reuse) if CONFIG.reuse else [],
+        output:
+            rivals=R("rivals"),
+            loci=R("loci"),
+        log:
+            f"{RESULTS}/logs/homologs.log",
+        benchmark:
+            f"{RESULTS}/benchmarks/homologs.tsv"
+        conda:
+            "../../envs/tools.yaml"
+        resources:
+            mem_mb=genome_memory,
+            runtime=minutes(60),
+        params:
+            content=GENOME_CONTENT,
+            version=VERSIONS["construct"],
+        message:
+            "construct: finding the genome's transcripts that share sequence with the CAR"
+        script:
+            "../scripts/homologs.py"
 
-rule homology:
-    input:
-        construct=R("construct_json"),
-        rivals=R("rivals"),
-        libraries=each_sample("library", WITH_READS),
-    output:
-        homology=R("homology"),
-        bed=R("homology_bed"),
-    log:
-        f"{RESULTS}/logs/homology.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/homology.tsv"
-    conda:
-        "../../envs/tools.yaml"
-    resources:
-        mem_mb=memory(2000),
-        runtime=minutes(60),
-    params:
-        min_identity=CONFIG.molecules.min_homology,
-        read_length=CONFIG.molecules.read_length,
-        version=VERSIONS["construct"],
-    message:
-        "construct: which bases of the CAR the genome shares"
-    script:
-        "../scripts/homology.py"
+    rule homology:
+        input:
+            construct=R("construct_json"),
+            rivals=R("rivals"),
+            libraries=each_sample("library", WITH_READS),
+        output:
+            homology=R("homology"),
+            bed=R("homology_bed"),
+        log:
+            f"{RESULTS}/logs/homology.log",
+        benchmark:
+            f"{RESULTS}/benchmarks/homology.tsv"
+        conda:
+            "../../envs/tools.yaml"
+        resources:
+            mem_mb=memory(2000),
+            runtime=minutes(60),
+        params:
+            min_identity=CONFIG.molecules.min_homology,
+            read_length=CONFIG.molecules.read_length,
+            version=VERSIONS["construct"],
+        message:
+            "construct: which bases of the CAR the genome shares"
+        script:
+            "../scripts/homology.py"

@@ -1,6 +1,34 @@
 # molecules. Takes a BAM with barcodes and UMIs; makes one row a CAR molecule, and the accounting of reads.
 
 
+# Before anything is made of them.
+rule belonging:
+    input:
+        bam=bam,
+        raw=raw_matrix,
+        listed=cell_list,
+    output:
+        R("belonging"),
+    log:
+        f"{RESULTS}/logs/{{sample}}/belonging.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/{{sample}}/belonging.tsv"
+    priority: 85
+    conda:
+        "../../envs/tools.yaml"
+    resources:
+        mem_mb=cells_memory,
+        runtime=minutes(30),
+    params:
+        barcode_tag=CONFIG.molecules.barcode_tag,
+        content=made_content,
+        version=VERSIONS["molecules"],
+    message:
+        "molecules: holding the BAM and the matrix of {wildcards.sample} against each other"
+    script:
+        "../scripts/belonging.py"
+
+
 # Measured once: how long the reads are and which strand they have is asked by all that follow.
 rule library:
     input:
@@ -18,6 +46,7 @@ rule library:
         runtime=minutes(20),
     params:
         chemistry=lambda wildcards: STUDY.samples[wildcards.sample].chemistry,
+        content=made_content,
         version=VERSIONS["molecules"],
     message:
         "molecules: measuring the strand and length of the reads of {wildcards.sample}"
@@ -28,6 +57,7 @@ rule library:
 rule molecules:
     input:
         bam=bam,
+        belonging=belonging_json,
         bai=bam_index,
         library=R("library"),
         construct=R("construct_json"),
@@ -48,6 +78,7 @@ rule molecules:
     params:
         barcode_tag=CONFIG.molecules.barcode_tag,
         umi_tag=CONFIG.molecules.umi_tag,
+        content=made_content,
         version=VERSIONS["molecules"],
     message:
         "molecules: collecting the evidence for the CAR in {wildcards.sample}"
@@ -76,6 +107,7 @@ rule support:
     params:
         barcode_tag=CONFIG.molecules.barcode_tag,
         umi_tag=CONFIG.molecules.umi_tag,
+        content=lambda wildcards: CONSTRUCT_CONTENT[1:] + made_content(wildcards),
         version=VERSIONS["molecules"],
     message:
         "molecules: which construct the reads of {wildcards.sample} support"

@@ -20,6 +20,7 @@ rule chemistry:
         runtime=minutes(30, per_gb=4),
     params:
         chemistry=lambda wildcards: STUDY.samples[wildcards.sample].chemistry,
+        content=reads_content,
         version=VERSIONS["solo"],
     message:
         "solo: finding the chemistry of {wildcards.sample}"
@@ -61,6 +62,7 @@ rule align:
     params:
         car=CAR,
         feature=CONFIG.solo.feature,
+        content=reads_content,
         version=VERSIONS["solo"],
     message:
         "solo: aligning {wildcards.sample}"
@@ -89,6 +91,7 @@ rule slice_bam:
         mem_mb=memory(3000),
         runtime=minutes(60, per_gb=4),
     params:
+        content=CONSTRUCT_CONTENT[1:],
         version=VERSIONS["solo"],
     message:
         "solo: cutting out of {wildcards.sample} the reads that may be the CAR's or its homologs'"

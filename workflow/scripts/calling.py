@@ -1,6 +1,7 @@
 """Call CAR T cells and give each sample its verdict."""
 
 from carseq.calling import call_study
+from carseq.io.barcodes import Belonging
 from carseq.io.files import read_json, read_samples, read_table, read_text, write_table
 from carseq.io.h5ad import read_cells, write_cells
 from carseq.library.geometry import Chemistry
@@ -28,10 +29,15 @@ with job(snakemake):
         barcodes={s: t.set_index("barcode") for s, t in each(given.barcodes, names).items()},
         ambient=each(given.ambient, names),
         losses=each(given.losses, schema=tables.LOSSES),
-        findings=read_json(given.lint),
+        # Without a construct nothing is known of what it cannot show.
+        findings=read_json(given.lint) if given.lint else [],
         strands={
             s: Chemistry.from_json(read_text(p)).strand
             for s, p in zip(params.with_chemistry, given.chemistry, strict=True)
+        },
+        belonging={
+            s: Belonging.from_json(read_text(p))
+            for s, p in zip(params.with_bam, given.belonging, strict=True)
         },
     )
     cohort.obs = OBS.conform(cohort.obs)

@@ -217,6 +217,12 @@ FILES: Mapping[str, Result] = MappingProxyType(
             "strand and length of the sample's reads, measured once",
             only=_MOLECULES,
         ),
+        "belonging": Result(
+            "samples/{sample}/molecules/belonging.json",
+            "molecules",
+            "how the barcodes of the BAM that was given fit the matrix given with it",
+            only="samples given as BAM and matrix",
+        ),
         "molecules": Result(
             "samples/{sample}/molecules/molecules.parquet",
             "molecules",
