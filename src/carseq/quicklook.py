@@ -23,7 +23,7 @@ import pandas as pd
 from Bio.Seq import reverse_complement
 from isal import igzip
 
-from carseq.construct import Construct, homology, rivals
+from carseq.construct import Construct, rivals
 from carseq.construct.homology import EndogenousTranscript
 from carseq.construct.library import relatives
 from carseq.errors import CarseqError
@@ -126,8 +126,7 @@ def quicklook(
         by_pair = pool.map(lambda pair: list(_pick(pair, kmers, found, tally)), pairs)
         picked = [read for reads in by_pair for read in reads]
     resembling = KmerSet(own).among([read.sequence for read in picked])
-    table = homology(construct.sequence, similar, read_length=found.read_length)
-    target = Target(construct, similar, table, strand=found.strand)
+    target = Target(construct, similar, strand=found.strand)
     if chemistry == "auto":
         of_car = [r.sequence for r, is_own in zip(picked, resembling, strict=True) if is_own]
         target = replace(target, strand=_strand(target.scorer, of_car))
