@@ -147,6 +147,11 @@ def chemistry_json(wildcards):
     return []
 
 
+# Strand and read length of FASTQ files are in their chemistry: no BAM is read, nor waited for.
+def bam_to_measure(wildcards):
+    return [] if has_reads(wildcards.sample) else bam(wildcards)
+
+
 # Tables made only where the config names other constructs.
 def support_tables():
     return each_sample("support", WITH_READS) if CONFIG.construct.alternatives else []
