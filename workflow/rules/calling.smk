@@ -30,8 +30,12 @@ rule calling:
         losses=each_sample("molecule_losses", WITH_READS),
         barcodes=each_sample("barcodes"),
         ambient=each_sample("ambient"),
-        lint=R("lint"),
+        lint=R("lint") if CONSTRUCT else [],
+        belonging=each_sample("belonging", WITH_BAM),
         chemistry=each_sample("chemistry", [s for s in SAMPLES if has_reads(s)]),
+        # For the totals that must agree.
+        summaries=each_sample("summary", [s for s in SAMPLES if has_reads(s)]),
+        filters=each_sample("filters"),
     output:
         cells=R("cells"),
         detection=report(
@@ -75,6 +79,7 @@ rule calling:
         car=CAR,
         fdr=CONFIG.calling.fdr,
         with_reads=WITH_READS,
+        with_bam=WITH_BAM,
         with_chemistry=[s for s in SAMPLES if has_reads(s)],
         version=VERSIONS["calling"],
     message:

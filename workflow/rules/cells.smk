@@ -5,6 +5,8 @@ rule sample_cells:
     input:
         raw=raw_matrix,
         listed=cell_list,
+        gtf=matrix_gtf,
+        belonging=belonging_json,
     output:
         cells=R("sample_cells"),
         barcodes=R("barcodes"),
@@ -24,6 +26,8 @@ rule sample_cells:
         called=lambda wildcards: not has_reads(wildcards.sample)
         and not STUDY.samples[wildcards.sample].raw_matrix,
         needs_car=lambda wildcards: wildcards.sample not in WITH_READS,
+        own=lambda wildcards: has_reads(wildcards.sample),
+        content=made_content,
         seed=CONFIG.cells.seed,
         solo=CONFIG.cells.doublets == "solo",
         version=VERSIONS["cells"],
@@ -93,6 +97,12 @@ rule cohort:
         with_raw=WITH_RAW,
         # Clonotypes are told apart within a patient.
         patients={s: STUDY.samples[s].patient for s in WITH_RECEPTORS},
+        content=content(
+            CONFIG.cells.markers,
+            CONFIG.cells.reference,
+            CONFIG.cells.celltypist,
+            *[STUDY.samples[s].tcr for s in WITH_RECEPTORS],
+        ),
         version=VERSIONS["cells"],
     message:
         "cells: clustering and annotating the cohort"

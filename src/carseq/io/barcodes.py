@@ -8,9 +8,10 @@ barcodes some of another sample always stand in them.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import pandas as pd
@@ -284,6 +285,20 @@ class Belonging:
     cells_only: bool
     n_empty: int
     n_reads: int
+
+    def to_json(self) -> str:
+        """Return it as JSON."""
+        held = asdict(self)
+        held["match"]["written"] = [[*a, *b] for a, b in self.match.written.items()]
+        return json.dumps(held, indent=1) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Belonging:
+        """Read what :meth:`to_json` wrote."""
+        held = json.loads(text)
+        match = held.pop("match")
+        written = {(a, b): (c, d) for a, b, c, d in match["written"]}
+        return cls(match=BarcodeMatch(written, match["share"], match["libraries"]), **held)
 
     def words(self) -> str:
         """Say it in a line."""

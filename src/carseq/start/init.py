@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from carseq.config_docs import example_config
+from carseq.construct.library import alternatives_of
 from carseq.errors import CarseqError
 from carseq.io.files import write_text
 from carseq.io.remote import is_url
@@ -46,7 +47,7 @@ def start_study(
     samples = dict.fromkeys(sample for sample, *_ in units) or {"P01_urine_D28": None}
     rows = [f"{s}\tP01\t{_guess(s)}\t\tcase\tauto\n" for s in samples]
     header = "sample\tpatient\tcompartment\ttimepoint\trole\tchemistry\n"
-    values = {"construct.name": name}
+    values: dict[str, object] = {"construct.name": name}
     given = {"construct.file": construct, "reference.fasta": fasta, "reference.gtf": gtf}
     for key, file in given.items():
         if file:
@@ -55,6 +56,11 @@ def start_study(
             values[key] = str(Path(file).absolute()) if there else str(file)
         else:
             todo.append(f"fill `{key}` in {targets['config.yaml']}")
+    if construct and not Path(construct).exists():
+        # A record that comes with carseq names those that the reads should be compared with.
+        others = alternatives_of(construct)
+        if others:
+            values["construct.alternatives"] = others
     if not fastqs:
         units = [("P01_urine_D28", "L001", Path("P01_R1.fastq.gz"), Path("P01_R2.fastq.gz"))]
         todo.append(f"name your FASTQ files in {targets['units.tsv']}")
