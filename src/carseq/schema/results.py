@@ -211,6 +211,12 @@ FILES: Mapping[str, Result] = MappingProxyType(
             reused=True,
         ),
         # molecules
+        "library": Result(
+            "samples/{sample}/molecules/library.json",
+            "molecules",
+            "strand and length of the sample's reads, measured once",
+            only=_MOLECULES,
+        ),
         "belonging": Result(
             "samples/{sample}/molecules/belonging.json",
             "molecules",
