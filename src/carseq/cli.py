@@ -62,6 +62,16 @@ def init(
             help="Folder of FASTQ files named SAMPLE_S1_L001_R1_001.fastq.gz; fills both sheets."
         ),
     ] = None,
+    cellranger: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="RUN/outs of Cell Ranger (count, multi or aggr): fills BAM, matrices and receptors; may be repeated."
+        ),
+    ] = None,
+    matrices: Annotated[
+        Path | None,
+        typer.Option(help="Folder of count matrices (h5, h5ad, mtx), one or two a sample."),
+    ] = None,
     construct: Annotated[Path | None, typer.Option(help="GenBank or FASTA of your vector.")] = None,
     fasta: Annotated[str | None, typer.Option(help="Genome FASTA, or its address.")] = None,
     gtf: Annotated[
@@ -71,12 +81,21 @@ def init(
 ) -> None:
     """Write a configuration and sheets to start from.
 
-    Example: carseq init study --fastqs run42/ --construct pMSGV-BCMA.gb --fasta GRCh38.fa --gtf genes.gtf
+    Examples: carseq init study --fastqs run42/ --construct pMSGV-BCMA.gb --fasta GRCh38.fa --gtf genes.gtf;
+    carseq init study --cellranger P01/outs --construct pMSGV-BCMA.gb --fasta GRCh38.fa --gtf genes.gtf;
+    carseq init study --matrices GSE1/ --name CAR
     """
     from carseq.start.init import start_study
 
     written, todo = start_study(
-        folder, fastqs=fastqs, construct=construct, fasta=fasta, gtf=gtf, name=name
+        folder,
+        fastqs=fastqs,
+        cellranger=cellranger or (),
+        matrices=matrices,
+        construct=construct,
+        fasta=fasta,
+        gtf=gtf,
+        name=name,
     )
     for path in written:
         out.print(f"wrote {path}")
@@ -309,13 +328,16 @@ def quicklook(
     from carseq.construct import load_construct
     from carseq.quicklook import quicklook as look
     from carseq.quicklook import write_look
-    from carseq.start.folders import find_fastqs
+    from carseq.start.folders import fastq_pairs
     from carseq.study.config import find_construct_file
 
     car = load_construct(find_construct_file(str(construct), Path()), name=name, form=_form(form))
     pairs: dict[str, list[tuple[Path, Path]]] = {}
     if len(files) == 1 and files[0].is_dir():
-        for found, _, r1, r2 in find_fastqs(files[0]):
+        held = fastq_pairs(files[0])
+        for line in held.told:
+            out.print(line, highlight=False, markup=False, soft_wrap=True)
+        for found, _, r1, r2 in held.units:
             pairs.setdefault(found, []).append((r1, r2))
     elif len(files) % 2:
         raise CarseqError(

@@ -214,8 +214,10 @@ def _check_sample(
         for result in check_made(study, name, genome.contigs, genome.symbols, found):
             yield what, result
         totals = found.get("raw_matrix", found.get("matrix"))
-        if totals is not None:
-            matrices[name] = totals
+        # Samples of one pool share its raw matrix.
+        own = found.get("matrix", totals)
+        if own is not None:
+            matrices[name] = own
     if sample.tcr:
         yield from _guarded(
             f"receptors of {name}",
