@@ -62,9 +62,9 @@ lint: setup ## ruff, codespell, import-linter, snakefmt, snakemake --lint
 	@snakemake --lint --configfile tests/data/lint/config.yaml
 
 lock: setup ## renew envs/requirements.lock (hashes of constraints.txt) and envs/lowest.txt
-	@uv pip compile pyproject.toml --all-extras -c constraints.txt --generate-hashes --no-annotate --quiet \
+	@uv pip compile pyproject.toml --all-extras -c constraints.txt --generate-hashes --upgrade --no-annotate --quiet \
 	    --python-version 3.11.7 --custom-compile-command "make lock" --output-file envs/requirements.lock
-	@uv pip compile pyproject.toml --resolution lowest-direct --no-annotate --quiet \
+	@uv pip compile pyproject.toml --resolution lowest-direct --upgrade --no-annotate --quiet \
 	    --python-version 3.11.7 --custom-compile-command "make lock" --output-file envs/lowest.txt
 
 types: setup ## mypy

@@ -11,6 +11,7 @@ from carseq.io.files import write_text
 from carseq.io.remote import is_url
 from carseq.start.folders import fastq_pairs
 from carseq.start.matrices import Made, cellranger_samples, matrix_samples
+from carseq.start.samples import Note
 
 
 def start_study(
@@ -43,7 +44,7 @@ def start_study(
     -------
     written : list of Path
     todo : list of str
-        What was left out or put together, and what the user still has to fill in.
+        What was left out or put together (:class:`carseq.start.samples.Note`), and what the user still has to fill in.
 
     Raises
     ------
@@ -60,9 +61,8 @@ def start_study(
                 "nothing was written",
                 "move it away or name another folder",
             )
-    todo = told
     pairs = fastq_pairs(fastqs) if fastqs else None
-    todo += pairs.told if pairs else []
+    todo: list[str] = [Note(line) for line in [*told, *(pairs.told if pairs else [])]]
     units = pairs.units if pairs else []
     from_reads = dict.fromkeys(sample for sample, *_ in units)
     if both := sorted(set(from_reads) & {m.sample for m in made}):
