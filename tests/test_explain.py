@@ -30,6 +30,7 @@ from carseq.explain import (
 from carseq.io.bam import open_bam, write_bam
 from carseq.io.files import write_table
 from carseq.io.h5ad import write_h5ad
+from carseq.library.reads import LibraryReads
 from carseq.molecules import Target, cell_records, find_molecules, write_slice
 from carseq.reference.genome import write_transcripts
 from carseq.schema.tables import MOLECULES
@@ -84,6 +85,9 @@ def results(tmp_path_factory: pytest.TempPathFactory, surrogate: Construct) -> P
     droplets = pd.DataFrame(rows, columns=["barcode", "total_umis", "n_genes", "is_cell", "reason"])
     write_table(droplets, folder / "samples" / "S" / "cells" / "barcodes.tsv.gz")
     write_table(table, folder / "construct" / "homology.tsv")
+    (folder / "construct" / "construct.json").write_text(surrogate.to_json())
+    library = LibraryReads("Forward", 90, "sheet")
+    (folder / "samples" / "S" / "molecules" / "library.json").write_text(library.to_json())
     write_transcripts(found, folder / "construct" / "rivals.fa")
     places = [(x.contig, x.start, x.end, x.gene) for x in loci()]
     columns = ["contig", "start", "end", "gene"]
@@ -271,6 +275,10 @@ def test_antisense_reads_of_5_prime_are_turned(
     bam = Bam(tmp_path / "5p.bam", surrogate)
     bam.add(surrogate.sequence[3000:3090].translate(COMPLEMENT)[::-1], umi="C" * 12)
     turned = with_sheet(results, tmp_path / "turned", bam=str(bam.write()), chemistry="10x_5p_v2")
+    (turned / "samples").unlink()
+    shutil.copytree(results / "samples", turned / "samples")
+    library = LibraryReads("Reverse", 90, "sheet")
+    (turned / "samples" / "S" / "molecules" / "library.json").write_text(library.to_json())
     found = explain(turned, "S", barcode(1))
     (alignment,) = found.alignments
     assert draw(alignment.pileups[0]).splitlines()[-1].endswith("." * 90)

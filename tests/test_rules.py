@@ -164,7 +164,7 @@ def append(name: str, text: str) -> Callable[[Path], None]:
 
 LABELS = {"samples", "calling"} | AFTER_CALLING | RECORD
 CELLS = {"cohort", "calling"} | AFTER_CALLING
-CONSTRUCT = {"construct", "homology", "molecules", "calling"} | AFTER_CALLING
+CONSTRUCT = {"construct", "homologs", "homology", "molecules", "calling"} | AFTER_CALLING
 ALIGNED_AGAIN = {
     "check_car",
     "transcript",
@@ -176,7 +176,7 @@ ALIGNED_AGAIN = {
 }
 EVERYTHING = (
     {"check_reference", "check_car", "strand_panel", "star_index", "chemistry", "augmented_gtf", "insert_car", "align"}
-    | {"homology", "molecules", "sample_cells"}
+    | {"library", "construct", "homologs", "homology", "molecules", "sample_cells"}
     | CELLS
 )  # fmt: skip
 EDITS = {
@@ -215,7 +215,7 @@ def test_an_edit_reruns_what_depends_on_it_and_nothing_else(study: Path, what: s
 
 ROOMS = {
     "construct": CONSTRUCT,
-    "molecules": {"molecules", "calling"} | AFTER_CALLING,
+    "molecules": {"library", "construct", "homology", "molecules", "calling"} | AFTER_CALLING,
     "cells": {"sample_cells"} | CELLS,
     "calling": {"samples", "calling"} | AFTER_CALLING,
     "localize": {"localize", "report", "notebook", "ro_crate"},

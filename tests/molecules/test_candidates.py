@@ -34,7 +34,7 @@ from test_quicklook import barcodes as listed_barcodes
 def target(surrogate):
     transcripts = [EndogenousTranscript(g, g, s) for g, s in relatives().items()]
     found = rivals(surrogate.sequence, transcripts)
-    return Target(surrogate, found, homology(surrogate.sequence, found), loci())
+    return Target(surrogate, found, loci())
 
 
 def pair(bam, first, second, *, name, contig="", starts=(0, 0), cell=1, umi="A" * 12):

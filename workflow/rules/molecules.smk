@@ -29,15 +29,38 @@ rule belonging:
         "../scripts/belonging.py"
 
 
+# Measured once: how long the reads are and which strand they have is asked by all that follow.
+rule library:
+    input:
+        bam=bam_to_measure,
+        chemistry=chemistry_json,
+        panel=R("strand_panel"),
+    output:
+        R("library"),
+    log:
+        f"{RESULTS}/logs/{{sample}}/library.log",
+    conda:
+        "../../envs/tools.yaml"
+    resources:
+        mem_mb=memory(2000),
+        runtime=minutes(20),
+    params:
+        chemistry=lambda wildcards: STUDY.samples[wildcards.sample].chemistry,
+        content=made_content,
+        version=VERSIONS["molecules"],
+    message:
+        "molecules: measuring the strand and length of the reads of {wildcards.sample}"
+    script:
+        "../scripts/library.py"
+
+
 rule molecules:
     input:
         bam=bam,
         belonging=belonging_json,
         bai=bam_index,
-        chemistry=chemistry_json,
-        panel=R("strand_panel"),
-        construct=CONSTRUCT,
-        homology=R("homology"),
+        library=R("library"),
+        construct=R("construct_json"),
         rivals=R("rivals"),
         loci=R("loci"),
     output:
@@ -53,12 +76,9 @@ rule molecules:
         mem_mb=memory(3000),
         runtime=minutes(60, per_gb=4),
     params:
-        name=CAR,
-        form=CONFIG.construct.form,
         barcode_tag=CONFIG.molecules.barcode_tag,
         umi_tag=CONFIG.molecules.umi_tag,
-        chemistry=lambda wildcards: STUDY.samples[wildcards.sample].chemistry,
-        content=lambda wildcards: CONSTRUCT_CONTENT[:1] + made_content(wildcards),
+        content=made_content,
         version=VERSIONS["molecules"],
     message:
         "molecules: collecting the evidence for the CAR in {wildcards.sample}"
@@ -70,9 +90,8 @@ rule support:
     input:
         bam=bam,
         bai=bam_index,
-        chemistry=chemistry_json,
-        panel=R("strand_panel"),
-        construct=CONSTRUCT,
+        library=R("library"),
+        construct=R("construct_json"),
         alternatives=CONFIG.construct.alternatives,
     output:
         R("support"),
@@ -86,12 +105,9 @@ rule support:
         mem_mb=memory(3000),
         runtime=minutes(60, per_gb=4),
     params:
-        name=CAR,
-        form=CONFIG.construct.form,
         barcode_tag=CONFIG.molecules.barcode_tag,
         umi_tag=CONFIG.molecules.umi_tag,
-        chemistry=lambda wildcards: STUDY.samples[wildcards.sample].chemistry,
-        content=lambda wildcards: CONSTRUCT_CONTENT + made_content(wildcards),
+        content=lambda wildcards: CONSTRUCT_CONTENT[1:] + made_content(wildcards),
         version=VERSIONS["molecules"],
     message:
         "molecules: which construct the reads of {wildcards.sample} support"

@@ -153,10 +153,8 @@ rule car_reads:
         calls=R("calls"),
         bam=bam,
         bai=bam_index,
-        chemistry=chemistry_json,
-        panel=R("strand_panel"),
-        construct=CONSTRUCT,
-        homology=R("homology"),
+        library=R("library"),
+        construct=R("construct_json"),
         rivals=R("rivals"),
         loci=R("loci"),
     output:
@@ -172,11 +170,8 @@ rule car_reads:
         mem_mb=memory(3000),
         runtime=minutes(60, per_gb=4),
     params:
-        name=CAR,
-        form=CONFIG.construct.form,
         barcode_tag=CONFIG.molecules.barcode_tag,
         umi_tag=CONFIG.molecules.umi_tag,
-        chemistry=lambda wildcards: STUDY.samples[wildcards.sample].chemistry,
         version=VERSIONS["report"],
     message:
         "report: writing the reads of the CAR-bearing cells of {wildcards.sample}"

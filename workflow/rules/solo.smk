@@ -75,7 +75,7 @@ rule slice_bam:
     input:
         bam=R("aligned_bam"),
         bai=R("aligned_bai"),
-        construct=CONSTRUCT,
+        construct=R("construct_json"),
         alternatives=CONFIG.construct.alternatives,
         loci=R("loci"),
     output:
@@ -91,11 +91,9 @@ rule slice_bam:
         mem_mb=memory(3000),
         runtime=minutes(60, per_gb=4),
     params:
-        name=CAR,
-        form=CONFIG.construct.form,
-        content=CONSTRUCT_CONTENT,
+        content=CONSTRUCT_CONTENT[1:],
         version=VERSIONS["solo"],
     message:
-        "solo: cutting out of {wildcards.sample} the reads that may be the CAR's or its relatives'"
+        "solo: cutting out of {wildcards.sample} the reads that may be the CAR's or its homologs'"
     script:
         "../scripts/slice_bam.py"

@@ -15,6 +15,7 @@ from carseq.explain.gather import (
     find_droplet,
     read_cohort,
     read_config,
+    read_homology,
     read_molecules,
     read_target,
 )
@@ -61,7 +62,7 @@ def explain(results: str | Path, sample: str, barcode: str) -> CellEvidence:
     header = None
     try:
         bam, strand = bam_of(results, config, sample)
-        target = read_target(results, config, strand).without_the_car()
+        target = read_target(results, strand).without_the_car()
         settings = config.get("molecules") or {}
         tags = settings.get("barcode_tag", "CB"), settings.get("umi_tag", "UB")
         with open_bam(bam) as opened:
@@ -79,7 +80,7 @@ def explain(results: str | Path, sample: str, barcode: str) -> CellEvidence:
             notes.append(
                 f"{number_of(found.n_unlike, 'read')} aligned to the CAR fit it over fewer than 40 bases: not counted"
             )
-        molecules, alignments = lay(molecules, found, target, sample, name)
+        molecules, alignments = lay(molecules, found, target, read_homology(results), sample, name)
         lost = len(molecules) - len(alignments)
         if lost:
             why = "it is not the BAM they were found in"

@@ -11,13 +11,13 @@ import pandas as pd
 import yaml
 
 from carseq.calling import MIN_P_CAR
-from carseq.construct import Construct, load_construct
+from carseq.construct import read_construct
 from carseq.errors import CarseqError
 from carseq.explain.phrases import number_of
 from carseq.io.barcodes import bare_barcode
 from carseq.io.files import read_table
 from carseq.io.h5ad import read_h5ad
-from carseq.library.strand import strand_of_library
+from carseq.library.reads import LibraryReads
 from carseq.molecules import Target
 from carseq.schema.obs import conform_obs
 from carseq.schema.tables import MOLECULES
@@ -123,10 +123,11 @@ def read_molecules(results: Path, sample: str, barcode: str) -> pd.DataFrame:
     return own.assign(counted=own["p_car"] >= MIN_P_CAR)
 
 
-def read_target(results: Path, config: dict[str, Any], strand: str) -> Target:
+def read_target(results: Path, strand: str) -> Target:
     """Return the construct and its homologs as the molecules were found with."""
     folder = results / "construct"
-    needed = [folder / name for name in ("homology.tsv", "rivals.fa", "loci.tsv")]
+    construct = folder / "construct.json"
+    needed = [construct, *(folder / name for name in ("rivals.fa", "loci.tsv", "homology.tsv"))]
     missing = [str(path) for path in needed if not path.is_file()]
     if missing:
         raise CarseqError(
@@ -134,22 +135,12 @@ def read_target(results: Path, config: dict[str, Any], strand: str) -> Target:
             f"{', '.join(missing)} cannot be read",
             "run the workflow again, or put the folder where it was",
         )
-    return Target.read(_read_construct(folder, config), folder, strand)
+    return Target.read(read_construct(construct), folder, strand)
 
 
-def _read_construct(folder: Path, config: dict[str, Any]) -> Construct:
-    """Return the construct of a run: from its file, else its transcript among the results."""
-    given = config.get("construct") or {}
-    file, form = Path(str(given.get("file", ""))), given.get("form", "auto")
-    if not file.is_file():
-        file, form = folder / "construct.fa", "transcript"
-    if not file.is_file():
-        raise CarseqError(
-            "no alignments can be shown",
-            f"{file} cannot be read",
-            "run the workflow again, or put the folder where it was",
-        )
-    return load_construct(file, name=str(given.get("name", "CAR")), form=form)
+def read_homology(results: Path) -> pd.DataFrame:
+    """Return which bases of the CAR the genome shares."""
+    return read_table(results / "construct" / "homology.tsv")
 
 
 def bam_of(results: Path, config: dict[str, Any], sample: str) -> tuple[Path, str]:
@@ -172,13 +163,11 @@ def bam_of(results: Path, config: dict[str, Any], sample: str) -> tuple[Path, st
         raise CarseqError(
             "no alignments can be shown", f"the BAM {bam} is not there", "put it where it was"
         )
-    chemistry, panel = solo / "chemistry.json", results / "reference" / "strand_panel.fa"
-    named = str(sheet.get("chemistry") or "auto")
-    if not chemistry.exists() and named == "auto" and not panel.exists():
+    library = results / "samples" / sample / "molecules" / "library.json"
+    if not library.exists():
         raise CarseqError(
             "no alignments can be shown",
-            f"without {panel} the strand of the reads is not known",
-            "run the workflow again, or name the chemistry in the samples sheet",
+            f"without {library} the strand of the reads is not known",
+            "run the workflow again",
         )
-    given = chemistry if chemistry.exists() else None
-    return bam, strand_of_library(given, bam, panel, named=named)
+    return bam, LibraryReads.read(library).strand

@@ -100,11 +100,12 @@ def lay(
     molecules: pd.DataFrame,
     found: CellReads,
     target: Target,
+    homology: pd.DataFrame,
     sample: str,
     barcode: str,
 ) -> tuple[pd.DataFrame, list[MoleculeReads]]:
     """Group reads to molecules and draw them; molecules not in the table are added to it as endogenous."""
-    scorer, homology = target.scorer, target.homology
+    scorer = target.scorer
     umi_of = collapse_umis(Counter(read.umi for read in found.reads))
     groups: dict[str, list[CellRead]] = defaultdict(list)
     for read in found.reads:

@@ -76,7 +76,7 @@ def find_molecules(
         If the BAM cannot be read, lacks the barcode or the UMI tag, names its contigs otherwise than the
         annotation, or holds neither the CAR's contig nor unmapped reads.
     """
-    target = Target(construct, homologs, homology, loci, strand)
+    target = Target(construct, homologs, loci, strand, homology)
     return molecules_of(bam, target, sample=sample, tags=(barcode_tag, umi_tag))
 
 

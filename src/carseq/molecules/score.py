@@ -62,7 +62,8 @@ class Scorer:
     homologs
         Spliced transcripts of the homologs, and genomic windows around their exons.
     homology
-        Table of :func:`carseq.construct.homology`.
+        Table of :func:`carseq.construct.homology`: the bases it calls shared or junction are compared with the
+        homologs too, beside those that the sequences show. None: the sequences alone.
     prefer_3p
         Where a read fits two places equally well (R stands at both ends of a retroviral mRNA): whether the place
         nearer to the 3' end is taken, as 3' reads suggest, or that nearer to the 5' end.
@@ -72,24 +73,27 @@ class Scorer:
         self,
         construct: Construct,
         homologs: Sequence[EndogenousTranscript],
-        homology: pd.DataFrame,
+        homology: pd.DataFrame | None = None,
         *,
         prefer_3p: bool = True,
     ) -> None:
         self._construct, self._prefer_3p = construct, prefer_3p
         self._homologs = tuple(homologs)
+        #: By gene: what the CAR shares with it.
+        self.stretches = shared_stretches(construct.sequence, self._homologs)
         shared = np.zeros(len(construct.sequence), dtype=bool)
-        for start, end, kind in homology[["start", "end", "class"]].itertuples(index=False):
-            if kind != "car_only":
-                shared[int(start) : int(end)] = True
+        for own in self.stretches.values():
+            for stretch in own:
+                shared[stretch.start : stretch.end] = True
+        if homology is not None:
+            for start, end, kind in homology[["start", "end", "class"]].itertuples(index=False):
+                shared[int(start) : int(end)] |= kind != "car_only"
         #: By transcript: the place of each base on the full one, and how many shared bases lie before it.
         self._full = [
             np.concatenate([np.arange(start, end) for start, end in t.blocks])
             for t in construct.transcripts
         ]
         self._shared = [np.concatenate([[0], np.cumsum(shared[full])]) for full in self._full]
-        #: By gene: what the CAR shares with it.
-        self.stretches = shared_stretches(construct.sequence, self._homologs)
         self.kmers = KmerSet([t.sequence for t in construct.transcripts])
         self._index = PlacingIndex(
             [t.sequence for t in construct.transcripts] + [h.sequence for h in self._homologs],
@@ -150,7 +154,7 @@ class Scorer:
     ) -> ReadScore:
         """Return the score of a read placed on [start, end) of a CAR transcript."""
         shared = self._shared[target][end] > self._shared[target][start]
-        # The windows of the homology table do not show a stretch that is shorter than they are.
+        # A gene may explain a read in part without a long exact match.
         homologous = bool(shared or homolog >= MIN_BASES * MATCH * NATS)
         if not homologous:
             homolog, gene = 0.0, ""

@@ -71,9 +71,8 @@ def compare_constructs(
             ", ".join(names),
             "rename `construct.name` or the files of `construct.alternatives`",
         )
-    nothing = pd.DataFrame(columns=["start", "end", "class", "gene", "identity"])
     prefer_3p = strand != "Reverse"
-    scorers = {c.name: Scorer(c, [], nothing, prefer_3p=prefer_3p) for c in constructs}
+    scorers = {c.name: Scorer(c, [], prefer_3p=prefer_3p) for c in constructs}
     odds: dict[tuple[str, str], dict[str, float]] = defaultdict(lambda: dict.fromkeys(scorers, 0.0))
     with open_bam(bam) as alignments:
         found = (

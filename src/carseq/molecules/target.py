@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -11,7 +11,6 @@ import pandas as pd
 
 from carseq.construct import Construct
 from carseq.construct.homology import EndogenousTranscript, Locus
-from carseq.io.files import read_table
 from carseq.log import get_logger
 from carseq.molecules.score import Scorer
 from carseq.reference.genome import read_loci, read_transcript_fasta
@@ -30,19 +29,20 @@ class Target:
         The CAR; its name is the contig's.
     homologs
         Endogenous transcripts that share sequence with it, and genomic windows around their exons.
-    homology
-        Table of :func:`carseq.construct.homology`.
     loci
         Exons of the homologs, where reads of shared stretches may have been aligned.
     strand
         Of R2: ``Forward`` if sense (3' libraries), ``Reverse`` if antisense (5').
+    homology
+        Table of :func:`carseq.construct.homology`, if bases that it calls shared are to be compared too. The length
+        of the reads need not be known: what they share with a homolog is seen in each read.
     """
 
     construct: Construct
     homologs: Sequence[EndogenousTranscript]
-    homology: pd.DataFrame
     loci: Sequence[Locus] = ()
     strand: str = "Forward"
+    homology: pd.DataFrame | None = None
 
     @classmethod
     def read(cls, construct: Construct, folder: str | Path, strand: str) -> Target:
@@ -53,7 +53,7 @@ class Target:
         construct
             The CAR.
         folder
-            ``results/construct``: ``homology.tsv``, ``rivals.fa``, ``loci.tsv``.
+            ``results/construct``: ``rivals.fa`` and ``loci.tsv``.
         strand
             Of the library's R2.
         """
@@ -61,7 +61,6 @@ class Target:
         return cls(
             construct,
             read_transcript_fasta(folder / "rivals.fa"),
-            read_table(folder / "homology.tsv"),
             read_loci(folder / "loci.tsv"),
             strand,
         )
@@ -94,13 +93,13 @@ class Target:
             bases,
             self.construct.name,
         )
-        homology = self.homology.copy()
-        homology.loc[homology["gene"] == gene, ["class", "gene"]] = "car_only", ""
-        rest = Target(
-            self.construct,
-            [h for h in self.homologs if h.gene != gene],
-            homology,
-            [x for x in self.loci if x.gene != gene],
-            self.strand,
+        homology = self.homology
+        if homology is not None:
+            homology = homology[homology["gene"] != gene]
+        rest = replace(
+            self,
+            homologs=[h for h in self.homologs if h.gene != gene],
+            loci=[x for x in self.loci if x.gene != gene],
+            homology=homology,
         )
         return rest.without_the_car()

@@ -12,7 +12,7 @@ import pandas as pd
 
 from carseq.cells.protein import FEWEST_JUDGED, LEAST_AGREEMENT
 from carseq.cells.receptor import LEAST_SHARE
-from carseq.figures.phrases import count, number, percent, verdict_kind
+from carseq.figures.phrases import count, number, percent
 from carseq.figures.summaries import car_molecules
 from carseq.report.study import Study
 
@@ -260,7 +260,7 @@ def _cell_alerts(row: Any) -> list[Alert]:
                 "library, or limits too strict for stressed urinary cells (`cells:` in the configuration).",
             )
         )
-    elif row.n_t_cells < FEW_T_CELLS and verdict_kind(row.verdict) != "detected":
+    elif row.n_t_cells < FEW_T_CELLS and row.verdict != "detected":
         limit = (
             f"; shares of CAR T cells below {percent(row.detection_limit)} would go unseen"
             if math.isfinite(row.detection_limit) and row.detection_limit < 1

@@ -24,7 +24,7 @@ VERSIONS: Mapping[str, str] = MappingProxyType(
         "transcript": "0.2.0",
         "reference": "0.2.0",
         "solo": "0.2.0",
-        "molecules": "0.2.0",
+        "molecules": "0.3.0",
         "cells": "0.2.0",
         "calling": "0.3.0",
         "localize": "0.3.0",
@@ -211,6 +211,12 @@ FILES: Mapping[str, Result] = MappingProxyType(
             reused=True,
         ),
         # molecules
+        "library": Result(
+            "samples/{sample}/molecules/library.json",
+            "molecules",
+            "strand and length of the sample's reads, measured once",
+            only=_MOLECULES,
+        ),
         "belonging": Result(
             "samples/{sample}/molecules/belonging.json",
             "molecules",

@@ -149,8 +149,9 @@ class MoleculesConfig(Section):
         default=None,
         ge=30,
         le=500,
-        description="Length of the windows compared: the shortest cDNA read (R2) of the study, since a shorter "
-        "read is told apart less often. Null: 90.",
+        description="Length of the reads for which homology, coverage and lint are computed, nt. Null: as measured "
+        "(the shortest of the samples' median R2 lengths, since shorter reads are told apart less often; 90 if there "
+        "are no reads).",
     )
 
 
