@@ -33,6 +33,9 @@ rule calling:
         lint=R("lint") if CONSTRUCT else [],
         belonging=each_sample("belonging", WITH_BAM),
         chemistry=each_sample("chemistry", [s for s in SAMPLES if has_reads(s)]),
+        # For the totals that must agree.
+        summaries=each_sample("summary", [s for s in SAMPLES if has_reads(s)]),
+        filters=each_sample("filters"),
     output:
         cells=R("cells"),
         detection=report(

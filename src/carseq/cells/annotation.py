@@ -7,6 +7,7 @@ untrained), so that disagreement shows.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from carseq.cells.markers import (
     UNKNOWN,
     Atlas,
     car_genes,
+    exclusive_genes,
     informative_genes,
     is_single_t,
     kin,
@@ -60,15 +62,22 @@ PROFILE_UMIS = 250.0
 PROFILE_BOUND = 8.0
 #: What a cluster's mix of types may add for or against a type, natural log: a prior, which the cell's own molecules
 #: overrule.
-CLUSTER_BOUND = 3.0
+CLUSTER_BOUND = 1.5
 #: A droplet with fewer UMIs or genes than this is given no type: what it holds is a handful of ambient molecules.
 LEAST_TYPED_UMIS, LEAST_TYPED_GENES = 50, 30
 #: No label is surer (log odds) than one unit for so many UMIs of the cell.
 UMIS_PER_NAT = 20.0
-#: The doubt that is left in the lineage of a cell that shows none of its markers; it falls with each marker molecule.
-DOUBT = 0.1
-#: Cells with clear markers needed to learn a type's profile.
+#: The doubt that is left in the lineage of a cell without any of its markers; it falls with each marker molecule, as
+#: their number (and one) to the power of 1.5.
+DOUBT = 0.5
+#: Share of ambient RNA in a cell, of doublets among cells, and of droplets without a cell before a sample is seen; the
+#: cells that this last one weighs as much as.
+SOUP_IN_CELL, SOUP_DOUBLETS, SOUP_SHARE, SOUP_CELLS = 0.3, 0.05, 0.02, 20.0
+#: Where one lineage (with its kin) gives more than this share of the markers, ambient RNA looks like its cells.
+MOST_OF_SOUP = 0.8
+#: Cells with clear markers needed to learn a type's profile; of "unknown", this share of all cells.
 MIN_SEEDS = 8
+UNKNOWN_SEEDS = 0.03
 #: Prior rates (UMIs per UMI) of a marker where it is expressed and where not, the order of CD3D in
 #: PBMC T cells and of ambient CD3D; they weigh as much as three cells of 2,000 UMIs.
 PRIOR_ON, PRIOR_OFF, PRIOR_UMIS = 4e-4, 1e-5, 6000.0
@@ -249,7 +258,9 @@ def _profile_scores(
     log_ratio = np.zeros((n_types, counts.shape[1]))
     for t in range(n_types):
         rows = np.array([t]) if seeds[t] >= enough else np.flatnonzero(lineage == lineage[t])
-        if seeds[rows].sum() < enough:
+        # A few damaged cells are no kind of their own: their profile would draw in others.
+        least = max(enough, UNKNOWN_SEEDS * n_cells) if lineage[t] == UNKNOWN else enough
+        if seeds[rows].sum() < least:
             continue
         # Shrunk to the mean profile by 1,000 UMIs of it, and a tenth of every cell is ambient.
         total = sums[rows].sum(axis=0)
@@ -308,7 +319,7 @@ def annotate(
 
     lineages = list(dict.fromkeys(lineage))
     by_lineage = np.stack([posterior[:, lineage == name].sum(axis=1) for name in lineages], axis=1)
-    by_lineage = _with_doubt(adata, atlas, lineages, by_lineage)
+    by_lineage = _with_doubt(adata, atlas, markers, lineages, by_lineage)
     confidence = by_lineage.max(axis=1, initial=0.0)
     chosen = np.where(confidence >= 0.5, by_lineage.argmax(axis=1), 0)
     chosen_lineage = np.array(lineages, dtype=object)[chosen]
@@ -347,13 +358,18 @@ def annotate(
 
 
 def _with_doubt(
-    adata: AnnData, atlas: Atlas, lineages: list[str], by_lineage: np.ndarray
+    adata: AnnData,
+    atlas: Atlas,
+    markers: pd.DataFrame,
+    lineages: list[str],
+    by_lineage: np.ndarray,
 ) -> np.ndarray:
     """Return probabilities of the lineages that are no surer than the cell's molecules allow.
 
     - A droplet of fewer than :data:`LEAST_TYPED_UMIS` UMIs or :data:`LEAST_TYPED_GENES` genes is unknown.
     - The log odds of any lineage stay below the cell's UMIs over :data:`UMIS_PER_NAT`.
     - A lineage of which the cell shows few marker molecules keeps :data:`DOUBT`.
+    - A droplet that shows the markers of all lineages, as ambient RNA does, is no cell (:func:`soup_probability`).
     - Where the matrix holds fewer markers of a related lineage, that one is not excluded: NK cells cannot be told from
       T cells by a panel without T-cell markers.
 
@@ -376,12 +392,85 @@ def _with_doubt(
             (atlas.coverage[name] - atlas.coverage[k] for k in atlas.coverage if kin(name, k)),
             default=0.0,
         )
-        most[:, j] = np.minimum(special.expit(totals / UMIS_PER_NAT), 1 - DOUBT / (1 + shown))
+        most[:, j] = np.minimum(
+            special.expit(totals / UMIS_PER_NAT), 1 - DOUBT / (1 + shown) ** 1.5
+        )
         most[:, j] -= 0.5 * max(lacking, 0.0)
+    share = dict(zip(lineages, by_lineage.mean(axis=0), strict=True))
+    most[:, 1:] *= 1 - soup_probability(adata, markers, share)[:, None]
     most[(totals < LEAST_TYPED_UMIS) | (genes < LEAST_TYPED_GENES), 1:] = 0.0
     capped = np.minimum(by_lineage, most)
     capped[:, 0] += (by_lineage - capped).sum(axis=1)
     return capped
+
+
+def soup_probability(
+    adata: AnnData, markers: pd.DataFrame, share: Mapping[str, float]
+) -> np.ndarray:
+    """Return the probability that a droplet holds ambient RNA alone, shape (n_cells,).
+
+    Markers that exclude each other are counted by lineage. Ambient RNA shows them in the proportions of the sample's
+    mean; a cell shows those of its own lineage (and its kin's), and some ambient ones; a doublet those of two. How many
+    of a sample's droplets are empty is learnt by EM: next to none of a good library, next to all of a failed one. Few
+    cells, or cells of one lineage, cannot be told from their own mean: the probability is then 0.
+
+    Parameters
+    ----------
+    adata
+        Counts in `layers["counts"]` (or X); `obs["sample"]` where there.
+    markers
+        Marker table.
+    share
+        Share of each lineage among the cells, as far as known.
+    """
+    result = np.zeros(adata.n_obs)
+    exclusive = {k: genes for k, genes in exclusive_genes(markers).items() if k != "erythroid"}
+    barred = car_genes(adata)
+    names = list(exclusive)
+    if len(names) < 3 or not adata.n_obs:
+        return result
+    counts = counts_of(adata)
+    samples = sample_numbers(adata)
+    shown = np.zeros((adata.n_obs, len(names)))
+    seen: set[str] = set()
+    for j, name in enumerate(names):
+        # A gene of two kin is counted once.
+        own = [g for g in exclusive[name] if g not in seen and g not in barred]
+        seen.update(own)
+        at = adata.var_names.get_indexer(own)
+        shown[:, j] = row_sums(counts[:, at[at >= 0]])
+    allowed = np.array([[kin(a, b) for b in names] for a in names], dtype=float)
+    weight = np.array([share.get(name, 0.0) for name in names]) + 0.02
+    weight /= weight.sum()
+    for g in range(int(samples.max()) + 1):
+        rows = np.flatnonzero(samples == g)
+        mean = shown[rows].sum(axis=0) + 0.5
+        q = mean / mean.sum()
+        if rows.size < SOUP_CELLS or (allowed @ q).max() > MOST_OF_SOUP:
+            continue
+        kinds = [(np.log(w), a) for w, a in zip(weight * (1 - SOUP_DOUBLETS), allowed, strict=True)]
+        apart = [
+            (i, j) for i in range(len(names)) for j in range(i + 1, len(names)) if not allowed[i, j]
+        ]
+        both = np.array([weight[i] * weight[j] for i, j in apart])
+        for (i, j), w in zip(apart, both / both.sum() * SOUP_DOUBLETS, strict=True):
+            kinds.append(
+                (
+                    np.log(w),
+                    allowed[i] / (allowed[i] * q).sum() + allowed[j] / (allowed[j] * q).sum(),
+                )
+            )
+        total = np.full(rows.size, -np.inf)
+        for log_weight, own in kinds:
+            p = SOUP_IN_CELL * q + (1 - SOUP_IN_CELL) * own * q / (own * q).sum()
+            total = np.logaddexp(total, log_weight + shown[rows] @ np.log(p / q))
+        empty = SOUP_SHARE
+        for _ in range(20):
+            own_odds = np.log(empty / (1 - empty)) - total
+            by_cell = special.expit(own_odds)
+            empty = (by_cell.sum() + SOUP_SHARE * SOUP_CELLS) / (rows.size + SOUP_CELLS)
+        result[rows] = by_cell
+    return result
 
 
 def _coverage_of(
