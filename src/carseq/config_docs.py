@@ -44,7 +44,7 @@ of a patient share are counted (`cohort/clonotypes.tsv`).
 """
 
 
-def example_config(values: Mapping[str, str | None] | None = None) -> str:
+def example_config(values: Mapping[str, object] | None = None) -> str:
     """Return an example configuration as YAML, every key explained.
 
     Parameters

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from carseq.config_docs import example_config
+from carseq.construct.library import alternatives_of
 from carseq.errors import CarseqError
 from carseq.io.files import write_text
 from carseq.io.remote import is_url
@@ -72,7 +73,7 @@ def start_study(
             "give either its reads or what was made of them",
         )
     with_reads = bool(units) or not made or any("bam" in m.files for m in made)
-    values: dict[str, str | None] = {"construct.name": name}
+    values: dict[str, object] = {"construct.name": name}
     given = {"construct.file": construct, "reference.fasta": fasta, "reference.gtf": gtf}
     for key, file in given.items():
         if file:
@@ -83,6 +84,11 @@ def start_study(
             todo.append(f"fill `{key}` in {targets['config.yaml']}")
         else:
             values[key] = None
+    if construct and not Path(construct).exists():
+        # A record that comes with carseq names those that the reads should be compared with.
+        others = alternatives_of(construct)
+        if others:
+            values["construct.alternatives"] = others
     if "units.tsv" not in targets:
         values["units"] = None
     elif not fastqs:
