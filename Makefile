@@ -55,11 +55,12 @@ bench: setup bench/kb/bin/kb ## speed and human scale into benchmarks/RESULTS.md
 	@python benchmarks/speed.py --to bench --kb bench/kb/bin/kb
 	@python benchmarks/human_scale.py --sizes 10 30 --to bench
 
-lint: setup ## ruff, codespell, import-linter, snakefmt, snakemake --lint
+lint: setup ## ruff, codespell, import-linter, snakefmt, snakemake --lint, biome (needs npm)
 	@ruff check . && ruff format --check . && codespell
 	@lint-imports --no-cache
 	@snakefmt --check Snakefile workflow
 	@snakemake --lint --configfile tests/data/lint/config.yaml
+	@npx --yes @biomejs/biome@2.6.8 check --error-on-warnings
 
 lock: setup ## renew envs/requirements.lock (hashes of constraints.txt) and envs/lowest.txt
 	@uv pip compile pyproject.toml --all-extras -c constraints.txt --generate-hashes --upgrade --no-annotate --quiet \

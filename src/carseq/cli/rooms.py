@@ -40,7 +40,7 @@ def quicklook(
     from carseq.construct import load_construct
     from carseq.quicklook import quicklook as look
     from carseq.quicklook import write_look
-    from carseq.start.folders import find_fastqs
+    from carseq.start.folders import fastq_pairs
     from carseq.study.config import find_construct_file
 
     car = load_construct(
@@ -48,7 +48,10 @@ def quicklook(
     )
     pairs: dict[str, list[tuple[Path, Path]]] = {}
     if len(files) == 1 and files[0].is_dir():
-        for found, _, r1, r2 in find_fastqs(files[0]):
+        held = fastq_pairs(files[0])
+        for line in held.told:
+            out.print(line, highlight=False, markup=False, soft_wrap=True)
+        for found, _, r1, r2 in held.units:
             pairs.setdefault(found, []).append((r1, r2))
     elif len(files) % 2:
         raise CarseqError(

@@ -23,6 +23,16 @@ def init(
             help="Folder of FASTQ files named SAMPLE_S1_L001_R1_001.fastq.gz; fills both sheets."
         ),
     ] = None,
+    cellranger: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="RUN/outs of Cell Ranger (count, multi or aggr): fills BAM, matrices and receptors; may be repeated."
+        ),
+    ] = None,
+    matrices: Annotated[
+        Path | None,
+        typer.Option(help="Folder of count matrices (h5, h5ad, mtx), one or two a sample."),
+    ] = None,
     construct: Annotated[Path | None, typer.Option(help="GenBank or FASTA of your vector.")] = None,
     fasta: Annotated[str | None, typer.Option(help="Genome FASTA, or its address.")] = None,
     gtf: Annotated[
@@ -32,17 +42,28 @@ def init(
 ) -> None:
     """Write a configuration and sheets to start from.
 
-    Example: carseq init study --fastqs run42/ --construct pMSGV-BCMA.gb --fasta GRCh38.fa --gtf genes.gtf
+    Examples: carseq init study --fastqs run42/ --construct pMSGV-BCMA.gb --fasta GRCh38.fa --gtf genes.gtf;
+    carseq init study --cellranger P01/outs --construct pMSGV-BCMA.gb --fasta GRCh38.fa --gtf genes.gtf;
+    carseq init study --matrices GSE1/ --name CAR
     """
     from carseq.start.init import start_study
+    from carseq.start.samples import Note
 
     written, todo = start_study(
-        folder, fastqs=fastqs, construct=construct, fasta=fasta, gtf=gtf, name=name
+        folder,
+        fastqs=fastqs,
+        cellranger=cellranger or (),
+        matrices=matrices,
+        construct=construct,
+        fasta=fasta,
+        gtf=gtf,
+        name=name,
     )
     for path in written:
         out.print(f"wrote {path}")
     for line in todo:
-        out.print(f"  to do: {line}")
+        kind = "note" if isinstance(line, Note) else "to do"
+        out.print(f"  {kind}: {line}", highlight=False, markup=False, soft_wrap=True)
     out.print(f"then: carseq check {folder / 'config.yaml'}")
 
 

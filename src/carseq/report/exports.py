@@ -13,7 +13,6 @@ import math
 import mimetypes
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -275,7 +274,6 @@ def crate(
             "@type": "CreateAction",
             "name": "Run of carseq",
             "description": command,
-            "endTime": datetime.now(UTC).isoformat(timespec="seconds"),
         },
     )
     made.add(done)
