@@ -58,11 +58,12 @@ bench: setup bench/kb/bin/kb ## speed and human scale into benchmarks/RESULTS.md
 torture-inputs: setup ## some 300 bad inputs and what carseq check says of each (a minute or two)
 	@python tests/bad_inputs.py
 
-lint: setup ## ruff, codespell, import-linter, snakefmt, snakemake --lint
+lint: setup ## ruff, codespell, import-linter, snakefmt, snakemake --lint, biome (needs npm)
 	@ruff check . && ruff format --check . && codespell
 	@lint-imports --no-cache
 	@snakefmt --check Snakefile workflow
 	@snakemake --lint --configfile tests/data/lint/config.yaml
+	@npx --yes @biomejs/biome@2.6.8 check --error-on-warnings
 
 lock: setup ## renew envs/requirements.lock (hashes of constraints.txt) and envs/lowest.txt
 	@uv pip compile pyproject.toml --all-extras -c constraints.txt --generate-hashes --upgrade --no-annotate --quiet \
