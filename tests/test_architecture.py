@@ -124,7 +124,10 @@ def test_no_path_under_results_is_spelt_twice() -> None:
             left = getattr(node, "left", None)
             if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
                 folder = isinstance(left, ast.Name) and left.id == "results"
-                named = isinstance(node.right, ast.Constant) and node.right.value not in ("cohort", "samples")
+                named = isinstance(node.right, ast.Constant) and node.right.value not in (
+                    "cohort",
+                    "samples",
+                )
                 assert not (folder and named), f"{file}:{node.lineno}"
     for file in (ROOT / "workflow/rules").glob("*.smk"):
         for path in re.findall(r'"\{RESULTS\}/([^"]+)"', file.read_text()):
