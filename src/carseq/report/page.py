@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import date
 from importlib.resources import files
 from pathlib import Path
@@ -20,10 +21,13 @@ from carseq.figures import phrases as words
 from carseq.figures import summaries
 from carseq.io.files import write_table, write_text
 from carseq.log import get_logger
-from carseq.report import alerts, charts, tables
+from carseq.report import alerts, charts, methods, tables
 from carseq.report.markdown import to_markdown
+from carseq.report.privacy import without_paths
 from carseq.report.scripts import packed_runtime, policy, script
 from carseq.report.study import Study, read_study
+from carseq.schema.codes import GATES
+from carseq.schema.results import FILES
 from carseq.schema.tables import MOLECULES, RUN_TIMES
 from carseq.schema.thresholds import FDR
 
@@ -34,17 +38,6 @@ MAX_EVIDENCE_CELLS = 15_000
 MAX_MOLECULES = 40_000
 
 _ROLES = {"negative_control": "negative control", "product": "infusion product", "case": ""}
-
-_CITATIONS = {
-    "STAR": ("Dobin et al. 2013, STAR", "10.1093/bioinformatics/bts635"),
-    "STARsolo": ("Kaminow et al. 2021, STARsolo", "10.1101/2021.05.05.442755"),
-    "EmptyDrops": ("Lun et al. 2019, EmptyDrops", "10.1186/s13059-019-1662-y"),
-    "Scrublet": ("Wolock et al. 2019, Scrublet", "10.1016/j.cels.2018.11.005"),
-    "scanpy": ("Wolf et al. 2018, scanpy", "10.1186/s13059-017-1382-0"),
-    "scVI": ("Lopez et al. 2018, scVI", "10.1038/s41592-018-0229-2"),
-    "Harmony": ("Korsunsky et al. 2019, Harmony", "10.1038/s41592-019-0619-0"),
-    "Leiden": ("Traag et al. 2019, Leiden", "10.1038/s41598-019-41695-z"),
-}
 
 
 def build_report(
@@ -82,9 +75,24 @@ def render(study: Study) -> str:
     """Return the page of a study as HTML."""
     here = files("carseq.report")
     payload = _payload(study)
-    found = alerts.alerts(study)
+    home = study.results.resolve().parent
+    found = [
+        replace(
+            alert,
+            message=without_paths(alert.message, home),
+            remedy=without_paths(alert.remedy, home),
+        )
+        for alert in alerts.alerts(study)
+    ]
+    told = _told(study)
+    told["has"] |= {
+        "umap": payload["cells"] is not None,
+        "molecules": len(study.molecules) > 0,
+        "coverage": "coverage" in payload["figures"],
+        "estimates": bool(study.localization["estimate"].notna().any()),
+    }
     return _template().render(
-        **_told(study),
+        **told,
         surrogate=study.is_surrogate,
         today=date.today().strftime("%-d %B %Y"),
         version=_version(study, "carseq") or getattr(carseq, "__version__", ""),
@@ -93,17 +101,13 @@ def render(study: Study) -> str:
         scope=alerts.scope(study),
         alerts=found,
         places=alerts.by_place(found),
-        findings=[f for f in study.lint if f.get("level") == "info"],
+        findings=[without_paths(f, home) for f in study.lint if f.get("level") == "info"],
         tables=payload["tables"],
-        has={
-            "umap": payload["cells"] is not None,
-            "molecules": len(study.molecules) > 0,
-            "coverage": "coverage" in payload["figures"],
-            "estimates": bool(study.localization["estimate"].notna().any()),
-        },
         without_molecules=_without_molecules(study),
         capped=payload["capped"],
-        config=yaml.safe_dump(study.config, sort_keys=False, allow_unicode=True),
+        config=yaml.safe_dump(
+            without_paths(study.config, home), sort_keys=False, allow_unicode=True
+        ),
         css=Markup((here / "report.css").read_text()),
         policy=policy(),
         js=Markup(script()),
@@ -117,18 +121,27 @@ def _template() -> jinja2.Template:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["code"] = _code
+    environment.filters["capitalise"] = lambda text: str(text)[:1].upper() + str(text)[1:]
     return environment.from_string((files("carseq.report") / "report.html").read_text())
 
 
 def _told(study: Study) -> dict[str, Any]:
     """Return what the chapter Methods tells of a study."""
+    steps = methods.done(study)
+    detection = study.detection
     return {
         "study": study,
+        "done": steps,
+        "listed": lambda names: methods.listed(names, len(study.samples)),
         "fdr": words.percent((study.config.get("calling") or {}).get("fdr", FDR)),
-        "integration": _integration(study),
-        "citations": _citations(study),
+        "integration": study.integration,
+        "citations": methods.citations(study, steps),
         "tool": lambda name: _version(study, name),
         "number": words.number,
+        "has": {
+            "control": bool((detection["role"] == "negative_control").any()),
+            "gated": bool((~detection["gating"].isin(["unsorted", ""])).any()),
+        },
     }
 
 
@@ -165,23 +178,10 @@ def _version(study: Study, tool: str) -> str:
     return ""
 
 
-def _integration(study: Study) -> str:
-    return study.integration
-
-
-def _citations(study: Study) -> list[tuple[str, str]]:
-    unused = {"scvi": {"Harmony"}, "harmony": {"scVI"}}.get(
-        _integration(study), {"scVI", "Harmony"}
-    )
-    return [entry for key, entry in _CITATIONS.items() if key not in unused]
-
-
 def _without_molecules(study: Study) -> list[str]:
     """Return samples that came without molecules, as matrices do."""
     return [
-        sample
-        for sample in study.samples
-        if f"samples/{sample}/molecules/molecules.parquet" in study.missing
+        sample for sample in study.samples if FILES["molecules"].at(sample=sample) in study.missing
     ]
 
 
@@ -191,6 +191,7 @@ def _cards(study: Study) -> list[dict[str, Any]]:
     blood = {row.sample: words.blood_words(row) for row in combined.itertuples()}
     for row in study.detection.itertuples():
         headline, sentences = words.verdict_words(row)
+        sentences += _what_was_assumed(row)
         if row.sample in blood and row.n_t_cells:
             sentences.append(blood[row.sample])
         meta = [row.compartment, row.timepoint or "no time point", f"patient {row.patient}"]
@@ -208,6 +209,20 @@ def _cards(study: Study) -> list[dict[str, Any]]:
             }
         )
     return cards
+
+
+def _what_was_assumed(row: Any) -> list[str]:
+    """Say what a verdict rests on: how the cells were sorted, and whether ambient RNA was measured."""
+    told = []
+    if row.gating not in {"unsorted", ""}:
+        told.append(f"Sorted cells: {GATES.get(row.gating, row.gating)}.")
+    if row.prevalence_is == "purity":
+        told.append(
+            "After this sort the share says how pure the sort is, not how many T cells are CAR T cells."
+        )
+    if row.ambient_assumed:
+        told.append("Ambient RNA was assumed, not measured: the matrix holds no empty droplets.")
+    return told
 
 
 def _tally(study: Study) -> str:

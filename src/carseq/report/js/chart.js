@@ -9,8 +9,15 @@ const NARROW = 600;
 const ERRORS = 1;
 /** Colours of the light theme that have another value in the dark one, by the style's variable. */
 const THEMED = {
-  "#1C2127": "--ink", "#57606A": "--soft", "#E8EBEF": "--grid", "#D55E00": "--detected", "#0072B2": "--not-detected",
-  "#7A8087": "--undetermined", "#005B94": "--accent", "#D0D4D9": "--line", white: "--paper",
+  "#1C2127": "--ink",
+  "#57606A": "--soft",
+  "#E8EBEF": "--grid",
+  "#D55E00": "--detected",
+  "#0072B2": "--not-detected",
+  "#7A8087": "--undetermined",
+  "#005B94": "--accent",
+  "#D0D4D9": "--line",
+  white: "--paper",
 };
 
 /** Unpack the runtime; false where the browser is too old for it. */
@@ -26,7 +33,14 @@ export async function loadRuntime() {
 
 /** Draw a chart of Vega. Its expressions are interpreted, since the page's policy allows no code to be made. */
 const embed = (host, spec, options) =>
-  window.vegaEmbed(host, spec, { mode: "vega", ast: true, actions: false, defaultStyle: false, logLevel: ERRORS, ...options });
+  window.vegaEmbed(host, spec, {
+    mode: "vega",
+    ast: true,
+    actions: false,
+    defaultStyle: false,
+    logLevel: ERRORS,
+    ...options,
+  });
 
 const ruler = document.createElement("canvas").getContext("2d");
 ruler.font = "13px Helvetica, Arial, sans-serif";
@@ -114,7 +128,7 @@ export class Chart {
     const width = Math.max(280, host.clientWidth);
     const n = Object.values(this.rows()).reduce((sum, rows) => sum + rows.length, 0);
     const inside = el("div");
-    const tooltip = (_, event, item, value) => this.hover(event, value);
+    const tooltip = (_handler, event, _item, value) => this.hover(event, value);
     const spec = this.spec(themed(this.text), width);
     const made = embed(inside, spec, { renderer: n > MANY ? "canvas" : "svg", tooltip });
     // Of two drawings at once the one asked for last stays.
@@ -153,6 +167,6 @@ export class Chart {
 export async function drawMolecules(host, rows, width) {
   const chart = new Chart(host, DATA.figures.cell_molecules);
   chart.data.rows = rows;
-  const tooltip = (_, event, item, value) => chart.hover(event, value);
+  const tooltip = (_handler, event, _item, value) => chart.hover(event, value);
   await embed(host, chart.spec(themed(chart.text), width), { renderer: "svg", tooltip });
 }

@@ -1,6 +1,6 @@
-/** Three maps of up to 100,000 cells that zoom together: on canvases, since no element for each could be drawn in time. */
-import { DATA, count, number } from "./data.js";
-import { MARKS, el, hideTip, icon, mark, palette, showTip, sv } from "./dom.js";
+/** Three maps of up to 100,000 cells that zoom together, on canvases: an element for each cell would take too long. */
+import { count, DATA, number } from "./data.js";
+import { el, hideTip, icon, MARKS, mark, palette, showTip, sv } from "./dom.js";
 import { saveButtons } from "./save.js";
 
 const FULL = [-2600, 68200, -2600, 68200];
@@ -128,7 +128,9 @@ class CellMap {
 
   choose(code) {
     this.single = this.single === code ? null : code;
-    [...this.keys.children].forEach((b, i) => b.setAttribute("aria-pressed", String(i === this.single)));
+    for (const [i, button] of [...this.keys.children].entries()) {
+      button.setAttribute("aria-pressed", String(i === this.single));
+    }
     this.draw();
   }
 
@@ -261,7 +263,12 @@ class CellMap {
       const box = canvas.getBoundingClientRect();
       return [event.clientX - box.left, event.clientY - box.top];
     };
-    const box = (x, y) => [Math.min(x, start[0]), Math.min(y, start[1]), Math.abs(x - start[0]), Math.abs(y - start[1])];
+    const box = (x, y) => [
+      Math.min(x, start[0]),
+      Math.min(y, start[1]),
+      Math.abs(x - start[0]),
+      Math.abs(y - start[1]),
+    ];
     const stop = () => {
       start = null;
       brush.hidden = true;

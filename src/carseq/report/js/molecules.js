@@ -25,13 +25,16 @@ function drawn(i, order) {
 export function showMolecules(row, host, width) {
   const mine = MOLECULES_OF[row] || [];
   if (!mine.length) {
-    const words =
-      "The molecules of this cell are not on the page: its sample came as a matrix, or there were too many (see above).";
-    host.append(el("p", { class: "muted" }, words));
+    const why = "its sample came as a matrix, or there were too many (see above)";
+    host.append(el("p", { class: "muted" }, `The molecules of this cell are not on the page: ${why}.`));
     return;
   }
   if (DATA.figures.cell_molecules) {
-    const plot = el("div", { class: "plot", role: "img", "aria-label": "Molecules of this cell along the CAR transcript" });
+    const plot = el("div", {
+      class: "plot",
+      role: "img",
+      "aria-label": "Molecules of this cell along the CAR transcript",
+    });
     host.append(plot);
     drawMolecules(plot, mine.slice(0, MOST_DRAWN).map(drawn), width);
   }
@@ -46,5 +49,7 @@ export function showMolecules(row, host, width) {
   };
   const body = mine.map((i) => el("tr", {}, ...VALUES.map((values, k) => cell(values, k, i))));
   const table = el("table", { class: "molecules" }, el("thead", {}, el("tr", {}, ...heads)), el("tbody", {}, ...body));
-  host.append(el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Molecules of this cell" }, table));
+  host.append(
+    el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Molecules of this cell" }, table),
+  );
 }

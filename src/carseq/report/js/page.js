@@ -73,7 +73,8 @@ function openForPrint() {
 async function addFigures(redraws) {
   const hosts = [...document.querySelectorAll("[data-figure]")];
   if (!(await loadRuntime())) {
-    const words = "This browser is too old to draw the figures (it was made before 2023); the tables hold their numbers.";
+    const words =
+      "This browser is too old to draw the figures (it was made before 2023); the tables hold their numbers.";
     for (const host of hosts) host.replaceChildren(el("p", { class: "empty" }, words));
     return;
   }

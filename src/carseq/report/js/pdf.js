@@ -1,15 +1,34 @@
 /**
- * A figure as PDF, made in the browser, since a page without a network can ask nobody else: paths, rectangles, lines and
- * text of an SVG, as vectors, with the fonts that every reader of PDF has (Helvetica and Symbol).
+ * A figure as PDF, made in the browser, since a page without a network can ask nobody else: paths, rectangles, lines
+ * and text of an SVG, as vectors, with the fonts that every reader of PDF has (Helvetica and Symbol).
  */
 
 const SUPERSCRIPT = Object.fromEntries([..."⁰¹²³⁴⁵⁶⁷⁸⁹"].map((c, i) => [c, String(i)]).concat([["⁻", "-"]]));
 // Beyond Latin-1: what PDF's WinAnsi encoding has, and what its Symbol font has.
 const WIN_ANSI = {
-  "–": 0x96, "—": 0x97, "…": 0x85, "“": 0x93, "”": 0x94, "‘": 0x91, "’": 0x92, "•": 0x95, "€": 0x80, "−": 0x96,
+  "–": 0x96,
+  "—": 0x97,
+  "…": 0x85,
+  "“": 0x93,
+  "”": 0x94,
+  "‘": 0x91,
+  "’": 0x92,
+  "•": 0x95,
+  "€": 0x80,
+  "−": 0x96,
 };
 const SYMBOL = {
-  "≥": 0xb3, "≤": 0xa3, "∞": 0xa5, α: 0x61, β: 0x62, γ: 0x67, δ: 0x64, ζ: 0x7a, ψ: 0x79, µ: 0x6d, "→": 0xae,
+  "≥": 0xb3,
+  "≤": 0xa3,
+  "∞": 0xa5,
+  α: 0x61,
+  β: 0x62,
+  γ: 0x67,
+  δ: 0x64,
+  ζ: 0x7a,
+  ψ: 0x79,
+  µ: 0x6d,
+  "→": 0xae,
 };
 
 const round = (v) => String(Math.round(v * 100) / 100);
@@ -148,7 +167,10 @@ class Writer {
 
   write(node, look, opacity) {
     const colour = this.rgba(look.fill ?? "black");
-    const content = node.textContent.replace(/[⁰¹²³⁴-⁹⁻]+/g, (run) => `^${[...run].map((c) => SUPERSCRIPT[c]).join("")}`);
+    const content = node.textContent.replace(
+      /[⁰¹²³⁴-⁹⁻]+/g,
+      (run) => `^${[...run].map((c) => SUPERSCRIPT[c]).join("")}`,
+    );
     if (!colour || !content) return;
     const size = parseFloat(look["font-size"] || 13);
     const bold = look["font-weight"] === "bold" || parseInt(look["font-weight"] || 400, 10) >= 600;

@@ -23,7 +23,7 @@ function tsvCell(value) {
 
 export const asTsv = (rows) => `${rows.map((row) => row.map(tsvCell).join("\t")).join("\n")}\n`;
 
-/** Buttons that save a figure: `make` returns it as SVG (or a promise of it), `rows` its numbers, the headings first. */
+/** Buttons that save a figure: `make` returns it as SVG (or a promise of it), `rows` its numbers with headings. */
 export function saveButtons(name, make, rows) {
   const button = (kind, content, type) =>
     el(

@@ -1,5 +1,5 @@
 /** A table that searches, filters, sorts, turns pages, and opens rows. */
-import { NBSP, decode, number, percent, stepWords, tableRows } from "./data.js";
+import { decode, NBSP, number, percent, stepWords, tableRows } from "./data.js";
 import { callBadge, el } from "./dom.js";
 import { asTsv, fileName, save } from "./save.js";
 
