@@ -269,8 +269,8 @@ def test_a_key_that_stands_twice_is_an_error(tmp_path, text):
         load_config(tmp_path / "c.yaml")
 
 
-def test_old_names_of_the_cells_section_are_read(caplog):
-    """`cells.reference` and `doublets: solo` of a config before 0.2 mean what they meant, with a word; both are refused."""
+def test_old_names_of_the_cells_section_are_read():
+    """`cells.reference` and `doublets: solo` mean what they meant before 0.2; old and new name together are refused."""
     old = CellsConfig(reference="a.h5ad", reference_labels="kind", doublets="solo")
     assert (old.atlas, old.atlas_labels, old.doublets) == ("a.h5ad", "kind", "scvi_solo")
     with pytest.raises(ValueError, match="give it once"):
