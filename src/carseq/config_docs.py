@@ -62,7 +62,7 @@ def example_config(values: Mapping[str, object] | None = None) -> str:
                 lines.append(f"\n{name}:  # {annotation.__doc__}")
                 add(annotation, f"{prefix}{name}.", indent + "  ")
                 continue
-            default = field.get_default(call_default_factory=True)
+            default = field.get_default(call_default_factory=True, validated_data={})
             value = given.get(prefix + name, None if field.is_required() else default)
             lines.append(f"{indent}# {field.description}")
             lines.append(f"{indent}{name}: {yaml_value(value)}")
