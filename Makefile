@@ -14,7 +14,7 @@ export PATH := $(BIN):$(PATH)
 # Threads are given by Snakemake; numerical libraries must not add their own.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help setup demo test torture slurmtest bench lint lock types unit format docs clean browser slurm
+.PHONY: help setup demo test torture slurmtest bench torture-inputs lint lock types unit format docs clean browser slurm
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 10
@@ -58,6 +58,9 @@ bench/kb/bin/kb: $(VENV)/.installed
 bench: setup bench/kb/bin/kb ## speed and human scale into benchmarks/RESULTS.md, an hour (salmon and igzip are used if there)
 	@python benchmarks/speed.py --to bench --kb bench/kb/bin/kb
 	@python benchmarks/human_scale.py --sizes 10 30 --to bench
+
+torture-inputs: setup ## some 300 bad inputs and what carseq check says of each (a minute or two)
+	@python tests/bad_inputs.py
 
 lint: setup ## ruff, codespell, import-linter, snakefmt, snakemake --lint, biome (needs npm)
 	@ruff check . && ruff format --check . && codespell
