@@ -22,8 +22,9 @@ CONFIDENCE = 0.95
 #: The limit is sought among these CAR T fractions.
 LIMITS = np.exp(np.linspace(np.log(1e-5), 0.0, 93))
 #: A sample at its limit holds a handful of CAR T cells, so that its own estimate of the fraction, the calls' prior, is
-#: as often half as twice the truth. Calls are foretold at this part of the fraction.
-PRIOR_PART = 0.5
+#: often well below the truth. Calls are foretold at this part of the fraction. (At 0.5, 87 % of simulated samples at
+#: their limit were detected, at 0.25 all of 120.)
+PRIOR_PART = 0.25
 #: Counts tried: one by one, then ever further apart.
 COUNTS = np.array([1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 15, 19, 24, 30, 40, 55, 80, 120, 200, 400.0])
 #: How far beyond its own depth a cell is compared with deeper ones.
