@@ -41,7 +41,7 @@ PRIOR_MU, PRIOR_MU_SD = 5e-4, 0.8
 #: cells 42 % show a molecule below 1,500 UMIs and 82 % above 6,000: gamma of a shape of 1.2 fits that, lognormal
 #: less.)
 SHAPE = np.array([0.4, 0.62, 0.96, 1.5, 2.3, 3.6, 6.0, -0.45, -0.65, -0.85, -1.1])
-PRIOR_OF_SHAPE = np.array([0.04, 0.09, 0.14, 0.15, 0.11, 0.06, 0.02, 0.07, 0.13, 0.13, 0.06])
+PRIOR_OF_SHAPE = np.array([0.01, 0.05, 0.14, 0.22, 0.17, 0.08, 0.02, 0.08, 0.12, 0.09, 0.02])
 #: Those fitted first, and those whose evidence is told from their neighbours' until they are fitted.
 _FIRST_SHAPES, _BETWEEN = np.array([0, 2, 4, 6, 7, 8, 9, 10]), np.array([1, 3, 5])
 #: How a sample's CAR expression scatters around its cohort's (log-sd): T cells of urine, blood and product differ in
@@ -52,7 +52,7 @@ SAMPLE_SD = 0.3
 #: a depth ratio of 3,927 to 1,010 UMIs, the strongest that was seen in real libraries, is a slope of 2.3 at 0.6.
 PRIOR_TERM = {"depth": 1.3, **dict.fromkeys(Design.FIXED[1:4], 0.6), "damaged": 0.5}
 SCATTER = {"depth": 1.1, **dict.fromkeys(Design.FIXED[1:4], 0.9), "damaged": 0.5}
-PRIOR_TYPE, SCATTER_TYPE = 0.7, 0.7
+PRIOR_TYPE, SCATTER_TYPE = 0.5, 0.5
 #: A type has a term of its own from so many T cells in the cohort on; the most frequent ones only.
 MIN_TYPE, MAX_TYPES = 10, 6
 #: Intervals of fractions are wider than the posterior's by this factor (log odds): real depths and expression follow no
