@@ -14,7 +14,7 @@ export PATH := $(BIN):$(PATH)
 # Threads are given by Snakemake; numerical libraries must not add their own.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help setup demo test slurmtest bench lint lock types unit format docs clean browser slurm
+.PHONY: help setup demo test slurmtest bench torture-inputs lint lock types unit format docs clean browser slurm
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 10
@@ -55,11 +55,15 @@ bench: setup bench/kb/bin/kb ## speed and human scale into benchmarks/RESULTS.md
 	@python benchmarks/speed.py --to bench --kb bench/kb/bin/kb
 	@python benchmarks/human_scale.py --sizes 10 30 --to bench
 
-lint: setup ## ruff, codespell, import-linter, snakefmt, snakemake --lint
+torture-inputs: setup ## some 300 bad inputs and what carseq check says of each (a minute or two)
+	@python tests/bad_inputs.py
+
+lint: setup ## ruff, codespell, import-linter, snakefmt, snakemake --lint, biome (needs npm)
 	@ruff check . && ruff format --check . && codespell
 	@lint-imports --no-cache
 	@snakefmt --check Snakefile workflow
 	@snakemake --lint --configfile tests/data/lint/config.yaml
+	@npx --yes @biomejs/biome@2.6.8 check --error-on-warnings
 
 lock: setup ## renew envs/requirements.lock (hashes of constraints.txt) and envs/lowest.txt
 	@uv pip compile pyproject.toml --all-extras -c constraints.txt --generate-hashes --upgrade --no-annotate --quiet \

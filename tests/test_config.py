@@ -10,6 +10,7 @@ from carseq.config_docs import pages
 from carseq.errors import CarseqError
 from carseq.study.config import load_config, parse_config
 from carseq.study.load import load_study
+from carseq.study.sheets import Sample, further_columns
 
 ROOT = Path(__file__).parent.parent
 MINIMAL = {"construct": {"file": "car.fa"}, "reference": {"fasta": "g.fa", "gtf": "g.gtf"}}
@@ -214,3 +215,55 @@ def test_a_bad_sheet_is_told(sheets, sheet, text, words):
     setattr(sheets, sheet, text)
     with pytest.raises(CarseqError, match=words):
         sheets.load()
+
+
+@pytest.mark.parametrize("word", ["NA", "N/A", "nan", "None", "null", "#N/A", ""])
+def test_words_for_a_missing_value_are_no_value(word):
+    row = {"sample": "A", "patient": "P", "compartment": "urine"}
+    sample = Sample.model_validate(
+        {**row, "sequencing_run": word, "gating": word, "tcr": word, "weight": word}
+    )
+    assert (sample.sequencing_run, sample.tcr) == (None, None)
+    assert sample.gating == Sample.model_validate(row).gating
+    assert sample.further()["weight"] == ""
+    with pytest.raises(ValueError, match="patient"):
+        Sample.model_validate({**row, "patient": word})
+
+
+@pytest.mark.parametrize(
+    ("cells", "read"),
+    [
+        (["3,1", "1,2", ""], ["3.1", "1.2", ""]),
+        (["3,1", "1", "NA"], ["3.1", "1", ""]),
+        (["3.1", "1.2", "NA"], ["3.1", "1.2", ""]),
+        (["1,234", "2,345", "3,456"], ["1,234", "2,345", "3,456"]),
+        (["a,1", "b,2", "c,3"], ["a,1", "b,2", "c,3"]),
+    ],
+)
+@pytest.mark.parametrize("mark", ["\t", ";"])
+def test_numbers_of_other_countries_are_read(tmp_path, cells, read, mark):
+    rows = [mark.join(["sample", "patient", "compartment", "proteinuria"])]
+    rows += [mark.join([s, "P", "urine", v]) for s, v in zip("ABC", cells, strict=True)]
+    (tmp_path / "s.tsv").write_text("\n".join(rows) + "\n")
+    found = further_columns(tmp_path / "s.tsv")
+    assert [found[s]["proteinuria"] for s in "ABC"] == read
+
+
+def test_every_fault_of_the_sheets_is_told_with_its_line(sheets):
+    sheets.samples = (
+        "# made by hand\n\nsample\tpatient\tcompartment\nA\tP1\tspit\nB\t\turine\nC\tP1\turine\n"
+    )
+    sheets.units = "sample\tunit\tr1\tr2\nC\t1\ta_R1.fq\tgone.fq\n"
+    with pytest.raises(CarseqError) as told:
+        sheets.load()
+    for words in ("line 4", "line 5", "patient", "gone.fq"):
+        assert words in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "text", ["cells: {seed: 1}\ncells: {seed: 2}\n", "cells: {seed: 1, seed: 2}\n"]
+)
+def test_a_key_that_stands_twice_is_an_error(tmp_path, text):
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(CarseqError, match="stands twice"):
+        load_config(tmp_path / "c.yaml")

@@ -59,6 +59,10 @@ def snakemake(
     )
 
 
+#: All but notebooks and exports, which the demo and the study of a sample without cells make too.
+TO_THE_REPORT = ("results/report/report.html", "results/report/run_times.tsv")
+
+
 def run(folder: Path, *words: str) -> str:
     done = snakemake(folder, *words)
     assert done.returncode == 0, done.stderr[-6000:]
@@ -309,7 +313,7 @@ def five_prime(tmp_path_factory) -> Finished:
     )
     with (folder / "config.yaml").open("a") as config:
         config.write("cells: {integration: none}\n")
-    run(folder)
+    run(folder, *TO_THE_REPORT)
     return Finished(folder)
 
 
@@ -385,7 +389,7 @@ def real(tmp_path_factory, shared: Path, surrogate: Construct) -> Path:
         "construct: {file: hbi0101_surrogate.gb, name: HBI0101}\n"
         f"reference: {{fasta: {source}/mini.fa, gtf: {source}/mini.gtf}}\n"
     )
-    run(folder)
+    run(folder, *TO_THE_REPORT)
     return folder
 
 
@@ -560,7 +564,7 @@ def test_a_bam_with_its_matrix_and_a_matrix_alone_are_enough(demo, tmp_path):
     checked = subprocess.run(command, capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stdout
     assert "sample from_bam: BAM of" in checked.stdout
-    run(tmp_path)
+    run(tmp_path, *TO_THE_REPORT)
     detection = read_table(tmp_path / "results/cohort/detection.tsv", DETECTION).set_index("sample")
     before = demo.detection.loc["P01_urine_D28", "n_car_positive"]
     assert (detection["verdict"] == "detected").all()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -43,7 +44,7 @@ of a patient share are counted (`cohort/clonotypes.tsv`).
 """
 
 
-def example_config(values: dict[str, str] | None = None) -> str:
+def example_config(values: Mapping[str, object] | None = None) -> str:
     """Return an example configuration as YAML, every key explained.
 
     Parameters
@@ -61,7 +62,7 @@ def example_config(values: dict[str, str] | None = None) -> str:
                 lines.append(f"\n{name}:  # {annotation.__doc__}")
                 add(annotation, f"{prefix}{name}.", indent + "  ")
                 continue
-            default = field.get_default(call_default_factory=True)
+            default = field.get_default(call_default_factory=True, validated_data={})
             value = given.get(prefix + name, None if field.is_required() else default)
             lines.append(f"{indent}# {field.description}")
             lines.append(f"{indent}{name}: {yaml_value(value)}")

@@ -28,7 +28,7 @@ from carseq.construct.homology import EndogenousTranscript
 from carseq.construct.library import relatives
 from carseq.errors import CarseqError
 from carseq.io.fasta import DAMAGED
-from carseq.io.files import atomic, write_table
+from carseq.io.files import write_table
 from carseq.library.detect import detect_chemistry
 from carseq.library.geometry import Chemistry
 from carseq.library.whitelist import encode as barcode_codes
@@ -197,15 +197,7 @@ def write_look(look: Look, sample: str, folder: str | Path) -> list[str]:
         }
     )
     knee.loc[look.barcodes["rank"] - 1, "car_umis"] = look.barcodes["car_molecules"].to_numpy()
-    figure = figures.knee(knee, sample)
-    # Laying it out takes as long as drawing it.
-    figure.set_layout_engine(None)
-    figure.subplots_adjust(left=0.15, bottom=0.14, right=0.96, top=0.9)
-    figure.axes[0].set_ylabel("reads")
-    if legend := figure.axes[0].get_legend():
-        legend.remove()
-    with atomic(folder / f"{sample}.knee.png") as path:
-        figure.savefig(path)
+    figures.knee(knee, sample, what="reads").save(folder / f"{sample}.knee.png")
     n_sure = int(look.barcodes["unique"].sum())
     words = [
         f"{sample}: {look.n_reads:,} reads, {look.n_valid / max(1, look.n_reads):.1%} with a listed barcode "

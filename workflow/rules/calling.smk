@@ -4,6 +4,8 @@
 # What the samples sheet says reaches the cells here and nowhere before: a label or a clinical number that is edited
 # costs the calls and what follows them, but neither cells nor clusters.
 rule samples:
+    # A second's work: no job of a cluster.
+    localrule: True
     output:
         R("samples"),
     log:
@@ -33,6 +35,9 @@ rule calling:
         lint=R("lint") if CONSTRUCT else [],
         belonging=each_sample("belonging", WITH_BAM),
         chemistry=each_sample("chemistry", [s for s in SAMPLES if has_reads(s)]),
+        # For the totals that must agree.
+        summaries=each_sample("summary", [s for s in SAMPLES if has_reads(s)]),
+        filters=each_sample("filters"),
     output:
         cells=R("cells"),
         detection=report(

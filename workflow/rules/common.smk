@@ -1,4 +1,5 @@
 # Sheets, lookups and input functions, so that the other rule files read like a list of steps.
+import sys
 from pathlib import Path
 
 from carseq.errors import CarseqError
@@ -6,7 +7,8 @@ from carseq.io.checksums import check_sizes, fingerprint
 from carseq.io.remote import is_url, provider
 from carseq.io.results import told_of_upgrade
 from carseq.schema.results import FILES, VERSIONS, each
-from carseq.workflow import study_from_config
+from carseq.study.record import check_record
+from carseq.workflow import study_from_config, told_of_lock
 from snakemake.exceptions import WorkflowError
 from snakemake.io import get_flag_value, is_flagged
 from snakemake.logging import logger
@@ -22,9 +24,14 @@ if workflow.is_main_process and (told := told_of_upgrade(STUDY.config.results)):
 CONFIG = STUDY.config
 RESULTS = CONFIG.results.rstrip("/")
 
+if workflow.is_main_process and "--unlock" not in sys.argv:
+    if told := told_of_lock(Path.cwd(), workflow.configfiles):
+        logger.warning(told)
+
 # A file that a crashed copy cut off would be read as if it were whole, or never be read and never be noticed.
 if workflow.is_main_process:
     try:
+        check_record(STUDY, Path(".snakemake/metadata"))
         check_sizes(RESULTS)
     except CarseqError as error:
         raise WorkflowError(str(error)) from None

@@ -24,7 +24,8 @@ from carseq.cells.clusters import cluster
 from carseq.cells.combination import combine
 from carseq.cells.counts import counts_of, log_normalised, row_sums
 from carseq.cells.doublet import doublets, paired_transcriptomes
-from carseq.cells.filters import filter_cells, quality
+from carseq.cells.filters import failed_libraries, filter_cells, quality
+from carseq.cells.intact import intactness
 from carseq.cells.latent import integrate, principal_components
 from carseq.cells.markers import read_markers
 from carseq.cells.protein import protein_background
@@ -120,6 +121,7 @@ def annotate_cohort(
     *,
     car: str,
     config: CellsConfig,
+    homologs: Iterable[str] | None = None,
     threads: int = 1,
 ) -> tuple[AnnData, pd.DataFrame]:
     """Join samples, cluster and annotate their cells, and leave out those of poor quality.
@@ -134,6 +136,9 @@ def annotate_cohort(
         Name of the CAR gene.
     config
         Section `cells` of the configuration.
+    homologs
+        Genes that the construct shares sequence with, from its homology table: they may not help to say what a cell is.
+        None: those that most CARs share (:data:`carseq.cells.markers.CROSS_TALK`).
     threads
         Threads of scVI and harmony.
 
@@ -150,10 +155,14 @@ def annotate_cohort(
         reference = read_reference(config.reference, config.reference_labels)
     cohort = combine(samples)
     cohort.uns["car"] = car
+    if homologs is not None:
+        cohort.uns["car_homologs"] = sorted(homologs)
     markers = read_markers(config.markers)
     key = integrate(cohort, config.integration, car=car, seed=config.seed, threads=threads)
     cluster(cohort, key, resolution=config.resolution, seed=config.seed)
     annotate(cohort, markers, car=car)
+    intactness(cohort)
+    failed = failed_libraries(cohort)
     paired_transcriptomes(cohort, ambient, car=car)
     share = np.full(cohort.n_obs, np.nan)
     for name in dict.fromkeys(cohort.obs["sample"].astype(str)):
@@ -168,6 +177,7 @@ def annotate_cohort(
         cohort, max_pct_mito=config.max_pct_mito, min_genes=config.min_genes, car=car
     )
     del cohort
+    kept.uns["library_failed"] = failed
     kept.X = log_normalised(counts_of(kept))
     t_states(kept, car=car, seed=config.seed)
     cell_cycle(kept)

@@ -12,6 +12,7 @@ import typer
 from carseq import __version__
 from carseq.cli import rooms, study
 from carseq.cli.construct import construct
+from carseq.cli.share import share
 from carseq.errors import CarseqError
 from carseq.log import to_console
 
@@ -47,11 +48,13 @@ app.command()(study.init)
 app.command()(study.check)
 app.add_typer(construct)
 app.command()(rooms.quicklook)
+app.command()(rooms.annotate)
 app.command()(rooms.molecules)
 app.command()(rooms.call)
 app.command()(rooms.localize)
 app.command()(study.report)
 app.command()(study.verdict)
+app.command()(share)
 app.command()(study.explain)
 app.command()(study.simulate)
 

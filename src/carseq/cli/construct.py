@@ -119,6 +119,12 @@ def show_map(
     correct: Annotated[
         Path | None, typer.Option(help="With --bam: write the corrected transcript (FASTA) here.")
     ] = None,
+    extend: Annotated[
+        Path | None,
+        typer.Option(
+            help="With --bam: write the construct with the ends that the reads show (GenBank) here."
+        ),
+    ] = None,
 ) -> None:
     """Show the transcript a vector gives: its map, what its faults cost, where reads will fall.
 
@@ -137,8 +143,9 @@ def show_map(
         raise CarseqError(f"unknown chemistry {chemistry!r}", "", "use 3p, 5p or both")
     if (fasta is None) != (gtf is None):
         raise CarseqError("the homology needs genome and genes", "", "give both --fasta and --gtf")
-    if correct and bam is None:
-        raise CarseqError("--correct needs the reads", "", "give --bam as well")
+    if (correct or extend) and bam is None:
+        option = "--correct" if correct else "--extend"
+        raise CarseqError(f"{option} needs the reads", "", "give --bam as well")
     source = find_construct_file(file, Path())
     found = load_construct(source, name=name, form=known_form(form), backbone=backbone)
     relatives = shared = None
@@ -149,7 +156,18 @@ def show_map(
         relatives = rivals(found.sequence, read_transcripts(fasta, gtf))
         shared = homology(found.sequence, relatives)
     out.print(text_map(found, shared, chemistry=chemistry), highlight=False)
-    findings = lint(found, chemistry, rivals=relatives)  # type: ignore[arg-type]
+    spliced = None
+    if bam:
+        from carseq.construct.splicing import splicing_of_bam
+
+        seen = splicing_of_bam(found, bam)
+        if seen is not None:
+            spliced = seen.share
+            n = seen.n_spliced + seen.n_unspliced
+            used = "" if spliced is not None else " (too few to use)"
+            what = f"spliced: {seen.n_spliced} of {n} molecules that show it{used}"
+            out.print(what, highlight=False)
+    findings = lint(found, chemistry, rivals=relatives, spliced=spliced)  # type: ignore[arg-type]
     if findings:
         out.print(text_findings(findings))
     if shared is not None:
@@ -161,7 +179,7 @@ def show_map(
         from carseq.construct.outputs import write_construct
         from carseq.figures.output import write_map
 
-        write_construct(found, to, findings)
+        write_construct(found, to, findings, spliced=spliced)
         write_map(found, to, shared, chemistry=chemistry)
         if shared is not None:
             from carseq.construct.homology import homology_bed
@@ -176,6 +194,7 @@ def show_map(
                 f"give {to / 'construct.gb'} as `construct.file`: it says which ends are {found.backbone}'s"
             )
     if bam:
+        _ends_in_reads(found, bam, extend)
         _consensus(found, bam, correct)
     if any(finding["level"] == "error" for finding in findings):
         raise typer.Exit(1)
@@ -200,6 +219,50 @@ def consensus(
 
     source = find_construct_file(file, Path())
     _consensus(load_construct(source, name=name, form=known_form(form)), bam, correct)
+
+
+def _ends_in_reads(found: Any, bam: Path, to: Path | None) -> None:
+    """Print what the reads show beyond the construct's unknown ends, and write the construct with them."""
+    from carseq.construct.backbones import likeliest
+    from carseq.construct.extend import extend, extended, reads_beyond
+    from carseq.construct.outputs import genbank
+    from carseq.io.files import write_text
+
+    wanted = [
+        (end, prime)
+        for end, prime, one in (("five", "5'", found.five), ("three", "3'", found.three))
+        if one is not None and not one.known
+    ]
+    if not wanted or found.orf is None or found.form == "partial":
+        if to:
+            raise CarseqError("both ends of the construct are known", "", "leave out --extend")
+        return
+    reads = reads_beyond(bam, found.name)
+    seen = {end: extend(found.sequence, reads, end=end) for end, _ in wanted}
+    for end, prime in wanted:
+        one = seen[end]
+        if one.sequence:
+            what = f": {', '.join(one.parts)}" if one.parts else ""
+            out.print(
+                f"beyond the {prime} end the reads show {len(one.sequence)} nt, each in {min(one.support)} "
+                f"molecules or more{what} ({one.why})",
+                highlight=False,
+            )
+        else:
+            out.print(f"beyond the {prime} end the reads show nothing ({one.why})", highlight=False)
+    if not any(one.sequence for one in seen.values()):
+        return
+    longer = extended(found, seen.get("five"), seen.get("three"))
+    vector = likeliest(longer)
+    if vector is not None:
+        out.print(
+            f"the likeliest vector is {vector.backbone.name}: --backbone {vector.backbone.name}",
+            highlight=False,
+        )
+    if to:
+        assumed = dict(longer.notes)["assumed_ends"]
+        write_text(genbank(longer, " ".join(assumed.replace(".", "").split())), to)
+        out.print(f"wrote {to}: give it as `construct.file`")
 
 
 def _consensus(found: Any, bam: Path, correct: Path | None) -> None:

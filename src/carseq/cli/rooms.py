@@ -40,7 +40,7 @@ def quicklook(
     from carseq.construct import load_construct
     from carseq.quicklook import quicklook as look
     from carseq.quicklook import write_look
-    from carseq.start.folders import find_fastqs
+    from carseq.start.folders import fastq_pairs
     from carseq.study.config import find_construct_file
 
     car = load_construct(
@@ -48,7 +48,10 @@ def quicklook(
     )
     pairs: dict[str, list[tuple[Path, Path]]] = {}
     if len(files) == 1 and files[0].is_dir():
-        for found, _, r1, r2 in find_fastqs(files[0]):
+        held = fastq_pairs(files[0])
+        for line in held.told:
+            out.print(line, highlight=False, markup=False, soft_wrap=True)
+        for found, _, r1, r2 in held.units:
             pairs.setdefault(found, []).append((r1, r2))
     elif len(files) % 2:
         raise CarseqError(
@@ -163,6 +166,41 @@ def call(
     write_table(called.detection, to.parent / "detection.tsv", DETECTION)
     write_table(called.rules, to.parent / "rules.tsv", RULES)
     print_verdicts(called.detection)
+
+
+def annotate(
+    matrix: Annotated[Path, typer.Argument(help="10x .h5, mtx folder or .h5ad of raw counts.")],
+    to: Annotated[Path, typer.Option("--out", help="h5ad to write.")],
+    sample: Annotated[
+        str | None, typer.Option(help="Column of the h5ad's `obs` that names the samples.")
+    ] = None,
+    car: Annotated[
+        str | None, typer.Option(help="Name of the CAR among the genes; it takes no part.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of every random step.")] = 0,
+) -> None:
+    """Say what the cells of any matrix are: types, states, doublets, damage. No study, no CAR, no genome."""
+    import anndata
+
+    from carseq.cells.alone import annotate_matrix
+    from carseq.io.h5ad import write_h5ad
+    from carseq.io.matrix import read_counts
+
+    read = anndata.read_h5ad(matrix) if matrix.suffix == ".h5ad" else read_counts(matrix, car=car)
+    cells = annotate_matrix(read, sample=sample, car=car, seed=seed)
+    for name, table in list(cells.obsm.items()):
+        # Other programs read arrays; the columns' names stand in uns.
+        if hasattr(table, "columns"):
+            cells.uns[f"{name}_names"] = list(map(str, table.columns))
+            cells.obsm[name] = table.to_numpy()
+    write_h5ad(cells, to)
+    kinds = cells.obs["cell_type"].astype(str)
+    sure = cells.obs.groupby(kinds)["cell_type_confidence"].mean()
+    held = cells.obs.groupby(kinds)["marker_coverage"].mean()
+    for name, n in kinds.value_counts().items():
+        held_words = f", {held[name]:.0%} of its markers in the matrix" if held[name] > 0 else ""
+        out.print(f"{n:>8,}  {name}  (confidence {sure[name]:.2f}{held_words})")
+    out.print(f"wrote {to}")
 
 
 def localize(

@@ -23,6 +23,16 @@ def init(
             help="Folder of FASTQ files named SAMPLE_S1_L001_R1_001.fastq.gz; fills both sheets."
         ),
     ] = None,
+    cellranger: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="RUN/outs of Cell Ranger (count, multi or aggr): fills BAM, matrices and receptors; may be repeated."
+        ),
+    ] = None,
+    matrices: Annotated[
+        Path | None,
+        typer.Option(help="Folder of count matrices (h5, h5ad, mtx), one or two a sample."),
+    ] = None,
     construct: Annotated[Path | None, typer.Option(help="GenBank or FASTA of your vector.")] = None,
     fasta: Annotated[str | None, typer.Option(help="Genome FASTA, or its address.")] = None,
     gtf: Annotated[
@@ -32,17 +42,28 @@ def init(
 ) -> None:
     """Write a configuration and sheets to start from.
 
-    Example: carseq init study --fastqs run42/ --construct pMSGV-BCMA.gb --fasta GRCh38.fa --gtf genes.gtf
+    Examples: carseq init study --fastqs run42/ --construct pMSGV-BCMA.gb --fasta GRCh38.fa --gtf genes.gtf;
+    carseq init study --cellranger P01/outs --construct pMSGV-BCMA.gb --fasta GRCh38.fa --gtf genes.gtf;
+    carseq init study --matrices GSE1/ --name CAR
     """
     from carseq.start.init import start_study
+    from carseq.start.samples import Note
 
     written, todo = start_study(
-        folder, fastqs=fastqs, construct=construct, fasta=fasta, gtf=gtf, name=name
+        folder,
+        fastqs=fastqs,
+        cellranger=cellranger or (),
+        matrices=matrices,
+        construct=construct,
+        fasta=fasta,
+        gtf=gtf,
+        name=name,
     )
     for path in written:
         out.print(f"wrote {path}")
     for line in todo:
-        out.print(f"  to do: {line}")
+        kind = "note" if isinstance(line, Note) else "to do"
+        out.print(f"  {kind}: {line}", highlight=False, markup=False, soft_wrap=True)
     out.print(f"then: carseq check {folder / 'config.yaml'}")
 
 
@@ -114,21 +135,24 @@ def verdict(
     """Print the verdict per sample and where the report lies."""
     from carseq.figures.phrases import blood_words
     from carseq.io.files import read_table
+    from carseq.io.results import check_made_by
+    from carseq.schema.results import FILES
     from carseq.schema.tables import BLOOD_IN_URINE, DETECTION
 
-    path = results / "cohort" / "detection.tsv"
+    path = FILES["detection"].under(results)
     if not path.exists():
         raise CarseqError(
             f"{results} holds no finished run", f"no {path}", "run snakemake to the end first"
         )
+    check_made_by(results)
     print_verdicts(read_table(path, DETECTION))
-    blood = results / "cohort" / "blood_in_urine.tsv"
+    blood = FILES["blood_in_urine"].under(results)
     if blood.exists():
         table = read_table(blood, BLOOD_IN_URINE)
         for row in table[table["witness"] == "combined"].itertuples():
             words = f"{row.sample}: {blood_words(row)}"
             out.print(words, highlight=False, soft_wrap=True, markup=False)
-    page = (results / "report" / "report.html").resolve()
+    page = FILES["report"].under(results).resolve()
     if page.exists():
         out.print(f"report: {page}", soft_wrap=True, highlight=False)
 
@@ -141,8 +165,9 @@ def report(
 ) -> None:
     """Write the report of a finished run anew."""
     from carseq.report import build_report
+    from carseq.schema.results import FILES
 
-    page = to or results / "report" / "report.html"
+    page = to or FILES["report"].under(results)
     build_report(results, page)
     out.print(f"wrote {page}")
 

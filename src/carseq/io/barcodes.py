@@ -19,8 +19,8 @@ import pandas as pd
 from carseq.errors import CarseqError
 
 #: Bases of a barcode in one piece (10x, Drop-seq) or several (split-pool: ``AAC-GGT-TTA``), with what stands around.
-_ONE_PIECE = re.compile(r"^(.*[^A-Za-z0-9])?([ACGTN]{8,}(?:[-_+.][ACGTN]{8,})*)([^A-Z].*)?$")
-_PIECES = re.compile(r"^(.*[^A-Za-z0-9])?([ACGTN]{3,}(?:[-_+.][ACGTN]{3,})+)([^A-Z].*)?$")
+_ONE_PIECE = re.compile(r"^(.*?[^A-Za-z0-9])??([ACGTN]{8,}(?:[-_+.][ACGTN]{8,})*)([^A-Z].*)?$")
+_PIECES = re.compile(r"^(.*?[^A-Za-z0-9])??([ACGTN]{3,}(?:[-_+.][ACGTN]{3,})+)([^A-Z].*)?$")
 _SUFFIX = re.compile(r"^(.*?)(-\d+)?$")
 #: Libraries told apart in one input at most; more of them are no libraries but names of cells.
 MAX_LIBRARIES = 100

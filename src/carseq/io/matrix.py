@@ -282,7 +282,9 @@ def _read_mtx(folder: Path, matrix: Path | None = None) -> _Read:
     from scipy import sparse
 
     matrix, features, barcodes = _parts_of(folder, matrix)
-    stored = scipy_io.mmread(io.BytesIO(_read_bytes(matrix)), spmatrix=False)
+    # Read as integers, a value of 0.5 would silently become 0.
+    text = re.sub(rb"^(%%MatrixMarket[^\n]*)integer", rb"\1real", _read_bytes(matrix), count=1)
+    stored = scipy_io.mmread(io.BytesIO(text), spmatrix=False)
     stored = sparse.coo_array(stored)
     table = [line.rstrip("\r").split("\t") for line in _lines(features)]
     n_barcodes, barcodes_at = _barcode_lines(barcodes)

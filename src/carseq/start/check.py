@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from carseq.construct import Construct, load_construct
 from carseq.errors import CarseqError
 from carseq.io.fasta import contigs
-from carseq.io.remote import ask, is_url
+from carseq.io.remote import PROVIDERS, ask, is_url
 from carseq.library.strand import strand_panel
 from carseq.library.whitelist import read_whitelist
 from carseq.reference.genome import check_reference, gene_symbols, read_transcripts
@@ -148,7 +148,7 @@ def _check_addresses(study: Study) -> Iterator[Found]:
     """Yield which inputs given by an address cannot be had, and the size of the others."""
     sizes = []
     for key, _, path in study.files():
-        if is_url(path):
+        if is_url(path) and path.partition("://")[0].lower() in PROVIDERS:
             try:
                 sizes.append(ask(key, path))
             except CarseqError as error:
@@ -214,8 +214,10 @@ def _check_sample(
         for result in check_made(study, name, genome.contigs, genome.symbols, found):
             yield what, result
         totals = found.get("raw_matrix", found.get("matrix"))
-        if totals is not None:
-            matrices[name] = totals
+        # Samples of one pool share its raw matrix.
+        own = found.get("matrix", totals)
+        if own is not None:
+            matrices[name] = own
     if sample.tcr:
         yield from _guarded(
             f"receptors of {name}",

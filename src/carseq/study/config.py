@@ -474,7 +474,7 @@ def config_markdown() -> str:
                 lines.append(f"| **`{prefix}{name}`** | | {annotation.__doc__} |")
                 add(annotation, f"{prefix}{name}.")
                 continue
-            value = field.get_default(call_default_factory=True)
+            value = field.get_default(call_default_factory=True, validated_data={})
             default = "*required*" if field.is_required() else f"`{yaml_value(value)}`"
             lines.append(f"| `{prefix}{name}` | {default} | {field.description} |")
 
