@@ -14,7 +14,7 @@ export PATH := $(BIN):$(PATH)
 # Threads are given by Snakemake; numerical libraries must not add their own.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help setup demo test slurmtest bench lint types unit format docs clean browser slurm
+.PHONY: help setup demo test torture slurmtest bench torture-inputs lint lock types unit format docs clean browser slurm
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 10
@@ -44,6 +44,10 @@ demo/config.yaml: $(VENV)/.installed
 test: setup browser slurm lint types ## lint, types and all tests
 	@pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
+torture: setup ## every job under faults, into docs/torture.md, and the parsers under damaged files
+	@python tests/faults/torture.py --to docs/torture.md
+	@python tests/faults/fuzz.py --seconds 600
+
 slurmtest: setup slurm ## the workflow on a real Slurm of one node (root, Debian)
 	@pytest -m slurm
 
@@ -55,11 +59,21 @@ bench: setup bench/kb/bin/kb ## speed and human scale into benchmarks/RESULTS.md
 	@python benchmarks/speed.py --to bench --kb bench/kb/bin/kb
 	@python benchmarks/human_scale.py --sizes 10 30 --to bench
 
-lint: setup ## ruff, import-linter, snakefmt, snakemake --lint
-	@ruff check . && ruff format --check .
+torture-inputs: setup ## some 300 bad inputs and what carseq check says of each (a minute or two)
+	@python tests/bad_inputs.py
+
+lint: setup ## ruff, codespell, import-linter, snakefmt, snakemake --lint, biome (needs npm)
+	@ruff check . && ruff format --check . && codespell
 	@lint-imports --no-cache
 	@snakefmt --check Snakefile workflow
 	@snakemake --lint --configfile tests/data/lint/config.yaml
+	@npx --yes @biomejs/biome@2.6.8 check --error-on-warnings
+
+lock: setup ## renew envs/requirements.lock (hashes of constraints.txt) and envs/lowest.txt
+	@uv pip compile pyproject.toml --all-extras -c constraints.txt --generate-hashes --upgrade --no-annotate --quiet \
+	    --python-version 3.11.7 --custom-compile-command "make lock" --output-file envs/requirements.lock
+	@uv pip compile pyproject.toml --resolution lowest-direct --upgrade --no-annotate --quiet \
+	    --python-version 3.11.7 --custom-compile-command "make lock" --output-file envs/lowest.txt
 
 types: setup ## mypy
 	@mypy

@@ -15,9 +15,17 @@ report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/common.smk"
-include: "workflow/rules/construct.smk"
-include: "workflow/rules/reference.smk"
-include: "workflow/rules/molecules.smk"
+
+
+if CONFIG.construct.file:
+
+    include: "workflow/rules/construct.smk"
+
+
+if WITH_READS:
+
+    include: "workflow/rules/reference.smk"
+    include: "workflow/rules/molecules.smk"
 
 
 if CONFIG.reuse:

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from carseq import cells
-from carseq.localize.blood import WITNESSES, _shares
+from carseq.localize.blood import WITNESSES, blood_shares, shares_from_counts
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from helpers_cells import BLOOD, URINE, mix_blood, urine
@@ -43,7 +43,7 @@ def by_counts(studies: int, n_t: int, own_b: float, rng: np.random.Generator) ->
             own = (1 - share) * n_t
             urine_counts["T"] += urine_counts["naive T cell"] + rng.poisson(own)
             urine_counts["B cell"] += rng.poisson(own_b * own)
-            table, _ = _shares(urine_counts, blood, "blood")
+            table, _ = shares_from_counts(urine_counts, blood, "blood")
             found.append(table.iloc[-1][["estimate", "low", "high"]].astype(float).to_numpy())
         rows.append({"T cells": n_t, "own B cells": own_b, **_figures(share, np.array(found))})
     return pd.DataFrame(rows)
@@ -61,7 +61,7 @@ def by_cells(studies: int, n_cells: int) -> pd.DataFrame:
             both, true_share = mix_blood(sample, blood, share, seed=seed)
             cells.annotate(both)
             both.obs["t_state"] = ""
-            table = cells.blood_shares(both.obs.assign(is_doublet=False), "urine", "blood")
+            table = blood_shares(both.obs.assign(is_doublet=False), "urine", "blood")
             found.append(table.iloc[-1][["estimate", "low", "high"]].astype(float).to_numpy())
             truth.append(true_share)
         rows.append({"cells": n_cells, **_figures(share, np.array(found), np.array(truth))})

@@ -131,7 +131,7 @@ def draw(world: World, scorer: Scorer) -> Drawn:
             used[names[c]] += 1
             # Far apart, so that none is taken for another's error.
             umis.append(barcode(used[names[c]] * 40503 % 65536)[:8] * 2)
-        similar = scorer.words.among(reads)
+        similar = scorer.kmers.among(reads)
         # By coordinate, as in the BAM of a gene on the minus strand.
         for i in np.argsort(-start):
             read, m, alike = reads[i], molecule[i], similar[i]
@@ -198,7 +198,7 @@ def fragments(
 def judge(world: World) -> dict[str, object]:
     """Simulate a sample, find its molecules and return truth and estimate."""
     car, similar, table = known(world.construct, world.read_length, world.short_isoforms)
-    scorer = Scorer(car, similar, table, late=not world.five_prime)
+    scorer = Scorer(car, similar, table, prefer_3p=not world.five_prime)
     drawn = draw(world, scorer)
     molecules, _ = assemble(
         drawn.candidates, scorer, "s", counts=Counter(), homolog_molecules=drawn.homolog_molecules

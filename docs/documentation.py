@@ -99,13 +99,17 @@ def _anchor(name: str) -> str:
 
 
 def commands() -> dict[str, Any]:
-    """Return the commands of the command line by name."""
+    """Return the commands of the command line by name; those of a group as `construct map`."""
     import typer
 
     from carseq.cli import app
 
     root: Any = typer.main.get_command(app)
-    return dict(root.commands)
+    found = {}
+    for name, command in root.commands.items():
+        inner = getattr(command, "commands", None)
+        found |= {f"{name} {n}": c for n, c in inner.items()} if inner else {name: command}
+    return found
 
 
 def cli_page() -> str:

@@ -13,20 +13,24 @@ from pathlib import Path
 
 import anndata
 import numpy as np
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as Drawing
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
 from carseq import figures
+from carseq.figures import Figure
 from carseq.report import Study, read_study
 
 #: The sample shown.
 SAMPLE = "P01_urine_D28"
 
 
-def save(figure: Figure, path: Path) -> None:
+def save(figure: Figure | Drawing, path: Path) -> None:
     """Save a figure as PNG of few colours, which keeps the repository small."""
-    figure.savefig(path, dpi=110, facecolor="white")
+    if isinstance(figure, Figure):
+        figure.save(path, scale=1.3)
+    else:
+        figure.savefig(path, dpi=110, facecolor="white")
     Image.open(path).convert("RGB").quantize(64).save(path, optimize=True)
 
 

@@ -8,8 +8,9 @@ import pytest
 
 from carseq.config_docs import pages
 from carseq.errors import CarseqError
-from carseq.study.config import load_config, parse_config
+from carseq.study.config import CellsConfig, load_config, parse_config
 from carseq.study.load import load_study
+from carseq.study.sheets import Sample, further_columns
 
 ROOT = Path(__file__).parent.parent
 MINIMAL = {"construct": {"file": "car.fa"}, "reference": {"fasta": "g.fa", "gtf": "g.gtf"}}
@@ -110,7 +111,7 @@ def test_valid_sheets_give_a_study_with_further_columns(sheets):
     assert study.pairs("A") == [(str(sheets.folder / "a_R1.fq"), str(sheets.folder / "a_R2.fq"))]
 
 
-@pytest.mark.parametrize("key", ["markers", "reference", "celltypist"])
+@pytest.mark.parametrize("key", ["markers", "atlas", "celltypist"])
 def test_files_that_the_cells_section_names_are_looked_for_and_recorded(sheets, key):
     """A missing one is told before anything runs; one that is there is among the study's inputs."""
     study = sheets.load()
@@ -214,3 +215,63 @@ def test_a_bad_sheet_is_told(sheets, sheet, text, words):
     setattr(sheets, sheet, text)
     with pytest.raises(CarseqError, match=words):
         sheets.load()
+
+
+@pytest.mark.parametrize("word", ["NA", "N/A", "nan", "None", "null", "#N/A", ""])
+def test_words_for_a_missing_value_are_no_value(word):
+    row = {"sample": "A", "patient": "P", "compartment": "urine"}
+    sample = Sample.model_validate(
+        {**row, "sequencing_run": word, "gating": word, "tcr": word, "weight": word}
+    )
+    assert (sample.sequencing_run, sample.tcr) == (None, None)
+    assert sample.gating == Sample.model_validate(row).gating
+    assert sample.further()["weight"] == ""
+    with pytest.raises(ValueError, match="patient"):
+        Sample.model_validate({**row, "patient": word})
+
+
+@pytest.mark.parametrize(
+    ("cells", "read"),
+    [
+        (["3,1", "1,2", ""], ["3.1", "1.2", ""]),
+        (["3,1", "1", "NA"], ["3.1", "1", ""]),
+        (["3.1", "1.2", "NA"], ["3.1", "1.2", ""]),
+        (["1,234", "2,345", "3,456"], ["1,234", "2,345", "3,456"]),
+        (["a,1", "b,2", "c,3"], ["a,1", "b,2", "c,3"]),
+    ],
+)
+@pytest.mark.parametrize("mark", ["\t", ";"])
+def test_numbers_of_other_countries_are_read(tmp_path, cells, read, mark):
+    rows = [mark.join(["sample", "patient", "compartment", "proteinuria"])]
+    rows += [mark.join([s, "P", "urine", v]) for s, v in zip("ABC", cells, strict=True)]
+    (tmp_path / "s.tsv").write_text("\n".join(rows) + "\n")
+    found = further_columns(tmp_path / "s.tsv")
+    assert [found[s]["proteinuria"] for s in "ABC"] == read
+
+
+def test_every_fault_of_the_sheets_is_told_with_its_line(sheets):
+    sheets.samples = (
+        "# made by hand\n\nsample\tpatient\tcompartment\nA\tP1\tspit\nB\t\turine\nC\tP1\turine\n"
+    )
+    sheets.units = "sample\tunit\tr1\tr2\nC\t1\ta_R1.fq\tgone.fq\n"
+    with pytest.raises(CarseqError) as told:
+        sheets.load()
+    for words in ("line 4", "line 5", "patient", "gone.fq"):
+        assert words in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "text", ["cells: {seed: 1}\ncells: {seed: 2}\n", "cells: {seed: 1, seed: 2}\n"]
+)
+def test_a_key_that_stands_twice_is_an_error(tmp_path, text):
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(CarseqError, match="stands twice"):
+        load_config(tmp_path / "c.yaml")
+
+
+def test_old_names_of_the_cells_section_are_read():
+    """`cells.reference` and `doublets: solo` mean what they meant before 0.2; old and new name together are refused."""
+    old = CellsConfig(reference="a.h5ad", reference_labels="kind", doublets="solo")
+    assert (old.atlas, old.atlas_labels, old.doublets) == ("a.h5ad", "kind", "scvi_solo")
+    with pytest.raises(ValueError, match="give it once"):
+        CellsConfig(reference="a.h5ad", atlas="b.h5ad")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 import subprocess
@@ -80,6 +81,79 @@ def test_every_requirement_is_pinned():
         Requirement, chain(PROJECT["dependencies"], *PROJECT["optional-dependencies"].values())
     ):
         assert requirement.specifier.contains(pins[requirement.name.lower()]), requirement
+
+
+def locked(name: str) -> dict[str, str]:
+    """Return the versions of a lock file by package."""
+    return dict(re.findall(r"^([a-z0-9-]+)==(\S+)", (ROOT / "envs" / name).read_text(), re.M))
+
+
+def test_the_lock_is_that_of_the_pins_and_has_hashes():
+    """envs/requirements.lock holds every pin of constraints.txt, each with a hash (`make lock` renews it).
+
+    What torch brings for graphics cards beside them is not in an environment without one.
+    """
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = dict(line.lower().replace("_", "-").split("==") for line in lines if "==" in line)
+    lock = locked("requirements.lock")
+    cards = {name for name in lock if name.startswith(("nvidia-", "cuda-", "triton"))}
+    assert {name: lock[name] for name in lock.keys() - cards} == pins
+    entries = re.split(
+        r"^(?=[a-z0-9-]+==)", (ROOT / "envs/requirements.lock").read_text(), flags=re.M
+    )
+    assert all("--hash=sha256:" in entry for entry in entries[1:])
+
+
+def test_the_lowest_versions_are_those_declared():
+    """envs/lowest.txt holds each requirement of the package at the lowest version that is declared."""
+    lowest = locked("lowest.txt")
+    for text in PROJECT["dependencies"]:
+        wanted = Requirement(text)
+        version = lowest[wanted.name.lower()]
+        assert wanted.specifier.contains(version), wanted
+        for bound in wanted.specifier:
+            if bound.operator == ">=":
+                # 1.11 may be had as 1.11.2 only.
+                assert f"{version}.".startswith(f"{bound.version}."), (wanted, version)
+
+
+#: Requirements that no file of the package imports by name, and what they are for.
+NOT_IMPORTED = {
+    "igraph": "scanpy's leiden clusters with it",
+    "ipykernel": "notebooks run in its kernel",
+    "ngs-tools": "imported by its name ngs_tools",
+    "pyarrow": "pandas reads and writes Parquet with it",
+    "scikit-image": "scanpy's scrublet asks it for the threshold",
+    "snakemake": "runs the workflow",
+}
+
+
+def test_requirements_are_what_is_imported():
+    """Every package that src/carseq imports is declared, and every one declared is imported or has its reason."""
+    from importlib.metadata import packages_distributions
+
+    homes = {
+        module: {name.lower().replace("_", "-") for name in names}
+        for module, names in packages_distributions().items()
+    }
+    imported: set[str] = set()
+    for file in (ROOT / "src").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                imported.add(node.module.split(".")[0])
+    imported -= {*sys.stdlib_module_names, "carseq"}
+    optional = {
+        Requirement(text).name.lower()
+        for extra in ("cellbender", "celltypist")
+        for text in PROJECT["optional-dependencies"][extra]
+    }
+    declared = {Requirement(text).name.lower() for text in PROJECT["dependencies"]}
+    for module in sorted(imported):
+        assert homes.get(module, {module}) & (declared | optional), f"{module} is not declared"
+    used = {name for module in imported for name in homes.get(module, set())}
+    assert declared - used - set(NOT_IMPORTED) == set()
 
 
 def test_conda_environments_name_one_star():

@@ -28,10 +28,11 @@ from carseq.explain import (
     write_evidence,
 )
 from carseq.io.bam import open_bam, write_bam
-from carseq.io.files import read_table, write_table
+from carseq.io.files import write_table
 from carseq.io.h5ad import write_h5ad
-from carseq.molecules import Scorer, candidate_reads, car_records, find_molecules, write_slice
-from carseq.reference.genome import read_transcript_fasta, write_transcripts
+from carseq.library.reads import LibraryReads
+from carseq.molecules import Target, cell_records, find_molecules, write_slice
+from carseq.reference.genome import write_transcripts
 from carseq.schema.tables import MOLECULES
 from test_molecules import COMPLEMENT, Bam, barcode, loci
 from test_molecules import place as domain
@@ -84,6 +85,9 @@ def results(tmp_path_factory: pytest.TempPathFactory, surrogate: Construct) -> P
     droplets = pd.DataFrame(rows, columns=["barcode", "total_umis", "n_genes", "is_cell", "reason"])
     write_table(droplets, folder / "samples" / "S" / "cells" / "barcodes.tsv.gz")
     write_table(table, folder / "construct" / "homology.tsv")
+    (folder / "construct" / "construct.json").write_text(surrogate.to_json())
+    library = LibraryReads("Forward", 90, "sheet")
+    (folder / "samples" / "S" / "molecules" / "library.json").write_text(library.to_json())
     write_transcripts(found, folder / "construct" / "rivals.fa")
     places = [(x.contig, x.start, x.end, x.gene) for x in loci()]
     columns = ["contig", "start", "end", "gene"]
@@ -142,12 +146,9 @@ def test_the_slice_of_cells_holds_what_explain_shows_of_each(
 ) -> None:
     """The BAM of cells 1, 2 and 40 holds the reads of each that may be CAR, by coordinate, indexed; no others."""
     cells = [barcode(cell) for cell in (1, 2, MACROPHAGE)]
-    table = read_table(results / "construct" / "homology.tsv")
-    similar = read_transcript_fasta(results / "construct" / "rivals.fa")
-    scorer = Scorer(surrogate, similar, table)
+    target = Target.read(surrogate, results / "construct", "Forward")
+    records = cell_records(results.parent / "s.bam", target, cells)
     with open_bam(results.parent / "s.bam") as bam:
-        found = candidate_reads(bam, scorer, loci(), "Forward", ("CB", "UB"), cells)
-        records = car_records(found, scorer)
         index = write_bam(records, bam.header, tmp_path / "S.bam")
     assert index == tmp_path / "S.bam.bai"
     with pysam.AlignmentFile(str(tmp_path / "S.bam")) as back:
@@ -190,7 +191,7 @@ def test_a_molecule_better_explained_by_a_gene_is_shown_and_not_counted(
     assert not found.molecules["counted"].any()
     assert "not CAR mRNA" in found.alignments[0].words
     assert "did not count" in found.words
-    assert "NO: rather the rival's than the CAR's" in printed(results, tmp_path, 4)
+    assert "NO: rather the gene's than the CAR's" in printed(results, tmp_path, 4)
 
 
 def test_no_t_cell_gets_a_posterior(results: Path, tmp_path: Path) -> None:
@@ -274,6 +275,10 @@ def test_antisense_reads_of_5_prime_are_turned(
     bam = Bam(tmp_path / "5p.bam", surrogate)
     bam.add(surrogate.sequence[3000:3090].translate(COMPLEMENT)[::-1], umi="C" * 12)
     turned = with_sheet(results, tmp_path / "turned", bam=str(bam.write()), chemistry="10x_5p_v2")
+    (turned / "samples").unlink()
+    shutil.copytree(results / "samples", turned / "samples")
+    library = LibraryReads("Reverse", 90, "sheet")
+    (turned / "samples" / "S" / "molecules" / "library.json").write_text(library.to_json())
     found = explain(turned, "S", barcode(1))
     (alignment,) = found.alignments
     assert draw(alignment.pileups[0]).splitlines()[-1].endswith("." * 90)

@@ -248,7 +248,7 @@ def test_sequencing_errors_do_not_change_the_class(surrogate, found, table):
         assert evidence is not None
         assert evidence.homologous == (start != 3000)
         if evidence.homologous:
-            assert evidence.car == pytest.approx(evidence.rival)
+            assert evidence.car == pytest.approx(evidence.homolog)
 
 
 def test_random_reads_are_not_the_car(surrogate, found, table):
@@ -390,7 +390,7 @@ def test_gaps_and_tails_are_scored(surrogate, found, table):
     # Both R's of a MoMuLV vector are the same; MSGV1's differ, so that a read tells them apart.
     other = load_construct(data_path("constructs/hbi0101_surrogate_MoMuLV.gb"), name="HBI0101")
     same = other.sequence
-    early = Scorer(other, found, table, late=False).score(same[-60:])
+    early = Scorer(other, found, table, prefer_3p=False).score(same[-60:])
     assert early is not None
     assert early.end == same.index(same[-60:]) + 60 < 100
 

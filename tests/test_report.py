@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
+import hashlib
 import html
 import json
 import math
 import re
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +21,7 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from carseq.errors import CarseqError
 from carseq.figures import phrases as words
@@ -24,7 +29,7 @@ from carseq.figures import summaries
 from carseq.io.files import read_table, write_table
 from carseq.report import Study, alerts, build_report, read_study
 from carseq.report.notebooks import run_notebook
-from carseq.report.page import MAX_MOLECULES, embed
+from carseq.report.page import MAX_MOLECULES, embed, methods_text
 from carseq.schema.tables import LOCALIZATION, MOLECULES, RUN_TIMES
 from study import Sample, big_samples, demo_samples, hostile_samples, write_study
 
@@ -252,6 +257,99 @@ def test_the_page_is_one_file_that_names_no_other(results: Path, tmp_path: Path)
     links = re.findall(r'href="(https?://[^"]+)"', outside)
     assert all(link.startswith("https://doi.org/") for link in links)
     assert len(page.encode()) < 1_000_000
+
+
+def test_the_page_lets_no_request_and_no_other_script_in(results: Path, tmp_path: Path) -> None:
+    """The policy forbids every request, and names the checksums of the page's own scripts alone."""
+    page = page_of(results, tmp_path / "report.html")
+    found = re.search(r'http-equiv="Content-Security-Policy" content="([^"]+)"', page)
+    assert found
+    rules = dict(part.split(" ", 1) for part in html.unescape(found[1]).split("; "))
+    assert rules.pop("default-src") == rules.pop("base-uri") == rules.pop("form-action") == "'none'"
+    assert rules.pop("img-src") == "data: blob:"
+    assert rules.pop("style-src") == "'unsafe-inline'"
+    allowed = rules.pop("script-src").split()
+    assert rules == {}
+    inline = re.findall(r"<script>(.*?)</script>", page, re.S)
+    packed = re.search(r'id="vega-runtime">([^<]+)</script>', page)
+    assert packed
+    texts = [inline[0].encode(), gzip.decompress(base64.b64decode(packed[1]))]
+    sums = [base64.b64encode(hashlib.sha256(text).digest()).decode() for text in texts]
+    assert len(inline) == 1
+    assert allowed == [f"'sha256-{checksum}'" for checksum in sums]
+
+
+def test_no_path_of_this_machine_is_on_the_page(results: Path, tmp_path: Path) -> None:
+    """Paths of the record and of findings: relative to the study, or the name alone; nothing of the folders above."""
+    home = tmp_path / "ann" / "lupus"
+    shutil.copytree(results, home / "results")
+    record = home / "results" / "run_config.yaml"
+    config = yaml.safe_load(record.read_text())
+    config["reference"]["fasta"] = "/mnt/ann-lab/genomes/GRCh38.fa"
+    config["samples"] = str(home / "sheets" / "samples.tsv")
+    config["sheet"] = {
+        "P01_urine_D28": {"bam": str(home / "bams" / "a.bam"), "note": "ratio 1/2 and/or"}
+    }
+    record.write_text(yaml.safe_dump(config))
+    lint = home / "results" / "construct" / "lint.json"
+    finding = {
+        "level": "warn",
+        "code": "x",
+        "message": "`/home/ann/secret/plasmid.gb` is odd.",
+        "remedy": "See /home/ann/x.",
+    }
+    lint.write_text(json.dumps([finding]))
+    page = page_of(home / "results", tmp_path / "report.html")
+    for secret in (str(tmp_path), "/home/ann", "ann-lab", "/mnt"):
+        assert secret not in page, secret
+    for shown in (
+        "sheets/samples.tsv",
+        "bams/a.bam",
+        "GRCh38.fa",
+        "<code>plasmid.gb</code> is odd.",
+        "ratio 1/2 and/or",
+    ):
+        assert shown in page, shown
+
+
+WAYS = {
+    "fastq": ({}, ["aligned with STAR", "EmptyDrops", "scored again"], ["BAM file", "count matrix"]),
+    "bam": ({"bam": "a.bam", "raw_matrix": "raw"}, ["came as a BAM file", "scored again"],
+            ["aligned with STAR", "without reads"]),
+    "matrices": ({"raw_matrix": "raw", "matrix": "m"}, ["came as a count matrix, without reads", "EmptyDrops"],
+                 ["aligned with STAR", "scored again", "BAM file", "holds no empty droplets"]),
+    "matrix": ({"matrix": "m"}, ["without reads", "which holds no empty droplets"],
+               ["aligned with STAR", "EmptyDrops"]),
+    "reuse": ({"bam": "a.bam", "raw_matrix": "raw"}, ["taken from a finished study", "scored again"], []),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_methods_tell_the_way_in_and_no_other(way: str, tmp_path: Path) -> None:
+    """What was done to samples that came as reads, a BAM, or matrices; steps that were not run are not told."""
+    given, told, silent = WAYS[way]
+    results = write_study(
+        tmp_path / "results", [Sample("a", "P1", n_cells=40, from_matrix=way.startswith("matri"))]
+    )
+    record = results / "run_config.yaml"
+    config = yaml.safe_load(record.read_text()) | {"sheet": {"a": given}}
+    config["reuse"] = "/elsewhere/results" if way == "reuse" else None
+    record.write_text(yaml.safe_dump(config))
+    text = re.sub(r"\s+", " ", methods_text(read_study(results)))
+    for words_ in told:
+        assert words_ in text, words_
+    for words_ in silent:
+        assert words_ not in text, words_
+
+
+def test_a_filter_that_takes_more_than_a_third_is_an_alert(results: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "results"
+    shutil.copytree(results, mine)
+    study = read_study(mine)
+    for removed, n in ((100, 1), (99, 0)):
+        row = study.filters.iloc[[0]].assign(n_before=300, n_removed=removed + 1 if n else removed)
+        found = alerts.alerts(replace(study, filters=row))
+        assert sum("removed 101 of 300 cells" in alert.message for alert in found) == n
 
 
 def test_the_page_speaks_without_javascript(results: Path, tmp_path: Path) -> None:

@@ -23,6 +23,8 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine"),
 ]
 
+#: Marks of a chart that Vega drew: not its axes, legends or titles.
+MARKS = "[class*=role-mark] > *"
 FIGURES = [
     "forest",
     "knee",
@@ -97,16 +99,26 @@ def visit(browser: Any, demo: Path) -> Iterator[Visit]:
     made.page.context.close()
 
 
+@pytest.fixture(scope="module")
+def opened(browser: Any, demo: Path) -> Iterator[Visit]:
+    """One opened page, for tests that only look at it."""
+    made = Visit(browser, demo)
+    yield made
+    assert made.complaints == []
+    assert made.requests == []
+    made.page.context.close()
+
+
 @pytest.mark.parametrize("figure", FIGURES)
-def test_every_chart_is_drawn(visit: Visit, figure: str) -> None:
-    host = visit.page.locator(f'[data-figure="{figure}"]')
-    assert host.locator(".mark-data").count() > 2
+def test_every_chart_is_drawn(opened: Visit, figure: str) -> None:
+    host = opened.page.locator(f'[data-figure="{figure}"]')
+    assert host.locator(MARKS).count() > 2
     assert host.locator("svg").bounding_box()["height"] > 60
 
 
-def test_the_maps_hold_ink(visit: Visit) -> None:
+def test_the_maps_hold_ink(opened: Visit) -> None:
     for name in ("type", "sample", "call"):
-        colours = visit.page.evaluate(
+        colours = opened.page.evaluate(
             """(name) => { const c = document.querySelector(`[data-map=${name}]`);
                const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data; const seen = new Set();
                for (let i = 0; i < d.length; i += 4)
@@ -117,12 +129,14 @@ def test_the_maps_hold_ink(visit: Visit) -> None:
         assert colours >= 3, name
 
 
-def test_the_verdict_is_read_first(visit: Visit) -> None:
-    card = visit.page.locator(".card").first
+def test_the_verdict_is_read_first(opened: Visit) -> None:
+    card = opened.page.locator(".card").first
     assert "P01_urine_D28" in card.inner_text()
     assert "CAR T cells detected" in card.inner_text()
     assert "after correction for dropout" in card.inner_text()
-    assert "surrogate for HBI0101, not its true" in visit.page.locator(".banner").first.inner_text()
+    assert (
+        "surrogate for HBI0101, not its true" in opened.page.locator(".banner").first.inner_text()
+    )
 
 
 def test_search_narrows_the_evidence(visit: Visit) -> None:
@@ -157,7 +171,8 @@ def test_a_row_opens_to_its_molecules_by_keyboard(visit: Visit) -> None:
     visit.page.keyboard.press("Enter")
     assert button.get_attribute("aria-expanded") == "true"
     assert table.locator("table.molecules tbody tr").count() >= 1
-    assert table.locator("tr.detail .mark-data").count() > 10
+    table.locator("tr.detail svg").wait_for()
+    assert table.locator(f"tr.detail {MARKS}").count() > 10
     visit.page.keyboard.press("Enter")
     assert table.locator("table.molecules").count() == 0
 
@@ -206,7 +221,9 @@ def test_every_figure_saves_as_svg_pdf_and_tsv(visit: Visit) -> None:
     for name in names:
         saved = {}
         for kind in ("SVG", "PDF", "TSV"):
+            page.evaluate("window.saved = null")
             page.get_by_role("button", name=f"Save the figure {name} as {kind}").click()
+            page.wait_for_function("window.saved !== null")
             saved[kind] = page.evaluate("window.saved.text()")
         assert saved["SVG"].startswith("<svg"), name
         pdf = saved["PDF"].encode("ascii")

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import BaseModel
-from pydantic_core import PydanticUndefined
 
 from carseq.io.files import write_text
 from carseq.study.config import Config, config_markdown, yaml_value
@@ -44,16 +44,29 @@ of a patient share are counted (`cohort/clonotypes.tsv`).
 """
 
 
-def example_config(values: dict[str, str] | None = None) -> str:
+def schema_json() -> str:
+    """Return the JSON schema of the configuration, by which editors complete and check its keys."""
+    return json.dumps(Config.model_json_schema(), indent=1) + "\n"
+
+
+def example_config(
+    values: Mapping[str, object] | None = None, *, schema: str = "config.schema.json"
+) -> str:
     """Return an example configuration as YAML, every key explained.
 
     Parameters
     ----------
     values
         Values by dotted key, in place of the example's own.
+    schema
+        Where the JSON schema lies, relative to the configuration.
     """
     given = {**_EXAMPLE, **(values or {})}
-    lines = ["# Paths are relative to this file; `results` to the working directory.", ""]
+    lines = [
+        f"# yaml-language-server: $schema={schema}",
+        "# Paths are relative to this file; `results` to the working directory.",
+        "",
+    ]
 
     def add(model: type[BaseModel], prefix: str, indent: str) -> None:
         for name, field in model.model_fields.items():
@@ -62,8 +75,8 @@ def example_config(values: dict[str, str] | None = None) -> str:
                 lines.append(f"\n{name}:  # {annotation.__doc__}")
                 add(annotation, f"{prefix}{name}.", indent + "  ")
                 continue
-            default = field.get_default(call_default_factory=True)
-            value = given.get(prefix + name, None if default is PydanticUndefined else default)
+            default = field.get_default(call_default_factory=True, validated_data={})
+            value = given.get(prefix + name, None if field.is_required() else default)
             lines.append(f"{indent}# {field.description}")
             lines.append(f"{indent}{name}: {yaml_value(value)}")
 
@@ -113,7 +126,7 @@ def pages() -> dict[str, str]:
         "config.yaml": example_config(),
         "samples.tsv": samples,
         "units.tsv": units,
-        "config.schema.json": json.dumps(Config.model_json_schema(), indent=1) + "\n",
+        "config.schema.json": schema_json(),
     }
 
 

@@ -1,8 +1,8 @@
 """quicklook: from FASTQ straight to CAR molecules per barcode, without a genome.
 
-Minutes for a lane, before the night's run. Reads of R2 that share words with the CAR or with the mRNAs whose domains
-CARs share are picked out by compiled code and scored against both; the rest of the reads is only counted by barcode.
-What it cannot know: which barcodes are cells, their type, and relatives that only a genome would show.
+Takes minutes for a lane. Reads of R2 that share k-mers with the CAR, or with the mRNAs whose domains CARs contain, are
+picked out by compiled code and scored against both; all other reads are only counted by barcode. It cannot know which
+barcodes are cells, their type, or homologs that only a genome would show.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ import pandas as pd
 from Bio.Seq import reverse_complement
 from isal import igzip
 
-from carseq.construct import Construct, homology, rivals
+from carseq.construct import Construct, rivals
 from carseq.construct.homology import EndogenousTranscript
 from carseq.construct.library import relatives
 from carseq.errors import CarseqError
 from carseq.io.fasta import DAMAGED
-from carseq.io.files import atomic, write_table
+from carseq.io.files import write_table
 from carseq.library.detect import detect_chemistry
 from carseq.library.geometry import Chemistry
 from carseq.library.whitelist import encode as barcode_codes
 from carseq.library.whitelist import on_list, read_whitelist
 from carseq.log import get_logger
-from carseq.molecules import Read, Scorer, assemble
+from carseq.molecules import Read, Scorer, Target, assemble
 from carseq.schema.tables import LOSSES, MOLECULES, QUICKLOOK
-from carseq.sequence.kmers import Words
+from carseq.sequence.kmers import KmerSet
 
 log = get_logger(__name__)
 
@@ -120,19 +120,17 @@ def quicklook(
         endogenous = [EndogenousTranscript(gene, gene, s) for gene, s in relatives().items()]
     similar = rivals(construct.sequence, endogenous)
     own = [t.sequence for t in construct.transcripts]
-    words = Words([*own, *(r.sequence for r in similar)])
+    kmers = KmerSet([*own, *(r.sequence for r in similar)])
     tally = _Tally()
     with ThreadPoolExecutor(_PAIRS) as pool:
-        by_pair = pool.map(lambda pair: list(_pick(pair, words, found, tally)), pairs)
+        by_pair = pool.map(lambda pair: list(_pick(pair, kmers, found, tally)), pairs)
         picked = [read for reads in by_pair for read in reads]
-    resembling = Words(own).among([read.sequence for read in picked])
-    scorer = Scorer(construct, similar, homology(construct.sequence, similar))
-    strand = found.strand
+    resembling = KmerSet(own).among([read.sequence for read in picked])
+    target = Target(construct, similar, strand=found.strand)
     if chemistry == "auto":
-        strand = _strand(
-            scorer, [r.sequence for r, is_own in zip(picked, resembling, strict=True) if is_own]
-        )
-    scorer.late = strand == "Forward"
+        of_car = [r.sequence for r, is_own in zip(picked, resembling, strict=True) if is_own]
+        target = replace(target, strand=_strand(target.scorer, of_car))
+    scorer, strand = target.scorer, target.strand
     codes, counts = tally.result()
     bases = _barcode_bases(codes, found.cb_length)
     listed = on_list(barcode_codes(bases), read_whitelist(found.whitelist))
@@ -142,7 +140,7 @@ def quicklook(
         unmapped=int(resembling.sum()), unmapped_looked_at=tally.n_reads
     )
     homolog_molecules: dict[str, set[tuple[str, str]]] = defaultdict(set)
-    # By the length of the word, which is less than 40 in short reads.
+    # By the length of the k-mer, which is less than 40 in short reads.
     genes: dict[int, dict[str, str]] = {}
     candidates = []
     for read, is_own in zip(picked, resembling.tolist(), strict=True):
@@ -151,10 +149,10 @@ def quicklook(
         if is_own:
             candidates.append(Read(barcode, read.umi, sequence, "unmapped", False))
             continue
-        word = sequence[20:60]
-        if len(word) not in genes:
-            genes[len(word)] = _genes_by_word(len(word), scorer, similar)
-        if (gene := genes[len(word)].get(word)) and barcode is not None:
+        kmer = sequence[20:60]
+        if len(kmer) not in genes:
+            genes[len(kmer)] = _genes_by_kmer(len(kmer), scorer)
+        if (gene := genes[len(kmer)].get(kmer)) and barcode is not None:
             homolog_molecules[gene].add((barcode, read.umi))
     molecules, losses = assemble(
         candidates, scorer, sample, counts=accounted, homolog_molecules=homolog_molecules
@@ -199,15 +197,7 @@ def write_look(look: Look, sample: str, folder: str | Path) -> list[str]:
         }
     )
     knee.loc[look.barcodes["rank"] - 1, "car_umis"] = look.barcodes["car_molecules"].to_numpy()
-    figure = figures.knee(knee, sample)
-    # Laying it out takes as long as drawing it.
-    figure.set_layout_engine(None)
-    figure.subplots_adjust(left=0.15, bottom=0.14, right=0.96, top=0.9)
-    figure.axes[0].set_ylabel("reads")
-    if legend := figure.axes[0].get_legend():
-        legend.remove()
-    with atomic(folder / f"{sample}.knee.png") as path:
-        figure.savefig(path)
+    figures.knee(knee, sample, what="reads").save(folder / f"{sample}.knee.png")
     n_sure = int(look.barcodes["unique"].sum())
     words = [
         f"{sample}: {look.n_reads:,} reads, {look.n_valid / max(1, look.n_reads):.1%} with a listed barcode "
@@ -258,15 +248,13 @@ def _strand(scorer: Scorer, reads: Sequence[str]) -> str:
     return "Reverse" if antisense > sense else "Forward"
 
 
-def _genes_by_word(
-    size: int, scorer: Scorer, similar: Sequence[EndogenousTranscript]
-) -> dict[str, str]:
-    """Return the gene of each word of ``size`` bases of the relatives that share a domain with the CAR."""
+def _genes_by_kmer(size: int, scorer: Scorer) -> dict[str, str]:
+    """Return the gene of each k-mer of ``size`` bases of the homologs that share a stretch with the CAR."""
     found: dict[str, str] = {}
-    for rival in similar:
-        if rival.gene in scorer.stretches:
-            for start in range(len(rival.sequence) - size + 1):
-                found.setdefault(rival.sequence[start : start + size], rival.gene)
+    for homolog in scorer.homologs:
+        if homolog.gene in scorer.stretches:
+            for start in range(len(homolog.sequence) - size + 1):
+                found.setdefault(homolog.sequence[start : start + size], homolog.gene)
     return found
 
 
@@ -323,9 +311,9 @@ def _barcode_bases(codes: npt.NDArray[np.uint64], length: int) -> npt.NDArray[np
 
 
 def _pick(
-    pair: tuple[str | Path, str | Path], words: Words, chemistry: Chemistry, tally: _Tally
+    pair: tuple[str | Path, str | Path], kmers: KmerSet, chemistry: Chemistry, tally: _Tally
 ) -> Iterator[Read]:
-    """Yield the reads of R2 that share words, with barcode and UMI of their R1; count all barcodes.
+    """Yield the reads of R2 that share k-mers, with barcode and UMI of their R1; count all barcodes.
 
     Both files are read side by side, each in a thread of its own, always the one that lags, so that little of either
     is held.
@@ -337,7 +325,7 @@ def _pick(
     done1 = done2 = False
     with (
         _ahead(_first_reads(pair[0], chemistry)) as first,
-        _ahead(_second_reads(pair[1], words)) as second,
+        _ahead(_second_reads(pair[1], kmers)) as second,
     ):
         while not (done1 and done2):
             if done2 or (n1 <= n2 and not done1):
@@ -386,10 +374,10 @@ def _first_reads(
         yield _barcodes(raw, places, cb, length, width, _DIGITS)
 
 
-def _second_reads(path: str | Path, words: Words) -> Iterator[tuple[int, list[tuple[int, str]]]]:
-    """Yield blocks of R2: how many reads, and number and sequence of those that share words."""
+def _second_reads(path: str | Path, kmers: KmerSet) -> Iterator[tuple[int, list[tuple[int, str]]]]:
+    """Yield blocks of R2: how many reads, and number and sequence of those that share k-mers."""
     for raw, places in _blocks(path):
-        passed = words.among_records(raw, places).tolist()
+        passed = kmers.among_records(raw, places).tolist()
         yield len(places), [(i, raw[a:b].tobytes().decode()) for i, a, b in passed]
 
 

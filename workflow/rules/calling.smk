@@ -4,6 +4,8 @@
 # What the samples sheet says reaches the cells here and nowhere before: a label or a clinical number that is edited
 # costs the calls and what follows them, but neither cells nor clusters.
 rule samples:
+    # A second's work: no job of a cluster.
+    localrule: True
     output:
         R("samples"),
     log:
@@ -30,8 +32,12 @@ rule calling:
         losses=each_sample("molecule_losses", WITH_READS),
         barcodes=each_sample("barcodes"),
         ambient=each_sample("ambient"),
-        lint=R("lint"),
+        lint=R("lint") if CONSTRUCT else [],
+        belonging=each_sample("belonging", WITH_BAM),
         chemistry=each_sample("chemistry", [s for s in SAMPLES if has_reads(s)]),
+        # For the totals that must agree.
+        summaries=each_sample("summary", [s for s in SAMPLES if has_reads(s)]),
+        filters=each_sample("filters"),
     output:
         cells=R("cells"),
         detection=report(
@@ -75,6 +81,7 @@ rule calling:
         car=CAR,
         fdr=CONFIG.calling.fdr,
         with_reads=WITH_READS,
+        with_bam=WITH_BAM,
         with_chemistry=[s for s in SAMPLES if has_reads(s)],
         version=VERSIONS["calling"],
     message:

@@ -1,12 +1,14 @@
 # Sheets, lookups and input functions, so that the other rule files read like a list of steps.
+import sys
 from pathlib import Path
 
 from carseq.errors import CarseqError
-from carseq.io.checksums import check_sizes
+from carseq.io.checksums import check_sizes, fingerprint
 from carseq.io.remote import is_url, provider
 from carseq.io.results import told_of_upgrade
 from carseq.schema.results import FILES, VERSIONS, each
-from carseq.workflow import study_from_config
+from carseq.study.record import check_record
+from carseq.workflow import study_from_config, told_of_lock
 from snakemake.exceptions import WorkflowError
 from snakemake.io import get_flag_value, is_flagged
 from snakemake.logging import logger
@@ -22,9 +24,14 @@ if workflow.is_main_process and (told := told_of_upgrade(STUDY.config.results)):
 CONFIG = STUDY.config
 RESULTS = CONFIG.results.rstrip("/")
 
+if workflow.is_main_process and "--unlock" not in sys.argv:
+    if told := told_of_lock(Path.cwd(), workflow.configfiles):
+        logger.warning(told)
+
 # A file that a crashed copy cut off would be read as if it were whole, or never be read and never be noticed.
 if workflow.is_main_process:
     try:
+        check_record(STUDY, Path(".snakemake/metadata"))
         check_sizes(RESULTS)
     except CarseqError as error:
         raise WorkflowError(str(error)) from None
@@ -50,7 +57,19 @@ def given(path):
 
 # What is reused stays where it lies.
 KEEP_BAM = "all" if CONFIG.reuse else CONFIG.solo.keep_bam
-FASTA, GTF = given(CONFIG.reference.fasta), given(CONFIG.reference.gtf)
+# A study of matrices alone may have neither genome nor construct.
+FASTA, GTF = given(CONFIG.reference.fasta) or [], given(CONFIG.reference.gtf) or []
+CONSTRUCT = CONFIG.construct.file or []
+
+
+# What the user's files hold, as a parameter of the rules that read them: a file that is exchanged for another of the
+# same name reruns them, whatever its time.
+def content(*paths):
+    return [fingerprint(path) for path in paths if path]
+
+
+GENOME_CONTENT = content(CONFIG.reference.fasta, CONFIG.reference.gtf)
+CONSTRUCT_CONTENT = content(CONFIG.construct.file, *CONFIG.construct.alternatives)
 BASE_INDEX = CONFIG.reference.star_index or R("base_index")
 
 
@@ -101,10 +120,38 @@ def cell_list(wildcards):
     return sample.matrix if sample.matrix and sample.raw_matrix else []
 
 
+def reads_content(wildcards):
+    pairs = STUDY.pairs(wildcards.sample)
+    return content(
+        *[path for pair in pairs for path in pair], STUDY.whitelist(wildcards.sample)
+    )
+
+
+def made_content(wildcards):
+    sample = STUDY.samples[wildcards.sample]
+    return content(sample.bam, sample.raw_matrix, sample.matrix)
+
+
+# Of genes that a matrix names by their ids the annotation knows the symbols.
+def matrix_gtf(wildcards):
+    return [] if has_reads(wildcards.sample) else GTF
+
+
+def belonging_json(wildcards):
+    if STUDY.samples[wildcards.sample].kind == "bam":
+        return FILES["belonging"].at(RESULTS, sample=wildcards.sample)
+    return []
+
+
 def chemistry_json(wildcards):
     if has_reads(wildcards.sample):
         return FILES["chemistry"].at(RESULTS, sample=wildcards.sample)
     return []
+
+
+# Strand and read length of FASTQ files are in their chemistry: no BAM is read, nor waited for.
+def bam_to_measure(wildcards):
+    return [] if has_reads(wildcards.sample) else bam(wildcards)
 
 
 # Tables made only where the config names other constructs.
@@ -114,6 +161,8 @@ def support_tables():
 
 # Samples given as a matrix alone have no molecules: their CAR counts come from the matrix.
 WITH_READS = [s for s in SAMPLES if STUDY.samples[s].kind != "matrix"]
+
+WITH_BAM = [s for s in SAMPLES if STUDY.samples[s].kind == "bam"]
 
 WITH_RECEPTORS = [s for s in SAMPLES if STUDY.samples[s].tcr]
 

@@ -20,6 +20,7 @@ rule transcript:
     params:
         name=CAR,
         form=CONFIG.construct.form,
+        content=CONSTRUCT_CONTENT[:1],
         version=VERSIONS["transcript"],
     message:
         "construct: deriving the CAR's transcript"
@@ -29,7 +30,8 @@ rule transcript:
 
 rule construct:
     input:
-        CONFIG.construct.file,
+        construct=R("construct_json"),
+        libraries=each_sample("library", WITH_READS),
     output:
         domains=R("domains"),
         coverage=R("coverage"),
@@ -48,8 +50,7 @@ rule construct:
         mem_mb=memory(2000),
         runtime=minutes(20),
     params:
-        name=CAR,
-        form=CONFIG.construct.form,
+        read_length=CONFIG.molecules.read_length,
         version=VERSIONS["construct"],
     message:
         "construct: finding the CAR's domains and faults"
@@ -57,36 +58,61 @@ rule construct:
         "../scripts/construct.py"
 
 
-rule homology:
-    input:
-        construct=CONFIG.construct.file,
-        fasta=FASTA,
-        gtf=GTF,
-        checked=R("checked"),
-        car_checked=R("car_checked"),
-        # What the reads were aligned to: reads of parts that both CARs have lie there.
-        earlier=R("transcript", CONFIG.reuse) if CONFIG.reuse else [],
-    output:
-        homology=R("homology"),
-        bed=R("homology_bed"),
-        rivals=R("rivals"),
-        loci=R("loci"),
-    log:
-        f"{RESULTS}/logs/homology.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/homology.tsv"
-    conda:
-        "../../envs/tools.yaml"
-    resources:
-        mem_mb=genome_memory,
-        runtime=minutes(60),
-    params:
-        name=CAR,
-        form=CONFIG.construct.form,
-        min_identity=CONFIG.molecules.min_homology,
-        read_length=CONFIG.molecules.read_length or 90,
-        version=VERSIONS["construct"],
-    message:
-        "construct: comparing the CAR with the genome's transcripts"
-    script:
-        "../scripts/homology.py"
+if WITH_READS:
+
+    # Apart from `homology`, which depends on the length of the reads: a further sample with shorter reads must not
+    # cost the molecules of the others.
+    rule homologs:
+        input:
+            construct=R("construct_json"),
+            fasta=FASTA,
+            gtf=GTF,
+            checked=R("checked"),
+            car_checked=R("car_checked"),
+            # What the reads were aligned to: reads of parts that both CARs have lie there.
+            earlier=R("transcript", CONFIG.reuse) if CONFIG.reuse else [],
+        output:
+            rivals=R("rivals"),
+            loci=R("loci"),
+        log:
+            f"{RESULTS}/logs/homologs.log",
+        benchmark:
+            f"{RESULTS}/benchmarks/homologs.tsv"
+        conda:
+            "../../envs/tools.yaml"
+        resources:
+            mem_mb=genome_memory,
+            runtime=minutes(60),
+        params:
+            content=GENOME_CONTENT,
+            version=VERSIONS["construct"],
+        message:
+            "construct: finding the genome's transcripts that share sequence with the CAR"
+        script:
+            "../scripts/homologs.py"
+
+    rule homology:
+        input:
+            construct=R("construct_json"),
+            rivals=R("rivals"),
+            libraries=each_sample("library", WITH_READS),
+        output:
+            homology=R("homology"),
+            bed=R("homology_bed"),
+        log:
+            f"{RESULTS}/logs/homology.log",
+        benchmark:
+            f"{RESULTS}/benchmarks/homology.tsv"
+        conda:
+            "../../envs/tools.yaml"
+        resources:
+            mem_mb=memory(2000),
+            runtime=minutes(60),
+        params:
+            min_identity=CONFIG.molecules.min_homology,
+            read_length=CONFIG.molecules.read_length,
+            version=VERSIONS["construct"],
+        message:
+            "construct: which bases of the CAR the genome shares"
+        script:
+            "../scripts/homology.py"

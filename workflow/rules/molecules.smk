@@ -1,14 +1,66 @@
 # molecules. Takes a BAM with barcodes and UMIs; makes one row a CAR molecule, and the accounting of reads.
 
 
+# Before anything is made of them.
+rule belonging:
+    input:
+        bam=bam,
+        raw=raw_matrix,
+        listed=cell_list,
+    output:
+        R("belonging"),
+    log:
+        f"{RESULTS}/logs/{{sample}}/belonging.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/{{sample}}/belonging.tsv"
+    priority: 85
+    conda:
+        "../../envs/tools.yaml"
+    resources:
+        mem_mb=cells_memory,
+        runtime=minutes(30),
+    params:
+        barcode_tag=CONFIG.molecules.barcode_tag,
+        content=made_content,
+        version=VERSIONS["molecules"],
+    message:
+        "molecules: holding the BAM and the matrix of {wildcards.sample} against each other"
+    script:
+        "../scripts/belonging.py"
+
+
+# Measured once: how long the reads are and which strand they have is asked by all that follow.
+rule library:
+    input:
+        bam=bam_to_measure,
+        chemistry=chemistry_json,
+        panel=R("strand_panel"),
+    output:
+        R("library"),
+    log:
+        f"{RESULTS}/logs/{{sample}}/library.log",
+    conda:
+        "../../envs/tools.yaml"
+    resources:
+        mem_mb=memory(2000),
+        runtime=minutes(20),
+    params:
+        chemistry=lambda wildcards: STUDY.samples[wildcards.sample].chemistry,
+        content=made_content,
+        version=VERSIONS["molecules"],
+    message:
+        "molecules: measuring the strand and length of the reads of {wildcards.sample}"
+    script:
+        "../scripts/library.py"
+
+
 rule molecules:
     input:
         bam=bam,
+        belonging=belonging_json,
         bai=bam_index,
-        chemistry=chemistry_json,
-        panel=R("strand_panel"),
-        construct=CONFIG.construct.file,
-        homology=R("homology"),
+        library=R("library"),
+        construct=R("construct_json"),
         rivals=R("rivals"),
         loci=R("loci"),
     output:
@@ -24,11 +76,9 @@ rule molecules:
         mem_mb=memory(3000),
         runtime=minutes(60, per_gb=4),
     params:
-        name=CAR,
-        form=CONFIG.construct.form,
         barcode_tag=CONFIG.molecules.barcode_tag,
         umi_tag=CONFIG.molecules.umi_tag,
-        chemistry=lambda wildcards: STUDY.samples[wildcards.sample].chemistry,
+        content=made_content,
         version=VERSIONS["molecules"],
     message:
         "molecules: collecting the evidence for the CAR in {wildcards.sample}"
@@ -40,9 +90,8 @@ rule support:
     input:
         bam=bam,
         bai=bam_index,
-        chemistry=chemistry_json,
-        panel=R("strand_panel"),
-        construct=CONFIG.construct.file,
+        library=R("library"),
+        construct=R("construct_json"),
         alternatives=CONFIG.construct.alternatives,
     output:
         R("support"),
@@ -56,11 +105,9 @@ rule support:
         mem_mb=memory(3000),
         runtime=minutes(60, per_gb=4),
     params:
-        name=CAR,
-        form=CONFIG.construct.form,
         barcode_tag=CONFIG.molecules.barcode_tag,
         umi_tag=CONFIG.molecules.umi_tag,
-        chemistry=lambda wildcards: STUDY.samples[wildcards.sample].chemistry,
+        content=lambda wildcards: CONSTRUCT_CONTENT[1:] + made_content(wildcards),
         version=VERSIONS["molecules"],
     message:
         "molecules: which construct the reads of {wildcards.sample} support"

@@ -19,6 +19,7 @@ rule check_reference:
         mem_mb=memory(2000),
         runtime=minutes(30),
     params:
+        content=GENOME_CONTENT,
         version=VERSIONS["reference"],
     message:
         "reference: checking genome and annotation"
@@ -48,6 +49,7 @@ rule check_car:
     params:
         name=CAR,
         form=CONFIG.construct.form,
+        content=CONSTRUCT_CONTENT[:1] + GENOME_CONTENT,
         version=VERSIONS["reference"],
     message:
         "reference: checking that the genome does not hold the CAR already"
@@ -73,6 +75,7 @@ rule strand_panel:
         mem_mb=genome_memory,
         runtime=minutes(60),
     params:
+        content=GENOME_CONTENT,
         version=VERSIONS["reference"],
     message:
         "reference: choosing transcripts that tell the strand of reads"
@@ -104,6 +107,7 @@ if not CONFIG.reference.star_index:
         params:
             sjdb_overhang=CONFIG.reference.sjdb_overhang,
             sa_sparse=CONFIG.reference.sa_sparse,
+            content=GENOME_CONTENT,
             version=VERSIONS["reference"],
         message:
             "reference: building the base STAR index (once for every construct)"
@@ -129,6 +133,7 @@ rule augmented_gtf:
         mem_mb=memory(2000),
         runtime=minutes(30),
     params:
+        content=GENOME_CONTENT,
         version=VERSIONS["reference"],
     message:
         "reference: adding the CAR to the annotation"

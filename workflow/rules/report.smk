@@ -39,9 +39,9 @@ rule report:
         clinic=R("clinic"),
         agreement=R("agreement"),
         clonotypes=R("clonotypes"),
-        domains=R("domains"),
-        homology=R("homology"),
-        lint=R("lint"),
+        domains=R("domains") if CONSTRUCT else [],
+        homology=R("homology") if WITH_READS else [],
+        lint=R("lint") if CONSTRUCT else [],
         config=R("run_config"),
         versions=R("versions"),
         molecules=each_sample("molecules", WITH_READS),
@@ -153,10 +153,8 @@ rule car_reads:
         calls=R("calls"),
         bam=bam,
         bai=bam_index,
-        chemistry=chemistry_json,
-        panel=R("strand_panel"),
-        construct=CONFIG.construct.file,
-        homology=R("homology"),
+        library=R("library"),
+        construct=R("construct_json"),
         rivals=R("rivals"),
         loci=R("loci"),
     output:
@@ -172,11 +170,8 @@ rule car_reads:
         mem_mb=memory(3000),
         runtime=minutes(60, per_gb=4),
     params:
-        name=CAR,
-        form=CONFIG.construct.form,
         barcode_tag=CONFIG.molecules.barcode_tag,
         umi_tag=CONFIG.molecules.umi_tag,
-        chemistry=lambda wildcards: STUDY.samples[wildcards.sample].chemistry,
         version=VERSIONS["report"],
     message:
         "report: writing the reads of the CAR-bearing cells of {wildcards.sample}"

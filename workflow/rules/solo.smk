@@ -20,6 +20,7 @@ rule chemistry:
         runtime=minutes(30, per_gb=4),
     params:
         chemistry=lambda wildcards: STUDY.samples[wildcards.sample].chemistry,
+        content=reads_content,
         version=VERSIONS["solo"],
     message:
         "solo: finding the chemistry of {wildcards.sample}"
@@ -61,6 +62,7 @@ rule align:
     params:
         car=CAR,
         feature=CONFIG.solo.feature,
+        content=reads_content,
         version=VERSIONS["solo"],
     message:
         "solo: aligning {wildcards.sample}"
@@ -73,7 +75,7 @@ rule slice_bam:
     input:
         bam=R("aligned_bam"),
         bai=R("aligned_bai"),
-        construct=CONFIG.construct.file,
+        construct=R("construct_json"),
         alternatives=CONFIG.construct.alternatives,
         loci=R("loci"),
     output:
@@ -89,10 +91,9 @@ rule slice_bam:
         mem_mb=memory(3000),
         runtime=minutes(60, per_gb=4),
     params:
-        name=CAR,
-        form=CONFIG.construct.form,
+        content=CONSTRUCT_CONTENT[1:],
         version=VERSIONS["solo"],
     message:
-        "solo: cutting out of {wildcards.sample} the reads that may be the CAR's or its relatives'"
+        "solo: cutting out of {wildcards.sample} the reads that may be the CAR's or its homologs'"
     script:
         "../scripts/slice_bam.py"

@@ -1,6 +1,8 @@
 """Call CAR T cells and give each sample its verdict."""
 
 from carseq.calling import call_study
+from carseq.guards import check_study
+from carseq.io.barcodes import Belonging
 from carseq.io.files import read_json, read_samples, read_table, read_text, write_table
 from carseq.io.h5ad import read_cells, write_cells
 from carseq.library.geometry import Chemistry
@@ -19,22 +21,42 @@ with job(snakemake):
         """Read one table a sample."""
         return {s: read_table(p, schema) for s, p in zip(samples, paths, strict=True)}
 
+    molecules = each(given.molecules, schema=tables.MOLECULES)
+    barcodes = {s: t.set_index("barcode") for s, t in each(given.barcodes, names).items()}
+    losses = each(given.losses, schema=tables.LOSSES)
     called = call_study(
         cohort,
         sheet,
-        each(given.molecules, schema=tables.MOLECULES),
+        molecules,
         car=params.car,
         fdr=params.fdr,
-        barcodes={s: t.set_index("barcode") for s, t in each(given.barcodes, names).items()},
+        barcodes=barcodes,
         ambient=each(given.ambient, names),
-        losses=each(given.losses, schema=tables.LOSSES),
-        findings=read_json(given.lint),
+        losses=losses,
+        # Without a construct nothing is known of what it cannot show.
+        findings=read_json(given.lint) if given.lint else [],
         strands={
             s: Chemistry.from_json(read_text(p)).strand
             for s, p in zip(params.with_chemistry, given.chemistry, strict=True)
         },
+        belonging={
+            s: Belonging.from_json(read_text(p))
+            for s, p in zip(params.with_bam, given.belonging, strict=True)
+        },
     )
     cohort.obs = OBS.conform(cohort.obs)
+    check_study(
+        losses=losses,
+        accounts=called.losses,
+        molecules=molecules,
+        summaries={
+            s: read_json(p) for s, p in zip(params.with_chemistry, given.summaries, strict=True)
+        },
+        barcodes=barcodes,
+        filters=each(given.filters, names, tables.FILTERS),
+        detection=called.detection,
+        obs=cohort.obs,
+    )
     for sample, path in zip(names, output.calls, strict=True):
         own = cohort.obs[cohort.obs["sample"] == sample]
         write_table(own[list(tables.CALLS.columns)], path, tables.CALLS)

@@ -1,23 +1,48 @@
 """Find the cells of a sample and measure them."""
 
+from functools import partial
+
+import pandas as pd
+
+from carseq.cells.barcodes import check_raw
+from carseq.cells.counts import row_sums
 from carseq.cells.stages import sample_cells
+from carseq.io.barcodes import check_shares
 from carseq.io.files import write_table
 from carseq.io.h5ad import write_h5ad
 from carseq.io.matrix import read_counts
+from carseq.reference.genome import gene_symbols
 from carseq.schema.tables import AMBIENT, BARCODES, KNEE
 from carseq.workflow import job
 
 with job(snakemake):
     params, output = snakemake.params, snakemake.output
-    listed = list(read_counts(snakemake.input.listed).obs_names) if snakemake.input.listed else None
+    given = snakemake.input
+    listed = list(read_counts(given.listed).obs_names) if given.listed else None
+    raw = read_counts(
+        given.raw,
+        car=params.car,
+        needs_car=params.needs_car,
+        symbols=partial(gene_symbols, given.gtf) if given.gtf else None,
+        cells=listed,
+        allow_empty=params.own,
+    )
+    if not params.own and not params.called:
+        check_raw(raw, given.raw)
+    if listed:
+        totals = pd.Series(row_sums(raw.X), index=raw.obs_names)
+        words = "the cells in `matrix`", "give the filtered and the raw matrix of one run"
+        match = check_shares(pd.Index(listed), totals, snakemake.wildcards.sample, *words)
+        listed = match.rewrite(listed)
     made = sample_cells(
-        read_counts(snakemake.input.raw, car=params.car, needs_car=params.needs_car),
+        raw,
         snakemake.wildcards.sample,
         car=params.car,
         called=params.called,
         listed=listed,
         seed=params.seed,
-        solo=params.solo,
+        scvi_solo=params.scvi_solo,
+        doublet_rate=params.doublet_rate,
     )
     write_h5ad(made.cells, output.cells)
     write_table(made.barcodes.reset_index(), output.barcodes, BARCODES)

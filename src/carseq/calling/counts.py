@@ -10,6 +10,7 @@ import pandas as pd
 from carseq.cells.annotation import T_LINEAGE
 from carseq.schema.tables import LOSSES
 from carseq.schema.thresholds import MIN_P_CAR
+from carseq.study.texts import is_missing
 
 #: Share of the reads of all copies of a molecule that its own library must hold (Griffiths et al. 2018).
 MIN_SWAP_SHARE = 0.8
@@ -83,7 +84,7 @@ def drop_swapped(
     dropped = dict.fromkeys(molecules, 0)
     by_run: dict[str, list[str]] = {}
     for sample in molecules:
-        if runs.get(sample):
+        if not is_missing(runs.get(sample)):
             by_run.setdefault(str(runs[sample]), []).append(sample)
     for names in by_run.values():
         if len(names) < 2:

@@ -13,7 +13,7 @@ from carseq.calling.counts import ambient_car, cell_losses, drop_swapped, unseen
 from carseq.calling.robustness import downsampling, thresholds
 from carseq.calling.rules import rules
 from carseq.cells.annotation import is_single_t
-from carseq.io.barcodes import match_barcodes
+from carseq.io.barcodes import Belonging, match_barcodes
 from carseq.schema.tables import RULES
 from carseq.schema.thresholds import FDR
 
@@ -52,6 +52,7 @@ def call_study(
     losses: Mapping[str, pd.DataFrame] | None = None,
     findings: list[dict[str, object]] | None = None,
     strands: Mapping[str, str | None] | None = None,
+    belonging: Mapping[str, Belonging] | None = None,
 ) -> StudyCalls:
     """Call a study: match barcodes, drop swapped molecules, count ambient CAR molecules, call cells, give verdicts.
 
@@ -75,7 +76,9 @@ def call_study(
         By sample, schema ``LOSSES`` as made with the molecules; needs ``barcodes``.
     findings, strands
         Content of ``lint.json``, and each sample's strand: what the construct cannot show. Without them
-        ``car_unseen`` of ``samples`` is taken, or 0.
+        ``car_unseen`` of ``samples`` is taken, or 0. Samples without molecules show what was counted: 0.
+    belonging
+        By sample given as BAM and matrix: how their barcodes fit.
 
     Raises
     ------
@@ -87,7 +90,10 @@ def call_study(
     matched = {}
     for sample, found in (molecules or {}).items():
         if barcodes is not None:
-            matched[str(sample)] = match_barcodes(found, barcodes[sample].index)
+            fit = (belonging or {}).get(str(sample))
+            matched[str(sample)] = match_barcodes(
+                found, barcodes[sample].index, match=fit.match if fit else None
+            )
         else:
             own = pd.Index(cohort.obs.loc[of_sample == str(sample), "barcode"].astype(str))
             # Kept cells are few of the barcodes that the molecules lie in.
@@ -100,10 +106,20 @@ def call_study(
     matched, swapped = drop_swapped(matched, runs)
     if findings is not None:
         strand = strands or {}
-        table["car_unseen"] = [unseen_share(findings, strand.get(s)) for s in table["sample"]]
+        table["car_unseen"] = [
+            unseen_share(findings, strand.get(s)) if s in matched else 0.0 for s in table["sample"]
+        ]
     if barcodes is not None and ambient is not None:
+        # A BAM of called cells alone has no molecules of empty droplets: the matrix counts them, or nothing does.
+        cells_only = {s for s, fit in (belonging or {}).items() if fit.cells_only}
+        uncounted = {s for s in cells_only if car not in set(ambient[s]["gene"].astype(str))}
         counted = pd.DataFrame(
-            [ambient_car(barcodes[s], ambient[s], matched.get(s), car) for s in table["sample"]]
+            {"ambient_umis": 0.0, "ambient_car": 0.0}
+            if s in uncounted
+            else ambient_car(
+                barcodes[s], ambient[s], None if s in cells_only else matched.get(s), car
+            )
+            for s in table["sample"]
         )
         table[["ambient_umis", "ambient_car"]] = counted[["ambient_umis", "ambient_car"]].to_numpy()
     detection = call_cells(cohort, matched, table, car=car, fdr=fdr)

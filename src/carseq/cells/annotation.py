@@ -7,6 +7,7 @@ untrained), so that disagreement shows.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -60,15 +61,35 @@ PROFILE_UMIS = 250.0
 PROFILE_BOUND = 8.0
 #: What a cluster's mix of types may add for or against a type, natural log: a prior, which the cell's own molecules
 #: overrule.
-CLUSTER_BOUND = 3.0
+CLUSTER_BOUND = 1.5
 #: A droplet with fewer UMIs or genes than this is given no type: what it holds is a handful of ambient molecules.
 LEAST_TYPED_UMIS, LEAST_TYPED_GENES = 50, 30
 #: No label is surer (log odds) than one unit for so many UMIs of the cell.
 UMIS_PER_NAT = 20.0
-#: The doubt that is left in the lineage of a cell that shows none of its markers; it falls with each marker molecule.
-DOUBT = 0.1
-#: Cells with clear markers needed to learn a type's profile.
+#: The doubt that is left in the lineage of a cell without any of its markers; it falls with each marker molecule, as
+#: their number (and one) to the power of 1.5.
+DOUBT = 0.5
+#: Share of ambient RNA in a cell, of doublets among cells, and of droplets without a cell before a sample is seen; the
+#: cells that this last one weighs as much as.
+SOUP_IN_CELL, SOUP_DOUBLETS, SOUP_SHARE, SOUP_CELLS = 0.3, 0.05, 0.02, 20.0
+#: Genes that a cell of one lineage shows by the dozen and others not at all; where the marker table is the user's, they
+#: serve all the same.
+SOUP_GENES = {
+    "T": ("CD3D", "CD3E", "CD3G", "TRAC", "TRBC1", "TRBC2"),
+    "NK": ("GNLY", "KLRF1"),
+    "B": ("CD79A", "CD79B", "MS4A1", "BANK1", "IGHM", "IGHD"),
+    "plasma": ("JCHAIN", "MZB1", "IGKC", "IGHG1", "IGHA1"),
+    "myeloid": ("LYZ", "S100A8", "S100A9", "S100A12", "FCN1", "CD14", "C1QA", "C1QB", "FCGR3B", "CSF3R", "G0S2"),
+    "kidney": ("UMOD", "GPX3", "ALDOB", "MIOX", "FABP1", "SLC12A1", "AQP2", "PODXL", "NPHS2", "DEFB1"),
+    "urogenital": ("KRT13", "KRT5", "KRT17", "KRT4", "KRT7", "UPK2", "UPK1B", "SPRR3", "PSCA"),
+}  # fmt: skip
+#: Droplets with fewer UMIs than the first are asked whether they are ambient RNA, in full; from the second on none are.
+SOUP_BELOW, SOUP_NEVER = 500.0, 1000.0
+#: Where one lineage (with its kin) gives more than this share of the markers, ambient RNA looks like its cells.
+MOST_OF_SOUP = 0.8
+#: Cells with clear markers needed to learn a type's profile; of "unknown", this share of all cells.
 MIN_SEEDS = 8
+UNKNOWN_SEEDS = 0.03
 #: Prior rates (UMIs per UMI) of a marker where it is expressed and where not, the order of CD3D in
 #: PBMC T cells and of ambient CD3D; they weigh as much as three cells of 2,000 UMIs.
 PRIOR_ON, PRIOR_OFF, PRIOR_UMIS = 4e-4, 1e-5, 6000.0
@@ -249,7 +270,9 @@ def _profile_scores(
     log_ratio = np.zeros((n_types, counts.shape[1]))
     for t in range(n_types):
         rows = np.array([t]) if seeds[t] >= enough else np.flatnonzero(lineage == lineage[t])
-        if seeds[rows].sum() < enough:
+        # A few damaged cells are no kind of their own: their profile would draw in others.
+        least = max(enough, UNKNOWN_SEEDS * n_cells) if lineage[t] == UNKNOWN else enough
+        if seeds[rows].sum() < least:
             continue
         # Shrunk to the mean profile by 1,000 UMIs of it, and a tenth of every cell is ambient.
         total = sums[rows].sum(axis=0)
@@ -347,13 +370,17 @@ def annotate(
 
 
 def _with_doubt(
-    adata: AnnData, atlas: Atlas, lineages: list[str], by_lineage: np.ndarray
+    adata: AnnData,
+    atlas: Atlas,
+    lineages: list[str],
+    by_lineage: np.ndarray,
 ) -> np.ndarray:
     """Return probabilities of the lineages that are no surer than the cell's molecules allow.
 
     - A droplet of fewer than :data:`LEAST_TYPED_UMIS` UMIs or :data:`LEAST_TYPED_GENES` genes is unknown.
     - The log odds of any lineage stay below the cell's UMIs over :data:`UMIS_PER_NAT`.
     - A lineage of which the cell shows few marker molecules keeps :data:`DOUBT`.
+    - A droplet that shows the markers of all lineages, as ambient RNA does, is no cell (:func:`soup_probability`).
     - Where the matrix holds fewer markers of a related lineage, that one is not excluded: NK cells cannot be told from
       T cells by a panel without T-cell markers.
 
@@ -376,12 +403,77 @@ def _with_doubt(
             (atlas.coverage[name] - atlas.coverage[k] for k in atlas.coverage if kin(name, k)),
             default=0.0,
         )
-        most[:, j] = np.minimum(special.expit(totals / UMIS_PER_NAT), 1 - DOUBT / (1 + shown))
+        most[:, j] = np.minimum(
+            special.expit(totals / UMIS_PER_NAT), 1 - DOUBT / (1 + shown) ** 1.5
+        )
         most[:, j] -= 0.5 * max(lacking, 0.0)
+    share = dict(zip(lineages, by_lineage.mean(axis=0), strict=True))
+    most[:, 1:] *= 1 - soup_probability(adata, share)[:, None]
     most[(totals < LEAST_TYPED_UMIS) | (genes < LEAST_TYPED_GENES), 1:] = 0.0
     capped = np.minimum(by_lineage, most)
     capped[:, 0] += (by_lineage - capped).sum(axis=1)
     return capped
+
+
+def soup_probability(adata: AnnData, share: Mapping[str, float]) -> np.ndarray:
+    """Return the probability that a droplet holds ambient RNA alone, shape (n_cells,).
+
+    Markers that exclude each other (:data:`SOUP_GENES`) are counted by lineage. Ambient RNA shows them in the
+    proportions of the sample's mean; a cell shows those of its own lineage (and its kin's), and some ambient ones; a
+    doublet those of two. How many of a sample's droplets are empty is learnt by EM: next to none of a good library,
+    next to all of a failed one. Few cells, or cells of one lineage, cannot be told from their own mean, and droplets of
+    many UMIs need no such question: the probability is then 0.
+
+    Parameters
+    ----------
+    adata
+        Counts in `layers["counts"]` (or X); `obs["sample"]` where there.
+    share
+        Share of each lineage among the cells, as far as known.
+    """
+    result = np.zeros(adata.n_obs)
+    names = list(SOUP_GENES)
+    if not adata.n_obs:
+        return result
+    counts = counts_of(adata)
+    totals, samples = row_sums(counts), sample_numbers(adata)
+    barred = car_genes(adata)
+    shown = np.zeros((adata.n_obs, len(names)))
+    for j, name in enumerate(names):
+        at = adata.var_names.get_indexer([g for g in SOUP_GENES[name] if g not in barred])
+        shown[:, j] = row_sums(counts[:, at[at >= 0]])
+    allowed = np.array([[kin(a, b) for b in names] for a in names], dtype=float)
+    weight = np.array([share.get(name, 0.0) for name in names]) + 0.02
+    weight /= weight.sum()
+    for g in range(int(samples.max()) + 1):
+        rows = np.flatnonzero(samples == g)
+        mean = shown[rows].sum(axis=0) + 0.5
+        q = mean / mean.sum()
+        if rows.size < SOUP_CELLS or (allowed @ q).max() > MOST_OF_SOUP:
+            continue
+        kinds = [(np.log(w), a) for w, a in zip(weight * (1 - SOUP_DOUBLETS), allowed, strict=True)]
+        apart = [
+            (i, j) for i in range(len(names)) for j in range(i + 1, len(names)) if not allowed[i, j]
+        ]
+        both = np.array([weight[i] * weight[j] for i, j in apart])
+        for (i, j), w in zip(apart, both / both.sum() * SOUP_DOUBLETS, strict=True):
+            kinds.append(
+                (
+                    np.log(w),
+                    allowed[i] / (allowed[i] * q).sum() + allowed[j] / (allowed[j] * q).sum(),
+                )
+            )
+        total = np.full(rows.size, -np.inf)
+        for log_weight, own in kinds:
+            p = SOUP_IN_CELL * q + (1 - SOUP_IN_CELL) * own * q / (own * q).sum()
+            total = np.logaddexp(total, log_weight + shown[rows] @ np.log(p / q))
+        empty = SOUP_SHARE
+        for _ in range(20):
+            own_odds = np.log(empty / (1 - empty)) - total
+            by_cell = special.expit(own_odds)
+            empty = (by_cell.sum() + SOUP_SHARE * SOUP_CELLS) / (rows.size + SOUP_CELLS)
+        result[rows] = by_cell
+    return result * np.clip((SOUP_NEVER - totals) / (SOUP_NEVER - SOUP_BELOW), 0, 1)
 
 
 def _coverage_of(
@@ -438,7 +530,10 @@ def _posterior(adata: AnnData, atlas: Atlas, lineage: np.ndarray, car: str | Non
     totals = row_sums(counts)
     markers = (counts[:, atlas.genes] > 0).astype(np.float64)
     shown = np.zeros((n_cells, n_types))
-    shown[:, 1:] = markers @ (atlas.weights > 0).T
+    # Genes that another lineage marks too (HLA-DRA: B cells, dendritic cells) make no clear cell.
+    foreign = np.array([[not kin(a, b) for b in atlas.lineage] for a in atlas.lineage], dtype=float)
+    positive = (atlas.weights > 0).astype(float)
+    shown[:, 1:] = markers @ (positive * (foreign @ positive == 0)).T
     genes = np.flatnonzero(informative_genes(adata, car))
     for _ in range(2):
         profile = _profile_scores(counts, genes, totals, posterior, shown, lineage)

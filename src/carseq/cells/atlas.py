@@ -55,7 +55,8 @@ def read_reference(path: str | Path, labels: str) -> AnnData:
     remedy = "give an h5ad of raw counts with gene symbols and a column of cell types"
     try:
         reference = ad.read_h5ad(path)
-    except (OSError, KeyError, ValueError) as error:
+    # What damaged bytes make h5py and anndata raise is of any type.
+    except Exception as error:
         raise CarseqError(
             f"cannot read the reference {path}", " ".join(str(error).split()), remedy
         ) from None
@@ -63,16 +64,21 @@ def read_reference(path: str | Path, labels: str) -> AnnData:
         raise CarseqError(
             f"the reference {path} has no column {labels!r}",
             f"its obs holds {', '.join(map(str, reference.obs.columns)) or 'no column'}",
-            "name the column of cell types in cells.reference_labels",
+            "name the column of cell types in cells.atlas_labels",
         )
     if reference.obs[labels].nunique() < 2:
         raise CarseqError(
             f"the reference {path} holds fewer than two cell types",
             f"column {labels!r}",
-            "name another column in cells.reference_labels",
+            "name another column in cells.atlas_labels",
         )
-    values = counts_of(reference).data[:10_000]
-    if values.size and (np.any(values < 0) or np.any(values != np.rint(values))):
+    values = counts_of(reference).data[:1_000_000]
+    if (
+        not values.size
+        or not np.isfinite(values).all()
+        or (values < 0).any()
+        or (values != np.rint(values)).any()
+    ):
         raise CarseqError(
             f"the reference {path} holds no raw counts",
             "X (or layers['counts']) has values that are no whole numbers",

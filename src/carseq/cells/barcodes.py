@@ -37,6 +37,11 @@ OUTRIGHT_FALSE = 0.01
 TELLING_TOTAL = 0.025
 #: A matrix with hardly any barcode below this many UMIs was filtered before.
 FILTERED = 200
+#: In a raw matrix at least this share of the barcodes has less than a tenth of the UMIs of a typical cell (of 10x
+#: libraries, nine tenths and more; of cells alone, log totals spread with a standard deviation of 1: 0.1).
+LEAST_EMPTY = 0.2
+#: From so many barcodes on they cannot all be cells of one library.
+MOST_CELLS = 30_000
 #: Index hopping gives thousands of barcodes whose totals peak below this many UMIs.
 HOPPED_BELOW = 50
 #: Barcodes that are compared with each other to tell empty droplets from cells, at most and at least.
@@ -235,7 +240,13 @@ def total_limits(
         As far as the totals tell them.
     """
     totals = totals[totals >= 1]
-    if totals.size < 10 or np.quantile(totals, 0.01) >= FILTERED:
+    filtered = few_are_empty(totals)
+    if filtered and like_ambient is not None:
+        # Empty droplets of a sample without cells are few sizes, too, but all alike.
+        filtered = not like_ambient(1.0, float(np.median(totals)))
+    elif filtered:
+        filtered = bool(np.quantile(totals, 0.01) >= FILTERED)
+    if totals.size < 10 or filtered:
         return Limits(ambient_max or 0.0, float("inf"), float("inf"))
     left, right = _empty_range(totals, like_ambient)
     low = totals[(totals >= left) & (totals <= right)]
@@ -261,6 +272,50 @@ def total_limits(
     if knee >= 5 * high:
         outright = min(outright, knee)
     return limits._replace(outright=float(max(outright, MIN_OUTRIGHT, 1.5 * high)))
+
+
+def few_are_empty(totals: np.ndarray) -> bool:
+    """Return whether the totals of a matrix are those of cells alone: no barcodes that are far smaller than a cell.
+
+    A typical cell has as many UMIs as the barcode at which half of all UMIs lies in larger ones, whatever the depth.
+    """
+    totals = np.sort(totals[totals >= 1])[::-1]
+    if not 10 <= totals.size <= MOST_CELLS:
+        return False
+    typical = totals[int(np.searchsorted(np.cumsum(totals), 0.5 * totals.sum()))]
+    return bool(np.mean(totals < 0.1 * typical) < LEAST_EMPTY)
+
+
+def check_raw(raw: AnnData, path: object, *, seed: int = 0) -> None:
+    """Check that a matrix given as raw holds empty droplets.
+
+    Parameters
+    ----------
+    raw
+        Counts, barcodes × genes.
+    path
+        Its file, for the message.
+    seed
+        Seed of the comparison of barcodes.
+
+    Raises
+    ------
+    CarseqError
+        If it holds cells alone, which must be given as `matrix`.
+    """
+    totals = row_sums(raw.X)
+    if not few_are_empty(totals):
+        return
+    counts = sparse.csr_matrix(raw.X)
+    lower = np.flatnonzero(totals <= np.median(totals))
+    if _all_alike(counts[lower[:: max(1, len(lower) // MAX_COMPARED)]], seed):
+        return
+    raise CarseqError(
+        f"{path} is no raw matrix: it holds no empty droplets",
+        f"its {len(totals):,} barcodes have {np.quantile(totals, 0.01):.0f} to {totals.max():.0f} UMIs; a raw one has "
+        "many thousands with a tenth of a cell's and fewer",
+        "give it in the column `matrix`, whose barcodes are all taken for cells, or give the raw_feature_bc_matrix",
+    )
 
 
 def _empty_range(

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from carseq.cells.annotation import LEAST_TYPED_GENES
 from carseq.cells.counts import car_name, counts_of, row_sums
+from carseq.cells.markers import UNKNOWN
 from carseq.io.genes import is_mitochondrial
 from carseq.log import get_logger
 from carseq.schema.tables import FILTERS
@@ -26,10 +28,17 @@ MAX_GENES, MAX_UMIS = 4_000, 50_000
 MITO_MADS, SIZE_MADS = 3.0, 5.0
 #: Cells of a lineage in a sample needed to set limits of its own.
 MIN_GROUP = 20
-#: Share of a lineage that a mitochondrial ceiling may remove before it is raised.
+#: Share of a lineage that a mitochondrial ceiling may remove before it is raised, and share of a sample that a filter
+#: may remove before it is an alert.
 MOST_REMOVED = 1 / 3
-#: Fewest genes of a cell, however shallow the sample.
-LEAST_GENES = 20
+#: Spreads below the mode that a stressed sample's limit lies above it: the distribution is skewed to the right.
+MODE_SPREADS = 5.0
+#: However stressed a sample, a cell with more mitochondrial UMIs than this is broken, %.
+BROKEN_MITO = 50.0
+#: Fewest genes of a cell, however shallow the sample: the fewest with which a droplet is given a type.
+LEAST_GENES = LEAST_TYPED_GENES
+#: A library whose median called cell has fewer genes than this has failed: nothing in it can be typed.
+FAILED_GENES = 50
 
 
 def quality(adata: AnnData) -> AnnData:
@@ -64,6 +73,82 @@ def quality(adata: AnnData) -> AnnData:
     return adata
 
 
+def failed_libraries(adata: AnnData) -> dict[str, float]:
+    """Return the samples that failed, with their median genes in a called cell (:data:`FAILED_GENES`).
+
+    Parameters
+    ----------
+    adata
+        Called cells before any filter, with `obs["sample"]` and `obs["n_genes"]`.
+    """
+    if not adata.n_obs:
+        return {}
+    sample = adata.obs["sample"].astype(str) if "sample" in adata.obs else pd.Series("", adata.obs_names)  # fmt: skip
+    median = adata.obs["n_genes"].groupby(sample.to_numpy()).median()
+    failed = {str(name): float(value) for name, value in median.items() if value < FAILED_GENES}
+    for name, value in failed.items():
+        log.warning(
+            "sample %s: library failed: median of %.0f genes in a cell (%d are needed to type one)",
+            name or "(unnamed)",
+            value,
+            LEAST_TYPED_GENES,
+        )
+    return failed
+
+
+def filter_alerts(filters: pd.DataFrame) -> list[tuple[str, str, str]]:
+    """Return the filters that removed more than a third of a sample: sample, what happened, what to change.
+
+    Parameters
+    ----------
+    filters
+        From :func:`filter_cells`.
+    """
+    alerts = []
+    for name, own in filters.groupby("sample", sort=False):
+        n = int(own["n_before"].max())
+        for row in own.itertuples():
+            if not n or row.n_removed <= MOST_REMOVED * n:
+                continue
+            bearing = (
+                f"{row.n_car_bearing_removed} of the cells removed show the CAR; "
+                if row.n_car_bearing_removed
+                else "none of the cells removed shows the CAR; "
+            )
+            share = f"{row.n_removed:,} of {n:,} cells ({row.n_removed / n:.0%})"
+            message = f"{bearing}the filter `{row.step}` removed {share}"
+            alerts.append((str(name), message, _REMEDY[row.step]))
+    return alerts
+
+
+#: What to change where a filter removes many cells.
+_REMEDY = {
+    "too few genes": "look at the knee plot: debris was called, or the sample is shallow (lower `cells.min_genes`)",
+    "too many mitochondrial UMIs": "raise `cells.max_pct_mito` if these cells have as many genes as the others: "
+    "stressed cells of urine hold more mitochondrial RNA than fresh blood",
+    "too many genes or UMIs": "look for doublets and for a sample that is much deeper than the others",
+}
+
+
+def _mode_limit(values: np.ndarray, mads: float) -> float:
+    """Return the mode of values plus ``mads`` of their spread below it (as a standard deviation).
+
+    Broken cells lie above the intact ones' mode, so that neither the mode nor what is below it knows them.
+    """
+    ordered = np.sort(values)
+    while (
+        ordered.size > 3
+    ):  # half-sample mode (Bickel & Frühwirth 2006, doi:10.1016/j.csda.2005.07.011)
+        half = -(-ordered.size // 2)
+        width = ordered[half - 1 :] - ordered[: ordered.size - half + 1]
+        start = int(np.argmin(width))
+        ordered = ordered[start : start + half]
+    mode = float(np.median(ordered))
+    below = values[values <= mode]
+    spread = float(np.median(mode - below)) if below.size else 0.0
+    return mode + mads * 1.4826 * max(spread, 0.1 * mode)
+
+
 def _upper(values: np.ndarray, mads: float) -> float:
     middle = float(np.median(values))
     return middle + mads * 1.4826 * float(np.median(np.abs(values - middle)))
@@ -82,8 +167,9 @@ def filter_cells(
       the lineage in it (neutrophils hold little RNA): a shallow sample is warned of, not emptied.
     - Mitochondrial UMIs, at most: median + 3 MAD of the lineage, between half of the ceiling and
       the ceiling; the ceiling is `max_pct_mito` for kidney and half of it for other lineages.
-      Where that ceiling would remove more than a third of a lineage in a sample, the limit is
-      median + 3 MAD up to `max_pct_mito`, with a warning.
+      Where that ceiling would remove more than a third of a lineage in a sample (stressed cells of
+      urine), the limit is the mode of the lineage's cells + 5 times their spread below it, at most
+      50 %, with a warning: broken cells lie above the mode and do not move it.
     - Genes and UMIs, at most: median + 5 MAD (log scale), but at least 4,000 and 50,000.
 
     Parameters
@@ -110,7 +196,7 @@ def filter_cells(
         quality(adata)
     obs = adata.obs
     sample = obs["sample"].astype(str) if "sample" in obs else pd.Series("", obs.index)
-    lineage = obs["lineage"].astype(str) if "lineage" in obs else pd.Series("unknown", obs.index)
+    lineage = obs["lineage"].astype(str) if "lineage" in obs else pd.Series(UNKNOWN, obs.index)
     steps: dict[str, np.ndarray] = {
         name: np.zeros(adata.n_obs, dtype=bool)
         for name in ("too few genes", "too many mitochondrial UMIs", "too many genes or UMIs")
@@ -134,14 +220,17 @@ def filter_cells(
             own = rows if rows.sum() >= MIN_GROUP else of_sample
             limit = min(least, _least_genes(genes[rows], min_genes)) if own is rows else least
             # Debris lands in "unknown": its own median is no guide.
-            few |= rows & (genes < (least if kind == "unknown" else limit))
+            few |= rows & (genes < (least if kind == UNKNOWN else limit))
             ceiling = max_pct_mito * (1.0 if kind in HIGH_MITO else 0.5)
             adaptive = max(_upper(pct[own], MITO_MADS), ceiling / 2) if own is rows else ceiling
             bound = min(ceiling, adaptive)
             # Where the ceiling would take much of a lineage, the sample is stressed or the kit
-            # reads more mitochondria (fresh PBMC in 10x 3' v3: median 10 %); MAD finds the rest.
-            if own is rows and (pct[rows] > ceiling).mean() > MOST_REMOVED:
-                bound = max(ceiling, min(max_pct_mito, _upper(pct[rows], MITO_MADS)))
+            # reads more mitochondria (fresh PBMC in 10x 3' v3: median 10 %): the intact cells' own
+            # level decides, and what lies above it is broken.
+            like = of_sample & (lineage != UNKNOWN).to_numpy() if kind == UNKNOWN else own
+            judged = pct[like & (genes >= least)]
+            if judged.size >= MIN_GROUP and (judged > ceiling).mean() > MOST_REMOVED:
+                bound = max(ceiling, min(BROKEN_MITO, _mode_limit(judged, MODE_SPREADS)))
                 log.warning(
                     "sample %s, %s cells: median %.1f %% mitochondrial UMIs; limit raised from "
                     "%.0f to %.1f %%",
@@ -162,6 +251,8 @@ def filter_cells(
     table = _filters_table(adata, sample.to_numpy(), reason, list(steps), car_name(adata, car))
     kept = adata[reason == ""].copy()
     log.info("quality: %d of %d cells kept", kept.n_obs, adata.n_obs)
+    for sample_name, message, remedy in filter_alerts(table):
+        log.warning("sample %s: %s. %s", sample_name or "(unnamed)", message, remedy)
     return kept, table
 
 

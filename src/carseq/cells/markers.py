@@ -12,6 +12,7 @@ import pandas as pd
 from carseq.cells.counts import car_name
 from carseq.data import path as data_path
 from carseq.errors import CarseqError
+from carseq.io.fasta import DAMAGED
 from carseq.io.genes import is_mitochondrial
 from carseq.log import get_logger
 
@@ -54,6 +55,12 @@ def car_genes(adata: AnnData, car: str | None = None) -> frozenset[str]:
     if given is not None:
         return frozenset(map(str, given)) | ({name} if name else set())
     return CROSS_TALK | {name} if name else frozenset()
+
+
+def homologs_of(homology: pd.DataFrame) -> frozenset[str]:
+    """Return the genes that a construct shares stretches with, from its homology table (schema ``HOMOLOGY``)."""
+    shared = homology[homology["class"] != "car_only"]
+    return frozenset(str(gene) for gene in shared["gene"] if str(gene))
 
 
 def is_single_t(obs: pd.DataFrame) -> pd.Series:
@@ -99,7 +106,7 @@ def read_markers(path: str | Path | None = None) -> pd.DataFrame:
     path = Path(path) if path is not None else data_path("markers/urinary.tsv")
     try:
         table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, comment="#")
-    except (OSError, ValueError) as error:
+    except (*DAMAGED, ValueError) as error:  # type: ignore[misc]
         raise CarseqError(
             f"cannot read the marker table {path}",
             " ".join(str(error).split()),
@@ -112,12 +119,20 @@ def read_markers(path: str | Path | None = None) -> pd.DataFrame:
             f"it lacks {', '.join(missing)}" if missing else "it has no rows",
             "one row a marker, with columns " + ", ".join(MARKER_COLUMNS),
         )
+    for name in ("lineage", "cell_type", "gene"):
+        if (blank := table[name].str.strip().eq("")).any():
+            raise CarseqError(
+                f"the marker table {path} has a row without {name}",
+                f"row {int(np.flatnonzero(blank)[0]) + 1} of its {len(table)}",
+                "fill the cell, or take the row out",
+            )
     for name in MARKER_COLUMNS:
         if name not in table:
             table[name] = ""
     weight = pd.to_numeric(table["weight"].replace("", "1"), errors="coerce")
-    if weight.isna().any():
-        bad = table.loc[weight.isna(), "weight"].iloc[0]
+    no_number = ~np.isfinite(weight)
+    if no_number.any():
+        bad = table.loc[no_number, "weight"].iloc[0]
         raise CarseqError(
             f"the marker table {path} has a weight that is no number", repr(bad), "write 1 or -1"
         )

@@ -24,7 +24,8 @@ from carseq.cells.clusters import cluster
 from carseq.cells.combination import combine
 from carseq.cells.counts import counts_of, log_normalised, row_sums
 from carseq.cells.doublet import doublets, paired_transcriptomes
-from carseq.cells.filters import filter_cells, quality
+from carseq.cells.filters import failed_libraries, filter_cells, quality
+from carseq.cells.intact import intactness
 from carseq.cells.latent import integrate, principal_components
 from carseq.cells.markers import read_markers
 from carseq.cells.protein import protein_background
@@ -72,7 +73,8 @@ def sample_cells(
     called: bool = False,
     listed: Sequence[str] | None = None,
     seed: int = 0,
-    solo: bool = False,
+    scvi_solo: bool = False,
+    doublet_rate: float | None = None,
 ) -> SampleCells:
     """Find the cells of a sample and measure them.
 
@@ -90,8 +92,10 @@ def sample_cells(
         Barcodes of the user's own cells, in place of the test.
     seed
         Seed of the Monte Carlo test, of scrublet and of SOLO.
-    solo
-        Whether SOLO looks for doublets too.
+    scvi_solo
+        Whether scvi-tools' SOLO looks for doublets too.
+    doublet_rate
+        Share of doublets that the loading leads to expect; None: from the number of cells.
     """
     taken = list(raw.obs_names) if called else listed
     calls = call_barcodes(raw, seed=seed, barcodes=taken)
@@ -110,7 +114,7 @@ def sample_cells(
     cells.obs["sample"] = sample
     cells.obs["barcode"] = cells.obs_names.astype(str)
     quality(cells)
-    doublets(cells, seed=seed, car=car, solo=solo)
+    doublets(cells, seed=seed, car=car, scvi_solo=scvi_solo, rate=doublet_rate)
     return SampleCells(cells, calls, ambient, knee)
 
 
@@ -120,6 +124,7 @@ def annotate_cohort(
     *,
     car: str,
     config: CellsConfig,
+    homologs: Iterable[str] | None = None,
     threads: int = 1,
 ) -> tuple[AnnData, pd.DataFrame]:
     """Join samples, cluster and annotate their cells, and leave out those of poor quality.
@@ -134,6 +139,9 @@ def annotate_cohort(
         Name of the CAR gene.
     config
         Section `cells` of the configuration.
+    homologs
+        Genes that the construct shares sequence with, from its homology table: they may not help to say what a cell is.
+        None: those that most CARs share (:data:`carseq.cells.markers.CROSS_TALK`).
     threads
         Threads of scVI and harmony.
 
@@ -146,14 +154,18 @@ def annotate_cohort(
         What the quality filters removed, by sample and step.
     """
     reference = None
-    if config.reference:
-        reference = read_reference(config.reference, config.reference_labels)
+    if config.atlas:
+        reference = read_reference(config.atlas, config.atlas_labels)
     cohort = combine(samples)
     cohort.uns["car"] = car
+    if homologs is not None:
+        cohort.uns["car_homologs"] = sorted(homologs)
     markers = read_markers(config.markers)
     key = integrate(cohort, config.integration, car=car, seed=config.seed, threads=threads)
     cluster(cohort, key, resolution=config.resolution, seed=config.seed)
     annotate(cohort, markers, car=car)
+    intactness(cohort)
+    failed = failed_libraries(cohort)
     paired_transcriptomes(cohort, ambient, car=car)
     share = np.full(cohort.n_obs, np.nan)
     for name in dict.fromkeys(cohort.obs["sample"].astype(str)):
@@ -168,11 +180,12 @@ def annotate_cohort(
         cohort, max_pct_mito=config.max_pct_mito, min_genes=config.min_genes, car=car
     )
     del cohort
+    kept.uns["library_failed"] = failed
     kept.X = log_normalised(counts_of(kept))
     t_states(kept, car=car, seed=config.seed)
     cell_cycle(kept)
     if reference is not None:
-        labels = config.reference_labels
+        labels = config.atlas_labels
         label_by_reference(kept, reference, labels=labels, car=car, seed=config.seed)
     if config.celltypist:
         label_by_celltypist(kept, config.celltypist)

@@ -25,6 +25,7 @@ from carseq.construct.model import End, Note
 from carseq.construct.orfs import Orf, find_orfs
 from carseq.construct.parts import find_part, parts
 from carseq.construct.promoters import find_start, find_stop, known_starts
+from carseq.construct.setting import carriers
 from carseq.construct.vectormap import VectorMap
 
 #: Bases kept upstream of the ORF when the transcription start is unknown: enough for a Kozak sequence and a short
@@ -137,8 +138,16 @@ def is_vector(found: Candidate, asked: bool) -> bool:
         found.vector.circular is True
         or far
         or bool(found.backbone)
+        or bool(carriers(found.vector.sequence))
         or find_start(found.vector, 0, found.orf.start) is not None
+        or _known_stop(found.vector, found.orf.end)
     )
+
+
+def _known_stop(vector: VectorMap, lo: int) -> bool:
+    """Whether a known or annotated poly(A) signal lies behind the frame."""
+    stop = find_stop(vector, lo, len(vector.sequence))
+    return stop is not None and not stop.guess
 
 
 def transcribed(found: Candidate) -> Transcribed:

@@ -24,7 +24,8 @@ _CAR_LENGTH, _MIN_TELLING = 2400, 20
 _ANTIBODY = {"VH", "VL", "VHH", "DARPin", "ZHER2 affibody"}
 #: Names of natural proteins and constant regions, and what a frame of them is.
 _WHOLE = {
-    "CD247 ectodomain": "the whole CD247 (CD3zeta) gene",
+    "CD247 start": "the whole CD247 (CD3zeta) gene",
+    "mouse CD247 start": "the whole Cd247 (CD3zeta) gene of the mouse",
     "CD28 ectodomain": "the whole CD28 gene",
     "4-1BB ectodomain": "the whole TNFRSF9 (4-1BB) gene",
     "CD3E ectodomain": "the whole CD3E gene",
@@ -66,7 +67,9 @@ def _judge(piece: list[Stretch]) -> Verdict:
         return Verdict(False, f"a T cell receptor ({chains})")
     if any("HLA" in w for w in whole) and not antibody:
         return Verdict(False, whole[0] + (" fused to a signalling domain" if signals else ""))
-    if whole and not antibody and "binder" not in kinds:
+    # A stretch without a name may be a gene's own ectodomain: only a known binder makes a CAR of a whole gene.
+    known_binder = any(s.kind == "binder" and s.name != "binder" for s in piece)
+    if whole and not known_binder:
         return Verdict(False, whole[0])
     if antibody and not (spans or signals or costimulates) and whole:
         return Verdict(False, next(iter(whole)))

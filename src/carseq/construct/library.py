@@ -17,6 +17,7 @@ from carseq.data import path as data_path
 NAMES = (
     "hbi0101_surrogate",
     "hbi0101_surrogate_MoMuLV",
+    "hbi0101_surrogate_recoded",
     "ide-cel",
     "cilta-cel",
     "cilta-cel_ozdemirli",
@@ -67,17 +68,22 @@ def library() -> list[Entry]:
     --------
     >>> entries = {entry.name: entry for entry in library()}
     >>> entries["hbi0101_surrogate"].kind, entries["hbi0101_surrogate"].alternatives
-    ('surrogate', ('hbi0101_surrogate_MoMuLV',))
+    ('surrogate', ('hbi0101_surrogate_MoMuLV', 'hbi0101_surrogate_recoded'))
     """
     return [_entry(name) for name in NAMES]
 
 
-def alternatives_of(path: str | Path) -> list[Path]:
-    """Return the files of the alternatives that a record of the library names; none for any other file."""
-    file = Path(path)
-    if file.parent != data_path("constructs") or file.stem not in NAMES:
-        return []
-    return [data_path(f"constructs/{name}.gb") for name in _entry(file.stem).alternatives]
+def alternatives_of(file: str | Path) -> list[str]:
+    """Return the names of the alternatives that a record of the library names; none for any other file.
+
+    Examples
+    --------
+    >>> alternatives_of("hbi0101_surrogate.gb")
+    ['hbi0101_surrogate_MoMuLV.gb', 'hbi0101_surrogate_recoded.gb']
+    """
+    name = Path(file).name.removesuffix(".gb")
+    known = next((n for n in NAMES if n.lower() == name.lower()), None)
+    return [] if known is None else [f"{other}.gb" for other in _entry(known).alternatives]
 
 
 def _entry(name: str) -> Entry:

@@ -94,7 +94,7 @@ def hbi0101_surrogate() -> SeqRecord:
         "SURROGATE of HBI0101: anti-BCMA CAR in a gamma-retroviral (MSGV1) provirus",
         _SURROGATE
         + "MSGV1 is the gamma-retroviral vector of the same group's earlier products; that HBI0101 is in it is not "
-        "confirmed. ALTERNATIVES: hbi0101_surrogate_MoMuLV.",
+        "confirmed. ALTERNATIVES: hbi0101_surrogate_MoMuLV, hbi0101_surrogate_recoded.",
         _in_msgv1(_surrogate_frame()),
     )
 
@@ -105,8 +105,22 @@ def hbi0101_surrogate_momulv() -> SeqRecord:
         "HBI0101_surrogate_MoMuLV",
         "SURROGATE of HBI0101: anti-BCMA CAR in a gamma-retroviral (MoMuLV) provirus",
         _SURROGATE
-        + "LTRs and packaging signal are MoMuLV's, as in SFG. ALTERNATIVES: hbi0101_surrogate.",
+        + "LTRs and packaging signal are MoMuLV's, as in SFG. ALTERNATIVES: hbi0101_surrogate, "
+        "hbi0101_surrogate_recoded.",
         _in_momulv(_surrogate_frame()),
+    )
+
+
+def hbi0101_surrogate_recoded() -> SeqRecord:
+    """Build the surrogate of HBI0101 with ide-cel's own frame, whose hinge to CD3zeta is not in native coding."""
+    frame = [("CAR", "CDS", sequences("orfs.fa")["ide-cel"], "ide-cel, WO2021091978A1 SEQ ID 10")]
+    return _assemble(
+        "HBI0101_surrogate_recoded",
+        "SURROGATE of HBI0101: ide-cel's codon-changed frame in a gamma-retroviral (MSGV1) provirus",
+        _SURROGATE
+        + "Its hinge to CD3zeta are coded as in ide-cel, for the case that HBI0101's are not in native "
+        "coding. ALTERNATIVES: hbi0101_surrogate, hbi0101_surrogate_MoMuLV.",
+        _in_msgv1(frame),
     )
 
 
@@ -296,6 +310,7 @@ def hu19() -> SeqRecord:
 RECORDS: dict[str, Callable[[], SeqRecord]] = {
     "hbi0101_surrogate": hbi0101_surrogate,
     "hbi0101_surrogate_MoMuLV": hbi0101_surrogate_momulv,
+    "hbi0101_surrogate_recoded": hbi0101_surrogate_recoded,
     "ide-cel": idecel,
     "cilta-cel": ciltacel,
     "cilta-cel_ozdemirli": ciltacel_ozdemirli,

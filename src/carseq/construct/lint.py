@@ -28,6 +28,8 @@ SURROGATE = (
     "This is carseq's surrogate for HBI0101, not its true sequence, which is not public: "
     "parts of the real CAR mRNA may differ."
 )
+#: UMIs of 100 from which a missing end is worth a warning.
+_WORTH = 2
 _PRIME = {"3p": "3'", "5p": "5'"}
 _Cost = Callable[[Sequence[Transcript], Sequence[str]], dict[Chemistry, int]]
 
@@ -187,6 +189,7 @@ def _missing_ends(
             f"{_sentence(seen)} Without it the reference would lose {_phrase(lost, {})}. {whole.assumption}",
             f"Give the plasmid map or the provirus, from the 5' LTR or promoter on{put_on}.",
             lost,
+            level=_level(lost),
         )
     if "tail" in whole.missing:
         lost = cost(whole.transcripts, here if unspliced else _without(whole, 0, last))
@@ -199,6 +202,7 @@ def _missing_ends(
             f"{_sentence(seen)} Without it the reference would lose {_phrase(lost, {})}. {whole.assumption}",
             f"Give the plasmid map or the provirus, up to the 3' LTR{put_on}.",
             lost,
+            level=_level(lost),
         )
     if unspliced:
         lost = cost(whole.transcripts, [t.sequence for t in whole.transcripts[1:]])
@@ -210,6 +214,11 @@ def _missing_ends(
             lost,
         )
     return ends
+
+
+def _level(lost: dict[Chemistry, int]) -> Level:
+    """Return how grave a missing end is: a short leader that costs nothing is no warning."""
+    return "warn" if max(lost.values(), default=0) >= _WORTH else "info"
 
 
 def _sentence(text: str) -> str:

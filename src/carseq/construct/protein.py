@@ -27,7 +27,7 @@ _MAX_JOINT = 40
 _LINKER = re.compile(r"(?:G{1,5}S){1,16}G{0,4}")
 #: DARPins: 33-residue ankyrin repeats of a fixed framework between an N- and a C-terminal cap
 #: (Binz 2003 J Mol Biol 332:489).
-_DARPIN_REPEAT = re.compile(r"G[A-Z]TPLH[LA]A[A-Z]{2}G[HN][A-Z]{1,2}IV[EK][VL]LL[A-Z]{2}GADV[ND]")
+_DARPIN_REPEAT = re.compile(r"G[A-Z]TPLH[LA]A[A-Z]{3}G[HN][A-Z]{1,2}IV[EK][VL]LL[A-Z]{2}GADV[ND]")
 _DARPIN_BEFORE, _DARPIN_AFTER = re.compile(r"[DG]LG[KRQ]K[LF][LIV]E"), re.compile(r"LAEIL")
 #: Hydropathy of residues (Kyte 1982 J Mol Biol 157:105), and what a membrane-spanning stretch of 19 reaches.
 _HYDROPATHY = dict(
@@ -224,11 +224,13 @@ def _transmembrane(protein: str, lo: int, hi: int, found: list[Stretch]) -> list
         return []
     binders = [s.end for s in found if s.kind in ("binder", "hinge")]
     begin = max([lo + _MAX_SIGNAL, *binders])
-    for start, end in _gaps(found, begin, hi):
-        span = hydrophobic_span(protein, start, end)
-        if span is not None:
-            source = "hydrophobic stretch (Kyte-Doolittle)"
-            return [Stretch("transmembrane (predicted)", "transmembrane", *span, _NAN, source)]
+    # A type II receptor (NKG2D behind CD3zeta) has it before its binder.
+    for lowest in (begin, lo + _MAX_SIGNAL):
+        for start, end in _gaps(found, lowest, hi):
+            span = hydrophobic_span(protein, start, end)
+            if span is not None:
+                source = "hydrophobic stretch (Kyte-Doolittle)"
+                return [Stretch("transmembrane (predicted)", "transmembrane", *span, _NAN, source)]
     return []
 
 

@@ -127,7 +127,10 @@ def _whole(vector: VectorMap, name: str, form: Form, path: str | Path) -> Constr
             _refuse_underivable(best, form, path)
             run = transcribed(best)
             notes += run.notes
-            notes += setting_notes(sequence, orf.start, run.five.known)
+            carried = setting_notes(sequence, orf.start, run.five.known)
+            if any(code == "knock_in" for code, _ in carried):
+                notes = [n for n in notes if n[0] != "five_prime_guess"]
+            notes += carried
             five, three = run.five, run.three
             annotated = [
                 (f.start - run.start, f.end - run.start)
@@ -223,7 +226,7 @@ def _locate(vector: VectorMap, form: Form, path: str | Path) -> tuple[Candidate,
         verdict = judge_protein(_protein(candidate))
         if verdict.is_car:
             _refuse_two(found, candidate, path)
-            return candidate, verdict
+            return _most_known(candidate, _top(found)), verdict
     best = _top(found)[0]
     if is_broken_car(best.vector.sequence, best.orf.start):
         return best, Verdict(True, "")
@@ -235,6 +238,19 @@ def _locate(vector: VectorMap, form: Form, path: str | Path) -> tuple[Candidate,
 
 def _top(found: list[Candidate]) -> list[Candidate]:
     return sorted(found, key=lambda c: c.rank, reverse=True)[:_TRIED]
+
+
+def _most_known(best: Candidate, others: list[Candidate]) -> Candidate:
+    """Return, of the ways to read the same frame (line or circle), the one that shows most of the mRNA's ends."""
+    same = [c for c in others if _frame(c) == _frame(best)]
+    if len(same) < 2:
+        return best
+
+    def n_ends(candidate: Candidate) -> int:
+        run = transcribed(candidate)
+        return run.five.known + run.three.known
+
+    return max([best, *(c for c in same if c is not best)], key=n_ends)
 
 
 def _protein(candidate: Candidate) -> str:
@@ -380,7 +396,8 @@ def _shape(found: Candidate, form: Form, start: int, end: int) -> str:
     n = len(_trimmed(found.vector.sequence)[0])
     if start == 0 and end >= n:
         return "transcript"
-    return "plasmid" if five + n - end > MAX_FLANK else "provirus"
+    outside = five + n - end > MAX_FLANK
+    return "plasmid" if outside or not found.repeats.n_found else "provirus"
 
 
 def _cut(sequence: str, name: str, first: int, introns: list[tuple[int, int]]) -> Transcript:

@@ -1,80 +1,46 @@
-"""figures: what the report's page and the notebooks draw, defined once."""
+"""figures: what the report's page and the notebooks draw, each figure defined once.
 
-from carseq.figures.cells import (
-    agreement,
-    composition,
-    contamination,
-    doublets,
-    filters,
-    knee,
-    markers,
-    mixing,
-    quality,
-    quality_scatter,
-    states,
-    umap,
-)
-from carseq.figures.construct import construct_map
-from carseq.figures.evidence import (
-    coverage,
-    downsampling,
-    evidence_classes,
-    losses,
-    prevalence,
-    rules,
-    thresholds,
-    weighing,
-)
-from carseq.figures.localize import clinic, contrasts, localization, target
-from carseq.figures.output import write_map
-from carseq.figures.palette import (
-    CALLS,
-    CATEGORIES,
-    EVIDENCE,
-    OKABE_ITO,
-    UNKNOWN,
-    VERDICTS,
-    colours,
-    shown_call,
-    shown_sample,
-    style,
-)
+Charts of rows, curves and points are Altair charts (:class:`carseq.figures.chart.Figure`); maps and distributions of
+many cells, and the construct's map, are drawn with matplotlib.
+"""
 
-__all__ = [
-    "CALLS",
-    "CATEGORIES",
-    "EVIDENCE",
-    "OKABE_ITO",
-    "UNKNOWN",
-    "VERDICTS",
-    "agreement",
-    "clinic",
-    "colours",
-    "composition",
-    "construct_map",
-    "contamination",
-    "contrasts",
-    "coverage",
-    "doublets",
-    "downsampling",
-    "evidence_classes",
-    "filters",
-    "knee",
-    "localization",
-    "losses",
-    "markers",
-    "mixing",
-    "prevalence",
-    "quality",
-    "quality_scatter",
-    "rules",
-    "shown_call",
-    "shown_sample",
-    "states",
-    "style",
-    "target",
-    "thresholds",
-    "umap",
-    "weighing",
-    "write_map",
-]
+import lazy_loader as lazy
+
+# Loaded when asked for: neither Altair nor matplotlib is needed by who wants only names and colours.
+__getattr__, __dir__, __all__ = lazy.attach(
+    __name__,
+    submod_attrs={
+        "cells": [
+            "agreement",
+            "composition",
+            "contamination",
+            "doublets",
+            "filters",
+            "knee",
+            "markers",
+            "mixing",
+            "quality",
+            "quality_scatter",
+            "states",
+            "umap",
+        ],
+        "chart": ["Figure", "Menu"],
+        "construct": ["construct_map"],
+        "calls": ["downsampling", "prevalence", "rules", "thresholds", "weighing"],
+        "molecules": ["cell_molecules", "coverage", "evidence_classes", "losses"],
+        "localize": ["clinic", "contrasts", "localization", "target"],
+        "output": ["write_map"],
+        "palette": [
+            "CALLS",
+            "CATEGORIES",
+            "EVIDENCE",
+            "OKABE_ITO",
+            "UNKNOWN",
+            "VERDICTS",
+            "colours",
+            "shown_call",
+            "shown_sample",
+        ],
+        "style": ["style"],
+    },
+)

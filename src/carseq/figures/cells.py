@@ -2,65 +2,93 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
+import altair as alt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, PercentFormatter
 
-from carseq.figures import summaries
-from carseq.figures.palette import (
-    CALLS,
-    OKABE_ITO,
-    UNKNOWN,
-    colours,
-    new_figure,
-    new_panels,
-    nothing_to_show,
-    shown_call,
-    stacked,
-    style,
-)
+from carseq.figures import chart, summaries
+from carseq.figures.palette import CALLS, OKABE_ITO, SOFT, UNKNOWN, colours, shown_call
+from carseq.figures.phrases import number
+from carseq.figures.style import MARKERS, new_figure, new_panels, nothing_to_show, style
 
 if TYPE_CHECKING:
     import anndata as ad
 
 
-def knee(table: pd.DataFrame, title: str = "") -> Figure:
+@cache
+def _knee(what: str) -> alt.FacetChart:
+    looks = {"no cell": UNKNOWN, "cell": "#1C2127", "with a CAR molecule": CALLS["positive"][0]}
+    compact = alt.Axis(
+        labelExpr="format(datum.value, '~s')", values=[float(f"1e{i}") for i in range(8)]
+    )
+    log = {"scale": alt.Scale(type="log"), "axis": compact}
+    base = chart.in_panel().encode(
+        x=alt.X("rank:Q", title="barcode rank", **log),
+        y=alt.Y("total_umis:Q", title=what, **log),
+        color=alt.Color("kind:N", scale=chart.scale(looks), legend=chart.legend(looks)),
+    )
+    told = {"rank": "rank", "total_umis": what, "car_umis": "of the CAR", "kind": "this is"}
+    tips = [alt.Tooltip(f"{k}:{'N' if k == 'kind' else 'Q'}", title=v) for k, v in told.items()]
+    notes = chart.in_panel().transform_filter("datum.kind == 'note'")
+    marked = "datum.kind == 'with a CAR molecule'"
+    layers = [
+        base.transform_filter(f"!({marked}) && datum.kind != 'note'").mark_point(size=12),
+        base.transform_filter(marked).mark_point(size=36, filled=False, shape="triangle-up", strokeWidth=1.3).encode(
+            tooltip=tips
+        ),
+        notes.mark_text(align="right", fontSize=11, color=SOFT).encode(
+            text="note:N", x=alt.value("width"), y=alt.value(6)
+        ),
+    ]  # fmt: skip
+    return chart.panels(layers, "sample")
+
+
+def knee(
+    table: pd.DataFrame, title: str | pd.Series = "", what: str = "UMIs", n_points: int = 1000
+) -> chart.Figure:
     """Barcodes by rank, with those that carry CAR molecules marked, below the cut too.
 
     Parameters
     ----------
-    table
-        ``samples/S/cells/knee.tsv``: ``rank``, ``total_umis``, ``is_cell``, ``car_umis``.
-    title
-        The sample, for the title.
+    table : pandas.DataFrame
+        Schema ``KNEE`` (``rank``, ``total_umis``, ``is_cell``, ``car_umis``) of one sample, or of several with a column
+        ``sample``: a panel each.
+    title : str
+        The sample, where the table does not name it.
+    what : str
+        What the barcodes are ranked by.
+    n_points : int
+        Points of each curve.
     """
     if not len(table):
-        return nothing_to_show(f"{title}: no barcodes.")
-    with style():
-        table = summaries.thin_knee(table, n_points=1000, n_marked=5000)
-        figure, axes = new_figure(5, 3.8)
-        is_cell = table["is_cell"].astype(bool)
-        for cell, colour, label in ((False, UNKNOWN, "no cell"), (True, "#30363d", "cell")):
-            part = table[is_cell == cell]
-            axes.plot(
-                part["rank"], part["total_umis"].clip(1), ".", ms=3, color=colour, label=label
-            )
-        bearing = table[table["car_umis"] > 0]
-        axes.plot(
-            bearing["rank"],
-            bearing["total_umis"].clip(1),
-            "^",
-            mfc="none",
-            color=CALLS["positive"][0],
-            ms=5,
-            label="with a CAR molecule",
-        )
-        axes.set(xscale="log", yscale="log", xlabel="barcode rank", ylabel="UMIs", title=title)
-        axes.legend(fontsize=9)
-        return figure
+        return chart.nothing(f"{title}: no barcodes." if title else "No barcodes.")
+    table = table if "sample" in table else table.assign(sample=title)
+    parts = []
+    for name, own in table.groupby("sample", sort=False):
+        thin = summaries.thin_knee(own, n_points=n_points, n_marked=600)
+        bearing = own["car_umis"].fillna(0) > 0
+        n_below = int((bearing & ~own["is_cell"].astype(bool)).sum())
+        where = " below the cells" if own["is_cell"].astype(bool).any() else ""
+        told = f"{number(n_below)} with CAR{where}"
+        parts += [
+            thin.assign(kind=_kind_of_barcode(thin)),
+            pd.DataFrame({"sample": [name], "kind": ["note"], "note": [told]}),
+        ]
+    rows = pd.concat(parts, ignore_index=True)
+    rows["total_umis"] = rows["total_umis"].clip(lower=1)
+    columns = ["sample", "rank", "total_umis", "car_umis", "kind", "note"]
+    rows = rows[columns].assign(order=np.arange(len(rows)))
+    return chart.Figure(_knee(what), {"rows": rows})
+
+
+def _kind_of_barcode(table: pd.DataFrame) -> pd.Series:
+    kind = pd.Series(np.where(table["is_cell"].astype(bool), "cell", "no cell"), table.index)
+    return kind.where(table["car_umis"].fillna(0) == 0, "with a CAR molecule")
 
 
 def umap(adata: ad.AnnData, by: str = "cell_type") -> Figure:
@@ -82,7 +110,8 @@ def umap(adata: ad.AnnData, by: str = "cell_type") -> Figure:
         if by == "car_call":
             call = shown_call(adata.obs).to_numpy()
             for key in ("negative", "signal", "uncertain", "positive"):
-                colour, marker, label = CALLS[key]
+                colour, shape, label = CALLS[key]
+                marker = MARKERS[shape]
                 here = call == key
                 axes.scatter(
                     x[here],
@@ -107,19 +136,21 @@ def umap(adata: ad.AnnData, by: str = "cell_type") -> Figure:
         return figure
 
 
-def composition(cells: pd.DataFrame) -> Figure:
+def composition(cells: pd.DataFrame, samples: list[str] | None = None) -> chart.Figure:
     """Cell types of each sample, as shares.
 
     Parameters
     ----------
-    cells
+    cells : pandas.DataFrame
         ``obs`` of the cohort.
+    samples : list of str or None
+        Samples, in order; None: those with cells.
     """
-    counts = summaries.composition(cells, list(dict.fromkeys(cells["sample"])))
-    if not len(counts):
-        return nothing_to_show("No cells.")
-    shares = counts.div(counts.sum(axis=1).clip(lower=1), axis=0)
-    return stacked(shares, colours(shares.columns), "cells")
+    samples = list(dict.fromkeys(cells["sample"])) if samples is None else samples
+    counts = summaries.composition(cells, samples)
+    if not counts.to_numpy().sum():
+        return chart.nothing("No cells.")
+    return chart.stacked(counts, colours(counts.columns), "share of the cells kept", "cells")
 
 
 #: Measures of a cell's quality: column of ``obs``, words, whether on a logarithmic scale.
@@ -206,23 +237,22 @@ def quality_scatter(cells: pd.DataFrame, by: str = "lineage") -> Figure:
         return figure
 
 
-def filters(table: pd.DataFrame) -> Figure:
+def filters(table: pd.DataFrame) -> chart.Figure:
     """How many barcodes each filter removed, and how many were kept, by sample.
 
     Parameters
     ----------
-    table
+    table : pandas.DataFrame
         ``samples/S/cells/filters.tsv`` of the samples: ``sample``, ``step``, ``n_before``, ``n_removed``, ``n_after``.
     """
     if not len(table):
-        return nothing_to_show("No filter.")
+        return chart.nothing("No filter.")
     removed = table.pivot_table(
         index="sample", columns="step", values="n_removed", sort=False, aggfunc="sum"
     ).fillna(0)
     removed.insert(0, "kept", table.groupby("sample", sort=False)["n_after"].min())
-    shares = removed.div(removed.sum(axis=1).clip(lower=1), axis=0)
     palette = {**colours(list(removed.columns[1:])), "kept": UNKNOWN}
-    return stacked(shares, palette, "called cells")
+    return chart.stacked(removed, palette, "share of the called cells", "cells")
 
 
 def doublets(cells: pd.DataFrame) -> Figure:
@@ -283,21 +313,21 @@ def contamination(cells: pd.DataFrame) -> Figure:
         return figure
 
 
-def mixing(cells: pd.DataFrame) -> Figure:
+def mixing(cells: pd.DataFrame) -> chart.Figure:
     """Samples of each cluster, as shares: clusters of one sample are its own biology, or its batch.
 
     Parameters
     ----------
-    cells
+    cells : pandas.DataFrame
         ``obs`` of the cohort.
     """
     if not len(cells):
-        return nothing_to_show("No cells.")
-    shares = pd.crosstab(cells["leiden"].astype(str), cells["sample"], normalize="index")
-    order = sorted(shares.index, key=lambda name: (len(name), name))
-    shares = shares.loc[order]
-    shares.index = [f"cluster {name}" for name in order]
-    return stacked(shares, colours(shares.columns), "the cluster's cells")
+        return chart.nothing("No cells.")
+    counts = pd.crosstab(cells["leiden"].astype(str), cells["sample"])
+    order = sorted(counts.index, key=lambda name: (len(name), name))
+    counts = counts.loc[order]
+    counts.index = [f"cluster {name}" for name in order]
+    return chart.stacked(counts, colours(counts.columns), "share of the cluster's cells", "cells")
 
 
 def markers(adata: ad.AnnData, table: pd.DataFrame | None = None, n_genes: int = 3) -> Figure:
@@ -373,17 +403,17 @@ def agreement(cells: pd.DataFrame) -> Figure:
         return figure
 
 
-def states(cells: pd.DataFrame) -> Figure:
+def states(cells: pd.DataFrame) -> chart.Figure:
     """States of the T cells of each sample, as shares.
 
     Parameters
     ----------
-    cells
+    cells : pandas.DataFrame
         ``obs`` of the cohort.
     """
     own = cells[summaries.is_t_cell(cells) & (cells["t_state"].astype(str) != "")]
     if not len(own):
-        return nothing_to_show("No T cell with a state.")
-    shares = pd.crosstab(own["sample"], own["t_state"].astype(str), normalize="index")
-    shares = shares.loc[list(dict.fromkeys(own["sample"]))]
-    return stacked(shares, colours(shares.columns), "T cells")
+        return chart.nothing("No T cell with a state.")
+    counts = pd.crosstab(own["sample"], own["t_state"].astype(str))
+    counts = counts.loc[list(dict.fromkeys(own["sample"]))]
+    return chart.stacked(counts, colours(counts.columns), "share of the T cells", "T cells")

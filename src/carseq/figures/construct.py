@@ -17,7 +17,8 @@ from matplotlib.patches import Polygon, Rectangle
 from carseq.construct.coverage import CHEMISTRIES, expected_coverage, intended
 from carseq.construct.frame import extent, pieces, reading_faults
 from carseq.construct.vector import Construct
-from carseq.figures.palette import EVIDENCE, OKABE_ITO, style, thousands
+from carseq.figures.palette import EVIDENCE, OKABE_ITO
+from carseq.figures.style import style, thousands
 
 #: Kinds of domain, as drawn on the construct's map: colour of the block.
 DOMAIN_KINDS = {

@@ -2,82 +2,215 @@
 
 from __future__ import annotations
 
+from functools import cache
+from typing import Any
+
+import altair as alt
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
 
-from carseq.figures.palette import (
-    CALLS,
-    OKABE_ITO,
-    colours,
-    intervals,
-    new_figure,
-    nothing_to_show,
-    shown_sample,
-    style,
+from carseq.figures.chart import (
+    WIDTH,
+    Figure,
+    Menu,
+    in_panel,
+    legend,
+    log_axis,
+    nothing,
+    row,
+    row_chart,
+    scale,
+    share,
+    source,
+    with_headings,
 )
+from carseq.figures.palette import CALLS, GRID, SOFT, colours, shown_sample
+from carseq.figures.phrases import count, number, percent, percent_range
+
+#: Levels of the localization table, in words, in the order in which they are offered.
+LEVELS = {
+    "t_state": "T-cell state",
+    "cell_type": "cell type",
+    "lineage": "lineage",
+    "cell_type x t_state": "type and state",
+}
+ACCENT = "#005B94"
 
 
-def localization(table: pd.DataFrame, level: str = "t_state") -> Figure:
+def _intervals(x: Any, high: str = "high:Q") -> alt.Chart:
+    return source().mark_rule(strokeWidth=3).encode(y=row(), x=x, x2=high)
+
+
+@cache
+def _localization() -> alt.LayerChart:
+    title = "CAR T cells among the cells of the group (95 % interval)"
+    tint = alt.Color("colour:N", scale=None)
+    layers = [
+        _intervals(share("low", title)).encode(color=tint),
+        source()
+        .mark_point(size=80)
+        .encode(y=row(), x=share("estimate", title), color=tint, tooltip="tip:N"),
+    ]
+    return row_chart(layers)
+
+
+def localization(table: pd.DataFrame, level: str | None = None) -> Figure:
     """CAR T shares by sample and group, with intervals.
 
     Parameters
     ----------
-    table
+    table : pandas.DataFrame
         Schema ``LOCALIZATION``.
-    level
-        ``lineage``, ``cell_type``, ``t_state`` or ``cell_type x t_state``.
+    level : str or None
+        ``lineage``, ``cell_type``, ``t_state`` or ``cell_type x t_state``; None: the first of them that has estimates.
     """
-    table = table[(table["level"] == level) & table["estimate"].notna()]
-    if not len(table):
-        return nothing_to_show(f"No estimate by {level}.")
+    table = table[table["estimate"].notna()]
+    if not len(table) or (level is not None and level not in set(table["level"])):
+        return nothing(f"No estimate by {LEVELS.get(level, level)}." if level else "No estimate.")
     names = shown_sample(table)
-    labels = list(names + " · " + table["group"])
-    with style():
-        figure, axes = new_figure(7.5, 1 + 0.3 * len(table))
-        intervals(axes, table, colours(names), list(names))
-        axes.set_yticks(range(len(table)), labels)
-        axes.set_ylim(len(table) - 0.5, -0.5)
-        axes.set_xlim(-0.01, 1.01)
-        axes.xaxis.set_major_formatter(PercentFormatter(1))
-        axes.set_xlabel("CAR T cells (95 % interval, corrected for dropout)")
-        return figure
+    order = {name: i for i, name in enumerate(dict.fromkeys(names))}
+    found = list(dict.fromkeys(table["level"]))
+    levels = [name for name in LEVELS if name in found] + [
+        name for name in found if name not in LEVELS
+    ]
+    tips = [
+        f"{name} · {r.group}\nestimate {percent(r.estimate)} ({percent_range(r.low, r.high)})\n"
+        f"{number(r.n_car_positive)} of {count(r.n_cells, 'cell')} called positive\n{r.method}"
+        for name, r in zip(names, table.itertuples(), strict=True)
+    ]
+    notes = [
+        f"{number(r.n_car_positive)} of {number(r.n_cells)} called" for r in table.itertuples()
+    ]
+    palette: dict[str, str] = {}
+    for name in levels:
+        palette.update(colours(table["group"][table["level"] == name]))
+    rows = pd.DataFrame(
+        {
+            "menu_level": table["level"],
+            "menu_sample": names,
+            "label": table["group"],
+            "note": notes,
+            "tip": tips,
+            "colour": table["group"].map(palette),
+            **{name: table[name] for name in ("estimate", "low", "high")},
+        }
+    )
+    rows = rows.assign(place=names.map(order), depth=table["level"].map(levels.index))
+    rows = rows.sort_values(["depth", "place"], kind="stable").drop(columns=["place", "depth"])
+    rows = with_headings(rows, ["menu_level", "menu_sample"])
+    menus = [
+        Menu("menu_level", "By", tuple((name, str(LEVELS.get(name, name))) for name in levels))
+    ]
+    if len(order) > 1:
+        each = tuple((name, name) for name in order)
+        menus.insert(0, Menu("menu_sample", "Sample", ((None, "all samples"), *each)))
+    chosen = {} if level is None else {"menu_level": level}
+    return Figure(_localization(), {"rows": rows}, tuple(menus), chosen)
 
 
-def contrasts(table: pd.DataFrame, *, within: bool = False) -> Figure:
+@cache
+def _contrasts(low: float, high: float) -> alt.LayerChart:
+    x_scale = alt.Scale(type="log", domain=[low, high], nice=False)
+    axis = log_axis(low, high)
+    title = "odds ratio (logarithmic scale)"
+
+    def x(name: str) -> alt.X:
+        return alt.X(f"{name}:Q", scale=x_scale, axis=axis, title=title)
+
+    hollow = alt.condition("datum.at_edge", alt.value("white"), alt.value(ACCENT))
+    one = source("one").mark_rule(color=SOFT, strokeDash=[4, 3]).encode(x=x("estimate"))
+    layers = [
+        one,
+        _intervals(x("low")).encode(color=alt.value(ACCENT)),
+        source().mark_point(size=95, stroke=ACCENT, strokeWidth=1.6, filled=False).encode(
+            y=row(), x=x("estimate"), fill=hollow, shape=alt.Shape("shape:N", scale=None), tooltip="tip:N"
+        ),
+    ]  # fmt: skip
+    return row_chart(layers)
+
+
+def contrasts(table: pd.DataFrame, *, within: bool | str = False) -> Figure:
     """Odds ratios of being a CAR T cell, with intervals.
 
     Parameters
     ----------
-    table
+    table : pandas.DataFrame
         Schema ``CONTRASTS``.
-    within
-        Draw T-cell states and types within samples, in place of samples against each other.
+    within : bool or str
+        Show T-cell states or types within samples (True: the first contrast of them, or its name), in place of samples
+        against each other.
     """
-    table = table[table["estimate"].notna() & ((table["group"] != "") == within)]
-    if not len(table) and within:
-        return nothing_to_show("No contrast of T-cell states or types.")
-    if not len(table):
-        return nothing_to_show("No contrast: it takes two samples of a patient.")
-    # Exact intervals may reach 0 or infinity.
-    limits = ["estimate", "low", "high"]
-    table = table.assign(**{key: table[key].clip(1e-3, 1e3) for key in limits})
-    several = table["n_patients"] > 1
-    of_one = table["sample"] + (" · " + table["group"] if within else " / " + table["reference"])
-    of_all = table["n_patients"].astype(str) + " patients, " + table["compartment"]
-    of_all = of_all + (" · " + table["group"] if within else "")
-    labels = list(table["contrast"] + "\n" + of_one.where(~several, of_all))
-    palette = {"one": OKABE_ITO[0], "several": OKABE_ITO[5]}
-    with style():
-        figure, axes = new_figure(7.5, 1 + 0.5 * len(table))
-        intervals(axes, table, palette, list(np.where(several, "several", "one")))
-        axes.axvline(1, color="#5f6670", lw=1, ls="--", zorder=0)
-        axes.set_xscale("log")
-        axes.set_yticks(range(len(table)), labels)
-        axes.set_ylim(len(table) - 0.5, -0.5)
-        axes.set_xlabel("odds ratio (95 % interval)")
-        return figure
+    table = table[table["estimate"].notna()]
+    kinds = list(dict.fromkeys(table["contrast"][table["group"] != ""]))
+    if within and not kinds:
+        return nothing("No contrast of T-cell states or types.")
+    if not len(table) or (not within and (table["group"] != "").all()):
+        return nothing("No contrast: it takes two samples of a patient.")
+    ends = table[["low", "high", "estimate"]].to_numpy(float).ravel()
+    ends = ends[np.isfinite(ends) & (ends > 1e-4) & (ends < 1e4)]
+    low = float(10 ** np.floor(np.log10(min([0.5, *ends]))))
+    high = float(10 ** np.ceil(np.log10(max([2.0, *ends]))))
+    rows = pd.DataFrame(
+        {
+            "menu_view": np.where(table["group"] != "", table["contrast"], "samples"),
+            "contrast": table["contrast"],
+            "label": [_compared(r) for r in table.itertuples()],
+            "note": [f"{_odds(r.estimate)}, q = {number(r.q)}" for r in table.itertuples()],
+            "tip": [_contrast_tip(r) for r in table.itertuples()],
+            "shape": np.where(table["n_patients"] > 1, "square", "circle"),
+            # Exact intervals may reach 0 or infinity: such an estimate is drawn hollow, at the edge.
+            "at_edge": ~table["estimate"].between(low, high),
+            **{name: table[name].clip(low, high) for name in ("estimate", "low", "high")},
+        }
+    )
+    rows = rows.sort_values(
+        "menu_view", key=lambda names: names.map(["samples", *kinds].index), kind="stable"
+    )
+    rows = with_headings(rows, ["menu_view", "contrast"])
+    views = [name for name in ("samples", *kinds) if (rows["menu_view"] == name).any()]
+    menus: tuple[Menu, ...] = ()
+    if len(views) > 1:
+        menus = (Menu("menu_view", "Compare", tuple((name, name) for name in views)),)
+    view = within if isinstance(within, str) else kinds[0] if within else "samples"
+    data = {"rows": rows, "one": pd.DataFrame({"estimate": [1.0]})}
+    return Figure(_contrasts(low, high), data, menus, {"menu_view": view})
+
+
+def _compared(r: Any) -> str:
+    """Return who is compared in a row of the contrasts."""
+    who = f"{r.n_patients} patients, {r.compartment}" if r.n_patients > 1 else r.sample
+    if r.group:
+        return f"{who} · {r.group}"
+    return str(who) if r.n_patients > 1 else f"{who} / {r.reference}"
+
+
+def _odds(value: float) -> str:
+    return "∞" if np.isposinf(value) else number(value)
+
+
+def _contrast_tip(r: Any) -> str:
+    of_interest = f"{number(r.n_car_positive)} of {count(r.n_t_cells, 'T cell')} called"
+    compared = (
+        f"{number(r.n_car_positive_reference)} of {count(r.n_t_cells_reference, 'T cell')} called"
+    )
+    return (
+        f"{r.contrast}: {_compared(r)}\n{r.group or r.sample or 'of interest'}: {of_interest}\n"
+        f"{r.reference_group or r.reference or 'reference'}: {compared}\n"
+        f"odds ratio {_odds(r.estimate)} ({_odds(r.low)}–{_odds(r.high)})\n{r.reading}"
+    )
+
+
+@cache
+def _target(gene: str) -> alt.LayerChart:
+    title = f"cells with {gene}, of the lineage; CAR T cells, of T cells"
+    look = {"color": alt.Color("colour:N", scale=None)}
+    layers = [
+        _intervals(share("low", title)).encode(**look),
+        source().mark_point(size=90).encode(
+            y=row(), x=share("estimate", title), shape=alt.Shape("shape:N", scale=None), tooltip="tip:N", **look
+        ),
+    ]  # fmt: skip
+    return row_chart(layers)
 
 
 def target(table: pd.DataFrame) -> Figure:
@@ -85,114 +218,123 @@ def target(table: pd.DataFrame) -> Figure:
 
     Parameters
     ----------
-    table
+    table : pandas.DataFrame
         Schema ``TARGET``; lineages in which some sample shows the target are drawn.
     """
     table = table[(table["level"] == "lineage") & table["fraction"].notna()]
-    shown = table.groupby("group")["n_expressing"].sum()
-    table = table[table["group"].isin(shown.index[shown > 0])]
-    if not len(table):
-        return nothing_to_show("No cell that expresses the target.")
-    samples = list(dict.fromkeys(table["sample"]))
-    groups = list(shown[shown > 0].sort_values(ascending=False).index)
+    seen = table.groupby("group", sort=False)["n_expressing"].sum()
+    groups = list(seen.index[seen > 0])
+    if not groups:
+        return nothing("No cell that expresses the target.")
     palette = colours(groups)
-    with style():
-        figure = Figure(
-            figsize=(9, 1.2 + 0.3 * len(samples) * (len(groups) + 1) / 2), layout="constrained"
-        )
-        left, right = figure.subplots(1, 2, sharey=True)
-        for y, sample in enumerate(samples):
-            own = table[table["sample"] == sample]
-            for i, group in enumerate(groups):
-                at = y + 0.7 * ((i + 0.5) / len(groups) - 0.5)
-                for row in own[own["group"] == group].itertuples():
-                    left.plot([row.low, row.high], [at, at], color=palette[group], lw=2)
-                    left.plot([row.fraction], [at], "o", color=palette[group], ms=5)
-            car = own.iloc[0]
-            if np.isfinite([car["car_low"], car["car_high"]]).all():
-                right.plot(
-                    [car["car_low"], car["car_high"]], [y, y], color=CALLS["positive"][0], lw=2
-                )
-                right.plot([car["car_fraction"]], [y], "^", color=CALLS["positive"][0], ms=6)
-        for group in groups:
-            left.plot([], [], "o", color=palette[group], label=group)
-        left.set_yticks(range(len(samples)), samples)
-        left.set_ylim(len(samples) - 0.5, -0.5)
-        for axes, title in (
-            (left, f"cells with {table['target'].iloc[0]}"),
-            (right, "CAR T cells"),
-        ):
-            axes.set(xlim=(-0.01, 1.01), title=title)
-            axes.xaxis.set_major_formatter(PercentFormatter(1))
-        left.set_xlabel("of the lineage (exact 95 % interval)")
-        right.set_xlabel("of T cells (95 % interval)")
-        figure.legend(
-            *left.get_legend_handles_labels(), loc="outside upper left", ncols=4, fontsize=9
-        )
-        return figure
+    gene = str(table["target"].iloc[0])
+    rows: list[dict[str, Any]] = []
+    for sample, own in table[table["group"].isin(groups)].groupby("sample", sort=False):
+        first = own.iloc[0]
+        if np.isfinite(first["car_fraction"]):
+            fraction, low, high = first["car_fraction"], first["car_low"], first["car_high"]
+            rows.append(
+                {
+                    "menu_sample": sample, "label": "CAR T cells", "estimate": fraction, "low": low, "high": high,
+                    "note": f"{number(first['n_car_positive'])} of {number(first['n_t_cells'])} called",
+                    "tip": f"{sample}\nCAR T share {percent(fraction)} ({percent_range(low, high)})",
+                    "colour": CALLS["positive"][0], "shape": "triangle-up",
+                }
+            )  # fmt: skip
+        for r in own.itertuples():
+            rows.append(
+                {
+                    "menu_sample": sample, "label": r.group, "estimate": r.fraction, "low": r.low, "high": r.high,
+                    "note": f"{number(r.n_expressing)} of {number(r.n_cells)}",
+                    "tip": f"{sample} · {r.group}\n{number(r.n_expressing)} of {count(r.n_cells, 'cell')} with {gene}\n"
+                    f"{percent(r.fraction)} ({percent_range(r.low, r.high)})",
+                    "colour": palette[r.group], "shape": "circle",
+                }
+            )  # fmt: skip
+    table_of_rows = with_headings(pd.DataFrame(rows), ["menu_sample"])
+    names = list(dict.fromkeys(table_of_rows["menu_sample"]))
+    options = ((None, "all samples"), *((name, name) for name in names))
+    menus = (Menu("menu_sample", "Sample", options),) if len(names) > 3 else ()
+    return Figure(_target(gene), {"rows": table_of_rows}, menus)
 
 
-def clinic(table: pd.DataFrame) -> Figure:
-    """Numbers of the samples sheet along time, below the CAR T fraction: a column of panels a patient.
+@cache
+def _clinic(series: tuple[str, ...]) -> alt.FacetChart:
+    palette = colours(series)
+    colour = alt.Color("series:N", scale=scale(palette), legend=legend(series))
+    x = alt.X("place:Q", title="time (the number in the time point, or the order in the sheet)",
+              scale=alt.Scale(zero=False, padding=24, nice=False),
+              axis=alt.Axis(grid=False, tickMinStep=1, tickCount=6, domain=True, domainColor=GRID))  # fmt: skip
+    y = alt.Y("value:Q", title=None, axis=alt.Axis(tickCount=4))
+    base_ = in_panel().encode(x=x)
+    shape = alt.Shape("shape:N", scale=None)
+    layers = [
+        base_.transform_filter("isValid(datum.low)").mark_rule(strokeWidth=2).encode(
+            y=alt.Y("low:Q", title=None), y2="high:Q", color=colour
+        ),
+        base_.transform_filter("datum.shape == 'circle'").mark_line(strokeWidth=1.2).encode(y=y, color=colour),
+        base_.mark_point(size=80, filled=False, strokeWidth=2).encode(y=y, color=colour, shape=shape, tooltip="tip:N"),
+        base_.mark_text(dy=-13, color=SOFT).encode(y=y, text="timepoint:N"),
+    ]  # fmt: skip
+    panel = alt.layer(*layers).properties(width=WIDTH, height=120)
+    header = alt.Header(labelOrient="top", labelPadding=2)
+    by = alt.Row(
+        "panel:N", title=None, header=header, sort=alt.EncodingSortField("order", op="min")
+    )
+    return panel.facet(row=by, data=alt.NamedData("rows")).resolve_scale(y="independent")
+
+
+#: The panel of carseq's own shares, above those of the samples sheet.
+_OF_CAR = "CAR T cells among T cells (%)"
+
+
+def clinic(table: pd.DataFrame, patient: str | None = None) -> Figure:
+    """CAR T shares along time, and below them the numbers of the samples sheet, for one patient.
 
     Parameters
     ----------
-    table
-        Schema ``CLINIC``. CAR T shares measured otherwise are drawn beside carseq's.
+    table : pandas.DataFrame
+        Schema ``CLINIC``.
+    patient : str or None
+        The patient; None: the first one.
     """
     if not len(table):
-        return nothing_to_show("No number in the samples sheet.")
+        return nothing("No number in the samples sheet.")
     patients = list(dict.fromkeys(table["patient"]))
-    measures = list(dict.fromkeys(table.loc[table["kind"] != "CAR T share", "measure"]))
-    shares = list(dict.fromkeys(table.loc[table["kind"] == "CAR T share", "measure"]))
-    places = list(dict.fromkeys(table["compartment"]))
-    palette = colours([*places, *shares])
-    n_rows = 1 + len(measures)
-    with style():
-        figure = Figure(
-            figsize=(1.5 + 3.2 * len(patients), 0.8 + 1.6 * n_rows), layout="constrained"
+    own_shares = table.drop_duplicates("sample")
+    own_shares = own_shares[own_shares["car_fraction"].notna()]
+    tips = [
+        f"{r.sample}\nCAR T share {percent(r.car_fraction)} ({percent_range(r.car_low, r.car_high)})"
+        for r in own_shares.itertuples()
+    ]
+    base = ["patient", "place", "timepoint"]
+    parts = [
+        own_shares[base].assign(
+            panel=_OF_CAR, value=100 * own_shares["car_fraction"], low=100 * own_shares["car_low"],
+            high=100 * own_shares["car_high"], series=own_shares["compartment"], tip=tips, shape="circle",
         )
-        grid = figure.subplots(n_rows, len(patients), squeeze=False, sharex="col", sharey="row")
-        for column, patient in enumerate(patients):
-            own = table[table["patient"] == patient]
-            top = grid[0, column]
-            for compartment in places:
-                part = own[own["compartment"] == compartment].drop_duplicates("sample")
-                part = part[part["car_fraction"].notna()].sort_values("place")
-                if not len(part):
-                    continue
-                colour = palette[compartment]
-                top.vlines(part["place"], part["car_low"], part["car_high"], color=colour, lw=2)
-                top.plot(part["place"], part["car_fraction"], "o-", color=colour, label=compartment)
-            for share in shares:
-                part = own[own["measure"] == share].sort_values("place")
-                top.plot(
-                    part["place"],
-                    part["measured"],
-                    "D",
-                    mfc="none",
-                    color=palette[share],
-                    label=share,
-                )
-            top.set_title(patient)
-            top.set_ylim(-0.02, 1.02)
-            top.yaxis.set_major_formatter(PercentFormatter(1))
-            for axes, measure in zip(grid[1:, column], measures, strict=True):
-                part = own[own["measure"] == measure]
-                for compartment in places:
-                    line = part[part["compartment"] == compartment].sort_values("place")
-                    axes.plot(line["place"], line["value"], "o-", color=palette[compartment])
-                if column == 0:
-                    axes.set_ylabel(measure, fontsize=8)
-            ticks = own.drop_duplicates("place").sort_values("place")
-            grid[-1, column].set_xticks(list(ticks["place"]), list(ticks["timepoint"]))
-        grid[0, 0].set_ylabel("CAR T cells", fontsize=8)
-        handles = {
-            label: handle
-            for axes in grid[0]
-            for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
-        }
-        figure.legend(
-            handles.values(), handles.keys(), loc="outside upper left", ncols=4, fontsize=9
+    ]  # fmt: skip
+    measured = table[table["measured"].notna()]
+    parts.append(
+        measured[base].assign(
+            panel=_OF_CAR, value=100 * measured["measured"], series=measured["measure"], shape="square",
+            tip=[f"{r.sample}\n{r.measure}: {percent(r.measured)}" for r in measured.itertuples()],
         )
-        return figure
+    )  # fmt: skip
+    others = table[~table["measure"].isin(measured["measure"]) & table["value"].notna()]
+    parts.append(
+        others[base].assign(
+            panel=others["measure"], value=others["value"], series=others["compartment"], shape="circle",
+            tip=[f"{r.sample}\n{r.measure}: {number(r.value)}" for r in others.itertuples()],
+        )
+    )  # fmt: skip
+    rows = pd.concat([part for part in parts if len(part)], ignore_index=True)
+    if not len(rows):
+        return nothing("No number in the samples sheet.")
+    for name in ("low", "high"):
+        rows[name] = rows.get(name, np.nan)
+    rows = rows.rename(columns={"patient": "menu_patient"}).assign(order=np.arange(len(rows)))
+    series = list(dict.fromkeys(rows["series"]))
+    menus = (Menu("menu_patient", "Patient", tuple((name, name) for name in patients)),)
+    chosen = {"menu_patient": patient if patient is not None else patients[0]}
+    return Figure(_clinic(tuple(series)), {"rows": rows}, menus, chosen)

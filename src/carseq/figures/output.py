@@ -17,13 +17,14 @@ def write_map(
     *,
     chemistry: str = "both",
     kinds: tuple[str, ...] = ("svg", "png"),
+    read_length: int = 90,
 ) -> None:
     """Draw the construct's map into ``folder`` as ``construct.svg`` and ``construct.png``."""
     import matplotlib as mpl
 
     from carseq.figures import construct_map
 
-    figure = construct_map(construct, homology, chemistry=chemistry)
+    figure = construct_map(construct, homology, chemistry=chemistry, read_length=read_length)
     Path(folder).mkdir(parents=True, exist_ok=True)
     # Neither ids nor a date that change from run to run.
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "carseq"}):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 NBSP = "\N{NO-BREAK SPACE}"
@@ -51,12 +52,10 @@ def count(n: Any, singular: str, plural: str | None = None) -> str:
     return f"{number(n)} {singular if n == 1 else plural or singular + 's'}"
 
 
-def verdict_kind(verdict: str) -> str:
-    """Return ``detected``, ``not-detected`` or ``undetermined`` for a verdict of the detection table."""
-    text = verdict.strip().lower()
-    if text == "not_detected":
-        return "not-detected"
-    return "detected" if text.startswith("detected") else "undetermined"
+def step_words(step: str) -> str:
+    """Return a step of the account of reads in words: ``in_t_cells`` is ``in T cells``."""
+    words = re.sub(r"\bcar\b", "CAR", str(step).replace("_", " "))
+    return re.sub(r"\bt cell", "T cell", words)
 
 
 def blood_words(row: Any) -> str:
@@ -78,7 +77,7 @@ def blood_words(row: Any) -> str:
     brought = f"{number(row.car_expected)} ({number(row.car_expected_low)}–{number(row.car_expected_high)})"
     if row.pairing != "same time point":
         brought = f"at most {number(row.car_expected_high)} (were each of its T cells a CAR T cell)"
-    explains = "may explain" if row.car_verdict.endswith("may explain them") else "does not explain"
+    explains = "may explain" if row.car_verdict == "blood may explain them" else "does not explain"
     chance = f"below 0.1{NBSP}%" if row.p_blood_alone < 0.001 else percent(row.p_blood_alone)
     return (
         f"{text} That blood would have brought {brought} CAR T cells; the urine holds about {number(row.car_seen)} "
@@ -99,11 +98,10 @@ def verdict_words(row: Any) -> tuple[str, list[str]]:
     -------
     The headline, and the sentences that carry the numbers.
     """
-    kind = verdict_kind(row.verdict)
     called = f"{number(row.n_car_positive)} of {count(row.n_t_cells, 'T cell')} called positive."
     sentences = [called]
     finite = math.isfinite
-    if kind == "detected":
+    if row.verdict == "detected":
         headline = "CAR T cells detected"
         if finite(row.prevalence):
             sentences.append(
@@ -114,7 +112,7 @@ def verdict_words(row: Any) -> tuple[str, list[str]]:
         if finite(row.expected_false_calls):
             tail = f"; sensitivity {percent(row.sensitivity)}" if finite(row.sensitivity) else ""
             sentences.append(f"Expected false calls {number(row.expected_false_calls)}{tail}.")
-    elif kind == "not-detected":
+    elif row.verdict == "not_detected":
         limit = percent(row.detection_limit) if finite(row.detection_limit) else ""
         headline = f"CAR T cells not detected{f' above {limit}' if limit else ''}"
         if limit:

@@ -48,11 +48,31 @@ def by_coordinate(record: pysam.AlignedSegment) -> tuple[bool, int, int]:
     return record.reference_id < 0, record.reference_id, record.reference_start
 
 
+def shareable_header(header: pysam.AlignmentHeader) -> pysam.AlignmentHeader:
+    """Return a BAM header without command lines and comments, which name folders and users of the machine.
+
+    Kept are the contigs, read groups without their descriptions, and names and versions of the programs.
+    """
+    found = header.to_dict()
+    kept: dict[str, object] = {key: found[key] for key in ("HD", "SQ") if key in found}
+    for key, fields in (("RG", ("ID", "SM", "LB", "PL")), ("PG", ("ID", "PN", "PP", "VN"))):
+        lines = [{f: line[f] for f in fields if f in line} for line in found.get(key, ())]
+        if lines:
+            kept[key] = lines
+    # Contigs may tell where their file lay.
+    kept["SQ"] = [{f: v for f, v in line.items() if f != "UR"} for line in found.get("SQ", ())]
+    return pysam.AlignmentHeader.from_dict(kept)
+
+
 def write_bam(
     records: Iterable[pysam.AlignedSegment], header: pysam.AlignmentHeader, path: str | Path
 ) -> Path:
-    """Write records as a BAM by coordinate, with its index beside it; return the index's path."""
+    """Write records as a BAM by coordinate, with its index beside it, to be given away; return the index's path.
+
+    Its header says nothing of the machine (:func:`shareable_header`).
+    """
     path = Path(path)
+    header = shareable_header(header)
     index = path.with_name(f"{path.name}.bai")
     with atomic(path) as slice_, atomic(index) as slice_index:
         with pysam.AlignmentFile(str(slice_), "wb", header=header) as out:

@@ -8,9 +8,10 @@ barcodes some of another sample always stand in them.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import pandas as pd
@@ -18,8 +19,8 @@ import pandas as pd
 from carseq.errors import CarseqError
 
 #: Bases of a barcode in one piece (10x, Drop-seq) or several (split-pool: ``AAC-GGT-TTA``), with what stands around.
-_ONE_PIECE = re.compile(r"^(.*[^A-Za-z0-9])?([ACGTN]{8,}(?:[-_+.][ACGTN]{8,})*)([^A-Z].*)?$")
-_PIECES = re.compile(r"^(.*[^A-Za-z0-9])?([ACGTN]{3,}(?:[-_+.][ACGTN]{3,})+)([^A-Z].*)?$")
+_ONE_PIECE = re.compile(r"^(.*?[^A-Za-z0-9])??([ACGTN]{8,}(?:[-_+.][ACGTN]{8,})*)([^A-Z].*)?$")
+_PIECES = re.compile(r"^(.*?[^A-Za-z0-9])??([ACGTN]{3,}(?:[-_+.][ACGTN]{3,})+)([^A-Z].*)?$")
 _SUFFIX = re.compile(r"^(.*?)(-\d+)?$")
 #: Libraries told apart in one input at most; more of them are no libraries but names of cells.
 MAX_LIBRARIES = 100
@@ -284,6 +285,20 @@ class Belonging:
     cells_only: bool
     n_empty: int
     n_reads: int
+
+    def to_json(self) -> str:
+        """Return it as JSON."""
+        held = asdict(self)
+        held["match"]["written"] = [[*a, *b] for a, b in self.match.written.items()]
+        return json.dumps(held, indent=1) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Belonging:
+        """Read what :meth:`to_json` wrote."""
+        held = json.loads(text)
+        match = held.pop("match")
+        written = {(a, b): (c, d) for a, b, c, d in match["written"]}
+        return cls(match=BarcodeMatch(written, match["share"], match["libraries"]), **held)
 
     def words(self) -> str:
         """Say it in a line."""

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from carseq.errors import CarseqError
+from carseq.io.genes import gene_symbols, marker_genes
 from carseq.log import get_logger
 
 if TYPE_CHECKING:
@@ -38,22 +39,10 @@ HASHTAG = re.compile(
     r"(^|[^a-z])(hto|hash[ ._-]?tag|cmo|sample[ ._-]?tag|multi[ ._-]?seq|mult?i?plex(ing)?)([^a-z]|$)",
     re.IGNORECASE,
 )
-#: Columns of ``var`` that hold gene symbols beside an index of ids, as CELLxGENE, scanpy, Seurat and biomaRt name them.
-SYMBOLS = (
-    "feature_name", "gene_symbols", "gene_symbol", "gene_name", "gene_names", "symbol", "symbols", "hgnc_symbol",
-    "gene_short_name", "SYMBOL", "Symbol", "GeneSymbol", "features", "name", "gene",
-)  # fmt: skip
+#: Columns of ``var`` that hold ids beside an index of symbols.
 IDS = (
     "gene_ids", "gene_id", "ensembl_id", "ensembl_ids", "ensembl_gene_id", "feature_id", "id", "ensembl", "ENSEMBL",
 )  # fmt: skip
-#: A gene's id of Ensembl, of any species, with or without its version.
-ENSEMBL = re.compile(r"^ENS[A-Z]*G\d{11}(\.\d+)?$")
-#: A genome's name that Cell Ranger puts before the genes of a reference of several genomes: ``GRCh38_CD3E``.
-_GENOME = re.compile(
-    r"^(GRCh3[78]|GRCm3[89]|hg19|hg38|mm10|mm39|[A-Za-z][A-Za-z0-9.-]{1,30})_+(?=.)"
-)
-#: Share of the names that must carry one genome's prefix before it is taken off.
-MIN_PREFIXED = 0.9
 #: What 16 or so bases, with what programs put before and behind them, look like.
 _BARCODE = re.compile(r"^(.*[^A-Za-z0-9])?[ACGTN]{12,}([-_.#x].*)?$")
 #: Share of a tag's cells from which a sample with hashtags is one sample, not a pool.
@@ -79,6 +68,8 @@ class _Read:
     protein: pd.DataFrame | None = None
     #: Whether the file itself gives ids beside names: two genes of one symbol are then told apart.
     has_ids: bool = True
+    #: What else the file says about the features.
+    columns: pd.DataFrame | None = None
 
 
 def read_counts(
@@ -131,8 +122,8 @@ def read_counts(
     is_antibody = _lowered(read.types) == ANTIBODY.lower()
     is_tag = _are_hashtags(read)
     _check_one_sample(read, is_tag, path, cells)
-    names, ids = _gene_names(read, is_gene, path, symbols, car)
-    _check_genes(read, names, ids, is_gene, path, car)
+    names, ids = _gene_names(read, is_gene, path, symbols, car), read.ids
+    _check_genes(read, names, is_gene, path, car)
     if needs_car:
         _check_car(read, names, is_gene, path, car)
     adata = anndata.AnnData(
@@ -291,7 +282,9 @@ def _read_mtx(folder: Path, matrix: Path | None = None) -> _Read:
     from scipy import sparse
 
     matrix, features, barcodes = _parts_of(folder, matrix)
-    stored = scipy_io.mmread(io.BytesIO(_read_bytes(matrix)), spmatrix=False)
+    # Read as integers, a value of 0.5 would silently become 0.
+    text = re.sub(rb"^(%%MatrixMarket[^\n]*)integer", rb"\1real", _read_bytes(matrix), count=1)
+    stored = scipy_io.mmread(io.BytesIO(text), spmatrix=False)
     stored = sparse.coo_array(stored)
     table = [line.rstrip("\r").split("\t") for line in _lines(features)]
     n_barcodes, barcodes_at = _barcode_lines(barcodes)
@@ -388,12 +381,7 @@ def _read_h5ad(path: Path) -> _Read:
         found = next((name for name in known if name in var), None)
         return None if found is None else var[found].astype(str).to_numpy(dtype=object)
 
-    own_ids, own_names = column(IDS), column(SYMBOLS)
-    names = index
-    if own_names is not None and _mostly_ids(index) and not _mostly_ids(own_names):
-        blank = np.isin(np.char.lower(own_names.astype(str)), ["", "nan", "none", "na"])
-        names = np.where(blank, index, own_names)
-    ids = own_ids if own_ids is not None else index
+    own_ids = column(IDS)
     types = column(("feature_types", "feature_type"))
     protein = None
     if "protein" in adata.obsm:
@@ -410,11 +398,12 @@ def _read_h5ad(path: Path) -> _Read:
     return _Read(
         counts,
         adata.obs_names.astype(str).to_numpy(dtype=object),
-        ids,
-        names,
+        index if own_ids is None else own_ids,
+        index,
         np.full(len(index), GENE, dtype=object) if types is None else types,
         protein,
-        has_ids=own_ids is not None or names is not index,
+        has_ids=own_ids is not None,
+        columns=var,
     )
 
 
@@ -566,47 +555,39 @@ def _check_one_sample(
 # What the genes are called
 
 
-def _mostly_ids(names: Strings) -> bool:
-    return len(names) > 0 and _share(ENSEMBL, names) > 0.5
-
-
 def _gene_names(
     read: _Read,
     is_gene: npt.NDArray[np.bool_],
     path: Path,
     symbols: Mapping[str, str] | Callable[[], Mapping[str, str]] | None,
     car: str | None,
-) -> tuple[Strings, Strings]:
-    """Return symbols and ids of the features: a genome's prefix taken off, ids written as symbols where they can be."""
-    names, ids = read.names.copy(), read.ids.copy()
-    for texts in (names, ids):
-        own = [m[0] for t in texts[is_gene] if t != car and (m := _GENOME.match(str(t)))]
-        genome = max(set(own), key=own.count, default="")
-        # The CAR's row was often added without the genome's prefix.
-        if own and own.count(genome) >= MIN_PREFIXED * max(1, (is_gene & (texts != car)).sum()):
-            log.info("%s: genes are named without the genome's prefix %s", path, genome)
-            texts[:] = [str(t).removeprefix(genome) for t in texts]
-    if symbols is not None and is_gene.any() and _mostly_ids(names[is_gene]):
+) -> Strings:
+    """Return the features' names, genes by their symbols where the file or the annotation knows them."""
+    names = read.names.copy()
+    own = pd.Index(names[is_gene].astype(str))
+    columns = None if read.columns is None else read.columns[is_gene]
+    found = gene_symbols(own, columns)
+    if symbols is not None and not marker_genes().intersection(found.names) and own.size:
         known = symbols() if callable(symbols) else symbols
-        bare = {re.sub(r"\.\d+$", "", i): s for i, s in known.items()}
-        names[:] = [
-            bare.get(re.sub(r"\.\d+$", "", str(n)), n) if g else n
-            for n, g in zip(names, is_gene, strict=True)
-        ]
-    return names, ids
+        by_id = {gene_id.split(".")[0]: symbol for gene_id, symbol in known.items()}
+        found = gene_symbols(own, columns, by_id=by_id)
+    if not found.names.equals(own):
+        log.info("%s: gene symbols are from %s", path, found.source)
+    # The CAR's row has the CAR's name, whatever the other genes are called by.
+    names[is_gene] = [o if o == car else str(n) for o, n in zip(own, found.names, strict=True)]
+    return names
 
 
 def _check_genes(
     read: _Read,
     names: Strings,
-    ids: Strings,
     is_gene: npt.NDArray[np.bool_],
     path: Path,
     car: str | None,
 ) -> None:
     """Raise where a gene stands twice; two genes of one symbol are told apart by their ids."""
-    own = [f"{i}\t{n}" for i, n in zip(ids[is_gene], names[is_gene], strict=True)]
-    twice = pd.Index(own) if read.has_ids else pd.Index(names[is_gene])
+    own = [f"{i}\t{n}" for i, n in zip(read.ids[is_gene], read.names[is_gene], strict=True)]
+    twice = pd.Index(own) if read.has_ids else pd.Index(read.names[is_gene])
     if not twice.is_unique:
         _tell_twice(
             pd.Index([str(t).split("\t")[-1] for t in twice[twice.duplicated(keep=False)]]),

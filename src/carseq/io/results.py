@@ -79,5 +79,5 @@ def told_of_upgrade(results: str | Path) -> str:
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    """Return the numbers of a version: (0, 2, 0) of 0.2.0."""
-    return tuple(int(part) for part in version.split(".") if part.isdigit())
+    """Return the numbers of a version: (0, 2, 0) of 0.2.0, and of 0.2.0.1, a step on the way to the next."""
+    return tuple(int(part) for part in version.split(".")[:3] if part.isdigit())

@@ -63,8 +63,21 @@ class Chemistry:
 
     @classmethod
     def from_json(cls, text: str) -> Chemistry:
-        """Read a chemistry written by :meth:`to_json`."""
-        return cls(**json.loads(text))
+        """Read a chemistry written by :meth:`to_json`.
+
+        Raises
+        ------
+        CarseqError
+            If the text is not one.
+        """
+        try:
+            return cls(**json.loads(text))
+        except (ValueError, TypeError, RecursionError) as error:
+            raise CarseqError(
+                "a sample's chemistry.json is cut off or damaged",
+                str(error),
+                "delete it, run again",
+            ) from None
 
 
 def parse_geometry(text: str) -> dict[str, int | str] | None:

@@ -10,9 +10,6 @@ from pathlib import Path
 import mappy
 
 from carseq.errors import CarseqError
-from carseq.io.fasta import read_sequences
-from carseq.io.files import read_text
-from carseq.library.geometry import CHEMISTRIES, Chemistry, parse_geometry
 
 #: Reads that must map to the panel before the strand is believed, and the share that must agree.
 MIN_STRAND_READS = 50
@@ -114,31 +111,6 @@ def strand_of_bam(path: str | Path, panel: Sequence[str], *, n: int = 20_000) ->
             "name the sample's chemistry in the sheet; else check that reference and BAM are of one species",
         )
     return strand
-
-
-def strand_of_library(
-    chemistry: str | Path | None, bam: str | Path, panel: str | Path, *, named: str = "auto"
-) -> str:
-    """Return the strand of a sample: from its ``chemistry.json``, the name in its sheet, or its BAM.
-
-    Parameters
-    ----------
-    chemistry
-        Path of a chemistry written by :meth:`Chemistry.to_json`, or nothing.
-    bam
-        The sample's BAM.
-    panel
-        FASTA of transcripts (sense).
-    named
-        The sheet's chemistry; ``auto`` leaves it to the reads.
-    """
-    if chemistry:
-        return Chemistry.from_json(read_text(chemistry)).strand
-    if named in CHEMISTRIES:
-        return CHEMISTRIES[named][1]
-    if geometry := parse_geometry(named):
-        return str(geometry["soloStrand"])
-    return strand_of_bam(bam, list(read_sequences(panel).values()))
 
 
 def measured_strand(sense: int, antisense: int) -> str:

@@ -243,7 +243,7 @@ def blood_in_urine(adata: AnnData, detection: pd.DataFrame, *, seed: int = 0) ->
         urine_obs = by_sample.get(str(row["sample"]), nothing)
         blood_name = "" if blood_row is None else str(blood_row["sample"])
         blood_obs = by_sample.get(blood_name, nothing)
-        shares, pooled = _shares(_tally(urine_obs), _tally(blood_obs), blood_name)
+        shares, pooled = shares_from_counts(_tally(urine_obs), _tally(blood_obs), blood_name)
         shares = shares.assign(
             sample=row["sample"],
             patient=row["patient"],
@@ -280,10 +280,12 @@ def blood_shares(obs: pd.DataFrame, urine: str, blood: str) -> pd.DataFrame:
         ``note``.
     """
     own, other = (_tally(obs[obs["sample"].astype(str) == name]) for name in (urine, blood))
-    return _shares(own, other, blood)[0]
+    return shares_from_counts(own, other, blood)[0]
 
 
-def _shares(urine: pd.Series, blood: pd.Series, blood_name: str) -> tuple[pd.DataFrame, _Counts]:
+def shares_from_counts(
+    urine: pd.Series, blood: pd.Series, blood_name: str
+) -> tuple[pd.DataFrame, _Counts]:
     """Return a row a witness and the combined one, and the counts behind the latter."""
     used, why = _choose(urine, blood)
     rows = [

@@ -1,10 +1,10 @@
-"""How probable a molecule inside a stretch shared with a gene is the CAR's, before its bases are read.
+"""How probable a molecule inside a stretch shared with a gene is the CAR's.
 
 A molecule whose reads all lie inside a shared stretch could be either transcript. How many molecules of each are
-expected there is learnt from what the sample shows, not from a modelled coverage alone:
+expected there is learnt from what the sample shows:
 
-1. **Beside the stretch.** Molecules that overlap the edge of the stretch are told apart and lie next to those that
-   are not. Their number gives the density of either transcript where it matters.
+1. **Beside the stretch.** Molecules that overlap its edge are told apart and lie next to those that are not. Their
+   number gives the density of either transcript where it matters.
 2. **Elsewhere on the transcripts.** The told-apart molecules of each barcode say how many of either a cell holds.
 3. **The same stretch in cells that do not hold the CAR.** Barcodes with molecules of the gene but none of the CAR show
    how many shared molecules the gene gives per told-apart one; barcodes with both show what the CAR adds.
@@ -17,7 +17,8 @@ joint posterior on a grid, so that little evidence leaves it near what the gene'
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,140 +26,188 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import special, stats
 
-from carseq.construct import Transcript
 from carseq.log import get_logger
+from carseq.molecules.coverage import FAR, Coverage, Floats, Ints, fit_coverage, on_form, reach
 from carseq.molecules.score import Scorer
 from carseq.molecules.stretches import Stretch
-from carseq.sequence.alignment import MIN_BASES
+from carseq.sequence.alignment import DECISIVE, MIN_BASES
 
 log = get_logger(__name__)
 
-Floats = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
 
-#: Insert sizes of 10x libraries, nt: the distance of a read's far end from the primed end of its transcript
-#: (10x Genomics, CG000204: fragments of 400 bp with adapters peak at 350 nt of insert).
-INSERT, INSERT_SD = 350.0, 100.0
-#: Molecules farther than this from the primed end are internally primed or degraded, nt.
-FAR = 700
-#: Bases beyond the edge of a stretch with which a read is told apart (`DECISIVE` nats at 1.33 nats a base).
-TELLING = 4
+#: Log-odds (nats) from which a molecule is taken for the CAR's whatever the gene's expression: two bases that differ.
+#: One base (6.7 nats) may be a sequencing error, of which an abundant gene has many.
+SURE = 10.0
 #: Standard deviation of the log of shared molecules per told-apart one around the modelled coverage: a factor of
-#: three for the CAR; five for a gene, whose isoforms, poly(A) sites and introns the model does not know.
-SD_CAR, SD_GENE = 1.1, 1.6
-#: Coefficient of variation of the density inside a stretch around that at its edges (sites of internal priming).
-EDGE_CV = 0.5
-#: Range of the shape of the gamma distribution of told-apart molecules over barcodes.
-SHAPES = 0.02, 50.0
+#: two for the CAR; three for a gene, whose isoforms, poly(A) sites and introns the model does not know. These and
+#: `EDGE_CV` were settled on seeds 1 and 2 of `benchmarks/molecules.py shared`.
+SD_CAR, SD_GENE = 0.8, 1.2
+#: Length at which a gene's transcript is taken for the prior of its coverage, nt (median of human mRNAs: 2,300).
+GENE_LENGTH = 2_000
+#: Bases beyond a stretch up to which told-apart CAR molecules count as beside it. (Where the gene's other reads lie is
+#: not known: of the gene, only molecules that overlap the stretch count.)
+FLANK = 100
+#: Coefficient of variation of the density inside a stretch around that beside it, where many places beside it are
+#: looked at, and the number of places at which its square is twice that: sites of internal priming heap up molecules.
+EDGE_CV, EDGE_PLACES = 0.3, 100
+#: Rates of CAR and gene in the grid of their joint distribution over barcodes, and rounds in which it is fitted.
+_RATES, _ROUNDS = (14, 20), 60
+#: Least probability of a molecule with bases that no gene shares.
+UNIQUE = 0.99
 _GRID = 48
 
 
 @dataclass(frozen=True)
-class Coverage:
-    """Where reads fall on a transcript, by their distance from the end at which it was primed.
-
-    Attributes
-    ----------
-    mean, sd
-        Of the peak, nt.
-    elsewhere
-        Share of molecules spread evenly over the transcript: internally primed or degraded.
-    from_start
-        Whether distance counts from the 5' end (5' chemistry) or from the 3' end.
-    """
-
-    mean: float
-    sd: float
-    elsewhere: float
-    from_start: bool
-
-    def share(self, first: float, last: float, length: int, read_length: int) -> float:
-        """Return the share of a transcript's molecules whose read starts within [first, last)."""
-        if last <= first:
-            return 0.0
-        near, far = (
-            (first + read_length, last + read_length)
-            if self.from_start
-            else (length - last, length - first)
-        )
-        near, beyond = special.ndtr((np.array([near, far]) - self.mean) / self.sd)
-        even = (last - first) / max(length - read_length, 1)
-        return float((1 - self.elsewhere) * (beyond - near) + self.elsewhere * min(even, 1.0))
-
-
-def fit_coverage(distances: Sequence[int], from_start: bool, *, far_share: float = 1.0) -> Coverage:
-    """Fit :class:`Coverage` to distances of reads from the primed end, nt.
-
-    Parameters
-    ----------
-    distances
-        Of molecules.
-    from_start
-        Whether distances count from the 5' end.
-    far_share
-        Share of the transcript's places that lie beyond ``FAR`` and whose molecules are among those given.
-    """
-    found = np.asarray(distances, dtype=float)
-    peak = found[found <= FAR]
-    # Two of twelve pseudo-molecules are off the peak: the share in published 3' data is 10-20 %.
-    elsewhere = ((found > FAR).sum() + 2 * far_share) / (len(found) + 12) / max(far_share, 0.2)
-    elsewhere = min(float(elsewhere), 0.5)
-    if len(peak) < 50:
-        return Coverage(INSERT, INSERT_SD, elsewhere, from_start)
-    middle = float(np.median(peak))
-    # The median absolute deviation, as a standard deviation of a normal distribution.
-    spread = float(np.median(np.abs(peak - middle)) / special.ndtri(0.75))
-    return Coverage(middle, min(max(spread, 30.0), 200.0), elsewhere, from_start)
-
-
-@dataclass(frozen=True)
 class Expected:
-    """Told-apart molecules of a transcript expected in each barcode.
+    """Told-apart molecules of CAR and gene expected in each barcode.
+
+    The two go together: a CAR T cell expresses the genes of a T cell, and a droplet with ambient RNA alone has little
+    of either. Their joint distribution over barcodes is therefore estimated without a form given to it: weights of a
+    grid of rates, by expectation maximization (Kiefer and Wolfowitz, 1956), stopped early, which keeps it smooth.
 
     Attributes
     ----------
-    total
-        Told-apart molecules of the sample.
-    shape, rate
-        Of the gamma distribution of a barcode's expectation, before its own molecules are seen.
-    seen
-        Told-apart molecules by barcode.
+    car, gene
+        Expected molecules by barcode.
+    totals
+        Their sums, at least half a molecule.
     """
 
-    total: float
-    shape: float
-    rate: float
-    seen: Mapping[str, int]
+    car: Mapping[str, float]
+    gene: Mapping[str, float]
+    totals: tuple[float, float]
 
     @classmethod
-    def of(cls, seen: Mapping[str, int], n_barcodes: int) -> Expected:
-        """Fit the distribution over barcodes by moments.
+    def of(cls, barcodes: Iterable[str], of_car: Iterable[str], of_gene: Iterable[str]) -> Expected:
+        """Estimate the rates.
 
         Parameters
         ----------
-        seen
-            Told-apart molecules of barcodes that have any.
-        n_barcodes
-            Barcodes with a molecule of either transcript.
+        barcodes
+            Every barcode with a molecule of either transcript, told apart or not.
+        of_car, of_gene
+            Barcodes of told-apart molecules, one each.
         """
-        n = max(n_barcodes, len(seen), 1)
-        counts = np.fromiter(seen.values(), dtype=float, count=len(seen))
-        mean = (counts.sum() + 0.5) / n
-        variance = float((counts**2).sum() / n - (counts.sum() / n) ** 2)
-        shape = mean**2 / max(variance - mean, 1e-9)
-        shape = float(np.clip(shape, *SHAPES))
-        return cls(float(counts.sum()) + 0.5, shape, shape / mean, seen)
+        n_car, n_gene = Counter(of_car), Counter(of_gene)
+        names = sorted({*barcodes, *n_car, *n_gene})
+        pairs = Counter((n_car[name], n_gene[name]) for name in names)
+        seen = np.array(list(pairs), dtype=float)
+        times = np.fromiter(pairs.values(), dtype=float, count=len(pairs))
+        least = 0.05 / max(len(names), 1)
+        rates = [
+            np.geomspace(least, max(counts.max(initial=0) * 1.3, 2.0), n)
+            for counts, n in zip(seen.T, _RATES, strict=True)
+        ]
+        fits = [
+            np.exp(counts[:, None] * np.log(own) - own - special.gammaln(counts + 1)[:, None])
+            for counts, own in zip(seen.T, rates, strict=True)
+        ]
+        weight = np.full(_RATES, 1 / (_RATES[0] * _RATES[1]))
+        for _ in range(_ROUNDS):
+            mixed = np.einsum("ki,ij,kj->k", fits[0], weight, fits[1], optimize=True)
+            ratio = times / np.maximum(mixed, 1e-300)
+            weight *= np.einsum("k,ki,kj->ij", ratio, fits[0], fits[1], optimize=True) / len(names)
+        mixed = np.maximum(
+            np.einsum("ki,ij,kj->k", fits[0], weight, fits[1], optimize=True), 1e-300
+        )
+        means = [
+            np.einsum("ki,ij,kj->k", fits[0] * rates[0], weight, fits[1], optimize=True) / mixed,
+            np.einsum("ki,ij,kj->k", fits[0], weight, fits[1] * rates[1], optimize=True) / mixed,
+        ]
+        totals = [max(float(times @ mean), 0.5) for mean in means]
+        by_pair = dict(zip(pairs, zip(*(m.tolist() for m in means), strict=True), strict=True))
+        found = {name: by_pair[n_car[name], n_gene[name]] for name in names}
+        return cls(
+            {name: c for name, (c, _) in found.items()},
+            {name: g for name, (_, g) in found.items()},
+            (totals[0], totals[1]),
+        )
 
-    def at(self, barcode: str, *, without: int = 0) -> float:
-        """Return the expectation of a barcode, ``without`` some of its own molecules."""
-        own = max(self.seen.get(barcode, 0) - without, 0)
-        return (own + self.shape) / (1 + self.rate)
+    def at(self, barcodes: npt.NDArray[np.object_]) -> tuple[Floats, Floats]:
+        """Return the expected molecules of CAR and gene in some barcodes."""
+        return (
+            np.array([self.car[b] for b in barcodes], dtype=float),
+            np.array([self.gene[b] for b in barcodes], dtype=float),
+        )
 
 
-def shared_odds(
-    table: pd.DataFrame,
-    scorer: Scorer,
-    homolog_molecules: Mapping[str, set[tuple[str, str]]],
-    from_start: bool,
+@dataclass(frozen=True)
+class _Places:
+    """Where a read overlaps a stretch by enough bases to be scored, and where it is told apart there.
+
+    Attributes
+    ----------
+    share
+        Of the CAR's molecules, those that are not told apart in the stretch, by the modelled coverage.
+    inside
+        For CAR and gene: of the places beside and inside the stretch, the share (for the CAR weighted by coverage)
+        where a molecule is not told apart.
+    beside
+        For CAR and gene: places beside it, where one is.
+    width
+        Places where a molecule of the gene is not told apart.
+    """
+
+    share: float
+    inside: tuple[float, float]
+    beside: tuple[int, int]
+    width: int
+
+    @classmethod
+    def of(cls, stretch: Stretch, windows: _Windows, scorer: Scorer, coverage: Coverage) -> _Places:
+        """Look at every place of a read on the CAR."""
+        starts, length = windows.starts, windows.read_length
+        overlap = np.minimum(starts + length, stretch.end) - np.maximum(starts, stretch.start)
+        near = overlap >= min(MIN_BASES, stretch.end - stretch.start)
+        around = overlap > -FLANK
+        unsure = near & (windows.odds < SURE)
+        undecided = near & (windows.odds < DECISIVE)
+        told_apart = around & (windows.odds >= SURE), near & (windows.odds >= DECISIVE)
+        weight = np.mean(
+            [
+                coverage.density(on_form(t, starts), len(t.sequence), length)
+                for t in scorer.construct.transcripts
+            ],
+            axis=0,
+        )
+        share = float(weight[unsure].sum())
+        beside = int(told_apart[0].sum()), int(told_apart[1].sum())
+        by_coverage = share / max(share + float(weight[told_apart[0]].sum()), 1e-12)
+        even = unsure.sum() / max(unsure.sum() + beside[0], 1)
+        # Half way between the modelled and an even coverage: the model knows no sites of internal priming.
+        inside = (by_coverage + even) / 2, undecided.sum() / max(undecided.sum() + beside[1], 1)
+        return cls(
+            float(np.clip(share, 1e-5, 0.95)),
+            (float(np.clip(inside[0], 0.02, 0.98)), float(np.clip(inside[1], 0.02, 0.98))),
+            beside,
+            int(undecided.sum()),
+        )
+
+
+@dataclass(frozen=True)
+class _Windows:
+    """Every read-long piece of the CAR and its log-odds against the homologs, nats."""
+
+    starts: Ints
+    odds: Floats
+    read_length: int
+
+    @classmethod
+    def of(cls, scorer: Scorer, read_length: int) -> _Windows:
+        """Score the pieces as reads are scored."""
+        sequence = scorer.construct.sequence
+        n = max(len(sequence) - read_length + 1, 1)
+        pieces = [sequence[i : i + read_length] for i in range(n)]
+        scorer.score_all(pieces)
+        found = [scorer.score(piece) for piece in pieces]
+        # Pieces that the CAR does not explain are full of N.
+        odds = [np.inf if s is None or not s.homologous else s.car - s.homolog for s in found]
+        return cls(np.arange(n), np.array(odds), read_length)
+
+
+def car_probabilities(
+    table: pd.DataFrame, scorer: Scorer, homolog_molecules: Mapping[str, set[tuple[str, str]]]
 ) -> Floats:
     """Return the probability that each candidate molecule is the CAR's.
 
@@ -171,8 +220,6 @@ def shared_odds(
         Of the CAR and its homologs.
     homolog_molecules
         By gene: its molecules ((barcode, UMI)) that do not resemble the CAR.
-    from_start
-        Whether reads are counted from the 5' end (5' chemistry).
 
     Returns
     -------
@@ -181,166 +228,122 @@ def shared_odds(
     """
     odds = table["odds"].to_numpy(dtype=float)
     p_car = special.expit(np.clip(odds, -50, 50))
-    if table.empty:
-        return p_car
     evidence = table["evidence"].to_numpy()
-    told_apart = np.isin(evidence, ["unique", "junction"])
-    p_car[evidence == "unique"] = np.maximum(p_car[evidence == "unique"], 0.99)
-    gene_of = table["endogenous_gene"].to_numpy()
+    unique = evidence == "unique"
+    p_car[unique] = np.maximum(p_car[unique], UNIQUE)
+    genes = table["endogenous_gene"].to_numpy()
+    if not (genes != "").any():
+        return p_car
+    from_start = not scorer.prefer_3p
     start, end = table["tx_start"].to_numpy(), table["tx_end"].to_numpy()
-    barcodes = table["barcode"].to_numpy()
-    spans = (end - start)[told_apart & (table["n_reads"] == 1)]
-    spans = spans if len(spans) else end - start
-    read_length = max(int(np.median(spans)), MIN_BASES + TELLING)
-    distances = [
-        min(_distances(scorer.construct.transcripts, int(a), int(b), from_start), default=0)
-        for a, b in zip(start[told_apart], end[told_apart], strict=True)
-    ]
-    coverage = fit_coverage(
-        distances, from_start, far_share=_far_share(scorer, read_length, from_start)
-    )
-    for gene in pd.unique(gene_of):
-        if not gene:
-            continue
-        of_gene = gene_of == gene
+    barcodes = table["barcode"].to_numpy(dtype=object)
+    n_reads = table["n_reads"].to_numpy()
+    sure = unique | ((evidence == "junction") & (odds >= SURE))
+    of_one = (end - start)[n_reads == 1]
+    read_length = int(np.median(of_one if len(of_one) else end - start))
+    windows = _Windows.of(scorer, max(read_length, MIN_BASES + 5))
+    coverage = _fit(scorer, start[sure], end[sure], windows, from_start)
+    for gene in sorted(set(genes) - {""}):
+        of_gene = genes == gene
         endogenous = (evidence == "endogenous") & of_gene
         keys = set(homolog_molecules.get(gene, ()))
         keys |= set(zip(barcodes[endogenous], table["umi"].to_numpy()[endogenous], strict=True))
-        seen_gene = pd.Series([b for b, _ in keys], dtype=object).value_counts().to_dict()
-        seen_car = pd.Series(barcodes[told_apart], dtype=object).value_counts().to_dict()
-        everyone = {*seen_gene, *seen_car, *barcodes[of_gene]}
-        car = Expected.of(seen_car, len(everyone))
-        own = Expected.of(seen_gene, len(everyone))
-        for stretch in scorer.stretches.get(
-            gene, [Stretch(gene, 0, len(scorer.construct.sequence))]
-        ):
+        expected = Expected.of(barcodes[of_gene], barcodes[sure], (barcode for barcode, _ in keys))
+        unsure = of_gene & ((evidence == "shared") | ((evidence == "junction") & ~sure))
+        for stretch in scorer.stretches.get(gene, []):
             overlap = np.minimum(end, stretch.end) - np.maximum(start, stretch.start)
-            near = overlap >= MIN_BASES
-            rows = np.flatnonzero(of_gene & (evidence == "shared") & (overlap > 0))
-            beside = near & (
-                (told_apart & ((start < stretch.start) | (end > stretch.end))) | endogenous
+            rows = np.flatnonzero(unsure & (overlap > 0))
+            if not len(rows):
+                continue
+            unsure[rows] = False
+            margin = read_length + FLANK
+            local = (start >= stretch.start - margin) & (end <= stretch.end + margin)
+            beside = (
+                sure & local & (overlap > -FLANK),
+                endogenous & (overlap >= min(MIN_BASES, stretch.end - stretch.start)),
             )
-            beside &= (start >= stretch.start - read_length) & (end <= stretch.end + read_length)
             density = _Density.of(
-                stretch, read_length, car, own, coverage, scorer.construct.transcripts, from_start
+                _Places.of(stretch, windows, scorer, coverage),
+                expected.totals,
+                (n_reads[beside[0]], n_reads[beside[1]]),
             )
-            n_reads = table["n_reads"].to_numpy()
-            density = density.sharpened(n_reads[beside & told_apart], n_reads[beside & endogenous])
-            p_car[rows] = density.p_car(
-                np.array([car.at(b) for b in barcodes[rows]]),
-                np.array([own.at(b) for b in barcodes[rows]]),
-                odds[rows],
-            )
+            p_car[rows] = density.p_car(*expected.at(barcodes[rows]), odds[rows])
             log.info(
-                "%s, bases %d-%d: %d molecules that cannot be told apart, %.1f of them the CAR's; told apart beside "
+                "%s, bases %d-%d: %d molecules that are not told apart, %.1f of them the CAR's; told apart beside "
                 "them: %d of the CAR, %d of %s",
                 gene,
                 stretch.start + 1,
                 stretch.end,
                 len(rows),
                 p_car[rows].sum(),
-                int((beside & told_apart).sum()),
-                int((beside & endogenous).sum()),
+                int(beside[0].sum()),
+                int(beside[1].sum()),
                 gene,
             )
-        # A read that only a base or two tell apart may be the gene's with a sequencing error: the more so, the more
-        # molecules the gene has in that cell.
-        rows = np.flatnonzero(of_gene & (evidence == "junction"))
-        prior = np.log(
-            [car.at(b, without=1) / own.at(b) for b in barcodes[rows]] if len(rows) else []
-        )
+        # What lies in no stretch (a gapped alignment): at the told-apart molecules of the cell.
+        rows = np.flatnonzero(unsure)
+        car, own = expected.at(barcodes[rows])
+        prior = np.log(car / own)
         p_car[rows] = special.expit(np.clip(odds[rows] + prior, -50, 50))
     return p_car
 
 
 @dataclass(frozen=True)
 class _Density:
-    """What is known of the shared molecules expected in a stretch, on a grid of expected totals.
+    """What is known of the molecules in a stretch that are not told apart, before their cells are looked at.
+
+    Each pair is of the CAR and of the gene.
 
     Attributes
     ----------
-    totals_car, totals_gene
-        Told-apart molecules of either in the sample.
-    mean_car, mean_gene
-        Shared molecules per told-apart one, as modelled.
-    inside
-        Share of the places beside and inside the stretch at which a read is inside, for CAR and gene.
-    log_car, log_gene
-        Log density of the evidence beside the stretch at each grid point, once sharpened.
+    totals
+        Told-apart molecules in the sample.
+    means
+        Molecules that are not told apart there per told-apart one, as modelled.
+    n_beside
+        Told-apart molecules at the stretch.
+    ratios
+        Molecules that are not told apart expected for each of these.
+    shapes
+        Of the negative binomial distribution of ``n_beside``: how well they foretell what lies inside.
     """
 
-    totals_car: float
-    totals_gene: float
-    mean_car: float
-    mean_gene: float
-    inside: tuple[float, float]
-    n_car: tuple[float, float] = (0.0, 0.0)
-    n_gene: tuple[float, float] = (0.0, 0.0)
+    totals: tuple[float, float]
+    means: tuple[float, float]
+    n_beside: tuple[int, int]
+    ratios: tuple[float, float]
+    shapes: tuple[float, float]
 
     @classmethod
     def of(
-        cls,
-        stretch: Stretch,
-        read_length: int,
-        car: Expected,
-        gene: Expected,
-        coverage: Coverage,
-        transcripts: Sequence[Transcript],
-        from_start: bool,
+        cls, places: _Places, totals: tuple[float, float], reads_beside: tuple[Ints, Ints]
     ) -> _Density:
-        """Return what coverage alone says."""
-        first, last = (
-            stretch.start - TELLING + 1,
-            max(stretch.end - read_length + TELLING, stretch.start + 2 * TELLING),
-        )
-        beside = max(read_length - MIN_BASES - TELLING, TELLING)
-        shares = []
-        for transcript in transcripts:
-            length = len(transcript.sequence)
-            shift = _before(transcript, stretch.start) - stretch.start
-            spots = [(first, last), (first - beside, first), (last, last + beside)]
-            shares.append(
-                [coverage.share(a + shift, b + shift, length, read_length) for a, b in spots]
-            )
-        within, left, right = np.mean(shares, axis=0)
-        within = min(max(within, 1e-5), 0.95)
-        places = (last - first) / (last - first + 2 * beside)
-        by_coverage = within / max(within + left + right, 1e-9)
-        # The gene's transcript is taken to be some 2,000 nt long with an even coverage; its prior is the wider one.
-        even = min((last - first) / 2000, 0.5)
-        return cls(
-            car.total,
-            gene.total,
-            within / (1 - within),
-            even / (1 - even),
-            (float(np.clip((by_coverage + places) / 2, 0.02, 0.98)), places),
-        )
-
-    def sharpened(
-        self, reads_car: npt.NDArray[np.int64], reads_gene: npt.NDArray[np.int64]
-    ) -> _Density:
-        """Return the density with the told-apart molecules beside the stretch, given by their numbers of reads."""
-        found = []
-        for reads, inside in zip((reads_car, reads_gene), self.inside, strict=True):
-            # A molecule of n reads is shared if all of them lie inside.
+        """Return it from coverage and from the told-apart molecules beside the stretch, by their numbers of reads."""
+        even = float(np.clip(places.width / GENE_LENGTH, 1e-4, 0.5))
+        ratios, shapes = [], []
+        for reads, inside, n_places in zip(reads_beside, places.inside, places.beside, strict=True):
+            # A molecule of n reads is not told apart if all of them lie inside.
             power = inside ** (reads if len(reads) else np.ones(1))
-            found.append((float(len(reads)), float((power / (1 - power)).mean())))
-        return _Density(
-            self.totals_car, self.totals_gene, self.mean_car, self.mean_gene, self.inside, *found
+            ratios.append(float((power / (1 - power)).mean()))
+            shapes.append(1 / EDGE_CV**2 / (1 + EDGE_PLACES / max(n_places, 1)))
+        return cls(
+            totals,
+            (places.share / (1 - places.share), even / (1 - even)),
+            (len(reads_beside[0]), len(reads_beside[1])),
+            (ratios[0], ratios[1]),
+            (shapes[0], shapes[1]),
         )
 
-    def _log_prior(
-        self, expected: Floats, total: float, mean: float, sd: float, beside: tuple[float, float]
-    ) -> Floats:
-        """Return the log density of expected shared molecules of one transcript."""
-        n, ratio = beside
-        prior = stats.norm.logpdf(np.log(expected), np.log(total * mean), sd)
-        shape = 1 / EDGE_CV**2
-        rate = expected / max(ratio, 1e-3)
-        return np.asarray(prior + stats.nbinom.logpmf(n, shape, shape / (shape + rate)))
+    def _log_prior(self, expected: Floats, which: int, sd: float) -> Floats:
+        """Return the log density of the expected number of either transcript's molecules."""
+        mean = self.totals[which] * self.means[which]
+        prior = stats.norm.logpdf(np.log(expected), np.log(mean), sd)
+        shape, beside = self.shapes[which], expected / self.ratios[which]
+        seen = stats.nbinom.logpmf(self.n_beside[which], shape, shape / (shape + beside))
+        return np.asarray(prior + seen)
 
     def p_car(self, car: Floats, gene: Floats, odds: Floats) -> Floats:
-        """Return the probability of each shared molecule.
+        """Return the probability that each molecule is the CAR's.
 
         Parameters
         ----------
@@ -349,65 +352,32 @@ class _Density:
         odds
             What its reads say, nats.
         """
-        n = len(odds)
-        if not n:
-            return np.zeros(0)
-        grid = np.geomspace(0.003, 3.0 * n + 20, _GRID)
+        grid = np.geomspace(0.003, 3.0 * len(odds) + 20, _GRID)
         weight = (
-            self._log_prior(grid, self.totals_car, self.mean_car, SD_CAR, self.n_car)[:, None]
-            + self._log_prior(grid, self.totals_gene, self.mean_gene, SD_GENE, self.n_gene)[None, :]
-            - grid[:, None]
-            - grid[None, :]
+            (self._log_prior(grid, 0, SD_CAR) - grid)[:, None]
+            + (self._log_prior(grid, 1, SD_GENE) - grid)[None, :]
+        )  # fmt: skip
+        # Molecules alike are looked at once.
+        logs = np.column_stack(
+            [np.log(car) - np.log(self.totals[0]) + odds, np.log(gene) - np.log(self.totals[1])]
         )
         kinds, which, times = np.unique(
-            np.round(np.column_stack([np.log(car), np.log(gene), odds]), 2),
-            axis=0,
-            return_inverse=True,
-            return_counts=True,
+            np.round(logs, 2), axis=0, return_inverse=True, return_counts=True
         )
-        which = which.ravel()
-        share_car = np.exp(kinds[:, 0] + kinds[:, 2]) / self.totals_car
-        share_gene = np.exp(kinds[:, 1]) / self.totals_gene
-        for c, g, m in zip(share_car, share_gene, times, strict=True):
-            weight += m * np.log(grid[:, None] * c + grid[None, :] * g)
+        mixed = [(grid[:, None] * c, grid[None, :] * g) for c, g in np.exp(kinds)]
+        for (of_car, of_gene), n in zip(mixed, times, strict=True):
+            weight += n * np.log(of_car + of_gene)
         weight = np.exp(weight - weight.max())
         weight /= weight.sum()
-        p = np.empty(len(kinds))
-        for i, (c, g) in enumerate(zip(share_car, share_gene, strict=True)):
-            own = grid[:, None] * c
-            p[i] = (weight * own / (own + grid[None, :] * g)).sum()
-        return p[which]
+        p = np.array([(weight * of_car / (of_car + of_gene)).sum() for of_car, of_gene in mixed])
+        return p[which.ravel()]
 
 
-def _far_share(scorer: Scorer, read_length: int, from_start: bool) -> float:
-    """Return the share of a read's places that lie beyond ``FAR`` on every form of the CAR and are told apart."""
-    stretches = [s for own in scorer.stretches.values() for s in own]
+def _fit(scorer: Scorer, starts: Ints, ends: Ints, windows: _Windows, from_start: bool) -> Coverage:
+    """Fit the coverage of the CAR to its told-apart molecules."""
     transcripts = scorer.construct.transcripts
-    places = range(0, len(scorer.construct.sequence) - read_length, 10)
-    far = [
-        min(_distances(transcripts, p, p + read_length, from_start), default=0) > FAR
-        and not any(s.start <= p and p + read_length <= s.end for s in stretches)
-        for p in places
-    ]
-    return float(np.mean(far)) if far else 1.0
-
-
-def _before(transcript: Transcript, place: int) -> int:
-    """Return how many bases of a form lie before a place of the full transcript."""
-    return sum(min(max(place - first, 0), last - first) for first, last in transcript.blocks)
-
-
-def _distances(
-    transcripts: Sequence[Transcript], start: int, end: int, from_start: bool
-) -> list[int]:
-    """Return how far a molecule at [start, end) of the full transcript reaches from the primed end of each form."""
-    found = []
-    for transcript in transcripts:
-        before = 0
-        for first, last in transcript.blocks:
-            place = end if from_start else start
-            if first <= place - from_start < last:
-                on_form = before + place - first
-                found.append(on_form if from_start else len(transcript.sequence) - on_form)
-            before += last - first
-    return found
+    distances = reach(transcripts, starts, ends, from_start)
+    places = reach(transcripts, windows.starts, windows.starts + windows.read_length, from_start)
+    told_apart = windows.odds >= SURE
+    far_share = float(np.mean((places > FAR) & told_apart))
+    return fit_coverage(distances.tolist(), from_start, far_share=far_share)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from carseq.construct.homology import EndogenousTranscript
 from carseq.sequence.alignment import MIN_BASES
-from carseq.sequence.kmers import UNKNOWN, encode, words_at
+from carseq.sequence.kmers import UNKNOWN, encode, kmers_at
 
 #: Length of the exact matches from which a shared stretch is built.
 _SEED = 15
@@ -43,7 +43,7 @@ def shared_stretches(
         Shorter stretches are left out: a read explained over fewer bases is not scored, nt.
     """
     at: dict[int, list[int]] = defaultdict(list)
-    for place, kmer in enumerate(words_at(encode(car), _SEED).tolist()):
+    for place, kmer in enumerate(kmers_at(encode(car), _SEED).tolist()):
         if kmer >= 0:
             at[kmer].append(place)
     runs: dict[str, list[tuple[int, int]]] = defaultdict(list)
@@ -68,7 +68,7 @@ def _blocks(at: dict[int, list[int]], sequence: str, min_bases: int) -> list[tup
     if not len(codes) or (codes == UNKNOWN).all():
         return []
     by_diagonal: dict[int, list[int]] = defaultdict(list)
-    for there, kmer in enumerate(words_at(codes, _SEED).tolist()):
+    for there, kmer in enumerate(kmers_at(codes, _SEED).tolist()):
         for here in at.get(kmer, ()):
             by_diagonal[here - there].append(here)
     blocks = []

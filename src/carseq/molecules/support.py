@@ -10,7 +10,12 @@ import pandas as pd
 
 from carseq.construct.vector import Construct
 from carseq.errors import CarseqError
+from carseq.io.bam import open_bam
 from carseq.log import get_logger
+from carseq.molecules.candidates import CandidateReads, car_contigs
+from carseq.molecules.score import Scorer
+from carseq.sequence.alignment import DECISIVE
+from carseq.sequence.kmers import KmerSet
 
 log = get_logger(__name__)
 
@@ -59,9 +64,6 @@ def compare_constructs(
     CarseqError
         If the BAM cannot be read or two constructs share a name.
     """
-    from carseq.io.bam import open_bam
-    from carseq.molecules import DECISIVE, Reader, Scorer, car_contigs, car_reads
-
     names = [c.name for c in constructs]
     if len(set(names)) < len(names):
         raise CarseqError(
@@ -69,31 +71,39 @@ def compare_constructs(
             ", ".join(names),
             "rename `construct.name` or the files of `construct.alternatives`",
         )
-    nothing = pd.DataFrame(columns=["start", "end", "class", "gene", "identity"])
-    scorers = {c.name: Scorer(c, [], nothing) for c in constructs}
+    prefer_3p = strand != "Reverse"
+    scorers = {c.name: Scorer(c, [], prefer_3p=prefer_3p) for c in constructs}
     odds: dict[tuple[str, str], dict[str, float]] = defaultdict(lambda: dict.fromkeys(scorers, 0.0))
     with open_bam(bam) as alignments:
-        found = (contig for s in scorers.values() for contig in car_contigs(alignments, s, []))
+        found = (
+            contig
+            for name, scorer in scorers.items()
+            for contig in car_contigs(alignments, name, scorer.kmers, [])
+        )
         contigs = list(dict.fromkeys(found))
-    # A handle of its own: reading the head moves the place from which later fetches go on.
+    kmers = KmerSet([t.sequence for c in constructs for t in c.transcripts])
+    # Use a separate file handle: reading the first records moved pysam's file position.
     with open_bam(bam) as alignments:
-        reads = car_reads(Reader(alignments, strand, (barcode_tag, umi_tag)), constructs, contigs)
+        walk = CandidateReads(
+            alignments, kmers, contigs, strand=strand, tags=(barcode_tag, umi_tag)
+        )
+        reads = [candidate.read for candidate in walk if candidate.read is not None]
     for name, scorer in scorers.items():
         scorer.score_all(read.sequence for read in reads)
         for read in reads:
-            if read.barcode is not None and (evidence := scorer.score(read.sequence)):
-                odds[read.barcode, read.umi][name] += evidence.car
+            if read.barcode is not None and (score := scorer.score(read.sequence)):
+                odds[read.barcode, read.umi][name] += score.car
     table = pd.DataFrame(list(odds.values()), columns=list(scorers), dtype=float)
     rows = []
     for name in scorers:
         others = table.drop(columns=name)
-        rival = others.max(axis=1) if len(others.columns) else pd.Series(0.0, index=table.index)
+        second = others.max(axis=1) if len(others.columns) else pd.Series(0.0, index=table.index)
         rows.append(
             {
                 "sample": sample,
                 "construct": name,
                 "n_molecules": int((table[name] > 0).sum()),
-                "n_best": int((table[name] - rival >= DECISIVE).sum()),
+                "n_best": int((table[name] - second >= DECISIVE).sum()),
                 "log_odds": float(table[name].sum()),
             }
         )

@@ -18,6 +18,8 @@ from carseq.log import get_logger
 log = get_logger(__name__)
 
 _ATTRIBUTE = re.compile(r'(\w+) "([^"]*)"')
+#: Bases kept on either side of an exon, nt: as many as the longest R2 of short-read sequencers has.
+MAX_READ = 300
 #: Bad lines of an annotation that are told one by one.
 TOLD = 3
 
@@ -191,7 +193,7 @@ def write_augmented_gtf(gtf: str | Path, car_gtf: str | Path, out: str | Path) -
 
 
 def rival_context(
-    fasta: str | Path, gtf: str | Path, genes: set[str], *, flank: int = 120
+    fasta: str | Path, gtf: str | Path, genes: set[str], *, flank: int = MAX_READ
 ) -> tuple[list[EndogenousTranscript], pd.DataFrame]:
     """Return the genomic windows around the exons of genes, and the exons' places.
 
@@ -205,7 +207,7 @@ def rival_context(
     genes
         Symbols of the relatives.
     flank
-        Bases kept on either side of an exon, nt; at least a read's length.
+        Bases kept on either side of an exon, nt: at least the length of a read.
 
     Returns
     -------

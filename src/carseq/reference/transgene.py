@@ -53,9 +53,24 @@ def check_car_is_new(
     """
     named = any(construct.name in (a["gene_id"], a.get("gene_name")) for *_, a in gtf_exons(gtf))
     raise_if_named(fasta, gtf, construct.name, contigs(fasta), annotated=named)
-    given = read_transcripts(fasta, gtf) if transcripts is None else transcripts
-    if found := same_as_car(construct, rivals(construct.sequence, given)):
-        gene, bases = found
+    raise_if_car(construct, read_transcripts(fasta, gtf) if transcripts is None else transcripts)
+
+
+def raise_if_car(construct: Construct, transcripts: Iterable[EndogenousTranscript]) -> None:
+    """Raise if one of a genome's transcripts is the CAR itself, under whatever name.
+
+    Raises
+    ------
+    CarseqError
+        With the gene's name.
+    """
+    raise_if_rival_is_car(construct, rivals(construct.sequence, transcripts))
+
+
+def raise_if_rival_is_car(construct: Construct, found: Iterable[EndogenousTranscript]) -> None:
+    """Raise as :func:`raise_if_car`, for transcripts that are known to resemble the CAR."""
+    if same := same_as_car(construct, found):
+        gene, bases = same
         raise CarseqError(
             f"the genome holds the CAR already, under the name {gene}",
             f"{bases:,} of the {len(construct.sequence):,} bases of {construct.name} stand in it, in an order that no "

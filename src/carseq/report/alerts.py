@@ -12,14 +12,17 @@ import pandas as pd
 
 from carseq.cells.protein import FEWEST_JUDGED, LEAST_AGREEMENT
 from carseq.cells.receptor import LEAST_SHARE
-from carseq.figures.phrases import count, number, percent, verdict_kind
+from carseq.figures.phrases import count, number, percent, step_words
 from carseq.figures.summaries import car_molecules
 from carseq.report.study import Study
+from carseq.schema.codes import GATES
 
 #: Below these the page warns. Fractions; a 10x library of fresh cells has > 0.9 valid barcodes and
 #: > 0.8 mapped reads, urine less.
 MIN_VALID_BARCODES = 0.7
 MIN_MAPPED = 0.5
+#: A filter that removes more than this part of the cells is told.
+MOST_REMOVED = 1 / 3
 #: Fewer T cells than this leave a sample open whatever the reads say.
 FEW_T_CELLS = 20
 
@@ -151,18 +154,18 @@ def alerts(study: Study) -> list[Alert]:
                 )
             )
     sheet = study.config.get("sheet") or {}
-    for sample in study.samples:
-        gating = str((sheet.get(sample) or {}).get("gating") or "")
-        if gating:
-            found.append(
-                Alert(
-                    "warn",
-                    sample,
-                    f"the cells were sorted: {gating}",
-                    "The verdict holds for the cells that passed the gate; a gate without CD45+ cells removes CAR T "
-                    "cells.",
-                )
+    for row in study.detection[~study.detection["gating"].isin(["unsorted", ""])].itertuples():
+        how = GATES.get(row.gating, row.gating)
+        if row.gating == "other":
+            how = str((sheet.get(row.sample) or {}).get("gating") or how)
+        found.append(
+            Alert(
+                "warn",
+                row.sample,
+                f"the cells were sorted: {how}",
+                "The verdict holds for the cells that passed the gate; a gate without CD45+ cells removes CAR T cells.",
             )
+        )
     looked_at = study.losses[study.losses["step"] == "unmapped_looked_at"]
     for row in looked_at[looked_at["n"] == 0].itertuples():
         found.append(
@@ -260,7 +263,7 @@ def _cell_alerts(row: Any) -> list[Alert]:
                 "library, or limits too strict for stressed urinary cells (`cells:` in the configuration).",
             )
         )
-    elif row.n_t_cells < FEW_T_CELLS and verdict_kind(row.verdict) != "detected":
+    elif row.n_t_cells < FEW_T_CELLS and row.verdict != "detected":
         limit = (
             f"; shares of CAR T cells below {percent(row.detection_limit)} would go unseen"
             if math.isfinite(row.detection_limit) and row.detection_limit < 1
@@ -279,7 +282,20 @@ def _cell_alerts(row: Any) -> list[Alert]:
 
 
 def _filter_alerts(study: Study) -> list[Alert]:
+    """Return where filters took much: a third of the cells, or most of those with CAR molecules."""
     found = []
+    for row in study.filters.itertuples():
+        if row.n_before >= FEW_T_CELLS and row.n_removed > MOST_REMOVED * row.n_before:
+            found.append(
+                Alert(
+                    "warn",
+                    str(row.sample),
+                    f"the filter “{step_words(row.step)}” removed {number(row.n_removed)} of "
+                    f"{count(row.n_before, 'cell')} ({percent(row.n_removed / row.n_before)})",
+                    "A filter rarely takes so many. Look at the knee plot and at the filters' table: the limit may be "
+                    "too strict for these cells (`cells:` in the configuration), or the library may have failed.",
+                )
+            )
     lost = study.filters.assign(
         n=pd.to_numeric(study.filters["n_car_bearing_removed"], errors="coerce").fillna(0)
     )

@@ -13,7 +13,6 @@ import math
 import mimetypes
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +25,7 @@ from carseq.figures import summaries
 from carseq.io.files import atomic, write_text
 from carseq.log import get_logger
 from carseq.report.study import Study, study_name
+from carseq.schema.results import FILES
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -233,7 +233,7 @@ def crate(
             },
         )
     )
-    versions = json.loads((results / "versions.json").read_text())
+    versions = json.loads(FILES["versions"].under(results).read_text())
     tools = [
         made.add(
             ContextEntity(
@@ -275,7 +275,6 @@ def crate(
             "@type": "CreateAction",
             "name": "Run of carseq",
             "description": command,
-            "endTime": datetime.now(UTC).isoformat(timespec="seconds"),
         },
     )
     made.add(done)

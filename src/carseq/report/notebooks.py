@@ -67,12 +67,16 @@ def run_notebook(source: str | Path, out: str | Path, *, results: str = "..") ->
 
 
 def _tidy(path: Path) -> None:
-    """Take paths and times of this run out of the notebook's metadata."""
+    """Take paths and times of this run out of the notebook's metadata, and number its cells.
+
+    So the same results make the same bytes.
+    """
     import nbformat
 
     notebook = nbformat.read(path, as_version=4)
     notebook.metadata.pop("papermill", None)
-    for cell in notebook.cells:
+    for number, cell in enumerate(notebook.cells, 1):
+        cell["id"] = f"cell-{number}"
         cell.metadata.pop("papermill", None)
         cell.metadata.pop("execution", None)
     nbformat.write(notebook, path)

@@ -148,6 +148,18 @@ OBS_MORE = Schema(
         "celltypist_type": Column("str", "label of the user's CellTypist model"),
         "celltypist_confidence": Column("float64", "its probability, 0 to 1"),
         "contamination": Column("float64", "ambient share of the cell's UMIs, 0 to 1"),
+        "intact_fraction": Column(
+            "float64",
+            "estimated share of its mRNA that the cell kept, 0 to 1; 1 where it cannot be judged",
+        ),
+        "is_damaged": Column(
+            "bool", "lost its cytoplasm: few ribosomal, many nuclear UMIs; flagged, not removed"
+        ),
+        "pct_ribo": Column("float64", "UMIs of ribosomal protein genes, %"),
+        "pct_nuclear": Column("float64", "UMIs of MALAT1 and NEAT1, %"),
+        "marker_coverage": Column(
+            "float64", "share of the cell type's markers that the matrix holds, 0 to 1"
+        ),
         "qc_reason": Column("str", "which quality filter took the cell out; empty for cells kept"),
         "S_score": Column("float64", "score of the genes of S phase"),
         "G2M_score": Column("float64", "score of the genes of G2 and M phase"),
@@ -186,6 +198,10 @@ H5AD = {
     'obsm["X_scVI"]': "latent space (or `X_harmony`, `X_pca`, by what was done)",
     'obsm["lineage_probability"]': "probability of each lineage",
     'uns["lineage_probability_names"]': "the lineages, in the order of obsm's columns",
+    'obsm["t_type_probability"]': "probability of each T-cell type in a T cell; 0 in others",
+    'uns["t_type_probability_names"]': "the types, in the order of obsm's columns",
+    'uns["car_homologs"]': "genes that the CAR shares sequence with, where the construct told them",
+    'uns["library_failed"]': "samples that failed, with their median genes in a cell",
     'obsp["connectivities"]': "graph of neighbours",
     'obsp["distances"]': "distances in it",
     'var["gene_id"]': "identifier of the gene in the annotation",

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
 from carseq.schema import tables
 from carseq.schema.column import Schema
 
-#: The version of carseq in which the results of a room last changed. It is a parameter of the room's rules: raising it
-#: makes Snakemake run the room again, and what follows from it, in every study. Editing code without raising it reruns
-#: nothing. ``transcript`` stands for the part of ``construct`` on which alignments depend (``construct.fa`` and
-#: ``construct.gtf``), so that better lint or another map costs no alignment.
+#: The version of carseq in which the results of a room last changed; between two versions count on (0.2.0.1). It is a
+#: parameter of the room's rules: raising it makes Snakemake run the room again, and what follows from it, in every
+#: study. Editing code without raising it reruns nothing. ``transcript`` stands for the part of ``construct`` on which
+#: alignments depend (``construct.fa`` and ``construct.gtf``), so that better lint or another map costs no alignment.
 VERSIONS: Mapping[str, str] = MappingProxyType(
     {
         "construct": "0.2.0",
@@ -26,8 +26,8 @@ VERSIONS: Mapping[str, str] = MappingProxyType(
         "solo": "0.2.0",
         "molecules": "0.2.0",
         "cells": "0.2.0",
-        "calling": "0.3.0",
-        "localize": "0.3.0",
+        "calling": "0.2.0",
+        "localize": "0.2.0",
         "report": "0.2.0",
     }
 )
@@ -97,6 +97,10 @@ class Result:
         for key, value in names.items():
             path = path.replace(f"{{{key}}}", str(value))
         return f"{results}/{path}" if str(results) else path
+
+    def under(self, results: str | Path, **names: str) -> Path:
+        """Return its path below a results folder, as :meth:`at` does, as a path."""
+        return Path(self.at(results, **names))
 
 
 _READS = "samples given as FASTQ"
@@ -211,6 +215,18 @@ FILES: Mapping[str, Result] = MappingProxyType(
             reused=True,
         ),
         # molecules
+        "library": Result(
+            "samples/{sample}/molecules/library.json",
+            "molecules",
+            "strand and length of the sample's reads, measured once",
+            only=_MOLECULES,
+        ),
+        "belonging": Result(
+            "samples/{sample}/molecules/belonging.json",
+            "molecules",
+            "how the barcodes of the BAM that was given fit the matrix given with it",
+            only="samples given as BAM and matrix",
+        ),
         "molecules": Result(
             "samples/{sample}/molecules/molecules.parquet",
             "molecules",

@@ -1,4 +1,4 @@
-"""Compiled looks at many reads: which share words with the CAR, straight from the records of a BAM."""
+"""k-mers of the CAR, and which of many reads share them; compiled, also straight from the records of a BAM."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import pysam
 from Bio.Seq import reverse_complement
 
 Codes = npt.NDArray[np.uint8]
-#: Length of a word, and how many words of a read must be the CAR's (21 equal bases in a row hold five).
+#: Length of a k-mer, and how many k-mers of a read must be the CAR's (21 equal bases in a row hold five).
 SEED, MIN_SEEDS = 17, 5
-#: Words are kept as bits of a table, by a hash. Those of a CAR (2 x 7,000) fill 0.3 % of it, so that five
-#: chance hits in one read are rarer than 1 in 100,000; what passes is scored anyway.
+#: k-mers are kept as bits of a table, by a hash. Those of a CAR (2 x 7,000) fill 0.3 % of it, so that five chance
+#: hits in one read are rarer than 1 in 100,000; a read that passes is scored anyway.
 _TABLE_BITS = 22
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 #: Begins the comment in the header of a slice that says how many unmapped reads were left out of it.
@@ -37,8 +37,8 @@ def encode(sequence: str) -> Codes:
     return _FROM_ASCII[np.frombuffer(sequence.encode(), dtype=np.uint8)]
 
 
-class Words:
-    """The words of sequences, of both strands.
+class KmerSet:
+    """The k-mers of sequences, of both strands.
 
     Parameters
     ----------
@@ -51,11 +51,11 @@ class Words:
         self._letters = np.zeros_like(self._table)
         for sequence in sequences:
             for strand in (sequence, reverse_complement(sequence)):
-                _fill(words_at(encode(strand), SEED), self._table)
+                _fill(kmers_at(encode(strand), SEED), self._table)
                 _fill_letters(np.frombuffer(strand.encode(), dtype=np.uint8), self._letters)
 
     def among(self, reads: Sequence[str]) -> npt.NDArray[np.bool_]:
-        """Return which of some reads share enough words with the sequences, on either strand."""
+        """Return which of some reads share enough k-mers with the sequences, on either strand."""
         if not reads:
             return np.zeros(0, dtype=bool)
         ends = np.cumsum([len(read) for read in reads])
@@ -63,7 +63,7 @@ class Words:
         return np.asarray(_among(text, ends, self._table, _FROM_ASCII))
 
     def among_records(self, text: Codes, places: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Return (read, start, end) of the reads of a text that share enough words.
+        """Return (read, start, end) of the reads of a text that share enough k-mers.
 
         Parameters
         ----------
@@ -75,10 +75,10 @@ class Words:
         return np.asarray(_among_records(text, places, self._table, self._letters, _FROM_ASCII))
 
     def unmapped(self, bam: pysam.AlignmentFile) -> tuple[list[pysam.AlignedSegment], int]:
-        """Return the unmapped reads at the end of a sorted BAM that share enough words, and how many were looked at.
+        """Return the unmapped reads at the end of a sorted BAM that share enough k-mers, and how many were looked at.
 
-        Of a slice (:func:`carseq.molecules.write_slice`) those count too that were looked at when it was made. The
-        records are looked at as they lie in the file; only those that pass are decoded.
+        In a slice (:func:`carseq.molecules.write_slice`) the reads looked at when it was made are counted too. Records
+        are examined as raw bytes; only those that pass are decoded.
 
         Parameters
         ----------
@@ -136,49 +136,49 @@ def _header(bam: pysam.BGZFile) -> bytes:
 
 
 @numba.njit(cache=True, nogil=True)
-def _slot(word):  # type: ignore[no-untyped-def]
-    return (word * _ODD) >> np.uint64(64 - _TABLE_BITS)
+def _slot(kmer):  # type: ignore[no-untyped-def]
+    return (kmer * _ODD) >> np.uint64(64 - _TABLE_BITS)
 
 
 @numba.njit(cache=True)
-def words_at(codes, size):  # type: ignore[no-untyped-def]
-    """Return the word of ``size`` bases (31 at most) that begins at each base, -1 where there is none."""
+def kmers_at(codes, size):  # type: ignore[no-untyped-def]
+    """Return the k-mer of ``size`` bases (31 at most) that begins at each base, -1 where there is none."""
     result = np.full(len(codes), -1, dtype=np.int64)
-    word, run = 0, 0
+    kmer, run = 0, 0
     mask = (1 << 2 * size) - 1
     for i in range(len(codes)):
         if codes[i] == UNKNOWN:
             run = 0
             continue
-        word = ((word << 2) | int(codes[i])) & mask
+        kmer = ((kmer << 2) | int(codes[i])) & mask
         run += 1
         if run >= size:
-            result[i - size + 1] = word
+            result[i - size + 1] = kmer
     return result
 
 
 @numba.njit(cache=True)
-def _fill(words, table):  # type: ignore[no-untyped-def]
-    for word in words:
-        if word >= 0:
-            slot = _slot(np.uint64(word))
+def _fill(kmers, table):  # type: ignore[no-untyped-def]
+    for kmer in kmers:
+        if kmer >= 0:
+            slot = _slot(np.uint64(kmer))
             table[slot >> np.uint64(6)] |= np.uint64(1) << (slot & np.uint64(63))
 
 
 @numba.njit(cache=True, nogil=True)
 def _hits(codes, start, end, table, letters):  # type: ignore[no-untyped-def]
-    """Return how many words of [start, end) are in the table; ``letters`` turns bytes into base codes."""
+    """Return how many k-mers of [start, end) are in the table; ``letters`` turns bytes into base codes."""
     mask = np.uint64((1 << 2 * SEED) - 1)
-    word, run, hits = np.uint64(0), 0, 0
+    kmer, run, hits = np.uint64(0), 0, 0
     for i in range(start, end):
         code = letters[codes[i]]
         if code == UNKNOWN:
             run = 0
             continue
-        word = ((word << np.uint64(2)) | np.uint64(code)) & mask
+        kmer = ((kmer << np.uint64(2)) | np.uint64(code)) & mask
         run += 1
         if run >= SEED:
-            slot = _slot(word)
+            slot = _slot(kmer)
             hits += int((table[slot >> np.uint64(6)] >> (slot & np.uint64(63))) & np.uint64(1))
     return hits
 
@@ -209,8 +209,8 @@ def _fill_letters(text, table):  # type: ignore[no-untyped-def]
 def _may(text, start, end, table):  # type: ignore[no-untyped-def]
     """Return whether one of every third 16 letters of [start, end) is in the table.
 
-    Any two words in a row hold one of them. Letters are taken as they lie in the text, eight at a time, which is
-    four times as fast as looking at every word.
+    Any two k-mers in a row hold one of them. Letters are compared eight at a time as they lie in the text, which is
+    four times as fast as hashing every k-mer.
     """
     at, last = np.uint64(start), np.uint64(end)
     while at + np.uint64(16) <= last:

@@ -1,107 +1,154 @@
-"""Everything that can be known to be wrong with a study before it runs."""
+"""Everything that can be known to be wrong with a study before it runs, told in one pass."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Collection, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from carseq.construct import load_construct
+from carseq.construct import Construct, load_construct
 from carseq.errors import CarseqError
 from carseq.io.fasta import contigs
-from carseq.io.remote import ask, is_url
-from carseq.library.detect import detect_chemistry
-from carseq.library.fastq import check_counts, check_pair
+from carseq.io.remote import PROVIDERS, ask, is_url
 from carseq.library.strand import strand_panel
-from carseq.reference.genome import check_reference, read_transcripts
+from carseq.library.whitelist import read_whitelist
+from carseq.reference.genome import check_reference, gene_symbols, read_transcripts
 from carseq.reference.index import check_index
 from carseq.reference.star import star_version
-from carseq.study.config import load_config
-from carseq.study.load import load_study
+from carseq.reference.transgene import raise_if_car
+from carseq.start.samples import Note, check_made, check_reads, check_receptors, check_twins
+from carseq.start.tables import check_tables
+from carseq.study.config import read_config
+from carseq.study.load import read_study
 from carseq.study.model import Study
 
-#: Reads of FASTQ pairs up to this size are counted here; those of larger ones in the workflow's first step.
-COUNTED_BYTES = 1_000_000_000
+if TYPE_CHECKING:
+    import pandas as pd
+
+Found = tuple[str, str | CarseqError]
 
 
-def check_study(path: Path) -> Iterator[tuple[str, str | CarseqError]]:
+@dataclass
+class _Genome:
+    """What of genome and annotation the checks of samples need."""
+
+    #: Whether both are here and sound.
+    sound: bool = False
+    panel: list[str] = field(default_factory=list)
+    contigs: Collection[str] = ()
+    symbols: Callable[[], Mapping[str, str]] = dict
+
+
+def check_study(path: Path) -> Iterator[Found]:
     """Yield (what was checked, what was found or what is wrong) for all that can be known before a run.
 
-    Inputs given by an address are asked for, not fetched: what is in them is checked by the first jobs of the run.
+    A fault of one input hides none of another. Inputs given by an address are asked for, not fetched: what is in them
+    is checked by the first jobs of the run.
     """
-    try:
-        study = load_study(load_config(path))
-    except CarseqError as error:
-        yield "configuration and sheets", error
+    config, faults = read_config(path)
+    yield from (("configuration", fault) for fault in faults)
+    if config is None:
         return
-    config = study.config
-    yield (
-        "configuration and sheets",
-        f"{len(study.samples)} samples, {sum(map(len, study.units.values()))} FASTQ pairs",
-    )
+    study, sheet_faults, notes = read_study(config)
+    yield from (("configuration and sheets", fault) for fault in sheet_faults)
+    if not faults and not sheet_faults:
+        yield "configuration and sheets", _words(study)
+    yield from (("samples sheet", Note(note)) for note in notes)
+    yield from _guarded("results", lambda: _check_results(study))
     if config.reuse:
         yield "reuse", f"alignments and cells are those of {config.reuse}"
     elif any(sample.kind == "fastq" for sample in study.samples.values()):
-        try:
-            yield "STAR", star_version()
-        except CarseqError as error:
-            yield "STAR", error
-    try:
-        car = load_construct(
-            config.construct.file, name=config.construct.name, form=config.construct.form
-        )
-        yield "construct", f"{car.name}, read as {car.form}, transcript of {len(car.sequence)} nt"
-    except CarseqError as error:
-        yield "construct", error
+        yield from _guarded("STAR", lambda: iter([("STAR", star_version())]))
+    constructs: list[Construct] = []
+    yield from _guarded("construct", lambda: _check_constructs(study, constructs))
     yield from _check_addresses(study)
-    panel: list[str] = []
-    genome_is_here = not any(map(is_url, (config.reference.fasta, config.reference.gtf)))
+    genome = _Genome()
+    yield from _guarded("reference", lambda: _check_genome(study, constructs, genome))
+    yield from _guarded("whitelist", lambda: _check_whitelists(study))
+    yield from _guarded("tables", lambda: check_tables(study, set(genome.symbols().values())))
+    matrices: dict[str, pd.Series] = {}
+    # Reading and decompressing leave Python free: samples are checked side by side, and told in order.
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+        jobs = [
+            pool.submit(lambda n: list(_check_whole_sample(study, n, genome, matrices)), name)
+            for name in study.samples
+        ]
+        for job in jobs:
+            yield from job.result()
+    yield from (("samples", fault) for fault in check_twins(matrices))
+
+
+def _guarded(what: str, check: Callable[[], Iterator[Found]]) -> Iterator[Found]:
+    """Yield what a check yields; what it raises is a fault too, whatever the bytes it read made of it."""
     try:
-        if genome_is_here:
-            panel = _check_genome(study)
-            yield "reference", "genome and annotation go together"
+        yield from check()
     except CarseqError as error:
-        yield "reference", error
-    for name, sample in study.samples.items():
-        if sample.tcr:
-            try:
-                yield f"receptors of {name}", _check_receptors(study, name)
-            except CarseqError as error:
-                yield f"receptors of {name}", error
-        try:
-            if sample.kind != "fastq":
-                yield f"sample {name}", _check_made(study, name)
-                continue
-            if config.reuse:
-                continue
-            pairs = [p for p in study.pairs(name) if not any(map(is_url, p))]
-            for r1, r2 in pairs:
-                check_pair(r1, r2)
-            small = [p for p in pairs if sum(Path(f).stat().st_size for f in p) <= COUNTED_BYTES]
-            check_counts(small)
-            lists = is_url(study.whitelist(name))
-            if not genome_is_here or lists or len(pairs) < len(study.pairs(name)):
-                yield f"sample {name}", "its chemistry is found in the run, from what is fetched"
-                continue
-            found = detect_chemistry(
-                study.pairs(name),
-                panel,
-                sample=name,
-                chemistry=sample.chemistry,
-                whitelist=study.whitelist(name),
-            )
-            yield (
-                f"sample {name}",
-                f"{found.name}, {found.valid_barcodes:.1%} of reads with a valid barcode",
-            )
-        except CarseqError as error:
-            yield f"sample {name}", error
+        yield what, error
+    # A check must come to its end, whatever a file holds: the next one may find more.
+    except Exception as error:
+        yield (
+            what,
+            CarseqError(
+                f"{what} could not be read",
+                f"{type(error).__name__}: {' '.join(str(error).split())[:300]}",
+                "one of its files is probably damaged or of another kind than carseq expects: look at it, transfer it "
+                "again; if it is sound, report this as a fault of carseq",
+            ),
+        )
 
 
-def _check_addresses(study: Study) -> Iterator[tuple[str, str | CarseqError]]:
+def _words(study: Study) -> str:
+    pairs = sum(map(len, study.units.values()))
+    kinds = [sample.kind for sample in study.samples.values()]
+    given = [
+        f"{kinds.count(kind)} as {words}"
+        for kind, words in (("bam", "BAM and matrix"), ("matrix", "matrices alone"))
+        if kind in kinds
+    ]
+    return ", ".join([f"{len(kinds)} samples", f"{pairs} FASTQ pairs", *given])
+
+
+def _check_results(study: Study) -> Iterator[Found]:
+    """Yield whether the results that are there were made with another configuration."""
+    from carseq.study.record import changed_since
+
+    if changed := changed_since(study, Path(study.config.results)):
+        yield (
+            "results",
+            Note(
+                f"{study.config.results} was made with another configuration ({', '.join(changed[:6])}): what "
+                "depends on it is made anew"
+            ),
+        )
+
+
+def _check_constructs(study: Study, read: list[Construct]) -> Iterator[Found]:
+    """Yield what the construct and its alternatives are, and keep the first."""
+    given = study.config.construct
+    if given.file:
+        car = load_construct(given.file, name=given.name, form=given.form)
+        read.append(car)
+        yield "construct", f"{car.name}, read as {car.form}, transcript of {len(car.sequence)} nt"
+    elif all(sample.kind == "matrix" for sample in study.samples.values()):
+        yield "construct", f"none given: the CAR is the feature {given.name} of the matrices"
+    for file in given.alternatives:
+
+        def other(file: str = file) -> Iterator[Found]:
+            found = load_construct(file, name=Path(file).stem)
+            yield f"alternative {Path(file).name}", f"transcript of {len(found.sequence)} nt"
+
+        yield from _guarded(f"alternative {Path(file).name}", other)
+
+
+def _check_addresses(study: Study) -> Iterator[Found]:
     """Yield which inputs given by an address cannot be had, and the size of the others."""
     sizes = []
     for key, _, path in study.files():
-        if is_url(path):
+        if is_url(path) and path.partition("://")[0].lower() in PROVIDERS:
             try:
                 sizes.append(ask(key, path))
             except CarseqError as error:
@@ -113,53 +160,66 @@ def _check_addresses(study: Study) -> Iterator[tuple[str, str | CarseqError]]:
         )
 
 
-def _check_genome(study: Study) -> list[str]:
-    """Check genome, annotation and index; return the transcripts that tell the strand of reads."""
-    reference = study.config.reference
-    check_reference(reference.fasta, reference.gtf, study.config.construct.name)
-    if reference.star_index:
-        check_index(reference.star_index, reference.fasta)
-    return strand_panel(
-        (t.gene, t.sequence) for t in read_transcripts(reference.fasta, reference.gtf)
-    )
+def _check_genome(study: Study, constructs: list[Construct], genome: _Genome) -> Iterator[Found]:
+    """Check genome, annotation and index, and that they do not hold the CAR already; keep what samples need."""
+    given = study.config.reference
+    fasta, gtf = given.fasta, given.gtf
+    if not fasta or not gtf or any(map(is_url, (fasta, gtf))):
+        if gtf and not is_url(gtf):
+            known = gene_symbols(gtf)
+            genome.symbols = lambda: known
+            yield "annotation", f"symbols of {len(known):,} genes"
+        return
+    check_reference(fasta, gtf, study.config.construct.name)
+    genome.symbols = cache(lambda: gene_symbols(gtf))
+    genome.contigs = contigs(fasta)
+    if given.star_index:
+        check_index(given.star_index, fasta)
+    transcripts = list(read_transcripts(fasta, gtf))
+    genome.panel = strand_panel((t.gene, t.sequence) for t in transcripts)
+    genome.sound = True
+    yield "reference", "genome and annotation go together"
+    for car in constructs:
+        raise_if_car(car, transcripts)
 
 
-def _check_receptors(study: Study, name: str) -> str:
-    """Check the receptors of a sample, against the barcodes of its matrix where it has one; return them in words."""
-    from carseq.cells.receptor import match_contigs, read_contigs
-    from carseq.io.matrix import read_counts
+def _check_whitelists(study: Study) -> Iterator[Found]:
+    """Yield which barcode lists cannot be used."""
+    lists = {study.whitelist(name) for name in study.samples} | {study.config.chemistry.whitelist}
+    for path in sorted(p for p in lists if p and not is_url(p)):
+        try:
+            read_whitelist(path)
+        except CarseqError as error:
+            yield f"whitelist {Path(path).name}", error
 
+
+def _check_whole_sample(
+    study: Study, name: str, genome: _Genome, matrices: dict[str, pd.Series]
+) -> Iterator[Found]:
+    return _guarded(f"sample {name}", lambda: _check_sample(study, name, genome, matrices))
+
+
+def _check_sample(
+    study: Study, name: str, genome: _Genome, matrices: dict[str, pd.Series]
+) -> Iterator[Found]:
+    """Yield what was found in the inputs of a sample, or is wrong with them."""
     sample = study.samples[name]
-    chains = read_contigs(str(sample.tcr))
-    matrix = sample.matrix or sample.raw_matrix
-    if matrix:
-        chains = match_contigs(chains, read_counts(matrix).obs_names, name)
-    return f"{len(chains):,} productive chains in {chains['barcode'].nunique():,} barcodes"
-
-
-def _check_made(study: Study, name: str) -> str:
-    """Check the BAM and the matrices of a sample that comes without reads; return them in words."""
-    from carseq.io.bam import open_bam
-    from carseq.io.matrix import read_counts
-    from carseq.molecules import check_bam
-
-    sample, config = study.samples[name], study.config
-    words = []
-    if sample.bam:
-        with open_bam(sample.bam) as bam:
-            fasta = config.reference.fasta
-            known = () if is_url(fasta) else contigs(fasta)
-            check_bam(bam, known, config.molecules.barcode_tag)
-            words.append(f"BAM of {bam.mapped + bam.nocoordinate:,} records")
-            if not bam.nocoordinate:
-                words[-1] += ", without unmapped reads: CAR reads among them are lost"
-    car = config.construct.name
-    given = [path for path in (sample.raw_matrix, sample.matrix) if path]
-    for path in given:
-        # A matrix beside the raw one only says which barcodes are cells.
-        needs_car = not sample.bam and path == given[0]
-        counts = read_counts(path, car=car, needs_car=needs_car)
-        words.append(f"matrix of {counts.n_obs:,} barcodes and {counts.n_vars:,} features")
-        if "protein" in counts.obsm:
-            words[-1] += f", {counts.obsm['protein'].shape[1]} antibodies"
-    return "; ".join(words)
+    what = f"sample {name}"
+    if sample.kind == "fastq":
+        if not study.config.reuse and name in study.units:
+            yield what, check_reads(study, name, genome.panel, told=genome.sound)
+        totals = None
+    else:
+        found: dict[str, pd.Series] = {}
+        for result in check_made(study, name, genome.contigs, genome.symbols, found):
+            yield what, result
+        totals = found.get("raw_matrix", found.get("matrix"))
+        # Samples of one pool share its raw matrix.
+        own = found.get("matrix", totals)
+        if own is not None:
+            matrices[name] = own
+    if sample.tcr:
+        yield from _guarded(
+            f"receptors of {name}",
+            lambda: iter([(f"receptors of {name}", check_receptors(study, name, totals))]),
+        )

@@ -1,8 +1,12 @@
-"""The FASTQ files that a folder holds, by sample and lane."""
+"""The FASTQ files that a folder holds, by sample: what was found, what was put together and what was left out."""
 
 from __future__ import annotations
 
+import os
 import re
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from carseq.errors import CarseqError
@@ -11,35 +15,211 @@ from carseq.errors import CarseqError
 _FASTQ = re.compile(
     r"^(?P<sample>.+?)(?:_S\d+)?(?:_(?P<lane>L\d{3}))?_R(?P<read>[12])(?:_(?P<part>\d{3}))?\.f(?:ast)?q(?:\.gz)?$"
 )
+#: Names of fasterq-dump and fastq-dump: SRR1_1.fastq.gz, SRR1_2.fastq.gz, and SRR1_3 where the index is given too.
+_SRA = re.compile(r"^(?P<sample>[SED]RR\d+)_(?P<read>[1-4])\.f(?:ast)?q(?:\.gz)?$")
+#: Other names of pairs: SAMPLE_1.fq.gz, SAMPLE.R1.fastq.gz, SAMPLE-R1.fq.
+_PLAIN = re.compile(r"^(?P<sample>.+?)[._-]R?(?P<read>[12])\.f(?:ast)?q(?:\.gz)?$")
+_ANY_FASTQ = re.compile(r"\.f(?:ast)?q(?:\.gz)?$")
+#: Reads of the sample index, which the counts do not need.
+_INDEX_READ = re.compile(r"_I[12](?:_\d{3})?\.f(?:ast)?q(?:\.gz)?$")
+#: Names that say what was sequenced, not whose: the folder names the sample.
+_KIND = re.compile(
+    r"(\d'?p?_?)?(gex|gene_?expression|rna|sc_?rna|mrna|cdna|vdj|vdj_?[tb]|tcr|bcr|adt|hto|cite|feature|sample|reads?)\d?",
+    re.IGNORECASE,
+)
+#: Folders that are no part of a run's reads: of version control, of Snakemake, of caches.
+_SKIPPED_FOLDERS = {".git", ".snakemake", "__pycache__", "__MACOSX"}
+
+
+@dataclass
+class Pairs:
+    """FASTQ pairs of a folder.
+
+    Attributes
+    ----------
+    units
+        (sample, unit, r1, r2).
+    told
+        What was left out, or put together, and why.
+    """
+
+    units: list[tuple[str, str, Path, Path]] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
 
 
 def find_fastqs(folder: Path) -> list[tuple[str, str, Path, Path]]:
-    """Return (sample, unit, r1, r2) of the FASTQ pairs below a folder.
+    """Return (sample, unit, r1, r2) of the FASTQ pairs below a folder; see :func:`fastq_pairs`."""
+    return fastq_pairs(folder).units
+
+
+def walk(folder: Path) -> Iterator[Path]:
+    """Yield the files below a folder in order, linked folders too, each folder once.
+
+    Raises
+    ------
+    CarseqError
+        If it is no folder.
+    """
+    if not folder.is_dir():
+        raise CarseqError(f"{folder} is not a folder", "", "give the folder that holds the files")
+    seen: set[tuple[int, int]] = set()
+    for place, folders, files in os.walk(folder, followlinks=True):
+        stat = os.stat(place)
+        if (stat.st_dev, stat.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((stat.st_dev, stat.st_ino))
+        folders[:] = sorted(f for f in folders if f not in _SKIPPED_FOLDERS)
+        yield from (Path(place) / name for name in sorted(files))
+
+
+def fastq_pairs(folder: Path) -> Pairs:
+    """Find the FASTQ pairs below a folder.
+
+    Linked folders are followed. Files of one name in different folders are one sample where the folders look like
+    runs or lanes of it (``run1/``, ``topup/``), and two where each folder holds that name alone, as ``PatientA/GEX``
+    and ``PatientB/GEX`` do.
+
+    Parameters
+    ----------
+    folder
+        The folder.
+
+    Returns
+    -------
+    Pairs
 
     Raises
     ------
     CarseqError
         If there are none, or a file lacks its mate.
     """
-    pairs: dict[tuple[str, str], dict[str, Path]] = {}
-    for path in sorted(folder.rglob("*")):
-        if match := _FASTQ.match(path.name):
-            unit = "_".join(filter(None, [match["lane"], match["part"]])) or "1"
-            if path.parent != folder:
-                unit = f"{path.parent.relative_to(folder).as_posix().replace('/', '_')}_{unit}"
-            sample = re.sub(r"[^A-Za-z0-9._-]", "_", match["sample"])
-            pairs.setdefault((sample, unit), {})[match["read"]] = path
+    found = Pairs()
+    left: dict[str, list[str]] = defaultdict(list)
+    pairs: dict[tuple[Path, str, str], dict[str, Path]] = {}
+    real: dict[Path, Path] = {}
+    for path in walk(folder):
+        if not _ANY_FASTQ.search(path.name):
+            continue
+        if path.name.startswith("."):
+            left["hidden files (`._` files are macOS's notes, not reads)"].append(path.name)
+            continue
+        if path.name.startswith("Undetermined"):
+            left["reads that demultiplexing gave to no sample"].append(path.name)
+            continue
+        if _INDEX_READ.search(path.name):
+            left["index reads"].append(path.name)
+            continue
+        if (first := real.setdefault(path.resolve(), path)) != path:
+            left["links to files that are there already"].append(
+                f"{path.relative_to(folder)} ({first.relative_to(folder)})"
+            )
+            continue
+        match = _FASTQ.match(path.name) or _SRA.match(path.name) or _PLAIN.match(path.name)
+        if match is None:
+            left["names that tell neither sample nor read"].append(path.name)
+            continue
+        groups = match.groupdict()
+        part = groups.get("part")
+        unit = "_".join(filter(None, [groups.get("lane"), part if part != "001" else ""])) or "1"
+        sample = re.sub(r"[^A-Za-z0-9._-]", "_", match["sample"])
+        pairs.setdefault((path.parent, sample, unit), {})[match["read"]] = path
+    for reason, names in left.items():
+        shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        found.told.append(f"left out: {reason}: {shown}")
     if not pairs:
         raise CarseqError(
             f"no FASTQ pairs below {folder}",
-            "names like SAMPLE_S1_L001_R1_001.fastq.gz are looked for",
+            "; ".join(["names like SAMPLE_S1_L001_R1_001.fastq.gz are looked for", *found.told]),
             "check the folder, or write units.tsv by hand",
         )
-    for (sample, unit), reads in pairs.items():
+    called = _sample_names(folder, pairs, found.told)
+    for (place, sample, unit), files in pairs.items():
+        reads = _of_sra(sample, files, found.told)
+        whole = called[place, sample]
         if set(reads) != {"1", "2"}:
             raise CarseqError(
-                f"{sample} {unit} lacks R{'2' if '1' in reads else '1'}",
+                f"{whole} {unit} lacks R{'2' if '1' in reads else '1'}",
                 str(next(iter(reads.values()))),
                 "transfer it",
             )
-    return [(sample, unit, reads["1"], reads["2"]) for (sample, unit), reads in pairs.items()]
+        found.units.append((whole, _unit_name(folder, place, whole, unit), reads["1"], reads["2"]))
+    return found
+
+
+def _sample_names(
+    folder: Path, pairs: dict[tuple[Path, str, str], dict[str, Path]], told: list[str]
+) -> dict[tuple[Path, str], str]:
+    """Return what each sample of each folder is called: a name in several folders is one sample or several."""
+    places: dict[str, list[Path]] = defaultdict(list)
+    for place, sample, _ in pairs:
+        if place not in places[sample]:
+            places[sample].append(place)
+    # One name for all that a folder holds (GEX, sample, reads) says nothing: the folder names the sample.
+    single = all(len({s for p, s, _ in pairs if p == place}) == 1 for place, _, _ in pairs)
+    names = {}
+    for sample, own in places.items():
+        parents = [place.relative_to(folder).as_posix() for place in own]
+        # Folders that hold this one name, or a word that says what was sequenced, are folders of samples.
+        says_nothing = (single and len(places) == 1) or _KIND.fullmatch(sample)
+        apart = len(own) > 1 and "." not in parents and says_nothing
+        if apart and not all(map(_is_run, parents)):
+            for place, parent in zip(own, parents, strict=True):
+                names[place, sample] = re.sub(r"[^A-Za-z0-9._-]", "_", f"{parent}_{sample}")
+            told.append(
+                f"{sample} stands in {len(own)} folders ({', '.join(parents[:4])}) and was taken for {len(own)} "
+                "samples, named after them; if they are runs of one sample, give their rows of units.tsv one name"
+            )
+            continue
+        for place in own:
+            names[place, sample] = sample
+        if len(own) > 1:
+            told.append(
+                f"{sample} stands in {len(own)} folders ({', '.join(parents[:4])}) and was taken for one sample with "
+                "several runs; if they are of different patients, give them names of their own in both sheets"
+            )
+    return names
+
+
+def _is_run(folder: str) -> bool:
+    """Return whether a folder's name speaks of a run, a lane or a repeat of one library."""
+    return bool(
+        re.search(r"(?:^|[/_.-])(run|lane|flow[_-]?cell|fc|seq|top[_-]?up|deeper|repeat|rerun|batch|h[a-z0-9]{8})[_-]?\d*",
+                  folder, re.IGNORECASE)
+        or re.search(r"\d{6,8}_[A-Z]+\d+", folder)
+    )  # fmt: skip
+
+
+def _of_sra(sample: str, reads: dict[str, Path], told: list[str]) -> dict[str, Path]:
+    """Return barcode read and cDNA of an SRA run: of three or four files the two longest kinds of read are they."""
+    if len(reads) < 3 or not set(reads) <= {"1", "2", "3", "4"}:
+        return reads
+    from carseq.library.fastq import first_reads
+
+    length = {}
+    for read, path in reads.items():
+        sequences = [s for _, s in first_reads(path, 200)]
+        length[read] = max(map(len, sequences), default=0)
+    # The sample index has 8 or 10 bases, barcode and UMI 24 or more.
+    kept = sorted(read for read, n in length.items() if n > 14)
+    if len(kept) != 2:
+        raise CarseqError(
+            f"which files of {sample} are the barcode read and the cDNA?",
+            ", ".join(f"{reads[r].name}: {n} bases" for r, n in length.items()),
+            "write units.tsv by hand: r1 is the read with barcode and UMI",
+        )
+    out = [reads[r].name for r in reads if r not in kept]
+    told.append(f"left out: the index read{'s' if len(out) > 1 else ''} {', '.join(out)}")
+    return {"1": reads[kept[0]], "2": reads[kept[1]]}
+
+
+def _unit_name(folder: Path, place: Path, sample: str, unit: str) -> str:
+    """Return a unit's name: its lane, behind its folder where that is not the sample's own name."""
+    if place == folder:
+        return unit
+    inside = place.relative_to(folder).as_posix().replace("/", "_")
+    return (
+        unit
+        if sample.startswith(re.sub(r"[^A-Za-z0-9._-]", "_", inside)) and sample != inside
+        else f"{inside}_{unit}"
+    )

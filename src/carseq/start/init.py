@@ -1,39 +1,63 @@
-"""A study's configuration and sheets, written from a folder of reads."""
+"""A study's configuration and sheets, written from a folder of reads or matrices, or from Cell Ranger's outs."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from carseq.config_docs import example_config
+from carseq.config_docs import example_config, schema_json
+from carseq.construct.library import alternatives_of
 from carseq.errors import CarseqError
 from carseq.io.files import write_text
 from carseq.io.remote import is_url
-from carseq.start.folders import find_fastqs
+from carseq.start.folders import fastq_pairs
+from carseq.start.matrices import Made, cellranger_samples, matrix_samples
+from carseq.start.samples import Note
+
+#: Name of the configuration's JSON schema beside it.
+SCHEMA = ".config.schema.json"
 
 
 def start_study(
     folder: Path,
     *,
     fastqs: Path | None = None,
+    cellranger: Sequence[Path] = (),
+    matrices: Path | None = None,
     construct: Path | None = None,
     fasta: str | Path | None = None,
     gtf: str | Path | None = None,
     name: str = "CAR",
 ) -> tuple[list[Path], list[str]]:
-    """Write ``config.yaml``, ``samples.tsv`` and ``units.tsv`` into ``folder``.
+    """Write ``config.yaml``, ``samples.tsv`` and, of a study of reads, ``units.tsv`` into ``folder``.
+
+    Parameters
+    ----------
+    folder
+        Where they are written.
+    fastqs
+        Folder of FASTQ files.
+    cellranger
+        Folders ``outs`` of Cell Ranger's count, multi or aggr.
+    matrices
+        Folder of count matrices.
+    construct, fasta, gtf, name
+        For the configuration.
 
     Returns
     -------
     written : list of Path
     todo : list of str
-        What the user still has to fill in.
+        What was left out or put together (:class:`carseq.start.samples.Note`), and what the user still has to fill in.
 
     Raises
     ------
     CarseqError
-        If a file is there already or no FASTQ pairs are found.
+        If a file is there already, or nothing is found.
     """
-    targets = {n: folder / n for n in ("config.yaml", "samples.tsv", "units.tsv")}
+    made, told = _made(cellranger, matrices)
+    names = ["config.yaml", "samples.tsv", *(["units.tsv"] if fastqs or not made else [])]
+    targets = {n: folder / n for n in names}
     for path in targets.values():
         if path.exists():
             raise CarseqError(
@@ -41,23 +65,41 @@ def start_study(
                 "nothing was written",
                 "move it away or name another folder",
             )
-    todo = []
-    units = find_fastqs(fastqs) if fastqs else []
-    samples = dict.fromkeys(sample for sample, *_ in units) or {"P01_urine_D28": None}
-    rows = [f"{s}\tP01\t{_guess(s)}\t\tcase\tauto\n" for s in samples]
-    header = "sample\tpatient\tcompartment\ttimepoint\trole\tchemistry\n"
-    values = {"construct.name": name}
+    pairs = fastq_pairs(fastqs) if fastqs else None
+    todo: list[str] = [Note(line) for line in [*told, *(pairs.told if pairs else [])]]
+    units = pairs.units if pairs else []
+    from_reads = dict.fromkeys(sample for sample, *_ in units)
+    if both := sorted(set(from_reads) & {m.sample for m in made}):
+        raise CarseqError(
+            f"sample {both[0]} was found as FASTQ files and as a matrix",
+            "",
+            "give either its reads or what was made of them",
+        )
+    with_reads = bool(units) or not made or any("bam" in m.files for m in made)
+    values: dict[str, object] = {"construct.name": name}
     given = {"construct.file": construct, "reference.fasta": fasta, "reference.gtf": gtf}
     for key, file in given.items():
         if file:
             # An address, or the name of a construct that comes with carseq, is kept as it is.
             there = not is_url(str(file)) and Path(file).exists()
             values[key] = str(Path(file).absolute()) if there else str(file)
-        else:
+        elif with_reads:
             todo.append(f"fill `{key}` in {targets['config.yaml']}")
-    if not fastqs:
+        else:
+            values[key] = None
+    if construct and not Path(construct).exists():
+        # A record that comes with carseq names those that the reads should be compared with.
+        others = alternatives_of(construct)
+        if others:
+            values["construct.alternatives"] = others
+    if "units.tsv" not in targets:
+        values["units"] = None
+    elif not fastqs:
         units = [("P01_urine_D28", "L001", Path("P01_R1.fastq.gz"), Path("P01_R2.fastq.gz"))]
+        from_reads = {"P01_urine_D28": None}
         todo.append(f"name your FASTQ files in {targets['units.tsv']}")
+    if made and not with_reads:
+        todo.append(f"check that the matrices have the CAR as the gene {name} (`construct.name`)")
     todo.append(
         f"fill patient, compartment, timepoint and role (case, negative_control, product) in {targets['samples.tsv']}"
     )
@@ -65,11 +107,50 @@ def start_study(
         "optional: add columns to it, such as `tcr` (T-cell receptors: 10x contig annotations or AIRR), `gating` and "
         "`sequencing_run`; config/README.md explains them"
     )
-    lines = [f"{s}\t{u}\t{r1.absolute()}\t{r2.absolute()}\n" for s, u, r1, r2 in units]
-    write_text(example_config(values), targets["config.yaml"])
-    write_text(header + "".join(rows), targets["samples.tsv"])
-    write_text("sample\tunit\tr1\tr2\n" + "".join(lines), targets["units.tsv"])
+    # For editors: the configuration names it in its first line.
+    write_text(schema_json(), folder / SCHEMA)
+    write_text(example_config(values, schema=SCHEMA), targets["config.yaml"])
+    write_text(_samples_sheet(list(from_reads), made), targets["samples.tsv"])
+    if "units.tsv" in targets:
+        lines = [f"{s}\t{u}\t{r1.absolute()}\t{r2.absolute()}\n" for s, u, r1, r2 in units]
+        write_text("sample\tunit\tr1\tr2\n" + "".join(lines), targets["units.tsv"])
     return list(targets.values()), todo
+
+
+def _made(cellranger: Sequence[Path], matrices: Path | None) -> tuple[list[Made], list[str]]:
+    """Return the samples of Cell Ranger's runs and of a folder of matrices, and what there is to say about them."""
+    made: list[Made] = []
+    told: list[str] = []
+    for outs in cellranger:
+        found, words = cellranger_samples(outs)
+        made += found
+        told += words
+    if matrices:
+        found, words = matrix_samples(matrices)
+        made += found
+        told += words
+    names = [m.sample for m in made]
+    if twice := sorted({n for n in names if names.count(n) > 1}):
+        places = [str(next(iter(m.files.values()))) for m in made if m.sample == twice[0]]
+        raise CarseqError(
+            f"two samples are called {twice[0]}",
+            "; ".join(places[:3]),
+            "rename one of the folders, or give them one after the other and join the sheets",
+        )
+    return made, told
+
+
+def _samples_sheet(from_reads: Sequence[str], made: Sequence[Made]) -> str:
+    """Return the text of samples.tsv."""
+    columns = [c for c in ("bam", "raw_matrix", "matrix", "tcr") if any(c in m.files for m in made)]
+    header = ["sample", "patient", "compartment", "timepoint", "role", "chemistry", *columns]
+    rows = [[s, "P01", _guess(s), "", "case", "auto", *("" for _ in columns)] for s in from_reads]
+    rows += [
+        [m.sample, "P01", _guess(m.sample), "", "case", "auto"]
+        + [str(m.files[c].absolute()) if c in m.files else "" for c in columns]
+        for m in made
+    ]
+    return "".join("\t".join(row) + "\n" for row in [header, *rows])
 
 
 def _guess(sample: str) -> str:

@@ -1,0 +1,84 @@
+"""carseq's command line: thin over the rooms' functions."""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import sys
+from typing import Annotated
+
+import typer
+
+from carseq import __version__
+from carseq.cli import rooms, study
+from carseq.cli.construct import construct
+from carseq.cli.share import share
+from carseq.errors import CarseqError
+from carseq.log import to_console
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="carseq",
+    help="Are there CAR T cells in this urine, which cells are they, and how sure are we?\n\n"
+    "A study is run by Snakemake: `snakemake --configfile my.yaml --cores 8`. "
+    "Begin with `carseq init`, then `carseq check`.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(value: bool) -> None:
+    if value:
+        print(f"carseq {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    to_console()
+
+
+app.command()(study.init)
+app.command()(study.check)
+app.add_typer(construct)
+app.command()(rooms.quicklook)
+app.command()(rooms.annotate)
+app.command()(rooms.molecules)
+app.command()(rooms.call)
+app.command()(rooms.localize)
+app.command()(study.report)
+app.command()(study.verdict)
+app.command()(share)
+app.command()(study.explain)
+app.command()(study.simulate)
+
+
+def main() -> None:
+    """Run the command line; expected errors are told without a traceback."""
+    # The search for unused objects at the end of Python takes 0.4 s after large imports.
+    atexit.register(gc.freeze)
+    try:
+        # Without standalone mode, typer returns the code of an Exit instead of exiting with it.
+        code = app(standalone_mode=False)
+    except CarseqError as error:
+        print(f"carseq: {error}", file=sys.stderr)
+        sys.exit(1)
+    except Exception as error:
+        # Typer's own usage errors know how to show themselves.
+        show = getattr(error, "show", None)
+        if show is None:
+            from carseq.io.failures import machine_failure
+
+            if (told := machine_failure(error)) is None:
+                raise
+            print(f"carseq: {told}", file=sys.stderr)
+            sys.exit(1)
+        show()
+        sys.exit(getattr(error, "exit_code", 2))
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,292 @@
+"""`carseq construct`: the library, a construct's map, and the consensus of its reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+from typer.core import TyperGroup
+
+from carseq.cli.options import Form, Name, known_form, out
+from carseq.errors import CarseqError
+
+
+class _FileFirst(TyperGroup):
+    """A group whose command `map` may be left out: `carseq construct FILE` is `carseq construct map FILE`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put `map` before words that name no command; a file that is called like one is a file."""
+        named = bool(args) and args[0] in self.commands and not Path(args[0]).is_file()
+        if args and not named and args[0] not in ctx.help_option_names:
+            args = ["map", *args]
+        return super().parse_args(ctx, args)
+
+
+construct = typer.Typer(
+    name="construct",
+    cls=_FileFirst,
+    no_args_is_help=True,
+    help="Show the transcript a vector gives: `carseq construct FILE` is `carseq construct map FILE`.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+ConstructOf = Annotated[
+    str,
+    typer.Argument(
+        metavar="FILE",
+        help="GenBank, SnapGene or FASTA of the vector, or a name from the library (`carseq construct list`).",
+    ),
+]
+Chemistry = Annotated[
+    str, typer.Option(help="3p, 5p or both: whose coverage and losses are shown.")
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        help="Write construct.json, .fa, .gtf, .svg, .png, domains.tsv, coverage.tsv, lint.json here.",
+    ),
+]
+Fasta = Annotated[
+    Path | None, typer.Option(help="Genome FASTA: with --gtf, the homology is shown too.")
+]
+Gtf = Annotated[Path | None, typer.Option(help="Gene annotation of that genome.")]
+Backbone = Annotated[
+    str | None,
+    typer.Option(
+        help="Name of a known vector (MSGV1, SFG, pHR-SFFV, ...) whose ends complete a frame or a piece."
+    ),
+]
+
+
+@construct.command("list")
+def list_library() -> None:
+    """List the constructs that come with carseq."""
+    from carseq.construct.library import library
+
+    table = Table("name", "what", "length", "kind")
+    for entry in library():
+        table.add_row(entry.name, entry.description, f"{entry.length} nt", entry.kind)
+    out.print(table)
+    out.print("put a name into `construct.file`, or see one: carseq construct show NAME")
+
+
+@construct.command()
+def show(
+    record: Annotated[str, typer.Argument(metavar="NAME", help="Name of a construct of the list.")],
+    name: Name = "CAR",
+    form: Form = "auto",
+    chemistry: Chemistry = "both",
+    to: Out = None,
+    fasta: Fasta = None,
+    gtf: Gtf = None,
+) -> None:
+    """Show a construct that comes with carseq: what is known of it, and its map.
+
+    Example: carseq construct show ide-cel
+    """
+    from carseq.construct.library import library
+
+    records = {entry.name: entry for entry in library()}
+    found = next((e for n, e in records.items() if n.lower() == record.lower()), None)
+    if found is None:
+        raise CarseqError(
+            f"no construct named {record!r} comes with carseq",
+            "",
+            f"name one of {', '.join(records)}",
+        )
+    out.print(f"{found.name}: {found.description}")
+    out.print(found.comment, markup=False)
+    show_map(str(found.path), name, form, chemistry, to, None, fasta, gtf)
+
+
+@construct.command("map")
+def show_map(
+    file: ConstructOf,
+    name: Name = "CAR",
+    form: Form = "auto",
+    chemistry: Chemistry = "both",
+    to: Out = None,
+    backbone: Backbone = None,
+    fasta: Fasta = None,
+    gtf: Gtf = None,
+    bam: Annotated[
+        Path | None,
+        typer.Option(help="BAM with the CAR's contig: where do its reads disagree with the file?"),
+    ] = None,
+    correct: Annotated[
+        Path | None, typer.Option(help="With --bam: write the corrected transcript (FASTA) here.")
+    ] = None,
+    extend: Annotated[
+        Path | None,
+        typer.Option(
+            help="With --bam: write the construct with the ends that the reads show (GenBank) here."
+        ),
+    ] = None,
+) -> None:
+    """Show the transcript a vector gives: its map, what its faults cost, where reads will fall.
+
+    A file that holds no CAR is refused with what it holds; exit code 1 also follows a finding of level error.
+    FILE#name takes one of several records.
+
+    Examples: carseq construct pMSGV-BCMA.gb --chemistry 5p --out construct; carseq construct list;
+    carseq construct show ide-cel; carseq construct orf.fa --backbone MSGV1 --out construct
+    """
+    from carseq.construct.lint import lint
+    from carseq.construct.outputs import text_findings, text_map
+    from carseq.construct.vector import load_construct
+    from carseq.study.config import find_construct_file
+
+    if chemistry not in ("3p", "5p", "both"):
+        raise CarseqError(f"unknown chemistry {chemistry!r}", "", "use 3p, 5p or both")
+    if (fasta is None) != (gtf is None):
+        raise CarseqError("the homology needs genome and genes", "", "give both --fasta and --gtf")
+    if (correct or extend) and bam is None:
+        option = "--correct" if correct else "--extend"
+        raise CarseqError(f"{option} needs the reads", "", "give --bam as well")
+    source = find_construct_file(file, Path())
+    found = load_construct(source, name=name, form=known_form(form), backbone=backbone)
+    relatives = shared = None
+    if fasta and gtf:
+        from carseq.construct.homology import homology, rivals
+        from carseq.reference.genome import read_transcripts
+
+        relatives = rivals(found.sequence, read_transcripts(fasta, gtf))
+        shared = homology(found.sequence, relatives)
+    out.print(text_map(found, shared, chemistry=chemistry), highlight=False)
+    spliced = None
+    if bam:
+        from carseq.construct.splicing import splicing_of_bam
+
+        seen = splicing_of_bam(found, bam)
+        if seen is not None:
+            spliced = seen.share
+            n = seen.n_spliced + seen.n_unspliced
+            used = "" if spliced is not None else " (too few to use)"
+            what = f"spliced: {seen.n_spliced} of {n} molecules that show it{used}"
+            out.print(what, highlight=False)
+    findings = lint(found, chemistry, rivals=relatives, spliced=spliced)  # type: ignore[arg-type]
+    if findings:
+        out.print(text_findings(findings))
+    if shared is not None:
+        for row in shared[shared["class"] != "car_only"].itertuples():
+            what = f"{row[3]} with {row.gene}, identity {row.identity:.0%}"
+            out.print(f"  {row.start + 1}-{row.end}: {what}", highlight=False)
+    if to:
+        # What draws is loaded only if it is asked for.
+        from carseq.construct.outputs import write_construct
+        from carseq.figures.output import write_map
+
+        write_construct(found, to, findings, spliced=spliced)
+        write_map(found, to, shared, chemistry=chemistry)
+        if shared is not None:
+            from carseq.construct.homology import homology_bed
+            from carseq.io.files import write_table, write_text
+            from carseq.schema.tables import HOMOLOGY
+
+            write_table(shared, to / "homology.tsv", HOMOLOGY)
+            write_text(homology_bed(shared, found.name), to / "homology.bed")
+        out.print(f"wrote construct.json, .fa, .gtf, .svg, .png, domains.tsv and lint.json to {to}")
+        if found.backbone is not None:
+            out.print(
+                f"give {to / 'construct.gb'} as `construct.file`: it says which ends are {found.backbone}'s"
+            )
+    if bam:
+        _ends_in_reads(found, bam, extend)
+        _consensus(found, bam, correct)
+    if any(finding["level"] == "error" for finding in findings):
+        raise typer.Exit(1)
+
+
+@construct.command()
+def consensus(
+    file: ConstructOf,
+    bam: Annotated[Path, typer.Argument(help="Sorted, indexed BAM with the CAR's contig.")],
+    name: Name = "CAR",
+    form: Form = "auto",
+    correct: Annotated[
+        Path | None, typer.Option(help="Write the corrected transcript (FASTA) here.")
+    ] = None,
+) -> None:
+    """Say where the reads of a BAM disagree with the construct's file.
+
+    Example: carseq construct consensus my_plasmid.gb aligned.bam --correct corrected.fa
+    """
+    from carseq.construct.vector import load_construct
+    from carseq.study.config import find_construct_file
+
+    source = find_construct_file(file, Path())
+    _consensus(load_construct(source, name=name, form=known_form(form)), bam, correct)
+
+
+def _ends_in_reads(found: Any, bam: Path, to: Path | None) -> None:
+    """Print what the reads show beyond the construct's unknown ends, and write the construct with them."""
+    from carseq.construct.backbones import likeliest
+    from carseq.construct.extend import extend, extended, reads_beyond
+    from carseq.construct.outputs import genbank
+    from carseq.io.files import write_text
+
+    wanted = [
+        (end, prime)
+        for end, prime, one in (("five", "5'", found.five), ("three", "3'", found.three))
+        if one is not None and not one.known
+    ]
+    if not wanted or found.orf is None or found.form == "partial":
+        if to:
+            raise CarseqError("both ends of the construct are known", "", "leave out --extend")
+        return
+    reads = reads_beyond(bam, found.name)
+    seen = {end: extend(found.sequence, reads, end=end) for end, _ in wanted}
+    for end, prime in wanted:
+        one = seen[end]
+        if one.sequence:
+            what = f": {', '.join(one.parts)}" if one.parts else ""
+            out.print(
+                f"beyond the {prime} end the reads show {len(one.sequence)} nt, each in {min(one.support)} "
+                f"molecules or more{what} ({one.why})",
+                highlight=False,
+            )
+        else:
+            out.print(f"beyond the {prime} end the reads show nothing ({one.why})", highlight=False)
+    if not any(one.sequence for one in seen.values()):
+        return
+    longer = extended(found, seen.get("five"), seen.get("three"))
+    vector = likeliest(longer)
+    if vector is not None:
+        out.print(
+            f"the likeliest vector is {vector.backbone.name}: --backbone {vector.backbone.name}",
+            highlight=False,
+        )
+    if to:
+        assumed = dict(longer.notes)["assumed_ends"]
+        write_text(genbank(longer, " ".join(assumed.replace(".", "").split())), to)
+        out.print(f"wrote {to}: give it as `construct.file`")
+
+
+def _consensus(found: Any, bam: Path, correct: Path | None) -> None:
+    """Print where the reads disagree with a construct, and write the corrected transcript."""
+    import textwrap
+
+    from carseq.io.files import write_text
+    from carseq.molecules import consensus
+    from carseq.molecules.consensus import corrected
+
+    variants = consensus(bam, found)
+    told = f"{variants.attrs['callable_bases']:,} of {len(found.sequence):,} bases"
+    out.print(f"the reads cover {told} with 10 molecules or more", highlight=False)
+    if len(variants):
+        table = Table(
+            "base", "kind", "file", "reads", "molecules", "support", title="disagreements"
+        )
+        for row in variants.itertuples():
+            cells = (row.kind, row.ref, row.alt, str(row.depth), f"{row.support:.0%}")
+            table.add_row(str(row.position + 1), *cells)
+        out.print(table)
+    else:
+        out.print("they agree with the file there")
+    if correct:
+        bases = "\n".join(textwrap.wrap(corrected(found, variants), 70))
+        write_text(f">{found.name} corrected by {len(variants)} variants\n{bases}\n", correct)
+        out.print(f"wrote {correct}: give it as `construct.file` and run again")

@@ -1,0 +1,65 @@
+"""Options and output that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from carseq.errors import CarseqError
+
+out = Console()
+
+ConstructFile = Annotated[Path, typer.Option("--construct", help="GenBank or FASTA of the vector.")]
+Name = Annotated[str, typer.Option("--name", help="Name of the CAR in the reference.")]
+Form = Annotated[str, typer.Option(help="auto, plasmid, provirus, transcript, orf or partial.")]
+
+
+def known_form(value: str) -> Any:
+    from typing import get_args
+
+    from carseq.study.config import Form as known_forms
+
+    known = get_args(known_forms)
+    if value not in known:
+        raise CarseqError(f"unknown form {value!r}", "", f"use one of {', '.join(known)}")
+    return value
+
+
+def print_verdicts(detection: Any) -> None:
+    table = Table(
+        "sample", "T cells", "CAR T", "of T cells", "verdict", title="Are there CAR T cells?"
+    )
+    table.columns[0].no_wrap = True
+    for row in detection.itertuples():
+        known = row.n_t_cells > 0
+        interval = (
+            f"{row.prevalence:.0%} ({row.prevalence_low:.0%}-{row.prevalence_high:.0%})"
+            if known
+            else ""
+        )
+        colour = (
+            "green"
+            if row.verdict == "detected"
+            else "yellow"
+            if row.verdict == "undetermined"
+            else "default"
+        )
+        table.add_row(
+            row.sample,
+            str(row.n_t_cells),
+            str(row.n_car_positive),
+            interval,
+            f"[{colour}]{row.verdict}[/]",
+        )
+    out.print(table)
+    for row in detection.itertuples():
+        out.print(
+            f"{row.sample}: {row.verdict.replace('_', ' ')}; {row.verdict_text}",
+            highlight=False,
+            soft_wrap=True,
+            markup=False,
+        )

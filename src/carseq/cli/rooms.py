@@ -1,0 +1,231 @@
+"""Commands that run one room's functions without the workflow."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from threading import Thread
+from typing import Annotated
+
+import typer
+
+from carseq.cli.options import ConstructFile, Form, Name, known_form, out, print_verdicts
+from carseq.errors import CarseqError
+from carseq.schema.thresholds import FDR
+
+
+def quicklook(
+    files: Annotated[
+        list[Path], typer.Argument(help="R1 and R2 (of each lane in turn), or a folder of FASTQs.")
+    ],
+    construct: ConstructFile,
+    to: Annotated[Path, typer.Option("--out", help="Folder for tables and pictures.")] = Path(
+        "quicklook"
+    ),
+    name: Name = "CAR",
+    form: Form = "auto",
+    sample: Annotated[str, typer.Option(help="Name of the sample (not with a folder).")] = "sample",
+    chemistry: Annotated[
+        str, typer.Option(help="auto, 10x_3p_v2/v3/v4, 10x_5p_v1/v2/v3 or a STARsolo geometry.")
+    ] = "auto",
+    whitelist: Annotated[Path | None, typer.Option(help="Barcode list.")] = None,
+) -> None:
+    """Look for CAR molecules straight in FASTQ files, without a genome: minutes before the night's run.
+
+    Tells how many CAR molecules each barcode has, and which lie where a human gene reads the same. It cannot know
+    which barcodes are T cells, nor what ambient RNA explains: for a verdict, run the workflow.
+
+    Example: carseq quicklook S1_L001_R1_001.fastq.gz S1_L001_R2_001.fastq.gz --construct my_plasmid.gb
+    """
+    from carseq.construct import load_construct
+    from carseq.quicklook import quicklook as look
+    from carseq.quicklook import write_look
+    from carseq.start.folders import fastq_pairs
+    from carseq.study.config import find_construct_file
+
+    car = load_construct(
+        find_construct_file(str(construct), Path()), name=name, form=known_form(form)
+    )
+    pairs: dict[str, list[tuple[Path, Path]]] = {}
+    if len(files) == 1 and files[0].is_dir():
+        held = fastq_pairs(files[0])
+        for line in held.told:
+            out.print(line, highlight=False, markup=False, soft_wrap=True)
+        for found, _, r1, r2 in held.units:
+            pairs.setdefault(found, []).append((r1, r2))
+    elif len(files) % 2:
+        raise CarseqError(
+            "the FASTQ files do not pair up",
+            f"{len(files)} {'were' if len(files) > 1 else 'was'} given",
+            "give R1 and R2 of each lane in turn, or one folder",
+        )
+    else:
+        pairs[sample] = list(zip(files[::2], files[1::2], strict=True))
+    # What draws is loaded while files are read.
+    Thread(target=importlib.import_module, args=("carseq.figures",)).start()
+    for own, fastqs in pairs.items():
+        seen = look(fastqs, car, chemistry=chemistry, whitelist=whitelist, sample=own)
+        for line in write_look(seen, own, to):
+            out.print(line, highlight=False, soft_wrap=True)
+
+
+def molecules(
+    bam: Annotated[Path, typer.Argument(help="Sorted, indexed BAM with barcode and UMI tags.")],
+    construct: ConstructFile,
+    fasta: Annotated[Path, typer.Option(help="Genome FASTA.")],
+    gtf: Annotated[Path, typer.Option(help="Gene annotation.")],
+    to: Annotated[Path, typer.Option("--out", help="Folder for molecules.parquet and losses.tsv.")],
+    name: Name = "CAR",
+    form: Form = "auto",
+    sample: Annotated[str, typer.Option(help="Name of the sample.")] = "sample",
+    barcode_tag: Annotated[str, typer.Option(help="BAM tag of the cell barcode.")] = "CB",
+    umi_tag: Annotated[str, typer.Option(help="BAM tag of the UMI.")] = "UB",
+) -> None:
+    """Find the CAR molecules of an existing BAM, ours or Cell Ranger's."""
+    from carseq.construct import homology, load_construct, rivals
+    from carseq.io.files import write_table
+    from carseq.library.strand import strand_of_bam, strand_panel
+    from carseq.molecules import find_molecules
+    from carseq.reference.genome import locus_list, read_transcripts, rival_context
+    from carseq.reference.transgene import raise_if_rival_is_car
+    from carseq.schema.tables import LOSSES, MOLECULES
+    from carseq.study.config import find_construct_file
+
+    car = load_construct(
+        find_construct_file(str(construct), Path()), name=name, form=known_form(form)
+    )
+    found = rivals(car.sequence, read_transcripts(fasta, gtf))
+    raise_if_rival_is_car(car, found)
+    windows, loci = rival_context(fasta, gtf, {rival.gene for rival in found})
+    panel = strand_panel((t.gene, t.sequence) for t in read_transcripts(fasta, gtf))
+    table, losses = find_molecules(
+        bam,
+        car,
+        [*found, *windows],
+        homology(car.sequence, found),
+        sample=sample,
+        strand=strand_of_bam(bam, panel),
+        loci=locus_list(loci),
+        barcode_tag=barcode_tag,
+        umi_tag=umi_tag,
+    )
+    write_table(table, to / "molecules.parquet", MOLECULES)
+    write_table(losses, to / "losses.tsv", LOSSES)
+    out.print(
+        f"{len(table)} CAR molecules in {table['barcode'].nunique()} barcodes; wrote {to}/molecules.parquet, losses.tsv"
+    )
+
+
+def call(
+    cells: Annotated[
+        Path,
+        typer.Argument(
+            help="h5ad of annotated cells (obs: sample, barcode, total_umis, lineage, is_doublet)."
+        ),
+    ],
+    samples: Annotated[
+        Path,
+        typer.Option(
+            help="TSV: sample, patient, compartment, timepoint, role, ambient_umis, ambient_car; if known, gating and "
+            "sequencing_run (molecules swapped between libraries of a run are dropped)."
+        ),
+    ],
+    to: Annotated[
+        Path,
+        typer.Option(
+            "--out", help="h5ad with the calls; detection.tsv and rules.tsv go beside it."
+        ),
+    ],
+    molecules: Annotated[
+        list[Path] | None,
+        typer.Option(help="molecules.parquet of the samples; else the matrix's counts."),
+    ] = None,
+    name: Name = "CAR",
+    fdr: Annotated[
+        float, typer.Option(help="False discovery rate among positive calls, between 0 and 1.")
+    ] = FDR,
+) -> None:
+    """Call CAR T cells in annotated cells, without the workflow."""
+    import anndata
+
+    from carseq.calling import call_study
+    from carseq.io.files import read_table, write_table
+    from carseq.io.h5ad import write_h5ad
+    from carseq.schema.tables import DETECTION, MOLECULES, RULES, SAMPLES
+
+    adata = anndata.read_h5ad(cells)
+    table = {}
+    for path in molecules or []:
+        found = read_table(path, MOLECULES)
+        # A sample without a CAR molecule has an empty table, which must not fall back on the matrix's counts:
+        # its name is that of the folder samples/SAMPLE/molecules/.
+        sample = str(found["sample"].iloc[0]) if len(found) else path.resolve().parent.parent.name
+        table[sample] = found
+    called = call_study(adata, read_table(samples, SAMPLES), table, car=name, fdr=fdr)
+    write_h5ad(adata, to)
+    write_table(called.detection, to.parent / "detection.tsv", DETECTION)
+    write_table(called.rules, to.parent / "rules.tsv", RULES)
+    print_verdicts(called.detection)
+
+
+def annotate(
+    matrix: Annotated[Path, typer.Argument(help="10x .h5, mtx folder or .h5ad of raw counts.")],
+    to: Annotated[Path, typer.Option("--out", help="h5ad to write.")],
+    sample: Annotated[
+        str | None, typer.Option(help="Column of the h5ad's `obs` that names the samples.")
+    ] = None,
+    car: Annotated[
+        str | None, typer.Option(help="Name of the CAR among the genes; it takes no part.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of every random step.")] = 0,
+) -> None:
+    """Say what the cells of any matrix are: types, states, doublets, damage. No study, no CAR, no genome."""
+    import anndata
+
+    from carseq.cells.alone import annotate_matrix
+    from carseq.io.h5ad import write_h5ad
+    from carseq.io.matrix import read_counts
+
+    read = anndata.read_h5ad(matrix) if matrix.suffix == ".h5ad" else read_counts(matrix, car=car)
+    cells = annotate_matrix(read, sample=sample, car=car, seed=seed)
+    for name, table in list(cells.obsm.items()):
+        # Other programs read arrays; the columns' names stand in uns.
+        if hasattr(table, "columns"):
+            cells.uns[f"{name}_names"] = list(map(str, table.columns))
+            cells.obsm[name] = table.to_numpy()
+    write_h5ad(cells, to)
+    kinds = cells.obs["cell_type"].astype(str)
+    sure = cells.obs.groupby(kinds)["cell_type_confidence"].mean()
+    held = cells.obs.groupby(kinds)["marker_coverage"].mean()
+    for name, n in kinds.value_counts().items():
+        held_words = f", {held[name]:.0%} of its markers in the matrix" if held[name] > 0 else ""
+        out.print(f"{n:>8,}  {name}  (confidence {sure[name]:.2f}{held_words})")
+    out.print(f"wrote {to}")
+
+
+def localize(
+    cells: Annotated[Path, typer.Argument(help="h5ad with calls (cohort/cells.h5ad).")],
+    detection: Annotated[Path, typer.Option(help="detection.tsv made with the calls.")],
+    to: Annotated[Path, typer.Option("--out", help="Folder for the tables.")],
+    target: Annotated[
+        str | None, typer.Option(help="Gene of the antigen that the CAR binds (TNFRSF17).")
+    ] = None,
+    samples: Annotated[
+        Path | None,
+        typer.Option(help="Samples sheet; its further number columns are put beside the CAR."),
+    ] = None,
+) -> None:
+    """Say where the CAR T cells are and compare samples, without the workflow."""
+    import anndata
+
+    from carseq.io.files import read_table, write_table
+    from carseq.localize import everything
+    from carseq.schema.tables import BY_NAME, DETECTION
+    from carseq.study.sheets import further_columns
+
+    given = further_columns(samples) if samples else None
+    cohort = anndata.read_h5ad(cells)
+    found = everything(cohort, read_table(detection, DETECTION), target=target, given=given)
+    for name, table in found.items():
+        write_table(table, to / f"{name}.tsv", BY_NAME[name])
+    out.print(f"wrote {', '.join(f'{to}/{name}.tsv' for name in found)}")

@@ -1,0 +1,33 @@
+"""The command that packs a finished study for a colleague."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from carseq.cli.options import out
+
+
+def share(
+    results: Annotated[Path, typer.Argument(help="Results folder of a finished run.")],
+    to: Annotated[Path, typer.Option("--to", help="The zip file to write.")] = Path("carseq.zip"),
+    rename: Annotated[
+        bool, typer.Option("--rename", help="Give samples and patients other names.")
+    ] = False,
+) -> None:
+    """Pack report, notebooks and tables for a colleague, without folders of this machine.
+
+    Reads, matrices, the samples sheet and the construct's sequence are not packed. With --rename, pictures in
+    notebooks are left out, and a table beside the zip file keeps who is who: do not send that one.
+
+    Example: carseq share results --to for_a_colleague.zip --rename
+    """
+    from carseq.report.share import share as pack
+
+    names = pack(results, to, rename=rename)
+    out.print(f"wrote {to}", soft_wrap=True, highlight=False)
+    if names:
+        key = to.with_suffix(".names.tsv")
+        out.print(f"who is who: {key} (keep it)", soft_wrap=True, highlight=False)

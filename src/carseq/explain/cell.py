@@ -1,0 +1,171 @@
+"""What is known of one cell or droplet, its posterior term by term, and both in words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import anndata as ad
+import pandas as pd
+from scipy import stats
+
+from carseq.calling import MAX_AMBIENT_P, explain_posterior
+from carseq.cells.annotation import T_LINEAGE
+from carseq.explain.phrases import number_of, probability, times
+from carseq.schema.results import FILES
+
+
+def facts(row: pd.Series) -> pd.DataFrame:
+    """Return what is known of a cell."""
+
+    def second(key: str) -> str:
+        other = str(row.get(f"{key}_2", ""))
+        if other in ("", "nan"):
+            return ""
+        return "; second method agrees" if other == row[key] else f"; second method says {other}"
+
+    doublet = "too few cells to tell" if pd.isna(row["doublet_score"]) else ""
+    doublet = doublet or f"{row['doublet_score']:.2f}"
+    told_apart = int(row["car_umis_unique"])
+    rows = [
+        ("sample", row["sample"]),
+        ("patient", row["patient"]),
+        ("compartment", row["compartment"]),
+        ("time point", row["timepoint"]),
+        ("role", str(row["role"]).replace("_", " ")),
+        ("barcode", row["barcode"]),
+        ("UMIs", f"{row['total_umis']:,}"),
+        ("genes", f"{row['n_genes']:,}"),
+        ("mitochondrial", f"{row['pct_mito']:.1f} % of UMIs"),
+        ("doublet score", doublet + ("; called a doublet" if row["is_doublet"] else "")),
+        ("lineage", f"{row['lineage']}{second('lineage')}"),
+        (
+            "cell type",
+            f"{row['cell_type']} (confidence {row['cell_type_confidence']:.2f}){second('cell_type')}",
+        ),
+        ("T state", row["t_state"]),
+        ("cluster", row["leiden"]),
+        ("CAR molecules", f"{row['car_umis']}, {told_apart} of them told apart from human genes"),
+        ("call", row["car_call"]),
+        ("posterior", probability(float(row["car_posterior"])) if _is_asked(row) else ""),
+        ("reason", row["car_reason_text"]),
+    ]
+    kept = [(what, str(value)) for what, value in rows if str(value) not in ("", "nan")]
+    return pd.DataFrame(kept, columns=["what", "value"])
+
+
+def _is_asked(row: pd.Series) -> bool:
+    """Whether the model gave the cell a posterior: T cells that are no doublets."""
+    return bool(row["lineage"] == T_LINEAGE and not row["is_doublet"])
+
+
+def posterior_terms(obs: pd.DataFrame, model: Mapping[str, Any], index: str) -> pd.DataFrame:
+    """Return the posterior of one cell, term by term.
+
+    Parameters
+    ----------
+    obs
+        The cohort's, after :func:`carseq.calling.call_cells`.
+    model
+        ``uns["car_model"]``.
+    index
+        The cell.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``term``, ``value``, ``meaning``; no rows where the model is not stored.
+    """
+    columns = ["term", "value", "meaning"]
+    if not model or "car_null_shape" not in obs:
+        return pd.DataFrame(columns=columns)
+    row = obs.loc[index]
+    k, n = int(row["car_umis"]), float(row["total_umis"])
+    ambient, stray = float(row["car_expected_ambient"]), float(row["car_expected_background"])
+    shape, mean = float(row["car_null_shape"]), max(ambient + stray, 1e-12)
+    by_chance = float(stats.nbinom.sf(k - 1, shape, shape / (shape + mean)))
+    rows: list[tuple[str, float, str]] = [
+        ("CAR molecules counted", k, f"of {n:,.0f} molecules of the cell"),
+        ("expected from ambient RNA", ambient, "contamination x depth x the CAR's share in empty droplets"),
+        ("expected from strays", stray, "chimeras, swapped molecules, and ambient RNA beyond the estimate"),
+        ("chance that these two show so many", by_chance, f"a call needs {MAX_AMBIENT_P} or less"),
+    ]  # fmt: skip
+    if not _is_asked(row):
+        return pd.DataFrame(rows, columns=columns)
+    cell = ad.AnnData(obs=obs.loc[[index]], uns={"car_model": dict(model)})
+    value = explain_posterior(cell, index).set_index("term")["value"]
+    log_car, log_null = (
+        value[f"log likelihood, {kind}"] / math.log(10)
+        for kind in ("own and ambient", "ambient alone")
+    )
+    ratio, prior = log_car - log_null, float(value["prior"])
+    odds = (
+        math.log10(prior / (1 - prior)) if 0 < prior < 1 else math.copysign(math.inf, prior - 0.5)
+    )
+    own = float(value["expected own"]) + ambient + stray
+    rows += [
+        ("expected of a CAR T cell of this depth", own, "CAR mRNA of its own, ambient RNA and strays"),
+        ("log10 likelihood, CAR T cell", log_car, f"probability that such a cell shows {k}: {10**log_car:.2g}"),
+        ("log10 likelihood, ambient alone", log_null, f"probability that it shows {k}: {10**log_null:.2g}"),
+        ("log10 likelihood ratio", ratio, "their difference; above 0 for a CAR T cell, 1 is ten times"),
+        ("prior", prior, f"CAR T cells among the sample's other T cells; log10 odds {odds:.2f}"),
+        ("posterior", float(row["car_posterior"]), f"log10 odds {odds + ratio:.2f}: prior and ratio added"),
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=columns)
+
+
+def words(row: pd.Series, terms: pd.DataFrame) -> str:
+    """Return the call and its ground, in words."""
+    k = int(row["car_umis"])
+    head = f"{str(row['car_call']).capitalize()}. "
+    value = dict(zip(terms["term"], terms["value"], strict=True))
+    seen = f"{number_of(k, 'CAR molecule')} in {row['total_umis']:,} UMIs"
+    if not _is_asked(row):
+        kind = "a doublet" if row["is_doublet"] else f"of lineage {row['lineage']}"
+        text = f"{head}Only T cells that are no doublets can be called; this cell is {kind}. "
+        if not k:
+            return f"{text}It shows no CAR molecule either."
+        return f"{text}Why it shows the CAR all the same: {row['car_reason_text']}."
+    posterior = probability(float(row["car_posterior"]))
+    if "prior" not in value:
+        return f"{head}T cell; {seen}; posterior {posterior}."
+    prior = f"about {100 * value['prior']:.2g} % of the sample's T cells are CAR T cells"
+    if not k:
+        missed = 10 ** value["log10 likelihood, CAR T cell"]
+        return (
+            f"{head}T cell without a CAR molecule. {missed:.0%} of CAR T cells of its depth would show none "
+            f"either (dropout), and {prior}: probability {posterior} that this is one."
+        )
+    ratio = value["log10 likelihood ratio"]
+    return (
+        f"{head}T cell with {seen}, where ambient RNA would show {row['car_expected_ambient']:.2g} and a CAR T cell "
+        f"{value['expected of a CAR T cell of this depth']:.2g}. A CAR T cell explains the count {times(abs(ratio))} "
+        f"times {'better' if ratio >= 0 else 'worse'} than ambient RNA; {prior}: probability {posterior}."
+    )
+
+
+def explain_droplet(
+    results: Path, sample: str, droplet: pd.Series, n_car: int
+) -> tuple[pd.DataFrame, pd.DataFrame, str]:
+    """Return terms (none), facts and words of a droplet that is no cell of the cohort."""
+    is_cell = bool(droplet["is_cell"])
+    seen = f"{number_of(int(droplet['total_umis']), 'UMI')}; its CAR molecules: {n_car}"
+    if is_cell:
+        words = f"Removed by a quality filter: {seen}. What was removed, step by step: " + str(
+            FILES["filters"].under(results, sample=sample)
+        )
+    else:
+        words = f"Not called a cell: {seen}."
+        if n_car:
+            words += " CAR molecules outside cells are what ambient RNA is made of."
+    rows = [
+        ("sample", sample),
+        ("barcode", droplet["barcode"]),
+        ("UMIs", f"{int(droplet['total_umis']):,}"),
+        ("genes", f"{int(droplet['n_genes']):,}" if "n_genes" in droplet else ""),
+        ("droplet", f"{'a cell' if is_cell else 'not a cell'}: {droplet.get('reason', '')}"),
+    ]
+    facts = pd.DataFrame([(a, str(b)) for a, b in rows if str(b)], columns=["what", "value"])
+    return pd.DataFrame(columns=["term", "value", "meaning"]), facts, words

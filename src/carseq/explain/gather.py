@@ -1,0 +1,175 @@
+"""What a results folder says of one cell."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from carseq.calling import MIN_P_CAR
+from carseq.construct import read_construct
+from carseq.errors import CarseqError
+from carseq.explain.phrases import number_of
+from carseq.io.barcodes import bare_barcode
+from carseq.io.files import read_table
+from carseq.io.h5ad import read_h5ad
+from carseq.library.reads import LibraryReads
+from carseq.molecules import Target
+from carseq.schema.obs import conform_obs
+from carseq.schema.results import FILES
+from carseq.schema.tables import MOLECULES
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """What the cohort says of all cells, and the fitted model (empty where there is none)."""
+
+    obs: pd.DataFrame
+    model: dict[str, Any]
+
+
+def read_cohort(results: Path) -> Cohort:
+    """Read ``obs`` and the model, not the matrix."""
+    path = FILES["cells"].under(results)
+    if not path.exists():
+        raise CarseqError(
+            f"{results} holds no finished run",
+            f"no {path}",
+            "give the folder named by `results:` in the configuration with --results, after snakemake ran to the end",
+        )
+    adata = read_h5ad(path, backed=True)
+    try:
+        return Cohort(conform_obs(adata.obs), dict(adata.uns.get("car_model") or {}))
+    finally:
+        adata.file.close()
+
+
+def read_config(results: Path) -> dict[str, Any]:
+    path = FILES["run_config"].under(results)
+    read = yaml.safe_load(path.read_text()) if path.exists() else None
+    return read if isinstance(read, dict) else {}
+
+
+def check_sample(results: Path, cohort: Cohort, config: dict[str, Any], sample: str) -> None:
+    folder = results / "samples"
+    folders = [p.name for p in folder.iterdir() if p.is_dir()] if folder.is_dir() else []
+    known = sorted({*cohort.obs["sample"], *(config.get("sheet") or {}), *folders})
+    if sample not in known:
+        near = difflib.get_close_matches(sample, known, n=3, cutoff=0.5)
+        raise CarseqError(
+            f"no sample {sample!r} in {results}",
+            f"it holds {', '.join(known[:12])}",
+            f"did you mean {' or '.join(near)}?" if near else "name one of these samples",
+        )
+
+
+def find_cell(obs: pd.DataFrame, sample: str, barcode: str) -> pd.Series | None:
+    """Return the row of a cell of the cohort, or None."""
+    own = obs[obs["sample"] == sample]
+    found = own[own["barcode"].map(bare_barcode) == bare_barcode(barcode.upper())]
+    if len(found) > 1:
+        exact = found[found["barcode"] == barcode.upper()]
+        if exact.empty:
+            raise CarseqError(
+                f"{barcode} stands for {len(found)} cells of {sample}",
+                f"they are {', '.join(found['barcode'])}",
+                "give the barcode with its suffix",
+            )
+        found = exact
+    return found.iloc[0] if len(found) else None
+
+
+def find_droplet(results: Path, obs: pd.DataFrame, sample: str, barcode: str) -> pd.Series:
+    """Return the row of a droplet that is not among the cells kept.
+
+    Raises
+    ------
+    CarseqError
+        If the sample has no droplet of this barcode.
+    """
+    path = FILES["barcodes"].under(results, sample=sample)
+    wanted = bare_barcode(barcode.upper())
+    if path.exists():
+        droplets = read_table(path)
+        found = droplets[droplets["barcode"].astype(str).map(bare_barcode) == wanted]
+        if len(found):
+            return found.iloc[0]
+    own = obs.loc[obs["sample"] == sample, "barcode"]
+    near = difflib.get_close_matches(wanted, own, n=100, cutoff=0.8)
+    # A typing error changes a base in place; difflib ranks shifted barcodes as high.
+    near = sorted(near, key=lambda b: sum(x != y for x, y in zip(b, wanted, strict=False)))[:3]
+    elsewhere = sorted(set(obs.loc[obs["barcode"].map(bare_barcode) == wanted, "sample"]))
+    if elsewhere:
+        remedy = f"it is a cell of {', '.join(elsewhere)}: name that sample"
+    elif near:
+        remedy = f"did you mean {' or '.join(f'{sample}:{b}' for b in near)}?"
+    else:
+        remedy = (
+            f"the barcodes of its cells are in {FILES['cells'].under(results)} and in the report"
+        )
+    raise CarseqError(
+        f"no barcode {barcode} in sample {sample}",
+        f"it is neither one of its {number_of(len(own), 'cell')} nor a droplet with a molecule",
+        remedy,
+    )
+
+
+def read_molecules(results: Path, sample: str, barcode: str) -> pd.DataFrame:
+    """Return the barcode's molecules, with ``counted``."""
+    path = FILES["molecules"].under(results, sample=sample)
+    table = read_table(path, MOLECULES) if path.exists() else MOLECULES.empty()
+    own = table[table["barcode"].map(bare_barcode) == bare_barcode(barcode)].reset_index(drop=True)
+    return own.assign(counted=own["p_car"] >= MIN_P_CAR)
+
+
+def read_target(results: Path, strand: str) -> Target:
+    """Return the construct and its homologs as the molecules were found with."""
+    construct = FILES["construct_json"].under(results)
+    folder = construct.parent
+    names = ("construct_json", "rivals", "loci", "homology")
+    needed = [FILES[name].under(results) for name in names]
+    missing = [str(path) for path in needed if not path.is_file()]
+    if missing:
+        raise CarseqError(
+            "no alignments can be shown",
+            f"{', '.join(missing)} cannot be read",
+            "run the workflow again, or put the folder where it was",
+        )
+    return Target.read(read_construct(construct), folder, strand)
+
+
+def read_homology(results: Path) -> pd.DataFrame:
+    """Return which bases of the CAR the genome shares."""
+    return read_table(FILES["homology"].under(results))
+
+
+def bam_of(results: Path, config: dict[str, Any], sample: str) -> tuple[Path, str]:
+    """Return a sample's BAM and the strand of its reads."""
+    sheet = (config.get("sheet") or {}).get(sample) or {}
+    kept = [
+        FILES[name].under(results, sample=sample)
+        for name in ("aligned_bam", "slice_bam", "car_reads")
+    ]
+    bam = Path(sheet["bam"]) if sheet.get("bam") else next(filter(Path.exists, kept), kept[0])
+    if not bam.exists():
+        if not sheet.get("bam") and (sheet.get("matrix") or sheet.get("raw_matrix")):
+            raise CarseqError(
+                "no molecules and no alignments can be shown",
+                "this sample came as a matrix, which holds counts but no reads",
+                "give its BAM in the `bam` column of the samples sheet and run again",
+            )
+        raise CarseqError(
+            "no alignments can be shown", f"the BAM {bam} is not there", "put it where it was"
+        )
+    library = FILES["library"].under(results, sample=sample)
+    if not library.exists():
+        raise CarseqError(
+            "no alignments can be shown",
+            f"without {library} the strand of the reads is not known",
+            "run the workflow again",
+        )
+    return bam, LibraryReads.read(library).strand

@@ -1,0 +1,65 @@
+"""Style and parts of the figures drawn with matplotlib: maps and distributions of many cells, and the construct."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+#: Matplotlib's names of the palette's shapes.
+MARKERS = {"triangle-up": "^", "diamond": "D", "square": "s", "cross": "x", "circle": "o"}
+
+_STYLE: Any = {
+    "figure.dpi": 110,
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.edgecolor": "#5f6670",
+    "axes.labelcolor": "#30363d",
+    "legend.frameon": False,
+    "svg.fonttype": "none",
+    "pdf.fonttype": 42,
+}
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Draw in carseq's style inside this block; every function here does so by itself."""
+    with mpl.rc_context(_STYLE):
+        yield
+
+
+def new_figure(width: float, height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots()
+
+
+def nothing_to_show(message: str) -> Figure:
+    with style():
+        figure, axes = new_figure(5, 1.2)
+        axes.set_axis_off()
+        axes.text(0, 0.5, message, color="#5f6670", va="center", transform=axes.transAxes)
+        return figure
+
+
+def thousands(axis: mpl.axis.Axis) -> None:
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+
+
+def new_panels(n: int, width: float = 3.0, height: float = 2.5) -> tuple[Figure, list[Axes]]:
+    """Return a figure of ``n`` panels, three in a row."""
+    columns = min(n, 3)
+    rows = -(-n // columns)
+    figure = Figure(figsize=(max(5.5, width * columns), height * rows + 0.6), layout="constrained")
+    panels = list(figure.subplots(rows, columns, squeeze=False).ravel())
+    for axes in panels[n:]:
+        axes.set_axis_off()
+    return figure, panels[:n]

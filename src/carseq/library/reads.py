@@ -1,0 +1,149 @@
+"""Strand and length of a sample's reads: measured once, written, and read by all that need them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+
+import dnaio
+import numpy as np
+import pysam
+
+from carseq.errors import CarseqError
+from carseq.library.geometry import CHEMISTRIES, Chemistry, parse_geometry
+from carseq.library.strand import strand_of_bam
+
+#: Reads of a BAM whose lengths are looked at.
+_LOOKED_AT = 20_000
+
+
+@dataclass(frozen=True)
+class LibraryReads:
+    """The reads of a sample.
+
+    Attributes
+    ----------
+    strand
+        Of R2 against the mRNA: ``Forward`` (3' libraries) or ``Reverse`` (5').
+    read_length
+        Median length of R2, nt.
+    strand_from
+        What said so: ``chemistry`` (found in the FASTQ files), ``sheet`` (named there) or ``reads`` (of the BAM).
+    """
+
+    strand: str
+    read_length: int
+    strand_from: str
+
+    def to_json(self) -> str:
+        """Return it as JSON.
+
+        Examples
+        --------
+        >>> reads = LibraryReads("Forward", 90, "sheet")
+        >>> LibraryReads.from_json(reads.to_json()) == reads
+        True
+        """
+        return json.dumps(asdict(self), indent=1) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> LibraryReads:
+        """Read what :meth:`to_json` wrote."""
+        return cls(**json.loads(text))
+
+    @classmethod
+    def read(cls, path: str | Path) -> LibraryReads:
+        """Read a file that holds what :meth:`to_json` wrote.
+
+        Raises
+        ------
+        CarseqError
+            If it cannot be read.
+        """
+        try:
+            return cls.from_json(Path(path).read_text())
+        except (OSError, ValueError, TypeError) as error:
+            raise CarseqError(
+                f"cannot read {path}", str(error), "delete it and run the workflow again"
+            ) from None
+
+
+def measure_reads(
+    chemistry: str | Path | None,
+    bam: str | Path | None,
+    panel: Sequence[str] | str | Path,
+    *,
+    named: str = "auto",
+) -> LibraryReads:
+    """Return strand and read length of a sample.
+
+    Parameters
+    ----------
+    chemistry
+        Path of a chemistry written by :meth:`carseq.library.geometry.Chemistry.to_json`, or nothing.
+    bam
+        The sample's BAM; needed only without a chemistry.
+    panel
+        Transcripts (sense), or the path of a FASTA of them; used where nothing else names the strand.
+    named
+        The sheet's chemistry; ``auto`` leaves it to the reads.
+
+    Raises
+    ------
+    CarseqError
+        If the BAM cannot be read or its reads do not show their strand.
+    """
+    if chemistry:
+        found = Chemistry.from_json(Path(chemistry).read_text())
+        return LibraryReads(found.strand, found.read_length, "chemistry")
+    assert bam is not None
+    length = read_length_of_bam(bam)
+    if named in CHEMISTRIES:
+        return LibraryReads(CHEMISTRIES[named][1], length, "sheet")
+    if geometry := parse_geometry(named):
+        return LibraryReads(str(geometry["soloStrand"]), length, "sheet")
+    if isinstance(panel, (str, Path)):
+        with dnaio.open(panel) as sequences:
+            panel = [record.sequence for record in sequences]
+    return LibraryReads(strand_of_bam(bam, panel), length, "reads")
+
+
+def read_length_of_bam(path: str | Path, *, n: int = _LOOKED_AT) -> int:
+    """Return the median length of the reads of a BAM, of R2 where reads are paired, nt.
+
+    Raises
+    ------
+    CarseqError
+        If it cannot be read or holds no read.
+    """
+    try:
+        with pysam.AlignmentFile(str(path), "rb", check_sq=False) as bam:
+            lengths = [
+                record.query_length
+                for record in islice(bam.fetch(until_eof=True), n)
+                if record.query_length and not (record.is_paired and record.is_read1)
+            ]
+    except (OSError, ValueError) as error:
+        raise CarseqError(f"cannot read the BAM {path}", str(error), "check the path") from None
+    if not lengths:
+        raise CarseqError(f"the BAM {path} holds no read", "", "give the whole BAM")
+    return int(np.median(lengths))
+
+
+def shortest_reads(paths: Iterable[str | Path], given: int | None = None, default: int = 90) -> int:
+    """Return the length of windows in which a study's reads are compared with the genome's, nt.
+
+    Parameters
+    ----------
+    paths
+        Files of :class:`LibraryReads`.
+    given
+        The configuration's ``molecules.read_length``, which goes first.
+    default
+        Where there is no library (matrices alone).
+    """
+    lengths = [LibraryReads.read(path).read_length for path in paths]
+    return given or min(lengths, default=default)

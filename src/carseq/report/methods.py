@@ -1,0 +1,104 @@
+"""What was done in a study, told from its record: the way each sample came in, and the steps that were run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from carseq.report.study import Study
+from carseq.schema.results import FILES
+
+_CITATIONS = {
+    "STAR": ("Dobin et al. 2013, STAR", "10.1093/bioinformatics/bts635"),
+    "STARsolo": ("Kaminow et al. 2021, STARsolo", "10.1101/2021.05.05.442755"),
+    "EmptyDrops": ("Lun et al. 2019, EmptyDrops", "10.1186/s13059-019-1662-y"),
+    "Scrublet": ("Wolock et al. 2019, Scrublet", "10.1016/j.cels.2018.11.005"),
+    "scanpy": ("Wolf et al. 2018, scanpy", "10.1186/s13059-017-1382-0"),
+    "scVI": ("Lopez et al. 2018, scVI", "10.1038/s41592-018-0229-2"),
+    "Harmony": ("Korsunsky et al. 2019, Harmony", "10.1038/s41592-019-0619-0"),
+    "Leiden": ("Traag et al. 2019, Leiden", "10.1038/s41598-019-41695-z"),
+}
+
+
+@dataclass(frozen=True)
+class Done:
+    """What was done.
+
+    Attributes
+    ----------
+    fastq, bam, matrix : list of str
+        Samples that came as reads, as a BAM, and as a matrix alone.
+    as_given : list of str
+        Of those with a matrix, the ones whose droplets were not tested: they came with a matrix of called cells alone.
+    reused : bool
+        Whether alignments, cells and types were taken from a finished study.
+    sequencing_runs : bool
+        Whether molecules swapped between libraries of a run were looked for.
+    solo, cellbender : bool
+        Whether SOLO looked for doublets, and whether CellBender ran.
+    assumed : list of str
+        Samples whose ambient RNA was assumed.
+    """
+
+    fastq: list[str]
+    bam: list[str]
+    matrix: list[str]
+    as_given: list[str]
+    reused: bool
+    sequencing_runs: bool
+    solo: bool
+    cellbender: bool
+    assumed: list[str]
+
+    @property
+    def with_reads(self) -> bool:
+        """Whether any sample came with reads, so that molecules were scored."""
+        return bool(self.fastq or self.bam)
+
+
+def done(study: Study) -> Done:
+    """Return what was done in a study."""
+    sheet: dict[str, dict[str, Any]] = study.config.get("sheet") or {}
+    cells = study.config.get("cells") or {}
+    ways: dict[str, list[str]] = {"fastq": [], "bam": [], "matrix": []}
+    as_given = []
+    for name in study.samples:
+        given = sheet.get(name) or {}
+        without = FILES["molecules"].at(sample=name) in study.missing
+        if given.get("bam"):
+            way = "bam"
+        elif given.get("matrix") or given.get("raw_matrix") or without:
+            way = "matrix"
+        else:
+            way = "fastq"
+        ways[way].append(name)
+        if way != "fastq" and given.get("matrix") and not given.get("raw_matrix"):
+            as_given.append(name)
+    assumed = study.detection["ambient_assumed"].astype(bool)
+    return Done(
+        **ways,
+        as_given=as_given,
+        reused=bool(study.config.get("reuse")),
+        sequencing_runs=any((given or {}).get("sequencing_run") for given in sheet.values()),
+        solo=cells.get("doublets") in {"solo", "scvi_solo"},
+        cellbender=bool(cells.get("cellbender")),
+        assumed=list(study.detection["sample"][assumed]),
+    )
+
+
+def citations(study: Study, steps: Done) -> list[tuple[str, str]]:
+    """Return what is to be cited for the steps that were run: words and DOI."""
+    used = {"scanpy", "Leiden", "Scrublet"}
+    used |= {"STAR", "STARsolo"} if steps.fastq else set()
+    used |= {"EmptyDrops"} if len(steps.as_given) < len(study.samples) else set()
+    used |= {"scvi": {"scVI"}, "harmony": {"Harmony"}}.get(study.integration, set())
+    return [entry for key, entry in _CITATIONS.items() if key in used]
+
+
+def listed(names: list[str], everyone: int) -> str:
+    """Return names for a sentence: ``all samples`` if these are all of them, else the names, at most six."""
+    if len(names) == everyone:
+        return "all samples" if everyone > 1 else "the sample"
+    shown = names[:6]
+    more = f" and {len(names) - 6} more" if len(names) > 6 else ""
+    return f"{', '.join(shown)}{more}"

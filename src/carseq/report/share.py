@@ -1,0 +1,205 @@
+"""share: what a colleague needs of a finished study, in one file that tells neither machine nor, if asked, names."""
+
+from __future__ import annotations
+
+import html
+import json
+import os
+import re
+import zipfile
+from collections.abc import Iterable, Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from carseq.errors import CarseqError
+from carseq.io.atomic import atomic
+from carseq.io.checksums import check_whole
+from carseq.io.files import read_table, write_table
+from carseq.schema.results import FILES
+
+#: What is packed, as patterns below the results folder. Not the samples sheet, which may hold anything, nor reads, nor
+#: the construct's sequence.
+PACKED = (
+    *(FILES[name].path for name in ("report", "methods", "domains", "homology", "construct_map")),
+    FILES["notebook"].at(notebook="*"),
+    "cohort/*.tsv",
+)
+LEFT_OUT = (FILES["samples"].path,)
+#: A zip file's earliest time, in place of the files' own: the same bytes for the same content.
+_TIME = (1980, 1, 1, 0, 0, 0)
+_README = """Results of carseq: are there CAR T cells in this urine?
+
+report/report.html   open this one; it needs no network
+report/methods.md    what was done, as text
+notebooks/           the same numbers, step by step
+cohort/              tables of verdicts, fractions and contrasts
+construct/           the CAR's domains and what it shares with human genes
+"""
+
+
+def share(results: str | Path, out: str | Path, *, rename: bool = False) -> dict[str, str]:
+    """Pack report, notebooks and tables of a finished study into a zip file.
+
+    Folders of the machine are taken out. Reads, matrices, the samples sheet and the construct's sequence stay here.
+
+    Parameters
+    ----------
+    results
+        The folder the workflow wrote.
+    out
+        The zip file to write.
+    rename
+        Whether samples and patients get other names (``S1``, ``patient1``). Pictures in notebooks, which may show
+        names, are then left out. Who is who is written beside the zip file, to be kept.
+
+    Returns
+    -------
+    dict
+        Old name -> new name; empty without ``rename``.
+
+    Raises
+    ------
+    CarseqError
+        If there is no finished run, or a name cannot be replaced surely.
+    """
+    results, out = Path(results), Path(out)
+    found = sorted(p for pattern in PACKED for p in results.glob(pattern))
+    found = [p for p in found if p.relative_to(results).as_posix() not in LEFT_OUT]
+    page = FILES["report"].under(results)
+    if page not in found:
+        raise CarseqError(
+            f"{results} holds no finished run", f"no {page}", "run snakemake to the end first"
+        )
+    names = _new_names(results) if rename else {}
+    places = _places(results)
+    packed = {"README.txt": _README}
+    for path in found:
+        check_whole(path)
+        text = path.read_text(encoding="utf-8")
+        if path.suffix == ".ipynb" and rename:
+            text = _without_pictures(text)
+        text = _replaced(text, places)
+        packed[path.relative_to(results).as_posix()] = _replaced(text, names)
+    _check_clean(packed, [*places, *names])
+    with atomic(out) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as target:
+        for name, text in packed.items():
+            target.writestr(zipfile.ZipInfo(name, _TIME), text, zipfile.ZIP_DEFLATED)
+    if names:
+        key = pd.DataFrame({"name": list(names), "shared_as": list(names.values())})
+        write_table(key, out.with_suffix(".names.tsv"))
+    return names
+
+
+def _new_names(results: Path) -> dict[str, str]:
+    """Return new names of samples and patients, in the order of the verdicts' table."""
+    table = read_table(FILES["detection"].at(results)).astype({"sample": str, "patient": str})
+    samples, patients = table["sample"], table["patient"]
+    made = {name: f"S{i}" for i, name in enumerate(dict.fromkeys(samples), 1)}
+    for i, name in enumerate(dict.fromkeys(p for p in patients if p not in {"", "nan"}), 1):
+        made.setdefault(name, f"patient{i}")
+    vocabulary = _vocabulary()
+    unsafe = [name for name in made if len(name) < 2 or _pattern([name]).search(vocabulary)]
+    if unsafe:
+        raise CarseqError(
+            f"the name {unsafe[0]} cannot be replaced",
+            "it is also a word of the report, which would be changed with it",
+            "give the sample or patient a name of its own in samples.tsv and run again, or share without --rename",
+        )
+    return made
+
+
+def _vocabulary() -> str:
+    """Return the words that carseq itself writes."""
+    from carseq.schema.obs import OBS
+    from carseq.schema.tables import BY_NAME
+
+    here = Path(str(files("carseq.report")))
+    texts = [p.read_text() for p in sorted(here.rglob("*")) if p.suffix in (".html", ".js", ".css")]
+    for schema in (*BY_NAME.values(), OBS):
+        for key, column in schema.columns.items():
+            texts.append(f"{key} {column.meaning} {column.heading(key)}")
+    # Names of cell types, lineages and verdicts, which are in every table.
+    texts.append(
+        "T B NK CD4 CD8 plasma myeloid kidney urogenital urine blood product other case control positive"
+    )
+    return "\n".join(texts)
+
+
+def _forms(name: str) -> list[str]:
+    """Return how a name is written in text, HTML, JSON, JSON inside of HTML, and TSV."""
+    quoted = json.dumps(name)[1:-1]
+    written = [
+        name,
+        quoted,
+        html.escape(name),
+        html.escape(quoted),
+        json.dumps(name, ensure_ascii=False)[1:-1],
+    ]
+    safe = quoted.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    return list(dict.fromkeys([*written, safe, name.replace(chr(34), chr(34) * 2)]))
+
+
+def _pattern(names: Iterable[str]) -> re.Pattern[str]:
+    forms = sorted({form for name in names for form in _forms(name)}, key=len, reverse=True)
+    # A name ends where a letter or digit does not follow; an underscore may.
+    return re.compile(rf"(?<![A-Za-z0-9])(?:{'|'.join(map(re.escape, forms))})(?![A-Za-z0-9])")
+
+
+def _replaced(text: str, names: Mapping[str, str]) -> str:
+    if not names:
+        return text
+    known = {form: new for name, new in names.items() for form in _forms(name)}
+    return _pattern(names).sub(lambda found: known[found.group()], text)
+
+
+def _paths(value: Any) -> Iterable[str]:
+    """Yield the absolute paths in a configuration."""
+    if isinstance(value, dict):
+        for inner in value.values():
+            yield from _paths(inner)
+    elif isinstance(value, (list, tuple)):
+        for inner in value:
+            yield from _paths(inner)
+    elif isinstance(value, str) and os.path.isabs(value) and len(Path(value).parts) > 1:
+        yield value
+
+
+def _places(results: Path) -> dict[str, str]:
+    """Return paths of the machine and what is written in their place: their last part."""
+    record = FILES["run_config"].under(results)
+    given = yaml.safe_load(record.read_text()) if record.exists() else {}
+    own = [str(Path.home()), str(results.resolve()), str(results.resolve().parent)]
+    found = [*_paths(given), *own]
+    return {p.rstrip("/"): Path(p).name for p in sorted(set(found), key=len) if len(p) > 4}
+
+
+def _without_pictures(text: str) -> str:
+    """Return a notebook with a line in place of each picture: names are drawn in it."""
+    notebook = json.loads(text)
+    for cell in notebook["cells"]:
+        for output in cell.get("outputs", ()):
+            data = output.get("data", {})
+            for kind in [
+                k
+                for k in data
+                if k.startswith("image/") or k in ("application/vnd.plotly.v1+json",)
+            ]:
+                del data[kind]
+                data["text/plain"] = ["(a picture is left out: it may show names)"]
+    return json.dumps(notebook, indent=1, ensure_ascii=False)
+
+
+def _check_clean(packed: Mapping[str, str], secrets: Iterable[str]) -> None:
+    for secret in secrets:
+        wanted = _pattern([secret])
+        for name, text in packed.items():
+            if wanted.search(text) or wanted.search(name):
+                raise CarseqError(
+                    f"{secret} could not be taken out of {name}",
+                    "it would be shared",
+                    "report this; share the tables without it by hand",
+                )

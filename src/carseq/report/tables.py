@@ -1,0 +1,326 @@
+"""The page's tables: what is shown of each, in which order; labels, units and meanings are those of the schemas."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from carseq.figures import summaries
+from carseq.figures.palette import shown_sample
+from carseq.report.study import Study
+from carseq.schema.column import Column, Schema
+from carseq.schema.obs import OBS
+from carseq.schema.summaries import (
+    CAR_BY_TYPE,
+    EVIDENCE_CLASSES,
+    LIBRARIES,
+    MOLECULES_BY_DOMAIN,
+    RULES,
+    SIGNAL_OUTSIDE_T,
+    VERSIONS,
+)
+from carseq.schema.tables import (
+    AGREEMENT,
+    ANNOTATION,
+    BLOOD_IN_URINE,
+    CLINIC,
+    CLONOTYPES,
+    CONTRASTS,
+    DETECTION,
+    DOWNSAMPLING,
+    FILTERS,
+    INTEGRATION,
+    LOCALIZATION,
+    LOSSES,
+    PROTEIN_AGREEMENT,
+    RECEPTORS,
+    RUN_TIMES,
+    TARGET,
+    THRESHOLDS,
+)
+
+#: A wide table is read from its left edge: what is compared and what came of it stand first.
+_CONTRASTS_FIRST = ("contrast", "group", "sample", "reference", "estimate", "low", "high", "p", "q")
+_EVIDENCE = (
+    "sample",
+    "barcode",
+    "cell_type",
+    "car_call",
+    "car_posterior",
+    "car_umis",
+    "car_reason_text",
+    "car_umis_unique",
+    "car_expected_ambient",
+    "total_umis",
+    "is_doublet",
+    "t_state",
+    "car_reason",
+)
+#: Columns with marks of their own on the page.
+_KINDS = {"car_call": "car_call", "verdict": "text"}
+_POSITIVE_OF = {"n_car_positive": "n_t_cells"}
+
+
+def column(values: pd.Series) -> dict[str, Any]:
+    """Encode a column for JSON: as a dictionary and codes where values repeat."""
+    if pd.api.types.is_bool_dtype(values):
+        return {"v": [int(v) for v in values]}
+    if pd.api.types.is_integer_dtype(values):
+        return {"v": values.tolist()}
+    if pd.api.types.is_float_dtype(values):
+        return {"v": [short(v) for v in values]}
+    shown = [plain(v) for v in values]
+    distinct = list(dict.fromkeys(shown))
+    if len(shown) > 20 and len(distinct) < len(shown) / 2:
+        codes = {value: i for i, value in enumerate(distinct)}
+        return {"d": distinct, "c": [codes[v] for v in shown]}
+    return {"v": shown}
+
+
+def plain(value: Any) -> Any:
+    """Return a value JSON can hold."""
+    if value is None or value is pd.NA:
+        return None
+    if isinstance(value, (bool, np.bool_)):
+        return "yes" if value else "no"
+    if isinstance(value, (int, np.integer)):
+        return int(value)
+    if isinstance(value, (float, np.floating)):
+        return short(value)
+    return str(value)
+
+
+def short(value: Any, digits: int = 5) -> float | int | str | None:
+    """Return a number with so many significant digits; None for NaN, ``inf`` as a word."""
+    value = float(value)
+    if math.isnan(value):
+        return None
+    if math.isinf(value):
+        return "inf" if value > 0 else "-inf"
+    value = float(f"{value:.{digits}g}")
+    return int(value) if value == int(value) and abs(value) < 1e15 else value
+
+
+def encode(frame: pd.DataFrame) -> dict[str, Any]:
+    """Encode the rows of a figure for the page."""
+    return {
+        "columns": [{"key": str(key)} for key in frame.columns],
+        "data": [column(frame[key]) for key in frame.columns],
+        "n": len(frame),
+    }
+
+
+def _kind(key: str, values: pd.Series, described: Column | None) -> str:
+    if key in _KINDS:
+        return _KINDS[key]
+    numbers = [v for v in values if v is not None and not isinstance(v, (str, bool))]
+    known = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+    if known or (numbers and len(numbers) == values.notna().sum()):
+        return "percent" if described is not None and described.unit == "fraction" else "number"
+    return "text"
+
+
+def table(
+    frame: pd.DataFrame,
+    schema: Schema,
+    *,
+    hide: Sequence[str] = (),
+    filters: Sequence[str] = (),
+    interval: tuple[str, str, str] | None = None,
+    of: Mapping[str, str] | None = None,
+    file: str = "",
+) -> dict[str, Any]:
+    """Describe a table for the page's table widget.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        The rows, in order.
+    schema : Schema
+        Says what the columns mean, their labels and units. Columns it lacks are shown by their keys.
+    hide : sequence of str
+        Columns that are only searched, filtered by, and saved.
+    filters : sequence of str
+        Columns with a menu of their values.
+    interval : (str, str, str) or None
+        Columns of an estimate and of the ends of its interval, shown in one cell.
+    of : mapping of str to str
+        Counts shown with what they are a part of, in one cell: ``21 of 63``.
+    file : str
+        Stem of the file a user saves.
+    """
+    centre, ends = (interval[0], interval[1:]) if interval else (None, ())
+    of = of or {}
+    columns = []
+    for key in map(str, frame.columns):
+        described = schema.columns.get(key)
+        label = described.heading(key) if described else str(key)
+        if key == centre:
+            label += " (95 %)"
+        columns.append(
+            {
+                "key": key,
+                "label": f"{label}, of T cells" if key in of else label,
+                "kind": _kind(key, frame[key], described),
+                "help": described.meaning if described else "",
+                "hidden": key in hide or key in ends or key in of.values(),
+                "interval": list(ends) if key == centre else None,
+                "of": of.get(key),
+            }
+        )
+    return {
+        "columns": columns,
+        "data": [column(frame[key]) for key in frame.columns],
+        "n": len(frame),
+        "filters": list(filters),
+        "file": file,
+    }
+
+
+def in_order(frame: pd.DataFrame, samples: list[str]) -> pd.DataFrame:
+    """Sort rows by sample, in the study's order."""
+    place = {sample: i for i, sample in enumerate(samples)}
+    return frame.sort_values("sample", key=lambda names: names.map(place), kind="stable")
+
+
+def libraries(study: Study) -> pd.DataFrame:
+    """Return what was measured of each library; samples that came as a matrix have blanks."""
+    rows = []
+    for sample in study.samples:
+        summary = study.solo.get(sample) or {}
+        scalars = {k: v for k, v in summary.items() if not isinstance(v, (dict, list))}
+        rows.append({"sample": sample, **scalars})
+    return pd.DataFrame(rows, columns=None if rows else ["sample"])
+
+
+def tables(study: Study, evidence: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """Return every table of the page, by its name there.
+
+    Parameters
+    ----------
+    study : Study
+        The study.
+    evidence : pandas.DataFrame
+        The CAR-bearing cells that the page shows (``obs``).
+    """
+    samples = study.samples
+    composition = summaries.composition(study.cells, samples)
+    by_rules = ("n_t_at_least_1_umi", "n_t_at_least_2_umis")
+    # The page counts the barcodes that filters removed; their names are in filters.tsv.
+    filters = study.filters.drop(columns=["removed", "car_bearing_removed"])
+    marked = evidence.assign(is_doublet=np.where(evidence["is_doublet"], "doublet", ""))
+    localization = study.localization.assign(sample=shown_sample(study.localization))
+    contrasts = [*_CONTRASTS_FIRST, *(c for c in CONTRASTS.columns if c not in _CONTRASTS_FIRST)]
+    in_use = np.where(study.thresholds["in_use"].astype(bool), "in use", "")
+    versions = pd.DataFrame(sorted(study.versions.items()), columns=["tool", "version"])
+    classes = summaries.evidence_classes(study.molecules, samples)
+    domains = summaries.molecules_by_domain(study.molecules, study.domains, samples)
+    estimate = ("estimate", "low", "high")
+    return {
+        "detection": table(
+            study.detection,
+            DETECTION,
+            # What simple rules would have called stands in the table of rules.
+            hide=["patient", "compartment", "timepoint", "role", *by_rules, "verdict_text"],
+            interval=("prevalence", "prevalence_low", "prevalence_high"),
+            of=_POSITIVE_OF,
+            file="detection",
+        ),
+        "solo": table(libraries(study), LIBRARIES, file="libraries"),
+        "filters": table(filters, FILTERS, filters=["sample"], file="filters"),
+        "composition": table(composition.reset_index(), LIBRARIES, file="composition"),
+        "car_by_type": table(summaries.car_by_type(study.cells), CAR_BY_TYPE, file="car_by_type"),
+        "evidence_classes": table(classes, EVIDENCE_CLASSES, file="evidence_classes"),
+        "domains": table(
+            domains, MOLECULES_BY_DOMAIN, filters=["sample"], file="molecules_by_domain"
+        ),
+        "evidence": table(
+            marked[list(_EVIDENCE)],
+            OBS,
+            hide=["car_reason"],
+            filters=["sample", "car_call", "cell_type", "car_reason"],
+            file="car_bearing_cells",
+        ),
+        "localization": table(
+            in_order(localization, samples),
+            LOCALIZATION,
+            hide=["patient", "compartment", "timepoint"],
+            filters=["level", "sample"],
+            interval=estimate,
+            file="localization",
+        ),
+        "contrasts": table(
+            study.contrasts[contrasts],
+            CONTRASTS,
+            hide=["reference_group", "method", "patient", "n_patients"],
+            filters=["contrast"],
+            interval=estimate,
+            of={**_POSITIVE_OF, "n_car_positive_reference": "n_t_cells_reference"},
+            file="contrasts",
+        ),
+        "annotation": table(
+            study.annotation, ANNOTATION, filters=["cell_type", "method"], file="annotation"
+        ),
+        "mixing": table(study.mixing, INTEGRATION, file="integration"),
+        "protein": table(study.protein, PROTEIN_AGREEMENT, file="protein_agreement"),
+        "receptors": table(study.receptors, RECEPTORS, file="receptors"),
+        "blood": table(
+            study.blood,
+            BLOOD_IN_URINE,
+            hide=["patient", "timepoint", "pairing", "car_verdict"],
+            filters=["sample"],
+            interval=estimate,
+            file="blood_in_urine",
+        ),
+        "target": table(
+            study.target,
+            TARGET,
+            hide=["patient", "compartment", "timepoint", "role", "target", "car_low", "car_high"],
+            filters=["level", "sample"],
+            interval=("fraction", "low", "high"),
+            of=_POSITIVE_OF,
+            file="target",
+        ),
+        "clinic": table(
+            study.clinic,
+            CLINIC,
+            hide=["role", "kind", "place"],
+            filters=["patient", "measure"],
+            interval=("car_fraction", "car_low", "car_high"),
+            file="clinic",
+        ),
+        "agreement": table(study.agreement, AGREEMENT, file="agreement"),
+        "clonotypes": table(
+            study.clonotypes, CLONOTYPES, hide=["compartments", "samples"], file="clonotypes"
+        ),
+        "signal_outside": table(
+            summaries.signal_outside_t(study.cells),
+            SIGNAL_OUTSIDE_T,
+            filters=["sample"],
+            file="signal_outside_t",
+        ),
+        "losses": table(study.losses, LOSSES, filters=["sample"], file="losses"),
+        "rules": table(
+            summaries.rule_comparison(study.cells, study.detection), RULES, file="rules"
+        ),
+        "thresholds": table(
+            study.thresholds.assign(in_use=in_use),
+            THRESHOLDS,
+            filters=["sample"],
+            of=_POSITIVE_OF,
+            file="thresholds",
+        ),
+        "downsampling": table(
+            study.downsampling,
+            DOWNSAMPLING,
+            filters=["sample"],
+            interval=("expected_positive", "expected_positive_low", "expected_positive_high"),
+            file="downsampling",
+        ),
+        "run_times": table(summaries.run_times(study.benchmarks), RUN_TIMES, file="run_times"),
+        "versions": table(versions, VERSIONS, file="versions"),
+    }

@@ -1,0 +1,258 @@
+"""The matrices, BAMs and receptors that Cell Ranger or a folder of matrices holds, by sample."""
+
+from __future__ import annotations
+
+import csv
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from carseq.errors import CarseqError
+from carseq.start.folders import walk
+
+
+@dataclass(frozen=True)
+class Made:
+    """A sample given as matrices, or as BAM and matrices.
+
+    Attributes
+    ----------
+    sample
+        Its name.
+    files
+        By column of the samples sheet: ``bam``, ``raw_matrix``, ``matrix``, ``tcr``.
+    """
+
+    sample: str
+    files: dict[str, Path]
+
+
+#: What Cell Ranger calls its files, by column of the samples sheet; the first that is there is taken.
+_COUNT = {
+    "bam": ("possorted_genome_bam.bam", "sample_alignments.bam", "count/sample_alignments.bam"),
+    "raw_matrix": (
+        "raw_feature_bc_matrix.h5", "raw_feature_bc_matrix", "raw_gene_bc_matrices_h5.h5",
+        "multi/count/raw_feature_bc_matrix.h5",
+        "multi/count/raw_feature_bc_matrix", "count/sample_raw_feature_bc_matrix.h5",
+        "count/sample_raw_feature_bc_matrix",
+        "count/raw_feature_bc_matrix.h5", "sample_raw_feature_bc_matrix.h5",
+    ),
+    "matrix": (
+        "filtered_feature_bc_matrix.h5", "filtered_feature_bc_matrix", "filtered_gene_bc_matrices_h5.h5",
+        "count/sample_filtered_feature_bc_matrix.h5", "count/sample_filtered_feature_bc_matrix",
+        "count/filtered_feature_bc_matrix.h5", "count/filtered_feature_bc_matrix",
+        "sample_filtered_feature_bc_matrix.h5",
+        "sample_filtered_feature_bc_matrix",
+    ),
+    "tcr": (
+        "vdj_t/filtered_contig_annotations.csv", "vdj_t/all_contig_annotations.csv", "filtered_contig_annotations.csv",
+        "vdj_t_gd/filtered_contig_annotations.csv",
+    ),
+}  # fmt: skip
+
+
+def cellranger_samples(outs: Path) -> tuple[list[Made], list[str]]:
+    """Find what a run of Cell Ranger made: ``count``, ``multi`` or ``aggr``.
+
+    Parameters
+    ----------
+    outs
+        Its folder ``outs``, or the run's folder above it.
+
+    Returns
+    -------
+    samples : list of Made
+    told : list of str
+        What was left out or needs a word.
+
+    Raises
+    ------
+    CarseqError
+        If the folder is none of Cell Ranger.
+    """
+    if (outs / "outs").is_dir():
+        outs = outs / "outs"
+    if not outs.is_dir():
+        raise CarseqError(f"{outs} is not a folder", "", "give the folder `outs` of Cell Ranger")
+    told: list[str] = []
+    run = re.sub(r"[^A-Za-z0-9._-]", "_", (outs.parent if outs.name == "outs" else outs).name)
+    per_sample = outs / "per_sample_outs"
+    if per_sample.is_dir():
+        return _multi_samples(outs, per_sample, told), told
+    aggregation = outs / "aggregation.csv"
+    if aggregation.exists() or (outs / "count" / "aggregation.csv").exists():
+        aggregation = aggregation if aggregation.exists() else outs / "count" / "aggregation.csv"
+        return _aggregated(aggregation, told), told
+    files = _present(outs, _COUNT)
+    if not {"matrix", "raw_matrix"} & set(files):
+        raise CarseqError(
+            f"{outs} is not a folder of Cell Ranger",
+            "it has no raw_ or filtered_feature_bc_matrix; it holds "
+            + (", ".join(sorted(p.name for p in outs.iterdir())[:6]) or "nothing"),
+            "give RUN/outs of `cellranger count`, `multi` or `aggr`",
+        )
+    if "bam" not in files:
+        told.append(
+            f"{run} has no BAM (Cell Ranger's create-bam was off): the CAR is counted from the matrix, which must have "
+            "it as a gene"
+        )
+    if "raw_matrix" in files and "bam" not in files:
+        told.append(f"{run}: the filtered matrix says which barcodes of the raw one are cells")
+    return [Made(run, files)], told
+
+
+def _present(folder: Path, names: dict[str, tuple[str, ...]]) -> dict[str, Path]:
+    """Return the first of the files of each column that is in a folder."""
+    found = {}
+    for column, candidates in names.items():
+        for name in candidates:
+            if (folder / name).exists():
+                found[column] = folder / name
+                break
+    return found
+
+
+def _multi_samples(outs: Path, per_sample: Path, told: list[str]) -> list[Made]:
+    """Return the samples of ``cellranger multi``."""
+    folders = sorted(p for p in per_sample.iterdir() if p.is_dir())
+    pooled = len(folders) > 1
+    made = []
+    for folder in folders:
+        files = _present(folder, _COUNT)
+        shared = _present(outs, _COUNT)
+        # The raw matrix of a pool is that of all its samples; each one's own cells are in its filtered matrix.
+        for column in ("raw_matrix", *(() if pooled else ("bam", "tcr"))):
+            if column not in files and column in shared:
+                files[column] = shared[column]
+        if "matrix" not in files:
+            told.append(f"left out: {folder.name} has no sample_filtered_feature_bc_matrix")
+            continue
+        name = re.sub(r"[^A-Za-z0-9._-]", "_", folder.name)
+        if "bam" in files and files["bam"].name == "sample_alignments.bam":
+            told.append(
+                f"{name}: sample_alignments.bam holds the reads of its cells alone; the ambient share of the CAR is "
+                "taken from the raw matrix"
+            )
+        made.append(Made(name, files))
+    if pooled:
+        told.append(
+            f"{len(folders)} samples of one pool share the raw matrix and its empty droplets; each one's cells are "
+            "those of its filtered matrix"
+        )
+    if not made:
+        raise CarseqError(
+            f"{per_sample} holds no sample with a matrix",
+            "",
+            "let `cellranger multi` end, then give its outs",
+        )
+    return made
+
+
+def _aggregated(aggregation: Path, told: list[str]) -> list[Made]:
+    """Return the samples that ``cellranger aggr`` joined: each from its own run, which an aggregation lists."""
+    with aggregation.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    made = []
+    for row in rows:
+        name = re.sub(r"[^A-Za-z0-9._-]", "_", row.get("sample_id") or row.get("library_id") or "")
+        path = row.get("molecule_h5") or row.get("sample_outs") or ""
+        source = Path(path)
+        if not source.is_absolute():
+            source = aggregation.parent / source
+        folder = source if source.is_dir() else source.parent
+        files = _present(folder, _COUNT)
+        if not name or not {"matrix", "raw_matrix"} & set(files):
+            told.append(f"left out: {name or 'a row'}: no matrix in {folder}")
+            continue
+        made.append(Made(name, files))
+    if not made:
+        raise CarseqError(
+            f"the runs that {aggregation} joined are not there",
+            "an aggregated matrix holds several samples in one, with nothing of their empty droplets",
+            "give `--cellranger` the outs of each run that was aggregated, one after the other",
+        )
+    told.append(
+        "the aggregated matrix was left out: its barcodes are those of several libraries, thinned to one depth; each "
+        "library's own run was taken in its place"
+    )
+    return made
+
+
+_RAW = re.compile(r"(^|[^a-z])(raw|unfiltered)([^a-z]|$)", re.IGNORECASE)
+_FILTERED = re.compile(r"(^|[^a-z])(filtered|filt|cells?)([^a-z]|$)", re.IGNORECASE)
+#: Parts of names that say what a file is, not whose.
+_WORDS = re.compile(
+    r"(^|[._-])(raw|unfiltered|filtered|sample|feature|gene|bc|matrix|matrices|counts?|h5|mtx|cells?|features?|barcodes?)(?=[._-]|$)",
+    re.IGNORECASE,
+)
+
+
+def matrix_samples(folder: Path) -> tuple[list[Made], list[str]]:
+    """Find the matrices below a folder: h5, h5ad, and folders (or prefixed files) of matrix.mtx.
+
+    A raw and a filtered matrix of one name are one sample.
+
+    Parameters
+    ----------
+    folder
+        The folder.
+
+    Returns
+    -------
+    samples : list of Made
+    told : list of str
+        What was left out or needs a word.
+
+    Raises
+    ------
+    CarseqError
+        If there are none.
+    """
+    told: list[str] = []
+    found: dict[str, dict[str, Path]] = {}
+    for path in walk(folder):
+        if path.name.startswith("."):
+            continue
+        if re.search(r"matrix\.mtx(\.gz)?$", path.name):
+            prefix = re.split(r"matrix\.mtx", path.name)[0]
+            # A prefixed file stands for its three; a folder of its own for the sample.
+            given = path if prefix else path.parent
+            label = prefix or path.parent.relative_to(folder).as_posix()
+        elif path.suffix in (".h5", ".h5ad"):
+            if re.search(r"molecule_info|cloupe|analysis", path.name):
+                told.append(f"left out: {path.relative_to(folder)}, which is no matrix")
+                continue
+            given = path
+            stem = path.name.removesuffix(path.suffix)
+            label = f"{path.parent.relative_to(folder).as_posix()}/{stem}"
+        else:
+            continue
+        is_raw = bool(_RAW.search(label)) and not _FILTERED.search(label.replace("unfiltered", ""))
+        column = "raw_matrix" if is_raw else "matrix"
+        name = _label(label) or re.sub(r"[^A-Za-z0-9._-]", "_", folder.resolve().name)
+        own = found.setdefault(name, {})
+        if column in own:
+            told.append(
+                f"{name} has two matrices that look {'raw' if is_raw else 'filtered'}: {own[column]} was taken, "
+                f"{given} was left out"
+            )
+            continue
+        own[column] = given
+    if not found:
+        raise CarseqError(
+            f"no matrix below {folder}",
+            ".h5, .h5ad and matrix.mtx files are looked for",
+            "check the folder, or write samples.tsv by hand",
+        )
+    if unsure := [n for n, files in found.items() if "raw_matrix" not in files]:
+        told.append(
+            f"{', '.join(unsure[:4])}{' ...' if len(unsure) > 4 else ''}: taken for called cells, since no name says "
+            "`raw`; `carseq check` looks at what they hold"
+        )
+    return [Made(name, files) for name, files in found.items()], told
+
+
+def _label(text: str) -> str:
+    """Return a sample's name from where its matrix lies: words that say what a file is taken out."""
+    parts = [_WORDS.sub("", part).strip("._-") for part in text.split("/")]
+    return re.sub(r"[^A-Za-z0-9._-]", "_", "_".join(p for p in parts if p and p != "outs"))[:100]

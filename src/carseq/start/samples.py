@@ -1,0 +1,262 @@
+"""What can be known to be wrong with one sample before a run: its reads, or its BAM, matrices and receptors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from carseq.errors import CarseqError
+from carseq.io.barcodes import check_belonging, check_shares
+from carseq.io.remote import is_url
+from carseq.library.detect import detect_chemistry
+from carseq.library.fastq import check_counts, check_pair
+from carseq.study.model import Study
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+#: Reads of FASTQ pairs up to this size are counted here; those of larger ones in the workflow's first step.
+COUNTED_BYTES = 1_000_000_000
+#: A matrix of fewer genes is a toy or a panel: that it lacks the markers is told, and no fault.
+TOY_GENES = 100
+
+
+class Note(str):
+    """Something that is no fault but that the user should know."""
+
+
+def check_reads(study: Study, name: str, panel: Sequence[str], *, told: bool) -> str:
+    """Check the FASTQ files of a sample; return its chemistry in words.
+
+    Parameters
+    ----------
+    study, name
+        The study and the sample.
+    panel
+        Transcripts that tell the strand.
+    told
+        Whether genome and annotation are here, so that the chemistry can be found.
+
+    Raises
+    ------
+    CarseqError
+        For the first fault found.
+    """
+    pairs = [p for p in study.pairs(name) if not any(map(is_url, p))]
+    for r1, r2 in pairs:
+        check_pair(r1, r2)
+    small = [p for p in pairs if sum(Path(f).stat().st_size for f in p) <= COUNTED_BYTES]
+    check_counts(small)
+    lists = is_url(study.whitelist(name))
+    if not told or lists or len(pairs) < len(study.pairs(name)):
+        return "its chemistry is found in the run, from what is fetched"
+    found = detect_chemistry(
+        study.pairs(name),
+        panel,
+        sample=name,
+        chemistry=study.samples[name].chemistry,
+        whitelist=study.whitelist(name),
+    )
+    return f"{found.name}, {found.valid_barcodes:.1%} of reads with a valid barcode"
+
+
+def check_made(
+    study: Study,
+    name: str,
+    contigs: Collection[str],
+    symbols: Callable[[], Mapping[str, str]],
+    totals: dict[str, pd.Series],
+) -> Iterator[str | CarseqError]:
+    """Yield what was found, noted or is wrong in a sample that comes without reads.
+
+    Parameters
+    ----------
+    study, name
+        The study and the sample.
+    contigs
+        Names of the genome's contigs, if it is here.
+    symbols
+        Gives the gene symbols of the annotation by id.
+    totals
+        Filled with the molecules by barcode of each matrix that could be read, by its column.
+    """
+    from carseq.cells.barcodes import check_raw
+
+    sample = study.samples[name]
+    words: list[str] = []
+    listed: list[str] | None = None
+    for key in ("matrix", "raw_matrix"):
+        path = getattr(sample, key)
+        if not path:
+            continue
+        try:
+            counts = _read_matrix(study, name, key, symbols, listed)
+            totals[key] = _totals(counts)
+            if key == "matrix":
+                listed = list(counts.obs_names)
+            else:
+                check_raw(counts, path)
+            words.append(f"{key} of {counts.n_obs:,} barcodes and {counts.n_vars:,} genes")
+            if "protein" in counts.obsm:
+                words[-1] += f", {counts.obsm['protein'].shape[1]} antibodies"
+            if key == "raw_matrix" or not sample.raw_matrix:
+                yield from _check_genes(counts, f"the {key} of {name}")
+        except CarseqError as error:
+            yield error
+    if len(totals) == 2:
+        try:
+            cells, raw = totals["matrix"], totals["raw_matrix"]
+            check_shares(
+                cells.index,
+                raw,
+                name,
+                "the cells in `matrix`",
+                "give the filtered and the raw matrix of one run; two samples' rows may be exchanged",
+            )
+        except CarseqError as error:
+            yield error
+    if sample.bam:
+        try:
+            words.insert(0, _check_bam(study, name, contigs))
+        except CarseqError as error:
+            yield error
+        else:
+            yield from _check_bam_matrix(study, name, totals)
+    if words:
+        yield "; ".join(words)
+
+
+def _read_matrix(
+    study: Study,
+    name: str,
+    key: str,
+    symbols: Callable[[], Mapping[str, str]],
+    listed: list[str] | None,
+) -> AnnData:
+    from carseq.io.matrix import read_counts
+
+    sample = study.samples[name]
+    # A matrix beside the raw one only says which barcodes are cells.
+    first = "raw_matrix" if sample.raw_matrix else "matrix"
+    return read_counts(
+        getattr(sample, key),
+        car=study.config.construct.name,
+        needs_car=not sample.bam and key == first,
+        symbols=symbols,
+        cells=listed,
+    )
+
+
+def _totals(counts: AnnData) -> pd.Series:
+    return pd.Series(np.asarray(counts.X.sum(axis=1)).ravel(), index=counts.obs_names.astype(str))
+
+
+def _check_genes(counts: AnnData, what: str) -> Iterator[Note]:
+    """Yield what is unusual about the genes; raise where no cell type could be told by them."""
+    from carseq.io.genes import check_genes
+
+    try:
+        yield from map(Note, check_genes(counts.var_names, what))
+    except CarseqError as error:
+        are_ids = counts.var_names.str.match(r"^ENS[A-Z]*G\d+").mean() > 0.5
+        if counts.n_vars >= TOY_GENES or are_ids or not error.message.startswith("none of"):
+            raise
+        yield Note(f"{error.message}: every cell will be `unknown`")
+
+
+def _check_bam(study: Study, name: str, contigs: Collection[str]) -> str:
+    from carseq.io.bam import open_bam
+    from carseq.molecules import check_bam
+
+    settings = study.config.molecules
+    path = str(study.samples[name].bam)
+    with open_bam(path) as bam:
+        check_bam(bam, contigs, settings.barcode_tag, settings.umi_tag)
+        records = bam.mapped + bam.nocoordinate
+        told = f"BAM of {records:,} records"
+        if not records:
+            raise CarseqError(f"the BAM {path} holds no read", "", "give the whole BAM")
+        if not bam.nocoordinate:
+            if study.config.construct.name not in bam.references:
+                raise CarseqError(
+                    f"the BAM {path} can hold no CAR read",
+                    f"it has no contig {study.config.construct.name} and no unmapped reads",
+                    "give `construct.name` as the BAM spells the CAR's contig, or a BAM that kept its unmapped reads",
+                )
+            told += ", without unmapped reads: CAR reads among them are lost"
+    return told
+
+
+def _check_bam_matrix(
+    study: Study, name: str, totals: Mapping[str, pd.Series]
+) -> Iterator[str | CarseqError]:
+    """Yield how the barcodes of a BAM's reads fit the matrices given beside it."""
+    from carseq.io.bam import barcodes_of_bam
+
+    try:
+        reads = barcodes_of_bam(str(study.samples[name].bam), study.config.molecules.barcode_tag)
+    except CarseqError as error:
+        yield error
+        return
+    for key in ("raw_matrix", "matrix"):
+        if key not in totals:
+            continue
+        try:
+            found = check_belonging(reads, totals[key], name)
+            yield Note(found.words()) if found.cells_only else found.words()
+        except CarseqError as error:
+            yield error
+        return
+
+
+def check_receptors(study: Study, name: str, totals: pd.Series | None) -> str:
+    """Check the receptors of a sample, against its matrix where it has one; return them in words.
+
+    Raises
+    ------
+    CarseqError
+        If the table cannot be used, or belongs to other cells.
+    """
+    from carseq.cells.receptor import read_contigs
+
+    chains = read_contigs(str(study.samples[name].tcr))
+    barcodes = pd.Index(chains["barcode"].drop_duplicates())
+    told = f"{len(chains):,} productive chains in {len(barcodes):,} barcodes"
+    if totals is not None:
+        match = check_shares(
+            barcodes,
+            totals,
+            name,
+            "the receptors",
+            "give the contig table made from this sample's library; two samples' rows may be exchanged",
+        )
+        told += f", {match.share:.0%} of them in the matrix"
+        if how := match.words():
+            told += f" ({how})"
+    return told
+
+
+def check_twins(matrices: Mapping[str, pd.Series]) -> Iterator[CarseqError]:
+    """Yield samples whose matrices are copies of each other.
+
+    Parameters
+    ----------
+    matrices
+        Molecules by barcode, by sample.
+    """
+    seen: dict[Any, str] = {}
+    for name, totals in matrices.items():
+        if len(totals) < 2:
+            continue
+        key = (len(totals), int(pd.util.hash_pandas_object(totals.sort_index()).sum()))
+        if key in seen:
+            yield CarseqError(
+                f"the matrices of samples {seen[key]} and {name} are the same",
+                f"the same {len(totals):,} barcodes with the same numbers of molecules",
+                "give each sample its own matrix",
+            )
+        seen.setdefault(key, name)

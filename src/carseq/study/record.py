@@ -1,0 +1,98 @@
+"""What a results folder was made with, held against the configuration of now."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from carseq.errors import CarseqError
+from carseq.schema.results import FILES
+from carseq.study.model import Study
+
+#: Keys that decide on no number in the results.
+_HARMLESS = ("results", "samples", "units", "report", "sheet")
+
+
+def changed_since(study: Study, results: Path) -> list[str]:
+    """Return the keys whose values differ from those that a results folder was made with.
+
+    Parameters
+    ----------
+    study
+        The study of now.
+    results
+        Its results folder; without a record in it nothing has changed.
+
+    Returns
+    -------
+    list of str
+        Such as ``calling.fdr``, ``reference.gtf`` (by the file's name: a study may have been moved) or ``samples``.
+    """
+    path = FILES["run_config"].at(results)
+    try:
+        record = yaml.safe_load(Path(path).read_text())
+    except (OSError, ValueError, yaml.YAMLError):
+        return []
+    if not isinstance(record, dict):
+        return []
+    now = study.config.model_dump()
+    changed = []
+    for key, value in now.items():
+        if key in _HARMLESS:
+            continue
+        was = record.get(key)
+        if isinstance(value, dict):
+            held = was if isinstance(was, dict) else {}
+            # A key that the record's version did not know had its default.
+            changed += [
+                f"{key}.{name}"
+                for name, own in value.items()
+                if name in held and not _alike(held[name], own)
+            ]
+        elif not _alike(was, value):
+            changed.append(key)
+    sheet = record.get("sheet")
+    if isinstance(sheet, dict) and set(sheet) != set(study.samples):
+        changed.append("samples")
+    return changed
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Return whether two values are the same; of paths, whether they name a file of the same name."""
+    if isinstance(one, str) and isinstance(other, str) and ("/" in one or "/" in other):
+        return Path(one).name == Path(other).name
+    return bool(one == other)
+
+
+def check_record(study: Study, metadata: Path) -> None:
+    """Check that results of another configuration will be made anew.
+
+    Snakemake tells a changed setting from its own notes (``.snakemake/metadata``). Where these were lost, because the
+    results were moved, archived or copied without them, it would keep old results beside the new settings.
+
+    Parameters
+    ----------
+    study
+        The study of now.
+    metadata
+        The folder of Snakemake's notes.
+
+    Raises
+    ------
+    CarseqError
+        If the results are of another configuration and the notes are missing.
+    """
+    results = Path(study.config.results)
+    noted = metadata.is_dir() and any(metadata.iterdir())
+    if noted or not (changed := changed_since(study, results)):
+        return
+    record = FILES["run_config"].at(results)
+    raise CarseqError(
+        f"{results} was made with another configuration, and nothing says which of it is still right",
+        f"{', '.join(changed[:6])} changed since; Snakemake's notes ({metadata}) are not there, by which it would make "
+        "anew what depends on that",
+        f"name another `results`; or remove {record} and run once with `--forceall`, which makes everything anew; or "
+        "take the old settings back",
+    )

@@ -1,0 +1,108 @@
+"""Matrices: the same counts, genes and proteins whatever the container, and nothing that is no count."""
+
+from __future__ import annotations
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+
+from carseq.errors import CarseqError
+from carseq.io.matrix import read_counts
+from tiny import write_h5, write_mtx
+
+NAMES = ["CD3D", "LYZ", "MYCAR", "CD3", "hashtag1"]
+TYPES = [*["Gene Expression"] * 3, "Antibody Capture", "Multiplexing Capture"]
+
+
+@pytest.fixture
+def counts():
+    rng = np.random.default_rng(1)
+    return np.hstack([rng.poisson(5, (40, 3)), rng.poisson(200, (40, 2))])
+
+
+@pytest.fixture
+def barcodes():
+    rng = np.random.default_rng(2)
+    return [
+        "".join(rng.choice(list("ACGT"), 16)) + ("-10" if i % 8 == 0 else "-1") for i in range(40)
+    ]
+
+
+@pytest.mark.parametrize("kind", ["gz", "plain", "crlf", "prefixed", "h5", "h5ad"])
+def test_every_container_gives_the_same(tmp_path, counts, barcodes, kind):
+    path = tmp_path / "m"
+    if kind == "h5":
+        path = tmp_path / "m.h5"
+        write_h5(path, counts, barcodes, NAMES, TYPES)
+    elif kind == "h5ad":
+        path = tmp_path / "m.h5ad"
+        var = pd.DataFrame({"feature_types": TYPES}, index=NAMES)
+        obs = pd.DataFrame(index=barcodes)
+        anndata.AnnData(counts.astype(np.float32), obs=obs, var=var).write_h5ad(path)
+    else:
+        write_mtx(path, counts, barcodes, NAMES, TYPES, gz=kind in ("gz", "prefixed"))
+    if kind == "crlf":
+        for file in path.iterdir():
+            file.write_bytes(file.read_bytes().replace(b"\n", b"\r\n"))
+    if kind == "prefixed":
+        for file in list(path.iterdir()):
+            file.rename(path / f"GSM1_A_{file.name}")
+        path = path / "GSM1_A_matrix.mtx.gz"
+    found = read_counts(path, car="MYCAR", needs_car=True)
+    assert found.shape == (40, 3)
+    assert list(found.obs_names) == barcodes
+    assert list(found.var_names) == NAMES[:3]
+    assert (found.X.toarray() == counts[:, :3]).all()
+    assert list(found.obsm["protein"].columns) == ["CD3"]
+    assert (found.obsm["protein"].to_numpy().ravel() == counts[:, 3]).all()
+
+
+def test_counts_are_found_where_an_h5ad_has_them(tmp_path, counts, barcodes):
+    """X may be normalised where the counts are in a layer or in raw, as CELLxGENE has them."""
+    data = anndata.AnnData(
+        counts[:, :3].astype(np.float32),
+        obs=pd.DataFrame(index=barcodes),
+        var=pd.DataFrame(index=NAMES[:3]),
+    )
+    layered = data.copy()
+    layered.layers["counts"] = layered.X.copy()
+    layered.X = np.log1p(layered.X)
+    raw = data.copy()
+    raw.raw = data
+    raw.X = np.log1p(raw.X)
+    for name, made in (("layer", layered), ("raw", raw)):
+        made.write_h5ad(tmp_path / f"{name}.h5ad")
+        assert (read_counts(tmp_path / f"{name}.h5ad").X.toarray() == counts[:, :3]).all()
+
+
+def test_two_genes_of_one_symbol_are_told_apart_by_their_ids(tmp_path, counts, barcodes):
+    write_h5(tmp_path / "m.h5", counts[:, :3], barcodes, ["A", "A", "MYCAR"])
+    assert read_counts(tmp_path / "m.h5").n_vars == 3
+    write_h5(tmp_path / "m.h5", counts[:, :3], barcodes, ["A", "A", "MYCAR"], ids=["x", "x", "y"])
+    with pytest.raises(CarseqError, match="a gene twice"):
+        read_counts(tmp_path / "m.h5")
+
+
+def test_a_sample_with_one_hashtag_is_no_pool(tmp_path, counts, barcodes):
+    """Each matrix that Cell Ranger cuts out of a pool still holds all its tags."""
+    tags = np.column_stack([np.full(40, 300), np.full(40, 5)])
+    types = [*["Gene Expression"] * 3, *["Multiplexing Capture"] * 2]
+    names = [*NAMES[:3], "CMO301", "CMO302"]
+    write_h5(tmp_path / "m.h5", np.hstack([counts[:, :3], tags]), barcodes, names, types)
+    assert read_counts(tmp_path / "m.h5").shape == (40, 3)
+    mixed = np.where((np.arange(40) % 3 == 0)[:, None], tags, tags[:, ::-1])
+    write_h5(tmp_path / "m.h5", np.hstack([counts[:, :3], mixed]), barcodes, names, types)
+    with pytest.raises(CarseqError, match="of several samples"):
+        read_counts(tmp_path / "m.h5")
+    assert read_counts(tmp_path / "m.h5", cells=barcodes[:20]).shape == (40, 3)
+
+
+def test_scaled_counts_are_no_counts(tmp_path):
+    rng = np.random.default_rng(3)
+    counts = rng.poisson(0.5, (60, 300)) * 7
+    names = [f"G{i}" for i in range(300)]
+    cells = [f"c{i}" for i in range(60)]
+    write_h5(tmp_path / "m.h5", counts, cells, names)
+    with pytest.raises(CarseqError, match="no counts of molecules"):
+        read_counts(tmp_path / "m.h5")

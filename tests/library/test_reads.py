@@ -1,0 +1,79 @@
+"""Strand and read length of a sample, measured once: from FASTQ files, from a BAM, named in the sheet."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pysam
+import pytest
+
+from carseq.construct import homology, rivals
+from carseq.construct.homology import EndogenousTranscript
+from carseq.construct.library import relatives
+from carseq.construct.outputs import write_features
+from carseq.errors import CarseqError
+from carseq.library.geometry import Chemistry
+from carseq.library.reads import LibraryReads, measure_reads, shortest_reads
+
+
+def bam(path, reads):
+    """Write (sequence, flag) as a BAM without contigs of use."""
+    header = {"HD": {"VN": "1.4", "SO": "coordinate"}, "SQ": [{"SN": "chr1", "LN": 1000}]}
+    with pysam.AlignmentFile(str(path), "wb", header=header) as out:
+        for i, (sequence, flag) in enumerate(reads):
+            record = pysam.AlignedSegment(out.header)
+            record.query_name, record.flag = f"r{i}", flag
+            record.query_sequence = sequence
+            record.query_qualities = pysam.qualitystring_to_array("F" * len(sequence))
+            out.write(record)
+    pysam.index(str(path))
+    return path
+
+
+def test_a_chemistry_says_both(tmp_path):
+    path = tmp_path / "chemistry.json"
+    known = Chemistry("10x_5p_v2", 1, 16, 17, 10, "Reverse", "", 0.9, 100, 151, 1, 99)
+    path.write_text(known.to_json())
+    assert measure_reads(path, None, []) == LibraryReads("Reverse", 151, "chemistry")
+
+
+def test_the_length_of_a_bams_reads_is_that_of_r2(tmp_path):
+    """R1 of a 5' paired library is as long as its cDNA part: it is not counted."""
+    reads = [("A" * 55, 4)] * 3 + [("A" * 26, 4 + 1 + 8 + 64), ("A" * 55, 4 + 1 + 8 + 128)] * 9
+    path = bam(tmp_path / "s.bam", reads)
+    found = measure_reads(None, path, [], named="10x_3p_v3")
+    assert found == LibraryReads("Forward", 55, "sheet")
+    custom = "soloCBlen 16 soloUMIstart 17 soloUMIlen 12 soloStrand Reverse"
+    assert measure_reads(None, path, [], named=custom).strand == "Reverse"
+    with pytest.raises(CarseqError, match="holds no read"):
+        measure_reads(None, bam(tmp_path / "none.bam", []), [], named="10x_3p_v3")
+    with pytest.raises(CarseqError, match=r"strand of .* cannot be told"):
+        measure_reads(None, path, ["ACGT" * 100])
+
+
+def test_the_shortest_library_sets_the_windows_unless_the_config_does(tmp_path):
+    paths = []
+    for length in (91, 55):
+        paths.append(tmp_path / f"{length}.json")
+        paths[-1].write_text(LibraryReads("Forward", length, "sheet").to_json())
+    assert shortest_reads(paths) == 55
+    assert shortest_reads(paths, 120) == 120
+    assert shortest_reads([]) == 90
+    paths[0].write_text("{")
+    with pytest.raises(CarseqError, match="delete it and run the workflow again"):
+        shortest_reads(paths)
+
+
+def test_the_measured_length_reaches_homology_and_coverage(tmp_path, surrogate):
+    """Reads of 50 nt are told apart less often than reads of 150: more bases are shared, fewer covered."""
+    transcripts = [EndogenousTranscript(g, g, s) for g, s in relatives().items()]
+    found = rivals(surrogate.sequence, transcripts)
+    shared, covered = {}, {}
+    for length in (50, 150):
+        table = homology(surrogate.sequence, found, read_length=length)
+        own = table[table["class"] == "shared"]
+        shared[length] = int((own["end"] - own["start"]).sum())
+        write_features(surrogate, tmp_path / str(length), [], read_length=length)
+        coverage = pd.read_csv(tmp_path / str(length) / "coverage.tsv", sep="\t")
+        covered[length] = coverage["expected_3p"].sum()
+    assert shared[50] > shared[150] + 200
+    assert covered[50] < covered[150] / 1.5

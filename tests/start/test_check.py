@@ -1,0 +1,138 @@
+"""carseq check: what is wrong is told before anything runs, all of it in one pass, and what is right passes."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import time
+
+import numpy as np
+import pytest
+import yaml
+
+from bad_inputs import BAD, attempt
+from carseq.errors import CarseqError
+from carseq.start.check import check_study
+from carseq.start.samples import Note
+from tiny import CAR, GENES, Tiny, write_h5, write_mtx
+
+#: Some of each kind; `make torture-inputs` tries them all.
+CHOSEN = re.compile(
+    r"a section twice|results '/'|a path with braces|sheet: true line|column _index|nearly numbers|one matrix for two"
+    r"|copies of one|another name|trailing|genes.gtf.gz cut|cells.markers ''|annotation: Latin|no transcript_id"
+    r"|R2.fastq.gz damaged|one lane of|empty reads|exchanged near|BAM: (no UMI|of called|of another|two samples|an agg)"
+    r"|receptors: (of another|UMIs)|mtx: (a half|the CAR as an anti)|h5ad: (neg|inf)|pool|transposed"
+    r"|markers: (genes|commas)|another pickle|all at once|HDF5 head|matrix.mtx.gz damaged"
+)
+SELECTION = [case for case in BAD if CHOSEN.search(case.name)]
+
+
+@pytest.mark.parametrize("case", SELECTION, ids=[case.name for case in SELECTION])
+def test_a_bad_input_is_told(case, tmp_path):
+    outcome = attempt(case, tmp_path / "study")
+    assert outcome.verdict == ("told" if case.note else "refused"), outcome
+
+
+def test_there_are_many_bad_inputs():
+    assert len(BAD) >= 150
+    assert len(SELECTION) >= 40
+
+
+def faults(path) -> list[CarseqError]:
+    return [result for _, result in check_study(path) if isinstance(result, CarseqError)]
+
+
+def test_a_good_study_of_every_way_in_passes(tmp_path):
+    tiny = Tiny(tmp_path)
+    found = list(check_study(tiny.write()))
+    assert [str(r) for _, r in found if isinstance(r, CarseqError)] == []
+    told = "\n".join(f"{what}: {result}" for what, result in found)
+    assert "sample F: 10x_3p_v3, 100.0% of reads with a valid barcode" in told
+    assert "100% of the BAM's reads are in the matrix's barcodes" in told
+    assert "30 productive chains in 30 barcodes, 100% of them in the matrix" in told
+    assert "matrix of 50 barcodes and 41 genes, 2 antibodies" in told
+
+
+def test_a_study_of_matrices_needs_neither_genome_nor_construct(tmp_path):
+    tiny = Tiny(tmp_path, only="M")
+    tiny.config["construct"] = {"name": CAR}
+    del tiny.config["reference"]
+    found = list(check_study(tiny.write()))
+    assert not [r for _, r in found if isinstance(r, CarseqError)]
+    assert any(f"the feature {CAR} of the matrices" in str(r) for _, r in found)
+
+
+@pytest.mark.parametrize("suffix", ["", "-1", "-2", "_1"])
+def test_barcodes_that_are_written_otherwise_are_matched(tmp_path, suffix):
+    """The BAM of a library beside its matrix, whatever stands around the bases."""
+    tiny = Tiny(tmp_path, only="B")
+    names = [f"GSM1_{b.removesuffix('-1')}{suffix}" for b in tiny.written]
+    write_h5(tiny.folder / "raw.h5", tiny.counts, names, [*GENES, CAR])
+    write_h5(tiny.folder / "filtered.h5", tiny.counts[:40], names[:40], [*GENES, CAR])
+    found = list(check_study(tiny.write()))
+    assert not [str(r) for _, r in found if isinstance(r, CarseqError)]
+    assert any("100% of the BAM's reads" in str(r) and "GSM1_" in str(r) for _, r in found)
+
+
+def test_a_pool_is_taken_where_a_matrix_says_whose_the_cells_are(tmp_path):
+    """Two samples of one library: the raw matrix is theirs together, each one's cells are listed."""
+    tiny = Tiny(tmp_path, only="B")
+    tags = np.where((np.arange(240) % 2 == 0)[:, None] == [True, False], 200, 3)
+    types = ["Gene Expression"] * (len(GENES) + 1) + ["Multiplexing Capture"] * 2
+    counts = np.hstack([tiny.counts, tags])
+    names = [*GENES, CAR, "CMO301", "CMO302"]
+    write_h5(tiny.folder / "raw.h5", counts, tiny.written, names, types)
+    tiny.rows = {}
+    for i, sample in enumerate("XY"):
+        own = range(i, 40, 2)
+        cells = [tiny.written[j] for j in own]
+        write_h5(tiny.folder / f"{sample}.h5", counts[list(own)], cells, names, types)
+        row = {"patient": sample, "compartment": "urine", "raw_matrix": "raw.h5"}
+        tiny.rows[sample] = {**row, "matrix": f"{sample}.h5"}
+    assert [str(f) for f in faults(tiny.write())] == []
+    for sample in tiny.rows:
+        tiny.rows[sample]["matrix"] = ""
+    assert any("several samples" in str(f) for f in faults(tiny.write()))
+
+
+def test_symbols_come_from_the_annotation_where_the_matrix_has_ids_alone(tmp_path):
+    tiny = Tiny(tmp_path, only="M")
+    ids = [f"ENSG{i:011d}" for i in range(len(GENES))]
+    names = [*ids, CAR]
+    write_h5(tiny.folder / "m.h5", tiny.m_counts[:, :-2], tiny.m_barcodes, names, ids=names)
+    tiny.rows["M"]["matrix"] = "m.h5"
+    assert faults(tiny.write()) == []
+    # Without an annotation nothing says what they are.
+    tiny.config["reference"] = {}
+    tiny.config["construct"] = {"name": CAR}
+    assert any("none of the" in str(fault) for fault in faults(tiny.write()))
+
+
+def test_results_of_another_configuration_are_noted(tmp_path):
+    tiny = Tiny(tmp_path, only="M")
+    (tmp_path / "results").mkdir()
+    record = {"calling": {"fdr": 0.2}, "sheet": {"M": {}}}
+    (tmp_path / "results/run_config.yaml").write_text(yaml.safe_dump(record))
+    notes = [str(r) for _, r in check_study(tiny.write()) if isinstance(r, Note)]
+    assert any("another configuration (calling.fdr)" in note for note in notes)
+
+
+def test_twenty_samples_are_checked_in_ten_seconds(tmp_path):
+    """The time is Python's own: a busy machine counts no more than an idle one."""
+    tiny = Tiny(tmp_path, only="FM")
+    for i in range(9):
+        for source in ("F", "M"):
+            tiny.rows[f"{source}{i}"] = dict(tiny.rows[source])
+        shutil.copytree(tiny.folder / "mtx", tiny.folder / f"mtx{i}")
+        barcodes = [b[i + 1 : 16] + b[: i + 1] + "-1" for b in tiny.m_barcodes]
+        write_mtx(tiny.folder / f"mtx{i}", tiny.m_counts, barcodes, tiny.m_names, tiny.m_types)
+        tiny.rows[f"M{i}"]["matrix"] = f"mtx{i}"
+        for unit in [u for u in tiny.units if u["sample"] == "F"]:
+            pair = {k: f"{i}_{unit[k]}" for k in ("r1", "r2")}
+            for k in pair:
+                shutil.copy(tiny.folder / unit[k], tiny.folder / pair[k])
+            tiny.units.append({**unit, "sample": f"F{i}", **pair})
+    path = tiny.write()
+    start = time.process_time()
+    assert faults(path) == []
+    assert time.process_time() - start < 10

@@ -1,0 +1,185 @@
+"""carseq init: what a folder holds is found, and what was left out or put together is told."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from carseq.errors import CarseqError
+from carseq.start.folders import fastq_pairs
+from carseq.start.init import start_study
+from carseq.start.matrices import cellranger_samples, matrix_samples
+from carseq.study.config import load_config
+from carseq.study.load import load_study
+
+
+def pair(folder: Path, name: str, *, pattern: str = "{}_S1_{}_R{}_001.fastq.gz", lane="L001"):
+    folder.mkdir(parents=True, exist_ok=True)
+    for read in (1, 2):
+        with gzip.open(folder / pattern.format(name, lane, read), "wt") as out:
+            out.write(f"@r\n{'A' * 28}\n+\n{'I' * 28}\n")
+
+
+def found(folder: Path) -> list[tuple[str, str]]:
+    return [(sample, unit) for sample, unit, *_ in fastq_pairs(folder).units]
+
+
+def test_linked_folders_are_followed(tmp_path):
+    pair(tmp_path / "run", "P01")
+    pair(tmp_path / "store", "P01", lane="L002")
+    (tmp_path / "run/topup").symlink_to("../store")
+    # A link that leads back must not be followed for ever.
+    (tmp_path / "store/back").symlink_to("../run")
+    assert found(tmp_path / "run") == [("P01", "L001"), ("P01", "topup_L002")]
+    assert any(
+        "one sample with several runs" in line for line in fastq_pairs(tmp_path / "run").told
+    )
+
+
+@pytest.mark.parametrize("name", ["GEX", "P01"])
+def test_one_name_in_two_patients_folders_is_two_samples(tmp_path, name):
+    for patient in ("PatientA", "PatientB"):
+        pair(tmp_path / patient, name)
+    assert found(tmp_path) == [(f"PatientA_{name}", "L001"), (f"PatientB_{name}", "L001")]
+    assert "taken for 2 samples" in fastq_pairs(tmp_path).told[0]
+
+
+@pytest.mark.parametrize(
+    "folders", [("run1", "run2"), ("HABCDEFXY", "HABCDEFXZ"), ("flowcell_1", "topup")]
+)
+def test_runs_of_the_same_samples_are_their_units(tmp_path, folders):
+    for folder in folders:
+        for sample in ("P01", "P02"):
+            pair(tmp_path / folder, sample)
+    assert {sample for sample, _ in found(tmp_path)} == {"P01", "P02"}
+    assert len(found(tmp_path)) == 4
+
+
+def test_what_is_no_sample_is_left_out_and_told(tmp_path):
+    pair(tmp_path, "P01")
+    pair(tmp_path, "Undetermined")
+    pair(tmp_path, "._P01")
+    pair(tmp_path, "P01", pattern="{}_S1_{}_I{}_001.fastq.gz")
+    (tmp_path / "notes.fastq").write_text("")
+    assert found(tmp_path) == [("P01", "L001")]
+    told = "\n".join(fastq_pairs(tmp_path).told)
+    for words in ("no sample: Undetermined", "._P01", "index reads", "notes.fastq"):
+        assert words in told
+
+
+def test_names_of_sra_are_known(tmp_path):
+    pair(tmp_path, "SRR900001", pattern="{0}_{2}.fastq.gz")
+    assert found(tmp_path) == [("SRR900001", "1")]
+    for read, length in ((1, 8), (2, 28), (3, 90)):
+        text = f"@r\n{'A' * length}\n+\n{'I' * length}\n"
+        (tmp_path / f"SRR900002_{read}.fastq").write_text(text)
+    three = fastq_pairs(tmp_path)
+    own = next(unit for unit in three.units if unit[0] == "SRR900002")
+    assert [path.name for path in own[2:]] == ["SRR900002_2.fastq", "SRR900002_3.fastq"]
+    assert any("SRR900002_1.fastq" in line for line in three.told)
+
+
+def touch(folder: Path, *names: str) -> None:
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("x")
+
+
+def test_outs_of_cellranger_count(tmp_path):
+    touch(
+        tmp_path / "P01/outs", "possorted_genome_bam.bam", "raw_feature_bc_matrix.h5",
+        "filtered_feature_bc_matrix.h5", "molecule_info.h5",
+    )  # fmt: skip
+    for given in (tmp_path / "P01/outs", tmp_path / "P01"):
+        ((sample, files),) = [(m.sample, m.files) for m in cellranger_samples(given)[0]]
+        assert sample == "P01"
+        assert {k: v.name for k, v in files.items()} == {
+            "bam": "possorted_genome_bam.bam",
+            "raw_matrix": "raw_feature_bc_matrix.h5",
+            "matrix": "filtered_feature_bc_matrix.h5",
+        }
+    written, _ = start_study(
+        tmp_path / "study", cellranger=[tmp_path / "P01/outs"], construct=tmp_path / "P01/outs/molecule_info.h5",
+        fasta=tmp_path / "P01/outs/molecule_info.h5", gtf=tmp_path / "P01/outs/molecule_info.h5",
+    )  # fmt: skip
+    assert [path.name for path in written] == ["config.yaml", "samples.tsv"]
+    assert load_study(load_config(tmp_path / "study/config.yaml")).samples["P01"].kind == "bam"
+
+
+def test_outs_of_cellranger_multi(tmp_path):
+    outs = tmp_path / "pool/outs"
+    touch(outs, "multi/count/raw_feature_bc_matrix.h5")
+    for name in ("A", "B"):
+        touch(
+            outs / f"per_sample_outs/{name}", "count/sample_filtered_feature_bc_matrix.h5",
+            "count/sample_alignments.bam", "vdj_t/filtered_contig_annotations.csv",
+        )  # fmt: skip
+    samples, told = cellranger_samples(outs)
+    assert [m.sample for m in samples] == ["A", "B"]
+    assert all(set(m.files) == {"bam", "raw_matrix", "matrix", "tcr"} for m in samples)
+    assert samples[0].files["raw_matrix"] == samples[1].files["raw_matrix"]
+    assert any("cells alone" in line for line in told)
+    assert any("one pool" in line for line in told)
+
+
+def test_outs_of_cellranger_aggr_are_those_of_its_runs(tmp_path):
+    for name in ("A", "B"):
+        touch(tmp_path / name / "outs", "filtered_feature_bc_matrix.h5", "molecule_info.h5")
+    rows = "".join(f"{n},{tmp_path / n / 'outs/molecule_info.h5'}\n" for n in ("A", "B"))
+    touch(tmp_path / "agg/outs", "count/filtered_feature_bc_matrix.h5")
+    (tmp_path / "agg/outs/aggregation.csv").write_text("sample_id,molecule_h5\n" + rows)
+    samples, told = cellranger_samples(tmp_path / "agg/outs")
+    assert {m.sample: m.files["matrix"] for m in samples} == {
+        n: tmp_path / n / "outs/filtered_feature_bc_matrix.h5" for n in ("A", "B")
+    }
+    assert any("aggregated matrix was left out" in line for line in told)
+    (tmp_path / "A/outs/filtered_feature_bc_matrix.h5").unlink()
+    (tmp_path / "B/outs/filtered_feature_bc_matrix.h5").unlink()
+    with pytest.raises(CarseqError, match="are not there"):
+        cellranger_samples(tmp_path / "agg/outs")
+
+
+def test_a_folder_that_is_none_of_cellranger_is_told(tmp_path):
+    touch(tmp_path, "reads.txt")
+    with pytest.raises(CarseqError, match="is not a folder of Cell Ranger"):
+        cellranger_samples(tmp_path)
+    with pytest.raises(CarseqError, match="no matrix below"):
+        matrix_samples(tmp_path)
+
+
+def test_matrices_of_a_folder_become_samples(tmp_path):
+    touch(
+        tmp_path, "GSM1_A_raw_feature_bc_matrix.h5", "GSM1_A_filtered_feature_bc_matrix.h5", "B.h5ad",
+        "C/matrix.mtx.gz", "C/features.tsv.gz", "C/barcodes.tsv.gz", "GSM9_D_matrix.mtx.gz", "GSM9_D_features.tsv.gz",
+        "GSM9_D_barcodes.tsv.gz", "x/molecule_info.h5", "._B.h5ad",
+    )  # fmt: skip
+    samples, told = matrix_samples(tmp_path)
+    named = {m.sample: m.files for m in samples}
+    assert set(named) == {"GSM1_A", "B", "C", "GSM9_D"}
+    assert set(named["GSM1_A"]) == {"raw_matrix", "matrix"}
+    assert named["C"]["matrix"] == tmp_path / "C"
+    assert any("molecule_info" in line for line in told)
+    start_study(tmp_path / "study", matrices=tmp_path, name="MYCAR")
+    study = load_study(load_config(tmp_path / "study/config.yaml"))
+    assert study.config.reference.fasta is None
+    assert study.config.construct.file is None
+    assert {s.kind for s in study.samples.values()} == {"matrix"}
+
+
+def test_the_configuration_names_its_schema(tmp_path):
+    """Editors complete the keys: the schema lies where the first line says, and the configuration is valid by it."""
+    import jsonschema
+
+    start_study(tmp_path / "study", name="CAR")
+    text = (tmp_path / "study/config.yaml").read_text()
+    named = re.match(r"# yaml-language-server: \$schema=(\S+)\n", text)
+    schema = json.loads((tmp_path / "study" / named[1]).read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    config = yaml.safe_load(text)
+    assert set(config) <= set(schema["properties"])

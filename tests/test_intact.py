@@ -1,0 +1,162 @@
+"""Damaged cells, failed libraries, and filters that remove much."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+
+from carseq import cells
+from carseq.calling.verdict import decide
+from carseq.cells.filters import failed_libraries, filter_alerts
+from carseq.cells.intact import RIBOSOMAL, intactness
+from carseq.cells.markers import CROSS_TALK, car_genes, homologs_of
+
+PBMC = Path(__file__).parents[2] / "shared/data/real_pbmc"
+needs_pbmc = pytest.mark.skipif(not PBMC.exists(), reason="no ../shared/data/real_pbmc")
+
+
+def without_cytoplasm(data: ad.AnnData, rows: np.ndarray, seed: int = 0) -> None:
+    """Remove 97 % of ribosomal and 85 % of most other mRNA from cells; a third of the genes and MALAT1 stay."""
+    rng = np.random.default_rng(seed)
+    keep = np.where(rng.random(data.n_vars) < 0.35, 0.9, 0.15)
+    keep[data.var_names.str.match(RIBOSOMAL)] = 0.03
+    keep[data.var_names.isin(["MALAT1", "NEAT1"])] = 1.0
+    x = sparse.csr_matrix(data.X)
+    for i in rows:
+        at = slice(x.indptr[i], x.indptr[i + 1])
+        x.data[at] = rng.binomial(x.data[at].astype(int), keep[x.indices[at]])
+    x.eliminate_zeros()
+    data.X = x
+
+
+@pytest.fixture(scope="module")
+def typed() -> ad.AnnData:
+    """PBMC 1k v3 with their types."""
+    data = ad.read_h5ad(PBMC / "pbmc1k_v3.h5ad")
+    data.var_names_make_unique()
+    return cells.annotate(data)
+
+
+@needs_pbmc
+@pytest.mark.parametrize("share", [0.1, 0.6, 1.0])
+def test_cells_without_cytoplasm_are_flagged(typed: ad.AnnData, share: float) -> None:
+    """A tenth, most or all of the T cells damaged: 95 % of them flagged, and at most 7 % of the others."""
+    data = typed.copy()
+    t = np.flatnonzero(data.obs["lineage"] == "T")
+    hit = np.random.default_rng(1).choice(t, round(share * t.size), replace=False)
+    without_cytoplasm(data, hit)
+    intactness(data)
+    damaged = data.obs["is_damaged"].to_numpy()
+    other = np.setdiff1d(np.flatnonzero(typed.obs["lineage"] != "unknown"), hit)
+    assert damaged[hit].mean() >= 0.95
+    # PBMC hold some damaged cells of their own: 16 of 906 have ribosomal genes below 2 % of UMIs.
+    assert damaged[other].mean() <= 0.07
+    kept = data.obs["intact_fraction"]
+    assert kept.between(0, 1).all()
+    assert kept.iloc[hit].median() < 0.8 < kept.iloc[other].median()
+
+
+def test_a_panel_without_ribosomal_genes_is_not_judged() -> None:
+    """Nothing to go by: every cell counts as whole, none as damaged."""
+    data = ad.AnnData(sparse.csr_matrix(np.ones((5, 3))), var=pd.DataFrame(index=["A", "B", "C"]))
+    intactness(data)
+    assert (data.obs["intact_fraction"] == 1).all()
+    assert not data.obs["is_damaged"].any()
+
+
+def measured(pct: np.ndarray, genes: np.ndarray, kind: str = "T") -> ad.AnnData:
+    n = len(pct)
+    data = ad.AnnData(sparse.csr_matrix((n, 2), dtype=np.float32), var=pd.DataFrame(index=["A", "CAR"]))  # fmt: skip
+    data.X = sparse.csr_matrix(np.c_[np.ones(n), np.arange(n) % 10 == 0].astype(np.float32))
+    data.obs["sample"], data.obs["lineage"] = "U1", kind
+    data.obs["pct_mito"], data.obs["n_genes"], data.obs["total_umis"] = pct, genes, 3 * genes
+    return data
+
+
+def test_the_mitochondrial_limit_follows_stressed_cells_and_not_broken_ones() -> None:
+    """Urine: intact cells at 20 % mitochondrial UMIs stay (95 %), broken ones at 60 % go, though they are as many."""
+    rng = np.random.default_rng(0)
+    intact, broken = rng.normal(20, 4, 300), rng.normal(62, 8, 300)
+    data = measured(np.r_[intact, broken].clip(0, 95), rng.integers(300, 900, 600))
+    kept, _ = cells.filter_cells(data)
+    names = np.arange(600) < 300
+    stays = data.obs_names.isin(kept.obs_names)
+    assert stays[names].mean() >= 0.95
+    assert stays[~names].mean() <= 0.05
+    fresh, _ = cells.filter_cells(measured(rng.normal(4, 1, 300), rng.integers(300, 900, 300)))
+    assert fresh.obs["pct_mito"].max() <= 10
+
+
+def test_a_filter_that_removes_much_is_an_alert(caplog: pytest.LogCaptureFixture) -> None:
+    """Half of a sample without genes: the alert tells the CAR-bearing cells first, the figure and what to change."""
+    genes = np.r_[np.full(60, 20), np.full(50, 800)]
+    data = measured(np.full(110, 3.0), genes)
+    _, filters = cells.filter_cells(data, car="CAR")
+    (sample, message, remedy), *rest = filter_alerts(filters)
+    assert not rest
+    assert sample == "U1"
+    assert message.startswith("6 of the cells removed show the CAR; ")
+    assert "60 of 110 cells (55%)" in message
+    assert "min_genes" in remedy
+
+
+@needs_pbmc
+@pytest.mark.parametrize("depth", [2, 20, 45])
+def test_a_failed_library_is_failed(typed: ad.AnnData, depth: int) -> None:
+    """Droplets of 2 to 45 UMIs of the mean cell: no type, and the library is told as failed."""
+    rng = np.random.default_rng(0)
+    soup = np.asarray(typed.X.sum(axis=0)).ravel()
+    rows = rng.multinomial(depth, soup / soup.sum(), 300)
+    data = ad.AnnData(sparse.csr_matrix(rows.astype(np.float32)), var=typed.var[[]])
+    data.obs["sample"] = "S1"
+    cells.annotate(cells.quality(data))
+    assert (data.obs["lineage"] == "unknown").all()
+    assert failed_libraries(data) == {"S1": data.obs["n_genes"].median()}
+
+
+@needs_pbmc
+@pytest.mark.parametrize("depth", [100, 300])
+def test_soup_droplets_are_no_b_cells(typed: ad.AnnData, depth: int) -> None:
+    """Droplets of the mean cell's RNA: at most 5 % are given a lineage, and none of them surely."""
+    rng = np.random.default_rng(0)
+    soup = np.asarray(typed.X.sum(axis=0)).ravel()
+    rows = rng.multinomial(depth, soup / soup.sum(), 400)
+    data = ad.AnnData(sparse.csr_matrix(rows.astype(np.float32)), var=typed.var[[]])
+    cells.annotate(data)
+    given = data.obs["lineage"] != "unknown"
+    assert given.mean() <= 0.05
+    assert (data.obs["lineage_confidence"][given] < 0.95).all()
+
+
+@needs_pbmc
+@pytest.mark.parametrize(("lineage", "least"), [("T", 0.96), ("B", 0.92)])
+def test_a_sample_of_one_lineage_is_no_soup(typed: ad.AnnData, lineage: str, least: float) -> None:
+    """T cells alone, B cells alone, as in a product or after sorting: 96 % and 92 % keep their lineage.
+
+    Activated B cells are then taken for dendritic cells, with which they share the genes of MHC class II.
+    """
+    own = typed[typed.obs["lineage"] == lineage].copy()
+    cells.annotate(own)
+    assert (own.obs["lineage"] == lineage).mean() >= least
+
+
+def test_homologs_of_the_construct_take_the_place_of_the_usual_ones() -> None:
+    """ICOS and TNFRSF4 of an ICOS CAR are barred and CD8A is free; without a table the usual genes are barred."""
+    table = pd.DataFrame({"class": ["car_only", "shared", "junction"], "gene": ["", "ICOS", "TNFRSF4"]})  # fmt: skip
+    data = ad.AnnData(sparse.csr_matrix((1, 1), dtype=np.float32), uns={"car": "CAR"})
+    assert car_genes(data) == CROSS_TALK | {"CAR"}
+    data.uns["car_homologs"] = sorted(homologs_of(table))
+    assert car_genes(data) == {"ICOS", "TNFRSF4", "CAR"}
+    assert car_genes(ad.AnnData(data.X)) == frozenset()
+
+
+def test_a_failed_library_is_undetermined_and_says_so() -> None:
+    """No call in a failed library excludes nothing, whatever T cells it seems to hold."""
+    verdict, text = decide(0, 40, 0.0, 0.01, 0.0, median_genes=3.0)
+    assert (verdict, text) == ("undetermined", "library failed: median of 3 genes in a cell")
+    assert decide(0, 400, 0.0, 0.01, 0.0)[0] == "not_detected"
