@@ -14,7 +14,7 @@ export PATH := $(BIN):$(PATH)
 # Threads are given by Snakemake; numerical libraries must not add their own.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help setup demo test slurmtest bench torture-inputs lint lock types unit format docs clean browser slurm
+.PHONY: help setup demo test torture slurmtest bench torture-inputs lint lock types unit format docs clean browser slurm
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 10
@@ -43,6 +43,10 @@ demo/config.yaml: $(VENV)/.installed
 
 test: setup browser slurm lint types ## lint, types and all tests
 	@pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
+torture: setup ## every job under faults, into docs/torture.md, and the parsers under damaged files
+	@python tests/faults/torture.py --to docs/torture.md
+	@python tests/faults/fuzz.py --seconds 600
 
 slurmtest: setup slurm ## the workflow on a real Slurm of one node (root, Debian)
 	@pytest -m slurm

@@ -53,7 +53,14 @@ def snakemake(
         sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder),
         "--configfile", str(folder / config), "--cores", "2", *words,
     ]  # fmt: skip
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    hook = str(ROOT / "tests" / "faults" / "hook")
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        # What each job was given is kept, so that jobs can be run again under faults.
+        "PYTHONPATH": os.pathsep.join(filter(None, [hook, os.environ.get("PYTHONPATH")])),
+        "CARSEQ_TEST_JOBS": str(folder / ".jobs"),
+    }
     return subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )
@@ -251,6 +258,27 @@ def test_the_report_says_the_verdict(demo):
 
 def test_the_second_run_does_nothing_and_says_so(demo):
     assert "Nothing to be done" in run(demo.folder)
+
+
+def test_faults_are_survived_and_told(demo, tmp_path):
+    """Jobs killed and limited give the same when run again; damaged inputs are told (the whole: `make torture`)."""
+    outcomes = tmp_path / "outcomes.json"
+    torture = [
+        ROOT / "tests/faults/torture.py",
+        "--study",
+        demo.folder,
+        "--short",
+        "--json",
+        outcomes,
+    ]
+    done = subprocess.run(
+        [sys.executable, *map(str, torture)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+    found = json.loads(outcomes.read_text())
+    assert len(found) >= 25
+    assert sum(o["told"] is True for o in found) >= 20
+    assert sum(o["survived"] is True for o in found) >= 7
 
 
 def test_the_inserted_index_counts_as_a_rebuilt_one(demo, tmp_path):

@@ -40,7 +40,8 @@ with job(snakemake):
         called=params.called,
         listed=listed,
         seed=params.seed,
-        solo=params.solo,
+        scvi_solo=params.scvi_solo,
+        doublet_rate=params.doublet_rate,
     )
     write_h5ad(made.cells, output.cells)
     write_table(made.barcodes.reset_index(), output.barcodes, BARCODES)

@@ -156,7 +156,7 @@ class Cells:
         x = np.column_stack([mean(column) for column in self.x.T])
         groups = Cells(
             found[:, 0], mean(self.own), mean(self.null), mean(self.null_shape), x,
-            mean(self.offset), size,
+            mean(self.offset), size.astype(float),
         )  # fmt: skip
         return groups, inverse
 

@@ -222,6 +222,7 @@ def decide(
     *,
     assumed: bool = False,
     role: str = "",
+    median_genes: float = float("nan"),
 ) -> tuple[str, str]:
     """Return the verdict of a sample and its sentence.
 
@@ -239,6 +240,8 @@ def decide(
         Whether the ambient RNA was assumed.
     role
         Of the sample; a negative control with CAR T cells is told.
+    median_genes
+        Genes in the median cell of a library that failed; NaN if it did not.
     """
     tail = "; ambient RNA was assumed, since the matrix holds no empty droplets" if assumed else ""
     if n_positive:
@@ -246,6 +249,8 @@ def decide(
         if role == "negative_control":
             text += "; this is a negative control: it holds CAR T cells, or tubes were exchanged"
         return "detected", text + tail
+    if np.isfinite(median_genes):
+        return "undetermined", f"library failed: median of {median_genes:.0f} genes in a cell"
     if n_t == 0:
         return "undetermined", "no T cells in this sample"
     if unseen >= MAX_UNSEEN:

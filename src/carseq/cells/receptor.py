@@ -89,7 +89,7 @@ def read_contigs(path: str | Path) -> pd.DataFrame:
         separator = max(widths, key=lambda mark: widths[mark])
         table = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False)
         table = table.where(~table.apply(lambda column: column.map(is_missing)), "")
-    except (*DAMAGED, ValueError) as error:
+    except (*DAMAGED, ValueError) as error:  # type: ignore[misc]
         # EmptyDataError and ParserError are ValueErrors.
         raise CarseqError(
             f"cannot read the table of receptors {path}", " ".join(str(error).split())[:300], remedy
