@@ -14,7 +14,7 @@ export PATH := $(BIN):$(PATH)
 # Threads are given by Snakemake; numerical libraries must not add their own.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help setup demo test slurmtest bench lint lock types unit format docs clean browser slurm
+.PHONY: help setup demo test torture slurmtest bench torture-inputs lint lock types unit format docs clean browser slurm
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 10
@@ -44,6 +44,10 @@ demo/config.yaml: $(VENV)/.installed
 test: setup browser slurm lint types ## lint, types and all tests
 	@pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
+torture: setup ## every job under faults, into docs/torture.md, and the parsers under damaged files
+	@python tests/faults/torture.py --to docs/torture.md
+	@python tests/faults/fuzz.py --seconds 600
+
 slurmtest: setup slurm ## the workflow on a real Slurm of one node (root, Debian)
 	@pytest -m slurm
 
@@ -54,6 +58,9 @@ bench/kb/bin/kb: $(VENV)/.installed
 bench: setup bench/kb/bin/kb ## speed and human scale into benchmarks/RESULTS.md, an hour (salmon and igzip are used if there)
 	@python benchmarks/speed.py --to bench --kb bench/kb/bin/kb
 	@python benchmarks/human_scale.py --sizes 10 30 --to bench
+
+torture-inputs: setup ## some 300 bad inputs and what carseq check says of each (a minute or two)
+	@python tests/bad_inputs.py
 
 lint: setup ## ruff, codespell, import-linter, snakefmt, snakemake --lint, biome (needs npm)
 	@ruff check . && ruff format --check . && codespell

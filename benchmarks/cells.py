@@ -166,7 +166,7 @@ def one_study(
     called, tables = {}, []
     for spec, group, library in zip(plan.specs, groups, libraries, strict=True):
         raw = droplet_matrix(library, pool, profiles.genes)
-        made = sample_cells(raw, spec.name, car=CAR, solo=solo)
+        made = sample_cells(raw, spec.name, car=CAR, scvi_solo=solo)
         called[spec.name] = made
         truth = droplets_truth(library, group, pool).set_index("barcode")
         lineage = cell_types()["lineage"]
@@ -368,7 +368,7 @@ def hashed(
     mixed.obs["sample"] = "s1"
     mixed.uns["car"] = CAR
     quality(mixed)
-    doublets(mixed, seed=seed, car=CAR, solo=solo)
+    doublets(mixed, seed=seed, car=CAR, scvi_solo=solo)
     soup = np.asarray(counts.sum(axis=0)).ravel()
     profile = pd.DataFrame({"gene": mixed.var_names, "fraction": soup / soup.sum()})
     paired_transcriptomes(annotate(mixed), {"s1": profile})

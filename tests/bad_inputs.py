@@ -201,7 +201,7 @@ for section, key, value in (
     ("cells", "min_genes", 1e30), ("cells", "min_genes", 1.5), ("cells", "resolution", float("inf")),
     ("cells", "resolution", float("nan")), ("cells", "resolution", 0), ("cells", "max_pct_mito", 101),
     ("cells", "cellbender", 10**9), ("cells", "integration", "seurat"), ("cells", "doublets", "yes"),
-    ("cells", "markers", ""), ("cells", "markers", "nowhere.tsv"), ("cells", "reference", "nowhere.h5ad"),
+    ("cells", "markers", ""), ("cells", "markers", "nowhere.tsv"), ("cells", "atlas", "nowhere.h5ad"),
     ("calling", "fdr", 0), ("calling", "fdr", 1), ("calling", "fdr", "five"), ("calling", "frd", 0.1),
     ("construct", "name", "A" * 3000), ("construct", "name", "a b"), ("construct", "name", "=1"),
     ("construct", "form", "virus"), ("construct", "file", "nowhere.gb"), ("construct", "alternatives", ["nowhere.gb"]),

@@ -14,6 +14,7 @@ import pytest
 from documentation import ROOMS, api_pages
 
 import carseq
+from carseq.schema.results import FILES
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src/carseq"
@@ -106,3 +107,28 @@ def test_import_linter_lists_every_room() -> None:
     assert layers
     named = set(re.findall(r"[a-z_]+", layers[1]))
     assert named == {m.name for m in pkgutil.iter_modules(carseq.__path__)}
+
+
+def test_no_path_under_results_is_spelt_twice() -> None:
+    """Outside schema/results.py no file of the package or the rules writes out where a declared file lies."""
+    declared = {file.path for file in FILES.values() if "/" in file.path or "_" in file.path}
+    ends = {path.replace("{sample}", "").split("//")[-1] for path in declared}
+    for file in [*SOURCE.rglob("*.py"), *(ROOT / "workflow/scripts").glob("*.py")]:
+        if file.name == "results.py" and file.parent.name == "schema":
+            continue
+        tree = ast.parse(file.read_text())
+        docs = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                assert id(node) in docs or node.value not in ends, f"{file}:{node.lineno}"
+            left = getattr(node, "left", None)
+            if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
+                folder = isinstance(left, ast.Name) and left.id == "results"
+                named = isinstance(node.right, ast.Constant) and node.right.value not in (
+                    "cohort",
+                    "samples",
+                )
+                assert not (folder and named), f"{file}:{node.lineno}"
+    for file in (ROOT / "workflow/rules").glob("*.smk"):
+        for path in re.findall(r'"\{RESULTS\}/([^"]+)"', file.read_text()):
+            assert path.startswith(("logs/", "benchmarks/")), f"{file.name}: {path}"

@@ -207,10 +207,10 @@ def test_solo_scores_doublets_above_single_cells(monkeypatch: pytest.MonkeyPatch
     first = sample[:360].copy()
     first.X = sparse.vstack([sample.X[:320], sample.X[320:360] + sample.X[360:400]]).tocsr()
     truth = np.arange(360) >= 320
-    cells.doublets(first, car=CAR, solo=True)
+    cells.doublets(first, car=CAR, scvi_solo=True)
     assert roc_auc_score(truth, first.obs["solo_score"]) >= 0.7
     assert (first.obs["doublet_reason"] == "SOLO").sum() <= 0.02 * first.n_obs
-    few = cells.doublets(named(urine(40, 0)), solo=True)
+    few = cells.doublets(named(urine(40, 0)), scvi_solo=True)
     assert few.obs["solo_score"].isna().all()
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from carseq.config_docs import pages
 from carseq.errors import CarseqError
-from carseq.study.config import load_config, parse_config
+from carseq.study.config import CellsConfig, load_config, parse_config
 from carseq.study.load import load_study
 from carseq.study.sheets import Sample, further_columns
 
@@ -111,7 +111,7 @@ def test_valid_sheets_give_a_study_with_further_columns(sheets):
     assert study.pairs("A") == [(str(sheets.folder / "a_R1.fq"), str(sheets.folder / "a_R2.fq"))]
 
 
-@pytest.mark.parametrize("key", ["markers", "reference", "celltypist"])
+@pytest.mark.parametrize("key", ["markers", "atlas", "celltypist"])
 def test_files_that_the_cells_section_names_are_looked_for_and_recorded(sheets, key):
     """A missing one is told before anything runs; one that is there is among the study's inputs."""
     study = sheets.load()
@@ -267,3 +267,11 @@ def test_a_key_that_stands_twice_is_an_error(tmp_path, text):
     (tmp_path / "c.yaml").write_text(text)
     with pytest.raises(CarseqError, match="stands twice"):
         load_config(tmp_path / "c.yaml")
+
+
+def test_old_names_of_the_cells_section_are_read():
+    """`cells.reference` and `doublets: solo` mean what they meant before 0.2; old and new name together are refused."""
+    old = CellsConfig(reference="a.h5ad", reference_labels="kind", doublets="solo")
+    assert (old.atlas, old.atlas_labels, old.doublets) == ("a.h5ad", "kind", "scvi_solo")
+    with pytest.raises(ValueError, match="give it once"):
+        CellsConfig(reference="a.h5ad", atlas="b.h5ad")

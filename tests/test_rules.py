@@ -170,6 +170,17 @@ def append(name: str, text: str) -> Callable[[Path], None]:
     return edit
 
 
+def older(name: str) -> Callable[[Path], None]:
+    """Put another file in the place of one, with an old time, as unpacking or a backup does."""
+
+    def edit(study: Path) -> None:
+        path = study / name
+        path.write_text(path.read_text() + "another\n")
+        os.utime(path, (1e9, 1e9))
+
+    return edit
+
+
 LABELS = {"samples", "calling"} | AFTER_CALLING | RECORD
 CELLS = {"cohort", "calling"} | AFTER_CALLING
 CONSTRUCT = {"construct", "homologs", "homology", "molecules", "calling"} | AFTER_CALLING
@@ -187,6 +198,15 @@ EVERYTHING = (
     | {"library", "construct", "homologs", "homology", "molecules", "sample_cells"}
     | CELLS
 )  # fmt: skip
+READS = {
+    "chemistry",
+    "align",
+    "library",
+    "construct",
+    "homology",
+    "molecules",
+    "sample_cells",
+} | CELLS
 EDITS = {
     "a time point": (sheet("D28", "D29"), LABELS),
     "a role": (sheet("case", "negative_control"), LABELS),
@@ -203,6 +223,11 @@ EDITS = {
     "the checksums": (key("report", "checksums", to="results"), RECORD),
     "the genome": (append("genome.fa", "A\n"), EVERYTHING),
     "the annotation": (append("genes.gtf", "\n"), EVERYTHING),
+    "an older genome": (older("genome.fa"), EVERYTHING),
+    "older markers": (older("markers.tsv"), CELLS),
+    "older receptors": (older("airr.tsv"), CELLS),
+    "older reads": (older("A_R1.fastq"), READS),
+    "an older construct": (older("car.gb"), CONSTRUCT | ALIGNED_AGAIN),
     "the construct's name": (
         key("construct", "name", to="OTHER"),
         CONSTRUCT | RECORD | ALIGNED_AGAIN ,

@@ -53,10 +53,21 @@ def snakemake(
         sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder),
         "--configfile", str(folder / config), "--cores", "2", *words,
     ]  # fmt: skip
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    hook = str(ROOT / "tests" / "faults" / "hook")
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        # What each job was given is kept, so that jobs can be run again under faults.
+        "PYTHONPATH": os.pathsep.join(filter(None, [hook, os.environ.get("PYTHONPATH")])),
+        "CARSEQ_TEST_JOBS": str(folder / ".jobs"),
+    }
     return subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )
+
+
+#: All but notebooks and exports, which the demo and the study of a sample without cells make too.
+TO_THE_REPORT = ("results/report/report.html", "results/report/run_times.tsv")
 
 
 def run(folder: Path, *words: str) -> str:
@@ -249,6 +260,27 @@ def test_the_second_run_does_nothing_and_says_so(demo):
     assert "Nothing to be done" in run(demo.folder)
 
 
+def test_faults_are_survived_and_told(demo, tmp_path):
+    """Jobs killed and limited give the same when run again; damaged inputs are told (the whole: `make torture`)."""
+    outcomes = tmp_path / "outcomes.json"
+    torture = [
+        ROOT / "tests/faults/torture.py",
+        "--study",
+        demo.folder,
+        "--short",
+        "--json",
+        outcomes,
+    ]
+    done = subprocess.run(
+        [sys.executable, *map(str, torture)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+    found = json.loads(outcomes.read_text())
+    assert len(found) >= 25
+    assert sum(o["told"] is True for o in found) >= 20
+    assert sum(o["survived"] is True for o in found) >= 7
+
+
 def test_the_inserted_index_counts_as_a_rebuilt_one(demo, tmp_path):
     """The CAR inserted on the fly gives the same matrix as a genome built with it."""
     from carseq.library.geometry import Chemistry
@@ -309,7 +341,7 @@ def five_prime(tmp_path_factory) -> Finished:
     )
     with (folder / "config.yaml").open("a") as config:
         config.write("cells: {integration: none}\n")
-    run(folder)
+    run(folder, *TO_THE_REPORT)
     return Finished(folder)
 
 
@@ -385,7 +417,7 @@ def real(tmp_path_factory, shared: Path, surrogate: Construct) -> Path:
         "construct: {file: hbi0101_surrogate.gb, name: HBI0101}\n"
         f"reference: {{fasta: {source}/mini.fa, gtf: {source}/mini.gtf}}\n"
     )
-    run(folder)
+    run(folder, *TO_THE_REPORT)
     return folder
 
 
@@ -560,7 +592,7 @@ def test_a_bam_with_its_matrix_and_a_matrix_alone_are_enough(demo, tmp_path):
     checked = subprocess.run(command, capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stdout
     assert "sample from_bam: BAM of" in checked.stdout
-    run(tmp_path)
+    run(tmp_path, *TO_THE_REPORT)
     detection = read_table(tmp_path / "results/cohort/detection.tsv", DETECTION).set_index("sample")
     before = demo.detection.loc["P01_urine_D28", "n_car_positive"]
     assert (detection["verdict"] == "detected").all()

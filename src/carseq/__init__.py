@@ -34,14 +34,20 @@ _ROOMS = (
     "figures",
 )
 
+#: Functions that need no study: their modules and their names there.
+_FUNCTIONS = {"annotate": ("carseq.cells.alone", "annotate_matrix")}
+
 install(sys.meta_path)
 
-__all__ = ["CarseqError", "__version__", *_ROOMS]
+__all__ = ["CarseqError", "__version__", *_FUNCTIONS, *_ROOMS]
 
 
 def __getattr__(name: str) -> Any:
     if name in _ROOMS:
         return importlib.import_module(f"carseq.{name}")
+    if name in _FUNCTIONS:
+        module, function = _FUNCTIONS[name]
+        return getattr(importlib.import_module(module), function)
     raise AttributeError(f"module 'carseq' has no attribute '{name}'")
 
 

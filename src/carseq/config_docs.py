@@ -44,16 +44,29 @@ of a patient share are counted (`cohort/clonotypes.tsv`).
 """
 
 
-def example_config(values: Mapping[str, object] | None = None) -> str:
+def schema_json() -> str:
+    """Return the JSON schema of the configuration, by which editors complete and check its keys."""
+    return json.dumps(Config.model_json_schema(), indent=1) + "\n"
+
+
+def example_config(
+    values: Mapping[str, object] | None = None, *, schema: str = "config.schema.json"
+) -> str:
     """Return an example configuration as YAML, every key explained.
 
     Parameters
     ----------
     values
         Values by dotted key, in place of the example's own.
+    schema
+        Where the JSON schema lies, relative to the configuration.
     """
     given = {**_EXAMPLE, **(values or {})}
-    lines = ["# Paths are relative to this file; `results` to the working directory.", ""]
+    lines = [
+        f"# yaml-language-server: $schema={schema}",
+        "# Paths are relative to this file; `results` to the working directory.",
+        "",
+    ]
 
     def add(model: type[BaseModel], prefix: str, indent: str) -> None:
         for name, field in model.model_fields.items():
@@ -62,7 +75,7 @@ def example_config(values: Mapping[str, object] | None = None) -> str:
                 lines.append(f"\n{name}:  # {annotation.__doc__}")
                 add(annotation, f"{prefix}{name}.", indent + "  ")
                 continue
-            default = field.get_default(call_default_factory=True)
+            default = field.get_default(call_default_factory=True, validated_data={})
             value = given.get(prefix + name, None if field.is_required() else default)
             lines.append(f"{indent}# {field.description}")
             lines.append(f"{indent}{name}: {yaml_value(value)}")
@@ -113,7 +126,7 @@ def pages() -> dict[str, str]:
         "config.yaml": example_config(),
         "samples.tsv": samples,
         "units.tsv": units,
-        "config.schema.json": json.dumps(Config.model_json_schema(), indent=1) + "\n",
+        "config.schema.json": schema_json(),
     }
 
 

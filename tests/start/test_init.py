@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import json
+import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from carseq.errors import CarseqError
 from carseq.start.folders import fastq_pairs
@@ -167,3 +170,16 @@ def test_matrices_of_a_folder_become_samples(tmp_path):
     assert study.config.reference.fasta is None
     assert study.config.construct.file is None
     assert {s.kind for s in study.samples.values()} == {"matrix"}
+
+
+def test_the_configuration_names_its_schema(tmp_path):
+    """Editors complete the keys: the schema lies where the first line says, and the configuration is valid by it."""
+    import jsonschema
+
+    start_study(tmp_path / "study", name="CAR")
+    text = (tmp_path / "study/config.yaml").read_text()
+    named = re.match(r"# yaml-language-server: \$schema=(\S+)\n", text)
+    schema = json.loads((tmp_path / "study" / named[1]).read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    config = yaml.safe_load(text)
+    assert set(config) <= set(schema["properties"])

@@ -4,6 +4,8 @@
 # What the samples sheet says reaches the cells here and nowhere before: a label or a clinical number that is edited
 # costs the calls and what follows them, but neither cells nor clusters.
 rule samples:
+    # A second's work: no job of a cluster.
+    localrule: True
     output:
         R("samples"),
     log:

@@ -29,7 +29,8 @@ rule sample_cells:
         own=lambda wildcards: has_reads(wildcards.sample),
         content=made_content,
         seed=CONFIG.cells.seed,
-        solo=CONFIG.cells.doublets == "solo",
+        doublet_rate=CONFIG.cells.doublet_rate,
+        scvi_solo=CONFIG.cells.doublets == "scvi_solo",
         version=VERSIONS["cells"],
     message:
         "cells: telling cells from empty droplets in {wildcards.sample}"
@@ -69,10 +70,12 @@ rule cohort:
         cells=each_sample("sample_cells"),
         ambient=each_sample("ambient"),
         markers=CONFIG.cells.markers or [],
-        reference=CONFIG.cells.reference or [],
+        reference=CONFIG.cells.atlas or [],
         celltypist=CONFIG.cells.celltypist or [],
         cellbender=cellbender_matrices(),
         tcr=[STUDY.samples[s].tcr for s in WITH_RECEPTORS],
+        # Genes that the construct shares sequence with may not help to say what a cell is.
+        homology=R("homology") if WITH_READS else [],
     output:
         cohort=R("annotated"),
         annotation=R("annotation"),
@@ -99,7 +102,7 @@ rule cohort:
         patients={s: STUDY.samples[s].patient for s in WITH_RECEPTORS},
         content=content(
             CONFIG.cells.markers,
-            CONFIG.cells.reference,
+            CONFIG.cells.atlas,
             CONFIG.cells.celltypist,
             *[STUDY.samples[s].tcr for s in WITH_RECEPTORS],
         ),

@@ -7,6 +7,7 @@ from carseq.io.checksums import check_sizes, fingerprint
 from carseq.io.remote import is_url, provider
 from carseq.io.results import told_of_upgrade
 from carseq.schema.results import FILES, VERSIONS, each
+from carseq.study.record import check_record
 from carseq.workflow import study_from_config, told_of_lock
 from snakemake.exceptions import WorkflowError
 from snakemake.io import get_flag_value, is_flagged
@@ -30,6 +31,7 @@ if workflow.is_main_process and "--unlock" not in sys.argv:
 # A file that a crashed copy cut off would be read as if it were whole, or never be read and never be noticed.
 if workflow.is_main_process:
     try:
+        check_record(STUDY, Path(".snakemake/metadata"))
         check_sizes(RESULTS)
     except CarseqError as error:
         raise WorkflowError(str(error)) from None

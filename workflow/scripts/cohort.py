@@ -3,20 +3,30 @@
 from functools import partial
 
 from carseq.cells import add_protein, add_receptors, protein_agreement, receptor_table
+from carseq.cells.markers import homologs_of
 from carseq.cells.stages import add_layer, annotate_cohort, cohort_tables
 from carseq.io.files import read_table, write_table
 from carseq.io.h5ad import read_h5ad, write_h5ad
-from carseq.schema.tables import ANNOTATION, FILTERS, INTEGRATION, PROTEIN_AGREEMENT, RECEPTORS
+from carseq.schema.tables import (
+    ANNOTATION,
+    FILTERS,
+    HOMOLOGY,
+    INTEGRATION,
+    PROTEIN_AGREEMENT,
+    RECEPTORS,
+)
 from carseq.study.config import CellsConfig
 from carseq.workflow import job
 
 with job(snakemake):
     params, samples, output = snakemake.params, snakemake.params.samples, snakemake.output
+    homology = snakemake.input.homology
     cohort, filters = annotate_cohort(
         map(read_h5ad, snakemake.input.cells),
         dict(zip(samples, map(read_table, snakemake.input.ambient), strict=True)),
         car=params.car,
         config=CellsConfig(**params.cells),
+        homologs=homologs_of(read_table(homology, HOMOLOGY)) if homology else None,
         threads=snakemake.threads,
     )
     if snakemake.input.cellbender:

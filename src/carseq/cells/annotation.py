@@ -29,7 +29,6 @@ from carseq.cells.markers import (
     UNKNOWN,
     Atlas,
     car_genes,
-    exclusive_genes,
     informative_genes,
     is_single_t,
     kin,
@@ -73,6 +72,19 @@ DOUBT = 0.5
 #: Share of ambient RNA in a cell, of doublets among cells, and of droplets without a cell before a sample is seen; the
 #: cells that this last one weighs as much as.
 SOUP_IN_CELL, SOUP_DOUBLETS, SOUP_SHARE, SOUP_CELLS = 0.3, 0.05, 0.02, 20.0
+#: Genes that a cell of one lineage shows by the dozen and others not at all; where the marker table is the user's, they
+#: serve all the same.
+SOUP_GENES = {
+    "T": ("CD3D", "CD3E", "CD3G", "TRAC", "TRBC1", "TRBC2"),
+    "NK": ("GNLY", "KLRF1"),
+    "B": ("CD79A", "CD79B", "MS4A1", "BANK1", "IGHM", "IGHD"),
+    "plasma": ("JCHAIN", "MZB1", "IGKC", "IGHG1", "IGHA1"),
+    "myeloid": ("LYZ", "S100A8", "S100A9", "S100A12", "FCN1", "CD14", "C1QA", "C1QB", "FCGR3B", "CSF3R", "G0S2"),
+    "kidney": ("UMOD", "GPX3", "ALDOB", "MIOX", "FABP1", "SLC12A1", "AQP2", "PODXL", "NPHS2", "DEFB1"),
+    "urogenital": ("KRT13", "KRT5", "KRT17", "KRT4", "KRT7", "UPK2", "UPK1B", "SPRR3", "PSCA"),
+}  # fmt: skip
+#: Droplets with fewer UMIs than the first are asked whether they are ambient RNA, in full; from the second on none are.
+SOUP_BELOW, SOUP_NEVER = 500.0, 1000.0
 #: Where one lineage (with its kin) gives more than this share of the markers, ambient RNA looks like its cells.
 MOST_OF_SOUP = 0.8
 #: Cells with clear markers needed to learn a type's profile; of "unknown", this share of all cells.
@@ -319,7 +331,7 @@ def annotate(
 
     lineages = list(dict.fromkeys(lineage))
     by_lineage = np.stack([posterior[:, lineage == name].sum(axis=1) for name in lineages], axis=1)
-    by_lineage = _with_doubt(adata, atlas, markers, lineages, by_lineage)
+    by_lineage = _with_doubt(adata, atlas, lineages, by_lineage)
     confidence = by_lineage.max(axis=1, initial=0.0)
     chosen = np.where(confidence >= 0.5, by_lineage.argmax(axis=1), 0)
     chosen_lineage = np.array(lineages, dtype=object)[chosen]
@@ -360,7 +372,6 @@ def annotate(
 def _with_doubt(
     adata: AnnData,
     atlas: Atlas,
-    markers: pd.DataFrame,
     lineages: list[str],
     by_lineage: np.ndarray,
 ) -> np.ndarray:
@@ -397,47 +408,39 @@ def _with_doubt(
         )
         most[:, j] -= 0.5 * max(lacking, 0.0)
     share = dict(zip(lineages, by_lineage.mean(axis=0), strict=True))
-    most[:, 1:] *= 1 - soup_probability(adata, markers, share)[:, None]
+    most[:, 1:] *= 1 - soup_probability(adata, share)[:, None]
     most[(totals < LEAST_TYPED_UMIS) | (genes < LEAST_TYPED_GENES), 1:] = 0.0
     capped = np.minimum(by_lineage, most)
     capped[:, 0] += (by_lineage - capped).sum(axis=1)
     return capped
 
 
-def soup_probability(
-    adata: AnnData, markers: pd.DataFrame, share: Mapping[str, float]
-) -> np.ndarray:
+def soup_probability(adata: AnnData, share: Mapping[str, float]) -> np.ndarray:
     """Return the probability that a droplet holds ambient RNA alone, shape (n_cells,).
 
-    Markers that exclude each other are counted by lineage. Ambient RNA shows them in the proportions of the sample's
-    mean; a cell shows those of its own lineage (and its kin's), and some ambient ones; a doublet those of two. How many
-    of a sample's droplets are empty is learnt by EM: next to none of a good library, next to all of a failed one. Few
-    cells, or cells of one lineage, cannot be told from their own mean: the probability is then 0.
+    Markers that exclude each other (:data:`SOUP_GENES`) are counted by lineage. Ambient RNA shows them in the
+    proportions of the sample's mean; a cell shows those of its own lineage (and its kin's), and some ambient ones; a
+    doublet those of two. How many of a sample's droplets are empty is learnt by EM: next to none of a good library,
+    next to all of a failed one. Few cells, or cells of one lineage, cannot be told from their own mean, and droplets of
+    many UMIs need no such question: the probability is then 0.
 
     Parameters
     ----------
     adata
         Counts in `layers["counts"]` (or X); `obs["sample"]` where there.
-    markers
-        Marker table.
     share
         Share of each lineage among the cells, as far as known.
     """
     result = np.zeros(adata.n_obs)
-    exclusive = {k: genes for k, genes in exclusive_genes(markers).items() if k != "erythroid"}
-    barred = car_genes(adata)
-    names = list(exclusive)
-    if len(names) < 3 or not adata.n_obs:
+    names = list(SOUP_GENES)
+    if not adata.n_obs:
         return result
     counts = counts_of(adata)
-    samples = sample_numbers(adata)
+    totals, samples = row_sums(counts), sample_numbers(adata)
+    barred = car_genes(adata)
     shown = np.zeros((adata.n_obs, len(names)))
-    seen: set[str] = set()
     for j, name in enumerate(names):
-        # A gene of two kin is counted once.
-        own = [g for g in exclusive[name] if g not in seen and g not in barred]
-        seen.update(own)
-        at = adata.var_names.get_indexer(own)
+        at = adata.var_names.get_indexer([g for g in SOUP_GENES[name] if g not in barred])
         shown[:, j] = row_sums(counts[:, at[at >= 0]])
     allowed = np.array([[kin(a, b) for b in names] for a in names], dtype=float)
     weight = np.array([share.get(name, 0.0) for name in names]) + 0.02
@@ -470,7 +473,7 @@ def soup_probability(
             by_cell = special.expit(own_odds)
             empty = (by_cell.sum() + SOUP_SHARE * SOUP_CELLS) / (rows.size + SOUP_CELLS)
         result[rows] = by_cell
-    return result
+    return result * np.clip((SOUP_NEVER - totals) / (SOUP_NEVER - SOUP_BELOW), 0, 1)
 
 
 def _coverage_of(
@@ -527,7 +530,10 @@ def _posterior(adata: AnnData, atlas: Atlas, lineage: np.ndarray, car: str | Non
     totals = row_sums(counts)
     markers = (counts[:, atlas.genes] > 0).astype(np.float64)
     shown = np.zeros((n_cells, n_types))
-    shown[:, 1:] = markers @ (atlas.weights > 0).T
+    # Genes that another lineage marks too (HLA-DRA: B cells, dendritic cells) make no clear cell.
+    foreign = np.array([[not kin(a, b) for b in atlas.lineage] for a in atlas.lineage], dtype=float)
+    positive = (atlas.weights > 0).astype(float)
+    shown[:, 1:] = markers @ (positive * (foreign @ positive == 0)).T
     genes = np.flatnonzero(informative_genes(adata, car))
     for _ in range(2):
         profile = _profile_scores(counts, genes, totals, posterior, shown, lineage)

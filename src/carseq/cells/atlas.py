@@ -64,13 +64,13 @@ def read_reference(path: str | Path, labels: str) -> AnnData:
         raise CarseqError(
             f"the reference {path} has no column {labels!r}",
             f"its obs holds {', '.join(map(str, reference.obs.columns)) or 'no column'}",
-            "name the column of cell types in cells.reference_labels",
+            "name the column of cell types in cells.atlas_labels",
         )
     if reference.obs[labels].nunique() < 2:
         raise CarseqError(
             f"the reference {path} holds fewer than two cell types",
             f"column {labels!r}",
-            "name another column in cells.reference_labels",
+            "name another column in cells.atlas_labels",
         )
     values = counts_of(reference).data[:1_000_000]
     if (

@@ -64,13 +64,14 @@ def doublets(
     seed: int = 0,
     markers: pd.DataFrame | None = None,
     car: str | None = None,
-    solo: bool = False,
+    scvi_solo: bool = False,
+    rate: float | None = None,
 ) -> AnnData:
     """Mark doublets, sample by sample.
 
-    Two kinds of evidence, three with ``solo``: scrublet's score, cut where its simulated doublets begin but never so
-    that more than 1 % plus twice the loading rate of a 10x chip is called (its own threshold is
-    erratic on small samples); and lineage conflict, a droplet that shows at least three exclusive
+    Two kinds of evidence, three with ``scvi_solo``: scrublet's score, cut where its simulated doublets begin but never
+    so that more than 1 % plus twice the loading rate of a 10x chip is called (its own threshold is erratic on small
+    samples), or where ``rate`` says; and lineage conflict, a droplet that shows at least three exclusive
     markers of each of two unrelated lineages well above ambient RNA.
 
     Parameters
@@ -83,9 +84,12 @@ def doublets(
         From :func:`carseq.cells.read_markers`; None: the table that comes with carseq.
     car
         Name of the CAR gene; it takes no part.
-    solo
+    scvi_solo
         Whether to train scvi-tools' SOLO on samples of 300 cells or more (minutes), as a third kind of evidence,
         under the same bound as scrublet's.
+    rate
+        Share of droplets with two cells that the loading leads to expect, 0 to 0.5. None: 0.8 % for each 1,000 cells.
+        A rate that is given is believed: as many droplets are called as it says, if they score like simulated doublets.
 
     Returns
     -------
@@ -101,12 +105,12 @@ def doublets(
     sample = adata.obs["sample"].astype(str) if "sample" in adata.obs else None
     for name in [""] if sample is None else list(dict.fromkeys(sample)):
         rows = np.arange(adata.n_obs) if sample is None else np.flatnonzero(sample == name)
-        score[rows], called[rows] = _scrublet(adata, rows, name, car, seed)
-        if solo:
+        score[rows], called[rows] = _scrublet(adata, rows, name, car, seed, rate)
+        if scvi_solo:
             second[rows], by_solo[rows] = _solo(adata, rows, name, car, seed)
     conflict = lineage_conflict(adata, markers, car=car)
     adata.obs["doublet_score"] = score
-    if solo:
+    if scvi_solo:
         adata.obs["solo_score"] = second
     adata.obs["is_doublet"] = called | by_solo | conflict
     kinds = [conflict, called, by_solo]
@@ -165,7 +169,12 @@ def _solo(
 
 
 def _scrublet(
-    adata: AnnData, rows: np.ndarray, name: str, car: str | None, seed: int
+    adata: AnnData,
+    rows: np.ndarray,
+    name: str,
+    car: str | None,
+    seed: int,
+    rate: float | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return scores and calls of the cells ``rows`` of one sample."""
     nothing = np.full(rows.size, np.nan), np.zeros(rows.size, dtype=bool)
@@ -182,13 +191,13 @@ def _scrublet(
         log.warning("sample %s: too few genes for scrublet", name)
         return nothing
     part = ad.AnnData(counts[:, genes].astype(np.float32))
-    rate = RATE_PER_CELL * rows.size
+    expected = RATE_PER_CELL * rows.size if rate is None else rate
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             sc.pp.scrublet(
                 part,
-                expected_doublet_rate=float(np.clip(rate, 0.005, 0.3)),
+                expected_doublet_rate=float(np.clip(expected, 0.005, 0.3)),
                 n_prin_comps=min(30, rows.size - 1, genes.size - 1),
                 random_state=seed,
                 verbose=False,
@@ -201,6 +210,10 @@ def _scrublet(
     threshold = part.uns["scrublet"].get("threshold")
     # Without a dip between its two modes, the middle of the simulated doublets.
     begin = float(np.median(simulated)) if threshold is None else float(threshold)
+    if rate is not None:
+        # The loading is known: the quarter of simulated doublets that look most like single cells is given up.
+        begin = min(begin, float(np.quantile(simulated, 0.25)))
+        return score, score > max(begin, float(np.quantile(score, 1 - rate)))
     return score, _bounded(score, begin)
 
 

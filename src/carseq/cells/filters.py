@@ -31,6 +31,8 @@ MIN_GROUP = 20
 #: Share of a lineage that a mitochondrial ceiling may remove before it is raised, and share of a sample that a filter
 #: may remove before it is an alert.
 MOST_REMOVED = 1 / 3
+#: Spreads below the mode that a stressed sample's limit lies above it: the distribution is skewed to the right.
+MODE_SPREADS = 5.0
 #: However stressed a sample, a cell with more mitochondrial UMIs than this is broken, %.
 BROKEN_MITO = 50.0
 #: Fewest genes of a cell, however shallow the sample: the fewest with which a droplet is given a type.
@@ -166,7 +168,7 @@ def filter_cells(
     - Mitochondrial UMIs, at most: median + 3 MAD of the lineage, between half of the ceiling and
       the ceiling; the ceiling is `max_pct_mito` for kidney and half of it for other lineages.
       Where that ceiling would remove more than a third of a lineage in a sample (stressed cells of
-      urine), the limit is the mode of the lineage's cells + 3 times their spread below it, at most
+      urine), the limit is the mode of the lineage's cells + 5 times their spread below it, at most
       50 %, with a warning: broken cells lie above the mode and do not move it.
     - Genes and UMIs, at most: median + 5 MAD (log scale), but at least 4,000 and 50,000.
 
@@ -228,7 +230,7 @@ def filter_cells(
             like = of_sample & (lineage != UNKNOWN).to_numpy() if kind == UNKNOWN else own
             judged = pct[like & (genes >= least)]
             if judged.size >= MIN_GROUP and (judged > ceiling).mean() > MOST_REMOVED:
-                bound = max(ceiling, min(BROKEN_MITO, _mode_limit(judged, MITO_MADS)))
+                bound = max(ceiling, min(BROKEN_MITO, _mode_limit(judged, MODE_SPREADS)))
                 log.warning(
                     "sample %s, %s cells: median %.1f %% mitochondrial UMIs; limit raised from "
                     "%.0f to %.1f %%",

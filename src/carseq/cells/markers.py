@@ -57,6 +57,12 @@ def car_genes(adata: AnnData, car: str | None = None) -> frozenset[str]:
     return CROSS_TALK | {name} if name else frozenset()
 
 
+def homologs_of(homology: pd.DataFrame) -> frozenset[str]:
+    """Return the genes that a construct shares stretches with, from its homology table (schema ``HOMOLOGY``)."""
+    shared = homology[homology["class"] != "car_only"]
+    return frozenset(str(gene) for gene in shared["gene"] if str(gene))
+
+
 def is_single_t(obs: pd.DataFrame) -> pd.Series:
     """Return which cells are T cells and no doublets, by ``lineage`` and ``is_doublet``."""
     return obs["lineage"].astype(str).eq(T_LINEAGE) & ~obs["is_doublet"].astype(bool)
@@ -100,7 +106,7 @@ def read_markers(path: str | Path | None = None) -> pd.DataFrame:
     path = Path(path) if path is not None else data_path("markers/urinary.tsv")
     try:
         table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, comment="#")
-    except (*DAMAGED, ValueError) as error:
+    except (*DAMAGED, ValueError) as error:  # type: ignore[misc]
         raise CarseqError(
             f"cannot read the marker table {path}",
             " ".join(str(error).split()),

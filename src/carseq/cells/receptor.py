@@ -89,7 +89,7 @@ def read_contigs(path: str | Path) -> pd.DataFrame:
         separator = max(widths, key=lambda mark: widths[mark])
         table = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False)
         table = table.where(~table.apply(lambda column: column.map(is_missing)), "")
-    except (*DAMAGED, ValueError) as error:
+    except (*DAMAGED, ValueError) as error:  # type: ignore[misc]
         # EmptyDataError and ParserError are ValueErrors.
         raise CarseqError(
             f"cannot read the table of receptors {path}", " ".join(str(error).split())[:300], remedy
@@ -150,16 +150,19 @@ def match_contigs(chains: pd.DataFrame, barcodes: pd.Index, sample: str) -> pd.D
     Raises
     ------
     CarseqError
-        If there are many of both and none in common.
+        If there are many of both and hardly one in common.
     """
-    from carseq.io.barcodes import match_barcodes
+    from carseq.io.barcodes import match_barcodes, strangers
 
     matched = match_barcodes(chains, barcodes, strict=False)
     own = matched[matched["barcode"].isin(barcodes)]
-    if own.empty and min(len(barcodes), chains["barcode"].nunique()) >= MANY:
+    n_own, n_given = own["barcode"].nunique(), chains["barcode"].nunique()
+    # Some barcodes of another sample are always met by chance.
+    if min(len(barcodes), n_given) >= MANY and strangers(n_own, n_given, len(barcodes)):
         raise CarseqError(
-            f"the receptors and the cells of sample {sample} share no barcode",
-            f"receptors have {chains['barcode'].iloc[0]}, the cells have {barcodes[0]}",
+            f"the receptors and the cells of sample {sample} share {'no barcode' if own.empty else 'hardly a barcode'}",
+            f"{n_own} of {len(barcodes):,} cells have one of the {n_given:,} receptors; receptors have "
+            f"{chains['barcode'].iloc[0]}, the cells have {barcodes[0]}",
             "give the contig table made from this sample's library",
         )
     return own

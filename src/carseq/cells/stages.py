@@ -73,7 +73,8 @@ def sample_cells(
     called: bool = False,
     listed: Sequence[str] | None = None,
     seed: int = 0,
-    solo: bool = False,
+    scvi_solo: bool = False,
+    doublet_rate: float | None = None,
 ) -> SampleCells:
     """Find the cells of a sample and measure them.
 
@@ -91,8 +92,10 @@ def sample_cells(
         Barcodes of the user's own cells, in place of the test.
     seed
         Seed of the Monte Carlo test, of scrublet and of SOLO.
-    solo
-        Whether SOLO looks for doublets too.
+    scvi_solo
+        Whether scvi-tools' SOLO looks for doublets too.
+    doublet_rate
+        Share of doublets that the loading leads to expect; None: from the number of cells.
     """
     taken = list(raw.obs_names) if called else listed
     calls = call_barcodes(raw, seed=seed, barcodes=taken)
@@ -111,7 +114,7 @@ def sample_cells(
     cells.obs["sample"] = sample
     cells.obs["barcode"] = cells.obs_names.astype(str)
     quality(cells)
-    doublets(cells, seed=seed, car=car, solo=solo)
+    doublets(cells, seed=seed, car=car, scvi_solo=scvi_solo, rate=doublet_rate)
     return SampleCells(cells, calls, ambient, knee)
 
 
@@ -151,8 +154,8 @@ def annotate_cohort(
         What the quality filters removed, by sample and step.
     """
     reference = None
-    if config.reference:
-        reference = read_reference(config.reference, config.reference_labels)
+    if config.atlas:
+        reference = read_reference(config.atlas, config.atlas_labels)
     cohort = combine(samples)
     cohort.uns["car"] = car
     if homologs is not None:
@@ -182,7 +185,7 @@ def annotate_cohort(
     t_states(kept, car=car, seed=config.seed)
     cell_cycle(kept)
     if reference is not None:
-        labels = config.reference_labels
+        labels = config.atlas_labels
         label_by_reference(kept, reference, labels=labels, car=car, seed=config.seed)
     if config.celltypist:
         label_by_celltypist(kept, config.celltypist)

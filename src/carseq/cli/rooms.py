@@ -168,6 +168,41 @@ def call(
     print_verdicts(called.detection)
 
 
+def annotate(
+    matrix: Annotated[Path, typer.Argument(help="10x .h5, mtx folder or .h5ad of raw counts.")],
+    to: Annotated[Path, typer.Option("--out", help="h5ad to write.")],
+    sample: Annotated[
+        str | None, typer.Option(help="Column of the h5ad's `obs` that names the samples.")
+    ] = None,
+    car: Annotated[
+        str | None, typer.Option(help="Name of the CAR among the genes; it takes no part.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of every random step.")] = 0,
+) -> None:
+    """Say what the cells of any matrix are: types, states, doublets, damage. No study, no CAR, no genome."""
+    import anndata
+
+    from carseq.cells.alone import annotate_matrix
+    from carseq.io.h5ad import write_h5ad
+    from carseq.io.matrix import read_counts
+
+    read = anndata.read_h5ad(matrix) if matrix.suffix == ".h5ad" else read_counts(matrix, car=car)
+    cells = annotate_matrix(read, sample=sample, car=car, seed=seed)
+    for name, table in list(cells.obsm.items()):
+        # Other programs read arrays; the columns' names stand in uns.
+        if hasattr(table, "columns"):
+            cells.uns[f"{name}_names"] = list(map(str, table.columns))
+            cells.obsm[name] = table.to_numpy()
+    write_h5ad(cells, to)
+    kinds = cells.obs["cell_type"].astype(str)
+    sure = cells.obs.groupby(kinds)["cell_type_confidence"].mean()
+    held = cells.obs.groupby(kinds)["marker_coverage"].mean()
+    for name, n in kinds.value_counts().items():
+        held_words = f", {held[name]:.0%} of its markers in the matrix" if held[name] > 0 else ""
+        out.print(f"{n:>8,}  {name}  (confidence {sure[name]:.2f}{held_words})")
+    out.print(f"wrote {to}")
+
+
 def localize(
     cells: Annotated[Path, typer.Argument(help="h5ad with calls (cohort/cells.h5ad).")],
     detection: Annotated[Path, typer.Option(help="detection.tsv made with the calls.")],

@@ -135,21 +135,24 @@ def verdict(
     """Print the verdict per sample and where the report lies."""
     from carseq.figures.phrases import blood_words
     from carseq.io.files import read_table
+    from carseq.io.results import check_made_by
+    from carseq.schema.results import FILES
     from carseq.schema.tables import BLOOD_IN_URINE, DETECTION
 
-    path = results / "cohort" / "detection.tsv"
+    path = FILES["detection"].under(results)
     if not path.exists():
         raise CarseqError(
             f"{results} holds no finished run", f"no {path}", "run snakemake to the end first"
         )
+    check_made_by(results)
     print_verdicts(read_table(path, DETECTION))
-    blood = results / "cohort" / "blood_in_urine.tsv"
+    blood = FILES["blood_in_urine"].under(results)
     if blood.exists():
         table = read_table(blood, BLOOD_IN_URINE)
         for row in table[table["witness"] == "combined"].itertuples():
             words = f"{row.sample}: {blood_words(row)}"
             out.print(words, highlight=False, soft_wrap=True, markup=False)
-    page = (results / "report" / "report.html").resolve()
+    page = FILES["report"].under(results).resolve()
     if page.exists():
         out.print(f"report: {page}", soft_wrap=True, highlight=False)
 
@@ -162,8 +165,9 @@ def report(
 ) -> None:
     """Write the report of a finished run anew."""
     from carseq.report import build_report
+    from carseq.schema.results import FILES
 
-    page = to or results / "report" / "report.html"
+    page = to or FILES["report"].under(results)
     build_report(results, page)
     out.print(f"wrote {page}")
 

@@ -14,6 +14,7 @@ from scipy import stats
 from carseq.calling import MAX_AMBIENT_P, explain_posterior
 from carseq.cells.annotation import T_LINEAGE
 from carseq.explain.phrases import number_of, probability, times
+from carseq.schema.results import FILES
 
 
 def facts(row: pd.Series) -> pd.DataFrame:
@@ -153,7 +154,7 @@ def explain_droplet(
     seen = f"{number_of(int(droplet['total_umis']), 'UMI')}; its CAR molecules: {n_car}"
     if is_cell:
         words = f"Removed by a quality filter: {seen}. What was removed, step by step: " + str(
-            results / "samples" / sample / "cells" / "filters.tsv"
+            FILES["filters"].under(results, sample=sample)
         )
     else:
         words = f"Not called a cell: {seen}."

@@ -20,6 +20,7 @@ from carseq.io.h5ad import read_h5ad
 from carseq.library.reads import LibraryReads
 from carseq.molecules import Target
 from carseq.schema.obs import conform_obs
+from carseq.schema.results import FILES
 from carseq.schema.tables import MOLECULES
 
 
@@ -33,7 +34,7 @@ class Cohort:
 
 def read_cohort(results: Path) -> Cohort:
     """Read ``obs`` and the model, not the matrix."""
-    path = results / "cohort" / "cells.h5ad"
+    path = FILES["cells"].under(results)
     if not path.exists():
         raise CarseqError(
             f"{results} holds no finished run",
@@ -48,7 +49,7 @@ def read_cohort(results: Path) -> Cohort:
 
 
 def read_config(results: Path) -> dict[str, Any]:
-    path = results / "run_config.yaml"
+    path = FILES["run_config"].under(results)
     read = yaml.safe_load(path.read_text()) if path.exists() else None
     return read if isinstance(read, dict) else {}
 
@@ -90,7 +91,7 @@ def find_droplet(results: Path, obs: pd.DataFrame, sample: str, barcode: str) ->
     CarseqError
         If the sample has no droplet of this barcode.
     """
-    path = results / "samples" / sample / "cells" / "barcodes.tsv.gz"
+    path = FILES["barcodes"].under(results, sample=sample)
     wanted = bare_barcode(barcode.upper())
     if path.exists():
         droplets = read_table(path)
@@ -107,7 +108,9 @@ def find_droplet(results: Path, obs: pd.DataFrame, sample: str, barcode: str) ->
     elif near:
         remedy = f"did you mean {' or '.join(f'{sample}:{b}' for b in near)}?"
     else:
-        remedy = f"the barcodes of its cells are in {results / 'cohort' / 'cells.h5ad'} and in the report"
+        remedy = (
+            f"the barcodes of its cells are in {FILES['cells'].under(results)} and in the report"
+        )
     raise CarseqError(
         f"no barcode {barcode} in sample {sample}",
         f"it is neither one of its {number_of(len(own), 'cell')} nor a droplet with a molecule",
@@ -117,7 +120,7 @@ def find_droplet(results: Path, obs: pd.DataFrame, sample: str, barcode: str) ->
 
 def read_molecules(results: Path, sample: str, barcode: str) -> pd.DataFrame:
     """Return the barcode's molecules, with ``counted``."""
-    path = results / "samples" / sample / "molecules" / "molecules.parquet"
+    path = FILES["molecules"].under(results, sample=sample)
     table = read_table(path, MOLECULES) if path.exists() else MOLECULES.empty()
     own = table[table["barcode"].map(bare_barcode) == bare_barcode(barcode)].reset_index(drop=True)
     return own.assign(counted=own["p_car"] >= MIN_P_CAR)
@@ -125,9 +128,10 @@ def read_molecules(results: Path, sample: str, barcode: str) -> pd.DataFrame:
 
 def read_target(results: Path, strand: str) -> Target:
     """Return the construct and its homologs as the molecules were found with."""
-    folder = results / "construct"
-    construct = folder / "construct.json"
-    needed = [construct, *(folder / name for name in ("rivals.fa", "loci.tsv", "homology.tsv"))]
+    construct = FILES["construct_json"].under(results)
+    folder = construct.parent
+    names = ("construct_json", "rivals", "loci", "homology")
+    needed = [FILES[name].under(results) for name in names]
     missing = [str(path) for path in needed if not path.is_file()]
     if missing:
         raise CarseqError(
@@ -140,18 +144,16 @@ def read_target(results: Path, strand: str) -> Target:
 
 def read_homology(results: Path) -> pd.DataFrame:
     """Return which bases of the CAR the genome shares."""
-    return read_table(results / "construct" / "homology.tsv")
+    return read_table(FILES["homology"].under(results))
 
 
 def bam_of(results: Path, config: dict[str, Any], sample: str) -> tuple[Path, str]:
     """Return a sample's BAM and the strand of its reads."""
     sheet = (config.get("sheet") or {}).get(sample) or {}
-    solo = results / "samples" / sample / "solo"
-    kept = (
-        solo / "aligned.bam",
-        solo / "slice.bam",
-        results / "report" / "reads" / f"{sample}.bam",
-    )
+    kept = [
+        FILES[name].under(results, sample=sample)
+        for name in ("aligned_bam", "slice_bam", "car_reads")
+    ]
     bam = Path(sheet["bam"]) if sheet.get("bam") else next(filter(Path.exists, kept), kept[0])
     if not bam.exists():
         if not sheet.get("bam") and (sheet.get("matrix") or sheet.get("raw_matrix")):
@@ -163,7 +165,7 @@ def bam_of(results: Path, config: dict[str, Any], sample: str) -> tuple[Path, st
         raise CarseqError(
             "no alignments can be shown", f"the BAM {bam} is not there", "put it where it was"
         )
-    library = results / "samples" / sample / "molecules" / "library.json"
+    library = FILES["library"].under(results, sample=sample)
     if not library.exists():
         raise CarseqError(
             "no alignments can be shown",

@@ -212,7 +212,6 @@ def check_sizes(root: str | Path) -> None:
 SMALL, PIECES, PIECE = 1 << 20, 4, 1 << 14
 
 
-@functools.cache
 def fingerprint(path: str) -> str:
     """Return what tells a user's file from another of the same name, whatever their times; an address as it is.
 
@@ -226,20 +225,26 @@ def fingerprint(path: str) -> str:
     """
     if "://" in path:
         return path
-    made = hashlib.blake2b(digest_size=8)
     try:
         top = Path(path)
         files = sorted(p for p in top.iterdir() if p.is_file()) if top.is_dir() else [top]
-        for file in files:
-            size = file.stat().st_size
-            made.update(f"{file.name if top.is_dir() else ''} {size} ".encode())
-            with file.open("rb") as stream:
-                if size <= SMALL:
-                    made.update(stream.read())
-                    continue
-                for i in range(PIECES):
-                    stream.seek((size - PIECE) * i // (PIECES - 1))
-                    made.update(stream.read(PIECE))
-    except OSError:
+        stats = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
+        return _fingerprint(tuple(stats), top.is_dir())
+    except (OSError, ValueError):
         return "not there"
+
+
+@functools.lru_cache(maxsize=1024)
+def _fingerprint(files: tuple[tuple[str, int, int], ...], named: bool) -> str:
+    """Return the fingerprint of files: path, size and time of each."""
+    made = hashlib.blake2b(digest_size=8)
+    for path, size, _ in files:
+        made.update(f"{Path(path).name if named else ''} {size} ".encode())
+        with open(path, "rb") as stream:
+            if size <= SMALL:
+                made.update(stream.read())
+                continue
+            for i in range(PIECES):
+                stream.seek((size - PIECE) * i // (PIECES - 1))
+                made.update(stream.read(PIECE))
     return made.hexdigest()

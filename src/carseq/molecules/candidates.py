@@ -207,13 +207,14 @@ class CandidateReads:
         seen: dict[ReadId, bool] = {}
         for place, records in self._all():
             fresh: list[tuple[pysam.AlignedSegment, Read]] = []
+            again: list[pysam.AlignedSegment] = []
             for record in records:
                 if record.query_sequence is None or not self._is_wanted(record):
                     continue
                 identity = read_id(record)
                 if identity in seen:
-                    if seen[identity]:
-                        yield Candidate(record, None, place.gene, True)
+                    # Whether the read resembles the CAR may not be known yet: it may lie in this place twice.
+                    again.append(record)
                     continue
                 seen[identity] = True
                 fresh.append((record, decode(record, place.source, self._strand, self._tags)))
@@ -226,6 +227,9 @@ class CandidateReads:
                 if not resembles:
                     seen[read_id(record)] = False
                 yield Candidate(record, read, place.gene, resembles)
+            for record in again:
+                if seen[read_id(record)]:
+                    yield Candidate(record, None, place.gene, True)
 
     def _is_wanted(self, record: pysam.AlignedSegment) -> bool:
         if self._wanted is None:

@@ -25,6 +25,7 @@ from carseq.figures import summaries
 from carseq.io.files import atomic, write_text
 from carseq.log import get_logger
 from carseq.report.study import Study, study_name
+from carseq.schema.results import FILES
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -232,7 +233,7 @@ def crate(
             },
         )
     )
-    versions = json.loads((results / "versions.json").read_text())
+    versions = json.loads(FILES["versions"].under(results).read_text())
     tools = [
         made.add(
             ContextEntity(

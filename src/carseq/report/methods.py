@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from carseq.report.study import Study
+from carseq.schema.results import FILES
 
 _CITATIONS = {
     "STAR": ("Dobin et al. 2013, STAR", "10.1093/bioinformatics/bts635"),
@@ -63,7 +64,7 @@ def done(study: Study) -> Done:
     as_given = []
     for name in study.samples:
         given = sheet.get(name) or {}
-        without = f"samples/{name}/molecules/molecules.parquet" in study.missing
+        without = FILES["molecules"].at(sample=name) in study.missing
         if given.get("bam"):
             way = "bam"
         elif given.get("matrix") or given.get("raw_matrix") or without:

@@ -27,6 +27,7 @@ from carseq.report.privacy import without_paths
 from carseq.report.scripts import packed_runtime, policy, script
 from carseq.report.study import Study, read_study
 from carseq.schema.codes import GATES
+from carseq.schema.results import FILES
 from carseq.schema.tables import MOLECULES, RUN_TIMES
 from carseq.schema.thresholds import FDR
 
@@ -180,9 +181,7 @@ def _version(study: Study, tool: str) -> str:
 def _without_molecules(study: Study) -> list[str]:
     """Return samples that came without molecules, as matrices do."""
     return [
-        sample
-        for sample in study.samples
-        if f"samples/{sample}/molecules/molecules.parquet" in study.missing
+        sample for sample in study.samples if FILES["molecules"].at(sample=sample) in study.missing
     ]
 
 

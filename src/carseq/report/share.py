@@ -24,15 +24,11 @@ from carseq.schema.results import FILES
 #: What is packed, as patterns below the results folder. Not the samples sheet, which may hold anything, nor reads, nor
 #: the construct's sequence.
 PACKED = (
-    "report/report.html",
-    "report/methods.md",
-    "notebooks/*.ipynb",
+    *(FILES[name].path for name in ("report", "methods", "domains", "homology", "construct_map")),
+    FILES["notebook"].at(notebook="*"),
     "cohort/*.tsv",
-    "construct/domains.tsv",
-    "construct/homology.tsv",
-    "construct/construct.svg",
 )
-LEFT_OUT = ("cohort/samples.tsv",)
+LEFT_OUT = (FILES["samples"].path,)
 #: A zip file's earliest time, in place of the files' own: the same bytes for the same content.
 _TIME = (1980, 1, 1, 0, 0, 0)
 _README = """Results of carseq: are there CAR T cells in this urine?
@@ -73,7 +69,7 @@ def share(results: str | Path, out: str | Path, *, rename: bool = False) -> dict
     results, out = Path(results), Path(out)
     found = sorted(p for pattern in PACKED for p in results.glob(pattern))
     found = [p for p in found if p.relative_to(results).as_posix() not in LEFT_OUT]
-    page = results / "report" / "report.html"
+    page = FILES["report"].under(results)
     if page not in found:
         raise CarseqError(
             f"{results} holds no finished run", f"no {page}", "run snakemake to the end first"
@@ -174,7 +170,7 @@ def _paths(value: Any) -> Iterable[str]:
 
 def _places(results: Path) -> dict[str, str]:
     """Return paths of the machine and what is written in their place: their last part."""
-    record = results / "run_config.yaml"
+    record = FILES["run_config"].under(results)
     given = yaml.safe_load(record.read_text()) if record.exists() else {}
     own = [str(Path.home()), str(results.resolve()), str(results.resolve().parent)]
     found = [*_paths(given), *own]

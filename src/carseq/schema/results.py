@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
 from carseq.schema import tables
@@ -97,6 +97,10 @@ class Result:
         for key, value in names.items():
             path = path.replace(f"{{{key}}}", str(value))
         return f"{results}/{path}" if str(results) else path
+
+    def under(self, results: str | Path, **names: str) -> Path:
+        """Return its path below a results folder, as :meth:`at` does, as a path."""
+        return Path(self.at(results, **names))
 
 
 _READS = "samples given as FASTQ"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from carseq.config_docs import example_config
+from carseq.config_docs import example_config, schema_json
 from carseq.construct.library import alternatives_of
 from carseq.errors import CarseqError
 from carseq.io.files import write_text
@@ -13,6 +13,9 @@ from carseq.io.remote import is_url
 from carseq.start.folders import fastq_pairs
 from carseq.start.matrices import Made, cellranger_samples, matrix_samples
 from carseq.start.samples import Note
+
+#: Name of the configuration's JSON schema beside it.
+SCHEMA = ".config.schema.json"
 
 
 def start_study(
@@ -104,7 +107,9 @@ def start_study(
         "optional: add columns to it, such as `tcr` (T-cell receptors: 10x contig annotations or AIRR), `gating` and "
         "`sequencing_run`; config/README.md explains them"
     )
-    write_text(example_config(values), targets["config.yaml"])
+    # For editors: the configuration names it in its first line.
+    write_text(schema_json(), folder / SCHEMA)
+    write_text(example_config(values, schema=SCHEMA), targets["config.yaml"])
     write_text(_samples_sheet(list(from_reads), made), targets["samples.tsv"])
     if "units.tsv" in targets:
         lines = [f"{s}\t{u}\t{r1.absolute()}\t{r2.absolute()}\n" for s, u, r1, r2 in units]

@@ -103,15 +103,15 @@ def check_tables(study: Study, genes: Collection[str]) -> Iterator[tuple[str, st
                 yield "markers", words
         except CarseqError as error:
             yield "markers", error
-    if cells.reference:
+    if cells.atlas:
         from carseq.cells.atlas import read_reference
 
         try:
-            atlas = read_reference(cells.reference, cells.reference_labels)
+            atlas = read_reference(cells.atlas, cells.atlas_labels)
             shared = len(set(atlas.var_names) & set(genes))
             if genes and not shared:
                 raise CarseqError(
-                    f"the labelled cells {cells.reference} share no gene with the annotation",
+                    f"the labelled cells {cells.atlas} share no gene with the annotation",
                     f"they have {', '.join(map(str, atlas.var_names[:3]))}",
                     "give labelled cells whose var_names are gene symbols",
                 )

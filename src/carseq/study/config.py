@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 import warnings
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +19,7 @@ from pydantic import (
 
 from carseq.errors import CarseqError
 from carseq.io.remote import placed
+from carseq.log import get_logger
 from carseq.schema.thresholds import FDR
 from carseq.study.texts import path_fault, read_yaml, results_fault
 
@@ -163,8 +165,29 @@ class CallingConfig(Section):
     )
 
 
+#: Keys and values of section `cells` as they were called before 0.2.
+_CELLS_RENAMED = {"reference": "atlas", "reference_labels": "atlas_labels"}
+
+
 class CellsConfig(Section):
     """Cells: quality, doublets, clusters, types."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_old_names(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        data = dict(data)
+        for old, new in _CELLS_RENAMED.items():
+            if old in data:
+                if new in data:
+                    raise ValueError(f"`cells.{old}` is now called `cells.{new}`: give it once")
+                get_logger("config").warning("cells.%s is now called cells.%s", old, new)
+                data[new] = data.pop(old)
+        if data.get("doublets") == "solo":
+            get_logger("config").warning("cells.doublets: solo is now called scvi_solo")
+            data["doublets"] = "scvi_solo"
+        return data
 
     integration: Literal["scvi", "harmony", "none"] = Field(
         default="scvi",
@@ -175,16 +198,16 @@ class CellsConfig(Section):
         min_length=1,
         description="Marker table (TSV); null: the urinary table that comes with carseq.",
     )
-    reference: str | None = Field(
+    atlas: str | None = Field(
         default=None,
         min_length=1,
         description="Labelled cells (h5ad of raw counts with gene symbols) whose labels scANVI carries over, as a "
         "further opinion: `reference_type` beside `cell_type`.",
     )
-    reference_labels: str = Field(
+    atlas_labels: str = Field(
         default="cell_type",
         min_length=1,
-        description="Column of the reference's `obs` that holds the labels.",
+        description="Column of the atlas's `obs` that holds the labels.",
     )
     celltypist: str | None = Field(
         default=None,
@@ -192,9 +215,18 @@ class CellsConfig(Section):
         description="File of a CellTypist model, as a further opinion: `celltypist_type`. It is a pickle: use only "
         "one that you trust. Needs `pip install 'carseq[celltypist]'`.",
     )
-    doublets: Literal["scrublet", "solo"] = Field(
+    doublets: Literal["scrublet", "scvi_solo"] = Field(
         default="scrublet",
-        description="`solo`: scvi-tools' SOLO beside scrublet, in samples of 300 cells or more; some minutes a sample.",
+        description="`scvi_solo`: scvi-tools' SOLO beside scrublet, in samples of 300 cells or more; some minutes a "
+        "sample.",
+    )
+    doublet_rate: float | None = Field(
+        default=None,
+        gt=0,
+        lt=0.5,
+        description="Share of droplets with two cells that the loading leads to expect. null: 0.8 % for each 1,000 "
+        "cells found, as 10x gives it for its chips; give it where a chip was loaded with more cells than were kept, "
+        "or with several samples.",
     )
     corrected: bool = Field(
         default=True,
@@ -335,8 +367,8 @@ def _config_fault(error: ValidationError, source: str) -> CarseqError:
             remedies.append(f"add `{key}`")
         else:
             told = fault["msg"].removeprefix("Value error, ")
-            given = repr(fault["input"])
-            given = given if len(given) <= 80 else f"{given[:77]}..."
+            # Bounded: a few aliases of YAML may stand for millions of values.
+            given = reprlib.repr(fault["input"])
             causes.append(f"`{key}`: {told} (got {given})" if key else told)
     return CarseqError(
         f"{source} is not valid",
@@ -446,7 +478,7 @@ def resolve_paths(config: Config, base: str | Path) -> Config:
     config.reference.star_index = absolute(config.reference.star_index)
     config.chemistry.whitelist = absolute(config.chemistry.whitelist)
     config.cells.markers = absolute(config.cells.markers)
-    config.cells.reference = absolute(config.cells.reference)
+    config.cells.atlas = absolute(config.cells.atlas)
     config.cells.celltypist = absolute(config.cells.celltypist)
     return config
 
@@ -474,7 +506,7 @@ def config_markdown() -> str:
                 lines.append(f"| **`{prefix}{name}`** | | {annotation.__doc__} |")
                 add(annotation, f"{prefix}{name}.")
                 continue
-            value = field.get_default(call_default_factory=True)
+            value = field.get_default(call_default_factory=True, validated_data={})
             default = "*required*" if field.is_required() else f"`{yaml_value(value)}`"
             lines.append(f"| `{prefix}{name}` | {default} | {field.description} |")
 

@@ -37,7 +37,7 @@ class Study:
             ("reference.gtf", "gene annotation", config.reference.gtf),
             ("chemistry.whitelist", "barcode whitelist", config.chemistry.whitelist),
             ("cells.markers", "markers", config.cells.markers),
-            ("cells.reference", "labelled cells", config.cells.reference),
+            ("cells.atlas", "labelled cells", config.cells.atlas),
             ("cells.celltypist", "CellTypist model", config.cells.celltypist),
         ]
         for file in config.construct.alternatives:

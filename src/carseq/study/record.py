@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from carseq.errors import CarseqError
 from carseq.schema.results import FILES
 from carseq.study.model import Study
 
@@ -63,3 +64,35 @@ def _alike(one: Any, other: Any) -> bool:
     if isinstance(one, str) and isinstance(other, str) and ("/" in one or "/" in other):
         return Path(one).name == Path(other).name
     return bool(one == other)
+
+
+def check_record(study: Study, metadata: Path) -> None:
+    """Check that results of another configuration will be made anew.
+
+    Snakemake tells a changed setting from its own notes (``.snakemake/metadata``). Where these were lost, because the
+    results were moved, archived or copied without them, it would keep old results beside the new settings.
+
+    Parameters
+    ----------
+    study
+        The study of now.
+    metadata
+        The folder of Snakemake's notes.
+
+    Raises
+    ------
+    CarseqError
+        If the results are of another configuration and the notes are missing.
+    """
+    results = Path(study.config.results)
+    noted = metadata.is_dir() and any(metadata.iterdir())
+    if noted or not (changed := changed_since(study, results)):
+        return
+    record = FILES["run_config"].at(results)
+    raise CarseqError(
+        f"{results} was made with another configuration, and nothing says which of it is still right",
+        f"{', '.join(changed[:6])} changed since; Snakemake's notes ({metadata}) are not there, by which it would make "
+        "anew what depends on that",
+        f"name another `results`; or remove {record} and run once with `--forceall`, which makes everything anew; or "
+        "take the old settings back",
+    )

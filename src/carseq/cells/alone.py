@@ -1,0 +1,197 @@
+"""Cells of any matrix, without a study: no Snakemake, no CAR, no genome."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from carseq.cells.ambient import ambient_profile
+from carseq.cells.annotation import LEAST_TYPED_UMIS, annotate
+from carseq.cells.barcodes import call_barcodes
+from carseq.cells.clusters import cluster
+from carseq.cells.combination import combine
+from carseq.cells.counts import row_sums
+from carseq.cells.doublet import doublets, paired_transcriptomes
+from carseq.cells.filters import failed_libraries, filter_cells, quality
+from carseq.cells.intact import intactness
+from carseq.cells.latent import Method, integrate
+from carseq.cells.states import cell_cycle, t_states
+from carseq.errors import CarseqError
+from carseq.io.genes import check_genes, marker_genes, with_symbols
+from carseq.log import get_logger
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+log = get_logger("cells.alone")
+
+#: Columns of `obs` that :func:`annotate_matrix` makes and does not hand on.
+_INNER = ("barcode", "sample")
+
+
+def annotate_matrix(
+    adata: AnnData,
+    *,
+    sample: str | None = None,
+    car: str | None = None,
+    markers: pd.DataFrame | None = None,
+    integration: Method = "none",
+    seed: int = 0,
+) -> AnnData:
+    """Say what each cell of a matrix is: its type, its state, whether it is intact and single.
+
+    Parameters
+    ----------
+    adata
+        Cells × genes, raw counts in `layers["counts"]`, X or `raw.X`; genes as symbols, or as Ensembl ids with a column
+        of symbols. It may hold all droplets: cells are then called first.
+    sample
+        Column of `obs` that names the samples; None: the cells are of one.
+    car
+        Name of the CAR among the genes, where there is one; it takes no part.
+    markers
+        From :func:`carseq.cells.read_markers`; None: the table that comes with carseq.
+    integration
+        How several samples are brought together: `none`, `harmony` or `scvi`.
+    seed
+        Seed of every random step.
+
+    Returns
+    -------
+    AnnData
+        The same object (of a matrix of all droplets: a new one of its cells) with `obs`: `total_umis`, `n_genes`,
+        `pct_mito`, `lineage`, `cell_type`, `cell_type_confidence`, `marker_coverage`, `t_state`, `is_doublet`,
+        `doublet_reason`, `intact_fraction`, `is_damaged`, `phase`, `leiden`, and `qc_reason` (the quality filter that
+        would remove the cell; empty for good ones), and `obsm["X_umap"]`. No cell is removed.
+
+    Raises
+    ------
+    CarseqError
+        If there are no raw counts, barcodes or genes stand twice, or the genes are not those of man.
+
+    Examples
+    --------
+    >>> import carseq, anndata
+    >>> cells = carseq.annotate(anndata.read_h5ad("pbmc.h5ad"))  # doctest: +SKIP
+    >>> cells.obs[["cell_type", "cell_type_confidence", "t_state"]]  # doctest: +SKIP
+    """
+    import anndata as ad
+
+    counts, var = _counts(adata)
+    if not adata.obs_names.is_unique:
+        twice = adata.obs_names[adata.obs_names.duplicated()][0]
+        raise CarseqError(
+            "two cells have one name",
+            f"{twice} is there twice",
+            "give each sample's barcodes a prefix, or call adata.obs_names_make_unique()",
+        )
+    part = ad.AnnData(counts, obs=pd.DataFrame(index=adata.obs_names.astype(str)), var=var)
+    source = with_symbols(part, car=car)
+    if source:
+        log.info("genes are named by %s", source)
+    _make_unique(part)
+    for warning in check_genes(part.var_names):
+        log.warning("%s", warning)
+    if sample is not None and sample not in adata.obs:
+        raise CarseqError(
+            f"obs has no column {sample!r}",
+            f"it has {', '.join(map(str, adata.obs.columns)) or 'none'}",
+            "name the column that holds the samples, or leave it out",
+        )
+    name = "" if sample is None else adata.obs[sample].astype(str).to_numpy()
+    part.obs["sample"] = name
+    called, ambient, parts = [], {}, []
+    for one in dict.fromkeys(part.obs["sample"]) or [""]:
+        own = part[part.obs["sample"] == one].copy()
+        is_cell = np.ones(own.n_obs, dtype=bool)
+        raw = _holds_empty_droplets(row_sums(own.X))
+        calls = call_barcodes(own, seed=seed, barcodes=None if raw else list(own.obs_names))
+        if raw:
+            is_cell = calls["is_cell"].to_numpy(bool)
+            log.info("%d of %d droplets are cells", int(is_cell.sum()), own.n_obs)
+        ambient[str(one)] = ambient_profile(own, calls)
+        own = own[is_cell].copy()
+        called.append(own.obs_names)
+        if car:
+            own.uns["car"] = car
+        parts.append(doublets(quality(own), seed=seed, markers=markers))
+    cohort = combine(parts)
+    cluster(cohort, integrate(cohort, integration, seed=seed), seed=seed)
+    annotate(cohort, markers)
+    intactness(cohort)
+    paired_transcriptomes(cohort, ambient)
+    t_states(cohort, seed=seed)
+    cell_cycle(cohort)
+    filter_cells(cohort)
+    failed = failed_libraries(cohort)
+    names = pd.Index(np.concatenate(called)) if called else adata.obs_names[:0]
+    result = adata if len(names) == adata.n_obs else adata[names].copy()
+    # In the order of the matrix, whatever the order of its samples.
+    order = names.get_indexer(result.obs_names)
+    for column in cohort.obs.columns:
+        if column not in _INNER:
+            result.obs[column] = cohort.obs[column].to_numpy()[order]
+    for key in ("X_umap", "lineage_probability", "t_type_probability"):
+        if key in cohort.obsm:
+            table = cohort.obsm[key]
+            result.obsm[key] = (
+                table.iloc[order].set_axis(result.obs_names)
+                if isinstance(table, pd.DataFrame)
+                else table[order]
+            )
+    result.uns["library_failed"] = failed
+    return result
+
+
+def _holds_empty_droplets(totals: np.ndarray) -> bool:
+    """Return whether a matrix holds all droplets: most of them have too few UMIs to be typed."""
+    return bool(totals.size >= 1000 and np.median(totals) < LEAST_TYPED_UMIS)
+
+
+def _make_unique(part: AnnData) -> None:
+    """Tell genes of one symbol apart, as 10x's references have some of; refuse where a marker gene is among them."""
+    names = part.var_names
+    if names.is_unique:
+        return
+    twice = set(names[names.duplicated()])
+    marked = sorted(twice & marker_genes())
+    if marked:
+        raise CarseqError(
+            f"{len(marked)} marker genes are in the matrix twice",
+            f"such as {', '.join(marked[:3])}",
+            "add their rows up, or keep one of each",
+        )
+    log.info("%d gene symbols are there twice (%s, ...): kept apart", len(twice), min(twice))
+    part.var_names_make_unique()
+
+
+def _counts(adata: AnnData) -> tuple[sparse.csr_matrix, pd.DataFrame]:
+    """Return the raw counts and their genes: the first of `layers["counts"]`, X and `raw.X` with whole numbers."""
+    found: list[tuple[str, Any, pd.DataFrame]] = []
+    if "counts" in adata.layers:
+        found.append(('layers["counts"]', adata.layers["counts"], adata.var))
+    if adata.X is not None:
+        found.append(("X", adata.X, adata.var))
+    if adata.raw is not None:
+        found.append(("raw.X", adata.raw.X, adata.raw.var))
+    why = "it has no X"
+    for where, matrix, var in found:
+        counts = sparse.csr_matrix(matrix, dtype=np.float32, copy=True)
+        values = counts.data
+        if not np.isfinite(values).all():
+            why = f"{where} holds values that are infinite or missing"
+        elif values.size and values.min() < 0:
+            why = f"{where} holds negative values: it was scaled"
+        elif values.size and not np.allclose(values, np.rint(values), atol=1e-3):
+            why = f"{where} holds values that are no whole numbers: it was normalised"
+        else:
+            counts.eliminate_zeros()
+            return counts, var.copy()
+    raise CarseqError(
+        "the matrix holds no raw counts",
+        why,
+        'give the counts (UMIs) before any normalisation, in X or in layers["counts"]',
+    )

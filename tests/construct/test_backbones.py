@@ -1,0 +1,127 @@
+"""construct: the ends of known vectors complete a frame or a piece, and say so."""
+
+from __future__ import annotations
+
+import pytest
+from typer.testing import CliRunner
+
+from carseq.cli import app
+from carseq.construct import complete, lint, load_construct, write_construct
+from carseq.construct.backbones import backbones, likeliest
+from carseq.construct.findings import CODES
+from carseq.construct.introns import splice_sites
+from carseq.construct.parts import parts, sequences
+from carseq.data import path as data_path
+from carseq.errors import CarseqError
+
+FRAME = sequences("orfs.fa")["axi-cel"]
+
+
+def write(path, sequence):
+    path.write_text(f">v\n{sequence}\n")
+    return path
+
+
+def test_the_ends_are_those_of_the_maps(shared):
+    for name, number in {"MSCV": "127890", "pHR-SFFV": "136882", "pWPXLD-EF1a": "82456"}.items():
+        found = load_construct(shared / "real_vectors" / f"addgene_{number}.gb")
+        assert found.sequence[: found.orf[0]] == backbones()[name].five
+        assert found.sequence[found.orf[1] :] == backbones()[name].three
+    for vector in backbones().values():
+        part = parts()
+        ends = [part[k] for k in ("HIV1_R", "MSCV_R3", "MP71_R3", "MoMuLV_R")]
+        assert any(vector.three.endswith(r) for r in ends), vector.name
+        assert vector.source
+        assert vector.is_lentiviral == vector.three.endswith(part["HIV1_R"])
+
+
+@pytest.mark.parametrize(
+    ("name", "spliced"),
+    [("MSGV1", True), ("MP71", True), ("SFG", True), ("MoMuLV", True), ("MSCV", False)],
+)
+def test_gamma_retroviral_leaders_are_spliced_where_they_have_an_acceptor(name, spliced):
+    leader = backbones()[name].five
+    found = splice_sites(leader)
+    assert (found is not None) == spliced
+    if found:
+        cut, join = found
+        assert leader[cut - 5 : cut + 6] == "GGGAGGTAAGC"
+        assert leader[join - 5 : join + 12] == "CCAAGCTCACTTACAGG"
+
+
+@pytest.mark.parametrize("name", ["MSGV1", "SFG", "pHR-SFFV", "pWPXLD-EF1a", "pRRL-MSCV"])
+def test_a_frame_with_the_ends_of_a_vector_is_that_vectors_mrna(tmp_path, name):
+    vector = backbones()[name]
+    found = load_construct(write(tmp_path / "orf.fa", FRAME), backbone=name.lower())
+    assert found.sequence == vector.five + FRAME + vector.three
+    assert found.protein.startswith("MLLLVTSLL")
+    codes = {f["code"]: f for f in lint(found)}
+    assert name in codes["assumed_ends"]["message"]
+    assert not {"orf_only", "no_leader", "no_3p_end"} & set(codes)
+
+
+@pytest.mark.parametrize("flank", [30, 120, 400])
+def test_a_piece_is_completed_without_a_seam(tmp_path, flank):
+    vector = backbones()["MSGV1"]
+    whole = vector.five + FRAME + vector.three
+    first, last = len(vector.five) - flank, len(vector.five) + len(FRAME) + min(flank, 300)
+    piece = load_construct(write(tmp_path / "piece.fa", whole[first:last]))
+    assert likeliest(piece).backbone.name == "MSGV1"
+    found = complete(piece, "MSGV1")
+    assert found.sequence == whole
+    assert [t.name for t in found.transcripts] == ["unspliced", "spliced"]
+
+
+def test_only_the_missing_end_is_put_on(tmp_path):
+    vector = backbones()["MSGV1"]
+    own = vector.five.replace("GGCCAGCGGTCGTTTCG", "GGCCAGCGCTCGTTTCG")
+    found = load_construct(write(tmp_path / "v.fa", own + FRAME), backbone="MSGV1")
+    assert found.sequence == own + FRAME + vector.three
+    assert "3' end" in dict(found.notes)["assumed_ends"]
+    assert "5'" not in dict(found.notes)["assumed_ends"].split("(")[0]
+
+
+def test_a_completed_construct_is_written_and_says_what_was_assumed(tmp_path):
+    found = load_construct(write(tmp_path / "orf.fa", FRAME), name="MYCAR", backbone="MSGV1")
+    write_construct(found, tmp_path / "out")
+    again = load_construct(tmp_path / "out" / "construct.gb", name="MYCAR")
+    assert [t.sequence for t in again.transcripts] == [t.sequence for t in found.transcripts]
+    told = {f["code"]: f["level"] for f in lint(again)}
+    assert told["assumed_ends"] == "warn"
+    assert not {"no_leader", "no_3p_end", "orf_only"} & set(told)
+
+
+def test_a_vector_that_is_not_known_or_not_needed_is_told(tmp_path):
+    path = write(tmp_path / "orf.fa", FRAME)
+    with pytest.raises(CarseqError, match="no vector named") as refusal:
+        load_construct(path, backbone="pXYZ")
+    assert "MSGV1" in refusal.value.cause
+    with pytest.raises(CarseqError, match="needs no backbone"):
+        load_construct(data_path("constructs/ide-cel.gb"), backbone="MSGV1")
+
+
+def test_the_command_completes_and_its_exit_code_tells_an_error(tmp_path):
+    runner = CliRunner()
+    orf = write(tmp_path / "orf.fa", FRAME)
+    done = runner.invoke(app, ["construct", str(orf), "--backbone", "MSGV1"])
+    assert done.exit_code == 0, done.output
+    assert "assumed_ends" in done.output
+    stop = write(tmp_path / "stop.fa", FRAME[:900] + "TAA" + FRAME[903:])
+    done = runner.invoke(app, ["construct", str(stop)])
+    assert done.exit_code == 1
+    assert "premature_stop" in done.output
+    bare = write(tmp_path / "bare.fa", FRAME[:801] + "TAA")
+    assert runner.invoke(app, ["construct", str(bare)]).exit_code == 1
+
+
+@pytest.mark.parametrize("name", ["tisa-cel", "cilta-cel", "ide-cel"])
+def test_a_published_frame_is_given_its_own_vector(tmp_path, name):
+    """A lentiviral CAR's ORF is not said to have a gamma-retroviral mRNA."""
+    found = load_construct(write(tmp_path / "orf.fa", sequences("orfs.fa")[name]))
+    message = {f["code"]: f["message"] for f in lint(found)}["orf_only"]
+    assert f"the vector of {name}" in message
+    assert "MoMuLV" not in message
+
+
+def test_every_code_of_the_lint_is_declared():
+    assert all(code.level in ("error", "warn", "info") and code.meaning for code in CODES.values())

@@ -1,0 +1,317 @@
+"""construct: binders, hinges, signalling domains and partners are named; what is no CAR is told from one."""
+
+from __future__ import annotations
+
+import random
+from itertools import pairwise
+
+import pytest
+from Bio.Data import CodonTable
+
+from carseq.construct import lint, load_construct
+from carseq.construct.antibody import variable_domains
+from carseq.construct.backbones import backbones
+from carseq.construct.coding import translate
+from carseq.construct.parts import known, sequences
+from carseq.construct.protein import hydrophobic_span, protein_domains
+from carseq.errors import CarseqError
+
+P = {d.name: d.sequence for d in known() if d.alphabet == "protein"}
+FMC63 = translate(sequences("orfs.fa")["axi-cel"])[22:267]
+VHH = (
+    "QVQLVESGGGLVQPGGSLRLSCAASGRTFSSYAMGWFRQAPGKEREFVAAISWSGGSTYYADSVKGRFTISRDNAKNTVYLQMNSLKPEDTAVYYC"
+    "AADRSYYGSYYYTRSDYDYWGQGTQVTVSS"
+)
+#: A human VH without a light chain (FHVH33): by its residues no VHH. Its framework 4 lacks the tryptophan.
+HUMAN_VH = (
+    "EVQLLESGGGLVQPGGSLRLSCAASGFTFSSYAMSWVRQAPGKGLEWVSSISGSGDYIYYADSVKGRFTISRDISKNTLYLQMNSLRAEDTAVYYC"
+    "AKEGTGANSSLADYRGQGTLVTVSS"
+)
+LAMBDA = (
+    "QSVLTQPPSVSGAPGQRVTISCTGSSSNIGAGYDVHWYQQLPGTAPKLLIYGNSNRPSGVPDRFSGSKSGTSASLAITGLQAEDEADYYCQSYDSS"
+    "LSGSVFGGGTKLTVL"
+)
+DARPIN = (
+    "DLGKKLLEAARAGQDDEVRILMANGADVNAEDTYGDTPLHLAARVGHLEIVEVLLKNGADVNALDFSGSTPLHLAAKRGHLEIVEVLLKYGADVNA"
+    "DDTIGSTPLHLAADTGHLEIVEVLLKYGADVNAQDKFGKTAFDISIDNGNEDLAEILQ"
+)
+BBZ = ("CD8A hinge", "CD8A transmembrane", "4-1BB", "CD3zeta")
+#: Name, pieces (names of known domains, or residues in lower case words of this file), the names expected.
+CARS = {
+    "NKG2D": (["CD8A signal peptide", "NKG2D ectodomain", *BBZ], None),
+    "DARPin": (["CD8A signal peptide", DARPIN, *BBZ], ["CD8A signal peptide", "DARPin", *BBZ]),
+    "APRIL, third generation": (
+        [
+            *["CD28 signal peptide", "APRIL", "IgG1 hinge", "IgG1 CH2", "IgG1 CH3"],
+            *["CD28 transmembrane", "CD28", "OX40", "CD3zeta", "P2A", "CD19t"],
+        ],
+        None,
+    ),
+    "BAFF and EGFRt": (
+        ["Ig kappa signal peptide", "BAFF", *BBZ, "T2A", "CSF2RA signal peptide", "EGFRt"],
+        None,
+    ),
+    "ICOS and NGFRt": (
+        [
+            *[
+                "CSF2 signal peptide",
+                FMC63,
+                "CD8A hinge",
+                "ICOS transmembrane",
+                "ICOS",
+                "CD3zeta",
+                "E2A",
+            ],
+            *["NGFR signal peptide", "NGFRt"],
+        ],
+        [
+            *[
+                "CSF2 signal peptide",
+                "VL",
+                "Whitlow linker",
+                "VH",
+                "CD8A hinge",
+                "ICOS transmembrane",
+                "ICOS",
+            ],
+            *["CD3zeta", "E2A", "NGFR signal peptide", "NGFRt"],
+        ],
+    ),
+    "2B4 and a VHH": (
+        ["CD33 signal peptide", VHH, "CD8A hinge", "CD8A transmembrane", "2B4", "CD3zeta"],
+        ["CD33 signal peptide", "VHH", "CD8A hinge", "CD8A transmembrane", "2B4", "CD3zeta"],
+    ),
+    "human heavy chain alone": (
+        ["CD8A signal peptide", HUMAN_VH, *BBZ],
+        ["CD8A signal peptide", "VH", *BBZ],
+    ),
+    "tandem with lambda": (
+        ["CD8A signal peptide", LAMBDA, "G4S linker", FMC63[125:], "GGGGS", FMC63, *BBZ],
+        [
+            *[
+                "CD8A signal peptide",
+                "VL",
+                "G4S linker",
+                "VH",
+                "GS linker",
+                "VL",
+                "Whitlow linker",
+                "VH",
+            ],
+            *BBZ,
+        ],
+    ),
+    "iCasp9 before the CAR": (
+        [
+            *[
+                "FKBP12",
+                "iCasp9",
+                "T2A",
+                "IGHV1 signal peptide",
+                FMC63,
+                "IgG4 hinge",
+                "CD28 transmembrane",
+            ],
+            *["CD27", "CD3zeta"],
+        ],
+        [
+            *[
+                "FKBP12",
+                "iCasp9",
+                "T2A",
+                "IGHV1 signal peptide",
+                "VL",
+                "Whitlow linker",
+                "VH",
+                "IgG4 hinge",
+            ],
+            *["CD28 transmembrane", "CD27", "CD3zeta"],
+        ],
+    ),
+    "RQR8 before the CAR": (
+        ["TRBV signal peptide", "RQR8", "E2A", "CD8A signal peptide", FMC63, *BBZ],
+        [
+            *[
+                "TRBV signal peptide",
+                "RQR8",
+                "E2A",
+                "CD8A signal peptide",
+                "VL",
+                "Whitlow linker",
+                "VH",
+            ],
+            *BBZ,
+        ],
+    ),
+    "TRuC": (
+        [
+            "CSF2RA signal peptide",
+            FMC63,
+            "GGGGSGGGGSGGGGS",
+            "CD3E ectodomain",
+            "CD3E transmembrane",
+            "CD3E",
+        ],
+        [
+            *[
+                "CSF2RA signal peptide",
+                "VL",
+                "Whitlow linker",
+                "VH",
+                "G4S linker",
+                "CD3E ectodomain",
+            ],
+            *["CD3E transmembrane", "CD3E"],
+        ],
+    ),
+    "all of the mouse": (
+        [
+            *["mouse CD8A signal peptide", FMC63, "mouse CD8A hinge", "mouse CD8A transmembrane"],
+            *["mouse 4-1BB", "mouse CD3zeta", "T2A", "Thy1.1"],
+        ],
+        [
+            *["mouse CD8A signal peptide", "VL", "Whitlow linker", "VH", "mouse CD8A hinge"],
+            *["mouse CD8A transmembrane", "mouse 4-1BB", "mouse CD3zeta", "T2A", "Thy1.1"],
+        ],
+    ),
+}
+OTHERS = {
+    "CD247": (["CD247 start", "EAQSFGLLDPK", "CD3zeta transmembrane", "CD3zeta"], "CD247"),
+    "HLA fusion": (
+        [
+            "MAVMAPRTLLLLLSGALALTQTWA",
+            "HLA class I heavy chain",
+            "CD28 transmembrane",
+            "CD28",
+            "CD3zeta",
+        ],
+        "HLA",
+    ),
+    "CD3E": (["CD3E signal peptide", "CD3E ectodomain", "CD3E transmembrane", "CD3E"], "CD3E"),
+    "scFv": (["CD8A signal peptide", FMC63], "antibody fragment alone"),
+    "BiTE": (["CD8A signal peptide", FMC63, "GGGGS", FMC63, "HHHHHH"], "antibody fragment alone"),
+    "antibody": (
+        ["IGHV3 signal peptide", FMC63[125:], "antibody CH1", "IgG1 hinge", "IgG1 CH2", "IgG1 CH3"],
+        "antibody",
+    ),
+    "TCR": (
+        ["TRBV signal peptide", LAMBDA, "TCR alpha constant", "P2A", "TCR beta constant"],
+        "T cell receptor",
+    ),
+    "CD19t": (["CD19 signal peptide", "CD19t"], "CD19t"),
+    "luciferase": (["firefly luciferase"], "luciferase"),
+    "VSV-G": (["VSV-G (packaging plasmid)"], "VSV-G"),
+    "gag": (["HIV-1 gag (packaging plasmid)", "HIV-1 pol (packaging plasmid)"], "HIV-1 gag"),
+}
+
+
+def protein_of(pieces: list[str]) -> str:
+    protein = "".join(P.get(piece, piece) for piece in pieces)
+    return protein if protein.startswith("M") else f"M{protein}"
+
+
+def coded(protein: str, seed: int = 3) -> str:
+    """Return a frame for a protein with codons drawn at random, as codon optimisation would."""
+    rng = random.Random(seed)
+    codons: dict[str, list[str]] = {}
+    for codon, residue in CodonTable.unambiguous_dna_by_id[1].forward_table.items():
+        codons.setdefault(residue, []).append(codon)
+    return "".join(rng.choice(codons[a]) for a in protein) + "TAA"
+
+
+def in_a_vector(tmp_path, protein: str, vector: str = "MSGV1"):
+    ends = backbones()[vector]
+    path = tmp_path / "v.fa"
+    path.write_text(f">v\n{ends.five}{coded(protein)}{ends.three}\n")
+    return path
+
+
+@pytest.mark.parametrize("name", CARS)
+def test_the_domains_of_a_car_are_named(name):
+    pieces, names = CARS[name]
+    protein = protein_of(pieces)
+    found = protein_domains(protein)
+    assert [s.name for s in found if s.name != "unnamed"] == (names or pieces)
+    # Every residue lies in one row, and in one alone.
+    assert found[0].start == 0
+    assert found[-1].end == len(protein)
+    assert all(a.end == b.start for a, b in pairwise(found))
+
+
+@pytest.mark.parametrize("name", ["DARPin", "TRuC", "iCasp9 before the CAR", "2B4 and a VHH"])
+def test_such_a_car_is_taken_without_an_alarm(tmp_path, name):
+    protein = protein_of(CARS[name][0])
+    found = load_construct(in_a_vector(tmp_path, protein))
+    assert found.protein == protein
+    assert not {f["code"] for f in lint(found) if f["level"] != "info"}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_what_is_no_car_is_refused_by_name(tmp_path, name):
+    pieces, word = OTHERS[name]
+    path = in_a_vector(tmp_path, protein_of(pieces), "pHR-SFFV")
+    with pytest.raises(CarseqError, match="no CAR") as refusal:
+        load_construct(path)
+    assert word in refusal.value.cause
+
+
+def test_a_form_overrides_the_refusal_and_the_lint_says_so(tmp_path):
+    path = in_a_vector(tmp_path, protein_of(OTHERS["scFv"][0]))
+    found = load_construct(path, form="transcript")
+    assert found.orf == (1441, 1441 + 3 * len(found.protein) + 3)
+    codes = {f["code"]: f["level"] for f in lint(found)}
+    assert codes["not_a_car"] == "error"
+
+
+@pytest.mark.parametrize(
+    ("without", "code", "level"),
+    [
+        ("CD8A hinge", "no_hinge", "info"),
+        ("CD8A transmembrane", "no_transmembrane", "error"),
+        ("CD3zeta", "no_cd3zeta", "info"),
+        (FMC63, "no_binder", "warn"),
+    ],
+)
+def test_a_missing_domain_is_told_by_its_name(tmp_path, without, code, level):
+    pieces = [p for p in ["CD8A signal peptide", FMC63, *BBZ] if p != without]
+    found = load_construct(in_a_vector(tmp_path, protein_of(pieces)))
+    told = {f["code"]: f for f in lint(found) if f["code"].startswith("no_")}
+    assert set(told) == {code}
+    assert told[code]["level"] == level
+
+
+@pytest.mark.parametrize(
+    "motif", ["WGAGTTVTVSS", "WGTGTTVTVSS", "WGQGTTVTASS", "WGRGTLVTVSS", "WGQGTTVTVSP"]
+)
+def test_variants_of_framework_4_are_known(motif):
+    heavy = FMC63[125:].replace("WGQGTSVTVSS", motif)
+    (found,) = variable_domains(f"MALPVTALLLPLALLLHAARP{heavy}TTTPAPRPPT", 21)
+    assert (found.name, found.start, found.end) == ("VH", 21, 21 + len(heavy))
+
+
+@pytest.mark.parametrize(
+    "motif", ["SGGGTKLEIK", "FGGGTKLTVL", "FGTGTKVTVL", "FGQGVKVEIK", "FGAGTKLELK"]
+)
+def test_variants_of_the_light_chain_are_known(motif):
+    light = FMC63[:107].replace("FGGGTKLEIT", motif)
+    (found,) = variable_domains(f"{light}TTTPAPRPPT")
+    assert (found.name, found.start, found.end) == ("VL", 0, 107)
+
+
+def test_random_proteins_hold_no_variable_domain():
+    rng = random.Random(1)
+    letters = "ACDEFGHIKLMNPQRSTVWY"
+    found = [
+        d
+        for _ in range(60)
+        for d in variable_domains("".join(rng.choice(letters) for _ in range(500)))
+    ]
+    assert len(found) <= 1
+
+
+def test_a_membrane_span_is_predicted_where_it_is():
+    protein = "MKDE" * 20 + P["CD28 transmembrane"] + "RSKE" * 20
+    start, end = hydrophobic_span(protein, 0, len(protein))
+    assert start >= 76
+    assert end <= 112
+    assert end - start >= 19

@@ -1,0 +1,188 @@
+"""construct: a map is read however it was saved; what is no map is told by what it is; a cut file is refused."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import re
+import zipfile
+
+import pytest
+from Bio import SeqIO
+
+from carseq.construct import load_construct
+from carseq.construct.library import NAMES
+from carseq.construct.reading import read_vector, split_record
+from carseq.data import path as data_path
+from carseq.errors import CarseqError
+
+RECORD = data_path("constructs/ide-cel.gb").read_text()
+BASES = str(SeqIO.read(io.StringIO(RECORD), "genbank").seq)
+
+
+def with_locus(line: str) -> str:
+    return line + "\n" + RECORD.split("\n", 1)[1]
+
+
+@pytest.mark.parametrize(
+    "locus",
+    [
+        "LOCUS       pLV-my CAR (final) v2   6710 bp    DNA     circular SYN 01-JAN-2020",
+        "LOCUS       a_name_so_long_that_it_runs_into_the_length_of_the_sequence6710 bp DNA circular",
+        "LOCUS       x 6710 bp ds-DNA circular",
+        "LOCUS\tx\t6710 bp\tDNA\tcircular\tUNA",
+        "LOCUS       x                       6710 bp    dna     CIRCULAR UNK 1-1-20",
+        "LOCUS       x",
+    ],
+)
+def test_any_locus_line_is_read(tmp_path, locus):
+    path = tmp_path / "v.gb"
+    path.write_text(with_locus(locus))
+    found = read_vector(path)
+    assert found.sequence == BASES
+    assert found.circular is (True if "circular" in locus.lower() else None)
+    assert load_construct(path).protein.endswith("MQALPPR")
+
+
+def test_a_broken_feature_is_left_out_with_a_word(tmp_path):
+    broken = (
+        "     misc_feature    2812..915\n                     /label=backwards\n"
+        "     CDS             9999999..10000000\n                     /label=outside\n"
+        "     misc_feature    order(1..\n                     /label=unfinished\n"
+        "     misc_feature    10..20\n                     /label=sound\nORIGIN"
+    )
+    linear = RECORD.replace("circular", "linear  ", 1).replace("ORIGIN", broken, 1)
+    path = tmp_path / "v.gb"
+    path.write_text(linear)
+    found = read_vector(path)
+    labels = {f.label for f in found.features}
+    assert "sound" in labels
+    assert not {"backwards", "outside", "unfinished"} & labels
+    told = " ".join(found.remarks)
+    assert all(word in told for word in ("backwards", "outside", "unfinished"))
+    notes = dict(load_construct(path).notes)
+    assert "was left out" in notes["read_with_remarks"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-8-sig", "latin-1"])
+def test_other_encodings_are_read(tmp_path, encoding):
+    path = tmp_path / "v.gb"
+    path.write_bytes(RECORD.replace("\n", "\r\n").encode(encoding))
+    assert read_vector(path).sequence == BASES
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        BASES,
+        BASES.lower(),
+        "\n".join(BASES[i : i + 60] for i in range(0, len(BASES), 60)),
+        "\n".join(
+            f"{i + 1:>9} " + " ".join(BASES[i : i + 60][j : j + 10] for j in range(0, 60, 10))
+            for i in range(0, len(BASES), 60)
+        ),
+        f"> my vector\n{BASES}\n",
+        f"\n\n>v 1\n{BASES}\n\n",
+        f";comment\n>v\n{BASES}",
+        BASES.replace("T", "U"),
+    ],
+)
+def test_a_pasted_sequence_is_read(tmp_path, text):
+    path = tmp_path / "v.txt"
+    path.write_text(text)
+    assert read_vector(path).sequence == BASES
+
+
+def zipped(names: list[str]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name in names:
+            archive.writestr(name, "x")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"%PDF-1.7 ...", "a PDF"),
+        (b"{\\rtf1\\ansi ACGT}", "RTF"),
+        (zipped(["map.gb"]), "zip archive of map.gb"),
+        (zipped(["word/document.xml"]), "Word"),
+        (zipped(["xl/workbook.xml"]), "Excel"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1", "Office"),
+        (b"\x89PNG\r\n", "picture"),
+        (b"ABIF\x00\x01", "trace"),
+        (b"<!DOCTYPE html><html></html>", "web page"),
+        (b"<?xml version='1.0'?><rdf></rdf>", "XML"),
+        (b"@r1\nACGTACGT\n+\nIIIIIIII\n", "FASTQ"),
+        (b"chr1\tx\texon\t1\t9\t.\t+\t.\tgene_id\n", "annotation table"),
+        (b'{"a": 1}', "JSON"),
+        (b"Dear all, please find the map attached.", "text"),
+        (bytes(range(256)) * 4, "binary"),
+        (b"", "empty"),
+    ],
+)
+def test_what_is_no_map_is_told_by_what_it_is(tmp_path, content, what):
+    path = tmp_path / "v.gb"
+    path.write_bytes(content)
+    with pytest.raises(CarseqError) as refusal:
+        read_vector(path)
+    assert what in refusal.value.cause
+    assert "fasta-pearson" not in str(refusal.value)
+    assert refusal.value.remedy
+
+
+@pytest.mark.parametrize("part", [0.3, 0.7, 0.97])
+def test_a_file_that_was_cut_off_is_refused(tmp_path, part):
+    whole = {
+        "v.gb": RECORD.encode(),
+        "v.gb.gz": gzip.compress(RECORD.encode()),
+    }
+    for name, data in whole.items():
+        path = tmp_path / name
+        path.write_bytes(data[: int(part * len(data))])
+        with pytest.raises(CarseqError, match=r"cut off|cannot be read"):
+            read_vector(path)
+
+
+def test_one_of_several_records_is_chosen_by_name(tmp_path):
+    path = tmp_path / "two.fa"
+    path.write_text(f">first\n{BASES[:900]}\n>second part\n{BASES}\n>third\nACGT\n")
+    with pytest.raises(CarseqError, match="holds 3 sequences") as refusal:
+        read_vector(path)
+    assert "two.fa#first" in refusal.value.remedy
+    assert read_vector(f"{path}#second").sequence == BASES
+    with pytest.raises(CarseqError, match="no record named 'other'"):
+        read_vector(f"{path}#other")
+    odd = tmp_path / "a#b.fa"
+    odd.write_text(f">v\n{BASES}\n")
+    assert split_record(odd) == (odd, None)
+    assert read_vector(odd).sequence == BASES
+
+
+def test_a_protein_record_is_told(tmp_path):
+    path = tmp_path / "p.gb"
+    path.write_text(
+        "LOCUS       P                 20 aa            linear\nORIGIN\n"
+        "        1 malpvtalll plalllhaar\n//\n"
+    )
+    with pytest.raises(CarseqError, match="not a nucleotide") as refusal:
+        read_vector(path)
+    assert "DNA" in refusal.value.remedy
+
+
+def test_a_linear_map_cut_within_the_car_is_read_as_a_circle_and_says_so(tmp_path):
+    turned = BASES[3700:] + BASES[:3700]
+    text = re.sub(r"circular", "linear  ", RECORD, count=1)
+    head = text[: text.index("FEATURES")]
+    lines = "\n".join(f"{i + 1:>9} {turned[i : i + 60].lower()}" for i in range(0, len(turned), 60))
+    path = tmp_path / "v.gb"
+    path.write_text(f"{head}ORIGIN\n{lines}\n//\n")
+    found = load_construct(path)
+    assert "read_as_circle" in dict(found.notes)
+    assert found.sequence == load_construct(data_path("constructs/ide-cel.gb")).sequence
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_shipped_records_are_read_without_a_remark(name):
+    assert read_vector(data_path(f"constructs/{name}.gb")).remarks == ()

@@ -1,0 +1,175 @@
+"""`carseq.annotate` and `carseq annotate`: any lab's matrix, good or bad, without a study."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+from typer.testing import CliRunner
+
+import carseq
+from carseq.cli import app
+from carseq.errors import CarseqError
+from helpers_cells import CAR, urine
+
+COLUMNS = {
+    "lineage",
+    "cell_type",
+    "cell_type_confidence",
+    "marker_coverage",
+    "t_state",
+    "is_doublet",
+    "intact_fraction",
+    "is_damaged",
+    "qc_reason",
+    "leiden",
+    "phase",
+}
+
+
+def cells_of(n: int, **options: object) -> ad.AnnData:
+    made = urine(max(n, 1), 0, seed=3, **options)[:n].copy()  # type: ignore[arg-type]
+    made.uns = {}
+    return made
+
+
+@pytest.fixture(scope="module")
+def made() -> ad.AnnData:
+    return cells_of(150)
+
+
+def test_an_analyst_needs_no_study(made: ad.AnnData) -> None:
+    """In place, all columns, no cell removed, X untouched; lineages right in 95 %, twice alike."""
+    one, two = made.copy(), made.copy()
+    assert carseq.annotate(one) is one
+    carseq.annotate(two)
+    assert set(one.obs) >= COLUMNS
+    assert (one.X != made.X).nnz == 0
+    assert (one.obs["lineage"] == made.obs["lineage"]).mean() >= 0.95
+    for name in ("cell_type", "t_state", "leiden"):
+        assert (one.obs[name].astype(str) == two.obs[name].astype(str)).all()
+
+
+@pytest.mark.parametrize("n", [0, 1, 3])
+def test_hardly_any_cell_is_no_error(n: int) -> None:
+    """No cell, one, three: all columns, one row a cell."""
+    found = carseq.annotate(cells_of(n))
+    assert set(found.obs) >= COLUMNS
+    assert found.n_obs == n
+
+
+def test_samples_are_told_apart_in_any_order(made: ad.AnnData) -> None:
+    """Two samples, cells shuffled: each cell keeps its row."""
+    both = made[np.random.default_rng(0).permutation(made.n_obs)].copy()
+    both.obs["donor"] = np.where(np.arange(both.n_obs) % 2, "a", "b")
+    truth = both.obs["lineage"].copy()
+    carseq.annotate(both, sample="donor")
+    assert (both.obs["lineage"] == truth).mean() >= 0.93
+    with pytest.raises(CarseqError, match="no column 'who'"):
+        carseq.annotate(both, sample="who")
+
+
+def test_counts_are_found_where_they_are(made: ad.AnnData) -> None:
+    """Normalised X with counts in a layer or in raw: as from counts; without them a refusal that says why."""
+    plain = carseq.annotate(made.copy()).obs["lineage"].astype(str)
+    scaled = made.copy()
+    scaled.layers["counts"] = scaled.X.copy()
+    scaled.X = sparse.csr_matrix(np.log1p(scaled.X.toarray()))
+    in_raw = made.copy()
+    in_raw.raw = in_raw.copy()
+    in_raw.X = scaled.X.copy()
+    for data in (scaled, in_raw):
+        assert (carseq.annotate(data).obs["lineage"].astype(str) == plain).all()
+    del scaled.layers["counts"]
+    with pytest.raises(CarseqError, match="normalised"):
+        carseq.annotate(scaled)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(-1.0, "negative"), (np.inf, "infinite"), (np.nan, "infinite or missing"), (0.5, "whole")],
+)
+def test_what_is_no_count_is_refused(made: ad.AnnData, value: float, words: str) -> None:
+    """Negative, infinite, missing and broken values are named."""
+    bad = made[:20].copy()
+    bad.X[0, bad.X[0].indices[0]] = value
+    with pytest.raises(CarseqError, match="no raw counts") as error:
+        carseq.annotate(bad)
+    assert words in str(error.value)
+
+
+def test_names_that_stand_twice_and_foreign_genes_are_refused(made: ad.AnnData) -> None:
+    """A barcode twice, a marker gene twice, mouse genes, no symbol: each is told."""
+    twice = made[[0, 0, 1]].copy()
+    with pytest.raises(CarseqError, match="one name"):
+        carseq.annotate(twice)
+    marker = made[:20].copy()
+    marker.var_names = ["CD3E", *marker.var_names[1:]]
+    with pytest.raises(CarseqError, match="marker genes are in the matrix twice"):
+        carseq.annotate(marker)
+    mouse = made[:20].copy()
+    mouse.var_names = [name.capitalize() for name in mouse.var_names]
+    with pytest.raises(CarseqError, match="mouse"):
+        carseq.annotate(mouse)
+    nameless = made[:20].copy()
+    nameless.var_names = [f"ENSG{i:011d}" for i in range(nameless.n_vars)]
+    nameless.var = nameless.var[[]]
+    with pytest.raises(CarseqError, match="none of the"):
+        carseq.annotate(nameless)
+
+
+def test_ids_with_a_column_of_symbols_do(made: ad.AnnData) -> None:
+    """Ensembl ids with `feature_name`: the same types as from symbols, and the names are left as they were."""
+    plain = carseq.annotate(made.copy()).obs["cell_type"].astype(str)
+    ids = made.copy()
+    ids.var["feature_name"] = pd.Categorical(ids.var_names)
+    ids.var_names = [f"ENSG{i:011d}.3" for i in range(ids.n_vars)]
+    before = list(ids.var_names)
+    assert (carseq.annotate(ids).obs["cell_type"].astype(str) == plain).all()
+    assert list(ids.var_names) == before
+
+
+def test_a_panel_lowers_confidence(made: ad.AnnData) -> None:
+    """Without most T-cell markers no cell is an NK cell at a confidence above 0.8."""
+    markers = carseq.cells.read_markers()
+    t_genes = set(markers.loc[markers["lineage"] == "T", "gene"]) - {"NKG7", "CCL5", "GZMA", "CST7"}
+    panel = made[:, ~made.var_names.isin(t_genes)].copy()
+    carseq.annotate(panel)
+    nk = panel.obs[panel.obs["lineage"] == "NK"]
+    assert (nk["cell_type_confidence"] <= 0.8).all()
+
+
+def test_all_droplets_are_called_first() -> None:
+    """A raw matrix: its cells come back, as many as there are within a tenth."""
+    raw = urine(120, 2500, ambient=(10, 45), seed=4)
+    found = carseq.annotate(raw, car=CAR)
+    assert 108 <= found.n_obs <= 132
+    assert raw.n_obs == 2620
+
+
+def test_the_command_writes_a_file(made: ad.AnnData, tmp_path: Path) -> None:
+    """`carseq annotate`: an h5ad with the labels, and a line a type."""
+    made.write_h5ad(tmp_path / "in.h5ad")
+    words = ["annotate", str(tmp_path / "in.h5ad"), "--out", str(tmp_path / "out.h5ad")]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.output
+    assert "confidence" in result.output
+    out = ad.read_h5ad(tmp_path / "out.h5ad")
+    assert set(out.obs) >= COLUMNS
+    assert (out.X != made.X).nnz == 0
+
+
+def test_the_example_of_the_docs_runs(made: ad.AnnData, tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    """The Python example of docs/cells.md, as it stands there, on a matrix of that name."""
+    text = (Path(__file__).parents[1] / "docs/cells.md").read_text()
+    (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    made[:60].write_h5ad(tmp_path / "pbmc.h5ad")
+    monkeypatch.chdir(tmp_path)
+    space: dict[str, object] = {}
+    exec(example, space)
+    assert set(space["cells"].obs) >= COLUMNS  # type: ignore[attr-defined]
