@@ -33,12 +33,14 @@ HARD = {
         "tisa-cel", five_prime=True, elsewhere=0.4, read_length=55, cells=500, seed=6
     ),
     "an annotation that lists a short isoform first": World(
-        "axi-cel", expression=10, elsewhere=0.4, short_isoforms=True, seed=7
+        "axi-cel", expression=10, elsewhere=0.4, short_isoforms=True, cells=600, seed=7
     ),
     "a quarter of the sample's T cells CAR T, 40 % degraded": World(
         "hbi0101_surrogate", elsewhere=0.4, expression=0.3, car_fraction=0.25, seed=8
     ),
-    "no CAR at all": World("axi-cel", expression=10, elsewhere=0.4, car_fraction=0.0, seed=9),
+    "no CAR at all": World(
+        "axi-cel", expression=10, elsewhere=0.4, car_fraction=0.0, cells=500, seed=9
+    ),
 }
 
 

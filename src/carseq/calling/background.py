@@ -105,7 +105,7 @@ class Evidence:
     def from_row(cls, row: npt.ArrayLike) -> Evidence:
         """Return it from numbers."""
         *numbers, assumed = (float(x) for x in np.asarray(row))
-        return cls(*numbers, assumed=bool(assumed))
+        return cls(*numbers, assumed=bool(assumed))  # type: ignore[misc, arg-type]
 
 
 def contamination_of(obs: pd.DataFrame, samples: pd.DataFrame) -> tuple[Floats, dict[str, bool]]:

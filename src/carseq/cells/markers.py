@@ -106,7 +106,7 @@ def read_markers(path: str | Path | None = None) -> pd.DataFrame:
     path = Path(path) if path is not None else data_path("markers/urinary.tsv")
     try:
         table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, comment="#")
-    except (*DAMAGED, ValueError) as error:
+    except (*DAMAGED, ValueError) as error:  # type: ignore[misc]
         raise CarseqError(
             f"cannot read the marker table {path}",
             " ".join(str(error).split()),

@@ -323,7 +323,7 @@ def _downsampling() -> alt.FacetChart:
         ),
         base.mark_line(strokeWidth=1.8).encode(
             y=alt.Y("value:Q", **y), color=colour,
-            strokeDash=alt.StrokeDash("measure:N", scale=scale(dashes), legend=None),
+            strokeDash=alt.StrokeDash("measure:N", scale=scale(dashes), legend=None),  # type: ignore[arg-type]
         ),
         base.mark_point(size=34).encode(
             y=alt.Y("value:Q", **y), color=colour, tooltip="tip:N",

@@ -140,8 +140,10 @@ class Figure:
         made: bytes | str
         if kind == "png":
             made = vlc.vegalite_to_png(self.spec(), scale=scale)
+        elif kind == "svg":
+            made = vlc.vegalite_to_svg(self.spec())
         else:
-            made = {"svg": vlc.vegalite_to_svg, "pdf": vlc.vegalite_to_pdf}[kind](self.spec())
+            made = vlc.vegalite_to_pdf(self.spec())
         content = made.encode() if isinstance(made, str) else made
         if isinstance(file, (str, Path)):
             with atomic(Path(file)) as temporary:

@@ -98,7 +98,9 @@ def localization(table: pd.DataFrame, level: str | None = None) -> Figure:
     rows = rows.assign(place=names.map(order), depth=table["level"].map(levels.index))
     rows = rows.sort_values(["depth", "place"], kind="stable").drop(columns=["place", "depth"])
     rows = with_headings(rows, ["menu_level", "menu_sample"])
-    menus = [Menu("menu_level", "By", tuple((name, LEVELS.get(name, name)) for name in levels))]
+    menus = [
+        Menu("menu_level", "By", tuple((name, str(LEVELS.get(name, name))) for name in levels))
+    ]
     if len(order) > 1:
         each = tuple((name, name) for name in order)
         menus.insert(0, Menu("menu_sample", "Sample", ((None, "all samples"), *each)))
@@ -166,8 +168,9 @@ def contrasts(table: pd.DataFrame, *, within: bool | str = False) -> Figure:
     )
     rows = with_headings(rows, ["menu_view", "contrast"])
     views = [name for name in ("samples", *kinds) if (rows["menu_view"] == name).any()]
-    menus = (Menu("menu_view", "Compare", tuple((name, name) for name in views)),)
-    menus = menus if len(views) > 1 else ()
+    menus: tuple[Menu, ...] = ()
+    if len(views) > 1:
+        menus = (Menu("menu_view", "Compare", tuple((name, name) for name in views)),)
     view = within if isinstance(within, str) else kinds[0] if within else "samples"
     data = {"rows": rows, "one": pd.DataFrame({"estimate": [1.0]})}
     return Figure(_contrasts(low, high), data, menus, {"menu_view": view})

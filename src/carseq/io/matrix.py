@@ -36,7 +36,8 @@ TYPES = (
 #: Names of antibodies that mark a sample, not a protein: hashtags (HTO), Cell Ranger's multiplexing oligos (CMO301),
 #: MULTI-seq, BD's sample tags.
 HASHTAG = re.compile(
-    r"(^|[^a-z])(hto|hash[ ._-]?tag|cmo|sample[ ._-]?tag|multi[ ._-]?seq|mult?i?plex(ing)?)([^a-z]|$)",
+    r"(^|[^a-z])(hto|hash([ ._-]?tag)?|cmo|lmo|sample[ ._-]?tag|multi[ ._-]?seq|multiplex(ing)?)([^a-z]|$)"
+    r"|(^|[^a-z0-9])[abc]02[56]\d([^0-9]|$)",
     re.IGNORECASE,
 )
 #: Columns of ``var`` that hold ids beside an index of symbols.

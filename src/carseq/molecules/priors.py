@@ -17,7 +17,8 @@ joint posterior on a grid, so that little evidence leaves it near what the gene'
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,14 +40,19 @@ Mask = npt.NDArray[np.bool_]
 #: One base (6.7 nats) may be a sequencing error, of which an abundant gene has many.
 SURE = 10.0
 #: Standard deviation of the log of shared molecules per told-apart one around the modelled coverage: a factor of
-#: three for the CAR; five for a gene, whose isoforms, poly(A) sites and introns the model does not know.
-SD_CAR, SD_GENE = 1.1, 1.6
+#: two for the CAR; three for a gene, whose isoforms, poly(A) sites and introns the model does not know. These and
+#: `EDGE_CV` were settled on seeds 1 and 2 of `benchmarks/molecules.py shared`.
+SD_CAR, SD_GENE = 0.8, 1.2
 #: Length at which a gene's transcript is taken for the prior of its coverage, nt (median of human mRNAs: 2,300).
 GENE_LENGTH = 2_000
-#: Coefficient of variation of the density inside a stretch around that at its edges (sites of internal priming).
-EDGE_CV = 0.5
-#: Range of the shape of the gamma distribution of told-apart molecules over barcodes.
-SHAPES = 0.02, 50.0
+#: Bases beyond a stretch up to which told-apart CAR molecules count as beside it. (Where the gene's other reads lie is
+#: not known: of the gene, only molecules that overlap the stretch count.)
+FLANK = 100
+#: Coefficient of variation of the density inside a stretch around that beside it, where many places beside it are
+#: looked at, and the number of places at which its square is twice that: sites of internal priming heap up molecules.
+EDGE_CV, EDGE_PLACES = 0.3, 100
+#: Rates of CAR and gene in the grid of their joint distribution over barcodes, and rounds in which it is fitted.
+_RATES, _ROUNDS = (14, 20), 60
 #: Least probability of a molecule with bases that no gene shares.
 UNIQUE = 0.99
 _GRID = 48
@@ -54,46 +60,76 @@ _GRID = 48
 
 @dataclass(frozen=True)
 class Expected:
-    """Told-apart molecules of a transcript expected in each barcode.
+    """Told-apart molecules of CAR and gene expected in each barcode.
+
+    The two go together: a CAR T cell expresses the genes of a T cell, and a droplet with ambient RNA alone has little
+    of either. Their joint distribution over barcodes is therefore estimated without a form given to it: weights of a
+    grid of rates, by expectation maximization (Kiefer and Wolfowitz, 1956), stopped early, which keeps it smooth.
 
     Attributes
     ----------
-    total
-        Told-apart molecules of the sample, and half of one.
-    shape, rate
-        Of the gamma distribution of a barcode's expectation, before its own molecules are seen.
-    seen
-        Told-apart molecules by barcode.
+    car, gene
+        Expected molecules by barcode.
+    totals
+        Their sums, at least half a molecule.
     """
 
-    total: float
-    shape: float
-    rate: float
-    seen: Mapping[str, int]
+    car: Mapping[str, float]
+    gene: Mapping[str, float]
+    totals: tuple[float, float]
 
     @classmethod
-    def of(cls, barcodes: npt.NDArray[np.object_], n_barcodes: int) -> Expected:
-        """Fit the distribution over barcodes by moments.
+    def of(cls, barcodes: Iterable[str], of_car: Iterable[str], of_gene: Iterable[str]) -> Expected:
+        """Estimate the rates.
 
         Parameters
         ----------
         barcodes
-            Of told-apart molecules, one each.
-        n_barcodes
-            Barcodes with a molecule of either transcript.
+            Every barcode with a molecule of either transcript, told apart or not.
+        of_car, of_gene
+            Barcodes of told-apart molecules, one each.
         """
-        names, counts = np.unique(barcodes.astype(str), return_counts=True)
-        n = max(n_barcodes, len(names), 1)
-        mean = (counts.sum() + 0.5) / n
-        variance = float((counts**2).sum() / n - (counts.sum() / n) ** 2)
-        shape = float(np.clip(mean**2 / max(variance - mean, 1e-9), *SHAPES))
-        seen = dict(zip(names.tolist(), counts.tolist(), strict=True))
-        return cls(float(counts.sum()) + 0.5, shape, shape / mean, seen)
+        n_car, n_gene = Counter(of_car), Counter(of_gene)
+        names = sorted({*barcodes, *n_car, *n_gene})
+        pairs = Counter((n_car[name], n_gene[name]) for name in names)
+        seen = np.array(list(pairs), dtype=float)
+        times = np.fromiter(pairs.values(), dtype=float, count=len(pairs))
+        least = 0.05 / max(len(names), 1)
+        rates = [
+            np.geomspace(least, max(counts.max(initial=0) * 1.3, 2.0), n)
+            for counts, n in zip(seen.T, _RATES, strict=True)
+        ]
+        fits = [
+            np.exp(counts[:, None] * np.log(own) - own - special.gammaln(counts + 1)[:, None])
+            for counts, own in zip(seen.T, rates, strict=True)
+        ]
+        weight = np.full(_RATES, 1 / (_RATES[0] * _RATES[1]))
+        for _ in range(_ROUNDS):
+            mixed = np.einsum("ki,ij,kj->k", fits[0], weight, fits[1], optimize=True)
+            ratio = times / np.maximum(mixed, 1e-300)
+            weight *= np.einsum("k,ki,kj->ij", ratio, fits[0], fits[1], optimize=True) / len(names)
+        mixed = np.maximum(
+            np.einsum("ki,ij,kj->k", fits[0], weight, fits[1], optimize=True), 1e-300
+        )
+        means = [
+            np.einsum("ki,ij,kj->k", fits[0] * rates[0], weight, fits[1], optimize=True) / mixed,
+            np.einsum("ki,ij,kj->k", fits[0], weight, fits[1] * rates[1], optimize=True) / mixed,
+        ]
+        totals = [max(float(times @ mean), 0.5) for mean in means]
+        by_pair = dict(zip(pairs, zip(*(m.tolist() for m in means), strict=True), strict=True))
+        found = {name: by_pair[n_car[name], n_gene[name]] for name in names}
+        return cls(
+            {name: c for name, (c, _) in found.items()},
+            {name: g for name, (_, g) in found.items()},
+            (totals[0], totals[1]),
+        )
 
-    def at(self, barcodes: npt.NDArray[np.object_]) -> Floats:
-        """Return the expectation of some barcodes."""
-        own = np.array([self.seen.get(str(b), 0) for b in barcodes], dtype=float)
-        return (own + self.shape) / (1 + self.rate)
+    def at(self, barcodes: npt.NDArray[np.object_]) -> tuple[Floats, Floats]:
+        """Return the expected molecules of CAR and gene in some barcodes."""
+        return (
+            np.array([self.car[b] for b in barcodes], dtype=float),
+            np.array([self.gene[b] for b in barcodes], dtype=float),
+        )
 
 
 @dataclass(frozen=True)
@@ -104,16 +140,18 @@ class _Places:
     ----------
     share
         Of the CAR's molecules, those that are not told apart in the stretch, by the modelled coverage.
-    car, gene
-        Of the places at or inside the stretch, the share (for the CAR weighted by coverage) where a molecule of
-        either is not told apart.
+    inside
+        For CAR and gene: of the places beside and inside the stretch, the share (for the CAR weighted by coverage)
+        where a molecule is not told apart.
+    beside
+        For CAR and gene: places beside it, where one is.
     width
-        Places where it is not.
+        Places where a molecule of the gene is not told apart.
     """
 
     share: float
-    car: float
-    gene: float
+    inside: tuple[float, float]
+    beside: tuple[int, int]
     width: int
 
     @classmethod
@@ -122,8 +160,10 @@ class _Places:
         starts, length = windows.starts, windows.read_length
         overlap = np.minimum(starts + length, stretch.end) - np.maximum(starts, stretch.start)
         near = overlap >= min(MIN_BASES, stretch.end - stretch.start)
+        around = overlap > -FLANK
         unsure = near & (windows.odds < SURE)
         undecided = near & (windows.odds < DECISIVE)
+        told_apart = around & (windows.odds >= SURE), near & (windows.odds >= DECISIVE)
         weight = np.mean(
             [
                 coverage.density(on_form(t, starts), len(t.sequence), length)
@@ -132,13 +172,15 @@ class _Places:
             axis=0,
         )
         share = float(weight[unsure].sum())
-        by_coverage = share / max(float(weight[near].sum()), 1e-12)
-        even = [float(np.mean(part[near])) if near.any() else 0.5 for part in (unsure, undecided)]
+        beside = int(told_apart[0].sum()), int(told_apart[1].sum())
+        by_coverage = share / max(share + float(weight[told_apart[0]].sum()), 1e-12)
+        even = unsure.sum() / max(unsure.sum() + beside[0], 1)
         # Half way between the modelled and an even coverage: the model knows no sites of internal priming.
+        inside = (by_coverage + even) / 2, undecided.sum() / max(undecided.sum() + beside[1], 1)
         return cls(
             float(np.clip(share, 1e-5, 0.95)),
-            float(np.clip((by_coverage + even[0]) / 2, 0.02, 0.98)),
-            float(np.clip(even[1], 0.02, 0.98)),
+            (float(np.clip(inside[0], 0.02, 0.98)), float(np.clip(inside[1], 0.02, 0.98))),
+            beside,
             int(undecided.sum()),
         )
 
@@ -206,9 +248,7 @@ def car_probabilities(
         endogenous = (evidence == "endogenous") & of_gene
         keys = set(homolog_molecules.get(gene, ()))
         keys |= set(zip(barcodes[endogenous], table["umi"].to_numpy()[endogenous], strict=True))
-        of_homolog = np.array([barcode for barcode, _ in keys], dtype=object)
-        n = len({*of_homolog, *barcodes[sure], *barcodes[of_gene]})
-        car, own = Expected.of(barcodes[sure], n), Expected.of(of_homolog, n)
+        expected = Expected.of(barcodes[of_gene], barcodes[sure], (barcode for barcode, _ in keys))
         unsure = of_gene & ((evidence == "shared") | ((evidence == "junction") & ~sure))
         for stretch in scorer.stretches.get(gene, []):
             overlap = np.minimum(end, stretch.end) - np.maximum(start, stretch.start)
@@ -216,14 +256,18 @@ def car_probabilities(
             if not len(rows):
                 continue
             unsure[rows] = False
-            beside = overlap >= min(MIN_BASES, stretch.end - stretch.start)
-            beside &= (start >= stretch.start - read_length) & (end <= stretch.end + read_length)
+            margin = read_length + FLANK
+            local = (start >= stretch.start - margin) & (end <= stretch.end + margin)
+            beside = (
+                sure & local & (overlap > -FLANK),
+                endogenous & (overlap >= min(MIN_BASES, stretch.end - stretch.start)),
+            )
             density = _Density.of(
                 _Places.of(stretch, windows, scorer, coverage),
-                (car.total, own.total),
-                (n_reads[beside & sure], n_reads[beside & endogenous]),
+                expected.totals,
+                (n_reads[beside[0]], n_reads[beside[1]]),
             )
-            p_car[rows] = density.p_car(car.at(barcodes[rows]), own.at(barcodes[rows]), odds[rows])
+            p_car[rows] = density.p_car(*expected.at(barcodes[rows]), odds[rows])
             log.info(
                 "%s, bases %d-%d: %d molecules that are not told apart, %.1f of them the CAR's; told apart beside "
                 "them: %d of the CAR, %d of %s",
@@ -232,13 +276,14 @@ def car_probabilities(
                 stretch.end,
                 len(rows),
                 p_car[rows].sum(),
-                int((beside & sure).sum()),
-                int((beside & endogenous).sum()),
+                int(beside[0].sum()),
+                int(beside[1].sum()),
                 gene,
             )
         # What lies in no stretch (a gapped alignment): at the told-apart molecules of the cell.
         rows = np.flatnonzero(unsure)
-        prior = np.log(car.at(barcodes[rows]) / own.at(barcodes[rows]))
+        car, own = expected.at(barcodes[rows])
+        prior = np.log(car / own)
         p_car[rows] = special.expit(np.clip(odds[rows] + prior, -50, 50))
     return p_car
 
@@ -259,12 +304,15 @@ class _Density:
         Told-apart molecules at the stretch.
     ratios
         Molecules that are not told apart expected for each of these.
+    shapes
+        Of the negative binomial distribution of ``n_beside``: how well they foretell what lies inside.
     """
 
     totals: tuple[float, float]
     means: tuple[float, float]
     n_beside: tuple[int, int]
     ratios: tuple[float, float]
+    shapes: tuple[float, float]
 
     @classmethod
     def of(
@@ -272,23 +320,25 @@ class _Density:
     ) -> _Density:
         """Return it from coverage and from the told-apart molecules beside the stretch, by their numbers of reads."""
         even = float(np.clip(places.width / GENE_LENGTH, 1e-4, 0.5))
-        ratios = []
-        for reads, inside in zip(reads_beside, (places.car, places.gene), strict=True):
+        ratios, shapes = [], []
+        for reads, inside, n_places in zip(reads_beside, places.inside, places.beside, strict=True):
             # A molecule of n reads is not told apart if all of them lie inside.
             power = inside ** (reads if len(reads) else np.ones(1))
             ratios.append(float((power / (1 - power)).mean()))
+            shapes.append(1 / EDGE_CV**2 / (1 + EDGE_PLACES / max(n_places, 1)))
         return cls(
             totals,
             (places.share / (1 - places.share), even / (1 - even)),
             (len(reads_beside[0]), len(reads_beside[1])),
             (ratios[0], ratios[1]),
+            (shapes[0], shapes[1]),
         )
 
     def _log_prior(self, expected: Floats, which: int, sd: float) -> Floats:
         """Return the log density of the expected number of either transcript's molecules."""
         mean = self.totals[which] * self.means[which]
         prior = stats.norm.logpdf(np.log(expected), np.log(mean), sd)
-        shape, beside = 1 / EDGE_CV**2, expected / self.ratios[which]
+        shape, beside = self.shapes[which], expected / self.ratios[which]
         seen = stats.nbinom.logpmf(self.n_beside[which], shape, shape / (shape + beside))
         return np.asarray(prior + seen)
 
