@@ -18,7 +18,7 @@ from carseq.schema import results
 from carseq.schema.results import FILES, VERSIONS
 from carseq.study.config import find_construct_file
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 SAMPLES = ("A", "B")
 NOTEBOOKS = ("01_quality", "02_cells", "03_car_t_cells", "04_localization")
 #: Every file that only some configurations make.
