@@ -16,6 +16,7 @@ from matplotlib.patches import Polygon, Rectangle
 
 from carseq.construct.coverage import CHEMISTRIES, expected_coverage, intended
 from carseq.construct.frame import extent, pieces, reading_faults
+from carseq.construct.protein import UNNAMED
 from carseq.construct.vector import Construct
 from carseq.figures.palette import EVIDENCE, OKABE_ITO
 from carseq.figures.style import style, thousands
@@ -155,7 +156,12 @@ def _map_track(
         for (_, start), (end, _) in pairwise(blocks):
             track.plot([start, (start + end) / 2, end], [y, y - 0.14, y], color="#5f6670", lw=1)
             track.text(
-                (start + end) / 2, y - 0.02, "ψ intron", ha="center", va="bottom", fontsize=7
+                (start + end) / 2,
+                y - 0.02,
+                _intron(construct, start),
+                ha="center",
+                va="bottom",
+                fontsize=7,
             )
         for start, end in blocks:
             track.add_patch(Rectangle((start, y - 0.07), end - start, 0.14, fc="#5f6670", lw=0))
@@ -168,6 +174,15 @@ def _map_track(
         )
     track.set(ylim=(y - 0.35, 1.1), yticks=[], xlabel="base of the transcript")
     track.spines["left"].set_visible(False)
+
+
+def _intron(construct: Construct, start: float) -> str:
+    """Return what an intron is called: that of a packaging signal, or a promoter's."""
+    psi = any(
+        row.kind == "packaging signal" and row.start <= start < row.end
+        for row in construct.domain_rows
+    )
+    return "ψ intron" if psi else "intron"
 
 
 def _labelled_domains(track: Axes, construct: Construct, width: int) -> None:
@@ -193,7 +208,7 @@ def _labelled_domains(track: Axes, construct: Construct, width: int) -> None:
             track.text(
                 (start + end) / 2, 0.5, name, ha="center", va="center", fontsize=7.5, color=colour
             )
-        else:
+        elif name != UNNAMED:
             names.append(((start + end) / 2, name))
     # Labels below alternate over three rows, so that neighbours do not run into each other.
     ends = [-np.inf] * 3
