@@ -9,13 +9,13 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
-from helpers_cells import CAR, urine
 from scipy import sparse
 from typer.testing import CliRunner
 
 import carseq
 from carseq.cli import app
 from carseq.errors import CarseqError
+from helpers_cells import CAR, urine
 
 COLUMNS = {
     "lineage",

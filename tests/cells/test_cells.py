@@ -12,7 +12,6 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
-from helpers_cells import CAR, urine
 from scipy import sparse
 from sklearn.metrics import roc_auc_score
 
@@ -25,6 +24,7 @@ from carseq.cells.subtypes import PARENT
 from carseq.data import path as data_path
 from carseq.errors import CarseqError
 from carseq.study.config import CellsConfig
+from helpers_cells import CAR, urine
 
 PBMC = Path(__file__).parents[3] / "shared/data/real_pbmc"
 NEUTROPHILS = {"neutrophil": 0.85, "macrophage": 0.1, "CD8 T cell": 0.05}

@@ -8,7 +8,6 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
-from helpers_cells import CAR, urine
 from scipy import sparse
 from scipy.linalg import subspace_angles
 from sklearn.metrics import adjusted_rand_score
@@ -17,6 +16,7 @@ from carseq import cells
 from carseq.cells import latent
 from carseq.cells.counts import column_sums, log_normalised, row_blocks
 from carseq.io.h5ad import read_cells, write_cells, write_h5ad
+from helpers_cells import CAR, urine
 
 
 @pytest.fixture(scope="module")

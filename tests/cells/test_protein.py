@@ -9,7 +9,6 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
-from helpers_cells import CAR, urine
 from scipy import sparse
 
 from carseq import cells
@@ -20,6 +19,7 @@ from carseq.io.h5ad import write_h5ad
 from carseq.io.matrix import read_counts
 from carseq.report import alerts, read_study
 from carseq.schema.tables import PROTEIN_AGREEMENT
+from helpers_cells import CAR, urine
 from study import write_study
 
 SHOWN = {

@@ -12,8 +12,6 @@ import pysam
 import pytest
 import yaml
 from scipy import sparse
-from test_molecules import COMPLEMENT, Bam, barcode, loci
-from test_molecules import place as domain
 
 from carseq import cli
 from carseq.calling import call_cells
@@ -36,6 +34,8 @@ from carseq.library.reads import LibraryReads
 from carseq.molecules import Target, cell_records, find_molecules, write_slice
 from carseq.reference.genome import write_transcripts
 from carseq.schema.tables import MOLECULES
+from test_molecules import COMPLEMENT, Bam, barcode, loci
+from test_molecules import place as domain
 
 MACROPHAGE, DROPLET, FILTERED = 40, 90, 91
 

@@ -1,7 +1,7 @@
 """Bad inputs: one valid tiny study, spoilt in some 200 ways, each of which `carseq check` must tell.
 
-``python tests/helpers/bad_inputs.py`` (`make torture-inputs`) prints a table with time, verdict and message of each, and counts
-those that were accepted and those that ended in a traceback. A selection runs as tests.
+``python tests/helpers/bad_inputs.py`` (`make torture-inputs`) prints a table with time, verdict and message of each,
+and counts those that were accepted and those that ended in a traceback. A selection runs as tests.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ import numpy as np
 import pandas as pd
 import pysam
 import yaml
-from tiny import CAR, GENES, Tiny, car_sequence, dna, write_bam, write_fastq, write_h5, write_mtx
 
 from carseq.errors import CarseqError
 from carseq.start.check import check_study
 from carseq.start.samples import Note
+from tiny import CAR, GENES, Tiny, car_sequence, dna, write_bam, write_fastq, write_h5, write_mtx
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
-from helpers_cells import BLOOD, CAR, URINE, mix_blood, urine
 from scipy import sparse
 
 from carseq import cells
@@ -14,6 +13,7 @@ from carseq.calling import call_cells
 from carseq.figures.phrases import NBSP, blood_words
 from carseq.localize.blood import blood_in_urine, blood_shares
 from carseq.schema.tables import BLOOD_IN_URINE
+from helpers_cells import BLOOD, CAR, URINE, mix_blood, urine
 
 OWN = {name: share for name, share in URINE.items() if name != "B cell"}
 

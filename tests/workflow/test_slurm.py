@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import slurm
 
+import slurm
 from carseq.io.files import read_table
 from carseq.schema.tables import DETECTION
 from carseq.simulate import simulate_study
