@@ -229,6 +229,9 @@ def run(
     with contextlib.suppress(BlockingIOError):
         shown += os.read(reader, 1 << 20)
     os.close(reader)
+    # What a killed job started would go on: STAR.
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
     text = shown.decode(errors="replace")
     return os.waitstatus_to_exitcode(status), text, time.monotonic() - begin
 
@@ -421,6 +424,14 @@ class Torturer:
     outcomes: list[Outcome] = field(default_factory=list)
     number: int = 0
 
+    def attempts(self, *, disks: bool) -> list[Callable[[Job], None]]:
+        """Return the kinds of faults, the quick ones first."""
+        if self.short:
+            return [self.damages, self.kill_at_first, self.limit_size]
+        first = [self.damages, self.kill_at_first, self.limit_size]
+        last = [self.plain, self.kills, self.limit_memory, self.exchanges]
+        return [*first, *([self.disks] if disks else []), *last]
+
     def tree(self, job: Job, base: Path | None = None) -> Tree:
         self.number += 1
         return Tree(self.study, job, base or self.scratch / str(self.number))
@@ -437,7 +448,9 @@ class Torturer:
             print(f"       {words}", flush=True)
 
     def plain(self, job: Job) -> None:
-        """Run a job undisturbed: it must make what it made before."""
+        """Run a job undisturbed, in another folder: it must make what it made before, on one core too."""
+        if job.snakemake.threads > 1:
+            self.one_core(job)
         tree, outcome = self.tree(job), Outcome("run again undisturbed", job.name)
         code, text, job.seconds = run(tree)
         if code:
@@ -461,19 +474,22 @@ class Torturer:
             check(tree, outcome, rerun=False)
         self.keep(outcome, tree)
 
+    def kill_at_first(self, job: Job) -> None:
+        self._kill_at(job, 1)
+
+    def _kill_at(self, job: Job, n: int) -> None:
+        tree, outcome = (
+            self.tree(job),
+            Outcome("killed as it puts a file into place", job.name, f"({n})"),
+        )
+        code, *_ = run(tree, die_at_replace(n))
+        outcome.struck = code == -signal.SIGKILL
+        check(tree, outcome)
+        self.keep(outcome, tree)
+
     def kills(self, job: Job) -> None:
-        places = [1] if self.short or job.name in STAR else [1, len(job.outputs)]
-        for n in places:
-            tree, outcome = (
-                self.tree(job),
-                Outcome("killed as it puts a file into place", job.name, f"({n})"),
-            )
-            code, *_ = run(tree, die_at_replace(n))
-            outcome.struck = code == -signal.SIGKILL
-            check(tree, outcome)
-            self.keep(outcome, tree)
-        if self.short:
-            return
+        if len(job.outputs) > 1:
+            self._kill_at(job, len(job.outputs))
         for share, number, kind in (
             (0.3, signal.SIGKILL, "killed (SIGKILL)"),
             (0.8, signal.SIGKILL, "killed (SIGKILL)"),
@@ -488,9 +504,8 @@ class Torturer:
             check(tree, outcome)
             self.keep(outcome, tree)
 
-    def limits(self, job: Job) -> None:
-        sizes = [400] if self.short else [400, 0, 20_000]
-        for size in sizes:
+    def limit_size(self, job: Job) -> None:
+        for size in [400] if self.short else [400, 0, 20_000]:
             tree = self.tree(job)
             outcome = Outcome("files limited in size (EFBIG)", job.name, f"{size} bytes")
             code, text, _ = run(tree, limit_size(size))
@@ -499,17 +514,16 @@ class Torturer:
                 judge(outcome, code, text, r"ulimit -f|larger than")
             check(tree, outcome, rerun=size == 400 and not self.short, compare=code == 0)
             self.keep(outcome, tree)
-        if self.short:
-            return
-        for size in (1 << 26,):
-            tree = self.tree(job)
-            outcome = Outcome("memory limited (ulimit -v)", job.name, f"{size >> 20} MB more")
-            code, text, _ = run(tree, limit_memory(size))
-            outcome.struck = code != 0
-            if code:
-                judge(outcome, code, text, r"memory")
-            check(tree, outcome, rerun=False, compare=code == 0)
-            self.keep(outcome, tree)
+
+    def limit_memory(self, job: Job) -> None:
+        tree = self.tree(job)
+        outcome = Outcome("memory limited (ulimit -v)", job.name, "64 MB more")
+        code, text, _ = run(tree, limit_memory(1 << 26))
+        outcome.struck = code != 0
+        if code:
+            judge(outcome, code, text, r"memory")
+        check(tree, outcome, rerun=False, compare=code == 0)
+        self.keep(outcome, tree)
 
     def disks(self, job: Job) -> None:
         """A disk of its own: full, and read-only. For root alone."""
@@ -553,8 +567,8 @@ class Torturer:
             check(tree, outcome, rerun="64k" in options, compare=code == 0)
             self.keep(outcome, tree)
 
-    def damages(self, job: Job, *, limit: int = 10_000) -> None:
-        for name in list(made_inputs(self.study, job))[:limit]:
+    def damages(self, job: Job) -> None:
+        for name in list(made_inputs(self.study, job))[: 1 if self.short else 6]:
             for damage, change in DAMAGES.items():
                 if self.short and damage in ("cut at its end", "emptied"):
                     continue
@@ -573,9 +587,10 @@ class Torturer:
                     re.escape(Path(name).name) + r"[\s\S]*delete[\s\S]*run again",
                 )
                 self.keep(outcome, tree)
-        if self.short:
-            return
-        for name in list(made_inputs(self.study, job))[:limit]:
+
+    def exchanges(self, job: Job) -> None:
+        """Inputs that vanish as the job begins, and that are another sample's."""
+        for name in list(made_inputs(self.study, job))[:6]:
             tree, outcome = self.tree(job), Outcome("an input deleted", job.name, name)
             (tree.folder / name).unlink()
             code, text, _ = run(tree)
@@ -583,7 +598,7 @@ class Torturer:
             outcome.survived = None
             judge(outcome, code, text, re.escape(Path(name).name))
             self.keep(outcome, tree)
-        exchanged = [n for n in made_inputs(self.study, job) if "/samples/" in n][:limit]
+        exchanged = [n for n in made_inputs(self.study, job) if "/samples/" in n][:6]
         for name in exchanged:
             other = _other_sample(self.study, name)
             if other is None:
@@ -616,9 +631,14 @@ def _other_sample(study: Path, name: str) -> Path | None:
 
 
 def torture(
-    study: Path, scratch: Path, *, short: bool, rules: set[str] | None = None
+    study: Path,
+    scratch: Path,
+    *,
+    short: bool,
+    rules: set[str] | None = None,
+    seconds: float = 0,
 ) -> list[Outcome]:
-    """Try the faults on every job of a study."""
+    """Try the faults on a job of every rule of a study."""
     preload()
     torturer = Torturer(study, scratch, short)
     jobs = jobs_of(study)
@@ -630,19 +650,14 @@ def torture(
             continue
         # Of a rule that runs for each sample, or notebook, one job; damaged inputs of all.
         first.setdefault(rule, job)
-    for rule, job in first.items():
-        if short and rule not in QUICK:
-            torturer.damages(job, limit=1)
-            continue
-        if not short:
-            torturer.plain(job)
-            if job.snakemake.threads > 1:
-                torturer.one_core(job)
-        torturer.kills(job)
-        torturer.limits(job)
-        if disks:
-            torturer.disks(job)
-        torturer.damages(job, limit=1 if short else 8)
+    end = time.monotonic() + seconds if seconds else float("inf")
+    # What is quick comes first, so that a limited time sees every rule.
+    for attempt in torturer.attempts(disks=disks):
+        for rule, job in first.items():
+            if time.monotonic() < end and not (
+                short and rule not in QUICK and attempt != torturer.damages
+            ):
+                attempt(job)
     return torturer.outcomes
 
 
@@ -702,6 +717,7 @@ def main() -> None:
         "--study", type=Path, help="a study that was run with the hook; else one is made"
     )
     parser.add_argument("--short", action="store_true", help="the selection that the tests use")
+    parser.add_argument("--seconds", type=float, default=0, help="begin nothing new after so long")
     parser.add_argument("--rules", nargs="*", help="these rules alone")
     parser.add_argument("--to", type=Path, help="Markdown page whose table is written anew")
     parser.add_argument("--json", type=Path, help="where every outcome is written")
@@ -712,7 +728,10 @@ def main() -> None:
             study = Path(scratch) / "study"
             make_study(study)
         rules = set(words.rules) if words.rules else None
-        outcomes = torture(study.resolve(), Path(scratch) / "trees", short=words.short, rules=rules)
+        trees = Path(scratch) / "trees"
+        outcomes = torture(
+            study.resolve(), trees, short=words.short, rules=rules, seconds=words.seconds
+        )
     made = table(outcomes)
     print(made)
     if words.json:

@@ -1,0 +1,76 @@
+"""No parser raises anything but a CarseqError, whatever its file holds (the whole: `python tests/faults/fuzz.py`)."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+from fuzz import Target, damage, targets, try_one
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+NAMES = (
+    "construct.gb", "construct.fa", "config", "samples sheet", "units sheet", "sheet", "clinical columns", "genome",
+    "GTF", "annotation and genome", "whitelist", "geometry", "chemistry.json", "receptors, Cell Ranger",
+    "receptors, AIRR", "markers", "matrix.mtx", "features.tsv", "barcodes.tsv", "matrix.h5ad", "molecules.parquet",
+    "losses.tsv", "summary.json", "FASTQ",
+)  # fmt: skip
+#: Inputs that once raised something else: parser, content.
+SEEDS = (
+    ("chemistry.json", b""),
+    ("chemistry.json", b"-1"),
+    ("chemistry.json", b'{"name": "x"}'),
+    ("chemistry.json", b"[" * 100_000),
+    ("losses.tsv", b""),
+    ("losses.tsv", b"sample\tstep\tunit\tn\tmeaning\nS\tcar_reads\treads\tx\t\n"),
+    ("molecules.parquet", b"PAR1"),
+    ("summary.json", b"\xff\xfe{"),
+    ("matrix.h5ad", b"\x89HDF\r\n\x1a\n"),
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("fuzz")
+
+
+@pytest.fixture(scope="module")
+def parsers(folder) -> dict[str, Target]:
+    return {target.name: target for target in targets(folder)}
+
+
+def test_every_parser_is_tried(parsers):
+    assert set(parsers) == set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_good_file_is_read(parsers, folder, name):
+    """Otherwise the damaged ones would try nothing."""
+    for seed in parsers[name].seeds:
+        assert try_one(parsers[name], seed, folder) == ""
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_damaged_file_is_read_or_refused(parsers, folder, name):
+    target = parsers[name]
+
+    @settings(
+        max_examples=12,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(st.randoms(use_true_random=False), st.sampled_from(target.seeds))
+    def check(rng, seed):
+        content = seed[: rng.randrange(len(seed))] if target.cut_only else damage(seed, rng, seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            assert try_one(target, content, folder) in ("", "refused")
+
+    check()
+
+
+@pytest.mark.parametrize(("name", "content"), SEEDS)
+def test_what_once_raised_something_else_is_refused(parsers, folder, name, content):
+    assert try_one(parsers[name], content, folder) == "refused"
