@@ -150,6 +150,8 @@ def _map_track(
                 fontsize=8,
                 fontweight="bold",
             )
+    forms = list(forms)
+    whole = forms[0].sequence
     for form in forms:
         y -= 0.42
         blocks = [(start - offset, end - offset) for start, end in form.blocks]
@@ -158,7 +160,7 @@ def _map_track(
             track.text(
                 (start + end) / 2,
                 y - 0.02,
-                _intron(construct, start),
+                _intron(whole, int(start) + offset),
                 ha="center",
                 va="bottom",
                 fontsize=7,
@@ -176,13 +178,9 @@ def _map_track(
     track.spines["left"].set_visible(False)
 
 
-def _intron(construct: Construct, start: float) -> str:
-    """Return what an intron is called: that of a packaging signal, or a promoter's."""
-    psi = any(
-        row.kind == "packaging signal" and row.start <= start < row.end
-        for row in construct.domain_rows
-    )
-    return "ψ intron" if psi else "intron"
+def _intron(whole: str, cut: int) -> str:
+    """Return what an intron is called by its donor: a packaging signal's (GGGAG|GTAAGC), or a promoter's."""
+    return "ψ intron" if whole[cut - 3 : cut + 5] == "GAGGTAAG" else "intron"
 
 
 def _labelled_domains(track: Axes, construct: Construct, width: int) -> None:

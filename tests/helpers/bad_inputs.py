@@ -1,7 +1,7 @@
 """Bad inputs: one valid tiny study, spoilt in some 200 ways, each of which `carseq check` must tell.
 
-``python tests/bad_inputs.py`` (`make torture-inputs`) prints a table with time, verdict and message of each, and counts
-those that were accepted and those that ended in a traceback. A selection runs as tests.
+``python tests/helpers/bad_inputs.py`` (`make torture-inputs`) prints a table with time, verdict and message of each,
+and counts those that were accepted and those that ended in a traceback. A selection runs as tests.
 """
 
 from __future__ import annotations
