@@ -145,7 +145,7 @@ def test_three_thousand_silent_t_cells_say_something():
 
 
 def test_samples_at_their_limit_are_detected():
-    """300 T cells, 1,600 UMIs, no ambient CAR, expression as the prior expects: 38 of 40 or more show a positive call."""
+    """300 T cells, 1,600 UMIs, no ambient CAR, expression as the prior expects: 38 of 40 or more show a call."""
     limit = silent(300, 1600, 0.05, 1e6)["detection_limit"]
     rng, found = np.random.default_rng(0), 0
     for _ in range(40):
