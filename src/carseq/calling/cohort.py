@@ -97,8 +97,9 @@ def call_cells(
         )
     positive, cutoff = _choose(t_cells, terms, fdr)
     write_calls(obs, is_t, terms, positive)
+    failed = adata.uns.get("library_failed", {})
     rows = [
-        _row(obs, is_t, by_sample.loc[name], fitted, known, cutoff.get(name, fdr))
+        _row(obs, is_t, by_sample.loc[name], fitted, known, cutoff.get(name, fdr), failed)
         for name in by_sample.index
     ]
     prevalence = {r["sample"]: r["prevalence"] for r in rows}
@@ -237,8 +238,9 @@ def _row(
     fitted: Fit,
     known: Background,
     cutoff: float,
+    failed: Mapping[str, float],
 ) -> dict[str, object]:
-    """Return the detection row of a sample."""
+    """Return the detection row of a sample; ``failed`` has the median genes of libraries that failed."""
     sample = str(meta.name)
     own = (obs["sample"].astype(str) == sample).to_numpy()
     t_cells = obs[own & is_t]
@@ -260,7 +262,14 @@ def _row(
     false_calls = float((1 - t_cells["car_posterior"].to_numpy(float)[called]).sum())
     assumed, role = known.assumed.get(sample, False), str(meta.get("role", ""))
     verdict, text = decide(
-        n_positive, n_t, _unseen(meta), limit, false_calls, assumed=assumed, role=role
+        n_positive,
+        n_t,
+        _unseen(meta),
+        limit,
+        false_calls,
+        assumed=assumed,
+        role=role,
+        median_genes=float(failed.get(sample, np.nan)),
     )
     k = t_cells["car_evidence"].to_numpy()
     gate = gate_of(meta.get("gating"))

@@ -11,11 +11,12 @@ import pytest
 from scipy import sparse
 
 from carseq import cells
+from carseq.calling.verdict import decide
 from carseq.cells.filters import failed_libraries, filter_alerts
 from carseq.cells.intact import RIBOSOMAL, intactness
 from carseq.cells.markers import CROSS_TALK, car_genes, homologs_of
 
-PBMC = Path(__file__).parents[2] / "shared/data/real_pbmc"
+PBMC = Path(__file__).parents[3] / "shared/data/real_pbmc"
 needs_pbmc = pytest.mark.skipif(not PBMC.exists(), reason="no ../shared/data/real_pbmc")
 
 
@@ -152,3 +153,10 @@ def test_homologs_of_the_construct_take_the_place_of_the_usual_ones() -> None:
     data.uns["car_homologs"] = sorted(homologs_of(table))
     assert car_genes(data) == {"ICOS", "TNFRSF4", "CAR"}
     assert car_genes(ad.AnnData(data.X)) == frozenset()
+
+
+def test_a_failed_library_is_undetermined_and_says_so() -> None:
+    """No call in a failed library excludes nothing, whatever T cells it seems to hold."""
+    verdict, text = decide(0, 40, 0.0, 0.01, 0.0, median_genes=3.0)
+    assert (verdict, text) == ("undetermined", "library failed: median of 3 genes in a cell")
+    assert decide(0, 400, 0.0, 0.01, 0.0)[0] == "not_detected"
