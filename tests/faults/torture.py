@@ -565,7 +565,7 @@ class Torturer:
             if code:
                 judge(outcome, code, text, cause)
             # What a disk large enough took is gone with it: nothing can be compared.
-            check(tree, outcome, rerun="4k" == options.split("=")[1], compare=False)
+            check(tree, outcome, rerun=options.split("=")[1] == "4k", compare=False)
             self.keep(outcome, tree)
 
     def damages(self, job: Job) -> None:
