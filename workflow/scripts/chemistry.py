@@ -3,7 +3,7 @@
 from carseq.io.fasta import read_sequences
 from carseq.io.files import write_text
 from carseq.library.detect import detect_chemistry
-from carseq.library.fastq import check_counts
+from carseq.library.fastq import check_counts, check_pair
 from carseq.workflow import in_pairs, job
 
 with job(snakemake):
@@ -15,5 +15,7 @@ with job(snakemake):
         chemistry=snakemake.params.chemistry,
         whitelist=snakemake.input.whitelist or None,
     )
+    for r1, r2 in pairs:
+        check_pair(r1, r2)
     check_counts(pairs)
     write_text(found.to_json(), snakemake.output[0])

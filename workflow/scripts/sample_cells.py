@@ -7,7 +7,7 @@ import pandas as pd
 from carseq.cells.barcodes import check_raw
 from carseq.cells.counts import row_sums
 from carseq.cells.stages import sample_cells
-from carseq.io.barcodes import check_shares
+from carseq.io.barcodes import check_cells
 from carseq.io.files import write_table
 from carseq.io.h5ad import write_h5ad
 from carseq.io.matrix import read_counts
@@ -31,8 +31,7 @@ with job(snakemake):
         check_raw(raw, given.raw)
     if listed:
         totals = pd.Series(row_sums(raw.X), index=raw.obs_names)
-        words = "the cells in `matrix`", "give the filtered and the raw matrix of one run"
-        match = check_shares(pd.Index(listed), totals, snakemake.wildcards.sample, *words)
+        match = check_cells(pd.Index(listed), totals, snakemake.wildcards.sample)
         listed = match.rewrite(listed)
     made = sample_cells(
         raw,

@@ -37,19 +37,30 @@ class Design:
 
     Attributes
     ----------
-    centre
-        Log of the depth at which the sample's depth term is 0.
+    centre, centre_damaged
+        Log of the depth at which the sample's depth terms are 0: the median of its intact, and of its damaged T cells,
+        which all lost molecules.
+    scale
+        Standard deviation of log depth.
     types
         Cell types with a term of their own.
     """
 
     centre: float
+    centre_damaged: float
+    scale: float
     types: tuple[str, ...]
 
-    #: The first terms, before the types: log depth, its square, damage.
-    FIXED = ("depth", "depth squared", "damaged")
-    #: Log depths beyond this distance from the centre are taken for it: nothing is extrapolated further.
-    FURTHEST = 2.5
+    #: Depths, in standard deviations from the centre, at which the slope may change. Depths of real cells are not
+    #: lognormal: with one slope, what deep cells show would be carried on to shallow ones that show nothing, with far
+    #: too much confidence.
+    KNOTS = (-1.0, 0.0, 1.0)
+    #: The first terms, before the types: log depth and the changes of its slope, damage.
+    FIXED = ("depth", "depth below", "depth above", "depth far above", "damaged")
+    #: Depths beyond this distance from the centre are taken for it: nothing is extrapolated further.
+    FURTHEST = 3.0
+    #: How many of the terms are made from depth.
+    OF_DEPTH = 4
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -58,14 +69,22 @@ class Design:
 
     def matrix(self, obs: pd.DataFrame) -> Floats:
         """Return cells x terms."""
-        depth = np.log(np.maximum(obs["total_umis"].to_numpy(float), 1)) - self.centre
-        depth = np.clip(depth, -self.FURTHEST, self.FURTHEST)
         damaged = column(obs, "is_damaged", 0.0) > 0
+        depth = np.log(np.maximum(obs["total_umis"].to_numpy(float), 1))
+        depth -= np.where(damaged, self.centre_damaged, self.centre)
+        depth = np.clip(depth / self.scale, -self.FURTHEST, self.FURTHEST)
         labels = (
             obs["cell_type"].astype(str).to_numpy() if "cell_type" in obs else np.full(len(obs), "")
         )
         types = [labels == name for name in self.types]
-        return np.column_stack([depth, depth**2, damaged, *types]).astype(float)
+        low, middle, high = self.KNOTS
+        slopes = [
+            depth,
+            np.maximum(low - depth, 0),
+            np.maximum(depth - middle, 0),
+            np.maximum(depth - high, 0),
+        ]
+        return np.column_stack([*slopes, damaged, *types]).astype(float)
 
 
 @dataclass(frozen=True)
@@ -133,6 +152,7 @@ class Cells:
         """
         if not len(self):
             return self, np.zeros(0, dtype=np.intp)
+        kind = self.x[:, Design.OF_DEPTH :]
         for wider in (1.0, 2.0, 4.0):
             keys = np.column_stack(
                 [
@@ -141,7 +161,7 @@ class Cells:
                     np.round(self.x[:, 0] / (DEPTH_STEP * wider)),
                     np.round(np.log(np.maximum(self.null, 1e-12)) / (NULL_STEP * wider)),
                     np.round(self.offset / (OFFSET_STEP * wider)),
-                    self.x[:, 2:] @ (2.0 ** np.arange(self.x.shape[1] - 2)),
+                    kind @ (2.0 ** np.arange(kind.shape[1])),
                 ]
             )
             found, inverse = np.unique(keys, axis=0, return_inverse=True)

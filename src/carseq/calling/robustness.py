@@ -38,6 +38,7 @@ class _Sample:
 
     name: str
     cells: Cells
+    depth: Floats
     posterior: Floats
     p_ambient: Floats
     evidence: Evidence
@@ -137,7 +138,7 @@ def downsampling(adata: AnnData, shares: tuple[float, ...] = SHARES) -> pd.DataF
             expected = float(chance.sum())
             # Sums of independent yes-or-no outcomes: mean and variance add up.
             spread = 1.96 * float(np.sqrt((chance * (1 - chance)).sum()))
-            depth = np.exp(fewer.x[:, 0] + fitted.design[sample.name].centre) * share
+            depth = sample.depth * share
             rows.append(
                 {
                     "sample": sample.name,
@@ -182,6 +183,7 @@ def _samples(adata: AnnData, fitted: Fit) -> list[_Sample]:
             _Sample(
                 sample,
                 cells,
+                own["total_umis"].to_numpy(float),
                 own["car_posterior"].to_numpy(float),
                 upper_tail(cells.k, cells.null, cells.null_shape),
                 Evidence.from_row(stored["background"][number]),

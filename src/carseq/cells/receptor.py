@@ -58,9 +58,6 @@ MANY = 20
 #: Share of T cells with a receptor below which the library, or its pairing with the sample, is in doubt: 10x V(D)J
 #: libraries show one in half of the T cells or more.
 LEAST_SHARE = 0.3
-#: Share of the cells, or of the barcodes with a receptor, below which the two are not of one sample: by chance, two
-#: samples of 5,000 cells share 0.1 % of their barcodes on a list of 6.8 million, and 0.7 % on one of 737,000.
-LEAST_COMMON = 0.03
 _TRUE = ("true", "t", "1", "yes")
 
 
@@ -155,14 +152,13 @@ def match_contigs(chains: pd.DataFrame, barcodes: pd.Index, sample: str) -> pd.D
     CarseqError
         If there are many of both and hardly one in common.
     """
-    from carseq.io.barcodes import match_barcodes
+    from carseq.io.barcodes import match_barcodes, strangers
 
     matched = match_barcodes(chains, barcodes, strict=False)
     own = matched[matched["barcode"].isin(barcodes)]
     n_own, n_given = own["barcode"].nunique(), chains["barcode"].nunique()
-    # Some barcodes of another sample are always met by chance; of its own, many are on one side or the other.
-    share = max(n_own / max(len(barcodes), 1), n_own / max(n_given, 1))
-    if share < LEAST_COMMON and min(len(barcodes), n_given) >= MANY:
+    # Some barcodes of another sample are always met by chance.
+    if min(len(barcodes), n_given) >= MANY and strangers(n_own, n_given, len(barcodes)):
         raise CarseqError(
             f"the receptors and the cells of sample {sample} share {'no barcode' if own.empty else 'hardly a barcode'}",
             f"{n_own} of {len(barcodes):,} cells have one of the {n_given:,} receptors; receptors have "

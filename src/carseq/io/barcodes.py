@@ -31,6 +31,10 @@ FEWEST = 10
 #: Least share of the reads of a BAM that lie in the barcodes of its matrix, or of these barcodes that have reads, in
 #: two inputs of one sample. Of another sample's, the share is that of two random parts of a list: 0.001 to 0.04.
 MIN_SHARE = 0.1
+#: The same of receptors and cells, of which few may be T cells.
+LEAST_COMMON = 0.03
+#: A matrix of more barcodes holds many of any sample's, by chance.
+MOST_BY_CHANCE = 50_000
 #: Share of a matrix's molecules that its largest barcodes hold, by which it is compared: barcodes of a few molecules
 #: are in any sample's list.
 TOP = 0.5
@@ -378,10 +382,50 @@ def check_belonging(reads: pd.Series, totals: pd.Series, sample: str) -> Belongi
     return Belonging(match, in_matrix, in_top, seen_top, cells_only, len(empty), int(n_reads))
 
 
-def check_shares(
-    given: pd.Index, totals: pd.Series, sample: str, what: str, remedy: str
-) -> BarcodeMatch:
-    """Check that a list of cells, or of barcodes with a receptor, is of the sample whose matrix is given.
+def by_chance(n_given: int, n_known: int) -> float:
+    """Return how many barcodes two samples share by chance: random parts of the shortest list, 737,280 barcodes."""
+    return n_given * n_known / 737_280
+
+
+def check_cells(cells: pd.Index, totals: pd.Series, sample: str) -> BarcodeMatch:
+    """Check that a list of cells is of the raw matrix that is given with it.
+
+    Parameters
+    ----------
+    cells
+        Barcodes of the cells, each once.
+    totals
+        Molecules by barcode of the raw matrix.
+    sample
+        Name of the sample, for messages.
+
+    Raises
+    ------
+    CarseqError
+        If half of the cells or more are not in it or, in a matrix of most of the list, are no larger than others.
+    """
+    what = f"the cells in `matrix` and the raw matrix of sample {sample}"
+    match = compare_barcodes(cells, totals.index, what=what)
+    written = pd.Index(match.rewrite(cells))
+    held = totals.sort_values(ascending=False).index
+    # With most barcodes of the list in a matrix, any sample's cells are: but only its own are among the largest.
+    if len(held) > MOST_BY_CHANCE:
+        held = held[: max(2 * len(cells), len(held) // 5)]
+    share = float(written.isin(held).mean()) if len(written) else 1.0
+    if share < RIVAL:
+        raise CarseqError(
+            f"{what} do not belong together",
+            f"{share:.0%} of {len(cells):,} cells are {'among the largest' if len(held) < len(totals) else 'in it'}; "
+            f"cells are written {cells[0]}, barcodes of the matrix {totals.index[0]}",
+            "give the filtered and the raw matrix of one run; two samples' rows may be exchanged",
+        )
+    return match
+
+
+def check_receptors_of(given: pd.Index, totals: pd.Series, sample: str) -> BarcodeMatch:
+    """Check that barcodes with a receptor are of the sample whose matrix is given.
+
+    A few matches may be all there are, where a sample has few T cells; no more than chance gives are none.
 
     Parameters
     ----------
@@ -389,23 +433,34 @@ def check_shares(
         Barcodes, each once.
     totals
         Molecules by barcode of the matrix.
-    sample, what, remedy
-        For messages: the sample, what the list is, what to do.
+    sample
+        Name of the sample, for messages.
 
     Raises
     ------
     CarseqError
-        If fewer of them than a tenth lie among the largest barcodes of the matrix (twice as many as the list has).
+        If hardly more of them than by chance are among the largest barcodes of the matrix.
     """
-    match = compare_barcodes(given, totals.index, what=f"{what} and the matrix of sample {sample}")
+    match = compare_barcodes(
+        given, totals.index, what=f"the receptors and the matrix of sample {sample}"
+    )
     written = pd.Index(match.rewrite(given))
     top = totals.sort_values(ascending=False).index[: max(2 * len(given), 1000)]
-    share = float(written.isin(top).mean()) if len(written) else 0.0
-    if len(given) >= FEWEST and share < MIN_SHARE:
+    if strangers(int(written.isin(top).sum()), len(given), len(top)):
         raise CarseqError(
-            f"{what} and the matrix of sample {sample} do not belong together",
-            f"{share:.1%} of {len(given):,} barcodes are among the matrix's largest; {what} have {given[0]}, the "
-            f"matrix {totals.index[0]}",
-            remedy,
+            f"the receptors and the matrix of sample {sample} do not belong together",
+            f"{int(written.isin(top).sum())} of {len(given):,} barcodes are among the matrix's largest; receptors have "
+            f"{given[0]}, the matrix {totals.index[0]}",
+            "give the contig table made from this sample's library; two samples' rows may be exchanged",
         )
     return match
+
+
+def strangers(shared: int, n_given: int, n_known: int) -> bool:
+    """Return whether two lists of barcodes share so few that they are of different samples."""
+    if min(n_given, n_known) < 2 * FEWEST:
+        return False
+    share = max(shared / n_given, shared / n_known)
+    return shared <= 3 * by_chance(n_given, n_known) or (
+        share < LEAST_COMMON and min(n_given, n_known) >= 10 * FEWEST
+    )

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from carseq.errors import CarseqError
-from carseq.library.fastq import check_pair, first_reads
+from carseq.library.fastq import check_reads_of_pair, first_reads
 from carseq.library.geometry import BARCODE_LENGTH, CHEMISTRIES, Chemistry, parse_geometry
 from carseq.library.strand import MIN_STRAND_READS, count_strands_each, measured_strand
 from carseq.library.whitelist import barcode_codes, known_whitelist, read_whitelist, share_on_list
@@ -155,7 +155,7 @@ class _Unit:
 
     @classmethod
     def read(cls, first: str | Path, second: str | Path, n: int) -> _Unit:
-        check_pair(first, second)
+        check_reads_of_pair(first, second, 1000)
         one, two = first_reads(first, n), first_reads(second, n)
         for path, reads in ((first, one), (second, two)):
             same = sum(a[0] == b[0] for a, b in pairwise(reads))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import islice, zip_longest
 from pathlib import Path
 
 import dnaio
@@ -22,19 +22,7 @@ _MATE = re.compile(r"[/.][12]$")
 
 def first_reads(path: str | Path, n: int | None) -> list[tuple[str, str]]:
     """Return (name, sequence) of the first reads of a FASTQ file; None: of all."""
-    try:
-        with dnaio.open(path) as reads:
-            return [(r.id, r.sequence) for r in islice(reads, n)]
-    except (dnaio.FileFormatError, dnaio.UnknownFileFormat) as error:
-        raise _no_fastq(path, error) from None
-    except UnicodeDecodeError as error:
-        raise _no_fastq(path, error) from None
-    except FileNotFoundError as error:
-        raise _unread(path, error) from None
-    except DAMAGED as error:
-        if isinstance(error, OSError) and error.strerror:
-            raise _unread(path, error) from None
-        raise _damaged(path, error) from None
+    return [(record.id, record.sequence) for record in _records(path, n)]
 
 
 def _unread(path: str | Path, error: OSError) -> CarseqError:
@@ -76,42 +64,57 @@ def check_pair(r1: str | Path, r2: str | Path, *, n: int = 1000) -> None:
     CarseqError
         If a file is missing, not FASTQ or empty, a read is empty, read names differ, or one file has more reads.
     """
-    whole = _size(r1) + _size(r2) <= WHOLE_BYTES
-    first, second = (first_reads(r, None if whole else n) for r in (r1, r2))
-    if not first or not second:
-        empty = r1 if not first else r2
+    check_reads_of_pair(r1, r2, None if _size(r1) + _size(r2) <= WHOLE_BYTES else n)
+
+
+def check_reads_of_pair(r1: str | Path, r2: str | Path, n: int | None) -> int:
+    """Check the first ``n`` reads of two files (None: all) as :func:`check_pair` does; return how many there are."""
+    among = "" if n is None else f" among the first {n}"
+    counts, empty, first_empty = [0, 0], [0, 0], ["", ""]
+    alike = True
+    pairs = zip_longest(_records(r1, n), _records(r2, n))
+    for number, pair in enumerate(pairs, 1):
+        for i, record in enumerate(pair):
+            if record is None:
+                continue
+            counts[i] += 1
+            if not record.sequence:
+                empty[i] += 1
+                first_empty[i] = first_empty[i] or f"read {number} ({record.id})"
+        one, two = pair
+        if one is None or two is None:
+            continue
+        if one.id != two.id and not _are_mates(one.id, two.id):
+            raise CarseqError(
+                f"{r1} and {r2} are not a pair",
+                f"names of read {number} differ: {one.id} and {two.id}",
+                "check that r1 and r2 of the unit come from the same lane and are unsorted",
+            )
+        alike = alike and one.sequence == two.sequence
+    if not all(counts):
         raise CarseqError(
-            f"{empty} holds no reads",
+            f"{r1 if not counts[0] else r2} holds no reads",
             "",
             "leave the unit out of units.tsv, or transfer the file again",
         )
-    among = "" if whole else f" among the first {n}"
-    if len(first) != len(second):
+    if counts[0] != counts[1]:
         raise CarseqError(
             f"{r1} and {r2} hold different numbers of reads",
-            f"{len(first)} and {len(second)}{among}",
+            f"{counts[0]:,} and {counts[1]:,}{among}",
             "one of them is cut off: transfer it again, or demultiplex both anew",
         )
-    for number, ((name1, _), (name2, _)) in enumerate(zip(first, second, strict=True), 1):
-        if name1 != name2 and not _are_mates(name1, name2):
-            raise CarseqError(
-                f"{r1} and {r2} are not a pair",
-                f"names of read {number} differ: {name1} and {name2}",
-                "check that r1 and r2 of the unit come from the same lane and are unsorted",
-            )
-    for path, reads in ((r1, first), (r2, second)):
-        empty_reads = [i for i, (_, sequence) in enumerate(reads, 1) if not sequence]
-        if empty_reads:
+    for path, times, place in zip((r1, r2), empty, first_empty, strict=True):
+        if times:
             raise CarseqError(
                 f"{path} holds reads without a base",
-                f"read {empty_reads[0]} ({reads[empty_reads[0] - 1][0]}) is empty, as are {len(empty_reads) - 1} more"
-                f"{among}",
+                f"{place} is empty, as are {times - 1:,} more{among}",
                 "STAR does not take them: give the untrimmed files, or trim both reads with a least length of 1",
             )
-    if first[0][1] == second[0][1] and [s for _, s in first] == [s for _, s in second]:
+    if alike:
         raise CarseqError(
             f"{r1} and {r2} hold the same reads", "", "name R1 in `r1` and R2 in `r2` of the unit"
         )
+    return counts[0]
 
 
 def _size(path: str | Path) -> int:
@@ -161,21 +164,25 @@ def count_reads(path: str | Path) -> int:
     return lines // 4
 
 
-def _records(path: str | Path) -> Iterator[dnaio.SequenceRecord]:
+def _records(path: str | Path, n: int | None = None) -> Iterator[dnaio.SequenceRecord]:
     """Yield the reads of a file; a record that is none is told with its number."""
     number = 0
     try:
         with dnaio.open(path) as reads:
-            for record in reads:
+            for record in islice(reads, n):
                 yield record
                 number += 1
     except (dnaio.FileFormatError, dnaio.UnknownFileFormat, UnicodeDecodeError) as error:
+        if not number:
+            raise _no_fastq(path, error) from None
         raise CarseqError(
             f"{path} is damaged",
             f"behind read {number}: {' '.join(str(error).split())}",
             "transfer the file again; compare its md5",
         ) from None
     except DAMAGED as error:
+        if isinstance(error, OSError) and error.strerror:
+            raise _unread(path, error) from None
         raise _damaged(path, error) from None
 
 

@@ -210,6 +210,11 @@ def tables(study: Study, evidence: pd.DataFrame) -> dict[str, dict[str, Any]]:
     samples = study.samples
     composition = summaries.composition(study.cells, samples)
     by_rules = ("n_t_at_least_1_umi", "n_t_at_least_2_umis")
+    ambient = np.where(study.detection["ambient_assumed"].astype(bool), "assumed", "measured")
+    detection = study.detection.assign(ambient_assumed=ambient)
+    # What is as it should be in every sample is not worth a column.
+    usual = {"gating": "unsorted", "prevalence_is": "fraction", "ambient_assumed": "measured"}
+    as_usual = [key for key, value in usual.items() if (detection[key] == value).all()]
     # The page counts the barcodes that filters removed; their names are in filters.tsv.
     filters = study.filters.drop(columns=["removed", "car_bearing_removed"])
     marked = evidence.assign(is_doublet=np.where(evidence["is_doublet"], "doublet", ""))
@@ -222,10 +227,18 @@ def tables(study: Study, evidence: pd.DataFrame) -> dict[str, dict[str, Any]]:
     estimate = ("estimate", "low", "high")
     return {
         "detection": table(
-            study.detection,
+            detection,
             DETECTION,
             # What simple rules would have called stands in the table of rules.
-            hide=["patient", "compartment", "timepoint", "role", *by_rules, "verdict_text"],
+            hide=[
+                "patient",
+                "compartment",
+                "timepoint",
+                "role",
+                *by_rules,
+                *as_usual,
+                "verdict_text",
+            ],
             interval=("prevalence", "prevalence_low", "prevalence_high"),
             of=_POSITIVE_OF,
             file="detection",

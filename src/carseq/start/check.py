@@ -39,6 +39,7 @@ class _Genome:
     #: Whether both are here and sound.
     sound: bool = False
     panel: list[str] = field(default_factory=list)
+    genes: Collection[str] = ()
     contigs: Collection[str] = ()
     symbols: Callable[[], Mapping[str, str]] = dict
 
@@ -69,7 +70,7 @@ def check_study(path: Path) -> Iterator[Found]:
     genome = _Genome()
     yield from _guarded("reference", lambda: _check_genome(study, constructs, genome))
     yield from _guarded("whitelist", lambda: _check_whitelists(study))
-    yield from _guarded("tables", lambda: check_tables(study, set(genome.symbols().values())))
+    yield from _guarded("tables", lambda: check_tables(study, genome.genes))
     matrices: dict[str, pd.Series] = {}
     # Reading and decompressing leave Python free: samples are checked side by side, and told in order.
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
@@ -168,6 +169,7 @@ def _check_genome(study: Study, constructs: list[Construct], genome: _Genome) ->
         if gtf and not is_url(gtf):
             known = gene_symbols(gtf)
             genome.symbols = lambda: known
+            genome.genes = set(known.values())
             yield "annotation", f"symbols of {len(known):,} genes"
         return
     check_reference(fasta, gtf, study.config.construct.name)
@@ -176,6 +178,7 @@ def _check_genome(study: Study, constructs: list[Construct], genome: _Genome) ->
     if given.star_index:
         check_index(given.star_index, fasta)
     transcripts = list(read_transcripts(fasta, gtf))
+    genome.genes = {t.gene for t in transcripts}
     genome.panel = strand_panel((t.gene, t.sequence) for t in transcripts)
     genome.sound = True
     yield "reference", "genome and annotation go together"

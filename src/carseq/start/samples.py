@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 
 from carseq.errors import CarseqError
-from carseq.io.barcodes import check_belonging, check_shares
+from carseq.io.barcodes import check_belonging, check_cells, check_receptors_of
 from carseq.io.remote import is_url
 from carseq.library.detect import detect_chemistry
-from carseq.library.fastq import check_counts, check_pair
+from carseq.library.fastq import WHOLE_BYTES, check_counts, check_pair
 from carseq.study.model import Study
 
 if TYPE_CHECKING:
@@ -49,8 +49,10 @@ def check_reads(study: Study, name: str, panel: Sequence[str], *, told: bool) ->
     pairs = [p for p in study.pairs(name) if not any(map(is_url, p))]
     for r1, r2 in pairs:
         check_pair(r1, r2)
-    small = [p for p in pairs if sum(Path(f).stat().st_size for f in p) <= COUNTED_BYTES]
-    check_counts(small)
+        size = sum(Path(f).stat().st_size for f in (r1, r2))
+        # Smaller ones are compared whole there.
+        if WHOLE_BYTES < size <= COUNTED_BYTES:
+            check_counts([(r1, r2)])
     lists = is_url(study.whitelist(name))
     if not told or lists or len(pairs) < len(study.pairs(name)):
         return "its chemistry is found in the run, from what is fetched"
@@ -109,14 +111,7 @@ def check_made(
             yield error
     if len(totals) == 2:
         try:
-            cells, raw = totals["matrix"], totals["raw_matrix"]
-            check_shares(
-                cells.index,
-                raw,
-                name,
-                "the cells in `matrix`",
-                "give the filtered and the raw matrix of one run; two samples' rows may be exchanged",
-            )
+            check_cells(totals["matrix"].index, totals["raw_matrix"], name)
         except CarseqError as error:
             yield error
     if sample.bam:
@@ -227,13 +222,7 @@ def check_receptors(study: Study, name: str, totals: pd.Series | None) -> str:
     barcodes = pd.Index(chains["barcode"].drop_duplicates())
     told = f"{len(chains):,} productive chains in {len(barcodes):,} barcodes"
     if totals is not None:
-        match = check_shares(
-            barcodes,
-            totals,
-            name,
-            "the receptors",
-            "give the contig table made from this sample's library; two samples' rows may be exchanged",
-        )
+        match = check_receptors_of(barcodes, totals, name)
         told += f", {match.share:.0%} of them in the matrix"
         if how := match.words():
             told += f" ({how})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 import warnings
 from pathlib import Path
 from typing import Any, Literal
@@ -366,8 +367,8 @@ def _config_fault(error: ValidationError, source: str) -> CarseqError:
             remedies.append(f"add `{key}`")
         else:
             told = fault["msg"].removeprefix("Value error, ")
-            given = repr(fault["input"])
-            given = given if len(given) <= 80 else f"{given[:77]}..."
+            # Bounded: a few aliases of YAML may stand for millions of values.
+            given = reprlib.repr(fault["input"])
             causes.append(f"`{key}`: {told} (got {given})" if key else told)
     return CarseqError(
         f"{source} is not valid",

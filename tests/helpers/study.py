@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import anndata as ad
 import numpy as np
@@ -14,6 +16,9 @@ import yaml
 from scipy import sparse
 
 from carseq import __version__
+from carseq.construct import load_construct
+from carseq.construct.outputs import write_construct
+from carseq.data import path as data_path
 from carseq.io.files import write_table
 from carseq.io.h5ad import write_h5ad
 from carseq.localize import agreement, clinical
@@ -27,6 +32,7 @@ from carseq.schema.tables import (
     DETECTION,
     DOWNSAMPLING,
     FILTERS,
+    HOMOLOGY,
     KNEE,
     LOCALIZATION,
     LOSSES,
@@ -35,20 +41,12 @@ from carseq.schema.tables import (
     THRESHOLDS,
 )
 
-TX_LENGTH = 3800
-DOMAINS = [
-    ("R-U5", "ltr", 0, 145),
-    ("psi leader", "leader", 145, 1000),
-    ("signal peptide", "signal_peptide", 1000, 1063),
-    ("anti-BCMA scFv", "scfv", 1063, 1810),
-    ("CD8A hinge", "hinge", 1810, 1945),
-    ("CD8A TM", "transmembrane", 1945, 2017),
-    ("4-1BB", "costimulation", 2017, 2143),
-    ("CD3 zeta", "signalling", 2143, 2480),
-    ("WPRE", "enhancer", 2480, 3080),
-    ("U3-R", "ltr", 3080, 3800),
-]
-SHARED = [(1830, 2010, "CD8A"), (2030, 2143, "TNFRSF9"), (2160, 2470, "CD247")]
+CAR = "HBI0101"
+CONSTRUCT = load_construct(data_path("constructs/hbi0101_surrogate.gb"), name=CAR)
+TX_LENGTH = len(CONSTRUCT.sequence)
+DOMAINS = list(CONSTRUCT.domains[["name", "kind", "start", "end"]].itertuples(index=False))
+#: Stretches that human genes share, as homology with a whole genome finds them.
+SHARED = [(2251, 2458, "CD8A"), (2458, 2584, "TNFRSF9"), (2584, 2920, "CD247")]
 TYPES = [
     ("CD8 T", "T"),
     ("CD4 T", "T"),
@@ -175,17 +173,19 @@ def write_study(
     return results
 
 
+@cache
+def _construct_files() -> dict[str, bytes]:
+    """Return the files that carseq writes of the construct, by name: made once."""
+    with TemporaryDirectory() as folder:
+        write_construct(CONSTRUCT, folder)
+        return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+
+
 def _write_construct(results: Path) -> None:
     folder = results / "construct"
     folder.mkdir(parents=True, exist_ok=True)
-    bases = "".join(np.random.default_rng(1).choice(list("ACGT"), TX_LENGTH))
-    (folder / "construct.fa").write_text(f">HBI0101\n{bases}\n")
-    domains = pd.DataFrame(DOMAINS, columns=["name", "kind", "start", "end"])
-    write_table(domains.assign(identity=1.0, source="surrogate"), folder / "domains.tsv")
-    base = np.arange(TX_LENGTH)
-    near_end = 25 * np.exp(-(((base - TX_LENGTH + 300) / 130) ** 2))
-    expected = {"base": base, "expected_3p": near_end, "expected_5p": near_end[::-1]}
-    write_table(pd.DataFrame(expected), folder / "coverage.tsv")
+    for name, content in _construct_files().items():
+        (folder / name).write_bytes(content)
     edges = sorted({0, TX_LENGTH, *(x for s, e, _ in SHARED for x in (s, e))})
     genes = {(s, e): g for s, e, g in SHARED}
     rows = [
@@ -194,33 +194,12 @@ def _write_construct(results: Path) -> None:
             e,
             "shared" if (s, e) in genes else "car_only",
             genes.get((s, e), ""),
-            1.0 * ((s, e) in genes),
+            1.0 if (s, e) in genes else np.nan,
         )
         for s, e in pairwise(edges)
     ]
-    columns = ["start", "end", "class", "gene", "identity"]
-    write_table(pd.DataFrame(rows, columns=columns), folder / "homology.tsv")
-    lint = [
-        {
-            "level": "warn",
-            "code": "surrogate",
-            "message": "This is carseq's surrogate for HBI0101, not its true sequence.",
-            "remedy": "Put your own plasmid map in `construct.file`.",
-        },
-        {
-            "level": "warn",
-            "code": "native_coding",
-            "message": "603 of 3,800 bases are identical to human mRNA (CD8A, TNFRSF9, CD247).",
-            "remedy": "Nothing to do: shared molecules are weighed against the endogenous genes.",
-        },
-        {
-            "level": "info",
-            "code": "form",
-            "message": "Transcript derived from a provirus.",
-            "remedy": "",
-        },
-    ]
-    (folder / "lint.json").write_text(json.dumps(lint))
+    table = pd.DataFrame(rows, columns=list(HOMOLOGY.columns))
+    write_table(table, folder / "homology.tsv", HOMOLOGY)
 
 
 def _draw_cells(sample: Sample, rng: np.random.Generator) -> pd.DataFrame:

@@ -34,7 +34,7 @@ from carseq.schema.tables import (
 )
 from carseq.simulate import simulate_study
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 CAR = "HBI0101"
 
 pytestmark = [

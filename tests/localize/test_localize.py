@@ -41,7 +41,7 @@ from carseq.schema.tables import BY_NAME, CONTRASTS, DETECTION
 from carseq.study.sheets import further_columns
 
 CAR = "CAR"
-_PATH = Path(__file__).parent.parent / "benchmarks" / "localize.py"
+_PATH = Path(__file__).parents[2] / "benchmarks" / "localize.py"
 _SPEC = importlib.util.spec_from_file_location("localize_benchmark", _PATH)
 benchmark = importlib.util.module_from_spec(_SPEC)
 sys.modules[_SPEC.name] = benchmark
@@ -53,8 +53,8 @@ def arm(n_car: int, n: int) -> Arm:
     """Return T cells whose CAR counts leave no doubt: 60 molecules expected in a CAR T cell, none in others."""
     k = np.repeat([60.0, 0.0], [n_car, n - n_car])
     ones = np.ones(n)
-    cells = Cells(k, 6000 * ones, 1e-9 * ones, ones, np.zeros((n, 3)), 0 * ones, ones)
-    return Arm(cells, np.array([0.01]), np.array([20.0]), np.zeros((1, 3)))
+    cells = Cells(k, 6000 * ones, 1e-9 * ones, ones, np.zeros((n, 5)), 0 * ones, ones)
+    return Arm(cells, np.array([0.01]), np.array([20.0]), np.zeros((1, 5)))
 
 
 def pair(*counts: tuple[int, int]) -> Pair:

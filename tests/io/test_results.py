@@ -16,7 +16,7 @@ from carseq.report import read_study
 from carseq.schema.results import VERSIONS
 from carseq.workflow import versions
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture

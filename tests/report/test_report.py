@@ -23,17 +23,28 @@ import pandas as pd
 import pytest
 import yaml
 
+from carseq.calling import call_study
 from carseq.errors import CarseqError
 from carseq.figures import phrases as words
 from carseq.figures import summaries
 from carseq.io.files import read_table, write_table
+from carseq.localize import everything
 from carseq.report import Study, alerts, build_report, read_study
 from carseq.report.notebooks import run_notebook
 from carseq.report.page import MAX_MOLECULES, embed, methods_text
-from carseq.schema.tables import LOCALIZATION, MOLECULES, RUN_TIMES
+from carseq.schema.codes import REASONS, VERDICTS
+from carseq.schema.tables import (
+    BY_NAME,
+    DETECTION,
+    DOWNSAMPLING,
+    LOCALIZATION,
+    MOLECULES,
+    RUN_TIMES,
+    THRESHOLDS,
+)
 from study import Sample, big_samples, demo_samples, hostile_samples, write_study
 
-NOTEBOOKS = sorted((Path(__file__).parents[1] / "workflow" / "notebooks").glob("*.py"))
+NOTEBOOKS = sorted((Path(__file__).parents[2] / "workflow" / "notebooks").glob("*.py"))
 
 
 @pytest.fixture(scope="module")
@@ -165,6 +176,64 @@ def test_signal_outside_t_cells_is_reported_with_its_reason(study: Study) -> Non
     assert table["n_cells"].sum() > 0
     assert not ((table["lineage"] == "T") & (table["is_doublet"] == "")).any()
     assert (table["car_reason"] != "").all()
+
+
+def test_cells_of_one_reason_are_one_row(study: Study) -> None:
+    """300 like cells whose sentences differ by their own numbers: one row, since the reason is a code."""
+    cells = study.cells[study.cells["lineage"] == "myeloid"].head(1)
+    many = pd.concat([cells] * 300).assign(
+        car_umis=1, is_doublet=False, car_reason="explained_by_ambient", cell_type="macrophage"
+    )
+    many["car_reason_text"] = [f"one molecule, {i / 100} expected" for i in range(300)]
+    table = summaries.signal_outside_t(many)
+    assert table[["n_cells", "car_umis", "car_reason"]].values.tolist() == [
+        [300, 300, "explained_by_ambient"]
+    ]
+
+
+def test_the_page_shows_what_the_calls_write(tmp_path: Path) -> None:
+    """A study called and localized by carseq itself: its tables are on the page, its codes are of the closed sets."""
+    samples = [Sample("u", "P1", n_cells=60), Sample("b", "P1", "blood", n_cells=60, t_share=0.6)]
+    results = write_study(tmp_path / "results", samples)
+    molecules = {s.name: read_study(results).molecules.query("sample == @s.name") for s in samples}
+    cohort = ad.read_h5ad(results / "cohort" / "cells.h5ad")
+    own = [key for key in cohort.obs if key.startswith("car_") and key != "car_umis"]
+    cohort.obs = cohort.obs.drop(columns=own)
+    columns = ["sample", "patient", "compartment", "timepoint", "role"]
+    sheet = pd.DataFrame(
+        [{key: getattr(s, key.replace("sample", "name")) for key in columns} for s in samples]
+    )
+    called = call_study(
+        cohort, sheet.assign(ambient_umis=2e5, ambient_car=3.0), molecules, car="HBI0101"
+    )
+    tables = {
+        schema.name: (getattr(called, schema.name), schema)
+        for schema in (DETECTION, THRESHOLDS, DOWNSAMPLING)
+    }
+    found = everything(
+        cohort, called.detection, target="HBI0101", given={"u": {"proteinuria": 2.0}}
+    )
+    tables |= {name: (table, BY_NAME[name]) for name, table in found.items()}
+    for name, (table, schema) in tables.items():
+        write_table(table, results / "cohort" / f"{name}.tsv", schema)
+    cohort.write_h5ad(results / "cohort" / "cells.h5ad")
+    shown = data_of(page_of(results, tmp_path / "report.html"))
+    for name in (
+        "detection",
+        "localization",
+        "contrasts",
+        "thresholds",
+        "downsampling",
+        "target",
+        "clinic",
+    ):
+        assert shown["tables"][name]["n"] == len(tables[name][0]) > 0, name
+        assert shown["figures"][name if name != "detection" else "forest"]["vega"]["data"], name
+    study = read_study(results)
+    assert set(study.detection["verdict"]) <= set(VERDICTS)
+    assert set(study.cells["car_reason"]) <= set(REASONS)
+    keys = ["sample", "cell_type", "lineage", "is_doublet", "car_reason"]
+    assert not summaries.signal_outside_t(study.cells).duplicated(keys).any()
 
 
 # --- alerts ---

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from carseq.report import build_report
+from carseq.figures.phrases import percent, percent_range
+from carseq.report import build_report, read_study
 from study import Sample, big_samples, hostile_samples, write_study
 
 CHROMIUM = (
@@ -137,6 +138,27 @@ def test_the_verdict_is_read_first(opened: Visit) -> None:
     assert (
         "surrogate for HBI0101, not its true" in opened.page.locator(".banner").first.inner_text()
     )
+
+
+def test_numbers_read_alike_in_tables_and_sentences(opened: Visit, demo: Path) -> None:
+    """The script's percentages and intervals are those that Python writes: two columns, every sample."""
+    detection = read_study(demo.parent / "results").detection
+    table = opened.page.locator("[data-table=detection]")
+    heads = [head.split("\n")[0] for head in table.locator("th").all_inner_texts()]
+    shown = table.locator(
+        f"tbody td:nth-child({heads.index('CAR T share (95 %)') + 1})"
+    ).all_inner_texts()
+    told = [
+        f"{percent(r.prevalence)} ({percent_range(r.prevalence_low, r.prevalence_high)})"
+        if r.n_t_cells
+        else "–"
+        for r in detection.itertuples()
+    ]
+    assert shown == told
+    limits = table.locator(
+        f"tbody td:nth-child({heads.index('Detection limit') + 1})"
+    ).all_inner_texts()
+    assert limits == [percent(value) for value in detection["detection_limit"]]
 
 
 def test_search_narrows_the_evidence(visit: Visit) -> None:

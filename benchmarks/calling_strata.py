@@ -1,0 +1,431 @@
+"""Calls, fractions and limits where depth, damage and type go with CAR status: real T cells, simulated CAR molecules.
+
+    python benchmarks/calling_strata.py --studies 120 --seed 1 [--real ../shared/data/real_pbmc]
+
+Depths and types are those of real T cells and other blood cells (10x PBMC; without the folder, lognormal depths).
+A study has 1-3 samples. CAR T cells are 0.5-3 times as deep as the other T cells, up to half of the T cells are
+damaged (they keep a fifth to three fifths of their RNA, and of their own CAR molecules a quarter of what is left),
+and CD8 T cells are up to three times as often CAR T cells as CD4 T cells, or the reverse. Expression is gamma or
+lognormal between cells; ambient molecules scatter between droplets; half of the studies come without empty droplets
+and without a measured contamination. Nothing of the caller's likelihood is used to make them.
+
+Four tables: by stratum (coverage, bias, calibration, false calls); ambient RNA; detection limits (samples are made
+anew at the limit that a silent sample stated); clonotypes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import anndata
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from carseq.calling import call_cells
+from carseq.calling.rules import rules
+from carseq.cells.annotation import is_single_t
+
+CAR = "CAR"
+#: Shape of the gamma distribution of ambient molecules between droplets.
+SOUP_SHAPE = 4.0
+
+
+@dataclass(frozen=True)
+class Depths:
+    """Depths of real cells relative to their median, and the CD8 share of T cells."""
+
+    t: np.ndarray
+    other: np.ndarray
+    cd8: float
+
+
+def real_depths(folder: Path | None) -> Depths:
+    """Return depths of real blood cells: T cells by CD3 and TRAC, CD8 by CD8A and CD8B; lognormal without a folder."""
+    if folder is None or not folder.is_dir():
+        rng = np.random.default_rng(0)
+        return Depths(rng.lognormal(0, 0.5, 2000), rng.lognormal(0, 0.6, 2000), 0.4)
+    t, other, cd8 = [], [], []
+    for path in sorted(folder.glob("*.h5ad")):
+        adata = anndata.read_h5ad(path)
+        adata.var_names_make_unique()
+        total = np.asarray(adata.X.sum(axis=1)).ravel()
+
+        def umis(*genes: str, adata: anndata.AnnData = adata) -> np.ndarray:
+            known = [g for g in genes if g in adata.var_names]
+            return np.asarray(adata[:, known].X.sum(axis=1)).ravel()
+
+        is_t = (umis("CD3D", "CD3E", "CD3G", "TRAC") >= 2) & (umis("LYZ", "MS4A1", "CD79A") <= 2)
+        t.append(total[is_t] / np.median(total[is_t]))
+        other.append(total[~is_t] / np.median(total[is_t]))
+        cd8.append(umis("CD8A", "CD8B")[is_t] > 0)
+    return Depths(np.concatenate(t), np.concatenate(other), float(np.concatenate(cd8).mean()))
+
+
+@dataclass(frozen=True)
+class World:
+    """What the samples of a study share."""
+
+    depth: float
+    ratio: float
+    damaged: float
+    type_ratio: float
+    mu: float
+    spread: float
+    lognormal: bool
+    contamination: float
+    empties: bool
+    soup: float
+
+
+def world(rng: np.random.Generator) -> World:
+    return World(
+        depth=float(np.exp(rng.uniform(np.log(800), np.log(5000)))),
+        ratio=float(np.exp(rng.uniform(np.log(0.5), np.log(3)))),
+        damaged=float(rng.uniform(0, 0.5)),
+        type_ratio=float(np.exp(rng.uniform(-np.log(3), np.log(3)))),
+        mu=float(5e-4 * np.exp(0.6 * rng.standard_normal())),
+        spread=float(rng.uniform(0.5, 1.0)),
+        lognormal=bool(rng.random() < 0.4),
+        contamination=float(np.exp(rng.uniform(np.log(0.01), np.log(0.2)))),
+        empties=bool(rng.random() < 0.5),
+        soup=float(rng.uniform(0.3, 1.0)),
+    )
+
+
+def make_sample(
+    rng: np.random.Generator,
+    depths: Depths,
+    w: World,
+    name: str,
+    n_t: int,
+    fraction: float,
+    *,
+    n_other: int | None = None,
+    expression: float = 1.0,
+    role: str = "case",
+) -> tuple[pd.DataFrame, dict[str, object]]:
+    """Make the cells of a sample and its row of the samples table."""
+    n_other = int(n_t * rng.uniform(0.2, 2)) if n_other is None else n_other
+    n = n_t + n_other
+    is_t = np.arange(n) < n_t
+    cd8 = is_t & (rng.random(n) < depths.cd8)
+    odds = np.where(cd8, np.sqrt(w.type_ratio), 1 / np.sqrt(w.type_ratio))
+    p = np.minimum(fraction * odds / max(odds[is_t].mean(), 1e-9) if n_t else 0 * odds, 0.97)
+    is_car = is_t & (rng.random(n) < p)
+    relative = np.where(is_t, rng.choice(depths.t, n), rng.choice(depths.other, n))
+    total = w.depth * relative * np.where(is_car, np.sqrt(w.ratio), 1 / np.sqrt(w.ratio))
+    hurt = is_t & (rng.random(n) < w.damaged)
+    total = np.maximum(total * np.where(hurt, rng.uniform(0.2, 0.6, n), 1), 200).astype(int)
+    intact = np.where(hurt, rng.uniform(0.15, 0.4, n), 1.0)
+    level = (
+        rng.lognormal(-(w.spread**2) / 2, w.spread, n)
+        if w.lognormal
+        else rng.gamma(1 / w.spread**2, w.spread**2, n)
+    )
+    own = rng.poisson(np.minimum(w.mu * expression * level, 0.02) * total * intact * is_car)
+    share = w.soup * own.sum() / max(total.sum(), 1)
+    droplet = np.minimum(w.contamination * rng.gamma(SOUP_SHAPE, 1 / SOUP_SHAPE, n), 0.9)
+    mean_ambient = droplet * total * share
+    ambient = rng.poisson(mean_ambient)
+    stray = rng.poisson(0.001 * own.sum() / max(total.sum(), 1) * total)
+    obs = pd.DataFrame(
+        {
+            "sample": name,
+            "patient": "P",
+            "barcode": [f"b{i}" for i in range(n)],
+            "total_umis": total,
+            "lineage": np.where(is_t, "T", "myeloid"),
+            "cell_type": np.where(~is_t, "monocyte", np.where(cd8, "CD8 T cell", "CD4 T cell")),
+            "t_state": "",
+            "is_doublet": False,
+            "is_damaged": hurt & (rng.random(n) < 0.9),
+            "intact_fraction": np.clip(intact * rng.lognormal(0, 0.2, n), 0.02, 1),
+            "truth": is_car,
+            "seen": own + ambient + stray,
+            "mean_ambient": mean_ambient,
+        }
+    )
+    if w.empties:
+        obs["contamination"] = np.clip(w.contamination * rng.lognormal(0, 0.3, n), 0.005, 0.5)
+    umis = float(rng.poisson(3000 * w.contamination * w.depth)) if w.empties else 0.0
+    row = {
+        "sample": name, "patient": "P", "compartment": "blood", "timepoint": name, "role": role,
+        "ambient_umis": umis, "ambient_car": float(rng.poisson(umis * share)),
+    }  # fmt: skip
+    return obs, row
+
+
+def cohort(
+    parts: list[tuple[pd.DataFrame, dict[str, object]]],
+) -> tuple[anndata.AnnData, pd.DataFrame]:
+    """Return the cells of several samples as one cohort, and the samples table."""
+    obs = pd.concat([part[0] for part in parts], ignore_index=True)
+    obs.index = obs["sample"] + ":" + obs["barcode"]
+    counts = np.column_stack([obs["seen"], obs["total_umis"]]).astype(np.float32)
+    adata = anndata.AnnData(sparse.csr_matrix(counts), obs=obs)
+    adata.var_names = [CAR, "OTHER"]
+    return adata, pd.DataFrame([part[1] for part in parts])
+
+
+def studies(n: int, seed: int, depths: Depths) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Simulate and call studies: cells, samples and rules with their truth."""
+    cells, samples, by_rule = [], [], []
+    for number in range(n):
+        rng = np.random.default_rng([seed, number])
+        w = world(rng)
+        parts = []
+        for i in range(rng.integers(1, 4)):
+            n_t = int(np.exp(rng.uniform(np.log(60), np.log(2500))))
+            fraction = 0.0 if rng.random() < 1 / 6 else float(0.02 + 0.75 * rng.random() ** 1.5)
+            more = float(np.exp(0.25 * rng.standard_normal()))
+            parts.append(make_sample(rng, depths, w, f"s{i}", n_t, fraction, expression=more))
+        adata, sheet = cohort(parts)
+        detection = call_cells(adata, None, sheet, car=CAR)
+        obs = adata.obs.assign(study=number)
+        about = {
+            "study": number, "ratio": w.ratio, "damaged": w.damaged, "type_ratio": w.type_ratio,
+            "lognormal": w.lognormal, "empties": w.empties, "ambient": w.contamination, "depth": w.depth,
+        }  # fmt: skip
+        t_cells = obs[obs["lineage"] == "T"]
+        truth = t_cells.groupby("sample")["truth"].mean()
+        samples.append(detection.assign(truth=detection["sample"].map(truth), **about))
+        keep = ["study", "sample", "truth", "car_evidence", "car_posterior", "car_call"]
+        keep += ["car_expected_ambient", "mean_ambient"]
+        cells.append(t_cells[keep].assign(**about))
+        table = rules(adata.obs, is_single_t(adata.obs).to_numpy())
+        by_rule.append(_with_truth(table, adata.obs))
+    return pd.concat(cells), pd.concat(samples, ignore_index=True), pd.concat(by_rule)
+
+
+def _with_truth(table: pd.DataFrame, obs: pd.DataFrame) -> pd.DataFrame:
+    """Add to the rules of a study how many of their calls are true; threshold rules only, which are simple to redo."""
+    t_cells = obs[obs["lineage"] == "T"]
+    rows = []
+    for rule, called in (
+        ("carseq", t_cells["car_call"] == "positive"),
+        *((f"{n} or more UMIs", t_cells["car_evidence"] >= n) for n in (1, 2, 3)),
+    ):
+        rows.append(
+            (
+                rule,
+                int(called.sum()),
+                int((called & t_cells["truth"]).sum()),
+                int(t_cells["truth"].sum()),
+            )
+        )
+    return pd.DataFrame(rows, columns=["rule", "called", "true", "of"]).assign(
+        fitted=len(table) > 0
+    )
+
+
+def figures(cells: pd.DataFrame, samples: pd.DataFrame) -> dict[str, float]:
+    """Return the figures of some studies."""
+    low, high = samples["prevalence_low"] - 1e-9, samples["prevalence_high"] + 1e-9
+    big = samples[samples["truth"] >= 0.1]
+    called = cells[cells["car_call"] == "positive"]
+    none = cells[cells["car_evidence"] == 0]
+    return {
+        "samples": len(samples),
+        "coverage": float(samples["truth"].between(low, high).mean()),
+        "bias": float((big["prevalence"] / big["truth"]).mean() - 1) if len(big) else np.nan,
+        "width": float((samples["prevalence_high"] - samples["prevalence_low"]).mean()),
+        "calibration": calibration(cells),
+        "calibration, no CAR": calibration(none),
+        "false calls": float((~called["truth"]).mean()) if len(called) else np.nan,
+        "calls": len(called),
+        "recall of shown": float(
+            (cells["car_call"] == "positive")[cells["truth"] & (cells["car_evidence"] > 0)].mean()
+        ),
+    }
+
+
+def calibration(cells: pd.DataFrame) -> float:
+    """Return the mean difference of stated and true share of CAR T cells over ten bins of the posterior."""
+    if not len(cells):
+        return float("nan")
+    group = np.minimum((cells["car_posterior"] * 10).astype(int), 9)
+    table = cells.groupby(group).agg(
+        n=("truth", "size"), stated=("car_posterior", "mean"), true=("truth", "mean")
+    )
+    return float((table["n"] * (table["stated"] - table["true"]).abs()).sum() / table["n"].sum())
+
+
+def strata(cells: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
+    """Return the figures by stratum."""
+    cuts: dict[str, list[tuple[str, float, float]]] = {
+        "ratio": [("CAR T depth 0.5-0.8 x", 0.5, 0.8), ("0.8-1.25 x", 0.8, 1.25), ("1.25-3 x", 1.25, 3.01)],
+        "damaged": [("damaged 0-15 %", 0, 0.15), ("15-35 %", 0.15, 0.35), ("35-50 %", 0.35, 0.51)],
+        "type_ratio": [("CD8:CD4 below 0.6", 0, 0.6), ("0.6-1.6", 0.6, 1.6), ("above 1.6", 1.6, 9)],
+        "ambient": [("ambient 1-3 %", 0, 0.03), ("3-8 %", 0.03, 0.08), ("8-20 %", 0.08, 1)],
+        "empties": [("no empty droplets", -1, 0.5), ("empty droplets", 0.5, 2)],
+        "lognormal": [("gamma", -1, 0.5), ("lognormal", 0.5, 2)],
+        "depth": [("depth 800-2,000", 0, 2000), ("2,000-5,000", 2000, 1e9)],
+    }  # fmt: skip
+    rows = {"all": figures(cells, samples)}
+    for column, parts in cuts.items():
+        for name, low, high in parts:
+            mine = samples[column].astype(float).between(low, high, inclusive="left")
+            own = cells[column].astype(float).between(low, high, inclusive="left")
+            rows[name] = figures(cells[own], samples[mine])
+    return pd.DataFrame(rows).T
+
+
+def ambient(cells: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
+    """Return expected over true ambient molecules of samples, with and without empty droplets."""
+    sums = cells.groupby(["study", "sample"], observed=True)[
+        ["car_expected_ambient", "mean_ambient"]
+    ].sum()
+    empties = samples.set_index(["study", "sample"])["empties"].reindex(sums.index)
+    some = sums["mean_ambient"] > 0.5
+    ratio = sums["car_expected_ambient"] / sums["mean_ambient"]
+    rows = []
+    for name, chosen in (("no empty droplets", ~empties), ("empty droplets", empties)):
+        own = ratio[some & chosen.astype(bool)]
+        rows.append((name, len(own), *own.quantile([0.1, 0.5, 0.9])))
+    return pd.DataFrame(rows, columns=["samples", "n", "10 %", "median", "90 %"])
+
+
+def limits(n: int, seed: int, depths: Depths, again: int = 12) -> pd.DataFrame:
+    """Ask silent samples for their limit and make samples anew at that fraction: the share detected."""
+    rows = []
+    for number in range(n):
+        rng = np.random.default_rng([seed, 77, number])
+        w = world(rng)
+        n_t = int(np.exp(rng.uniform(np.log(30), np.log(3000))))
+        adata, sheet = cohort([make_sample(rng, depths, w, "s", n_t, 0.0, n_other=n_t)])
+        limit = float(call_cells(adata, None, sheet, car=CAR)["detection_limit"].iloc[0])
+        if limit > 0.5:
+            continue
+        found = [
+            call_cells(*_first(make_sample(rng, depths, w, "s", n_t, limit, n_other=n_t)), car=CAR)[
+                "n_car_positive"
+            ].iloc[0]
+            > 0
+            for _ in range(again)
+        ]
+        rows.append((number, n_t, w.depth, w.ratio, w.mu, w.empties, limit, float(np.mean(found))))
+    columns = ["study", "n_t", "depth", "ratio", "mu", "empties", "limit", "detected"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _first(
+    part: tuple[pd.DataFrame, dict[str, object]],
+) -> tuple[anndata.AnnData, None, pd.DataFrame]:
+    adata, sheet = cohort([part])
+    return adata, None, sheet
+
+
+def clones(n: int, seed: int, depths: Depths) -> pd.DataFrame:
+    """Call studies with and without receptors: clones of CAR share 0, 0.5 and 1, by-standers expanded."""
+    rows = []
+    for number in range(n):
+        rng = np.random.default_rng([seed, 55, number])
+        w = world(rng)
+        parts = []
+        for i in range(2):
+            obs, row = make_sample(rng, depths, w, f"s{i}", 600, 0.3)
+            kind = rng.random(len(obs))
+            name = np.full(len(obs), "", dtype=object)
+            t = (obs["lineage"] == "T").to_numpy()
+            car = obs["truth"].to_numpy(bool)
+            size = 8
+            # A third of the T cells in clones: all CAR T, none, and half of each.
+            name[t & car & (kind < 0.25)] = "all"
+            name[t & ~car & (kind < 0.25)] = "none"
+            name[t & (kind > 0.9)] = "half"
+            for what in ("all", "none", "half"):
+                own = np.flatnonzero(name == what)
+                name[own] = [f"{what}{j // size}" for j in range(len(own))]
+            name[t & ~car & (kind > 0.25) & (kind < 0.4)] = "by-stander"
+            parts.append((obs.assign(clonotype=name), row))
+        for given in (True, False):
+            adata, sheet = cohort(parts)
+            if not given:
+                del adata.obs["clonotype"]
+            call_cells(adata, None, sheet, car=CAR)
+            own = adata.obs[adata.obs["lineage"] == "T"].assign(
+                clone=pd.concat([p[0] for p in parts])["clonotype"].to_numpy()[
+                    (adata.obs["lineage"] == "T").to_numpy()
+                ]
+            )
+            positive = own["car_call"] == "positive"
+            stander = own["clone"] == "by-stander"
+            in_clone = own["clone"] != ""
+            rows.append(
+                {
+                    "receptors": given,
+                    "calls": int(positive.sum()),
+                    "false": int((positive & ~own["truth"]).sum()),
+                    "false in by-standers": int((positive & stander).sum()),
+                    "found": int((positive & own["truth"] & in_clone).sum()),
+                    "shown": int((own["truth"] & in_clone & (own["car_evidence"] > 0)).sum()),
+                    "posterior, CAR T in clones": float(own.loc[in_clone & own["truth"], "car_posterior"].mean()),
+                    "posterior, others in clones": float(own.loc[in_clone & ~own["truth"], "car_posterior"].mean()),
+                    "calibration": calibration(own[in_clone]),
+                }
+            )  # fmt: skip
+    table = pd.DataFrame(rows).groupby("receptors")
+    sums = table[["calls", "false", "false in by-standers", "found", "shown"]].sum()
+    means = table[
+        ["posterior, CAR T in clones", "posterior, others in clones", "calibration"]
+    ].mean()
+    return sums.join(means).reset_index()
+
+
+def shown(table: pd.DataFrame, index: str = "") -> str:
+    """Return a table as Markdown, three significant digits."""
+    text = table.map(lambda v: f"{v:.3g}" if isinstance(v, float) else str(v))
+    head = [index] if index else []
+    lines = [f"| {' | '.join([*head, *map(str, text.columns)])} |"]
+    lines.append("|" + "---|" * (len(text.columns) + len(head)))
+    for name, row in zip(text.index, text.to_numpy(), strict=True):
+        lines.append(f"| {' | '.join([*([str(name)] if index else []), *row])} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--studies", type=int, default=120)
+    parser.add_argument("--limits", type=int, default=40)
+    parser.add_argument("--clones", type=int, default=12)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--real", type=Path, default=Path("../shared/data/real_pbmc"))
+    given = parser.parse_args()
+    logging.getLogger("carseq").setLevel(logging.ERROR)
+    start = time.perf_counter()
+    depths = real_depths(given.real)
+    if given.studies:
+        print(len(depths.t), "real T cells", depths.cd8)
+        cells, samples, by_rule = studies(given.studies, given.seed, depths)
+        print(shown(strata(cells, samples), "stratum"), "\n")
+        print(shown(ambient(cells, samples)), "\n")
+        total = by_rule.groupby("rule")[["called", "true", "of"]].sum()
+        total = total.assign(
+            precision=total["true"] / total["called"], recall=total["true"] / total["of"]
+        )
+        print(shown(total, "rule"), "\n", flush=True)
+    if given.limits:
+        table = limits(given.limits, given.seed, depths)
+        print(
+            f"{len(table)} silent samples with a limit; detected at it: {table['detected'].mean():.1%}, ",
+            end="",
+        )
+        print(
+            f"median over samples {table['detected'].median():.0%}, least {table['detected'].min():.0%}"
+        )
+        print(shown(table.sort_values("detected").head(8)), "\n", flush=True)
+    if given.clones:
+        print(shown(clones(given.clones, given.seed, depths)))
+    print(f"\n{(time.perf_counter() - start) / 60:.1f} min")
+
+
+if __name__ == "__main__":
+    main()
