@@ -29,7 +29,8 @@ rule belonging:
         "../scripts/belonging.py"
 
 
-# Measured once: how long the reads are and which strand they have is asked by all that follow.
+# Measured once: how long the reads are and which strand they have is asked by all that follow. Its version is that of
+# `solo`, which finds the chemistry: a new version of the molecules must not cost the cohort, which reads the homology.
 rule library:
     input:
         bam=bam_to_measure,
@@ -47,7 +48,7 @@ rule library:
     params:
         chemistry=lambda wildcards: STUDY.samples[wildcards.sample].chemistry,
         content=made_content,
-        version=VERSIONS["molecules"],
+        version=VERSIONS["solo"],
     message:
         "molecules: measuring the strand and length of the reads of {wildcards.sample}"
     script:
