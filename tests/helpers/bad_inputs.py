@@ -882,6 +882,23 @@ def _(tiny):
         io.mmwrite(out, sparse.coo_matrix(tiny.m_counts))
 
 
+@bad("matrix: an entry twice", "M", "genes twice in one barcode")
+def _(tiny):
+    path = tiny.folder / "mtx/matrix.mtx.gz"
+    lines = gzip.decompress(path.read_bytes()).decode().splitlines()
+    size = lines[2].split()
+    lines[2] = " ".join([*size[:2], str(int(size[2]) + 1)])
+    path.write_bytes(gzip.compress("\n".join([*lines, lines[5]]).encode()))
+
+
+@bad("matrix: of places without counts", "M", "no matrix of counts")
+def _(tiny):
+    path = tiny.folder / "mtx/matrix.mtx.gz"
+    path.write_bytes(
+        gzip.compress(gzip.decompress(path.read_bytes()).replace(b"integer", b"pattern"))
+    )
+
+
 for part in ("matrix.mtx.gz", "features.tsv.gz", "barcodes.tsv.gz"):
     truncate(f"matrix: {part} cut off", "M", "mtx", f"mtx/{part}", 0.5)
     flip(f"matrix: {part} damaged", "M", "mtx", f"mtx/{part}")

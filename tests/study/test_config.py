@@ -49,6 +49,10 @@ def test_unknown_key_is_an_error_that_names_the_nearest():
                 "res{x}",
                 "a\0b",
                 "/proc/x",
+                ".",
+                "..",
+                "a/..",
+                "~/x",
                 "a\nb",
                 "<b>",
             )

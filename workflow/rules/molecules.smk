@@ -29,8 +29,7 @@ rule belonging:
         "../scripts/belonging.py"
 
 
-# Measured once: how long the reads are and which strand they have is asked by all that follow. Its version is that of
-# `solo`, which finds the chemistry: a new version of the molecules must not cost the cohort, which reads the homology.
+# Measured once: how long the reads are and which strand they have is asked by all that follow.
 rule library:
     input:
         bam=bam_to_measure,
@@ -48,7 +47,7 @@ rule library:
     params:
         chemistry=lambda wildcards: STUDY.samples[wildcards.sample].chemistry,
         content=made_content,
-        version=VERSIONS["solo"],
+        version=VERSIONS["library"],
     message:
         "molecules: measuring the strand and length of the reads of {wildcards.sample}"
     script:

@@ -288,8 +288,16 @@ def _read_mtx(folder: Path, matrix: Path | None = None) -> _Read:
     from scipy import sparse
 
     matrix, features, barcodes = _parts_of(folder, matrix)
+    raw = _read_bytes(matrix)
+    head = raw[:200].split(b"\n")[0].lower().split()
+    if head[:1] != [b"%%matrixmarket"] or not {b"integer", b"real"} & set(head):
+        raise CarseqError(
+            f"{matrix} is no matrix of counts",
+            f"it begins {raw[:60]!r}",
+            "give a MatrixMarket file of integers, as Cell Ranger and STARsolo write it",
+        )
     # Read as integers, a value of 0.5 would silently become 0.
-    text = re.sub(rb"^(%%MatrixMarket[^\n]*)integer", rb"\1real", _read_bytes(matrix), count=1)
+    text = re.sub(rb"^(%%MatrixMarket[^\n]*)integer", rb"\1real", raw, count=1)
     stored = scipy_io.mmread(io.BytesIO(text), spmatrix=False)
     stored = sparse.coo_array(stored)
     table = [line.rstrip("\r").split("\t") for line in _lines(features)]
@@ -305,6 +313,12 @@ def _read_mtx(folder: Path, matrix: Path | None = None) -> _Read:
         )
     used, rows = np.unique(stored.col, return_inverse=True)
     counts = sparse.csr_matrix((stored.data, (rows, stored.row)), shape=(len(used), len(table)))
+    if counts.nnz < stored.nnz:
+        raise CarseqError(
+            f"{matrix} counts some genes twice in one barcode",
+            f"{stored.nnz - counts.nnz:,} of its {stored.nnz:,} entries repeat a place",
+            "give the file as the counting program wrote it",
+        )
     ids = np.array([row[0].strip() for row in table], dtype=object)
     return _Read(
         counts,
