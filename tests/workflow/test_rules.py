@@ -249,7 +249,7 @@ def test_an_edit_reruns_what_depends_on_it_and_nothing_else(study: Path, what: s
 
 ROOMS = {
     "construct": CONSTRUCT,
-    "molecules": {"library", "construct", "homology", "molecules", "calling"} | AFTER_CALLING,
+    "molecules": {"molecules", "calling"} | AFTER_CALLING,
     "cells": {"sample_cells"} | CELLS,
     "calling": {"samples", "calling"} | AFTER_CALLING,
     "localize": {"localize", "report", "notebook", "ro_crate"},
