@@ -42,6 +42,7 @@ INNER = {
     "config_docs",
     "data",
     "errors",
+    "guards",
     "io",
     "log",
     "moved",
