@@ -60,7 +60,7 @@ bench: setup bench/kb/bin/kb ## speed and human scale into benchmarks/RESULTS.md
 	@python benchmarks/human_scale.py --sizes 10 30 --to bench
 
 torture-inputs: setup ## some 300 bad inputs and what carseq check says of each (a minute or two)
-	@python tests/bad_inputs.py
+	@python tests/helpers/bad_inputs.py
 
 lint: setup ## ruff, codespell, import-linter, snakefmt, snakemake --lint, biome (needs npm)
 	@ruff check . && ruff format --check . && codespell

@@ -3,8 +3,8 @@
     python benchmarks/blood.py [--studies 300]
 
 `counts`: types are drawn as they would be annotated, so that only the estimate is at work. `cells`: count matrices of
-urine and blood (``tests/helpers_cells.py``); cells of blood are moved into urine, and everything is annotated anew.
-Coverage is that of the 95 % interval; `upper` says how often the truth lies below the interval's upper end.
+urine and blood (``tests/helpers/helpers_cells.py``); cells of blood are moved into urine, and everything is annotated
+anew. Coverage is that of the 95 % interval; `upper` says how often the truth lies below the interval's upper end.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import pandas as pd
 from carseq import cells
 from carseq.localize.blood import WITNESSES, blood_shares, shares_from_counts
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "helpers"))
 from helpers_cells import BLOOD, URINE, mix_blood, urine
 
 SHARES = (0.0, 0.05, 0.2, 0.5)

@@ -475,7 +475,7 @@ def measure(cells: pd.DataFrame, detection: pd.DataFrame) -> pd.DataFrame:
         0.92 <= covered <= 0.98,
         f"{len(with_t)} samples",
     )
-    silent_rows = with_t[with_t["verdict"].str.startswith("not detected")]
+    silent_rows = with_t[with_t["verdict"] == "not_detected"]
     wrong = (
         float((silent_rows["truth"] > silent_rows["detection_limit"]).mean())
         if len(silent_rows)

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from documentation import ROOMS, api_pages
 
 import carseq
 from carseq.schema.results import FILES
+from documentation import ROOMS, api_pages
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src/carseq"

@@ -15,6 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
+
+from carseq.errors import CarseqError
+from carseq.schema import obs
+from carseq.schema.results import FILES
+from carseq.study.config import Config
+from carseq.study.sheets import Sample, Unit
 from documentation import (
     ROOMS,
     commands,
@@ -25,13 +32,6 @@ from documentation import (
     schemas,
     section,
 )
-from pydantic import BaseModel
-
-from carseq.errors import CarseqError
-from carseq.schema import obs
-from carseq.schema.results import FILES
-from carseq.study.config import Config
-from carseq.study.sheets import Sample, Unit
 
 ROOT = Path(__file__).parent.parent
 PAGES = [*(ROOT / "docs").glob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
@@ -42,6 +42,7 @@ INNER = {
     "config_docs",
     "data",
     "errors",
+    "guards",
     "io",
     "log",
     "moved",

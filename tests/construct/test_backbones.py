@@ -123,5 +123,15 @@ def test_a_published_frame_is_given_its_own_vector(tmp_path, name):
     assert "MoMuLV" not in message
 
 
+@pytest.mark.parametrize("residue", [30, 200, 290, 370, 420, 460])
+def test_a_stop_codon_anywhere_in_the_car_is_an_error(tmp_path, residue):
+    at = 3 * residue
+    vector = backbones()["MSGV1"]
+    text = vector.five + FRAME[:at] + "TAA" + FRAME[at + 3 :] + vector.three
+    found = {f["code"]: f for f in lint(load_construct(write(tmp_path / "v.fa", text)), "3p")}
+    assert found["premature_stop"]["level"] == "error"
+    assert f"base {1441 + at + 3} " in found["premature_stop"]["message"]
+
+
 def test_every_code_of_the_lint_is_declared():
     assert all(code.level in ("error", "warn", "info") and code.meaning for code in CODES.values())

@@ -173,10 +173,9 @@ import sys
 from types import SimpleNamespace
 from pathlib import Path
 from carseq.workflow import job
-from carseq.io.files import write_table, write_text
+from carseq.io.atomic import atomic
+{"from carseq.io.files import write_table" if "write_table" in body else ""}
 {before}
-class Named(list):
-    pass
 snakemake = SimpleNamespace(threads=1, log=["results/logs/S/calling.log"], rule="calling",
     output=["results/cohort/x.tsv", "results/samples/S/y.tsv"], input={list(inputs)!r},
     resources=SimpleNamespace(mem_mb=4000))
@@ -192,7 +191,9 @@ with job(snakemake):
 BEGIN = (
     "import os, signal, time; from carseq.io.atomic import atomic; t = atomic(snakemake.output[0])"
 )
-WRITE = "[write_text('a\\n1\\n' * 9, p) for p in snakemake.output]"
+WRITE = """for path in snakemake.output:
+        with atomic(path) as temporary:
+            temporary.write_text('a\\n1\\n' * 9)"""
 
 
 def test_a_job_writes_the_checksums_of_its_outputs_and_checks_its_inputs(tmp_path):

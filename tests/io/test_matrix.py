@@ -106,3 +106,28 @@ def test_scaled_counts_are_no_counts(tmp_path):
     write_h5(tmp_path / "m.h5", counts, cells, names)
     with pytest.raises(CarseqError, match="no counts of molecules"):
         read_counts(tmp_path / "m.h5")
+
+
+def test_real_matrices_are_read(shared):
+    """A public PBMC set names ten symbols twice, as its annotation does, and has no ids."""
+    found = read_counts(shared / "real_pbmc/pbmc1k_v3.h5ad")
+    assert found.shape == (906, 14688)
+    assert found.var_names.is_unique
+    assert read_counts(shared / "real_pbmc/pbmc_10k_protein_v3.h5ad").shape == (200, 16727)
+
+
+def test_a_real_raw_matrix_is_raw_and_its_cells_alone_are_not(shared, tmp_path):
+    """Real droplets of 50 UMIs beside cells of 200: few sizes apart, but the empty ones are all alike."""
+    from scipy import io
+
+    from carseq.cells.barcodes import check_raw
+
+    folder = shared / "real_droplets/toy_raw_filtered"
+    for name in ("raw", "filtered"):
+        counts = io.mmread(folder / f"soup_{name}_matrix.mtx").tocsr().T
+        genes = [line.split("\t")[0] for line in (folder / f"soup_{name}_genes.tsv").open()]
+        barcodes = [line.strip() for line in (folder / f"soup_{name}_barcodes.tsv").open()]
+        write_h5(tmp_path / f"{name}.h5", counts, barcodes, genes)
+    check_raw(read_counts(tmp_path / "raw.h5"), "raw.h5")
+    with pytest.raises(CarseqError, match="is no raw matrix"):
+        check_raw(read_counts(tmp_path / "filtered.h5"), "filtered.h5")

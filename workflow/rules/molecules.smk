@@ -47,7 +47,7 @@ rule library:
     params:
         chemistry=lambda wildcards: STUDY.samples[wildcards.sample].chemistry,
         content=made_content,
-        version=VERSIONS["molecules"],
+        version=VERSIONS["library"],
     message:
         "molecules: measuring the strand and length of the reads of {wildcards.sample}"
     script:

@@ -61,7 +61,7 @@ PROFILE_UMIS = 250.0
 PROFILE_BOUND = 8.0
 #: What a cluster's mix of types may add for or against a type, natural log: a prior, which the cell's own molecules
 #: overrule.
-CLUSTER_BOUND = 1.5
+CLUSTER_BOUND = 2.0
 #: A droplet with fewer UMIs or genes than this is given no type: what it holds is a handful of ambient molecules.
 LEAST_TYPED_UMIS, LEAST_TYPED_GENES = 50, 30
 #: No label is surer (log odds) than one unit for so many UMIs of the cell.

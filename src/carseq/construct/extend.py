@@ -34,8 +34,8 @@ _MIN_CLIP = 5
 TAIL = 12
 #: Reads and stretches are compared by a k-mer every so many bases.
 _STEP = 6
-#: Bases at the end so far in which reads are looked for.
-_WINDOW = 160
+#: Bases at the end so far in which reads are looked for, and bases that must agree where a read votes.
+_WINDOW, _COMPARED = 160, 60
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ class _Index:
         """Return the next base by the number of molecules, of the reads that lie on the end of a stretch."""
         seen: dict[int, int] = {}
         # The nearest k-mers tell; one every few bases finds reads with an error beside the end.
-        for i in range(len(end) - K, max(len(end) - _WINDOW, -1), -_STEP):
+        for i in range(len(end) - K, max(len(end) - _COMPARED - K, -1), -_STEP):
             for number, place in self.at.get(end[i : i + K], ()):
                 seen.setdefault(number, place + len(end) - i)
         ballots: dict[str, Counter[str]] = defaultdict(Counter)
@@ -135,9 +135,11 @@ class _Index:
 
 def _agrees(bases: str, place: int, end: str) -> bool:
     """Whether a read agrees with the last bases of a stretch but for one in twenty."""
-    n = min(place, len(end), 60)
-    wrong = sum(a != b for a, b in zip(bases[place - n : place], end[-n:], strict=True))
-    return wrong <= n // 20
+    n = min(place, len(end), _COMPARED)
+    own, known = bases[place - n : place], end[-n:]
+    if own == known:
+        return True
+    return sum(a != b for a, b in zip(own, known, strict=True)) <= n // 20
 
 
 def extend(sequence: str, reads: Iterable[Read], *, end: str) -> Extension:

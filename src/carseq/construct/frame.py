@@ -88,6 +88,8 @@ def reading_faults(construct: Construct) -> list[Fault]:
     known = {p.name for p in inside}
     outside = [p for p in everything if p.name not in known]
     shifted = [p for p in outside if p.frame != frame]
+    # A stop codon inside a domain counts as one edit of it: the domain then reaches across the frame's end.
+    across = [p for p in outside if p.frame == frame and p.start < end - 3 < p.end - 3]
     later = [p for p in outside if p.frame == frame and p.start >= end - 3]
     earlier = [p for p in outside if p.frame == frame and p.end <= start]
     look = "Check the map there; compare it with the reads (`carseq construct FILE --bam`)."
@@ -116,8 +118,8 @@ def reading_faults(construct: Construct) -> list[Fault]:
                 "error",
             )
         )
-    elif later:
-        names = ", ".join(p.name for p in later)
+    elif later or (across and sequence[end - 3 : end] in STOPS):
+        names = ", ".join(p.name for p in later) or f"the end of {across[0].name}"
         found.append(
             Fault(
                 "premature_stop",

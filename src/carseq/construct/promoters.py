@@ -36,6 +36,7 @@ _STARTS = (
     ("CMV", "CMV_promoter", "", 0.12),
     ("CAG", "CAG_promoter", "CAG_exon1", 0.12),
     ("UbC", "UbC_promoter", "UbC_exon1", 0.1),
+    ("JeT", "UbC_promoter", "JeT_leader", 0.1),
     ("PGK (human)", "hPGK_promoter", "hPGK_leader", 0.12),
     ("PGK (mouse)", "mPGK_promoter", "mPGK_leader", 0.12),
     ("SV40", "SV40_promoter", "SV40_leader", 0.1),

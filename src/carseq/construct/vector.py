@@ -241,8 +241,15 @@ def _top(found: list[Candidate]) -> list[Candidate]:
 
 
 def _most_known(best: Candidate, others: list[Candidate]) -> Candidate:
-    """Return, of the ways to read the same frame (line or circle), the one that shows most of the mRNA's ends."""
-    same = [c for c in others if _frame(c) == _frame(best)]
+    """Return, of the ways to read the same frame (line or circle), the one that shows most of the mRNA's ends.
+
+    A file without a bacterial part is no plasmid: read as a circle, its 3' LTR would pass for a promoter.
+    """
+    same = [
+        c
+        for c in others
+        if _frame(c) == _frame(best) and (c.backbone or c.vector.circular or not c.rotated)
+    ]
     if len(same) < 2:
         return best
 

@@ -16,6 +16,7 @@ from matplotlib.patches import Polygon, Rectangle
 
 from carseq.construct.coverage import CHEMISTRIES, expected_coverage, intended
 from carseq.construct.frame import extent, pieces, reading_faults
+from carseq.construct.protein import UNNAMED
 from carseq.construct.vector import Construct
 from carseq.figures.palette import EVIDENCE, OKABE_ITO
 from carseq.figures.style import style, thousands
@@ -149,13 +150,20 @@ def _map_track(
                 fontsize=8,
                 fontweight="bold",
             )
+    forms = list(forms)
+    whole = forms[0].sequence
     for form in forms:
         y -= 0.42
         blocks = [(start - offset, end - offset) for start, end in form.blocks]
         for (_, start), (end, _) in pairwise(blocks):
             track.plot([start, (start + end) / 2, end], [y, y - 0.14, y], color="#5f6670", lw=1)
             track.text(
-                (start + end) / 2, y - 0.02, "ψ intron", ha="center", va="bottom", fontsize=7
+                (start + end) / 2,
+                y - 0.02,
+                _intron(whole, int(start) + offset),
+                ha="center",
+                va="bottom",
+                fontsize=7,
             )
         for start, end in blocks:
             track.add_patch(Rectangle((start, y - 0.07), end - start, 0.14, fc="#5f6670", lw=0))
@@ -168,6 +176,11 @@ def _map_track(
         )
     track.set(ylim=(y - 0.35, 1.1), yticks=[], xlabel="base of the transcript")
     track.spines["left"].set_visible(False)
+
+
+def _intron(whole: str, cut: int) -> str:
+    """Return what an intron is called by its donor: a packaging signal's (GGGAG|GTAAGC), or a promoter's."""
+    return "ψ intron" if whole[cut - 3 : cut + 5] == "GAGGTAAG" else "intron"
 
 
 def _labelled_domains(track: Axes, construct: Construct, width: int) -> None:
@@ -193,7 +206,7 @@ def _labelled_domains(track: Axes, construct: Construct, width: int) -> None:
             track.text(
                 (start + end) / 2, 0.5, name, ha="center", va="center", fontsize=7.5, color=colour
             )
-        else:
+        elif name != UNNAMED:
             names.append(((start + end) / 2, name))
     # Labels below alternate over three rows, so that neighbours do not run into each other.
     ends = [-np.inf] * 3

@@ -7,6 +7,7 @@ each named once.
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,8 @@ IDS = (
 _BARCODE = re.compile(r"^(.*[^A-Za-z0-9])?[ACGTN]{12,}([-_.#x].*)?$")
 #: Share of a tag's cells from which a sample with hashtags is one sample, not a pool.
 ONE_TAG = 0.9
+#: Share of the symbols that may stand for two genes each, where a file has no ids: of GENCODE's, 0.1 %.
+NAMED_TWICE = 0.01
 #: More molecules of one gene in one droplet than any droplet holds.
 MOST_COUNTED = 10_000_000
 #: Genes and entries from which a matrix without a single 1 is not of counted molecules: of real droplets, 1 is the
@@ -130,8 +133,10 @@ def read_counts(
     adata = anndata.AnnData(
         _whole(read.counts[:, is_gene]), obs=pd.DataFrame(index=pd.Index(read.barcodes, dtype=str))
     )
-    adata.var_names = pd.Index(names[is_gene], dtype=str)
-    adata.var_names_make_unique()
+    symbols_of_genes = pd.Index(names[is_gene], dtype=str)
+    if not symbols_of_genes.is_unique:
+        symbols_of_genes = anndata.utils.make_index_unique(symbols_of_genes)
+    adata.var_names = symbols_of_genes
     adata.var["gene_id"] = ids[is_gene].astype(str)
     seen = np.asarray(adata.X.sum(axis=1)).ravel() > 0
     adata = adata[seen].copy()
@@ -283,8 +288,24 @@ def _read_mtx(folder: Path, matrix: Path | None = None) -> _Read:
     from scipy import sparse
 
     matrix, features, barcodes = _parts_of(folder, matrix)
+    raw = _read_bytes(matrix)
+    head = raw[:200].split(b"\n")[0].lower().split()
+    if head[:1] != [b"%%matrixmarket"] or not {b"integer", b"real"} & set(head):
+        raise CarseqError(
+            f"{matrix} is no matrix of counts",
+            f"it begins {raw[:60]!r}",
+            "give a MatrixMarket file of integers, as Cell Ranger and STARsolo write it",
+        )
+    # SciPy's reader crashes the process on some bytes that are no text, and on a last line that is cut off.
+    if (odd := re.search(rb"[^\t\n\r\x20-\x7e]", raw)) is not None:
+        raise CarseqError(
+            f"{matrix} is damaged",
+            f"it holds the byte {odd.group()!r} at {odd.start():,}",
+            "transfer it again; compare its md5 with the sender's",
+        )
+    raw = raw.rstrip() + b"\n"
     # Read as integers, a value of 0.5 would silently become 0.
-    text = re.sub(rb"^(%%MatrixMarket[^\n]*)integer", rb"\1real", _read_bytes(matrix), count=1)
+    text = re.sub(rb"^(%%MatrixMarket[^\n]*)integer", rb"\1real", raw, count=1)
     stored = scipy_io.mmread(io.BytesIO(text), spmatrix=False)
     stored = sparse.coo_array(stored)
     table = [line.rstrip("\r").split("\t") for line in _lines(features)]
@@ -300,6 +321,12 @@ def _read_mtx(folder: Path, matrix: Path | None = None) -> _Read:
         )
     used, rows = np.unique(stored.col, return_inverse=True)
     counts = sparse.csr_matrix((stored.data, (rows, stored.row)), shape=(len(used), len(table)))
+    if counts.nnz < stored.nnz:
+        raise CarseqError(
+            f"{matrix} counts some genes twice in one barcode",
+            f"{stored.nnz - counts.nnz:,} of its {stored.nnz:,} entries repeat a place",
+            "give the file as the counting program wrote it",
+        )
     ids = np.array([row[0].strip() for row in table], dtype=object)
     return _Read(
         counts,
@@ -360,7 +387,10 @@ def _read_h5ad(path: Path) -> _Read:
     import anndata
     from scipy import sparse
 
-    adata = anndata.read_h5ad(path)
+    with warnings.catch_warnings():
+        # Names that stand twice are told below, with what to do.
+        warnings.simplefilter("ignore")
+        adata = anndata.read_h5ad(path)
     held = (
         [("layers['counts']", adata.layers["counts"], adata.var)]
         if "counts" in adata.layers
@@ -588,13 +618,11 @@ def _check_genes(
 ) -> None:
     """Raise where a gene stands twice; two genes of one symbol are told apart by their ids."""
     own = [f"{i}\t{n}" for i, n in zip(read.ids[is_gene], read.names[is_gene], strict=True)]
-    twice = pd.Index(own) if read.has_ids else pd.Index(read.names[is_gene])
-    if not twice.is_unique:
-        _tell_twice(
-            pd.Index([str(t).split("\t")[-1] for t in twice[twice.duplicated(keep=False)]]),
-            path,
-            "gene",
-        )
+    held = pd.Index(own) if read.has_ids else pd.Index(read.names[is_gene])
+    twice = held[held.duplicated()]
+    # Some symbols of human annotations stand for two genes each; without ids they cannot be told from a slip.
+    if len(twice) > (0 if read.has_ids else NAMED_TWICE * len(held)):
+        _tell_twice(pd.Index([str(t).split("\t")[-1] for t in twice.append(twice)]), path, "gene")
     if car is not None and (names[is_gene] == car).sum() > 1:
         raise CarseqError(
             f"the matrix {path} has {(names[is_gene] == car).sum()} genes named {car}",

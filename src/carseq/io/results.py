@@ -37,7 +37,7 @@ def changed_since(version: str) -> list[str]:
     return [
         room
         for room, since in VERSIONS.items()
-        if room != "transcript" and _numbers(since) > _numbers(version)
+        if room not in ("transcript", "library") and _numbers(since) > _numbers(version)
     ]
 
 

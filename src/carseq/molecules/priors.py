@@ -105,15 +105,13 @@ class Expected:
         ]
         weight = np.full(_RATES, 1 / (_RATES[0] * _RATES[1]))
         for _ in range(_ROUNDS):
-            mixed = np.einsum("ki,ij,kj->k", fits[0], weight, fits[1], optimize=True)
+            mixed = ((fits[0] @ weight) * fits[1]).sum(axis=1)
             ratio = times / np.maximum(mixed, 1e-300)
-            weight *= np.einsum("k,ki,kj->ij", ratio, fits[0], fits[1], optimize=True) / len(names)
-        mixed = np.maximum(
-            np.einsum("ki,ij,kj->k", fits[0], weight, fits[1], optimize=True), 1e-300
-        )
+            weight *= (fits[0] * ratio[:, None]).T @ fits[1] / len(names)
+        mixed = np.maximum(((fits[0] @ weight) * fits[1]).sum(axis=1), 1e-300)
         means = [
-            np.einsum("ki,ij,kj->k", fits[0] * rates[0], weight, fits[1], optimize=True) / mixed,
-            np.einsum("ki,ij,kj->k", fits[0], weight, fits[1] * rates[1], optimize=True) / mixed,
+            (((fits[0] * rates[0]) @ weight) * fits[1]).sum(axis=1) / mixed,
+            ((fits[0] @ weight) * (fits[1] * rates[1])).sum(axis=1) / mixed,
         ]
         totals = [max(float(times @ mean), 0.5) for mean in means]
         by_pair = dict(zip(pairs, zip(*(m.tolist() for m in means), strict=True), strict=True))
@@ -198,12 +196,17 @@ class _Windows:
         """Score the pieces as reads are scored."""
         sequence = scorer.construct.sequence
         n = max(len(sequence) - read_length + 1, 1)
-        pieces = [sequence[i : i + read_length] for i in range(n)]
-        scorer.score_all(pieces)
-        found = [scorer.score(piece) for piece in pieces]
-        # Pieces that the CAR does not explain are full of N.
-        odds = [np.inf if s is None or not s.homologous else s.car - s.homolog for s in found]
-        return cls(np.arange(n), np.array(odds), read_length)
+        odds = np.full(n, np.inf)
+        near = np.zeros(n, dtype=bool)
+        for stretch in (stretch for own in scorer.stretches.values() for stretch in own):
+            near[max(stretch.start - read_length, 0) : stretch.end] = True
+        pieces = {int(i): sequence[i : i + read_length] for i in np.flatnonzero(near)}
+        scorer.score_all(pieces.values())
+        for i, piece in pieces.items():
+            # Pieces that the CAR does not explain are full of N.
+            if (score := scorer.score(piece)) is not None and score.homologous:
+                odds[i] = score.car - score.homolog
+        return cls(np.arange(n), odds, read_length)
 
 
 def car_probabilities(

@@ -123,7 +123,8 @@ class Scorer:
 
     def score(self, read: str) -> ReadScore | None:
         """Score a read given on the mRNA's strand; None if the CAR does not explain it."""
-        self.score_all([read])
+        if read not in self._cache:
+            self.score_all([read])
         return self._cache[read]
 
     def score_all(self, reads: Iterable[str]) -> None:

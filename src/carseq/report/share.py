@@ -20,6 +20,7 @@ from carseq.io.atomic import atomic
 from carseq.io.checksums import check_whole
 from carseq.io.files import read_table, write_table
 from carseq.schema.results import FILES
+from carseq.schema.tables import SHARED_NAMES
 
 #: What is packed, as patterns below the results folder. Not the samples sheet, which may hold anything, nor reads, nor
 #: the construct's sequence.
@@ -90,7 +91,7 @@ def share(results: str | Path, out: str | Path, *, rename: bool = False) -> dict
             target.writestr(zipfile.ZipInfo(name, _TIME), text, zipfile.ZIP_DEFLATED)
     if names:
         key = pd.DataFrame({"name": list(names), "shared_as": list(names.values())})
-        write_table(key, out.with_suffix(".names.tsv"))
+        write_table(key, out.with_suffix(".names.tsv"), SHARED_NAMES)
     return names
 
 

@@ -17,13 +17,15 @@ from carseq.schema.column import Schema
 #: The version of carseq in which the results of a room last changed; between two versions count on (0.2.0.1). It is a
 #: parameter of the room's rules: raising it makes Snakemake run the room again, and what follows from it, in every
 #: study. Editing code without raising it reruns nothing. ``transcript`` stands for the part of ``construct`` on which
-#: alignments depend (``construct.fa`` and ``construct.gtf``), so that better lint or another map costs no alignment.
+#: alignments depend (``construct.fa`` and ``construct.gtf``), so that better lint or another map costs no alignment;
+#: ``library`` for the part of ``molecules`` on which the cohort depends (the measured length of reads).
 VERSIONS: Mapping[str, str] = MappingProxyType(
     {
         "construct": "0.2.0",
         "transcript": "0.2.0",
         "reference": "0.2.0",
         "solo": "0.2.0",
+        "library": "0.2.0",
         "molecules": "0.2.0",
         "cells": "0.2.0",
         "calling": "0.2.0",

@@ -827,6 +827,15 @@ EVIDENCE = Schema(
     {**MOLECULES.columns, "counted": Column("bool", "whether the molecule counts as the CAR's")},
 )
 
+#: Of ``carseq share --rename``: ``OUT.names.tsv``, to be kept and not to be shared.
+SHARED_NAMES = Schema(
+    "shared names",
+    {
+        "name": Column("str", "name of a sample or patient"),
+        "shared_as": Column("str", "its name in the shared files"),
+    },
+)
+
 #: Of ``carseq quicklook``: ``SAMPLE.barcodes.tsv``.
 QUICKLOOK = Schema(
     "quicklook barcodes",

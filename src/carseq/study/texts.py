@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,10 @@ def results_fault(path: str) -> str:
     """Say why a path cannot be the folder of results, or return an empty string."""
     if fault := path_fault(path):
         return fault
+    if path.startswith("~"):
+        return "begins with ~, which is no folder here: write the path out"
+    if set(Path(os.path.normpath(path)).parts) <= {"..", "."}:
+        return "is the working folder itself, or one above it"
     whole = Path(path).absolute()
     if whole == Path(whole.anchor):
         return "is the root of the file system"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy import sparse
+from test_calling import CAR, study
 
 from carseq.calling import call_cells, downsampling, thresholds
-from test_calling import CAR, study
 
 
 @pytest.fixture(scope="module")

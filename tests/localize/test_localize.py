@@ -41,7 +41,7 @@ from carseq.schema.tables import BY_NAME, CONTRASTS, DETECTION
 from carseq.study.sheets import further_columns
 
 CAR = "CAR"
-_PATH = Path(__file__).parent.parent / "benchmarks" / "localize.py"
+_PATH = Path(__file__).parents[2] / "benchmarks" / "localize.py"
 _SPEC = importlib.util.spec_from_file_location("localize_benchmark", _PATH)
 benchmark = importlib.util.module_from_spec(_SPEC)
 sys.modules[_SPEC.name] = benchmark

@@ -16,7 +16,7 @@ from carseq.report import read_study
 from carseq.schema.results import VERSIONS
 from carseq.workflow import versions
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -34,6 +34,7 @@ def test_the_version_stands_in_one_place() -> None:
     assert project["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "carseq.__version__"}
     assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == carseq.__version__
     assert versions()["carseq"] == carseq.__version__
+    assert f"\n## {carseq.__version__} (" in (ROOT / "CHANGELOG.md").read_text()
 
 
 def test_no_room_is_of_a_version_that_is_not_out() -> None:

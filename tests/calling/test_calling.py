@@ -422,7 +422,7 @@ def test_the_posterior_is_made_of_its_terms(called):
 
 def test_the_benchmark_in_small():
     """Molecules followed from the cell to the verdict, in three small studies; bounds as wide as so few cells need."""
-    path = Path(__file__).parent.parent / "benchmarks" / "calling.py"
+    path = Path(__file__).parents[2] / "benchmarks" / "calling.py"
     spec = importlib.util.spec_from_file_location("calling_benchmark", path)
     benchmark = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = benchmark

@@ -26,7 +26,7 @@ from carseq.errors import CarseqError
 from carseq.study.config import CellsConfig
 from helpers_cells import CAR, urine
 
-PBMC = Path(__file__).parents[2] / "shared/data/real_pbmc"
+PBMC = Path(__file__).parents[3] / "shared/data/real_pbmc"
 NEUTROPHILS = {"neutrophil": 0.85, "macrophage": 0.1, "CD8 T cell": 0.05}
 
 
@@ -362,7 +362,7 @@ celltypist.train(made, labels="cell_type", **options).write(sys.argv[1])
 """
     path = tmp_path / "model.pkl"
     there = {**os.environ, "CELLTYPIST_FOLDER": str(tmp_path)}
-    command = [sys.executable, "-c", code, str(path), str(Path(__file__).parent)]
+    command = [sys.executable, "-c", code, str(path), str(Path(__file__).parents[1] / "helpers")]
     subprocess.run(command, check=True, env=there, capture_output=True)
     other = named(urine(200, 0, seed=2))
     cells.label_by_celltypist(other, path)

@@ -44,7 +44,7 @@ from carseq.schema.tables import (
 )
 from study import Sample, big_samples, demo_samples, hostile_samples, write_study
 
-NOTEBOOKS = sorted((Path(__file__).parents[1] / "workflow" / "notebooks").glob("*.py"))
+NOTEBOOKS = sorted((Path(__file__).parents[2] / "workflow" / "notebooks").glob("*.py"))
 
 
 @pytest.fixture(scope="module")

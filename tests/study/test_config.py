@@ -12,7 +12,7 @@ from carseq.study.config import CellsConfig, load_config, parse_config
 from carseq.study.load import load_study
 from carseq.study.sheets import Sample, further_columns
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 MINIMAL = {"construct": {"file": "car.fa"}, "reference": {"fasta": "g.fa", "gtf": "g.gtf"}}
 
 
@@ -49,6 +49,10 @@ def test_unknown_key_is_an_error_that_names_the_nearest():
                 "res{x}",
                 "a\0b",
                 "/proc/x",
+                ".",
+                "..",
+                "a/..",
+                "~/x",
                 "a\nb",
                 "<b>",
             )

@@ -34,7 +34,7 @@ from carseq.schema.tables import (
 )
 from carseq.simulate import simulate_study
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 CAR = "HBI0101"
 
 pytestmark = [
@@ -279,6 +279,7 @@ def test_faults_are_survived_and_told(demo, tmp_path):
     assert len(found) >= 25
     assert sum(o["told"] is True for o in found) >= 20
     assert sum(o["survived"] is True for o in found) >= 7
+    assert not any(o["survived"] is False or o["told"] is False for o in found)
 
 
 def test_the_inserted_index_counts_as_a_rebuilt_one(demo, tmp_path):

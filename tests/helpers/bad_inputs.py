@@ -1,7 +1,7 @@
 """Bad inputs: one valid tiny study, spoilt in some 200 ways, each of which `carseq check` must tell.
 
-``python tests/bad_inputs.py`` (`make torture-inputs`) prints a table with time, verdict and message of each, and counts
-those that were accepted and those that ended in a traceback. A selection runs as tests.
+``python tests/helpers/bad_inputs.py`` (`make torture-inputs`) prints a table with time, verdict and message of each,
+and counts those that were accepted and those that ended in a traceback. A selection runs as tests.
 """
 
 from __future__ import annotations
@@ -880,6 +880,23 @@ def _(tiny):
     path = tiny.folder / "mtx/matrix.mtx.gz"
     with gzip.open(path, "wb") as out:
         io.mmwrite(out, sparse.coo_matrix(tiny.m_counts))
+
+
+@bad("matrix: an entry twice", "M", "genes twice in one barcode")
+def _(tiny):
+    path = tiny.folder / "mtx/matrix.mtx.gz"
+    lines = gzip.decompress(path.read_bytes()).decode().splitlines()
+    size = lines[2].split()
+    lines[2] = " ".join([*size[:2], str(int(size[2]) + 1)])
+    path.write_bytes(gzip.compress("\n".join([*lines, lines[5]]).encode()))
+
+
+@bad("matrix: of places without counts", "M", "no matrix of counts")
+def _(tiny):
+    path = tiny.folder / "mtx/matrix.mtx.gz"
+    path.write_bytes(
+        gzip.compress(gzip.decompress(path.read_bytes()).replace(b"integer", b"pattern"))
+    )
 
 
 for part in ("matrix.mtx.gz", "features.tsv.gz", "barcodes.tsv.gz"):

@@ -23,7 +23,7 @@ from carseq.start.check import check_study
 from carseq.study.config import load_config
 from carseq.study.load import load_study
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 LIST = "10x_version2_whitelist.txt.gz"
 
 

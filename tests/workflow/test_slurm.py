@@ -22,7 +22,7 @@ from carseq.schema.tables import DETECTION
 from carseq.simulate import simulate_study
 from carseq.simulate.study import demo_samples
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PATIENCE = 1800
 SAMPLE = "P01_urine_D28"
 MISSING = slurm.missing()

@@ -16,7 +16,7 @@ from carseq.cells.filters import failed_libraries, filter_alerts
 from carseq.cells.intact import RIBOSOMAL, intactness
 from carseq.cells.markers import CROSS_TALK, car_genes, homologs_of
 
-PBMC = Path(__file__).parents[2] / "shared/data/real_pbmc"
+PBMC = Path(__file__).parents[3] / "shared/data/real_pbmc"
 needs_pbmc = pytest.mark.skipif(not PBMC.exists(), reason="no ../shared/data/real_pbmc")
 
 

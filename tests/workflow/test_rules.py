@@ -18,7 +18,7 @@ from carseq.schema import results
 from carseq.schema.results import FILES, VERSIONS
 from carseq.study.config import find_construct_file
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 SAMPLES = ("A", "B")
 NOTEBOOKS = ("01_quality", "02_cells", "03_car_t_cells", "04_localization")
 #: Every file that only some configurations make.
@@ -183,7 +183,8 @@ def older(name: str) -> Callable[[Path], None]:
 
 LABELS = {"samples", "calling"} | AFTER_CALLING | RECORD
 CELLS = {"cohort", "calling"} | AFTER_CALLING
-CONSTRUCT = {"construct", "homologs", "homology", "molecules", "calling"} | AFTER_CALLING
+#: Genes that share sequence with the CAR are no evidence for the type of a cell: the cohort follows the construct.
+CONSTRUCT = {"construct", "homologs", "homology", "molecules", "cohort", "calling"} | AFTER_CALLING
 ALIGNED_AGAIN = {
     "check_car",
     "transcript",
@@ -248,7 +249,7 @@ def test_an_edit_reruns_what_depends_on_it_and_nothing_else(study: Path, what: s
 
 ROOMS = {
     "construct": CONSTRUCT,
-    "molecules": {"library", "construct", "homology", "molecules", "calling"} | AFTER_CALLING,
+    "molecules": {"molecules", "calling"} | AFTER_CALLING,
     "cells": {"sample_cells"} | CELLS,
     "calling": {"samples", "calling"} | AFTER_CALLING,
     "localize": {"localize", "report", "notebook", "ro_crate"},
@@ -278,5 +279,5 @@ def test_no_input_is_ancient() -> None:
 
 
 def test_versions_are_of_every_room_that_makes_a_file() -> None:
-    assert set(VERSIONS) == {file.room for file in FILES.values()} | {"transcript"}
+    assert set(VERSIONS) == {file.room for file in FILES.values()} | {"transcript", "library"}
     assert json.dumps(dict(VERSIONS))
