@@ -166,7 +166,7 @@ def test_the_command_writes_a_file(made: ad.AnnData, tmp_path: Path) -> None:
 
 def test_the_example_of_the_docs_runs(made: ad.AnnData, tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     """The Python example of docs/cells.md, as it stands there, on a matrix of that name."""
-    text = (Path(__file__).parents[1] / "docs/cells.md").read_text()
+    text = (Path(__file__).parents[2] / "docs/cells.md").read_text()
     (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     made[:60].write_h5ad(tmp_path / "pbmc.h5ad")
     monkeypatch.chdir(tmp_path)

@@ -21,6 +21,12 @@ SEEDS = (
     ("chemistry.json", b"-1"),
     ("chemistry.json", b'{"name": "x"}'),
     ("chemistry.json", b"[" * 100_000),
+    # Python itself crashed.
+    (
+        "matrix.mtx",
+        b"%%MatrixMarket matrix coordinate integer general\n%\n3 9 4\n1 1 5\n2 3 1\xd1\xa0",
+    ),
+    ("matrix.mtx", b"%%MatrixMarket matrix coordinate integer general\n%\n3 9 4\n1 1 5\n2 3 1"),
     ("losses.tsv", b""),
     ("losses.tsv", b"sample\tstep\tunit\tn\tmeaning\nS\tcar_reads\treads\tx\t\n"),
     ("molecules.parquet", b"PAR1"),

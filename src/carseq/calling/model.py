@@ -481,7 +481,7 @@ class Fit:
                 for own in [draws[of_draw == i]]
             },
             {
-                s: Design(*(float(x) for x in c), types)
+                s: Design(float(c[0]), float(c[1]), float(c[2]), types)
                 for s, c in zip(samples, stored["depth"], strict=True)
             },
             {

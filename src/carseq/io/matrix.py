@@ -296,6 +296,14 @@ def _read_mtx(folder: Path, matrix: Path | None = None) -> _Read:
             f"it begins {raw[:60]!r}",
             "give a MatrixMarket file of integers, as Cell Ranger and STARsolo write it",
         )
+    # SciPy's reader crashes the process on some bytes that are no text, and on a last line that is cut off.
+    if (odd := re.search(rb"[^\t\n\r\x20-\x7e]", raw)) is not None:
+        raise CarseqError(
+            f"{matrix} is damaged",
+            f"it holds the byte {odd.group()!r} at {odd.start():,}",
+            "transfer it again; compare its md5 with the sender's",
+        )
+    raw = raw.rstrip() + b"\n"
     # Read as integers, a value of 0.5 would silently become 0.
     text = re.sub(rb"^(%%MatrixMarket[^\n]*)integer", rb"\1real", raw, count=1)
     stored = scipy_io.mmread(io.BytesIO(text), spmatrix=False)

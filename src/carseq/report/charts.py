@@ -37,10 +37,10 @@ _TABLE_OF = {
 }
 #: Panels: how wide one must be at least, and what stands beside its plot, pixels.
 _PANELS = {
-    "knee": (260, 66),
-    "thresholds": (270, 74),
-    "downsampling": (260, 70),
-    "weighing": (400, 84),
+    "knee": (260, 88),
+    "thresholds": (270, 94),
+    "downsampling": (260, 90),
+    "weighing": (400, 96),
 }
 
 
