@@ -20,7 +20,7 @@ from carseq.cells.barcodes import good_turing
 from carseq.cells.latent import feature_genes
 from carseq.cells.markers import CROSS_TALK, informative_genes, kin
 from carseq.cells.stages import add_layer, annotate_cohort, cohort_tables, sample_cells
-from carseq.cells.subtypes import PARENT
+from carseq.cells.subtypes import PARENT, read_t_type_ids
 from carseq.data import path as data_path
 from carseq.errors import CarseqError
 from carseq.study.config import CellsConfig
@@ -564,6 +564,33 @@ def test_marker_table_is_sound() -> None:
     signatures = cells.read_signatures()
     assert not set(signatures["gene"]) & CROSS_TALK
     assert signatures["state"].nunique() == 8
+
+
+def test_every_t_cell_type_has_an_ontology_term_and_a_source() -> None:
+    """Types and parents, one term each, those of the marker table where both name the type."""
+    table = read_t_type_ids()
+    assert set(table.index) == {*PARENT, *PARENT.values()}
+    assert table.index.is_unique
+    assert table["cl_id"].is_unique
+    assert table["cl_id"].str.fullmatch(r"CL:\d{7}").all()
+    assert table[["cl_name", "source"]].ne("").all(axis=None)
+    markers = cells.read_markers()
+    both = markers[markers["cell_type"].isin(table.index)]
+    assert (both["cl_id"] == both["cell_type"].map(table["cl_id"])).all()
+
+
+def test_cells_carry_the_ontology_term_of_their_type() -> None:
+    """A known type has its term, an unknown cell none; the user's table goes before carseq's."""
+    sample = named(urine(60, 0, types={"CD8 T cell": 0.5, "proximal tubule cell": 0.5}))
+    markers = cells.read_markers()
+    cells.annotate(sample, markers.assign(cl_id=markers["cl_id"].replace("CL:0002306", "CL:1")))
+    terms = sample.obs.groupby("cell_type")["cell_type_ontology_term_id"].unique()
+    assert list(terms["proximal tubule cell"]) == ["CL:1"]
+    known = read_t_type_ids()["cl_id"]
+    t_types = [name for name in terms.index if name in known]
+    assert t_types
+    assert all(list(terms[name]) == [known[name]] for name in t_types)
+    assert list(terms.get("unknown", [""])) == [""]
 
 
 def test_marker_table_of_the_user(tmp_path: Path) -> None:

@@ -35,7 +35,13 @@ from carseq.cells.markers import (
     match_markers,
     read_markers,
 )
-from carseq.cells.subtypes import is_own_table, resolve, t_coverage, t_probabilities
+from carseq.cells.subtypes import (
+    is_own_table,
+    read_t_type_ids,
+    resolve,
+    t_coverage,
+    t_probabilities,
+)
 from carseq.io.genes import marker_coverage
 from carseq.log import get_logger
 
@@ -316,7 +322,8 @@ def annotate(
     -------
     AnnData
         The same object, with `obs`: `lineage`, `cell_type`, `cell_type_confidence` (probability, 0 to 1),
-        `lineage_confidence`, `marker_coverage` (share of the type's markers that the matrix holds), `lineage_2` and
+        `cell_type_ontology_term_id` (Cell Ontology; empty where the type has none), `lineage_confidence`,
+        `marker_coverage` (share of the type's markers that the matrix holds), `lineage_2` and
         `cell_type_2` (second method), `obsm["lineage_probability"]` (table, n_cells × n_lineages) and
         `obsm["t_type_probability"]` (table, n_cells × n_types: probabilities given that it is a T cell; 0 for others).
     """
@@ -351,6 +358,7 @@ def annotate(
         adata.obsm["t_type_probability"] = of_t.reindex(adata.obs_names).fillna(0.0)
     adata.obs["lineage"] = chosen_lineage.astype(str)
     adata.obs["cell_type"] = kind.astype(str)
+    adata.obs["cell_type_ontology_term_id"] = _ontology_terms(kind, markers)
     adata.obs["cell_type_confidence"] = sure.clip(0, 1)
     adata.obs["lineage_confidence"] = own.clip(0, 1)
     adata.obs["marker_coverage"] = _coverage_of(kind, adata, markers, car)
@@ -367,6 +375,18 @@ def annotate(
             100 * same,
         )
     return adata
+
+
+def _ontology_terms(kind: np.ndarray, markers: pd.DataFrame) -> np.ndarray:
+    """Return the Cell Ontology term of each cell's type, shape (n_cells,): empty for unknown types and those without.
+
+    The marker table's own term comes first, so that a user's table may name another.
+    """
+    terms = read_t_type_ids()["cl_id"].to_dict()
+    if "cl_id" in markers:
+        given = markers[markers["cl_id"].astype(str).ne("")]
+        terms |= dict(zip(given["cell_type"], given["cl_id"], strict=True))
+    return pd.Series(kind, dtype=object).map(terms).fillna("").to_numpy(str)
 
 
 def _with_doubt(

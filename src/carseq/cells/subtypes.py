@@ -128,6 +128,16 @@ def read_t_types(path: str | Path | None = None) -> pd.DataFrame:
     return pd.read_csv(Path(path) if path else data_path("markers/t_types.tsv"), sep="\t")
 
 
+def read_t_type_ids() -> pd.DataFrame:
+    """Return the Cell Ontology term of each T-cell type, indexed by type: `cl_id`, `cl_name`, and the type's `source`.
+
+    The ontology's only double-negative T cells are thymocytes, which those of blood are not: their term is the
+    nearest that holds, a mature alpha-beta T cell.
+    """
+    table = pd.read_csv(data_path("markers/t_type_ids.tsv"), sep="\t", dtype=str)
+    return table.set_index("cell_type")
+
+
 def match_levels(var_names: pd.Index, table: pd.DataFrame, excluded: frozenset[str]) -> Levels:
     """Match the table with the genes of a matrix, leaving out ``excluded`` ones."""
     table = table[table["gene"].isin(var_names) & ~table["gene"].isin(excluded)]

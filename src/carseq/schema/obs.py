@@ -141,6 +141,9 @@ OBS_MORE = Schema(
         "doublet_partner": Column("str", "type of the second cell by that, empty where none"),
         "solo_score": Column("float64", "SOLO's probability of a doublet, where asked for"),
         "lineage_confidence": Column("float64", "probability of the lineage, 0 to 1"),
+        "cell_type_ontology_term_id": Column(
+            "str", "Cell Ontology term of the cell type; empty where it has none"
+        ),
         "cell_type_2": Column("str", "type by the second method, a linear model of the markers"),
         "lineage_2": Column("str", "its lineage"),
         "reference_type": Column("str", "label of the user's reference, by scANVI"),
