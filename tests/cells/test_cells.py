@@ -543,7 +543,7 @@ def test_cells_without_markers_are_unknown() -> None:
 
 
 def test_marker_table_is_sound() -> None:
-    """No cross-talk gene, one CL id a type, all lineages, a source for every row."""
+    """No cross-talk gene, one CL id a type, all lineages, five markers a type, a source for every row."""
     markers = cells.read_markers()
     assert not set(markers["gene"]) & CROSS_TALK
     assert markers["cl_id"].str.fullmatch(r"CL:\d{7}").all()
@@ -551,6 +551,9 @@ def test_marker_table_is_sound() -> None:
     assert (markers.groupby("cell_type")["lineage"].nunique() == 1).all()
     assert not markers.duplicated(["cell_type", "gene"]).any()
     assert (markers["source"] != "").all()
+    marking = markers[markers["weight"] > 0].groupby("cell_type")["gene"].nunique()
+    assert set(marking.index) == set(markers["cell_type"])
+    assert marking.min() >= 5, marking[marking < 5].to_dict()
     assert {
         "T",
         "NK",
