@@ -4,12 +4,12 @@
 # What the samples sheet says reaches the cells here and nowhere before: a label or a clinical number that is edited
 # costs the calls and what follows them, but neither cells nor clusters.
 rule samples:
-    # A second's work: no job of a cluster.
-    localrule: True
     output:
         R("samples"),
     log:
         f"{RESULTS}/logs/samples.log",
+    # A second's work: no job of a cluster.
+    localrule: True
     conda:
         "../../envs/tools.yaml"
     resources:
