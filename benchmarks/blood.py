@@ -60,7 +60,7 @@ def by_cells(studies: int, n_cells: int) -> pd.DataFrame:
             blood = urine(1500, 0, depth=2500, types=BLOOD, seed=2000 + seed)
             both, true_share = mix_blood(sample, blood, share, seed=seed)
             cells.annotate(both)
-            both.obs["t_state"] = ""
+            cells.t_states(both)
             table = blood_shares(both.obs.assign(is_doublet=False), "urine", "blood")
             found.append(table.iloc[-1][["estimate", "low", "high"]].astype(float).to_numpy())
             truth.append(true_share)

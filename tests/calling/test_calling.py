@@ -199,6 +199,40 @@ def test_verdicts_and_their_words(called):
     assert list(detection.reset_index().columns) == list(DETECTION.columns)
 
 
+@pytest.mark.parametrize(
+    ("lineage", "cell_type", "why", "partner", "code", "words"),
+    [
+        ("T", "CD4 T", "two transcriptomes", "monocyte", "t_cell_doublet", "(monocyte)"),
+        ("myeloid", "monocyte", "two transcriptomes", "CD4 T", "t_cell_doublet", "(monocyte)"),
+        ("T", "CD4 T", "lineage conflict", "", "t_cell_doublet", "another kind of cell;"),
+        ("T", "CD4 T", "scrublet", "monocyte", "t_cell_doublet", "(monocyte)"),
+        ("T", "CD4 T", "scrublet", "", "doublet", "doublet; 3 CAR molecules"),
+        ("myeloid", "monocyte", "lineage conflict", "", "doublet", "doublet; 3 CAR molecules"),
+        ("myeloid", "monocyte", "two transcriptomes", "podocyte", "doublet", "doublet; 3 CAR"),
+    ],
+)
+def test_a_car_in_a_doublet_with_a_t_cell_is_told_as_such(
+    lineage: str, cell_type: str, why: str, partner: str, code: str, words: str
+) -> None:
+    """A named partner, or a conflict of lineages in a T cell's droplet; scrublet's alone may be of two T cells."""
+    adata, samples = study()
+    obs = adata.obs.assign(doublet_reason="", doublet_partner="")
+    row = obs.index[(obs["lineage"] == lineage) & (obs["cell_type"] == cell_type)][0]
+    obs.loc[row, ["is_doublet", "doublet_reason", "doublet_partner"]] = [True, why, partner]
+    adata.obs = obs
+    counts = adata.layers["counts"].tolil()
+    counts[obs.index.get_loc(row), 0] = 3
+    adata.layers["counts"] = counts.tocsr()
+    adata.X = adata.layers["counts"].astype(np.float32)
+    call_cells(adata, None, samples, car=CAR)
+    cell = adata.obs.loc[row]
+    assert cell["car_reason"] == code
+    assert words in cell["car_reason_text"]
+    assert cell["car_call"] != "positive"
+    others = adata.obs.drop(index=row)
+    assert not others["car_reason"].isin(["t_cell_doublet", "doublet"]).any()
+
+
 def test_the_fdr_asked_for_changes_the_calls():
     counts = []
     for fdr in (0.001, 0.3):

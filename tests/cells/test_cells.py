@@ -214,6 +214,45 @@ def test_solo_scores_doublets_above_single_cells(monkeypatch: pytest.MonkeyPatch
     assert few.obs["solo_score"].isna().all()
 
 
+@pytest.mark.parametrize(
+    ("chemistry", "rate", "expected", "most"),
+    [
+        (None, None, 0.016, 0.042),
+        ("custom", None, 0.016, 0.042),
+        ("10x_3p_v3", None, 0.016, 0.042),
+        ("10x_5p_v2", None, 0.016, 0.042),
+        ("10x_3p_v4", None, 0.008, 0.026),
+        ("10x_5p_v3", None, 0.008, 0.026),
+        ("10x_3p_v4", 0.1, 0.1, 0.1),
+    ],
+)
+def test_doublets_are_expected_by_the_chip(
+    chemistry: str | None,
+    rate: float | None,
+    expected: float,
+    most: float,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """2,000 cells: 0.8 % for each 1,000, half of it on a GEM-X chip, or what the user says; the bound goes along."""
+    told: list[float] = []
+
+    def scrublet(part: ad.AnnData, **options: float) -> None:
+        told.append(options["expected_doublet_rate"])
+        part.obs["doublet_score"] = np.linspace(0, 1, part.n_obs)
+        part.uns["scrublet"] = {"doublet_scores_sim": np.full(10, 0.1), "threshold": 0.1}
+
+    monkeypatch.setattr("scanpy.pp.scrublet", scrublet)
+    rng = np.random.default_rng(0)
+    raw = ad.AnnData(sparse.csr_matrix(rng.poisson(1.0, (2000, 60)).astype(np.float32)))
+    raw.var_names = [f"G{i}" for i in range(60)]
+    raw.obs_names = [f"B{i}" for i in range(2000)]
+    made = sample_cells(
+        raw, "S1", car=CAR, called=True, doublet_rate=rate, chemistry=chemistry
+    ).cells
+    assert told == [pytest.approx(expected)]
+    assert made.obs["is_doublet"].mean() == pytest.approx(most, abs=0.001)
+
+
 def test_few_cells_have_no_doublet_score() -> None:
     """Fewer than 100 cells: NaN and False."""
     sample = cells.doublets(named(urine(40, 0, types={"CD8 T cell": 1.0})))

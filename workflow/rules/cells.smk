@@ -6,6 +6,7 @@ rule sample_cells:
         raw=raw_matrix,
         listed=cell_list,
         gtf=matrix_gtf,
+        chemistry=chemistry_json,
         belonging=belonging_json,
     output:
         cells=R("sample_cells"),

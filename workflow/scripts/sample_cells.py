@@ -1,6 +1,7 @@
 """Find the cells of a sample and measure them."""
 
 from functools import partial
+from pathlib import Path
 
 import pandas as pd
 
@@ -11,6 +12,7 @@ from carseq.io.barcodes import check_cells
 from carseq.io.files import write_table
 from carseq.io.h5ad import write_h5ad
 from carseq.io.matrix import read_counts
+from carseq.library.geometry import Chemistry
 from carseq.reference.genome import gene_symbols
 from carseq.schema.tables import AMBIENT, BARCODES, KNEE
 from carseq.workflow import job
@@ -33,6 +35,9 @@ with job(snakemake):
         totals = pd.Series(row_sums(raw.X), index=raw.obs_names)
         match = check_cells(pd.Index(listed), totals, snakemake.wildcards.sample)
         listed = match.rewrite(listed)
+    chemistry = None
+    if given.chemistry:
+        chemistry = Chemistry.from_json(Path(given.chemistry).read_text()).name
     made = sample_cells(
         raw,
         snakemake.wildcards.sample,
@@ -42,6 +47,7 @@ with job(snakemake):
         seed=params.seed,
         scvi_solo=params.scvi_solo,
         doublet_rate=params.doublet_rate,
+        chemistry=chemistry,
     )
     write_h5ad(made.cells, output.cells)
     write_table(made.barcodes.reset_index(), output.barcodes, BARCODES)

@@ -88,6 +88,8 @@ def write_calls(
     reason[is_t & some & (told_apart == 0)] = "shared_only"
     reason[called] = "positive"
     reason[doublet & some] = "doublet"
+    partner = _t_cell_partner(obs)
+    reason[(partner != "") & some] = "t_cell_doublet"
     reason[unknown & some] = "unknown_type"
     other = ~is_t & ~doublet & ~unknown & some
     reason[other & likely] = "explained_by_ambient"
@@ -99,12 +101,45 @@ def write_calls(
     obs["car_call"] = call.astype(str)
     obs["car_reason"] = reason.astype(str)
     obs["car_reason_text"] = [
-        _sentence(*row) for row in zip(reason, k, told_apart, expected, lineage, is_t, strict=True)
+        _sentence(*row)
+        for row in zip(reason, k, told_apart, expected, lineage, is_t, partner, strict=True)
     ]
 
 
+def _t_cell_partner(obs: pd.DataFrame) -> npt.NDArray[np.object_]:
+    """Return what shares a droplet with a T cell, shape (n_cells,): its type, "another cell", or "" elsewhere.
+
+    Two transcriptomes name both cells. A lineage conflict in a droplet of lineage T is of a T cell and another,
+    unnamed. What scrublet or SOLO marks may be of two T cells, and of two other cells where the lineage is another.
+    """
+    n = len(obs)
+    doublet = obs["is_doublet"].to_numpy(bool)
+    of_t = obs["lineage"].astype(str).eq(T_LINEAGE).to_numpy()
+    given = {
+        name: obs[name].astype(str).to_numpy() if name in obs else np.full(n, "")
+        for name in ("cell_type", "doublet_partner", "doublet_reason")
+    }
+    kind, second = given["cell_type"], given["doublet_partner"]
+    second_is_t = np.isin(second, np.unique(kind[of_t & (kind != "")]))
+    named = ~np.isin(second, ("", "nan"))
+    found = np.full(n, "", dtype=object)
+    conflict = doublet & of_t & (given["doublet_reason"] == "lineage conflict")
+    found[conflict] = "another cell"
+    at = doublet & of_t & named & ~second_is_t
+    found[at] = second[at]
+    at = doublet & ~of_t & second_is_t
+    found[at] = np.where(np.isin(kind[at], ("", "unknown")), "another cell", kind[at])
+    return found
+
+
 def _sentence(
-    reason: str, k: int, told_apart: int, expected: float, lineage: str, is_t: bool
+    reason: str,
+    k: int,
+    told_apart: int,
+    expected: float,
+    lineage: str,
+    is_t: bool,
+    partner: str,
 ) -> str:
     """Return the reason in words, with the cell's own numbers."""
     if k == 0:
@@ -118,6 +153,8 @@ def _sentence(
         "positive": f"T cell; {seen}",
         "few_molecules": f"T cell; {seen}: not enough for a call",
         "shared_only": f"T cell; {seen}; none is told apart from endogenous genes, so it is no call",
+        "t_cell_doublet": f"doublet of a T cell and another kind of cell"
+        f"{'' if partner == 'another cell' else f' ({partner})'}; {seen}; the T cell may be a CAR T cell",
         "doublet": f"doublet; {seen}",
         "unknown_type": f"cell of unknown type; {seen}",
         "explained_by_ambient": f"not a T cell ({lineage}); {seen}; explained by ambient RNA",

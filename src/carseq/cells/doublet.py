@@ -28,6 +28,7 @@ from carseq.cells.markers import (
     read_markers,
 )
 from carseq.cells.training import QUIET, import_scvi, quiet_training, safe_batch_size, scvi_epochs
+from carseq.library.geometry import DOUBLETS_PER_CELL
 from carseq.log import get_logger
 
 if TYPE_CHECKING:
@@ -37,8 +38,6 @@ log = get_logger("cells.doublets")
 
 #: Fewer cells than this say nothing about their doublets.
 MIN_CELLS = 100
-#: Doublets per cell recovered on a 10x chip: 0.8 % per 1,000 cells (10x Genomics user guides).
-RATE_PER_CELL = 8e-6
 #: Log-likelihood ratio that each of two lineages must reach for a conflict.
 MIN_CONFLICT = 9.0
 #: Different exclusive genes that each of two lineages must show.
@@ -66,6 +65,7 @@ def doublets(
     car: str | None = None,
     scvi_solo: bool = False,
     rate: float | None = None,
+    per_cell: float = DOUBLETS_PER_CELL,
 ) -> AnnData:
     """Mark doublets, sample by sample.
 
@@ -88,8 +88,11 @@ def doublets(
         Whether to train scvi-tools' SOLO on samples of 300 cells or more (minutes), as a third kind of evidence,
         under the same bound as scrublet's.
     rate
-        Share of droplets with two cells that the loading leads to expect, 0 to 0.5. None: 0.8 % for each 1,000 cells.
-        A rate that is given is believed: as many droplets are called as it says, if they score like simulated doublets.
+        Share of droplets with two cells that the loading leads to expect, 0 to 0.5. None: ``per_cell`` times
+        the cells. A rate that is given is believed: as many droplets are called as it says, if they score like
+        simulated doublets.
+    per_cell
+        What each cell found adds to that share, from :func:`carseq.library.geometry.doublets_per_cell`.
 
     Returns
     -------
@@ -105,9 +108,9 @@ def doublets(
     sample = adata.obs["sample"].astype(str) if "sample" in adata.obs else None
     for name in [""] if sample is None else list(dict.fromkeys(sample)):
         rows = np.arange(adata.n_obs) if sample is None else np.flatnonzero(sample == name)
-        score[rows], called[rows] = _scrublet(adata, rows, name, car, seed, rate)
+        score[rows], called[rows] = _scrublet(adata, rows, name, car, seed, rate, per_cell)
         if scvi_solo:
-            second[rows], by_solo[rows] = _solo(adata, rows, name, car, seed)
+            second[rows], by_solo[rows] = _solo(adata, rows, name, car, seed, per_cell)
     conflict = lineage_conflict(adata, markers, car=car)
     adata.obs["doublet_score"] = score
     if scvi_solo:
@@ -125,14 +128,19 @@ def doublets(
     return adata
 
 
-def _bounded(score: np.ndarray, begin: float) -> np.ndarray:
+def _bounded(score: np.ndarray, begin: float, per_cell: float) -> np.ndarray:
     """Return True for scores above ``begin`` that are among the largest that loading can explain, shape (n_cells,)."""
-    most = min(0.01 + 2 * RATE_PER_CELL * score.size, 0.3)
+    most = min(0.01 + 2 * per_cell * score.size, 0.3)
     return np.asarray(score > max(begin, float(np.quantile(score, 1 - most))))
 
 
 def _solo(
-    adata: AnnData, rows: np.ndarray, name: str, car: str | None, seed: int
+    adata: AnnData,
+    rows: np.ndarray,
+    name: str,
+    car: str | None,
+    seed: int,
+    per_cell: float,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return SOLO's probabilities and calls of the cells ``rows`` of one sample (doi:10.1016/j.cels.2020.05.010)."""
     nothing = np.full(rows.size, np.nan), np.zeros(rows.size, dtype=bool)
@@ -165,7 +173,7 @@ def _solo(
         both = solo.predict(include_simulated_doublets=True)["doublet"].to_numpy(dtype=float)
     score, simulated = both[: rows.size], both[rows.size :]
     # Its own limit, 0.5, takes in many a single cell (one call in ten true on simulated urine).
-    return score, _bounded(score, max(0.5, float(np.median(simulated))))
+    return score, _bounded(score, max(0.5, float(np.median(simulated))), per_cell)
 
 
 def _scrublet(
@@ -174,7 +182,8 @@ def _scrublet(
     name: str,
     car: str | None,
     seed: int,
-    rate: float | None = None,
+    rate: float | None,
+    per_cell: float,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return scores and calls of the cells ``rows`` of one sample."""
     nothing = np.full(rows.size, np.nan), np.zeros(rows.size, dtype=bool)
@@ -191,7 +200,7 @@ def _scrublet(
         log.warning("sample %s: too few genes for scrublet", name)
         return nothing
     part = ad.AnnData(counts[:, genes].astype(np.float32))
-    expected = RATE_PER_CELL * rows.size if rate is None else rate
+    expected = per_cell * rows.size if rate is None else rate
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -214,7 +223,7 @@ def _scrublet(
         # The loading is known: the quarter of simulated doublets that look most like single cells is given up.
         begin = min(begin, float(np.quantile(simulated, 0.25)))
         return score, score > max(begin, float(np.quantile(score, 1 - rate)))
-    return score, _bounded(score, begin)
+    return score, _bounded(score, begin, per_cell)
 
 
 def lineage_conflict(

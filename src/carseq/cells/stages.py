@@ -30,6 +30,7 @@ from carseq.cells.latent import integrate, principal_components
 from carseq.cells.markers import read_markers
 from carseq.cells.protein import protein_background
 from carseq.cells.states import cell_cycle, t_states
+from carseq.library.geometry import doublets_per_cell
 from carseq.log import get_logger
 from carseq.study.config import CellsConfig
 
@@ -75,6 +76,7 @@ def sample_cells(
     seed: int = 0,
     scvi_solo: bool = False,
     doublet_rate: float | None = None,
+    chemistry: str | None = None,
 ) -> SampleCells:
     """Find the cells of a sample and measure them.
 
@@ -95,7 +97,9 @@ def sample_cells(
     scvi_solo
         Whether scvi-tools' SOLO looks for doublets too.
     doublet_rate
-        Share of doublets that the loading leads to expect; None: from the number of cells.
+        Share of doublets that the loading leads to expect; None: from the number of cells and the chemistry.
+    chemistry
+        Name of the library's chemistry (:data:`carseq.library.geometry.CHEMISTRIES`); None: not known.
     """
     taken = list(raw.obs_names) if called else listed
     calls = call_barcodes(raw, seed=seed, barcodes=taken)
@@ -114,7 +118,8 @@ def sample_cells(
     cells.obs["sample"] = sample
     cells.obs["barcode"] = cells.obs_names.astype(str)
     quality(cells)
-    doublets(cells, seed=seed, car=car, scvi_solo=scvi_solo, rate=doublet_rate)
+    per_cell = doublets_per_cell(chemistry)
+    doublets(cells, seed=seed, car=car, scvi_solo=scvi_solo, rate=doublet_rate, per_cell=per_cell)
     return SampleCells(cells, calls, ambient, knee)
 
 

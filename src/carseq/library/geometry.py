@@ -18,6 +18,11 @@ CHEMISTRIES: dict[str, tuple[int, str, str | None]] = {
     "10x_5p_v3": (12, "Reverse", None),
 }
 BARCODE_LENGTH = 16
+#: Doublets per cell recovered: 0.8 % for each 1,000 cells on Next GEM and older chips, and half of that on
+#: GEM-X chips (10x Genomics, user guides of the kits: multiplet rate by cells recovered).
+DOUBLETS_PER_CELL = 8e-6
+GEMX_DOUBLETS_PER_CELL = 4e-6
+GEMX = ("10x_3p_v4", "10x_5p_v3")
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,17 @@ class Chemistry:
                 str(error),
                 "delete it, run again",
             ) from None
+
+
+def doublets_per_cell(chemistry: str | None) -> float:
+    """Return the doublets that each cell recovered adds to the share of doublets, by the chemistry's chip.
+
+    Parameters
+    ----------
+    chemistry
+        Name of a chemistry; None, or one that no 10x chip belongs to: the rate of the older chips is assumed.
+    """
+    return GEMX_DOUBLETS_PER_CELL if chemistry in GEMX else DOUBLETS_PER_CELL
 
 
 def parse_geometry(text: str) -> dict[str, int | str] | None:

@@ -113,8 +113,8 @@ OBS = Schema(
         "car_call": Column("str", "positive, uncertain or negative", label="Call"),
         "car_reason": Column(
             "str",
-            "why, as a code: positive, few_molecules, shared_only, no_molecule, doublet, unknown_type, "
-            "explained_by_ambient, unexplained or not_t_cell",
+            "why, as a code: positive, few_molecules, shared_only, no_molecule, t_cell_doublet, doublet, "
+            "unknown_type, explained_by_ambient, unexplained or not_t_cell",
             label="Reason",
         ),
         "car_reason_text": Column(

@@ -225,8 +225,9 @@ class CellsConfig(Section):
         gt=0,
         lt=0.5,
         description="Share of droplets with two cells that the loading leads to expect. null: 0.8 % for each 1,000 "
-        "cells found, as 10x gives it for its chips; give it where a chip was loaded with more cells than were kept, "
-        "or with several samples.",
+        "cells found, as 10x gives it for its chips, and 0.4 % where the reads are of a GEM-X chip (3' v4, 5' v3); "
+        "samples without reads count as of the older chips. Give it where a chip was loaded with more cells than were "
+        "kept, or with several samples.",
     )
     corrected: bool = Field(
         default=True,
