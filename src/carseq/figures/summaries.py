@@ -8,9 +8,7 @@ import numpy as np
 import pandas as pd
 
 from carseq.schema.tables import RUN_TIMES
-
-#: A candidate molecule at or above this probability is taken as CAR mRNA on the page.
-P_CAR = 0.5
+from carseq.schema.thresholds import MIN_P_CAR
 
 #: Classes of evidence for the CAR; any other molecule fits an endogenous gene better.
 EVIDENCE_CLASSES = ["unique", "junction", "shared"]
@@ -22,7 +20,7 @@ def is_t_cell(cells: pd.DataFrame) -> pd.Series:
 
 
 def _is_car(molecules: pd.DataFrame) -> pd.Series:
-    return (molecules["p_car"] >= P_CAR) & molecules["evidence"].isin(EVIDENCE_CLASSES)
+    return (molecules["p_car"] >= MIN_P_CAR) & molecules["evidence"].isin(EVIDENCE_CLASSES)
 
 
 def car_molecules(molecules: pd.DataFrame) -> pd.DataFrame:
