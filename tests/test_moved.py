@@ -26,6 +26,7 @@ def test_an_old_import_path_is_answered_with_its_new_place(old: str) -> None:
         "from carseq.tables import MOLECULES, OBS, read_table, write_table, read_cells",
         "from carseq.solo import read_counts",
         "from carseq.config import load_config",
+        "from carseq.calling import match_barcodes",
     ],
 )
 def test_a_script_of_version_0_1_runs(statement: str) -> None:

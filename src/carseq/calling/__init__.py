@@ -23,6 +23,7 @@ from carseq.calling.robustness import downsampling, thresholds
 from carseq.calling.rules import rules
 from carseq.calling.study import StudyCalls, call_study
 from carseq.calling.verdict import decide
+from carseq.io.barcodes import match_barcodes as match_barcodes
 from carseq.schema.thresholds import FDR, MIN_P_CAR
 
 __all__ = [
