@@ -94,12 +94,13 @@ def compared(setting: Setting, seed: int, n: int) -> pd.DataFrame:
 
 
 def test_a_shallow_sample_is_not_taken_for_one_with_few_car_t_cells() -> None:
-    """60 contrasts, equal fractions, depth 4 times: median odds ratio 1 within 20 %, at most 15 % below 0.05."""
-    table = compared(Setting("", 4, 1, (40, 150)), 5, 60)
-    assert len(table) >= 60
+    """120 contrasts, equal fractions, depth 4 times: median odds ratio 1 within 20 %, at most 11 % below 0.05."""
+    table = compared(Setting("", 4, 1, (40, 150)), 5, 120)
+    assert len(table) >= 120
+    # The median of 60 has a standard error of 0.11: too few to judge 20 % by.
     assert abs(table["shallow_against_deep"].median()) < np.log(1.2)
-    # Of 60 tests at 5 %, 9 or fewer reject with a probability of 99.8 %.
-    assert (table["p"] < 0.05).sum() <= 0.15 * len(table)
+    # Of 120 tests at 5 %, 13 or fewer reject with a probability of 99.7 %.
+    assert (table["p"] < 0.05).sum() <= 0.11 * len(table)
 
 
 @pytest.mark.parametrize("counts", [((8, 40), (2, 40)), ((30, 60), (20, 80)), ((1, 5), (3, 9))])
