@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -146,7 +147,7 @@ def test_no_car_t_cell_on_one_side_gives_an_open_interval() -> None:
 
 def test_the_bootstrap_draws_what_the_model_says() -> None:
     """Mean counts of 4,000 replicates are those of the mixture to 5 %."""
-    one = Arm(arm(10, 40).data, np.array([1e-3]), np.array([1.5]))
+    one = replace(arm(10, 40), mu=np.array([1e-3]), shape=np.array([1.5]))
     classes = _Classes.of(one)
     counts = classes.draw(np.zeros(4000, dtype=np.intp), 0.25, np.random.default_rng(1))
     assert counts.sum(axis=1) == pytest.approx(40)

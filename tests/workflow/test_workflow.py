@@ -12,6 +12,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from itertools import islice
+from operator import ne
 from pathlib import Path
 
 import anndata
@@ -153,7 +154,8 @@ def test_car_t_cells_are_found(demo):
 
 def test_the_negative_control_has_no_positive_call(demo):
     assert demo.detection.loc["P01_urine_D0", "n_car_positive"] == 0
-    assert demo.detection.loc["P01_urine_D0", "verdict"].startswith("not detected above")
+    assert demo.detection.loc["P01_urine_D0", "verdict"] == "not_detected"
+    assert demo.detection.loc["P01_urine_D0", "detection_limit"] <= 0.5
 
 
 def test_verdicts_of_urine_and_blood_are_right(demo):
@@ -189,15 +191,18 @@ def test_car_molecules_are_recovered(demo):
         found = read_table(
             demo.results / f"samples/{sample}/molecules/molecules.parquet", MOLECULES
         )
-        # A UMI may carry a sequencing error: molecules are matched by barcode and place.
+        # A UMI may carry a sequencing error: molecules are matched by barcode and all but one base of the UMI.
         told_apart = found[found["evidence"].isin(["unique", "junction"])]
         assert (
             abs(len(told_apart) - truth["identifiable"].sum()) <= 0.03 * truth["identifiable"].sum()
         )
-        key = set(zip(found["barcode"], found["umi"], strict=True))
+        umis = found.groupby("barcode")["umi"].agg(list)
         identifiable = truth[truth["identifiable"]]
-        same = [k in key for k in zip(identifiable["barcode"], identifiable["umi"], strict=True)]
-        assert sum(same) >= 0.95 * len(same)
+        same = [
+            any(sum(map(ne, umi, other)) <= 1 for other in umis.get(barcode, []))
+            for barcode, umi in zip(identifiable["barcode"], identifiable["umi"], strict=True)
+        ]
+        assert sum(same) >= 0.97 * len(same)
 
 
 def test_the_car_is_a_gene_with_its_counts(demo):
@@ -434,7 +439,7 @@ def test_real_reads_have_no_car_and_an_honest_verdict(real):
         read_table(real / "results/cohort/detection.tsv", DETECTION).set_index("sample").loc["real"]
     )
     assert row["n_car_positive"] == 0
-    assert row["verdict"] == "undetermined" or row["verdict"].startswith("not detected above")
+    assert row["verdict"] in ("undetermined", "not_detected")
     page = (real / "results/report/report.html").read_text()
     headlines = re.findall(
         r"CAR T cells (?:not detected above|detected)|Undetermined", page.split("<script")[0]
@@ -566,7 +571,7 @@ def test_a_sample_without_cells_does_not_stop_the_study(demo, tmp_path):
 
 def test_a_bam_with_its_matrix_and_a_matrix_alone_are_enough(demo, tmp_path):
     """From BAM and from matrix the calls are those of the reads; a receptor for each T cell gives each a clonotype."""
-    cells = demo.cells("P01_urine_D28")
+    cells = demo.cells("P01_blood_D28")
     t_cells = cells.index[(cells["lineage"] == "T") & ~cells["is_doublet"]]
     pd.DataFrame(
         {
@@ -578,11 +583,11 @@ def test_a_bam_with_its_matrix_and_a_matrix_alone_are_enough(demo, tmp_path):
             "junction_aa": "CASF",
         }
     ).to_csv(tmp_path / "airr.tsv", sep="\t", index=False)
-    solo = demo.results / "samples/P01_urine_D28/solo"
+    solo, blood = (demo.results / f"samples/P01_{s}_D28/solo" for s in ("urine", "blood"))
     (tmp_path / "samples.tsv").write_text(
         "sample\tpatient\tcompartment\ttimepoint\tbam\traw_matrix\ttcr\n"
         f"from_bam\tP1\turine\tD28\t{solo}/aligned.bam\t{solo}/raw.h5ad\t\n"
-        f"from_matrix\tP1\turine\tD29\t\t{solo}/raw.h5ad\tairr.tsv\n"
+        f"from_matrix\tP1\tblood\tD28\t\t{blood}/raw.h5ad\tairr.tsv\n"
     )
     (tmp_path / "config.yaml").write_text(
         "construct: {file: hbi0101_surrogate.gb, name: HBI0101}\n"
@@ -595,9 +600,10 @@ def test_a_bam_with_its_matrix_and_a_matrix_alone_are_enough(demo, tmp_path):
     assert "sample from_bam: BAM of" in checked.stdout
     run(tmp_path, *TO_THE_REPORT)
     detection = read_table(tmp_path / "results/cohort/detection.tsv", DETECTION).set_index("sample")
-    before = demo.detection.loc["P01_urine_D28", "n_car_positive"]
-    assert (detection["verdict"] == "detected").all()
-    assert (detection["n_car_positive"] - before).abs().max() <= 2
+    for sample, reads in (("from_bam", "P01_urine_D28"), ("from_matrix", "P01_blood_D28")):
+        before = demo.detection.loc[reads, "n_car_positive"]
+        assert detection.loc[sample, "verdict"] == "detected"
+        assert abs(detection.loc[sample, "n_car_positive"] - before) <= 2, sample
     receptors = read_table(tmp_path / "results/cohort/receptors.tsv", RECEPTORS).set_index("sample")
     assert list(receptors.index) == ["from_matrix"]
     assert receptors.loc["from_matrix", "share_t_receptor"] > 0.9

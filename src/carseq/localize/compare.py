@@ -108,7 +108,7 @@ def contrasts(adata: AnnData, samples: pd.DataFrame) -> pd.DataFrame:
     missing = [
         c for c in ("car_call", "car_log_own", "car_null_shape", "car_evidence") if c not in obs
     ]
-    if missing or "draws" not in adata.uns.get("car_model", {}):
+    if missing or not {"draws", "evidence"} <= set(adata.uns.get("car_model", {})):
         raise CarseqError(
             "the cells have no calls to compare",
             f"they lack {', '.join(missing) or 'the fitted model'}",
