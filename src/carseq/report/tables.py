@@ -19,7 +19,7 @@ from carseq.schema.summaries import (
     EVIDENCE_CLASSES,
     LIBRARIES,
     MOLECULES_BY_DOMAIN,
-    RULES,
+    RULE_COMPARISON,
     SIGNAL_OUTSIDE_T,
     VERSIONS,
 )
@@ -318,7 +318,9 @@ def tables(study: Study, evidence: pd.DataFrame) -> dict[str, dict[str, Any]]:
         ),
         "losses": table(study.losses, LOSSES, filters=["sample"], file="losses"),
         "rules": table(
-            summaries.rule_comparison(study.cells, study.detection), RULES, file="rules"
+            summaries.rule_comparison(study.cells, study.detection),
+            RULE_COMPARISON,
+            file="rule_comparison",
         ),
         "thresholds": table(
             study.thresholds.assign(in_use=in_use),

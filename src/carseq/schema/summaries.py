@@ -76,8 +76,9 @@ MOLECULES_BY_DOMAIN = Schema(
     },
 )  # fmt: skip
 
-RULES = Schema(
-    "rules",
+#: Not ``cohort/rules.tsv``, which holds what every rule calls: the counting rules beside the model, a row a sample.
+RULE_COMPARISON = Schema(
+    "rule_comparison",
     {
         "sample": Column("str", "sample"),
         "role": Column("str", "case, negative_control or product"),
