@@ -70,11 +70,6 @@ class Extension:
     why: str
     parts: tuple[str, ...]
 
-    @property
-    def is_whole(self) -> bool:
-        """Whether the walk reached the poly(A) tail."""
-        return self.why == "poly(A) tail"
-
 
 class _Pool:
     """Reads not yet placed, from which those on the end so far are taken."""
