@@ -9,10 +9,12 @@ import pandas as pd
 
 #: Okabe & Ito's eight, told apart with every common colour blindness (jfly.uni-koeln.de/color).
 OKABE_ITO = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000"]
-#: For categories beyond eight: Tol's muted scheme, then darker shades of Okabe and Ito's.
+#: For categories beyond eight: Tol's muted scheme, darker shades of Okabe and Ito's, then Tol's light scheme: the cell
+#: types of one urine are some 26.
 _MORE = ["#332288", "#88CCEE", "#44AA99", "#117733", "#999933", "#DDCC77", "#CC6677", "#882255"]
 _YET_MORE = ["#004B76", "#99690B", "#00664A", "#8A4B6E", "#7F3801", "#8F8826", "#6A51A3", "#969696"]
-CATEGORIES = [*OKABE_ITO[:5], *_MORE, *_YET_MORE]
+_LIGHT = ["#77AADD", "#EE8866", "#EEDD88", "#FFAABB", "#99DDFF", "#BBCC33", "#AAAA00"]
+CATEGORIES = [*OKABE_ITO[:5], *_MORE, *_YET_MORE, *_LIGHT]
 UNKNOWN = "#9AA0A6"
 
 #: Text, quieter text and lines on a white page.
