@@ -248,6 +248,15 @@ def test_alerts_name_the_sample_and_say_what_to_do(study: Study) -> None:
     assert not any("surrogate" in a.message for a in found.values())
 
 
+def test_assumed_ambient_rna_is_an_alert_of_its_sample(study: Study) -> None:
+    first = study.detection["sample"].iloc[0]
+    assumed = study.detection.assign(ambient_assumed=study.detection["sample"] == first)
+    told = [a for a in alerts.alerts(replace(study, detection=assumed)) if "assumed" in a.message]
+    assert [a.where for a in told] == [first]
+    assert "raw_matrix" in told[0].remedy
+    assert not any("assumed" in a.message for a in alerts.alerts(study))
+
+
 @pytest.mark.parametrize(
     ("strand", "sense", "antisense", "wrong"),
     [("Forward", 900, 100, False), ("Forward", 100, 900, True), ("Reverse", 100, 900, False),

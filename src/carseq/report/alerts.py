@@ -253,6 +253,16 @@ def _cell_alerts(row: Any) -> list[Alert]:
                 "sequence with the patient's genes. Look at these cells under “CAR evidence”.",
             )
         )
+    if row.ambient_assumed and row.n_cells:
+        found.append(
+            Alert(
+                "info",
+                row.sample,
+                "ambient RNA was assumed, not measured",
+                "The matrix holds no empty droplets. Give the raw matrix beside it (column `raw_matrix`), "
+                "so that the false calls expected from ambient RNA are measured.",
+            )
+        )
     if row.n_cells == 0:
         found.append(
             Alert(
