@@ -4,7 +4,7 @@ from pathlib import Path
 
 from carseq.errors import CarseqError
 from carseq.io.checksums import check_sizes, fingerprint
-from carseq.io.remote import is_url, provider
+from carseq.io.remote import check_host, is_url, provider
 from carseq.io.results import told_of_upgrade
 from carseq.schema.results import FILES, VERSIONS, each
 from carseq.study.record import check_record
@@ -33,6 +33,9 @@ if workflow.is_main_process:
     try:
         check_record(STUDY, Path(".snakemake/metadata"))
         check_sizes(RESULTS)
+        for key, _, path in STUDY.files():
+            if is_url(path):
+                check_host(key, path, resolve=True)
     except CarseqError as error:
         raise WorkflowError(str(error)) from None
 
