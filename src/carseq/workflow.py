@@ -8,11 +8,15 @@ import importlib.metadata
 import logging
 import os
 import platform
+import re
+import shlex
+import shutil
 import signal
 import sys
 import threading
+import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -20,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import carseq
 from carseq.errors import CarseqError
 from carseq.io.atomic import remove_temporaries
-from carseq.io.checksums import check_whole, forget, remember
+from carseq.io.checksums import check_whole, forget, known_files, remember
 from carseq.io.failures import machine_failure
 from carseq.log import get_logger, to_file
 
@@ -70,7 +74,9 @@ def study_from_config(config: dict[str, Any], configfiles: Sequence[str | Path])
     return load_study(resolve_paths(parse_config(dict(config), source), base))
 
 
-def told_of_lock(folder: str | Path, configfiles: Sequence[str | Path]) -> str:
+def told_of_lock(
+    folder: str | Path, configfiles: Sequence[str | Path], command: Sequence[str] = ()
+) -> str:
     """Return what to do about a folder that Snakemake has locked; empty if it is not.
 
     Snakemake locks a folder while it runs in it. A run that was killed leaves the lock, and the next one stops there.
@@ -81,41 +87,130 @@ def told_of_lock(folder: str | Path, configfiles: Sequence[str | Path]) -> str:
         Where Snakemake runs (``--directory``).
     configfiles
         The study's configuration files.
+    command
+        How Snakemake was called (``sys.argv``), to be called so again; empty: the usual way.
     """
     locks = Path(folder) / ".snakemake" / "locks"
     if not locks.is_dir() or not any(locks.iterdir()):
         return ""
     if others := _runs_in(folder):
-        named = " and ".join(str(pid) for pid in others)
+        named = " and ".join(str(pid) for pid in others[:4])
         return (
             f"another run is at work in {folder} (process {named}): wait until it ends, or end it with "
             f"`kill {' '.join(map(str, others))}`"
         )
-    given = f" --configfile {' '.join(map(str, configfiles))}" if configfiles else ""
+    if command:
+        called = Path(command[0])
+        start = [called.name if shutil.which(called.name) == str(called) else str(called)]
+        if called.name == "__main__.py":
+            start = [sys.executable, "-m", "snakemake"]
+        whole = shlex.join([*start, *command[1:]])
+        # Options before, for what stands behind `--` is a file that is asked for.
+        unlock = shlex.join([*start, "--unlock", *command[1:]])
+    else:
+        given = f" --configfile {' '.join(map(str, configfiles))}" if configfiles else ""
+        unlock, whole = (
+            f"snakemake{given} --unlock",
+            f"snakemake{given} --cores {os.cpu_count() or 1}",
+        )
     return (
         f"a run in {folder} was killed and has left its lock. If none is going on there from another machine, this "
-        f"command goes on where it stopped: snakemake{given} --unlock && snakemake{given} --cores {os.cpu_count() or 1}"
+        f"command goes on where it stopped: {unlock} && {whole}"
     )
 
 
 def _runs_in(folder: str | Path) -> list[int]:
-    """Return the processes of other Snakemakes that run in a folder, on this machine."""
+    """Return the processes of other Snakemakes, and of jobs that outlived theirs, at work in a folder."""
     import psutil
 
     own = {os.getpid(), *(p.pid for p in psutil.Process().parents())}
+    here = Path(folder).resolve()
     found = []
     for process in psutil.process_iter(["pid", "cmdline", "cwd"]):
         words = process.info["cmdline"] or []
-        is_run = any("snakemake" in Path(word).name for word in words[:4])
         place = process.info["cwd"]
-        if (
-            is_run
-            and process.pid not in own
-            and place
-            and Path(place).resolve() == Path(folder).resolve()
-        ):
+        if not words or not place or process.pid in own:
+            continue
+        is_run = any("snakemake" in Path(word).name for word in words[:4])
+        # Snakemake killed alone leaves its jobs at work: a script of its own, and STAR.
+        is_job = any("/.snakemake/scripts/" in word for word in words)
+        is_star = any(Path(word).name.startswith("STAR") for word in words[:2])
+        where = Path(place).resolve()
+        if (where == here and (is_run or is_job)) or (is_star and where.is_relative_to(here)):
             found.append(process.pid)
-    return found
+    # A run first, then its jobs.
+    return sorted(found)
+
+
+#: Where Snakemake's log tells that a job did not end but was killed: by its shell, or by itself.
+_KILLED = re.compile(r"exit status 137|SIGKILL|exit code:? 137|exit status -9", re.IGNORECASE)
+
+
+def told_of_kill(log: str | Path) -> str:
+    """Return what to do about jobs that the system has killed; empty if it killed none.
+
+    A job that takes more memory than there is, or than its cluster gave it, is killed and can say nothing itself.
+
+    Parameters
+    ----------
+    log
+        Snakemake's log of the run.
+    """
+    try:
+        text = Path(log).read_text(errors="replace")
+    except OSError:
+        return ""
+    rules: dict[str, None] = {}
+    for part in re.split(r"^(?=.*Error in (?:group|rule) )", text, flags=re.MULTILINE)[1:]:
+        name = re.search(r"Error in (?:group|rule) ([\w-]+)", part)
+        if name and _KILLED.search(part):
+            rules[name[1]] = None
+    if not rules:
+        return ""
+    named = " and ".join(rules)
+    given = " ".join(f"{rule}:mem_mb=MEGABYTES" for rule in rules)
+    return (
+        f"{named} did not fail but was killed (signal 9), most often because memory ran out.\n"
+        f"  what to do: run again with fewer jobs at a time (--cores 1), on a machine with more memory, or on a "
+        f"cluster with --set-resources {given}"
+    )
+
+
+def dated(study: Study) -> list[str]:
+    """Return the files of a study whose times count: those it is made from, and its results."""
+    given = [path for _, _, path in study.files() if "://" not in path]
+    return [*given, *map(str, known_files(study.config.results))]
+
+
+#: How far another machine's clock may be ahead without a word (seconds).
+_AHEAD = 60.0
+
+
+def told_of_future(paths: Iterable[str | Path]) -> str:
+    """Return what to do about files that are dated in the future; empty if none is.
+
+    Snakemake takes what was made before such a file for outdated, in each run anew, until its time has come.
+
+    Parameters
+    ----------
+    paths
+        Files that a study is made from, and results; those that do not exist, and addresses, pass.
+    """
+    now, ahead = time.time(), []
+    for path in paths:
+        try:
+            if os.stat(path).st_mtime > now + _AHEAD:
+                ahead.append(str(path))
+        except (OSError, ValueError):
+            continue
+    if not ahead:
+        return ""
+    shown = shlex.join(ahead[:20])
+    return (
+        f"{len(ahead)} file{'s are' if len(ahead) > 1 else ' is'} dated in the future: the clock of a machine was, or "
+        "is, wrong. Until then what is made from them is made anew in every run. If this machine's clock is right: "
+        f"touch {shown}"
+    )
 
 
 def in_pairs(fastqs: Sequence[str]) -> list[tuple[str, str]]:

@@ -8,7 +8,13 @@ from carseq.io.remote import check_host, is_url, provider
 from carseq.io.results import told_of_upgrade
 from carseq.schema.results import FILES, VERSIONS, each
 from carseq.study.record import check_record
-from carseq.workflow import study_from_config, told_of_lock
+from carseq.workflow import (
+    dated,
+    study_from_config,
+    told_of_future,
+    told_of_kill,
+    told_of_lock,
+)
 from snakemake.exceptions import WorkflowError
 from snakemake.io import get_flag_value, is_flagged
 from snakemake.logging import logger
@@ -25,7 +31,9 @@ CONFIG = STUDY.config
 RESULTS = CONFIG.results.rstrip("/")
 
 if workflow.is_main_process and "--unlock" not in sys.argv:
-    if told := told_of_lock(Path.cwd(), workflow.configfiles):
+    if told := told_of_lock(Path.cwd(), workflow.configfiles, sys.argv):
+        logger.warning(told)
+    if told := told_of_future(dated(STUDY)):
         logger.warning(told)
 
 # A file that a crashed copy cut off would be read as if it were whole, or never be read and never be noticed.
@@ -40,6 +48,8 @@ if workflow.is_main_process:
         raise WorkflowError(str(error)) from None
 
 SAMPLES = list(STUDY.samples)
+# Cells are put together in this order, whatever the sheet's: so it changes neither clusters nor types.
+BY_NAME = sorted(SAMPLES)
 CAR = CONFIG.construct.name
 SAVED = CONFIG.reference.insertion == "saved"
 

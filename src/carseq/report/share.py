@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from carseq.errors import CarseqError
 from carseq.io.atomic import atomic
 from carseq.io.checksums import check_whole
 from carseq.io.files import read_table, write_table
+from carseq.io.results import read_record
 from carseq.schema.results import FILES
 from carseq.schema.tables import SHARED_NAMES
 
@@ -172,7 +172,7 @@ def _paths(value: Any) -> Iterable[str]:
 def _places(results: Path) -> dict[str, str]:
     """Return paths of the machine and what is written in their place: their last part."""
     record = FILES["run_config"].under(results)
-    given = yaml.safe_load(record.read_text()) if record.exists() else {}
+    given = read_record(record) if record.exists() else {}
     own = [str(Path.home()), str(results.resolve()), str(results.resolve().parent)]
     found = [*_paths(given), *own]
     return {p.rstrip("/"): Path(p).name for p in sorted(set(found), key=len) if len(p) > 4}

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from carseq.errors import CarseqError
+from carseq.io.results import read_record
 from carseq.schema.results import FILES
 from carseq.study.model import Study
 
@@ -32,10 +33,10 @@ def changed_since(study: Study, results: Path) -> list[str]:
     """
     path = FILES["run_config"].at(results)
     try:
-        record = yaml.safe_load(Path(path).read_text())
+        record = read_record(path)
     except (OSError, ValueError, yaml.YAMLError):
         return []
-    if not isinstance(record, dict):
+    if not record:
         return []
     now = study.config.model_dump()
     changed = []
@@ -49,9 +50,9 @@ def changed_since(study: Study, results: Path) -> list[str]:
             changed += [
                 f"{key}.{name}"
                 for name, own in value.items()
-                if name in held and not _alike(held[name], own)
+                if name in held and not alike(held[name], own)
             ]
-        elif not _alike(was, value):
+        elif not alike(was, value):
             changed.append(key)
     sheet = record.get("sheet")
     if isinstance(sheet, dict) and set(sheet) != set(study.samples):
@@ -59,7 +60,7 @@ def changed_since(study: Study, results: Path) -> list[str]:
     return changed
 
 
-def _alike(one: Any, other: Any) -> bool:
+def alike(one: Any, other: Any) -> bool:
     """Return whether two values are the same; of paths, whether they name a file of the same name."""
     if isinstance(one, str) and isinstance(other, str) and ("/" in one or "/" in other):
         return Path(one).name == Path(other).name
@@ -85,7 +86,10 @@ def check_record(study: Study, metadata: Path) -> None:
         If the results are of another configuration and the notes are missing.
     """
     results = Path(study.config.results)
-    noted = metadata.is_dir() and any(metadata.iterdir())
+    # A power cut may leave notes of which the disk holds the name alone.
+    noted = metadata.is_dir() and any(
+        path.is_file() and path.stat().st_size for path in metadata.rglob("*")
+    )
     if noted or not (changed := changed_since(study, results)):
         return
     record = FILES["run_config"].at(results)
