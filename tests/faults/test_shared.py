@@ -82,6 +82,39 @@ def test_names_are_replaced_in_every_form(results, tmp_path):
     assert dict(zip(key["name"], key["shared_as"], strict=True)) == names
 
 
+def test_names_that_a_table_cut_short_are_replaced_too(results, tmp_path):
+    """Pandas shows the first 46 letters of a long name and dots: they would tell whose sample it is."""
+    name = "Erika_Mustermann_born_1964_urine_of_the_28th_day_second_tube"
+    for table in ("detection", "samples"):
+        path = results / "cohort" / f"{table}.tsv"
+        write_table(pd.DataFrame({"sample": [name], "patient": ["P01"], "n": 1}), path)
+    shown = pd.DataFrame({"sample": [name]})._repr_html_()
+    assert name not in shown
+    outputs = [
+        {
+            "data": {
+                "text/html": [shown],
+                "text/plain": [str(pd.DataFrame({"cell": [f"{name}:ACGT"]}))],
+            }
+        }
+    ]
+    (results / "notebooks/01.ipynb").write_text(
+        json.dumps({"cells": [{"source": "", "outputs": outputs}]})
+    )
+    share(results, tmp_path / "out.zip", rename=True)
+    whole = "".join(_texts(tmp_path / "out.zip").values())
+    assert "Erika" not in whole
+    assert "S1..." in whole
+
+
+def test_a_name_inside_of_a_word_is_no_secret_kept(results, tmp_path):
+    """It cannot be replaced surely: nothing is written."""
+    (results / "report/methods.md").write_text("anchor_xP01_urine_D28y")
+    with pytest.raises(CarseqError, match=r"could not be taken out of report/methods\.md"):
+        share(results, tmp_path / "out.zip", rename=True)
+    assert not (tmp_path / "out.zip").exists()
+
+
 def test_a_name_that_is_a_word_of_the_report_is_refused(results, tmp_path):
     table = pd.DataFrame({"sample": ["urine"], "patient": ["P01"]})
     write_table(table, results / "cohort" / "detection.tsv")

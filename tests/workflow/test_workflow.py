@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from dataclasses import dataclass
 from itertools import islice
 from operator import ne
@@ -263,6 +264,23 @@ def test_the_report_says_the_verdict(demo):
 
 def test_the_second_run_does_nothing_and_says_so(demo):
     assert "Nothing to be done" in run(demo.folder)
+
+
+def test_nothing_that_is_handed_on_tells_of_the_machine(demo, tmp_path):
+    """Neither folders nor host nor user: report, notebooks, tables, BAM headers, h5ad, manifest, record, shared pack.
+
+    In the pack with other names, those of samples and patients are nowhere either.
+    """
+    from carseq.report.share import share
+    from privacy import told
+
+    share(demo.results, tmp_path / "plain.zip")
+    share(demo.results, tmp_path / "renamed.zip", rename=True)
+    assert told(demo.results, tmp_path / "plain.zip", tmp_path / "renamed.zip") == []
+    with zipfile.ZipFile(tmp_path / "renamed.zip") as packed:
+        texts = {name: packed.read(name).decode() for name in packed.namelist()}
+    assert len(texts) > 15
+    assert [name for name, text in texts.items() if "P01" in text or "P01" in name] == []
 
 
 def test_faults_are_survived_and_told(demo, tmp_path):
