@@ -19,6 +19,8 @@ from scipy import special
 from carseq.cells.barcodes import column_sums, row_sums
 from carseq.cells.counts import counts_of, sample_numbers
 from carseq.data import path as data_path
+from carseq.errors import CarseqError
+from carseq.io.fasta import DAMAGED
 from carseq.log import get_logger
 
 if TYPE_CHECKING:
@@ -124,8 +126,32 @@ class Levels:
 
 
 def read_t_types(path: str | Path | None = None) -> pd.DataFrame:
-    """Read the table of expected levels in T-cell types (TSV); None: the one that comes with carseq."""
-    return pd.read_csv(Path(path) if path else data_path("markers/t_types.tsv"), sep="\t")
+    """Read the table of expected levels in T-cell types (TSV); None: the one that comes with carseq.
+
+    Raises
+    ------
+    CarseqError
+        If it cannot be read, or lacks `gene`, `per_10k` or every type.
+    """
+    path = Path(path) if path else data_path("markers/t_types.tsv")
+    remedy = "give a tab-separated table with columns gene, per_10k and one for each type"
+    try:
+        table = pd.read_csv(path, sep="\t", dtype={"gene": str}, keep_default_na=False)
+        types = [name for name in PARENT if name in table]
+        if missing := [name for name in ("gene", "per_10k") if name not in table] or (
+            [] if types else ["every type"]
+        ):
+            raise CarseqError(
+                f"the levels of T-cell types {path} are not usable",
+                f"it lacks {', '.join(missing)}",
+                remedy,
+            )
+        table[["per_10k", *types]] = table[["per_10k", *types]].astype(float)
+    except (*DAMAGED, ValueError, TypeError) as error:  # type: ignore[misc]
+        raise CarseqError(
+            f"cannot read the levels of T-cell types {path}", " ".join(str(error).split()), remedy
+        ) from None
+    return table
 
 
 def read_t_type_ids() -> pd.DataFrame:

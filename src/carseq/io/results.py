@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from carseq.errors import CarseqError
+from carseq.io.files import reading
 from carseq.schema.results import FILES, READS_SINCE, VERSIONS
 
 
@@ -120,10 +121,11 @@ def read_record(path: str | Path) -> dict[str, Any]:
 
     Raises
     ------
-    OSError, ValueError, yaml.YAMLError
-        If it cannot be read.
+    CarseqError
+        If it is missing, cut off or no YAML.
     """
-    found = yaml.safe_load(Path(path).read_text())
+    with reading(path) as opened:
+        found = yaml.safe_load(opened.read_text())
     home = Path(os.path.abspath(path)).parent.parent
 
     def lengthen(value: str) -> str:

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from carseq.errors import CarseqError
 from carseq.io.results import check_made_by, read_record
 from carseq.schema.results import FILES, each, reused
@@ -80,10 +78,10 @@ def _record(folder: Path) -> dict[str, Any]:
     path = folder / FILES["run_config"].path
     try:
         return read_record(path)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except CarseqError as error:
         raise CarseqError(
             f"{folder} is not the results folder of a finished study",
-            f"{path}: {' '.join(str(error).split())}",
+            f"{error.message}: {error.cause}",
             "name in `reuse` the `results` folder of a study that ran to its end",
         ) from None
 

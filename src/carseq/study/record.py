@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from carseq.errors import CarseqError
 from carseq.io.results import read_record
 from carseq.schema.results import FILES
@@ -31,11 +29,8 @@ def changed_since(study: Study, results: Path) -> list[str]:
     list of str
         Such as ``calling.fdr``, ``reference.gtf`` (by the file's name: a study may have been moved) or ``samples``.
     """
-    path = FILES["run_config"].at(results)
-    try:
-        record = read_record(path)
-    except (OSError, ValueError, yaml.YAMLError):
-        return []
+    path = Path(FILES["run_config"].at(results))
+    record = read_record(path) if path.is_file() else {}
     if not record:
         return []
     now = study.config.model_dump()
