@@ -2,9 +2,9 @@
 
 `python tests/faults/determinism.py` simulates a small study, runs it twice (some five minutes), and prints for each
 kind of file how many are equal byte by byte, equal in what they hold (an HDF5 or BAM file's parts), equal but for the
-order of the samples' rows, which is the sheet's, and different.
+order of the samples' rows, which is the sheet's, and different. With `--samples` their order differs too.
 
-The second run has one core, lies in another folder, and its sheets name samples and lanes in the opposite order.
+The second run has one core, lies in another folder, and its sheet names the lanes in the opposite order.
 """
 
 from __future__ import annotations
@@ -30,14 +30,15 @@ NAMED = {
     "reference/base/genomeParameters.txt": "STAR's own record of its command line: threads",
     "reference/augmented/genomeParameters.txt": "STAR's own record of its command line: threads",
     "solo/Log.final.out": "STAR's own log: times",
+    "solo/aligned.bam.bai": "places of blocks in a BAM whose header names the threads",
     ".snakemake_timestamp": "Snakemake's mark",
 }
 DAY = "1700000000"
 
 
-def reversed_sheets(study: Path) -> None:
-    """Turn the order of the rows of both sheets round."""
-    for sheet in ("samples.tsv", "units.tsv"):
+def reversed_sheets(study: Path, *names: str) -> None:
+    """Turn the order of the rows of sheets round."""
+    for sheet in names:
         head, *rows = (study / sheet).read_text().splitlines(keepends=True)
         (study / sheet).write_text("".join([head, *reversed(rows)]))
 
@@ -52,13 +53,13 @@ def run(study: Path, cores: int) -> None:
         sys.exit(done.stderr[-3000:])
 
 
-def two_studies(folder: Path, n_cells: int) -> tuple[Path, Path]:
+def two_studies(folder: Path, n_cells: int, *sheets: str) -> tuple[Path, Path]:
     """Simulate a study, copy it, and run both."""
     first, second = folder / "one" / "study", folder / "another place" / "below" / "study"
     torture.simulate(first, n_cells)
     second.parent.mkdir(parents=True)
     shutil.copytree(first, second)
-    reversed_sheets(second)
+    reversed_sheets(second, *sheets)
     run(first, 2)
     run(second, 1)
     return first / "results", second / "results"
@@ -107,6 +108,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--cells", type=int, default=24, help="cells of a sample, about")
+    parser.add_argument("--samples", action="store_true", help="samples in another order too")
     parser.add_argument("--keep", type=Path, help="folder that keeps both studies")
     parser.add_argument(
         "--compare", nargs=2, type=Path, help="two results folders that are there already"
@@ -116,7 +118,8 @@ def main() -> None:
         if words.compare:
             one, other = words.compare
         else:
-            one, other = two_studies(words.keep or Path(scratch), words.cells)
+            sheets = ("units.tsv", "samples.tsv") if words.samples else ("units.tsv",)
+            one, other = two_studies(words.keep or Path(scratch), words.cells, *sheets)
         found = compare(one, other)
         for told, files in found.items():
             kinds = Counter(kind for kind, _ in files)
