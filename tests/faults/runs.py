@@ -24,6 +24,11 @@ from torture import HOOK, ROOT, Outcome, same, snakemake_command
 #: What is asked for: reads aligned and CAR molecules found, of one sample.
 SAMPLE = "P01_urine_D28"
 TARGET = f"results/samples/{SAMPLE}/molecules/molecules.parquet"
+#: Rule -> the folders of what it makes, and of what is made from that.
+_MADE_FROM = {"molecules": [f"samples/{SAMPLE}/molecules"]}
+_MADE_FROM["align"] = [f"samples/{SAMPLE}/solo", *_MADE_FROM["molecules"]]
+_MADE_FROM["insert_car"] = ["reference/augmented", *_MADE_FROM["align"]]
+_MADE_FROM["star_index"] = ["reference/base", *_MADE_FROM["insert_car"]]
 #: A run that takes longer has hung (seconds).
 HANG = 600
 #: What no two runs have alike.
@@ -55,6 +60,12 @@ class Runs:
             cwd=self.study.parent, env=environment, start_new_session=True, text=True, errors="replace",
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
+
+    def begin(self, rule: str) -> subprocess.Popen[str]:
+        """Start a run that has a rule and what follows from it still to do."""
+        for name in _MADE_FROM[rule]:
+            shutil.rmtree(self.study / "results" / name)
+        return self.start(TARGET)
 
     def finish(self, process: subprocess.Popen[str]) -> tuple[int, str]:
         try:
@@ -176,7 +187,7 @@ class Runs:
         """Snakemake and all it started are killed while a program runs."""
         name = signal.Signals(number).name
         outcome = Outcome(f"Snakemake killed with its jobs ({name})", rule, whom)
-        process = self.start("--forcerun", rule, "--", TARGET)
+        process = self.begin(rule)
         outcome.struck = self.wait_for(program, process)
         time.sleep(0.5)
         os.killpg(process.pid, number)
@@ -193,7 +204,7 @@ class Runs:
     def orphaned(self) -> Outcome:
         """Snakemake alone is killed: its job goes on. Whoever comes must wait for it."""
         outcome = Outcome("Snakemake killed, its job goes on", "align")
-        process = self.start("--forcerun", "align", "--", TARGET)
+        process = self.begin("align")
         outcome.struck = self.wait_for("STAR", process)
         os.kill(process.pid, signal.SIGKILL)
         process.wait(HANG)
@@ -211,10 +222,10 @@ class Runs:
     def two_at_once(self) -> Outcome:
         """A second run in the same folder is told of the first, which ends as if alone."""
         outcome = Outcome("two runs at once", "align")
-        first = self.start("--forcerun", "align", "--", TARGET)
+        first = self.begin("align")
         outcome.struck = self.wait_for("STAR", first)
         code, text = self.plainly(TARGET)
-        self.tell(outcome, code, text, rf"is at work in .* \(process {first.pid}\)")
+        self.tell(outcome, code, text, rf"is at work in .* \(process {first.pid}\b")
         code, text = self.finish(first)
         if code:
             outcome.survived = False
@@ -225,7 +236,7 @@ class Runs:
     def killed_for_memory(self) -> Outcome:
         """The system kills a job that takes too much memory, as it does it: SIGKILL to the process alone."""
         outcome = Outcome("a job killed for memory", "molecules")
-        process = self.start("--forcerun", "molecules", "--", TARGET)
+        process = self.begin("molecules")
         outcome.struck = self.wait_for("molecules.py", process)
         for victim in self.processes("molecules.py"):
             if "bash" not in victim.name():
@@ -239,7 +250,7 @@ class Runs:
     def power_cut(self) -> Outcome:
         """The machine stops; of a file that was being written the disk has the name and no content."""
         outcome = Outcome("power cut", "align")
-        process = self.start("--forcerun", "align", "--", TARGET)
+        process = self.begin("align")
         outcome.struck = self.wait_for("STAR", process)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait(HANG)
