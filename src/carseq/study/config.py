@@ -41,7 +41,8 @@ class ConstructConfig(Section):
         default=None,
         min_length=1,
         description="GenBank, SnapGene (.dna) or FASTA of the vector (see `form`), or the name of one that comes with "
-        "carseq (`carseq construct list`). Not needed where every sample is a matrix.",
+        "carseq (`carseq construct list`). Of a file with several records name one: `maps.gb#pMYCAR`. Not needed where "
+        "every sample is a matrix.",
     )
     name: str = Field(
         default="CAR",
