@@ -16,7 +16,7 @@ import yaml
 
 from carseq.schema import results
 from carseq.schema.results import FILES, VERSIONS
-from carseq.study.config import find_construct_file
+from carseq.study.construct_file import find_construct_file
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = ("A", "B")
@@ -93,7 +93,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(ROOT / "tests/data/lint", study)
     (study / "markers.tsv").write_text("cell_type\tgene\n")
     (study / "airr.tsv").write_text("cell_id\n")
-    shutil.copy(find_construct_file("hbi0101_surrogate.gb", study), study / "car.gb")
+    shutil.copy(find_construct_file("hbi0101_surrogate_native.gb", study), study / "car.gb")
     change(study, "cells", "markers", to="markers.tsv")
     change(study, "construct", "file", to="car.gb")
     (study / "samples.tsv").write_text(

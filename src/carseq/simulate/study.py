@@ -486,7 +486,7 @@ def _take_construct(
 ) -> tuple[list[tuple[str, str, list[tuple[int, int]]]], str, str]:
     """Read the construct and put its file into the study: transcripts, file name, form."""
     from carseq.construct import Construct, load_construct
-    from carseq.study.config import find_construct_file
+    from carseq.study.construct_file import find_construct_file
 
     if isinstance(construct, Construct):
         loaded, file, form = construct, "construct.fa", "transcript"
