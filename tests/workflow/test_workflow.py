@@ -170,7 +170,7 @@ def test_verdicts_of_urine_and_blood_are_right(demo):
 def test_the_demo_has_no_blood_in_its_urine(demo):
     """No cell of the demo's urine is blood's: the interval ends below 50 %, and blood explains no CAR T cells."""
     table = read_table(demo.results / "cohort/blood_in_urine.tsv", BLOOD_IN_URINE)
-    row = table[table["witness"] == "combined"].set_index("sample").loc["P01_urine_D28"]
+    row = table[table["population"] == "combined"].set_index("sample").loc["P01_urine_D28"]
     assert row["high"] < 0.5
     assert row["p_blood_alone"] < 0.01
 

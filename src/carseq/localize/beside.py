@@ -10,6 +10,7 @@ import pandas as pd
 from scipy import stats
 
 from carseq.errors import CarseqError
+from carseq.schema.codes import MEASURES
 from carseq.schema.tables import AGREEMENT, CLINIC
 
 #: Columns that measure the CAR T share of T cells, in per cent (``car_pct_flow``) or as a fraction.
@@ -23,7 +24,8 @@ _DAYS = {
 }  # fmt: skip
 #: What the time before the infusion is called.
 _BEFORE = re.compile(r"pre|base|screen|apheres|before", re.IGNORECASE)
-SHARE, COPIES, CLINICAL = "CAR T share", "copies of the vector", "clinical"
+#: Codes of :data:`carseq.schema.codes.MEASURES`.
+SHARE, COPIES, CLINICAL = MEASURES
 
 
 def kind_of(measure: str) -> str:
@@ -163,6 +165,7 @@ def agreement(clinic: pd.DataFrame) -> pd.DataFrame:
         rows.append(
             {
                 "measure": measure,
+                "kind": kind,
                 "n_samples": n,
                 "n_patients": patients,
                 "n_inside": inside,

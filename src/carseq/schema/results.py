@@ -29,7 +29,7 @@ VERSIONS: Mapping[str, str] = MappingProxyType(
         "molecules": "0.2.0",
         "cells": "0.2.0",
         "calling": "0.2.0",
-        "localize": "0.2.0",
+        "localize": "0.2.0.1",
         "report": "0.2.0",
     }
 )
