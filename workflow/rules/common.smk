@@ -6,9 +6,10 @@ from carseq.errors import CarseqError
 from carseq.io.checksums import check_sizes, fingerprint
 from carseq.io.remote import is_url, provider
 from carseq.io.results import told_of_upgrade
+from carseq.locks import forget_run, note_run, told_of_lock
 from carseq.schema.results import FILES, VERSIONS, each
 from carseq.study.record import check_record
-from carseq.workflow import study_from_config, told_of_lock
+from carseq.workflow import study_from_config
 from snakemake.exceptions import WorkflowError
 from snakemake.io import get_flag_value, is_flagged
 from snakemake.logging import logger
@@ -24,9 +25,25 @@ if workflow.is_main_process and (told := told_of_upgrade(STUDY.config.results)):
 CONFIG = STUDY.config
 RESULTS = CONFIG.results.rstrip("/")
 
-if workflow.is_main_process and "--unlock" not in sys.argv:
-    if told := told_of_lock(Path.cwd(), workflow.configfiles):
+if workflow.is_main_process:
+    if "--unlock" in sys.argv:
+        forget_run(Path.cwd())
+    elif told := told_of_lock(Path.cwd(), workflow.configfiles):
         logger.warning(told)
+
+
+# Whose the lock is, should this run be killed.
+onstart:
+    note_run(Path.cwd())
+
+
+onsuccess:
+    forget_run(Path.cwd())
+
+
+onerror:
+    forget_run(Path.cwd())
+
 
 # A file that a crashed copy cut off would be read as if it were whole, or never be read and never be noticed.
 if workflow.is_main_process:

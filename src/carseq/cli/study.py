@@ -89,7 +89,7 @@ def check(
     if faults:
         out.print(f"{faults} fault{'s' if faults > 1 else ''}")
         raise typer.Exit(1)
-    out.print(f"all well; run it: snakemake --configfile {config} --cores 8")
+    out.print(f"all well; run it: carseq run {config} --cores 8")
 
 
 def simulate(
@@ -112,7 +112,7 @@ def simulate(
     """Simulate a urine study with known truth, by following molecules.
 
     Baseline urine (negative control), urine and blood at day 28; run it with
-    `snakemake --configfile FOLDER/config.yaml --directory FOLDER --cores 2`.
+    `carseq run FOLDER/config.yaml --cores 2`.
     """
     from carseq.simulate import simulate_study
     from carseq.study.config import find_construct_file
@@ -142,7 +142,9 @@ def verdict(
     path = FILES["detection"].under(results)
     if not path.exists():
         raise CarseqError(
-            f"{results} holds no finished run", f"no {path}", "run snakemake to the end first"
+            f"{results} holds no finished run",
+            f"no {path}",
+            "run it to its end first: carseq run study/config.yaml",
         )
     check_made_by(results)
     print_verdicts(read_table(path, DETECTION))
