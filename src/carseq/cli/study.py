@@ -100,7 +100,7 @@ def simulate(
         str, typer.Option(help="10x_3p_v2/v3/v4 or 10x_5p_v1/v2/v3.")
     ] = "10x_3p_v3",
     construct: Annotated[Path, typer.Option(help="The CAR's vector.")] = Path(
-        "hbi0101_surrogate.gb"
+        "hbi0101_surrogate_native.gb"
     ),
     name: Name = "HBI0101",
     product: Annotated[
@@ -115,7 +115,7 @@ def simulate(
     `carseq run FOLDER/config.yaml --cores 2`.
     """
     from carseq.simulate import simulate_study
-    from carseq.study.config import find_construct_file
+    from carseq.study.construct_file import find_construct_file
 
     simulate_study(
         folder,
