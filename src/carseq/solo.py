@@ -92,10 +92,10 @@ def align(
     # STAR neither ends nor fails on an index that is cut off.
     index_parameters(index)
     with scratch_folder(out, ".star.") as scratch:
-        whitelist = _plain_whitelist(Path(chemistry.whitelist), scratch / "whitelist.txt")
+        whitelist = plain_whitelist(Path(chemistry.whitelist), scratch / "whitelist.txt")
         options: dict[str, object] = {
             "genomeDir": index,
-            "readFilesIn": _linked(pairs, scratch),
+            "readFilesIn": linked_reads(pairs, scratch),
             "soloType": "CB_UMI_Simple",
             "soloCBwhitelist": whitelist,
             "soloCBstart": chemistry.cb_start,
@@ -115,7 +115,7 @@ def align(
         if insert is not None:
             options.update(insertion_options(index, *insert))
         if zipped == {True}:
-            options["readFilesCommand"] = _decompression()
+            options["readFilesCommand"] = decompression_command()
         run_star(options, threads=threads, folder=scratch)
         bam = scratch / "Aligned.sortedByCoord.out.bam"
         with ThreadPoolExecutor(1) as beside:
@@ -139,7 +139,7 @@ def align(
         write_text(json.dumps(summary, indent=1) + "\n", out / "summary.json")
 
 
-def _decompression() -> list[str]:
+def decompression_command() -> list[str]:
     """Return the command that STAR decompresses reads with: igzip's, which takes a third of gzip's time.
 
     STAR puts the command into a shell script as it is.
@@ -148,7 +148,7 @@ def _decompression() -> list[str]:
     return [sys.executable, "-m", "isal.igzip", "-dc"] if plain else ["gzip", "-dc"]
 
 
-def _linked(pairs: Sequence[tuple[str | Path, str | Path]], folder: Path) -> list[str]:
+def linked_reads(pairs: Sequence[tuple[str | Path, str | Path]], folder: Path) -> list[str]:
     """Link reads to names without a comma, space or quote; return them as STAR's ``readFilesIn`` (R2, then R1).
 
     STAR separates files by commas and writes their names into a shell script.
@@ -168,7 +168,7 @@ def _is_gzipped(path: str | Path) -> bool:
         return stream.read(2) == b"\x1f\x8b"
 
 
-def _plain_whitelist(path: Path, target: Path) -> Path:
+def plain_whitelist(path: Path, target: Path) -> Path:
     """Return the whitelist as STAR wants it: plain text, one bare barcode a line."""
     from isal import igzip
 

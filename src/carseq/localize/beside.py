@@ -56,7 +56,7 @@ def clinical(detection: pd.DataFrame, given: Mapping[str, Mapping[str, object]])
     CarseqError
         For a CAR T share that is no share.
     """
-    place = _places([str(t) for t in detection["timepoint"]])
+    place = time_places([str(t) for t in detection["timepoint"]])
     sheet = pd.DataFrame.from_dict({s: dict(v) for s, v in given.items()}, orient="index")
     rows = []
     for measure in sheet.columns:
@@ -90,7 +90,7 @@ def clinical(detection: pd.DataFrame, given: Mapping[str, Mapping[str, object]])
     return CLINIC.conform(pd.DataFrame(rows, columns=list(CLINIC.columns)))
 
 
-def _places(timepoints: list[str]) -> dict[str, float]:
+def time_places(timepoints: list[str]) -> dict[str, float]:
     """Return where time points lie: in days if their names say so, else in the order of the sheet.
 
     Days, weeks, months and years mix; numbers of one other unit (``visit 2``) stand for themselves; ``baseline`` and
