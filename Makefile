@@ -27,7 +27,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	    || { echo "carseq needs Python 3.11 to 3.13; name one: make demo PYTHON=/path/to/python3.11"; exit 1; }
 	@$(PYTHON) -m venv $(VENV) \
 	    || { echo "no venv module: install it (Debian, Ubuntu: apt-get install python3-venv)"; exit 1; }
-	@pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@$(BIN)/python envs/install.py
 	@touch $@
 
 $(BIN)/.star: envs/install-star.sh $(VENV)/.installed

@@ -30,5 +30,5 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def surrogate() -> Construct:
-    """The HBI0101 surrogate."""
-    return load_construct(data_path("constructs/hbi0101_surrogate.gb"), name="HBI0101")
+    """The HBI0101 surrogate in native coding, whose reads human genes share: the harder case."""
+    return load_construct(data_path("constructs/hbi0101_surrogate_native.gb"), name="HBI0101")

@@ -125,7 +125,14 @@ def test_files_that_do_not_pair_or_are_damaged_are_told(tmp_path, surrogate):
 def test_the_command_writes_tables_and_a_picture(tmp_path, surrogate):
     write(tmp_path, study(surrogate.sequence, barcodes("10x_version3"), 12))
     to = tmp_path / "look"
-    words = ["quicklook", str(tmp_path), "--construct", "hbi0101_surrogate", "--out", str(to)]
+    words = [
+        "quicklook",
+        str(tmp_path),
+        "--construct",
+        "hbi0101_surrogate_native",
+        "--out",
+        str(to),
+    ]
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 0, done.output
     assert "4 CAR molecules in 2 barcodes: 4 sure" in done.output

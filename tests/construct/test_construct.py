@@ -30,7 +30,7 @@ from carseq.reference.genome import read_transcripts
 
 
 def provirus() -> str:
-    return str(SeqIO.read(data_path("constructs/hbi0101_surrogate.gb"), "genbank").seq)
+    return str(SeqIO.read(data_path("constructs/hbi0101_surrogate_native.gb"), "genbank").seq)
 
 
 def write_fasta(path, sequence):
@@ -358,7 +358,7 @@ def test_the_command_draws_and_refuses(tmp_path, surrogate):
 
     runner = CliRunner()
     to = tmp_path / "out"
-    done = runner.invoke(app, ["construct", "hbi0101_surrogate.gb", "--out", str(to)])
+    done = runner.invoke(app, ["construct", "hbi0101_surrogate_native.gb", "--out", str(to)])
     assert done.exit_code == 0, done.output
     assert {p.name for p in to.iterdir()} == {
         "construct.fa",

@@ -166,7 +166,7 @@ def study(cluster, small, tmp_path_factory) -> Iterator[Resumed]:
     """A sample of urine through Slurm; Snakemake is killed while it is aligned, and run again."""
     folder = tmp_path_factory.mktemp("study")
     samples = [s for s in demo_samples(cells=60) if s.name == SAMPLE]
-    simulate_study(folder, construct="hbi0101_surrogate.gb", samples=samples, lanes=1)
+    simulate_study(folder, construct="hbi0101_surrogate_native.gb", samples=samples, lanes=1)
     with (folder / "config.yaml").open("a") as config:
         config.write("cells: {integration: none}\n")
     words = ("--configfile", str(folder / "config.yaml"), "--max-threads", "2")

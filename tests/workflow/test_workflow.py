@@ -133,7 +133,7 @@ class Finished:
 def demo(tmp_path_factory) -> Finished:
     """The demo study, simulated and run."""
     folder = tmp_path_factory.mktemp("demo")
-    simulate_study(folder, construct="hbi0101_surrogate.gb")
+    simulate_study(folder, construct="hbi0101_surrogate_native.gb")
     run(folder)
     return Finished(folder)
 
@@ -339,7 +339,7 @@ def five_prime(tmp_path_factory) -> Finished:
     folder = tmp_path_factory.mktemp("five_prime")
     simulate_study(
         folder,
-        construct="hbi0101_surrogate.gb",
+        construct="hbi0101_surrogate_native.gb",
         chemistry="10x_5p_v2",
         cells=120,
         with_product=True,
@@ -420,7 +420,7 @@ def real(tmp_path_factory, shared: Path, surrogate: Construct) -> Path:
     )
     (folder / "config.yaml").write_text(
         "units: units.tsv\n"
-        "construct: {file: hbi0101_surrogate.gb, name: HBI0101}\n"
+        "construct: {file: hbi0101_surrogate_native.gb, name: HBI0101}\n"
         f"reference: {{fasta: {source}/mini.fa, gtf: {source}/mini.gtf}}\n"
     )
     run(folder, *TO_THE_REPORT)
@@ -551,7 +551,7 @@ def test_a_sample_without_cells_does_not_stop_the_study(demo, tmp_path):
     )
     (tmp_path / "config.yaml").write_text(
         "units: units.tsv\n"
-        "construct: {file: hbi0101_surrogate.gb, name: HBI0101}\n"
+        "construct: {file: hbi0101_surrogate_native.gb, name: HBI0101}\n"
         "cells: {integration: none}\nsolo: {keep_bam: none}\n"
         f"reference:\n  fasta: {demo.folder}/genome.fa\n  gtf: {demo.folder}/genes.gtf\n"
         f"  star_index: {demo.results}/reference/base\n"
@@ -590,7 +590,7 @@ def test_a_bam_with_its_matrix_and_a_matrix_alone_are_enough(demo, tmp_path):
         f"from_matrix\tP1\tblood\tD28\t\t{blood}/raw.h5ad\tairr.tsv\n"
     )
     (tmp_path / "config.yaml").write_text(
-        "construct: {file: hbi0101_surrogate.gb, name: HBI0101}\n"
+        "construct: {file: hbi0101_surrogate_native.gb, name: HBI0101}\n"
         "cells: {integration: none}\n"
         f"reference:\n  fasta: {demo.folder}/genome.fa\n  gtf: {demo.folder}/genes.gtf\n"
     )
@@ -619,7 +619,11 @@ def test_another_construct_reuses_alignments_and_cells(demo, tmp_path):
     files = {k: str(demo.folder / v) for k, v in config["reference"].items()}
     config |= {k: str(demo.folder / config[k]) for k in ("samples", "units")}
     config |= {"reference": files, "reuse": str(demo.results)}
-    config["construct"] = {**config["construct"], "file": "hbi0101_surrogate.gb", "name": "OTHER"}
+    config["construct"] = {
+        **config["construct"],
+        "file": "hbi0101_surrogate_native.gb",
+        "name": "OTHER",
+    }
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     told = run(tmp_path, "results/cohort/detection.tsv")
     rooms = re.findall(r"(?m)^Job \d+: (\w+): ", told)

@@ -6,7 +6,9 @@ from carseq.errors import CarseqError
 from carseq.io.checksums import check_sizes, fingerprint
 from carseq.io.remote import is_url, provider
 from carseq.io.results import told_of_upgrade
+from carseq.locks import forget_run, note_run, told_of_lock
 from carseq.schema.results import FILES, VERSIONS, each
+from carseq.study.construct_file import split_record
 from carseq.study.memory import (
     alignment_megabytes,
     choice_of,
@@ -18,7 +20,7 @@ from carseq.study.memory import (
     too_little,
 )
 from carseq.study.record import check_record
-from carseq.workflow import study_from_config, told_of_lock
+from carseq.workflow import study_from_config
 from snakemake.exceptions import WorkflowError
 from snakemake.io import get_flag_value, is_flagged
 from snakemake.logging import logger
@@ -70,9 +72,25 @@ STUDY = settle(STUDY, CHOICE)
 CONFIG = STUDY.config
 RESULTS = CONFIG.results.rstrip("/")
 
-if workflow.is_main_process and "--unlock" not in sys.argv:
-    if told := told_of_lock(Path.cwd(), workflow.configfiles):
+if workflow.is_main_process:
+    if "--unlock" in sys.argv:
+        forget_run(Path.cwd())
+    elif told := told_of_lock(Path.cwd(), workflow.configfiles):
         logger.warning(told)
+
+
+# Whose the lock is, should this run be killed.
+onstart:
+    note_run(Path.cwd())
+
+
+onsuccess:
+    forget_run(Path.cwd())
+
+
+onerror:
+    forget_run(Path.cwd())
+
 
 # A file that a crashed copy cut off would be read as if it were whole, or never be read and never be noticed.
 if workflow.is_main_process:
@@ -105,7 +123,12 @@ def given(path):
 KEEP_BAM = "all" if CONFIG.reuse else CONFIG.solo.keep_bam
 # A study of matrices alone may have neither genome nor construct.
 FASTA, GTF = given(CONFIG.reference.fasta) or [], given(CONFIG.reference.gtf) or []
-CONSTRUCT = CONFIG.construct.file or []
+# The vector and the other constructs that may be there instead: files, and the record of a file that has several.
+VECTORS = [split_record(vector) for vector in (CONFIG.construct.file, *CONFIG.construct.alternatives) if vector]
+CONSTRUCT = str(VECTORS[0][0]) if CONFIG.construct.file else []
+OTHERS = VECTORS[1:] if CONFIG.construct.file else VECTORS
+ALTERNATIVES, RECORDS = [str(file) for file, _ in OTHERS], [record for _, record in OTHERS]
+RECORD = VECTORS[0][1] if CONFIG.construct.file else None
 
 
 # What the user's files hold, as a parameter of the rules that read them: a file that is exchanged for another of the
@@ -115,7 +138,7 @@ def content(*paths):
 
 
 GENOME_CONTENT = content(CONFIG.reference.fasta, CONFIG.reference.gtf)
-CONSTRUCT_CONTENT = content(CONFIG.construct.file, *CONFIG.construct.alternatives)
+CONSTRUCT_CONTENT = content(CONSTRUCT, *ALTERNATIVES)
 BASE_INDEX = CONFIG.reference.star_index or R("base_index")
 
 

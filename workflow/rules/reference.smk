@@ -32,7 +32,7 @@ rule check_reference:
 # Apart from the above: another construct is checked anew, which must not cost a new index.
 rule check_car:
     input:
-        construct=CONFIG.construct.file,
+        construct=CONSTRUCT,
         fasta=FASTA,
         gtf=GTF,
         checked=R("checked"),
@@ -51,6 +51,7 @@ rule check_car:
     params:
         name=CAR,
         form=CONFIG.construct.form,
+        record=RECORD,
         content=CONSTRUCT_CONTENT[:1] + GENOME_CONTENT,
         version=VERSIONS["reference"],
     message:

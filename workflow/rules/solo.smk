@@ -72,7 +72,7 @@ rule slice_bam:
         bam=R("aligned_bam"),
         bai=R("aligned_bai"),
         construct=R("construct_json"),
-        alternatives=CONFIG.construct.alternatives,
+        alternatives=ALTERNATIVES,
         loci=R("loci"),
     output:
         bam=kept(R("slice_bam"), KEEP_BAM == "slice"),
@@ -87,6 +87,7 @@ rule slice_bam:
         mem_mb=memory(3000),
         runtime=minutes(60, per_gb=4),
     params:
+        records=RECORDS,
         content=CONSTRUCT_CONTENT[1:],
         version=VERSIONS["solo"],
     message:

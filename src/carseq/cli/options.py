@@ -21,7 +21,7 @@ Form = Annotated[str, typer.Option(help="auto, plasmid, provirus, transcript, or
 def known_form(value: str) -> Any:
     from typing import get_args
 
-    from carseq.study.config import Form as known_forms
+    from carseq.study.construct_file import Form as known_forms
 
     known = get_args(known_forms)
     if value not in known:

@@ -23,6 +23,7 @@ from carseq.reference.transgene import raise_if_car
 from carseq.start.samples import Note, check_made, check_reads, check_receptors, check_twins
 from carseq.start.tables import check_tables
 from carseq.study.config import read_config
+from carseq.study.construct_file import vector_name
 from carseq.study.load import read_study
 from carseq.study.memory import (
     Choice,
@@ -173,7 +174,7 @@ def _check_constructs(study: Study, read: list[Construct]) -> Iterator[Found]:
     for file in given.alternatives:
 
         def other(file: str = file) -> Iterator[Found]:
-            found = load_construct(file, name=Path(file).stem)
+            found = load_construct(file, name=vector_name(file))
             yield f"alternative {Path(file).name}", f"transcript of {len(found.sequence)} nt"
 
         yield from _guarded(f"alternative {Path(file).name}", other)

@@ -21,10 +21,8 @@ from carseq.errors import CarseqError
 from carseq.io.remote import placed
 from carseq.log import get_logger
 from carseq.schema.thresholds import FDR
-from carseq.study.texts import path_fault, read_yaml, results_fault
-
-Form = Literal["auto", "plasmid", "provirus", "transcript", "orf", "partial"]
-
+from carseq.study.construct_file import Form, find_construct_file
+from carseq.study.texts import read_yaml, results_fault
 
 # The section `construct` hides pydantic's long deprecated BaseModel.construct, which nobody here calls.
 warnings.filterwarnings("ignore", message='Field name "construct".*shadows', category=UserWarning)
@@ -43,7 +41,8 @@ class ConstructConfig(Section):
         default=None,
         min_length=1,
         description="GenBank, SnapGene (.dna) or FASTA of the vector (see `form`), or the name of one that comes with "
-        "carseq (`carseq construct list`). Not needed where every sample is a matrix.",
+        "carseq (`carseq construct list`). Of a file with several records name one: `maps.gb#pMYCAR`. Not needed where "
+        "every sample is a matrix.",
     )
     name: str = Field(
         default="CAR",
@@ -508,18 +507,6 @@ def _open_refdata(reference: ReferenceConfig) -> None:
         found = next((folder / name for name in names if (folder / name).is_file()), None)
         if getattr(reference, key) is None and found is not None:
             setattr(reference, key, str(found))
-
-
-def find_construct_file(file: str, base: Path) -> str:
-    """Return ``file`` if it exists below ``base``, else the construct of that name that comes with carseq."""
-    from carseq.data import path as data_path
-
-    if path_fault(file) or (base / file).exists() or Path(file).name != file:
-        return file
-    folder = data_path("constructs")
-    names = {p.name.lower(): p for p in folder.glob("*.gb")}
-    shipped = names.get(file.lower()) or names.get(f"{file.lower()}.gb")
-    return file if shipped is None else str(shipped)
 
 
 def config_markdown() -> str:
