@@ -56,10 +56,6 @@ def keep():
         keep_choice(CHOICE, STUDY.config.results)
 
 
-onstart:
-    keep()
-
-
 if workflow.is_main_process:
     if not (workflow.modifier.is_main_snakefile() or DRY or "--unlock" in sys.argv):
         keep()
@@ -79,8 +75,9 @@ if workflow.is_main_process:
         logger.warning(told)
 
 
-# Whose the lock is, should this run be killed.
+# How the CAR is brought in; and whose the lock is, should this run be killed.
 onstart:
+    keep()
     note_run(Path.cwd())
 
 

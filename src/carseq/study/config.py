@@ -22,7 +22,7 @@ from carseq.io.remote import placed
 from carseq.log import get_logger
 from carseq.schema.thresholds import FDR
 from carseq.study.construct_file import Form, find_construct_file
-from carseq.study.texts import read_yaml, results_fault
+from carseq.study.texts import path_fault, read_yaml, results_fault
 
 # The section `construct` hides pydantic's long deprecated BaseModel.construct, which nobody here calls.
 warnings.filterwarnings("ignore", message='Field name "construct".*shadows', category=UserWarning)
