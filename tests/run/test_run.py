@@ -291,7 +291,8 @@ def record(event: str, **values: Any) -> logging.LogRecord:
 
 
 def job_error(jobid: int, log: str) -> logging.LogRecord:
-    return record("job_error", jobid=jobid, rule_name="align", rule_msg="", log=[log], aux={}, indent=False)  # fmt: skip
+    more = {"rule_name": "align", "rule_msg": "", "aux": {}, "indent": False}
+    return record("job_error", jobid=jobid, log=[log], **more)
 
 
 def test_progress_says_done_and_left_and_a_retry_that_ends_well_is_no_failure(
