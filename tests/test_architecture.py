@@ -21,7 +21,7 @@ SOURCE = ROOT / "src/carseq"
 
 
 def trees() -> Iterator[tuple[Path, ast.Module]]:
-    for folder in ("src", "workflow", "docs", "benchmarks"):
+    for folder in ("src", "workflow", "docs", "benchmarks", "tests"):
         for file in (ROOT / folder).rglob("*.py"):
             yield file, ast.parse(file.read_text())
 
@@ -31,7 +31,7 @@ def is_private(name: str) -> bool:
 
 
 def test_no_private_name_crosses_files() -> None:
-    """No file imports another's `_name`, nor takes one as an attribute of a module of ours."""
+    """No file, tests included, imports another's `_name`, nor takes one as an attribute of a module of ours."""
     faults = []
     for file, tree in trees():
         ours = set()

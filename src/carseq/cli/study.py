@@ -151,7 +151,7 @@ def verdict(
     blood = FILES["blood_in_urine"].under(results)
     if blood.exists():
         table = read_table(blood, BLOOD_IN_URINE)
-        for row in table[table["witness"] == "combined"].itertuples():
+        for row in table[table["population"] == "combined"].itertuples():
             words = f"{row.sample}: {blood_words(row)}"
             out.print(words, highlight=False, soft_wrap=True, markup=False)
     page = FILES["report"].under(results).resolve()

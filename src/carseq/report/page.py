@@ -187,7 +187,7 @@ def _without_molecules(study: Study) -> list[str]:
 
 def _cards(study: Study) -> list[dict[str, Any]]:
     cards = []
-    combined = study.blood[study.blood["witness"] == "combined"]
+    combined = study.blood[study.blood["population"] == "combined"]
     blood = {row.sample: words.blood_words(row) for row in combined.itertuples()}
     for row in study.detection.itertuples():
         headline, sentences = words.verdict_words(row)
