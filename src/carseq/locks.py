@@ -137,7 +137,7 @@ def jobs_in(folder: str | Path) -> list[psutil.Process]:
 
 #: The command that lists jobs -> (its options before their numbers, whether they are joined by a comma, what ends a
 #: job). Grid Engine and PBS list all of a user's jobs.
-_QUEUES: dict[str, tuple[tuple[str, ...], str, str]] = {
+QUEUES: dict[str, tuple[tuple[str, ...], str, str]] = {
     "squeue": (("--noheader", "--format=%i %T", "--jobs"), ",", "scancel"),
     "bjobs": (("-noheader", "-o", "jobid stat"), " ", "bkill"),
     "condor_q": (("-autoformat", "ClusterId", "JobStatus"), " ", "condor_rm"),
@@ -164,7 +164,7 @@ def still_queued(numbers: Sequence[str]) -> tuple[list[str], str] | None:
 
     The cluster is the one whose command is on PATH; None if there is none, or it does not answer.
     """
-    for name, (options, joined, end) in _QUEUES.items():
+    for name, (options, joined, end) in QUEUES.items():
         if shutil.which(name) is None:
             continue
         bare = [number.partition(".")[0] for number in numbers]

@@ -1,4 +1,5 @@
 # Sheets, lookups and input functions, so that the other rule files read like a list of steps.
+import os
 import sys
 from pathlib import Path
 
@@ -96,6 +97,11 @@ if workflow.is_main_process:
         check_sizes(RESULTS)
     except CarseqError as error:
         raise WorkflowError(str(error)) from None
+
+# How the profiles of Grid Engine, PBS and HTCondor send their jobs.
+os.environ.setdefault(
+    "CARSEQ_QUEUE", str(workflow.source_path("../../profiles/queue.sh"))
+)
 
 SAMPLES = list(STUDY.samples)
 CAR = CONFIG.construct.name

@@ -187,7 +187,7 @@ def doctor(
 
     Exit code: 0 nothing is missing, 1 something is.
     """
-    from carseq.run import examine, install_star
+    from carseq.run.doctor import examine, install_star
     from carseq.start.samples import Note
 
     if star or force:
