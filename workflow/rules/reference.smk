@@ -19,6 +19,8 @@ rule check_reference:
         mem_mb=memory(2000),
         runtime=minutes(30),
     params:
+        # Only of an index that was given: one of our own is not built anew for it.
+        plain=bool(CONFIG.reference.star_index) and INSERTION == "none",
         content=GENOME_CONTENT,
         version=VERSIONS["reference"],
     message:
