@@ -7,7 +7,7 @@ in the data differ from the table's by one factor per gene and sample (chemistry
 learnt; the pattern over types is not, so that a sample of one type cannot redefine the others.
 
 Genes that define a type (CD4, CD8A, TRDC, FOXP3, ...) count in full. The others are programmes that rise and fall
-together, so that many molecules are not as many witnesses: their log-likelihood is tempered.
+together, so that their molecules are not independent evidence: their log-likelihood is tempered.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ DEFINING = frozenset(
         *("FOXP3", "RTKN2", "IKZF2", "IL2RA", "CTLA4"),
     ]
 )
-#: Genes of a programme rise and fall together, so that many molecules are not as many witnesses: in a cell of more UMIs
+#: Genes of a programme rise and fall together, so that their molecules are not independent evidence: in a cell of more UMIs
 #: than this their log-likelihood is divided by the square root of the excess. Settled on thinned cells of the 10k
 #: protein set with levels of the 1k set (250 to 1,000 were tried; the fewer the better calibrated, to 200).
 FULL_UMIS = 300.0
