@@ -97,9 +97,9 @@ DEFINING = frozenset(
         *("FOXP3", "RTKN2", "IKZF2", "IL2RA", "CTLA4"),
     ]
 )
-#: Genes of a programme rise and fall together, so that their molecules are not independent evidence: in a cell of more UMIs
-#: than this their log-likelihood is divided by the square root of the excess. Settled on thinned cells of the 10k
-#: protein set with levels of the 1k set (250 to 1,000 were tried; the fewer the better calibrated, to 200).
+#: Genes of a programme rise and fall together, so that their molecules are not independent evidence: in a cell of more
+#: UMIs than this their log-likelihood is divided by the square root of the excess. Settled on thinned cells of the 10k
+#: protein set with levels of the 1k set (200 to 1,000 were tried; the fewer the better calibrated, and the fewer told).
 FULL_UMIS = 300.0
 #: What the published level of a gene weighs against the counted ones, in UMIs of all genes.
 PUBLISHED_UMIS = 30_000.0
