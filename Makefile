@@ -8,8 +8,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 CORES ?= $(shell env -u OMP_NUM_THREADS nproc 2>/dev/null || sysctl -n hw.ncpu)
 VENV := $(CURDIR)/.venv
 BIN := $(VENV)/bin
-# Tests at a time: each may need 4 GB of memory.
-WORKERS ?= $(shell n=$(CORES); echo $$((n > 4 ? 4 : n)))
+# Tests at a time: one more than there are cores, since the tests of Slurm mostly wait; each may need 4 GB of memory.
+WORKERS ?= $(shell n=$(CORES); echo $$((n > 3 ? 4 : n + 1)))
 export PATH := $(BIN):$(PATH)
 # Threads are given by Snakemake; numerical libraries must not add their own.
 export OMP_NUM_THREADS ?= 1
@@ -27,7 +27,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	    || { echo "carseq needs Python 3.11 to 3.13; name one: make demo PYTHON=/path/to/python3.11"; exit 1; }
 	@$(PYTHON) -m venv $(VENV) \
 	    || { echo "no venv module: install it (Debian, Ubuntu: apt-get install python3-venv)"; exit 1; }
-	@pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@$(BIN)/python envs/install.py
 	@touch $@
 
 $(BIN)/.star: envs/install-star.sh $(VENV)/.installed

@@ -43,11 +43,6 @@ include: "workflow/rules/localize.smk"
 include: "workflow/rules/report.smk"
 
 
-onerror:
-    if told := told_of_kill(log):
-        logger.error(told)
-
-
 rule all:
     default_target: True
     input:

@@ -144,7 +144,7 @@ def plan_studies(n: int, seed: int, *, most_cells: int = 5000, n_empty: int = 30
 @cache
 def world() -> tuple[Pool, Profiles]:
     genome = make_genome(gene_symbols(), n_genes=1000)
-    car = load_construct(data_path("constructs/hbi0101_surrogate.gb"), name=CAR)
+    car = load_construct(data_path("constructs/hbi0101_surrogate_native.gb"), name=CAR)
     transcripts = [(t.name, t.sequence, list(t.blocks)) for t in car.transcripts]
     pool = make_pool(genome, transcripts, pad=Protocol().read_length + 10)
     return pool, make_profiles([gene.name for gene in genome.genes])

@@ -107,7 +107,7 @@ def count_pairs(folder: Path) -> int:
 def main(cells: int, folder: Path) -> None:
     """Simulate a study of two samples, run it three times, print the table."""
     specs = [SampleSpec(name=name, cells=cells, n_empty=500) for name in ("one", "two")]
-    simulate_study(folder, construct="hbi0101_surrogate.gb", samples=specs, lanes=1)
+    simulate_study(folder, construct="hbi0101_surrogate_native.gb", samples=specs, lanes=1)
     n = count_pairs(folder) / 1e6
     config = yaml.safe_load((folder / "config.yaml").read_text())
     config["cells"] = {"integration": "none"}

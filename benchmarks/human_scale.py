@@ -89,7 +89,7 @@ def limit(megabases: int, sparse: int) -> int:
 def measure(folder: Path, megabases: int) -> list[Step]:
     """Index, insert and align over one genome."""
     write_genome(folder, megabases)
-    car = load_construct(data_path("constructs/hbi0101_surrogate.gb"), name="HBI0101")
+    car = load_construct(data_path("constructs/hbi0101_surrogate_native.gb"), name="HBI0101")
     write_construct(car, folder)
     (folder / "with_car.gtf").write_text(
         (folder / "genes.gtf").read_text() + (folder / "construct.gtf").read_text()

@@ -79,7 +79,9 @@ def main(sizes: list[int]) -> None:
         with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as name:
             folder = Path(name)
             write_genome(folder, megabases)
-            car = load_construct(data_path("constructs/hbi0101_surrogate.gb"), name="HBI0101")
+            car = load_construct(
+                data_path("constructs/hbi0101_surrogate_native.gb"), name="HBI0101"
+            )
             write_construct(car, folder)
             whole = (folder / "genome.fa").read_text() + (folder / "construct.fa").read_text()
             (folder / "with_car.fa").write_text(whole)

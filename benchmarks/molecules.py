@@ -34,7 +34,14 @@ from carseq.reference.index import build_index, insert_car
 from carseq.simulate import SampleSpec, simulate_study
 from carseq.solo import align
 
-CONSTRUCTS = ["hbi0101_surrogate", "ide-cel", "cilta-cel", "tisa-cel", "axi-cel", "Hu19-CD828Z"]
+CONSTRUCTS = [
+    "hbi0101_surrogate_native",
+    "ide-cel",
+    "cilta-cel",
+    "tisa-cel",
+    "axi-cel",
+    "Hu19-CD828Z",
+]
 CAR = "CAR"
 THREADS = 2
 #: A gene of every simulated genome, which stands in for the CAR where a matrix without it is made.
@@ -219,7 +226,7 @@ def speed(folder: Path, n_reads: int) -> None:
         name="s", cells=cells, compartment="blood", car_fraction=0.2, median_depth=depth,
         n_empty=20_000, ambient=0.02,
     )  # fmt: skip
-    case = make(folder, "hbi0101_surrogate", "10x_3p_v3", spec)
+    case = make(folder, "hbi0101_surrogate_native", "10x_3p_v3", spec)
     base = base_index(case, folder)
     index = augmented_index(case, base)
     start = time.perf_counter()

@@ -26,7 +26,14 @@ EXPRESSION = {
     "CD8A": (10.0, 1.0, 0.05),
     "TNFRSF9": (0.3, 0.3, 0.02),
 }
-CONSTRUCTS = ["axi-cel", "cilta-cel", "tisa-cel", "hbi0101_surrogate", "ide-cel", "Hu19-CD828Z"]
+CONSTRUCTS = [
+    "axi-cel",
+    "cilta-cel",
+    "tisa-cel",
+    "hbi0101_surrogate_native",
+    "ide-cel",
+    "Hu19-CD828Z",
+]
 TAIL = "A" * 30
 BASES = np.frombuffer(b"ACGT", dtype=np.uint8)
 

@@ -56,7 +56,7 @@ OTHERWISE = 10
 CELLS = 1000
 #: Reads of a molecule that make 20 million of three samples of 1,000 cells.
 READS_PER_MOLECULE = 2.3
-FIRST, SECOND = "hbi0101_surrogate", "axi-cel"
+FIRST, SECOND = "hbi0101_surrogate_native", "axi-cel"
 #: The sample that is given to the other tools: the one with most T cells.
 OTHERS_SAMPLE = "P01_blood_D28"
 #: Name of a sample that comes later.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -228,3 +229,45 @@ def _children() -> float:
 
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
+
+
+class TestInstall:
+    """envs/install.py: uv is given what pip is set to, and pip does it where uv cannot."""
+
+    @pytest.fixture
+    def install(self):
+        return runpy.run_path(str(ROOT / "envs/install.py"))
+
+    def test_uv_is_given_what_pip_is_set_to(self, install):
+        listed = (
+            ":env:.find-links='/wheels /more'\n"
+            "global.cert='/ca.crt'\nglobal.find-links='/old'\nglobal.extra-index-url='file:///a file:///b'\n"
+            "global.index-url='https://old/simple'\ninstall.index-url='https://new/simple'\n"
+            "download.index-url='https://else/simple'\n"
+        )
+        command, environment = install["uv_command"](install["settings"](listed))
+        text = " ".join(command)
+        assert "--find-links /wheels --find-links /more" in text
+        assert "--default-index https://new/simple --index file:///a --index file:///b" in text
+        assert "/old" not in text
+        assert "else" not in text
+        assert environment == {"SSL_CERT_FILE": "/ca.crt"}
+
+    @pytest.mark.parametrize("name", ["proxy", "client-cert", "only-binary"])
+    def test_what_uv_is_not_given_leaves_it_to_pip(self, install, name):
+        assert install["uv_command"]({name: "x"}) is None
+
+    @pytest.mark.parametrize("failing", ["config", "install --quiet uv", "uv pip", ""])
+    def test_pip_does_it_where_uv_cannot(self, install, monkeypatch, failing):
+        ran = []
+
+        def run(command, **_):
+            text = " ".join(command)
+            ran.append(text)
+            failed = bool(failing) and failing in text
+            return subprocess.CompletedProcess(command, int(failed), "", "")
+
+        monkeypatch.setattr(subprocess, "run", run)
+        assert install["main"]() == 0
+        assert ("-m pip" in ran[-1]) == bool(failing)
+        assert ran[-1].endswith("-c constraints.txt -e .[dev]") == bool(failing)

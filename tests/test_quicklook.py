@@ -66,8 +66,8 @@ def test_molecules_are_counted_by_barcode(
     tmp_path, surrogate, monkeypatch, version, umi, antisense, strand, zipped
 ):
     # Blocks smaller than a record's share of the file: records lie across their borders.
-    monkeypatch.setattr("carseq.quicklook._CHUNK", 1000)
-    monkeypatch.setattr("carseq.quicklook._COUNTED", 500)
+    monkeypatch.setattr("carseq.quicklook.CHUNK", 1000)
+    monkeypatch.setattr("carseq.quicklook.COUNTED", 500)
     listed = barcodes(version)
     reads = study(surrogate.sequence, listed, umi, antisense=antisense)
     look = quicklook([write(tmp_path, reads, zipped=zipped)], surrogate)
@@ -125,7 +125,14 @@ def test_files_that_do_not_pair_or_are_damaged_are_told(tmp_path, surrogate):
 def test_the_command_writes_tables_and_a_picture(tmp_path, surrogate):
     write(tmp_path, study(surrogate.sequence, barcodes("10x_version3"), 12))
     to = tmp_path / "look"
-    words = ["quicklook", str(tmp_path), "--construct", "hbi0101_surrogate", "--out", str(to)]
+    words = [
+        "quicklook",
+        str(tmp_path),
+        "--construct",
+        "hbi0101_surrogate_native",
+        "--out",
+        str(to),
+    ]
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 0, done.output
     assert "4 CAR molecules in 2 barcodes: 4 sure" in done.output

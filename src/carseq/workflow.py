@@ -10,7 +10,6 @@ import os
 import platform
 import re
 import shlex
-import shutil
 import signal
 import sys
 import threading
@@ -72,74 +71,6 @@ def study_from_config(config: dict[str, Any], configfiles: Sequence[str | Path])
     base = Path(configfiles[-1]).parent if configfiles else Path.cwd()
     source = str(configfiles[-1]) if configfiles else "the configuration"
     return load_study(resolve_paths(parse_config(dict(config), source), base))
-
-
-def told_of_lock(
-    folder: str | Path, configfiles: Sequence[str | Path], command: Sequence[str] = ()
-) -> str:
-    """Return what to do about a folder that Snakemake has locked; empty if it is not.
-
-    Snakemake locks a folder while it runs in it. A run that was killed leaves the lock, and the next one stops there.
-
-    Parameters
-    ----------
-    folder
-        Where Snakemake runs (``--directory``).
-    configfiles
-        The study's configuration files.
-    command
-        How Snakemake was called (``sys.argv``), to be called so again; empty: the usual way.
-    """
-    locks = Path(folder) / ".snakemake" / "locks"
-    if not locks.is_dir() or not any(locks.iterdir()):
-        return ""
-    if others := _runs_in(folder):
-        named = " and ".join(str(pid) for pid in others[:4])
-        return (
-            f"another run is at work in {folder} (process {named}): wait until it ends, or end it with "
-            f"`kill {' '.join(map(str, others))}`"
-        )
-    if command:
-        called = Path(command[0])
-        start = [called.name if shutil.which(called.name) == str(called) else str(called)]
-        if called.name == "__main__.py":
-            start = [sys.executable, "-m", "snakemake"]
-        whole = shlex.join([*start, *command[1:]])
-        # Options before, for what stands behind `--` is a file that is asked for.
-        unlock = shlex.join([*start, "--unlock", *command[1:]])
-    else:
-        given = f" --configfile {' '.join(map(str, configfiles))}" if configfiles else ""
-        unlock, whole = (
-            f"snakemake{given} --unlock",
-            f"snakemake{given} --cores {os.cpu_count() or 1}",
-        )
-    return (
-        f"a run in {folder} was killed and has left its lock. If none is going on there from another machine, this "
-        f"command goes on where it stopped: {unlock} && {whole}"
-    )
-
-
-def _runs_in(folder: str | Path) -> list[int]:
-    """Return the processes of other Snakemakes, and of jobs that outlived theirs, at work in a folder."""
-    import psutil
-
-    own = {os.getpid(), *(p.pid for p in psutil.Process().parents())}
-    here = Path(folder).resolve()
-    found = []
-    for process in psutil.process_iter(["pid", "cmdline", "cwd"]):
-        words = process.info["cmdline"] or []
-        place = process.info["cwd"]
-        if not words or not place or process.pid in own:
-            continue
-        is_run = any("snakemake" in Path(word).name for word in words[:4])
-        # Snakemake killed alone leaves its jobs at work: a script of its own, and STAR.
-        is_job = any("/.snakemake/scripts/" in word for word in words)
-        is_star = any(Path(word).name.startswith("STAR") for word in words[:2])
-        where = Path(place).resolve()
-        if (where == here and (is_run or is_job)) or (is_star and where.is_relative_to(here)):
-            found.append(process.pid)
-    # A run first, then its jobs.
-    return sorted(found)
 
 
 #: Where Snakemake's log tells that a job did not end but was killed: by its shell, or by itself.

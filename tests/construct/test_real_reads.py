@@ -67,19 +67,21 @@ def test_real_junctions_are_at_the_derived_base(reads):
     assert counts["unspliced"] < 0.1 * counts["derived"]
 
 
-def test_hbi0101_in_msgv1_is_found_by_its_surrogates(tmp_path):
-    """Were HBI0101 ide-cel's frame in MSGV1, the surrogates would show all but 2 of 100 of its UMIs."""
+@pytest.mark.parametrize("chemistry", ["3p", "5p"])
+def test_hbi0101_in_msgv1_is_found_by_its_surrogates(tmp_path, chemistry):
+    """Were HBI0101 ide-cel's frame in MSGV1, the built-in surrogate would show all but 2 of 100 of its UMIs."""
     from carseq.construct.backbones import backbones
 
     vector = backbones()["MSGV1"]
     path = tmp_path / "true.fa"
     path.write_text(f">true\n{vector.five}{sequences('orfs.fa')['ide-cel']}{vector.three}\n")
     truth = load_construct(path).transcripts
-    names = ("hbi0101_surrogate", "hbi0101_surrogate_recoded")
-    built_in = {n: load_construct(data_path(f"constructs/{n}.gb")) for n in names}
-    for chemistry in ("3p", "5p"):
-        together = [t.sequence for c in built_in.values() for t in c.transcripts]
-        assert share_lost(truth, together, chemistry) <= 2
-        # The default one alone is in native coding, which costs the reads inside hinge to CD3zeta.
-        alone = [t.sequence for t in built_in["hbi0101_surrogate"].transcripts]
-        assert share_lost(truth, alone, chemistry) <= 6
+
+    def lost(name: str) -> float:
+        built_in = load_construct(data_path(f"constructs/{name}.gb"))
+        return share_lost(truth, [t.sequence for t in built_in.transcripts], chemistry)
+
+    assert lost("hbi0101_surrogate") <= 2
+    # In native coding the reads inside hinge to CD3zeta are lost, in another vector most others.
+    assert 2 < lost("hbi0101_surrogate_native") <= 6
+    assert lost("hbi0101_surrogate_MoMuLV") > 6

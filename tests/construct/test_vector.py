@@ -26,7 +26,7 @@ from carseq.construct.library_build import RECORDS
 from carseq.construct.parts import known_domains, parts, sequences
 from carseq.construct.reading import read_vector
 from carseq.errors import CarseqError
-from carseq.study.config import find_construct_file
+from carseq.study.construct_file import find_construct_file
 
 NAMES = ["ide-cel", "cilta-cel", "cilta-cel_ozdemirli", "tisa-cel", "axi-cel", "Hu19-CD828Z"]
 LENTIVIRAL = {"ide-cel", "cilta-cel", "cilta-cel_ozdemirli", "tisa-cel"}

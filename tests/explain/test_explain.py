@@ -92,7 +92,7 @@ def results(tmp_path_factory: pytest.TempPathFactory, surrogate: Construct) -> P
     places = [(x.contig, x.start, x.end, x.gene) for x in loci()]
     columns = ["contig", "start", "end", "gene"]
     write_table(pd.DataFrame(places, columns=columns), folder / "construct" / "loci.tsv")
-    file = str(data_path("constructs/hbi0101_surrogate.gb"))
+    file = str(data_path("constructs/hbi0101_surrogate_native.gb"))
     config = {
         "construct": {"file": file, "name": "HBI0101", "form": "auto"},
         "sheet": {

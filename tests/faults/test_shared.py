@@ -19,8 +19,9 @@ from carseq.errors import CarseqError
 from carseq.io.bam import shareable_header, write_bam
 from carseq.io.files import write_table
 from carseq.io.results import read_record, record_text
+from carseq.locks import told_of_lock
 from carseq.report.share import share
-from carseq.workflow import told_of_future, told_of_kill, told_of_lock
+from carseq.workflow import told_of_future, told_of_kill
 
 NAMES = ["P01_urine_D28", "P01_urine", 'Ü "q" <b>&']
 

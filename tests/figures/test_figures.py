@@ -186,7 +186,7 @@ def test_the_construct_is_drawn_with_what_the_file_lacks(tmp_path: Path) -> None
     from carseq.construct import load_construct
     from carseq.data import path as data_path
 
-    whole = load_construct(data_path("constructs/hbi0101_surrogate.gb"), name="HBI0101")
+    whole = load_construct(data_path("constructs/hbi0101_surrogate_native.gb"), name="HBI0101")
     assert whole.orf is not None
     start, end = whole.orf
     (tmp_path / "orf.fa").write_text(f">orf\n{whole.sequence[start:end]}\n")

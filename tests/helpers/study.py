@@ -42,7 +42,7 @@ from carseq.schema.tables import (
 )
 
 CAR = "HBI0101"
-CONSTRUCT = load_construct(data_path("constructs/hbi0101_surrogate.gb"), name=CAR)
+CONSTRUCT = load_construct(data_path("constructs/hbi0101_surrogate_native.gb"), name=CAR)
 TX_LENGTH = len(CONSTRUCT.sequence)
 DOMAINS = list(CONSTRUCT.domains[["name", "kind", "start", "end"]].itertuples(index=False))
 #: Stretches that human genes share, as homology with a whole genome finds them.
@@ -153,7 +153,11 @@ def write_study(
     config = {
         "samples": "samples.tsv",
         "results": "results",
-        "construct": {"file": "hbi0101_surrogate.gb", "name": "HBI0101", "target": "TNFRSF17"},
+        "construct": {
+            "file": "hbi0101_surrogate_native.gb",
+            "name": "HBI0101",
+            "target": "TNFRSF17",
+        },
         "reference": {"fasta": "genome.fa", "gtf": "genes.gtf", "star_index": None},
         "calling": {"fdr": 0.05},
         "cells": {"integration": "scvi", "resolution": 1.0},

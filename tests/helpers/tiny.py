@@ -35,7 +35,7 @@ GENE_LENGTH, SPACING = 700, 1000
 @functools.cache
 def car_sequence() -> str:
     """The transcript of the surrogate that comes with carseq."""
-    return load_construct(data_path("constructs/hbi0101_surrogate.gb"), name=CAR).sequence
+    return load_construct(data_path("constructs/hbi0101_surrogate_native.gb"), name=CAR).sequence
 
 
 def dna(rng: random.Random, n: int) -> str:
@@ -157,7 +157,7 @@ class Tiny:
             "samples": "samples.tsv",
             "units": "units.tsv",
             "results": str(folder / "results"),
-            "construct": {"file": "hbi0101_surrogate.gb", "name": CAR},
+            "construct": {"file": "hbi0101_surrogate_native.gb", "name": CAR},
             "reference": {"fasta": "genome.fa", "gtf": "genes.gtf"},
             "cells": {"integration": "none"},
         }

@@ -62,7 +62,7 @@ def made(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("served") / "bucket"
     simulate_study(
         folder,
-        construct="hbi0101_surrogate.gb",
+        construct="hbi0101_surrogate_native.gb",
         chemistry="10x_3p_v2",
         samples=[SampleSpec(name="s", cells=8, n_empty=20)],
         n_genes=450,

@@ -179,7 +179,7 @@ def test_the_command_writes_the_corrected_transcript(tmp_path, surrogate):
     true, _ = planted(surrogate.sequence, 1)
     bam = by_minimap2(tmp_path / "a.bam", surrogate, list(reads(true, 1500, 1)))
     out = tmp_path / "corrected.fa"
-    command = ["construct", "hbi0101_surrogate.gb", "--name", surrogate.name]
+    command = ["construct", "hbi0101_surrogate_native.gb", "--name", surrogate.name]
     done = CliRunner().invoke(app, [*command, "--bam", str(bam), "--correct", str(out)])
     assert done.exit_code == 0, done.output
     assert "disagreements" in done.output

@@ -36,7 +36,7 @@ HARD = {
         "axi-cel", expression=10, elsewhere=0.4, short_isoforms=True, cells=600, seed=7
     ),
     "a quarter of the sample's T cells CAR T, 40 % degraded": World(
-        "hbi0101_surrogate", elsewhere=0.4, expression=0.3, car_fraction=0.25, seed=8
+        "hbi0101_surrogate_native", elsewhere=0.4, expression=0.3, car_fraction=0.25, seed=8
     ),
     "no CAR at all": World(
         "axi-cel", expression=10, elsewhere=0.4, car_fraction=0.0, cells=500, seed=9

@@ -23,7 +23,7 @@ from carseq.simulate.molecules import MIN_SHARED, make_pool
 from carseq.simulate.reads import make_qualities
 from carseq.study.config import load_config
 
-CONSTRUCT = data_path("constructs") / "hbi0101_surrogate.gb"
+CONSTRUCT = data_path("constructs") / "hbi0101_surrogate_native.gb"
 T_CELLS = {"CD4 T": 20, "CD8 T": 20, "macrophage": 20}
 SPECS = [
     SampleSpec(

@@ -12,6 +12,6 @@ with job(snakemake):
     fasta, gtf = snakemake.input.fasta, snakemake.input.gtf
     check_reference(fasta, gtf)
     if snakemake.input.index:
-        check_index(snakemake.input.index, fasta)
+        check_index(snakemake.input.index, fasta, gtf, plain=snakemake.params.plain)
     names = {"fasta": Path(str(fasta)).name, "gtf": Path(str(gtf)).name}
     write_text(json.dumps(names) + "\n", snakemake.output[0])

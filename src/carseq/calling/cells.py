@@ -9,7 +9,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from carseq.calling.negbin import MAX_SHAPE, Floats, joint_shape, log_pmf, upper_tail
+from carseq.calling.negbin import (
+    MAX_SHAPE,
+    Floats,
+    joint_shape,
+    log_pmf,
+    pmf_of_counts,
+    upper_tail,
+)
 
 #: Cells of one count whose depth, false expectation and clone support differ by less (natural logs) are taken
 #: together. Wider steps where there are more than ``MANY`` groups.
@@ -215,6 +222,26 @@ class Cells:
         """Return the probability of ``k`` molecules or more in CAR T cells (see :meth:`car_pmf`): cells x points."""
         return self._of_car(upper_tail, k, mu, shape, None)
 
+    def car_table(self, counts: Floats, points: Floats) -> Floats:
+        """Return the probability of each count in a CAR T cell, averaged over points: cells x counts.
+
+        Parameters
+        ----------
+        counts
+            Whole numbers, ascending.
+        points
+            mu, shape and weight: n x 3.
+        """
+        places, inverse = np.unique(points[:, :2], axis=0, return_inverse=True)
+        weight = np.bincount(inverse.ravel(), points[:, 2])
+        result = np.zeros((len(self), len(counts)))
+        for chosen in (places[:, 1] > 0, places[:, 1] < 0):
+            if chosen.any():
+                for part, mean, joint in self.of_car(*places[chosen].T):
+                    table = pmf_of_counts(counts, mean, joint)
+                    result += part * (table @ weight[chosen]).T
+        return result
+
     def _of_car(
         self,
         of: Callable[[Floats, Floats, Floats], Floats],
@@ -241,4 +268,8 @@ class Cells:
 
 
 def _pmf(k: Floats, mean: Floats, shape: Floats) -> Floats:
-    return np.asarray(np.exp(log_pmf(k, mean, shape)))
+    """Return the probability of counts ``k`` (cells x 1); most are 0, which need no gamma functions."""
+    result = np.exp(-shape * np.log1p(np.maximum(mean, 1e-12) / shape))
+    some = k[:, 0] > 0
+    result[some] = np.exp(log_pmf(k[some], mean[some], shape[some]))
+    return np.asarray(result)

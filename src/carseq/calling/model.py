@@ -142,7 +142,9 @@ class Mode:
 def _log_joint(groups: Cells, odds: Floats, theta: Floats, prior: Terms) -> Floats:
     """Return log likelihood (relative to no CAR T cell) plus log prior of intercept and terms, one number a row."""
     eta = theta[:, :1].T + groups.x @ theta[:, 1:].T + groups.offset[:, None]
-    likelihood = groups.size @ (softplus(eta + odds) - softplus(eta))
+    # log(1 - p + p exp(odds)), where p has the log odds eta.
+    other = np.exp(np.clip(-eta, -600.0, 600.0))
+    likelihood = groups.size @ (np.log(np.exp(odds) + other) - np.log1p(other))
     z = (theta[:, 1:] - prior.mean) / prior.sd
     return np.asarray(likelihood + log_prior_intercept(theta[:, 0]) - 0.5 * (z**2).sum(axis=1))
 

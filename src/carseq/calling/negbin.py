@@ -19,6 +19,36 @@ def log_pmf(k: Floats, mean: Floats, shape: float | Floats) -> Floats:
     return np.asarray(chosen - r * np.log1p(mean / r) - k * np.log1p(r / mean))
 
 
+def pmf_of_counts(counts: Floats, mean: Floats, shape: Floats) -> Floats:
+    """Return the probability of several counts at once, from each count to the next: counts x the shape of ``mean``.
+
+    Parameters
+    ----------
+    counts
+        Whole numbers, ascending.
+    mean, shape
+        Of the negative binomials, of one shape.
+    """
+    mean = np.maximum(mean, 1e-12)
+    r = np.clip(shape, 1e-9, MAX_SHAPE)
+    ratio = mean / (mean + r)
+    # p(k) = p(k - 1) (r + k - 1) / k x ratio; p(0) may be too small for a number where the mean is large.
+    log_zero = -r * np.log1p(mean / r)
+    low = log_zero < -600
+    now = np.exp(log_zero)
+    found = np.empty((len(counts), *mean.shape))
+    at = 0
+    for k in range(int(counts[-1]) + 1 if len(counts) else 0):
+        if k:
+            now = now * ((r + (k - 1)) * (ratio / k))
+        if k == counts[at]:
+            found[at] = now
+            at += 1
+    if low.any():
+        found[:, low] = np.exp(log_pmf(np.asarray(counts)[:, None], mean[low], r[low]))
+    return found
+
+
 def upper_tail(k: Floats, mean: Floats, shape: float | Floats) -> Floats:
     """Return the probability of ``k`` molecules or more; 1 for k = 0."""
     mean = np.maximum(mean, 1e-12)

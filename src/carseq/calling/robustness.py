@@ -126,15 +126,18 @@ def downsampling(adata: AnnData, shares: tuple[float, ...] = SHARES) -> pd.DataF
     for sample in _samples(adata, fitted):
         own = np.flatnonzero(sample.cells.k > 0)
         chosen, cutoff = choose(sample.posterior[own], sample.p_ambient[own], fdr)
+        whole = sensitivity_of(
+            sample.cells,
+            fitted,
+            sample.name,
+            sample.evidence,
+            silent=not len(chosen),
+            least_share=min(shares, default=1.0),
+        )
         for share in shares:
-            fewer = replace(
-                sample.cells, own=sample.cells.own * share, null=sample.cells.null * share
-            )
-            asked = sensitivity_of(
-                fewer, fitted, sample.name, sample.evidence, silent=not len(chosen)
-            )
+            asked = whole.thinned(share)
             limit = asked.limit(cutoff)
-            chance = _chance_of_call(fewer, fitted, sample.name, cutoff, share)
+            chance = _chance_of_call(sample.cells, fitted, sample.name, cutoff, share)
             expected = float(chance.sum())
             # Sums of independent yes-or-no outcomes: mean and variance add up.
             spread = 1.96 * float(np.sqrt((chance * (1 - chance)).sum()))
@@ -144,7 +147,7 @@ def downsampling(adata: AnnData, shares: tuple[float, ...] = SHARES) -> pd.DataF
                     "sample": sample.name,
                     "share": share,
                     "median_umis": float(np.median(depth)),
-                    "n_t_cells": len(fewer),
+                    "n_t_cells": len(sample.cells),
                     "expected_positive": expected,
                     "expected_positive_low": max(0.0, expected - spread),
                     "expected_positive_high": expected + spread,
@@ -157,17 +160,19 @@ def downsampling(adata: AnnData, shares: tuple[float, ...] = SHARES) -> pd.DataF
     return DOWNSAMPLING.conform(pd.DataFrame(rows, columns=list(DOWNSAMPLING.columns)))
 
 
-def _chance_of_call(fewer: Cells, fitted: Fit, sample: str, cutoff: float, share: float) -> Floats:
-    """Return each cell's chance of a call when its CAR molecules are kept with a chance of ``share``."""
-    chance = np.zeros(len(fewer))
-    own = np.flatnonzero(fewer.k > 0)
-    if len(own):
-        some, draws = fewer.take(own), fitted.draws[sample]
-        # By all cells, which the cell itself is one of many of.
-        prior = special.expit(draws.log_prior_odds(some)).mean(axis=1)
-        needed = molecules_needed(some, draws.points(), prior, cutoff)
-        chance[own] = stats.binom.sf(needed - 1, fewer.k[own].astype(int), share)
-    return chance
+def _chance_of_call(cells: Cells, fitted: Fit, sample: str, cutoff: float, share: float) -> Floats:
+    """Return the chance of a call of each cell that shows a CAR molecule, when molecules are kept with ``share``."""
+    some = cells.take(cells.k > 0)
+    if not len(some):
+        return np.zeros(0)
+    # Like cells need the same number of molecules, whatever they showed.
+    groups, inverse = some.with_counts(np.zeros(len(some))).grouped()
+    draws = fitted.draws[sample]
+    # By all cells, which the cell itself is one of many of.
+    prior = special.expit(draws.log_prior_odds(groups)).mean(axis=1)
+    fewer = replace(groups, own=groups.own * share, null=groups.null * share)
+    needed = molecules_needed(fewer, draws.points(), prior, cutoff, some.k.max())[inverse]
+    return np.asarray(stats.binom.sf(needed - 1, some.k.astype(int), share))
 
 
 def _samples(adata: AnnData, fitted: Fit) -> list[_Sample]:

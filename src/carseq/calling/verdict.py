@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import replace
 
 import numpy as np
@@ -32,8 +33,10 @@ DEEPER = 4.0
 _DEPTH_STEP, _RATE_STEP = 0.15, 0.5
 
 
-def molecules_needed(cells: Cells, points: Floats, prior: Floats, cutoff: float) -> Floats:
-    """Return the fewest CAR molecules with which each cell would be called positive; infinite if 400 do not do.
+def molecules_needed(
+    cells: Cells, points: Floats, prior: Floats, cutoff: float, most: float = COUNTS[-1]
+) -> Floats:
+    """Return the fewest CAR molecules with which each cell would be called positive; infinite if ``most`` do not do.
 
     Parameters
     ----------
@@ -45,17 +48,13 @@ def molecules_needed(cells: Cells, points: Floats, prior: Floats, cutoff: float)
         Chance of a CAR T cell, one number a cell.
     cutoff
         The least probability of being no CAR T cell that is still called.
+    most
+        The most molecules that are of interest.
     """
-    at = _first_called(_own_table(cells, points), *_null_tables(cells), prior, cutoff)
-    return np.where(at < len(COUNTS), COUNTS[np.minimum(at, len(COUNTS) - 1)], np.inf)
-
-
-def _own_table(cells: Cells, points: Floats, counts: Floats = COUNTS) -> Floats:
-    """Return the chance of each count in a CAR T cell: cells x counts."""
-    mu, shape, weight = points.T
-    return np.stack(
-        [np.exp(cells.car_pmf(np.array(k), mu, shape)) @ weight for k in counts], axis=1
-    )
+    counts = COUNTS[: int((most > COUNTS).sum()) + 1]
+    table = cells.car_table(counts, points)
+    at = _first_called(table, *_null_tables(cells, counts), prior, cutoff)
+    return np.where(at < len(counts), counts[np.minimum(at, len(counts) - 1)], np.inf)
 
 
 def _null_tables(cells: Cells, counts: Floats = COUNTS) -> tuple[Floats, Floats]:
@@ -90,21 +89,30 @@ class Sensitivity:
         Plausible pairs of mu and shape, with weights: n x 3.
     evidence
         What the sample says of its false molecules; None keeps the false molecules as they are at every fraction.
+    least_share
+        The least share (0-1] of the molecules that :meth:`thinned` will be asked for.
     """
 
-    def __init__(self, cells: Cells, points: Floats, evidence: Evidence | None = None) -> None:
+    def __init__(
+        self,
+        cells: Cells,
+        points: Floats,
+        evidence: Evidence | None = None,
+        *,
+        least_share: float = 1.0,
+    ) -> None:
         self.mu, self.shape, self.weight = points.T
         self.evidence = evidence
-        log_own = np.log(np.maximum(cells.own, 1))
+        self._cells = cells
+        self._log_own = np.log(np.maximum(cells.own, 1))
         log_rate = np.log(np.maximum(cells.null, 1e-12) / np.maximum(cells.own, 1))
         rate_bin = np.round(log_rate / _RATE_STEP)
-        first, last = log_own.min(), log_own.max()
-        depth = np.arange(first, last + np.log(DEEPER) + _DEPTH_STEP, _DEPTH_STEP)
-        at = np.round((log_own - first) / _DEPTH_STEP).astype(int)
+        # Steps are the same ones for every sample and share: like cells get like limits.
+        self._first = int(np.floor((self._log_own.min() + np.log(least_share)) / _DEPTH_STEP))
+        last = int(np.ceil((self._log_own.max() + np.log(DEEPER)) / _DEPTH_STEP))
+        depth = np.arange(self._first, last + 1) * _DEPTH_STEP
         rates, which = np.unique(rate_bin, return_inverse=True)
-        keys, inverse = np.unique(which * len(depth) + at, return_inverse=True)
-        self._size = np.bincount(inverse, cells.size)
-        self._cell = keys
+        self._which = which.ravel()
         mean_rate = np.bincount(which, log_rate) / np.bincount(which)
         shapes = np.bincount(which, cells.null_shape) / np.bincount(which)
         own = np.tile(np.exp(depth), len(rates))
@@ -118,7 +126,7 @@ class Sensitivity:
             size=np.ones(len(own)),
         )
         self._shape = (len(rates), len(depth))
-        self._t_molecules = float(cells.own @ cells.size)
+        self._place(1.0)
         self._counts = COUNTS
         self._base = ambient_rate(evidence)[0] if evidence is not None else 0.0
         self._null = _null_tables(self._grid)
@@ -126,8 +134,26 @@ class Sensitivity:
         reached = self._false(1.0)[1].max(axis=0) > 1e-9
         self._counts = COUNTS[: min(int(reached.sum()) + 1, len(COUNTS))]
         self._null = _null_tables(self._grid, self._counts)
-        self._own = _own_table(self._grid, points, self._counts)
+        self._own = self._grid.car_table(self._counts, points)
         self._tails: dict[int, Floats] = {}
+
+    def _place(self, share: float) -> None:
+        """Find the cells' places in the grid, with this share of their molecules."""
+        step = (self._log_own + np.log(share)) / _DEPTH_STEP - self._first
+        # A cell between two steps counts for both, the nearer one more.
+        at = np.clip(np.floor(step).astype(int), 0, self._shape[1] - 2)
+        above = np.clip(step - at, 0, 1)
+        row = self._which * self._shape[1]
+        keys, inverse = np.unique(np.append(row + at, row + at + 1), return_inverse=True)
+        size = np.append(self._cells.size * (1 - above), self._cells.size * above)
+        self._cell, self._size = keys, np.bincount(inverse, size)
+        self._t_molecules = share * float(self._cells.own @ self._cells.size)
+
+    def thinned(self, share: float) -> Sensitivity:
+        """Return the same for cells that kept a share of their molecules, ``least_share`` or more."""
+        fewer = copy(self)
+        fewer._place(share)
+        return fewer
 
     def _tail(self, at: npt.NDArray[np.intp]) -> Floats:
         """Return the chance that a CAR T cell shows the count at a position or more: grid cells x points."""
@@ -203,7 +229,13 @@ class Sensitivity:
 
 
 def sensitivity_of(
-    cells: Cells, fitted: Fit, sample: str, evidence: Evidence, *, silent: bool
+    cells: Cells,
+    fitted: Fit,
+    sample: str,
+    evidence: Evidence,
+    *,
+    silent: bool,
+    least_share: float = 1.0,
 ) -> Sensitivity:
     """Return the sensitivity of a sample: by its own fit, or where it is silent by what else is known.
 
@@ -219,10 +251,12 @@ def sensitivity_of(
         What the sample says of its false molecules.
     silent
         Whether it has no positive call.
+    least_share
+        See :class:`Sensitivity`.
     """
     if silent:
-        return Sensitivity(cells, fitted.elsewhere[sample], evidence)
-    return Sensitivity(cells, fitted.draws[sample].points())
+        return Sensitivity(cells, fitted.elsewhere[sample], evidence, least_share=least_share)
+    return Sensitivity(cells, fitted.draws[sample].points(), least_share=least_share)
 
 
 def percent(share: float) -> str:

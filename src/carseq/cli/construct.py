@@ -137,7 +137,7 @@ def show_map(
     from carseq.construct.lint import lint
     from carseq.construct.outputs import text_findings, text_map
     from carseq.construct.vector import load_construct
-    from carseq.study.config import find_construct_file
+    from carseq.study.construct_file import find_construct_file
 
     if chemistry not in ("3p", "5p", "both"):
         raise CarseqError(f"unknown chemistry {chemistry!r}", "", "use 3p, 5p or both")
@@ -215,7 +215,7 @@ def consensus(
     Example: carseq construct consensus my_plasmid.gb aligned.bam --correct corrected.fa
     """
     from carseq.construct.vector import load_construct
-    from carseq.study.config import find_construct_file
+    from carseq.study.construct_file import find_construct_file
 
     source = find_construct_file(file, Path())
     _consensus(load_construct(source, name=name, form=known_form(form)), bam, correct)

@@ -41,7 +41,7 @@ def quicklook(
     from carseq.quicklook import quicklook as look
     from carseq.quicklook import write_look
     from carseq.start.folders import fastq_pairs
-    from carseq.study.config import find_construct_file
+    from carseq.study.construct_file import find_construct_file
 
     car = load_construct(
         find_construct_file(str(construct), Path()), name=name, form=known_form(form)
@@ -89,7 +89,7 @@ def molecules(
     from carseq.reference.genome import locus_list, read_transcripts, rival_context
     from carseq.reference.transgene import raise_if_rival_is_car
     from carseq.schema.tables import LOSSES, MOLECULES
-    from carseq.study.config import find_construct_file
+    from carseq.study.construct_file import find_construct_file
 
     car = load_construct(
         find_construct_file(str(construct), Path()), name=name, form=known_form(form)

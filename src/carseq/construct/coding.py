@@ -1,11 +1,29 @@
-"""Translation and the other strand, of plain strings."""
+"""Translation and the other strand, of plain strings.
+
+Own code, since loading Biopython's tables takes longer than all else that a short command does.
+"""
 
 from __future__ import annotations
 
-from Bio.Seq import reverse_complement as _reverse_complement
-from Bio.Seq import translate as _translate
+from itertools import product
 
 STOPS = ("TAA", "TAG", "TGA")
+#: The standard genetic code (NCBI translation table 1), codons in the order TCAG.
+_CODE = dict(
+    zip(
+        ("".join(codon) for codon in product("TCAG", repeat=3)),
+        "FFLLSSSSYY**CC*WLLLLPPPPHHQQRRRRIIIMTTTTNNKKSSRRVVVVAAAADDEEGGGG",
+        strict=True,
+    )
+)
+#: Codons with an N that stand for one residue whatever it is (CTN: leucine); others are X.
+for _codon in product("ACGTN", repeat=3):
+    if "N" in _codon:
+        _meant = {_CODE["".join(c)] for c in product(*("ACGT" if b == "N" else b for b in _codon))}
+        _CODE["".join(_codon)] = _meant.pop() if len(_meant) == 1 else "X"
+_OTHER_STRAND = str.maketrans(
+    "ACGTUMRWSYKVHDBNacgtumrwsykvhdbn", "TGCAAKYWSRMBDHVNtgcaakywsrmbdhvn"
+)
 
 
 def translate(bases: str) -> str:
@@ -13,10 +31,11 @@ def translate(bases: str) -> str:
 
     Examples
     --------
-    >>> translate("ATGTAAG")
-    'M*'
+    >>> translate("ATGTAAG"), translate("CTNNNA")
+    ('M*', 'LX')
     """
-    return str(_translate(bases[: len(bases) // 3 * 3]))
+    bases = bases.upper()
+    return "".join(_CODE.get(bases[i : i + 3], "X") for i in range(0, len(bases) - 2, 3))
 
 
 def reverse_complement(bases: str) -> str:
@@ -27,4 +46,4 @@ def reverse_complement(bases: str) -> str:
     >>> reverse_complement("AACG")
     'CGTT'
     """
-    return str(_reverse_complement(bases))
+    return bases.translate(_OTHER_STRAND)[::-1]

@@ -259,6 +259,9 @@ class Judge:
         self._align = alignment_score
         self._match = MATCH
         self._enough = MIN_BASES * MATCH
+        self._stretches = {
+            r[i : i + MIN_BASES] for r in self.references for i in range(len(r) - MIN_BASES + 1)
+        }
         self._decisive = DECISIVE / NATS
         self._words = {
             rival.sequence[i : i + _SEED]
@@ -279,13 +282,29 @@ class Judge:
 
     def is_found(self, read: str) -> bool:
         """Whether the reference explains 40 bases of the read."""
+        # A stretch of 40 matching bases is enough by itself: no alignment is needed.
+        for i in range(len(read) - MIN_BASES + 1):
+            if read[i : i + MIN_BASES] in self._stretches:
+                return True
         return self.car(read) >= self._enough
 
     def rival(self, read: str) -> str:
         """Return the gene that explains the read so well that it cannot be told from the CAR's, or ``""``."""
         if not any(read[i : i + _SEED] in self._words for i in range(0, len(read) - _SEED + 1, 8)):
             return ""
-        limit = self.car(read) - self._decisive
+        own = self.car(read)
+        limit = own - self._decisive
+        if own == len(read) * self._match:
+            # One mismatch costs more than is decisive: a rival must have all but the outermost bases exactly.
+            most = int(self._decisive / self._match)
+            core = read[most : len(read) - most]
+            near = [r for r in self.rivals if core in r.sequence]
+            for spared in range(most + 1):
+                pieces = [read[i : len(read) - spared + i] for i in range(spared + 1)]
+                for one in near:
+                    if any(piece in one.sequence for piece in pieces):
+                        return one.gene
+            return ""
         scores = {r.gene: self._score(read, r.sequence) for r in self.rivals}
         gene = max(scores, key=lambda g: scores[g])
         return gene if scores[gene] > limit else ""

@@ -12,9 +12,6 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from Bio import BiopythonWarning
-from Bio.SeqFeature import CompoundLocation, Location, LocationParserError
-
 from carseq.construct.vectormap import Feature
 
 _LABELS = ("label", "name", "standard_name", "gene", "product", "note")
@@ -126,7 +123,7 @@ def _read_features(lines: list[str], record: GenBankRecord) -> None:
             continue
         try:
             found = _place(place, len(record.sequence), record.circular)
-        except (LocationParserError, ValueError, IndexError, AttributeError) as error:
+        except (ValueError, IndexError, AttributeError) as error:
             reason = str(error).splitlines()[0] if str(error) else "unreadable"
             record.remarks.append(f"the feature {label or kind} ({place}) was left out: {reason}")
             continue
@@ -158,6 +155,26 @@ def _place(text: str, size: int, circular: bool | None) -> tuple[int, int, int]:
         raise ValueError("it ends before it begins")
     if backwards and int(backwards.group(1)) == int(backwards.group(2)) + 1:
         raise ValueError("it ends before it begins")
+    if (
+        backwards
+        and int(backwards.group(1)) <= int(backwards.group(2))
+        and text.startswith("complement(") == text.endswith(")")
+    ):
+        # Nearly every feature is one range; Biopython reads the others.
+        start, end = int(backwards.group(1)) - 1, int(backwards.group(2))
+        strand = -1 if text.startswith("complement(") else 1
+    else:
+        start, end, strand = _joined(text, size, circular)
+    if not 0 <= start < end or start >= size:
+        raise ValueError("it lies outside the sequence")
+    return start, end, strand
+
+
+def _joined(text: str, size: int, circular: bool | None) -> tuple[int, int, int]:
+    """Return (start, end, strand) of a location of several ranges."""
+    from Bio import BiopythonWarning
+    from Bio.SeqFeature import CompoundLocation, Location
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", BiopythonWarning)
         location = Location.fromstring(text, size, bool(circular))
@@ -167,6 +184,4 @@ def _place(text: str, size: int, circular: bool | None) -> tuple[int, int, int]:
         ordered = sorted(location.parts, key=lambda p: int(p.start))
         start = int(ordered[-1].start)
         end = start + sum(len(p) for p in ordered)
-    if not 0 <= start < end or start >= size:
-        raise ValueError("it lies outside the sequence")
     return start, end, location.strand or 1

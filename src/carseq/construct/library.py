@@ -16,8 +16,8 @@ from carseq.data import path as data_path
 #: Names of the constructs, in the order in which they are listed.
 NAMES = (
     "hbi0101_surrogate",
+    "hbi0101_surrogate_native",
     "hbi0101_surrogate_MoMuLV",
-    "hbi0101_surrogate_recoded",
     "ide-cel",
     "cilta-cel",
     "cilta-cel_ozdemirli",
@@ -68,7 +68,7 @@ def library() -> list[Entry]:
     --------
     >>> entries = {entry.name: entry for entry in library()}
     >>> entries["hbi0101_surrogate"].kind, entries["hbi0101_surrogate"].alternatives
-    ('surrogate', ('hbi0101_surrogate_MoMuLV', 'hbi0101_surrogate_recoded'))
+    ('surrogate', ('hbi0101_surrogate_native', 'hbi0101_surrogate_MoMuLV'))
     """
     return [_entry(name) for name in NAMES]
 
@@ -79,7 +79,7 @@ def alternatives_of(file: str | Path) -> list[str]:
     Examples
     --------
     >>> alternatives_of("hbi0101_surrogate.gb")
-    ['hbi0101_surrogate_MoMuLV.gb', 'hbi0101_surrogate_recoded.gb']
+    ['hbi0101_surrogate_native.gb', 'hbi0101_surrogate_MoMuLV.gb']
     """
     name = Path(file).name.removesuffix(".gb")
     known = next((n for n in NAMES if n.lower() == name.lower()), None)

@@ -44,11 +44,34 @@ def _assemble(name: str, description: str, comment: str, pieces: Iterable[Piece]
     return record
 
 
-def _surrogate_frame() -> list[Piece]:
-    """Return the parts of the surrogate's frame: ide-cel's binder, the rest in native human coding.
+def _published_frame() -> list[Piece]:
+    """Return the parts of the surrogate's frame: ide-cel's, which has the same binder and domains and is published.
 
-    The true sequence is not public. Native coding is the harder case, since reads from hinge, transmembrane part, 4-1BB
-    and CD3zeta equal reads from CD8A, TNFRSF9 and CD247.
+    HBI0101's own coding is not public. Synthetic CARs are usually made in a changed coding, as ide-cel's is;
+    :func:`_native_frame` is the other case.
+    """
+    frame = sequences("orfs.fa")["ide-cel"]
+    binder = len(parts()["idecel_leader_scFv"])
+    source = "ide-cel, WO2021091978A1 SEQ ID 10 nt "
+    pieces, start = [], 0
+    for label, size in (
+        ("CD8A signal peptide and anti-BCMA scFv", binder),
+        ("CD8A hinge", 135),
+        ("CD8A transmembrane", 72),
+        ("4-1BB", 126),
+        ("CD3zeta", len(frame) - binder - 135 - 72 - 126),
+    ):
+        end = start + size
+        pieces.append((label, "misc_feature", frame[start:end], f"{source}{start + 1}-{end}"))
+        start = end
+    return pieces
+
+
+def _native_frame() -> list[Piece]:
+    """Return the parts of the other frame: ide-cel's binder, the rest in native human coding.
+
+    Native coding is the harder case, since reads from hinge, transmembrane part, 4-1BB and CD3zeta equal reads from
+    CD8A, TNFRSF9 and CD247.
     """
     part, relative = parts(), sequences("relatives.fa")
     cd8a, bb, zeta = relative["CD8A"], relative["TNFRSF9"], relative["CD247"]
@@ -88,14 +111,27 @@ _SURROGATE = (
 
 
 def hbi0101_surrogate() -> SeqRecord:
-    """Build the surrogate of HBI0101: an anti-BCMA CAR in native human coding in MSGV1, its likeliest vector."""
+    """Build the surrogate of HBI0101: ide-cel's published anti-BCMA frame in MSGV1, HBI0101's likeliest vector."""
     return _assemble(
         "HBI0101_surrogate",
-        "SURROGATE of HBI0101: anti-BCMA CAR in a gamma-retroviral (MSGV1) provirus",
+        "SURROGATE of HBI0101: ide-cel's anti-BCMA frame in a gamma-retroviral (MSGV1) provirus",
         _SURROGATE
-        + "MSGV1 is the gamma-retroviral vector of the same group's earlier products; that HBI0101 is in it is not "
-        "confirmed. ALTERNATIVES: hbi0101_surrogate_MoMuLV, hbi0101_surrogate_recoded.",
-        _in_msgv1(_surrogate_frame()),
+        + "The frame is ide-cel's, which has the same binder and domains. MSGV1 is the gamma-retroviral vector of the "
+        "same group's earlier products; that HBI0101 is in it is not confirmed. ALTERNATIVES: "
+        "hbi0101_surrogate_native, hbi0101_surrogate_MoMuLV.",
+        _in_msgv1(_published_frame()),
+    )
+
+
+def hbi0101_surrogate_native() -> SeqRecord:
+    """Build the surrogate of HBI0101 whose hinge to CD3zeta are in native human coding, in MSGV1."""
+    return _assemble(
+        "HBI0101_surrogate_native",
+        "SURROGATE of HBI0101: anti-BCMA CAR in native human coding in a gamma-retroviral (MSGV1) provirus",
+        _SURROGATE
+        + "Its hinge to CD3zeta are in native human coding, for the case that HBI0101's were not changed as ide-cel's "
+        "were. ALTERNATIVES: hbi0101_surrogate, hbi0101_surrogate_MoMuLV.",
+        _in_msgv1(_native_frame()),
     )
 
 
@@ -103,24 +139,11 @@ def hbi0101_surrogate_momulv() -> SeqRecord:
     """Build the surrogate of HBI0101 in a provirus of MoMuLV's parts, for another kind of gamma-retroviral vector."""
     return _assemble(
         "HBI0101_surrogate_MoMuLV",
-        "SURROGATE of HBI0101: anti-BCMA CAR in a gamma-retroviral (MoMuLV) provirus",
+        "SURROGATE of HBI0101: ide-cel's anti-BCMA frame in a gamma-retroviral (MoMuLV) provirus",
         _SURROGATE
-        + "LTRs and packaging signal are MoMuLV's, as in SFG. ALTERNATIVES: hbi0101_surrogate, "
-        "hbi0101_surrogate_recoded.",
-        _in_momulv(_surrogate_frame()),
-    )
-
-
-def hbi0101_surrogate_recoded() -> SeqRecord:
-    """Build the surrogate of HBI0101 with ide-cel's own frame, whose hinge to CD3zeta is not in native coding."""
-    frame = [("CAR", "CDS", sequences("orfs.fa")["ide-cel"], "ide-cel, WO2021091978A1 SEQ ID 10")]
-    return _assemble(
-        "HBI0101_surrogate_recoded",
-        "SURROGATE of HBI0101: ide-cel's codon-changed frame in a gamma-retroviral (MSGV1) provirus",
-        _SURROGATE
-        + "Its hinge to CD3zeta are coded as in ide-cel, for the case that HBI0101's are not in native "
-        "coding. ALTERNATIVES: hbi0101_surrogate, hbi0101_surrogate_MoMuLV.",
-        _in_msgv1(frame),
+        + "The frame is ide-cel's; LTRs and packaging signal are MoMuLV's, as in SFG. ALTERNATIVES: "
+        "hbi0101_surrogate, hbi0101_surrogate_native.",
+        _in_momulv(_published_frame()),
     )
 
 
@@ -309,8 +332,8 @@ def hu19() -> SeqRecord:
 #: The library: file name (without .gb) and what makes it, in the order in which it is listed.
 RECORDS: dict[str, Callable[[], SeqRecord]] = {
     "hbi0101_surrogate": hbi0101_surrogate,
+    "hbi0101_surrogate_native": hbi0101_surrogate_native,
     "hbi0101_surrogate_MoMuLV": hbi0101_surrogate_momulv,
-    "hbi0101_surrogate_recoded": hbi0101_surrogate_recoded,
     "ide-cel": idecel,
     "cilta-cel": ciltacel,
     "cilta-cel_ozdemirli": ciltacel_ozdemirli,

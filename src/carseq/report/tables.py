@@ -305,7 +305,7 @@ def tables(study: Study, evidence: pd.DataFrame) -> dict[str, dict[str, Any]]:
             interval=("car_fraction", "car_low", "car_high"),
             file="clinic",
         ),
-        "agreement": table(study.agreement, AGREEMENT, file="agreement"),
+        "agreement": table(study.agreement, AGREEMENT, hide=["kind"], file="agreement"),
         "clonotypes": table(
             study.clonotypes, CLONOTYPES, hide=["compartments", "samples"], file="clonotypes"
         ),
