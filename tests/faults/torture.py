@@ -158,10 +158,14 @@ class Tree:
     def hidden(self) -> list[str]:
         """Return what is left over: hidden files that are neither checksums nor Snakemake's."""
         found = []
-        for _, names, files in os.walk(self.folder):
+        for place, names, files in os.walk(self.folder):
             names[:] = [n for n in names if n != ".checksums"]
             found += [
-                n for n in [*names, *files] if n.startswith(".") and n != ".snakemake_timestamp"
+                n
+                for n in [*names, *files]
+                if n.startswith(".")
+                and n != ".snakemake_timestamp"
+                and not Path(place, n).is_symlink()
             ]
         return found
 
