@@ -184,6 +184,12 @@ FILES: Mapping[str, Result] = MappingProxyType(
             only=_READS,
             reused=True,
         ),
+        "observed": Result(
+            "samples/{sample}/solo/observed_barcodes.txt.gz",
+            "solo",
+            "barcodes learnt from the reads, where no list is given or known",
+            only="`whitelist: observed`, and kits whose list may not be shipped",
+        ),
         "aligned_bam": Result(
             "samples/{sample}/solo/aligned.bam",
             "solo",
