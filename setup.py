@@ -17,7 +17,7 @@ BUNDLE = (
     "workflow/**/*.smk",
     "workflow/**/*.py",
     "workflow/**/*.rst",
-    "profiles/*/*",
+    "profiles/**/*",
     "config/**/*",
     "envs/tools.yaml",
     "envs/carseq.yaml",

@@ -10,8 +10,10 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -137,7 +139,7 @@ def jobs_in(folder: str | Path) -> list[psutil.Process]:
 
 #: The command that lists jobs -> (its options before their numbers, whether they are joined by a comma, what ends a
 #: job). Grid Engine and PBS list all of a user's jobs.
-_QUEUES: dict[str, tuple[tuple[str, ...], str, str]] = {
+QUEUES: dict[str, tuple[tuple[str, ...], str, str]] = {
     "squeue": (("--noheader", "--format=%i %T", "--jobs"), ",", "scancel"),
     "bjobs": (("-noheader", "-o", "jobid stat"), " ", "bkill"),
     "condor_q": (("-autoformat", "ClusterId", "JobStatus"), " ", "condor_rm"),
@@ -164,7 +166,7 @@ def still_queued(numbers: Sequence[str]) -> tuple[list[str], str] | None:
 
     The cluster is the one whose command is on PATH; None if there is none, or it does not answer.
     """
-    for name, (options, joined, end) in _QUEUES.items():
+    for name, (options, joined, end) in QUEUES.items():
         if shutil.which(name) is None:
             continue
         bare = [number.partition(".")[0] for number in numbers]
@@ -182,7 +184,9 @@ def still_queued(numbers: Sequence[str]) -> tuple[list[str], str] | None:
     return None
 
 
-def told_of_lock(folder: str | Path, configfiles: Sequence[str | Path]) -> str:
+def told_of_lock(
+    folder: str | Path, configfiles: Sequence[str | Path], command: Sequence[str] = ()
+) -> str:
     """Return what to do about a folder that Snakemake has locked; empty if it is not.
 
     Snakemake locks a folder while it runs in it. A run that was killed leaves the lock, and the next one stops there.
@@ -193,17 +197,33 @@ def told_of_lock(folder: str | Path, configfiles: Sequence[str | Path]) -> str:
         Where Snakemake runs (``--directory``).
     configfiles
         The study's configuration files.
+    command
+        How Snakemake was called (``sys.argv``), to be called so again; empty: the usual way.
     """
     if not is_locked(folder):
         return ""
-    if others := runs_in(folder):
-        named = " and ".join(str(pid) for pid in others)
+    # Snakemake killed alone leaves its jobs at work.
+    if others := runs_in(folder) or [job.pid for job in jobs_in(folder)]:
+        named = " and ".join(str(pid) for pid in others[:4])
         return (
             f"another run is at work in {folder} (process {named}): wait until it ends, or end it with "
             f"`kill {' '.join(map(str, others))}`"
         )
-    given = f" --configfile {' '.join(map(str, configfiles))}" if configfiles else ""
+    if command:
+        called = Path(command[0])
+        start = [called.name if shutil.which(called.name) == str(called) else str(called)]
+        if called.name == "__main__.py":
+            start = [sys.executable, "-m", "snakemake"]
+        whole = shlex.join([*start, *command[1:]])
+        # Options before, for what stands behind `--` is a file that is asked for.
+        unlock = shlex.join([*start, "--unlock", *command[1:]])
+    else:
+        given = f" --configfile {' '.join(map(str, configfiles))}" if configfiles else ""
+        unlock, whole = (
+            f"snakemake{given} --unlock",
+            f"snakemake{given} --cores {os.cpu_count() or 1}",
+        )
     return (
         f"a run in {folder} was killed and has left its lock. If none is going on there from another machine, this "
-        f"command goes on where it stopped: snakemake{given} --unlock && snakemake{given} --cores {os.cpu_count() or 1}"
+        f"command goes on where it stopped: {unlock} && {whole}"
     )

@@ -111,7 +111,10 @@ def align(
         if insert is not None:
             options.update(insertion_options(index, *insert))
         if zipped == {True}:
-            options["readFilesCommand"] = decompression_command()
+            # In a script of its own, so that the BAM's header does not name this machine's Python.
+            script = scratch / "decompress.sh"
+            script.write_text(f'exec {" ".join(decompression_command())} "$@"\n')
+            options["readFilesCommand"] = ["sh", script.name]
         run_star(options, threads=threads, folder=scratch)
         bam = scratch / "Aligned.sortedByCoord.out.bam"
         with ThreadPoolExecutor(1) as beside:

@@ -1,10 +1,11 @@
 # Sheets, lookups and input functions, so that the other rule files read like a list of steps.
+import os
 import sys
 from pathlib import Path
 
 from carseq.errors import CarseqError
 from carseq.io.checksums import check_sizes, fingerprint
-from carseq.io.remote import is_url, provider
+from carseq.io.remote import check_host, is_url, provider
 from carseq.io.results import told_of_upgrade
 from carseq.locks import forget_run, note_run, told_of_lock
 from carseq.schema.results import FILES, VERSIONS, each
@@ -20,7 +21,7 @@ from carseq.study.memory import (
     too_little,
 )
 from carseq.study.record import check_record
-from carseq.workflow import study_from_config
+from carseq.workflow import dated, study_from_config, told_of_future, told_of_kill
 from snakemake.exceptions import WorkflowError
 from snakemake.io import get_flag_value, is_flagged
 from snakemake.logging import logger
@@ -71,7 +72,9 @@ RESULTS = CONFIG.results.rstrip("/")
 if workflow.is_main_process:
     if "--unlock" in sys.argv:
         forget_run(Path.cwd())
-    elif told := told_of_lock(Path.cwd(), workflow.configfiles):
+    elif told := told_of_lock(Path.cwd(), workflow.configfiles, sys.argv):
+        logger.warning(told)
+    if told := told_of_future(dated(STUDY)):
         logger.warning(told)
 
 
@@ -87,6 +90,8 @@ onsuccess:
 
 onerror:
     forget_run(Path.cwd())
+    if told := told_of_kill(log):
+        logger.error(told)
 
 
 # A file that a crashed copy cut off would be read as if it were whole, or never be read and never be noticed.
@@ -94,10 +99,20 @@ if workflow.is_main_process:
     try:
         check_record(STUDY, Path(".snakemake/metadata"))
         check_sizes(RESULTS)
+        for key, _, path in STUDY.files():
+            if is_url(path):
+                check_host(key, path, resolve=True)
     except CarseqError as error:
         raise WorkflowError(str(error)) from None
 
+# How the profiles of Grid Engine, PBS and HTCondor send their jobs.
+os.environ.setdefault(
+    "CARSEQ_QUEUE", str(workflow.source_path("../../profiles/queue.sh"))
+)
+
 SAMPLES = list(STUDY.samples)
+# Cells are put together in this order, whatever the sheet's: so it changes neither clusters nor types.
+BY_NAME = sorted(SAMPLES)
 CAR = CONFIG.construct.name
 INSERTION = CONFIG.reference.insertion
 

@@ -65,7 +65,7 @@ class LibraryReads:
         """
         try:
             return cls.from_json(Path(path).read_text())
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, RecursionError) as error:
             raise CarseqError(
                 f"cannot read {path}", str(error), "delete it and run the workflow again"
             ) from None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import date
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -94,7 +93,7 @@ def render(study: Study) -> str:
     return _template().render(
         **told,
         surrogate=study.is_surrogate,
-        today=date.today().strftime("%-d %B %Y"),
+        today=words.today().strftime("%-d %B %Y"),
         version=_version(study, "carseq") or getattr(carseq, "__version__", ""),
         cards=_cards(study),
         tally=_tally(study),
@@ -125,6 +124,14 @@ def _template() -> jinja2.Template:
     return environment.from_string((files("carseq.report") / "report.html").read_text())
 
 
+def _fdr(study: Study) -> float:
+    """Return the false discovery rate that the calls were made with: of the calls' own table, else as configured."""
+    used = study.thresholds.loc[study.thresholds["in_use"].astype(bool), "fdr"]
+    if len(used):
+        return float(used.iloc[0])
+    return float((study.config.get("calling") or {}).get("fdr", FDR))
+
+
 def _told(study: Study) -> dict[str, Any]:
     """Return what the chapter Methods tells of a study."""
     steps = methods.done(study)
@@ -133,7 +140,7 @@ def _told(study: Study) -> dict[str, Any]:
         "study": study,
         "done": steps,
         "listed": lambda names: methods.listed(names, len(study.samples)),
-        "fdr": words.percent((study.config.get("calling") or {}).get("fdr", FDR)),
+        "fdr": words.percent(_fdr(study)),
         "integration": study.integration,
         "citations": methods.citations(study, steps),
         "tool": lambda name: _version(study, name),

@@ -2,9 +2,8 @@
 
 from carseq.run.clusters import CLUSTERS, Cluster, check_profile, find_profile
 from carseq.run.demo import demo_needs, prepare_demo
-from carseq.run.doctor import examine, install_star
 from carseq.run.files import profiles, workflow_folder
-from carseq.run.running import Options, run_study
+from carseq.run.running import Options, executor_of, run_study
 
 __all__ = [
     "CLUSTERS",
@@ -12,9 +11,8 @@ __all__ = [
     "Options",
     "check_profile",
     "demo_needs",
-    "examine",
+    "executor_of",
     "find_profile",
-    "install_star",
     "prepare_demo",
     "profiles",
     "run_study",

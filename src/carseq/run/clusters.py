@@ -59,8 +59,8 @@ class Cluster:
 CLUSTERS = {
     "slurm": Cluster("Slurm", "slurm", "sbatch", "sinfo"),
     "lsf": Cluster("LSF", "lsf", "bsub", "bqueues"),
-    "sge": Cluster("Grid Engine", "sge", "qsub", "qconf"),
-    "htcondor": Cluster("HTCondor", "htcondor", "condor_submit", "condor_q"),
+    "sge": Cluster("Grid Engine", "cluster-generic", "qsub", "qconf"),
+    "htcondor": Cluster("HTCondor", "cluster-generic", "condor_submit", "condor_q"),
     "pbs": Cluster("PBS", "cluster-generic", "qsub", "pbsnodes"),
 }
 #: Executors that need no plugin.
@@ -116,11 +116,17 @@ def check_profile(profile: str) -> str:
         )
     values: Any = read_yaml(file)[0]
     executor = str(values.get("executor") or "") if isinstance(values, dict) else ""
-    check_executor(executor, f"profile {profile}")
+    check_executor(executor, f"profile {Path(profile).name}", _own_name(profile))
     return executor
 
 
-def check_executor(executor: str, named_by: str) -> None:
+def _own_name(profile: str) -> str:
+    """Return the name of a profile that came with carseq; empty for another."""
+    path = Path(profile)
+    return path.name if path.parent == workflow_folder() / "profiles" else ""
+
+
+def check_executor(executor: str, named_by: str, profile: str = "") -> None:
     """Raise if jobs cannot be sent with an executor from here.
 
     Raises
@@ -136,8 +142,15 @@ def check_executor(executor: str, named_by: str) -> None:
             f"{named_by} sends jobs with it",
             f"pip install snakemake-executor-plugin-{executor}",
         )
-    for cluster in CLUSTERS.values():
-        if cluster.executor == executor != "cluster-generic" and not cluster.has_command:
+    # cluster-generic sends to any kind: which one is known of carseq's own profiles only.
+    own = CLUSTERS.get(profile)
+    meant = (
+        [own]
+        if own
+        else [c for c in CLUSTERS.values() if c.executor == executor != "cluster-generic"]
+    )
+    for cluster in meant:
+        if not cluster.has_command:
             raise CarseqError(
                 f"no {cluster.submit} on PATH",
                 f"{named_by} sends jobs to {cluster.name} with it",

@@ -160,7 +160,7 @@ class Screen:
             self.failed[number] = Failed(
                 rule,
                 self._title(number, rule),
-                (*map(str, info["log"]), *map(str, record.aux_logs)),
+                (*map(str, info["log"]), *map(str, record.aux_logs), *self._of_queue(record)),
                 str(record.__dict__.get("msg", "")),
             )
         self.say(f"[red]✗[/] jobs sent as one, {escape(str(record.groupid))}: failed")
@@ -177,7 +177,7 @@ class Screen:
         job = Failed(
             record.rule_name,
             self._title(number, record.rule_name),
-            tuple(map(str, record.log)),
+            (*map(str, record.log), *self._of_queue(record)),
             said,
         )
         if number in self.failed:
@@ -185,6 +185,14 @@ class Screen:
         self.failed[number] = job
         told = reason(job, self.folder)
         self.say(f"[red]✗[/] {escape(job.title)}: {escape(told.message)}")
+
+    def _of_queue(self, record: Any) -> list[str]:
+        """Return what a queue wrote of a job that profiles/queue.sh sent."""
+        aux = getattr(record, "aux", None) or {}
+        sent = str(aux.get("external_jobid") or getattr(record, "external_jobid", None) or "")
+        place = self.folder / ".snakemake" / "queue"
+        bare = sent.partition(".")[0]
+        return [str(path) for path in sorted(place.glob(f"*.o{bare}"))] if bare else []
 
     def _title(self, number: int, rule: str) -> str:
         job = self._jobs.get(number)

@@ -29,13 +29,15 @@ _PRINTED = re.compile(
 _MEMORY = re.compile(
     r"oom.?kill|exceeded (?:job |step )?memory limit|TERM_MEMLIMIT|OUT_OF_MEMORY|"
     r"exceed(?:ed|s) (?:hard|soft|requested)? ?(?:resource|limit)?.{0,20}(?:mem|vmem)|"
-    r"memory usage .{0,60}exceed|Job has gone over .{0,20}memory",
+    r"memory usage .{0,60}exceed|gone over .{0,20}memory|h_vmem limit|enforced h_vmem|"
+    r"mem .{0,30}exceeded limit",
     re.IGNORECASE,
 )
 #: The same for its time.
 _TIME = re.compile(
     r"DUE TO TIME LIMIT|TERM_RUNLIMIT|state: TIMEOUT|'TIMEOUT'|walltime .{0,40}exceed|"
-    r"exceeded (?:hard|soft) (?:wallclock|wall-clock) time",
+    r"exceeded (?:hard|soft) (?:wallclock|wall-clock) time|enforced h_rt|h_rt limit|"
+    r"allowed_execute_duration|exceeded execution duration",
     re.IGNORECASE,
 )
 #: A job that somebody or something killed.

@@ -221,8 +221,15 @@ class CellsConfig(Section):
     celltypist: str | None = Field(
         default=None,
         min_length=1,
-        description="File of a CellTypist model, as a further opinion: `celltypist_type`. It is a pickle: use only "
-        "one that you trust. Needs `pip install 'carseq[celltypist]'`.",
+        description="File of a CellTypist model, as a further opinion: `celltypist_type`. It is a pickle, which may "
+        "run anything when it is opened: it is opened only if `celltypist_sha256` is its checksum. Needs `pip "
+        "install 'carseq[celltypist]'`.",
+    )
+    celltypist_sha256: str | None = Field(
+        default=None,
+        pattern="^[0-9a-fA-F]{64}$",
+        description="SHA-256 of the CellTypist model, 64 hexadecimal digits, from where you have the model (else "
+        "`sha256sum FILE`, once you trust the file).",
     )
     doublets: Literal["scrublet", "scvi_solo"] = Field(
         default="scrublet",

@@ -294,6 +294,16 @@ def _check_files(study: Study) -> list[CarseqError]:
                 missing.append((key, path))
         except CarseqError as error:
             faults.append(error)
+    cells = study.config.cells
+    if cells.celltypist and not cells.celltypist_sha256:
+        faults.append(
+            CarseqError(
+                "cells.celltypist needs cells.celltypist_sha256",
+                "the model is a pickle, which may run anything when it is opened",
+                "write the checksum that its source gives; if you trust the file, that of `sha256sum "
+                f"{Path(cells.celltypist).name}`",
+            )
+        )
     if missing:
         shown = "; ".join(f"{what}: {path}" for what, path in missing[:20])
         faults.append(

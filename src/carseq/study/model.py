@@ -26,8 +26,12 @@ class Study:
     units: dict[str, list[Unit]] = field(default_factory=dict)
 
     def pairs(self, sample: str) -> list[tuple[str, str]]:
-        """Return the (R1, R2) files of a sample."""
-        return [(unit.r1, unit.r2) for unit in self.units.get(sample, [])]
+        """Return the (R1, R2) files of a sample, in the order of its units' names.
+
+        The sheet's order must not matter: STAR keeps that of the reads among those at one place.
+        """
+        units = sorted(self.units.get(sample, []), key=lambda unit: unit.unit)
+        return [(unit.r1, unit.r2) for unit in units]
 
     def files(self) -> list[tuple[str, str, str]]:
         """Return every file the study is made from: (key that names it, what it is, path)."""
