@@ -50,8 +50,8 @@ SAMPLE_SD = 0.3
 #: Prior sd of the cohort's terms (log odds), and how a sample's scatter around them: per standard deviation of log
 #: depth, for a change of that slope, damage, a type. Within each kind of cell depths scatter by a log-sd of 0.3-0.6;
 #: a depth ratio of 3,927 to 1,010 UMIs, the strongest that was seen in real libraries, is a slope of 2.3 at 0.6.
-PRIOR_TERM = {"depth": 1.3, **dict.fromkeys(Design.FIXED[1:4], 0.6), "depth damaged": 0.6, "damaged": 0.5}
-SCATTER = {"depth": 1.1, **dict.fromkeys(Design.FIXED[1:4], 0.9), "depth damaged": 0.5, "damaged": 0.5}
+PRIOR_TERM = {"depth": 1.1, **dict.fromkeys(Design.FIXED[1:4], 0.9), "depth damaged": 0.6, "damaged": 0.5}
+SCATTER = {"depth": 0.9, **dict.fromkeys(Design.FIXED[1:4], 1.2), "depth damaged": 0.5, "damaged": 0.5}
 PRIOR_TYPE, SCATTER_TYPE = 0.5, 0.5
 #: A type has a term of its own from so many T cells in the cohort on; the most frequent ones only.
 MIN_TYPE, MAX_TYPES = 10, 6
