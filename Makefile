@@ -8,8 +8,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 CORES ?= $(shell env -u OMP_NUM_THREADS nproc 2>/dev/null || sysctl -n hw.ncpu)
 VENV := $(CURDIR)/.venv
 BIN := $(VENV)/bin
-# Tests at a time: each may need 4 GB of memory.
-WORKERS ?= $(shell n=$(CORES); echo $$((n > 4 ? 4 : n)))
+# Tests at a time: one more than there are cores, since the tests of Slurm mostly wait; each may need 4 GB of memory.
+WORKERS ?= $(shell n=$(CORES); echo $$((n > 3 ? 4 : n + 1)))
 export PATH := $(BIN):$(PATH)
 # Threads are given by Snakemake; numerical libraries must not add their own.
 export OMP_NUM_THREADS ?= 1

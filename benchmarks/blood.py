@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from carseq import cells
-from carseq.localize.blood import WITNESSES, blood_shares, shares_from_counts
+from carseq.localize.blood import POPULATIONS, blood_shares, shares_from_counts
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "helpers"))
 from helpers_cells import BLOOD, URINE, mix_blood, urine
@@ -33,7 +33,7 @@ def by_counts(studies: int, n_t: int, own_b: float, rng: np.random.Generator) ->
     for share in SHARES:
         found = []
         for _ in range(studies):
-            names = [w.name for w in WITNESSES]
+            names = [w.name for w in POPULATIONS]
             blood = pd.Series({n: rng.poisson(2000 * IN_BLOOD.get(n, 0)) for n in ["T", *names]})
             blood["T"] += blood["naive T cell"]
             amount = share * n_t / (2000 * 0.5)

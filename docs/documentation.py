@@ -25,7 +25,7 @@ from carseq.schema.results import FILES
 
 #: Rooms in the order of the data.
 ROOMS = ("construct", "reference", "library", "solo", "molecules", "quicklook", "cells", "calling",
-         "localize", "figures", "explain", "report", "reuse", "study", "start", "simulate")  # fmt: skip
+         "localize", "figures", "explain", "report", "reuse", "study", "start", "simulate", "run")  # fmt: skip
 _OUTPUTS = (
     "Made from `carseq.schema`, which the workflow's rules read too. Paths are under `results/`; SAMPLE stands for "
     "each sample. Tables are tab-separated with a header; empty means not known. Columns of your samples sheet stand "

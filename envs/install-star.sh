@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Makes sure STAR is there: on PATH, else by conda, mamba or micromamba, else Debian's package.
-# usage: install-star.sh VENV
+# usage: install-star.sh VENV       (with CARSEQ_STAR_AGAIN=1 also where there is one)
 set -euo pipefail
 venv=$1
 version=2.7.11b
 
-if command -v STAR >/dev/null; then
+if [ -z "${CARSEQ_STAR_AGAIN:-}" ] && command -v STAR >/dev/null; then
     echo "carseq: STAR $(STAR --version | tail -1) is on PATH"
     exit 0
 fi
@@ -35,6 +35,6 @@ carseq needs the aligner STAR and could not install it.
   why:        no STAR on PATH, no working conda, mamba or micromamba, and no right to install packages
   what to do: conda install -c bioconda star        (any Linux or macOS)
               sudo apt-get install rna-star          (Debian, Ubuntu)
-              then run the same make command again
+              then give the same command again
 MESSAGE
 exit 1

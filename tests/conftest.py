@@ -10,13 +10,19 @@ from carseq.construct import Construct, load_construct
 from carseq.data import path as data_path
 
 ROOT = Path(__file__).parent.parent
-#: The files that take longest: `pytest -n 2 --dist loadfile` begins with them.
-LONG = ("test_workflow.py", "test_slurm.py")
+#: The longest files, which `pytest -n 3 --dist loadfile` begins with, and those that come before the others: the ones
+#: that take the demo stand where it is likely to be made.
+FIRST = ("test_demo.py", "test_slurm.py", "test_five_prime.py")
+THEN = (
+    "test_cells.py", "test_calling.py", "test_real_cells.py", "test_localize.py", "test_real_run.py",
+    "test_from_demo.py", "test_no_cells.py",
+)  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the long files first, so that no worker of ``pytest -n`` is left alone with one at the end."""
-    items.sort(key=lambda item: (*LONG, item.path.name).index(item.path.name))
+    order = {name: place for place, name in enumerate((*FIRST, *THEN))}
+    items.sort(key=lambda item: order.get(item.path.name, len(order)))
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ import importlib
 import inspect
 import pkgutil
 import re
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,7 +22,7 @@ SOURCE = ROOT / "src/carseq"
 
 
 def trees() -> Iterator[tuple[Path, ast.Module]]:
-    for folder in ("src", "workflow", "docs", "benchmarks"):
+    for folder in ("src", "workflow", "docs", "benchmarks", "tests"):
         for file in (ROOT / folder).rglob("*.py"):
             yield file, ast.parse(file.read_text())
 
@@ -31,7 +32,7 @@ def is_private(name: str) -> bool:
 
 
 def test_no_private_name_crosses_files() -> None:
-    """No file imports another's `_name`, nor takes one as an attribute of a module of ours."""
+    """No file, tests included, imports another's `_name`, nor takes one as an attribute of a module of ours."""
     faults = []
     for file, tree in trees():
         ours = set()
@@ -132,3 +133,13 @@ def test_no_path_under_results_is_spelt_twice() -> None:
     for file in (ROOT / "workflow/rules").glob("*.smk"):
         for path in re.findall(r'"\{RESULTS\}/([^"]+)"', file.read_text()):
             assert path.startswith(("logs/", "benchmarks/")), f"{file.name}: {path}"
+
+
+def test_a_warning_in_our_code_is_an_error() -> None:
+    """`filterwarnings` of pyproject.toml reaches every module of carseq, and those of others are left alone."""
+    with pytest.raises(DeprecationWarning):
+        warnings.warn_explicit(
+            "old", DeprecationWarning, "model.py", 1, module="carseq.calling.model"
+        )
+    with pytest.warns(DeprecationWarning, match="old"):
+        warnings.warn_explicit("old", DeprecationWarning, "core.py", 1, module="pandas.core")

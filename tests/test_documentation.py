@@ -44,7 +44,9 @@ INNER = {
     "errors",
     "guards",
     "io",
+    "locks",
     "log",
+    "machine",
     "moved",
     "schema",
     "sequence",
@@ -211,7 +213,13 @@ def test_the_commands_shown_exist():
                 name = inner if inner in commands() else "construct map"
             assert name in commands(), f"{page}: carseq {rest[0]}"
             known = {o for p in commands()[name].params for o in p.opts} | {"--help"}
-            assert set(option_names(rest)) <= known, f"{page}: carseq {rest}"
+            strange = [o for o in option_names(rest) if o not in known]
+            if name in {"run", "demo"}:
+                # What carseq does not know goes to Snakemake.
+                strange = [
+                    o for o in strange if o not in known_to_snakemake and not o.startswith(plugins)
+                ]
+            assert not strange, f"{page}: carseq {rest}"
     assert seen > 40
 
 

@@ -16,7 +16,7 @@ from scipy import sparse
 from carseq.errors import CarseqError
 from carseq.io.matrix import read_counts, read_star_matrix
 from carseq.reference.star import run_star, scratch_folder
-from carseq.solo import _decompression, _linked, _plain_whitelist
+from carseq.solo import decompression_command, linked_reads, plain_whitelist
 
 
 @pytest.fixture
@@ -82,10 +82,10 @@ def test_only_a_gene_is_the_car(star, tmp_path, kind):
 def test_star_gets_bare_barcodes(tmp_path):
     for name, text in (("a.txt", "ACGT-1\nTTTT-1\n"), ("b.txt", "ACGT\tx\nTTTT\ty\n")):
         (tmp_path / name).write_text(text)
-        plain = _plain_whitelist(tmp_path / name, tmp_path / f"plain_{name}")
+        plain = plain_whitelist(tmp_path / name, tmp_path / f"plain_{name}")
         assert plain.read_text() == "ACGT\nTTTT\n"
     (tmp_path / "c.txt").write_text("ACGT\n")
-    assert _plain_whitelist(tmp_path / "c.txt", tmp_path / "x") == tmp_path / "c.txt"
+    assert plain_whitelist(tmp_path / "c.txt", tmp_path / "x") == tmp_path / "c.txt"
 
 
 def test_normalised_values_are_refused(tmp_path):
@@ -101,11 +101,11 @@ def test_reads_are_decompressed_for_star(tmp_path, monkeypatch):
     reads = tmp_path / "r.fastq.gz"
     with gzip.open(reads, "wb") as stream:
         stream.write(b"@r\nACGT\n+\nFFFF\n" * 1000)
-    done = subprocess.run([*_decompression(), str(reads)], capture_output=True, check=True)
+    done = subprocess.run([*decompression_command(), str(reads)], capture_output=True, check=True)
     assert done.stdout == b"@r\nACGT\n+\nFFFF\n" * 1000
     # STAR's script would cut such a path in two.
     monkeypatch.setattr(sys, "executable", "/opt/my python/bin/python")
-    assert _decompression() == ["gzip", "-dc"]
+    assert decompression_command() == ["gzip", "-dc"]
 
 
 def test_a_missing_star_says_how_to_get_it(tmp_path, monkeypatch):
@@ -160,7 +160,7 @@ def test_star_never_sees_the_names_of_the_reads(tmp_path):
     paths = [str(tmp_path / name) for name in names]
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    cdna, barcodes = _linked([(paths[0], paths[1]), (paths[2], paths[3])], scratch)
+    cdna, barcodes = linked_reads([(paths[0], paths[1]), (paths[2], paths[3])], scratch)
     links = [Path(link) for link in (*barcodes.split(","), *cdna.split(","))]
     assert [link.read_text() for link in links] == [names[0], names[2], names[1], names[3]]
     assert all(re.fullmatch(r"\d_R[12]\.fastq", link.name) for link in links)

@@ -43,13 +43,13 @@ log = get_logger(__name__)
 T = TypeVar("T")
 
 #: Bytes of a file looked at in one go: they stay in the processor's cache.
-_CHUNK = 1 << 20
+CHUNK = 1 << 20
 #: Pairs of files read at once, each by two threads.
 _PAIRS = 2
 #: Reads from which the chemistry is found.
 _FIRST = 20_000
 #: Barcodes collected before they are counted, which bounds memory.
-_COUNTED = 1 << 22
+COUNTED = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -276,7 +276,7 @@ class _Tally:
             self.n_reads += len(codes)
             self._new.append(counted)
             self._waiting += len(codes)
-            if self._waiting >= _COUNTED:
+            if self._waiting >= COUNTED:
                 self._merge()
 
     def _merge(self) -> None:
@@ -402,7 +402,7 @@ def _blocks(
 
     The bytes are good until the next block is asked for, which takes their place in memory.
     """
-    buffer = np.empty(_CHUNK, dtype=np.uint8)
+    buffer = np.empty(CHUNK, dtype=np.uint8)
     held = 0
     try:
         with open(path, "rb") as raw:

@@ -45,7 +45,7 @@ def align(
     index: str | Path,
     out: str | Path,
     *,
-    car: str,
+    car: str | None,
     insert: tuple[str | Path, str | Path] | None = None,
     feature: str = "Gene",
     threads: int = 1,
@@ -60,11 +60,12 @@ def align(
     chemistry
         As detected.
     index
-        STAR index with the CAR inserted; without it if ``insert`` is given.
+        STAR index with the CAR inserted; without it if ``insert`` is given or ``car`` is None.
     out
-        Folder for ``aligned.bam``, ``aligned.bam.bai``, ``raw.h5ad``, ``summary.json``, ``Log.final.out``.
+        Folder for ``aligned.bam``, ``aligned.bam.bai``, ``raw.h5ad``, ``summary.json``, ``Log.final.out``. Without a
+        ``car`` the matrix is ``plain.h5ad``: its row is written later, from molecules.
     car
-        Gene id of the CAR, which must be among the matrix's genes.
+        Gene id of the CAR, which must be among the matrix's genes. None: the reads are aligned without it.
     insert
         The CAR's FASTA and the full annotation with the CAR, inserted in this run.
     feature
@@ -92,10 +93,10 @@ def align(
     # STAR neither ends nor fails on an index that is cut off.
     index_parameters(index)
     with scratch_folder(out, ".star.") as scratch:
-        whitelist = _plain_whitelist(Path(chemistry.whitelist), scratch / "whitelist.txt")
+        whitelist = plain_whitelist(Path(chemistry.whitelist), scratch / "whitelist.txt")
         options: dict[str, object] = {
             "genomeDir": index,
-            "readFilesIn": _linked(pairs, scratch),
+            "readFilesIn": linked_reads(pairs, scratch),
             "soloType": "CB_UMI_Simple",
             "soloCBwhitelist": whitelist,
             "soloCBstart": chemistry.cb_start,
@@ -115,21 +116,21 @@ def align(
         if insert is not None:
             options.update(insertion_options(index, *insert))
         if zipped == {True}:
-            options["readFilesCommand"] = _decompression()
+            options["readFilesCommand"] = decompression_command()
         run_star(options, threads=threads, folder=scratch)
         bam = scratch / "Aligned.sortedByCoord.out.bam"
         with ThreadPoolExecutor(1) as beside:
             indexed = beside.submit(pysam.index, "-@", str(threads), str(bam))
             raw = read_star_matrix(scratch / "Solo.out" / feature / "raw")
-            if insert is not None:
+            if insert is not None and car is not None:
                 check_genes(set(raw.var["gene_id"]), index, insert[1], car)
-            if car not in set(raw.var["gene_id"]):
+            if car is not None and car not in set(raw.var["gene_id"]):
                 raise CarseqError(
                     f"the count matrix lacks the CAR {car}",
                     f"it has {raw.n_vars} genes",
                     "remove the reference/ folder of the results and run again",
                 )
-            write_h5ad(raw, out / "raw.h5ad")
+            write_h5ad(raw, out / ("plain.h5ad" if car is None else "raw.h5ad"))
             summary = summarise(scratch, feature, chemistry, raw, car)
             indexed.result()
         (scratch / f"{bam.name}.bai").replace(out / "aligned.bam.bai")
@@ -139,7 +140,7 @@ def align(
         write_text(json.dumps(summary, indent=1) + "\n", out / "summary.json")
 
 
-def _decompression() -> list[str]:
+def decompression_command() -> list[str]:
     """Return the command that STAR decompresses reads with: igzip's, which takes a third of gzip's time.
 
     STAR puts the command into a shell script as it is.
@@ -148,7 +149,7 @@ def _decompression() -> list[str]:
     return [sys.executable, "-m", "isal.igzip", "-dc"] if plain else ["gzip", "-dc"]
 
 
-def _linked(pairs: Sequence[tuple[str | Path, str | Path]], folder: Path) -> list[str]:
+def linked_reads(pairs: Sequence[tuple[str | Path, str | Path]], folder: Path) -> list[str]:
     """Link reads to names without a comma, space or quote; return them as STAR's ``readFilesIn`` (R2, then R1).
 
     STAR separates files by commas and writes their names into a shell script.
@@ -168,7 +169,7 @@ def _is_gzipped(path: str | Path) -> bool:
         return stream.read(2) == b"\x1f\x8b"
 
 
-def _plain_whitelist(path: Path, target: Path) -> Path:
+def plain_whitelist(path: Path, target: Path) -> Path:
     """Return the whitelist as STAR wants it: plain text, one bare barcode a line."""
     from isal import igzip
 
@@ -195,7 +196,7 @@ _LOG_NUMBERS = {
 
 
 def summarise(
-    star: Path, feature: str, chemistry: Chemistry, raw: AnnData, car: str
+    star: Path, feature: str, chemistry: Chemistry, raw: AnnData, car: str | None
 ) -> dict[str, Any]:
     """Return the mapping summary of a STARsolo run, as written to ``summary.json``.
 
@@ -203,7 +204,8 @@ def summarise(
     -------
     dict
         ``chemistry``, ``whitelist``, ``strand``; ``n_reads``; fractions ``valid_barcodes``, ``mapped_genome``,
-        ``mapped_gene_unique``, ``saturation``; ``n_barcodes``, ``n_umis``, ``car_umis_aligned`` of the raw matrix.
+        ``mapped_gene_unique``, ``saturation``; ``n_barcodes``, ``n_umis`` of the raw matrix, and ``car_umis_aligned``
+        of one with the CAR.
     """
     logged: dict[str, float] = {}
     for line in (star / "Log.final.out").read_text().splitlines():
@@ -226,7 +228,6 @@ def summarise(
             return float("nan")
         return round(value, 4) if np.isfinite(value) else float("nan")
 
-    is_car = (raw.var["gene_id"] == car).to_numpy()
     summary: dict[str, Any] = {
         "chemistry": chemistry.name,
         "whitelist": Path(chemistry.whitelist).name,
@@ -245,8 +246,10 @@ def summarise(
         "reads_antisense": chemistry.reads_antisense,
         "n_barcodes": int(raw.n_obs),
         "n_umis": int(raw.X.sum()),
-        "car_umis_aligned": int(raw.X[:, is_car].sum()),
     }
+    if car is not None:
+        is_car = (raw.var["gene_id"] == car).to_numpy()
+        summary["car_umis_aligned"] = int(raw.X[:, is_car].sum())
     return {
         k: (None if isinstance(v, float) and not np.isfinite(v) else v) for k, v in summary.items()
     }

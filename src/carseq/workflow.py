@@ -70,54 +70,6 @@ def study_from_config(config: dict[str, Any], configfiles: Sequence[str | Path])
     return load_study(resolve_paths(parse_config(dict(config), source), base))
 
 
-def told_of_lock(folder: str | Path, configfiles: Sequence[str | Path]) -> str:
-    """Return what to do about a folder that Snakemake has locked; empty if it is not.
-
-    Snakemake locks a folder while it runs in it. A run that was killed leaves the lock, and the next one stops there.
-
-    Parameters
-    ----------
-    folder
-        Where Snakemake runs (``--directory``).
-    configfiles
-        The study's configuration files.
-    """
-    locks = Path(folder) / ".snakemake" / "locks"
-    if not locks.is_dir() or not any(locks.iterdir()):
-        return ""
-    if others := _runs_in(folder):
-        named = " and ".join(str(pid) for pid in others)
-        return (
-            f"another run is at work in {folder} (process {named}): wait until it ends, or end it with "
-            f"`kill {' '.join(map(str, others))}`"
-        )
-    given = f" --configfile {' '.join(map(str, configfiles))}" if configfiles else ""
-    return (
-        f"a run in {folder} was killed and has left its lock. If none is going on there from another machine, this "
-        f"command goes on where it stopped: snakemake{given} --unlock && snakemake{given} --cores {os.cpu_count() or 1}"
-    )
-
-
-def _runs_in(folder: str | Path) -> list[int]:
-    """Return the processes of other Snakemakes that run in a folder, on this machine."""
-    import psutil
-
-    own = {os.getpid(), *(p.pid for p in psutil.Process().parents())}
-    found = []
-    for process in psutil.process_iter(["pid", "cmdline", "cwd"]):
-        words = process.info["cmdline"] or []
-        is_run = any("snakemake" in Path(word).name for word in words[:4])
-        place = process.info["cwd"]
-        if (
-            is_run
-            and process.pid not in own
-            and place
-            and Path(place).resolve() == Path(folder).resolve()
-        ):
-            found.append(process.pid)
-    return found
-
-
 def in_pairs(fastqs: Sequence[str]) -> list[tuple[str, str]]:
     """Return a rule's FASTQ files, R1 and R2 in turn, by pairs."""
     return list(zip(fastqs[::2], fastqs[1::2], strict=True))

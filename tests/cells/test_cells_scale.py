@@ -31,10 +31,10 @@ def cohort() -> ad.AnnData:
 def test_a_sketch_takes_small_samples_whole() -> None:
     """Of samples of 10, 100 and 1,000 cells a sketch of 300 takes 10, 100 and 190; the same twice."""
     groups = np.repeat([1, 0, 2], [100, 10, 1000])
-    found = latent._sketch(groups, 300, np.random.default_rng(0))
+    found = latent.choose_sketch(groups, 300, np.random.default_rng(0))
     assert np.bincount(groups[found]).tolist() == [10, 100, 190]
     assert (np.diff(found) > 0).all()
-    assert np.array_equal(found, latent._sketch(groups, 300, np.random.default_rng(0)))
+    assert np.array_equal(found, latent.choose_sketch(groups, 300, np.random.default_rng(0)))
 
 
 def test_projected_components_are_the_dense_ones(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from typer.testing import CliRunner
 
@@ -11,6 +13,7 @@ from carseq.construct.backbones import backbones, likeliest
 from carseq.construct.findings import CODES
 from carseq.construct.introns import splice_sites
 from carseq.construct.parts import parts, sequences
+from carseq.construct.reading import read_vector
 from carseq.data import path as data_path
 from carseq.errors import CarseqError
 
@@ -135,3 +138,34 @@ def test_a_stop_codon_anywhere_in_the_car_is_an_error(tmp_path, residue):
 
 def test_every_code_of_the_lint_is_declared():
     assert all(code.level in ("error", "warn", "info") and code.meaning for code in CODES.values())
+
+
+@pytest.mark.parametrize("record", ["axi-cel", "hbi0101_surrogate_MoMuLV"])
+@pytest.mark.parametrize("share", [0.06, 0.1, 0.15])
+def test_a_vector_that_differs_from_the_known_ones_keeps_its_ends(tmp_path, record, share):
+    """Substitutions outside the frame: both R's to 3 nt, junctions to 2, in every try up to 10 %, in most at 15 %."""
+    path = data_path(f"constructs/{record}.gb")
+    whole, known = read_vector(path).sequence, load_construct(path)
+    first = whole.index(known.sequence)
+    frame = range(first + known.orf[0], first + known.orf[1])
+    blocks = known.transcripts[1].blocks
+    right = joined = 0
+    for seed in range(4):
+        rng = random.Random(f"{record} {share} {seed}")
+        other = "".join(
+            rng.choice("ACGT".replace(b, "")) if i not in frame and rng.random() < share else b
+            for i, b in enumerate(whole)
+        )
+        file = tmp_path / "v.fa"
+        file.write_text(f">v\n{other}\n")
+        found = load_construct(file)
+        start = other.index(found.sequence)
+        ends = (start - first, start + len(found.sequence) - first - len(known.sequence))
+        assert found.five.known
+        right += max(map(abs, ends)) <= 3
+        if len(found.transcripts) > 1:
+            got = found.transcripts[1].blocks
+            places = ((got[0][1], blocks[0][1]), (got[1][0], blocks[1][0]))
+            joined += all(abs(start + a - first - b) <= 2 for a, b in places)
+    assert right == 4
+    assert joined >= (4 if share <= 0.1 else 2)

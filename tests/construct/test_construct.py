@@ -267,6 +267,18 @@ def test_faults_of_the_reading_frame_are_told_apart(tmp_path, surrogate):
     assert "50 of its 112 residues" in found["truncated_cd3zeta"]["message"]
 
 
+@pytest.mark.parametrize("change", ["deletion", "insertion"])
+@pytest.mark.parametrize("place", [65, 150, 313])
+def test_an_indel_in_cd3zeta_is_a_frameshift(tmp_path, surrogate, change, place):
+    """Near its beginning, in the middle and 24 nt before its end: not a CD3zeta that is cut off."""
+    at = int(surrogate.domains.set_index("name").loc["CD3zeta", "start"]) + place
+    sequence = surrogate.sequence
+    middle = "" if change == "deletion" else "A" + sequence[at]
+    found = findings(tmp_path, sequence[:at] + middle + sequence[at + 1 :])
+    assert found["frameshift"]["level"] == "error"
+    assert not {"truncated_cd3zeta", "no_cd3zeta"} & set(found)
+
+
 def test_expected_coverage_lies_where_reads_are_measured(surrogate):
     three, five = (expected_coverage(surrogate.transcripts, c) for c in ("3p", "5p"))
     end = surrogate.orf[1]

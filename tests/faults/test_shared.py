@@ -17,8 +17,8 @@ import yaml
 from carseq.errors import CarseqError
 from carseq.io.bam import shareable_header, write_bam
 from carseq.io.files import write_table
+from carseq.locks import told_of_lock
 from carseq.report.share import share
-from carseq.workflow import told_of_lock
 
 NAMES = ["P01_urine_D28", "P01_urine", 'Ü "q" <b>&']
 

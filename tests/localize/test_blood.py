@@ -60,7 +60,7 @@ def test_blood_mixed_into_urine_is_found(share: float) -> None:
         (obs.drop(columns="t_state"), False),
         (obs.assign(t_state=""), False),
     ):
-        table = blood_shares(given, "urine", "blood").set_index("witness")
+        table = blood_shares(given, "urine", "blood").set_index("population")
         assert table.loc["naive T cell", "used"] == naive
         found = table.loc["combined"]
         assert found["low"] <= truth <= found["high"]
@@ -89,18 +89,18 @@ def test_the_interval_is_exact() -> None:
     assert held >= 54
 
 
-def test_a_witness_with_a_source_in_urine_is_left_out() -> None:
+def test_a_population_with_a_source_in_urine_is_left_out() -> None:
     """40 B cells in urine without a naive T cell are the kidney's: they do not raise the estimate."""
     table = blood_shares(
         counted({"T": 100, "B": 40}, {"T": 300, "naive": 200, "B": 100}), "U", "V"
-    ).set_index("witness")
+    ).set_index("population")
     assert not table.loc["B cell", "used"]
     assert "urine holds more" in table.loc["B cell", "note"]
     assert table.loc["combined", "high"] < 0.1
 
 
 def test_red_cells_speak_only_where_nothing_else_does() -> None:
-    """Red cells are shown, never used beside mononuclear witnesses; alone they come with a warning."""
+    """Red cells are shown, never used beside mononuclear cells; alone they come with a warning."""
     with_b = combined({"T": 50, "red": 30}, {"T": 100, "B": 30, "red": 30})
     assert with_b["estimate"] == 0
     alone = combined({"T": 50, "red": 3}, {"T": 100, "red": 30})
@@ -111,8 +111,8 @@ def test_red_cells_speak_only_where_nothing_else_does() -> None:
 @pytest.mark.parametrize(
     ("urine_cells", "blood_cells", "words"),
     [
-        ({"T": 50}, {}, "no witness"),
-        ({"T": 50, "red": 9}, {"T": 300}, "no witness"),
+        ({"T": 50}, {}, "none of the marker populations"),
+        ({"T": 50, "red": 9}, {"T": 300}, "none of the marker populations"),
         ({}, {"T": 300, "B": 30}, "no T cells in this urine"),
         ({}, {}, "no T cells in this urine"),
     ],
@@ -120,7 +120,7 @@ def test_red_cells_speak_only_where_nothing_else_does() -> None:
 def test_nothing_to_go_by_is_undetermined(
     urine_cells: dict[str, int], blood_cells: dict[str, int], words: str
 ) -> None:
-    """No cells, no T cells, PBMC without any witness: no estimate, and a word why."""
+    """No cells, no T cells, PBMC without any marker population: no estimate, and a word why."""
     row = combined(urine_cells, blood_cells)
     assert np.isnan(row["estimate"])
     assert words in row["note"]
@@ -166,7 +166,7 @@ def test_one_car_t_cell_may_be_of_blood() -> None:
     """1 CAR T cell in urine, half of blood's T cells CAR T: blood may explain it."""
     row = called(1, 200)
     assert row["p_blood_alone"] > 0.3
-    assert row["car_verdict"] == "blood may explain them"
+    assert row["car_verdict"] == "maybe_by_blood"
 
 
 def test_blood_of_another_time_point_gives_a_bound_alone() -> None:
@@ -178,7 +178,7 @@ def test_blood_of_another_time_point_gives_a_bound_alone() -> None:
     assert "blood of another time point" in row["note"]
 
 
-def test_without_blood_every_witness_is_undetermined() -> None:
+def test_without_blood_nothing_is_estimated() -> None:
     """A patient without a blood sample: rows of the schema, no estimate, and words."""
     obs = counted({"T": 30, "B": 3}, {})
     detection = pd.DataFrame(

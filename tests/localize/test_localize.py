@@ -25,16 +25,16 @@ from carseq.localize import (
     shared_clonotypes,
     target_cells,
 )
-from carseq.localize.beside import _places
-from carseq.localize.compare import _over_patients, _pairs, _Row
+from carseq.localize.beside import time_places
+from carseq.localize.compare import ContrastRow, rows_over_patients, sample_pairs
 from carseq.localize.odds import (
     CUT,
     PSI,
     Arm,
     Comparison,
+    DepthClasses,
     Pair,
     Profile,
-    _Classes,
     compare,
     over_patients,
 )
@@ -148,7 +148,7 @@ def test_no_car_t_cell_on_one_side_gives_an_open_interval() -> None:
 def test_the_bootstrap_draws_what_the_model_says() -> None:
     """Mean counts of 4,000 replicates are those of the mixture to 5 %."""
     one = replace(arm(10, 40), mu=np.array([1e-3]), shape=np.array([1.5]))
-    classes = _Classes.of(one)
+    classes = DepthClasses.of(one)
     counts = classes.draw(np.zeros(4000, dtype=np.intp), 0.25, np.random.default_rng(1))
     assert counts.sum(axis=1) == pytest.approx(40)
     by_bin = counts.reshape(4000, -1, classes.null.shape[1]).sum(axis=1).mean(axis=0)
@@ -323,7 +323,7 @@ def test_numbers_of_the_sheet_stand_beside_the_fraction_and_text_does_not() -> N
     assert list(flow["inside"]) == ["yes", "yes"]
     assert list(flow["place"]) == [0, 28]
     assert len(table[table["measure"] == "creatinine"]) == 1
-    assert set(table.loc[table["measure"] == "vcn_qpcr", "kind"]) == {"copies of the vector"}
+    assert set(table.loc[table["measure"] == "vcn_qpcr", "kind"]) == {"vector_copies"}
     with pytest.raises(CarseqError, match="no share of T cells: 120"):
         clinical(detection_of(), {"u28": {"car_pct_flow": "120"}})
 
@@ -390,7 +390,7 @@ def test_controls_are_no_urine_against_blood_and_no_sample_stands_in_two_familie
         ("U28", "A", "urine", "D28", "case"),
         ("B28", "A", "blood", "D28", "case"),
     )
-    found = [(c, a["sample"], b["sample"]) for c, _, a, b in _pairs(samples)]
+    found = [(c, a["sample"], b["sample"]) for c, _, a, b in sample_pairs(samples)]
     assert found == [
         ("urine against blood", "U28", "B28"),
         ("against baseline", "U28", "U0"),
@@ -403,12 +403,12 @@ def test_patients_are_pooled_over_the_same_times_only() -> None:
     psi = Profile(PSI, -0.5 * (PSI - 1.0) ** 2)
     cells = pd.DataFrame({"car_call": ["positive"]})
 
-    def row(patient: str, times: str) -> _Row:
-        return _Row("over time", patient, f"{patient}2", f"{patient}1", "urine", "", "", cells, cells,
+    def row(patient: str, times: str) -> ContrastRow:
+        return ContrastRow("over time", patient, f"{patient}2", f"{patient}1", "urine", "", "", cells, cells,
                     Comparison(profile=psi), times)  # fmt: skip
 
     rows = [row("A", "D28 against D14"), row("B", "D28 against D14"), row("C", "M3 against D28")]
-    (made,) = _over_patients(rows)
+    (made,) = rows_over_patients(rows)
     assert made["n_patients"] == 2
     assert str(made["reading"]).startswith("D28 against D14; 2 patients")
 
@@ -425,7 +425,7 @@ def test_patients_are_pooled_over_the_same_times_only() -> None:
 )
 def test_time_points_lie_where_their_names_say(timepoints: list[str], places: list[float]) -> None:
     """Days and months mix, what comes before the infusion comes first; words that say nothing stay in order."""
-    assert [_places(timepoints)[t] for t in timepoints] == pytest.approx(places)
+    assert [time_places(timepoints)[t] for t in timepoints] == pytest.approx(places)
 
 
 def test_q_is_adjusted_within_a_contrast() -> None:

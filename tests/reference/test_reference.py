@@ -116,6 +116,27 @@ def test_an_index_of_another_genome_is_refused(genome, index):
         reference.check_index(index, genome / "g.fa")
 
 
+def test_an_index_of_another_star_is_refused(genome, index):
+    parameters = index / "genomeParameters.txt"
+    for other in ("20201", "2.7.1a"):
+        parameters.write_text(f"### a\nversionGenome\t{other}\ngenomeChrBinNbits\t3\n")
+        with pytest.raises(CarseqError, match=rf"(?s)its format is {other}; STAR .* reads") as told:
+            reference.check_index(index, genome / "g.fa")
+        assert "genes/genes.gtf.gz" in told.value.remedy
+
+
+def test_a_plain_index_of_another_annotation_is_refused(genome, index):
+    """With the CAR inserted, the annotation that is given takes the place of the index's own."""
+    (genome / "other.gtf").write_text(gtf_line("chr1", 1, 10, gene="G7"))
+    reference.check_index(index, genome / "g.fa", genome / "g.gtf", plain=True)
+    reference.check_index(index, genome / "g.fa", genome / "other.gtf")
+    with pytest.raises(CarseqError, match=r"(?s)is not of the annotation .* the first: G1"):
+        reference.check_index(index, genome / "g.fa", genome / "other.gtf", plain=True)
+    (index / "geneInfo.tab").unlink()
+    with pytest.raises(CarseqError, match="without an annotation"):
+        reference.check_index(index, genome / "g.fa", genome / "g.gtf", plain=True)
+
+
 def test_contigs_that_star_leaves_out_are_added(index):
     for _ in range(2):  # a STAR that writes them itself must not get them twice
         complete_chromosomes(index, {"CAR": 9}, bits=3)

@@ -55,6 +55,25 @@ def test_init_writes_a_study_that_loads(fastqs, tmp_path):
     assert yaml.safe_load((tmp_path / "study/config.yaml").read_text())["calling"] == {"fdr": 0.05}
 
 
+def test_init_takes_one_record_of_a_file(fastqs, tmp_path):
+    """FILE#name stands in the configuration; the study's input is the file, and a missing one is told by its name."""
+    for name in ("g.fa", "g.gtf"):
+        (tmp_path / name).write_text("x")
+    maps = tmp_path / "maps.fa"
+    maps.write_text(">one\nACGT\n>my car\nACGT\n")
+    start_study(
+        tmp_path / "study", fastqs=fastqs, construct=f"{maps}#my", fasta=tmp_path / "g.fa",
+        gtf=tmp_path / "g.gtf", name="MYCAR",
+    )  # fmt: skip
+    config = tmp_path / "study/config.yaml"
+    study = load_study(load_config(config))
+    assert study.config.construct.file == f"{maps}#my"
+    assert ("construct", str(maps)) in study.inputs()
+    maps.unlink()
+    with pytest.raises(CarseqError, match=r"maps\.fa"):
+        load_study(load_config(config))
+
+
 def test_init_keeps_addresses(tmp_path):
     """An address given for the genome stands in the configuration letter by letter."""
     url = "https://example.org/a/genome.fa.gz"

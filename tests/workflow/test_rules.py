@@ -8,12 +8,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
+from carseq.construct import read_construct
+from carseq.construct.reading import read_vector
 from carseq.schema import results
 from carseq.schema.results import FILES, VERSIONS
 from carseq.study.construct_file import find_construct_file
@@ -22,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 SAMPLES = ("A", "B")
 NOTEBOOKS = ("01_quality", "02_cells", "03_car_t_cells", "04_localization")
 #: Every file that only some configurations make.
-OPTIONAL = {"support", "cellbender", "slice_bam", "slice_bai"}
+OPTIONAL = {"support", "cellbender", "slice_bam", "slice_bai", "plain"}
 AFTER_CALLING = {
     "localize", "report", "notebook", "export_matrix", "export_multiqc", "car_reads", "ro_crate",
 }  # fmt: skip
@@ -124,15 +127,41 @@ def study(finished: Path, tmp_path: Path) -> Iterator[Path]:
         shutil.copy2(tmp_path / path.name, path)
 
 
+def test_one_record_of_a_file_is_taken(study: Path, tmp_path: Path) -> None:
+    """`FILE#name` as construct and as alternative: the rule takes that record, and another name runs it again."""
+    maps = tmp_path / "maps.fa"
+    other, mine = (
+        read_vector(find_construct_file(name, study)).sequence
+        for name in ("axi-cel", "hbi0101_surrogate")
+    )
+    maps.write_text(f">other\n{other}\n>mine\n{mine}\n")
+    change(study, "construct", "file", to=f"{maps}#mine")
+    change(study, "construct", "alternatives", to=[f"{maps}#other"])
+    made = tmp_path / "results"
+    change(study, "results", to=str(made))
+    target = FILES["construct_json"].at(str(made))
+    command = ["snakemake", "--snakefile", str(ROOT / "Snakefile"), "--cores", "1", "--quiet"]
+    command += ["--configfile", str(study / "config.yaml"), "--directory", str(study), target]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert read_construct(target).sequence in mine
+    needed = workflow(study, "dryrun")[0]
+    assert "support" in needed
+    assert "transcript" not in needed
+    change(study, "construct", "file", to=f"{maps}#other")
+    assert "transcript" in workflow(study, "dryrun")[0]
+
+
 def test_every_output_is_declared_and_every_declared_file_is_made(study: Path) -> None:
-    """Of four configurations that differ in what they are given, keep and compare."""
+    """Of five configurations that differ in what they are given, keep, compare and insert."""
     made = workflow(study, "dryrun")[1]
     change(study, "solo", "keep_bam", to="slice")
     change(study, "cells", "cellbender", to=10)
     change(study, "construct", "alternatives", to=["car.gb"])
     made |= workflow(study, "dryrun")[1]
-    change(study, "reference", "insertion", to="each_run")
-    made |= workflow(study, "dryrun")[1]
+    for insertion in ("each_run", "none"):
+        change(study, "reference", "insertion", to=insertion)
+        made |= workflow(study, "dryrun")[1]
     for name in ("A.bam", "A.bam.bai", "A.h5", "B.bam", "B.bam.bai", "B.h5"):
         (study / name).touch()
     (study / "samples.tsv").write_text(

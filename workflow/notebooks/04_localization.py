@@ -88,11 +88,21 @@ summaries.signal_outside_t(study.cells).head(30)
 # %% [markdown]
 # ## Blood in the urine
 #
-# How many of the urine's T cells blood could have brought, by witness and combined.
+# How many of the urine's T cells blood could have brought, by marker population of blood and combined.
 
 # %%
 if len(study.blood):
-    columns = ["sample", "witness", "n_urine", "n_blood", "estimate", "low", "high", "used", "note"]
+    columns = [
+        "sample",
+        "population",
+        "n_urine",
+        "n_blood",
+        "estimate",
+        "low",
+        "high",
+        "used",
+        "note",
+    ]
     display(study.blood[columns])
 else:
     print("No urine with a blood sample of its patient.")

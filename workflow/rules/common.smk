@@ -1,4 +1,5 @@
 # Sheets, lookups and input functions, so that the other rule files read like a list of steps.
+import os
 import sys
 from pathlib import Path
 
@@ -6,9 +7,21 @@ from carseq.errors import CarseqError
 from carseq.io.checksums import check_sizes, fingerprint
 from carseq.io.remote import is_url, provider
 from carseq.io.results import told_of_upgrade
+from carseq.locks import forget_run, note_run, told_of_lock
 from carseq.schema.results import FILES, VERSIONS, each
+from carseq.study.construct_file import split_record
+from carseq.study.memory import (
+    alignment_megabytes,
+    choice_of,
+    index_megabytes,
+    insertion_megabytes,
+    keep_choice,
+    machine_megabytes,
+    settle,
+    too_little,
+)
 from carseq.study.record import check_record
-from carseq.workflow import study_from_config, told_of_lock
+from carseq.workflow import study_from_config
 from snakemake.exceptions import WorkflowError
 from snakemake.io import get_flag_value, is_flagged
 from snakemake.logging import logger
@@ -21,12 +34,61 @@ except CarseqError as error:
 if workflow.is_main_process and (told := told_of_upgrade(STUDY.config.results)):
     logger.warning(told)
 
+
+DRY = bool({"-n", "--dry-run", "--dryrun", "-np", "-nq"} & set(sys.argv))
+
+
+# What a cluster's nodes have is not known here: there the CAR is inserted, unless the configuration says otherwise.
+def megabytes_here():
+    given = workflow.resource_settings
+    if given.nodes is not None and (given.cores is None or DRY):
+        return float("inf")
+    told = workflow.global_resources.get("mem_mb")
+    told = getattr(told, "value", told)
+    return min(machine_megabytes(), float(told) if told else float("inf"))
+
+
+CHOICE = choice_of(STUDY, megabytes_here())
+
+
+# Before the first job, and not in a dry run; a `module` has no such hook.
+def keep():
+    if CHOICE.genome:
+        keep_choice(CHOICE, STUDY.config.results)
+
+
+if workflow.is_main_process:
+    if not (workflow.modifier.is_main_snakefile() or DRY or "--unlock" in sys.argv):
+        keep()
+    if CHOICE.insertion == "none":
+        logger.info(f"reference: reads are aligned without the CAR: {CHOICE.why}")
+    if told := too_little(STUDY, CHOICE, megabytes_here()):
+        logger.warning(told)
+STUDY = settle(STUDY, CHOICE)
+
 CONFIG = STUDY.config
 RESULTS = CONFIG.results.rstrip("/")
 
-if workflow.is_main_process and "--unlock" not in sys.argv:
-    if told := told_of_lock(Path.cwd(), workflow.configfiles):
+if workflow.is_main_process:
+    if "--unlock" in sys.argv:
+        forget_run(Path.cwd())
+    elif told := told_of_lock(Path.cwd(), workflow.configfiles):
         logger.warning(told)
+
+
+# How the CAR is brought in; and whose the lock is, should this run be killed.
+onstart:
+    keep()
+    note_run(Path.cwd())
+
+
+onsuccess:
+    forget_run(Path.cwd())
+
+
+onerror:
+    forget_run(Path.cwd())
+
 
 # A file that a crashed copy cut off would be read as if it were whole, or never be read and never be noticed.
 if workflow.is_main_process:
@@ -36,9 +98,14 @@ if workflow.is_main_process:
     except CarseqError as error:
         raise WorkflowError(str(error)) from None
 
+# How the profiles of Grid Engine, PBS and HTCondor send their jobs.
+os.environ.setdefault(
+    "CARSEQ_QUEUE", str(workflow.source_path("../../profiles/queue.sh"))
+)
+
 SAMPLES = list(STUDY.samples)
 CAR = CONFIG.construct.name
-SAVED = CONFIG.reference.insertion == "saved"
+INSERTION = CONFIG.reference.insertion
 
 
 # Path of a declared file; its wildcards stay.
@@ -59,7 +126,12 @@ def given(path):
 KEEP_BAM = "all" if CONFIG.reuse else CONFIG.solo.keep_bam
 # A study of matrices alone may have neither genome nor construct.
 FASTA, GTF = given(CONFIG.reference.fasta) or [], given(CONFIG.reference.gtf) or []
-CONSTRUCT = CONFIG.construct.file or []
+# The vector and the other constructs that may be there instead: files, and the record of a file that has several.
+VECTORS = [split_record(vector) for vector in (CONFIG.construct.file, *CONFIG.construct.alternatives) if vector]
+CONSTRUCT = str(VECTORS[0][0]) if CONFIG.construct.file else []
+OTHERS = VECTORS[1:] if CONFIG.construct.file else VECTORS
+ALTERNATIVES, RECORDS = [str(file) for file, _ in OTHERS], [record for _, record in OTHERS]
+RECORD = VECTORS[0][1] if CONFIG.construct.file else None
 
 
 # What the user's files hold, as a parameter of the rules that read them: a file that is exchanged for another of the
@@ -69,7 +141,7 @@ def content(*paths):
 
 
 GENOME_CONTENT = content(CONFIG.reference.fasta, CONFIG.reference.gtf)
-CONSTRUCT_CONTENT = content(CONFIG.construct.file, *CONFIG.construct.alternatives)
+CONSTRUCT_CONTENT = content(CONSTRUCT, *ALTERNATIVES)
 BASE_INDEX = CONFIG.reference.star_index or R("base_index")
 
 
@@ -190,14 +262,10 @@ def genome_megabytes():
     return megabytes(FASTA) * (3.6 if CONFIG.reference.fasta.endswith(".gz") else 1)
 
 
-# Lines through memory measured over growing genomes, a tenth above them (benchmarks/RESULTS.md, Human scale). STAR holds
-# the suffix array, of 9 bytes a base over `sa_sparse`, twice while it inserts junctions or the CAR.
-def star_megabytes(a_base, of_array):
-    return (a_base + of_array / CONFIG.reference.sa_sparse) * genome_megabytes() + 500
-
-
+# Memory measured over growing genomes (carseq.study.memory).
 def index_memory(wildcards, input, attempt):
-    return int(attempt * max(2000, star_megabytes(6, 8.5)))
+    asked = index_megabytes(genome_megabytes(), CONFIG.reference.sa_sparse)
+    return int(attempt * max(2000, asked))
 
 
 def index_threads(wildcards):
@@ -205,17 +273,15 @@ def index_threads(wildcards):
     return 8 if genome_megabytes() > 100 else 1
 
 
-def insertion_megabytes():
-    return star_megabytes(8.5, 11)
-
-
 def insert_memory(wildcards, input, attempt):
-    return int(attempt * max(2000, insertion_megabytes()))
+    asked = insertion_megabytes(genome_megabytes(), CONFIG.reference.sa_sparse)
+    return int(attempt * max(2000, asked))
 
 
 def align_memory(wildcards, input, attempt):
     # The genome in memory, or what inserting the CAR into it takes, and the FASTQ's size for sorting the BAM.
-    genome = star_megabytes(3, 8) if SAVED else insertion_megabytes()
+    of = insertion_megabytes if INSERTION == "each_run" else alignment_megabytes
+    genome = of(genome_megabytes(), CONFIG.reference.sa_sparse)
     return int(attempt * max(4000, genome + sort_memory(wildcards, input, 1)))
 
 

@@ -5,7 +5,7 @@
 # better lint or another map costs no alignment.
 rule transcript:
     input:
-        CONFIG.construct.file,
+        CONSTRUCT,
     output:
         fasta=R("transcript"),
         gtf=R("construct_gtf"),
@@ -20,6 +20,7 @@ rule transcript:
     params:
         name=CAR,
         form=CONFIG.construct.form,
+        record=RECORD,
         content=CONSTRUCT_CONTENT[:1],
         version=VERSIONS["transcript"],
     message:

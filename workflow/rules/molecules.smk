@@ -92,7 +92,7 @@ rule support:
         bai=bam_index,
         library=R("library"),
         construct=R("construct_json"),
-        alternatives=CONFIG.construct.alternatives,
+        alternatives=ALTERNATIVES,
     output:
         R("support"),
     log:
@@ -107,6 +107,7 @@ rule support:
     params:
         barcode_tag=CONFIG.molecules.barcode_tag,
         umi_tag=CONFIG.molecules.umi_tag,
+        records=RECORDS,
         content=lambda wildcards: CONSTRUCT_CONTENT[1:] + made_content(wildcards),
         version=VERSIONS["molecules"],
     message:

@@ -19,6 +19,8 @@ rule check_reference:
         mem_mb=memory(2000),
         runtime=minutes(30),
     params:
+        # Only of an index that was given: one of our own is not built anew for it.
+        plain=bool(CONFIG.reference.star_index) and INSERTION == "none",
         content=GENOME_CONTENT,
         version=VERSIONS["reference"],
     message:
@@ -30,7 +32,7 @@ rule check_reference:
 # Apart from the above: another construct is checked anew, which must not cost a new index.
 rule check_car:
     input:
-        construct=CONFIG.construct.file,
+        construct=CONSTRUCT,
         fasta=FASTA,
         gtf=GTF,
         checked=R("checked"),
@@ -49,6 +51,7 @@ rule check_car:
     params:
         name=CAR,
         form=CONFIG.construct.form,
+        record=RECORD,
         content=CONSTRUCT_CONTENT[:1] + GENOME_CONTENT,
         version=VERSIONS["reference"],
     message:

@@ -34,19 +34,14 @@ rule align:
         chemistry=R("chemistry"),
         # Named in chemistry.json; one that Snakemake fetches must be there again.
         whitelist=whitelist,
-        index=R("augmented_index") if SAVED else BASE_INDEX,
+        index=R("augmented_index") if INSERTION == "saved" else BASE_INDEX,
         insertion=(
-            []
-            if SAVED
-            else [
-                R("transcript"),
-                R("augmented_gtf"),
-            ]
+            [R("transcript"), R("augmented_gtf")] if INSERTION == "each_run" else []
         ),
     output:
         bam=kept(R("aligned_bam"), KEEP_BAM == "all"),
         bai=kept(R("aligned_bai"), KEEP_BAM == "all"),
-        raw=R("raw"),
+        raw=R("plain") if INSERTION == "none" else R("raw"),
         summary=R("summary"),
     log:
         f"{RESULTS}/logs/{{sample}}/align.log",
@@ -60,7 +55,8 @@ rule align:
         sort_mb=sort_memory,
         runtime=minutes(120, per_gb=8),
     params:
-        car=CAR,
+        # Nothing of the CAR's where it is not in the index: another one costs no alignment.
+        car=None if INSERTION == "none" else CAR,
         feature=CONFIG.solo.feature,
         content=reads_content,
         version=VERSIONS["solo"],
@@ -76,7 +72,7 @@ rule slice_bam:
         bam=R("aligned_bam"),
         bai=R("aligned_bai"),
         construct=R("construct_json"),
-        alternatives=CONFIG.construct.alternatives,
+        alternatives=ALTERNATIVES,
         loci=R("loci"),
     output:
         bam=kept(R("slice_bam"), KEEP_BAM == "slice"),
@@ -91,9 +87,34 @@ rule slice_bam:
         mem_mb=memory(3000),
         runtime=minutes(60, per_gb=4),
     params:
+        records=RECORDS,
         content=CONSTRUCT_CONTENT[1:],
         version=VERSIONS["solo"],
     message:
         "solo: cutting out of {wildcards.sample} the reads that may be the CAR's or its homologs'"
     script:
         "../scripts/slice_bam.py"
+
+
+if INSERTION == "none":
+
+    rule car_row:
+        input:
+            plain=R("plain"),
+            molecules=R("molecules"),
+        output:
+            R("raw"),
+        log:
+            f"{RESULTS}/logs/{{sample}}/car_row.log",
+        conda:
+            "../../envs/tools.yaml"
+        resources:
+            mem_mb=cells_memory,
+            runtime=minutes(20),
+        params:
+            car=CAR,
+            version=VERSIONS["solo"],
+        message:
+            "solo: writing the CAR's row of the matrix of {wildcards.sample} from its molecules"
+        script:
+            "../scripts/car_row.py"

@@ -5,10 +5,12 @@ import json
 from carseq.construct import load_construct
 from carseq.io.files import write_text
 from carseq.reference.transgene import check_car_is_new
+from carseq.study.construct_file import with_record
 from carseq.workflow import job
 
 with job(snakemake):
     given, params = snakemake.input, snakemake.params
-    construct = load_construct(given.construct, name=params.name, form=params.form)
+    vector = with_record(given.construct, params.record)
+    construct = load_construct(vector, name=params.name, form=params.form)
     check_car_is_new(given.fasta, given.gtf, construct)
     write_text(json.dumps({"name": params.name}) + "\n", snakemake.output[0])

@@ -11,5 +11,5 @@ with job(snakemake):
     fasta, gtf = snakemake.input.fasta, snakemake.input.gtf
     check_reference(fasta, gtf)
     if snakemake.input.index:
-        check_index(snakemake.input.index, fasta)
+        check_index(snakemake.input.index, fasta, gtf, plain=snakemake.params.plain)
     write_text(json.dumps({"fasta": fasta, "gtf": gtf}) + "\n", snakemake.output[0])

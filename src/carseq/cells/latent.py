@@ -39,7 +39,7 @@ MAX_CELLS_SKETCH = 200_000
 PROJECTED = 20_000
 
 
-def _sketch(groups: np.ndarray, limit: int, rng: np.random.Generator) -> np.ndarray:
+def choose_sketch(groups: np.ndarray, limit: int, rng: np.random.Generator) -> np.ndarray:
     """Return positions of at most ``limit`` cells, sorted: small samples whole, large ones thinned alike.
 
     Parameters
@@ -71,7 +71,7 @@ def sketch_of(adata: AnnData, seed: int) -> np.ndarray | None:
     groups = np.zeros(adata.n_obs, dtype=np.int64)
     if "sample" in adata.obs:
         groups = np.asarray(pd.factorize(adata.obs["sample"].astype(str))[0])
-    return _sketch(groups, MAX_CELLS_SKETCH, np.random.default_rng(seed))
+    return choose_sketch(groups, MAX_CELLS_SKETCH, np.random.default_rng(seed))
 
 
 def _part(adata: AnnData, rows: np.ndarray) -> AnnData:

@@ -75,8 +75,8 @@ NOT_KILLING = ("naive CD4 T cell", "naive CD8 T cell", "regulatory T cell")
 SHAPE = 2.0
 #: Most that one gene may speak for one type against another, natural log.
 MOST_PER_GENE = 4.0
-#: Genes of a programme rise and fall together, so that many molecules are not as many witnesses: of a cell with more
-#: UMIs than this, the log-likelihood counts as the square root of the excess.
+#: Genes of a programme rise and fall together, so that their molecules are not independent evidence: of a cell with
+#: more UMIs than this, the log-likelihood counts as the square root of the excess.
 FULL_UMIS = 1000.0
 #: Share of a cell's UMIs that are taken to be ambient RNA of the sample's mean profile.
 AMBIENT = 0.05

@@ -12,6 +12,7 @@ import typer
 from carseq import __version__
 from carseq.cli import rooms, study
 from carseq.cli.construct import construct
+from carseq.cli.run import PASSED_ON, demo, doctor, run
 from carseq.cli.share import share
 from carseq.errors import CarseqError
 from carseq.log import to_console
@@ -21,8 +22,8 @@ __all__ = ["app", "main"]
 app = typer.Typer(
     name="carseq",
     help="Are there CAR T cells in this urine, which cells are they, and how sure are we?\n\n"
-    "A study is run by Snakemake: `snakemake --configfile my.yaml --cores 8`. "
-    "Begin with `carseq init`, then `carseq check`.",
+    "`carseq demo` shows it at work. For your own study: `carseq init`, then `carseq run study/config.yaml --cores 8`. "
+    "`carseq doctor` says what this machine lacks.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -46,6 +47,9 @@ def _root(
 
 app.command()(study.init)
 app.command()(study.check)
+app.command(context_settings=PASSED_ON)(run)
+app.command(context_settings=PASSED_ON)(demo)
+app.command()(doctor)
 app.add_typer(construct)
 app.command()(rooms.quicklook)
 app.command()(rooms.annotate)

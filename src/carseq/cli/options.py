@@ -30,6 +30,9 @@ def known_form(value: str) -> Any:
 
 
 def print_verdicts(detection: Any) -> None:
+    """Print a table of the samples, and each verdict in words."""
+    from carseq.figures.phrases import percent, percent_range
+
     table = Table(
         "sample", "T cells", "CAR T", "of T cells", "verdict", title="Are there CAR T cells?"
     )
@@ -37,7 +40,7 @@ def print_verdicts(detection: Any) -> None:
     for row in detection.itertuples():
         known = row.n_t_cells > 0
         interval = (
-            f"{row.prevalence:.0%} ({row.prevalence_low:.0%}-{row.prevalence_high:.0%})"
+            f"{percent(row.prevalence)} ({percent_range(row.prevalence_low, row.prevalence_high)})"
             if known
             else ""
         )

@@ -89,7 +89,7 @@ def check(
     if faults:
         out.print(f"{faults} fault{'s' if faults > 1 else ''}")
         raise typer.Exit(1)
-    out.print(f"all well; run it: snakemake --configfile {config} --cores 8")
+    out.print(f"all well; run it: carseq run {config} --cores 8")
 
 
 def simulate(
@@ -112,7 +112,7 @@ def simulate(
     """Simulate a urine study with known truth, by following molecules.
 
     Baseline urine (negative control), urine and blood at day 28; run it with
-    `snakemake --configfile FOLDER/config.yaml --directory FOLDER --cores 2`.
+    `carseq run FOLDER/config.yaml --cores 2`.
     """
     from carseq.simulate import simulate_study
     from carseq.study.construct_file import find_construct_file
@@ -142,14 +142,16 @@ def verdict(
     path = FILES["detection"].under(results)
     if not path.exists():
         raise CarseqError(
-            f"{results} holds no finished run", f"no {path}", "run snakemake to the end first"
+            f"{results} holds no finished run",
+            f"no {path}",
+            "run it to its end first: carseq run study/config.yaml",
         )
     check_made_by(results)
     print_verdicts(read_table(path, DETECTION))
     blood = FILES["blood_in_urine"].under(results)
     if blood.exists():
         table = read_table(blood, BLOOD_IN_URINE)
-        for row in table[table["witness"] == "combined"].itertuples():
+        for row in table[table["population"] == "combined"].itertuples():
             words = f"{row.sample}: {blood_words(row)}"
             out.print(words, highlight=False, soft_wrap=True, markup=False)
     page = FILES["report"].under(results).resolve()

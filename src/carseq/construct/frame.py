@@ -16,6 +16,8 @@ from carseq.construct.setting import is_joined
 
 #: Residues of a domain that must be there for a piece of it to be looked at; shorter ones occur by chance.
 _MIN_PIECE = 25
+#: Residues of CD3zeta that must be in another frame to tell of a frameshift in it.
+_MIN_REST = 5
 #: Residues that are open before the first ATG of a frame that has lost its start.
 _MIN_OPEN = 20
 #: Kinds of domain whose place in another frame tells of a fault. Markers and backbone genes have frames of their own.
@@ -92,6 +94,7 @@ def reading_faults(construct: Construct) -> list[Fault]:
     across = [p for p in outside if p.frame == frame and p.start < end - 3 < p.end - 3]
     later = [p for p in outside if p.frame == frame and p.start >= end - 3]
     earlier = [p for p in outside if p.frame == frame and p.end <= start]
+    stops = [i for i in range(start, end - 3, 3) if sequence[i : i + 3] in STOPS]
     look = "Check the map there; compare it with the reads (`carseq construct FILE --bam`)."
     if shifted:
         names = ", ".join(p.name for p in shifted)
@@ -105,7 +108,9 @@ def reading_faults(construct: Construct) -> list[Fault]:
                 "error",
             )
         )
-    stops = [i for i in range(start, end - 3, 3) if sequence[i : i + 3] in STOPS]
+    cut = None if shifted or stops else _shifted_zeta(construct)
+    if cut is not None:
+        found.append(cut)
     if stops:
         behind = ", ".join(p.name for p in inside if p.start > stops[0]) or "the rest of the CAR"
         found.append(
@@ -139,7 +144,11 @@ def reading_faults(construct: Construct) -> list[Fault]:
                 end,
             )
         )
-    found += _missing_domains(construct, [*inside, *outside])
+    missing = _missing_domains(construct, [*inside, *outside])
+    # A CD3zeta whose rest is in another frame is not cut off.
+    found += [
+        f for f in missing if cut is None or f.code not in ("truncated_cd3zeta", "no_cd3zeta")
+    ]
     return sorted(found, key=lambda f: f.position)
 
 
@@ -210,6 +219,46 @@ def _missing_domains(construct: Construct, found: list[Piece]) -> list[Fault]:
     return faults
 
 
+def _shifted_zeta(construct: Construct) -> Fault | None:
+    """Return the fault of a CD3zeta whose beginning and rest are in different frames, or None."""
+    assert construct.orf is not None
+    start, protein = construct.orf[0], construct.protein
+    for domain in known_proteins("CD3zeta"):
+        zeta = domain.sequence
+        hit = edlib.align(zeta[:_MIN_PIECE], protein, mode="HW", task="locations", k=3)
+        first = hit["locations"][0][0] if hit["editDistance"] >= 0 else 0
+        if zeta[-_MIN_REST:] in protein[first:]:
+            # In frame to its end.
+            continue
+        lo = start + 3 * first
+        size = 3 * (len(zeta) + 12) if first else len(construct.sequence)
+        for n in range(len(zeta) - _MIN_PIECE, _MIN_REST - 1, -3):
+            rest = zeta[-n:]
+            for shift in (1, 2):
+                other = translate(construct.sequence[lo + shift : lo + shift + size])
+                found = find_protein(rest, other, MAX_DOMAIN_EDITS)
+                if found:
+                    base = lo + shift + 3 * found[0][0]
+                    return Fault(
+                        "frameshift",
+                        f"The reading frame breaks in CD3zeta before base {base + 1}, from where on its last {n} "
+                        "residues are in another frame. An insertion or deletion breaks the frame.",
+                        "Check the map there; compare it with the reads (`carseq construct FILE --bam`).",
+                        base,
+                        "error",
+                    )
+    return None
+
+
+def _agreeing(own: str, zeta: str) -> int:
+    """Return how many residues of CD3zeta a protein shows: up to the last stretch of five that agrees."""
+    kept = _MIN_PIECE
+    for n in range(_MIN_PIECE, min(len(own), len(zeta)) + 1):
+        if own[n - 5 : n] == zeta[n - 5 : n]:
+            kept = n
+    return kept
+
+
 def _zeta(construct: Construct, instead: list[str]) -> Fault:
     """Return what is wrong with a CD3zeta that was not found as a whole."""
     zeta = known_proteins("CD3zeta")[0].sequence
@@ -219,12 +268,7 @@ def _zeta(construct: Construct, instead: list[str]) -> Fault:
     hit = edlib.align(head, protein, mode="HW", task="locations", k=3)
     if hit["editDistance"] >= 0:
         first = hit["locations"][0][0]
-        rest = protein[first:]
-        # Residues that still agree, up to the last stretch of five in a row.
-        kept = _MIN_PIECE
-        for n in range(_MIN_PIECE, min(len(rest), len(zeta)) + 1):
-            if rest[n - 5 : n] == zeta[n - 5 : n]:
-                kept = n
+        kept = _agreeing(protein[first:], zeta)
         at = construct.orf[0] + 3 * (first + kept)
         return Fault(
             "truncated_cd3zeta",

@@ -7,13 +7,17 @@ join 11 nt downstream (4,000 reads of a 10x 5' amplicon, mehdiborji/nanoranger @
 
 from __future__ import annotations
 
-from carseq.construct.parts import find_part, parts
+from carseq.construct.parts import find_part, find_sites, parts
 
 #: Bases on either side of a splice site that are looked for.
 _DONOR_BEFORE, _DONOR_AFTER = 30, 12
 _ACCEPTOR_BEFORE, _ACCEPTOR_AFTER = 20, 12
 #: Share of edits at which a splice site counts: leaders of MoMuLV, MSCV and MP71 each have their own donor below.
 _EDITS = 0.15
+#: The same with more around it, for vectors that differ by up to 15 % from the known ones: parts with a donor, with
+#: an acceptor (MP71's stands directly before the insert), bases around them, share of edits.
+_DONOR_PARTS, _ACCEPTOR_PARTS = ("MoMuLV_psi", "MSGV1_psi"), ("MoMuLV_psi", "MP71_psi")
+_FAR_BEFORE, _FAR_AFTER, _FAR_EDITS = 60, 40, 0.2
 #: Introns of promoters: exon before it, end of the intron, exon bases at the end of that part.
 _PROMOTER_INTRONS = (
     ("EF1A_exon1", "EF1A_intron_end", 0),
@@ -51,6 +55,24 @@ def _junctions(site: str, before: int, sequence: str) -> list[int]:
     return found
 
 
+def _far(names: tuple[str, ...], site: str, after: int, sequence: str) -> list[int]:
+    """Return where a splice site lies in a sequence, found by 60 nt before it and ``after`` behind it."""
+    best: dict[int, float] = {}
+    for name in names:
+        bases = parts()[name]
+        cut = bases.index(site)
+        around = bases[cut - _FAR_BEFORE : cut + after]
+        for found in find_sites(around, (_FAR_BEFORE,), sequence, _FAR_EDITS):
+            place = found.places[0]
+            best[place] = max(found.identity, best.get(place, 0))
+    # Leaders are alike: of places close to each other the one of the most similar leader counts.
+    kept: list[int] = []
+    for place in sorted(best, key=lambda p: -best[p]):
+        if all(abs(place - k) > _FAR_BEFORE for k in kept):
+            kept.append(place)
+    return sorted(kept)
+
+
 def splice_sites(transcript: str) -> tuple[int, int] | None:
     """Return (donor, acceptor) of a gamma-retroviral transcript: the psi intron's half-open range, or None.
 
@@ -65,6 +87,9 @@ def splice_sites(transcript: str) -> tuple[int, int] | None:
     """
     cuts = sorted(p for site in donors() for p in _junctions(site, _DONOR_BEFORE, transcript))
     joins = _junctions(acceptor(), _ACCEPTOR_BEFORE, transcript)
+    cuts = cuts or _far(_DONOR_PARTS, "GTAAGC", _FAR_AFTER, transcript)
+    if cuts and not joins:
+        joins = _far(_ACCEPTOR_PARTS, "CTCACTTACAGG", _ACCEPTOR_AFTER, transcript)
     if not cuts or not joins or joins[-1] <= cuts[0]:
         return None
     return cuts[0], joins[-1]

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 
 from carseq.construct.coding import reverse_complement
-from carseq.construct.parts import find_part, parts
+from carseq.construct.parts import find_part, find_sites, parts
 
 #: An R farther than this from the reading frame belongs to something else (WPRE 0.6 kb, IRES and a marker
 #: 2.5 kb behind; EF1alpha with its intron, RRE and cPPT 3.5 kb, an untrimmed gag or pol before).
@@ -24,12 +24,30 @@ _REPEATS = {
     "MP71_R3": ("MP71", "gamma"),
     "HIV1_R": ("HIV-1", "lenti"),
 }
+#: The same with what lies before and behind them: U3, R, U5.
+_SURROUNDED = (
+    ("MoMuLV_U3", "MoMuLV_R", "MoMuLV_U5"),
+    ("MSCV_U3", "MSCV_R", "MSCV_U5"),
+    ("MSCV_U3", "MSCV_R3", "MSCV_U5"),
+    ("MP71_U3", "MP71_R3", "MSCV_U5"),
+    ("HIV1_dU3", "HIV1_R", "HIV1_U5"),
+)
+#: Bases of U3 that are looked at, and the share of edits: vectors differ by up to 15 % from the known ones.
+_U3_BESIDE, _U3_EDITS = 120, 0.2
+#: Most edits in either half of an R that was found by its surroundings: promoters taken from a U3 have a piece of R.
+_HALF_EDITS = 0.32
 FAMILIES = {"gamma": "gamma-retroviral LTRs", "lenti": "lentiviral LTRs"}
 #: TATA boxes of U3 (MoMuLV and its kin: AATAAAAG or TATAAAAG; HIV-1: TATAAGCAG), 20-35 nt before R.
 _TATA = re.compile(r"[AT]ATAAAAG|TATAAGCAG")
 _TATA_REACH = 50
+#: U3's last bases, by which a promoter is known whose TATA box differs, and the bases before R they lie in.
+_U3_PROMOTERS = ("MoMuLV_U3", "MSCV_U3", "MP71_U3")
+_U3_REACH = 140
 #: First bases of the primer binding sites: tRNA-Pro (MoMuLV, SFG), tRNA-Gln (MSCV, MSGV1, MP71), tRNA-Lys (HIV-1).
 _PBS = ("TGGGGGCTCGTCCGGGAT", "TGGAGGTTCCACCGAGAT", "TGGCGCCCGAACAGGGAC")
+#: Leaders from U5 on: PBS and what follows it; where the PBS differs these tell.
+_LEADERS = ("MoMuLV_psi", "MSGV1_psi", "MP71_psi", "HIV1_leader")
+_LEADER_BASES, _LEADER_EDITS = 60, 0.22
 #: The PBS lies directly behind U5 (77-83 nt), with a few bases between.
 _PBS_REACH = 130
 
@@ -81,14 +99,57 @@ def find_all_repeats(sequence: str) -> list[Repeat]:
         for part in _REPEATS
         for start, end, identity in find_part(parts()[part], sequence)
     )
-    kept: list[Repeat] = []
+    found: list[tuple[int, int, str, str]] = []
     for _, start, end, virus, family in hits:
-        if any(start < k.end and k.start < end for k in kept):
-            continue
-        behind = sequence[end : end + _PBS_REACH]
-        is_five = any(find_part(pbs, behind, 0.12) for pbs in _PBS)
-        kept.append(Repeat(start, end, virus, family, is_five))
+        if not any(start < k[1] and k[0] < end for k in found):
+            found.append((start, end, virus, family))
+    beside = _surrounded(sequence)
+    for _, start, end, part in beside:
+        if not any(start < k[1] and k[0] < end for k in found):
+            found.append((start, end, *_REPEATS[part]))
+    kept = []
+    for first, last, virus, family in found:
+        # Where an R's own edge differs, what lies beyond it tells the place: U3 the start, U5 the end.
+        own = [s for s in beside if s[1] < last and first < s[2]]
+        start = next((s[1] for s in own if s[0] == "U3"), first)
+        end = next((s[2] for s in own if s[0] == "U5"), last)
+        kept.append(Repeat(start, end, virus, family, _is_five(sequence, end)))
     return sorted(kept, key=lambda r: r.start)
+
+
+def _is_five(sequence: str, end: int) -> bool:
+    """Whether an R that ends at ``end`` is followed by U5 and a primer binding site."""
+    behind = sequence[end : end + _PBS_REACH]
+    if any(find_part(pbs, behind, 0.12) for pbs in _PBS):
+        return True
+    behind = sequence[end : end + _PBS_REACH + _LEADER_BASES]
+    return any(find_part(parts()[p][:_LEADER_BASES], behind, _LEADER_EDITS) for p in _LEADERS)
+
+
+def _surrounded(sequence: str) -> list[tuple[str, int, int, str]]:
+    """Return the R's that U3 before or U5 behind them give away: which of them, start, end, part; best ones first."""
+    hits = []
+    for before, part, behind in _SURROUNDED:
+        bases = parts()[part]
+        half, size = len(bases) // 2, len(bases)
+        for beside, left, right in (
+            ("U3", parts()[before][-_U3_BESIDE:], ""),
+            ("U5", "", parts()[behind]),
+        ):
+            n = len(left)
+            at = (n, n + half, n + size)
+            for site in find_sites(left + bases + right, at, sequence, _U3_EDITS):
+                if max(site.edits[1:3]) <= _HALF_EDITS * half:
+                    hits.append((-site.identity, beside, site.places[0], site.places[2], part))
+    return [hit[1:] for hit in sorted(hits)]
+
+
+def _has_promoter(sequence: str, lo: int, start: int) -> bool:
+    """Whether the U3 before an R that begins at ``start`` has its promoter: a TATA box, or a U3's last bases."""
+    if _TATA.search(sequence, max(start - _TATA_REACH, lo), start):
+        return True
+    before = sequence[max(start - _U3_REACH, lo) : start]
+    return any(find_part(parts()[p][-_U3_BESIDE:], before, _U3_EDITS) for p in _U3_PROMOTERS)
 
 
 def find_backbone(sequence: str) -> list[tuple[int, int]]:
@@ -110,7 +171,7 @@ def place_repeats(
 
     The 3' R is the first one behind the frame that no PBS follows; none beyond a bacterial part of the plasmid
     counts, for an mRNA does not run through it. The vector is self-inactivating where the U3 before the 3' R has
-    no TATA box: reverse transcription copies that U3 into the 5' LTR of the provirus.
+    no promoter: reverse transcription copies that U3 into the 5' LTR of the provirus.
     """
     first, last = orf
     wall = min((start for start, _ in backbone if start >= last), default=len(sequence))
@@ -131,6 +192,5 @@ def place_repeats(
     five = nearest[-1] if nearest else None
     silent = None
     if three is not None:
-        upstream = sequence[max(three.start - _TATA_REACH, last) : three.start]
-        silent = _TATA.search(upstream) is None
+        silent = not _has_promoter(sequence, last, three.start)
     return Repeats(five, three, silent)

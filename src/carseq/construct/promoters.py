@@ -32,9 +32,9 @@ _U3 = {
 _U3_END, _U3_EDITS = 100, 0.2
 #: Other promoters: name, part that ends with the start of transcription, part that begins with it (or ""), edits.
 _STARTS = (
-    ("EF1alpha", "EF1A_promoter", "EF1A_exon1", 0.12),
-    ("CMV", "CMV_promoter", "", 0.12),
-    ("CAG", "CAG_promoter", "CAG_exon1", 0.12),
+    ("EF1alpha", "EF1A_promoter", "EF1A_exon1", 0.18),
+    ("CMV", "CMV_promoter", "", 0.18),
+    ("CAG", "CAG_promoter", "CAG_exon1", 0.18),
     ("UbC", "UbC_promoter", "UbC_exon1", 0.1),
     ("JeT", "UbC_promoter", "JeT_leader", 0.1),
     ("PGK (human)", "hPGK_promoter", "hPGK_leader", 0.12),

@@ -16,6 +16,7 @@ from typing import Any
 from carseq.construct.genbank import CutOffError, read_genbank
 from carseq.construct.vectormap import Feature, VectorMap
 from carseq.errors import CarseqError
+from carseq.study.construct_file import split_record
 
 __all__ = ["Feature", "VectorMap", "read_vector", "split_record"]
 
@@ -59,21 +60,6 @@ class _Record:
     text: str = ""
     remarks: tuple[str, ...] = ()
     is_protein: bool = False
-
-
-def split_record(path: str | Path) -> tuple[Path, str | None]:
-    """Return the file and the record's name of ``FILE#name``.
-
-    Examples
-    --------
-    >>> split_record("no_such_folder/two.fa#second")
-    (PosixPath('no_such_folder/two.fa'), 'second')
-    """
-    whole = Path(path)
-    if whole.exists() or "#" not in whole.name:
-        return whole, None
-    file, _, record = str(path).rpartition("#")
-    return Path(file), record
 
 
 def _refuse(path: Path, what: str, why: str, remedy: str = _REMEDY) -> CarseqError:

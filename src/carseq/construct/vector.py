@@ -227,9 +227,10 @@ def _locate(vector: VectorMap, form: Form, path: str | Path) -> tuple[Candidate,
         if verdict.is_car:
             _refuse_two(found, candidate, path)
             return _most_known(candidate, _top(found)), verdict
+    for candidate in _top(found):
+        if is_broken_car(candidate.vector.sequence, candidate.orf.start):
+            return candidate, Verdict(True, "")
     best = _top(found)[0]
-    if is_broken_car(best.vector.sequence, best.orf.start):
-        return best, Verdict(True, "")
     verdict = judge_protein(_protein(best))
     if form == "auto":
         raise _no_car(vector, path, verdict.what)

@@ -135,7 +135,7 @@ def words(row: pd.Series, terms: pd.DataFrame) -> str:
     if not k:
         missed = 10 ** value["log10 likelihood, CAR T cell"]
         return (
-            f"{head}T cell without a CAR molecule. {missed:.0%} of CAR T cells of its depth would show none "
+            f"{head}T cell without a CAR molecule. {100 * missed:.2g} % of CAR T cells of its depth would show none "
             f"either (dropout), and {prior}: probability {posterior} that this is one."
         )
     ratio = value["log10 likelihood ratio"]

@@ -10,6 +10,7 @@ import pandas as pd
 from scipy import stats
 
 from carseq.errors import CarseqError
+from carseq.schema.codes import MEASURES
 from carseq.schema.tables import AGREEMENT, CLINIC
 
 #: Columns that measure the CAR T share of T cells, in per cent (``car_pct_flow``) or as a fraction.
@@ -23,7 +24,8 @@ _DAYS = {
 }  # fmt: skip
 #: What the time before the infusion is called.
 _BEFORE = re.compile(r"pre|base|screen|apheres|before", re.IGNORECASE)
-SHARE, COPIES, CLINICAL = "CAR T share", "copies of the vector", "clinical"
+#: Codes of :data:`carseq.schema.codes.MEASURES`.
+SHARE, COPIES, CLINICAL = MEASURES
 
 
 def kind_of(measure: str) -> str:
@@ -54,7 +56,7 @@ def clinical(detection: pd.DataFrame, given: Mapping[str, Mapping[str, object]])
     CarseqError
         For a CAR T share that is no share.
     """
-    place = _places([str(t) for t in detection["timepoint"]])
+    place = time_places([str(t) for t in detection["timepoint"]])
     sheet = pd.DataFrame.from_dict({s: dict(v) for s, v in given.items()}, orient="index")
     rows = []
     for measure in sheet.columns:
@@ -88,7 +90,7 @@ def clinical(detection: pd.DataFrame, given: Mapping[str, Mapping[str, object]])
     return CLINIC.conform(pd.DataFrame(rows, columns=list(CLINIC.columns)))
 
 
-def _places(timepoints: list[str]) -> dict[str, float]:
+def time_places(timepoints: list[str]) -> dict[str, float]:
     """Return where time points lie: in days if their names say so, else in the order of the sheet.
 
     Days, weeks, months and years mix; numbers of one other unit (``visit 2``) stand for themselves; ``baseline`` and
@@ -163,6 +165,7 @@ def agreement(clinic: pd.DataFrame) -> pd.DataFrame:
         rows.append(
             {
                 "measure": measure,
+                "kind": kind,
                 "n_samples": n,
                 "n_patients": patients,
                 "n_inside": inside,

@@ -1,13 +1,14 @@
 """Blood in urine: how many of a urine sample's T cells and CAR T cells contamination by blood could have brought.
 
 Blood brings all its cells along. Where it brought T cells it also brought, in the proportions of the paired blood
-sample, naive T cells, B cells, plasmacytoid dendritic cells, red cells and platelets: the witnesses. With counts x and
-y of a witness, and T cells t and s, in urine and in blood, the share of the urine's T cells that blood brought is
+sample, naive T cells, B cells, plasmacytoid dendritic cells, red cells and platelets: the marker populations of blood.
+With counts x and y of such a population, and T cells t and s, in urine and in blood, the share of the urine's T cells
+that blood brought is
 
     f = (x / y) / (t / s)
 
-which is the odds ratio of a two by two table and has an exact interval. A witness that urine holds of its own accord
-makes f too large, so that each is an upper bound, and the scarcest is the closest one.
+which is the odds ratio of a two by two table and has an exact interval. A population that also enters urine from
+other sources makes f too large. So each population gives an upper bound, and the scarcest gives the closest one.
 """
 
 from __future__ import annotations
@@ -21,13 +22,14 @@ import pandas as pd
 from scipy import stats
 
 from carseq.cells.annotation import T_LINEAGE, is_single_t
+from carseq.schema.codes import BLOOD
 from carseq.schema.tables import BLOOD_IN_URINE
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 
-#: A witness is left out if urine holds more of it, against the scarcest one, than chance gives this often.
+#: A population is left out if urine holds more of it, compared with the scarcest one, than chance gives this often.
 MAX_CHANCE = 0.05
 #: Below this probability blood alone does not explain the CAR T cells.
 MAX_BLOOD_ALONE = 0.05
@@ -39,14 +41,15 @@ MANY = 100
 NAIVE = "naive T cell"
 #: In the tally: 1 where the T cells have states, 0 where naive ones are known by their type alone.
 STATES_GIVEN = "states given"
-#: A witness of fewer cells in blood has no say in the lower end of the combined interval, which it would make 0.
-MIN_WITNESS = 50
+#: Populations with fewer cells than this in blood are left out of the lower confidence limit, which they would pull to
+#: zero.
+MIN_IN_BLOOD = 50
 COMBINED = "combined"
 
 
 @dataclass(frozen=True)
-class Witness:
-    """A kind of cell that comes into urine with blood.
+class MarkerPopulation:
+    """A kind of cell that shows how much blood came into the urine.
 
     Attributes
     ----------
@@ -58,7 +61,7 @@ class Witness:
         Whether it passes through the preparation of cells as T cells do: mononuclear cells do, but red cells and
         platelets are lysed or spun off in one sample and not in the other.
     source
-        Why it is a witness.
+        Why it shows blood.
     """
 
     name: str
@@ -82,33 +85,33 @@ def _naive_t(obs: pd.DataFrame) -> pd.Series:
     return naive & _lineage_is(T_LINEAGE)(obs)
 
 
-#: Neutrophils, monocytes and NK cells are no witnesses: urine of inflamed kidneys holds its own (AMP: 90 % myeloid).
-WITNESSES = (
-    Witness(
+#: Neutrophils, monocytes and NK cells do not show blood: urine of inflamed kidneys holds its own (AMP: 90 % myeloid).
+POPULATIONS = (
+    MarkerPopulation(
         NAIVE,
         _naive_t,
         True,
         "naive T cells stay in blood and lymph (Mackay et al. 1990, doi:10.1084/jem.171.3.801)",
     ),
-    Witness(
+    MarkerPopulation(
         "B cell",
         _lineage_is("B"),
         True,
         "scarce in urine; lupus kidneys hold some (Arazi et al. 2019, doi:10.1038/s41590-019-0398-x)",
     ),
-    Witness(
+    MarkerPopulation(
         "plasmacytoid dendritic cell",
         _type_is("plasmacytoid dendritic cell"),
         True,
         "scarce in urine; lupus kidneys hold some (Arazi et al. 2019, doi:10.1038/s41590-019-0398-x)",
     ),
-    Witness(
+    MarkerPopulation(
         "platelet",
         _type_is("platelet"),
         False,
         "no cell of tissue; lost or kept by how the sample was spun",
     ),
-    Witness(
+    MarkerPopulation(
         "erythroid cell",
         _lineage_is("erythroid"),
         False,
@@ -119,19 +122,19 @@ WITNESSES = (
 
 @dataclass(frozen=True)
 class _Counts:
-    """Witness and T cells of a urine sample and its blood sample."""
+    """Cells of a marker population and T cells of a urine sample and its blood sample."""
 
     x: int
     y: int
     t: int
     s: int
     scale: float = 1.0
-    #: Whether the witness is a T cell, so that urine may hold no other.
+    #: Whether the population is of T cells, so that urine may hold no other.
     among: bool = False
 
     @property
     def telling(self) -> bool:
-        """Whether blood holds the witness, and both hold T cells to compare with."""
+        """Whether blood holds the population, and both hold T cells to compare with."""
         others = self.t > 0 or (self.among and self.x > 0)
         return self.y > 0 and others and self.s > 0
 
@@ -157,7 +160,7 @@ class _Counts:
 
 
 def _counts(names: Sequence[str], urine: pd.Series, blood: pd.Series) -> _Counts:
-    """Count witnesses together; naive T cells are compared with the other T cells.
+    """Count populations together; naive T cells are compared with the other T cells.
 
     Where urine holds naive T cells only, half another one stands for those that were not met (Haldane 1956).
     """
@@ -171,9 +174,9 @@ def _counts(names: Sequence[str], urine: pd.Series, blood: pd.Series) -> _Counts
 
 
 def _tally(obs: pd.DataFrame) -> pd.Series:
-    """Count T cells, each witness, and haemoglobin molecules in single cells of one sample."""
+    """Count T cells, each marker population, and haemoglobin molecules in single cells of one sample."""
     single = obs[~obs["is_doublet"].astype(bool)]
-    counts = {witness.name: int(witness.find(single).sum()) for witness in WITNESSES}
+    counts = {kind.name: int(kind.find(single).sum()) for kind in POPULATIONS}
     t_cells = single[_lineage_is(T_LINEAGE)(single)]
     stated = "t_state" in obs and t_cells["t_state"].astype(str).ne("").any()
     counts[STATES_GIVEN] = int(stated or not len(t_cells))
@@ -217,10 +220,10 @@ def paired_blood(samples: pd.DataFrame, row: pd.Series) -> tuple[pd.Series | Non
 def blood_in_urine(adata: AnnData, detection: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
     """Estimate how many of the T cells and CAR T cells of each urine sample blood could have brought.
 
-    Each witness is taken as it stands. For the combined estimate the mononuclear witnesses that blood holds are pooled,
+    Each marker population gives an estimate. The combined one pools the mononuclear populations that blood holds,
     without those of which urine holds more than the scarcest of them explains (they have sources of their own); only
-    where there are none are platelets and red cells taken. The interval is that of the counts: that a witness survives
-    in urine as T cells do is an assumption. Where a witness has a source in urine that is too small to show, the
+    where there are none are platelets and red cells taken. The interval is that of the counts: that these cells survive
+    in urine as T cells do is an assumption. Where a population has a source in urine that is too small to show, the
     estimate is too high; the lower end is therefore the lowest of theirs, and the upper end holds.
 
     Blood would bring CAR T cells in the proportion its sample shows. ``p_blood_alone`` is the probability that
@@ -239,7 +242,7 @@ def blood_in_urine(adata: AnnData, detection: pd.DataFrame, *, seed: int = 0) ->
     Returns
     -------
     pandas.DataFrame
-        Schema ``BLOOD_IN_URINE``: a row a urine sample and witness, the combined estimate last.
+        Schema ``BLOOD_IN_URINE``: a row a urine sample and marker population, the combined estimate last.
     """
     parts: list[pd.DataFrame] = []
     by_sample = dict(list(adata.obs.groupby(adata.obs["sample"].astype(str), observed=True)))
@@ -282,8 +285,8 @@ def blood_shares(obs: pd.DataFrame, urine: str, blood: str) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        A row a witness and the combined estimate last: ``witness``, counts, ``estimate``, ``low``, ``high``, ``used``,
-        ``note``.
+        A row a marker population and the combined estimate last: ``population``, counts, ``estimate``, ``low``,
+        ``high``, ``used``, ``note``.
     """
     own, other = (_tally(obs[obs["sample"].astype(str) == name]) for name in (urine, blood))
     return shares_from_counts(own, other, blood)[0]
@@ -292,7 +295,7 @@ def blood_shares(obs: pd.DataFrame, urine: str, blood: str) -> pd.DataFrame:
 def shares_from_counts(
     urine: pd.Series, blood: pd.Series, blood_name: str
 ) -> tuple[pd.DataFrame, _Counts]:
-    """Return a row a witness and the combined one, and the counts behind the latter."""
+    """Return a row a marker population and the combined one, and the counts behind the latter."""
     used, why = _choose(urine, blood)
     rows = [
         {
@@ -300,7 +303,7 @@ def shares_from_counts(
             "used": w.name in used,
             "note": why[w.name],
         }
-        for w in WITNESSES
+        for w in POPULATIONS
     ]
     if "haemoglobin" in urine and "haemoglobin" in blood:
         rows.append(_haemoglobin(urine, blood))
@@ -308,7 +311,7 @@ def shares_from_counts(
     last = {**_row(COMBINED, pooled), "used": bool(used)}
     last["note"] = _explain(used, blood_name, urine)
     # Any of them may have a source in urine too small to show: the lower end is that of the lowest.
-    lows = [row["low"] for row in rows if row["used"] and row["n_blood"] >= MIN_WITNESS]
+    lows = [row["low"] for row in rows if row["used"] and row["n_blood"] >= MIN_IN_BLOOD]
     last["low"] = min([last["low"], *lows])
     rows.append(last)
     return pd.DataFrame(rows), pooled
@@ -317,7 +320,7 @@ def shares_from_counts(
 def _row(name: str, counts: _Counts) -> dict[str, Any]:
     estimate, low, high = counts.share()
     return {
-        "witness": name,
+        "population": name,
         "n_urine": counts.x,
         "n_blood": counts.y,
         "n_t_urine": counts.t,
@@ -325,8 +328,13 @@ def _row(name: str, counts: _Counts) -> dict[str, Any]:
         "estimate": estimate,
         "low": low,
         "high": high,
-        "car_verdict": "",
+        **_explained(""),
     }
+
+
+def _explained(code: str) -> dict[str, str]:
+    """Return the code of what blood explains, and its words."""
+    return {"car_verdict": code, "car_verdict_text": BLOOD.get(code, "")}
 
 
 def _haemoglobin(urine: pd.Series, blood: pd.Series) -> dict[str, Any]:
@@ -340,14 +348,14 @@ def _haemoglobin(urine: pd.Series, blood: pd.Series) -> dict[str, Any]:
 
 
 def _choose(urine: pd.Series, blood: pd.Series) -> tuple[list[str], dict[str, str]]:
-    """Return the witnesses to pool, and a word on each."""
-    why = {w.name: w.source for w in WITNESSES}
-    counts = {w.name: _counts([w.name], urine, blood) for w in WITNESSES}
+    """Return the populations to pool, and what to say of each."""
+    why = {w.name: w.source for w in POPULATIONS}
+    counts = {w.name: _counts([w.name], urine, blood) for w in POPULATIONS}
     for name, of in counts.items():
         if not of.telling:
             missing = "T cells to compare with" if of.y else "such cells"
             why[name] = f"no {missing} in the blood or urine sample: nothing to go by"
-    telling = [w for w in WITNESSES if counts[w.name].telling]
+    telling = [w for w in POPULATIONS if counts[w.name].telling]
     if not (urine.get(STATES_GIVEN, 1) and blood.get(STATES_GIVEN, 1)) and counts[NAIVE].telling:
         # A type asks that naive CD4 and CD8 be told apart, with the sample's mix of types as a prior: half of the
         # naive cells of blood got the label in simulated samples, and a quarter to a third of those in urine.
@@ -368,9 +376,9 @@ def _choose(urine: pd.Series, blood: pd.Series) -> tuple[list[str], dict[str, st
             why[name] = f"urine holds more than blood brought, by {lowest}s: not used"
         else:
             kept.append(name)
-    for witness in telling:
-        if witness.name not in pool:
-            why[witness.name] = f"not used beside mononuclear cells: {witness.source}"
+    for kind in telling:
+        if kind.name not in pool:
+            why[kind.name] = f"not used beside mononuclear cells: {kind.source}"
     return kept, why
 
 
@@ -380,11 +388,13 @@ def _explain(used: list[str], blood_name: str, urine: pd.Series) -> str:
     if not urine["T"]:
         return "no T cells in this urine"
     if not used:
-        return f"no witness of blood among the cells of {blood_name}: nothing to go by"
+        return (
+            f"none of the marker populations of blood among the cells of {blood_name}: no estimate"
+        )
     kinds = [f"{name}s" for name in used]
     text = " and ".join(filter(None, [", ".join(kinds[:-1]), kinds[-1]]))
     text = f"by {text} against {blood_name}"
-    by_name = {w.name: w for w in WITNESSES}
+    by_name = {w.name: w for w in POPULATIONS}
     if not any(by_name[name].with_t_cells for name in used):
         text += "; these may have been removed from one of the two samples: not to be relied on"
     return text
@@ -409,7 +419,7 @@ def _car(
         "car_seen": n_t * row["prevalence"],
         "car_seen_low": n_t * row["prevalence_low"],
         "car_seen_high": n_t * row["prevalence_high"],
-        "car_verdict": "undetermined" if row["n_car_positive"] else "",
+        **_explained("undetermined" if row["n_car_positive"] else ""),
     }
     if blood_row is None or not n_t or not pooled.telling:
         return found
@@ -428,6 +438,5 @@ def _car(
         there = draw_fraction(adata, urine_obs.index[is_single_t(urine_obs)], N_DRAWS, rng)
         p = float((brought >= there).mean())
         found["p_blood_alone"] = p
-        alone = "does not explain" if p < MAX_BLOOD_ALONE else "may explain"
-        found["car_verdict"] = f"blood {alone} them"
+        found |= _explained("not_by_blood" if p < MAX_BLOOD_ALONE else "maybe_by_blood")
     return found

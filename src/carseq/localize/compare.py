@@ -28,7 +28,7 @@ _METHOD = "odds ratio by likelihoods of single cells at their depth; profile lik
 
 
 @dataclass(frozen=True)
-class _Row:
+class ContrastRow:
     """A comparison within a patient, and what it is about."""
 
     contrast: str
@@ -120,7 +120,7 @@ def contrasts(adata: AnnData, samples: pd.DataFrame) -> pd.DataFrame:
         *_between_samples(expression, t_cells, samples),
         *_within_samples(expression, t_cells, samples),
     ]
-    records = [row.record() for row in rows] + [*_over_patients(rows)]
+    records = [row.record() for row in rows] + [*rows_over_patients(rows)]
     table = pd.DataFrame(records, columns=list(CONTRASTS.columns))
     table["q"] = np.nan
     for _, family in table[table["p"].notna()].groupby(["contrast", table["n_patients"] > 1]):
@@ -128,7 +128,7 @@ def contrasts(adata: AnnData, samples: pd.DataFrame) -> pd.DataFrame:
     return CONTRASTS.conform(table)
 
 
-def _pairs(samples: pd.DataFrame) -> Iterator[tuple[str, str, pd.Series, pd.Series]]:
+def sample_pairs(samples: pd.DataFrame) -> Iterator[tuple[str, str, pd.Series, pd.Series]]:
     """Yield (contrast, compartment, sample of interest, reference) within patients, the widest in time first.
 
     Samples are compared only if their cells were sorted alike, and never after a sort by the CAR: their fraction then
@@ -161,22 +161,22 @@ def _pairs(samples: pd.DataFrame) -> Iterator[tuple[str, str, pd.Series, pd.Seri
 
 def _between_samples(
     expression: Expression, t_cells: pd.DataFrame, samples: pd.DataFrame
-) -> Iterator[_Row]:
+) -> Iterator[ContrastRow]:
     by_sample = {str(name): cells for name, cells in t_cells.groupby("sample", observed=True)}
-    for contrast, compartment, a, b in _pairs(samples):
+    for contrast, compartment, a, b in sample_pairs(samples):
         names = str(a["sample"]), str(b["sample"])
         one, other = (by_sample.get(name, t_cells.iloc[:0]) for name in names)
         seed = zlib.crc32(" ".join(names).encode())
         result = compare(expression.pair(one.index, other.index), seed=seed)
         times = f"{a['timepoint']} against {b['timepoint']}" if contrast == "over time" else ""
-        yield _Row(
+        yield ContrastRow(
             contrast, str(a["patient"]), *names, compartment, "", "", one, other, result, times
         )  # fmt: skip
 
 
 def _within_samples(
     expression: Expression, t_cells: pd.DataFrame, samples: pd.DataFrame
-) -> Iterator[_Row]:
+) -> Iterator[ContrastRow]:
     for sample in samples.itertuples():
         own = t_cells[t_cells["sample"] == sample.sample]
         if sample.role == "negative_control" or not (own["car_umis"] > 0).any():
@@ -190,15 +190,15 @@ def _within_samples(
                     continue
                 pair = expression.pair(own.index[here], own.index[~here])
                 result = compare(pair, seed=zlib.crc32(f"{name} {group}".encode()))
-                yield _Row(
+                yield ContrastRow(
                     contrast, str(sample.patient), name, name, str(sample.compartment),
                     group, "other T cells", own[here], own[~here], result,
                 )  # fmt: skip
 
 
-def _over_patients(rows: list[_Row]) -> Iterator[dict[str, object]]:
+def rows_over_patients(rows: list[ContrastRow]) -> Iterator[dict[str, object]]:
     """Yield a row for each contrast that two patients or more have; no sample enters one twice."""
-    families: dict[tuple[str, str, str, str], dict[str, list[_Row]]] = {}
+    families: dict[tuple[str, str, str, str], dict[str, list[ContrastRow]]] = {}
     for row in rows:
         if row.result.profile is None:
             continue
@@ -222,7 +222,7 @@ def _over_patients(rows: list[_Row]) -> Iterator[dict[str, object]]:
         used_rows = [row for own in patients.values() for row in own]
         cells = pd.concat([r.cells for r in used_rows])
         reference = pd.concat([r.cells_reference for r in used_rows])
-        about = _Row(
+        about = ContrastRow(
             contrast, "", "", "", compartment, group, used_rows[0].reference_group,
             cells, reference, Comparison(),
         )  # fmt: skip

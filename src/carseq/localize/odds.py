@@ -427,7 +427,7 @@ def _scale(pair: Pair, common: float, n_boot: int, rng: np.random.Generator) -> 
     shared = _expit(_around(common, sum(information)))
     free, held = [], []
     for arm, known in zip(arms, information, strict=True):
-        classes = _Classes.of(arm)
+        classes = DepthClasses.of(arm)
         counts = classes.draw(chosen, float(_expit(np.array(common))), rng)
         free.append(classes.log_likelihood(counts, _expit(_around(common, known))))
         held.append(classes.log_likelihood(counts, shared))
@@ -465,7 +465,7 @@ def _joined(log_weight: Floats, one: Floats, other: Floats) -> Floats:
 
 
 @dataclass(frozen=True)
-class _Classes:
+class DepthClasses:
     """Cells of a group in classes of about equal depth, for the bootstrap; their counts in bins.
 
     Attributes
@@ -484,7 +484,7 @@ class _Classes:
     relative: Floats
 
     @classmethod
-    def of(cls, arm: Arm) -> _Classes:
+    def of(cls, arm: Arm) -> DepthClasses:
         """Sort the cells of a group by depth into classes."""
         order = np.argsort(arm.cells.own, kind="stable")
         parts = np.array_split(order, min(N_CLASSES, len(order)))

@@ -10,7 +10,7 @@ from carseq.errors import CarseqError
 from carseq.io.fasta import contigs, open_text
 from carseq.io.files import write_text
 from carseq.reference.genome import gtf_exons
-from carseq.reference.star import run_star, scratch_folder
+from carseq.reference.star import index_format, run_star, scratch_folder, star_version
 
 #: Share of the memory of building an index in which suffixes are sorted; the junctions, inserted afterwards, take the
 #: whole, measured on genomes of 10 to 300 Mb (benchmarks/RESULTS.md, Human scale).
@@ -152,15 +152,29 @@ def _check_file_sizes(index: Path, parameters: dict[str, str], strand_bit: str) 
             )
 
 
-def check_index(index: str | Path, fasta: str | Path) -> None:
-    """Check that a STAR index is complete and of this genome.
+def check_index(
+    index: str | Path, fasta: str | Path, gtf: str | Path | None = None, *, plain: bool = False
+) -> None:
+    """Check that a STAR index is complete, of this genome, and one that the STAR here can read.
+
+    Parameters
+    ----------
+    index
+        Folder of the index.
+    fasta
+        The genome.
+    gtf
+        The annotation; None leaves it out of the check.
+    plain
+        Whether reads are aligned to it as it is, so that its own genes are those of the matrix.
 
     Raises
     ------
     CarseqError
-        If it is not.
+        If it is not, with what to do.
     """
-    index_parameters(index)
+    parameters = index_parameters(index)
+    _check_version(index, parameters)
     names = (Path(index) / "chrName.txt").read_text(errors="replace").split("\n")
     sizes = (Path(index) / "chrLength.txt").read_text(errors="replace").split("\n")
     indexed = {n: int(s) if s.isdigit() else 0 for n, s in zip(names, sizes, strict=False) if n}
@@ -172,6 +186,44 @@ def check_index(index: str | Path, fasta: str | Path) -> None:
             f"{len(differing)} contigs differ, the first: {differing[0]} "
             f"(index {indexed.get(differing[0], 'absent')}, genome {lengths.get(differing[0], 'absent')})",
             "give the FASTA the index was built from, or leave `reference.star_index` empty",
+        )
+    if plain and gtf is not None:
+        _check_annotation(Path(index), gtf, set(lengths))
+
+
+def _check_version(index: str | Path, parameters: dict[str, str]) -> None:
+    """Raise if the STAR here cannot read an index: each STAR names the one format that it reads (versionGenome)."""
+    own, found = index_format(), parameters.get("versionGenome", "").strip()
+    if own is None or found == own:
+        return
+    raise CarseqError(
+        f"the STAR index {index} was made by another version of STAR",
+        f"its format is {found or 'not named'}; STAR {star_version()} reads {own}",
+        "leave `reference.star_index` empty and one is built of `reference.fasta` and `reference.gtf` (those of 10x's "
+        "folder are `fasta/genome.fa` and `genes/genes.gtf.gz`), or install the STAR that made it",
+    )
+
+
+def _check_annotation(index: Path, gtf: str | Path, present: set[str]) -> None:
+    """Raise if the genes of an index are not those of an annotation: the matrix would be of others."""
+    table = index / "geneInfo.tab"
+    if not table.is_file():
+        raise CarseqError(
+            f"the STAR index {index} was made without an annotation",
+            "it has no geneInfo.tab, and STARsolo counts the genes of the index where no CAR is inserted",
+            "make it again with `--sjdbGTFfile`, leave `reference.star_index` empty, or write `reference.insertion: "
+            "saved`",
+        )
+    lines = table.read_text(errors="replace").splitlines()[1:]
+    own = {line.split("\t")[0] for line in lines if line}
+    given = {a["gene_id"] for contig, *_, a in gtf_exons(gtf) if contig in present}
+    if own != given:
+        some = sorted(own ^ given)
+        raise CarseqError(
+            f"the STAR index {index} is not of the annotation {gtf}",
+            f"{len(own - given):,} genes of the index are not in it, and {len(given - own):,} of its genes are not "
+            f"in the index, the first: {some[0]}",
+            "give the GTF that the index was made with, or leave `reference.star_index` empty",
         )
 
 

@@ -121,6 +121,15 @@ def star_version_if_any() -> str | None:
     return star_version() if shutil.which("STAR") else None
 
 
+def index_format() -> str | None:
+    """Return the format of the indexes that the STAR on PATH reads (its ``versionGenome``), None if it does not say."""
+    if shutil.which("STAR") is None:
+        return None
+    done = subprocess.run(["STAR", "--help"], capture_output=True, text=True, check=False)
+    found = re.search(r"(?m)^versionGenome\s+(\S+)", done.stdout)
+    return found.group(1) if found else None
+
+
 @contextmanager
 def scratch_folder(beside: Path, prefix: str) -> Iterator[Path]:
     """Make a folder for STAR's temporary files, removed at the end; those that killed jobs left are removed first.

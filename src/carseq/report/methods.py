@@ -38,6 +38,8 @@ class Done:
         Whether SOLO looked for doublets, and whether CellBender ran.
     assumed : list of str
         Samples whose ambient RNA was assumed.
+    plain : bool
+        Whether reads were aligned without the CAR.
     """
 
     fastq: list[str]
@@ -49,6 +51,7 @@ class Done:
     solo: bool
     cellbender: bool
     assumed: list[str]
+    plain: bool
 
     @property
     def with_reads(self) -> bool:
@@ -75,6 +78,7 @@ def done(study: Study) -> Done:
         if way != "fastq" and given.get("matrix") and not given.get("raw_matrix"):
             as_given.append(name)
     assumed = study.detection["ambient_assumed"].astype(bool)
+    reference = study.config.get("reference") or {}
     return Done(
         **ways,
         as_given=as_given,
@@ -83,6 +87,7 @@ def done(study: Study) -> Done:
         solo=cells.get("doublets") in {"solo", "scvi_solo"},
         cellbender=bool(cells.get("cellbender")),
         assumed=list(study.detection["sample"][assumed]),
+        plain=reference.get("insertion") == "none",
     )
 
 

@@ -125,6 +125,14 @@ def _template() -> jinja2.Template:
     return environment.from_string((files("carseq.report") / "report.html").read_text())
 
 
+def _fdr(study: Study) -> float:
+    """Return the false discovery rate that the calls were made with: of the calls' own table, else as configured."""
+    used = study.thresholds.loc[study.thresholds["in_use"].astype(bool), "fdr"]
+    if len(used):
+        return float(used.iloc[0])
+    return float((study.config.get("calling") or {}).get("fdr", FDR))
+
+
 def _told(study: Study) -> dict[str, Any]:
     """Return what the chapter Methods tells of a study."""
     steps = methods.done(study)
@@ -133,7 +141,7 @@ def _told(study: Study) -> dict[str, Any]:
         "study": study,
         "done": steps,
         "listed": lambda names: methods.listed(names, len(study.samples)),
-        "fdr": words.percent((study.config.get("calling") or {}).get("fdr", FDR)),
+        "fdr": words.percent(_fdr(study)),
         "integration": study.integration,
         "citations": methods.citations(study, steps),
         "tool": lambda name: _version(study, name),
@@ -187,7 +195,7 @@ def _without_molecules(study: Study) -> list[str]:
 
 def _cards(study: Study) -> list[dict[str, Any]]:
     cards = []
-    combined = study.blood[study.blood["witness"] == "combined"]
+    combined = study.blood[study.blood["population"] == "combined"]
     blood = {row.sample: words.blood_words(row) for row in combined.itertuples()}
     for row in study.detection.itertuples():
         headline, sentences = words.verdict_words(row)

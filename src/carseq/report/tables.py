@@ -38,6 +38,7 @@ from carseq.schema.tables import (
     LOSSES,
     PROTEIN_AGREEMENT,
     RECEPTORS,
+    RULES,
     RUN_TIMES,
     TARGET,
     THRESHOLDS,
@@ -306,7 +307,7 @@ def tables(study: Study, evidence: pd.DataFrame) -> dict[str, dict[str, Any]]:
             interval=("car_fraction", "car_low", "car_high"),
             file="clinic",
         ),
-        "agreement": table(study.agreement, AGREEMENT, file="agreement"),
+        "agreement": table(study.agreement, AGREEMENT, hide=["kind"], file="agreement"),
         "clonotypes": table(
             study.clonotypes, CLONOTYPES, hide=["compartments", "samples"], file="clonotypes"
         ),
@@ -321,6 +322,14 @@ def tables(study: Study, evidence: pd.DataFrame) -> dict[str, dict[str, Any]]:
             summaries.rule_comparison(study.cells, study.detection),
             RULE_COMPARISON,
             file="rule_comparison",
+        ),
+        "field_rules": table(
+            study.rules.assign(
+                n_called=study.rules["n_called"].where(study.rules["n_called"] >= 0)
+            ),
+            RULES,
+            filters=["sample", "rule"],
+            file="rules",
         ),
         "thresholds": table(
             study.thresholds.assign(in_use=in_use),

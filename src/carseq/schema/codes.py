@@ -34,3 +34,17 @@ GATES = {
     "cd45_depleted": "leukocytes were sorted away, CAR T cells with them",
     "other": "sorted in a way that no code names: compared with nothing but samples of the same words",
 }
+
+#: ``car_verdict`` of a urine sample with CAR T cells: whether contamination by blood explains them.
+BLOOD = {
+    "not_by_blood": "blood alone does not explain the CAR T cells",
+    "maybe_by_blood": "blood alone may explain the CAR T cells",
+    "undetermined": "no evidence whether blood explains the CAR T cells",
+}
+
+#: ``kind`` of a number in the samples sheet: what is compared with the CAR T fraction, and how.
+MEASURES = {
+    "car_share": "CAR T cells among T cells, measured otherwise: compared as fractions",
+    "vector_copies": "copies of the vector: on no scale with a share of cells, so that only ranks are compared",
+    "clinical": "another number: shown beside the CAR T fraction",
+}

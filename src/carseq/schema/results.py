@@ -21,7 +21,7 @@ from carseq.schema.column import Schema
 #: ``library`` for the part of ``molecules`` on which the cohort depends (the measured length of reads).
 VERSIONS: Mapping[str, str] = MappingProxyType(
     {
-        "construct": "0.2.0",
+        "construct": "0.2.0.1",
         "transcript": "0.2.0",
         "reference": "0.2.0",
         "solo": "0.2.0",
@@ -29,7 +29,7 @@ VERSIONS: Mapping[str, str] = MappingProxyType(
         "molecules": "0.2.0",
         "cells": "0.2.0",
         "calling": "0.2.0.1",
-        "localize": "0.2.0",
+        "localize": "0.2.0.1",
         "report": "0.2.0",
     }
 )
@@ -165,7 +165,10 @@ FILES: Mapping[str, Result] = MappingProxyType(
             only="without `reference.star_index`",
         ),
         "augmented_gtf": Result(
-            "reference/augmented.gtf", "reference", "the annotation with the CAR's gene"
+            "reference/augmented.gtf",
+            "reference",
+            "the annotation with the CAR's gene",
+            only="`reference.insertion: saved` or `each_run`",
         ),
         "augmented_index": Result(
             "reference/augmented",
@@ -202,6 +205,12 @@ FILES: Mapping[str, Result] = MappingProxyType(
             "solo",
             "its index",
             only="`solo.keep_bam: slice` or `none`",
+        ),
+        "plain": Result(
+            "samples/{sample}/solo/plain.h5ad",
+            "solo",
+            "counts of all barcodes before the CAR's row is written from its molecules",
+            only="`reference.insertion: none`",
         ),
         "raw": Result(
             "samples/{sample}/solo/raw.h5ad",

@@ -26,7 +26,9 @@ MOLECULES = Schema(
         ),
         "domains": Column("str", "domains touched, comma-separated"),
         "edits": Column("int64", "fewest edits of a read against the CAR transcript"),
-        "endogenous_gene": Column("str", "best rival gene, empty if none", label="Homologous gene"),
+        "endogenous_gene": Column(
+            "str", "most similar homologous gene, empty if none", label="Homologous gene"
+        ),
         "source": Column("str", "aligned, homolog or unmapped"),
     },
 )
@@ -460,7 +462,7 @@ CLINIC = Schema(
         "role": Column("str", "case, negative_control or product"),
         "measure": Column("str", "column of the samples sheet"),
         "value": Column("float64", "its value, in the unit of the sheet"),
-        "kind": Column("str", "CAR T share, copies of the vector, or clinical"),
+        "kind": Column("str", "car_share, vector_copies or clinical"),
         "place": Column(
             "float64",
             "place along time: the number in the time point (D28: 28) where all have one, else the order in the sheet",
@@ -496,6 +498,7 @@ AGREEMENT = Schema(
     "agreement",
     {
         "measure": Column("str", "column of the samples sheet: a CAR T share or vector copies"),
+        "kind": Column("str", "car_share or vector_copies"),
         "n_samples": Column("int64", "samples with both numbers", label="Samples", unit="count"),
         "n_patients": Column("int64", "patients they come from", label="Patients", unit="count"),
         "n_inside": Column(
@@ -517,7 +520,7 @@ AGREEMENT = Schema(
             "float64", "mean difference plus 1.96 standard deviations", label="to", unit="fraction"
         ),
         "rank_correlation": Column("float64", "Spearman's, from four samples on", unit="ratio"),
-        "reading": Column("str", "the numbers in words"),
+        "reading": Column("str", "the numbers in words", label="In words"),
     },
 )
 
@@ -577,14 +580,18 @@ BLOOD_IN_URINE = Schema(
         "timepoint": Column("str", "time point", label="Time point"),
         "blood_sample": Column("str", "blood sample compared with, empty if there is none"),
         "pairing": Column("str", "same time point, other time point or no blood sample"),
-        "witness": Column("str", "what speaks of blood; `combined` for those used together"),
+        "population": Column(
+            "str",
+            "marker population of blood; `combined`: those used, together",
+            label="Marker population",
+        ),
         "n_urine": Column(
             "int64",
-            "witnesses in urine (cells; haemoglobin: molecules)",
+            "its cells in urine (haemoglobin: molecules)",
             label="In urine",
             unit="count",
         ),
-        "n_blood": Column("int64", "witnesses in the blood sample", label="In blood", unit="count"),
+        "n_blood": Column("int64", "its cells in the blood sample", label="In blood", unit="count"),
         "n_t_urine": Column(
             "int64",
             "T cells in urine they are compared with",
@@ -610,7 +617,7 @@ BLOOD_IN_URINE = Schema(
             "float64", "upper end of its 95 % interval", label="95 % to", unit="fraction"
         ),
         "used": Column("bool", "whether it enters the combined estimate"),
-        "note": Column("str", "why it is a witness, or why it was not used"),
+        "note": Column("str", "why it shows blood, or why it was not used"),
         "car_expected": Column(
             "float64",
             "combined only: CAR T cells blood would have brought, median; NaN with blood of another time",
@@ -628,8 +635,9 @@ BLOOD_IN_URINE = Schema(
         ),
         "car_verdict": Column(
             "str",
-            "blood does not explain them, blood may explain them, undetermined; empty without CAR T cells",
+            "not_by_blood, maybe_by_blood or undetermined; empty without CAR T cells",
         ),
+        "car_verdict_text": Column("str", "the same in words", label="CAR T cells from blood?"),
     },
 )
 
@@ -790,7 +798,7 @@ HOMOLOGY = Schema(
         "start": Column("int64", "first base of the run, 0-based", label="From base", unit="bases"),
         "end": Column("int64", "its end, exclusive", label="To base", unit="bases"),
         "class": Column("str", "car_only, shared or junction"),
-        "gene": Column("str", "best rival gene, empty for car_only"),
+        "gene": Column("str", "most similar homologous gene, empty for car_only"),
         "identity": Column(
             "float64", "best identity with it, 0 to 1; NaN for car_only", unit="fraction"
         ),

@@ -486,7 +486,7 @@ def _take_construct(
 ) -> tuple[list[tuple[str, str, list[tuple[int, int]]]], str, str]:
     """Read the construct and put its file into the study: transcripts, file name, form."""
     from carseq.construct import Construct, load_construct
-    from carseq.study.construct_file import find_construct_file
+    from carseq.study.construct_file import find_construct_file, split_record, with_record
 
     if isinstance(construct, Construct):
         loaded, file, form = construct, "construct.fa", "transcript"
@@ -494,12 +494,14 @@ def _take_construct(
         if construct.form in {"orf", "partial"}:
             form = construct.form
     else:
-        source = Path(find_construct_file(str(construct), Path.cwd()))
-        loaded = load_construct(source, name=name, form=form)  # type: ignore[arg-type]
+        vector = find_construct_file(str(construct), Path.cwd())
+        source, record = split_record(vector)
+        loaded = load_construct(vector, name=name, form=form)  # type: ignore[arg-type]
         suffix = "".join(source.suffixes[-2:] if source.suffix == ".gz" else source.suffixes[-1:])
         file = f"construct{suffix}"
         with atomic(out / file) as temporary:
             shutil.copyfile(source, temporary)
+        file = with_record(file, record)
     car = [(t.name, t.sequence, list(t.blocks)) for t in loaded.transcripts]
     return car, file, form
 

@@ -23,7 +23,17 @@ from carseq.reference.transgene import raise_if_car
 from carseq.start.samples import Note, check_made, check_reads, check_receptors, check_twins
 from carseq.start.tables import check_tables
 from carseq.study.config import read_config
+from carseq.study.construct_file import vector_name
 from carseq.study.load import read_study
+from carseq.study.memory import (
+    Choice,
+    choice_of,
+    disk_left,
+    disk_needed,
+    machine_megabytes,
+    settle,
+    too_little,
+)
 from carseq.study.model import Study
 
 if TYPE_CHECKING:
@@ -59,11 +69,14 @@ def check_study(path: Path) -> Iterator[Found]:
     if not faults and not sheet_faults:
         yield "configuration and sheets", _words(study)
     yield from (("samples sheet", Note(note)) for note in notes)
+    choice = choice_of(study)
+    study = settle(study, choice)
     yield from _guarded("results", lambda: _check_results(study))
     if config.reuse:
         yield "reuse", f"alignments and cells are those of {config.reuse}"
     elif any(sample.kind == "fastq" for sample in study.samples.values()):
         yield from _guarded("STAR", lambda: iter([("STAR", star_version())]))
+        yield from _guarded("memory and disk", lambda: _check_machine(study, choice))
     constructs: list[Construct] = []
     yield from _guarded("construct", lambda: _check_constructs(study, constructs))
     yield from _check_addresses(study)
@@ -127,6 +140,28 @@ def _check_results(study: Study) -> Iterator[Found]:
         )
 
 
+def _check_machine(study: Study, choice: Choice) -> Iterator[Found]:
+    """Yield how the CAR is brought in and why, and whether this machine has the memory and the disk for it."""
+    how = {
+        "saved": "the CAR is inserted into the index, which is saved",
+        "each_run": "the CAR is inserted in each alignment",
+        "none": "reads are aligned without the CAR, its molecules come from unmapped reads and from those at places of "
+        "the genome that resemble it",
+    }[choice.insertion]
+    yield "insertion", f"{how} (`{choice.insertion}`, sa_sparse {choice.sa_sparse}): {choice.why}"
+    if told := too_little(study, choice, machine_megabytes()):
+        yield "memory", Note(told)
+    needed, left = disk_needed(study, choice), disk_left(study.config.results)
+    if needed > left:
+        yield (
+            "disk",
+            Note(
+                f"the run may take {needed / 1e9:,.3g} GB on the disk of {study.config.results}, which has "
+                f"{left / 1e9:,.3g} GB left: free some, or name `results` on another disk"
+            ),
+        )
+
+
 def _check_constructs(study: Study, read: list[Construct]) -> Iterator[Found]:
     """Yield what the construct and its alternatives are, and keep the first."""
     given = study.config.construct
@@ -139,7 +174,7 @@ def _check_constructs(study: Study, read: list[Construct]) -> Iterator[Found]:
     for file in given.alternatives:
 
         def other(file: str = file) -> Iterator[Found]:
-            found = load_construct(file, name=Path(file).stem)
+            found = load_construct(file, name=vector_name(file))
             yield f"alternative {Path(file).name}", f"transcript of {len(found.sequence)} nt"
 
         yield from _guarded(f"alternative {Path(file).name}", other)
@@ -176,7 +211,8 @@ def _check_genome(study: Study, constructs: list[Construct], genome: _Genome) ->
     genome.symbols = cache(lambda: gene_symbols(gtf))
     genome.contigs = contigs(fasta)
     if given.star_index:
-        check_index(given.star_index, fasta)
+        plain = given.insertion == "none"
+        check_index(given.star_index, fasta, gtf, plain=plain)
     transcripts = list(read_transcripts(fasta, gtf))
     genome.genes = {t.gene for t in transcripts}
     genome.panel = strand_panel((t.gene, t.sequence) for t in transcripts)

@@ -13,6 +13,7 @@ from carseq.io.remote import is_url
 from carseq.start.folders import fastq_pairs
 from carseq.start.matrices import Made, cellranger_samples, matrix_samples
 from carseq.start.samples import Note
+from carseq.study.construct_file import split_record, with_record
 
 #: Name of the configuration's JSON schema beside it.
 SCHEMA = ".config.schema.json"
@@ -81,13 +82,14 @@ def start_study(
     for key, file in given.items():
         if file:
             # An address, or the name of a construct that comes with carseq, is kept as it is.
-            there = not is_url(str(file)) and Path(file).exists()
-            values[key] = str(Path(file).absolute()) if there else str(file)
+            own, record = split_record(file) if key == "construct.file" else (Path(file), None)
+            there = not is_url(str(file)) and own.exists()
+            values[key] = with_record(own.absolute(), record) if there else str(file)
         elif with_reads:
             todo.append(f"fill `{key}` in {targets['config.yaml']}")
         else:
             values[key] = None
-    if construct and not Path(construct).exists():
+    if construct and not split_record(construct)[0].exists():
         # A record that comes with carseq names those that the reads should be compared with.
         others = alternatives_of(construct)
         if others:

@@ -22,7 +22,7 @@ from carseq.io.remote import placed
 from carseq.log import get_logger
 from carseq.schema.thresholds import FDR
 from carseq.study.construct_file import Form, find_construct_file
-from carseq.study.texts import read_yaml, results_fault
+from carseq.study.texts import path_fault, read_yaml, results_fault
 
 # The section `construct` hides pydantic's long deprecated BaseModel.construct, which nobody here calls.
 warnings.filterwarnings("ignore", message='Field name "construct".*shadows', category=UserWarning)
@@ -41,7 +41,8 @@ class ConstructConfig(Section):
         default=None,
         min_length=1,
         description="GenBank, SnapGene (.dna) or FASTA of the vector (see `form`), or the name of one that comes with "
-        "carseq (`carseq construct list`). Not needed where every sample is a matrix.",
+        "carseq (`carseq construct list`). Of a file with several records name one: `maps.gb#pMYCAR`. Not needed where "
+        "every sample is a matrix.",
     )
     name: str = Field(
         default="CAR",
@@ -85,18 +86,26 @@ class ReferenceConfig(Section):
     star_index: str | None = Field(
         default=None,
         min_length=1,
-        description="An existing STAR index of `fasta` (made by the same STAR version). Null: one is built.",
+        description="An existing STAR index of `fasta` (made by the same STAR version), or 10x's folder "
+        "`refdata-gex-...`, whose genome and annotation are then taken where `fasta` and `gtf` are left out. Null: "
+        "one is built.",
     )
-    sa_sparse: int = Field(
-        default=1,
+    sa_sparse: int | None = Field(
+        default=None,
         ge=1,
         le=8,
-        description="STAR's genomeSAsparseD: 2 takes a third off the memory of a human index.",
+        description="STAR's genomeSAsparseD of an index that is built: 2 takes a third off the memory of a human "
+        "index, 3 is that of 10x's references. Null: 1 where the CAR is inserted; of a plain index of a large genome "
+        "3, or more where the machine has too little memory to build it.",
     )
-    insertion: Literal["saved", "each_run"] = Field(
-        default="saved",
-        description="Whether the index with the CAR is saved once (as large as the base index, alignment starts "
-        "sooner) or the CAR is inserted anew in each alignment (no disk, more time and memory per sample).",
+    insertion: Literal["auto", "saved", "each_run", "none"] = Field(
+        default="auto",
+        description="How the CAR meets the reads. `saved`: the index with the CAR is saved once (as large as the base "
+        "index). `each_run`: the CAR is inserted anew in each alignment (no disk, more time and memory per sample). "
+        "`none`: reads are aligned to the plain index, which takes a third of the memory; the CAR's molecules come "
+        "from unmapped reads and from those at places of the genome that resemble it, and its row in the matrix from "
+        "them. `auto`: `saved` where this machine (or `--resources mem_mb`) has the memory to insert it, or a "
+        "cluster runs the jobs, else `none`; kept as chosen when the study began.",
     )
     sjdb_overhang: int = Field(
         default=99, ge=20, le=1000, description="STAR's sjdbOverhang: R2 length less one."
@@ -475,11 +484,29 @@ def resolve_paths(config: Config, base: str | Path) -> Config:
     config.reference.fasta = absolute(config.reference.fasta)
     config.reference.gtf = absolute(config.reference.gtf)
     config.reference.star_index = absolute(config.reference.star_index)
+    _open_refdata(config.reference)
     config.chemistry.whitelist = absolute(config.chemistry.whitelist)
     config.cells.markers = absolute(config.cells.markers)
     config.cells.atlas = absolute(config.cells.atlas)
     config.cells.celltypist = absolute(config.cells.celltypist)
     return config
+
+
+def _open_refdata(reference: ReferenceConfig) -> None:
+    """Take index, genome and annotation out of a reference folder of 10x, where that is given as the index."""
+    folder = Path(reference.star_index or "")
+    if not reference.star_index or path_fault(reference.star_index):
+        return
+    if not (folder / "star" / "genomeParameters.txt").is_file():
+        return
+    reference.star_index = str(folder / "star")
+    for key, names in (
+        ("fasta", ("fasta/genome.fa", "fasta/genome.fa.gz")),
+        ("gtf", ("genes/genes.gtf.gz", "genes/genes.gtf")),
+    ):
+        found = next((folder / name for name in names if (folder / name).is_file()), None)
+        if getattr(reference, key) is None and found is not None:
+            setattr(reference, key, str(found))
 
 
 def config_markdown() -> str:

@@ -12,6 +12,45 @@ Form = Literal["auto", "plasmid", "provirus", "transcript", "orf", "partial"]
 _FORMER = {"hbi0101_surrogate_recoded": "hbi0101_surrogate"}
 
 
+def split_record(path: str | Path) -> tuple[Path, str | None]:
+    """Return the file and the record's name of ``FILE#name``; None where the whole file is meant.
+
+    Examples
+    --------
+    >>> split_record("no_such_folder/two.fa#second")
+    (PosixPath('no_such_folder/two.fa'), 'second')
+    """
+    text = str(path)
+    if "#" not in text or Path(path).exists():
+        return Path(path), None
+    places = [i for i, letter in enumerate(text) if letter == "#"]
+    at = next((i for i in places if Path(text[:i]).is_file()), places[-1])
+    return Path(text[:at]), text[at + 1 :]
+
+
+def with_record(file: str | Path, record: str | None) -> str:
+    """Return ``FILE#name``, or the file alone where no record is named.
+
+    Examples
+    --------
+    >>> with_record("two.fa", "second"), with_record("one.fa", None)
+    ('two.fa#second', 'one.fa')
+    """
+    return str(file) if record is None else f"{file}#{record}"
+
+
+def vector_name(file: str | Path) -> str:
+    """Return what a vector without a name of its own is called: its record, or its file without the suffix.
+
+    Examples
+    --------
+    >>> vector_name("no_such_folder/two.fa#second"), vector_name("axi-cel.gb")
+    ('second', 'axi-cel')
+    """
+    path, record = split_record(file)
+    return record or path.stem
+
+
 def find_construct_file(file: str, base: Path) -> str:
     """Return ``file`` if it exists below ``base``, else the construct of that name that comes with carseq."""
     from carseq.data import path as data_path

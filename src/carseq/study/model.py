@@ -6,7 +6,13 @@ from dataclasses import dataclass, field
 
 from carseq.schema.results import FILES
 from carseq.study.config import Config
+from carseq.study.construct_file import split_record
 from carseq.study.sheets import PATHS, Sample, Unit
+
+
+def _file_of(vector: str | None) -> str | None:
+    """Return the file of ``FILE#name``."""
+    return vector and str(split_record(vector)[0])
 
 
 @dataclass(frozen=True)
@@ -32,7 +38,7 @@ class Study:
                 "record of the study reused",
                 config.reuse and FILES["run_config"].at(config.reuse),
             ),
-            ("construct.file", "construct", config.construct.file),
+            ("construct.file", "construct", _file_of(config.construct.file)),
             ("reference.fasta", "genome", config.reference.fasta),
             ("reference.gtf", "gene annotation", config.reference.gtf),
             ("chemistry.whitelist", "barcode whitelist", config.chemistry.whitelist),
@@ -41,7 +47,7 @@ class Study:
             ("cells.celltypist", "CellTypist model", config.cells.celltypist),
         ]
         for file in config.construct.alternatives:
-            found.append(("construct.alternatives", "other construct", file))
+            found.append(("construct.alternatives", "other construct", _file_of(file)))
         for name, sample in self.samples.items():
             for key in PATHS:
                 found.append((f"{key} of sample {name}", f"{key} of {name}", getattr(sample, key)))

@@ -1,0 +1,206 @@
+"""A plain index against one with the CAR: the same molecules, and the same calls? Six constructs, 3' and 5'.
+
+    python benchmarks/plain_index.py [--constructs NAME ...] [--seed 7] [--to FOLDER]
+
+Each construct's genome is the simulated one with a further contig that resembles the CAR as a human genome may, where
+no annotation tells of it: the intron and exon of an EF1alpha promoter as they are in EEF1A1 (unchanged), and copies of
+the first and the last 700 bases of the transcript (leader, LTR, WPRE) of which one base in 20, 10 and 7 is another. A
+sample is aligned by STAR twice, to the index with the CAR inserted and to the plain one; both BAMs are searched alike.
+FOLDER keeps what was made.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from carseq.calling import count_car
+from carseq.construct import Construct, load_construct, write_construct
+from carseq.construct.library import library
+from carseq.data import path as data_path
+from carseq.io.fasta import read_sequences
+from carseq.io.h5ad import read_h5ad
+from carseq.library.geometry import CHEMISTRIES, Chemistry
+from carseq.library.whitelist import known_whitelist
+from carseq.molecules import Target, molecules_of
+from carseq.molecules.row import with_car_row
+from carseq.reference.genome import locus_list, write_augmented_gtf
+from carseq.reference.index import build_index, insert_car
+from carseq.reference.resembling import find_homologs
+from carseq.simulate import SampleSpec, simulate_study
+from carseq.solo import align
+
+CONSTRUCTS = ["hbi0101_surrogate", "ide-cel", "cilta-cel", "tisa-cel", "axi-cel", "Hu19-CD828Z"]
+CAR = "CAR"
+THREADS = 2
+#: Shares of bases exchanged in the copies of the transcript's ends.
+MUTATED = (0.05, 0.1, 0.15)
+END = 700
+
+
+@dataclass(frozen=True)
+class Case:
+    """A simulated sample, its genome's files and its construct."""
+
+    folder: Path
+    construct: Construct
+    chemistry: str
+    pairs: list[tuple[str, str]]
+
+
+def trap(construct: Construct, seed: int) -> str:
+    """Return a contig that resembles a construct where no gene is annotated."""
+    rng = np.random.default_rng(seed)
+
+    def noise(length: int) -> str:
+        return rng.choice(np.frombuffer(b"ACGT", dtype=np.uint8), length).tobytes().decode()
+
+    def copy(text: str, share: float) -> str:
+        bases = np.frombuffer(text.encode(), dtype=np.uint8).copy()
+        hit = rng.random(len(bases)) < share
+        bases[hit] = rng.choice(np.frombuffer(b"ACGT", dtype=np.uint8), int(hit.sum()))
+        return bases.tobytes().decode()
+
+    pieces = [noise(3000), ef1a(), noise(3000)]
+    for share in MUTATED:
+        pieces += [copy(construct.sequence[:END], share), noise(3000)]
+        pieces += [copy(construct.sequence[-END:], share), noise(3000)]
+    return "".join(pieces)
+
+
+def ef1a() -> str:
+    """Return what an EF1alpha promoter transcribes of EEF1A1 before the insert: exon 1 and intron 1."""
+    vector = read_sequences(data_path("sequences/vectors.fa"))
+    whole = next(text for name, text in vector.items() if name.startswith("tisa-cel"))
+    known = read_sequences(data_path("sequences/parts.fa"))
+    circle = (whole + whole[:3000]).upper()
+    start = circle.index(known["EF1A_exon1"].upper())
+    stop = circle.index(known["EF1A_intron_end"].upper(), start)
+    return circle[start : stop + len(known["EF1A_intron_end"])]
+
+
+def make(folder: Path, name: str, chemistry: str, cells: int, seed: int) -> Case:
+    """Simulate a sample of a construct (once), and put the trap into its genome."""
+    construct = load_construct(next(e.path for e in library() if e.name == name), name=CAR)
+    if not (folder / "trap.fa").exists():
+        spec = SampleSpec(
+            name="s", compartment="blood", cells=cells, car_fraction=0.5, car_expression=6e-3,
+            median_depth=2000, ambient=0.05, n_empty=cells,
+        )  # fmt: skip
+        simulate_study(
+            folder,
+            construct=name,
+            construct_name=CAR,
+            chemistry=chemistry,
+            samples=[spec],
+            seed=seed,
+            lanes=1,
+        )
+        write_construct(construct, folder)
+        text = trap(construct, seed)
+        (folder / "trap.fa").write_text((folder / "genome.fa").read_text() + f">chrT\n{text}\n")
+    (r1,) = folder.glob("fastq/*_R1_*")
+    return Case(folder, construct, chemistry, [(str(r1), str(r1).replace("_R1_", "_R2_"))])
+
+
+def aligned(case: Case, index: Path, name: str, car: str | None) -> Path:
+    """Return the folder of the sample aligned to an index."""
+    out = case.folder / name
+    if not (out / "summary.json").exists():
+        umi, strand, listed = CHEMISTRIES[case.chemistry]
+        chemistry = Chemistry(
+            case.chemistry,
+            1,
+            16,
+            17,
+            umi,
+            strand,
+            str(known_whitelist(str(listed))),
+            1.0,
+            0,
+            90,
+            0,
+            0,
+        )
+        align(case.pairs, chemistry, index, out, car=car, threads=THREADS, memory_mb=4000)
+    return out
+
+
+def compare(case: Case) -> dict[str, object]:
+    """Return one row: what the two ways have in common."""
+    folder, fasta, gtf = case.folder, case.folder / "trap.fa", case.folder / "genes.gtf"
+    base, augmented, whole = (folder / n for n in ("base", "augmented", "augmented.gtf"))
+    if not base.exists():
+        build_index(fasta, gtf, base, threads=THREADS)
+    if not augmented.exists():
+        write_augmented_gtf(gtf, folder / "construct.gtf", whole)
+        insert_car(base, folder / "construct.fa", whole, augmented, threads=THREADS)
+    homologs, loci = find_homologs(case.construct, fasta, gtf)
+    target = Target(case.construct, homologs, locus_list(loci), CHEMISTRIES[case.chemistry][1])
+    with_car = aligned(case, augmented, "with_car", CAR)
+    without = aligned(case, base, "without", None)
+    one, _ = molecules_of(with_car / "aligned.bam", target, sample="s")
+    two, _ = molecules_of(without / "aligned.bam", target, sample="s")
+    true = pd.read_csv(folder / "truth" / "s.car_molecules.tsv.gz", sep="\t")
+    raw = read_h5ad(with_car / "raw.h5ad")
+    row = with_car_row(read_h5ad(without / "plain.h5ad"), two, CAR)
+    cells = raw.obs_names[np.asarray(raw.X.sum(axis=1)).ravel() > 300]
+    counts = [count_car(found, cells) for found in (one, two)]
+    star = pd.Series(np.asarray(raw[cells, CAR].X.todense()).ravel(), index=cells)
+    ours = pd.Series(np.asarray(row[cells, CAR].X.todense()).ravel(), index=cells)
+    keys = [set(zip(t["barcode"], t["umi"], strict=True)) for t in (one, two)]
+    told = [
+        set(zip(t["barcode"], t["umi"], strict=True))
+        for t in (found[found["evidence"] != "shared"] for found in (one, two))
+    ]
+    own = set(zip(true["barcode"], true["umi"], strict=True))
+    return {
+        "reads": "3'" if "3p" in case.chemistry else "5'",
+        "CAR molecules": len(own),
+        "with CAR": len(keys[0]),
+        "without": len(keys[1]),
+        "in both": len(keys[0] & keys[1]) / max(1, len(keys[0] | keys[1])),
+        "told apart, in both": len(told[0] & told[1]) / max(1, len(told[0] | told[1])),
+        "false, with": len(told[0] - own) / max(1, len(told[0])),
+        "false, without": len(told[1] - own) / max(1, len(told[1])),
+        "p_car, with": float(one["p_car"].sum()),
+        "p_car, without": float(two["p_car"].sum()),
+        "cells": len(cells),
+        "cells of one count": float((counts[0]["car_umis"] == counts[1]["car_umis"]).mean()),
+        "cells with evidence, the same": float(
+            ((counts[0]["car_evidence"] > 0) == (counts[1]["car_evidence"] > 0)).mean()
+        ),
+        "row against STAR's": float(np.corrcoef(star, ours)[0, 1]) if star.std() else np.nan,
+        "places": len(loci[loci["contig"] == "chrT"]),
+        "on the trap": int(two["endogenous_gene"].astype(str).str.startswith("chrT").sum()),
+    }
+
+
+def main() -> None:
+    """Print a row a construct and chemistry."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--constructs", nargs="+", default=CONSTRUCTS)
+    parser.add_argument("--cells", type=int, default=120)
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--to", type=Path, help="folder that keeps what is made")
+    given = parser.parse_args()
+    rows = []
+    with tempfile.TemporaryDirectory() as scratch:
+        for name in given.constructs:
+            for chemistry in ("10x_3p_v3", "10x_5p_v2"):
+                folder = (given.to or Path(scratch)) / f"{name}_{chemistry}_{given.seed}"
+                case = make(folder, name, chemistry, given.cells, given.seed)
+                rows.append({"construct": name, **compare(case)})
+                print(pd.DataFrame(rows[-1:]).round(4).T.to_string(header=False), flush=True)
+    print(pd.DataFrame(rows).round(4).to_markdown(index=False))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,207 @@
+"""Commands that run the workflow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from carseq.cli.options import out
+from carseq.errors import CarseqError
+
+#: Options that carseq does not know are Snakemake's.
+PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+
+def run(
+    context: typer.Context,
+    config: Annotated[Path, typer.Argument(help="Configuration of the study, config.yaml.")],
+    cores: Annotated[
+        str | None,
+        typer.Option(
+            "--cores",
+            "-c",
+            help="Cores to use at a time, or `all`; default: all of this machine.",
+            show_default=False,
+        ),
+    ] = None,
+    profile: Annotated[
+        str | None,
+        typer.Option(
+            help="Send the jobs to a cluster: slurm, lsf, sge, htcondor, pbs; or the folder of your own profile.",
+            show_default=False,
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", "-n", help="Only say which jobs would run.")
+    ] = False,
+    directory: Annotated[
+        Path | None,
+        typer.Option(
+            "--directory",
+            "-d",
+            help="Where relative results go; default: the folder of the configuration.",
+            show_default=False,
+        ),
+    ] = None,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check/--no-check",
+            help="Check the inputs first, as `carseq check` does, in a minute or so.",
+        ),
+    ] = True,
+) -> None:
+    """Run a study to its verdict, from any folder.
+
+    First everything is checked; then the jobs run, each finished one with a
+    line that says how many are done; in the end stand the verdict and where
+    the report lies. A run that failed, was stopped (Ctrl-C) or was killed goes
+    on with the same command; finished jobs are not done again.
+
+    Any option of Snakemake may follow, such as --until align, --keep-going,
+    --set-resources align:mem_mb=60000, --forcerun calling, --unlock.
+
+    Examples: carseq run study/config.yaml --cores 16;
+    carseq run study/config.yaml --profile slurm;
+    carseq run study/config.yaml -n
+
+    Exit code: 0 done, 1 a fault or a failed job, 2 a wrong option,
+    130 stopped by Ctrl-C.
+    """
+    from carseq.run import Options
+
+    options = Options(cores, profile, dry_run, directory, list(context.args))
+    raise typer.Exit(_run(config, options, check=check))
+
+
+def _run(config: Path, options: object, *, check: bool) -> int:
+    """Check and run a study, print its verdicts, and return the exit code."""
+    from carseq.cli.study import verdict
+    from carseq.run import Options, run_study
+    from carseq.schema.results import FILES
+    from carseq.study.config import read_config
+
+    assert isinstance(options, Options)
+    if str(config).startswith("-") or not config.is_file():
+        raise CarseqError(
+            f"there is no configuration {config}",
+            "the configuration's path stands first, Snakemake's options behind it",
+            "carseq run study/config.yaml --cores 8; `carseq init` writes one to start from",
+        )
+    told = Console(stderr=True)
+    if check and not _checked(config, options, told):
+        return 1
+    code = run_study(config, options, told)
+    given = read_config(config)[0]
+    if code or options.dry_run or given is None:
+        return code
+    results = (options.directory or config.parent) / given.results
+    if FILES["detection"].under(results).exists():
+        verdict(results)
+    return 0
+
+
+def _checked(config: Path, options: object, told: Console) -> bool:
+    """Check a study; print faults and notes, and return whether it may run."""
+    from carseq.run import Options
+    from carseq.start.check import check_study
+    from carseq.start.samples import Note
+
+    assert isinstance(options, Options)
+    conda = options.value("--software-deployment-method") or options.value("--sdm")
+    faults = checks = 0
+    for what, result in check_study(config):
+        checks += 1
+        if isinstance(result, CarseqError):
+            if what == "STAR" and (conda == "conda" or options.given("--use-conda")):
+                continue
+            faults += 1
+            told.print(f"[red]✗[/] {escape(what)}", highlight=False)
+            told.print(str(result), markup=False, highlight=False, soft_wrap=True)
+        elif isinstance(result, Note):
+            told.print(
+                f"[yellow]![/] {escape(f'{what}: {result}')}", highlight=False, soft_wrap=True
+            )
+    if faults:
+        told.print(f"{faults} fault{'s' if faults > 1 else ''}: nothing was run")
+        return False
+    told.print(f"[green]✓[/] {checks} checks: all well", highlight=False)
+    return True
+
+
+def demo(
+    context: typer.Context,
+    folder: Annotated[Path, typer.Argument(help="Folder for the demo's study.")] = Path("demo"),
+    cores: Annotated[
+        str | None,
+        typer.Option(
+            "--cores", "-c", help="Cores to use; default: all of this machine.", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Simulate a urine study with CAR T cells and run it to its verdict.
+
+    Shows carseq at work without any data of yours: three samples of one
+    patient, before and after the infusion, with known truth. What was begun
+    goes on with the same command; a finished demo only prints its verdict.
+    """
+    from carseq.reference.star import star_version
+    from carseq.run import Options, demo_needs, prepare_demo
+
+    told = Console(stderr=True)
+    try:
+        star_version()
+    except CarseqError as error:
+        raise CarseqError(error.message, error.cause, "carseq doctor --install-star") from None
+    told.print(f"the demo: {demo_needs()}, in {folder}", highlight=False, soft_wrap=True)
+    config, there = prepare_demo(folder)
+    told.print("the study is there" if there else "simulated", highlight=False)
+    options = Options(cores, words=list(context.args))
+    raise typer.Exit(_run(config, options, check=False))
+
+
+def doctor(
+    folder: Annotated[
+        Path, typer.Argument(help="Where results are to go: its disk is looked at.")
+    ] = Path(),
+    star: Annotated[
+        bool,
+        typer.Option(
+            "--install-star",
+            help="Install STAR if it is missing: by conda, mamba or micromamba, else as Debian's package.",
+        ),
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Install STAR although there is one on PATH.")
+    ] = False,
+) -> None:
+    """Say what this machine lacks for a run, and how to get it.
+
+    Python and packages, STAR and its version, memory, cores, disk, and which
+    clusters jobs can be sent to from here. What a study of yours needs of
+    memory and disk is told by `carseq check`.
+
+    Exit code: 0 nothing is missing, 1 something is.
+    """
+    from carseq.run.doctor import examine, install_star
+    from carseq.start.samples import Note
+
+    if star or force:
+        install_star(force=force)
+    missing = 0
+    for what, found in examine(folder):
+        if isinstance(found, CarseqError):
+            missing += 1
+            out.print(f"[red]✗[/] {escape(what)}", highlight=False)
+            out.print(str(found), markup=False, highlight=False, soft_wrap=True)
+            continue
+        mark = "[yellow]![/]" if isinstance(found, Note) else "[green]✓[/]"
+        out.print(f"{mark} {escape(f'{what}: {found}')}", highlight=False, soft_wrap=True)
+    if missing:
+        out.print(f"{missing} thing{'s' if missing > 1 else ''} missing")
+        raise typer.Exit(1)
+    out.print("nothing is missing; carseq demo shows it at work, carseq init begins your study")

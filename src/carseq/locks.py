@@ -1,0 +1,209 @@
+"""Which run is at work in a study's folder, and whether a lock there was left by one that is dead.
+
+Snakemake locks a folder while it runs in it, and names nobody in the lock. The workflow therefore writes down which
+process of which machine runs (:func:`note_run`), and takes the note away at the end: what is found there later belongs
+to a run that lives or was killed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from carseq.io.atomic import atomic
+
+if TYPE_CHECKING:
+    import psutil
+
+#: The note, below the folder that Snakemake runs in.
+NOTE = ".snakemake/carseq_run.json"
+#: Two clocks' difference that still means the same start of a process (seconds).
+_SAME_START = 2.0
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as it wrote itself down.
+
+    Attributes
+    ----------
+    host
+        The machine's name.
+    pid, started
+        The process and when it began, in seconds since 1970: together they name one process of a machine.
+    """
+
+    host: str
+    pid: int
+    started: float
+
+
+def _beginning(process: psutil.Process) -> float:
+    return float(process.create_time())
+
+
+def note_run(folder: str | Path) -> None:
+    """Write down that this process runs the workflow in a folder."""
+    import psutil
+
+    run = Run(platform.node(), os.getpid(), _beginning(psutil.Process()))
+    place = Path(folder) / NOTE
+    place.parent.mkdir(exist_ok=True)
+    with atomic(place) as path:
+        path.write_text(json.dumps(asdict(run)) + "\n")
+
+
+def forget_run(folder: str | Path) -> None:
+    """Take the note away: the run has ended, or the user says that it has (``--unlock``)."""
+    (Path(folder) / NOTE).unlink(missing_ok=True)
+
+
+def noted_run(folder: str | Path) -> Run | None:
+    """Return the run that wrote itself down in a folder and did not come to its end."""
+    try:
+        return Run(**json.loads((Path(folder) / NOTE).read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def is_locked(folder: str | Path) -> bool:
+    """Tell whether Snakemake has locked a folder."""
+    locks = Path(folder) / ".snakemake" / "locks"
+    return locks.is_dir() and any(locks.iterdir())
+
+
+def lives(run: Run) -> bool | None:
+    """Tell whether a run is still at work; None if it was started on another machine, which cannot be asked."""
+    import psutil
+
+    if run.host != platform.node():
+        return None
+    try:
+        process = psutil.Process(run.pid)
+        return (
+            process.status() != psutil.STATUS_ZOMBIE
+            and abs(_beginning(process) - run.started) < _SAME_START
+        )
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.Error:
+        # Another user's process may hide what it is.
+        return True
+
+
+def runs_in(folder: str | Path) -> list[int]:
+    """Return the processes of other Snakemakes that run in a folder, on this machine."""
+    import psutil
+
+    own = {os.getpid(), *(p.pid for p in psutil.Process().parents())}
+    found = []
+    noted = noted_run(folder)
+    for process in psutil.process_iter(["pid", "cmdline", "cwd"]):
+        words = process.info["cmdline"] or []
+        is_run = any("snakemake" in Path(word).name for word in words[:4])
+        place = process.info["cwd"]
+        if (
+            is_run
+            and process.pid not in own
+            and place
+            and Path(place).resolve() == Path(folder).resolve()
+        ):
+            found.append(process.pid)
+    if noted and noted.pid not in {*own, *found} and lives(noted):
+        found.append(noted.pid)
+    return found
+
+
+def jobs_in(folder: str | Path) -> list[psutil.Process]:
+    """Return the jobs on this machine whose scripts Snakemake wrote into a folder: of a killed run they may go on."""
+    import psutil
+
+    scripts = Path(folder).resolve() / ".snakemake" / "scripts"
+    found = []
+    for process in psutil.process_iter(["pid", "cmdline"]):
+        words = process.info["cmdline"] or []
+        if any(Path(word).parent == scripts for word in words[1:4] if word.startswith("/")):
+            found.append(process)
+    return found
+
+
+#: The command that lists jobs -> (its options before their numbers, whether they are joined by a comma, what ends a
+#: job). Grid Engine and PBS list all of a user's jobs.
+QUEUES: dict[str, tuple[tuple[str, ...], str, str]] = {
+    "squeue": (("--noheader", "--format=%i %T", "--jobs"), ",", "scancel"),
+    "bjobs": (("-noheader", "-o", "jobid stat"), " ", "bkill"),
+    "condor_q": (("-autoformat", "ClusterId", "JobStatus"), " ", "condor_rm"),
+    "qstat": ((), "", "qdel"),
+}
+#: States of jobs that are over, which LSF and HTCondor list for a while (3 removed, 4 completed).
+_OVER = {"DONE", "EXIT", "3", "4"}
+
+
+def sent_jobs(folder: str | Path) -> list[str]:
+    """Return the cluster's numbers of jobs that were at work when a run in a folder ended, as Snakemake noted them."""
+    numbers = set()
+    place = Path(folder) / ".snakemake" / "incomplete"
+    for path in place.rglob("*") if place.is_dir() else ():
+        with suppress(OSError, ValueError):
+            number = json.loads(path.read_text()).get("external_jobid")
+            if number:
+                numbers.add(str(number))
+    return sorted(numbers)
+
+
+def still_queued(numbers: Sequence[str]) -> tuple[list[str], str] | None:
+    """Return which of some jobs a cluster still has, and the command that ends them.
+
+    The cluster is the one whose command is on PATH; None if there is none, or it does not answer.
+    """
+    for name, (options, joined, end) in QUEUES.items():
+        if shutil.which(name) is None:
+            continue
+        bare = [number.partition(".")[0] for number in numbers]
+        words = [joined.join(bare)] if joined == "," else bare if joined else []
+        try:
+            done = subprocess.run(
+                [name, *options, *words], capture_output=True, text=True, timeout=60, check=False
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        rows = [line.split() for line in done.stdout.splitlines() if line.split()]
+        listed = {row[0].partition(".")[0] for row in rows if row[1:2] and row[1] not in _OVER}
+        there = [number for number, own in zip(numbers, bare, strict=True) if own in listed]
+        return there, f"{end} {' '.join(there)}"
+    return None
+
+
+def told_of_lock(folder: str | Path, configfiles: Sequence[str | Path]) -> str:
+    """Return what to do about a folder that Snakemake has locked; empty if it is not.
+
+    Snakemake locks a folder while it runs in it. A run that was killed leaves the lock, and the next one stops there.
+
+    Parameters
+    ----------
+    folder
+        Where Snakemake runs (``--directory``).
+    configfiles
+        The study's configuration files.
+    """
+    if not is_locked(folder):
+        return ""
+    if others := runs_in(folder):
+        named = " and ".join(str(pid) for pid in others)
+        return (
+            f"another run is at work in {folder} (process {named}): wait until it ends, or end it with "
+            f"`kill {' '.join(map(str, others))}`"
+        )
+    given = f" --configfile {' '.join(map(str, configfiles))}" if configfiles else ""
+    return (
+        f"a run in {folder} was killed and has left its lock. If none is going on there from another machine, this "
+        f"command goes on where it stopped: snakemake{given} --unlock && snakemake{given} --cores {os.cpu_count() or 1}"
+    )

@@ -1,0 +1,49 @@
+"""What this machine has for a run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+
+def machine_megabytes() -> int:
+    """Return the memory of this machine in MB, or what a container or a cluster's job may have of it."""
+    import psutil
+
+    limits = [psutil.virtual_memory().total]
+    try:
+        own = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        own = []
+    # Version 2 names one group, `0::/path`; version 1 one for each kind of limit. A parent's limit holds too.
+    root = Path("/sys/fs/cgroup")
+    for line in own:
+        _, kinds, path = (*line.split(":", 2), "", "")[:3]
+        if kinds and "memory" not in kinds.split(","):
+            continue
+        base, name = (root / "memory", "memory.limit_in_bytes") if kinds else (root, "memory.max")
+        group = base / path.lstrip("/")
+        for place in (group, *group.parents):
+            with suppress(OSError, ValueError):
+                limits.append(int((place / name).read_text()))
+            if place == base:
+                break
+    return min(limits) // 1_000_000
+
+
+def machine_cores() -> int:
+    """Return the cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:
+        return os.cpu_count() or 1
+
+
+def disk_megabytes(folder: str | Path) -> float:
+    """Return the room on the disk of a folder that may not be there yet, in MB."""
+    place = Path(folder).resolve()
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    return shutil.disk_usage(place).free / 1e6

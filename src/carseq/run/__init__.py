@@ -1,0 +1,19 @@
+"""run: the workflow from the installed package, on a laptop or a cluster, and what a machine lacks for it."""
+
+from carseq.run.clusters import CLUSTERS, Cluster, check_profile, find_profile
+from carseq.run.demo import demo_needs, prepare_demo
+from carseq.run.files import profiles, workflow_folder
+from carseq.run.running import Options, run_study
+
+__all__ = [
+    "CLUSTERS",
+    "Cluster",
+    "Options",
+    "check_profile",
+    "demo_needs",
+    "find_profile",
+    "prepare_demo",
+    "profiles",
+    "run_study",
+    "workflow_folder",
+]

@@ -1,0 +1,340 @@
+"""A study run from any folder: checked, unlocked where it may be, shown, and its verdict printed."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+import psutil
+from rich.console import Console
+from rich.markup import escape
+
+from carseq import locks
+from carseq.errors import CarseqError
+from carseq.machine import machine_cores, machine_megabytes
+from carseq.run.clusters import check_executor, check_profile, find_profile
+from carseq.run.files import workflow_folder
+from carseq.run.progress import Screen, logger_plugin
+from carseq.run.told import log_paths, reason
+
+#: Seconds that jobs of a killed run have to end by themselves.
+_GRACE = 30.0
+#: Exit codes: of a run that failed, and of one that the user stopped (128 + SIGINT).
+FAILED, STOPPED = 1, 130
+
+
+@dataclass
+class Options:
+    """How a study is to be run.
+
+    Attributes
+    ----------
+    cores
+        Cores, or ``all``; None: those of this machine, or what the profile says.
+    profile
+        A profile of carseq or of the user.
+    dry_run
+        Only show what would run.
+    directory
+        Where Snakemake runs; None: the configuration's folder.
+    words
+        Further options of Snakemake.
+    """
+
+    cores: str | None = None
+    profile: str | None = None
+    dry_run: bool = False
+    directory: Path | None = None
+    words: Sequence[str] = field(default_factory=list)
+
+    def given(self, *names: str) -> bool:
+        """Tell whether one of some options stands among the words."""
+        return any(word.split("=", 1)[0] in names for word in self.words)
+
+    def value(self, name: str) -> str:
+        """Return the value of an option among the words; empty if it is not there."""
+        for at, word in enumerate(self.words):
+            if word == name:
+                return self.words[at + 1] if at + 1 < len(self.words) else ""
+            if word.startswith(f"{name}="):
+                return word.partition("=")[2]
+        return ""
+
+
+#: Options of Snakemake that ask for something else than a run: it speaks for itself then.
+_OTHER = (
+    "--unlock", "--list", "-l", "--list-rules", "--list-target-rules", "--lt", "--dag", "--rulegraph", "--filegraph",
+    "--d3dag", "--summary", "-S", "--detailed-summary", "-D", "--report", "--lint", "--archive", "--touch", "-t",
+    "--generate-unit-tests", "--delete-all-output", "--delete-temp-output", "--cleanup-metadata", "--cm",
+    "--list-input-changes", "--li", "--list-params-changes", "--lp", "--list-code-changes", "--lc", "--help", "-h",
+    "--version", "-v", "--verbose", "--debug-dag", "--logger", "--quiet", "-q", "--conda-create-envs-only",
+    "--list-conda-envs", "--edit-notebook", "--print-compilation", "--containerize",
+)  # fmt: skip
+
+
+def run_study(config: Path, options: Options, console: Console) -> int:
+    """Run a study and return the exit code: 0 done, 1 failed, 130 stopped by the user.
+
+    Parameters
+    ----------
+    config
+        The study's configuration. It is taken for checked.
+    options
+        How to run it.
+    console
+        Where to show what happens.
+
+    Raises
+    ------
+    CarseqError
+        If the profile cannot be used here, or another run is at work in the folder.
+    """
+    folder = (options.directory or config.parent).resolve()
+    remote = _check_executor(options)
+    command = arguments(config, options, remote=remote)
+    other = options.given(*_OTHER)
+    if not options.dry_run and not other:
+        make_way(folder, console)
+    if other:
+        return _snakemake(command)
+    with _apart(folder, options.dry_run) as (own, printed):
+        shown = Console(file=own, force_terminal=console.is_terminal, width=console.width)
+        with Screen(shown, folder, dry=options.dry_run) as screen:
+            code = _snakemake(command, screen)
+    text = printed.read_text(errors="replace") if printed.is_file() else ""
+    if options.dry_run:
+        _tell_plan(screen, console)
+    if code == 0:
+        if screen.nothing:
+            console.print("nothing to do: all results are there", highlight=False)
+        return 0
+    if screen.interrupted:
+        console.print("stopped; the same command goes on from here", highlight=False)
+        return STOPPED
+    _tell_failures(screen, folder, text, console)
+    return code
+
+
+def _check_executor(options: Options) -> str:
+    """Return the executor of a cluster that jobs go to; empty on this machine."""
+    executor = options.value("--executor") or options.value("-e")
+    if executor:
+        check_executor(executor, "--executor")
+    elif options.profile and options.profile != "none":
+        executor = check_profile(find_profile(options.profile))
+    return "" if executor in ("", "local", "dryrun", "touch") else executor
+
+
+def arguments(config: Path, options: Options, *, remote: str = "") -> list[str]:
+    """Return Snakemake's arguments for a study.
+
+    Without a cluster the machine's cores and memory are named, so that only as many jobs run at once as fit.
+
+    Parameters
+    ----------
+    config
+        The study's configuration.
+    options
+        How to run it.
+    remote
+        The executor that sends jobs away; empty: they run here.
+    """
+    place = workflow_folder()
+    folder = (options.directory or config.parent).resolve()
+    words = [
+        "--snakefile", str(place / "Snakefile"), "--configfile", str(config.resolve()), "--directory", str(folder),
+    ]  # fmt: skip
+    if not options.given("--workflow-profile"):
+        words += ["--workflow-profile", str(place / "profiles" / "default")]
+    if options.profile:
+        words += ["--profile", find_profile(options.profile)]
+    cores = options.cores
+    if cores is None and not remote and not options.given("--jobs", "-j", "--cores", "-c"):
+        cores = str(machine_cores())
+    if cores is not None:
+        words += ["--cores", cores]
+    if not remote and not options.given("--resources", "--res"):
+        words += ["--resources", f"mem_mb={machine_megabytes()}"]
+    if options.dry_run:
+        # Of a study of hundreds of samples the listing of each job takes as long as the plan.
+        words += ["--quiet", "rules", "progress", "--dry-run"]
+    return [*words, *options.words]
+
+
+def make_way(folder: Path, console: Console) -> None:
+    """Take away the lock that a killed run left, and end what is left of its jobs.
+
+    Raises
+    ------
+    CarseqError
+        If a run is at work in the folder, or may be: on another machine, or as jobs of a cluster.
+    """
+    if others := locks.runs_in(folder):
+        named = " ".join(map(str, others))
+        raise CarseqError(
+            f"another run is at work in {folder}",
+            f"process {named} of this machine",
+            f"wait until it ends, or end it: kill {named}",
+        )
+    if not locks.is_locked(folder):
+        return
+    noted = locks.noted_run(folder)
+    if noted is None or locks.lives(noted) is None:
+        who = (
+            f"it was started on {noted.host} (process {noted.pid}), which cannot be asked from here"
+            if noted
+            else "it is not known by which run, since none wrote itself down"
+        )
+        raise CarseqError(
+            f"{folder} is locked",
+            who,
+            f"if no run is at work there, look on {noted.host if noted else 'the machine it was started on'}, "
+            "take the lock away by adding --unlock, then give the command again",
+        )
+    _end_sent(folder)
+    _end_jobs(folder, console)
+    for lock in (folder / ".snakemake" / "locks").iterdir():
+        lock.unlink(missing_ok=True)
+    locks.forget_run(folder)
+    console.print(
+        "a killed run had left its lock: it is taken away, and the run goes on", highlight=False
+    )
+
+
+def _end_sent(folder: Path) -> None:
+    """Raise if a cluster still has jobs of the killed run."""
+    sent = locks.sent_jobs(folder)
+    if not sent:
+        return
+    asked = locks.still_queued(sent)
+    if asked is None:
+        raise CarseqError(
+            f"a run in {folder} was killed after it had sent jobs to a cluster",
+            f"jobs {', '.join(sent[:8])}; no command of a cluster is on PATH to ask for them",
+            "start the run where jobs are sent from; or, if none of them is at work, add --unlock and run again",
+        )
+    there, end = asked
+    if there:
+        raise CarseqError(
+            f"jobs of a killed run in {folder} are still with the cluster",
+            f"{len(there)} of them: {', '.join(there[:8])}",
+            f"wait until they are through, or end them: {end}",
+        )
+
+
+def _end_jobs(folder: Path, console: Console) -> None:
+    """End jobs on this machine that a killed run left at work: Snakemake would do them again beside them."""
+    left = locks.jobs_in(folder)
+    family = []
+    for job in left:
+        try:
+            family += [job, *job.children(recursive=True)]
+        except psutil.Error:
+            continue
+    for job in left:
+        try:
+            job.terminate()
+        except psutil.Error:
+            continue
+    _, alive = psutil.wait_procs(family, timeout=_GRACE)
+    for process in alive:
+        try:
+            process.kill()
+        except psutil.Error:
+            continue
+    if left:
+        console.print(
+            f"{len(left)} job{'s' if len(left) > 1 else ''} of a killed run ended", highlight=False
+        )
+
+
+@contextmanager
+def _apart(folder: Path, dry: bool) -> Iterator[tuple[IO[str], Path]]:
+    """Send what jobs and Snakemake print to a file; yield the terminal, and the file."""
+    place = folder / ".snakemake" / "log"
+    printed = place / f"carseq_run_{time.strftime('%Y%m%dT%H%M%S')}.printed.log"
+    if not dry:
+        place.mkdir(parents=True, exist_ok=True)
+    sys.stderr.flush()
+    kept = os.dup(2)
+    target = os.open(os.devnull if dry else printed, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+    os.dup2(target, 2)
+    os.close(target)
+    own = os.fdopen(kept, "w", buffering=1)
+    try:
+        yield own, printed
+    finally:
+        sys.stderr.flush()
+        os.dup2(own.fileno(), 2)
+        own.close()
+        if printed.is_file() and not printed.stat().st_size:
+            printed.unlink()
+
+
+def _snakemake(words: list[str], screen: Screen | None = None) -> int:
+    """Run Snakemake in this process and return its exit code."""
+    from snakemake.cli import main
+    from snakemake_interface_logger_plugins.registry import LoggerPluginRegistry
+
+    if screen is not None:
+        registry = LoggerPluginRegistry()
+        registry.plugins.pop("carseq", None)
+        plugin = logger_plugin(screen)
+        registry.register_plugin(plugin.__name__, plugin)
+        words = [*words, "--logger", "carseq"]
+    before, here = sys.argv, Path.cwd()
+    # The record of the run, and the rules, look here for how Snakemake was called.
+    sys.argv = ["snakemake", *words]
+    # Jobs find the programs beside this Python, whether its environment is activated or not.
+    beside = str(Path(sys.executable).parent)
+    if beside not in os.environ.get("PATH", "").split(os.pathsep):
+        os.environ["PATH"] = os.pathsep.join([beside, os.environ.get("PATH", os.defpath)])
+    try:
+        main(words)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(bool(end.code))
+    except KeyboardInterrupt:
+        if screen is not None:
+            screen.interrupted = True
+        return STOPPED
+    finally:
+        sys.argv = before
+        os.chdir(here)
+    return 0
+
+
+def _tell_plan(screen: Screen, console: Console) -> None:
+    """Print what a run would do."""
+    if not screen.planned:
+        return
+    console.print(f"{screen.total} jobs would run:", highlight=False)
+    for rule, number in screen.planned.items():
+        console.print(f"  {number:>5}  {rule}", highlight=False)
+
+
+def _tell_failures(screen: Screen, folder: Path, printed: str, console: Console) -> None:
+    """Print why a run failed and what to do about it."""
+    for job in screen.failed.values():
+        told = reason(job, folder, printed)
+        console.print(f"\n[red]✗ {escape(job.title)}[/] [dim]({job.rule})[/]", highlight=False)
+        console.print(str(told), markup=False, highlight=False, soft_wrap=True)
+        for path in log_paths(job, folder):
+            console.print(f"  log:        {path}", markup=False, highlight=False, soft_wrap=True)
+    if not screen.failed:
+        said = [text for text in screen.errors if not text.startswith("Exiting because")]
+        for text in said or printed.strip().splitlines()[-12:]:
+            console.print(text, markup=False, highlight=False, soft_wrap=True)
+    if screen.total:
+        left = screen.total - screen.done
+        console.print(
+            f"\n{screen.done} of {screen.total} jobs are done, {left} are left; "
+            "when that is mended, the same command goes on from here",
+            highlight=False,
+            soft_wrap=True,
+        )

@@ -1,0 +1,49 @@
+"""cli: what `carseq verdict` and `carseq call` print and take."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from carseq.calling import call_cells, call_study
+from carseq.cli import app
+from carseq.cli.rooms import call
+from carseq.io.files import write_table
+from carseq.schema.results import FILES
+from carseq.schema.tables import DETECTION
+from carseq.schema.thresholds import FDR
+from carseq.study.config import CallingConfig
+
+
+def test_small_shares_are_never_printed_as_none(tmp_path: Path) -> None:
+    """A fraction of 0.4 % with an interval from 0.04 % is not printed as 0 %."""
+    row = {name: "" if column.dtype == "str" else 0 for name, column in DETECTION.columns.items()}
+    row |= {
+        "sample": "s",
+        "n_t_cells": 900,
+        "n_car_positive": 3,
+        "verdict": "detected",
+        "role": "case",
+    }
+    row |= {"prevalence": 0.004, "prevalence_low": 0.0004, "prevalence_high": 0.011}
+    path = FILES["detection"].under(tmp_path)
+    path.parent.mkdir(parents=True)
+    write_table(pd.DataFrame([row]), path, DETECTION)
+    done = CliRunner().invoke(app, ["verdict", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    text = done.output.replace("\N{NO-BREAK SPACE}", " ")
+    assert "0.4 % (<0.1–1.1 %)" in text
+
+
+def test_one_default_and_one_range_of_the_false_discovery_rate(tmp_path: Path) -> None:
+    """Configuration, functions and command line take the same default; none takes 0 or 1."""
+    assert CallingConfig().fdr == FDR
+    for function in (call_cells, call_study, call):
+        assert inspect.signature(function).parameters["fdr"].default == FDR, function
+    for fdr in (0, 1):
+        with pytest.raises(ValueError, match="fdr"):
+            CallingConfig(fdr=fdr)

@@ -1,0 +1,371 @@
+"""`carseq run`: what it hands to Snakemake, whose lock it takes away, what it shows, and how it tells a failure."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from rich.console import Console
+
+from carseq import locks
+from carseq.errors import CarseqError
+from carseq.machine import machine_cores, machine_megabytes
+from carseq.run import clusters, doctor, find_profile, prepare_demo, profiles, workflow_folder
+from carseq.run.progress import Screen
+from carseq.run.running import Options, arguments, make_way
+from carseq.run.told import Failed, reason
+
+ROOT = Path(__file__).parents[2]
+
+
+def quiet() -> Console:
+    return Console(file=io.StringIO(), width=200)
+
+
+def said(console: Console) -> str:
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+# What is handed to Snakemake
+
+
+def value(words: list[str], option: str) -> str:
+    return words[words.index(option) + 1]
+
+
+def test_without_a_cluster_cores_and_memory_are_the_machines(tmp_path: Path) -> None:
+    words = arguments(tmp_path / "config.yaml", Options())
+    assert value(words, "--cores") == str(machine_cores())
+    assert value(words, "--resources") == f"mem_mb={machine_megabytes()}"
+    assert value(words, "--directory") == str(tmp_path)
+    assert Path(value(words, "--snakefile")) == workflow_folder() / "Snakefile"
+
+
+def test_what_the_user_says_is_not_said_twice(tmp_path: Path) -> None:
+    own = ["--resources", "mem_mb=5", "--workflow-profile=mine", "-j", "3", "--until", "align"]
+    words = arguments(tmp_path / "config.yaml", Options(words=own))
+    assert words[-len(own) :] == own
+    assert "--cores" not in words
+    assert sum(word.startswith(("--resources", "--workflow-profile")) for word in words) == 2
+
+
+def test_a_cluster_has_its_own_cores_and_memory(tmp_path: Path) -> None:
+    words = arguments(tmp_path / "config.yaml", Options(profile="slurm"), remote="slurm")
+    assert value(words, "--profile") == str(workflow_folder() / "profiles" / "slurm")
+    assert not {"--cores", "--resources"} & set(words)
+
+
+# Profiles
+
+
+def test_every_profile_has_its_cluster_and_executor() -> None:
+    assert set(profiles()) == set(clusters.CLUSTERS)
+    for name, cluster in clusters.CLUSTERS.items():
+        file = clusters.profile_file(find_profile(name))
+        assert file is not None
+        assert f"executor: {cluster.executor}\n" in file.read_text()
+
+
+def test_a_profile_without_its_plugin_is_refused_with_the_command_that_installs_it(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "config.yaml").write_text("executor: nobody-has-it\n")
+    with pytest.raises(CarseqError, match="pip install snakemake-executor-plugin-nobody-has-it"):
+        clusters.check_profile(str(tmp_path))
+    with pytest.raises(CarseqError, match="there is no profile sulrm"):
+        clusters.check_profile("sulrm")
+
+
+def test_a_profile_without_its_cluster_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(CarseqError, match="no sbatch on PATH"):
+        clusters.check_profile(find_profile("slurm"))
+
+
+# Locks
+
+
+def locked(folder: Path, **note: object) -> Path:
+    place = folder / ".snakemake" / "locks"
+    place.mkdir(parents=True)
+    (place / "0.input.lock").write_text("x")
+    if note:
+        (folder / locks.NOTE).write_text(json.dumps(note))
+    return place
+
+
+def ended() -> dict[str, object]:
+    """Return the note of a run of this machine that is over."""
+    with subprocess.Popen([sys.executable, "-c", "pass"]) as process:
+        started = psutil.Process(process.pid).create_time()
+    return {"host": platform.node(), "pid": process.pid, "started": started}
+
+
+def test_a_dead_runs_lock_is_taken_away(tmp_path: Path) -> None:
+    place = locked(tmp_path, **ended())
+    console = quiet()
+    make_way(tmp_path, console)
+    assert not any(place.iterdir())
+    assert locks.noted_run(tmp_path) is None
+    assert "a killed run had left its lock" in said(console)
+
+
+def test_a_pid_that_another_process_has_now_is_not_the_run(tmp_path: Path) -> None:
+    locked(tmp_path, **{**ended(), "pid": os.getppid()})
+    make_way(tmp_path, quiet())
+    assert not locks.is_locked(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["noted", "snakemake"])
+def test_a_living_runs_lock_stays(tmp_path: Path, kind: str) -> None:
+    """Known by its note (`carseq run` has no snakemake among its words), or by Snakemake at work in the folder."""
+    script = tmp_path / ("snakemake" if kind == "snakemake" else "carseq")
+    script.write_text("import time; time.sleep(60)")
+    with subprocess.Popen([sys.executable, str(script)], cwd=tmp_path) as other:
+        started = psutil.Process(other.pid).create_time()
+        note = {"host": platform.node(), "pid": other.pid, "started": started}
+        place = locked(tmp_path, **(note if kind == "noted" else {}))
+        time.sleep(0.2)
+        with pytest.raises(CarseqError, match=f"process {other.pid}"):
+            make_way(tmp_path, quiet())
+        other.kill()
+    assert any(place.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("note", "told"),
+    [
+        ({"host": "another", "pid": 1, "started": 1.0}, "on another"),
+        ({}, "none wrote itself down"),
+    ],
+)
+def test_a_lock_of_which_nothing_can_be_known_stays(
+    tmp_path: Path, note: dict[str, object], told: str
+) -> None:
+    place = locked(tmp_path, **note)
+    with pytest.raises(CarseqError, match=told) as caught:
+        make_way(tmp_path, quiet())
+    assert "--unlock" in caught.value.remedy
+    assert any(place.iterdir())
+
+
+def test_jobs_that_a_killed_run_left_at_work_are_ended(tmp_path: Path) -> None:
+    """Those of its folder: a job of another study goes on."""
+    jobs = []
+    for study in ("own", "other"):
+        scripts = tmp_path / study / ".snakemake" / "scripts"
+        scripts.mkdir(parents=True)
+        script = scripts / "tmpabc.align.py"
+        script.write_text("import time; time.sleep(60)")
+        jobs.append(subprocess.Popen([sys.executable, str(script)]))
+    (tmp_path / "own/.snakemake/locks").mkdir()
+    (tmp_path / "own/.snakemake/locks/0.input.lock").write_text("x")
+    (tmp_path / "own" / locks.NOTE).write_text(json.dumps(ended()))
+    time.sleep(0.2)
+    console = quiet()
+    try:
+        make_way(tmp_path / "own", console)
+        assert jobs[0].wait(5) is not None
+        assert jobs[1].poll() is None
+        assert "1 job of a killed run ended" in said(console)
+    finally:
+        for job in jobs:
+            job.kill()
+            job.wait()
+
+
+def queue(folder: Path, name: str, text: str) -> None:
+    """Make a stand-in for a cluster's command."""
+    folder.mkdir(exist_ok=True)
+    script = folder / name
+    script.write_text(f"#!/bin/sh\n/bin/cat <<'E'\n{text}\nE\n")
+    script.chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    ("command", "text", "end"),
+    [
+        ("squeue", "41 RUNNING", "scancel 41"),
+        ("bjobs", "41 RUN\n42 DONE", "bkill 41"),
+        ("condor_q", "41 2\n42 4", "condor_rm 41"),
+        ("qstat", "job-ID prior\n-----\n 41 0.5 name me r", "qdel 41"),
+    ],
+)
+def test_jobs_that_a_cluster_still_has_keep_the_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, text: str, end: str
+) -> None:
+    """Snakemake noted their numbers; two runs that write into one folder would spoil each other."""
+    place = locked(tmp_path, **ended())
+    sent = tmp_path / ".snakemake" / "incomplete"
+    sent.mkdir()
+    for number in ("41", "42"):
+        (sent / number).write_text(json.dumps({"external_jobid": number}))
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.setattr(locks, "QUEUES", {command: locks.QUEUES[command]})
+    with pytest.raises(CarseqError, match="no command of a cluster is on PATH"):
+        make_way(tmp_path, quiet())
+    queue(tmp_path / "bin", command, text)
+    with pytest.raises(CarseqError) as caught:
+        make_way(tmp_path, quiet())
+    assert end in caught.value.remedy
+    assert "42" not in caught.value.remedy
+    queue(tmp_path / "bin", command, "")
+    make_way(tmp_path, quiet())
+    assert not any(place.iterdir())
+
+
+def test_a_run_is_noted_while_it_lives(tmp_path: Path) -> None:
+    locks.note_run(tmp_path)
+    noted = locks.noted_run(tmp_path)
+    assert noted is not None
+    assert locks.lives(noted)
+    locks.forget_run(tmp_path)
+    assert locks.noted_run(tmp_path) is None
+
+
+# Failures
+
+
+def failed(folder: Path, log: str, said: str = "") -> CarseqError:
+    (folder / "x.log").write_text(log)
+    return reason(Failed("align", "aligning P01", ("x.log", "gone.log"), said), folder)
+
+
+LOGS = {
+    "told by carseq": (
+        "2026-01-01 ERROR carseq.workflow: STAR failed\n  why:        no space\n  what to do: free some\n", "",
+        "STAR failed", "free some",
+    ),
+    "the kernel's": ("", "subprocess died with <Signals.SIGKILL: 9>.", "align was killed", "memory"),
+    "Slurm's time": ("slurmstepd: error: *** JOB 7 CANCELLED DUE TO TIME LIMIT ***", "", "time", "align:runtime"),
+    "Slurm's memory": ("slurmstepd: error: Exceeded job memory limit", "", "memory", "align:mem_mb"),
+    "LSF's memory": ("TERM_MEMLIMIT: job killed after reaching LSF memory usage limit.", "", "memory", "align:mem_mb"),
+    "LSF's time": ("TERM_RUNLIMIT: job killed after reaching LSF run time limit.", "", "time", "align:runtime"),
+    "a lost node": ("", "slurm job failed: state NODE_FAIL", "the node of align went away", "--retries"),
+    "a full disk": ("Traceback\nOSError: [Errno 28] No space left on device", "", "written", "free disk space"),
+    "what is not known": ("one\ntwo\nKeyError: 'q'", "", "align failed", "report this"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", LOGS)
+def test_a_failure_is_told_in_words(tmp_path: Path, what: str) -> None:
+    log, text, message, remedy = LOGS[what]
+    told = failed(tmp_path, log, text)
+    assert message in told.message
+    assert remedy in told.remedy
+
+
+def test_an_unknown_failure_shows_the_logs_last_lines(tmp_path: Path) -> None:
+    told = failed(tmp_path, "\n".join(f"line {i}" for i in range(40)) + "\nKeyError: 'q'\n")
+    assert "KeyError: 'q'" in told.cause
+    assert "line 39" in told.cause
+    assert "line 9" not in told.cause
+
+
+# What is shown
+
+
+def record(event: str, **values: Any) -> logging.LogRecord:
+    """Return a record as Snakemake logs it."""
+    from snakemake_interface_logger_plugins.common import LogEvent
+
+    made = logging.LogRecord("snakemake", values.pop("level", logging.INFO), "", 0, "", None, None)
+    if event:
+        made.event = LogEvent(event)
+    for name, v in values.items():
+        setattr(made, name, v)
+    return made
+
+
+def job_error(jobid: int, log: str) -> logging.LogRecord:
+    more = {"rule_name": "align", "rule_msg": "", "aux": {}, "indent": False}
+    return record("job_error", jobid=jobid, log=[log], **more)
+
+
+def test_progress_says_done_and_left_and_a_retry_that_ends_well_is_no_failure(
+    tmp_path: Path,
+) -> None:
+    console = quiet()
+    (tmp_path / "x.log").write_text("Exceeded job memory limit")
+    with Screen(console, tmp_path) as screen:
+        screen.take(record("run_info", stats={"align": 2, "total": 2}))
+        for number, sample in ((1, "P01"), (2, "P02")):
+            title = f"solo: aligning {sample}"
+            screen.take(record("job_info", jobid=number, rule_name="align", rule_msg=title, wildcards={}))  # fmt: skip
+        screen.take(job_error(1, "x.log"))
+        assert set(screen.failed) == {1}
+        screen.take(record("", msg="Trying to restart job 1."))
+        screen.take(record("job_finished", job_id=2))
+        screen.take(record("progress", done=1, total=2))
+        screen.take(record("job_finished", job_id=1))
+        assert not screen.failed
+    text = said(console)
+    assert "✗ solo: aligning P01: align ran out of memory" in text
+    assert text.index("1/2 solo: aligning P02") < text.index("2/2 solo: aligning P01")
+
+
+# The machine and the demo
+
+
+def test_the_doctor_names_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(doctor, "machine_megabytes", lambda: 2000)
+    monkeypatch.setattr(doctor, "disk_megabytes", lambda folder: 100.0)
+    wanted = ["snakemake>=9.6", "no-such-package>=1", "numpy>=99; extra == 'x'"]
+    monkeypatch.setattr(doctor.importlib.metadata, "requires", lambda name: wanted)
+    found = dict(doctor.examine(tmp_path))
+    wrong = {what: str(told) for what, told in found.items() if isinstance(told, CarseqError)}
+    assert set(wrong) == {"STAR", "memory", "disk", "packages"}
+    assert "--install-star" in wrong["STAR"]
+    assert "pip install 'no-such-package>=1'" in wrong["packages"]
+    assert "numpy" not in wrong["packages"]
+
+
+def test_the_doctor_tells_a_cluster_whose_plugin_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("bsub", "bqueues"):
+        queue(tmp_path, name, "")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(clusters, "has_executor", lambda executor: False)
+    found = dict(doctor.examine(tmp_path))
+    assert "pip install snakemake-executor-plugin-lsf" in str(found["LSF"])
+    assert "Grid Engine" not in found
+
+
+def test_the_demo_takes_no_folder_of_others(tmp_path: Path) -> None:
+    (tmp_path / "letter.txt").write_text("x")
+    with pytest.raises(CarseqError, match="is not empty"):
+        prepare_demo(tmp_path)
+    (tmp_path / "config.yaml").write_text("")
+    with pytest.raises(CarseqError, match="not the demo"):
+        prepare_demo(tmp_path)
+
+
+def test_the_installer_of_star_finds_the_one_on_path(tmp_path: Path) -> None:
+    """envs/install-star.sh, as the wheel holds it, changes nothing where STAR is there."""
+    queue(tmp_path, "STAR", "2.7.11b")
+    script = workflow_folder() / "envs" / "install-star.sh"
+    path = f"{tmp_path}:{Path(shutil.which('bash') or '/bin/bash').parent}:/usr/bin:/bin"
+    done = subprocess.run(
+        ["bash", str(script), str(tmp_path / "env")],
+        env={"PATH": path},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "STAR 2.7.11b is on PATH" in done.stdout
+    assert not (tmp_path / "env").exists()
