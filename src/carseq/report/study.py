@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from carseq.errors import CarseqError
 from carseq.io.checksums import check_whole
 from carseq.io.files import read_json, read_table
-from carseq.io.results import check_made_by
+from carseq.io.results import check_made_by, read_record
 from carseq.log import get_logger
 from carseq.schema.obs import OBS, conform_obs
 from carseq.schema.results import BENCHMARKS, FILES
@@ -191,8 +190,7 @@ class _Reader:
 
     def config(self) -> dict[str, Any]:
         path = self.there("run_config")
-        data = yaml.safe_load(path.read_text()) if path else None
-        return data if isinstance(data, dict) else {}
+        return read_record(path) if path else {}
 
     def cells(self) -> tuple[pd.DataFrame, np.ndarray | None, str]:
         path = self.there("cells")

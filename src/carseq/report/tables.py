@@ -39,7 +39,6 @@ from carseq.schema.tables import (
     PROTEIN_AGREEMENT,
     RECEPTORS,
     RULES,
-    RUN_TIMES,
     TARGET,
     THRESHOLDS,
 )
@@ -345,6 +344,5 @@ def tables(study: Study, evidence: pd.DataFrame) -> dict[str, dict[str, Any]]:
             interval=("expected_positive", "expected_positive_low", "expected_positive_high"),
             file="downsampling",
         ),
-        "run_times": table(summaries.run_times(study.benchmarks), RUN_TIMES, file="run_times"),
         "versions": table(versions, VERSIONS, file="versions"),
     }
