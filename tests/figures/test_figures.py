@@ -24,6 +24,7 @@ from carseq.schema.tables import (
     LOCALIZATION,
     LOSSES,
     MOLECULES,
+    RULES,
     TARGET,
     THRESHOLDS,
 )
@@ -79,6 +80,7 @@ def test_every_figure_draws_a_study(study: Study, cohort: ad.AnnData, tmp_path: 
         "losses": figures.losses(study.losses),
         "weighing": figures.weighing(study.cells),
         "rules": figures.rules(study.cells, study.detection),
+        "rule overlap": figures.rule_overlap(study.rules),
         "thresholds": figures.thresholds(study.thresholds),
         "downsampling": figures.downsampling(study.downsampling),
         "quality": figures.quality(study.cells),
@@ -113,6 +115,7 @@ def test_every_figure_draws_a_study(study: Study, cohort: ad.AnnData, tmp_path: 
         figures.losses(LOSSES.empty()),
         figures.weighing(OBS.empty()),
         figures.rules(OBS.empty(), DETECTION.empty()),
+        figures.rule_overlap(RULES.empty()),
         figures.thresholds(THRESHOLDS.empty()),
         figures.downsampling(DOWNSAMPLING.empty()),
         figures.quality(OBS.empty()),

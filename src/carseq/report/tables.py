@@ -38,6 +38,7 @@ from carseq.schema.tables import (
     LOSSES,
     PROTEIN_AGREEMENT,
     RECEPTORS,
+    RULES,
     TARGET,
     THRESHOLDS,
 )
@@ -320,6 +321,14 @@ def tables(study: Study, evidence: pd.DataFrame) -> dict[str, dict[str, Any]]:
             summaries.rule_comparison(study.cells, study.detection),
             RULE_COMPARISON,
             file="rule_comparison",
+        ),
+        "field_rules": table(
+            study.rules.assign(
+                n_called=study.rules["n_called"].where(study.rules["n_called"] >= 0)
+            ),
+            RULES,
+            filters=["sample", "rule"],
+            file="rules",
         ),
         "thresholds": table(
             study.thresholds.assign(in_use=in_use),
