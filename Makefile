@@ -34,12 +34,8 @@ $(BIN)/.star: envs/install-star.sh $(VENV)/.installed
 	@envs/install-star.sh $(VENV)
 	@touch $@
 
-demo: setup demo/config.yaml ## simulate a study with CAR T cells in urine, run the workflow, print the verdict
-	@snakemake --configfile demo/config.yaml --directory demo --cores $(CORES)
-	@carseq verdict demo/results
-
-demo/config.yaml: $(VENV)/.installed
-	@test -e $@ && touch $@ || carseq simulate demo
+demo: setup ## simulate a study with CAR T cells in urine, run the workflow, print the verdict
+	@carseq demo demo --cores $(CORES)
 
 test: setup browser slurm lint types ## lint, types and all tests
 	@pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder

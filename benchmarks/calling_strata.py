@@ -18,7 +18,7 @@ from __future__ import annotations
 import argparse
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import anndata
@@ -172,12 +172,16 @@ def cohort(
     return adata, pd.DataFrame([part[1] for part in parts])
 
 
-def studies(n: int, seed: int, depths: Depths) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+def studies(
+    n: int, seed: int, depths: Depths, ratio: tuple[float, float] | None = None
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Simulate and call studies: cells, samples and rules with their truth."""
     cells, samples, by_rule = [], [], []
     for number in range(n):
         rng = np.random.default_rng([seed, number])
         w = world(rng)
+        if ratio is not None:
+            w = replace(w, ratio=float(np.exp(rng.uniform(*np.log(ratio)))))
         parts = []
         for i in range(rng.integers(1, 4)):
             n_t = int(np.exp(rng.uniform(np.log(60), np.log(2500))))
@@ -397,6 +401,8 @@ def main() -> None:
     parser.add_argument("--limits", type=int, default=40)
     parser.add_argument("--clones", type=int, default=12)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--keep", help="write cells and samples as pickles of this name")
+    parser.add_argument("--ratio", type=float, nargs=2, help="CAR T depth over others', from to")
     parser.add_argument("--real", type=Path, default=Path("../shared/data/real_pbmc"))
     given = parser.parse_args()
     logging.getLogger("carseq").setLevel(logging.ERROR)
@@ -404,7 +410,12 @@ def main() -> None:
     depths = real_depths(given.real)
     if given.studies:
         print(len(depths.t), "real T cells", depths.cd8)
-        cells, samples, by_rule = studies(given.studies, given.seed, depths)
+        cells, samples, by_rule = studies(
+            given.studies, given.seed, depths, tuple(given.ratio) if given.ratio else None
+        )
+        if given.keep:
+            cells.to_pickle(f"{given.keep}.cells.pkl")
+            samples.to_pickle(f"{given.keep}.samples.pkl")
         print(shown(strata(cells, samples), "stratum"), "\n")
         print(shown(ambient(cells, samples)), "\n")
         total = by_rule.groupby("rule")[["called", "true", "of"]].sum()

@@ -13,6 +13,8 @@ from scipy import sparse
 from typer.testing import CliRunner
 
 import carseq
+from carseq.cells.alone import genes_alone
+from carseq.cells.protein import gate
 from carseq.cli import app
 from carseq.errors import CarseqError
 from helpers_cells import CAR, urine
@@ -142,6 +144,29 @@ def test_a_panel_lowers_confidence(made: ad.AnnData) -> None:
     carseq.annotate(panel)
     nk = panel.obs[panel.obs["lineage"] == "NK"]
     assert (nk["cell_type_confidence"] <= 0.8).all()
+
+
+def test_antibodies_are_no_genes(made: ad.AnnData) -> None:
+    """Antibodies among the features or in obsm are no RNA of the cell; they say which cells are T."""
+    is_t = (made.obs["lineage"] == "T").to_numpy()
+    seen = np.where(is_t[:, None], [400.0, 5.0], [8.0, 300.0])
+    seen = np.random.default_rng(0).poisson(seen)
+    mixed = ad.AnnData(
+        sparse.hstack([made.X, sparse.csr_matrix(seen.astype(np.float32))]).tocsr(),
+        obs=pd.DataFrame(index=made.obs_names),
+        var=pd.DataFrame(
+            {"feature_types": ["Gene Expression"] * made.n_vars + ["Antibody Capture"] * 2},
+            index=[*made.var_names, "CD3_TotalSeqB", "CD14_TotalSeqB"],
+        ),
+    )
+    beside = made.copy()
+    beside.obsm["protein_expression"] = seen
+    beside.uns["protein_names"] = ["CD3_TotalSeqB", "CD14_TotalSeqB"]
+    for one in (mixed, beside):
+        counts, var, proteins = genes_alone(one, sparse.csr_matrix(one.X), one.var)
+        assert list(var.index) == list(made.var_names)
+        assert (counts.sum(axis=1) == made.X.sum(axis=1)).all()
+        assert ((gate(proteins) == "T").to_numpy() == is_t).mean() >= 0.98
 
 
 def test_all_droplets_are_called_first() -> None:

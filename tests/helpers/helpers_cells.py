@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from carseq.cells.subtypes import read_t_types
 from carseq.data import path as data_path
 
 CAR = "HBI0101"
@@ -37,7 +38,9 @@ def profiles(types: list[str], seed: int = 0, n_background: int = 1500) -> pd.Da
     """Return expression profiles (genes × types, columns sum to 1) and the lineage of each type."""
     rng = np.random.default_rng(seed)
     markers = pd.read_csv(data_path("markers/urinary.tsv"), sep="\t")
-    levels = pd.read_csv(data_path("markers/t_types.tsv"), sep="\t").set_index("gene")
+    # The levels that carseq knows, of the genes with a published one.
+    known = read_t_types(counts=False)["gene"]
+    levels = read_t_types().set_index("gene").loc[known]
     genes = [
         *dict.fromkeys([*markers["gene"], *levels.index]),
         *(f"GENE{i}" for i in range(n_background)),

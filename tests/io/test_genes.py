@@ -90,6 +90,14 @@ def test_another_species_and_a_panel_are_told() -> None:
     assert "T cell (1 of" in words
 
 
+def test_genes_of_a_second_species_are_told() -> None:
+    """Human genes beside mouse's with a prefix: no refusal, but a warning."""
+    both = [*(f"GRCh38_{s}" for s in SYMBOLS), *(f"mm10___{s.capitalize()}" for s in SYMBOLS)]
+    names = gene_symbols(pd.Index(both)).names
+    assert "CD3E" in names
+    assert any("another species" in words for words in check_genes(names))
+
+
 def test_coverage_counts_markers_of_a_type() -> None:
     """Shares lie between 0 and 1, one row a type; all of them are there in a whole transcriptome."""
     table = marker_coverage(SYMBOLS)

@@ -86,6 +86,9 @@ figures.agreement(study.cells)
 confidence = study.cells.groupby("cell_type")["cell_type_confidence"]
 confidence.describe()[["count", "25%", "50%", "75%"]].sort_values("50%")
 
+# %%
+summaries.car_by_type(study.cells)[["cell_type", "n_cells", "confidence", "marker_coverage"]]
+
 # %% [markdown]
 # ## States of the T cells
 

@@ -18,9 +18,11 @@ from carseq.cells.doublet import doublets, paired_transcriptomes
 from carseq.cells.filters import failed_libraries, filter_cells, quality
 from carseq.cells.intact import intactness
 from carseq.cells.latent import Method, integrate
+from carseq.cells.protein import add_protein, protein_agreement, protein_background
 from carseq.cells.states import cell_cycle, t_states
 from carseq.errors import CarseqError
 from carseq.io.genes import check_genes, marker_genes, with_symbols
+from carseq.io.matrix import ANTIBODY, HASHTAG, TYPE_COLUMNS, are_genes, proteins_apart
 from carseq.log import get_logger
 
 if TYPE_CHECKING:
@@ -65,7 +67,9 @@ def annotate_matrix(
         The same object (of a matrix of all droplets: a new one of its cells) with `obs`: `total_umis`, `n_genes`,
         `pct_mito`, `lineage`, `cell_type`, `cell_type_confidence`, `marker_coverage`, `t_state`, `is_doublet`,
         `doublet_reason`, `intact_fraction`, `is_damaged`, `phase`, `leiden`, and `qc_reason` (the quality filter that
-        would remove the cell; empty for good ones), and `obsm["X_umap"]`. No cell is removed.
+        would remove the cell; empty for good ones), and `obsm["X_umap"]`. No cell is removed. Where the matrix holds
+        antibodies (features of that type, or `obsm["protein"]`, `obsm["protein_expression"]`, ...), `protein_lineage`
+        is what they say: a witness, which decides nothing.
 
     Raises
     ------
@@ -81,6 +85,7 @@ def annotate_matrix(
     import anndata as ad
 
     counts, var = _counts(adata)
+    counts, var, proteins = genes_alone(adata, counts, var)
     if not adata.obs_names.is_unique:
         twice = adata.obs_names[adata.obs_names.duplicated()][0]
         raise CarseqError(
@@ -89,6 +94,8 @@ def annotate_matrix(
             "give each sample's barcodes a prefix, or call adata.obs_names_make_unique()",
         )
     part = ad.AnnData(counts, obs=pd.DataFrame(index=adata.obs_names.astype(str)), var=var)
+    if proteins is not None:
+        part.obsm["protein"] = proteins
     source = with_symbols(part, car=car)
     if source:
         log.info("genes are named by %s", source)
@@ -113,12 +120,14 @@ def annotate_matrix(
             is_cell = calls["is_cell"].to_numpy(bool)
             log.info("%d of %d droplets are cells", int(is_cell.sum()), own.n_obs)
         ambient[str(one)] = ambient_profile(own, calls)
-        own = own[is_cell].copy()
+        droplets, own = own, own[is_cell].copy()
+        protein_background(own, droplets, is_cell)
         called.append(own.obs_names)
         if car:
             own.uns["car"] = car
         parts.append(doublets(quality(own), seed=seed, markers=markers))
     cohort = combine(parts)
+    add_protein(cohort, parts)
     cluster(cohort, integrate(cohort, integration, seed=seed), seed=seed)
     annotate(cohort, markers)
     intactness(cohort)
@@ -143,7 +152,56 @@ def annotate_matrix(
                 else table[order]
             )
     result.uns["library_failed"] = failed
+    if proteins is None:
+        del result.obs["protein_lineage"]
+    else:
+        _tell_agreement(cohort)
     return result
+
+
+def _tell_agreement(cohort: AnnData) -> None:
+    """Log how far surface proteins agree with the lineages: they are a witness, and decide nothing."""
+    for row in protein_agreement(cohort.obs).query("protein_lineage == 'all'").itertuples():
+        log.info(
+            "sample %s: surface proteins agree with the lineage of %.0f %% of %d cells that they assign",
+            row.sample or "(unnamed)",
+            100 * row.agreement,
+            row.n_cells,
+        )
+
+
+def genes_alone(
+    adata: AnnData, counts: sparse.csr_matrix, var: pd.DataFrame
+) -> tuple[sparse.csr_matrix, pd.DataFrame, pd.DataFrame | None]:
+    """Leave out features that are no genes: their molecules are not the cell's RNA.
+
+    Returns
+    -------
+    counts, var
+        Of the genes.
+    proteins
+        Antibody counts, cells × antibodies, from the matrix or beside it; None where there are none.
+    """
+    proteins = proteins_apart(adata)
+    column = next((name for name in TYPE_COLUMNS if name in var), None)
+    if column is None:
+        return counts, var, proteins
+    types = var[column].astype(str).to_numpy(dtype=object)
+    is_gene = are_genes(types)
+    if is_gene.all():
+        return counts, var, proteins
+    names = var.index.astype(str)
+    held = np.array([t.lower() == ANTIBODY.lower() for t in types])
+    held &= ~np.array([HASHTAG.search(name) is not None for name in names])
+    log.info(
+        "%d features are no genes (%d antibodies): left out of the cells' UMIs",
+        int((~is_gene).sum()),
+        int(held.sum()),
+    )
+    if held.any():
+        found = pd.DataFrame(counts[:, held].toarray(), adata.obs_names.astype(str), names[held])
+        proteins = found.loc[:, ~found.columns.duplicated()]
+    return counts[:, is_gene], var[is_gene].copy(), proteins
 
 
 def _holds_empty_droplets(totals: np.ndarray) -> bool:

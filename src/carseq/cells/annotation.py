@@ -65,6 +65,11 @@ LOG_PRIOR = -3.0
 PROFILE_UMIS = 250.0
 #: Bound (natural log) of what the transcriptome-wide comparison may add for or against a type.
 PROFILE_BOUND = 8.0
+#: UMIs of the mean profile that each gene of a type's profile is shrunk with.
+PROFILE_PRIOR = 5.0
+#: A profile of fewer cells than this is made anew for each cell that trained it with more than the second's weight,
+#: without the cell itself: a cell is like itself, whatever it is.
+FEW_SEEDS, LEAST_SHARE = 500.0, 0.02
 #: What a cluster's mix of types may add for or against a type, natural log: a prior, which the cell's own molecules
 #: overrule.
 CLUSTER_BOUND = 2.0
@@ -74,7 +79,7 @@ LEAST_TYPED_UMIS, LEAST_TYPED_GENES = 50, 30
 UMIS_PER_NAT = 20.0
 #: The doubt that is left in the lineage of a cell without any of its markers; it falls with each marker molecule, as
 #: their number (and one) to the power of 1.5.
-DOUBT = 0.5
+DOUBT = 0.3
 #: Share of ambient RNA in a cell, of doublets among cells, and of droplets without a cell before a sample is seen; the
 #: cells that this last one weighs as much as.
 SOUP_IN_CELL, SOUP_DOUBLETS, SOUP_SHARE, SOUP_CELLS = 0.3, 0.05, 0.02, 20.0
@@ -274,21 +279,68 @@ def _profile_scores(
     whole = column_sums(counts)[genes]
     mean = (whole + 0.1) / (whole + 0.1).sum()
     log_ratio = np.zeros((n_types, counts.shape[1]))
+    trained: dict[int, np.ndarray] = {}
     for t in range(n_types):
         rows = np.array([t]) if seeds[t] >= enough else np.flatnonzero(lineage == lineage[t])
         # A few damaged cells are no kind of their own: their profile would draw in others.
         least = max(enough, UNKNOWN_SEEDS * n_cells) if lineage[t] == UNKNOWN else enough
         if seeds[rows].sum() < least:
             continue
-        # Shrunk to the mean profile by 1,000 UMIs of it, and a tenth of every cell is ambient.
         total = sums[rows].sum(axis=0)
-        own = (total + 1000 * mean) / (total.sum() + 1000)
-        log_ratio[t, genes] = np.log(0.9 * own / mean + 0.1)
+        log_ratio[t, genes] = against_mean(total, total.sum() * mean)
+        if seeds[rows].sum() < FEW_SEEDS:
+            trained[t] = rows
     temper = np.minimum(1.0, PROFILE_UMIS / np.maximum(totals, 1.0))
     scores = np.empty((n_cells, n_types))
     for at, block in row_blocks(counts):
-        scores[at] = (block @ log_ratio.T) * temper[at, None]
+        scores[at] = block @ log_ratio.T
+        own_lineage = clear[at, None] & (number[None, :] == number[best[at], None])
+        weight = np.where(own_lineage, posterior[at], 0.0)
+        for t, rows in trained.items():
+            share = weight[:, rows].sum(axis=1)
+            own = np.flatnonzero(share > LEAST_SHARE)
+            if own.size:
+                total = sums[rows].sum(axis=0)
+                cells = sparse.csr_matrix(block[own][:, genes])
+                scores[np.arange(n_cells)[at][own], t] = without_itself(
+                    cells, share[own], total, mean
+                )
+        scores[at] *= temper[at, None]
     return scores
+
+
+def against_mean(umis: Any, expected: Any) -> np.ndarray:
+    """Return the log ratio of a type's UMIs of a gene to those that the mean profile gives it.
+
+    Shrunk to 1 by :data:`PROFILE_PRIOR` UMIs a gene: a gene that so few cells do not show yet speaks against no cell. A
+    tenth of every cell is ambient.
+    """
+    return np.asarray(
+        np.log(0.9 * (umis + PROFILE_PRIOR) / (expected + PROFILE_PRIOR) + 0.1), dtype=float
+    )
+
+
+def without_itself(
+    cells: sparse.csr_matrix, share: np.ndarray, total: np.ndarray, mean: np.ndarray
+) -> np.ndarray:
+    """Compare cells with a profile that they helped to train, each without its own UMIs, shape (n_cells,).
+
+    Parameters
+    ----------
+    cells
+        UMIs of the informative genes, CSR, n_cells × n_genes.
+    share
+        Weight with which each cell trained the profile, shape (n_cells,).
+    total, mean
+        UMIs of the profile and the mean profile, shape (n_genes,).
+    """
+    row = np.repeat(np.arange(cells.shape[0]), np.diff(cells.indptr))
+    own = row_sums(cells) * share
+    umis = total[cells.indices] - share[row] * cells.data
+    expected = (total.sum() - own[row]) * mean[cells.indices]
+    # The genes that a cell does not show are not asked: their ratio does not enter a multinomial.
+    terms = cells.data * against_mean(np.maximum(umis, 0.0), np.maximum(expected, 0.0))
+    return np.bincount(row, weights=terms, minlength=cells.shape[0])
 
 
 def annotate(

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from carseq.cells.annotation import LEAST_TYPED_GENES
+from carseq.cells.annotation import LEAST_TYPED_GENES, LEAST_TYPED_UMIS
 from carseq.cells.counts import car_name, counts_of, row_sums
 from carseq.cells.markers import UNKNOWN
-from carseq.io.genes import is_mitochondrial
+from carseq.io.genes import PANEL_GENES, is_mitochondrial
 from carseq.log import get_logger
 from carseq.schema.tables import FILTERS
 
@@ -84,6 +84,9 @@ def failed_libraries(adata: AnnData) -> dict[str, float]:
     if not adata.n_obs:
         return {}
     sample = adata.obs["sample"].astype(str) if "sample" in adata.obs else pd.Series("", adata.obs_names)  # fmt: skip
+    if adata.n_vars < PANEL_GENES and row_sums(counts_of(adata)).mean() >= LEAST_TYPED_UMIS:
+        # A targeted panel shows few genes of a whole cell.
+        return {}
     median = adata.obs["n_genes"].groupby(sample.to_numpy()).median()
     failed = {str(name): float(value) for name, value in median.items() if value < FAILED_GENES}
     for name, value in failed.items():

@@ -1,9 +1,13 @@
 """Which type a T cell is: by its own molecules, with the sample and the cluster as priors of bounded weight.
 
-A table of expected levels (`data/markers/t_types.tsv`) says for each gene how strongly each T-cell type expresses it.
-Absent genes count as much as present ones: a naive T cell shows CCR7 *and* no GZMK. Levels in the data differ from the
-table's by one factor per gene and sample (chemistry, depth of the annotation), which is learnt; the pattern over types
-is not, so that a sample of one type cannot redefine the others.
+A table of expected levels says for each gene how strongly each T-cell type expresses it: published levels
+(`data/markers/t_types.tsv`) as the prior of UMIs counted in real T cells of known type (`t_counts.tsv`, made by
+`benchmarks/t_levels.py`). Absent genes count as much as present ones: a naive T cell shows CCR7 *and* no GZMK. Levels
+in the data differ from the table's by one factor per gene and sample (chemistry, depth of the annotation), which is
+learnt; the pattern over types is not, so that a sample of one type cannot redefine the others.
+
+Genes that define a type (CD4, CD8A, TRDC, FOXP3, ...) count in full. The others are programmes that rise and fall
+together, so that their molecules are not independent evidence: their log-likelihood is tempered.
 """
 
 from __future__ import annotations
@@ -19,6 +23,8 @@ from scipy import special
 from carseq.cells.barcodes import column_sums, row_sums
 from carseq.cells.counts import counts_of, sample_numbers
 from carseq.data import path as data_path
+from carseq.errors import CarseqError
+from carseq.io.fasta import DAMAGED
 from carseq.log import get_logger
 
 if TYPE_CHECKING:
@@ -64,20 +70,44 @@ REQUIRED: dict[str, tuple[tuple[int, tuple[str, ...]], ...]] = {
     "regulatory T cell": ((1, ("FOXP3",)), (2, ("RTKN2", "IKZF2", "IL2RA", "CTLA4"))),
     "follicular helper T cell": ((2, ("CXCR5", "CXCL13", "PDCD1", "TOX2", "CD200")),),
     "gamma-delta T cell": ((1, ("TRDC", "TRDV1", "TRDV2", "TRGV9")),),
-    "MAIT cell": ((1, ("SLC4A10", "TRAV1-2")), (2, ("ZBTB16", "NCR3", "IL18R1"))),
+    "MAIT cell": ((1, ("SLC4A10", "TRAV1-2")),),
     "cytotoxic CD4 T cell": ((1, ("CD4", "CD40LG")),),
 }
+#: What it must show beside.
+ALSO_REQUIRED = {"MAIT cell": ("KLRB1",)}
 #: Genes of killing: more than one molecule of them (and one for each 10,000 UMIs of the cell, for ambient RNA) excludes
 #: the types below.
 KILLING = ("GZMK", "NKG7", "GNLY", "GZMB", "GZMH", "FGFBP2", "CCL5", "PRF1")
 NOT_KILLING = ("naive CD4 T cell", "naive CD8 T cell", "regulatory T cell")
+#: The types that one of which no cells were counted lies between, in genes without a published level.
+LIKE = {
+    "cytotoxic CD4 T cell": ("memory CD4 T cell", "cytotoxic CD8 T cell"),
+    "follicular helper T cell": ("memory CD4 T cell", "memory CD4 T cell"),
+    "double-negative T cell": ("memory CD4 T cell", "memory CD8 T cell"),
+}
+#: Row of the counted UMIs that holds those of all genes; source of the genes that only they name; least level.
+ALL_GENES, COUNTED, LEAST_LEVEL = "(all genes)", "10x PBMC 1k v3 and 10k protein v3", 0.003
 #: Shape of the negative binomial of a gene's UMIs within a type.
 SHAPE = 2.0
 #: Most that one gene may speak for one type against another, natural log.
 MOST_PER_GENE = 4.0
-#: Genes of a programme rise and fall together, so that their molecules are not independent evidence: of a cell with
-#: more UMIs than this, the log-likelihood counts as the square root of the excess.
-FULL_UMIS = 1000.0
+#: Genes that define a type: their log-likelihood counts in full.
+DEFINING = frozenset(
+    [
+        *("CD4", "CD40LG", "CD8A", "CD8B", "LINC02446"),
+        *("TRDC", "TRDV1", "TRDV2", "TRGV9", "SLC4A10", "TRAV1-2"),
+        *("FOXP3", "RTKN2", "IKZF2", "IL2RA", "CTLA4"),
+    ]
+)
+#: Genes of a programme rise and fall together, so that their molecules are not independent evidence: in a cell of more
+#: UMIs than this their log-likelihood is divided by the square root of the excess. Settled on thinned cells of the 10k
+#: protein set with levels of the 1k set (200 to 1,000 were tried; the fewer the better calibrated, and the fewer told).
+FULL_UMIS = 300.0
+#: What the published level of a gene weighs against the counted ones, in UMIs of all genes.
+PUBLISHED_UMIS = 30_000.0
+#: Surface CD45RA/RO and the RNA programme of naive and memory cells disagree in about so many T cells, however deep
+#: (10k protein set, labels of probability 0.99): no label of either kind is surer.
+HISTORY_DOUBT = 0.03
 #: Share of a cell's UMIs that are taken to be ambient RNA of the sample's mean profile.
 AMBIENT = 0.05
 #: What the table's level of a gene weighs against the sample's cells, in UMIs.
@@ -89,7 +119,7 @@ SAMPLE_BOUND, CLUSTER_BOUND = 0.5, 1.0
 #: Cells that the first mix of types weighs as much as: in a sample, in a cluster.
 SAMPLE_CELLS, CLUSTER_CELLS = 20.0, 10.0
 #: Probability that a type must reach to be given, and that its parent must reach.
-MIN_TYPE, MIN_PARENT = 0.75, 0.9
+MIN_TYPE, MIN_PARENT = 0.75, 0.92
 #: "Naive" asks for more: central memory cells keep CCR7 and SELL, and what tells them apart are absent molecules.
 MIN_NAIVE = 0.9
 #: Cells of a sample that factors are learnt from, and cells held dense at a time.
@@ -123,9 +153,82 @@ class Levels:
     level: np.ndarray
 
 
-def read_t_types(path: str | Path | None = None) -> pd.DataFrame:
-    """Read the table of expected levels in T-cell types (TSV); None: the one that comes with carseq."""
-    return pd.read_csv(Path(path) if path else data_path("markers/t_types.tsv"), sep="\t")
+def _levels(path: Path) -> pd.DataFrame:
+    """Read published levels."""
+    remedy = "give a tab-separated table with columns gene, per_10k and one for each type"
+    try:
+        table = pd.read_csv(path, sep="\t", dtype={"gene": str}, keep_default_na=False)
+        types = [name for name in PARENT if name in table]
+        if missing := [name for name in ("gene", "per_10k") if name not in table] or (
+            [] if types else ["every type"]
+        ):
+            raise CarseqError(
+                f"the levels of T-cell types {path} are not usable",
+                f"it lacks {', '.join(missing)}",
+                remedy,
+            )
+        table[["per_10k", *types]] = table[["per_10k", *types]].astype(float)
+    except (*DAMAGED, ValueError, TypeError) as error:  # type: ignore[misc]
+        raise CarseqError(
+            f"cannot read the levels of T-cell types {path}", " ".join(str(error).split()), remedy
+        ) from None
+    return table
+
+
+def read_t_types(path: str | Path | None = None, *, counts: bool = True) -> pd.DataFrame:
+    """Read the table of expected levels in T-cell types.
+
+    Parameters
+    ----------
+    path
+        Published levels (TSV); None: those that come with carseq.
+    counts
+        Whether the UMIs counted in real cells (`markers/t_counts.tsv`) join them.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row a gene: `gene`, `per_10k` (UMIs per 10,000 where the level is 1), a column of levels a type, `source`.
+
+    Raises
+    ------
+    CarseqError
+        If it cannot be read, or lacks `gene`, `per_10k` or every type.
+    """
+    path = Path(path) if path else None
+    table = _levels(path or data_path("markers/t_types.tsv"))
+    if path or not counts:
+        return table
+    return _with_counts(table, pd.read_csv(data_path("markers/t_counts.tsv"), sep="\t"))
+
+
+def _with_counts(table: pd.DataFrame, counts: pd.DataFrame) -> pd.DataFrame:
+    """Join published levels, as a prior of :data:`PUBLISHED_UMIS`, with counted UMIs; the mean is the prior of others.
+
+    Types of which no cells were counted keep the published level; of a gene without one, they take that of the
+    likest counted types.
+    """
+    types = [name for name in PARENT if name in table]
+    counts = counts.set_index("gene")
+    counted = [name for name in types if name in counts]
+    total = counts.loc[ALL_GENES, counted].astype(float)
+    counts = counts.drop(index=ALL_GENES)
+    prior = table.set_index("gene")[types].mul(table.set_index("gene")["per_10k"], axis=0) / 1e4
+    more = counts.index.difference(prior.index, sort=False)
+    mean = counts.loc[more, counted].sum(axis=1) / total.sum()
+    prior = pd.concat([prior, pd.DataFrame(dict.fromkeys(types, mean))])
+    rate = prior.copy()
+    own = counts.index
+    for name in counted:
+        rate.loc[own, name] = (counts[name] + PUBLISHED_UMIS * prior.loc[own, name]) / (
+            total[name] + PUBLISHED_UMIS
+        )
+    for name, (one, other) in LIKE.items():
+        rate.loc[more, name] = np.sqrt(rate.loc[more, one] * rate.loc[more, other])
+    top = rate.max(axis=1)
+    levels = rate.div(top, axis=0).clip(lower=LEAST_LEVEL)
+    source = table.set_index("gene")["source"].reindex(levels.index).fillna(COUNTED)
+    return levels.assign(per_10k=1e4 * top, source=source).rename_axis("gene").reset_index()
 
 
 def read_t_type_ids() -> pd.DataFrame:
@@ -152,7 +255,7 @@ def match_levels(var_names: pd.Index, table: pd.DataFrame, excluded: frozenset[s
 
 
 def _log_likelihood(
-    k: np.ndarray, n: np.ndarray, rate: np.ndarray, floor: np.ndarray, level: np.ndarray
+    k: np.ndarray, n: np.ndarray, rate: np.ndarray, floor: np.ndarray, levels: Levels
 ) -> np.ndarray:
     """Return the tempered log-likelihood of each type, n_cells × n_types.
 
@@ -164,17 +267,19 @@ def _log_likelihood(
         UMIs of each cell, shape (n_cells,).
     rate, floor
         UMIs per UMI at level 1 and of ambient RNA, shape (n_genes,).
-    level
-        Relative levels, n_types × n_genes.
+    levels
+        Relative levels of types and genes.
     """
-    logs = np.empty((len(level), *k.shape), dtype=np.float32)
-    for t, own in enumerate(level):
+    logs = np.empty((len(levels.types), *k.shape), dtype=np.float32)
+    for t, own in enumerate(levels.level):
         mean = n[:, None] * (own * rate + floor)[None, :]
         logs[t] = k * (np.log(mean) - np.log(mean + SHAPE)) - SHAPE * np.log1p(mean / SHAPE)
     logs -= logs.max(axis=0)
     np.maximum(logs, -MOST_PER_GENE, out=logs)
     temper = np.minimum(1.0, np.sqrt(FULL_UMIS / np.maximum(n, 1.0)))
-    return logs.sum(axis=2).T.astype(np.float64) * temper[:, None]
+    defining = np.isin(levels.symbols, list(DEFINING))
+    programme = logs[:, :, ~defining].sum(axis=2).T.astype(np.float64) * temper[:, None]
+    return np.asarray(programme + logs[:, :, defining].sum(axis=2).T)
 
 
 def _bounded(log_mix: np.ndarray, base: np.ndarray, bound: float) -> np.ndarray:
@@ -183,7 +288,10 @@ def _bounded(log_mix: np.ndarray, base: np.ndarray, bound: float) -> np.ndarray:
 
 
 def possible_types(counts: Any, n: np.ndarray, levels: Levels) -> np.ndarray:
-    """Return which types a cell's own molecules allow (:data:`REQUIRED`, :data:`KILLING`), n_cells × n_types."""
+    """Return which types a cell's own molecules allow, n_cells × n_types.
+
+    By :data:`REQUIRED`, :data:`ALSO_REQUIRED` and :data:`KILLING`.
+    """
     allowed = np.ones((counts.shape[0], len(levels.types)), dtype=bool)
     for t, name in enumerate(levels.types):
         if name in REQUIRED:
@@ -191,6 +299,9 @@ def possible_types(counts: Any, n: np.ndarray, levels: Levels) -> np.ndarray:
             for least, genes in REQUIRED[name]:
                 own = np.flatnonzero(np.isin(levels.symbols, genes))
                 allowed[:, t] |= np.asarray(counts[:, own].getnnz(axis=1)) >= least
+        if name in ALSO_REQUIRED:
+            own = np.flatnonzero(np.isin(levels.symbols, ALSO_REQUIRED[name]))
+            allowed[:, t] &= np.asarray(counts[:, own].getnnz(axis=1)) >= 1
     killing = row_sums(counts[:, np.flatnonzero(np.isin(levels.symbols, KILLING))])
     too_many = killing > 1 + np.floor(n / 10_000)
     for name in NOT_KILLING:
@@ -231,9 +342,7 @@ def t_type_posterior(
     floor = AMBIENT * mean_rate + 1e-8
     rate, prior = levels.rate.copy(), base
     for _ in range(ROUNDS):
-        own = special.softmax(
-            _log_likelihood(k, n[learn], rate, floor, levels.level) + prior, axis=1
-        )
+        own = special.softmax(_log_likelihood(k, n[learn], rate, floor, levels) + prior, axis=1)
         expected = n[learn] @ (own @ levels.level)
         seen = np.maximum(k.sum(axis=0) - n[learn].sum() * floor, 0.0)
         factor = (seen + LEVEL_UMIS * levels.rate) / (expected + LEVEL_UMIS) / levels.rate
@@ -244,7 +353,7 @@ def t_type_posterior(
     for start in range(0, n_cells, BLOCK):
         rows = slice(start, start + BLOCK)
         dense = np.asarray(counts[rows].todense(), dtype=np.float32)
-        score[rows] = _log_likelihood(dense, n[rows], rate, floor, levels.level)
+        score[rows] = _log_likelihood(dense, n[rows], rate, floor, levels)
     posterior = special.softmax(score + prior, axis=1)
     if clusters is None:
         return posterior
@@ -296,13 +405,13 @@ def resolve(
         & (sure >= np.where(naive, MIN_NAIVE, MIN_TYPE)[best])
         & (family >= np.where(parents[best] == T_CELL, MIN_TYPE, MIN_PARENT))
     )
-    label[take], probability[take] = names[best[take]], sure[take]
+    label[take], probability[take] = names[best[take]], sure[take] * (1 - HISTORY_DOUBT)
     return label, probability
 
 
 def t_coverage(names: pd.Index) -> dict[str, float]:
     """Return by T-cell type the share of the genes that mark it (level 0.5 or more) among ``names``."""
-    table = read_t_types()
+    table = read_t_types(counts=False)
     held = table["gene"].isin(names)
     shares = {name: float(held[table[name] >= 0.5].mean()) for name in PARENT}
     for parent in ("CD4 T cell", "CD8 T cell"):

@@ -107,11 +107,18 @@ def composition(cells: pd.DataFrame, samples: list[str]) -> pd.DataFrame:
 
 
 def car_by_type(cells: pd.DataFrame) -> pd.DataFrame:
-    """Count, for each cell type, its cells, those with CAR signal and those called."""
+    """Count, for each cell type, its cells, those with CAR signal and those called, and say how sure the type is.
+
+    ``confidence`` is the mean over its cells, ``marker_coverage`` the share of its markers that the matrix holds; NaN
+    where the cells do not have it.
+    """
+    missing = pd.Series(float("nan"), cells.index)
     table = pd.DataFrame(
         {
-            "lineage": cells["lineage"],
-            "cell_type": cells["cell_type"],
+            "lineage": cells["lineage"].astype(str),
+            "cell_type": cells["cell_type"].astype(str),
+            "confidence": cells.get("cell_type_confidence", missing),
+            "marker_coverage": cells.get("marker_coverage", missing),
             "n_cells": 1,
             "n_car_signal": cells["car_umis"] > 0,
             "n_positive": cells["car_call"] == "positive",
@@ -119,7 +126,9 @@ def car_by_type(cells: pd.DataFrame) -> pd.DataFrame:
             "car_umis": cells["car_umis"],
         }
     )
-    table = table.groupby(["lineage", "cell_type"], as_index=False, sort=False).sum()
+    means = dict.fromkeys(("confidence", "marker_coverage"), "mean")
+    kinds = table.groupby(["lineage", "cell_type"], as_index=False, sort=False)
+    table = kinds.agg({name: means.get(name, "sum") for name in table.columns[2:]})
     return table.sort_values(["n_positive", "n_car_signal", "n_cells"], ascending=False)
 
 

@@ -68,6 +68,9 @@ FEW_MARKERS = 0.5
 
 _ENSEMBL = re.compile(r"^ENS[A-Z]*G\d{6,}(\.\d+)?$")
 _WITH_ID = re.compile(r"(^ENS[A-Z]*G\d{6,}(\.\d+)?[_|:-])|([_|:-]ENS[A-Z]*G\d{6,}(\.\d+)?$)")
+_FOREIGN_PREFIX = re.compile(
+    r"^(mm\d+|GRCm\d+|mouse|mus_musculus|rn\d+|mRatBN)[A-Za-z0-9.-]*_+", re.I
+)
 _HUMAN_PREFIX = re.compile(r"^(GRCh3[78]|hg19|hg38|human|homo_sapiens|T2T)[A-Za-z0-9.-]*_+", re.I)
 
 
@@ -292,6 +295,12 @@ def check_genes(names: pd.Index, what: str = "the matrix") -> list[str]:
             f"({', '.join(SYMBOL_COLUMNS[:3])}), or give the GTF whose gene_id the matrix uses",
         )
     warnings = []
+    foreign = np.flatnonzero(names.str.match(_FOREIGN_PREFIX.pattern, flags=re.IGNORECASE))
+    if foreign.size:
+        warnings.append(
+            f"{what} holds {foreign.size:,} genes of another species ({names[foreign[0]]}, ...): their UMIs count as "
+            "the cells', so that shares of UMIs are too low; give the human genes alone"
+        )
     if len(names) < PANEL_GENES:
         warnings.append(
             f"{what} has {len(names):,} genes: a targeted panel; types whose markers it lacks cannot be told"

@@ -34,6 +34,12 @@ MULTIPLEXING = "Multiplexing Capture"
 TYPES = (
     GENE, ANTIBODY, MULTIPLEXING, "CRISPR Guide Capture", "Antigen Capture", "VDJ", "VDJ-T", "VDJ-B", "Custom", "Peaks",
 )  # fmt: skip
+#: Where programs keep antibody counts beside the genes of an AnnData: carseq, scvi-tools, totalVI's tutorials, muon.
+PROTEIN_KEYS = (
+    "protein", "protein_expression", "protein_counts", "antibody_capture", "antibody", "ADT", "adt", "prot",
+)  # fmt: skip
+#: Columns of ``var`` that hold the types of features.
+TYPE_COLUMNS = ("feature_types", "feature_type")
 #: Names of antibodies that mark a sample, not a protein: hashtags (HTO), Cell Ranger's multiplexing oligos (CMO301),
 #: MULTI-seq, BD's sample tags.
 HASHTAG = re.compile(
@@ -122,7 +128,7 @@ def read_counts(
     path = Path(path)
     read = _read(path)
     _check_counts(read, path, allow_empty=allow_empty)
-    is_gene = _are_genes(read.types)
+    is_gene = are_genes(read.types)
     is_antibody = _lowered(read.types) == ANTIBODY.lower()
     is_tag = _are_hashtags(read)
     _check_one_sample(read, is_tag, path, cells)
@@ -413,19 +419,8 @@ def _read_h5ad(path: Path) -> _Read:
         return None if found is None else var[found].astype(str).to_numpy(dtype=object)
 
     own_ids = column(IDS)
-    types = column(("feature_types", "feature_type"))
-    protein = None
-    if "protein" in adata.obsm:
-        given = adata.obsm["protein"]
-        given = (
-            given
-            if isinstance(given, pd.DataFrame)
-            else pd.DataFrame(
-                given.toarray() if sparse.issparse(given) else np.asarray(given),
-                columns=_protein_names(adata),
-            )
-        )
-        protein = given.set_axis(adata.obs_names.astype(str)).rename(columns=str)
+    types = column(TYPE_COLUMNS)
+    protein = proteins_apart(adata)
     return _Read(
         counts,
         adata.obs_names.astype(str).to_numpy(dtype=object),
@@ -438,9 +433,29 @@ def _read_h5ad(path: Path) -> _Read:
     )
 
 
-def _protein_names(adata: AnnData) -> list[str] | None:
-    names = adata.uns.get("protein_names")
-    return None if names is None else [str(name) for name in names]
+def proteins_apart(adata: AnnData) -> pd.DataFrame | None:
+    """Return the antibody counts that an AnnData holds beside its genes, or None.
+
+    The first of :data:`PROTEIN_KEYS` in ``obsm`` that holds counts; the antibodies' names are those of its columns, or
+    in ``uns["protein_names"]``.
+    """
+    from scipy import sparse
+
+    for key in PROTEIN_KEYS:
+        if key not in adata.obsm:
+            continue
+        given = adata.obsm[key]
+        if not isinstance(given, pd.DataFrame):
+            values = given.toarray() if sparse.issparse(given) else np.asarray(given)
+            names = adata.uns.get("protein_names")
+            if names is None or len(names) != values.shape[1]:
+                names = [f"protein {i + 1}" for i in range(values.shape[1])]
+            given = pd.DataFrame(values, columns=[str(name) for name in names])
+        values = given.to_numpy(float)
+        if np.isfinite(values).all() and (values >= 0).all() and (values == np.rint(values)).all():
+            return given.set_axis(adata.obs_names.astype(str)).rename(columns=str)
+        log.warning("obsm[%r] holds no antibody counts (it was normalised): left out", key)
+    return None
 
 
 def _are_whole(matrix: Any) -> bool:
@@ -537,7 +552,7 @@ def _tell_twice(names: pd.Index, path: Path, what: str) -> None:
     )
 
 
-def _are_genes(types: Strings) -> npt.NDArray[np.bool_]:
+def are_genes(types: Strings) -> npt.NDArray[np.bool_]:
     """Return which features are genes. A column that holds none of 10x's words is no column of types."""
     lowered = _lowered(types)
     if not np.isin(lowered, [t.lower() for t in TYPES]).any():

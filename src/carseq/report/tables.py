@@ -38,7 +38,7 @@ from carseq.schema.tables import (
     LOSSES,
     PROTEIN_AGREEMENT,
     RECEPTORS,
-    RUN_TIMES,
+    RULES,
     TARGET,
     THRESHOLDS,
 )
@@ -322,6 +322,14 @@ def tables(study: Study, evidence: pd.DataFrame) -> dict[str, dict[str, Any]]:
             RULE_COMPARISON,
             file="rule_comparison",
         ),
+        "field_rules": table(
+            study.rules.assign(
+                n_called=study.rules["n_called"].where(study.rules["n_called"] >= 0)
+            ),
+            RULES,
+            filters=["sample", "rule"],
+            file="rules",
+        ),
         "thresholds": table(
             study.thresholds.assign(in_use=in_use),
             THRESHOLDS,
@@ -336,6 +344,5 @@ def tables(study: Study, evidence: pd.DataFrame) -> dict[str, dict[str, Any]]:
             interval=("expected_positive", "expected_positive_low", "expected_positive_high"),
             file="downsampling",
         ),
-        "run_times": table(summaries.run_times(study.benchmarks), RUN_TIMES, file="run_times"),
         "versions": table(versions, VERSIONS, file="versions"),
     }

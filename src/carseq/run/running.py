@@ -96,7 +96,7 @@ def run_study(config: Path, options: Options, console: Console) -> int:
         If the profile cannot be used here, or another run is at work in the folder.
     """
     folder = (options.directory or config.parent).resolve()
-    remote = _check_executor(options)
+    remote = executor_of(options)
     command = arguments(config, options, remote=remote)
     other = options.given(*_OTHER)
     if not options.dry_run and not other:
@@ -121,8 +121,14 @@ def run_study(config: Path, options: Options, console: Console) -> int:
     return code
 
 
-def _check_executor(options: Options) -> str:
-    """Return the executor of a cluster that jobs go to; empty on this machine."""
+def executor_of(options: Options) -> str:
+    """Return the executor of a cluster that jobs go to; empty on this machine.
+
+    Raises
+    ------
+    CarseqError
+        If jobs cannot be sent from here: no such profile, no plugin, no command of the cluster.
+    """
     executor = options.value("--executor") or options.value("-e")
     if executor:
         check_executor(executor, "--executor")

@@ -36,6 +36,18 @@ CAR_BY_TYPE = Schema(
     {
         "lineage": Column("str", "lineage of the cells"),
         "cell_type": Column("str", "cell type"),
+        "confidence": Column(
+            "float64",
+            "probability of the type, mean of its cells",
+            label="Confidence",
+            unit="fraction",
+        ),
+        "marker_coverage": Column(
+            "float64",
+            "share of the type's markers that the matrix holds; below a half the label is doubtful",
+            label="Its markers in the matrix",
+            unit="fraction",
+        ),
         "n_cells": Column("int64", "cells kept", label="Cells", unit="count"),
         "n_car_signal": Column(
             "int64", "cells with a CAR molecule or more", label="With CAR molecules", unit="count"
