@@ -14,7 +14,7 @@ from matplotlib.figure import Figure as Drawing
 
 from carseq import figures
 from carseq.figures import Figure, summaries
-from carseq.report import Study, alerts, read_study
+from carseq.report import Study, alerts
 from carseq.schema.obs import OBS
 from carseq.schema.tables import (
     CLINIC,
@@ -28,13 +28,6 @@ from carseq.schema.tables import (
     TARGET,
     THRESHOLDS,
 )
-from study import demo_samples, write_study
-
-
-@pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
-    samples = demo_samples()
-    return read_study(write_study(tmp_path_factory.mktemp("study") / "results", samples))
 
 
 @pytest.fixture(scope="module")
