@@ -325,60 +325,67 @@ def _first(
 
 
 def clones(n: int, seed: int, depths: Depths) -> pd.DataFrame:
-    """Call studies with and without receptors: clones of CAR share 0, 0.5 and 1, by-standers expanded."""
-    rows = []
+    """Call studies with and without receptors: clones of CAR share 0, 0.5 and 1, by-standers expanded.
+
+    Two thirds of the T cells of two samples are in clones of eight cells across both samples, or in one large clone of
+    by-standers. Cells of all studies are pooled, since ten bins of one study hold too few.
+    """
+    found: dict[bool, list[pd.DataFrame]] = {True: [], False: []}
     for number in range(n):
         rng = np.random.default_rng([seed, 55, number])
         w = world(rng)
-        parts = []
-        for i in range(2):
-            obs, row = make_sample(rng, depths, w, f"s{i}", 600, 0.3)
-            kind = rng.random(len(obs))
-            name = np.full(len(obs), "", dtype=object)
-            t = (obs["lineage"] == "T").to_numpy()
-            car = obs["truth"].to_numpy(bool)
-            size = 8
-            # A third of the T cells in clones: all CAR T, none, and half of each.
-            name[t & car & (kind < 0.25)] = "all"
-            name[t & ~car & (kind < 0.25)] = "none"
-            name[t & (kind > 0.9)] = "half"
-            for what in ("all", "none", "half"):
-                own = np.flatnonzero(name == what)
-                name[own] = [f"{what}{j // size}" for j in range(len(own))]
-            name[t & ~car & (kind > 0.25) & (kind < 0.4)] = "by-stander"
-            parts.append((obs.assign(clonotype=name), row))
+        parts = [make_sample(rng, depths, w, f"s{i}", 600, 0.3) for i in range(2)]
+        obs = pd.concat([part[0] for part in parts], ignore_index=True)
+        car = obs["truth"].to_numpy(bool)
+        t = (obs["lineage"] == "T").to_numpy()
+        name = np.full(len(obs), "", dtype=object)
+        order = rng.permutation(len(obs))
+        with_car, without = order[(t & car)[order]], order[(t & ~car)[order]]
+        third, half = len(with_car) // 3, len(with_car) // 6
+        chosen = {
+            "all": with_car[:third],
+            "half": np.concatenate([with_car[third : third + half], without[:half]]),
+            "none": without[half : half + 200],
+            "by-stander": without[half + 200 : half + 280],
+        }
+        for what, cells in chosen.items():
+            mixed = rng.permutation(cells)
+            size = len(cells) if what == "by-stander" else 8
+            name[mixed] = [f"{what}{j // size}" for j in range(len(mixed))]
+        ends = np.cumsum([0, *(len(part[0]) for part in parts)])
+        named = [
+            (part[0].assign(clonotype=name[low:high]), part[1])
+            for part, low, high in zip(parts, ends[:-1], ends[1:], strict=True)
+        ]
         for given in (True, False):
-            adata, sheet = cohort(parts)
+            adata, sheet = cohort(named)
             if not given:
                 del adata.obs["clonotype"]
             call_cells(adata, None, sheet, car=CAR)
-            own = adata.obs[adata.obs["lineage"] == "T"].assign(
-                clone=pd.concat([p[0] for p in parts])["clonotype"].to_numpy()[
-                    (adata.obs["lineage"] == "T").to_numpy()
-                ]
-            )
-            positive = own["car_call"] == "positive"
-            stander = own["clone"] == "by-stander"
-            in_clone = own["clone"] != ""
-            rows.append(
-                {
-                    "receptors": given,
-                    "calls": int(positive.sum()),
-                    "false": int((positive & ~own["truth"]).sum()),
-                    "false in by-standers": int((positive & stander).sum()),
-                    "found": int((positive & own["truth"] & in_clone).sum()),
-                    "shown": int((own["truth"] & in_clone & (own["car_evidence"] > 0)).sum()),
-                    "posterior, CAR T in clones": float(own.loc[in_clone & own["truth"], "car_posterior"].mean()),
-                    "posterior, others in clones": float(own.loc[in_clone & ~own["truth"], "car_posterior"].mean()),
-                    "calibration": calibration(own[in_clone]),
-                }
-            )  # fmt: skip
-    table = pd.DataFrame(rows).groupby("receptors")
-    sums = table[["calls", "false", "false in by-standers", "found", "shown"]].sum()
-    means = table[
-        ["posterior, CAR T in clones", "posterior, others in clones", "calibration"]
-    ].mean()
-    return sums.join(means).reset_index()
+            kind = pd.Series(name, index=adata.obs_names).str.rstrip("0123456789")
+            own = adata.obs.assign(clone=kind, study=number)
+            found[given].append(own[own["lineage"] == "T"])
+    rows = []
+    for given, tables in found.items():
+        own = pd.concat(tables)
+        positive, member = own["car_call"] == "positive", own["clone"] != ""
+        none = own["car_evidence"] == 0
+        rows.append(
+            {
+                "receptors": given,
+                "calls": int(positive.sum()),
+                "false": int((positive & ~own["truth"]).sum()),
+                "false in by-standers": int((positive & (own["clone"] == "by-stander")).sum()),
+                "found": int((positive & own["truth"] & member).sum()),
+                "shown": int((own["truth"] & member & ~none).sum()),
+                "CAR T in clones with p > 0.5": int((own["truth"] & member & (own["car_posterior"] > 0.5)).sum()),
+                "others with p > 0.5": int((~own["truth"] & member & (own["car_posterior"] > 0.5)).sum()),
+                "calibration": calibration(own),
+                "of clones": calibration(own[member]),
+                "of clones, no CAR": calibration(own[member & none]),
+            }
+        )  # fmt: skip
+    return pd.DataFrame(rows)
 
 
 def shown(table: pd.DataFrame, index: str = "") -> str:

@@ -22,7 +22,7 @@ from carseq.schema.column import Schema
 VERSIONS: Mapping[str, str] = MappingProxyType(
     {
         "construct": "0.2.0.1",
-        "transcript": "0.2.0",
+        "transcript": "0.2.0.1",
         "reference": "0.2.0",
         "solo": "0.2.0",
         "library": "0.2.0",
