@@ -121,7 +121,7 @@ SEEDS = range(60, 80)
 
 
 @cache
-def called_study(seed, copies=40):
+def called_study(seed, copies):
     """Return a study's cells with their calls, and its detection table; tests leave both as they are."""
     adata, samples = study(seed, copies=copies)
     return adata.obs, call_cells(adata, None, samples, car=CAR).set_index("sample")
@@ -130,7 +130,7 @@ def called_study(seed, copies=40):
 def test_false_discoveries_and_recall_over_studies():
     false = positive = found = findable = 0
     for seed in SEEDS:
-        obs, _ = called_study(seed)
+        obs, _ = called_study(seed, 40)
         is_positive = obs["car_call"] == "positive"
         false += int((is_positive & ~obs["truth"]).sum())
         positive += int(is_positive.sum())
@@ -143,7 +143,7 @@ def test_false_discoveries_and_recall_over_studies():
 def test_the_posterior_means_what_it_says():
     stated, true = [], []
     for seed in SEEDS:
-        obs, _ = called_study(seed)
+        obs, _ = called_study(seed, 40)
         t_cells = obs[obs["lineage"] == "T"]
         stated.append(t_cells["car_posterior"].to_numpy())
         true.append(t_cells["truth"].to_numpy())
@@ -159,7 +159,7 @@ def test_the_posterior_means_what_it_says():
 def test_negative_controls_are_silent():
     silent = 0
     for seed in SEEDS:
-        _, detection = called_study(seed)
+        _, detection = called_study(seed, 40)
         silent += detection.loc["base", "n_car_positive"] == 0
     assert silent >= 19
 

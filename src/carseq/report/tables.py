@@ -269,7 +269,11 @@ def tables(study: Study, evidence: pd.DataFrame) -> dict[str, dict[str, Any]]:
         "contrasts": table(
             study.contrasts[contrasts],
             CONTRASTS,
-            hide=["reference_group", "method", "patient", "n_patients"],
+            hide=[
+                *("reference_group", "method", "patient", "n_patients"),
+                # Only contrasts of states and types have a group.
+                *([] if study.contrasts["group"].astype(str).any() else ["group"]),
+            ],
             filters=["contrast"],
             interval=estimate,
             of={**_POSITIVE_OF, "n_car_positive_reference": "n_t_cells_reference"},
