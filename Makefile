@@ -14,7 +14,7 @@ export PATH := $(BIN):$(PATH)
 # Threads are given by Snakemake; numerical libraries must not add their own.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help setup demo test torture slurmtest bench torture-inputs lint lock types unit format docs clean browser slurm
+.PHONY: help setup demo test torture slurmtest gridtest bench torture-inputs lint lock types unit format docs clean browser slurm
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 10
@@ -34,12 +34,8 @@ $(BIN)/.star: envs/install-star.sh $(VENV)/.installed
 	@envs/install-star.sh $(VENV)
 	@touch $@
 
-demo: setup demo/config.yaml ## simulate a study with CAR T cells in urine, run the workflow, print the verdict
-	@snakemake --configfile demo/config.yaml --directory demo --cores $(CORES)
-	@carseq verdict demo/results
-
-demo/config.yaml: $(VENV)/.installed
-	@test -e $@ && touch $@ || carseq simulate demo
+demo: setup ## simulate a study with CAR T cells in urine, run the workflow, print the verdict
+	@carseq demo demo --cores $(CORES)
 
 test: setup browser slurm lint types ## lint, types and all tests
 	@pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
@@ -48,8 +44,13 @@ torture: setup ## every job under faults, into docs/torture.md, and the parsers 
 	@python tests/faults/torture.py --to docs/torture.md
 	@python tests/faults/fuzz.py --seconds 600
 
-slurmtest: setup slurm ## the workflow on a real Slurm of one node (root, Debian)
-	@pytest -m slurm
+slurmtest: setup ## the workflow on a real Slurm of one node, with and without accounting (root, Debian)
+	@envs/install-slurm.sh accounting
+	@CARSEQ_CLUSTERS=1 pytest -m slurm
+
+gridtest: setup ## a workflow on a real Grid Engine of one node (root, Debian)
+	@envs/install-grid.sh
+	@CARSEQ_CLUSTERS=1 pytest -m grid
 
 # kb-python asks for other versions than carseq: it has an environment of its own.
 bench/kb/bin/kb: $(VENV)/.installed

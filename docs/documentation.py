@@ -7,10 +7,12 @@ a command or a rule's output, is on its page without a word here.
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import inspect
 import os
 import pkgutil
 import re
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -50,8 +52,60 @@ def generated_pages() -> dict[str, str]:
         "reference/config.md": pages()["README.md"],
         "reference/outputs.md": outputs_page(),
         "reference/cli.md": cli_page(),
+        "reference/licences.md": licences_page(),
         **{path: text for path, (_, text) in api_pages().items()},
     }
+
+
+def licence(name: str) -> str:
+    """Return the licence of an installed package, as its metadata or else its licence file says; empty if none does."""
+    found = importlib.metadata.distribution(name)
+    stated = found.metadata.get("License-Expression")
+    kinds = found.metadata.get_all("Classifier") or []
+    classed = [k.rpartition(" :: ")[2] for k in kinds if k.startswith("License :: ")]
+    classed = [k for k in classed if k != "OSI Approved"]
+    text = (found.metadata.get("License") or "").strip().split("\n")[0]
+    if stated or classed or text:
+        return stated or "; ".join(classed) or text[:60]
+    for file in found.files or ():
+        if re.match(r"(LICEN[CS]E|COPYING)", file.name, re.I):
+            lines = Path(str(file.locate())).read_text(errors="replace").splitlines()
+            return next((line.strip() for line in lines if line.strip()), "")
+    return ""
+
+
+def licences() -> dict[str, tuple[str, str, bool]]:
+    """Return what carseq is installed with: package of the pins -> version, licence, whether carseq names it itself."""
+    root = Path(__file__).parents[1]
+    pins = re.findall(r"^([\w.-]+)==", (root / "constraints.txt").read_text(), re.M)
+    asked = tomllib.loads((root / "pyproject.toml").read_text())["project"]["dependencies"]
+    own = {re.sub(r"[-_.]+", "-", re.match(r"[\w.-]+", r)[0]).lower() for r in asked}  # type: ignore[index]
+    found = {}
+    for name in sorted(pins, key=str.lower):
+        try:
+            version = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        found[name] = (version, licence(name), re.sub(r"[-_.]+", "-", name).lower() in own)
+    return found
+
+
+def licences_page() -> str:
+    """Return the page of licences."""
+    lines = [
+        "# Licences",
+        "",
+        "carseq is under the MIT licence. It calls STAR (MIT), and imports the packages below, each under its own "
+        "licence. Some are under the GPL (harmonypy, igraph, leidenalg among those that carseq names itself): whoever "
+        "hands on an image or environment with them does so under the GPL's terms. Made from the metadata of the "
+        "packages that this page was built with.",
+        "",
+        "| package | version | licence | named by carseq |",
+        "|---|---|---|---|",
+    ]
+    for name, (version, text, own) in licences().items():
+        lines.append(f"| {name} | {version} | {text or 'not stated'} | {'yes' if own else ''} |")
+    return "\n".join([*lines, ""])
 
 
 def schemas() -> dict[str, Schema]:

@@ -27,6 +27,7 @@ from documentation import (
     commands,
     generated_pages,
     included,
+    licences,
     linked,
     modules,
     schemas,
@@ -85,6 +86,18 @@ def test_site_names_no_other_host_to_load_from(site):
             r'<link[^>]*rel="(?:stylesheet|preconnect)"[^>]*href="(https?:[^"]+)', page.read_text()
         )
         assert not loaded, f"{page.name} loads {loaded}"
+
+
+def test_the_licence_of_every_package_is_listed():
+    """Those that carseq names itself among them; the GPL's are named above the table."""
+    found = licences()
+    own = [name for name, (_, _, named) in found.items() if named]
+    assert len(own) >= 40
+    assert [name for name, (_, text, _) in found.items() if not text] == []
+    page = pages()["reference/licences.md"]
+    copyleft = [n for n in own if "GPL" in found[n][1] or "General Public" in found[n][1]]
+    head = page.partition("| package")[0]
+    assert [name for name in copyleft if name not in head] == []
 
 
 def test_pictures_stay_small():

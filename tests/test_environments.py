@@ -166,6 +166,37 @@ def test_conda_environments_name_one_star():
     assert len(versions) == 1
 
 
+#: Packages that conda calls otherwise than PyPI.
+CONDA_NAMES = {
+    "edlib": "python-edlib",
+    "igraph": "python-igraph",
+    "isal": "python-isal",
+    "matplotlib": "matplotlib-base",
+    "parasail": "parasail-python",
+    "snakemake": "snakemake-minimal",
+    "torch": "pytorch",
+}
+
+
+def test_the_conda_recipe_is_one_and_asks_for_what_the_project_asks_for():
+    """rattler-build reads and renders it; version, Python, requirements and STAR are those of the project."""
+    rattler_build = pytest.importorskip("rattler_build")
+    recipe = rattler_build.Stage0Recipe.from_file(ROOT / "envs/conda/recipe.yaml")
+    (rendered,) = recipe.render()
+    made = rendered.recipe.to_dict()
+    init = (ROOT / "src/carseq/__init__.py").read_text()
+    assert f'__version__ = "{made["package"]["version"]}"' in init
+    given = yaml.safe_load((ROOT / "envs/conda/recipe.yaml").read_text())["requirements"]["run"]
+    asked = dict(line.split(" ", 1) for line in given)
+    assert asked.pop("python").replace("${{ python_min }}", "3.11") == PROJECT["requires-python"]
+    (star,) = re.findall(r"^version=(\S+)", (ROOT / "envs/install-star.sh").read_text(), re.M)
+    assert asked.pop("star") == f"=={star}"
+    wanted = map(Requirement, PROJECT["dependencies"])
+    assert {name: {*bounds.split(",")} for name, bounds in asked.items()} == {
+        CONDA_NAMES.get(w.name, w.name): {*str(w.specifier).split(",")} for w in wanted
+    }
+
+
 def test_the_dockerfile_is_clean():
     """hadolint finds nothing in it."""
     hadolint = Path(sys.executable).parent / "hadolint"

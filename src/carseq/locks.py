@@ -10,8 +10,10 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -182,7 +184,9 @@ def still_queued(numbers: Sequence[str]) -> tuple[list[str], str] | None:
     return None
 
 
-def told_of_lock(folder: str | Path, configfiles: Sequence[str | Path]) -> str:
+def told_of_lock(
+    folder: str | Path, configfiles: Sequence[str | Path], command: Sequence[str] = ()
+) -> str:
     """Return what to do about a folder that Snakemake has locked; empty if it is not.
 
     Snakemake locks a folder while it runs in it. A run that was killed leaves the lock, and the next one stops there.
@@ -193,17 +197,33 @@ def told_of_lock(folder: str | Path, configfiles: Sequence[str | Path]) -> str:
         Where Snakemake runs (``--directory``).
     configfiles
         The study's configuration files.
+    command
+        How Snakemake was called (``sys.argv``), to be called so again; empty: the usual way.
     """
     if not is_locked(folder):
         return ""
-    if others := runs_in(folder):
-        named = " and ".join(str(pid) for pid in others)
+    # Snakemake killed alone leaves its jobs at work.
+    if others := runs_in(folder) or [job.pid for job in jobs_in(folder)]:
+        named = " and ".join(str(pid) for pid in others[:4])
         return (
             f"another run is at work in {folder} (process {named}): wait until it ends, or end it with "
             f"`kill {' '.join(map(str, others))}`"
         )
-    given = f" --configfile {' '.join(map(str, configfiles))}" if configfiles else ""
+    if command:
+        called = Path(command[0])
+        start = [called.name if shutil.which(called.name) == str(called) else str(called)]
+        if called.name == "__main__.py":
+            start = [sys.executable, "-m", "snakemake"]
+        whole = shlex.join([*start, *command[1:]])
+        # Options before, for what stands behind `--` is a file that is asked for.
+        unlock = shlex.join([*start, "--unlock", *command[1:]])
+    else:
+        given = f" --configfile {' '.join(map(str, configfiles))}" if configfiles else ""
+        unlock, whole = (
+            f"snakemake{given} --unlock",
+            f"snakemake{given} --cores {os.cpu_count() or 1}",
+        )
     return (
         f"a run in {folder} was killed and has left its lock. If none is going on there from another machine, this "
-        f"command goes on where it stopped: snakemake{given} --unlock && snakemake{given} --cores {os.cpu_count() or 1}"
+        f"command goes on where it stopped: {unlock} && {whole}"
     )

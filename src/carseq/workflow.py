@@ -8,11 +8,14 @@ import importlib.metadata
 import logging
 import os
 import platform
+import re
+import shlex
 import signal
 import sys
 import threading
+import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -20,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import carseq
 from carseq.errors import CarseqError
 from carseq.io.atomic import remove_temporaries
-from carseq.io.checksums import check_whole, forget, remember
+from carseq.io.checksums import check_whole, forget, known_files, remember
 from carseq.io.failures import machine_failure
 from carseq.log import get_logger, to_file
 
@@ -68,6 +71,77 @@ def study_from_config(config: dict[str, Any], configfiles: Sequence[str | Path])
     base = Path(configfiles[-1]).parent if configfiles else Path.cwd()
     source = str(configfiles[-1]) if configfiles else "the configuration"
     return load_study(resolve_paths(parse_config(dict(config), source), base))
+
+
+#: Where Snakemake's log tells that a job did not end but was killed: by its shell, or by itself.
+_KILLED = re.compile(r"exit status 137|SIGKILL|exit code:? 137|exit status -9", re.IGNORECASE)
+
+
+def told_of_kill(log: str | Path) -> str:
+    """Return what to do about jobs that the system has killed; empty if it killed none.
+
+    A job that takes more memory than there is, or than its cluster gave it, is killed and can say nothing itself.
+
+    Parameters
+    ----------
+    log
+        Snakemake's log of the run.
+    """
+    try:
+        text = Path(log).read_text(errors="replace")
+    except OSError:
+        return ""
+    rules: dict[str, None] = {}
+    for part in re.split(r"^(?=.*Error in (?:group|rule) )", text, flags=re.MULTILINE)[1:]:
+        name = re.search(r"Error in (?:group|rule) ([\w-]+)", part)
+        if name and _KILLED.search(part):
+            rules[name[1]] = None
+    if not rules:
+        return ""
+    named = " and ".join(rules)
+    given = " ".join(f"{rule}:mem_mb=MEGABYTES" for rule in rules)
+    return (
+        f"{named} did not fail but was killed (signal 9), most often because memory ran out.\n"
+        f"  what to do: run again with fewer jobs at a time (--cores 1), on a machine with more memory, or on a "
+        f"cluster with --set-resources {given}"
+    )
+
+
+def dated(study: Study) -> list[str]:
+    """Return the files of a study whose times count: those it is made from, and its results."""
+    given = [path for _, _, path in study.files() if "://" not in path]
+    return [*given, *map(str, known_files(study.config.results))]
+
+
+#: How far another machine's clock may be ahead without a word (seconds).
+_AHEAD = 60.0
+
+
+def told_of_future(paths: Iterable[str | Path]) -> str:
+    """Return what to do about files that are dated in the future; empty if none is.
+
+    Snakemake takes what was made before such a file for outdated, in each run anew, until its time has come.
+
+    Parameters
+    ----------
+    paths
+        Files that a study is made from, and results; those that do not exist, and addresses, pass.
+    """
+    now, ahead = time.time(), []
+    for path in paths:
+        try:
+            if os.stat(path).st_mtime > now + _AHEAD:
+                ahead.append(str(path))
+        except (OSError, ValueError):
+            continue
+    if not ahead:
+        return ""
+    shown = shlex.join(ahead[:20])
+    return (
+        f"{len(ahead)} file{'s are' if len(ahead) > 1 else ' is'} dated in the future: the clock of a machine was, or "
+        "is, wrong. Until then what is made from them is made anew in every run. If this machine's clock is right: "
+        f"touch {shown}"
+    )
 
 
 def in_pairs(fastqs: Sequence[str]) -> list[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -411,7 +412,10 @@ celltypist.train(made, labels="cell_type", **options).write(sys.argv[1])
     command = [sys.executable, "-c", code, str(path), str(Path(__file__).parents[1] / "helpers")]
     subprocess.run(command, check=True, env=there, capture_output=True)
     other = named(urine(200, 0, seed=2))
-    cells.label_by_celltypist(other, path)
+    with pytest.raises(CarseqError, match="not the model whose checksum was given"):
+        cells.label_by_celltypist(other, path, sha256="0" * 64)
+    assert "celltypist_type" not in other.obs
+    cells.label_by_celltypist(other, path, sha256=_sha256(path))
     assert (other.obs["celltypist_type"] == other.obs["cell_type"]).mean() >= 0.65
     cells.annotate(other)
     table = cells.compare_methods(other)
@@ -419,7 +423,11 @@ celltypist.train(made, labels="cell_type", **options).write(sys.argv[1])
     assert table.groupby(["cell_type", "method"])["share"].sum().to_numpy() == pytest.approx(1)
     path.write_text("no model")
     with pytest.raises(CarseqError, match="not a CellTypist model"):
-        cells.label_by_celltypist(other, path)
+        cells.label_by_celltypist(other, path, sha256=_sha256(path))
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def test_cell_cycle_finds_raised_phases() -> None:

@@ -13,6 +13,7 @@ import gzip
 import json
 import logging
 import random
+import subprocess
 import sys
 import tempfile
 import time
@@ -24,6 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import pysam
 import yaml
 
 from carseq.data import path as data_path
@@ -109,16 +111,21 @@ def _study(path: Path) -> object:
 
 def targets(folder: Path) -> list[Target]:
     """Return all parsers, each with inputs that it takes."""
-    from carseq.cells.markers import read_markers
+    from carseq.cells.atlas import read_reference
+    from carseq.cells.markers import read_markers, read_signatures
     from carseq.cells.receptor import read_contigs
-    from carseq.construct import load_construct
+    from carseq.cells.subtypes import read_t_types
+    from carseq.construct import load_construct, read_construct
+    from carseq.io.barcodes import Belonging
     from carseq.io.fasta import contigs, fasta_records
-    from carseq.io.files import read_json, read_table, read_text
+    from carseq.io.files import read_json, read_samples, read_table, read_text
     from carseq.io.matrix import read_counts
+    from carseq.io.results import read_record
     from carseq.library.fastq import count_reads, first_reads
     from carseq.library.geometry import Chemistry, parse_geometry
+    from carseq.library.reads import LibraryReads, read_length_of_bam
     from carseq.library.whitelist import read_whitelist
-    from carseq.reference.genome import check_reference, gtf_exons, read_transcripts
+    from carseq.reference.genome import check_reference, gtf_exons, read_loci, read_transcripts
     from carseq.schema.tables import LOSSES, MOLECULES
     from carseq.study.sheets import further_columns, read_sheet
 
@@ -231,6 +238,17 @@ def targets(folder: Path) -> list[Target]:
         Target("molecules.parquet", lambda p: read_table(p, MOLECULES), [parquet], ".parquet"),
         Target("losses.tsv", lambda p: read_table(p, LOSSES), [b"\n".join(rows) + b"\n"], ".tsv"),
         Target("summary.json", read_json, [b'{"n_reads": 5, "saturation": 0.5, "a": [1, null]}'], ".json"),
+        Target("T-cell states", read_signatures, [data_path("markers/t_states.tsv").read_bytes()[:900]], ".tsv"),
+        Target("T-cell types", read_t_types, [_head("markers/t_types.tsv", 9)], ".tsv"),
+        Target("run_config.yaml", read_record, [config], ".yaml"),
+        Target("library.json", LibraryReads.read, [LibraryReads("Forward", 90, "sheet").to_json().encode()], ".json"),
+        Target("belonging.json", lambda p: Belonging.from_json(read_text(p)), [_belonging()], ".json"),
+        Target("construct.json", read_construct, [load_construct(folder / "car.gb", name="CAR").to_json().encode()]),
+        Target("loci.tsv", read_loci, [b"contig\tstart\tend\tgene\nchr1\t5\t9\tTP53\n"], ".tsv"),
+        Target("samples.tsv", read_samples, [_metadata(folder)], ".tsv"),
+        Target("matrix.h5", lambda p: read_counts(p, car="CAR", needs_car=True), [_cellranger(folder)], ".h5", True),
+        Target("atlas.h5ad", lambda p: read_reference(p, "kind"), [_labelled(folder)], ".h5ad", True),
+        Target("BAM", read_length_of_bam, [_bam(folder)], ".bam"),
         Target("FASTQ", lambda p: (first_reads(p, 4), count_reads(p)), [fastq, gzip.compress(fastq)], ".fastq"),
     ]  # fmt: skip
 
@@ -242,6 +260,74 @@ def _as_fasta(genbank: bytes) -> bytes:
 
     record = SeqIO.read(StringIO(genbank.decode()), "genbank")
     return f">car\n{record.seq}\n".encode()
+
+
+def _head(name: str, n: int) -> bytes:
+    return b"".join(data_path(name).read_bytes().splitlines(keepends=True)[:n])
+
+
+def _belonging() -> bytes:
+    from carseq.io.barcodes import BarcodeMatch, Belonging
+
+    match = BarcodeMatch({("", "1"): ("", "2")}, 0.9, [])
+    fields = {
+        "in_matrix": 0.9,
+        "in_top": 0.9,
+        "seen_top": 0.9,
+        "cells_only": False,
+        "n_empty": 5,
+        "n_reads": 9,
+    }
+    return Belonging(match=match, **fields).to_json().encode()
+
+
+def _metadata(folder: Path) -> bytes:
+    from carseq.io.files import write_table
+    from carseq.schema.tables import METADATA
+
+    write_table(METADATA.empty(), folder / "metadata.tsv", METADATA)
+    return (folder / "metadata.tsv").read_bytes()
+
+
+def _cellranger(folder: Path) -> bytes:
+    """Return a count matrix as Cell Ranger writes it."""
+    import h5py
+
+    with h5py.File(folder / "seed.h5", "w") as file:
+        group = file.create_group("matrix")
+        group["barcodes"] = [b"AACGTACGTACGTACG-1", b"CACGTACGTACGTACG-1"]
+        group["data"], group["indices"], group["indptr"] = [1, 2, 3], [0, 1, 2], [0, 2, 3]
+        group["shape"] = [3, 2]
+        features = group.create_group("features")
+        features["id"] = features["name"] = [b"A", b"B", b"CAR"]
+        features["feature_type"] = [b"Gene Expression"] * 3
+        features["genome"] = [b"x"] * 3
+    return (folder / "seed.h5").read_bytes()
+
+
+def _labelled(folder: Path) -> bytes:
+    import anndata
+
+    adata = anndata.AnnData(np.eye(4, dtype=np.float32))
+    adata.obs["kind"] = ["a", "b", "a", "b"]
+    adata.write_h5ad(folder / "labelled.h5ad")
+    return (folder / "labelled.h5ad").read_bytes()
+
+
+def _bam(folder: Path) -> bytes:
+    import pysam
+
+    header = pysam.AlignmentHeader.from_dict(
+        {"HD": {"VN": "1.4", "SO": "coordinate"}, "SQ": [{"SN": "CAR", "LN": 100}]}
+    )
+    with pysam.AlignmentFile(str(folder / "seed.bam"), "wb", header=header) as out:
+        for i in range(9):
+            read = pysam.AlignedSegment(header)
+            read.query_name, read.reference_id, read.reference_start = f"r{i}", 0, i
+            read.query_sequence, read.cigarstring = "ACGTACGTAC", "10M"
+            read.set_tag("CB", "ACGT-1")
+            out.write(read)
+    return (folder / "seed.bam").read_bytes()
 
 
 def _chemistry() -> bytes:
@@ -323,9 +409,47 @@ def fuzz(target: Target, folder: Path, *, seed: int, seconds: float = 0.0, n: in
     return result
 
 
+def guided(target: Target, folder: Path, *, seed: int, seconds: float) -> Result:
+    """Try inputs that atheris chooses by the code that they reach (`pip install atheris`), in a process of its own."""
+    (folder / "corpus").mkdir(exist_ok=True)
+    for number, content in enumerate(target.seeds):
+        (folder / "corpus" / str(number)).write_bytes(content)
+    code = f"""
+import json, sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import atheris
+with atheris.instrument_imports(include=["carseq"]):
+    import fuzz
+    from pathlib import Path
+    folder = Path({str(folder)!r})
+    target = next(t for t in fuzz.targets(folder) if t.name == {target.name!r})
+fuzz.quiet()
+found = {{"tried": 0, "refused": 0, "kinds": {{}}}}
+def one(content):
+    found["tried"] += 1
+    if target.cut_only:
+        content = target.seeds[0][: int.from_bytes(content[:4], "big") % len(target.seeds[0])]
+    told = fuzz.try_one(target, content, folder)
+    if told == "refused":
+        found["refused"] += 1
+    elif told:
+        found["kinds"].setdefault(told.split(": ")[0], content.hex())
+    if found["tried"] % 50 == 0 or told not in ("", "refused"):
+        (folder / "found.json").write_text(json.dumps(found))
+words = ["fuzz", "-max_total_time={int(seconds)}", "-seed={seed + 1}", "-max_len=6000", "-timeout=60", "-verbosity=0"]
+atheris.Setup([*words, str(folder / "corpus")], one)
+atheris.Fuzz()
+"""
+    subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    found = json.loads((folder / "found.json").read_text())
+    kinds = {kind: bytes.fromhex(content) for kind, content in found["kinds"].items()}
+    return Result(found["tried"], found["refused"], Counter(dict.fromkeys(kinds, 1)), kinds)
+
+
 def quiet() -> None:
     warnings.simplefilter("ignore")
     logging.disable(logging.CRITICAL)
+    pysam.set_verbosity(0)
 
 
 def main() -> None:
@@ -334,6 +458,9 @@ def main() -> None:
     )
     parser.add_argument("--seconds", type=float, default=60, help="for all parsers together")
     parser.add_argument("--only", nargs="*", help="these parsers alone")
+    parser.add_argument(
+        "--atheris", action="store_true", help="inputs chosen by the code that they reach"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, help="folder for an input of each kind of failure")
     words = parser.parse_args()
@@ -344,8 +471,10 @@ def main() -> None:
         all_targets = [t for t in targets(Path(place)) if not words.only or t.name in words.only]
         for target in all_targets:
             good = [try_one(target, s, Path(place)) for s in target.seeds]
-            result = fuzz(
-                target, Path(place), seed=words.seed, seconds=words.seconds / len(all_targets)
+            share = words.seconds / len(all_targets)
+            try_all = guided if words.atheris else fuzz
+            result = try_all(
+                target, Path(tempfile.mkdtemp(dir=place)), seed=words.seed, seconds=share
             )
             total, refused, kinds = (
                 total + result.tried,

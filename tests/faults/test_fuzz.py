@@ -13,7 +13,8 @@ NAMES = (
     "construct.gb", "construct.fa", "config", "samples sheet", "units sheet", "sheet", "clinical columns", "genome",
     "GTF", "annotation and genome", "whitelist", "geometry", "chemistry.json", "receptors, Cell Ranger",
     "receptors, AIRR", "markers", "matrix.mtx", "features.tsv", "barcodes.tsv", "matrix.h5ad", "molecules.parquet",
-    "losses.tsv", "summary.json", "FASTQ",
+    "losses.tsv", "summary.json", "FASTQ", "T-cell states", "T-cell types", "run_config.yaml", "library.json",
+    "belonging.json", "construct.json", "loci.tsv", "samples.tsv", "matrix.h5", "atlas.h5ad", "BAM",
 )  # fmt: skip
 #: Inputs that once raised something else: parser, content.
 SEEDS = (
@@ -32,6 +33,19 @@ SEEDS = (
     ("molecules.parquet", b"PAR1"),
     ("summary.json", b"\xff\xfe{"),
     ("matrix.h5ad", b"\x89HDF\r\n\x1a\n"),
+    ("T-cell states", b""),
+    ("T-cell states", b"state\tsource\nx\ty\n"),
+    ("T-cell states", b"\xff\xfegene"),
+    ("T-cell types", b"gene\tper_10k\nA\tmany\n"),
+    ("run_config.yaml", b"a: [" * 3000),
+    ("run_config.yaml", b"a: {b"),
+    ("library.json", b"[" * 100_000),
+    ("belonging.json", b"{}"),
+    ("belonging.json", b'{"match": {"written": [[1, 2, 3]]}}'),
+    ("construct.json", b"\xe9"),
+    ("construct.json", b"[" * 100_000),
+    ("loci.tsv", b"contig\tstart\tend\nchr1\t5\t9\n"),
+    ("loci.tsv", b"contig\tstart\tend\tgene\nchr1\tx\t9\tTP53\n"),
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -17,8 +18,10 @@ import yaml
 from carseq.errors import CarseqError
 from carseq.io.bam import shareable_header, write_bam
 from carseq.io.files import write_table
+from carseq.io.results import read_record, record_text
 from carseq.locks import told_of_lock
 from carseq.report.share import share
+from carseq.workflow import told_of_future, told_of_kill
 
 NAMES = ["P01_urine_D28", "P01_urine", 'Ü "q" <b>&']
 
@@ -80,6 +83,39 @@ def test_names_are_replaced_in_every_form(results, tmp_path):
     assert dict(zip(key["name"], key["shared_as"], strict=True)) == names
 
 
+def test_names_that_a_table_cut_short_are_replaced_too(results, tmp_path):
+    """Pandas shows the first 46 letters of a long name and dots: they would tell whose sample it is."""
+    name = "Erika_Mustermann_born_1964_urine_of_the_28th_day_second_tube"
+    for table in ("detection", "samples"):
+        path = results / "cohort" / f"{table}.tsv"
+        write_table(pd.DataFrame({"sample": [name], "patient": ["P01"], "n": 1}), path)
+    shown = pd.DataFrame({"sample": [name]})._repr_html_()
+    assert name not in shown
+    outputs = [
+        {
+            "data": {
+                "text/html": [shown],
+                "text/plain": [str(pd.DataFrame({"cell": [f"{name}:ACGT"]}))],
+            }
+        }
+    ]
+    (results / "notebooks/01.ipynb").write_text(
+        json.dumps({"cells": [{"source": "", "outputs": outputs}]})
+    )
+    share(results, tmp_path / "out.zip", rename=True)
+    whole = "".join(_texts(tmp_path / "out.zip").values())
+    assert "Erika" not in whole
+    assert "S1..." in whole
+
+
+def test_a_name_inside_of_a_word_is_no_secret_kept(results, tmp_path):
+    """It cannot be replaced surely: nothing is written."""
+    (results / "report/methods.md").write_text("anchor_xP01_urine_D28y")
+    with pytest.raises(CarseqError, match=r"could not be taken out of report/methods\.md"):
+        share(results, tmp_path / "out.zip", rename=True)
+    assert not (tmp_path / "out.zip").exists()
+
+
 def test_a_name_that_is_a_word_of_the_report_is_refused(results, tmp_path):
     table = pd.DataFrame({"sample": ["urine"], "patient": ["P01"]})
     write_table(table, results / "cohort" / "detection.tsv")
@@ -118,8 +154,20 @@ def test_a_lock_of_a_killed_run_comes_with_the_command_that_goes_on(tmp_path):
     assert (
         "snakemake --configfile my.yaml --unlock && snakemake --configfile my.yaml --cores" in told
     )
-    # While a run is at work there, it must not be unlocked.
-    script = tmp_path / "snakemake"
+    # As it was called, Snakemake is called again.
+    called = ["/no/bin/snakemake", "-s", "/my place/Snakefile", "--cores", "2", "--", "x.tsv"]
+    told = told_of_lock(tmp_path, ["my.yaml"], called)
+    whole = "/no/bin/snakemake -s '/my place/Snakefile' --cores 2 -- x.tsv"
+    assert told.endswith(f"{whole.replace('snakemake', 'snakemake --unlock')} && {whole}")
+
+
+@pytest.mark.parametrize("name", ["snakemake", ".snakemake/scripts/tmp1.align.py"])
+def test_while_a_run_or_a_job_that_outlived_it_is_at_work_a_folder_is_not_unlocked(tmp_path, name):
+    locks = tmp_path / ".snakemake" / "locks"
+    locks.mkdir(parents=True)
+    (locks / "0.input.lock").write_text("x")
+    script = tmp_path / name
+    script.parent.mkdir(parents=True, exist_ok=True)
     script.write_text("import time; time.sleep(60)")
     with subprocess.Popen([sys.executable, str(script)], cwd=tmp_path) as other:
         time.sleep(0.2)
@@ -127,3 +175,55 @@ def test_a_lock_of_a_killed_run_comes_with_the_command_that_goes_on(tmp_path):
         other.kill()
     assert f"process {other.pid}" in told
     assert "--unlock" not in told
+
+
+def test_a_killed_job_is_told_with_what_gives_it_memory(tmp_path):
+    """Snakemake's own words, of a job whose shell was told that it was killed, and of one that failed."""
+    log = tmp_path / "x.log"
+    log.write_text(
+        "Error in rule molecules:\n    message: None\n    jobid: 0\n"
+        "RuleException:\nCalledProcessError in file molecules.smk, line 3:\nCommand 'set -euo "
+        "pipefail; python x.py' returned "
+        "non-zero exit status 137.\n"
+        "[Wed] Error in rule report:\n  Command 'python' returned non-zero exit status 1.\n"
+    )
+    told = told_of_kill(log)
+    assert "molecules did not fail but was killed" in told
+    assert "--set-resources molecules:mem_mb=MEGABYTES" in told
+    assert "report" not in told
+    log.write_text("Error in rule report: returned non-zero exit status 1.")
+    assert told_of_kill(log) == told_of_kill(tmp_path / "none") == ""
+
+
+def test_files_of_the_future_are_told_with_the_command_that_mends_them(tmp_path):
+    """Snakemake would make what follows from them anew in every run."""
+    old, ahead = tmp_path / "old", tmp_path / "a head"
+    for path in (old, ahead):
+        path.write_text("x")
+    assert told_of_future([old, ahead, tmp_path / "none", "https://x.org/a"]) == ""
+    tomorrow = time.time() + 86_400
+    os.utime(ahead, (tomorrow, tomorrow))
+    told = told_of_future([old, ahead, tmp_path / "none"])
+    assert told.startswith("1 file is dated in the future")
+    assert told.endswith(f"touch '{ahead}'")
+
+
+def test_the_record_of_a_run_names_its_own_folder_nowhere_and_is_read_where_it_was_moved(tmp_path):
+    home = tmp_path / "study"
+    record = {
+        "samples": f"{home}/samples.tsv",
+        "results": "results",
+        "reference": {"fasta": "/genomes/g.fa", "star_index": None},
+        "sheet": {"S": {"bam": f"{home}/bams/s.bam", "note": "../x", "n": 3}},
+        "construct": {"alternatives": [f"{home}/a.gb"]},
+    }
+    text = record_text(record, home / "results")
+    assert str(tmp_path) not in text
+    assert "/genomes/g.fa" in text
+    moved = tmp_path / "elsewhere" / "results"
+    moved.mkdir(parents=True)
+    (moved / "run_config.yaml").write_text(text)
+    read = read_record(moved / "run_config.yaml")
+    assert read["sheet"]["S"] == {"bam": f"{moved.parent}/bams/s.bam", "note": "../x", "n": 3}
+    assert read["construct"]["alternatives"] == [f"{moved.parent}/a.gb"]
+    assert read["samples"] == f"{moved.parent}/samples.tsv"

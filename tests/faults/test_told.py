@@ -65,6 +65,64 @@ Nov 25 15:31:00 ..... started STAR run
         ("EXITING because of FATAL ERROR: CB whitelist file w.txt is empty", "check the whitelist"),
         ("gzip: r.fastq.gz: unexpected end of file", "a FASTQ file is cut off"),
         ("EXITING because of FATAL ERROR: Genome version: 1 is INCOMPATIBLE with running STAR", "another STAR"),
+        (
+            "BAMoutput.cpp:27:BAMoutput: exiting because of *OUTPUT FILE* error: could not create output file "
+            "./_STARtmp//BAMsort/19/48\nSOLUTION: check that the path exists and you have write "
+            "permission for this file. "
+            "Also check ulimit -n and increase it to allow more open files.",
+            "ulimit -n 4096",
+        ),
+        ("Fatal INPUT FILE error, no valid exon lines in the GTF file: genes.gtf", "reference.gtf"),
+        ("EXITING because of INPUT ERROR: could not open genomeFastaFile: genome.fa", "reference.fasta"),
+        (
+            "EXITING because of fatal INPUT ERROR: could not open read file: 1_R2.fastq\nSOLUTION: "
+            "check that this file "
+            "exists and has read permision",
+            "check its path and permissions",
+        ),
+        (
+            "EXITING because of fatal ERROR: could not create FIFO file "
+            "./_STARtmp/tmp.fifo.read1\nSOLUTION: check the if "
+            "run directory supports FIFO files.",
+            "hold no pipes",
+        ),
+        ('EXITING because of FATAL PARAMETER ERROR: unrecoginzed parameter name "soloX" in input', "2.7.10 or newer"),
+        (
+            "EXITING because of FATAL ERROR in input read file: the total length of barcode sequence "
+            "is 26 not equal to "
+            "expected 28",
+            "`chemistry`",
+        ),
+        (
+            "EXITING because of FATAL ERROR: number of bytes expected from the BAM bin does not "
+            "agree with the actual size "
+            "on disk: Expected bin size=1 ; size on disk=0",
+            "disk of `results` is full",
+        ),
+        (
+            "EXITING: fatal error trying to allocate genome arrays, exception thrown: "
+            "std::bad_alloc\nPossible cause 1: "
+            "not enough RAM. Check if you have enough RAM 31000000000 bytes",
+            "more memory",
+        ),
+        (
+            "EXITING because of fatal error: buffer size for SJ output is too small\nSOLUTION: "
+            "increase input parameter "
+            "--limitOutSJcollapsed",
+            "report this message",
+        ),
+        (
+            "EXITING because of fatal PARAMETERS error: present --sjdbOverhang=99 is not equal to "
+            "the value at the genome "
+            "generation step =50",
+            "one sjdbOverhang",
+        ),
+        (
+            "EXITING because of FATAL ERROR: could not open genome file "
+            "genome/genomeParameters.txt\nSOLUTION: check that "
+            "the path to genome files, specified in --genomeDir is correct and the files are present",
+            "the STAR index is damaged",
+        ),
     ],
 )  # fmt: skip
 def test_star_is_told_by_its_error_lines_not_by_its_options(tmp_path, message, remedy):
@@ -430,3 +488,32 @@ def test_resources_of_any_kind_make_a_remedy():
     """Snakemake leaves mem_mb out, or puts a text there, where it is not set."""
     for resources in (SimpleNamespace(), SimpleNamespace(mem_mb="<TBD>")):
         assert "RULE:mem_mb=MEGABYTES" in more_memory(SimpleNamespace(resources=resources))
+
+
+def test_star_is_told_of_no_folder(tmp_path, monkeypatch):
+    """What STAR gets goes into BAM headers: links in its own folder stand for files, in messages their paths do."""
+    fake = tmp_path / "bin" / "STAR"
+    fake.parent.mkdir()
+    fake.write_text(
+        '#!/bin/sh\n[ "$1" = --version ] && { echo 2.7; exit 0; }\necho "$@" > got.txt\ncat R1_.fastq >> got.txt\n'
+        "echo 'EXITING because of FATAL ERROR: failed reading from genome file: index/SA'\nexit 102\n"
+    )
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{fake.parent}:/usr/bin:/bin")
+    index, reads, run = tmp_path / "home/index", tmp_path / "home/R1 .fastq", tmp_path / "run"
+    index.mkdir(parents=True)
+    run.mkdir()
+    reads.write_text("@r")
+    (run / "own.txt").write_text("x")
+    given = {
+        "genomeDir": index,
+        "readFilesIn": [str(reads), f"{run}/own.txt,{reads}"],
+        "soloCBwhitelist": "None",
+    }
+    with pytest.raises(CarseqError) as caught:
+        run_star(given, threads=1, folder=run)
+    assert (run / "got.txt").read_text() == (
+        "--runThreadN 1 --outFileNamePrefix ./ --genomeDir index --readFilesIn R1_.fastq own.txt,R1_.fastq "
+        "--soloCBwhitelist None\n@r"
+    )
+    assert f"genome file: {index}/SA" in caught.value.cause

@@ -76,20 +76,26 @@ class Outcome:
 # --- the reference ---
 
 
-def make_study(folder: Path) -> None:
-    """Simulate and run a small study of two samples, keeping what each job was given."""
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(HOOK), str(ROOT / "src")]),
-        "CARSEQ_TEST_JOBS": str(folder / JOBS),
-    }
-    carseq = [sys.executable, "-m", "carseq", "simulate", str(folder), "--cells", "24"]
-    subprocess.run(carseq, check=True, env=environment)
+def simulate(folder: Path, n_cells: int = 24) -> None:
+    """Simulate a small study of two samples of urine."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    carseq = [sys.executable, "-m", "carseq", "simulate", str(folder), "--cells", str(n_cells)]
+    subprocess.run(carseq, check=True, env=environment, capture_output=True)
     for sheet in ("samples.tsv", "units.tsv"):
         rows = (folder / sheet).read_text().splitlines(keepends=True)
         (folder / sheet).write_text("".join(r for r in rows if "P01_blood" not in r))
     with (folder / "config.yaml").open("a") as config:
         config.write("cells: {integration: none}\n")
+
+
+def make_study(folder: Path) -> None:
+    """Simulate and run a small study of two samples, keeping what each job was given."""
+    simulate(folder)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(HOOK), str(ROOT / "src")]),
+        "CARSEQ_TEST_JOBS": str(folder / JOBS),
+    }
     subprocess.run(snakemake_command(folder), check=True, env=environment, capture_output=True)
 
 

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from carseq.errors import CarseqError
-from carseq.io.remote import ask, check_address
+from carseq.io.remote import ALLOW, ask, check_address, check_host
 from carseq.library.geometry import Chemistry
 from carseq.library.whitelist import known_whitelist
 from carseq.simulate import SampleSpec, simulate_study
@@ -49,6 +49,11 @@ class Store(SimpleHTTPRequestHandler):
 
     def log_message(self, *words: object) -> None:
         pass
+
+
+@pytest.fixture(autouse=True)
+def _allowed(monkeypatch):
+    monkeypatch.setenv(ALLOW, "1")
 
 
 @pytest.fixture(scope="module")
@@ -180,4 +185,49 @@ def test_a_missing_plugin_is_named(tmp_path, made, monkeypatch):
     config = write_study(tmp_path / "study", made, "https://x.org/bucket")
     monkeypatch.setattr("carseq.io.remote.importlib.util.find_spec", lambda name: None)
     with pytest.raises(CarseqError, match=r"pip install .* snakemake-storage-plugin-http"):
+        load_study(load_config(config))
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1", "127.1", "0", "2130706433", "0x7f000001", "0177.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "localhost",
+        "LOCALHOST.", "a.localhost", "169.254.169.254", "[fe80::1%25eth0]", "0.0.0.0", "metadata.google.internal",
+        "[fd00:ec2::254]", "127.0.0.1:8080", "224.0.0.1", "[2002:7f00:1::]",
+    ],
+)  # fmt: skip
+def test_an_address_that_leads_to_this_machine_is_refused_unless_allowed(host, monkeypatch):
+    """However it is written: such a service trusts whoever asks from here. The configuration cannot allow it itself."""
+    url = f"http://{host}/genome.fa"
+    check_address("reference.fasta", url)
+    monkeypatch.delenv(ALLOW)
+    with pytest.raises(CarseqError, match="leads to this machine") as error:
+        check_address("reference.fasta", url)
+    assert ALLOW in error.value.remedy
+
+
+def test_a_name_is_looked_up_before_it_is_asked(monkeypatch):
+    """A name of the open network may lead to this machine; one that is not known, and a bucket, pass."""
+    monkeypatch.delenv(ALLOW)
+    known = {"evil.org": "127.0.0.1", "good.org": "93.184.216.34"}
+
+    def look_up(host, port):
+        if host not in known:
+            raise OSError("not known")
+        return [(2, 1, 6, "", (known[host], 0))]
+
+    monkeypatch.setattr("carseq.io.remote.socket.getaddrinfo", look_up)
+    with pytest.raises(CarseqError, match="leads to this machine") as error:
+        ask("reference.fasta", "https://evil.org/genome.fa")
+    assert "evil.org/genome.fa is at 127.0.0.1" in error.value.cause
+    for url in ("https://good.org/a.fa", "https://unknown.org/a.fa", "s3://localhost/a.fa"):
+        check_host("reference.fasta", url, resolve=True)
+
+
+def test_the_study_refuses_an_address_of_this_machine(tmp_path, made, server, monkeypatch):
+    """Before Snakemake, which reads the study first, asks for anything."""
+    config = write_study(tmp_path / "study", made, f"{server}/bucket")
+    load_study(load_config(config))
+    monkeypatch.delenv(ALLOW)
+    with pytest.raises(CarseqError, match="leads to this machine"):
         load_study(load_config(config))

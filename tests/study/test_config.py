@@ -121,6 +121,7 @@ def test_files_that_the_cells_section_names_are_looked_for_and_recorded(sheets, 
     study = sheets.load()
     path = sheets.folder / "given.bin"
     setattr(study.config.cells, key, str(path))
+    study.config.cells.celltypist_sha256 = "0" * 64
     with pytest.raises(CarseqError, match=f"cells.{key}: .*given.bin"):
         load_study(study.config)
     path.write_text("something")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import zipfile
 from operator import ne
 
 import pandas as pd
 
 from carseq.io.files import read_table
+from carseq.report.share import share
 from carseq.schema.obs import H5AD, OBS, OBS_MORE
 from carseq.schema.tables import (
     BLOOD_IN_URINE,
@@ -18,6 +20,7 @@ from carseq.schema.tables import (
     LOSSES,
     MOLECULES,
 )
+from privacy import told
 from runs import CAR, ROOT, WORKFLOW, run
 
 pytestmark = WORKFLOW
@@ -170,3 +173,17 @@ def test_faults_are_survived_and_told(demo, tmp_path):
     assert sum(o["told"] is True for o in found) >= 20
     assert sum(o["survived"] is True for o in found) >= 7
     assert not any(o["survived"] is False or o["told"] is False for o in found)
+
+
+def test_nothing_that_is_handed_on_tells_of_the_machine(demo, tmp_path):
+    """Neither folders nor host nor user: report, notebooks, tables, BAM headers, h5ad, manifest, record, shared pack.
+
+    In the pack with other names, those of samples and patients are nowhere either.
+    """
+    share(demo.results, tmp_path / "plain.zip")
+    share(demo.results, tmp_path / "renamed.zip", rename=True)
+    assert told(demo.results, tmp_path / "plain.zip", tmp_path / "renamed.zip") == []
+    with zipfile.ZipFile(tmp_path / "renamed.zip") as packed:
+        texts = {name: packed.read(name).decode() for name in packed.namelist()}
+    assert len(texts) > 15
+    assert [name for name, text in texts.items() if "P01" in text or "P01" in name] == []

@@ -27,7 +27,6 @@ import pandas as pd
 from IPython.display import display
 
 from carseq import figures
-from carseq.figures import summaries
 from carseq.report import alerts, read_study
 
 # %matplotlib inline
@@ -100,6 +99,5 @@ figures.contamination(study.cells)
 
 # %% [markdown]
 # ## Time and memory of the run
-
-# %%
-summaries.run_times(study.benchmarks)
+#
+# They are in `report/run_times.tsv`: not here, so that the same study gives the same notebook.

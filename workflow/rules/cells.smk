@@ -68,8 +68,8 @@ rule cellbender:
 
 rule cohort:
     input:
-        cells=each_sample("sample_cells"),
-        ambient=each_sample("ambient"),
+        cells=each_sample("sample_cells", BY_NAME),
+        ambient=each_sample("ambient", BY_NAME),
         markers=CONFIG.cells.markers or [],
         reference=CONFIG.cells.atlas or [],
         celltypist=CONFIG.cells.celltypist or [],
@@ -81,7 +81,7 @@ rule cohort:
         cohort=R("annotated"),
         annotation=R("annotation"),
         integration=R("integration"),
-        filters=each_sample("filters"),
+        filters=each_sample("filters", BY_NAME),
         protein=R("protein_agreement"),
         receptors=R("receptors"),
     log:
@@ -97,7 +97,7 @@ rule cohort:
     params:
         car=CAR,
         cells=CONFIG.cells.model_dump(),
-        samples=SAMPLES,
+        samples=BY_NAME,
         with_raw=WITH_RAW,
         # Clonotypes are told apart within a patient.
         patients={s: STUDY.samples[s].patient for s in WITH_RECEPTORS},

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from carseq.errors import CarseqError
 from carseq.io.checksums import check_sizes, fingerprint
-from carseq.io.remote import is_url, provider
+from carseq.io.remote import check_host, is_url, provider
 from carseq.io.results import told_of_upgrade
 from carseq.locks import forget_run, note_run, told_of_lock
 from carseq.schema.results import FILES, VERSIONS, each
@@ -21,7 +21,7 @@ from carseq.study.memory import (
     too_little,
 )
 from carseq.study.record import check_record
-from carseq.workflow import study_from_config
+from carseq.workflow import dated, study_from_config, told_of_future, told_of_kill
 from snakemake.exceptions import WorkflowError
 from snakemake.io import get_flag_value, is_flagged
 from snakemake.logging import logger
@@ -72,7 +72,9 @@ RESULTS = CONFIG.results.rstrip("/")
 if workflow.is_main_process:
     if "--unlock" in sys.argv:
         forget_run(Path.cwd())
-    elif told := told_of_lock(Path.cwd(), workflow.configfiles):
+    elif told := told_of_lock(Path.cwd(), workflow.configfiles, sys.argv):
+        logger.warning(told)
+    if told := told_of_future(dated(STUDY)):
         logger.warning(told)
 
 
@@ -88,6 +90,8 @@ onsuccess:
 
 onerror:
     forget_run(Path.cwd())
+    if told := told_of_kill(log):
+        logger.error(told)
 
 
 # A file that a crashed copy cut off would be read as if it were whole, or never be read and never be noticed.
@@ -95,6 +99,9 @@ if workflow.is_main_process:
     try:
         check_record(STUDY, Path(".snakemake/metadata"))
         check_sizes(RESULTS)
+        for key, _, path in STUDY.files():
+            if is_url(path):
+                check_host(key, path, resolve=True)
     except CarseqError as error:
         raise WorkflowError(str(error)) from None
 
@@ -104,6 +111,8 @@ os.environ.setdefault(
 )
 
 SAMPLES = list(STUDY.samples)
+# Cells are put together in this order, whatever the sheet's: so it changes neither clusters nor types.
+BY_NAME = sorted(SAMPLES)
 CAR = CONFIG.construct.name
 INSERTION = CONFIG.reference.insertion
 
@@ -127,10 +136,16 @@ KEEP_BAM = "all" if CONFIG.reuse else CONFIG.solo.keep_bam
 # A study of matrices alone may have neither genome nor construct.
 FASTA, GTF = given(CONFIG.reference.fasta) or [], given(CONFIG.reference.gtf) or []
 # The vector and the other constructs that may be there instead: files, and the record of a file that has several.
-VECTORS = [split_record(vector) for vector in (CONFIG.construct.file, *CONFIG.construct.alternatives) if vector]
+VECTORS = [
+    split_record(vector)
+    for vector in (CONFIG.construct.file, *CONFIG.construct.alternatives)
+    if vector
+]
 CONSTRUCT = str(VECTORS[0][0]) if CONFIG.construct.file else []
 OTHERS = VECTORS[1:] if CONFIG.construct.file else VECTORS
-ALTERNATIVES, RECORDS = [str(file) for file, _ in OTHERS], [record for _, record in OTHERS]
+ALTERNATIVES, RECORDS = [str(file) for file, _ in OTHERS], [
+    record for _, record in OTHERS
+]
 RECORD = VECTORS[0][1] if CONFIG.construct.file else None
 
 
@@ -158,6 +173,8 @@ def fastqs(wildcards):
 
 
 def whitelist(wildcards):
+    if STUDY.observes(wildcards.sample):
+        return FILES["observed"].at(RESULTS, sample=wildcards.sample)
     path = STUDY.whitelist(wildcards.sample)
     return given(path) if path else []
 

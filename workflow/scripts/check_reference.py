@@ -1,6 +1,7 @@
 """Check genome, annotation and index before hours are spent."""
 
 import json
+from pathlib import Path
 
 from carseq.io.files import write_text
 from carseq.reference.genome import check_reference
@@ -12,4 +13,5 @@ with job(snakemake):
     check_reference(fasta, gtf)
     if snakemake.input.index:
         check_index(snakemake.input.index, fasta, gtf, plain=snakemake.params.plain)
-    write_text(json.dumps({"fasta": fasta, "gtf": gtf}) + "\n", snakemake.output[0])
+    names = {"fasta": Path(str(fasta)).name, "gtf": Path(str(gtf)).name}
+    write_text(json.dumps(names) + "\n", snakemake.output[0])

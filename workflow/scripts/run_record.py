@@ -1,16 +1,17 @@
 """Write down what was run, and with what."""
 
 import json
-
-import yaml
+from pathlib import Path
 
 from carseq.io.files import write_text
+from carseq.io.results import record_text
 from carseq.reference.star import star_version_if_any
 from carseq.workflow import job, versions
 
 with job(snakemake):
     record = {**snakemake.params.config, "sheet": snakemake.params.samples}
-    write_text(yaml.safe_dump(record, sort_keys=False), snakemake.output.config)
+    config = snakemake.output.config
+    write_text(record_text(record, Path(config).parent), config)
     write_text(
         json.dumps(versions(star_version_if_any()), indent=1) + "\n", snakemake.output.versions
     )

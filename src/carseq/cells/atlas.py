@@ -6,6 +6,7 @@ never over them; :func:`compare_methods` shows where the methods disagree.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 import warnings
@@ -166,7 +167,38 @@ def label_by_reference(
     return adata
 
 
-def label_by_celltypist(adata: AnnData, model: str | Path) -> AnnData:
+def check_model(model: str | Path, sha256: str) -> bytes:
+    """Return a CellTypist model's bytes if they have the checksum that was given.
+
+    Parameters
+    ----------
+    model
+        The model's file: a pickle, which may run anything when it is opened.
+    sha256
+        Its SHA-256 in hexadecimal.
+
+    Raises
+    ------
+    CarseqError
+        If the file cannot be read or has another checksum.
+    """
+    try:
+        content = Path(model).read_bytes()
+    except OSError as error:
+        raise CarseqError(
+            f"{model} cannot be read", error.strerror or str(error), "check the path"
+        ) from None
+    found = hashlib.sha256(content).hexdigest()
+    if found != sha256.lower():
+        raise CarseqError(
+            f"{model} is not the model whose checksum was given",
+            f"its SHA-256 is {found}; cells.celltypist_sha256 is {sha256 or 'empty'}",
+            "transfer the model again; if you trust this file, write its checksum",
+        )
+    return content
+
+
+def label_by_celltypist(adata: AnnData, model: str | Path, *, sha256: str) -> AnnData:
     """Label cells by a CellTypist model (doi:10.1126/science.abl5197), without majority voting.
 
     Parameters
@@ -174,7 +206,9 @@ def label_by_celltypist(adata: AnnData, model: str | Path) -> AnnData:
     adata
         Counts in `layers["counts"]` (or X), gene symbols.
     model
-        The model's file. It is a pickle: use only one that you trust.
+        The model's file. It is a pickle, and opened only if it has the checksum.
+    sha256
+        Its SHA-256 in hexadecimal.
 
     Returns
     -------
@@ -184,11 +218,12 @@ def label_by_celltypist(adata: AnnData, model: str | Path) -> AnnData:
     Raises
     ------
     CarseqError
-        If CellTypist is not installed, or the file is not a model.
+        If CellTypist is not installed, or the file is not a model or another one.
     """
     import anndata as ad
 
     model = Path(model).absolute()
+    content = check_model(model, sha256)
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         # Its import makes a folder in the user's home, unless told where.
@@ -202,7 +237,10 @@ def label_by_celltypist(adata: AnnData, model: str | Path) -> AnnData:
                 "pip install 'carseq[celltypist]'",
             ) from None
         try:
-            loaded = celltypist.models.Model.load(str(model))
+            # Those bytes that were checked: the file may have been exchanged since.
+            checked = Path(folder) / "model.pkl"
+            checked.write_bytes(content)
+            loaded = celltypist.models.Model.load(str(checked))
         except Exception as error:
             raise CarseqError(
                 f"{model} is not a CellTypist model",

@@ -129,6 +129,7 @@ def principal_components(
     :data:`MAX_CELLS_SKETCH` cells the axes are those of a sketch, and every cell is projected.
     """
     from sklearn.decomposition import PCA
+    from threadpoolctl import threadpool_limits
 
     if adata.n_obs < 3:
         return np.zeros((adata.n_obs, 2), dtype=np.float32)
@@ -150,9 +151,12 @@ def principal_components(
         return np.zeros((adata.n_obs, 2), dtype=np.float32)
     solver = "arpack" if n < min(x.shape) else "full"
     pca = PCA(n_components=n, svd_solver=solver, random_state=seed, copy=False)
-    if rows is None:
-        return np.asarray(pca.fit_transform(x), dtype=np.float32)
-    pca.fit(x)
+    # Sums in parallel depend in their last digits on the number of cores, and with them the map and, at a border, a
+    # cluster.
+    with threadpool_limits(1, "blas"):
+        if rows is None:
+            return np.asarray(pca.fit_transform(x), dtype=np.float32)
+        pca.fit(x)
     del x, part, counts
     counts = counts_of(adata)
     result = np.empty((adata.n_obs, n), dtype=np.float32)
@@ -160,7 +164,8 @@ def principal_components(
         y = log_normalised(block[:, genes], totals=row_sums(block)).toarray()
         y -= middle
         y /= spread
-        result[at] = pca.transform(np.clip(y, -10, 10, out=y))
+        with threadpool_limits(1, "blas"):
+            result[at] = pca.transform(np.clip(y, -10, 10, out=y))
     return result
 
 

@@ -147,9 +147,25 @@ def read_markers(path: str | Path | None = None) -> pd.DataFrame:
 
 
 def read_signatures(path: str | Path | None = None) -> pd.DataFrame:
-    """Read T-cell state signatures (TSV: `state`, `gene`, `source`); None: those of carseq."""
+    """Read T-cell state signatures (TSV: `state`, `gene`, `source`); None: those of carseq.
+
+    Raises
+    ------
+    CarseqError
+        If it cannot be read, or lacks `state` or `gene`.
+    """
     path = Path(path) if path is not None else data_path("markers/t_states.tsv")
-    table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
+    remedy = "give a tab-separated table with columns state, gene and source"
+    try:
+        table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
+    except (*DAMAGED, ValueError) as error:  # type: ignore[misc]
+        raise CarseqError(
+            f"cannot read the signatures {path}", " ".join(str(error).split()), remedy
+        ) from None
+    if missing := [name for name in ("state", "gene") if name not in table]:
+        raise CarseqError(
+            f"the signatures {path} are not usable", f"it lacks {', '.join(missing)}", remedy
+        )
     return table[~table["gene"].isin(CROSS_TALK)].reset_index(drop=True)
 
 

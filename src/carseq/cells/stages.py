@@ -193,7 +193,7 @@ def annotate_cohort(
         labels = config.atlas_labels
         label_by_reference(kept, reference, labels=labels, car=car, seed=config.seed)
     if config.celltypist:
-        label_by_celltypist(kept, config.celltypist)
+        label_by_celltypist(kept, config.celltypist, sha256=config.celltypist_sha256 or "")
     if config.corrected and kept.n_obs <= MAX_CORRECTED:
         kept.layers["corrected"] = corrected_counts(kept, ambient, car=car)
     return kept, filters

@@ -23,6 +23,8 @@ from scipy import special
 from carseq.cells.barcodes import column_sums, row_sums
 from carseq.cells.counts import counts_of, sample_numbers
 from carseq.data import path as data_path
+from carseq.errors import CarseqError
+from carseq.io.fasta import DAMAGED
 from carseq.log import get_logger
 
 if TYPE_CHECKING:
@@ -151,6 +153,28 @@ class Levels:
     level: np.ndarray
 
 
+def _levels(path: Path) -> pd.DataFrame:
+    """Read published levels."""
+    remedy = "give a tab-separated table with columns gene, per_10k and one for each type"
+    try:
+        table = pd.read_csv(path, sep="\t", dtype={"gene": str}, keep_default_na=False)
+        types = [name for name in PARENT if name in table]
+        if missing := [name for name in ("gene", "per_10k") if name not in table] or (
+            [] if types else ["every type"]
+        ):
+            raise CarseqError(
+                f"the levels of T-cell types {path} are not usable",
+                f"it lacks {', '.join(missing)}",
+                remedy,
+            )
+        table[["per_10k", *types]] = table[["per_10k", *types]].astype(float)
+    except (*DAMAGED, ValueError, TypeError) as error:  # type: ignore[misc]
+        raise CarseqError(
+            f"cannot read the levels of T-cell types {path}", " ".join(str(error).split()), remedy
+        ) from None
+    return table
+
+
 def read_t_types(path: str | Path | None = None, *, counts: bool = True) -> pd.DataFrame:
     """Read the table of expected levels in T-cell types.
 
@@ -165,8 +189,14 @@ def read_t_types(path: str | Path | None = None, *, counts: bool = True) -> pd.D
     -------
     pandas.DataFrame
         A row a gene: `gene`, `per_10k` (UMIs per 10,000 where the level is 1), a column of levels a type, `source`.
+
+    Raises
+    ------
+    CarseqError
+        If it cannot be read, or lacks `gene`, `per_10k` or every type.
     """
-    table = pd.read_csv(Path(path) if path else data_path("markers/t_types.tsv"), sep="\t")
+    path = Path(path) if path else None
+    table = _levels(path or data_path("markers/t_types.tsv"))
     if path or not counts:
         return table
     return _with_counts(table, pd.read_csv(data_path("markers/t_counts.tsv"), sep="\t"))

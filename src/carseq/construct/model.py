@@ -192,7 +192,14 @@ class Construct:
                 Stretch(**{**row, "identity": nan if row["identity"] is None else row["identity"]})
                 for row in content["domains"]
             )
-        except (KeyError, TypeError, ValueError, IndexError) as error:
+        except (
+            KeyError,
+            TypeError,
+            ValueError,
+            IndexError,
+            AttributeError,
+            RecursionError,
+        ) as error:
             raise CarseqError(
                 "construct.json cannot be read",
                 f"{type(error).__name__}: {error}",
@@ -213,8 +220,10 @@ def read_construct(path: str | Path) -> Construct:
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise CarseqError(
-            f"cannot read {path}", error.strerror or str(error), "run the rule `construct` first"
+            f"cannot read {path}",
+            getattr(error, "strerror", None) or str(error),
+            "delete it if it is there, run the rule `construct` again",
         ) from None
     return Construct.from_json(text)

@@ -22,6 +22,7 @@ from carseq.construct.model import Construct, End, Note, Transcript
 from carseq.construct.orfs import Orf, car_orf, find_orfs, n_signalling, open_frame
 from carseq.construct.parts import find_part, parts
 from carseq.construct.promoters import find_start
+from carseq.construct.protein import CAR_KINDS, UNNAMED, protein_domains
 from carseq.construct.reading import read_vector
 from carseq.construct.setting import setting_notes
 from carseq.construct.vectormap import VectorMap
@@ -127,9 +128,10 @@ def _whole(vector: VectorMap, name: str, form: Form, path: str | Path) -> Constr
             _refuse_underivable(best, form, path)
             run = transcribed(best)
             notes += run.notes
-            carried = setting_notes(sequence, orf.start, run.five.known)
+            carried = setting_notes(sequence, orf.start, run.five.known, run.three.known)
             if any(code == "knock_in" for code, _ in carried):
-                notes = [n for n in notes if n[0] != "five_prime_guess"]
+                guesses = ("five_prime_guess", "three_prime_guess")
+                notes = [n for n in notes if n[0] not in guesses]
             notes += carried
             five, three = run.five, run.three
             annotated = [
@@ -281,6 +283,9 @@ def _no_car(vector: VectorMap, path: str | Path, what: str) -> CarseqError:
     others = [h for h in held if h not in what]
     if others:
         causes.append("it holds " + ", ".join(others[:8]))
+    piece = _piece_of_a_car(sequence)
+    if piece:
+        causes.insert(0, f"a stretch of a CAR ({piece}) has no start codon before it")
     if not causes:
         causes.append(
             f"the longest ORF has {longest} nt and no known CAR domain; a CAR's has 1,300 or more"
@@ -292,6 +297,21 @@ def _no_car(vector: VectorMap, path: str | Path, what: str) -> CarseqError:
         "part of a CAR (a scFv, CD3zeta) say `form: partial`; if it is a CAR, say what the file is (`form: plasmid`, "
         "`provirus`, `transcript` or `orf`) and it is taken as it is",
     )
+
+
+def _piece_of_a_car(sequence: str) -> str:
+    """Return the domains of an open stretch that holds several parts of a CAR, or an empty string."""
+    for strand in (sequence, reverse_complement(sequence)):
+        frame = open_frame(strand)
+        if frame is None:
+            continue
+        rows = protein_domains(translate(strand[frame.start : frame.end]).rstrip("*"), partial=True)
+        named = [r for r in rows if r.kind in CAR_KINDS]
+        if len({r.kind for r in named}) > 1 and not any(
+            r.kind == "other" and r.name != UNNAMED for r in rows
+        ):
+            return ", ".join(r.name for r in named)
+    return ""
 
 
 def _any_frames(vector: VectorMap) -> list[Orf]:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from carseq.calling import MIN_P_CAR
 from carseq.construct import read_construct
@@ -17,6 +16,7 @@ from carseq.explain.phrases import number_of
 from carseq.io.barcodes import bare_barcode
 from carseq.io.files import read_table
 from carseq.io.h5ad import read_h5ad
+from carseq.io.results import read_record
 from carseq.library.reads import LibraryReads
 from carseq.molecules import Target
 from carseq.schema.obs import conform_obs
@@ -50,8 +50,7 @@ def read_cohort(results: Path) -> Cohort:
 
 def read_config(results: Path) -> dict[str, Any]:
     path = FILES["run_config"].under(results)
-    read = yaml.safe_load(path.read_text()) if path.exists() else None
-    return read if isinstance(read, dict) else {}
+    return read_record(path) if path.exists() else {}
 
 
 def check_sample(results: Path, cohort: Cohort, config: dict[str, Any], sample: str) -> None:

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import math
+import os
 import re
+from datetime import UTC, date, datetime
 from typing import Any
 
 NBSP = "\N{NO-BREAK SPACE}"
+
+
+def today() -> date:
+    """Return the date that goes into what is written: today's, or that of ``SOURCE_DATE_EPOCH`` (seconds since 1970).
+
+    The variable (reproducible-builds.org/specs/source-date-epoch) makes a run of another day give the same bytes.
+    """
+    given = os.environ.get("SOURCE_DATE_EPOCH", "")
+    return datetime.fromtimestamp(int(given), UTC).date() if given.isdigit() else date.today()
 
 
 def number(value: Any, digits: int = 2) -> str:

@@ -298,11 +298,24 @@ class Belonging:
 
     @classmethod
     def from_json(cls, text: str) -> Belonging:
-        """Read what :meth:`to_json` wrote."""
-        held = json.loads(text)
-        match = held.pop("match")
-        written = {(a, b): (c, d) for a, b, c, d in match["written"]}
-        return cls(match=BarcodeMatch(written, match["share"], match["libraries"]), **held)
+        """Read what :meth:`to_json` wrote.
+
+        Raises
+        ------
+        CarseqError
+            If the text is not that.
+        """
+        try:
+            held = json.loads(text)
+            match = held.pop("match")
+            written = {(a, b): (c, d) for a, b, c, d in match["written"]}
+            return cls(match=BarcodeMatch(written, match["share"], match["libraries"]), **held)
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise CarseqError(
+                "a sample's belonging.json is cut off or damaged",
+                f"{type(error).__name__}: {error}",
+                "delete it, run again",
+            ) from None
 
     def words(self) -> str:
         """Say it in a line."""

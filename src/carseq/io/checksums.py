@@ -186,6 +186,15 @@ def check_whole(path: str | Path) -> None:
                 )
 
 
+def known_files(root: str | Path) -> Iterator[Path]:
+    """Yield the files of a results folder whose checksum is known, whether they are there or not."""
+    root = Path(root)
+    folder = root / FOLDER
+    for record in sorted(folder.rglob("*")) if folder.is_dir() else ():
+        if record.is_file():
+            yield root / record.relative_to(folder)
+
+
 def check_sizes(root: str | Path) -> None:
     """Check the size of every file of a results folder against what was written; their content is not read.
 

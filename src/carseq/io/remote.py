@@ -8,8 +8,10 @@ job of a cluster reads the sheets anew; :func:`ask` does.
 from __future__ import annotations
 
 import importlib.util
+import ipaddress
 import os
 import re
+import socket
 import tempfile
 from dataclasses import fields
 from pathlib import Path
@@ -25,6 +27,15 @@ PROVIDERS = {"http": "http", "https": "http", "s3": "s3", "gs": "gcs"}
 #: Keys of the configuration and columns of the sheets that take an address.
 _CONFIG_KEYS = ("reference.fasta", "reference.gtf", "chemistry.whitelist")
 _COLUMNS = ("r1", "r2", "whitelist")
+#: Set to any text in the environment, it allows addresses of this machine and of services of its own link. It is no
+#: key of the configuration: a configuration that someone sent must not allow itself to look around here.
+ALLOW = "CARSEQ_ALLOW_LOCAL_ADDRESSES"
+#: Numbers (Amazon's, Alibaba's, Oracle's) of the cloud's service that hands out the machine's credentials, and names
+#: that mean it or this machine (RFC 6761).
+_SERVICES = {"fd00:ec2::254", "100.100.100.200", "192.0.0.192"}
+_LOCAL_NAMES = re.compile(
+    r"(^|\.)localhost$|(^|\.)localdomain$|^metadata(\.google\.internal)?$", re.IGNORECASE
+)
 
 
 def is_url(path: str | None) -> bool:
@@ -57,8 +68,8 @@ def check_address(key: str, url: str) -> None:
     Raises
     ------
     CarseqError
-        If the key takes no address, nothing here fetches this kind, its plugin is not installed, or it holds
-        credentials or a query.
+        If the key takes no address, nothing here fetches this kind, its plugin is not installed, it leads to this
+        machine, or it holds credentials or a query.
     """
     if key not in _CONFIG_KEYS and key.split()[0] not in _COLUMNS:
         raise CarseqError(
@@ -87,6 +98,7 @@ def check_address(key: str, url: str) -> None:
             "it would be written into the run's record and its report",
             "leave them out; docs/cluster.md says how they are given",
         )
+    check_host(key, url)
     # The plugins name the local copy after what stands before the `?`: two such addresses would share one.
     if odd := re.search(r"[?#{}\s]", url):
         raise CarseqError(
@@ -104,6 +116,72 @@ def check_address(key: str, url: str) -> None:
         )
 
 
+def check_host(key: str, url: str, *, resolve: bool = False) -> None:
+    """Check that an address does not lead to this machine or to a service of its own link.
+
+    Such a service (a database, a cloud's store of credentials at 169.254.169.254) trusts whoever asks from here. An
+    address in a configuration that came from elsewhere must not ask in the user's name.
+
+    Parameters
+    ----------
+    key
+        What names the address.
+    url
+        The address; only those of the web have a host that is asked.
+    resolve
+        Whether the name service is asked too, which needs the network. A name that it does not know passes: what
+        fetches the file will say so.
+
+    Raises
+    ------
+    CarseqError
+        If it leads there, and the variable ``CARSEQ_ALLOW_LOCAL_ADDRESSES`` is not set.
+    """
+    if provider(url) != "http" or os.environ.get(ALLOW):
+        return
+    host = (urlsplit(url).hostname or "").rstrip(".")
+    found = [host] if _numeric(host) else []
+    if resolve and not found:
+        try:
+            found = [str(known[4][0]) for known in socket.getaddrinfo(host, None)]
+        except (OSError, UnicodeError):
+            found = []
+    local = [text for text in found if _is_local(text)]
+    if local or _LOCAL_NAMES.search(host):
+        raise CarseqError(
+            f"{key}: the address leads to this machine or its own link",
+            f"{url.partition('?')[0]}"
+            + (f" is at {local[0]}" if local and local[0] != host else ""),
+            f"give a path, or set the variable {ALLOW}=1 if you mean it",
+        )
+
+
+def _numeric(host: str) -> str:
+    """Return an address given by numbers in its usual form, also 127.1, 0x7f000001 and 2130706433; else nothing."""
+    host = host.partition("%")[0]
+    try:
+        return str(ipaddress.ip_address(host))
+    except ValueError:
+        pass
+    try:
+        return (
+            socket.inet_ntoa(socket.inet_aton(host))
+            if re.fullmatch(r"[\dxXa-fA-F.]+", host)
+            else ""
+        )
+    except OSError:
+        return ""
+
+
+def _is_local(host: str) -> bool:
+    """Return whether an address given by numbers is this machine's, or is valid on its own link alone."""
+    known: ipaddress.IPv4Address | ipaddress.IPv6Address = ipaddress.ip_address(_numeric(host))
+    if isinstance(known, ipaddress.IPv6Address):
+        known = known.ipv4_mapped or known.sixtofour or known
+    own = known.is_loopback or known.is_link_local or known.is_unspecified or known.is_multicast
+    return own or str(known) in _SERVICES
+
+
 def ask(key: str, url: str) -> int:
     """Ask for an address as Snakemake will, with its plugin and the credentials of the environment; fetch nothing.
 
@@ -115,10 +193,11 @@ def ask(key: str, url: str) -> int:
     Raises
     ------
     CarseqError
-        If it cannot be reached, or is not there or not given out.
+        If it cannot be reached, is not there or not given out, or leads to this machine.
     """
     from snakemake_interface_storage_plugins.registry import StoragePluginRegistry
 
+    check_host(key, url, resolve=True)
     plugin = StoragePluginRegistry().get_plugin(provider(url))
     # Settings that are no text (the HTTP plugin's `auth`) are not taken from variables by Snakemake either.
     texts = [f for f in fields(plugin.settings_cls) if not f.metadata.get("parse_func")]

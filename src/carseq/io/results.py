@@ -1,11 +1,17 @@
-"""Which version of carseq made a results folder, and whether this one can read it."""
+"""What a results folder says of its making: version of carseq and settings, and whether this version can read it."""
 
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from carseq.errors import CarseqError
+from carseq.io.files import reading
 from carseq.schema.results import FILES, READS_SINCE, VERSIONS
 
 
@@ -76,6 +82,65 @@ def told_of_upgrade(results: str | Path) -> str:
         "anew, and what follows from them. To keep the genome's STAR index, which takes longest, move "
         f"{FILES['base_index'].at(results)} elsewhere and name it in `reference.star_index`."
     )
+
+
+#: Begins a path of the record that is relative to the folder in which the results folder lies.
+_HERE = "./"
+
+
+def record_text(record: dict[str, Any], results: str | Path) -> str:
+    """Return the record of a run as YAML: its settings and samples, paths in the study's folder relative to it.
+
+    So it names no home folder, is the same wherever the study lies, and holds after the study was moved. Paths outside
+    of the study's folder stay: they say where the genome came from.
+
+    Parameters
+    ----------
+    record
+        The configuration, and under ``sheet`` the samples.
+    results
+        The results folder; the folder that it lies in is the study's.
+    """
+    home = Path(os.path.abspath(results)).parent
+
+    def shorten(value: str) -> str:
+        if os.path.isabs(value) and home != Path(home.anchor) and Path(value).is_relative_to(home):
+            return _HERE + str(Path(value).relative_to(home))
+        return value
+
+    return yaml.safe_dump(_texts_changed(record, shorten), sort_keys=False)
+
+
+def read_record(path: str | Path) -> dict[str, Any]:
+    """Return the record of a run, its paths absolute again; empty if the file holds none.
+
+    Parameters
+    ----------
+    path
+        ``run_config.yaml`` of a results folder.
+
+    Raises
+    ------
+    CarseqError
+        If it is missing, cut off or no YAML.
+    """
+    with reading(path) as opened:
+        found = yaml.safe_load(opened.read_text())
+    home = Path(os.path.abspath(path)).parent.parent
+
+    def lengthen(value: str) -> str:
+        return str(home / value.removeprefix(_HERE)) if value.startswith(_HERE) else value
+
+    return _texts_changed(found, lengthen) if isinstance(found, dict) else {}
+
+
+def _texts_changed(value: Any, change: Callable[[str], str]) -> Any:
+    """Return what YAML holds with all texts changed, but for keys."""
+    if isinstance(value, dict):
+        return {key: _texts_changed(item, change) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_texts_changed(item, change) for item in value]
+    return change(value) if isinstance(value, str) else value
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -11,6 +11,7 @@ from Bio.Seq import reverse_complement
 
 from carseq.construct.homology import EndogenousTranscript, Locus
 from carseq.errors import CarseqError
+from carseq.io.checksums import damaged
 from carseq.io.fasta import contigs, fasta_records, open_text, write_sequences
 from carseq.io.files import atomic, read_table
 from carseq.log import get_logger
@@ -241,8 +242,18 @@ def rival_context(
 
 
 def read_loci(path: str | Path) -> list[Locus]:
-    """Read the loci table of :func:`rival_context`."""
-    return locus_list(read_table(path))
+    """Read the loci table of :func:`rival_context`.
+
+    Raises
+    ------
+    CarseqError
+        If it is missing, cut off or not such a table.
+    """
+    table = read_table(path)
+    try:
+        return locus_list(table)
+    except (AttributeError, ValueError, OverflowError) as error:
+        raise damaged(path, str(error), word="cut off or damaged") from None
 
 
 def locus_list(table: pd.DataFrame) -> list[Locus]:

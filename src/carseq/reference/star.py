@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -33,8 +34,40 @@ _REMEDIES = (
     (r"Read-only file system", "put `results` on a disk that can be written to"),
     (r"File too large", "run `ulimit -f unlimited` before, then run again"),
     (
-        r"Too many open files|open.* files.*ulimit",
-        "run `ulimit -n 4096` before, or give the job fewer threads",
+        r"Too many open files|ulimit -n",
+        "run `ulimit -n 4096` before, or give the job fewer threads (--cores); if that is not it, "
+        "look whether the disk of "
+        "`results` is full, or may be written to",
+    ),
+    (
+        r"could not create FIFO|supports FIFO",
+        "put `results` on a disk of Linux's own: a disk formatted for Windows, and some network disks, hold no pipes",
+    ),
+    (
+        r"[Uu]nreco\w+ parameter name",
+        "this STAR does not know an option: install STAR 2.7.10 or newer (`make setup` does)",
+    ),
+    (
+        r"no (valid )?exon lines in the GTF",
+        "annotation and genome do not go together, or it has no exons: check `reference.gtf` "
+        "(`carseq check` says which "
+        "contigs each has)",
+    ),
+    (
+        r"could not open genomeFastaFile|file format is not fasta",
+        "check `reference.fasta`: it must be there, readable, and FASTA",
+    ),
+    (
+        r"could not open read file|could not open input file|could not open readFilesIn|readFilesCommand",
+        "a FASTQ file cannot be read: check its path and permissions in units.tsv",
+    ),
+    (
+        r"barcode sequence is|soloBarcodeReadLength",
+        "R1 has not the length of this chemistry: check the sample's `chemistry`, and that R1 and R2 are not exchanged",
+    ),
+    (
+        r"limitSjdbInsertNsj|limitOutSJcollapsed|limitIObufferSize",
+        "a limit of STAR's that carseq leaves at its default was met: report this message and the log",
     ),
     (
         r"failed reading from genome file|could not open genome file|GENOME INDEX FILE error|is corrupt|"
@@ -84,7 +117,8 @@ _REMEDIES = (
 #: Where STAR's own account of a failure begins, in what it prints and in Log.out. Everything else there, such as the
 #: command line and all parameters, names options and files whatever failed.
 _ERROR = re.compile(
-    r"EXITING because|EXITING:|exiting because|FATAL|terminate called|std::bad_alloc|BUG:|[Ee]rror:|Error\b|"
+    r"EXITING because|EXITING:|exiting because|FATAL|Fatal|ulimit -n|Illegal instruction|terminate "
+    r"called|std::bad_alloc|BUG:|[Ee]rror:|Error\b|"
     r"No space left|quota exceeded|Read-only|File too large|Too many open|Cannot allocate|Segmentation fault|"
     r"unexpected end of file|not in gzip format|invalid compressed data|Killed|core dumped"
 )
@@ -92,6 +126,9 @@ _ERROR = re.compile(
 _ECHO = re.compile(r"--runThreadN|^\s*STAR version|^[A-Za-z]\w*\s{2,}\S|~RE-DEFINED|^###")
 #: Lines of an account that follow its first.
 _FOLLOWING = 5
+
+#: Options that take paths.
+_PATHS = {"genomeDir", "genomeFastaFiles", "sjdbGTFfile", "readFilesIn", "soloCBwhitelist"}
 
 #: Where less than this is left on a disk, a failure to write is taken for its being full (bytes).
 _FULL = 1 << 20
@@ -176,15 +213,26 @@ def run_star(
         If STAR is missing, fails (its own message is the cause), or gets no further.
     """
     log.info("STAR %s", star_version())
+    folder = Path(os.path.abspath(folder))
     folder.mkdir(parents=True, exist_ok=True)
-    command = ["STAR", "--runThreadN", str(threads), "--outFileNamePrefix", f"{folder}/"]
+    links: dict[str, str] = {}
+    command = ["STAR", "--runThreadN", str(threads), "--outFileNamePrefix", "./"]
     for name, value in options.items():
         words = value if isinstance(value, (list, tuple)) else [value]
+        if name in _PATHS:
+            words = [_as_seen_from(folder, str(word), links) for word in words]
         command += [f"--{name}", *map(str, words)]
+    for name, target in links.items():
+        log.info("%s is %s", name, target)
     log.info("%s", " ".join(command))
     # A pipe for the messages keeps them out of the user's terminal and in the log.
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+        command,
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
     ) as process:
         watch = Watch(process.pid, folder, idle=idle, busy=busy)
         lines = []
@@ -200,9 +248,49 @@ def run_star(
             watch.stop()
     if process.returncode == 0 and not watch.verdict:
         return
-    raise star_failure(
+    told = star_failure(
         lines, folder / "Log.out", process.returncode, stopped=watch.verdict, place=folder
     )
+    cause = told.cause
+    for name, target in links.items():
+        whole = target.replace("\\", "\\\\")
+        cause = re.sub(rf"(?<![\w./]){re.escape(name)}(?![\w.])", whole, cause)
+    raise CarseqError(told.message, cause, told.remedy)
+
+
+def _as_seen_from(folder: Path, given: str, links: dict[str, str]) -> str:
+    """Return paths, separated by commas, as STAR gets them that runs in a folder; those outside of it are linked there.
+
+    STAR writes its command line into the BAM's header, which goes to others with the reads: it then names neither
+    folders nor users, and is the same wherever the study lies. A path may also hold what STAR would read as two.
+
+    Parameters
+    ----------
+    folder
+        Where STAR runs, an absolute path.
+    given
+        A path, or several with commas between them.
+    links
+        Link in the folder -> what it leads to; gains new ones.
+    """
+    paths = [given] if os.path.exists(given) else given.split(",")
+    seen = []
+    for path in paths:
+        whole = os.path.abspath(path)
+        if Path(whole).is_relative_to(folder):
+            seen.append(os.path.relpath(whole, folder))
+        elif os.path.exists(whole):
+            name = next((n for n, target in links.items() if target == whole), "")
+            if not name:
+                name = re.sub(r"[^\w.+-]", "_", os.path.basename(whole)).lstrip(".-") or "given"
+                while (folder / name).exists() or (folder / name).is_symlink():
+                    name = f"{len(links)}_{name}"
+                (folder / name).symlink_to(whole)
+                links[name] = whole
+            seen.append(name)
+        else:
+            seen.append(path)
+    return ",".join(seen)
 
 
 def error_lines(text: str) -> list[str]:
@@ -272,6 +360,8 @@ def star_failure(
         )
     elif signal in (6, 7, 11) and not remedy:
         remedy = "the index may be damaged: delete reference/ of the results, run again; or give the job more memory"
+    elif signal == 4 or "Illegal instruction" in text:
+        remedy = "this STAR was built for another processor: install one for yours (`make setup`, or conda's `star`)"
     elif signal == 25:
         remedy = "a limit on the size of files was met: run `ulimit -f unlimited` before"
     return CarseqError("STAR failed", cause[:600], remedy or "see STAR's messages in the log")

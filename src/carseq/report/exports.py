@@ -22,6 +22,7 @@ from scipy import io, sparse
 
 from carseq.errors import CarseqError
 from carseq.figures import summaries
+from carseq.figures.phrases import today
 from carseq.io.files import atomic, write_text
 from carseq.log import get_logger
 from carseq.report.study import Study, study_name
@@ -177,8 +178,11 @@ def write_multiqc(study: Study, folder: str | Path) -> None:
 
 # --- RO-Crate -------------------------------------------------------------------------------------------
 
-#: What is among the results, but no result: indexes (made anew from genome and construct), logs, the crate itself.
-_LEFT_OUT = ("reference/", "logs/", ".snakemake/", "ro-crate-metadata.json")
+#: What is among the results, but no result: indexes (made anew from genome and construct), logs, times of jobs, which
+#: differ from run to run, the crate itself.
+_LEFT_OUT = (
+    "reference/", "logs/", "benchmarks/", ".snakemake/", FILES["run_times"].path, FILES["ro_crate"].path,
+)  # fmt: skip
 _WORKFLOW_RUN = "https://w3id.org/ro/terms/workflow-run#"
 
 
@@ -278,6 +282,7 @@ def crate(
         },
     )
     made.add(done)
+    made.root_dataset["datePublished"] = today().isoformat()
     done["instrument"] = tools
     done["object"] = given
     done["result"] = outputs

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import date
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -94,7 +93,7 @@ def render(study: Study) -> str:
     return _template().render(
         **told,
         surrogate=study.is_surrogate,
-        today=date.today().strftime("%-d %B %Y"),
+        today=words.today().strftime("%-d %B %Y"),
         version=_version(study, "carseq") or getattr(carseq, "__version__", ""),
         cards=_cards(study),
         tally=_tally(study),

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from carseq.errors import CarseqError
 from carseq.io.atomic import atomic
 from carseq.io.checksums import check_whole
 from carseq.io.files import read_table, write_table
+from carseq.io.results import read_record
 from carseq.schema.results import FILES
 from carseq.schema.tables import SHARED_NAMES
 
@@ -154,7 +154,19 @@ def _replaced(text: str, names: Mapping[str, str]) -> str:
     if not names:
         return text
     known = {form: new for name, new in names.items() for form in _forms(name)}
-    return _pattern(names).sub(lambda found: known[found.group()], text)
+    text = _pattern(names).sub(lambda found: known[found.group()], text)
+    begun = {form[:k]: new for form, new in known.items() for k in range(_SHOWN, len(form))}
+    return _begun(begun).sub(lambda found: begun[found.group()], text) if begun else text
+
+
+#: A name cut short by a table's layout is told by so many of its letters, and dots behind them.
+_SHOWN = 4
+
+
+def _begun(begun: Iterable[str]) -> re.Pattern[str]:
+    """Return the pattern of names that a table cut short: pandas shows 46 letters of a long one, and dots."""
+    written = "|".join(map(re.escape, sorted(begun, key=len, reverse=True)))
+    return re.compile(rf"(?<![A-Za-z0-9])(?:{written})(?=\.\.\.|…|\\u2026|&hellip;)")
 
 
 def _paths(value: Any) -> Iterable[str]:
@@ -172,7 +184,7 @@ def _paths(value: Any) -> Iterable[str]:
 def _places(results: Path) -> dict[str, str]:
     """Return paths of the machine and what is written in their place: their last part."""
     record = FILES["run_config"].under(results)
-    given = yaml.safe_load(record.read_text()) if record.exists() else {}
+    given = read_record(record) if record.exists() else {}
     own = [str(Path.home()), str(results.resolve()), str(results.resolve().parent)]
     found = [*_paths(given), *own]
     return {p.rstrip("/"): Path(p).name for p in sorted(set(found), key=len) if len(p) > 4}
@@ -198,7 +210,9 @@ def _check_clean(packed: Mapping[str, str], secrets: Iterable[str]) -> None:
     for secret in secrets:
         wanted = _pattern([secret])
         for name, text in packed.items():
-            if wanted.search(text) or wanted.search(name):
+            # In whatever it stands, if it is no word.
+            odd = len(secret) > 4 and re.search(r"[\d_/]", secret) is not None
+            if wanted.search(text) or wanted.search(name) or (odd and secret in text):
                 raise CarseqError(
                     f"{secret} could not be taken out of {name}",
                     "it would be shared",

@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from carseq.errors import CarseqError
 from carseq.io.checksums import check_whole
 from carseq.io.files import read_json, read_table
-from carseq.io.results import check_made_by
+from carseq.io.results import check_made_by, read_record
 from carseq.log import get_logger
 from carseq.schema.obs import OBS, conform_obs
 from carseq.schema.results import BENCHMARKS, FILES
@@ -30,7 +29,7 @@ _TABLES = {
 }
 _STUDY_TABLES = (
     "domains", "expected", "homology", "detection", "localization", "contrasts", "blood", "annotation", "mixing",
-    "protein", "receptors", "thresholds", "downsampling", "target", "clinic", "agreement", "clonotypes",
+    "protein", "receptors", "thresholds", "downsampling", "rules", "target", "clinic", "agreement", "clonotypes",
 )  # fmt: skip
 
 
@@ -64,7 +63,7 @@ class Study:
         ``obs`` of the cohort (schema ``OBS``), indexed by ``sample:barcode``.
     umap
         Coordinates of ``cells``, shape ``(n_cells, 2)``, or None.
-    detection, localization, contrasts, thresholds, downsampling, target, clinic, agreement, clonotypes
+    detection, localization, contrasts, thresholds, downsampling, rules, target, clinic, agreement, clonotypes
         The cohort's tables.
     blood
         How many of the urine's T cells blood could have brought (schema ``BLOOD_IN_URINE``).
@@ -109,6 +108,7 @@ class Study:
     receptors: pd.DataFrame
     thresholds: pd.DataFrame
     downsampling: pd.DataFrame
+    rules: pd.DataFrame
     benchmarks: pd.DataFrame
     target: pd.DataFrame
     clinic: pd.DataFrame
@@ -190,8 +190,7 @@ class _Reader:
 
     def config(self) -> dict[str, Any]:
         path = self.there("run_config")
-        data = yaml.safe_load(path.read_text()) if path else None
-        return data if isinstance(data, dict) else {}
+        return read_record(path) if path else {}
 
     def cells(self) -> tuple[pd.DataFrame, np.ndarray | None, str]:
         path = self.there("cells")

@@ -38,7 +38,7 @@ from carseq.schema.tables import (
     LOSSES,
     PROTEIN_AGREEMENT,
     RECEPTORS,
-    RUN_TIMES,
+    RULES,
     TARGET,
     THRESHOLDS,
 )
@@ -269,7 +269,11 @@ def tables(study: Study, evidence: pd.DataFrame) -> dict[str, dict[str, Any]]:
         "contrasts": table(
             study.contrasts[contrasts],
             CONTRASTS,
-            hide=["reference_group", "method", "patient", "n_patients"],
+            hide=[
+                *("reference_group", "method", "patient", "n_patients"),
+                # Only contrasts of states and types have a group.
+                *([] if study.contrasts["group"].astype(str).any() else ["group"]),
+            ],
             filters=["contrast"],
             interval=estimate,
             of={**_POSITIVE_OF, "n_car_positive_reference": "n_t_cells_reference"},
@@ -322,6 +326,14 @@ def tables(study: Study, evidence: pd.DataFrame) -> dict[str, dict[str, Any]]:
             RULE_COMPARISON,
             file="rule_comparison",
         ),
+        "field_rules": table(
+            study.rules.assign(
+                n_called=study.rules["n_called"].where(study.rules["n_called"] >= 0)
+            ),
+            RULES,
+            filters=["sample", "rule"],
+            file="rules",
+        ),
         "thresholds": table(
             study.thresholds.assign(in_use=in_use),
             THRESHOLDS,
@@ -336,6 +348,5 @@ def tables(study: Study, evidence: pd.DataFrame) -> dict[str, dict[str, Any]]:
             interval=("expected_positive", "expected_positive_low", "expected_positive_high"),
             file="downsampling",
         ),
-        "run_times": table(summaries.run_times(study.benchmarks), RUN_TIMES, file="run_times"),
         "versions": table(versions, VERSIONS, file="versions"),
     }

@@ -3,7 +3,7 @@
 from carseq.run.clusters import CLUSTERS, Cluster, check_profile, find_profile
 from carseq.run.demo import demo_needs, prepare_demo
 from carseq.run.files import profiles, workflow_folder
-from carseq.run.running import Options, run_study
+from carseq.run.running import Options, executor_of, run_study
 
 __all__ = [
     "CLUSTERS",
@@ -11,6 +11,7 @@ __all__ = [
     "Options",
     "check_profile",
     "demo_needs",
+    "executor_of",
     "find_profile",
     "prepare_demo",
     "profiles",

@@ -61,12 +61,11 @@ def prepare_demo(folder: Path) -> tuple[Path, bool]:
                 if what == "memory"
                 else "name a folder on another disk",
             )
-    from carseq.data import path as data_path
     from carseq.simulate import simulate_study
 
     simulate_study(
         folder,
-        construct=str(data_path("constructs/hbi0101_surrogate.gb")),
+        construct="hbi0101_surrogate_native.gb",
         construct_name="HBI0101",
     )
     return config, False

@@ -50,13 +50,20 @@ def check_markers(path: str, genes: Collection[str]) -> Iterator[str]:
         )
 
 
-def check_celltypist(path: str) -> str:
+def check_celltypist(path: str, sha256: str) -> str:
     """Check that a file is a CellTypist model, without running what it holds: a pickle may run anything.
+
+    Parameters
+    ----------
+    path
+        The file.
+    sha256
+        Its checksum in hexadecimal; empty: not compared.
 
     Raises
     ------
     CarseqError
-        If it is none, is cut off, or CellTypist is not installed.
+        If it is none, is cut off, is another one, or CellTypist is not installed.
     """
     if importlib.util.find_spec("celltypist") is None:
         raise CarseqError(
@@ -83,6 +90,10 @@ def check_celltypist(path: str) -> str:
             "it is a pickle of something else",
             "give the .pkl file of a model of celltypist.org or your own",
         )
+    if sha256:
+        from carseq.cells.atlas import check_model
+
+        check_model(path, sha256)
     return "a CellTypist model"
 
 
@@ -120,6 +131,6 @@ def check_tables(study: Study, genes: Collection[str]) -> Iterator[tuple[str, st
             yield "labelled cells", error
     if cells.celltypist:
         try:
-            yield "CellTypist", check_celltypist(cells.celltypist)
+            yield "CellTypist", check_celltypist(cells.celltypist, cells.celltypist_sha256 or "")
         except CarseqError as error:
             yield "CellTypist", error

@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from carseq.errors import CarseqError
-from carseq.io.results import check_made_by
+from carseq.io.results import check_made_by, read_record
 from carseq.schema.results import FILES, each, reused
+from carseq.study.record import alike
 
 if TYPE_CHECKING:
     from carseq.study.model import Study
@@ -78,14 +77,13 @@ def _record(folder: Path) -> dict[str, Any]:
     """Return what a finished study wrote down of its run."""
     path = folder / FILES["run_config"].path
     try:
-        found = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        return read_record(path)
+    except CarseqError as error:
         raise CarseqError(
             f"{folder} is not the results folder of a finished study",
-            f"{path}: {' '.join(str(error).split())}",
+            f"{error.message}: {error.cause}",
             "name in `reuse` the `results` folder of a study that ran to its end",
         ) from None
-    return found if isinstance(found, dict) else {}
 
 
 def _check_same(study: Study, record: Mapping[str, Any], folder: Path) -> None:
@@ -110,7 +108,9 @@ def _check_same(study: Study, record: Mapping[str, Any], folder: Path) -> None:
         earlier, now = (Path(str(of.get(key))).name for of in (was["reference"], own["reference"]))
         pairs.append((f"reference.{key}", earlier, now))
     if other := [
-        f"{key} is {there!r} there and {here!r} here" for key, there, here in pairs if there != here
+        f"{key} is {there!r} there and {here!r} here"
+        for key, there, here in pairs
+        if not alike(there, here)
     ]:
         raise CarseqError(
             f"the study in {folder} was made with other settings",

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from carseq.io.files import write_text
 from carseq.io.remote import is_url
+from carseq.machine import disk_megabytes, machine_megabytes
 from carseq.study.config import ReferenceConfig
 from carseq.study.model import Study
 
@@ -61,24 +62,6 @@ def genome_megabases(fasta: str | None) -> float:
     except OSError:
         return HUMAN
     return size * (_GZIPPED if fasta.endswith(".gz") else 1)
-
-
-def machine_megabytes() -> float:
-    """Return the memory of this machine, or the limit that a container or a cluster has set to this process, MB."""
-    import psutil
-
-    total = float(psutil.virtual_memory().total)
-    for limit in (
-        "/sys/fs/cgroup/memory.max",
-        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-    ):
-        try:
-            text = Path(limit).read_text().strip()
-        except OSError:
-            continue
-        if text.isdigit():
-            total = min(total, float(text))
-    return total / 1e6
 
 
 @dataclass(frozen=True)
@@ -266,8 +249,4 @@ def disk_needed(study: Study, choice: Choice) -> float:
 
 def disk_left(folder: str | Path) -> float:
     """Return the bytes left on the disk of a folder that may not be there yet."""
-    place = Path(os.path.abspath(folder))
-    while not place.exists() and place != place.parent:
-        place = place.parent
-    found = os.statvfs(place)
-    return float(found.f_bavail * found.f_frsize)
+    return disk_megabytes(folder) * 1e6

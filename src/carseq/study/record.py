@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from carseq.errors import CarseqError
+from carseq.io.results import read_record
 from carseq.schema.results import FILES
 from carseq.study.model import Study
 
@@ -30,12 +29,9 @@ def changed_since(study: Study, results: Path) -> list[str]:
     list of str
         Such as ``calling.fdr``, ``reference.gtf`` (by the file's name: a study may have been moved) or ``samples``.
     """
-    path = FILES["run_config"].at(results)
-    try:
-        record = yaml.safe_load(Path(path).read_text())
-    except (OSError, ValueError, yaml.YAMLError):
-        return []
-    if not isinstance(record, dict):
+    path = Path(FILES["run_config"].at(results))
+    record = read_record(path) if path.is_file() else {}
+    if not record:
         return []
     now = study.config.model_dump()
     changed = []
@@ -49,9 +45,9 @@ def changed_since(study: Study, results: Path) -> list[str]:
             changed += [
                 f"{key}.{name}"
                 for name, own in value.items()
-                if name in held and not _alike(held[name], own)
+                if name in held and not alike(held[name], own)
             ]
-        elif not _alike(was, value):
+        elif not alike(was, value):
             changed.append(key)
     sheet = record.get("sheet")
     if isinstance(sheet, dict) and set(sheet) != set(study.samples):
@@ -59,7 +55,7 @@ def changed_since(study: Study, results: Path) -> list[str]:
     return changed
 
 
-def _alike(one: Any, other: Any) -> bool:
+def alike(one: Any, other: Any) -> bool:
     """Return whether two values are the same; of paths, whether they name a file of the same name."""
     if isinstance(one, str) and isinstance(other, str) and ("/" in one or "/" in other):
         return Path(one).name == Path(other).name
@@ -85,7 +81,10 @@ def check_record(study: Study, metadata: Path) -> None:
         If the results are of another configuration and the notes are missing.
     """
     results = Path(study.config.results)
-    noted = metadata.is_dir() and any(metadata.iterdir())
+    # A power cut may leave notes of which the disk holds the name alone.
+    noted = metadata.is_dir() and any(
+        path.is_file() and path.stat().st_size for path in metadata.rglob("*")
+    )
     if noted or not (changed := changed_since(study, results)):
         return
     record = FILES["run_config"].at(results)

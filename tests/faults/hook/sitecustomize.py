@@ -23,3 +23,24 @@ if folder := os.environ.get("CARSEQ_TEST_JOBS"):
         return original(snakemake)
 
     carseq.workflow.job = job
+
+if late := os.environ.get("CARSEQ_TEST_LATE"):
+    # A network disk on which others see a job's files only after so many seconds.
+    import subprocess
+    from contextlib import contextmanager
+
+    import carseq.workflow
+
+    whole = carseq.workflow.job
+
+    @contextmanager
+    def job_seen_late(snakemake):
+        with whole(snakemake) as given:
+            yield given
+        for path in map(str, snakemake.output):
+            hidden = f"{path}.not_seen_yet"
+            os.rename(path, hidden)
+            command = f"sleep {late}; mv '{hidden}' '{path}'"
+            subprocess.Popen(["sh", "-c", command], start_new_session=True)
+
+    carseq.workflow.job = job_seen_late

@@ -39,6 +39,7 @@ FIGURES = [
     "losses",
     "weighing",
     "rules",
+    "rule_overlap",
     "thresholds",
     "downsampling",
 ]
