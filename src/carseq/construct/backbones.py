@@ -329,7 +329,7 @@ def rebuilt(
 ) -> Construct:
     """Return a construct on a longer mRNA, with the note that says which ends were assumed.
 
-    ``reached`` says whether the 5' and the 3' end are the mRNA's own now: reads may show only a part of what is missing.
+    ``reached`` says whether the 5' and the 3' end are the mRNA's own now: reads may show a part of what is missing.
     """
     ends = " and ".join(w for w, put in (("5'", five), ("3'", three)) if put)
     ends += " ends" if five and three else " end"
