@@ -27,8 +27,7 @@ import pandas as pd
 from scipy import sparse
 
 from carseq.calling import call_cells
-from carseq.calling.rules import rules
-from carseq.cells.annotation import is_single_t
+from carseq.calling.rules import poisson_gaussian, zero_truncated
 
 CAR = "CAR"
 #: Shape of the gamma distribution of ambient molecules between droplets.
@@ -201,30 +200,36 @@ def studies(
         keep = ["study", "sample", "truth", "car_evidence", "car_posterior", "car_call"]
         keep += ["car_expected_ambient", "mean_ambient"]
         cells.append(t_cells[keep].assign(**about))
-        table = rules(adata.obs, is_single_t(adata.obs).to_numpy())
-        by_rule.append(_with_truth(table, adata.obs))
+        by_rule.append(rules_with_truth(adata.obs))
     return pd.concat(cells), pd.concat(samples, ignore_index=True), pd.concat(by_rule)
 
 
-def _with_truth(table: pd.DataFrame, obs: pd.DataFrame) -> pd.DataFrame:
-    """Add to the rules of a study how many of their calls are true; threshold rules only, which are simple to redo."""
+def rules_with_truth(obs: pd.DataFrame) -> pd.DataFrame:
+    """Return what carseq and the field's own rules call in a study, and how much of it is true.
+
+    A mixture that could not be fitted in a sample calls nothing there.
+    """
     t_cells = obs[obs["lineage"] == "T"]
-    rows = []
-    for rule, called in (
-        ("carseq", t_cells["car_call"] == "positive"),
-        *((f"{n} or more UMIs", t_cells["car_evidence"] >= n) for n in (1, 2, 3)),
-    ):
-        rows.append(
-            (
-                rule,
-                int(called.sum()),
-                int((called & t_cells["truth"]).sum()),
-                int(t_cells["truth"].sum()),
-            )
-        )
-    return pd.DataFrame(rows, columns=["rule", "called", "true", "of"]).assign(
-        fitted=len(table) > 0
-    )
+    k = t_cells["car_evidence"].to_numpy(float)
+    depth = t_cells["total_umis"].to_numpy(float)
+    called = {"carseq": (t_cells["car_call"] == "positive").to_numpy()}
+    called |= {f"{n} or more UMIs": k >= n for n in (1, 2, 3)}
+    mixtures = {
+        "Poisson-Gaussian mixture": lambda rows: poisson_gaussian(k[rows]),
+        "zero-truncated mixture": lambda rows: zero_truncated(k[rows], depth[rows]),
+    }
+    for rule, mixture in mixtures.items():
+        called[rule] = np.zeros(len(k), dtype=bool)
+        for sample in t_cells["sample"].unique():
+            rows = np.flatnonzero((t_cells["sample"] == sample).to_numpy() & (k > 0))
+            chosen = mixture(rows)
+            if chosen is not None:
+                called[rule][rows[chosen]] = True
+    truth = t_cells["truth"].to_numpy(bool)
+    return pd.DataFrame(
+        [(rule, int(c.sum()), int((c & truth).sum()), int(truth.sum())) for rule, c in called.items()],
+        columns=["rule", "called", "true", "of"],
+    )  # fmt: skip
 
 
 def figures(cells: pd.DataFrame, samples: pd.DataFrame) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import anndata
 import numpy as np
@@ -463,6 +464,30 @@ def test_function_and_study_give_the_same():
     given = samples.assign(ambient_umis=50_000.0, ambient_car=2.0)
     pd.testing.assert_frame_equal(study.detection, call_cells(adata, None, given, car=CAR))
     assert set(study.rules["sample"]) == {"s"}
+
+
+def test_the_worked_examples_of_the_documentation_are_what_carseq_gives():
+    page = " ".join((Path(__file__).parents[2] / "docs" / "calls.md").read_text().split())
+    adata, samples = cohort(mix(3, n_car=30, n_t=170, d_car=3000, d_t=1500, n_other=200))
+    call_cells(adata, None, samples, car=CAR)
+    t_cells = adata.obs[adata.obs["lineage"] == "T"].set_index("total_umis", drop=False)
+    cell = adata.obs.index[(adata.obs["total_umis"] == 2009) & (adata.obs["lineage"] == "T")][0]
+    term = explain_posterior(adata, cell).set_index("term")["value"]
+    for words in (
+        f"| expected own | {term['expected own']:.2f} |",
+        f"| {term['expected ambient']:.2g}, {term['expected background']:.2g} |",
+        f"| {term['log likelihood, own and ambient']:.2f} |",
+        f"| {term['log likelihood, ambient alone']:.2f} |",
+        f"| prior | {term['prior']:.2f} |",
+        f"**{term['posterior']:.4f}**",
+        f"prior of {t_cells.loc[274, 'car_prior']:.2f} and a posterior of {t_cells.loc[274, 'car_posterior']:.2f}",
+        "One with 7,584 has a prior of 0.61",
+        "which leaves 0.28",
+        silent(400, 1500, 0.05, 4e5)["verdict_text"],
+    ):
+        assert words in page
+    assert t_cells.loc[7584, "car_prior"] == pytest.approx(0.61, abs=0.01)
+    assert t_cells.loc[7584, "car_posterior"] == pytest.approx(0.28, abs=0.01)
 
 
 def test_more_evidence_of_ambient_rna_moves_both_ways():
