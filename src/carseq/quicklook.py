@@ -31,6 +31,8 @@ from carseq.io.fasta import DAMAGED
 from carseq.io.files import write_table
 from carseq.library.detect import detect_chemistry
 from carseq.library.geometry import Chemistry
+from carseq.library.observed import repeated_barcodes
+from carseq.library.presets import OBSERVED
 from carseq.library.whitelist import encode as barcode_codes
 from carseq.library.whitelist import on_list, read_whitelist
 from carseq.log import get_logger
@@ -116,6 +118,12 @@ def quicklook(
     found = detect_chemistry(
         pairs, [], sample=sample, chemistry=chemistry, whitelist=whitelist, n=_FIRST
     )
+    if found.positions:
+        raise CarseqError(
+            f"the quick look does not read the barcodes of {found.name}",
+            "they have several parts",
+            "run the workflow, which does",
+        )
     if endogenous is None:
         endogenous = [EndogenousTranscript(gene, gene, s) for gene, s in relatives().items()]
     similar = rivals(construct.sequence, endogenous)
@@ -133,7 +141,10 @@ def quicklook(
     scorer, strand = target.scorer, target.strand
     codes, counts = tally.result()
     bases = _barcode_bases(codes, found.cb_length)
-    listed = on_list(barcode_codes(bases), read_whitelist(found.whitelist))
+    if found.whitelist == OBSERVED:
+        listed = repeated_barcodes(codes, counts, found.cb_length)
+    else:
+        listed = on_list(barcode_codes(bases), read_whitelist(found.whitelist))
     names, counts = bases[listed].view(f"S{found.cb_length}").ravel().astype(str), counts[listed]
     valid = set(names.tolist())
     accounted: Counter[str] = Counter(

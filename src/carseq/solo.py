@@ -19,6 +19,7 @@ from carseq.io.h5ad import write_h5ad
 from carseq.io.matrix import read_counts as read_counts
 from carseq.io.matrix import read_star_matrix
 from carseq.library.geometry import Chemistry
+from carseq.library.whitelist import read_parts
 from carseq.log import get_logger
 from carseq.reference.index import check_genes, index_parameters, insertion_options
 from carseq.reference.star import run_star, scratch_folder
@@ -93,16 +94,9 @@ def align(
     # STAR neither ends nor fails on an index that is cut off.
     index_parameters(index)
     with scratch_folder(out, ".star.") as scratch:
-        whitelist = plain_whitelist(Path(chemistry.whitelist), scratch / "whitelist.txt")
         options: dict[str, object] = {
             "genomeDir": index,
             "readFilesIn": linked_reads(pairs, scratch),
-            "soloType": "CB_UMI_Simple",
-            "soloCBwhitelist": whitelist,
-            "soloCBstart": chemistry.cb_start,
-            "soloCBlen": chemistry.cb_length,
-            "soloUMIstart": chemistry.umi_start,
-            "soloUMIlen": chemistry.umi_length,
             "soloBarcodeReadLength": 0,
             "soloStrand": chemistry.strand,
             "soloFeatures": feature,
@@ -112,6 +106,7 @@ def align(
             "outSAMunmapped": "Within",
             "limitBAMsortRAM": memory_mb * 1_000_000,
             **CELL_RANGER_OPTIONS,
+            **_barcode_options(chemistry, scratch),
         }
         if insert is not None:
             options.update(insertion_options(index, *insert))
@@ -141,6 +136,25 @@ def align(
         shutil.copy(scratch / "Log.final.out", out / "Log.final.out")
         # The summary comes last: it stands for a complete sample.
         write_text(json.dumps(summary, indent=1) + "\n", out / "summary.json")
+
+
+def _barcode_options(chemistry: Chemistry, scratch: Path) -> dict[str, object]:
+    """Return STARsolo's options of barcode and UMI; their lists as STAR wants them lie in ``scratch``."""
+    if preset := chemistry.preset:
+        lists = []
+        words = read_parts(chemistry.whitelist, [length for _, length in preset.parts])
+        for number, of_part in enumerate(words, 1):
+            write_text("\n".join(of_part) + "\n", scratch / f"whitelist{number}.txt")
+            lists.append(str(scratch / f"whitelist{number}.txt"))
+        return preset.star_options(lists)
+    return {
+        "soloType": "CB_UMI_Simple",
+        "soloCBwhitelist": plain_whitelist(Path(chemistry.whitelist), scratch / "whitelist.txt"),
+        "soloCBstart": chemistry.cb_start,
+        "soloCBlen": chemistry.cb_length,
+        "soloUMIstart": chemistry.umi_start,
+        "soloUMIlen": chemistry.umi_length,
+    }
 
 
 def decompression_command() -> list[str]:

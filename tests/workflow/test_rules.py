@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 SAMPLES = ("A", "B")
 NOTEBOOKS = ("01_quality", "02_cells", "03_car_t_cells", "04_localization")
 #: Every file that only some configurations make.
-OPTIONAL = {"support", "cellbender", "slice_bam", "slice_bai", "plain"}
+OPTIONAL = {"support", "cellbender", "slice_bam", "slice_bai", "plain", "observed"}
 AFTER_CALLING = {
     "localize", "report", "notebook", "export_matrix", "export_multiqc", "car_reads", "ro_crate",
 }  # fmt: skip
@@ -153,12 +153,13 @@ def test_one_record_of_a_file_is_taken(study: Path, tmp_path: Path) -> None:
 
 
 def test_every_output_is_declared_and_every_declared_file_is_made(study: Path) -> None:
-    """Of five configurations that differ in what they are given, keep, compare and insert."""
+    """Of six configurations that differ in what they are given, keep, compare, insert and learn."""
     made = workflow(study, "dryrun")[1]
     change(study, "solo", "keep_bam", to="slice")
     change(study, "cells", "cellbender", to=10)
     change(study, "construct", "alternatives", to=["car.gb"])
     made |= workflow(study, "dryrun")[1]
+    change(study, "chemistry", "whitelist", to="observed")
     for insertion in ("each_run", "none"):
         change(study, "reference", "insertion", to=insertion)
         made |= workflow(study, "dryrun")[1]

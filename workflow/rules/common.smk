@@ -136,10 +136,16 @@ KEEP_BAM = "all" if CONFIG.reuse else CONFIG.solo.keep_bam
 # A study of matrices alone may have neither genome nor construct.
 FASTA, GTF = given(CONFIG.reference.fasta) or [], given(CONFIG.reference.gtf) or []
 # The vector and the other constructs that may be there instead: files, and the record of a file that has several.
-VECTORS = [split_record(vector) for vector in (CONFIG.construct.file, *CONFIG.construct.alternatives) if vector]
+VECTORS = [
+    split_record(vector)
+    for vector in (CONFIG.construct.file, *CONFIG.construct.alternatives)
+    if vector
+]
 CONSTRUCT = str(VECTORS[0][0]) if CONFIG.construct.file else []
 OTHERS = VECTORS[1:] if CONFIG.construct.file else VECTORS
-ALTERNATIVES, RECORDS = [str(file) for file, _ in OTHERS], [record for _, record in OTHERS]
+ALTERNATIVES, RECORDS = [str(file) for file, _ in OTHERS], [
+    record for _, record in OTHERS
+]
 RECORD = VECTORS[0][1] if CONFIG.construct.file else None
 
 
@@ -167,6 +173,8 @@ def fastqs(wildcards):
 
 
 def whitelist(wildcards):
+    if STUDY.observes(wildcards.sample):
+        return FILES["observed"].at(RESULTS, sample=wildcards.sample)
     path = STUDY.whitelist(wildcards.sample)
     return given(path) if path else []
 

@@ -1,6 +1,32 @@
 # solo. Takes a sample's FASTQs; makes its BAM with CB/UB, its raw matrix and its mapping summary.
 
 
+# Only of samples whose kit's list nobody may ship, or which ask for it.
+rule observed:
+    input:
+        fastqs=fastqs,
+    output:
+        R("observed"),
+    log:
+        f"{RESULTS}/logs/{{sample}}/observed.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/{{sample}}/observed.tsv"
+    priority: 80
+    conda:
+        "../../envs/tools.yaml"
+    resources:
+        mem_mb=memory(3000),
+        runtime=minutes(30, per_gb=2),
+    params:
+        chemistry=lambda wildcards: STUDY.samples[wildcards.sample].chemistry,
+        content=reads_content,
+        version=VERSIONS["library"],
+    message:
+        "solo: learning the barcodes of {wildcards.sample} from its reads"
+    script:
+        "../scripts/observed.py"
+
+
 rule chemistry:
     input:
         fastqs=fastqs,

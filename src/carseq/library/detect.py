@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -13,9 +13,26 @@ import numpy.typing as npt
 
 from carseq.errors import CarseqError
 from carseq.library.fastq import check_reads_of_pair, first_reads
-from carseq.library.geometry import BARCODE_LENGTH, CHEMISTRIES, Chemistry, parse_geometry
+from carseq.library.geometry import (
+    BARCODE_LENGTH,
+    CHEMISTRIES,
+    Chemistry,
+    is_observed,
+    layout,
+    parse_geometry,
+    preset_of,
+)
+from carseq.library.observed import learn_barcodes
+from carseq.library.presets import OBSERVED, PRESETS, Preset
 from carseq.library.strand import MIN_STRAND_READS, count_strands_each, measured_strand
-from carseq.library.whitelist import barcode_codes, known_whitelist, read_whitelist, share_on_list
+from carseq.library.whitelist import (
+    barcode_codes,
+    encode,
+    known_whitelist,
+    read_parts,
+    read_whitelist,
+    share_on_list,
+)
 from carseq.log import get_logger
 
 log = get_logger(__name__)
@@ -26,6 +43,10 @@ MIN_VALID = 0.4
 SURELY_VALID = 0.8
 #: Share of R2 reads that begin with a valid barcode from which R1 and R2 are swapped or mixed (0.002 by chance).
 MIXED = 0.2
+#: Reads from which barcodes are learnt where no list was made of all of them.
+_LEARN = 2_000_000
+#: Parts by which a barcode of several is told: a list of every combination of three may have 57 million.
+_TOLD_BY = 2
 #: Share of valid barcodes in a pair of files, of that in the best pair of the sample, below which it is a bad one.
 OF_USUAL = 0.6
 
@@ -52,7 +73,8 @@ def detect_chemistry(
     chemistry
         ``auto``, a known name, or a STARsolo geometry (:func:`parse_geometry`).
     whitelist
-        The list of valid barcodes; None takes the best of the known ones.
+        The list of valid barcodes; None takes the best of the known ones; ``observed``, or None for a kit whose list is
+        not known, learns them from the first reads (:mod:`carseq.library.observed`).
     n
         Reads looked at, over all pairs.
 
@@ -64,27 +86,60 @@ def detect_chemistry(
     units = [_Unit.read(first, second, max(1000, n // len(pairs))) for first, second in pairs]
     r1 = [s for unit in units for s in unit.r1]
     r2 = [s for unit in units for s in unit.r2]
-    geometry = parse_geometry(chemistry)
+    geometry, preset = parse_geometry(chemistry), preset_of(chemistry)
+    if preset and len(preset.parts) == 1:
+        (start, length), (umi_start, umi_length) = preset.parts[0], preset.umi
+        geometry = {
+            "soloCBstart": start,
+            "soloCBlen": length,
+            "soloUMIstart": umi_start,
+            "soloUMIlen": umi_length,
+            "soloStrand": preset.strand,
+        }
+    several = preset if preset and len(preset.parts) > 1 else None
     cb_start, cb_length = 1, BARCODE_LENGTH
-    if geometry:
+    if several:
+        cb_length = sum(length for _, length in several.parts[:_TOLD_BY])
+    elif geometry:
         cb_start, cb_length = int(geometry["soloCBstart"]), int(geometry["soloCBlen"])
     elif chemistry != "auto" and chemistry not in CHEMISTRIES:
         raise CarseqError(
             f"unknown chemistry {chemistry!r} of {sample}",
             "",
-            f"use auto, {', '.join(CHEMISTRIES)}, or a STARsolo geometry ('soloCBstart 1 soloCBlen 16 ...')",
+            f"use auto, {', '.join((*CHEMISTRIES, *PRESETS))}, or a STARsolo geometry ('soloCBstart 1 soloCBlen 16 "
+            f"...')",
         )
+    if preset and preset.note:
+        log.warning("%s: %s", sample, preset.note)
     r1_length = int(np.median([len(s) for s in r1]))
     shortest = cb_start - 1 + cb_length + (int(geometry["soloUMIlen"]) if geometry else 10)
+    if several:
+        shortest = several.end - several.shifts
+        units = [unit.seen_by(several) for unit in units]
+        r1 = [s for unit in units for s in unit.of_r1]
+        r2 = [s for unit in units for s in unit.of_r2]
     codes = barcode_codes(r1[:: max(1, len(r1) // 20_000)], cb_start, cb_length)
     swapped = barcode_codes(r2[:: max(1, len(r2) // 20_000)], cb_start, cb_length)
     lists, shares = {}, {}
-    for name, path in _candidate_lists(chemistry, whitelist, sample).items():
-        lists[name] = (path, read_whitelist(path))
-        shares[name] = share_on_list(codes, lists[name][1])
-        if shares[name] >= SURELY_VALID:
-            break
-    best = max(shares, key=lambda name: shares[name])
+    observed = is_observed(chemistry, None if whitelist is None else str(whitelist))
+    if observed:
+        words = learn_barcodes(
+            [r1 for r1, _ in pairs], layout(chemistry), sample=sample, n=_LEARN
+        ).words
+        best, path = OBSERVED, Path(OBSERVED)
+        lists[best] = (path, _two_parts(words) if several else _encoded(words[0]))
+        shares[best] = share_on_list(codes, lists[best][1])
+    else:
+        for name, path in _candidate_lists(chemistry, whitelist, sample).items():
+            if several:
+                of_parts = read_parts(path, [length for _, length in several.parts])
+                lists[name] = (path, _two_parts(of_parts))
+            else:
+                lists[name] = (path, read_whitelist(path))
+            shares[name] = share_on_list(codes, lists[name][1])
+            if shares[name] >= SURELY_VALID:
+                break
+        best = max(shares, key=lambda name: shares[name])
     log.info(
         "%s: reads with a valid barcode: %s", sample, {k: round(v, 3) for k, v in shares.items()}
     )
@@ -100,19 +155,31 @@ def detect_chemistry(
             f"{sense} of the looked-at reads map in sense and {antisense} in antisense",
             "name its chemistry in the samples sheet; if both strands are real, the library may be a mix",
         )
-    if geometry:
-        name = "custom"
+    if several:
+        name = chemistry if chemistry in PRESETS else "custom"
+        (umi_start, umi_length), strand = several.umi, several.strand
+        cb_start, cb_length = several.parts[0]
+    elif geometry:
+        name = chemistry if chemistry in PRESETS else "custom"
         umi_start, umi_length = int(geometry["soloUMIstart"]), int(geometry["soloUMIlen"])
         strand = str(geometry["soloStrand"])
     else:
-        found = partial(_name, best, lists[best][1], r1_length, measured, sample)
+        found = partial(
+            _name,
+            "given" if observed else best,
+            lists[best][1],
+            r1_length,
+            measured,
+            sample,
+        )
         name = found() if chemistry == "auto" else chemistry
         umi_length, strand, _ = CHEMISTRIES[name]
         umi_start = BARCODE_LENGTH + 1
-    if r1_length < umi_start - 1 + umi_length:
+    end = several.end - several.shifts if several else umi_start - 1 + umi_length
+    if r1_length < end:
         raise CarseqError(
             f"R1 of {sample} is too short for {name}",
-            f"R1 has {r1_length} nt; barcode and UMI need {umi_start - 1 + umi_length}",
+            f"R1 has {r1_length} nt; barcode and UMI need {end}",
             "check that r1 is the barcode read, untrimmed, and that the chemistry is right",
         )
     if measured and measured != strand:
@@ -142,7 +209,19 @@ def detect_chemistry(
         read_length=int(np.median([len(s) for s in r2])),
         reads_sense=sense,
         reads_antisense=antisense,
+        positions=chemistry if several else "",
     )
+
+
+def _encoded(words: Sequence[str]) -> npt.NDArray[np.uint64]:
+    """Return the codes of barcodes of one length."""
+    text = "".join(words).encode()
+    return encode(np.frombuffer(text, dtype=np.uint8).reshape(len(words), -1))
+
+
+def _two_parts(words: Sequence[Sequence[str]]) -> npt.NDArray[np.uint64]:
+    """Return the codes of every first part with every second one: these two tell a barcode of the list from another."""
+    return _encoded([a + b for a in words[0] for b in words[1]])
 
 
 @dataclass(frozen=True)
@@ -152,6 +231,17 @@ class _Unit:
     names: tuple[str, str]
     r1: list[str]
     r2: list[str]
+    #: The first parts of a barcode of several, as read in R1 and at the same places of R2.
+    of_r1: list[str] = field(default_factory=list)
+    of_r2: list[str] = field(default_factory=list)
+
+    def seen_by(self, preset: Preset) -> _Unit:
+        """Return the unit with the first parts of its barcodes cut out."""
+        return replace(
+            self,
+            of_r1=[preset.barcode(s, _TOLD_BY) for s in self.r1],
+            of_r2=[preset.barcode(s, _TOLD_BY) for s in self.r2],
+        )
 
     @classmethod
     def read(cls, first: str | Path, second: str | Path, n: int) -> _Unit:
@@ -190,12 +280,12 @@ def _check_units(
             barcode_codes(reads[:: max(1, len(reads) // 5000)], start, length), barcodes
         )
 
-    valid = [share(unit.r1) for unit in units]
+    valid = [share(unit.of_r1 or unit.r1) for unit in units]
     usual = max(valid)
     for unit, own in zip(units, valid, strict=True):
         first, second = unit.names
         of_sample = f"{first} of {sample}"
-        if (in_r2 := share(unit.r2)) >= MIXED:
+        if (in_r2 := share(unit.of_r2 or unit.r2)) >= MIXED:
             swapped = own < MIXED
             raise CarseqError(
                 f"R1 and R2 of {sample} are {'swapped' if swapped else 'mixed'} in {first} and {second}",
@@ -250,11 +340,14 @@ def _candidate_lists(chemistry: str, whitelist: str | Path | None, sample: str) 
         names = sorted({w for *_, w in CHEMISTRIES.values() if w})
     else:
         known = CHEMISTRIES.get(chemistry, (0, "", None))[2]
+        if chemistry in PRESETS:
+            known = PRESETS[chemistry].known
         if known is None:
             raise CarseqError(
                 f"{sample} needs a whitelist",
                 f"no list is known for {chemistry}",
-                "name it in the `whitelist` column of the samples sheet or in `chemistry.whitelist`",
+                "name it in the `whitelist` column of the samples sheet or in `chemistry.whitelist`; `observed` "
+                "learns the barcodes from the reads",
             )
         names = [known]
     return {name: known_whitelist(name) for name in names}
@@ -325,5 +418,6 @@ def _explain_bad_barcodes(
     raise CarseqError(
         f"no known 10x whitelist fits {sample}",
         "; ".join(f"{name}: {share:.1%} of reads" for name, share in shares.items()),
-        "name the list in the `whitelist` column (10x 5' v3 needs it), or the geometry in `chemistry`",
+        "for 10x 5' v3 write `10x_5p_v3` into the `chemistry` column: its barcodes are learnt from the reads; for "
+        f"another kit name it ({', '.join(PRESETS)}) or its geometry, and its list in the `whitelist` column",
     )

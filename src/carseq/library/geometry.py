@@ -6,9 +6,11 @@ import json
 from dataclasses import asdict, dataclass
 
 from carseq.errors import CarseqError
+from carseq.library.presets import OBSERVED, PRESETS, Preset, parse_positions
 
 #: Known chemistries: length of the UMI, strand of R2 against the mRNA, whitelist of ngs_tools. All begin R1
-#: with a 16-nt barcode. 10x has published no free copy of the 5' v3 (GEM-X) list: users give that path.
+#: with a 16-nt barcode. 10x has published no free copy of the 5' v3 (GEM-X) list: its barcodes are learnt from the
+#: reads (:mod:`carseq.library.observed`), unless a list is given.
 CHEMISTRIES: dict[str, tuple[int, str, str | None]] = {
     "10x_3p_v2": (10, "Forward", "10x_version2"),
     "10x_3p_v3": (12, "Forward", "10x_version3"),
@@ -47,6 +49,9 @@ class Chemistry:
         Median length of R2, nt.
     reads_sense, reads_antisense
         Reads that map to a panel of transcripts, by strand.
+    positions
+        Of a barcode of several parts: the preset's name, or STARsolo's geometry. Then ``cb_start`` and ``cb_length``
+        are those of the first part.
     """
 
     name: str
@@ -61,6 +66,12 @@ class Chemistry:
     read_length: int
     reads_sense: int
     reads_antisense: int
+    positions: str = ""
+
+    @property
+    def preset(self) -> Preset | None:
+        """The geometry of a barcode of several parts; None for one of one part."""
+        return preset_of(self.positions) if self.positions else None
 
     def to_json(self) -> str:
         """Return the chemistry as JSON."""
@@ -107,7 +118,7 @@ def parse_geometry(text: str) -> dict[str, int | str] | None:
         If it is one, but incomplete.
     """
     words = text.replace("--", " ").replace("=", " ").replace(",", " ").split()
-    if not any(word.startswith("solo") for word in words):
+    if not any(word.startswith("solo") for word in words) or parse_positions(text):
         return None
     given = dict(zip(words[::2], words[1::2], strict=False))
     wanted = {
@@ -141,3 +152,59 @@ def parse_geometry(text: str) -> dict[str, int | str] | None:
             f"the chemistry {text!r} is not a STARsolo geometry", "starts and lengths are numbers"
         ) from None
     return {**numbers, "soloStrand": str(merged["soloStrand"])}
+
+
+def preset_of(chemistry: str) -> Preset | None:
+    """Return the geometry of a kit that is not 10x's, or of a barcode of several parts; None for all else.
+
+    Raises
+    ------
+    CarseqError
+        If the text is such a geometry, but not complete.
+    """
+    return PRESETS.get(chemistry) or parse_positions(chemistry)
+
+
+def strand_named(chemistry: str) -> str | None:
+    """Return the strand of R2 that a chemistry names, None if it names none (``auto``)."""
+    if chemistry in CHEMISTRIES:
+        return CHEMISTRIES[chemistry][1]
+    if preset := preset_of(chemistry):
+        return preset.strand
+    geometry = parse_geometry(chemistry)
+    return str(geometry["soloStrand"]) if geometry else None
+
+
+def is_observed(chemistry: str, whitelist: str | None) -> bool:
+    """Return whether barcodes are learnt from the reads: asked for, or of a kit whose list is not known.
+
+    Parameters
+    ----------
+    chemistry
+        As the sheet names it.
+    whitelist
+        As the sheet or the configuration names it.
+    """
+    if whitelist is not None:
+        return whitelist == OBSERVED
+    if chemistry in CHEMISTRIES:
+        return CHEMISTRIES[chemistry][2] is None
+    return chemistry in PRESETS and PRESETS[chemistry].known is None
+
+
+def layout(chemistry: str) -> Preset:
+    """Return where barcode and UMI of a chemistry lie; of ``auto`` and 10x's kits, those of 10x.
+
+    Raises
+    ------
+    CarseqError
+        If the text is a geometry that is not complete.
+    """
+    if preset := preset_of(chemistry):
+        return preset
+    if geometry := parse_geometry(chemistry):
+        start, length = int(geometry["soloCBstart"]), int(geometry["soloCBlen"])
+        umi = int(geometry["soloUMIstart"]), int(geometry["soloUMIlen"])
+        return Preset(((start, length),), umi, str(geometry["soloStrand"]))
+    umi_length, strand, _ = CHEMISTRIES.get(chemistry, (10, "Forward", None))
+    return Preset(((1, BARCODE_LENGTH),), (BARCODE_LENGTH + 1, umi_length), strand)

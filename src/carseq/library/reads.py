@@ -13,7 +13,7 @@ import numpy as np
 import pysam
 
 from carseq.errors import CarseqError
-from carseq.library.geometry import CHEMISTRIES, Chemistry, parse_geometry
+from carseq.library.geometry import Chemistry, strand_named
 from carseq.library.strand import strand_of_bam
 
 #: Reads of a BAM whose lengths are looked at.
@@ -101,10 +101,8 @@ def measure_reads(
         return LibraryReads(found.strand, found.read_length, "chemistry")
     assert bam is not None
     length = read_length_of_bam(bam)
-    if named in CHEMISTRIES:
-        return LibraryReads(CHEMISTRIES[named][1], length, "sheet")
-    if geometry := parse_geometry(named):
-        return LibraryReads(str(geometry["soloStrand"]), length, "sheet")
+    if strand := strand_named(named):
+        return LibraryReads(strand, length, "sheet")
     if isinstance(panel, (str, Path)):
         with dnaio.open(panel) as sequences:
             panel = [record.sequence for record in sequences]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from isal import igzip
 
 from carseq.errors import CarseqError
-from carseq.io.fasta import DAMAGED
+from carseq.io.fasta import DAMAGED, open_text
 
 #: Which bytes are bases.
 _ARE_BASES = np.isin(np.arange(256), list(b"ACGTN"))
@@ -154,3 +154,79 @@ def on_list(
 def share_on_list(codes: npt.NDArray[np.uint64], whitelist: npt.NDArray[np.uint64]) -> float:
     """Return the share of codes on a list."""
     return float(on_list(codes, whitelist).mean()) if len(codes) else 0.0
+
+
+def _whole_barcodes(path: str | Path, lengths: Sequence[int]) -> list[list[str]] | None:
+    """Return the words of each part of a list of nothing but whole barcodes, None for any other list."""
+    with open(path, "rb") as stream:
+        raw = stream.read()
+    if raw[:2] == b"\x1f\x8b":
+        try:
+            raw = igzip.decompress(raw)
+        except DAMAGED:
+            return None
+    width = sum(lengths) + 1
+    text = np.frombuffer(raw, dtype=np.uint8)
+    if not len(text) or len(text) % width:
+        return None
+    lines = text.reshape(-1, width)
+    bases = np.isin(lines[:, :-1], np.frombuffer(b"ACGT", dtype=np.uint8)).all()
+    if not bases or not (lines[:, -1] == ord("\n")).all():
+        return None
+    parts, at = [], 0
+    for length in lengths:
+        words = np.ascontiguousarray(lines[:, at : at + length]).view(f"S{length}").ravel()
+        parts.append([word.decode() for word in np.unique(words).tolist()])
+        at += length
+    return parts
+
+
+def read_parts(path: str | Path, lengths: Sequence[int]) -> list[list[str]]:
+    """Return the words of each part of a barcode from a list of one file.
+
+    Parameters
+    ----------
+    path
+        Whole barcodes, one a line, of which the parts are cut; or a column for each part, ``-`` where one has no
+        more; or words of one length, which every part may have. Plain or .gz.
+    lengths
+        Of the parts, nt.
+
+    Raises
+    ------
+    CarseqError
+        If it can be read in none of these ways.
+    """
+    try:
+        if (whole := _whole_barcodes(path, lengths)) is not None:
+            return whole
+        with open_text(path) as lines:
+            rows = {tuple(line.split()): None for line in lines if line.strip()}
+    except CarseqError as error:
+        raise CarseqError(f"cannot read the whitelist {path}", error.cause, error.remedy) from None
+    columns = {len(row) for row in rows}
+    parts: list[dict[str, None]] = [{} for _ in lengths]
+    if columns == {len(lengths)} and len(lengths) > 1:
+        for row in rows:
+            for part, word in zip(parts, row, strict=True):
+                if word != "-":
+                    part[word] = None
+    else:
+        for row in rows:
+            word = row[0].split("-")[0]
+            if len(word) == sum(lengths):
+                at = 0
+                for part, length in zip(parts, lengths, strict=True):
+                    part[word[at : at + length]] = None
+                    at += length
+            else:
+                for part in parts:
+                    part[word] = None
+    for part, length in zip(parts, lengths, strict=True):
+        bad = next((w for w in part if len(w) != length or w.strip("ACGT")), None)
+        if bad is not None or not part:
+            raise _no_list(
+                Path(path),
+                f"{bad!r} is no part of {length} bases" if part else "a part has no word in it",
+            )
+    return [list(part) for part in parts]

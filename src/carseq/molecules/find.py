@@ -180,7 +180,9 @@ def check_bam(
             raise CarseqError(
                 f"the BAM has no {tag} tag",
                 f"its first {n} reads have {tags}; molecules cannot be counted without {what}",
-                f"name the tag of {what} in `molecules.{key}`, or give the BAM of Cell Ranger or STARsolo",
+                f"name the tag of {what} in `molecules.{key}`"
+                + (" (BD's program writes it into MA)" if key == "umi_tag" and seen["MA"] else "")
+                + ", or give the BAM of Cell Ranger or STARsolo",
             )
     if contigs and not set(contigs) & set(bam.references):
         raise CarseqError(

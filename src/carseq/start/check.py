@@ -14,8 +14,10 @@ from carseq.construct import Construct, load_construct
 from carseq.errors import CarseqError
 from carseq.io.fasta import contigs
 from carseq.io.remote import PROVIDERS, ask, is_url
+from carseq.library.geometry import preset_of
+from carseq.library.presets import OBSERVED, Preset
 from carseq.library.strand import strand_panel
-from carseq.library.whitelist import read_whitelist
+from carseq.library.whitelist import read_parts, read_whitelist
 from carseq.reference.genome import check_reference, gene_symbols, read_transcripts
 from carseq.reference.index import check_index
 from carseq.reference.star import star_version
@@ -224,10 +226,20 @@ def _check_genome(study: Study, constructs: list[Construct], genome: _Genome) ->
 
 def _check_whitelists(study: Study) -> Iterator[Found]:
     """Yield which barcode lists cannot be used."""
-    lists = {study.whitelist(name) for name in study.samples} | {study.config.chemistry.whitelist}
-    for path in sorted(p for p in lists if p and not is_url(p)):
+    lists: dict[str, Preset | None] = {}
+    for name, sample in study.samples.items():
+        if path := study.whitelist(name):
+            lists[path] = preset_of(sample.chemistry)
+    if study.config.chemistry.whitelist not in (None, OBSERVED):
+        lists.setdefault(str(study.config.chemistry.whitelist), None)
+    for path, preset in sorted(lists.items(), key=lambda item: item[0]):
+        if is_url(path):
+            continue
         try:
-            read_whitelist(path)
+            if preset and len(preset.parts) > 1:
+                read_parts(path, [length for _, length in preset.parts])
+            else:
+                read_whitelist(path)
         except CarseqError as error:
             yield f"whitelist {Path(path).name}", error
 

@@ -14,6 +14,8 @@ from carseq.io.barcodes import check_belonging, check_cells, check_receptors_of
 from carseq.io.remote import is_url
 from carseq.library.detect import detect_chemistry
 from carseq.library.fastq import WHOLE_BYTES, check_counts, check_pair
+from carseq.library.geometry import preset_of
+from carseq.library.presets import OBSERVED
 from carseq.study.model import Study
 
 if TYPE_CHECKING:
@@ -61,9 +63,13 @@ def check_reads(study: Study, name: str, panel: Sequence[str], *, told: bool) ->
         panel,
         sample=name,
         chemistry=study.samples[name].chemistry,
-        whitelist=study.whitelist(name),
+        whitelist=OBSERVED if study.observes(name) else study.whitelist(name),
     )
-    return f"{found.name}, {found.valid_barcodes:.1%} of reads with a valid barcode"
+    words = f"{found.name}, {found.valid_barcodes:.1%} of reads with a valid barcode"
+    if study.observes(name):
+        words += ", barcodes learnt from the reads"
+    preset = preset_of(study.samples[name].chemistry)
+    return Note(f"{words}; {preset.note}") if preset and preset.note else words
 
 
 def check_made(

@@ -19,6 +19,7 @@ from pydantic import (
 
 from carseq.errors import CarseqError
 from carseq.io.remote import placed
+from carseq.library.presets import OBSERVED
 from carseq.log import get_logger
 from carseq.schema.thresholds import FDR
 from carseq.study.construct_file import Form, find_construct_file
@@ -119,7 +120,8 @@ class ChemistryConfig(Section):
         default=None,
         min_length=1,
         description="Barcode whitelist (plain or .gz), or its address, for samples without a `whitelist` of their own. "
-        "Null: the best of the known 10x lists.",
+        "`observed`: barcodes are learnt from the reads. Null: the best of the known 10x lists, or that of the kit "
+        "named; where none may be shipped (10x 5' v3, Drop-seq, SeekOne, Singleron, Parse, DNBelab C4), `observed`.",
     )
 
 
@@ -492,7 +494,8 @@ def resolve_paths(config: Config, base: str | Path) -> Config:
     config.reference.gtf = absolute(config.reference.gtf)
     config.reference.star_index = absolute(config.reference.star_index)
     _open_refdata(config.reference)
-    config.chemistry.whitelist = absolute(config.chemistry.whitelist)
+    if config.chemistry.whitelist != OBSERVED:
+        config.chemistry.whitelist = absolute(config.chemistry.whitelist)
     config.cells.markers = absolute(config.cells.markers)
     config.cells.atlas = absolute(config.cells.atlas)
     config.cells.celltypist = absolute(config.cells.celltypist)

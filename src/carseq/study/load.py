@@ -7,6 +7,7 @@ from pathlib import Path
 
 from carseq.errors import CarseqError
 from carseq.io.remote import check_address, is_url, placed
+from carseq.library.presets import OBSERVED, PROBES
 from carseq.schema.obs import OBS, OBS_MORE
 from carseq.study.config import Config
 from carseq.study.finished import check_finished
@@ -57,7 +58,7 @@ def read_study(config: Config) -> tuple[Study, list[CarseqError], list[str]]:
     notes = mend_numbers(samples.values())
     units = _units(config, samples, faults)
     study = Study(config, samples, units)
-    for check in (_check_sources, _check_twins, _check_needed, _check_files):
+    for check in (_check_sources, _check_probes, _check_twins, _check_needed, _check_files):
         faults += check(study)
     try:
         if not faults:
@@ -118,7 +119,7 @@ def _samples(config: Config, faults: list[CarseqError]) -> dict[str, Sample]:
             faults.append(error)
             continue
         for key in PATHS:
-            if value := getattr(sample, key):
+            if (value := getattr(sample, key)) and value != OBSERVED:
                 setattr(sample, key, placed(value, base))
         samples[sample.sample] = sample
     if not samples and len(faults) == before:
@@ -211,6 +212,21 @@ def _check_sources(study: Study) -> list[CarseqError]:
                 )
             )
     return faults
+
+
+def _check_probes(study: Study) -> list[CarseqError]:
+    """Return which samples come as reads of probes, in which no mRNA is seen."""
+    return [
+        CarseqError(
+            f"sample {name} is of {sample.chemistry}, whose reads are of probes",
+            "a probe set holds no CAR unless a probe was made for it, and a probe's reads do not say what the mRNA "
+            "beside it is",
+            "give Cell Ranger's matrix in `raw_matrix`, counted with a custom probe for the CAR, and name "
+            "`construct.name` as the probe's gene is named; leave `bam` and the units out",
+        )
+        for name, sample in study.samples.items()
+        if sample.chemistry in PROBES and sample.kind != "matrix"
+    ]
 
 
 def _check_twins(study: Study) -> list[CarseqError]:

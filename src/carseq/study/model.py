@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from carseq.library.geometry import is_observed
+from carseq.library.presets import OBSERVED
 from carseq.schema.results import FILES
 from carseq.study.config import Config
 from carseq.study.construct_file import split_record
@@ -45,7 +47,11 @@ class Study:
             ("construct.file", "construct", _file_of(config.construct.file)),
             ("reference.fasta", "genome", config.reference.fasta),
             ("reference.gtf", "gene annotation", config.reference.gtf),
-            ("chemistry.whitelist", "barcode whitelist", config.chemistry.whitelist),
+            (
+                "chemistry.whitelist",
+                "barcode whitelist",
+                None if config.chemistry.whitelist == OBSERVED else config.chemistry.whitelist,
+            ),
             ("cells.markers", "markers", config.cells.markers),
             ("cells.atlas", "labelled cells", config.cells.atlas),
             ("cells.celltypist", "CellTypist model", config.cells.celltypist),
@@ -54,7 +60,8 @@ class Study:
             found.append(("construct.alternatives", "other construct", _file_of(file)))
         for name, sample in self.samples.items():
             for key in PATHS:
-                found.append((f"{key} of sample {name}", f"{key} of {name}", getattr(sample, key)))
+                if (value := getattr(sample, key)) != OBSERVED:
+                    found.append((f"{key} of sample {name}", f"{key} of {name}", value))
         # Of a study that is reused the alignments are taken: its reads need not be there any more.
         reads = {} if config.reuse else self.units
         for name, units in reads.items():
@@ -68,5 +75,12 @@ class Study:
         return [(role, path) for _, role, path in self.files()]
 
     def whitelist(self, sample: str) -> str | None:
-        """Return the whitelist given for a sample, its own before the study's."""
-        return self.samples[sample].whitelist or self.config.chemistry.whitelist
+        """Return the file of barcodes given for a sample, its own before the study's; None where none is."""
+        given = self.samples[sample].whitelist or self.config.chemistry.whitelist
+        return None if given == OBSERVED else given
+
+    def observes(self, sample: str) -> bool:
+        """Return whether a sample's barcodes are learnt from its reads."""
+        own = self.samples[sample]
+        given = own.whitelist or self.config.chemistry.whitelist
+        return own.kind == "fastq" and is_observed(own.chemistry, given)

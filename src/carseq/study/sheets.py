@@ -11,7 +11,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from carseq.errors import CarseqError
-from carseq.library.geometry import CHEMISTRIES, parse_geometry
+from carseq.library.geometry import CHEMISTRIES, parse_geometry, preset_of
+from carseq.library.presets import PRESETS, PROBES
 from carseq.study.texts import decimal_comma, is_missing, path_fault
 
 PATHS = ("bam", "matrix", "raw_matrix", "whitelist", "tcr")
@@ -44,7 +45,10 @@ class Sample(BaseModel):
         description="negative_control: no CAR T cell can be in it (before infusion).",
     )
     chemistry: str = Field(
-        default="auto", description="auto, a known name, or a STARsolo geometry."
+        default="auto",
+        description="auto, a known name (10x_3p_v2, 10x_3p_v3, 10x_3p_v4, 10x_5p_v1, 10x_5p_v2, 10x_5p_v3, 10x_flex, "
+        f"{', '.join(PRESETS)}), or a STARsolo geometry (soloCBstart ..., or soloCBposition ... for barcodes of "
+        f"several parts).",
     )
     bam: str | None = Field(
         default=None, description="Existing sorted, indexed BAM with barcode and UMI tags."
@@ -58,7 +62,11 @@ class Sample(BaseModel):
         description="Existing matrix of all barcodes. Antibodies in it (10x `Antibody Capture`), or in `matrix` where "
         "that stands alone, give each cell its surface proteins, against which its lineage is held.",
     )
-    whitelist: str | None = Field(default=None, description="Barcode whitelist of this sample.")
+    whitelist: str | None = Field(
+        default=None,
+        description="Barcode whitelist of this sample, or `observed`: barcodes are learnt from its reads. Of a "
+        "barcode of several parts: whole barcodes, a column for each part, or one list for all parts.",
+    )
     tcr: str | None = Field(
         default=None,
         description="T-cell receptors of this sample: 10x `filtered_contig_annotations.csv` (or `all_contig_...`) or "
@@ -87,13 +95,14 @@ class Sample(BaseModel):
     @field_validator("chemistry")
     @classmethod
     def _known_chemistry(cls, value: str) -> str:
-        if value != "auto" and value not in CHEMISTRIES:
+        if value not in ("auto", *CHEMISTRIES, *PROBES):
             try:
-                geometry = parse_geometry(value)
+                known = preset_of(value) or parse_geometry(value)
             except CarseqError as error:
                 raise ValueError(error.cause) from None
-            if geometry is None:
-                raise ValueError(f"use auto, {', '.join(CHEMISTRIES)}, or a STARsolo geometry")
+            if known is None:
+                names = ", ".join((*CHEMISTRIES, *PRESETS, *PROBES))
+                raise ValueError(f"use auto, {names}, or a STARsolo geometry")
         return value
 
     @property

@@ -1,0 +1,225 @@
+"""Every kit that carseq knows, end to end through STAR: reads written by its geometry, counted, the CAR's molecules "
+"found.
+
+    python benchmarks/chemistries.py [--kits NAME ...] [--seed 1] [--to FOLDER]
+
+A library of some cells and three times as many empty droplets, of six genes and a CAR; one base in a hundred of the
+barcode read is wrong. Where no list may be shipped, or `--observed` asks for it, barcodes are learnt from the reads.
+`found`: share of the cells' molecules in the matrix of their barcode; `false`: molecules of the CAR that are not its
+own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from carseq.construct import Construct, load_construct, write_construct
+from carseq.data import path as data_path
+from carseq.io.h5ad import read_h5ad
+from carseq.library.detect import detect_chemistry
+from carseq.library.geometry import CHEMISTRIES, is_observed, layout
+from carseq.library.observed import learn_barcodes
+from carseq.library.presets import PRESETS, Preset
+from carseq.library.whitelist import known_whitelist, read_parts
+from carseq.molecules import Target, molecules_of
+from carseq.reference.genome import locus_list, write_augmented_gtf
+from carseq.reference.index import build_index, insert_car
+from carseq.reference.resembling import find_homologs
+from carseq.solo import align
+
+ACGT = np.frombuffer(b"ACGT", dtype=np.uint8)
+TURN = str.maketrans("ACGT", "TGCA")
+GENES = 6
+CAR = "CAR"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A small genome, its index with the CAR, and what of it resembles the CAR."""
+
+    folder: Path
+    genes: list[str]
+    car: Construct
+
+
+def noise(rng: np.random.Generator, length: int) -> str:
+    """Return random bases."""
+    return rng.choice(ACGT, length).tobytes().decode()
+
+
+def make_reference(folder: Path) -> Reference:
+    """Write a genome of six genes and index it with the CAR."""
+    car = load_construct(data_path("constructs/ide-cel.gb"), name=CAR)
+    rng = np.random.default_rng(5)
+    genes = [noise(rng, 1500) for _ in range(GENES)]
+    made = Reference(folder, genes, car)
+    if (folder / "index").exists():
+        return made
+    folder.mkdir(parents=True, exist_ok=True)
+    text = "".join(noise(rng, 2000) + gene for gene in genes)
+    (folder / "g.fa").write_text(f">chr1\n{text}\n")
+    rows = []
+    for i in range(GENES):
+        start = (i + 1) * 2000 + i * 1500 + 1
+        names = f'gene_id "G{i}"; transcript_id "T{i}"; gene_name "GENE{i}";'
+        rows += [
+            f"chr1\tx\t{kind}\t{start}\t{start + 1499}\t.\t+\t.\t{names}\n"
+            for kind in ("gene", "transcript", "exon")
+        ]
+    (folder / "g.gtf").write_text("".join(rows))
+    write_construct(car, folder)
+    write_augmented_gtf(folder / "g.gtf", folder / "construct.gtf", folder / "all.gtf")
+    build_index(folder / "g.fa", folder / "g.gtf", folder / "base")
+    insert_car(folder / "base", folder / "construct.fa", folder / "all.gtf", folder / "index")
+    return made
+
+
+def first_read(rng: np.random.Generator, kit: Preset, barcode: str, umi: str) -> str:
+    """Return a barcode read as a kit makes it."""
+    read = np.frombuffer(noise(rng, kit.end - kit.shifts).encode(), dtype=np.uint8).copy()
+    at = 0
+    for start, length in kit.parts:
+        read[start - 1 : start - 1 + length] = list(barcode[at : at + length].encode())
+        at += length
+    for start, bases in kit.linkers:
+        read[start - 1 : start - 1 + len(bases)] = list(bases.encode())
+    read[kit.umi[0] - 1 : kit.umi[0] - 1 + kit.umi[1]] = list(umi.encode())
+    wrong = rng.random(len(read)) < 0.01
+    read[wrong] = rng.choice(ACGT, int(wrong.sum()))
+    before = ["", "A", "GT", "TCA"][int(rng.integers(0, kit.shifts + 1))]
+    return before + read.tobytes().decode() + "T" * 8
+
+
+def barcodes_of(
+    rng: np.random.Generator, name: str, kit: Preset, n: int, folder: Path
+) -> list[str]:
+    """Return barcodes of a kit, and write the list that it needs: its own, or a made-up one in ``list.txt``."""
+    lengths = [length for _, length in kit.parts]
+    if len(lengths) == 1:
+        listed = CHEMISTRIES[name][2] if name in CHEMISTRIES else kit.known
+        if listed:
+            words = read_parts(known_whitelist(listed), lengths)[0][:: max(1, 700_000 // n)][:n]
+        else:
+            words = [noise(rng, lengths[0]) for _ in range(n)]
+        (folder / "list.txt").write_text("\n".join(words) + "\n")
+        return words
+    if kit.known:
+        lists = read_parts(known_whitelist(kit.known), lengths)
+    else:
+        lists = [[noise(rng, length) for _ in range(96)] for length in lengths]
+        rows = zip(*lists, strict=True)
+        (folder / "list.txt").write_text("".join(f"{' '.join(row)}\n" for row in rows))
+    return ["".join(rng.choice(of) for of in lists) for _ in range(n)]
+
+
+def write_library(
+    folder: Path, reference: Reference, name: str, *, cells: int = 40, seed: int = 1
+) -> pd.DataFrame:
+    """Write R1, R2 and the list of a kit's library; return its molecules: barcode, gene, whether of a cell."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng([seed, len(name)])
+    kit = layout(name)
+    barcodes = barcodes_of(rng, name, kit, 4 * cells, folder)
+    rows, one, two = [], [], []
+    for number, barcode in enumerate(barcodes):
+        is_cell = number < cells
+        for molecule in range(150 if is_cell else 6):
+            gene = CAR if molecule % 10 == 0 and number % 2 == 0 else f"G{molecule % GENES}"
+            source = reference.car.sequence if gene == CAR else reference.genes[int(gene[1:])]
+            umi = noise(rng, kit.umi[1])
+            rows.append((barcode, gene, is_cell))
+            for _ in range(2):
+                start = int(rng.integers(0, len(source) - 90))
+                read = source[start : start + 90]
+                if kit.strand == "Reverse":
+                    read = read[::-1].translate(TURN)
+                first = first_read(rng, kit, barcode, umi)
+                one.append(f"@r{len(one)}\n{first}\n+\n{'I' * len(first)}\n")
+                two.append(f"@r{len(two)}\n{read}\n+\n{'I' * 90}\n")
+    order = rng.permutation(len(one))
+    (folder / "R1.fastq").write_text("".join(one[i] for i in order))
+    (folder / "R2.fastq").write_text("".join(two[i] for i in order))
+    return pd.DataFrame(rows, columns=["barcode", "gene", "is_cell"])
+
+
+def count_kit(
+    folder: Path, reference: Reference, name: str, *, observed: bool = False, seed: int = 1
+) -> dict[str, object]:
+    """Simulate a kit's library, count it as the workflow does, and hold it against the truth."""
+    truth = write_library(folder, reference, name, seed=seed)
+    pairs = [(folder / "R1.fastq", folder / "R2.fastq")]
+    kit = layout(name)
+    whitelist: Path | None = folder / "list.txt"
+    learns = observed or is_observed(name, None)
+    if learns:
+        whitelist = folder / "observed.txt.gz"
+        learn_barcodes([pairs[0][0]], kit, sample=name).write(whitelist)
+    elif kit.known or name in CHEMISTRIES:
+        whitelist = None
+    chemistry = detect_chemistry(
+        pairs, reference.genes, sample=name, chemistry=name, whitelist=whitelist
+    )
+    align(pairs, chemistry, reference.folder / "index", folder / "out", car=CAR)
+    homologs, loci = find_homologs(
+        reference.car, reference.folder / "g.fa", reference.folder / "g.gtf"
+    )
+    target = Target(reference.car, homologs, locus_list(loci), chemistry.strand)
+    molecules, _ = molecules_of(folder / "out/aligned.bam", target, sample="s")
+    raw = read_h5ad(folder / "out/raw.h5ad")
+    totals = pd.Series(np.asarray(raw.X.sum(axis=1)).ravel(), index=plain(raw.obs_names))
+    cells = truth[truth["is_cell"]]
+    expected = cells["barcode"].value_counts()
+    own = cells.loc[cells["gene"] == CAR, "barcode"].value_counts()
+    found = pd.Series(plain(molecules["barcode"])).value_counts()
+    everywhere = truth.loc[truth["gene"] == CAR, "barcode"].value_counts()
+    extra = (found - everywhere.reindex(found.index, fill_value=0)).clip(lower=0).sum()
+    return {
+        "kit": name,
+        "barcodes": "learnt" if learns else "listed",
+        "parts": len(kit.parts),
+        "valid": chemistry.valid_barcodes,
+        "strand": chemistry.strand,
+        "cells": len(expected),
+        "found": float(totals.reindex(expected.index, fill_value=0).clip(upper=expected).sum())
+        / int(expected.sum()),
+        "CAR found": float(found.reindex(own.index, fill_value=0).clip(upper=own).sum())
+        / int(own.sum()),
+        "false": float(extra / max(1, found.sum())),
+    }
+
+
+def plain(barcodes: pd.Index | pd.Series) -> pd.Index:
+    """Return barcodes of several parts without what STARsolo puts between the parts."""
+    return pd.Index(barcodes.astype(str)).str.replace("_", "", regex=False)
+
+
+def main() -> None:
+    """Print a row a kit."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--kits", nargs="+", default=["10x_5p_v3", *PRESETS])
+    parser.add_argument("--observed", action="store_true", help="learn the barcodes of every kit")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--to", type=Path, help="folder that keeps what is made")
+    given = parser.parse_args()
+    rows = []
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = given.to or Path(scratch)
+        reference = make_reference(folder / "reference")
+        for name in given.kits:
+            rows.append(
+                count_kit(folder / name, reference, name, observed=given.observed, seed=given.seed)
+            )
+            print(rows[-1], flush=True)
+    print(pd.DataFrame(rows).round(4).to_markdown(index=False))
+
+
+if __name__ == "__main__":
+    main()
