@@ -45,12 +45,10 @@ def index_megabytes(genome: float, sparse: int, *, plain: bool = False) -> float
     sparse
         STAR's genomeSAsparseD.
     plain
-        Whether STAR is held to the least: both strands of the genome, the suffix array, and SAindex, which has 1.6 GB
-        for any large genome. It then sorts in more pieces, in a quarter more CPU time.
+        Whether STAR is held to the least: it then sorts in more pieces, in a quarter more CPU time (10 and 30 Mb).
     """
-    if plain:
-        return (2.4 + 9.1 / sparse) * genome + min(1600, 0.9 * genome) + 500
-    return (6 + 8.5 / sparse) * genome + 500
+    fixed, of_array = (5.3, 9.1) if plain else (6, 8.5)
+    return (fixed + of_array / sparse) * genome + 500
 
 
 def insertion_megabytes(genome: float, sparse: int) -> float:
@@ -120,7 +118,7 @@ def choose(reference: ReferenceConfig, machine: float, genome: float) -> Choice:
     --------
     >>> auto = ReferenceConfig(fasta="GRCh38.fa")
     >>> [(c.insertion, c.sa_sparse) for c in (choose(auto, gb * 1000, 3100) for gb in (128, 32, 24))]
-    [('saved', 1), ('none', 3), ('none', 3)]
+    [('saved', 1), ('none', 3), ('none', 6)]
     """
     given = reference.sa_sparse
     if reference.star_index:
