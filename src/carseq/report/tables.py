@@ -38,6 +38,7 @@ from carseq.schema.tables import (
     LOSSES,
     PROTEIN_AGREEMENT,
     RECEPTORS,
+    RULES,
     TARGET,
     THRESHOLDS,
 )
@@ -268,7 +269,11 @@ def tables(study: Study, evidence: pd.DataFrame) -> dict[str, dict[str, Any]]:
         "contrasts": table(
             study.contrasts[contrasts],
             CONTRASTS,
-            hide=["reference_group", "method", "patient", "n_patients"],
+            hide=[
+                *("reference_group", "method", "patient", "n_patients"),
+                # Only contrasts of states and types have a group.
+                *([] if study.contrasts["group"].astype(str).any() else ["group"]),
+            ],
             filters=["contrast"],
             interval=estimate,
             of={**_POSITIVE_OF, "n_car_positive_reference": "n_t_cells_reference"},
@@ -320,6 +325,14 @@ def tables(study: Study, evidence: pd.DataFrame) -> dict[str, dict[str, Any]]:
             summaries.rule_comparison(study.cells, study.detection),
             RULE_COMPARISON,
             file="rule_comparison",
+        ),
+        "field_rules": table(
+            study.rules.assign(
+                n_called=study.rules["n_called"].where(study.rules["n_called"] >= 0)
+            ),
+            RULES,
+            filters=["sample", "rule"],
+            file="rules",
         ),
         "thresholds": table(
             study.thresholds.assign(in_use=in_use),
