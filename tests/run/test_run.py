@@ -21,6 +21,7 @@ from rich.console import Console
 from carseq import locks
 from carseq.errors import CarseqError
 from carseq.machine import machine_cores, machine_megabytes
+from carseq.reference.star import star_version
 from carseq.run import clusters, doctor, find_profile, prepare_demo, profiles, workflow_folder
 from carseq.run.progress import Screen
 from carseq.run.running import Options, arguments, make_way
@@ -369,3 +370,17 @@ def test_the_installer_of_star_finds_the_one_on_path(tmp_path: Path) -> None:
     )
     assert "STAR 2.7.11b is on PATH" in done.stdout
     assert not (tmp_path / "env").exists()
+
+
+def test_star_may_be_named_by_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The program or its folder; a wrong path is told, and is not passed over for the STAR on PATH."""
+    for name, version in (("path", "1"), ("own", "2.7.11b")):
+        queue(tmp_path / name, "STAR", version)
+    monkeypatch.setenv("PATH", str(tmp_path / "path"))
+    assert star_version() == "1"
+    for given in ("own", "own/STAR"):
+        monkeypatch.setenv("CARSEQ_STAR", str(tmp_path / given))
+        assert star_version() == "2.7.11b"
+    monkeypatch.setenv("CARSEQ_STAR", str(tmp_path / "gone"))
+    with pytest.raises(CarseqError, match="CARSEQ_STAR names no program"):
+        star_version()

@@ -90,7 +90,8 @@ class Screen:
 
     def __exit__(self, *_: object) -> None:
         self._ended.set()
-        self._bar.stop()
+        if self._bar.live.is_started:
+            self._bar.stop()
 
     def say(self, text: str) -> None:
         """Print a line above the bar."""
@@ -132,7 +133,7 @@ class Screen:
         self.total = stats.pop("total", 0) or sum(stats.values())
         self.planned = stats
         if not self.dry:
-            self.say(f"{self.total} jobs")
+            self.say(f"{self.total} job{'s' if self.total != 1 else ''}")
 
     def _on_job_info(self, record: Any) -> None:
         words = {str(v) for v in dict(record.wildcards or {}).values()}
@@ -168,6 +169,8 @@ class Screen:
     def _on_job_error(self, record: Any) -> None:
         number = record.jobid
         self._running.discard(number)
+        if self.interrupted:
+            return
         # A job of a group was told with its group.
         if getattr(record, "indent", False) and number in self.failed:
             return
