@@ -12,6 +12,7 @@ import pytest
 
 from carseq.figures.phrases import percent, percent_range
 from carseq.report import build_report, read_study
+from hostile import write_hostile
 from study import Sample, big_samples, hostile_samples, write_study
 
 CHROMIUM = (
@@ -347,6 +348,48 @@ def test_hostile_names_are_shown_and_do_nothing(browser: Any, tmp_path: Path) ->
     assert hostile_samples()[0].name in made.page.locator(".card h3").first.inner_text()
     assert made.page.locator("main img, main b").count() == 0
     assert made.complaints == made.requests == []
+
+
+def test_hostile_text_in_every_place_is_shown_and_does_nothing(
+    browser: Any, tmp_path: Path
+) -> None:
+    """Scripts, formulas, templates, text that runs backwards: in sheets, types, genes, features, findings, versions."""
+    places = write_hostile(tmp_path / "results")
+    assert places >= {
+        "patient",
+        "timepoint",
+        "cell_type",
+        "feature",
+        "gene",
+        "finding",
+        "measure",
+        "path",
+    }
+    build_report(tmp_path / "results", tmp_path / "report.html", tmp_path / "methods.md")
+    made = Visit(browser, tmp_path / "report.html")
+    made.page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+    for name in ("forest", "composition", "localization", "coverage"):
+        host = made.page.locator(f'[data-figure="{name}"]')
+        host.scroll_into_view_if_needed()
+        host.hover(position={"x": 150, "y": 30}, force=True)
+    text = made.page.locator("body").inner_text()
+    assert "window.hacked='patient'" in text
+    assert "{{7*7}}" in text
+    assert "http://x.org" in text
+    with made.page.expect_download() as saved:
+        made.page.locator("section#verdict .bar button", has_text="TSV").first.evaluate(
+            "b => b.click()"
+        )
+    cells = [
+        c for line in Path(saved.value.path()).read_text().split("\n") for c in line.split("\t")
+    ]
+    assert any(c.startswith("'=HYPERLINK") for c in cells)
+    assert [c for c in cells if c[:1] in ("=", "+", "@")] == []
+    assert "/" not in saved.value.suggested_filename
+    assert made.page.evaluate("window.hacked") is None
+    assert made.page.locator("main img, main script, main svg[onload]").count() == 0
+    assert made.complaints == made.requests == []
+    assert re.search(r"(?<!\\)<(script|img)", (tmp_path / "methods.md").read_text()) is None
 
 
 @pytest.mark.parametrize(
