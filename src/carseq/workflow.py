@@ -184,8 +184,15 @@ def job(snakemake: Any) -> Iterator[Any]:
             to_file(str(snakemake.log[0]))
         for left in remove_temporaries(outputs):
             get_logger(__name__).info("removed %s, which a killed job left", left)
-        for path in snakemake.input:
-            check_whole(str(path))
+        for path in map(str, snakemake.input):
+            # Snakemake has seen it. What vanished since would be left out without a word where a study may lack it.
+            if not os.path.exists(path):
+                raise CarseqError(
+                    f"there is no {path}",
+                    "it was there when the run began, and was deleted or moved",
+                    "run again",
+                )
+            check_whole(path)
         if root is not None:
             forget(root, outputs)
         yield snakemake

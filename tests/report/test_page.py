@@ -99,9 +99,9 @@ def test_run_times_stand_beside_the_page(results: Path, tmp_path: Path) -> None:
 
 
 def test_the_page_is_one_file_that_names_no_other(results: Path, tmp_path: Path) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     page = page_of(results, tmp_path / "deep" / "report.html")
-    assert time.perf_counter() - started < 10
+    assert time.process_time() - started < 10
     head, _, rest = page.partition('id="data">')
     outside = head + rest.partition("</script>")[2]
     assert not re.search(r"""(?:src|srcset|action)=["']?(?:https?:)?//""", outside)

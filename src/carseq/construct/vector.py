@@ -48,6 +48,7 @@ _ORF_SHARE = 0.9
 _TRIED = 6
 #: Words by which a record says that an end of it was put on by carseq.
 ASSUMED = re.compile(r"ASSUMED ENDS: ([^.]+)\.")
+_PUT_ON = re.compile(r"The (5' and 3'|5'|3') ends? of the mRNA")
 _MISSING = (
     ("binder", "binder (scFv, VHH)"),
     ("hinge", "hinge"),
@@ -149,11 +150,11 @@ def _whole(vector: VectorMap, name: str, form: Form, path: str | Path) -> Constr
             shape = "orf" if whole else "transcript"
             five, three = _given_ends(sequence, whole, tail)
     place = (orf.start, min(orf.end, len(sequence)))
-    if any(code == "assumed_ends" for code, _ in notes):
-        # The file was completed by carseq: its ends are what was assumed, and the note says so.
-        five = five if five.known else End("assumed", True)
-        three = three if three.known else End("assumed", True)
-        notes = [n for n in notes if n[0] not in ("five_prime_guess", "three_prime_guess")]
+    assumed = next((text for code, text in notes if code == "assumed_ends"), None)
+    if assumed is not None:
+        five, three = _assumed_ends(assumed, five, three)
+        known = {"five_prime_guess": five.known, "three_prime_guess": three.known}
+        notes = [n for n in notes if not known.get(n[0], False)]
     if not verdict.is_car:
         what = verdict.what or "a reading frame of no known CAR domain"
         notes.append(("not_a_car", f"The file's reading frame is not a CAR's: {what}."))
@@ -202,6 +203,21 @@ def _own_words(vector: VectorMap) -> list[Note]:
         more = f"; and {len(vector.remarks) - 3} more" if len(vector.remarks) > 3 else ""
         notes.append(("read_with_remarks", f"While the file was read: {told}{more}."))
     return notes
+
+
+def _assumed_ends(told: str, five: End, three: End) -> tuple[End, End]:
+    """Return the ends of a file that carseq completed: those put on are what was assumed, as its note says.
+
+    A known vector's ends are whole; what reads showed is an end only where it reached one.
+    """
+    put = _PUT_ON.search(told)
+    ends = put.group(1) if put else "5' and 3'"
+    by_reads = "taken from the reads" in told
+    if "5'" in ends and not five.known and not by_reads:
+        five = End("assumed", True)
+    if "3'" in ends and not three.known and (not by_reads or "poly(A) tail" in told):
+        three = End("assumed", True)
+    return five, three
 
 
 def _given_ends(sequence: str, is_orf: bool, tail: bool) -> tuple[End, End]:
