@@ -8,7 +8,7 @@ import pysam
 import pytest
 
 from carseq.construct import Construct, lint, load_construct
-from carseq.construct.backbones import backbones, likeliest
+from carseq.construct.backbones import backbones, complete, likeliest
 from carseq.construct.coding import reverse_complement
 from carseq.construct.extend import Read, extend, extended
 from carseq.construct.parts import sequences
@@ -74,6 +74,9 @@ def test_5_prime_reads_show_the_leader_before_a_frame(orf):
         # Less than the whole leader: no end of the mRNA.
         assert not SPLICED.startswith(longer.sequence[:40])
     assert likeliest(longer).backbone.name == "MSGV1"
+    # The vector's ends and its intron give both forms, the frame's own surroundings kept.
+    both = complete(longer, "MSGV1")
+    assert [t.sequence for t in both.transcripts] == [UNSPLICED, SPLICED]
 
 
 def test_noise_and_too_few_molecules_show_nothing(orf):

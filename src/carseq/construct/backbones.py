@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import edlib
 
-from carseq.construct.introns import find_introns, splice_sites
+from carseq.construct.introns import find_introns, joined_leader, splice_sites
 from carseq.construct.model import Construct, End, Transcript
 from carseq.construct.parts import sequences
 from carseq.errors import CarseqError
@@ -307,6 +307,12 @@ def complete(construct: Construct, name: str) -> Construct:
     match = matched(construct, backbone)
     full, offset = with_ends(construct, match, five=five, three=three)
     place = (construct.orf[0] + offset, construct.orf[1] + offset)
+    joined, psi = joined_leader(full), splice_sites(backbone.five)
+    if joined is not None and psi is not None and joined <= place[0]:
+        # The piece shows the spliced leader: the vector's own intron gives the unspliced mRNA.
+        intron = backbone.five[slice(*psi)]
+        full = full[:joined] + intron + full[joined:]
+        place = (place[0] + len(intron), place[1] + len(intron))
     return rebuilt(
         construct, full, place, backbone.name, five=five, three=three, source=backbone.source
     )
