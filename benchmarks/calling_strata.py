@@ -16,6 +16,7 @@ anew at the limit that a silent sample stated); clonotypes.
 from __future__ import annotations
 
 import argparse
+import itertools
 import logging
 import time
 from dataclasses import dataclass, replace
@@ -24,7 +25,7 @@ from pathlib import Path
 import anndata
 import numpy as np
 import pandas as pd
-from scipy import sparse
+from scipy import sparse, special
 
 from carseq.calling import call_cells
 from carseq.calling.rules import poisson_gaussian, zero_truncated
@@ -322,6 +323,52 @@ def limits(n: int, seed: int, depths: Depths, again: int = 12) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
+#: What the limit is asked over: T cells, median depth, ambient share, ambient UMIs, cells with one CAR molecule.
+#: Along the first three the limit may not rise.
+GRID: tuple[tuple[float, ...], ...] = (
+    (30, 300, 3000), (500, 5000), (0.3, 0.0), (0, 1e4, 1e7), (0, 2, 4),
+)  # fmt: skip
+
+
+def grid() -> pd.DataFrame:
+    """Return the limits of silent samples (no positive call) over the grid."""
+    rows = []
+    for key in itertools.product(*GRID):
+        n, depth, contamination, empties, n_one = key
+        quantile = (np.arange(int(n)) + 0.5) / n
+        total = np.maximum(depth * np.exp(0.5 * special.ndtri(quantile)), 200).astype(int)
+        seen = np.zeros(int(n), dtype=int)
+        seen[np.linspace(0, n - 1, int(n_one)).astype(int)] = 1
+        obs = pd.DataFrame(
+            {
+                "sample": "s", "barcode": [f"b{i}" for i in range(int(n))], "total_umis": total, "lineage": "T",
+                "cell_type": "CD4 T cell", "t_state": "", "is_doublet": False, "seen": seen,
+                "contamination": max(contamination, 1e-6),
+            }
+        )  # fmt: skip
+        row = {"sample": "s", "role": "case", "ambient_umis": empties, "ambient_car": 0.0}
+        adata, sheet = cohort([(obs, row)])
+        found = call_cells(adata, None, sheet, car=CAR).iloc[0]
+        limit = found["detection_limit"] if not found["n_car_positive"] else np.nan
+        rows.append((*key, limit, found["verdict"]))
+    columns = ["n_t", "depth", "contamination", "ambient_umis", "n_one", "limit", "verdict"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def rises(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the steps of the grid, with the limit after over before: more cells, deeper ones, less ambient RNA."""
+    found = []
+    names = ["n_t", "depth", "contamination", "ambient_umis", "n_one"]
+    limit = table.set_index(names)["limit"]
+    for key in limit.index:
+        for axis in range(3):
+            at = GRID[axis].index(key[axis])
+            if at:
+                before = (*key[:axis], GRID[axis][at - 1], *key[axis + 1 :])
+                found.append((*key, names[axis], limit[key] / limit[before]))
+    return pd.DataFrame(found, columns=[*names, "step", "ratio"]).dropna()
+
+
 def _first(
     part: tuple[pd.DataFrame, dict[str, object]],
 ) -> tuple[anndata.AnnData, None, pd.DataFrame]:
@@ -412,6 +459,7 @@ def main() -> None:
     parser.add_argument("--studies", type=int, default=120)
     parser.add_argument("--limits", type=int, default=40)
     parser.add_argument("--clones", type=int, default=12)
+    parser.add_argument("--grid", action="store_true", help="limits over a grid of silent samples")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--keep", help="write cells and samples as pickles of this name")
     parser.add_argument("--ratio", type=float, nargs=2, help="CAR T depth over others', from to")
@@ -445,6 +493,15 @@ def main() -> None:
             f"median over samples {table['detected'].median():.0%}, least {table['detected'].min():.0%}"
         )
         print(shown(table.sort_values("detected").head(8)), "\n", flush=True)
+    if given.grid:
+        table = grid()
+        steps = rises(table)
+        quiet = table[table["limit"].notna()]
+        print(
+            f"{len(table)} samples, {len(quiet)} without a positive call; of {len(steps)} steps "
+            f"{(steps['ratio'] > 1.05).sum()} raise the limit by more than 5 %"
+        )
+        print(shown(steps.sort_values("ratio", ascending=False).head(6)), "\n", flush=True)
     if given.clones:
         print(shown(clones(given.clones, given.seed, depths)))
     print(f"\n{(time.perf_counter() - start) / 60:.1f} min")

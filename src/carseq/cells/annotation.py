@@ -83,7 +83,7 @@ LEAST_TYPED_UMIS, LEAST_TYPED_GENES = 50, 30
 UMIS_PER_NAT = 20.0
 #: The doubt that is left in the lineage of a cell without any of its markers; it falls with each marker molecule, as
 #: their number (and one) to the power of 1.5.
-DOUBT = 0.3
+DOUBT = 0.15
 #: Share of ambient RNA in a cell, of doublets among cells, and of droplets without a cell before a sample is seen; the
 #: cells that this last one weighs as much as.
 SOUP_IN_CELL, SOUP_DOUBLETS, SOUP_SHARE, SOUP_CELLS = 0.3, 0.05, 0.02, 20.0

@@ -65,6 +65,10 @@ _KINDS = {"car_call": "car_call", "verdict": "text"}
 _POSITIVE_OF = {"n_car_positive": "n_t_cells"}
 
 
+#: Values of a figure that repeat as a whole are written once from so many on.
+LEAST_BLOCK = 50
+
+
 def column(values: pd.Series) -> dict[str, Any]:
     """Encode a column for JSON: as a dictionary and codes where values repeat."""
     if pd.api.types.is_bool_dtype(values):
@@ -109,9 +113,20 @@ def encode(frame: pd.DataFrame) -> dict[str, Any]:
     """Encode the rows of a figure for the page."""
     return {
         "columns": [{"key": str(key)} for key in frame.columns],
-        "data": [column(frame[key]) for key in frame.columns],
+        "data": [_once(column(frame[key])) for key in frame.columns],
         "n": len(frame),
     }
+
+
+def _once(encoded: dict[str, Any]) -> dict[str, Any]:
+    """Write values that are one long block again and again, as places along a construct, once and how often."""
+    key = "c" if "c" in encoded else "v"
+    values = encoded[key]
+    n = len(values)
+    for times in range(n // LEAST_BLOCK, 1, -1):
+        if n % times == 0 and values == values[: n // times] * times:
+            return {**encoded, key: values[: n // times], "t": times}
+    return encoded
 
 
 def _kind(key: str, values: pd.Series, described: Column | None) -> str:

@@ -78,6 +78,10 @@ class Screen:
             TimeElapsedColumn(),
             console=console,
             transient=True,
+            refresh_per_second=2,
+            # What Snakemake and jobs print goes to a file.
+            redirect_stdout=False,
+            redirect_stderr=False,
         )
         self._task = self._bar.add_task("", total=None)
 
@@ -152,7 +156,8 @@ class Screen:
             self.say(f"[green]{count}[/] {escape(job.title)} [dim]({took})[/]")
 
     def _on_progress(self, record: Any) -> None:
-        self.done, self.total = record.done, record.total
+        # Of a run up to some rule (`--until`) Snakemake counts the whole study's jobs as the total.
+        self.done, self.total = record.done, self.total or record.total
 
     def _on_group_error(self, record: Any) -> None:
         for info in record.job_error_info:

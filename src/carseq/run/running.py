@@ -103,8 +103,10 @@ def run_study(config: Path, options: Options, console: Console) -> int:
         make_way(folder, console)
     if other:
         return _snakemake(command)
+    # Asked before stderr leads elsewhere.
+    terminal, width = console.is_terminal, console.width
     with _apart(folder, options.dry_run) as (own, printed):
-        shown = Console(file=own, force_terminal=console.is_terminal, width=console.width)
+        shown = Console(file=own, force_terminal=terminal, width=width)
         with Screen(shown, folder, dry=options.dry_run) as screen:
             code = _snakemake(command, screen)
     text = printed.read_text(errors="replace") if printed.is_file() else ""
