@@ -92,10 +92,13 @@ def told_of_kill(log: str | Path | Iterable[str | Path]) -> str:
         with suppress(OSError):
             text += Path(path).read_text(errors="replace")
     rules: dict[str, None] = {}
-    for part in re.split(r"^(?=.*Error in (?:group|rule) )", text, flags=re.MULTILINE)[1:]:
-        name = re.search(r"Error in (?:group|rule) ([\w-]+)", part)
-        if name and _KILLED.search(part):
-            rules[name[1]] = None
+    named_at = re.compile(r"Error in (?:group|rule) ([\w-]+)")
+    for killed in _KILLED.finditer(text):
+        # Snakemake shows the exception, then the rule it came from; other versions the other way round.
+        before = named_at.findall(text[: killed.start()])
+        after = named_at.search(text, killed.end(), killed.end() + 200)
+        for name in [after[1]] if after else before[-1:]:
+            rules[name] = None
     if not rules:
         return ""
     named = " and ".join(rules)

@@ -185,7 +185,9 @@ def test_a_killed_job_is_told_with_what_gives_it_memory(tmp_path):
         "RuleException:\nCalledProcessError in file molecules.smk, line 3:\nCommand 'set -euo "
         "pipefail; python x.py' returned "
         "non-zero exit status 137.\n"
-        "[Wed] Error in rule report:\n  Command 'python' returned non-zero exit status 1.\n"
+        "Trying to restart\n"
+        + "x" * 300
+        + "\n[Wed] Error in rule report:\n  Command 'python' returned non-zero exit status 1.\n"
     )
     told = told_of_kill(log)
     assert "molecules did not fail but was killed" in told
