@@ -196,6 +196,7 @@ def test_a_cut_index_is_refused_before_star_starts(tmp_path):
         (np.exceptions.AxisError("x"), None, None),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), "allocate", "memory"),
         (ValueError("std::bad_alloc"), "bad_alloc", "memory"),
+        (ImportError("x.so: failed to map segment from shared object"), "map segment", "memory"),
         (FileNotFoundError(errno.ENOENT, "No such file", "/d/x"), None, None),
     ],
 )  # fmt: skip
