@@ -14,7 +14,7 @@ LIBRARIES = Schema(
         "whitelist": Column("str", "list of barcodes that were used"),
         "strand": Column("str", "strand of the reads: Forward (3'), Reverse (5') or Unstranded"),
         "n_reads": Column("int64", "reads of the library", label="Reads", unit="count"),
-        "read_length": Column("int64", "length of the cDNA reads", label="Read length", unit="nt"),
+        "read_length": Column("int64", "length of the cDNA reads", label="Read length", unit="bases"),
         "valid_barcodes": Column("float64", "reads whose barcode is on the list", unit="fraction"),
         "exact_barcodes": Column(
             "float64",
