@@ -14,7 +14,7 @@ export PATH := $(BIN):$(PATH)
 # Threads are given by Snakemake; numerical libraries must not add their own.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help setup demo test torture slurmtest bench torture-inputs lint lock types unit format docs clean browser slurm
+.PHONY: help setup demo test torture slurmtest gridtest bench torture-inputs lint lock types unit format docs clean browser slurm
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 10
@@ -44,8 +44,13 @@ torture: setup ## every job under faults, into docs/torture.md, and the parsers 
 	@python tests/faults/torture.py --to docs/torture.md
 	@python tests/faults/fuzz.py --seconds 600
 
-slurmtest: setup slurm ## the workflow on a real Slurm of one node (root, Debian)
-	@pytest -m slurm
+slurmtest: setup ## the workflow on a real Slurm of one node, with and without accounting (root, Debian)
+	@envs/install-slurm.sh accounting
+	@CARSEQ_CLUSTERS=1 pytest -m slurm
+
+gridtest: setup ## a workflow on a real Grid Engine of one node (root, Debian)
+	@envs/install-grid.sh
+	@CARSEQ_CLUSTERS=1 pytest -m grid
 
 # kb-python asks for other versions than carseq: it has an environment of its own.
 bench/kb/bin/kb: $(VENV)/.installed

@@ -16,19 +16,19 @@ anew at the limit that a silent sample stated); clonotypes.
 from __future__ import annotations
 
 import argparse
+import itertools
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import anndata
 import numpy as np
 import pandas as pd
-from scipy import sparse
+from scipy import sparse, special
 
 from carseq.calling import call_cells
-from carseq.calling.rules import rules
-from carseq.cells.annotation import is_single_t
+from carseq.calling.rules import poisson_gaussian, zero_truncated
 
 CAR = "CAR"
 #: Shape of the gamma distribution of ambient molecules between droplets.
@@ -172,12 +172,16 @@ def cohort(
     return adata, pd.DataFrame([part[1] for part in parts])
 
 
-def studies(n: int, seed: int, depths: Depths) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+def studies(
+    n: int, seed: int, depths: Depths, ratio: tuple[float, float] | None = None
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Simulate and call studies: cells, samples and rules with their truth."""
     cells, samples, by_rule = [], [], []
     for number in range(n):
         rng = np.random.default_rng([seed, number])
         w = world(rng)
+        if ratio is not None:
+            w = replace(w, ratio=float(np.exp(rng.uniform(*np.log(ratio)))))
         parts = []
         for i in range(rng.integers(1, 4)):
             n_t = int(np.exp(rng.uniform(np.log(60), np.log(2500))))
@@ -197,30 +201,36 @@ def studies(n: int, seed: int, depths: Depths) -> tuple[pd.DataFrame, pd.DataFra
         keep = ["study", "sample", "truth", "car_evidence", "car_posterior", "car_call"]
         keep += ["car_expected_ambient", "mean_ambient"]
         cells.append(t_cells[keep].assign(**about))
-        table = rules(adata.obs, is_single_t(adata.obs).to_numpy())
-        by_rule.append(_with_truth(table, adata.obs))
+        by_rule.append(rules_with_truth(adata.obs))
     return pd.concat(cells), pd.concat(samples, ignore_index=True), pd.concat(by_rule)
 
 
-def _with_truth(table: pd.DataFrame, obs: pd.DataFrame) -> pd.DataFrame:
-    """Add to the rules of a study how many of their calls are true; threshold rules only, which are simple to redo."""
+def rules_with_truth(obs: pd.DataFrame) -> pd.DataFrame:
+    """Return what carseq and the field's own rules call in a study, and how much of it is true.
+
+    A mixture that could not be fitted in a sample calls nothing there.
+    """
     t_cells = obs[obs["lineage"] == "T"]
-    rows = []
-    for rule, called in (
-        ("carseq", t_cells["car_call"] == "positive"),
-        *((f"{n} or more UMIs", t_cells["car_evidence"] >= n) for n in (1, 2, 3)),
-    ):
-        rows.append(
-            (
-                rule,
-                int(called.sum()),
-                int((called & t_cells["truth"]).sum()),
-                int(t_cells["truth"].sum()),
-            )
-        )
-    return pd.DataFrame(rows, columns=["rule", "called", "true", "of"]).assign(
-        fitted=len(table) > 0
-    )
+    k = t_cells["car_evidence"].to_numpy(float)
+    depth = t_cells["total_umis"].to_numpy(float)
+    called = {"carseq": (t_cells["car_call"] == "positive").to_numpy()}
+    called |= {f"{n} or more UMIs": k >= n for n in (1, 2, 3)}
+    mixtures = {
+        "Poisson-Gaussian mixture": lambda rows: poisson_gaussian(k[rows]),
+        "zero-truncated mixture": lambda rows: zero_truncated(k[rows], depth[rows]),
+    }
+    for rule, mixture in mixtures.items():
+        called[rule] = np.zeros(len(k), dtype=bool)
+        for sample in t_cells["sample"].unique():
+            rows = np.flatnonzero((t_cells["sample"] == sample).to_numpy() & (k > 0))
+            chosen = mixture(rows)
+            if chosen is not None:
+                called[rule][rows[chosen]] = True
+    truth = t_cells["truth"].to_numpy(bool)
+    return pd.DataFrame(
+        [(rule, int(c.sum()), int((c & truth).sum()), int(truth.sum())) for rule, c in called.items()],
+        columns=["rule", "called", "true", "of"],
+    )  # fmt: skip
 
 
 def figures(cells: pd.DataFrame, samples: pd.DataFrame) -> dict[str, float]:
@@ -313,6 +323,52 @@ def limits(n: int, seed: int, depths: Depths, again: int = 12) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
+#: What the limit is asked over: T cells, median depth, ambient share, ambient UMIs, cells with one CAR molecule.
+#: Along the first three the limit may not rise.
+GRID: tuple[tuple[float, ...], ...] = (
+    (30, 300, 3000), (500, 5000), (0.3, 0.0), (0, 1e4, 1e7), (0, 2, 4),
+)  # fmt: skip
+
+
+def grid() -> pd.DataFrame:
+    """Return the limits of silent samples (no positive call) over the grid."""
+    rows = []
+    for key in itertools.product(*GRID):
+        n, depth, contamination, empties, n_one = key
+        quantile = (np.arange(int(n)) + 0.5) / n
+        total = np.maximum(depth * np.exp(0.5 * special.ndtri(quantile)), 200).astype(int)
+        seen = np.zeros(int(n), dtype=int)
+        seen[np.linspace(0, n - 1, int(n_one)).astype(int)] = 1
+        obs = pd.DataFrame(
+            {
+                "sample": "s", "barcode": [f"b{i}" for i in range(int(n))], "total_umis": total, "lineage": "T",
+                "cell_type": "CD4 T cell", "t_state": "", "is_doublet": False, "seen": seen,
+                "contamination": max(contamination, 1e-6),
+            }
+        )  # fmt: skip
+        row = {"sample": "s", "role": "case", "ambient_umis": empties, "ambient_car": 0.0}
+        adata, sheet = cohort([(obs, row)])
+        found = call_cells(adata, None, sheet, car=CAR).iloc[0]
+        limit = found["detection_limit"] if not found["n_car_positive"] else np.nan
+        rows.append((*key, limit, found["verdict"]))
+    columns = ["n_t", "depth", "contamination", "ambient_umis", "n_one", "limit", "verdict"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def rises(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the steps of the grid, with the limit after over before: more cells, deeper ones, less ambient RNA."""
+    found = []
+    names = ["n_t", "depth", "contamination", "ambient_umis", "n_one"]
+    limit = table.set_index(names)["limit"]
+    for key in limit.index:
+        for axis in range(3):
+            at = GRID[axis].index(key[axis])
+            if at:
+                before = (*key[:axis], GRID[axis][at - 1], *key[axis + 1 :])
+                found.append((*key, names[axis], limit[key] / limit[before]))
+    return pd.DataFrame(found, columns=[*names, "step", "ratio"]).dropna()
+
+
 def _first(
     part: tuple[pd.DataFrame, dict[str, object]],
 ) -> tuple[anndata.AnnData, None, pd.DataFrame]:
@@ -321,60 +377,67 @@ def _first(
 
 
 def clones(n: int, seed: int, depths: Depths) -> pd.DataFrame:
-    """Call studies with and without receptors: clones of CAR share 0, 0.5 and 1, by-standers expanded."""
-    rows = []
+    """Call studies with and without receptors: clones of CAR share 0, 0.5 and 1, by-standers expanded.
+
+    Two thirds of the T cells of two samples are in clones of eight cells across both samples, or in one large clone of
+    by-standers. Cells of all studies are pooled, since ten bins of one study hold too few.
+    """
+    found: dict[bool, list[pd.DataFrame]] = {True: [], False: []}
     for number in range(n):
         rng = np.random.default_rng([seed, 55, number])
         w = world(rng)
-        parts = []
-        for i in range(2):
-            obs, row = make_sample(rng, depths, w, f"s{i}", 600, 0.3)
-            kind = rng.random(len(obs))
-            name = np.full(len(obs), "", dtype=object)
-            t = (obs["lineage"] == "T").to_numpy()
-            car = obs["truth"].to_numpy(bool)
-            size = 8
-            # A third of the T cells in clones: all CAR T, none, and half of each.
-            name[t & car & (kind < 0.25)] = "all"
-            name[t & ~car & (kind < 0.25)] = "none"
-            name[t & (kind > 0.9)] = "half"
-            for what in ("all", "none", "half"):
-                own = np.flatnonzero(name == what)
-                name[own] = [f"{what}{j // size}" for j in range(len(own))]
-            name[t & ~car & (kind > 0.25) & (kind < 0.4)] = "by-stander"
-            parts.append((obs.assign(clonotype=name), row))
+        parts = [make_sample(rng, depths, w, f"s{i}", 600, 0.3) for i in range(2)]
+        obs = pd.concat([part[0] for part in parts], ignore_index=True)
+        car = obs["truth"].to_numpy(bool)
+        t = (obs["lineage"] == "T").to_numpy()
+        name = np.full(len(obs), "", dtype=object)
+        order = rng.permutation(len(obs))
+        with_car, without = order[(t & car)[order]], order[(t & ~car)[order]]
+        third, half = len(with_car) // 3, len(with_car) // 6
+        chosen = {
+            "all": with_car[:third],
+            "half": np.concatenate([with_car[third : third + half], without[:half]]),
+            "none": without[half : half + 200],
+            "by-stander": without[half + 200 : half + 280],
+        }
+        for what, cells in chosen.items():
+            mixed = rng.permutation(cells)
+            size = len(cells) if what == "by-stander" else 8
+            name[mixed] = [f"{what}{j // size}" for j in range(len(mixed))]
+        ends = np.cumsum([0, *(len(part[0]) for part in parts)])
+        named = [
+            (part[0].assign(clonotype=name[low:high]), part[1])
+            for part, low, high in zip(parts, ends[:-1], ends[1:], strict=True)
+        ]
         for given in (True, False):
-            adata, sheet = cohort(parts)
+            adata, sheet = cohort(named)
             if not given:
                 del adata.obs["clonotype"]
             call_cells(adata, None, sheet, car=CAR)
-            own = adata.obs[adata.obs["lineage"] == "T"].assign(
-                clone=pd.concat([p[0] for p in parts])["clonotype"].to_numpy()[
-                    (adata.obs["lineage"] == "T").to_numpy()
-                ]
-            )
-            positive = own["car_call"] == "positive"
-            stander = own["clone"] == "by-stander"
-            in_clone = own["clone"] != ""
-            rows.append(
-                {
-                    "receptors": given,
-                    "calls": int(positive.sum()),
-                    "false": int((positive & ~own["truth"]).sum()),
-                    "false in by-standers": int((positive & stander).sum()),
-                    "found": int((positive & own["truth"] & in_clone).sum()),
-                    "shown": int((own["truth"] & in_clone & (own["car_evidence"] > 0)).sum()),
-                    "posterior, CAR T in clones": float(own.loc[in_clone & own["truth"], "car_posterior"].mean()),
-                    "posterior, others in clones": float(own.loc[in_clone & ~own["truth"], "car_posterior"].mean()),
-                    "calibration": calibration(own[in_clone]),
-                }
-            )  # fmt: skip
-    table = pd.DataFrame(rows).groupby("receptors")
-    sums = table[["calls", "false", "false in by-standers", "found", "shown"]].sum()
-    means = table[
-        ["posterior, CAR T in clones", "posterior, others in clones", "calibration"]
-    ].mean()
-    return sums.join(means).reset_index()
+            kind = pd.Series(name, index=adata.obs_names).str.rstrip("0123456789")
+            own = adata.obs.assign(clone=kind, study=number)
+            found[given].append(own[own["lineage"] == "T"])
+    rows = []
+    for given, tables in found.items():
+        own = pd.concat(tables)
+        positive, member = own["car_call"] == "positive", own["clone"] != ""
+        none = own["car_evidence"] == 0
+        rows.append(
+            {
+                "receptors": given,
+                "calls": int(positive.sum()),
+                "false": int((positive & ~own["truth"]).sum()),
+                "false in by-standers": int((positive & (own["clone"] == "by-stander")).sum()),
+                "found": int((positive & own["truth"] & member).sum()),
+                "shown": int((own["truth"] & member & ~none).sum()),
+                "CAR T in clones with p > 0.5": int((own["truth"] & member & (own["car_posterior"] > 0.5)).sum()),
+                "others with p > 0.5": int((~own["truth"] & member & (own["car_posterior"] > 0.5)).sum()),
+                "calibration": calibration(own),
+                "of clones": calibration(own[member]),
+                "of clones, no CAR": calibration(own[member & none]),
+            }
+        )  # fmt: skip
+    return pd.DataFrame(rows)
 
 
 def shown(table: pd.DataFrame, index: str = "") -> str:
@@ -396,7 +459,10 @@ def main() -> None:
     parser.add_argument("--studies", type=int, default=120)
     parser.add_argument("--limits", type=int, default=40)
     parser.add_argument("--clones", type=int, default=12)
+    parser.add_argument("--grid", action="store_true", help="limits over a grid of silent samples")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--keep", help="write cells and samples as pickles of this name")
+    parser.add_argument("--ratio", type=float, nargs=2, help="CAR T depth over others', from to")
     parser.add_argument("--real", type=Path, default=Path("../shared/data/real_pbmc"))
     given = parser.parse_args()
     logging.getLogger("carseq").setLevel(logging.ERROR)
@@ -404,7 +470,12 @@ def main() -> None:
     depths = real_depths(given.real)
     if given.studies:
         print(len(depths.t), "real T cells", depths.cd8)
-        cells, samples, by_rule = studies(given.studies, given.seed, depths)
+        cells, samples, by_rule = studies(
+            given.studies, given.seed, depths, tuple(given.ratio) if given.ratio else None
+        )
+        if given.keep:
+            cells.to_pickle(f"{given.keep}.cells.pkl")
+            samples.to_pickle(f"{given.keep}.samples.pkl")
         print(shown(strata(cells, samples), "stratum"), "\n")
         print(shown(ambient(cells, samples)), "\n")
         total = by_rule.groupby("rule")[["called", "true", "of"]].sum()
@@ -422,6 +493,15 @@ def main() -> None:
             f"median over samples {table['detected'].median():.0%}, least {table['detected'].min():.0%}"
         )
         print(shown(table.sort_values("detected").head(8)), "\n", flush=True)
+    if given.grid:
+        table = grid()
+        steps = rises(table)
+        quiet = table[table["limit"].notna()]
+        print(
+            f"{len(table)} samples, {len(quiet)} without a positive call; of {len(steps)} steps "
+            f"{(steps['ratio'] > 1.05).sum()} raise the limit by more than 5 %"
+        )
+        print(shown(steps.sort_values("ratio", ascending=False).head(6)), "\n", flush=True)
     if given.clones:
         print(shown(clones(given.clones, given.seed, depths)))
     print(f"\n{(time.perf_counter() - start) / 60:.1f} min")

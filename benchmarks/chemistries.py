@@ -2,6 +2,7 @@
 "found.
 
     python benchmarks/chemistries.py [--kits NAME ...] [--seed 1] [--to FOLDER]
+    python benchmarks/chemistries.py --calls [--cells 100] [--seed 1] [--to FOLDER]  # 5' v3, learnt against listed
 
 A library of some cells and three times as many empty droplets, of six genes and a CAR; one base in a hundred of the
 barcode read is wrong. Where no list may be shipped, or `--observed` asks for it, barcodes are learnt from the reads.
@@ -19,18 +20,22 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from carseq.calling import count_car
+from carseq.cells.stages import sample_cells
 from carseq.construct import Construct, load_construct, write_construct
 from carseq.data import path as data_path
 from carseq.io.h5ad import read_h5ad
 from carseq.library.detect import detect_chemistry
-from carseq.library.geometry import CHEMISTRIES, is_observed, layout
+from carseq.library.geometry import CHEMISTRIES, Chemistry, is_observed, layout
 from carseq.library.observed import learn_barcodes
 from carseq.library.presets import PRESETS, Preset
 from carseq.library.whitelist import known_whitelist, read_parts
 from carseq.molecules import Target, molecules_of
+from carseq.molecules.row import with_car_row
 from carseq.reference.genome import locus_list, write_augmented_gtf
 from carseq.reference.index import build_index, insert_car
 from carseq.reference.resembling import find_homologs
+from carseq.simulate import SampleSpec, simulate_study
 from carseq.solo import align
 
 ACGT = np.frombuffer(b"ACGT", dtype=np.uint8)
@@ -53,9 +58,11 @@ def noise(rng: np.random.Generator, length: int) -> str:
     return rng.choice(ACGT, length).tobytes().decode()
 
 
-def make_reference(folder: Path) -> Reference:
-    """Write a genome of six genes and index it with the CAR."""
-    car = load_construct(data_path("constructs/ide-cel.gb"), name=CAR)
+def make_reference(
+    folder: Path, construct: Construct | None = None, further: str = ""
+) -> Reference:
+    """Write a genome of six genes, and a further contig if one is given, and index it with the CAR and without."""
+    car = construct or load_construct(data_path("constructs/ide-cel.gb"), name=CAR)
     rng = np.random.default_rng(5)
     genes = [noise(rng, 1500) for _ in range(GENES)]
     made = Reference(folder, genes, car)
@@ -63,7 +70,7 @@ def make_reference(folder: Path) -> Reference:
         return made
     folder.mkdir(parents=True, exist_ok=True)
     text = "".join(noise(rng, 2000) + gene for gene in genes)
-    (folder / "g.fa").write_text(f">chr1\n{text}\n")
+    (folder / "g.fa").write_text(f">chr1\n{text}\n" + (f">chrT\n{further}\n" if further else ""))
     rows = []
     for i in range(GENES):
         start = (i + 1) * 2000 + i * 1500 + 1
@@ -194,6 +201,57 @@ def count_kit(
     }
 
 
+def calls(folder: Path, cells: int, seed: int) -> dict[str, object]:
+    """Hold a simulated 5' v3 sample counted with learnt barcodes against the same counted with its true list."""
+    spec = SampleSpec(
+        name="s", compartment="blood", cells=cells, car_fraction=0.3, n_empty=20 * cells
+    )
+    if not (folder / "config.yaml").exists():
+        simulate_study(
+            folder, construct="ide-cel", construct_name=CAR, chemistry="10x_5p_v3", samples=[spec],
+            seed=seed, lanes=1,
+        )  # fmt: skip
+    fasta, gtf = folder / "genome.fa", folder / "genes.gtf"
+    car = load_construct(data_path("constructs/ide-cel.gb"), name=CAR)
+    if not (folder / "base").exists():
+        build_index(fasta, gtf, folder / "base")
+    (r1,) = folder.glob("fastq/*_R1_*")
+    pairs = [(r1, Path(str(r1).replace("_R1_", "_R2_")))]
+    learnt = learn_barcodes([r1], layout("10x_5p_v3"), sample="s")
+    learnt.write(folder / "observed.txt.gz")
+    homologs, loci = find_homologs(car, fasta, gtf)
+    target = Target(car, homologs, locus_list(loci), "Reverse")
+    found = {}
+    for name in ("whitelist.txt.gz", "observed.txt.gz"):
+        out = folder / name.split(".")[0]
+        chemistry = Chemistry(
+            "10x_5p_v3", 1, 16, 17, 12, "Reverse", str(folder / name), 1.0, 0, 90, 0, 0
+        )
+        if not (out / "summary.json").exists():
+            align(pairs, chemistry, folder / "base", out, car=None)
+        molecules, _ = molecules_of(out / "aligned.bam", target, sample="s")
+        raw = with_car_row(read_h5ad(out / "plain.h5ad"), molecules, CAR)
+        made = sample_cells(raw, "s", car=CAR, seed=0)
+        own = made.barcodes.index[made.barcodes["is_cell"]]
+        totals = pd.Series(np.asarray(raw.X.sum(axis=1)).ravel(), index=raw.obs_names)
+        found[name] = (set(own), count_car(molecules, pd.Index(own)), totals)
+    (one, cars, sums), (two, other_cars, other_sums) = found.values()
+    both = sorted(one & two)
+    truth = pd.read_csv(folder / "truth/s.droplets.tsv.gz", sep="\t")
+    droplets = set(truth["barcode"])
+    return {
+        "barcodes learnt": len(learnt.words[0]),
+        "of droplets": len(set(learnt.words[0]) & droplets) / len(learnt.words[0]),
+        "cells, listed": len(one),
+        "cells, learnt": len(two),
+        "cells in both": len(both) / max(1, len(one | two)),
+        "the same CAR evidence": float(
+            (cars.loc[both, "car_evidence"] == other_cars.loc[both, "car_evidence"]).mean()
+        ),
+        "molecules of the cells": float(other_sums[both].sum() / sums[both].sum()),
+    }
+
+
 def plain(barcodes: pd.Index | pd.Series) -> pd.Index:
     """Return barcodes of several parts without what STARsolo puts between the parts."""
     return pd.Index(barcodes.astype(str)).str.replace("_", "", regex=False)
@@ -206,12 +264,17 @@ def main() -> None:
     )
     parser.add_argument("--kits", nargs="+", default=["10x_5p_v3", *PRESETS])
     parser.add_argument("--observed", action="store_true", help="learn the barcodes of every kit")
+    parser.add_argument("--calls", action="store_true", help="5' v3: learnt against listed")
+    parser.add_argument("--cells", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--to", type=Path, help="folder that keeps what is made")
     given = parser.parse_args()
     rows = []
     with tempfile.TemporaryDirectory() as scratch:
         folder = given.to or Path(scratch)
+        if given.calls:
+            print(pd.Series(calls(folder / "calls", given.cells, given.seed)).to_string())
+            return
         reference = make_reference(folder / "reference")
         for name in given.kits:
             rows.append(

@@ -1,10 +1,11 @@
-"""Levels of genes in T-cell types, counted in real cells: makes `src/carseq/data/markers/t_counts.tsv`.
+"""Levels of genes, counted in real cells: makes `t_counts.tsv` and `blood_counts.tsv` of `src/carseq/data/markers`.
 
-    python benchmarks/t_levels.py --data ../shared/data/real_pbmc --to src/carseq/data/markers/t_counts.tsv
+    python benchmarks/t_levels.py --data ../shared/data/real_pbmc --to src/carseq/data/markers
 
 Two sets of PBMC give UMIs by gene and type: the T cells of ``pbmc_10k_protein_v3`` by their surface proteins, and those
 of ``pbmc1k_v3`` by carseq's own types at full depth (probability of 0.9 or more, from the table of published levels
-alone). ``pbmc_5k_protein_v3`` takes no part: it judges (`benchmarks/real_cells.py`).
+alone). `blood_counts.tsv` holds those of the lineages, told in the same way. ``pbmc_5k_protein_v3`` takes no part: it
+judges (`benchmarks/real_cells.py`).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import numpy as np
 import pandas as pd
 from real_cells import clustered, read, truth_by_protein
 
-from carseq.cells import subtypes
+from carseq.cells import annotation, subtypes
 from carseq.cells.counts import column_sums, counts_of, row_sums
 
 #: Types of which the two sets hold cells enough.
@@ -40,6 +41,8 @@ LEFT_OUT = re.compile(
 )
 #: Genes beside those of the table of published levels, and their fewest UMIs in the two sets.
 MORE_GENES, LEAST_UMIS = 60, 40
+#: Lineages of blood, and genes that tell them.
+LINEAGES, LINEAGE_GENES = ("T", "NK", "B", "myeloid"), 200
 #: Probability with which a type at full depth is believed.
 SURE = 0.9
 
@@ -68,17 +71,36 @@ def by_protein(cells: ad.AnnData, truth: pd.DataFrame) -> pd.Series:
     return found
 
 
-def count(sets: list[tuple[ad.AnnData, pd.Series]], kept: set[str]) -> pd.DataFrame:
-    """Return UMIs of the genes by type, and those of all genes in the first row."""
+def by_lineage(cells: ad.AnnData, truth: pd.DataFrame | None) -> pd.Series:
+    """Return the lineage of each single cell that is sure of it, and whose proteins, if any, say the same."""
+    said = cells.obs["lineage"].astype(str)
+    sure = (cells.obs["lineage_confidence"] >= SURE) & ~cells.obs["is_doublet"].astype(bool)
+    if truth is not None:
+        sure &= said == truth["lineage"].to_numpy()
+    return said.where(sure, "")
+
+
+def count(
+    sets: list[tuple[ad.AnnData, pd.Series]],
+    kept: set[str],
+    types: tuple[str, ...],
+    n_more: int,
+    *,
+    of_each: bool = False,
+) -> pd.DataFrame:
+    """Return UMIs of the genes by type, and those of all genes in the first row.
+
+    ``of_each``: the further genes are those that most tell each type from the others, not all types from each other.
+    """
     genes = sets[0][0].var_names
     for cells, _ in sets:
         genes = genes.intersection(cells.var_names)
-    table = pd.DataFrame(0.0, genes, TYPES)
-    total = pd.Series(0.0, TYPES)
+    table = pd.DataFrame(0.0, genes, list(types))
+    total = pd.Series(0.0, list(types))
     for cells, kind in sets:
         counts = counts_of(cells)
         at = cells.var_names.get_indexer(genes)
-        for name in TYPES:
+        for name in types:
             own = counts[np.flatnonzero(kind == name)]
             table[name] += column_sums(own[:, at])
             total[name] += row_sums(own).sum()
@@ -88,7 +110,15 @@ def count(sets: list[tuple[ad.AnnData, pd.Series]], kept: set[str]) -> pd.DataFr
     deviance = 2 * (k * np.log(np.maximum(k, floor) / np.maximum(expected, floor)) - k + expected)
     score = pd.Series(deviance.sum(axis=1) / (1 + 0.05 * umis.to_numpy()), genes)
     score = score[(umis >= LEAST_UMIS) & ~genes.isin(kept) & ~genes.str.match(LEFT_OUT)]
-    more = score.sort_values(ascending=False, kind="stable").index[:MORE_GENES]
+    more = score.sort_values(ascending=False, kind="stable").index[:n_more]
+    if of_each:
+        rate = table.loc[score.index] / total
+        apart = (
+            rate.sub(rate.mean(axis=1), axis=0)
+            / np.sqrt(rate.mean(axis=1) + 1e-6).to_numpy()[:, None]
+        )
+        chosen = [apart[name].nlargest(n_more // len(types)).index for name in types]
+        more = pd.Index(dict.fromkeys(np.concatenate(chosen)))
     own = pd.Index(sorted(kept.intersection(genes)))
     found = pd.concat([pd.DataFrame([total], index=["(all genes)"]), table.loc[own.append(more)]])
     return found.astype(int).rename_axis("gene").reset_index()
@@ -102,8 +132,11 @@ def main() -> None:
     given = parser.parse_args()
     logging.getLogger("carseq").setLevel(logging.ERROR)
     published = subtypes.read_t_types(counts=False)
-    # The types are told by the published levels alone, so that the table does not depend on its last version.
+    # Types and lineages are told without the tables, so that these do not depend on their last version.
     subtypes.read_t_types = lambda *_, **__: published  # type: ignore[assignment]
+    annotation.blood_scores = lambda counts, _, lineage, *__: np.zeros(  # type: ignore[assignment]
+        (counts.shape[0], len(lineage))
+    )
     blood = read(given.data / "pbmc1k_v3.h5ad")
     blood.obs = blood.obs[[]]
     proteins = read(given.data / "pbmc_10k_protein_v3.h5ad")
@@ -116,8 +149,14 @@ def main() -> None:
         for table in ("t_type_probability", "lineage_probability"):
             cells.obsm[table].index = names
         sets.append((cells, by_own_types(cells) if data is blood else by_protein(cells, truth)))
-    table = count(sets, set(published["gene"]))
-    table.to_csv(given.to, sep="\t", index=False)
+    table = count(sets, set(published["gene"]), TYPES, MORE_GENES)
+    table.to_csv(given.to / "t_counts.tsv", sep="\t", index=False)
+    print(table.iloc[0].to_string())
+    lineages = [
+        (cells, by_lineage(cells, None if cells is sets[0][0] else truth)) for cells, _ in sets
+    ]
+    table = count(lineages, set(), LINEAGES, LINEAGE_GENES, of_each=True)
+    table.to_csv(given.to / "blood_counts.tsv", sep="\t", index=False)
     print(table.iloc[0].to_string())
 
 

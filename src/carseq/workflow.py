@@ -77,7 +77,7 @@ def study_from_config(config: dict[str, Any], configfiles: Sequence[str | Path])
 _KILLED = re.compile(r"exit status 137|SIGKILL|exit code:? 137|exit status -9", re.IGNORECASE)
 
 
-def told_of_kill(log: str | Path) -> str:
+def told_of_kill(log: str | Path | Iterable[str | Path]) -> str:
     """Return what to do about jobs that the system has killed; empty if it killed none.
 
     A job that takes more memory than there is, or than its cluster gave it, is killed and can say nothing itself.
@@ -85,12 +85,12 @@ def told_of_kill(log: str | Path) -> str:
     Parameters
     ----------
     log
-        Snakemake's log of the run.
+        Snakemake's log of the run, or its logs: what it gives to ``onerror``.
     """
-    try:
-        text = Path(log).read_text(errors="replace")
-    except OSError:
-        return ""
+    text = ""
+    for path in [log] if isinstance(log, (str, Path)) else log or ():
+        with suppress(OSError):
+            text += Path(path).read_text(errors="replace")
     rules: dict[str, None] = {}
     for part in re.split(r"^(?=.*Error in (?:group|rule) )", text, flags=re.MULTILINE)[1:]:
         name = re.search(r"Error in (?:group|rule) ([\w-]+)", part)
@@ -184,8 +184,15 @@ def job(snakemake: Any) -> Iterator[Any]:
             to_file(str(snakemake.log[0]))
         for left in remove_temporaries(outputs):
             get_logger(__name__).info("removed %s, which a killed job left", left)
-        for path in snakemake.input:
-            check_whole(str(path))
+        for path in map(str, snakemake.input):
+            # Snakemake has seen it. What vanished since would be left out without a word where a study may lack it.
+            if not os.path.exists(path):
+                raise CarseqError(
+                    f"there is no {path}",
+                    "it was there when the run began, and was deleted or moved",
+                    "run again",
+                )
+            check_whole(path)
         if root is not None:
             forget(root, outputs)
         yield snakemake

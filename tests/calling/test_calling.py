@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from functools import cache
 from pathlib import Path
 
 import anndata
@@ -115,12 +116,21 @@ def called():
     return adata, samples, detection
 
 
+#: Studies that several tests look at, each called once.
+SEEDS = range(60, 80)
+
+
+@cache
+def called_study(seed, copies):
+    """Return a study's cells with their calls, and its detection table; tests leave both as they are."""
+    adata, samples = study(seed, copies=copies)
+    return adata.obs, call_cells(adata, None, samples, car=CAR).set_index("sample")
+
+
 def test_false_discoveries_and_recall_over_studies():
     false = positive = found = findable = 0
-    for seed in range(8):
-        adata, samples = study(seed)
-        call_cells(adata, None, samples, car=CAR)
-        obs = adata.obs
+    for seed in SEEDS:
+        obs, _ = called_study(seed, 40)
         is_positive = obs["car_call"] == "positive"
         false += int((is_positive & ~obs["truth"]).sum())
         positive += int(is_positive.sum())
@@ -132,10 +142,9 @@ def test_false_discoveries_and_recall_over_studies():
 
 def test_the_posterior_means_what_it_says():
     stated, true = [], []
-    for seed in range(20, 28):
-        adata, samples = study(seed)
-        call_cells(adata, None, samples, car=CAR)
-        t_cells = adata.obs[adata.obs["lineage"] == "T"]
+    for seed in SEEDS:
+        obs, _ = called_study(seed, 40)
+        t_cells = obs[obs["lineage"] == "T"]
         stated.append(t_cells["car_posterior"].to_numpy())
         true.append(t_cells["truth"].to_numpy())
     stated, true = np.concatenate(stated), np.concatenate(true)
@@ -149,9 +158,8 @@ def test_the_posterior_means_what_it_says():
 
 def test_negative_controls_are_silent():
     silent = 0
-    for seed in range(40, 60):
-        adata, samples = study(seed)
-        detection = call_cells(adata, None, samples, car=CAR).set_index("sample")
+    for seed in SEEDS:
+        _, detection = called_study(seed, 40)
         silent += detection.loc["base", "n_car_positive"] == 0
     assert silent >= 19
 
@@ -160,11 +168,10 @@ def test_negative_controls_are_silent():
 def test_prevalence_covers_the_truth(copies):
     """At the usual expression and at a tenth of it, below the prior's middle."""
     covered = total = 0
-    for seed in range(60, 80):
-        adata, samples = study(seed, copies=copies)
-        detection = call_cells(adata, None, samples, car=CAR).set_index("sample")
+    for seed in SEEDS:
+        obs, detection = called_study(seed, copies)
         for sample in ("urine", "blood"):
-            t_cells = adata.obs[(adata.obs["sample"] == sample) & (adata.obs["lineage"] == "T")]
+            t_cells = obs[(obs["sample"] == sample) & (obs["lineage"] == "T")]
             row = detection.loc[sample]
             total += 1
             covered += row["prevalence_low"] <= t_cells["truth"].mean() <= row["prevalence_high"]

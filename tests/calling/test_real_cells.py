@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import anndata
 import numpy as np
@@ -382,6 +383,47 @@ def test_a_control_with_car_t_cells_is_told():
     assert found["prevalence_low"] <= 0.3 <= found["prevalence_high"]
 
 
+def test_a_product_of_car_t_cells_alone_holds_100_percent():
+    """It was given as 88 % (78-96 %), since no continuous prior holds its own end: now in 5 of 6 or more."""
+    found = []
+    for seed, depth in itertools.product(range(3), (2000, 4000)):
+        adata, samples = cohort(mix(seed, n_car=400, n_t=0, d_car=depth, d_t=depth, n_other=20))
+        found.append(call_cells(adata, None, samples, car=CAR).iloc[0])
+    assert sum(row["prevalence_high"] == 1 for row in found) >= 5
+    assert np.mean([row["prevalence"] for row in found]) >= 0.9
+
+
+def test_a_product_of_nearly_all_car_t_cells_is_not_said_to_be_pure():
+    """70 %: the interval ends below 100 % and holds the truth in 2 of 3."""
+    held = 0
+    for seed in range(3):
+        adata, samples = cohort(mix(seed, n_car=700, n_t=300, d_car=3500, d_t=3500, n_other=20))
+        found = call_cells(adata, None, samples, car=CAR).iloc[0]
+        assert found["prevalence_high"] < 1
+        held += found["prevalence_low"] <= 0.7 <= found["prevalence_high"]
+    assert held >= 2
+
+
+def test_shallow_car_t_cells_and_damaged_ones_do_not_fill_up_either():
+    """Depths end sharply upwards, half of the cells are damaged: 30 % was given as 43-53 %. Now within 30 %."""
+    rng, found = np.random.default_rng(18), []
+    for name in ("a", "b"):
+        n = 900
+        is_car = np.arange(n) < 0.3 * n
+        total = np.where(is_car, 1500, 2300) * np.exp(0.35 * np.minimum(rng.standard_normal(n), 1))
+        hurt = rng.random(n) < 0.45
+        total = np.maximum(total * np.where(hurt, rng.uniform(0.2, 0.6, n), 1), 200).astype(int)
+        intact = np.where(hurt, rng.uniform(0.15, 0.4, n), 1.0)
+        seen = rng.poisson(1.5e-3 * rng.gamma(1.7, 1 / 1.7, n) * total * intact * is_car)
+        found.append(
+            cells(name, total, seen, truth=is_car, is_damaged=hurt, intact_fraction=intact)
+        )
+    adata, samples = cohort(*found)
+    detection = call_cells(adata, None, samples, car=CAR)
+    assert np.all(np.abs(detection["prevalence"] / 0.3 - 1) <= 0.3)
+    assert np.all((detection["prevalence_low"] <= 0.3) & (detection["prevalence_high"] >= 0.3))
+
+
 def test_all_cells_car_positive_and_all_damaged():
     obs, row = mix(6, n_car=80, n_t=0, d_car=4000, d_t=4000, n_other=0)
     adata, samples = cohort((obs, row))
@@ -422,6 +464,30 @@ def test_function_and_study_give_the_same():
     given = samples.assign(ambient_umis=50_000.0, ambient_car=2.0)
     pd.testing.assert_frame_equal(study.detection, call_cells(adata, None, given, car=CAR))
     assert set(study.rules["sample"]) == {"s"}
+
+
+def test_the_worked_examples_of_the_documentation_are_what_carseq_gives():
+    page = " ".join((Path(__file__).parents[2] / "docs" / "calls.md").read_text().split())
+    adata, samples = cohort(mix(3, n_car=30, n_t=170, d_car=3000, d_t=1500, n_other=200))
+    call_cells(adata, None, samples, car=CAR)
+    t_cells = adata.obs[adata.obs["lineage"] == "T"].set_index("total_umis", drop=False)
+    cell = adata.obs.index[(adata.obs["total_umis"] == 2009) & (adata.obs["lineage"] == "T")][0]
+    term = explain_posterior(adata, cell).set_index("term")["value"]
+    for words in (
+        f"| expected own | {term['expected own']:.2f} |",
+        f"| {term['expected ambient']:.2g}, {term['expected background']:.2g} |",
+        f"| {term['log likelihood, own and ambient']:.2f} |",
+        f"| {term['log likelihood, ambient alone']:.2f} |",
+        f"| prior | {term['prior']:.2f} |",
+        f"**{term['posterior']:.4f}**",
+        f"prior of {t_cells.loc[274, 'car_prior']:.2f} and a posterior of {t_cells.loc[274, 'car_posterior']:.2f}",
+        "One with 7,584 has a prior of 0.61",
+        "which leaves 0.28",
+        silent(400, 1500, 0.05, 4e5)["verdict_text"],
+    ):
+        assert words in page
+    assert t_cells.loc[7584, "car_prior"] == pytest.approx(0.61, abs=0.01)
+    assert t_cells.loc[7584, "car_posterior"] == pytest.approx(0.28, abs=0.01)
 
 
 def test_more_evidence_of_ambient_rna_moves_both_ways():

@@ -8,7 +8,7 @@ import pysam
 import pytest
 
 from carseq.construct import Construct, lint, load_construct
-from carseq.construct.backbones import backbones, likeliest
+from carseq.construct.backbones import backbones, complete, likeliest
 from carseq.construct.coding import reverse_complement
 from carseq.construct.extend import Read, extend, extended
 from carseq.construct.parts import sequences
@@ -68,6 +68,15 @@ def test_5_prime_reads_show_the_leader_before_a_frame(orf):
     found = extend(orf.sequence, molecules(400, "5p", spliced=1), end="five")
     assert SPLICED[: SPLICED.index(FRAME)].endswith(found.sequence)
     assert len(found.sequence) > 300
+    longer = extended(orf, found, None)
+    assert not longer.three.known
+    if not longer.five.known:
+        # Less than the whole leader: no end of the mRNA.
+        assert not SPLICED.startswith(longer.sequence[:40])
+    assert likeliest(longer).backbone.name == "MSGV1"
+    # The vector's ends and its intron give both forms, the frame's own surroundings kept.
+    both = complete(longer, "MSGV1")
+    assert [t.sequence for t in both.transcripts] == [UNSPLICED, SPLICED]
 
 
 def test_noise_and_too_few_molecules_show_nothing(orf):
@@ -146,3 +155,6 @@ def test_clipped_and_unmapped_reads_of_a_bam_are_used(tmp_path, orf):
     assert VECTOR.three.startswith(again.sequence[size:])
     assert len(again.sequence) > size + 400
     assert "assumed_ends" in dict(again.notes)
+    # Of the 5' end the reads showed nothing: it is as unknown as before, and what that costs is said.
+    assert not again.five.known
+    assert {f["code"]: f for f in lint(again)}["no_leader"]["umis_lost_5p"] > 50

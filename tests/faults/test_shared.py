@@ -207,6 +207,8 @@ def test_a_killed_job_is_told_with_what_gives_it_memory(tmp_path):
     assert "molecules did not fail but was killed" in told
     assert "--set-resources molecules:mem_mb=MEGABYTES" in told
     assert "report" not in told
+    assert told_of_kill([str(log)]) == told
+    assert told_of_kill([]) == ""
     log.write_text("Error in rule report: returned non-zero exit status 1.")
     assert told_of_kill(log) == told_of_kill(tmp_path / "none") == ""
 

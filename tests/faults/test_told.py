@@ -196,6 +196,7 @@ def test_a_cut_index_is_refused_before_star_starts(tmp_path):
         (np.exceptions.AxisError("x"), None, None),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), "allocate", "memory"),
         (ValueError("std::bad_alloc"), "bad_alloc", "memory"),
+        (ImportError("x.so: failed to map segment from shared object"), "map segment", "memory"),
         (FileNotFoundError(errno.ENOENT, "No such file", "/d/x"), None, None),
     ],
 )  # fmt: skip
@@ -275,6 +276,10 @@ def test_a_job_writes_the_checksums_of_its_outputs_and_checks_its_inputs(tmp_pat
         assert f"y.tsv is {word}" in done.stderr
         assert "delete it, run again" in done.stderr
         assert "Traceback" not in done.stderr
+    made.unlink()
+    done = _job(tmp_path, WRITE, inputs=(str(made),))
+    assert done.returncode == 1
+    assert f"there is no {made}" in done.stderr
     (tmp_path / "elsewhere.tsv").write_text("a user's file has no checksum\n")
     assert _job(tmp_path, WRITE, inputs=("elsewhere.tsv",)).returncode == 0
 

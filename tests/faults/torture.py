@@ -158,10 +158,14 @@ class Tree:
     def hidden(self) -> list[str]:
         """Return what is left over: hidden files that are neither checksums nor Snakemake's."""
         found = []
-        for _, names, files in os.walk(self.folder):
+        for place, names, files in os.walk(self.folder):
             names[:] = [n for n in names if n != ".checksums"]
             found += [
-                n for n in [*names, *files] if n.startswith(".") and n != ".snakemake_timestamp"
+                n
+                for n in [*names, *files]
+                if n.startswith(".")
+                and n != ".snakemake_timestamp"
+                and not Path(place, n).is_symlink()
             ]
         return found
 
@@ -436,6 +440,7 @@ class Torturer:
             return [self.damages, self.kill_at_first, self.limit_size]
         first = [self.damages, self.kill_at_first, self.limit_size]
         last = [self.plain, self.kills, self.limit_memory, self.exchanges]
+        last += [self.star_memory, *([self.full_scratch] if disks else [])]
         return [*first, *([self.disks] if disks else []), *last]
 
     def tree(self, job: Job, base: Path | None = None) -> Tree:
@@ -522,13 +527,60 @@ class Torturer:
             self.keep(outcome, tree)
 
     def limit_memory(self, job: Job) -> None:
-        tree = self.tree(job)
-        outcome = Outcome("memory limited (ulimit -v)", job.name, "64 MB more")
-        code, text, _ = run(tree, limit_memory(1 << 26))
+        for more in (0, 1 << 24):
+            tree = self.tree(job)
+            outcome = Outcome("memory limited (ulimit -v)", job.name, f"{more >> 20} MB more")
+            code, text, _ = run(tree, limit_memory(more))
+            outcome.struck = code != 0
+            if code:
+                judge(outcome, code, text, r"memory")
+            check(tree, outcome, rerun=False, compare=code == 0)
+            self.keep(outcome, tree)
+
+    def star_memory(self, job: Job) -> None:
+        """STAR itself gets too little memory, and too few open files."""
+        if job.snakemake.rule not in STAR:
+            return
+        real = shutil.which("STAR")
+        for limit, cause in (("-v 300000", r"mem_mb|sa_sparse|memory"), ("-n 12", r"ulimit -n")):
+            tree, outcome = (
+                self.tree(job),
+                Outcome(f"STAR limited (ulimit {limit[:2]})", job.name, limit),
+            )
+            folder = self.scratch / f"bin{self.number}"
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "STAR").write_text(f'#!/bin/bash\nulimit {limit}\nexec {real} "$@"\n')
+            (folder / "STAR").chmod(0o755)
+
+            def fault(folder: Path = folder) -> None:
+                os.environ["PATH"] = f"{folder}:{os.environ['PATH']}"
+
+            code, text, _ = run(tree, fault)
+            outcome.struck = code != 0
+            if code:
+                judge(outcome, code, text, cause)
+            check(tree, outcome, compare=code == 0)
+            self.keep(outcome, tree)
+
+    def full_scratch(self, job: Job) -> None:
+        """TMPDIR is a disk that is full. Most jobs put nothing there. For root alone."""
+        place = self.scratch / f"tiny{self.number}"
+        place.mkdir(parents=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", str(place)], check=True)
+        with contextlib.suppress(OSError):
+            (place / "full").write_bytes(b"x" * 4096)
+        tree, outcome = self.tree(job), Outcome("TMPDIR full", job.name)
+
+        def fault() -> None:
+            os.environ["TMPDIR"] = str(place)
+            tempfile.tempdir = None
+
+        code, text, _ = run(tree, fault)
+        subprocess.run(["umount", "-l", str(place)], check=True)
         outcome.struck = code != 0
         if code:
-            judge(outcome, code, text, r"memory")
-        check(tree, outcome, rerun=False, compare=code == 0)
+            judge(outcome, code, text, r"disk is full|TMPDIR|temporary")
+        check(tree, outcome, rerun=code != 0, compare=code == 0)
         self.keep(outcome, tree)
 
     def disks(self, job: Job) -> None:
@@ -724,6 +776,7 @@ def main() -> None:
     parser.add_argument(
         "--study", type=Path, help="a study that was run with the hook; else one is made"
     )
+    parser.add_argument("--jobs-only", action="store_true", help="no faults of whole runs")
     parser.add_argument("--short", action="store_true", help="the selection that the tests use")
     parser.add_argument("--seconds", type=float, default=0, help="begin nothing new after so long")
     parser.add_argument("--rules", nargs="*", help="these rules alone")
@@ -740,6 +793,12 @@ def main() -> None:
         outcomes = torture(
             study.resolve(), trees, short=words.short, rules=rules, seconds=words.seconds
         )
+        if not words.short and not words.rules and not words.jobs_only:
+            from whole_runs import try_runs
+
+            print("whole runs:", flush=True)
+            keep = Torturer(study, trees, False, outcomes).keep
+            try_runs(study.resolve(), Path(scratch) / "kept", keep, short=False)
     made = table(outcomes)
     print(made)
     if words.json:

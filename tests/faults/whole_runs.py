@@ -133,7 +133,9 @@ class Runs:
         left = [
             str(p.relative_to(self.study))
             for p in (self.study / "results").rglob(".*")
-            if p.name not in (".checksums", ".snakemake_timestamp") and ".checksums" not in p.parts
+            if p.name not in (".checksums", ".snakemake_timestamp")
+            and ".checksums" not in p.parts
+            and not (self.kept / p.relative_to(self.study)).exists()
         ]
         if left:
             outcome.survived = False

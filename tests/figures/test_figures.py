@@ -14,7 +14,7 @@ from matplotlib.figure import Figure as Drawing
 
 from carseq import figures
 from carseq.figures import Figure, summaries
-from carseq.report import Study, alerts, read_study
+from carseq.report import Study, alerts
 from carseq.schema.obs import OBS
 from carseq.schema.tables import (
     CLINIC,
@@ -24,16 +24,10 @@ from carseq.schema.tables import (
     LOCALIZATION,
     LOSSES,
     MOLECULES,
+    RULES,
     TARGET,
     THRESHOLDS,
 )
-from study import demo_samples, write_study
-
-
-@pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
-    samples = demo_samples()
-    return read_study(write_study(tmp_path_factory.mktemp("study") / "results", samples))
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +80,7 @@ def test_every_figure_draws_a_study(study: Study, cohort: ad.AnnData, tmp_path: 
         "losses": figures.losses(study.losses),
         "weighing": figures.weighing(study.cells),
         "rules": figures.rules(study.cells, study.detection),
+        "rule overlap": figures.rule_overlap(study.rules),
         "thresholds": figures.thresholds(study.thresholds),
         "downsampling": figures.downsampling(study.downsampling),
         "quality": figures.quality(study.cells),
@@ -120,6 +115,7 @@ def test_every_figure_draws_a_study(study: Study, cohort: ad.AnnData, tmp_path: 
         figures.losses(LOSSES.empty()),
         figures.weighing(OBS.empty()),
         figures.rules(OBS.empty(), DETECTION.empty()),
+        figures.rule_overlap(RULES.empty()),
         figures.thresholds(THRESHOLDS.empty()),
         figures.downsampling(DOWNSAMPLING.empty()),
         figures.quality(OBS.empty()),

@@ -50,7 +50,7 @@ SelectTypeParameters=CR_Core_Memory
 JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=task=1
 JobAcctGatherParams=OverMemoryKill
-AccountingStorageType=accounting_storage/none
+{accounting}
 OverTimeLimit=0
 KillWait=2
 MinJobAge=3600
@@ -58,6 +58,33 @@ SlurmdParameters=config_overrides
 NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory={memory} State=UNKNOWN
 PartitionName=all Nodes={host} Default=YES MaxTime=INFINITE State=UP
 """
+
+#: Of slurm.conf: without accounting, and with it, where a job must name an account that its user has.
+WITHOUT = "AccountingStorageType=accounting_storage/none"
+WITH = """\
+AccountingStorageType=accounting_storage/slurmdbd
+AccountingStorageHost={host}
+AccountingStoragePort={port}
+AccountingStoragePass={folder}/munge/socket
+AccountingStorageEnforce=associations
+AccountingStoreFlags=job_comment"""
+DATABASE = """\
+DbdHost={host}
+DbdAddr=127.0.0.1
+DbdPort={port}
+SlurmUser={user}
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge/socket
+LogFile={folder}/slurmdbd.log
+PidFile={folder}/slurmdbd.pid
+StorageType=accounting_storage/mysql
+StorageHost=127.0.0.1
+StoragePort={storage}
+StorageUser=slurm
+StoragePass=slurm
+StorageLoc=slurm
+"""
+ACCOUNT = "lupus"
 
 
 class NotStarted(RuntimeError):
@@ -69,6 +96,19 @@ def missing() -> str | None:
     absent = [name for name in (*DAEMONS, "sbatch") if shutil.which(name, path=SEARCH) is None]
     if absent:
         return f"no {', '.join(absent)} (envs/install-slurm.sh installs Slurm where it may)"
+    return None
+
+
+def missing_accounting() -> str | None:
+    """Say why no accounting can be started here, or None if it can."""
+    if not os.environ.get("CARSEQ_CLUSTERS"):
+        return "it takes minutes (make slurmtest)"
+    names = ("slurmdbd", "mariadbd", "mariadb-install-db", "mariadb")
+    absent = [name for name in names if shutil.which(name, path=SEARCH) is None]
+    if absent:
+        return (
+            f"no {', '.join(absent)} (envs/install-slurm.sh accounting installs them where it may)"
+        )
     return None
 
 
@@ -124,16 +164,24 @@ def wait_for(what: str, ready, process: subprocess.Popen, log: Path, seconds: fl
 
 
 @contextmanager
-def running(folder: Path, cpus: int = 4, memory: int = 64_000) -> Iterator[Slurm]:
-    """Start Slurm in ``folder`` and stop it at the end, whatever happened in between."""
+def running(
+    folder: Path, cpus: int = 4, memory: int = 64_000, *, accounting: bool = False
+) -> Iterator[Slurm]:
+    """Start Slurm in ``folder`` and stop it at the end, whatever happened in between.
+
+    With ``accounting`` a MariaDB and a slurmdbd run beside it, and the user has the account :data:`ACCOUNT`.
+    """
     folder = folder.resolve()
     for name in ("munge", "state", "spool", "bin"):
         (folder / name).mkdir(parents=True, mode=0o755)
     config = folder / "slurm.conf"
+    host, user = socket.gethostname().split(".")[0], getpass.getuser()
+    port, storage = free_port(), free_port()
+    counted = WITH.format(host=host, port=port, folder=folder) if accounting else WITHOUT
     config.write_text(
         CONFIG.format(
-            host=socket.gethostname().split(".")[0], user=getpass.getuser(), folder=folder, cpus=cpus, memory=memory,
-            controller_port=free_port(), node_port=free_port(),
+            host=host, user=user, folder=folder, cpus=cpus, memory=memory, controller_port=free_port(),
+            node_port=free_port(), accounting=counted,
         )
     )  # fmt: skip
     for name in COMMANDS:
@@ -168,6 +216,45 @@ def running(folder: Path, cpus: int = 4, memory: int = 64_000) -> Iterator[Slurm
             f"--pid-file={munge}/pid", f"--log-file={munge}/log", f"--seed-file={munge}/seed",
         )  # fmt: skip
         wait_for("munged", (munge / "socket").exists, process, folder / "munged.out")
+        if accounting:
+            database = folder / "db"
+            made = subprocess.run(
+                ["mariadb-install-db", f"--datadir={database}", f"--user={user}", "--skip-test-db",
+                 "--auth-root-authentication-method=normal"],
+                capture_output=True, text=True, check=False,
+            )  # fmt: skip
+            if made.returncode:
+                raise NotStarted(f"no database: {made.stdout}{made.stderr}")
+            process = start(
+                "mariadbd", "--no-defaults", f"--datadir={database}", f"--socket={folder}/db.sock", f"--port={storage}",
+                "--bind-address=127.0.0.1", f"--user={user}", "--innodb-buffer-pool-size=64M",
+            )  # fmt: skip
+
+            def said(words: str) -> bool:
+                done = subprocess.run(
+                    ["mariadb", "--no-defaults", f"--socket={folder}/db.sock", "--user=root", f"--execute={words}"],
+                    capture_output=True, check=False,
+                )  # fmt: skip
+                return done.returncode == 0
+
+            wait_for("mariadbd", lambda: said("SELECT 1"), process, folder / "mariadbd.out")
+            said(
+                "CREATE DATABASE slurm; CREATE USER slurm@'%' IDENTIFIED BY 'slurm'; "
+                "CREATE USER slurm@localhost IDENTIFIED BY 'slurm'; "
+                "GRANT ALL ON slurm.* TO slurm@'%'; GRANT ALL ON slurm.* TO slurm@localhost"
+            )
+            conf = folder / "slurmdbd.conf"
+            conf.write_text(
+                DATABASE.format(host=host, port=port, user=user, folder=folder, storage=storage)
+            )
+            conf.chmod(0o600)
+            process = start("slurmdbd", "-D")
+            wait_for(
+                "slurmdbd", lambda: "carseq" in slurm.command("sacctmgr", "-i", "add", "cluster", "carseq"), process,
+                folder / "slurmdbd.log",
+            )  # fmt: skip
+            slurm.command("sacctmgr", "-i", "add", "account", ACCOUNT, "Cluster=carseq")
+            slurm.command("sacctmgr", "-i", "add", "user", user, f"Account={ACCOUNT}")
         process = start("slurmctld", "-D", "-i", "-f", str(config))
         wait_for(
             "slurmctld", lambda: "is UP" in slurm.command("scontrol", "ping"), process, folder / "slurmctld.out"
@@ -179,7 +266,7 @@ def running(folder: Path, cpus: int = 4, memory: int = 64_000) -> Iterator[Slurm
         )  # fmt: skip
         yield slurm
     finally:
-        if len(slurm.processes) == len(DAEMONS):
+        if len(slurm.processes) >= len(DAEMONS):
             slurm.drained()
         for process in reversed(slurm.processes):
             process.terminate()

@@ -16,6 +16,8 @@ import yaml
 from scipy import sparse
 
 from carseq import __version__
+from carseq.calling import rules
+from carseq.cells.annotation import is_single_t
 from carseq.construct import load_construct
 from carseq.construct.outputs import write_construct
 from carseq.data import path as data_path
@@ -37,6 +39,7 @@ from carseq.schema.tables import (
     LOCALIZATION,
     LOSSES,
     MOLECULES,
+    RULES,
     TARGET,
     THRESHOLDS,
 )
@@ -148,6 +151,8 @@ def write_study(
     write_table(_contrast(table), results / "cohort" / "contrasts.tsv", CONTRASTS)
     write_table(_thresholds(table, cells), results / "cohort" / "thresholds.tsv", THRESHOLDS)
     write_table(_downsampling(table), results / "cohort" / "downsampling.tsv", DOWNSAMPLING)
+    beside = RULES.conform(rules(cells, is_single_t(cells).to_numpy()))
+    write_table(beside, results / "cohort" / "rules.tsv", RULES)
     _write_benchmarks(results, samples)
     _write_beside(table, results / "cohort")
     config = {

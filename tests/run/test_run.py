@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -21,7 +22,16 @@ from rich.console import Console
 from carseq import locks
 from carseq.errors import CarseqError
 from carseq.machine import machine_cores, machine_megabytes
-from carseq.run import clusters, doctor, find_profile, prepare_demo, profiles, workflow_folder
+from carseq.reference.star import star_version
+from carseq.run import (
+    clusters,
+    doctor,
+    find_profile,
+    prepare_demo,
+    profiles,
+    running,
+    workflow_folder,
+)
 from carseq.run.progress import Screen
 from carseq.run.running import Options, arguments, make_way
 from carseq.run.told import Failed, reason
@@ -309,7 +319,7 @@ def test_progress_says_done_and_left_and_a_retry_that_ends_well_is_no_failure(
         assert set(screen.failed) == {1}
         screen.take(record("", msg="Trying to restart job 1."))
         screen.take(record("job_finished", job_id=2))
-        screen.take(record("progress", done=1, total=2))
+        screen.take(record("progress", done=1, total=30))
         screen.take(record("job_finished", job_id=1))
         assert not screen.failed
     text = said(console)
@@ -369,3 +379,61 @@ def test_the_installer_of_star_finds_the_one_on_path(tmp_path: Path) -> None:
     )
     assert "STAR 2.7.11b is on PATH" in done.stdout
     assert not (tmp_path / "env").exists()
+
+
+def test_star_may_be_named_by_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The program or its folder; a wrong path is told, and is not passed over for the STAR on PATH."""
+    for name, version in (("path", "1"), ("own", "2.7.11b")):
+        queue(tmp_path / name, "STAR", version)
+    monkeypatch.setenv("PATH", str(tmp_path / "path"))
+    assert star_version() == "1"
+    for given in ("own", "own/STAR"):
+        monkeypatch.setenv("CARSEQ_STAR", str(tmp_path / given))
+        assert star_version() == "2.7.11b"
+    monkeypatch.setenv("CARSEQ_STAR", str(tmp_path / "gone"))
+    with pytest.raises(CarseqError, match="CARSEQ_STAR names no program"):
+        star_version()
+
+
+def test_on_a_terminal_a_bar_shows_what_runs(tmp_path: Path) -> None:
+    """A bar with the jobs done and left and the job at work; it is gone at the end, the lines stay."""
+    console = Console(file=io.StringIO(), width=100, force_terminal=True, color_system=None)
+    with Screen(console, tmp_path) as screen:
+        screen.take(record("run_info", stats={"align": 2, "total": 2}))
+        title = "solo: aligning P01"
+        screen.take(record("job_info", jobid=1, rule_name="align", rule_msg=title, wildcards={}))
+        screen._bar.refresh()
+    text = said(console)
+    assert re.search(r"solo: aligning P01 .*0/2", text)
+    assert "2 jobs" in text
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_terminal_is_known_although_stderr_leads_to_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, terminal: bool
+) -> None:
+    """Snakemake's own output goes to a file beside its log, and what carseq shows to where stderr led before."""
+    seen = []
+
+    def snakemake(words: list[str], screen: Screen | None = None) -> int:
+        assert screen is not None
+        seen.append(screen.console.is_terminal)
+        os.write(2, b"what a job prints\n")
+        return 0
+
+    monkeypatch.setattr(running, "_snakemake", snakemake)
+    monkeypatch.setenv("TERM", "xterm")
+    before = os.dup(2)
+    leader, follower = os.openpty()
+    led = follower if terminal else os.open(tmp_path / "led", os.O_WRONLY | os.O_CREAT)
+    try:
+        os.dup2(led, 2)
+        monkeypatch.setattr(sys, "stderr", os.fdopen(2, "w", closefd=False))
+        running.run_study(tmp_path / "config.yaml", Options(), Console(stderr=True))
+    finally:
+        os.dup2(before, 2)
+        for handle in {before, leader, follower, led}:
+            os.close(handle)
+    assert seen == [terminal]
+    (printed,) = (tmp_path / ".snakemake/log").glob("*.printed.log")
+    assert printed.read_text() == "what a job prints\n"

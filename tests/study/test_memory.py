@@ -43,8 +43,10 @@ def test_the_insertion_follows_the_memory(
     assert (found.insertion, found.sa_sparse) == (insertion, sparse)
 
 
-def test_a_plain_index_of_a_human_genome_aligns_within_20_gb() -> None:
+def test_a_plain_index_of_a_human_genome_is_aligned_to_within_20_gb_and_built_within_32() -> None:
     assert memory.alignment_megabytes(3100, 3) <= 20_000
+    assert memory.index_megabytes(3100, 3, plain=True) <= 28_000
+    assert memory.choose(ReferenceConfig(), 24_000, 3100).sa_sparse > 3
 
 
 def test_another_machine_goes_on_with_what_was_chosen(study: Study) -> None:

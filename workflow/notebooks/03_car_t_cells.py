@@ -132,6 +132,9 @@ summaries.signal_outside_t(study.cells).head(20)
 figures.rules(study.cells, study.detection)
 
 # %%
+figures.rule_overlap(study.rules)
+
+# %%
 figures.losses(study.losses)
 
 # %% [markdown]

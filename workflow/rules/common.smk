@@ -281,7 +281,9 @@ def genome_megabytes():
 
 # Memory measured over growing genomes (carseq.study.memory).
 def index_memory(wildcards, input, attempt):
-    asked = index_megabytes(genome_megabytes(), CONFIG.reference.sa_sparse)
+    asked = index_megabytes(
+        genome_megabytes(), CONFIG.reference.sa_sparse, plain=INSERTION == "none"
+    )
     return int(attempt * max(2000, asked))
 
 

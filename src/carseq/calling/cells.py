@@ -62,12 +62,13 @@ class Design:
     #: lognormal: with one slope, what deep cells show would be carried on to shallow ones that show nothing, with far
     #: too much confidence.
     KNOTS = (-1.0, 0.0, 1.0)
-    #: The first terms, before the types: log depth and the changes of its slope, damage.
-    FIXED = ("depth", "depth below", "depth above", "depth far above", "damaged")
+    #: The first terms, before the types: log depth and the changes of its slope, log depth of damaged cells, damage.
+    #: A damaged cell's depth says how much it lost, and little of what it was: its slope is its own.
+    FIXED = ("depth", "depth below", "depth above", "depth far above", "depth damaged", "damaged")
     #: Depths beyond this distance from the centre are taken for it: nothing is extrapolated further.
     FURTHEST = 3.0
     #: How many of the terms are made from depth.
-    OF_DEPTH = 4
+    OF_DEPTH = 5
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -85,11 +86,13 @@ class Design:
         )
         types = [labels == name for name in self.types]
         low, middle, high = self.KNOTS
+        intact = np.where(damaged, 0.0, depth)
         slopes = [
-            depth,
-            np.maximum(low - depth, 0),
-            np.maximum(depth - middle, 0),
-            np.maximum(depth - high, 0),
+            intact,
+            np.maximum(low - intact, 0),
+            np.maximum(intact - middle, 0),
+            np.maximum(intact - high, 0),
+            np.where(damaged, depth, 0.0),
         ]
         return np.column_stack([*slopes, damaged, *types]).astype(float)
 
@@ -165,7 +168,7 @@ class Cells:
                 [
                     self.k,
                     np.round(np.log(np.maximum(self.own, 1)) / (DEPTH_STEP * wider)),
-                    np.round(self.x[:, 0] / (DEPTH_STEP * wider)),
+                    np.round((self.x[:, 0] + self.x[:, 4]) / (DEPTH_STEP * wider)),
                     np.round(np.log(np.maximum(self.null, 1e-12)) / (NULL_STEP * wider)),
                     np.round(self.offset / (OFFSET_STEP * wider)),
                     kind @ (2.0 ** np.arange(kind.shape[1])),

@@ -3,10 +3,13 @@
 A clone is no proof: of one clone 48 of 84 cells were CAR+ where CAR+ cells had been sorted, and none of 49 in what
 the sort left over. So each clone of a patient has a share of its own, with the prior Beta(c p, c (1 - p)) around what
 its cells' depth and type say (p). The concentration c is learnt from all clones of the cohort: small if clones are
-all or nothing, large if being of one clone says nothing.
+all or nothing, large if being of one clone says nothing. Then the prior is moved towards the shares that other clones
+show, since these follow no beta distribution.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +24,8 @@ CONCENTRATIONS = np.array([0.3, 0.7, 1.5, 3.0, 8.0, 20.0, 100.0, 1000.0])
 LOG_WEIGHT = np.log(np.append(np.full(7, 1 / 14), 0.5))
 #: Log odds at which a clone's share is looked at.
 SHARES = np.linspace(-9.0, 9.0, 37)
+#: How many clones the prior of a clone's share counts for, and how often shares are learnt anew from one another.
+PRIOR_CLONES, ROUNDS = 5.0, 20
 #: Most log odds, either way, that the other cells of a clone may add.
 MOST = 6.0
 
@@ -86,25 +91,67 @@ def clone_support(
         # What a lone cell says of a concentration is its sample's business, not the clone's.
         alone = special.logsumexp(log_share[:, None, :] + cell, axis=2).sum(axis=1)
         log_evidence += special.logsumexp(log_share + total, axis=1) - alone
-        found.append((rows, p, cell, total, log_share))
+        found.append(_Clone(rows, middle, p, cell, log_share))
     weight = np.exp(log_evidence - log_evidence.max())
     weight /= weight.sum()
-    for rows, p, cell, total, log_share in found:
-        # Without the cell itself: cells x concentrations x shares.
-        log_rest = log_share + (total - cell)[:, None, :]
-        log_mass = special.logsumexp(log_rest, axis=2) + np.log(np.maximum(weight, 1e-300))
-        of_share = special.softmax(log_rest, axis=2)
-        expected = np.einsum("ics,is->ic", of_share, p)
-        mix = special.softmax(log_mass, axis=1)
-        chance = np.clip((mix * expected).sum(axis=1), 1e-9, 1 - 1e-9)
-        # Beside what the same prior gives a cell that is alone in its clone.
-        lone = np.clip(
-            (
-                special.softmax(np.log(np.maximum(weight, 1e-300)))
-                * np.einsum("cs,is->ic", np.exp(log_share), p)
-            ).sum(axis=1),
-            1e-9,
-            1 - 1e-9,
-        )
-        support[rows] = np.clip(special.logit(chance) - special.logit(lone), -MOST, MOST)
+    priors = np.stack([weight @ np.exp(c.log_share) for c in found])
+    learnt = _learnt(priors, found)
+    for c, prior_share, from_others in zip(found, priors, learnt, strict=True):
+        # Without the cell itself: cells x shares.
+        log_rest = np.log(np.maximum(from_others, 1e-300)) + c.cell.sum(axis=0) - c.cell
+        chance = (special.softmax(log_rest, axis=1) * c.p).sum(axis=1)
+        # Beside what the cells' own prior gives a cell that is alone in its clone.
+        lone = c.p @ prior_share / prior_share.sum()
+        added = special.logit(np.clip(chance, 1e-9, 1 - 1e-9))
+        added -= special.logit(np.clip(lone, 1e-9, 1 - 1e-9))
+        support[c.rows] = np.clip(added, -MOST, MOST)
     return support, float(np.exp(weight @ np.log(CONCENTRATIONS)))
+
+
+@dataclass(frozen=True)
+class _Clone:
+    """A clone of two cells or more.
+
+    Attributes
+    ----------
+    rows
+        Its cells.
+    middle
+        Log odds of a CAR T cell by what its cells' depth and type say, in the mean.
+    p
+        Chance of a CAR T cell at each share of the clone: cells x shares.
+    cell
+        Log likelihood of each cell at each share: cells x shares.
+    log_share
+        Log prior of each share: concentrations x shares.
+    """
+
+    rows: npt.NDArray[np.intp]
+    middle: float
+    p: Floats
+    cell: Floats
+    log_share: Floats
+
+
+def _learnt(priors: Floats, clones: list[_Clone]) -> Floats:
+    """Return the prior of each clone's share, moved towards the shares of the other clones: clones x shares.
+
+    Shares of clones follow no beta distribution: often a clone is all CAR T, or not at all, or half. The prior counts
+    as ``PRIOR_CLONES`` clones beside those whose cells, by depth and type, are about as likely CAR T cells.
+    """
+    likelihood = np.stack([c.cell.sum(axis=0) for c in clones])
+    likelihood = np.exp(likelihood - likelihood.max(axis=1, keepdims=True))
+    base = np.round(np.array([c.middle for c in clones])).astype(int)
+    levels, at = np.unique(base, return_inverse=True)
+    kin = np.exp(-0.5 * (levels[:, None] - levels) ** 2)
+    n_kin = kin @ np.bincount(at)
+    learnt = priors / priors.sum(axis=1, keepdims=True)
+    first = learnt
+    for _ in range(ROUNDS):
+        posterior = learnt * likelihood
+        posterior /= posterior.sum(axis=1, keepdims=True)
+        sums = np.zeros((len(levels), posterior.shape[1]))
+        np.add.at(sums, at, posterior)
+        others = (kin @ sums)[at] - posterior
+        learnt = (PRIOR_CLONES * first + others) / (PRIOR_CLONES + n_kin[at] - 1)[:, None]
+    return learnt

@@ -24,6 +24,7 @@ from carseq.cells.counts import (
     row_sums,
     sample_numbers,
 )
+from carseq.cells.lineages import blood_scores
 from carseq.cells.markers import (
     T_LINEAGE,
     UNKNOWN,
@@ -73,13 +74,16 @@ FEW_SEEDS, LEAST_SHARE = 500.0, 0.02
 #: What a cluster's mix of types may add for or against a type, natural log: a prior, which the cell's own molecules
 #: overrule.
 CLUSTER_BOUND = 2.0
+#: What a sample may add against a lineage (or "unknown") that it has next to none of, natural log: where it holds one
+#: type the transcriptome cannot tell its cells from the mean, and a shallow cell with few markers has its sample alone.
+SAMPLE_BOUND = 3.0
 #: A droplet with fewer UMIs or genes than this is given no type: what it holds is a handful of ambient molecules.
 LEAST_TYPED_UMIS, LEAST_TYPED_GENES = 50, 30
 #: No label is surer (log odds) than one unit for so many UMIs of the cell.
 UMIS_PER_NAT = 20.0
 #: The doubt that is left in the lineage of a cell without any of its markers; it falls with each marker molecule, as
 #: their number (and one) to the power of 1.5.
-DOUBT = 0.3
+DOUBT = 0.15
 #: Share of ambient RNA in a cell, of doublets among cells, and of droplets without a cell before a sample is seen; the
 #: cells that this last one weighs as much as.
 SOUP_IN_CELL, SOUP_DOUBLETS, SOUP_SHARE, SOUP_CELLS = 0.3, 0.05, 0.02, 20.0
@@ -573,6 +577,19 @@ def _posterior(adata: AnnData, atlas: Atlas, lineage: np.ndarray, car: str | Non
     )
     base = special.softmax(prior)
     log_base = np.log(base)
+    samples = sample_numbers(adata)
+    of_sample = np.eye(int(samples.max()) + 1)[samples]
+    kinds, number = np.unique(lineage.astype(str), return_inverse=True)
+    member_of = np.eye(len(kinds))[number]
+    usual = base @ member_of
+
+    def sample_prior(posterior: np.ndarray) -> np.ndarray:
+        # Shallow cells make clusters of their own, whose mix says no more than they do: which lineages a sample has
+        # next to none of is the sample's to say.
+        share = (of_sample.T @ (posterior @ member_of) + 5 * usual) / (
+            of_sample.sum(axis=0)[:, None] + 5
+        )
+        return np.clip(np.log(share / usual), -SAMPLE_BOUND, 0.0) @ member_of.T
 
     def cluster_prior(posterior: np.ndarray) -> np.ndarray:
         # Five cells' worth of the base prior; a cluster never rules a type out.
@@ -582,20 +599,24 @@ def _posterior(adata: AnnData, atlas: Atlas, lineage: np.ndarray, car: str | Non
 
     def update(posterior: np.ndarray, *scores: np.ndarray) -> np.ndarray:
         """Write the next posterior into the given one."""
-        by_cluster = cluster_prior(posterior)
+        by_cluster, by_sample = cluster_prior(posterior), sample_prior(posterior)
         for start in range(0, n_cells, DENSE_ROWS):
             rows = slice(start, start + DENSE_ROWS)
             total = sum(score[rows] for score in scores) + by_cluster[clusters[rows]]
+            total += by_sample[samples[rows]]
             posterior[rows] = special.softmax(total, axis=1)
         return posterior
 
     score = np.zeros((n_cells, n_types))
+    blood = blood_scores(counts_of(adata), adata.var_names, lineage, car_genes(adata, car))
     score[:, 1:] = marker_evidence(adata, atlas, pooled=member)
+    score += blood
     posterior = special.softmax(score + prior, axis=1)
     for _ in range(4):
         for _ in range(3):
             update(posterior, score)
         score[:, 1:] = marker_evidence(adata, atlas, posterior=posterior)
+        score += blood
     update(posterior, score)
 
     counts = counts_of(adata)

@@ -11,13 +11,15 @@ from functools import lru_cache
 
 import edlib
 
-from carseq.construct.introns import find_introns
+from carseq.construct.introns import find_introns, joined_leader, splice_sites
 from carseq.construct.model import Construct, End, Transcript
 from carseq.construct.parts import sequences
 from carseq.errors import CarseqError
 
 #: Bases beside the frame that are compared with a known vector's.
 _FLANK = 250
+#: The same where the leader is spliced: MSGV1's has 440 nt.
+_SPLICED_FLANK = 420
 #: Least number of bases that must agree, and the share of edits among them, for a vector to be likely.
 _MIN_AGREEING, _MAX_EDITS = 24, 0.12
 #: Share of edits within which a frame is that of a published CAR, and the vectors of those.
@@ -146,6 +148,27 @@ def _best_piece(flank: str, bases: str, behind: bool) -> tuple[int, int, int]:
     return best
 
 
+def _five(construct: Construct, backbone: Backbone) -> tuple[int, int]:
+    """Return how many bases before the frame agree with a vector, and where they begin on its 5' end.
+
+    The mRNA is compared as it is and spliced: reads show the spliced leader.
+    """
+    assert construct.orf is not None
+    start = construct.orf[0]
+    before = construct.sequence[max(0, start - _FLANK) : start]
+    n, at, _ = _best_piece(before, backbone.five, behind=False)
+    psi = splice_sites(backbone.five)
+    if psi is not None:
+        cut, join = psi
+        spliced = backbone.five[:cut] + backbone.five[join:]
+        longer = construct.sequence[max(0, start - _SPLICED_FLANK) : start]
+        m, place, _ = _best_piece(longer, spliced, behind=False)
+        # Only a piece that reaches across the junction tells more than the unspliced bases do.
+        if m > n and place < cut:
+            return m, place
+    return n, at
+
+
 def likeliest(construct: Construct) -> Match | None:
     """Return the known vector whose bases lie around the CAR's frame, or None where none does.
 
@@ -156,12 +179,11 @@ def likeliest(construct: Construct) -> Match | None:
     """
     if construct.orf is None:
         return None
-    start, end = construct.orf
-    before = construct.sequence[max(0, start - _FLANK) : start]
+    end = construct.orf[1]
     behind = construct.sequence[end : end + _FLANK]
     best: Match | None = None
     for backbone in backbones().values():
-        n_five, five_at, _ = _best_piece(before, backbone.five, behind=False)
+        n_five, five_at = _five(construct, backbone)
         n_three, _, three_at = _best_piece(behind, backbone.three, behind=True)
         if n_five < _MIN_AGREEING:
             n_five = 0
@@ -180,10 +202,9 @@ def likeliest(construct: Construct) -> Match | None:
 def matched(construct: Construct, backbone: Backbone) -> Match:
     """Return how the bases around the CAR's frame agree with one given vector."""
     assert construct.orf is not None
-    start, end = construct.orf
-    before = construct.sequence[max(0, start - _FLANK) : start]
+    end = construct.orf[1]
     behind = construct.sequence[end : end + _FLANK]
-    n_five, five_at, _ = _best_piece(before, backbone.five, behind=False)
+    n_five, five_at = _five(construct, backbone)
     n_three, _, three_at = _best_piece(behind, backbone.three, behind=True)
     return Match(
         backbone,
@@ -286,6 +307,12 @@ def complete(construct: Construct, name: str) -> Construct:
     match = matched(construct, backbone)
     full, offset = with_ends(construct, match, five=five, three=three)
     place = (construct.orf[0] + offset, construct.orf[1] + offset)
+    joined, psi = joined_leader(full), splice_sites(backbone.five)
+    if joined is not None and psi is not None and joined <= place[0]:
+        # The piece shows the spliced leader: the vector's own intron gives the unspliced mRNA.
+        intron = backbone.five[slice(*psi)]
+        full = full[:joined] + intron + full[joined:]
+        place = (place[0] + len(intron), place[1] + len(intron))
     return rebuilt(
         construct, full, place, backbone.name, five=five, three=three, source=backbone.source
     )
@@ -304,8 +331,12 @@ def rebuilt(
     five: bool,
     three: bool,
     source: str,
+    reached: tuple[bool, bool] = (True, True),
 ) -> Construct:
-    """Return a construct on a longer mRNA, with the note that says which ends were assumed."""
+    """Return a construct on a longer mRNA, with the note that says which ends were assumed.
+
+    ``reached`` says whether the 5' and the 3' end are the mRNA's own now: reads may show a part of what is missing.
+    """
     ends = " and ".join(w for w, put in (("5'", five), ("3'", three)) if put)
     ends += " ends" if five and three else " end"
     introns = find_introns(full, place, [])
@@ -318,8 +349,8 @@ def rebuilt(
             at = end
         blocks.append((at, len(full)))
         forms.append(Transcript("spliced", "".join(full[a:b] for a, b in blocks), tuple(blocks)))
-    gone = {"five_prime_guess"} if five else set()
-    if three:
+    gone = {"five_prime_guess"} if five and reached[0] else set()
+    if three and reached[1]:
         gone.add("three_prime_guess")
     notes = [n for n in construct.notes if n[0] not in gone]
     notes.append(
@@ -334,7 +365,7 @@ def rebuilt(
         transcripts=tuple(forms),
         orf=place,
         notes=tuple(notes),
-        five=End(f"{name} (assumed)", True) if five else construct.five,
-        three=End(f"{name} (assumed)", True) if three else construct.three,
+        five=End(f"{name} (assumed)", True) if five and reached[0] else construct.five,
+        three=End(f"{name} (assumed)", True) if three and reached[1] else construct.three,
         backbone=name,
     )

@@ -143,7 +143,7 @@ def intended(construct: Construct, extent: tuple[int, int] | None = None) -> Int
     """
     knock_in = any(code == "knock_in" for code, _ in construct.notes)
     five = _is_missing(construct, "five") and not knock_in
-    three = _is_missing(construct, "three")
+    three = _is_missing(construct, "three") and not knock_in
     first, last = extent or construct.orf or (0, len(construct.sequence))
     missing = [name for name, gone in (("leader", five), ("tail", three)) if gone]
     full, offset, words, backbone = construct.sequence, 0, [], None

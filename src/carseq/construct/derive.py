@@ -25,7 +25,7 @@ from carseq.construct.model import End, Note
 from carseq.construct.orfs import Orf, find_orfs
 from carseq.construct.parts import find_part, parts
 from carseq.construct.promoters import find_start, find_stop, known_starts
-from carseq.construct.setting import carriers
+from carseq.construct.setting import begins_in_gene, carriers
 from carseq.construct.vectormap import VectorMap
 
 #: Bases kept upstream of the ORF when the transcription start is unknown: enough for a Kozak sequence and a short
@@ -247,6 +247,9 @@ def _five_prime(found: Candidate, end: int, notes: list[Note]) -> tuple[int, End
                 )
             )
         return promoter.position, End(f"{promoter.name} promoter", True), None
+    gene = begins_in_gene(vector.sequence, orf.start)
+    if gene is not None and repeats.five is None:
+        return gene, End("an exon of the gene it was knocked into", False), None
     # Without a 5' LTR in the file, what stands before the frame is what its author took for the mRNA's.
     whole = repeats.five is None and not found.rotated and orf.start <= MAX_UPSTREAM
     whole = whole and not any(b <= orf.start for _, b in found.backbone)

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 __all__ = ["COLUMNS", "domain_rows", "domains_at", "find_domains", "known_domains", "mrna_parts"]
 
 COLUMNS = ["name", "kind", "start", "end", "identity", "source"]
-#: A second frame beside the CAR's counts from 450 nt: markers have 600 and more.
-MIN_SECOND_ORF = 450
+#: A second frame beside the CAR's counts from 450 nt, a known marker from 300 (RQR8 has 408).
+MIN_SECOND_ORF, MIN_KNOWN_ORF = 450, 300
 #: A part of the tail may begin this many bases before the CAR's stop codon ends (tisa-cel's WPRE: 2).
 _TOUCH = 12
 #: Parts behind a frame that have open frames of their own (WPRE: its X protein), which are not translated.
@@ -107,13 +107,13 @@ def _second_orf(sequence: str, lo: int, hi: int, by_ires: bool) -> list[Stretch]
     IRES, without which no ribosome would begin there.
     """
     best: list[Stretch] = []
-    for orf in sorted(find_orfs(sequence[lo:hi], MIN_SECOND_ORF), key=lambda o: o.start - o.end):
+    for orf in sorted(find_orfs(sequence[lo:hi], MIN_KNOWN_ORF), key=lambda o: o.start - o.end):
         start, end = lo + orf.start, lo + orf.end
         protein = translate(sequence[start:end]).rstrip("*")
         named = [s for s in protein_domains(protein) if s.kind in ("marker", "switch")]
         if named and named[0].source != "beside a 2A peptide":
             return [s._replace(start=start + 3 * s.start, end=start + 3 * s.end) for s in named]
-        if by_ires and not best:
+        if by_ires and not best and end - start >= MIN_SECOND_ORF:
             source = "reading frame beside the IRES"
             best = [Stretch("second ORF", "marker", start, end, float("nan"), source)]
     return best

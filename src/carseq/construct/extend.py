@@ -16,6 +16,7 @@ import pysam
 
 from carseq.construct.backbones import rebuilt
 from carseq.construct.coding import reverse_complement
+from carseq.construct.derive import transcript_start, transcript_stop
 from carseq.construct.domains import mrna_parts
 from carseq.construct.model import Construct
 from carseq.io.bam import open_bam
@@ -32,6 +33,8 @@ _SOFT = 4
 _MIN_CLIP = 5
 #: A run of this many A's at the end is the poly(A) tail.
 TAIL = 12
+#: Why a walk stopped at a 3' end, and what the ends of a longer construct are said to be taken from.
+TAILED, READS = "poly(A) tail", "the reads"
 #: Reads and stretches are compared by a k-mer every so many bases.
 _STEP = 6
 #: Bases at the end so far in which reads are looked for, and bases that must agree where a read votes.
@@ -183,10 +186,10 @@ def extend(sequence: str, reads: Iterable[Read], *, end: str) -> Extension:
         support.append(n)
         stretch = (stretch + base)[-_WINDOW:]
         if not backwards and grown[-TAIL:] == ["A"] * TAIL:
-            why = "poly(A) tail"
+            why = TAILED
             break
     bases = "".join(grown)
-    if why == "poly(A) tail":
+    if why == TAILED:
         bases = bases.rstrip("A")
         support = support[: len(bases)]
     if backwards:
@@ -279,12 +282,18 @@ def extended(construct: Construct, five: Extension | None, three: Extension | No
         for e, prime in ((five, "5'"), (three, "3'"))
         if e is not None and e.sequence
     )
+    # The reads show where the mRNA begins by an R or first exon that is known, and where it ends by its poly(A) tail.
+    tail = three is not None and three.why == TAILED
     return rebuilt(
         construct,
         full,
         place,
-        "the reads",
+        READS,
         five=bool(before),
         three=bool(after),
-        source=f"their consensus: {said}",
+        source=f"their consensus: {said}" + (f", up to the {TAILED}" if tail else ""),
+        reached=(
+            transcript_start(full) is not None,
+            tail or transcript_stop(full, False) is not None,
+        ),
     )

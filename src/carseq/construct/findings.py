@@ -94,7 +94,6 @@ CODES: dict[str, Code] = {
     "knock_in": Code(
         "warn",
         "transcribed from an endogenous gene",
-        "Use 3' libraries, whose reads lie behind the CAR.",
     ),
     "read_as_circle": Code(
         "warn", "a map called linear was read as a circle", "Check the map's topology.", True

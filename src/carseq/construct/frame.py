@@ -19,7 +19,7 @@ _MIN_PIECE = 25
 #: Residues of CD3zeta that must be in another frame to tell of a frameshift in it.
 _MIN_REST = 5
 #: Residues that are open before the first ATG of a frame that has lost its start.
-_MIN_OPEN = 20
+_MIN_OPEN = 8
 #: Kinds of domain whose place in another frame tells of a fault. Markers and backbone genes have frames of their own.
 _TELLING = {"signal peptide", "binder", *CAR_KINDS}
 #: Signalling that a CAR may have instead of CD3zeta.
@@ -89,6 +89,8 @@ def reading_faults(construct: Construct) -> list[Fault]:
     # Of a domain found in two frames (repeats) the one in frame counts.
     known = {p.name for p in inside}
     outside = [p for p in everything if p.name not in known]
+    # A leader behind the CAR's stop codon is that of a second protein (behind an IRES or a promoter of its own).
+    outside = [p for p in outside if p.kind != "signal peptide" or p.start < end - 3]
     shifted = [p for p in outside if p.frame != frame]
     # A stop codon inside a domain counts as one edit of it: the domain then reaches across the frame's end.
     across = [p for p in outside if p.frame == frame and p.start < end - 3 < p.end - 3]

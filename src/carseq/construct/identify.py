@@ -80,6 +80,16 @@ def _judge(piece: list[Stretch]) -> Verdict:
                 s.name for s in piece if s.kind in ("binder", "transmembrane", "costimulatory")
             }:
                 return Verdict(False, what)
+    if not (signals or antibody or known_binder) and costimulates and spans:
+        # A CAR's domains are of several genes, or it signals.
+        spanning = [s.name for s in piece if s.kind == "transmembrane"]
+        inner = [s.name for s in piece if s.kind == "costimulatory"]
+        if all("predicted" in s or s.removesuffix(" transmembrane") in inner for s in spanning):
+            return Verdict(
+                False,
+                f"the whole gene of {inner[0]}, or its transmembrane and inner part on an ectodomain that is no known "
+                "binder",
+            )
     if (signals or costimulates) and (spans or kinds & {"hinge", "binder"}):
         return Verdict(True, "")
     if "antibody CH1" in names or "antibody C kappa" in names:
@@ -132,19 +142,30 @@ def is_broken_car(sequence: str, start: int) -> bool:
         Where the frame begins that holds the CAR's first part.
     """
     kinds: set[str] = set()
-    whole: set[str] = set()
+    begins: list[tuple[int, int]] = []
+    signals: list[tuple[int, int]] = []
+    proteins = []
     for frame in range(3):
         protein = translate(sequence[start + frame : start + frame + _CAR_LENGTH])
+        proteins.append(protein)
         for domain in known_proteins(*CAR_KINDS, "signal peptide", "natural", "TCR"):
-            if len(domain.sequence) >= _MIN_TELLING and find_protein(
-                domain.sequence, protein, 0.15
-            ):
-                (whole if domain.kind in ("natural", "TCR") else kinds).add(domain.kind)
-        if variable_domains(protein):
-            kinds.add("antibody")
-    signals = kinds & {"CD3zeta", "signalling", "costimulatory"}
-    begins = kinds & {"antibody", "signal peptide"}
-    return bool(signals and begins and kinds & {"transmembrane", "hinge"} and not whole)
+            if len(domain.sequence) < _MIN_TELLING:
+                continue
+            found = find_protein(domain.sequence, protein, 0.15)
+            if found and domain.kind in ("natural", "TCR"):
+                return False
+            if found:
+                kinds.add(domain.kind)
+                if domain.kind == "signal peptide":
+                    begins.append((frame, found[0][1]))
+                elif domain.kind in ("CD3zeta", "signalling", "costimulatory"):
+                    signals.append((frame, found[-1][0]))
+        begins += [(frame, d.end) for d in variable_domains(protein)]
+    # Beginning and signalling part must be apart: in two frames, or in one with a stop codon between them.
+    apart = any(
+        f != g or "*" in proteins[f][end:first] for f, end in begins for g, first in signals
+    )
+    return bool(apart and kinds & {"transmembrane", "hinge"})
 
 
 def what_it_holds(sequence: str) -> list[str]:

@@ -146,7 +146,7 @@ def joined_leader(sequence: str) -> int | None:
     for site in donors():
         left = site[:_DONOR_BEFORE]
         right = psi[psi.index("CTCACTTACAGG") :][:30]
-        hits = find_part(left + right[:12], sequence, _EDITS)
+        hits = find_sites(left + right[:12], (_DONOR_BEFORE,), sequence, _EDITS)
         if hits and splice_sites(sequence) is None:
-            return hits[0][0] + _DONOR_BEFORE
+            return hits[0].places[0]
     return None

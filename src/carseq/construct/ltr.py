@@ -100,9 +100,12 @@ def find_all_repeats(sequence: str) -> list[Repeat]:
         for start, end, identity in find_part(parts()[part], sequence)
     )
     found: list[tuple[int, int, str, str]] = []
-    for _, start, end, virus, family in hits:
+    exact = set()
+    for identity, start, end, virus, family in hits:
         if not any(start < k[1] and k[0] < end for k in found):
             found.append((start, end, virus, family))
+            if identity == -1:
+                exact.add(start)
     beside = _surrounded(sequence)
     for _, start, end, part in beside:
         if not any(start < k[1] and k[0] < end for k in found):
@@ -110,7 +113,7 @@ def find_all_repeats(sequence: str) -> list[Repeat]:
     kept = []
     for first, last, virus, family in found:
         # Where an R's own edge differs, what lies beyond it tells the place: U3 the start, U5 the end.
-        own = [s for s in beside if s[1] < last and first < s[2]]
+        own = [s for s in beside if s[1] < last and first < s[2] and first not in exact]
         start = next((s[1] for s in own if s[0] == "U3"), first)
         end = next((s[2] for s in own if s[0] == "U5"), last)
         kept.append(Repeat(start, end, virus, family, _is_five(sequence, end)))

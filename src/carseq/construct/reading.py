@@ -27,6 +27,8 @@ _BASES = set("ACGTURYSWKMBDHVN")
 MAX_LENGTH = 200_000
 #: A pasted sequence has at least this many letters; less is text.
 _MIN_PASTED = 60
+#: Lines above a pasted sequence that may be its name.
+_MAX_NAMED = 3
 _SNAPGENE = b"\t\x00\x00\x00\x0eSnapGene"
 #: Files that are something else, by their first bytes, and what to do with them.
 _OTHERS = (
@@ -176,9 +178,28 @@ def _fasta(text: str) -> list[_Record]:
     return [r for r in found[:-1] if r.sequence or r.name]
 
 
+def _letters(text: str) -> str:
+    """Return the letters of a pasted sequence, without numbers, marks and gaps."""
+    return re.sub(r"[\s\d/.>|'\"`\u2032\u2018\u2019\u201c\u201d-]", "", text).upper()
+
+
+def _is_bases(text: str) -> bool:
+    letters = _letters(text)
+    return not letters or set(letters) <= _BASES
+
+
 def _pasted(text: str, path: Path) -> list[_Record]:
     """Return a sequence without a header: bare or numbered lines of bases."""
-    letters = re.sub(r"[\s\d/.>|-]", "", text).upper()
+    lines = text.strip().splitlines()
+    # A name above the sequence, as people write it; quotation marks and 5' and 3' around it.
+    n = 0
+    while n < min(_MAX_NAMED, len(lines) - 1) and not _is_bases(lines[n]):
+        n += 1
+    remark = "the file has no header: it was read as a bare sequence"
+    if n and _is_bases("".join(lines[n:])):
+        remark += f"; {lines[0][:40]!r} was taken for its name"
+        lines = lines[n:]
+    letters = _letters("".join(lines))
     if not letters:
         raise _refuse(
             path, "holds no sequence", "it is empty" if not text.strip() else "it holds no letters"
@@ -189,7 +210,7 @@ def _pasted(text: str, path: Path) -> list[_Record]:
             _Record(
                 path.stem,
                 letters,
-                remarks=("the file has no header: it was read as a bare sequence",),
+                remarks=(remark,),
             )
         ]
     lines = [x for x in text.splitlines() if x.strip() and not x.startswith("#")]

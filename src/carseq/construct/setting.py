@@ -15,6 +15,10 @@ _MARKS = {
     "TRAC": ("TRAC_exon1", 0.12),
     "AAVS1": ("AAVS1_left", 0.12),
 }
+#: TRAC's exon 1 is cut in two by the donor's arms: bases of its beginning and end that tell it alone.
+_TRAC_HALVES, _TRAC_EDITS = (30, 39), 0.06
+#: Bases before the CAR in which the donor's piece of an exon lies.
+_EXON_REACH = 500
 #: Residues before the CAR's first one in which a 2A peptide joins it to the gene it was knocked into.
 _JOINED = 40
 
@@ -22,10 +26,17 @@ _JOINED = 40
 def carriers(sequence: str) -> list[str]:
     """Return the carriers whose marks a map shows, on either strand."""
     both = (sequence, reverse_complement(sequence))
+    first, last = _TRAC_HALVES
+    exon = parts()["TRAC_exon1"]
+    halves = (exon[:first], exon[-last:])
     return [
         name
         for name, (part, edits) in _MARKS.items()
         if any(find_part(parts()[part], strand, edits) for strand in both)
+        or (
+            name == "TRAC"
+            and any(find_part(half, strand, _TRAC_EDITS) for half in halves for strand in both)
+        )
     ]
 
 
@@ -38,7 +49,28 @@ def is_joined(sequence: str, start: int) -> bool:
     return any(find_protein(d.sequence, last, 0.15) for d in known_proteins("2A peptide"))
 
 
-def setting_notes(sequence: str, start: int, promoter: bool) -> list[Note]:
+def begins_in_gene(sequence: str, start: int) -> int | None:
+    """Return where the mRNA of a knock-in donor begins in the file, None for another map.
+
+    The donor shows of the endogenous mRNA what it has of its exon (TRAC's first one), or the 2A peptide that joins the
+    CAR to it; what lies before is an intron of the left arm.
+
+    Parameters
+    ----------
+    sequence
+        The map, sense strand.
+    start
+        Where the CAR's reading frame begins on it.
+    """
+    lo = max(0, start - _EXON_REACH)
+    exon = parts()["TRAC_exon1"][: _TRAC_HALVES[0]]
+    found = find_part(exon, sequence[lo:start], _TRAC_EDITS)
+    if found:
+        return lo + found[-1][0]
+    return max(0, start - 3 * _JOINED) if is_joined(sequence, start) else None
+
+
+def setting_notes(sequence: str, start: int, promoter: bool, tail: bool = True) -> list[Note]:
     """Return what is to be said of the carrier.
 
     Parameters
@@ -49,6 +81,8 @@ def setting_notes(sequence: str, start: int, promoter: bool) -> list[Note]:
         Where the CAR's reading frame begins on it.
     promoter
         Whether a promoter or an LTR before the frame tells where the mRNA begins.
+    tail
+        Whether a poly(A) signal or an LTR behind it tells where the mRNA ends.
     """
     found = carriers(sequence)
     notes: list[Note] = []
@@ -72,7 +106,13 @@ def setting_notes(sequence: str, start: int, promoter: bool) -> list[Note]:
                 "knock_in",
                 f"A knock-in donor for {gene} without a promoter of its own: the CAR is transcribed from the "
                 "endogenous gene, whose first exons begin its mRNA and are not in the file. 5' reads lie in those "
-                "exons and cannot tell the CAR from the gene.",
+                "exons and cannot tell the CAR from the gene."
+                + (
+                    " Use 3' libraries, whose reads lie behind the CAR."
+                    if tail
+                    else " No poly(A) signal lies behind the CAR: the gene's own last exon ends its mRNA, and 3' "
+                    "reads in that cannot tell the CAR either."
+                ),
             )
         )
     elif arms:

@@ -22,6 +22,7 @@ from carseq.construct.model import Construct, End, Note, Transcript
 from carseq.construct.orfs import Orf, car_orf, find_orfs, n_signalling, open_frame
 from carseq.construct.parts import find_part, parts
 from carseq.construct.promoters import find_start
+from carseq.construct.protein import CAR_KINDS, UNNAMED, protein_domains
 from carseq.construct.reading import read_vector
 from carseq.construct.setting import setting_notes
 from carseq.construct.vectormap import VectorMap
@@ -47,6 +48,7 @@ _ORF_SHARE = 0.9
 _TRIED = 6
 #: Words by which a record says that an end of it was put on by carseq.
 ASSUMED = re.compile(r"ASSUMED ENDS: ([^.]+)\.")
+_PUT_ON = re.compile(r"The (5' and 3'|5'|3') ends? of the mRNA")
 _MISSING = (
     ("binder", "binder (scFv, VHH)"),
     ("hinge", "hinge"),
@@ -127,9 +129,10 @@ def _whole(vector: VectorMap, name: str, form: Form, path: str | Path) -> Constr
             _refuse_underivable(best, form, path)
             run = transcribed(best)
             notes += run.notes
-            carried = setting_notes(sequence, orf.start, run.five.known)
+            carried = setting_notes(sequence, orf.start, run.five.known, run.three.known)
             if any(code == "knock_in" for code, _ in carried):
-                notes = [n for n in notes if n[0] != "five_prime_guess"]
+                guesses = ("five_prime_guess", "three_prime_guess")
+                notes = [n for n in notes if n[0] not in guesses]
             notes += carried
             five, three = run.five, run.three
             annotated = [
@@ -147,11 +150,11 @@ def _whole(vector: VectorMap, name: str, form: Form, path: str | Path) -> Constr
             shape = "orf" if whole else "transcript"
             five, three = _given_ends(sequence, whole, tail)
     place = (orf.start, min(orf.end, len(sequence)))
-    if any(code == "assumed_ends" for code, _ in notes):
-        # The file was completed by carseq: its ends are what was assumed, and the note says so.
-        five = five if five.known else End("assumed", True)
-        three = three if three.known else End("assumed", True)
-        notes = [n for n in notes if n[0] not in ("five_prime_guess", "three_prime_guess")]
+    assumed = next((text for code, text in notes if code == "assumed_ends"), None)
+    if assumed is not None:
+        five, three = _assumed_ends(assumed, five, three)
+        known = {"five_prime_guess": five.known, "three_prime_guess": three.known}
+        notes = [n for n in notes if not known.get(n[0], False)]
     if not verdict.is_car:
         what = verdict.what or "a reading frame of no known CAR domain"
         notes.append(("not_a_car", f"The file's reading frame is not a CAR's: {what}."))
@@ -200,6 +203,21 @@ def _own_words(vector: VectorMap) -> list[Note]:
         more = f"; and {len(vector.remarks) - 3} more" if len(vector.remarks) > 3 else ""
         notes.append(("read_with_remarks", f"While the file was read: {told}{more}."))
     return notes
+
+
+def _assumed_ends(told: str, five: End, three: End) -> tuple[End, End]:
+    """Return the ends of a file that carseq completed: those put on are what was assumed, as its note says.
+
+    A known vector's ends are whole; what reads showed is an end only where it reached one.
+    """
+    put = _PUT_ON.search(told)
+    ends = put.group(1) if put else "5' and 3'"
+    by_reads = "taken from the reads" in told
+    if "5'" in ends and not five.known and not by_reads:
+        five = End("assumed", True)
+    if "3'" in ends and not three.known and (not by_reads or "poly(A) tail" in told):
+        three = End("assumed", True)
+    return five, three
 
 
 def _given_ends(sequence: str, is_orf: bool, tail: bool) -> tuple[End, End]:
@@ -281,6 +299,9 @@ def _no_car(vector: VectorMap, path: str | Path, what: str) -> CarseqError:
     others = [h for h in held if h not in what]
     if others:
         causes.append("it holds " + ", ".join(others[:8]))
+    piece = _piece_of_a_car(sequence)
+    if piece:
+        causes.insert(0, f"a stretch of a CAR ({piece}) has no start codon before it")
     if not causes:
         causes.append(
             f"the longest ORF has {longest} nt and no known CAR domain; a CAR's has 1,300 or more"
@@ -292,6 +313,21 @@ def _no_car(vector: VectorMap, path: str | Path, what: str) -> CarseqError:
         "part of a CAR (a scFv, CD3zeta) say `form: partial`; if it is a CAR, say what the file is (`form: plasmid`, "
         "`provirus`, `transcript` or `orf`) and it is taken as it is",
     )
+
+
+def _piece_of_a_car(sequence: str) -> str:
+    """Return the domains of an open stretch that holds several parts of a CAR, or an empty string."""
+    for strand in (sequence, reverse_complement(sequence)):
+        frame = open_frame(strand)
+        if frame is None:
+            continue
+        rows = protein_domains(translate(strand[frame.start : frame.end]).rstrip("*"), partial=True)
+        named = [r for r in rows if r.kind in CAR_KINDS]
+        if len({r.kind for r in named}) > 1 and not any(
+            r.kind == "other" and r.name != UNNAMED for r in rows
+        ):
+            return ", ".join(r.name for r in named)
+    return ""
 
 
 def _any_frames(vector: VectorMap) -> list[Orf]:

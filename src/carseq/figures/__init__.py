@@ -26,7 +26,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         ],
         "chart": ["Figure", "Menu"],
         "construct": ["construct_map"],
-        "calls": ["downsampling", "prevalence", "rules", "thresholds", "weighing"],
+        "calls": ["downsampling", "prevalence", "rule_overlap", "rules", "thresholds", "weighing"],
         "molecules": ["cell_molecules", "coverage", "evidence_classes", "losses"],
         "localize": ["clinic", "contrasts", "localization", "target"],
         "output": ["write_map"],

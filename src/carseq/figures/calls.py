@@ -25,6 +25,7 @@ from carseq.figures.chart import (
     share,
     source,
     subtitle,
+    with_headings,
 )
 from carseq.figures.palette import (
     CALLS,
@@ -243,6 +244,57 @@ def rules(cells: pd.DataFrame, detection: pd.DataFrame) -> Figure:
     columns = ["order", "rule", "n", "tip"]
     data = {"rows": rows, "marks": pd.DataFrame(marks, columns=columns)}
     return Figure(_rules(), data)
+
+
+#: Who called a T cell, with its colour.
+CALLED_BY = {"by both": CALLED, "by the rule alone": OKABE_ITO[0], "by carseq alone": OKABE_ITO[1]}
+
+
+@cache
+def _rule_overlap() -> alt.LayerChart:
+    title = "T cells that the rule or carseq calls"
+    bar = source("bars").mark_bar(stroke="white", strokeWidth=0.6, size=14)
+    drawn = bar.encode(
+        y=row(), x=share("start", title), x2="end:Q", tooltip="tip:N",
+        color=alt.Color("called:N", scale=scale(CALLED_BY), legend=legend(CALLED_BY)),
+    )  # fmt: skip
+    return row_chart([drawn])
+
+
+def rule_overlap(table: pd.DataFrame) -> Figure:
+    """What the field's own rules call beside carseq: both, the rule alone, carseq alone, for each sample and rule.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Schema ``RULES``.
+    """
+    table = table[table["rule"] != "carseq"]
+    if not len(table):
+        return nothing("No T cells.")
+    rows, bars = [], []
+    for r in table.itertuples():
+        parts = dict(zip(CALLED_BY, (r.n_both, r.n_only_rule, r.n_only_carseq), strict=True))
+        either = sum(parts.values())
+        fitted = r.n_called >= 0
+        counts = ", ".join(f"{number(n)} {who}" for who, n in parts.items())
+        tip = f"{r.sample}\n{r.rule}: {counts if fitted else r.note}"
+        note = "not fitted" if not fitted else "none called"
+        if fitted and either:
+            note = f"{number(r.n_both)} of {number(either)} by both"
+        rows.append({"sample": r.sample, "label": r.rule, "note": note, "tip": tip})
+        start = 0.0
+        for who, n in parts.items():
+            if fitted and n:
+                end = start + n / either
+                key = (r.sample, r.rule)
+                bars.append({"key": key, "called": who, "start": start, "end": end, "tip": tip})
+                start = end
+    laid = with_headings(pd.DataFrame(rows), ["sample"])
+    order = {(r.sample, r.label): r.order for r in laid.itertuples() if not r.is_heading}
+    columns = ["order", "called", "start", "end", "tip"]
+    drawn = pd.DataFrame([b | {"order": order[b["key"]]} for b in bars], columns=columns)
+    return Figure(_rule_overlap(), {"rows": laid, "bars": drawn})
 
 
 @cache

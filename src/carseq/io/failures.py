@@ -70,7 +70,7 @@ _PHRASES = (
 #: How libraries say that memory ran out without raising MemoryError: C++, HDF5, PyTorch, the kernel.
 _MEMORY = re.compile(
     r"std::bad_alloc|MemoryError|memory allocation failed|can't allocate memory|not enough memory|"
-    r"Cannot allocate memory|Unable to allocate [\d.]+ \w+|unable to allocate",
+    r"Cannot allocate memory|failed to map segment from shared object|Unable to allocate [\d.]+ \w+|unable to allocate",
     re.IGNORECASE,
 )
 

@@ -134,35 +134,69 @@ _PATHS = {"genomeDir", "genomeFastaFiles", "sjdbGTFfile", "readFilesIn", "soloCB
 _FULL = 1 << 20
 
 
-def star_version() -> str:
-    """Return the version of the STAR on PATH.
+#: The environment's variable that names the STAR to run, or its folder, where it is not the one on PATH.
+STAR_VARIABLE = "CARSEQ_STAR"
+
+
+def star_program() -> str:
+    """Return the STAR to run: the one that ``CARSEQ_STAR`` names, else the one on PATH.
 
     Raises
     ------
     CarseqError
         If there is none.
     """
+    given = os.environ.get(STAR_VARIABLE, "")
+    if given:
+        path = Path(given).expanduser()
+        path = path / "STAR" if path.is_dir() else path
+        if path.is_file() and os.access(path, os.X_OK):
+            return str(path.absolute())
+        raise CarseqError(
+            f"{STAR_VARIABLE} names no program",
+            f"{path} is not there, or may not be run",
+            f"set {STAR_VARIABLE} to the path of STAR or its folder; or unset it, and the STAR on PATH is taken",
+        )
     if shutil.which("STAR") is None:
         raise CarseqError(
             "STAR is not installed",
             "no STAR on PATH",
-            "install it: `conda install -c bioconda star`, or on Debian and Ubuntu `apt-get install rna-star`; "
-            "or run Snakemake with `--sdm conda`",
+            "install it: `carseq doctor --install-star`, `conda install -c bioconda star`, or on Debian and Ubuntu "
+            f"`apt-get install rna-star`; name one elsewhere with {STAR_VARIABLE}=/path/to/STAR; or run with "
+            "`--sdm conda`",
         )
-    done = subprocess.run(["STAR", "--version"], capture_output=True, text=True, check=False)
+    return "STAR"
+
+
+def star_version() -> str:
+    """Return the version of the STAR that is run.
+
+    Raises
+    ------
+    CarseqError
+        If there is none.
+    """
+    done = subprocess.run(
+        [star_program(), "--version"], capture_output=True, text=True, check=False
+    )
     return done.stdout.strip().split("\n")[-1]
 
 
 def star_version_if_any() -> str | None:
-    """Return the version of the STAR on PATH, or None: a study of matrices needs none."""
-    return star_version() if shutil.which("STAR") else None
+    """Return the version of the STAR that is run, or None: a study of matrices needs none."""
+    try:
+        return star_version()
+    except CarseqError:
+        return None
 
 
 def index_format() -> str | None:
-    """Return the format of the indexes that the STAR on PATH reads (its ``versionGenome``), None if it does not say."""
-    if shutil.which("STAR") is None:
+    """Return the format of the indexes that STAR reads (its ``versionGenome``), None if it does not say."""
+    try:
+        program = star_program()
+    except CarseqError:
         return None
-    done = subprocess.run(["STAR", "--help"], capture_output=True, text=True, check=False)
+    done = subprocess.run([program, "--help"], capture_output=True, text=True, check=False)
     found = re.search(r"(?m)^versionGenome\s+(\S+)", done.stdout)
     return found.group(1) if found else None
 
@@ -216,7 +250,7 @@ def run_star(
     folder = Path(os.path.abspath(folder))
     folder.mkdir(parents=True, exist_ok=True)
     links: dict[str, str] = {}
-    command = ["STAR", "--runThreadN", str(threads), "--outFileNamePrefix", "./"]
+    command = [star_program(), "--runThreadN", str(threads), "--outFileNamePrefix", "./"]
     for name, value in options.items():
         words = value if isinstance(value, (list, tuple)) else [value]
         if name in _PATHS:

@@ -32,6 +32,7 @@ _TABLE_OF = {
     "losses": "losses",
     "weighing": "evidence",
     "rules": "rules",
+    "rule_overlap": "field_rules",
     "thresholds": "thresholds",
     "downsampling": "downsampling",
 }
@@ -68,6 +69,7 @@ def page_figures(study: Study, evidence: pd.DataFrame) -> dict[str, dict[str, An
         "clinic": lambda: figures.clinic(study.clinic),
         "losses": lambda: figures.losses(study.losses),
         "rules": lambda: figures.rules(study.cells, study.detection),
+        "rule_overlap": lambda: figures.rule_overlap(study.rules),
         "thresholds": lambda: figures.thresholds(study.thresholds),
         "downsampling": lambda: figures.downsampling(study.downsampling),
     }

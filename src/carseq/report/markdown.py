@@ -35,7 +35,8 @@ class _Writer(HTMLParser):
             self.write("`" if tag == "code" else "**")
 
     def handle_data(self, data: str) -> None:
-        self.write(data)
+        # Markdown lets HTML pass: a name must not become an element where the text is shown.
+        self.write(re.sub(r"<(?=[A-Za-z/!?])", r"\\<", data))
 
     def write(self, text: str) -> None:
         if self.open:

@@ -29,7 +29,7 @@ _TABLES = {
 }
 _STUDY_TABLES = (
     "domains", "expected", "homology", "detection", "localization", "contrasts", "blood", "annotation", "mixing",
-    "protein", "receptors", "thresholds", "downsampling", "target", "clinic", "agreement", "clonotypes",
+    "protein", "receptors", "thresholds", "downsampling", "rules", "target", "clinic", "agreement", "clonotypes",
 )  # fmt: skip
 
 
@@ -63,7 +63,7 @@ class Study:
         ``obs`` of the cohort (schema ``OBS``), indexed by ``sample:barcode``.
     umap
         Coordinates of ``cells``, shape ``(n_cells, 2)``, or None.
-    detection, localization, contrasts, thresholds, downsampling, target, clinic, agreement, clonotypes
+    detection, localization, contrasts, thresholds, downsampling, rules, target, clinic, agreement, clonotypes
         The cohort's tables.
     blood
         How many of the urine's T cells blood could have brought (schema ``BLOOD_IN_URINE``).
@@ -108,6 +108,7 @@ class Study:
     receptors: pd.DataFrame
     thresholds: pd.DataFrame
     downsampling: pd.DataFrame
+    rules: pd.DataFrame
     benchmarks: pd.DataFrame
     target: pd.DataFrame
     clinic: pd.DataFrame

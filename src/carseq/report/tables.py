@@ -38,6 +38,7 @@ from carseq.schema.tables import (
     LOSSES,
     PROTEIN_AGREEMENT,
     RECEPTORS,
+    RULES,
     TARGET,
     THRESHOLDS,
 )
@@ -62,6 +63,10 @@ _EVIDENCE = (
 #: Columns with marks of their own on the page.
 _KINDS = {"car_call": "car_call", "verdict": "text"}
 _POSITIVE_OF = {"n_car_positive": "n_t_cells"}
+
+
+#: Values of a figure that repeat as a whole are written once from so many on.
+LEAST_BLOCK = 50
 
 
 def column(values: pd.Series) -> dict[str, Any]:
@@ -108,9 +113,20 @@ def encode(frame: pd.DataFrame) -> dict[str, Any]:
     """Encode the rows of a figure for the page."""
     return {
         "columns": [{"key": str(key)} for key in frame.columns],
-        "data": [column(frame[key]) for key in frame.columns],
+        "data": [_once(column(frame[key])) for key in frame.columns],
         "n": len(frame),
     }
+
+
+def _once(encoded: dict[str, Any]) -> dict[str, Any]:
+    """Write values that are one long block again and again, as places along a construct, once and how often."""
+    key = "c" if "c" in encoded else "v"
+    values = encoded[key]
+    n = len(values)
+    for times in range(n // LEAST_BLOCK, 1, -1):
+        if n % times == 0 and values == values[: n // times] * times:
+            return {**encoded, key: values[: n // times], "t": times}
+    return encoded
 
 
 def _kind(key: str, values: pd.Series, described: Column | None) -> str:
@@ -268,7 +284,11 @@ def tables(study: Study, evidence: pd.DataFrame) -> dict[str, dict[str, Any]]:
         "contrasts": table(
             study.contrasts[contrasts],
             CONTRASTS,
-            hide=["reference_group", "method", "patient", "n_patients"],
+            hide=[
+                *("reference_group", "method", "patient", "n_patients"),
+                # Only contrasts of states and types have a group.
+                *([] if study.contrasts["group"].astype(str).any() else ["group"]),
+            ],
             filters=["contrast"],
             interval=estimate,
             of={**_POSITIVE_OF, "n_car_positive_reference": "n_t_cells_reference"},
@@ -320,6 +340,14 @@ def tables(study: Study, evidence: pd.DataFrame) -> dict[str, dict[str, Any]]:
             summaries.rule_comparison(study.cells, study.detection),
             RULE_COMPARISON,
             file="rule_comparison",
+        ),
+        "field_rules": table(
+            study.rules.assign(
+                n_called=study.rules["n_called"].where(study.rules["n_called"] >= 0)
+            ),
+            RULES,
+            filters=["sample", "rule"],
+            file="rules",
         ),
         "thresholds": table(
             study.thresholds.assign(in_use=in_use),

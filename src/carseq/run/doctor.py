@@ -17,7 +17,7 @@ from packaging.specifiers import SpecifierSet
 from carseq import __version__
 from carseq.errors import CarseqError
 from carseq.machine import disk_megabytes, machine_cores, machine_megabytes
-from carseq.reference.star import star_version
+from carseq.reference.star import star_program, star_version
 from carseq.run.clusters import CLUSTERS
 from carseq.run.files import workflow_folder
 from carseq.start.samples import Note
@@ -120,7 +120,7 @@ def _star() -> Iterator[Found]:
             ),
         )
         return
-    place = shutil.which("STAR")
+    place = shutil.which(star_program())
     if not re.match(r"2\.7\.\d", version):
         yield (
             "STAR",

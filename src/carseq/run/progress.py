@@ -78,6 +78,10 @@ class Screen:
             TimeElapsedColumn(),
             console=console,
             transient=True,
+            refresh_per_second=2,
+            # What Snakemake and jobs print goes to a file.
+            redirect_stdout=False,
+            redirect_stderr=False,
         )
         self._task = self._bar.add_task("", total=None)
 
@@ -90,7 +94,8 @@ class Screen:
 
     def __exit__(self, *_: object) -> None:
         self._ended.set()
-        self._bar.stop()
+        if self._bar.live.is_started:
+            self._bar.stop()
 
     def say(self, text: str) -> None:
         """Print a line above the bar."""
@@ -132,7 +137,7 @@ class Screen:
         self.total = stats.pop("total", 0) or sum(stats.values())
         self.planned = stats
         if not self.dry:
-            self.say(f"{self.total} jobs")
+            self.say(f"{self.total} job{'s' if self.total != 1 else ''}")
 
     def _on_job_info(self, record: Any) -> None:
         words = {str(v) for v in dict(record.wildcards or {}).values()}
@@ -151,7 +156,8 @@ class Screen:
             self.say(f"[green]{count}[/] {escape(job.title)} [dim]({took})[/]")
 
     def _on_progress(self, record: Any) -> None:
-        self.done, self.total = record.done, record.total
+        # Of a run up to some rule (`--until`) Snakemake counts the whole study's jobs as the total.
+        self.done, self.total = record.done, self.total or record.total
 
     def _on_group_error(self, record: Any) -> None:
         for info in record.job_error_info:
@@ -168,6 +174,8 @@ class Screen:
     def _on_job_error(self, record: Any) -> None:
         number = record.jobid
         self._running.discard(number)
+        if self.interrupted:
+            return
         # A job of a group was told with its group.
         if getattr(record, "indent", False) and number in self.failed:
             return

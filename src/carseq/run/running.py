@@ -25,8 +25,8 @@ from carseq.run.told import log_paths, reason
 
 #: Seconds that jobs of a killed run have to end by themselves.
 _GRACE = 30.0
-#: Exit codes: of a run that failed, and of one that the user stopped (128 + SIGINT).
-FAILED, STOPPED = 1, 130
+#: Exit codes: of an option that Snakemake does not know, and of a run that the user stopped (128 + SIGINT).
+WRONG_OPTION, STOPPED = 2, 130
 
 
 @dataclass
@@ -103,8 +103,10 @@ def run_study(config: Path, options: Options, console: Console) -> int:
         make_way(folder, console)
     if other:
         return _snakemake(command)
+    # Asked before stderr leads elsewhere.
+    terminal, width = console.is_terminal, console.width
     with _apart(folder, options.dry_run) as (own, printed):
-        shown = Console(file=own, force_terminal=console.is_terminal, width=console.width)
+        shown = Console(file=own, force_terminal=terminal, width=width)
         with Screen(shown, folder, dry=options.dry_run) as screen:
             code = _snakemake(command, screen)
     text = printed.read_text(errors="replace") if printed.is_file() else ""
@@ -117,6 +119,13 @@ def run_study(config: Path, options: Options, console: Console) -> int:
     if screen.interrupted:
         console.print("stopped; the same command goes on from here", highlight=False)
         return STOPPED
+    if code == WRONG_OPTION and not screen.total:
+        wrong = [line for line in text.splitlines() if "error:" in line][-1:]
+        console.print("\n".join(wrong) or text, markup=False, highlight=False, soft_wrap=True)
+        console.print(
+            "`carseq run --help` and `snakemake --help` list the options", highlight=False
+        )
+        return code
     _tell_failures(screen, folder, text, console)
     return code
 
@@ -339,7 +348,7 @@ def _tell_failures(screen: Screen, folder: Path, printed: str, console: Console)
     if screen.total:
         left = screen.total - screen.done
         console.print(
-            f"\n{screen.done} of {screen.total} jobs are done, {left} are left; "
+            f"\n{screen.done} of {screen.total} jobs done, {left} left; "
             "when that is mended, the same command goes on from here",
             highlight=False,
             soft_wrap=True,

@@ -22,13 +22,13 @@ from carseq.schema.column import Schema
 VERSIONS: Mapping[str, str] = MappingProxyType(
     {
         "construct": "0.2.0.1",
-        "transcript": "0.2.0",
+        "transcript": "0.2.0.1",
         "reference": "0.2.0",
         "solo": "0.2.0",
         "library": "0.2.0",
         "molecules": "0.2.0",
         "cells": "0.2.0.1",
-        "calling": "0.2.0",
+        "calling": "0.2.0.1",
         "localize": "0.2.0.1",
         "report": "0.2.0",
     }

@@ -56,6 +56,14 @@ function themed(text) {
   return made;
 }
 
+/** Take the words for screen readers from each mark: on a canvas no one can read them, and there are many to make. */
+function withoutDescriptions(marks) {
+  for (const { encode, marks: inner } of marks || []) {
+    for (const channels of Object.values(encode || {})) delete channels.description;
+    withoutDescriptions(inner);
+  }
+}
+
 /** A figure of the page: its chart, its rows, and what its menus chose. */
 export class Chart {
   constructor(host, figure) {
@@ -130,6 +138,7 @@ export class Chart {
     const inside = el("div");
     const tooltip = (_handler, event, _item, value) => this.hover(event, value);
     const spec = this.spec(themed(this.text), width);
+    if (n > MANY) withoutDescriptions(spec.marks);
     const made = embed(inside, spec, { renderer: n > MANY ? "canvas" : "svg", tooltip });
     // Of two drawings at once the one asked for last stays.
     this.latest = made;

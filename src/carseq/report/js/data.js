@@ -36,8 +36,11 @@ export const stepWords = (step) =>
     .replace(/\bcar\b/g, "CAR")
     .replace(/\bt cell/g, "T cell");
 
-/** The values of an encoded column: plain, or codes into a list of distinct ones. */
-export const decode = (column) => column.v || column.c.map((code) => column.d[code]);
+/** The values of an encoded column: plain, or codes into a list of distinct ones; a block that repeats is there once. */
+export function decode(column) {
+  const values = column.v || column.c.map((code) => column.d[code]);
+  return column.t ? Array.from({ length: column.t }, () => values).flat() : values;
+}
 
 /** Rows of a table, the keys of its columns first. */
 export function tableRows(spec) {

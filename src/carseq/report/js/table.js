@@ -116,7 +116,8 @@ export class Table {
     if (column.kind === "car_call") return el("td", {}, callBadge(value));
     const text = blank(value) ? "–" : String(value);
     if (text.length > 30 && !CODES.has(column.key)) return el("td", { class: "wide" }, el("div", {}, text));
-    const kind = column.key === "barcode" ? "mono" : "name";
+    const phrase = text.length > 14 && text.includes(" ") ? "phrase" : "name";
+    const kind = column.key === "barcode" ? "mono" : phrase;
     return el("td", { class: kind }, CODES.has(column.key) ? stepWords(text) : text);
   }
 

@@ -1,0 +1,337 @@
+"""Mixes of real T cells with known CAR shares, silent samples and products, given as matrices of called cells.
+
+    python benchmarks/calling_mixes.py --seeds 3 --first 101 [--matrices 40] [--real ../shared/data/real_pbmc]
+
+The cells are those of three 10x PBMC sets: each keeps its own depth, relative to its set, and its own type; CAR
+molecules are put in. Real libraries set the depths: CAR T cells of 3,927 UMIs beside T cells of 1,010, and others.
+Expression between CAR T cells is gamma with a shape of 1.2, which none of the caller's grid has; damaged cells keep
+three tenths of their RNA. Ambient molecules scatter between droplets. Where a mix says nothing else there are no empty
+droplets and no measured contamination.
+
+Printed: the figures by mix; single questions (a product with 1-5 % CAR T cells, silent samples, a control that holds
+CAR T cells); and studies given as matrices beside an oracle that knows every parameter.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import anndata
+import numpy as np
+import pandas as pd
+from calling_strata import CAR, calibration, cohort, shown
+from scipy import special
+
+from carseq.calling import call_cells, choose
+from carseq.calling.negbin import joint_shape, log_pmf
+
+#: Shapes of the gamma distributions of CAR expression between cells, and of ambient molecules between droplets.
+EXPRESSION, SOUP = 1.2, 3.0
+#: Part of its RNA that a damaged cell kept.
+KEPT = 0.3
+
+
+@dataclass(frozen=True)
+class Real:
+    """Molecules and types of real cells: T cells, and those that cannot be CAR T cells."""
+
+    t: np.ndarray
+    t_type: np.ndarray
+    other: np.ndarray
+    other_type: np.ndarray
+
+
+def real_cells(folder: Path) -> Real:
+    """Return real T cells and other cells by their markers, each set's depths relative to its T cells' median."""
+    parts: list[list[np.ndarray]] = [[], [], [], []]
+    for path in sorted(folder.glob("*.h5ad")):
+        adata = anndata.read_h5ad(path)
+        adata.var_names_make_unique()
+        total = np.asarray(adata.X.sum(axis=1)).ravel()
+
+        def umis(*genes: str, adata: anndata.AnnData = adata) -> np.ndarray:
+            known = [g for g in genes if g in adata.var_names]
+            return np.asarray(adata[:, known].X.sum(axis=1)).ravel()
+
+        is_t = (umis("CD3D", "CD3E", "CD3G", "TRAC") >= 2) & (umis("LYZ", "MS4A1", "CD79A") <= 2)
+        not_t = umis("LYZ", "MS4A1", "CD79A") >= 5
+        middle = np.median(total[is_t])
+        kind = np.where(umis("CD8A", "CD8B") > 0, "CD8 T cell", "CD4 T cell")
+        other = np.where(umis("LYZ") >= 5, "monocyte", "B cell")
+        for part, values in zip(
+            parts,
+            (total[is_t] / middle, kind[is_t], total[not_t] / middle, other[not_t]),
+            strict=True,
+        ):
+            part.append(values)
+    return Real(*(np.concatenate(p) for p in parts))
+
+
+def sample(
+    rng: np.random.Generator,
+    real: Real,
+    name: str,
+    n_t: int,
+    fraction: float,
+    *,
+    car_depth: float = 3927,
+    depth: float = 1010,
+    mu: float = 5e-4,
+    damaged: float = 0.11,
+    damage_known: bool = True,
+    n_other: int = 300,
+    contamination: float = 0.02,
+    soup: float = 1.0,
+    empties: float = 0,
+    role: str = "case",
+    compartment: str = "urine",
+) -> tuple[pd.DataFrame, dict[str, object]]:
+    """Return the cells of a sample, with truth and the true ambient expectation, and its row of the samples table."""
+    n = n_t + n_other
+    is_t = np.arange(n) < n_t
+    is_car = np.arange(n) < round(fraction * n_t)
+    t, other = rng.integers(len(real.t), size=n), rng.integers(len(real.other), size=n)
+    middle = np.where(is_car, car_depth, depth)
+    total = np.where(is_t, real.t[t] * middle, real.other[other] * 2000)
+    hurt = is_t & (rng.random(n) < damaged)
+    total = np.maximum(rng.poisson(total), 250)
+    intact = np.where(hurt, KEPT, 1.0)
+    own = rng.poisson(mu * rng.gamma(EXPRESSION, 1 / EXPRESSION, n) * total * intact * is_car)
+    share = soup * own.sum() / total.sum()
+    mean_ambient = contamination * share * total
+    ambient = rng.poisson(mean_ambient * rng.gamma(SOUP, 1 / SOUP, n))
+    obs = pd.DataFrame(
+        {
+            "sample": name,
+            "patient": "P",
+            "barcode": [f"b{i}" for i in range(n)],
+            "total_umis": total,
+            "lineage": np.where(is_t, "T", np.where(real.other_type[other] == "B cell", "B", "myeloid")),
+            "cell_type": np.where(is_t, real.t_type[t], real.other_type[other]),
+            "t_state": "",
+            "is_doublet": False,
+            "is_damaged": hurt & damage_known,
+            "intact_fraction": intact if damage_known else 1.0,
+            "truth": is_car,
+            "seen": own + ambient,
+            "mean_ambient": mean_ambient,
+            "own_expected": mu * total * intact,
+            "fraction": fraction,
+        }
+    )  # fmt: skip
+    row = {
+        "sample": name, "patient": "P", "compartment": compartment, "timepoint": name, "role": role,
+        "ambient_umis": float(empties), "ambient_car": float(rng.poisson(empties * share)),
+    }  # fmt: skip
+    return obs, row
+
+
+def oracle(obs: pd.DataFrame, fdr: float = 0.05) -> np.ndarray:
+    """Return the T cells that one would call who knows each sample's parameters."""
+    k = obs["seen"].to_numpy(float)
+    own, ambient = obs["own_expected"].to_numpy(float), obs["mean_ambient"].to_numpy(float)
+    soup = np.full(len(obs), SOUP)
+    log_null = log_pmf(k, ambient, soup)
+    log_car = log_pmf(k, own + ambient, joint_shape(own, EXPRESSION, ambient, soup))
+    prior = np.clip(obs["fraction"].to_numpy(float), 1e-9, 1 - 1e-9)
+    posterior = special.expit(special.logit(prior) + log_car - log_null)
+    called = np.zeros(len(obs), dtype=bool)
+    for name in obs["sample"].unique():
+        rows = np.flatnonzero((obs["sample"] == name).to_numpy() & (k > 0))
+        called[rows[choose(posterior[rows], np.zeros(len(rows)), fdr)[0]]] = True
+    return called
+
+
+Part = tuple[pd.DataFrame, dict[str, object]]
+
+
+def mixes(rng: np.random.Generator, real: Real) -> dict[str, list[Part]]:
+    """Return the mixes by name, each a study of one sample or several."""
+
+    def several(n: int, fraction: float, **more: float) -> list[Part]:
+        return [
+            sample(rng, real, f"m{i}", int(rng.integers(200, 900)), fraction, **more)  # type: ignore[arg-type]
+            for i in range(n)
+        ]
+
+    return {
+        "10 %, deep": several(6, 0.1),
+        "30 %, deep": several(6, 0.3),
+        "30 %, deep, alone": several(1, 0.3),
+        "10 %, like depth": several(3, 0.1, car_depth=2500, depth=2500),
+        "30 %, like depth": several(3, 0.3, car_depth=2500, depth=2500),
+        "30 %, shallow": several(4, 0.3, car_depth=1200, depth=2400),
+        "20 %, deep, damage unknown": several(4, 0.2, damage_known=False),
+        "30 %, half damaged": several(4, 0.3, damaged=0.5),
+        "0.3 % of 3,000, empty droplets": [
+            sample(rng, real, f"x{i}", 3000, 0.003, car_depth=3900, depth=3500, empties=1e6)
+            for i in range(2)
+        ],
+        "100 %, product beside urine": [
+            sample(rng, real, "p", 400, 1.0, role="product", compartment="product"),
+            sample(rng, real, "u", 200, 0.1),
+        ],
+    }
+
+
+def figures(parts: list[tuple[pd.DataFrame, pd.DataFrame]]) -> dict[str, float]:
+    """Return the figures of studies: detection tables and T cells with truth."""
+    detection = pd.concat([p[0] for p in parts])
+    cells = pd.concat([p[1] for p in parts])
+    truth = detection["truth"]
+    held = truth.between(detection["prevalence_low"] - 1e-9, detection["prevalence_high"] + 1e-9)
+    positive = cells["car_call"] == "positive"
+    best = cells["oracle"]
+    return {
+        "samples": len(detection),
+        "coverage": float(held.mean()),
+        "bias": float((detection["prevalence"] / truth).mean() - 1),
+        "width": float((detection["prevalence_high"] - detection["prevalence_low"]).mean()),
+        "detected": float((detection["n_car_positive"] > 0).mean()),
+        "calibration": calibration(cells),
+        "calibration, no CAR": calibration(cells[cells["seen"] == 0]),
+        "false calls": float((positive & ~cells["truth"]).sum() / max(positive.sum(), 1)),
+        "calls": int(positive.sum()),
+        "recall of the oracle": float(
+            (positive & cells["truth"]).sum() / max((best & cells["truth"]).sum(), 1)
+        ),
+    }
+
+
+def called(parts: list[Part]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Call a study; return its detection table and its T cells, with truth and the oracle's calls."""
+    adata, sheet = cohort(parts)
+    detection = call_cells(adata, None, sheet, car=CAR)
+    cells = adata.obs[adata.obs["lineage"] == "T"].copy()
+    cells["oracle"] = oracle(cells)
+    truth = cells.groupby("sample")["truth"].mean()
+    return detection.assign(truth=detection["sample"].map(truth)), cells
+
+
+def by_mix(seeds: range, real: Real) -> pd.DataFrame:
+    """Return the figures of each mix over the seeds."""
+    found: dict[str, list[tuple[pd.DataFrame, pd.DataFrame]]] = {}
+    for seed in seeds:
+        for name, parts in mixes(np.random.default_rng([seed, 1]), real).items():
+            found.setdefault(name, []).append(called(parts))
+    rows = {name: figures(parts) for name, parts in found.items()}
+    rows["all"] = figures([p for parts in found.values() for p in parts])
+    return pd.DataFrame(rows).T
+
+
+def matrices(n: int, seed: int, real: Real) -> str:
+    """Call studies that are matrices of called cells and nothing else, and say how they went."""
+    parts, ratios = [], []
+    for number in range(n):
+        rng = np.random.default_rng([seed, 2, number])
+        contamination = float(np.exp(rng.uniform(np.log(0.01), np.log(0.2))))
+        mu = float(5e-4 * np.exp(0.5 * rng.standard_normal()))
+        depth = float(np.exp(rng.uniform(np.log(1000), np.log(4000))))
+        ratio = float(np.exp(rng.uniform(np.log(0.6), np.log(3))))
+        study = [
+            sample(
+                rng, real, f"s{i}", int(np.exp(rng.uniform(np.log(80), np.log(1000)))),
+                0.0 if rng.random() < 0.2 else float(0.02 + 0.6 * rng.random() ** 1.5), mu=mu,
+                car_depth=depth * ratio, depth=depth, contamination=contamination,
+                soup=float(rng.uniform(0.3, 1)), n_other=int(rng.integers(20, 600)),
+            )
+            for i in range(int(rng.integers(1, 3)))
+        ]  # fmt: skip
+        detection, cells = called(study)
+        parts.append((detection[detection["truth"] > 0], cells))
+        sums = cells.groupby("sample")[["car_expected_ambient", "mean_ambient"]].sum()
+        sums = sums[sums["mean_ambient"] > 0.5]
+        ratios += list(sums["car_expected_ambient"] / sums["mean_ambient"])
+    of = figures(parts)
+    low, middle, high = np.quantile(ratios, [0.1, 0.5, 0.9])
+    return (
+        f"{n} studies: {of['false calls']:.1%} of {of['calls']} calls false, "
+        f"recall {of['recall of the oracle']:.1%} of the oracle's, "
+        f"coverage {of['coverage']:.1%} of {of['samples']} samples with CAR T cells; "
+        f"expected over true ambient molecules: median {middle:.2f} "
+        f"(10-90 %: {low:.2f}-{high:.2f}, {len(ratios)} samples)"
+    )
+
+
+def questions(seeds: range, real: Real) -> str:
+    """Ask single questions, over the seeds."""
+    lines = []
+    for fraction in (0.01, 0.02, 0.05):
+        found = [
+            called([
+                sample(
+                    np.random.default_rng([seed, 3]), real, "p", 400, fraction, car_depth=3500,
+                    depth=2500, role="product", compartment="product",
+                )
+            ])[0].iloc[0]
+            for seed in range(seeds.start, seeds.start + 5 * len(seeds))
+        ]  # fmt: skip
+        hit = sum(f["n_car_positive"] > 0 for f in found)
+        held = sum(f["prevalence_low"] <= f["truth"] <= f["prevalence_high"] for f in found)
+        lines.append(
+            f"product of 400 T cells, {fraction:.0%} CAR T, no empty droplets: "
+            f"detected in {hit} of {len(found)}, the interval holds it in {held}"
+        )
+    for empties in (0.0, 1e6):
+        limits = []
+        for n in (30, 100, 300, 1000, 3000):
+            row = called(
+                [
+                    sample(
+                        np.random.default_rng([seeds.start, 4]),
+                        real,
+                        "s",
+                        n,
+                        0.0,
+                        depth=3500,
+                        empties=empties,
+                    )
+                ]
+            )[0].iloc[0]
+            limits.append(f"{n}: {row['detection_limit']:.2g} ({row['verdict']})")
+        lines.append(f"silent, {empties:g} ambient UMIs: limits by T cells {', '.join(limits)}")
+    row = called(
+        [
+            sample(
+                np.random.default_rng([seeds.start, 5]),
+                real,
+                "c",
+                300,
+                0.2,
+                role="negative_control",
+            )
+        ]
+    )[0].iloc[0]
+    lines.append(f"control with 20 % CAR T cells: {row['verdict_text']}")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Print tables and answers."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first", type=int, default=101)
+    parser.add_argument("--matrices", type=int, default=40)
+    parser.add_argument("--real", type=Path, default=Path("../shared/data/real_pbmc"))
+    given = parser.parse_args()
+    logging.getLogger("carseq").setLevel(logging.ERROR)
+    start = time.perf_counter()
+    real = real_cells(given.real)
+    seeds = range(given.first, given.first + given.seeds)
+    print(len(real.t), "real T cells,", len(real.other), "others")
+    if len(seeds):
+        print(shown(by_mix(seeds, real), "mix"), "\n", flush=True)
+        print(questions(seeds, real), "\n", flush=True)
+    if given.matrices:
+        print(matrices(given.matrices, given.first, real), flush=True)
+    print(f"\n{(time.perf_counter() - start) / 60:.1f} min")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,125 @@
+"""construct: kinds of maps that were read wrongly once, put together from known parts and back-translated domains."""
+
+from __future__ import annotations
+
+import random
+from itertools import product
+
+import pytest
+
+from carseq.construct import lint, load_construct
+from carseq.construct.backbones import backbones
+from carseq.construct.coding import reverse_complement, translate
+from carseq.construct.parts import known_proteins, parts, sequences
+from carseq.errors import CarseqError
+
+DOMAIN = {d.name: d.sequence for d in known_proteins()}
+CODONS: dict[str, list[str]] = {}
+for _codon in product("ACGT", repeat=3):
+    CODONS.setdefault(translate("".join(_codon)), []).append("".join(_codon))
+AXI = translate(sequences("orfs.fa")["axi-cel"]).rstrip("*")
+SCFV = AXI[22 : AXI.index("AAAIEVMYPPPY")]
+CAR = "".join(
+    DOMAIN[n] if n else SCFV
+    for n in ("CD8A signal peptide", "", "CD8A hinge", "CD8A transmembrane", "4-1BB", "CD3zeta")
+)
+CMV = parts()["CMV_promoter"] + "GCAGAGCTCGTTTAGTGAACCGTCAGATC"
+EF1A = parts()["EF1A_promoter"] + parts()["EF1A_exon1"]
+
+
+def coded(protein: str) -> str:
+    """Return DNA for a protein, codons by chance, with a stop codon."""
+    rng = random.Random(protein)
+    return "".join(rng.choice(CODONS[a]) for a in protein) + "TAA"
+
+
+def spacer(n: int) -> str:
+    rng = random.Random(n)
+    return "".join(rng.choice("ACGT") for _ in range(n))
+
+
+def read(folder, sequence: str):
+    path = folder / "v.fa"
+    path.write_text(f">v\n{sequence}\n")
+    return load_construct(path)
+
+
+@pytest.mark.parametrize("marker", ["CD19t", "NGFRt", "EGFRt", "RQR8", "Thy1.1"])
+@pytest.mark.parametrize("gap", [20, 21, 22])
+def test_a_marker_behind_an_ires_is_named_and_no_fault_of_the_car(tmp_path, marker, gap):
+    """Its leader lies behind the CAR's stop codon, in whatever frame; RQR8 and Thy1.1 are shorter than 450 nt."""
+    leader = {"CD19t": "CD19", "NGFRt": "NGFR", "EGFRt": "CSF2RA"}.get(marker)
+    protein = (DOMAIN[f"{leader} signal peptide"] if leader else "") + DOMAIN[marker]
+    protein = protein if protein.startswith("M") else f"M{protein}"
+    vector = backbones()["MSCV"]
+    middle = coded(CAR) + spacer(gap) + parts()["EMCV_IRES"] + "CC" + coded(protein)
+    found = read(tmp_path, vector.five + middle + vector.three)
+    assert found.protein == CAR
+    assert {"IRES", marker} <= {r.name for r in found.domain_rows}
+    assert {f["level"] for f in lint(found, "3p")} == {"info"}
+
+
+@pytest.mark.parametrize("cut", [32, 40])
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_knock_in_donor_whose_arms_cut_tracs_exon_begins_in_it(tmp_path, cut, turned):
+    exon = parts()["TRAC_exon1"]
+    joint = "GGAAGCGGA" + coded(DOMAIN["P2A"])[:-3]
+    donor = spacer(300) + exon[:cut] + joint + coded(CAR)
+    donor += parts()["bGH_polyA"] + exon[cut:] + spacer(310)
+    found = read(tmp_path, reverse_complement(donor) if turned else donor)
+    assert found.protein == CAR
+    assert found.sequence.startswith(exon[:cut] + joint)
+    assert found.three.known
+    codes = {f["code"]: f for f in lint(found, "3p")}
+    assert "TRAC" in codes["knock_in"]["message"]
+    assert "Use 3' libraries" in codes["knock_in"]["message"]
+    assert not {"no_leader", "five_prime_guess", "missing_start"} & set(codes)
+
+
+def test_a_donor_without_a_poly_a_signal_is_told_to_end_in_the_gene(tmp_path):
+    exon = parts()["TRAC_exon1"]
+    middle = coded(f"GSG{DOMAIN['P2A']}{CAR}GSG{DOMAIN['P2A']}")[:-3]
+    found = read(tmp_path, spacer(300) + exon[:40] + middle + exon[40:] + spacer(310))
+    codes = {f["code"]: f for f in lint(found)}
+    assert "3' reads in that cannot tell" in codes["knock_in"]["message"]
+    assert not any("MSGV1" in f["message"] for f in codes.values())
+
+
+@pytest.mark.parametrize(
+    ("ectodomain", "gene"), [(180, "ICOS"), (190, "OX40"), (200, "CD27"), (170, "2B4")]
+)
+def test_a_costimulatory_gene_is_no_car(tmp_path, ectodomain, gene):
+    """Its ectodomain is known by no sequence; its transmembrane part is its own."""
+    spans = DOMAIN.get(f"{gene} transmembrane", "LLLIVAVLVLLGLLLVAVLAL")
+    outside = "".join(random.Random(gene).choice("DEGKNQRST") for _ in range(ectodomain))
+    protein = DOMAIN["CD4 signal peptide"] + outside + spans + DOMAIN[gene]
+    with pytest.raises(CarseqError, match="no CAR") as refusal:
+        read(tmp_path, CMV + coded(protein) + parts()["bGH_polyA"])
+    assert gene in refusal.value.cause
+
+
+def test_a_frame_that_lost_half_its_leader_is_told(tmp_path):
+    assert "missing_start" in {f["code"] for f in lint(read(tmp_path, coded(CAR)[30:]), "3p")}
+
+
+def test_a_stretch_without_a_start_codon_is_named(tmp_path):
+    with pytest.raises(CarseqError, match="no CAR") as refusal:
+        read(tmp_path, coded(CAR[CAR.index(DOMAIN["CD8A hinge"]) :]))
+    assert "CD8A hinge, CD8A transmembrane, 4-1BB, CD3zeta" in refusal.value.cause
+    assert "start codon" in refusal.value.cause
+
+
+@pytest.mark.parametrize("form", ["5'-{}-3'", '"{}"', "pMY-CAR (final)\n{}", "\u20185\u2019 {}"])
+def test_a_pasted_sequence_may_have_a_name_and_marks_around_it(tmp_path, form):
+    path = tmp_path / "pasted.txt"
+    path.write_text(form.format(coded(CAR)), encoding="utf-8")
+    assert load_construct(path).protein == CAR
+
+
+def test_a_frameshift_behind_an_unknown_binder_is_no_missing_car(tmp_path):
+    """Hinge and CD3zeta are in other frames; the frame with the marker is the longest."""
+    frame = coded(f"{CAR}GSG{DOMAIN['P2A']}{DOMAIN['CD19 signal peptide']}{DOMAIN['CD19t']}")
+    at = 3 * CAR.index(DOMAIN["CD8A transmembrane"])
+    vector = backbones()["MSGV1"]
+    found = read(tmp_path, vector.five + frame[:at] + frame[at + 1 :] + vector.three)
+    assert {f["code"]: f["level"] for f in lint(found, "3p")}["frameshift"] == "error"

@@ -1,0 +1,69 @@
+"""figures/phrases: numbers and verdicts in words."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from carseq.figures import phrases as words
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [(0.38, "38 %"), (0.042, "4.2 %"), (0.0004, "<0.1 %"), (0, "0 %"), (1, "100 %"), (0.9999, ">99.9 %"),
+     (math.nan, "–"), (0.09999, "10 %")],
+)  # fmt: skip
+def test_shares_read_as_people_write_them(share: float, text: str) -> None:
+    assert words.percent(share).replace(words.NBSP, " ") == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(1234, "1,234"), (0.6, "0.6"), (0.634, "0.63"), (12.3456, "12"), (math.nan, "–"), (None, "–"), (0, "0"),
+     (1e-5, "<0.001")],
+)  # fmt: skip
+def test_numbers_read_as_people_write_them(value: Any, text: str) -> None:
+    assert words.number(value) == text
+
+
+def row(**changes: Any) -> SimpleNamespace:
+    given: dict[str, Any] = {
+        "n_cells": 315,
+        "n_t_cells": 63,
+        "n_car_positive": 21,
+        "verdict": "detected",
+        "prevalence": 0.38,
+        "prevalence_low": 0.27,
+        "prevalence_high": 0.5,
+        "detection_limit": 0.06,
+        "sensitivity": 0.71,
+        "expected_false_calls": 0.6,
+        "reason": "",
+    }
+    return SimpleNamespace(**{**given, **changes})
+
+
+def test_a_detected_verdict_gives_calls_estimate_interval_and_false_calls() -> None:
+    headline, sentences = words.verdict_words(row())
+    text = " ".join([headline, *sentences]).replace(words.NBSP, " ")
+    assert headline == "CAR T cells detected"
+    assert "21 of 63 T cells called positive" in text
+    assert "38 % (27–50 %) of T cells after correction for dropout" in text
+    assert "Expected false calls 0.6; sensitivity 71 %" in text
+
+
+def test_not_detected_states_its_limit() -> None:
+    given = row(verdict="not_detected", n_car_positive=0, detection_limit=0.04)
+    assert words.verdict_words(given)[0] == f"CAR T cells not detected above 4{words.NBSP}%"
+
+
+def test_undetermined_says_so_even_without_numbers() -> None:
+    nothing = dict.fromkeys(
+        ["prevalence", "prevalence_low", "prevalence_high", "detection_limit", "sensitivity", "expected_false_calls"],
+        math.nan,
+    )  # fmt: skip
+    given = row(verdict="undetermined", n_cells=0, n_t_cells=0, n_car_positive=0, **nothing)
+    assert words.verdict_words(given) == ("Undetermined", ["No cells were kept."])

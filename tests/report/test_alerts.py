@@ -1,0 +1,85 @@
+"""report/alerts: what needs a look, of which sample, and what to do about it."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from carseq.figures import phrases as words
+from carseq.report import Study, alerts, read_study
+from study import Sample, write_study
+
+
+def row(**changes: Any) -> SimpleNamespace:
+    given: dict[str, Any] = {
+        "n_cells": 315,
+        "n_t_cells": 63,
+        "n_car_positive": 21,
+        "verdict": "detected",
+        "prevalence": 0.38,
+        "prevalence_low": 0.27,
+        "prevalence_high": 0.5,
+        "detection_limit": 0.06,
+        "sensitivity": 0.71,
+        "expected_false_calls": 0.6,
+        "reason": "",
+    }
+    return SimpleNamespace(**{**given, **changes})
+
+
+def test_alerts_name_the_sample_and_say_what_to_do(study: Study) -> None:
+    found = {(a.where, a.message.split(" of reads")[0]): a for a in alerts.alerts(study)}
+    assert ("P04_urine_D28", f"only 52{words.NBSP}%") in found
+    assert ("P02_urine_D28", f"only 41{words.NBSP}%") in found
+    assert ("P04_urine_D28", "no cells were kept") in found
+    assert all(alert.remedy for alert in found.values())
+    assert not any("surrogate" in a.message for a in found.values())
+
+
+def test_assumed_ambient_rna_is_an_alert_of_its_sample(study: Study) -> None:
+    first = study.detection["sample"].iloc[0]
+    assumed = study.detection.assign(ambient_assumed=study.detection["sample"] == first)
+    told = [a for a in alerts.alerts(replace(study, detection=assumed)) if "assumed" in a.message]
+    assert [a.where for a in told] == [first]
+    assert "raw_matrix" in told[0].remedy
+    assert not any("assumed" in a.message for a in alerts.alerts(study))
+
+
+@pytest.mark.parametrize(
+    ("strand", "sense", "antisense", "wrong"),
+    [("Forward", 900, 100, False), ("Forward", 100, 900, True), ("Reverse", 100, 900, False),
+     ("Reverse", 900, 100, True), ("Unstranded", 500, 500, False), ("Forward", 0, 20, False)],
+)  # fmt: skip
+def test_reads_on_the_wrong_strand_are_noticed(
+    strand: str, sense: int, antisense: int, wrong: bool
+) -> None:
+    summary = {"strand": strand, "reads_sense": sense, "reads_antisense": antisense}
+    assert bool(alerts.strand_fault(summary)) is wrong
+    assert alerts.strand_fault({}) == ""
+
+
+def test_a_positive_negative_control_is_the_first_alert(tmp_path: Path) -> None:
+    results = write_study(tmp_path / "results", [Sample("HD1", "HD1", role="negative_control")])
+    path = results / "cohort" / "detection.tsv"
+    table = pd.read_csv(path, sep="\t")
+    table["n_car_positive"] = 2
+    table.to_csv(path, sep="\t", index=False)
+    first = alerts.alerts(read_study(results))[0]
+    assert first.level == "error"
+    assert "negative control with 2 T cells called positive" in first.message
+
+
+def test_a_filter_that_takes_more_than_a_third_is_an_alert(results: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "results"
+    shutil.copytree(results, mine)
+    study = read_study(mine)
+    for removed, n in ((100, 1), (99, 0)):
+        row = study.filters.iloc[[0]].assign(n_before=300, n_removed=removed + 1 if n else removed)
+        found = alerts.alerts(replace(study, filters=row))
+        assert sum("removed 101 of 300 cells" in alert.message for alert in found) == n

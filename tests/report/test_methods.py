@@ -1,0 +1,60 @@
+"""report/methods: how the numbers were made, by the way each sample came in."""
+
+from __future__ import annotations
+
+import html
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from carseq.report import build_report, read_study
+from carseq.report.page import methods_text
+from study import Sample, write_study
+
+
+def test_the_methods_are_the_same_as_text_and_on_the_page(results: Path, tmp_path: Path) -> None:
+    """Every paragraph of methods.md stands in the page's chapter; headings, limits and references are there."""
+    build_report(results, tmp_path / "report.html", tmp_path / "methods.md")
+    text = (tmp_path / "methods.md").read_text()
+    chapter = (tmp_path / "report.html").read_text().split('id="methods"', 1)[1]
+    plain = re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]+>", "", chapter)))
+    lines = [line.lstrip("#- ") for line in text.splitlines() if line]
+    prose = [line for line in lines if "doi.org" not in line]
+    assert len(prose) > 10
+    assert all(line in plain for line in prose[1:])
+    assert {"## The calls", "## Limits", "## References"} <= set(text.splitlines())
+    assert "[doi:10.1093/bioinformatics/bts635](https://doi.org/" in text
+    assert "surrogate" not in text or "surrogate" in plain
+    assert "<" not in text.replace("<0.1", "")
+
+
+WAYS = {
+    "fastq": ({}, ["aligned with STAR", "EmptyDrops", "scored again"], ["BAM file", "count matrix"]),
+    "bam": ({"bam": "a.bam", "raw_matrix": "raw"}, ["came as a BAM file", "scored again"],
+            ["aligned with STAR", "without reads"]),
+    "matrices": ({"raw_matrix": "raw", "matrix": "m"}, ["came as a count matrix, without reads", "EmptyDrops"],
+                 ["aligned with STAR", "scored again", "BAM file", "holds no empty droplets"]),
+    "matrix": ({"matrix": "m"}, ["without reads", "which holds no empty droplets"],
+               ["aligned with STAR", "EmptyDrops"]),
+    "reuse": ({"bam": "a.bam", "raw_matrix": "raw"}, ["taken from a finished study", "scored again"], []),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_methods_tell_the_way_in_and_no_other(way: str, tmp_path: Path) -> None:
+    """What was done to samples that came as reads, a BAM, or matrices; steps that were not run are not told."""
+    given, told, silent = WAYS[way]
+    results = write_study(
+        tmp_path / "results", [Sample("a", "P1", n_cells=40, from_matrix=way.startswith("matri"))]
+    )
+    record = results / "run_config.yaml"
+    config = yaml.safe_load(record.read_text()) | {"sheet": {"a": given}}
+    config["reuse"] = "/elsewhere/results" if way == "reuse" else None
+    record.write_text(yaml.safe_dump(config))
+    text = re.sub(r"\s+", " ", methods_text(read_study(results)))
+    for words_ in told:
+        assert words_ in text, words_
+    for words_ in silent:
+        assert words_ not in text, words_
