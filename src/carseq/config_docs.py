@@ -64,7 +64,7 @@ def example_config(
     given = {**_EXAMPLE, **(values or {})}
     lines = [
         f"# yaml-language-server: $schema={schema}",
-        "# Paths are relative to this file; `results` to the working directory.",
+        "# Paths are relative to this file; `results` to the working directory (with `carseq run`, to this folder).",
         "",
     ]
 

@@ -108,6 +108,22 @@ def test_names_that_a_table_cut_short_are_replaced_too(results, tmp_path):
     assert "S1..." in whole
 
 
+def test_a_name_behind_the_end_of_a_line_in_json_is_replaced(results, tmp_path):
+    """The tooltip of a contrast names a sample at a line's beginning: \\n and the name stand together."""
+    (results / "report/report.html").write_text(r'["3 of 9 called\nP01_urine_D28: 2 of 9"]')
+    names = share(results, tmp_path / "out.zip", rename=True)
+    told = _texts(tmp_path / "out.zip")["report/report.html"]
+    assert told == rf'["3 of 9 called\n{names["P01_urine_D28"]}: 2 of 9"]'
+
+
+def test_the_study_in_place_of_its_results_is_told(results, tmp_path):
+    (results / "report/report.html").write_text("page")
+    for near in (results.parent, results / "report"):
+        with pytest.raises(CarseqError, match="holds no finished run") as told:
+            share(near, tmp_path / "out.zip")
+        assert told.value.remedy == f"did you mean {results}?"
+
+
 def test_a_name_inside_of_a_word_is_no_secret_kept(results, tmp_path):
     """It cannot be replaced surely: nothing is written."""
     (results / "report/methods.md").write_text("anchor_xP01_urine_D28y")

@@ -183,3 +183,21 @@ def test_the_configuration_names_its_schema(tmp_path):
     jsonschema.Draft202012Validator.check_schema(schema)
     config = yaml.safe_load(text)
     assert set(config) <= set(schema["properties"])
+
+
+def test_patients_are_guessed_from_names_and_no_antigen_is_assumed(tmp_path: Path) -> None:
+    """A second patient is not taken for the first, and the example's antigen is not that of any CAR."""
+    for name in ("P01_urine_D28", "x_Pt2_blood", "PatientB_GEX", "sample7"):
+        path = tmp_path / "in" / f"{name}.h5ad"
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    _, todo = start_study(tmp_path / "study", matrices=tmp_path / "in", name="MYCAR")
+    lines = (tmp_path / "study" / "samples.tsv").read_text().splitlines()
+    assert {tuple(line.split("\t")[:2]) for line in lines[1:]} == {
+        ("P01_urine_D28", "P01"),
+        ("x_Pt2_blood", "Pt2"),
+        ("PatientB_GEX", "PatientB"),
+        ("sample7", "P01"),
+    }
+    assert any("guessed from the samples' names" in line for line in todo)
+    assert load_config(tmp_path / "study" / "config.yaml").construct.target is None

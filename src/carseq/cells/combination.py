@@ -100,7 +100,8 @@ def combine(samples: Iterable[AnnData]) -> AnnData:
     if cars:
         result.uns["car"] = cars.pop()
     n_samples = obs["sample"].nunique()
-    log.info("%d cells of %d samples, %d genes", result.n_obs, n_samples, result.n_vars)
+    samples = "1 sample" if n_samples == 1 else f"{n_samples} samples"
+    log.info("%d cells of %s, %d genes", result.n_obs, samples, result.n_vars)
     return result
 
 

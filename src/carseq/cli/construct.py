@@ -146,6 +146,8 @@ def show_map(
     if (correct or extend) and bam is None:
         option = "--correct" if correct else "--extend"
         raise CarseqError(f"{option} needs the reads", "", "give --bam as well")
+    if bam is not None and not bam.is_file():
+        raise CarseqError(f"there is no BAM {bam}", "", "check the path")
     source = find_construct_file(file, Path())
     found = load_construct(source, name=name, form=known_form(form), backbone=backbone)
     relatives = shared = None
@@ -188,11 +190,19 @@ def show_map(
 
             write_table(shared, to / "homology.tsv", HOMOLOGY)
             write_text(homology_bed(shared, found.name), to / "homology.bed")
-        out.print(f"wrote construct.json, .fa, .gtf, .svg, .png, domains.tsv and lint.json to {to}")
+        out.print(
+            f"wrote construct.json, .fa, .gtf, .svg, .png, domains.tsv, coverage.tsv and lint.json to {to}",
+            soft_wrap=True,
+        )
         if found.backbone is not None:
             out.print(
-                f"give {to / 'construct.gb'} as `construct.file`: it says which ends are {found.backbone}'s"
+                f"give {to / 'construct.gb'} as `construct.file`: it says which ends are {found.backbone}'s",
+                soft_wrap=True,
             )
+    elif found.backbone is not None:
+        out.print(
+            "nothing was written: --out FOLDER writes the construct with these ends, construct.gb"
+        )
     if bam:
         _ends_in_reads(found, bam, extend)
         _consensus(found, bam, correct)

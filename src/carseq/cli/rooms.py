@@ -53,6 +53,8 @@ def quicklook(
             out.print(line, highlight=False, markup=False, soft_wrap=True)
         for found, _, r1, r2 in held.units:
             pairs.setdefault(found, []).append((r1, r2))
+    elif missing := [file for file in files if not file.exists()]:
+        raise CarseqError(f"there is no {missing[0]}", "", "give FASTQ files or a folder of them")
     elif len(files) % 2:
         raise CarseqError(
             "the FASTQ files do not pair up",
@@ -180,13 +182,15 @@ def annotate(
     seed: Annotated[int, typer.Option(help="Seed of every random step.")] = 0,
 ) -> None:
     """Say what the cells of any matrix are: types, states, doublets, damage. No study, no CAR, no genome."""
-    import anndata
+    import warnings
 
     from carseq.cells.alone import annotate_matrix
-    from carseq.io.h5ad import write_h5ad
+    from carseq.io.h5ad import read_h5ad, write_h5ad
     from carseq.io.matrix import read_counts
 
-    read = anndata.read_h5ad(matrix) if matrix.suffix == ".h5ad" else read_counts(matrix, car=car)
+    # Genes of one symbol are told by carseq itself, in one line.
+    warnings.filterwarnings("ignore", "Variable names are not unique")
+    read = read_h5ad(matrix) if matrix.suffix == ".h5ad" else read_counts(matrix, car=car)
     cells = annotate_matrix(read, sample=sample, car=car, seed=seed)
     for name, table in list(cells.obsm.items()):
         # Other programs read arrays; the columns' names stand in uns.

@@ -86,6 +86,10 @@ def _run(config: Path, options: object, *, check: bool) -> int:
     from carseq.study.config import read_config
 
     assert isinstance(options, Options)
+    if (config / "config.yaml").is_file():
+        raise CarseqError(
+            f"{config} is a folder", "", f"give the configuration in it: {config / 'config.yaml'}"
+        )
     if str(config).startswith("-") or not config.is_file():
         raise CarseqError(
             f"there is no configuration {config}",

@@ -135,17 +135,13 @@ def verdict(
     """Print the verdict per sample and where the report lies."""
     from carseq.figures.phrases import blood_words
     from carseq.io.files import read_table
-    from carseq.io.results import check_made_by
+    from carseq.io.results import check_made_by, no_finished_run
     from carseq.schema.results import FILES
     from carseq.schema.tables import BLOOD_IN_URINE, DETECTION
 
     path = FILES["detection"].under(results)
     if not path.exists():
-        raise CarseqError(
-            f"{results} holds no finished run",
-            f"no {path}",
-            "run it to its end first: carseq run study/config.yaml",
-        )
+        raise no_finished_run(results, path)
     check_made_by(results)
     print_verdicts(read_table(path, DETECTION))
     blood = FILES["blood_in_urine"].under(results)

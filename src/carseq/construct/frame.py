@@ -97,7 +97,9 @@ def reading_faults(construct: Construct) -> list[Fault]:
     later = [p for p in outside if p.frame == frame and p.start >= end - 3]
     earlier = [p for p in outside if p.frame == frame and p.end <= start]
     stops = [i for i in range(start, end - 3, 3) if sequence[i : i + 3] in STOPS]
-    look = "Check the map there; compare it with the reads (`carseq construct FILE --bam`)."
+    look = (
+        "Check the map there; compare it with the reads (`carseq construct FILE --bam READS.bam`)."
+    )
     if shifted:
         names = ", ".join(p.name for p in shifted)
         found.append(
@@ -245,7 +247,7 @@ def _shifted_zeta(construct: Construct) -> Fault | None:
                         "frameshift",
                         f"The reading frame breaks in CD3zeta before base {base + 1}, from where on its last {n} "
                         "residues are in another frame. An insertion or deletion breaks the frame.",
-                        "Check the map there; compare it with the reads (`carseq construct FILE --bam`).",
+                        "Check the map there; compare it with the reads (`carseq construct FILE --bam READS.bam`).",
                         base,
                         "error",
                     )

@@ -164,7 +164,8 @@ def _missing_ends(
     guesses = dict(construct.notes)
     put_on = ""
     if whole.backbone is not None:
-        put_on = f", or put the ends of a known vector on (`carseq construct FILE --backbone {whole.backbone}`)"
+        command = f"`carseq construct FILE --backbone {whole.backbone} --out FOLDER`"
+        put_on = f", or put the ends of a known vector on ({command})"
     if construct.form == "orf":
         told = _phrase(ends, {"3p": "no 3' LTR", "5p": "no 5' leader"})
         report.add(
@@ -250,7 +251,7 @@ def _ambiguous(construct: Construct, cost: _Cost, report: _Report) -> None:
     report.add(
         "ambiguous",
         f"{n} bases of the transcript are ambiguous; they would lose {_phrase(lost, {})}.",
-        "Resolve them in the map, or from the reads (`carseq construct FILE --bam`).",
+        "Resolve them in the map, or from the reads (`carseq construct FILE --bam READS.bam`).",
         lost,
     )
 

@@ -16,7 +16,7 @@ from carseq.explain.phrases import number_of
 from carseq.io.barcodes import bare_barcode
 from carseq.io.files import read_table
 from carseq.io.h5ad import read_h5ad
-from carseq.io.results import read_record
+from carseq.io.results import no_finished_run, read_record
 from carseq.library.reads import LibraryReads
 from carseq.molecules import Target
 from carseq.schema.obs import conform_obs
@@ -36,11 +36,7 @@ def read_cohort(results: Path) -> Cohort:
     """Read ``obs`` and the model, not the matrix."""
     path = FILES["cells"].under(results)
     if not path.exists():
-        raise CarseqError(
-            f"{results} holds no finished run",
-            f"no {path}",
-            "give the folder named by `results:` in the configuration with --results, after snakemake ran to the end",
-        )
+        raise no_finished_run(results, path)
     adata = read_h5ad(path, backed=True)
     try:
         return Cohort(conform_obs(adata.obs), dict(adata.uns.get("car_model") or {}))

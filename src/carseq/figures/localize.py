@@ -155,7 +155,7 @@ def contrasts(table: pd.DataFrame, *, within: bool | str = False) -> Figure:
             "menu_view": np.where(table["group"] != "", table["contrast"], "samples"),
             "contrast": table["contrast"],
             "label": [_compared(r) for r in table.itertuples()],
-            "note": [f"{_odds(r.estimate)}, q = {number(r.q)}" for r in table.itertuples()],
+            "note": [f"{_odds(r.estimate)}, {_q(r.q)}" for r in table.itertuples()],
             "tip": [_contrast_tip(r) for r in table.itertuples()],
             "shape": np.where(table["n_patients"] > 1, "square", "circle"),
             # Exact intervals may reach 0 or infinity: such an estimate is drawn hollow, at the edge.
@@ -186,6 +186,11 @@ def _compared(r: Any) -> str:
 
 def _odds(value: float) -> str:
     return "∞" if np.isposinf(value) else number(value)
+
+
+def _q(value: float) -> str:
+    shown = number(value)
+    return f"q < {shown[1:]}" if shown.startswith("<") else f"q = {shown}"
 
 
 def _contrast_tip(r: Any) -> str:

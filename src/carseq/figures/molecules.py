@@ -29,7 +29,7 @@ from carseq.figures.palette import (
     OKABE_ITO,
     colours,
 )
-from carseq.figures.phrases import number, step_words
+from carseq.figures.phrases import count, number, step_words
 
 #: The coverage is drawn as means of at most this many stretches of equal length.
 COVERAGE_BINS = 500
@@ -278,13 +278,17 @@ def losses(table: pd.DataFrame, sample: str | None = None) -> Figure:
     names = list(dict.fromkeys(table["sample"]))
     step = table["step"].map(step_words)
     unit = table["unit"].astype(str)
-    amount = [number(n) for n in table["n"]]
+    amount = pd.Series(
+        [count(n, u.removesuffix("s")) for n, u in zip(table["n"], unit, strict=True)],
+        index=table.index,
+        dtype=str,
+    )
     rows = pd.DataFrame(
         {
             "menu_sample": table["sample"].astype(str),
             "label": step,
-            "note": [f"{n} {u}" for n, u in zip(amount, unit, strict=True)],
-            "tip": step + ": " + amount + " " + unit + "\n" + table["meaning"].astype(str),
+            "note": amount,
+            "tip": step + ": " + amount + "\n" + table["meaning"].astype(str),
             "unit": unit,
             "length": np.log10(1 + table["n"].astype(float)),
         }

@@ -66,9 +66,31 @@ def check_made_by(results: str | Path) -> None:
         raise CarseqError(
             f"{results} was made by carseq {version}, whose tables this version does not read",
             f"the results of {', '.join(rooms)} have changed since",
-            "run `snakemake --configfile CONFIG --cores N` with the study's configuration: it makes them anew, and "
-            f"what follows from them; or read them with carseq {version}",
+            "run the study again (`carseq run study/config.yaml`, or `snakemake --configfile CONFIG --cores N`): it "
+            f"makes them anew, and what follows from them; or read them with carseq {version}",
         )
+
+
+def no_finished_run(results: str | Path, missing: str | Path) -> CarseqError:
+    """Return the error for a folder that holds no finished run; it names the results folder where that is near.
+
+    Parameters
+    ----------
+    results
+        What was taken for a results folder.
+    missing
+        The file that a finished run has there.
+    """
+    given = Path(results)
+    inside = Path(missing).relative_to(given)
+    near = [given / "results", given.parent, given.parent.parent]
+    found = next((folder for folder in near if (folder / inside).exists()), None)
+    remedy = (
+        f"did you mean {found}?"
+        if found is not None
+        else "give the folder named by `results:` in the configuration, after `carseq run` came to its end"
+    )
+    return CarseqError(f"{results} holds no finished run", f"no {missing}", remedy)
 
 
 def told_of_upgrade(results: str | Path) -> str:

@@ -393,7 +393,7 @@ def _explain(used: list[str], blood_name: str, urine: pd.Series) -> str:
         )
     kinds = [f"{name}s" for name in used]
     text = " and ".join(filter(None, [", ".join(kinds[:-1]), kinds[-1]]))
-    text = f"by {text} against {blood_name}"
+    text = f"judged by its {text} against those of {blood_name}"
     by_name = {w.name: w for w in POPULATIONS}
     if not any(by_name[name].with_t_cells for name in used):
         text += "; these may have been removed from one of the two samples: not to be relied on"

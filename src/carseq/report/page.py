@@ -239,10 +239,13 @@ def _tally(study: Study) -> str:
     wrong = int((controls["n_car_positive"] > 0).sum())
     control = ""
     if len(controls):
-        of = words.count(len(controls), "negative control")
-        control = (
-            f" {words.number(wrong) if wrong else 'None'} of {of} had a T cell called positive."
-        )
+        if len(controls) == 1:
+            control = f" The negative control had {'a' if wrong else 'no'} T cell called positive."
+        else:
+            of = words.count(len(controls), "negative control")
+            control = (
+                f" {words.number(wrong) if wrong else 'None'} of {of} had a T cell called positive."
+            )
     if not len(cases):
         return control.strip()
     kinds = cases["verdict"].value_counts()

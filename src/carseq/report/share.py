@@ -18,7 +18,7 @@ from carseq.errors import CarseqError
 from carseq.io.atomic import atomic
 from carseq.io.checksums import check_whole
 from carseq.io.files import read_table, write_table
-from carseq.io.results import read_record
+from carseq.io.results import no_finished_run, read_record
 from carseq.schema.results import FILES
 from carseq.schema.tables import SHARED_NAMES
 
@@ -72,9 +72,7 @@ def share(results: str | Path, out: str | Path, *, rename: bool = False) -> dict
     found = [p for p in found if p.relative_to(results).as_posix() not in LEFT_OUT]
     page = FILES["report"].under(results)
     if page not in found:
-        raise CarseqError(
-            f"{results} holds no finished run", f"no {page}", "run snakemake to the end first"
-        )
+        raise no_finished_run(results, page)
     names = _new_names(results) if rename else {}
     places = _places(results)
     packed = {"README.txt": _README}
@@ -144,10 +142,14 @@ def _forms(name: str) -> list[str]:
     return list(dict.fromkeys([*written, safe, name.replace(chr(34), chr(34) * 2)]))
 
 
+#: A name begins where no letter or digit stands before it. The n of a line's end as JSON writes it is no letter.
+_BEGINS = r"(?:(?<![A-Za-z0-9])|(?<=\\[nrt]))"
+
+
 def _pattern(names: Iterable[str]) -> re.Pattern[str]:
     forms = sorted({form for name in names for form in _forms(name)}, key=len, reverse=True)
     # A name ends where a letter or digit does not follow; an underscore may.
-    return re.compile(rf"(?<![A-Za-z0-9])(?:{'|'.join(map(re.escape, forms))})(?![A-Za-z0-9])")
+    return re.compile(rf"{_BEGINS}(?:{'|'.join(map(re.escape, forms))})(?![A-Za-z0-9])")
 
 
 def _replaced(text: str, names: Mapping[str, str]) -> str:
@@ -166,7 +168,7 @@ _SHOWN = 4
 def _begun(begun: Iterable[str]) -> re.Pattern[str]:
     """Return the pattern of names that a table cut short: pandas shows 46 letters of a long one, and dots."""
     written = "|".join(map(re.escape, sorted(begun, key=len, reverse=True)))
-    return re.compile(rf"(?<![A-Za-z0-9])(?:{written})(?=\.\.\.|…|\\u2026|&hellip;)")
+    return re.compile(rf"{_BEGINS}(?:{written})(?=\.\.\.|…|\\u2026|&hellip;)")
 
 
 def _paths(value: Any) -> Iterable[str]:

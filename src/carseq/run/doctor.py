@@ -162,7 +162,9 @@ def _machine(folder: Path) -> Iterator[Found]:
         )
     else:
         yield "disk", f"{free / 1000:,.0f} GB free in {place}"
-    if not os.access(place if place.exists() else place.parent, os.W_OK):
+    # A folder that is not there yet is made in the nearest one that is.
+    made_in = next(p for p in (place, *place.parents) if p.exists())
+    if not os.access(made_in, os.W_OK):
         yield (
             "folder",
             CarseqError(

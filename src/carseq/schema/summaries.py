@@ -14,9 +14,19 @@ LIBRARIES = Schema(
         "whitelist": Column("str", "list of barcodes that were used"),
         "strand": Column("str", "strand of the reads: Forward (3'), Reverse (5') or Unstranded"),
         "n_reads": Column("int64", "reads of the library", label="Reads", unit="count"),
+        "read_length": Column("int64", "length of the cDNA reads", label="Read length", unit="bases"),
         "valid_barcodes": Column("float64", "reads whose barcode is on the list", unit="fraction"),
+        "exact_barcodes": Column(
+            "float64",
+            "reads whose barcode is on the list as it was read, without a correction",
+            label="Barcodes without correction",
+            unit="fraction",
+        ),
         "mapped_genome": Column(
             "float64", "reads that map to the genome", label="Mapped to genome", unit="fraction"
+        ),
+        "mapped_genome_unique": Column(
+            "float64", "reads that map to one place of the genome", label="Mapped to one place", unit="fraction"
         ),
         "mapped_gene_unique": Column(
             "float64", "reads that map to exactly one gene", label="Mapped to one gene", unit="fraction"
@@ -24,9 +34,25 @@ LIBRARIES = Schema(
         "saturation": Column(
             "float64", "reads of a molecule that was seen before", unit="fraction"
         ),
-        "reads_sense": Column("int64", "reads on the sense strand", label="Reads, sense", unit="count"),
+        "reads_sense": Column(
+            "int64",
+            "reads on the sense strand, of those that the strand was told by",
+            label="Reads, sense",
+            unit="count",
+        ),
         "reads_antisense": Column(
-            "int64", "reads on the antisense strand", label="Reads, antisense", unit="count"
+            "int64",
+            "reads on the antisense strand, of those that the strand was told by",
+            label="Reads, antisense",
+            unit="count",
+        ),
+        "n_barcodes": Column("int64", "barcodes with a molecule", label="Barcodes", unit="count"),
+        "n_umis": Column("int64", "molecules of all barcodes", label="UMIs", unit="count"),
+        "car_umis_aligned": Column(
+            "int64",
+            "molecules that the aligner counted on the CAR, before carseq looked at them",
+            label="UMIs on the CAR",
+            unit="count",
         ),
     },
 )  # fmt: skip

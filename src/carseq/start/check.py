@@ -125,7 +125,8 @@ def _words(study: Study) -> str:
         for kind, words in (("bam", "BAM and matrix"), ("matrix", "matrices alone"))
         if kind in kinds
     ]
-    return ", ".join([f"{len(kinds)} samples", f"{pairs} FASTQ pairs", *given])
+    samples = "1 sample" if len(kinds) == 1 else f"{len(kinds)} samples"
+    return ", ".join([samples, f"{pairs} FASTQ pair{'s' if pairs != 1 else ''}", *given])
 
 
 def _check_results(study: Study) -> Iterator[Found]:

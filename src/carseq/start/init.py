@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -77,7 +78,8 @@ def start_study(
             "give either its reads or what was made of them",
         )
     with_reads = bool(units) or not made or any("bam" in m.files for m in made)
-    values: dict[str, object] = {"construct.name": name}
+    # The example's antigen is that of its CAR, not of any other.
+    values: dict[str, object] = {"construct.name": name, "construct.target": None}
     given = {"construct.file": construct, "reference.fasta": fasta, "reference.gtf": gtf}
     for key, file in given.items():
         if file:
@@ -103,7 +105,12 @@ def start_study(
     if made and not with_reads:
         todo.append(f"check that the matrices have the CAR as the gene {name} (`construct.name`)")
     todo.append(
-        f"fill patient, compartment, timepoint and role (case, negative_control, product) in {targets['samples.tsv']}"
+        f"correct patient, compartment and role (case, negative_control, product) and fill timepoint in "
+        f"{targets['samples.tsv']}: patient and compartment were guessed from the samples' names (P01 and urine where "
+        "these say nothing), role is `case` for all"
+    )
+    todo.append(
+        f"optional: name the antigen of the CAR in `construct.target` of {targets['config.yaml']} (TNFRSF17 for BCMA)"
     )
     todo.append(
         "optional: add columns to it, such as `tcr` (T-cell receptors: 10x contig annotations or AIRR), `gating` and "
@@ -146,13 +153,28 @@ def _samples_sheet(from_reads: Sequence[str], made: Sequence[Made]) -> str:
     """Return the text of samples.tsv."""
     columns = [c for c in ("bam", "raw_matrix", "matrix", "tcr") if any(c in m.files for m in made)]
     header = ["sample", "patient", "compartment", "timepoint", "role", "chemistry", *columns]
-    rows = [[s, "P01", _guess(s), "", "case", "auto", *("" for _ in columns)] for s in from_reads]
+    rows = [
+        [s, _patient(s), _guess(s), "", "case", "auto", *("" for _ in columns)] for s in from_reads
+    ]
     rows += [
-        [m.sample, "P01", _guess(m.sample), "", "case", "auto"]
+        [m.sample, _patient(m.sample), _guess(m.sample), "", "case", "auto"]
         + [str(m.files[c].absolute()) if c in m.files else "" for c in columns]
         for m in made
     ]
     return "".join("\t".join(row) + "\n" for row in [header, *rows])
+
+
+#: A patient in a sample's name: `P02` of `P02_urine_D28`, `Pt7`, `PatientA`.
+_PATIENT = re.compile(
+    r"(?<![A-Za-z0-9])(?:(?:P|PT|PAT)[_-]?\d+|PATIENT[_-]?(?:\d+|[A-Z]))(?![A-Za-z0-9])",
+    re.IGNORECASE,
+)
+
+
+def _patient(sample: str) -> str:
+    """Return the patient a sample's name speaks of; P01 if none."""
+    found = _PATIENT.search(sample)
+    return found.group() if found else "P01"
 
 
 def _guess(sample: str) -> str:

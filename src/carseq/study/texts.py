@@ -121,10 +121,13 @@ def read_yaml(path: Path) -> tuple[Any, list[CarseqError]]:
                 f"{path} is not text in UTF-8", str(error), "save it as UTF-8 in your editor"
             ) from None
         cause = error.strerror if isinstance(error, OSError) else str(error)
+        inside = Path(path) / "config.yaml"
         raise CarseqError(
             f"cannot read the configuration {path}",
             cause or str(error),
-            "give the path of a YAML file; `carseq init` writes one to start from",
+            f"did you mean {inside}?"
+            if inside.is_file()
+            else "give the path of a YAML file; `carseq init` writes one to start from",
         ) from None
     except (yaml.YAMLError, RecursionError, TypeError) as error:
         cause = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
