@@ -9,6 +9,7 @@ import os
 import platform
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -437,3 +438,31 @@ def test_a_terminal_is_known_although_stderr_leads_to_a_file(
     assert seen == [terminal]
     (printed,) = (tmp_path / ".snakemake/log").glob("*.printed.log")
     assert printed.read_text() == "what a job prints\n"
+
+
+def test_ctrl_c_is_a_stop_and_no_job_has_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A terminal sends Ctrl-C to the jobs too: one may end before Snakemake says that it stops."""
+    screens = []
+
+    class Kept(Screen):
+        def __enter__(self) -> Screen:
+            screens.append(self)
+            return super().__enter__()
+
+    def main(words: list[str]) -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+            time.sleep(10)
+        except KeyboardInterrupt:
+            screens[0].take(job_error(1, "no.log"))
+            raise
+
+    monkeypatch.setattr(running, "Screen", Kept)
+    monkeypatch.setattr("snakemake.cli.main", main)
+    console = quiet()
+    assert running.run_study(tmp_path / "config.yaml", Options(), console) == 130
+    assert not screens[0].failed
+    assert "stopped; the same command goes on from here" in said(console)
+    assert "✗" not in said(console)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import IO
 
 import psutil
@@ -311,7 +314,8 @@ def _snakemake(words: list[str], screen: Screen | None = None) -> int:
     if beside not in os.environ.get("PATH", "").split(os.pathsep):
         os.environ["PATH"] = os.pathsep.join([beside, os.environ.get("PATH", os.defpath)])
     try:
-        main(words)
+        with _stops_told(screen):
+            main(words)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(bool(end.code))
     except KeyboardInterrupt:
@@ -322,6 +326,24 @@ def _snakemake(words: list[str], screen: Screen | None = None) -> int:
         sys.argv = before
         os.chdir(here)
     return 0
+
+
+@contextmanager
+def _stops_told(screen: Screen | None) -> Iterator[None]:
+    """Let the screen know of Ctrl-C at once: jobs get it too, and their ends are then no failures."""
+    if screen is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        screen.interrupted = True
+        signal.default_int_handler(number, frame)
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _tell_plan(screen: Screen, console: Console) -> None:
