@@ -14,7 +14,7 @@ from study import demo_samples, write_study
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "workflow" / "notebooks").glob("*.py"))
 
 
-N_FIGURES = {"01_quality": 9, "02_cells": 8, "03_car_t_cells": 13, "04_localization": 7}
+N_FIGURES = {"01_quality": 9, "02_cells": 8, "03_car_t_cells": 14, "04_localization": 7}
 
 
 @pytest.mark.parametrize("source", NOTEBOOKS, ids=lambda path: path.stem)

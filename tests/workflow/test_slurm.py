@@ -192,9 +192,12 @@ def study(cluster, small, tmp_path_factory) -> Iterator[Resumed]:
             for path in (folder / "results").glob("samples/*/solo/chemistry.json")
         }
         # As docs/cluster.md says: end what the dead run left in the queue, take its lock away, run again.
+        cluster.command("scancel", f"--name={before.run_id}")
+        while before.jobs()["state"].isin(["PENDING", "RUNNING", "COMPLETING"]).any():
+            assert time.monotonic() < end, before.jobs()
+            time.sleep(0.5)
         locked = start(cluster, folder, ROOT / "Snakefile", *words, log="locked")
         locked.wait()
-        cluster.command("scancel", f"--name={before.run_id}")
         unlock = start(cluster, folder, ROOT / "Snakefile", *words, "--unlock", log="unlock")
         assert unlock.wait() == 0, unlock.said
         # The calls get too little memory at first.
