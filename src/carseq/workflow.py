@@ -189,7 +189,8 @@ def job(snakemake: Any) -> Iterator[Any]:
             get_logger(__name__).info("removed %s, which a killed job left", left)
         for path in map(str, snakemake.input):
             # Snakemake has seen it. What vanished since would be left out without a word where a study may lack it.
-            if not os.path.exists(path):
+            # Its own copies of the workflow's files Snakemake keeps for one run: they are no study's.
+            if not os.path.exists(path) and "snakemake-runtime-cache" not in path:
                 raise CarseqError(
                     f"there is no {path}",
                     "it was there when the run began, and was deleted or moved",

@@ -311,6 +311,17 @@ def same(left: Path, right: Path) -> bool:
         return _notebook(left) == _notebook(right)
     if left.name == "run_times.tsv":
         return True
+    if left.name == "run_config.yaml":
+        # Its paths lead from the study's folder to the same files, wherever the folder lies.
+        paths = re.compile(r"(?<=[ \"'])(\.{1,2}/|/)[^\s\"',\]}]+")
+        leads = [
+            paths.sub(
+                lambda found, folder=p.parent.parent: os.path.realpath(folder / found[0]),
+                p.read_text(),
+            )
+            for p in (left, right)
+        ]
+        return leads[0] == leads[1]
     if left.name == "ro-crate-metadata.json":
         # It holds the checksums of files, which may differ in their bytes though not in what they mean, and the time.
         names = [

@@ -118,7 +118,7 @@ def choose(reference: ReferenceConfig, machine: float, genome: float) -> Choice:
     --------
     >>> auto = ReferenceConfig(fasta="GRCh38.fa")
     >>> [(c.insertion, c.sa_sparse) for c in (choose(auto, gb * 1000, 3100) for gb in (128, 32, 24))]
-    [('saved', 1), ('none', 3), ('none', 6)]
+    [('saved', 1), ('none', 3), ('none', 4)]
     """
     given = reference.sa_sparse
     if reference.star_index:
