@@ -116,6 +116,17 @@ def test_a_name_behind_the_end_of_a_line_in_json_is_replaced(results, tmp_path):
     assert told == rf'["3 of 9 called\n{names["P01_urine_D28"]}: 2 of 9"]'
 
 
+def test_letters_of_a_name_in_packed_numbers_stay_as_they_are(results, tmp_path):
+    """Of three letters between + and / there is one in some hundred of the pages that hold a program as base64."""
+    packed = f"{'A' * 600}+P01/{'B' * 600}"
+    page = results / "report/report.html"
+    page.write_text(f'{page.read_text()} "{packed}"')
+    share(results, tmp_path / "pack.zip", rename=True)
+    text = _texts(tmp_path / "pack.zip")["report/report.html"]
+    assert packed in text
+    assert "P01" not in text.replace(packed, "")
+
+
 def test_the_study_in_place_of_its_results_is_told(results, tmp_path):
     (results / "report/report.html").write_text("page")
     for near in (results.parent, results / "report"):

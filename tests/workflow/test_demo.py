@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import zipfile
@@ -185,5 +186,7 @@ def test_nothing_that_is_handed_on_tells_of_the_machine(demo, tmp_path):
     assert told(demo.results, tmp_path / "plain.zip", tmp_path / "renamed.zip") == []
     with zipfile.ZipFile(tmp_path / "renamed.zip") as packed:
         texts = {name: packed.read(name).decode() for name in packed.namelist()}
+    # Three letters are found by chance in half a million of base64.
+    texts = {name: re.sub(r"[A-Za-z0-9+/]{1000,}", "", text) for name, text in texts.items()}
     assert len(texts) > 15
     assert [name for name, text in texts.items() if "P01" in text or "P01" in name] == []
