@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from carseq.errors import CarseqError
@@ -27,6 +29,34 @@ def known_form(value: str) -> Any:
     if value not in known:
         raise CarseqError(f"unknown form {value!r}", "", f"use one of {', '.join(known)}")
     return value
+
+
+def print_found(
+    found: Iterable[tuple[str, Any]], console: Console = out, *, well: bool = True
+) -> int:
+    """Print what was looked at, each as it comes, and return how many are wrong.
+
+    Parameters
+    ----------
+    found
+        What was looked at, and how it is: a text, a note, or an error.
+    console
+        Where to print.
+    well
+        Whether what is well is printed too.
+    """
+    from carseq.start.samples import Note
+
+    wrong = 0
+    for what, result in found:
+        if isinstance(result, CarseqError):
+            wrong += 1
+            console.print(f"[red]✗[/] {escape(what)}", highlight=False)
+            console.print(str(result), markup=False, highlight=False, soft_wrap=True)
+        elif well or isinstance(result, Note):
+            mark = "[yellow]![/]" if isinstance(result, Note) else "[green]✓[/]"
+            console.print(f"{mark} {escape(f'{what}: {result}')}", highlight=False, soft_wrap=True)
+    return wrong
 
 
 def print_verdicts(detection: Any) -> None:

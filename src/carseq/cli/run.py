@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
-from carseq.cli.options import out
+from carseq.cli.options import out, print_found
 from carseq.errors import CarseqError
 
 #: Options that carseq does not know are Snakemake's.
@@ -114,26 +114,24 @@ def _checked(config: Path, options: object, told: Console, *, remote: str = "") 
     """Check a study; print faults and notes, and return whether it may run."""
     from carseq.run import Options
     from carseq.start.check import check_study
-    from carseq.start.samples import Note
 
     assert isinstance(options, Options)
     conda = options.value("--software-deployment-method") or options.value("--sdm")
-    faults = checks = 0
-    for what, result in check_study(config):
-        checks += 1
-        # What the nodes of a cluster have is not known here.
-        if what == "memory" and remote:
-            continue
-        if isinstance(result, CarseqError):
-            if what == "STAR" and (conda == "conda" or options.given("--use-conda")):
-                continue
-            faults += 1
-            told.print(f"[red]✗[/] {escape(what)}", highlight=False)
-            told.print(str(result), markup=False, highlight=False, soft_wrap=True)
-        elif isinstance(result, Note):
-            told.print(
-                f"[yellow]![/] {escape(f'{what}: {result}')}", highlight=False, soft_wrap=True
-            )
+    of_conda = conda == "conda" or options.given("--use-conda")
+    checks = 0
+
+    def found_here() -> Iterator[tuple[str, object]]:
+        nonlocal checks
+        for what, result in check_study(config):
+            checks += 1
+            # What the nodes of a cluster have is not known here.
+            elsewhere = what == "memory" and remote
+            if not elsewhere and not (
+                what == "STAR" and of_conda and isinstance(result, CarseqError)
+            ):
+                yield what, result
+
+    faults = print_found(found_here(), told, well=False)
     if faults:
         told.print(f"{faults} fault{'s' if faults > 1 else ''}: nothing was run")
         return False
@@ -196,19 +194,10 @@ def doctor(
     Exit code: 0 nothing is missing, 1 something is.
     """
     from carseq.run.doctor import examine, install_star
-    from carseq.start.samples import Note
 
     if star or force:
         install_star(force=force)
-    missing = 0
-    for what, found in examine(folder):
-        if isinstance(found, CarseqError):
-            missing += 1
-            out.print(f"[red]✗[/] {escape(what)}", highlight=False)
-            out.print(str(found), markup=False, highlight=False, soft_wrap=True)
-            continue
-        mark = "[yellow]![/]" if isinstance(found, Note) else "[green]✓[/]"
-        out.print(f"{mark} {escape(f'{what}: {found}')}", highlight=False, soft_wrap=True)
+    missing = print_found(examine(folder))
     if missing:
         out.print(f"{missing} thing{'s' if missing > 1 else ''} missing")
         raise typer.Exit(1)

@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
-from carseq.cli.options import Name, out, print_verdicts
+from carseq.cli.options import Name, out, print_found, print_verdicts
 from carseq.errors import CarseqError
 
 
@@ -75,17 +74,8 @@ def check(
     Nothing is written; every fault found is told with what to do about it.
     """
     from carseq.start.check import check_study
-    from carseq.start.samples import Note
 
-    faults = 0
-    for what, result in check_study(config):
-        if isinstance(result, CarseqError):
-            faults += 1
-            out.print(f"[red]✗[/] {escape(what)}", highlight=False)
-            out.print(str(result), markup=False, highlight=False, soft_wrap=True)
-            continue
-        mark = "[yellow]![/]" if isinstance(result, Note) else "[green]✓[/]"
-        out.print(f"{mark} {escape(f'{what}: {result}')}", highlight=False, soft_wrap=True)
+    faults = print_found(check_study(config))
     if faults:
         out.print(f"{faults} fault{'s' if faults > 1 else ''}")
         raise typer.Exit(1)
