@@ -22,8 +22,7 @@ from carseq.errors import CarseqError
 from carseq.io.fasta import fasta_records
 from carseq.log import get_logger
 from carseq.reference.genome import MAX_READ, gtf_exons, read_transcripts, rival_context
-from carseq.reference.transgene import OF_CAR
-from carseq.reference.transgene import WORD as EXACT
+from carseq.reference.transgene import OF_CAR, exact_bases, exact_places
 from carseq.schema.tables import LOCI
 from carseq.sequence.kmers import encode, kmers_at
 
@@ -99,8 +98,8 @@ def resembling_places(fasta: str | Path, sequences: Sequence[str]) -> list[Resem
             len(found),
             MAX_PLACES,
         )
-        longest = sorted(found, key=lambda place: place.start - place.end)[:MAX_PLACES]
-        found = [place for place in found if place in set(longest)]
+        longest = set(sorted(found, key=lambda place: place.start - place.end)[:MAX_PLACES])
+        found = [place for place in found if place in longest]
     log.info("%d places of the genome resemble the CAR", len(found))
     return found
 
@@ -306,13 +305,9 @@ def find_homologs(
 def _raise_if_held(construct: Construct, windows: Iterable[EndogenousTranscript]) -> None:
     """Raise if a place of the genome holds most of the CAR, which no natural one does."""
     car = construct.sequence.upper()
+    known = exact_places(car)
     for window in windows:
-        text = window.sequence.upper()
-        held = np.zeros(len(car), dtype=bool)
-        words = {text[i : i + EXACT] for i in range(len(text) - EXACT + 1)}
-        for i in range(len(car) - EXACT + 1):
-            if car[i : i + EXACT] in words:
-                held[i : i + EXACT] = True
+        held, _ = exact_bases(known, len(car), window.sequence.upper())
         if held.mean() >= OF_CAR:
             raise CarseqError(
                 f"the genome holds the CAR already, at {window.transcript}",

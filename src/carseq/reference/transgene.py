@@ -100,19 +100,13 @@ def same_as_car(
         if it holds much of the vector's own parts (LTR, packaging signal, WPRE).
     """
     car = construct.sequence.upper()
-    places: dict[str, list[int]] = {}
-    for i in range(len(car) - WORD + 1):
-        places.setdefault(car[i : i + WORD], []).append(i)
+    places = exact_places(car)
     held: dict[str, npt.NDArray[np.bool_]] = {}
     longest: dict[str, tuple[int, int]] = {}
     for transcript in transcripts:
         text = transcript.sequence.upper()
-        of_car = held.setdefault(transcript.gene, np.zeros(len(car), dtype=bool))
-        of_own = np.zeros(len(text), dtype=bool)
-        for i in range(len(text) - WORD + 1):
-            for at in places.get(text[i : i + WORD], ()):
-                of_car[at : at + WORD] = True
-                of_own[i : i + WORD] = True
+        shared, of_own = exact_bases(places, len(car), text)
+        held[transcript.gene] = held.get(transcript.gene, np.zeros(len(car), dtype=bool)) | shared
         longest[transcript.gene] = max(
             longest.get(transcript.gene, (0, 0)), (len(text), int(of_own.sum()))
         )
@@ -130,6 +124,36 @@ def same_as_car(
         ):
             return gene, bases
     return None
+
+
+def exact_places(car: str) -> dict[str, list[int]]:
+    """Return where each word of the CAR, in upper case, begins."""
+    places: dict[str, list[int]] = {}
+    for i in range(len(car) - WORD + 1):
+        places.setdefault(car[i : i + WORD], []).append(i)
+    return places
+
+
+def exact_bases(
+    places: dict[str, list[int]], length: int, text: str
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Return which bases of the CAR a text holds in exact matches of a word or more, and which of its own they are.
+
+    Parameters
+    ----------
+    places
+        Of :func:`exact_places`.
+    length
+        Bases of the CAR.
+    text
+        Upper case.
+    """
+    of_car, of_own = np.zeros(length, dtype=bool), np.zeros(len(text), dtype=bool)
+    for i in range(len(text) - WORD + 1):
+        for at in places.get(text[i : i + WORD], ()):
+            of_car[at : at + WORD] = True
+            of_own[i : i + WORD] = True
+    return of_car, of_own
 
 
 def _own_parts(construct: Construct) -> tuple[list[tuple[int, int]], npt.NDArray[np.bool_]]:
