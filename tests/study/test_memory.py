@@ -68,7 +68,7 @@ def test_the_check_tells_which_was_chosen_and_what_is_missing(
     assert "memory" not in told
     for machine in ("carseq.study.memory", "carseq.start.check"):
         monkeypatch.setattr(f"{machine}.machine_megabytes", lambda: 100.0)
-    monkeypatch.setattr("carseq.start.check.disk_left", lambda folder: 0.0)
+    monkeypatch.setattr("carseq.start.check.disk_megabytes", lambda folder: 0.0)
     told = dict(check_study(LINT))
     assert "aligned without the CAR" in told["insertion"]
     assert "this machine has 0.1 GB" in told["insertion"]

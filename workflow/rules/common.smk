@@ -8,6 +8,7 @@ from carseq.io.checksums import check_sizes, fingerprint
 from carseq.io.remote import check_host, is_url, provider
 from carseq.io.results import told_of_upgrade
 from carseq.locks import forget_run, note_run, told_of_lock
+from carseq.machine import machine_megabytes
 from carseq.schema.results import FILES, VERSIONS, each
 from carseq.study.construct_file import split_record
 from carseq.study.memory import (
@@ -16,7 +17,6 @@ from carseq.study.memory import (
     index_megabytes,
     insertion_megabytes,
     keep_choice,
-    machine_megabytes,
     settle,
     too_little,
 )

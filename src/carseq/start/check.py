@@ -18,6 +18,7 @@ from carseq.library.geometry import preset_of
 from carseq.library.presets import OBSERVED, Preset
 from carseq.library.strand import strand_panel
 from carseq.library.whitelist import read_parts, read_whitelist
+from carseq.machine import disk_megabytes, machine_megabytes
 from carseq.reference.genome import check_reference, gene_symbols, read_transcripts
 from carseq.reference.index import check_index
 from carseq.reference.star import star_version
@@ -30,9 +31,7 @@ from carseq.study.load import read_study
 from carseq.study.memory import (
     Choice,
     choice_of,
-    disk_left,
     disk_needed,
-    machine_megabytes,
     settle,
     too_little,
 )
@@ -154,13 +153,13 @@ def _check_machine(study: Study, choice: Choice) -> Iterator[Found]:
     yield "insertion", f"{how} (`{choice.insertion}`, sa_sparse {choice.sa_sparse}): {choice.why}"
     if told := too_little(study, choice, machine_megabytes()):
         yield "memory", Note(told)
-    needed, left = disk_needed(study, choice), disk_left(study.config.results)
+    needed, left = disk_needed(study, choice), disk_megabytes(study.config.results)
     if needed > left:
         yield (
             "disk",
             Note(
-                f"the run may take {needed / 1e9:,.3g} GB on the disk of {study.config.results}, which has "
-                f"{left / 1e9:,.3g} GB left: free some, or name `results` on another disk"
+                f"the run may take {needed / 1e3:,.3g} GB on the disk of {study.config.results}, which has "
+                f"{left / 1e3:,.3g} GB left: free some, or name `results` on another disk"
             ),
         )
 

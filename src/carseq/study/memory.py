@@ -13,7 +13,7 @@ from pathlib import Path
 
 from carseq.io.files import write_text
 from carseq.io.remote import is_url
-from carseq.machine import disk_megabytes, machine_megabytes
+from carseq.machine import machine_megabytes
 from carseq.study.config import ReferenceConfig
 from carseq.study.model import Study
 
@@ -247,7 +247,7 @@ _INDEX_DISK, _SCRATCH, _BAM = (1.6, 8.25), 4.5, 0.8
 
 
 def disk_needed(study: Study, choice: Choice) -> float:
-    """Return the bytes that a study takes on the disk of its results at most, roughly: one sample aligned at a time."""
+    """Return what a study takes on the disk of its results at most, MB, roughly: one sample aligned at a time."""
     indexes = {"saved": 2, "each_run": 1, "none": 1}[choice.insertion]
     indexes -= bool(study.config.reference.star_index)
     fixed, of_array = _INDEX_DISK
@@ -257,9 +257,5 @@ def disk_needed(study: Study, choice: Choice) -> float:
         paths = [path for unit in units for path in (unit.r1, unit.r2)]
         if study.samples[name].kind == "fastq" and not any(map(is_url, paths)):
             sizes.append(float(sum(os.path.getsize(p) for p in paths if os.path.exists(p))))
-    return total + (_SCRATCH * max(sizes) + _BAM * sum(sizes) if sizes else 0.0)
-
-
-def disk_left(folder: str | Path) -> float:
-    """Return the bytes left on the disk of a folder that may not be there yet."""
-    return disk_megabytes(folder) * 1e6
+    total += _SCRATCH * max(sizes) + _BAM * sum(sizes) if sizes else 0.0
+    return total / 1e6
