@@ -1,5 +1,4 @@
-"""Every kit that carseq knows, end to end through STAR: reads written by its geometry, counted, the CAR's molecules "
-"found.
+"""Every kit that carseq knows, end to end through STAR: its reads written, counted, the CAR's molecules found.
 
     python benchmarks/chemistries.py [--kits NAME ...] [--seed 1] [--to FOLDER]
     python benchmarks/chemistries.py --calls [--cells 100] [--seed 1] [--to FOLDER]  # 5' v3, learnt against listed
@@ -13,8 +12,8 @@ own.
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +21,7 @@ import pandas as pd
 
 from carseq.calling import count_car
 from carseq.cells.stages import sample_cells
-from carseq.construct import Construct, load_construct, write_construct
+from carseq.construct import load_construct
 from carseq.data import path as data_path
 from carseq.io.h5ad import read_h5ad
 from carseq.library.detect import detect_chemistry
@@ -32,59 +31,14 @@ from carseq.library.presets import PRESETS, Preset
 from carseq.library.whitelist import known_whitelist, read_parts
 from carseq.molecules import Target, molecules_of
 from carseq.molecules.row import with_car_row
-from carseq.reference.genome import locus_list, write_augmented_gtf
-from carseq.reference.index import build_index, insert_car
+from carseq.reference.genome import locus_list
+from carseq.reference.index import build_index
 from carseq.reference.resembling import find_homologs
 from carseq.simulate import SampleSpec, simulate_study
 from carseq.solo import align
 
-ACGT = np.frombuffer(b"ACGT", dtype=np.uint8)
-TURN = str.maketrans("ACGT", "TGCA")
-GENES = 6
-CAR = "CAR"
-
-
-@dataclass(frozen=True)
-class Reference:
-    """A small genome, its index with the CAR, and what of it resembles the CAR."""
-
-    folder: Path
-    genes: list[str]
-    car: Construct
-
-
-def noise(rng: np.random.Generator, length: int) -> str:
-    """Return random bases."""
-    return rng.choice(ACGT, length).tobytes().decode()
-
-
-def make_reference(
-    folder: Path, construct: Construct | None = None, further: str = ""
-) -> Reference:
-    """Write a genome of six genes, and a further contig if one is given, and index it with the CAR and without."""
-    car = construct or load_construct(data_path("constructs/ide-cel.gb"), name=CAR)
-    rng = np.random.default_rng(5)
-    genes = [noise(rng, 1500) for _ in range(GENES)]
-    made = Reference(folder, genes, car)
-    if (folder / "index").exists():
-        return made
-    folder.mkdir(parents=True, exist_ok=True)
-    text = "".join(noise(rng, 2000) + gene for gene in genes)
-    (folder / "g.fa").write_text(f">chr1\n{text}\n" + (f">chrT\n{further}\n" if further else ""))
-    rows = []
-    for i in range(GENES):
-        start = (i + 1) * 2000 + i * 1500 + 1
-        names = f'gene_id "G{i}"; transcript_id "T{i}"; gene_name "GENE{i}";'
-        rows += [
-            f"chr1\tx\t{kind}\t{start}\t{start + 1499}\t.\t+\t.\t{names}\n"
-            for kind in ("gene", "transcript", "exon")
-        ]
-    (folder / "g.gtf").write_text("".join(rows))
-    write_construct(car, folder)
-    write_augmented_gtf(folder / "g.gtf", folder / "construct.gtf", folder / "all.gtf")
-    build_index(folder / "g.fa", folder / "g.gtf", folder / "base")
-    insert_car(folder / "base", folder / "construct.fa", folder / "all.gtf", folder / "index")
-    return made
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "helpers"))
+from six_genes import ACGT, CAR, GENES, TURN, Reference, make_reference, noise
 
 
 def first_read(rng: np.random.Generator, kit: Preset, barcode: str, umi: str) -> str:

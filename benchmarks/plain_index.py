@@ -13,13 +13,14 @@ FOLDER keeps what was made.
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from chemistries import make_reference, write_library
+from chemistries import write_library
 
 from carseq.calling import count_car
 from carseq.construct import Construct, load_construct, write_construct
@@ -36,6 +37,9 @@ from carseq.reference.index import build_index, insert_car
 from carseq.reference.resembling import find_homologs
 from carseq.simulate import SampleSpec, simulate_study
 from carseq.solo import align
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "helpers"))
+from six_genes import copy, make_reference, noise
 
 CONSTRUCTS = ["hbi0101_surrogate", "ide-cel", "cilta-cel", "tisa-cel", "axi-cel", "Hu19-CD828Z"]
 CAR = "CAR"
@@ -59,19 +63,10 @@ def trap(construct: Construct, seed: int) -> str:
     """Return a contig that resembles a construct where no gene is annotated."""
     rng = np.random.default_rng(seed)
 
-    def noise(length: int) -> str:
-        return rng.choice(np.frombuffer(b"ACGT", dtype=np.uint8), length).tobytes().decode()
-
-    def copy(text: str, share: float) -> str:
-        bases = np.frombuffer(text.encode(), dtype=np.uint8).copy()
-        hit = rng.random(len(bases)) < share
-        bases[hit] = rng.choice(np.frombuffer(b"ACGT", dtype=np.uint8), int(hit.sum()))
-        return bases.tobytes().decode()
-
-    pieces = [noise(3000), ef1a(), noise(3000)]
+    pieces = [noise(rng, 3000), ef1a(), noise(rng, 3000)]
     for share in MUTATED:
-        pieces += [copy(construct.sequence[:END], share), noise(3000)]
-        pieces += [copy(construct.sequence[-END:], share), noise(3000)]
+        pieces += [copy(rng, construct.sequence[:END], share), noise(rng, 3000)]
+        pieces += [copy(rng, construct.sequence[-END:], share), noise(rng, 3000)]
     return "".join(pieces)
 
 

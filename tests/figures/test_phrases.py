@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from carseq.figures import phrases as words
+from study import verdict_row
 
 
 @pytest.mark.parametrize(
@@ -29,25 +29,8 @@ def test_numbers_read_as_people_write_them(value: Any, text: str) -> None:
     assert words.number(value) == text
 
 
-def row(**changes: Any) -> SimpleNamespace:
-    given: dict[str, Any] = {
-        "n_cells": 315,
-        "n_t_cells": 63,
-        "n_car_positive": 21,
-        "verdict": "detected",
-        "prevalence": 0.38,
-        "prevalence_low": 0.27,
-        "prevalence_high": 0.5,
-        "detection_limit": 0.06,
-        "sensitivity": 0.71,
-        "expected_false_calls": 0.6,
-        "reason": "",
-    }
-    return SimpleNamespace(**{**given, **changes})
-
-
 def test_a_detected_verdict_gives_calls_estimate_interval_and_false_calls() -> None:
-    headline, sentences = words.verdict_words(row())
+    headline, sentences = words.verdict_words(verdict_row())
     text = " ".join([headline, *sentences]).replace(words.NBSP, " ")
     assert headline == "CAR T cells detected"
     assert "21 of 63 T cells called positive" in text
@@ -56,7 +39,7 @@ def test_a_detected_verdict_gives_calls_estimate_interval_and_false_calls() -> N
 
 
 def test_not_detected_states_its_limit() -> None:
-    given = row(verdict="not_detected", n_car_positive=0, detection_limit=0.04)
+    given = verdict_row(verdict="not_detected", n_car_positive=0, detection_limit=0.04)
     assert words.verdict_words(given)[0] == f"CAR T cells not detected above 4{words.NBSP}%"
 
 
@@ -65,5 +48,5 @@ def test_undetermined_says_so_even_without_numbers() -> None:
         ["prevalence", "prevalence_low", "prevalence_high", "detection_limit", "sensitivity", "expected_false_calls"],
         math.nan,
     )  # fmt: skip
-    given = row(verdict="undetermined", n_cells=0, n_t_cells=0, n_car_positive=0, **nothing)
+    given = verdict_row(verdict="undetermined", n_cells=0, n_t_cells=0, n_car_positive=0, **nothing)
     assert words.verdict_words(given) == ("Undetermined", ["No cells were kept."])

@@ -8,6 +8,8 @@ from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
+from typing import Any
 
 import anndata as ad
 import numpy as np
@@ -601,3 +603,21 @@ def _write_cohort(
     adata.obsm["X_umap"] = centre + rng.normal(0, 0.9, (len(cells), 2))
     folder.mkdir(parents=True, exist_ok=True)
     write_h5ad(adata, folder / "cells.h5ad")
+
+
+def verdict_row(**changes: Any) -> SimpleNamespace:
+    """Return a row of ``detection.tsv`` as the report reads it, with changes."""
+    given: dict[str, Any] = {
+        "n_cells": 315,
+        "n_t_cells": 63,
+        "n_car_positive": 21,
+        "verdict": "detected",
+        "prevalence": 0.38,
+        "prevalence_low": 0.27,
+        "prevalence_high": 0.5,
+        "detection_limit": 0.06,
+        "sensitivity": 0.71,
+        "expected_false_calls": 0.6,
+        "reason": "",
+    }
+    return SimpleNamespace(**{**given, **changes})

@@ -20,9 +20,9 @@ from carseq.library.whitelist import known_whitelist, read_parts
 from carseq.start.check import check_study
 from carseq.study.config import load_config
 from carseq.study.load import load_study
+from six_genes import ACGT, noise
 
 ROOT = Path(__file__).parents[2]
-ACGT = np.frombuffer(b"ACGT", dtype=np.uint8)
 
 
 @pytest.fixture(scope="module")
@@ -46,9 +46,9 @@ def reference(kits: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> obj
 def test_a_kit_is_counted_as_it_was_written(
     kits: ModuleType, reference: object, name: str, tmp_path: Path
 ) -> None:
-    """97 % of the cells' molecules, and of the CAR's, lie in their barcode; 2 % of the CAR's are false at most "
-    "(UMIs read
-    with two errors).
+    """97 % of the cells' molecules, and of the CAR's, lie in their barcode; 2 % of the CAR's at most are false.
+
+    False are those of UMIs that were read with two errors.
 
     The first kit has no list that may be shipped, the second three parts behind up to three further bases.
     """
@@ -57,10 +57,6 @@ def test_a_kit_is_counted_as_it_was_written(
     assert found["found"] >= 0.97
     assert found["CAR found"] >= 0.97
     assert found["false"] <= 0.02
-
-
-def noise(rng: np.random.Generator, length: int) -> str:
-    return rng.choice(ACGT, length).tobytes().decode()
 
 
 def barcode_reads(

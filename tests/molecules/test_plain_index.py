@@ -1,5 +1,4 @@
-"""Molecules of reads that were aligned without the CAR: the same as with it, whatever of the genome resembles the "
-"CAR."""
+"""Molecules of reads aligned without the CAR: the same as with it, whatever of the genome resembles the CAR."""
 
 from __future__ import annotations
 
@@ -11,34 +10,20 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from carseq.construct import Construct, load_construct, write_construct
+from carseq.construct import Construct, load_construct
 from carseq.data import path as data_path
 from carseq.errors import CarseqError
 from carseq.io.h5ad import read_h5ad
 from carseq.library.geometry import Chemistry
 from carseq.molecules import Target, molecules_of
 from carseq.molecules.row import with_car_row
-from carseq.reference.genome import locus_list, write_augmented_gtf
-from carseq.reference.index import build_index, insert_car
+from carseq.reference.genome import locus_list
 from carseq.reference.resembling import find_homologs, resembling_places
 from carseq.schema.tables import MOLECULES
 from carseq.solo import align
+from six_genes import GENES, TURN, Reference, copy, make_reference, noise
 
-ACGT = np.frombuffer(b"ACGT", dtype=np.uint8)
-GENES = 6
 END = 500
-
-
-def noise(rng: np.random.Generator, length: int) -> str:
-    return rng.choice(ACGT, length).tobytes().decode()
-
-
-def copy(rng: np.random.Generator, text: str, share: float) -> str:
-    """Return a text of which a share of the bases is drawn anew."""
-    bases = np.frombuffer(text.encode(), dtype=np.uint8).copy()
-    hit = rng.random(len(bases)) < share
-    bases[hit] = rng.choice(ACGT, int(hit.sum()))
-    return bases.tobytes().decode()
 
 
 @pytest.fixture(scope="module")
@@ -47,39 +32,26 @@ def car() -> Construct:
 
 
 @pytest.fixture(scope="module")
-def genome(car: Construct, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def reference(car: Construct, tmp_path_factory: pytest.TempPathFactory) -> Reference:
     """Six genes; and a contig without any, with copies of both ends of the CAR, on either strand."""
-    folder = tmp_path_factory.mktemp("genome")
     rng = np.random.default_rng(5)
-    genes = [noise(rng, 1500) for _ in range(GENES)]
-    chromosome = "".join(noise(rng, 2000) + gene for gene in genes)
     five, three = car.sequence[:END], car.sequence[-END:]
-    turned = copy(rng, three, 0.1)[::-1].translate(str.maketrans("ACGT", "TGCA"))
+    turned = copy(rng, three, 0.1)[::-1].translate(TURN)
     trap = noise(rng, 2000).join(["", five, copy(rng, three, 0.05), turned, ""])
-    (folder / "g.fa").write_text(f">chr1\n{chromosome}\n>chrT\n{trap}\n")
-    rows = []
-    for i in range(GENES):
-        start = (i + 1) * 2000 + i * 1500 + 1
-        names = f'gene_id "G{i}"; transcript_id "T{i}"; gene_name "GENE{i}";'
-        rows += [
-            f"chr1\tx\t{kind}\t{start}\t{start + 1499}\t.\t+\t.\t{names}\n"
-            for kind in ("gene", "transcript", "exon")
-        ]
-    (folder / "g.gtf").write_text("".join(rows))
-    (folder / "genes.txt").write_text("\n".join(genes))
-    write_construct(car, folder)
-    write_augmented_gtf(folder / "g.gtf", folder / "construct.gtf", folder / "all.gtf")
-    build_index(folder / "g.fa", folder / "g.gtf", folder / "base")
-    insert_car(folder / "base", folder / "construct.fa", folder / "all.gtf", folder / "with_car")
-    return folder
+    return make_reference(tmp_path_factory.mktemp("genome"), car, trap)
 
 
-def write_reads(folder: Path, car: Construct, strand: str) -> Chemistry:
+@pytest.fixture(scope="module")
+def genome(reference: Reference) -> Path:
+    return reference.folder
+
+
+def write_reads(reference: Reference, strand: str) -> Chemistry:
     """Write molecules of CAR and genes, two reads each, of 40 cells; return their chemistry."""
+    folder, car, genes = reference.folder, reference.car, reference.genes
     rng = np.random.default_rng(9)
     cells = [noise(rng, 16) for _ in range(40)]
     (folder / "list.txt").write_text("\n".join(cells) + "\n")
-    genes = (folder / "genes.txt").read_text().split("\n")
     one, two = [], []
     for molecule in range(900):
         is_car = molecule % 3 == 0
@@ -92,7 +64,7 @@ def write_reads(folder: Path, car: Construct, strand: str) -> Chemistry:
                 start = int(near if strand == "Reverse" else len(source) - 90 - near)
             read = copy(rng, source[start : start + 90], 0.005)
             if strand == "Reverse":
-                read = read[::-1].translate(str.maketrans("ACGT", "TGCA"))
+                read = read[::-1].translate(TURN)
             one.append(f"@r{len(one)}\n{tag}\n+\n{'I' * 28}\n")
             two.append(f"@r{len(two)}\n{read}\n+\n{'I' * 90}\n")
     (folder / "R1.fastq").write_text("".join(one))
@@ -102,12 +74,13 @@ def write_reads(folder: Path, car: Construct, strand: str) -> Chemistry:
 
 @pytest.mark.parametrize("strand", ["Forward", "Reverse"])
 def test_a_plain_index_gives_the_molecules_of_one_with_the_car(
-    genome: Path, car: Construct, strand: str, tmp_path: Path
+    reference: Reference, strand: str, tmp_path: Path
 ) -> None:
     """All of them, of the same evidence but for those in a stretch that the genome holds unchanged (tolerance 1 %)."""
-    chemistry = write_reads(genome, car, strand)
+    genome, car = reference.folder, reference.car
+    chemistry = write_reads(reference, strand)
     reads = [(genome / "R1.fastq", genome / "R2.fastq")]
-    align(reads, chemistry, genome / "with_car", tmp_path / "one", car="CAR")
+    align(reads, chemistry, genome / "index", tmp_path / "one", car="CAR")
     align(reads, chemistry, genome / "base", tmp_path / "two", car=None)
     homologs, loci = find_homologs(car, genome / "g.fa", genome / "g.gtf")
     target = Target(car, homologs, locus_list(loci), strand)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pandas as pd
 import pytest
@@ -14,23 +12,6 @@ import pytest
 from carseq.figures import phrases as words
 from carseq.report import Study, alerts, read_study
 from study import Sample, write_study
-
-
-def row(**changes: Any) -> SimpleNamespace:
-    given: dict[str, Any] = {
-        "n_cells": 315,
-        "n_t_cells": 63,
-        "n_car_positive": 21,
-        "verdict": "detected",
-        "prevalence": 0.38,
-        "prevalence_low": 0.27,
-        "prevalence_high": 0.5,
-        "detection_limit": 0.06,
-        "sensitivity": 0.71,
-        "expected_false_calls": 0.6,
-        "reason": "",
-    }
-    return SimpleNamespace(**{**given, **changes})
 
 
 def test_alerts_name_the_sample_and_say_what_to_do(study: Study) -> None:

@@ -64,8 +64,7 @@ class Learnt:
     reads: int
 
     def write(self, path: str | Path) -> None:
-        """Write the list: a barcode a line; of a barcode of several parts a column for each, ``-`` where one has "
-        "fewer."""
+        """Write the list: a barcode a line; of several parts a column for each, ``-`` where one has fewer."""
         rows = max(map(len, self.words), default=0)
         columns = [[*words, *["-"] * (rows - len(words))] for words in self.words]
         text = "".join(f"{' '.join(row)}\n" for row in zip(*columns, strict=True))
