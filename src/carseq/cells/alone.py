@@ -69,7 +69,7 @@ def annotate_matrix(
         `doublet_reason`, `intact_fraction`, `is_damaged`, `phase`, `leiden`, and `qc_reason` (the quality filter that
         would remove the cell; empty for good ones), and `obsm["X_umap"]`. No cell is removed. Where the matrix holds
         antibodies (features of that type, or `obsm["protein"]`, `obsm["protein_expression"]`, ...), `protein_lineage`
-        is what they say: a witness, which decides nothing.
+        is what they say; it decides nothing.
 
     Raises
     ------
@@ -160,7 +160,7 @@ def annotate_matrix(
 
 
 def _tell_agreement(cohort: AnnData) -> None:
-    """Log how far surface proteins agree with the lineages: they are a witness, and decide nothing."""
+    """Log how far surface proteins agree with the lineages; they decide nothing."""
     for row in protein_agreement(cohort.obs).query("protein_lineage == 'all'").itertuples():
         log.info(
             "sample %s: surface proteins agree with the lineage of %.0f %% of %d cells that they assign",

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from carseq.cells.counts import DENSE_ROWS, row_sums
-from carseq.cells.subtypes import ALL_GENES, SHAPE
+from carseq.cells.subtypes import ALL_GENES, against_likest
 from carseq.data import path as data_path
 
 #: Most that one gene, and all of them, may speak for one lineage against another, natural log.
@@ -71,13 +71,7 @@ def blood_scores(
     own = counts[:, at]
     for start in range(0, counts.shape[0], DENSE_ROWS):
         rows = slice(start, start + DENSE_ROWS)
-        k = own[rows].toarray()
-        logs = np.empty((levels.shape[1], *k.shape), dtype=np.float32)
-        for j, name in enumerate(levels):
-            mean = n[rows, None] * levels[name].to_numpy()[None, :]
-            logs[j] = k * (np.log(mean) - np.log(mean + SHAPE)) - SHAPE * np.log1p(mean / SHAPE)
-        logs -= logs.max(axis=0)
-        np.maximum(logs, -MOST_PER_GENE, out=logs)
+        logs = against_likest(own[rows].toarray(), n[rows], levels.to_numpy().T, MOST_PER_GENE)
         by_lineage = logs.sum(axis=2).T * temper[rows, None]
         by_lineage = np.maximum(by_lineage - by_lineage.max(axis=1, keepdims=True), -MOST)
         for j, name in enumerate(levels):

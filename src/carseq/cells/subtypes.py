@@ -254,6 +254,30 @@ def match_levels(var_names: pd.Index, table: pd.DataFrame, excluded: frozenset[s
     )
 
 
+def against_likest(k: np.ndarray, n: np.ndarray, rates: np.ndarray, most: float) -> np.ndarray:
+    """Return what each gene says against a kind of cell, as log likelihood: n_kinds × n_cells × n_genes.
+
+    The likest kind has 0.
+
+    Parameters
+    ----------
+    k
+        UMIs, n_cells × n_genes.
+    n
+        UMIs of each cell, shape (n_cells,).
+    rates
+        Expected UMIs of a gene per UMI of a cell, n_kinds × n_genes.
+    most
+        Most that one gene says against a kind, natural log.
+    """
+    logs = np.empty((len(rates), *k.shape), dtype=np.float32)
+    for t, rate in enumerate(rates):
+        mean = n[:, None] * rate[None, :]
+        logs[t] = k * (np.log(mean) - np.log(mean + SHAPE)) - SHAPE * np.log1p(mean / SHAPE)
+    logs -= logs.max(axis=0)
+    return np.maximum(logs, -most, out=logs)
+
+
 def _log_likelihood(
     k: np.ndarray, n: np.ndarray, rate: np.ndarray, floor: np.ndarray, levels: Levels
 ) -> np.ndarray:
@@ -270,12 +294,7 @@ def _log_likelihood(
     levels
         Relative levels of types and genes.
     """
-    logs = np.empty((len(levels.types), *k.shape), dtype=np.float32)
-    for t, own in enumerate(levels.level):
-        mean = n[:, None] * (own * rate + floor)[None, :]
-        logs[t] = k * (np.log(mean) - np.log(mean + SHAPE)) - SHAPE * np.log1p(mean / SHAPE)
-    logs -= logs.max(axis=0)
-    np.maximum(logs, -MOST_PER_GENE, out=logs)
+    logs = against_likest(k, n, levels.level * rate + floor, MOST_PER_GENE)
     temper = np.minimum(1.0, np.sqrt(FULL_UMIS / np.maximum(n, 1.0)))
     defining = np.isin(levels.symbols, list(DEFINING))
     programme = logs[:, :, ~defining].sum(axis=2).T.astype(np.float64) * temper[:, None]

@@ -86,22 +86,13 @@ def detect_chemistry(
     units = [_Unit.read(first, second, max(1000, n // len(pairs))) for first, second in pairs]
     r1 = [s for unit in units for s in unit.r1]
     r2 = [s for unit in units for s in unit.r2]
-    geometry, preset = parse_geometry(chemistry), preset_of(chemistry)
-    if preset and len(preset.parts) == 1:
-        (start, length), (umi_start, umi_length) = preset.parts[0], preset.umi
-        geometry = {
-            "soloCBstart": start,
-            "soloCBlen": length,
-            "soloUMIstart": umi_start,
-            "soloUMIlen": umi_length,
-            "soloStrand": preset.strand,
-        }
-    several = preset if preset and len(preset.parts) > 1 else None
+    named = layout(chemistry) if preset_of(chemistry) or parse_geometry(chemistry) else None
+    several = named if named and len(named.parts) > 1 else None
     cb_start, cb_length = 1, BARCODE_LENGTH
     if several:
         cb_length = sum(length for _, length in several.parts[:_TOLD_BY])
-    elif geometry:
-        cb_start, cb_length = int(geometry["soloCBstart"]), int(geometry["soloCBlen"])
+    elif named:
+        cb_start, cb_length = named.parts[0]
     elif chemistry != "auto" and chemistry not in CHEMISTRIES:
         raise CarseqError(
             f"unknown chemistry {chemistry!r} of {sample}",
@@ -109,10 +100,10 @@ def detect_chemistry(
             f"use auto, {', '.join((*CHEMISTRIES, *PRESETS))}, or a STARsolo geometry ('soloCBstart 1 soloCBlen 16 "
             f"...')",
         )
-    if preset and preset.note:
-        log.warning("%s: %s", sample, preset.note)
+    if named and named.note:
+        log.warning("%s: %s", sample, named.note)
     r1_length = int(np.median([len(s) for s in r1]))
-    shortest = cb_start - 1 + cb_length + (int(geometry["soloUMIlen"]) if geometry else 10)
+    shortest = cb_start - 1 + cb_length + (named.umi[1] if named else 10)
     if several:
         shortest = several.end - several.shifts
         units = [unit.seen_by(several) for unit in units]
@@ -155,14 +146,10 @@ def detect_chemistry(
             f"{sense} of the looked-at reads map in sense and {antisense} in antisense",
             "name its chemistry in the samples sheet; if both strands are real, the library may be a mix",
         )
-    if several:
+    if named:
         name = chemistry if chemistry in PRESETS else "custom"
-        (umi_start, umi_length), strand = several.umi, several.strand
-        cb_start, cb_length = several.parts[0]
-    elif geometry:
-        name = chemistry if chemistry in PRESETS else "custom"
-        umi_start, umi_length = int(geometry["soloUMIstart"]), int(geometry["soloUMIlen"])
-        strand = str(geometry["soloStrand"])
+        (umi_start, umi_length), strand = named.umi, named.strand
+        cb_start, cb_length = named.parts[0]
     else:
         found = partial(
             _name,
