@@ -14,6 +14,7 @@ from study import verdict_row
 @pytest.mark.parametrize(
     ("share", "text"),
     [(0.38, "38 %"), (0.042, "4.2 %"), (0.0004, "<0.1 %"), (0, "0 %"), (1, "100 %"), (0.9999, ">99.9 %"),
+     (0.9995, ">99.9 %"), (0.9994, "99.9 %"),
      (math.nan, "–"), (0.09999, "10 %")],
 )  # fmt: skip
 def test_shares_read_as_people_write_them(share: float, text: str) -> None:

@@ -43,7 +43,7 @@ def percent(value: Any) -> str:
     share = 100 * float(value)
     if 0 < share < 0.1:
         text = "<0.1"
-    elif 99.95 < share < 100:
+    elif share < 100 and f"{share:.1f}" == "100.0":
         text = ">99.9"
     elif 99 < share < 100 or (share < 10 and round(share, 1) != round(share)):
         text = f"{share:.1f}"

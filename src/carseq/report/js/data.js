@@ -21,7 +21,7 @@ export function percent(value) {
   const share = 100 * value;
   let text = share.toFixed(0);
   if (share > 0 && share < 0.1) text = "<0.1";
-  else if (share > 99.95 && share < 100) text = ">99.9";
+  else if (share < 100 && share.toFixed(1) === "100.0") text = ">99.9";
   else if (share > 99 && share < 100) text = share.toFixed(1);
   else if (Math.abs(share) < 10) text = String(Number(share.toFixed(1)));
   return `${text}${NBSP}%`;
