@@ -479,7 +479,7 @@ def test_a_run_that_is_ended_ends_its_jobs(
     jobs: list[subprocess.Popen[bytes]] = []
 
     def main(words: list[str]) -> None:
-        from snakemake.scheduling.job_scheduler import JobScheduler
+        from snakemake.workflow import JobScheduler
 
         job = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE)
         jobs.append(job)

@@ -342,7 +342,8 @@ def _stops_told(screen: Screen | None, folder: Path) -> Iterator[None]:
     if screen is None or threading.current_thread() is not threading.main_thread():
         yield
         return
-    from snakemake.scheduling.job_scheduler import JobScheduler
+    # Where versions of Snakemake agree on its place.
+    from snakemake.workflow import JobScheduler
 
     def stop(number: int, frame: FrameType | None) -> None:
         if not screen.interrupted:
