@@ -55,6 +55,16 @@ def value(words: list[str], option: str) -> str:
     return words[words.index(option) + 1]
 
 
+def test_a_file_that_is_asked_for_is_no_value_of_an_option(tmp_path: Path) -> None:
+    """`--resources` takes all words up to the next option."""
+    from snakemake.cli import get_argument_parser
+
+    for given in (["--keep-going", "a.tsv"], ["a.tsv"], ["a.tsv", "--jobs", "3"]):
+        words = arguments(tmp_path / "config.yaml", Options(words=given))
+        parsed, _ = get_argument_parser().parse_known_args(words)
+        assert parsed.targets == {"a.tsv"} or list(parsed.targets) == ["a.tsv"]
+
+
 def test_without_a_cluster_cores_and_memory_are_the_machines(tmp_path: Path) -> None:
     words = arguments(tmp_path / "config.yaml", Options())
     assert value(words, "--cores") == str(machine_cores())
