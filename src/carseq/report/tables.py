@@ -16,6 +16,7 @@ from carseq.schema.column import Column, Schema
 from carseq.schema.obs import OBS
 from carseq.schema.summaries import (
     CAR_BY_TYPE,
+    COMPOSITION,
     EVIDENCE_CLASSES,
     LIBRARIES,
     MOLECULES_BY_DOMAIN,
@@ -223,7 +224,7 @@ def tables(study: Study, evidence: pd.DataFrame) -> dict[str, dict[str, Any]]:
         The CAR-bearing cells that the page shows (``obs``).
     """
     samples = study.samples
-    composition = summaries.composition(study.cells, samples)
+    composition = summaries.composition_rows(study.cells, samples)
     by_rules = ("n_t_at_least_1_umi", "n_t_at_least_2_umis")
     ambient = np.where(study.detection["ambient_assumed"].astype(bool), "assumed", "measured")
     detection = study.detection.assign(ambient_assumed=ambient)
@@ -260,7 +261,9 @@ def tables(study: Study, evidence: pd.DataFrame) -> dict[str, dict[str, Any]]:
         ),
         "solo": table(libraries(study), LIBRARIES, file="libraries"),
         "filters": table(filters, FILTERS, filters=["sample"], file="filters"),
-        "composition": table(composition.reset_index(), LIBRARIES, file="composition"),
+        "composition": table(
+            composition, COMPOSITION, filters=["sample", "cell_type"], file="composition"
+        ),
         "car_by_type": table(summaries.car_by_type(study.cells), CAR_BY_TYPE, file="car_by_type"),
         "evidence_classes": table(classes, EVIDENCE_CLASSES, file="evidence_classes"),
         "domains": table(
