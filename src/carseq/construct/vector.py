@@ -311,8 +311,8 @@ def _no_car(vector: VectorMap, path: str | Path, what: str) -> CarseqError:
         "; ".join(causes),
         "give the map of the CAR's vector, not of its empty backbone, a packaging plasmid or another receptor; for a "
         "part of a CAR (a scFv, CD3zeta) say `form: partial`; if it is a CAR, say what the file is (`form: plasmid`, "
-        "`provirus`, `transcript` or `orf`) and it is taken as it is. `form` stands in `construct` of the configuration; "
-        "commands call it `--form`",
+        "`provirus`, `transcript` or `orf`) and it is taken as it is. The configuration has it as `construct.form`, a "
+        "command as `--form`",
     )
 
 
