@@ -61,6 +61,8 @@ _EVIDENCE = (
     "t_state",
     "car_reason",
 )
+#: What the strand and the barcodes' list were told by: saved with the table, not shown.
+_STRAND_READS = ("exact_barcodes", "reads_sense", "reads_antisense")
 #: Columns with marks of their own on the page.
 _KINDS = {"car_call": "car_call", "verdict": "text"}
 _POSITIVE_OF = {"n_car_positive": "n_t_cells"}
@@ -136,7 +138,8 @@ def _kind(key: str, values: pd.Series, described: Column | None) -> str:
     numbers = [v for v in values if v is not None and not isinstance(v, (str, bool))]
     known = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
     if known or (numbers and len(numbers) == values.notna().sum()):
-        return "percent" if described is not None and described.unit == "fraction" else "number"
+        unit = described.unit if described is not None else ""
+        return {"fraction": "percent", "ratio": "ratio"}.get(unit, "number")
     return "text"
 
 
@@ -146,7 +149,7 @@ def table(
     *,
     hide: Sequence[str] = (),
     filters: Sequence[str] = (),
-    interval: tuple[str, str, str] | None = None,
+    intervals: Sequence[tuple[str, str, str]] = (),
     of: Mapping[str, str] | None = None,
     file: str = "",
 ) -> dict[str, Any]:
@@ -162,20 +165,21 @@ def table(
         Columns that are only searched, filtered by, and saved.
     filters : sequence of str
         Columns with a menu of their values.
-    interval : (str, str, str) or None
+    intervals : sequence of (str, str, str)
         Columns of an estimate and of the ends of its interval, shown in one cell.
     of : mapping of str to str
         Counts shown with what they are a part of, in one cell: ``21 of 63``.
     file : str
         Stem of the file a user saves.
     """
-    centre, ends = (interval[0], interval[1:]) if interval else (None, ())
+    ends_of = {centre: [low, high] for centre, low, high in intervals}
+    ends = {end for both in ends_of.values() for end in both}
     of = of or {}
     columns = []
     for key in map(str, frame.columns):
         described = schema.columns.get(key)
         label = described.heading(key) if described else str(key)
-        if key == centre:
+        if key in ends_of:
             label += " (95 %)"
         columns.append(
             {
@@ -184,7 +188,7 @@ def table(
                 "kind": _kind(key, frame[key], described),
                 "help": described.meaning if described else "",
                 "hidden": key in hide or key in ends or key in of.values(),
-                "interval": list(ends) if key == centre else None,
+                "interval": ends_of.get(key),
                 "of": of.get(key),
             }
         )
@@ -255,11 +259,11 @@ def tables(study: Study, evidence: pd.DataFrame) -> dict[str, dict[str, Any]]:
                 *as_usual,
                 "verdict_text",
             ],
-            interval=("prevalence", "prevalence_low", "prevalence_high"),
+            intervals=[("prevalence", "prevalence_low", "prevalence_high")],
             of=_POSITIVE_OF,
             file="detection",
         ),
-        "solo": table(libraries(study), LIBRARIES, file="libraries"),
+        "solo": table(libraries(study), LIBRARIES, hide=_STRAND_READS, file="libraries"),
         "filters": table(filters, FILTERS, filters=["sample"], file="filters"),
         "composition": table(
             composition, COMPOSITION, filters=["sample", "cell_type"], file="composition"
@@ -281,7 +285,7 @@ def tables(study: Study, evidence: pd.DataFrame) -> dict[str, dict[str, Any]]:
             LOCALIZATION,
             hide=["patient", "compartment", "timepoint"],
             filters=["level", "sample"],
-            interval=estimate,
+            intervals=[estimate],
             file="localization",
         ),
         "contrasts": table(
@@ -293,7 +297,7 @@ def tables(study: Study, evidence: pd.DataFrame) -> dict[str, dict[str, Any]]:
                 *([] if study.contrasts["group"].astype(str).any() else ["group"]),
             ],
             filters=["contrast"],
-            interval=estimate,
+            intervals=[estimate],
             of={**_POSITIVE_OF, "n_car_positive_reference": "n_t_cells_reference"},
             file="contrasts",
         ),
@@ -306,9 +310,14 @@ def tables(study: Study, evidence: pd.DataFrame) -> dict[str, dict[str, Any]]:
         "blood": table(
             study.blood,
             BLOOD_IN_URINE,
-            hide=["patient", "timepoint", "pairing", "car_verdict"],
+            # The note says why a kind of cell was not used.
+            hide=["patient", "timepoint", "pairing", "car_verdict", "used"],
             filters=["sample"],
-            interval=estimate,
+            intervals=[
+                estimate,
+                ("car_expected", "car_expected_low", "car_expected_high"),
+                ("car_seen", "car_seen_low", "car_seen_high"),
+            ],
             file="blood_in_urine",
         ),
         "target": table(
@@ -316,7 +325,7 @@ def tables(study: Study, evidence: pd.DataFrame) -> dict[str, dict[str, Any]]:
             TARGET,
             hide=["patient", "compartment", "timepoint", "role", "target", "car_low", "car_high"],
             filters=["level", "sample"],
-            interval=("fraction", "low", "high"),
+            intervals=[("fraction", "low", "high")],
             of=_POSITIVE_OF,
             file="target",
         ),
@@ -325,7 +334,7 @@ def tables(study: Study, evidence: pd.DataFrame) -> dict[str, dict[str, Any]]:
             CLINIC,
             hide=["role", "kind", "place"],
             filters=["patient", "measure"],
-            interval=("car_fraction", "car_low", "car_high"),
+            intervals=[("car_fraction", "car_low", "car_high")],
             file="clinic",
         ),
         "agreement": table(study.agreement, AGREEMENT, hide=["kind"], file="agreement"),
@@ -363,7 +372,7 @@ def tables(study: Study, evidence: pd.DataFrame) -> dict[str, dict[str, Any]]:
             study.downsampling,
             DOWNSAMPLING,
             filters=["sample"],
-            interval=("expected_positive", "expected_positive_low", "expected_positive_high"),
+            intervals=[("expected_positive", "expected_positive_low", "expected_positive_high")],
             file="downsampling",
         ),
         "versions": table(versions, VERSIONS, file="versions"),
