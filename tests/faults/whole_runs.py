@@ -173,6 +173,9 @@ class Runs:
         yield lambda: self.killed("molecules", "molecules.py", signal.SIGKILL, "the whole group")
         yield lambda: self.killed("align", "STAR", signal.SIGTERM, "the whole group")
         yield lambda: self.killed("align", "STAR", signal.SIGINT, "the whole group")
+        yield lambda: self.ended(signal.SIGTERM)
+        yield lambda: self.ended(signal.SIGINT)
+        yield lambda: self.ended(signal.SIGHUP)
         yield self.orphaned
         yield self.killed_for_memory
         yield self.power_cut
@@ -200,6 +203,45 @@ class Runs:
                 outcome.survived = False
         process.wait(HANG)
         self.go_on(outcome)
+        self.check(outcome)
+        return outcome
+
+    def ended(self, number: int) -> Outcome:
+        """`carseq run` alone gets a signal while STAR runs: it ends its jobs, and the same command goes on."""
+        outcome = Outcome(f"carseq run ended ({signal.Signals(number).name})", "align", "alone")
+        for name in _MADE_FROM["align"]:
+            shutil.rmtree(self.study / "results" / name)
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HOOK), str(ROOT / "src")])}
+        words = [
+            sys.executable,
+            "-m",
+            "carseq",
+            "run",
+            str(self.study / "config.yaml"),
+            "--no-check",
+        ]
+        words += ["--cores", "2", TARGET]
+
+        def start() -> subprocess.Popen[str]:
+            return subprocess.Popen(
+                words, cwd=self.study.parent, env=environment, start_new_session=True, text=True,
+                errors="replace", stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            )  # fmt: skip
+
+        process = start()
+        outcome.struck = self.wait_for("STAR", process)
+        process.send_signal(number)
+        code, text = self.finish(process)
+        outcome.told = code == 128 + number and "the same command goes on" in text
+        if not outcome.told:
+            outcome.words.append(f"exit {code}: {text[-600:]}")
+        if running := self.processes():
+            outcome.survived = False
+            outcome.words.append(f"still at work: {[p.cmdline()[:3] for p in running]}")
+        code, text = self.finish(start())
+        if code:
+            outcome.survived = False
+            outcome.words.append(text[-900:])
         self.check(outcome)
         return outcome
 

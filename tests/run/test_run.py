@@ -466,3 +466,48 @@ def test_ctrl_c_is_a_stop_and_no_job_has_failed(
     assert not screens[0].failed
     assert "stopped; the same command goes on from here" in said(console)
     assert "✗" not in said(console)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_run_that_is_ended_ends_its_jobs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    """Snakemake would wait for them, and whoever sent the signal kills soon."""
+    script = tmp_path / ".snakemake/scripts/job.py"
+    script.parent.mkdir(parents=True)
+    script.write_text("import time; print(flush=True); time.sleep(60)")
+    jobs: list[subprocess.Popen[bytes]] = []
+
+    def main(words: list[str]) -> None:
+        from snakemake.workflow import JobScheduler
+
+        job = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE)
+        jobs.append(job)
+        assert job.stdout is not None
+        job.stdout.readline()
+        # As the scheduler does when it begins.
+        if number == signal.SIGTERM:
+            taken = JobScheduler.exit_gracefully.__get__(object())
+            signal.signal(signal.SIGTERM, taken)
+        try:
+            signal.raise_signal(number)
+        except KeyboardInterrupt:
+            job.wait(20)
+            raise
+
+    monkeypatch.setattr("snakemake.cli.main", main)
+    before = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)}
+    console = quiet()
+    assert running.run_study(tmp_path / "config.yaml", Options(), console) == 128 + number
+    assert jobs[0].returncode == -signal.SIGTERM
+    assert "stopped; the same command goes on from here" in said(console)
+    assert before == {n: signal.getsignal(n) for n in before}
+
+
+def test_nohup_keeps_a_run_alive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("snakemake.cli.main", lambda words: signal.raise_signal(signal.SIGHUP))
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert running.run_study(tmp_path / "config.yaml", Options(), quiet()) == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
