@@ -107,8 +107,8 @@ def test_deep_car_t_cells_do_not_fill_the_shallow_ones_up(n_car, n_t, depths):
 
 
 def test_how_far_the_terms_may_lie_from_0_is_learnt_from_the_cohort():
-    """Where depths are alike the terms were as free as elsewhere (sd 1.1), and excused what deep and shallow cells show;
-    now they are held (below 0.6) there, and free where CAR T cells are shallow. 30 % within 25 % in both."""
+    """Where depths are alike the terms were as free as elsewhere (sd 1.1), and excused what deep and shallow cells
+    show; now they are held (below 0.6) there, and free where CAR T cells are shallow. 30 % within 25 % in both."""
     for d_car, held in ((2500, True), (1200, False)):
         adata, samples = cohort(
             *(mix(10 + i, str(i), n_car=150, n_t=350, d_car=d_car, d_t=2500, n_other=100) for i in range(3))
