@@ -14,7 +14,7 @@ export PATH := $(BIN):$(PATH)
 # Threads are given by Snakemake; numerical libraries must not add their own.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help setup demo test torture slurmtest gridtest bench torture-inputs lint lock types unit format docs clean browser slurm
+.PHONY: help setup demo test torture slurmtest gridtest bench torture-inputs audit lint lock types unit format docs clean browser slurm
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 10
@@ -75,6 +75,9 @@ lock: setup ## renew envs/requirements.lock (hashes of constraints.txt) and envs
 	    --python-version 3.11.7 --custom-compile-command "make lock" --output-file envs/requirements.lock
 	@uv pip compile pyproject.toml --resolution lowest-direct --upgrade --no-annotate --quiet \
 	    --python-version 3.11.7 --custom-compile-command "make lock" --output-file envs/lowest.txt
+
+audit: setup ## known holes in the packages of envs/requirements.lock, where pypi.org answers
+	@python envs/audit.py
 
 types: setup ## mypy
 	@mypy

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import runpy
 import shlex
@@ -121,7 +122,7 @@ def test_the_lowest_versions_are_those_declared():
 #: Requirements that no file of the package imports by name, and what they are for.
 NOT_IMPORTED = {
     "igraph": "scanpy's leiden clusters with it",
-    "ipykernel": "notebooks run in its kernel",
+    "ipykernel": "an analyst runs the notebooks in its kernel",
     "ngs-tools": "imported by its name ngs_tools",
     "pyarrow": "pandas reads and writes Parquet with it",
     "scikit-image": "scanpy's scrublet asks it for the threshold",
@@ -302,3 +303,30 @@ class TestInstall:
         assert install["main"]() == 0
         assert ("-m pip" in ran[-1]) == bool(failing)
         assert ran[-1].endswith("-c constraints.txt -e .[dev]") == bool(failing)
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "words"),
+    [
+        ({"vulns": []}, 0, "2 packages audited, 0 known holes"),
+        ({"vulns": [{"id": "PYSEC-1", "fix_versions": ["9"]}]}, 1, "b 2: PYSEC-1, mended in 9"),
+        ({"skip_reason": "not found on PyPI"}, 2, "NOT AUDITED"),
+        (None, 2, "NOT AUDITED"),
+    ],
+)
+def test_the_audit_tells_holes_from_what_nobody_could_be_asked(
+    tmp_path, monkeypatch, capsys, answer, code, words
+):
+    """pip-audit ends with 0 where a mirror knows no holes of any package."""
+    program = tmp_path / "pip-audit"
+    known = {"dependencies": [{"name": "a", "version": "1", "vulns": []}]}
+    if answer is not None:
+        known["dependencies"].append({"name": "b", "version": "2", **answer})
+    said = f"print({json.dumps(known)!r})" if answer is not None else "sys.exit('no such host')"
+    program.write_text(f"#!{sys.executable}\nimport sys\n{said}\n")
+    program.chmod(0o755)
+    audit = runpy.run_path(str(ROOT / "envs/audit.py"))
+    monkeypatch.setattr(sys, "argv", ["audit.py", str(program)])
+    assert audit["main"]() == code
+    told = capsys.readouterr()
+    assert words in told.out + told.err

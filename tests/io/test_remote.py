@@ -180,6 +180,58 @@ def test_wrong_addresses_are_refused_with_a_remedy(key, url, message):
     assert "secret" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("key", "url"),
+    [
+        ("reference.fasta", "ftp://me:secret@x.org/a.fa"),
+        ("reference.fasta", "file://me:secret@x/etc/passwd"),
+        ("reference.fasta", "https://me:secret@x.org/a.fa?token=secret"),
+        ("reference.fasta", "https://me:secret@x.org"),
+        ("reference.fasta", "https://me:secret@[::1/a.fa"),
+        ("bam of sample s", "https://me:secret@x.org/a.bam"),
+        ("reference.fasta", "https://x.org\\@y.org/a.fa"),
+        ("reference.fasta", "https://x.org/a\\b.fa"),
+    ],
+)
+def test_no_message_shows_what_an_address_keeps_secret(key, url):
+    with pytest.raises(CarseqError) as error:
+        check_address(key, url)
+    assert "secret" not in str(error.value)
+
+
+def test_a_server_cannot_send_on_to_this_machine(monkeypatch):
+    """One of the open network answers with the address of a cloud's store of credentials: it is not asked."""
+    from urllib3.util import connection
+
+    monkeypatch.delenv(ALLOW)
+    asked = []
+
+    class Sends(SimpleHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            asked.append(self.path)
+            self.send_response(302)
+            self.send_header("Location", "http://169.254.169.254/latest/meta-data")
+            self.end_headers()
+
+        do_GET = do_HEAD
+
+        def log_message(self, *words: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Sends) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        connect = connection.create_connection
+        here = ("127.0.0.1", running.server_port)
+        monkeypatch.setattr(
+            connection, "create_connection", lambda _, *more, **named: connect(here, *more, **named)
+        )
+        with pytest.raises(CarseqError, match="leads to this machine") as error:
+            ask("reference.fasta", "http://93.184.216.34/genome.fa")
+        running.shutdown()
+    assert "169.254.169.254/latest" in error.value.cause
+    assert set(asked) == {"/genome.fa"}
+
+
 def test_a_missing_plugin_is_named(tmp_path, made, monkeypatch):
     """Without the storage plugin, loading the study says which package brings it."""
     config = write_study(tmp_path / "study", made, "https://x.org/bucket")
@@ -194,6 +246,8 @@ def test_a_missing_plugin_is_named(tmp_path, made, monkeypatch):
         "127.0.0.1", "127.1", "0", "2130706433", "0x7f000001", "0177.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "localhost",
         "LOCALHOST.", "a.localhost", "169.254.169.254", "[fe80::1%25eth0]", "0.0.0.0", "metadata.google.internal",
         "[fd00:ec2::254]", "127.0.0.1:8080", "224.0.0.1", "[2002:7f00:1::]",
+        "[::127.0.0.1]", "[64:ff9b::a9fe:a9fe]", "[::ffff:0:7f00:1]", "[0:0:0:0:0:ffff:a9fe:a9fe]", "127\u30020.0.1",
+        "\uff11\uff12\uff17.0.0.1", "l\u24deca\u217chost", "0x7f.1", "017700000001",
     ],
 )  # fmt: skip
 def test_an_address_that_leads_to_this_machine_is_refused_unless_allowed(host, monkeypatch):

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from carseq.errors import CarseqError
 from carseq.io.checksums import check_sizes, fingerprint
-from carseq.io.remote import check_host, is_url, provider
+from carseq.io.failures import check_scratch
+from carseq.io.remote import check_host, is_url, provider, watch_requests
 from carseq.io.results import told_of_upgrade
 from carseq.locks import forget_run, note_run, told_of_lock
 from carseq.machine import machine_megabytes
@@ -99,11 +100,17 @@ if workflow.is_main_process:
     try:
         check_record(STUDY, Path(".snakemake/metadata"))
         check_sizes(RESULTS)
+        if not DRY:
+            check_scratch()
         for key, _, path in STUDY.files():
             if is_url(path):
                 check_host(key, path, resolve=True)
     except CarseqError as error:
         raise WorkflowError(str(error)) from None
+
+# Each process fetches what its jobs read: no server may send it on to this machine.
+if any(is_url(path) and provider(path) == "http" for _, _, path in STUDY.files()):
+    watch_requests()
 
 # How the profiles of Grid Engine, PBS and HTCondor send their jobs.
 os.environ.setdefault(

@@ -70,7 +70,7 @@ def run(
     carseq run study/config.yaml -n
 
     Exit code: 0 done, 1 a fault or a failed job, 2 a wrong option,
-    130 stopped by Ctrl-C.
+    130 stopped by Ctrl-C, 143 by SIGTERM.
     """
     from carseq.run import Options
 

@@ -13,8 +13,10 @@ import os
 import re
 import socket
 import tempfile
+import unicodedata
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from carseq.errors import CarseqError
@@ -33,6 +35,12 @@ ALLOW = "CARSEQ_ALLOW_LOCAL_ADDRESSES"
 #: Numbers (Amazon's, Alibaba's, Oracle's) of the cloud's service that hands out the machine's credentials, and names
 #: that mean it or this machine (RFC 6761).
 _SERVICES = {"fd00:ec2::254", "100.100.100.200", "192.0.0.192"}
+#: Networks whose last 32 bits are an IPv4 address: translated (RFC 6052, 8215, 2765), and compatible (RFC 4291).
+_WITH_IPV4 = tuple(
+    map(ipaddress.IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48", "::ffff:0:0:0/96", "::/96"))
+)
+#: Full stops of other scripts.
+_STOPS = dict.fromkeys(map(ord, "\u3002\uff0e\uff61"), ".")
 _LOCAL_NAMES = re.compile(
     r"(^|\.)localhost$|(^|\.)localdomain$|^metadata(\.google\.internal)?$", re.IGNORECASE
 )
@@ -48,6 +56,13 @@ def placed(path: str, base: Path) -> str:
     if is_url(path):
         return path
     return str((base / (Path(path).expanduser() if path.startswith("~/") else path)).absolute())
+
+
+def _shown(url: str) -> str:
+    """Return an address as it may be printed: without credentials, and without what stands behind a `?`."""
+    scheme, _, rest = url.partition("?")[0].partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
 
 
 def provider(url: str) -> str:
@@ -74,24 +89,26 @@ def check_address(key: str, url: str) -> None:
     if key not in _CONFIG_KEYS and key.split()[0] not in _COLUMNS:
         raise CarseqError(
             f"{key} cannot be an address",
-            f"got {url}; only {', '.join(_CONFIG_KEYS)} and the columns {', '.join(_COLUMNS)} can",
+            f"got {_shown(url)}; only {', '.join(_CONFIG_KEYS)} and the columns {', '.join(_COLUMNS)} can",
             "fetch the file and give its path",
         )
     scheme = url.partition("://")[0].lower()
     if scheme not in PROVIDERS:
         raise CarseqError(
             f"{key}: nothing here fetches {scheme}://",
-            url,
+            _shown(url),
             f"use {', '.join(f'{known}://' for known in PROVIDERS)}, or fetch the file and give its path",
         )
     try:
         parts = urlsplit(url)
     except ValueError as error:
         raise CarseqError(
-            f"{key}: {url} is no address", str(error), "give the whole address of the file"
+            f"{key}: {_shown(url)} is no address", str(error), "give the whole address of the file"
         ) from None
     if not parts.netloc or not parts.path.strip("/"):
-        raise CarseqError(f"{key}: {url} names no file", "", "give the whole address of the file")
+        raise CarseqError(
+            f"{key}: {_shown(url)} names no file", "", "give the whole address of the file"
+        )
     if "@" in parts.netloc:
         raise CarseqError(
             f"{key}: the address holds credentials",
@@ -100,10 +117,10 @@ def check_address(key: str, url: str) -> None:
         )
     check_host(key, url)
     # The plugins name the local copy after what stands before the `?`: two such addresses would share one.
-    if odd := re.search(r"[?#{}\s]", url):
+    if odd := re.search(r"[?#{}\s\\]", url):
         raise CarseqError(
             f"{key}: the address holds {odd.group()!r}",
-            f"{url.partition('?')[0]}: copies are named after what stands before a `?`; what stands behind it, often a "
+            f"{_shown(url)}: copies are named after what stands before a `?`; what stands behind it, often a "
             "signature, would be written into the run's record",
             "give an address without it, or fetch the file and give its path",
         )
@@ -139,7 +156,14 @@ def check_host(key: str, url: str, *, resolve: bool = False) -> None:
     """
     if provider(url) != "http" or os.environ.get(ALLOW):
         return
-    host = (urlsplit(url).hostname or "").rstrip(".")
+    # A letter of full width, and a full stop of other scripts, mean the usual one to whoever asks (UTS #46).
+    host = unicodedata.normalize("NFKC", urlsplit(url).hostname or "").translate(_STOPS).rstrip(".")
+    if "%" in host and ":" not in host:
+        raise CarseqError(
+            f"{key}: the address names no machine",
+            f"{_shown(url)}: a name holds no %",
+            "give the name as it is",
+        )
     found = [host] if _numeric(host) else []
     if resolve and not found:
         try:
@@ -150,8 +174,7 @@ def check_host(key: str, url: str, *, resolve: bool = False) -> None:
     if local or _LOCAL_NAMES.search(host):
         raise CarseqError(
             f"{key}: the address leads to this machine or its own link",
-            f"{url.partition('?')[0]}"
-            + (f" is at {local[0]}" if local and local[0] != host else ""),
+            f"{_shown(url)}" + (f" is at {local[0]}" if local and local[0] != host else ""),
             f"give a path, or set the variable {ALLOW}=1 if you mean it",
         )
 
@@ -176,10 +199,39 @@ def _numeric(host: str) -> str:
 def _is_local(host: str) -> bool:
     """Return whether an address given by numbers is this machine's, or is valid on its own link alone."""
     known: ipaddress.IPv4Address | ipaddress.IPv6Address = ipaddress.ip_address(_numeric(host))
+    meant = [known]
     if isinstance(known, ipaddress.IPv6Address):
-        known = known.ipv4_mapped or known.sixtofour or known
-    own = known.is_loopback or known.is_link_local or known.is_unspecified or known.is_multicast
-    return own or str(known) in _SERVICES
+        inside = known.ipv4_mapped or known.sixtofour
+        if inside is None and any(known in network for network in _WITH_IPV4):
+            inside = ipaddress.IPv4Address(int(known) & 0xFFFFFFFF)
+        meant += [inside] if inside else []
+    return any(
+        each.is_loopback
+        or each.is_link_local
+        or each.is_unspecified
+        or each.is_multicast
+        or str(each) in _SERVICES
+        for each in meant
+    )
+
+
+def watch_requests() -> None:
+    """Refuse each request of the web from this process that leads to this machine, also where a server redirects to.
+
+    The name service is asked for each, so that a name that led elsewhere before is found out too.
+    """
+    from requests.adapters import HTTPAdapter
+
+    whole = HTTPAdapter.send
+    if getattr(whole, "watched", False):
+        return
+
+    def send(self: HTTPAdapter, request: Any, *given: Any, **named: Any) -> Any:
+        check_host("a server's redirection, or a name", str(request.url), resolve=True)
+        return whole(self, request, *given, **named)
+
+    send.watched = True  # type: ignore[attr-defined]
+    HTTPAdapter.send = send  # type: ignore[method-assign]
 
 
 def ask(key: str, url: str) -> int:
@@ -198,6 +250,8 @@ def ask(key: str, url: str) -> int:
     from snakemake_interface_storage_plugins.registry import StoragePluginRegistry
 
     check_host(key, url, resolve=True)
+    if provider(url) == "http":
+        watch_requests()
     plugin = StoragePluginRegistry().get_plugin(provider(url))
     # Settings that are no text (the HTTP plugin's `auth`) are not taken from variables by Snakemake either.
     texts = [f for f in fields(plugin.settings_cls) if not f.metadata.get("parse_func")]
@@ -210,6 +264,8 @@ def ask(key: str, url: str) -> int:
             stored = storage.object(url)
             if stored.exists():
                 return int(stored.size())
+        except CarseqError as error:
+            raise CarseqError(f"{key}: {error.message}", error.cause, error.remedy) from None
         # Each plugin's library has errors of its own.
         except Exception as error:
             raise CarseqError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import threading
 import time
 from collections import Counter
@@ -55,7 +56,7 @@ class Screen:
     planned
         Rule -> number of its jobs.
     interrupted
-        Whether the user stopped the run.
+        The exit code of a run that the user stopped (128 and the signal's number); 0 of one that went on.
     """
 
     def __init__(self, console: Console, folder: Path, *, dry: bool = False) -> None:
@@ -63,7 +64,7 @@ class Screen:
         self.failed: dict[int, Failed] = {}
         self.errors: list[str] = []
         self.planned: dict[str, int] = {}
-        self.interrupted = False
+        self.interrupted = 0
         self.nothing = False
         self.done = self.total = 0
         self._jobs: dict[int, _Job] = {}
@@ -213,7 +214,7 @@ class Screen:
             if job := self.failed.pop(number, None):
                 self.say(f"  {escape(job.title)}: tried again")
         elif text.startswith("Terminating processes on user request"):
-            self.interrupted = True
+            self.interrupted = self.interrupted or 128 + signal.SIGINT
             self.say("stopping: jobs are being ended")
         elif text.startswith("Nothing to be done"):
             self.nothing = True

@@ -28,6 +28,9 @@ from carseq.run.told import log_paths, reason
 
 #: Seconds that jobs of a killed run have to end by themselves.
 _GRACE = 30.0
+#: Seconds that jobs of a run that is stopped have, first before they are told to end (Ctrl-C of a terminal has told
+#: them already), then before they are killed: `docker stop` kills all after 10 s.
+_TOLD, _KILLED = {signal.SIGINT: 4.0}, 6.0
 #: Exit codes: of an option that Snakemake does not know, and of a run that the user stopped (128 + SIGINT).
 WRONG_OPTION, STOPPED = 2, 130
 
@@ -82,7 +85,7 @@ _OTHER = (
 
 
 def run_study(config: Path, options: Options, console: Console) -> int:
-    """Run a study and return the exit code: 0 done, 1 failed, 130 stopped by the user.
+    """Run a study and return the exit code: 0 done, 1 failed, 130 stopped by Ctrl-C, 143 by SIGTERM.
 
     Parameters
     ----------
@@ -121,7 +124,7 @@ def run_study(config: Path, options: Options, console: Console) -> int:
         return 0
     if screen.interrupted:
         console.print("stopped; the same command goes on from here", highlight=False)
-        return STOPPED
+        return screen.interrupted
     if code == WRONG_OPTION and not screen.total:
         wrong = [line for line in text.splitlines() if "error:" in line][-1:]
         console.print("\n".join(wrong) or text, markup=False, highlight=False, soft_wrap=True)
@@ -178,7 +181,8 @@ def arguments(config: Path, options: Options, *, remote: str = "") -> list[str]:
     if cores is not None:
         words += ["--cores", cores]
     if not remote and not options.given("--resources", "--res"):
-        words += ["--resources", f"mem_mb={machine_megabytes()}"]
+        # It takes all words up to the next option: a file that is asked for must not stand behind it.
+        words = ["--resources", f"mem_mb={machine_megabytes()}", *words]
     if options.dry_run:
         # Of a study of hundreds of samples the listing of each job takes as long as the plan.
         words += ["--quiet", "rules", "progress", "--dry-run"]
@@ -314,14 +318,15 @@ def _snakemake(words: list[str], screen: Screen | None = None) -> int:
     if beside not in os.environ.get("PATH", "").split(os.pathsep):
         os.environ["PATH"] = os.pathsep.join([beside, os.environ.get("PATH", os.defpath)])
     try:
-        with _stops_told(screen):
+        with _stops_told(screen, Path(words[words.index("--directory") + 1])):
             main(words)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(bool(end.code))
     except KeyboardInterrupt:
-        if screen is not None:
-            screen.interrupted = True
-        return STOPPED
+        if screen is None:
+            return STOPPED
+        screen.interrupted = screen.interrupted or STOPPED
+        return screen.interrupted
     finally:
         sys.argv = before
         os.chdir(here)
@@ -329,21 +334,57 @@ def _snakemake(words: list[str], screen: Screen | None = None) -> int:
 
 
 @contextmanager
-def _stops_told(screen: Screen | None) -> Iterator[None]:
-    """Let the screen know of Ctrl-C at once: jobs get it too, and their ends are then no failures."""
+def _stops_told(screen: Screen | None, folder: Path) -> Iterator[None]:
+    """Stop a run at once on Ctrl-C, SIGTERM and a closed terminal: the screen is told, and jobs here are ended.
+
+    Snakemake waits for the jobs that run, for hours if need be. Whoever sends SIGTERM (a queue at its time limit, a
+    container that is stopped, a machine that shuts down) kills what is left some seconds later.
+    """
     if screen is None or threading.current_thread() is not threading.main_thread():
         yield
         return
+    # Where versions of Snakemake agree on its place.
+    from snakemake.workflow import JobScheduler
 
     def stop(number: int, frame: FrameType | None) -> None:
-        screen.interrupted = True
+        if not screen.interrupted:
+            screen.interrupted = 128 + number
+            ends = threading.Thread(target=_end_running, args=(folder, number), daemon=True)
+            ends.start()
         signal.default_int_handler(number, frame)
 
-    before = signal.signal(signal.SIGINT, stop)
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    # `nohup` means that the run goes on without its terminal.
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, stop) for number in numbers}
+    # Snakemake's scheduler takes SIGTERM for itself, and then waits.
+    waits = JobScheduler.exit_gracefully
+    JobScheduler.exit_gracefully = lambda _, *given: stop(*given)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        JobScheduler.exit_gracefully = waits
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _end_running(folder: Path, number: int) -> None:
+    """End the jobs of this run on this machine: those that did not end by themselves, then those that will not."""
+    time.sleep(_TOLD.get(signal.Signals(number), 0.0))
+    family: list[psutil.Process] = []
+    for job in locks.jobs_in(folder):
+        try:
+            family += [job, *job.children(recursive=True)]
+            job.terminate()
+        except psutil.Error:
+            continue
+    _, alive = psutil.wait_procs(family, timeout=_KILLED)
+    for process in alive:
+        try:
+            process.kill()
+        except psutil.Error:
+            continue
 
 
 def _tell_plan(screen: Screen, console: Console) -> None:

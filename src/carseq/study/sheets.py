@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from carseq.errors import CarseqError
 from carseq.library.geometry import CHEMISTRIES, parse_geometry, preset_of
 from carseq.library.presets import PRESETS, PROBES
-from carseq.study.texts import decimal_comma, is_missing, path_fault
+from carseq.study.texts import decimal_comma, fault_words, is_missing, path_fault
 
 PATHS = ("bam", "matrix", "raw_matrix", "whitelist", "tcr")
 #: Letters of any script, digits, and marks that no table, page or HDF5 file takes for more than they are.
@@ -126,7 +127,8 @@ def _text_fault(value: str) -> str:
     """Say why a text of the sheet is refused, or return an empty string."""
     if not value.isprintable():
         return "holds a character that cannot be seen"
-    if value[:1] in "=+-@" and not _is_number(value):
+    # In full width too.
+    if unicodedata.normalize("NFKC", value[:1]) in tuple("=+-@") and not _is_number(value):
         return "would be taken for a formula by spreadsheets: begin it with a letter or a digit"
     return ""
 
@@ -263,9 +265,7 @@ def parse_row(model: type[BaseModel], row: dict[str, Any], path: str, number: in
         )
     except ValidationError as error:
         faults = "; ".join(
-            f"{'.'.join(map(str, f['loc']))}: {f['msg'].removeprefix('Value error, ')}".removeprefix(
-                ": "
-            )
+            f"{'.'.join(map(str, f['loc']))}: {fault_words(f)}".removeprefix(": ")
             + (
                 f" (got {str(f['input'])[:80]!r})"
                 if f["type"] not in ("missing", "value_error")
