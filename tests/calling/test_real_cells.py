@@ -106,6 +106,18 @@ def test_deep_car_t_cells_do_not_fill_the_shallow_ones_up(n_car, n_t, depths):
     assert abs(np.mean(stated) - np.mean(true)) <= 0.05
 
 
+def test_how_far_the_terms_may_lie_from_0_is_learnt_from_the_cohort():
+    """Where depths are alike the terms were as free as elsewhere (sd 1.1), and excused what deep and shallow cells
+    show; now they are held (below 0.6) there, and free where CAR T cells are shallow. 30 % within 25 % in both."""
+    for d_car, held in ((2500, True), (1200, False)):
+        adata, samples = cohort(
+            *(mix(10 + i, str(i), n_car=150, n_t=350, d_car=d_car, d_t=2500, n_other=100) for i in range(3))
+        )  # fmt: skip
+        found = call_cells(adata, None, samples, car=CAR)
+        assert found["prevalence"].mean() == pytest.approx(0.3, rel=0.25)
+        assert (adata.uns["car_model"]["prior_sd"][:, 0] < 0.6).all() == held
+
+
 def silent(n, depth, contamination, empties, n_one=0):
     """Return the detection row of a sample of silent T cells; ``n_one`` of them show one CAR molecule."""
     total = np.maximum(depth * np.exp(0.5 * stats.norm.ppf((np.arange(n) + 0.5) / n)), 200)
@@ -481,13 +493,11 @@ def test_the_worked_examples_of_the_documentation_are_what_carseq_gives():
         f"| prior | {term['prior']:.2f} |",
         f"**{term['posterior']:.4f}**",
         f"prior of {t_cells.loc[274, 'car_prior']:.2f} and a posterior of {t_cells.loc[274, 'car_posterior']:.2f}",
-        "One with 7,584 has a prior of 0.61",
-        "which leaves 0.28",
+        f"One with 7,584 has a prior of {t_cells.loc[7584, 'car_prior']:.2f}",
+        f"which leaves {t_cells.loc[7584, 'car_posterior']:.2f}",
         silent(400, 1500, 0.05, 4e5)["verdict_text"],
     ):
         assert words in page
-    assert t_cells.loc[7584, "car_prior"] == pytest.approx(0.61, abs=0.01)
-    assert t_cells.loc[7584, "car_posterior"] == pytest.approx(0.28, abs=0.01)
 
 
 def test_more_evidence_of_ambient_rna_moves_both_ways():
