@@ -122,7 +122,7 @@ def test_the_lowest_versions_are_those_declared():
 #: Requirements that no file of the package imports by name, and what they are for.
 NOT_IMPORTED = {
     "igraph": "scanpy's leiden clusters with it",
-    "ipykernel": "notebooks run in its kernel",
+    "ipykernel": "an analyst runs the notebooks in its kernel",
     "ngs-tools": "imported by its name ngs_tools",
     "pyarrow": "pandas reads and writes Parquet with it",
     "scikit-image": "scanpy's scrublet asks it for the threshold",

@@ -50,6 +50,18 @@ def _agree(sample: str, what: str, **numbers: float) -> None:
         raise _broken(sample, what, **numbers)
 
 
+def _steps(account: pd.DataFrame) -> dict[str, int]:
+    """Return the numbers of a read accounting by step; each step may stand in it once."""
+    sample = str(account["sample"].iloc[0])
+    _agree(
+        sample,
+        "a step stands twice in the read accounting",
+        rows_of_the_account=len(account),
+        steps_of_it=account["step"].nunique(),
+    )
+    return {str(step): int(n) for step, n in zip(account["step"], account["n"], strict=True)}
+
+
 def check_reads(losses: pd.DataFrame, molecules: pd.DataFrame) -> None:
     """Check that each candidate read has one end, and that CAR reads make up the molecules.
 
@@ -67,8 +79,7 @@ def check_reads(losses: pd.DataFrame, molecules: pd.DataFrame) -> None:
     """
     if losses.empty:
         return
-    n = losses.set_index("step")["n"].to_dict()
-    sample = str(losses["sample"].iloc[0])
+    n, sample = _steps(losses), str(losses["sample"].iloc[0])
     _agree(
         sample,
         "reads were lost between BAM and molecules",
@@ -104,13 +115,38 @@ def check_account(losses: pd.DataFrame) -> None:
     """
     if losses.empty:
         return
-    n = losses.set_index("step")["n"].to_dict()
+    n = _steps(losses)
     _agree(
         str(losses["sample"].iloc[0]),
         "molecules were lost between BAM and calls",
         CAR_molecules=n.get("car_molecules", 0),
         molecules_with_an_end=sum(n.get(step, 0) for step in _MOLECULE_ENDS),
     )
+
+
+def check_carried_on(losses: pd.DataFrame, account: pd.DataFrame) -> None:
+    """Check that the account up to calls begins with the numbers of that up to molecules.
+
+    Parameters
+    ----------
+    losses, account
+        Schema ``LOSSES`` of one sample, up to molecules and carried on to the calls.
+
+    Raises
+    ------
+    CarseqError
+        If a step has another number.
+    """
+    if losses.empty:
+        return
+    after = _steps(account) if len(account) else {}
+    for step, n in _steps(losses).items():
+        _agree(
+            str(losses["sample"].iloc[0]),
+            f"the account of molecules and that of calls differ in {step}",
+            up_to_molecules=n,
+            up_to_calls=after.get(step, -1),
+        )
 
 
 def check_aligned(sample: str, summary: Mapping[str, object], molecules: pd.DataFrame) -> None:
@@ -171,6 +207,18 @@ def check_cells(
     CarseqError
         If cells or molecules were lost or won.
     """
+    _agree(
+        sample,
+        "a barcode stands twice among the droplets",
+        droplets=len(barcodes),
+        barcodes_of_them=barcodes.index.nunique(),
+    )
+    _agree(
+        sample,
+        "a barcode stands twice among the cells",
+        cells_in_the_cohort=len(obs),
+        barcodes_of_them=obs["barcode"].astype(str).nunique(),
+    )
     called = barcodes.index[barcodes["is_cell"].astype(bool)]
     if len(filters):
         _agree(
@@ -185,6 +233,17 @@ def check_cells(
             cells_after_the_last_filter=int(filters["n_after"].iloc[-1]),
             cells_in_the_cohort=len(obs),
         )
+    left = filters["n_before"] - filters["n_removed"]
+    if (left != filters["n_after"]).any() or (
+        filters["n_before"].to_numpy()[1:] != filters["n_after"].to_numpy()[:-1]
+    ).any():
+        raise _broken(
+            sample,
+            "cells were lost between two filters",
+            cells_before_the_first_filter=int(filters["n_before"].iloc[0]),
+            removed_by_all=int(filters["n_removed"].sum()),
+            cells_after_the_last_filter=int(filters["n_after"].iloc[-1]),
+        )
     known = obs["barcode"].astype(str).isin(called)
     if not known.all():
         raise _broken(
@@ -193,14 +252,18 @@ def check_cells(
             cells_in_the_cohort=len(obs),
             of_them_called=int(known.sum()),
         )
-    _agree(
-        sample,
-        "the cells' molecules are not those of their droplets",
-        molecules_of_the_cells=int(obs["total_umis"].sum()),
-        molecules_of_their_droplets=int(
-            barcodes["total_umis"].reindex(obs["barcode"].astype(str)).sum()
-        ),
-    )
+    own = obs["total_umis"].to_numpy(float)
+    droplets = barcodes["total_umis"].reindex(obs["barcode"].astype(str)).to_numpy(float)
+    # Cell by cell: two that were exchanged leave the sum as it was. Counts are whole numbers.
+    differ = abs(own - droplets) >= 0.5
+    if differ.any():
+        raise _broken(
+            sample,
+            "the cells' molecules are not those of their droplets",
+            molecules_of_the_cells=int(own.sum()),
+            molecules_of_their_droplets=int(droplets.sum()),
+            cells_that_differ=int(differ.sum()),
+        )
 
 
 def check_counts(
@@ -224,7 +287,7 @@ def check_counts(
     CarseqError
         If cells have more than were found in them, or fewer than those that are told apart from every gene.
     """
-    n = account.set_index("step")["n"].to_dict()
+    n = _steps(account) if len(account) else {}
     inside = sum(n.get(step, 0) for step in _IN_CELLS)
     unsure = n.get("more_likely_endogenous", 0)
     shared = int((molecules["evidence"].eq("shared") & molecules["p_car"].ge(0.5)).sum())
@@ -237,6 +300,37 @@ def check_counts(
             found_in_cells=inside,
             shared_with_a_gene_anywhere=shared,
             more_likely_a_gene_s_anywhere=unsure,
+        )
+
+
+def check_own(sample: str, molecules: pd.DataFrame, obs: pd.DataFrame) -> None:
+    """Check that no cell holds more CAR molecules than were found with its barcode.
+
+    Parameters
+    ----------
+    sample
+        Name of the sample, aligned here, whose barcodes are written alike in both tables.
+    molecules
+        Schema ``MOLECULES``, as found.
+    obs
+        `obs` of the sample's cells, with ``car_umis`` and ``car_umis_unique``.
+
+    Raises
+    ------
+    CarseqError
+        If a cell holds more: it has another's.
+    """
+    found = molecules["barcode"].astype(str).value_counts()
+    there = found.reindex(obs["barcode"].astype(str), fill_value=0).to_numpy()
+    counted = obs["car_umis"].to_numpy(int)
+    wrong = (counted > there) | (obs["car_umis_unique"].to_numpy(int) > counted)
+    if wrong.any():
+        raise _broken(
+            sample,
+            "cells hold CAR molecules of other cells",
+            in_these_cells=int(counted[wrong].sum()),
+            found_with_their_barcodes=int(there[wrong].sum()),
+            cells=int(wrong.sum()),
         )
 
 
@@ -257,6 +351,14 @@ def check_detection(detection: pd.DataFrame, obs: pd.DataFrame) -> None:
     """
     names = obs["sample"].astype(str)
     positive = obs["car_call"].astype(str).eq("positive")
+    is_t = obs["lineage"].astype(str).eq("T") & ~obs["is_doublet"].astype(bool)
+    sound = is_t & obs["car_umis"].gt(0)
+    _agree(
+        "the cohort",
+        "a cell was called positive that is no T cell, is a doublet, or holds no CAR molecule",
+        positive_cells=int(positive.sum()),
+        of_them_T_cells_with_a_CAR_molecule=int((positive & sound).sum()),
+    )
     for row in detection.itertuples():
         sample = str(row.sample)
         own = names.eq(sample)
@@ -265,6 +367,12 @@ def check_detection(detection: pd.DataFrame, obs: pd.DataFrame) -> None:
             "detection.tsv does not count the cohort's cells",
             cells_in_the_table=int(row.n_cells),
             cells_in_the_cohort=int(own.sum()),
+        )
+        _agree(
+            sample,
+            "detection.tsv does not count the cohort's T cells",
+            T_cells_in_the_table=int(row.n_t_cells),
+            T_cells_in_the_cohort=int((own & is_t).sum()),
         )
         _agree(
             sample,
@@ -316,9 +424,49 @@ def check_study(
         own = by_sample.get(sample, obs.iloc[:0])
         check_reads(losses[sample], found)
         check_account(accounts[sample])
+        check_carried_on(losses[sample], accounts[sample])
         check_counts(sample, accounts[sample], found, own)
     for sample, summary in summaries.items():
         check_aligned(sample, summary, molecules[sample])
+        check_own(sample, molecules[sample], by_sample.get(sample, obs.iloc[:0]))
     for sample, calls in barcodes.items():
         check_cells(sample, calls, filters[sample], by_sample.get(sample, obs.iloc[:0]))
     check_detection(detection, obs)
+
+
+def check_localization(
+    localization: pd.DataFrame, detection: pd.DataFrame, obs: pd.DataFrame
+) -> None:
+    """Check that where the cells are adds up to how many there are, and the calls in each place to the verdict's.
+
+    Parameters
+    ----------
+    localization
+        Schema ``LOCALIZATION``; its rows of several samples together pass.
+    detection
+        Schema ``DETECTION``.
+    obs
+        `obs` of the cohort with its calls.
+
+    Raises
+    ------
+    CarseqError
+        If a sample's lineages, or their positive calls, do not add up.
+    """
+    of_lineages = localization[localization["level"].astype(str).eq("lineage")]
+    cells = ~obs["is_doublet"].astype(bool)
+    for row in detection.itertuples():
+        sample = str(row.sample)
+        own = of_lineages[of_lineages["sample"].astype(str).eq(sample)]
+        _agree(
+            sample,
+            "localization.tsv does not hold each cell once",
+            cells_of_all_lineages=int(own["n_cells"].sum()),
+            cells_in_the_cohort=int((cells & obs["sample"].astype(str).eq(sample)).sum()),
+        )
+        _agree(
+            sample,
+            "localization.tsv does not hold each positive call once",
+            positive_in_all_lineages=int(own["n_car_positive"].sum()),
+            positive_in_the_verdict=int(row.n_car_positive),
+        )

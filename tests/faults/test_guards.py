@@ -46,7 +46,10 @@ def study() -> dict:
             "barcode": ["AAAA", "CCCC"],
             "total_umis": [900, 800],
             "car_umis": [2, 0],
+            "car_umis_unique": [2, 0],
             "car_call": ["positive", "negative"],
+            "lineage": ["T", "myeloid"],
+            "is_doublet": False,
         }
     )
     return {
@@ -55,8 +58,12 @@ def study() -> dict:
         "molecules": {"S": molecules},
         "summaries": {"S": {"car_umis_aligned": 2}},
         "barcodes": {"S": barcodes},
-        "filters": {"S": pd.DataFrame({"n_before": [3, 2], "n_after": [2, 2]})},
-        "detection": pd.DataFrame({"sample": ["S"], "n_cells": [2], "n_car_positive": [1]}),
+        "filters": {
+            "S": pd.DataFrame({"n_before": [3, 2], "n_removed": [1, 0], "n_after": [2, 2]})
+        },
+        "detection": pd.DataFrame(
+            {"sample": ["S"], "n_cells": [2], "n_t_cells": [1], "n_car_positive": [1]}
+        ),
         "obs": obs,
     }
 
@@ -82,6 +89,33 @@ def _set(table: str, column: str, row: int, value: object):
     return change
 
 
+def _exchange(table: str, column: str):
+    """Exchange what two rows have: the sum stays."""
+
+    def change(s: SimpleNamespace) -> None:
+        found = getattr(s, table)
+        found = found["S"] if isinstance(found, dict) else found
+        at = found.columns.get_loc(column)
+        found.iloc[0, at], found.iloc[1, at] = found.iloc[1, at], found.iloc[0, at]
+
+    return change
+
+
+def _twice(table: str):
+    def change(s: SimpleNamespace) -> None:
+        found = getattr(s, table)
+        found["S"] = pd.concat([found["S"], found["S"].iloc[:1]])
+
+    return change
+
+
+def _in_account(step: str, n: int):
+    def change(s: SimpleNamespace) -> None:
+        s.accounts["S"].loc[s.accounts["S"]["step"] == step, "n"] = n
+
+    return change
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -99,6 +133,19 @@ def _set(table: str, column: str, row: int, value: object):
         (_set("detection", "n_cells", 0, 3), "cells in the table: 3; cells in the cohort: 2"),
         (_set("detection", "n_car_positive", 0, 0), "positive in the table: 0; positive in the cohort: 1"),
         (_set("detection", "sample", 0, "T"), "cells in the table: 2; cells in the cohort: 0"),
+        (_exchange("obs", "barcode"), "in these cells: 2; found with their barcodes: 1; cells: 1"),
+        (_exchange("barcodes", "total_umis"), "1,700; molecules of their droplets: 1,700; cells that differ: 2"),
+        (_exchange("obs", "car_umis"), "in these cells: 2; found with their barcodes: 3; cells: 2"),
+        (_exchange("obs", "car_call"), "positive cells: 1; of them T cells with a CAR molecule: 0"),
+        (_exchange("obs", "lineage"), "positive cells: 1; of them T cells with a CAR molecule: 0"),
+        (_set("obs", "is_doublet", 0, True), "positive cells: 1; of them T cells with a CAR molecule: 0"),
+        (_set("obs", "car_umis_unique", 0, 3), "in these cells: 2; found with their barcodes: 2; cells: 1"),
+        (_set("detection", "n_t_cells", 0, 2), "T cells in the table: 2; T cells in the cohort: 1"),
+        (_set("filters", "n_removed", 0, 2), "removed by all: 2; cells after the last filter: 2"),
+        (_twice("barcodes"), "droplets: 5; barcodes of them: 4"),
+        (_twice("losses"), "rows of the account: 11; steps of it: 10"),
+        (_twice("accounts"), "rows of the account: 19; steps of it: 18"),
+        (_in_account("unlike_car", 2), "up to molecules: 1; up to calls: 2"),
     ],
 )  # fmt: skip
 def test_a_broken_total_stops_the_run_and_names_the_numbers(change, words):
@@ -120,3 +167,29 @@ def test_a_matrix_that_lost_the_car_is_noticed():
     check_aligned("S", {}, molecules)
     with pytest.raises(CarseqError, match="do not hold the same CAR molecules"):
         check_aligned("S", {"car_umis_aligned": 0}, molecules)
+
+
+@pytest.mark.parametrize(
+    ("column", "words"),
+    [
+        ("n_cells", "cells of all lineages: 3; cells in the cohort: 2"),
+        ("n_car_positive", "positive in all lineages: 2; positive in the verdict: 1"),
+    ],
+)
+def test_cells_lost_on_the_way_to_a_place_are_noticed(column, words):
+    from carseq.guards import check_localization
+
+    tables = study()
+    where = pd.DataFrame(
+        {
+            "sample": ["S", "S", "S", ""],
+            "level": ["lineage", "lineage", "cell_type", "lineage"],
+            "n_cells": [1, 1, 2, 9],
+            "n_car_positive": [1, 0, 1, 9],
+        }
+    )
+    check_localization(where, tables["detection"], tables["obs"])
+    where.loc[1, column] += 1
+    with pytest.raises(CarseqError) as caught:
+        check_localization(where, tables["detection"], tables["obs"])
+    assert words in caught.value.cause

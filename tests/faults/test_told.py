@@ -20,7 +20,7 @@ from scipy import sparse
 from carseq.errors import CarseqError
 from carseq.io.atomic import atomic
 from carseq.io.checksums import check_sizes, check_whole, forget, remember
-from carseq.io.failures import machine_failure
+from carseq.io.failures import check_scratch, machine_failure
 from carseq.io.fasta import read_sequences, write_sequences
 from carseq.io.files import read_json, read_table, write_table, write_text
 from carseq.io.h5ad import read_cells, read_h5ad, write_h5ad
@@ -522,3 +522,15 @@ def test_star_is_told_of_no_folder(tmp_path, monkeypatch):
         "--soloCBwhitelist None\n@r"
     )
     assert f"genome file: {index}/SA" in caught.value.cause
+
+
+def test_temporary_files_that_cannot_be_written_are_told(tmp_path, monkeypatch):
+    """Snakemake would end in the traceback of the library that chooses jobs."""
+    check_scratch()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "gone"))
+    with pytest.raises(CarseqError, match=r"cannot be written to .*gone") as caught:
+        check_scratch()
+    assert "TMPDIR" in caught.value.remedy
+    monkeypatch.setenv("TMPDIR", "/dev/full")
+    with pytest.raises(CarseqError, match="cannot be written"):
+        check_scratch()

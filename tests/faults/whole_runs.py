@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -156,37 +156,43 @@ class Runs:
 
     # --- the faults ---
 
-    def all(self, *, short: bool = False) -> None:
-        for fault in self.faults(short=short):
-            self.restore()
-            outcome = fault()
-            self.keep(outcome)
+    def all(self, *, short: bool = False, wanted: str = "") -> None:
+        """Try the faults whose name holds a text."""
+        for name, fault in self.faults().items():
+            if wanted in name and not (short and name != "killed align"):
+                self.restore()
+                self.keep(fault())
         self.restore()
 
-    def faults(self, *, short: bool) -> Iterator[Callable[[], Outcome]]:
-        yield lambda: self.killed("align", "STAR", signal.SIGKILL, "the whole group")
-        if short:
-            return
-        yield self.two_at_once
-        yield lambda: self.killed("insert_car", "STAR", signal.SIGKILL, "the whole group")
-        yield lambda: self.killed("star_index", "STAR", signal.SIGKILL, "the whole group")
-        yield lambda: self.killed("molecules", "molecules.py", signal.SIGKILL, "the whole group")
-        yield lambda: self.killed("align", "STAR", signal.SIGTERM, "the whole group")
-        yield lambda: self.killed("align", "STAR", signal.SIGINT, "the whole group")
-        yield lambda: self.ended(signal.SIGTERM)
-        yield lambda: self.ended(signal.SIGINT)
-        yield lambda: self.ended(signal.SIGHUP)
-        yield self.orphaned
-        yield self.killed_for_memory
-        yield self.power_cut
-        yield self.notes_emptied
-        yield self.full_scratch
-        yield lambda: self.late_files(2)
-        yield lambda: self.late_files(12)
-        yield self.inputs_of_tomorrow
-        yield self.results_of_tomorrow
-        yield self.intermediates_deleted
-        yield self.intermediates_deleted_with_their_results
+    def faults(self) -> dict[str, Callable[[], Outcome]]:
+        """Return the faults by name."""
+
+        def killed(rule: str, program: str, number: int) -> Callable[[], Outcome]:
+            return lambda: self.killed(rule, program, number, "the whole group")
+
+        return {
+            "killed align": killed("align", "STAR", signal.SIGKILL),
+            "two at once": self.two_at_once,
+            "killed insert_car": killed("insert_car", "STAR", signal.SIGKILL),
+            "killed star_index": killed("star_index", "STAR", signal.SIGKILL),
+            "killed molecules": killed("molecules", "molecules.py", signal.SIGKILL),
+            "terminated align": killed("align", "STAR", signal.SIGTERM),
+            "interrupted align": killed("align", "STAR", signal.SIGINT),
+            "carseq run terminated": lambda: self.ended(signal.SIGTERM),
+            "carseq run interrupted": lambda: self.ended(signal.SIGINT),
+            "carseq run hung up": lambda: self.ended(signal.SIGHUP),
+            "orphaned": self.orphaned,
+            "killed for memory": self.killed_for_memory,
+            "power cut": self.power_cut,
+            "notes emptied": self.notes_emptied,
+            "full scratch": self.full_scratch,
+            "late files 2": lambda: self.late_files(2),
+            "late files 12": lambda: self.late_files(12),
+            "inputs of tomorrow": self.inputs_of_tomorrow,
+            "results of tomorrow": self.results_of_tomorrow,
+            "intermediates deleted": self.intermediates_deleted,
+            "results deleted": self.intermediates_deleted_with_their_results,
+        }
 
     def killed(self, rule: str, program: str, number: int, whom: str) -> Outcome:
         """Snakemake and all it started are killed while a program runs."""
@@ -422,22 +428,25 @@ class Runs:
         return outcome
 
 
-def try_runs(study: Path, kept: Path, keep: Callable[[Outcome], None], *, short: bool) -> None:
+def try_runs(
+    study: Path,
+    kept: Path,
+    keep: Callable[[Outcome], None],
+    *,
+    short: bool = False,
+    wanted: str = "",
+) -> None:
     """Try the faults of whole runs on a finished study, which is put back as it was."""
     if not kept.exists():
         subprocess.run(["cp", "-a", "--reflink=auto", str(study), str(kept)], check=True)
-    Runs(study, kept, keep).all(short=short)
+    Runs(study, kept, keep).all(short=short, wanted=wanted)
 
 
 if __name__ == "__main__":
-    found: list[Outcome] = []
-
-    def _show(outcome: Outcome) -> None:
-        found.append(outcome)
-        print(outcome, flush=True)
-
-    runs = Runs(Path(sys.argv[1]), Path(sys.argv[2]), _show)
-    for fault in runs.faults(short=False):
-        if len(sys.argv) < 4 or sys.argv[3] in str(fault.__qualname__):
-            runs.restore()
-            _show(fault())
+    # usage: whole_runs.py STUDY FOLDER_FOR_A_COPY [PART_OF_A_FAULT'S_NAME]
+    try_runs(
+        Path(sys.argv[1]).resolve(),
+        Path(sys.argv[2]).resolve(),
+        lambda outcome: print(outcome, flush=True),
+        wanted="".join(sys.argv[3:]),
+    )

@@ -341,6 +341,18 @@ def test_nothing_hangs_over_the_side(browser: Any, demo: Path, width: int, schem
     assert made.complaints == []
 
 
+def test_tables_are_whole_on_a_wide_screen(browser: Any, demo: Path) -> None:
+    """No table is cut at the page's right edge, whatever is opened, and letters stay readable."""
+    made = Visit(browser, demo, 1600)
+    made.page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+    made.page.wait_for_timeout(300)
+    scrolls = "[...document.querySelectorAll('.scroll')]"
+    cut = f"{scrolls}.filter(s => s.scrollWidth > s.clientWidth + 1).map(s => s.ariaLabel)"
+    assert made.page.evaluate(cut) == []
+    letters = f"Math.min(...{scrolls}.map(s => parseFloat(getComputedStyle(s.querySelector('table')).fontSize)))"
+    assert made.page.evaluate(letters) >= 13
+
+
 def test_hostile_names_are_shown_and_do_nothing(browser: Any, tmp_path: Path) -> None:
     build_report(write_study(tmp_path / "results", hostile_samples()), tmp_path / "report.html")
     made = Visit(browser, tmp_path / "report.html")

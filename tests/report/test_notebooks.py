@@ -8,7 +8,7 @@ import nbformat
 import pytest
 
 from carseq.errors import CarseqError
-from carseq.report.notebooks import run_notebook
+from carseq.report.notebooks import run_notebook, run_notebooks
 from study import demo_samples, write_study
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "workflow" / "notebooks").glob("*.py"))
@@ -17,20 +17,69 @@ NOTEBOOKS = sorted((Path(__file__).parents[2] / "workflow" / "notebooks").glob("
 N_FIGURES = {"01_quality": 9, "02_cells": 8, "03_car_t_cells": 14, "04_localization": 7}
 
 
-@pytest.mark.parametrize("source", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_runs_in_a_fresh_kernel_and_shows_its_figures(
-    source: Path, tmp_path: Path
-) -> None:
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The notebooks of a study, run as the workflow runs them."""
+    copy = write_study(tmp_path_factory.mktemp("notebooks") / "results", demo_samples()[:3])
+    outs = [copy / "notebooks" / f"{source.stem}.ipynb" for source in NOTEBOOKS]
+    run_notebooks(NOTEBOOKS, outs, processes=2)
+    assert {path.name for path in (copy / "notebooks").iterdir()} == {out.name for out in outs}
+    return copy / "notebooks"
+
+
+@pytest.mark.parametrize("name", sorted(N_FIGURES))
+def test_a_notebook_runs_afresh_and_shows_its_figures(name: str, folder: Path) -> None:
     """Each notebook, from a results folder alone: all its figures, no error, no path of this machine."""
-    copy = write_study(tmp_path / "results", demo_samples()[:3])
-    out = copy / "notebooks" / f"{source.stem}.ipynb"
-    run_notebook(source, out)
+    out = folder / f"{name}.ipynb"
     notebook = nbformat.read(out, as_version=4)
     outputs = [o for cell in notebook.cells for o in cell.get("outputs", [])]
-    assert sum("image/png" in o.get("data", {}) for o in outputs) == N_FIGURES[source.stem]
+    assert sum("image/png" in o.get("data", {}) for o in outputs) == N_FIGURES[name]
     assert not any(o.output_type == "error" for o in outputs)
-    assert str(tmp_path) not in out.read_text()
-    assert [path.name for path in out.parent.iterdir()] == [out.name]
+    assert str(folder.parent) not in out.read_text()
+    assert str(Path(__file__).parents[2]) not in out.read_text()
+    counts = [cell.execution_count for cell in notebook.cells if cell.cell_type == "code"]
+    assert counts == list(range(1, len(counts) + 1))
+
+
+def test_notebooks_are_as_a_kernel_makes_them(tmp_path: Path) -> None:
+    """What is printed, displayed and returned, in order, by a kernel and without one: the same bytes."""
+    source = tmp_path / "shown.py"
+    source.write_text(
+        '# %% tags=["parameters"]\nresults = ""\n\n# %%\nimport sys\n\nimport pandas as pd\nfrom IPython.display '
+        "import display, Markdown\n\n# %matplotlib inline\nfrom matplotlib import pyplot as plt\n\n# %%\n"
+        "wide = pd.DataFrame([range(19)] * 3)\nprint(results)\nprint('no', file=sys.stderr)\ndisplay(wide)\n"
+        "print('more')\nwide\n\n# %%\n_ = plt.plot([1, 2])\n\n# %%\nMarkdown('**text**'); 3\n\n# %%\nNone\n"
+    )
+    out, other = tmp_path / "a.ipynb", tmp_path / "b.ipynb"
+    run_notebook(source, out)
+    run_notebook(source, other, kernel=True)
+    assert out.read_bytes() == other.read_bytes()
+    kinds = [
+        o.output_type for c in nbformat.read(out, as_version=4).cells for o in c.get("outputs", [])
+    ]
+    assert kinds == [
+        "stream",
+        "stream",
+        "display_data",
+        "stream",
+        "execute_result",
+        "display_data",
+        "execute_result",
+    ]
+
+
+def test_a_notebook_that_is_killed_is_told_and_leaves_the_others(tmp_path: Path) -> None:
+    for name, last in (("bad", "import os; os.kill(os.getpid(), 9)"), ("good", "1 + 1")):
+        (tmp_path / f"{name}.py").write_text(
+            f'# %% tags=["parameters"]\nresults = ".."\n\n# %%\n{last}\n'
+        )
+    names = ["bad", "good"]
+    with pytest.raises(CarseqError, match=r"bad\.py was killed \(signal 9\)"):
+        run_notebooks(
+            [tmp_path / f"{n}.py" for n in names], [tmp_path / f"{n}.ipynb" for n in names]
+        )
+    assert (tmp_path / "good.ipynb").is_file()
+    assert not (tmp_path / "bad.ipynb").exists()
 
 
 def test_a_notebook_that_fails_tells_the_cell(tmp_path: Path) -> None:

@@ -29,6 +29,21 @@ def found(folder: Path) -> list[tuple[str, str]]:
     return [(sample, unit) for sample, unit, *_ in fastq_pairs(folder).units]
 
 
+def test_names_say_when_and_where(tmp_path):
+    """Patient, compartment and time point are read from the names; where a name says none or two, none is written."""
+    for name in ("P02_urine_D28", "P02_blood_week_4", "P3_D1_to_D3", "sampleX"):
+        pair(tmp_path / "run", name)
+    start_study(tmp_path / "study", fastqs=tmp_path / "run")
+    lines = (tmp_path / "study/samples.tsv").read_text().splitlines()
+    rows = {line.split("\t")[0]: line.split("\t")[1:4] for line in lines[1:]}
+    assert rows == {
+        "P02_urine_D28": ["P02", "urine", "D28"],
+        "P02_blood_week_4": ["P02", "blood", "week_4"],
+        "P3_D1_to_D3": ["P3", "urine", ""],
+        "sampleX": ["P01", "urine", ""],
+    }
+
+
 def test_linked_folders_are_followed(tmp_path):
     pair(tmp_path / "run", "P01")
     pair(tmp_path / "store", "P01", lane="L002")

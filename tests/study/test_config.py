@@ -258,11 +258,19 @@ def test_every_fault_of_the_sheets_is_told_with_its_line(sheets):
     sheets.samples = (
         "# made by hand\n\nsample\tpatient\tcompartment\nA\tP1\tspit\nB\t\turine\nC\tP1\turine\n"
     )
-    sheets.units = "sample\tunit\tr1\tr2\nC\t1\ta_R1.fq\tgone.fq\n"
+    # The unit of a sample whose row is not valid is no second fault.
+    sheets.units = "sample\tunit\tr1\tr2\nA\t1\ta_R1.fq\ta_R2.fq\nC\t1\tb_R1.fq\tgone.fq\n"
     with pytest.raises(CarseqError) as told:
         sheets.load()
-    for words in ("line 4", "line 5", "patient", "gone.fq"):
+    for words in (
+        "line 4",
+        "line 5",
+        "must be urine, blood, product or other",
+        "patient",
+        "gone.fq",
+    ):
         assert words in str(told.value)
+    assert "which is not in" not in str(told.value)
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ figures.mixing(study.cells)
 figures.composition(study.cells)
 
 # %%
-summaries.composition(study.cells, study.samples)
+summaries.composition(study.cells, study.samples).T
 
 # %% [markdown]
 # ## Markers

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from carseq.errors import CarseqError
 from carseq.io.checksums import check_sizes, fingerprint
+from carseq.io.failures import check_scratch
 from carseq.io.remote import check_host, is_url, provider, watch_requests
 from carseq.io.results import told_of_upgrade
 from carseq.locks import forget_run, note_run, told_of_lock
@@ -99,6 +100,8 @@ if workflow.is_main_process:
     try:
         check_record(STUDY, Path(".snakemake/metadata"))
         check_sizes(RESULTS)
+        if not DRY:
+            check_scratch()
         for key, _, path in STUDY.files():
             if is_url(path):
                 check_host(key, path, resolve=True)

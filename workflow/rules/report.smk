@@ -82,9 +82,10 @@ rule report:
         "../scripts/report.py"
 
 
+# One job for all, whose libraries are imported once.
 rule notebook:
     input:
-        source=lambda wildcards: NOTEBOOKS[wildcards.notebook],
+        sources=list(NOTEBOOKS.values()),
         cells=R("cells"),
         detection=R("detection"),
         localization=R("localization"),
@@ -95,29 +96,31 @@ rule notebook:
         losses=each_sample("losses", WITH_READS),
         config=R("run_config"),
     output:
-        report(
-            R("notebook"),
-            caption="../report/notebook.rst",
-            category="Notebooks",
-            labels={"what": "{notebook}"},
-        ),
+        [
+            report(
+                FILES["notebook"].at(RESULTS, notebook=name),
+                caption="../report/notebook.rst",
+                category="Notebooks",
+                labels={"what": name},
+            )
+            for name in NOTEBOOKS
+        ],
     log:
-        f"{RESULTS}/logs/notebooks/{{notebook}}.log",
+        f"{RESULTS}/logs/notebooks.log",
     benchmark:
-        f"{RESULTS}/benchmarks/notebook_{{notebook}}.tsv"
-    wildcard_constraints:
-        notebook="|".join(NOTEBOOKS),
+        f"{RESULTS}/benchmarks/notebook.tsv"
     conda:
         "../../envs/tools.yaml"
+    threads: 2
     resources:
         mem_mb=lambda wildcards, input, attempt: int(
-            attempt * max(4000, 20 * megabytes(input.cells))
+            attempt * max(6000, 30 * megabytes(input.cells))
         ),
-        runtime=minutes(60, per_gb=20),
+        runtime=minutes(60, per_gb=40),
     params:
         version=VERSIONS["report"],
     message:
-        "report: running the notebook {wildcards.notebook}"
+        "report: running the notebooks"
     script:
         "../scripts/run_notebook.py"
 

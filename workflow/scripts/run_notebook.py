@@ -1,10 +1,10 @@
-"""Execute a notebook on the results; the executed notebook is the output.
+"""Execute the notebooks on the results; the executed notebooks are the output.
 
 Not called notebook.py: Jupyter imports a module of that name, and scripts lie on the import path.
 """
 
-from carseq.report.notebooks import run_notebook
+from carseq.report.notebooks import run_notebooks
 from carseq.workflow import job
 
 with job(snakemake):
-    run_notebook(snakemake.input.source, snakemake.output[0])
+    run_notebooks(snakemake.input.sources, snakemake.output, processes=snakemake.threads)

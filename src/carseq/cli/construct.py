@@ -28,7 +28,8 @@ construct = typer.Typer(
     name="construct",
     cls=_FileFirst,
     no_args_is_help=True,
-    help="Show the transcript a vector gives: `carseq construct FILE` is `carseq construct map FILE`.",
+    help="Show the transcript a vector gives: `carseq construct FILE` is `carseq construct map FILE`, whose options "
+    "(--form, --chemistry, --out and more) `carseq construct map --help` lists.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 

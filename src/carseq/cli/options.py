@@ -61,10 +61,10 @@ def print_found(
 
 def print_verdicts(detection: Any) -> None:
     """Print a table of the samples, and each verdict in words."""
-    from carseq.figures.phrases import percent, percent_range
+    from carseq.figures.phrases import percent, percent_range, verdict_words
 
     table = Table(
-        "sample", "T cells", "CAR T", "of T cells", "verdict", title="Are there CAR T cells?"
+        "sample", "T cells", "called", "CAR T share", "verdict", title="Are there CAR T cells?"
     )
     table.columns[0].no_wrap = True
     for row in detection.itertuples():
@@ -86,7 +86,7 @@ def print_verdicts(detection: Any) -> None:
             str(row.n_t_cells),
             str(row.n_car_positive),
             interval,
-            f"[{colour}]{row.verdict}[/]",
+            f"[{colour}]{verdict_words(row)[0].removeprefix('CAR T cells ').lower()}[/]",
         )
     out.print(table)
     for row in detection.itertuples():

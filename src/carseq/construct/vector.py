@@ -311,7 +311,8 @@ def _no_car(vector: VectorMap, path: str | Path, what: str) -> CarseqError:
         "; ".join(causes),
         "give the map of the CAR's vector, not of its empty backbone, a packaging plasmid or another receptor; for a "
         "part of a CAR (a scFv, CD3zeta) say `form: partial`; if it is a CAR, say what the file is (`form: plasmid`, "
-        "`provirus`, `transcript` or `orf`) and it is taken as it is",
+        "`provirus`, `transcript` or `orf`) and it is taken as it is. The configuration has it as `construct.form`, a "
+        "command as `--form`",
     )
 
 
@@ -350,7 +351,8 @@ def _refuse_two(found: list[Candidate], best: Candidate, path: str | Path) -> No
             raise CarseqError(
                 f"{path} holds two CARs",
                 f"frames of {len(first)} and {len(frame)} nt both end in a CD3zeta domain",
-                "give a file of one CAR; for two CARs on one mRNA give that mRNA with `form: transcript`",
+                "give a file of one CAR; for two CARs on one mRNA give that mRNA with `form: transcript` "
+                "(`--form transcript` of a command)",
             )
 
 

@@ -329,7 +329,8 @@ def clinic(table: pd.DataFrame, patient: str | None = None) -> Figure:
     others = table[~table["measure"].isin(measured["measure"]) & table["value"].notna()]
     parts.append(
         others[base].assign(
-            panel=others["measure"], value=others["value"], series=others["compartment"], shape="circle",
+            panel=others["measure"].str.replace("_", " "), value=others["value"], series=others["compartment"],
+            shape="circle",
             tip=[f"{r.sample}\n{r.measure}: {number(r.value)}" for r in others.itertuples()],
         )
     )  # fmt: skip

@@ -106,6 +106,22 @@ def composition(cells: pd.DataFrame, samples: list[str]) -> pd.DataFrame:
     )
 
 
+def composition_rows(cells: pd.DataFrame, samples: list[str]) -> pd.DataFrame:
+    """Count cells by sample and cell type, a row for each type that a sample has, its commonest first.
+
+    ``share`` is that of the cells kept of the sample.
+    """
+    counts = composition(cells, samples)
+    share = counts.div(counts.sum(axis=1).clip(lower=1), axis=0)
+    rows = [
+        {"sample": s, "cell_type": t, "n_cells": int(n), "share": float(share.at[s, t])}
+        for s in samples
+        for t, n in counts.loc[s].sort_values(ascending=False, kind="stable").items()
+        if n
+    ]
+    return pd.DataFrame(rows, columns=["sample", "cell_type", "n_cells", "share"])
+
+
 def car_by_type(cells: pd.DataFrame) -> pd.DataFrame:
     """Count, for each cell type, its cells, those with CAR signal and those called, and say how sure the type is.
 

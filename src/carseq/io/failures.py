@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -155,3 +156,30 @@ def machine_failure(
             space = _space(os.fsdecode(name)) if name and full else ""
             return CarseqError(what, f"{meaning}; {space}" if space else meaning, remedy)
     return None
+
+
+#: What Snakemake and jobs write for a moment, at least (bytes).
+_SCRATCH = 1 << 16
+
+
+def check_scratch() -> None:
+    """Check that temporary files can be written, which Snakemake itself needs to choose jobs.
+
+    Raises
+    ------
+    CarseqError
+        If the folder that TMPDIR names, or else the system's, is not there, full or read-only.
+    """
+    named = os.environ.get("TMPDIR") or None
+    try:
+        with tempfile.TemporaryFile(dir=named) as out:
+            out.write(bytes(_SCRATCH))
+            out.flush()
+    except OSError as error:
+        what = f"temporary files cannot be written to {named or 'any folder of this system'}"
+        told = machine_failure(error, place=named or "")
+        raise CarseqError(
+            what,
+            told.cause if told else (error.strerror or str(error)),
+            "set TMPDIR to a folder on a disk with room, or unset it, then run again",
+        ) from None

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
+import multiprocessing
+import signal
+import sys
+from collections.abc import Sequence
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from carseq.errors import CarseqError
@@ -10,18 +17,25 @@ from carseq.log import get_logger
 
 log = get_logger(__name__)
 
+#: Of Linux (prctl.h, PR_SET_PDEATHSIG): the signal that a process gets when its parent ends.
+_DEATH_SIGNAL = 1
 
-def run_notebook(source: str | Path, out: str | Path, *, results: str = "..") -> None:
-    """Run a notebook and write it with its output.
+
+def run_notebook(
+    source: str | Path, out: str | Path, *, results: str = "..", kernel: bool = False
+) -> None:
+    """Run a notebook in this process and write it with its output.
 
     Parameters
     ----------
     source
         The notebook as jupytext's ``py:percent``, with a cell tagged ``parameters``.
     out
-        The ``.ipynb`` to write. The kernel runs in its folder, as the analyst's will.
+        The ``.ipynb`` to write. It runs in its folder, as the analyst's will.
     results
         The results folder, relative to the folder of ``out``.
+    kernel
+        Whether in a kernel of its own.
 
     Raises
     ------
@@ -32,12 +46,14 @@ def run_notebook(source: str | Path, out: str | Path, *, results: str = "..") ->
     import nbformat
     import papermill
 
+    from carseq.report.kernel import ENGINE
+
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     failed = out.with_suffix(".failed.ipynb")
     failed.unlink(missing_ok=True)
     notebook = jupytext.read(source, fmt="py:percent")
-    # The kernel of the environment that runs this, whatever the analyst has registered.
+    # For the analyst, who has it from this environment.
     notebook.metadata["kernelspec"] = {
         "name": "python3",
         "display_name": "Python 3",
@@ -50,6 +66,7 @@ def run_notebook(source: str | Path, out: str | Path, *, results: str = "..") ->
                 str(temporary),
                 str(temporary),
                 parameters={"results": results},
+                engine_name=None if kernel else ENGINE,
                 kernel_name="python3",
                 cwd=str(out.parent),
                 progress_bar=False,
@@ -64,6 +81,98 @@ def run_notebook(source: str | Path, out: str | Path, *, results: str = "..") ->
             ) from None
         _tidy(temporary)
     log.info("notebook: %s", out)
+
+
+def run_notebooks(
+    sources: Sequence[str | Path], outs: Sequence[str | Path], *, processes: int = 1
+) -> None:
+    """Run notebooks, each in a process of its own that has the libraries imported already.
+
+    Parameters
+    ----------
+    sources, outs
+        As of :func:`run_notebook`.
+    processes
+        How many run at once.
+
+    Raises
+    ------
+    CarseqError
+        If one fails or is killed. The others are run to their end.
+    """
+    _import_what_they_use()
+    context = multiprocessing.get_context("fork")
+    left = list(zip(sources, outs, strict=True))
+    running: dict[Connection, tuple[Path, BaseProcess]] = {}
+    failed: list[Exception] = []
+    while left or running:
+        while left and len(running) < processes:
+            source, out = left.pop(0)
+            here, there = context.Pipe(duplex=False)
+            process = context.Process(target=_run_and_tell, args=(source, out, there), daemon=True)
+            process.start()
+            # Held by that process alone, so that its end is seen here.
+            there.close()
+            running[here] = Path(source), process
+        for ready in wait(list(running)):
+            assert isinstance(ready, Connection)
+            name, ended = running.pop(ready)
+            error = _told(ready)
+            ended.join()
+            ready.close()
+            if error is not None:
+                failed.append(error)
+            elif ended.exitcode:
+                failed.append(_ended(name, ended.exitcode))
+    if failed:
+        raise failed[0]
+
+
+def _import_what_they_use() -> None:
+    """Import what a notebook imports, before the processes divide."""
+    import anndata  # noqa: F401
+
+    from carseq import figures, report
+    from carseq.report import kernel  # noqa: F401
+
+    # Both import their parts when these are asked for.
+    for package in (figures, report):
+        for name in package.__all__:
+            getattr(package, name)
+
+
+def _run_and_tell(source: str | Path, out: str | Path, to: Connection) -> None:
+    """Run a notebook in a process of its own; send the error it ends with."""
+    if sys.platform == "linux":
+        # Nothing of a job that was killed writes on.
+        ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGKILL)
+    try:
+        run_notebook(source, out)
+    except Exception as error:
+        to.send(error)
+
+
+def _told(connection: Connection) -> Exception | None:
+    """Return the error that a process has sent, None if it was ended before it could."""
+    try:
+        error = connection.recv()
+    except EOFError:
+        return None
+    assert isinstance(error, Exception)
+    return error
+
+
+def _ended(source: Path, code: int) -> CarseqError:
+    """Return the error of a notebook's process that could say nothing itself."""
+    if code < 0:
+        return CarseqError(
+            f"the notebook {source.name} was killed (signal {-code})",
+            "most often because memory ran out",
+            "run again with fewer jobs at a time (--cores 1), or on a machine with more memory",
+        )
+    return CarseqError(
+        f"the notebook {source.name} ended with exit code {code}", "", "run it again"
+    )
 
 
 def _tidy(path: Path) -> None:

@@ -16,6 +16,7 @@ from carseq.schema.column import Column, Schema
 from carseq.schema.obs import OBS
 from carseq.schema.summaries import (
     CAR_BY_TYPE,
+    COMPOSITION,
     EVIDENCE_CLASSES,
     LIBRARIES,
     MOLECULES_BY_DOMAIN,
@@ -60,6 +61,8 @@ _EVIDENCE = (
     "t_state",
     "car_reason",
 )
+#: What the strand and the barcodes' list were told by: saved with the table, not shown.
+_STRAND_READS = ("exact_barcodes", "reads_sense", "reads_antisense")
 #: Columns with marks of their own on the page.
 _KINDS = {"car_call": "car_call", "verdict": "text"}
 _POSITIVE_OF = {"n_car_positive": "n_t_cells"}
@@ -135,7 +138,8 @@ def _kind(key: str, values: pd.Series, described: Column | None) -> str:
     numbers = [v for v in values if v is not None and not isinstance(v, (str, bool))]
     known = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
     if known or (numbers and len(numbers) == values.notna().sum()):
-        return "percent" if described is not None and described.unit == "fraction" else "number"
+        unit = described.unit if described is not None else ""
+        return {"fraction": "percent", "ratio": "ratio"}.get(unit, "number")
     return "text"
 
 
@@ -145,7 +149,7 @@ def table(
     *,
     hide: Sequence[str] = (),
     filters: Sequence[str] = (),
-    interval: tuple[str, str, str] | None = None,
+    intervals: Sequence[tuple[str, str, str]] = (),
     of: Mapping[str, str] | None = None,
     file: str = "",
 ) -> dict[str, Any]:
@@ -161,20 +165,21 @@ def table(
         Columns that are only searched, filtered by, and saved.
     filters : sequence of str
         Columns with a menu of their values.
-    interval : (str, str, str) or None
+    intervals : sequence of (str, str, str)
         Columns of an estimate and of the ends of its interval, shown in one cell.
     of : mapping of str to str
         Counts shown with what they are a part of, in one cell: ``21 of 63``.
     file : str
         Stem of the file a user saves.
     """
-    centre, ends = (interval[0], interval[1:]) if interval else (None, ())
+    ends_of = {centre: [low, high] for centre, low, high in intervals}
+    ends = {end for both in ends_of.values() for end in both}
     of = of or {}
     columns = []
     for key in map(str, frame.columns):
         described = schema.columns.get(key)
         label = described.heading(key) if described else str(key)
-        if key == centre:
+        if key in ends_of:
             label += " (95 %)"
         columns.append(
             {
@@ -183,7 +188,7 @@ def table(
                 "kind": _kind(key, frame[key], described),
                 "help": described.meaning if described else "",
                 "hidden": key in hide or key in ends or key in of.values(),
-                "interval": list(ends) if key == centre else None,
+                "interval": ends_of.get(key),
                 "of": of.get(key),
             }
         )
@@ -223,7 +228,7 @@ def tables(study: Study, evidence: pd.DataFrame) -> dict[str, dict[str, Any]]:
         The CAR-bearing cells that the page shows (``obs``).
     """
     samples = study.samples
-    composition = summaries.composition(study.cells, samples)
+    composition = summaries.composition_rows(study.cells, samples)
     by_rules = ("n_t_at_least_1_umi", "n_t_at_least_2_umis")
     ambient = np.where(study.detection["ambient_assumed"].astype(bool), "assumed", "measured")
     detection = study.detection.assign(ambient_assumed=ambient)
@@ -254,13 +259,15 @@ def tables(study: Study, evidence: pd.DataFrame) -> dict[str, dict[str, Any]]:
                 *as_usual,
                 "verdict_text",
             ],
-            interval=("prevalence", "prevalence_low", "prevalence_high"),
+            intervals=[("prevalence", "prevalence_low", "prevalence_high")],
             of=_POSITIVE_OF,
             file="detection",
         ),
-        "solo": table(libraries(study), LIBRARIES, file="libraries"),
+        "solo": table(libraries(study), LIBRARIES, hide=_STRAND_READS, file="libraries"),
         "filters": table(filters, FILTERS, filters=["sample"], file="filters"),
-        "composition": table(composition.reset_index(), LIBRARIES, file="composition"),
+        "composition": table(
+            composition, COMPOSITION, filters=["sample", "cell_type"], file="composition"
+        ),
         "car_by_type": table(summaries.car_by_type(study.cells), CAR_BY_TYPE, file="car_by_type"),
         "evidence_classes": table(classes, EVIDENCE_CLASSES, file="evidence_classes"),
         "domains": table(
@@ -278,7 +285,7 @@ def tables(study: Study, evidence: pd.DataFrame) -> dict[str, dict[str, Any]]:
             LOCALIZATION,
             hide=["patient", "compartment", "timepoint"],
             filters=["level", "sample"],
-            interval=estimate,
+            intervals=[estimate],
             file="localization",
         ),
         "contrasts": table(
@@ -290,7 +297,7 @@ def tables(study: Study, evidence: pd.DataFrame) -> dict[str, dict[str, Any]]:
                 *([] if study.contrasts["group"].astype(str).any() else ["group"]),
             ],
             filters=["contrast"],
-            interval=estimate,
+            intervals=[estimate],
             of={**_POSITIVE_OF, "n_car_positive_reference": "n_t_cells_reference"},
             file="contrasts",
         ),
@@ -303,9 +310,14 @@ def tables(study: Study, evidence: pd.DataFrame) -> dict[str, dict[str, Any]]:
         "blood": table(
             study.blood,
             BLOOD_IN_URINE,
-            hide=["patient", "timepoint", "pairing", "car_verdict"],
+            # The note says why a kind of cell was not used.
+            hide=["patient", "timepoint", "pairing", "car_verdict", "used"],
             filters=["sample"],
-            interval=estimate,
+            intervals=[
+                estimate,
+                ("car_expected", "car_expected_low", "car_expected_high"),
+                ("car_seen", "car_seen_low", "car_seen_high"),
+            ],
             file="blood_in_urine",
         ),
         "target": table(
@@ -313,7 +325,7 @@ def tables(study: Study, evidence: pd.DataFrame) -> dict[str, dict[str, Any]]:
             TARGET,
             hide=["patient", "compartment", "timepoint", "role", "target", "car_low", "car_high"],
             filters=["level", "sample"],
-            interval=("fraction", "low", "high"),
+            intervals=[("fraction", "low", "high")],
             of=_POSITIVE_OF,
             file="target",
         ),
@@ -322,7 +334,7 @@ def tables(study: Study, evidence: pd.DataFrame) -> dict[str, dict[str, Any]]:
             CLINIC,
             hide=["role", "kind", "place"],
             filters=["patient", "measure"],
-            interval=("car_fraction", "car_low", "car_high"),
+            intervals=[("car_fraction", "car_low", "car_high")],
             file="clinic",
         ),
         "agreement": table(study.agreement, AGREEMENT, hide=["kind"], file="agreement"),
@@ -360,7 +372,7 @@ def tables(study: Study, evidence: pd.DataFrame) -> dict[str, dict[str, Any]]:
             study.downsampling,
             DOWNSAMPLING,
             filters=["sample"],
-            interval=("expected_positive", "expected_positive_low", "expected_positive_high"),
+            intervals=[("expected_positive", "expected_positive_low", "expected_positive_high")],
             file="downsampling",
         ),
         "versions": table(versions, VERSIONS, file="versions"),

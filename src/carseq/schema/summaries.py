@@ -57,6 +57,21 @@ LIBRARIES = Schema(
     },
 )  # fmt: skip
 
+COMPOSITION = Schema(
+    "composition",
+    {
+        "sample": Column("str", "sample"),
+        "cell_type": Column("str", "cell type"),
+        "n_cells": Column("int64", "cells kept", label="Cells", unit="count"),
+        "share": Column(
+            "float64",
+            "of the cells kept of its sample",
+            label="Share of the sample",
+            unit="fraction",
+        ),
+    },
+)
+
 CAR_BY_TYPE = Schema(
     "car_by_type",
     {

@@ -105,8 +105,8 @@ def start_study(
     if made and not with_reads:
         todo.append(f"check that the matrices have the CAR as the gene {name} (`construct.name`)")
     todo.append(
-        f"correct patient, compartment and role (case, negative_control, product) and fill timepoint in "
-        f"{targets['samples.tsv']}: patient and compartment were guessed from the samples' names (P01 and urine where "
+        f"correct patient, compartment, timepoint and role (case, negative_control, product) in "
+        f"{targets['samples.tsv']}: the first three were guessed from the samples' names (P01, urine and nothing where "
         "these say nothing), role is `case` for all"
     )
     todo.append(
@@ -154,10 +154,11 @@ def _samples_sheet(from_reads: Sequence[str], made: Sequence[Made]) -> str:
     columns = [c for c in ("bam", "raw_matrix", "matrix", "tcr") if any(c in m.files for m in made)]
     header = ["sample", "patient", "compartment", "timepoint", "role", "chemistry", *columns]
     rows = [
-        [s, _patient(s), _guess(s), "", "case", "auto", *("" for _ in columns)] for s in from_reads
+        [s, _patient(s), _guess(s), _timepoint(s), "case", "auto", *("" for _ in columns)]
+        for s in from_reads
     ]
     rows += [
-        [m.sample, _patient(m.sample), _guess(m.sample), "", "case", "auto"]
+        [m.sample, _patient(m.sample), _guess(m.sample), _timepoint(m.sample), "case", "auto"]
         + [str(m.files[c].absolute()) if c in m.files else "" for c in columns]
         for m in made
     ]
@@ -175,6 +176,24 @@ def _patient(sample: str) -> str:
     """Return the patient a sample's name speaks of; P01 if none."""
     found = _PATIENT.search(sample)
     return found.group() if found else "P01"
+
+
+#: A time point in a sample's name: `D28` of `P02_urine_D28`, `day-3`, `week_4`, `month 6`, `baseline`.
+_TIMEPOINT = re.compile(
+    r"(?<![A-Za-z0-9])(?:(?:D|W|M|day|week|wk|month|visit)[_ ]?-?\d+|baseline|screening|pre[_-]?infusion)"
+    r"(?![A-Za-z0-9])",
+    re.IGNORECASE,
+)
+
+
+def _timepoint(sample: str) -> str:
+    """Return the time point a sample's name speaks of; nothing if it speaks of none or of several.
+
+    >>> [_timepoint(s) for s in ("P02_urine_D28", "P1-blood-day-3", "urine_week_4", "D1_to_D3", "P01")]
+    ['D28', 'day-3', 'week_4', '', '']
+    """
+    found = _TIMEPOINT.findall(sample)
+    return str(found[0]) if len(found) == 1 else ""
 
 
 def _guess(sample: str) -> str:

@@ -23,7 +23,7 @@ from carseq.library.presets import OBSERVED
 from carseq.log import get_logger
 from carseq.schema.thresholds import FDR
 from carseq.study.construct_file import Form, find_construct_file
-from carseq.study.texts import path_fault, read_yaml, results_fault
+from carseq.study.texts import fault_words, path_fault, read_yaml, results_fault
 
 # The section `construct` hides pydantic's long deprecated BaseModel.construct, which nobody here calls.
 warnings.filterwarnings("ignore", message='Field name "construct".*shadows', category=UserWarning)
@@ -383,7 +383,7 @@ def _config_fault(error: ValidationError, source: str) -> CarseqError:
             causes.append(f"`{key}` is missing")
             remedies.append(f"add `{key}`")
         else:
-            told = fault["msg"].removeprefix("Value error, ")
+            told = fault_words(fault)
             # Bounded: a few aliases of YAML may stand for millions of values.
             given = reprlib.repr(fault["input"])
             causes.append(f"`{key}`: {told} (got {given})" if key else told)

@@ -54,9 +54,10 @@ def read_study(config: Config) -> tuple[Study, list[CarseqError], list[str]]:
         What was read otherwise than it was written, and what looks like a slip.
     """
     faults: list[CarseqError] = []
-    samples = _samples(config, faults)
+    named: set[str] = set()
+    samples = _samples(config, faults, named)
     notes = mend_numbers(samples.values())
-    units = _units(config, samples, faults)
+    units = _units(config, samples, faults, named)
     study = Study(config, samples, units)
     for check in (_check_sources, _check_probes, _check_twins, _check_needed, _check_files):
         faults += check(study)
@@ -83,8 +84,8 @@ def _rows(
         return []
 
 
-def _samples(config: Config, faults: list[CarseqError]) -> dict[str, Sample]:
-    """Return the samples of the sheet that are valid; note the faults of the others."""
+def _samples(config: Config, faults: list[CarseqError], named: set[str]) -> dict[str, Sample]:
+    """Return the samples of the sheet that are valid; note the faults of the others, and every name that a row has."""
     samples: dict[str, Sample] = {}
     base = Path(config.samples).parent
     folded: dict[str, str] = {}
@@ -100,6 +101,7 @@ def _samples(config: Config, faults: list[CarseqError]) -> dict[str, Sample]:
             )
         )
     for number, row in rows:
+        named.add(str(row.get("sample") or "").strip())
         try:
             sample: Sample = parse_row(Sample, row, config.samples, number)
             if sample.sample in samples:
@@ -130,7 +132,7 @@ def _samples(config: Config, faults: list[CarseqError]) -> dict[str, Sample]:
 
 
 def _units(
-    config: Config, samples: dict[str, Sample], faults: list[CarseqError]
+    config: Config, samples: dict[str, Sample], faults: list[CarseqError], named: set[str]
 ) -> dict[str, list[Unit]]:
     """Return the FASTQ pairs of the sheet that are valid, by sample; note the faults of the others."""
     units: dict[str, list[Unit]] = {}
@@ -143,7 +145,7 @@ def _units(
             unit: Unit = parse_row(Unit, row, config.units, number)
             if unit.sample not in samples:
                 # A sample whose own row is not valid is told there.
-                if samples or not faults:
+                if unit.sample not in named and (samples or not faults):
                     raise CarseqError(
                         f"line {number} of {config.units} names sample {unit.sample}, which is not in {config.samples}",
                         f"samples are {', '.join(list(samples)[:8])}",

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from carseq.errors import CarseqError
 from carseq.library.geometry import CHEMISTRIES, parse_geometry, preset_of
 from carseq.library.presets import PRESETS, PROBES
-from carseq.study.texts import decimal_comma, is_missing, path_fault
+from carseq.study.texts import decimal_comma, fault_words, is_missing, path_fault
 
 PATHS = ("bam", "matrix", "raw_matrix", "whitelist", "tcr")
 #: Letters of any script, digits, and marks that no table, page or HDF5 file takes for more than they are.
@@ -263,9 +263,7 @@ def parse_row(model: type[BaseModel], row: dict[str, Any], path: str, number: in
         )
     except ValidationError as error:
         faults = "; ".join(
-            f"{'.'.join(map(str, f['loc']))}: {f['msg'].removeprefix('Value error, ')}".removeprefix(
-                ": "
-            )
+            f"{'.'.join(map(str, f['loc']))}: {fault_words(f)}".removeprefix(": ")
             + (
                 f" (got {str(f['input'])[:80]!r})"
                 if f["type"] not in ("missing", "value_error")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -143,3 +143,22 @@ def read_yaml(path: Path) -> tuple[Any, list[CarseqError]]:
         for key, first, line in loader.twice
     ]
     return data, faults
+
+
+def fault_words(fault: Mapping[str, Any]) -> str:
+    """Return one fault that pydantic found, in the words of carseq's other messages.
+
+    >>> fault_words({"type": "literal_error", "msg": "Input should be 'urine', 'blood' or 'other'"})
+    'must be urine, blood or other'
+    >>> fault_words({"type": "int_parsing", "msg": "Input should be a valid integer, unable to parse string"})
+    'must be a whole number'
+    """
+    told = str(fault["msg"]).removeprefix("Value error, ")
+    if not told.startswith("Input should be "):
+        return told
+    told = told.removeprefix("Input should be ")
+    if fault["type"] == "literal_error":
+        return "must be " + told.replace("'", "")
+    # What follows the first comma is how pydantic tried to read it.
+    told = told.split(",")[0].replace("a valid integer", "a whole number").replace("a valid ", "a ")
+    return f"must be {told}"

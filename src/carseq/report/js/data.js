@@ -27,6 +27,12 @@ export function percent(value) {
   return `${text}${NBSP}%`;
 }
 
+/** A ratio of odds: beyond a thousand, either way, its size says no more than that. */
+export function ratio(value) {
+  if (typeof value !== "number") return number(value);
+  return value > 1000 ? ">1,000" : number(value);
+}
+
 export const count = (n, noun) => `${number(n)} ${noun}${n === 1 ? "" : "s"}`;
 
 /** A code in words: in_t_cells is "in T cells". */

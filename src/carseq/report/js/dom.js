@@ -37,7 +37,7 @@ export function icon(shape, colour) {
 
 export function callBadge(call) {
   const known = DATA.palette.calls[call];
-  return el("span", { class: "call" }, known ? icon(known.shape, known.colour) : null, call || "–");
+  return el("span", { class: "call" }, known ? icon(known.shape, known.colour) : null, known?.label || call || "–");
 }
 
 /** A colour for each name, in order; what is unknown is grey. */

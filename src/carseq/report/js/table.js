@@ -1,9 +1,10 @@
 /** A table that searches, filters, sorts, turns pages, and opens rows. */
-import { decode, NBSP, number, percent, stepWords, tableRows } from "./data.js";
+import { DATA, decode, NBSP, number, percent, ratio, stepWords, tableRows } from "./data.js";
 import { callBadge, el } from "./dom.js";
 import { asTsv, fileName, save } from "./save.js";
 
-const NUMERIC = new Set(["number", "percent"]);
+const NUMERIC = new Set(["number", "percent", "ratio"]);
+const WRITE = { percent, ratio };
 const CODES = new Set(["role", "step", "level", "car_reason", "verdict"]);
 const blank = (v) => v === null || v === "";
 
@@ -36,7 +37,9 @@ export class Table {
     for (const key of this.spec.filters) {
       const values = [...new Set(this.data[this.index[key]])].filter((v) => !blank(v));
       if (values.length < 2) continue;
-      const options = values.map((v) => el("option", { value: v }, CODES.has(key) ? stepWords(v) : v));
+      const words = (v) =>
+        DATA.palette[key === "car_call" ? "calls" : ""]?.[v]?.label || (CODES.has(key) ? stepWords(v) : v);
+      const options = values.map((v) => el("option", { value: v }, words(v)));
       const onchange = (event) => again(() => Object.assign(this.chosen, { [key]: event.target.value }));
       const menu = el("select", { onchange }, el("option", { value: "" }, "all"), ...options);
       bar.append(el("label", {}, this.spec.columns[this.index[key]].label, menu));
@@ -62,6 +65,14 @@ export class Table {
     this.pager = el("div", { class: "bar" });
     if (bar.children.length === 2) bar.classList.add("lone");
     host.append(bar, this.scroll, this.pager);
+    new ResizeObserver(() => this.fit()).observe(this.scroll);
+  }
+
+  /** Set a table that is wider than its place in smaller letters. */
+  fit() {
+    const wide = () => this.scroll.scrollWidth > this.scroll.clientWidth + 1;
+    this.scroll.classList.remove("tight");
+    if (wide()) this.scroll.classList.add("tight");
   }
 
   sortBy(column) {
@@ -104,7 +115,7 @@ export class Table {
     const value = this.data[column.i][row];
     const beside = (key) => this.data[this.index[key]][row];
     if (column.interval) {
-      const show = column.kind === "percent" ? percent : number;
+      const show = WRITE[column.kind] || number;
       const [low, high] = column.interval.map(beside);
       const known = low !== null && high !== null;
       const range = known ? ` (${show(low).replace(`${NBSP}%`, "")}–${show(high)})` : "";
@@ -112,7 +123,7 @@ export class Table {
     }
     if (column.of) return el("td", { class: "num" }, `${number(value)} of ${number(beside(column.of))}`);
     if (column.kind === "number") return el("td", { class: "num" }, number(value));
-    if (column.kind === "percent") return el("td", { class: "num" }, percent(value));
+    if (WRITE[column.kind]) return el("td", { class: "num" }, WRITE[column.kind](value));
     if (column.kind === "car_call") return el("td", {}, callBadge(value));
     const text = blank(value) ? "–" : String(value);
     if (text.length > 30 && !CODES.has(column.key)) return el("td", { class: "wide" }, el("div", {}, text));
