@@ -28,6 +28,7 @@ import pandas as pd
 from scipy import sparse, special
 
 from carseq.calling import call_cells
+from carseq.calling.negbin import upper_tail
 from carseq.calling.rules import poisson_gaussian, zero_truncated
 
 CAR = "CAR"
@@ -144,6 +145,7 @@ def make_sample(
             "t_state": "",
             "is_doublet": False,
             "is_damaged": hurt & (rng.random(n) < 0.9),
+            "intact": intact,
             "intact_fraction": np.clip(intact * rng.lognormal(0, 0.2, n), 0.02, 1),
             "truth": is_car,
             "seen": own + ambient + stray,
@@ -300,6 +302,59 @@ def ambient(cells: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["samples", "n", "10 %", "median", "90 %"])
 
 
+def oracle_limit(obs: pd.DataFrame, w: World, mu: np.ndarray) -> float:
+    """Return the limit of one who knows how the sample was made, but for which T cells are CAR T cells.
+
+    The smallest CAR T fraction that shows a positive call with a probability of 95 %: a cell is called if, at that
+    fraction, its count makes it a CAR T cell with a probability of 95 %.
+
+    Parameters
+    ----------
+    obs
+        Cells of the sample, with ``intact`` and ``droplet`` (the part of its RNA that it kept, and its ambient share).
+    w
+        What they were made from.
+    mu
+        Levels of CAR expression that are equally likely: one if it is known.
+    """
+    t = obs[obs["lineage"] == "T"]
+    depth = t["total_umis"].to_numpy(float)[:, None]
+    own = depth * t["intact"].to_numpy(float)[:, None] * mu
+    spread = w.spread
+    k = np.arange(1, 16)
+
+    def tails(mean: np.ndarray, shape: float) -> np.ndarray:
+        return np.stack([upper_tail(i, mean, shape) for i in (*k, k[-1] + 1)])
+
+    if w.lognormal:
+        z, weight = np.polynomial.hermite_e.hermegauss(9)
+        levels = np.exp(spread * z - spread**2 / 2)
+        of_car = sum(
+            part * tails(own * level, 1e5)
+            for level, part in zip(levels, weight / weight.sum(), strict=True)
+        )
+    else:
+        of_car = tails(own, 1 / spread**2)
+    share_t = float(own.sum(axis=0).mean() / obs["total_umis"].sum())
+
+    def silence(fraction: float) -> float:
+        false = depth * w.contamination * w.soup * fraction * share_t
+        of_null = tails(np.broadcast_to(false, own.shape), SOUP_SHAPE)
+        car, null = -np.diff(of_car, axis=0).mean(axis=2), -np.diff(of_null, axis=0).mean(axis=2)
+        enough = (1 - fraction) * null <= 0.05 * ((1 - fraction) * null + fraction * car)
+        first = np.where(enough.any(axis=0), np.argmax(enough, axis=0), len(k))
+        found = np.take_along_axis(of_car, first[None, :, None], axis=0)[0]
+        return float(np.exp(np.log1p(-fraction * found).sum(axis=0)).mean())
+
+    low, high = np.log(1e-5), 0.0
+    if silence(1 - 1e-9) > 0.05:
+        return 1.0
+    for _ in range(14):
+        middle = (low + high) / 2
+        low, high = (low, middle) if silence(np.exp(middle)) <= 0.05 else (middle, high)
+    return float(np.exp(high))
+
+
 def limits(n: int, seed: int, depths: Depths, again: int = 12) -> pd.DataFrame:
     """Ask silent samples for their limit and make samples anew at that fraction: the share detected."""
     rows = []
@@ -307,9 +362,17 @@ def limits(n: int, seed: int, depths: Depths, again: int = 12) -> pd.DataFrame:
         rng = np.random.default_rng([seed, 77, number])
         w = world(rng)
         n_t = int(np.exp(rng.uniform(np.log(30), np.log(3000))))
-        adata, sheet = cohort([make_sample(rng, depths, w, "s", n_t, 0.0, n_other=n_t)])
+        silent = make_sample(rng, depths, w, "s", n_t, 0.0, n_other=n_t)
+        adata, sheet = cohort([silent])
         limit = float(call_cells(adata, None, sheet, car=CAR)["detection_limit"].iloc[0])
+        known = oracle_limit(silent[0], w, np.array([w.mu]))
+        # Expression as the worlds have it, for one who does not know this sample's.
+        drawn = 5e-4 * np.exp(0.6 * special.ndtri((np.arange(11) + 0.5) / 11))
+        open_mu = oracle_limit(silent[0], w, drawn)
         if limit > 0.5:
+            rows.append(
+                (number, n_t, w.depth, w.ratio, w.mu, w.empties, limit, known, open_mu, np.nan)
+            )
             continue
         found = [
             call_cells(*_first(make_sample(rng, depths, w, "s", n_t, limit, n_other=n_t)), car=CAR)[
@@ -318,8 +381,20 @@ def limits(n: int, seed: int, depths: Depths, again: int = 12) -> pd.DataFrame:
             > 0
             for _ in range(again)
         ]
-        rows.append((number, n_t, w.depth, w.ratio, w.mu, w.empties, limit, float(np.mean(found))))
-    columns = ["study", "n_t", "depth", "ratio", "mu", "empties", "limit", "detected"]
+        share = float(np.mean(found)) if found else np.nan
+        rows.append((number, n_t, w.depth, w.ratio, w.mu, w.empties, limit, known, open_mu, share))
+    columns = [
+        "study",
+        "n_t",
+        "depth",
+        "ratio",
+        "mu",
+        "empties",
+        "limit",
+        "oracle",
+        "oracle, mu open",
+    ]
+    columns += ["detected"]
     return pd.DataFrame(rows, columns=columns)
 
 

@@ -120,7 +120,7 @@ def test_a_failed_library_is_failed(typed: ad.AnnData, depth: int) -> None:
 
 
 @needs_pbmc
-@pytest.mark.parametrize("depth", [100, 300])
+@pytest.mark.parametrize("depth", [100, 300, 900, 3000])
 def test_soup_droplets_are_no_b_cells(typed: ad.AnnData, depth: int) -> None:
     """Droplets of the mean cell's RNA: at most 5 % are given a lineage, and none of them surely."""
     rng = np.random.default_rng(0)
@@ -131,6 +131,33 @@ def test_soup_droplets_are_no_b_cells(typed: ad.AnnData, depth: int) -> None:
     given = data.obs["lineage"] != "unknown"
     assert given.mean() <= 0.05
     assert (data.obs["lineage_confidence"][given] < 0.95).all()
+
+
+@needs_pbmc
+@pytest.mark.parametrize("depth", [900, 3000])
+def test_soup_between_cells_is_unknown(typed: ad.AnnData, depth: int) -> None:
+    """A third of the droplets of an uneven soup: at most 5 % of them typed, and 98 % of the cells.
+
+    A soup of which four molecules in five are one lineage's looks like its cells, and is not asked for here.
+    """
+    rng = np.random.default_rng(2)
+    soup = np.asarray(typed.X.T @ rng.lognormal(0, 1.5, typed.n_obs)).ravel()
+    rows = rng.multinomial(depth, soup / soup.sum(), 450)
+    both = ad.AnnData(
+        sparse.vstack([typed.X, sparse.csr_matrix(rows.astype(np.float32))]).tocsr(),
+        var=typed.var[[]],
+    )
+    cells.annotate(both)
+    given = (both.obs["lineage"] != "unknown").to_numpy()
+    known = (typed.obs["lineage"] != "unknown").to_numpy()
+    assert given[typed.n_obs :].mean() <= 0.05
+    assert given[: typed.n_obs][known].mean() >= 0.98
+
+
+@needs_pbmc
+def test_a_blood_cell_is_no_kidney_cell(typed: ad.AnnData) -> None:
+    """SOX4, PLCG2 and SLC8A1, which blood cells have too, make none of 906 PBMC a cell of the kidney."""
+    assert not typed.obs["lineage"].isin(["kidney", "urogenital"]).any()
 
 
 @needs_pbmc

@@ -111,7 +111,11 @@ def annotate_matrix(
     name = "" if sample is None else adata.obs[sample].astype(str).to_numpy()
     part.obs["sample"] = name
     called, ambient, parts = [], {}, []
-    for one in dict.fromkeys(part.obs["sample"]) or [""]:
+    of_samples = list(dict.fromkeys(part.obs["sample"])) or [""]
+    log.info("%d barcodes, %d genes: counting quality, doublets", part.n_obs, part.n_vars)
+    for number, one in enumerate(of_samples, 1):
+        if len(of_samples) > 1:
+            log.info("sample %d of %d: %s", number, len(of_samples), one)
         own = part[part.obs["sample"] == one].copy()
         is_cell = np.ones(own.n_obs, dtype=bool)
         raw = _holds_empty_droplets(row_sums(own.X))
@@ -128,9 +132,12 @@ def annotate_matrix(
         parts.append(doublets(quality(own), seed=seed, markers=markers))
     cohort = combine(parts)
     add_protein(cohort, parts)
+    log.info("clustering %d cells", cohort.n_obs)
     cluster(cohort, integrate(cohort, integration, seed=seed), seed=seed)
+    log.info("typing them")
     annotate(cohort, markers)
     intactness(cohort)
+    log.info("states, phases and quality")
     paired_transcriptomes(cohort, ambient)
     t_states(cohort, seed=seed)
     cell_cycle(cohort)

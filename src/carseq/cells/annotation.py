@@ -7,7 +7,6 @@ untrained), so that disagreement shows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,6 +35,7 @@ from carseq.cells.markers import (
     match_markers,
     read_markers,
 )
+from carseq.cells.soup import soup_probability
 from carseq.cells.subtypes import (
     is_own_table,
     read_t_type_ids,
@@ -84,24 +84,14 @@ UMIS_PER_NAT = 20.0
 #: The doubt that is left in the lineage of a cell without any of its markers; it falls with each marker molecule, as
 #: their number (and one) to the power of 1.5.
 DOUBT = 0.15
-#: Share of ambient RNA in a cell, of doublets among cells, and of droplets without a cell before a sample is seen; the
-#: cells that this last one weighs as much as.
-SOUP_IN_CELL, SOUP_DOUBLETS, SOUP_SHARE, SOUP_CELLS = 0.3, 0.05, 0.02, 20.0
-#: Genes that a cell of one lineage shows by the dozen and others not at all; where the marker table is the user's, they
-#: serve all the same.
-SOUP_GENES = {
-    "T": ("CD3D", "CD3E", "CD3G", "TRAC", "TRBC1", "TRBC2"),
-    "NK": ("GNLY", "KLRF1"),
-    "B": ("CD79A", "CD79B", "MS4A1", "BANK1", "IGHM", "IGHD"),
-    "plasma": ("JCHAIN", "MZB1", "IGKC", "IGHG1", "IGHA1"),
-    "myeloid": ("LYZ", "S100A8", "S100A9", "S100A12", "FCN1", "CD14", "C1QA", "C1QB", "FCGR3B", "CSF3R", "G0S2"),
-    "kidney": ("UMOD", "GPX3", "ALDOB", "MIOX", "FABP1", "SLC12A1", "AQP2", "PODXL", "NPHS2", "DEFB1"),
-    "urogenital": ("KRT13", "KRT5", "KRT17", "KRT4", "KRT7", "UPK2", "UPK1B", "SPRR3", "PSCA"),
-}  # fmt: skip
-#: Droplets with fewer UMIs than the first are asked whether they are ambient RNA, in full; from the second on none are.
-SOUP_BELOW, SOUP_NEVER = 500.0, 1000.0
-#: Where one lineage (with its kin) gives more than this share of the markers, ambient RNA looks like its cells.
-MOST_OF_SOUP = 0.8
+#: Lineages that blood has none of, and how many different markers of theirs (or their kin's) a cell must show. Genes
+#: that blood cells show too do not count: those seen in 2 % or more of the cells of one of three PBMC sets (1k v3, and
+#: the CITE-seq sets 10k and 5k v3), and those of macrophages and neutrophils (Klocke 2022).
+OUTSIDE_BLOOD, LEAST_OUTSIDE = ("kidney", "urogenital"), 2
+IN_BLOOD_TOO = (
+    "ACPP", "AQP3", "CA2", "CFH", "CLIC5", "CNFN", "CUBN", "GATA3", "GATM", "HAVCR1", "KLHL3", "KRT18", "LCN2", "MAFB",
+    "PLCG2", "PTGDS", "PTPRO", "SLC8A1", "SOX4", "SPP1", "UPK3A", "VCAM1",
+)  # fmt: skip
 #: Cells with clear markers needed to learn a type's profile; of "unknown", this share of all cells.
 MIN_SEEDS = 8
 UNKNOWN_SEEDS = 0.03
@@ -457,6 +447,7 @@ def _with_doubt(
     - The log odds of any lineage stay below the cell's UMIs over :data:`UMIS_PER_NAT`.
     - A lineage of which the cell shows few marker molecules keeps :data:`DOUBT`.
     - A droplet that shows the markers of all lineages, as ambient RNA does, is no cell (:func:`soup_probability`).
+    - A cell of the kidney or the urinary tract shows several genes that no blood cell has (:data:`LEAST_OUTSIDE`).
     - Where the matrix holds fewer markers of a related lineage, that one is not excluded: NK cells cannot be told from
       T cells by a panel without T-cell markers.
 
@@ -468,6 +459,10 @@ def _with_doubt(
     totals = row_sums(counts)
     genes = np.asarray(counts.getnnz(axis=1))
     own = counts[:, atlas.genes]
+    of_tract = np.isin(atlas.lineage.astype(str), OUTSIDE_BLOOD)
+    outside = (atlas.weights[of_tract] > 0).any(axis=0)
+    outside &= ~adata.var_names[atlas.genes].isin(IN_BLOOD_TOO)
+    least = min(LEAST_OUTSIDE, int(outside.sum()))
     most = np.empty_like(by_lineage)
     most[:, 0] = 1.0
     for j, name in enumerate(lineages):
@@ -483,73 +478,14 @@ def _with_doubt(
             special.expit(totals / UMIS_PER_NAT), 1 - DOUBT / (1 + shown) ** 1.5
         )
         most[:, j] -= 0.5 * max(lacking, 0.0)
-    share = dict(zip(lineages, by_lineage.mean(axis=0), strict=True))
-    most[:, 1:] *= 1 - soup_probability(adata, share)[:, None]
+        if name in OUTSIDE_BLOOD:
+            few = np.asarray(own[:, np.flatnonzero(outside)].getnnz(axis=1)) < least
+            most[few, j] = np.minimum(most[few, j], 0.4)
+    most[:, 1:] *= 1 - soup_probability(adata, lineages, by_lineage)[:, None]
     most[(totals < LEAST_TYPED_UMIS) | (genes < LEAST_TYPED_GENES), 1:] = 0.0
     capped = np.minimum(by_lineage, most)
     capped[:, 0] += (by_lineage - capped).sum(axis=1)
     return capped
-
-
-def soup_probability(adata: AnnData, share: Mapping[str, float]) -> np.ndarray:
-    """Return the probability that a droplet holds ambient RNA alone, shape (n_cells,).
-
-    Markers that exclude each other (:data:`SOUP_GENES`) are counted by lineage. Ambient RNA shows them in the
-    proportions of the sample's mean; a cell shows those of its own lineage (and its kin's), and some ambient ones; a
-    doublet those of two. How many of a sample's droplets are empty is learnt by EM: next to none of a good library,
-    next to all of a failed one. Few cells, or cells of one lineage, cannot be told from their own mean, and droplets of
-    many UMIs need no such question: the probability is then 0.
-
-    Parameters
-    ----------
-    adata
-        Counts in `layers["counts"]` (or X); `obs["sample"]` where there.
-    share
-        Share of each lineage among the cells, as far as known.
-    """
-    result = np.zeros(adata.n_obs)
-    names = list(SOUP_GENES)
-    if not adata.n_obs:
-        return result
-    counts = counts_of(adata)
-    totals, samples = row_sums(counts), sample_numbers(adata)
-    barred = car_genes(adata)
-    shown = np.zeros((adata.n_obs, len(names)))
-    for j, name in enumerate(names):
-        at = adata.var_names.get_indexer([g for g in SOUP_GENES[name] if g not in barred])
-        shown[:, j] = row_sums(counts[:, at[at >= 0]])
-    allowed = np.array([[kin(a, b) for b in names] for a in names], dtype=float)
-    weight = np.array([share.get(name, 0.0) for name in names]) + 0.02
-    weight /= weight.sum()
-    for g in range(int(samples.max()) + 1):
-        rows = np.flatnonzero(samples == g)
-        mean = shown[rows].sum(axis=0) + 0.5
-        q = mean / mean.sum()
-        if rows.size < SOUP_CELLS or (allowed @ q).max() > MOST_OF_SOUP:
-            continue
-        kinds = [(np.log(w), a) for w, a in zip(weight * (1 - SOUP_DOUBLETS), allowed, strict=True)]
-        apart = [
-            (i, j) for i in range(len(names)) for j in range(i + 1, len(names)) if not allowed[i, j]
-        ]
-        both = np.array([weight[i] * weight[j] for i, j in apart])
-        for (i, j), w in zip(apart, both / both.sum() * SOUP_DOUBLETS, strict=True):
-            kinds.append(
-                (
-                    np.log(w),
-                    allowed[i] / (allowed[i] * q).sum() + allowed[j] / (allowed[j] * q).sum(),
-                )
-            )
-        total = np.full(rows.size, -np.inf)
-        for log_weight, own in kinds:
-            p = SOUP_IN_CELL * q + (1 - SOUP_IN_CELL) * own * q / (own * q).sum()
-            total = np.logaddexp(total, log_weight + shown[rows] @ np.log(p / q))
-        empty = SOUP_SHARE
-        for _ in range(20):
-            own_odds = np.log(empty / (1 - empty)) - total
-            by_cell = special.expit(own_odds)
-            empty = (by_cell.sum() + SOUP_SHARE * SOUP_CELLS) / (rows.size + SOUP_CELLS)
-        result[rows] = by_cell
-    return result * np.clip((SOUP_NEVER - totals) / (SOUP_NEVER - SOUP_BELOW), 0, 1)
 
 
 def _coverage_of(

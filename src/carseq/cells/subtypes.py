@@ -115,7 +115,7 @@ LEVEL_UMIS = 50_000.0
 #: The learnt factor of a gene lies within this of the table's level.
 MOST_FACTOR = 8.0
 #: Bounds of what the sample's and the cluster's mix of types may add, natural log.
-SAMPLE_BOUND, CLUSTER_BOUND = 0.5, 1.0
+SAMPLE_BOUND, CLUSTER_BOUND = 0.5, 0.4
 #: Cells that the first mix of types weighs as much as: in a sample, in a cluster.
 SAMPLE_CELLS, CLUSTER_CELLS = 20.0, 10.0
 #: Probability that a type must reach to be given, and that its parent must reach.

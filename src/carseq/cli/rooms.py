@@ -11,7 +11,10 @@ import typer
 
 from carseq.cli.options import ConstructFile, Form, Name, known_form, out, print_verdicts
 from carseq.errors import CarseqError
+from carseq.log import get_logger
 from carseq.schema.thresholds import FDR
+
+log = get_logger("cli")
 
 
 def quicklook(
@@ -190,6 +193,7 @@ def annotate(
 
     # Genes of one symbol are told by carseq itself, in one line.
     warnings.filterwarnings("ignore", "Variable names are not unique")
+    log.info("reading %s", matrix)
     read = read_h5ad(matrix) if matrix.suffix == ".h5ad" else read_counts(matrix, car=car)
     cells = annotate_matrix(read, sample=sample, car=car, seed=seed)
     for name, table in list(cells.obsm.items()):
@@ -203,7 +207,10 @@ def annotate(
     held = cells.obs.groupby(kinds)["marker_coverage"].mean()
     for name, n in kinds.value_counts().items():
         held_words = f", {held[name]:.0%} of its markers in the matrix" if held[name] > 0 else ""
-        out.print(f"{n:>8,}  {name}  (confidence {sure[name]:.2f}{held_words})")
+        words = f"confidence {sure[name]:.2f}{held_words}"
+        if name == "unknown":
+            words = "no lineage reaches a probability of 0.5"
+        out.print(f"{n:>8,}  {name}  ({words})")
     out.print(f"wrote {to}")
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 from scipy import stats
 
 from carseq.calling import MAX_AMBIENT_P, explain_posterior
-from carseq.cells.annotation import T_LINEAGE
+from carseq.cells.markers import T_LINEAGE, UNKNOWN
 from carseq.explain.phrases import number_of, probability, times
 from carseq.schema.results import FILES
 
@@ -43,7 +43,7 @@ def facts(row: pd.Series) -> pd.DataFrame:
         ("lineage", f"{row['lineage']}{second('lineage')}"),
         (
             "cell type",
-            f"{row['cell_type']} (confidence {row['cell_type_confidence']:.2f}){second('cell_type')}",
+            f"{row['cell_type']} ({_how_sure(row)}){second('cell_type')}",
         ),
         ("T state", row["t_state"]),
         ("cluster", row["leiden"]),
@@ -54,6 +54,13 @@ def facts(row: pd.Series) -> pd.DataFrame:
     ]
     kept = [(what, str(value)) for what, value in rows if str(value) not in ("", "nan")]
     return pd.DataFrame(kept, columns=["what", "value"])
+
+
+def _how_sure(row: pd.Series) -> str:
+    """Say how sure a cell's type is; "unknown" is the lack of one, of which a confidence would say nothing."""
+    if row["cell_type"] == UNKNOWN:
+        return "no lineage reaches a probability of 0.5"
+    return f"confidence {row['cell_type_confidence']:.2f}"
 
 
 def _is_asked(row: pd.Series) -> bool:

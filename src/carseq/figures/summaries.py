@@ -126,14 +126,16 @@ def car_by_type(cells: pd.DataFrame) -> pd.DataFrame:
     """Count, for each cell type, its cells, those with CAR signal and those called, and say how sure the type is.
 
     ``confidence`` is the mean over its cells, ``marker_coverage`` the share of its markers that the matrix holds; NaN
-    where the cells do not have it.
+    where the cells do not have it, and for "unknown", which is no type that one could be sure of.
     """
     missing = pd.Series(float("nan"), cells.index)
     table = pd.DataFrame(
         {
             "lineage": cells["lineage"].astype(str),
             "cell_type": cells["cell_type"].astype(str),
-            "confidence": cells.get("cell_type_confidence", missing),
+            "confidence": cells.get("cell_type_confidence", missing).where(
+                cells["cell_type"].astype(str) != "unknown"
+            ),
             "marker_coverage": cells.get("marker_coverage", missing),
             "n_cells": 1,
             "n_car_signal": cells["car_umis"] > 0,

@@ -14,6 +14,7 @@ from carseq.errors import CarseqError
 from carseq.io.atomic import atomic as atomic
 from carseq.io.checksums import check_whole, damaged
 from carseq.io.failures import machine_failure
+from carseq.io.formulas import without_formulas
 from carseq.schema.column import Schema
 from carseq.schema.tables import METADATA
 
@@ -49,9 +50,14 @@ def reading(path: str | Path) -> Iterator[Path]:
 
 
 def write_table(table: pd.DataFrame, path: str | Path, schema: Schema | None = None) -> None:
-    """Write a table atomically as TSV (``.tsv``, ``.tsv.gz``) or Parquet (``.parquet``)."""
+    """Write a table atomically as TSV (``.tsv``, ``.tsv.gz``) or Parquet (``.parquet``).
+
+    In a TSV an apostrophe stands before each text that a spreadsheet would take for a formula and run.
+    """
     if schema is not None:
         table = schema.conform(table)
+    if Path(path).suffix != ".parquet":
+        table = without_formulas(table)
     with atomic(path) as temporary:
         if Path(path).suffix == ".parquet":
             table.to_parquet(temporary, index=False)

@@ -52,7 +52,9 @@ OBS = Schema(
             "str", "T, NK, B, plasma, myeloid, kidney, urogenital, erythroid, unknown, ..."
         ),
         "cell_type": Column("str", "cell type"),
-        "cell_type_confidence": Column("float64", "confidence of the type, 0 to 1"),
+        "cell_type_confidence": Column(
+            "float64", "confidence of the type, 0 to 1; of unknown: that it is no lineage"
+        ),
         "t_state": Column("str", "state of a T cell, empty for others", label="T-cell state"),
         "car_umis": Column(
             "int64",

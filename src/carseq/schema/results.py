@@ -27,8 +27,8 @@ VERSIONS: Mapping[str, str] = MappingProxyType(
         "solo": "0.2.0",
         "library": "0.2.0",
         "molecules": "0.2.0",
-        "cells": "0.2.0.1",
-        "calling": "0.2.0.1",
+        "cells": "0.2.0.2",
+        "calling": "0.2.0.2",
         "localize": "0.2.0.1",
         "report": "0.2.0",
     }

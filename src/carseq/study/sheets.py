@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
@@ -126,7 +127,8 @@ def _text_fault(value: str) -> str:
     """Say why a text of the sheet is refused, or return an empty string."""
     if not value.isprintable():
         return "holds a character that cannot be seen"
-    if value[:1] in "=+-@" and not _is_number(value):
+    # In full width too.
+    if unicodedata.normalize("NFKC", value[:1]) in tuple("=+-@") and not _is_number(value):
         return "would be taken for a formula by spreadsheets: begin it with a letter or a digit"
     return ""
 

@@ -1,0 +1,207 @@
+"""Which droplets hold ambient RNA alone, among those that were called cells.
+
+A called droplet is compared with its sample's mean, which is what ambient RNA looks like, and with what a cell would
+show. Two kinds of evidence are added: markers that exclude each other, which soup shows all at once and a cell does
+not; and the whole transcriptome under the profile of each lineage, learnt from the sample's own cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import special
+
+from carseq.cells.counts import column_sums, counts_of, row_sums, sample_numbers
+from carseq.cells.markers import UNKNOWN, car_genes, informative_genes, kin
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+#: Share of ambient RNA in a cell, of doublets among cells, and of droplets without a cell before a sample is seen; the
+#: cells that this last one weighs as much as.
+SOUP_IN_CELL, SOUP_DOUBLETS, SOUP_SHARE, SOUP_CELLS = 0.3, 0.05, 0.02, 20.0
+#: Genes that a cell of one lineage shows by the dozen and others not at all; where the marker table is the user's, they
+#: serve all the same.
+SOUP_GENES = {
+    "T": ("CD3D", "CD3E", "CD3G", "TRAC", "TRBC1", "TRBC2"),
+    "NK": ("GNLY", "KLRF1"),
+    "B": ("CD79A", "CD79B", "MS4A1", "BANK1", "IGHM", "IGHD"),
+    "plasma": ("JCHAIN", "MZB1", "IGKC", "IGHG1", "IGHA1"),
+    "myeloid": ("LYZ", "S100A8", "S100A9", "S100A12", "FCN1", "CD14", "C1QA", "C1QB", "FCGR3B", "CSF3R", "G0S2"),
+    "kidney": ("UMOD", "GPX3", "ALDOB", "MIOX", "FABP1", "SLC12A1", "AQP2", "PODXL", "NPHS2", "DEFB1"),
+    "urogenital": ("KRT13", "KRT5", "KRT17", "KRT4", "KRT7", "UPK2", "UPK1B", "SPRR3", "PSCA"),
+}  # fmt: skip
+#: Where one lineage (with its kin) gives more than this share of the markers, ambient RNA looks like its cells.
+MOST_OF_SOUP = 0.8
+#: Cells that a lineage's profile is learnt from, at least; with fewer, but more than the second number, its cells are
+#: judged by their markers alone.
+LEAST_CELLS, SOME_CELLS = 10.0, 2.5
+#: UMIs of the mean profile that each gene of a lineage's profile is shrunk with.
+PRIOR_UMIS = 5.0
+#: In a droplet of more UMIs than this the transcriptome's log-likelihood is divided by the square root of the excess:
+#: genes of a programme rise and fall together, and cells of a lineage differ. Settled on droplets of PBMC 1k v3's mean
+#: between its cells (seed 0).
+FULL_UMIS = 150.0
+#: Log odds of a cell by its markers from which it may teach the profile of a lineage that has such markers.
+TEACHES = 2.0
+#: Rounds of learning, and parts that the cells are judged in.
+ROUNDS, FOLDS = 3, 5
+
+
+def soup_probability(adata: AnnData, lineages: Sequence[str], by_lineage: np.ndarray) -> np.ndarray:
+    """Return the probability that a droplet holds ambient RNA alone, shape (n_cells,).
+
+    Ambient RNA is taken to be like the sample's mean. It shows the markers of all lineages (:data:`SOUP_GENES`) in the
+    proportions of that mean; a cell shows those of its own lineage and its kin's, and some ambient ones; a doublet
+    those of two. The same is asked of all genes, with profiles of the lineages that the sample's cells teach. How many
+    of a sample's droplets are empty is learnt by EM: next to none of a good library, next to all of a failed one. Few
+    cells, or cells of one lineage, cannot be told from their own mean: the probability is then 0.
+
+    Parameters
+    ----------
+    adata
+        Counts in `layers["counts"]` (or X); `obs["sample"]` where there.
+    lineages
+        Names of the lineages, :data:`UNKNOWN` among them.
+    by_lineage
+        Their probabilities as far as known, n_cells × n_lineages.
+    """
+    result = np.zeros(adata.n_obs)
+    if not adata.n_obs:
+        return result
+    counts = counts_of(adata)
+    samples = sample_numbers(adata)
+    shown = _shown(adata, counts)
+    genes = np.flatnonzero(informative_genes(adata))
+    for g in range(int(samples.max()) + 1):
+        rows = np.flatnonzero(samples == g)
+        mean = shown[rows].sum(axis=0) + 0.5
+        allowed = _allowed()
+        if rows.size < SOUP_CELLS or (allowed @ mean).max() > MOST_OF_SOUP * mean.sum():
+            continue
+        by_markers = _by_markers(shown[rows], mean / mean.sum(), allowed, lineages, by_lineage)
+        own = counts[rows][:, genes] if len(rows) < adata.n_obs else counts[:, genes]
+        empty, probability = _empty_share(by_markers, SOUP_SHARE)
+        # Droplets that their markers leave open would teach their own profile, and then be like it.
+        marked = np.isin(list(lineages), list(SOUP_GENES))
+        teaches = np.where(marked, (by_markers >= TEACHES)[:, None], True)
+        for _ in range(ROUNDS):
+            cells = by_lineage[rows] * teaches * (1 - probability)[:, None]
+            cell_odds = by_markers + _by_profile(own, lineages, cells)
+            empty, probability = _empty_share(cell_odds, empty)
+        result[rows] = probability
+    return result
+
+
+def _shown(adata: AnnData, counts: Any) -> np.ndarray:
+    """Return the UMIs of :data:`SOUP_GENES`, n_cells × n_lineages."""
+    barred = car_genes(adata)
+    shown = np.zeros((adata.n_obs, len(SOUP_GENES)))
+    for j, genes in enumerate(SOUP_GENES.values()):
+        at = adata.var_names.get_indexer([g for g in genes if g not in barred])
+        shown[:, j] = row_sums(counts[:, at[at >= 0]])
+    return shown
+
+
+def _allowed() -> np.ndarray:
+    """Return which lineages' markers a cell of each lineage may show, square."""
+    return np.array([[kin(a, b) for b in SOUP_GENES] for a in SOUP_GENES], dtype=float)
+
+
+def _by_markers(
+    shown: np.ndarray,
+    q: np.ndarray,
+    allowed: np.ndarray,
+    lineages: Sequence[str],
+    by_lineage: np.ndarray,
+) -> np.ndarray:
+    """Return log odds of a cell against soup, by the markers of lineages, shape (n_cells,).
+
+    Parameters
+    ----------
+    shown
+        UMIs of the markers, n_cells × n_lineages.
+    q
+        Their shares in soup, shape (n_lineages,).
+    allowed
+        From :func:`_allowed`.
+    lineages, by_lineage
+        As in :func:`soup_probability`.
+    """
+    n = len(q)
+    share = dict(zip(lineages, by_lineage.mean(axis=0), strict=True))
+    weight = np.array([share.get(name, 0.0) for name in SOUP_GENES]) + 0.02
+    weight /= weight.sum()
+    kinds = [(w * (1 - SOUP_DOUBLETS), own) for w, own in zip(weight, allowed, strict=True)]
+    apart = [(i, j) for i, j in combinations(range(n), 2) if not allowed[i, j]]
+    both = np.array([weight[i] * weight[j] for i, j in apart])
+    for (i, j), w in zip(apart, both / both.sum() * SOUP_DOUBLETS, strict=True):
+        two = allowed[i] / (allowed[i] * q).sum() + allowed[j] / (allowed[j] * q).sum()
+        kinds.append((w, two))
+    total = np.full(len(shown), -np.inf)
+    for w, own in kinds:
+        p = SOUP_IN_CELL * q + (1 - SOUP_IN_CELL) * own * q / (own * q).sum()
+        total = np.logaddexp(total, np.log(w) + shown @ np.log(p / q))
+    return total
+
+
+def _by_profile(counts: Any, lineages: Sequence[str], cells: np.ndarray) -> np.ndarray:
+    """Return log odds of a cell against soup, by all genes, shape (n_cells,).
+
+    The cells are judged in :data:`FOLDS` parts, each with profiles learnt from the others: a droplet is like a profile
+    that holds its own molecules, whatever it is.
+
+    Parameters
+    ----------
+    counts
+        UMIs of one sample, CSR, n_cells × n_genes.
+    lineages
+        Names of the lineages.
+    cells
+        Their probabilities, n_cells × n_lineages.
+    """
+    total = np.zeros(counts.shape[0])
+    known = np.array([j for j, name in enumerate(lineages) if name != UNKNOWN])
+    number = cells[:, known].sum(axis=0)
+    learnt = known[number >= LEAST_CELLS]
+    if not learnt.size:
+        return total
+    q = column_sums(counts) + 0.1
+    q /= q.sum()
+    weight = number[number >= LEAST_CELLS] / number.sum()
+    pairs = [
+        (i, j)
+        for i, j in combinations(range(learnt.size), 2)
+        if not kin(lineages[learnt[i]], lineages[learnt[j]])
+    ]
+    prior = list(weight * (1 - SOUP_DOUBLETS))
+    both = np.array([weight[i] * weight[j] for i, j in pairs])
+    prior += list(both / both.sum() * SOUP_DOUBLETS) if pairs else []
+    # Lineages of too few cells for a profile: nothing is said for or against them.
+    few = number[(number >= SOME_CELLS) & (number < LEAST_CELLS)].sum() / number.sum()
+    n = np.maximum(row_sums(counts), 1.0)
+    folds = [np.arange(k, counts.shape[0], FOLDS) for k in range(FOLDS)]
+    parts = [np.asarray(counts[rows].T @ cells[np.ix_(rows, learnt)]).T for rows in folds]
+    whole = np.sum(parts, axis=0)
+    for rows, part in zip(folds, parts, strict=True):
+        umis = np.maximum(whole - part, 0.0)
+        added = PRIOR_UMIS * len(q)
+        p = (umis + added * q) / (umis.sum(axis=1, keepdims=True) + added)
+        profiles = np.array([*p, *((p[i] + p[j]) / 2 for i, j in pairs)])
+        log_ratio = np.log(SOUP_IN_CELL + (1 - SOUP_IN_CELL) * profiles / q)
+        temper = np.minimum(1.0, np.sqrt(FULL_UMIS / n[rows]))[:, None]
+        scores = temper * np.asarray(counts[rows] @ log_ratio.T) + np.log(prior)
+        total[rows] = special.logsumexp(scores, axis=1)
+    return np.logaddexp(total, np.log(few)) if few > 0 else total
+
+
+def _empty_share(cell_odds: np.ndarray, empty: float) -> tuple[float, np.ndarray]:
+    """Learn the share of droplets without a cell by EM; return it and each droplet's probability of being one."""
+    probability = np.zeros(len(cell_odds))
+    for _ in range(20):
+        probability = special.expit(np.log(empty / (1 - empty)) - cell_odds)
+        empty = (probability.sum() + SOUP_SHARE * SOUP_CELLS) / (len(cell_odds) + SOUP_CELLS)
+    return float(empty), probability

@@ -1,0 +1,118 @@
+"""Contrasts: what is compared with what, and what is not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from carseq.calling import call_cells
+from carseq.localize import (
+    contrasts,
+)
+from carseq.localize.compare import ContrastRow, rows_over_patients, sample_pairs
+from carseq.localize.odds import (
+    CUT,
+    PSI,
+    Comparison,
+    Profile,
+)
+from carseq.schema.tables import CONTRASTS
+from compared_cells import CAR, Setting, sheet, study
+
+
+def compared(setting: Setting, seed: int, n: int) -> pd.DataFrame:
+    """Return contrasts of simulated studies."""
+    tables: list[pd.DataFrame] = []
+    while sum(len(table) for table in tables) < n:
+        adata, samples = study(setting, np.random.default_rng([seed, len(tables)]))
+        detection = call_cells(adata, None, samples, car=CAR)
+        table = contrasts(adata, detection)
+        own = table[table["n_patients"] == 1]
+        depth = adata.obs.groupby("sample")["total_umis"].median()
+        shallow = own["sample"].map(depth).to_numpy() < own["reference"].map(depth).to_numpy()
+        log_ratio = np.log(own["estimate"].clip(1e-3, 1e3)) * np.where(shallow, 1, -1)
+        tables.append(own.assign(shallow_against_deep=log_ratio))
+    return pd.concat(tables)
+
+
+def test_a_shallow_sample_is_not_taken_for_one_with_few_car_t_cells() -> None:
+    """120 contrasts, equal fractions, depth 4 times: median odds ratio 1 within 20 %, at most 11 % below 0.05."""
+    table = compared(Setting("", 4, 1, (40, 150)), 5, 120)
+    assert len(table) >= 120
+    # The median of 60 has a standard error of 0.11: too few to judge 20 % by.
+    assert abs(table["shallow_against_deep"].median()) < np.log(1.2)
+    # Of 120 tests at 5 %, 13 or fewer reject with a probability of 99.7 %.
+    assert (table["p"] < 0.05).sum() <= 0.11 * len(table)
+
+
+def test_patients_are_counted_in_a_column_and_in_words() -> None:
+    """Rows of one patient claim nothing of others; a row of several has no sample and says how many."""
+    rng = np.random.default_rng([9, 2])
+    adata, samples = study(Setting("", 1, 3, (40, 60)), rng)
+    n = samples["patient"].nunique()
+    assert n > 1
+    table = contrasts(adata, call_cells(adata, None, samples, car=CAR))
+    one, several = table[table["n_patients"] == 1], table[table["n_patients"] > 1]
+    assert one["reading"].str.contains("no claim about others").all()
+    assert list(several["n_patients"]) == [n]
+    assert (several["patient"] == "").all()
+    assert several["reading"].str.startswith(f"{n} patients").all()
+
+
+def test_states_within_a_sample_share_what_the_sample_expresses() -> None:
+    """A state that holds all CAR T cells is found; the comparison with the rest names it."""
+    adata, samples = study(Setting("", 1, 1, (120, 121)), np.random.default_rng([9, 8]))
+    rng = np.random.default_rng(1)
+    other = np.where(rng.random(adata.n_obs) < 0.5, "memory", "naive")
+    adata.obs["t_state"] = np.where(adata.obs["truth"], "effector", other)
+    adata.obs.loc[adata.obs["lineage"] != "T", "t_state"] = ""
+    table = contrasts(adata, call_cells(adata, None, samples, car=CAR))
+    states = table[(table["contrast"] == "T-cell state") & (table["group"] == "effector")]
+    assert (states["reference_group"] == "other T cells").all()
+    assert (states["low"] > 1).all()
+    naive = table[(table["group"] == "naive") & (table["n_patients"] == 1)]
+    assert (naive["estimate"] < 1).mean() > 0.8
+
+
+def test_controls_are_no_urine_against_blood_and_no_sample_stands_in_two_families() -> None:
+    """Urine and blood from before the infusion are compared with nothing; other times make another family."""
+    samples = sheet(
+        ("U0", "A", "urine", "D0", "negative_control"),
+        ("B0", "A", "blood", "D0", "negative_control"),
+        ("U28", "A", "urine", "D28", "case"),
+        ("B28", "A", "blood", "D28", "case"),
+    )
+    found = [(c, a["sample"], b["sample"]) for c, _, a, b in sample_pairs(samples)]
+    assert found == [
+        ("urine against blood", "U28", "B28"),
+        ("against baseline", "U28", "U0"),
+        ("against baseline", "B28", "B0"),
+    ]
+
+
+def test_patients_are_pooled_over_the_same_times_only() -> None:
+    """D28 against D14 of two patients makes a row, M3 against D28 of a third none."""
+    psi = Profile(PSI, -0.5 * (PSI - 1.0) ** 2)
+    cells = pd.DataFrame({"car_call": ["positive"]})
+
+    def row(patient: str, times: str) -> ContrastRow:
+        return ContrastRow("over time", patient, f"{patient}2", f"{patient}1", "urine", "", "", cells, cells,
+                    Comparison(profile=psi), times)  # fmt: skip
+
+    rows = [row("A", "D28 against D14"), row("B", "D28 against D14"), row("C", "M3 against D28")]
+    (made,) = rows_over_patients(rows)
+    assert made["n_patients"] == 2
+    assert str(made["reading"]).startswith("D28 against D14; 2 patients")
+
+
+def test_q_is_adjusted_within_a_contrast() -> None:
+    """Every tested row has a q of at least its p, and an interval excludes 1 where p is below 0.05."""
+    adata, samples = study(Setting("", 1, 3, (80, 120)), np.random.default_rng([9, 2]))
+    table = contrasts(adata, call_cells(adata, None, samples, car=CAR))
+    assert list(table.columns) == list(CONTRASTS.columns)
+    tested = table[table["p"].notna()]
+    assert (tested["q"] >= tested["p"] - 1e-12).all()
+    excludes = (tested["low"] > 1) | (tested["high"] < 1)
+    assert (excludes == (tested["p"] < 0.05)).all()
+    assert pytest.approx(3.841, abs=0.001) == CUT

@@ -1,0 +1,105 @@
+"""Fractions by lineage, type and state, and what they do with little."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from carseq.calling import call_cells
+from carseq.errors import CarseqError
+from carseq.localize import (
+    contrasts,
+    everything,
+    localize,
+)
+from carseq.schema.tables import BY_NAME
+from compared_cells import CAR, Setting, study
+
+
+@pytest.mark.parametrize("what", ["no T cells", "no CAR", "one sample", "blood only", "no cells"])
+def test_little_is_said_so_and_does_not_crash(what: str) -> None:
+    """Every table is made; where nothing can be compared, there is no estimate and the method says why."""
+    adata, samples = study(Setting("", 1, 1, (30, 40)), np.random.default_rng([9, 8]))
+    samples = samples.iloc[:2]
+    adata = adata[adata.obs["sample"].isin(samples["sample"])].copy()
+    if what == "no T cells":
+        adata = adata[adata.obs["lineage"] != "T"].copy()
+    if what == "no CAR":
+        adata.X = adata.X.multiply(np.array([[0, 1]])).tocsr()
+        samples = samples.assign(ambient_car=0.0)
+    if what in ("one sample", "blood only"):
+        samples = samples.iloc[1:]
+        adata = adata[adata.obs["sample"].isin(samples["sample"])].copy()
+    if what == "blood only":
+        samples = samples.assign(compartment="blood")
+    if what == "no cells":
+        adata = adata[:0].copy()
+    detection = call_cells(adata, None, samples, car=CAR)
+    found = everything(adata, detection, target="OTHER", given={})
+    assert set(found) == set(BY_NAME)
+    between = found["contrasts"][found["contrasts"]["group"] == ""]
+    assert between["estimate"].isna().all()
+    assert len(between) == (0 if what in ("one sample", "blood only") else 1)
+    assert between["method"].str.startswith("no ").all()
+    for name in ("clinic", "agreement", "clonotypes"):
+        assert not len(found[name])
+
+
+def test_calls_of_another_version_are_refused() -> None:
+    """Cells without the fitted model are told how to get it."""
+    adata, samples = study(Setting("", 1, 1, (30, 40)), np.random.default_rng([9, 8]))
+    detection = call_cells(adata, None, samples, car=CAR)
+    del adata.uns["car_model"]["evidence"]
+    with pytest.raises(CarseqError, match="run the calls again"):
+        contrasts(adata, detection)
+
+
+def test_samples_of_a_patient_and_compartment_are_pooled_and_signal_outside_is_told_by_reason() -> (
+    None
+):
+    """Two case samples give a pooled row of both, without the negative control; every outside signal has a reason."""
+    adata, samples = study(Setting("", 1, 1, (60, 80)), np.random.default_rng([9, 2]))
+    samples = samples.iloc[:3].assign(
+        patient="P", compartment="urine", timepoint=["D0", "D14", "D28"], role=["negative_control", "case", "case"]
+    )  # fmt: skip
+    adata = adata[adata.obs["sample"].isin(samples["sample"])].copy()
+    detection = call_cells(adata, None, samples, car=CAR)
+    table = localize(adata, detection)
+    single, pooled = table[table["sample"] != ""], table[table["sample"] == ""]
+    t_pooled = pooled[(pooled["level"] == "lineage") & (pooled["group"] == "T")].iloc[0]
+    t_single = single[(single["level"] == "lineage") & (single["group"] == "T")].iloc[1:]
+    assert t_pooled["n_samples"] == 2
+    assert t_pooled["n_cells"] == t_single["n_cells"].sum()
+    assert t_single["estimate"].min() <= t_pooled["estimate"] <= t_single["estimate"].max()
+    assert t_pooled["high"] - t_pooled["low"] < (t_single["high"] - t_single["low"]).max()
+    outside = table[table["group"] == "myeloid"]
+    reasons = outside[["n_explained", "n_unexplained", "n_undecided"]].sum(axis=1)
+    assert (reasons == outside["n_car_signal"]).all()
+    assert outside["n_car_signal"].sum() > 0
+
+
+def test_types_and_states_of_t_cells_are_crossed() -> None:
+    """CD4 and CD8 T cells by state: the crossed counts are those made by hand and add up to the types and states."""
+    adata, samples = study(Setting("", 1, 1, (60, 80)), np.random.default_rng([9, 3]))
+    adata = adata[(adata.obs["sample"] == samples["sample"].iloc[0])].copy()
+    t_cells = np.flatnonzero(adata.obs["lineage"] == "T")
+    cell_type, state = (
+        adata.obs["lineage"].astype(str).to_numpy(object),
+        np.full(adata.n_obs, "", object),
+    )
+    cell_type[t_cells], state[t_cells] = "CD8 T", "effector"
+    cell_type[t_cells[:10]], state[t_cells[:4]], state[t_cells[20:25]] = "CD4 T", "memory", "memory"
+    adata.obs["cell_type"], adata.obs["t_state"], adata.obs["is_doublet"] = cell_type, state, False
+    table = localize(adata, call_cells(adata, None, samples.iloc[:1], car=CAR))
+    crossed = table[table["level"] == "cell_type x t_state"].set_index("group")
+    n = len(t_cells)
+    assert crossed["n_cells"].to_dict() == {
+        "CD4 T x effector": 6, "CD4 T x memory": 4, "CD8 T x effector": n - 15, "CD8 T x memory": 5
+    }  # fmt: skip
+    for level, part in (("cell_type", 0), ("t_state", 1)):
+        of_part = crossed.groupby(crossed.index.str.split(" x ").str[part])
+        single = table[table["level"] == level].set_index("group")
+        for name in ("n_cells", "n_car_positive", "n_car_signal"):
+            assert of_part[name].sum().eq(single.loc[list(of_part.groups), name]).all()
+    assert crossed["low"].between(0, crossed["high"], inclusive="left").all()
+    assert crossed["high"].le(1).all()

@@ -1,0 +1,101 @@
+"""Odds ratios that depth does not move: their estimate, interval, p value, and several patients."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from carseq.calling.cells import Cells
+from carseq.localize.odds import (
+    Arm,
+    DepthClasses,
+    Pair,
+    Profile,
+    compare,
+    over_patients,
+)
+
+
+def arm(n_car: int, n: int) -> Arm:
+    """Return T cells whose CAR counts leave no doubt: 60 molecules expected in a CAR T cell, none in others."""
+    k = np.repeat([60.0, 0.0], [n_car, n - n_car])
+    ones = np.ones(n)
+    cells = Cells(k, 6000 * ones, 1e-9 * ones, ones, np.zeros((n, 5)), 0 * ones, ones)
+    return Arm(cells, np.array([0.01]), np.array([20.0]), np.zeros((1, 5)))
+
+
+def pair(*counts: tuple[int, int]) -> Pair:
+    """Return two groups without doubt."""
+    return Pair(arm(*counts[0]), arm(*counts[1]), np.zeros(1))
+
+
+@pytest.mark.parametrize("counts", [((8, 40), (2, 40)), ((30, 60), (20, 80)), ((1, 5), (3, 9))])
+def test_without_doubt_the_odds_ratio_is_that_of_the_counts(
+    counts: tuple[tuple[int, int], tuple[int, int]],
+) -> None:
+    """Estimate within 1 % of the sample odds ratio, W within 0.02 of the binomial's, without the bootstrap."""
+    result = compare(pair(*counts), n_boot=0)
+    (a, n), (b, m) = counts
+    assert result.estimate == pytest.approx(a * (m - b) / ((n - a) * b), rel=0.01)
+    assert result.fraction == pytest.approx(a / n, abs=0.002)
+    total = (a + b) / (n + m)
+    statistic = 2 * sum(
+        stats.binom.logpmf(x, of, x / of) - stats.binom.logpmf(x, of, total) for x, of in counts
+    )
+    assert stats.chi2.isf(result.p, 1) == pytest.approx(statistic, abs=0.02)
+    assert result.low < result.estimate < result.high
+    # An interval excludes 1 just where p is below 0.05.
+    assert (result.low > 1 or result.high < 1) == (result.p < 0.05)
+
+
+def test_tiny_tables_are_tested_as_exactly_as_the_binomial_allows() -> None:
+    """Over all outcomes of 6 and 6 cells at a fraction of 0.3, p < 0.05 has a probability of at most 6 %."""
+    error = 0.0
+    for a in range(7):
+        for b in range(7):
+            p = compare(pair((a, 6), (b, 6)), seed=1).p
+            chance = stats.binom.pmf(a, 6, 0.3) * stats.binom.pmf(b, 6, 0.3)
+            error += chance * (np.isfinite(p) and p < 0.05)
+    assert error <= 0.06
+
+
+def test_no_car_t_cell_on_one_side_gives_an_open_interval() -> None:
+    """Infinite and zero odds ratios keep one finite end, and mirror each other."""
+    up, down = compare(pair((10, 40), (0, 40))), compare(pair((0, 40), (10, 40)))
+    assert (up.estimate, up.high) == (np.inf, np.inf)
+    assert (down.estimate, down.low) == (0.0, 0.0)
+    assert up.low > 1
+    assert down.high == pytest.approx(1 / up.low, rel=0.2)
+    assert compare(pair((0, 40), (0, 40))).note == "no CAR molecule in a T cell of either"
+    assert compare(None).note == "no T cells in one of the two"
+
+
+def test_the_bootstrap_draws_what_the_model_says() -> None:
+    """Mean counts of 4,000 replicates are those of the mixture to 5 %."""
+    one = replace(arm(10, 40), mu=np.array([1e-3]), shape=np.array([1.5]))
+    classes = DepthClasses.of(one)
+    counts = classes.draw(np.zeros(4000, dtype=np.intp), 0.25, np.random.default_rng(1))
+    assert counts.sum(axis=1) == pytest.approx(40)
+    by_bin = counts.reshape(4000, -1, classes.null.shape[1]).sum(axis=1).mean(axis=0)
+    silent = 40 * (0.75 + 0.25 * stats.nbinom.pmf(0, 1.5, 1.5 / (1.5 + 6)))
+    assert by_bin[0] == pytest.approx(silent, rel=0.05)
+
+
+def test_several_patients_agree_with_a_pooled_normal_and_one_is_no_population() -> None:
+    """Equal patients: the mean is theirs; the interval is wider than the common one; one patient is refused."""
+    psi = np.linspace(-10, 10, 401)
+    own = Profile(psi, -0.5 * ((psi - 1) / 0.4) ** 2)
+    summary = over_patients([own] * 5)
+    assert summary.estimate == pytest.approx(np.e, rel=0.02)
+    half = np.log(summary.high) - 1
+    # A little wider than Student's interval: how patients scatter is not known.
+    assert 1 <= half / (stats.t.ppf(0.975, 4) * 0.4 / np.sqrt(5)) <= 1.1
+    assert summary.tau == 0
+    apart = over_patients([Profile(psi, -0.5 * ((psi - at) / 0.4) ** 2) for at in (-1, 0, 1, 2, 3)])
+    assert apart.tau == pytest.approx(np.sqrt(2 - 0.16), abs=0.2)
+    assert apart.high > summary.high
+    with pytest.raises(ValueError, match="two patients"):
+        over_patients([own])
