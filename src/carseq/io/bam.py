@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pysam
@@ -21,17 +24,51 @@ def was_removed(path: str | Path) -> bool:
     )
 
 
+#: What pysam raises where a file is no BAM, is cut off or damaged; NotImplementedError for one packed by gzip.
+UNREADABLE = (OSError, ValueError, NotImplementedError)
+
+
+def damaged_bam(path: str | Path, error: BaseException) -> CarseqError:
+    """Return what to say of a BAM whose records cannot be read."""
+    return CarseqError(
+        f"the BAM {path} is damaged",
+        " ".join(str(error).split())[:300],
+        "transfer it again, and compare its md5; `samtools quickcheck` sees its end alone",
+    )
+
+
+class _Bam(pysam.AlignmentFile):
+    """A BAM that tells of damage between its beginning and its end."""
+
+    def fetch(  # type: ignore[override]
+        self, *given: Any, **named: Any
+    ) -> Iterator[pysam.AlignedSegment]:
+        """Return records as pysam does."""
+        return self._told(super().fetch(*given, **named))
+
+    def _told(self, records: Iterator[pysam.AlignedSegment]) -> Iterator[pysam.AlignedSegment]:
+        try:
+            yield from records
+        except OSError as error:
+            raise damaged_bam(os.fsdecode(self.filename), error) from None
+
+    def __exit__(self, *error: object) -> None:
+        # A file that was read has nothing to lose; pysam closes a damaged one with an error that hides the first.
+        with suppress(OSError):
+            self.close()
+
+
 def open_bam(path: str | Path) -> pysam.AlignmentFile:
     """Open a coordinate-sorted, indexed BAM.
 
     Raises
     ------
     CarseqError
-        If it cannot be read, is not sorted or has no index.
+        If it cannot be read, is not sorted or has no index; later, if its records cannot be read.
     """
     try:
-        bam = pysam.AlignmentFile(str(path), "rb")
-    except (OSError, ValueError) as error:
+        bam = _Bam(str(path), "rb")
+    except UNREADABLE as error:
         remedy = "check the path; it must be a BAM"
         if was_removed(path):
             remedy = "`solo.keep_bam` did not keep it: give slice.bam beside it, or set it to `all` and align anew"
@@ -129,9 +166,7 @@ def barcodes_of_bam(
                         break
                 if counted.total() >= n:
                     break
-        except (OSError, ValueError) as error:
-            raise CarseqError(
-                f"the BAM {path} is damaged", str(error), "transfer it again; compare its md5"
-            ) from None
+        except UNREADABLE as error:
+            raise damaged_bam(path, error) from None
     counted.pop("-", None)
     return pd.Series(counted, dtype="int64")

@@ -117,6 +117,8 @@ def read_length_of_bam(path: str | Path, *, n: int = _LOOKED_AT) -> int:
     CarseqError
         If it cannot be read or holds no read.
     """
+    from carseq.io.bam import UNREADABLE
+
     try:
         with pysam.AlignmentFile(str(path), "rb", check_sq=False) as bam:
             lengths = [
@@ -124,7 +126,7 @@ def read_length_of_bam(path: str | Path, *, n: int = _LOOKED_AT) -> int:
                 for record in islice(bam.fetch(until_eof=True), n)
                 if record.query_length and not (record.is_paired and record.is_read1)
             ]
-    except (OSError, ValueError) as error:
+    except UNREADABLE as error:
         raise CarseqError(f"cannot read the BAM {path}", str(error), "check the path") from None
     if not lengths:
         raise CarseqError(f"the BAM {path} holds no read", "", "give the whole BAM")

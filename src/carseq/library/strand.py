@@ -89,6 +89,8 @@ def strand_of_bam(path: str | Path, panel: Sequence[str], *, n: int = 20_000) ->
     """
     import pysam
 
+    from carseq.io.bam import UNREADABLE
+
     try:
         with pysam.AlignmentFile(str(path), "rb") as bam:
             # Evenly over the contigs: one end of one chromosome may hold few transcribed genes.
@@ -100,7 +102,7 @@ def strand_of_bam(path: str | Path, panel: Sequence[str], *, n: int = 20_000) ->
                     (r for r in bam.fetch(contig) if not r.is_secondary), -(-n // len(contigs))
                 )
             ]
-    except (OSError, ValueError) as error:
+    except UNREADABLE as error:
         raise CarseqError(f"cannot read the BAM {path}", str(error), "check the path") from None
     sense, antisense = count_strands(reads, panel)
     strand = measured_strand(sense, antisense)

@@ -81,7 +81,7 @@ class Schema:
         for name, column in self.columns.items():
             try:
                 table[name] = table[name].astype(column.dtype)
-            except (ValueError, TypeError) as error:
+            except (ValueError, TypeError, OverflowError) as error:
                 raise CarseqError(
                     f"column {name} of the {self.name} table is not {column.dtype}", str(error)
                 ) from None

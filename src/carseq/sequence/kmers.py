@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import tempfile
 from collections.abc import Sequence
@@ -12,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import pysam
 from Bio.Seq import reverse_complement
+
+from carseq.errors import CarseqError
 
 Codes = npt.NDArray[np.uint8]
 #: Length of a k-mer, and how many k-mers of a read must be the CAR's (21 equal bases in a row hold five).
@@ -24,6 +27,9 @@ _ODD = np.uint64(0x9E3779B97F4A7C15)
 LEFT_OUT = "carseq: unmapped reads left out: "
 #: Bytes of a BAM looked at in one go.
 _CHUNK = 1 << 23
+#: Bytes of a BAM record without name, bases and tags; more than any read has, with its tags; and the number of no
+#: contig (SAM specification, 4.2).
+_LEAST_RECORD, _LARGEST_RECORD, _NO_CONTIG = 32, 1 << 28, 0xFFFFFFFF
 #: Base codes: 0-3 for ACGT, 4 for all else; from ASCII, and from the 4-bit codes of BAM (SAM specification, 4.2).
 UNKNOWN = 4
 _FROM_ASCII = np.full(256, UNKNOWN, dtype=np.uint8)
@@ -84,6 +90,11 @@ class KmerSet:
         ----------
         bam
             Coordinate-sorted, indexed BAM.
+
+        Raises
+        ------
+        CarseqError
+            If the bytes there are no records: the file is damaged.
         """
         comments = bam.header.to_dict().get("CO", [])
         n_records = sum(int(c.removeprefix(LEFT_OUT)) for c in comments if c.startswith(LEFT_OUT))
@@ -94,17 +105,26 @@ class KmerSet:
         n_records += 1
         if self.among([first.query_sequence or ""])[0]:
             found.append(first)
-        path = bam.filename.decode()
-        with pysam.BGZFile(path, "rb", None) as blocks:
-            blocks.seek(bam.tell())
-            kept, rest = [], b""
-            while chunk := blocks.read(_CHUNK):
-                data = rest + chunk
-                raw = np.frombuffer(data, dtype=np.uint8)
-                passed, end, n = _records(raw, self._table)
-                n_records += n
-                kept += [data[start:stop] for start, stop in passed.tolist()]
-                rest = data[end:]
+        path = os.fsdecode(bam.filename)
+        kept, rest = [], b""
+        try:
+            with pysam.BGZFile(path, "rb", None) as blocks:
+                blocks.seek(bam.tell())
+                while chunk := blocks.read(_CHUNK):
+                    data = rest + chunk
+                    raw = np.frombuffer(data, dtype=np.uint8)
+                    passed, end, n = _records(raw, self._table)
+                    if n < 0:
+                        raise OSError("there are bytes that are no record of an unmapped read")
+                    n_records += n
+                    kept += [data[start:stop] for start, stop in passed.tolist()]
+                    rest = data[end:]
+            if rest:
+                raise OSError("it ends within a record")
+        except OSError as error:
+            raise CarseqError(
+                f"the BAM {path} is damaged", str(error), "transfer it again, and compare its md5"
+            ) from None
         return found + _decode(path, kept), n_records
 
 
@@ -256,18 +276,27 @@ def _integer(raw, at, size):  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True)
 def _records(raw, table):  # type: ignore[no-untyped-def]
-    """Return (start, stop) of the records that pass, the end of the last whole record, and the number of records."""
+    """Return (start, stop) of the records that pass, the end of the last whole record, and the number of records.
+
+    The number is -1 where bytes are no record: of a damaged file nothing beyond its end must be read.
+    """
     passed = np.empty((1024, 2), dtype=np.int64)
     n_passed, n_records, at = 0, 0, 0
     codes = np.empty(512, dtype=np.uint8)
     while at + 4 <= len(raw):
         head = at + 4
-        stop = head + _integer(raw, at, 4)
+        size = _integer(raw, at, 4)
+        stop = head + size
+        if size < _LEAST_RECORD or size > _LARGEST_RECORD:
+            return passed[:0], at, -1
         if stop > len(raw):
             break
         n_records += 1
         n_cigar, length = _integer(raw, head + 12, 2), _integer(raw, head + 16, 4)
         bases = head + 32 + int(raw[head + 8]) + 4 * n_cigar
+        # A record behind the first without a place has none either.
+        if bases + (length + 1) // 2 > stop or _integer(raw, head, 4) != _NO_CONTIG:
+            return passed[:0], at, -1
         if length > len(codes):
             codes = np.empty(length, dtype=np.uint8)
         for i in range(length):
