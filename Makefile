@@ -37,7 +37,10 @@ $(BIN)/.star: envs/install-star.sh $(VENV)/.installed
 demo: setup ## simulate a study with CAR T cells in urine, run the workflow, print the verdict
 	@carseq demo demo --cores $(CORES)
 
-test: setup browser slurm lint types ## lint, types and all tests
+# Beside one another, for the installers and npx wait for the network; GNU make 4 keeps the lines of each together.
+test: setup ## lint, types and all tests
+	@$(MAKE) --no-print-directory -j $(CORES) $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) \
+	    lint types browser slurm
 	@pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 torture: setup ## every job under faults, into docs/torture.md, and the parsers under damaged files
@@ -88,7 +91,8 @@ unit: setup ## the fast tests
 browser: setup
 	@envs/install-browser.sh
 
-slurm: setup
+# apt-get installs one thing at a time.
+slurm: setup | browser
 	@envs/install-slurm.sh
 
 format: setup ## format all code

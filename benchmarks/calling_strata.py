@@ -9,8 +9,8 @@ and CD8 T cells are up to three times as often CAR T cells as CD4 T cells, or th
 lognormal between cells; ambient molecules scatter between droplets; half of the studies come without empty droplets
 and without a measured contamination. Nothing of the caller's likelihood is used to make them.
 
-Four tables: by stratum (coverage, bias, calibration, false calls); ambient RNA; detection limits (samples are made
-anew at the limit that a silent sample stated); clonotypes.
+Tables: by stratum (coverage, bias, calibration, false calls); ambient RNA; detection limits (samples are made
+anew at the limit that a silent sample stated), beside an oracle's; contrasts of equal fractions; clonotypes.
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ from pathlib import Path
 import anndata
 import numpy as np
 import pandas as pd
-from scipy import sparse, special
+from scipy import sparse, special, stats
 
 from carseq.calling import call_cells
 from carseq.calling.negbin import upper_tail
 from carseq.calling.rules import poisson_gaussian, zero_truncated
+from carseq.localize import contrasts
 
 CAR = "CAR"
 #: Shape of the gamma distribution of ambient molecules between droplets.
@@ -401,7 +402,7 @@ def limits(n: int, seed: int, depths: Depths, again: int = 12) -> pd.DataFrame:
 #: What the limit is asked over: T cells, median depth, ambient share, ambient UMIs, cells with one CAR molecule.
 #: Along the first three the limit may not rise.
 GRID: tuple[tuple[float, ...], ...] = (
-    (30, 300, 3000), (500, 5000), (0.3, 0.0), (0, 1e4, 1e7), (0, 2, 4),
+    (30, 300, 3000), (500, 1600, 5000), (0.3, 0.1, 0.0), (0, 1e4, 1e5, 1e7), (0, 1, 2, 4),
 )  # fmt: skip
 
 
@@ -515,6 +516,43 @@ def clones(n: int, seed: int, depths: Depths) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def equal_fractions(n: int, seed: int, depths: Depths) -> str:
+    """Compare urine with blood of the same CAR T fraction, where depth, damage and type go with CAR status.
+
+    Of 1-3 patients a study; one of the two compartments is 1-4 times as deep as the other.
+    """
+    rows: list[tuple[float, bool]] = []
+    number = 0
+    while len(rows) < n:
+        rng = np.random.default_rng([seed, 33, number])
+        number += 1
+        w = world(rng)
+        parts = []
+        for patient in range(rng.integers(1, 4)):
+            fraction = float(rng.uniform(0.05, 0.5))
+            deeper = float(np.exp(rng.uniform(0, np.log(4))))
+            for compartment in rng.permutation(["urine", "blood"]):
+                there = replace(w, depth=w.depth * deeper)
+                deeper = 1.0
+                n_t = int(np.exp(rng.uniform(np.log(100), np.log(1000))))
+                more = float(np.exp(0.2 * rng.standard_normal()))
+                obs, row = make_sample(
+                    rng, depths, there, f"p{patient}_{compartment}", n_t, fraction, expression=more
+                )
+                about = {"patient": f"p{patient}", "compartment": compartment, "timepoint": "D28"}
+                parts.append((obs.assign(patient=f"p{patient}"), {**row, **about}))
+        adata, sheet = cohort(parts)
+        table = contrasts(adata, call_cells(adata, None, sheet, car=CAR))
+        table = table[(table["contrast"] == "urine against blood") & (table["n_patients"] == 1)]
+        rows += [(r.p < 0.05, r.low <= 1 <= r.high) for r in table.itertuples()]
+    rejected, held = np.array(rows, dtype=bool).T
+    low, high = stats.binomtest(int(rejected.sum()), len(rows)).proportion_ci(method="exact")
+    return (
+        f"equal fractions: p < 0.05 in {rejected.sum()} of {len(rows)} contrasts "
+        f"({rejected.mean():.1%}, {low:.1%}-{high:.1%}); the interval holds 1 in {held.mean():.1%}"
+    )
+
+
 def shown(table: pd.DataFrame, index: str = "") -> str:
     """Return a table as Markdown, three significant digits."""
     text = table.map(lambda v: f"{v:.3g}" if isinstance(v, float) else str(v))
@@ -534,6 +572,9 @@ def main() -> None:
     parser.add_argument("--studies", type=int, default=120)
     parser.add_argument("--limits", type=int, default=40)
     parser.add_argument("--clones", type=int, default=12)
+    parser.add_argument(
+        "--contrasts", type=int, default=0, help="urine and blood of equal fractions"
+    )
     parser.add_argument("--grid", action="store_true", help="limits over a grid of silent samples")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--keep", help="write cells and samples as pickles of this name")
@@ -567,7 +608,15 @@ def main() -> None:
         print(
             f"median over samples {table['detected'].median():.0%}, least {table['detected'].min():.0%}"
         )
-        print(shown(table.sort_values("detected").head(8)), "\n", flush=True)
+        print(shown(table.sort_values("detected").head(8)), "\n")
+        ratios = table[["limit"]].assign(
+            **{c: table["limit"] / table[c] for c in ("oracle", "oracle, mu open")}
+        )
+        by = ratios.drop(columns="limit").groupby(table["empties"])
+        print("limit over the oracle's, by quantile:")
+        print(
+            shown(by.quantile([0, 0.1, 0.5, 0.9, 1]), "empty droplets, quantile"), "\n", flush=True
+        )
     if given.grid:
         table = grid()
         steps = rises(table)
@@ -577,6 +626,8 @@ def main() -> None:
             f"{(steps['ratio'] > 1.05).sum()} raise the limit by more than 5 %"
         )
         print(shown(steps.sort_values("ratio", ascending=False).head(6)), "\n", flush=True)
+    if given.contrasts:
+        print(equal_fractions(given.contrasts, given.seed, depths), "\n", flush=True)
     if given.clones:
         print(shown(clones(given.clones, given.seed, depths)))
     print(f"\n{(time.perf_counter() - start) / 60:.1f} min")

@@ -11,11 +11,11 @@ from carseq.data import path as data_path
 
 ROOT = Path(__file__).parent.parent
 #: The longest files, which `pytest -n 3 --dist loadfile` begins with, and those that come before the others: the ones
-#: that take the demo stand where it is likely to be made.
-FIRST = ("test_demo.py", "test_slurm.py", "test_five_prime.py")
+#: that take the demo stand where it is likely to be made, the longest of them first.
+FIRST = ("test_demo.py", "test_slurm.py", "test_real_run.py")
 THEN = (
-    "test_cells.py", "test_calling.py", "test_real_cells.py", "test_localize.py", "test_real_run.py",
-    "test_from_demo.py", "test_no_cells.py",
+    "test_cells.py", "test_calling.py", "test_real_cells.py", "test_localize.py", "test_five_prime.py",
+    "test_from_demo.py", "test_torture.py", "test_ways_in.py", "test_wheel.py",
 )  # fmt: skip
 
 

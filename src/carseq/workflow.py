@@ -24,7 +24,7 @@ import carseq
 from carseq.errors import CarseqError
 from carseq.io.atomic import remove_temporaries
 from carseq.io.checksums import check_whole, forget, known_files, remember
-from carseq.io.failures import machine_failure
+from carseq.io.failures import KILLED, machine_failure
 from carseq.log import get_logger, to_file
 
 if TYPE_CHECKING:
@@ -73,10 +73,6 @@ def study_from_config(config: dict[str, Any], configfiles: Sequence[str | Path])
     return load_study(resolve_paths(parse_config(dict(config), source), base))
 
 
-#: Where Snakemake's log tells that a job did not end but was killed: by its shell, or by itself.
-_KILLED = re.compile(r"exit status 137|SIGKILL|exit code:? 137|exit status -9", re.IGNORECASE)
-
-
 def told_of_kill(log: str | Path | Iterable[str | Path]) -> str:
     """Return what to do about jobs that the system has killed; empty if it killed none.
 
@@ -93,7 +89,7 @@ def told_of_kill(log: str | Path | Iterable[str | Path]) -> str:
             text += Path(path).read_text(errors="replace")
     rules: dict[str, None] = {}
     named_at = re.compile(r"Error in (?:group|rule) ([\w-]+)")
-    for killed in _KILLED.finditer(text):
+    for killed in KILLED.finditer(text):
         # Snakemake shows the exception, then the rule it came from; other versions the other way round.
         before = named_at.findall(text[: killed.start()])
         after = named_at.search(text, killed.end(), killed.end() + 200)

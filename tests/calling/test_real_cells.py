@@ -447,6 +447,66 @@ def test_all_cells_car_positive_and_all_damaged():
     assert call_cells(adata, None, samples, car=CAR)["verdict"].iloc[0] == "undetermined"
 
 
+@pytest.mark.parametrize("empties", [0.0, 1e6])
+@pytest.mark.parametrize("share", [2e-4, 2e-3])
+def test_a_lysed_product_gives_no_car_t_cells(share, empties):
+    """A quarter of all molecules is ambient RNA, up to 1.3 CAR molecules a cell, in T cells as in others: of 400 T
+    cells without a CAR 27 were called, since no other cell counted for more than two molecules. Now none, or one."""
+    rng = np.random.default_rng(0)
+    n = 700
+    total = np.maximum(2500 * rng.lognormal(0, 0.5, n), 200)
+    seen = rng.poisson(0.25 * total * share * rng.gamma(4, 0.25, n))
+    more = {"contamination": 0.25 * rng.lognormal(0, 0.2, n)} if empties else {}
+    obs, row = cells("s", total, seen, lineage=np.where(np.arange(n) < 400, "T", "myeloid"), **more)
+    ambient = {"ambient_umis": empties, "ambient_car": float(rng.poisson(empties * share))}
+    adata, samples = cohort((obs, row | ambient))
+    found = call_cells(adata, None, samples, car=CAR).iloc[0]
+    assert found["n_car_positive"] <= 1
+    assert found["prevalence_low"] < 0.02
+    expected = adata.obs["car_expected_ambient"].sum() / (0.25 * share * total.sum())
+    assert 0.7 <= expected <= 1.4
+
+
+def test_a_car_in_engulfing_cells_alone_is_no_car_t_cell():
+    """A fifth of the myeloid cells with four CAR molecules each, three T cells with one: no call, and it is told."""
+    rng = np.random.default_rng(3)
+    n = 600
+    is_t = np.arange(n) < 300
+    seen = np.where(~is_t & (rng.random(n) < 0.2), rng.poisson(4, n), 0)
+    seen[:3] = 1
+    obs, row = cells(
+        "s", 2500 * rng.lognormal(0, 0.5, n), seen, lineage=np.where(is_t, "T", "myeloid")
+    )
+    for empties in (0.0, 1e6):
+        adata, samples = cohort((obs, row | {"ambient_umis": empties}))
+        found = call_cells(adata, None, samples, car=CAR).iloc[0]
+        assert found["n_car_positive"] == 0
+        other = adata.obs[(adata.obs["lineage"] == "myeloid") & (adata.obs["seen"] > 3)]
+        assert (other["car_reason"] == "unexplained").mean() > 0.5
+
+
+@pytest.mark.parametrize(("mu", "depth"), [(3e-2, 3000), (3e-2, 300), (1e-1, 3000)])
+def test_a_panel_of_few_genes_shows_the_car_many_times_as_often(mu, depth):
+    """3-10 of 100 molecules of a CAR T cell are the CAR's: 20 % was given as 26-32 %, intervals above it."""
+    adata, samples = cohort(mix(7, n_car=60, n_t=240, d_car=depth, d_t=depth, mu=mu))
+    found = call_cells(adata, None, samples, car=CAR).iloc[0]
+    assert found["prevalence_low"] <= 0.2 <= found["prevalence_high"]
+    assert found["prevalence"] == pytest.approx(0.2, rel=0.1)
+
+
+def test_counts_written_as_other_numbers_are_counts_and_others_are_refused():
+    """2.9999 was cut to 2; logarithms were cut to whole numbers and called."""
+    adata, samples = cohort(mix(7, n_car=60, n_t=240, d_car=3000, d_t=3000))
+    whole = call_cells(adata, None, samples, car=CAR)
+    plain = adata.X.astype(np.float64)
+    adata.X = plain - 1e-4 * (plain > 0)
+    pd.testing.assert_frame_equal(whole, call_cells(adata, None, samples, car=CAR))
+    for wrong in (plain.log1p(), -plain, plain * np.nan):
+        adata.X = sparse.csr_matrix(wrong)
+        with pytest.raises(CarseqError, match="no number of molecules"):
+            call_cells(adata, None, samples, car=CAR)
+
+
 def test_wrong_numbers_are_named():
     obs, row = mix(7, n_car=5, n_t=20, d_car=2000, d_t=2000)
     adata, samples = cohort((obs, row))

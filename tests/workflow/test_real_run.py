@@ -6,6 +6,7 @@ import gzip
 import json
 import random
 import re
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -20,11 +21,13 @@ from carseq.schema.tables import (
 from runs import TO_THE_REPORT, WORKFLOW, run
 
 pytestmark = WORKFLOW
+#: Real reads among which those of the CAR are put.
+SPIKED = 30_000
 
 
 @pytest.fixture(scope="session")
 def real(tmp_path_factory, shared: Path, surrogate: Construct) -> Path:
-    """Real 10x reads without a CAR, and the same with CAR reads spiked into 40 of their barcodes."""
+    """Real 10x reads without a CAR, and 30,000 of them with CAR reads spiked into 40 of their barcodes."""
     folder = tmp_path_factory.mktemp("real")
     source = shared / "real_chr21"
     stem = "Chromium_3p_GEX_Human_PBMC_chr21_100000_S1_L001_{}_001.fastq.gz"
@@ -32,7 +35,7 @@ def real(tmp_path_factory, shared: Path, surrogate: Construct) -> Path:
     rng = random.Random(11)
     barcodes: dict[str, None] = {}
     with gzip.open(r1, "rt") as reads:
-        for i, line in enumerate(reads):
+        for i, line in enumerate(islice(reads, 4 * SPIKED)):
             if i % 4 == 1:
                 barcodes.setdefault(line[:16])
     with gzip.open(known_whitelist("10x_version3"), "rt") as stream:
@@ -40,7 +43,10 @@ def real(tmp_path_factory, shared: Path, surrogate: Construct) -> Path:
     barcodes = {barcode: None for barcode in barcodes if barcode in valid}
     chosen = rng.sample(list(barcodes), 40)
     (folder / "spiked.txt").write_text("\n".join(chosen))
-    spiked = {name: gzip.decompress(path.read_bytes()) for name, path in (("R1", r1), ("R2", r2))}
+    spiked = {}
+    for name, path in (("R1", r1), ("R2", r2)):
+        with gzip.open(path, "rb") as reads:
+            spiked[name] = b"".join(islice(reads, 4 * SPIKED))
     lines: dict[str, list[str]] = {"R1": [], "R2": []}
     for i in range(80):
         barcode, umi = chosen[i % 40], "".join(rng.choices("ACGT", k=12))

@@ -33,6 +33,8 @@ MIN_AMBIENT_UMIS = 10_000
 OWN_SHARE, OWN_SHARE_SD = 0.6, 0.7
 #: How far the cells' contamination may be off as a whole, median and log-sd: measured, and assumed.
 MEASURED_OFF, ASSUMED_OFF = (1.0, 0.5), (0.6, 0.8)
+#: Degrees of freedom of the t distribution of an assumed contamination's error.
+FREEDOM = 4
 #: Ambient molecules of a droplet scatter around what its sample and size give, with a coefficient of variation of
 #: 0.6: shape of a gamma distribution. An assumption, since a single cell's contamination cannot be measured.
 DROPLET_SHAPE = 1 / 0.6**2
@@ -45,8 +47,9 @@ PRIOR_STRAY, MAX_STRAY = 0.002, 0.02
 STRAY_SHAPE = 0.02
 #: Lineages among which T cells may hide.
 KIN_OF_T = ("T", "NK", "unknown")
-#: Most molecules that one witness counts for: more are an unseen doublet or an engulfed T cell.
-MOST_OF_A_WITNESS = 2
+#: Most molecules that one witness counts for: more are an unseen doublet or an engulfed T cell. Where the median
+#: witness shows some, ambient RNA is so much that three times the median are added.
+MOST_OF_A_WITNESS, TIMES_MEDIAN = 2, 3
 
 
 @dataclass(frozen=True)
@@ -173,12 +176,14 @@ def ambient_rate(evidence: Evidence, car: float | None = None) -> tuple[float, f
     z = np.linspace(-4, 3, 29)
     rate = share * OWN_SHARE * np.exp(share_sd * z)
     middle, sd = ASSUMED_OFF if e.assumed else MEASURED_OFF
-    y = np.linspace(-3, 3, 19)
+    y = np.linspace(-3, 5, 25)
     off = middle * np.exp(sd * y)
     stray = np.concatenate([[0.0], share * np.exp(np.linspace(np.log(1e-5), np.log(0.1), 19))])
     log_stray = STRAY_SHAPE * np.log(np.maximum(stray, share * 1e-6))
     log_stray -= STRAY_SHAPE * stray / (PRIOR_STRAY * share)
-    log_weight = -0.5 * z[:, None, None] ** 2 - 0.5 * y[None, :, None] ** 2 + log_stray
+    # Of a measured contamination the error is taken as normal; an assumed one may be off by far (a lysed product).
+    log_off = -(FREEDOM + 1) / 2 * np.log1p(y**2 / FREEDOM) if e.assumed else -0.5 * y**2
+    log_weight = -0.5 * z[:, None, None] ** 2 + log_off[None, :, None] + log_stray
     if e.empty_molecules > 0:
         mean = rate * e.empty_molecules
         log_weight = log_weight + (e.empty_car * np.log(mean) - mean)[:, None, None]
@@ -230,7 +235,7 @@ def background(obs: pd.DataFrame, samples: pd.DataFrame) -> Background:
             molecules=float(total[own].sum()),
             empty_car=float(row["ambient_car"]) if known else 0.0,
             empty_molecules=float(row["ambient_umis"]) if known else 0.0,
-            witness_car=float(np.minimum(k, MOST_OF_A_WITNESS)[witness].sum()),
+            witness_car=float(np.minimum(k[witness], _most(k[witness])).sum()),
             witness_ambient=float((share * total)[witness].sum()),
             witness_molecules=float(total[witness].sum()),
             assumed=not known,
@@ -247,6 +252,11 @@ def background(obs: pd.DataFrame, samples: pd.DataFrame) -> Background:
         per_cell = 1 / (1 / ambient_shape + 1 / DROPLET_SHAPE)
         shape[own] = joint_shape(here, per_cell, stray[own], np.full(own.sum(), rate_shape))
     return Background(ambient, stray, shape, assumed, evidence)
+
+
+def _most(counts: Floats) -> float:
+    """Return the most CAR molecules that one witness counts for, from those of all."""
+    return MOST_OF_A_WITNESS + TIMES_MEDIAN * float(np.median(counts)) if len(counts) else 0.0
 
 
 def _of_control(

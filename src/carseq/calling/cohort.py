@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 log = get_logger("calling")
 
+#: Counts that were written as other numbers (float16, exponents) differ from whole ones by less.
+NEARLY_WHOLE = 0.01
 NEEDED = ("sample", "barcode", "total_umis", "lineage", "is_doublet")
 
 
@@ -67,7 +69,8 @@ def call_cells(
     Raises
     ------
     CarseqError
-        If a needed column is missing or holds no numbers, a sample has no row or two, or ``fdr`` is no rate.
+        If a needed column is missing or holds no numbers, the matrix holds no counts of the CAR, a sample has no row or
+        two, or ``fdr`` is no rate.
     """
     obs, by_sample = _checked(adata, samples, fdr)
     _add_counts(adata, molecules, car)
@@ -179,12 +182,15 @@ def _add_counts(adata: AnnData, molecules: Mapping[str, pd.DataFrame] | None, ca
     if car in adata.var_names:
         found = matrix[:, adata.var_names.get_loc(car)]
         dense = found.toarray() if hasattr(found, "toarray") else np.asarray(found)
-        counts = dense.ravel()
+        counts = dense.ravel().astype(float)
     else:
         counts = np.zeros(adata.n_obs)
     names = ("car_umis", "car_umis_unique", "car_evidence")
-    columns = {name: counts.astype(int).copy() for name in names}
     of_sample = obs["sample"].astype(str).to_numpy()
+    from_matrix = ~np.isin(of_sample, [str(s) for s in molecules or {}])
+    _raise_unless_counts(obs, np.where(from_matrix, counts, 0), car)
+    counts = np.rint(np.where(from_matrix, counts, 0)).astype(int)
+    columns = {name: counts.copy() for name in names}
     for sample, table in (molecules or {}).items():
         rows = np.flatnonzero(of_sample == str(sample))
         own = count_car(table, pd.Index(obs["barcode"].iloc[rows].astype(str)))
@@ -192,6 +198,19 @@ def _add_counts(adata: AnnData, molecules: Mapping[str, pd.DataFrame] | None, ca
             columns[name][rows] = own[name].to_numpy()
     for name in names:
         obs[name] = columns[name]
+
+
+def _raise_unless_counts(obs: pd.DataFrame, counts: npt.NDArray[np.float64], car: str) -> None:
+    """Raise if the matrix holds no molecules of the CAR, but something made from them."""
+    bad = ~np.isfinite(counts) | (counts < 0)
+    bad |= np.abs(counts - np.rint(np.where(bad, 0, counts))) > NEARLY_WHOLE
+    if bad.any():
+        raise CarseqError(
+            f"{car} of {int(bad.sum())} cells is no number of molecules, first {counts[bad][0]:.4g} of "
+            f"{obs.index[bad][0]}",
+            "the matrix was normalised or corrected for ambient RNA; the model needs molecules as they were counted",
+            "give raw counts in X or in layers['counts']",
+        )
 
 
 def _terms(fitted: Fit, t_cells: pd.DataFrame) -> CellTerms:

@@ -182,6 +182,10 @@ def annotate(
     car: Annotated[
         str | None, typer.Option(help="Name of the CAR among the genes; it takes no part.")
     ] = None,
+    gtf: Annotated[
+        Path | None,
+        typer.Option(help="Annotation of a matrix that names genes by their ids alone."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of every random step.")] = 0,
 ) -> None:
     """Say what the cells of any matrix are: types, states, doublets, damage. No study, no CAR, no genome."""
@@ -195,7 +199,7 @@ def annotate(
     warnings.filterwarnings("ignore", "Variable names are not unique")
     log.info("reading %s", matrix)
     read = read_h5ad(matrix) if matrix.suffix == ".h5ad" else read_counts(matrix, car=car)
-    cells = annotate_matrix(read, sample=sample, car=car, seed=seed)
+    cells = annotate_matrix(read, sample=sample, car=car, gtf=gtf, seed=seed)
     for name, table in list(cells.obsm.items()):
         # Other programs read arrays; the columns' names stand in uns.
         if hasattr(table, "columns"):

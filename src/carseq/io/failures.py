@@ -12,6 +12,8 @@ from pathlib import Path
 
 from carseq.errors import CarseqError
 
+#: How a shell (137 is 128 + 9), Python and clusters write that signal 9 ended a job: it did not fail, it was killed.
+KILLED = re.compile(r"SIGKILL|exit status (?:137|-9)\b|exit code:? 137\b", re.IGNORECASE)
 #: Error number -> (what it means, what to do).
 _SYSTEM: dict[int, tuple[str, str]] = {
     errno.ENOSPC: (

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from carseq.errors import CarseqError
-from carseq.io.failures import machine_failure
+from carseq.io.failures import KILLED, machine_failure
 
 #: Lines of a log that are shown where it names no cause.
 _LAST = 12
@@ -40,8 +40,6 @@ _TIME = re.compile(
     r"allowed_execute_duration|exceeded execution duration",
     re.IGNORECASE,
 )
-#: A job that somebody or something killed.
-_KILLED = re.compile(r"Signals\.SIGKILL|exit status (?:137|-9)\b|returned non-zero exit status 137")
 #: A node that went away under a job.
 _NODE = re.compile(r"NODE_FAIL|node failure|TERM_UNKNOWN|lost contact with", re.IGNORECASE)
 
@@ -131,7 +129,7 @@ def reason(job: Failed, folder: Path, printed: str = "") -> CarseqError:
         last = "\n".join(text.splitlines()[-_LAST:])
         if last and (told := machine_failure(RuntimeError(last))):
             return told
-    if _KILLED.search(everything):
+    if KILLED.search(everything):
         return CarseqError(
             f"{job.rule} was killed", "most likely the machine's memory was used up",
             "give the run fewer cores or a machine with more memory, or on a cluster "
