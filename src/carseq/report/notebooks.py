@@ -110,8 +110,8 @@ def run_notebooks(
     while left and not _may_divide():
         try:
             run_notebook(*left.pop(0))
-        except Exception as error:
-            failed.append(error)
+        except Exception as fault:
+            failed.append(fault)
     while left or running:
         while left and len(running) < processes:
             source, out = left.pop(0)
