@@ -17,6 +17,7 @@ from carseq.cells.alone import genes_alone
 from carseq.cells.protein import gate
 from carseq.cli import app
 from carseq.errors import CarseqError
+from carseq.io.matrix import check_molecules
 from helpers_cells import CAR, urine
 
 COLUMNS = {
@@ -105,6 +106,35 @@ def test_what_is_no_count_is_refused(made: ad.AnnData, value: float, words: str)
     assert words in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [(lambda x: np.minimum(x, 1), "none of its"), (lambda x: 2 * x, "none is 1")],
+)
+def test_whole_numbers_that_are_no_molecules_are_refused(
+    made: ad.AnnData, change, words: str
+) -> None:  # type: ignore[no-untyped-def]
+    """Genes seen or not, and doubled values, are no counts."""
+    bad = made[:20].copy()
+    bad.X.data = change(bad.X.data)
+    with pytest.raises(CarseqError, match="no counts of molecules") as error:
+        carseq.annotate(bad)
+    assert words in str(error.value)
+
+
+def test_rounded_normalised_values_are_told(
+    made: ad.AnnData, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Every cell with the same number of molecules: it may be normalised, which is said."""
+    totals = np.asarray(made.X.sum(axis=1)).ravel()
+    x = made.X.multiply(np.median(totals) / totals[:, None]).tocsr()
+    x.data = np.rint(x.data)
+    with caplog.at_level("WARNING", logger="carseq"):
+        check_molecules(x, "the matrix")
+        check_molecules(made.X, "another")
+    (record,) = caplog.records
+    assert "normalised and rounded" in record.message
+
+
 def test_names_that_stand_twice_and_foreign_genes_are_refused(made: ad.AnnData) -> None:
     """A barcode twice, a marker gene twice, mouse genes, no symbol: each is told."""
     twice = made[[0, 0, 1]].copy()
@@ -123,6 +153,21 @@ def test_names_that_stand_twice_and_foreign_genes_are_refused(made: ad.AnnData) 
     nameless.var = nameless.var[[]]
     with pytest.raises(CarseqError, match="none of the"):
         carseq.annotate(nameless)
+
+
+def test_ids_alone_take_the_symbols_of_a_gtf(made: ad.AnnData, tmp_path: Path) -> None:
+    """Ids without symbols and the GTF that names them: the same types as from symbols."""
+    gtf = tmp_path / "genes.gtf"
+    with gtf.open("w") as file:
+        for i, name in enumerate(made.var_names):
+            about = f'gene_id "ENSG{i:011d}"; gene_name "{name}"; transcript_id "T{i}";'
+            file.write(f"1\tx\texon\t{i + 1}\t{i + 1}\t.\t+\t.\t{about}\n")
+    few = made[:60]
+    plain = carseq.annotate(few.copy()).obs["cell_type"].astype(str)
+    ids = few.copy()
+    ids.var = ids.var[[]]
+    ids.var_names = [f"ENSG{i:011d}.3" for i in range(ids.n_vars)]
+    assert (carseq.annotate(ids, gtf=gtf).obs["cell_type"].astype(str) == plain).all()
 
 
 def test_ids_with_a_column_of_symbols_do(made: ad.AnnData) -> None:

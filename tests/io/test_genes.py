@@ -25,7 +25,9 @@ SYMBOLS = pd.Index(
 IDS = [f"ENSG{i:011d}" for i in range(len(SYMBOLS))]
 
 
-@pytest.mark.parametrize("column", ["feature_name", "gene_symbols", "gene_name"])
+@pytest.mark.parametrize(
+    "column", ["feature_name", "gene_symbols", "gene_name", "external_gene_name", "my symbols"]
+)
 @pytest.mark.parametrize("version", ["", ".4"])
 def test_ids_take_the_symbols_of_the_matrix(column: str, version: str) -> None:
     """Ensembl ids with or without version: symbols of any known column, the CAR's name and the ids are kept."""
@@ -51,6 +53,7 @@ def test_ids_take_the_symbols_of_the_matrix(column: str, version: str) -> None:
         lambda g, i: f"{g}_{i}",
         lambda g, i: f"{i}.2|{g}",
         lambda g, i: g.replace("-", "."),
+        lambda g, i: g.lower(),
     ],
 )
 def test_changed_names_are_told(change) -> None:  # type: ignore[no-untyped-def]

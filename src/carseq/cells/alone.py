@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,8 +23,16 @@ from carseq.cells.protein import add_protein, protein_agreement, protein_backgro
 from carseq.cells.states import cell_cycle, t_states
 from carseq.errors import CarseqError
 from carseq.io.genes import check_genes, marker_genes, with_symbols
-from carseq.io.matrix import ANTIBODY, HASHTAG, TYPE_COLUMNS, are_genes, proteins_apart
+from carseq.io.matrix import (
+    ANTIBODY,
+    HASHTAG,
+    TYPE_COLUMNS,
+    are_genes,
+    check_molecules,
+    proteins_apart,
+)
 from carseq.log import get_logger
+from carseq.reference.genome import gene_symbols
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -41,6 +50,7 @@ def annotate_matrix(
     car: str | None = None,
     markers: pd.DataFrame | None = None,
     integration: Method = "none",
+    gtf: str | Path | None = None,
     seed: int = 0,
 ) -> AnnData:
     """Say what each cell of a matrix is: its type, its state, whether it is intact and single.
@@ -58,6 +68,8 @@ def annotate_matrix(
         From :func:`carseq.cells.read_markers`; None: the table that comes with carseq.
     integration
         How several samples are brought together: `none`, `harmony` or `scvi`.
+    gtf
+        Annotation whose `gene_id` the matrix names its genes by, where it has no symbols.
     seed
         Seed of every random step.
 
@@ -85,6 +97,7 @@ def annotate_matrix(
     import anndata as ad
 
     counts, var = _counts(adata)
+    check_molecules(counts, "the matrix")
     counts, var, proteins = genes_alone(adata, counts, var)
     if not adata.obs_names.is_unique:
         twice = adata.obs_names[adata.obs_names.duplicated()][0]
@@ -96,7 +109,10 @@ def annotate_matrix(
     part = ad.AnnData(counts, obs=pd.DataFrame(index=adata.obs_names.astype(str)), var=var)
     if proteins is not None:
         part.obsm["protein"] = proteins
-    source = with_symbols(part, car=car)
+    by_id = (
+        None if gtf is None else {i.split(".")[0]: name for i, name in gene_symbols(gtf).items()}
+    )
+    source = with_symbols(part, car=car, by_id=by_id)
     if source:
         log.info("genes are named by %s", source)
     _make_unique(part)

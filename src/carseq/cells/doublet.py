@@ -197,7 +197,7 @@ def _scrublet(
     counts = counts_of(adata)[rows]
     genes = np.flatnonzero((counts.getnnz(axis=0) >= 3) & (adata.var_names != (car or "")))
     if genes.size < 50:
-        log.warning("sample %s: too few genes for scrublet", name)
+        log.warning("sample %s: too few genes for scrublet", name or "(unnamed)")
         return nothing
     part = ad.AnnData(counts[:, genes].astype(np.float32))
     expected = per_cell * rows.size if rate is None else rate

@@ -66,6 +66,9 @@ PANEL_GENES = 5_000
 #: Below this share of a type's markers its label is doubtful, and `carseq check` warns.
 FEW_MARKERS = 0.5
 
+#: Share of names in small letters from which a program has written all of them so.
+MOSTLY = 0.9
+
 _ENSEMBL = re.compile(r"^ENS[A-Z]*G\d{6,}(\.\d+)?$")
 _WITH_ID = re.compile(r"(^ENS[A-Z]*G\d{6,}(\.\d+)?[_|:-])|([_|:-]ENS[A-Z]*G\d{6,}(\.\d+)?$)")
 _FOREIGN_PREFIX = re.compile(
@@ -126,7 +129,7 @@ def gene_symbols(
     names
         Names of the features (``var_names``).
     columns
-        Further columns of ``var``; those of :data:`SYMBOL_COLUMNS` are looked at.
+        Further columns of ``var``: those of :data:`SYMBOL_COLUMNS` first, then any that hold text.
     by_id
         Symbols by gene id without version, from the GTF.
 
@@ -143,6 +146,15 @@ def gene_symbols(
             given = pd.Series(np.asarray(table[column].astype(object)))
             text = given.where(given.notna() & given.astype(str).ne(""), pd.Series(names))
             candidates += _variants(pd.Index(text.astype(str)), f"column {column!r} of var")
+    # A column by any other name: what it holds tells.
+    for column in table.columns.difference([*SYMBOL_COLUMNS], sort=False):
+        given = table[column].astype(object)
+        some = given[given.notna()].head(100)
+        if len(some) and some.map(lambda value: isinstance(value, str)).all():
+            text = np.where(given.notna(), given.astype(str), names)
+            candidates += _variants(pd.Index(text), f"column {column!r} of var")
+    if (names == names.str.lower()).mean() > MOSTLY and not names.str.match(_ENSEMBL).any():
+        candidates.append(Symbols(names.str.upper(), "the matrix's names, in capitals"))
     if by_id:
         bare = bare_ids(names)
         known = pd.Index([by_id.get(n, n) for n in bare])

@@ -62,6 +62,10 @@ MOST_COUNTED = 10_000_000
 #: Genes and entries from which a matrix without a single 1 is not of counted molecules: of real droplets, 1 is the
 #: commonest entry.
 MIN_GENES, MIN_ENTRIES = 200, 1000
+#: Molecules of a droplet from which one of its genes is there twice: MT-CO1, MALAT1, B2M.
+MANY_MOLECULES = 500
+#: Totals that differ by less than this are one total.
+SAME_TOTAL = 0.15
 
 Strings = npt.NDArray[np.object_]
 
@@ -508,12 +512,48 @@ def _check_counts(read: _Read, path: Path, *, allow_empty: bool) -> None:
         raise CarseqError(
             f"the matrix {path} counts nothing", "all its values are 0", "give the raw matrix"
         )
-    counted = data[data > 0]
-    if len(read.ids) >= MIN_GENES and len(counted) >= MIN_ENTRIES and counted.min() > 1:
+    check_molecules(read.counts, str(path))
+
+
+def check_molecules(counts: Any, what: str) -> None:
+    """Raise where whole numbers are no counts of molecules, and warn where they may be none.
+
+    Parameters
+    ----------
+    counts
+        Whole numbers, CSR, n_barcodes × n_features.
+    what
+        The matrix, in words.
+
+    Raises
+    ------
+    CarseqError
+        If no value is 1, the commonest count of a molecule, or none is more than 1.
+    """
+    counted = counts.data[counts.data > 0]
+    if counts.shape[1] < MIN_GENES or len(counted) < MIN_ENTRIES:
+        return
+    if counted.min() > 1:
         raise CarseqError(
-            f"{path} holds no counts of molecules",
+            f"{what} holds no counts of molecules",
             f"of its {len(counted):,} values above 0 none is 1, the commonest count: they are scaled",
             "give the raw matrix",
+        )
+    totals = np.asarray(counts.sum(axis=1)).ravel()
+    totals = totals[totals > 0]
+    if counted.max() == 1 and np.median(totals) >= MANY_MOLECULES:
+        raise CarseqError(
+            f"{what} holds no counts of molecules",
+            f"none of its {len(counted):,} values is more than 1: it says which genes were seen, not how often",
+            "give the raw matrix",
+        )
+    middle = float(np.median(totals))
+    if len(totals) >= 20 and np.mean(np.abs(totals - middle) < SAME_TOTAL * middle) > 0.95:
+        log.warning(
+            "%s: every barcode has about %.0f molecules: it was normalised and rounded, or thinned to one depth; "
+            "if normalised, give the raw matrix",
+            what,
+            middle,
         )
 
 
