@@ -132,9 +132,8 @@ def detect_chemistry(
             if shares[name] >= SURELY_VALID:
                 break
         best = max(shares, key=lambda name: shares[name])
-    log.info(
-        "%s: reads with a valid barcode: %s", sample, {k: round(v, 3) for k, v in shares.items()}
-    )
+    told = ", ".join(f"{share:.1%} on {name}" for name, share in shares.items())
+    log.info("%s: reads with a barcode of a list: %s", sample, told)
     if shares[best] < MIN_VALID:
         _explain_bad_barcodes(sample, pairs, shares, swapped, lists, whitelist, r1_length, shortest)
     path = lists[best][0]
