@@ -411,11 +411,16 @@ def fuzz(target: Target, folder: Path, *, seed: int, seconds: float = 0.0, n: in
     return result
 
 
-def guided(target: Target, folder: Path, *, seed: int, seconds: float) -> Result:
-    """Try inputs that atheris chooses by the code that they reach (`pip install atheris`), in a process of its own."""
-    (folder / "corpus").mkdir(exist_ok=True)
-    for number, content in enumerate(target.seeds):
-        (folder / "corpus" / str(number)).write_bytes(content)
+def guided(names: list[str], folder: Path, *, seed: int, seconds: float) -> dict[str, Result]:
+    """Try inputs that atheris chooses by the code that they reach (`pip install atheris`), in a process of its own.
+
+    One process tries all parsers, since its start takes longer than a parser's share: an input's first byte says which.
+    """
+    corpus = folder / "corpus"
+    corpus.mkdir(exist_ok=True)
+    for number, target in enumerate(t for t in targets(folder) if t.name in names):
+        for which, content in enumerate(target.seeds):
+            (corpus / f"{number}_{which}").write_bytes(bytes([number]) + content)
     code = f"""
 import json, sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
@@ -424,28 +429,45 @@ with atheris.instrument_imports(include=["carseq"]):
     import fuzz
     from pathlib import Path
     folder = Path({str(folder)!r})
-    target = next(t for t in fuzz.targets(folder) if t.name == {target.name!r})
+    every = [t for t in fuzz.targets(folder) if t.name in {names!r}]
+    for target in every:
+        for content in target.seeds:
+            fuzz.try_one(target, content, folder)
 fuzz.quiet()
-found = {{"tried": 0, "refused": 0, "kinds": {{}}}}
+found = {{t.name: {{"tried": 0, "refused": 0, "kinds": {{}}}} for t in every}}
+tried = 0
 def one(content):
-    found["tried"] += 1
+    global tried
+    if not content:
+        return
+    target, content = every[content[0] % len(every)], content[1:]
     if target.cut_only:
         content = target.seeds[0][: int.from_bytes(content[:4], "big") % len(target.seeds[0])]
+    own = found[target.name]
+    own["tried"] += 1
+    tried += 1
     told = fuzz.try_one(target, content, folder)
     if told == "refused":
-        found["refused"] += 1
+        own["refused"] += 1
     elif told:
-        found["kinds"].setdefault(told.split(": ")[0], content.hex())
-    if found["tried"] % 50 == 0 or told not in ("", "refused"):
+        own["kinds"].setdefault(told.split(": ")[0], content.hex())
+    if tried % 500 == 0 or told not in ("", "refused"):
         (folder / "found.json").write_text(json.dumps(found))
-words = ["fuzz", "-max_total_time={int(seconds)}", "-seed={seed + 1}", "-max_len=6000", "-timeout=60", "-verbosity=0"]
-atheris.Setup([*words, str(folder / "corpus")], one)
+words = ["fuzz", "-max_total_time={int(seconds)}", "-seed={seed + 1}", "-max_len=4000", "-timeout=120", "-verbosity=0"]
+words += ["-rss_limit_mb=6000", "-artifact_prefix={folder}/"]
+atheris.Setup([*words, {str(corpus)!r}], one)
 atheris.Fuzz()
 """
-    subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    if not (folder / "found.json").exists():
+        sys.exit(done.stderr[-2000:])
     found = json.loads((folder / "found.json").read_text())
-    kinds = {kind: bytes.fromhex(content) for kind, content in found["kinds"].items()}
-    return Result(found["tried"], found["refused"], Counter(dict.fromkeys(kinds, 1)), kinds)
+    results = {}
+    for name, own in found.items():
+        kinds = {kind: bytes.fromhex(content) for kind, content in own["kinds"].items()}
+        counts = Counter(dict.fromkeys(kinds, 1))
+        results[name] = Result(own["tried"], own["refused"], counts, kinds)
+    return results
 
 
 def quiet() -> None:
@@ -471,13 +493,19 @@ def main() -> None:
     kinds = 0
     with tempfile.TemporaryDirectory() as place:
         all_targets = [t for t in targets(Path(place)) if not words.only or t.name in words.only]
+        chosen = {}
+        if words.atheris:
+            names = [t.name for t in all_targets]
+            folder = Path(tempfile.mkdtemp(dir=place))
+            chosen = guided(names, folder, seed=words.seed, seconds=words.seconds)
         for target in all_targets:
             good = [try_one(target, s, Path(place)) for s in target.seeds]
-            share = words.seconds / len(all_targets)
-            try_all = guided if words.atheris else fuzz
-            result = try_all(
-                target, Path(tempfile.mkdtemp(dir=place)), seed=words.seed, seconds=share
-            )
+            if words.atheris:
+                result = chosen[target.name]
+            else:
+                share = words.seconds / len(all_targets)
+                folder = Path(tempfile.mkdtemp(dir=place))
+                result = fuzz(target, folder, seed=words.seed, seconds=share)
             total, refused, kinds = (
                 total + result.tried,
                 refused + result.refused,

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -534,3 +535,21 @@ def test_temporary_files_that_cannot_be_written_are_told(tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", "/dev/full")
     with pytest.raises(CarseqError, match="cannot be written"):
         check_scratch()
+
+
+def test_a_watch_that_cannot_begin_holds_nothing_up(tmp_path, monkeypatch):
+    """Where memory is short a thread may die before it begins, or not be made at all: `Thread.start` waits for ever."""
+
+    def dies(function, given):
+        return 0
+
+    def refuses(function, given):
+        raise RuntimeError("can't start new thread")
+
+    for start in (dies, refuses):
+        monkeypatch.setattr("carseq.reference.watch._thread.start_new_thread", start)
+        begin = time.monotonic()
+        watch = Watch(os.getpid(), tmp_path)
+        watch.stop()
+        assert watch.verdict == ""
+        assert time.monotonic() - begin < 5

@@ -721,15 +721,21 @@ def torture(
             continue
         # Of a rule that runs for each sample, or notebook, one job; damaged inputs of all.
         first.setdefault(rule, job)
-    end = time.monotonic() + seconds if seconds else float("inf")
-    # What is quick comes first, so that a limited time sees every rule.
-    for attempt in torturer.attempts(disks=disks):
+    # A limited time is shared: each kind of fault sees some rules; what one leaves the next has.
+    begin, attempts = _processor(), torturer.attempts(disks=disks)
+    for number, attempt in enumerate(attempts, 1):
+        end = begin + seconds * number / len(attempts) if seconds else float("inf")
         for rule, job in first.items():
-            if time.monotonic() < end and not (
+            if _processor() < end and not (
                 short and rule not in QUICK and attempt != torturer.damages
             ):
                 attempt(job)
     return torturer.outcomes
+
+
+def _processor() -> float:
+    """Return the seconds of the processor that this process and what it started have taken."""
+    return sum(os.times()[:4])
 
 
 def preload() -> None:
@@ -780,6 +786,17 @@ def table(outcomes: list[Outcome]) -> str:
     return "\n".join([*lines, _row("all", outcomes)])
 
 
+def show(outcomes: list[Outcome], mark: str, page: Path | None) -> None:
+    """Print the outcomes by kind, and write them between two marks of a page."""
+    made = table(outcomes)
+    print(made)
+    if page is None:
+        return
+    head, begin, rest = page.read_text().partition(f"<!-- {mark} -->")
+    end = f"<!-- end of {mark} -->"
+    page.write_text(f"{head}{begin}\n\n{made}\n\n{end}{rest.partition(end)[2]}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
@@ -789,7 +806,9 @@ def main() -> None:
     )
     parser.add_argument("--jobs-only", action="store_true", help="no faults of whole runs")
     parser.add_argument("--short", action="store_true", help="the selection that the tests use")
-    parser.add_argument("--seconds", type=float, default=0, help="begin nothing new after so long")
+    parser.add_argument(
+        "--seconds", type=float, default=0, help="of the processor, for the jobs' faults"
+    )
     parser.add_argument("--rules", nargs="*", help="these rules alone")
     parser.add_argument("--to", type=Path, help="Markdown page whose table is written anew")
     parser.add_argument("--json", type=Path, help="where every outcome is written")
@@ -804,22 +823,19 @@ def main() -> None:
         outcomes = torture(
             study.resolve(), trees, short=words.short, rules=rules, seconds=words.seconds
         )
+        whole: list[Outcome] = []
         if not words.short and not words.rules and not words.jobs_only:
             from whole_runs import try_runs
 
             print("whole runs:", flush=True)
-            keep = Torturer(study, trees, False, outcomes).keep
+            keep = Torturer(study, trees, False, whole).keep
             try_runs(study.resolve(), Path(scratch) / "kept", keep, short=False)
-    made = table(outcomes)
-    print(made)
+    show(outcomes, "table", words.to)
+    if whole:
+        show(whole, "runs", words.to)
+        outcomes += whole
     if words.json:
         words.json.write_text(json.dumps([o.__dict__ for o in outcomes], indent=1))
-    if words.to:
-        page = words.to.read_text()
-        head, _, rest = page.partition("<!-- table -->")
-        words.to.write_text(
-            f"{head}<!-- table -->\n\n{made}\n\n<!-- end -->{rest.partition('<!-- end -->')[2]}"
-        )
     bad = [o for o in outcomes if o.survived is False or o.told is False]
     sys.exit(1 if bad else 0)
 

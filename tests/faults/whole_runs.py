@@ -6,7 +6,9 @@ printed is followed to the letter, and everything is compared with the undisturb
 
 from __future__ import annotations
 
+import argparse
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -19,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-from torture import HOOK, ROOT, Outcome, same, snakemake_command
+from torture import HOOK, ROOT, Outcome, same, show, snakemake_command
 
 #: What is asked for: reads aligned and CAR molecules found, of one sample.
 SAMPLE = "P01_urine_D28"
@@ -442,11 +444,28 @@ def try_runs(
     Runs(study, kept, keep).all(short=short, wanted=wanted)
 
 
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("study", type=Path, help="a study that was run with the hook beside this")
+    parser.add_argument("copy", type=Path, help="folder for a copy of it, or one made before")
+    parser.add_argument("--only", default="", help="faults whose name holds this")
+    parser.add_argument("--json", type=Path, help="outcomes of this and earlier calls")
+    parser.add_argument("--to", type=Path, help="page whose table of whole runs is written anew")
+    words = parser.parse_args()
+    found: dict[str, Outcome] = {}
+    if words.json and words.json.exists():
+        known = [Outcome(**fields) for fields in json.loads(words.json.read_text())]
+        found = {f"{o.kind} {o.job} {o.what}": o for o in known}
+
+    def keep(outcome: Outcome) -> None:
+        print(outcome, flush=True)
+        found[f"{outcome.kind} {outcome.job} {outcome.what}"] = outcome
+        if words.json:
+            words.json.write_text(json.dumps([o.__dict__ for o in found.values()], indent=1))
+
+    try_runs(words.study.resolve(), words.copy.resolve(), keep, wanted=words.only)
+    show(list(found.values()), "runs", words.to)
+
+
 if __name__ == "__main__":
-    # usage: whole_runs.py STUDY FOLDER_FOR_A_COPY [PART_OF_A_FAULT'S_NAME]
-    try_runs(
-        Path(sys.argv[1]).resolve(),
-        Path(sys.argv[2]).resolve(),
-        lambda outcome: print(outcome, flush=True),
-        wanted="".join(sys.argv[3:]),
-    )
+    main()

@@ -178,6 +178,26 @@ def test_car_molecules_outside_t_cells_are_marked_as_signal(study: Study) -> Non
     assert (outside["car_umis"] > 0).all()
 
 
+def test_a_cell_that_the_model_does_not_ask_has_no_probability() -> None:
+    """A doublet of a T cell with CAR molecules has none: drawn at 0 % it would seem to be surely no CAR T cell."""
+    cells = pd.DataFrame(
+        {
+            "sample": "S1",
+            "barcode": ["A", "B", "C"],
+            "cell_type": ["T cell", "T cell", "B cell"],
+            "lineage": ["T", "T", "B"],
+            "is_doublet": [False, True, False],
+            "car_umis": [3, 2, 1],
+            "car_call": ["positive", "uncertain", "negative"],
+            "car_expected_ambient": 0.01,
+            "car_posterior": [0.99, 0.0, 0.0],
+        }
+    )
+    shown = figures.weighing(cells).data["rows"]["posterior"]
+    assert shown.iloc[0] == 0.99
+    assert shown.iloc[1:].isna().all()
+
+
 def test_the_construct_is_drawn_with_what_the_file_lacks(tmp_path: Path) -> None:
     from carseq.construct import load_construct
     from carseq.data import path as data_path
@@ -204,3 +224,13 @@ def test_expected_coverage_is_that_of_the_samples_molecules(study):
     assert alerts.expected_depth(study, []) is None
     study.solo[sample].pop("strand")
     assert alerts.expected_depth(study, [sample]) is None
+
+
+def test_a_time_is_named_once_above_what_lies_there(study: Study) -> None:
+    """Urine, blood and flow cytometry of one day gave three names, one over the other."""
+    rows = figures.clinic(study.clinic).data["rows"]
+    named = rows[rows["named"] != ""]
+    assert not named.duplicated(["menu_patient", "panel", "place"]).any()
+    assert len(named)
+    at = rows.groupby(["menu_patient", "panel", "place"])["top"].transform("max")
+    assert (named["top"] == at[named.index]).all()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
@@ -14,6 +16,7 @@ from study import demo_samples, write_study
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "workflow" / "notebooks").glob("*.py"))
 
 
+RUN = "from carseq.report.notebooks import run_notebooks\nrun_notebooks(*{}, processes=2)"
 N_FIGURES = {"01_quality": 9, "02_cells": 8, "03_car_t_cells": 14, "04_localization": 7}
 
 
@@ -22,7 +25,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The notebooks of a study, run as the workflow runs them."""
     copy = write_study(tmp_path_factory.mktemp("notebooks") / "results", demo_samples()[:3])
     outs = [copy / "notebooks" / f"{source.stem}.ipynb" for source in NOTEBOOKS]
-    run_notebooks(NOTEBOOKS, outs, processes=2)
+    # In a process that has drawn nothing yet, as a job's.
+    words = repr(([str(path) for path in NOTEBOOKS], [str(path) for path in outs]))
+    subprocess.run([sys.executable, "-c", RUN.format(words)], check=True, timeout=600)
     assert {path.name for path in (copy / "notebooks").iterdir()} == {out.name for out in outs}
     return copy / "notebooks"
 
@@ -80,6 +85,21 @@ def test_a_notebook_that_is_killed_is_told_and_leaves_the_others(tmp_path: Path)
         )
     assert (tmp_path / "good.ipynb").is_file()
     assert not (tmp_path / "bad.ipynb").exists()
+
+
+def test_a_process_that_has_drawn_runs_them_itself(tmp_path: Path) -> None:
+    """A forked child would wait for ever for the threads that draw; the second is run though the first one fails."""
+    draw = "import vl_convert\nvl_convert.vega_to_svg({'width': 9, 'height': 9, 'marks': []})\n"
+    head = '# %% tags=["parameters"]\nresults = ".."\n\n# %%\n'
+    names = ("bad", "good")
+    for name, last in zip(names, ("1 / 0\n", draw), strict=True):
+        (tmp_path / f"{name}.py").write_text(head + last)
+    words = repr([[str(tmp_path / f"{n}.{kind}") for n in names] for kind in ("py", "ipynb")])
+    done = subprocess.run(
+        [sys.executable, "-c", draw + RUN.format(words)], capture_output=True, text=True, check=False, timeout=300
+    )  # fmt: skip
+    assert "ZeroDivisionError" in done.stderr
+    assert (tmp_path / "good.ipynb").is_file()
 
 
 def test_a_notebook_that_fails_tells_the_cell(tmp_path: Path) -> None:

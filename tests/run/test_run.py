@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import logging
@@ -526,3 +527,40 @@ def test_nohup_keeps_a_run_alive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert running.run_study(tmp_path / "config.yaml", Options(), quiet()) == 0
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_a_home_that_takes_no_cache_is_not_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Containers have none for their users; Snakemake and numba would end in tracebacks."""
+    seen = {}
+    monkeypatch.setattr("snakemake.cli.main", lambda words: seen.update(os.environ))
+    monkeypatch.setenv("HOME", "/proc/none")
+    changed = (
+        "XDG_CACHE_HOME",
+        "NUMBA_CACHE_DIR",
+        "MPLCONFIGDIR",
+        "IPYTHONDIR",
+        "JUPYTER_RUNTIME_DIR",
+    )
+    for name in changed:
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    assert running.run_study(tmp_path / "config.yaml", Options(), quiet()) == 0
+    assert Path(seen["XDG_CACHE_HOME"]).parent == Path(seen["NUMBA_CACHE_DIR"]).parents[1]
+    assert Path(seen["XDG_CACHE_HOME"]).parent == tmp_path / ".snakemake"
+
+
+def test_a_full_disk_below_the_notes_is_told_before_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever Snakemake says then goes to that disk and is lost."""
+
+    class Full:
+        def __init__(self, dir: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("carseq.io.failures.tempfile.TemporaryFile", Full)
+    with pytest.raises(CarseqError, match="cannot be written to") as told:
+        running.run_study(tmp_path / "config.yaml", Options(), quiet())
+    assert "the disk is full" in told.value.cause

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import re
-import subprocess
-import sys
 import zipfile
 from operator import ne
 
@@ -22,7 +19,7 @@ from carseq.schema.tables import (
     MOLECULES,
 )
 from privacy import told
-from runs import CAR, ROOT, WORKFLOW, run
+from runs import CAR, WORKFLOW, run
 
 pytestmark = WORKFLOW
 
@@ -152,28 +149,6 @@ def test_the_report_says_the_verdict(demo):
 
 def test_the_second_run_does_nothing_and_says_so(demo):
     assert "Nothing to be done" in run(demo.folder)
-
-
-def test_faults_are_survived_and_told(demo, tmp_path):
-    """Jobs killed and limited give the same when run again; damaged inputs are told (the whole: `make torture`)."""
-    outcomes = tmp_path / "outcomes.json"
-    torture = [
-        ROOT / "tests/faults/torture.py",
-        "--study",
-        demo.folder,
-        "--short",
-        "--json",
-        outcomes,
-    ]
-    done = subprocess.run(
-        [sys.executable, *map(str, torture)], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
-    found = json.loads(outcomes.read_text())
-    assert len(found) >= 25
-    assert sum(o["told"] is True for o in found) >= 20
-    assert sum(o["survived"] is True for o in found) >= 7
-    assert not any(o["survived"] is False or o["told"] is False for o in found)
 
 
 def test_nothing_that_is_handed_on_tells_of_the_machine(demo, tmp_path):

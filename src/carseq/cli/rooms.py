@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from pathlib import Path
 from threading import Thread
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,10 @@ from carseq.cli.options import ConstructFile, Form, Name, known_form, out, print
 from carseq.errors import CarseqError
 from carseq.log import get_logger
 from carseq.schema.thresholds import FDR
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
 
 log = get_logger("cli")
 
@@ -67,7 +71,7 @@ def quicklook(
     else:
         pairs[sample] = list(zip(files[::2], files[1::2], strict=True))
     # What draws is loaded while files are read.
-    Thread(target=importlib.import_module, args=("carseq.figures",)).start()
+    Thread(target=importlib.import_module, args=("carseq.figures.droplets",)).start()
     for own, fastqs in pairs.items():
         seen = look(fastqs, car, chemistry=chemistry, whitelist=whitelist, sample=own)
         for line in write_look(seen, own, to):
@@ -125,14 +129,16 @@ def call(
     cells: Annotated[
         Path,
         typer.Argument(
-            help="h5ad of annotated cells (obs: sample, barcode, total_umis, lineage, is_doublet)."
+            help="h5ad of annotated cells, as `carseq annotate` writes it (obs: total_umis, lineage, is_doublet; of "
+            "several samples also sample, and barcode where molecules are given)."
         ),
     ],
     samples: Annotated[
         Path,
         typer.Option(
-            help="TSV: sample, patient, compartment, timepoint, role, ambient_umis, ambient_car; if known, gating and "
-            "sequencing_run (molecules swapped between libraries of a run are dropped)."
+            help="Sheet: sample, patient, compartment; if known, timepoint, role, gating, sequencing_run (molecules "
+            "swapped between libraries of a run are dropped), and ambient_umis and ambient_car: all molecules and CAR "
+            "molecules in the sample's empty droplets. Without these two ambient RNA is assumed."
         ),
     ],
     to: Annotated[
@@ -150,15 +156,21 @@ def call(
         float, typer.Option(help="False discovery rate among positive calls, between 0 and 1.")
     ] = FDR,
 ) -> None:
-    """Call CAR T cells in annotated cells, without the workflow."""
+    """Call CAR T cells in annotated cells, without the workflow.
+
+    Example: carseq annotate P01.h5 --car MYCAR --out P01.h5ad; carseq call P01.h5ad --samples samples.tsv --name MYCAR
+    --out called/cells.h5ad
+    """
     import anndata
 
     from carseq.calling import call_study
     from carseq.io.files import read_table, write_table
     from carseq.io.h5ad import write_h5ad
-    from carseq.schema.tables import DETECTION, MOLECULES, RULES, SAMPLES
+    from carseq.schema.tables import DETECTION, MOLECULES, RULES
 
+    sheet = _samples_of(samples)
     adata = anndata.read_h5ad(cells)
+    adata = _complete_cells(adata, cells, sheet)
     table = {}
     for path in molecules or []:
         found = read_table(path, MOLECULES)
@@ -166,11 +178,73 @@ def call(
         # its name is that of the folder samples/SAMPLE/molecules/.
         sample = str(found["sample"].iloc[0]) if len(found) else path.resolve().parent.parent.name
         table[sample] = found
-    called = call_study(adata, read_table(samples, SAMPLES), table, car=name, fdr=fdr)
+    uncounted = [own for own in sheet["sample"] if own not in table]
+    if uncounted and name not in adata.var_names:
+        raise CarseqError(
+            f"the CAR of {uncounted[0]} was not counted: {cells} has no gene {name}",
+            "no molecules were given for this sample either; without counts its silence would say nothing",
+            "give `--name` as the matrix spells the CAR, a matrix made with the CAR in its reference, or `--molecules`",
+        )
+    called = call_study(adata, sheet, table, car=name, fdr=fdr)
     write_h5ad(adata, to)
     write_table(called.detection, to.parent / "detection.tsv", DETECTION)
     write_table(called.rules, to.parent / "rules.tsv", RULES)
     print_verdicts(called.detection)
+
+
+def _samples_of(path: Path) -> pd.DataFrame:
+    """Read a sheet of samples as `carseq call` takes it: as a study's, with counts of the empty droplets if known."""
+    import pandas as pd
+
+    from carseq.study.sheets import Sample, parse_row, read_sheet
+
+    lines = read_sheet(str(path), {"sample", "patient", "compartment"})
+    rows = [parse_row(Sample, row, str(path), number) for number, row in lines]
+    sheet = pd.DataFrame([{"sample": row.sample, **row.carried()} for row in rows])
+    for key in ("ambient_umis", "ambient_car", "car_unseen"):
+        if key not in sheet:
+            continue
+        there = sheet[key].str.strip() != ""
+        sheet[key] = pd.to_numeric(sheet[key].where(there), errors="coerce")
+        if (wrong := there & sheet[key].isna()).any():
+            raise CarseqError(
+                f"{key} of {sheet['sample'][wrong].iloc[0]} in {path} is no number",
+                "it counts molecules in empty droplets"
+                if key != "car_unseen"
+                else "it is a share of molecules",
+                "give a number, or leave the cell empty where it is not known",
+            )
+        sheet[key] = sheet[key].fillna(0.0)
+    return sheet
+
+
+def _complete_cells(adata: AnnData, path: Path, sheet: pd.DataFrame) -> AnnData:
+    """Return the cells kept, with what one sample's matrix need not say: its sample and barcodes."""
+    obs = adata.obs
+    missing = [key for key in ("total_umis", "lineage", "is_doublet") if key not in obs]
+    if missing:
+        raise CarseqError(
+            f"the cells of {path} lack {', '.join(missing)}",
+            "a call needs each cell's depth and type",
+            f"make them with `carseq annotate {path} --out annotated.h5ad`",
+        )
+    if "sample" not in obs:
+        if len(sheet) != 1:
+            raise CarseqError(
+                f"the cells of {path} do not say of which sample they are",
+                f"obs has no column `sample`, and the sheet has {len(sheet)} samples",
+                "add the column, or call each sample with a sheet of its own",
+            )
+        obs["sample"] = str(sheet["sample"].iloc[0])
+        log.info(
+            "all cells are taken for sample %s, the only one of the sheet", sheet["sample"].iloc[0]
+        )
+    if "barcode" not in obs:
+        obs["barcode"] = adata.obs_names.astype(str)
+    if "qc_reason" in obs and (failed := ~obs["qc_reason"].astype(str).isin(["", "nan"])).any():
+        log.info("%d cells that a quality filter removed (`qc_reason`) are left out", failed.sum())
+        adata = adata[~failed.to_numpy()].copy()
+    return adata
 
 
 def annotate(
@@ -200,6 +274,9 @@ def annotate(
     log.info("reading %s", matrix)
     read = read_h5ad(matrix) if matrix.suffix == ".h5ad" else read_counts(matrix, car=car)
     cells = annotate_matrix(read, sample=sample, car=car, gtf=gtf, seed=seed)
+    if sample:
+        # Under this name every other command looks for it.
+        cells.obs["sample"] = cells.obs[sample].astype(str)
     for name, table in list(cells.obsm.items()):
         # Other programs read arrays; the columns' names stand in uns.
         if hasattr(table, "columns"):
@@ -215,6 +292,12 @@ def annotate(
         if name == "unknown":
             words = "no lineage reaches a probability of 0.5"
         out.print(f"{n:>8,}  {name}  ({words})")
+    if "qc_reason" in cells.obs and (
+        failed := int((cells.obs["qc_reason"].astype(str) != "").sum())
+    ):
+        out.print(
+            f"{failed:,} of them fail a quality filter, which `qc_reason` names; all are kept in the file"
+        )
     out.print(f"wrote {to}")
 
 

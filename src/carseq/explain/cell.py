@@ -117,7 +117,7 @@ def posterior_terms(obs: pd.DataFrame, model: Mapping[str, Any], index: str) -> 
         ("log10 likelihood, CAR T cell", log_car, f"probability that such a cell shows {k}: {10**log_car:.2g}"),
         ("log10 likelihood, ambient alone", log_null, f"probability that it shows {k}: {10**log_null:.2g}"),
         ("log10 likelihood ratio", ratio, "their difference; above 0 for a CAR T cell, 1 is ten times"),
-        ("prior", prior, f"CAR T cells among the sample's other T cells; log10 odds {odds:.2f}"),
+        ("prior", prior, f"CAR T cells among the sample's other T cells of its depth and type; log10 odds {odds:.2f}"),
         ("posterior", float(row["car_posterior"]), f"log10 odds {odds + ratio:.2f}: prior and ratio added"),
     ]  # fmt: skip
     return pd.DataFrame(rows, columns=columns)
@@ -138,7 +138,7 @@ def words(row: pd.Series, terms: pd.DataFrame) -> str:
     posterior = probability(float(row["car_posterior"]))
     if "prior" not in value:
         return f"{head}T cell; {seen}; posterior {posterior}."
-    prior = f"about {100 * value['prior']:.2g} % of the sample's T cells are CAR T cells"
+    prior = f"about {100 * value['prior']:.2g} % of the sample's T cells like it, by depth and type, are CAR T cells"
     if not k:
         missed = 10 ** value["log10 likelihood, CAR T cell"]
         return (

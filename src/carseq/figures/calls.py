@@ -8,6 +8,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
+from carseq.cells.markers import is_single_t
 from carseq.figures import summaries
 from carseq.figures.chart import (
     WIDTH,
@@ -152,7 +153,7 @@ def _weighing(low: float, top: float) -> alt.ConcatChart:
         color=colour, shape=shape, tooltip=tips,
     )  # fmt: skip
     left = alt.layer(line, dots).properties(**size)
-    of_t = point.transform_filter({"not": {"field": "kind", "equal": CALL_WORDS["signal"]}})
+    of_t = point.transform_filter("isValid(datum.posterior)")
     right = of_t.encode(
         x=alt.X("seen:Q", scale=log_seen, axis=compact, title="CAR molecules seen"),
         y=alt.Y("posterior:Q", scale=alt.Scale(domain=[0, 1]), title="probability of a CAR T cell",
@@ -163,7 +164,7 @@ def _weighing(low: float, top: float) -> alt.ConcatChart:
 
 
 def weighing(cells: pd.DataFrame) -> Figure:
-    """CAR molecules of each cell against what ambient RNA explains, and the posterior against the molecules.
+    """CAR molecules of each cell against what ambient RNA explains, and T cells' posterior against the molecules.
 
     Parameters
     ----------
@@ -186,7 +187,8 @@ def weighing(cells: pd.DataFrame) -> Figure:
             "n": bearing["car_umis"].to_numpy(),
             "seen": bearing["car_umis"].to_numpy(float) * spread,
             "expected": expected,
-            "posterior": bearing["car_posterior"].to_numpy(float),
+            # The model asks T cells alone.
+            "posterior": bearing["car_posterior"].where(is_single_t(bearing)).to_numpy(float),
         }
     )
     for name in ("seen", "expected", "posterior"):

@@ -162,24 +162,30 @@ def machine_failure(
 _SCRATCH = 1 << 16
 
 
-def check_scratch() -> None:
-    """Check that temporary files can be written, which Snakemake itself needs to choose jobs.
+def check_scratch(folder: str | Path | None = None) -> None:
+    """Check that files can be written for a moment: temporary ones, which Snakemake needs to choose jobs, or its notes.
+
+    Parameters
+    ----------
+    folder
+        A folder that is there; None: the one of temporary files.
 
     Raises
     ------
     CarseqError
-        If the folder that TMPDIR names, or else the system's, is not there, full or read-only.
+        If it, the folder that TMPDIR names, or else the system's, is not there, full or read-only.
     """
-    named = os.environ.get("TMPDIR") or None
+    named = folder or os.environ.get("TMPDIR") or None
     try:
         with tempfile.TemporaryFile(dir=named) as out:
             out.write(bytes(_SCRATCH))
             out.flush()
     except OSError as error:
-        what = f"temporary files cannot be written to {named or 'any folder of this system'}"
         told = machine_failure(error, place=named or "")
         raise CarseqError(
-            what,
+            f"{'files' if folder else 'temporary files'} cannot be written to {named or 'any folder of this system'}",
             told.cause if told else (error.strerror or str(error)),
-            "set TMPDIR to a folder on a disk with room, or unset it, then run again",
+            "free disk space, or put the study on another disk, then run again"
+            if folder
+            else "set TMPDIR to a folder on a disk with room, or unset it, then run again",
         ) from None

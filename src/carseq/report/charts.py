@@ -11,6 +11,7 @@ import pandas as pd
 from altair.utils.schemapi import debug_mode
 
 from carseq import figures
+from carseq.cells.markers import is_single_t
 from carseq.figures import Figure
 from carseq.report import alerts
 from carseq.report.study import Study
@@ -18,6 +19,8 @@ from carseq.report.tables import encode, in_order, short
 
 #: The map holds at most so many cells, since the page stays below 10 MB.
 MAX_MAP_CELLS = 100_000
+#: On the map, thousandths above 1: the model asks T cells alone.
+NOT_ASKED = 65_535
 #: Points of a knee curve on the page.
 KNEE_POINTS = 240
 #: Figures whose numbers are those of a table of the page, by its name.
@@ -162,7 +165,10 @@ def cells(study: Study) -> dict[str, Any] | None:
         "sample": _b64(pd.Categorical(shown["sample"], sample_names).codes, "uint16"),
         "calls": call_names,
         "call": _b64(pd.Categorical(figures.shown_call(shown), call_names).codes, "uint8"),
-        "posterior": _b64(shown["car_posterior"].fillna(0).clip(0, 1) * 1000, "uint16"),
+        "posterior": _b64(
+            (shown["car_posterior"].clip(0, 1) * 1000).where(is_single_t(shown)).fillna(NOT_ASKED),
+            "uint16",
+        ),
         "umis": _b64(shown["car_umis"].clip(0, 65535), "uint16"),
         "barcodes": "\n".join(b.replace("\n", " ") for b in shown["barcode"]),
     }

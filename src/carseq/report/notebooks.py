@@ -88,6 +88,8 @@ def run_notebooks(
 ) -> None:
     """Run notebooks, each in a process of its own that has the libraries imported already.
 
+    A process that has drawn a chart cannot be divided: it then runs them itself, one after another.
+
     Parameters
     ----------
     sources, outs
@@ -105,6 +107,11 @@ def run_notebooks(
     left = list(zip(sources, outs, strict=True))
     running: dict[Connection, tuple[Path, BaseProcess]] = {}
     failed: list[Exception] = []
+    while left and not _may_divide():
+        try:
+            run_notebook(*left.pop(0))
+        except Exception as fault:
+            failed.append(fault)
     while left or running:
         while left and len(running) < processes:
             source, out = left.pop(0)
@@ -126,6 +133,15 @@ def run_notebooks(
                 failed.append(_ended(name, ended.exitcode))
     if failed:
         raise failed[0]
+
+
+def _may_divide() -> bool:
+    """Return whether this process can be forked: the threads of vl-convert, once it has run, are missing in a child.
+
+    The child would wait for them for ever.
+    """
+    threads = Path("/proc/self/task").glob("*/comm")
+    return not any(path.read_text().startswith("tokio") for path in threads)
 
 
 def _import_what_they_use() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from carseq.cells.markers import is_single_t
 from carseq.figures import summaries
 from carseq.figures.palette import shown_sample
 from carseq.report.study import Study
@@ -64,7 +65,7 @@ _EVIDENCE = (
 #: What the strand and the barcodes' list were told by: saved with the table, not shown.
 _STRAND_READS = ("exact_barcodes", "reads_sense", "reads_antisense")
 #: Columns with marks of their own on the page.
-_KINDS = {"car_call": "car_call", "verdict": "text"}
+_KINDS = {"car_call": "car_call", "verdict": "text", "car_posterior": "probability"}
 _POSITIVE_OF = {"n_car_positive": "n_t_cells"}
 
 
@@ -237,7 +238,11 @@ def tables(study: Study, evidence: pd.DataFrame) -> dict[str, dict[str, Any]]:
     as_usual = [key for key, value in usual.items() if (detection[key] == value).all()]
     # The page counts the barcodes that filters removed; their names are in filters.tsv.
     filters = study.filters.drop(columns=["removed", "car_bearing_removed"])
-    marked = evidence.assign(is_doublet=np.where(evidence["is_doublet"], "doublet", ""))
+    marked = evidence.assign(
+        is_doublet=np.where(evidence["is_doublet"], "doublet", ""),
+        # The model asks T cells alone: of a doublet, which may hide a CAR T cell, 0 would be an answer.
+        car_posterior=evidence["car_posterior"].where(is_single_t(evidence)),
+    )
     localization = study.localization.assign(sample=shown_sample(study.localization))
     contrasts = [*_CONTRASTS_FIRST, *(c for c in CONTRASTS.columns if c not in _CONTRASTS_FIRST)]
     in_use = np.where(study.thresholds["in_use"].astype(bool), "in use", "")

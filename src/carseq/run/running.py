@@ -20,6 +20,7 @@ from rich.markup import escape
 
 from carseq import locks
 from carseq.errors import CarseqError
+from carseq.io.failures import check_scratch
 from carseq.machine import machine_cores, machine_megabytes
 from carseq.run.clusters import check_executor, check_profile, find_profile
 from carseq.run.files import workflow_folder
@@ -283,6 +284,8 @@ def _apart(folder: Path, dry: bool) -> Iterator[tuple[IO[str], Path]]:
     printed = place / f"carseq_run_{time.strftime('%Y%m%dT%H%M%S')}.printed.log"
     if not dry:
         place.mkdir(parents=True, exist_ok=True)
+        # What Snakemake says of a full disk would go to that disk.
+        check_scratch(place)
     sys.stderr.flush()
     kept = os.dup(2)
     target = os.open(os.devnull if dry else printed, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
@@ -310,6 +313,7 @@ def _snakemake(words: list[str], screen: Screen | None = None) -> int:
         plugin = logger_plugin(screen)
         registry.register_plugin(plugin.__name__, plugin)
         words = [*words, "--logger", "carseq"]
+    _cache_in(Path(words[words.index("--directory") + 1]) / ".snakemake")
     before, here = sys.argv, Path.cwd()
     # The record of the run, and the rules, look here for how Snakemake was called.
     sys.argv = ["snakemake", *words]
@@ -331,6 +335,20 @@ def _snakemake(words: list[str], screen: Screen | None = None) -> int:
         sys.argv = before
         os.chdir(here)
     return 0
+
+
+def _cache_in(folder: Path) -> None:
+    """Let Snakemake and jobs keep their caches in a folder where the home takes none, as in a container."""
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    try:
+        os.makedirs(home, exist_ok=True)
+        takes = os.access(home, os.W_OK)
+    except OSError:
+        takes = False
+    if not takes:
+        os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
+        for name in ("NUMBA_CACHE_DIR", "MPLCONFIGDIR", "IPYTHONDIR", "JUPYTER_RUNTIME_DIR"):
+            os.environ.setdefault(name, str(folder / "cache" / name.lower()))
 
 
 @contextmanager
@@ -406,7 +424,8 @@ def _tell_failures(screen: Screen, folder: Path, printed: str, console: Console)
             console.print(f"  log:        {path}", markup=False, highlight=False, soft_wrap=True)
     if not screen.failed:
         said = [text for text in screen.errors if not text.startswith("Exiting because")]
-        for text in said or printed.strip().splitlines()[-12:]:
+        nothing = [f"Snakemake ended without a word; its log is in {folder / '.snakemake' / 'log'}"]
+        for text in said or printed.strip().splitlines()[-12:] or nothing:
             console.print(text, markup=False, highlight=False, soft_wrap=True)
     if screen.total:
         left = screen.total - screen.done

@@ -108,10 +108,15 @@ EVIDENCE_CLASSES = Schema(
             "int64", "molecules across the border of CAR-only and shared sequence", unit="count"
         ),
         "shared": Column(
-            "int64", "molecules that fit a human gene too, but the CAR better", unit="count"
+            "int64",
+            "molecules that fit a human gene alike, the CAR being the likelier source",
+            unit="count",
         ),
         "rejected": Column(
-            "int64", "molecules that fit a human gene better", label="Rejected", unit="count"
+            "int64",
+            "molecules of which a human gene is the likelier source",
+            label="Rejected",
+            unit="count",
         ),
     },
 )

@@ -54,12 +54,13 @@ class Cells {
   tip(i) {
     const { packed } = this;
     const p = this.posterior[i];
-    const probability = (p / 1000).toFixed(p > 990 || p < 10 ? 3 : 2);
+    const asked = p <= 1000;
+    const probability = p > 999 ? "> 0.999" : (p / 1000).toFixed(p > 990 || p < 10 ? 3 : 2);
     const call = DATA.palette.calls[packed.calls[this.call[i]]].label;
     return `${packed.samples[this.sample[i]]}:${this.barcodes[i]}\n${packed.types[this.type[i]]} · ${call}\n${count(
       this.umis[i],
       "CAR UMI",
-    )} · posterior ${probability}`;
+    )}${asked ? ` · posterior ${probability}` : ""}`;
   }
 
   rows() {
@@ -73,7 +74,7 @@ class Cells {
         packed.types[this.type[i]],
         packed.calls[this.call[i]],
       ];
-      const numbers = [this.umis[i], this.posterior[i] / 1000];
+      const numbers = [this.umis[i], this.posterior[i] > 1000 ? "" : this.posterior[i] / 1000];
       rows.push([sample, this.barcodes[i], place(this.x[i]), place(this.y[i]), type, call, ...numbers]);
     }
     return rows;

@@ -1,10 +1,10 @@
 /** A table that searches, filters, sorts, turns pages, and opens rows. */
-import { DATA, decode, NBSP, number, percent, ratio, stepWords, tableRows } from "./data.js";
+import { DATA, decode, NBSP, number, percent, probability, ratio, stepWords, tableRows } from "./data.js";
 import { callBadge, el } from "./dom.js";
 import { asTsv, fileName, save } from "./save.js";
 
-const NUMERIC = new Set(["number", "percent", "ratio"]);
-const WRITE = { percent, ratio };
+const NUMERIC = new Set(["number", "percent", "probability", "ratio"]);
+const WRITE = { percent, probability, ratio };
 const CODES = new Set(["role", "step", "level", "car_reason", "verdict"]);
 const blank = (v) => v === null || v === "";
 
