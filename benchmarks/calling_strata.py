@@ -356,7 +356,7 @@ def oracle_limit(obs: pd.DataFrame, w: World, mu: np.ndarray) -> float:
     return float(np.exp(high))
 
 
-def limits(n: int, seed: int, depths: Depths, again: int = 12) -> pd.DataFrame:
+def limits(n: int, seed: int, depths: Depths, again: int = 8) -> pd.DataFrame:
     """Ask silent samples for their limit and make samples anew at that fraction: the share detected."""
     rows = []
     for number in range(n):

@@ -10,7 +10,7 @@ from carseq.config_docs import pages
 from carseq.errors import CarseqError
 from carseq.study.config import CellsConfig, load_config, parse_config
 from carseq.study.load import load_study
-from carseq.study.sheets import Sample, further_columns
+from carseq.study.sheets import Sample, further_columns, parse_row, read_sheet
 
 ROOT = Path(__file__).parents[2]
 MINIMAL = {"construct": {"file": "car.fa"}, "reference": {"fasta": "g.fa", "gtf": "g.gtf"}}
@@ -288,3 +288,30 @@ def test_old_names_of_the_cells_section_are_read():
     assert (old.atlas, old.atlas_labels, old.doublets) == ("a.h5ad", "kind", "scvi_solo")
     with pytest.raises(ValueError, match="give it once"):
         CellsConfig(reference="a.h5ad", atlas="b.h5ad")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("Sample_ID\tdonor\ttissue\nA\tP1\turine\n", "'Sample_ID' is probably `sample`"),
+        (
+            "sample\tpatient\tcompartment\nP 01\tP1\turine\n",
+            "letters, digits and . _ - without spaces",
+        ),
+    ],
+)
+def test_a_slip_of_a_sheet_is_told_in_plain_words(tmp_path: Path, text: str, told: str) -> None:
+    """Columns under other names are named with what they probably are, and no pattern is shown to anyone."""
+    (tmp_path / "samples.tsv").write_text(text)
+    with pytest.raises(CarseqError) as raised:
+        further_columns(tmp_path / "samples.tsv")
+    assert told in str(raised.value)
+
+
+def test_known_words_of_a_sheet_may_be_in_capitals(tmp_path: Path) -> None:
+    (tmp_path / "samples.tsv").write_text(
+        "sample\tpatient\tcompartment\trole\nA\tP1\tUrine\tNegative control\n"
+    )
+    [(_, row)] = read_sheet(str(tmp_path / "samples.tsv"), {"sample"})
+    sample = parse_row(Sample, row, "samples.tsv", 2)
+    assert (sample.compartment, sample.role) == ("urine", "negative_control")

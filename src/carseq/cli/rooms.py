@@ -71,7 +71,7 @@ def quicklook(
     else:
         pairs[sample] = list(zip(files[::2], files[1::2], strict=True))
     # What draws is loaded while files are read.
-    Thread(target=importlib.import_module, args=("carseq.figures",)).start()
+    Thread(target=importlib.import_module, args=("carseq.figures.droplets",)).start()
     for own, fastqs in pairs.items():
         seen = look(fastqs, car, chemistry=chemistry, whitelist=whitelist, sample=own)
         for line in write_look(seen, own, to):

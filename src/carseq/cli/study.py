@@ -79,7 +79,7 @@ def check(
     if faults:
         out.print(f"{faults} fault{'s' if faults > 1 else ''}")
         raise typer.Exit(1)
-    out.print(f"all well; run it: carseq run {config} --cores 8")
+    out.print(f"all well; run it: carseq run {config}")
 
 
 def simulate(

@@ -257,7 +257,9 @@ def _check_sample(
     sample = study.samples[name]
     what = f"sample {name}"
     if sample.kind == "fastq":
-        if not study.config.reuse and name in study.units:
+        # Files that are not there were told with the configuration.
+        there = all(is_url(f) or os.path.exists(f) for pair in study.pairs(name) for f in pair)
+        if not study.config.reuse and name in study.units and there:
             yield what, check_reads(study, name, genome.panel, told=genome.sound)
         totals = None
     else:

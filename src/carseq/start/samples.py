@@ -55,9 +55,12 @@ def check_reads(study: Study, name: str, panel: Sequence[str], *, told: bool) ->
         # Smaller ones are compared whole there.
         if WHOLE_BYTES < size <= COUNTED_BYTES:
             check_counts([(r1, r2)])
-    lists = is_url(study.whitelist(name))
-    if not told or lists or len(pairs) < len(study.pairs(name)):
+    given = study.config.reference
+    fetched = map(is_url, (study.whitelist(name), given.fasta, given.gtf))
+    if any(fetched) or len(pairs) < len(study.pairs(name)):
         return "its chemistry is found in the run, from what is fetched"
+    if not told:
+        return Note("its chemistry is looked at once genome and annotation are as they should be")
     found = detect_chemistry(
         study.pairs(name),
         panel,

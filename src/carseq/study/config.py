@@ -23,7 +23,7 @@ from carseq.library.presets import OBSERVED
 from carseq.log import get_logger
 from carseq.schema.thresholds import FDR
 from carseq.study.construct_file import Form, find_construct_file
-from carseq.study.texts import fault_words, path_fault, read_yaml, results_fault
+from carseq.study.texts import NAME, fault_words, path_fault, read_yaml, results_fault
 
 # The section `construct` hides pydantic's long deprecated BaseModel.construct, which nobody here calls.
 warnings.filterwarnings("ignore", message='Field name "construct".*shadows', category=UserWarning)
@@ -48,7 +48,7 @@ class ConstructConfig(Section):
     name: str = Field(
         default="CAR",
         max_length=100,
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        pattern=NAME,
         description="Name of the CAR: its contig, its gene and its row in every matrix.",
     )
     form: Form = Field(
@@ -336,7 +336,7 @@ class Config(Section):
 def _nearest(word: str, words: list[str]) -> str:
     import difflib
 
-    found = difflib.get_close_matches(word, words, n=1)
+    found = difflib.get_close_matches(word.lower(), words, n=1)
     return f" (did you mean `{found[0]}`?)" if found else ""
 
 

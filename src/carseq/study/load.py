@@ -312,7 +312,12 @@ def _check_files(study: Study) -> list[CarseqError]:
             CarseqError(
                 f"{len(missing)} file{'s' if len(missing) > 1 else ''} named in the configuration cannot be read",
                 shown + (" ..." if len(missing) > 20 else ""),
-                "mend the paths (they are relative to the file that names them) or the permissions",
+                "mend the paths (they are relative to the file that names them) or the permissions"
+                + (
+                    "; paths with \\ are those of Windows: write / and the place on this machine"
+                    if any("\\" in path for _, path in missing)
+                    else ""
+                ),
             )
         )
     return faults

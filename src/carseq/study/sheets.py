@@ -14,9 +14,28 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from carseq.errors import CarseqError
 from carseq.library.geometry import CHEMISTRIES, parse_geometry, preset_of
 from carseq.library.presets import PRESETS, PROBES
-from carseq.study.texts import decimal_comma, fault_words, is_missing, path_fault
+from carseq.study.texts import NAME, decimal_comma, fault_words, is_missing, path_fault
 
 PATHS = ("bam", "matrix", "raw_matrix", "whitelist", "tcr")
+#: What people call the columns that a sheet must have, in small letters and without marks between words.
+_ALSO_CALLED = {
+    "sample": ("sampleid", "samplename", "library", "libraryid"),
+    "patient": (
+        "patientid",
+        "donor",
+        "donorid",
+        "subject",
+        "subjectid",
+        "individual",
+        "participant",
+    ),
+    "compartment": ("tissue", "source", "material", "specimen"),
+    "unit": ("lane", "unitid"),
+    "r1": ("read1", "fastq1", "fq1"),
+    "r2": ("read2", "fastq2", "fq2"),
+}
+#: Columns of a few known words, which may be written in capitals or with a space.
+_OF_KNOWN_WORDS = ("compartment", "role")
 #: Letters of any script, digits, and marks that no table, page or HDF5 file takes for more than they are.
 _COLUMN_NAME = re.compile(r"[^\W_][\w .,:%()+-]*")
 
@@ -28,7 +47,7 @@ class Sample(BaseModel):
 
     sample: str = Field(
         max_length=100,
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        pattern=NAME,
         description="Name: letters, digits, . _ -",
     )
     patient: str = Field(
@@ -90,6 +109,9 @@ class Sample(BaseModel):
             fault = path_fault(value) if name in PATHS else _text_fault(value)
             if fault:
                 raise ValueError(f"{name} {value[:80]!r} {fault}")
+        for name in _OF_KNOWN_WORDS:
+            if isinstance(there.get(name), str):
+                there[name] = re.sub(r"[\s-]+", "_", there[name].strip().lower())
         # A further column without a value stays a column.
         return {name: "" for name in row if name not in cls.model_fields} | there
 
@@ -189,7 +211,8 @@ def read_sheet(path: str, required: set[str]) -> list[tuple[int, dict[str, str |
         raise CarseqError(
             f"the sheet {path} is not text in UTF-8",
             str(error),
-            "save it as tab-separated text in UTF-8 (not as .xlsx)",
+            'save it as tab-separated text in UTF-8; in Excel as "CSV UTF-8", not as .xlsx, "Unicode Text" or '
+            "plain CSV",
         ) from None
     lines = [
         (number, line)
@@ -245,10 +268,21 @@ def _check_names(path: str, names: list[str], required: set[str]) -> None:
     missing = sorted(required - set(names))
     if missing:
         raise CarseqError(
-            f"the sheet {path} lacks the column {', '.join(missing)}",
+            f"the sheet {path} lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}",
             f"it has {', '.join(names)}"[:300],
-            "name the columns as in config/README.md; separate them by tabs",
+            f"{_renamed(names, missing)}name the columns as in config/README.md; separate them by tabs",
         )
+
+
+def _renamed(names: list[str], missing: list[str]) -> str:
+    """Say which columns are probably those that are missing, under another name."""
+    plain = {re.sub(r"[\W_]", "", name.lower()): name for name in names}
+    found = {
+        key: next((plain[word] for word in (key, *_ALSO_CALLED.get(key, ())) if word in plain), "")
+        for key in missing
+    }
+    told = [f"{name!r} is probably `{key}`" for key, name in found.items() if name]
+    return f"{', '.join(told)}: " if told else ""
 
 
 def parse_row(model: type[BaseModel], row: dict[str, Any], path: str, number: int) -> Any:

@@ -15,6 +15,8 @@ from carseq.errors import CarseqError
 MISSING = frozenset(
     {"", "na", "n/a", "#n/a", "#na", "nan", "null", "none", "missing", "-", "--", "."}
 )
+#: What a sample and a CAR may be called: their names are those of files and contigs.
+NAME = "^[A-Za-z0-9][A-Za-z0-9._-]*$"
 #: Characters of a path that Snakemake takes for a place to fill: it formats the paths of its jobs.
 _FILLED = "{}<>"
 #: Folders of the kernel and of devices, in which nothing can be kept.
@@ -131,9 +133,10 @@ def read_yaml(path: Path) -> tuple[Any, list[CarseqError]]:
         ) from None
     except (yaml.YAMLError, RecursionError, TypeError) as error:
         cause = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise CarseqError(
-            f"{path} is not YAML", " ".join(cause.split()), "mend the line named"
-        ) from None
+        remedy = "mend the line named"
+        if "'\\t'" in cause:
+            remedy = "indent the line named with spaces: YAML knows no tabs"
+        raise CarseqError(f"{path} is not YAML", " ".join(cause.split()), remedy) from None
     faults = [
         CarseqError(
             f"`{key}` stands twice in {path}",
@@ -154,6 +157,8 @@ def fault_words(fault: Mapping[str, Any]) -> str:
     'must be a whole number'
     """
     told = str(fault["msg"]).removeprefix("Value error, ")
+    if fault["type"] == "string_pattern_mismatch" and fault["ctx"]["pattern"] == NAME:
+        return "must be letters, digits and . _ - without spaces, a letter or a digit first"
     if not told.startswith("Input should be "):
         return told
     told = told.removeprefix("Input should be ")
