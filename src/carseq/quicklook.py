@@ -194,6 +194,7 @@ def write_look(look: Look, sample: str, folder: str | Path) -> list[str]:
         For ``SAMPLE.barcodes.tsv``, ``SAMPLE.molecules.parquet``, ``SAMPLE.losses.tsv`` and ``SAMPLE.knee.png``.
     """
     from carseq import figures
+    from carseq.figures.phrases import count
 
     folder = Path(folder)
     write_table(look.barcodes, folder / f"{sample}.barcodes.tsv", QUICKLOOK)
@@ -213,12 +214,12 @@ def write_look(look: Look, sample: str, folder: str | Path) -> list[str]:
     words = [
         f"{sample}: {look.n_reads:,} reads, {look.n_valid / max(1, look.n_reads):.1%} with a listed barcode "
         f"({look.chemistry.name}, {'3 prime' if look.chemistry.strand == 'Forward' else '5 prime'} reads)",
-        f"  {len(look.molecules)} CAR molecules in {len(look.barcodes)} barcodes: {n_sure} sure, "
+        f"  {count(len(look.molecules), 'CAR molecule')} in {count(len(look.barcodes), 'barcode')}: {n_sure} sure, "
         f"{len(look.molecules) - n_sure} in sequence shared with a human gene",
     ]
     for row in look.barcodes.head(10).itertuples():
         words.append(
-            f"  {row.barcode}: {row.unique} sure, {row.shared} shared; {row.reads:,} reads, rank {row.rank:,}"
+            f"  {row.barcode}: {row.unique} sure, {row.shared} shared; {count(row.reads, 'read')}, rank {row.rank:,}"
         )
     if not len(look.molecules):
         words.append(

@@ -39,6 +39,11 @@ CELL_RANGER_OPTIONS: dict[str, object] = {
     "soloUMIdedup": "1MM_CR",
 }
 
+#: Seeds of a window that STAR stitches, in place of 50: its author's advice where mapping is slow (STAR issues 1414 and
+#: 1488). Reads of low complexity have more, and the time grows exponentially with them: a few reads in a hundred took a
+#: third of it. Of the demo's UMIs 0.02 % become others (benchmarks/RESULTS.md, Speed: where the time goes).
+SEEDS_PER_WINDOW = 15
+
 
 def align(
     pairs: Sequence[tuple[str | Path, str | Path]],
@@ -105,6 +110,7 @@ def align(
             "outSAMattributes": ["NH", "HI", "AS", "nM", "CR", "UR", "CB", "UB", "GX", "GN"],
             "outSAMunmapped": "Within",
             "limitBAMsortRAM": memory_mb * 1_000_000,
+            "seedPerWindowNmax": SEEDS_PER_WINDOW,
             **CELL_RANGER_OPTIONS,
             **_barcode_options(chemistry, scratch),
         }

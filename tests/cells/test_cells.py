@@ -30,6 +30,7 @@ from carseq.cells.subtypes import (
     read_t_type_ids,
     read_t_types,
 )
+from carseq.cells.training import import_scvi, log_negative_binomial
 from carseq.data import path as data_path
 from carseq.errors import CarseqError
 from carseq.study.config import CellsConfig
@@ -502,6 +503,25 @@ def test_the_car_is_no_feature() -> None:
     for s in (sample, quiet):
         cells.annotate(s)
     assert (sample.obs["lineage"] == quiet.obs["lineage"]).mean() >= 0.95
+
+
+@pytest.mark.parametrize("of_cells", [False, True])
+def test_the_likelihood_of_few_counts_is_scvis(of_cells: bool) -> None:
+    """Value and gradients, with an inverse dispersion by gene or by cell and gene: to five digits."""
+    import_scvi()
+    import torch
+    from scvi.distributions._negative_binomial import log_nb_positive
+
+    torch.manual_seed(5)
+    x = torch.poisson(torch.full((40, 60), 0.3))
+    mu = (2 * torch.rand(40, 60)).requires_grad_()
+    theta = torch.rand(*((40, 60) if of_cells else (60,))).exp().requires_grad_()
+    results = []
+    for log_likelihood in (log_nb_positive, log_negative_binomial):
+        own = log_likelihood(x, mu, theta.expand(40, 60))
+        results.append([own, *torch.autograd.grad(own.sum(), [mu, theta])])
+    for expected, found in zip(*results, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_scvi_is_reproducible_and_leaves_the_car_alone() -> None:

@@ -61,6 +61,25 @@ def test_cells_without_cytoplasm_are_flagged(typed: ad.AnnData, share: float) ->
     assert kept.iloc[hit].median() < 0.8 < kept.iloc[other].median()
 
 
+@needs_pbmc
+def test_unspliced_rna_speaks_for_damage(typed: ad.AnnData) -> None:
+    """T cells that lost half of their ribosomal share: with 70 % unspliced RNA flagged, with the usual 20 % not."""
+    data = typed.copy()
+    t = np.flatnonzero(data.obs["lineage"] == "T")[:60]
+    x = data.X.tolil()
+    ribo = np.flatnonzero(data.var_names.str.match(RIBOSOMAL))
+    x[np.ix_(t, ribo)] = np.rint(0.35 * data.X[t][:, ribo].toarray())
+    data.X = x.tocsr()
+    shares = {}
+    for share in (np.nan, 20.0, 70.0):
+        data.obs["pct_intronic"] = 20.0
+        data.obs.iloc[t, data.obs.columns.get_loc("pct_intronic")] = share
+        intactness(data)
+        shares[share] = data.obs["is_damaged"].to_numpy()[t].mean()
+    assert shares[70.0] > 0.8
+    assert max(list(shares.values())[:2]) < 0.5
+
+
 def test_a_panel_without_ribosomal_genes_is_not_judged() -> None:
     """Nothing to go by: every cell counts as whole, none as damaged."""
     data = ad.AnnData(sparse.csr_matrix(np.ones((5, 3))), var=pd.DataFrame(index=["A", "B", "C"]))

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -534,3 +535,59 @@ def test_temporary_files_that_cannot_be_written_are_told(tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", "/dev/full")
     with pytest.raises(CarseqError, match="cannot be written"):
         check_scratch()
+
+
+def test_a_watch_that_cannot_begin_holds_nothing_up(tmp_path, monkeypatch):
+    """Where memory is short a thread may die before it begins, or not be made at all: `Thread.start` waits for ever."""
+
+    def dies(function, given):
+        return 0
+
+    def refuses(function, given):
+        raise RuntimeError("can't start new thread")
+
+    for start in (dies, refuses):
+        monkeypatch.setattr("carseq.reference.watch._thread.start_new_thread", start)
+        begin = time.monotonic()
+        watch = Watch(os.getpid(), tmp_path)
+        watch.stop()
+        assert watch.verdict == ""
+        assert time.monotonic() - begin < 5
+
+
+def test_an_index_that_finds_no_room_is_told(tmp_path, monkeypatch):
+    """samtools says that it failed, and not why."""
+    import pysam
+
+    from carseq.io.bam import write_bam
+
+    header = pysam.AlignmentHeader.from_dict(
+        {"HD": {"VN": "1.6", "SO": "coordinate"}, "SQ": [{"SN": "CAR", "LN": 900}]}
+    )
+
+    def fails(*words):
+        raise pysam.SamtoolsError("samtools index: failed to create or write index")
+
+    monkeypatch.setattr("carseq.io.bam.pysam.index", fails)
+    with pytest.raises(CarseqError, match=r"index .* cannot be written"):
+        write_bam([], header, tmp_path / "a.bam")
+
+    class Full:
+        def __init__(self, dir):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("carseq.io.failures.tempfile.TemporaryFile", Full)
+    with pytest.raises(CarseqError) as told:
+        write_bam([], header, tmp_path / "a.bam")
+    assert "the disk is full" in told.value.cause
+    assert not list(tmp_path.glob(".a*"))
+
+
+def test_a_job_that_its_compiler_ended_for_want_of_memory_is_told(tmp_path):
+    from carseq.run.told import Failed, reason
+
+    (tmp_path / "a.log").write_text("2026-11-26 INFO carseq: begun\n")
+    job = Failed("car_reads", "reads", ("a.log",), "Command died with <Signals.SIGABRT: 6>.")
+    told = reason(job, tmp_path, "LLVM ERROR: Unable to allocate section memory!\nother")
+    assert told.message == "memory ran out"
+    assert "memory ran out" not in reason(job, tmp_path, "other").message

@@ -224,3 +224,13 @@ def test_expected_coverage_is_that_of_the_samples_molecules(study):
     assert alerts.expected_depth(study, []) is None
     study.solo[sample].pop("strand")
     assert alerts.expected_depth(study, [sample]) is None
+
+
+def test_a_time_is_named_once_above_what_lies_there(study: Study) -> None:
+    """Urine, blood and flow cytometry of one day gave three names, one over the other."""
+    rows = figures.clinic(study.clinic).data["rows"]
+    named = rows[rows["named"] != ""]
+    assert not named.duplicated(["menu_patient", "panel", "place"]).any()
+    assert len(named)
+    at = rows.groupby(["menu_patient", "panel", "place"])["top"].transform("max")
+    assert (named["top"] == at[named.index]).all()

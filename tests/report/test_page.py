@@ -355,3 +355,16 @@ def test_an_empty_molecule_table_leaves_coverage_out(results: Path, tmp_path: Pa
 
 def test_the_demo_study_of_these_tests_holds_every_verdict() -> None:
     assert {s.role for s in demo_samples()} == {"case", "product", "negative_control"}
+
+
+def test_samples_stand_in_one_order(results: Path, tmp_path: Path) -> None:
+    """Tables that were written by name follow the sheet's order, as the cards do."""
+    shutil.copytree(results, tmp_path / "results")
+    path = tmp_path / "results" / "cohort" / "thresholds.tsv"
+    head, *rows = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([head, *reversed(rows)]))
+    study = read_study(tmp_path / "results")
+    shown = set(study.thresholds["sample"])
+    assert list(dict.fromkeys(study.thresholds["sample"])) == [
+        s for s in study.samples if s in shown
+    ]

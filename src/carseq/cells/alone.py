@@ -81,7 +81,8 @@ def annotate_matrix(
         `doublet_reason`, `intact_fraction`, `is_damaged`, `phase`, `leiden`, and `qc_reason` (the quality filter that
         would remove the cell; empty for good ones), and `obsm["X_umap"]`. No cell is removed. Where the matrix holds
         antibodies (features of that type, or `obsm["protein"]`, `obsm["protein_expression"]`, ...), `protein_lineage`
-        is what they say; it decides nothing.
+        is what they say; it decides nothing. Where it knows unspliced molecules (`obs["pct_intronic"]`, or the layers
+        `spliced` and `unspliced`), `pct_intronic` is used to tell damaged cells.
 
     Raises
     ------
@@ -112,6 +113,9 @@ def annotate_matrix(
     by_id = (
         None if gtf is None else {i.split(".")[0]: name for i, name in gene_symbols(gtf).items()}
     )
+    share = _intronic(adata)
+    if share is not None:
+        part.obs["pct_intronic"] = share
     source = with_symbols(part, car=car, by_id=by_id)
     if source:
         log.info("genes are named by %s", source)
@@ -180,6 +184,20 @@ def annotate_matrix(
     else:
         _tell_agreement(cohort)
     return result
+
+
+def _intronic(adata: AnnData) -> np.ndarray | None:
+    """Return the share of unspliced molecules of each cell, %, where the matrix has it, else None.
+
+    From `obs["pct_intronic"]`, or the layers that velocyto, STARsolo and alevin-fry write for RNA velocity.
+    """
+    if "pct_intronic" in adata.obs:
+        return adata.obs["pct_intronic"].to_numpy(float)
+    if not {"spliced", "unspliced"} <= set(adata.layers):
+        return None
+    spliced, unspliced = (row_sums(adata.layers[name]) for name in ("spliced", "unspliced"))
+    both = spliced + unspliced
+    return np.where(both > 0, 100 * unspliced / np.maximum(both, 1.0), np.nan)
 
 
 def _tell_agreement(cohort: AnnData) -> None:

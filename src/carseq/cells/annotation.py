@@ -384,7 +384,7 @@ def annotate(
 
     lineages = list(dict.fromkeys(lineage))
     by_lineage = np.stack([posterior[:, lineage == name].sum(axis=1) for name in lineages], axis=1)
-    by_lineage = _with_doubt(adata, atlas, lineages, by_lineage)
+    by_lineage = _with_doubt(adata, atlas, lineages, by_lineage, lineage, posterior)
     confidence = by_lineage.max(axis=1, initial=0.0)
     chosen = np.where(confidence >= 0.5, by_lineage.argmax(axis=1), 0)
     chosen_lineage = np.array(lineages, dtype=object)[chosen]
@@ -440,6 +440,8 @@ def _with_doubt(
     atlas: Atlas,
     lineages: list[str],
     by_lineage: np.ndarray,
+    lineage: np.ndarray,
+    posterior: np.ndarray,
 ) -> np.ndarray:
     """Return probabilities of the lineages that are no surer than the cell's molecules allow.
 
@@ -481,7 +483,7 @@ def _with_doubt(
         if name in OUTSIDE_BLOOD:
             few = np.asarray(own[:, np.flatnonzero(outside)].getnnz(axis=1)) < least
             most[few, j] = np.minimum(most[few, j], 0.4)
-    most[:, 1:] *= 1 - soup_probability(adata, lineages, by_lineage)[:, None]
+    most[:, 1:] *= 1 - soup_probability(adata, lineage, posterior)[:, None]
     most[(totals < LEAST_TYPED_UMIS) | (genes < LEAST_TYPED_GENES), 1:] = 0.0
     capped = np.minimum(by_lineage, most)
     capped[:, 0] += (by_lineage - capped).sum(axis=1)

@@ -48,6 +48,9 @@ NUCLEAR_RANGE = (0.01, 0.10)
 PRIOR_CELLS = 10.0
 #: What the nuclear share may add, natural log, and its weight beside the ribosomal share.
 NUCLEAR_BOUND, NUCLEAR_WEIGHT = (-0.5, 0.8), 0.5
+#: Intronic share of UMIs in intact cells of 10x libraries, usual and its range (PBMC and tissue a fifth to a third,
+#: nuclei two thirds and more: 10x Genomics, Interpreting intronic and antisense reads, CG000376), and its weight.
+INTRONIC_SHARE, INTRONIC_RANGE, INTRONIC_WEIGHT = 0.25, (0.05, 0.45), 0.5
 #: Log of the ribosomal share against that of intact cells below which a cell is damaged: the middle between the two
 #: kinds of T cells in the CAR T libraries (log 3.9/17.9 with the nuclear term is -1.8).
 DAMAGED_BELOW = -1.0
@@ -70,7 +73,7 @@ def intactness(adata: AnnData) -> AnnData:
     ----------
     adata
         Cells, counts in `layers["counts"]` (or X); `obs` with `lineage`, `cell_type` (from
-        :func:`carseq.cells.annotate`) and `sample`, each used where there.
+        :func:`carseq.cells.annotate`), `sample` and `pct_intronic` (UMIs of unspliced RNA, %), each used where there.
 
     Returns
     -------
@@ -93,6 +96,9 @@ def intactness(adata: AnnData) -> AnnData:
     is_nuclear = np.flatnonzero(names.isin(NUCLEAR))
     ribo = row_sums(counts[:, is_ribo]) / total
     nuclear = row_sums(counts[:, is_nuclear]) / total
+    intronic = np.full(adata.n_obs, np.nan)
+    if "pct_intronic" in adata.obs:
+        intronic = adata.obs["pct_intronic"].to_numpy(float) / 100
     kept, damaged = np.ones(adata.n_obs), np.zeros(adata.n_obs, dtype=bool)
     adata.obs["pct_ribo"], adata.obs["pct_nuclear"] = 100 * ribo, 100 * nuclear
     if is_ribo.size >= MIN_GENES and adata.n_obs:
@@ -112,6 +118,7 @@ def intactness(adata: AnnData) -> AnnData:
                     ribo[rows] / scale,
                     nuclear[rows] if is_nuclear.size else None,
                     (usual, least, most),
+                    intronic[rows],
                 )
                 damaged[rows] = score < DAMAGED_BELOW
                 x = np.exp(np.minimum(score, 0.0))
@@ -141,9 +148,15 @@ def _column(adata: AnnData, name: str, default: str) -> np.ndarray:
 
 
 def _score(
-    ribo: np.ndarray, nuclear: np.ndarray | None, shares: tuple[float, float, float]
+    ribo: np.ndarray,
+    nuclear: np.ndarray | None,
+    shares: tuple[float, float, float],
+    intronic: np.ndarray,
 ) -> np.ndarray:
-    """Return the log of the ribosomal share against intact cells', less a part of the nuclear one, shape (n_cells,)."""
+    """Return the log of the ribosomal share against intact cells', less parts of the nuclear and the intronic one.
+
+    Where the intronic share is not known (NaN) it says nothing.
+    """
     usual, least, most = shares
     logs = np.log(ribo + 1e-3)
     intact = ribo >= least / 2
@@ -156,5 +169,12 @@ def _score(
             middle = float(np.median(own)) if own.size >= PRIOR_CELLS else NUCLEAR_SHARE
             excess = np.log((nuclear + 5e-3) / (np.clip(middle, *NUCLEAR_RANGE) + 5e-3))
             score = score - NUCLEAR_WEIGHT * np.clip(excess, *NUCLEAR_BOUND)
+        known = np.isfinite(intronic)
+        if known.any():
+            own = intronic[intact & known]
+            middle = float(np.median(own)) if own.size >= PRIOR_CELLS else INTRONIC_SHARE
+            excess = np.log((intronic + 0.05) / (np.clip(middle, *INTRONIC_RANGE) + 0.05))
+            excess = np.where(known, np.clip(excess, *NUCLEAR_BOUND), 0.0)
+            score = score - INTRONIC_WEIGHT * excess
         intact = score >= DAMAGED_BELOW
     return score

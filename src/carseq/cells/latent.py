@@ -11,7 +11,14 @@ from scipy import sparse
 
 from carseq.cells.counts import car_name, counts_of, log_normalised, row_blocks, row_sums
 from carseq.cells.markers import informative_genes
-from carseq.cells.training import QUIET, import_scvi, quiet_training, safe_batch_size, scvi_epochs
+from carseq.cells.training import (
+    QUIET,
+    import_scvi,
+    quiet_training,
+    safe_batch_size,
+    scvi_epochs,
+    silent_plan,
+)
 from carseq.errors import CarseqError
 from carseq.log import get_logger
 
@@ -296,6 +303,7 @@ def _scvi(
         scvi.settings.seed = seed
         scvi.model.SCVI.setup_anndata(part, batch_key="sample")
         model = scvi.model.SCVI(part, n_latent=N_LATENT, gene_likelihood="nb")
+        model._training_plan_cls = silent_plan()
         model.train(
             max_epochs=epochs,
             accelerator="auto",

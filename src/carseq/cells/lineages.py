@@ -24,12 +24,15 @@ MOST_PER_GENE, MOST = 3.0, 6.0
 WEIGHT, FULL_UMIS = 0.5, 300.0
 #: Share of ambient RNA in a cell, of the mean of the four lineages.
 AMBIENT = 0.1
+#: Kinds of cells counted apart from their lineage, which is like the likelier of the two: T cells that kill share most
+#: of NK cells' genes.
+KIND_OF = {"cytotoxic T": "T"}
 #: What the mean of the lineages weighs against a lineage's counts of a gene, in UMIs of all genes.
 PRIOR_UMIS = 20_000.0
 
 
 def blood_levels() -> pd.DataFrame:
-    """Return the expected share of a cell's UMIs by gene (rows) and lineage (columns), ambient RNA included."""
+    """Return the expected share of a cell's UMIs, ambient RNA included: genes × lineages, or kinds of one."""
     table = pd.read_csv(data_path("markers/blood_counts.tsv"), sep="\t", index_col="gene")
     total = table.loc[ALL_GENES].astype(float)
     counts = table.drop(index=ALL_GENES).astype(float)
@@ -74,6 +77,8 @@ def blood_scores(
         logs = against_likest(own[rows].toarray(), n[rows], levels.to_numpy().T, MOST_PER_GENE)
         by_lineage = logs.sum(axis=2).T * temper[rows, None]
         by_lineage = np.maximum(by_lineage - by_lineage.max(axis=1, keepdims=True), -MOST)
-        for j, name in enumerate(levels):
-            scores[rows, lineage == name] = by_lineage[:, [j]]
+        own_lineage = np.array([KIND_OF.get(name, name) for name in levels])
+        for name in dict.fromkeys(own_lineage):
+            best = by_lineage[:, own_lineage == name].max(axis=1, keepdims=True)
+            scores[rows, lineage == name] = best
     return scores

@@ -7,7 +7,6 @@ not; and the whole transcriptome under the profile of each lineage, learnt from 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
@@ -45,29 +44,27 @@ PRIOR_UMIS = 5.0
 #: genes of a programme rise and fall together, and cells of a lineage differ. Settled on droplets of PBMC 1k v3's mean
 #: between its cells (seed 0).
 FULL_UMIS = 150.0
-#: Log odds of a cell by its markers from which it may teach the profile of a lineage that has such markers.
-TEACHES = 2.0
 #: Rounds of learning, and parts that the cells are judged in.
 ROUNDS, FOLDS = 3, 5
 
 
-def soup_probability(adata: AnnData, lineages: Sequence[str], by_lineage: np.ndarray) -> np.ndarray:
+def soup_probability(adata: AnnData, lineage: np.ndarray, posterior: np.ndarray) -> np.ndarray:
     """Return the probability that a droplet holds ambient RNA alone, shape (n_cells,).
 
     Ambient RNA is taken to be like the sample's mean. It shows the markers of all lineages (:data:`SOUP_GENES`) in the
     proportions of that mean; a cell shows those of its own lineage and its kin's, and some ambient ones; a doublet
-    those of two. The same is asked of all genes, with profiles of the lineages that the sample's cells teach. How many
-    of a sample's droplets are empty is learnt by EM: next to none of a good library, next to all of a failed one. Few
-    cells, or cells of one lineage, cannot be told from their own mean: the probability is then 0.
+    those of two. The same is asked of all genes, with profiles of the lineages and types that the sample's cells
+    teach. How many of a sample's droplets are empty is learnt by EM: next to none of a good library, next to all of a
+    failed one. Few cells, or cells of one lineage, cannot be told from their own mean: the probability is then 0.
 
     Parameters
     ----------
     adata
         Counts in `layers["counts"]` (or X); `obs["sample"]` where there.
-    lineages
-        Names of the lineages, :data:`UNKNOWN` among them.
-    by_lineage
-        Their probabilities as far as known, n_cells × n_lineages.
+    lineage
+        Lineage of each type, shape (n_types,), :data:`UNKNOWN` among them.
+    posterior
+        Probabilities of the types as far as known, n_cells × n_types.
     """
     result = np.zeros(adata.n_obs)
     if not adata.n_obs:
@@ -76,21 +73,23 @@ def soup_probability(adata: AnnData, lineages: Sequence[str], by_lineage: np.nda
     samples = sample_numbers(adata)
     shown = _shown(adata, counts)
     genes = np.flatnonzero(informative_genes(adata))
+    allowed = _allowed()
+    share = {name: posterior[:, lineage == name].sum(axis=1).mean() for name in SOUP_GENES}
+    weight = np.array(list(share.values())) + 0.02
+    marked = np.isin(lineage.astype(str), list(SOUP_GENES))
     for g in range(int(samples.max()) + 1):
         rows = np.flatnonzero(samples == g)
         mean = shown[rows].sum(axis=0) + 0.5
-        allowed = _allowed()
         if rows.size < SOUP_CELLS or (allowed @ mean).max() > MOST_OF_SOUP * mean.sum():
             continue
-        by_markers = _by_markers(shown[rows], mean / mean.sum(), allowed, lineages, by_lineage)
+        by_markers = _by_markers(shown[rows], mean / mean.sum(), allowed, weight / weight.sum())
         own = counts[rows][:, genes] if len(rows) < adata.n_obs else counts[:, genes]
         empty, probability = _empty_share(by_markers, SOUP_SHARE)
-        # Droplets that their markers leave open would teach their own profile, and then be like it.
-        marked = np.isin(list(lineages), list(SOUP_GENES))
-        teaches = np.where(marked, (by_markers >= TEACHES)[:, None], True)
+        # Droplets that their markers take for soup would teach their own profile, and then be like it.
+        teaches = np.where(marked, (by_markers >= 0)[:, None], True)
         for _ in range(ROUNDS):
-            cells = by_lineage[rows] * teaches * (1 - probability)[:, None]
-            cell_odds = by_markers + _by_profile(own, lineages, cells)
+            cells = posterior[rows] * teaches * (1 - probability)[:, None]
+            cell_odds = by_markers + _by_profile(own, lineage, cells)
             empty, probability = _empty_share(cell_odds, empty)
         result[rows] = probability
     return result
@@ -112,11 +111,7 @@ def _allowed() -> np.ndarray:
 
 
 def _by_markers(
-    shown: np.ndarray,
-    q: np.ndarray,
-    allowed: np.ndarray,
-    lineages: Sequence[str],
-    by_lineage: np.ndarray,
+    shown: np.ndarray, q: np.ndarray, allowed: np.ndarray, weight: np.ndarray
 ) -> np.ndarray:
     """Return log odds of a cell against soup, by the markers of lineages, shape (n_cells,).
 
@@ -124,17 +119,12 @@ def _by_markers(
     ----------
     shown
         UMIs of the markers, n_cells × n_lineages.
-    q
-        Their shares in soup, shape (n_lineages,).
+    q, weight
+        Their shares in soup, and the shares of the lineages among the cells, shape (n_lineages,).
     allowed
         From :func:`_allowed`.
-    lineages, by_lineage
-        As in :func:`soup_probability`.
     """
     n = len(q)
-    share = dict(zip(lineages, by_lineage.mean(axis=0), strict=True))
-    weight = np.array([share.get(name, 0.0) for name in SOUP_GENES]) + 0.02
-    weight /= weight.sum()
     kinds = [(w * (1 - SOUP_DOUBLETS), own) for w, own in zip(weight, allowed, strict=True)]
     apart = [(i, j) for i, j in combinations(range(n), 2) if not allowed[i, j]]
     both = np.array([weight[i] * weight[j] for i, j in apart])
@@ -148,7 +138,7 @@ def _by_markers(
     return total
 
 
-def _by_profile(counts: Any, lineages: Sequence[str], cells: np.ndarray) -> np.ndarray:
+def _by_profile(counts: Any, lineage: np.ndarray, cells: np.ndarray) -> np.ndarray:
     """Return log odds of a cell against soup, by all genes, shape (n_cells,).
 
     The cells are judged in :data:`FOLDS` parts, each with profiles learnt from the others: a droplet is like a profile
@@ -158,24 +148,29 @@ def _by_profile(counts: Any, lineages: Sequence[str], cells: np.ndarray) -> np.n
     ----------
     counts
         UMIs of one sample, CSR, n_cells × n_genes.
-    lineages
-        Names of the lineages.
+    lineage
+        Lineage of each type, shape (n_types,).
     cells
-        Their probabilities, n_cells × n_lineages.
+        Probabilities of the types, n_cells × n_types.
     """
     total = np.zeros(counts.shape[0])
-    known = np.array([j for j, name in enumerate(lineages) if name != UNKNOWN])
-    number = cells[:, known].sum(axis=0)
-    learnt = known[number >= LEAST_CELLS]
+    kinds = [name for name in dict.fromkeys(lineage) if name != UNKNOWN]
+    # A lineage as a whole, and those of its types that are many: macrophages are not like the mean myeloid cell.
+    groups = np.array([lineage == name for name in kinds]).astype(float)
+    number = groups @ cells.sum(axis=0)
+    learnt = np.flatnonzero(number >= LEAST_CELLS)
     if not learnt.size:
         return total
+    of_type = cells.sum(axis=0)
+    own = np.flatnonzero((of_type >= LEAST_CELLS) & (lineage != UNKNOWN))
+    member = np.concatenate([groups[learnt], np.eye(len(lineage))[own]])
+    weight = np.concatenate([number[learnt], of_type[own]]) / (2 * number.sum())
     q = column_sums(counts) + 0.1
     q /= q.sum()
-    weight = number[number >= LEAST_CELLS] / number.sum()
     pairs = [
         (i, j)
         for i, j in combinations(range(learnt.size), 2)
-        if not kin(lineages[learnt[i]], lineages[learnt[j]])
+        if not kin(kinds[learnt[i]], kinds[learnt[j]])
     ]
     prior = list(weight * (1 - SOUP_DOUBLETS))
     both = np.array([weight[i] * weight[j] for i, j in pairs])
@@ -184,7 +179,7 @@ def _by_profile(counts: Any, lineages: Sequence[str], cells: np.ndarray) -> np.n
     few = number[(number >= SOME_CELLS) & (number < LEAST_CELLS)].sum() / number.sum()
     n = np.maximum(row_sums(counts), 1.0)
     folds = [np.arange(k, counts.shape[0], FOLDS) for k in range(FOLDS)]
-    parts = [np.asarray(counts[rows].T @ cells[np.ix_(rows, learnt)]).T for rows in folds]
+    parts = [np.asarray(counts[rows].T @ (cells[rows] @ member.T)).T for rows in folds]
     whole = np.sum(parts, axis=0)
     for rows, part in zip(folds, parts, strict=True):
         umis = np.maximum(whole - part, 0.0)

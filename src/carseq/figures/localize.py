@@ -279,7 +279,7 @@ def _clinic(series: tuple[str, ...]) -> alt.FacetChart:
         ),
         base_.transform_filter("datum.shape == 'circle'").mark_line(strokeWidth=1.2).encode(y=y, color=colour),
         base_.mark_point(size=80, filled=False, strokeWidth=2).encode(y=y, color=colour, shape=shape, tooltip="tip:N"),
-        base_.mark_text(dy=-13, color=SOFT).encode(y=y, text="timepoint:N"),
+        base_.mark_text(dy=-13, color=SOFT).encode(y=alt.Y("top:Q", title=None), text="named:N"),
     ]  # fmt: skip
     panel = alt.layer(*layers).properties(width=WIDTH, height=120)
     header = alt.Header(labelOrient="top", labelPadding=2)
@@ -340,6 +340,10 @@ def clinic(table: pd.DataFrame, patient: str | None = None) -> Figure:
     for name in ("low", "high"):
         rows[name] = rows.get(name, np.nan)
     rows = rows.rename(columns={"patient": "menu_patient"}).assign(order=np.arange(len(rows)))
+    # One name for all that lies at one time, above the highest of it: names do not cover each other or a point.
+    rows["top"] = rows[["value", "high"]].max(axis=1)
+    highest = rows.groupby(["menu_patient", "panel", "place", "timepoint"])["top"].idxmax()
+    rows["named"] = rows["timepoint"].where(rows.index.isin(highest), "")
     series = list(dict.fromkeys(rows["series"]))
     menus = (Menu("menu_patient", "Patient", tuple((name, name) for name in patients)),)
     chosen = {"menu_patient": patient if patient is not None else patients[0]}

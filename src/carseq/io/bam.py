@@ -13,6 +13,7 @@ import pandas as pd
 import pysam
 
 from carseq.errors import CarseqError
+from carseq.io.failures import check_scratch
 from carseq.io.files import atomic
 
 
@@ -115,7 +116,16 @@ def write_bam(
         with pysam.AlignmentFile(str(slice_), "wb", header=header) as out:
             for record in sorted(records, key=by_coordinate):
                 out.write(record)
-        pysam.index("-o", str(slice_index), str(slice_))
+        try:
+            pysam.index("-o", str(slice_index), str(slice_))
+        except pysam.SamtoolsError as error:
+            # It does not say why: most often the disk is full.
+            check_scratch(path.parent)
+            raise CarseqError(
+                f"the index {index} cannot be written",
+                " ".join(str(error).split())[:300],
+                "look for room on the disk, then run again",
+            ) from None
     return index
 
 

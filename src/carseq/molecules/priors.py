@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import special, stats
+from scipy import special
 
 from carseq.log import get_logger
 from carseq.molecules.coverage import FAR, Coverage, Floats, Ints, fit_coverage, on_form, reach
@@ -338,11 +338,12 @@ class _Density:
         )
 
     def _log_prior(self, expected: Floats, which: int, sd: float) -> Floats:
-        """Return the log density of the expected number of either transcript's molecules."""
+        """Return the log density of the expected number of either transcript's molecules, but for a constant."""
         mean = self.totals[which] * self.means[which]
-        prior = stats.norm.logpdf(np.log(expected), np.log(mean), sd)
-        shape, beside = self.shapes[which], expected / self.ratios[which]
-        seen = stats.nbinom.logpmf(self.n_beside[which], shape, shape / (shape + beside))
+        prior = -0.5 * ((np.log(expected) - np.log(mean)) / sd) ** 2
+        shape, beside, n = self.shapes[which], expected / self.ratios[which], self.n_beside[which]
+        # Normal and negative binomial, but for what does not depend on `expected`: scipy.stats takes a second to load.
+        seen = special.xlogy(n, beside) - (n + shape) * np.log(shape + beside)
         return np.asarray(prior + seen)
 
     def p_car(self, car: Floats, gene: Floats, odds: Floats) -> Floats:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import threading
 import time
@@ -91,13 +92,16 @@ class Watch:
         self.verdict = ""
         self._pid, self._folder, self._idle, self._busy = pid, folder, idle, busy
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
-        self._thread.start()
+        # Not threading.Thread: its start waits for ever if the thread lacks the memory to begin. Without a watch the
+        # program is run all the same.
+        try:
+            _thread.start_new_thread(self._look, ())
+        except (RuntimeError, MemoryError) as error:
+            log.warning("no watch over process %d: %s", pid, error)
 
     def stop(self) -> None:
-        """End the watch."""
+        """End the watch. The program has ended, so that no verdict comes any more."""
         self._ended.set()
-        self._thread.join()
 
     def _look(self) -> None:
         period = min(_PERIOD, self._idle / 4, self._busy / 4)

@@ -247,6 +247,12 @@ class _Reader:
         samples = list(
             dict.fromkeys([*tables["detection"]["sample"], *cells["sample"].unique(), *found])
         )
+        # Some tables are written by name: what a reader compares stands in one order everywhere.
+        place = {sample: i for i, sample in enumerate(samples)}
+        for name in ("thresholds", "downsampling", "rules"):
+            tables[name] = tables[name].sort_values(
+                "sample", key=lambda names: names.map(place), kind="stable", ignore_index=True
+            )
         solo, knees, filters, molecules, losses, support = {}, {}, [], [], [], []
         for sample in samples:
             solo[sample] = self.json("summary", {}, sample=sample)

@@ -129,6 +129,12 @@ def reason(job: Failed, folder: Path, printed: str = "") -> CarseqError:
         last = "\n".join(text.splitlines()[-_LAST:])
         if last and (told := machine_failure(RuntimeError(last))):
             return told
+    # A compiler's library that gets no memory ends the job before anything reaches its log.
+    aborted = re.search(r"SIGABRT|exit status (?:134|-6)\b", everything)
+    if aborted and (short := re.search(r"LLVM ERROR: [^\n]*(?:allocate|memory)[^\n]*", printed)):
+        told = machine_failure(MemoryError(short[0]))
+        if told is not None:
+            return told
     if KILLED.search(everything):
         return CarseqError(
             f"{job.rule} was killed", "most likely the machine's memory was used up",

@@ -24,13 +24,13 @@ VERSIONS: Mapping[str, str] = MappingProxyType(
         "construct": "0.2.0.1",
         "transcript": "0.2.0.1",
         "reference": "0.2.0",
-        "solo": "0.2.0",
+        "solo": "0.2.0.1",
         "library": "0.2.0",
         "molecules": "0.2.0",
-        "cells": "0.2.0.2",
+        "cells": "0.2.0.3",
         "calling": "0.2.0.2",
         "localize": "0.2.0.1",
-        "report": "0.2.0",
+        "report": "0.2.0.1",
     }
 )
 
