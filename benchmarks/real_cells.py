@@ -226,21 +226,21 @@ def alone(folder: Path, seeds: int) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def stability(folder: Path) -> pd.DataFrame:
+def stability(folder: Path, seed: int = 1) -> pd.DataFrame:
     """Label the same cells alone and in a study of ten samples."""
     alone = read(folder / "pbmc1k_v3.h5ad")
     alone.obs = alone.obs[[]]
     rows = []
     for depth in (0, 1500):
-        own = thin(alone, depth)
+        own = thin(alone, depth, seed)
         own.obs["sample"] = "s0"
         others = []
-        rng = np.random.default_rng(1)
+        rng = np.random.default_rng(seed)
         sets = [read(folder / f"{name}.h5ad") for name in (*SETS.values(), "pbmc1k_v3")]
         for i in range(9):
             base = sets[i % 3]
             part = thin(base[rng.choice(base.n_obs, min(200, base.n_obs), replace=False)].copy(),
-                        int(rng.integers(700, 5000)), i)  # fmt: skip
+                        int(rng.integers(700, 5000)), 100 * seed + i)  # fmt: skip
             part.obs = part.obs[[]]
             part.obsm.clear()
             part.uns = {}
@@ -256,6 +256,7 @@ def stability(folder: Path) -> pd.DataFrame:
         many = many[many["sample"] == "s0"]
         rows.append(
             {
+                "seed": seed,
                 "depth": depth or "full",
                 **{
                     f"{c} same": float((one[c].to_numpy(str) == many[c].to_numpy(str)).mean())
@@ -263,6 +264,96 @@ def stability(folder: Path) -> pd.DataFrame:
                 },
             }
         )
+    return pd.DataFrame(rows)
+
+
+def other_chemistry(
+    data: ad.AnnData, depth: int, seed: int, *, spread: float = 0.5, dropped: float = 0.0
+) -> ad.AnnData:
+    """Thin cells as another lab's chemistry would: each gene is captured by its own factor, some markers not at all.
+
+    Parameters
+    ----------
+    data
+        Raw counts.
+    depth
+        UMIs of the median cell; 0: as deep as the factors allow.
+    seed
+        Of factors, thinning and dropped genes.
+    spread
+        Standard deviation of the log of a gene's factor (0.5 between 10x chemistries, about).
+    dropped
+        Share of the marker genes that the matrix lacks.
+    """
+    from carseq.io.genes import marker_genes
+
+    rng = np.random.default_rng([seed, 7])
+    factor = rng.lognormal(0, spread, data.n_vars)
+    data = data.copy()
+    before = np.median(np.asarray(data.X.sum(axis=1)))
+    keep = (depth or before) / np.median(np.asarray(data.X @ factor))
+    odds = np.minimum(keep * factor, 1.0)
+    counts = rng.binomial(np.rint(data.X.data).astype(int), odds[data.X.indices])
+    data.X.data = counts.astype(np.float32)
+    data.X.eliminate_zeros()
+    marks = np.flatnonzero(data.var_names.isin(marker_genes()))
+    out = rng.choice(marks, round(dropped * marks.size), replace=False)
+    return data[:, np.setdiff1d(np.arange(data.n_vars), out)].copy()
+
+
+def chemistry_table(folder: Path, which: str, seeds: int) -> pd.DataFrame:
+    """Judge labels where genes are captured by factors of their own, a row a depth and a perturbation."""
+    data = read(folder / f"{SETS[which]}.h5ad")
+    truth = truth_by_protein(data, which)
+    rows = []
+    for depth in (0, 1000, 500):
+        for spread, dropped in ((0.0, 0.0), (0.5, 0.0), (0.5, 0.2)):
+            made = []
+            for seed in range(seeds):
+                cells = other_chemistry(
+                    data, depth, FIRST_SEED + seed, spread=spread, dropped=dropped
+                )
+                obs = clustered(cells).obs
+                obs.index = [f"{name}-{seed}" for name in truth.index]
+                made.append(obs)
+            known = pd.concat([truth.set_axis(obs.index) for obs in made])
+            row = {"depth": depth or "full", "spread": spread, "markers lacking": dropped}
+            rows.append({"set": which, **row, **judge(pd.concat(made), known)})
+    return pd.DataFrame(rows).drop(columns=["Treg called", "of them by protein", "Treg by protein"])
+
+
+def soup_table(folder: Path, seed: int) -> pd.DataFrame:
+    """Put droplets of ambient RNA between the cells of PBMC 1k v3: the share of either that is given a lineage.
+
+    Each cell gives the soup its own, uneven share (lognormal, 1.5), so that it is not the mean cell.
+    """
+    from carseq.cells import annotate, cluster, combine, integrate
+
+    base = read(folder / "pbmc1k_v3.h5ad")
+    rows = []
+    for cells_at in (0, 1000):
+        own = thin(base, cells_at, seed)
+        for share in (0.03, 0.3, 1.0):
+            if share == 1 and cells_at:
+                continue
+            for depth in (100, 300, 900, 3000):
+                rng = np.random.default_rng([seed, depth])
+                profile = np.asarray(own.X.T @ rng.lognormal(0, 1.5, own.n_obs)).ravel()
+                n = 400 if share == 1 else round(own.n_obs * share / (1 - share))
+                sizes = np.maximum(rng.poisson(depth * rng.lognormal(0, 0.3, n)), 30)
+                drops = np.stack([rng.multinomial(k, profile / profile.sum()) for k in sizes])
+                made = sparse.csr_matrix(drops.astype(np.float32))
+                both = made if share == 1 else sparse.vstack([own.X, made]).tocsr()
+                part = ad.AnnData(both, var=own.var[[]])
+                part.obs_names = [f"d{i}" for i in range(part.n_obs)]
+                part.obs["sample"] = "s1"
+                part = combine([part])
+                cluster(part, integrate(part, "none"))
+                annotate(part)
+                typed = (part.obs["lineage"] != "unknown").to_numpy()
+                row = {"UMIs of cells": cells_at or "full", "soup of droplets": share}
+                row |= {"UMIs of soup": depth, "soup typed": typed[-n:].mean()}
+                rows.append({**row, "cells typed": typed[:-n].mean() if share < 1 else np.nan})
     return pd.DataFrame(rows)
 
 
@@ -274,21 +365,36 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--no-stability", action="store_true")
     parser.add_argument("--no-doublets", action="store_true")
+    parser.add_argument("--no-chemistry", action="store_true")
+    parser.add_argument("--no-soup", action="store_true")
+    parser.add_argument(
+        "--no-labels", action="store_true", help="only the tables after the labels'"
+    )
     parser.add_argument("--solo", action="store_true", help="SOLO's doublets too (minutes)")
     given = parser.parse_args()
     logging.getLogger("carseq").setLevel(logging.ERROR)
-    for which in given.set:
+    for which in [] if given.no_labels else given.set:
         table, crossed = protein_tables(given.data, which, given.seeds)
         print(table.round(3).T.to_string(header=False), "\n")
         print(crossed.to_string(), "\n")
         table, _ = protein_tables(given.data, which, given.seeds, barred=True)
         print("genes of the CAR barred (CD8A, CD28, ...):")
         print(table.round(3).T.to_string(header=False), "\n")
-    print("Samples of one lineage, share that keeps it:")
-    print(alone(given.data, given.seeds).round(3).to_string(index=False), "\n")
+    if not given.no_labels:
+        print("Samples of one lineage, share that keeps it:")
+        print(alone(given.data, given.seeds).round(3).to_string(index=False), "\n")
+    if not given.no_chemistry:
+        print("Each gene captured by a factor of its own, as by another chemistry:")
+        for which in given.set:
+            table = chemistry_table(given.data, which, given.seeds)
+            print(table.round(3).to_string(index=False), "\n")
+    if not given.no_soup:
+        print("Droplets of ambient RNA between cells, share given a lineage:")
+        print(soup_table(given.data, FIRST_SEED).round(3).to_string(index=False), "\n")
     if not given.no_stability:
         print("The same cells alone and in a study of ten samples:")
-        print(stability(given.data).round(4).to_string(index=False), "\n")
+        tables = [stability(given.data, seed) for seed in range(6, 6 + given.seeds)]
+        print(pd.concat(tables).round(4).to_string(index=False), "\n")
     if not given.no_doublets:
         from cells import hashed_figures
 

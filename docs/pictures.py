@@ -43,8 +43,8 @@ def draw(study: Study, cells: anndata.AnnData, out: Path) -> None:
     save(figures.losses(study.losses[study.losses["sample"] == SAMPLE]), out / "losses.png")
 
 
-def photograph(report: Path, path: Path) -> None:
-    """Take a picture of the report's verdict."""
+def photograph(report: Path, verdict: Path, top: Path) -> None:
+    """Take a picture of the report's verdict, and of the top of the page for the README."""
     chromium = next(
         filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome")))
     )
@@ -54,9 +54,13 @@ def photograph(report: Path, path: Path) -> None:
         )
         page = browser.new_page(viewport={"width": 1000, "height": 700})
         page.goto(report.resolve().as_uri())
-        page.locator("#verdict").screenshot(path=path)
+        page.locator("#verdict").screenshot(path=verdict)
+        page = browser.new_page(viewport={"width": 1280, "height": 1390})
+        page.goto(report.resolve().as_uri())
+        page.screenshot(path=top)
         browser.close()
-    Image.open(path).convert("RGB").quantize(64).save(path, optimize=True)
+    for path in (verdict, top):
+        Image.open(path).convert("RGB").quantize(64).save(path, optimize=True)
 
 
 def told(*words: str) -> str:
@@ -77,7 +81,7 @@ def main(results: Path, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     cells = anndata.read_h5ad(results / "cohort" / "cells.h5ad")
     draw(read_study(results), cells, out)
-    photograph(results / "report" / "report.html", out / "verdict.png")
+    photograph(results / "report" / "report.html", out / "verdict.png", out.parent / "report.png")
     own = cells.obs[(cells.obs["sample"] == SAMPLE) & (cells.obs["car_call"] == "positive")]
     # A cell of few molecules fits on a page.
     shown = str(own.index[np.argmin(own["car_umis"].to_numpy())])

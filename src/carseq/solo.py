@@ -41,8 +41,8 @@ CELL_RANGER_OPTIONS: dict[str, object] = {
 
 #: Seeds of a window that STAR stitches, in place of 50: its author's advice where mapping is slow (STAR issues 1414 and
 #: 1488). Reads of low complexity have more, and the time grows exponentially with them: a few reads in a hundred took a
-#: third of it. Of the demo's UMIs 0.014 % become others (benchmarks/RESULTS.md, Speed: where the time goes).
-SEEDS_PER_WINDOW = 20
+#: third of it. Of the demo's UMIs 0.02 % become others (benchmarks/RESULTS.md, Speed: where the time goes).
+SEEDS_PER_WINDOW = 15
 
 
 def align(

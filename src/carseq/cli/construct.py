@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -89,9 +90,11 @@ def show(
     Example: carseq construct show ide-cel
     """
     from carseq.construct.library import library
+    from carseq.study.construct_file import find_construct_file
 
     records = {entry.name: entry for entry in library()}
-    found = next((e for n, e in records.items() if n.lower() == record.lower()), None)
+    # What lies in this folder under that name is not meant.
+    found = records.get(Path(find_construct_file(record, Path(os.devnull))).stem)
     if found is None:
         raise CarseqError(
             f"no construct named {record!r} comes with carseq",

@@ -161,6 +161,8 @@ def call(
     Example: carseq annotate P01.h5 --car MYCAR --out P01.h5ad; carseq call P01.h5ad --samples samples.tsv --name MYCAR
     --out called/cells.h5ad
     """
+    import warnings
+
     import anndata
 
     from carseq.calling import call_study
@@ -168,6 +170,8 @@ def call(
     from carseq.io.h5ad import write_h5ad
     from carseq.schema.tables import DETECTION, MOLECULES, RULES
 
+    # Genes of one symbol were told when the cells were annotated.
+    warnings.filterwarnings("ignore", "Variable names are not unique")
     sheet = _samples_of(samples)
     adata = anndata.read_h5ad(cells)
     adata = _complete_cells(adata, cells, sheet)

@@ -51,14 +51,25 @@ def vector_name(file: str | Path) -> str:
     return record or path.stem
 
 
+def _plain(name: str) -> str:
+    """Return a name without what people write in different ways: ``ide-cel``, ``ide_cel``, ``Idecel``."""
+    return name.lower().replace("-", "").replace("_", "")
+
+
 def find_construct_file(file: str, base: Path) -> str:
-    """Return ``file`` if it exists below ``base``, else the construct of that name that comes with carseq."""
+    """Return ``file`` if it exists below ``base``, else the construct of that name that comes with carseq.
+
+    Examples
+    --------
+    >>> Path(find_construct_file("Ide_cel", Path("no_such_folder"))).name
+    'ide-cel.gb'
+    """
     from carseq.data import path as data_path
 
     if path_fault(file) or (base / file).exists() or Path(file).name != file:
         return file
     folder = data_path("constructs")
-    names = {p.name.lower(): p for p in folder.glob("*.gb")}
+    names = {_plain(p.stem): p for p in folder.glob("*.gb")}
     asked = file.lower().removesuffix(".gb")
-    shipped = names.get(f"{_FORMER.get(asked, asked)}.gb")
+    shipped = names.get(_plain(_FORMER.get(asked, asked)))
     return file if shipped is None else str(shipped)

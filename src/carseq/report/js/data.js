@@ -28,8 +28,7 @@ export function percent(value) {
 }
 
 /** A model's probability: close to 1 it is never certainty. */
-export const probability = (value) =>
-  typeof value === "number" && value > 0.9995 ? `>99.9${NBSP}%` : percent(value);
+export const probability = (value) => (typeof value === "number" && value > 0.9995 ? `>99.9${NBSP}%` : percent(value));
 
 /** A ratio of odds: beyond a thousand, either way, its size says no more than that. */
 export function ratio(value) {
