@@ -353,8 +353,8 @@ def test_missing_columns_are_named():
 
 def test_a_car_that_nobody_counted_is_no_absence():
     adata, samples = study(0)
-    with pytest.raises(CarseqError, match="no gene OTHER"):
-        call_cells(adata, None, samples, car="OTHER")
+    with pytest.raises(CarseqError, match="no gene NOT_COUNTED"):
+        call_cells(adata, None, samples, car="NOT_COUNTED")
 
 
 def test_localization_and_contrasts(called):
