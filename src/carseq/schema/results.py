@@ -30,7 +30,7 @@ VERSIONS: Mapping[str, str] = MappingProxyType(
         "cells": "0.2.0.3",
         "calling": "0.2.0.2",
         "localize": "0.2.0.1",
-        "report": "0.2.0",
+        "report": "0.2.0.1",
     }
 )
 

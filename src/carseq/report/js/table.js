@@ -64,15 +64,17 @@ export class Table {
     this.scroll = el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": this.title }, table);
     this.pager = el("div", { class: "bar" });
     if (bar.children.length === 2) bar.classList.add("lone");
-    host.append(bar, this.scroll, this.pager);
+    this.more = el("p", { class: "more muted", hidden: true }, "More columns to the right →");
+    host.append(bar, this.more, this.scroll, this.pager);
     new ResizeObserver(() => this.fit()).observe(this.scroll);
   }
 
-  /** Set a table that is wider than its place in smaller letters. */
+  /** Set a table that is wider than its place in smaller letters; if that is not enough, say that there is more. */
   fit() {
     const wide = () => this.scroll.scrollWidth > this.scroll.clientWidth + 1;
     this.scroll.classList.remove("tight");
     if (wide()) this.scroll.classList.add("tight");
+    this.more.hidden = !wide();
   }
 
   sortBy(column) {
