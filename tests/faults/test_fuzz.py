@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import warnings
 
 import pytest
@@ -44,6 +45,12 @@ SEEDS = (
     ("belonging.json", b'{"match": {"written": [[1, 2, 3]]}}'),
     ("construct.json", b"\xe9"),
     ("construct.json", b"[" * 100_000),
+    # Packed by gzip, which is not how a BAM is packed.
+    ("BAM", gzip.compress(b"BAM\1" + bytes(8))),
+    (
+        "losses.tsv",
+        b"sample\tstep\tunit\tn\tmeaning\nS\tcar_reads\treads\t99999999999999999999\t\n",
+    ),
     ("loci.tsv", b"contig\tstart\tend\nchr1\t5\t9\n"),
     ("loci.tsv", b"contig\tstart\tend\tgene\nchr1\tx\t9\tTP53\n"),
 )
