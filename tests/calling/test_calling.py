@@ -351,6 +351,12 @@ def test_missing_columns_are_named():
         call_cells(adata, None, samples, car=CAR)
 
 
+def test_a_car_that_nobody_counted_is_no_absence():
+    adata, samples = study(0)
+    with pytest.raises(CarseqError, match="no gene NOT_COUNTED"):
+        call_cells(adata, None, samples, car="NOT_COUNTED")
+
+
 def test_localization_and_contrasts(called):
     adata, _, detection = called
     detection = detection.reset_index()
