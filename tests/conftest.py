@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 #: that take the demo stand where it is likely to be made, the longest of them first.
 FIRST = ("test_demo.py", "test_slurm.py", "test_real_run.py")
 THEN = (
-    "test_cells.py", "test_calling.py", "test_real_cells.py", "test_localize.py", "test_five_prime.py",
+    "test_batches.py", "test_calls.py", "test_real_cells.py", "test_compare.py", "test_five_prime.py",
     "test_from_demo.py", "test_torture.py", "test_ways_in.py", "test_wheel.py",
 )  # fmt: skip
 

@@ -39,9 +39,14 @@ def test_a_detected_verdict_gives_calls_estimate_interval_and_false_calls() -> N
     assert "Expected false calls 0.6; sensitivity 71 %" in text
 
 
-def test_not_detected_states_its_limit() -> None:
-    given = verdict_row(verdict="not_detected", n_car_positive=0, detection_limit=0.04)
-    assert words.verdict_words(given)[0] == f"CAR T cells not detected above 4{words.NBSP}%"
+@pytest.mark.parametrize(("high", "excluded"), [(0.04, 4), (0.11, 11), (math.nan, 4)])
+def test_not_detected_states_its_limit(high: float, excluded: int) -> None:
+    """The limit, or the interval's end where a few molecules let it lie above: one sample excludes one share."""
+    limit = {"prevalence": 0.01, "prevalence_low": 0.0, "prevalence_high": high}
+    given = verdict_row(verdict="not_detected", n_car_positive=0, detection_limit=0.04, **limit)
+    headline, sentences = words.verdict_words(given)
+    assert headline == f"CAR T cells not detected above {excluded}{words.NBSP}%"
+    assert any(f"above {excluded}{words.NBSP}% of T cells is excluded" in s for s in sentences)
 
 
 def test_undetermined_says_so_even_without_numbers() -> None:

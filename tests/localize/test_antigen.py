@@ -7,9 +7,7 @@ import pytest
 from scipy import stats
 
 from carseq.calling import call_cells
-from carseq.localize import (
-    target_cells,
-)
+from carseq.localize import target_cells
 from compared_cells import CAR, Setting, study
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from carseq.localize import (
-    shared_clonotypes,
-)
+from carseq.localize import shared_clonotypes
 
 
 def test_clonotypes_are_shared_within_a_patient_only() -> None:

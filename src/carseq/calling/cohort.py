@@ -188,6 +188,12 @@ def _add_counts(adata: AnnData, molecules: Mapping[str, pd.DataFrame] | None, ca
     names = ("car_umis", "car_umis_unique", "car_evidence")
     of_sample = obs["sample"].astype(str).to_numpy()
     from_matrix = ~np.isin(of_sample, [str(s) for s in molecules or {}])
+    if car not in adata.var_names and from_matrix.any():
+        raise CarseqError(
+            f"the matrix has no gene {car}, and sample {of_sample[from_matrix][0]} has no molecules either",
+            "that nothing was counted is no evidence that there is nothing",
+            "name the CAR as the matrix does, count reads against a reference that holds it, or give its molecules",
+        )
     _raise_unless_counts(obs, np.where(from_matrix, counts, 0), car)
     counts = np.rint(np.where(from_matrix, counts, 0)).astype(int)
     columns = {name: counts.copy() for name in names}
@@ -284,7 +290,8 @@ def _row(
         n_positive,
         n_t,
         _unseen(meta),
-        limit,
+        # Cells with a molecule too few may let the interval end above the limit: then less is excluded.
+        limit if n_positive else max(limit, high),
         false_calls,
         assumed=assumed,
         role=role,

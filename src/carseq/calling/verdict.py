@@ -290,7 +290,7 @@ def decide(
     unseen
         Share (0-1) of CAR molecules that the construct cannot show.
     limit
-        Detection limit (0-1); NaN if there is none.
+        What is excluded (0-1): the detection limit, or the interval's end where that is above it; NaN if there is none.
     false_calls
         Expected false calls among the positive ones.
     assumed

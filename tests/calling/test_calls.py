@@ -1,0 +1,135 @@
+"""Which T cells are CAR T cells: false discoveries, recall, the posterior, and silence in controls."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from called_studies import CAR, SEEDS, called_study, study
+from carseq.calling import (
+    call_cells,
+    explain_posterior,
+)
+from carseq.errors import CarseqError
+
+
+def test_false_discoveries_and_recall_over_studies():
+    false = positive = found = findable = 0
+    for seed in SEEDS:
+        obs, _ = called_study(seed, 40)
+        is_positive = obs["car_call"] == "positive"
+        false += int((is_positive & ~obs["truth"]).sum())
+        positive += int(is_positive.sum())
+        found += int((is_positive & (obs["own"] > 0)).sum())
+        findable += int((obs["own"] > 0).sum())
+    assert false / positive <= 0.08
+    assert found / findable >= 0.85
+
+
+def test_the_posterior_means_what_it_says():
+    stated, true = [], []
+    for seed in SEEDS:
+        obs, _ = called_study(seed, 40)
+        t_cells = obs[obs["lineage"] == "T"]
+        stated.append(t_cells["car_posterior"].to_numpy())
+        true.append(t_cells["truth"].to_numpy())
+    stated, true = np.concatenate(stated), np.concatenate(true)
+    bins = np.minimum((stated * 10).astype(int), 9)
+    error = sum(
+        abs(stated[bins == b].mean() - true[bins == b].mean()) * (bins == b).mean()
+        for b in set(bins)
+    )
+    assert error <= 0.06
+
+
+def test_negative_controls_are_silent():
+    silent = 0
+    for seed in SEEDS:
+        _, detection = called_study(seed, 40)
+        silent += detection.loc["base", "n_car_positive"] == 0
+    assert silent >= 19
+
+
+@pytest.mark.parametrize(
+    ("lineage", "cell_type", "why", "partner", "code", "words"),
+    [
+        ("T", "CD4 T", "two transcriptomes", "monocyte", "t_cell_doublet", "(monocyte)"),
+        ("myeloid", "monocyte", "two transcriptomes", "CD4 T", "t_cell_doublet", "(monocyte)"),
+        ("T", "CD4 T", "lineage conflict", "", "t_cell_doublet", "another kind of cell;"),
+        ("T", "CD4 T", "scrublet", "monocyte", "t_cell_doublet", "(monocyte)"),
+        ("T", "CD4 T", "scrublet", "", "doublet", "doublet; 3 CAR molecules"),
+        ("myeloid", "monocyte", "lineage conflict", "", "doublet", "doublet; 3 CAR molecules"),
+        ("myeloid", "monocyte", "two transcriptomes", "podocyte", "doublet", "doublet; 3 CAR"),
+    ],
+)
+def test_a_car_in_a_doublet_with_a_t_cell_is_told_as_such(
+    lineage: str, cell_type: str, why: str, partner: str, code: str, words: str
+) -> None:
+    """A named partner, or a conflict of lineages in a T cell's droplet; scrublet's alone may be of two T cells."""
+    adata, samples = study()
+    obs = adata.obs.assign(doublet_reason="", doublet_partner="")
+    row = obs.index[(obs["lineage"] == lineage) & (obs["cell_type"] == cell_type)][0]
+    obs.loc[row, ["is_doublet", "doublet_reason", "doublet_partner"]] = [True, why, partner]
+    adata.obs = obs
+    counts = adata.layers["counts"].tolil()
+    counts[obs.index.get_loc(row), 0] = 3
+    adata.layers["counts"] = counts.tocsr()
+    adata.X = adata.layers["counts"].astype(np.float32)
+    call_cells(adata, None, samples, car=CAR)
+    cell = adata.obs.loc[row]
+    assert cell["car_reason"] == code
+    assert words in cell["car_reason_text"]
+    assert cell["car_call"] != "positive"
+    others = adata.obs.drop(index=row)
+    assert not others["car_reason"].isin(["t_cell_doublet", "doublet"]).any()
+
+
+def test_the_fdr_asked_for_changes_the_calls():
+    counts = []
+    for fdr in (0.001, 0.3):
+        adata, samples = study(3)
+        detection = call_cells(adata, None, samples, car=CAR, fdr=fdr)
+        counts.append(detection["n_car_positive"].sum())
+    assert counts[0] < counts[1]
+
+
+def test_the_posterior_is_made_of_its_terms(called):
+    adata, _, detection = called
+    obs = adata.obs
+    t_cells = obs[obs["lineage"] == "T"]
+    for index in (t_cells["car_umis"].idxmax(), t_cells["car_umis"].idxmin()):
+        terms = explain_posterior(adata, index).set_index("term")["value"]
+        assert terms["posterior"] == pytest.approx(obs.loc[index, "car_posterior"])
+        odds = np.exp(
+            terms["log likelihood, own and ambient"] - terms["log likelihood, ambient alone"]
+        )
+        odds *= terms["prior"] / (1 - terms["prior"])
+        assert odds / (1 + odds) == pytest.approx(terms["posterior"])
+    for index in (obs.index[obs["lineage"] != "T"][0], "no:cell"):
+        with pytest.raises(CarseqError):
+            explain_posterior(adata, index)
+    own = t_cells[t_cells["sample"] == "urine"]["car_umis"]
+    assert detection.loc["urine", "n_t_at_least_1_umi"] == (own >= 1).sum()
+    assert detection.loc["urine", "n_t_at_least_2_umis"] == (own >= 2).sum()
+
+
+def test_the_benchmark_in_small():
+    """Molecules followed from the cell to the verdict, in three small studies; bounds as wide as so few cells need."""
+    path = Path(__file__).parents[2] / "benchmarks" / "calling.py"
+    spec = importlib.util.spec_from_file_location("calling_benchmark", path)
+    benchmark = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = benchmark
+    spec.loader.exec_module(benchmark)
+    plans = benchmark.plan_studies(3, seed=5, most_cells=500, n_empty=800)
+    _, (cells, detection) = benchmark.run(plans, seed=5)
+    figures = benchmark.measure(cells, detection).set_index("figure")["value"]
+    assert cells["positive"].sum() >= 20
+    assert figures["false discoveries, pooled"] <= 0.1
+    assert figures["recall relative to the oracle"] >= 0.8
+    assert figures["negative controls without a positive"] == 1
+    assert figures["calibration error of the posterior"] <= 0.15
+    assert figures["coverage of the 95 % interval"] >= 0.8

@@ -1,0 +1,86 @@
+"""Fractions, their intervals, limits and verdicts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from called_studies import CAR, SEEDS, called_study, study
+from carseq.calling import (
+    call_cells,
+    unseen_share,
+)
+from carseq.localize import contrasts, localize
+from carseq.schema.tables import DETECTION
+
+
+@pytest.mark.parametrize("copies", [40, 4])
+def test_prevalence_covers_the_truth(copies):
+    """At the usual expression and at a tenth of it, below the prior's middle."""
+    covered = total = 0
+    for seed in SEEDS:
+        obs, detection = called_study(seed, copies)
+        for sample in ("urine", "blood"):
+            t_cells = obs[(obs["sample"] == sample) & (obs["lineage"] == "T")]
+            row = detection.loc[sample]
+            total += 1
+            covered += row["prevalence_low"] <= t_cells["truth"].mean() <= row["prevalence_high"]
+    assert covered / total >= 0.9
+
+
+def test_limits_exclude_falsely_in_few_studies():
+    """A CAR T fraction above the stated limit is missed in 1 of 20 studies or fewer, at low expression too."""
+    spec = {"n": 150, "fraction": 0.3, "role": "case", "timepoint": "D28", "compartment": "urine"}
+    wrong = 0
+    for seed in range(100, 140):
+        adata, samples = study(seed, specs={"urine": spec}, copies=2)
+        row = call_cells(adata, None, samples, car=CAR).iloc[0]
+        wrong += row["verdict"] == "not_detected" and row["detection_limit"] < 0.3
+    assert wrong <= 2
+
+
+def test_one_upper_bound_where_nothing_is_called(called):
+    _, _, detection = called
+    assert detection.loc["base", "prevalence_high"] >= detection.loc["base", "detection_limit"]
+
+
+def test_verdicts_and_their_words(called):
+    _, _, detection = called
+    assert detection.loc["urine", "verdict"] == "detected"
+    assert detection.loc["base", "verdict"].__eq__("not_detected")
+    assert 0 < detection.loc["base", "detection_limit"] < 0.2
+    assert (
+        detection.loc["urine", "expected_false_calls"]
+        <= 0.05 * detection.loc["urine", "n_car_positive"] + 1e-9
+    )
+    assert list(detection.reset_index().columns) == list(DETECTION.columns)
+
+
+@pytest.mark.parametrize("n_t", [0, 1, 3])
+def test_few_t_cells_are_undetermined_not_negative(n_t):
+    adata, samples = study(5)
+    keep = np.ones(adata.n_obs, dtype=bool)
+    for sample in ("base", "urine", "blood"):
+        rows = np.flatnonzero((adata.obs["sample"] == sample) & (adata.obs["lineage"] == "T"))
+        keep[rows[n_t:]] = False
+    adata = adata[keep].copy()
+    adata.obs["car_zero"] = 0
+    adata.layers["counts"] = adata.layers["counts"].multiply(np.array([[0, 1]])).tocsr()
+    detection = call_cells(adata, None, samples, car=CAR)
+    assert set(detection["verdict"]) == {"undetermined"}
+    assert (detection["n_t_cells"] == n_t).all()
+    assert localize(adata, detection)["n_car_signal"].sum() == 0
+    assert contrasts(adata, detection)["estimate"].isna().all()
+
+
+def test_silence_of_a_construct_that_cannot_show_the_car_is_undetermined():
+    adata, samples = study(0)
+    findings = [{"umis_lost_3p": 90, "umis_lost_5p": 5}, {"umis_lost_3p": None}]
+    assert unseen_share(findings, "Forward") == 0.9
+    assert unseen_share(findings, "Reverse") == 0.05
+    assert unseen_share(findings, None) == 0.9
+    assert unseen_share([], "Forward") == 0
+    detection = call_cells(adata, None, samples.assign(car_unseen=0.9), car=CAR).set_index("sample")
+    assert detection.loc["base", "verdict"] == "undetermined"
+    assert "could not be seen" in detection.loc["base", "verdict_text"]
+    assert detection.loc["urine", "verdict"] == "detected"

@@ -1,0 +1,82 @@
+"""The ambient profile, how much of it cells hold, and counts without it."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from carseq import cells
+from carseq.cells.barcodes import good_turing
+from carseq.cells.stages import add_layer
+from carseq.errors import CarseqError
+from cell_samples import named
+from helpers_cells import CAR, urine
+
+
+def test_good_turing_leaves_no_gene_impossible() -> None:
+    """Unseen genes get the mass of singletons; proportions sum to 1."""
+    p = good_turing(np.array([5.0, 1.0, 0.0, 0.0]))
+    assert p.sum() == pytest.approx(1)
+    assert (p > 0).all()
+    assert p[2] == pytest.approx(1 / 6 / 2)
+
+
+@pytest.mark.parametrize("true", [0.02, 0.2])
+def test_contamination_is_near_the_truth(true: float) -> None:
+    """The median estimate is within a factor 1.8 of the simulated ambient fraction."""
+    raw = urine(300, 3000, contamination=true, ambient=(60, 300), seed=5)
+    calls = cells.call_barcodes(raw)
+    found = cells.contamination(
+        raw[calls["is_cell"].to_numpy()].copy(), cells.ambient_profile(raw, calls)
+    )
+    assert true / 1.8 <= found.median() <= true * 1.8
+    assert found.attrs["method"] == "markers of foreign lineages"
+
+
+def test_contamination_without_empty_droplets_has_a_floor() -> None:
+    """No ambient profile: the floor, not zero and no crash."""
+    raw = named(urine(20, 0))
+    profile = cells.ambient_profile(raw, cells.call_barcodes(raw, barcodes=raw.obs_names))
+    assert (cells.contamination(raw, profile) == 0.005).all()
+
+
+def test_corrected_counts_take_ambient_markers_out() -> None:
+    """Of UMIs of T-cell markers in other cells at least half go, of those in T cells at most 15 %; the CAR stays."""
+    raw = urine(400, 3000, contamination=0.2, ambient=(60, 300), seed=3)
+    calls = cells.call_barcodes(raw)
+    sample = named(raw)
+    sample.obs["contamination"] = 0.2
+    profile = {"S1": cells.ambient_profile(raw, calls)}
+    before = sparse.csr_matrix(sample.X)
+    after = cells.corrected_counts(sample, profile, car=CAR)
+    is_t = (sample.obs["lineage"] == "T").to_numpy()
+    at = sample.var_names.get_indexer(["CD3D", "CD3E", "TRBC2"])
+    left = after[:, at].sum(axis=1) / np.maximum(before[:, at].sum(axis=1), 1)
+    assert after[~is_t][:, at].sum() <= 0.5 * before[~is_t][:, at].sum()
+    assert after[is_t][:, at].sum() >= 0.85 * before[is_t][:, at].sum()
+    assert (left <= 1).all()
+    car = sample.var_names.get_loc(CAR)
+    assert (after[:, [car]] != before[:, [car]]).nnz == 0
+    assert (after.data >= 0).all()
+
+
+@pytest.mark.workflow  # CellBender takes half a minute to start and train
+def test_cellbender_makes_a_layer() -> None:
+    """Three epochs on simulated urine: counts no larger than the raw ones, the CAR's as they were."""
+    if shutil.which("cellbender") is None:
+        pytest.skip("CellBender is not installed")
+    raw = urine(60, 400, contamination=0.1, ambient=(40, 200), depth=1500, seed=3)
+    made = cells.run_cellbender(raw, n_cells=60, epochs=3)
+    assert CAR not in made.var_names
+    cohort = cells.combine([named(raw)])
+    add_layer(cohort, "cellbender", {"S1": made})
+    layer, counts = cohort.layers["cellbender"], cohort.layers["counts"]
+    assert (layer > counts).nnz == 0
+    assert 0.3 * counts.sum() <= layer.sum() < counts.sum()
+    at = [cohort.var_names.get_loc(CAR)]
+    assert (layer[:, at] != counts[:, at]).nnz == 0
+    with pytest.raises(CarseqError, match="CellBender failed"):
+        cells.run_cellbender(raw[:3].copy(), n_cells=1, epochs=1)

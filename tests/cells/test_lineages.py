@@ -1,0 +1,187 @@
+"""Lineages and types by the cell's own molecules, simulated and real."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+
+from carseq import cells
+from carseq.cells.annotation import against_mean, without_itself
+from carseq.cells.stages import annotate_cohort, cohort_tables, sample_cells
+from carseq.cells.subtypes import (
+    PARENT,
+    match_levels,
+    possible_types,
+    read_t_types,
+)
+from carseq.study.config import CellsConfig
+from cell_samples import PBMC, named
+from helpers_cells import CAR, urine
+
+
+@pytest.mark.parametrize(
+    ("depth", "contamination", "types", "least"),
+    [
+        (1800, 0.05, None, 0.97),
+        (500, 0.1, None, 0.95),
+        (800, 0.15, {"neutrophil": 0.9, "CD8 T cell": 0.05, "squamous cell": 0.05}, 0.95),
+        (1500, 0.05, {"CD8 T cell": 0.5, "CD4 T cell": 0.5}, 0.97),
+    ],
+)
+def test_lineages_match_the_truth(
+    depth: float, contamination: float, types: dict | None, least: float
+) -> None:
+    """Urine mixes, shallow neutrophils, a pure T-cell product: lineage right, both methods."""
+    sample = named(urine(300, 0, depth=depth, contamination=contamination, types=types, seed=3))
+    truth = sample.obs[["lineage", "cell_type"]].copy()
+    cells.annotate(sample)
+    assert (sample.obs["lineage"] == truth["lineage"]).mean() >= least
+    # A T cell is given a type (memory CD8 T cell) where its molecules tell it, else its parent.
+    found = sample.obs["cell_type"].astype(str)
+    given = found != "T cell"
+    right = (found == truth["cell_type"]) | (found.map(PARENT) == truth["cell_type"])
+    assert right[given].mean() >= least - 0.05
+    assert given.mean() >= 0.75
+    assert (sample.obs["lineage_2"] == truth["lineage"]).mean() >= 0.9
+    assert sample.obs["cell_type_confidence"].between(0, 1).all()
+
+
+@pytest.mark.parametrize("kind", ["macrophage", "neutrophil", "squamous cell"])
+def test_a_sample_of_one_kind_comes_through(kind: str) -> None:
+    """All myeloid, all squamous, no T cell: from raw matrix to states, 95 % of lineages right, no T cell made up."""
+    raw = urine(120, 2000, types={kind: 1.0}, depth=1500, seed=8)
+    made = sample_cells(raw, "S1", car=CAR)
+    config = CellsConfig(integration="none")
+    kept, filters = annotate_cohort([made.cells], {"S1": made.ambient}, car=CAR, config=config)
+    truth = raw.obs["lineage"].reindex(kept.obs["barcode"])
+    assert kept.n_obs >= 100
+    assert (kept.obs["lineage"].to_numpy(str) == truth.to_numpy(str)).mean() >= 0.95
+    assert not (kept.obs["lineage"] == "T").any()
+    assert filters["n_after"].iloc[-1] == kept.n_obs
+    annotation, integration = cohort_tables(kept, car=CAR)
+    assert len(annotation)
+    assert set(integration["figure"]) <= {"type separation", "type silhouette", "type agreement"}
+
+
+def test_cells_without_markers_are_unknown() -> None:
+    """A kind of cell that the table does not hold is not forced into a lineage."""
+    sample = named(urine(200, 0, types={"CD8 T cell": 0.5, "proximal tubule cell": 0.5}))
+    truth = sample.obs["lineage"].copy()
+    markers = cells.read_markers()
+    cells.annotate(sample, markers[~markers["lineage"].isin(["kidney", "urogenital"])])
+    assert (sample.obs["lineage"][truth == "kidney"] == "unknown").mean() >= 0.9
+    assert (sample.obs["lineage"][truth == "T"] == "T").mean() >= 0.95
+
+
+@pytest.mark.skipif(not PBMC.exists(), reason="real PBMC data are not at ../shared/data/real_pbmc")
+def test_shallow_real_cells_keep_their_lineage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PBMC by surface proteins, thinned to 500 UMIs: 93 % of lineages; CD4/CD8 right in 94 %, without clusters."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
+    import real_cells
+
+    data = real_cells.read(PBMC / "pbmc_5k_protein_v3.h5ad")
+    truth = real_cells.truth_by_protein(data, "held out")
+    thinned = real_cells.thin(data, 500, 7)
+    thinned.obs["sample"] = "s1"
+    cells.annotate(thinned)
+    found = real_cells.judge(thinned.obs, truth)
+    assert found["lineage right"] >= 0.93
+    assert found["CD4/CD8 right"] >= 0.94
+    assert found["CD4/CD8 given"] >= 0.35
+
+
+def test_a_type_asks_for_its_own_molecules() -> None:
+    """A MAIT cell shows KLRB1 beside SLC4A10; a naive cell no killing; counted and published levels are joined."""
+    levels = match_levels(pd.Index(read_t_types()["gene"]), read_t_types(), frozenset())
+    counts = np.zeros((4, len(levels.genes)))
+    for row, genes in enumerate(
+        [["SLC4A10"], ["SLC4A10", "KLRB1"], ["CCR7"], ["CCR7", "GZMK", "NKG7"]]
+    ):
+        counts[row, np.isin(levels.symbols, genes)] = 1
+    allowed = possible_types(sparse.csr_matrix(counts), np.full(4, 1000.0), levels)
+    assert list(allowed[:, levels.types.index("MAIT cell")]) == [False, True, False, False]
+    assert list(allowed[:, levels.types.index("naive CD4 T cell")]) == [False, False, True, False]
+    own = read_t_types().set_index("gene").loc["CD8B"]
+    assert own["naive CD8 T cell"] > 30 * own["naive CD4 T cell"]
+    assert set(read_t_types(counts=False)["gene"]) < set(read_t_types()["gene"])
+
+
+def test_a_cell_is_not_compared_with_itself() -> None:
+    """Cells of one profile, eight of which trained it: these are no liker to it than the others."""
+    rng = np.random.default_rng(0)
+    p = rng.dirichlet(np.full(3000, 0.2))
+    counts = sparse.csr_matrix(rng.multinomial(400, p, 60).astype(np.float32))
+    total = np.asarray(counts[:8].sum(axis=0)).ravel()
+    mean = np.asarray(counts.sum(axis=0)).ravel() + 0.1
+    mean /= mean.sum()
+    own = without_itself(counts[:8], np.ones(8), total, mean)
+    others = counts[8:] @ against_mean(total, total.sum() * mean)
+    assert abs(own.mean() - others.mean()) < 3 * others.std()
+    with_itself = counts[:8] @ against_mean(total, total.sum() * mean)
+    assert with_itself.mean() > others.mean() + 3 * others.std()
+
+
+@pytest.mark.skipif(not PBMC.exists(), reason="real PBMC data are not at ../shared/data/real_pbmc")
+def test_lineages_of_real_cells_agree_with_surface_proteins() -> None:
+    """CITE-seq PBMC gated on CD3, CD19, CD14, CD16 and CD56: at least 92 % of 194 cells."""
+    cite = ad.read_h5ad(PBMC / "pbmc_10k_protein_v3.h5ad")
+    cite.var_names_make_unique()
+    cite.X = sparse.csr_matrix(cite.X)
+    protein = pd.DataFrame(
+        np.asarray(cite.obsm["protein_expression"]),
+        cite.obs_names,
+        [name.split("_")[0] for name in cite.uns["protein_names"]],
+    )
+    # Between the modes of each protein's histogram.
+    cd3, cd19, cd14 = protein["CD3"] > 300, protein["CD19"] > 60, protein["CD14"] > 250
+    cd16, cd56 = protein["CD16"] > 250, protein["CD56"] > 100
+    truth = pd.Series("", cite.obs_names)
+    truth[cd3 & ~cd19 & ~cd14] = "T"
+    truth[cd19 & ~cd3 & ~cd14] = "B"
+    truth[(cd14 | (cd16 & ~cd56)) & ~cd3 & ~cd19] = "myeloid"
+    truth[cd56 & ~cd3 & ~cd14 & ~cd19] = "NK"
+    gated = truth != ""
+    assert gated.sum() >= 190
+    cells.annotate(cite)
+    assert (cite.obs["lineage"][gated] == truth[gated]).mean() >= 0.96
+    assert (cite.obs["lineage_2"][gated] == truth[gated]).mean() >= 0.92
+
+
+@pytest.mark.skipif(not PBMC.exists(), reason="real PBMC data are not at ../shared/data/real_pbmc")
+def test_shallow_real_cells_stay_unknown_rather_than_wrong() -> None:
+    """PBMC thinned to a median of 600 UMIs: at least 90 % as before, at most 3 % otherwise."""
+    pbmc = ad.read_h5ad(PBMC / "pbmc1k_v3.h5ad")
+    pbmc.var_names_make_unique()
+    cells.annotate(pbmc)
+    thin = pbmc.copy()
+    counts = pbmc.X.copy()
+    counts.data = np.random.default_rng(0).binomial(counts.data.astype(int), 0.1).astype(np.float32)
+    counts.eliminate_zeros()
+    thin.X = counts
+    cells.annotate(thin)
+    before, after = pbmc.obs["lineage"], thin.obs["lineage"]
+    assert (before == after).mean() >= 0.9
+    assert ((before != after) & (after != "unknown")).mean() <= 0.03
+
+
+@pytest.mark.skipif(not PBMC.exists(), reason="real PBMC data are not at ../shared/data/real_pbmc")
+def test_real_pbmc_hold_what_blood_holds() -> None:
+    """PBMC 1k v3: T, NK, B, monocytes, dendritic cells and platelets in the shares usual in blood; little unknown."""
+    pbmc = ad.read_h5ad(PBMC / "pbmc1k_v3.h5ad")
+    pbmc.var_names_make_unique()
+    obs = cells.annotate(pbmc).obs
+    lineage = obs["lineage"].value_counts(normalize=True)
+    kind = obs["cell_type"].value_counts(normalize=True)
+    # Reference ranges of blood, as PBMC (Kleiveland 2015, doi:10.1007/978-3-319-16104-4_15), widened for one donor.
+    assert 0.40 <= lineage["T"] <= 0.75
+    assert 0.05 <= lineage["B"] <= 0.25
+    assert 0.03 <= lineage["NK"] <= 0.20
+    assert 0.10 <= kind.filter(like="monocyte").sum() <= 0.35
+    assert 0.002 <= kind.filter(like="dendritic").sum() <= 0.04
+    assert 0 < kind["platelet"] <= 0.03
+    assert lineage.get("unknown", 0) <= 0.04
