@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy import sparse
-from test_calling import CAR, study
 
+from called_studies import CAR, study
 from carseq.calling import call_cells, downsampling, thresholds
 
 
