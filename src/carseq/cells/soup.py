@@ -38,6 +38,8 @@ MOST_OF_SOUP = 0.8
 #: Cells that a lineage's profile is learnt from, at least; with fewer, but more than the second number, its cells are
 #: judged by their markers alone.
 LEAST_CELLS, SOME_CELLS = 10.0, 2.5
+#: A cell is of a type of too few cells if its own molecules say so with this probability.
+CLEARLY = 0.5
 #: UMIs of the mean profile that each gene of a lineage's profile is shrunk with.
 PRIOR_UMIS = 5.0
 #: In a droplet of more UMIs than this the transcriptome's log-likelihood is divided by the square root of the excess:
@@ -89,7 +91,7 @@ def soup_probability(adata: AnnData, lineage: np.ndarray, posterior: np.ndarray)
         teaches = np.where(marked, (by_markers >= 0)[:, None], True)
         for _ in range(ROUNDS):
             cells = posterior[rows] * teaches * (1 - probability)[:, None]
-            cell_odds = by_markers + _by_profile(own, lineage, cells)
+            cell_odds = by_markers + _by_profile(own, lineage, cells, posterior[rows])
             empty, probability = _empty_share(cell_odds, empty)
         result[rows] = probability
     return result
@@ -138,7 +140,9 @@ def _by_markers(
     return total
 
 
-def _by_profile(counts: Any, lineage: np.ndarray, cells: np.ndarray) -> np.ndarray:
+def _by_profile(
+    counts: Any, lineage: np.ndarray, cells: np.ndarray, posterior: np.ndarray
+) -> np.ndarray:
     """Return log odds of a cell against soup, by all genes, shape (n_cells,).
 
     The cells are judged in :data:`FOLDS` parts, each with profiles learnt from the others: a droplet is like a profile
@@ -151,7 +155,9 @@ def _by_profile(counts: Any, lineage: np.ndarray, cells: np.ndarray) -> np.ndarr
     lineage
         Lineage of each type, shape (n_types,).
     cells
-        Probabilities of the types, n_cells × n_types.
+        Probabilities of the types, n_cells × n_types, without droplets that are taken for soup.
+    posterior
+        The same of all droplets.
     """
     total = np.zeros(counts.shape[0])
     kinds = [name for name in dict.fromkeys(lineage) if name != UNKNOWN]
@@ -175,8 +181,12 @@ def _by_profile(counts: Any, lineage: np.ndarray, cells: np.ndarray) -> np.ndarr
     prior = list(weight * (1 - SOUP_DOUBLETS))
     both = np.array([weight[i] * weight[j] for i, j in pairs])
     prior += list(both / both.sum() * SOUP_DOUBLETS) if pairs else []
-    # Lineages of too few cells for a profile: nothing is said for or against them.
+    # Lineages of too few cells for a profile: nothing is said for or against them. Nor for or against a cell of a type
+    # of too few cells: the few platelets of a urine are not like its mean myeloid cell.
     few = number[(number >= SOME_CELLS) & (number < LEAST_CELLS)].sum() / number.sum()
+    rare = (of_type > 0) & (of_type < LEAST_CELLS) & (lineage != UNKNOWN)
+    clear = posterior[:, rare] * (posterior[:, rare] >= CLEARLY)
+    unasked = few + clear.sum(axis=1)
     n = np.maximum(row_sums(counts), 1.0)
     folds = [np.arange(k, counts.shape[0], FOLDS) for k in range(FOLDS)]
     parts = [np.asarray(counts[rows].T @ (cells[rows] @ member.T)).T for rows in folds]
@@ -190,7 +200,7 @@ def _by_profile(counts: Any, lineage: np.ndarray, cells: np.ndarray) -> np.ndarr
         temper = np.minimum(1.0, np.sqrt(FULL_UMIS / n[rows]))[:, None]
         scores = temper * np.asarray(counts[rows] @ log_ratio.T) + np.log(prior)
         total[rows] = special.logsumexp(scores, axis=1)
-    return np.logaddexp(total, np.log(few)) if few > 0 else total
+    return np.logaddexp(total, np.log(np.maximum(unasked, 1e-300)))
 
 
 def _empty_share(cell_odds: np.ndarray, empty: float) -> tuple[float, np.ndarray]:
