@@ -510,14 +510,19 @@ def test_a_run_that_is_ended_ends_its_jobs(
             raise
 
     monkeypatch.setattr("snakemake.cli.main", main)
+    # The tests themselves may have been begun by nohup.
+    own = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     before = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)}
     console = quiet()
-    assert running.run_study(tmp_path / "config.yaml", Options(), console) == 128 + number
+    try:
+        assert running.run_study(tmp_path / "config.yaml", Options(), console) == 128 + number
+        assert before == {n: signal.getsignal(n) for n in before}
+    finally:
+        signal.signal(signal.SIGHUP, own)
     # Its exit code may have been taken by the one who ended it.
     assert not psutil.pid_exists(jobs[0].pid)
     assert not ended.exists()
     assert "stopped; the same command goes on from here" in said(console)
-    assert before == {n: signal.getsignal(n) for n in before}
 
 
 def test_nohup_keeps_a_run_alive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
