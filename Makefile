@@ -79,7 +79,7 @@ lock: setup ## renew envs/requirements.lock (hashes of constraints.txt) and envs
 	@uv pip compile pyproject.toml --resolution lowest-direct --upgrade --no-annotate --quiet \
 	    --python-version 3.11.7 --custom-compile-command "make lock" --output-file envs/lowest.txt
 
-audit: setup ## known holes in the packages of envs/requirements.lock, where pypi.org answers
+audit: setup ## known holes in the packages of envs/requirements.lock, where the package index answers
 	@python envs/audit.py
 
 types: setup ## mypy

@@ -66,7 +66,7 @@ def not_asked(why: str) -> int:
     """Say that nothing is known, which is not that all is well."""
     print(f"carseq: NOT AUDITED, so nothing is known of holes in the lock: {why}", file=sys.stderr)
     print(
-        "  what to do: run `make audit` where pypi.org itself answers; CI does so each week",
+        "  what to do: run `make audit` where the package index itself answers; CI does so each week",
         file=sys.stderr,
     )
     return NOT_ASKED
