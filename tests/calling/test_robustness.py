@@ -28,6 +28,21 @@ def test_the_threshold_in_use_gives_the_calls_that_were_made(called):
     assert (used["verdict"] == detection["verdict"]).all()
 
 
+def test_few_molecules_leave_both_tables_undetermined():
+    """A limit below 0.5, and an interval that a molecule or two let end above it: one verdict in both tables."""
+    base = {"role": "case", "timepoint": "D1", "compartment": "urine"}
+    specs = {
+        f"s{n}": {"n": n, "fraction": f, **base} for n, f in ((40, 0.1), (60, 0.05), (90, 0.03))
+    }
+    adata, samples = study(6, specs=specs, copies=8)
+    found = call_cells(adata, None, samples, car=CAR).set_index("sample").loc["s90"]
+    assert found["n_car_positive"] == 0
+    assert found["detection_limit"] < 0.5 < found["prevalence_high"]
+    table = thresholds(adata)
+    used = table[table["in_use"]].set_index("sample").loc["s90"]
+    assert (used["verdict"], found["verdict"]) == ("undetermined", "undetermined")
+
+
 def test_a_laxer_threshold_never_calls_fewer_nor_promises_fewer_false_ones(called):
     adata, _ = called
     for _, own in thresholds(adata).groupby("sample"):

@@ -16,7 +16,7 @@ from carseq.calling.counts import count_car
 from carseq.calling.gates import fraction_is, gate_of
 from carseq.calling.model import CellTerms, Fit, cell_terms, fit
 from carseq.calling.negbin import upper_tail
-from carseq.calling.verdict import decide, sensitivity_of
+from carseq.calling.verdict import decide, sensitivity_of, silent_bound
 from carseq.cells.annotation import is_single_t
 from carseq.errors import CarseqError
 from carseq.log import get_logger
@@ -192,7 +192,8 @@ def _add_counts(adata: AnnData, molecules: Mapping[str, pd.DataFrame] | None, ca
         raise CarseqError(
             f"the matrix has no gene {car}, and sample {of_sample[from_matrix][0]} has no molecules either",
             "that nothing was counted is no evidence that there is nothing",
-            "name the CAR as the matrix does, count reads against a reference that holds it, or give its molecules",
+            "name the CAR as the matrix spells it (`--name`), count reads against a reference that holds it, or give "
+            "its molecules (`--molecules`)",
         )
     _raise_unless_counts(obs, np.where(from_matrix, counts, 0), car)
     counts = np.rint(np.where(from_matrix, counts, 0)).astype(int)
@@ -279,9 +280,8 @@ def _row(
         asked = sensitivity_of(cells, fitted, sample, known.evidence[sample], silent=not n_positive)
         limit = asked.limit(cutoff)
         if not n_positive:
-            # One upper bound for one question: what silence excludes.
-            low, high = 0.0, limit if not (t_cells["car_evidence"] > 0).any() else max(high, limit)
-            high = max(high, estimate)
+            seen = bool((t_cells["car_evidence"] > 0).any())
+            low, high = 0.0, max(silent_bound(limit, high, seen=seen), estimate)
         at = estimate if n_positive else max(estimate, limit)
         sensitivity = asked.mean(at, cutoff)
     false_calls = float((1 - t_cells["car_posterior"].to_numpy(float)[called]).sum())
@@ -290,8 +290,7 @@ def _row(
         n_positive,
         n_t,
         _unseen(meta),
-        # Cells with a molecule too few may let the interval end above the limit: then less is excluded.
-        limit if n_positive else max(limit, high),
+        limit if n_positive else high,
         false_calls,
         assumed=assumed,
         role=role,

@@ -19,7 +19,13 @@ from carseq.calling.calls import choose
 from carseq.calling.cells import Cells
 from carseq.calling.model import Fit
 from carseq.calling.negbin import Floats, upper_tail
-from carseq.calling.verdict import Sensitivity, decide, molecules_needed, sensitivity_of
+from carseq.calling.verdict import (
+    Sensitivity,
+    decide,
+    molecules_needed,
+    sensitivity_of,
+    silent_bound,
+)
 from carseq.cells.annotation import is_single_t
 from carseq.schema.tables import DOWNSAMPLING, THRESHOLDS
 
@@ -45,6 +51,7 @@ class _Sample:
     unseen: float
     role: str
     estimate: float
+    high: float
 
 
 def thresholds(adata: AnnData, fdrs: tuple[float, ...] = FDRS) -> pd.DataFrame:
@@ -81,7 +88,8 @@ def thresholds(adata: AnnData, fdrs: tuple[float, ...] = FDRS) -> pd.DataFrame:
             asked = asked_of[silent]
             limit = asked.limit(cutoff)
             false_calls = float((1 - called).sum())
-            verdict, _ = decide(len(called), n, sample.unseen, limit, false_calls)
+            bound = silent_bound(limit, sample.high, seen=bool(len(own))) if silent else limit
+            verdict, _ = decide(len(called), n, sample.unseen, bound, false_calls)
             rows.append(
                 {
                     "sample": sample.name,
@@ -195,6 +203,7 @@ def _samples(adata: AnnData, fitted: Fit) -> list[_Sample]:
                 float(stored["unseen"][number]),
                 str(stored["roles"][number]),
                 float(stored["prevalence"][number]),
+                fitted.fraction(own)[2],
             )
         )
     return found

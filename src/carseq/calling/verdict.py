@@ -270,6 +270,20 @@ def percent(share: float) -> str:
     return f"{float(f'{100 * share:.2g}'):g} %"
 
 
+def silent_bound(limit: float, high: float, *, seen: bool) -> float:
+    """Return the fraction above which a sample without a positive call excludes CAR T cells.
+
+    Parameters
+    ----------
+    limit, high
+        Detection limit, and upper end of the fraction's interval (0-1).
+    seen
+        Whether a T cell shows a CAR molecule, too few for a call. Where none does, the limit is what silence excludes;
+        where some do, the interval may end above it, and less is excluded.
+    """
+    return max(limit, high) if seen else limit
+
+
 def decide(
     n_positive: int,
     n_t: int,

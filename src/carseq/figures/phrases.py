@@ -97,12 +97,6 @@ def blood_words(row: Any) -> str:
     )
 
 
-def excluded_above(row: Any) -> float:
-    """Return the fraction above which CAR T cells are excluded: the detection limit, or the interval's end above it."""
-    high = float(row.prevalence_high)
-    return max(float(row.detection_limit), high) if math.isfinite(high) else row.detection_limit
-
-
 def verdict_words(row: Any) -> tuple[str, list[str]]:
     """Put a row of the detection table into words.
 
@@ -118,6 +112,9 @@ def verdict_words(row: Any) -> tuple[str, list[str]]:
     called = f"{number(row.n_car_positive)} of {count(row.n_t_cells, 'T cell')} called positive."
     sentences = [called]
     finite = math.isfinite
+    # Of a silent sample; a few molecules let its interval end above the limit.
+    bounds = (float(row.detection_limit), float(row.prevalence_high))
+    excluded = max((bound for bound in bounds if finite(bound)), default=math.nan)
     if row.verdict == "detected":
         headline = "CAR T cells detected"
         if finite(row.prevalence):
@@ -130,7 +127,7 @@ def verdict_words(row: Any) -> tuple[str, list[str]]:
             tail = f"; sensitivity {percent(row.sensitivity)}" if finite(row.sensitivity) else ""
             sentences.append(f"Expected false calls {number(row.expected_false_calls)}{tail}.")
     elif row.verdict == "not_detected":
-        limit = percent(excluded_above(row)) if finite(row.detection_limit) else ""
+        limit = percent(excluded) if finite(row.detection_limit) else ""
         headline = f"CAR T cells not detected{f' above {limit}' if limit else ''}"
         if limit:
             sentences.append(
@@ -145,6 +142,6 @@ def verdict_words(row: Any) -> tuple[str, list[str]]:
             sentences = ["No cells were kept."]
         elif not row.n_t_cells:
             sentences = [f"No T cells among {count(row.n_cells, 'cell')}."]
-        elif finite(row.detection_limit) and excluded_above(row) < 1:
-            sentences.append(f"Only shares above {percent(excluded_above(row))} are excluded.")
+        elif finite(row.detection_limit) and excluded < 1:
+            sentences.append(f"Only shares above {percent(excluded)} are excluded.")
     return headline, sentences
