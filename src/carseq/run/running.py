@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -251,26 +251,25 @@ def _end_sent(folder: Path) -> None:
         )
 
 
+def _end(jobs: Sequence[psutil.Process], seconds: float) -> None:
+    """Ask jobs to end, and kill what is left of them and of their children after so many seconds."""
+    family: list[psutil.Process] = []
+    for job in jobs:
+        with suppress(psutil.Error):
+            family += [job, *job.children(recursive=True)]
+    for job in jobs:
+        with suppress(psutil.Error):
+            job.terminate()
+    _, alive = psutil.wait_procs(family, timeout=seconds)
+    for process in alive:
+        with suppress(psutil.Error):
+            process.kill()
+
+
 def _end_jobs(folder: Path, console: Console) -> None:
     """End jobs on this machine that a killed run left at work: Snakemake would do them again beside them."""
     left = locks.jobs_in(folder)
-    family = []
-    for job in left:
-        try:
-            family += [job, *job.children(recursive=True)]
-        except psutil.Error:
-            continue
-    for job in left:
-        try:
-            job.terminate()
-        except psutil.Error:
-            continue
-    _, alive = psutil.wait_procs(family, timeout=_GRACE)
-    for process in alive:
-        try:
-            process.kill()
-        except psutil.Error:
-            continue
+    _end(left, _GRACE)
     if left:
         console.print(
             f"{len(left)} job{'s' if len(left) > 1 else ''} of a killed run ended", highlight=False
@@ -390,19 +389,7 @@ def _stops_told(screen: Screen | None, folder: Path) -> Iterator[None]:
 def _end_running(folder: Path, number: int) -> None:
     """End the jobs of this run on this machine: those that did not end by themselves, then those that will not."""
     time.sleep(_TOLD.get(signal.Signals(number), 0.0))
-    family: list[psutil.Process] = []
-    for job in locks.jobs_in(folder):
-        try:
-            family += [job, *job.children(recursive=True)]
-            job.terminate()
-        except psutil.Error:
-            continue
-    _, alive = psutil.wait_procs(family, timeout=_KILLED)
-    for process in alive:
-        try:
-            process.kill()
-        except psutil.Error:
-            continue
+    _end(locks.jobs_in(folder), _KILLED)
 
 
 def _tell_plan(screen: Screen, console: Console) -> None:
