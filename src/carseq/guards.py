@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from carseq.cells.markers import is_single_t
 from carseq.errors import CarseqError
 
 #: Steps of the read accounting that hold all candidate reads together, and where these went.
@@ -351,7 +352,7 @@ def check_detection(detection: pd.DataFrame, obs: pd.DataFrame) -> None:
     """
     names = obs["sample"].astype(str)
     positive = obs["car_call"].astype(str).eq("positive")
-    is_t = obs["lineage"].astype(str).eq("T") & ~obs["is_doublet"].astype(bool)
+    is_t = is_single_t(obs)
     sound = is_t & obs["car_umis"].gt(0)
     _agree(
         "the cohort",

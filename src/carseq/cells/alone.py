@@ -110,9 +110,7 @@ def annotate_matrix(
     part = ad.AnnData(counts, obs=pd.DataFrame(index=adata.obs_names.astype(str)), var=var)
     if proteins is not None:
         part.obsm["protein"] = proteins
-    by_id = (
-        None if gtf is None else {i.split(".")[0]: name for i, name in gene_symbols(gtf).items()}
-    )
+    by_id = None if gtf is None else gene_symbols(gtf)
     share = _intronic(adata)
     if share is not None:
         part.obs["pct_intronic"] = share

@@ -165,16 +165,30 @@ def _score(
         level = (logs[intact].sum() + PRIOR_CELLS * np.log(usual)) / (intact.sum() + PRIOR_CELLS)
         score = logs - np.clip(level, np.log(least), np.log(most))
         if nuclear is not None:
-            own = nuclear[intact]
-            middle = float(np.median(own)) if own.size >= PRIOR_CELLS else NUCLEAR_SHARE
-            excess = np.log((nuclear + 5e-3) / (np.clip(middle, *NUCLEAR_RANGE) + 5e-3))
-            score = score - NUCLEAR_WEIGHT * np.clip(excess, *NUCLEAR_BOUND)
-        known = np.isfinite(intronic)
-        if known.any():
-            own = intronic[intact & known]
-            middle = float(np.median(own)) if own.size >= PRIOR_CELLS else INTRONIC_SHARE
-            excess = np.log((intronic + 0.05) / (np.clip(middle, *INTRONIC_RANGE) + 0.05))
-            excess = np.where(known, np.clip(excess, *NUCLEAR_BOUND), 0.0)
-            score = score - INTRONIC_WEIGHT * excess
+            excess = _excess(nuclear, intact, NUCLEAR_SHARE, NUCLEAR_RANGE, 5e-3)
+            score = score - NUCLEAR_WEIGHT * excess
+        excess = _excess(intronic, intact, INTRONIC_SHARE, INTRONIC_RANGE, 0.05)
+        score = score - INTRONIC_WEIGHT * excess
         intact = score >= DAMAGED_BELOW
     return score
+
+
+def _excess(
+    share: np.ndarray, intact: np.ndarray, usual: float, bounds: tuple[float, float], added: float
+) -> np.ndarray:
+    """Return the log of a share against intact cells', within :data:`NUCLEAR_BOUND`; 0 where it is not known (NaN).
+
+    Parameters
+    ----------
+    share, intact
+        Of each cell, shape (n_cells,).
+    usual, bounds
+        The share of intact cells where few are there, and within which theirs is believed.
+    added
+        To both shares, so that a cell without such molecules has a logarithm.
+    """
+    known = np.isfinite(share)
+    own = share[intact & known]
+    middle = float(np.median(own)) if own.size >= PRIOR_CELLS else usual
+    excess = np.log((share + added) / (np.clip(middle, *bounds) + added))
+    return np.where(known, np.clip(excess, *NUCLEAR_BOUND), 0.0)

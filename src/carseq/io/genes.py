@@ -131,7 +131,7 @@ def gene_symbols(
     columns
         Further columns of ``var``: those of :data:`SYMBOL_COLUMNS` first, then any that hold text.
     by_id
-        Symbols by gene id without version, from the GTF.
+        Symbols by gene id, from the GTF; versions of the ids do not count.
 
     Returns
     -------
@@ -157,7 +157,8 @@ def gene_symbols(
         candidates.append(Symbols(names.str.upper(), "the matrix's names, in capitals"))
     if by_id:
         bare = bare_ids(names)
-        known = pd.Index([by_id.get(n, n) for n in bare])
+        symbol = {gene_id.split(".")[0]: name for gene_id, name in by_id.items()}
+        known = pd.Index([symbol.get(n, n) for n in bare])
         if not known.equals(bare):
             candidates.append(Symbols(known, "the GTF, by gene id"))
     markers = marker_genes()
@@ -188,7 +189,7 @@ def with_symbols(
     car
         Name of the CAR among the features.
     by_id
-        Symbols by gene id without version, from the GTF.
+        Symbols by gene id, from the GTF; versions of the ids do not count.
 
     Returns
     -------

@@ -655,8 +655,7 @@ def _gene_names(
     found = gene_symbols(own, columns)
     if symbols is not None and not marker_genes().intersection(found.names) and own.size:
         known = symbols() if callable(symbols) else symbols
-        by_id = {gene_id.split(".")[0]: symbol for gene_id, symbol in known.items()}
-        found = gene_symbols(own, columns, by_id=by_id)
+        found = gene_symbols(own, columns, by_id=known)
     if not found.names.equals(own):
         log.info("%s: gene symbols are from %s", path, found.source)
     # The CAR's row has the CAR's name, whatever the other genes are called by.
