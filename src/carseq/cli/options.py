@@ -66,7 +66,7 @@ def print_verdicts(detection: Any) -> None:
     table = Table(
         "sample", "T cells", "called", "CAR T share", "verdict", title="Are there CAR T cells?"
     )
-    table.columns[0].no_wrap = True
+    table.columns[0].no_wrap = table.columns[-1].no_wrap = True
     for row in detection.itertuples():
         known = row.n_t_cells > 0
         interval = (

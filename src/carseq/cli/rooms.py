@@ -182,13 +182,6 @@ def call(
         # its name is that of the folder samples/SAMPLE/molecules/.
         sample = str(found["sample"].iloc[0]) if len(found) else path.resolve().parent.parent.name
         table[sample] = found
-    uncounted = [own for own in sheet["sample"] if own not in table]
-    if uncounted and name not in adata.var_names:
-        raise CarseqError(
-            f"the CAR of {uncounted[0]} was not counted: {cells} has no gene {name}",
-            "no molecules were given for this sample either; without counts its silence would say nothing",
-            "give `--name` as the matrix spells the CAR, a matrix made with the CAR in its reference, or `--molecules`",
-        )
     called = call_study(adata, sheet, table, car=name, fdr=fdr)
     write_h5ad(adata, to)
     write_table(called.detection, to.parent / "detection.tsv", DETECTION)
