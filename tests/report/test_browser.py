@@ -276,16 +276,17 @@ def test_every_figure_saves_as_svg_pdf_and_tsv(visit: Visit) -> None:
 
 
 def test_a_spreadsheet_sees_no_formula_in_a_saved_table(browser: Any, tmp_path: Path) -> None:
-    """Text that begins with =, +, - or @ gets an apostrophe; negative numbers stay numbers."""
-    samples = [Sample(f"{c}cmd|x", f"{c}P", timepoint="-3", n_cells=40) for c in "=+-@"]
+    """Text that begins with =, +, - or @, in full width too, gets an apostrophe; negative numbers stay numbers."""
+    signs = "=+-@\N{FULLWIDTH PLUS SIGN}"
+    samples = [Sample(f"{c}cmd|x", f"{c}P", timepoint="-3", n_cells=40) for c in signs]
     build_report(write_study(tmp_path / "results", samples), tmp_path / "report.html")
     made = Visit(browser, tmp_path / "report.html")
     with made.page.expect_download() as tsv:
         made.page.get_by_role("button", name="Download Detection table as TSV").click()
     tsv.value.save_as(tmp_path / "t.tsv")
     rows = [line.split("\t") for line in (tmp_path / "t.tsv").read_text().splitlines()[1:]]
-    assert [row[0] for row in rows] == [f"'{c}cmd|x" for c in "=+-@"]
-    assert [row[1] for row in rows] == [f"'{c}P" for c in "=+-@"]
+    assert [row[0] for row in rows] == [f"'{c}cmd|x" for c in signs]
+    assert [row[1] for row in rows] == [f"'{c}P" for c in signs]
     assert {row[3] for row in rows} == {"-3"}
     assert made.complaints == []
 

@@ -14,8 +14,8 @@ from carseq import figures
 from carseq.cells.markers import is_single_t
 from carseq.figures import Figure
 from carseq.report import alerts
-from carseq.report.study import Study
-from carseq.report.tables import encode, in_order, short
+from carseq.report.study import Study, in_order
+from carseq.report.tables import encode, short
 
 #: The map holds at most so many cells, since the page stays below 10 MB.
 MAX_MAP_CELLS = 100_000

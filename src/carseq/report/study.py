@@ -122,6 +122,12 @@ class Study:
         return any(finding.get("code") == "surrogate" for finding in self.lint)
 
 
+def in_order(frame: pd.DataFrame, samples: list[str]) -> pd.DataFrame:
+    """Sort rows by sample, in the study's order."""
+    place = {sample: i for i, sample in enumerate(samples)}
+    return frame.sort_values("sample", key=lambda names: names.map(place), kind="stable")
+
+
 def study_name(results: Path) -> str:
     """Return the name of a study, told from its folder."""
     results = results.resolve()
@@ -248,11 +254,8 @@ class _Reader:
             dict.fromkeys([*tables["detection"]["sample"], *cells["sample"].unique(), *found])
         )
         # Some tables are written by name: what a reader compares stands in one order everywhere.
-        place = {sample: i for i, sample in enumerate(samples)}
         for name in ("thresholds", "downsampling", "rules"):
-            tables[name] = tables[name].sort_values(
-                "sample", key=lambda names: names.map(place), kind="stable", ignore_index=True
-            )
+            tables[name] = in_order(tables[name], samples).reset_index(drop=True)
         solo, knees, filters, molecules, losses, support = {}, {}, [], [], [], []
         for sample in samples:
             solo[sample] = self.json("summary", {}, sample=sample)

@@ -12,7 +12,7 @@ import pandas as pd
 from carseq.cells.markers import is_single_t
 from carseq.figures import summaries
 from carseq.figures.palette import shown_sample
-from carseq.report.study import Study
+from carseq.report.study import Study, in_order
 from carseq.schema.column import Column, Schema
 from carseq.schema.obs import OBS
 from carseq.schema.summaries import (
@@ -200,12 +200,6 @@ def table(
         "filters": list(filters),
         "file": file,
     }
-
-
-def in_order(frame: pd.DataFrame, samples: list[str]) -> pd.DataFrame:
-    """Sort rows by sample, in the study's order."""
-    place = {sample: i for i, sample in enumerate(samples)}
-    return frame.sort_values("sample", key=lambda names: names.map(place), kind="stable")
 
 
 def libraries(study: Study) -> pd.DataFrame:

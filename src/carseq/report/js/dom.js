@@ -35,9 +35,12 @@ export function icon(shape, colour) {
   return sv("svg", size, mark(shape, 6, 6, 4.6, colour));
 }
 
+/** A call in the words of the maps. */
+export const callWords = (call) => DATA.palette.calls[call]?.label || call || "–";
+
 export function callBadge(call) {
   const known = DATA.palette.calls[call];
-  return el("span", { class: "call" }, known ? icon(known.shape, known.colour) : null, known?.label || call || "–");
+  return el("span", { class: "call" }, known ? icon(known.shape, known.colour) : null, callWords(call));
 }
 
 /** A colour for each name, in order; what is unknown is grey. */

@@ -1,6 +1,6 @@
 /** Three maps of up to 100,000 cells that zoom together, on canvases: an element for each cell would take too long. */
 import { count, DATA, number } from "./data.js";
-import { el, hideTip, icon, MARKS, mark, palette, showTip, sv } from "./dom.js";
+import { callWords, el, hideTip, icon, MARKS, mark, palette, showTip, sv } from "./dom.js";
 import { saveButtons } from "./save.js";
 
 const FULL = [-2600, 68200, -2600, 68200];
@@ -56,7 +56,7 @@ class Cells {
     const p = this.posterior[i];
     const asked = p <= 1000;
     const probability = p > 999 ? "> 0.999" : (p / 1000).toFixed(p > 990 || p < 10 ? 3 : 2);
-    const call = DATA.palette.calls[packed.calls[this.call[i]]].label;
+    const call = callWords(packed.calls[this.call[i]]);
     return `${packed.samples[this.sample[i]]}:${this.barcodes[i]}\n${packed.types[this.type[i]]} · ${call}\n${count(
       this.umis[i],
       "CAR UMI",
@@ -120,7 +120,7 @@ class CellMap {
   }
 
   label(name) {
-    return this.shapes ? DATA.palette.calls[name].label : name;
+    return this.shapes ? callWords(name) : name;
   }
 
   shape(name) {

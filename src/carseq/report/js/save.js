@@ -17,7 +17,8 @@ export const fileName = (part) => `${DATA.study}_${part}`.replace(/[^\w.-]+/g, "
 function tsvCell(value) {
   if (value === null || value === undefined) return "";
   const line = String(value).replace(/[\t\r\n]+/g, " ");
-  const isFormula = typeof value === "string" && /^[=+@-]/.test(line) && !Number.isFinite(Number(line));
+  const isFormula =
+    typeof value === "string" && /^[=+@-]/.test(line.normalize("NFKC")) && !Number.isFinite(Number(line));
   return isFormula && line !== "-inf" ? `'${line}` : line;
 }
 

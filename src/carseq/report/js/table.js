@@ -1,6 +1,6 @@
 /** A table that searches, filters, sorts, turns pages, and opens rows. */
-import { DATA, decode, NBSP, number, percent, probability, ratio, stepWords, tableRows } from "./data.js";
-import { callBadge, el } from "./dom.js";
+import { decode, NBSP, number, percent, probability, ratio, stepWords, tableRows } from "./data.js";
+import { callBadge, callWords, el } from "./dom.js";
 import { asTsv, fileName, save } from "./save.js";
 
 const NUMERIC = new Set(["number", "percent", "probability", "ratio"]);
@@ -37,8 +37,8 @@ export class Table {
     for (const key of this.spec.filters) {
       const values = [...new Set(this.data[this.index[key]])].filter((v) => !blank(v));
       if (values.length < 2) continue;
-      const words = (v) =>
-        DATA.palette[key === "car_call" ? "calls" : ""]?.[v]?.label || (CODES.has(key) ? stepWords(v) : v);
+      let words = CODES.has(key) ? stepWords : (v) => v;
+      if (key === "car_call") words = callWords;
       const options = values.map((v) => el("option", { value: v }, words(v)));
       const onchange = (event) => again(() => Object.assign(this.chosen, { [key]: event.target.value }));
       const menu = el("select", { onchange }, el("option", { value: "" }, "all"), ...options);
