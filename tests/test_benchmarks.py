@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
-from pathlib import Path
 from types import ModuleType
 
 import pandas as pd
 import pytest
 
-FOLDER = Path(__file__).parents[1] / "benchmarks"
-
-
-def load(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """Import a benchmark, which are scripts, under its own name."""
-    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, name, module)
-    spec.loader.exec_module(module)
-    return module
+from benchmark_scripts import load
 
 
 @pytest.fixture
-def speed(monkeypatch) -> ModuleType:
-    return load("speed", monkeypatch)
+def speed() -> ModuleType:
+    return load("speed")
 
 
 def test_the_slope_over_reads_is_held_against_that_of_starsolo(speed):
@@ -73,8 +62,8 @@ def test_a_short_curve_does_not_replace_a_longer_one(
     speed, tmp_path, monkeypatch, capsys, largest, kept
 ):
     """Genomes to 30 Mb are printed where RESULTS.md reaches to 100; to 300 Mb they take its place."""
-    load("insertion", monkeypatch)
-    human = load("human_scale", monkeypatch)
+    load("insertion")
+    human = load("human_scale")
     page = tmp_path / "RESULTS.md"
     old = f"{human.TITLE}\n\n| genome, Mb |\n|---|\n| 10 | 1 |\n| 100 | 1 |\n| **3,100** | 1 |\n"
     page.write_text(old)

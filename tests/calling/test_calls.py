@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
+from benchmark_scripts import load
 from called_studies import CAR, SEEDS, called_study, study
 from carseq.calling import (
     call_cells,
@@ -119,11 +116,7 @@ def test_the_posterior_is_made_of_its_terms(called):
 
 def test_the_benchmark_in_small():
     """Molecules followed from the cell to the verdict, in three small studies; bounds as wide as so few cells need."""
-    path = Path(__file__).parents[2] / "benchmarks" / "calling.py"
-    spec = importlib.util.spec_from_file_location("calling_benchmark", path)
-    benchmark = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = benchmark
-    spec.loader.exec_module(benchmark)
+    benchmark = load("calling")
     plans = benchmark.plan_studies(3, seed=5, most_cells=500, n_empty=800)
     _, (cells, detection) = benchmark.run(plans, seed=5)
     figures = benchmark.measure(cells, detection).set_index("figure")["value"]

@@ -10,16 +10,9 @@ from called_studies import CAR, study
 from carseq.calling import call_cells, downsampling, thresholds
 
 
-@pytest.fixture(scope="module")
-def called():
-    adata, samples = study()
-    detection = call_cells(adata, None, samples, car=CAR).set_index("sample")
-    return adata, detection
-
-
 def test_the_threshold_in_use_gives_the_calls_that_were_made(called):
     """At the rate in use: the detection table's own calls, false calls, sensitivity, limit and verdict."""
-    adata, detection = called
+    adata, _, detection = called
     table = thresholds(adata)
     used = table[table["in_use"]].set_index("sample")
     assert list(used.index) == list(detection.index)
@@ -44,7 +37,7 @@ def test_few_molecules_leave_both_tables_undetermined():
 
 
 def test_a_laxer_threshold_never_calls_fewer_nor_promises_fewer_false_ones(called):
-    adata, _ = called
+    adata, _, _ = called
     for _, own in thresholds(adata).groupby("sample"):
         assert (own["n_car_positive"].diff().dropna() >= 0).all()
         assert (own["expected_false_calls"].diff().dropna() >= 0).all()
@@ -53,7 +46,7 @@ def test_a_laxer_threshold_never_calls_fewer_nor_promises_fewer_false_ones(calle
 
 def test_downsampling_foretells_what_a_thinned_study_gives(called):
     """Molecules drawn at 30 % and 60 %, called anew, over 2 draws: calls within 12 %, sensitivity within 0.06."""
-    adata, _ = called
+    adata, _, _ = called
     foretold = downsampling(adata).set_index(["sample", "share"])
     for share in (0.3, 0.6):
         positive, sensitivity = [], []
@@ -79,7 +72,7 @@ def test_downsampling_foretells_what_a_thinned_study_gives(called):
 
 def test_all_molecules_give_all_calls_and_fewer_see_less(called):
     """At a share of 1 the calls are those made (within 2); sensitivity falls and the limit rises with fewer."""
-    adata, detection = called
+    adata, _, detection = called
     for sample, own in downsampling(adata).groupby("sample"):
         whole = own.set_index("share").loc[1.0]
         assert whole["expected_positive"] == pytest.approx(

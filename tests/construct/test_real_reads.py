@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -11,13 +9,12 @@ import edlib
 import mappy
 import pytest
 
+from benchmark_scripts import load
 from carseq.construct import load_construct
 from carseq.construct.coding import reverse_complement
 from carseq.construct.coverage import share_lost
 from carseq.construct.parts import sequences
 from carseq.data import path as data_path
-
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
 @pytest.fixture
@@ -25,14 +22,10 @@ def reads(shared) -> Path:
     return shared / "real_car_reads" / "axicel_10x5p_ont_4000.fastq.gz"
 
 
-def test_95_of_100_car_reads_are_explained_end_to_end(reads, monkeypatch):
-    spec = importlib.util.spec_from_file_location("real_reads", BENCHMARKS / "real_reads.py")
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "real_reads", module)
-    spec.loader.exec_module(module)
+def test_95_of_100_car_reads_are_explained_end_to_end(reads):
     fasta = reads.with_name("axicel_transcript_and_CD28.fa")
     other = next(s for n, s, _ in mappy.fastx_read(str(fasta)) if n == "CD28")
-    found = module.explained(
+    found = load("real_reads").explained(
         load_construct(data_path("constructs/axi-cel.gb")), reads, other, every=4
     )
     # All 4,000 are in benchmarks/RESULTS.md; a quarter of them takes less time.

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import pandas as pd
 
+from benchmark_scripts import load
+
 CAR = "CAR"
-_PATH = Path(__file__).parents[2] / "benchmarks" / "localize.py"
-_SPEC = importlib.util.spec_from_file_location("localize_benchmark", _PATH)
-benchmark = importlib.util.module_from_spec(_SPEC)
-sys.modules[_SPEC.name] = benchmark
-_SPEC.loader.exec_module(benchmark)
+benchmark = load("localize")
 Setting, study = benchmark.Setting, benchmark.study
 
 

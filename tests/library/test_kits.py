@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -11,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmark_scripts import load
 from carseq.errors import CarseqError
 from carseq.library.detect import detect_chemistry
 from carseq.library.geometry import CHEMISTRIES, is_observed, layout, preset_of
@@ -28,13 +27,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def kits() -> ModuleType:
     """benchmarks/chemistries.py, which writes libraries of every kit."""
-    spec = importlib.util.spec_from_file_location("chemistries", ROOT / "benchmarks/chemistries.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["chemistries"] = module
-    spec.loader.exec_module(module)
-    return module
+    return load("chemistries")
 
 
 @pytest.fixture(scope="module")
