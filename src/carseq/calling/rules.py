@@ -1,6 +1,6 @@
 """The field's own rules beside the model's calls: what each would have called in every sample.
 
-- 1, 2 or 3 CAR molecules or more in a T cell, the rule of most studies.
+- 1, 2 or 3 CAR molecules or more in a T cell, the rule of most studies; of those that no human gene shares.
 - A mixture of a Poisson and a Gaussian distribution of log2 counts, as for guides of CRISPR screens (Replogle et al.
   2020,
   doi:10.1038/s41587-020-0470-y; Cell Ranger fits a like mixture).

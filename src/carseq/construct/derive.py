@@ -163,7 +163,7 @@ def transcribed(found: Candidate) -> Transcribed:
 
 def _vector_words(repeats: Repeats) -> str:
     viruses = list(dict.fromkeys(r.virus for r in (repeats.five, repeats.three) if r is not None))
-    return f"{FAMILIES[repeats.family]} ({' and '.join(viruses)})"
+    return f"the vector has {FAMILIES[repeats.family]} ({' and '.join(viruses)})"
 
 
 def _wall(found: Candidate) -> int:

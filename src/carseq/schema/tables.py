@@ -140,7 +140,9 @@ RULES = Schema(
     "rules",
     {
         "sample": Column("str", "sample"),
-        "rule": Column("str", "carseq, 1, 2 or 3 UMIs or more in a T cell, or a mixture of counts"),
+        "rule": Column(
+            "str", "carseq, 1, 2 or 3 CAR-only UMIs or more in a T cell, or a mixture of counts"
+        ),
         "n_t_cells": Column("int64", "T cells of the sample", label="T cells", unit="count"),
         "n_called": Column(
             "int64",
