@@ -8,7 +8,7 @@ import pytest
 
 from carseq.config_docs import pages
 from carseq.errors import CarseqError
-from carseq.study.config import CellsConfig, load_config, parse_config
+from carseq.study.config import CellsConfig, load_config, parse_config, read_config
 from carseq.study.load import load_study
 from carseq.study.sheets import Sample, further_columns, parse_row, read_sheet
 
@@ -271,6 +271,12 @@ def test_every_fault_of_the_sheets_is_told_with_its_line(sheets):
     ):
         assert words in str(told.value)
     assert "which is not in" not in str(told.value)
+
+
+def test_a_section_that_is_none_is_told_in_plain_words(tmp_path):
+    (tmp_path / "c.yaml").write_text("samples: s.tsv\ncalling: yes\n")
+    _, faults = read_config(tmp_path / "c.yaml")
+    assert any("`calling`: must hold keys of its own" in str(fault) for fault in faults)
 
 
 @pytest.mark.parametrize(

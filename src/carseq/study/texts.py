@@ -159,6 +159,8 @@ def fault_words(fault: Mapping[str, Any]) -> str:
     told = str(fault["msg"]).removeprefix("Value error, ")
     if fault["type"] == "string_pattern_mismatch" and fault["ctx"]["pattern"] == NAME:
         return "must be letters, digits and . _ - without spaces, a letter or a digit first"
+    if fault["type"] in ("model_type", "model_attributes_type", "dict_type"):
+        return "must hold keys of its own, indented below it"
     if not told.startswith("Input should be "):
         return told
     told = told.removeprefix("Input should be ")
