@@ -108,7 +108,13 @@ def _bare_barcodes(stream: io.BytesIO | igzip.IGzipFile) -> npt.NDArray[np.uint6
 
 
 def known_whitelist(name: str) -> Path:
-    """Return the path of a whitelist that comes with ngs_tools, such as ``10x_version3``."""
+    """Return the path of a whitelist that comes with ngs_tools, such as ``10x_version3``.
+
+    Raises
+    ------
+    CarseqError
+        If ngs_tools is not installed.
+    """
     import importlib.util
 
     spec = importlib.util.find_spec("ngs_tools")

@@ -148,7 +148,24 @@ def check_reference(fasta: str | Path, gtf: str | Path, car: str | None = None) 
 def raise_if_named(
     fasta: str | Path, gtf: str | Path, car: str, names: Collection[str], *, annotated: bool
 ) -> None:
-    """Raise if the genome has a contig of the CAR's name, or the annotation a gene."""
+    """Raise if the genome has a contig of the CAR's name, or the annotation a gene of that name.
+
+    Parameters
+    ----------
+    fasta, gtf
+        Genome and annotation, for the message.
+    car
+        Name of the CAR.
+    names
+        Names of the genome's contigs.
+    annotated
+        Whether the annotation has a gene of the CAR's name.
+
+    Raises
+    ------
+    CarseqError
+        If so.
+    """
     remedy = (
         "carseq puts the CAR into the reference itself: give genome and annotation without it (those that the custom "
         "reference was made from), or, if it is something else, choose another `construct.name`"
