@@ -65,7 +65,7 @@ def _how_sure(row: pd.Series) -> str:
 
 
 def _is_asked(row: pd.Series) -> bool:
-    """Whether the model gave the cell a posterior: T cells that are no doublets."""
+    """Whether the model gave the cell a posterior: T cells that are not doublets."""
     return bool(row["lineage"] == T_LINEAGE and not row["is_doublet"])
 
 
@@ -132,7 +132,7 @@ def words(row: pd.Series, terms: pd.DataFrame) -> str:
     seen = f"{count(k, 'CAR molecule')} in {row['total_umis']:,} UMIs"
     if not _is_asked(row):
         kind = "a doublet" if row["is_doublet"] else f"of lineage {row['lineage']}"
-        text = f"{head}Only T cells that are no doublets can be called; this cell is {kind}. "
+        text = f"{head}Only T cells that are not doublets can be called; this cell is {kind}. "
         if not k:
             return f"{text}It shows no CAR molecule either."
         return f"{text}Why it shows the CAR all the same: {row['car_reason_text']}."
@@ -157,7 +157,7 @@ def words(row: pd.Series, terms: pd.DataFrame) -> str:
 def explain_droplet(
     results: Path, sample: str, droplet: pd.Series, n_car: int
 ) -> tuple[pd.DataFrame, pd.DataFrame, str]:
-    """Return terms (none), facts and words of a droplet that is no cell of the cohort."""
+    """Return terms (none), facts and words of a droplet that is not a cell of the cohort."""
     is_cell = bool(droplet["is_cell"])
     seen = f"{count(int(droplet['total_umis']), 'UMI')}; its CAR molecules: {n_car}"
     if is_cell:

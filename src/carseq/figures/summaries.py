@@ -123,7 +123,7 @@ def car_by_type(cells: pd.DataFrame) -> pd.DataFrame:
     """Count, for each cell type, its cells, those with CAR signal and those called, and say how sure the type is.
 
     ``confidence`` is the mean over its cells, ``marker_coverage`` the share of its markers that the matrix holds; NaN
-    where the cells do not have it, and for "unknown", which is no type that one could be sure of.
+    where the cells do not have it, and for "unknown", which is not a type that one could be sure of.
     """
     missing = pd.Series(float("nan"), cells.index)
     table = pd.DataFrame(

@@ -25,7 +25,7 @@ def was_removed(path: str | Path) -> bool:
     )
 
 
-#: What pysam raises where a file is no BAM, is cut off or damaged; NotImplementedError for one packed by gzip.
+#: What pysam raises where a file is not a BAM, is cut off or damaged; NotImplementedError for one packed by gzip.
 UNREADABLE = (OSError, ValueError, NotImplementedError)
 
 

@@ -75,7 +75,9 @@ def _barcode_list(path: Path, _changed: int) -> npt.NDArray[np.uint64]:
             "it is empty" if not words else f"its lines have {sorted(lengths)[:4]} characters",
         )
     if other := next((w for w in words if w.strip(b"ACGTN")), None):
-        raise _no_list(path, f"{other.decode(errors='replace')!r} is no barcode of A, C, G and T")
+        raise _no_list(
+            path, f"{other.decode(errors='replace')!r} is not a barcode of A, C, G and T"
+        )
     return encode(np.frombuffer(b"".join(words), dtype=np.uint8).reshape(len(words), -1))
 
 
@@ -233,6 +235,6 @@ def read_parts(path: str | Path, lengths: Sequence[int]) -> list[list[str]]:
         if bad is not None or not part:
             raise _no_list(
                 Path(path),
-                f"{bad!r} is no part of {length} bases" if part else "a part has no word in it",
+                f"{bad!r} is not a part of {length} bases" if part else "a part has no word in it",
             )
     return [list(part) for part in parts]
