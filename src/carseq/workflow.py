@@ -158,12 +158,12 @@ def results_of(snakemake: Any) -> Path | None:
 
 @contextmanager
 def job(snakemake: Any) -> Iterator[Any]:
-    """Run a script's body with its log opened, its threads set, its inputs verified, and its errors told.
+    """Run a script's body: open its log, set its threads, verify its inputs, and report its errors.
 
     An expected error (:class:`~carseq.errors.CarseqError`), a full or forbidden disk and a lack of memory are shown on
-    the terminal without a traceback, and the job fails; any other error goes to the log with its traceback and is
-    raised. Inputs that a job of the workflow made must be as it wrote them; the checksums of the outputs are written
-    when the job ends well.
+    the terminal without a traceback, and the job fails. Any other error goes to the log with its traceback and is
+    raised. Inputs that another job of the workflow made must be unchanged since then. The checksums of the outputs are
+    written when the job ends well.
     """
     terminal = sys.stderr
     threads = str(snakemake.threads)

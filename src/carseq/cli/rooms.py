@@ -205,7 +205,7 @@ def _samples_of(path: Path) -> pd.DataFrame:
         sheet[key] = pd.to_numeric(sheet[key].where(there), errors="coerce")
         if (wrong := there & sheet[key].isna()).any():
             raise CarseqError(
-                f"{key} of {sheet['sample'][wrong].iloc[0]} in {path} is no number",
+                f"{key} of {sheet['sample'][wrong].iloc[0]} in {path} is not a number",
                 "it counts molecules in empty droplets"
                 if key != "car_unseen"
                 else "it is a share of molecules",

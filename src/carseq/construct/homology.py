@@ -42,7 +42,7 @@ class Locus:
 def rivals(car: str, transcripts: Iterable[EndogenousTranscript]) -> list[EndogenousTranscript]:
     """Return the transcripts that hold a stretch similar to the CAR, sense strand, gene by gene.
 
-    A minimap2 index of the CAR alone (every 11-mer) is asked with each transcript, so memory does not grow
+    Each transcript is aligned to a minimap2 index of the CAR alone (every 11-mer), so memory does not grow
     with the genome.
 
     Parameters
@@ -51,6 +51,16 @@ def rivals(car: str, transcripts: Iterable[EndogenousTranscript]) -> list[Endoge
         The CAR's full-length transcript.
     transcripts
         Spliced transcripts of the genome.
+
+    Returns
+    -------
+    list of EndogenousTranscript
+        Those that resemble the CAR, in their order.
+
+    Raises
+    ------
+    CarseqError
+        If the CAR's transcript is too short to be indexed.
     """
     import mappy
 

@@ -354,7 +354,7 @@ def read_vector(path: str | Path) -> VectorMap:
 def _bases(record: _Record, path: Path, kind: str) -> str:
     """Return the record's bases, upper case, with N for every ambiguous one."""
     sequence = re.sub(r"[\s\d]", "", record.sequence).upper().replace("U", "T")
-    # Gaps of an alignment and a closing asterisk are no bases.
+    # Gaps of an alignment and a closing asterisk are not bases.
     sequence = sequence.replace("-", "").replace(".", "").rstrip("*")
     if not sequence or set(sequence) <= {"?", "N"}:
         raise CarseqError(

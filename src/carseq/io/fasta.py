@@ -23,7 +23,7 @@ def open_text(path: str | Path) -> Iterator[Iterator[str]]:
     Raises
     ------
     CarseqError
-        Also while they are read: if the file cannot be read, is cut off or damaged, or is no text.
+        Also while they are read: if the file cannot be read, is cut off or damaged, or is not text.
     """
     path = Path(path)
     try:

@@ -94,7 +94,7 @@ def _groups(
             if not len(cells) and not n_doublets:
                 continue
             is_t = cells["lineage"] == T_LINEAGE
-            # A fraction is given for groups of T cells alone: elsewhere a CAR molecule is no CAR T cell.
+            # A fraction is given for groups of T cells alone: elsewhere a CAR molecule is not a CAR T cell.
             is_t_group = bool(len(cells)) and bool(is_t.all())
             estimate, low, high = fitted.fraction(cells) if is_t_group else (np.nan,) * 3
             outside = cells[signal & ~is_t]

@@ -273,6 +273,11 @@ def corrected(construct: Construct, variants: pd.DataFrame) -> str:
         The CAR.
     variants
         As :func:`consensus` gives them.
+
+    Raises
+    ------
+    CarseqError
+        If a variant was called on another construct.
     """
     sequence = construct.sequence
     # From the end, so that positions before a change stay true; at one position the insertion goes in last.

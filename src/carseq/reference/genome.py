@@ -31,7 +31,7 @@ def gtf_exons(gtf: str | Path) -> Iterator[tuple[str, int, int, str, dict[str, s
     Raises
     ------
     CarseqError
-        If lines are no GTF, with the numbers of the first ones.
+        If lines are not GTF, with the numbers of the first ones.
     """
     bad: list[str] = []
     n_bad = 0
@@ -69,7 +69,7 @@ def _line_fault(fields: list[str]) -> str:
         return f"{len(fields)} columns of 9"
     start, end = fields[3], fields[4]
     if not (start.isascii() and start.isdigit() and end.isascii() and end.isdigit()):
-        return f"its place {start[:20]}-{end[:20]} is no number"
+        return f"its place {start[:20]}-{end[:20]} is not a number"
     if len(start) > 12 or len(end) > 12:
         return f"its place {start[:20]}-{end[:20]} is beyond any genome"
     if not 1 <= int(start) <= int(end):
@@ -100,7 +100,7 @@ def check_reference(fasta: str | Path, gtf: str | Path, car: str | None = None) 
     Raises
     ------
     CarseqError
-        If a file cannot be read, lines are no GTF, names do not match, exons lack ids, or the CAR's name is taken.
+        If a file cannot be read, lines are not GTF, names do not match, exons lack ids, or the CAR's name is taken.
     """
     lengths = contigs(fasta)
     n = 0
@@ -148,7 +148,24 @@ def check_reference(fasta: str | Path, gtf: str | Path, car: str | None = None) 
 def raise_if_named(
     fasta: str | Path, gtf: str | Path, car: str, names: Collection[str], *, annotated: bool
 ) -> None:
-    """Raise if the genome has a contig of the CAR's name, or the annotation a gene."""
+    """Raise if the genome has a contig of the CAR's name, or the annotation a gene of that name.
+
+    Parameters
+    ----------
+    fasta, gtf
+        Genome and annotation, for the message.
+    car
+        Name of the CAR.
+    names
+        Names of the genome's contigs.
+    annotated
+        Whether the annotation has a gene of the CAR's name.
+
+    Raises
+    ------
+    CarseqError
+        If so.
+    """
     remedy = (
         "carseq puts the CAR into the reference itself: give genome and annotation without it (those that the custom "
         "reference was made from), or, if it is something else, choose another `construct.name`"

@@ -59,6 +59,11 @@ def write_matrix(adata: AnnData, folder: str | Path) -> list[Path]:
     -------
     list of pathlib.Path
         The three files. Barcodes are ``sample:barcode``, as the rows of ``cells.h5ad`` are named.
+
+    Raises
+    ------
+    CarseqError
+        If the counts are not whole numbers.
     """
     folder = Path(folder)
     counts = sparse.csc_matrix(adata.layers["counts"]).T.tocoo()

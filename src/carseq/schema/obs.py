@@ -53,7 +53,7 @@ OBS = Schema(
         ),
         "cell_type": Column("str", "cell type"),
         "cell_type_confidence": Column(
-            "float64", "confidence of the type, 0 to 1; of unknown: that it is no lineage"
+            "float64", "confidence of the type, 0 to 1; of unknown: that it is not a lineage"
         ),
         "t_state": Column("str", "state of a T cell, empty for others", label="T-cell state"),
         "car_umis": Column(

@@ -301,13 +301,13 @@ LOCALIZATION = Schema(
         "n_samples": Column("int64", "samples the row rests on", label="Samples", unit="count"),
         "n_explained": Column(
             "int64",
-            "cells that are no T cells whose CAR molecules ambient RNA explains",
+            "cells that are not T cells whose CAR molecules ambient RNA explains",
             label="Explained by ambient RNA",
             unit="count",
         ),
         "n_unexplained": Column(
             "int64",
-            "cells that are no T cells with more than ambient RNA explains: unseen doublet or engulfed T cell",
+            "cells that are not T cells with more than ambient RNA explains: unseen doublet or engulfed T cell",
             label="Not explained by it",
             unit="count",
         ),
@@ -688,7 +688,7 @@ RECEPTORS = Schema(
         ),
         "n_paired_not_t": Column(
             "int64",
-            "cells with both chains that are no T cells by their transcriptome",
+            "cells with both chains that are not T cells by their transcriptome",
             unit="count",
         ),
         "paired_not_t": Column("str", "their lineages, with their numbers"),

@@ -151,7 +151,13 @@ def make_genome(
 
 
 def read_relatives() -> dict[str, Bases]:
-    """Read the mRNAs of the genes that CARs borrow domains from, by symbol, poly-A stripped."""
+    """Read the mRNAs of the genes that CARs borrow domains from, by symbol, without their poly(A) tails.
+
+    Raises
+    ------
+    CarseqError
+        If the file, which comes with carseq, cannot be read.
+    """
     file = data_path("sequences") / "relatives.fa"
     try:
         text = file.read_text()

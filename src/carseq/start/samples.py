@@ -28,7 +28,7 @@ TOY_GENES = 100
 
 
 class Note(str):
-    """Something that is no fault but that the user should know."""
+    """Something that is not a fault but that the user should know."""
 
 
 def check_reads(study: Study, name: str, panel: Sequence[str], *, told: bool) -> str:

@@ -261,7 +261,7 @@ def _check_names(path: str, names: list[str], required: set[str]) -> None:
     for name in names:
         if not _COLUMN_NAME.fullmatch(name) or len(name) > 100:
             raise CarseqError(
-                f"{name[:80]!r} is no name for a column of {path}",
+                f"{name[:80]!r} is not a name for a column of {path}",
                 "names are letters, digits and . , : % ( ) + - _, at most 100, and begin with a letter or a digit",
                 "rename or remove the column",
             )
@@ -332,7 +332,7 @@ def mend_numbers(samples: Iterable[Sample]) -> list[str]:
     Returns
     -------
     list of str
-        What was read, and which columns are no numbers because of a few cells.
+        What was read, and which columns are not numbers because of a few cells.
     """
     samples, told = list(samples), []
     for name in dict.fromkeys(key for s in samples for key in (s.model_extra or {})):
