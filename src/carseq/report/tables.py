@@ -234,7 +234,7 @@ def tables(study: Study, evidence: pd.DataFrame) -> dict[str, dict[str, Any]]:
     filters = study.filters.drop(columns=["removed", "car_bearing_removed"])
     marked = evidence.assign(
         is_doublet=np.where(evidence["is_doublet"], "doublet", ""),
-        # The model asks T cells alone: of a doublet, which may hide a CAR T cell, 0 would be an answer.
+        # Results of version 0.2.0 hold 0 for cells that the model did not ask.
         car_posterior=evidence["car_posterior"].where(is_single_t(evidence)),
     )
     localization = study.localization.assign(sample=shown_sample(study.localization))

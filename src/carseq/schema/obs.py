@@ -108,7 +108,7 @@ OBS = Schema(
         ),
         "car_posterior": Column(
             "float64",
-            "probability that the cell is a CAR T cell",
+            "probability that the cell is a CAR T cell; NaN for cells that are not asked (no T cell, or a doublet)",
             label="Posterior",
             unit="fraction",
         ),
