@@ -130,9 +130,9 @@ def show_map(
         ),
     ] = None,
 ) -> None:
-    """Show the transcript a vector gives: its map, what its faults cost, where reads will fall.
+    """Show the transcript of a vector: its map, what its faults cost, and where reads will fall.
 
-    A file that holds no CAR is refused with what it holds; exit code 1 also follows a finding of level error.
+    A file that holds no CAR is refused, with what it holds instead. The exit code is also 1 if a finding is an error.
     FILE#name takes one of several records.
 
     Examples: carseq construct pMSGV-BCMA.gb --chemistry 5p --out construct; carseq construct list;
