@@ -193,14 +193,15 @@ def cell_losses(
     lineage = own["barcode"].map(kept["lineage"].astype(str))
     doublet = own["barcode"].map(kept["is_doublet"]).eq(True)
     call = own["barcode"].map(kept["car_call"].astype(str))
-    t_cell = in_kept & ~doublet & lineage.eq(T_LINEAGE)
+    of_t = lineage.eq(T_LINEAGE)
+    t_cell = in_kept & ~doublet & of_t
     rows = [
         ("swapped_from_another_library", swapped, "molecules also seen in another library of the run"),
         ("more_likely_endogenous", len(molecules) - len(own), "shared molecules more likely endogenous than CAR"),
         ("droplet_not_called", int((~called).sum()), "molecules in droplets without a called cell"),
         ("filtered_cell", int((called & ~in_kept).sum()), "molecules in cells that a quality filter removed"),
         ("doublet", int((in_kept & doublet).sum()), "molecules in doublets"),
-        ("other_lineage", int((in_kept & ~doublet & ~lineage.eq(T_LINEAGE)).sum()), "molecules in cells that are no T cells"),
+        ("other_lineage", int((in_kept & ~doublet & ~of_t).sum()), "molecules in cells that are not T cells"),
         ("t_cell_uncertain", int((t_cell & call.ne("positive")).sum()), "molecules in T cells not called positive"),
         ("t_cell_positive", int((t_cell & call.eq("positive")).sum()), "molecules in T cells called positive"),
     ]  # fmt: skip

@@ -295,7 +295,10 @@ LOCALIZATION = Schema(
             "float64", "lower end of its 95 % interval", label="95 % from", unit="fraction"
         ),
         "high": Column(
-            "float64", "upper end of its 95 % interval", label="95 % to", unit="fraction"
+            "float64",
+            "upper end of its 95 % interval; without a positive call, what the samples' verdicts do not exclude",
+            label="95 % to",
+            unit="fraction",
         ),
         "method": Column("str", "how the estimate was made"),
         "n_samples": Column("int64", "samples the row rests on", label="Samples", unit="count"),
