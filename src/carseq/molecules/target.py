@@ -60,8 +60,8 @@ class Target:
         folder = Path(folder)
         return cls(
             construct,
-            read_transcript_fasta(folder / "rivals.fa"),
-            read_loci(folder / "loci.tsv"),
+            read_transcript_fasta(folder / FILES["rivals"].file),
+            read_loci(folder / FILES["loci"].file),
             strand,
         )
 
