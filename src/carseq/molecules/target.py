@@ -15,6 +15,7 @@ from carseq.log import get_logger
 from carseq.molecules.score import Scorer
 from carseq.reference.genome import read_loci, read_transcript_fasta
 from carseq.reference.transgene import same_as_car
+from carseq.schema.results import FILES
 
 log = get_logger(__name__)
 
