@@ -93,7 +93,7 @@ def no_finished_run(results: str | Path, missing: str | Path) -> CarseqError:
     return CarseqError(f"{results} holds no finished run", f"no {missing}", remedy)
 
 
-def told_of_upgrade(results: str | Path) -> str:
+def upgrade_notice(results: str | Path) -> str:
     """Return a sentence for a run in a results folder of an older version: what is made anew; empty if nothing is."""
     version = made_by(results)
     rooms = changed_since(version) if version else []

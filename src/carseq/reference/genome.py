@@ -21,7 +21,7 @@ log = get_logger(__name__)
 _ATTRIBUTE = re.compile(r'(\w+) "([^"]*)"')
 #: Bases kept on either side of an exon, nt: as many as the longest R2 of short-read sequencers has.
 MAX_READ = 300
-#: Bad lines of an annotation that are told one by one.
+#: At most this many bad lines of an annotation are named one by one.
 TOLD = 3
 
 
@@ -215,7 +215,7 @@ def rival_context(
 ) -> tuple[list[EndogenousTranscript], pd.DataFrame]:
     """Return the genomic windows around the exons of genes, and the exons' places.
 
-    A read of a relative's unspliced RNA runs from exon into intron; without the intron's bases the CAR, which
+    A read of a homolog's unspliced RNA runs from exon into intron; without the intron's bases the CAR, which
     shares the exon, would seem to explain it as well as the gene does.
 
     Parameters
@@ -223,7 +223,7 @@ def rival_context(
     fasta, gtf
         Genome and annotation.
     genes
-        Symbols of the relatives.
+        Symbols of the homologs.
     flank
         Bases kept on either side of an exon, nt: at least the length of a read.
 

@@ -129,7 +129,7 @@ def in_order(frame: pd.DataFrame, samples: list[str]) -> pd.DataFrame:
 
 
 def study_name(results: Path) -> str:
-    """Return the name of a study, told from its folder."""
+    """Return the name of a study: that of its folder."""
     results = results.resolve()
     return results.parent.name if results.name in {"results", "out", "output"} else results.name
 

@@ -205,7 +205,7 @@ H5AD = {
     'uns["lineage_probability_names"]': "the lineages, in the order of obsm's columns",
     'obsm["t_type_probability"]': "probability of each T-cell type in a T cell; 0 in others",
     'uns["t_type_probability_names"]': "the types, in the order of obsm's columns",
-    'uns["car_homologs"]': "genes that the CAR shares sequence with, where the construct told them",
+    'uns["car_homologs"]': "genes that share sequence with the CAR, if the construct is known",
     'uns["library_failed"]': "samples that failed, with their median genes in a cell",
     'obsp["connectivities"]': "graph of neighbours",
     'obsp["distances"]': "distances in it",

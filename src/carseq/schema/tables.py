@@ -56,16 +56,6 @@ METADATA = Schema(
     },
 )
 
-#: Samples as :func:`carseq.calling.call_cells` takes them.
-SAMPLES = Schema(
-    "samples",
-    {
-        **METADATA.columns,
-        "ambient_umis": Column("float64", "molecules in its empty droplets"),
-        "ambient_car": Column("float64", "CAR molecules in them"),
-    },
-)
-
 DETECTION = Schema(
     "detection",
     {
@@ -814,9 +804,9 @@ LOCI = Schema(
     "loci",
     {
         "contig": Column("str", "contig of the genome"),
-        "start": Column("int64", "first base of a relative's exon, 0-based"),
+        "start": Column("int64", "first base of an exon of the homolog, 0-based"),
         "end": Column("int64", "its end, exclusive"),
-        "gene": Column("str", "the relative"),
+        "gene": Column("str", "the homologous gene"),
     },
 )
 
