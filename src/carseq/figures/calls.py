@@ -187,7 +187,7 @@ def weighing(cells: pd.DataFrame) -> Figure:
             "n": bearing["car_umis"].to_numpy(),
             "seen": bearing["car_umis"].to_numpy(float) * spread,
             "expected": expected,
-            # The model asks T cells alone.
+            # The model asks T cells alone; results of version 0.2.0 hold 0 for others.
             "posterior": bearing["car_posterior"].where(is_single_t(bearing)).to_numpy(float),
         }
     )

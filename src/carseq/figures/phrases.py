@@ -70,7 +70,7 @@ def step_words(step: str) -> str:
 
 
 def blood_words(row: Any) -> str:
-    """Say how much of a urine sample blood could have brought, from its combined row.
+    """Say how many of a urine sample's T cells could have come with blood, from its combined row.
 
     Parameters
     ----------
@@ -107,7 +107,10 @@ def verdict_words(row: Any) -> tuple[str, list[str]]:
 
     Returns
     -------
-    The headline, and the sentences that carry the numbers.
+    headline : str
+        The verdict, such as ``CAR T cells not detected above 3.9 %``.
+    sentences : list of str
+        The sentences that carry the numbers.
     """
     called = f"{number(row.n_car_positive)} of {count(row.n_t_cells, 'T cell')} called positive."
     sentences = [called]

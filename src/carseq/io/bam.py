@@ -25,7 +25,7 @@ def was_removed(path: str | Path) -> bool:
     )
 
 
-#: What pysam raises where a file is no BAM, is cut off or damaged; NotImplementedError for one packed by gzip.
+#: What pysam raises where a file is not a BAM, is cut off or damaged; NotImplementedError for one packed by gzip.
 UNREADABLE = (OSError, ValueError, NotImplementedError)
 
 
@@ -105,9 +105,14 @@ def shareable_header(header: pysam.AlignmentHeader) -> pysam.AlignmentHeader:
 def write_bam(
     records: Iterable[pysam.AlignedSegment], header: pysam.AlignmentHeader, path: str | Path
 ) -> Path:
-    """Write records as a BAM by coordinate, with its index beside it, to be given away; return the index's path.
+    """Write records as a BAM sorted by coordinate, with its index, for others to use; return the index's path.
 
-    Its header says nothing of the machine (:func:`shareable_header`).
+    The header names no path of this machine (:func:`shareable_header`).
+
+    Raises
+    ------
+    CarseqError
+        If the index cannot be written.
     """
     path = Path(path)
     header = shareable_header(header)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def reading(path: str | Path) -> Iterator[Path]:
-    """Guard the reading of a file that carseq wrote: it is checked before, and what fails is told with its name.
+    """Guard the reading of a file that carseq wrote: it is checked before, and an error names it.
 
     Raises
     ------
@@ -96,7 +96,7 @@ def read_table(path: str | Path, schema: Schema | None = None) -> pd.DataFrame:
             table = pd.read_csv(
                 path, sep="\t", dtype=text, keep_default_na=False, na_values=["", "nan"]
             )
-            # A column that is missing is told of below.
+            # A missing column is reported below.
             for name in text.keys() & set(table):
                 table[name] = table[name].fillna("")
     if schema is None:

@@ -16,7 +16,7 @@ from carseq.schema.results import FILES, READS_SINCE, VERSIONS
 
 
 def study_name(results: Path) -> str:
-    """Return the name of a study, told from its folder."""
+    """Return the name of a study: that of its folder."""
     results = results.resolve()
     return results.parent.name if results.name in {"results", "out", "output"} else results.name
 
@@ -99,7 +99,7 @@ def no_finished_run(results: str | Path, missing: str | Path) -> CarseqError:
     return CarseqError(f"{results} holds no finished run", f"no {missing}", remedy)
 
 
-def told_of_upgrade(results: str | Path) -> str:
+def upgrade_notice(results: str | Path) -> str:
     """Return a sentence for a run in a results folder of an older version: what is made anew; empty if nothing is."""
     version = made_by(results)
     rooms = changed_since(version) if version else []

@@ -564,7 +564,7 @@ def over_patients(profiles: list[Profile]) -> Summary:
     Raises
     ------
     ValueError
-        For fewer than two: one patient is no population.
+        For fewer than two: one patient is not a population.
     """
     if len(profiles) < 2:
         raise ValueError("a population takes two patients at least")

@@ -21,7 +21,7 @@ from carseq.schema.codes import GATES
 #: > 0.8 mapped reads, urine less.
 MIN_VALID_BARCODES = 0.7
 MIN_MAPPED = 0.5
-#: A filter that removes more than this part of the cells is told.
+#: A filter that removes more than this part of the cells raises an alert.
 MOST_REMOVED = 1 / 3
 #: Fewer T cells than this leave a sample open whatever the reads say.
 FEW_T_CELLS = 20
@@ -351,7 +351,7 @@ def _check_alerts(study: Study) -> list[Alert]:
                     str(row.sample),
                     f"{count(row.n_paired_not_t, 'cell')} with both chains of a T-cell receptor "
                     f"{'is' if row.n_paired_not_t == 1 else 'are'} no T cell by transcriptome ({row.paired_not_t})",
-                    "Doublets that were not found, or T cells annotated wrongly: CAR molecules in them are no call.",
+                    "Doublets that were not found, or T cells annotated wrongly: CAR molecules in them are not a call.",
                 )
             )
         if row.n_t_cells >= FEWEST_JUDGED and row.share_t_receptor < LEAST_SHARE:
@@ -360,7 +360,7 @@ def _check_alerts(study: Study) -> list[Alert]:
                     "warn",
                     str(row.sample),
                     f"only {percent(row.share_t_receptor)} of {count(row.n_t_cells, 'T cell')} have a T-cell receptor",
-                    "A poor receptor library, one of another sample, or cells that are no T cells.",
+                    "A poor receptor library, one of another sample, or cells that are not T cells.",
                 )
             )
     return found

@@ -58,6 +58,11 @@ def write_matrix(adata: AnnData, folder: str | Path) -> list[Path]:
     -------
     list of pathlib.Path
         The three files. Barcodes are ``sample:barcode``, as the rows of ``cells.h5ad`` are named.
+
+    Raises
+    ------
+    CarseqError
+        If the counts are not whole numbers.
     """
     import pandas as pd
     from scipy import io, sparse
