@@ -73,7 +73,7 @@ def study_from_config(config: dict[str, Any], configfiles: Sequence[str | Path])
     return load_study(resolve_paths(parse_config(dict(config), source), base))
 
 
-def told_of_kill(log: str | Path | Iterable[str | Path]) -> str:
+def kill_notice(log: str | Path | Iterable[str | Path]) -> str:
     """Return what to do about jobs that the system has killed; empty if it killed none.
 
     A job that takes more memory than there is, or than its cluster gave it, is killed and can say nothing itself.
@@ -116,7 +116,7 @@ def dated(study: Study) -> list[str]:
 _AHEAD = 60.0
 
 
-def told_of_future(paths: Iterable[str | Path]) -> str:
+def future_notice(paths: Iterable[str | Path]) -> str:
     """Return what to do about files that are dated in the future; empty if none is.
 
     Snakemake takes what was made before such a file for outdated, in each run anew, until its time has come.

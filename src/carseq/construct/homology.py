@@ -31,7 +31,7 @@ class EndogenousTranscript:
 
 @dataclass(frozen=True)
 class Locus:
-    """An exon of a relative of the CAR, on the genome, 0-based half-open."""
+    """An exon of a homolog of the CAR, on the genome, 0-based half-open."""
 
     contig: str
     start: int
@@ -85,7 +85,7 @@ def homology(
 ) -> pd.DataFrame:
     """Class every base of the CAR: CAR-only, shared or junction, for reads of a given length.
 
-    A window of ``read_length`` bases is compared with every rival transcript (edlib, infix, edits counted).
+    A window of ``read_length`` bases is compared with every homologous transcript (edlib, infix, edits counted).
     A base is ``shared`` if every window over it matches some endogenous transcript at ``min_identity`` or
     better, ``car_only`` if none does, else ``junction``.
 
@@ -94,7 +94,7 @@ def homology(
     car
         The CAR's full-length transcript.
     transcripts
-        Rivals, as given by :func:`rivals`.
+        Homologous transcripts, as :func:`rivals` gives them.
     read_length
         Length of the cDNA read.
     min_identity
@@ -103,7 +103,7 @@ def homology(
     Returns
     -------
     pandas.DataFrame
-        Runs of bases: ``start``, ``end`` (0-based half-open), ``class``, ``gene`` (best rival of the run's
+        Runs of bases: ``start``, ``end`` (0-based half-open), ``class``, ``gene`` (best homolog of the run's
         windows, empty for car_only), ``identity`` (best of its windows; NaN for car_only).
     """
     length = min(read_length, len(car))

@@ -236,7 +236,7 @@ def _pasted(text: str, path: Path) -> list[_Record]:
 
 
 def _records(data: bytes, path: Path) -> tuple[list[_Record], str]:
-    """Return the records of a file and the name of its format, told by its first bytes."""
+    """Return the records of a file and the name of its format, recognized by its first bytes."""
     if data.startswith(_SNAPGENE) or (path.suffix.lower() == ".dna" and b"SnapGene" in data[:64]):
         return _snapgene(data), "SnapGene"
     _check_kind(data, path)

@@ -1,4 +1,4 @@
-"""Reading text and sequences, gzipped or plain: a damaged file is told as such, by its name."""
+"""Reading text and sequences, gzipped or plain. The error for a damaged file names it."""
 
 from __future__ import annotations
 

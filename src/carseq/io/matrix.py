@@ -406,7 +406,7 @@ def _read_h5ad(path: Path) -> _Read:
     from scipy import sparse
 
     with warnings.catch_warnings():
-        # Names that stand twice are told below, with what to do.
+        # Names that occur twice are reported below, with what to do.
         warnings.simplefilter("ignore")
         adata = anndata.read_h5ad(path)
     held = (
@@ -609,7 +609,7 @@ def are_genes(types: Strings) -> npt.NDArray[np.bool_]:
 
 
 def _are_hashtags(read: _Read) -> npt.NDArray[np.bool_]:
-    """Return which features mark a sample, told by their type or, among antibodies, by their name."""
+    """Return which features mark a sample, by their type or, among antibodies, by their name."""
     lowered = _lowered(read.types)
     tags = np.asarray(lowered == MULTIPLEXING.lower())
     for i in np.flatnonzero(lowered == ANTIBODY.lower()):

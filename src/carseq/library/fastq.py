@@ -171,7 +171,7 @@ def count_reads(path: str | Path) -> int:
 
 
 def _records(path: str | Path, n: int | None = None) -> Iterator[dnaio.SequenceRecord]:
-    """Yield the reads of a file; a record that is none is told with its number."""
+    """Yield the reads of a file; the error for a faulty record names its number."""
     number = 0
     try:
         with dnaio.open(path) as reads:

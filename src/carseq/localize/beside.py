@@ -29,7 +29,7 @@ SHARE, COPIES, CLINICAL = MEASURES
 
 
 def kind_of(measure: str) -> str:
-    """Return what a column of the samples sheet measures, told from its name (any case)."""
+    """Return what a column of the samples sheet measures, by its name (any case)."""
     name = measure.lower()
     if _SHARE.match(name):
         return SHARE

@@ -20,10 +20,11 @@ from carseq.log import get_logger
 log = get_logger(__name__)
 
 COLUMNS = ["position", "ref", "alt", "depth", "support", "kind"]
-#: Molecules over a base below which no variant is told: at 10, an error share of 0.4 % makes 6 alike once in 10^12.
+#: Fewest molecules over a base for a variant to be reported: of 10, with an error rate of 0.4 %, 6 show the same error
+#: once in 10^12 bases.
 MIN_DEPTH = 10
-#: Share of molecules that must agree. A clone's mRNA carries the variant in all of them; reads of relatives'
-#: shared domains and of ambient relatives take some away.
+#: Share of molecules that must agree. A clone's mRNA carries the variant in all of them; reads of a homolog
+#: that shares the domain, in the cell or ambient, lower the share.
 MIN_SUPPORT = 0.6
 #: Mapping quality of a read that lies in one place (STAR: 255; minimap2: 60).
 MIN_MAPQ = 30

@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
-from Bio.Seq import reverse_complement
-
+from carseq.construct.coding import reverse_complement
 from carseq.construct.homology import EndogenousTranscript, Locus
 from carseq.errors import CarseqError
 from carseq.io.checksums import damaged
@@ -16,12 +15,15 @@ from carseq.io.fasta import contigs, fasta_records, open_text, write_sequences
 from carseq.io.files import atomic, read_table
 from carseq.log import get_logger
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 log = get_logger(__name__)
 
 _ATTRIBUTE = re.compile(r'(\w+) "([^"]*)"')
 #: Bases kept on either side of an exon, nt: as many as the longest R2 of short-read sequencers has.
 MAX_READ = 300
-#: Bad lines of an annotation that are told one by one.
+#: At most this many bad lines of an annotation are named one by one.
 TOLD = 3
 
 
@@ -215,7 +217,7 @@ def rival_context(
 ) -> tuple[list[EndogenousTranscript], pd.DataFrame]:
     """Return the genomic windows around the exons of genes, and the exons' places.
 
-    A read of a relative's unspliced RNA runs from exon into intron; without the intron's bases the CAR, which
+    A read of a homolog's unspliced RNA runs from exon into intron; without the intron's bases the CAR, which
     shares the exon, would seem to explain it as well as the gene does.
 
     Parameters
@@ -223,7 +225,7 @@ def rival_context(
     fasta, gtf
         Genome and annotation.
     genes
-        Symbols of the relatives.
+        Symbols of the homologs.
     flank
         Bases kept on either side of an exon, nt: at least the length of a read.
 
@@ -239,6 +241,8 @@ def rival_context(
         gene = attributes.get("gene_name") or attributes["gene_id"]
         if gene in genes:
             wanted.setdefault(contig, []).append((start, end, strand, gene))
+    import pandas as pd
+
     windows: list[EndogenousTranscript] = []
     rows: list[dict[str, object]] = []
     for contig, sequence in fasta_records(fasta):

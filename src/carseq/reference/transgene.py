@@ -35,7 +35,7 @@ def check_car_is_new(
 ) -> None:
     """Check that genome and annotation do not hold the CAR, under its own name or another.
 
-    Taken for a human relative, the CAR's own contig would make every CAR molecule a shared one.
+    If the CAR's own contig were taken for a human homolog, every CAR molecule would be a shared one.
 
     Parameters
     ----------

@@ -21,7 +21,7 @@ from carseq.schema.codes import GATES
 #: > 0.8 mapped reads, urine less.
 MIN_VALID_BARCODES = 0.7
 MIN_MAPPED = 0.5
-#: A filter that removes more than this part of the cells is told.
+#: A filter that removes more than this part of the cells raises an alert.
 MOST_REMOVED = 1 / 3
 #: Fewer T cells than this leave a sample open whatever the reads say.
 FEW_T_CELLS = 20

@@ -172,7 +172,7 @@ def _replaced_words(text: str, names: Mapping[str, str]) -> str:
     return _begun(begun).sub(lambda found: begun[found.group()], text) if begun else text
 
 
-#: A name cut short by a table's layout is told by so many of its letters, and dots behind them.
+#: A name cut short by a table's layout is recognized by this many of its letters, followed by dots.
 _SHOWN = 4
 
 

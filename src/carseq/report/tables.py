@@ -62,7 +62,7 @@ _EVIDENCE = (
     "t_state",
     "car_reason",
 )
-#: What the strand and the barcodes' list were told by: saved with the table, not shown.
+#: The evidence for the strand and for the list of barcodes: saved with the table, not shown.
 _STRAND_READS = ("exact_barcodes", "reads_sense", "reads_antisense")
 #: Columns with marks of their own on the page.
 _KINDS = {"car_call": "car_call", "verdict": "text", "car_posterior": "probability"}

@@ -56,16 +56,6 @@ METADATA = Schema(
     },
 )
 
-#: Samples as :func:`carseq.calling.call_cells` takes them.
-SAMPLES = Schema(
-    "samples",
-    {
-        **METADATA.columns,
-        "ambient_umis": Column("float64", "molecules in its empty droplets"),
-        "ambient_car": Column("float64", "CAR molecules in them"),
-    },
-)
-
 DETECTION = Schema(
     "detection",
     {
@@ -295,7 +285,10 @@ LOCALIZATION = Schema(
             "float64", "lower end of its 95 % interval", label="95 % from", unit="fraction"
         ),
         "high": Column(
-            "float64", "upper end of its 95 % interval", label="95 % to", unit="fraction"
+            "float64",
+            "upper end of its 95 % interval; without a positive call, what the samples' verdicts do not exclude",
+            label="95 % to",
+            unit="fraction",
         ),
         "method": Column("str", "how the estimate was made"),
         "n_samples": Column("int64", "samples the row rests on", label="Samples", unit="count"),
@@ -811,9 +804,9 @@ LOCI = Schema(
     "loci",
     {
         "contig": Column("str", "contig of the genome"),
-        "start": Column("int64", "first base of a relative's exon, 0-based"),
+        "start": Column("int64", "first base of an exon of the homolog, 0-based"),
         "end": Column("int64", "its end, exclusive"),
-        "gene": Column("str", "the relative"),
+        "gene": Column("str", "the homologous gene"),
     },
 )
 

@@ -1,4 +1,4 @@
-"""A small genome with introns, whose CAR relatives are the real ones."""
+"""A small genome with introns, in which the CAR's homologs are the real human genes."""
 
 from __future__ import annotations
 
@@ -86,8 +86,8 @@ def make_genome(
     """Make a genome of ``n_genes`` genes (6 to 8 Mb for 1,000) that holds ``symbols``.
 
     The genes whose domains CARs borrow (CD247, CD28, TNFRSF9, CD8A, ...) have their RefSeq
-    sequence, cut into exons; every other sequence is random, so that nothing but a CAR and its
-    relatives is alike. Symbols beginning with ``MT-`` lie without introns on chrM.
+    sequence, cut into exons; every other sequence is random, so that only a CAR and its
+    homologs are alike. Symbols beginning with ``MT-`` lie without introns on chrM.
 
     Parameters
     ----------
@@ -163,7 +163,7 @@ def read_relatives() -> dict[str, Bases]:
         text = file.read_text()
     except OSError as error:
         raise CarseqError(
-            "the mRNAs of the CAR's relatives are missing",
+            "the mRNAs of the CAR's homologs are missing",
             f"{file}: {error.strerror}",
             "install carseq again; the file comes with it",
         ) from None

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 #: Reads of FASTQ pairs up to this size are counted here; those of larger ones in the workflow's first step.
 COUNTED_BYTES = 1_000_000_000
-#: A matrix of fewer genes is a toy or a panel: that it lacks the markers is told, and no fault.
+#: A matrix of fewer genes is a toy or a panel: that it lacks the markers is a note, not a fault.
 TOY_GENES = 100
 
 
@@ -160,7 +160,7 @@ def _totals(counts: AnnData) -> pd.Series:
 
 
 def _check_genes(counts: AnnData, what: str) -> Iterator[Note]:
-    """Yield what is unusual about the genes; raise where no cell type could be told by them."""
+    """Yield what is unusual about the genes; raise if no cell type could be recognized by them."""
     from carseq.io.genes import check_genes
 
     try:
