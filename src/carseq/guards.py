@@ -356,7 +356,7 @@ def check_detection(detection: pd.DataFrame, obs: pd.DataFrame) -> None:
     sound = is_t & obs["car_umis"].gt(0)
     _agree(
         "the cohort",
-        "a cell was called positive that is no T cell, is a doublet, or holds no CAR molecule",
+        "a cell was called positive that is not a T cell, is a doublet, or holds no CAR molecule",
         positive_cells=int(positive.sum()),
         of_them_T_cells_with_a_CAR_molecule=int((positive & sound).sum()),
     )

@@ -184,7 +184,7 @@ def still_queued(numbers: Sequence[str]) -> tuple[list[str], str] | None:
     return None
 
 
-def told_of_lock(
+def lock_notice(
     folder: str | Path, configfiles: Sequence[str | Path], command: Sequence[str] = ()
 ) -> str:
     """Return what to do about a folder that Snakemake has locked; empty if it is not.

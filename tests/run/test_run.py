@@ -35,8 +35,8 @@ from carseq.run import (
     workflow_folder,
 )
 from carseq.run.progress import Screen
+from carseq.run.reasons import Failed, reason
 from carseq.run.running import Options, arguments, make_way
-from carseq.run.told import Failed, reason
 
 ROOT = Path(__file__).parents[2]
 

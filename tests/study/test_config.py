@@ -195,10 +195,22 @@ def test_odd_but_harmless_text_is_kept(sheets):
         ),
         ("samples", "sample\tpatient\tcompartment\nA\tP\x07\turine\n", "cannot be seen"),
         ("samples", "sample\tpatient\tcompartment\nA\tP\u202e1\turine\n", "cannot be seen"),
-        ("samples", "sample\tpatient\tcompartment\ta/b\nA\tP\turine\t1\n", "no name for a column"),
-        ("samples", "sample\tpatient\tcompartment\t<b>\nA\tP\turine\t1\n", "no name for a column"),
-        ("samples", "sample\tpatient\tcompartment\t=x\nA\tP\turine\t1\n", "no name for a column"),
-        ("samples", "sample\tpatient\tcompartment\t\nA\tP\turine\t1\n", "no name for a column"),
+        (
+            "samples",
+            "sample\tpatient\tcompartment\ta/b\nA\tP\turine\t1\n",
+            "not a name for a column",
+        ),
+        (
+            "samples",
+            "sample\tpatient\tcompartment\t<b>\nA\tP\turine\t1\n",
+            "not a name for a column",
+        ),
+        (
+            "samples",
+            "sample\tpatient\tcompartment\t=x\nA\tP\turine\t1\n",
+            "not a name for a column",
+        ),
+        ("samples", "sample\tpatient\tcompartment\t\nA\tP\turine\t1\n", "not a name for a column"),
         (
             "samples",
             "sample\tpatient\tcompartment\tage\tage\nA\tP\turine\t1\t2\n",
@@ -258,7 +270,7 @@ def test_every_fault_of_the_sheets_is_told_with_its_line(sheets):
     sheets.samples = (
         "# made by hand\n\nsample\tpatient\tcompartment\nA\tP1\tspit\nB\t\turine\nC\tP1\turine\n"
     )
-    # The unit of a sample whose row is not valid is no second fault.
+    # The unit of a sample whose row is not valid is not a second fault.
     sheets.units = "sample\tunit\tr1\tr2\nA\t1\ta_R1.fq\ta_R2.fq\nC\t1\tb_R1.fq\tgone.fq\n"
     with pytest.raises(CarseqError) as told:
         sheets.load()

@@ -31,7 +31,8 @@ from carseq.sequence.alignment import DECISIVE, MATCH, MIN_BASES, NATS, alignmen
 
 Chemistry = Literal["3p", "5p"]
 CHEMISTRIES: tuple[Chemistry, ...] = ("3p", "5p")
-#: Inserts of 10x libraries: 350 +- 100 nt from the primed end (field measurement, as in carseq.molecules).
+#: Insert sizes of 10x libraries, nt: the distance of a read's far end from the primed end of its transcript
+#: (10x Genomics, CG000204: libraries of 300-600 bp with adapters of some 120; inserts peak at 350 nt).
 INSERT, INSERT_SD = 350.0, 100.0
 #: Share of molecules primed inside the mRNA or degraded, and so anywhere on it: 10-20 % in published 3' data.
 ELSEWHERE = 0.15

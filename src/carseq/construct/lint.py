@@ -218,7 +218,7 @@ def _missing_ends(
 
 
 def _level(lost: dict[Chemistry, int]) -> Level:
-    """Return how grave a missing end is: a short leader that costs nothing is no warning."""
+    """Return how grave a missing end is: a short leader that costs nothing is not a warning."""
     return "warn" if max(lost.values(), default=0) >= _WORTH else "info"
 
 

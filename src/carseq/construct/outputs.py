@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 #: Blocks of a sparkline, low to high.
 _BARS = " ▁▂▃▄▅▆▇█"
-#: Unnamed stretches shorter than this are not told, nt.
+#: Unnamed stretches shorter than this are not reported, nt.
 _MIN_UNNAMED = 30
 _LEVELS = {"error": "bold red", "warn": "yellow", "info": "cyan"}
 

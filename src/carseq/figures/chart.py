@@ -132,7 +132,7 @@ class Figure:
         file : path or binary stream
             Where to.
         kind : str or None
-            ``svg``, ``pdf`` or ``png``; None: told from the file's name.
+            ``svg``, ``pdf`` or ``png``; None: as the file's name says.
         scale : float
             Pixels of a PNG for each of the figure's.
         """

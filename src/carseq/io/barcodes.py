@@ -22,7 +22,7 @@ from carseq.errors import CarseqError
 _ONE_PIECE = re.compile(r"^(.*?[^A-Za-z0-9])??([ACGTN]{8,}(?:[-_+.][ACGTN]{8,})*)([^A-Z].*)?$")
 _PIECES = re.compile(r"^(.*?[^A-Za-z0-9])??([ACGTN]{3,}(?:[-_+.][ACGTN]{3,})+)([^A-Z].*)?$")
 _SUFFIX = re.compile(r"^(.*?)(-\d+)?$")
-#: Libraries told apart in one input at most; more of them are no libraries but names of cells.
+#: Libraries told apart in one input at most; more of them are not libraries but names of cells.
 MAX_LIBRARIES = 100
 #: A second way to write the barcodes that fits this well beside the best one makes the match ambiguous.
 RIVAL = 0.5

@@ -1,4 +1,4 @@
-"""The size and checksum of every file that a job of the workflow made, so that a damaged one is told.
+"""The size and checksum of every file that a job of the workflow made, so that a damaged one is found.
 
 They lie in ``.checksums/`` of the results folder, one small file for each. A file that a crashed copy cut off, or that
 was exchanged for another, keeps its name and perhaps its time; read as it is, it would change the results silently.

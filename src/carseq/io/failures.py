@@ -1,4 +1,4 @@
-"""Failures of the machine, told as what they are: a full disk, a quota, a missing permission, too little memory."""
+"""Failures of the machine in plain words: a full disk, a quota, a missing permission, too little memory."""
 
 from __future__ import annotations
 

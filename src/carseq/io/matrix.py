@@ -126,7 +126,7 @@ def read_counts(
     -------
     anndata.AnnData
         Barcodes × genes, integer counts in CSR; ``var_names`` are symbols made unique, ``var["gene_id"]``. Barcodes
-        without a count, and features that are no genes (hashtags, guides), are left out. Antibody counts become the
+        without a count, and features that are not genes (hashtags, guides), are left out. Antibody counts become the
         table ``obsm["protein"]``, barcodes × antibodies.
 
     Raises
@@ -342,11 +342,11 @@ def _read_mtx(folder: Path, matrix: Path | None = None) -> _Read:
     head = raw[:200].split(b"\n")[0].lower().split()
     if head[:1] != [b"%%matrixmarket"] or not {b"integer", b"real"} & set(head):
         raise CarseqError(
-            f"{matrix} is no matrix of counts",
+            f"{matrix} is not a matrix of counts",
             f"it begins {raw[:60]!r}",
             "give a MatrixMarket file of integers, as Cell Ranger and STARsolo write it",
         )
-    # SciPy's reader crashes the process on some bytes that are no text, and on a last line that is cut off.
+    # SciPy's reader crashes the process on some bytes that are not text, and on a last line that is cut off.
     if (odd := re.search(rb"[^\t\n\r\x20-\x7e]", raw)) is not None:
         raise CarseqError(
             f"{matrix} is damaged",
@@ -438,7 +438,7 @@ def _read_h5ad(path: Path) -> _Read:
     from scipy import sparse
 
     with warnings.catch_warnings():
-        # Names that stand twice are told below, with what to do.
+        # Names that occur twice are reported below, with what to do.
         warnings.simplefilter("ignore")
         adata = anndata.read_h5ad(path)
     held = (
@@ -526,7 +526,7 @@ def _check_counts(read: _Read, path: Path, *, allow_empty: bool) -> None:
     _tell_twice(pd.Index(read.barcodes), path, "barcode")
     if not np.isfinite(data).all():
         raise CarseqError(
-            f"{path} holds values that are no numbers",
+            f"{path} holds values that are not numbers",
             _place(read, ~np.isfinite(data)),
             "give the raw matrix, as the counting program wrote it",
         )
@@ -556,7 +556,7 @@ def _check_counts(read: _Read, path: Path, *, allow_empty: bool) -> None:
 
 
 def check_molecules(counts: Any, what: str) -> None:
-    """Raise where whole numbers are no counts of molecules, and warn where they may be none.
+    """Raise where whole numbers are not counts of molecules, and warn where they may be none.
 
     Parameters
     ----------
@@ -633,7 +633,7 @@ def _tell_twice(names: pd.Index, path: Path, what: str) -> None:
 
 
 def are_genes(types: Strings) -> npt.NDArray[np.bool_]:
-    """Return which features are genes. A column that holds none of 10x's words is no column of types."""
+    """Return which features are genes. A column that holds none of 10x's words is not a column of types."""
     lowered = _lowered(types)
     if not np.isin(lowered, [t.lower() for t in TYPES]).any():
         return np.ones(len(types), dtype=bool)
@@ -641,7 +641,7 @@ def are_genes(types: Strings) -> npt.NDArray[np.bool_]:
 
 
 def _are_hashtags(read: _Read) -> npt.NDArray[np.bool_]:
-    """Return which features mark a sample, told by their type or, among antibodies, by their name."""
+    """Return which features mark a sample, by their type or, among antibodies, by their name."""
     lowered = _lowered(read.types)
     tags = np.asarray(lowered == MULTIPLEXING.lower())
     for i in np.flatnonzero(lowered == ANTIBODY.lower()):

@@ -103,7 +103,9 @@ def check_address(key: str, url: str) -> None:
         parts = urlsplit(url)
     except ValueError as error:
         raise CarseqError(
-            f"{key}: {_shown(url)} is no address", str(error), "give the whole address of the file"
+            f"{key}: {_shown(url)} is not an address",
+            str(error),
+            "give the whole address of the file",
         ) from None
     if not parts.netloc or not parts.path.strip("/"):
         raise CarseqError(
@@ -253,7 +255,7 @@ def ask(key: str, url: str) -> int:
     if provider(url) == "http":
         watch_requests()
     plugin = StoragePluginRegistry().get_plugin(provider(url))
-    # Settings that are no text (the HTTP plugin's `auth`) are not taken from variables by Snakemake either.
+    # Settings that are not text (the HTTP plugin's `auth`) are not taken from variables by Snakemake either.
     texts = [f for f in fields(plugin.settings_cls) if not f.metadata.get("parse_func")]
     names = [f.name for f in texts if f.metadata.get("env_var")]
     given = {name: os.environ.get(plugin.get_envvar(name)) for name in names}

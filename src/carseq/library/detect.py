@@ -46,7 +46,7 @@ SURELY_VALID = 0.8
 MIXED = 0.2
 #: Reads from which barcodes are learnt where no list was made of all of them.
 _LEARN = 2_000_000
-#: Parts by which a barcode of several is told: a list of every combination of three may have 57 million.
+#: Parts by which a barcode of several parts is recognized: a list of every combination of three may have 57 million.
 _TOLD_BY = 2
 #: Share of valid barcodes in a pair of files, of that in the best pair of the sample, below which it is a bad one.
 OF_USUAL = 0.6

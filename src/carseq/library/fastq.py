@@ -68,7 +68,13 @@ def check_pair(r1: str | Path, r2: str | Path, *, n: int = 1000) -> None:
 
 
 def check_reads_of_pair(r1: str | Path, r2: str | Path, n: int | None) -> int:
-    """Check the first ``n`` reads of two files (None: all) as :func:`check_pair` does; return how many there are."""
+    """Check the first ``n`` reads of two files (None: all) as :func:`check_pair` does; return how many there are.
+
+    Raises
+    ------
+    CarseqError
+        If the files are not a pair, or one holds no reads.
+    """
     among = "" if n is None else f" among the first {n}"
     counts, empty, first_empty = [0, 0], [0, 0], ["", ""]
     alike = True
@@ -165,7 +171,7 @@ def count_reads(path: str | Path) -> int:
 
 
 def _records(path: str | Path, n: int | None = None) -> Iterator[dnaio.SequenceRecord]:
-    """Yield the reads of a file; a record that is none is told with its number."""
+    """Yield the reads of a file; the error for a faulty record names its number."""
     number = 0
     try:
         with dnaio.open(path) as reads:

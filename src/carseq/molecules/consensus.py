@@ -15,15 +15,17 @@ import pysam
 
 from carseq.construct.vector import Construct
 from carseq.errors import CarseqError
+from carseq.io.bam import molecule_tags, open_bam
 from carseq.log import get_logger
 
 log = get_logger(__name__)
 
 COLUMNS = ["position", "ref", "alt", "depth", "support", "kind"]
-#: Molecules over a base below which no variant is told: at 10, an error share of 0.4 % makes 6 alike once in 10^12.
+#: Fewest molecules over a base for a variant to be reported: of 10, with an error rate of 0.4 %, 6 show the same error
+#: once in 10^12 bases.
 MIN_DEPTH = 10
-#: Share of molecules that must agree. A clone's mRNA carries the variant in all of them; reads of relatives'
-#: shared domains and of ambient relatives take some away.
+#: Share of molecules that must agree. A clone's mRNA carries the variant in all of them; reads of a homolog
+#: that shares the domain, in the cell or ambient, lower the share.
 MIN_SUPPORT = 0.6
 #: Mapping quality of a read that lies in one place (STAR: 255; minimap2: 60).
 MIN_MAPQ = 30
@@ -135,6 +137,7 @@ def consensus(
     }
     molecules: dict[tuple[str, str], list[pysam.AlignedSegment]] = defaultdict(list)
     alone: list[list[pysam.AlignedSegment]] = []
+    of_molecule = molecule_tags(bam, (barcode_tag, umi_tag))
     with _open(bam, construct) as alignments:
         for record in alignments.fetch(construct.name):
             if (
@@ -144,9 +147,7 @@ def consensus(
                 or record.mapping_quality < min_mapq
             ):
                 continue
-            tags = tuple(
-                str(record.get_tag(t)) if record.has_tag(t) else "-" for t in (barcode_tag, umi_tag)
-            )
+            tags = tuple(str(record.get_tag(t)) if record.has_tag(t) else "-" for t in of_molecule)
             if "-" in tags:
                 alone.append([record])
             else:
@@ -245,8 +246,6 @@ def _without_substitutions_in_deletions(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _open(bam: str | Path, construct: Construct) -> pysam.AlignmentFile:
-    from carseq.io.bam import open_bam
-
     alignments = open_bam(bam)
     if construct.name not in alignments.references:
         raise CarseqError(
@@ -273,6 +272,11 @@ def corrected(construct: Construct, variants: pd.DataFrame) -> str:
         The CAR.
     variants
         As :func:`consensus` gives them.
+
+    Raises
+    ------
+    CarseqError
+        If a variant was called on another construct.
     """
     sequence = construct.sequence
     # From the end, so that positions before a change stay true; at one position the insertion goes in last.

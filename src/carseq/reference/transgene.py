@@ -35,7 +35,7 @@ def check_car_is_new(
 ) -> None:
     """Check that genome and annotation do not hold the CAR, under its own name or another.
 
-    Taken for a human relative, the CAR's own contig would make every CAR molecule a shared one.
+    If the CAR's own contig were taken for a human homolog, every CAR molecule would be a shared one.
 
     Parameters
     ----------
@@ -68,7 +68,13 @@ def raise_if_car(construct: Construct, transcripts: Iterable[EndogenousTranscrip
 
 
 def raise_if_rival_is_car(construct: Construct, found: Iterable[EndogenousTranscript]) -> None:
-    """Raise as :func:`raise_if_car`, for transcripts that are known to resemble the CAR."""
+    """Raise as :func:`raise_if_car`, for transcripts that are known to resemble the CAR.
+
+    Raises
+    ------
+    CarseqError
+        If one of them is the CAR itself.
+    """
     if same := same_as_car(construct, found):
         gene, bases = same
         raise CarseqError(

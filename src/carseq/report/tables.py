@@ -62,7 +62,7 @@ _EVIDENCE = (
     "t_state",
     "car_reason",
 )
-#: What the strand and the barcodes' list were told by: saved with the table, not shown.
+#: The evidence for the strand and for the list of barcodes: saved with the table, not shown.
 _STRAND_READS = ("exact_barcodes", "reads_sense", "reads_antisense")
 #: Columns with marks of their own on the page.
 _KINDS = {"car_call": "car_call", "verdict": "text", "car_posterior": "probability"}
@@ -234,7 +234,7 @@ def tables(study: Study, evidence: pd.DataFrame) -> dict[str, dict[str, Any]]:
     filters = study.filters.drop(columns=["removed", "car_bearing_removed"])
     marked = evidence.assign(
         is_doublet=np.where(evidence["is_doublet"], "doublet", ""),
-        # The model asks T cells alone: of a doublet, which may hide a CAR T cell, 0 would be an answer.
+        # Results of version 0.2.0 hold 0 for cells that the model did not ask.
         car_posterior=evidence["car_posterior"].where(is_single_t(evidence)),
     )
     localization = study.localization.assign(sample=shown_sample(study.localization))

@@ -25,7 +25,7 @@ from carseq.machine import machine_cores, machine_megabytes
 from carseq.run.clusters import check_executor, check_profile, find_profile
 from carseq.run.files import workflow_folder
 from carseq.run.progress import Screen, logger_plugin
-from carseq.run.told import log_paths, reason
+from carseq.run.reasons import log_paths, reason
 
 #: Seconds that jobs of a killed run have to end by themselves.
 _GRACE = 30.0
@@ -352,7 +352,7 @@ def _cache_in(folder: Path) -> None:
 
 @contextmanager
 def _stops_told(screen: Screen | None, folder: Path) -> Iterator[None]:
-    """Stop a run at once on Ctrl-C, SIGTERM and a closed terminal: the screen is told, and jobs here are ended.
+    """Stop a run at once on Ctrl-C, SIGTERM and a closed terminal: say so on the screen, and end the jobs here.
 
     Snakemake waits for the jobs that run, for hours if need be. Whoever sends SIGTERM (a queue at its time limit, a
     container that is stopped, a machine that shuts down) kills what is left some seconds later.

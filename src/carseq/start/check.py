@@ -1,4 +1,4 @@
-"""Everything that can be known to be wrong with a study before it runs, told in one pass."""
+"""Every fault of a study that can be found before it runs, reported in one pass."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def check_study(path: Path) -> Iterator[Found]:
     yield from _guarded("whitelist", lambda: _check_whitelists(study))
     yield from _guarded("tables", lambda: check_tables(study, genome.genes))
     matrices: dict[str, pd.Series] = {}
-    # Reading and decompressing leave Python free: samples are checked side by side, and told in order.
+    # Reading and decompressing leave Python free: samples are checked in parallel and reported in order.
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         jobs = [
             pool.submit(lambda n: list(_check_whole_sample(study, n, genome, matrices)), name)
@@ -293,7 +293,7 @@ def _check_sample(
     sample = study.samples[name]
     what = f"sample {name}"
     if sample.kind == "fastq":
-        # Files that are not there were told with the configuration.
+        # Missing files were reported with the configuration.
         there = all(is_url(f) or os.path.exists(f) for pair in study.pairs(name) for f in pair)
         if not study.config.reuse and name in study.units and there:
             yield what, check_reads(study, name, genome.panel, told=genome.sound)

@@ -27,7 +27,7 @@ _KIND = re.compile(
     r"(\d'?p?_?)?(gex|gene_?expression|rna|sc_?rna|mrna|cdna|vdj|vdj_?[tb]|tcr|bcr|adt|hto|cite|feature|sample|reads?)\d?",
     re.IGNORECASE,
 )
-#: Folders that are no part of a run's reads: of version control, of Snakemake, of caches.
+#: Folders that are not part of a run's reads: of version control, of Snakemake, of caches.
 _SKIPPED_FOLDERS = {".git", ".snakemake", "__pycache__", "__MACOSX"}
 
 
@@ -58,7 +58,7 @@ def walk(folder: Path) -> Iterator[Path]:
     Raises
     ------
     CarseqError
-        If it is no folder.
+        If it is not a folder.
     """
     if not folder.is_dir():
         raise CarseqError(f"{folder} is not a folder", "", "give the folder that holds the files")

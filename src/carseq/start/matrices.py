@@ -220,7 +220,7 @@ def matrix_samples(folder: Path) -> tuple[list[Made], list[str]]:
             label = prefix or path.parent.relative_to(folder).as_posix()
         elif path.suffix in (".h5", ".h5ad"):
             if re.search(r"molecule_info|cloupe|analysis", path.name):
-                told.append(f"left out: {path.relative_to(folder)}, which is no matrix")
+                told.append(f"left out: {path.relative_to(folder)}, which is not a matrix")
                 continue
             given = path
             stem = path.name.removesuffix(path.suffix)

@@ -123,4 +123,5 @@ def _check_same(study: Study, record: Mapping[str, Any], folder: Path) -> None:
 
 
 def some_names(names: Sequence[str]) -> str:
+    """Return the first four names, and how many more there are."""
     return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")

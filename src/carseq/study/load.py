@@ -27,7 +27,7 @@ def load_study(config: Config) -> Study:
     ------
     CarseqError
         For missing columns, bad values, duplicate samples or units, samples without reads, and missing files. Several
-        faults are told together.
+        faults are reported together.
     """
     study, faults, _ = read_study(config)
     if len(faults) > 1:
@@ -153,7 +153,7 @@ def _units(
         try:
             unit: Unit = parse_row(Unit, row, config.units, number)
             if unit.sample not in samples:
-                # A sample whose own row is not valid is told there.
+                # A sample whose own row is not valid is reported there.
                 if unit.sample not in named and (samples or not faults):
                     raise CarseqError(
                         f"line {number} of {config.units} names sample {unit.sample}, which is not in {config.samples}",

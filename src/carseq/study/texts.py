@@ -69,7 +69,7 @@ def results_fault(path: str) -> str:
     if fault := path_fault(path):
         return fault
     if path.startswith("~"):
-        return "begins with ~, which is no folder here: write the path out"
+        return "begins with ~, which is not a folder here: write the path out"
     if set(Path(os.path.normpath(path)).parts) <= {"..", "."}:
         return "is the working folder itself, or one above it"
     whole = Path(path).absolute()
