@@ -302,6 +302,17 @@ def test_samples_sorted_in_other_ways_are_neither_compared_nor_pooled(three):
     assert [gate_of(x) for x in (None, "", float("nan"), "CAR enriched", "x")] == [
         "unsorted", "unsorted", "unsorted", "car_enriched", "other",
     ]  # fmt: skip
+    words = (pd.NA, "not sorted", "CD45-negative", "CAR+", "CAR-", "CD3+", "CD3+CAT+")
+    codes = [
+        "unsorted",
+        "unsorted",
+        "cd45_depleted",
+        "car_enriched",
+        "car_depleted",
+        "t_enriched",
+        "other",
+    ]
+    assert [gate_of(x) for x in words] == codes
 
 
 def test_the_fields_rules_stand_beside_the_calls(three):

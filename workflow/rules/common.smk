@@ -323,6 +323,12 @@ def cohort_memory(wildcards, input, attempt):
     return int(attempt * max(4000, 2000 + 10 * megabytes(*input)))
 
 
+def cohort_threads(wildcards, input):
+    # Below 20,000 cells, whose counts take 30 MB or more, scVI learns with one thread: the other core is for the jobs
+    # beside it.
+    return 2 if megabytes(*input.cells) > 30 else 1
+
+
 def genome_memory(wildcards, input, attempt):
     # The genome as text, a byte a base, and its annotation.
     return int(attempt * (2000 + 4 * genome_megabytes()))

@@ -74,7 +74,7 @@ def control_label(table: pd.DataFrame) -> pd.Series:
 def _prevalence() -> alt.LayerChart:
     base = source().encode(y=row())
     colour, shape = _verdict()
-    title = "CAR T cells among T cells; upright stroke: detection limit"
+    title = "CAR T cells among T cells; vertical stroke: detection limit"
     known_, open_rows = "datum.verdict != 'undetermined'", "datum.verdict == 'undetermined'"
     layers = [
         base.transform_filter(known_).mark_rule(strokeWidth=3).encode(x=share("low", title), x2="high:Q", color=colour),

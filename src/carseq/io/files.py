@@ -6,9 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from carseq.errors import CarseqError
 from carseq.io.atomic import atomic as atomic
@@ -17,6 +15,9 @@ from carseq.io.failures import machine_failure
 from carseq.io.formulas import without_formulas
 from carseq.schema.column import Schema
 from carseq.schema.tables import METADATA
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @contextmanager
@@ -82,6 +83,8 @@ def read_table(path: str | Path, schema: Schema | None = None) -> pd.DataFrame:
     CarseqError
         If it is missing, cut off or not such a table.
     """
+    import pandas as pd
+
     with reading(path) as path:
         if path.suffix == ".parquet":
             table = pd.read_parquet(path)
@@ -116,6 +119,8 @@ def read_samples(path: str | Path) -> pd.DataFrame:
     pandas.DataFrame
         Schema ``METADATA``, further columns of the sheet behind it; a row a sample.
     """
+    import pandas as pd
+
     with reading(path) as path:
         table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, na_filter=False)
     return METADATA.conform(table)

@@ -15,6 +15,12 @@ from carseq.io.files import reading
 from carseq.schema.results import FILES, READS_SINCE, VERSIONS
 
 
+def study_name(results: Path) -> str:
+    """Return the name of a study: that of its folder."""
+    results = results.resolve()
+    return results.parent.name if results.name in {"results", "out", "output"} else results.name
+
+
 def made_by(results: str | Path) -> str:
     """Return the version of carseq that made a results folder; empty if the folder does not say.
 

@@ -65,7 +65,7 @@ _STEP = 0.25
 _BINS = np.unique(np.concatenate([np.arange(7), np.geomspace(7, 400, 12).astype(int)]))
 #: From so many T cells in each group on the chi-square distribution needs no correction.
 LARGE = 3000
-#: Grid of the log odds ratio on which patients are brought together.
+#: Grid of the log odds ratio on which patients are combined.
 PSI = np.linspace(-14.0, 14.0, 561)
 #: Standard deviations of the patients' log odds ratios that are tried.
 TAU = np.linspace(0.0, 2.5, 26)

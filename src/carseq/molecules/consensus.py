@@ -15,6 +15,7 @@ import pysam
 
 from carseq.construct.vector import Construct
 from carseq.errors import CarseqError
+from carseq.io.bam import molecule_tags, open_bam
 from carseq.log import get_logger
 
 log = get_logger(__name__)
@@ -136,6 +137,7 @@ def consensus(
     }
     molecules: dict[tuple[str, str], list[pysam.AlignedSegment]] = defaultdict(list)
     alone: list[list[pysam.AlignedSegment]] = []
+    of_molecule = molecule_tags(bam, (barcode_tag, umi_tag))
     with _open(bam, construct) as alignments:
         for record in alignments.fetch(construct.name):
             if (
@@ -145,9 +147,7 @@ def consensus(
                 or record.mapping_quality < min_mapq
             ):
                 continue
-            tags = tuple(
-                str(record.get_tag(t)) if record.has_tag(t) else "-" for t in (barcode_tag, umi_tag)
-            )
+            tags = tuple(str(record.get_tag(t)) if record.has_tag(t) else "-" for t in of_molecule)
             if "-" in tags:
                 alone.append([record])
             else:
@@ -246,8 +246,6 @@ def _without_substitutions_in_deletions(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _open(bam: str | Path, construct: Construct) -> pysam.AlignmentFile:
-    from carseq.io.bam import open_bam
-
     alignments = open_bam(bam)
     if construct.name not in alignments.references:
         raise CarseqError(

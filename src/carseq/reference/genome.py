@@ -5,16 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
-from Bio.Seq import reverse_complement
-
+from carseq.construct.coding import reverse_complement
 from carseq.construct.homology import EndogenousTranscript, Locus
 from carseq.errors import CarseqError
 from carseq.io.checksums import damaged
 from carseq.io.fasta import contigs, fasta_records, open_text, write_sequences
 from carseq.io.files import atomic, read_table
 from carseq.log import get_logger
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 log = get_logger(__name__)
 
@@ -239,6 +241,8 @@ def rival_context(
         gene = attributes.get("gene_name") or attributes["gene_id"]
         if gene in genes:
             wanted.setdefault(contig, []).append((start, end, strand, gene))
+    import pandas as pd
+
     windows: list[EndogenousTranscript] = []
     rows: list[dict[str, object]] = []
     for contig, sequence in fasta_records(fasta):

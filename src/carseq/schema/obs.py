@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from carseq.schema.column import Column, Schema
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: ``obs`` of ``cohort/cells.h5ad`` from optional inputs: empty (0) in samples that come without them.
 OPTIONAL_OBS = Schema(
@@ -237,6 +239,7 @@ def with_samples(obs: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
 
     Examples
     --------
+    >>> import pandas as pd
     >>> obs = pd.DataFrame({"sample": ["A", "B", "A"]})
     >>> samples = pd.DataFrame({"sample": ["A", "B"], "timepoint": ["D0", "D28"]})
     >>> list(with_samples(obs, samples)["timepoint"])

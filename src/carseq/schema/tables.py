@@ -326,7 +326,7 @@ CONTRASTS = Schema(
             "str",
             "what is compared: urine against blood, against baseline, over time, T-cell state, T-cell type",
         ),
-        "patient": Column("str", "patient; empty where several are brought together"),
+        "patient": Column("str", "patient; empty where several patients are combined"),
         "sample": Column("str", "sample of interest; empty for several patients"),
         "reference": Column("str", "sample compared with; the same one for states and types"),
         "n_t_cells": Column(
