@@ -16,6 +16,7 @@ import pysam
 
 from carseq.construct.vector import Construct
 from carseq.errors import CarseqError
+from carseq.io.bam import molecule_tags, open_bam
 from carseq.log import get_logger
 
 log = get_logger(__name__)
@@ -181,6 +182,7 @@ def _molecules_on(
     """Return the primary alignments on the CAR's contig by barcode and UMI; each alone if no read has these."""
     molecules: dict[tuple[str, ...], list[pysam.AlignedSegment]] = defaultdict(list)
     alone: list[list[pysam.AlignedSegment]] = []
+    of_molecule = molecule_tags(bam, tags)
     with _open(bam, construct) as alignments:
         for record in alignments.fetch(construct.name):
             if (
@@ -190,7 +192,7 @@ def _molecules_on(
                 or record.mapping_quality < min_mapq
             ):
                 continue
-            own = tuple(str(record.get_tag(t)) if record.has_tag(t) else "-" for t in tags)
+            own = tuple(str(record.get_tag(t)) if record.has_tag(t) else "-" for t in of_molecule)
             if "-" in own:
                 alone.append([record])
             else:
@@ -277,8 +279,6 @@ def _without_substitutions_in_deletions(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _open(bam: str | Path, construct: Construct) -> pysam.AlignmentFile:
-    from carseq.io.bam import open_bam
-
     alignments = open_bam(bam)
     if construct.name not in alignments.references:
         raise CarseqError(

@@ -146,7 +146,9 @@ class MoleculesConfig(Section):
     """Evidence for the CAR, molecule by molecule."""
 
     barcode_tag: str = Field(
-        default="CB", pattern="^[A-Za-z][A-Za-z0-9]$", description="BAM tag of the cell barcode."
+        default="CB",
+        pattern="^[A-Za-z][A-Za-z0-9]$",
+        description="BAM tag of the cell barcode. Where a BAM has not `CB` and `UB`, other programs' tags are tried.",
     )
     umi_tag: str = Field(
         default="UB", pattern="^[A-Za-z][A-Za-z0-9]$", description="BAM tag of the corrected UMI."
