@@ -323,7 +323,7 @@ def _check_units(
             raise CarseqError(
                 f"few reads in {of_sample} have a valid barcode",
                 f"{own:.0%}, against {usual:.0%} in the best of its {len(units)} pairs of files{why}",
-                "leave the unit out of units.tsv, or demultiplex it anew: it failed, or is of another library",
+                "leave the unit out of units.tsv, or demultiplex it again: it failed, or is of another library",
             )
 
 
