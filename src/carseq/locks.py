@@ -33,7 +33,7 @@ _SAME_START = 2.0
 
 @dataclass(frozen=True)
 class Run:
-    """A run as it wrote itself down.
+    """A run, as it recorded itself.
 
     Attributes
     ----------
@@ -69,7 +69,7 @@ def forget_run(folder: str | Path) -> None:
 
 
 def noted_run(folder: str | Path) -> Run | None:
-    """Return the run that wrote itself down in a folder and did not come to its end."""
+    """Return the run that is recorded in a folder and did not end."""
     try:
         return Run(**json.loads((Path(folder) / NOTE).read_text()))
     except (OSError, ValueError, TypeError):

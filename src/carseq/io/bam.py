@@ -77,7 +77,7 @@ def open_bam(path: str | Path) -> pysam.AlignmentFile:
     except UNREADABLE as error:
         remedy = "check the path; it must be a BAM"
         if was_removed(path):
-            remedy = "`solo.keep_bam` did not keep it: give slice.bam beside it, or set it to `all` and align anew"
+            remedy = "`solo.keep_bam` did not keep it: give slice.bam beside it, or set it to `all` and align again"
         raise CarseqError(f"cannot read the BAM {path}", str(error), remedy) from None
     if bam.header.to_dict().get("HD", {}).get("SO") != "coordinate":
         raise CarseqError(f"{path} is not sorted by coordinate", "", "run `samtools sort` on it")

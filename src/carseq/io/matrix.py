@@ -590,7 +590,7 @@ def check_molecules(counts: Any, what: str) -> None:
     middle = float(np.median(totals))
     if len(totals) >= 20 and np.mean(np.abs(totals - middle) < SAME_TOTAL * middle) > 0.95:
         log.warning(
-            "%s: every barcode has about %.0f molecules: it was normalised and rounded, or thinned to one depth; "
+            "%s: every barcode has about %.0f molecules: it was normalised and rounded, or downsampled to one depth; "
             "if normalised, give the raw matrix",
             what,
             middle,
@@ -710,7 +710,7 @@ def _check_genes(
     path: Path,
     car: str | None,
 ) -> None:
-    """Raise where a gene stands twice; two genes of one symbol are told apart by their ids."""
+    """Raise where a gene occurs twice; two genes of one symbol are told apart by their ids."""
     own = [f"{i}\t{n}" for i, n in zip(read.ids[is_gene], read.names[is_gene], strict=True)]
     held = pd.Index(own) if read.has_ids else pd.Index(read.names[is_gene])
     twice = held[held.duplicated()]

@@ -239,6 +239,13 @@ def tables(study: Study, evidence: pd.DataFrame) -> dict[str, dict[str, Any]]:
     )
     localization = study.localization.assign(sample=shown_sample(study.localization))
     contrasts = [*_CONTRASTS_FIRST, *(c for c in CONTRASTS.columns if c not in _CONTRASTS_FIRST)]
+    # The same sentence in each row would make the rows four lines high; it stands above the table.
+    of_one = study.contrasts["n_patients"] == 1
+    compared = study.contrasts.assign(
+        reading=study.contrasts["reading"].mask(
+            of_one, "patient " + study.contrasts["patient"].astype(str) + " alone"
+        )
+    )
     in_use = np.where(study.thresholds["in_use"].astype(bool), "in use", "")
     versions = pd.DataFrame(sorted(study.versions.items()), columns=["tool", "version"])
     classes = summaries.evidence_classes(study.molecules, samples)
@@ -288,7 +295,7 @@ def tables(study: Study, evidence: pd.DataFrame) -> dict[str, dict[str, Any]]:
             file="localization",
         ),
         "contrasts": table(
-            study.contrasts[contrasts],
+            compared[contrasts],
             CONTRASTS,
             hide=[
                 *("reference_group", "method", "patient", "n_patients"),

@@ -405,7 +405,8 @@ def _config_fault(error: ValidationError, source: str) -> CarseqError:
     return CarseqError(
         f"{source} is not valid",
         "; ".join(causes),
-        "; ".join(remedies) or "mend the keys named above; config/README.md explains every key",
+        "; ".join(remedies)
+        or "correct the keys named above; `carseq init` writes a configuration that explains every key",
     )
 
 
