@@ -1,4 +1,4 @@
-"""Matrices: the same counts, genes and proteins whatever the container, and nothing that is no count."""
+"""Matrices: the same counts, genes and proteins whatever the container, and nothing that is not a count."""
 
 from __future__ import annotations
 

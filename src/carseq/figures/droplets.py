@@ -1,4 +1,4 @@
-"""Figures of all barcodes, before cells are told. Needs no matplotlib, which takes half a second to load."""
+"""Figures of all barcodes, cells or not. This module does not load matplotlib, which takes half a second."""
 
 from __future__ import annotations
 
