@@ -303,7 +303,7 @@ def ambient(cells: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["samples", "n", "10 %", "median", "90 %"])
 
 
-def oracle_limit(obs: pd.DataFrame, w: World, mu: np.ndarray) -> float:
+def oracle_limit(obs: pd.DataFrame, w: World, mu: np.ndarray, soup: np.ndarray) -> float:
     """Return the limit of one who knows how the sample was made, but for which T cells are CAR T cells.
 
     The smallest CAR T fraction that shows a positive call with a probability of 95 %: a cell is called if, at that
@@ -317,6 +317,8 @@ def oracle_limit(obs: pd.DataFrame, w: World, mu: np.ndarray) -> float:
         What they were made from.
     mu
         Levels of CAR expression that are equally likely: one if it is known.
+    soup
+        Ambient share of cells times the CAR's share of ambient RNA (beside its share of cells), equally likely ones.
     """
     t = obs[obs["lineage"] == "T"]
     depth = t["total_umis"].to_numpy(float)[:, None]
@@ -339,9 +341,8 @@ def oracle_limit(obs: pd.DataFrame, w: World, mu: np.ndarray) -> float:
     share_t = float(own.sum(axis=0).mean() / obs["total_umis"].sum())
 
     def silence(fraction: float) -> float:
-        false = depth * w.contamination * w.soup * fraction * share_t
-        of_null = tails(np.broadcast_to(false, own.shape), SOUP_SHAPE)
-        car, null = -np.diff(of_car, axis=0).mean(axis=2), -np.diff(of_null, axis=0).mean(axis=2)
+        of_null = tails(depth * soup * fraction * share_t, SOUP_SHAPE)
+        car, null = (-np.diff(of, axis=0).mean(axis=2) for of in (of_car, of_null))
         enough = (1 - fraction) * null <= 0.05 * ((1 - fraction) * null + fraction * car)
         first = np.where(enough.any(axis=0), np.argmax(enough, axis=0), len(k))
         found = np.take_along_axis(of_car, first[None, :, None], axis=0)[0]
@@ -366,14 +367,18 @@ def limits(n: int, seed: int, depths: Depths, again: int = 8) -> pd.DataFrame:
         silent = make_sample(rng, depths, w, "s", n_t, 0.0, n_other=n_t)
         adata, sheet = cohort([silent])
         limit = float(call_cells(adata, None, sheet, car=CAR)["detection_limit"].iloc[0])
-        known = oracle_limit(silent[0], w, np.array([w.mu]))
-        # Expression as the worlds have it, for one who does not know this sample's.
+        # Expression and ambient RNA as the worlds have them, for one who does not know this sample's.
         drawn = 5e-4 * np.exp(0.6 * special.ndtri((np.arange(11) + 0.5) / 11))
-        open_mu = oracle_limit(silent[0], w, drawn)
+        worlds = [world(np.random.default_rng(i)) for i in range(60)]
+        here = np.array([w.contamination * w.soup])
+        there = here if w.empties else np.array([v.contamination * v.soup for v in worlds])
+        oracles = [
+            oracle_limit(silent[0], w, *told)
+            for told in ((np.array([w.mu]), here), (drawn, here), (drawn, there))
+        ]
+        known = (number, n_t, w.depth, w.ratio, w.mu, w.empties, limit, *oracles)
         if limit > 0.5:
-            rows.append(
-                (number, n_t, w.depth, w.ratio, w.mu, w.empties, limit, known, open_mu, np.nan)
-            )
+            rows.append((*known, np.nan))
             continue
         found = [
             call_cells(*_first(make_sample(rng, depths, w, "s", n_t, limit, n_other=n_t)), car=CAR)[
@@ -383,21 +388,14 @@ def limits(n: int, seed: int, depths: Depths, again: int = 8) -> pd.DataFrame:
             for _ in range(again)
         ]
         share = float(np.mean(found)) if found else np.nan
-        rows.append((number, n_t, w.depth, w.ratio, w.mu, w.empties, limit, known, open_mu, share))
-    columns = [
-        "study",
-        "n_t",
-        "depth",
-        "ratio",
-        "mu",
-        "empties",
-        "limit",
-        "oracle",
-        "oracle, mu open",
-    ]
-    columns += ["detected"]
+        rows.append((*known, share))
+    columns = ["study", "n_t", "depth", "ratio", "mu", "empties", "limit", *ORACLES, "detected"]
     return pd.DataFrame(rows, columns=columns)
 
+
+#: One who knows all that made the sample but who is a CAR T cell; who does not know this sample's expression, only how
+#: it varies; who, where there are no empty droplets, does not know its ambient RNA either, only how it varies.
+ORACLES = ("oracle", "oracle, mu open", "oracle, mu and soup open")
 
 #: What the limit is asked over: T cells, median depth, ambient share, ambient UMIs, cells with one CAR molecule.
 #: Along the first three the limit may not rise.
@@ -612,9 +610,7 @@ def main() -> None:
             f"median over samples {table['detected'].median():.0%}, least {table['detected'].min():.0%}"
         )
         print(shown(table.sort_values("detected").head(8)), "\n")
-        ratios = table[["limit"]].assign(
-            **{c: table["limit"] / table[c] for c in ("oracle", "oracle, mu open")}
-        )
+        ratios = table[["limit"]].assign(**{c: table["limit"] / table[c] for c in ORACLES})
         by = ratios.drop(columns="limit").groupby(table["empties"])
         print("limit over the oracle's, by quantile:")
         print(

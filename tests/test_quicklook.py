@@ -66,8 +66,8 @@ def test_molecules_are_counted_by_barcode(
     tmp_path, surrogate, monkeypatch, version, umi, antisense, strand, zipped
 ):
     # Blocks smaller than a record's share of the file: records lie across their borders.
-    monkeypatch.setattr("carseq.quicklook.CHUNK", 1000)
-    monkeypatch.setattr("carseq.quicklook.COUNTED", 500)
+    monkeypatch.setattr("carseq.molecules.fastq.CHUNK", 1000)
+    monkeypatch.setattr("carseq.molecules.fastq.COUNTED", 500)
     listed = barcodes(version)
     reads = study(surrogate.sequence, listed, umi, antisense=antisense)
     look = quicklook([write(tmp_path, reads, zipped=zipped)], surrogate)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class CarseqError(Exception):
-    """An expected failure, told so that the reader can mend it.
+    """An expected failure, with what the reader needs to correct it.
 
     Parameters
     ----------

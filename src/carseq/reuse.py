@@ -1,4 +1,4 @@
-"""reuse: a finished study's alignments, cells and annotation taken for another construct.
+"""reuse: a finished study's alignments, cells and annotation, used for another construct.
 
 What the cells are does not depend on the CAR, which never helps to decide it; nor does the alignment: a CAR's reads lie
 on the first construct, at its homologs or among the unmapped reads, where molecules are sought. So another construct
@@ -122,12 +122,12 @@ def reused_knee(barcodes: pd.DataFrame, molecules: pd.DataFrame) -> pd.DataFrame
 
 
 def reused_filters(filters: pd.DataFrame, car_umis: pd.Series) -> pd.DataFrame:
-    """Return a sample's filters with the CAR-bearing cells among those they removed told by this construct.
+    """Return the sample's filter table with the removed CAR-bearing cells recounted for this study's construct.
 
     Parameters
     ----------
     filters
-        Schema ``FILTERS``; which cells a step removed stands in ``removed``.
+        Schema ``FILTERS``; ``removed`` lists the cells that a step removed.
     car_umis
         CAR molecules of this study by barcode, as in its knee.
     """

@@ -73,7 +73,7 @@ def study_from_config(config: dict[str, Any], configfiles: Sequence[str | Path])
     return load_study(resolve_paths(parse_config(dict(config), source), base))
 
 
-def told_of_kill(log: str | Path | Iterable[str | Path]) -> str:
+def kill_notice(log: str | Path | Iterable[str | Path]) -> str:
     """Return what to do about jobs that the system has killed; empty if it killed none.
 
     A job that takes more memory than there is, or than its cluster gave it, is killed and can say nothing itself.
@@ -116,7 +116,7 @@ def dated(study: Study) -> list[str]:
 _AHEAD = 60.0
 
 
-def told_of_future(paths: Iterable[str | Path]) -> str:
+def future_notice(paths: Iterable[str | Path]) -> str:
     """Return what to do about files that are dated in the future; empty if none is.
 
     Snakemake takes what was made before such a file for outdated, in each run anew, until its time has come.
@@ -158,12 +158,12 @@ def results_of(snakemake: Any) -> Path | None:
 
 @contextmanager
 def job(snakemake: Any) -> Iterator[Any]:
-    """Run a script's body with its log opened, its threads set, its inputs verified, and its errors told.
+    """Run a script's body: open its log, set its threads, verify its inputs, and report its errors.
 
     An expected error (:class:`~carseq.errors.CarseqError`), a full or forbidden disk and a lack of memory are shown on
-    the terminal without a traceback, and the job fails; any other error goes to the log with its traceback and is
-    raised. Inputs that a job of the workflow made must be as it wrote them; the checksums of the outputs are written
-    when the job ends well.
+    the terminal without a traceback, and the job fails. Any other error goes to the log with its traceback and is
+    raised. Inputs that another job of the workflow made must be unchanged since then. The checksums of the outputs are
+    written when the job ends well.
     """
     terminal = sys.stderr
     threads = str(snakemake.threads)

@@ -23,7 +23,7 @@ from carseq.calling import (
     rules,
     thresholds,
 )
-from carseq.calling.background import ambient_rate
+from carseq.calling.background import Evidence, ambient_rate
 from carseq.calling.clones import clone_support
 from carseq.cells.annotation import is_single_t
 from carseq.errors import CarseqError
@@ -302,6 +302,17 @@ def test_samples_sorted_in_other_ways_are_neither_compared_nor_pooled(three):
     assert [gate_of(x) for x in (None, "", float("nan"), "CAR enriched", "x")] == [
         "unsorted", "unsorted", "unsorted", "car_enriched", "other",
     ]  # fmt: skip
+    words = (pd.NA, "not sorted", "CD45-negative", "CAR+", "CAR-", "CD3+", "CD3+CAT+")
+    codes = [
+        "unsorted",
+        "unsorted",
+        "cd45_depleted",
+        "car_enriched",
+        "car_depleted",
+        "t_enriched",
+        "other",
+    ]
+    assert [gate_of(x) for x in words] == codes
 
 
 def test_the_fields_rules_stand_beside_the_calls(three):
@@ -485,6 +496,36 @@ def test_a_car_in_engulfing_cells_alone_is_no_car_t_cell():
         assert (other["car_reason"] == "unexplained").mean() > 0.5
 
 
+@pytest.mark.parametrize("empties", [0.0, 1e6])
+@pytest.mark.parametrize(("engulfed", "molecules"), [(0.2, 1), (0.5, 2), (0.5, 8)])
+def test_silent_t_cells_say_that_other_cells_hold_no_ambient_rna(engulfed, molecules, empties):
+    """Up to half of the myeloid cells engulfed the CAR and none of 1,000 T cells shows it: 171-3,000 false molecules
+    were expected in these, and the limit was up to 89 %. Now no more than silence allows, and a limit near the one
+    without engulfing. The other way round, T cells that show the CAR say nothing against ambient RNA."""
+    found, expected = [], []
+    for share in (0.0, engulfed):
+        rng = np.random.default_rng(4)
+        is_t = np.arange(1300) < 1000
+        total = 2500 * rng.lognormal(0, 0.5, len(is_t))
+        seen = np.where(
+            ~is_t & (rng.random(len(is_t)) < share), rng.poisson(molecules, len(is_t)), 0
+        )
+        obs, row = cells("s", total, seen, lineage=np.where(is_t, "T", "myeloid"))
+        adata, samples = cohort((obs, row | {"ambient_umis": empties}))
+        found.append(call_cells(adata, None, samples, car=CAR).iloc[0])
+        expected.append(adata.obs["car_expected_ambient"].to_numpy()[is_t].sum())
+    assert expected[1] <= 3
+    assert found[1]["detection_limit"] <= 2 * found[0]["detection_limit"] <= 0.04
+    e = {"car": 60, "molecules": 3e6, "empty_car": 0, "empty_molecules": 0, "assumed": True}
+    e |= {"witness_car": 20, "witness_ambient": 4e4, "witness_molecules": 8e5}
+    t_cells = {"t_cells": 1000, "t_ambient": 1e5, "t_molecules": 2.5e6}
+    rates = [
+        ambient_rate(Evidence(**e, **t_cells, t_silent=n))[0] for n in (1000, 990, 900, 500, 0)
+    ]
+    assert rates == sorted(rates)
+    assert rates[-1] == pytest.approx(ambient_rate(Evidence(**e))[0], rel=0.02)
+
+
 @pytest.mark.parametrize(("mu", "depth"), [(3e-2, 3000), (3e-2, 300), (1e-1, 3000)])
 def test_a_panel_of_few_genes_shows_the_car_many_times_as_often(mu, depth):
     """3-10 of 100 molecules of a CAR T cell are the CAR's: 20 % was given as 26-32 %, intervals above it."""
@@ -492,6 +533,22 @@ def test_a_panel_of_few_genes_shows_the_car_many_times_as_often(mu, depth):
     found = call_cells(adata, None, samples, car=CAR).iloc[0]
     assert found["prevalence_low"] <= 0.2 <= found["prevalence_high"]
     assert found["prevalence"] == pytest.approx(0.2, rel=0.1)
+
+
+def test_cells_that_the_model_does_not_ask_have_no_probability(tmp_path):
+    """It was 0, which is an answer, for doublets that may hide a CAR T cell too."""
+    obs, row = cells("s", [2000] * 60, [3] * 20 + [0] * 40, lineage=["T"] * 40 + ["myeloid"] * 20)
+    obs.loc[:4, "is_doublet"] = True
+    adata, samples = cohort((obs, row))
+    call_cells(adata, None, samples, car=CAR)
+    asked = is_single_t(adata.obs)
+    assert asked.sum() == 35
+    assert adata.obs["car_posterior"].notna().equals(asked)
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    assert (
+        anndata.read_h5ad(tmp_path / "cells.h5ad").obs["car_posterior"].notna().to_numpy()
+        == asked.to_numpy()
+    ).all()
 
 
 def test_counts_written_as_other_numbers_are_counts_and_others_are_refused():
@@ -561,8 +618,6 @@ def test_the_worked_examples_of_the_documentation_are_what_carseq_gives():
 
 
 def test_more_evidence_of_ambient_rna_moves_both_ways():
-    from carseq.calling.background import Evidence
-
     base = {"car": 50, "molecules": 1e6, "empty_car": 0, "empty_molecules": 0, "assumed": True}
     rates = [
         ambient_rate(

@@ -9,7 +9,7 @@ from carseq.calling.verdict import decide, percent
 
 @pytest.mark.parametrize(("limit", "text"), [(0.0004, "0.04 %"), (0.0123, "1.2 %"), (0.4, "40 %")])
 def test_the_limit_is_said_with_its_digits(limit: float, text: str) -> None:
-    """A limit below 0.05 % is no limit of 0.0 %."""
+    """A limit below 0.05 % is not a limit of 0.0 %."""
     verdict, sentence = decide(0, 900, 0.0, limit, 0.0)
     assert verdict == "not_detected"
     assert f"above {text} of T cells" in sentence

@@ -113,7 +113,7 @@ def test_what_is_no_count_is_refused(made: ad.AnnData, value: float, words: str)
 def test_whole_numbers_that_are_no_molecules_are_refused(
     made: ad.AnnData, change, words: str
 ) -> None:  # type: ignore[no-untyped-def]
-    """Genes seen or not, and doubled values, are no counts."""
+    """Genes seen or not, and doubled values, are not counts."""
     bad = made[:20].copy()
     bad.X.data = change(bad.X.data)
     with pytest.raises(CarseqError, match="no counts of molecules") as error:
@@ -192,7 +192,7 @@ def test_a_panel_lowers_confidence(made: ad.AnnData) -> None:
 
 
 def test_antibodies_are_no_genes(made: ad.AnnData) -> None:
-    """Antibodies among the features or in obsm are no RNA of the cell; they say which cells are T."""
+    """Antibodies among the features or in obsm are not RNA of the cell; they say which cells are T."""
     is_t = (made.obs["lineage"] == "T").to_numpy()
     seen = np.where(is_t[:, None], [400.0, 5.0], [8.0, 300.0])
     seen = np.random.default_rng(0).poisson(seen)

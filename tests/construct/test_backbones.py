@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from carseq.cli import app
-from carseq.construct import complete, lint, load_construct, write_construct
+from carseq.construct import complete, findings, lint, load_construct, write_construct
 from carseq.construct.backbones import backbones, likeliest
 from carseq.construct.findings import CODES
 from carseq.construct.introns import splice_sites
@@ -137,7 +138,11 @@ def test_a_stop_codon_anywhere_in_the_car_is_an_error(tmp_path, residue):
 
 
 def test_every_code_of_the_lint_is_declared():
+    """Each has a level and a meaning, and some module of the room gives it."""
     assert all(code.level in ("error", "warn", "info") and code.meaning for code in CODES.values())
+    folder = Path(findings.__file__).parent
+    texts = [p.read_text() for p in folder.glob("*.py") if p.name != "findings.py"]
+    assert [code for code in CODES if not any(f'"{code}"' in text for text in texts)] == []
 
 
 @pytest.mark.parametrize("record", ["axi-cel", "hbi0101_surrogate_MoMuLV"])

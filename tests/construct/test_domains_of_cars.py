@@ -1,4 +1,4 @@
-"""construct: binders, hinges, signalling domains and partners are named; what is no CAR is told from one."""
+"""construct: binders, hinges, signalling domains and partners are named; what is not a CAR is told from one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""construct: a map is read however it was saved; what is no map is told by what it is; a cut file is refused."""
+"""construct: a map is read however it was saved; what is not a map is told by what it is; a cut file is refused."""
 
 from __future__ import annotations
 

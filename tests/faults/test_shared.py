@@ -19,9 +19,9 @@ from carseq.errors import CarseqError
 from carseq.io.bam import shareable_header, write_bam
 from carseq.io.files import write_table
 from carseq.io.results import read_record, record_text
-from carseq.locks import told_of_lock
+from carseq.locks import lock_notice
 from carseq.report.share import share
-from carseq.workflow import told_of_future, told_of_kill
+from carseq.workflow import future_notice, kill_notice
 
 NAMES = ["P01_urine_D28", "P01_urine", 'Ü "q" <b>&']
 
@@ -173,17 +173,17 @@ def test_a_bam_to_give_away_names_no_folder(tmp_path):
 
 
 def test_a_lock_of_a_killed_run_comes_with_the_command_that_goes_on(tmp_path):
-    assert told_of_lock(tmp_path, ["my.yaml"]) == ""
+    assert lock_notice(tmp_path, ["my.yaml"]) == ""
     locks = tmp_path / ".snakemake" / "locks"
     locks.mkdir(parents=True)
     (locks / "0.input.lock").write_text("x")
-    told = told_of_lock(tmp_path, ["my.yaml"])
+    told = lock_notice(tmp_path, ["my.yaml"])
     assert (
         "snakemake --configfile my.yaml --unlock && snakemake --configfile my.yaml --cores" in told
     )
     # As it was called, Snakemake is called again.
     called = ["/no/bin/snakemake", "-s", "/my place/Snakefile", "--cores", "2", "--", "x.tsv"]
-    told = told_of_lock(tmp_path, ["my.yaml"], called)
+    told = lock_notice(tmp_path, ["my.yaml"], called)
     whole = "/no/bin/snakemake -s '/my place/Snakefile' --cores 2 -- x.tsv"
     assert told.endswith(f"{whole.replace('snakemake', 'snakemake --unlock')} && {whole}")
 
@@ -198,7 +198,7 @@ def test_while_a_run_or_a_job_that_outlived_it_is_at_work_a_folder_is_not_unlock
     script.write_text("import time; time.sleep(60)")
     with subprocess.Popen([sys.executable, str(script)], cwd=tmp_path) as other:
         time.sleep(0.2)
-        told = told_of_lock(tmp_path, ["my.yaml"])
+        told = lock_notice(tmp_path, ["my.yaml"])
         other.kill()
     assert f"process {other.pid}" in told
     assert "--unlock" not in told
@@ -216,14 +216,14 @@ def test_a_killed_job_is_told_with_what_gives_it_memory(tmp_path):
         + "x" * 300
         + "\n[Wed] Error in rule report:\n  Command 'python' returned non-zero exit status 1.\n"
     )
-    told = told_of_kill(log)
+    told = kill_notice(log)
     assert "molecules did not fail but was killed" in told
     assert "--set-resources molecules:mem_mb=MEGABYTES" in told
     assert "report" not in told
-    assert told_of_kill([str(log)]) == told
-    assert told_of_kill([]) == ""
+    assert kill_notice([str(log)]) == told
+    assert kill_notice([]) == ""
     log.write_text("Error in rule report: returned non-zero exit status 1.")
-    assert told_of_kill(log) == told_of_kill(tmp_path / "none") == ""
+    assert kill_notice(log) == kill_notice(tmp_path / "none") == ""
 
 
 def test_files_of_the_future_are_told_with_the_command_that_mends_them(tmp_path):
@@ -231,10 +231,10 @@ def test_files_of_the_future_are_told_with_the_command_that_mends_them(tmp_path)
     old, ahead = tmp_path / "old", tmp_path / "a head"
     for path in (old, ahead):
         path.write_text("x")
-    assert told_of_future([old, ahead, tmp_path / "none", "https://x.org/a"]) == ""
+    assert future_notice([old, ahead, tmp_path / "none", "https://x.org/a"]) == ""
     tomorrow = time.time() + 86_400
     os.utime(ahead, (tomorrow, tomorrow))
-    told = told_of_future([old, ahead, tmp_path / "none"])
+    told = future_notice([old, ahead, tmp_path / "none"])
     assert told.startswith("1 file is dated in the future")
     assert told.endswith(f"touch '{ahead}'")
 

@@ -584,7 +584,7 @@ def test_an_index_that_finds_no_room_is_told(tmp_path, monkeypatch):
 
 
 def test_a_job_that_its_compiler_ended_for_want_of_memory_is_told(tmp_path):
-    from carseq.run.told import Failed, reason
+    from carseq.run.reasons import Failed, reason
 
     (tmp_path / "a.log").write_text("2026-11-26 INFO carseq: begun\n")
     job = Failed("car_reads", "reads", ("a.log",), "Command died with <Signals.SIGABRT: 6>.")

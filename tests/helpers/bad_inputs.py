@@ -164,18 +164,18 @@ put(
 )
 
 
-@bad("config: a section twice", "M", "`cells` stands twice", late=True)
+@bad("config: a section twice", "M", "`cells` occurs twice", late=True)
 def _(tiny):
     tiny.path.write_text(tiny.path.read_text() + "cells: {seed: 1}\n")
 
 
-@bad("config: a key twice in a section", "M", "`name` stands twice", late=True)
+@bad("config: a key twice in a section", "M", "`name` occurs twice", late=True)
 def _(tiny):
     text = yaml.safe_dump({k: v for k, v in tiny.config.items() if k != "construct"})
     tiny.path.write_text(text + "construct:\n  name: A\n  name: B\n")
 
 
-@bad("config: a key twice inline", "M", "`seed` stands twice", late=True)
+@bad("config: a key twice inline", "M", "`seed` occurs twice", late=True)
 def _(tiny):
     text = yaml.safe_dump({k: v for k, v in tiny.config.items() if k != "cells"})
     tiny.path.write_text(text + "cells: {seed: 1, integration: none, seed: 2}\n")
@@ -222,7 +222,7 @@ config("a path with NUL", "cannot be seen", cells__markers="a\0b.tsv")
 config("a name too long for a disk", "longer than a file", cells__markers="m" * 300 + ".tsv")
 config(
     "a broken address",
-    "is no address|names no file",
+    "is not an address|names no file",
     only="F",
     reference__fasta="https://[::1/g.fa",
     reference__gtf="genes.gtf",
@@ -301,7 +301,7 @@ put(
 put(
     "sheet: a sample twice",
     "M",
-    "stands twice",
+    "occurs twice",
     "samples.tsv",
     "sample\tpatient\tcompartment\tmatrix\nM\tP\turine\tmtx\nM\tP\turine\tmtx\n",
     late=True,
@@ -331,8 +331,8 @@ put(
     late=True,
 )
 row("a reserved column", "has a column leiden", leiden="1")
-row("the column _index", "no name for a column", _index="1")
-row("a column with a slash", "no name for a column", **{"a/b": "1"})
+row("the column _index", "not a name for a column", _index="1")
+row("a column with a slash", "not a name for a column", **{"a/b": "1"})
 row("a formula", "taken for a formula", note_="=1+1")
 row("an unknown compartment", "compartment", compartment="sweat")
 row("an unknown role", "role", role="control")
@@ -376,7 +376,7 @@ for change, words in (
     BAD.append(Bad(f"units: {change}", "F", spoil, words))
 
 
-@bad("units: one unit twice", "F", "stands twice")
+@bad("units: one unit twice", "F", "occurs twice")
 def _(tiny):
     tiny.units[1]["unit"] = "L001"
 
@@ -655,7 +655,7 @@ def _(tiny):
 
 @bad("BAM: no UMI tag", "B", "no UB tag")
 def _(tiny):
-    tiny.bam(umi="MA")
+    tiny.bam(umi="ZZ")
 
 
 @bad("BAM: no barcode tag", "B", "no XC tag")
@@ -837,7 +837,7 @@ for kind in ("h5", "mtx", "h5ad"):
     )
     again(
         "10^12-fold",
-        "no counts of molecules|not whole|no numbers",
+        "no counts of molecules|not whole|not numbers",
         lambda t: {"counts": t.m_counts * 1e12},
         kind,
     )
@@ -845,8 +845,8 @@ for kind in ("h5", "mtx", "h5ad"):
         "the CAR twice", "genes named|gene twice", lambda t: {"names": [CAR, *t.m_names[1:]]}, kind
     )
 for kind in ("h5", "h5ad"):
-    again("infinite", "no numbers", with_value(np.inf), kind)
-    again("NaN", "no numbers", with_value(np.nan), kind)
+    again("infinite", "not numbers", with_value(np.inf), kind)
+    again("NaN", "not numbers", with_value(np.nan), kind)
 again("a gene twice", "gene twice", lambda t: {"names": [t.m_names[1], *t.m_names[1:]]}, "h5ad")
 again("hashtags of a pool", "of several samples", lambda t: {
     "names": [*t.m_names[:-2], "HTO_1", "HTO_2"],
@@ -891,7 +891,7 @@ def _(tiny):
     path.write_bytes(gzip.compress("\n".join([*lines, lines[5]]).encode()))
 
 
-@bad("matrix: of places without counts", "M", "no matrix of counts")
+@bad("matrix: of places without counts", "M", "not a matrix of counts")
 def _(tiny):
     path = tiny.folder / "mtx/matrix.mtx.gz"
     path.write_bytes(

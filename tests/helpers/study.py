@@ -266,7 +266,7 @@ def _draw_cells(sample: Sample, rng: np.random.Generator) -> pd.DataFrame:
             "car_prior": np.where(is_t, 0.3, np.nan),
             "car_log_own": np.where(is_t, -2.0, np.nan),
             "car_log_ambient": np.where(is_t, -4.0, np.nan),
-            "car_posterior": posterior,
+            "car_posterior": np.where(is_t & ~doublet, posterior, np.nan),
             "car_call": call,
             "car_reason": reason,
             "car_evidence": umis,

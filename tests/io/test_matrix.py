@@ -1,4 +1,4 @@
-"""Matrices: the same counts, genes and proteins whatever the container, and nothing that is no count."""
+"""Matrices: the same counts, genes and proteins whatever the container, and nothing that is not a count."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from carseq.errors import CarseqError
-from carseq.io.matrix import read_counts
+from carseq.io.matrix import near_names, read_counts
 from tiny import write_h5, write_mtx
 
 NAMES = ["CD3D", "LYZ", "MYCAR", "CD3", "hashtag1"]
@@ -131,3 +131,27 @@ def test_a_real_raw_matrix_is_raw_and_its_cells_alone_are_not(shared, tmp_path):
     check_raw(read_counts(tmp_path / "raw.h5"), "raw.h5")
     with pytest.raises(CarseqError, match="is no raw matrix"):
         check_raw(read_counts(tmp_path / "filtered.h5"), "filtered.h5")
+
+
+@pytest.mark.parametrize(
+    ("added", "found"),
+    [
+        (["BCMA-CAR"], ["BCMA-CAR"]),
+        (["CD19CAR", "WPRE"], ["CD19CAR", "WPRE"]),
+        (["FMC63_28z"], ["FMC63_28z"]),
+        (["ciltacel"], ["ciltacel"]),
+        (["mycars"], ["mycars"]),
+        ([], []),
+    ],
+)
+def test_names_that_may_be_the_cars_are_told(added, found):
+    """Genes with CAR in their name are not: CARD8, CARS1, SCART1, OSCAR, FCAR and the lipase CEL."""
+    genes = ["CD3D", "CARD8", "CARS1", "SCART1", "OSCAR", "FCAR", "CARTPT", "SCARB1", "CEL", "MYC"]
+    assert near_names([*genes, *added], "MYCAR") == found
+
+
+def test_a_sequence_of_ones_own_among_ensembls_is_told():
+    names = [f"GENE{i}" for i in range(30)]
+    ids = [f"ENSG{i:011d}" for i in range(30)]
+    assert near_names([*names, "construct7"], "MYCAR", [*ids, "construct7"]) == ["construct7"]
+    assert near_names([*names, "MyCar", "CAR"], "MYCAR", [*ids, "MyCar", "CAR"]) == ["MyCar"]

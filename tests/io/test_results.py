@@ -11,7 +11,7 @@ import yaml
 
 import carseq
 from carseq.errors import CarseqError
-from carseq.io.results import changed_since, check_made_by, made_by, told_of_upgrade
+from carseq.io.results import changed_since, check_made_by, made_by, upgrade_notice
 from carseq.report import read_study
 from carseq.schema.results import VERSIONS
 from carseq.workflow import versions
@@ -53,7 +53,7 @@ def test_a_folder_of_an_older_version_is_told_as_such(old: Path) -> None:
 
 
 def test_a_run_in_a_folder_of_an_older_version_says_what_it_makes_anew(old: Path) -> None:
-    told = told_of_upgrade(old)
+    told = upgrade_notice(old)
     assert "made by carseq 0.1.0" in told
     assert all(room in told for room in changed_since("0.1.0"))
 
@@ -64,5 +64,5 @@ def test_a_folder_of_this_version_or_of_none_is_read(tmp_path: Path, text: str |
         own = json.dumps({"carseq": carseq.__version__}) if text == "of this version" else text
         (tmp_path / "versions.json").write_text(own)
     check_made_by(tmp_path)
-    assert told_of_upgrade(tmp_path) == ""
+    assert upgrade_notice(tmp_path) == ""
     assert made_by(tmp_path) in ("", carseq.__version__)

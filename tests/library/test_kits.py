@@ -120,7 +120,7 @@ def test_a_list_of_parts_is_read_in_each_way(tmp_path: Path) -> None:
     path.write_text("AAAA\nCCCC\n")
     assert read_parts(path, [4, 4]) == [["AAAA", "CCCC"]] * 2
     path.write_text("AAA\n")
-    with pytest.raises(CarseqError, match="is no part of 4 bases"):
+    with pytest.raises(CarseqError, match="is not a part of 4 bases"):
         read_parts(path, [4, 4])
     assert [len(words) for words in read_parts(known_whitelist("BDWTA"), [9, 9, 9])] == [97] * 3
 

@@ -48,7 +48,7 @@ def test_numbers_of_the_sheet_stand_beside_the_fraction_and_text_does_not() -> N
     assert list(flow["place"]) == [0, 28]
     assert len(table[table["measure"] == "creatinine"]) == 1
     assert set(table.loc[table["measure"] == "vcn_qpcr", "kind"]) == {"vector_copies"}
-    with pytest.raises(CarseqError, match="no share of T cells: 120"):
+    with pytest.raises(CarseqError, match="not a share of T cells: 120"):
         clinical(detection_of(), {"u28": {"car_pct_flow": "120"}})
 
 

@@ -157,7 +157,7 @@ def test_many_car_t_cells_are_not_explained_by_little_blood() -> None:
     assert row["p_blood_alone"] < 0.01
     text = blood_words(row).replace(NBSP, " ")
     assert (
-        "blood alone does not explain them (the probability that it brought as many is below 0.1 %)"
+        "blood alone does not explain them (the probability that it brings as many is below 0.1 %)"
         in text
     )
 

@@ -12,6 +12,7 @@ from carseq.localize import (
     everything,
     localize,
 )
+from carseq.localize.fractions import most_in_group
 from carseq.schema.tables import BY_NAME
 from compared_cells import CAR, Setting, study
 
@@ -103,3 +104,42 @@ def test_types_and_states_of_t_cells_are_crossed() -> None:
             assert of_part[name].sum().eq(single.loc[list(of_part.groups), name]).all()
     assert crossed["low"].between(0, crossed["high"], inclusive="left").all()
     assert crossed["high"].le(1).all()
+
+
+def test_a_group_of_a_silent_sample_is_excluded_no_further_than_its_verdict_says() -> None:
+    """The T cells' row has the verdict's own bound; a type of few cells leaves more open, one cell leaves all."""
+    adata, samples = study(Setting("", 1, 1, (60, 80)), np.random.default_rng([9, 8]))
+    samples = samples.iloc[:3].assign(patient="P", compartment="urine", role="case")
+    adata = adata[adata.obs["sample"].isin(samples["sample"])].copy()
+    adata.X = adata.X.multiply(np.array([[0, 1]])).tocsr()
+    adata.obs["t_state"] = np.where(adata.obs["lineage"] == "T", "other", "")
+    t_cells = adata.obs.index[(adata.obs["lineage"] == "T") & ~adata.obs["is_doublet"].astype(bool)]
+    adata.obs.loc[t_cells[0], "t_state"] = "naive"
+    detection = call_cells(adata, None, samples.assign(ambient_car=0.0), car=CAR)
+    assert not detection["n_car_positive"].any()
+    table = localize(adata, detection)
+    single = table[table["sample"] != ""].merge(detection, on="sample")
+    of_t = single[(single["level"] == "lineage") & (single["group"] == "T")]
+    assert len(of_t)
+    np.testing.assert_allclose(of_t["high"], of_t["prevalence_high"])
+    groups = single[single["estimate"].notna()]
+    least = groups["prevalence_high"] * groups["n_t_cells"] / groups["n_cells_x"]
+    np.testing.assert_allclose(groups["high"], np.minimum(1, least))
+    assert groups.loc[groups["group"] == "naive", "high"].item() == 1
+    pooled = table[(table["sample"] == "") & table["estimate"].notna()]
+    assert (pooled["high"] >= pooled["estimate"]).all()
+    t_pooled = pooled[(pooled["level"] == "lineage") & (pooled["group"] == "T")]["high"].item()
+    assert 0 < t_pooled < of_t["high"].min()
+
+
+def test_silent_samples_together_exclude_more_than_each_alone() -> None:
+    """Three CAR T cells of either sample would have shown: three in all are left open, not six."""
+    alone = most_in_group({"a": 100}, {"a": 3.0})
+    assert alone == pytest.approx(0.03)
+    assert most_in_group({"a": 100, "b": 100}, {"a": 3.0, "b": 3.0}) == pytest.approx(3 / 200)
+    # A sample of one cell of the group takes a third of the doubt; two thirds are left for the other.
+    assert most_in_group({"a": 1, "b": 100}, {"a": 3.0, "b": 2.4}) == pytest.approx(
+        (1 + 2 / 3 * 2.4) / 101
+    )
+    assert most_in_group({"a": 2}, {"a": 3.0}) == 1.0
+    assert most_in_group({"a": 5}, {"a": 0.0}) == 0.0

@@ -75,7 +75,7 @@ def test_the_manifest_is_an_ro_crate_whose_checksums_are_true(
 ) -> None:
     """RO-Crate 1.1 that rocrate reads back: every result with its size and SHA-256, inputs by name, no path outside.
 
-    Logs and times of jobs are no results: no two runs have the same.
+    Logs and times of jobs are not results: no two runs have the same.
     """
     from rocrate.rocrate import ROCrate
 

@@ -146,7 +146,7 @@ def test_odd_but_harmless_text_is_kept(sheets):
     ("sheet", "text", "words"),
     [
         ("samples", "sample\tpatient\nA\tP1\n", "lacks the column compartment"),
-        ("samples", "sample\tpatient\tcompartment\nA\tP1\turine\nA\tP1\tblood\n", "stands twice"),
+        ("samples", "sample\tpatient\tcompartment\nA\tP1\turine\nA\tP1\tblood\n", "occurs twice"),
         (
             "samples",
             "sample\tpatient\tcompartment\nA\tP1\turine\na\tP1\tblood\n",
@@ -195,10 +195,22 @@ def test_odd_but_harmless_text_is_kept(sheets):
         ),
         ("samples", "sample\tpatient\tcompartment\nA\tP\x07\turine\n", "cannot be seen"),
         ("samples", "sample\tpatient\tcompartment\nA\tP\u202e1\turine\n", "cannot be seen"),
-        ("samples", "sample\tpatient\tcompartment\ta/b\nA\tP\turine\t1\n", "no name for a column"),
-        ("samples", "sample\tpatient\tcompartment\t<b>\nA\tP\turine\t1\n", "no name for a column"),
-        ("samples", "sample\tpatient\tcompartment\t=x\nA\tP\turine\t1\n", "no name for a column"),
-        ("samples", "sample\tpatient\tcompartment\t\nA\tP\turine\t1\n", "no name for a column"),
+        (
+            "samples",
+            "sample\tpatient\tcompartment\ta/b\nA\tP\turine\t1\n",
+            "not a name for a column",
+        ),
+        (
+            "samples",
+            "sample\tpatient\tcompartment\t<b>\nA\tP\turine\t1\n",
+            "not a name for a column",
+        ),
+        (
+            "samples",
+            "sample\tpatient\tcompartment\t=x\nA\tP\turine\t1\n",
+            "not a name for a column",
+        ),
+        ("samples", "sample\tpatient\tcompartment\t\nA\tP\turine\t1\n", "not a name for a column"),
         (
             "samples",
             "sample\tpatient\tcompartment\tage\tage\nA\tP\turine\t1\t2\n",
@@ -258,7 +270,7 @@ def test_every_fault_of_the_sheets_is_told_with_its_line(sheets):
     sheets.samples = (
         "# made by hand\n\nsample\tpatient\tcompartment\nA\tP1\tspit\nB\t\turine\nC\tP1\turine\n"
     )
-    # The unit of a sample whose row is not valid is no second fault.
+    # The unit of a sample whose row is not valid is not a second fault.
     sheets.units = "sample\tunit\tr1\tr2\nA\t1\ta_R1.fq\ta_R2.fq\nC\t1\tb_R1.fq\tgone.fq\n"
     with pytest.raises(CarseqError) as told:
         sheets.load()
@@ -284,7 +296,7 @@ def test_a_section_that_is_none_is_told_in_plain_words(tmp_path):
 )
 def test_a_key_that_stands_twice_is_an_error(tmp_path, text):
     (tmp_path / "c.yaml").write_text(text)
-    with pytest.raises(CarseqError, match="stands twice"):
+    with pytest.raises(CarseqError, match="occurs twice"):
         load_config(tmp_path / "c.yaml")
 
 

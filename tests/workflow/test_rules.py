@@ -213,7 +213,7 @@ def older(name: str) -> Callable[[Path], None]:
 
 LABELS = {"samples", "calling"} | AFTER_CALLING | RECORD
 CELLS = {"cohort", "calling"} | AFTER_CALLING
-#: Genes that share sequence with the CAR are no evidence for the type of a cell: the cohort follows the construct.
+#: Genes that share sequence with the CAR are not evidence for the type of a cell: the cohort follows the construct.
 CONSTRUCT = {"construct", "homologs", "homology", "molecules", "cohort", "calling"} | AFTER_CALLING
 ALIGNED_AGAIN = {
     "check_car",

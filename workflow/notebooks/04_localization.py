@@ -36,8 +36,8 @@ figures.prevalence(study.detection)
 # %% [markdown]
 # ## By lineage, type and state
 #
-# Estimates are corrected for dropout: a shallow sample shows fewer of its CAR T cells, which is no difference between
-# samples.
+# Estimates are corrected for dropout: a shallow sample shows fewer of its CAR T cells; that alone makes no difference
+# between samples.
 
 # %%
 figures.localization(study.localization, level="cell_type")

@@ -90,7 +90,7 @@ rule cohort:
         f"{RESULTS}/benchmarks/cohort.tsv"
     conda:
         "../../envs/tools.yaml"
-    threads: 2
+    threads: cohort_threads
     resources:
         mem_mb=cohort_memory,
         runtime=minutes(240, per_gb=60),

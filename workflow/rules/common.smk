@@ -7,8 +7,8 @@ from carseq.errors import CarseqError
 from carseq.io.checksums import check_sizes, fingerprint
 from carseq.io.failures import check_scratch
 from carseq.io.remote import check_host, is_url, provider, watch_requests
-from carseq.io.results import told_of_upgrade
-from carseq.locks import forget_run, note_run, told_of_lock
+from carseq.io.results import upgrade_notice
+from carseq.locks import forget_run, note_run, lock_notice
 from carseq.machine import machine_megabytes
 from carseq.schema.results import FILES, VERSIONS, each
 from carseq.study.construct_file import split_record
@@ -22,7 +22,7 @@ from carseq.study.memory import (
     too_little,
 )
 from carseq.study.record import check_record
-from carseq.workflow import dated, study_from_config, told_of_future, told_of_kill
+from carseq.workflow import dated, study_from_config, future_notice, kill_notice
 from snakemake.exceptions import WorkflowError
 from snakemake.io import get_flag_value, is_flagged
 from snakemake.logging import logger
@@ -32,7 +32,7 @@ try:
 except CarseqError as error:
     raise WorkflowError(str(error)) from None
 
-if workflow.is_main_process and (told := told_of_upgrade(STUDY.config.results)):
+if workflow.is_main_process and (told := upgrade_notice(STUDY.config.results)):
     logger.warning(told)
 
 
@@ -73,9 +73,9 @@ RESULTS = CONFIG.results.rstrip("/")
 if workflow.is_main_process:
     if "--unlock" in sys.argv:
         forget_run(Path.cwd())
-    elif told := told_of_lock(Path.cwd(), workflow.configfiles, sys.argv):
+    elif told := lock_notice(Path.cwd(), workflow.configfiles, sys.argv):
         logger.warning(told)
-    if told := told_of_future(dated(STUDY)):
+    if told := future_notice(dated(STUDY)):
         logger.warning(told)
 
 
@@ -91,7 +91,7 @@ onsuccess:
 
 onerror:
     forget_run(Path.cwd())
-    if told := told_of_kill(log):
+    if told := kill_notice(log):
         logger.error(told)
 
 
@@ -321,6 +321,12 @@ def cells_memory(wildcards, input, attempt):
 
 def cohort_memory(wildcards, input, attempt):
     return int(attempt * max(4000, 2000 + 10 * megabytes(*input)))
+
+
+def cohort_threads(wildcards, input):
+    # Below 20,000 cells, whose counts take 30 MB or more, scVI learns with one thread: the other core is for the jobs
+    # beside it.
+    return 2 if megabytes(*input.cells) > 30 else 1
 
 
 def genome_memory(wildcards, input, attempt):

@@ -61,7 +61,7 @@ rule report:
             category="Report",
             labels={"what": "methods, as text"},
         ),
-        # Read from benchmarks/, which is no input: a job measured again is no ground for a new report.
+        # The benchmark files are read but not declared as inputs, so that measuring a job again makes no new report.
         run_times=R("run_times"),
     log:
         f"{RESULTS}/logs/report.log",

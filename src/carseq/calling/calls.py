@@ -64,13 +64,14 @@ def write_calls(
         Of the T cells.
     """
     n = len(obs)
-    for name, values, elsewhere in (
-        ("car_prior", terms.prior, np.nan),
-        ("car_log_own", terms.log_car, np.nan),
-        ("car_log_ambient", terms.log_null, np.nan),
-        ("car_posterior", terms.posterior(), 0.0),
+    for name, values in (
+        ("car_prior", terms.prior),
+        ("car_log_own", terms.log_car),
+        ("car_log_ambient", terms.log_null),
+        ("car_posterior", terms.posterior()),
     ):
-        column = np.full(n, elsewhere)
+        # The model asks T cells alone: of a doublet, which may hide a CAR T cell, 0 would be an answer.
+        column = np.full(n, np.nan)
         column[is_t] = values
         obs[name] = column
     k, told_apart = obs["car_umis"].to_numpy(int), obs["car_umis_unique"].to_numpy(int)

@@ -19,6 +19,7 @@ from carseq.calling.negbin import upper_tail
 from carseq.calling.verdict import decide, sensitivity_of, silent_bound
 from carseq.cells.annotation import is_single_t
 from carseq.errors import CarseqError
+from carseq.io.matrix import near_names
 from carseq.log import get_logger
 from carseq.schema.tables import DETECTION
 from carseq.schema.thresholds import FDR
@@ -189,10 +190,13 @@ def _add_counts(adata: AnnData, molecules: Mapping[str, pd.DataFrame] | None, ca
     of_sample = obs["sample"].astype(str).to_numpy()
     from_matrix = ~np.isin(of_sample, [str(s) for s in molecules or {}])
     if car not in adata.var_names and from_matrix.any():
+        ids = adata.var["gene_id"].astype(str) if "gene_id" in adata.var else None
+        like = near_names(adata.var_names, car, ids)
         raise CarseqError(
             f"the matrix has no gene {car}, and sample {of_sample[from_matrix][0]} has no molecules either",
             "that nothing was counted is no evidence that there is nothing",
-            "name the CAR as the matrix spells it (`--name`), count reads against a reference that holds it, or give "
+            (f"names that may be the CAR's: {', '.join(like)}; " if like else "")
+            + "name the CAR as the matrix spells it (`--name`), count reads against a reference that holds it, or give "
             "its molecules (`--molecules`)",
         )
     _raise_unless_counts(obs, np.where(from_matrix, counts, 0), car)

@@ -193,16 +193,17 @@ def cell_losses(
     lineage = own["barcode"].map(kept["lineage"].astype(str))
     doublet = own["barcode"].map(kept["is_doublet"]).eq(True)
     call = own["barcode"].map(kept["car_call"].astype(str))
-    t_cell = in_kept & ~doublet & lineage.eq(T_LINEAGE)
+    of_t = lineage.eq(T_LINEAGE)
+    t_cell = in_kept & ~doublet & of_t
     rows = [
-        ("swapped_from_another_library", swapped, "with the same barcode and UMI in another library of the run"),
+        ("swapped_from_another_library", swapped, "molecules also seen in another library of the run"),
         ("more_likely_endogenous", len(molecules) - len(own), "shared molecules more likely endogenous than CAR"),
-        ("droplet_not_called", int((~called).sum()), "in droplets not called a cell (mostly ambient RNA)"),
-        ("filtered_cell", int((called & ~in_kept).sum()), "in cells removed by quality filters"),
-        ("doublet", int((in_kept & doublet).sum()), "in doublets"),
-        ("other_lineage", int((in_kept & ~doublet & ~lineage.eq(T_LINEAGE)).sum()), "in cells that are no T cells"),
-        ("t_cell_uncertain", int((t_cell & call.ne("positive")).sum()), "in T cells not called positive"),
-        ("t_cell_positive", int((t_cell & call.eq("positive")).sum()), "in T cells called positive"),
+        ("droplet_not_called", int((~called).sum()), "molecules in droplets without a called cell"),
+        ("filtered_cell", int((called & ~in_kept).sum()), "molecules in cells that a quality filter removed"),
+        ("doublet", int((in_kept & doublet).sum()), "molecules in doublets"),
+        ("other_lineage", int((in_kept & ~doublet & ~of_t).sum()), "molecules in cells that are not T cells"),
+        ("t_cell_uncertain", int((t_cell & call.ne("positive")).sum()), "molecules in T cells not called positive"),
+        ("t_cell_positive", int((t_cell & call.eq("positive")).sum()), "molecules in T cells called positive"),
     ]  # fmt: skip
     more = pd.DataFrame(rows, columns=["step", "n", "meaning"])
     more["unit"] = "molecules"

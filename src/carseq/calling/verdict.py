@@ -35,6 +35,8 @@ COUNTS = np.array([1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 15, 19, 24, 30, 40, 55, 80, 1
 #: How far beyond its own depth a cell is compared with deeper ones.
 DEEPER = 4.0
 _DEPTH_STEP, _RATE_STEP = 0.15, 0.5
+#: How many of ``LIMITS`` are passed over at first.
+_LIMIT_STEP = 3
 
 
 def molecules_needed(
@@ -130,6 +132,7 @@ class Sensitivity:
             size=np.ones(len(own)),
         )
         self._shape = (len(rates), len(depth))
+        self._silent = self._grid.car_table(np.zeros(1), points)[:, 0]
         self._place(1.0)
         self._counts = COUNTS
         self._base = ambient_rate(evidence)[0] if evidence is not None else 0.0
@@ -152,6 +155,7 @@ class Sensitivity:
         size = np.append(self._cells.size * (1 - above), self._cells.size * above)
         self._cell, self._size = keys, np.bincount(inverse, size)
         self._t_molecules = share * float(self._cells.own @ self._cells.size)
+        self._shown = 1 - float(self._size @ self._silent[keys] / self._size.sum())
 
     def thinned(self, share: float) -> Sensitivity:
         """Return the same for cells that kept a share of their molecules, ``least_share`` or more."""
@@ -179,8 +183,8 @@ class Sensitivity:
         if self.evidence is None or not self.evidence.assumed:
             return self._null
         mu = float(np.exp(self.weight @ np.log(self.mu)))
-        car = self.evidence.car + fraction * mu * self._t_molecules
-        factor = max(ambient_rate(self.evidence, car)[0] / max(self._base, 1e-300), 1.0)
+        there = self.evidence.at_fraction(fraction, mu * self._t_molecules, self._shown)
+        factor = max(ambient_rate(there)[0] / max(self._base, 1e-300), 1.0)
         counts = self._counts
         return _null_tables(replace(self._grid, null=self._grid.null * factor), counts)
 
@@ -218,9 +222,16 @@ class Sensitivity:
         cutoff
             The least probability of being no CAR T cell that is still called.
         """
-        low, high = 0, len(LIMITS) - 1
-        if self.silence(1.0, cutoff) > 1 - CONFIDENCE:
-            return 1.0
+        # With fewer CAR T cells there is none in one of twenty samples.
+        least = 1 - (1 - CONFIDENCE) ** (1 / max(float(self._size.sum()), 1.0))
+        low = max(int(np.searchsorted(LIMITS, least)) - 1, 0)
+        high, last = low, len(LIMITS) - 1
+        # The first such fraction: where other cells show the CAR, a T cell's molecules may be taken for false ones
+        # once many T cells show some. A sample that shows none is excluded there all the more.
+        while self.silence(LIMITS[high], cutoff) > 1 - CONFIDENCE:
+            if high == last:
+                return 1.0
+            low, high = high, min(high + _LIMIT_STEP, last)
         while high - low > 1:
             middle = (low + high) // 2
             if self.silence(LIMITS[middle], cutoff) > 1 - CONFIDENCE:

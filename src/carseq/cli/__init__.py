@@ -64,7 +64,7 @@ app.command()(study.simulate)
 
 
 def main() -> None:
-    """Run the command line; expected errors are told without a traceback."""
+    """Run the command line; expected errors are printed without a traceback."""
     # The search for unused objects at the end of Python takes 0.4 s after large imports.
     atexit.register(gc.freeze)
     try:

@@ -130,9 +130,9 @@ def show_map(
         ),
     ] = None,
 ) -> None:
-    """Show the transcript a vector gives: its map, what its faults cost, where reads will fall.
+    """Show the transcript of a vector: its map, what its faults cost, and where reads will fall.
 
-    A file that holds no CAR is refused with what it holds; exit code 1 also follows a finding of level error.
+    A file that holds no CAR is refused, with what it holds instead. The exit code is also 1 if a finding is an error.
     FILE#name takes one of several records.
 
     Examples: carseq construct pMSGV-BCMA.gb --chemistry 5p --out construct; carseq construct list;
@@ -154,13 +154,13 @@ def show_map(
         raise CarseqError(f"there is no BAM {bam}", "", "check the path")
     source = find_construct_file(file, Path())
     found = load_construct(source, name=name, form=known_form(form), backbone=backbone)
-    relatives = shared = None
+    homologs = shared = None
     if fasta and gtf:
         from carseq.construct.homology import homology, rivals
         from carseq.reference.genome import read_transcripts
 
-        relatives = rivals(found.sequence, read_transcripts(fasta, gtf))
-        shared = homology(found.sequence, relatives)
+        homologs = rivals(found.sequence, read_transcripts(fasta, gtf))
+        shared = homology(found.sequence, homologs)
     out.print(text_map(found, shared, chemistry=chemistry), highlight=False)
     spliced = None
     if bam:
@@ -173,7 +173,7 @@ def show_map(
             used = "" if spliced is not None else " (too few to use)"
             what = f"spliced: {seen.n_spliced} of {n} molecules that show it{used}"
             out.print(what, highlight=False)
-    findings = lint(found, chemistry, rivals=relatives, spliced=spliced)  # type: ignore[arg-type]
+    findings = lint(found, chemistry, rivals=homologs, spliced=spliced)  # type: ignore[arg-type]
     if findings:
         out.print(text_findings(findings))
     if shared is not None:
@@ -285,11 +285,11 @@ def _consensus(found: Any, bam: Path, correct: Path | None) -> None:
 
     from carseq.io.files import write_text
     from carseq.molecules import consensus
-    from carseq.molecules.consensus import corrected
+    from carseq.molecules.consensus import MIN_DEPTH, corrected
 
     variants = consensus(bam, found)
-    told = f"{variants.attrs['callable_bases']:,} of {len(found.sequence):,} bases"
-    out.print(f"the reads cover {told} with 10 molecules or more", highlight=False)
+    bases = f"{variants.attrs['callable_bases']:,} of {len(found.sequence):,} bases"
+    out.print(f"the reads cover {bases} with {MIN_DEPTH} molecules or more", highlight=False)
     if len(variants):
         table = Table(
             "base", "kind", "file", "reads", "molecules", "support", title="disagreements"

@@ -21,6 +21,13 @@ Form = Annotated[str, typer.Option(help="auto, plasmid, provirus, transcript, or
 
 
 def known_form(value: str) -> Any:
+    """Return the form of a construct's file that an option names.
+
+    Raises
+    ------
+    CarseqError
+        If there is no such form.
+    """
     from typing import get_args
 
     from carseq.study.construct_file import Form as known_forms

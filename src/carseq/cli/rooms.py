@@ -33,14 +33,14 @@ def quicklook(
     form: Form = "auto",
     sample: Annotated[str, typer.Option(help="Name of the sample (not with a folder).")] = "sample",
     chemistry: Annotated[
-        str, typer.Option(help="auto, 10x_3p_v2/v3/v4, 10x_5p_v1/v2/v3 or a STARsolo geometry.")
+        str, typer.Option(help="As in samples.tsv: auto, a kit's name or a STARsolo geometry.")
     ] = "auto",
     whitelist: Annotated[Path | None, typer.Option(help="Barcode list.")] = None,
 ) -> None:
-    """Look for CAR molecules straight in FASTQ files, without a genome: minutes before the night's run.
+    """Count CAR molecules in FASTQ files, in minutes and without a genome.
 
-    Tells how many CAR molecules each barcode has, and which lie where a human gene reads the same. It cannot know
-    which barcodes are T cells, nor what ambient RNA explains: for a verdict, run the workflow.
+    It says how many CAR molecules each barcode has, and which of them a human gene could explain as well. It cannot
+    know which barcodes are T cells, nor what ambient RNA explains: for a verdict, run the workflow.
 
     Example: carseq quicklook S1_L001_R1_001.fastq.gz S1_L001_R2_001.fastq.gz --construct my_plasmid.gb
     """
@@ -90,7 +90,7 @@ def molecules(
     barcode_tag: Annotated[str, typer.Option(help="BAM tag of the cell barcode.")] = "CB",
     umi_tag: Annotated[str, typer.Option(help="BAM tag of the UMI.")] = "UB",
 ) -> None:
-    """Find the CAR molecules of an existing BAM, ours or Cell Ranger's."""
+    """Find the CAR molecules in an existing BAM, carseq's or Cell Ranger's."""
     from carseq.construct import homology, load_construct, rivals
     from carseq.io.files import write_table
     from carseq.library.strand import strand_of_bam, strand_panel
@@ -129,8 +129,8 @@ def call(
     cells: Annotated[
         Path,
         typer.Argument(
-            help="h5ad of annotated cells, as `carseq annotate` writes it (obs: total_umis, lineage, is_doublet; of "
-            "several samples also sample, and barcode where molecules are given)."
+            help="h5ad of annotated cells, as `carseq annotate` writes it. obs holds total_umis, lineage and "
+            "is_doublet; for several samples also sample; with --molecules also barcode."
         ),
     ],
     samples: Annotated[
@@ -149,7 +149,9 @@ def call(
     ],
     molecules: Annotated[
         list[Path] | None,
-        typer.Option(help="molecules.parquet of the samples; else the matrix's counts."),
+        typer.Option(
+            help="molecules.parquet of a sample; may be repeated. Default: the matrix's counts."
+        ),
     ] = None,
     name: Name = "CAR",
     fdr: Annotated[
@@ -170,7 +172,7 @@ def call(
     from carseq.io.h5ad import write_h5ad
     from carseq.schema.tables import DETECTION, MOLECULES, RULES
 
-    # Genes of one symbol were told when the cells were annotated.
+    # `carseq annotate` has reported genes that share a symbol.
     warnings.filterwarnings("ignore", "Variable names are not unique")
     sheet = _samples_of(samples)
     adata = anndata.read_h5ad(cells)
@@ -205,7 +207,7 @@ def _samples_of(path: Path) -> pd.DataFrame:
         sheet[key] = pd.to_numeric(sheet[key].where(there), errors="coerce")
         if (wrong := there & sheet[key].isna()).any():
             raise CarseqError(
-                f"{key} of {sheet['sample'][wrong].iloc[0]} in {path} is no number",
+                f"{key} of {sheet['sample'][wrong].iloc[0]} in {path} is not a number",
                 "it counts molecules in empty droplets"
                 if key != "car_unseen"
                 else "it is a share of molecules",
@@ -251,22 +253,23 @@ def annotate(
         str | None, typer.Option(help="Column of the h5ad's `obs` that names the samples.")
     ] = None,
     car: Annotated[
-        str | None, typer.Option(help="Name of the CAR among the genes; it takes no part.")
+        str | None,
+        typer.Option(help="Name of the CAR among the genes; it is not used for the types."),
     ] = None,
     gtf: Annotated[
         Path | None,
-        typer.Option(help="Annotation of a matrix that names genes by their ids alone."),
+        typer.Option(help="Gene annotation, for a matrix that names genes by their ids alone."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of every random step.")] = 0,
 ) -> None:
-    """Say what the cells of any matrix are: types, states, doublets, damage. No study, no CAR, no genome."""
+    """Annotate the cells of any matrix: types, states, doublets, damage. It needs no study, CAR or genome."""
     import warnings
 
     from carseq.cells.alone import annotate_matrix
     from carseq.io.h5ad import read_h5ad, write_h5ad
     from carseq.io.matrix import read_counts
 
-    # Genes of one symbol are told by carseq itself, in one line.
+    # carseq itself reports genes that share a symbol, in one line.
     warnings.filterwarnings("ignore", "Variable names are not unique")
     log.info("reading %s", matrix)
     read = read_h5ad(matrix) if matrix.suffix == ".h5ad" else read_counts(matrix, car=car)
@@ -275,7 +278,7 @@ def annotate(
         # Under this name every other command looks for it.
         cells.obs["sample"] = cells.obs[sample].astype(str)
     for name, table in list(cells.obsm.items()):
-        # Other programs read arrays; the columns' names stand in uns.
+        # Other programs read arrays; the columns' names go to uns.
         if hasattr(table, "columns"):
             cells.uns[f"{name}_names"] = list(map(str, table.columns))
             cells.obsm[name] = table.to_numpy()
@@ -307,10 +310,12 @@ def localize(
     ] = None,
     samples: Annotated[
         Path | None,
-        typer.Option(help="Samples sheet; its further number columns are put beside the CAR."),
+        typer.Option(
+            help="Samples sheet; its numeric columns are shown beside the CAR T fraction."
+        ),
     ] = None,
 ) -> None:
-    """Say where the CAR T cells are and compare samples, without the workflow."""
+    """Count CAR T cells by sample, type and state, and compare samples, without the workflow."""
     import anndata
 
     from carseq.io.files import read_table, write_table

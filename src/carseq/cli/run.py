@@ -31,7 +31,7 @@ def run(
     profile: Annotated[
         str | None,
         typer.Option(
-            help="Send the jobs to a cluster: slurm, lsf, sge, htcondor, pbs; or the folder of your own profile.",
+            help="Submit the jobs to a cluster: slurm, lsf, sge, htcondor, pbs; or the folder of your own profile.",
             show_default=False,
         ),
     ] = None,
@@ -57,10 +57,10 @@ def run(
 ) -> None:
     """Run a study to its verdict, from any folder.
 
-    First everything is checked; then the jobs run, each finished one with a
-    line that says how many are done; in the end stand the verdict and where
-    the report lies. A run that failed, was stopped (Ctrl-C) or was killed goes
-    on with the same command; finished jobs are not done again.
+    It checks everything, runs the jobs with a line for each finished one, and
+    prints the verdict and the path of the report. To continue a run that
+    failed, was stopped (Ctrl-C) or was killed, give the same command; finished
+    jobs are not repeated.
 
     Any option of Snakemake may follow, such as --until align, --keep-going,
     --set-resources align:mem_mb=60000, --forcerun calling, --unlock.
@@ -93,7 +93,7 @@ def _run(config: Path, options: object, *, check: bool) -> int:
     if str(config).startswith("-") or not config.is_file():
         raise CarseqError(
             f"there is no configuration {config}",
-            "the configuration's path stands first, Snakemake's options behind it",
+            "the path of the configuration comes first, then Snakemake's options",
             "carseq run study/config.yaml --cores 8; `carseq init` writes one to start from",
         )
     told = Console(stderr=True)
@@ -151,9 +151,10 @@ def demo(
 ) -> None:
     """Simulate a urine study with CAR T cells and run it to its verdict.
 
-    Shows carseq at work without any data of yours: three samples of one
-    patient, before and after the infusion, with known truth. What was begun
-    goes on with the same command; a finished demo only prints its verdict.
+    It shows carseq at work without data of yours: three samples of one
+    patient, before and after the infusion, with known truth. To continue an
+    interrupted demo, give the same command; a finished demo only prints its
+    verdict.
     """
     from carseq.reference.star import star_version
     from carseq.run import Options, demo_needs, prepare_demo
@@ -172,7 +173,7 @@ def demo(
 
 def doctor(
     folder: Annotated[
-        Path, typer.Argument(help="Where results are to go: its disk is looked at.")
+        Path, typer.Argument(help="Where results are to go; its disk is checked.")
     ] = Path(),
     star: Annotated[
         bool,
@@ -187,9 +188,9 @@ def doctor(
 ) -> None:
     """Say what this machine lacks for a run, and how to get it.
 
-    Python and packages, STAR and its version, memory, cores, disk, and which
-    clusters jobs can be sent to from here. What a study of yours needs of
-    memory and disk is told by `carseq check`.
+    It looks at Python and packages, STAR and its version, memory, cores, disk,
+    and the clusters to which jobs can be submitted from here. `carseq check`
+    says what memory and disk your study needs.
 
     Exit code: 0 nothing is missing, 1 something is.
     """

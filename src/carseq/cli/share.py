@@ -17,10 +17,10 @@ def share(
         bool, typer.Option("--rename", help="Give samples and patients other names.")
     ] = False,
 ) -> None:
-    """Pack report, notebooks and tables for a colleague, without folders of this machine.
+    """Pack report, notebooks and tables for a colleague, without paths of this machine.
 
     Reads, matrices, the samples sheet and the construct's sequence are not packed. With --rename, pictures in
-    notebooks are left out, and a table beside the zip file keeps who is who: do not send that one.
+    notebooks are left out, and a table beside the zip file says which name stands for whom: do not send that table.
 
     Example: carseq share results --to for_a_colleague.zip --rename
     """
@@ -30,4 +30,6 @@ def share(
     out.print(f"wrote {to}", soft_wrap=True, highlight=False)
     if names:
         key = to.with_suffix(".names.tsv")
-        out.print(f"who is who: {key} (keep it)", soft_wrap=True, highlight=False)
+        out.print(
+            f"old and new names: {key} (keep it, do not send it)", soft_wrap=True, highlight=False
+        )

@@ -71,7 +71,7 @@ def check(
 ) -> None:
     """Check configuration, sheets, files, construct, reference and chemistry, in a minute or so.
 
-    Nothing is written; every fault found is told with what to do about it.
+    It writes nothing, and reports every fault with what to do about it.
     """
     from carseq.start.check import check_study
 
@@ -96,13 +96,15 @@ def simulate(
     product: Annotated[
         bool, typer.Option("--product", help="Add a sample of the infusion product.")
     ] = False,
-    cells: Annotated[int, typer.Option(min=8, help="Cells of a sample, about.")] = 400,
+    cells: Annotated[
+        int, typer.Option(min=8, help="Approximate number of cells of a sample.")
+    ] = 400,
     seed: Annotated[int, typer.Option(help="Seed.")] = 1,
 ) -> None:
-    """Simulate a urine study with known truth, by following molecules.
+    """Simulate a urine study with known truth, molecule by molecule.
 
-    Baseline urine (negative control), urine and blood at day 28; run it with
-    `carseq run FOLDER/config.yaml --cores 2`.
+    The samples are baseline urine (negative control), and urine and blood at
+    day 28. Run the study with `carseq run FOLDER/config.yaml --cores 2`.
     """
     from carseq.simulate import simulate_study
     from carseq.study.construct_file import find_construct_file
@@ -122,7 +124,7 @@ def simulate(
 def verdict(
     results: Annotated[Path, typer.Argument(help="Results folder of a finished run.")],
 ) -> None:
-    """Print the verdict per sample and where the report lies."""
+    """Print the verdict of each sample and the path of the report."""
     from carseq.figures.phrases import blood_words
     from carseq.io.files import read_table
     from carseq.io.results import check_made_by, no_finished_run
@@ -148,10 +150,10 @@ def verdict(
 def report(
     results: Annotated[Path, typer.Argument(help="Results folder of a finished run.")],
     to: Annotated[
-        Path | None, typer.Option("--out", help="The page; default RESULTS/report/report.html.")
+        Path | None, typer.Option("--out", help="The page; default: RESULTS/report/report.html.")
     ] = None,
 ) -> None:
-    """Write the report of a finished run anew."""
+    """Write the report of a finished run again."""
     from carseq.report import build_report
     from carseq.schema.results import FILES
 
@@ -167,7 +169,7 @@ def explain(
     barcode: Annotated[
         str | None,
         typer.Argument(
-            metavar="BARCODE", help="The barcode, if not behind the colon; with or without -1."
+            metavar="BARCODE", help="The barcode, if not given after the colon; with or without -1."
         ),
     ] = None,
     results: Annotated[Path, typer.Option(help="Results folder of a finished run.")] = Path(
@@ -177,23 +179,24 @@ def explain(
         Path | None,
         typer.Option(
             "--to",
-            help="Folder for evidence.txt, molecules.tsv and reads.bam; default explain_SAMPLE_BARCODE.",
+            help="Folder for evidence.txt, molecules.tsv and reads.bam; default: explain_SAMPLE_BARCODE.",
         ),
     ] = None,
     width: Annotated[
         int | None,
-        typer.Option(min=60, help="Characters of a line; default the terminal's, else 120."),
+        typer.Option(min=60, help="Characters of a line; default: the terminal's, else 120."),
     ] = None,
 ) -> None:
     """Show the evidence for one cell: what it is, why it was called, and every CAR read of it.
 
-    For a reviewer who doubts a call. Four parts: the cell; its posterior,
-    term by term; its CAR molecules; its reads, base by base, on the CAR and,
-    where a human gene shares the bases, on that gene: so one sees which
-    explains them. A droplet that was not called a cell is explained too.
+    For a reviewer who doubts a call. The text has four parts: the cell; its
+    posterior, term by term; its CAR molecules; its reads, base by base, on the
+    CAR and, if a human gene shares the bases, on that gene, so that you see
+    which of them explains the reads. It also explains a droplet that was not
+    called a cell.
 
-    Written beside it: the text, the molecules, and the cell's reads as a BAM
-    (in IGV, take construct/construct.fa of the results as the genome).
+    The command writes the text, the molecules, and the cell's reads as a BAM
+    (in IGV, load construct/construct.fa of the results as the genome).
 
     Example: carseq explain P01_urine_D28:ATGGAGGAGCGTGCCT --results study/results
     """

@@ -159,8 +159,8 @@ def reading_faults(construct: Construct) -> list[Fault]:
 def _lost_start(construct: Construct, earlier: list[Piece]) -> list[Fault]:
     """Return the fault of a frame that began before its first ATG.
 
-    A leader without a stop codon in the CAR's frame is no sign of it (one of 60-150 nt often has none): there must be a
-    CAR domain in it, or the file must begin inside the frame and the ATG be followed by no signal peptide.
+    A leader without a stop codon in the CAR's frame is not enough (one of 60-150 nt often has none): it must hold a
+    CAR domain, or the file must begin inside the frame and no signal peptide follow the ATG.
     """
     assert construct.orf is not None
     start, sequence = construct.orf[0], construct.sequence

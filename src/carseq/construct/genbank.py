@@ -2,7 +2,7 @@
 
 Plasmid editors bend the LOCUS line (names with spaces, shifted columns), leave out sections or write features that end
 before they begin. The sequence and the other features are sound nevertheless, so each part is read on its own: a
-feature that cannot be understood is left out and told of, and only a file that was cut off is refused.
+feature that cannot be understood is left out with a remark; only a file that was cut off is refused.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ class EndogenousTranscript:
 
 @dataclass(frozen=True)
 class Locus:
-    """An exon of a relative of the CAR, on the genome, 0-based half-open."""
+    """An exon of a homolog of the CAR, on the genome, 0-based half-open."""
 
     contig: str
     start: int
@@ -42,7 +42,7 @@ class Locus:
 def rivals(car: str, transcripts: Iterable[EndogenousTranscript]) -> list[EndogenousTranscript]:
     """Return the transcripts that hold a stretch similar to the CAR, sense strand, gene by gene.
 
-    A minimap2 index of the CAR alone (every 11-mer) is asked with each transcript, so memory does not grow
+    Each transcript is aligned to a minimap2 index of the CAR alone (every 11-mer), so memory does not grow
     with the genome.
 
     Parameters
@@ -51,6 +51,16 @@ def rivals(car: str, transcripts: Iterable[EndogenousTranscript]) -> list[Endoge
         The CAR's full-length transcript.
     transcripts
         Spliced transcripts of the genome.
+
+    Returns
+    -------
+    list of EndogenousTranscript
+        Those that resemble the CAR, in their order.
+
+    Raises
+    ------
+    CarseqError
+        If the CAR's transcript is too short to be indexed.
     """
     import mappy
 
@@ -75,7 +85,7 @@ def homology(
 ) -> pd.DataFrame:
     """Class every base of the CAR: CAR-only, shared or junction, for reads of a given length.
 
-    A window of ``read_length`` bases is compared with every rival transcript (edlib, infix, edits counted).
+    A window of ``read_length`` bases is compared with every homologous transcript (edlib, infix, edits counted).
     A base is ``shared`` if every window over it matches some endogenous transcript at ``min_identity`` or
     better, ``car_only`` if none does, else ``junction``.
 
@@ -84,7 +94,7 @@ def homology(
     car
         The CAR's full-length transcript.
     transcripts
-        Rivals, as given by :func:`rivals`.
+        Homologous transcripts, as :func:`rivals` gives them.
     read_length
         Length of the cDNA read.
     min_identity
@@ -93,7 +103,7 @@ def homology(
     Returns
     -------
     pandas.DataFrame
-        Runs of bases: ``start``, ``end`` (0-based half-open), ``class``, ``gene`` (best rival of the run's
+        Runs of bases: ``start``, ``end`` (0-based half-open), ``class``, ``gene`` (best homolog of the run's
         windows, empty for car_only), ``identity`` (best of its windows; NaN for car_only).
     """
     length = min(read_length, len(car))

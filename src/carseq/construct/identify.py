@@ -87,8 +87,8 @@ def _judge(piece: list[Stretch]) -> Verdict:
         if all("predicted" in s or s.removesuffix(" transmembrane") in inner for s in spanning):
             return Verdict(
                 False,
-                f"the whole gene of {inner[0]}, or its transmembrane and inner part on an ectodomain that is no known "
-                "binder",
+                f"the whole gene of {inner[0]}, or its transmembrane and inner part on an ectodomain that is not "
+                "a known binder",
             )
     if (signals or costimulates) and (spans or kinds & {"hinge", "binder"}):
         return Verdict(True, "")

@@ -32,8 +32,10 @@ _SURROUNDED = (
     ("MP71_U3", "MP71_R3", "MSCV_U5"),
     ("HIV1_dU3", "HIV1_R", "HIV1_U5"),
 )
-#: Bases of U3 that are looked at, and the share of edits: vectors differ by up to 15 % from the known ones.
-_U3_BESIDE, _U3_EDITS = 120, 0.2
+#: Bases of U3 that are compared, beside an R.
+_U3_BESIDE = 120
+#: Most edits (share) of a U3: vectors differ by up to 15 % from the known ones, SFFV from MoMuLV by 12 % at its end.
+U3_EDITS = 0.2
 #: Most edits in either half of an R that was found by its surroundings: promoters taken from a U3 have a piece of R.
 _HALF_EDITS = 0.32
 FAMILIES = {"gamma": "gamma-retroviral LTRs", "lenti": "lentiviral LTRs"}
@@ -141,7 +143,7 @@ def _surrounded(sequence: str) -> list[tuple[str, int, int, str]]:
         ):
             n = len(left)
             at = (n, n + half, n + size)
-            for site in find_sites(left + bases + right, at, sequence, _U3_EDITS):
+            for site in find_sites(left + bases + right, at, sequence, U3_EDITS):
                 if max(site.edits[1:3]) <= _HALF_EDITS * half:
                     hits.append((-site.identity, beside, site.places[0], site.places[2], part))
     return [hit[1:] for hit in sorted(hits)]
@@ -152,7 +154,7 @@ def _has_promoter(sequence: str, lo: int, start: int) -> bool:
     if _TATA.search(sequence, max(start - _TATA_REACH, lo), start):
         return True
     before = sequence[max(start - _U3_REACH, lo) : start]
-    return any(find_part(parts()[p][-_U3_BESIDE:], before, _U3_EDITS) for p in _U3_PROMOTERS)
+    return any(find_part(parts()[p][-_U3_BESIDE:], before, U3_EDITS) for p in _U3_PROMOTERS)
 
 
 def find_backbone(sequence: str) -> list[tuple[int, int]]:

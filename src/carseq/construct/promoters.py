@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from carseq.construct.ltr import MAX_DOWNSTREAM
+from carseq.construct.ltr import MAX_DOWNSTREAM, U3_EDITS
 from carseq.construct.parts import find_part, parts
 from carseq.construct.reading import VectorMap
 
@@ -28,8 +28,8 @@ _U3 = {
     "SFFV": "SFFV_promoter",
     "MND": "MND_promoter",
 }
-#: Bases at a U3's end that are looked for, and the share of edits: SFFV differs from MoMuLV by 12 % there.
-_U3_END, _U3_EDITS = 100, 0.2
+#: Bases at a U3's end that are searched for.
+_U3_END = 100
 #: Other promoters: name, part that ends with the start of transcription, part that begins with it (or ""), edits.
 _STARTS = (
     ("EF1alpha", "EF1A_promoter", "EF1A_exon1", 0.18),
@@ -76,7 +76,7 @@ def _u3_starts(stretch: str) -> dict[int, str]:
     hits: dict[int, tuple[float, str]] = {}
     for name, part in _U3.items():
         bases = parts()[part]
-        for _, end, identity in find_part(bases[-_U3_END:], stretch, _U3_EDITS):
+        for _, end, identity in find_part(bases[-_U3_END:], stretch, U3_EDITS):
             # The whole promoter tells MND from MSCV, which are alike at the end.
             whole = find_part(bases, stretch[max(0, end - len(bases) - 40) : end + 5], 0.3)
             likeness = max((h[2] for h in whole), default=0.0) + identity

@@ -67,7 +67,7 @@ def _known(protein: str) -> list[Stretch]:
         for start, end, identity in find_protein(domain.sequence, protein, edits):
             if domain.kind == "signal peptide" and "M" not in protein[start : start + 2]:
                 continue
-            # An unpaired edge base of an alignment is no residue of the domain.
+            # An unpaired edge base of an alignment is not a residue of the domain.
             found.append(Stretch(domain.name, domain.kind, start, end, identity, domain.source))
     return _resolved(found)
 

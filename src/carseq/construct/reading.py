@@ -236,7 +236,7 @@ def _pasted(text: str, path: Path) -> list[_Record]:
 
 
 def _records(data: bytes, path: Path) -> tuple[list[_Record], str]:
-    """Return the records of a file and the name of its format, told by its first bytes."""
+    """Return the records of a file and the name of its format, recognized by its first bytes."""
     if data.startswith(_SNAPGENE) or (path.suffix.lower() == ".dna" and b"SnapGene" in data[:64]):
         return _snapgene(data), "SnapGene"
     _check_kind(data, path)
@@ -354,7 +354,7 @@ def read_vector(path: str | Path) -> VectorMap:
 def _bases(record: _Record, path: Path, kind: str) -> str:
     """Return the record's bases, upper case, with N for every ambiguous one."""
     sequence = re.sub(r"[\s\d]", "", record.sequence).upper().replace("U", "T")
-    # Gaps of an alignment and a closing asterisk are no bases.
+    # Gaps of an alignment and a closing asterisk are not bases.
     sequence = sequence.replace("-", "").replace(".", "").rstrip("*")
     if not sequence or set(sequence) <= {"?", "N"}:
         raise CarseqError(

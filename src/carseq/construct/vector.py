@@ -262,7 +262,7 @@ def _top(found: list[Candidate]) -> list[Candidate]:
 def _most_known(best: Candidate, others: list[Candidate]) -> Candidate:
     """Return, of the ways to read the same frame (line or circle), the one that shows most of the mRNA's ends.
 
-    A file without a bacterial part is no plasmid: read as a circle, its 3' LTR would pass for a promoter.
+    A file without a bacterial part is not a plasmid: read as a circle, its 3' LTR would pass for a promoter.
     """
     same = [
         c

@@ -13,7 +13,8 @@ from scipy import stats
 
 from carseq.calling import MAX_AMBIENT_P, explain_posterior
 from carseq.cells.markers import T_LINEAGE, UNKNOWN
-from carseq.explain.phrases import number_of, probability, times
+from carseq.explain.phrases import probability, times
+from carseq.figures.phrases import count
 from carseq.schema.results import FILES
 
 
@@ -64,7 +65,7 @@ def _how_sure(row: pd.Series) -> str:
 
 
 def _is_asked(row: pd.Series) -> bool:
-    """Whether the model gave the cell a posterior: T cells that are no doublets."""
+    """Whether the model gave the cell a posterior: T cells that are not doublets."""
     return bool(row["lineage"] == T_LINEAGE and not row["is_doublet"])
 
 
@@ -90,13 +91,13 @@ def posterior_terms(obs: pd.DataFrame, model: Mapping[str, Any], index: str) -> 
         return pd.DataFrame(columns=columns)
     row = obs.loc[index]
     k, n = int(row["car_umis"]), float(row["total_umis"])
-    ambient, stray = float(row["car_expected_ambient"]), float(row["car_expected_background"])
-    shape, mean = float(row["car_null_shape"]), max(ambient + stray, 1e-12)
+    ambient, background = float(row["car_expected_ambient"]), float(row["car_expected_background"])
+    shape, mean = float(row["car_null_shape"]), max(ambient + background, 1e-12)
     by_chance = float(stats.nbinom.sf(k - 1, shape, shape / (shape + mean)))
     rows: list[tuple[str, float, str]] = [
         ("CAR molecules counted", k, f"of {n:,.0f} molecules of the cell"),
         ("expected from ambient RNA", ambient, "contamination x depth x the CAR's share in empty droplets"),
-        ("expected from strays", stray, "chimeras, swapped molecules, and ambient RNA beyond the estimate"),
+        ("expected from background", background, "chimeras, swapped molecules, ambient RNA beyond the estimate"),
         ("chance that these two show so many", by_chance, f"a call needs {MAX_AMBIENT_P} or less"),
     ]  # fmt: skip
     if not _is_asked(row):
@@ -111,11 +112,11 @@ def posterior_terms(obs: pd.DataFrame, model: Mapping[str, Any], index: str) -> 
     odds = (
         math.log10(prior / (1 - prior)) if 0 < prior < 1 else math.copysign(math.inf, prior - 0.5)
     )
-    own = float(value["expected own"]) + ambient + stray
+    own = float(value["expected own"]) + ambient + background
     rows += [
-        ("expected of a CAR T cell of this depth", own, "CAR mRNA of its own, ambient RNA and strays"),
+        ("expected of a CAR T cell of this depth", own, "its own CAR mRNA, ambient RNA and background"),
         ("log10 likelihood, CAR T cell", log_car, f"probability that such a cell shows {k}: {10**log_car:.2g}"),
-        ("log10 likelihood, ambient alone", log_null, f"probability that it shows {k}: {10**log_null:.2g}"),
+        ("log10 likelihood, other T cell", log_null, f"probability that such a cell shows {k}: {10**log_null:.2g}"),
         ("log10 likelihood ratio", ratio, "their difference; above 0 for a CAR T cell, 1 is ten times"),
         ("prior", prior, f"CAR T cells among the sample's other T cells of its depth and type; log10 odds {odds:.2f}"),
         ("posterior", float(row["car_posterior"]), f"log10 odds {odds + ratio:.2f}: prior and ratio added"),
@@ -124,14 +125,14 @@ def posterior_terms(obs: pd.DataFrame, model: Mapping[str, Any], index: str) -> 
 
 
 def words(row: pd.Series, terms: pd.DataFrame) -> str:
-    """Return the call and its ground, in words."""
+    """Return the call and the reason for it, as a text."""
     k = int(row["car_umis"])
     head = f"{str(row['car_call']).capitalize()}. "
     value = dict(zip(terms["term"], terms["value"], strict=True))
-    seen = f"{number_of(k, 'CAR molecule')} in {row['total_umis']:,} UMIs"
+    seen = f"{count(k, 'CAR molecule')} in {row['total_umis']:,} UMIs"
     if not _is_asked(row):
         kind = "a doublet" if row["is_doublet"] else f"of lineage {row['lineage']}"
-        text = f"{head}Only T cells that are no doublets can be called; this cell is {kind}. "
+        text = f"{head}Only T cells that are not doublets can be called; this cell is {kind}. "
         if not k:
             return f"{text}It shows no CAR molecule either."
         return f"{text}Why it shows the CAR all the same: {row['car_reason_text']}."
@@ -156,9 +157,9 @@ def words(row: pd.Series, terms: pd.DataFrame) -> str:
 def explain_droplet(
     results: Path, sample: str, droplet: pd.Series, n_car: int
 ) -> tuple[pd.DataFrame, pd.DataFrame, str]:
-    """Return terms (none), facts and words of a droplet that is no cell of the cohort."""
+    """Return terms (none), facts and words of a droplet that is not a cell of the cohort."""
     is_cell = bool(droplet["is_cell"])
-    seen = f"{number_of(int(droplet['total_umis']), 'UMI')}; its CAR molecules: {n_car}"
+    seen = f"{count(int(droplet['total_umis']), 'UMI')}; its CAR molecules: {n_car}"
     if is_cell:
         words = f"Removed by a quality filter: {seen}. What was removed, step by step: " + str(
             FILES["filters"].under(results, sample=sample)

@@ -20,10 +20,11 @@ from carseq.explain.gather import (
     read_target,
 )
 from carseq.explain.model import CellEvidence, MoleculeReads
-from carseq.explain.phrases import number_of
 from carseq.explain.reads import cell_reads, lay
-from carseq.io.bam import open_bam
+from carseq.figures.phrases import count
+from carseq.io.bam import molecule_tags, open_bam
 from carseq.molecules import car_contigs
+from carseq.sequence.alignment import MIN_BASES
 
 
 def explain(results: str | Path, sample: str, barcode: str) -> CellEvidence:
@@ -65,6 +66,7 @@ def explain(results: str | Path, sample: str, barcode: str) -> CellEvidence:
         target = read_target(results, strand).without_the_car()
         settings = config.get("molecules") or {}
         tags = settings.get("barcode_tag", "CB"), settings.get("umi_tag", "UB")
+        tags = molecule_tags(bam, tags)
         with open_bam(bam) as opened:
             header = opened.header
             car = target.construct.name
@@ -78,7 +80,8 @@ def explain(results: str | Path, sample: str, barcode: str) -> CellEvidence:
     else:
         if found.n_unlike:
             notes.append(
-                f"{number_of(found.n_unlike, 'read')} aligned to the CAR fit it over fewer than 40 bases: not counted"
+                f"{count(found.n_unlike, 'read')} aligned to the CAR fit it over fewer than {MIN_BASES} bases: "
+                "not counted"
             )
         molecules, alignments = lay(molecules, found, target, read_homology(results), sample, name)
         lost = len(molecules) - len(alignments)
@@ -86,7 +89,7 @@ def explain(results: str | Path, sample: str, barcode: str) -> CellEvidence:
             why = "it is not the BAM they were found in"
             if bam.parent.name == "reads":
                 why = "`solo.keep_bam: none` keeps only reads of cells with a CAR molecule that counts"
-            notes.append(f"the reads of {number_of(lost, 'molecule')} are not in {bam}: {why}")
+            notes.append(f"the reads of {count(lost, 'molecule')} are not in {bam}: {why}")
     n_counted = int(molecules["counted"].sum())
     if row is None:
         assert droplet is not None
@@ -96,9 +99,7 @@ def explain(results: str | Path, sample: str, barcode: str) -> CellEvidence:
         known, told = facts(row), words(row, terms)
         n_left = len(molecules) - n_counted
         if n_left:
-            told += (
-                f" {number_of(n_left, 'molecule')} that may as well be endogenous did not count."
-            )
+            told += f" {count(n_left, 'molecule')} did not count: an endogenous gene explains them as well or better."
         if terms.empty:
             notes.append(
                 "the terms of the posterior are not stored: run `snakemake --forcerun calling`"

@@ -12,7 +12,7 @@ import pandas as pd
 from carseq.calling import MIN_P_CAR
 from carseq.construct import read_construct
 from carseq.errors import CarseqError
-from carseq.explain.phrases import number_of
+from carseq.figures.phrases import count
 from carseq.io.barcodes import bare_barcode
 from carseq.io.files import read_table
 from carseq.io.h5ad import read_h5ad
@@ -45,11 +45,19 @@ def read_cohort(results: Path) -> Cohort:
 
 
 def read_config(results: Path) -> dict[str, Any]:
+    """Read the record of the run's configuration; empty if there is none."""
     path = FILES["run_config"].under(results)
     return read_record(path) if path.exists() else {}
 
 
 def check_sample(results: Path, cohort: Cohort, config: dict[str, Any], sample: str) -> None:
+    """Check that the results hold a sample.
+
+    Raises
+    ------
+    CarseqError
+        If they do not.
+    """
     folder = results / "samples"
     folders = [p.name for p in folder.iterdir() if p.is_dir()] if folder.is_dir() else []
     known = sorted({*cohort.obs["sample"], *(config.get("sheet") or {}), *folders})
@@ -63,7 +71,13 @@ def check_sample(results: Path, cohort: Cohort, config: dict[str, Any], sample: 
 
 
 def find_cell(obs: pd.DataFrame, sample: str, barcode: str) -> pd.Series | None:
-    """Return the row of a cell of the cohort, or None."""
+    """Return the row of a cell of the cohort, or None.
+
+    Raises
+    ------
+    CarseqError
+        If the barcode without its suffix stands for several cells.
+    """
     own = obs[obs["sample"] == sample]
     found = own[own["barcode"].map(bare_barcode) == bare_barcode(barcode.upper())]
     if len(found) > 1:
@@ -108,7 +122,7 @@ def find_droplet(results: Path, obs: pd.DataFrame, sample: str, barcode: str) ->
         )
     raise CarseqError(
         f"no barcode {barcode} in sample {sample}",
-        f"it is neither one of its {number_of(len(own), 'cell')} nor a droplet with a molecule",
+        f"it is neither one of its {count(len(own), 'cell')} nor a droplet with a molecule",
         remedy,
     )
 
@@ -122,7 +136,13 @@ def read_molecules(results: Path, sample: str, barcode: str) -> pd.DataFrame:
 
 
 def read_target(results: Path, strand: str) -> Target:
-    """Return the construct and its homologs as the molecules were found with."""
+    """Return the construct and its homologs with which the molecules were found.
+
+    Raises
+    ------
+    CarseqError
+        If a file of them is missing.
+    """
     construct = FILES["construct_json"].under(results)
     folder = construct.parent
     names = ("construct_json", "rivals", "loci", "homology")
@@ -143,7 +163,13 @@ def read_homology(results: Path) -> pd.DataFrame:
 
 
 def bam_of(results: Path, config: dict[str, Any], sample: str) -> tuple[Path, str]:
-    """Return a sample's BAM and the strand of its reads."""
+    """Return a sample's BAM and the strand of its reads.
+
+    Raises
+    ------
+    CarseqError
+        If there is no BAM, or the strand of its reads is not known.
+    """
     sheet = (config.get("sheet") or {}).get(sample) or {}
     kept = [
         FILES[name].under(results, sample=sample)

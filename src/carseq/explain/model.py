@@ -79,7 +79,7 @@ class CellEvidence:
     sample, barcode
         The cell; the barcode as the matrix writes it.
     words
-        The call and its ground, in a sentence or two.
+        The call and the reason for it, in a sentence or two.
     facts
         What is known of the cell: ``what``, ``value``.
     terms

@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 
-def number_of(count: int, what: str) -> str:
-    """Return a number of things in words."""
-    return f"{count:,} {what}" + ("" if count == 1 else "s")
-
-
 def probability(p: float) -> str:
     """Return a probability with four digits, or as a bound."""
     if 0 < p < 1e-4:

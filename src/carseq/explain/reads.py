@@ -1,4 +1,4 @@
-"""The candidate reads of one cell, put together to molecules and laid on the CAR and its homologs."""
+"""The candidate reads of one cell, grouped to molecules and aligned to the CAR and its homologs."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from carseq.calling import MIN_P_CAR
 from carseq.construct import Construct
 from carseq.construct.homology import EndogenousTranscript
 from carseq.explain.model import CellRead, MoleculeReads, Pileup, Placement
-from carseq.explain.phrases import number_of, times
+from carseq.explain.phrases import times
 from carseq.explain.pileup import place
+from carseq.figures.phrases import count
 from carseq.io.bam import by_coordinate
 from carseq.log import get_logger
 from carseq.molecules import CandidateReads, Molecule, Scorer, Target, collapse_umis
 
 log = get_logger(__name__)
 
-#: Different reads of a molecule that are drawn, at most; ``reads.bam`` holds all.
+#: At most this many different reads of a molecule are drawn; ``reads.bam`` holds all.
 MAX_DRAWN = 6
 
 
@@ -184,10 +185,10 @@ def _align(
         fits = f"CAR {read.score.car:.0f}"
         if read.score.gene:
             fits += f", {read.score.gene} {read.score.homolog:.0f}"
-        more = f" and {number_of(copies[read.sequence] - 1, 'copy').replace('copys', 'copies')}"
+        more = f" and {count(copies[read.sequence] - 1, 'copy', 'copies')}"
         lines.append(
             f"read {i}: {read.name}{more if copies[read.sequence] > 1 else ''}; {read.source}; "
-            f"{number_of(read.score.edits, 'edit')} against the CAR; scores: {fits}"
+            f"{count(read.score.edits, 'edit')} against the CAR; scores: {fits}"
         )
     if len(distinct) > MAX_DRAWN:
         lines.append(f"{len(distinct) - MAX_DRAWN} more reads are in reads.bam")

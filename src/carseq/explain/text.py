@@ -52,7 +52,7 @@ def show(evidence: CellEvidence, console: Console) -> None:
     else:
         console.print(_rich(_term_rows(evidence.terms)))
         if "posterior" not in set(evidence.terms["term"]):
-            text("  no posterior: only T cells that are no doublets have one\n")
+            text("  no posterior: only T cells that are not doublets have one\n")
     text("3. CAR molecules of this barcode", "bold")
     if evidence.molecules.empty:
         text("  none\n")

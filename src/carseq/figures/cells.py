@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, PercentFormatter
 
+from carseq.cells.markers import is_single_t
 from carseq.figures import chart, summaries
 from carseq.figures.palette import CALLS, OKABE_ITO, UNKNOWN, colours, shown_call
 from carseq.figures.style import MARKERS, new_figure, new_panels, nothing_to_show, style
@@ -337,7 +338,7 @@ def states(cells: pd.DataFrame) -> chart.Figure:
     cells : pandas.DataFrame
         ``obs`` of the cohort.
     """
-    own = cells[summaries.is_t_cell(cells) & (cells["t_state"].astype(str) != "")]
+    own = cells[is_single_t(cells) & (cells["t_state"].astype(str) != "")]
     if not len(own):
         return chart.nothing("No T cell with a state.")
     counts = pd.crosstab(own["sample"], own["t_state"].astype(str))

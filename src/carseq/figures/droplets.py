@@ -1,4 +1,4 @@
-"""Figures of all barcodes, before cells are told. Needs no matplotlib, which takes half a second to load."""
+"""Figures of all barcodes, cells or not. This module does not load matplotlib, which takes half a second."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from carseq.figures.phrases import number
 @cache
 def _knee(what: str) -> alt.FacetChart:
     looks = {"no cell": UNKNOWN, "cell": "#1C2127", "with a CAR molecule": CALLS["positive"][0]}
+    shapes = {kind: "triangle-up" if kind == "with a CAR molecule" else "circle" for kind in looks}
     compact = alt.Axis(
         labelExpr="format(datum.value, '~s')", values=[float(f"1e{i}") for i in range(8)]
     )
@@ -24,6 +25,7 @@ def _knee(what: str) -> alt.FacetChart:
         x=alt.X("rank:Q", title="barcode rank", **log),
         y=alt.Y("total_umis:Q", title=what, **log),
         color=alt.Color("kind:N", scale=chart.scale(looks), legend=chart.legend(looks)),
+        shape=alt.Shape("kind:N", scale=chart.scale(shapes), legend=chart.legend(looks)),
     )
     told = {"rank": "rank", "total_umis": what, "car_umis": "of the CAR", "kind": "this is"}
     tips = [alt.Tooltip(f"{k}:{'N' if k == 'kind' else 'Q'}", title=v) for k, v in told.items()]
@@ -31,7 +33,7 @@ def _knee(what: str) -> alt.FacetChart:
     marked = "datum.kind == 'with a CAR molecule'"
     layers = [
         base.transform_filter(f"!({marked}) && datum.kind != 'note'").mark_point(size=12),
-        base.transform_filter(marked).mark_point(size=36, filled=False, shape="triangle-up", strokeWidth=1.3).encode(
+        base.transform_filter(marked).mark_point(size=36, filled=False, strokeWidth=1.3).encode(
             tooltip=tips
         ),
         notes.mark_text(align="right", fontSize=11, color=SOFT).encode(

@@ -29,11 +29,11 @@ from carseq.figures.palette import (
     OKABE_ITO,
     colours,
 )
-from carseq.figures.phrases import count, number, step_words
+from carseq.figures.phrases import count, number
 
 #: The coverage is drawn as means of at most this many stretches of equal length.
 COVERAGE_BINS = 500
-#: Height of its plot, pixels; the domains stand below.
+#: Height of its plot, pixels; the domains are drawn below.
 COVERAGE_HEIGHT = 200
 
 
@@ -276,7 +276,6 @@ def losses(table: pd.DataFrame, sample: str | None = None) -> Figure:
     if not len(table):
         return nothing("No account of reads.")
     names = list(dict.fromkeys(table["sample"]))
-    step = table["step"].map(step_words)
     unit = table["unit"].astype(str)
     amount = pd.Series(
         [count(n, u.removesuffix("s")) for n, u in zip(table["n"], unit, strict=True)],
@@ -286,9 +285,9 @@ def losses(table: pd.DataFrame, sample: str | None = None) -> Figure:
     rows = pd.DataFrame(
         {
             "menu_sample": table["sample"].astype(str),
-            "label": step,
+            "label": table["meaning"].astype(str),
             "note": amount,
-            "tip": step + ": " + amount + "\n" + table["meaning"].astype(str),
+            "tip": amount + ": " + table["meaning"].astype(str),
             "unit": unit,
             "length": np.log10(1 + table["n"].astype(float)),
         }

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from carseq.construct.vector import Construct
 from carseq.io.files import atomic
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def write_map(

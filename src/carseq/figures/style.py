@@ -38,11 +38,13 @@ def style() -> Iterator[None]:
 
 
 def new_figure(width: float, height: float) -> tuple[Figure, Axes]:
+    """Return a figure with one panel; width and height in inches."""
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots()
 
 
 def nothing_to_show(message: str) -> Figure:
+    """Return a figure that holds a message in place of data."""
     with style():
         figure, axes = new_figure(5, 1.2)
         axes.set_axis_off()
@@ -51,6 +53,7 @@ def nothing_to_show(message: str) -> Figure:
 
 
 def thousands(axis: mpl.axis.Axis) -> None:
+    """Label an axis with whole numbers and thousands separators."""
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
 
 

@@ -7,16 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from carseq.cells.markers import is_single_t
 from carseq.schema.tables import RUN_TIMES
 from carseq.schema.thresholds import MIN_P_CAR
 
 #: Classes of evidence for the CAR; any other molecule fits an endogenous gene better.
 EVIDENCE_CLASSES = ["unique", "junction", "shared"]
-
-
-def is_t_cell(cells: pd.DataFrame) -> pd.Series:
-    """Return which cells count as T cells for the verdict: lineage T, and not a doublet."""
-    return (cells["lineage"] == "T") & ~cells["is_doublet"]
 
 
 def _is_car(molecules: pd.DataFrame) -> pd.Series:
@@ -33,7 +29,8 @@ def evidence_classes(molecules: pd.DataFrame, samples: list[str]) -> pd.DataFram
 
     Returns
     -------
-    Columns ``sample``, ``unique``, ``junction``, ``shared`` (p_car >= 0.5), ``rejected``.
+    pandas.DataFrame
+        A row a sample: ``sample``; ``unique``, ``junction`` and ``shared`` (molecules with p_car >= 0.5); ``rejected``.
     """
     evidence = molecules["evidence"].where(_is_car(molecules), "rejected")
     counts = pd.crosstab(molecules["sample"], evidence)
@@ -126,7 +123,7 @@ def car_by_type(cells: pd.DataFrame) -> pd.DataFrame:
     """Count, for each cell type, its cells, those with CAR signal and those called, and say how sure the type is.
 
     ``confidence`` is the mean over its cells, ``marker_coverage`` the share of its markers that the matrix holds; NaN
-    where the cells do not have it, and for "unknown", which is no type that one could be sure of.
+    where the cells do not have it, and for "unknown", which is not a type that one could be sure of.
     """
     missing = pd.Series(float("nan"), cells.index)
     table = pd.DataFrame(
@@ -155,11 +152,12 @@ def rule_comparison(cells: pd.DataFrame, detection: pd.DataFrame) -> pd.DataFram
 
     Returns
     -------
-    Columns ``sample``, ``role``, ``n_t_cells``, ``at_least_1`` and ``at_least_2`` (T cells with so many
-    CAR UMIs), ``model`` (T cells called positive), ``expected_false_calls``, ``not_t_at_least_1``
-    (other cells and doublets, which the rule would have called as well).
+    pandas.DataFrame
+        A row a sample: ``sample``, ``role``, ``n_t_cells``, ``at_least_1`` and ``at_least_2`` (T cells with so many
+        CAR UMIs), ``model`` (T cells called positive), ``expected_false_calls``, ``not_t_at_least_1``
+        (other cells and doublets, which the rule would have called as well).
     """
-    t_cells = is_t_cell(cells)
+    t_cells = is_single_t(cells)
     rows = []
     for row in detection.itertuples():
         here = cells["sample"] == row.sample
@@ -190,8 +188,8 @@ def rule_comparison(cells: pd.DataFrame, detection: pd.DataFrame) -> pd.DataFram
 
 
 def signal_outside_t(cells: pd.DataFrame) -> pd.DataFrame:
-    """Count cells that carry CAR molecules and are no T cells, by sample, type and reason."""
-    outside = cells[(cells["car_umis"] > 0) & ~is_t_cell(cells)]
+    """Count cells that carry CAR molecules and are not T cells, by sample, type and reason."""
+    outside = cells[(cells["car_umis"] > 0) & ~is_single_t(cells)]
     grouped = outside.groupby(
         ["sample", "lineage", "cell_type", "is_doublet", "car_reason"],
         as_index=False,
@@ -208,7 +206,9 @@ def run_times(benchmarks: pd.DataFrame) -> pd.DataFrame:
 
     Returns
     -------
-    Schema ``RUN_TIMES``. Of jobs too short for Snakemake to measure, processors and memory are not known.
+    pandas.DataFrame
+        Schema ``RUN_TIMES``. If Snakemake could not measure any job of a rule because they were too short, CPU time and
+        memory are missing.
     """
     by_rule = benchmarks.groupby("rule", as_index=False).agg(
         n_jobs=("seconds", "size"),
@@ -224,7 +224,7 @@ def run_times(benchmarks: pd.DataFrame) -> pd.DataFrame:
 
 
 def thin_knee(knee: pd.DataFrame, n_points: int = 240, n_marked: int = 600) -> pd.DataFrame:
-    """Thin a knee table for drawing: ranks evenly spread on a log scale, and CAR-bearing barcodes.
+    """Choose the points of a knee table to draw: ranks evenly spread on a log scale, and CAR-bearing barcodes.
 
     Parameters
     ----------

@@ -2,8 +2,8 @@
 
 A barcode is written as PREFIX + BASES + SUFFIX: ``ACGT``, ``ACGT-1`` (Cell Ranger), ``ACGT-2`` (the second library of
 an aggregated run), ``ACGT_1`` (Seurat), ``GSM1_ACGT-1`` (GEO), ``sample:ACGT``. Two inputs that were written
-differently are matched by the bases, library by library, and by the **share** that fits: with lists of a million
-barcodes some of another sample always stand in them.
+differently are matched by the bases, library by library, and by the **share** that fits: a list of a million barcodes
+always contains some of another sample.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from carseq.errors import CarseqError
 _ONE_PIECE = re.compile(r"^(.*?[^A-Za-z0-9])??([ACGTN]{8,}(?:[-_+.][ACGTN]{8,})*)([^A-Z].*)?$")
 _PIECES = re.compile(r"^(.*?[^A-Za-z0-9])??([ACGTN]{3,}(?:[-_+.][ACGTN]{3,})+)([^A-Z].*)?$")
 _SUFFIX = re.compile(r"^(.*?)(-\d+)?$")
-#: Libraries told apart in one input at most; more of them are no libraries but names of cells.
+#: Libraries told apart in one input at most; more of them are not libraries but names of cells.
 MAX_LIBRARIES = 100
 #: A second way to write the barcodes that fits this well beside the best one makes the match ambiguous.
 RIVAL = 0.5

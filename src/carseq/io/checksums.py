@@ -1,4 +1,4 @@
-"""The size and checksum of every file that a job of the workflow made, so that a damaged one is told.
+"""The size and checksum of every file that a job of the workflow made, so that a damaged one is found.
 
 They lie in ``.checksums/`` of the results folder, one small file for each. A file that a crashed copy cut off, or that
 was exchanged for another, keeps its name and perhaps its time; read as it is, it would change the results silently.
@@ -42,7 +42,7 @@ def damaged(path: str | Path, cause: str, *, word: str = "damaged") -> CarseqErr
     """
     ours = root_of(path) is not None
     remedy = (
-        "delete it, run again" if ours else "copy it anew from where it was made, or make it again"
+        "delete it, run again" if ours else "copy it again from where it was made, or make it again"
     )
     return CarseqError(f"{path} is {word}", cause, remedy)
 

@@ -1,4 +1,4 @@
-"""Failures of the machine, told as what they are: a full disk, a quota, a missing permission, too little memory."""
+"""Failures of the machine in plain words: a full disk, a quota, a missing permission, too little memory."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _SYSTEM: dict[int, tuple[str, str]] = {
     ),
     errno.EIO: (
         "the disk reported an error",
-        "copy the file anew from its source; ask the disk's administrator if it comes back",
+        "copy the file again from its source; if the error comes back, ask the disk's administrator",
     ),
     errno.ESTALE: (
         "the network disk has lost the file",

@@ -1,4 +1,4 @@
-"""Reading text and sequences, gzipped or plain: a damaged file is told as such, by its name."""
+"""Reading text and sequences, gzipped or plain. The error for a damaged file names it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def open_text(path: str | Path) -> Iterator[Iterator[str]]:
     Raises
     ------
     CarseqError
-        Also while they are read: if the file cannot be read, is cut off or damaged, or is no text.
+        Also while they are read: if the file cannot be read, is cut off or damaged, or is not text.
     """
     path = Path(path)
     try:

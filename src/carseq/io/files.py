@@ -6,9 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from carseq.errors import CarseqError
 from carseq.io.atomic import atomic as atomic
@@ -18,10 +16,13 @@ from carseq.io.formulas import without_formulas
 from carseq.schema.column import Schema
 from carseq.schema.tables import METADATA
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 
 @contextmanager
 def reading(path: str | Path) -> Iterator[Path]:
-    """Guard the reading of a file that carseq wrote: it is checked before, and what fails is told with its name.
+    """Guard the reading of a file that carseq wrote: it is checked before, and an error names it.
 
     Raises
     ------
@@ -52,7 +53,7 @@ def reading(path: str | Path) -> Iterator[Path]:
 def write_table(table: pd.DataFrame, path: str | Path, schema: Schema | None = None) -> None:
     """Write a table atomically as TSV (``.tsv``, ``.tsv.gz``) or Parquet (``.parquet``).
 
-    In a TSV an apostrophe stands before each text that a spreadsheet would take for a formula and run.
+    In a TSV, an apostrophe precedes each text that a spreadsheet would take for a formula and run.
     """
     if schema is not None:
         table = schema.conform(table)
@@ -82,6 +83,8 @@ def read_table(path: str | Path, schema: Schema | None = None) -> pd.DataFrame:
     CarseqError
         If it is missing, cut off or not such a table.
     """
+    import pandas as pd
+
     with reading(path) as path:
         if path.suffix == ".parquet":
             table = pd.read_parquet(path)
@@ -93,7 +96,7 @@ def read_table(path: str | Path, schema: Schema | None = None) -> pd.DataFrame:
             table = pd.read_csv(
                 path, sep="\t", dtype=text, keep_default_na=False, na_values=["", "nan"]
             )
-            # A column that is missing is told of below.
+            # A missing column is reported below.
             for name in text.keys() & set(table):
                 table[name] = table[name].fillna("")
     if schema is None:
@@ -116,6 +119,8 @@ def read_samples(path: str | Path) -> pd.DataFrame:
     pandas.DataFrame
         Schema ``METADATA``, further columns of the sheet behind it; a row a sample.
     """
+    import pandas as pd
+
     with reading(path) as path:
         table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, na_filter=False)
     return METADATA.conform(table)

@@ -53,9 +53,17 @@ IDS = (
 )  # fmt: skip
 #: What 16 or so bases, with what programs put before and behind them, look like.
 _BARCODE = re.compile(r"^(.*[^A-Za-z0-9])?[ACGTN]{12,}([-_.#x].*)?$")
+#: What people call the feature of a CAR: as whole words, so that CARD8, CARS1, SCARB1 and CARTPT do not match.
+_CAR_NAMES = re.compile(
+    r"(?<![a-z])p?car(-?t)?(?![a-z])|scfv|wpre|transgene|chima?eric|leucel|"
+    r"(axi|tisa|ide|cilta|brexu|liso|obe)-?cel|fmc63|bbz|28z",
+    re.IGNORECASE,
+)
+#: Share of ids that are Ensembl's from which on an id of another form is that of an added sequence.
+MOSTLY_ENSEMBL = 0.9
 #: Share of a tag's cells from which a sample with hashtags is one sample, not a pool.
 ONE_TAG = 0.9
-#: Share of the symbols that may stand for two genes each, where a file has no ids: of GENCODE's, 0.1 %.
+#: Share of the symbols that may name two genes each, if a file has no ids: of GENCODE's, 0.1 % do.
 NAMED_TWICE = 0.01
 #: More molecules of one gene in one droplet than any droplet holds.
 MOST_COUNTED = 10_000_000
@@ -118,7 +126,7 @@ def read_counts(
     -------
     anndata.AnnData
         Barcodes × genes, integer counts in CSR; ``var_names`` are symbols made unique, ``var["gene_id"]``. Barcodes
-        without a count, and features that are no genes (hashtags, guides), are left out. Antibody counts become the
+        without a count, and features that are not genes (hashtags, guides), are left out. Antibody counts become the
         table ``obsm["protein"]``, barcodes × antibodies.
 
     Raises
@@ -302,11 +310,11 @@ def _read_mtx(folder: Path, matrix: Path | None = None) -> _Read:
     head = raw[:200].split(b"\n")[0].lower().split()
     if head[:1] != [b"%%matrixmarket"] or not {b"integer", b"real"} & set(head):
         raise CarseqError(
-            f"{matrix} is no matrix of counts",
+            f"{matrix} is not a matrix of counts",
             f"it begins {raw[:60]!r}",
             "give a MatrixMarket file of integers, as Cell Ranger and STARsolo write it",
         )
-    # SciPy's reader crashes the process on some bytes that are no text, and on a last line that is cut off.
+    # SciPy's reader crashes the process on some bytes that are not text, and on a last line that is cut off.
     if (odd := re.search(rb"[^\t\n\r\x20-\x7e]", raw)) is not None:
         raise CarseqError(
             f"{matrix} is damaged",
@@ -398,7 +406,7 @@ def _read_h5ad(path: Path) -> _Read:
     from scipy import sparse
 
     with warnings.catch_warnings():
-        # Names that stand twice are told below, with what to do.
+        # Names that occur twice are reported below, with what to do.
         warnings.simplefilter("ignore")
         adata = anndata.read_h5ad(path)
     held = (
@@ -486,7 +494,7 @@ def _check_counts(read: _Read, path: Path, *, allow_empty: bool) -> None:
     _tell_twice(pd.Index(read.barcodes), path, "barcode")
     if not np.isfinite(data).all():
         raise CarseqError(
-            f"{path} holds values that are no numbers",
+            f"{path} holds values that are not numbers",
             _place(read, ~np.isfinite(data)),
             "give the raw matrix, as the counting program wrote it",
         )
@@ -516,7 +524,7 @@ def _check_counts(read: _Read, path: Path, *, allow_empty: bool) -> None:
 
 
 def check_molecules(counts: Any, what: str) -> None:
-    """Raise where whole numbers are no counts of molecules, and warn where they may be none.
+    """Raise where whole numbers are not counts of molecules, and warn where they may be none.
 
     Parameters
     ----------
@@ -550,7 +558,7 @@ def check_molecules(counts: Any, what: str) -> None:
     middle = float(np.median(totals))
     if len(totals) >= 20 and np.mean(np.abs(totals - middle) < SAME_TOTAL * middle) > 0.95:
         log.warning(
-            "%s: every barcode has about %.0f molecules: it was normalised and rounded, or thinned to one depth; "
+            "%s: every barcode has about %.0f molecules: it was normalised and rounded, or downsampled to one depth; "
             "if normalised, give the raw matrix",
             what,
             middle,
@@ -593,7 +601,7 @@ def _tell_twice(names: pd.Index, path: Path, what: str) -> None:
 
 
 def are_genes(types: Strings) -> npt.NDArray[np.bool_]:
-    """Return which features are genes. A column that holds none of 10x's words is no column of types."""
+    """Return which features are genes. A column that holds none of 10x's words is not a column of types."""
     lowered = _lowered(types)
     if not np.isin(lowered, [t.lower() for t in TYPES]).any():
         return np.ones(len(types), dtype=bool)
@@ -601,7 +609,7 @@ def are_genes(types: Strings) -> npt.NDArray[np.bool_]:
 
 
 def _are_hashtags(read: _Read) -> npt.NDArray[np.bool_]:
-    """Return which features mark a sample, told by their type or, among antibodies, by their name."""
+    """Return which features mark a sample, by their type or, among antibodies, by their name."""
     lowered = _lowered(read.types)
     tags = np.asarray(lowered == MULTIPLEXING.lower())
     for i in np.flatnonzero(lowered == ANTIBODY.lower()):
@@ -670,11 +678,11 @@ def _check_genes(
     path: Path,
     car: str | None,
 ) -> None:
-    """Raise where a gene stands twice; two genes of one symbol are told apart by their ids."""
+    """Raise where a gene occurs twice; two genes of one symbol are told apart by their ids."""
     own = [f"{i}\t{n}" for i, n in zip(read.ids[is_gene], read.names[is_gene], strict=True)]
     held = pd.Index(own) if read.has_ids else pd.Index(read.names[is_gene])
     twice = held[held.duplicated()]
-    # Some symbols of human annotations stand for two genes each; without ids they cannot be told from a slip.
+    # Some symbols of human annotations name two genes each; without ids these look like a mistake.
     if len(twice) > (0 if read.has_ids else NAMED_TWICE * len(held)):
         _tell_twice(pd.Index([str(t).split("\t")[-1] for t in twice.append(twice)]), path, "gene")
     if car is not None and (names[is_gene] == car).sum() > 1:
@@ -700,17 +708,61 @@ def _check_car(
             "it counts no molecules of the CAR's mRNA",
             "give a matrix whose reference holds the CAR's sequence, or the FASTQ files or the BAM",
         )
-    genes = [str(n) for n in names[is_gene]]
-    like = [n for n in genes if car and n.lower() == car.lower()] or [
-        str(n) for n, i in zip(names[is_gene], read.ids[is_gene], strict=True) if i == car
-    ]
+    like = near_names(names[is_gene], car or "", read.ids[is_gene])
     raise CarseqError(
         f"{path} has no feature named {car}",
-        f"it has {like[0]}, which is spelt otherwise"
-        if like
-        else "the sample has no reads, so its CAR counts can only come from this matrix",
-        f"write `construct.name: {like[0]}`"
-        if like
-        else "give `construct.name` as the matrix spells it, a matrix made with the CAR in its reference, or the "
+        "the sample has no reads, so its CAR counts can only come from this matrix",
+        (f"write `construct.name: {like[0]}` if that is the CAR; " if len(like) == 1 else "")
+        + (f"names that may be the CAR's are {', '.join(like)}: " if len(like) > 1 else "")
+        + "give `construct.name` as the matrix spells it, a matrix made with the CAR in its reference, or the "
         "FASTQ files or the BAM",
     )
+
+
+def near_names(
+    names: Iterable[str], car: str, ids: Iterable[str] | None = None, most: int = 5
+) -> list[str]:
+    """Return the features that may be the CAR's, the likeliest first.
+
+    Parameters
+    ----------
+    names
+        Names of the features.
+    car
+        The CAR's name as it was asked for.
+    ids
+        Their ids, in the same order. Where nearly all are Ensembl's, one of its own is that of an added sequence.
+    most
+        Names to return at most.
+
+    Returns
+    -------
+    list of str
+        First what is spelt otherwise or has the CAR's name as its id; else what resembles the name, is called as CARs
+        are, or was added to a reference of Ensembl's genes.
+    """
+    import difflib
+
+    genes = [str(name) for name in names]
+    keys = [str(i) for i in ids] if ids is not None else genes
+    same = [
+        n
+        for n, i in zip(genes, keys, strict=True)
+        if n.lower() == car.lower() or i.lower() == car.lower()
+    ]
+    if same:
+        return same[:most]
+    ensembl = [key.split("_")[-1].startswith("ENS") for key in keys]
+    added = (
+        [n for n, known in zip(genes, ensembl, strict=True) if not known]
+        if genes and np.mean(ensembl) >= MOSTLY_ENSEMBL
+        else []
+    )
+    lowered = {n.lower(): n for n in genes}
+    resembling = [
+        lowered[n] for n in difflib.get_close_matches(car.lower(), lowered, n=most, cutoff=0.8)
+    ]
+    called_so = [n for n in genes if _CAR_NAMES.search(n)]
+    return list(
+        dict.fromkeys([*[n for n in added if n in set(called_so)], *resembling, *called_so, *added])
+    )[:most]

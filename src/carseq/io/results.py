@@ -15,6 +15,12 @@ from carseq.io.files import reading
 from carseq.schema.results import FILES, READS_SINCE, VERSIONS
 
 
+def study_name(results: Path) -> str:
+    """Return the name of a study: that of its folder."""
+    results = results.resolve()
+    return results.parent.name if results.name in {"results", "out", "output"} else results.name
+
+
 def made_by(results: str | Path) -> str:
     """Return the version of carseq that made a results folder; empty if the folder does not say.
 
@@ -93,7 +99,7 @@ def no_finished_run(results: str | Path, missing: str | Path) -> CarseqError:
     return CarseqError(f"{results} holds no finished run", f"no {missing}", remedy)
 
 
-def told_of_upgrade(results: str | Path) -> str:
+def upgrade_notice(results: str | Path) -> str:
     """Return a sentence for a run in a results folder of an older version: what is made anew; empty if nothing is."""
     version = made_by(results)
     rooms = changed_since(version) if version else []

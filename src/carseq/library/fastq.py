@@ -16,7 +16,7 @@ from carseq.io.fasta import DAMAGED
 
 #: Pairs up to this size, both files together, are compared read by read; of larger ones samples of reads.
 WHOLE_BYTES = 40_000_000
-#: What stands behind a read's name in one file of a pair: ``/1`` and ``/2``, or ``.1`` and ``.2`` (fastq-dump -I).
+#: The end of a read's name in one file of a pair: ``/1`` and ``/2``, or ``.1`` and ``.2`` (fastq-dump -I).
 _MATE = re.compile(r"[/.][12]$")
 
 
@@ -68,7 +68,13 @@ def check_pair(r1: str | Path, r2: str | Path, *, n: int = 1000) -> None:
 
 
 def check_reads_of_pair(r1: str | Path, r2: str | Path, n: int | None) -> int:
-    """Check the first ``n`` reads of two files (None: all) as :func:`check_pair` does; return how many there are."""
+    """Check the first ``n`` reads of two files (None: all) as :func:`check_pair` does; return how many there are.
+
+    Raises
+    ------
+    CarseqError
+        If the files are not a pair, or one holds no reads.
+    """
     among = "" if n is None else f" among the first {n}"
     counts, empty, first_empty = [0, 0], [0, 0], ["", ""]
     alike = True
@@ -101,7 +107,7 @@ def check_reads_of_pair(r1: str | Path, r2: str | Path, n: int | None) -> int:
         raise CarseqError(
             f"{r1} and {r2} hold different numbers of reads",
             f"{counts[0]:,} and {counts[1]:,}{among}",
-            "one of them is cut off: transfer it again, or demultiplex both anew",
+            "one of them is cut off: transfer it again, or demultiplex both again",
         )
     for path, times, place in zip((r1, r2), empty, first_empty, strict=True):
         if times:
@@ -165,7 +171,7 @@ def count_reads(path: str | Path) -> int:
 
 
 def _records(path: str | Path, n: int | None = None) -> Iterator[dnaio.SequenceRecord]:
-    """Yield the reads of a file; a record that is none is told with its number."""
+    """Yield the reads of a file; the error for a faulty record names its number."""
     number = 0
     try:
         with dnaio.open(path) as reads:
@@ -203,7 +209,7 @@ def check_counts(pairs: Sequence[tuple[str | Path, str | Path]]) -> int:
             raise CarseqError(
                 f"{r1} and {r2} hold different numbers of reads",
                 f"{first:,} and {second:,}",
-                "one of them is cut off: transfer it again, or demultiplex both anew",
+                "one of them is cut off: transfer it again, or demultiplex both again",
             )
         total += first
     return total

@@ -147,6 +147,11 @@ def check_cells(counts: Counts, share: float, sample: str) -> None:
         Share of all reads that they hold.
     sample
         Name of the sample.
+
+    Raises
+    ------
+    CarseqError
+        If so.
     """
     if share < MIN_SHARE or len(counts) < RANK:
         raise CarseqError(

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import dnaio
 import numpy as np
-import pysam
 
 from carseq.errors import CarseqError
 from carseq.library.geometry import Chemistry, strand_named
@@ -120,6 +119,8 @@ def read_length_of_bam(path: str | Path, *, n: int = _LOOKED_AT) -> int:
     from carseq.io.bam import UNREADABLE
 
     try:
+        import pysam
+
         with pysam.AlignmentFile(str(path), "rb", check_sq=False) as bam:
             lengths = [
                 record.query_length

@@ -75,7 +75,9 @@ def _barcode_list(path: Path, _changed: int) -> npt.NDArray[np.uint64]:
             "it is empty" if not words else f"its lines have {sorted(lengths)[:4]} characters",
         )
     if other := next((w for w in words if w.strip(b"ACGTN")), None):
-        raise _no_list(path, f"{other.decode(errors='replace')!r} is no barcode of A, C, G and T")
+        raise _no_list(
+            path, f"{other.decode(errors='replace')!r} is not a barcode of A, C, G and T"
+        )
     return encode(np.frombuffer(b"".join(words), dtype=np.uint8).reshape(len(words), -1))
 
 
@@ -108,7 +110,13 @@ def _bare_barcodes(stream: io.BytesIO | igzip.IGzipFile) -> npt.NDArray[np.uint6
 
 
 def known_whitelist(name: str) -> Path:
-    """Return the path of a whitelist that comes with ngs_tools, such as ``10x_version3``."""
+    """Return the path of a whitelist that comes with ngs_tools, such as ``10x_version3``.
+
+    Raises
+    ------
+    CarseqError
+        If ngs_tools is not installed.
+    """
     import importlib.util
 
     spec = importlib.util.find_spec("ngs_tools")
@@ -227,6 +235,6 @@ def read_parts(path: str | Path, lengths: Sequence[int]) -> list[list[str]]:
         if bad is not None or not part:
             raise _no_list(
                 Path(path),
-                f"{bad!r} is no part of {length} bases" if part else "a part has no word in it",
+                f"{bad!r} is not a part of {length} bases" if part else "a part has no word in it",
             )
     return [list(part) for part in parts]

@@ -47,7 +47,9 @@ def target_cells(adata: AnnData, detection: pd.DataFrame, target: str | None) ->
         dense = counts.toarray() if hasattr(counts, "toarray") else np.asarray(counts)
         expressing = dense.ravel() > 0
     else:
-        log.warning("the target %s is no gene of the matrix: its cells cannot be counted", target)
+        log.warning(
+            "the target %s is not a gene of the matrix: its cells cannot be counted", target
+        )
     cells = adata.obs[single].assign(expressing=expressing[single])
     rows = []
     for sample in detection.itertuples():

@@ -29,7 +29,7 @@ SHARE, COPIES, CLINICAL = MEASURES
 
 
 def kind_of(measure: str) -> str:
-    """Return what a column of the samples sheet measures, told from its name (any case)."""
+    """Return what a column of the samples sheet measures, by its name (any case)."""
     name = measure.lower()
     if _SHARE.match(name):
         return SHARE
@@ -54,7 +54,7 @@ def clinical(detection: pd.DataFrame, given: Mapping[str, Mapping[str, object]])
     Raises
     ------
     CarseqError
-        For a CAR T share that is no share.
+        For a CAR T share that is not a share.
     """
     place = time_places([str(t) for t in detection["timepoint"]])
     sheet = pd.DataFrame.from_dict({s: dict(v) for s, v in given.items()}, orient="index")
@@ -117,9 +117,9 @@ def _share(measure: str, value: float, sample: str) -> float:
     most = 100.0 if in_percent else 1.0
     if not 0 <= value <= most:
         raise CarseqError(
-            f"{measure} of sample {sample} is no share of T cells: {value:g}",
+            f"{measure} of sample {sample} is not a share of T cells: {value:g}",
             f"its name says that it lies between 0 and {most:g}",
-            "mend the samples sheet, or give the column another name",
+            "correct the samples sheet, or give the column another name",
         )
     return value / most
 

@@ -15,7 +15,7 @@ def shared_clonotypes(obs: pd.DataFrame) -> pd.DataFrame:
     ----------
     obs
         Cells after :func:`carseq.calling.call_cells`, with ``clonotype`` where receptors were read (empty for a cell
-        without one). Doublets and cells that are no T cells are left out.
+        without one). Doublets and cells that are not T cells are left out.
 
     Returns
     -------

@@ -14,6 +14,8 @@ from carseq.cells.annotation import T_LINEAGE
 from carseq.schema.tables import LOCALIZATION
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from anndata import AnnData
 
 #: Two columns are crossed: a state means another thing in a CD4 than in a CD8 T cell.
@@ -30,6 +32,8 @@ def localize(adata: AnnData, samples: pd.DataFrame) -> pd.DataFrame:
         Cohort after :func:`carseq.calling.call_cells`.
     samples
         One row a sample: ``sample``, ``patient``, ``compartment``, ``timepoint``, ``role``, and ``gating`` where known.
+        Of a table of verdicts also ``n_t_cells``, ``n_car_positive`` and ``prevalence_high``: what the silence of a
+        sample without a positive call leaves open is then the upper end of its groups' intervals.
 
     Returns
     -------
@@ -41,6 +45,7 @@ def localize(adata: AnnData, samples: pd.DataFrame) -> pd.DataFrame:
     obs = adata.obs
     fitted = Fit.from_uns(adata.uns["car_model"])
     gate = gates(samples)
+    left_open = _left_open(samples)
     rows: list[dict[str, object]] = []
     for sample in samples.itertuples():
         about = {
@@ -51,7 +56,7 @@ def localize(adata: AnnData, samples: pd.DataFrame) -> pd.DataFrame:
             "n_samples": 1,
         }
         own = obs[obs["sample"].astype(str) == str(sample.sample)]
-        rows += _groups(fitted, own, about, fraction_is(gate[sample.Index]))
+        rows += _groups(fitted, own, about, fraction_is(gate[sample.Index]), left_open)
     # A sample from before the infusion would dilute what is asked for.
     cases = samples[(samples["role"] == "case") & ~gate.isin(BY_CAR)]
     keys = [cases["patient"], cases["compartment"], gate[cases.index]]
@@ -66,8 +71,44 @@ def localize(adata: AnnData, samples: pd.DataFrame) -> pd.DataFrame:
             "n_samples": len(several),
         }
         own = obs[obs["sample"].astype(str).isin(several["sample"].astype(str))]
-        rows += _groups(fitted, own, about, "fraction")
+        rows += _groups(fitted, own, about, "fraction", left_open)
     return LOCALIZATION.conform(pd.DataFrame(rows, columns=list(LOCALIZATION.columns)))
+
+
+def _left_open(samples: pd.DataFrame) -> dict[str, float]:
+    """Return how many CAR T cells the silence of each sample without a positive call does not exclude."""
+    if not {"n_t_cells", "n_car_positive", "prevalence_high"} <= set(samples.columns):
+        return {}
+    silent = samples[(samples["n_car_positive"] == 0) & samples["prevalence_high"].notna()]
+    number = silent["n_t_cells"] * silent["prevalence_high"]
+    return dict(zip(silent["sample"].astype(str), number.astype(float), strict=True))
+
+
+def most_in_group(cells: Mapping[str, int], left_open: Mapping[str, float]) -> float:
+    """Return the largest CAR T fraction of a group that silence does not exclude, in samples without a positive call.
+
+    All CAR T cells that a sample's verdict leaves open may be of one type: of 48 T cells with CAR T cells above 10 %
+    excluded, 4.8 may be among the 12 of a type, 40 % of these. In several samples a CAR T cell of each makes the
+    silence of all less likely: each sample takes a part of the same doubt, and the parts sum to 1.
+
+    Parameters
+    ----------
+    cells
+        By sample, the group's T cells.
+    left_open
+        By sample, CAR T cells that its verdict does not exclude.
+
+    Returns
+    -------
+    float
+        Share (0-1) of the group's cells.
+    """
+    doubt, number = 1.0, 0.0
+    for sample in sorted(cells, key=lambda name: -left_open[name]):
+        # A sample with fewer cells of the group than are left open takes only a part of the doubt.
+        part = min(doubt, cells[sample] / left_open[sample]) if left_open[sample] > 0 else 0.0
+        number, doubt = number + part * left_open[sample], doubt - part
+    return number / max(sum(cells.values()), 1)
 
 
 def _labels(obs: pd.DataFrame, level: str) -> pd.Series:
@@ -79,7 +120,11 @@ def _labels(obs: pd.DataFrame, level: str) -> pd.Series:
 
 
 def _groups(
-    fitted: Fit, obs: pd.DataFrame, about: dict[str, object], means: str
+    fitted: Fit,
+    obs: pd.DataFrame,
+    about: dict[str, object],
+    means: str,
+    left_open: Mapping[str, float],
 ) -> list[dict[str, object]]:
     """Return the rows of some samples' cells, taken as one; ``means`` is what a fraction of them means."""
     rows = []
@@ -94,7 +139,7 @@ def _groups(
             if not len(cells) and not n_doublets:
                 continue
             is_t = cells["lineage"] == T_LINEAGE
-            # A fraction is given for groups of T cells alone: elsewhere a CAR molecule is no CAR T cell.
+            # A fraction is given for groups of T cells alone: elsewhere a CAR molecule is not a CAR T cell.
             is_t_group = bool(len(cells)) and bool(is_t.all())
             estimate, low, high = fitted.fraction(cells) if is_t_group else (np.nan,) * 3
             outside = cells[signal & ~is_t]
@@ -105,6 +150,10 @@ def _groups(
                 method = f"dropout-corrected posterior {means}"
                 if about["n_samples"] != 1:
                     method += f", mean of {about['n_samples']} samples by their cells"
+                of_sample = cells["sample"].astype(str).value_counts().to_dict()
+                if set(of_sample) <= set(left_open):
+                    low, high = 0.0, max(estimate, most_in_group(of_sample, left_open))
+                    method += "; no positive call: up to what the verdict does not exclude"
             rows.append(
                 {
                     **about,

@@ -39,15 +39,15 @@ def account(sample: str, counts: Counter[str], table: pd.DataFrame) -> pd.DataFr
         ("candidates_at_homologs", "reads", counts["at_homologs"], "reads at homologs that resemble the CAR"),
         ("unmapped_looked_at", "reads", counts["unmapped_looked_at"], "unmapped reads in the BAM"),
         ("candidates_unmapped", "reads", counts["unmapped"], "unmapped reads that resemble the CAR"),
-        ("wrong_strand", "reads", counts["wrong_strand"], "CAR reads on the strand that this chemistry does not make"),
-        ("unlike_car", "reads", counts["unlike"], "candidates that the CAR's transcript does not explain"),
-        ("invalid_barcode", "reads", counts["no_barcode"], "CAR reads without a valid barcode or without a UMI"),
-        ("endogenous", "reads", n_reads("endogenous"), "reads of molecules that an endogenous gene explains better"),
+        ("wrong_strand", "reads", counts["wrong_strand"], "CAR reads on the wrong strand for this chemistry"),
+        ("unlike_car", "reads", counts["unlike"], "reads that the CAR's transcript does not explain"),
+        ("invalid_barcode", "reads", counts["no_barcode"], "CAR reads without a valid barcode or UMI"),
+        ("endogenous", "reads", n_reads("endogenous"), "reads that an endogenous gene explains better"),
         ("car_reads", "reads", sum(n_reads(k) for k in kept), "reads of CAR molecules"),
         ("duplicates", "reads", sum(n_reads(k) for k in kept) - n_kept, "further reads of the same molecules"),
-        ("multi_mapped", "reads", counts["multi_mapped"], "CAR reads placed twice or more, lost to plain counting"),
-        ("car_molecules", "molecules", n_kept, "CAR molecules, all droplets"),
-        ("shared", "molecules", int(kinds.get("shared", 0)), "of them in regions shared with an endogenous gene"),
+        ("multi_mapped", "reads", counts["multi_mapped"], "CAR reads placed twice, lost to plain counting"),
+        ("car_molecules", "molecules", n_kept, "molecules that may be the CAR's, all droplets"),
+        ("shared", "molecules", int(kinds.get("shared", 0)), "of them, shared with an endogenous gene"),
     ]  # fmt: skip
     table = pd.DataFrame(rows, columns=["step", "unit", "n", "meaning"])
     table.insert(0, "sample", sample)

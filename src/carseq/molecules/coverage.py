@@ -10,13 +10,11 @@ import numpy.typing as npt
 from scipy import special
 
 from carseq.construct import Transcript
+from carseq.construct.coverage import INSERT, INSERT_SD
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-#: Insert sizes of 10x libraries, nt: the distance of a read's far end from the primed end of its transcript
-#: (10x Genomics, CG000204: libraries of 300-600 bp with adapters of some 120; inserts peak at 350 nt).
-INSERT, INSERT_SD = 350.0, 100.0
 #: Molecules farther than this from the primed end are internally primed or degraded, nt.
 FAR = 700
 #: Molecules near the peak from which it is fitted rather than taken from the constants above.

@@ -34,7 +34,6 @@ from carseq.sequence.alignment import DECISIVE, MIN_BASES
 
 log = get_logger(__name__)
 
-Mask = npt.NDArray[np.bool_]
 
 #: Log-odds (nats) from which a molecule is taken for the CAR's whatever the gene's expression: two bases that differ.
 #: One base (6.7 nats) may be a sequencing error, of which an abundant gene has many.

@@ -15,6 +15,7 @@ from carseq.log import get_logger
 from carseq.molecules.score import Scorer
 from carseq.reference.genome import read_loci, read_transcript_fasta
 from carseq.reference.transgene import same_as_car
+from carseq.schema.results import FILES
 
 log = get_logger(__name__)
 
@@ -60,8 +61,8 @@ class Target:
         folder = Path(folder)
         return cls(
             construct,
-            read_transcript_fasta(folder / "rivals.fa"),
-            read_loci(folder / "loci.tsv"),
+            read_transcript_fasta(folder / FILES["rivals"].file),
+            read_loci(folder / FILES["loci"].file),
             strand,
         )
 

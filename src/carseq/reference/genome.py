@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
-from Bio.Seq import reverse_complement
-
+from carseq.construct.coding import reverse_complement
 from carseq.construct.homology import EndogenousTranscript, Locus
 from carseq.errors import CarseqError
 from carseq.io.checksums import damaged
@@ -16,12 +15,15 @@ from carseq.io.fasta import contigs, fasta_records, open_text, write_sequences
 from carseq.io.files import atomic, read_table
 from carseq.log import get_logger
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 log = get_logger(__name__)
 
 _ATTRIBUTE = re.compile(r'(\w+) "([^"]*)"')
 #: Bases kept on either side of an exon, nt: as many as the longest R2 of short-read sequencers has.
 MAX_READ = 300
-#: Bad lines of an annotation that are told one by one.
+#: At most this many bad lines of an annotation are named one by one.
 TOLD = 3
 
 
@@ -31,7 +33,7 @@ def gtf_exons(gtf: str | Path) -> Iterator[tuple[str, int, int, str, dict[str, s
     Raises
     ------
     CarseqError
-        If lines are no GTF, with the numbers of the first ones.
+        If lines are not GTF, with the numbers of the first ones.
     """
     bad: list[str] = []
     n_bad = 0
@@ -58,8 +60,8 @@ def gtf_exons(gtf: str | Path) -> Iterator[tuple[str, int, int, str, dict[str, s
             f"{n_bad:,} line{'s' if n_bad > 1 else ''} of the annotation {gtf} "
             f"{'are' if n_bad > 1 else 'is'} not as GTF wants",
             "; ".join(bad) + (" ..." if n_bad > len(bad) else ""),
-            "mend them, or give a GTF (not GFF3) as Ensembl, GENCODE or 10x make it; if its end is bad, it may be cut "
-            "off: transfer it again",
+            "correct them, or give a GTF (not GFF3) as Ensembl, GENCODE or 10x make it; if its end is bad, it may be "
+            "cut off: transfer it again",
         )
 
 
@@ -69,7 +71,7 @@ def _line_fault(fields: list[str]) -> str:
         return f"{len(fields)} columns of 9"
     start, end = fields[3], fields[4]
     if not (start.isascii() and start.isdigit() and end.isascii() and end.isdigit()):
-        return f"its place {start[:20]}-{end[:20]} is no number"
+        return f"its place {start[:20]}-{end[:20]} is not a number"
     if len(start) > 12 or len(end) > 12:
         return f"its place {start[:20]}-{end[:20]} is beyond any genome"
     if not 1 <= int(start) <= int(end):
@@ -100,7 +102,7 @@ def check_reference(fasta: str | Path, gtf: str | Path, car: str | None = None) 
     Raises
     ------
     CarseqError
-        If a file cannot be read, lines are no GTF, names do not match, exons lack ids, or the CAR's name is taken.
+        If a file cannot be read, lines are not GTF, names do not match, exons lack ids, or the CAR's name is taken.
     """
     lengths = contigs(fasta)
     n = 0
@@ -148,7 +150,24 @@ def check_reference(fasta: str | Path, gtf: str | Path, car: str | None = None) 
 def raise_if_named(
     fasta: str | Path, gtf: str | Path, car: str, names: Collection[str], *, annotated: bool
 ) -> None:
-    """Raise if the genome has a contig of the CAR's name, or the annotation a gene."""
+    """Raise if the genome has a contig of the CAR's name, or the annotation a gene of that name.
+
+    Parameters
+    ----------
+    fasta, gtf
+        Genome and annotation, for the message.
+    car
+        Name of the CAR.
+    names
+        Names of the genome's contigs.
+    annotated
+        Whether the annotation has a gene of the CAR's name.
+
+    Raises
+    ------
+    CarseqError
+        If so.
+    """
     remedy = (
         "carseq puts the CAR into the reference itself: give genome and annotation without it (those that the custom "
         "reference was made from), or, if it is something else, choose another `construct.name`"
@@ -198,7 +217,7 @@ def rival_context(
 ) -> tuple[list[EndogenousTranscript], pd.DataFrame]:
     """Return the genomic windows around the exons of genes, and the exons' places.
 
-    A read of a relative's unspliced RNA runs from exon into intron; without the intron's bases the CAR, which
+    A read of a homolog's unspliced RNA runs from exon into intron; without the intron's bases the CAR, which
     shares the exon, would seem to explain it as well as the gene does.
 
     Parameters
@@ -206,7 +225,7 @@ def rival_context(
     fasta, gtf
         Genome and annotation.
     genes
-        Symbols of the relatives.
+        Symbols of the homologs.
     flank
         Bases kept on either side of an exon, nt: at least the length of a read.
 
@@ -222,6 +241,8 @@ def rival_context(
         gene = attributes.get("gene_name") or attributes["gene_id"]
         if gene in genes:
             wanted.setdefault(contig, []).append((start, end, strand, gene))
+    import pandas as pd
+
     windows: list[EndogenousTranscript] = []
     rows: list[dict[str, object]] = []
     for contig, sequence in fasta_records(fasta):

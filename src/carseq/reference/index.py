@@ -141,7 +141,7 @@ def _check_file_sizes(index: Path, parameters: dict[str, str], strand_bit: str) 
         wanted["SAindex"] = packed + 8 * (int(n_bases) + 2)
     for name, size in wanted.items():
         found = (index / name).stat().st_size
-        # A size of SAindex that another version of STAR pads is no fault.
+        # A size of SAindex that another version of STAR pads is not a fault.
         if found < size or (found > size and name != "SAindex"):
             word = "cut off" if found < size else "not the one that belongs here"
             raise CarseqError(

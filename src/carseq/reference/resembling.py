@@ -40,7 +40,7 @@ _SPAN = 2 * WORD
 _MORE = 50
 #: Words of fewer different triplets are repeats, of which a genome is full.
 _TRIPLETS = 6
-#: Places kept, the longest first: a construct that shares a repeat of the genome is told.
+#: Places kept, the longest first: a construct that shares a repeat of the genome is reported.
 MAX_PLACES = 2000
 
 

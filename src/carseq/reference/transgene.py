@@ -35,7 +35,7 @@ def check_car_is_new(
 ) -> None:
     """Check that genome and annotation do not hold the CAR, under its own name or another.
 
-    Taken for a human relative, the CAR's own contig would make every CAR molecule a shared one.
+    If the CAR's own contig were taken for a human homolog, every CAR molecule would be a shared one.
 
     Parameters
     ----------
@@ -68,12 +68,18 @@ def raise_if_car(construct: Construct, transcripts: Iterable[EndogenousTranscrip
 
 
 def raise_if_rival_is_car(construct: Construct, found: Iterable[EndogenousTranscript]) -> None:
-    """Raise as :func:`raise_if_car`, for transcripts that are known to resemble the CAR."""
+    """Raise as :func:`raise_if_car`, for transcripts that are known to resemble the CAR.
+
+    Raises
+    ------
+    CarseqError
+        If one of them is the CAR itself.
+    """
     if same := same_as_car(construct, found):
         gene, bases = same
         raise CarseqError(
             f"the genome holds the CAR already, under the name {gene}",
-            f"{bases:,} of the {len(construct.sequence):,} bases of {construct.name} stand in it, in an order that no "
+            f"{bases:,} of the {len(construct.sequence):,} bases of {construct.name} are in it, in an order that no "
             "human gene has",
             f"give genome and annotation without {gene}, those that the custom reference was made from; for a BAM that "
             f"was aligned to the custom one, write `construct.name: {gene}` as well",

@@ -17,19 +17,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
-from scipy import io, sparse
 
 from carseq.errors import CarseqError
-from carseq.figures import summaries
 from carseq.figures.phrases import today
 from carseq.io.files import atomic, write_text
+from carseq.io.results import study_name
 from carseq.log import get_logger
-from carseq.report.study import Study, study_name
 from carseq.schema.results import FILES
 
 if TYPE_CHECKING:
     from anndata import AnnData
+
+    from carseq.report.study import Study
 
 log = get_logger(__name__)
 
@@ -59,7 +58,15 @@ def write_matrix(adata: AnnData, folder: str | Path) -> list[Path]:
     -------
     list of pathlib.Path
         The three files. Barcodes are ``sample:barcode``, as the rows of ``cells.h5ad`` are named.
+
+    Raises
+    ------
+    CarseqError
+        If the counts are not whole numbers.
     """
+    import pandas as pd
+    from scipy import io, sparse
+
     folder = Path(folder)
     counts = sparse.csc_matrix(adata.layers["counts"]).T.tocoo()
     whole = np.rint(counts.data)
@@ -91,6 +98,8 @@ def multiqc(study: Study) -> dict[str, dict[str, Any]]:
 
     A table of verdicts, columns for the table of general statistics, and the classes of evidence as bars.
     """
+    from carseq.figures import summaries
+
     shared = {"parent_id": "carseq", "parent_name": "carseq"}
     shared["parent_description"] = "CAR T cells in single-cell RNA-seq."
     table, general = {}, {}

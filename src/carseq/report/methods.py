@@ -1,4 +1,4 @@
-"""What was done in a study, told from its record: the way each sample came in, and the steps that were run."""
+"""What was done in a study, by its record: the way each sample came in, and the steps that were run."""
 
 from __future__ import annotations
 

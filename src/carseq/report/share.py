@@ -142,7 +142,7 @@ def _forms(name: str) -> list[str]:
     return list(dict.fromkeys([*written, safe, name.replace(chr(34), chr(34) * 2)]))
 
 
-#: A name begins where no letter or digit stands before it. The n of a line's end as JSON writes it is no letter.
+#: A name begins where no letter or digit precedes it. The n of a line's end as JSON writes it is not a letter.
 _BEGINS = r"(?:(?<![A-Za-z0-9])|(?<=\\[nrt]))"
 
 
@@ -172,7 +172,7 @@ def _replaced_words(text: str, names: Mapping[str, str]) -> str:
     return _begun(begun).sub(lambda found: begun[found.group()], text) if begun else text
 
 
-#: A name cut short by a table's layout is told by so many of its letters, and dots behind them.
+#: A name cut short by a table's layout is recognized by this many of its letters, followed by dots.
 _SHOWN = 4
 
 
@@ -225,7 +225,7 @@ def _check_clean(packed: Mapping[str, str], secrets: Iterable[str]) -> None:
     for secret in secrets:
         wanted = _pattern([secret])
         for name, text in packed.items():
-            # In whatever it stands, if it is no word.
+            # In whatever it stands, if it is not a word.
             odd = len(secret) > 4 and re.search(r"[\d_/]", secret) is not None
             if wanted.search(text) or wanted.search(name) or (odd and secret in text):
                 raise CarseqError(

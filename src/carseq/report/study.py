@@ -12,7 +12,7 @@ import pandas as pd
 from carseq.errors import CarseqError
 from carseq.io.checksums import check_whole
 from carseq.io.files import read_json, read_table
-from carseq.io.results import check_made_by, read_record
+from carseq.io.results import check_made_by, read_record, study_name
 from carseq.log import get_logger
 from carseq.schema.obs import OBS, conform_obs
 from carseq.schema.results import BENCHMARKS, FILES
@@ -126,12 +126,6 @@ def in_order(frame: pd.DataFrame, samples: list[str]) -> pd.DataFrame:
     """Sort rows by sample, in the study's order."""
     place = {sample: i for i, sample in enumerate(samples)}
     return frame.sort_values("sample", key=lambda names: names.map(place), kind="stable")
-
-
-def study_name(results: Path) -> str:
-    """Return the name of a study, told from its folder."""
-    results = results.resolve()
-    return results.parent.name if results.name in {"results", "out", "output"} else results.name
 
 
 def read_study(results: str | Path) -> Study:
@@ -253,7 +247,7 @@ class _Reader:
         samples = list(
             dict.fromkeys([*tables["detection"]["sample"], *cells["sample"].unique(), *found])
         )
-        # Some tables are written by name: what a reader compares stands in one order everywhere.
+        # Some tables are sorted by name; the page shows samples in one order everywhere.
         for name in ("thresholds", "downsampling", "rules"):
             tables[name] = in_order(tables[name], samples).reset_index(drop=True)
         solo, knees, filters, molecules, losses, support = {}, {}, [], [], [], []

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from carseq.run.told import Failed, reason
+from carseq.run.reasons import Failed, reason
 
 #: Where nothing ends for so long, a line says that the run is still at work (seconds).
 QUIET = 600.0
@@ -69,7 +69,6 @@ class Screen:
         self.done = self.total = 0
         self._jobs: dict[int, _Job] = {}
         self._running: set[int] = set()
-        self._again: set[int] = set()
         self._said = time.monotonic()
         self._ended = threading.Event()
         self._bar = Progress(
@@ -177,7 +176,7 @@ class Screen:
         self._running.discard(number)
         if self.interrupted:
             return
-        # A job of a group was told with its group.
+        # A job of a group was reported with its group.
         if getattr(record, "indent", False) and number in self.failed:
             return
         said = " ".join(

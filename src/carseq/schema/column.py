@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from carseq.errors import CarseqError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: Units of a column. ``fraction`` runs from 0 to 1 and is shown as per cent; ``percent`` is shown as it is.
 UNITS = ("", "fraction", "percent", "count", "ratio", "p", "bases", "minutes", "MB")
@@ -57,6 +59,8 @@ class Schema:
 
     def empty(self) -> pd.DataFrame:
         """Return a table of this schema without rows."""
+        import pandas as pd
+
         return self.conform(pd.DataFrame({name: [] for name in self.columns}))
 
     def conform(self, table: pd.DataFrame) -> pd.DataFrame:

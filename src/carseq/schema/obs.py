@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from carseq.schema.column import Column, Schema
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: ``obs`` of ``cohort/cells.h5ad`` from optional inputs: empty (0) in samples that come without them.
 OPTIONAL_OBS = Schema(
@@ -53,7 +55,7 @@ OBS = Schema(
         ),
         "cell_type": Column("str", "cell type"),
         "cell_type_confidence": Column(
-            "float64", "confidence of the type, 0 to 1; of unknown: that it is no lineage"
+            "float64", "confidence of the type, 0 to 1; of unknown: that it is not a lineage"
         ),
         "t_state": Column("str", "state of a T cell, empty for others", label="T-cell state"),
         "car_umis": Column(
@@ -108,7 +110,7 @@ OBS = Schema(
         ),
         "car_posterior": Column(
             "float64",
-            "probability that the cell is a CAR T cell",
+            "probability that the cell is a CAR T cell; NaN for cells that are not asked (no T cell, or a doublet)",
             label="Posterior",
             unit="fraction",
         ),
@@ -126,7 +128,7 @@ OBS = Schema(
 )
 
 #: Further columns of ``obs``: the cells room's workings, and what optional inputs give. Columns of the samples sheet
-#: stand beside them under their own names.
+#: are beside them under their own names.
 OBS_MORE = Schema(
     "obs, further",
     {
@@ -205,7 +207,7 @@ H5AD = {
     'uns["lineage_probability_names"]': "the lineages, in the order of obsm's columns",
     'obsm["t_type_probability"]': "probability of each T-cell type in a T cell; 0 in others",
     'uns["t_type_probability_names"]': "the types, in the order of obsm's columns",
-    'uns["car_homologs"]': "genes that the CAR shares sequence with, where the construct told them",
+    'uns["car_homologs"]': "genes that share sequence with the CAR, if the construct is known",
     'uns["library_failed"]': "samples that failed, with their median genes in a cell",
     'obsp["connectivities"]': "graph of neighbours",
     'obsp["distances"]': "distances in it",
@@ -237,6 +239,7 @@ def with_samples(obs: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
 
     Examples
     --------
+    >>> import pandas as pd
     >>> obs = pd.DataFrame({"sample": ["A", "B", "A"]})
     >>> samples = pd.DataFrame({"sample": ["A", "B"], "timepoint": ["D0", "D28"]})
     >>> list(with_samples(obs, samples)["timepoint"])

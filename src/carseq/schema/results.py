@@ -28,8 +28,8 @@ VERSIONS: Mapping[str, str] = MappingProxyType(
         "library": "0.2.0",
         "molecules": "0.2.0",
         "cells": "0.2.0.4",
-        "calling": "0.2.0.2",
-        "localize": "0.2.0.1",
+        "calling": "0.2.0.3",
+        "localize": "0.2.0.2",
         "report": "0.2.0.1",
     }
 )

@@ -36,13 +36,13 @@ LIBRARIES = Schema(
         ),
         "reads_sense": Column(
             "int64",
-            "reads on the sense strand, of those that the strand was told by",
+            "reads on the sense strand, of those by which the strand was determined",
             label="Reads, sense",
             unit="count",
         ),
         "reads_antisense": Column(
             "int64",
-            "reads on the antisense strand, of those that the strand was told by",
+            "reads on the antisense strand, of those by which the strand was determined",
             label="Reads, antisense",
             unit="count",
         ),

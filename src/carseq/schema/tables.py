@@ -44,7 +44,7 @@ LOSSES = Schema(
     },
 )
 
-#: ``cohort/samples.tsv``: what the samples sheet says of each sample. Further columns of the sheet stand behind these.
+#: ``cohort/samples.tsv``: what the samples sheet says of each sample. Further columns of the sheet follow these.
 METADATA = Schema(
     "metadata",
     {
@@ -53,16 +53,6 @@ METADATA = Schema(
         "compartment": Column("str", "urine, blood, product or other"),
         "timepoint": Column("str", "time point", label="Time point"),
         "role": Column("str", "case, negative_control or product"),
-    },
-)
-
-#: Samples as :func:`carseq.calling.call_cells` takes them.
-SAMPLES = Schema(
-    "samples",
-    {
-        **METADATA.columns,
-        "ambient_umis": Column("float64", "molecules in its empty droplets"),
-        "ambient_car": Column("float64", "CAR molecules in them"),
     },
 )
 
@@ -295,19 +285,22 @@ LOCALIZATION = Schema(
             "float64", "lower end of its 95 % interval", label="95 % from", unit="fraction"
         ),
         "high": Column(
-            "float64", "upper end of its 95 % interval", label="95 % to", unit="fraction"
+            "float64",
+            "upper end of its 95 % interval; without a positive call, what the samples' verdicts do not exclude",
+            label="95 % to",
+            unit="fraction",
         ),
         "method": Column("str", "how the estimate was made"),
         "n_samples": Column("int64", "samples the row rests on", label="Samples", unit="count"),
         "n_explained": Column(
             "int64",
-            "cells that are no T cells whose CAR molecules ambient RNA explains",
+            "cells that are not T cells whose CAR molecules ambient RNA explains",
             label="Explained by ambient RNA",
             unit="count",
         ),
         "n_unexplained": Column(
             "int64",
-            "cells that are no T cells with more than ambient RNA explains: unseen doublet or engulfed T cell",
+            "cells that are not T cells with more than ambient RNA explains: unseen doublet or engulfed T cell",
             label="Not explained by it",
             unit="count",
         ),
@@ -333,7 +326,7 @@ CONTRASTS = Schema(
             "str",
             "what is compared: urine against blood, against baseline, over time, T-cell state, T-cell type",
         ),
-        "patient": Column("str", "patient; empty where several are brought together"),
+        "patient": Column("str", "patient; empty where several patients are combined"),
         "sample": Column("str", "sample of interest; empty for several patients"),
         "reference": Column("str", "sample compared with; the same one for states and types"),
         "n_t_cells": Column(
@@ -688,7 +681,7 @@ RECEPTORS = Schema(
         ),
         "n_paired_not_t": Column(
             "int64",
-            "cells with both chains that are no T cells by their transcriptome",
+            "cells with both chains that are not T cells by their transcriptome",
             unit="count",
         ),
         "paired_not_t": Column("str", "their lineages, with their numbers"),
@@ -811,9 +804,9 @@ LOCI = Schema(
     "loci",
     {
         "contig": Column("str", "contig of the genome"),
-        "start": Column("int64", "first base of a relative's exon, 0-based"),
+        "start": Column("int64", "first base of an exon of the homolog, 0-based"),
         "end": Column("int64", "its end, exclusive"),
-        "gene": Column("str", "the relative"),
+        "gene": Column("str", "the homologous gene"),
     },
 )
 

@@ -115,7 +115,7 @@ class KmerSet:
                     raw = np.frombuffer(data, dtype=np.uint8)
                     passed, end, n = _records(raw, self._table)
                     if n < 0:
-                        raise OSError("there are bytes that are no record of an unmapped read")
+                        raise OSError("there are bytes that are not a record of an unmapped read")
                     n_records += n
                     kept += [data[start:stop] for start, stop in passed.tolist()]
                     rest = data[end:]
@@ -278,7 +278,7 @@ def _integer(raw, at, size):  # type: ignore[no-untyped-def]
 def _records(raw, table):  # type: ignore[no-untyped-def]
     """Return (start, stop) of the records that pass, the end of the last whole record, and the number of records.
 
-    The number is -1 where bytes are no record: of a damaged file nothing beyond its end must be read.
+    The number is -1 where bytes are not a record: of a damaged file nothing beyond its end must be read.
     """
     passed = np.empty((1024, 2), dtype=np.int64)
     n_passed, n_records, at = 0, 0, 0

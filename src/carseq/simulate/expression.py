@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 _BACKGROUND = {"ribosomal": 0.30, "housekeeping": 0.32, "filler": 0.38}
 #: A marker's level (UMIs per 10,000) in cells that do not express it.
 _LEAK = 0.03
-#: Genes silent outside the cells that list them: a CAR's relatives and its target.
+#: Genes silent outside the cells that list them: a CAR's homologs and its target.
 _SILENT = ("CD247", "CD28", "TNFRSF9", "CD8A", "TNFRSF17")
 
 

@@ -1,4 +1,4 @@
-"""A small genome with introns, whose CAR relatives are the real ones."""
+"""A small genome with introns, in which the CAR's homologs are the real human genes."""
 
 from __future__ import annotations
 
@@ -86,8 +86,8 @@ def make_genome(
     """Make a genome of ``n_genes`` genes (6 to 8 Mb for 1,000) that holds ``symbols``.
 
     The genes whose domains CARs borrow (CD247, CD28, TNFRSF9, CD8A, ...) have their RefSeq
-    sequence, cut into exons; every other sequence is random, so that nothing but a CAR and its
-    relatives is alike. Symbols beginning with ``MT-`` lie without introns on chrM.
+    sequence, cut into exons; every other sequence is random, so that only a CAR and its
+    homologs are alike. Symbols beginning with ``MT-`` lie without introns on chrM.
 
     Parameters
     ----------
@@ -151,13 +151,19 @@ def make_genome(
 
 
 def read_relatives() -> dict[str, Bases]:
-    """Read the mRNAs of the genes that CARs borrow domains from, by symbol, poly-A stripped."""
+    """Read the mRNAs of the genes that CARs borrow domains from, by symbol, without their poly(A) tails.
+
+    Raises
+    ------
+    CarseqError
+        If the file, which comes with carseq, cannot be read.
+    """
     file = data_path("sequences") / "relatives.fa"
     try:
         text = file.read_text()
     except OSError as error:
         raise CarseqError(
-            "the mRNAs of the CAR's relatives are missing",
+            "the mRNAs of the CAR's homologs are missing",
             f"{file}: {error.strerror}",
             "install carseq again; the file comes with it",
         ) from None

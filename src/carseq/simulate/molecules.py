@@ -176,6 +176,7 @@ def make_pool(
     count = np.bincount(owner[rich], minlength=len(sequences))
     first = np.concatenate([[0], np.cumsum(count)[:-1]])
     ends = np.cumsum(length[: 2 * len(genes)])
+    theirs = _kmers(endogenous, MIN_SHARED)
     return Pool(
         bases=bases,
         offset=offset,
@@ -187,30 +188,46 @@ def make_pool(
         spliceable=np.array([len(gene.exons) > 1 for gene in genes]),
         car_blocks=[list(blocks) for _, _, blocks in car],
         car_names=[name for name, _, _ in car],
-        longest=[_longest_shared(encode(sequence), endogenous, ends) for _, sequence, _ in car],
+        longest=[_longest_shared(encode(sequence), theirs, ends) for _, sequence, _ in car],
     )
 
 
 def _kmers(bases: Bases, k: int) -> NDArray[np.uint64]:
     code = np.full(256, 4, dtype=np.uint64)
     code[np.frombuffer(b"ACGT", dtype=np.uint8)] = np.arange(4, dtype=np.uint64)
-    digits = code[bases]
-    n = len(bases) - k + 1
-    kmers = np.zeros(max(n, 0), dtype=np.uint64)
-    for i in range(k if n > 0 else 0):
-        # Base 5, so that an N never equals a base: 5^20 < 2^47.
-        kmers = kmers * np.uint64(5) + digits[i : i + n]
+    if len(bases) < k:
+        return np.zeros(0, dtype=np.uint64)
+    # Base 5, so that an N never equals a base: 5^20 < 2^47. The k-mers of k bases from those of half as many.
+    kmers, size = code[bases], 1
+    for digit in f"{k:b}"[1:]:
+        kmers = kmers[:-size] * np.uint64(5**size) + kmers[size:]
+        size *= 2
+        if digit == "1":
+            kmers = kmers[:-1] * np.uint64(5) + code[bases[size:]]
+            size += 1
     return kmers
 
 
-def _longest_shared(car: Bases, endogenous: Bases, ends: Ints) -> Ints:
-    """Longest identical stretch from each base of ``car`` within one endogenous transcript, nt."""
+def _held_by(kmers: NDArray[np.uint64], few: NDArray[np.uint64]) -> Ints:
+    """Return where ``kmers`` holds one of ``few``; no sorting of the many, as ``numpy.isin`` would do it."""
+    size = np.uint64(1 << 20)
+    marked = np.zeros(int(size), dtype=bool)
+    marked[few % size] = True
+    likely = np.flatnonzero(marked[kmers % size])
+    return likely[np.isin(kmers[likely], few)]
+
+
+def _longest_shared(car: Bases, theirs: NDArray[np.uint64], ends: Ints) -> Ints:
+    """Longest identical stretch from each base of ``car`` within one endogenous transcript, nt.
+
+    ``theirs`` are the k-mers of the endogenous transcripts laid end to end, ``ends`` where each of them ends.
+    """
     longest = np.zeros(len(car), dtype=np.int64)
-    mine, theirs = _kmers(car, MIN_SHARED), _kmers(endogenous, MIN_SHARED)
+    mine = _kmers(car, MIN_SHARED)
     places: dict[int, list[int]] = {}
     for position, kmer in enumerate(mine.tolist()):
         places.setdefault(kmer, []).append(position)
-    hits = np.flatnonzero(np.isin(theirs, np.unique(mine)))
+    hits = _held_by(theirs, np.unique(mine))
     end = ends[np.searchsorted(ends, hits, side="right")]
     hits = hits[hits + MIN_SHARED <= end]
     run: dict[tuple[int, int], int] = {}

@@ -1,4 +1,4 @@
-"""Everything that can be known to be wrong with a study before it runs, told in one pass."""
+"""Every fault of a study that can be found before it runs, reported in one pass."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def check_study(path: Path) -> Iterator[Found]:
     yield from _guarded("whitelist", lambda: _check_whitelists(study))
     yield from _guarded("tables", lambda: check_tables(study, genome.genes))
     matrices: dict[str, pd.Series] = {}
-    # Reading and decompressing leave Python free: samples are checked side by side, and told in order.
+    # Reading and decompressing leave Python free: samples are checked in parallel and reported in order.
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         jobs = [
             pool.submit(lambda n: list(_check_whole_sample(study, n, genome, matrices)), name)
@@ -137,13 +137,13 @@ def _check_results(study: Study) -> Iterator[Found]:
             "results",
             Note(
                 f"{study.config.results} was made with another configuration ({', '.join(changed[:6])}): what "
-                "depends on it is made anew"
+                "depends on it is made again"
             ),
         )
 
 
 def _check_machine(study: Study, choice: Choice) -> Iterator[Found]:
-    """Yield how the CAR is brought in and why, and whether this machine has the memory and the disk for it."""
+    """Yield how and why the CAR is added to the reference, and whether this machine has the memory and disk for it."""
     how = {
         "saved": "the CAR is inserted into the index, which is saved",
         "each_run": "the CAR is inserted in each alignment",
@@ -257,7 +257,7 @@ def _check_sample(
     sample = study.samples[name]
     what = f"sample {name}"
     if sample.kind == "fastq":
-        # Files that are not there were told with the configuration.
+        # Missing files were reported with the configuration.
         there = all(is_url(f) or os.path.exists(f) for pair in study.pairs(name) for f in pair)
         if not study.config.reuse and name in study.units and there:
             yield what, check_reads(study, name, genome.panel, told=genome.sound)

@@ -27,7 +27,7 @@ _KIND = re.compile(
     r"(\d'?p?_?)?(gex|gene_?expression|rna|sc_?rna|mrna|cdna|vdj|vdj_?[tb]|tcr|bcr|adt|hto|cite|feature|sample|reads?)\d?",
     re.IGNORECASE,
 )
-#: Folders that are no part of a run's reads: of version control, of Snakemake, of caches.
+#: Folders that are not part of a run's reads: of version control, of Snakemake, of caches.
 _SKIPPED_FOLDERS = {".git", ".snakemake", "__pycache__", "__MACOSX"}
 
 
@@ -58,7 +58,7 @@ def walk(folder: Path) -> Iterator[Path]:
     Raises
     ------
     CarseqError
-        If it is no folder.
+        If it is not a folder.
     """
     if not folder.is_dir():
         raise CarseqError(f"{folder} is not a folder", "", "give the folder that holds the files")
@@ -167,7 +167,7 @@ def _sample_names(
             for place, parent in zip(own, parents, strict=True):
                 names[place, sample] = re.sub(r"[^A-Za-z0-9._-]", "_", f"{parent}_{sample}")
             told.append(
-                f"{sample} stands in {len(own)} folders ({', '.join(parents[:4])}) and was taken for {len(own)} "
+                f"{sample} occurs in {len(own)} folders ({', '.join(parents[:4])}) and was taken as {len(own)} "
                 "samples, named after them; if they are runs of one sample, give their rows of units.tsv one name"
             )
             continue
@@ -175,7 +175,7 @@ def _sample_names(
             names[place, sample] = sample
         if len(own) > 1:
             told.append(
-                f"{sample} stands in {len(own)} folders ({', '.join(parents[:4])}) and was taken for one sample with "
+                f"{sample} occurs in {len(own)} folders ({', '.join(parents[:4])}) and was taken as one sample with "
                 "several runs; if they are of different patients, give them names of their own in both sheets"
             )
     return names

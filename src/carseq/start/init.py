@@ -106,15 +106,15 @@ def start_study(
         todo.append(f"check that the matrices have the CAR as the gene {name} (`construct.name`)")
     todo.append(
         f"correct patient, compartment, timepoint and role (case, negative_control, product) in "
-        f"{targets['samples.tsv']}: the first three were guessed from the samples' names (P01, urine and nothing where "
-        "these say nothing), role is `case` for all"
+        f"{targets['samples.tsv']}: the first three were guessed from the samples' names (P01, urine and no time point "
+        "if the names say nothing), role is `case` for all"
     )
     todo.append(
         f"optional: name the antigen of the CAR in `construct.target` of {targets['config.yaml']} (TNFRSF17 for BCMA)"
     )
     todo.append(
-        "optional: add columns to it, such as `tcr` (T-cell receptors: 10x contig annotations or AIRR), `gating` and "
-        "`sequencing_run`; config/README.md explains them"
+        f"optional: add columns to {targets['samples.tsv']}, such as `tcr` (T-cell receptors: 10x contig annotations "
+        "or AIRR), `gating` and `sequencing_run`; the documentation explains them"
     )
     # For editors: the configuration names it in its first line.
     write_text(schema_json(), folder / SCHEMA)

@@ -172,8 +172,8 @@ def _aggregated(aggregation: Path, told: list[str]) -> list[Made]:
             "give `--cellranger` the outs of each run that was aggregated, one after the other",
         )
     told.append(
-        "the aggregated matrix was left out: its barcodes are those of several libraries, thinned to one depth; each "
-        "library's own run was taken in its place"
+        "the aggregated matrix was left out: its barcodes are those of several libraries, downsampled to one depth; "
+        "each library's own run was taken in its place"
     )
     return made
 
@@ -220,7 +220,7 @@ def matrix_samples(folder: Path) -> tuple[list[Made], list[str]]:
             label = prefix or path.parent.relative_to(folder).as_posix()
         elif path.suffix in (".h5", ".h5ad"):
             if re.search(r"molecule_info|cloupe|analysis", path.name):
-                told.append(f"left out: {path.relative_to(folder)}, which is no matrix")
+                told.append(f"left out: {path.relative_to(folder)}, which is not a matrix")
                 continue
             given = path
             stem = path.name.removesuffix(path.suffix)

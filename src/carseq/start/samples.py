@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 #: Reads of FASTQ pairs up to this size are counted here; those of larger ones in the workflow's first step.
 COUNTED_BYTES = 1_000_000_000
-#: A matrix of fewer genes is a toy or a panel: that it lacks the markers is told, and no fault.
+#: A matrix of fewer genes is a toy or a panel: that it lacks the markers is a note, not a fault.
 TOY_GENES = 100
 
 
 class Note(str):
-    """Something that is no fault but that the user should know."""
+    """Something that is not a fault but that the user should know."""
 
 
 def check_reads(study: Study, name: str, panel: Sequence[str], *, told: bool) -> str:
@@ -160,7 +160,7 @@ def _totals(counts: AnnData) -> pd.Series:
 
 
 def _check_genes(counts: AnnData, what: str) -> Iterator[Note]:
-    """Yield what is unusual about the genes; raise where no cell type could be told by them."""
+    """Yield what is unusual about the genes; raise if no cell type could be recognized by them."""
     from carseq.io.genes import check_genes
 
     try:
@@ -173,15 +173,18 @@ def _check_genes(counts: AnnData, what: str) -> Iterator[Note]:
 
 
 def _check_bam(study: Study, name: str, contigs: Collection[str]) -> str:
-    from carseq.io.bam import open_bam
+    from carseq.io.bam import OTHER_TAGS, molecule_tags, open_bam
     from carseq.molecules import check_bam
 
     settings = study.config.molecules
     path = str(study.samples[name].bam)
+    tags = molecule_tags(path, (settings.barcode_tag, settings.umi_tag))
     with open_bam(path) as bam:
-        check_bam(bam, contigs, settings.barcode_tag, settings.umi_tag)
+        check_bam(bam, contigs, *tags)
         records = bam.mapped + bam.nocoordinate
         told = f"BAM of {records:,} records"
+        if tags in OTHER_TAGS and tags != (settings.barcode_tag, settings.umi_tag):
+            told += f" with the tags of {OTHER_TAGS[tags]} ({tags[0]}, {tags[1]})"
         if not records:
             raise CarseqError(f"the BAM {path} holds no read", "", "give the whole BAM")
         if not bam.nocoordinate:

@@ -77,7 +77,7 @@ def check_celltypist(path: str, sha256: str) -> str:
             for _, value, _ in pickletools.genops(stream):
                 if isinstance(value, str):
                     texts.add(value)
-    # Bytes that are no pickle raise whatever their first opcode makes of them.
+    # Bytes that are not pickle raise whatever their first opcode makes of them.
     except Exception as error:
         raise CarseqError(
             f"{path} is not a CellTypist model",

@@ -42,7 +42,7 @@ class ConstructConfig(Section):
         default=None,
         min_length=1,
         description="GenBank, SnapGene (.dna) or FASTA of the vector (see `form`), or the name of one that comes with "
-        "carseq (`carseq construct list`). Of a file with several records name one: `maps.gb#pMYCAR`. Not needed where "
+        "carseq (`carseq construct list`). If a file has several records, name one: `maps.gb#pMYCAR`. Not needed if "
         "every sample is a matrix.",
     )
     name: str = Field(
@@ -65,7 +65,7 @@ class ConstructConfig(Section):
     target: str | None = Field(
         default=None,
         description="Gene symbol of the antigen the CAR binds (TNFRSF17 for BCMA). Cells that "
-        "express it are counted by sample, lineage and type beside the CAR T cells (`cohort/target.tsv`).",
+        "express it are counted by sample, lineage and type (`cohort/target.tsv`).",
     )
 
 
@@ -75,41 +75,41 @@ class ReferenceConfig(Section):
     fasta: str | None = Field(
         default=None,
         min_length=1,
-        description="Genome FASTA (plain or .gz), or its address (https://, s3://, gs://). Not needed where every "
+        description="Genome FASTA (plain or .gz), or its address (https://, s3://, gs://). Not needed if every "
         "sample is a matrix.",
     )
     gtf: str | None = Field(
         default=None,
         min_length=1,
-        description="Gene annotation, GTF (plain or .gz), of the same genome, or its address. Not needed where every "
-        "sample is a matrix; there it gives symbols to genes that are named by their ids.",
+        description="Gene annotation, GTF (plain or .gz), of the same genome, or its address. Not needed if every "
+        "sample is a matrix, unless its genes are named by ids alone: the annotation then gives their symbols.",
     )
     star_index: str | None = Field(
         default=None,
         min_length=1,
         description="An existing STAR index of `fasta` (made by the same STAR version), or 10x's folder "
-        "`refdata-gex-...`, whose genome and annotation are then taken where `fasta` and `gtf` are left out. Null: "
+        "`refdata-gex-...`, whose genome and annotation are used if `fasta` and `gtf` are left out. Null: "
         "one is built.",
     )
     sa_sparse: int | None = Field(
         default=None,
         ge=1,
         le=8,
-        description="STAR's genomeSAsparseD of an index that is built: 2 takes a third off the memory of a human "
-        "index, 3 is that of 10x's references. Null: 1 where the CAR is inserted; of a plain index of a large genome "
-        "3, or more where the machine has too little memory to build it.",
+        description="STAR's genomeSAsparseD for an index that carseq builds: 2 saves a third of the memory of a human "
+        "index, 3 is the value of 10x's references. Null: 1 if the CAR is inserted; for a plain index of a large "
+        "genome 3, or more if the machine has too little memory to build it.",
     )
     insertion: Literal["auto", "saved", "each_run", "none"] = Field(
         default="auto",
-        description="How the CAR meets the reads. `saved`: the index with the CAR is saved once (as large as the base "
-        "index). `each_run`: the CAR is inserted anew in each alignment (no disk, more time and memory per sample). "
+        description="How the CAR is added to the reference. `saved`: the index with the CAR is saved once (as large as "
+        "the base index). `each_run`: each alignment inserts the CAR again (no disk, more time and memory per sample). "
         "`none`: reads are aligned to the plain index, which takes a third of the memory; the CAR's molecules come "
-        "from unmapped reads and from those at places of the genome that resemble it, and its row in the matrix from "
-        "them. `auto`: `saved` where this machine (or `--resources mem_mb`) has the memory to insert it, or a "
-        "cluster runs the jobs, else `none`; kept as chosen when the study began.",
+        "from unmapped reads and from reads at places of the genome that resemble it, and its row in the matrix from "
+        "them. `auto`: `saved` if this machine (or `--resources mem_mb`) has the memory to insert it, or a "
+        "cluster runs the jobs, else `none`; the choice stays as it was when the study began.",
     )
     sjdb_overhang: int = Field(
-        default=99, ge=20, le=1000, description="STAR's sjdbOverhang: R2 length less one."
+        default=99, ge=20, le=1000, description="STAR's sjdbOverhang: length of R2 minus one."
     )
 
 
@@ -120,8 +120,9 @@ class ChemistryConfig(Section):
         default=None,
         min_length=1,
         description="Barcode whitelist (plain or .gz), or its address, for samples without a `whitelist` of their own. "
-        "`observed`: barcodes are learnt from the reads. Null: the best of the known 10x lists, or that of the kit "
-        "named; where none may be shipped (10x 5' v3, Drop-seq, SeekOne, Singleron, Parse, DNBelab C4), `observed`.",
+        "`observed`: barcodes are learnt from the reads. Null: the best-fitting 10x list, or the list of the named "
+        "kit; for kits whose list carseq may not ship (10x 5' v3, Drop-seq, SeekOne, Singleron, Parse, DNBelab C4), "
+        "`observed`.",
     )
 
 
@@ -134,10 +135,10 @@ class SoloConfig(Section):
     )
     keep_bam: Literal["all", "slice", "none"] = Field(
         default="all",
-        description="What is kept of each sample's `aligned.bam`, the largest file of a study: `all`; `slice`, the "
-        "reads on the CAR, at its relatives and the unmapped ones that resemble it (`slice.bam`), enough for "
-        "`carseq explain`, `carseq construct --bam` and a new look at the molecules; `none`, only `report/reads/`. "
-        "What needs more, such as another construct, aligns anew.",
+        description="What is kept of each sample's `aligned.bam`, the largest file of a study. `all`: everything. "
+        "`slice`: the reads on the CAR, those at its homologs and the unmapped ones that resemble it (`slice.bam`), "
+        "which is enough for `carseq explain`, `carseq construct --bam` and finding the molecules again. `none`: only "
+        "`report/reads/`. Steps that need more reads, such as another construct, run the alignment again.",
     )
 
 
@@ -145,7 +146,9 @@ class MoleculesConfig(Section):
     """Evidence for the CAR, molecule by molecule."""
 
     barcode_tag: str = Field(
-        default="CB", pattern="^[A-Za-z][A-Za-z0-9]$", description="BAM tag of the cell barcode."
+        default="CB",
+        pattern="^[A-Za-z][A-Za-z0-9]$",
+        description="BAM tag of the cell barcode. Where a BAM has not `CB` and `UB`, other programs' tags are tried.",
     )
     umi_tag: str = Field(
         default="UB", pattern="^[A-Za-z][A-Za-z0-9]$", description="BAM tag of the corrected UMI."
@@ -154,15 +157,15 @@ class MoleculesConfig(Section):
         default=0.9,
         ge=0.7,
         le=1.0,
-        description="Identity of a read-long window from which an endogenous gene counts as a rival of the CAR.",
+        description="Identity of a read-long window from which an endogenous gene counts as a homolog of the CAR.",
     )
     read_length: int | None = Field(
         default=None,
         ge=30,
         le=500,
-        description="Length of the reads for which homology, coverage and lint are computed, nt. Null: as measured "
-        "(the shortest of the samples' median R2 lengths, since shorter reads are told apart less often; 90 if there "
-        "are no reads).",
+        description="Read length for which homology, coverage and lint are computed, nt. Null: as measured "
+        "(the shortest of the samples' median R2 lengths, because shorter reads are harder to tell from a homolog's; "
+        "90 without reads).",
     )
 
 
@@ -200,7 +203,7 @@ class CellsConfig(Section):
 
     integration: Literal["scvi", "harmony", "none"] = Field(
         default="scvi",
-        description="How samples are brought together. Small cohorts fall back to none.",
+        description="How samples are integrated. Small cohorts fall back to none.",
     )
     markers: str | None = Field(
         default=None,
@@ -210,8 +213,8 @@ class CellsConfig(Section):
     atlas: str | None = Field(
         default=None,
         min_length=1,
-        description="Labelled cells (h5ad of raw counts with gene symbols) whose labels scANVI carries over, as a "
-        "further opinion: `reference_type` beside `cell_type`.",
+        description="Labelled cells (h5ad of raw counts with gene symbols) whose labels scANVI transfers as a "
+        "second annotation: `reference_type` beside `cell_type`.",
     )
     atlas_labels: str = Field(
         default="cell_type",
@@ -221,33 +224,32 @@ class CellsConfig(Section):
     celltypist: str | None = Field(
         default=None,
         min_length=1,
-        description="File of a CellTypist model, as a further opinion: `celltypist_type`. It is a pickle, which may "
-        "run anything when it is opened: it is opened only if `celltypist_sha256` is its checksum. Needs `pip "
-        "install 'carseq[celltypist]'`.",
+        description="File of a CellTypist model, for a second annotation: `celltypist_type`. The file is a pickle, "
+        "which can run any code when it is opened; carseq opens it only if `celltypist_sha256` is its checksum. Needs "
+        "`pip install 'carseq[celltypist]'`.",
     )
     celltypist_sha256: str | None = Field(
         default=None,
         pattern="^[0-9a-fA-F]{64}$",
-        description="SHA-256 of the CellTypist model, 64 hexadecimal digits, from where you have the model (else "
-        "`sha256sum FILE`, once you trust the file).",
+        description="SHA-256 of the CellTypist model, 64 hexadecimal digits, as its source publishes it (or "
+        "`sha256sum FILE`, if you trust the file).",
     )
     doublets: Literal["scrublet", "scvi_solo"] = Field(
         default="scrublet",
-        description="`scvi_solo`: scvi-tools' SOLO beside scrublet, in samples of 300 cells or more; some minutes a "
-        "sample.",
+        description="`scvi_solo`: scvi-tools' SOLO in addition to scrublet, in samples of 300 cells or more; it takes "
+        "some minutes a sample.",
     )
     doublet_rate: float | None = Field(
         default=None,
         gt=0,
         lt=0.5,
-        description="Share of droplets with two cells that the loading leads to expect. null: 0.8 % for each 1,000 "
-        "cells found, as 10x gives it for its chips, and 0.4 % where the reads are of a GEM-X chip (3' v4, 5' v3); "
-        "samples without reads count as of the older chips. Give it where a chip was loaded with more cells than were "
-        "kept, or with several samples.",
+        description="Expected share of droplets with two cells. Null: 0.8 % for each 1,000 cells found, as 10x states "
+        "for its chips, or 0.4 % if the reads are of a GEM-X chip (3' v4, 5' v3); for samples without reads the older "
+        "chips are assumed. Give it if a chip was loaded with more cells than were kept, or with several samples.",
     )
     corrected: bool = Field(
         default=True,
-        description="Whether `cells.h5ad` holds, beside the raw counts, counts less ambient RNA "
+        description="Whether `cells.h5ad` also holds counts without ambient RNA "
         '(`layers["corrected"]`); left out above 200,000 cells.',
     )
     cellbender: int = Field(
@@ -255,7 +257,7 @@ class CellsConfig(Section):
         ge=0,
         le=10_000,
         description="Epochs of CellBender (its own default: 150, an hour of CPU a sample); its counts are a further "
-        "layer, `layers[\"cellbender\"]`. 0: not run. Needs `pip install 'carseq[cellbender]'`.",
+        "layer, `layers[\"cellbender\"]`. 0: it is not run. Needs `pip install 'carseq[cellbender]'`.",
     )
     resolution: float = Field(
         default=1.0, gt=0, le=100, description="Resolution of the leiden clustering."
@@ -264,11 +266,11 @@ class CellsConfig(Section):
         default=20.0,
         gt=0,
         le=100,
-        description="Ceiling of mitochondrial UMIs (%) in a kidney cell; half of it for other lineages (Klocke 2022), "
-        "unless that would remove more than a third of a lineage: then its median + 3 MAD, with a warning.",
+        description="Most mitochondrial UMIs (%) of a kidney cell; half of it for other lineages (Klocke 2022). If "
+        "that would remove more than a third of a lineage, its median + 3 MAD is used, with a warning.",
     )
     min_genes: int = Field(
-        default=200, ge=0, le=100_000, description="Fewest genes of a cell kept."
+        default=200, ge=0, le=100_000, description="Cells with fewer genes are removed."
     )
     seed: int = Field(
         default=0,
@@ -283,8 +285,8 @@ class ReportConfig(Section):
 
     checksums: Literal["all", "results"] = Field(
         default="all",
-        description="Whether the manifest `ro-crate-metadata.json` has the SHA-256 of the inputs too (reads, genome; "
-        "some minutes for 100 GB) or of the results alone.",
+        description="Whether the manifest `ro-crate-metadata.json` also has the SHA-256 of the inputs (reads, genome; "
+        "some minutes for 100 GB), or only that of the results.",
     )
 
 
@@ -304,8 +306,8 @@ class Config(Section):
         default=None,
         min_length=1,
         description="Results folder of a finished study of the same samples with another construct: its alignments, "
-        "cells and annotation are taken over, and only what depends on the construct is made. Give this study a "
-        "`results` of its own.",
+        "cells and annotation are reused, and only what depends on the construct is made. Give this study another "
+        "`results` folder.",
     )
     construct: ConstructConfig = Field(default_factory=ConstructConfig)  # type: ignore[assignment]
     reference: ReferenceConfig = Field(default_factory=ReferenceConfig)
@@ -390,7 +392,8 @@ def _config_fault(error: ValidationError, source: str) -> CarseqError:
     return CarseqError(
         f"{source} is not valid",
         "; ".join(causes),
-        "; ".join(remedies) or "mend the keys named above; config/README.md explains every key",
+        "; ".join(remedies)
+        or "correct the keys named above; `carseq init` writes a configuration that explains every key",
     )
 
 

@@ -69,7 +69,7 @@ def check_finished(study: Study) -> None:
         raise CarseqError(
             f"the study in {folder} has not kept its alignments",
             cause,
-            "leave out `reuse`: the reads are aligned anew",
+            "leave out `reuse`: the reads are then aligned again",
         )
 
 
@@ -115,9 +115,10 @@ def _check_same(study: Study, record: Mapping[str, Any], folder: Path) -> None:
         raise CarseqError(
             f"the study in {folder} was made with other settings",
             "; ".join(other),
-            "take its settings over, or leave out `reuse`: alignment and cells are then made anew",
+            "use its settings, or leave out `reuse`: alignment and cells are then made again",
         )
 
 
 def some_names(names: Sequence[str]) -> str:
+    """Return the first four names, and how many more there are."""
     return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")

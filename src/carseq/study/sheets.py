@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from carseq.errors import CarseqError
 from carseq.library.geometry import CHEMISTRIES, parse_geometry, preset_of
 from carseq.library.presets import PRESETS, PROBES
+from carseq.schema.codes import GATES
 from carseq.study.texts import NAME, decimal_comma, fault_words, is_missing, path_fault
 
 PATHS = ("bam", "matrix", "raw_matrix", "whitelist", "tcr")
@@ -62,13 +63,12 @@ class Sample(BaseModel):
     )
     role: Literal["case", "negative_control", "product"] = Field(
         default="case",
-        description="negative_control: no CAR T cell can be in it (before infusion).",
+        description="negative_control: the sample cannot hold CAR T cells (before infusion).",
     )
     chemistry: str = Field(
         default="auto",
-        description="auto, a known name (10x_3p_v2, 10x_3p_v3, 10x_3p_v4, 10x_5p_v1, 10x_5p_v2, 10x_5p_v3, 10x_flex, "
-        f"{', '.join(PRESETS)}), or a STARsolo geometry (soloCBstart ..., or soloCBposition ... for barcodes of "
-        f"several parts).",
+        description=f"auto, a known name ({', '.join((*CHEMISTRIES, *PROBES, *PRESETS))}), or a STARsolo geometry "
+        "(soloCBstart ..., or soloCBposition ... for barcodes of several parts).",
     )
     bam: str | None = Field(
         default=None, description="Existing sorted, indexed BAM with barcode and UMI tags."
@@ -79,13 +79,13 @@ class Sample(BaseModel):
     )
     raw_matrix: str | None = Field(
         default=None,
-        description="Existing matrix of all barcodes. Antibodies in it (10x `Antibody Capture`), or in `matrix` where "
-        "that stands alone, give each cell its surface proteins, against which its lineage is held.",
+        description="Existing matrix of all barcodes. Antibodies (10x `Antibody Capture`) in it, or in `matrix` if "
+        "there is no `raw_matrix`, give each cell its surface proteins, with which its lineage is compared.",
     )
     whitelist: str | None = Field(
         default=None,
-        description="Barcode whitelist of this sample, or `observed`: barcodes are learnt from its reads. Of a "
-        "barcode of several parts: whole barcodes, a column for each part, or one list for all parts.",
+        description="Barcode whitelist of this sample, or `observed`: barcodes are learnt from its reads. If a "
+        "barcode has several parts, the list holds whole barcodes, a column for each part, or one list for all parts.",
     )
     tcr: str | None = Field(
         default=None,
@@ -93,12 +93,15 @@ class Sample(BaseModel):
         "an AIRR rearrangement TSV. Gives clonotypes, and a check of which cells are T cells.",
     )
     gating: str | None = Field(
-        default=None, description="Sorting gate, such as CD45-negative; shown beside the verdict."
+        default=None,
+        description=f"How the cells were sorted: {', '.join(g for g in GATES if g != 'other')}, or words of your own. "
+        "Shown beside the verdict; samples sorted in different ways are not compared.",
     )
     sequencing_run: str | None = Field(
         default=None,
-        description="Sequencing run (flow cell) of the library. Among samples of one run, CAR molecules of one barcode "
-        "and UMI in two samples are kept where 80 % of their reads are, else dropped. Carried to `obs`.",
+        description="Sequencing run (flow cell) of the library. If two samples of one run hold a CAR molecule with the "
+        "same barcode and UMI, the sample with at least 80 % of its reads keeps it; otherwise it is dropped from both. "
+        "Carried to `obs`.",
     )
 
     @model_validator(mode="before")
@@ -229,7 +232,7 @@ def read_sheet(path: str, required: set[str]) -> list[tuple[int, dict[str, str |
         cells = [next(csv.reader([line], delimiter=delimiter)) for _, line in lines]
     except (csv.Error, StopIteration) as error:
         raise CarseqError(
-            f"the sheet {path} cannot be read as a table", str(error), "mend its quotes"
+            f"the sheet {path} cannot be read as a table", str(error), "correct its quotation marks"
         ) from None
     names = [name.strip() for name in cells[0]]
     _check_names(path, names, required)
@@ -261,7 +264,7 @@ def _check_names(path: str, names: list[str], required: set[str]) -> None:
     for name in names:
         if not _COLUMN_NAME.fullmatch(name) or len(name) > 100:
             raise CarseqError(
-                f"{name[:80]!r} is no name for a column of {path}",
+                f"{name[:80]!r} is not a name for a column of {path}",
                 "names are letters, digits and . , : % ( ) + - _, at most 100, and begin with a letter or a digit",
                 "rename or remove the column",
             )
@@ -310,7 +313,7 @@ def parse_row(model: type[BaseModel], row: dict[str, Any], path: str, number: in
         raise CarseqError(
             f"line {number} of {path} is not valid",
             faults,
-            "mend the line; config/README.md explains the columns",
+            "correct the line; config/README.md explains the columns",
         ) from None
 
 
@@ -332,7 +335,7 @@ def mend_numbers(samples: Iterable[Sample]) -> list[str]:
     Returns
     -------
     list of str
-        What was read, and which columns are no numbers because of a few cells.
+        What was read, and which columns are not numbers because of a few cells.
     """
     samples, told = list(samples), []
     for name in dict.fromkeys(key for s in samples for key in (s.model_extra or {})):

@@ -5,7 +5,7 @@ import { el, hideTip, showTip } from "./dom.js";
 /** Above so many rows a chart is drawn on a canvas: an element for each mark would hold the page up. */
 const MANY = 4000;
 const NARROW = 600;
-/** Of Vega's log: a field that is empty in every row is no fault of a study. */
+/** Of Vega's log: a field that is empty in every row is not a fault of a study. */
 const ERRORS = 1;
 /** Colours of the light theme that have another value in the dark one, by the style's variable. */
 const THEMED = {
