@@ -15,7 +15,7 @@ from carseq.construct.library import relatives
 from carseq.data import path as data_path
 from carseq.errors import CarseqError
 from carseq.explain.reads import cell_reads
-from carseq.io.bam import open_bam
+from carseq.io.bam import OTHER_TAGS, barcodes_of_bam, molecule_tags, open_bam
 from carseq.molecules import (
     CandidateReads,
     Scorer,
@@ -106,20 +106,54 @@ def test_a_read_over_two_exons_is_given_once(tmp_path, surrogate, target):
         assert [len(list(records)) for _, records in walk.placed()] == [0, 1, 0]
 
 
-def test_a_bam_without_umis_is_refused(tmp_path, surrogate, target):
-    """BD Rhapsody writes MA, Drop-seq XM: taken for one UMI, all reads of a cell would be one molecule."""
+def with_umis_in(tag, tmp_path, surrogate):
+    """Return a BAM of twelve molecules of two cells whose UMIs another tag holds."""
     car = surrogate.sequence
-    bam = Bam(tmp_path / "ma.bam", surrogate)
+    bam = Bam(tmp_path / f"{tag}.bam", surrogate)
     for cell in (1, 2):
         for i in range(6):
             bam.add(car[3000 + i : 3090 + i], contig="HBI0101", start=3000 + i, cell=cell)
             bam.records[-1].set_tag("UB", None)
-            bam.records[-1].set_tag("MA", bases(12))
-    path = bam.write()
-    with pytest.raises(CarseqError, match=r"no UB tag.*\n?.*CB, MA"):
+            bam.records[-1].set_tag(tag, bases(12))
+    return bam
+
+
+def test_a_bam_without_umis_is_refused(tmp_path, surrogate, target):
+    """Taken for one UMI, all reads of a cell would be one molecule."""
+    path = with_umis_in("ZU", tmp_path, surrogate).write()
+    with pytest.raises(CarseqError, match=r"no UB tag.*\n?.*CB, .*ZU"):
         molecules_of(path, target, sample="s")
-    molecules, _ = molecules_of(path, target, sample="s", tags=("CB", "MA"))
+    molecules, _ = molecules_of(path, target, sample="s", tags=("CB", "ZU"))
     assert len(molecules) == 12
+
+
+@pytest.mark.parametrize("pair", OTHER_TAGS)
+def test_umis_of_other_programs_are_found(pair, tmp_path, surrogate, target):
+    """Nobody has to know that BD Rhapsody writes MA, the Drop-seq tools XC and XM; BD's cell 0 is no cell."""
+    bam = with_umis_in("ZU", tmp_path, surrogate)
+    for record in bam.records:
+        barcode, umi = record.get_tag("CB"), record.get_tag("ZU")
+        for tag, value in (("CB", None), ("ZU", None), (pair[0], barcode), (pair[1], umi)):
+            record.set_tag(tag, value)
+    bam.records[-1].set_tag(pair[0], 0)
+    path = bam.write()
+    assert molecule_tags(path) == pair
+    molecules, losses = molecules_of(path, target, sample="s")
+    assert len(molecules) == 11
+    assert losses.set_index("step").loc["invalid_barcode", "n"] == 1
+    assert barcodes_of_bam(path).sum() == 11
+    # Tags that are named are taken as they are.
+    with pytest.raises(CarseqError, match="no ZB tag"):
+        molecules_of(path, target, sample="s", tags=("ZB", "ZU"))
+
+
+def test_tags_of_a_usual_bam_stay(tmp_path, surrogate):
+    """A further MA in a BAM of Cell Ranger or STARsolo changes nothing."""
+    bam = Bam(tmp_path / "both.bam", surrogate)
+    for i in range(4):
+        bam.add(surrogate.sequence[3000 + i : 3090 + i], contig="HBI0101", start=3000 + i)
+        bam.records[-1].set_tag("MA", bases(12))
+    assert molecule_tags(bam.write()) == ("CB", "UB")
 
 
 def test_single_reads_without_a_umi_are_accounted_for(tmp_path, surrogate, target):

@@ -233,7 +233,7 @@ def test_a_study_of_one_sample_has_a_page(sample: Sample, tmp_path: Path) -> Non
     assert data_of(page)["tables"]["detection"]["data"][0]["v"] == [sample.name]
 
 
-NO_CONTROL = "No negative control: that nothing"
+NO_CONTROL = "No negative control: this study does not test"
 
 
 SCOPES = {

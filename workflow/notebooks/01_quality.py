@@ -51,7 +51,7 @@ pd.DataFrame({name: summary for name, summary in study.solo.items() if summary})
 # %% [markdown]
 # ## Droplets by rank
 #
-# Triangles carry a CAR molecule. Those far down the tail are CAR RNA adrift in the fluid, not cells.
+# Triangles carry a CAR molecule. Those far down the tail are ambient CAR RNA, not cells.
 
 # %%
 for name, knee in study.knees.items():

@@ -50,7 +50,7 @@ figures.umap(adata, by="lineage")
 # sample) or its batch.
 
 # %%
-print("samples were brought together by:", study.integration)
+print("samples were integrated by:", study.integration)
 figures.umap(adata, by="sample")
 
 # %%

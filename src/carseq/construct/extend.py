@@ -19,7 +19,7 @@ from carseq.construct.coding import reverse_complement
 from carseq.construct.derive import transcript_start, transcript_stop
 from carseq.construct.domains import mrna_parts
 from carseq.construct.model import Construct
-from carseq.io.bam import open_bam
+from carseq.io.bam import molecule_tags, open_bam
 
 #: Length of the exact stretch by which a read is found to lie on the end so far.
 K = 21
@@ -228,6 +228,7 @@ def reads_beyond(
     CarseqError
         If the BAM cannot be read.
     """
+    barcode_tag, umi_tag = molecule_tags(bam, (barcode_tag, umi_tag))
     found = [
         Read(_molecule(record, barcode_tag, umi_tag), record.query_sequence.upper())
         for record in _records(bam, contig)
@@ -248,6 +249,7 @@ def reads_on(
     bam: str | Path, contig: str, barcode_tag: str = "CB", umi_tag: str = "UB"
 ) -> list[Read]:
     """Return the reads of a BAM on a contig; none where it lacks the contig."""
+    barcode_tag, umi_tag = molecule_tags(bam, (barcode_tag, umi_tag))
     return [
         Read(_molecule(record, barcode_tag, umi_tag), record.query_sequence.upper())
         for record in _records(bam, contig)

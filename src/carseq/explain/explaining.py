@@ -22,7 +22,7 @@ from carseq.explain.gather import (
 from carseq.explain.model import CellEvidence, MoleculeReads
 from carseq.explain.reads import cell_reads, lay
 from carseq.figures.phrases import count
-from carseq.io.bam import open_bam
+from carseq.io.bam import molecule_tags, open_bam
 from carseq.molecules import car_contigs
 from carseq.sequence.alignment import MIN_BASES
 
@@ -66,6 +66,7 @@ def explain(results: str | Path, sample: str, barcode: str) -> CellEvidence:
         target = read_target(results, strand).without_the_car()
         settings = config.get("molecules") or {}
         tags = settings.get("barcode_tag", "CB"), settings.get("umi_tag", "UB")
+        tags = molecule_tags(bam, tags)
         with open_bam(bam) as opened:
             header = opened.header
             car = target.construct.name

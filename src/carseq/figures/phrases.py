@@ -87,13 +87,15 @@ def blood_words(row: Any) -> str:
         return text
     brought = f"{number(row.car_expected)} ({number(row.car_expected_low)}–{number(row.car_expected_high)})"
     if row.pairing != "same time point":
-        brought = f"at most {number(row.car_expected_high)} (were each of its T cells a CAR T cell)"
+        brought = (
+            f"at most {number(row.car_expected_high)} (if each of its T cells were a CAR T cell)"
+        )
     explains = "may explain" if row.car_verdict == "maybe_by_blood" else "does not explain"
     chance = f"below 0.1{NBSP}%" if row.p_blood_alone < 0.001 else percent(row.p_blood_alone)
     return (
-        f"{text} That blood would have brought {brought} CAR T cells; the urine holds about {number(row.car_seen)} "
+        f"{text} That much blood would bring {brought} CAR T cells; the urine holds about {number(row.car_seen)} "
         f"({number(row.car_seen_low)}–{number(row.car_seen_high)}): blood alone {explains} them "
-        f"(the probability that it brought as many is {chance})."
+        f"(the probability that it brings as many is {chance})."
     )
 
 

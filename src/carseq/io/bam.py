@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,9 @@ import pysam
 from carseq.errors import CarseqError
 from carseq.io.failures import check_scratch
 from carseq.io.files import atomic
+from carseq.log import get_logger
+
+log = get_logger(__name__)
 
 
 def was_removed(path: str | Path) -> bool:
@@ -72,7 +77,7 @@ def open_bam(path: str | Path) -> pysam.AlignmentFile:
     except UNREADABLE as error:
         remedy = "check the path; it must be a BAM"
         if was_removed(path):
-            remedy = "`solo.keep_bam` did not keep it: give slice.bam beside it, or set it to `all` and align anew"
+            remedy = "`solo.keep_bam` did not keep it: give slice.bam beside it, or set it to `all` and align again"
         raise CarseqError(f"cannot read the BAM {path}", str(error), remedy) from None
     if bam.header.to_dict().get("HD", {}).get("SO") != "coordinate":
         raise CarseqError(f"{path} is not sorted by coordinate", "", "run `samtools sort` on it")
@@ -134,6 +139,58 @@ def write_bam(
     return index
 
 
+#: Tags of cell barcode and UMI that carseq takes unless told otherwise: those of Cell Ranger and STARsolo. ``UR`` holds
+#: the UMI as it was read.
+TAGS, RAW_UMI_TAG = ("CB", "UB"), "UR"
+#: Tags of other programs: BD Rhapsody's (its bioinformatics documentation, "BAM and BAM Index": MA is the RSEC-adjusted
+#: UMI), the Drop-seq tools' (TagBamWithReadSequenceExtended) and zUMIs' before it wrote CB (sdparekh/zUMIs, issue 135).
+OTHER_TAGS = {("CB", "MA"): "BD Rhapsody", ("XC", "XM"): "Drop-seq tools", ("BC", "UB"): "zUMIs"}
+#: How STARsolo and BD write that there is no barcode.
+NO_BARCODE = frozenset(("", "-", "0"))
+#: Records by which tags are found, and a UMI as a tag holds it.
+_TAGGED, _UMI = 20_000, re.compile("[ACGTN]{4,}")
+
+
+def molecule_tags(path: str | Path, tags: tuple[str, str] = TAGS) -> tuple[str, str]:
+    """Return the tags of cell barcode and UMI that a BAM has: those asked for, or another program's.
+
+    Parameters
+    ----------
+    path
+        Sorted, indexed BAM.
+    tags
+        As the configuration names them. Others than :data:`TAGS` are taken as they are.
+
+    Returns
+    -------
+    tuple of str
+        Where none of the first 20,000 records holds :data:`TAGS`, that of :data:`OTHER_TAGS` which most of them hold;
+        else ``tags``.
+
+    Raises
+    ------
+    CarseqError
+        If the BAM cannot be read.
+    """
+    if tuple(tags) != TAGS:
+        return tags
+    seen: Counter[tuple[str, str]] = Counter()
+    with open_bam(path) as bam:
+        for record in islice(bam.fetch(until_eof=True), _TAGGED):
+            held = dict(record.get_tags())
+            if TAGS[0] in held and (TAGS[1] in held or RAW_UMI_TAG in held):
+                return tags
+            for pair in OTHER_TAGS:
+                barcode, umi = held.get(pair[0]), held.get(pair[1])
+                if barcode is not None and isinstance(umi, str) and _UMI.fullmatch(umi):
+                    seen[pair] += 1
+    if not seen:
+        return tags
+    found = seen.most_common(1)[0][0]
+    log.info("%s has the tags of %s: barcodes in %s, UMIs in %s", path, OTHER_TAGS[found], *found)
+    return found
+
+
 def barcodes_of_bam(
     path: str | Path, tag: str = "CB", *, n: int = 100_000, skipped: int = 2_000_000
 ) -> pd.Series:
@@ -160,6 +217,8 @@ def barcodes_of_bam(
     CarseqError
         If the BAM cannot be read.
     """
+    if tag == TAGS[0]:
+        tag = molecule_tags(path)[0]
     counted: Counter[str] = Counter()
     with open_bam(path) as bam:
         try:
@@ -172,7 +231,7 @@ def barcodes_of_bam(
                 for record in reads:
                     if record.is_secondary or record.is_supplementary:
                         continue
-                    if record.has_tag(tag):
+                    if record.has_tag(tag) and record.get_tag(tag) != 0:
                         counted[str(record.get_tag(tag))] += 1
                         wanted -= 1
                     else:

@@ -53,7 +53,7 @@ EDGE = 9.0
 N_GRID, N_COARSE = 121, 29
 #: Log likelihood below the best at which the grid ends.
 DEPTH = 14.0
-#: Points (expression of both samples, and its shared shape) that stand for all plausible ones.
+#: Points (expression of both samples, and its shared shape) that represent the posterior.
 N_POINTS = 40
 #: Replicates of the bootstrap, and its classes of depth.
 N_BOOT, N_CLASSES = 399, 8
@@ -65,7 +65,7 @@ _STEP = 0.25
 _BINS = np.unique(np.concatenate([np.arange(7), np.geomspace(7, 400, 12).astype(int)]))
 #: From so many T cells in each group on the chi-square distribution needs no correction.
 LARGE = 3000
-#: Grid of the log odds ratio on which patients are brought together.
+#: Grid of the log odds ratio on which patients are combined.
 PSI = np.linspace(-14.0, 14.0, 561)
 #: Standard deviations of the patients' log odds ratios that are tried.
 TAU = np.linspace(0.0, 2.5, 26)

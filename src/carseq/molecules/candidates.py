@@ -14,6 +14,7 @@ import pysam
 from Bio.Seq import reverse_complement
 
 from carseq.construct.homology import Locus
+from carseq.io.bam import NO_BARCODE, RAW_UMI_TAG, TAGS
 from carseq.io.barcodes import bare_barcode
 from carseq.log import get_logger
 from carseq.sequence.kmers import KmerSet
@@ -27,7 +28,7 @@ _HEAD, _ALIKE = 100, 0.5
 
 #: The corrected UMI, and the UMI as it was read, which stands in for one that was not corrected (tags of Cell Ranger
 #: and STARsolo).
-CORRECTED_UMI_TAG, RAW_UMI_TAG = "UB", "UR"
+CORRECTED_UMI_TAG = TAGS[1]
 
 ReadId = tuple[str | None, bool]
 
@@ -119,7 +120,7 @@ def decode(record: pysam.AlignedSegment, source: str, strand: str, tags: tuple[s
     if umi in ("-", "") and tags[1] == CORRECTED_UMI_TAG:
         umi = str(values.get(RAW_UMI_TAG, "-")) or "-"
     # Reads without a UMI cannot be counted as molecules; taken for one UMI, all of a cell would be one molecule.
-    known = barcode not in ("-", "") and umi not in ("-", "")
+    known = barcode not in NO_BARCODE and umi not in ("-", "")
     return Read(barcode if known else None, umi, sequence, source, int(values.get("NH", 1)) > 1)
 
 

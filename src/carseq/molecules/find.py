@@ -13,10 +13,9 @@ import pysam
 from carseq.construct import Construct
 from carseq.construct.homology import EndogenousTranscript, Locus
 from carseq.errors import CarseqError
-from carseq.io.bam import open_bam
+from carseq.io.bam import RAW_UMI_TAG, molecule_tags, open_bam
 from carseq.molecules.candidates import (
     CORRECTED_UMI_TAG,
-    RAW_UMI_TAG,
     CandidateReads,
     Read,
     car_contigs,
@@ -108,6 +107,7 @@ def molecules_of(
     """
     target = target.without_the_car()
     scorer, loci, car = target.scorer, target.loci, target.construct.name
+    tags = molecule_tags(bam, tags)
     with open_bam(bam) as alignments:
         # Use a separate file handle: reading the first records moves pysam's file position and would make later
         # fetch() calls skip reads.
@@ -181,7 +181,6 @@ def check_bam(
                 f"the BAM has no {tag} tag",
                 f"its first {n} reads have {tags}; molecules cannot be counted without {what}",
                 f"name the tag of {what} in `molecules.{key}`"
-                + (" (BD's program writes it into MA)" if key == "umi_tag" and seen["MA"] else "")
                 + ", or give the BAM of Cell Ranger or STARsolo",
             )
     if contigs and not set(contigs) & set(bam.references):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pysam
 
-from carseq.io.bam import open_bam
+from carseq.io.bam import molecule_tags, open_bam
 from carseq.molecules.candidates import Candidate, CandidateReads, ReadId, car_contigs, read_id
 from carseq.molecules.score import Scorer
 from carseq.molecules.target import Target
@@ -33,6 +33,7 @@ def cell_records(
         Of cell barcode and UMI.
     """
     target = target.without_the_car()
+    tags = molecule_tags(bam, tags)
     scorer, loci = target.scorer, target.loci
     with open_bam(bam) as head:
         contigs = car_contigs(head, target.construct.name, scorer.kmers, loci)

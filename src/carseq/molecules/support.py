@@ -10,7 +10,7 @@ import pandas as pd
 
 from carseq.construct.vector import Construct
 from carseq.errors import CarseqError
-from carseq.io.bam import open_bam
+from carseq.io.bam import molecule_tags, open_bam
 from carseq.log import get_logger
 from carseq.molecules.candidates import CandidateReads, car_contigs
 from carseq.molecules.score import Scorer
@@ -71,6 +71,7 @@ def compare_constructs(
             ", ".join(names),
             "rename `construct.name` or the files of `construct.alternatives`",
         )
+    tags = molecule_tags(bam, (barcode_tag, umi_tag))
     prefer_3p = strand != "Reverse"
     scorers = {c.name: Scorer(c, [], prefer_3p=prefer_3p) for c in constructs}
     odds: dict[tuple[str, str], dict[str, float]] = defaultdict(lambda: dict.fromkeys(scorers, 0.0))
@@ -84,9 +85,7 @@ def compare_constructs(
     kmers = KmerSet([t.sequence for c in constructs for t in c.transcripts])
     # Use a separate file handle: reading the first records moved pysam's file position.
     with open_bam(bam) as alignments:
-        walk = CandidateReads(
-            alignments, kmers, contigs, strand=strand, tags=(barcode_tag, umi_tag)
-        )
+        walk = CandidateReads(alignments, kmers, contigs, strand=strand, tags=tags)
         reads = [candidate.read for candidate in walk if candidate.read is not None]
     for name, scorer in scorers.items():
         scorer.score_all(read.sequence for read in reads)

@@ -60,8 +60,8 @@ def gtf_exons(gtf: str | Path) -> Iterator[tuple[str, int, int, str, dict[str, s
             f"{n_bad:,} line{'s' if n_bad > 1 else ''} of the annotation {gtf} "
             f"{'are' if n_bad > 1 else 'is'} not as GTF wants",
             "; ".join(bad) + (" ..." if n_bad > len(bad) else ""),
-            "mend them, or give a GTF (not GFF3) as Ensembl, GENCODE or 10x make it; if its end is bad, it may be cut "
-            "off: transfer it again",
+            "correct them, or give a GTF (not GFF3) as Ensembl, GENCODE or 10x make it; if its end is bad, it may be "
+            "cut off: transfer it again",
         )
 
 

@@ -108,10 +108,10 @@ def scope(study: Study) -> list[str]:
     found = []
     if not (detection["compartment"] == "urine").any():
         kinds = ", ".join(dict.fromkeys(detection["compartment"]))
-        found.append(f"No urine sample ({kinds} only): nothing here speaks of the urine.")
+        found.append(f"No urine sample ({kinds} only): nothing here says anything about urine.")
     if not detection["n_t_cells"].sum():
         found.append(
-            "No T cell in any sample: CAR T cells are T cells, so that nothing was there to be called, and silence "
+            "No T cell in any sample: CAR T cells are T cells, so nothing could be called, and the absence of calls "
             "means nothing."
         )
     elif not len(car_molecules(study.molecules)) and not (study.cells["car_umis"] > 0).any():
@@ -123,13 +123,13 @@ def scope(study: Study) -> list[str]:
         found.append("One sample: there is nothing to compare it with.")
     if not (detection["role"] == "negative_control").any():
         found.append(
-            "No negative control: that nothing is called where nothing can be was not tested in this study."
+            "No negative control: this study does not test that nothing is called where no CAR T cell can be."
         )
     return found
 
 
 def alerts(study: Study) -> list[Alert]:
-    """Return what the reader must know before believing the numbers, the gravest first."""
+    """Return what the reader must know before believing the numbers, the most serious first."""
     found: list[Alert] = []
     for finding in study.lint:
         level = str(finding.get("level", "info"))
@@ -233,7 +233,7 @@ def _library_alerts(sample: str, summary: dict[str, Any]) -> list[Alert]:
                 sample,
                 f"the strand looks wrong: {fault}",
                 "Name the right chemistry (3' or 5') for this sample; on the wrong strand "
-                "the CAR and most genes go uncounted.",
+                "the CAR and most genes are not counted.",
             )
         )
     return found
@@ -275,7 +275,7 @@ def _cell_alerts(row: Any) -> list[Alert]:
         )
     elif row.n_t_cells < FEW_T_CELLS and row.verdict != "detected":
         limit = (
-            f"; shares of CAR T cells below {percent(row.detection_limit)} would go unseen"
+            f"; shares of CAR T cells below {percent(row.detection_limit)} would not be seen"
             if math.isfinite(row.detection_limit) and row.detection_limit < 1
             else ""
         )
@@ -284,8 +284,8 @@ def _cell_alerts(row: Any) -> list[Alert]:
                 "warn",
                 row.sample,
                 f"only {count(row.n_t_cells, 'T cell')} among {count(row.n_cells, 'cell')}{limit}",
-                "No CAR T cell seen is not “no CAR T cells” here. More urine, or pooling time "
-                "points; check that the sort did not exclude CD45-positive cells.",
+                "Seeing no CAR T cell does not mean that there are none. Use more urine or pool time "
+                "points, and check that the sort did not exclude CD45-positive cells.",
             )
         )
     return found
@@ -320,7 +320,7 @@ def _filter_alerts(study: Study) -> list[Alert]:
                     "warn",
                     str(sample),
                     f"the filters removed {number(removed)} CAR-bearing barcodes and kept {number(kept)}",
-                    f"Most fell at “{worst}”. Many CAR-bearing barcodes without a cell mean "
+                    f"Most were removed by “{worst}”. Many CAR-bearing barcodes without a cell mean "
                     "ambient CAR RNA or broken CAR T cells; see the knee plot below.",
                 )
             )
@@ -350,7 +350,8 @@ def _check_alerts(study: Study) -> list[Alert]:
                     "info",
                     str(row.sample),
                     f"{count(row.n_paired_not_t, 'cell')} with both chains of a T-cell receptor "
-                    f"{'is' if row.n_paired_not_t == 1 else 'are'} no T cell by transcriptome ({row.paired_not_t})",
+                    f"{'is not a T cell' if row.n_paired_not_t == 1 else 'are not T cells'} by transcriptome "
+                    f"({row.paired_not_t})",
                     "Doublets that were not found, or T cells annotated wrongly: CAR molecules in them are not a call.",
                 )
             )
@@ -367,7 +368,7 @@ def _check_alerts(study: Study) -> list[Alert]:
 
 
 def by_place(found: list[Alert]) -> list[tuple[str, str, list[Alert]]]:
-    """Gather alerts by sample or construct: gravest level, place, alerts; the gravest places first."""
+    """Group alerts by sample or construct: worst level, place, alerts; the worst places first."""
     order = {"error": 0, "warn": 1, "info": 2}
     places: dict[str, list[Alert]] = {}
     for alert in found:

@@ -44,7 +44,7 @@ LOSSES = Schema(
     },
 )
 
-#: ``cohort/samples.tsv``: what the samples sheet says of each sample. Further columns of the sheet stand behind these.
+#: ``cohort/samples.tsv``: what the samples sheet says of each sample. Further columns of the sheet follow these.
 METADATA = Schema(
     "metadata",
     {
@@ -326,7 +326,7 @@ CONTRASTS = Schema(
             "str",
             "what is compared: urine against blood, against baseline, over time, T-cell state, T-cell type",
         ),
-        "patient": Column("str", "patient; empty where several are brought together"),
+        "patient": Column("str", "patient; empty where several patients are combined"),
         "sample": Column("str", "sample of interest; empty for several patients"),
         "reference": Column("str", "sample compared with; the same one for states and types"),
         "n_t_cells": Column(

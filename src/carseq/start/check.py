@@ -137,13 +137,13 @@ def _check_results(study: Study) -> Iterator[Found]:
             "results",
             Note(
                 f"{study.config.results} was made with another configuration ({', '.join(changed[:6])}): what "
-                "depends on it is made anew"
+                "depends on it is made again"
             ),
         )
 
 
 def _check_machine(study: Study, choice: Choice) -> Iterator[Found]:
-    """Yield how the CAR is brought in and why, and whether this machine has the memory and the disk for it."""
+    """Yield how and why the CAR is added to the reference, and whether this machine has the memory and disk for it."""
     how = {
         "saved": "the CAR is inserted into the index, which is saved",
         "each_run": "the CAR is inserted in each alignment",

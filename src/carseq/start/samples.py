@@ -173,15 +173,18 @@ def _check_genes(counts: AnnData, what: str) -> Iterator[Note]:
 
 
 def _check_bam(study: Study, name: str, contigs: Collection[str]) -> str:
-    from carseq.io.bam import open_bam
+    from carseq.io.bam import OTHER_TAGS, molecule_tags, open_bam
     from carseq.molecules import check_bam
 
     settings = study.config.molecules
     path = str(study.samples[name].bam)
+    tags = molecule_tags(path, (settings.barcode_tag, settings.umi_tag))
     with open_bam(path) as bam:
-        check_bam(bam, contigs, settings.barcode_tag, settings.umi_tag)
+        check_bam(bam, contigs, *tags)
         records = bam.mapped + bam.nocoordinate
         told = f"BAM of {records:,} records"
+        if tags in OTHER_TAGS and tags != (settings.barcode_tag, settings.umi_tag):
+            told += f" with the tags of {OTHER_TAGS[tags]} ({tags[0]}, {tags[1]})"
         if not records:
             raise CarseqError(f"the BAM {path} holds no read", "", "give the whole BAM")
         if not bam.nocoordinate:

@@ -146,7 +146,9 @@ class MoleculesConfig(Section):
     """Evidence for the CAR, molecule by molecule."""
 
     barcode_tag: str = Field(
-        default="CB", pattern="^[A-Za-z][A-Za-z0-9]$", description="BAM tag of the cell barcode."
+        default="CB",
+        pattern="^[A-Za-z][A-Za-z0-9]$",
+        description="BAM tag of the cell barcode. Where a BAM has not `CB` and `UB`, other programs' tags are tried.",
     )
     umi_tag: str = Field(
         default="UB", pattern="^[A-Za-z][A-Za-z0-9]$", description="BAM tag of the corrected UMI."
@@ -390,7 +392,8 @@ def _config_fault(error: ValidationError, source: str) -> CarseqError:
     return CarseqError(
         f"{source} is not valid",
         "; ".join(causes),
-        "; ".join(remedies) or "mend the keys named above; config/README.md explains every key",
+        "; ".join(remedies)
+        or "correct the keys named above; `carseq init` writes a configuration that explains every key",
     )
 
 

@@ -69,7 +69,7 @@ def check_finished(study: Study) -> None:
         raise CarseqError(
             f"the study in {folder} has not kept its alignments",
             cause,
-            "leave out `reuse`: the reads are aligned anew",
+            "leave out `reuse`: the reads are then aligned again",
         )
 
 
@@ -115,7 +115,7 @@ def _check_same(study: Study, record: Mapping[str, Any], folder: Path) -> None:
         raise CarseqError(
             f"the study in {folder} was made with other settings",
             "; ".join(other),
-            "take its settings over, or leave out `reuse`: alignment and cells are then made anew",
+            "use its settings, or leave out `reuse`: alignment and cells are then made again",
         )
 
 

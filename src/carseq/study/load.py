@@ -106,7 +106,7 @@ def _samples(config: Config, faults: list[CarseqError], named: set[str]) -> dict
             sample: Sample = parse_row(Sample, row, config.samples, number)
             if sample.sample in samples:
                 raise CarseqError(
-                    f"sample {sample.sample} stands twice in {config.samples}",
+                    f"sample {sample.sample} occurs twice in {config.samples}",
                     f"again in line {number}",
                     "give each sample one row; lanes and runs of one sample are rows of units.tsv",
                 )
@@ -149,7 +149,7 @@ def _units(
                     raise CarseqError(
                         f"line {number} of {config.units} names sample {unit.sample}, which is not in {config.samples}",
                         f"samples are {', '.join(list(samples)[:8])}",
-                        "mend the name or add the sample",
+                        "correct the name or add the sample",
                     )
                 continue
             unit.r1, unit.r2 = placed(unit.r1, base), placed(unit.r2, base)
@@ -165,7 +165,7 @@ def _units(
                 used[real] = own
             if any(other.unit == unit.unit for other in units.get(unit.sample, [])):
                 raise CarseqError(
-                    f"unit {unit.unit} of {unit.sample} stands twice in {config.units}",
+                    f"unit {unit.unit} of {unit.sample} occurs twice in {config.units}",
                     f"again in line {number}",
                     "number the units",
                 )
@@ -312,7 +312,7 @@ def _check_files(study: Study) -> list[CarseqError]:
             CarseqError(
                 f"{len(missing)} file{'s' if len(missing) > 1 else ''} named in the configuration cannot be read",
                 shown + (" ..." if len(missing) > 20 else ""),
-                "mend the paths (they are relative to the file that names them) or the permissions"
+                "correct the paths (they are relative to the file that names them) or the permissions"
                 + (
                     "; paths with \\ are those of Windows: write / and the place on this machine"
                     if any("\\" in path for _, path in missing)

@@ -1,4 +1,4 @@
-"""How much memory STAR takes of a genome, what this machine has, and how the CAR is brought in where that is left open.
+"""How much memory STAR takes for a genome, what this machine has, and how the CAR is added if the user leaves it open.
 
 The workflow's rules ask for these amounts, ``carseq check`` tells them, and the configuration's ``auto`` follows them.
 """
@@ -25,7 +25,7 @@ _GZIPPED = 3.6
 BESIDE = 3000
 #: STAR's genomeSAsparseD that are tried in turn for a plain index: 3 is that of 10x's own references.
 _SPARSE = (3, 4, 6, 8)
-#: Mb from which a plain index is thinned even where there is memory for a full one.
+#: Mb from which a plain index is made sparse even if there is memory for a full one.
 _LARGE = 1000
 #: Where the choice of a study is kept, in its results: another machine goes on with it.
 RECORD = ".insertion.json"
@@ -76,7 +76,7 @@ def genome_megabases(fasta: str | None) -> float:
 
 @dataclass(frozen=True)
 class Choice:
-    """How the CAR is brought into the alignment.
+    """How the CAR is added to the reference.
 
     Attributes
     ----------
@@ -97,7 +97,7 @@ class Choice:
 
 
 def choose(reference: ReferenceConfig, machine: float, genome: float) -> Choice:
-    """Return how the CAR is brought in on a machine: as the configuration says, else as the memory allows.
+    """Return how the CAR is added to the reference on a machine: as the configuration says, else as the memory allows.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ def choose(reference: ReferenceConfig, machine: float, genome: float) -> Choice:
     -------
     Choice
         ``auto``: the CAR is inserted where the machine can do it; else the index stays plain, and its suffix array is
-        thinned as far as building it needs.
+        made as sparse as building it needs.
 
     Examples
     --------
@@ -136,7 +136,7 @@ def choose(reference: ReferenceConfig, machine: float, genome: float) -> Choice:
         if needed <= machine:
             return Choice("saved", given or 1, genome, why)
     if not given:
-        # A small genome needs no thinning; of a large one 10x's own is taken, unless it is too much to build.
+        # A small genome needs no sparse index; of a large one 10x's own is taken, unless it is too much to build.
         tried = _SPARSE if genome > _LARGE else (1, *_SPARSE)
         fits = (s for s in tried if index_megabytes(genome, s, plain=True) <= machine)
         given = next(fits, _SPARSE[-1])
@@ -174,7 +174,7 @@ def keep_choice(choice: Choice, results: str | Path) -> None:
 
 
 def choice_of(study: Study, machine: float | None = None, genome: float | None = None) -> Choice:
-    """Return how the CAR is brought in: as was chosen when the study began, else as :func:`choose` says.
+    """Return how the CAR is added to the reference: as was chosen when the study began, else as :func:`choose` says.
 
     Parameters
     ----------
@@ -217,7 +217,7 @@ def too_little(study: Study, choice: Choice, machine: float) -> str:
     study
         The study.
     choice
-        How the CAR is brought in.
+        How the CAR is added to the reference.
     machine
         Memory, MB.
     """
