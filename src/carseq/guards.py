@@ -52,7 +52,7 @@ def _agree(sample: str, what: str, **numbers: float) -> None:
 
 
 def _steps(account: pd.DataFrame) -> dict[str, int]:
-    """Return the numbers of a read accounting by step; each step may stand in it once."""
+    """Return the numbers of a read accounting by step; each step may occur once."""
     sample = str(account["sample"].iloc[0])
     _agree(
         sample,

@@ -215,7 +215,7 @@ def lock_notice(
         if called.name == "__main__.py":
             start = [sys.executable, "-m", "snakemake"]
         whole = shlex.join([*start, *command[1:]])
-        # Options before, for what stands behind `--` is a file that is asked for.
+        # Options first: what follows `--` is a file that is asked for.
         unlock = shlex.join([*start, "--unlock", *command[1:]])
     else:
         given = f" --configfile {' '.join(map(str, configfiles))}" if configfiles else ""

@@ -655,7 +655,7 @@ def _(tiny):
 
 @bad("BAM: no UMI tag", "B", "no UB tag")
 def _(tiny):
-    tiny.bam(umi="MA")
+    tiny.bam(umi="ZZ")
 
 
 @bad("BAM: no barcode tag", "B", "no XC tag")

@@ -53,7 +53,7 @@ IDS = (
 )  # fmt: skip
 #: What 16 or so bases, with what programs put before and behind them, look like.
 _BARCODE = re.compile(r"^(.*[^A-Za-z0-9])?[ACGTN]{12,}([-_.#x].*)?$")
-#: What people call the feature of a CAR: its words stand alone, so that CARD8, CARS1, SCARB1 and CARTPT are none.
+#: What people call the feature of a CAR: as whole words, so that CARD8, CARS1, SCARB1 and CARTPT do not match.
 _CAR_NAMES = re.compile(
     r"(?<![a-z])p?car(-?t)?(?![a-z])|scfv|wpre|transgene|chima?eric|leucel|"
     r"(axi|tisa|ide|cilta|brexu|liso|obe)-?cel|fmc63|bbz|28z",
@@ -63,7 +63,7 @@ _CAR_NAMES = re.compile(
 MOSTLY_ENSEMBL = 0.9
 #: Share of a tag's cells from which a sample with hashtags is one sample, not a pool.
 ONE_TAG = 0.9
-#: Share of the symbols that may stand for two genes each, where a file has no ids: of GENCODE's, 0.1 %.
+#: Share of the symbols that may name two genes each, if a file has no ids: of GENCODE's, 0.1 % do.
 NAMED_TWICE = 0.01
 #: More molecules of one gene in one droplet than any droplet holds.
 MOST_COUNTED = 10_000_000
@@ -714,7 +714,7 @@ def _check_genes(
     own = [f"{i}\t{n}" for i, n in zip(read.ids[is_gene], read.names[is_gene], strict=True)]
     held = pd.Index(own) if read.has_ids else pd.Index(read.names[is_gene])
     twice = held[held.duplicated()]
-    # Some symbols of human annotations stand for two genes each; without ids they cannot be told from a slip.
+    # Some symbols of human annotations name two genes each; without ids these look like a mistake.
     if len(twice) > (0 if read.has_ids else NAMED_TWICE * len(held)):
         _tell_twice(pd.Index([str(t).split("\t")[-1] for t in twice.append(twice)]), path, "gene")
     if car is not None and (names[is_gene] == car).sum() > 1:

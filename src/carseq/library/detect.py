@@ -40,7 +40,7 @@ log = get_logger(__name__)
 #: Share of reads whose barcode is on the list, exactly: about 0.95 in good libraries, under 0.05 for a wrong list
 #: (0.002 by chance for the 6.8 million barcodes of v3).
 MIN_VALID = 0.4
-#: From this share on no other list is tried: at most a tenth of a known list stands in another.
+#: From this share on no other list is tried: at most a tenth of a known list is in another.
 SURELY_VALID = 0.8
 #: Share of R2 reads that begin with a valid barcode from which R1 and R2 are swapped or mixed (0.002 by chance).
 MIXED = 0.2

@@ -16,7 +16,7 @@ from carseq.io.fasta import DAMAGED
 
 #: Pairs up to this size, both files together, are compared read by read; of larger ones samples of reads.
 WHOLE_BYTES = 40_000_000
-#: What stands behind a read's name in one file of a pair: ``/1`` and ``/2``, or ``.1`` and ``.2`` (fastq-dump -I).
+#: The end of a read's name in one file of a pair: ``/1`` and ``/2``, or ``.1`` and ``.2`` (fastq-dump -I).
 _MATE = re.compile(r"[/.][12]$")
 
 

@@ -44,7 +44,7 @@ Indel = tuple[int, str, str]
 def left_aligned(sequence: str, position: int, bases: str, kind: str) -> tuple[int, str]:
     """Return the leftmost place and the bases of an indel that gives the same sequence.
 
-    ``position`` is the first deleted base, or the base the insertion stands before.
+    ``position`` is the first deleted base, or the base after the insertion.
     """
     while position > 0 and sequence[position - 1] == bases[-1]:
         bases = bases[-1] + bases[:-1]
@@ -121,7 +121,7 @@ def consensus(
     Returns
     -------
     pandas.DataFrame
-        By position: ``position`` (0-based, of the full-length transcript; an insertion stands before it), ``ref``,
+        By position: ``position`` (0-based, of the full-length transcript; an insertion lies before it), ``ref``,
         ``alt`` (``-`` for no bases), ``depth`` (molecules), ``support`` (share of them), ``kind`` (``snv``,
         ``insertion``, ``deletion``, ``resolved``: a base that is N in the reference).
 

@@ -45,7 +45,7 @@ from carseq.schema.tables import (
     THRESHOLDS,
 )
 
-#: A wide table is read from its left edge: what is compared and what came of it stand first.
+#: A wide table is read from its left edge: what is compared, and the result, come first.
 _CONTRASTS_FIRST = ("contrast", "group", "sample", "reference", "estimate", "low", "high", "p", "q")
 _EVIDENCE = (
     "sample",
@@ -239,7 +239,7 @@ def tables(study: Study, evidence: pd.DataFrame) -> dict[str, dict[str, Any]]:
     )
     localization = study.localization.assign(sample=shown_sample(study.localization))
     contrasts = [*_CONTRASTS_FIRST, *(c for c in CONTRASTS.columns if c not in _CONTRASTS_FIRST)]
-    # The same sentence in each row would make the rows four lines high; it stands above the table.
+    # The same sentence in each row would make the rows four lines high; it is shown above the table.
     of_one = study.contrasts["n_patients"] == 1
     compared = study.contrasts.assign(
         reading=study.contrasts["reading"].mask(
@@ -255,7 +255,7 @@ def tables(study: Study, evidence: pd.DataFrame) -> dict[str, dict[str, Any]]:
         "detection": table(
             detection,
             DETECTION,
-            # What simple rules would have called stands in the table of rules.
+            # What simple rules would have called is in the table of rules.
             hide=[
                 "patient",
                 "compartment",

@@ -182,7 +182,7 @@ def arguments(config: Path, options: Options, *, remote: str = "") -> list[str]:
     if cores is not None:
         words += ["--cores", cores]
     if not remote and not options.given("--resources", "--res"):
-        # It takes all words up to the next option: a file that is asked for must not stand behind it.
+        # It takes all words up to the next option: a file that is asked for must not follow it.
         words = ["--resources", f"mem_mb={machine_megabytes()}", *words]
     if options.dry_run:
         # Of a study of hundreds of samples the listing of each job takes as long as the plan.
