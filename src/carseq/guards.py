@@ -52,11 +52,11 @@ def _agree(sample: str, what: str, **numbers: float) -> None:
 
 
 def _steps(account: pd.DataFrame) -> dict[str, int]:
-    """Return the numbers of a read accounting by step; each step may stand in it once."""
+    """Return the numbers of a read accounting by step; each step may occur once."""
     sample = str(account["sample"].iloc[0])
     _agree(
         sample,
-        "a step stands twice in the read accounting",
+        "a step occurs twice in the read accounting",
         rows_of_the_account=len(account),
         steps_of_it=account["step"].nunique(),
     )
@@ -210,13 +210,13 @@ def check_cells(
     """
     _agree(
         sample,
-        "a barcode stands twice among the droplets",
+        "a barcode occurs twice among the droplets",
         droplets=len(barcodes),
         barcodes_of_them=barcodes.index.nunique(),
     )
     _agree(
         sample,
-        "a barcode stands twice among the cells",
+        "a barcode occurs twice among the cells",
         cells_in_the_cohort=len(obs),
         barcodes_of_them=obs["barcode"].astype(str).nunique(),
     )

@@ -33,7 +33,7 @@ _SAME_START = 2.0
 
 @dataclass(frozen=True)
 class Run:
-    """A run as it wrote itself down.
+    """A run, as it recorded itself.
 
     Attributes
     ----------
@@ -69,7 +69,7 @@ def forget_run(folder: str | Path) -> None:
 
 
 def noted_run(folder: str | Path) -> Run | None:
-    """Return the run that wrote itself down in a folder and did not come to its end."""
+    """Return the run that is recorded in a folder and did not end."""
     try:
         return Run(**json.loads((Path(folder) / NOTE).read_text()))
     except (OSError, ValueError, TypeError):
@@ -215,7 +215,7 @@ def lock_notice(
         if called.name == "__main__.py":
             start = [sys.executable, "-m", "snakemake"]
         whole = shlex.join([*start, *command[1:]])
-        # Options before, for what stands behind `--` is a file that is asked for.
+        # Options first: what follows `--` is a file that is asked for.
         unlock = shlex.join([*start, "--unlock", *command[1:]])
     else:
         given = f" --configfile {' '.join(map(str, configfiles))}" if configfiles else ""

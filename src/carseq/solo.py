@@ -140,7 +140,7 @@ def align(
         (scratch / f"{bam.name}.bai").replace(out / "aligned.bam.bai")
         bam.replace(out / "aligned.bam")
         shutil.copy(scratch / "Log.final.out", out / "Log.final.out")
-        # The summary comes last: it stands for a complete sample.
+        # The summary is written last: if it is there, the sample is complete.
         write_text(json.dumps(summary, indent=1) + "\n", out / "summary.json")
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -78,5 +80,19 @@ def test_cellbender_makes_a_layer() -> None:
     assert 0.3 * counts.sum() <= layer.sum() < counts.sum()
     at = [cohort.var_names.get_loc(CAR)]
     assert (layer[:, at] != counts[:, at]).nnz == 0
-    with pytest.raises(CarseqError, match="CellBender failed"):
-        cells.run_cellbender(raw[:3].copy(), n_cells=1, epochs=1)
+
+
+def test_a_cellbender_that_fails_is_told_with_its_last_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stand-in that fails as CellBender does on three droplets, which takes it 15 s to start."""
+    stand_in = tmp_path / "cellbender"
+    stand_in.write_text(
+        "#!/bin/sh\necho starting >&2\necho 'ValueError: no empty droplets' >&2\nexit 1\n"
+    )
+    stand_in.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    with pytest.raises(CarseqError, match="CellBender failed") as told:
+        cells.run_cellbender(urine(3, 0), n_cells=1, epochs=1)
+    assert "no empty droplets" in str(told.value)
+    assert "cells.cellbender to 0" in str(told.value)

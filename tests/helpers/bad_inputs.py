@@ -164,18 +164,18 @@ put(
 )
 
 
-@bad("config: a section twice", "M", "`cells` stands twice", late=True)
+@bad("config: a section twice", "M", "`cells` occurs twice", late=True)
 def _(tiny):
     tiny.path.write_text(tiny.path.read_text() + "cells: {seed: 1}\n")
 
 
-@bad("config: a key twice in a section", "M", "`name` stands twice", late=True)
+@bad("config: a key twice in a section", "M", "`name` occurs twice", late=True)
 def _(tiny):
     text = yaml.safe_dump({k: v for k, v in tiny.config.items() if k != "construct"})
     tiny.path.write_text(text + "construct:\n  name: A\n  name: B\n")
 
 
-@bad("config: a key twice inline", "M", "`seed` stands twice", late=True)
+@bad("config: a key twice inline", "M", "`seed` occurs twice", late=True)
 def _(tiny):
     text = yaml.safe_dump({k: v for k, v in tiny.config.items() if k != "cells"})
     tiny.path.write_text(text + "cells: {seed: 1, integration: none, seed: 2}\n")
@@ -301,7 +301,7 @@ put(
 put(
     "sheet: a sample twice",
     "M",
-    "stands twice",
+    "occurs twice",
     "samples.tsv",
     "sample\tpatient\tcompartment\tmatrix\nM\tP\turine\tmtx\nM\tP\turine\tmtx\n",
     late=True,
@@ -376,7 +376,7 @@ for change, words in (
     BAD.append(Bad(f"units: {change}", "F", spoil, words))
 
 
-@bad("units: one unit twice", "F", "stands twice")
+@bad("units: one unit twice", "F", "occurs twice")
 def _(tiny):
     tiny.units[1]["unit"] = "L001"
 
@@ -655,7 +655,7 @@ def _(tiny):
 
 @bad("BAM: no UMI tag", "B", "no UB tag")
 def _(tiny):
-    tiny.bam(umi="MA")
+    tiny.bam(umi="ZZ")
 
 
 @bad("BAM: no barcode tag", "B", "no XC tag")

@@ -171,7 +171,7 @@ def test_a_living_runs_lock_stays(tmp_path: Path, kind: str) -> None:
     ("note", "told"),
     [
         ({"host": "another", "pid": 1, "started": 1.0}, "on another"),
-        ({}, "none wrote itself down"),
+        ({}, "not known which run set the lock"),
     ],
 )
 def test_a_lock_of_which_nothing_can_be_known_stays(
@@ -276,7 +276,7 @@ LOGS = {
     "Slurm's memory": ("slurmstepd: error: Exceeded job memory limit", "", "memory", "align:mem_mb"),
     "LSF's memory": ("TERM_MEMLIMIT: job killed after reaching LSF memory usage limit.", "", "memory", "align:mem_mb"),
     "LSF's time": ("TERM_RUNLIMIT: job killed after reaching LSF run time limit.", "", "time", "align:runtime"),
-    "a lost node": ("", "slurm job failed: state NODE_FAIL", "the node of align went away", "--retries"),
+    "a lost node": ("", "slurm job failed: state NODE_FAIL", "the node of align was lost", "--retries"),
     "a full disk": ("Traceback\nOSError: [Errno 28] No space left on device", "", "written", "free disk space"),
     "what is not known": ("one\ntwo\nKeyError: 'q'", "", "align failed", "report this"),
 }  # fmt: skip

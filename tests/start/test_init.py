@@ -61,7 +61,7 @@ def test_one_name_in_two_patients_folders_is_two_samples(tmp_path, name):
     for patient in ("PatientA", "PatientB"):
         pair(tmp_path / patient, name)
     assert found(tmp_path) == [(f"PatientA_{name}", "L001"), (f"PatientB_{name}", "L001")]
-    assert "taken for 2 samples" in fastq_pairs(tmp_path).told[0]
+    assert "taken as 2 samples" in fastq_pairs(tmp_path).told[0]
 
 
 @pytest.mark.parametrize(

@@ -146,7 +146,7 @@ def test_odd_but_harmless_text_is_kept(sheets):
     ("sheet", "text", "words"),
     [
         ("samples", "sample\tpatient\nA\tP1\n", "lacks the column compartment"),
-        ("samples", "sample\tpatient\tcompartment\nA\tP1\turine\nA\tP1\tblood\n", "stands twice"),
+        ("samples", "sample\tpatient\tcompartment\nA\tP1\turine\nA\tP1\tblood\n", "occurs twice"),
         (
             "samples",
             "sample\tpatient\tcompartment\nA\tP1\turine\na\tP1\tblood\n",
@@ -296,7 +296,7 @@ def test_a_section_that_is_none_is_told_in_plain_words(tmp_path):
 )
 def test_a_key_that_stands_twice_is_an_error(tmp_path, text):
     (tmp_path / "c.yaml").write_text(text)
-    with pytest.raises(CarseqError, match="stands twice"):
+    with pytest.raises(CarseqError, match="occurs twice"):
         load_config(tmp_path / "c.yaml")
 
 

@@ -84,7 +84,7 @@ class TestBadInput:
         ("name", "old", "new", "words"),
         [
             ("config.yaml", "target:", "tarjet:", "did you mean `target`?"),
-            ("samples.tsv", "P01_urine_D0\t", "P01_urine_D28\t", "stands twice"),
+            ("samples.tsv", "P01_urine_D0\t", "P01_urine_D28\t", "occurs twice"),
             ("units.tsv", "L001_R1_001", "L009_R1_001", "cannot be read"),
             ("config.yaml", "genes.gtf", "genes.gff", "reference.gtf"),
         ],

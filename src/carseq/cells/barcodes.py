@@ -452,7 +452,7 @@ def _compiled() -> Callable[..., tuple[np.ndarray, np.ndarray]]:
     """Compile the simulation on first use (numba takes seconds)."""
     import numba
 
-    @numba.njit
+    @numba.njit(cache=True)
     def simulate(  # type: ignore[no-untyped-def]
         cumulative, logp, lengths, start, observed, n_simulations, seed
     ):

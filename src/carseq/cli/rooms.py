@@ -278,7 +278,7 @@ def annotate(
         # Under this name every other command looks for it.
         cells.obs["sample"] = cells.obs[sample].astype(str)
     for name, table in list(cells.obsm.items()):
-        # Other programs read arrays; the columns' names stand in uns.
+        # Other programs read arrays; the columns' names go to uns.
         if hasattr(table, "columns"):
             cells.uns[f"{name}_names"] = list(map(str, table.columns))
             cells.obsm[name] = table.to_numpy()

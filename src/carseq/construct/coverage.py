@@ -1,7 +1,7 @@
 """Where a library's reads fall on the CAR's mRNA, and how many of them a faulty reference would lose.
 
-Fragments of the *intended* mRNA are simulated, and the read of each is put to the reference at hand by the rule
-:mod:`carseq.molecules` uses: a local alignment worth 40 matching bases. What a fault costs is the share of
+Fragments of the *intended* mRNA are simulated, and the read of each is aligned to the given reference by the rule of
+:mod:`carseq.molecules`: a local alignment worth 40 matching bases. What a fault costs is the share of
 fragments whose read no longer passes.
 """
 
@@ -57,7 +57,7 @@ class Intended:
     offset
         Bases put before the construct's first one.
     missing
-        What the construct at hand lacks of it: ``leader``, ``tail`` (3' end), ``unspliced`` (the form with the
+        What the given construct lacks of it: ``leader``, ``tail`` (3' end), ``unspliced`` (the form with the
         psi intron).
     assumption
         What was assumed, in words; empty if nothing is missing.
@@ -129,7 +129,7 @@ def _is_missing(construct: Construct, end: str) -> bool:
 
 
 def intended(construct: Construct, extent: tuple[int, int] | None = None) -> Intended:
-    """Return the mRNA the construct stands for, with the ends it lacks put back.
+    """Return the mRNA that the construct represents, with the ends it lacks added.
 
     An end is there if it is known for what it is (an R, a start of transcription, a poly(A) signal), whatever its
     length. A missing one is taken from the vector whose bases lie around the frame, else from the vector of the
@@ -242,12 +242,12 @@ def expected_coverage(
 
 
 class Judge:
-    """Says of a read whether a reference would still show it to be the CAR's.
+    """Decides whether a reference still shows that a read is the CAR's.
 
     Parameters
     ----------
     references
-        The CAR's transcripts at hand.
+        The given transcripts of the CAR.
     rivals
         Endogenous transcripts; a read one of them explains about as well cannot be told from it.
     """

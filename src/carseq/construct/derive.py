@@ -250,7 +250,7 @@ def _five_prime(found: Candidate, end: int, notes: list[Note]) -> tuple[int, End
     gene = begins_in_gene(vector.sequence, orf.start)
     if gene is not None and repeats.five is None:
         return gene, End("an exon of the gene it was knocked into", False), None
-    # Without a 5' LTR in the file, what stands before the frame is what its author took for the mRNA's.
+    # Without a 5' LTR in the file, the bases before the frame are those that its author took for the mRNA's.
     whole = repeats.five is None and not found.rotated and orf.start <= MAX_UPSTREAM
     whole = whole and not any(b <= orf.start for _, b in found.backbone)
     start = 0 if whole else max(lo, orf.start - GUESSED_LEADER)

@@ -32,8 +32,8 @@ class Code(NamedTuple):
     is_free: bool = False
 
 
-#: Every code of the lint. *error*: the construct is wrong and must be mended. *warn*: it costs UMIs, or something was
-#: assumed that the user should check. *info*: good to know.
+#: Every code of the lint. *error*: the construct is wrong and must be corrected. *warn*: it costs UMIs, or something
+#: was assumed that the user should check. *info*: good to know.
 CODES: dict[str, Code] = {
     "not_a_car": Code(
         "error", "the reading frame is not a CAR's", "Give the map of the CAR's vector."

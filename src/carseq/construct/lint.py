@@ -44,7 +44,7 @@ def lint(
 ) -> list[Finding]:
     """Return the findings on a construct, worst first.
 
-    Every cost is counted on simulated fragments of the mRNA the construct stands for
+    Every cost is counted on simulated fragments of the mRNA that the construct represents
     (:func:`carseq.construct.coverage.intended`): those whose read the faulty reference would not show.
 
     Parameters
@@ -218,12 +218,12 @@ def _missing_ends(
 
 
 def _level(lost: dict[Chemistry, int]) -> Level:
-    """Return how grave a missing end is: a short leader that costs nothing is not a warning."""
+    """Return the level of a missing end: a short leader that costs nothing is not a warning."""
     return "warn" if max(lost.values(), default=0) >= _WORTH else "info"
 
 
 def _sentence(text: str) -> str:
-    """Return a note as a sentence of its own."""
+    """Return a note as a sentence."""
     text = text[:1].upper() + text[1:]
     return text if text.endswith(".") else f"{text}."
 
@@ -238,7 +238,7 @@ def _without(whole: Intended, first: int, last: int) -> list[str]:
 
 
 def _ambiguous(construct: Construct, cost: _Cost, report: _Report) -> None:
-    """Add the ambiguous bases, which the true mRNA has some base in the place of."""
+    """Add the ambiguous bases: the true mRNA has a definite base there."""
     n = construct.sequence.count("N")
     if not n:
         return
@@ -264,7 +264,7 @@ def _shared(
     spliced: float | None,
     report: _Report,
 ) -> None:
-    """Add the domains an endogenous gene has as well."""
+    """Add the domains that an endogenous gene has, too."""
     if rivals is None:
         from carseq.construct.parts import sequences
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 #: Blocks of a sparkline, low to high.
 _BARS = " ▁▂▃▄▅▆▇█"
+#: Marks of the domains on the map.
+_LETTERS = "abcdefghijklmnopqrstuvwxyz"
 #: Unnamed stretches shorter than this are not reported, nt.
 _MIN_UNNAMED = 30
 _LEVELS = {"error": "bold red", "warn": "yellow", "info": "cyan"}
@@ -235,13 +237,13 @@ def text_map(
                 for a, b in bins
             )
             lines.append(Text(f"{key[0]}' reads {bars}", style="blue" if key == "3p" else "red"))
-    domains = construct.domain_rows
-    letters = "abcdefghijklmnopqrstuvwxyz"
     marks = {(0, size): "-"}
-    marks.update({(int(d.start), int(d.end)): letters[i % 26] for i, d in enumerate(domains)})
+    marks |= {
+        (int(d.start), int(d.end)): _LETTERS[i % 26] for i, d in enumerate(construct.domain_rows)
+    }
     lines.append(Text("     mRNA " + drawn(marks).replace(" ", "."), style="bold"))
     if construct.orf:
-        lines.append(Text("    frame " + drawn({construct.orf: ">"}).replace(" ", " ")))
+        lines.append(Text("    frame " + drawn({construct.orf: ">"})))
     if homology is not None:
         where = homology[homology["class"] != "car_only"]
         shares = {
@@ -250,32 +252,35 @@ def text_map(
         lines.append(Text("   shared " + drawn(shares), style="yellow"))
     if offset or full - offset > size:
         lines.append(Text("  (dots: what the mRNA has and the file lacks)"))
-    table = Table("", "domain", "kind", "start", "end", "identity", "source", box=SIMPLE_HEAD)
-    done = 0
-    rows: list[tuple[str, ...]] = []
-    for i, d in enumerate(domains):
-        if int(d.start) - done >= _MIN_UNNAMED:
-            rows.append(("-", "(gap: unnamed)", "", str(done + 1), str(d.start), "", ""))
-        identity = "" if d.identity != d.identity else f"{d.identity:.1%}"
-        place = (str(int(d.start) + 1), str(int(d.end)))
-        rows.append((letters[i % 26], str(d.name), str(d.kind), *place, identity, str(d.source)))
-        done = max(done, int(d.end))
-    if size - done >= _MIN_UNNAMED:
-        rows.append(("-", "(gap: unnamed)", "", str(done + 1), str(size), "", ""))
-    known = {d.name for d in construct.domain_rows}
-    for p in pieces(construct):
-        if p.name not in known:
-            rows.append(
-                ("!", p.name, f"{p.kind}, out of frame", str(p.start + 1), str(p.end), "", "")
-            )
-    for row in rows:
-        table.add_row(*row)
-    lines.append(table)
+    lines.append(_domain_table(construct))
     for fault in reading_faults(construct):
         lines.append(
             Text(f"  ✗ base {fault.position}: {fault.code.replace('_', ' ')}", style="red")
         )
     return Group(*lines)
+
+
+def _domain_table(construct: Construct) -> Table:
+    """Return the domains, the unnamed stretches between them, and the pieces that are out of frame."""
+    size, domains = len(construct.sequence), construct.domain_rows
+    table = Table("", "domain", "kind", "start", "end", "identity", "source", box=SIMPLE_HEAD)
+    done = 0
+    for i, d in enumerate(domains):
+        if int(d.start) - done >= _MIN_UNNAMED:
+            table.add_row("-", "(gap: unnamed)", "", str(done + 1), str(d.start), "", "")
+        identity = "" if d.identity != d.identity else f"{d.identity:.1%}"
+        place = (str(int(d.start) + 1), str(int(d.end)))
+        table.add_row(_LETTERS[i % 26], str(d.name), str(d.kind), *place, identity, str(d.source))
+        done = max(done, int(d.end))
+    if size - done >= _MIN_UNNAMED:
+        table.add_row("-", "(gap: unnamed)", "", str(done + 1), str(size), "", "")
+    known = {d.name for d in domains}
+    for p in pieces(construct):
+        if p.name not in known:
+            table.add_row(
+                "!", p.name, f"{p.kind}, out of frame", str(p.start + 1), str(p.end), "", ""
+            )
+    return table
 
 
 def text_findings(findings: list[Finding]) -> Group:

@@ -356,7 +356,6 @@ def _downsampling() -> alt.FacetChart:
         "detection limit": INK,
     }
     shapes = dict(zip(looks, ("triangle-up", "circle", "square"), strict=True))
-    dashes = {name: [5, 3] if name == "detection limit" else [1, 0] for name in looks}
     x = alt.X(
         "share:Q",
         scale=alt.Scale(domain=[0, 1]),
@@ -377,7 +376,7 @@ def _downsampling() -> alt.FacetChart:
         ),
         base.mark_line(strokeWidth=1.8).encode(
             y=alt.Y("value:Q", **y), color=colour,
-            strokeDash=alt.StrokeDash("measure:N", scale=scale(dashes), legend=None),  # type: ignore[arg-type]
+            strokeDash=alt.condition("datum.measure == 'detection limit'", alt.value([5, 3]), alt.value([1, 0])),
         ),
         base.mark_point(size=34).encode(
             y=alt.Y("value:Q", **y), color=colour, tooltip="tip:N",

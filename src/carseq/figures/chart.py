@@ -78,9 +78,9 @@ class Figure:
     Attributes
     ----------
     chart : altair.TopLevelMixin or None
-        The chart; its data are named and stand in ``data``. None where there is nothing to show.
+        The chart; its data are named, and held in ``data``. None if there is nothing to show.
     data : mapping of str to pandas.DataFrame
-        Rows by name. ``label`` and ``note`` of a chart of rows stand left and right of each row.
+        Rows by name. ``label`` and ``note`` of a chart of rows are drawn left and right of each row.
     menus : tuple of Menu
         What a reader of the page may choose.
     chosen : mapping of str to (str or None)
@@ -282,7 +282,7 @@ def row() -> alt.Y:
 def row_chart(layers: Sequence[Any], *, notes: bool = True) -> alt.LayerChart:
     """Return a chart of rows, each with its label at the left and its note at the right.
 
-    On a narrow screen the page sets ``narrow``: label and note then stand above the row.
+    On a narrow screen the page sets ``narrow``: label and note are then drawn above the row.
 
     Parameters
     ----------

@@ -33,7 +33,7 @@ from carseq.figures.phrases import count, number
 
 #: The coverage is drawn as means of at most this many stretches of equal length.
 COVERAGE_BINS = 500
-#: Height of its plot, pixels; the domains stand below.
+#: Height of its plot, pixels; the domains are drawn below.
 COVERAGE_HEIGHT = 200
 
 

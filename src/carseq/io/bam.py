@@ -77,7 +77,7 @@ def open_bam(path: str | Path) -> pysam.AlignmentFile:
     except UNREADABLE as error:
         remedy = "check the path; it must be a BAM"
         if was_removed(path):
-            remedy = "`solo.keep_bam` did not keep it: give slice.bam beside it, or set it to `all` and align anew"
+            remedy = "`solo.keep_bam` did not keep it: give slice.bam beside it, or set it to `all` and align again"
         raise CarseqError(f"cannot read the BAM {path}", str(error), remedy) from None
     if bam.header.to_dict().get("HD", {}).get("SO") != "coordinate":
         raise CarseqError(f"{path} is not sorted by coordinate", "", "run `samtools sort` on it")
@@ -145,7 +145,7 @@ TAGS, RAW_UMI_TAG = ("CB", "UB"), "UR"
 #: Tags of other programs: BD Rhapsody's (its bioinformatics documentation, "BAM and BAM Index": MA is the RSEC-adjusted
 #: UMI), the Drop-seq tools' (TagBamWithReadSequenceExtended) and zUMIs' before it wrote CB (sdparekh/zUMIs, issue 135).
 OTHER_TAGS = {("CB", "MA"): "BD Rhapsody", ("XC", "XM"): "Drop-seq tools", ("BC", "UB"): "zUMIs"}
-#: What stands for no barcode: STARsolo's and BD's sign.
+#: How STARsolo and BD write that there is no barcode.
 NO_BARCODE = frozenset(("", "-", "0"))
 #: Records by which tags are found, and a UMI as a tag holds it.
 _TAGGED, _UMI = 20_000, re.compile("[ACGTN]{4,}")

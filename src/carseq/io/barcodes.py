@@ -2,8 +2,8 @@
 
 A barcode is written as PREFIX + BASES + SUFFIX: ``ACGT``, ``ACGT-1`` (Cell Ranger), ``ACGT-2`` (the second library of
 an aggregated run), ``ACGT_1`` (Seurat), ``GSM1_ACGT-1`` (GEO), ``sample:ACGT``. Two inputs that were written
-differently are matched by the bases, library by library, and by the **share** that fits: with lists of a million
-barcodes some of another sample always stand in them.
+differently are matched by the bases, library by library, and by the **share** that fits: a list of a million barcodes
+always contains some of another sample.
 """
 
 from __future__ import annotations

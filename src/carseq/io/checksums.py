@@ -42,7 +42,7 @@ def damaged(path: str | Path, cause: str, *, word: str = "damaged") -> CarseqErr
     """
     ours = root_of(path) is not None
     remedy = (
-        "delete it, run again" if ours else "copy it anew from where it was made, or make it again"
+        "delete it, run again" if ours else "copy it again from where it was made, or make it again"
     )
     return CarseqError(f"{path} is {word}", cause, remedy)
 

@@ -44,7 +44,7 @@ _SYSTEM: dict[int, tuple[str, str]] = {
     ),
     errno.EIO: (
         "the disk reported an error",
-        "copy the file anew from its source; ask the disk's administrator if it comes back",
+        "copy the file again from its source; if the error comes back, ask the disk's administrator",
     ),
     errno.ESTALE: (
         "the network disk has lost the file",

@@ -53,7 +53,7 @@ def reading(path: str | Path) -> Iterator[Path]:
 def write_table(table: pd.DataFrame, path: str | Path, schema: Schema | None = None) -> None:
     """Write a table atomically as TSV (``.tsv``, ``.tsv.gz``) or Parquet (``.parquet``).
 
-    In a TSV an apostrophe stands before each text that a spreadsheet would take for a formula and run.
+    In a TSV, an apostrophe precedes each text that a spreadsheet would take for a formula and run.
     """
     if schema is not None:
         table = schema.conform(table)

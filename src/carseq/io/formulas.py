@@ -1,4 +1,4 @@
-"""Text that a spreadsheet would run: tables are opened in one, and what stands in them may come from anywhere."""
+"""Text that a spreadsheet would run as a formula: users open tables in one, and their text may come from anywhere."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def is_formula(text: str) -> bool:
 
 
 def without_formulas(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table in which an apostrophe stands before each text that a spreadsheet would run.
+    """Return a table in which an apostrophe precedes each text that a spreadsheet would run.
 
     Parameters
     ----------

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,7 +53,7 @@ IDS = (
 )  # fmt: skip
 #: What 16 or so bases, with what programs put before and behind them, look like.
 _BARCODE = re.compile(r"^(.*[^A-Za-z0-9])?[ACGTN]{12,}([-_.#x].*)?$")
-#: What people call the feature of a CAR: its words stand alone, so that CARD8, CARS1, SCARB1 and CARTPT are none.
+#: What people call the feature of a CAR: as whole words, so that CARD8, CARS1, SCARB1 and CARTPT do not match.
 _CAR_NAMES = re.compile(
     r"(?<![a-z])p?car(-?t)?(?![a-z])|scfv|wpre|transgene|chima?eric|leucel|"
     r"(axi|tisa|ide|cilta|brexu|liso|obe)-?cel|fmc63|bbz|28z",
@@ -63,7 +63,7 @@ _CAR_NAMES = re.compile(
 MOSTLY_ENSEMBL = 0.9
 #: Share of a tag's cells from which a sample with hashtags is one sample, not a pool.
 ONE_TAG = 0.9
-#: Share of the symbols that may stand for two genes each, where a file has no ids: of GENCODE's, 0.1 %.
+#: Share of the symbols that may name two genes each, if a file has no ids: of GENCODE's, 0.1 % do.
 NAMED_TWICE = 0.01
 #: More molecules of one gene in one droplet than any droplet holds.
 MOST_COUNTED = 10_000_000
@@ -135,8 +135,6 @@ def read_counts(
         If it cannot be read, holds other than counts, names a barcode or a gene twice, is transposed, holds several
         samples, or lacks the CAR where it is needed.
     """
-    import anndata
-
     path = Path(path)
     read = _read(path)
     _check_counts(read, path, allow_empty=allow_empty)
@@ -144,30 +142,64 @@ def read_counts(
     is_antibody = _lowered(read.types) == ANTIBODY.lower()
     is_tag = _are_hashtags(read)
     _check_one_sample(read, is_tag, path, cells)
-    names, ids = _gene_names(read, is_gene, path, symbols, car), read.ids
+    names = _gene_names(read, is_gene, path, symbols, car)
     _check_genes(read, names, is_gene, path, car)
     if needs_car:
         _check_car(read, names, is_gene, path, car)
-    adata = anndata.AnnData(
-        _whole(read.counts[:, is_gene]), obs=pd.DataFrame(index=pd.Index(read.barcodes, dtype=str))
-    )
-    symbols_of_genes = pd.Index(names[is_gene], dtype=str)
-    if not symbols_of_genes.is_unique:
-        symbols_of_genes = anndata.utils.make_index_unique(symbols_of_genes)
-    adata.var_names = symbols_of_genes
-    adata.var["gene_id"] = ids[is_gene].astype(str)
-    seen = np.asarray(adata.X.sum(axis=1)).ravel() > 0
-    adata = adata[seen].copy()
+    adata, seen = _genes_of(read, names, is_gene)
     protein = read.protein
     if (held := is_antibody & ~is_tag).any():
         # 10x names an antibody as its barcode's kit does; two of one name stay apart.
-        labels = pd.Index(read.names[held].astype(str))
-        if not labels.is_unique:
-            labels = anndata.utils.make_index_unique(labels)
+        labels = _unique(read.names[held])
         protein = pd.DataFrame(_whole(read.counts[:, held]).toarray(), read.barcodes, labels)
     if protein is not None and protein.shape[1]:
         adata.obsm["protein"] = protein[seen].astype(np.int32).set_index(adata.obs_names)
     return adata
+
+
+def gene_counts(
+    counts: sparse.csr_matrix, barcodes: Sequence[str], ids: Sequence[str], names: Sequence[str]
+) -> AnnData:
+    """Return counts that a program has just made, as :func:`read_counts` returns those of a file.
+
+    Parameters
+    ----------
+    counts
+        Barcodes × genes.
+    barcodes, ids, names
+        Of its rows, and ids and symbols of its columns.
+    """
+    read = _Read(
+        counts,
+        np.array(barcodes, dtype=object),
+        np.array(ids, dtype=object),
+        np.array(names, dtype=object),
+        np.full(len(ids), GENE, dtype=object),
+    )
+    return _genes_of(read, read.names, np.ones(len(ids), dtype=bool))[0]
+
+
+def _unique(names: Strings) -> pd.Index:
+    """Return names of which those that stand twice are told apart."""
+    import anndata
+
+    labels = pd.Index(names, dtype=str)
+    return labels if labels.is_unique else anndata.utils.make_index_unique(labels)
+
+
+def _genes_of(
+    read: _Read, names: Strings, is_gene: npt.NDArray[np.bool_]
+) -> tuple[AnnData, npt.NDArray[np.bool_]]:
+    """Return the genes' counts, and which barcodes have one: the others are left out."""
+    import anndata
+
+    adata = anndata.AnnData(
+        _whole(read.counts[:, is_gene]), obs=pd.DataFrame(index=pd.Index(read.barcodes, dtype=str))
+    )
+    adata.var_names = _unique(names[is_gene])
+    adata.var["gene_id"] = read.ids[is_gene].astype(str)
+    seen = np.asarray(adata.X.sum(axis=1)).ravel() > 0
+    return adata[seen].copy(), seen
 
 
 def read_star_matrix(folder: str | Path) -> AnnData:
@@ -558,7 +590,7 @@ def check_molecules(counts: Any, what: str) -> None:
     middle = float(np.median(totals))
     if len(totals) >= 20 and np.mean(np.abs(totals - middle) < SAME_TOTAL * middle) > 0.95:
         log.warning(
-            "%s: every barcode has about %.0f molecules: it was normalised and rounded, or thinned to one depth; "
+            "%s: every barcode has about %.0f molecules: it was normalised and rounded, or downsampled to one depth; "
             "if normalised, give the raw matrix",
             what,
             middle,
@@ -678,11 +710,11 @@ def _check_genes(
     path: Path,
     car: str | None,
 ) -> None:
-    """Raise where a gene stands twice; two genes of one symbol are told apart by their ids."""
+    """Raise where a gene occurs twice; two genes of one symbol are told apart by their ids."""
     own = [f"{i}\t{n}" for i, n in zip(read.ids[is_gene], read.names[is_gene], strict=True)]
     held = pd.Index(own) if read.has_ids else pd.Index(read.names[is_gene])
     twice = held[held.duplicated()]
-    # Some symbols of human annotations stand for two genes each; without ids they cannot be told from a slip.
+    # Some symbols of human annotations name two genes each; without ids these look like a mistake.
     if len(twice) > (0 if read.has_ids else NAMED_TWICE * len(held)):
         _tell_twice(pd.Index([str(t).split("\t")[-1] for t in twice.append(twice)]), path, "gene")
     if car is not None and (names[is_gene] == car).sum() > 1:

@@ -59,7 +59,7 @@ def placed(path: str, base: Path) -> str:
 
 
 def _shown(url: str) -> str:
-    """Return an address as it may be printed: without credentials, and without what stands behind a `?`."""
+    """Return an address as it may be printed: without credentials, and without the part after a `?`."""
     scheme, _, rest = url.partition("?")[0].partition("://")
     host, slash, path = rest.partition("/")
     return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
@@ -118,11 +118,11 @@ def check_address(key: str, url: str) -> None:
             "leave them out; docs/cluster.md says how they are given",
         )
     check_host(key, url)
-    # The plugins name the local copy after what stands before the `?`: two such addresses would share one.
+    # The plugins name the local copy by the part before the `?`: two such addresses would share one.
     if odd := re.search(r"[?#{}\s\\]", url):
         raise CarseqError(
             f"{key}: the address holds {odd.group()!r}",
-            f"{_shown(url)}: copies are named after what stands before a `?`; what stands behind it, often a "
+            f"{_shown(url)}: copies are named by the part before a `?`; the part after it, often a "
             "signature, would be written into the run's record",
             "give an address without it, or fetch the file and give its path",
         )

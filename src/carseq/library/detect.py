@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
@@ -40,7 +40,7 @@ log = get_logger(__name__)
 #: Share of reads whose barcode is on the list, exactly: about 0.95 in good libraries, under 0.05 for a wrong list
 #: (0.002 by chance for the 6.8 million barcodes of v3).
 MIN_VALID = 0.4
-#: From this share on no other list is tried: at most a tenth of a known list stands in another.
+#: From this share on no other list is tried: at most a tenth of a known list is in another.
 SURELY_VALID = 0.8
 #: Share of R2 reads that begin with a valid barcode from which R1 and R2 are swapped or mixed (0.002 by chance).
 MIXED = 0.2
@@ -112,28 +112,19 @@ def detect_chemistry(
         r2 = [s for unit in units for s in unit.of_r2]
     codes = barcode_codes(r1[:: max(1, len(r1) // 20_000)], cb_start, cb_length)
     swapped = barcode_codes(r2[:: max(1, len(r2) // 20_000)], cb_start, cb_length)
-    lists, shares = {}, {}
     observed = is_observed(chemistry, None if whitelist is None else str(whitelist))
     if observed:
         words = learn_barcodes(
             [r1 for r1, _ in pairs], layout(chemistry), sample=sample, n=_LEARN
         ).words
-        best, path = OBSERVED, Path(OBSERVED)
-        lists[best] = (path, _two_parts(words) if several else _encoded(words[0]))
-        shares[best] = share_on_list(codes, lists[best][1])
+        codes_learnt = _two_parts(words) if several else _encoded(words[0])
+        lists = {OBSERVED: (Path(OBSERVED), codes_learnt)}
+        shares = {OBSERVED: share_on_list(codes, codes_learnt)}
     else:
-        for name, path in _candidate_lists(chemistry, whitelist, sample).items():
-            if several:
-                of_parts = read_parts(path, [length for _, length in several.parts])
-                lists[name] = (path, _two_parts(of_parts))
-            else:
-                lists[name] = (path, read_whitelist(path))
-            shares[name] = share_on_list(codes, lists[name][1])
-            if shares[name] >= SURELY_VALID:
-                break
-        best = max(shares, key=lambda name: shares[name])
-    told = ", ".join(f"{share:.1%} on {name}" for name, share in shares.items())
-    log.info("%s: reads with a barcode of a list: %s", sample, told)
+        lists, shares = _read_lists(_candidate_lists(chemistry, whitelist, sample), several, codes)
+    best = max(shares, key=lambda name: shares[name])
+    held = ", ".join(f"{share:.1%} on {name}" for name, share in shares.items())
+    log.info("%s: reads with a barcode of a list: %s", sample, held)
     if shares[best] < MIN_VALID:
         _explain_bad_barcodes(sample, pairs, shares, swapped, lists, whitelist, r1_length, shortest)
     path = lists[best][0]
@@ -198,6 +189,33 @@ def detect_chemistry(
         reads_antisense=antisense,
         positions=chemistry if several else "",
     )
+
+
+def _read_lists(
+    candidates: Mapping[str, Path], several: Preset | None, codes: npt.NDArray[np.uint64]
+) -> tuple[dict[str, tuple[Path, npt.NDArray[np.uint64]]], dict[str, float]]:
+    """Read barcode lists until one surely fits; return them and the shares of the reads that are on each.
+
+    Parameters
+    ----------
+    candidates
+        Files of the lists, by name.
+    several
+        Where the parts of a barcode lie, if it has several.
+    codes
+        Barcodes of some reads.
+    """
+    lists, shares = {}, {}
+    for name, path in candidates.items():
+        if several:
+            known = _two_parts(read_parts(path, [length for _, length in several.parts]))
+        else:
+            known = read_whitelist(path)
+        lists[name] = (path, known)
+        shares[name] = share_on_list(codes, known)
+        if shares[name] >= SURELY_VALID:
+            break
+    return lists, shares
 
 
 def _encoded(words: Sequence[str]) -> npt.NDArray[np.uint64]:
@@ -305,7 +323,7 @@ def _check_units(
             raise CarseqError(
                 f"few reads in {of_sample} have a valid barcode",
                 f"{own:.0%}, against {usual:.0%} in the best of its {len(units)} pairs of files{why}",
-                "leave the unit out of units.tsv, or demultiplex it anew: it failed, or is of another library",
+                "leave the unit out of units.tsv, or demultiplex it again: it failed, or is of another library",
             )
 
 

@@ -16,7 +16,7 @@ from carseq.io.fasta import DAMAGED
 
 #: Pairs up to this size, both files together, are compared read by read; of larger ones samples of reads.
 WHOLE_BYTES = 40_000_000
-#: What stands behind a read's name in one file of a pair: ``/1`` and ``/2``, or ``.1`` and ``.2`` (fastq-dump -I).
+#: The end of a read's name in one file of a pair: ``/1`` and ``/2``, or ``.1`` and ``.2`` (fastq-dump -I).
 _MATE = re.compile(r"[/.][12]$")
 
 
@@ -107,7 +107,7 @@ def check_reads_of_pair(r1: str | Path, r2: str | Path, n: int | None) -> int:
         raise CarseqError(
             f"{r1} and {r2} hold different numbers of reads",
             f"{counts[0]:,} and {counts[1]:,}{among}",
-            "one of them is cut off: transfer it again, or demultiplex both anew",
+            "one of them is cut off: transfer it again, or demultiplex both again",
         )
     for path, times, place in zip((r1, r2), empty, first_empty, strict=True):
         if times:
@@ -209,7 +209,7 @@ def check_counts(pairs: Sequence[tuple[str | Path, str | Path]]) -> int:
             raise CarseqError(
                 f"{r1} and {r2} hold different numbers of reads",
                 f"{first:,} and {second:,}",
-                "one of them is cut off: transfer it again, or demultiplex both anew",
+                "one of them is cut off: transfer it again, or demultiplex both again",
             )
         total += first
     return total

@@ -14,7 +14,7 @@ from carseq.errors import CarseqError
 
 Span = tuple[int, int]
 
-#: What stands in a sheet or configuration in the place of a list, where barcodes are learnt from the reads.
+#: The word that a sheet or configuration has in place of a list if barcodes are learnt from the reads.
 OBSERVED = "observed"
 
 
@@ -35,7 +35,7 @@ class Preset:
     linkers
         1-based start and bases of what stands between the parts; looked at only where the first base may be shifted.
     shifts
-        Bases that may stand before the first part, at most.
+        Most bases before the first part.
     note
         What a user of the kit should know.
     """
@@ -59,7 +59,7 @@ class Preset:
         return sum(length for _, length in self.parts)
 
     def shift(self, read: str) -> int:
-        """Return how many bases stand before the first part, by the linkers; 0 where none fits."""
+        """Return how many bases precede the first part, by the linkers; 0 if none fits."""
         for shift in range(self.shifts + 1):
             errors = 0
             for start, bases in self.linkers:

@@ -119,7 +119,7 @@ def _share(measure: str, value: float, sample: str) -> float:
         raise CarseqError(
             f"{measure} of sample {sample} is not a share of T cells: {value:g}",
             f"its name says that it lies between 0 and {most:g}",
-            "mend the samples sheet, or give the column another name",
+            "correct the samples sheet, or give the column another name",
         )
     return value / most
 

@@ -162,7 +162,7 @@ class _Counts:
 def _counts(names: Sequence[str], urine: pd.Series, blood: pd.Series) -> _Counts:
     """Count populations together; naive T cells are compared with the other T cells.
 
-    Where urine holds naive T cells only, half another one stands for those that were not met (Haldane 1956).
+    If urine holds only naive T cells, half a cell is added for the others (Haldane 1956).
     """
     x, y = (int(sample[list(names)].sum()) for sample in (urine, blood))
     if NAIVE not in names:

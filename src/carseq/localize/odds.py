@@ -53,7 +53,7 @@ EDGE = 9.0
 N_GRID, N_COARSE = 121, 29
 #: Log likelihood below the best at which the grid ends.
 DEPTH = 14.0
-#: Points (expression of both samples, and its shared shape) that stand for all plausible ones.
+#: Points (expression of both samples, and its shared shape) that represent the posterior.
 N_POINTS = 40
 #: Replicates of the bootstrap, and its classes of depth.
 N_BOOT, N_CLASSES = 399, 8

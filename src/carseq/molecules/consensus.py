@@ -1,13 +1,14 @@
 """When the sequence is wrong: the consensus of a library's molecules over the CAR's transcript.
 
-Reads on the CAR's contig are put together to molecules (cell barcode and UMI), so that amplified copies vote once.
-A position is a variant where most molecules disagree with the reference. Published CAR sequences do hold such
+Reads on the CAR's contig are grouped to molecules (cell barcode and UMI), so that amplified copies vote once.
+A position is a variant if most molecules disagree with the reference there. Published CAR sequences do hold such
 errors (getzlab/Haradhvala_et_al_2022, issue 1: patent sequences with SNVs and indels).
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -36,14 +37,14 @@ END_BASES = 5
 MIN_BASE_QUALITY = 15
 _MATCH, _INS, _DEL, _SKIP, _SOFT, _EQ, _X = 0, 1, 2, 3, 4, 7, 8
 
-#: What a read says of a position: a base, or a change beginning there.
-Call = tuple[str, str, str]
+#: An insertion or deletion: its place on the transcript, its kind, its bases.
+Indel = tuple[int, str, str]
 
 
 def left_aligned(sequence: str, position: int, bases: str, kind: str) -> tuple[int, str]:
     """Return the leftmost place and the bases of an indel that gives the same sequence.
 
-    ``position`` is the first deleted base, or the base the insertion stands before.
+    ``position`` is the first deleted base, or the base after the insertion.
     """
     while position > 0 and sequence[position - 1] == bases[-1]:
         bases = bases[-1] + bases[:-1]
@@ -53,12 +54,12 @@ def left_aligned(sequence: str, position: int, bases: str, kind: str) -> tuple[i
 
 def _votes(
     record: pysam.AlignedSegment, sequence: str, introns: set[tuple[int, int]]
-) -> tuple[dict[int, str], dict[tuple[int, str, str], tuple[int, int]], list[tuple[int, int]]]:
+) -> tuple[dict[int, str], dict[Indel, tuple[int, int]], list[tuple[int, int]]]:
     """Return the bases a read shows, its indels (with the stretch they may lie on), and the stretches it covers."""
     query = (record.query_sequence or "").upper()
     quality = record.query_qualities
     bases: dict[int, str] = {}
-    indels: dict[tuple[int, str, str], tuple[int, int]] = {}
+    indels: dict[Indel, tuple[int, int]] = {}
     covered: list[tuple[int, int]] = []
     on_read, on_car = 0, record.reference_start
     last = record.reference_end or on_car
@@ -120,7 +121,7 @@ def consensus(
     Returns
     -------
     pandas.DataFrame
-        By position: ``position`` (0-based, of the full-length transcript; an insertion stands before it), ``ref``,
+        By position: ``position`` (0-based, of the full-length transcript; an insertion lies before it), ``ref``,
         ``alt`` (``-`` for no bases), ``depth`` (molecules), ``support`` (share of them), ``kind`` (``snv``,
         ``insertion``, ``deletion``, ``resolved``: a base that is N in the reference).
 
@@ -130,14 +131,58 @@ def consensus(
         If the BAM cannot be read or lacks the contig, or the contig has another length.
     """
     sequence = construct.sequence
-    introns = {
-        (a[1], b[0])
-        for t in construct.transcripts
-        for a, b in zip(t.blocks, t.blocks[1:], strict=False)
-    }
-    molecules: dict[tuple[str, str], list[pysam.AlignedSegment]] = defaultdict(list)
+    molecules = _molecules_on(bam, construct, min_mapq, (barcode_tag, umi_tag))
+    tally = _tally(molecules, construct)
+    table = _without_substitutions_in_deletions(_variants(tally, sequence, min_depth, min_support))
+    table = table.sort_values(["position", "kind"], ignore_index=True)
+    covered_bases = sum(1 for n in tally.depth.values() if n >= min_depth)
+    log.info(
+        "%d reads of %d molecules on %s; %d of %d bases have %d molecules; %d variants",
+        sum(map(len, molecules)),
+        len(molecules),
+        construct.name,
+        covered_bases,
+        len(sequence),
+        min_depth,
+        len(table),
+    )
+    table.attrs["callable_bases"] = covered_bases
+    table.attrs["molecules"] = len(molecules)
+    return table
+
+
+@dataclass
+class _Tally:
+    """What the molecules show, counted base by base.
+
+    Attributes
+    ----------
+    depth
+        Molecules that show a base, by place.
+    spans
+        Molecules that could show an indel, by place.
+    shown
+        Molecules by the base that most of their reads show, by place.
+    indels
+        Molecules in which at least half of the reads show it.
+    stretch
+        Where each indel may lie: first and last place.
+    """
+
+    depth: Counter[int] = field(default_factory=Counter)
+    spans: Counter[int] = field(default_factory=Counter)
+    shown: dict[int, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    indels: Counter[Indel] = field(default_factory=Counter)
+    stretch: dict[Indel, tuple[int, int]] = field(default_factory=dict)
+
+
+def _molecules_on(
+    bam: str | Path, construct: Construct, min_mapq: int, tags: tuple[str, str]
+) -> list[list[pysam.AlignedSegment]]:
+    """Return the primary alignments on the CAR's contig by barcode and UMI; each alone if no read has these."""
+    molecules: dict[tuple[str, ...], list[pysam.AlignedSegment]] = defaultdict(list)
     alone: list[list[pysam.AlignedSegment]] = []
-    of_molecule = molecule_tags(bam, (barcode_tag, umi_tag))
+    of_molecule = molecule_tags(bam, tags)
     with _open(bam, construct) as alignments:
         for record in alignments.fetch(construct.name):
             if (
@@ -147,78 +192,66 @@ def consensus(
                 or record.mapping_quality < min_mapq
             ):
                 continue
-            tags = tuple(str(record.get_tag(t)) if record.has_tag(t) else "-" for t in of_molecule)
-            if "-" in tags:
+            own = tuple(str(record.get_tag(t)) if record.has_tag(t) else "-" for t in of_molecule)
+            if "-" in own:
                 alone.append([record])
             else:
-                molecules[tags[0], tags[1]].append(record)
-    groups = list(molecules.values()) or alone
-    depth: Counter[int] = Counter()
-    spans: Counter[int] = Counter()
-    shown: dict[int, Counter[str]] = defaultdict(Counter)
-    indels: Counter[tuple[int, str, str]] = Counter()
-    stretch: dict[tuple[int, str, str], tuple[int, int]] = {}
-    n_reads = 0
-    for records in groups:
-        n_reads += len(records)
+                molecules[own].append(record)
+    return list(molecules.values()) or alone
+
+
+def _tally(molecules: list[list[pysam.AlignedSegment]], construct: Construct) -> _Tally:
+    """Count what each molecule shows: the base of most of its reads, an indel of at least half of them."""
+    introns = {
+        (a[1], b[0])
+        for t in construct.transcripts
+        for a, b in zip(t.blocks, t.blocks[1:], strict=False)
+    }
+    tally = _Tally()
+    for records in molecules:
         of_base: dict[int, Counter[str]] = defaultdict(Counter)
-        of_indel: Counter[tuple[int, str, str]] = Counter()
+        of_indel: Counter[Indel] = Counter()
         over: Counter[int] = Counter()
         joint: set[int] = set()
         for record in records:
-            bases, changes, covered = _votes(record, sequence, introns)
+            bases, changes, covered = _votes(record, construct.sequence, introns)
             for place, base in bases.items():
                 of_base[place][base] += 1
             of_indel.update(changes.keys())
-            stretch.update(changes)
+            tally.stretch.update(changes)
             for start, end in covered:
                 over.update(range(start, end))
             # Bases whose left neighbour the read covers as well: only there can an indel be seen.
             joint.update(_inner(covered))
         for place, counts in of_base.items():
-            shown[place][counts.most_common(1)[0][0]] += 1
-            depth[place] += 1
-        spans.update(joint)
+            tally.shown[place][counts.most_common(1)[0][0]] += 1
+            tally.depth[place] += 1
+        tally.spans.update(joint)
         for key, n in of_indel.items():
-            first, last = stretch[key]
+            first, last = tally.stretch[key]
             if 2 * n >= min(over[p] for p in range(first, max(last, first + 1))):
-                indels[key] += 1
+                tally.indels[key] += 1
+    return tally
+
+
+def _variants(tally: _Tally, sequence: str, min_depth: int, min_support: float) -> pd.DataFrame:
+    """Return the bases and indels on which enough molecules agree against the sequence."""
     rows: list[tuple[int, str, str, int, float, str]] = []
-    for place, counts in shown.items():
+    for place, counts in tally.shown.items():
         alt, n = counts.most_common(1)[0]
-        total = depth[place]
-        if (
-            alt != sequence[place]
-            and alt in "ACGT"
-            and total >= min_depth
-            and n >= min_support * total
-        ):
+        total = tally.depth[place]
+        enough = total >= min_depth and n >= min_support * total
+        if enough and alt != sequence[place] and alt in "ACGT":
             kind = "resolved" if sequence[place] == "N" else "snv"
             rows.append((place, sequence[place], alt, total, n / total, kind))
-    for (place, kind, bases_), n in indels.items():
-        first, last = stretch[place, kind, bases_]
-        total = max(n, min((spans[p] for p in range(first, last + 1)), default=n))
+    for (place, kind, bases), n in tally.indels.items():
+        first, last = tally.stretch[place, kind, bases]
+        total = max(n, min((tally.spans[p] for p in range(first, last + 1)), default=n))
         if total >= min_depth and n >= min_support * total:
-            ref, alt = (bases_, "-") if kind == "deletion" else ("-", bases_)
+            ref, alt = (bases, "-") if kind == "deletion" else ("-", bases)
             rows.append((place, ref, alt, total, n / total, kind))
     table = pd.DataFrame(rows, columns=COLUMNS)
-    covered_bases = sum(1 for n in depth.values() if n >= min_depth)
-    log.info(
-        "%d reads of %d molecules on %s; %d of %d bases have %d molecules; %d variants",
-        n_reads,
-        len(groups),
-        construct.name,
-        covered_bases,
-        len(sequence),
-        min_depth,
-        len(table),
-    )
-    table = table.astype({"position": "int64", "depth": "int64", "support": "float64"})
-    table = _without_substitutions_in_deletions(table)
-    table = table.sort_values(["position", "kind"], ignore_index=True)
-    table.attrs["callable_bases"] = covered_bases
-    table.attrs["molecules"] = len(groups)
-    return table
+    return table.astype({"position": "int64", "depth": "int64", "support": "float64"})
 
 
 def _inner(covered: list[tuple[int, int]]) -> set[int]:

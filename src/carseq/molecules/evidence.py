@@ -80,7 +80,7 @@ class Molecule:
 
 
 def collapse_umis(counts: Counter[str]) -> dict[str, str]:
-    """Map each UMI of a cell to the one it stands for: one substitution from a UMI with more reads.
+    """Map each UMI of a cell to the one it is counted as: one substitution from a UMI with more reads.
 
     As STARsolo's 1MM_CR: a UMI is corrected to the one with the most reads at Hamming distance 1 (ties: the
     alphabetically last), once, without chains.

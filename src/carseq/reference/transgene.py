@@ -79,7 +79,7 @@ def raise_if_rival_is_car(construct: Construct, found: Iterable[EndogenousTransc
         gene, bases = same
         raise CarseqError(
             f"the genome holds the CAR already, under the name {gene}",
-            f"{bases:,} of the {len(construct.sequence):,} bases of {construct.name} stand in it, in an order that no "
+            f"{bases:,} of the {len(construct.sequence):,} bases of {construct.name} are in it, in an order that no "
             "human gene has",
             f"give genome and annotation without {gene}, those that the custom reference was made from; for a BAM that "
             f"was aligned to the custom one, write `construct.name: {gene}` as well",

@@ -39,7 +39,7 @@ _TABLE_OF = {
     "thresholds": "thresholds",
     "downsampling": "downsampling",
 }
-#: Panels: how wide one must be at least, and what stands beside its plot, pixels.
+#: Panels: how wide one must be at least, and what is drawn beside its plot, pixels.
 _PANELS = {
     "knee": (260, 88),
     "thresholds": (270, 94),

@@ -18,7 +18,7 @@ _IMPORT = re.compile(r'^import [^;]*? from "\./(\w+)\.js";\n', re.MULTILINE)
 
 @cache
 def script() -> str:
-    """Return the modules as one script: imports are dropped, since all names stand in one scope."""
+    """Return the modules as one script: imports are dropped, since all names share one scope."""
     folder = files("carseq.report") / "js"
     parts = []
     seen: set[str] = set()

@@ -142,7 +142,7 @@ def _forms(name: str) -> list[str]:
     return list(dict.fromkeys([*written, safe, name.replace(chr(34), chr(34) * 2)]))
 
 
-#: A name begins where no letter or digit stands before it. The n of a line's end as JSON writes it is not a letter.
+#: A name begins where no letter or digit precedes it. The n of a line's end as JSON writes it is not a letter.
 _BEGINS = r"(?:(?<![A-Za-z0-9])|(?<=\\[nrt]))"
 
 

@@ -252,7 +252,7 @@ class _Reader:
         samples = list(
             dict.fromkeys([*tables["detection"]["sample"], *cells["sample"].unique(), *found])
         )
-        # Some tables are written by name: what a reader compares stands in one order everywhere.
+        # Some tables are sorted by name; the page shows samples in one order everywhere.
         for name in ("thresholds", "downsampling", "rules"):
             tables[name] = in_order(tables[name], samples).reset_index(drop=True)
         solo, knees, filters, molecules, losses, support = {}, {}, [], [], [], []

@@ -45,7 +45,7 @@ from carseq.schema.tables import (
     THRESHOLDS,
 )
 
-#: A wide table is read from its left edge: what is compared and what came of it stand first.
+#: A wide table is read from its left edge: what is compared, and the result, come first.
 _CONTRASTS_FIRST = ("contrast", "group", "sample", "reference", "estimate", "low", "high", "p", "q")
 _EVIDENCE = (
     "sample",
@@ -239,6 +239,13 @@ def tables(study: Study, evidence: pd.DataFrame) -> dict[str, dict[str, Any]]:
     )
     localization = study.localization.assign(sample=shown_sample(study.localization))
     contrasts = [*_CONTRASTS_FIRST, *(c for c in CONTRASTS.columns if c not in _CONTRASTS_FIRST)]
+    # The same sentence in each row would make the rows four lines high; it is shown above the table.
+    of_one = study.contrasts["n_patients"] == 1
+    compared = study.contrasts.assign(
+        reading=study.contrasts["reading"].mask(
+            of_one, "patient " + study.contrasts["patient"].astype(str) + " alone"
+        )
+    )
     in_use = np.where(study.thresholds["in_use"].astype(bool), "in use", "")
     versions = pd.DataFrame(sorted(study.versions.items()), columns=["tool", "version"])
     classes = summaries.evidence_classes(study.molecules, samples)
@@ -248,7 +255,7 @@ def tables(study: Study, evidence: pd.DataFrame) -> dict[str, dict[str, Any]]:
         "detection": table(
             detection,
             DETECTION,
-            # What simple rules would have called stands in the table of rules.
+            # What simple rules would have called is in the table of rules.
             hide=[
                 "patient",
                 "compartment",
@@ -288,7 +295,7 @@ def tables(study: Study, evidence: pd.DataFrame) -> dict[str, dict[str, Any]]:
             file="localization",
         ),
         "contrasts": table(
-            study.contrasts[contrasts],
+            compared[contrasts],
             CONTRASTS,
             hide=[
                 *("reference_group", "method", "patient", "n_patients"),

@@ -40,7 +40,7 @@ _TIME = re.compile(
     r"allowed_execute_duration|exceeded execution duration",
     re.IGNORECASE,
 )
-#: A node that went away under a job.
+#: A node that was lost while a job ran on it.
 _NODE = re.compile(r"NODE_FAIL|node failure|TERM_UNKNOWN|lost contact with", re.IGNORECASE)
 
 
@@ -122,7 +122,7 @@ def reason(job: Failed, folder: Path, printed: str = "") -> CarseqError:
         )  # fmt: skip
     if _NODE.search(everything):
         return CarseqError(
-            f"the node of {job.rule} went away", _line(everything, _NODE),
+            f"the node of {job.rule} was lost", _line(everything, _NODE),
             "run the same command again; --retries 3 sends such jobs again by itself",
         )  # fmt: skip
     for text in [*texts.values(), printed if not texts else ""]:
@@ -150,7 +150,7 @@ def reason(job: Failed, folder: Path, printed: str = "") -> CarseqError:
         ("its log ends with\n    " if path else "it printed\n    ") + "\n    ".join(lines)
         if lines
         else "it left no log" + (f": {_first(job.said)}" if job.said else ""),
-        "if the lines above do not say what to mend, report this as a fault of carseq, with the log",
+        "if the lines above do not say what to correct, report this as a fault of carseq, with the log",
     )
 
 

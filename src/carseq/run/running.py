@@ -182,7 +182,7 @@ def arguments(config: Path, options: Options, *, remote: str = "") -> list[str]:
     if cores is not None:
         words += ["--cores", cores]
     if not remote and not options.given("--resources", "--res"):
-        # It takes all words up to the next option: a file that is asked for must not stand behind it.
+        # It takes all words up to the next option: a file that is asked for must not follow it.
         words = ["--resources", f"mem_mb={machine_megabytes()}", *words]
     if options.dry_run:
         # Of a study of hundreds of samples the listing of each job takes as long as the plan.
@@ -212,13 +212,13 @@ def make_way(folder: Path, console: Console) -> None:
         who = (
             f"it was started on {noted.host} (process {noted.pid}), which cannot be asked from here"
             if noted
-            else "it is not known by which run, since none wrote itself down"
+            else "it is not known which run set the lock"
         )
         raise CarseqError(
             f"{folder} is locked",
             who,
             f"if no run is at work there, look on {noted.host if noted else 'the machine it was started on'}, "
-            "take the lock away by adding --unlock, then give the command again",
+            "remove the lock by adding --unlock, then give the command again",
         )
     _end_sent(folder)
     _end_jobs(folder, console)
@@ -226,7 +226,7 @@ def make_way(folder: Path, console: Console) -> None:
         lock.unlink(missing_ok=True)
     locks.forget_run(folder)
     console.print(
-        "a killed run had left its lock: it is taken away, and the run goes on", highlight=False
+        "a killed run had left its lock: it is removed, and the run continues", highlight=False
     )
 
 
@@ -418,7 +418,7 @@ def _tell_failures(screen: Screen, folder: Path, printed: str, console: Console)
         left = screen.total - screen.done
         console.print(
             f"\n{screen.done} of {screen.total} jobs done, {left} left; "
-            "when that is mended, the same command goes on from here",
+            "once that is corrected, give the same command: the run continues from here",
             highlight=False,
             soft_wrap=True,
         )

@@ -1,4 +1,4 @@
-"""Closed sets of codes that tables and ``obs`` hold, with what each means. A sentence stands beside each code."""
+"""Closed sets of codes that tables and ``obs`` hold, with what each means. Tables hold a sentence beside each code."""
 
 from __future__ import annotations
 

@@ -128,7 +128,7 @@ OBS = Schema(
 )
 
 #: Further columns of ``obs``: the cells room's workings, and what optional inputs give. Columns of the samples sheet
-#: stand beside them under their own names.
+#: are beside them under their own names.
 OBS_MORE = Schema(
     "obs, further",
     {

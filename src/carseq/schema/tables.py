@@ -44,7 +44,7 @@ LOSSES = Schema(
     },
 )
 
-#: ``cohort/samples.tsv``: what the samples sheet says of each sample. Further columns of the sheet stand behind these.
+#: ``cohort/samples.tsv``: what the samples sheet says of each sample. Further columns of the sheet follow these.
 METADATA = Schema(
     "metadata",
     {

@@ -135,7 +135,7 @@ def umi_strings(umi: Ints, length: int) -> list[str]:
 def _first_reads(
     library: Library, molecule: Ints, umi_length: int, rng: np.random.Generator
 ) -> Bases:
-    """Barcode and UMI as they stand on the cDNA; barcodes of no list are drawn here."""
+    """Barcode and UMI as they are on the cDNA; barcodes that are on no list are drawn here."""
     droplet = library.molecules.droplet[molecule]
     barcodes = library.barcodes[np.maximum(droplet, 0)]
     strays = np.flatnonzero(droplet < 0)

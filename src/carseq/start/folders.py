@@ -167,7 +167,7 @@ def _sample_names(
             for place, parent in zip(own, parents, strict=True):
                 names[place, sample] = re.sub(r"[^A-Za-z0-9._-]", "_", f"{parent}_{sample}")
             told.append(
-                f"{sample} stands in {len(own)} folders ({', '.join(parents[:4])}) and was taken for {len(own)} "
+                f"{sample} occurs in {len(own)} folders ({', '.join(parents[:4])}) and was taken as {len(own)} "
                 "samples, named after them; if they are runs of one sample, give their rows of units.tsv one name"
             )
             continue
@@ -175,7 +175,7 @@ def _sample_names(
             names[place, sample] = sample
         if len(own) > 1:
             told.append(
-                f"{sample} stands in {len(own)} folders ({', '.join(parents[:4])}) and was taken for one sample with "
+                f"{sample} occurs in {len(own)} folders ({', '.join(parents[:4])}) and was taken as one sample with "
                 "several runs; if they are of different patients, give them names of their own in both sheets"
             )
     return names

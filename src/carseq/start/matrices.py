@@ -172,8 +172,8 @@ def _aggregated(aggregation: Path, told: list[str]) -> list[Made]:
             "give `--cellranger` the outs of each run that was aggregated, one after the other",
         )
     told.append(
-        "the aggregated matrix was left out: its barcodes are those of several libraries, thinned to one depth; each "
-        "library's own run was taken in its place"
+        "the aggregated matrix was left out: its barcodes are those of several libraries, downsampled to one depth; "
+        "each library's own run was taken in its place"
     )
     return made
 

@@ -1,4 +1,4 @@
-"""How much memory STAR takes of a genome, what this machine has, and how the CAR is brought in where that is left open.
+"""How much memory STAR takes for a genome, what this machine has, and how the CAR is added if the user leaves it open.
 
 The workflow's rules ask for these amounts, ``carseq check`` tells them, and the configuration's ``auto`` follows them.
 """
@@ -25,7 +25,7 @@ _GZIPPED = 3.6
 BESIDE = 3000
 #: STAR's genomeSAsparseD that are tried in turn for a plain index: 3 is that of 10x's own references.
 _SPARSE = (3, 4, 6, 8)
-#: Mb from which a plain index is thinned even where there is memory for a full one.
+#: Mb from which a plain index is made sparse even if there is memory for a full one.
 _LARGE = 1000
 #: Where the choice of a study is kept, in its results: another machine goes on with it.
 RECORD = ".insertion.json"
@@ -69,6 +69,11 @@ def alignment_megabytes(genome: float, sparse: int) -> float:
     return (3 + 8 / sparse) * genome + 500
 
 
+def transcripts_megabytes(genome: float) -> float:
+    """Return the memory of indexing the transcripts of a genome for kallisto, and of counting with the index, MB."""
+    return TRANSCRIPTS * genome + 1500
+
+
 def genome_megabases(fasta: str | None) -> float:
     """Return the bases of a genome by the size of its file, Mb; those of GRCh38 for an address, 0 for none."""
     if not fasta:
@@ -82,9 +87,13 @@ def genome_megabases(fasta: str | None) -> float:
     return size * (_GZIPPED if fasta.endswith(".gz") else 1)
 
 
+#: MB that kallisto takes for each Mb of a genome, TODO
+TRANSCRIPTS = 1.5
+
+
 @dataclass(frozen=True)
 class Choice:
-    """How the CAR is brought into the alignment.
+    """How the CAR is added to the reference.
 
     Attributes
     ----------
@@ -105,7 +114,7 @@ class Choice:
 
 
 def choose(reference: ReferenceConfig, machine: float, genome: float) -> Choice:
-    """Return how the CAR is brought in on a machine: as the configuration says, else as the memory allows.
+    """Return how the CAR is added to the reference on a machine: as the configuration says, else as the memory allows.
 
     Parameters
     ----------
@@ -120,7 +129,7 @@ def choose(reference: ReferenceConfig, machine: float, genome: float) -> Choice:
     -------
     Choice
         ``auto``: the CAR is inserted where the machine can do it; else the index stays plain, and its suffix array is
-        thinned as far as building it needs.
+        made as sparse as building it needs.
 
     Examples
     --------
@@ -144,7 +153,7 @@ def choose(reference: ReferenceConfig, machine: float, genome: float) -> Choice:
         if needed <= machine:
             return Choice("saved", given or 1, genome, why)
     if not given:
-        # A small genome needs no thinning; of a large one 10x's own is taken, unless it is too much to build.
+        # A small genome needs no sparse index; of a large one 10x's own is taken, unless it is too much to build.
         tried = _SPARSE if genome > _LARGE else (1, *_SPARSE)
         fits = (s for s in tried if index_megabytes(genome, s, plain=True) <= machine)
         given = next(fits, _SPARSE[-1])
@@ -182,7 +191,7 @@ def keep_choice(choice: Choice, results: str | Path) -> None:
 
 
 def choice_of(study: Study, machine: float | None = None, genome: float | None = None) -> Choice:
-    """Return how the CAR is brought in: as was chosen when the study began, else as :func:`choose` says.
+    """Return how the CAR is added to the reference: as was chosen when the study began, else as :func:`choose` says.
 
     Parameters
     ----------
@@ -198,8 +207,10 @@ def choice_of(study: Study, machine: float | None = None, genome: float | None =
     if not aligned or study.config.reuse:
         named = "saved" if reference.insertion == "auto" else reference.insertion
         return Choice(named, reference.sa_sparse or 1, 0.0, "no sample is aligned")
-    before = kept_choice(study.config.results)
     size = genome_megabases(reference.fasta) if genome is None else genome
+    if study.kallisto:
+        return Choice("none", reference.sa_sparse or 1, size, "kallisto counts without the CAR")
+    before = kept_choice(study.config.results)
     if before and (is_url(reference.fasta) or math.isclose(size, before.genome, rel_tol=0.01)):
         same = reference.insertion in ("auto", before.insertion)
         if same and reference.sa_sparse in (None, before.sa_sparse) and not reference.star_index:
@@ -225,12 +236,20 @@ def too_little(study: Study, choice: Choice, machine: float) -> str:
     study
         The study.
     choice
-        How the CAR is brought in.
+        How the CAR is added to the reference.
     machine
         Memory, MB.
     """
     if not choice.genome:
         return ""
+    if study.kallisto:
+        needed = transcripts_megabytes(choice.genome)
+        if needed <= machine:
+            return ""
+        return (
+            f"this machine has {machine / 1000:,.3g} GB of memory; kallisto may take {needed / 1000:,.3g} GB for a "
+            f"genome of {choice.genome:,.0f} Mb: run on a larger machine"
+        )
     needs = {"aligning to the index": alignment_megabytes(choice.genome, choice.sa_sparse) + BESIDE}
     if not study.config.reference.star_index:
         needs["building the index"] = index_megabytes(
@@ -265,5 +284,8 @@ def disk_needed(study: Study, choice: Choice) -> float:
         paths = [path for unit in units for path in (unit.r1, unit.r2)]
         if study.samples[name].kind == "fastq" and not any(map(is_url, paths)):
             sizes.append(float(sum(os.path.getsize(p) for p in paths if os.path.exists(p))))
+    if study.kallisto:
+        # Records of 32 bytes, sorted into a second file; a gzipped read pair takes some 40 bytes (benchmarks/disk.py).
+        return (2 * max(sizes, default=0.0) + choice.genome * 1e6) / 1e6
     total += _SCRATCH * max(sizes) + _BAM * sum(sizes) if sizes else 0.0
     return total / 1e6

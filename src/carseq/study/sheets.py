@@ -232,7 +232,7 @@ def read_sheet(path: str, required: set[str]) -> list[tuple[int, dict[str, str |
         cells = [next(csv.reader([line], delimiter=delimiter)) for _, line in lines]
     except (csv.Error, StopIteration) as error:
         raise CarseqError(
-            f"the sheet {path} cannot be read as a table", str(error), "mend its quotes"
+            f"the sheet {path} cannot be read as a table", str(error), "correct its quotation marks"
         ) from None
     names = [name.strip() for name in cells[0]]
     _check_names(path, names, required)
@@ -313,7 +313,7 @@ def parse_row(model: type[BaseModel], row: dict[str, Any], path: str, number: in
         raise CarseqError(
             f"line {number} of {path} is not valid",
             faults,
-            "mend the line; config/README.md explains the columns",
+            "correct the line; config/README.md explains the columns",
         ) from None
 
 

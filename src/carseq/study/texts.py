@@ -89,7 +89,7 @@ def results_fault(path: str) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """A reader of YAML that notes keys that stand twice; YAML itself lets the last one win."""
+    """A reader of YAML that notes keys that occur twice; YAML itself lets the last one win."""
 
     def __init__(self, stream: Any) -> None:
         super().__init__(stream)
@@ -133,13 +133,13 @@ def read_yaml(path: Path) -> tuple[Any, list[CarseqError]]:
         ) from None
     except (yaml.YAMLError, RecursionError, TypeError) as error:
         cause = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-        remedy = "mend the line named"
+        remedy = "correct the line named"
         if "'\\t'" in cause:
             remedy = "indent the line named with spaces: YAML knows no tabs"
         raise CarseqError(f"{path} is not YAML", " ".join(cause.split()), remedy) from None
     faults = [
         CarseqError(
-            f"`{key}` stands twice in {path}",
+            f"`{key}` occurs twice in {path}",
             f"in line {first} and again in line {line}; the first would be lost",
             "join the two",
         )
