@@ -61,6 +61,11 @@ def alignment_megabytes(genome: float, sparse: int) -> float:
     return (3 + 8 / sparse) * genome + 500
 
 
+def transcripts_megabytes(genome: float) -> float:
+    """Return the memory of indexing the transcripts of a genome for kallisto, and of counting with the index, MB."""
+    return TRANSCRIPTS * genome + 1500
+
+
 def genome_megabases(fasta: str | None) -> float:
     """Return the bases of a genome by the size of its file, Mb; those of GRCh38 for an address, 0 for none."""
     if not fasta:
@@ -72,6 +77,10 @@ def genome_megabases(fasta: str | None) -> float:
     except OSError:
         return HUMAN
     return size * (_GZIPPED if fasta.endswith(".gz") else 1)
+
+
+#: MB that kallisto takes for each Mb of a genome, TODO
+TRANSCRIPTS = 1.5
 
 
 @dataclass(frozen=True)
@@ -190,8 +199,10 @@ def choice_of(study: Study, machine: float | None = None, genome: float | None =
     if not aligned or study.config.reuse:
         named = "saved" if reference.insertion == "auto" else reference.insertion
         return Choice(named, reference.sa_sparse or 1, 0.0, "no sample is aligned")
-    before = kept_choice(study.config.results)
     size = genome_megabases(reference.fasta) if genome is None else genome
+    if study.kallisto:
+        return Choice("none", reference.sa_sparse or 1, size, "kallisto counts without the CAR")
+    before = kept_choice(study.config.results)
     if before and (is_url(reference.fasta) or math.isclose(size, before.genome, rel_tol=0.01)):
         same = reference.insertion in ("auto", before.insertion)
         if same and reference.sa_sparse in (None, before.sa_sparse) and not reference.star_index:
@@ -223,6 +234,14 @@ def too_little(study: Study, choice: Choice, machine: float) -> str:
     """
     if not choice.genome:
         return ""
+    if study.kallisto:
+        needed = transcripts_megabytes(choice.genome)
+        if needed <= machine:
+            return ""
+        return (
+            f"this machine has {machine / 1000:,.3g} GB of memory; kallisto may take {needed / 1000:,.3g} GB for a "
+            f"genome of {choice.genome:,.0f} Mb: run on a larger machine"
+        )
     needs = {"aligning to the index": alignment_megabytes(choice.genome, choice.sa_sparse) + BESIDE}
     if not study.config.reference.star_index:
         needs["building the index"] = index_megabytes(
@@ -257,5 +276,8 @@ def disk_needed(study: Study, choice: Choice) -> float:
         paths = [path for unit in units for path in (unit.r1, unit.r2)]
         if study.samples[name].kind == "fastq" and not any(map(is_url, paths)):
             sizes.append(float(sum(os.path.getsize(p) for p in paths if os.path.exists(p))))
+    if study.kallisto:
+        # Records of 32 bytes, sorted into a second file; a gzipped read pair takes some 40 bytes (benchmarks/disk.py).
+        return (2 * max(sizes, default=0.0) + choice.genome * 1e6) / 1e6
     total += _SCRATCH * max(sizes) + _BAM * sum(sizes) if sizes else 0.0
     return total / 1e6
