@@ -112,6 +112,11 @@ def write_evidence(
         if alike or place is not None
     ]
     barcodes = _corrected([read.barcode for read, _ in kept], chemistry, tally)
+    # As STARsolo: a read without a sound UMI has no barcode either.
+    barcodes = [
+        barcode if _is_umi(read.umi, chemistry) else None
+        for barcode, (read, _) in zip(barcodes, kept, strict=True)
+    ]
     n_unmapped = sum(place is None for _, place in kept)
     log.info(
         "of %d reads %d share k-mers with the CAR or its relatives; %d resemble the CAR, %d lie at relatives",
@@ -178,6 +183,11 @@ def _corrected(barcodes: Sequence[str], chemistry: Chemistry, tally: Tally) -> l
         if best is not None and weight[best] >= SURE_BARCODE * sum(weight.values()):
             found[barcode] = best
     return [found.get(barcode) for barcode in barcodes]
+
+
+def _is_umi(umi: str, chemistry: Chemistry) -> bool:
+    """Return whether a UMI is whole, without an N, and not of one base alone."""
+    return len(umi) == chemistry.umi_length and set(umi) <= set("ACGT") and len(set(umi)) > 1
 
 
 def _words(bases: npt.NDArray[np.uint8]) -> list[str]:
@@ -300,7 +310,6 @@ def _records(
     corrected = {key: collapse_umis(counts) for key, counts in umis.items()}
     records = []
     for (read, place), barcode in zip(kept, barcodes, strict=True):
-        whole = len(read.umi) == chemistry.umi_length
         qualities: npt.NDArray[np.uint8] | None = None
         if len(read.qualities) == len(read.sequence):
             qualities = np.frombuffer(read.qualities.encode("latin-1"), dtype=np.uint8) - 33
@@ -324,13 +333,13 @@ def _records(
             )
         tags: list[tuple[str, str | int]] = [
             ("CR", read.barcode or "-"),
-            ("UR", read.umi if whole else "-"),
+            ("UR", read.umi or "-"),
             ("CB", barcode or "-"),
             ("UB", "-"),
         ]
         if place is not None:
             tags += [("NH", 1), ("GN", place.gene)]
-            if barcode is not None and whole:
+            if barcode is not None:
                 tags[3] = ("UB", corrected[barcode, place.gene][read.umi])
         record.set_tags(tags)
         records.append(record)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from carseq.construct import Construct, load_construct
 from carseq.errors import CarseqError
 from carseq.io.fasta import contigs
-from carseq.io.remote import PROVIDERS, ask, is_url
+from carseq.io.remote import ask, check_address, is_url
 from carseq.kallisto import find_programs
 from carseq.library.geometry import preset_of
 from carseq.library.presets import OBSERVED, Preset
@@ -222,11 +222,17 @@ def _check_addresses(study: Study) -> Iterator[Found]:
     """Yield which inputs given by an address cannot be had, and the size of the others."""
     sizes = []
     for key, _, path in study.files():
-        if is_url(path) and path.partition("://")[0].lower() in PROVIDERS:
-            try:
-                sizes.append(ask(key, path))
-            except CarseqError as error:
-                yield key, error
+        if not is_url(path):
+            continue
+        try:
+            check_address(key, path)
+        except CarseqError:
+            # Reported with the configuration.
+            continue
+        try:
+            sizes.append(ask(key, path))
+        except CarseqError as error:
+            yield key, error
     if sizes:
         yield (
             "addresses",
