@@ -106,14 +106,14 @@ def run(command: list[object], log: Path) -> Cost:
     return Cost(wall, cpu, memory)
 
 
-def make_study(folder: Path, cells: int) -> Path:
-    """Simulate the study, once."""
+def make_study(folder: Path, cells: int, lanes: int = LANES) -> Path:
+    """Simulate the study, once, sequenced in so many lanes."""
     study = folder / "study"
     if not (study / "config.yaml").exists():
         samples = [replace(spec, cells=cells) for spec in demo_samples(cells=cells)]
-        protocol = Protocol(reads_per_molecule=READS_PER_MOLECULE)
+        protocol = Protocol(reads_per_molecule=READS_PER_MOLECULE * lanes / LANES)
         simulate_study(
-            study, construct=FIRST, samples=samples, protocol=protocol, lanes=LANES, seed=11, threads=THREADS
+            study, construct=FIRST, samples=samples, protocol=protocol, lanes=lanes, seed=11, threads=THREADS
         )  # fmt: skip
     return study
 
@@ -121,7 +121,13 @@ def make_study(folder: Path, cells: int) -> Path:
 def n_reads(study: Path, lanes: int) -> float:
     """Return the read pairs, in millions, of so many lanes of each sample."""
     files = (study / "truth").glob("*.reads.json")
-    return sum(json.loads(f.read_text())["total"] for f in files) * lanes / LANES / 1e6
+    total = sum(json.loads(f.read_text())["total"] for f in files)
+    return total * lanes / made_lanes(study) / 1e6
+
+
+def made_lanes(study: Path) -> int:
+    """Return the lanes of a sample that were simulated."""
+    return int(pd.read_csv(study / "units.tsv", sep="\t")["sample"].value_counts().max())
 
 
 def units(study: Path, lanes: int) -> pd.DataFrame:
@@ -237,7 +243,7 @@ def scaling(folder: Path, study: Path, given: argparse.Namespace) -> dict[str, A
     earlier = json.loads(kept.read_text()) if kept.exists() else {}
     rows = earlier.get("rows", []) if given.add else []
     cold = earlier.get("cold")
-    if cold is None:
+    if cold is None and not given.no_cold:
         lanes = min(given.sizes)
         here = folder / "cold"
         shutil.rmtree(here, ignore_errors=True)
@@ -504,7 +510,7 @@ def others(folder: Path, study: Path, given: argparse.Namespace) -> dict[str, An
         for rule in ("align", "molecules")
     ]
     found: dict[str, Any] = {
-        "reads": float(len(pairs) / LANES * n_reads_of(study, OTHERS_SAMPLE)),
+        "reads": float(len(pairs) / made_lanes(study) * n_reads_of(study, OTHERS_SAMPLE)),
         "cells": len(cells),
     }
     calls = set(obs.loc[obs["car_call"] == "positive", "barcode"].astype(str))
@@ -913,6 +919,15 @@ def main() -> None:
     parser.add_argument(
         "--add", action="store_true", help="scaling: further runs beside those that FOLDER has"
     )
+    parser.add_argument(
+        "--lanes",
+        type=int,
+        default=LANES,
+        help="lanes simulated, 9 or more: sizes up to this many",
+    )
+    parser.add_argument(
+        "--no-cold", action="store_true", help="scaling: without the first run that does not count"
+    )
     parser.add_argument("--cells", type=int, default=CELLS, help="cells of a sample")
     parser.add_argument("--compare", type=Path, nargs=2, metavar="RESULTS")
     given = parser.parse_args()
@@ -920,7 +935,7 @@ def main() -> None:
         print(json.dumps(agreement(*given.compare), indent=1))
         return
     folder = given.to.resolve()
-    study = make_study(folder, given.cells)
+    study = make_study(folder, given.cells, given.lanes)
     for part in given.parts or PARTS:
         print(f"{datetime.now(UTC):%H:%M} {part}", flush=True)
         save(folder, part, PARTS[part](folder, study, given))
