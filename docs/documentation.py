@@ -26,7 +26,7 @@ from carseq.schema.column import Schema
 from carseq.schema.results import FILES
 
 #: Rooms in the order of the data.
-ROOMS = ("construct", "reference", "library", "solo", "molecules", "quicklook", "cells", "calling",
+ROOMS = ("construct", "reference", "library", "solo", "kallisto", "molecules", "quicklook", "cells", "calling",
          "localize", "figures", "explain", "report", "reuse", "study", "start", "simulate", "run")  # fmt: skip
 _OUTPUTS = (
     "Made from `carseq.schema`, which the workflow's rules read too. Paths are under `results/`; SAMPLE stands for "
