@@ -24,6 +24,7 @@ from carseq.calling import (
     thresholds,
 )
 from carseq.calling.background import Evidence, ambient_rate
+from carseq.calling.calls import choose
 from carseq.calling.clones import clone_support
 from carseq.cells.annotation import is_single_t
 from carseq.errors import CarseqError
@@ -387,6 +388,15 @@ def test_clones_support_their_cells_and_by_standers_get_no_call():
     assert after > before + 0.1
     terms = explain_posterior(adata, adata.obs_names[kind == "all"][0])["term"].tolist()
     assert "clone support" in terms
+
+
+def test_firm_calls_do_not_excuse_a_doubtful_one_in_a_clone_of_by_standers():
+    """One molecule of ambient RNA in a clone of 80 by-standers, p 0.88, was called since 137 others were sure."""
+    posterior = np.append(np.full(137, 0.999), [0.88, 0.96, 0.88])
+    chosen, _ = choose(
+        posterior, np.zeros(140), 0.05, np.append(np.zeros(137), [-3.7, -3.7, np.nan])
+    )
+    assert set(range(140)) - set(chosen) == {137}
 
 
 def test_a_clone_of_one_cell_or_of_unknown_cells_says_nothing():
