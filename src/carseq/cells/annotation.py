@@ -648,13 +648,16 @@ def _second_opinion(adata: AnnData, atlas: Atlas) -> np.ndarray:
     if adata.n_obs >= 20:
         mean = column_sums(x) / adata.n_obs
         spread = np.sqrt(np.maximum(column_sums(x.multiply(x)) / adata.n_obs - mean**2, 0)) + 0.5
-    z = sparse.csr_matrix(x @ sparse.diags(1 / spread))
-    total, square = row_sums(z), row_sums(z.multiply(z))
     weights = atlas.weights.T
-    covered = z @ weights[order]
     w_sum, w_square = weights.sum(axis=0), (weights**2).sum(axis=0)
-    sxy = covered - total[:, None] * w_sum / n
-    sxx, syy = w_square - w_sum**2 / n, np.maximum(square - total**2 / n, 1e-9)
-    r = np.clip(sxy / np.sqrt(np.maximum(sxx, 1e-9) * syy[:, None]), -0.999, 0.999)
-    t = r * np.sqrt((n - 2) / (1 - r**2))
-    return np.where(t.max(axis=1) >= 2, t.argmax(axis=1) + 1, 0)
+    sxx = w_square - w_sum**2 / n
+    chosen = np.empty(adata.n_obs, dtype=np.int64)
+    for at, block in row_blocks(x):
+        z = sparse.csr_matrix(block @ sparse.diags(1 / spread))
+        total, square = row_sums(z), row_sums(z.multiply(z))
+        sxy = z @ weights[order] - total[:, None] * w_sum / n
+        syy = np.maximum(square - total**2 / n, 1e-9)
+        r = np.clip(sxy / np.sqrt(np.maximum(sxx, 1e-9) * syy[:, None]), -0.999, 0.999)
+        t = r * np.sqrt((n - 2) / (1 - r**2))
+        chosen[at] = np.where(t.max(axis=1) >= 2, t.argmax(axis=1) + 1, 0)
+    return chosen

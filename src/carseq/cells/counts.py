@@ -52,6 +52,31 @@ def row_blocks(
         yield rows, sparse.csr_matrix(block, shape=(rows.stop - rows.start, matrix.shape[1]))
 
 
+def take_rows(matrix: sparse.csr_matrix, kept: np.ndarray) -> sparse.csr_matrix:
+    """Return some rows of a CSR matrix, in order, in the memory of the matrix, which is spoilt.
+
+    A copy would be the most memory of all steps for a million cells.
+
+    Parameters
+    ----------
+    matrix
+        Rows × columns; its values are moved, so that it must not be used again.
+    kept
+        Whether a row is kept, shape (n_rows,), bool.
+    """
+    lengths = np.diff(matrix.indptr)
+    done = 0
+    for rows, _ in row_blocks(matrix):
+        part = slice(matrix.indptr[rows.start], matrix.indptr[rows.stop])
+        chosen = np.repeat(kept[rows], lengths[rows])
+        to = slice(done, done := done + int(chosen.sum()))
+        for values in (matrix.data, matrix.indices):
+            values[to] = values[part][chosen]
+    starts = np.concatenate([[0], np.cumsum(lengths[kept], dtype=np.int64)])
+    held = matrix.data[:done], matrix.indices[:done], starts.astype(matrix.indptr.dtype)
+    return sparse.csr_matrix(held, shape=(int(kept.sum()), matrix.shape[1]))
+
+
 def counts_of(adata: AnnData) -> Any:
     """Return the raw counts, CSR: ``layers["counts"]`` if there, else ``X``."""
     # Not `layers.get("counts", adata.X)`: a view would copy its X for it.
