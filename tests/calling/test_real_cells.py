@@ -631,8 +631,8 @@ def test_the_worked_examples_of_the_documentation_are_what_carseq_gives():
         f"| prior | {term['prior']:.2f} |",
         f"**{term['posterior']:.4f}**",
         f"prior of {t_cells.loc[274, 'car_prior']:.2f} and a posterior of {t_cells.loc[274, 'car_posterior']:.2f}",
-        f"One with 7,584 has a prior of {t_cells.loc[7584, 'car_prior']:.2f}",
-        f"which leaves {t_cells.loc[7584, 'car_posterior']:.2f}",
+        f"One with 7,584 molecules has a prior of {t_cells.loc[7584, 'car_prior']:.2f}",
+        f"so the posterior is {t_cells.loc[7584, 'car_posterior']:.2f}",
         silent(400, 1500, 0.05, 4e5)["verdict_text"],
     ):
         assert words in page
