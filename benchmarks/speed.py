@@ -199,7 +199,12 @@ def starsolo(study: Path, finished: Path, lanes: int, out: Path) -> Cost:
         given = {
             "--outFileNamePrefix": f"{out}/",
             "--soloCBwhitelist": str(plain_whitelist(listed, out / "whitelist.txt")),
-            "--genomeDir": str(finished / command[command.index("--genomeDir") + 1]),
+            # The log names the link in the folder that STAR ran in.
+            "--genomeDir": str(
+                finished
+                / "results/reference"
+                / Path(command[command.index("--genomeDir") + 1]).name
+            ),
         }
         for option, value in given.items():
             command[command.index(option) + 1] = value
@@ -632,6 +637,14 @@ def look(folder: Path, study: Path, given: argparse.Namespace) -> dict[str, Any]
     listed = shlex.join(files)
     if shutil.which("igzip"):
         commands["igzip -d"] = ["sh", "-c", f"for f in {listed}; do igzip -dc $f > /dev/null; done"]
+    else:
+        # The same library, in the package that carseq has.
+        of_python = f"{shlex.quote(sys.executable)} -m isal.igzip -dc"
+        commands["igzip -d (python-isal)"] = [
+            "sh",
+            "-c",
+            f"for f in {listed}; do {of_python} $f > /dev/null; done",
+        ]
     if shutil.which("rapidgzip"):
         commands["rapidgzip -d, 2 threads"] = [
             "sh",

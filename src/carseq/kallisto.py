@@ -36,7 +36,7 @@ from carseq.library.whitelist import encode, on_list, read_whitelist
 from carseq.log import get_logger
 from carseq.reference.genome import transcripts_of_genes
 from carseq.reference.star import scratch_folder
-from carseq.reference.watch import BUSY, IDLE, Watch, stop_all
+from carseq.reference.watch import run_watched
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -505,35 +505,14 @@ def run_program(command: Sequence[str], folder: Path, *, unless: str = "") -> No
         If it fails or gets no further.
     """
     name = Path(command[0]).name
-    log.info("%s", " ".join(command))
-    with subprocess.Popen(
-        [*command],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-    ) as process:
-        watch = Watch(process.pid, folder, idle=IDLE, busy=BUSY)
-        lines = []
-        try:
-            for line in process.stdout or ():
-                if line.strip():
-                    lines.append(line.strip())
-                    log.info("%s: %s", name, line.strip())
-        except BaseException:
-            # Nothing may go on writing where the next run will write.
-            stop_all(process.pid)
-            raise
-        finally:
-            watch.stop()
-    code = process.returncode
+    ended = run_watched(command, folder, name)
+    code, lines = ended.code, [line.strip() for line in ended.lines if line.strip()]
     text = "\n".join(lines)
-    if not watch.verdict and (code == 0 or (unless and unless in text)):
+    if not ended.stopped and (code == 0 or (unless and unless in text)):
         return
-    if watch.verdict:
+    if ended.stopped:
         raise CarseqError(
-            f"{name} was stopped", watch.verdict, "look at the disk (`df`, and whether a network disk answers)"
+            f"{name} was stopped", ended.stopped, "look at the disk (`df`, and whether a network disk answers)"
         )  # fmt: skip
     signal = -code if code < 0 else code - 128 if code > 128 else 0
     cause = " ".join(" ".join([line for line in lines if "rror" in line] or lines[-5:]).split())

@@ -14,7 +14,9 @@ from carseq import cells
 from carseq.calling.verdict import decide
 from carseq.cells.filters import failed_libraries, filter_alerts
 from carseq.cells.intact import RIBOSOMAL, intactness
+from carseq.cells.intronic import intronic_share
 from carseq.cells.markers import CROSS_TALK, car_genes, homologs_of
+from tiny import write_bam
 
 PBMC = Path(__file__).parents[3] / "shared/data/real_pbmc"
 needs_pbmc = pytest.mark.skipif(not PBMC.exists(), reason="no ../shared/data/real_pbmc")
@@ -78,6 +80,28 @@ def test_unspliced_rna_speaks_for_damage(typed: ad.AnnData) -> None:
         shares[share] = data.obs["is_damaged"].to_numpy()[t].mean()
     assert shares[70.0] > 0.8
     assert max(list(shares.values())[:2]) < 0.5
+
+
+def test_a_bam_of_cell_ranger_tells_the_intronic_share(tmp_path: Path) -> None:
+    """70 and 20 % of reads in introns are found within 1 %; few reads, and a BAM without the tag, give NaN, not 0."""
+    cells_ = ["ACGTACGTACGTACGT", "TTGCACGTACGTACGA", "GGGCACGTACGTACGA"]
+    reads = []
+    for name, intronic, n in zip(cells_, (70, 20, 5), (100, 100, 10), strict=True):
+        for i in range(n):
+            tags = [("CB", f"{name}-1"), ("RE", "N" if i < intronic else "E")]
+            reads.append((f"chr{1 + i % 2}", 1_000 * i + 50, "ACGT" * 10, tags))
+            # Between genes, against the gene's direction: no RNA of a gene.
+            reads.append(("chr1", 500 * i, "ACGT" * 10, [("CB", f"{name}-1"), ("RE", "I")]))
+            against = [("CB", f"{name}-1"), ("RE", "N"), ("AN", "ENST1,+1,40M")]
+            reads.append(("chr2", 500 * i, "ACGT" * 10, against))
+    contigs = [("chr1", 5_000_000), ("chr2", 2_500_000)]
+    write_bam(tmp_path / "ranger.bam", contigs, reads)
+    share = intronic_share(tmp_path / "ranger.bam", pd.Index(cells_))
+    assert share[:2] == pytest.approx([70, 20], abs=1)
+    assert np.isnan(share[2])
+    plain = [(contig, start, bases, tags[:1]) for contig, start, bases, tags in reads]
+    write_bam(tmp_path / "star.bam", contigs, plain)
+    assert np.isnan(intronic_share(tmp_path / "star.bam", pd.Index(cells_))).all()
 
 
 def test_a_panel_without_ribosomal_genes_is_not_judged() -> None:

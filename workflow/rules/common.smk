@@ -244,6 +244,11 @@ def belonging_json(wildcards):
     return []
 
 
+# Cell Ranger's BAM says which reads lie in introns.
+def given_bam(wildcards):
+    return STUDY.samples[wildcards.sample].bam or []
+
+
 def chemistry_json(wildcards):
     if has_reads(wildcards.sample):
         return FILES["chemistry"].at(RESULTS, sample=wildcards.sample)

@@ -188,8 +188,8 @@ def annotate_cohort(
     kept.layers["counts"] = take_rows(counts, cohort.obs["qc_reason"].eq("").to_numpy())
     del cohort, counts
     kept.uns["library_failed"] = failed
-    kept.X = log_normalised(counts_of(kept))
     t_states(kept, car=car, seed=config.seed)
+    kept.X = log_normalised(counts_of(kept))
     cell_cycle(kept)
     if reference is not None:
         labels = config.atlas_labels
