@@ -200,6 +200,6 @@ def test_without_blood_nothing_is_estimated() -> None:
     last = table.iloc[-1]
     assert last["car_verdict"] == "undetermined"
     assert blood_words(last) == (
-        "Blood in this urine: undetermined (no blood sample of this patient: nothing to go by)."
+        "Blood in this urine: undetermined (no blood sample of this patient: there is no estimate)."
     )
     assert len(blood_in_urine(ad.AnnData(obs=obs), detection.iloc[:0])) == 0

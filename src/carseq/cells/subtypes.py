@@ -508,14 +508,21 @@ def t_probabilities(
             number = None if clusters is None else np.unique(clusters[own], return_inverse=True)[1]
             probability[at] = t_type_posterior(genes[own], totals[own], mean_rate, levels, number)
             allowed[at] = possible_types(genes[own], totals[own], levels)
-        divides = dividing(counts[rows], adata.var_names)
-        for t in (t for t, name in enumerate(types) if name.startswith("naive")):
-            allowed[divides, t] = False
+        _naive_rest(allowed, types, dividing(counts[rows], adata.var_names))
     return pd.DataFrame(probability, adata.obs_names[rows], types), allowed
+
+
+def _naive_rest(allowed: np.ndarray, types: list[str], divides: np.ndarray) -> None:
+    """Exclude naive types of dividing cells, in place."""
+    for t, name in enumerate(types):
+        if name.startswith("naive"):
+            allowed[divides, t] = False
 
 
 def t_allowed(adata: AnnData, is_t: np.ndarray, excluded: frozenset[str]) -> np.ndarray:
     """Return which types the T cells' own molecules allow, n_t_cells × n_types (see :func:`possible_types`)."""
     levels = match_levels(adata.var_names, read_t_types(), excluded)
     counts = counts_of(adata)[np.flatnonzero(is_t)]
-    return possible_types(counts[:, levels.genes], row_sums(counts), levels)
+    allowed = possible_types(counts[:, levels.genes], row_sums(counts), levels)
+    _naive_rest(allowed, levels.types, dividing(counts, adata.var_names))
+    return allowed
