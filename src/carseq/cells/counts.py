@@ -99,7 +99,9 @@ def sample_numbers(adata: AnnData) -> np.ndarray:
     return np.asarray(pd.factorize(adata.obs["sample"].astype(str))[0])
 
 
-def log_normalised(counts: Any, target: float = 1e4, *, totals: np.ndarray | None = None) -> Any:
+def log_normalised(
+    counts: Any, target: float = 1e4, *, totals: np.ndarray | None = None, in_place: bool = False
+) -> Any:
     """Return log1p of counts per ``target`` UMIs, CSR, float32.
 
     It shares the places of the non-zero entries (`indices`, `indptr`) with ``counts``, where these are CSR.
@@ -112,10 +114,13 @@ def log_normalised(counts: Any, target: float = 1e4, *, totals: np.ndarray | Non
         UMIs that each cell is scaled to.
     totals
         UMIs a cell, shape (n_cells,), where ``counts`` hold some of the genes only.
+    in_place
+        Whether the values, float32, take the memory of the counts, which are lost.
     """
     counts = sparse.csr_matrix(counts)
     scale = target / np.maximum(row_sums(counts) if totals is None else totals, 1.0)
-    values = np.empty(counts.nnz, dtype=np.float32)
+    spare = in_place and counts.data.dtype == np.float32
+    values = counts.data if spare else np.empty(counts.nnz, dtype=np.float32)
     done = 0
     for rows, block in row_blocks(counts, DENSE_ROWS):
         part = slice(done, done := done + block.nnz)

@@ -109,7 +109,7 @@ def t_states(
     z = np.full((adata.n_obs, len(states)), np.nan)
     rng = np.random.default_rng(seed)
     if is_t.any():
-        x = log_normalised(counts_of(adata)[is_t])
+        x = log_normalised(counts_of(adata)[is_t], in_place=True)
         mean = column_sums(x) / x.shape[0]
         pool = np.flatnonzero(informative_genes(adata, car) & (mean > 0))
         order = pool[np.argsort(mean[pool], kind="stable")]
