@@ -14,7 +14,7 @@ export PATH := $(BIN):$(PATH)
 # Threads are given by Snakemake; numerical libraries must not add their own.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help setup demo test torture slurmtest gridtest bench torture-inputs audit lint lock types unit format docs clean browser slurm
+.PHONY: help setup kallisto demo test torture slurmtest gridtest bench torture-inputs audit lint lock types unit format docs clean browser slurm
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 10
@@ -40,7 +40,7 @@ demo: setup ## simulate a study with CAR T cells in urine, run the workflow, pri
 # Beside one another, for the installers and npx wait for the network; GNU make 4 keeps the lines of each together.
 test: setup ## lint, types and all tests
 	@$(MAKE) --no-print-directory -j $(CORES) $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) \
-	    lint types browser slurm
+	    lint types browser slurm kallisto
 	@pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 torture: setup ## every job under faults, into docs/torture.md, and the parsers under damaged files
@@ -94,6 +94,12 @@ browser: setup
 # apt-get installs one thing at a time.
 slurm: setup | browser
 	@envs/install-slurm.sh
+
+# Where the package index holds none for this system, the tests that need it are left out, and say so.
+kallisto: $(BIN)/.kallisto
+
+$(BIN)/.kallisto: envs/install-kallisto.sh $(VENV)/.installed
+	@envs/install-kallisto.sh $(VENV) && touch $@ || true
 
 format: setup ## format all code
 	@ruff check --fix . ; ruff format . ; snakefmt Snakefile workflow

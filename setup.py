@@ -21,6 +21,7 @@ BUNDLE = (
     "config/**/*",
     "envs/tools.yaml",
     "envs/carseq.yaml",
+    "envs/install-kallisto.sh",
     "envs/install-star.sh",
 )
 

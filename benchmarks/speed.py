@@ -1,8 +1,9 @@
 """carseq against bare STARsolo, kb-python, alevin, and itself where only something is new: time, memory, what is found.
 
     python benchmarks/speed.py [--to FOLDER] [--kb PATH] [PART ...]
+    python benchmarks/speed.py --compare RESULTS RESULTS     # molecules, calls and matrices of two finished studies
 
-PART: scaling, second, bam, others, look (all, if none is named). FOLDER keeps the simulated reads, and each part's
+PART: scaling, engine, second, bam, others, look (all, if none is named). FOLDER keeps the simulated reads, and each part's
 figures as JSON; the section "Speed" of RESULTS.md is written from what is there. `kb` (kb-python) belongs into an
 environment of its own; `salmon` and `igzip` come with Debian's packages salmon and isal. A missing tool is left out.
 
@@ -39,6 +40,7 @@ from isal import igzip
 from scipy import io, sparse
 
 from carseq.io.files import write_text
+from carseq.kallisto import find_programs
 from carseq.reference.star import star_version
 from carseq.simulate import demo_samples, simulate_study
 from carseq.simulate.molecules import Protocol
@@ -104,14 +106,14 @@ def run(command: list[object], log: Path) -> Cost:
     return Cost(wall, cpu, memory)
 
 
-def make_study(folder: Path, cells: int) -> Path:
-    """Simulate the study, once."""
+def make_study(folder: Path, cells: int, lanes: int = LANES) -> Path:
+    """Simulate the study, once, sequenced in so many lanes."""
     study = folder / "study"
     if not (study / "config.yaml").exists():
         samples = [replace(spec, cells=cells) for spec in demo_samples(cells=cells)]
-        protocol = Protocol(reads_per_molecule=READS_PER_MOLECULE)
+        protocol = Protocol(reads_per_molecule=READS_PER_MOLECULE * lanes / LANES)
         simulate_study(
-            study, construct=FIRST, samples=samples, protocol=protocol, lanes=LANES, seed=11, threads=THREADS
+            study, construct=FIRST, samples=samples, protocol=protocol, lanes=lanes, seed=11, threads=THREADS
         )  # fmt: skip
     return study
 
@@ -119,7 +121,13 @@ def make_study(folder: Path, cells: int) -> Path:
 def n_reads(study: Path, lanes: int) -> float:
     """Return the read pairs, in millions, of so many lanes of each sample."""
     files = (study / "truth").glob("*.reads.json")
-    return sum(json.loads(f.read_text())["total"] for f in files) * lanes / LANES / 1e6
+    total = sum(json.loads(f.read_text())["total"] for f in files)
+    return total * lanes / made_lanes(study) / 1e6
+
+
+def made_lanes(study: Path) -> int:
+    """Return the lanes of a sample that were simulated."""
+    return int(pd.read_csv(study / "units.tsv", sep="\t")["sample"].value_counts().max())
 
 
 def units(study: Path, lanes: int) -> pd.DataFrame:
@@ -130,7 +138,8 @@ def units(study: Path, lanes: int) -> pd.DataFrame:
 
 
 def write_run(
-    study: Path, folder: Path, sheet: pd.DataFrame, pairs: pd.DataFrame | None, construct: str = FIRST, reuse: Path | None = None
+    study: Path, folder: Path, sheet: pd.DataFrame, pairs: pd.DataFrame | None, construct: str = FIRST, reuse: Path | None = None,
+    **sections: dict[str, Any],
 ) -> None:  # fmt: skip
     """Write configuration and sheets of a run over the study's genome."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -146,6 +155,7 @@ def write_run(
         pairs.to_csv(folder / "units.tsv", sep="\t", index=False)
     if reuse:
         config["reuse"] = str(reuse)
+    config |= sections
     sheet.to_csv(folder / "samples.tsv", sep="\t", index=False)
     (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
 
@@ -189,7 +199,12 @@ def starsolo(study: Path, finished: Path, lanes: int, out: Path) -> Cost:
         given = {
             "--outFileNamePrefix": f"{out}/",
             "--soloCBwhitelist": str(plain_whitelist(listed, out / "whitelist.txt")),
-            "--genomeDir": str(finished / command[command.index("--genomeDir") + 1]),
+            # The log names the link in the folder that STAR ran in.
+            "--genomeDir": str(
+                finished
+                / "results/reference"
+                / Path(command[command.index("--genomeDir") + 1]).name
+            ),
         }
         for option, value in given.items():
             command[command.index(option) + 1] = value
@@ -208,11 +223,20 @@ def starsolo(study: Path, finished: Path, lanes: int, out: Path) -> Cost:
     return Cost(*total, peak)
 
 
-def rule_costs(results: Path) -> dict[str, float]:
-    """Return wall-clock seconds by rule, summed over samples, from the workflow's own measurements."""
+def rule_memory(results: Path) -> dict[str, float]:
+    """Return the largest memory of a rule's jobs, GB, from the workflow's own measurements."""
     found: dict[str, float] = {}
     for file in sorted((results / "benchmarks").rglob("*.tsv")):
-        seconds = float(pd.read_csv(file, sep="\t")["s"].iloc[0])
+        peak = pd.to_numeric(pd.read_csv(file, sep="\t")["max_rss"], errors="coerce").iloc[0]
+        found[file.stem] = max(found.get(file.stem, 0.0), float(peak) / 1000)
+    return found
+
+
+def rule_costs(results: Path, what: str = "s") -> dict[str, float]:
+    """Return seconds by rule, summed over samples, from the workflow's own measurements: of the wall clock, or of CPU."""
+    found: dict[str, float] = {}
+    for file in sorted((results / "benchmarks").rglob("*.tsv")):
+        seconds = float(pd.read_csv(file, sep="\t")[what].iloc[0])
         found[file.stem] = found.get(file.stem, 0.0) + seconds
     return found
 
@@ -224,7 +248,7 @@ def scaling(folder: Path, study: Path, given: argparse.Namespace) -> dict[str, A
     earlier = json.loads(kept.read_text()) if kept.exists() else {}
     rows = earlier.get("rows", []) if given.add else []
     cold = earlier.get("cold")
-    if cold is None:
+    if cold is None and not given.no_cold:
         lanes = min(given.sizes)
         here = folder / "cold"
         shutil.rmtree(here, ignore_errors=True)
@@ -272,6 +296,72 @@ def by_size(rows: list[dict[str, Any]]) -> pd.DataFrame:
     ]  # fmt: skip
     table = pd.DataFrame(flat).groupby("lanes")
     return table.median().assign(runs=table.size())
+
+
+def engine(folder: Path, study: Path, given: argparse.Namespace) -> dict[str, Any]:
+    """Run the workflow with `solo.aligner: kallisto` on the same reads, and compare it with the runs of `scaling`."""
+    sheet = pd.read_csv(study / "samples.tsv", sep="\t")
+    kept = folder / "engine.json"
+    rows = json.loads(kept.read_text())["rows"] if given.add and kept.exists() else []
+    for lanes in given.sizes:
+        here = folder / f"kallisto{lanes:02d}"
+        shutil.rmtree(here, ignore_errors=True)
+        write_run(study, here, sheet, units(study, lanes), solo={"aligner": "kallisto"})
+        load = os.getloadavg()[0]
+        cost, _ = workflow(here)
+        rows.append(
+            {
+                "lanes": lanes,
+                "reads": n_reads(study, lanes),
+                "workflow": cost.__dict__,
+                "rules": rule_costs(here / "results"),
+                "cpu": rule_costs(here / "results", "cpu_time"),
+                "memory": rule_memory(here / "results"),
+                "agreement": agreement(folder / f"run{lanes:02d}" / "results", here / "results"),
+                "load_before": load,
+                "load_after": os.getloadavg()[0],
+            }
+        )
+        print(json.dumps(rows[-1]), flush=True)
+        save(folder, "engine", {"rows": rows})
+    return {"rows": rows, "programs": find_programs().versions()}
+
+
+def agreement(one: Path, other: Path) -> dict[str, float]:
+    """Return how much of two finished studies of the same reads is the same: molecules, calls, matrices."""
+    cells = [ad.read_h5ad(results / "cohort/cells.h5ad") for results in (one, other)]
+    names = [x for x in cells[0].obs_names if x in set(cells[1].obs_names)]
+    genes = [x for x in cells[0].var_names if x in set(cells[1].var_names)]
+    both = [x[names] for x in cells]
+    calls = [x.obs["car_call"].astype(str) for x in both]
+    positive = [set(x.obs_names[x.obs["car_call"] == "positive"]) for x in cells]
+    counts = [x[:, genes].layers["counts"] for x in both]
+    keys: list[set[tuple[str, ...]]] = [set(), set()]
+    for own, results in zip(keys, (one, other), strict=True):
+        for path in sorted((results / "samples").glob("*/molecules/molecules.parquet")):
+            table = pd.read_parquet(path)
+            own |= set(
+                zip(
+                    path.parts[-3:-2] * len(table),
+                    table["barcode"].astype(str),
+                    table["umi"],
+                    strict=True,
+                )
+            )
+    found: dict[str, float] = {
+        "cells": len(names) / len(set(cells[0].obs_names) | set(cells[1].obs_names)),
+        "n_cells": len(names),
+        "calls": float((calls[0] == calls[1]).mean()),
+        "n_positive": len(positive[0]),
+        "positive": len(positive[0] & positive[1]) / max(1, len(positive[0] | positive[1])),
+        "molecules": len(keys[0] & keys[1]) / max(1, len(keys[0] | keys[1])),
+        "n_molecules": len(keys[0]),
+        "umis": float(counts[1].sum() / counts[0].sum()),
+    }  # fmt: skip
+    for axis, what in ((1, "cell_sums"), (0, "gene_sums")):
+        sums = [np.asarray(x.sum(axis=axis)).ravel() for x in counts]
+        found[what] = float(np.corrcoef(sums[0], sums[1])[0, 1])
+    return found
 
 
 def bam_sheet(study: Path, finished: Path) -> pd.DataFrame:
@@ -425,7 +515,7 @@ def others(folder: Path, study: Path, given: argparse.Namespace) -> dict[str, An
         for rule in ("align", "molecules")
     ]
     found: dict[str, Any] = {
-        "reads": float(len(pairs) / LANES * n_reads_of(study, OTHERS_SAMPLE)),
+        "reads": float(len(pairs) / made_lanes(study) * n_reads_of(study, OTHERS_SAMPLE)),
         "cells": len(cells),
     }
     calls = set(obs.loc[obs["car_call"] == "positive", "barcode"].astype(str))
@@ -547,6 +637,14 @@ def look(folder: Path, study: Path, given: argparse.Namespace) -> dict[str, Any]
     listed = shlex.join(files)
     if shutil.which("igzip"):
         commands["igzip -d"] = ["sh", "-c", f"for f in {listed}; do igzip -dc $f > /dev/null; done"]
+    else:
+        # The same library, in the package that carseq has.
+        of_python = f"{shlex.quote(sys.executable)} -m isal.igzip -dc"
+        commands["igzip -d (python-isal)"] = [
+            "sh",
+            "-c",
+            f"for f in {listed}; do {of_python} $f > /dev/null; done",
+        ]
     if shutil.which("rapidgzip"):
         commands["rapidgzip -d, 2 threads"] = [
             "sh",
@@ -647,6 +745,45 @@ def scaling_lines(figures: dict[str, Any]) -> list[str]:
             "",
             f"Not among these: the first run of all, {cold['wall']:.0f} s for {usual['reads']:.1f} million, {cold['wall'] - usual['workflow_wall']:.0f} s more "
             "than later ones. In a new environment it compiles what numba then keeps, and reads the packages from the disk.",
+        ]
+    return lines
+
+
+def engine_lines(figures: dict[str, Any], first: dict[str, Any]) -> list[str]:
+    """Return the table of the workflow with kallisto beside STARsolo and the workflow with STAR."""
+    runs = by_size(first["rows"])
+    rows = sorted(figures["rows"], key=lambda row: row["lanes"])
+    programs = ", ".join(f"{name} {version}" for name, version in figures["programs"].items())
+    lines = [
+        "### `solo.aligner: kallisto`", "",
+        f"{figures['about']} {programs}. The same reads and `--cores {THREADS}`, to report and notebooks; STARsolo and the workflow with STAR as above. Largest "
+        "process of the whole run. Same: of what either of the two workflows found, the share that both did; calls, of all cells of both; correlation of the "
+        "sums by cell and by gene, in the cells of both.", "",
+        "| million read pairs | workflow: s | CPU s | GB | count: s | search: s | with STAR: s | STARsolo: s | cells the same | CAR molecules the same | calls the same | positive in both | cell sums, r | gene sums, r |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+    ]  # fmt: skip
+    for row in rows:
+        star, same, cost = runs.loc[row["lanes"]], row["agreement"], row["workflow"]
+        lines.append(
+            f"| {row['reads']:.1f} | {cost['wall']:.0f} | {cost['cpu']:.0f} | {cost['memory']:.2f} | {row['rules']['count']:.0f} | {row['rules']['search']:.0f} "
+            f"| {star.workflow_wall:.0f} | {star.starsolo_wall:.0f} | {same['cells']:.4f} | {same['molecules']:.4f} of {same['n_molecules']} | {same['calls']:.4f} "
+            f"| {same['positive']:.4f} of {same['n_positive']} | {same['cell_sums']:.5f} | {same['gene_sums']:.5f} |"
+        )  # fmt: skip
+    if len(rows) > 1:
+        reads = [row["reads"] for row in rows]
+        star = runs.loc[[row["lanes"] for row in rows]]
+        slopes = {
+            what: (
+                np.polyfit(reads, [row["workflow"][what] for row in rows], 1),
+                np.polyfit(reads, star[f"starsolo_{what}"], 1),
+            )
+            for what in ("wall", "cpu")
+        }
+        ratio = {what: own[0] / bare[0] for what, (own, bare) in slopes.items()}
+        lines += [
+            "",
+            f"On a straight line: {slopes['wall'][0][1]:.0f} s + {slopes['wall'][0][0]:.1f} s a million reads; STARsolo {slopes['wall'][1][0]:.1f} s. Slope to "
+            f"STARsolo's: {met(ratio['wall'], 0.5)} (CPU: {ratio['cpu']:.3g}).",
         ]
     return lines
 
@@ -755,6 +892,8 @@ def report(folder: Path) -> list[str]:
     blocks = [[TITLE]]
     if "scaling" in got:
         blocks.append(scaling_lines(got["scaling"]))
+    if {"scaling", "engine"} <= set(got):
+        blocks.append(engine_lines(got["engine"], got["scaling"]))
     if {"scaling", "second"} <= set(got):
         blocks.append(second_lines(got["second"], got["scaling"]))
     if {"scaling", "bam"} <= set(got):
@@ -766,7 +905,14 @@ def report(folder: Path) -> list[str]:
     return "\n\n".join("\n".join(block) for block in blocks).split("\n")
 
 
-PARTS = {"scaling": scaling, "second": second, "bam": bam, "others": others, "look": look}
+PARTS = {
+    "scaling": scaling,
+    "engine": engine,
+    "second": second,
+    "bam": bam,
+    "others": others,
+    "look": look,
+}
 
 
 def main() -> None:
@@ -786,10 +932,23 @@ def main() -> None:
     parser.add_argument(
         "--add", action="store_true", help="scaling: further runs beside those that FOLDER has"
     )
+    parser.add_argument(
+        "--lanes",
+        type=int,
+        default=LANES,
+        help="lanes simulated, 9 or more: sizes up to this many",
+    )
+    parser.add_argument(
+        "--no-cold", action="store_true", help="scaling: without the first run that does not count"
+    )
     parser.add_argument("--cells", type=int, default=CELLS, help="cells of a sample")
+    parser.add_argument("--compare", type=Path, nargs=2, metavar="RESULTS")
     given = parser.parse_args()
+    if given.compare:
+        print(json.dumps(agreement(*given.compare), indent=1))
+        return
     folder = given.to.resolve()
-    study = make_study(folder, given.cells)
+    study = make_study(folder, given.cells, given.lanes)
     for part in given.parts or PARTS:
         print(f"{datetime.now(UTC):%H:%M} {part}", flush=True)
         save(folder, part, PARTS[part](folder, study, given))

@@ -26,12 +26,12 @@ from carseq.schema.column import Schema
 from carseq.schema.results import FILES
 
 #: Rooms in the order of the data.
-ROOMS = ("construct", "reference", "library", "solo", "molecules", "quicklook", "cells", "calling",
+ROOMS = ("construct", "reference", "library", "solo", "kallisto", "molecules", "quicklook", "cells", "calling",
          "localize", "figures", "explain", "report", "reuse", "study", "start", "simulate", "run")  # fmt: skip
 _OUTPUTS = (
     "Made from `carseq.schema`, which the workflow's rules read too. Paths are under `results/`; SAMPLE stands for "
-    "each sample. Tables are tab-separated with a header; empty means not known. Columns of your samples sheet stand "
-    "behind those of `cells.h5ad`. With `reuse`, "
+    "each sample. Tables are tab-separated with a header; empty means not known. Columns of your samples sheet follow "
+    "those of `cells.h5ad`. With `reuse`, "
     "those of `solo` and `cells` are the finished study's."
 )
 _LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s#]*)(#[^)\s]*)?\)")

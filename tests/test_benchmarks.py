@@ -102,3 +102,34 @@ def test_a_command_that_fails_is_told_by_its_code(speed, tmp_path, capsys):
         speed.run(["sh", "-c", "echo lost; exit 3"], tmp_path / "x.log")
     assert failure.value.code == 3
     assert "lost" in capsys.readouterr().err
+
+
+def test_kallistos_slope_is_held_against_that_of_starsolo(speed):
+    """300 + 15 s a million reads beside 40 s: 0.375; the agreement of the two workflows stands in the table."""
+    usual = {"to_molecules": 1.0, "rules": {"align": 1.0}, "load_before": 0.0, "load_after": 0.0}
+
+    def cost(seconds):
+        return {"wall": seconds, "cpu": seconds, "memory": 1.5}
+
+    first = [
+        {
+            "lanes": n,
+            "reads": float(n),
+            "workflow": cost(100 + 45.0 * n),
+            "starsolo": cost(40.0 * n),
+        }
+        | usual
+        for n in (5, 10)
+    ]
+    shares = ("cells", "molecules", "calls", "positive", "cell_sums", "gene_sums")
+    same = {**dict.fromkeys(shares, 0.99), "n_molecules": 9, "n_positive": 3}
+    rules = {"count": 7.0, "search": 2.0}
+    rows = [
+        {"lanes": n, "reads": float(n), "workflow": cost(300 + 15.0 * n), "rules": rules}
+        | {"agreement": same}
+        for n in (5, 10)
+    ]
+    figures = {"about": "", "programs": {"kallisto": "0.52"}, "rows": rows}
+    lines = speed.engine_lines(figures, {"rows": first})
+    assert "0.375, asked for 0.5 at most: met" in lines[-1]
+    assert "0.9900 of 9" in lines[-3]

@@ -177,6 +177,19 @@ def test_every_module_for_users_has_a_page():
     assert set(modules()) == set(ROOMS) | INNER
 
 
+def test_every_rule_says_what_its_jobs_ask_for():
+    """Memory and time of each rule of the workflow are in a row of the table in docs/cluster.md."""
+    rules = [
+        name
+        for file in (ROOT / "workflow" / "rules").glob("*.smk")
+        for name in re.findall(r"^ *(?:rule|checkpoint) (\w+):", file.read_text(), re.M)
+    ]
+    rows = section((ROOT / "docs" / "cluster.md").read_text(), "What the jobs ask for")
+    named = {w for row in re.findall(r"^\|([^|]*)\|", rows, re.M) for w in re.findall(r"\w+", row)}
+    assert len(rules) > 20
+    assert sorted(set(rules) - named) == []
+
+
 def shown_commands() -> Iterator[tuple[str, list[str]]]:
     """Yield (page, words) of the shell commands in fenced blocks and in code within the text."""
     for page in PAGES:

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -230,13 +230,22 @@ def more_memory(snakemake: Any) -> str:
     )
 
 
-def versions(star: str | None = None) -> dict[str, str]:
-    """Return the versions of what a run uses: package -> version."""
+def versions(star: str | None = None, further: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the versions of what a run uses: package -> version.
+
+    Parameters
+    ----------
+    star
+        That of STAR, if there is one.
+    further
+        Those of other programs.
+    """
     found = {"python": platform.python_version()}
     # Not from the installed package's metadata, which an editable install keeps from when it was installed.
     found["carseq"] = carseq.__version__
     if star:
         found["STAR"] = star
+    found.update(further or {})
     for name in PACKAGES:
         try:
             found[name] = importlib.metadata.version(name)

@@ -14,7 +14,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from carseq import cells
 from carseq.cells import latent
-from carseq.cells.counts import column_sums, log_normalised, row_blocks
+from carseq.cells.counts import column_sums, log_normalised, row_blocks, take_rows
 from carseq.io.h5ad import read_cells, write_cells, write_h5ad
 from helpers_cells import CAR, urine
 
@@ -26,6 +26,20 @@ def cohort() -> ad.AnnData:
     for i, sample in enumerate(samples):
         sample.obs["sample"] = f"S{i}"
     return cells.combine(cells.quality(s) for s in samples)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.6, 1.0])
+def test_rows_kept_in_place_are_those_of_a_copy(share: float) -> None:
+    """To the bit, also over blocks (100,000 rows each) and rows without entries; the memory is that of the matrix."""
+    rng = np.random.default_rng(0)
+    matrix = sparse.random(250_000, 6, 0.1, "csr", np.float32, rng=rng)
+    kept = rng.random(matrix.shape[0]) < share
+    wanted, held = matrix[kept], matrix.data
+    found = take_rows(matrix, kept)
+    assert found.shape == wanted.shape
+    for name in ("data", "indices", "indptr"):
+        assert np.array_equal(getattr(found, name), getattr(wanted, name))
+    assert not found.nnz or np.shares_memory(found.data, held)
 
 
 def test_a_sketch_takes_small_samples_whole() -> None:

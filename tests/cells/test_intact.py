@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import anndata as ad
@@ -14,7 +15,9 @@ from carseq import cells
 from carseq.calling.verdict import decide
 from carseq.cells.filters import failed_libraries, filter_alerts
 from carseq.cells.intact import RIBOSOMAL, intactness
+from carseq.cells.intronic import intronic_share
 from carseq.cells.markers import CROSS_TALK, car_genes, homologs_of
+from tiny import write_bam
 
 PBMC = Path(__file__).parents[3] / "shared/data/real_pbmc"
 needs_pbmc = pytest.mark.skipif(not PBMC.exists(), reason="no ../shared/data/real_pbmc")
@@ -80,6 +83,28 @@ def test_unspliced_rna_speaks_for_damage(typed: ad.AnnData) -> None:
     assert max(list(shares.values())[:2]) < 0.5
 
 
+def test_a_bam_of_cell_ranger_tells_the_intronic_share(tmp_path: Path) -> None:
+    """70 and 20 % of reads in introns are found within 1 %; few reads, and a BAM without the tag, give NaN, not 0."""
+    cells_ = ["ACGTACGTACGTACGT", "TTGCACGTACGTACGA", "GGGCACGTACGTACGA"]
+    reads = []
+    for name, intronic, n in zip(cells_, (70, 20, 5), (100, 100, 10), strict=True):
+        for i in range(n):
+            tags = [("CB", f"{name}-1"), ("RE", "N" if i < intronic else "E")]
+            reads.append((f"chr{1 + i % 2}", 1_000 * i + 50, "ACGT" * 10, tags))
+            # Between genes, against the gene's direction: no RNA of a gene.
+            reads.append(("chr1", 500 * i, "ACGT" * 10, [("CB", f"{name}-1"), ("RE", "I")]))
+            against = [("CB", f"{name}-1"), ("RE", "N"), ("AN", "ENST1,+1,40M")]
+            reads.append(("chr2", 500 * i, "ACGT" * 10, against))
+    contigs = [("chr1", 5_000_000), ("chr2", 2_500_000)]
+    write_bam(tmp_path / "ranger.bam", contigs, reads)
+    share = intronic_share(tmp_path / "ranger.bam", pd.Index(cells_))
+    assert share[:2] == pytest.approx([70, 20], abs=1)
+    assert np.isnan(share[2])
+    plain = [(contig, start, bases, tags[:1]) for contig, start, bases, tags in reads]
+    write_bam(tmp_path / "star.bam", contigs, plain)
+    assert np.isnan(intronic_share(tmp_path / "star.bam", pd.Index(cells_))).all()
+
+
 def test_a_panel_without_ribosomal_genes_is_not_judged() -> None:
     """Nothing to go by: every cell counts as whole, none as damaged."""
     data = ad.AnnData(sparse.csr_matrix(np.ones((5, 3))), var=pd.DataFrame(index=["A", "B", "C"]))
@@ -109,6 +134,22 @@ def test_the_mitochondrial_limit_follows_stressed_cells_and_not_broken_ones() ->
     assert stays[~names].mean() <= 0.05
     fresh, _ = cells.filter_cells(measured(rng.normal(4, 1, 300), rng.integers(300, 900, 300)))
     assert fresh.obs["pct_mito"].max() <= 10
+
+
+def test_a_raised_limit_is_no_warning_and_a_lineage_hit_harder_is(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Ordinary PBMC, all lineages at 11 %: silent. T cells of which 28 % lie far above: told, with both figures."""
+    rng = np.random.default_rng(3)
+    usual = rng.normal(11, 1.5, 400)
+    data = measured(usual, rng.integers(900, 1500, 400))
+    data.obs["lineage"] = np.repeat(["T", "B"], 200)
+    cells.filter_cells(data)
+    assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
+    data.obs["pct_mito"] = np.where(np.arange(400) < 56, 45.0, rng.normal(4, 1, 400))
+    cells.filter_cells(data)
+    (told,) = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
+    assert "28 % of the T cells and 0 % of the others" in told
 
 
 def test_a_filter_that_removes_much_is_an_alert(caplog: pytest.LogCaptureFixture) -> None:
@@ -155,10 +196,7 @@ def test_soup_droplets_are_no_b_cells(typed: ad.AnnData, depth: int) -> None:
 @needs_pbmc
 @pytest.mark.parametrize("depth", [900, 3000])
 def test_soup_between_cells_is_unknown(typed: ad.AnnData, depth: int) -> None:
-    """A third of the droplets of an uneven soup: at most 5 % of them typed, and 98 % of the cells.
-
-    A soup of which four molecules in five are one lineage's looks like its cells, and is not asked for here.
-    """
+    """A third of the droplets of an uneven soup: at most 5 % of them typed, and 98 % of the cells."""
     rng = np.random.default_rng(2)
     soup = np.asarray(typed.X.T @ rng.lognormal(0, 1.5, typed.n_obs)).ravel()
     rows = rng.multinomial(depth, soup / soup.sum(), 450)
@@ -171,6 +209,38 @@ def test_soup_between_cells_is_unknown(typed: ad.AnnData, depth: int) -> None:
     known = (typed.obs["lineage"] != "unknown").to_numpy()
     assert given[typed.n_obs :].mean() <= 0.05
     assert given[: typed.n_obs][known].mean() >= 0.98
+
+
+def of_myeloid_cells(typed: ad.AnnData, depth: int) -> tuple[sparse.csr_matrix, np.ndarray]:
+    """Return the myeloid cells thinned to ``depth``, and the profile of their ambient RNA, genes."""
+    own = sparse.csr_matrix(typed[typed.obs["lineage"] == "myeloid"].X)
+    profile = np.asarray(own.sum(axis=0), dtype=float).ravel()
+    keep = depth / np.median(np.asarray(own.sum(axis=1)))
+    own.data = np.random.default_rng(6).binomial(own.data.astype(int), keep).astype(np.float32)
+    own.eliminate_zeros()
+    return own, profile / profile.sum()
+
+
+@needs_pbmc
+@pytest.mark.parametrize("depth", [300, 800])
+def test_soup_of_one_lineage_is_unknown(typed: ad.AnnData, depth: int) -> None:
+    """300 droplets of the myeloid cells' ambient RNA, as of a lysed urine: none is a myeloid cell."""
+    _, profile = of_myeloid_cells(typed, depth)
+    rng = np.random.default_rng(7)
+    sizes = np.maximum(rng.poisson(depth * rng.lognormal(0, 0.4, 300)), 60)
+    drops = np.stack([rng.multinomial(k, profile) for k in sizes]).astype(np.float32)
+    soup = cells.annotate(ad.AnnData(sparse.csr_matrix(drops), var=typed.var[[]]))
+    assert (soup.obs["lineage"] == "unknown").mean() >= 0.95
+
+
+@needs_pbmc
+@pytest.mark.parametrize("depth", [150, 400])
+def test_shallow_cells_of_one_lineage_are_no_soup(typed: ad.AnnData, depth: int) -> None:
+    """Myeloid cells alone, as shallow as soup, of 60 UMIs or more: at most 5 % are unknown, since they differ."""
+    own, _ = of_myeloid_cells(typed, depth)
+    own = own[np.asarray(own.sum(axis=1)).ravel() >= 60]
+    made = cells.annotate(ad.AnnData(own, var=typed.var[[]]))
+    assert (made.obs["lineage"] == "unknown").mean() <= 0.05
 
 
 @needs_pbmc

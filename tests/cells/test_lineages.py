@@ -11,10 +11,12 @@ import pytest
 from scipy import sparse
 
 from carseq import cells
-from carseq.cells.annotation import against_mean, without_itself
+from carseq.cells.annotation import against_mean, bounded_between, without_itself
+from carseq.cells.markers import read_markers
 from carseq.cells.stages import annotate_cohort, cohort_tables, sample_cells
 from carseq.cells.subtypes import (
     PARENT,
+    dividing,
     match_levels,
     possible_types,
     read_t_types,
@@ -109,6 +111,51 @@ def test_a_type_asks_for_its_own_molecules() -> None:
     own = read_t_types().set_index("gene").loc["CD8B"]
     assert own["naive CD8 T cell"] > 30 * own["naive CD4 T cell"]
     assert set(read_t_types(counts=False)["gene"]) < set(read_t_types()["gene"])
+
+
+def test_a_cell_that_divides_is_not_naive() -> None:
+    """Two genes of dividing cells are more than a resting cell of 1,000 UMIs shows; one may be ambient."""
+    names = pd.Index(["MKI67", "TOP2A", "CDK1", "ACTB"])
+    counts = sparse.csr_matrix([[1, 1, 0, 998], [1, 0, 0, 999], [0, 0, 0, 1000], [1, 1, 0, 9998]])
+    assert list(dividing(counts, names)) == [True, False, False, False]
+
+
+def test_two_related_lineages_are_kept_close() -> None:
+    """The lower of two groups of types is raised to the bound below the other; the others stay."""
+    evidence = np.array([[0.0, 9.0, 2.0, -4.0, 7.0], [0.0, 1.0, 1.5, 1.2, 7.0]])
+    close = bounded_between(evidence.copy(), [np.array([1, 2]), np.array([3])], 1.0)
+    assert close[0].tolist() == [0.0, 9.0, 2.0, 8.0, 7.0]
+    assert close[1].tolist() == evidence[1].tolist()
+
+
+@pytest.mark.skipif(not PBMC.exists(), reason="real PBMC data are not at ../shared/data/real_pbmc")
+@pytest.mark.parametrize("depth", [2000, 1000])
+def test_nk_cells_alone_stay_nk_cells(depth: int) -> None:
+    """Twelve NK cells by protein, four of them without FCER1G and with CD3D: at least eleven stay NK cells."""
+    cite = ad.read_h5ad(PBMC / "pbmc_5k_protein_v3.h5ad")
+    cite.var_names_make_unique()
+    names = [name.split("_")[0] for name in cite.uns["protein_names"]]
+    protein = pd.DataFrame(np.asarray(cite.obsm["protein_expression"]), cite.obs_names, names)
+    nk = (protein["CD3"] < 50) & (protein["CD14"] < 40) & (protein["CD19"] < 30)
+    nk &= protein["CD56"] > 45
+    own = sparse.csr_matrix(cite[nk].X)
+    keep = depth / np.median(np.asarray(own.sum(axis=1)))
+    own.data = np.random.default_rng(4).binomial(own.data.astype(int), keep).astype(np.float32)
+    made = cells.annotate(ad.AnnData(own, var=cite.var[[]]))
+    assert made.n_obs == 12
+    assert (made.obs["lineage"] == "NK").sum() >= 11
+
+
+def test_few_markers_leave_little_confidence() -> None:
+    """A matrix with a fifth of a type's markers: its label is no surer than 0.7."""
+    sample = named(urine(120, 0, depth=1500, types={"plasma cell": 0.5, "CD8 T cell": 0.5}, seed=5))
+    own = read_markers().query("lineage == 'plasma'")["gene"].tolist()
+    sample = sample[:, ~sample.var_names.isin(own[2:])].copy()
+    cells.annotate(sample)
+    plasma = sample.obs["cell_type"] == "plasma cell"
+    assert (sample.obs["marker_coverage"][plasma] < 0.5).all()
+    assert (sample.obs["cell_type_confidence"][plasma] <= 0.5 + 2 / 12 + 1e-6).all()
+    assert plasma.sum() >= 20
 
 
 def test_a_cell_is_not_compared_with_itself() -> None:

@@ -237,7 +237,9 @@ config(
 config("no genome for reads", "`reference.fasta`.* missing", only="F", reference={})
 config("no construct for reads", "`construct.file` is missing", only="F", construct={"name": CAR})
 config("a CAR that the matrix lacks", "no feature named OTHER", construct={"name": "OTHER"})
-config("the CAR in other letters", "spelt otherwise", construct={"name": CAR.lower()})
+config(
+    "the CAR in other letters", f"write `construct.name: {CAR}`", construct={"name": CAR.lower()}
+)
 config("a folder for the sheet", "cannot read the sheet", samples=".")
 config(
     "a genome of another kind",
@@ -910,7 +912,7 @@ for part in ("matrix.mtx.gz", "features.tsv.gz", "barcodes.tsv.gz"):
 put(
     "matrix: an empty matrix.mtx",
     "M",
-    "cannot read the matrix|no matrix|not whole",
+    "cannot read the matrix|not a matrix|not whole",
     "mtx/matrix.mtx.gz",
     b"",
 )

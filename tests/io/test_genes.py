@@ -52,6 +52,8 @@ def test_ids_take_the_symbols_of_the_matrix(column: str, version: str) -> None:
         lambda g, i: f"hg38_{g}",
         lambda g, i: f"{g}_{i}",
         lambda g, i: f"{i}.2|{g}",
+        lambda g, i: f"hg38---{g}",
+        lambda g, i: f"GRCh38:{g}",
         lambda g, i: g.replace("-", "."),
         lambda g, i: g.lower(),
     ],

@@ -151,7 +151,7 @@ def called(urine_car: int, blood_car: int, timepoint: str = "D28") -> pd.DataFra
 
 def test_many_car_t_cells_are_not_explained_by_little_blood() -> None:
     """40 CAR T cells in urine, 5 % in blood: blood brought about one, and alone does not explain them."""
-    row = called(40, 20)
+    row = called(urine_car=40, blood_car=20)
     assert row["car_expected"] < 2
     assert row["car_seen_low"] > 20
     assert row["p_blood_alone"] < 0.01
@@ -164,14 +164,14 @@ def test_many_car_t_cells_are_not_explained_by_little_blood() -> None:
 
 def test_one_car_t_cell_may_be_of_blood() -> None:
     """1 CAR T cell in urine, half of blood's T cells CAR T: blood may explain it."""
-    row = called(1, 200)
+    row = called(urine_car=1, blood_car=200)
     assert row["p_blood_alone"] > 0.3
     assert row["car_verdict"] == "maybe_by_blood"
 
 
 def test_blood_of_another_time_point_gives_a_bound_alone() -> None:
     """The CAR T fraction of another day is not taken: as if every T cell of blood were a CAR T cell."""
-    row = called(40, 0, timepoint="D90")
+    row = called(urine_car=40, blood_car=0, timepoint="D90")
     assert row["pairing"] == "other time point"
     assert np.isnan(row["car_expected"])
     assert 2 < row["car_expected_high"] < 40
@@ -200,6 +200,6 @@ def test_without_blood_nothing_is_estimated() -> None:
     last = table.iloc[-1]
     assert last["car_verdict"] == "undetermined"
     assert blood_words(last) == (
-        "Blood in this urine: undetermined (no blood sample of this patient: nothing to go by)."
+        "Blood in this urine: undetermined (no blood sample of this patient: there is no estimate)."
     )
     assert len(blood_in_urine(ad.AnnData(obs=obs), detection.iloc[:0])) == 0

@@ -96,6 +96,10 @@ def test_run_times_stand_beside_the_page(results: Path, tmp_path: Path) -> None:
     assert list(table.index) == ["align", "cohort", "notebook"]
     assert table.loc["notebook", "n_jobs"] == 2
     assert table.loc["notebook", ["cpu_minutes", "memory_mb"]].isna().all()
+    # Beside the one job of now, those are an earlier run's.
+    (mine / "benchmarks" / "notebook.tsv").write_text(head + "7.5\t0:00:07" + 8 * "\tNA" + "\n")
+    measured = read_study(mine).benchmarks.set_index("rule")
+    assert measured.loc[["notebook"], "seconds"].tolist() == [7.5]
 
 
 def test_the_page_is_one_file_that_names_no_other(results: Path, tmp_path: Path) -> None:

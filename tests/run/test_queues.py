@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -245,3 +248,39 @@ def test_every_profile_sends_jobs_again_and_groups_the_short_ones(kind: str) -> 
     rules = "".join(path.read_text() for path in (folder / "workflow/rules").glob("*.smk"))
     for rule in profile["groups"]:
         assert re.search(rf"^ *rule {rule}:", rules, re.M), rule
+
+
+def test_a_hundred_samples_go_in_groups_of_ten_and_in_arrays(tmp_path: Path) -> None:
+    """The command of docs/cluster.md, planned: ten samples share a job for each short step; Slurm's plugin takes it."""
+    pytest.importorskip("snakemake_executor_plugin_slurm")
+    root, study = Path(__file__).parents[2], tmp_path / "study"
+    shutil.copytree(root / "tests/data/lint", study)
+    sheets = {
+        "samples": "sample\tpatient\tcompartment\ttimepoint\trole\n",
+        "units": "sample\tunit\tr1\tr2\n",
+    }
+    for i in range(100):
+        sheets["samples"] += f"S{i}\tP{i}\turine\tD0\tcase\n"
+        for mate in ("R1", "R2"):
+            shutil.copy(study / f"A_{mate}.fastq", study / f"S{i}_{mate}.fastq")
+        sheets["units"] += f"S{i}\tL1\tS{i}_R1.fastq\tS{i}_R2.fastq\n"
+    for name, text in sheets.items():
+        (study / f"{name}.tsv").write_text(text)
+    page = (root / "docs/cluster.md").read_text()
+    (told,) = re.findall(
+        r"carseq run study/config.yaml (--profile slurm --jobs 200.*?)```", page, re.DOTALL
+    )
+    words = shlex.split(told.replace("\\\n", " "))
+    words[1] = str(root / "profiles/slurm")
+    command = [sys.executable, "-m", "snakemake", "--snakefile", root / "Snakefile", "--dry-run"]
+    command += ["--directory", study, "--configfile", study / "config.yaml", *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    said = done.stdout + done.stderr
+    for group in ("chemistry", "library", "car_reads"):
+        assert said.count(f"Group job {group} ") == 10, group
+    assert said.count("Group job prepare ") == 1
+    planned = dict(re.findall(r"(?m)^(\w+) +(\d+)$", said))
+    arrays = next(w for w in words if w.startswith("--slurm-array-jobs="))
+    for rule in arrays.partition("=")[2].split(","):
+        assert planned[rule] == "100", rule

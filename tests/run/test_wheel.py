@@ -92,7 +92,12 @@ def test_the_wheel_holds_every_file_of_the_workflow_as_it_is(installed: Path) ->
         for path in (ROOT / folder).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     ]
-    wanted += [Path("Snakefile"), Path("envs/tools.yaml"), Path("envs/install-star.sh")]
+    wanted += [
+        Path("Snakefile"),
+        Path("envs/tools.yaml"),
+        Path("envs/install-star.sh"),
+        Path("envs/install-kallisto.sh"),
+    ]
     wanted += [Path("config/config.yaml"), Path("config/config.schema.json")]
     assert len(wanted) > 50
     for path in wanted:

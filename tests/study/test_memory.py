@@ -49,6 +49,25 @@ def test_a_plain_index_of_a_human_genome_is_aligned_to_within_20_gb_and_built_wi
     assert memory.choose(ReferenceConfig(), 24_000, 3100).sa_sparse > 3
 
 
+def test_a_machine_of_20_gb_builds_its_own_plain_index_of_a_human_genome() -> None:
+    found = memory.choose(ReferenceConfig(), 20_000, 3100)
+    assert (found.insertion, found.sa_sparse) == ("none", 8)
+    assert memory.index_megabytes(3100, 8, plain=True) <= 20_000
+    assert memory.alignment_megabytes(3100, 8) <= 13_000
+
+
+@pytest.mark.parametrize(
+    ("genome", "sparse", "measured"),
+    [(10, 3, 75.5), (10, 8, 58.8), (30, 3, 226.8), (30, 6, 183.9), (30, 8, 173.7)],
+)
+def test_what_is_asked_for_a_plain_index_is_what_star_took(
+    genome: float, sparse: int, measured: float
+) -> None:
+    """MB, with 1.6 MB of prefixes at most (benchmarks/RESULTS.md): never less, and no more than a fifth above."""
+    asked = memory.index_megabytes(genome, sparse, plain=True)
+    assert measured <= asked <= 1.2 * measured
+
+
 def test_another_machine_goes_on_with_what_was_chosen(study: Study) -> None:
     first = memory.choice_of(study, machine=16_000, genome=3100)
     assert first.insertion == "none"

@@ -25,7 +25,9 @@ ROOT = Path(__file__).parents[2]
 SAMPLES = ("A", "B")
 NOTEBOOKS = ("01_quality", "02_cells", "03_car_t_cells", "04_localization")
 #: Every file that only some configurations make.
-OPTIONAL = {"support", "cellbender", "slice_bam", "slice_bai", "plain", "observed"}
+OPTIONAL = {
+    "support", "cellbender", "slice_bam", "slice_bai", "plain", "observed", "transcripts_index",
+}  # fmt: skip
 AFTER_CALLING = {
     "localize", "report", "notebook", "export_matrix", "export_multiqc", "car_reads", "ro_crate",
 }  # fmt: skip
@@ -153,7 +155,7 @@ def test_one_record_of_a_file_is_taken(study: Path, tmp_path: Path) -> None:
 
 
 def test_every_output_is_declared_and_every_declared_file_is_made(study: Path) -> None:
-    """Of six configurations that differ in what they are given, keep, compare, insert and learn."""
+    """Of seven configurations that differ in what they are given, keep, compare, insert, learn and count with."""
     made = workflow(study, "dryrun")[1]
     change(study, "solo", "keep_bam", to="slice")
     change(study, "cells", "cellbender", to=10)
@@ -163,6 +165,8 @@ def test_every_output_is_declared_and_every_declared_file_is_made(study: Path) -
     for insertion in ("each_run", "none"):
         change(study, "reference", "insertion", to=insertion)
         made |= workflow(study, "dryrun")[1]
+    change(study, "solo", "aligner", to="kallisto")
+    made |= workflow(study, "dryrun")[1]
     for name in ("A.bam", "A.bam.bai", "A.h5", "B.bam", "B.bam.bai", "B.h5"):
         (study / name).touch()
     (study / "samples.tsv").write_text(

@@ -8,6 +8,7 @@ rule sample_cells:
         gtf=matrix_gtf,
         chemistry=chemistry_json,
         belonging=belonging_json,
+        bam=given_bam,
     output:
         cells=R("sample_cells"),
         barcodes=R("barcodes"),

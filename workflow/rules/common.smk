@@ -20,6 +20,7 @@ from carseq.study.memory import (
     keep_choice,
     settle,
     too_little,
+    transcripts_megabytes,
 )
 from carseq.study.record import check_record
 from carseq.workflow import dated, study_from_config, future_notice, kill_notice
@@ -54,14 +55,14 @@ CHOICE = choice_of(STUDY, megabytes_here())
 
 # Before the first job, and not in a dry run; a `module` has no such hook.
 def keep():
-    if CHOICE.genome:
+    if CHOICE.genome and not STUDY.kallisto:
         keep_choice(CHOICE, STUDY.config.results)
 
 
 if workflow.is_main_process:
     if not (workflow.modifier.is_main_snakefile() or DRY or "--unlock" in sys.argv):
         keep()
-    if CHOICE.insertion == "none":
+    if CHOICE.insertion == "none" and not STUDY.kallisto:
         logger.info(f"reference: reads are aligned without the CAR: {CHOICE.why}")
     if told := too_little(STUDY, CHOICE, megabytes_here()):
         logger.warning(told)
@@ -122,6 +123,7 @@ SAMPLES = list(STUDY.samples)
 BY_NAME = sorted(SAMPLES)
 CAR = CONFIG.construct.name
 INSERTION = CONFIG.reference.insertion
+KALLISTO = STUDY.kallisto
 
 
 # Path of a declared file; its wildcards stay.
@@ -140,6 +142,9 @@ def given(path):
 
 # What is reused stays where it lies.
 KEEP_BAM = "all" if CONFIG.reuse else CONFIG.solo.keep_bam
+# kallisto makes no BAM of all reads: the slice is all there is.
+if KALLISTO and KEEP_BAM == "all":
+    KEEP_BAM = "slice"
 # A study of matrices alone may have neither genome nor construct.
 FASTA, GTF = given(CONFIG.reference.fasta) or [], given(CONFIG.reference.gtf) or []
 # The vector and the other constructs that may be there instead: files, and the record of a file that has several.
@@ -239,6 +244,11 @@ def belonging_json(wildcards):
     return []
 
 
+# Cell Ranger's BAM says which reads lie in introns.
+def given_bam(wildcards):
+    return STUDY.samples[wildcards.sample].bam or []
+
+
 def chemistry_json(wildcards):
     if has_reads(wildcards.sample):
         return FILES["chemistry"].at(RESULTS, sample=wildcards.sample)
@@ -309,6 +319,16 @@ def align_memory(wildcards, input, attempt):
     of = insertion_megabytes if INSERTION == "each_run" else alignment_megabytes
     genome = of(genome_megabytes(), CONFIG.reference.sa_sparse)
     return int(attempt * max(4000, genome + sort_memory(wildcards, input, 1)))
+
+
+# kallisto's index of the transcripts, and what sorts its records.
+def transcripts_memory(wildcards, input, attempt):
+    return int(attempt * max(2000, transcripts_megabytes(genome_megabytes())))
+
+
+# What is kept of the reads that may be the CAR's.
+def search_memory(wildcards, input, attempt):
+    return int(attempt * (3000 + 0.1 * megabytes(*input.fastqs)))
 
 
 def sort_memory(wildcards, input, attempt):

@@ -5,7 +5,7 @@ rule check_reference:
     input:
         fasta=FASTA,
         gtf=GTF,
-        index=CONFIG.reference.star_index or [],
+        index=[] if KALLISTO else CONFIG.reference.star_index or [],
     output:
         R("checked"),
     log:
@@ -20,7 +20,7 @@ rule check_reference:
         runtime=minutes(30),
     params:
         # Only of an index that was given: one of our own is not built anew for it.
-        plain=bool(CONFIG.reference.star_index) and INSERTION == "none",
+        plain=bool(CONFIG.reference.star_index) and INSERTION == "none" and not KALLISTO,
         content=GENOME_CONTENT,
         version=VERSIONS["reference"],
     message:
@@ -116,6 +116,34 @@ if not CONFIG.reference.star_index:
             "reference: building the base STAR index (once for every construct)"
         script:
             "../scripts/star_index.py"
+
+
+rule transcripts_index:
+    input:
+        fasta=FASTA,
+        gtf=GTF,
+        checked=R("checked"),
+    output:
+        directory(R("transcripts_index")),
+    log:
+        f"{RESULTS}/logs/transcripts_index.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/transcripts_index.tsv"
+    priority: 95
+    conda:
+        "../../envs/tools.yaml"
+    threads: index_threads
+    resources:
+        mem_mb=transcripts_memory,
+        runtime=minutes(120),
+    params:
+        programs=CONFIG.solo.kallisto,
+        content=GENOME_CONTENT,
+        version=VERSIONS["reference"],
+    message:
+        "reference: indexing the transcripts for kallisto (once for every construct)"
+    script:
+        "../scripts/transcripts_index.py"
 
 
 rule augmented_gtf:

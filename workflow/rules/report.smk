@@ -15,6 +15,7 @@ rule run_record:
     params:
         config=CONFIG.model_dump(),
         samples={name: s.model_dump() for name, s in STUDY.samples.items()},
+        kallisto=KALLISTO,
         version=VERSIONS["report"],
     message:
         "report: writing down configuration and versions"

@@ -54,72 +54,139 @@ rule chemistry:
         "../scripts/chemistry.py"
 
 
-rule align:
-    input:
-        fastqs=fastqs,
-        chemistry=R("chemistry"),
-        # Named in chemistry.json; one that Snakemake fetches must be there again.
-        whitelist=whitelist,
-        index=R("augmented_index") if INSERTION == "saved" else BASE_INDEX,
-        insertion=(
-            [R("transcript"), R("augmented_gtf")] if INSERTION == "each_run" else []
-        ),
-    output:
-        bam=kept(R("aligned_bam"), KEEP_BAM == "all"),
-        bai=kept(R("aligned_bai"), KEEP_BAM == "all"),
-        raw=R("plain") if INSERTION == "none" else R("raw"),
-        summary=R("summary"),
-    log:
-        f"{RESULTS}/logs/{{sample}}/align.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/{{sample}}/align.tsv"
-    conda:
-        "../../envs/tools.yaml"
-    threads: 8
-    resources:
-        mem_mb=align_memory,
-        sort_mb=sort_memory,
-        runtime=minutes(120, per_gb=8),
-    params:
-        # Nothing of the CAR's where it is not in the index: another one costs no alignment.
-        car=None if INSERTION == "none" else CAR,
-        feature=CONFIG.solo.feature,
-        content=reads_content,
-        version=VERSIONS["solo"],
-    message:
-        "solo: aligning {wildcards.sample}"
-    script:
-        "../scripts/align.py"
+if KALLISTO:
 
+    rule count:
+        input:
+            fastqs=fastqs,
+            chemistry=R("chemistry"),
+            whitelist=whitelist,
+            index=R("transcripts_index"),
+        output:
+            raw=R("plain"),
+            summary=R("summary"),
+        log:
+            f"{RESULTS}/logs/{{sample}}/count.log",
+        benchmark:
+            f"{RESULTS}/benchmarks/{{sample}}/count.tsv"
+        conda:
+            "../../envs/tools.yaml"
+        threads: 8
+        resources:
+            mem_mb=transcripts_memory,
+            runtime=minutes(60, per_gb=4),
+        params:
+            # Nothing of the CAR's: another one costs no counting.
+            programs=CONFIG.solo.kallisto,
+            content=reads_content,
+            version=VERSIONS["solo"],
+        message:
+            "solo: counting {wildcards.sample} with kallisto and bustools"
+        script:
+            "../scripts/count.py"
 
-# Only where the config says that the whole alignment is not kept.
-rule slice_bam:
-    input:
-        bam=R("aligned_bam"),
-        bai=R("aligned_bai"),
-        construct=R("construct_json"),
-        alternatives=ALTERNATIVES,
-        loci=R("loci"),
-    output:
-        bam=kept(R("slice_bam"), KEEP_BAM == "slice"),
-        bai=kept(R("slice_bai"), KEEP_BAM == "slice"),
-    log:
-        f"{RESULTS}/logs/{{sample}}/slice_bam.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/{{sample}}/slice_bam.tsv"
-    conda:
-        "../../envs/tools.yaml"
-    resources:
-        mem_mb=memory(3000),
-        runtime=minutes(60, per_gb=4),
-    params:
-        records=RECORDS,
-        content=CONSTRUCT_CONTENT[1:],
-        version=VERSIONS["solo"],
-    message:
-        "solo: cutting out of {wildcards.sample} the reads that may be the CAR's or its homologs'"
-    script:
-        "../scripts/slice_bam.py"
+    rule search:
+        input:
+            fastqs=fastqs,
+            chemistry=R("chemistry"),
+            whitelist=whitelist,
+            # For the lengths of the genome's contigs.
+            index=R("transcripts_index"),
+            construct=R("construct_json"),
+            alternatives=ALTERNATIVES,
+            rivals=R("rivals"),
+            loci=R("loci"),
+        output:
+            bam=kept(R("slice_bam"), KEEP_BAM == "slice"),
+            bai=kept(R("slice_bai"), KEEP_BAM == "slice"),
+        log:
+            f"{RESULTS}/logs/{{sample}}/search.log",
+        benchmark:
+            f"{RESULTS}/benchmarks/{{sample}}/search.tsv"
+        conda:
+            "../../envs/tools.yaml"
+        threads: 2
+        resources:
+            mem_mb=search_memory,
+            runtime=minutes(60, per_gb=2),
+        params:
+            records=RECORDS,
+            content=lambda wildcards: CONSTRUCT_CONTENT[1:] + reads_content(wildcards),
+            version=VERSIONS["solo"],
+        message:
+            "solo: searching all reads of {wildcards.sample} for the CAR and its relatives"
+        script:
+            "../scripts/search.py"
+
+else:
+
+    rule align:
+        input:
+            fastqs=fastqs,
+            chemistry=R("chemistry"),
+            # Named in chemistry.json; one that Snakemake fetches must be there again.
+            whitelist=whitelist,
+            index=R("augmented_index") if INSERTION == "saved" else BASE_INDEX,
+            insertion=(
+                [R("transcript"), R("augmented_gtf")]
+                if INSERTION == "each_run"
+                else []
+            ),
+        output:
+            bam=kept(R("aligned_bam"), KEEP_BAM == "all"),
+            bai=kept(R("aligned_bai"), KEEP_BAM == "all"),
+            raw=R("plain") if INSERTION == "none" else R("raw"),
+            summary=R("summary"),
+        log:
+            f"{RESULTS}/logs/{{sample}}/align.log",
+        benchmark:
+            f"{RESULTS}/benchmarks/{{sample}}/align.tsv"
+        conda:
+            "../../envs/tools.yaml"
+        threads: 8
+        resources:
+            mem_mb=align_memory,
+            sort_mb=sort_memory,
+            runtime=minutes(120, per_gb=8),
+        params:
+            # Nothing of the CAR's where it is not in the index: another one costs no alignment.
+            car=None if INSERTION == "none" else CAR,
+            feature=CONFIG.solo.feature,
+            content=reads_content,
+            version=VERSIONS["solo"],
+        message:
+            "solo: aligning {wildcards.sample}"
+        script:
+            "../scripts/align.py"
+
+    # Only where the config says that the whole alignment is not kept.
+    rule slice_bam:
+        input:
+            bam=R("aligned_bam"),
+            bai=R("aligned_bai"),
+            construct=R("construct_json"),
+            alternatives=ALTERNATIVES,
+            loci=R("loci"),
+        output:
+            bam=kept(R("slice_bam"), KEEP_BAM == "slice"),
+            bai=kept(R("slice_bai"), KEEP_BAM == "slice"),
+        log:
+            f"{RESULTS}/logs/{{sample}}/slice_bam.log",
+        benchmark:
+            f"{RESULTS}/benchmarks/{{sample}}/slice_bam.tsv"
+        conda:
+            "../../envs/tools.yaml"
+        resources:
+            mem_mb=memory(3000),
+            runtime=minutes(60, per_gb=4),
+        params:
+            records=RECORDS,
+            content=CONSTRUCT_CONTENT[1:],
+            version=VERSIONS["solo"],
+        message:
+            "solo: cutting out of {wildcards.sample} the reads that may be the CAR's or its homologs'"
+        script:
+            "../scripts/slice_bam.py"
 
 
 if INSERTION == "none":

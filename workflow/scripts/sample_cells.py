@@ -7,6 +7,7 @@ import pandas as pd
 
 from carseq.cells.barcodes import check_raw
 from carseq.cells.counts import row_sums
+from carseq.cells.intronic import intronic_share
 from carseq.cells.stages import sample_cells
 from carseq.io.barcodes import check_cells
 from carseq.io.files import write_table
@@ -49,6 +50,9 @@ with job(snakemake):
         doublet_rate=params.doublet_rate,
         chemistry=chemistry,
     )
+    if given.bam:
+        share = intronic_share(given.bam, made.cells.obs_names, seed=params.seed)
+        made.cells.obs["pct_intronic"] = share
     write_h5ad(made.cells, output.cells)
     write_table(made.barcodes.reset_index(), output.barcodes, BARCODES)
     write_table(made.ambient, output.ambient, AMBIENT)

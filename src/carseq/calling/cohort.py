@@ -247,11 +247,12 @@ def _choose(
     null = (t_cells["car_expected_ambient"] + t_cells["car_expected_background"]).to_numpy(float)
     p_ambient = upper_tail(k, null, t_cells["car_null_shape"].to_numpy(float))
     names = t_cells["sample"].astype(str).to_numpy()
+    support = t_cells["car_clone_support"].to_numpy(float)
     positive, cutoff = np.zeros(len(t_cells), dtype=bool), {}
     for sample in dict.fromkeys(names):
         # Evidence holds a told-apart molecule: shared ones alone are none.
         own = np.flatnonzero((names == sample) & (k > 0))
-        chosen, cutoff[sample] = choose(posterior[own], p_ambient[own], fdr)
+        chosen, cutoff[sample] = choose(posterior[own], p_ambient[own], fdr, support[own])
         positive[own[chosen]] = True
     return positive, cutoff
 

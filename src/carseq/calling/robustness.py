@@ -16,7 +16,7 @@ from scipy import special, stats
 
 from carseq.calling.background import Evidence
 from carseq.calling.calls import choose
-from carseq.calling.cells import Cells
+from carseq.calling.cells import Cells, column
 from carseq.calling.model import Fit
 from carseq.calling.negbin import Floats, upper_tail
 from carseq.calling.verdict import (
@@ -47,6 +47,7 @@ class _Sample:
     depth: Floats
     posterior: Floats
     p_ambient: Floats
+    support: Floats
     evidence: Evidence
     unseen: float
     role: str
@@ -78,7 +79,9 @@ def thresholds(adata: AnnData, fdrs: tuple[float, ...] = FDRS) -> pd.DataFrame:
         n = len(sample.cells)
         asked_of: dict[bool, Sensitivity] = {}
         for fdr in sorted({*fdrs, used}):
-            chosen, cutoff = choose(sample.posterior[own], sample.p_ambient[own], fdr)
+            chosen, cutoff = choose(
+                sample.posterior[own], sample.p_ambient[own], fdr, sample.support[own]
+            )
             called = sample.posterior[own][chosen]
             silent = not len(called)
             if silent not in asked_of:
@@ -133,7 +136,9 @@ def downsampling(adata: AnnData, shares: tuple[float, ...] = SHARES) -> pd.DataF
     rows = []
     for sample in _samples(adata, fitted):
         own = np.flatnonzero(sample.cells.k > 0)
-        chosen, cutoff = choose(sample.posterior[own], sample.p_ambient[own], fdr)
+        chosen, cutoff = choose(
+            sample.posterior[own], sample.p_ambient[own], fdr, sample.support[own]
+        )
         whole = sensitivity_of(
             sample.cells,
             fitted,
@@ -199,6 +204,7 @@ def _samples(adata: AnnData, fitted: Fit) -> list[_Sample]:
                 own["total_umis"].to_numpy(float),
                 own["car_posterior"].to_numpy(float),
                 upper_tail(cells.k, cells.null, cells.null_shape),
+                column(own, "car_clone_support", np.nan),
                 Evidence.from_row(stored["background"][number]),
                 float(stored["unseen"][number]),
                 str(stored["roles"][number]),

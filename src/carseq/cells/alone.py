@@ -18,6 +18,7 @@ from carseq.cells.counts import row_sums
 from carseq.cells.doublet import doublets, paired_transcriptomes
 from carseq.cells.filters import failed_libraries, filter_cells, quality
 from carseq.cells.intact import intactness
+from carseq.cells.intronic import intronic_share
 from carseq.cells.latent import Method, integrate
 from carseq.cells.protein import add_protein, protein_agreement, protein_background
 from carseq.cells.states import cell_cycle, t_states
@@ -51,6 +52,7 @@ def annotate_matrix(
     markers: pd.DataFrame | None = None,
     integration: Method = "none",
     gtf: str | Path | None = None,
+    bam: str | Path | None = None,
     seed: int = 0,
 ) -> AnnData:
     """Say what each cell of a matrix is: its type, its state, whether it is intact and single.
@@ -70,6 +72,8 @@ def annotate_matrix(
         How several samples are brought together: `none`, `harmony` or `scvi`.
     gtf
         Annotation whose `gene_id` the matrix names its genes by, where it has no symbols.
+    bam
+        Cell Ranger's BAM of these cells, of one sample: it gives `pct_intronic`, the share of reads in introns.
     seed
         Seed of every random step.
 
@@ -81,13 +85,14 @@ def annotate_matrix(
         `doublet_reason`, `intact_fraction`, `is_damaged`, `phase`, `leiden`, and `qc_reason` (the quality filter that
         would remove the cell; empty for good ones), and `obsm["X_umap"]`. No cell is removed. Where the matrix holds
         antibodies (features of that type, or `obsm["protein"]`, `obsm["protein_expression"]`, ...), `protein_lineage`
-        is what they say; it decides nothing. Where it knows unspliced molecules (`obs["pct_intronic"]`, or the layers
-        `spliced` and `unspliced`), `pct_intronic` is used to tell damaged cells.
+        is what they say; it decides nothing. Where unspliced molecules are known (``bam``, `obs["pct_intronic"]`, or
+        the layers `spliced` and `unspliced`), `pct_intronic` is used to tell damaged cells.
 
     Raises
     ------
     CarseqError
-        If there are no raw counts, barcodes or genes stand twice, or the genes are not those of man.
+        If there are no raw counts, barcodes or genes stand twice, the genes are not those of man, or ``bam`` cannot be
+        read or is given for several samples.
 
     Examples
     --------
@@ -128,6 +133,12 @@ def annotate_matrix(
         )
     name = "" if sample is None else adata.obs[sample].astype(str).to_numpy()
     part.obs["sample"] = name
+    if bam is not None and part.obs["sample"].nunique() > 1:
+        raise CarseqError(
+            "a BAM was given for several samples",
+            f"{part.obs['sample'].nunique()} samples: their barcodes may be the same",
+            "annotate each sample with its own BAM",
+        )
     called, ambient, parts = [], {}, []
     of_samples = list(dict.fromkeys(part.obs["sample"])) or [""]
     log.info("%d barcodes, %d genes: counting quality, doublets", part.n_obs, part.n_vars)
@@ -143,6 +154,8 @@ def annotate_matrix(
             log.info("%d of %d droplets are cells", int(is_cell.sum()), own.n_obs)
         ambient[str(one)] = ambient_profile(own, calls)
         droplets, own = own, own[is_cell].copy()
+        if bam is not None:
+            own.obs["pct_intronic"] = intronic_share(bam, own.obs_names, seed=seed)
         protein_background(own, droplets, is_cell)
         called.append(own.obs_names)
         if car:

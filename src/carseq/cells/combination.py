@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 log = get_logger("cells.combine")
 
 
-def combine(samples: Iterable[AnnData]) -> AnnData:
+def combine(samples: Iterable[AnnData], *, normalise: bool = True) -> AnnData:
     """Join the samples of a cohort.
 
     Parameters
@@ -29,12 +29,14 @@ def combine(samples: Iterable[AnnData]) -> AnnData:
         Cells × genes of each sample, raw counts in X (or `layers["counts"]`), with
         `obs["sample"]`; a sample may have no cells, and genes may differ (absent ones count 0).
         Each is taken once, so that a generator need not hold them all.
+    normalise
+        Whether X is made: of a million cells it takes two gigabytes.
 
     Returns
     -------
     AnnData
         All cells, indexed `sample:barcode`; `obs` as given and `barcode`; raw counts in
-        `layers["counts"]`, log1p of counts per 10,000 in X; `var["gene_id"]` where given;
+        `layers["counts"]`, log1p of counts per 10,000 in X (else none); `var["gene_id"]` where given;
         `uns["car"]` from the samples. X and the counts share the places of their entries
         (`indices`, `indptr`): replace either, do not edit it in place.
 
@@ -93,7 +95,7 @@ def combine(samples: Iterable[AnnData]) -> AnnData:
                 obs[name] = obs[name].fillna("")
     counts = _stacked(parts, len(place))
     var = pd.DataFrame(index=list(place))
-    result = ad.AnnData(log_normalised(counts), obs=obs, var=var)
+    result = ad.AnnData(log_normalised(counts) if normalise else None, obs=obs, var=var)
     result.layers["counts"] = counts
     if ids:
         result.var["gene_id"] = [ids.get(gene, "") for gene in place]

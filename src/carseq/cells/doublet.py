@@ -17,7 +17,7 @@ from scipy import sparse
 
 from carseq.cells.ambient import soup_of
 from carseq.cells.annotation import marker_evidence
-from carseq.cells.counts import car_name, column_sums, counts_of, row_sums
+from carseq.cells.counts import car_name, column_sums, counts_of, row_blocks, row_sums
 from carseq.cells.latent import feature_genes
 from carseq.cells.markers import (
     UNKNOWN,
@@ -348,12 +348,18 @@ def _type_profiles(
     mean /= mean.sum()
     clear = adata.obs["lineage_confidence"].to_numpy(float) > PAIR_CONFIDENCE
     clear &= ~adata.obs["is_doublet"].to_numpy(dtype=bool) & (lineage != UNKNOWN)
+    names, number = np.unique(kind, return_inverse=True)
+    sums = np.zeros((names.size, use.size))
+    for at, block in row_blocks(counts):
+        rows = np.flatnonzero(clear[at])
+        member = (np.ones(rows.size), (number[at][rows], rows))
+        of_type = sparse.csr_matrix(member, shape=(names.size, block.shape[0]))
+        sums += (of_type @ block)[:, use].toarray()
     profiles, own_lineage = {}, {}
-    for name in sorted(set(kind[clear])):
-        rows = np.flatnonzero(clear & (kind == name))
+    for t, name in enumerate(map(str, names)):
+        rows = np.flatnonzero(clear & (number == t))
         if rows.size >= PAIR_SEEDS:
-            umis = column_sums(counts[rows])[use]
-            profiles[name] = (umis + 1000 * mean) / (umis.sum() + 1000)
+            profiles[name] = (sums[t] + 1000 * mean) / (sums[t].sum() + 1000)
             own_lineage[name] = str(lineage[rows[0]])
     return profiles, own_lineage, mean
 

@@ -31,6 +31,8 @@ MIN_GROUP = 20
 #: Share of a lineage that a mitochondrial ceiling may remove before it is raised, and share of a sample that a filter
 #: may remove before it is an alert.
 MOST_REMOVED = 1 / 3
+#: A lineage that loses more than this share to the mitochondrial limit, and so many times what others lose, is told.
+HIT_HARD, HIT_HARDER = 0.2, 3.0
 #: Spreads below the mode that a stressed sample's limit lies above it: the distribution is skewed to the right.
 MODE_SPREADS = 5.0
 #: However stressed a sample, a cell with more mitochondrial UMIs than this is broken, %.
@@ -99,13 +101,15 @@ def failed_libraries(adata: AnnData) -> dict[str, float]:
     return failed
 
 
-def filter_alerts(filters: pd.DataFrame) -> list[tuple[str, str, str]]:
+def filter_alerts(filters: pd.DataFrame, *, car: bool = True) -> list[tuple[str, str, str]]:
     """Return the filters that removed more than a third of a sample: sample, what happened, what to change.
 
     Parameters
     ----------
     filters
         From :func:`filter_cells`.
+    car
+        Whether the cells were asked for a CAR, so that those that show it are told first.
     """
     alerts = []
     for name, own in filters.groupby("sample", sort=False):
@@ -119,7 +123,7 @@ def filter_alerts(filters: pd.DataFrame) -> list[tuple[str, str, str]]:
                 else "none of the cells removed shows the CAR; "
             )
             share = f"{row.n_removed:,} of {n:,} cells ({row.n_removed / n:.0%})"
-            message = f"{bearing}the filter `{row.step}` removed {share}"
+            message = f"{bearing if car else ''}the filter `{row.step}` removed {share}"
             alerts.append((str(name), message, _REMEDY[row.step]))
     return alerts
 
@@ -172,7 +176,8 @@ def filter_cells(
       the ceiling; the ceiling is `max_pct_mito` for kidney and half of it for other lineages.
       Where that ceiling would remove more than a third of a lineage in a sample (stressed cells of
       urine), the limit is the mode of the lineage's cells + 5 times their spread below it, at most
-      50 %, with a warning: broken cells lie above the mode and do not move it.
+      50 %: broken cells lie above the mode and do not move it. A lineage that loses more than a fifth, and three
+      times as much as the others, is warned of.
     - Genes and UMIs, at most: median + 5 MAD (log scale), but at least 4,000 and 50,000.
 
     Parameters
@@ -218,6 +223,7 @@ def filter_cells(
                 least,
                 min_genes,
             )
+        raised: list[str] = []
         for kind in dict.fromkeys(lineage[of_sample]):
             rows = of_sample & (lineage == kind).to_numpy()
             own = rows if rows.sum() >= MIN_GROUP else of_sample
@@ -234,19 +240,19 @@ def filter_cells(
             judged = pct[like & (genes >= least)]
             if judged.size >= MIN_GROUP and (judged > ceiling).mean() > MOST_REMOVED:
                 bound = max(ceiling, min(BROKEN_MITO, _mode_limit(judged, MODE_SPREADS)))
-                log.warning(
-                    "sample %s, %s cells: median %.1f %% mitochondrial UMIs; limit raised from "
-                    "%.0f to %.1f %%",
-                    name or "(unnamed)",
-                    kind,
-                    np.median(pct[rows]),
-                    ceiling,
-                    bound,
-                )
+                raised.append(f"{kind} {bound:.0f} %")
             mito |= rows & (pct > bound)
             most_genes = max(MAX_GENES, np.exp(_upper(np.log1p(genes[own]), SIZE_MADS)))
             most_umis = max(MAX_UMIS, np.exp(_upper(np.log1p(umis[own]), SIZE_MADS)))
             large |= rows & ((genes > most_genes) | (umis > most_umis))
+        if raised:
+            log.info(
+                "sample %s: the usual limits of mitochondrial UMIs would take more than a third of a lineage; they "
+                "follow its intact cells: %s",
+                name or "(unnamed)",
+                ", ".join(raised),
+            )
+        _tell_hit_harder(name, lineage[of_sample].to_numpy(str), mito[of_sample])
     reason = np.full(adata.n_obs, "", dtype=object)
     for step, out in steps.items():
         reason[out & (reason == "")] = step
@@ -254,9 +260,28 @@ def filter_cells(
     table = _filters_table(adata, sample.to_numpy(), reason, list(steps), car_name(adata, car))
     kept = adata[reason == ""].copy()
     log.info("quality: %d of %d cells kept", kept.n_obs, adata.n_obs)
-    for sample_name, message, remedy in filter_alerts(table):
+    for sample_name, message, remedy in filter_alerts(table, car=car_name(adata, car) is not None):
         log.warning("sample %s: %s. %s", sample_name or "(unnamed)", message, remedy)
     return kept, table
+
+
+def _tell_hit_harder(sample: str, lineage: np.ndarray, removed: np.ndarray) -> None:
+    """Warn of a lineage that loses far more of its cells to the mitochondrial limit than the sample's others do."""
+    for kind in dict.fromkeys(lineage):
+        own = lineage == kind
+        rest = removed[~own & (lineage != UNKNOWN)]
+        if kind == UNKNOWN or min(own.sum(), rest.size) < MIN_GROUP:
+            continue
+        share, others = removed[own].mean(), rest.mean()
+        if share > HIT_HARD and share > HIT_HARDER * others:
+            log.warning(
+                "sample %s: the mitochondrial limit takes %.0f %% of the %s cells and %.0f %% of the others: shares of "
+                "lineages change; raise `cells.max_pct_mito` if these cells have as many genes as the others",
+                sample or "(unnamed)",
+                100 * share,
+                kind,
+                100 * others,
+            )
 
 
 def _least_genes(genes: np.ndarray, min_genes: int) -> float:

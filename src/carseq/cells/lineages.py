@@ -41,6 +41,12 @@ def blood_levels() -> pd.DataFrame:
     return (1 - AMBIENT) * rate.add(AMBIENT / (1 - AMBIENT) * mean, axis=0)
 
 
+def blood_coverage(names: pd.Index, excluded: frozenset[str] = frozenset()) -> float:
+    """Return the share of the counted genes that a matrix holds and that may serve, 0 to 1."""
+    genes = blood_levels().index
+    return float((genes.isin(names) & ~genes.isin(excluded)).mean())
+
+
 def blood_scores(
     counts: Any, names: pd.Index, lineage: np.ndarray, excluded: frozenset[str] = frozenset()
 ) -> np.ndarray:

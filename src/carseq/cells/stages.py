@@ -22,7 +22,7 @@ from carseq.cells.barcodes import call_barcodes, knee_table
 from carseq.cells.batches import mixing
 from carseq.cells.clusters import cluster
 from carseq.cells.combination import combine
-from carseq.cells.counts import counts_of, log_normalised, row_sums
+from carseq.cells.counts import counts_of, log_normalised, row_sums, take_rows
 from carseq.cells.doublet import doublets, paired_transcriptomes
 from carseq.cells.filters import failed_libraries, filter_cells, quality
 from carseq.cells.intact import intactness
@@ -161,7 +161,7 @@ def annotate_cohort(
     reference = None
     if config.atlas:
         reference = read_reference(config.atlas, config.atlas_labels)
-    cohort = combine(samples)
+    cohort = combine(samples, normalise=False)
     cohort.uns["car"] = car
     if homologs is not None:
         cohort.uns["car_homologs"] = sorted(homologs)
@@ -179,15 +179,17 @@ def annotate_cohort(
         profile.attrs["mean_total"] = float(profile["mean_total"].iloc[0]) if len(profile) else 0.0
         share[rows] = contamination(cohort[rows], profile, markers=markers, car=car).to_numpy()
     cohort.obs["contamination"] = share
-    # X is made anew for the kept cells: a copy of both matrices would be the most memory of all steps.
-    cohort.X = None
+    # What is kept stays in the memory of what was counted: a copy would be the most memory of all steps.
+    counts = counts_of(cohort)
+    cohort.layers["counts"] = _column_alone(counts, cohort.var_names == car)
     kept, filters = filter_cells(
         cohort, max_pct_mito=config.max_pct_mito, min_genes=config.min_genes, car=car
     )
-    del cohort
+    kept.layers["counts"] = take_rows(counts, cohort.obs["qc_reason"].eq("").to_numpy())
+    del cohort, counts
     kept.uns["library_failed"] = failed
-    kept.X = log_normalised(counts_of(kept))
     t_states(kept, car=car, seed=config.seed)
+    kept.X = log_normalised(counts_of(kept))
     cell_cycle(kept)
     if reference is not None:
         labels = config.atlas_labels
@@ -197,6 +199,13 @@ def annotate_cohort(
     if config.corrected and kept.n_obs <= MAX_CORRECTED:
         kept.layers["corrected"] = corrected_counts(kept, ambient, car=car)
     return kept, filters
+
+
+def _column_alone(counts: sparse.csr_matrix, column: np.ndarray) -> sparse.csr_matrix:
+    """Return counts of the same shape with those of one gene alone: by it the filters see who bears the CAR."""
+    here = sparse.coo_matrix(counts[:, np.flatnonzero(column)])
+    at = np.flatnonzero(column)[here.col]
+    return sparse.csr_matrix((here.data, (here.row, at)), shape=counts.shape)
 
 
 def add_layer(cohort: AnnData, name: str, samples: Mapping[str, AnnData]) -> None:

@@ -109,7 +109,7 @@ def t_states(
     z = np.full((adata.n_obs, len(states)), np.nan)
     rng = np.random.default_rng(seed)
     if is_t.any():
-        x = log_normalised(counts_of(adata)[is_t])
+        x = log_normalised(counts_of(adata)[is_t], in_place=True)
         mean = column_sums(x) / x.shape[0]
         pool = np.flatnonzero(informative_genes(adata, car) & (mean > 0))
         order = pool[np.argsort(mean[pool], kind="stable")]
@@ -129,6 +129,8 @@ def t_states(
             )
             parts = [_against_control(block, genes, sets) for _, block in row_blocks(x, DENSE_ROWS)]
             z[is_t, i] = np.concatenate(parts)
+        # Of a million cells some gigabytes, before more are taken below.
+        del x
     for i, state in enumerate(states):
         adata.obs[f"score_{state}"] = z[:, i]
     adata.obs["t_state"] = _choose(adata, signatures, states, z, is_t, limit, car).astype(str)
@@ -149,7 +151,8 @@ def _choose(
     rows = np.flatnonzero(is_t)
     if not rows.size:
         return found
-    counts = counts_of(adata)[rows]
+    of_signatures = np.flatnonzero(adata.var_names.isin(signatures["gene"]))
+    seen, those = counts_of(adata)[:, of_signatures][rows], adata.var_names[of_signatures]
     # States that the types do not mean: the strongest signature of which the cell shows enough genes.
     best = np.where(np.isnan(z[rows]), -np.inf, z[rows])
     for i, state in enumerate(states):
@@ -157,8 +160,7 @@ def _choose(
             best[:, i] = -np.inf
             continue
         names = signatures.loc[signatures["state"] == state, "gene"]
-        genes = np.flatnonzero(adata.var_names.isin(names))
-        shown = np.asarray(counts[:, genes].getnnz(axis=1))
+        shown = np.asarray(seen[:, np.flatnonzero(those.isin(names))].getnnz(axis=1))
         best[shown < MIN_STATE_GENES.get(state, 2), i] = -np.inf
     table = adata.obsm.get("t_type_probability")
     if table is None:

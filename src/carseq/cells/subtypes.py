@@ -79,6 +79,14 @@ ALSO_REQUIRED = {"MAIT cell": ("KLRB1",)}
 #: the types below.
 KILLING = ("GZMK", "NKG7", "GNLY", "GZMB", "GZMH", "FGFBP2", "CCL5", "PRF1")
 NOT_KILLING = ("naive CD4 T cell", "naive CD8 T cell", "regulatory T cell")
+#: Genes of dividing cells (Tirosh 2016, doi:10.1126/science.aad0501; `markers/cell_cycle.tsv`), of which a naive cell,
+#: which rests, shows at most so many different ones (and one for each 5,000 UMIs of the cell, for ambient RNA): central
+#: memory cells of an infusion product and leukaemic T cells show the genes of naive cells, and divide.
+DIVIDING = (
+    "MKI67", "TOP2A", "CDK1", "BIRC5", "UBE2C", "TPX2", "CENPF", "NUSAP1", "TYMS", "RRM2", "CDC20", "CCNB2", "AURKB",
+    "KIF11", "NUF2", "NDC80",
+)  # fmt: skip
+MOST_DIVIDING = 1
 #: The types that one of which no cells were counted lies between, in genes without a published level.
 LIKE = {
     "cytotoxic CD4 T cell": ("memory CD4 T cell", "cytotoxic CD8 T cell"),
@@ -428,6 +436,21 @@ def resolve(
     return label, probability
 
 
+def dividing(counts: Any, names: pd.Index) -> np.ndarray:
+    """Return which cells show more genes of dividing cells (:data:`DIVIDING`) than a resting one, shape (n_cells,).
+
+    Parameters
+    ----------
+    counts
+        UMIs of all genes, CSR, n_cells × n_genes.
+    names
+        Gene symbols, shape (n_genes,).
+    """
+    at = np.flatnonzero(names.isin(DIVIDING))
+    shown = np.asarray(counts[:, at].getnnz(axis=1))
+    return np.asarray(shown > MOST_DIVIDING + np.floor(row_sums(counts) / 5_000))
+
+
 def t_coverage(names: pd.Index) -> dict[str, float]:
     """Return by T-cell type the share of the genes that mark it (level 0.5 or more) among ``names``."""
     table = read_t_types(counts=False)
@@ -485,11 +508,21 @@ def t_probabilities(
             number = None if clusters is None else np.unique(clusters[own], return_inverse=True)[1]
             probability[at] = t_type_posterior(genes[own], totals[own], mean_rate, levels, number)
             allowed[at] = possible_types(genes[own], totals[own], levels)
+        _naive_rest(allowed, types, dividing(counts[rows], adata.var_names))
     return pd.DataFrame(probability, adata.obs_names[rows], types), allowed
+
+
+def _naive_rest(allowed: np.ndarray, types: list[str], divides: np.ndarray) -> None:
+    """Exclude naive types of dividing cells, in place."""
+    for t, name in enumerate(types):
+        if name.startswith("naive"):
+            allowed[divides, t] = False
 
 
 def t_allowed(adata: AnnData, is_t: np.ndarray, excluded: frozenset[str]) -> np.ndarray:
     """Return which types the T cells' own molecules allow, n_t_cells × n_types (see :func:`possible_types`)."""
     levels = match_levels(adata.var_names, read_t_types(), excluded)
     counts = counts_of(adata)[np.flatnonzero(is_t)]
-    return possible_types(counts[:, levels.genes], row_sums(counts), levels)
+    allowed = possible_types(counts[:, levels.genes], row_sums(counts), levels)
+    _naive_rest(allowed, levels.types, dividing(counts, adata.var_names))
+    return allowed

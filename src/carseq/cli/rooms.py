@@ -260,6 +260,12 @@ def annotate(
         Path | None,
         typer.Option(help="Gene annotation, for a matrix that names genes by their ids alone."),
     ] = None,
+    bam: Annotated[
+        Path | None,
+        typer.Option(
+            help="Cell Ranger's BAM: the share of reads in introns helps to tell damaged cells."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of every random step.")] = 0,
 ) -> None:
     """Annotate the cells of any matrix: types, states, doublets, damage. It needs no study, CAR or genome."""
@@ -273,7 +279,7 @@ def annotate(
     warnings.filterwarnings("ignore", "Variable names are not unique")
     log.info("reading %s", matrix)
     read = read_h5ad(matrix) if matrix.suffix == ".h5ad" else read_counts(matrix, car=car)
-    cells = annotate_matrix(read, sample=sample, car=car, gtf=gtf, seed=seed)
+    cells = annotate_matrix(read, sample=sample, car=car, gtf=gtf, bam=bam, seed=seed)
     if sample:
         # Under this name every other command looks for it.
         cells.obs["sample"] = cells.obs[sample].astype(str)

@@ -183,21 +183,34 @@ def doctor(
         ),
     ] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Install STAR although there is one on PATH.")
+        bool,
+        typer.Option(
+            "--force",
+            help="Install STAR (or kallisto, with --install-kallisto) although there is one.",
+        ),
+    ] = False,
+    kallisto: Annotated[
+        bool,
+        typer.Option(
+            "--install-kallisto",
+            help="Install kallisto and bustools if they are missing, for `solo.aligner: kallisto`.",
+        ),
     ] = False,
 ) -> None:
     """Say what this machine lacks for a run, and how to get it.
 
-    It looks at Python and packages, STAR and its version, memory, cores, disk,
-    and the clusters to which jobs can be submitted from here. `carseq check`
+    It looks at Python and packages, STAR and kallisto with their versions, memory, cores,
+    disk, and the clusters to which jobs can be submitted from here. `carseq check`
     says what memory and disk your study needs.
 
     Exit code: 0 nothing is missing, 1 something is.
     """
-    from carseq.run.doctor import examine, install_star
+    from carseq.run.doctor import examine, install_kallisto, install_star
 
-    if star or force:
+    if star or (force and not kallisto):
         install_star(force=force)
+    if kallisto:
+        install_kallisto(force=force and not star)
     missing = print_found(examine(folder))
     if missing:
         out.print(f"{missing} thing{'s' if missing > 1 else ''} missing")

@@ -171,10 +171,11 @@ def bam_of(results: Path, config: dict[str, Any], sample: str) -> tuple[Path, st
         If there is no BAM, or the strand of its reads is not known.
     """
     sheet = (config.get("sheet") or {}).get(sample) or {}
-    kept = [
-        FILES[name].under(results, sample=sample)
-        for name in ("aligned_bam", "slice_bam", "car_reads")
-    ]
+    names = ["aligned_bam", "slice_bam", "car_reads"]
+    if (config.get("solo") or {}).get("aligner") == "kallisto" and not config.get("reuse"):
+        # One that is there is of an earlier run.
+        names.remove("aligned_bam")
+    kept = [FILES[name].under(results, sample=sample) for name in names]
     bam = Path(sheet["bam"]) if sheet.get("bam") else next(filter(Path.exists, kept), kept[0])
     if not bam.exists():
         if not sheet.get("bam") and (sheet.get("matrix") or sheet.get("raw_matrix")):

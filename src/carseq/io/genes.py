@@ -72,9 +72,12 @@ MOSTLY = 0.9
 _ENSEMBL = re.compile(r"^ENS[A-Z]*G\d{6,}(\.\d+)?$")
 _WITH_ID = re.compile(r"(^ENS[A-Z]*G\d{6,}(\.\d+)?[_|:-])|([_|:-]ENS[A-Z]*G\d{6,}(\.\d+)?$)")
 _FOREIGN_PREFIX = re.compile(
-    r"^(mm\d+|GRCm\d+|mouse|mus_musculus|rn\d+|mRatBN)[A-Za-z0-9.-]*_+", re.I
+    r"^(mm\d+|GRCm\d+|mouse|mus_musculus|rn\d+|mRatBN)([A-Za-z0-9.-]*_+|-{2,}|[:|/ ]+)", re.I
 )
-_HUMAN_PREFIX = re.compile(r"^(GRCh3[78]|hg19|hg38|human|homo_sapiens|T2T)[A-Za-z0-9.-]*_+", re.I)
+# GRCh38_CD3E, GRCh38______CD3E, hg38---CD3E, GRCh38.CD3E, human:CD3E.
+_HUMAN_PREFIX = re.compile(
+    r"^(GRCh3[78]|hg19|hg38|human|homo_sapiens|T2T)([A-Za-z0-9.-]*_+|-+|[.:|/ ]+)", re.I
+)
 
 
 class Symbols(NamedTuple):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -135,8 +135,6 @@ def read_counts(
         If it cannot be read, holds other than counts, names a barcode or a gene twice, is transposed, holds several
         samples, or lacks the CAR where it is needed.
     """
-    import anndata
-
     path = Path(path)
     read = _read(path)
     _check_counts(read, path, allow_empty=allow_empty)
@@ -144,30 +142,64 @@ def read_counts(
     is_antibody = _lowered(read.types) == ANTIBODY.lower()
     is_tag = _are_hashtags(read)
     _check_one_sample(read, is_tag, path, cells)
-    names, ids = _gene_names(read, is_gene, path, symbols, car), read.ids
+    names = _gene_names(read, is_gene, path, symbols, car)
     _check_genes(read, names, is_gene, path, car)
     if needs_car:
         _check_car(read, names, is_gene, path, car)
-    adata = anndata.AnnData(
-        _whole(read.counts[:, is_gene]), obs=pd.DataFrame(index=pd.Index(read.barcodes, dtype=str))
-    )
-    symbols_of_genes = pd.Index(names[is_gene], dtype=str)
-    if not symbols_of_genes.is_unique:
-        symbols_of_genes = anndata.utils.make_index_unique(symbols_of_genes)
-    adata.var_names = symbols_of_genes
-    adata.var["gene_id"] = ids[is_gene].astype(str)
-    seen = np.asarray(adata.X.sum(axis=1)).ravel() > 0
-    adata = adata[seen].copy()
+    adata, seen = _genes_of(read, names, is_gene)
     protein = read.protein
     if (held := is_antibody & ~is_tag).any():
         # 10x names an antibody as its barcode's kit does; two of one name stay apart.
-        labels = pd.Index(read.names[held].astype(str))
-        if not labels.is_unique:
-            labels = anndata.utils.make_index_unique(labels)
+        labels = _unique(read.names[held])
         protein = pd.DataFrame(_whole(read.counts[:, held]).toarray(), read.barcodes, labels)
     if protein is not None and protein.shape[1]:
         adata.obsm["protein"] = protein[seen].astype(np.int32).set_index(adata.obs_names)
     return adata
+
+
+def gene_counts(
+    counts: sparse.csr_matrix, barcodes: Sequence[str], ids: Sequence[str], names: Sequence[str]
+) -> AnnData:
+    """Return counts that a program has just made, as :func:`read_counts` returns those of a file.
+
+    Parameters
+    ----------
+    counts
+        Barcodes × genes.
+    barcodes, ids, names
+        Of its rows, and ids and symbols of its columns.
+    """
+    read = _Read(
+        counts,
+        np.array(barcodes, dtype=object),
+        np.array(ids, dtype=object),
+        np.array(names, dtype=object),
+        np.full(len(ids), GENE, dtype=object),
+    )
+    return _genes_of(read, read.names, np.ones(len(ids), dtype=bool))[0]
+
+
+def _unique(names: Strings) -> pd.Index:
+    """Return names of which those that stand twice are told apart."""
+    import anndata
+
+    labels = pd.Index(names, dtype=str)
+    return labels if labels.is_unique else anndata.utils.make_index_unique(labels)
+
+
+def _genes_of(
+    read: _Read, names: Strings, is_gene: npt.NDArray[np.bool_]
+) -> tuple[AnnData, npt.NDArray[np.bool_]]:
+    """Return the genes' counts, and which barcodes have one: the others are left out."""
+    import anndata
+
+    adata = anndata.AnnData(
+        _whole(read.counts[:, is_gene]), obs=pd.DataFrame(index=pd.Index(read.barcodes, dtype=str))
+    )
+    adata.var_names = _unique(names[is_gene])
+    adata.var["gene_id"] = read.ids[is_gene].astype(str)
+    seen = np.asarray(adata.X.sum(axis=1)).ravel() > 0
+    return adata[seen].copy(), seen
 
 
 def read_star_matrix(folder: str | Path) -> AnnData:

@@ -161,12 +161,7 @@ def detect_chemistry(
             "check that r1 is the barcode read, untrimmed, and that the chemistry is right",
         )
     if measured and measured != strand:
-        raise CarseqError(
-            f"the reads of {sample} contradict its chemistry {chemistry}",
-            f"{sense} of the looked-at reads map in sense and {antisense} in antisense; {name} expects "
-            f"{'sense (3 prime)' if strand == 'Forward' else 'antisense (5 prime)'}",
-            "write `auto` into the chemistry column, or the right chemistry",
-        )
+        raise _contradicted(sample, chemistry, name, strand, (sense, antisense))
     if not measured:
         log.warning(
             "%s: the strand could not be checked (%d sense, %d antisense reads)",
@@ -188,6 +183,18 @@ def detect_chemistry(
         reads_sense=sense,
         reads_antisense=antisense,
         positions=chemistry if several else "",
+    )
+
+
+def _contradicted(
+    sample: str, chemistry: str, name: str, strand: str, seen: tuple[int, int]
+) -> CarseqError:
+    """Return the error for reads on the other strand than their chemistry's; ``seen``: sense and antisense reads."""
+    return CarseqError(
+        f"the reads of {sample} contradict its chemistry {chemistry}",
+        f"{seen[0]} of the looked-at reads map in sense and {seen[1]} in antisense; {name} expects "
+        f"{'sense (3 prime)' if strand == 'Forward' else 'antisense (5 prime)'}",
+        "write `auto` into the chemistry column, or the right chemistry",
     )
 
 

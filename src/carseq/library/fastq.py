@@ -67,6 +67,15 @@ def check_pair(r1: str | Path, r2: str | Path, *, n: int = 1000) -> None:
     check_reads_of_pair(r1, r2, None if _size(r1) + _size(r2) <= WHOLE_BYTES else n)
 
 
+def unequal(r1: str | Path, r2: str | Path, n1: int, n2: int, among: str = "") -> CarseqError:
+    """Return the error for two files of a pair that hold different numbers of reads, ``n1`` and ``n2``."""
+    return CarseqError(
+        f"{r1} and {r2} hold different numbers of reads",
+        f"{n1:,} and {n2:,}{among}",
+        "one of them is cut off: transfer it again, or demultiplex both again",
+    )
+
+
 def check_reads_of_pair(r1: str | Path, r2: str | Path, n: int | None) -> int:
     """Check the first ``n`` reads of two files (None: all) as :func:`check_pair` does; return how many there are.
 
@@ -104,11 +113,7 @@ def check_reads_of_pair(r1: str | Path, r2: str | Path, n: int | None) -> int:
             "leave the unit out of units.tsv, or transfer the file again",
         )
     if counts[0] != counts[1]:
-        raise CarseqError(
-            f"{r1} and {r2} hold different numbers of reads",
-            f"{counts[0]:,} and {counts[1]:,}{among}",
-            "one of them is cut off: transfer it again, or demultiplex both again",
-        )
+        raise unequal(r1, r2, counts[0], counts[1], among)
     for path, times, place in zip((r1, r2), empty, first_empty, strict=True):
         if times:
             raise CarseqError(
@@ -206,10 +211,6 @@ def check_counts(pairs: Sequence[tuple[str | Path, str | Path]]) -> int:
     for r1, r2 in pairs:
         first, second = count_reads(r1), count_reads(r2)
         if first != second:
-            raise CarseqError(
-                f"{r1} and {r2} hold different numbers of reads",
-                f"{first:,} and {second:,}",
-                "one of them is cut off: transfer it again, or demultiplex both again",
-            )
+            raise unequal(r1, r2, first, second)
         total += first
     return total

@@ -1,9 +1,9 @@
-"""Blood in urine: how many of a urine sample's T cells and CAR T cells contamination by blood could have brought.
+"""Blood in urine: how many of a urine sample's T cells and CAR T cells could come from contamination by blood.
 
-Blood brings all its cells along. Where it brought T cells it also brought, in the proportions of the paired blood
-sample, naive T cells, B cells, plasmacytoid dendritic cells, red cells and platelets: the marker populations of blood.
+Blood that contributes T cells to urine also contributes its other cells, in the proportions of the paired blood sample:
+naive T cells, B cells, plasmacytoid dendritic cells, red cells and platelets: the marker populations of blood.
 With counts x and y of such a population, and T cells t and s, in urine and in blood, the share of the urine's T cells
-that blood brought is
+that come from blood is
 
     f = (x / y) / (t / s)
 
@@ -218,7 +218,7 @@ def paired_blood(samples: pd.DataFrame, row: pd.Series) -> tuple[pd.Series | Non
 
 
 def blood_in_urine(adata: AnnData, detection: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
-    """Estimate how many of the T cells and CAR T cells of each urine sample blood could have brought.
+    """Estimate how many of the T cells and CAR T cells of each urine sample could come from blood.
 
     Each marker population gives an estimate. The combined one pools the mononuclear populations that blood holds,
     without those of which urine holds more than the scarcest of them explains (they have sources of their own); only
@@ -226,7 +226,7 @@ def blood_in_urine(adata: AnnData, detection: pd.DataFrame, *, seed: int = 0) ->
     in urine as T cells do is an assumption. Where a population has a source in urine that is too small to show, the
     estimate is too high; the lower end is therefore the lowest of theirs, and the upper end holds.
 
-    Blood would bring CAR T cells in the proportion its sample shows. ``p_blood_alone`` is the probability that
+    Blood contributes CAR T cells in the proportion that its sample shows. ``p_blood_alone`` is the probability that
     these are as many as urine holds; with blood of another time point, as if every T cell of blood were a CAR T cell.
 
     Parameters
@@ -272,7 +272,7 @@ def blood_in_urine(adata: AnnData, detection: pd.DataFrame, *, seed: int = 0) ->
 
 
 def blood_shares(obs: pd.DataFrame, urine: str, blood: str) -> pd.DataFrame:
-    """Estimate the share of a urine sample's T cells that blood brought, without calls.
+    """Estimate the share of a urine sample's T cells that come from blood, without calls.
 
     Parameters
     ----------
@@ -333,7 +333,7 @@ def _row(name: str, counts: _Counts) -> dict[str, Any]:
 
 
 def _explained(code: str) -> dict[str, str]:
-    """Return the code of what blood explains, and its words."""
+    """Return the code of what blood explains, and the sentence for it."""
     return {"car_verdict": code, "car_verdict_text": BLOOD.get(code, "")}
 
 
@@ -354,7 +354,7 @@ def _choose(urine: pd.Series, blood: pd.Series) -> tuple[list[str], dict[str, st
     for name, of in counts.items():
         if not of.telling:
             missing = "T cells to compare with" if of.y else "such cells"
-            why[name] = f"no {missing} in the blood or urine sample: nothing to go by"
+            why[name] = f"no {missing} in the blood or urine sample: there is no estimate"
     telling = [w for w in POPULATIONS if counts[w.name].telling]
     if not (urine.get(STATES_GIVEN, 1) and blood.get(STATES_GIVEN, 1)) and counts[NAIVE].telling:
         # A type asks that naive CD4 and CD8 be told apart, with the sample's mix of types as a prior: half of the
@@ -373,7 +373,7 @@ def _choose(urine: pd.Series, blood: pd.Series) -> tuple[list[str], dict[str, st
         table = [[counts[name].x, counts[lowest].x], [counts[name].y, counts[lowest].y]]
         p = 1.0 if name == lowest else stats.fisher_exact(table, alternative="greater").pvalue
         if p < MAX_CHANCE / max(len(pool) - 1, 1):
-            why[name] = f"urine holds more than blood brought, by {lowest}s: not used"
+            why[name] = f"urine holds more than blood explains, compared with {lowest}s: not used"
         else:
             kept.append(name)
     for kind in telling:
@@ -384,7 +384,7 @@ def _choose(urine: pd.Series, blood: pd.Series) -> tuple[list[str], dict[str, st
 
 def _explain(used: list[str], blood_name: str, urine: pd.Series) -> str:
     if not blood_name:
-        return "no blood sample of this patient: nothing to go by"
+        return "no blood sample of this patient: there is no estimate"
     if not urine["T"]:
         return "no T cells in this urine"
     if not used:

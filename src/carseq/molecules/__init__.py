@@ -12,6 +12,7 @@ from carseq.molecules.evidence import Molecule, assemble, collapse_umis
 from carseq.molecules.find import check_bam, find_molecules, molecules_of
 from carseq.molecules.records import car_records, cell_records
 from carseq.molecules.score import ReadScore, Scorer
+from carseq.molecules.search import write_evidence
 from carseq.molecules.slice import write_slice
 from carseq.molecules.support import compare_constructs
 from carseq.molecules.target import Target
@@ -36,5 +37,6 @@ __all__ = [
     "find_molecules",
     "molecules_of",
     "read_id",
+    "write_evidence",
     "write_slice",
 ]

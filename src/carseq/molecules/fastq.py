@@ -21,6 +21,7 @@ from isal import igzip
 
 from carseq.errors import CarseqError
 from carseq.io.fasta import DAMAGED
+from carseq.library.fastq import unequal
 from carseq.library.geometry import Chemistry
 from carseq.sequence.kmers import KmerSet
 
@@ -191,11 +192,7 @@ def _pick(
             while len(heads) > 1 and heads[1][0] <= n2 and not waiting:
                 heads.popleft()
     if n1 != n2:
-        raise CarseqError(
-            f"{pair[0]} and {pair[1]} hold different numbers of reads",
-            f"{n1:,} and {n2:,}",
-            "one of them is cut off: transfer it again, or demultiplex both anew",
-        )
+        raise unequal(*pair, n1, n2)
 
 
 def _first_reads(

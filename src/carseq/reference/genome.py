@@ -180,19 +180,35 @@ def raise_if_named(
 
 def read_transcripts(fasta: str | Path, gtf: str | Path) -> Iterator[EndogenousTranscript]:
     """Yield every spliced transcript (sense strand) of an annotated genome."""
-    sequences = dict(fasta_records(fasta))
-    exons: dict[str, tuple[str, str, str, list[tuple[int, int]]]] = {}
+    for transcript, _ in transcripts_of_genes(fasta, gtf):
+        yield transcript
+
+
+def transcripts_of_genes(
+    fasta: str | Path, gtf: str | Path
+) -> Iterator[tuple[EndogenousTranscript, str]]:
+    """Yield every spliced transcript (sense strand) of an annotated genome, and the id of its gene.
+
+    In the order of the annotation. One contig at a time is held, and the transcripts.
+    """
+    exons: dict[str, tuple[str, str, str, str, list[tuple[int, int]]]] = {}
+    by_contig: dict[str, list[str]] = {}
     for contig, start, end, strand, attributes in gtf_exons(gtf):
-        transcript = attributes["transcript_id"]
-        gene = attributes.get("gene_name") or attributes["gene_id"]
-        exons.setdefault(transcript, (contig, strand, gene, []))[3].append((start, end))
-    for transcript, (contig, strand, gene, blocks) in exons.items():
-        if contig in sequences:
-            chromosome = sequences[contig]
+        transcript, gene_id = attributes["transcript_id"], attributes["gene_id"]
+        gene = attributes.get("gene_name") or gene_id
+        if transcript not in exons:
+            exons[transcript] = (contig, strand, gene, gene_id, [])
+            by_contig.setdefault(contig, []).append(transcript)
+        exons[transcript][4].append((start, end))
+    spliced: dict[str, str] = {}
+    for contig, chromosome in fasta_records(fasta):
+        for transcript in by_contig.get(contig, ()):
+            _, strand, _, _, blocks = exons[transcript]
             sequence = "".join(chromosome[a:b] for a, b in sorted(blocks))
-            if strand == "-":
-                sequence = reverse_complement(sequence)
-            yield EndogenousTranscript(gene, transcript, sequence)
+            spliced[transcript] = reverse_complement(sequence) if strand == "-" else sequence
+    for transcript, (_, _, gene, gene_id, _) in exons.items():
+        if transcript in spliced:
+            yield EndogenousTranscript(gene, transcript, spliced[transcript]), gene_id
 
 
 def gene_symbols(gtf: str | Path) -> dict[str, str]:
@@ -257,9 +273,39 @@ def rival_context(
             window = sequence[first:last]
             if strand == "-":
                 window = reverse_complement(window)
-            windows.append(EndogenousTranscript(gene, f"{contig}:{first}-{last}", window))
+            windows.append(
+                EndogenousTranscript(gene, window_name(contig, first, last, strand), window)
+            )
             rows.append({"contig": contig, "start": start, "end": end, "gene": gene})
     return windows, pd.DataFrame(rows, columns=["contig", "start", "end", "gene"])
+
+
+#: A window of the genome: contig, start, end (0-based half-open) and strand, as bedtools names it.
+_WINDOW = re.compile(r"(.+):(\d+)-(\d+)\(([+-])\)")
+
+
+def window_name(contig: str, start: int, end: int, strand: str) -> str:
+    """Return the name of a window of the genome, 0-based half-open, that stands in the place of a transcript's.
+
+    Examples
+    --------
+    >>> window_name("chr1", 100, 900, "-")
+    'chr1:100-900(-)'
+    """
+    return f"{contig}:{start}-{end}({'-' if strand == '-' else '+'})"
+
+
+def window_place(name: str) -> tuple[str, int, int, str] | None:
+    """Return contig, start, end (0-based half-open) and strand of a window by its name; None for a transcript's.
+
+    Examples
+    --------
+    >>> window_place("HLA:1:100-900(-)")
+    ('HLA:1', 100, 900, '-')
+    """
+    if found := _WINDOW.fullmatch(name):
+        return found[1], int(found[2]), int(found[3]), found[4]
+    return None
 
 
 def read_loci(path: str | Path) -> list[Locus]:

@@ -21,7 +21,13 @@ from carseq.construct.model import Construct
 from carseq.errors import CarseqError
 from carseq.io.fasta import fasta_records
 from carseq.log import get_logger
-from carseq.reference.genome import MAX_READ, gtf_exons, read_transcripts, rival_context
+from carseq.reference.genome import (
+    MAX_READ,
+    gtf_exons,
+    read_transcripts,
+    rival_context,
+    window_name,
+)
 from carseq.reference.transgene import OF_CAR, exact_bases, exact_places
 from carseq.schema.tables import LOCI
 from carseq.sequence.kmers import encode, kmers_at
@@ -253,7 +259,8 @@ def windows_at(
             window = sequence[first:last]
             if place.strand == "-":
                 window = reverse_complement(window)
-            windows.append(EndogenousTranscript(gene, f"{contig}:{first}-{last}", window))
+            name = window_name(contig, first, last, place.strand)
+            windows.append(EndogenousTranscript(gene, name, window))
     rows = [(p.contig, p.start, p.end, gene) for p, gene in zip(places, genes, strict=True)]
     return windows, LOCI.conform(pd.DataFrame(rows, columns=list(LOCI.columns)))
 

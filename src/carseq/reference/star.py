@@ -13,7 +13,7 @@ from pathlib import Path
 
 from carseq.errors import CarseqError
 from carseq.log import get_logger
-from carseq.reference.watch import BUSY, IDLE, Watch, stop_all
+from carseq.reference.watch import BUSY, IDLE, run_watched
 
 log = get_logger(__name__)
 
@@ -258,32 +258,11 @@ def run_star(
         command += [f"--{name}", *map(str, words)]
     for name, target in links.items():
         log.info("%s is %s", name, target)
-    log.info("%s", " ".join(command))
-    # A pipe for the messages keeps them out of the user's terminal and in the log.
-    with subprocess.Popen(
-        command,
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-    ) as process:
-        watch = Watch(process.pid, folder, idle=idle, busy=busy)
-        lines = []
-        try:
-            for line in process.stdout or ():
-                lines.append(line.rstrip())
-                log.info("STAR: %s", line.rstrip())
-        except BaseException:
-            # Nothing may go on writing where the next run will write.
-            stop_all(process.pid)
-            raise
-        finally:
-            watch.stop()
-    if process.returncode == 0 and not watch.verdict:
+    ended = run_watched(command, folder, "STAR", idle=idle, busy=busy)
+    if ended.code == 0 and not ended.stopped:
         return
     told = star_failure(
-        lines, folder / "Log.out", process.returncode, stopped=watch.verdict, place=folder
+        ended.lines, folder / "Log.out", ended.code, stopped=ended.stopped, place=folder
     )
     cause = told.cause
     for name, target in links.items():

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import _thread
 import os
+import subprocess
 import threading
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from carseq.log import get_logger
@@ -126,3 +129,53 @@ class Watch:
                 log.error("stopping process %d: %s", self._pid, self.verdict)
                 stop_all(self._pid)
                 return
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a watched program ended: exit status, the lines it printed, and why it was stopped (empty if it was not)."""
+
+    code: int
+    lines: list[str]
+    stopped: str
+
+
+def run_watched(
+    command: Sequence[str], folder: Path, name: str, *, idle: float = IDLE, busy: float = BUSY
+) -> Ended:
+    """Run a program in a folder under a watch; what it prints goes to the log, line by line.
+
+    Parameters
+    ----------
+    command
+        Program and options.
+    folder
+        Where it runs, and where its output grows.
+    name
+        Its name in the log.
+    idle, busy
+        When it is stopped, see :class:`Watch`; seconds.
+    """
+    log.info("%s", " ".join(command))
+    # A pipe for the messages keeps them out of the user's terminal and in the log.
+    with subprocess.Popen(
+        [*command],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    ) as process:
+        watch = Watch(process.pid, folder, idle=idle, busy=busy)
+        lines = []
+        try:
+            for line in process.stdout or ():
+                lines.append(line.rstrip())
+                log.info("%s: %s", name, line.rstrip())
+        except BaseException:
+            # Nothing may go on writing where the next run will write.
+            stop_all(process.pid)
+            raise
+        finally:
+            watch.stop()
+    return Ended(process.returncode, lines, watch.verdict)

@@ -21,6 +21,9 @@ from carseq.schema.codes import GATES
 #: > 0.8 mapped reads, urine less.
 MIN_VALID_BARCODES = 0.7
 MIN_MAPPED = 0.5
+#: The same of reads that fit transcripts, where kallisto counted: introns and what lies between genes do not, which are
+#: a third of the reads of whole cells, half of those of nuclei.
+MIN_ON_TRANSCRIPTS = 0.3
 #: A filter that removes more than this part of the cells raises an alert.
 MOST_REMOVED = 1 / 3
 #: Fewer T cells than this leave a sample open whatever the reads say.
@@ -223,6 +226,18 @@ def _library_alerts(sample: str, summary: dict[str, Any]) -> list[Alert]:
                 f"only {percent(mapped)} of reads map to the genome",
                 "In urine, bacteria and degraded RNA are common causes; else check species, "
                 "read length and adapters. Fewer mapped reads mean a lower sensitivity, not false calls.",
+            )
+        )
+    on_transcripts = _as_fraction(summary.get("mapped_transcripts"))
+    if on_transcripts < MIN_ON_TRANSCRIPTS:
+        found.append(
+            Alert(
+                "warn",
+                sample,
+                f"only {percent(on_transcripts)} of reads fit a transcript",
+                "In urine, bacteria and degraded RNA are common causes; else check species and read length, or whether "
+                "these are nuclei, whose introns kallisto does not count (`solo.aligner: star` with `solo.feature: "
+                "GeneFull` does). Fewer counted reads mean a lower sensitivity, not false calls.",
             )
         )
     fault = strand_fault(summary)

@@ -11,6 +11,8 @@ from carseq.schema.results import FILES
 _CITATIONS = {
     "STAR": ("Dobin et al. 2013, STAR", "10.1093/bioinformatics/bts635"),
     "STARsolo": ("Kaminow et al. 2021, STARsolo", "10.1101/2021.05.05.442755"),
+    "kallisto": ("Bray et al. 2016, kallisto", "10.1038/nbt.3519"),
+    "bustools": ("Melsted et al. 2021, kallisto and bustools", "10.1038/s41587-021-00870-2"),
     "EmptyDrops": ("Lun et al. 2019, EmptyDrops", "10.1186/s13059-019-1662-y"),
     "Scrublet": ("Wolock et al. 2019, Scrublet", "10.1016/j.cels.2018.11.005"),
     "scanpy": ("Wolf et al. 2018, scanpy", "10.1186/s13059-017-1382-0"),
@@ -40,6 +42,8 @@ class Done:
         Samples whose ambient RNA was assumed.
     plain : bool
         Whether reads were aligned without the CAR.
+    kallisto : bool
+        Whether kallisto and bustools counted the reads.
     """
 
     fastq: list[str]
@@ -52,6 +56,7 @@ class Done:
     cellbender: bool
     assumed: list[str]
     plain: bool
+    kallisto: bool
 
     @property
     def with_reads(self) -> bool:
@@ -88,13 +93,15 @@ def done(study: Study) -> Done:
         cellbender=bool(cells.get("cellbender")),
         assumed=list(study.detection["sample"][assumed]),
         plain=reference.get("insertion") == "none",
+        kallisto=(study.config.get("solo") or {}).get("aligner") == "kallisto",
     )
 
 
 def citations(study: Study, steps: Done) -> list[tuple[str, str]]:
     """Return what is to be cited for the steps that were run: words and DOI."""
     used = {"scanpy", "Leiden", "Scrublet"}
-    used |= {"STAR", "STARsolo"} if steps.fastq else set()
+    aligner = {"kallisto", "bustools"} if steps.kallisto else {"STAR", "STARsolo"}
+    used |= aligner if steps.fastq else set()
     used |= {"EmptyDrops"} if len(steps.as_given) < len(study.samples) else set()
     used |= {"scvi": {"scVI"}, "harmony": {"Harmony"}}.get(study.integration, set())
     return [entry for key, entry in _CITATIONS.items() if key in used]

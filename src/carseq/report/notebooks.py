@@ -7,6 +7,7 @@ import multiprocessing
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -147,9 +148,17 @@ def _may_divide() -> bool:
 def _import_what_they_use() -> None:
     """Import what a notebook imports, before the processes divide."""
     import anndata  # noqa: F401
+    import jupytext  # noqa: F401
+    import matplotlib_inline.backend_inline  # noqa: F401
+    import papermill  # noqa: F401
+    import pyarrow.parquet  # noqa: F401
 
     from carseq import figures, report
     from carseq.report import kernel  # noqa: F401
+
+    # Papermill formats the cell of parameters by it where it is there.
+    with suppress(ImportError):
+        import black  # noqa: F401
 
     # Both import their parts when these are asked for.
     for package in (figures, report):

@@ -16,6 +16,7 @@ from packaging.specifiers import SpecifierSet
 
 from carseq import __version__
 from carseq.errors import CarseqError
+from carseq.kallisto import find_programs
 from carseq.machine import disk_megabytes, machine_cores, machine_megabytes
 from carseq.reference.star import star_program, star_version
 from carseq.run.clusters import CLUSTERS
@@ -49,6 +50,7 @@ def examine(folder: Path = Path()) -> Iterator[Found]:
     yield "carseq", f"{__version__}, its workflow in {workflow_folder()}"
     yield from _packages()
     yield from _star()
+    yield from _kallisto()
     yield from _machine(folder)
     yield from _clusters()
 
@@ -136,6 +138,26 @@ def _star() -> Iterator[Found]:
         yield "STAR", f"{version} ({place})"
 
 
+def _kallisto() -> Iterator[Found]:
+    """Yield which kallisto and bustools are here; only `solo.aligner: kallisto` needs them."""
+    try:
+        programs = find_programs()
+    except CarseqError as error:
+        yield (
+            "kallisto",
+            Note(
+                f"{error.message}: needed for `solo.aligner: kallisto` alone, which counts with a few GB of memory "
+                "where STAR takes some 30 (carseq doctor --install-kallisto)"
+            ),
+        )
+        return
+    versions = programs.versions()
+    yield (
+        "kallisto",
+        f"{versions['kallisto']} ({programs.kallisto}), bustools {versions['bustools']}",
+    )
+
+
 def _machine(folder: Path) -> Iterator[Found]:
     """Yield memory, cores, disk and open files of this machine."""
     memory = machine_megabytes() / 1000
@@ -218,13 +240,7 @@ def install_star(*, force: bool = False) -> str:
     CarseqError
         If none of the ways works.
     """
-    script = workflow_folder() / "envs" / "install-star.sh"
-    beside = str(Path(sys.executable).parent)
-    path = os.pathsep.join([beside, os.environ.get("PATH", os.defpath)])
-    environment = {**os.environ, "PATH": path, "CARSEQ_STAR_AGAIN": "1" if force else ""}
-    done = subprocess.run(["bash", str(script), sys.prefix], env=environment, check=False)
-    os.environ["PATH"] = path
-    if done.returncode:
+    if _install("install-star.sh", "CARSEQ_STAR_AGAIN", force=force):
         raise CarseqError(
             "STAR could not be installed",
             "see above",
@@ -232,3 +248,37 @@ def install_star(*, force: bool = False) -> str:
             "or by hand from its releases; then put its folder on PATH",
         )
     return star_version()
+
+
+def install_kallisto(*, force: bool = False) -> dict[str, str]:
+    """Install kallisto and bustools beside this Python, out of kb-python's wheel; return their versions.
+
+    Parameters
+    ----------
+    force
+        Also where there are some already.
+
+    Raises
+    ------
+    CarseqError
+        If they cannot be had, or do not run here.
+    """
+    if _install("install-kallisto.sh", "CARSEQ_KALLISTO_AGAIN", force=force):
+        raise CarseqError(
+            "kallisto and bustools could not be installed",
+            "see above",
+            "install them yourself: `conda install -c bioconda kallisto bustools`; then put their folder on PATH, or "
+            "name it in `solo.kallisto`",
+        )
+    return find_programs().versions()
+
+
+def _install(script: str, again: str, *, force: bool) -> int:
+    """Run one of the installers, with this Python's folder first on PATH; return its exit status."""
+    beside = str(Path(sys.executable).parent)
+    path = os.pathsep.join([beside, os.environ.get("PATH", os.defpath)])
+    environment = {**os.environ, "PATH": path, again: "1" if force else ""}
+    place = workflow_folder() / "envs" / script
+    done = subprocess.run(["bash", str(place), sys.prefix], env=environment, check=False)
+    os.environ["PATH"] = path
+    return done.returncode

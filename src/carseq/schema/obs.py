@@ -134,6 +134,9 @@ OBS_MORE = Schema(
     {
         "gating": Column("str", "how cells were sorted, from the samples sheet"),
         "sequencing_run": Column("str", "libraries sequenced together, from the samples sheet"),
+        "pct_intronic": Column(
+            "float64", "reads in introns, %, by Cell Ranger's BAM; NaN where it is not known"
+        ),
         "pct_hb": Column("float64", "haemoglobin UMIs (HBA1, HBA2, HBB), %"),
         "log10_genes_per_umi": Column("float64", "log10 genes / log10 UMIs; NaN below 2 UMIs"),
         "doublet_reason": Column(

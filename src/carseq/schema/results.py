@@ -21,14 +21,14 @@ from carseq.schema.column import Schema
 #: ``library`` for the part of ``molecules`` on which the cohort depends (the measured length of reads).
 VERSIONS: Mapping[str, str] = MappingProxyType(
     {
-        "construct": "0.2.0.1",
+        "construct": "0.2.0.2",
         "transcript": "0.2.0.1",
         "reference": "0.2.0",
         "solo": "0.2.0.1",
         "library": "0.2.0",
         "molecules": "0.2.0",
-        "cells": "0.2.0.3",
-        "calling": "0.2.0.3",
+        "cells": "0.2.0.4",
+        "calling": "0.2.0.4",
         "localize": "0.2.0.2",
         "report": "0.2.0.1",
     }
@@ -164,6 +164,12 @@ FILES: Mapping[str, Result] = MappingProxyType(
             "STAR index of the genome, shared by every construct",
             only="without `reference.star_index`",
         ),
+        "transcripts_index": Result(
+            "reference/transcripts",
+            "reference",
+            "kallisto's index of the genome's transcripts, shared by every construct",
+            only="`solo.aligner: kallisto`",
+        ),
         "augmented_gtf": Result(
             "reference/augmented.gtf",
             "reference",
@@ -203,20 +209,20 @@ FILES: Mapping[str, Result] = MappingProxyType(
         "slice_bam": Result(
             "samples/{sample}/solo/slice.bam",
             "solo",
-            "the part of it that carseq reads, if `solo.keep_bam` keeps no more",
-            only="`solo.keep_bam: slice` or `none`",
+            "the part of it that carseq reads, if `solo.keep_bam` keeps no more; beside kallisto all there is",
+            only="`solo.keep_bam: slice` or `none`, and `solo.aligner: kallisto`",
         ),
         "slice_bai": Result(
             "samples/{sample}/solo/slice.bam.bai",
             "solo",
             "its index",
-            only="`solo.keep_bam: slice` or `none`",
+            only="`solo.keep_bam: slice` or `none`, and `solo.aligner: kallisto`",
         ),
         "plain": Result(
             "samples/{sample}/solo/plain.h5ad",
             "solo",
             "counts of all barcodes before the CAR's row is written from its molecules",
-            only="`reference.insertion: none`",
+            only="`reference.insertion: none`, and `solo.aligner: kallisto`",
         ),
         "raw": Result(
             "samples/{sample}/solo/raw.h5ad",

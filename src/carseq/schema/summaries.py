@@ -5,7 +5,7 @@ from __future__ import annotations
 from carseq.schema.column import Column, Schema
 from carseq.schema.tables import DETECTION
 
-#: What STARsolo and carseq measured of each library (``samples/S/solo/summary.json``).
+#: What STARsolo or kallisto and carseq measured of each library (``samples/S/solo/summary.json``).
 LIBRARIES = Schema(
     "libraries",
     {
@@ -27,6 +27,12 @@ LIBRARIES = Schema(
         ),
         "mapped_genome_unique": Column(
             "float64", "reads that map to one place of the genome", label="Mapped to one place", unit="fraction"
+        ),
+        "mapped_transcripts": Column(
+            "float64",
+            "reads that fit the annotation's transcripts, where kallisto counted",
+            label="Mapped to transcripts",
+            unit="fraction",
         ),
         "mapped_gene_unique": Column(
             "float64", "reads that map to exactly one gene", label="Mapped to one gene", unit="fraction"

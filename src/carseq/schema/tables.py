@@ -93,7 +93,7 @@ DETECTION = Schema(
         ),
         "detection_limit": Column(
             "float64",
-            "smallest CAR T fraction of T cells that would have shown a positive call with a probability of 95 %; "
+            "smallest CAR T fraction of T cells that would have given a positive call with a probability of 95 %; "
             "NaN without T cells",
             unit="fraction",
         ),
@@ -185,7 +185,9 @@ THRESHOLDS = Schema(
             "float64", "probability that a CAR T cell would be called positive", unit="fraction"
         ),
         "detection_limit": Column(
-            "float64", "CAR T fraction that silence would exclude", unit="fraction"
+            "float64",
+            "smallest CAR T fraction excluded with 95 % confidence if no cell is called",
+            unit="fraction",
         ),
         "verdict": Column("str", "the verdict there would be"),
     },
@@ -219,7 +221,9 @@ DOWNSAMPLING = Schema(
             "float64", "probability that a CAR T cell would be called positive", unit="fraction"
         ),
         "detection_limit": Column(
-            "float64", "CAR T fraction that silence would exclude", unit="fraction"
+            "float64",
+            "smallest CAR T fraction excluded with 95 % confidence if no cell is called",
+            unit="fraction",
         ),
     },
 )
@@ -231,14 +235,14 @@ RUN_TIMES = Schema(
         "rule": Column("str", "rule of the workflow"),
         "n_jobs": Column("int64", "its jobs that were measured", label="Jobs", unit="count"),
         "minutes": Column(
-            "float64", "their time by the clock, summed", label="Minutes, all jobs", unit="minutes"
+            "float64", "their wall-clock time, summed", label="Minutes, all jobs", unit="minutes"
         ),
         "longest_minutes": Column(
             "float64", "the longest of them", label="Minutes, longest job", unit="minutes"
         ),
         "cpu_minutes": Column(
             "float64",
-            "their time on processors, summed over threads",
+            "their CPU time, summed over threads",
             label="CPU minutes, all jobs",
             unit="minutes",
         ),
@@ -414,7 +418,7 @@ TARGET = Schema(
         ),
         "fraction": Column(
             "float64",
-            "cells seen to express the target; a shallow cell may express it unseen",
+            "cells with a molecule of the target; a shallow cell may express it without showing one",
             label="Expressing",
             unit="fraction",
         ),
@@ -601,7 +605,7 @@ BLOOD_IN_URINE = Schema(
         ),
         "estimate": Column(
             "float64",
-            "share of the urine's T cells that blood brought; NaN where nothing tells",
+            "share of the urine's T cells that came with blood; NaN if nothing shows it",
             label="T cells from blood",
             unit="fraction",
         ),
@@ -615,7 +619,7 @@ BLOOD_IN_URINE = Schema(
         "note": Column("str", "why it shows blood, or why it was not used"),
         "car_expected": Column(
             "float64",
-            "combined only: CAR T cells blood would have brought, median; NaN with blood of another time",
+            "combined only: CAR T cells expected from blood, median; NaN with blood of another time",
         ),
         "car_expected_low": Column("float64", "lower end of its 95 % interval"),
         "car_expected_high": Column("float64", "upper end of its 95 % interval"),
@@ -624,7 +628,7 @@ BLOOD_IN_URINE = Schema(
         "car_seen_high": Column("float64", "upper end of its 95 % interval"),
         "p_blood_alone": Column(
             "float64",
-            "probability that blood brought as many CAR T cells as urine holds",
+            "probability that as many CAR T cells as urine holds came with blood",
             label="P(blood alone)",
             unit="fraction",
         ),
@@ -820,7 +824,10 @@ SUPPORT = Schema(
             "int64", "of them, those it explains better than every other", unit="count"
         ),
         "log_odds": Column("float64", "log-odds against random bases, summed over molecules, nats"),
-        "supported": Column("bool", "explains more, and at least three, best than all others"),
+        "supported": Column(
+            "bool",
+            "whether more molecules (at least three) fit it best than fit any other construct best",
+        ),
     },
 )
 

@@ -96,8 +96,7 @@ class KmerSet:
         CarseqError
             If the bytes there are no records: the file is damaged.
         """
-        comments = bam.header.to_dict().get("CO", [])
-        n_records = sum(int(c.removeprefix(LEFT_OUT)) for c in comments if c.startswith(LEFT_OUT))
+        n_records = left_out(bam) or 0
         first = next(bam.fetch("*"), None)
         if first is None:
             return [], n_records
@@ -126,6 +125,12 @@ class KmerSet:
                 f"the BAM {path} is damaged", str(error), "transfer it again, and compare its md5"
             ) from None
         return found + _decode(path, kept), n_records
+
+
+def left_out(bam: pysam.AlignmentFile) -> int | None:
+    """Return how many unmapped reads were left out of a BAM when it was cut; None if it is no such slice."""
+    comments = [str(c) for c in bam.header.to_dict().get("CO", []) if c.startswith(LEFT_OUT)]
+    return sum(int(c.removeprefix(LEFT_OUT)) for c in comments) if comments else None
 
 
 def _decode(path: str, records: Sequence[bytes]) -> list[pysam.AlignedSegment]:

@@ -40,7 +40,7 @@ def cell_types() -> pd.DataFrame:
     """Return the cell types, indexed by name: lineage, pct_mito, depth, release.
 
     ``depth`` is relative to the sample's median; ``release`` is how much more than a T cell the
-    type leaks into the soup.
+    type leaks into the ambient RNA.
     """
     return table("cell_types").set_index("cell_type")
 

@@ -294,7 +294,7 @@ def make_library(
     barcodes: Bases,
     umi_length: int,
     five_prime: bool,
-    fallback_soup: NDArray[np.float64],
+    fallback_ambient: NDArray[np.float64],
     ambient_molecules: float,
     n_empty: int,
     doublet_rate: float,
@@ -317,8 +317,8 @@ def make_library(
         nt.
     five_prime
         Whether the library is a 5' one.
-    fallback_soup
-        Soup of a sample without cells.
+    fallback_ambient
+        Ambient profile of a sample without cells.
     ambient_molecules
         Expected ambient molecules of a droplet; gamma-distributed between droplets (shape 4).
     n_empty
@@ -353,20 +353,22 @@ def make_library(
     row, column = np.repeat(row, n_each), np.repeat(column, n_each)
     droplet, origin = droplet_of[row], np.where(is_partner[row], PARTNER, OWN)
 
-    soup = (cells.expected * cells.release[:, None]).sum(axis=0)
-    soup = soup if soup.sum() > 0 else fallback_soup
-    cumulative = np.cumsum(soup / soup.sum())[:-1]
+    ambient = (cells.expected * cells.release[:, None]).sum(axis=0)
+    ambient = ambient if ambient.sum() > 0 else fallback_ambient
+    cumulative = np.cumsum(ambient / ambient.sum())[:-1]
     n_ambient = rng.poisson(rng.gamma(4.0, ambient_molecules / 4.0, n_droplets))
-    n_soup = int(n_ambient.sum())
+    n_from_ambient = int(n_ambient.sum())
     droplet = np.concatenate([droplet, np.repeat(np.arange(n_droplets), n_ambient)])
-    origin = np.concatenate([origin, np.full(n_soup, AMBIENT)])
-    column = np.concatenate([column, np.searchsorted(cumulative, rng.random(n_soup), "right")])
+    origin = np.concatenate([origin, np.full(n_from_ambient, AMBIENT)])
+    column = np.concatenate(
+        [column, np.searchsorted(cumulative, rng.random(n_from_ambient), "right")]
+    )
     share = protocol.background_barcodes / (1 - protocol.background_barcodes - protocol.junk)
     n_background = round(share * len(droplet) * protocol.reads_per_molecule)
-    strays = np.searchsorted(cumulative, rng.random(n_background), "right")
+    background = np.searchsorted(cumulative, rng.random(n_background), "right")
     droplet = np.concatenate([droplet, np.full(n_background, -1)])
     origin = np.concatenate([origin, np.full(n_background, AMBIENT)])
-    column = np.concatenate([column, strays])
+    column = np.concatenate([column, background])
 
     n = len(droplet)
     transcript = _transcripts(column, pool, protocol, rng)

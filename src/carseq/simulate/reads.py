@@ -138,8 +138,8 @@ def _first_reads(
     """Barcode and UMI as they are on the cDNA; barcodes that are on no list are drawn here."""
     droplet = library.molecules.droplet[molecule]
     barcodes = library.barcodes[np.maximum(droplet, 0)]
-    strays = np.flatnonzero(droplet < 0)
-    barcodes[strays] = _ACGT[rng.integers(0, 4, (len(strays), barcodes.shape[1]))]
+    off_list = np.flatnonzero(droplet < 0)
+    barcodes[off_list] = _ACGT[rng.integers(0, 4, (len(off_list), barcodes.shape[1]))]
     return np.hstack([barcodes, _umi_bases(library.molecules.umi[molecule], umi_length)])
 
 

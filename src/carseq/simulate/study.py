@@ -454,7 +454,7 @@ def make_sample(
         barcodes=barcodes[rng.choice(len(barcodes), needed, replace=False)],
         umi_length=umi_length,
         five_prime=five_prime,
-        fallback_soup=np.append(np.mean(list(profiles.by_type.values()), axis=0), 0.0),
+        fallback_ambient=np.append(np.mean(list(profiles.by_type.values()), axis=0), 0.0),
         ambient_molecules=spec.ambient * spec.median_depth,
         n_empty=spec.n_empty,
         doublet_rate=spec.doublet_rate,

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from carseq.construct import Construct, load_construct
 from carseq.errors import CarseqError
 from carseq.io.fasta import contigs
-from carseq.io.remote import PROVIDERS, ask, is_url
+from carseq.io.remote import ask, check_address, is_url
+from carseq.kallisto import find_programs
 from carseq.library.geometry import preset_of
 from carseq.library.presets import OBSERVED, Preset
 from carseq.library.strand import strand_panel
@@ -34,6 +35,7 @@ from carseq.study.memory import (
     disk_needed,
     settle,
     too_little,
+    transcripts_megabytes,
 )
 from carseq.study.model import Study
 
@@ -76,7 +78,10 @@ def check_study(path: Path) -> Iterator[Found]:
     if config.reuse:
         yield "reuse", f"alignments and cells are those of {config.reuse}"
     elif any(sample.kind == "fastq" for sample in study.samples.values()):
-        yield from _guarded("STAR", lambda: iter([("STAR", star_version())]))
+        if study.kallisto:
+            yield from _guarded("kallisto", lambda: _check_kallisto(study))
+        else:
+            yield from _guarded("STAR", lambda: iter([("STAR", star_version())]))
         yield from _guarded("memory and disk", lambda: _check_machine(study, choice))
     constructs: list[Construct] = []
     yield from _guarded("construct", lambda: _check_constructs(study, constructs))
@@ -142,6 +147,27 @@ def _check_results(study: Study) -> Iterator[Found]:
         )
 
 
+def _check_kallisto(study: Study) -> Iterator[Found]:
+    """Yield which kallisto and bustools are there, and what a run with them does not give."""
+    found = find_programs(study.config.solo.kallisto).versions()
+    yield "kallisto", ", ".join(f"{name} {version}" for name, version in found.items())
+    lost = ["no BAM of all reads", "no introns", "no alignment of other genes' reads"]
+    if study.config.solo.keep_bam == "all":
+        lost[0] += " (slice.bam alone, in spite of `solo.keep_bam: all`)"
+    yield (
+        "kallisto",
+        Note(
+            f"reads are matched with transcripts, not aligned: {', '.join(lost)}; another construct searches the FASTQ "
+            "files again, and `reuse` cannot build on this study"
+        ),
+    )
+    if study.config.reference.star_index:
+        yield (
+            "kallisto",
+            Note("`reference.star_index` is not used: kallisto has an index of its own"),
+        )
+
+
 def _check_machine(study: Study, choice: Choice) -> Iterator[Found]:
     """Yield how and why the CAR is added to the reference, and whether this machine has the memory and disk for it."""
     how = {
@@ -150,7 +176,17 @@ def _check_machine(study: Study, choice: Choice) -> Iterator[Found]:
         "none": "reads are aligned without the CAR, its molecules come from unmapped reads and from those at places of "
         "the genome that resemble it",
     }[choice.insertion]
-    yield "insertion", f"{how} (`{choice.insertion}`, sa_sparse {choice.sa_sparse}): {choice.why}"
+    if study.kallisto:
+        needed = transcripts_megabytes(choice.genome) / 1000
+        yield (
+            "memory",
+            f"kallisto takes some {needed:,.2g} GB; the CAR's molecules come from a search of all reads",
+        )
+    else:
+        yield (
+            "insertion",
+            f"{how} (`{choice.insertion}`, sa_sparse {choice.sa_sparse}): {choice.why}",
+        )
     if told := too_little(study, choice, machine_megabytes()):
         yield "memory", Note(told)
     needed, left = disk_needed(study, choice), disk_megabytes(study.config.results)
@@ -186,11 +222,17 @@ def _check_addresses(study: Study) -> Iterator[Found]:
     """Yield which inputs given by an address cannot be had, and the size of the others."""
     sizes = []
     for key, _, path in study.files():
-        if is_url(path) and path.partition("://")[0].lower() in PROVIDERS:
-            try:
-                sizes.append(ask(key, path))
-            except CarseqError as error:
-                yield key, error
+        if not is_url(path):
+            continue
+        try:
+            check_address(key, path)
+        except CarseqError:
+            # Reported with the configuration.
+            continue
+        try:
+            sizes.append(ask(key, path))
+        except CarseqError as error:
+            yield key, error
     if sizes:
         yield (
             "addresses",
@@ -212,7 +254,7 @@ def _check_genome(study: Study, constructs: list[Construct], genome: _Genome) ->
     check_reference(fasta, gtf, study.config.construct.name)
     genome.symbols = cache(lambda: gene_symbols(gtf))
     genome.contigs = contigs(fasta)
-    if given.star_index:
+    if given.star_index and not study.kallisto:
         plain = given.insertion == "none"
         check_index(given.star_index, fasta, gtf, plain=plain)
     transcripts = list(read_transcripts(fasta, gtf))

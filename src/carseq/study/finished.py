@@ -66,6 +66,8 @@ def check_finished(study: Study) -> None:
         cause = some_names(missing)
         if (kept := (record.get("solo") or {}).get("keep_bam", "all")) != "all":
             cause += f": its `solo.keep_bam` is {kept}, which keeps no read of another construct"
+        if (record.get("solo") or {}).get("aligner") == "kallisto":
+            cause += ": its `solo.aligner` is kallisto, which keeps no read of another construct"
         raise CarseqError(
             f"the study in {folder} has not kept its alignments",
             cause,
@@ -103,6 +105,7 @@ def _check_same(study: Study, record: Mapping[str, Any], folder: Path) -> None:
     was = {key: record.get(key) or {} for key in ("cells", "solo", "reference")}
     pairs = [(f"cells.{k}", was["cells"].get(k, v), v) for k, v in own["cells"].items()]
     pairs.append(("solo.feature", was["solo"].get("feature"), own["solo"]["feature"]))
+    pairs.append(("solo.aligner", was["solo"].get("aligner", "star"), own["solo"]["aligner"]))
     # A study may have been moved: its genome is known by its file's name.
     for key in ("fasta", "gtf"):
         earlier, now = (Path(str(of.get(key))).name for of in (was["reference"], own["reference"]))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from contextlib import suppress
 from pathlib import Path
 
 from carseq.errors import CarseqError
 from carseq.io.remote import check_address, is_url, placed
+from carseq.library.geometry import preset_of
 from carseq.library.presets import OBSERVED, PROBES
 from carseq.schema.obs import OBS, OBS_MORE
 from carseq.study.config import Config
@@ -59,7 +61,14 @@ def read_study(config: Config) -> tuple[Study, list[CarseqError], list[str]]:
     notes = mend_numbers(samples.values())
     units = _units(config, samples, faults, named)
     study = Study(config, samples, units)
-    for check in (_check_sources, _check_probes, _check_twins, _check_needed, _check_files):
+    for check in (
+        _check_sources,
+        _check_probes,
+        _check_engine,
+        _check_twins,
+        _check_needed,
+        _check_files,
+    ):
         faults += check(study)
     try:
         if not faults:
@@ -231,6 +240,44 @@ def _check_probes(study: Study) -> list[CarseqError]:
     ]
 
 
+def _check_engine(study: Study) -> list[CarseqError]:
+    """Return what is asked for that kallisto cannot give."""
+    if not study.kallisto:
+        return []
+    config, faults = study.config, []
+    remedy = "leave it out, or set `solo.aligner: star`"
+    if config.solo.feature == "GeneFull":
+        faults.append(
+            CarseqError(
+                "`solo.aligner: kallisto` cannot count introns (`solo.feature: GeneFull`)",
+                "its index holds spliced transcripts",
+                remedy,
+            )
+        )
+    if config.reference.insertion in ("saved", "each_run"):
+        faults.append(
+            CarseqError(
+                f"`solo.aligner: kallisto` cannot insert the CAR (`reference.insertion: {config.reference.insertion}`)",
+                "reads that the CAR shares with a gene would be of both, and be left out; its molecules come from a "
+                "search of all reads",
+                remedy,
+            )
+        )
+    for name, sample in study.samples.items():
+        preset = None
+        with suppress(CarseqError):
+            preset = preset_of(sample.chemistry)
+        if sample.kind == "fastq" and preset is not None and len(preset.parts) > 1:
+            faults.append(
+                CarseqError(
+                    f"`solo.aligner: kallisto` does not count sample {name} of {sample.chemistry}",
+                    "its barcode has several parts, which are corrected one by one",
+                    "set `solo.aligner: star`",
+                )
+            )
+    return faults
+
+
 def _check_twins(study: Study) -> list[CarseqError]:
     """Return which files are given to two samples. A pool may share all but the list of each sample's cells."""
     faults = []
@@ -283,6 +330,8 @@ def _check_files(study: Study) -> list[CarseqError]:
     # A folder that may be shared by many studies: no input to list, but one to look for.
     if index := study.config.reference.star_index:
         wanted.append(("reference.star_index", index))
+    if programs := study.config.solo.kallisto:
+        wanted.append(("solo.kallisto", programs))
     faults, missing = [], []
     for key, path in wanted:
         try:

@@ -25,6 +25,12 @@ class Study:
     samples: dict[str, Sample]
     units: dict[str, list[Unit]] = field(default_factory=dict)
 
+    @property
+    def kallisto(self) -> bool:
+        """Whether kallisto counts reads here: not where a finished study's alignments are reused."""
+        reads = any(sample.kind == "fastq" for sample in self.samples.values())
+        return self.config.solo.aligner == "kallisto" and reads and not self.config.reuse
+
     def pairs(self, sample: str) -> list[tuple[str, str]]:
         """Return the (R1, R2) files of a sample, in the order of its units' names.
 
