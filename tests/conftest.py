@@ -11,11 +11,12 @@ from carseq.data import path as data_path
 
 ROOT = Path(__file__).parent.parent
 #: The longest files, which `pytest -n 3 --dist loadfile` begins with, and those that come before the others: the ones
-#: that take the demo stand where it is likely to be made, the longest of them first.
-FIRST = ("test_demo.py", "test_slurm.py", "test_real_run.py")
+#: that take a study made by another file stand where it is likely to be made, the longest of them first.
+FIRST = ("test_demo.py", "test_slurm.py", "test_five_prime.py")
 THEN = (
-    "test_batches.py", "test_calls.py", "test_real_cells.py", "test_compare.py", "test_five_prime.py",
-    "test_from_demo.py", "test_torture.py", "test_ways_in.py", "test_wheel.py",
+    "test_real_run.py", "test_calls.py", "test_real_cells.py", "test_compare.py", "test_ways_in.py",
+    "test_from_finished.py", "test_batches.py", "test_ambient.py", "test_notebooks.py", "test_torture.py",
+    "test_browser.py", "test_wheel.py",
 )  # fmt: skip
 
 

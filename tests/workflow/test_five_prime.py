@@ -6,39 +6,10 @@ import json
 
 import anndata
 import pandas as pd
-import pytest
-import yaml
 
-from carseq.simulate import simulate_study
-from carseq.simulate.molecules import Protocol
-from runs import CAR, TO_THE_REPORT, WORKFLOW, Finished, run
+from runs import CAR, WORKFLOW
 
 pytestmark = WORKFLOW
-
-
-@pytest.fixture(scope="session")
-def five_prime(demo, tmp_path_factory) -> Finished:
-    """A 5' study with a product, smaller than the demo, not integrated, and aligned to the demo's base index."""
-    folder = tmp_path_factory.mktemp("five_prime")
-    simulate_study(
-        folder,
-        construct="hbi0101_surrogate_native.gb",
-        chemistry="10x_5p_v2",
-        cells=120,
-        with_product=True,
-        # No claim here rests on molecules read twice: what costs time is the reads.
-        protocol=Protocol(reads_per_molecule=1.05),
-        lanes=1,
-        seed=7,
-    )
-    # Studies that share a genome's seed share its index.
-    assert (folder / "genome.fa").read_bytes() == (demo.folder / "genome.fa").read_bytes()
-    config = yaml.safe_load((folder / "config.yaml").read_text())
-    config["reference"]["star_index"] = str(demo.results / "reference/base")
-    config["cells"] = {"integration": "none"}
-    (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    run(folder, *TO_THE_REPORT)
-    return Finished(folder)
 
 
 def test_five_prime_studies_work_too(five_prime):
