@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import anndata
 import numpy as np
+import pandas as pd
 import pytest
+from scipy import sparse
 
 from called_studies import CAR, study
 from carseq.calling import call_cells
+from carseq.cells.intact import intactness
 from carseq.errors import CarseqError
 from carseq.localize import contrasts, localize
 from carseq.schema.codes import REASONS
@@ -45,6 +49,33 @@ def test_samples_are_names_and_all_of_them_are_known():
     assert list(call_cells(adata, None, samples, car=CAR)["sample"]) == ["1", "2", "3"]
     with pytest.raises(CarseqError, match="cells of sample 3"):
         call_cells(adata, None, samples.iloc[:2], car=CAR)
+
+
+def test_damaged_cells_are_found_where_nobody_told_them(caplog):
+    """Of cells without a column of damage the matrix tells it, if it holds raw counts of ribosomal genes."""
+    rng = np.random.default_rng(3)
+    adata, samples = study(0)
+    genes = [f"RPL{i}" for i in range(3, 20)] + [f"RPS{i}" for i in range(2, 20)]
+    damaged = rng.random(adata.n_obs) < 0.3
+    share = np.where(damaged, 0.03, 0.28) / len(genes)
+    counts = rng.poisson(np.outer(adata.obs["total_umis"], np.ones(len(genes))) * share[:, None])
+    whole = anndata.AnnData(
+        sparse.hstack([adata.layers["counts"], sparse.csr_matrix(counts)]).tocsr(),
+        obs=adata.obs.copy(),
+    )
+    whole.var_names = [*adata.var_names, *genes]
+    told = intactness(whole.copy())
+    expected = call_cells(told, None, samples, car=CAR)
+    found = call_cells(whole, None, samples, car=CAR)
+    assert (whole.obs["is_damaged"].to_numpy() == damaged).mean() > 0.99
+    pd.testing.assert_frame_equal(found, expected)
+    # A matrix that cannot say it, and one of other values than counts: said, not passed over.
+    parts = sparse.hstack([whole.X[:, :1], whole.X[:, 1:] / 3]).tocsr()
+    for other in (adata, anndata.AnnData(parts, obs=adata.obs.copy(), var=whole.var)):
+        caplog.clear()
+        call_cells(other, None, samples, car=CAR)
+        assert "is_damaged" not in other.obs
+        assert "all cells are taken to be intact" in caplog.text
 
 
 def test_missing_columns_are_named():

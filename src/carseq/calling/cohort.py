@@ -18,6 +18,7 @@ from carseq.calling.model import CellTerms, Fit, cell_terms, fit
 from carseq.calling.negbin import upper_tail
 from carseq.calling.verdict import decide, sensitivity_of, silent_bound
 from carseq.cells.annotation import is_single_t
+from carseq.cells.intact import can_be_judged, intactness
 from carseq.errors import CarseqError
 from carseq.io.matrix import near_names
 from carseq.log import get_logger
@@ -50,7 +51,9 @@ def call_cells(
         Cells x genes. ``obs`` needs ``sample``, ``barcode``, ``total_umis``, ``lineage`` and ``is_doublet``. Used where
         there: ``contamination`` (share of ambient molecules in the cell, 0-1), ``cell_type``, ``intact_fraction``
         (part of its RNA that the cell kept, 0-1), ``is_damaged``, ``clonotype`` with ``patient``. Gains the ``car_*``
-        columns of ``OBS``.
+        columns of ``OBS``. Where neither ``intact_fraction`` nor ``is_damaged`` is there, both are found from raw
+        counts of the ribosomal genes; without them all cells are taken to be intact, which gives too low a fraction
+        where many are damaged.
     molecules
         Schema ``MOLECULES``, by sample; samples absent from it take the matrix's counts of the CAR.
     samples
@@ -74,6 +77,7 @@ def call_cells(
         two, or ``fdr`` is no rate.
     """
     obs, by_sample = _checked(adata, samples, fdr)
+    _find_damage(adata)
     _add_counts(adata, molecules, car)
     known = background(obs, by_sample)
     obs["car_expected_ambient"] = known.ambient
@@ -123,6 +127,25 @@ def call_cells(
         "car": car,
     }
     return DETECTION.conform(pd.DataFrame(rows, columns=[*DETECTION.columns]))
+
+
+def _find_damage(adata: AnnData) -> None:
+    """Tell damaged cells where nobody did and the matrix holds what tells them; else say that none were looked for."""
+    if not adata.n_obs or {"intact_fraction", "is_damaged"} & set(adata.obs):
+        return
+    if can_be_judged(adata):
+        intactness(adata)
+        log.info(
+            "obs has no column of damaged cells: they were found by their ribosomal genes, %d of %d cells",
+            int(adata.obs["is_damaged"].sum()),
+            adata.n_obs,
+        )
+    else:
+        log.warning(
+            "obs has neither `intact_fraction` nor `is_damaged`, and the matrix does not hold raw counts of the "
+            "ribosomal genes: all cells are taken to be intact. Damaged cells show the CAR less often; where there are "
+            "many, the CAR T fraction comes out too low"
+        )
 
 
 def _checked(

@@ -66,6 +66,15 @@ MIN_GENES = 20
 MANY_DAMAGED = 0.5
 
 
+def can_be_judged(adata: AnnData) -> bool:
+    """Return whether the matrix holds raw counts of as many ribosomal genes as tell damaged cells."""
+    is_ribo = np.flatnonzero(adata.var_names.str.upper().str.match(RIBOSOMAL))
+    if is_ribo.size < MIN_GENES:
+        return False
+    values = counts_of(adata)[:, is_ribo].data
+    return bool(np.all(values >= 0) and np.all(values == np.rint(values)))
+
+
 def intactness(adata: AnnData) -> AnnData:
     """Estimate how much of its RNA each cell kept, and flag cells that lost their cytoplasm.
 
