@@ -17,7 +17,7 @@ def test_a_control_full_of_car_t_cells_alarms():
     )
 
 
-def test_other_cells_witness_ambient_rna_that_was_missed():
+def test_other_cells_other_ambient_rna_that_was_missed():
     """Contamination estimated at a twentieth of the truth: few of the positive calls are false all the same."""
     false = positive = 0
     for seed in range(120, 126):

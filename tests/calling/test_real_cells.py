@@ -538,7 +538,7 @@ def test_silent_t_cells_say_that_other_cells_hold_no_ambient_rna(engulfed, molec
     assert expected[1] <= 3
     assert found[1]["detection_limit"] <= 2 * found[0]["detection_limit"] <= 0.04
     e = {"car": 60, "molecules": 3e6, "empty_car": 0, "empty_molecules": 0, "assumed": True}
-    e |= {"witness_car": 20, "witness_ambient": 4e4, "witness_molecules": 8e5}
+    e |= {"other_car": 20, "other_ambient": 4e4, "other_molecules": 8e5}
     t_cells = {"t_cells": 1000, "t_ambient": 1e5, "t_molecules": 2.5e6}
     rates = [
         ambient_rate(Evidence(**e, **t_cells, t_silent=n))[0] for n in (1000, 990, 900, 500, 0)
@@ -642,12 +642,10 @@ def test_more_evidence_of_ambient_rna_moves_both_ways():
     base = {"car": 50, "molecules": 1e6, "empty_car": 0, "empty_molecules": 0, "assumed": True}
     rates = [
         ambient_rate(
-            Evidence(**base, witness_car=k, witness_ambient=2e4, witness_molecules=4e5)
+            Evidence(**base, other_car=k, other_ambient=2e4, other_molecules=4e5)
         )[0]
         for k in (0, 1, 10)
     ]  # fmt: skip
-    nothing = ambient_rate(Evidence(**base, witness_car=0, witness_ambient=0, witness_molecules=0))[
-        0
-    ]
+    nothing = ambient_rate(Evidence(**base, other_car=0, other_ambient=0, other_molecules=0))[0]
     assert rates[0] < nothing < rates[2]
     assert rates == sorted(rates)

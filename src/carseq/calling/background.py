@@ -1,7 +1,7 @@
 """False CAR molecules: ambient RNA, chimeras and molecules swapped from other libraries.
 
 A cell with N molecules, of which a share c is ambient RNA, shows ``c x N x share`` CAR molecules that are not its own;
-``share`` is the CAR's part of the sample's ambient RNA. Four witnesses tell how many there are:
+``share`` is the CAR's part of the sample's ambient RNA. Four sources of evidence tell how many there are:
 
 - the sample's own cells. Ambient RNA comes from cells that broke, so the CAR's part of it is of the order of the
   CAR's part of all cells' molecules, as a rule somewhat less. This is the prior.
@@ -12,7 +12,7 @@ A cell with N molecules, of which a share c is ambient RNA, shows ``c x N x shar
 - T cells without a CAR molecule. Whatever the CAR T fraction, more false molecules than leave so many T cells silent
   cannot be.
 
-Chimeras and swaps add a rate of their own. A negative control's T cells are witnesses of that rate too.
+Chimeras and swaps add a rate of their own. A negative control's T cells are evidence of that rate too.
 """
 
 from __future__ import annotations
@@ -43,21 +43,21 @@ FREEDOM = 4
 #: 0.6: shape of a gamma distribution. An assumption, since a single cell's contamination cannot be measured.
 DROPLET_SHAPE = 1 / 0.6**2
 #: Cells of other lineages may hold somewhat more or less ambient RNA than T cells: shape of a gamma distribution.
-WITNESS_SHAPE = 10.0
-#: Chance, before anything is seen, that other cells' CAR molecules are their own, so that they do not witness ambient
-#: RNA. 11,476 cells of 12 public libraries that were no T cells held none: rare. So it is believed only where T cells
+OTHER_SHAPE = 10.0
+#: Chance, before anything is seen, that other cells' CAR molecules are their own and thus no evidence of ambient RNA.
+#: 11,476 cells of 12 public libraries that were no T cells held none: rare. So it is believed only where T cells
 #: contradict them.
 PRIOR_ENGULFED = 3e-4
 #: Chimeras and swaps as a share of the CAR's share of all molecules: the prior's mean (PCR chimeras), and the most
 #: that is believed.
-PRIOR_STRAY, MAX_STRAY = 0.002, 0.02
+PRIOR_CHIMERIC, MAX_CHIMERIC = 0.002, 0.02
 #: Shape of the gamma prior of their rate: near zero as a rule, now and then far above.
-STRAY_SHAPE = 0.02
+CHIMERIC_SHAPE = 0.02
 #: Lineages among which T cells may hide.
 KIN_OF_T = ("T", "NK", "unknown")
-#: Most molecules that one witness counts for: more are an unseen doublet or an engulfed T cell. Where the median
-#: witness shows some, ambient RNA is so much that three times the median are added.
-MOST_OF_A_WITNESS, TIMES_MEDIAN = 2, 3
+#: Most molecules of one cell that are evidence: more are an unseen doublet or an engulfed T cell. Where the median cell
+#: shows some, ambient RNA is so much that three times the median are added.
+MOST_OF_A_CELL, TIMES_MEDIAN = 2, 3
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Background:
 
     Attributes
     ----------
-    ambient, stray
+    ambient, chimeric
         Expected molecules from ambient RNA, and from chimeras and swaps; one number a cell.
     shape
         Shape of the negative binomial of both together.
@@ -77,7 +77,7 @@ class Background:
     """
 
     ambient: Floats
-    stray: Floats
+    chimeric: Floats
     shape: Floats
     assumed: dict[str, bool]
     evidence: dict[str, Evidence]
@@ -93,7 +93,7 @@ class Evidence:
         CAR molecules of all cells, and their molecules.
     empty_car, empty_molecules
         The same of the empty droplets.
-    witness_car, witness_ambient, witness_molecules
+    other_car, other_ambient, other_molecules
         CAR molecules, expected ambient molecules of any gene, and molecules of the cells that cannot be CAR T cells.
     assumed
         Whether contamination was assumed.
@@ -109,9 +109,9 @@ class Evidence:
     molecules: float
     empty_car: float
     empty_molecules: float
-    witness_car: float
-    witness_ambient: float
-    witness_molecules: float
+    other_car: float
+    other_ambient: float
+    other_molecules: float
     assumed: bool
     t_cells: float = 0.0
     t_silent: float = 0.0
@@ -144,7 +144,7 @@ class Evidence:
     @classmethod
     def from_row(cls, row: npt.ArrayLike) -> Evidence:
         """Return it from numbers."""
-        # Results of version 0.2.0 hold no T cells, which were no witnesses then.
+        # Results of version 0.2.0 hold no T cells, which were not looked at then.
         stored = dict(zip(cls.__dataclass_fields__, np.asarray(row).tolist(), strict=False))
         return cls(**(stored | {"assumed": bool(stored["assumed"])}))
 
@@ -214,37 +214,37 @@ def ambient_rate(evidence: Evidence) -> tuple[float, float, float, float]:
     middle, sd = ASSUMED_OFF if e.assumed else MEASURED_OFF
     y = np.linspace(-3, 5, 25)
     off = middle * np.exp(sd * y)
-    stray = np.concatenate([[0.0], share * np.exp(np.linspace(np.log(1e-5), np.log(0.1), 19))])
-    log_stray = STRAY_SHAPE * np.log(np.maximum(stray, share * 1e-6))
-    log_stray -= STRAY_SHAPE * stray / (PRIOR_STRAY * share)
+    chimeric = np.concatenate([[0.0], share * np.exp(np.linspace(np.log(1e-5), np.log(0.1), 19))])
+    log_chimeric = CHIMERIC_SHAPE * np.log(np.maximum(chimeric, share * 1e-6))
+    log_chimeric -= CHIMERIC_SHAPE * chimeric / (PRIOR_CHIMERIC * share)
     # Of a measured contamination the error is taken as normal; an assumed one may be off by far (a lysed product).
     log_off = -(FREEDOM + 1) / 2 * np.log1p(y**2 / FREEDOM) if e.assumed else -0.5 * y**2
-    log_weight = -0.5 * z[:, None, None] ** 2 + log_off[None, :, None] + log_stray
+    log_weight = -0.5 * z[:, None, None] ** 2 + log_off[None, :, None] + log_chimeric
     if e.empty_molecules > 0:
         mean = rate * e.empty_molecules
         log_weight = log_weight + (e.empty_car * np.log(mean) - mean)[:, None, None]
-    if e.witness_molecules > 0:
-        mean = (rate[:, None] * off)[:, :, None] * e.witness_ambient + stray * e.witness_molecules
-        log_weight = log_weight + _of_witnesses(e.witness_car, mean)
+    if e.other_molecules > 0:
+        mean = (rate[:, None] * off)[:, :, None] * e.other_ambient + chimeric * e.other_molecules
+        log_weight = log_weight + _of_other_cells(e.other_car, mean)
     if e.t_cells > 0:
-        mean = (rate[:, None] * off)[:, :, None] * e.t_ambient + stray * e.t_molecules
+        mean = (rate[:, None] * off)[:, :, None] * e.t_ambient + chimeric * e.t_molecules
         log_weight = log_weight + _of_silent(e, mean / e.t_cells)
     weight = np.exp(log_weight - log_weight.max())
     weight /= weight.sum()
     product = (rate[:, None] * off)[:, :, None]
     of_ambient = float((weight * product).sum())
     spread = float((weight * (product - of_ambient) ** 2).sum())
-    of_stray = float((weight * stray).sum())
-    stray_spread = float((weight * (stray - of_stray) ** 2).sum())
+    of_chimeric = float((weight * chimeric).sum())
+    chimeric_spread = float((weight * (chimeric - of_chimeric) ** 2).sum())
     return (
         of_ambient,
         float(np.clip(of_ambient**2 / max(spread, 1e-300), 0.05, 1e4)),
-        of_stray,
-        float(np.clip(of_stray**2 / max(stray_spread, 1e-300), STRAY_SHAPE, 1e4)),
+        of_chimeric,
+        float(np.clip(of_chimeric**2 / max(chimeric_spread, 1e-300), CHIMERIC_SHAPE, 1e4)),
     )
 
 
-def _of_witnesses(seen: float, mean: Floats) -> Floats:
+def _of_other_cells(seen: float, mean: Floats) -> Floats:
     """Return the log likelihood of the other cells' CAR molecules: false ones, or some of them their own.
 
     Parameters
@@ -254,9 +254,9 @@ def _of_witnesses(seen: float, mean: Floats) -> Floats:
     mean
         False molecules expected in them.
     """
-    false = log_pmf(np.array(seen), mean, WITNESS_SHAPE)
+    false = log_pmf(np.array(seen), mean, OTHER_SHAPE)
     # Any number of them may be their own: then there are at most so many false ones.
-    at_most = special.betainc(WITNESS_SHAPE, seen + 1, WITNESS_SHAPE / (WITNESS_SHAPE + mean))
+    at_most = special.betainc(OTHER_SHAPE, seen + 1, OTHER_SHAPE / (OTHER_SHAPE + mean))
     own = np.log(np.maximum(at_most, 1e-300)) - np.log(seen + 1)
     return np.logaddexp(np.log1p(-PRIOR_ENGULFED) + false, np.log(PRIOR_ENGULFED) + own)
 
@@ -299,11 +299,11 @@ def background(obs: pd.DataFrame, samples: pd.DataFrame) -> Background:
     single = ~obs["is_doublet"].to_numpy(bool)
     other, of_t = single & ~np.isin(lineage, KIN_OF_T), single & (lineage == T_LINEAGE)
     share, assumed = contamination_of(obs, samples)
-    ambient, stray, shape = np.zeros(len(obs)), np.zeros(len(obs)), np.ones(len(obs))
+    ambient, chimeric, shape = np.zeros(len(obs)), np.zeros(len(obs)), np.ones(len(obs))
     evidence = {}
     for sample, row in samples.iterrows():
         own = names == str(sample)
-        witness, t_cell = own & other, own & of_t
+        other_own, t_cell = own & other, own & of_t
         exposed = (share * total)[t_cell]
         known = not assumed[str(sample)]
         e = Evidence(
@@ -311,9 +311,9 @@ def background(obs: pd.DataFrame, samples: pd.DataFrame) -> Background:
             molecules=float(total[own].sum()),
             empty_car=float(row["ambient_car"]) if known else 0.0,
             empty_molecules=float(row["ambient_umis"]) if known else 0.0,
-            witness_car=float(np.minimum(k[witness], _most(k[witness])).sum()),
-            witness_ambient=float((share * total)[witness].sum()),
-            witness_molecules=float(total[witness].sum()),
+            other_car=float(np.minimum(k[other_own], _most(k[other_own])).sum()),
+            other_ambient=float((share * total)[other_own].sum()),
+            other_molecules=float(total[other_own].sum()),
             assumed=not known,
             t_cells=float(t_cell.sum()),
             t_silent=float((k[t_cell] == 0).sum()),
@@ -329,10 +329,10 @@ def background(obs: pd.DataFrame, samples: pd.DataFrame) -> Background:
             rate, rate_shape = _of_control(
                 e, rate, rate_shape, float((k[own] - here)[quiet].sum()), total[own][quiet].sum()
             )
-        ambient[own], stray[own] = here, rate * total[own]
+        ambient[own], chimeric[own] = here, rate * total[own]
         per_cell = 1 / (1 / ambient_shape + 1 / DROPLET_SHAPE)
-        shape[own] = joint_shape(here, per_cell, stray[own], np.full(own.sum(), rate_shape))
-    return Background(ambient, stray, shape, assumed, evidence)
+        shape[own] = joint_shape(here, per_cell, chimeric[own], np.full(own.sum(), rate_shape))
+    return Background(ambient, chimeric, shape, assumed, evidence)
 
 
 def _relative_variance(values: Floats) -> float:
@@ -342,19 +342,20 @@ def _relative_variance(values: Floats) -> float:
 
 
 def _most(counts: Floats) -> float:
-    """Return the most CAR molecules that one witness counts for, from those of all."""
-    return MOST_OF_A_WITNESS + TIMES_MEDIAN * float(np.median(counts)) if len(counts) else 0.0
+    """Return the most CAR molecules of one cell that are evidence, from those of all."""
+    return MOST_OF_A_CELL + TIMES_MEDIAN * float(np.median(counts)) if len(counts) else 0.0
 
 
 def _of_control(
     e: Evidence, rate: float, shape: float, excess: float, molecules: float
 ) -> tuple[float, float]:
-    """Return the rate of chimeras and swaps of a negative control, whose quiet T cells are witnesses too.
+    """Return the rate of chimeras and swaps of a negative control, whose quiet T cells are evidence too.
 
-    They are believed up to ``MAX_STRAY`` of the CAR's share, so that a control full of CAR T cells cannot hush itself.
+    They are believed up to ``MAX_CHIMERIC`` of the CAR's share, so that a control full of CAR T cells
+    cannot explain its own molecules away.
     """
     share = (e.car + 0.5) / max(e.molecules, 1000.0)
-    weight = STRAY_SHAPE + max(excess, 0.0)
-    taught = weight / (STRAY_SHAPE / max(PRIOR_STRAY * share, 1e-12) + molecules)
-    taught = min(taught, MAX_STRAY * share)
+    weight = CHIMERIC_SHAPE + max(excess, 0.0)
+    taught = weight / (CHIMERIC_SHAPE / max(PRIOR_CHIMERIC * share, 1e-12) + molecules)
+    taught = min(taught, MAX_CHIMERIC * share)
     return (taught, weight) if taught > rate else (rate, shape)

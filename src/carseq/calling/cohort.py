@@ -81,7 +81,7 @@ def call_cells(
     _add_counts(adata, molecules, car)
     known = background(obs, by_sample)
     obs["car_expected_ambient"] = known.ambient
-    obs["car_expected_background"] = known.stray
+    obs["car_expected_background"] = known.chimeric
     obs["car_null_shape"] = known.shape
     is_t = is_single_t(obs).to_numpy()
     obs["car_clone_support"] = np.nan

@@ -148,7 +148,7 @@ def downsampling(adata: AnnData, shares: tuple[float, ...] = SHARES) -> pd.DataF
             least_share=min(shares, default=1.0),
         )
         for share in shares:
-            asked = whole.thinned(share)
+            asked = whole.downsampled(share)
             limit = asked.limit(cutoff)
             chance = _chance_of_call(sample.cells, fitted, sample.name, cutoff, share)
             expected = float(chance.sum())

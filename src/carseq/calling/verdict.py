@@ -23,10 +23,10 @@ CONFIDENCE = 0.95
 #: The limit is sought among these CAR T fractions.
 LIMITS = np.exp(np.linspace(np.log(1e-5), 0.0, 93))
 #: A sample at its limit holds a handful of CAR T cells, so that its own estimate of the fraction, the calls' prior, is
-#: often well below the truth. Calls are foretold at this part of the fraction. (At 0.5, 87 % of simulated samples at
+#: often well below the truth. Calls are predicted at this part of the fraction. (At 0.5, 87 % of simulated samples at
 #: their limit were detected, at 0.25 all of 120.)
 PRIOR_PART = 0.25
-#: The same where ambient RNA is assumed: then the false molecules foretold rise with the fraction, which is caution
+#: The same where ambient RNA is assumed: then the false molecules predicted rise with the fraction, which is caution
 #: enough. (At 1, 118 of 120 simulated samples without empty droplets were detected at their limit; at 0.25 the limit
 #: was 3.4 times that of one who knows the ambient RNA, in the median, at 1 it is 1.3 times.)
 PRIOR_PART_ASSUMED = 1.0
@@ -96,7 +96,7 @@ class Sensitivity:
     evidence
         What the sample says of its false molecules; None keeps the false molecules as they are at every fraction.
     least_share
-        The least share (0-1] of the molecules that :meth:`thinned` will be asked for.
+        The least share (0-1] of the molecules that :meth:`downsampled` will be asked for.
     """
 
     def __init__(
@@ -157,7 +157,7 @@ class Sensitivity:
         self._t_molecules = share * float(self._cells.own @ self._cells.size)
         self._shown = 1 - float(self._size @ self._silent[keys] / self._size.sum())
 
-    def thinned(self, share: float) -> Sensitivity:
+    def downsampled(self, share: float) -> Sensitivity:
         """Return the same for cells that kept a share of their molecules, ``least_share`` or more."""
         fewer = copy(self)
         fewer._place(share)
@@ -199,7 +199,7 @@ class Sensitivity:
         called = self._called(fraction, fraction, cutoff)[self._cell] @ self.weight
         return float(self._size @ called / self._size.sum())
 
-    def silence(self, fraction: float, cutoff: float) -> float:
+    def no_call(self, fraction: float, cutoff: float) -> float:
         """Return the probability that a sample of this CAR T fraction shows no positive call.
 
         A deeper cell is never taken to be less sensitive: a call may ask one molecule more of it, but a limit that
@@ -228,18 +228,18 @@ class Sensitivity:
         high, last = low, len(LIMITS) - 1
         # The first such fraction: where other cells show the CAR, a T cell's molecules may be taken for false ones
         # once many T cells show some. A sample that shows none is excluded there all the more.
-        while self.silence(LIMITS[high], cutoff) > 1 - CONFIDENCE:
+        while self.no_call(LIMITS[high], cutoff) > 1 - CONFIDENCE:
             if high == last:
                 return 1.0
             low, high = high, min(high + _LIMIT_STEP, last)
         while high - low > 1:
             middle = (low + high) // 2
-            if self.silence(LIMITS[middle], cutoff) > 1 - CONFIDENCE:
+            if self.no_call(LIMITS[middle], cutoff) > 1 - CONFIDENCE:
                 low = middle
             else:
                 high = middle
         # Between two neighbours: on a line of the logs.
-        ends = [np.log(max(self.silence(LIMITS[i], cutoff), 1e-12)) for i in (low, high)]
+        ends = [np.log(max(self.no_call(LIMITS[i], cutoff), 1e-12)) for i in (low, high)]
         share = (ends[0] - np.log(1 - CONFIDENCE)) / max(ends[0] - ends[1], 1e-12)
         share = float(np.clip(share, 0, 1))
         return float(LIMITS[low] * (LIMITS[high] / LIMITS[low]) ** share)
