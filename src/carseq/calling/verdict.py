@@ -16,7 +16,8 @@ from carseq.calling.negbin import Floats, log_pmf, upper_tail
 
 #: A sample in which no more than this CAR T fraction could be excluded is undetermined, not negative.
 UNDETERMINED_ABOVE = 0.5
-#: From this share of molecules that the construct cannot show (an ORF alone, a part), silence means nothing.
+#: If this share of CAR molecules or more cannot be seen with the given construct (an ORF alone, a part), a sample
+#: without a positive cell is undetermined, not negative.
 MAX_UNSEEN = 0.5
 #: Probability with which a sample at its detection limit shows a positive call.
 CONFIDENCE = 0.95

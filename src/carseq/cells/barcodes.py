@@ -33,7 +33,7 @@ MIN_OUTRIGHT = 100
 #: totals lognormal: simulated soup is less skewed, and at most 0.3 % were found (with 0.002, 72 % and not 86 %
 #: were called of those above 500 UMIs in a sample of 30 % ambient RNA, with as many empty droplets among them).
 OUTRIGHT_FALSE = 0.01
-#: A total counts as evidence where fewer empty droplets than this share have as many UMIs.
+#: A barcode's UMI total is evidence that it is a cell only if fewer than this share of empty droplets reach it.
 TELLING_TOTAL = 0.025
 #: A matrix with hardly any barcode below this many UMIs was filtered before.
 FILTERED = 200

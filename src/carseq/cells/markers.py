@@ -223,7 +223,7 @@ def match_markers(adata: AnnData, markers: pd.DataFrame, car: str | None = None)
             "call adata.var_names_make_unique() first",
         )
     table = markers[~markers["gene"].isin(car_genes(adata, car))]
-    # A type most of whose markers are not annotated would live on those it shares with siblings.
+    # Drop a type if most of its markers are not annotated: it would be scored by those it shares with related types.
     present = table["gene"].isin(adata.var_names)
     coverage = present[table["weight"] > 0].groupby(table["lineage"]).mean().to_dict()
     share = present.groupby(table["cell_type"]).mean()

@@ -209,7 +209,9 @@ def _column_alone(counts: sparse.csr_matrix, column: np.ndarray) -> sparse.csr_m
 
 
 def add_layer(cohort: AnnData, name: str, samples: Mapping[str, AnnData]) -> None:
-    """Add a layer from matrices by sample (barcodes × genes, in X); what they lack is 0, the CAR as it was counted.
+    """Add a layer from matrices by sample (barcodes × genes, in X); genes and barcodes that they lack are 0.
+
+    The CAR's counts are copied from the raw counts.
 
     Parameters
     ----------

@@ -63,7 +63,7 @@ _TIE = 0.05
 _STEP = 0.25
 #: First counts of the bins of the bootstrap: one by one to 6, then ever wider.
 _BINS = np.unique(np.concatenate([np.arange(7), np.geomspace(7, 400, 12).astype(int)]))
-#: From so many T cells in each group on the chi-square distribution needs no correction.
+#: With this many T cells or more in each group the chi-square approximation is accurate and the bootstrap is skipped.
 LARGE = 3000
 #: Grid of the log odds ratio on which patients are combined.
 PSI = np.linspace(-14.0, 14.0, 561)
