@@ -351,8 +351,8 @@ def _of_control(
 ) -> tuple[float, float]:
     """Return the rate of chimeras and swaps of a negative control, whose quiet T cells are evidence too.
 
-    The rate is capped at ``MAX_CHIMERIC`` times the CAR's share: without the cap, a mislabelled control that holds CAR T
-    cells would raise its own background and hide them.
+    The rate is capped at ``MAX_CHIMERIC`` times the CAR's share: without the cap, a mislabelled control that holds
+    CAR T cells would raise its own background and hide them.
     """
     share = (e.car + 0.5) / max(e.molecules, 1000.0)
     weight = CHIMERIC_SHAPE + max(excess, 0.0)
