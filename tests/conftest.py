@@ -16,7 +16,7 @@ FIRST = ("test_demo.py", "test_slurm.py", "test_five_prime.py")
 THEN = (
     "test_real_run.py", "test_calls.py", "test_real_cells.py", "test_compare.py", "test_ways_in.py",
     "test_from_finished.py", "test_batches.py", "test_ambient.py", "test_notebooks.py", "test_torture.py",
-    "test_browser.py", "test_wheel.py",
+    "test_kallisto_run.py", "test_browser.py", "test_wheel.py",
 )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import importlib
 import multiprocessing
 import signal
 import sys
@@ -149,16 +150,16 @@ def _import_what_they_use() -> None:
     """Import what a notebook imports, before the processes divide."""
     import anndata  # noqa: F401
     import jupytext  # noqa: F401
-    import matplotlib_inline.backend_inline  # noqa: F401
     import papermill  # noqa: F401
     import pyarrow.parquet  # noqa: F401
 
     from carseq import figures, report
     from carseq.report import kernel  # noqa: F401
 
-    # Papermill formats the cell of parameters by it where it is there.
-    with suppress(ImportError):
-        import black  # noqa: F401
+    # What other packages bring: IPython's figures, and what papermill formats the cell of parameters by where it is there.
+    for name in ("matplotlib_inline.backend_inline", "black"):
+        with suppress(ImportError):
+            importlib.import_module(name)
 
     # Both import their parts when these are asked for.
     for package in (figures, report):
