@@ -156,7 +156,7 @@ def _import_what_they_use() -> None:
     from carseq import figures, report
     from carseq.report import kernel  # noqa: F401
 
-    # What other packages bring: IPython's figures, and what papermill formats the cell of parameters by where it is there.
+    # What other packages bring: IPython's figures, and what papermill formats the cell of parameters by.
     for name in ("matplotlib_inline.backend_inline", "black"):
         with suppress(ImportError):
             importlib.import_module(name)
