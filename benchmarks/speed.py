@@ -402,12 +402,14 @@ def second(folder: Path, study: Path, given: argparse.Namespace) -> dict[str, An
             costs.append(cost.__dict__)
         rows = [row for row in rows if row["lanes"] != lanes]
         rows.append({"lanes": lanes, "costs": costs, "jobs": jobs, "about": about()})
-    # The further sample has reads of one that is there; its jobs are asked for, not run.
+    # The further sample has reads of a lane that no run has yet (a FASTQ file given twice is refused); its jobs are asked
+    # for, not run.
     new = sheet.iloc[[-1]].assign(sample=NEW, patient="P02")
     more = folder / "sample2"
     shutil.rmtree(more, ignore_errors=True)
     more.mkdir()
-    later = pairs[pairs["sample"].eq(OTHERS_SAMPLE)].head(1).assign(sample=NEW)
+    spare = units(study, lanes + 1)
+    later = spare[spare["sample"].eq(OTHERS_SAMPLE)].tail(1).assign(sample=NEW)
     for mate in ("r1", "r2"):
         link = more / f"{mate}.fastq.gz"
         link.symlink_to(later[mate].iloc[0])
