@@ -289,7 +289,8 @@ def tables(study: Study, evidence: pd.DataFrame) -> dict[str, dict[str, Any]]:
         "localization": table(
             in_order(localization, samples),
             LOCALIZATION,
-            hide=["patient", "compartment", "timepoint"],
+            # How the estimate was made is the same sentence in most rows; it is in localization.tsv and in the methods.
+            hide=["patient", "compartment", "timepoint", "method"],
             filters=["level", "sample"],
             intervals=[estimate],
             file="localization",
