@@ -66,9 +66,14 @@ MIN_GENES = 20
 MANY_DAMAGED = 0.5
 
 
+def _ribosomal(adata: AnnData) -> np.ndarray:
+    """Return the positions of the ribosomal protein genes."""
+    return np.flatnonzero(adata.var_names.str.upper().str.match(RIBOSOMAL))
+
+
 def can_be_judged(adata: AnnData) -> bool:
     """Return whether the matrix holds raw counts of as many ribosomal genes as tell damaged cells."""
-    is_ribo = np.flatnonzero(adata.var_names.str.upper().str.match(RIBOSOMAL))
+    is_ribo = _ribosomal(adata)
     if is_ribo.size < MIN_GENES:
         return False
     values = counts_of(adata)[:, is_ribo].data
@@ -101,7 +106,7 @@ def intactness(adata: AnnData) -> AnnData:
     counts = counts_of(adata)
     names = adata.var_names.str.upper()
     total = np.maximum(row_sums(counts), 1.0)
-    is_ribo = np.flatnonzero(names.str.match(RIBOSOMAL))
+    is_ribo = _ribosomal(adata)
     is_nuclear = np.flatnonzero(names.isin(NUCLEAR))
     ribo = row_sums(counts[:, is_ribo]) / total
     nuclear = row_sums(counts[:, is_nuclear]) / total
