@@ -144,7 +144,7 @@ def on_list(
 ) -> npt.NDArray[np.bool_]:
     """Return which codes are on a list.
 
-    The list, the longer side by far, is first thinned to those that share 24 bits with a code, which spares sorting it.
+    The list, the longer side by far, is first cut to those that share 24 bits with a code, which saves sorting it.
     """
     if not len(codes) or not len(whitelist):
         return np.zeros(len(codes), dtype=bool)
