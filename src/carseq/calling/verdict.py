@@ -13,6 +13,7 @@ from carseq.calling.calls import MAX_AMBIENT_P
 from carseq.calling.cells import Cells
 from carseq.calling.model import Fit
 from carseq.calling.negbin import Floats, log_pmf, upper_tail
+from carseq.schema.percent import two_digit_percent
 
 #: A sample in which no more than this CAR T fraction could be excluded is undetermined, not negative.
 UNDETERMINED_ABOVE = 0.5
@@ -277,11 +278,6 @@ def sensitivity_of(
     return Sensitivity(cells, fitted.draws[sample].points(), least_share=least_share)
 
 
-def percent(share: float) -> str:
-    """Return a share (0-1) as per cent with two significant digits, never as 0 unless it is."""
-    return f"{float(f'{100 * share:.2g}'):g} %"
-
-
 def silent_bound(limit: float, high: float, *, seen: bool) -> float:
     """Return the fraction above which a sample without a positive call excludes CAR T cells.
 
@@ -344,5 +340,7 @@ def decide(
         text += f"even a CAR T fraction of {UNDETERMINED_ABOVE:.0%} could not be excluded"
         return "undetermined", text + tail
     text = f"no positive call among {n_t} T cells; "
-    text += f"CAR T cells above {percent(limit)} of T cells are excluded with 95 % confidence"
+    text += (
+        f"CAR T cells above {two_digit_percent(limit)} of T cells are excluded with 95 % confidence"
+    )
     return "not_detected", text + tail
