@@ -350,7 +350,8 @@ def stacked(counts: pd.DataFrame, palette: Mapping[str, str], what: str, nouns: 
     nouns : str
         What is counted, in the plural.
     """
-    from carseq.figures.phrases import number, percent
+    from carseq.figures.phrases import number
+    from carseq.schema.percent import percent
 
     total = counts.sum(axis=1)
     noun = nouns.removesuffix("s") if nouns.endswith("s") else nouns

@@ -144,7 +144,7 @@ def on_list(
 ) -> npt.NDArray[np.bool_]:
     """Return which codes are on a list.
 
-    The list, the longer side by far, is first thinned to those that share their first bits with a code, which spares
+    The list, the longer side by far, is first cut to those that share their first bits with a code, which saves
     sorting it. There are some 32 times as many such bits as codes; the table of them should fit the processor's cache.
     """
     if not len(codes) or not len(whitelist):

@@ -94,7 +94,7 @@ class KmerSet:
         Raises
         ------
         CarseqError
-            If the bytes there are no records: the file is damaged.
+            If the bytes there are not records: the file is damaged.
         """
         n_records = left_out(bam) or 0
         first = next(bam.fetch("*"), None)
@@ -128,7 +128,7 @@ class KmerSet:
 
 
 def left_out(bam: pysam.AlignmentFile) -> int | None:
-    """Return how many unmapped reads were left out of a BAM when it was cut; None if it is no such slice."""
+    """Return how many unmapped reads were left out of a BAM when it was cut; None if it is not such a slice."""
     comments = [str(c) for c in bam.header.to_dict().get("CO", []) if c.startswith(LEFT_OUT)]
     return sum(int(c.removeprefix(LEFT_OUT)) for c in comments) if comments else None
 
