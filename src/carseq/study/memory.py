@@ -79,7 +79,7 @@ def reading_megabytes(genome: float) -> float:
 
     They hold one contig, of which 3 bytes a base were in use at most, and the annotation's transcripts. Two contigs of
     250 and 243 Mb, as long as the largest of GRCh38, with 250,000 transcripts of 1.65 million exons, as many as GENCODE
-    has, took 1.5 GB (benchmarks/genome_jobs.py). The line is twice that for a human genome. A contig is taken for 300 Mb
+    has, took 1.5 GB (benchmarks/genome_jobs.py). For a human genome it is twice that. A contig is taken for 300 Mb
     at most: of a genome with longer ones, what is asked for its annotation covers them.
     """
     return 1000 + 3 * min(genome, 300) + 0.4 * genome
