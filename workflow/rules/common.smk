@@ -124,6 +124,8 @@ BY_NAME = sorted(SAMPLES)
 CAR = CONFIG.construct.name
 INSERTION = CONFIG.reference.insertion
 KALLISTO = STUDY.kallisto
+# The CAR's reads are taken out of the FASTQ files.
+SEARCHED = STUDY.searched
 
 
 # Path of a declared file; its wildcards stay.
@@ -142,8 +144,8 @@ def given(path):
 
 # What is reused stays where it lies.
 KEEP_BAM = "all" if CONFIG.reuse else CONFIG.solo.keep_bam
-# kallisto makes no BAM of all reads: the slice is all there is.
-if KALLISTO and KEEP_BAM == "all":
+# No BAM of all reads is made: the slice is all there is.
+if SEARCHED and KEEP_BAM == "all":
     KEEP_BAM = "slice"
 # A study of matrices alone may have neither genome nor construct.
 FASTA, GTF = given(CONFIG.reference.fasta) or [], given(CONFIG.reference.gtf) or []
@@ -206,6 +208,17 @@ def bam_index(wildcards):
 
 def kept(path, is_kept):
     return path if is_kept else temp(path)
+
+
+# What STAR writes of the alignments: nothing where the reads are searched.
+ALIGNED = (
+    {}
+    if SEARCHED
+    else {
+        "bam": kept(R("aligned_bam"), KEEP_BAM == "all"),
+        "bai": kept(R("aligned_bai"), KEEP_BAM == "all"),
+    }
+)
 
 
 def raw_matrix(wildcards):
@@ -318,7 +331,8 @@ def align_memory(wildcards, input, attempt):
     # The genome in memory, or what inserting the CAR into it takes, and the FASTQ's size for sorting the BAM.
     of = insertion_megabytes if INSERTION == "each_run" else alignment_megabytes
     genome = of(genome_megabytes(), CONFIG.reference.sa_sparse)
-    return int(attempt * max(4000, genome + sort_memory(wildcards, input, 1)))
+    sorting = 0 if SEARCHED else sort_memory(wildcards, input, 1)
+    return int(attempt * max(4000, genome + sorting))
 
 
 # kallisto's index of the transcripts, and what sorts its records.
