@@ -9,7 +9,7 @@ from carseq.io.failures import check_scratch
 from carseq.io.remote import check_host, is_url, provider, watch_requests
 from carseq.io.results import upgrade_notice
 from carseq.locks import forget_run, note_run, lock_notice
-from carseq.machine import machine_megabytes
+from carseq.machine import machine_cores, machine_megabytes
 from carseq.schema.results import FILES, VERSIONS, each
 from carseq.study.construct_file import split_record
 from carseq.study.memory import (
@@ -40,10 +40,15 @@ if workflow.is_main_process and (told := upgrade_notice(STUDY.config.results)):
 DRY = bool({"-n", "--dry-run", "--dryrun", "-np", "-nq"} & set(sys.argv))
 
 
-# What a cluster's nodes have is not known here: there the CAR is inserted, unless the configuration says otherwise.
-def megabytes_here():
+# Whether the jobs run on a cluster, of whose nodes nothing is known here.
+def elsewhere():
     given = workflow.resource_settings
-    if given.nodes is not None and (given.cores is None or DRY):
+    return given.nodes is not None and (given.cores is None or DRY)
+
+
+# On a cluster the CAR is inserted, unless the configuration says otherwise.
+def megabytes_here():
+    if elsewhere():
         return float("inf")
     told = workflow.global_resources.get("mem_mb")
     told = getattr(told, "value", told)
@@ -317,9 +322,15 @@ def index_memory(wildcards, input, attempt):
     return int(attempt * max(2000, asked))
 
 
+# Threads of a job that can use so many: no more than this machine has cores. `carseq run` starts one job more than
+# that, which uses what an alignment leaves idle when it reads its lists, sorts or counts.
+def up_to(threads):
+    return threads if elsewhere() else min(threads, machine_cores())
+
+
 def index_threads(wildcards):
     # Of a small genome most steps have one thread only: the other cores are for the jobs beside it.
-    return 8 if genome_megabytes() > 100 else 1
+    return up_to(8) if genome_megabytes() > 100 else 1
 
 
 def insert_memory(wildcards, input, attempt):

@@ -69,9 +69,11 @@ if KALLISTO:
             f"{RESULTS}/logs/{{sample}}/count.log",
         benchmark:
             f"{RESULTS}/benchmarks/{{sample}}/count.tsv"
+        # Before what needs one core and can run beside it.
+        priority: 60
         conda:
             "../../envs/tools.yaml"
-        threads: 8
+        threads: up_to(8)
         resources:
             mem_mb=transcripts_memory,
             runtime=minutes(60, per_gb=4),
@@ -107,9 +109,11 @@ else:
             f"{RESULTS}/logs/{{sample}}/align.log",
         benchmark:
             f"{RESULTS}/benchmarks/{{sample}}/align.tsv"
+        # Before what needs one core and can run beside it.
+        priority: 60
         conda:
             "../../envs/tools.yaml"
-        threads: 8
+        threads: up_to(8)
         resources:
             mem_mb=align_memory,
             sort_mb=sort_memory,
