@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from carseq.calling.verdict import decide, percent
+from carseq.calling.verdict import decide
+from carseq.schema.percent import two_digit_percent
 
 
 @pytest.mark.parametrize(("limit", "text"), [(0.0004, "0.04 %"), (0.0123, "1.2 %"), (0.4, "40 %")])
@@ -13,4 +14,4 @@ def test_the_limit_is_said_with_its_digits(limit: float, text: str) -> None:
     verdict, sentence = decide(0, 900, 0.0, limit, 0.0)
     assert verdict == "not_detected"
     assert f"above {text} of T cells" in sentence
-    assert percent(limit) == text
+    assert two_digit_percent(limit) == text

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from carseq.figures import phrases as words
+from carseq.schema.percent import NBSP, percent
 from study import verdict_row
 
 
@@ -18,7 +19,7 @@ from study import verdict_row
      (math.nan, "–"), (0.09999, "10 %")],
 )  # fmt: skip
 def test_shares_read_as_people_write_them(share: float, text: str) -> None:
-    assert words.percent(share).replace(words.NBSP, " ") == text
+    assert percent(share).replace(NBSP, " ") == text
 
 
 @pytest.mark.parametrize(
@@ -32,7 +33,7 @@ def test_numbers_read_as_people_write_them(value: Any, text: str) -> None:
 
 def test_a_detected_verdict_gives_calls_estimate_interval_and_false_calls() -> None:
     headline, sentences = words.verdict_words(verdict_row())
-    text = " ".join([headline, *sentences]).replace(words.NBSP, " ")
+    text = " ".join([headline, *sentences]).replace(NBSP, " ")
     assert headline == "CAR T cells detected"
     assert "21 of 63 T cells called positive" in text
     assert "38 % (27–50 %) of T cells after correction for dropout" in text
@@ -45,8 +46,8 @@ def test_not_detected_states_its_limit(high: float, excluded: int) -> None:
     limit = {"prevalence": 0.01, "prevalence_low": 0.0, "prevalence_high": high}
     given = verdict_row(verdict="not_detected", n_car_positive=0, detection_limit=0.04, **limit)
     headline, sentences = words.verdict_words(given)
-    assert headline == f"CAR T cells not detected above {excluded}{words.NBSP}%"
-    assert any(f"above {excluded}{words.NBSP}% of T cells is excluded" in s for s in sentences)
+    assert headline == f"CAR T cells not detected above {excluded}{NBSP}%"
+    assert any(f"above {excluded}{NBSP}% of T cells is excluded" in s for s in sentences)
 
 
 def test_undetermined_says_so_even_without_numbers() -> None:

@@ -168,6 +168,8 @@ def test_swapped_reads_of_a_kit_of_parts_are_told(kits: ModuleType, tmp_path: Pa
     found = detect_chemistry([pair], genes, chemistry="bd_rhapsody")
     assert (found.name, found.strand, found.positions) == ("bd_rhapsody", "Forward", "bd_rhapsody")
     assert found.valid_barcodes > 0.8
+    # Of the cDNA, not of the parts of the barcode.
+    assert found.read_length == 90
     assert type(found).from_json(found.to_json()) == found
     with pytest.raises(CarseqError, match="swapped"):
         detect_chemistry([pair[::-1]], genes, chemistry="bd_rhapsody")

@@ -10,8 +10,9 @@ from scipy import sparse
 
 from carseq import cells
 from carseq.calling import call_cells
-from carseq.figures.phrases import NBSP, blood_words
+from carseq.figures.phrases import blood_words
 from carseq.localize.blood import blood_in_urine, blood_shares
+from carseq.schema.percent import NBSP
 from carseq.schema.tables import BLOOD_IN_URINE
 from helpers_cells import BLOOD, CAR, URINE, mix_blood, urine
 

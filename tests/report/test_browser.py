@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from carseq.figures.phrases import percent, percent_range
 from carseq.report import build_report, read_study
+from carseq.schema.percent import percent, percent_range
 from hostile import write_hostile
 from study import Sample, big_samples, hostile_samples, write_study
 

@@ -68,7 +68,8 @@ def print_found(
 
 def print_verdicts(detection: Any) -> None:
     """Print a table of the samples, and each verdict in words."""
-    from carseq.figures.phrases import percent, percent_range, verdict_words
+    from carseq.figures.phrases import verdict_words
+    from carseq.schema.percent import percent, percent_range
 
     table = Table(
         "sample", "T cells", "called", "CAR T share", "verdict", title="Are there CAR T cells?"

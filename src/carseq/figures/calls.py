@@ -37,7 +37,8 @@ from carseq.figures.palette import (
     VERDICTS,
     shown_call,
 )
-from carseq.figures.phrases import count, number, percent, percent_range
+from carseq.figures.phrases import count, number
+from carseq.schema.percent import percent, percent_range
 
 CALLED = CALLS["positive"][0]
 #: How a cell with CAR molecules is shown, in words.

@@ -168,6 +168,12 @@ class Figure:
         return made
 
 
+def warm_up() -> None:
+    """Start what draws pictures, which takes most of the time of the first one."""
+    chart = alt.Chart().mark_point()
+    vlc.vegalite_to_png({**chart.to_dict(), "config": _CONFIG})
+
+
 #: Charts and what they were compiled to, by the chart's identity.
 _COMPILED: dict[int, tuple[Any, str]] = {}
 
@@ -344,7 +350,8 @@ def stacked(counts: pd.DataFrame, palette: Mapping[str, str], what: str, nouns: 
     nouns : str
         What is counted, in the plural.
     """
-    from carseq.figures.phrases import number, percent
+    from carseq.figures.phrases import number
+    from carseq.schema.percent import percent
 
     total = counts.sum(axis=1)
     noun = nouns.removesuffix("s") if nouns.endswith("s") else nouns

@@ -25,7 +25,8 @@ from carseq.figures.chart import (
     with_headings,
 )
 from carseq.figures.palette import CALLS, GRID, SOFT, colours, shown_sample
-from carseq.figures.phrases import count, number, percent, percent_range
+from carseq.figures.phrases import count, number
+from carseq.schema.percent import percent, percent_range
 
 #: Levels of the localization table, in words, in the order in which they are offered.
 LEVELS = {

@@ -8,7 +8,7 @@ import re
 from datetime import UTC, date, datetime
 from typing import Any
 
-NBSP = "\N{NO-BREAK SPACE}"
+from carseq.schema.percent import NBSP, percent, percent_range
 
 
 def today() -> date:
@@ -34,28 +34,6 @@ def number(value: Any, digits: int = 2) -> str:
     decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
     text = f"{value:,.{decimals}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
-
-
-def percent(value: Any) -> str:
-    """Return a fraction as a percentage: ``38 %``, ``4.2 %``, ``<0.1 %``."""
-    if value is None or not math.isfinite(float(value)):
-        return "–"
-    share = 100 * float(value)
-    if 0 < share < 0.1:
-        text = "<0.1"
-    elif share < 100 and f"{share:.1f}" == "100.0":
-        text = ">99.9"
-    elif 99 < share < 100 or (share < 10 and round(share, 1) != round(share)):
-        text = f"{share:.1f}"
-    else:
-        text = f"{share:.0f}"
-    return f"{text}{NBSP}%"
-
-
-def percent_range(low: Any, high: Any) -> str:
-    """Return an interval of fractions: ``27–50 %``."""
-    low_text = percent(low).removesuffix(f"{NBSP}%")
-    return f"{low_text}–{percent(high)}"
 
 
 def count(n: Any, singular: str, plural: str | None = None) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -85,39 +84,21 @@ def detect_chemistry(
         If no list fits, R1 and R2 are swapped, R1 is too short, or the strand contradicts the chemistry given.
     """
     units = [_Unit.read(first, second, max(1000, n // len(pairs))) for first, second in pairs]
-    r1 = [s for unit in units for s in unit.r1]
-    r2 = [s for unit in units for s in unit.r2]
-    named = layout(chemistry) if preset_of(chemistry) or parse_geometry(chemistry) else None
+    named = _named(chemistry, sample)
     several = named if named and len(named.parts) > 1 else None
-    cb_start, cb_length = 1, BARCODE_LENGTH
-    if several:
-        cb_length = sum(length for _, length in several.parts[:_TOLD_BY])
-    elif named:
-        cb_start, cb_length = named.parts[0]
-    elif chemistry != "auto" and chemistry not in CHEMISTRIES:
-        raise CarseqError(
-            f"unknown chemistry {chemistry!r} of {sample}",
-            "",
-            f"use auto, {', '.join((*CHEMISTRIES, *PRESETS))}, or a STARsolo geometry ('soloCBstart 1 soloCBlen 16 "
-            f"...')",
-        )
-    if named and named.note:
-        log.warning("%s: %s", sample, named.note)
-    r1_length = int(np.median([len(s) for s in r1]))
-    shortest = cb_start - 1 + cb_length + (named.umi[1] if named else 10)
+    place = _barcode_place(named)
+    r1_length = int(np.median([len(s) for unit in units for s in unit.r1]))
+    shortest = place[0] - 1 + place[1] + (named.umi[1] if named else 10)
     if several:
         shortest = several.end - several.shifts
         units = [unit.seen_by(several) for unit in units]
-        r1 = [s for unit in units for s in unit.of_r1]
-        r2 = [s for unit in units for s in unit.of_r2]
-    codes = barcode_codes(r1[:: max(1, len(r1) // 20_000)], cb_start, cb_length)
-    swapped = barcode_codes(r2[:: max(1, len(r2) // 20_000)], cb_start, cb_length)
+    codes = _some_codes([unit.of_r1 or unit.r1 for unit in units], *place)
     observed = is_observed(chemistry, None if whitelist is None else str(whitelist))
     if observed:
-        words = learn_barcodes(
+        learnt = learn_barcodes(
             [r1 for r1, _ in pairs], layout(chemistry), sample=sample, n=_LEARN
         ).words
-        codes_learnt = _two_parts(words) if several else _encoded(words[0])
+        codes_learnt = _two_parts(learnt) if several else _encoded(learnt[0])
         lists = {OBSERVED: (Path(OBSERVED), codes_learnt)}
         shares = {OBSERVED: share_on_list(codes, codes_learnt)}
     else:
@@ -126,9 +107,10 @@ def detect_chemistry(
     held = ", ".join(f"{share:.1%} on {name}" for name, share in shares.items())
     log.info("%s: reads with a barcode of a list: %s", sample, held)
     if shares[best] < MIN_VALID:
+        swapped = _some_codes([unit.of_r2 or unit.r2 for unit in units], *place)
         _explain_bad_barcodes(sample, pairs, shares, swapped, lists, whitelist, r1_length, shortest)
-    path = lists[best][0]
-    _check_units(sample, units, lists[best][1], cb_start, cb_length, shortest)
+    path, barcodes = lists[best]
+    _check_units(sample, units, barcodes, *place, shortest)
     sense, antisense = _strands(sample, units, panel)
     measured = measured_strand(sense, antisense)
     if chemistry == "auto" and not measured and sense + antisense >= MIN_STRAND_READS:
@@ -139,20 +121,16 @@ def detect_chemistry(
         )
     if named:
         name = chemistry if chemistry in PRESETS else "custom"
-        (umi_start, umi_length), strand = named.umi, named.strand
         cb_start, cb_length = named.parts[0]
+        (umi_start, umi_length), strand = named.umi, named.strand
     else:
-        found = partial(
-            _name,
-            "given" if observed else best,
-            lists[best][1],
-            r1_length,
-            measured,
-            sample,
-        )
-        name = found() if chemistry == "auto" else chemistry
-        umi_length, strand, _ = CHEMISTRIES[name]
+        name = chemistry
+        if name == "auto":
+            source = "given" if observed else best
+            name = _name(source, barcodes, r1_length, measured, sample)
+        cb_start, cb_length = place
         umi_start = BARCODE_LENGTH + 1
+        umi_length, strand, _ = CHEMISTRIES[name]
     end = several.end - several.shifts if several else umi_start - 1 + umi_length
     if r1_length < end:
         raise CarseqError(
@@ -178,12 +156,46 @@ def detect_chemistry(
         strand=strand,
         whitelist=str(path),
         valid_barcodes=round(shares[best], 4),
-        n_reads=len(r1),
-        read_length=int(np.median([len(s) for s in r2])),
+        n_reads=sum(len(unit.r1) for unit in units),
+        read_length=int(np.median([len(s) for unit in units for s in unit.r2])),
         reads_sense=sense,
         reads_antisense=antisense,
         positions=chemistry if several else "",
     )
+
+
+def _named(chemistry: str, sample: str) -> Preset | None:
+    """Return where barcode and UMI lie in reads of a kit or geometry; None for 10x's and for ``auto``."""
+    if preset_of(chemistry) or parse_geometry(chemistry):
+        named = layout(chemistry)
+        if named.note:
+            log.warning("%s: %s", sample, named.note)
+        return named
+    if chemistry != "auto" and chemistry not in CHEMISTRIES:
+        raise CarseqError(
+            f"unknown chemistry {chemistry!r} of {sample}",
+            "",
+            f"use auto, {', '.join((*CHEMISTRIES, *PRESETS))}, or a STARsolo geometry ('soloCBstart 1 soloCBlen 16 "
+            f"...')",
+        )
+    return None
+
+
+def _barcode_place(named: Preset | None) -> tuple[int, int]:
+    """Return start (from 1) and length of the barcode; of one of several parts, those of its first parts joined."""
+    if named is None:
+        return 1, BARCODE_LENGTH
+    if len(named.parts) > 1:
+        return 1, sum(length for _, length in named.parts[:_TOLD_BY])
+    return named.parts[0]
+
+
+def _some_codes(
+    of_units: Sequence[Sequence[str]], start: int, length: int
+) -> npt.NDArray[np.uint64]:
+    """Return the barcodes of about 20,000 reads of all units."""
+    reads = [read for of_unit in of_units for read in of_unit]
+    return barcode_codes(reads[:: max(1, len(reads) // 20_000)], start, length)
 
 
 def _contradicted(

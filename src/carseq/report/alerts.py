@@ -12,10 +12,11 @@ import pandas as pd
 
 from carseq.cells.protein import FEWEST_JUDGED, LEAST_AGREEMENT
 from carseq.cells.receptor import LEAST_SHARE
-from carseq.figures.phrases import count, number, percent, step_words
+from carseq.figures.phrases import count, number, step_words
 from carseq.figures.summaries import car_molecules
 from carseq.report.study import Study
 from carseq.schema.codes import GATES
+from carseq.schema.percent import percent
 
 #: Below these the page warns. Fractions; a 10x library of fresh cells has > 0.9 valid barcodes and
 #: > 0.8 mapped reads, urine less.
@@ -24,6 +25,25 @@ MIN_MAPPED = 0.5
 #: The same of reads that fit transcripts, where kallisto counted: introns and what lies between genes do not, which are
 #: a third of the reads of whole cells, half of those of nuclei.
 MIN_ON_TRANSCRIPTS = 0.3
+#: Where the aligner placed few reads. Of each: the key in ``summary.json``, the least share, what those reads do, what
+#: to check, and what too few of them are.
+_MAPPING = (
+    (
+        "mapped_genome",
+        MIN_MAPPED,
+        "map to the genome",
+        "species, read length and adapters",
+        "mapped",
+    ),
+    (
+        "mapped_transcripts",
+        MIN_ON_TRANSCRIPTS,
+        "fit a transcript",
+        "species and read length, or whether these are nuclei, whose introns kallisto does not count (`solo.aligner: "
+        "star` with `solo.feature: GeneFull` does)",
+        "counted",
+    ),
+)
 #: A filter that removes more than this part of the cells raises an alert.
 MOST_REMOVED = 1 / 3
 #: Fewer T cells than this leave a sample open whatever the reads say.
@@ -32,7 +52,7 @@ FEW_T_CELLS = 20
 
 @dataclass(frozen=True)
 class Alert:
-    """Something the reader must know before believing the numbers."""
+    """Something the reader must know before trusting the numbers."""
 
     level: str
     where: str
@@ -132,7 +152,7 @@ def scope(study: Study) -> list[str]:
 
 
 def alerts(study: Study) -> list[Alert]:
-    """Return what the reader must know before believing the numbers, the most serious first."""
+    """Return what the reader must know before trusting the numbers, the most serious first."""
     found: list[Alert] = []
     for finding in study.lint:
         level = str(finding.get("level", "info"))
@@ -152,7 +172,7 @@ def alerts(study: Study) -> list[Alert]:
                     "error",
                     str(row.sample),
                     f"the reads support the construct {row.construct}, not {study.construct}: "
-                    f"{count(row.n_best, 'molecule')} can be told apart in its favour",
+                    f"{count(row.n_best, 'molecule')} fit it alone",
                     f"Put {row.construct} into `construct.file` and run again.",
                 )
             )
@@ -217,29 +237,18 @@ def _library_alerts(sample: str, summary: dict[str, Any]) -> list[Alert]:
                 "that R1 and R2 are not swapped.",
             )
         )
-    mapped = _as_fraction(summary.get("mapped_genome"))
-    if mapped < MIN_MAPPED:
-        found.append(
-            Alert(
-                "warn",
-                sample,
-                f"only {percent(mapped)} of reads map to the genome",
-                "In urine, bacteria and degraded RNA are common causes; else check species, "
-                "read length and adapters. Fewer mapped reads mean a lower sensitivity, not false calls.",
+    for key, least, what, check, counted in _MAPPING:
+        share = _as_fraction(summary.get(key))
+        if share < least:
+            found.append(
+                Alert(
+                    "warn",
+                    sample,
+                    f"only {percent(share)} of reads {what}",
+                    f"In urine, bacteria and degraded RNA are common causes; else check {check}. Fewer {counted} reads "
+                    "mean a lower sensitivity, not false calls.",
+                )
             )
-        )
-    on_transcripts = _as_fraction(summary.get("mapped_transcripts"))
-    if on_transcripts < MIN_ON_TRANSCRIPTS:
-        found.append(
-            Alert(
-                "warn",
-                sample,
-                f"only {percent(on_transcripts)} of reads fit a transcript",
-                "In urine, bacteria and degraded RNA are common causes; else check species and read length, or whether "
-                "these are nuclei, whose introns kallisto does not count (`solo.aligner: star` with `solo.feature: "
-                "GeneFull` does). Fewer counted reads mean a lower sensitivity, not false calls.",
-            )
-        )
     fault = strand_fault(summary)
     if fault:
         found.append(
@@ -263,7 +272,7 @@ def _cell_alerts(row: Any) -> list[Alert]:
                 "error",
                 row.sample,
                 f"a negative control with {cells} called positive",
-                "No sample here should be believed before this is explained: swapped samples, "
+                "Do not trust any sample here before this is explained: swapped samples, "
                 "molecules swapped between libraries of one run, or a construct that shares "
                 "sequence with the patient's genes. Look at these cells under “CAR evidence”.",
             )
@@ -354,7 +363,7 @@ def _check_alerts(study: Study) -> list[Alert]:
                     str(row.sample),
                     f"surface proteins agree with the lineage of only {percent(row.agreement)} of "
                     f"{count(row.n_cells, 'cell')} (the others are annotated as {row.else_annotated})",
-                    "Either the cell types or the staining is wrong; see “Surface proteins” below before believing "
+                    "Either the cell types or the staining is wrong; see “Surface proteins” below before trusting "
                     "which cells the CAR T cells are.",
                 )
             )

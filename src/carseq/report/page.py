@@ -26,6 +26,7 @@ from carseq.report.privacy import without_paths
 from carseq.report.scripts import packed_runtime, policy, script
 from carseq.report.study import Study, read_study
 from carseq.schema.codes import GATES
+from carseq.schema.percent import percent
 from carseq.schema.results import FILES
 from carseq.schema.tables import MOLECULES, RUN_TIMES
 from carseq.schema.thresholds import FDR
@@ -140,7 +141,7 @@ def _told(study: Study) -> dict[str, Any]:
         "study": study,
         "done": steps,
         "listed": lambda names: methods.listed(names, len(study.samples)),
-        "fdr": words.percent(_fdr(study)),
+        "fdr": percent(_fdr(study)),
         "integration": study.integration,
         "citations": methods.citations(study, steps),
         "tool": lambda name: _version(study, name),

@@ -67,9 +67,23 @@ _STRAND_READS = ("exact_barcodes", "reads_sense", "reads_antisense")
 #: Columns with marks of their own on the page.
 _KINDS = {"car_call": "car_call", "verdict": "text", "car_posterior": "probability"}
 _POSITIVE_OF = {"n_car_positive": "n_t_cells"}
+_ESTIMATE = ("estimate", "low", "high")
+#: What is known of a sample by its name: searched and filtered by, not shown.
+_OF_SAMPLE = ("patient", "compartment", "timepoint")
+#: Stem of the file that a user saves, where it is not the table's name on the page.
+_FILES = {
+    "solo": "libraries",
+    "domains": "molecules_by_domain",
+    "evidence": "car_bearing_cells",
+    "mixing": "integration",
+    "protein": "protein_agreement",
+    "blood": "blood_in_urine",
+    "signal_outside": "signal_outside_t",
+    "rules": "rule_comparison",
+    "field_rules": "rules",
+}
 
-
-#: Values of a figure that repeat as a whole are written once from so many on.
+#: Values of a figure that repeat as a whole are written once if there are at least this many.
 LEAST_BLOCK = 50
 
 
@@ -103,7 +117,7 @@ def plain(value: Any) -> Any:
 
 
 def short(value: Any, digits: int = 5) -> float | int | str | None:
-    """Return a number with so many significant digits; None for NaN, ``inf`` as a word."""
+    """Return a number with ``digits`` significant digits; None for NaN, ``inf`` as a word."""
     value = float(value)
     if math.isnan(value):
         return None
@@ -152,7 +166,6 @@ def table(
     filters: Sequence[str] = (),
     intervals: Sequence[tuple[str, str, str]] = (),
     of: Mapping[str, str] | None = None,
-    file: str = "",
 ) -> dict[str, Any]:
     """Describe a table for the page's table widget.
 
@@ -170,8 +183,6 @@ def table(
         Columns of an estimate and of the ends of its interval, shown in one cell.
     of : mapping of str to str
         Counts shown with what they are a part of, in one cell: ``21 of 63``.
-    file : str
-        Stem of the file a user saves.
     """
     ends_of = {centre: [low, high] for centre, low, high in intervals}
     ends = {end for both in ends_of.values() for end in both}
@@ -198,7 +209,6 @@ def table(
         "data": [column(frame[key]) for key in frame.columns],
         "n": len(frame),
         "filters": list(filters),
-        "file": file,
     }
 
 
@@ -222,165 +232,175 @@ def tables(study: Study, evidence: pd.DataFrame) -> dict[str, dict[str, Any]]:
     evidence : pandas.DataFrame
         The CAR-bearing cells that the page shows (``obs``).
     """
-    samples = study.samples
-    composition = summaries.composition_rows(study.cells, samples)
-    by_rules = ("n_t_at_least_1_umi", "n_t_at_least_2_umis")
+    samples, cells = study.samples, study.cells
+    # The page counts the barcodes that filters removed; their names are in filters.tsv.
+    filters = study.filters.drop(columns=["removed", "car_bearing_removed"])
+    composition = summaries.composition_rows(cells, samples)
+    classes = summaries.evidence_classes(study.molecules, samples)
+    domains = summaries.molecules_by_domain(study.molecules, study.domains, samples)
+    versions = pd.DataFrame(sorted(study.versions.items()), columns=["tool", "version"])
+    made = {
+        "detection": _detection(study),
+        "solo": table(libraries(study), LIBRARIES, hide=_STRAND_READS),
+        "filters": table(filters, FILTERS, filters=["sample"]),
+        "composition": table(composition, COMPOSITION, filters=["sample", "cell_type"]),
+        "car_by_type": table(summaries.car_by_type(cells), CAR_BY_TYPE),
+        "evidence_classes": table(classes, EVIDENCE_CLASSES),
+        "domains": table(domains, MOLECULES_BY_DOMAIN, filters=["sample"]),
+        "evidence": _evidence(evidence),
+        "localization": _localization(study),
+        "contrasts": _contrasts(study),
+        "annotation": table(study.annotation, ANNOTATION, filters=["cell_type", "method"]),
+        "mixing": table(study.mixing, INTEGRATION),
+        "protein": table(study.protein, PROTEIN_AGREEMENT),
+        "receptors": table(study.receptors, RECEPTORS),
+        "blood": _blood(study),
+        "target": _target(study),
+        "clinic": _clinic(study),
+        "agreement": table(study.agreement, AGREEMENT, hide=["kind"]),
+        "clonotypes": table(study.clonotypes, CLONOTYPES, hide=["compartments", "samples"]),
+        "signal_outside": table(
+            summaries.signal_outside_t(cells), SIGNAL_OUTSIDE_T, filters=["sample"]
+        ),
+        "losses": table(study.losses, LOSSES, filters=["sample"]),
+        "rules": table(summaries.rule_comparison(cells, study.detection), RULE_COMPARISON),
+        "field_rules": _field_rules(study),
+        "thresholds": _thresholds(study),
+        "downsampling": _downsampling(study),
+        "versions": table(versions, VERSIONS),
+    }
+    return {name: {**shown, "file": _FILES.get(name, name)} for name, shown in made.items()}
+
+
+def _detection(study: Study) -> dict[str, Any]:
+    """Return the table of verdicts."""
     ambient = np.where(study.detection["ambient_assumed"].astype(bool), "assumed", "measured")
     detection = study.detection.assign(ambient_assumed=ambient)
     # What is as it should be in every sample is not worth a column.
     usual = {"gating": "unsorted", "prevalence_is": "fraction", "ambient_assumed": "measured"}
     as_usual = [key for key, value in usual.items() if (detection[key] == value).all()]
-    # The page counts the barcodes that filters removed; their names are in filters.tsv.
-    filters = study.filters.drop(columns=["removed", "car_bearing_removed"])
-    marked = evidence.assign(
-        is_doublet=np.where(evidence["is_doublet"], "doublet", ""),
-        # Results of version 0.2.0 hold 0 for cells that the model did not ask.
-        car_posterior=evidence["car_posterior"].where(is_single_t(evidence)),
+    # What simple rules would have called is in the table of rules.
+    by_rules = ("n_t_at_least_1_umi", "n_t_at_least_2_umis")
+    return table(
+        detection,
+        DETECTION,
+        hide=[*_OF_SAMPLE, "role", *by_rules, *as_usual, "verdict_text"],
+        intervals=[("prevalence", "prevalence_low", "prevalence_high")],
+        of=_POSITIVE_OF,
     )
+
+
+def _evidence(cells: pd.DataFrame) -> dict[str, Any]:
+    """Return the table of CAR-bearing cells."""
+    marked = cells.assign(
+        is_doublet=np.where(cells["is_doublet"], "doublet", ""),
+        # Results of version 0.2.0 hold 0 for cells that the model did not evaluate.
+        car_posterior=cells["car_posterior"].where(is_single_t(cells)),
+    )
+    return table(
+        marked[list(_EVIDENCE)],
+        OBS,
+        hide=["car_reason"],
+        filters=["sample", "car_call", "cell_type", "car_reason"],
+    )
+
+
+def _localization(study: Study) -> dict[str, Any]:
+    """Return the table of CAR T fractions by sample and kind of cell."""
     localization = study.localization.assign(sample=shown_sample(study.localization))
-    contrasts = [*_CONTRASTS_FIRST, *(c for c in CONTRASTS.columns if c not in _CONTRASTS_FIRST)]
-    # The same sentence in each row would make the rows four lines high; it is shown above the table.
-    of_one = study.contrasts["n_patients"] == 1
-    compared = study.contrasts.assign(
-        reading=study.contrasts["reading"].mask(
-            of_one, "patient " + study.contrasts["patient"].astype(str) + " alone"
-        )
+    return table(
+        in_order(localization, study.samples),
+        LOCALIZATION,
+        # How the estimate was made is the same sentence in most rows; it is in localization.tsv and in the methods.
+        hide=[*_OF_SAMPLE, "method"],
+        filters=["level", "sample"],
+        intervals=[_ESTIMATE],
     )
+
+
+def _contrasts(study: Study) -> dict[str, Any]:
+    """Return the table of odds ratios between samples, and between kinds of T cell."""
+    contrasts = study.contrasts
+    # The same sentence in each row would make the rows four lines high; it is shown above the table.
+    of_one = "patient " + contrasts["patient"].astype(str) + " alone"
+    compared = contrasts.assign(
+        reading=contrasts["reading"].mask(contrasts["n_patients"] == 1, of_one)
+    )
+    columns = [*_CONTRASTS_FIRST, *(c for c in CONTRASTS.columns if c not in _CONTRASTS_FIRST)]
+    hide = ["reference_group", "method", "patient", "n_patients"]
+    # Only contrasts of states and types have a group.
+    if not contrasts["group"].astype(str).any():
+        hide.append("group")
+    return table(
+        compared[columns],
+        CONTRASTS,
+        hide=hide,
+        filters=["contrast"],
+        intervals=[_ESTIMATE],
+        of={**_POSITIVE_OF, "n_car_positive_reference": "n_t_cells_reference"},
+    )
+
+
+def _blood(study: Study) -> dict[str, Any]:
+    """Return the table of blood in urine."""
+    return table(
+        study.blood,
+        BLOOD_IN_URINE,
+        # The note says why a kind of cell was not used.
+        hide=["patient", "timepoint", "pairing", "car_verdict", "used"],
+        filters=["sample"],
+        intervals=[
+            _ESTIMATE,
+            ("car_expected", "car_expected_low", "car_expected_high"),
+            ("car_seen", "car_seen_low", "car_seen_high"),
+        ],
+    )
+
+
+def _target(study: Study) -> dict[str, Any]:
+    """Return the table of cells that express the antigen."""
+    return table(
+        study.target,
+        TARGET,
+        hide=[*_OF_SAMPLE, "role", "target", "car_low", "car_high"],
+        filters=["level", "sample"],
+        intervals=[("fraction", "low", "high")],
+        of=_POSITIVE_OF,
+    )
+
+
+def _clinic(study: Study) -> dict[str, Any]:
+    """Return the table of the samples sheet's numbers beside the CAR T fractions."""
+    return table(
+        study.clinic,
+        CLINIC,
+        hide=["role", "kind", "place"],
+        filters=["patient", "measure"],
+        intervals=[("car_fraction", "car_low", "car_high")],
+    )
+
+
+def _field_rules(study: Study) -> dict[str, Any]:
+    """Return the table of what rules of the literature would call; a rule that could not be applied has a blank."""
+    called = study.rules["n_called"]
+    return table(
+        study.rules.assign(n_called=called.where(called >= 0)), RULES, filters=["sample", "rule"]
+    )
+
+
+def _thresholds(study: Study) -> dict[str, Any]:
+    """Return the table of calls at other false discovery rates."""
     in_use = np.where(study.thresholds["in_use"].astype(bool), "in use", "")
-    versions = pd.DataFrame(sorted(study.versions.items()), columns=["tool", "version"])
-    classes = summaries.evidence_classes(study.molecules, samples)
-    domains = summaries.molecules_by_domain(study.molecules, study.domains, samples)
-    estimate = ("estimate", "low", "high")
-    return {
-        "detection": table(
-            detection,
-            DETECTION,
-            # What simple rules would have called is in the table of rules.
-            hide=[
-                "patient",
-                "compartment",
-                "timepoint",
-                "role",
-                *by_rules,
-                *as_usual,
-                "verdict_text",
-            ],
-            intervals=[("prevalence", "prevalence_low", "prevalence_high")],
-            of=_POSITIVE_OF,
-            file="detection",
-        ),
-        "solo": table(libraries(study), LIBRARIES, hide=_STRAND_READS, file="libraries"),
-        "filters": table(filters, FILTERS, filters=["sample"], file="filters"),
-        "composition": table(
-            composition, COMPOSITION, filters=["sample", "cell_type"], file="composition"
-        ),
-        "car_by_type": table(summaries.car_by_type(study.cells), CAR_BY_TYPE, file="car_by_type"),
-        "evidence_classes": table(classes, EVIDENCE_CLASSES, file="evidence_classes"),
-        "domains": table(
-            domains, MOLECULES_BY_DOMAIN, filters=["sample"], file="molecules_by_domain"
-        ),
-        "evidence": table(
-            marked[list(_EVIDENCE)],
-            OBS,
-            hide=["car_reason"],
-            filters=["sample", "car_call", "cell_type", "car_reason"],
-            file="car_bearing_cells",
-        ),
-        "localization": table(
-            in_order(localization, samples),
-            LOCALIZATION,
-            # How the estimate was made is the same sentence in most rows; it is in localization.tsv and in the methods.
-            hide=["patient", "compartment", "timepoint", "method"],
-            filters=["level", "sample"],
-            intervals=[estimate],
-            file="localization",
-        ),
-        "contrasts": table(
-            compared[contrasts],
-            CONTRASTS,
-            hide=[
-                *("reference_group", "method", "patient", "n_patients"),
-                # Only contrasts of states and types have a group.
-                *([] if study.contrasts["group"].astype(str).any() else ["group"]),
-            ],
-            filters=["contrast"],
-            intervals=[estimate],
-            of={**_POSITIVE_OF, "n_car_positive_reference": "n_t_cells_reference"},
-            file="contrasts",
-        ),
-        "annotation": table(
-            study.annotation, ANNOTATION, filters=["cell_type", "method"], file="annotation"
-        ),
-        "mixing": table(study.mixing, INTEGRATION, file="integration"),
-        "protein": table(study.protein, PROTEIN_AGREEMENT, file="protein_agreement"),
-        "receptors": table(study.receptors, RECEPTORS, file="receptors"),
-        "blood": table(
-            study.blood,
-            BLOOD_IN_URINE,
-            # The note says why a kind of cell was not used.
-            hide=["patient", "timepoint", "pairing", "car_verdict", "used"],
-            filters=["sample"],
-            intervals=[
-                estimate,
-                ("car_expected", "car_expected_low", "car_expected_high"),
-                ("car_seen", "car_seen_low", "car_seen_high"),
-            ],
-            file="blood_in_urine",
-        ),
-        "target": table(
-            study.target,
-            TARGET,
-            hide=["patient", "compartment", "timepoint", "role", "target", "car_low", "car_high"],
-            filters=["level", "sample"],
-            intervals=[("fraction", "low", "high")],
-            of=_POSITIVE_OF,
-            file="target",
-        ),
-        "clinic": table(
-            study.clinic,
-            CLINIC,
-            hide=["role", "kind", "place"],
-            filters=["patient", "measure"],
-            intervals=[("car_fraction", "car_low", "car_high")],
-            file="clinic",
-        ),
-        "agreement": table(study.agreement, AGREEMENT, hide=["kind"], file="agreement"),
-        "clonotypes": table(
-            study.clonotypes, CLONOTYPES, hide=["compartments", "samples"], file="clonotypes"
-        ),
-        "signal_outside": table(
-            summaries.signal_outside_t(study.cells),
-            SIGNAL_OUTSIDE_T,
-            filters=["sample"],
-            file="signal_outside_t",
-        ),
-        "losses": table(study.losses, LOSSES, filters=["sample"], file="losses"),
-        "rules": table(
-            summaries.rule_comparison(study.cells, study.detection),
-            RULE_COMPARISON,
-            file="rule_comparison",
-        ),
-        "field_rules": table(
-            study.rules.assign(
-                n_called=study.rules["n_called"].where(study.rules["n_called"] >= 0)
-            ),
-            RULES,
-            filters=["sample", "rule"],
-            file="rules",
-        ),
-        "thresholds": table(
-            study.thresholds.assign(in_use=in_use),
-            THRESHOLDS,
-            filters=["sample"],
-            of=_POSITIVE_OF,
-            file="thresholds",
-        ),
-        "downsampling": table(
-            study.downsampling,
-            DOWNSAMPLING,
-            filters=["sample"],
-            intervals=[("expected_positive", "expected_positive_low", "expected_positive_high")],
-            file="downsampling",
-        ),
-        "versions": table(versions, VERSIONS, file="versions"),
-    }
+    return table(
+        study.thresholds.assign(in_use=in_use), THRESHOLDS, filters=["sample"], of=_POSITIVE_OF
+    )
+
+
+def _downsampling(study: Study) -> dict[str, Any]:
+    """Return the table of calls expected of fewer reads."""
+    return table(
+        study.downsampling,
+        DOWNSAMPLING,
+        filters=["sample"],
+        intervals=[("expected_positive", "expected_positive_low", "expected_positive_high")],
+    )

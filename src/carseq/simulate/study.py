@@ -288,89 +288,44 @@ def simulate_study(
     if target:
         config["construct"]["target"] = target
     used = {spec.name: spec.chemistry or chemistry for spec in specs}
-    lists: dict[str, Bases] = {}
-    for name in dict.fromkeys(used.values()):
-        lists[name], given = _barcodes(name, whitelist, out, seed)
-        if given is None:
-            continue
-        if set(used.values()) == {name} or whitelist is not None:
-            config["chemistry"] = {"whitelist": given}
-        else:
-            if "whitelist" not in sheet:
-                sheet["whitelist"] = ""
-            sheet.loc[sheet["sample"].map(used) == name, "whitelist"] = given
+    lists = _barcode_lists(used, whitelist, out, seed, config, sheet)
 
     groups, libraries = [], []
     for spec in specs:
         umi_length, strand, _ = CHEMISTRIES[used[spec.name]]
-        rng = np.random.default_rng([seed, zlib.crc32(spec.name.encode()), 1])
         group, library = make_sample(
             spec,
             pool,
             profiles,
             protocol,
-            rng,
+            np.random.default_rng([seed, zlib.crc32(spec.name.encode()), 1]),
             barcodes=lists[used[spec.name]],
             umi_length=umi_length,
             five_prime=strand == "Reverse",
         )
         libraries.append(library)
         groups.append(group)
-        log.info("%s: %d molecules", spec.name, len(libraries[-1].molecules))
+        log.info("%s: %d molecules", spec.name, len(library.molecules))
     libraries = hop_indexes(libraries, protocol.index_hopping, np.random.default_rng([seed, 0, 2]))
 
-    units, summary = [], []
-    for number, spec in enumerate(specs):
-        umi_length, strand, _ = CHEMISTRIES[used[spec.name]]
-        library, group = libraries[number], groups[number]
-        entropy = [seed, zlib.crc32(spec.name.encode()), 3]
-        reads = make_reads(
-            library,
-            protocol,
-            np.random.default_rng(entropy),
-            five_prime=strand == "Reverse",
-        )
-        pairs = []
-        for lane in range(1, lanes + 1):
-            stem = f"{spec.name}_S{number + 1}_L{lane:03d}"
-            pair = [f"fastq/{stem}_R1_001.fastq.gz", f"fastq/{stem}_R2_001.fastq.gz"]
-            units.append(
-                {"sample": spec.name, "unit": f"L{lane:03d}", "r1": pair[0], "r2": pair[1]}
-            )
-            pairs.append((out / pair[0], out / pair[1]))
-        write_fastq(
-            library,
-            reads,
-            pool,
-            protocol,
-            pairs=pairs,
-            umi_length=umi_length,
-            five_prime=strand == "Reverse",
-            flowcell=f"SIMFC{seed % 10_000:04d}",
-            seed=[*entropy, 4],
-            threads=threads,
-        )
-        droplets = droplets_truth(library, group, pool)
-        write_table(droplets, out / "truth" / f"{spec.name}.droplets.tsv.gz")
-        molecules = car_molecules_truth(library, reads, pool, protocol, umi_length=umi_length)
-        write_table(molecules, out / "truth" / f"{spec.name}.car_molecules.tsv.gz")
-        counts = count_reads(library, reads, pool)
-        write_text(json.dumps(counts, indent=1) + "\n", out / "truth" / f"{spec.name}.reads.json")
-        is_car = droplets["is_car_t"] | droplets["partner_is_car_t"]
+    units: list[dict[str, str]] = []
+    summary = []
+    for number, (spec, group, library) in enumerate(zip(specs, groups, libraries, strict=True), 1):
+        files = _fastq_files(spec.name, number, lanes)
+        units += files
         summary.append(
-            {
-                "sample": spec.name,
-                "n_cells": len(group.cell_type),
-                "n_t_cells": int((droplets["lineage"] == "T").sum()),
-                "n_car_t_cells": int(is_car.sum()),
-                "n_car_t_cells_with_own": int(
-                    (is_car & (droplets["n_car_own"] + droplets["n_car_partner"] > 0)).sum()
-                ),
-                "n_reads": len(reads),
-            }
-        )
-        log.info(
-            "%s: %d read pairs, %d CAR T cells", spec.name, len(reads), summary[-1]["n_car_t_cells"]
+            _sequence(
+                library,
+                group,
+                pool,
+                protocol,
+                out,
+                name=spec.name,
+                chemistry=used[spec.name],
+                pairs=[(out / unit["r1"], out / unit["r2"]) for unit in files],
+                seed=seed,
+                threads=threads,
+            )
         )
 
     write_table(pd.DataFrame(units), out / "units.tsv")
@@ -390,6 +345,120 @@ def simulate_study(
     write_text(yaml.safe_dump(config, sort_keys=False), out / "config.yaml")
     log.info("the study is in %s (%.0f s)", out, time.monotonic() - started)
     return pd.DataFrame(summary)
+
+
+def _barcode_lists(
+    used: Mapping[str, str],
+    whitelist: str | Path | None,
+    out: Path,
+    seed: int,
+    config: dict[str, Any],
+    sheet: pd.DataFrame,
+) -> dict[str, Bases]:
+    """Return the barcodes of each chemistry; name lists that carseq does not have in configuration or sheet.
+
+    Parameters
+    ----------
+    used
+        The chemistry of each sample.
+    whitelist, out, seed
+        As in :func:`simulate_study`.
+    config, sheet
+        Configuration and sheet of samples, changed here.
+    """
+    lists: dict[str, Bases] = {}
+    for name in dict.fromkeys(used.values()):
+        lists[name], given = _barcodes(name, whitelist, out, seed)
+        if given is None:
+            continue
+        if set(used.values()) == {name} or whitelist is not None:
+            config["chemistry"] = {"whitelist": given}
+        else:
+            if "whitelist" not in sheet:
+                sheet["whitelist"] = ""
+            sheet.loc[sheet["sample"].map(used) == name, "whitelist"] = given
+    return lists
+
+
+def _fastq_files(sample: str, number: int, lanes: int) -> list[dict[str, str]]:
+    """Return the rows of ``units.tsv`` of a sample, the ``number``-th of the study: a pair of files for each lane."""
+    units = []
+    for lane in (f"L{lane:03d}" for lane in range(1, lanes + 1)):
+        stem = f"fastq/{sample}_S{number}_{lane}"
+        first, second = f"{stem}_R1_001.fastq.gz", f"{stem}_R2_001.fastq.gz"
+        units.append({"sample": sample, "unit": lane, "r1": first, "r2": second})
+    return units
+
+
+def _sequence(
+    library: Library,
+    group: Cells,
+    pool: Pool,
+    protocol: Protocol,
+    out: Path,
+    *,
+    name: str,
+    chemistry: str,
+    pairs: list[tuple[Path, Path]],
+    seed: int,
+    threads: int | None,
+) -> dict[str, Any]:
+    """Sequence the library of a sample: write its reads, and the truth about its droplets, molecules and reads.
+
+    Parameters
+    ----------
+    library, group
+        Molecules and cells of the sample.
+    pool, protocol
+        Transcripts, and rates of the wet lab and the sequencer.
+    out
+        Folder of the study.
+    name, chemistry
+        Of the sample.
+    pairs
+        FASTQ files (R1, R2), a pair for each lane.
+    seed, threads
+        As in :func:`simulate_study`.
+
+    Returns
+    -------
+    dict
+        The sample's row of what :func:`simulate_study` returns.
+    """
+    umi_length, strand, _ = CHEMISTRIES[chemistry]
+    five_prime = strand == "Reverse"
+    entropy = [seed, zlib.crc32(name.encode()), 3]
+    reads = make_reads(library, protocol, np.random.default_rng(entropy), five_prime=five_prime)
+    write_fastq(
+        library,
+        reads,
+        pool,
+        protocol,
+        pairs=pairs,
+        umi_length=umi_length,
+        five_prime=five_prime,
+        flowcell=f"SIMFC{seed % 10_000:04d}",
+        seed=[*entropy, 4],
+        threads=threads,
+    )
+    truth = out / "truth"
+    droplets = droplets_truth(library, group, pool)
+    write_table(droplets, truth / f"{name}.droplets.tsv.gz")
+    molecules = car_molecules_truth(library, reads, pool, protocol, umi_length=umi_length)
+    write_table(molecules, truth / f"{name}.car_molecules.tsv.gz")
+    counts = count_reads(library, reads, pool)
+    write_text(json.dumps(counts, indent=1) + "\n", truth / f"{name}.reads.json")
+    is_car = droplets["is_car_t"] | droplets["partner_is_car_t"]
+    with_own = is_car & (droplets["n_car_own"] + droplets["n_car_partner"] > 0)
+    log.info("%s: %d read pairs, %d CAR T cells", name, len(reads), int(is_car.sum()))
+    return {
+        "sample": name,
+        "n_cells": len(group.cell_type),
+        "n_t_cells": int((droplets["lineage"] == "T").sum()),
+        "n_car_t_cells": int(is_car.sum()),
+        "n_car_t_cells_with_own": int(with_own.sum()),
+        "n_reads": len(reads),
+    }
 
 
 def make_sample(
@@ -475,7 +544,7 @@ def _check_specs(specs: list[SampleSpec], chemistry: str, lanes: int) -> None:
         raise CarseqError(
             "the samples cannot be told apart" if names else "there are no samples",
             f"their names are {', '.join(names)}" if names else "",
-            "give every sample a name of its own",
+            "give every sample its own name",
         )
     if lanes < 1:
         raise CarseqError("a sample needs a lane", f"lanes is {lanes}", "give 1 or more")

@@ -1,0 +1,35 @@
+"""Fractions as per cent: the one place where a fraction becomes text."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+NBSP = "\N{NO-BREAK SPACE}"
+
+
+def percent(value: Any) -> str:
+    """Return a fraction (0-1) as the page shows it: ``38 %``, ``4.2 %``, ``<0.1 %``; a dash if it is not finite."""
+    if value is None or not math.isfinite(float(value)):
+        return "–"
+    share = 100 * float(value)
+    if 0 < share < 0.1:
+        text = "<0.1"
+    elif share < 100 and f"{share:.1f}" == "100.0":
+        text = ">99.9"
+    elif 99 < share < 100 or (share < 10 and round(share, 1) != round(share)):
+        text = f"{share:.1f}"
+    else:
+        text = f"{share:.0f}"
+    return f"{text}{NBSP}%"
+
+
+def percent_range(low: Any, high: Any) -> str:
+    """Return an interval of fractions: ``27–50 %``."""
+    low_text = percent(low).removesuffix(f"{NBSP}%")
+    return f"{low_text}–{percent(high)}"
+
+
+def two_digit_percent(share: float) -> str:
+    """Return a fraction (0-1) with two significant digits, however small: a limit must not be rounded to ``0 %``."""
+    return f"{float(f'{100 * share:.2g}'):g} %"
