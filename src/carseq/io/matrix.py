@@ -717,7 +717,7 @@ def _check_one_sample(
     tags = tags[top][tags[top].sum(axis=1) >= 10]
     if not len(tags):
         return
-    # Each tag is held against its own level, since antibodies differ in how well they stain.
+    # Each tag is compared with its own level, since antibodies differ in how well they stain.
     own = tags.argmax(axis=1)
     share = np.bincount(own, minlength=tags.shape[1]) / len(tags)
     if share.max() >= ONE_TAG:
