@@ -185,7 +185,7 @@ def job(snakemake: Any) -> Iterator[Any]:
             get_logger(__name__).info("removed %s, which a killed job left", left)
         for path in map(str, snakemake.input):
             # Snakemake has seen it. What vanished since would be left out without a word where a study may lack it.
-            # Its own copies of the workflow's files Snakemake keeps for one run: they are no study's.
+            # Snakemake keeps copies of the workflow's files for one run: they do not belong to a study.
             if not os.path.exists(path) and "snakemake-runtime-cache" not in path:
                 raise CarseqError(
                     f"there is no {path}",

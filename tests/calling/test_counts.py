@@ -96,3 +96,18 @@ def test_swapped_molecules_stay_where_their_reads_are():
     assert kept["b"]["umi"].tolist() == ["CC"]
     assert len(kept["c"]) == len(kept["d"]) == 1
     assert dropped == {"a": 1, "b": 2, "c": 0, "d": 0}
+
+
+def test_swapped_molecules_are_found_by_the_bases_of_barcodes():
+    """Prefixes of other libraries differ in writing alone; parts of a split-pool barcode are not a suffix."""
+
+    def table(*rows):
+        return pd.DataFrame(rows, columns=["barcode", "umi", "n_reads"])
+
+    molecules = {
+        "a": table(("A_ACGTACGTACGT-1", "TT", 9), ("AAC-GGT-TTA", "GG", 5)),
+        "b": table(("B_ACGTACGTACGT-1", "TT", 1), ("AAC-GGT-CCA", "GG", 5)),
+    }
+    kept, dropped = drop_swapped(molecules, {"a": "run1", "b": "run1"})
+    assert dropped == {"a": 0, "b": 1}
+    assert kept["b"]["barcode"].tolist() == ["AAC-GGT-CCA"]

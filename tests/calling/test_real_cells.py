@@ -581,7 +581,7 @@ def test_counts_written_as_other_numbers_are_counts_and_others_are_refused():
     pd.testing.assert_frame_equal(whole, call_cells(adata, None, samples, car=CAR))
     for wrong in (plain.log1p(), -plain, plain * np.nan):
         adata.X = sparse.csr_matrix(wrong)
-        with pytest.raises(CarseqError, match="no number of molecules"):
+        with pytest.raises(CarseqError, match="not a number of molecules"):
             call_cells(adata, None, samples, car=CAR)
 
 
@@ -589,13 +589,13 @@ def test_wrong_numbers_are_named():
     obs, row = mix(7, n_car=5, n_t=20, d_car=2000, d_t=2000)
     adata, samples = cohort((obs, row))
     for fdr in (0, 1, 2):
-        with pytest.raises(CarseqError, match="no rate"):
+        with pytest.raises(CarseqError, match="not a rate"):
             call_cells(adata, None, samples, car=CAR, fdr=fdr)
     with pytest.raises(CarseqError, match="several rows"):
         call_cells(adata, None, pd.concat([samples, samples]), car=CAR)
     adata.obs["total_umis"] = adata.obs["total_umis"].astype(float)
     adata.obs.iloc[0, adata.obs.columns.get_loc("total_umis")] = np.nan
-    with pytest.raises(CarseqError, match="no number"):
+    with pytest.raises(CarseqError, match="not a number"):
         call_cells(adata, None, samples, car=CAR)
 
 

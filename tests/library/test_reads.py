@@ -46,7 +46,7 @@ def test_the_length_of_a_bams_reads_is_that_of_r2(tmp_path):
     assert measure_reads(None, path, [], named=custom).strand == "Reverse"
     with pytest.raises(CarseqError, match="holds no read"):
         measure_reads(None, bam(tmp_path / "none.bam", []), [], named="10x_3p_v3")
-    with pytest.raises(CarseqError, match=r"strand of .* cannot be told"):
+    with pytest.raises(CarseqError, match=r"strand of .* cannot be determined"):
         measure_reads(None, path, ["ACGT" * 100])
 
 

@@ -18,6 +18,7 @@ from carseq.study.memory import (
     index_megabytes,
     insertion_megabytes,
     keep_choice,
+    reading_megabytes,
     settle,
     too_little,
     transcripts_megabytes,
@@ -375,8 +376,7 @@ def cohort_threads(wildcards, input):
 
 
 def genome_memory(wildcards, input, attempt):
-    # The genome as text, a byte a base, and its annotation.
-    return int(attempt * (2000 + 4 * genome_megabytes()))
+    return int(attempt * reading_megabytes(genome_megabytes()))
 
 
 # Time to ask for, in minutes: so much for any job, so much more for each GB of its input files, and the same again

@@ -7,12 +7,12 @@ A cell with N molecules, of which a share c is ambient RNA, shows ``c x N x shar
   CAR's part of all cells' molecules, as a rule somewhat less. This is the prior.
 - the empty droplets, where the matrix holds them.
 - cells that cannot be CAR T cells (B cells, myeloid cells, kidney cells, ...). They lie in the same ambient RNA. They
-  speak on both sides: CAR molecules in them raise what is expected in T cells, silence lowers it. Now and then their
-  CAR molecules are their own (cells that engulfed CAR T cells, unseen doublets); then they only lower it.
-- T cells without a CAR molecule. Whatever the CAR T fraction, more false molecules than leave so many T cells silent
-  cannot be.
+  are evidence on both sides: CAR molecules in them raise what is expected in T cells, their absence lowers it.
+  Rarely these molecules are the cells' own (engulfed CAR T cells, unseen doublets); then they only lower it.
+- T cells without a CAR molecule. Whatever the CAR T fraction, there cannot be more false molecules than leave this many
+  T cells without one.
 
-Chimeras and swaps add a rate of their own. A negative control's T cells are evidence of that rate too.
+Chimeras and swaps add their own rate. A negative control's T cells are evidence of that rate too.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from carseq.cells.annotation import T_LINEAGE
 #: Ambient share (0-1) of a cell's molecules where nobody measured it: what filtered 10x matrices of intact cells
 #: show as a rule (SoupX, doi:10.1093/gigascience/giaa151, gives 2-12 %).
 ASSUMED_CONTAMINATION = 0.05
-#: Fewer molecules in empty droplets than this say nothing of ambient RNA: the matrix holds called cells only.
+#: With fewer molecules in empty droplets than this, ambient RNA is not measured: the matrix holds called cells only.
 MIN_AMBIENT_UMIS = 10_000
 #: The CAR's part of ambient RNA, relative to its part of the cells' molecules: median and log-sd. Cells that break
 #: are more often other cells than T cells. (0.2-1.1 in this project's simulator; an assumption for real samples.)
@@ -45,13 +45,13 @@ DROPLET_SHAPE = 1 / 0.6**2
 #: Cells of other lineages may hold somewhat more or less ambient RNA than T cells: shape of a gamma distribution.
 OTHER_SHAPE = 10.0
 #: Chance, before anything is seen, that other cells' CAR molecules are their own and thus no evidence of ambient RNA.
-#: 11,476 cells of 12 public libraries that were no T cells held none: rare. So it is believed only where T cells
+#: 11,476 cells of 12 public libraries that were no T cells held none: rare. So it is accepted only where T cells
 #: contradict them.
 PRIOR_ENGULFED = 3e-4
-#: Chimeras and swaps as a share of the CAR's share of all molecules: the prior's mean (PCR chimeras), and the most
-#: that is believed.
+#: Chimeras and swaps as a share of the CAR's share of all molecules: the prior's mean (PCR chimeras), and the upper
+#: bound.
 PRIOR_CHIMERIC, MAX_CHIMERIC = 0.002, 0.02
-#: Shape of the gamma prior of their rate: near zero as a rule, now and then far above.
+#: Shape of the gamma prior of their rate: near zero as a rule, rarely far above.
 CHIMERIC_SHAPE = 0.02
 #: Lineages among which T cells may hide.
 KIN_OF_T = ("T", "NK", "unknown")
@@ -73,7 +73,7 @@ class Background:
     assumed
         By sample: whether its ambient RNA was assumed, for want of empty droplets.
     evidence
-        By sample: what :func:`ambient_rate` was told, so that it can be asked again.
+        By sample: the input of :func:`ambient_rate`, so that it can be computed again.
     """
 
     ambient: Floats
@@ -85,7 +85,7 @@ class Background:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What one sample says of its false CAR molecules.
+    """The evidence of one sample on its false CAR molecules.
 
     Attributes
     ----------
@@ -124,7 +124,7 @@ class Evidence:
         return [float(getattr(self, name)) for name in self.__dataclass_fields__]
 
     def at_fraction(self, fraction: float, car: float, shown: float) -> Evidence:
-        """Return what a like sample would say if it held CAR T cells and this one does not.
+        """Return the evidence of a sample like this one that holds CAR T cells, if this one holds none.
 
         Parameters
         ----------
@@ -217,7 +217,7 @@ def ambient_rate(evidence: Evidence) -> tuple[float, float, float, float]:
     chimeric = np.concatenate([[0.0], share * np.exp(np.linspace(np.log(1e-5), np.log(0.1), 19))])
     log_chimeric = CHIMERIC_SHAPE * np.log(np.maximum(chimeric, share * 1e-6))
     log_chimeric -= CHIMERIC_SHAPE * chimeric / (PRIOR_CHIMERIC * share)
-    # Of a measured contamination the error is taken as normal; an assumed one may be off by far (a lysed product).
+    # The error of a measured contamination is taken as normal; an assumed one may be far off (a lysed product).
     log_off = -(FREEDOM + 1) / 2 * np.log1p(y**2 / FREEDOM) if e.assumed else -0.5 * y**2
     log_weight = -0.5 * z[:, None, None] ** 2 + log_off[None, :, None] + log_chimeric
     if e.empty_molecules > 0:
@@ -255,7 +255,7 @@ def _of_other_cells(seen: float, mean: Floats) -> Floats:
         False molecules expected in them.
     """
     false = log_pmf(np.array(seen), mean, OTHER_SHAPE)
-    # Any number of them may be their own: then there are at most so many false ones.
+    # Any number of them may be the cells' own: then at most the others are false.
     at_most = special.betainc(OTHER_SHAPE, seen + 1, OTHER_SHAPE / (OTHER_SHAPE + mean))
     own = np.log(np.maximum(at_most, 1e-300)) - np.log(seen + 1)
     return np.logaddexp(np.log1p(-PRIOR_ENGULFED) + false, np.log(PRIOR_ENGULFED) + own)
@@ -264,8 +264,9 @@ def _of_other_cells(seen: float, mean: Floats) -> Floats:
 def _of_silent(e: Evidence, mean: Floats) -> Floats:
     """Return the log likelihood of the T cells without a CAR molecule, up to a constant.
 
-    A T cell without false molecules is silent unless it is a CAR T cell that shows some of its own. How many are is
-    not asked here: the share that fits best is taken. So false molecules have an upper end, and no lower one.
+    A T cell without false molecules shows no CAR molecule unless it is a CAR T cell that shows some of its own. The
+    share of such cells is not estimated here: the one that fits best is taken. So the evidence sets an upper limit to
+    false molecules, not a lower one.
 
     Parameters
     ----------

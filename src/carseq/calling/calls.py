@@ -13,10 +13,10 @@ from carseq.cells.annotation import T_LINEAGE
 #: An ambient explanation must be this improbable for a positive call, whatever the prior says. (At 0.05, 20 simulated
 #: studies gave 1.3 % false calls and 86 % of an oracle's; at 0.15, 2.8 % and 92 %.)
 MAX_AMBIENT_P = 0.15
-#: Log odds below which the other cells of its clone speak against a cell: dozens of silent ones. (At -1, clones of
-#: eight cells of which four are CAR T cells lost 12 of 422 true calls.)
+#: Log odds below which the other cells of its clone are evidence against a cell: dozens without a CAR molecule. (At
+#: -1, clones of eight cells of which four are CAR T cells lost 12 of 422 true calls.)
 AGAINST = -3.0
-#: CAR molecules outside T cells are said to be more than ambient RNA explains if it shows so many this rarely.
+#: CAR molecules outside T cells count as unexplained if ambient RNA shows that many with less than this probability.
 MAX_STRANGE_P = 0.05
 
 
@@ -45,7 +45,7 @@ def choose(
     chosen : numpy.ndarray
         Positions of the positive cells.
     cutoff : float
-        The least probability of being no CAR T cell that is still called.
+        The largest probability of not being a CAR T cell at which a cell is still called.
     """
     able = p_ambient <= MAX_AMBIENT_P
     if support is not None:
@@ -82,7 +82,7 @@ def write_calls(
         ("car_log_ambient", terms.log_null),
         ("car_posterior", terms.posterior()),
     ):
-        # The model asks T cells alone: of a doublet, which may hide a CAR T cell, 0 would be an answer.
+        # The model evaluates single T cells alone. For a doublet, which may hide a CAR T cell, 0 would be a claim.
         column = np.full(n, np.nan)
         column[is_t] = values
         obs[name] = column
@@ -165,7 +165,7 @@ def _sentence(
     return {
         "positive": f"T cell; {seen}",
         "few_molecules": f"T cell; {seen}: not enough for a call",
-        "shared_only": f"T cell; {seen}; none is told apart from endogenous genes, so it is no call",
+        "shared_only": f"T cell; {seen}; none can be told apart from endogenous genes, so it is not called",
         "t_cell_doublet": f"doublet of a T cell and another kind of cell"
         f"{'' if partner == 'another cell' else f' ({partner})'}; {seen}; the T cell may be a CAR T cell",
         "doublet": f"doublet; {seen}",

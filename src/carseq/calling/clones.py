@@ -1,7 +1,7 @@
 """Clonotypes as evidence: how many cells of a clone are CAR T cells is learnt from its own cells.
 
-A clone is no proof: of one clone 48 of 84 cells were CAR+ where CAR+ cells had been sorted, and none of 49 in what
-the sort left over. So each clone of a patient has a share of its own, with the prior Beta(c p, c (1 - p)) around what
+A clone is not proof: of one clone 48 of 84 cells were CAR+ where CAR+ cells had been sorted, and none of 49 in what
+the sort left over. So each clone of a patient has its own share, with the prior Beta(c p, c (1 - p)) around what
 its cells' depth and type say (p). The concentration c is learnt from all clones of the cohort: small if clones are
 all or nothing, large if being of one clone says nothing. Then the prior is moved towards the shares that other clones
 show, since these follow no beta distribution.
@@ -20,7 +20,7 @@ from carseq.calling.negbin import Floats
 
 #: Concentrations of the clones' shares that are tried.
 CONCENTRATIONS = np.array([0.3, 0.7, 1.5, 3.0, 8.0, 20.0, 100.0, 1000.0])
-#: Prior weight (log) of each: even, but clones that say nothing are as likely as the rest together.
+#: Prior weight (log) of each: even, but the one at which clones are not evidence is as likely as the rest together.
 LOG_WEIGHT = np.log(np.append(np.full(7, 1 / 14), 0.5))
 #: Log odds at which a clone's share is looked at.
 SHARES = np.linspace(-9.0, 9.0, 37)

@@ -74,7 +74,7 @@ def call_cells(
     ------
     CarseqError
         If a needed column is missing or holds no numbers, the matrix holds no counts of the CAR, a sample has no row or
-        two, or ``fdr`` is no rate.
+        two, or ``fdr`` is not a rate.
     """
     obs, by_sample = _checked(adata, samples, fdr)
     _find_damage(adata)
@@ -115,7 +115,7 @@ def call_cells(
         **fitted.to_uns(),
         "prevalence": np.array([prevalence[s] for s in fitted.samples]),
         "unseen": np.array([_unseen(by_sample.loc[s]) for s in fitted.samples]),
-        # What each sample says of its false molecules, as `background.Evidence` has it.
+        # The evidence on each sample's false molecules, as `background.Evidence` holds it.
         "background": np.array(
             [known.evidence[s].to_row() for s in fitted.samples], dtype=float
         ).reshape(-1, len(Evidence.__dataclass_fields__)),
@@ -130,7 +130,7 @@ def call_cells(
 
 
 def _find_damage(adata: AnnData) -> None:
-    """Tell damaged cells where nobody did and the matrix holds what tells them; else say that none were looked for."""
+    """Find damaged cells if obs does not name them and the matrix shows them; else warn that none were looked for."""
     if not adata.n_obs or {"intact_fraction", "is_damaged"} & set(adata.obs):
         return
     if can_be_judged(adata):
@@ -162,7 +162,7 @@ def _checked(
         )
     if not 0 < fdr < 1:
         raise CarseqError(
-            f"a false discovery rate of {fdr} is no rate",
+            f"a false discovery rate of {fdr} is not a rate",
             "it is the share of false calls among the positive ones that is accepted",
             "give a number above 0 and below 1, such as 0.05",
         )
@@ -170,7 +170,7 @@ def _checked(
     if not np.isfinite(total).all() or (total < 0).any():
         bad = obs.index[~np.isfinite(total) | (total < 0)]
         raise CarseqError(
-            f"total_umis of {len(bad)} cells is no number of molecules, first that of {bad[0]}",
+            f"total_umis of {len(bad)} cells is not a number of molecules, first that of {bad[0]}",
             "the model needs each cell's depth",
             "fill the column, or leave these cells out",
         )
@@ -217,7 +217,7 @@ def _add_counts(adata: AnnData, molecules: Mapping[str, pd.DataFrame] | None, ca
         like = near_names(adata.var_names, car, ids)
         raise CarseqError(
             f"the matrix has no gene {car}, and sample {of_sample[from_matrix][0]} has no molecules either",
-            "that nothing was counted is no evidence that there is nothing",
+            "that nothing was counted is not evidence that there is nothing",
             (f"names that may be the CAR's: {', '.join(like)}; " if like else "")
             + "name the CAR as the matrix spells it (`--name`), count reads against a reference that holds it, or give "
             "its molecules (`--molecules`)",
@@ -240,7 +240,7 @@ def _raise_unless_counts(obs: pd.DataFrame, counts: npt.NDArray[np.float64], car
     bad |= np.abs(counts - np.rint(np.where(bad, 0, counts))) > NEARLY_WHOLE
     if bad.any():
         raise CarseqError(
-            f"{car} of {int(bad.sum())} cells is no number of molecules, first {counts[bad][0]:.4g} of "
+            f"{car} of {int(bad.sum())} cells is not a number of molecules, first {counts[bad][0]:.4g} of "
             f"{obs.index[bad][0]}",
             "the matrix was normalised or corrected for ambient RNA; the model needs molecules as they were counted",
             "give raw counts in X or in layers['counts']",
@@ -273,7 +273,7 @@ def _choose(
     support = t_cells["car_clone_support"].to_numpy(float)
     positive, cutoff = np.zeros(len(t_cells), dtype=bool), {}
     for sample in dict.fromkeys(names):
-        # Evidence holds a told-apart molecule: shared ones alone are none.
+        # There is evidence only with a molecule that is told apart; shared ones alone are none.
         own = np.flatnonzero((names == sample) & (k > 0))
         chosen, cutoff[sample] = choose(posterior[own], p_ambient[own], fdr, support[own])
         positive[own[chosen]] = True
@@ -305,13 +305,15 @@ def _row(
     limit = sensitivity = float("nan")
     if n_t:
         cells = fitted.cells(t_cells, sample)
-        asked = sensitivity_of(cells, fitted, sample, known.evidence[sample], silent=not n_positive)
-        limit = asked.limit(cutoff)
+        sensitive = sensitivity_of(
+            cells, fitted, sample, known.evidence[sample], silent=not n_positive
+        )
+        limit = sensitive.limit(cutoff)
         if not n_positive:
             seen = bool((t_cells["car_evidence"] > 0).any())
             low, high = 0.0, max(silent_bound(limit, high, seen=seen), estimate)
         at = estimate if n_positive else max(estimate, limit)
-        sensitivity = asked.mean(at, cutoff)
+        sensitivity = sensitive.mean(at, cutoff)
     false_calls = float((1 - t_cells["car_posterior"].to_numpy(float)[called]).sum())
     assumed, role = known.assumed.get(sample, False), str(meta.get("role", ""))
     verdict, text = decide(

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from carseq.cells.annotation import T_LINEAGE
+from carseq.io.barcodes import bare_barcode
 from carseq.schema.tables import LOSSES
 from carseq.schema.thresholds import MIN_P_CAR
 from carseq.study.texts import is_missing
@@ -69,7 +70,7 @@ def drop_swapped(
     Parameters
     ----------
     molecules
-        Schema ``MOLECULES``, by sample; barcodes may carry Cell Ranger's ``-1``.
+        Schema ``MOLECULES``, by sample; barcodes are compared by their bases, however the samples write them.
     runs
         Sequencing run by sample; samples without one (or with an empty one) are left as they are.
 
@@ -92,7 +93,7 @@ def drop_swapped(
         copies = pd.concat(
             [molecules[s][["barcode", "umi", "n_reads"]].assign(owner=s) for s in names]
         )
-        copies["barcode"] = copies["barcode"].str.rsplit("-", n=1).str[0]
+        copies["barcode"] = copies["barcode"].astype(str).map(bare_barcode)
         of_all = copies.groupby(["barcode", "umi"])["n_reads"].transform("sum").to_numpy(float)
         here = (
             copies.groupby(["barcode", "umi", "owner"])["n_reads"].transform("sum").to_numpy(float)

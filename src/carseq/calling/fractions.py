@@ -72,7 +72,7 @@ def explain_posterior(adata: AnnData, index: str) -> pd.DataFrame:
     Raises
     ------
     CarseqError
-        If there is no such cell, or it is no T cell, which has no posterior.
+        If there is no such cell, or it has no posterior: it is not a T cell, or is a doublet.
     """
     if index not in adata.obs_names:
         raise CarseqError(
@@ -82,7 +82,7 @@ def explain_posterior(adata: AnnData, index: str) -> pd.DataFrame:
     if not np.isfinite(cell["car_prior"]):
         raise CarseqError(
             f"the posterior of {index} has no terms",
-            f"only T cells that are no doublets have: {cell['car_reason_text']}",
+            f"only T cells that are not doublets have them: {cell['car_reason_text']}",
         )
     fitted, sample = Fit.from_uns(adata.uns["car_model"]), str(cell["sample"])
     own = fitted.cells(adata.obs.loc[[index]], sample)

@@ -43,7 +43,7 @@ PRIOR_MU, PRIOR_MU_SD = 5e-4, 0.8
 #: less.)
 SHAPE = np.array([0.4, 0.62, 0.96, 1.5, 2.3, 3.6, 6.0, -0.45, -0.65, -0.85, -1.1])
 PRIOR_OF_SHAPE = np.array([0.01, 0.05, 0.14, 0.22, 0.17, 0.08, 0.02, 0.08, 0.12, 0.09, 0.02])
-#: Those fitted first, and those whose evidence is told from their neighbours' until they are fitted.
+#: Those fitted first; the evidence of the others is interpolated from their neighbours' until they are fitted.
 _FIRST_SHAPES, _BETWEEN = np.array([0, 2, 4, 6, 7, 8, 9, 10]), np.array([1, 3, 5])
 #: How a sample's CAR expression scatters around its cohort's (log-sd): T cells of urine, blood and product differ in
 #: activation. An assumption; a tight one would make intervals of the CAR T fraction too short.
@@ -66,19 +66,19 @@ SCATTER = {
 }
 PRIOR_TYPE, SCATTER_TYPE = 0.5, 0.5
 #: In many cohorts depth, damage and type do not go with CAR status. Wide terms then leave a ridge: fractions of 30 %
-#: came out as 40 % where depths were alike, since the slope could excuse what the counts of deep and shallow cells
-#: say. So all standard deviations above are also tried at this part, which has this chance before anything is seen.
+#: came out as 40 % where depths were alike, since the slope could explain away the difference between deep and shallow
+#: cells. So all standard deviations above are also tried at this part, which has this chance before anything is seen.
 NARROW, PRIOR_NARROW = 0.3, 1 / 3
 #: Below this chance of either, the other one is taken as it is.
 CLEAR = 0.02
-#: A type has a term of its own from so many T cells in the cohort on; the most frequent ones only.
+#: T cells that a type needs in the cohort to have its own term; only the most frequent types have one.
 MIN_TYPE, MAX_TYPES = 10, 6
 #: Intervals of fractions are wider than the posterior's by this factor (log odds): real depths and expression follow no
 #: formula. (With 1.25, 97 % of the intervals of 218 samples made from real T cells held the truth; with 1.15, 96 %, but
 #: 91 % where few cells are damaged.)
 WIDER = 1.25
 #: Chance, before anything is seen, that all T cells of a sample are CAR T cells (a sorted product). A continuous prior
-#: gives this no chance at all: the interval of such a product missed 100 % (0.88, 0.78-0.96).
+#: gives this a probability of zero: the interval of such a product missed 100 % (0.88, 0.78-0.96).
 PRIOR_ALL = 0.03
 #: Log odds of a CAR T cell that stand for certainty.
 CERTAIN = 25.0
@@ -88,9 +88,10 @@ N_DRAWS, N_PROPOSALS = 400, 2000
 N_ELSEWHERE = 50
 #: Pairs of mu and shape whose evidence is below the best one's by more (natural log) are not fitted.
 NEGLIGIBLE = 9.0
-#: What a sample says of mu and shape counts as that of so many cells with a CAR molecule at most. Expression follows no
-#: formula, and mu lies on a grid: 20,000 T cells of which 30 % were CAR T cells came out as 34.5 % (33.6-35.4 %),
-#: since the likeliest of the pairs that are tried first was a thousand times likelier than its neighbours.
+#: A sample's evidence on mu and shape counts as that of at most this many cells with a CAR molecule. Expression
+#: follows no formula, and mu lies on a grid: 20,000 T cells of which 30 % were CAR T cells came out as 34.5 %
+#: (33.6-35.4 %), since the likeliest of the pairs that are tried first was a thousand times likelier than those next
+#: to it.
 MOST_SHOWN = 500.0
 #: Degrees of freedom of the proposals' t distribution: tails wider than the posterior's.
 FREEDOM = 4
@@ -159,7 +160,7 @@ class Spreads:
         return Spreads(self.cohort * part, self.scatter * part)
 
     def alone(self) -> Terms:
-        """Return the prior of a sample's terms where no other sample speaks."""
+        """Return the prior of a sample's terms without evidence from other samples."""
         return Terms(np.zeros(len(self.cohort)), np.hypot(self.cohort, self.scatter))
 
 
@@ -435,7 +436,8 @@ class Fit:
         By sample: log evidence of every mu (rows) and shape (columns) of the grid.
     elsewhere
         By sample: pairs of mu and shape with weights (n x 3) by what is known without the sample's own cells. The
-        detection limit is taken over them: what silence leaves of mu must not excuse silence.
+        detection limit is averaged over them: that no cell was called lowers mu, and a low mu must not then explain
+        why no cell was called.
     """
 
     samples: tuple[str, ...]
@@ -670,7 +672,7 @@ def fit(obs: pd.DataFrame) -> Fit:
     Parameters
     ----------
     obs
-        T cells that are no doublets: ``sample``, ``total_umis``, ``car_evidence``, ``car_expected_ambient``,
+        Single T cells (no doublets): ``sample``, ``total_umis``, ``car_evidence``, ``car_expected_ambient``,
         ``car_expected_background``, ``car_null_shape``; if known, ``cell_type``, ``is_damaged``, ``intact_fraction``.
     """
     by_sample = {str(s): own for s, own in obs.groupby(obs["sample"].astype(str), sort=False)}
@@ -686,7 +688,7 @@ def fit(obs: pd.DataFrame) -> Fit:
     modes, prior = _at_spreads(groups, alone, spreads, 1.0)
     narrow, prior_narrow = _at_spreads(groups, alone, spreads, NARROW)
     log_odds = special.logit(PRIOR_NARROW) + _evidence(narrow) - _evidence(modes)
-    # One number stands for both: their geometric mean, weighted by what the cohort's cells say of each.
+    # One number stands for both: their geometric mean, weighted by the evidence of the cohort's cells on each.
     chance = float(special.expit(log_odds))
     if chance > 1 - CLEAR:
         modes, prior = narrow, prior_narrow

@@ -77,19 +77,19 @@ def thresholds(adata: AnnData, fdrs: tuple[float, ...] = FDRS) -> pd.DataFrame:
     for sample in _samples(adata, fitted):
         own = np.flatnonzero(sample.cells.k > 0)
         n = len(sample.cells)
-        asked_of: dict[bool, Sensitivity] = {}
+        of_silent: dict[bool, Sensitivity] = {}
         for fdr in sorted({*fdrs, used}):
             chosen, cutoff = choose(
                 sample.posterior[own], sample.p_ambient[own], fdr, sample.support[own]
             )
             called = sample.posterior[own][chosen]
             silent = not len(called)
-            if silent not in asked_of:
-                asked_of[silent] = sensitivity_of(
+            if silent not in of_silent:
+                of_silent[silent] = sensitivity_of(
                     sample.cells, fitted, sample.name, sample.evidence, silent=silent
                 )
-            asked = asked_of[silent]
-            limit = asked.limit(cutoff)
+            sensitivity = of_silent[silent]
+            limit = sensitivity.limit(cutoff)
             false_calls = float((1 - called).sum())
             bound = silent_bound(limit, sample.high, seen=bool(len(own))) if silent else limit
             verdict, _ = decide(len(called), n, sample.unseen, bound, false_calls)
@@ -102,7 +102,7 @@ def thresholds(adata: AnnData, fdrs: tuple[float, ...] = FDRS) -> pd.DataFrame:
                     "n_t_cells": n,
                     "n_car_positive": len(called),
                     "expected_false_calls": false_calls,
-                    "sensitivity": asked.mean(
+                    "sensitivity": sensitivity.mean(
                         max(sample.estimate, limit) if silent else sample.estimate, cutoff
                     ),
                     "detection_limit": limit,
@@ -148,8 +148,8 @@ def downsampling(adata: AnnData, shares: tuple[float, ...] = SHARES) -> pd.DataF
             least_share=min(shares, default=1.0),
         )
         for share in shares:
-            asked = whole.downsampled(share)
-            limit = asked.limit(cutoff)
+            sensitivity = whole.downsampled(share)
+            limit = sensitivity.limit(cutoff)
             chance = _chance_of_call(sample.cells, fitted, sample.name, cutoff, share)
             expected = float(chance.sum())
             # Sums of independent yes-or-no outcomes: mean and variance add up.
@@ -164,7 +164,7 @@ def downsampling(adata: AnnData, shares: tuple[float, ...] = SHARES) -> pd.DataF
                     "expected_positive": expected,
                     "expected_positive_low": max(0.0, expected - spread),
                     "expected_positive_high": expected + spread,
-                    "sensitivity": asked.mean(
+                    "sensitivity": sensitivity.mean(
                         sample.estimate if len(chosen) else max(sample.estimate, limit), cutoff
                     ),
                     "detection_limit": limit,

@@ -20,7 +20,7 @@ from scipy import optimize, special, stats
 
 from carseq.calling.negbin import Floats, log_pmf
 
-#: A mixture is fitted from so many T cells with a CAR molecule on, of two different counts at least.
+#: Fewest T cells with a CAR molecule, of at least two different counts, to which a mixture is fitted.
 MIN_CELLS = 10
 
 Called = npt.NDArray[np.bool_]

@@ -66,7 +66,7 @@ def molecules_needed(
 
 
 def _null_tables(cells: Cells, counts: Floats = COUNTS) -> tuple[Floats, Floats]:
-    """Return the chance of each count, and of so many or more, from false molecules: cells x counts."""
+    """Return the probability of each count, and of at least that count, from false molecules: cells x counts."""
     null, shape = cells.null[:, None], cells.null_shape[:, None]
     return np.exp(log_pmf(counts, null, shape)), upper_tail(counts, null, shape)
 
@@ -98,7 +98,7 @@ class Sensitivity:
     evidence
         What the sample says of its false molecules; None keeps the false molecules as they are at every fraction.
     least_share
-        The least share (0-1] of the molecules that :meth:`downsampled` will be asked for.
+        The smallest share (0-1] of the molecules for which :meth:`downsampled` will be called.
     """
 
     def __init__(
@@ -180,7 +180,7 @@ class Sensitivity:
     def _false(self, fraction: float) -> tuple[Floats, Floats]:
         """Return the false molecules' tables in a sample of this CAR T fraction.
 
-        Without empty droplets ambient RNA is told from the cells, CAR T cells among them.
+        Without empty droplets ambient RNA is estimated from the cells, CAR T cells among them.
         """
         if self.evidence is None or not self.evidence.assumed:
             return self._null
@@ -205,7 +205,8 @@ class Sensitivity:
         """Return the probability that a sample of this CAR T fraction shows no positive call.
 
         A deeper cell is never taken to be less sensitive: a call may ask one molecule more of it, but a limit that
-        rises as cells get deeper would be no limit. So each cell has the least sensitivity from its own depth on.
+        rises as cells get deeper would not be a limit. So each cell gets the least sensitivity at its own depth or any
+        greater one.
         """
         assumed = self.evidence is not None and self.evidence.assumed
         part = PRIOR_PART_ASSUMED if assumed else PRIOR_PART
@@ -256,9 +257,9 @@ def sensitivity_of(
     silent: bool,
     least_share: float = 1.0,
 ) -> Sensitivity:
-    """Return the sensitivity of a sample: by its own fit, or where it is silent by what else is known.
+    """Return the sensitivity of a sample: by its own fit or, if it is silent (no positive call), by the other samples'.
 
-    What silence leaves of the CAR's expression must not excuse silence.
+    A sample without calls fits a low CAR expression; this must not then explain why it has no calls.
 
     Parameters
     ----------
@@ -286,8 +287,8 @@ def silent_bound(limit: float, high: float, *, seen: bool) -> float:
     limit, high
         Detection limit, and upper end of the fraction's interval (0-1).
     seen
-        Whether a T cell shows a CAR molecule, too few for a call. Where none does, the limit is what silence excludes;
-        where some do, the interval may end above it, and less is excluded.
+        Whether a T cell shows a CAR molecule, too few for a call. If none does, the detection limit is excluded;
+        if some do, the interval may end above it, and less is excluded.
     """
     return max(limit, high) if seen else limit
 
@@ -318,7 +319,7 @@ def decide(
     assumed
         Whether the ambient RNA was assumed.
     role
-        Of the sample; a negative control with CAR T cells is told.
+        Of the sample; of a negative control with CAR T cells the sentence says so.
     median_genes
         Genes in the median cell of a library that failed; NaN if it did not.
     """

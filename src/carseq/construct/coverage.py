@@ -249,7 +249,7 @@ class Judge:
     references
         The given transcripts of the CAR.
     rivals
-        Endogenous transcripts; a read one of them explains about as well cannot be told from it.
+        Endogenous transcripts; a read that one of them explains about as well cannot be told apart from it.
     """
 
     def __init__(
@@ -290,7 +290,7 @@ class Judge:
         return self.car(read) >= self._enough
 
     def rival(self, read: str) -> str:
-        """Return the gene that explains the read so well that it cannot be told from the CAR's, or ``""``."""
+        """Return the gene that explains the read so well that it cannot be told apart from the CAR's, or ``""``."""
         if not any(read[i : i + _SEED] in self._words for i in range(0, len(read) - _SEED + 1, 8)):
             return ""
         own = self.car(read)
@@ -350,7 +350,7 @@ def share_shared(
     read_length: int = READ_LENGTH,
     spliced: float | None = None,
 ) -> tuple[float, list[str]]:
-    """Return how many of 100 molecules cannot be told from an endogenous gene's, and those genes."""
+    """Return how many of 100 molecules cannot be told apart from an endogenous gene's, and those genes."""
     judge = Judge([t.sequence for t in truth], rivals)
     fragments = sample_fragments(truth, chemistry, read_length=read_length, spliced=spliced)
     found: dict[str, int] = {}

@@ -35,7 +35,7 @@ _MIN_CLIP = 5
 TAIL = 12
 #: Why a walk stopped at a 3' end, and what the ends of a longer construct are said to be taken from.
 TAILED, READS = "poly(A) tail", "the reads"
-#: Reads and stretches are compared by a k-mer every so many bases.
+#: Reads and stretches are compared by a k-mer at every this many bases.
 _STEP = 6
 #: Bases at the end so far in which reads are looked for, and bases that must agree where a read votes.
 _WINDOW, _COMPARED = 160, 60

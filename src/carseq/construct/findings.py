@@ -12,7 +12,7 @@ class Finding(TypedDict):
     """One lint finding.
 
     ``umis_lost_3p`` and ``umis_lost_5p`` say how many of 100 CAR UMIs the fault costs in that chemistry; None
-    where the question does not arise, or that chemistry was not asked for.
+    where the question does not arise, or that chemistry was not requested.
     """
 
     level: Level

@@ -280,7 +280,7 @@ def _shared(
     if genes:
         report.add(
             "shared_domains",
-            f"Reads of {', '.join(genes)} equal the CAR's there: {_phrase(lost, {})} cannot be told from the "
+            f"Reads of {', '.join(genes)} equal the CAR's there: {_phrase(lost, {})} cannot be told apart from the "
             "gene's own.",
             "carseq weighs such molecules by what else the cell shows; they alone call no cell.",
             lost,

@@ -409,7 +409,7 @@ def _partial(vector: VectorMap, name: str) -> Construct:
             "partial",
             f"only a part of the CAR is known ({len(sequence)} nt)"
             + (f"; not in it: {', '.join(missing)}" if missing else "")
-            + ". Reads of what is missing cannot be told from noise: 3' libraries read the 3' untranslated "
+            + ". Reads of what is missing cannot be told apart from noise: 3' libraries read the 3' untranslated "
             "end and 5' libraries the leader, so most CAR molecules of either will not be seen, and a zero "
             "says little.",
         )

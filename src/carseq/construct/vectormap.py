@@ -33,7 +33,7 @@ class VectorMap:
     text
         Description and comment of the file.
     remarks
-        What was passed over or mended while the file was read, for the lint.
+        What was skipped or repaired while the file was read, for the lint.
     """
 
     sequence: str

@@ -26,7 +26,7 @@ _SUFFIX = re.compile(r"^(.*?)(-\d+)?$")
 MAX_LIBRARIES = 100
 #: A second way to write the barcodes that fits this well beside the best one makes the match ambiguous.
 RIVAL = 0.5
-#: Barcodes from which a share of them says something.
+#: Fewest barcodes for which a share of them is meaningful.
 FEWEST = 10
 #: Least share of the reads of a BAM that lie in the barcodes of its matrix, or of these barcodes that have reads, in
 #: two inputs of one sample. Of another sample's, the share is that of two random parts of a list: 0.001 to 0.04.

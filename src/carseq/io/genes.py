@@ -319,7 +319,7 @@ def check_genes(names: pd.Index, what: str = "the matrix") -> list[str]:
         )
     if len(names) < PANEL_GENES:
         warnings.append(
-            f"{what} has {len(names):,} genes: a targeted panel; types whose markers it lacks cannot be told"
+            f"{what} has {len(names):,} genes: a targeted panel; types whose markers it lacks cannot be recognized"
         )
     table = marker_coverage(names)
     few = table[table["share"] < FEW_MARKERS]

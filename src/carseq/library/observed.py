@@ -1,4 +1,4 @@
-"""Barcodes learnt from the reads, for kits whose list nobody may ship: those that repeat and are no other's error."""
+"""Barcodes learnt from the reads, for kits whose list may not be shipped: those that repeat and are not errors."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ READS = 20_000_000
 #: Reads of a barcode kept, at least. Two errors in the barcode of a cell of 50,000 reads, at 0.1 % a base, make another
 #: given one once in 400 such cells.
 FEWEST = 5
-#: A barcode with one base other than another's that has so many times its reads is that one's error: at 1 % a base a
+#: A barcode that differs by one base from another with this many times its reads is an error of it: at 1 % a base a
 #: given error takes one read in 300. Of 100,000 droplets one in 1,000 has such a neighbour by chance.
 PARENT = 20
 #: The same for a part of a barcode: its list is short (96 or 384), each word frequent.
@@ -224,7 +224,7 @@ def _strings(bases: npt.NDArray[np.uint8]) -> list[str]:
 
 
 def _errors(codes: Codes, counts: Counts, length: int, times: float) -> npt.NDArray[np.bool_]:
-    """Return which sorted codes are one substitution from one with so many times their reads."""
+    """Return which sorted codes differ by one base from one with ``PARENT`` times their reads."""
     is_error = np.zeros(len(codes), dtype=bool)
     for place in range(length):
         for other in range(1, 4):
@@ -235,7 +235,7 @@ def _errors(codes: Codes, counts: Counts, length: int, times: float) -> npt.NDAr
 
 
 def repeated_barcodes(codes: Codes, counts: Counts, length: int) -> npt.NDArray[np.bool_]:
-    """Return which barcodes repeat and are no other's error.
+    """Return which barcodes repeat and are not another's error.
 
     Parameters
     ----------

@@ -144,7 +144,7 @@ def shortest_reads(paths: Iterable[str | Path], given: int | None = None, defaul
     given
         The configuration's ``molecules.read_length``, which goes first.
     default
-        Where there is no library (matrices alone).
+        Used if there is no library (matrices alone).
     """
     lengths = [LibraryReads.read(path).read_length for path in paths]
     return given or min(lengths, default=default)

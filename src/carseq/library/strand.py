@@ -11,7 +11,7 @@ import mappy
 
 from carseq.errors import CarseqError
 
-#: Reads that must map to the panel before the strand is believed, and the share that must agree.
+#: Reads that must map to the panel before the strand is accepted, and the share that must agree.
 MIN_STRAND_READS = 50
 MIN_STRAND_SHARE = 0.75
 #: Genes that any nucleated cell transcribes, for the strand panel.
@@ -108,7 +108,7 @@ def strand_of_bam(path: str | Path, panel: Sequence[str], *, n: int = 20_000) ->
     strand = measured_strand(sense, antisense)
     if not strand:
         raise CarseqError(
-            f"the strand of {path} cannot be told",
+            f"the strand of {path} cannot be determined",
             f"{sense} of {len(reads)} reads map in sense, {antisense} in antisense",
             "name the sample's chemistry in the sheet; else check that reference and BAM are of one species",
         )

@@ -36,7 +36,8 @@ MAX_BLOOD_ALONE = 0.05
 N_DRAWS = 20_000
 #: Haemoglobin molecules of the blood sample below which they may be noise: a red cell holds hundreds.
 MIN_HAEMOGLOBIN = 100
-#: From so many of each the normal interval of the log odds ratio is the exact one to within 2 %, and takes no time.
+#: With at least this many of each the normal interval of the log odds ratio is within 2 % of the exact one, which takes
+#: long.
 MANY = 100
 NAIVE = "naive T cell"
 #: In the tally: 1 where the T cells have states, 0 where naive ones are known by their type alone.

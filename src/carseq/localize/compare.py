@@ -20,7 +20,7 @@ from carseq.schema.tables import CONTRASTS
 if TYPE_CHECKING:
     from anndata import AnnData
 
-#: A state or type is compared with the rest of its sample's T cells from so many cells on either side.
+#: Fewest cells on either side for which a state or type is compared with the rest of its sample's T cells.
 MIN_GROUP = 5
 #: Levels of T cells compared within a sample, and the contrasts' names.
 WITHIN = {"t_state": "T-cell state", "cell_type": "T-cell type"}

@@ -32,8 +32,8 @@ def localize(adata: AnnData, samples: pd.DataFrame) -> pd.DataFrame:
         Cohort after :func:`carseq.calling.call_cells`.
     samples
         One row a sample: ``sample``, ``patient``, ``compartment``, ``timepoint``, ``role``, and ``gating`` where known.
-        Of a table of verdicts also ``n_t_cells``, ``n_car_positive`` and ``prevalence_high``: what the silence of a
-        sample without a positive call leaves open is then the upper end of its groups' intervals.
+        Of a table of verdicts also ``n_t_cells``, ``n_car_positive`` and ``prevalence_high``: what the verdict of a
+        sample without a positive call does not exclude is then the upper end of its groups' intervals.
 
     Returns
     -------
@@ -57,7 +57,7 @@ def localize(adata: AnnData, samples: pd.DataFrame) -> pd.DataFrame:
         }
         own = obs[obs["sample"].astype(str) == str(sample.sample)]
         rows += _groups(fitted, own, about, fraction_is(gate[sample.Index]), left_open)
-    # A sample from before the infusion would dilute what is asked for.
+    # A sample from before the infusion would dilute the fraction.
     cases = samples[(samples["role"] == "case") & ~gate.isin(BY_CAR)]
     keys = [cases["patient"], cases["compartment"], gate[cases.index]]
     for (patient, compartment, _), several in cases.groupby(keys, sort=False):
@@ -76,7 +76,7 @@ def localize(adata: AnnData, samples: pd.DataFrame) -> pd.DataFrame:
 
 
 def _left_open(samples: pd.DataFrame) -> dict[str, float]:
-    """Return how many CAR T cells the silence of each sample without a positive call does not exclude."""
+    """Return how many CAR T cells the verdict of each sample without a positive call does not exclude."""
     if not {"n_t_cells", "n_car_positive", "prevalence_high"} <= set(samples.columns):
         return {}
     silent = samples[(samples["n_car_positive"] == 0) & samples["prevalence_high"].notna()]
@@ -85,11 +85,11 @@ def _left_open(samples: pd.DataFrame) -> dict[str, float]:
 
 
 def most_in_group(cells: Mapping[str, int], left_open: Mapping[str, float]) -> float:
-    """Return the largest CAR T fraction of a group that silence does not exclude, in samples without a positive call.
+    """Return the largest CAR T fraction of a group that the verdicts of samples without a positive call do not exclude.
 
     All CAR T cells that a sample's verdict leaves open may be of one type: of 48 T cells with CAR T cells above 10 %
-    excluded, 4.8 may be among the 12 of a type, 40 % of these. In several samples a CAR T cell of each makes the
-    silence of all less likely: each sample takes a part of the same doubt, and the parts sum to 1.
+    excluded, 4.8 may be among the 12 of a type, 40 % of these. In several samples each further
+    CAR T cell makes it less likely that none was called: the samples share one doubt, and their parts sum to 1.
 
     Parameters
     ----------

@@ -47,7 +47,7 @@ Floats = npt.NDArray[np.float64]
 
 #: 95 % quantile of chi-square with one degree of freedom.
 CUT = float(stats.chi2.ppf(0.95, 1))
-#: Log odds beyond which a fraction cannot be told from 0 or 1 (0.012 %).
+#: Log odds beyond which a fraction is not distinguishable from 0 or 1 (0.012 %).
 EDGE = 9.0
 #: Points of the grid of log odds; of the coarser one of the bootstrap.
 N_GRID, N_COARSE = 121, 29
@@ -287,7 +287,7 @@ class Profile:
 class Comparison:
     """Two groups compared: CAR T fractions, odds ratio, interval, p and the profile they come from.
 
-    ``note`` says why there is no estimate, where there is none; ``profile`` is then None.
+    ``note`` says why there is no estimate; ``profile`` is then None.
     """
 
     fraction: float = float("nan")

@@ -243,7 +243,7 @@ def _blocks(
 ) -> Iterator[tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]]:
     """Yield blocks of whole records of a FASTQ file: bytes, and start and end of each sequence in them.
 
-    The bytes are good until the next block is asked for, which takes their place in memory.
+    The bytes are valid until the next block is read, which takes their place in memory.
     """
     buffer = np.empty(CHUNK, dtype=np.uint8)
     held = 0
@@ -288,7 +288,7 @@ def _line_end(raw, at):  # type: ignore[no-untyped-def]
 def _sequences(raw):  # type: ignore[no-untyped-def]
     """Return the places of the sequences of whole FASTQ records, and where the last of them ends.
 
-    A record is first taken to be laid out as the one before it, which is believed where its four lines end there.
+    A record is first taken to be laid out as the one before it, which is accepted if its four lines end there.
     """
     places = np.empty((len(raw) // 8 + 1, 2), dtype=np.int64)
     n, at, size = 0, 0, len(raw)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 #: Share of the barcodes with several CAR molecules that a matrix of the same reads holds, at least: a barcode with CAR
 #: molecules has those of other genes too, unless it is empty.
 _SHARE = 0.5
-#: Barcodes from which that share is asked for.
+#: Fewest barcodes for which that share is required.
 _FEWEST = 20
 
 

@@ -245,7 +245,7 @@ def _placed(
     lengths = {f"{h.transcript}|{h.gene}": len(h.sequence) for h in homologs}
     with tempfile.TemporaryDirectory() as folder:
         write_transcripts(homologs, Path(folder) / "homologs.fa")
-        # Short k-mers, since what a read shares with an exon may be a quarter of it; every target that fits is asked.
+        # Short k-mers, since what a read shares with an exon may be a quarter of it; every target that fits counts.
         index = mappy.Aligner(
             str(Path(folder) / "homologs.fa"), preset="sr", k=15, w=5, min_cnt=1,
             min_chain_score=20, min_dp_score=30, best_n=max(20, len(homologs)),

@@ -20,7 +20,7 @@ from carseq.sequence.kmers import KmerSet
 log = get_logger(__name__)
 
 COLUMNS = ["sample", "construct", "n_molecules", "n_best", "log_odds", "supported"]
-#: Molecules that must speak for one construct against every other before it is called the supported one.
+#: Molecules that must fit one construct better than every other before it is called the supported one.
 MIN_BEST = 3
 
 
@@ -37,7 +37,7 @@ def compare_constructs(
 
     Reads on the contig of any of the constructs (by name, else short ones whose reads resemble it), and unmapped
     reads that resemble one of them, are scored against the transcripts of each (log-odds against random bases,
-    summed over the reads of a molecule). What the constructs share speaks for none of them.
+    summed over the reads of a molecule). What the constructs share is evidence for none of them.
 
     Parameters
     ----------

@@ -52,7 +52,7 @@ FEW_T_CELLS = 20
 
 @dataclass(frozen=True)
 class Alert:
-    """Something the reader must know before believing the numbers."""
+    """Something the reader must know before trusting the numbers."""
 
     level: str
     where: str
@@ -152,7 +152,7 @@ def scope(study: Study) -> list[str]:
 
 
 def alerts(study: Study) -> list[Alert]:
-    """Return what the reader must know before believing the numbers, the most serious first."""
+    """Return what the reader must know before trusting the numbers, the most serious first."""
     found: list[Alert] = []
     for finding in study.lint:
         level = str(finding.get("level", "info"))
@@ -172,7 +172,7 @@ def alerts(study: Study) -> list[Alert]:
                     "error",
                     str(row.sample),
                     f"the reads support the construct {row.construct}, not {study.construct}: "
-                    f"{count(row.n_best, 'molecule')} can be told apart in its favour",
+                    f"{count(row.n_best, 'molecule')} fit it alone",
                     f"Put {row.construct} into `construct.file` and run again.",
                 )
             )
@@ -272,7 +272,7 @@ def _cell_alerts(row: Any) -> list[Alert]:
                 "error",
                 row.sample,
                 f"a negative control with {cells} called positive",
-                "No sample here should be believed before this is explained: swapped samples, "
+                "Do not trust any sample here before this is explained: swapped samples, "
                 "molecules swapped between libraries of one run, or a construct that shares "
                 "sequence with the patient's genes. Look at these cells under “CAR evidence”.",
             )
@@ -363,7 +363,7 @@ def _check_alerts(study: Study) -> list[Alert]:
                     str(row.sample),
                     f"surface proteins agree with the lineage of only {percent(row.agreement)} of "
                     f"{count(row.n_cells, 'cell')} (the others are annotated as {row.else_annotated})",
-                    "Either the cell types or the staining is wrong; see “Surface proteins” below before believing "
+                    "Either the cell types or the staining is wrong; see “Surface proteins” below before trusting "
                     "which cells the CAR T cells are.",
                 )
             )

@@ -17,7 +17,7 @@ from carseq.report import alerts
 from carseq.report.study import Study, in_order
 from carseq.report.tables import encode, short
 
-#: The map holds at most so many cells, since the page stays below 10 MB.
+#: Most cells that the map holds: the page must stay below 10 MB.
 MAX_MAP_CELLS = 100_000
 #: On the map, thousandths above 1: the model asks T cells alone.
 NOT_ASKED = 65_535

@@ -156,12 +156,12 @@ def _import_what_they_use() -> None:
     from carseq import figures, report
     from carseq.report import kernel  # noqa: F401
 
-    # What other packages bring: IPython's figures, and what papermill formats the cell of parameters by.
+    # Modules of other packages: IPython's figures, and what papermill uses to format the cell of parameters.
     for name in ("matplotlib_inline.backend_inline", "black"):
         with suppress(ImportError):
             importlib.import_module(name)
 
-    # Both import their parts when these are asked for.
+    # Both import their parts on first use.
     for package in (figures, report):
         for name in package.__all__:
             getattr(package, name)

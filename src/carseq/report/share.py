@@ -1,4 +1,4 @@
-"""share: what a colleague needs of a finished study, in one file that tells neither machine nor, if asked, names."""
+"""share: what a colleague needs of a finished study, in one file without the machine's paths and, if wished, names."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def share(results: str | Path, out: str | Path, *, rename: bool = False) -> dict
     Raises
     ------
     CarseqError
-        If there is no finished run, or a name cannot be replaced surely.
+        If there is no finished run, or a name cannot be replaced with certainty.
     """
     results, out = Path(results), Path(out)
     found = sorted(p for pattern in PACKED for p in results.glob(pattern))

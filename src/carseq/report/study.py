@@ -70,7 +70,7 @@ class Study:
     annotation, mixing
         What other methods call the cells (schema ``ANNOTATION``); how well samples mix (``INTEGRATION``).
     protein, receptors
-        The annotation held against surface proteins and T-cell receptors, where there are any.
+        The annotation compared with surface proteins and T-cell receptors, where there are any.
     benchmarks
         Time and memory of the jobs: ``rule``, ``sample`` (empty: of the cohort), ``seconds``,
         ``cpu_seconds``, ``memory_mb``.

@@ -83,7 +83,7 @@ _FILES = {
     "field_rules": "rules",
 }
 
-#: Values of a figure that repeat as a whole are written once from so many on.
+#: Values of a figure that repeat as a whole are written once if there are at least this many.
 LEAST_BLOCK = 50
 
 
@@ -117,7 +117,7 @@ def plain(value: Any) -> Any:
 
 
 def short(value: Any, digits: int = 5) -> float | int | str | None:
-    """Return a number with so many significant digits; None for NaN, ``inf`` as a word."""
+    """Return a number with ``digits`` significant digits; None for NaN, ``inf`` as a word."""
     value = float(value)
     if math.isnan(value):
         return None

@@ -11,9 +11,9 @@ REASONS = {
     "t_cell_doublet": "droplet of a T cell and a cell of another kind, with CAR molecules",
     "doublet": "droplet of two cells, with CAR molecules; whether one of them is a T cell is not known",
     "unknown_type": "cell of unknown type, with CAR molecules",
-    "explained_by_ambient": "no T cell; ambient RNA explains its CAR molecules",
-    "unexplained": "no T cell; more CAR molecules than ambient RNA explains: unseen doublet or engulfed T cell",
-    "not_t_cell": "no T cell, or a doublet; no CAR molecule",
+    "explained_by_ambient": "not a T cell; ambient RNA explains its CAR molecules",
+    "unexplained": "not a T cell; more CAR molecules than ambient RNA explains: unseen doublet or engulfed T cell",
+    "not_t_cell": "not a T cell, or a doublet; no CAR molecule",
 }
 
 #: ``verdict`` of a sample.

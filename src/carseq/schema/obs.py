@@ -110,7 +110,8 @@ OBS = Schema(
         ),
         "car_posterior": Column(
             "float64",
-            "probability that the cell is a CAR T cell; NaN for cells that are not asked (no T cell, or a doublet)",
+            "probability that the cell is a CAR T cell; NaN for cells that the model does not evaluate (doublets, and "
+            "what is not a T cell)",
             label="Posterior",
             unit="fraction",
         ),

@@ -376,7 +376,7 @@ CONTRASTS = Schema(
             label="q",
             unit="p",
         ),
-        "method": Column("str", "how it was made, or why there is no estimate"),
+        "method": Column("str", "how it was made, or why there is none"),
         "compartment": Column("str", "compartment, or both compared"),
         "group": Column(
             "str",
@@ -394,7 +394,7 @@ CONTRASTS = Schema(
             "float64", "that of the reference", label="CAR T share, reference", unit="fraction"
         ),
         "n_patients": Column("int64", "patients the row rests on", label="Patients", unit="count"),
-        "reading": Column("str", "of whom the row speaks, in words", label="Speaks of"),
+        "reading": Column("str", "to whom the row applies, in words", label="Applies to"),
     },
 )
 
@@ -447,7 +447,7 @@ TARGET = Schema(
         "car_high": Column(
             "float64", "upper end of its 95 % interval", label="95 % to", unit="fraction"
         ),
-        "note": Column("str", "why there is no fraction, where there is none"),
+        "note": Column("str", "why there is no fraction; else empty"),
     },
 )
 

@@ -544,7 +544,7 @@ def _check_specs(specs: list[SampleSpec], chemistry: str, lanes: int) -> None:
         raise CarseqError(
             "the samples cannot be told apart" if names else "there are no samples",
             f"their names are {', '.join(names)}" if names else "",
-            "give every sample a name of its own",
+            "give every sample its own name",
         )
     if lanes < 1:
         raise CarseqError("a sample needs a lane", f"lanes is {lanes}", "give 1 or more")

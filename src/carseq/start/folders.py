@@ -182,7 +182,7 @@ def _sample_names(
 
 
 def _is_run(folder: str) -> bool:
-    """Return whether a folder's name speaks of a run, a lane or a repeat of one library."""
+    """Return whether a folder's name names a run, a lane or a repeat of one library."""
     return bool(
         re.search(r"(?:^|[/_.-])(run|lane|flow[_-]?cell|fc|seq|top[_-]?up|deeper|repeat|rerun|batch|h[a-z0-9]{8})[_-]?\d*",
                   folder, re.IGNORECASE)

@@ -173,7 +173,7 @@ _PATIENT = re.compile(
 
 
 def _patient(sample: str) -> str:
-    """Return the patient a sample's name speaks of; P01 if none."""
+    """Return the patient that a sample's name contains; P01 if none."""
     found = _PATIENT.search(sample)
     return found.group() if found else "P01"
 
@@ -187,7 +187,7 @@ _TIMEPOINT = re.compile(
 
 
 def _timepoint(sample: str) -> str:
-    """Return the time point a sample's name speaks of; nothing if it speaks of none or of several.
+    """Return the time point that a sample's name contains; nothing if it contains none or several.
 
     >>> [_timepoint(s) for s in ("P02_urine_D28", "P1-blood-day-3", "urine_week_4", "D1_to_D3", "P01")]
     ['D28', 'day-3', 'week_4', '', '']
@@ -197,7 +197,7 @@ def _timepoint(sample: str) -> str:
 
 
 def _guess(sample: str) -> str:
-    """Return the compartment a sample's name speaks of; urine if none."""
+    """Return the compartment that a sample's name contains; urine if none."""
     for word, compartment in (
         ("blood", "blood"),
         ("pbmc", "blood"),

@@ -1,4 +1,4 @@
-"""Reading a study: configuration and sheets, held against each other and against the files they name."""
+"""Reading a study: configuration and sheets, checked against each other and against the files they name."""
 
 from __future__ import annotations
 

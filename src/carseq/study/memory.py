@@ -74,6 +74,17 @@ def transcripts_megabytes(genome: float) -> float:
     return TRANSCRIPTS * genome + 1500
 
 
+def reading_megabytes(genome: float) -> float:
+    """Return the memory of the jobs that read genome and annotation themselves (check_car, strand_panel, homologs), MB.
+
+    They hold one contig, of which 3 bytes a base were in use at most, and the annotation's transcripts. Two contigs of
+    250 and 243 Mb, as long as the largest of GRCh38, with 250,000 transcripts of 1.65 million exons, as many as GENCODE
+    has, took 1.5 GB (benchmarks/genome_jobs.py). For a human genome it is twice that. A contig is taken for 300 Mb
+    at most: of a genome with longer ones, what is asked for its annotation covers them.
+    """
+    return 1000 + 3 * min(genome, 300) + 0.4 * genome
+
+
 def genome_megabases(fasta: str | None) -> float:
     """Return the bases of a genome by the size of its file, Mb; those of GRCh38 for an address, 0 for none."""
     if not fasta:

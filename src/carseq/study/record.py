@@ -1,4 +1,4 @@
-"""What a results folder was made with, held against the configuration of now."""
+"""What a results folder was made with, compared with the present configuration."""
 
 from __future__ import annotations
 

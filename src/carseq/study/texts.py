@@ -31,7 +31,7 @@ def is_missing(value: object) -> bool:
 
 
 def decimal_comma(values: Iterable[str]) -> list[str] | None:
-    """Return numbers that are written with a decimal comma as numbers with a point; None if these are no such numbers.
+    """Return numbers that are written with a decimal comma as numbers with a point; None if they are not written so.
 
     Numbers with groups of three digits behind a comma alone (``1,234``) may be thousands, and are left as they are.
 

@@ -2,7 +2,7 @@
 import { DATA, records } from "./data.js";
 import { el, hideTip, showTip } from "./dom.js";
 
-/** Above so many rows a chart is drawn on a canvas: an element for each mark would hold the page up. */
+/** With more rows than this a chart is drawn on a canvas: an element for each mark would slow the page. */
 const MANY = 4000;
 const NARROW = 600;
 /** Of Vega's log: a field that is empty in every row is not a fault of a study. */
@@ -140,7 +140,7 @@ export class Chart {
     const spec = this.spec(themed(this.text), width);
     if (n > MANY) withoutDescriptions(spec.marks);
     const made = embed(inside, spec, { renderer: n > MANY ? "canvas" : "svg", tooltip });
-    // Of two drawings at once the one asked for last stays.
+    // Of two drawings at once the later one stays.
     this.latest = made;
     const drawn = await made;
     if (this.latest !== made) {

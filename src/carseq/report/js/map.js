@@ -54,13 +54,13 @@ class Cells {
   tip(i) {
     const { packed } = this;
     const p = this.posterior[i];
-    const asked = p <= 1000;
+    const evaluated = p <= 1000;
     const probability = p > 999 ? "> 0.999" : (p / 1000).toFixed(p > 990 || p < 10 ? 3 : 2);
     const call = callWords(packed.calls[this.call[i]]);
     return `${packed.samples[this.sample[i]]}:${this.barcodes[i]}\n${packed.types[this.type[i]]} · ${call}\n${count(
       this.umis[i],
       "CAR UMI",
-    )}${asked ? ` · posterior ${probability}` : ""}`;
+    )}${evaluated ? ` · posterior ${probability}` : ""}`;
   }
 
   rows() {
