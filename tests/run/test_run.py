@@ -68,7 +68,7 @@ def test_a_file_that_is_asked_for_is_no_value_of_an_option(tmp_path: Path) -> No
 
 def test_without_a_cluster_cores_and_memory_are_the_machines(tmp_path: Path) -> None:
     words = arguments(tmp_path / "config.yaml", Options())
-    assert value(words, "--cores") == str(machine_cores())
+    assert value(words, "--cores") == str(machine_cores() + 1)
     assert value(words, "--resources") == f"mem_mb={machine_megabytes()}"
     assert value(words, "--directory") == str(tmp_path)
     assert Path(value(words, "--snakefile")) == workflow_folder() / "Snakefile"

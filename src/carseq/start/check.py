@@ -192,6 +192,19 @@ def _check_machine(study: Study, choice: Choice) -> Iterator[Found]:
             "memory",
             f"kallisto takes some {needed:,.2g} GB; the CAR's molecules come from a search of all reads",
         )
+    elif study.searched:
+        yield (
+            "evidence",
+            "STAR counts and writes no BAM; all reads are searched for the CAR's (`solo.evidence: fastq`)",
+        )
+        if study.config.solo.keep_bam == "all":
+            yield (
+                "evidence",
+                Note(
+                    "no BAM of all reads is kept (slice.bam alone, in spite of `solo.keep_bam: all`): another "
+                    "construct searches the FASTQ files again, and `reuse` cannot build on this study"
+                ),
+            )
     else:
         yield (
             "insertion",
