@@ -1,13 +1,13 @@
-"""A plain index against one with the CAR: the same molecules, and the same calls? Six constructs, 3' and 5'.
+"""A plain index, or kallisto, against an index with the CAR: the same molecules? Six constructs, 3' and 5'.
 
-    python benchmarks/plain_index.py [--constructs NAME ...] [--seed 7] [--to FOLDER]
+    python benchmarks/plain_index.py [--constructs NAME ...] [--seed 7] [--engine kallisto] [--to FOLDER]
     python benchmarks/plain_index.py --small     # genomes of six genes, reads from all over the CAR; a minute in all
 
 Each construct's genome is the simulated one with a further contig that resembles the CAR as a human genome may, where
 no annotation tells of it: the intron and exon of an EF1alpha promoter as they are in EEF1A1 (unchanged), and copies of
 the first and the last 700 bases of the transcript (leader, LTR, WPRE) of which one base in 20, 10 and 7 is another. A
 sample is aligned by STAR twice, to the index with the CAR inserted and to the plain one; both BAMs are searched alike.
-FOLDER keeps what was made.
+With kallisto the second is the slice that the search of the FASTQ files makes. FOLDER keeps what was made.
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ from carseq.calling import count_car
 from carseq.construct import Construct, load_construct, write_construct
 from carseq.construct.library import library
 from carseq.data import path as data_path
-from carseq.io.fasta import read_sequences
+from carseq.io.fasta import contigs, read_sequences
 from carseq.io.h5ad import read_h5ad
+from carseq.kallisto import build_transcripts_index, count
 from carseq.library.geometry import CHEMISTRIES, Chemistry
 from carseq.library.whitelist import known_whitelist
-from carseq.molecules import Target, molecules_of
+from carseq.molecules import Target, molecules_of, write_evidence
 from carseq.molecules.row import with_car_row
 from carseq.reference.genome import locus_list, write_augmented_gtf
 from carseq.reference.index import build_index, insert_car
@@ -105,30 +106,36 @@ def make(folder: Path, name: str, chemistry: str, cells: int, seed: int) -> Case
     return Case(folder, construct, chemistry, [(str(r1), str(r1).replace("_R1_", "_R2_"))])
 
 
+def geometry(name: str, listed: str | None = None) -> Chemistry:
+    """Return a known chemistry, with its own barcode list or another."""
+    umi, strand, known = CHEMISTRIES[name]
+    whitelist = listed or str(known_whitelist(str(known)))
+    return Chemistry(name, 1, 16, 17, umi, strand, whitelist, 1.0, 0, 90, 0, 0)
+
+
 def aligned(case: Case, index: Path, name: str, car: str | None) -> Path:
     """Return the folder of the sample aligned to an index."""
     out = case.folder / name
     if not (out / "summary.json").exists():
-        umi, strand, listed = CHEMISTRIES[case.chemistry]
-        chemistry = Chemistry(
-            case.chemistry,
-            1,
-            16,
-            17,
-            umi,
-            strand,
-            str(known_whitelist(str(listed))),
-            1.0,
-            0,
-            90,
-            0,
-            0,
-        )
+        chemistry = geometry(case.chemistry)
         align(case.pairs, chemistry, index, out, car=car, threads=THREADS, memory_mb=4000)
     return out
 
 
-def compare(case: Case) -> dict[str, object]:
+def counted(
+    pairs: list[tuple[str, str]], chemistry: Chemistry, target: Target, fasta: Path, gtf: Path, out: Path
+) -> Path:  # fmt: skip
+    """Return the folder of the sample counted by kallisto, with the slice of the reads found by the search."""
+    if not (out / "aligned.bam").exists():
+        build_transcripts_index(fasta, gtf, out / "index")
+        count(pairs, chemistry, out / "index", out)
+        write_evidence(
+            pairs, chemistry, [target.construct], target.homologs, target.loci, contigs(fasta), out / "aligned.bam"
+        )  # fmt: skip
+    return out
+
+
+def compare(case: Case, engine: str) -> dict[str, object]:
     """Return one row: what the two ways have in common."""
     folder, fasta, gtf = case.folder, case.folder / "trap.fa", case.folder / "genes.gtf"
     base, augmented, whole = (folder / n for n in ("base", "augmented", "augmented.gtf"))
@@ -140,7 +147,11 @@ def compare(case: Case) -> dict[str, object]:
     homologs, loci = find_homologs(case.construct, fasta, gtf)
     target = Target(case.construct, homologs, locus_list(loci), CHEMISTRIES[case.chemistry][1])
     with_car = aligned(case, augmented, "with_car", CAR)
-    without = aligned(case, base, "without", None)
+    if engine == "star":
+        without = aligned(case, base, "without", None)
+    else:
+        chemistry = geometry(case.chemistry)
+        without = counted(case.pairs, chemistry, target, fasta, gtf, folder / "kallisto")
     one, _ = molecules_of(with_car / "aligned.bam", target, sample="s")
     two, _ = molecules_of(without / "aligned.bam", target, sample="s")
     true = pd.read_csv(folder / "truth" / "s.car_molecules.tsv.gz", sep="\t")
@@ -178,22 +189,25 @@ def compare(case: Case) -> dict[str, object]:
     }
 
 
-def small(folder: Path, name: str, chemistry: str, seed: int) -> dict[str, object]:
+def small(folder: Path, name: str, chemistry: str, seed: int, engine: str) -> dict[str, object]:
     """Return one row of a genome of six genes and the trap: reads from all over the transcript, not from its ends."""
     construct = load_construct(next(e.path for e in library() if e.name == name), name=CAR)
     reference = make_reference(folder / "reference", construct, trap(construct, seed))
     write_library(folder / "reads", reference, chemistry, seed=seed)
     place = reference.folder
     homologs, loci = find_homologs(construct, place / "g.fa", place / "g.gtf")
-    umi, strand, _ = CHEMISTRIES[chemistry]
-    target = Target(construct, homologs, locus_list(loci), strand)
-    listed = str(folder / "reads/list.txt")
-    geometry = Chemistry(chemistry, 1, 16, 17, umi, strand, listed, 1.0, 0, 90, 0, 0)
-    pairs = [(folder / "reads/R1.fastq", folder / "reads/R2.fastq")]
-    tables = []
-    for index, car in (("index", CAR), ("base", None)):
-        align(pairs, geometry, place / index, folder / index, car=car)
-        tables.append(molecules_of(folder / index / "aligned.bam", target, sample="s")[0])
+    kit = geometry(chemistry, str(folder / "reads/list.txt"))
+    target = Target(construct, homologs, locus_list(loci), kit.strand)
+    pairs = [(str(folder / "reads/R1.fastq"), str(folder / "reads/R2.fastq"))]
+    align(pairs, kit, place / "index", folder / "index", car=CAR)
+    if engine == "star":
+        align(pairs, kit, place / "base", folder / "base", car=None)
+    else:
+        counted(pairs, kit, target, place / "g.fa", place / "g.gtf", folder / "base")
+    tables = [
+        molecules_of(folder / index / "aligned.bam", target, sample="s")[0]
+        for index in ("index", "base")
+    ]
     keys = [set(zip(t["barcode"], t["umi"], strict=True)) for t in tables]
     kinds = [set(zip(t["barcode"], t["umi"], t["evidence"], strict=True)) for t in tables]
     row = with_car_row(read_h5ad(folder / "base/plain.h5ad"), tables[1], CAR)
@@ -222,6 +236,7 @@ def main() -> None:
     )
     parser.add_argument("--constructs", nargs="+", default=CONSTRUCTS)
     parser.add_argument("--small", action="store_true")
+    parser.add_argument("--engine", choices=("star", "kallisto"), default="star")
     parser.add_argument("--cells", type=int, default=120)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--to", type=Path, help="folder that keeps what is made")
@@ -232,11 +247,16 @@ def main() -> None:
             for chemistry in ("10x_3p_v3", "10x_5p_v2"):
                 folder = (given.to or Path(scratch)) / f"{name}_{chemistry}_{given.seed}"
                 if given.small:
-                    rows.append({"construct": name, **small(folder, name, chemistry, given.seed)})
+                    rows.append(
+                        {
+                            "construct": name,
+                            **small(folder, name, chemistry, given.seed, given.engine),
+                        }
+                    )
                     print(rows[-1], flush=True)
                     continue
                 case = make(folder, name, chemistry, given.cells, given.seed)
-                rows.append({"construct": name, **compare(case)})
+                rows.append({"construct": name, **compare(case, given.engine)})
                 print(pd.DataFrame(rows[-1:]).round(4).T.to_string(header=False), flush=True)
     print(pd.DataFrame(rows).round(4).to_markdown(index=False))
 

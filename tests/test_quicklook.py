@@ -16,6 +16,7 @@ from carseq.construct.library import relatives
 from carseq.errors import CarseqError
 from carseq.library.whitelist import known_whitelist
 from carseq.quicklook import quicklook
+from carseq.sequence.kmers import KmerSet
 
 RNG = random.Random(11)
 
@@ -141,3 +142,25 @@ def test_the_command_writes_tables_and_a_picture(tmp_path, surrogate):
     ]
     done = CliRunner().invoke(app, [*words[:1], str(tmp_path / "S_R1.fastq.gz"), *words[2:]])
     assert isinstance(done.exception, CarseqError)
+
+
+def test_the_quick_filter_passes_what_the_k_mers_pass():
+    """Reads with 21 equal bases in a row anywhere, or 18 and 19 around a wrong one; of random reads next to none."""
+    car = bases(2000)
+    kmers = KmerSet([car])
+    turned = {"A": "C", "C": "G", "G": "T", "T": "A"}
+    reads = []
+    for at in range(70):
+        reads.append(bases(at) + car[500 + at : 521 + at] + bases(69 - at))
+    for at in range(53):
+        middle = car[900 : 900 + 18] + turned[car[918]] + car[919 : 919 + 19]
+        reads.append(bases(at) + middle + bases(52 - at))
+    reads += [reverse_complement(read) for read in reads]
+    known = len(reads)
+    reads += [bases(90) for _ in range(2000)]
+    text = np.frombuffer("\n".join(reads).encode(), dtype=np.uint8)
+    starts = 91 * np.arange(len(reads))
+    passed = kmers.among_records(text, np.stack([starts, starts + 90], axis=1))
+    assert passed[:known, 0].tolist() == list(range(known))
+    assert len(passed) <= known + 1
+    assert kmers.among(reads).tolist()[:known] == [True] * known

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -101,20 +102,23 @@ def quicklook(
     CarseqError
         If files are damaged or do not pair up, or no barcode list fits.
     """
-    found = detect_chemistry(
-        pairs, [], sample=sample, chemistry=chemistry, whitelist=whitelist, n=_FIRST
-    )
+    # Barcode lists are read while the homologs are compared with the CAR and the compiled code is loaded.
+    with ThreadPoolExecutor(1) as beside:
+        finding = beside.submit(
+            detect_chemistry, pairs, [], sample=sample, chemistry=chemistry, whitelist=whitelist, n=_FIRST
+        )  # fmt: skip
+        if endogenous is None:
+            endogenous = [EndogenousTranscript(gene, gene, s) for gene, s in relatives().items()]
+        similar = rivals(construct.sequence, endogenous)
+        own = [t.sequence for t in construct.transcripts]
+        kmers = KmerSet([*own, *(r.sequence for r in similar)])
+        found = finding.result()
     if found.positions:
         raise CarseqError(
             f"the quick look does not read the barcodes of {found.name}",
             "they have several parts",
             "run the workflow, which does",
         )
-    if endogenous is None:
-        endogenous = [EndogenousTranscript(gene, gene, s) for gene, s in relatives().items()]
-    similar = rivals(construct.sequence, endogenous)
-    own = [t.sequence for t in construct.transcripts]
-    kmers = KmerSet([*own, *(r.sequence for r in similar)])
     picked, tally = pick_reads(pairs, kmers, found)
     resembling = KmerSet(own).among([read.sequence for read in picked])
     target = Target(construct, similar, strand=found.strand)

@@ -277,7 +277,7 @@ def test_a_hundred_samples_go_in_groups_of_ten_and_in_arrays(tmp_path: Path) -> 
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     said = done.stdout + done.stderr
-    for group in ("chemistry", "library", "car_reads"):
+    for group in ("reads", "car_reads"):
         assert said.count(f"Group job {group} ") == 10, group
     assert said.count("Group job prepare ") == 1
     planned = dict(re.findall(r"(?m)^(\w+) +(\d+)$", said))

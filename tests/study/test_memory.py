@@ -68,6 +68,13 @@ def test_what_is_asked_for_a_plain_index_is_what_star_took(
     assert measured <= asked <= 1.2 * measured
 
 
+def test_the_jobs_that_read_a_human_genome_ask_for_what_they_took_and_fit_a_laptop() -> None:
+    """Contigs of 250 and 243 Mb with a whole human annotation took 1.5 GB (benchmarks/RESULTS.md)."""
+    assert 2 * 1500 <= memory.reading_megabytes(3100) <= 3500
+    # A contig of 250 Mb alone: text, its bytes and its codes.
+    assert memory.reading_megabytes(250) >= 1000 + 3 * 250
+
+
 def test_another_machine_goes_on_with_what_was_chosen(study: Study) -> None:
     first = memory.choice_of(study, machine=16_000, genome=3100)
     assert first.insertion == "none"

@@ -227,7 +227,7 @@ def test_a_killed_run_goes_on_where_it_was(study):
     assert "prepare" not in again
     assert "rule_star_index" not in again
     assert "rule_insert_car" not in again
-    assert "rule_chemistry" not in again
+    assert "rule_reads" not in again
     assert again.count("rule_align") == 1
 
 
@@ -245,10 +245,11 @@ def test_the_study_has_its_verdict(study):
 
 
 def test_small_rules_share_jobs(study):
-    """The five rules before the index go as one job, as do the three at the end."""
-    prepare = study.before.jobs()["rule"].str.contains("rule_prepare").sum()
-    finish = study.after.jobs()["rule"].str.contains("rule_finish").sum()
-    assert (prepare, finish) == (1, 1)
+    """The rules before the index go as one job, as do those of a sample's reads, and the three at the end."""
+    before, after = study.before.jobs()["rule"], study.after.jobs()["rule"]
+    sent = [before.str.contains(f"rule_{group}").sum() for group in ("prepare", "reads")]
+    assert [*sent, after.str.contains("rule_finish").sum()] == [1, 1, 1]
+    assert not before.str.contains("rule_(?:chemistry|library|homology|construct)").any()
 
 
 def test_a_rule_killed_for_its_memory_comes_again_with_more(study):

@@ -168,6 +168,12 @@ class Figure:
         return made
 
 
+def warm_up() -> None:
+    """Start what draws pictures, which takes most of the time of the first one."""
+    chart = alt.Chart().mark_point()
+    vlc.vegalite_to_png({**chart.to_dict(), "config": _CONFIG})
+
+
 #: Charts and what they were compiled to, by the chart's identity.
 _COMPILED: dict[int, tuple[Any, str]] = {}
 

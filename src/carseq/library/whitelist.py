@@ -144,12 +144,14 @@ def on_list(
 ) -> npt.NDArray[np.bool_]:
     """Return which codes are on a list.
 
-    The list, the longer side by far, is first cut to those that share 24 bits with a code, which saves sorting it.
+    The list, the longer side by far, is first cut to those that share their first bits with a code, which saves
+    sorting it. There are some 32 times as many such bits as codes; the table of them should fit the processor's cache.
     """
     if not len(codes) or not len(whitelist):
         return np.zeros(len(codes), dtype=bool)
-    prefix = np.uint64(64 - 24)
-    seen = np.zeros(1 << 24, dtype=bool)
+    bits = min(24, max(12, len(codes).bit_length() + 5))
+    prefix = np.uint64(64 - bits)
+    seen = np.zeros(1 << bits, dtype=bool)
     seen[codes >> prefix] = True
     pieces = (whitelist[i : i + (1 << 15)] for i in range(0, len(whitelist), 1 << 15))
     near = np.sort(np.concatenate([piece[seen[piece >> prefix]] for piece in pieces]))

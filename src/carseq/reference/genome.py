@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from array import array
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -191,20 +192,22 @@ def transcripts_of_genes(
 
     In the order of the annotation. One contig at a time is held, and the transcripts.
     """
-    exons: dict[str, tuple[str, str, str, str, list[tuple[int, int]]]] = {}
+    # Starts and ends in turn; as tuples the 1.6 million exons of a human annotation take 0.2 GB.
+    exons: dict[str, tuple[str, str, str, str, array[int]]] = {}
     by_contig: dict[str, list[str]] = {}
     for contig, start, end, strand, attributes in gtf_exons(gtf):
         transcript, gene_id = attributes["transcript_id"], attributes["gene_id"]
         gene = attributes.get("gene_name") or gene_id
         if transcript not in exons:
-            exons[transcript] = (contig, strand, gene, gene_id, [])
+            exons[transcript] = (contig, strand, gene, gene_id, array("q"))
             by_contig.setdefault(contig, []).append(transcript)
-        exons[transcript][4].append((start, end))
+        exons[transcript][4].extend((start, end))
     spliced: dict[str, str] = {}
     for contig, chromosome in fasta_records(fasta):
         for transcript in by_contig.get(contig, ()):
             _, strand, _, _, blocks = exons[transcript]
-            sequence = "".join(chromosome[a:b] for a, b in sorted(blocks))
+            pairs = sorted(zip(blocks[::2], blocks[1::2], strict=True))
+            sequence = "".join(chromosome[a:b] for a, b in pairs)
             spliced[transcript] = reverse_complement(sequence) if strand == "-" else sequence
     for transcript, (_, _, gene, gene_id, _) in exons.items():
         if transcript in spliced:

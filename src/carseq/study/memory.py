@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from carseq.io.files import write_text
@@ -72,6 +72,17 @@ def alignment_megabytes(genome: float, sparse: int) -> float:
 def transcripts_megabytes(genome: float) -> float:
     """Return the memory of indexing the transcripts of a genome for kallisto, and of counting with the index, MB."""
     return TRANSCRIPTS * genome + 1500
+
+
+def reading_megabytes(genome: float) -> float:
+    """Return the memory of the jobs that read genome and annotation themselves (check_car, strand_panel, homologs), MB.
+
+    They hold one contig, of which 3 bytes a base were in use at most, and the annotation's transcripts. Two contigs of
+    250 and 243 Mb, as long as the largest of GRCh38, with 250,000 transcripts of 1.65 million exons, as many as GENCODE
+    has, took 1.5 GB (benchmarks/genome_jobs.py). For a human genome it is twice that. A contig is taken for 300 Mb
+    at most: of a genome with longer ones, what is asked for its annotation covers them.
+    """
+    return 1000 + 3 * min(genome, 300) + 0.4 * genome
 
 
 def genome_megabases(fasta: str | None) -> float:
@@ -212,6 +223,8 @@ def choice_of(study: Study, machine: float | None = None, genome: float | None =
     size = genome_megabases(reference.fasta) if genome is None else genome
     if study.kallisto:
         return Choice("none", reference.sa_sparse or 1, size, "kallisto counts without the CAR")
+    if study.searched:
+        reference = reference.model_copy(update={"insertion": "none"})
     before = kept_choice(study.config.results)
     if before and (is_url(reference.fasta) or math.isclose(size, before.genome, rel_tol=0.01)):
         same = reference.insertion in ("auto", before.insertion)
@@ -219,7 +232,8 @@ def choice_of(study: Study, machine: float | None = None, genome: float | None =
             return before
         if same and reference.insertion == "auto":
             reference = reference.model_copy(update={"insertion": before.insertion})
-    return choose(reference, machine_megabytes() if machine is None else machine, size)
+    choice = choose(reference, machine_megabytes() if machine is None else machine, size)
+    return replace(choice, why="the CAR's reads are searched for") if study.searched else choice
 
 
 def settle(study: Study, choice: Choice) -> Study:
@@ -289,5 +303,7 @@ def disk_needed(study: Study, choice: Choice) -> float:
     if study.kallisto:
         # Records of 32 bytes, sorted into a second file, of read pairs that take some 40 when gzipped; and the index.
         return (2 * max(sizes, default=0.0) + choice.genome * 1e6) / 1e6
-    total += _SCRATCH * max(sizes) + _BAM * sum(sizes) if sizes else 0.0
+    if sizes:
+        # Without a BAM there is nothing to sort.
+        total += 0.0 if study.searched else _SCRATCH * max(sizes) + _BAM * sum(sizes)
     return total / 1e6
