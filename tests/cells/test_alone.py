@@ -214,6 +214,57 @@ def test_antibodies_are_no_genes(made: ad.AnnData) -> None:
         assert ((gate(proteins) == "T").to_numpy() == is_t).mean() >= 0.98
 
 
+@pytest.mark.parametrize(
+    ("names", "column"),
+    [
+        (["CD3_TotalSeqB", "adt_CD14"], None),
+        (["chr1:9772-10660", "KI270726.1:27152-28034"], None),
+        (["anti-CD3", "anti-CD14"], "modality"),
+    ],
+)
+def test_features_that_are_no_genes_are_known_without_10x_column(
+    made: ad.AnnData, names: list[str], column: str | None
+) -> None:
+    """Antibodies and peaks by their names, or by a column of another name: their molecules are not the cell's RNA."""
+    var = pd.DataFrame(index=[*made.var_names, *names])
+    if column:
+        var[column] = ["Gene Expression"] * made.n_vars + ["Antibody Capture"] * 2
+    var["genome"] = "custom"
+    more = sparse.csr_matrix(np.full((made.n_obs, 2), 300, dtype=np.float32))
+    mixed = ad.AnnData(sparse.hstack([made.X, more]).tocsr(), made.obs[[]].copy(), var)
+    counts, genes, proteins = genes_alone(mixed, mixed.X, mixed.var)
+    assert list(genes.index) == list(made.var_names)
+    assert (counts != made.X).nnz == 0
+    assert (proteins is None) == names[0].startswith("chr")
+    with pytest.raises(CarseqError, match="holds no genes"):
+        genes_alone(mixed, mixed.X[:, -2:], mixed.var[-2:])
+
+
+def test_a_matrix_on_disk_and_layers_of_other_names(made: ad.AnnData, tmp_path: Path) -> None:
+    """`backed`, and counts in `layers["raw_counts"]` beside a normalised X: as from counts in memory."""
+    few = made[:40].copy()
+    plain = carseq.annotate(few.copy()).obs["cell_type"].astype(str)
+    few.layers["raw_counts"] = few.X.copy()
+    few.X = few.X.log1p()
+    few.write_h5ad(tmp_path / "few.h5ad")
+    found = carseq.annotate(ad.read_h5ad(tmp_path / "few.h5ad", backed="r"))
+    assert (found.obs["cell_type"].astype(str) == plain).all()
+
+
+def test_what_is_no_matrix_of_cells_is_refused(made: ad.AnnData) -> None:
+    """A table, a transposed matrix, a CAR that is not there, a cell without a sample: each is told."""
+    few = made[:20].copy()
+    with pytest.raises(CarseqError, match="takes an AnnData"):
+        carseq.annotate(few.to_df())
+    with pytest.raises(CarseqError, match="is transposed"):
+        carseq.annotate(few.T.copy())
+    with pytest.raises(CarseqError, match="no gene named CRA"):
+        carseq.annotate(few, car="CRA")
+    few.obs["donor"] = ["a", None, *["b"] * 18]
+    with pytest.raises(CarseqError, match="1 cells have no sample"):
+        carseq.annotate(few, sample="donor")
+
+
 def test_all_droplets_are_called_first() -> None:
     """A raw matrix: its cells come back, as many as there are within a tenth."""
     raw = urine(120, 2500, ambient=(10, 45), seed=4)

@@ -27,9 +27,11 @@ from carseq.io.genes import check_genes, marker_genes, with_symbols
 from carseq.io.matrix import (
     ANTIBODY,
     HASHTAG,
-    TYPE_COLUMNS,
     are_genes,
     check_molecules,
+    feature_types,
+    matrices_of,
+    near_names,
     proteins_apart,
 )
 from carseq.log import get_logger
@@ -60,8 +62,8 @@ def annotate_matrix(
     Parameters
     ----------
     adata
-        Cells × genes, raw counts in `layers["counts"]`, X or `raw.X`; genes as symbols, or as Ensembl ids with a column
-        of symbols. It may hold all droplets: cells are then called first.
+        Cells × genes, raw counts in `layers["counts"]` (`"raw_counts"`, `"raw"`, ...), X or `raw.X`; genes as symbols,
+        or as Ensembl ids with a column of symbols. It may hold all droplets: cells are then called first.
     sample
         Column of `obs` that names the samples; None: the cells are of one.
     car
@@ -91,8 +93,8 @@ def annotate_matrix(
     Raises
     ------
     CarseqError
-        If there are no raw counts, barcodes or genes stand twice, the genes are not those of man, or ``bam`` cannot be
-        read or is given for several samples.
+        If there are no raw counts, barcodes or genes stand twice, the genes are not those of man, the CAR is not among
+        them, a cell has no sample, or ``bam`` cannot be read or is given for several samples.
 
     Examples
     --------
@@ -102,6 +104,7 @@ def annotate_matrix(
     """
     import anndata as ad
 
+    _check_object(adata)
     counts, var = _counts(adata)
     check_molecules(counts, "the matrix")
     counts, var, proteins = genes_alone(adata, counts, var)
@@ -125,14 +128,14 @@ def annotate_matrix(
     _make_unique(part)
     for warning in check_genes(part.var_names):
         log.warning("%s", warning)
-    if sample is not None and sample not in adata.obs:
+    if car is not None and car not in part.var_names:
+        like = near_names(part.var_names, car)
         raise CarseqError(
-            f"obs has no column {sample!r}",
-            f"it has {', '.join(map(str, adata.obs.columns)) or 'none'}",
-            "name the column that holds the samples, or leave it out",
+            f"the matrix has no gene named {car}",
+            f"names like it are {', '.join(like)}" if like else "",
+            "give the CAR's name as the matrix spells it, or leave it out",
         )
-    name = "" if sample is None else adata.obs[sample].astype(str).to_numpy()
-    part.obs["sample"] = name
+    part.obs["sample"] = "" if sample is None else _samples(adata.obs, sample)
     if bam is not None and part.obs["sample"].nunique() > 1:
         raise CarseqError(
             "a BAM was given for several samples",
@@ -175,7 +178,9 @@ def annotate_matrix(
     filter_cells(cohort)
     failed = failed_libraries(cohort)
     names = pd.Index(np.concatenate(called)) if called else adata.obs_names[:0]
-    result = adata if len(names) == adata.n_obs else adata[names].copy()
+    result = adata
+    if len(names) < adata.n_obs:
+        result = adata[names].to_memory() if adata.isbacked else adata[names].copy()
     # In the order of the matrix, whatever the order of its samples.
     order = names.get_indexer(result.obs_names)
     for column in cohort.obs.columns:
@@ -195,6 +200,38 @@ def annotate_matrix(
     else:
         _tell_agreement(cohort)
     return result
+
+
+def _check_object(adata: Any) -> None:
+    """Raise where what was given is no AnnData of barcodes by genes."""
+    if not hasattr(adata, "layers") or not hasattr(adata, "var_names"):
+        raise CarseqError(
+            "carseq.annotate takes an AnnData",
+            f"it was given an object of type {type(adata).__name__}",
+            'read a file with anndata.read_h5ad or scanpy.read_10x_h5; of a MuData give its RNA (mudata["rna"])',
+        )
+    markers = marker_genes()
+    if len(markers.intersection(adata.obs_names)) > len(markers.intersection(adata.var_names)):
+        raise CarseqError(
+            "the matrix is transposed", "genes stand where barcodes should", "give adata.T"
+        )
+
+
+def _samples(obs: pd.DataFrame, column: str) -> np.ndarray:
+    """Return the sample of each cell, shape (n_cells,)."""
+    if column not in obs:
+        raise CarseqError(
+            f"obs has no column {column!r}",
+            f"it has {', '.join(map(str, obs.columns)) or 'none'}",
+            "name the column that holds the samples, or leave it out",
+        )
+    if (missing := int(obs[column].isna().sum())) > 0:
+        raise CarseqError(
+            f"{missing} cells have no sample",
+            f"obs[{column!r}] is missing there",
+            "leave these cells out, or say which sample they are of",
+        )
+    return obs[column].astype(str).to_numpy(str)
 
 
 def _intronic(adata: AnnData) -> np.ndarray | None:
@@ -235,13 +272,16 @@ def genes_alone(
         Antibody counts, cells × antibodies, from the matrix or beside it; None where there are none.
     """
     proteins = proteins_apart(adata)
-    column = next((name for name in TYPE_COLUMNS if name in var), None)
-    if column is None:
-        return counts, var, proteins
-    types = var[column].astype(str).to_numpy(dtype=object)
+    types = feature_types(var)
     is_gene = are_genes(types)
-    if is_gene.all():
+    if is_gene.all() and is_gene.size:
         return counts, var, proteins
+    if not is_gene.any():
+        raise CarseqError(
+            "the matrix holds no genes",
+            f"its features are of type {', '.join(sorted(set(types)))}" if types.size else "",
+            "give the RNA of the cells",
+        )
     names = var.index.astype(str)
     held = np.array([t.lower() == ANTIBODY.lower() for t in types])
     held &= ~np.array([HASHTAG.search(name) is not None for name in names])
@@ -279,16 +319,9 @@ def _make_unique(part: AnnData) -> None:
 
 
 def _counts(adata: AnnData) -> tuple[sparse.csr_matrix, pd.DataFrame]:
-    """Return the raw counts and their genes: the first of `layers["counts"]`, X and `raw.X` with whole numbers."""
-    found: list[tuple[str, Any, pd.DataFrame]] = []
-    if "counts" in adata.layers:
-        found.append(('layers["counts"]', adata.layers["counts"], adata.var))
-    if adata.X is not None:
-        found.append(("X", adata.X, adata.var))
-    if adata.raw is not None:
-        found.append(("raw.X", adata.raw.X, adata.raw.var))
+    """Return the raw counts and their genes: the first of the layers named so, X and `raw.X` with whole numbers."""
     why = "it has no X"
-    for where, matrix, var in found:
+    for where, matrix, var in matrices_of(adata):
         counts = sparse.csr_matrix(matrix, dtype=np.float32, copy=True)
         values = counts.data
         if not np.isfinite(values).all():
@@ -298,6 +331,7 @@ def _counts(adata: AnnData) -> tuple[sparse.csr_matrix, pd.DataFrame]:
         elif values.size and not np.allclose(values, np.rint(values), atol=1e-3):
             why = f"{where} holds values that are no whole numbers: it was normalised"
         else:
+            np.rint(counts.data, out=counts.data)
             counts.eliminate_zeros()
             return counts, var.copy()
     raise CarseqError(

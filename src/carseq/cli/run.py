@@ -24,7 +24,7 @@ def run(
         typer.Option(
             "--cores",
             "-c",
-            help="Cores to use at a time, or `all`; default: all of this machine.",
+            help="Cores to use at a time, or `all`; default: all of this machine, and one job more.",
             show_default=False,
         ),
     ] = None,

@@ -40,6 +40,18 @@ PROTEIN_KEYS = (
 )  # fmt: skip
 #: Columns of ``var`` that hold the types of features.
 TYPE_COLUMNS = ("feature_types", "feature_type")
+#: Layers in which programs keep the counts of an AnnData whose X is normalised.
+COUNT_LAYERS = (
+    "counts", "raw_counts", "raw_count", "raw", "umi_counts", "umis", "UMIs", "umi", "count",
+)  # fmt: skip
+#: Names of features that are no genes, in a matrix without types of features: antibodies (BioLegend's TotalSeq, the
+#: prefixes of Seurat and muon), and peaks of open chromatin (chr1:9772-10660).
+_ANTIBODY_NAME = re.compile(
+    r"([ ._-]TotalSeq([ ._-]?[ABCD])?|[_:](adt|ab|prot|protein|antibody))$|^(adt|ab|prot|antibody)[_:]",
+    re.IGNORECASE,
+)
+_PEAK_NAME = re.compile(r"^(chr)?([0-9]{1,2}|[XYM]|MT|[GK][IL][0-9.]+)[:_-][0-9]+[-_][0-9]+$")
+PEAKS = "Peaks"
 #: Names of antibodies that mark a sample, not a protein: hashtags (HTO), Cell Ranger's multiplexing oligos (CMO301),
 #: MULTI-seq, BD's sample tags.
 HASHTAG = re.compile(
@@ -378,13 +390,11 @@ def _read_mtx(folder: Path, matrix: Path | None = None) -> _Read:
             "give the file as the counting program wrote it",
         )
     ids = np.array([row[0].strip() for row in table], dtype=object)
-    return _Read(
-        counts,
-        barcodes_at(used),
-        ids,
-        np.array([(row[1] if len(row) > 1 else row[0]).strip() for row in table], dtype=object),
-        np.array([(row[2] if len(row) > 2 else GENE).strip() for row in table], dtype=object),
-    )
+    names = np.array([(row[1] if len(row) > 1 else row[0]).strip() for row in table], dtype=object)
+    types = np.array([(row[2] if len(row) > 2 else GENE).strip() for row in table], dtype=object)
+    if not any(len(row) > 2 for row in table):
+        types = types_by_name(names)
+    return _Read(counts, barcodes_at(used), ids, names, types)
 
 
 def _read_h5(path: Path) -> _Read:
@@ -441,20 +451,12 @@ def _read_h5ad(path: Path) -> _Read:
         # Names that occur twice are reported below, with what to do.
         warnings.simplefilter("ignore")
         adata = anndata.read_h5ad(path)
-    held = (
-        [("layers['counts']", adata.layers["counts"], adata.var)]
-        if "counts" in adata.layers
-        else []
-    )
-    if adata.X is not None:
-        held.append(("X", adata.X, adata.var))
-    if adata.raw is not None:
-        held.append(("raw.X", adata.raw.X, adata.raw.var))
+    held = matrices_of(adata)
     if not held:
         raise CarseqError(f"{path} holds no matrix", "X is empty", "give an h5ad of raw counts")
     where, matrix, var = next((h for h in held if _are_whole(h[1])), held[0])
-    if where == "raw.X":
-        log.info("%s: the counts are those of raw.X, since X holds no whole numbers", path)
+    if where not in ("X", 'layers["counts"]'):
+        log.info("%s: the counts are those of %s", path, where)
     counts = sparse.csr_matrix(matrix)
     index = var.index.astype(str).to_numpy(dtype=object)
 
@@ -463,17 +465,69 @@ def _read_h5ad(path: Path) -> _Read:
         return None if found is None else var[found].astype(str).to_numpy(dtype=object)
 
     own_ids = column(IDS)
-    types = column(TYPE_COLUMNS)
     protein = proteins_apart(adata)
     return _Read(
         counts,
         adata.obs_names.astype(str).to_numpy(dtype=object),
         index if own_ids is None else own_ids,
         index,
-        np.full(len(index), GENE, dtype=object) if types is None else types,
+        feature_types(var),
         protein,
         has_ids=own_ids is not None,
         columns=var,
+    )
+
+
+def matrices_of(adata: AnnData) -> list[tuple[str, Any, pd.DataFrame]]:
+    """Return where an AnnData may hold its counts, in the order in which they are looked for, each with its genes.
+
+    Layers of :data:`COUNT_LAYERS`, X, ``raw.X``; what is kept on disk (``backed``) is read.
+    """
+    held = [
+        (f'layers["{n}"]', adata.layers[n], adata.var) for n in COUNT_LAYERS if n in adata.layers
+    ]
+    if adata.X is not None:
+        held.append(("X", adata.X, adata.var))
+    if adata.raw is not None:
+        held.append(("raw.X", adata.raw.X, adata.raw.var))
+    return [(where, _in_memory(matrix), var) for where, matrix, var in held]
+
+
+def _in_memory(matrix: Any) -> Any:
+    """Read a matrix that is kept on disk; another is returned as it is."""
+    if hasattr(matrix, "to_memory"):
+        return matrix.to_memory()
+    return matrix[:] if type(matrix).__module__.startswith("h5py") else matrix
+
+
+def feature_types(var: pd.DataFrame) -> Strings:
+    """Return the type of each feature, shape (n_features,), in 10x's words.
+
+    From the column of ``var`` that holds them, by whatever name. Without such a column, antibodies and peaks are
+    recognized by their names; the other features are genes.
+    """
+    column = next((name for name in TYPE_COLUMNS if name in var), None)
+    if column is None:
+        column = next((name for name in var.columns if _holds_types(var[name])), None)
+    if column is None:
+        return types_by_name(var.index.to_numpy(dtype=object))
+    return var[column].astype(str).to_numpy(dtype=object)
+
+
+def _holds_types(column: pd.Series) -> bool:
+    """Return whether a column says which features are genes."""
+    if pd.api.types.is_numeric_dtype(column):
+        return False
+    # Not "Custom" or "VDJ", which other columns may hold.
+    words = {word.lower() for word in (GENE, ANTIBODY, MULTIPLEXING, PEAKS)}
+    return bool(words & {value.lower() for value in column.astype(str).unique()[: len(TYPES)]})
+
+
+def types_by_name(names: Strings) -> Strings:
+    """Return the type of each feature by its name: antibody, peak, else gene; shape (n_features,)."""
+    kinds = ((_ANTIBODY_NAME, ANTIBODY), (_PEAK_NAME, PEAKS))
+    return np.array(
+        [next((t for p, t in kinds if p.search(str(name))), GENE) for name in names], dtype=object
     )
 
 
