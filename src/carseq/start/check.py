@@ -257,9 +257,11 @@ def _check_addresses(study: Study) -> Iterator[Found]:
         except CarseqError as error:
             yield key, error
     if sizes:
+        # A server may give no length.
+        size = f" of {sum(sizes) / 1e9:,.3g} GB" if all(sizes) else ", some of unknown size,"
         yield (
             "addresses",
-            f"{len(sizes)} files of {sum(sizes) / 1e9:,.3g} GB are there; what is in them is checked in the run",
+            f"{len(sizes)} files{size} are there; what is in them is checked in the run",
         )
 
 
