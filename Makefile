@@ -35,7 +35,7 @@ $(BIN)/.star: envs/install-star.sh $(VENV)/.installed
 	@touch $@
 
 demo: setup ## simulate a study with CAR T cells in urine, run the workflow, print the verdict
-	@carseq demo demo --cores $(CORES)
+	@carseq demo demo $(if $(filter file,$(origin CORES)),,--cores $(CORES))
 
 # Beside one another, for the installers and npx wait for the network; GNU make 4 keeps the lines of each together.
 test: setup ## lint, types and all tests

@@ -3,7 +3,7 @@
     python benchmarks/speed.py [--to FOLDER] [--kb PATH] [PART ...]
     python benchmarks/speed.py --compare RESULTS RESULTS     # molecules, calls and matrices of two finished studies
 
-PART: scaling, engine, second, bam, others, look (all, if none is named). FOLDER keeps the simulated reads, and each part's
+PART: scaling, searched, engine, second, bam, others, look (all, if none is named). FOLDER keeps the simulated reads, and each part's
 figures as JSON; the section "Speed" of RESULTS.md is written from what is there. `kb` (kb-python) belongs into an
 environment of its own; `salmon` and `igzip` come with Debian's packages salmon and isal. A missing tool is left out.
 
@@ -49,6 +49,8 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"
 TITLE = "## Speed (`make bench`)"
 THREADS = 2
+#: As `carseq run` without `--cores` starts them on a machine of two cores.
+JOBS = THREADS + 1
 LANES = 20
 #: Lanes of each sample, of 20: 2, 5 and 10 million read pairs, 50 minutes with all parts. Twenty million take some 25
 #: minutes more (`scaling --sizes 20 --add`).
@@ -166,7 +168,7 @@ def workflow(
     """Run the workflow of a folder's configuration, in that or another one; return its cost and its jobs by rule."""
     command = [
         sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--configfile", folder / "config.yaml",
-        "--directory", directory or folder, "--cores", THREADS, *extra,
+        "--directory", directory or folder, "--cores", JOBS, *extra,
     ]  # fmt: skip
     log = folder / "run.log"
     cost = run([*command], log)
@@ -299,14 +301,27 @@ def by_size(rows: list[dict[str, Any]]) -> pd.DataFrame:
 
 
 def engine(folder: Path, study: Path, given: argparse.Namespace) -> dict[str, Any]:
-    """Run the workflow with `solo.aligner: kallisto` on the same reads, and compare it with the runs of `scaling`."""
+    """Run the workflow with kallisto on the same reads, and compare it with the runs of `scaling`."""
+    figures = otherwise("engine", {"aligner": "kallisto"}, folder, study, given)
+    return {**figures, "programs": find_programs().versions()}
+
+
+def searched(folder: Path, study: Path, given: argparse.Namespace) -> dict[str, Any]:
+    """Run the workflow with STAR and no BAM on the same reads, and compare it with the runs of `scaling`."""
+    return otherwise("searched", {"evidence": "fastq"}, folder, study, given)
+
+
+def otherwise(
+    part: str, solo: dict[str, str], folder: Path, study: Path, given: argparse.Namespace
+) -> dict[str, Any]:
+    """Run the workflow with another `solo` section, and compare it with the runs of `scaling`."""
     sheet = pd.read_csv(study / "samples.tsv", sep="\t")
-    kept = folder / "engine.json"
+    kept = folder / f"{part}.json"
     rows = json.loads(kept.read_text())["rows"] if given.add and kept.exists() else []
     for lanes in given.sizes:
-        here = folder / f"kallisto{lanes:02d}"
+        here = folder / f"{part}{lanes:02d}"
         shutil.rmtree(here, ignore_errors=True)
-        write_run(study, here, sheet, units(study, lanes), solo={"aligner": "kallisto"})
+        write_run(study, here, sheet, units(study, lanes), solo=solo)
         load = os.getloadavg()[0]
         cost, _ = workflow(here)
         rows.append(
@@ -323,8 +338,8 @@ def engine(folder: Path, study: Path, given: argparse.Namespace) -> dict[str, An
             }
         )
         print(json.dumps(rows[-1]), flush=True)
-        save(folder, "engine", {"rows": rows})
-    return {"rows": rows, "programs": find_programs().versions()}
+        save(folder, part, {"rows": rows})
+    return {"rows": rows}
 
 
 def agreement(one: Path, other: Path) -> dict[str, float]:
@@ -716,7 +731,7 @@ def scaling_lines(figures: dict[str, Any]) -> list[str]:
     table = by_size(figures["rows"])
     lines = [
         "### The whole workflow against STARsolo alone", "",
-        f"{figures['about']} Three samples of {CELLS:,} cells, from FASTQ and genome to report and notebooks, `--cores {THREADS}`; STARsolo with "
+        f"{figures['about']} Three samples of {CELLS:,} cells, from FASTQ and genome to report and notebooks, as `carseq run` does it (`--cores {JOBS}`); STARsolo with "
         "the same options, index and threads as `rule align`, but reads by `zcat` and STAR's own `seedPerWindowNmax`, sample after sample, in turn with the workflow. Medians where there is more than one run.", "",
         "| million read pairs | runs | workflow: s | CPU s | GB | STARsolo: s | CPU s | GB | ratio | of the workflow, align: s | molecules there after, s | load, the larger of start and end |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|",
@@ -751,23 +766,30 @@ def scaling_lines(figures: dict[str, Any]) -> list[str]:
     return lines
 
 
-def engine_lines(figures: dict[str, Any], first: dict[str, Any]) -> list[str]:
-    """Return the table of the workflow with kallisto beside STARsolo and the workflow with STAR."""
+def otherwise_lines(
+    figures: dict[str, Any], first: dict[str, Any], setting: str, counting: str, slope: float
+) -> list[str]:
+    """Return the table of the workflow with another `solo` section beside STARsolo and the workflow as it is.
+
+    ``counting`` is the rule that counts, ``slope`` the most that each million reads may take of STARsolo's time.
+    """
     runs = by_size(first["rows"])
     rows = sorted(figures["rows"], key=lambda row: row["lanes"])
-    programs = ", ".join(f"{name} {version}" for name, version in figures["programs"].items())
+    programs = "".join(
+        f" {name} {version}." for name, version in figures.get("programs", {}).items()
+    )
     lines = [
-        "### `solo.aligner: kallisto`", "",
-        f"{figures['about']} {programs}. The same reads and `--cores {THREADS}`, to report and notebooks; STARsolo and the workflow with STAR as above. Largest "
+        f"### `{setting}`", "",
+        f"{figures['about']}{programs} The same reads and jobs, to report and notebooks; STARsolo and the workflow as it is as above. Largest "
         "process of the whole run. Same: of what either of the two workflows found, the share that both did; calls, of all cells of both; correlation of the "
         "sums by cell and by gene, in the cells of both.", "",
-        "| million read pairs | workflow: s | CPU s | GB | count: s | search: s | with STAR: s | STARsolo: s | cells the same | CAR molecules the same | calls the same | positive in both | cell sums, r | gene sums, r |",
+        f"| million read pairs | workflow: s | CPU s | GB | {counting}: s | search: s | as it is: s | STARsolo: s | cells the same | CAR molecules the same | calls the same | positive in both | cell sums, r | gene sums, r |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
     for row in rows:
         star, same, cost = runs.loc[row["lanes"]], row["agreement"], row["workflow"]
         lines.append(
-            f"| {row['reads']:.1f} | {cost['wall']:.0f} | {cost['cpu']:.0f} | {cost['memory']:.2f} | {row['rules']['count']:.0f} | {row['rules']['search']:.0f} "
+            f"| {row['reads']:.1f} | {cost['wall']:.0f} | {cost['cpu']:.0f} | {cost['memory']:.2f} | {row['rules'][counting]:.0f} | {row['rules']['search']:.0f} "
             f"| {star.workflow_wall:.0f} | {star.starsolo_wall:.0f} | {same['cells']:.4f} | {same['molecules']:.4f} of {same['n_molecules']} | {same['calls']:.4f} "
             f"| {same['positive']:.4f} of {same['n_positive']} | {same['cell_sums']:.5f} | {same['gene_sums']:.5f} |"
         )  # fmt: skip
@@ -785,7 +807,7 @@ def engine_lines(figures: dict[str, Any], first: dict[str, Any]) -> list[str]:
         lines += [
             "",
             f"On a straight line: {slopes['wall'][0][1]:.0f} s + {slopes['wall'][0][0]:.1f} s a million reads; STARsolo {slopes['wall'][1][0]:.1f} s. Slope to "
-            f"STARsolo's: {met(ratio['wall'], 0.5)} (CPU: {ratio['cpu']:.3g}).",
+            f"STARsolo's: {met(ratio['wall'], slope)} (CPU: {ratio['cpu']:.3g}). Fixed part: {met(slopes['wall'][0][1], 75)}.",
         ]
     return lines
 
@@ -894,8 +916,13 @@ def report(folder: Path) -> list[str]:
     blocks = [[TITLE]]
     if "scaling" in got:
         blocks.append(scaling_lines(got["scaling"]))
-    if {"scaling", "engine"} <= set(got):
-        blocks.append(engine_lines(got["engine"], got["scaling"]))
+    for part, setting, counting, slope in (
+        ("searched", "solo.evidence: fastq", "align", 0.8),
+        ("engine", "solo.aligner: kallisto", "count", 0.5),
+    ):
+        if {"scaling", part} <= set(got):
+            lines = otherwise_lines(got[part], got["scaling"], setting, counting, slope)
+            blocks.append(lines)
     if {"scaling", "second"} <= set(got):
         blocks.append(second_lines(got["second"], got["scaling"]))
     if {"scaling", "bam"} <= set(got):
@@ -909,6 +936,7 @@ def report(folder: Path) -> list[str]:
 
 PARTS = {
     "scaling": scaling,
+    "searched": searched,
     "engine": engine,
     "second": second,
     "bam": bam,

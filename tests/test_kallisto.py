@@ -139,7 +139,7 @@ class TestStudy:
         column = ["chemistry", "auto", "bd_rhapsody"]
         rows = [f"{line}\t{cell}" for line, cell in zip(sheet, column, strict=True)]
         (folder / "samples.tsv").write_text("\n".join(rows) + "\n")
-        with pytest.raises(CarseqError, match="does not count sample B of bd_rhapsody"):
+        with pytest.raises(CarseqError, match="does not take sample B of bd_rhapsody"):
             load_study(load_config(folder / "config.yaml"))
 
     def test_the_check_says_what_is_lost_and_asks_for_no_star(

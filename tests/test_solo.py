@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,12 +12,18 @@ from pathlib import Path
 import anndata
 import numpy as np
 import pytest
+import yaml
 from scipy import sparse
 
 from carseq.errors import CarseqError
 from carseq.io.matrix import read_counts, read_star_matrix
 from carseq.reference.star import run_star, scratch_folder
 from carseq.solo import decompression_command, linked_reads, plain_whitelist
+from carseq.start.check import check_study
+from carseq.study import memory
+from carseq.study.config import load_config
+from carseq.study.load import load_study
+from runs import ROOT
 
 
 @pytest.fixture
@@ -176,3 +183,54 @@ def test_what_a_killed_job_left_is_removed(tmp_path):
         assert not left.exists()
         assert folder.parent == tmp_path
     assert [p.name for p in tmp_path.iterdir()] == ["raw.h5ad"]
+
+
+class TestWithoutABam:
+    """`solo.evidence: fastq`: STAR writes no alignments, so the CAR is not inserted and nothing is sorted."""
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        shutil.copytree(ROOT / "tests/data/lint", tmp_path / "study")
+        self.write(tmp_path / "study", solo={"evidence": "fastq"})
+        return tmp_path / "study"
+
+    def write(self, study: Path, **sections: dict[str, object]) -> None:
+        config = yaml.safe_load((study / "config.yaml").read_text())
+        for name, section in sections.items():
+            config[name] = {**(config.get(name) or {}), **section}
+        (study / "config.yaml").write_text(yaml.safe_dump(config))
+
+    def test_the_index_stays_plain_whatever_was_chosen_before(self, folder: Path) -> None:
+        study = load_study(load_config(folder / "config.yaml"))
+        study.config.results = str(folder / "results")
+        memory.keep_choice(memory.Choice("saved", 1, 3100, "enough"), study.config.results)
+        choice = memory.choice_of(study, machine=999_000, genome=3100)
+        assert (choice.insertion, study.searched, study.kallisto) == ("none", True, False)
+        self.write(folder, solo={"evidence": "bam"})
+        with_bam = load_study(load_config(folder / "config.yaml"))
+        with_bam.config.results = study.config.results
+        assert memory.choice_of(with_bam, machine=999_000, genome=3100).insertion == "saved"
+        disk = [memory.disk_needed(s, choice) for s in (study, with_bam)]
+        assert disk[0] < disk[1]
+
+    def test_introns_are_counted_an_insertion_is_refused(self, folder: Path) -> None:
+        self.write(folder, solo={"feature": "GeneFull"})
+        load_study(load_config(folder / "config.yaml"))
+        self.write(folder, reference={"insertion": "saved"})
+        with pytest.raises(CarseqError, match=r"`solo\.evidence: fastq` cannot insert the CAR"):
+            load_study(load_config(folder / "config.yaml"))
+
+    def test_a_barcode_of_several_parts_is_refused(self, folder: Path) -> None:
+        sheet = (folder / "samples.tsv").read_text().splitlines()
+        column = ["chemistry", "auto", "bd_rhapsody"]
+        rows = [f"{line}\t{cell}" for line, cell in zip(sheet, column, strict=True)]
+        (folder / "samples.tsv").write_text("\n".join(rows) + "\n")
+        with pytest.raises(CarseqError, match=r"`solo\.evidence: fastq` does not take sample B"):
+            load_study(load_config(folder / "config.yaml"))
+
+    def test_the_check_says_what_is_not_kept(self, folder: Path) -> None:
+        found = [
+            str(told) for what, told in check_study(folder / "config.yaml") if what == "evidence"
+        ]
+        assert "all reads are searched" in found[0]
+        assert "`reuse` cannot build on this study" in found[1]

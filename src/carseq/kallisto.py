@@ -35,6 +35,7 @@ from carseq.library.geometry import Chemistry
 from carseq.library.whitelist import encode, on_list, read_whitelist
 from carseq.log import get_logger
 from carseq.reference.genome import transcripts_of_genes
+from carseq.reference.index import CONTIGS
 from carseq.reference.star import scratch_folder
 from carseq.reference.watch import run_watched
 
@@ -53,7 +54,7 @@ KMER = 31
 #: Memory in which records are sorted, MB; what is more goes through temporary files.
 SORT = 1000
 #: Files of an index.
-INDEX, GENES, CONTIGS, ABOUT = "transcripts.idx", "genes.tsv", "contigs.tsv", "about.json"
+INDEX, GENES, ABOUT = "transcripts.idx", "genes.tsv", "about.json"
 #: A record of a BUS file (BUS format, version 1).
 _RECORD = np.dtype(
     [
@@ -250,12 +251,6 @@ def build_transcripts_index(
         write_text(json.dumps(about, indent=1) + "\n", made / ABOUT)
         shutil.rmtree(out, ignore_errors=True)
         made.replace(out)
-
-
-def index_contigs(index: str | Path) -> dict[str, int]:
-    """Return the lengths of the genome's contigs, in order, as an index wrote them down."""
-    table = _table(Path(index) / CONTIGS, ["contig", "length"])
-    return dict(zip(table["contig"], table["length"].astype(int), strict=True))
 
 
 def _table(path: Path, columns: list[str]) -> pd.DataFrame:

@@ -54,6 +54,7 @@ def align(
     car: str | None,
     insert: tuple[str | Path, str | Path] | None = None,
     feature: str = "Gene",
+    bam: bool = True,
     threads: int = 1,
     memory_mb: int = 4000,
 ) -> None:
@@ -68,14 +69,16 @@ def align(
     index
         STAR index with the CAR inserted; without it if ``insert`` is given or ``car`` is None.
     out
-        Folder for ``aligned.bam``, ``aligned.bam.bai``, ``raw.h5ad``, ``summary.json``, ``Log.final.out``. Without a
-        ``car`` the matrix is ``plain.h5ad``: its row is written later, from molecules.
+        Folder for ``raw.h5ad``, ``summary.json``, ``Log.final.out``, and with ``bam`` ``aligned.bam`` and its index.
+        Without a ``car`` the matrix is ``plain.h5ad``: its row is written later, from molecules.
     car
         Gene id of the CAR, which must be among the matrix's genes. None: the reads are aligned without it.
     insert
         The CAR's FASTA and the full annotation with the CAR, inserted in this run.
     feature
         Gene or GeneFull.
+    bam
+        Whether the alignments are written. Without them STAR takes a quarter less time.
     threads
         Threads of STAR.
     memory_mb
@@ -106,10 +109,7 @@ def align(
             "soloStrand": chemistry.strand,
             "soloFeatures": feature,
             "soloCellFilter": "None",
-            "outSAMtype": ["BAM", "SortedByCoordinate"],
-            "outSAMattributes": ["NH", "HI", "AS", "nM", "CR", "UR", "CB", "UB", "GX", "GN"],
-            "outSAMunmapped": "Within",
-            "limitBAMsortRAM": memory_mb * 1_000_000,
+            **(_bam_options(memory_mb) if bam else {"outSAMtype": "None"}),
             "seedPerWindowNmax": SEEDS_PER_WINDOW,
             **CELL_RANGER_OPTIONS,
             **_barcode_options(chemistry, scratch),
@@ -122,9 +122,9 @@ def align(
             script.write_text(f'exec {" ".join(decompression_command())} "$@"\n')
             options["readFilesCommand"] = ["sh", script.name]
         run_star(options, threads=threads, folder=scratch)
-        bam = scratch / "Aligned.sortedByCoord.out.bam"
+        written = scratch / "Aligned.sortedByCoord.out.bam"
         with ThreadPoolExecutor(1) as beside:
-            indexed = beside.submit(pysam.index, "-@", str(threads), str(bam))
+            indexed = beside.submit(pysam.index, "-@", str(threads), str(written)) if bam else None
             raw = read_star_matrix(scratch / "Solo.out" / feature / "raw")
             if insert is not None and car is not None:
                 check_genes(set(raw.var["gene_id"]), index, insert[1], car)
@@ -136,12 +136,24 @@ def align(
                 )
             write_h5ad(raw, out / ("plain.h5ad" if car is None else "raw.h5ad"))
             summary = summarise(scratch, feature, chemistry, raw, car)
-            indexed.result()
-        (scratch / f"{bam.name}.bai").replace(out / "aligned.bam.bai")
-        bam.replace(out / "aligned.bam")
+            if indexed:
+                indexed.result()
+        if bam:
+            (scratch / f"{written.name}.bai").replace(out / "aligned.bam.bai")
+            written.replace(out / "aligned.bam")
         shutil.copy(scratch / "Log.final.out", out / "Log.final.out")
         # The summary is written last: if it is there, the sample is complete.
         write_text(json.dumps(summary, indent=1) + "\n", out / "summary.json")
+
+
+def _bam_options(memory_mb: int) -> dict[str, object]:
+    """Return STAR's options of the BAM, with this memory for sorting it, MB."""
+    return {
+        "outSAMtype": ["BAM", "SortedByCoordinate"],
+        "outSAMattributes": ["NH", "HI", "AS", "nM", "CR", "UR", "CB", "UB", "GX", "GN"],
+        "outSAMunmapped": "Within",
+        "limitBAMsortRAM": memory_mb * 1_000_000,
+    }
 
 
 def _barcode_options(chemistry: Chemistry, scratch: Path) -> dict[str, object]:

@@ -12,3 +12,9 @@ from study import demo_samples, write_study
 def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     samples = demo_samples()
     return read_study(write_study(tmp_path_factory.mktemp("study") / "results", samples))
+
+
+@pytest.fixture(autouse=True)
+def valid_charts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each figure that a test draws is checked by Vega-Lite's schema."""
+    monkeypatch.setattr("carseq.figures.chart.as_dict", lambda chart: chart.to_dict(validate=True))

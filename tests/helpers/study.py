@@ -1,8 +1,13 @@
-"""A small synthetic results folder, written without running the workflow."""
+"""A small synthetic results folder, written without running the workflow.
+
+Cells, molecules and estimates are drawn. What follows from them is made by the code that makes it in a run: construct,
+calls and their reasons, verdicts and their sentences, read accounting, rules, clinic and agreement.
+"""
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -18,7 +23,11 @@ import yaml
 from scipy import sparse
 
 from carseq import __version__
-from carseq.calling import rules
+from carseq.calling import decide, rules
+from carseq.calling.calls import choose, write_calls
+from carseq.calling.counts import cell_losses
+from carseq.calling.model import CellTerms
+from carseq.calling.negbin import upper_tail
 from carseq.cells.annotation import is_single_t
 from carseq.construct import load_construct
 from carseq.construct.outputs import write_construct
@@ -26,7 +35,7 @@ from carseq.data import path as data_path
 from carseq.io.files import write_table
 from carseq.io.h5ad import write_h5ad
 from carseq.localize import agreement, clinical
-from carseq.schema.codes import REASONS
+from carseq.molecules.accounting import account
 from carseq.schema.obs import OBS
 from carseq.schema.tables import (
     AGREEMENT,
@@ -45,6 +54,7 @@ from carseq.schema.tables import (
     TARGET,
     THRESHOLDS,
 )
+from carseq.schema.thresholds import FDR
 
 CAR = "HBI0101"
 CONSTRUCT = load_construct(data_path("constructs/hbi0101_surrogate_native.gb"), name=CAR)
@@ -88,7 +98,7 @@ def demo_samples() -> list[Sample]:
     return [
         Sample("P01_urine_D28", "P01", n_cells=315),
         Sample("P01_blood_D28", "P01", "blood", n_cells=420, t_share=0.6, car_share=0.12),
-        Sample("P01_product", "P01", "product", "D0", "product", 380, 0.95, 0.5),
+        Sample("P01_product", "P01", "product", "D0", "product", 320, 0.95, 0.5),
         Sample("P02_urine_D28", "P02", n_cells=460, t_share=0.15, car_share=0.0),
         Sample("P03_urine_D90", "P03", timepoint="D90", n_cells=8, t_share=0.25, car_share=0.0),
         Sample("P04_urine_D28", "P04", n_cells=0),
@@ -225,19 +235,9 @@ def _draw_cells(sample: Sample, rng: np.random.Generator) -> pd.DataFrame:
     ambient = rng.poisson(0.04 if sample.car_share else 0.004, n)
     umis = np.where(is_car, rng.negative_binomial(2, 0.45, n), 0) + ambient
     doublet = rng.random(n) < 0.04
-    posterior = np.where(
-        is_t & ~doublet,
-        np.clip(0.03 + 0.55 * umis - 0.2 * (umis == 1) * rng.random(n), 0, 0.999),
-        0.0,
-    )
-    call = np.select([posterior > 0.9, posterior > 0.3], ["positive", "uncertain"], "negative")
+    posterior = np.clip(0.03 + 0.55 * umis - 0.2 * (umis == 1) * rng.random(n), 0, 0.999)
     if sample.role == "negative_control":
-        call = np.where(call == "positive", "uncertain", call)
-    reason = np.select(
-        [call == "positive", call == "uncertain", (umis > 0) & ~is_t, umis > 0],
-        ["positive", "few_molecules", "explained_by_ambient", "doublet"],
-        "no_molecule",
-    )
+        posterior = np.minimum(posterior, 0.4)
     bases = np.array(list("ACGT"))
     barcodes = ["".join(row) for row in bases[rng.integers(0, 4, (n, 16))]]
     obs = pd.DataFrame(
@@ -263,22 +263,28 @@ def _draw_cells(sample: Sample, rng: np.random.Generator) -> pd.DataFrame:
             "car_expected_ambient": 0.04 * total / total.mean(),
             "car_expected_background": 1e-6 * total,
             "car_null_shape": 1.0,
-            "car_prior": np.where(is_t, 0.3, np.nan),
-            "car_log_own": np.where(is_t, -2.0, np.nan),
-            "car_log_ambient": np.where(is_t, -4.0, np.nan),
-            "car_posterior": np.where(is_t & ~doublet, posterior, np.nan),
-            "car_call": call,
-            "car_reason": reason,
             "car_evidence": umis,
             "car_clone_support": np.nan,
-            "car_reason_text": [REASONS[code] for code in reason],
             "contamination": rng.beta(2, 30, n),
             "lineage_2": [TYPES[k][1] for k in np.where(rng.random(n) < 0.9, kind, 4)],
         }
     )
     obs.index = pd.Index([f"{sample.name}:{b}" for b in barcodes])
-    obs = obs[~obs.index.duplicated()]
-    return OBS.conform(obs)
+    _call(obs, posterior)
+    return OBS.conform(obs[~obs.index.duplicated()])
+
+
+def _call(obs: pd.DataFrame, posterior: np.ndarray) -> None:
+    """Write calls and reasons of cells whose T cells have these posteriors."""
+    is_t = is_single_t(obs).to_numpy()
+    own, n = posterior[is_t], int(is_t.sum())
+    k, ambient = obs["car_evidence"].to_numpy(float)[is_t], obs["car_expected_ambient"][is_t]
+    prior, log_null = np.full(n, 0.3), np.full(n, -4.0)
+    odds = np.log(own / (1 - own)) - np.log(0.3 / 0.7)
+    chosen, _ = choose(own, upper_tail(k, ambient.to_numpy(float), np.ones(n)), FDR)
+    positive = np.zeros(n, dtype=bool)
+    positive[chosen] = True
+    write_calls(obs, is_t, CellTerms(prior, log_null + odds, log_null), positive)
 
 
 def _draw_molecules(sample: Sample, obs: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
@@ -352,27 +358,15 @@ def _write_sample(
         }
         (folder / "solo" / "summary.json").write_text(json.dumps(summary))
         write_table(molecules, folder / "molecules" / "molecules.parquet", MOLECULES)
-        losses = [
-            (
-                "candidate reads",
-                "reads",
-                9 * len(molecules),
-                "reads on the CAR or a homologous gene",
-            ),
-            ("no valid barcode", "reads", len(molecules), "their barcode is on no whitelist"),
-            ("CAR candidates", "molecules", len(molecules), "distinct barcode and UMI"),
-            (
-                "endogenous",
-                "molecules",
-                int((molecules["p_car"] < 0.5).sum()),
-                "fit a human gene better",
-            ),
-            ("outside cells", "molecules", len(obs) // 20, "in droplets without a cell: ambient"),
-            ("in cells", "molecules", int(obs["car_umis"].sum()), "CAR molecules in called cells"),
-        ]
-        columns = ["step", "unit", "n", "meaning"]
-        table = pd.DataFrame(losses, columns=columns).assign(sample=sample.name)
-        write_table(table, folder / "molecules" / "losses.tsv", LOSSES)
+        counts = Counter(
+            on_contig=9 * len(molecules),
+            no_barcode=len(molecules),
+            unmapped_looked_at=n_reads // 10,
+        )
+        losses = account(sample.name, counts, molecules)
+        cells = pd.DataFrame({"is_cell": True}, index=pd.Index(obs["barcode"], name="barcode"))
+        carried = cell_losses(losses, molecules, cells, obs)
+        write_table(carried, folder / "molecules" / "losses.tsv", LOSSES)
     n_empty = 2500
     totals = np.concatenate(
         [obs["total_umis"].to_numpy(), rng.lognormal(3.2, 1, n_empty).astype(int) + 1]
@@ -403,13 +397,8 @@ def _detect(sample: Sample, obs: pd.DataFrame) -> dict[str, object]:
     limit = min(1.0, 3 / (n * 0.71)) if n else np.nan
     share = k / n / 0.71 if n else np.nan
     half = 1.96 * np.sqrt(max(share * (1 - min(share, 1)), 0.001) / n) if n else np.nan
-    if k > 1:
-        verdict, reason = "detected", f"{k} T cells with CAR molecules above ambient"
-    elif n >= 20:
-        verdict = "not_detected"
-        reason = f"no CAR T cell among {n} T cells"
-    else:
-        verdict, reason = "undetermined", f"only {n} T cells"
+    false_calls = 0.03 * k
+    verdict, text = decide(k, n, 0.0, limit, false_calls, role=sample.role)
     return {
         "sample": sample.name,
         "patient": sample.patient,
@@ -425,8 +414,8 @@ def _detect(sample: Sample, obs: pd.DataFrame) -> dict[str, object]:
         "prevalence_high": min(share + half, 1) if n else np.nan,
         "detection_limit": limit,
         "sensitivity": sensitivity,
-        "expected_false_calls": 0.03 * k if n else np.nan,
-        "verdict_text": reason,
+        "expected_false_calls": false_calls if n else np.nan,
+        "verdict_text": text,
         "gating": "unsorted",
         "prevalence_is": "fraction",
         "ambient_assumed": False,
@@ -456,7 +445,7 @@ def _localize(cells: pd.DataFrame) -> pd.DataFrame:
                     "estimate": min(share, 1) if is_t else np.nan,
                     "low": max(share - 0.5 / np.sqrt(n), 0) if is_t else np.nan,
                     "high": min(share + 0.5 / np.sqrt(n), 1) if is_t else np.nan,
-                    "method": "depth-corrected likelihood" if is_t else "none: not a T cell",
+                    "method": "dropout-corrected posterior fraction" if is_t else "counts only",
                     "n_samples": 1,
                     "n_explained": int((part["car_umis"] > 0).sum()) if not is_t else 0,
                     **dict.fromkeys(("n_unexplained", "n_undecided", "n_doublets"), 0),
@@ -516,14 +505,14 @@ def _contrast(detection: pd.DataFrame) -> pd.DataFrame:
                     "high": odds / base * 2.2,
                     "p": 0.004,
                     "q": 0.008,
-                    "method": "profile likelihood",
+                    "method": "odds ratio by likelihoods of single cells at their depth; profile likelihood",
                     "compartment": f"urine and {other.compartment}",
                     "group": "",
                     "reference_group": "",
                     "fraction": min(row.prevalence, 1),
                     "fraction_reference": min(other.prevalence, 1),
                     "n_patients": 1,
-                    "reading": f"patient {row.patient} alone: an estimate for this patient",
+                    "reading": f"patient {row.patient} alone: an estimate for this patient, no claim about others",
                 }
             )
     return pd.DataFrame(rows, columns=list(CONTRASTS.columns))
@@ -546,7 +535,7 @@ def _thresholds(detection: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
                     "expected_false_calls": fdr * n / 2,
                     "sensitivity": 0.71 + 0.3 * (fdr - 0.05),
                     "detection_limit": row.detection_limit,
-                    "verdict": "detected" if n > 1 else row.verdict,
+                    "verdict": decide(n, row.n_t_cells, 0.0, row.detection_limit, fdr * n / 2)[0],
                 }
             )
     return pd.DataFrame(rows, columns=list(THRESHOLDS.columns))

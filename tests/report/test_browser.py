@@ -352,6 +352,14 @@ def test_tables_are_whole_on_a_wide_screen(browser: Any, demo: Path) -> None:
     assert made.page.evaluate(cut) == []
     letters = f"Math.min(...{scrolls}.map(s => parseFloat(getComputedStyle(s.querySelector('table')).fontSize)))"
     assert made.page.evaluate(letters) >= 13
+    # A row of contrasts was four lines high.
+    lines = (
+        f"{scrolls}.filter(s => /contrasts/i.test(s.ariaLabel)).flatMap(s => [...s.querySelectorAll('tbody tr')])"
+        ".map(r => (r.offsetHeight - 12) / parseFloat(getComputedStyle(r).lineHeight))"
+    )
+    rows = made.page.evaluate(lines)
+    assert rows
+    assert max(rows) < 2.6
 
 
 def test_hostile_names_are_shown_and_do_nothing(browser: Any, tmp_path: Path) -> None:

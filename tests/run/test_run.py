@@ -20,8 +20,10 @@ from typing import Any
 import psutil
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
 from carseq import locks
+from carseq.cli import app
 from carseq.errors import CarseqError
 from carseq.machine import machine_cores, machine_megabytes
 from carseq.reference.star import star_version
@@ -68,7 +70,7 @@ def test_a_file_that_is_asked_for_is_no_value_of_an_option(tmp_path: Path) -> No
 
 def test_without_a_cluster_cores_and_memory_are_the_machines(tmp_path: Path) -> None:
     words = arguments(tmp_path / "config.yaml", Options())
-    assert value(words, "--cores") == str(machine_cores())
+    assert value(words, "--cores") == str(machine_cores() + 1)
     assert value(words, "--resources") == f"mem_mb={machine_megabytes()}"
     assert value(words, "--directory") == str(tmp_path)
     assert Path(value(words, "--snakefile")) == workflow_folder() / "Snakefile"
@@ -115,6 +117,31 @@ def test_a_profile_without_its_cluster_is_refused(
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(CarseqError, match="no sbatch on PATH"):
         clusters.check_profile(find_profile("slurm"))
+
+
+@pytest.mark.parametrize(
+    ("profile", "commands", "told"),
+    [
+        ("sge", {"qsub": 0, "qconf": 0, "qstat": 1}, "Grid Engine does not answer.*no qmaster"),
+        ("pbs", {"qsub": 0, "qconf": 0, "qstat": 0}, "qsub on PATH is that of Grid Engine.*--profile sge"),
+        ("sge", {"qsub": 0, "pbsnodes": 0, "qstat": 0}, "qsub on PATH is that of PBS.*--profile pbs"),
+        ("sge", {"qsub": 0, "qconf": 0, "qstat": 0}, ""),
+        ("pbs", {"qsub": 0, "qstat": 0}, ""),
+    ],
+)  # fmt: skip
+def test_a_cluster_that_does_not_answer_or_is_another_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, profile: str, commands: dict[str, int], told: str
+) -> None:  # fmt: skip
+    for name, code in commands.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\necho asked\necho no qmaster >&2\nexit {code}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    if not told:
+        assert clusters.check_profile(find_profile(profile)) == "cluster-generic"
+        return
+    with pytest.raises(CarseqError) as refused:
+        clusters.check_profile(find_profile(profile))
+    assert re.search(told, str(refused.value), re.DOTALL)
 
 
 # Locks
@@ -375,6 +402,17 @@ def test_the_demo_takes_no_folder_of_others(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("")
     with pytest.raises(CarseqError, match="not the demo"):
         prepare_demo(tmp_path)
+
+
+def test_an_option_is_no_folder_for_the_demo(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`carseq demo -n` simulated for two minutes into a folder named -n."""
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["demo", "-n"])
+    assert isinstance(done.exception, CarseqError)
+    assert "the folder comes first" in done.exception.cause
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_installer_of_star_finds_the_one_on_path(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -137,3 +138,20 @@ def test_twenty_samples_are_checked_in_ten_seconds(tmp_path):
     start = time.process_time()
     assert faults(path) == []
     assert time.process_time() - start < 10
+
+
+def test_the_disk_and_the_results_looked_at_are_those_of_carseq_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From another folder, those beside the configuration; a disk is asked about by the folder that is to be made."""
+    asked = []
+    monkeypatch.setattr(
+        "carseq.start.check.disk_megabytes", lambda folder: asked.append(str(folder)) or 0.0
+    )
+    monkeypatch.setattr("carseq.start.check.disk_needed", lambda study, choice: 1.0)
+    study = tmp_path / "study"
+    shutil.copytree(Path(__file__).parents[1] / "data/lint", study)
+    monkeypatch.chdir(tmp_path)
+    told = [str(what) for _, what in check_study(Path("study/config.yaml"))]
+    assert asked == ["study/results"]
+    assert any("on the disk of study/results" in line for line in told)

@@ -53,7 +53,7 @@ rule cellbender:
         f"{RESULTS}/benchmarks/{{sample}}/cellbender.tsv"
     conda:
         "../../envs/tools.yaml"
-    threads: 4
+    threads: up_to(4)
     resources:
         mem_mb=cells_memory,
         runtime=minutes(360),

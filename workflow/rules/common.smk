@@ -9,7 +9,7 @@ from carseq.io.failures import check_scratch
 from carseq.io.remote import check_host, is_url, provider, watch_requests
 from carseq.io.results import upgrade_notice
 from carseq.locks import forget_run, note_run, lock_notice
-from carseq.machine import machine_megabytes
+from carseq.machine import machine_cores, machine_megabytes
 from carseq.schema.results import FILES, VERSIONS, each
 from carseq.study.construct_file import split_record
 from carseq.study.memory import (
@@ -41,10 +41,15 @@ if workflow.is_main_process and (told := upgrade_notice(STUDY.config.results)):
 DRY = bool({"-n", "--dry-run", "--dryrun", "-np", "-nq"} & set(sys.argv))
 
 
-# What a cluster's nodes have is not known here: there the CAR is inserted, unless the configuration says otherwise.
-def megabytes_here():
+# Whether the jobs run on a cluster, of whose nodes nothing is known here.
+def elsewhere():
     given = workflow.resource_settings
-    if given.nodes is not None and (given.cores is None or DRY):
+    return given.nodes is not None and (given.cores is None or DRY)
+
+
+# On a cluster the CAR is inserted, unless the configuration says otherwise.
+def megabytes_here():
+    if elsewhere():
         return float("inf")
     told = workflow.global_resources.get("mem_mb")
     told = getattr(told, "value", told)
@@ -125,6 +130,8 @@ BY_NAME = sorted(SAMPLES)
 CAR = CONFIG.construct.name
 INSERTION = CONFIG.reference.insertion
 KALLISTO = STUDY.kallisto
+# The CAR's reads are taken out of the FASTQ files.
+SEARCHED = STUDY.searched
 
 
 # Path of a declared file; its wildcards stay.
@@ -143,8 +150,8 @@ def given(path):
 
 # What is reused stays where it lies.
 KEEP_BAM = "all" if CONFIG.reuse else CONFIG.solo.keep_bam
-# kallisto makes no BAM of all reads: the slice is all there is.
-if KALLISTO and KEEP_BAM == "all":
+# No BAM of all reads is made: the slice is all there is.
+if SEARCHED and KEEP_BAM == "all":
     KEEP_BAM = "slice"
 # A study of matrices alone may have neither genome nor construct.
 FASTA, GTF = given(CONFIG.reference.fasta) or [], given(CONFIG.reference.gtf) or []
@@ -207,6 +214,17 @@ def bam_index(wildcards):
 
 def kept(path, is_kept):
     return path if is_kept else temp(path)
+
+
+# What STAR writes of the alignments: nothing where the reads are searched.
+ALIGNED = (
+    {}
+    if SEARCHED
+    else {
+        "bam": kept(R("aligned_bam"), KEEP_BAM == "all"),
+        "bai": kept(R("aligned_bai"), KEEP_BAM == "all"),
+    }
+)
 
 
 def raw_matrix(wildcards):
@@ -305,9 +323,15 @@ def index_memory(wildcards, input, attempt):
     return int(attempt * max(2000, asked))
 
 
+# Threads of a job that can use so many: no more than this machine has cores. `carseq run` starts one job more than
+# that, which uses what an alignment leaves idle when it reads its lists, sorts or counts.
+def up_to(threads):
+    return threads if elsewhere() else min(threads, machine_cores())
+
+
 def index_threads(wildcards):
     # Of a small genome most steps have one thread only: the other cores are for the jobs beside it.
-    return 8 if genome_megabytes() > 100 else 1
+    return up_to(8) if genome_megabytes() > 100 else 1
 
 
 def insert_memory(wildcards, input, attempt):
@@ -319,7 +343,8 @@ def align_memory(wildcards, input, attempt):
     # The genome in memory, or what inserting the CAR into it takes, and the FASTQ's size for sorting the BAM.
     of = insertion_megabytes if INSERTION == "each_run" else alignment_megabytes
     genome = of(genome_megabytes(), CONFIG.reference.sa_sparse)
-    return int(attempt * max(4000, genome + sort_memory(wildcards, input, 1)))
+    sorting = 0 if SEARCHED else sort_memory(wildcards, input, 1)
+    return int(attempt * max(4000, genome + sorting))
 
 
 # kallisto's index of the transcripts, and what sorts its records.

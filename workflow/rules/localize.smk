@@ -28,6 +28,8 @@ rule localize:
         f"{RESULTS}/logs/localize.log",
     benchmark:
         f"{RESULTS}/benchmarks/localize.tsv"
+    # Report and notebooks wait for it.
+    priority: 60
     conda:
         "../../envs/tools.yaml"
     resources:

@@ -183,9 +183,11 @@ rule insert_car:
         f"{RESULTS}/logs/insert_car.log",
     benchmark:
         f"{RESULTS}/benchmarks/insert_car.tsv"
+    # All alignments wait for it.
+    priority: 95
     conda:
         "../../envs/tools.yaml"
-    threads: 4
+    threads: up_to(4)
     resources:
         mem_mb=insert_memory,
         runtime=minutes(120),

@@ -69,9 +69,11 @@ if KALLISTO:
             f"{RESULTS}/logs/{{sample}}/count.log",
         benchmark:
             f"{RESULTS}/benchmarks/{{sample}}/count.tsv"
+        # Before what needs one core and can run beside it.
+        priority: 60
         conda:
             "../../envs/tools.yaml"
-        threads: 8
+        threads: up_to(8)
         resources:
             mem_mb=transcripts_memory,
             runtime=minutes(60, per_gb=4),
@@ -85,13 +87,58 @@ if KALLISTO:
         script:
             "../scripts/count.py"
 
+else:
+
+    rule align:
+        input:
+            fastqs=fastqs,
+            chemistry=R("chemistry"),
+            # Named in chemistry.json; one that Snakemake fetches must be there again.
+            whitelist=whitelist,
+            index=R("augmented_index") if INSERTION == "saved" else BASE_INDEX,
+            insertion=(
+                [R("transcript"), R("augmented_gtf")]
+                if INSERTION == "each_run"
+                else []
+            ),
+        output:
+            **ALIGNED,
+            raw=R("plain") if INSERTION == "none" else R("raw"),
+            summary=R("summary"),
+        log:
+            f"{RESULTS}/logs/{{sample}}/align.log",
+        benchmark:
+            f"{RESULTS}/benchmarks/{{sample}}/align.tsv"
+        # Before what needs one core and can run beside it.
+        priority: 60
+        conda:
+            "../../envs/tools.yaml"
+        threads: up_to(8)
+        resources:
+            mem_mb=align_memory,
+            sort_mb=sort_memory,
+            runtime=minutes(120, per_gb=8),
+        params:
+            # Nothing of the CAR's where it is not in the index: another one costs no alignment.
+            car=None if INSERTION == "none" else CAR,
+            feature=CONFIG.solo.feature,
+            content=reads_content,
+            version=VERSIONS["solo"],
+        message:
+            "solo: aligning {wildcards.sample}"
+        script:
+            "../scripts/align.py"
+
+
+if SEARCHED:
+
     rule search:
         input:
             fastqs=fastqs,
             chemistry=R("chemistry"),
             whitelist=whitelist,
             # For the lengths of the genome's contigs.
-            index=R("transcripts_index"),
+            index=R("transcripts_index") if KALLISTO else BASE_INDEX,
             construct=R("construct_json"),
             alternatives=ALTERNATIVES,
             rivals=R("rivals"),
@@ -119,45 +166,6 @@ if KALLISTO:
             "../scripts/search.py"
 
 else:
-
-    rule align:
-        input:
-            fastqs=fastqs,
-            chemistry=R("chemistry"),
-            # Named in chemistry.json; one that Snakemake fetches must be there again.
-            whitelist=whitelist,
-            index=R("augmented_index") if INSERTION == "saved" else BASE_INDEX,
-            insertion=(
-                [R("transcript"), R("augmented_gtf")]
-                if INSERTION == "each_run"
-                else []
-            ),
-        output:
-            bam=kept(R("aligned_bam"), KEEP_BAM == "all"),
-            bai=kept(R("aligned_bai"), KEEP_BAM == "all"),
-            raw=R("plain") if INSERTION == "none" else R("raw"),
-            summary=R("summary"),
-        log:
-            f"{RESULTS}/logs/{{sample}}/align.log",
-        benchmark:
-            f"{RESULTS}/benchmarks/{{sample}}/align.tsv"
-        conda:
-            "../../envs/tools.yaml"
-        threads: 8
-        resources:
-            mem_mb=align_memory,
-            sort_mb=sort_memory,
-            runtime=minutes(120, per_gb=8),
-        params:
-            # Nothing of the CAR's where it is not in the index: another one costs no alignment.
-            car=None if INSERTION == "none" else CAR,
-            feature=CONFIG.solo.feature,
-            content=reads_content,
-            version=VERSIONS["solo"],
-        message:
-            "solo: aligning {wildcards.sample}"
-        script:
-            "../scripts/align.py"
 
     # Only where the config says that the whole alignment is not kept.
     rule slice_bam:

@@ -15,7 +15,5 @@ with job(snakemake):
         chemistry=snakemake.params.chemistry,
         whitelist=snakemake.input.whitelist or None,
     )
-    for r1, r2 in pairs:
-        check_pair(r1, r2)
-    check_counts(pairs)
+    check_counts([pair for pair in pairs if not check_pair(*pair)])
     write_text(found.to_json(), snakemake.output[0])

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 from carseq.construct import load_construct, read_construct
 from carseq.io.files import read_text
-from carseq.kallisto import check_chemistry, index_contigs
 from carseq.library.geometry import Chemistry
 from carseq.molecules import write_evidence
 from carseq.reference.genome import read_loci, read_transcript_fasta
+from carseq.reference.index import index_contigs
 from carseq.study.construct_file import vector_name, with_record
 from carseq.workflow import in_pairs, job
 
@@ -16,7 +16,6 @@ with job(snakemake):
     chemistry = Chemistry.from_json(read_text(given.chemistry))
     if given.whitelist:
         chemistry = replace(chemistry, whitelist=str(given.whitelist))
-    check_chemistry(chemistry)
     constructs = [read_construct(given.construct)]
     for file, record in zip(given.alternatives, snakemake.params.records, strict=True):
         vector = with_record(file, record)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -12,6 +12,12 @@ from typer.core import TyperGroup
 
 from carseq.cli.options import Form, Name, known_form, out
 from carseq.errors import CarseqError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from carseq.construct.findings import Finding
+    from carseq.construct.model import Construct
 
 
 class _FileFirst(TyperGroup):
@@ -162,17 +168,7 @@ def show_map(
         homologs = rivals(found.sequence, read_transcripts(fasta, gtf))
         shared = homology(found.sequence, homologs)
     out.print(text_map(found, shared, chemistry=chemistry), highlight=False)
-    spliced = None
-    if bam:
-        from carseq.construct.splicing import splicing_of_bam
-
-        seen = splicing_of_bam(found, bam)
-        if seen is not None:
-            spliced = seen.share
-            n = seen.n_spliced + seen.n_unspliced
-            used = "" if spliced is not None else " (too few to use)"
-            what = f"spliced: {seen.n_spliced} of {n} molecules that show it{used}"
-            out.print(what, highlight=False)
+    spliced = _spliced(found, bam) if bam else None
     findings = lint(found, chemistry, rivals=homologs, spliced=spliced)  # type: ignore[arg-type]
     if findings:
         out.print(text_findings(findings))
@@ -181,28 +177,7 @@ def show_map(
             what = f"{row[3]} with {row.gene}, identity {row.identity:.0%}"
             out.print(f"  {row.start + 1}-{row.end}: {what}", highlight=False)
     if to:
-        # What draws is loaded only if it is asked for.
-        from carseq.construct.outputs import write_construct
-        from carseq.figures.output import write_map
-
-        write_construct(found, to, findings, spliced=spliced)
-        write_map(found, to, shared, chemistry=chemistry)
-        if shared is not None:
-            from carseq.construct.homology import homology_bed
-            from carseq.io.files import write_table, write_text
-            from carseq.schema.tables import HOMOLOGY
-
-            write_table(shared, to / "homology.tsv", HOMOLOGY)
-            write_text(homology_bed(shared, found.name), to / "homology.bed")
-        out.print(
-            f"wrote construct.json, .fa, .gtf, .svg, .png, domains.tsv, coverage.tsv and lint.json to {to}",
-            soft_wrap=True,
-        )
-        if found.backbone is not None:
-            out.print(
-                f"give {to / 'construct.gb'} as `construct.file`: it says which ends are {found.backbone}'s",
-                soft_wrap=True,
-            )
+        _write(found, to, findings, shared, spliced, chemistry)
     elif found.backbone is not None:
         out.print(
             "nothing was written: --out FOLDER writes the construct with these ends, construct.gb"
@@ -212,6 +187,52 @@ def show_map(
         _consensus(found, bam, correct)
     if any(finding["level"] == "error" for finding in findings):
         raise typer.Exit(1)
+
+
+def _spliced(found: Construct, bam: Path) -> float | None:
+    """Print how many molecules of a BAM show the CAR's mRNA spliced; return their share, None if too few show it."""
+    from carseq.construct.splicing import splicing_of_bam
+
+    seen = splicing_of_bam(found, bam)
+    if seen is None:
+        return None
+    n = seen.n_spliced + seen.n_unspliced
+    used = "" if seen.share is not None else " (too few to use)"
+    out.print(f"spliced: {seen.n_spliced} of {n} molecules that show it{used}", highlight=False)
+    return seen.share
+
+
+def _write(
+    found: Construct,
+    to: Path,
+    findings: list[Finding],
+    shared: pd.DataFrame | None,
+    spliced: float | None,
+    chemistry: str,
+) -> None:
+    """Write the construct's files, with the homology if it was computed, and say which."""
+    # What draws is loaded only when something is drawn.
+    from carseq.construct.outputs import write_construct
+    from carseq.figures.output import write_map
+
+    write_construct(found, to, findings, spliced=spliced)
+    write_map(found, to, shared, chemistry=chemistry)
+    if shared is not None:
+        from carseq.construct.homology import homology_bed
+        from carseq.io.files import write_table, write_text
+        from carseq.schema.tables import HOMOLOGY
+
+        write_table(shared, to / "homology.tsv", HOMOLOGY)
+        write_text(homology_bed(shared, found.name), to / "homology.bed")
+    out.print(
+        f"wrote construct.json, .fa, .gtf, .svg, .png, domains.tsv, coverage.tsv and lint.json to {to}",
+        soft_wrap=True,
+    )
+    if found.backbone is not None:
+        out.print(
+            f"give {to / 'construct.gb'} as `construct.file`: it says which ends are {found.backbone}'s",
+            soft_wrap=True,
+        )
 
 
 @construct.command()

@@ -24,7 +24,7 @@ def run(
         typer.Option(
             "--cores",
             "-c",
-            help="Cores to use at a time, or `all`; default: all of this machine.",
+            help="Cores to use at a time, or `all`; default: all of this machine, and one job more.",
             show_default=False,
         ),
     ] = None,
@@ -159,6 +159,12 @@ def demo(
     from carseq.reference.star import star_version
     from carseq.run import Options, demo_needs, prepare_demo
 
+    if folder.name.startswith("-"):
+        raise CarseqError(
+            f"{folder} is no folder for the demo",
+            "the folder comes first, then Snakemake's options",
+            f"carseq demo demo {folder}",
+        )
     told = Console(stderr=True)
     try:
         star_version()

@@ -172,7 +172,9 @@ def bam_of(results: Path, config: dict[str, Any], sample: str) -> tuple[Path, st
     """
     sheet = (config.get("sheet") or {}).get(sample) or {}
     names = ["aligned_bam", "slice_bam", "car_reads"]
-    if (config.get("solo") or {}).get("aligner") == "kallisto" and not config.get("reuse"):
+    solo = config.get("solo") or {}
+    searched = solo.get("aligner") == "kallisto" or solo.get("evidence") == "fastq"
+    if searched and not config.get("reuse"):
         # One that is there is of an earlier run.
         names.remove("aligned_bam")
     kept = [FILES[name].under(results, sample=sample) for name in names]

@@ -11,6 +11,7 @@ import pandas as pd
 from carseq.cells.markers import is_single_t
 from carseq.figures import summaries
 from carseq.figures.chart import (
+    TIP,
     WIDTH,
     Figure,
     in_order,
@@ -78,12 +79,14 @@ def _prevalence() -> alt.LayerChart:
     title = "CAR T cells among T cells; vertical stroke: detection limit"
     known_, open_rows = "datum.verdict != 'undetermined'", "datum.verdict == 'undetermined'"
     layers = [
-        base.transform_filter(known_).mark_rule(strokeWidth=3).encode(x=share("low", title), x2="high:Q", color=colour),
+        base.transform_filter(known_).mark_rule(strokeWidth=3).encode(
+            x=share("low", title), x2=alt.X2("high:Q"), color=colour
+        ),
         base.transform_filter(open_rows).mark_rule(strokeWidth=1.5, strokeDash=[2, 3]).encode(
-            x=share("low", title), x2="high:Q", color=colour
+            x=share("low", title), x2=alt.X2("high:Q"), color=colour
         ),
         base.mark_tick(color=INK, thickness=2, size=16).encode(x=share("limit", title)),
-        base.mark_point(size=110).encode(x=share("estimate", title), color=colour, shape=shape, tooltip="tip:N"),
+        base.mark_point(size=110).encode(x=share("estimate", title), color=colour, shape=shape, tooltip=TIP),
     ]  # fmt: skip
     return row_chart(layers)
 
@@ -208,9 +211,9 @@ def _rules() -> alt.LayerChart:
     point = source("marks").mark_point(filled=False, size=90, strokeWidth=2)
     kind = legend(RULES)
     layers = [
-        line.encode(y=row(), x=alt.X("low:Q", **x), x2="high:Q"),
+        line.encode(y=row(), x=alt.X("low:Q", **x), x2=alt.X2("high:Q")),
         point.encode(
-            y=row(), x=alt.X("n:Q", **x), tooltip="tip:N",
+            y=row(), x=alt.X("n:Q", **x), tooltip=TIP,
             color=alt.Color("rule:N", scale=scale(RULES), legend=kind),
             shape=alt.Shape("rule:N", scale=scale(shapes), legend=kind),
         ),
@@ -258,7 +261,7 @@ def _rule_overlap() -> alt.LayerChart:
     title = "T cells that the rule or carseq calls"
     bar = source("bars").mark_bar(stroke="white", strokeWidth=0.6, size=14)
     drawn = bar.encode(
-        y=row(), x=share("start", title), x2="end:Q", tooltip="tip:N",
+        y=row(), x=share("start", title), x2=alt.X2("end:Q"), tooltip=TIP,
         color=alt.Color("called:N", scale=scale(CALLED_BY), legend=legend(CALLED_BY)),
     )  # fmt: skip
     return row_chart([drawn])
@@ -319,7 +322,7 @@ def _thresholds() -> alt.FacetChart:
         base.transform_filter("datum.in_use").mark_rule(strokeDash=[2, 3]).encode(x=x),
         base.mark_line(strokeDash=[6, 3], strokeWidth=1.8, color=OKABE_ITO[0]).encode(y=wrong),
         base.mark_line(strokeWidth=1.2, color=SOFT).encode(y=y),
-        base.mark_point(size=55).encode(y=y, color=colour, shape=shape, tooltip="tip:N"),
+        base.mark_point(size=55).encode(y=y, color=colour, shape=shape, tooltip=TIP),
     ]
     told = "dashed: expected to be false; dotted: the rate in use"
     return panels(layers, "sample").resolve_scale(y="independent").properties(title=subtitle(told))
@@ -373,14 +376,14 @@ def _downsampling() -> alt.FacetChart:
     colour = alt.Color("measure:N", scale=scale(looks), legend=kind)
     layers = [
         base.transform_filter("isValid(datum.low)").mark_area(opacity=0.15, color=CALLED).encode(
-            y=alt.Y("low:Q", **y), y2="high:Q"
+            y=alt.Y("low:Q", **y), y2=alt.Y2("high:Q")
         ),
         base.mark_line(strokeWidth=1.8).encode(
             y=alt.Y("value:Q", **y), color=colour,
             strokeDash=alt.condition("datum.measure == 'detection limit'", alt.value([5, 3]), alt.value([1, 0])),
         ),
         base.mark_point(size=34).encode(
-            y=alt.Y("value:Q", **y), color=colour, tooltip="tip:N",
+            y=alt.Y("value:Q", **y), color=colour, tooltip=TIP,
             shape=alt.Shape("measure:N", scale=scale(shapes), legend=kind),
         ),
     ]  # fmt: skip

@@ -52,6 +52,19 @@ _CONFIG: dict[str, Any] = {
 }  # fmt: skip
 
 
+#: The text that a mark shows when it is pointed at.
+TIP = alt.Tooltip("tip:N")
+
+
+def as_dict(chart: Any) -> dict[str, Any]:
+    """Return a chart as Vega-Lite.
+
+    It is not checked by Vega-Lite's schema, which takes longer than all else: the tests check each figure.
+    """
+    made: dict[str, Any] = chart.to_dict(validate=False)
+    return made
+
+
 @dataclass(frozen=True)
 class Menu:
     """A choice of the page: shows the rows whose ``column`` has the chosen value.
@@ -114,7 +127,7 @@ class Figure:
     def spec(self) -> dict[str, Any]:
         """Return the chart as Vega-Lite with its rows, as files and notebooks show it."""
         chart = self.chart if self.chart is not None else _message(self.message)
-        spec: dict[str, Any] = chart.to_dict()
+        spec = as_dict(chart)
         shown = self.rows()
         spec["config"] = _CONFIG
         spec["datasets"] = {name: records(table) for name, table in shown.items()}
@@ -162,7 +175,7 @@ class Figure:
         # Charts are made once and kept (`functools.cache`), so that each is compiled once.
         key = id(self.chart)
         if key not in _COMPILED:
-            spec = {**self.chart.to_dict(), "config": {**_CONFIG, "background": None}}
+            spec = {**as_dict(self.chart), "config": {**_CONFIG, "background": None}}
             _COMPILED[key] = (self.chart, json.dumps(vlc.vegalite_to_vega(spec)))
         made: dict[str, Any] = json.loads(_COMPILED[key][1])
         return made
@@ -171,7 +184,7 @@ class Figure:
 def warm_up() -> None:
     """Start what draws pictures, which takes most of the time of the first one."""
     chart = alt.Chart().mark_point()
-    vlc.vegalite_to_png({**chart.to_dict(), "config": _CONFIG})
+    vlc.vegalite_to_png({**as_dict(chart), "config": _CONFIG})
 
 
 #: Charts and what they were compiled to, by the chart's identity.
@@ -205,7 +218,7 @@ def nothing(message: str) -> Figure:
 def _message(text: str) -> alt.Chart:
     data = alt.Data(values=[{"text": text}])
     look = alt.Chart(data, width=400, height=30).mark_text(align="left", color=SOFT)
-    return look.encode(text="text:N", x=alt.value(0))
+    return look.encode(text=alt.Text("text:N"), x=alt.XValue(0))
 
 
 # --- parts of charts --------------------------------------------------------------------------------
@@ -311,12 +324,12 @@ def row_chart(layers: Sequence[Any], *, notes: bool = True) -> alt.LayerChart:
         align=alt.ExprRef("narrow ? 'right' : 'left'"), dx=alt.ExprRef("narrow ? 6 : 10"), dy=above, color=SOFT
     )  # fmt: skip
     texts = [
-        label.encode(x=alt.value(0), text="label:N"),
-        heading.encode(x=alt.value(0), text="label:N"),
+        label.encode(x=alt.XValue(0), text=alt.Text("label:N")),
+        heading.encode(x=alt.XValue(0), text=alt.Text("label:N")),
     ]
     if notes:
-        texts.append(note.encode(x=alt.value("width"), text="note:N"))
-    hover = base.transform_filter("!datum.is_heading").mark_rect(opacity=0).encode(tooltip="tip:N")
+        texts.append(note.encode(x=alt.XValue("width"), text=alt.Text("note:N")))
+    hover = base.transform_filter("!datum.is_heading").mark_rect(opacity=0).encode(tooltip=TIP)
     params = [
         alt.param("label_room", value=150),
         alt.param("note_room", value=100),
@@ -332,7 +345,13 @@ def _stacked(looks: tuple[tuple[str, str], ...], what: str) -> alt.LayerChart:
         "category:N", scale=scale(dict(looks)), legend=legend(name for name, _ in looks)
     )
     bar = source("bars").mark_bar(stroke="white", strokeWidth=0.6, size=18)
-    drawn = bar.encode(y=row(), x=share("start", what), x2="end:Q", color=colour, tooltip="tip:N")
+    drawn = bar.encode(
+        y=row(),
+        x=share("start", what),
+        x2=alt.X2("end:Q"),
+        color=colour,
+        tooltip=TIP,
+    )
     return row_chart([drawn])
 
 

@@ -37,7 +37,7 @@ def _knee(what: str) -> alt.FacetChart:
             tooltip=tips
         ),
         notes.mark_text(align="right", fontSize=11, color=SOFT).encode(
-            text="note:N", x=alt.value("width"), y=alt.value(6)
+            text=alt.Text("note:N"), x=alt.XValue("width"), y=alt.YValue(6)
         ),
     ]  # fmt: skip
     return chart.panels(layers, "sample")

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from carseq.figures.chart import (
+    TIP,
     WIDTH,
     Figure,
     Menu,
@@ -50,7 +51,7 @@ def _localization() -> alt.LayerChart:
         _intervals(share("low", title)).encode(color=tint),
         source()
         .mark_point(size=80)
-        .encode(y=row(), x=share("estimate", title), color=tint, tooltip="tip:N"),
+        .encode(y=row(), x=share("estimate", title), color=tint, tooltip=TIP),
     ]
     return row_chart(layers)
 
@@ -122,9 +123,9 @@ def _contrasts(low: float, high: float) -> alt.LayerChart:
     one = source("one").mark_rule(color=SOFT, strokeDash=[4, 3]).encode(x=x("estimate"))
     layers = [
         one,
-        _intervals(x("low")).encode(color=alt.value(ACCENT)),
+        _intervals(x("low")).encode(color=alt.ColorValue(ACCENT)),
         source().mark_point(size=95, stroke=ACCENT, strokeWidth=1.6, filled=False).encode(
-            y=row(), x=x("estimate"), fill=hollow, shape=alt.Shape("shape:N", scale=None), tooltip="tip:N"
+            y=row(), x=x("estimate"), fill=hollow, shape=alt.Shape("shape:N", scale=None), tooltip=TIP
         ),
     ]  # fmt: skip
     return row_chart(layers)
@@ -213,7 +214,7 @@ def _target(gene: str) -> alt.LayerChart:
     layers = [
         _intervals(share("low", title)).encode(**look),
         source().mark_point(size=90).encode(
-            y=row(), x=share("estimate", title), shape=alt.Shape("shape:N", scale=None), tooltip="tip:N", **look
+            y=row(), x=share("estimate", title), shape=alt.Shape("shape:N", scale=None), tooltip=TIP, **look
         ),
     ]  # fmt: skip
     return row_chart(layers)
@@ -276,11 +277,11 @@ def _clinic(series: tuple[str, ...]) -> alt.FacetChart:
     shape = alt.Shape("shape:N", scale=None)
     layers = [
         base_.transform_filter("isValid(datum.low)").mark_rule(strokeWidth=2).encode(
-            y=alt.Y("low:Q", title=None), y2="high:Q", color=colour
+            y=alt.Y("low:Q", title=None), y2=alt.Y2("high:Q"), color=colour
         ),
         base_.transform_filter("datum.shape == 'circle'").mark_line(strokeWidth=1.2).encode(y=y, color=colour),
-        base_.mark_point(size=80, filled=False, strokeWidth=2).encode(y=y, color=colour, shape=shape, tooltip="tip:N"),
-        base_.mark_text(dy=-13, color=SOFT).encode(y=alt.Y("top:Q", title=None), text="named:N"),
+        base_.mark_point(size=80, filled=False, strokeWidth=2).encode(y=y, color=colour, shape=shape, tooltip=TIP),
+        base_.mark_text(dy=-13, color=SOFT).encode(y=alt.Y("top:Q", title=None), text=alt.Text("named:N")),
     ]  # fmt: skip
     panel = alt.layer(*layers).properties(width=WIDTH, height=120)
     header = alt.Header(labelOrient="top", labelPadding=2)

@@ -11,6 +11,7 @@ import pandas as pd
 
 from carseq.figures import summaries
 from carseq.figures.chart import (
+    TIP,
     WIDTH,
     Figure,
     Menu,
@@ -76,7 +77,8 @@ def _coverage(tx_length: int, n_lanes: int, with_expected: bool) -> alt.LayerCha
     step = {"interpolate": "step-after", "strokeWidth": 1.8}
     above = [
         source("regions").transform_calculate(kind="'shared with a human gene'").mark_rect(opacity=0.25).encode(
-            x="start:Q", x2="end:Q", color=alt.Color("kind:N", scale=colours_, legend=legend(looks, WIDTH + 120)),
+            x=alt.X("start:Q"), x2=alt.X2("end:Q"),
+            color=alt.Color("kind:N", scale=colours_, legend=legend(looks, WIDTH + 120)),
         ),
         base.mark_area(interpolate="step-after", opacity=0.12, color=EVIDENCE["unique"]).encode(y=y),
         base.mark_line(**step).encode(y=y, color=colour("unique or junction")),
@@ -92,15 +94,15 @@ def _coverage(tx_length: int, n_lanes: int, with_expected: bool) -> alt.LayerCha
             "expected": "expected", "gene": "shared with"}  # fmt: skip
     tips = [alt.Tooltip(f"{key}:{'N' if key in {'domain', 'gene'} else 'Q'}", title=words)
             for key, words in told.items()]  # fmt: skip
-    hover = base.mark_rect(opacity=0).encode(x2="to:Q", tooltip=tips)
+    hover = base.mark_rect(opacity=0).encode(x2=alt.X2("to:Q"), tooltip=tips)
     place = {"scale": None, "axis": None, "type": "quantitative"}
     block = source("domains").encode(
-        x="start:Q", x2="end:Q", y=alt.Y("top", **place), y2="bottom",
-        tooltip="tip:N",
+        x=alt.X("start:Q"), x2=alt.X2("end:Q"), y=alt.Y("top", **place), y2="bottom",
+        tooltip=TIP,
     )  # fmt: skip
     wide = "scale('x', datum.end) - scale('x', datum.start)"
     label = source("domains").mark_text(limit=alt.ExprRef(f"{wide} - 6")).encode(
-        x="middle:Q", y=alt.Y("centre", **place), text="name:N", tooltip="tip:N",
+        x=alt.X("middle:Q"), y=alt.Y("centre", **place), text=alt.Text("name:N"), tooltip=TIP,
         opacity=alt.condition(f"{wide} > 40", alt.value(1), alt.value(0)),
     )  # fmt: skip
     blocks = block.mark_rect(opacity=0.35).encode(color=alt.Color("colour:N", scale=None))
@@ -183,18 +185,20 @@ def _cell_molecules(tx_length: int) -> alt.VConcatChart:
     kind = alt.Color("kind:N", scale=scale(EVIDENCE), legend=legend(EVIDENCE))
     y = alt.Y("order:O", axis=None, scale=alt.Scale(type="band", padding=0.2))
     drawn = (
-        source().mark_bar(cornerRadius=2).encode(y=y, x=x, x2="end:Q", color=kind, tooltip="tip:N")
+        source()
+        .mark_bar(cornerRadius=2)
+        .encode(y=y, x=x, x2=alt.X2("end:Q"), color=kind, tooltip=TIP)
     )
     above = drawn.properties(width=WIDTH, height=alt.Step(11))
     lane = alt.Y("lane:O", axis=None, scale=alt.Scale(type="band", padding=0.08))
-    block = source("domains").encode(y=lane, tooltip="tip:N")
+    block = source("domains").encode(y=lane, tooltip=TIP)
     wide = "scale('x', datum.end) - scale('x', datum.start)"
     blocks = block.mark_bar(opacity=0.35).encode(
-        x=x, x2="end:Q", color=alt.Color("colour:N", scale=None)
+        x=x, x2=alt.X2("end:Q"), color=alt.Color("colour:N", scale=None)
     )
     label = block.mark_text(limit=alt.ExprRef(f"{wide} - 6")).encode(
-        x="middle:Q",
-        text="name:N",
+        x=alt.X("middle:Q"),
+        text=alt.Text("name:N"),
         opacity=alt.condition(f"{wide} > 40", alt.value(1), alt.value(0)),
     )
     below = alt.layer(blocks, label).properties(width=WIDTH, height=alt.Step(24))
@@ -259,7 +263,7 @@ def _losses(top: float) -> alt.LayerChart:
     x = alt.X("length:Q", axis=None, scale=alt.Scale(domain=[0, top]))
     bars = source().transform_filter("!datum.is_heading").mark_bar(size=14, cornerRadius=2)
     colour = alt.Color("unit:N", scale=scale(looks), legend=legend(looks))
-    drawn = bars.encode(y=row(), x=x, color=colour, tooltip="tip:N")
+    drawn = bars.encode(y=row(), x=x, color=colour, tooltip=TIP)
     return row_chart([drawn])
 
 

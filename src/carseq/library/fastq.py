@@ -49,7 +49,7 @@ def _damaged(path: str | Path, error: Exception) -> CarseqError:
     )
 
 
-def check_pair(r1: str | Path, r2: str | Path, *, n: int = 1000) -> None:
+def check_pair(r1: str | Path, r2: str | Path, *, n: int = 1000) -> bool:
     """Check that two FASTQ files can be read and pair up.
 
     Parameters
@@ -59,12 +59,19 @@ def check_pair(r1: str | Path, r2: str | Path, *, n: int = 1000) -> None:
     n
         Reads compared, of files that together exceed ``WHOLE_BYTES``; smaller ones are compared whole.
 
+    Returns
+    -------
+    bool
+        Whether both were read to their ends.
+
     Raises
     ------
     CarseqError
         If a file is missing, not FASTQ or empty, a read is empty, read names differ, or one file has more reads.
     """
-    check_reads_of_pair(r1, r2, None if _size(r1) + _size(r2) <= WHOLE_BYTES else n)
+    whole = _size(r1) + _size(r2) <= WHOLE_BYTES
+    check_reads_of_pair(r1, r2, None if whole else n)
+    return whole
 
 
 def unequal(r1: str | Path, r2: str | Path, n1: int, n2: int, among: str = "") -> CarseqError:

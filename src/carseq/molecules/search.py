@@ -20,6 +20,7 @@ from Bio.Seq import reverse_complement
 
 from carseq.construct.homology import EndogenousTranscript, Locus
 from carseq.construct.vector import Construct
+from carseq.errors import CarseqError
 from carseq.io.bam import by_coordinate
 from carseq.io.files import atomic
 from carseq.library.geometry import Chemistry
@@ -42,6 +43,8 @@ SURE_BARCODE = 0.975
 #: Share of a read that a gene's transcript or its place on the genome must explain, and of these bases that may differ.
 #: STAR asks for 0.66 of a read; where the CAR explains the rest, the read resembles it and is kept in any case.
 _EXPLAINED, _DIFFERENT = 0.66, 0.05
+#: Most bases of a barcode, which is counted as a number of 64 bits.
+LONGEST = 32
 #: Bases of a read on an exon from which it is placed there.
 _LEAST_PLACED = 20
 
@@ -96,8 +99,9 @@ def write_evidence(
     Raises
     ------
     CarseqError
-        If files are damaged or do not pair up.
+        If files are damaged or do not pair up, or the barcode has several parts.
     """
+    _check(chemistry)
     own = KmerSet([t.sequence for c in constructs for t in c.transcripts])
     sought = _of_shared_genes(constructs[0], homologs)
     kmers = KmerSet(
@@ -140,6 +144,23 @@ def write_evidence(
                 target.write(record)
         pysam.index("-o", str(index), str(slice_))
     return len(records)
+
+
+def _check(chemistry: Chemistry) -> None:
+    """Raise if reads of a chemistry cannot be searched."""
+    told = ""
+    if chemistry.positions:
+        told = "its barcode has several parts, which are corrected one by one"
+    elif chemistry.cb_length > LONGEST:
+        told = f"its barcode has more than {LONGEST} bases"
+    elif chemistry.strand not in ("Forward", "Reverse"):
+        told = "the strand of its reads is not known"
+    if told:
+        raise CarseqError(
+            f"reads of {chemistry.name} are not searched for the CAR",
+            told,
+            "set `solo.aligner: star` and `solo.evidence: bam`: STAR then aligns all reads",
+        )
 
 
 def _of_shared_genes(

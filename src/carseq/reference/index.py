@@ -12,6 +12,8 @@ from carseq.io.files import write_text
 from carseq.reference.genome import gtf_exons
 from carseq.reference.star import index_format, run_star, scratch_folder, star_version
 
+#: Table of the genome's contigs and their lengths in the folder of kallisto's index.
+CONTIGS = "contigs.tsv"
 #: Share of the memory of building an index in which suffixes are sorted; the junctions, inserted afterwards, take the
 #: whole, measured on genomes of 10 to 300 Mb (benchmarks/RESULTS.md, Human scale).
 SORTING = 0.72
@@ -316,6 +318,27 @@ def complete_chromosomes(index: Path, added: dict[str, int], *, bits: int) -> No
         "".join(f"{n}\t{s}\n" for n, s in zip(names, sizes, strict=True)),
         index / "chrNameLength.txt",
     )
+
+
+def index_contigs(index: str | Path) -> dict[str, int]:
+    """Return the lengths of the genome's contigs, as an index of STAR or of kallisto's transcripts names them.
+
+    Raises
+    ------
+    CarseqError
+        If the index is damaged.
+    """
+    tables = [Path(index) / name for name in (CONTIGS, "chrNameLength.txt")]
+    path = next(filter(Path.exists, tables), tables[-1])
+    try:
+        rows = [line.split("\t") for line in path.read_text().splitlines()]
+        return {name: int(length) for name, length in rows}
+    except (OSError, ValueError) as error:
+        raise CarseqError(
+            f"the index {index} is damaged",
+            " ".join(str(error).split()),
+            "one in the results: delete its folder, run again; one of your own: make or fetch it again",
+        ) from None
 
 
 def check_augmented(index: str | Path, gtf: str | Path, car: str) -> None:

@@ -44,6 +44,8 @@ class Done:
         Whether reads were aligned without the CAR.
     kallisto : bool
         Whether kallisto and bustools counted the reads.
+    searched : bool
+        Whether the CAR's reads were searched for among all reads.
     """
 
     fastq: list[str]
@@ -57,6 +59,7 @@ class Done:
     assumed: list[str]
     plain: bool
     kallisto: bool
+    searched: bool
 
     @property
     def with_reads(self) -> bool:
@@ -84,6 +87,8 @@ def done(study: Study) -> Done:
             as_given.append(name)
     assumed = study.detection["ambient_assumed"].astype(bool)
     reference = study.config.get("reference") or {}
+    solo = study.config.get("solo") or {}
+    kallisto = solo.get("aligner") == "kallisto"
     return Done(
         **ways,
         as_given=as_given,
@@ -93,7 +98,8 @@ def done(study: Study) -> Done:
         cellbender=bool(cells.get("cellbender")),
         assumed=list(study.detection["sample"][assumed]),
         plain=reference.get("insertion") == "none",
-        kallisto=(study.config.get("solo") or {}).get("aligner") == "kallisto",
+        kallisto=kallisto,
+        searched=kallisto or solo.get("evidence") == "fastq",
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ from typing import Any
 from carseq.errors import CarseqError
 from carseq.run.files import profiles, workflow_folder
 from carseq.study.texts import read_yaml
+
+#: Seconds that a cluster has to answer.
+PATIENCE = 30
 
 
 @dataclass(frozen=True)
@@ -27,12 +31,15 @@ class Cluster:
         The command that sends a job.
     sign
         A command that only this kind of cluster has: ``qsub`` is that of several.
+    asked
+        A command that asks the cluster something, and fails if it does not answer.
     """
 
     name: str
     executor: str
     submit: str
     sign: str
+    asked: str
 
     @property
     def package(self) -> str:
@@ -54,14 +61,30 @@ class Cluster:
         """Whether jobs can be sent from this machine."""
         return shutil.which(self.submit) is not None
 
+    def refusal(self) -> str:
+        """Return the last line that the cluster's command prints when it gets no answer; empty if it gets one.
+
+        A cluster that needs longer than :data:`PATIENCE` is taken for a busy one.
+        """
+        if shutil.which(self.asked.split()[0]) is None:
+            return ""
+        try:
+            done = subprocess.run(
+                self.asked.split(), capture_output=True, text=True, errors="replace", timeout=PATIENCE, check=False
+            )  # fmt: skip
+        except (subprocess.TimeoutExpired, OSError):
+            return ""
+        lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+        return (lines[-1:] or [f"exit status {done.returncode}"])[0] if done.returncode else ""
+
 
 #: Profile -> cluster.
 CLUSTERS = {
-    "slurm": Cluster("Slurm", "slurm", "sbatch", "sinfo"),
-    "lsf": Cluster("LSF", "lsf", "bsub", "bqueues"),
-    "sge": Cluster("Grid Engine", "cluster-generic", "qsub", "qconf"),
-    "htcondor": Cluster("HTCondor", "cluster-generic", "condor_submit", "condor_q"),
-    "pbs": Cluster("PBS", "cluster-generic", "qsub", "pbsnodes"),
+    "slurm": Cluster("Slurm", "slurm", "sbatch", "sinfo", "sinfo --noheader"),
+    "lsf": Cluster("LSF", "lsf", "bsub", "bqueues", "bqueues"),
+    "sge": Cluster("Grid Engine", "cluster-generic", "qsub", "qconf", "qstat"),
+    "htcondor": Cluster("HTCondor", "cluster-generic", "condor_submit", "condor_q", "condor_q"),
+    "pbs": Cluster("PBS", "cluster-generic", "qsub", "pbsnodes", "qstat"),
 }
 #: Executors that need no plugin.
 _OWN = {"local", "dryrun", "touch"}
@@ -132,7 +155,8 @@ def check_executor(executor: str, named_by: str, profile: str = "") -> None:
     Raises
     ------
     CarseqError
-        If its plugin is not installed, or the command that sends jobs is missing.
+        If its plugin is not installed, the command that sends jobs is missing or another cluster's, or the cluster does
+        not answer.
     """
     if not executor:
         return
@@ -156,3 +180,26 @@ def check_executor(executor: str, named_by: str, profile: str = "") -> None:
                 f"{named_by} sends jobs to {cluster.name} with it",
                 "start the run on a machine from which jobs are sent (a login node), perhaps after `module load`",
             )
+        if not cluster.is_here and (other := _other_of_command(cluster)):
+            raise CarseqError(
+                f"{cluster.submit} on PATH is that of {CLUSTERS[other].name}",
+                f"{named_by} sends jobs to {cluster.name} with it; {CLUSTERS[other].sign} is on PATH, "
+                f"{cluster.sign} is not",
+                f"--profile {other}",
+            )
+        if told := cluster.refusal():
+            raise CarseqError(
+                f"{cluster.name} does not answer",
+                f"`{cluster.asked}`: {told}",
+                f"start the run where `{cluster.asked}` works (a login node), perhaps after `module load`",
+            )
+
+
+def _other_of_command(cluster: Cluster) -> str:
+    """Return the profile of another cluster that is here and has a command of the same name; empty if none."""
+    others = (
+        name
+        for name, c in CLUSTERS.items()
+        if c is not cluster and c.submit == cluster.submit and c.is_here
+    )
+    return next(others, "")

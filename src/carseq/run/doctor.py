@@ -213,7 +213,14 @@ def _clusters() -> Iterator[Found]:
         if not cluster.is_here:
             continue
         told = True
-        if cluster.has_plugin:
+        if refusal := cluster.refusal():
+            yield (
+                cluster.name,
+                Note(
+                    f"{cluster.submit} is there, but the cluster does not answer (`{cluster.asked}`: {refusal})"
+                ),
+            )
+        elif cluster.has_plugin:
             yield cluster.name, f"{cluster.submit} is there: carseq run ... --profile {profile}"
         else:
             yield (

@@ -43,7 +43,7 @@ class Options:
     Attributes
     ----------
     cores
-        Cores, or ``all``; None: those of this machine, or what the profile says.
+        Cores, or ``all``; None: one more than this machine has, or what the profile says.
     profile
         A profile of carseq or of the user.
     dry_run
@@ -178,7 +178,8 @@ def arguments(config: Path, options: Options, *, remote: str = "") -> list[str]:
         words += ["--profile", find_profile(options.profile)]
     cores = options.cores
     if cores is None and not remote and not options.given("--jobs", "-j", "--cores", "-c"):
-        cores = str(machine_cores())
+        # One job more: an alignment leaves cores idle while it reads its lists, sorts and counts.
+        cores = str(machine_cores() + 1)
     if cores is not None:
         words += ["--cores", cores]
     if not remote and not options.given("--resources", "--res"):

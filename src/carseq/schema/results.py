@@ -209,20 +209,20 @@ FILES: Mapping[str, Result] = MappingProxyType(
         "slice_bam": Result(
             "samples/{sample}/solo/slice.bam",
             "solo",
-            "the part of it that carseq reads, if `solo.keep_bam` keeps no more; beside kallisto all there is",
-            only="`solo.keep_bam: slice` or `none`, and `solo.aligner: kallisto`",
+            "the part of it that carseq reads, if `solo.keep_bam` keeps no more; all there is where no BAM is made",
+            only="`solo.keep_bam: slice` or `none`, `solo.evidence: fastq`, and `solo.aligner: kallisto`",
         ),
         "slice_bai": Result(
             "samples/{sample}/solo/slice.bam.bai",
             "solo",
             "its index",
-            only="`solo.keep_bam: slice` or `none`, and `solo.aligner: kallisto`",
+            only="`solo.keep_bam: slice` or `none`, `solo.evidence: fastq`, and `solo.aligner: kallisto`",
         ),
         "plain": Result(
             "samples/{sample}/solo/plain.h5ad",
             "solo",
             "counts of all barcodes before the CAR's row is written from its molecules",
-            only="`reference.insertion: none`, and `solo.aligner: kallisto`",
+            only="`reference.insertion: none`, `solo.evidence: fastq`, and `solo.aligner: kallisto`",
         ),
         "raw": Result(
             "samples/{sample}/solo/raw.h5ad",

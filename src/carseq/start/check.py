@@ -67,6 +67,7 @@ def check_study(path: Path) -> Iterator[Found]:
     yield from (("configuration", fault) for fault in faults)
     if config is None:
         return
+    config.results = _results_folder(Path(path), config.results)
     study, sheet_faults, notes = read_study(config)
     yield from (("configuration and sheets", fault) for fault in sheet_faults)
     if not faults and not sheet_faults:
@@ -100,6 +101,15 @@ def check_study(path: Path) -> Iterator[Found]:
         for job in jobs:
             yield from job.result()
     yield from (("samples", fault) for fault in check_twins(matrices))
+
+
+def _results_folder(config: Path, results: str) -> str:
+    """Return where a run's results go: beside the configuration, as `carseq run` has it.
+
+    Snakemake without ``--directory`` has them in the working directory; where they are there alone, those are meant.
+    """
+    beside = config.parent / results
+    return results if Path(results).exists() and not beside.exists() else str(beside)
 
 
 def _guarded(what: str, check: Callable[[], Iterator[Found]]) -> Iterator[Found]:
@@ -182,6 +192,19 @@ def _check_machine(study: Study, choice: Choice) -> Iterator[Found]:
             "memory",
             f"kallisto takes some {needed:,.2g} GB; the CAR's molecules come from a search of all reads",
         )
+    elif study.searched:
+        yield (
+            "evidence",
+            "STAR counts and writes no BAM; all reads are searched for the CAR's (`solo.evidence: fastq`)",
+        )
+        if study.config.solo.keep_bam == "all":
+            yield (
+                "evidence",
+                Note(
+                    "no BAM of all reads is kept (slice.bam alone, in spite of `solo.keep_bam: all`): another "
+                    "construct searches the FASTQ files again, and `reuse` cannot build on this study"
+                ),
+            )
     else:
         yield (
             "insertion",
@@ -234,9 +257,11 @@ def _check_addresses(study: Study) -> Iterator[Found]:
         except CarseqError as error:
             yield key, error
     if sizes:
+        # A server may give no length.
+        size = f" of {sum(sizes) / 1e9:,.3g} GB" if all(sizes) else ", some of unknown size,"
         yield (
             "addresses",
-            f"{len(sizes)} files of {sum(sizes) / 1e9:,.3g} GB are there; what is in them is checked in the run",
+            f"{len(sizes)} files{size} are there; what is in them is checked in the run",
         )
 
 

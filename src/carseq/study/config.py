@@ -146,6 +146,13 @@ class SoloConfig(Section):
         default="Gene",
         description="Count exonic molecules (Gene) or exonic and intronic ones (GeneFull, as Cell Ranger 7+).",
     )
+    evidence: Literal["bam", "fastq"] = Field(
+        default="bam",
+        description="Where the reads come from that may be the CAR's. `bam`: STAR writes all alignments, and they are "
+        "taken from there. `fastq`: STAR counts and writes no alignment; all reads are searched for the k-mers of the "
+        "CAR and of the genes that share a stretch with it. That is a quarter faster and needs no disk for BAMs. With "
+        "kallisto it is always so.",
+    )
     keep_bam: Literal["all", "slice", "none"] = Field(
         default="all",
         description="What is kept of each sample's `aligned.bam`, the largest file of a study. `all`: everything. "

@@ -66,8 +66,10 @@ def check_finished(study: Study) -> None:
         cause = some_names(missing)
         if (kept := (record.get("solo") or {}).get("keep_bam", "all")) != "all":
             cause += f": its `solo.keep_bam` is {kept}, which keeps no read of another construct"
-        if (record.get("solo") or {}).get("aligner") == "kallisto":
-            cause += ": its `solo.aligner` is kallisto, which keeps no read of another construct"
+        for key, value in (("aligner", "kallisto"), ("evidence", "fastq")):
+            if (record.get("solo") or {}).get(key) == value:
+                cause += f": its `solo.{key}` is {value}, which keeps no read of another construct"
+                break
         raise CarseqError(
             f"the study in {folder} has not kept its alignments",
             cause,

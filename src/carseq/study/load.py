@@ -241,12 +241,14 @@ def _check_probes(study: Study) -> list[CarseqError]:
 
 
 def _check_engine(study: Study) -> list[CarseqError]:
-    """Return what is asked for that kallisto cannot give."""
-    if not study.kallisto:
+    """Return what is asked for that kallisto, or STAR without a BAM, cannot give."""
+    if not study.searched:
         return []
     config, faults = study.config, []
-    remedy = "leave it out, or set `solo.aligner: star`"
-    if config.solo.feature == "GeneFull":
+    engine = "`solo.aligner: kallisto`" if study.kallisto else "`solo.evidence: fastq`"
+    other = "`solo.aligner: star`" if study.kallisto else "`solo.evidence: bam`"
+    remedy = f"leave it out, or set {other}"
+    if study.kallisto and config.solo.feature == "GeneFull":
         faults.append(
             CarseqError(
                 "`solo.aligner: kallisto` cannot count introns (`solo.feature: GeneFull`)",
@@ -257,9 +259,8 @@ def _check_engine(study: Study) -> list[CarseqError]:
     if config.reference.insertion in ("saved", "each_run"):
         faults.append(
             CarseqError(
-                f"`solo.aligner: kallisto` cannot insert the CAR (`reference.insertion: {config.reference.insertion}`)",
-                "reads that the CAR shares with a gene would be of both, and be left out; its molecules come from a "
-                "search of all reads",
+                f"{engine} cannot insert the CAR (`reference.insertion: {config.reference.insertion}`)",
+                "its molecules come from a search of all reads",
                 remedy,
             )
         )
@@ -270,9 +271,9 @@ def _check_engine(study: Study) -> list[CarseqError]:
         if sample.kind == "fastq" and preset is not None and len(preset.parts) > 1:
             faults.append(
                 CarseqError(
-                    f"`solo.aligner: kallisto` does not count sample {name} of {sample.chemistry}",
+                    f"{engine} does not take sample {name} of {sample.chemistry}",
                     "its barcode has several parts, which are corrected one by one",
-                    "set `solo.aligner: star`",
+                    "set `solo.aligner: star` and `solo.evidence: bam`",
                 )
             )
     return faults

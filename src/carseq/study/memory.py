@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from carseq.io.files import write_text
@@ -223,6 +223,8 @@ def choice_of(study: Study, machine: float | None = None, genome: float | None =
     size = genome_megabases(reference.fasta) if genome is None else genome
     if study.kallisto:
         return Choice("none", reference.sa_sparse or 1, size, "kallisto counts without the CAR")
+    if study.searched:
+        reference = reference.model_copy(update={"insertion": "none"})
     before = kept_choice(study.config.results)
     if before and (is_url(reference.fasta) or math.isclose(size, before.genome, rel_tol=0.01)):
         same = reference.insertion in ("auto", before.insertion)
@@ -230,7 +232,8 @@ def choice_of(study: Study, machine: float | None = None, genome: float | None =
             return before
         if same and reference.insertion == "auto":
             reference = reference.model_copy(update={"insertion": before.insertion})
-    return choose(reference, machine_megabytes() if machine is None else machine, size)
+    choice = choose(reference, machine_megabytes() if machine is None else machine, size)
+    return replace(choice, why="the CAR's reads are searched for") if study.searched else choice
 
 
 def settle(study: Study, choice: Choice) -> Study:
@@ -300,5 +303,7 @@ def disk_needed(study: Study, choice: Choice) -> float:
     if study.kallisto:
         # Records of 32 bytes, sorted into a second file, of read pairs that take some 40 when gzipped; and the index.
         return (2 * max(sizes, default=0.0) + choice.genome * 1e6) / 1e6
-    total += _SCRATCH * max(sizes) + _BAM * sum(sizes) if sizes else 0.0
+    if sizes:
+        # Without a BAM there is nothing to sort.
+        total += 0.0 if study.searched else _SCRATCH * max(sizes) + _BAM * sum(sizes)
     return total / 1e6

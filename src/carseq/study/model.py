@@ -28,8 +28,18 @@ class Study:
     @property
     def kallisto(self) -> bool:
         """Whether kallisto counts reads here: not where a finished study's alignments are reused."""
+        return self.config.solo.aligner == "kallisto" and self._counts
+
+    @property
+    def searched(self) -> bool:
+        """Whether the CAR's reads are searched for in FASTQ files, so that no BAM of all reads is made."""
+        return self.kallisto or (self.config.solo.evidence == "fastq" and self._counts)
+
+    @property
+    def _counts(self) -> bool:
+        """Whether reads of any sample are counted here."""
         reads = any(sample.kind == "fastq" for sample in self.samples.values())
-        return self.config.solo.aligner == "kallisto" and reads and not self.config.reuse
+        return reads and not self.config.reuse
 
     def pairs(self, sample: str) -> list[tuple[str, str]]:
         """Return the (R1, R2) files of a sample, in the order of its units' names.
