@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from base64 import urlsafe_b64decode
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -187,10 +188,15 @@ def study(cluster, small, tmp_path_factory) -> Iterator[Resumed]:
             time.sleep(1)
         before.process.send_signal(signal.SIGKILL)
         before.process.wait()
+        # What belongs to jobs that the killed run did not see finished is marked, and made again.
+        marks = (folder / ".snakemake/incomplete").rglob("*")
+        begun = {urlsafe_b64decode(mark.name).decode() for mark in marks if mark.is_file()}
         finished = {
             path: path.stat().st_mtime_ns
             for path in (folder / "results").rglob("*")
-            if path.is_file() and not {"logs", "benchmarks", "solo"} & set(path.parts)
+            if path.is_file()
+            and not {"logs", "benchmarks", "solo"} & set(path.parts)
+            and str(path.relative_to(folder)) not in begun
         } | {
             path: path.stat().st_mtime_ns
             for path in (folder / "results").glob("samples/*/solo/chemistry.json")
