@@ -952,7 +952,7 @@ for keep in (0.3, 0.9):
     BAD.append(Bad(f"matrix: h5 cut off at {keep:.0%}", "B", spoil, "cannot read the matrix"))
 
 
-@bad("matrix: a filtered one as raw", "B", "no raw matrix.*`matrix`|holds no empty droplets")
+@bad("matrix: a filtered one as raw", "B", "not a raw matrix.*`matrix`|holds no empty droplets")
 def _(tiny):
     numbers = np.random.default_rng(1)
     profile = numbers.dirichlet(np.full(len(GENES) + 1, 0.3), 4)

@@ -129,7 +129,7 @@ def test_a_real_raw_matrix_is_raw_and_its_cells_alone_are_not(shared, tmp_path):
         barcodes = [line.strip() for line in (folder / f"soup_{name}_barcodes.tsv").open()]
         write_h5(tmp_path / f"{name}.h5", counts, barcodes, genes)
     check_raw(read_counts(tmp_path / "raw.h5"), "raw.h5")
-    with pytest.raises(CarseqError, match="is no raw matrix"):
+    with pytest.raises(CarseqError, match="is not a raw matrix"):
         check_raw(read_counts(tmp_path / "filtered.h5"), "filtered.h5")
 
 

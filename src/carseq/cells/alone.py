@@ -71,7 +71,7 @@ def annotate_matrix(
     markers
         From :func:`carseq.cells.read_markers`; None: the table that comes with carseq.
     integration
-        How several samples are brought together: `none`, `harmony` or `scvi`.
+        How several samples are integrated: `none`, `harmony` or `scvi`.
     gtf
         Annotation whose `gene_id` the matrix names its genes by, where it has no symbols.
     bam
@@ -203,7 +203,7 @@ def annotate_matrix(
 
 
 def _check_object(adata: Any) -> None:
-    """Raise where what was given is no AnnData of barcodes by genes."""
+    """Raise if what was given is not an AnnData of barcodes by genes."""
     if not hasattr(adata, "layers") or not hasattr(adata, "var_names"):
         raise CarseqError(
             "carseq.annotate takes an AnnData",
@@ -262,7 +262,7 @@ def _tell_agreement(cohort: AnnData) -> None:
 def genes_alone(
     adata: AnnData, counts: sparse.csr_matrix, var: pd.DataFrame
 ) -> tuple[sparse.csr_matrix, pd.DataFrame, pd.DataFrame | None]:
-    """Leave out features that are no genes: their molecules are not the cell's RNA.
+    """Leave out features that are not genes: their molecules are not the cell's RNA.
 
     Returns
     -------
@@ -286,7 +286,7 @@ def genes_alone(
     held = np.array([t.lower() == ANTIBODY.lower() for t in types])
     held &= ~np.array([HASHTAG.search(name) is not None for name in names])
     log.info(
-        "%d features are no genes (%d antibodies): left out of the cells' UMIs",
+        "%d features are not genes (%d antibodies): left out of the cells' UMIs",
         int((~is_gene).sum()),
         int(held.sum()),
     )
@@ -329,7 +329,7 @@ def _counts(adata: AnnData) -> tuple[sparse.csr_matrix, pd.DataFrame]:
         elif values.size and values.min() < 0:
             why = f"{where} holds negative values: it was scaled"
         elif values.size and not np.allclose(values, np.rint(values), atol=1e-3):
-            why = f"{where} holds values that are no whole numbers: it was normalised"
+            why = f"{where} holds values that are not whole numbers: it was normalised"
         else:
             np.rint(counts.data, out=counts.data)
             counts.eliminate_zeros()

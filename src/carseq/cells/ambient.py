@@ -28,15 +28,15 @@ log = get_logger("cells.ambient")
 
 #: Bounds of a cell's contamination fraction.
 LEAST, MOST = 0.005, 0.5
-#: A fit by which the median cell holds more ambient UMIs than this many mean empty droplets is not believed: it has
+#: A fit by which the median cell holds more ambient UMIs than this many mean empty droplets is rejected: it has
 #: taken a cell's own genes for foreign, as in a product of T cells, whose few other cells share genes with activated
 #: T cells (50 % fitted where 3 % was true).
 MOST_EMPTIES = 5.0
-#: Ambient UMIs that must be expected in lineage-foreign genes before they are believed.
+#: Ambient UMIs that must be expected in lineage-foreign genes before they are used.
 MIN_EXPECTED = 20.0
 
 
-def soup_of(ambient: pd.DataFrame, genes: pd.Index) -> np.ndarray:
+def ambient_fractions(ambient: pd.DataFrame, genes: pd.Index) -> np.ndarray:
     """Return the share of each of ``genes`` in the ambient RNA, 0 where the profile has none, shape (n_genes,)."""
     shares = ambient.set_index("gene")["fraction"].reindex(genes).fillna(0)
     return np.asarray(shares, dtype=np.float64)
@@ -125,7 +125,7 @@ def contamination(
     counts = counts_of(cells)
     totals = row_sums(counts)
     base = float(ambient.attrs.get("mean_total", 0.0))
-    fraction = soup_of(ambient, cells.var_names)
+    fraction = ambient_fractions(ambient, cells.var_names)
     markers = read_markers() if markers is None else markers
     car = car_name(cells, car)
     method = "mean empty droplet"
@@ -147,7 +147,7 @@ def contamination(
     umis = per_cell + share * totals
     if base > 0 and umis.size and float(np.median(umis)) > MOST_EMPTIES * base:
         log.warning(
-            "contamination: the fit (%.0f ambient UMIs a cell) is not believed beside empty droplets of %.0f UMIs",
+            "contamination: the fit (%.0f ambient UMIs a cell) is rejected beside empty droplets of %.0f UMIs",
             float(np.median(umis)),
             base,
         )
@@ -163,13 +163,13 @@ def contamination(
 def corrected_counts(
     adata: AnnData, ambient: Mapping[str, pd.DataFrame], *, car: str | None = None
 ) -> sparse.csr_matrix:
-    """Return the UMIs of each cell that are its own, as far as can be told.
+    """Return the UMIs of each cell that are its own, as far as they can be told apart.
 
     A UMI of gene g in a cell of type t is the cell's own with probability (1 - c) p / ((1 - c) p + c a), where c is the
-    cell's contamination, a the gene's share of the soup and p its share of the type's own RNA: the mean of the sample's
-    cells of the type less their ambient part (the split of DecontX, doi:10.1186/s13059-020-1950-6, with the soup and
-    the contamination known). For looking at genes, not for counting: the model of the CAR has its own account of
-    ambient RNA, and the CAR's column is left as it is.
+    cell's contamination, a the gene's share of ambient RNA and p its share of the type's own RNA: the mean of the
+    sample's cells of the type less their ambient part (the split of DecontX, doi:10.1186/s13059-020-1950-6, with the
+    ambient profile and the contamination known). For looking at genes, not for counting: the model of the CAR has
+    its own account of ambient RNA, and the CAR's column is left as it is.
 
     Parameters
     ----------
@@ -195,19 +195,19 @@ def corrected_counts(
     name = car_name(adata, car)
     at_car = adata.var_names.get_loc(name) if name in adata.var_names else -1
     for one in dict.fromkeys(sample):
-        soup = soup_of(ambient[one], adata.var_names)
-        if not soup.any():
+        of_ambient = ambient_fractions(ambient[one], adata.var_names)
+        if not of_ambient.any():
             continue
         for kind_of in dict.fromkeys(kind[sample == one]):
             rows = np.flatnonzero((sample == one) & (kind == kind_of))
             umis = column_sums(counts[rows])
             held = float((share[rows] * totals[rows]).sum())
-            own = np.maximum(umis - held * soup, 0)
+            own = np.maximum(umis - held * of_ambient, 0)
             own /= max(own.sum(), 1e-12)
             for row in rows:
                 entries = slice(counts.indptr[row], counts.indptr[row] + length[row])
                 genes = counts.indices[entries]
-                mine, foreign = (1 - share[row]) * own[genes], share[row] * soup[genes]
+                mine, foreign = (1 - share[row]) * own[genes], share[row] * of_ambient[genes]
                 keep = mine / np.maximum(mine + foreign, 1e-12)
                 keep[(genes == at_car) | (mine + foreign <= 0)] = 1.0
                 result.data[entries] *= keep
@@ -355,7 +355,7 @@ def _foreign_fit(
 def _leak(seen: np.ndarray, expected: np.ndarray, umis: np.ndarray) -> float:
     """Return the UMIs a UMI by which a cell expresses a gene that is foreign to it.
 
-    Ambient RNA gives a gene in proportion to its share of the soup; what every foreign gene has alike, whatever its
+    Ambient RNA gives a gene in proportion to its share of ambient RNA; what every foreign gene has alike, whatever its
     share, is the cells' own: low transcription, and chimeric molecules. Both are fitted over genes (non-negative
     least squares, scaled by the Poisson spread).
 
@@ -364,7 +364,7 @@ def _leak(seen: np.ndarray, expected: np.ndarray, umis: np.ndarray) -> float:
     seen
         UMIs of each gene in cells that it is foreign to, shape (n_genes,).
     expected
-        Share of the soup times the number of those cells, same shape.
+        Share of ambient RNA times the number of those cells, same shape.
     umis
         All UMIs of those cells, same shape.
     """

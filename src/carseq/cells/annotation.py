@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse, special
 
+from carseq.cells.ambient_droplets import ambient_droplet_probability
 from carseq.cells.counts import (
     DENSE_ROWS,
     car_name,
@@ -35,7 +36,6 @@ from carseq.cells.markers import (
     match_markers,
     read_markers,
 )
-from carseq.cells.soup import soup_probability
 from carseq.cells.subtypes import (
     is_own_table,
     read_t_type_ids,
@@ -88,9 +88,9 @@ LEAST_TYPED_UMIS, LEAST_TYPED_GENES = 50, 30
 #: No label is surer (log odds) than one unit for so many UMIs of the cell.
 UMIS_PER_NAT = 20.0
 #: The doubt that is left in the lineage of a cell without any of its markers; it falls with each marker molecule, as
-#: their number (and one) to the power of 1.5. With 0.15, 45 of the 10k protein set's thinned cells were expected to be
-#: of no known lineage, and one T cell was of another than it was given: the doubt was too large, but cells of other
-#: tissues may be told less well than those of blood.
+#: their number (and one) to the power of 1.5. With 0.15, 45 of the 10k protein set's downsampled cells were expected to
+#: be of no known lineage, and one T cell was of another than it was given: the doubt was too large, but cells of other
+#: tissues may be recognized less well than those of blood.
 DOUBT = 0.08
 #: A type's confidence is at most this and the share of its markers that the matrix holds: below half of them, as the
 #: warning says, the label is doubtful. In PBMC cut to 765 genes a third of the B cells were plasma cells at 1.0, by
@@ -271,7 +271,7 @@ def _profile_scores(
     by_lineage = posterior @ np.eye(len(kinds))[number]
     best = posterior.argmax(axis=1)
     clear = by_lineage[np.arange(n_cells), number[best]] > 0.8
-    # A shallow cell without markers is no evidence for an unknown kind of cell.
+    # A shallow cell without markers is not evidence for an unknown kind of cell.
     clear &= np.where(best > 0, shown[np.arange(n_cells), best] >= 2, totals >= 1000)
     enough = max(MIN_SEEDS, 0.002 * n_cells)
     # A cell clear in its lineage trains the types of it in proportion to their probabilities.
@@ -288,7 +288,7 @@ def _profile_scores(
     trained: dict[int, np.ndarray] = {}
     for t in range(n_types):
         rows = np.array([t]) if seeds[t] >= enough else np.flatnonzero(lineage == lineage[t])
-        # A few damaged cells are no kind of their own: their profile would draw in others.
+        # A few damaged cells are not a kind of cell: their profile would attract others.
         least = max(enough, UNKNOWN_SEEDS * n_cells) if lineage[t] == UNKNOWN else enough
         if seeds[rows].sum() < least:
             continue
@@ -318,7 +318,7 @@ def _profile_scores(
 def against_mean(umis: Any, expected: Any) -> np.ndarray:
     """Return the log ratio of a type's UMIs of a gene to those that the mean profile gives it.
 
-    Shrunk to 1 by :data:`PROFILE_PRIOR` UMIs a gene: a gene that so few cells do not show yet speaks against no cell. A
+    Shrunk to 1 by :data:`PROFILE_PRIOR` UMIs a gene: a gene that few cells show says little about a cell without it. A
     tenth of every cell is ambient.
     """
     return np.asarray(
@@ -486,16 +486,17 @@ def _with_doubt(
     posterior: np.ndarray,
     held: float,
 ) -> np.ndarray:
-    """Return probabilities of the lineages that are no surer than the cell's molecules allow.
+    """Return probabilities of the lineages that are not more certain than the cell's molecules allow.
 
     - A droplet of fewer than :data:`LEAST_TYPED_UMIS` UMIs or :data:`LEAST_TYPED_GENES` genes is unknown.
     - The log odds of any lineage stay below the cell's UMIs over :data:`UMIS_PER_NAT`.
     - A lineage of which the cell shows few marker molecules keeps :data:`DOUBT`.
-    - A droplet that shows the markers of all lineages, as ambient RNA does, is no cell (:func:`soup_probability`).
+    - A droplet that shows the markers of all lineages, as ambient RNA does, is not a cell
+      (:func:`ambient_droplet_probability`).
     - A cell of the kidney or the urinary tract shows several genes that no blood cell has (:data:`LEAST_OUTSIDE`).
-    - Where the matrix holds fewer markers of a related lineage, that one is not excluded: NK cells cannot be told from
-      T cells by a panel without T-cell markers. Between these two it counts as far as the panel lacks the genes counted
-      in blood, by which they are told (``held``: the share that it has).
+    - Where the matrix holds fewer markers of a related lineage, that one is not excluded: NK cells cannot be told apart
+      from T cells by a panel without T-cell markers. Between these two it counts as far as the panel lacks the genes
+      counted in blood, by which they are recognized (``held``: the share that it has).
 
     What is taken from a lineage goes to "unknown".
     """
@@ -529,7 +530,7 @@ def _with_doubt(
         if name in OUTSIDE_BLOOD:
             few = np.asarray(own[:, np.flatnonzero(outside)].getnnz(axis=1)) < least
             most[few, j] = np.minimum(most[few, j], 0.4)
-    most[:, 1:] *= 1 - soup_probability(adata, lineage, posterior)[:, None]
+    most[:, 1:] *= 1 - ambient_droplet_probability(adata, lineage, posterior)[:, None]
     most[(totals < LEAST_TYPED_UMIS) | (genes < LEAST_TYPED_GENES), 1:] = 0.0
     capped = np.minimum(by_lineage, most)
     capped[:, 0] += (by_lineage - capped).sum(axis=1)

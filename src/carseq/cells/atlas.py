@@ -82,7 +82,7 @@ def read_reference(path: str | Path, labels: str) -> AnnData:
     ):
         raise CarseqError(
             f"the reference {path} holds no raw counts",
-            "X (or layers['counts']) has values that are no whole numbers",
+            "X (or layers['counts']) has values that are not whole numbers",
             remedy,
         )
     reference.var_names_make_unique()

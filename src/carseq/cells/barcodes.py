@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 log = get_logger("cells.barcodes")
 
-#: A barcode of fewer UMIs is never tested: its cell type could not be told.
+#: A barcode of fewer UMIs is never tested: its cell type could not be recognized.
 MIN_TOTAL = 20
 #: A barcode is called on its total alone only from this many UMIs (EmptyDrops' own `lower` is 100).
 MIN_OUTRIGHT = 100
 #: Expected empty droplets among the barcodes called on their total alone, were the upper half of the empty droplets'
-#: totals lognormal: simulated soup is less skewed, and at most 0.3 % were found (with 0.002, 72 % and not 86 %
+#: totals lognormal: simulated ambient RNA is less skewed, and at most 0.3 % were found (with 0.002, 72 % and not 86 %
 #: were called of those above 500 UMIs in a sample of 30 % ambient RNA, with as many empty droplets among them).
 OUTRIGHT_FALSE = 0.01
 #: A barcode's UMI total is evidence that it is a cell only if fewer than this share of empty droplets reach it.
@@ -66,7 +66,7 @@ def call_barcodes(
     a multinomial draw from the ambient profile (Monte Carlo p value, Benjamini-Hochberg over all
     tested barcodes). Above nearly all empty droplets (:data:`TELLING_TOTAL`) that p value and the total's are
     joined by Fisher's method: an empty droplet's profile is independent of its total, and macrophages, whose RNA much
-    of the soup is, differ from it in neither alone. Below the Monte Carlo resolution the tail of p comes from a
+    of the ambient RNA is, differ from it in neither alone. Below the Monte Carlo resolution the tail of p comes from a
     gamma distribution with the simulations' mean, variance and skewness.
 
     Parameters
@@ -194,7 +194,7 @@ def _all_alike(counts: sparse.csr_matrix, seed: int) -> bool:
 
 
 def _joined(p_profile: np.ndarray, p_total: np.ndarray) -> np.ndarray:
-    """Join two independent p values by Fisher's method where the second says something."""
+    """Join two independent p values by Fisher's method where the second is known."""
     joined = scipy.stats.chi2.sf(-2 * (np.log(p_profile) + np.log(np.maximum(p_total, 1e-300))), 4)
     return np.where(p_total < TELLING_TOTAL, joined, p_profile)
 
@@ -311,7 +311,7 @@ def check_raw(raw: AnnData, path: object, *, seed: int = 0) -> None:
     if _all_alike(counts[lower[:: max(1, len(lower) // MAX_COMPARED)]], seed):
         return
     raise CarseqError(
-        f"{path} is no raw matrix: it holds no empty droplets",
+        f"{path} is not a raw matrix: it holds no empty droplets",
         f"its {len(totals):,} barcodes have {np.quantile(totals, 0.01):.0f} to {totals.max():.0f} UMIs; a raw one has "
         "many thousands with a tenth of a cell's and fewer",
         "give it in the column `matrix`, whose barcodes are all taken for cells, or give the raw_feature_bc_matrix",
@@ -326,7 +326,7 @@ def _empty_range(
     The bulk is the lowest peak of the smoothed density of log totals, up to the valley behind it
     or to a tenth of its height. A peak below 10 UMIs (sequencing errors in barcodes) is passed over
     where a larger group of up to 200 UMIs follows it and cells follow that. So is one below 50 UMIs (barcodes of
-    other libraries, by index hopping) where a group follows that is no small part of it and whose barcodes are alike.
+    other libraries, by index hopping) where a group follows that is a large part of it and whose barcodes are alike.
     """
     from scipy.ndimage import gaussian_filter1d
     from scipy.signal import find_peaks

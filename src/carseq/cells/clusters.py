@@ -163,7 +163,7 @@ def _cluster_by_sketch(
 
 
 def _nearest(n_cells: int, seed: int) -> Any:
-    """Return what finds the nearest of so many cells, as scanpy would choose it, to be asked again."""
+    """Return the transformer that scanpy would choose to find the nearest neighbours of this many cells, for reuse."""
     if n_cells < MAX_CELLS_EXACT:
         from sklearn.neighbors import KNeighborsTransformer
 

@@ -63,7 +63,7 @@ def combine(samples: Iterable[AnnData], *, normalise: bool = True) -> AnnData:
                 "call adata.var_names_make_unique() first",
             )
         at = np.array([place.setdefault(gene, len(place)) for gene in names], dtype=np.int32)
-        # A sample without cells has no say in the dtypes of obs, but its genes stay.
+        # A sample without cells does not decide the dtypes of obs, but its genes stay.
         if sample.n_obs or not tables:
             if tables and not tables[0].n_obs:
                 tables, parts = [], []

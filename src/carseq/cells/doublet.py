@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from carseq.cells.ambient import soup_of
+from carseq.cells.ambient import ambient_fractions
 from carseq.cells.annotation import marker_evidence
 from carseq.cells.counts import car_name, column_sums, counts_of, row_blocks, row_sums
 from carseq.cells.latent import feature_genes
@@ -89,7 +89,7 @@ def doublets(
         under the same bound as scrublet's.
     rate
         Share of droplets with two cells that the loading leads to expect, 0 to 0.5. None: ``per_cell`` times
-        the cells. A rate that is given is believed: as many droplets are called as it says, if they score like
+        the cells. A rate that is given is taken as it is: as many droplets are called as it says, if they score like
         simulated doublets.
     per_cell
         What each cell found adds to that share, from :func:`carseq.library.geometry.doublets_per_cell`.
@@ -297,9 +297,9 @@ def paired_transcriptomes(
     for name in dict.fromkeys(sample):
         of_sample = sample == name
         seen = pd.Series(lineage[of_sample]).value_counts()
-        soup = soup_of(ambient[name], adata.var_names[use])
-        # No gene is impossible, and where there are no empty droplets the mean cell stands for the soup.
-        soup = (soup + 1e-3 * mean) / (soup.sum() + 1e-3)
+        of_ambient = ambient_fractions(ambient[name], adata.var_names[use])
+        # No gene is impossible, and where there are no empty droplets the mean cell stands for ambient RNA.
+        of_ambient = (of_ambient + 1e-3 * mean) / (of_ambient.sum() + 1e-3)
         for first in dict.fromkeys(kind[of_sample]):
             # A lone cell of another lineage may itself be the doublet.
             others = [
@@ -312,10 +312,10 @@ def paired_transcriptomes(
                 continue
             x = counts[rows][:, use].astype(np.float64)
             siblings = [t for t in profiles if own_lineage[t] == own_lineage[first]]
-            alone = _best_mixture(x, profiles, soup, first, siblings, shares=(0.5, 1.0))
+            alone = _best_mixture(x, profiles, of_ambient, first, siblings, shares=(0.5, 1.0))
             temper = np.minimum(1.0, np.sqrt(PAIR_UMIS / np.maximum(row_sums(x), 1.0)))
             for second in others:
-                both = _best_mixture(x, profiles, soup, first, [second], shares=PAIR_SHARES)
+                both = _best_mixture(x, profiles, of_ambient, first, [second], shares=PAIR_SHARES)
                 ratio = (both - alone) * temper
                 better = ratio > best[rows]
                 best[rows[better]], partner[rows[better]] = ratio[better], second
@@ -367,7 +367,7 @@ def _type_profiles(
 def _best_mixture(
     x: sparse.csr_matrix,
     profiles: Mapping[str, np.ndarray],
-    soup: np.ndarray,
+    of_ambient: np.ndarray,
     first: str,
     seconds: list[str],
     *,
@@ -378,7 +378,7 @@ def _best_mixture(
     for second in seconds:
         mixed = np.stack(
             [
-                (1 - c) * (w * profiles[first] + (1 - w) * profiles[second]) + c * soup
+                (1 - c) * (w * profiles[first] + (1 - w) * profiles[second]) + c * of_ambient
                 for w in shares
                 for c in PAIR_AMBIENT
             ],

@@ -31,7 +31,8 @@ MIN_GROUP = 20
 #: Share of a lineage that a mitochondrial ceiling may remove before it is raised, and share of a sample that a filter
 #: may remove before it is an alert.
 MOST_REMOVED = 1 / 3
-#: A lineage that loses more than this share to the mitochondrial limit, and so many times what others lose, is told.
+#: A lineage that loses more than this share to the mitochondrial limit, and this many times what others lose, is an
+#: alert.
 HIT_HARD, HIT_HARDER = 0.2, 3.0
 #: Spreads below the mode that a stressed sample's limit lies above it: the distribution is skewed to the right.
 MODE_SPREADS = 5.0
@@ -109,7 +110,7 @@ def filter_alerts(filters: pd.DataFrame, *, car: bool = True) -> list[tuple[str,
     filters
         From :func:`filter_cells`.
     car
-        Whether the cells were asked for a CAR, so that those that show it are told first.
+        Whether CAR molecules were looked for in the cells: alerts about those that show some come first.
     """
     alerts = []
     for name, own in filters.groupby("sample", sort=False):
@@ -228,7 +229,7 @@ def filter_cells(
             rows = of_sample & (lineage == kind).to_numpy()
             own = rows if rows.sum() >= MIN_GROUP else of_sample
             limit = min(least, _least_genes(genes[rows], min_genes)) if own is rows else least
-            # Debris lands in "unknown": its own median is no guide.
+            # Debris lands in "unknown": its own median is not a guide.
             few |= rows & (genes < (least if kind == UNKNOWN else limit))
             ceiling = max_pct_mito * (1.0 if kind in HIGH_MITO else 0.5)
             adaptive = max(_upper(pct[own], MITO_MADS), ceiling / 2) if own is rows else ceiling

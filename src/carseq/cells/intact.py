@@ -197,7 +197,7 @@ def _excess(
     share, intact
         Of each cell, shape (n_cells,).
     usual, bounds
-        The share of intact cells where few are there, and within which theirs is believed.
+        The share of intact cells where few are there, and within which theirs is accepted.
     added
         To both shares, so that a cell without such molecules has a logarithm.
     """

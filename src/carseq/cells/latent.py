@@ -47,7 +47,7 @@ PROJECTED = 20_000
 
 
 def choose_sketch(groups: np.ndarray, limit: int, rng: np.random.Generator) -> np.ndarray:
-    """Return positions of at most ``limit`` cells, sorted: small samples whole, large ones thinned alike.
+    """Return positions of at most ``limit`` cells, sorted: small samples whole, large ones reduced alike.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def choose_sketch(groups: np.ndarray, limit: int, rng: np.random.Generator) -> n
     limit
         Most cells; the largest number a sample may give is chosen so that they are reached.
     rng
-        Draws the cells of the samples that are thinned.
+        Draws the cells of the samples that are reduced.
     """
     sizes = np.bincount(groups)
     ordered = np.sort(sizes)

@@ -1,9 +1,9 @@
 """Which of the blood's lineages a cell is like, by levels counted in real cells.
 
-What a sample's own cells teach (:mod:`carseq.cells.annotation`) fails where the sample has one lineage: an infusion
-product of T cells has nothing to be compared with. The UMIs of some genes in T, NK, B and myeloid cells of real blood
-(`data/markers/blood_counts.tsv`, made by `benchmarks/t_levels.py`) stand for what is missing. They only speak for one
-of these lineages against another; cells of kidney and bladder, which they do not know, are left to their markers.
+What is learnt from a sample's own cells (:mod:`carseq.cells.annotation`) fails where the sample has one lineage: an
+infusion product of T cells has nothing to be compared with. The UMIs of some genes in T, NK, B and myeloid cells of
+real blood (`data/markers/blood_counts.tsv`, made by `benchmarks/t_levels.py`) take its place. They are evidence only
+for one of these lineages against another; cells of kidney and bladder, absent from blood, are left to their markers.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from carseq.cells.counts import DENSE_ROWS, row_sums
 from carseq.cells.subtypes import ALL_GENES, against_likest
 from carseq.data import path as data_path
 
-#: Most that one gene, and all of them, may speak for one lineage against another, natural log.
+#: Most evidence of one gene, and of all together, for one lineage against another, natural log.
 MOST_PER_GENE, MOST = 3.0, 6.0
 #: Weight of their log-likelihood, and UMIs of a cell above which it is divided by the square root of the excess: genes
 #: of a programme rise and fall together, and labs and chemistries differ in each gene.

@@ -134,7 +134,7 @@ def read_markers(path: str | Path | None = None) -> pd.DataFrame:
     if no_number.any():
         bad = table.loc[no_number, "weight"].iloc[0]
         raise CarseqError(
-            f"the marker table {path} has a weight that is no number", repr(bad), "write 1 or -1"
+            f"the marker table {path} has a weight that is not a number", repr(bad), "write 1 or -1"
         )
     table["weight"] = weight
     crossed = table["gene"].isin(CROSS_TALK)

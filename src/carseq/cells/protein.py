@@ -1,4 +1,4 @@
-"""Surface proteins of CITE-seq: joined to the cells, gated to lineages, and held against the annotation.
+"""Surface proteins of CITE-seq: joined to the cells, gated to lineages, and compared with the annotation.
 
 Antibody counts never enter the gene counts. A protein is gated by what the sample itself shows: against its empty
 droplets where there are any (the ambient antibodies of the droplet), else between the two modes of its own counts.
@@ -61,7 +61,7 @@ CONFLICT = "conflict"
 
 
 def antigen(name: str) -> str:
-    """Return the antigen an antibody's name speaks of: ``anti-human CD3_TotalSeqB`` and ``CD3E`` give ``CD3``."""
+    """Return the antigen that an antibody's name contains: ``anti-human CD3_TotalSeqB`` and ``CD3E`` give ``CD3``."""
     text = re.sub(r"[\s_.:-]*total[\s_-]*seq.*$", "", name.strip(), flags=re.IGNORECASE)
     text = re.sub(
         r"^(anti)?[\s_.-]*(human/mouse|mouse/human|human|hu|hs)[\s_./-]+",

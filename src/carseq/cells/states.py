@@ -34,7 +34,7 @@ MAX_CELLS_SCORED = 200_000
 #: z score above which a T cell is given a state.
 STATE_LIMIT = 1.5
 #: Different genes of a signature that a cell must show to be given that state: one molecule of one gene, which in a
-#: shallow cell is a large z score, is no programme.
+#: shallow cell is a large z score, is not a programme.
 MIN_STATE_GENES = {
     "proliferating": 2,
     "exhausted": 2,

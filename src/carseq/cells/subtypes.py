@@ -97,7 +97,7 @@ LIKE = {
 ALL_GENES, COUNTED, LEAST_LEVEL = "(all genes)", "10x PBMC 1k v3 and 10k protein v3", 0.003
 #: Shape of the negative binomial of a gene's UMIs within a type.
 SHAPE = 2.0
-#: Most that one gene may speak for one type against another, natural log.
+#: Most evidence of one gene for one type against another, natural log.
 MOST_PER_GENE = 4.0
 #: Genes that define a type: their log-likelihood counts in full.
 DEFINING = frozenset(
@@ -108,15 +108,16 @@ DEFINING = frozenset(
     ]
 )
 #: Genes of a programme rise and fall together, so that their molecules are not independent evidence: in a cell of more
-#: UMIs than this their log-likelihood is divided by the square root of the excess. Settled on thinned cells of the 10k
-#: protein set with levels of the 1k set (200 to 1,000 were tried; the fewer the better calibrated, and the fewer told).
+#: UMIs than this their log-likelihood is divided by the square root of the excess. Settled on downsampled cells of the
+#: 10k protein set with levels of the 1k set (200 to 1,000 were tried; the fewer the better calibrated, and the fewer
+#: cells typed).
 FULL_UMIS = 300.0
 #: What the published level of a gene weighs against the counted ones, in UMIs of all genes.
 PUBLISHED_UMIS = 30_000.0
 #: Surface CD45RA/RO and the RNA programme of naive and memory cells disagree in about so many T cells, however deep
 #: (10k protein set, labels of probability 0.99): no label of either kind is surer. Central memory cells keep the genes
 #: of naive ones, and CD8 T cells regain CD45RA; CD4 T cells with the genes of memory cells all had CD45RO (257 labels
-#: of probability 0.95 or more of the 10k protein set, 26 cells, thinned and with capture of its own for each gene).
+#: of probability 0.95 or more of the 10k protein set, 26 cells, downsampled, with a capture rate for each gene).
 HISTORY_DOUBT, NO_HISTORY_DOUBT = 0.03, ("memory CD4 T cell",)
 #: Share of a cell's UMIs that are taken to be ambient RNA of the sample's mean profile.
 AMBIENT = 0.05

@@ -102,7 +102,7 @@ def _number(error: BaseException) -> int | None:
 
 
 def _space(folder: str | Path) -> str:
-    """Return how much of a file's disk is free, in words; empty where it cannot be told."""
+    """Return how much of a file's disk is free, in words; empty if it cannot be found out."""
     place = Path(folder)
     while not place.exists() and place != place.parent:
         place = place.parent

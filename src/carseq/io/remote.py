@@ -131,7 +131,7 @@ def check_address(key: str, url: str) -> None:
         raise CarseqError(
             f"{key}: {scheme}:// needs a plugin of Snakemake",
             f"{name} is not installed in the environment that runs Snakemake",
-            f"in the checkout: pip install -c constraints.txt {name} (`carseq[cloud]` brings all)",
+            f"in the checkout: pip install -c constraints.txt {name} (`carseq[cloud]` installs all)",
         )
 
 

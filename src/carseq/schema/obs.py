@@ -218,7 +218,7 @@ H5AD = {
     'var["gene_id"]': "identifier of the gene in the annotation",
     'uns["car"]': "name of the CAR gene",
     'uns["car_model"]': "parameters of the calling model",
-    'uns["integration"]': "what was done, what was asked, and why they differ",
+    'uns["integration"]': "what was done, what was configured, and why they differ",
     'uns["leiden"]': "parameters of the clustering",
     'uns["neighbors"]': "parameters of the graph",
     'uns["sketch"]': "above 200,000 cells: how many of them the graph was made of, which is then not kept",

@@ -1,10 +1,10 @@
 """Which droplets hold ambient RNA alone, among those that were called cells.
 
 A called droplet is compared with its sample's mean, which is what ambient RNA looks like, and with what a cell would
-show. Two kinds of evidence are added: markers that exclude each other, which soup shows all at once and a cell does
-not; and the whole transcriptome under the profile of each lineage, learnt from the sample's own cells. Where one
-lineage gives most of the sample, its soup shows no such markers and is like its mean cell; but droplets of soup are all
-alike, and cells are not.
+show. Two kinds of evidence are added: markers that exclude each other, which ambient RNA shows all at once and a cell
+does not; and the whole transcriptome under the profile of each lineage, learnt from the sample's own cells. Where one
+lineage gives most of the sample, its ambient RNA shows no such markers and is like its mean cell; but droplets of
+ambient RNA are all alike, and cells are not.
 """
 
 from __future__ import annotations
@@ -23,10 +23,9 @@ if TYPE_CHECKING:
 
 #: Share of ambient RNA in a cell, of doublets among cells, and of droplets without a cell before a sample is seen; the
 #: cells that this last one weighs as much as.
-SOUP_IN_CELL, SOUP_DOUBLETS, SOUP_SHARE, SOUP_CELLS = 0.3, 0.05, 0.02, 20.0
-#: Genes that a cell of one lineage shows by the dozen and others not at all; where the marker table is the user's, they
-#: serve all the same.
-SOUP_GENES = {
+AMBIENT_IN_CELL, DOUBLETS, EMPTY_SHARE, EMPTY_WEIGHT = 0.3, 0.05, 0.02, 20.0
+#: Genes of which a cell of one lineage shows dozens of UMIs and others none; used with the user's marker table too.
+LINEAGE_GENES = {
     "T": ("CD3D", "CD3E", "CD3G", "TRAC", "TRBC1", "TRBC2"),
     "NK": ("GNLY", "KLRF1"),
     "B": ("CD79A", "CD79B", "MS4A1", "BANK1", "IGHM", "IGHD"),
@@ -36,11 +35,11 @@ SOUP_GENES = {
     "urogenital": ("KRT13", "KRT5", "KRT17", "KRT4", "KRT7", "UPK2", "UPK1B", "SPRR3", "PSCA"),
 }  # fmt: skip
 #: Where one lineage (with its kin) gives more than this share of the markers, ambient RNA looks like its cells.
-MOST_OF_SOUP = 0.8
+MOST_OF_AMBIENT = 0.8
 #: Cells that a lineage's profile is learnt from, at least; with fewer, but more than the second number, its cells are
 #: judged by their markers alone.
 LEAST_CELLS, SOME_CELLS = 10.0, 2.5
-#: A cell is of a type of too few cells if its own molecules say so with this probability.
+#: A cell is of a type of too few cells if its own molecules give that type this probability.
 CLEARLY = 0.5
 #: UMIs of the mean profile that each gene of a lineage's profile is shrunk with.
 PRIOR_UMIS = 5.0
@@ -50,26 +49,29 @@ PRIOR_UMIS = 5.0
 FULL_UMIS = 150.0
 #: Droplets that differ from each other no more than draws from one profile hold the same ambient RNA: their genes'
 #: excess variance (a squared coefficient of variation) is below the first number. In T cells and myeloid cells of two
-#: CITE-seq PBMC sets, thinned to 100 UMIs and more, it is 0.055 to 1.5, in draws from their mean -0.01 to 0.01.
-#: Half the standard error is added. So many of the shallowest droplets are asked at least; the answer "no" is final
-#: where the error is below the third number, and none is given where it is above the fourth. Deeper droplets than the
-#: last number (UMIs) hold more than soup has.
-LEAST_EXCESS, LEAST_ALIKE, EXCESS_ERROR, MOST_ERROR, MOST_SOUP_UMIS = 0.016, 40, 0.006, 0.015, 1_500
-#: Probability that such droplets are soup.
-ALIKE_IS_SOUP = 0.9
+#: CITE-seq PBMC sets, downsampled to 100 UMIs and more, it is 0.055 to 1.5, in draws from their mean -0.01 to 0.01.
+#: Half the standard error is added. At least the second number of the shallowest droplets are compared. If they
+#: differ and the error is below the third number, no more are added; above the fourth number the comparison decides
+#: nothing. Droplets of more UMIs than the last number hold more than ambient RNA.
+LEAST_EXCESS, LEAST_ALIKE, EXCESS_ERROR, MOST_ERROR = 0.016, 40, 0.006, 0.015
+MOST_AMBIENT_UMIS = 1_500
+#: Probability that such droplets hold ambient RNA alone.
+ALIKE_IS_AMBIENT = 0.9
 #: Rounds of learning, and parts that the cells are judged in.
 ROUNDS, FOLDS = 3, 5
 
 
-def soup_probability(adata: AnnData, lineage: np.ndarray, posterior: np.ndarray) -> np.ndarray:
+def ambient_droplet_probability(
+    adata: AnnData, lineage: np.ndarray, posterior: np.ndarray
+) -> np.ndarray:
     """Return the probability that a droplet holds ambient RNA alone, shape (n_cells,).
 
-    Ambient RNA is taken to be like the sample's mean. It shows the markers of all lineages (:data:`SOUP_GENES`) in the
-    proportions of that mean; a cell shows those of its own lineage and its kin's, and some ambient ones; a doublet
-    those of two. The same is asked of all genes, with profiles of the lineages and types that the sample's cells
-    teach. How many of a sample's droplets are empty is learnt by EM: next to none of a good library, next to all of a
-    failed one. Cells of one lineage cannot be told from their own mean: of these it is asked whether they differ from
-    each other at all (:func:`alike_probability`). Of few cells nothing is said: the probability is then 0.
+    Ambient RNA is taken to be like the sample's mean. It shows the markers of all lineages (:data:`LINEAGE_GENES`) in
+    the proportions of that mean; a cell shows those of its own lineage and its kin's, and some ambient ones; a doublet
+    those of two. All genes are compared in the same way, with profiles of the lineages and types learnt from the
+    sample's cells. How many of a sample's droplets are empty is learnt by EM: next to none of a good library, next to
+    all of a failed one. Cells of one lineage cannot be told apart from their own mean: these are compared with each
+    other instead (:func:`alike_probability`). For few cells the probability is 0: there is no evidence.
 
     Parameters
     ----------
@@ -88,25 +90,25 @@ def soup_probability(adata: AnnData, lineage: np.ndarray, posterior: np.ndarray)
     shown = _shown(adata, counts)
     genes = np.flatnonzero(informative_genes(adata))
     allowed = _allowed()
-    share = {name: posterior[:, lineage == name].sum(axis=1).mean() for name in SOUP_GENES}
+    share = {name: posterior[:, lineage == name].sum(axis=1).mean() for name in LINEAGE_GENES}
     weight = np.array(list(share.values())) + 0.02
-    marked = np.isin(lineage.astype(str), list(SOUP_GENES))
+    marked = np.isin(lineage.astype(str), list(LINEAGE_GENES))
     for g in range(int(samples.max()) + 1):
         rows = np.flatnonzero(samples == g)
         mean = shown[rows].sum(axis=0) + 0.5
-        if rows.size < SOUP_CELLS:
+        if rows.size < EMPTY_WEIGHT:
             continue
-        if (allowed @ mean).max() > MOST_OF_SOUP * mean.sum():
+        if (allowed @ mean).max() > MOST_OF_AMBIENT * mean.sum():
             own = counts[rows][:, genes] if len(rows) < adata.n_obs else counts[:, genes]
             result[rows] = alike_probability(own)
             continue
         by_markers = _by_markers(shown[rows], mean / mean.sum(), allowed, weight / weight.sum())
         own = counts[rows][:, genes] if len(rows) < adata.n_obs else counts[:, genes]
-        empty, probability = _empty_share(by_markers, SOUP_SHARE)
-        # Droplets that their markers take for soup would teach their own profile, and then be like it.
-        teaches = np.where(marked, (by_markers >= 0)[:, None], True)
+        empty, probability = _empty_share(by_markers, EMPTY_SHARE)
+        # Droplets that are ambient by their markers are kept out of the profiles: they would resemble them afterwards.
+        learnt_from = np.where(marked, (by_markers >= 0)[:, None], True)
         for _ in range(ROUNDS):
-            cells = posterior[rows] * teaches * (1 - probability)[:, None]
+            cells = posterior[rows] * learnt_from * (1 - probability)[:, None]
             cell_odds = by_markers + _by_profile(own, lineage, cells, posterior[rows])
             empty, probability = _empty_share(cell_odds, empty)
         result[rows] = probability
@@ -114,11 +116,11 @@ def soup_probability(adata: AnnData, lineage: np.ndarray, posterior: np.ndarray)
 
 
 def alike_probability(counts: Any) -> np.ndarray:
-    """Return the probability that droplets are soup because they are all alike, shape (n_droplets,).
+    """Return the probability that droplets hold ambient RNA alone because they are all alike, shape (n_droplets,).
 
-    Cells of one type differ from each other in every gene, ambient RNA does not. The shallowest droplets, more and more
-    of them, are asked whether they vary more than multinomial draws from their common profile; the most that do not are
-    soup.
+    Cells of one type differ from each other in every gene, ambient RNA does not. The shallowest droplets, more and
+    more of them, are tested for varying more than multinomial draws from their common profile; the largest set that
+    does not is ambient RNA.
 
     Parameters
     ----------
@@ -130,10 +132,10 @@ def alike_probability(counts: Any) -> np.ndarray:
     order = np.argsort(n, kind="stable")
     order = order[n[order] > 0]
     size = LEAST_ALIKE
-    while size <= order.size and np.median(n[order[:size]]) <= MOST_SOUP_UMIS:
+    while size <= order.size and np.median(n[order[:size]]) <= MOST_AMBIENT_UMIS:
         excess, error = _excess_variance(counts[np.sort(order[:size])])
         if error <= MOST_ERROR and excess + error / 2 < LEAST_EXCESS:
-            result[order[:size]] = ALIKE_IS_SOUP
+            result[order[:size]] = ALIKE_IS_AMBIENT
         elif error <= EXCESS_ERROR:
             break
         size = order.size if size < order.size < 1.25 * size else int(1.25 * size)
@@ -164,10 +166,10 @@ def _excess_variance(counts: Any) -> tuple[float, float]:
 
 
 def _shown(adata: AnnData, counts: Any) -> np.ndarray:
-    """Return the UMIs of :data:`SOUP_GENES`, n_cells × n_lineages."""
+    """Return the UMIs of :data:`LINEAGE_GENES`, n_cells × n_lineages."""
     barred = car_genes(adata)
-    shown = np.zeros((adata.n_obs, len(SOUP_GENES)))
-    for j, genes in enumerate(SOUP_GENES.values()):
+    shown = np.zeros((adata.n_obs, len(LINEAGE_GENES)))
+    for j, genes in enumerate(LINEAGE_GENES.values()):
         at = adata.var_names.get_indexer([g for g in genes if g not in barred])
         shown[:, j] = row_sums(counts[:, at[at >= 0]])
     return shown
@@ -175,33 +177,33 @@ def _shown(adata: AnnData, counts: Any) -> np.ndarray:
 
 def _allowed() -> np.ndarray:
     """Return which lineages' markers a cell of each lineage may show, square."""
-    return np.array([[kin(a, b) for b in SOUP_GENES] for a in SOUP_GENES], dtype=float)
+    return np.array([[kin(a, b) for b in LINEAGE_GENES] for a in LINEAGE_GENES], dtype=float)
 
 
 def _by_markers(
     shown: np.ndarray, q: np.ndarray, allowed: np.ndarray, weight: np.ndarray
 ) -> np.ndarray:
-    """Return log odds of a cell against soup, by the markers of lineages, shape (n_cells,).
+    """Return log odds of a cell against ambient RNA, by the markers of lineages, shape (n_cells,).
 
     Parameters
     ----------
     shown
         UMIs of the markers, n_cells × n_lineages.
     q, weight
-        Their shares in soup, and the shares of the lineages among the cells, shape (n_lineages,).
+        Their shares in ambient RNA, and the shares of the lineages among the cells, shape (n_lineages,).
     allowed
         From :func:`_allowed`.
     """
     n = len(q)
-    kinds = [(w * (1 - SOUP_DOUBLETS), own) for w, own in zip(weight, allowed, strict=True)]
+    kinds = [(w * (1 - DOUBLETS), own) for w, own in zip(weight, allowed, strict=True)]
     apart = [(i, j) for i, j in combinations(range(n), 2) if not allowed[i, j]]
     both = np.array([weight[i] * weight[j] for i, j in apart])
-    for (i, j), w in zip(apart, both / both.sum() * SOUP_DOUBLETS, strict=True):
+    for (i, j), w in zip(apart, both / both.sum() * DOUBLETS, strict=True):
         two = allowed[i] / (allowed[i] * q).sum() + allowed[j] / (allowed[j] * q).sum()
         kinds.append((w, two))
     total = np.full(len(shown), -np.inf)
     for w, own in kinds:
-        p = SOUP_IN_CELL * q + (1 - SOUP_IN_CELL) * own * q / (own * q).sum()
+        p = AMBIENT_IN_CELL * q + (1 - AMBIENT_IN_CELL) * own * q / (own * q).sum()
         total = np.logaddexp(total, np.log(w) + shown @ np.log(p / q))
     return total
 
@@ -209,7 +211,7 @@ def _by_markers(
 def _by_profile(
     counts: Any, lineage: np.ndarray, cells: np.ndarray, posterior: np.ndarray
 ) -> np.ndarray:
-    """Return log odds of a cell against soup, by all genes, shape (n_cells,).
+    """Return log odds of a cell against ambient RNA, by all genes, shape (n_cells,).
 
     The cells are judged in :data:`FOLDS` parts, each with profiles learnt from the others: a droplet is like a profile
     that holds its own molecules, whatever it is.
@@ -221,7 +223,7 @@ def _by_profile(
     lineage
         Lineage of each type, shape (n_types,).
     cells
-        Probabilities of the types, n_cells × n_types, without droplets that are taken for soup.
+        Probabilities of the types, n_cells × n_types, without droplets that are taken for ambient RNA.
     posterior
         The same of all droplets.
     """
@@ -244,15 +246,15 @@ def _by_profile(
         for i, j in combinations(range(learnt.size), 2)
         if not kin(kinds[learnt[i]], kinds[learnt[j]])
     ]
-    prior = list(weight * (1 - SOUP_DOUBLETS))
+    prior = list(weight * (1 - DOUBLETS))
     both = np.array([weight[i] * weight[j] for i, j in pairs])
-    prior += list(both / both.sum() * SOUP_DOUBLETS) if pairs else []
-    # Lineages of too few cells for a profile: nothing is said for or against them. Nor for or against a cell of a type
-    # of too few cells: the few platelets of a urine are not like its mean myeloid cell.
+    prior += list(both / both.sum() * DOUBLETS) if pairs else []
+    # Lineages of too few cells for a profile give no evidence for or against a cell. Neither do types of too few cells:
+    # the few platelets of a urine are not like its mean myeloid cell.
     few = number[(number >= SOME_CELLS) & (number < LEAST_CELLS)].sum() / number.sum()
     rare = (of_type > 0) & (of_type < LEAST_CELLS) & (lineage != UNKNOWN)
     clear = posterior[:, rare] * (posterior[:, rare] >= CLEARLY)
-    unasked = few + clear.sum(axis=1)
+    unjudged = few + clear.sum(axis=1)
     n = np.maximum(row_sums(counts), 1.0)
     folds = [np.arange(k, counts.shape[0], FOLDS) for k in range(FOLDS)]
     parts = [np.asarray(counts[rows].T @ (cells[rows] @ member.T)).T for rows in folds]
@@ -262,11 +264,11 @@ def _by_profile(
         added = PRIOR_UMIS * len(q)
         p = (umis + added * q) / (umis.sum(axis=1, keepdims=True) + added)
         profiles = np.array([*p, *((p[i] + p[j]) / 2 for i, j in pairs)])
-        log_ratio = np.log(SOUP_IN_CELL + (1 - SOUP_IN_CELL) * profiles / q)
+        log_ratio = np.log(AMBIENT_IN_CELL + (1 - AMBIENT_IN_CELL) * profiles / q)
         temper = np.minimum(1.0, np.sqrt(FULL_UMIS / n[rows]))[:, None]
         scores = temper * np.asarray(counts[rows] @ log_ratio.T) + np.log(prior)
         total[rows] = special.logsumexp(scores, axis=1)
-    return np.logaddexp(total, np.log(np.maximum(unasked, 1e-300)))
+    return np.logaddexp(total, np.log(np.maximum(unjudged, 1e-300)))
 
 
 def _empty_share(cell_odds: np.ndarray, empty: float) -> tuple[float, np.ndarray]:
@@ -274,5 +276,5 @@ def _empty_share(cell_odds: np.ndarray, empty: float) -> tuple[float, np.ndarray
     probability = np.zeros(len(cell_odds))
     for _ in range(20):
         probability = special.expit(np.log(empty / (1 - empty)) - cell_odds)
-        empty = (probability.sum() + SOUP_SHARE * SOUP_CELLS) / (len(cell_odds) + SOUP_CELLS)
+        empty = (probability.sum() + EMPTY_SHARE * EMPTY_WEIGHT) / (len(cell_odds) + EMPTY_WEIGHT)
     return float(empty), probability
