@@ -11,6 +11,7 @@ without reads; then comes the real cells room, from the raw matrix to lineage, t
 from __future__ import annotations
 
 import argparse
+import importlib
 import logging
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -92,6 +93,16 @@ SCORES = {
     "two transcriptomes": "doublet_pair",
     "SOLO's score": "solo_score",
 }
+#: The ways to find doublets of real cells: score, call (empty where it has none).
+METHODS = {
+    "carseq": ("", "is_doublet"),
+    "scrublet": ("doublet_score", ""),
+    "two transcriptomes": ("doublet_pair", ""),
+    "SOLO": ("solo_score", "by_solo"),
+    "pyscdblfinder": ("scdblfinder_score", "by_scdblfinder"),
+}
+#: Share of single cells that may be marked.
+MOST_SINGLE = 0.02
 EPITHELIAL = {"kidney", "urogenital"}
 
 
@@ -333,6 +344,25 @@ def _pair(one: pd.Series, other: pd.Series, a: set[str], b: set[str]) -> pd.Seri
     return (one.isin(a) & other.isin(b)) | (one.isin(b) & other.isin(a))
 
 
+def scdblfinder(counts: Any, seed: int) -> pd.DataFrame | None:
+    """Return scores and calls of pyscdblfinder (scDblFinder in Python) at its own expected rate; None without it.
+
+    ``pip install pyscdblfinder xgboost``, best in an environment of its own.
+    """
+    try:
+        module = importlib.import_module("pyscdblfinder")
+    except ImportError:
+        return None
+    made = module.sc_dbl_finder(sparse.csc_matrix(counts.T), random_state=seed, progress=False)
+    found = made.real_cells()
+    return pd.DataFrame(
+        {
+            "scdblfinder_score": found["score"].to_numpy(float),
+            "by_scdblfinder": (found["class"] == "doublet").to_numpy(bool),
+        }
+    )
+
+
 def hashed(
     pbmc: anndata.AnnData, seed: int, *, solo: bool, rate: float, depth: int
 ) -> pd.DataFrame:
@@ -351,7 +381,8 @@ def hashed(
     Returns
     -------
     pandas.DataFrame
-        A row a droplet: ``twin``, ``apart`` (of two unrelated lineages), the scores, ``is_doublet``.
+        A row a droplet: ``twin``, ``apart`` (of two unrelated lineages), and the scores and calls of
+        :data:`METHODS`.
     """
     rng = np.random.default_rng([seed, 5])
     counts = sparse.csr_matrix(pbmc.X, copy=True)
@@ -368,12 +399,16 @@ def hashed(
     mixed.obs["sample"] = "s1"
     mixed.uns["car"] = CAR
     quality(mixed)
-    doublets(mixed, seed=seed, car=CAR, scvi_solo=solo)
+    doublets(mixed, seed=seed, car=CAR)
     soup = np.asarray(counts.sum(axis=0)).ravel()
     profile = pd.DataFrame({"gene": mixed.var_names, "fraction": soup / soup.sum()})
     paired_transcriptomes(annotate(mixed), {"s1": profile})
-    scores = [c for c in ("doublet_score", "doublet_pair", "solo_score") if c in mixed.obs]
-    table = mixed.obs[[*scores, "is_doublet"]].copy()
+    table = mixed.obs[["doublet_score", "doublet_pair", "is_doublet"]].copy()
+    if solo:
+        table["solo_score"] = doublets(mixed, seed=seed, car=CAR, scvi_solo=True).obs["solo_score"]
+        table["by_solo"] = table["solo_score"] > 0.5
+    if (found := scdblfinder(droplets, seed)) is not None:
+        table = table.join(found.set_index(table.index))
     table["twin"] = np.arange(len(table)) >= len(single)
     table["apart"] = np.r_[
         np.zeros(len(single), bool),
@@ -387,7 +422,11 @@ def hashed(
 
 
 def hashed_figures(path: Path, seeds: int, first: int, solo: bool) -> pd.DataFrame:
-    """Return AUROC and shares marked, at two depths and two loads, pooled over seeds."""
+    """Return what each of :data:`METHODS` finds, at two depths and two loads, pooled over seeds.
+
+    A row a method: AUROC of its score and the share of doublets above the score that :data:`MOST_SINGLE` of the single
+    cells exceed, of all and of those of two lineages; and the shares that it calls.
+    """
     pbmc = anndata.read_h5ad(path)
     pbmc.var_names_make_unique()
     found = annotate(pbmc).obs["cell_type"].value_counts()
@@ -397,16 +436,25 @@ def hashed_figures(path: Path, seeds: int, first: int, solo: bool) -> pd.DataFra
     for depth, rate in ((5000, 0.06), (1000, 0.06), (1000, 0.02)):
         made = [hashed(pbmc, first + s, solo=solo, rate=rate, depth=depth) for s in range(seeds)]
         table = pd.concat(made)
-        row: dict[str, Any] = {"depth": depth, "doublets": f"{rate:.0%}", "n": table["twin"].sum()}
-        for words, which in (("", table["twin"]), (", two lineages", table["apart"])):
-            among = which | ~table["twin"]
-            for name, score in SCORES.items():
-                if score in table:
-                    use = among & table[score].notna()
-                    row[f"AUROC {name}{words}"] = roc_auc_score(which[use], table.loc[use, score])
-            row[f"marked{words}"] = table.loc[which, "is_doublet"].mean()
-        row["single cells marked"] = table.loc[~table["twin"], "is_doublet"].mean()
-        rows.append(row)
+        twin = table["twin"].to_numpy(bool)
+        kinds = (("", twin), (", two lineages", table["apart"].to_numpy(bool)))
+        for name, (score, call) in METHODS.items():
+            if not {score, call} - {""} <= set(table):
+                continue
+            row: dict[str, Any] = {"depth": depth, "load": f"{rate:.0%}", "doublets": twin.sum()}
+            row["method"] = name
+            for words, which in kinds:
+                if score:
+                    value = table[score].fillna(0.0).to_numpy(float)
+                    among = which | ~twin
+                    row[f"AUROC{words}"] = roc_auc_score(which[among], value[among])
+                    limit = np.quantile(value[~twin], 1 - MOST_SINGLE)
+                    row[f"above 2 % of single{words}"] = (value[which] > limit).mean()
+                if call:
+                    row[f"called{words}"] = table[call].to_numpy(bool)[which].mean()
+            if call:
+                row["single called"] = table[call].to_numpy(bool)[~twin].mean()
+            rows.append(row)
     return pd.DataFrame(rows)
 
 
@@ -444,9 +492,7 @@ def main() -> None:
     logging.getLogger("carseq").setLevel(logging.ERROR)
     start = time.perf_counter()
     if given.pbmc:
-        print(
-            hashed_figures(given.pbmc, 3, given.seed, given.solo).round(3).T.to_string(header=False)
-        )
+        print(hashed_figures(given.pbmc, 3, given.seed, given.solo).round(3).to_string(index=False))
         return
     plans = plan_studies(given.studies, given.seed)
     work = partial(one_study, seed=given.seed, integration=given.integration, solo=given.solo)

@@ -13,12 +13,13 @@ from __future__ import annotations
 import argparse
 import logging
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 
 import anndata as ad
 import numpy as np
 import pandas as pd
-from scipy import sparse
+from scipy import sparse, stats
 
 #: Median UMIs per cell that counts are thinned to; 0 keeps all.
 DEPTHS = (0, 2000, 1000, 500)
@@ -179,7 +180,7 @@ def clustered(data: ad.AnnData, barred: bool = False) -> ad.AnnData:
 
 
 def protein_tables(
-    folder: Path, which: str, seeds: int = 3, barred: bool = False
+    folder: Path, which: str, seeds: int = 3, barred: bool = False, first: int = FIRST_SEED
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return a row a depth, and the confusion of labels with the proteins."""
     data = read(folder / f"{SETS[which]}.h5ad")
@@ -189,7 +190,7 @@ def protein_tables(
         # Cells of all seeds together: a fifth of one seed's is 15 cells, whose share right scatters by 0.06.
         made, known = [], []
         for seed in range(seeds if depth else 1):
-            obs = clustered(thin(data, depth, FIRST_SEED + seed), barred).obs
+            obs = clustered(thin(data, depth, first + seed), barred).obs
             obs.index = [f"{name}-{seed}" for name in truth.index]
             made.append(obs)
             known.append(truth.set_axis(obs.index))
@@ -208,7 +209,7 @@ def protein_tables(
     return pd.DataFrame(rows), crossed
 
 
-def alone(folder: Path, seeds: int) -> pd.DataFrame:
+def alone(folder: Path, seeds: int, first: int = FIRST_SEED) -> pd.DataFrame:
     """Label samples of one lineage (by protein, of the set that only judges): the share that keeps it."""
     data = read(folder / f"{SETS['held out']}.h5ad")
     lineage = truth_by_protein(data, "held out")["lineage"]
@@ -218,7 +219,7 @@ def alone(folder: Path, seeds: int) -> pd.DataFrame:
         for name in ("T", "B", "NK", "myeloid"):
             own = data[(lineage == name).to_numpy()].copy()
             kept = [
-                (clustered(thin(own, depth, FIRST_SEED + s)).obs["lineage"] == name).mean()
+                (clustered(thin(own, depth, first + s)).obs["lineage"] == name).mean()
                 for s in range(seeds)
             ]
             row[f"{name} ({own.n_obs})"] = float(np.mean(kept))
@@ -270,44 +271,67 @@ def called(cells: ad.AnnData) -> pd.Series:
     return cells.obs["car_call"].astype(str)
 
 
-def stability(folder: Path, seed: int = 1, depths: tuple[int, ...] = (0, 1500)) -> pd.DataFrame:
-    """Label the same cells alone and in a study of ten samples, and call CAR T cells among them."""
+def cells_twice(folder: Path, seed: int, depth: int) -> pd.DataFrame:
+    """Label the same cells alone and in a study of ten samples, and call CAR T cells among them.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row a cell of PBMC 1k v3 thinned to ``depth``: ``lineage``, ``cell_type``, ``car_call``, their confidences and
+        ``total_umis`` as found alone, and with ``_many`` as found in the study.
+    """
     alone = read(folder / "pbmc1k_v3.h5ad")
     alone.obs = alone.obs[[]]
+    own = with_car(thin(alone, depth, seed), are_t(alone), seed)
+    own.obs["sample"] = "s0"
+    others = []
+    rng = np.random.default_rng(seed)
+    sets = [read(folder / f"{name}.h5ad") for name in (*SETS.values(), "pbmc1k_v3")]
+    for i in range(9):
+        base = sets[i % 3]
+        part = thin(base[rng.choice(base.n_obs, min(200, base.n_obs), replace=False)].copy(),
+                    int(rng.integers(700, 5000)), 100 * seed + i)  # fmt: skip
+        part = with_car(part, are_t(part), 1000 * seed + i)
+        part.obs["sample"] = f"s{i + 1}"
+        others.append(part)
+    one = clustered(own.copy())
+    one.obs["car_call"] = called(one)
+    joined = ad.concat([own, *others], join="outer", fill_value=0, index_unique="_")
+    joined.uns["car"] = "CAR"
+    many = clustered(joined)
+    many.obs["car_call"] = called(many)
+    of_many = many.obs[many.obs["sample"] == "s0"].add_suffix("_many").set_axis(one.obs_names)
+    table = one.obs.join(of_many).assign(seed=seed, depth=depth or "full")
+    both = ["lineage", "cell_type", "car_call", "lineage_confidence", "cell_type_confidence"]
+    return table[["seed", "depth", "total_umis", *both, *(f"{name}_many" for name in both)]]
+
+
+def stability(
+    folder: Path, seeds: Iterable[int], depths: tuple[int, ...] = (0, 1500)
+) -> pd.DataFrame:
+    """Return the shares of cells with the same label alone and in a study, a row a draw and all draws of a depth.
+
+    The interval is Student's over draws, 95 %: cells of one draw are not independent.
+    """
     rows = []
     for depth in depths:
-        own = with_car(thin(alone, depth, seed), are_t(alone), seed)
-        own.obs["sample"] = "s0"
-        others = []
-        rng = np.random.default_rng(seed)
-        sets = [read(folder / f"{name}.h5ad") for name in (*SETS.values(), "pbmc1k_v3")]
-        for i in range(9):
-            base = sets[i % 3]
-            part = thin(base[rng.choice(base.n_obs, min(200, base.n_obs), replace=False)].copy(),
-                        int(rng.integers(700, 5000)), 100 * seed + i)  # fmt: skip
-            part = with_car(part, are_t(part), 1000 * seed + i)
-            part.obs["sample"] = f"s{i + 1}"
-            part.obs_names = [f"{n}" for n in part.obs_names]
-            others.append(part)
-        one = clustered(own.copy())
-        one.obs["car_call"] = called(one)
-        joined = ad.concat([own, *others], join="outer", fill_value=0, index_unique="_")
-        joined.uns["car"] = "CAR"
-        many = clustered(joined)
-        many.obs["car_call"] = called(many)
-        one, many = one.obs, many.obs[many.obs["sample"] == "s0"]
-        rows.append(
-            {
-                "seed": seed,
-                "depth": depth or "full",
-                **{
-                    f"{c} same": float((one[c].to_numpy(str) == many[c].to_numpy(str)).mean())
-                    for c in ("lineage", "cell_type", "car_call")
-                },
-                "positive alone": int((one["car_call"] == "positive").sum()),
-                "positive in the study": int((many["car_call"] == "positive").sum()),
-            }
-        )
+        draws = []
+        for seed in seeds:
+            cells = cells_twice(folder, seed, depth)
+            row: dict[str, object] = {"seed": seed, "depth": depth or "full"}
+            for name in ("lineage", "cell_type", "car_call"):
+                same = cells[name].to_numpy(str) == cells[f"{name}_many"].to_numpy(str)
+                row[f"{name} same"] = same.mean()
+            row["positive alone"] = int((cells["car_call"] == "positive").sum())
+            row["positive in the study"] = int((cells["car_call_many"] == "positive").sum())
+            draws.append(row)
+        rows += draws
+        made = pd.DataFrame(draws)
+        mean, n = made.mean(numeric_only=True), len(made)
+        if n > 1:
+            half = stats.t.ppf(0.975, n - 1) * made.std(numeric_only=True) / np.sqrt(n)
+            for words, values in (("mean", mean), ("low", mean - half), ("high", mean + half)):
+                rows.append({**values, "seed": words, "depth": depth or "full"})
     return pd.DataFrame(rows)
 
 
@@ -345,7 +369,7 @@ def other_chemistry(
     return data[:, np.setdiff1d(np.arange(data.n_vars), out)].copy()
 
 
-def chemistry_table(folder: Path, which: str, seeds: int) -> pd.DataFrame:
+def chemistry_table(folder: Path, which: str, seeds: int, first: int = FIRST_SEED) -> pd.DataFrame:
     """Judge labels where genes are captured by factors of their own, a row a depth and a perturbation."""
     data = read(folder / f"{SETS[which]}.h5ad")
     truth = truth_by_protein(data, which)
@@ -354,9 +378,7 @@ def chemistry_table(folder: Path, which: str, seeds: int) -> pd.DataFrame:
         for spread, dropped in ((0.0, 0.0), (0.5, 0.0), (0.5, 0.2)):
             made = []
             for seed in range(seeds):
-                cells = other_chemistry(
-                    data, depth, FIRST_SEED + seed, spread=spread, dropped=dropped
-                )
+                cells = other_chemistry(data, depth, first + seed, spread=spread, dropped=dropped)
                 obs = clustered(cells).obs
                 obs.index = [f"{name}-{seed}" for name in truth.index]
                 made.append(obs)
@@ -407,6 +429,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data/real_pbmc"))
     parser.add_argument("--set", choices=list(SETS), nargs="*", default=list(SETS))
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first-seed", type=int, default=FIRST_SEED, help="of thinning")
     parser.add_argument("--no-stability", action="store_true")
     parser.add_argument("--no-doublets", action="store_true")
     parser.add_argument("--no-chemistry", action="store_true")
@@ -415,36 +438,44 @@ def main() -> None:
         "--no-labels", action="store_true", help="only the tables after the labels'"
     )
     parser.add_argument("--solo", action="store_true", help="SOLO's doublets too (minutes)")
+    parser.add_argument("--first-stability-seed", type=int, default=7)
+    parser.add_argument("--doublet-seeds", type=int, default=3, help="draws of doublets")
+    parser.add_argument("--first-doublet-seed", type=int, default=1)
     given = parser.parse_args()
     logging.getLogger("carseq").setLevel(logging.ERROR)
     for which in [] if given.no_labels else given.set:
-        table, crossed = protein_tables(given.data, which, given.seeds)
+        table, crossed = protein_tables(given.data, which, given.seeds, first=given.first_seed)
         print(table.round(3).T.to_string(header=False), "\n")
         print(crossed.to_string(), "\n")
-        table, _ = protein_tables(given.data, which, given.seeds, barred=True)
+        table, _ = protein_tables(given.data, which, given.seeds, True, given.first_seed)
         print("genes of the CAR barred (CD8A, CD28, ...):")
         print(table.round(3).T.to_string(header=False), "\n")
     if not given.no_labels:
         print("Samples of one lineage, share that keeps it:")
-        print(alone(given.data, given.seeds).round(3).to_string(index=False), "\n")
+        print(
+            alone(given.data, given.seeds, given.first_seed).round(3).to_string(index=False), "\n"
+        )
     if not given.no_chemistry:
         print("Each gene captured by a factor of its own, as by another chemistry:")
         for which in given.set:
-            table = chemistry_table(given.data, which, given.seeds)
+            table = chemistry_table(given.data, which, given.seeds, given.first_seed)
             print(table.round(3).to_string(index=False), "\n")
     if not given.no_soup:
         print("Droplets of ambient RNA between cells, share given a lineage:")
-        print(soup_table(given.data, FIRST_SEED).round(3).to_string(index=False), "\n")
+        print(soup_table(given.data, given.first_seed).round(3).to_string(index=False), "\n")
     if not given.no_stability:
         print("The same cells alone and in a study of ten samples:")
-        tables = [stability(given.data, seed) for seed in range(7, 7 + given.seeds)]
-        print(pd.concat(tables).round(4).to_string(index=False), "\n")
+        first = given.first_stability_seed
+        table = stability(given.data, range(first, first + given.seeds))
+        print(table.round(4).to_string(index=False), "\n")
     if not given.no_doublets:
         from cells import hashed_figures
 
         print("Doublets of real cells, put together as if of two donors:")
-        figures = hashed_figures(given.data / "pbmc1k_v3.h5ad", 3, 1, given.solo)
-        print(figures.round(3).T.to_string(header=False))
+        figures = hashed_figures(
+            given.data / "pbmc1k_v3.h5ad", given.doublet_seeds, given.first_doublet_seed, given.solo
+        )
+        print(figures.round(3).to_string(index=False, na_rep=""))
 
 
 if __name__ == "__main__":

@@ -20,8 +20,10 @@ from typing import Any
 import psutil
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
 from carseq import locks
+from carseq.cli import app
 from carseq.errors import CarseqError
 from carseq.machine import machine_cores, machine_megabytes
 from carseq.reference.star import star_version
@@ -400,6 +402,17 @@ def test_the_demo_takes_no_folder_of_others(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("")
     with pytest.raises(CarseqError, match="not the demo"):
         prepare_demo(tmp_path)
+
+
+def test_an_option_is_no_folder_for_the_demo(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`carseq demo -n` simulated for two minutes into a folder named -n."""
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["demo", "-n"])
+    assert isinstance(done.exception, CarseqError)
+    assert "the folder comes first" in done.exception.cause
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_installer_of_star_finds_the_one_on_path(tmp_path: Path) -> None:

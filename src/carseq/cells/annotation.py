@@ -74,7 +74,8 @@ FEW_SEEDS, LEAST_SHARE = 500.0, 0.02
 #: Lineages that share so many genes that their markers say little between them, and the most that these say, natural
 #: log: the levels counted in blood decide (:mod:`carseq.cells.lineages`). In a sample of NK cells alone the rates that
 #: its cells teach made T cells of NK cells that show CD3D and CD3E (those of cytomegalovirus carriers, without FCER1G:
-#: Schlums 2015, doi:10.1016/j.immuni.2015.02.008), while the counted levels knew 12 of 12.
+#: Schlums 2015, doi:10.1016/j.immuni.2015.02.008), while the counted levels knew 12 of 12. A cluster says no more than
+#: markers: killing T cells lie among NK cells, and which cluster takes them depends on the study's other samples.
 RELATED_IN_BLOOD, RELATED_BOUND = ("T", "NK"), 1.0
 #: What a cluster's mix of types may add for or against a type, natural log: a prior, which the cell's own molecules
 #: overrule.
@@ -566,6 +567,11 @@ def _posterior(adata: AnnData, atlas: Atlas, lineage: np.ndarray, car: str | Non
     member_of = np.eye(len(kinds))[number]
     usual = base @ member_of
 
+    blood = blood_scores(counts_of(adata), adata.var_names, lineage, car_genes(adata, car))
+    related = [np.flatnonzero(lineage == name) for name in RELATED_IN_BLOOD]
+    held = blood_coverage(adata.var_names, car_genes(adata, car))
+    bound = RELATED_BOUND / held if held else np.inf
+
     def sample_prior(posterior: np.ndarray) -> np.ndarray:
         # Shallow cells make clusters of their own, whose mix says no more than they do: which lineages a sample has
         # next to none of is the sample's to say.
@@ -578,7 +584,8 @@ def _posterior(adata: AnnData, atlas: Atlas, lineage: np.ndarray, car: str | Non
         # Five cells' worth of the base prior; a cluster never rules a type out.
         mix = (member @ posterior + 5 * base) / (row_sums(member)[:, None] + 5)
         log_mix = np.log(0.995 * mix + 0.005 / n_types)
-        return log_base + np.clip(log_mix - log_base, -CLUSTER_BOUND, CLUSTER_BOUND)
+        log_mix = np.clip(log_mix - log_base, -CLUSTER_BOUND, CLUSTER_BOUND)
+        return log_base + bounded_between(log_mix, related, bound)
 
     def update(posterior: np.ndarray, score: np.ndarray) -> np.ndarray:
         """Write the next posterior into the given one."""
@@ -589,11 +596,6 @@ def _posterior(adata: AnnData, atlas: Atlas, lineage: np.ndarray, car: str | Non
             total += by_sample[samples[rows]]
             posterior[rows] = special.softmax(total, axis=1)
         return posterior
-
-    blood = blood_scores(counts_of(adata), adata.var_names, lineage, car_genes(adata, car))
-    related = [np.flatnonzero(lineage == name) for name in RELATED_IN_BLOOD]
-    held = blood_coverage(adata.var_names, car_genes(adata, car))
-    bound = RELATED_BOUND / held if held else np.inf
 
     def with_blood(evidence: np.ndarray) -> np.ndarray:
         """Change evidence in place."""

@@ -159,6 +159,12 @@ def demo(
     from carseq.reference.star import star_version
     from carseq.run import Options, demo_needs, prepare_demo
 
+    if folder.name.startswith("-"):
+        raise CarseqError(
+            f"{folder} is no folder for the demo",
+            "the folder comes first, then Snakemake's options",
+            f"carseq demo demo {folder}",
+        )
     told = Console(stderr=True)
     try:
         star_version()

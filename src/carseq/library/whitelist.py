@@ -14,8 +14,8 @@ from isal import igzip
 from carseq.errors import CarseqError
 from carseq.io.fasta import DAMAGED, open_text
 
-#: Which bytes are bases.
-_ARE_BASES = np.isin(np.arange(256), list(b"ACGTN"))
+#: All bytes of a list of nothing but barcodes.
+_BARE = b"ACGTN\n"
 
 
 def encode(sequences: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
@@ -102,8 +102,10 @@ def _bare_barcodes(stream: io.BytesIO | igzip.IGzipFile) -> npt.NDArray[np.uint6
     codes = []
     while size := stream.readinto(block.data.cast("B")):
         lines = block[: size // width]
-        bare = (lines[:, -1] == ord("\n")).all() and _ARE_BASES[lines[:, :-1]].all()
-        if size % width or not bare:
+        text = lines.tobytes()
+        # Line ends in the last column, and nowhere else.
+        ends = (lines[:, -1] == ord("\n")).all() and text.count(b"\n") == len(lines)
+        if size % width or not ends or text.translate(None, _BARE):
             return None
         codes.append(encode(lines[:, :-1]))
     return np.concatenate(codes)
