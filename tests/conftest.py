@@ -16,7 +16,8 @@ ROOT = Path(__file__).parent.parent
 FIRST = ("test_demo.py", "test_slurm.py", "test_real_run.py")
 THEN = (
     "test_batches.py", "test_real_cells.py", "test_calls.py", "test_ambient.py",
-    "test_from_finished.py", "test_ways_in.py", "test_kallisto_run.py", "test_torture.py", "test_five_prime.py",
+    "test_from_finished.py", "test_ways_in.py", "test_kallisto_run.py", "test_without_bam.py",
+    "test_torture.py", "test_five_prime.py",
     "test_page.py", "test_browser.py", "test_notebooks.py", "test_compare.py", "test_determinism.py", "test_wheel.py",
 )  # fmt: skip
 
