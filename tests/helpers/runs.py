@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -22,6 +23,10 @@ from carseq.schema.tables import (
 
 ROOT = Path(__file__).parents[2]
 CAR = "HBI0101"
+#: Of the demo: samples of a 5' library, one that holds no cell, and the folder of the index it is given.
+FIVE_PRIME = ("P02_urine_D0", "P02_urine_D28", "P02_product")
+VOID = "P03_urine_D0"
+INDEX = "given_index"
 #: For ``pytestmark``: the tests of a file run Snakemake and STAR.
 WORKFLOW = [
     pytest.mark.workflow,
@@ -52,7 +57,7 @@ def snakemake(
     )
 
 
-#: All but notebooks and exports, which the demo and the study of a sample without cells make too.
+#: All but notebooks and exports, which the demo makes.
 TO_THE_REPORT = ("results/report/report.html", "results/report/run_times.tsv")
 
 
@@ -80,7 +85,9 @@ class Finished:
         self.detection = read_table(self.results / "cohort/detection.tsv", DETECTION).set_index(
             "sample"
         )
-        self.samples = list(self.detection.index)
+        #: Those of known truth, and of these the ones of a 3' library.
+        self.samples = [name for name in self.detection.index if name != VOID]
+        self.three_prime = [name for name in self.samples if name not in FIVE_PRIME]
 
     def truth(self, sample: str) -> pd.DataFrame:
         table = pd.read_csv(
@@ -99,10 +106,10 @@ class Finished:
         table = read_table(self.results / f"samples/{sample}/cells/barcodes.tsv.gz")
         return set(table.loc[table["is_cell"].astype(bool), "barcode"])
 
-    def car_calls(self) -> tuple[int, int, int, int]:
-        """Return positive calls, true ones among them, cells with an own CAR molecule, found ones."""
+    def car_calls(self, samples: Sequence[str]) -> tuple[int, int, int, int]:
+        """Return, of samples, positive calls, true ones among them, cells with an own CAR molecule, found ones."""
         n_positive = n_true = n_own = n_found = 0
-        for sample in self.samples:
+        for sample in samples:
             truth, cells = self.truth(sample), self.cells(sample)
             positive = set(cells.index[cells["car_call"] == "positive"])
             car_t = truth["is_car_t"].astype(str) == "True"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import zipfile
 from operator import ne
 
@@ -19,20 +21,20 @@ from carseq.schema.tables import (
     MOLECULES,
 )
 from privacy import told
-from runs import CAR, WORKFLOW, run
+from runs import CAR, VOID, WORKFLOW, run
 
 pytestmark = WORKFLOW
 
 
 def test_true_cells_are_called(demo):
-    for sample in demo.samples:
+    for sample in demo.three_prime:
         truth, called = demo.truth(sample), demo.called_barcodes(sample)
         assert truth.index.isin(called).mean() >= 0.95, sample
         assert len(called - set(truth.index)) <= 0.01 * len(called), sample
 
 
 def test_car_t_cells_are_found(demo):
-    n_positive, n_true, n_own, n_found = demo.car_calls()
+    n_positive, n_true, n_own, n_found = demo.car_calls(demo.three_prime)
     assert n_own >= 40
     assert n_true / n_positive >= 0.9
     assert n_found / n_own >= 0.85
@@ -147,8 +149,32 @@ def test_the_report_says_the_verdict(demo):
     assert "http://" not in page.replace("http://www.w3.org", "")
 
 
+def test_a_sample_without_cells_does_not_stop_the_study(demo):
+    """A sample of barcodes with a single read each, beside good ones: tables, page, notebooks, exports are made."""
+    assert demo.detection.loc[VOID, "verdict"] == "undetermined"
+    assert demo.detection.loc[VOID, "n_cells"] == 0
+    for name in ("report/report.html", f"report/reads/{VOID}.bam", "ro-crate-metadata.json"):
+        assert (demo.results / name).stat().st_size > 0, name
+    # An index was given: none is made.
+    assert not (demo.results / "reference/base").exists()
+
+
 def test_the_second_run_does_nothing_and_says_so(demo):
     assert "Nothing to be done" in run(demo.folder)
+
+
+def test_the_demos_command_prints_the_verdict_of_a_finished_demo(demo):
+    """`carseq demo` takes the study that is there, repeats no job, and says what was found."""
+    page = demo.results / "report/report.html"
+    before = page.stat().st_mtime_ns
+    command = [sys.executable, "-m", "carseq", "demo", str(demo.folder), "--cores", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "the study is there" in done.stderr
+    said = done.stdout + done.stderr
+    assert all(name in said for name in demo.detection.index)
+    assert "detected" in said
+    assert page.stat().st_mtime_ns == before
 
 
 def test_nothing_that_is_handed_on_tells_of_the_machine(demo, tmp_path):

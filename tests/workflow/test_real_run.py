@@ -71,10 +71,10 @@ def real(tmp_path_factory, shared: Path, surrogate: Construct) -> Path:
     (folder / "config.yaml").write_text(
         "units: units.tsv\n"
         "construct: {file: hbi0101_surrogate_native.gb, name: HBI0101}\n"
-        "cells: {integration: none}\n"
+        "cells: {integration: none}\nsolo: {keep_bam: none}\n"
         f"reference: {{fasta: {source}/mini.fa, gtf: {source}/mini.gtf}}\n"
     )
-    run(folder, *TO_THE_REPORT)
+    run(folder, *TO_THE_REPORT, "results/report/reads/real.bam")
     return folder
 
 
@@ -97,6 +97,14 @@ def test_real_reads_have_no_car_and_an_honest_verdict(real):
     )
     assert "CAR T cells detected" not in headlines
     assert headlines
+
+
+def test_alignments_that_are_not_kept_leave_nothing(real):
+    """No alignment, no slice of it and no temporary file; the reads of the CAR's cells are there."""
+    assert {p.name for p in (real / "results/samples/real/solo").iterdir()} == {
+        "Log.final.out", "chemistry.json", "raw.h5ad", "summary.json",
+    }  # fmt: skip
+    assert (real / "results/report/reads/real.bam").exists()
 
 
 def test_spiked_car_reads_are_found_in_their_barcodes(real):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from carseq.errors import CarseqError
 from carseq.machine import disk_megabytes, machine_cores, machine_megabytes
@@ -21,13 +22,15 @@ def demo_needs() -> str:
     )
 
 
-def prepare_demo(folder: Path) -> tuple[Path, bool]:
+def prepare_demo(folder: Path, **changes: Any) -> tuple[Path, bool]:
     """Simulate the demo's study unless it is there, and return its configuration and whether it was there.
 
     Parameters
     ----------
     folder
         Folder for the study.
+    changes
+        Keywords of :func:`carseq.simulate.simulate_study`, for a demo of other samples, cells or reads.
 
     Raises
     ------
@@ -67,5 +70,6 @@ def prepare_demo(folder: Path) -> tuple[Path, bool]:
         folder,
         construct="hbi0101_surrogate_native.gb",
         construct_name="HBI0101",
+        **changes,
     )
     return config, False
