@@ -25,7 +25,7 @@ from runs import FIVE_PRIME, INDEX, VOID, Finished, run
 def samples() -> Iterator[SampleSpec]:
     """Yield the samples of `carseq demo` with as many CAR T cells and fewer others, and a small 5' library.
 
-    What is claimed rests on T cells, most of all on those with the CAR, of which there are more; what costs time is the reads.
+    What is claimed rests on T cells, most of all on those with the CAR, of which there are more; reads cost time.
     """
     lineage = cell_types()["lineage"]
     for sample in demo_samples():
