@@ -10,13 +10,14 @@ from carseq.construct import Construct, load_construct
 from carseq.data import path as data_path
 
 ROOT = Path(__file__).parent.parent
-#: The longest files, which `pytest -n 3 --dist loadfile` begins with, and those that come before the others: the ones
-#: that take a study made by another file stand where it is likely to be made, the longest of them first.
+#: The longest files, which `pytest -n 3 --dist loadfile` begins with; long ones that need none of what these make;
+#: those that take the demo or the 5' study, by then made; further long ones. All others follow: short, so that no
+#: worker of three is left alone for long.
 FIRST = ("test_demo.py", "test_slurm.py", "test_five_prime.py")
 THEN = (
-    "test_real_run.py", "test_calls.py", "test_real_cells.py", "test_compare.py", "test_ways_in.py",
-    "test_from_finished.py", "test_batches.py", "test_ambient.py", "test_notebooks.py", "test_torture.py",
-    "test_kallisto_run.py", "test_browser.py", "test_wheel.py",
+    "test_real_run.py", "test_batches.py", "test_real_cells.py", "test_calls.py", "test_ambient.py",
+    "test_ways_in.py", "test_from_finished.py", "test_kallisto_run.py", "test_without_bam.py", "test_torture.py",
+    "test_page.py", "test_browser.py", "test_notebooks.py", "test_compare.py", "test_determinism.py", "test_wheel.py",
 )  # fmt: skip
 
 
