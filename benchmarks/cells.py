@@ -439,7 +439,7 @@ def hashed_figures(path: Path, seeds: int, first: int, solo: bool) -> pd.DataFra
         twin = table["twin"].to_numpy(bool)
         kinds = (("", twin), (", two lineages", table["apart"].to_numpy(bool)))
         for name, (score, call) in METHODS.items():
-            if not {score, call} - {""} <= set(table):
+            if not {score, call} - {""} <= set(table) or (score and table[score].isna().all()):
                 continue
             row: dict[str, Any] = {"depth": depth, "load": f"{rate:.0%}", "doublets": twin.sum()}
             row["method"] = name

@@ -155,25 +155,31 @@ def _solo(
     part = ad.AnnData(counts)
     part.var_names = adata.var_names
     part = ad.AnnData(counts[:, feature_genes(part, car=car)].astype(np.float32))
-    if (row_sums(part.X) == 0).any():
-        log.warning("sample %s: cells without UMIs in variable genes: no SOLO", name)
+    # A shallow cell may show no variable gene: it has no score, the others do.
+    shown = np.flatnonzero(row_sums(part.X) > 0)
+    if shown.size < MIN_CELLS_SOLO:
+        log.warning("sample %s: too few cells with UMIs in variable genes: no SOLO", name)
         return nothing
+    part = part[shown].copy()
     with quiet_training(1):
         from scvi.external import SOLO
 
         scvi.settings.seed = seed
         scvi.model.SCVI.setup_anndata(part)
         model = scvi.model.SCVI(part, gene_likelihood="nb")
-        size = safe_batch_size(rows.size)
-        model.train(max_epochs=scvi_epochs(rows.size), batch_size=size, **QUIET)
+        size = safe_batch_size(shown.size)
+        model.train(max_epochs=scvi_epochs(shown.size), batch_size=size, **QUIET)
         solo = SOLO.from_scvi_model(model)
         # The cells and twice as many simulated doublets.
-        epochs, size = scvi_epochs(3 * rows.size), safe_batch_size(3 * rows.size)
+        epochs, size = scvi_epochs(3 * shown.size), safe_batch_size(3 * shown.size)
         solo.train(max_epochs=epochs, batch_size=size, **QUIET)
         both = solo.predict(include_simulated_doublets=True)["doublet"].to_numpy(dtype=float)
-    score, simulated = both[: rows.size], both[rows.size :]
+    found, simulated = both[: shown.size], both[shown.size :]
+    score, called = nothing
+    score[shown] = found
     # Its own limit, 0.5, takes in many a single cell (one call in ten true on simulated urine).
-    return score, _bounded(score, max(0.5, float(np.median(simulated))), per_cell)
+    called[shown] = _bounded(found, max(0.5, float(np.median(simulated))), per_cell)
+    return score, called
 
 
 def _scrublet(
