@@ -74,8 +74,8 @@ FEW_SEEDS, LEAST_SHARE = 500.0, 0.02
 #: Lineages that share so many genes that their markers say little between them, and the most that these say, natural
 #: log: the levels counted in blood decide (:mod:`carseq.cells.lineages`). In a sample of NK cells alone the rates that
 #: its cells teach made T cells of NK cells that show CD3D and CD3E (those of cytomegalovirus carriers, without FCER1G:
-#: Schlums 2015, doi:10.1016/j.immuni.2015.02.008), while the counted levels knew 12 of 12. A cluster says no more than
-#: markers: killing T cells lie among NK cells, and which cluster takes them depends on the study's other samples.
+#: Schlums 2015, doi:10.1016/j.immuni.2015.02.008), while the counted levels knew 12 of 12. A cluster says at most
+#: twice as much: killing T cells lie among NK cells, and which cluster takes them depends on the study's other samples.
 RELATED_IN_BLOOD, RELATED_BOUND = ("T", "NK"), 1.0
 #: What a cluster's mix of types may add for or against a type, natural log: a prior, which the cell's own molecules
 #: overrule.
@@ -586,7 +586,7 @@ def _posterior(adata: AnnData, atlas: Atlas, lineage: np.ndarray, car: str | Non
         mix = (member @ posterior + 5 * base) / (row_sums(member)[:, None] + 5)
         log_mix = np.log(0.995 * mix + 0.005 / n_types)
         log_mix = np.clip(log_mix - log_base, -CLUSTER_BOUND, CLUSTER_BOUND)
-        return log_base + bounded_between(log_mix, related, bound)
+        return log_base + bounded_between(log_mix, related, 2 * bound)
 
     def update(posterior: np.ndarray, score: np.ndarray) -> np.ndarray:
         """Write the next posterior into the given one."""
