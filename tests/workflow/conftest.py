@@ -51,7 +51,7 @@ def samples() -> Iterator[SampleSpec]:
 
 
 def add_void(folder: Path) -> None:
-    """Add a sample of 2,000 reads of the genome under as many barcodes."""
+    """Add a sample of 2,000 reads under as many barcodes, one in ten of them of nothing that is known."""
     rng = random.Random(5)
     genome = (folder / "genome.fa").read_text().split(">")[1].split("\n", 1)[1].replace("\n", "")
     with gzip.open(known_whitelist("10x_version3"), "rt") as stream:
@@ -62,7 +62,8 @@ def add_void(folder: Path) -> None:
             start = rng.randrange(len(genome) - 90)
             first = whitelist[i * 7] + "".join(rng.choices("ACGT", k=12))
             r1.write(f"@r{i}\n{first}\n+\n{'F' * 28}\n")
-            r2.write(f"@r{i}\n{genome[start : start + 90]}\n+\n{'F' * 90}\n")
+            bases = genome[start : start + 90] if i % 10 else "".join(rng.choices("ACGT", k=90))
+            r2.write(f"@r{i}\n{bases}\n+\n{'F' * 90}\n")
     own = {"patient": "P03", "compartment": "urine", "timepoint": "D0", "chemistry": "10x_3p_v3"}
     for sheet, row in (
         ("samples.tsv", own),
