@@ -10,22 +10,24 @@ from carseq.construct import Construct, load_construct
 from carseq.data import path as data_path
 
 ROOT = Path(__file__).parent.parent
-#: The longest files, which `pytest -n 3 --dist loadfile` begins with; long ones that need none of what these make;
-#: those that take the demo, by then made; further long ones. All others follow: short, so that no
-#: worker of three is left alone for long.
+#: The longest files, which `pytest -n 3 --dist loadfile` begins with, and further long ones. Short files follow, and at
+#: the end those that take the demo: a worker that waited for it would leave a core idle.
 FIRST = ("test_demo.py", "test_slurm.py", "test_real_run.py")
 THEN = (
-    "test_batches.py", "test_real_cells.py", "test_calls.py", "test_ambient.py",
-    "test_ways_in.py", "test_from_finished.py", "test_kallisto_run.py", "test_without_bam.py", "test_torture.py",
+    "test_batches.py", "test_real_cells.py", "test_calls.py", "test_ambient.py", "test_page.py", "test_browser.py",
+    "test_notebooks.py", "test_compare.py", "test_determinism.py", "test_wheel.py",
+)  # fmt: skip
+LAST = (
+    "test_from_finished.py", "test_ways_in.py", "test_torture.py", "test_kallisto_run.py", "test_without_bam.py",
     "test_five_prime.py",
-    "test_page.py", "test_browser.py", "test_notebooks.py", "test_compare.py", "test_determinism.py", "test_wheel.py",
 )  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the long files first, so that no worker of ``pytest -n`` is left alone with one at the end."""
-    order = {name: place for place, name in enumerate((*FIRST, *THEN))}
-    items.sort(key=lambda item: order.get(item.path.name, len(order)))
+    """Put the long files first, and those that take the demo last."""
+    order = {name: place for place, name in enumerate((*FIRST, *THEN), -len(FIRST + THEN))}
+    order |= {name: place for place, name in enumerate(LAST, 1)}
+    items.sort(key=lambda item: order.get(item.path.name, 0))
 
 
 @pytest.fixture(scope="session")
