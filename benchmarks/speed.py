@@ -39,6 +39,7 @@ import yaml
 from isal import igzip
 from scipy import io, sparse
 
+import carseq
 from carseq.io.files import write_text
 from carseq.kallisto import find_programs
 from carseq.reference.star import star_version
@@ -680,7 +681,7 @@ def about() -> str:
     model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     return (
         f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC; {os.cpu_count()} cores ({model.group(1) if model else platform.machine()}), "
-        f"load {os.getloadavg()[0]:.1f}; carseq {version('carseq')}, STAR {star_version()}, "
+        f"load {os.getloadavg()[0]:.1f}; carseq {carseq.__version__}, STAR {star_version()}, "
         f"Snakemake {version('snakemake')}, Python {platform.python_version()}."
     )
 

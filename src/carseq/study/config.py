@@ -150,8 +150,8 @@ class SoloConfig(Section):
         default="bam",
         description="Where the reads come from that may be the CAR's. `bam`: STAR writes all alignments, and they are "
         "taken from there. `fastq`: STAR counts and writes no alignment; all reads are searched for the k-mers of the "
-        "CAR and of the genes that share a stretch with it. That is a quarter faster and needs no disk for BAMs. With "
-        "kallisto it is always so.",
+        "CAR and of the genes that share a stretch with it. STAR then takes a quarter less time, and "
+        "BAMs no disk. With kallisto it is always so.",
     )
     keep_bam: Literal["all", "slice", "none"] = Field(
         default="all",
