@@ -31,7 +31,7 @@ from carseq.io.fasta import contigs
 from carseq.io.files import write_text
 from carseq.io.h5ad import write_h5ad
 from carseq.io.matrix import gene_counts
-from carseq.library.geometry import Chemistry
+from carseq.library.geometry import Chemistry, why_not_one_part
 from carseq.library.whitelist import encode, on_list, read_whitelist
 from carseq.log import get_logger
 from carseq.reference.genome import transcripts_of_genes
@@ -47,8 +47,6 @@ log = get_logger(__name__)
 #: The two programs, and the oldest kallisto that knows `--d-list` (its releases).
 PROGRAMS = ("kallisto", "bustools")
 OLDEST = (0, 50)
-#: Longest barcode and UMI that a BUS record holds, nt (BUS format, 2 bits a base).
-LONGEST = 32
 #: Length of kallisto's k-mers, nt: its own, and the longest. Shorter transcripts cannot be indexed.
 KMER = 31
 #: Memory in which records are sorted, MB; what is more goes through temporary files.
@@ -158,20 +156,9 @@ def _version(program: str) -> str:
     return found[1]
 
 
-def why_not(chemistry: Chemistry) -> str:
-    """Say why kallisto cannot count reads of a chemistry; empty if it can."""
-    if chemistry.positions:
-        return "its barcode has several parts, which are corrected one by one"
-    if max(chemistry.cb_length, chemistry.umi_length) > LONGEST:
-        return f"its barcode or UMI has more than {LONGEST} bases"
-    if chemistry.strand not in ("Forward", "Reverse"):
-        return "the strand of its reads is not known"
-    return ""
-
-
 def check_chemistry(chemistry: Chemistry) -> None:
     """Raise if kallisto cannot count reads of a chemistry."""
-    if told := why_not(chemistry):
+    if told := why_not_one_part(chemistry):
         raise CarseqError(
             f"`solo.aligner: kallisto` does not count reads of {chemistry.name}",
             told,
@@ -296,7 +283,7 @@ def count(
     Raises
     ------
     CarseqError
-        If the chemistry cannot be counted (:func:`why_not`), or a program is missing or fails.
+        If the chemistry cannot be counted (:func:`check_chemistry`), or a program is missing or fails.
     """
     check_chemistry(chemistry)
     programs = find_programs(folder)

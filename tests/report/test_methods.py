@@ -58,3 +58,23 @@ def test_the_methods_tell_the_way_in_and_no_other(way: str, tmp_path: Path) -> N
         assert words_ in text, words_
     for words_ in silent:
         assert words_ not in text, words_
+
+
+@pytest.mark.parametrize("reuse", [None, "/elsewhere/results"])
+@pytest.mark.parametrize(
+    ("solo", "engine"),
+    [({"evidence": "fastq"}, "aligned with STAR"), ({"aligner": "kallisto"}, "by kallisto")],
+)
+def test_the_methods_tell_a_search_of_all_reads_where_there_was_one(
+    solo: dict[str, str], engine: str, reuse: str | None, tmp_path: Path
+) -> None:
+    """What is reused are alignments, whatever the section `solo` says."""
+    results = write_study(tmp_path / "results", [Sample("a", "P1", n_cells=40)])
+    record = results / "run_config.yaml"
+    config = yaml.safe_load(record.read_text()) | {"sheet": {"a": {}}, "solo": solo, "reuse": reuse}
+    record.write_text(yaml.safe_dump(config))
+    text = re.sub(r"\s+", " ", methods_text(read_study(results)))
+    assert ("looked for among all reads" in text) == (reuse is None)
+    assert ("resembles the CAR or a human gene" in text) == (reuse is None)
+    assert engine in text or reuse
+    assert "by kallisto" not in text or not reuse

@@ -16,7 +16,7 @@ from carseq.figures.phrases import count
 from carseq.io.barcodes import bare_barcode
 from carseq.io.files import read_table
 from carseq.io.h5ad import read_h5ad
-from carseq.io.results import no_finished_run, read_record
+from carseq.io.results import no_finished_run, read_record, searched
 from carseq.library.reads import LibraryReads
 from carseq.molecules import Target
 from carseq.schema.obs import conform_obs
@@ -172,9 +172,7 @@ def bam_of(results: Path, config: dict[str, Any], sample: str) -> tuple[Path, st
     """
     sheet = (config.get("sheet") or {}).get(sample) or {}
     names = ["aligned_bam", "slice_bam", "car_reads"]
-    solo = config.get("solo") or {}
-    searched = solo.get("aligner") == "kallisto" or solo.get("evidence") == "fastq"
-    if searched and not config.get("reuse"):
+    if searched(config):
         # One that is there is of an earlier run.
         names.remove("aligned_bam")
     kept = [FILES[name].under(results, sample=sample) for name in names]

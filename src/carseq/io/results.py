@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +137,29 @@ def record_text(record: dict[str, Any], results: str | Path) -> str:
         return value
 
     return yaml.safe_dump(_texts_changed(record, shorten), sort_keys=False)
+
+
+def searched(record: Mapping[str, Any]) -> str:
+    """Return the setting by which a run searches all reads for the CAR's; empty if it takes them from alignments.
+
+    Parameters
+    ----------
+    record
+        A configuration, or the record of a run.
+
+    Examples
+    --------
+    >>> searched({"solo": {"aligner": "kallisto"}})
+    'solo.aligner: kallisto'
+    >>> searched({"solo": {"evidence": "fastq"}, "reuse": "other/results"})
+    ''
+    """
+    solo = record.get("solo") or {}
+    # What is reused are the alignments of another study.
+    if record.get("reuse"):
+        return ""
+    settings = (("aligner", "kallisto"), ("evidence", "fastq"))
+    return next((f"solo.{key}: {value}" for key, value in settings if solo.get(key) == value), "")
 
 
 def read_record(path: str | Path) -> dict[str, Any]:

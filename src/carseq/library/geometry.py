@@ -20,6 +20,9 @@ CHEMISTRIES: dict[str, tuple[int, str, str | None]] = {
     "10x_5p_v3": (12, "Reverse", None),
 }
 BARCODE_LENGTH = 16
+#: Longest barcode and UMI of one part that kallisto counts and the search of FASTQ files looks up, nt: 2 bits a base in
+#: a number of 64 (BUS format).
+LONGEST = 32
 #: Doublets per cell recovered: 0.8 % for each 1,000 cells on Next GEM and older chips, and half of that on
 #: GEM-X chips (10x Genomics, user guides of the kits: multiplet rate by cells recovered).
 DOUBLETS_PER_CELL = 8e-6
@@ -94,6 +97,17 @@ class Chemistry:
                 str(error),
                 "delete it, run again",
             ) from None
+
+
+def why_not_one_part(chemistry: Chemistry) -> str:
+    """Say why reads of a chemistry are only taken by STARsolo; empty if kallisto and the search take them too."""
+    if chemistry.positions:
+        return "its barcode has several parts, which are corrected one by one"
+    if max(chemistry.cb_length, chemistry.umi_length) > LONGEST:
+        return f"its barcode or UMI has more than {LONGEST} bases"
+    if chemistry.strand not in ("Forward", "Reverse"):
+        return "the strand of its reads is not known"
+    return ""
 
 
 def doublets_per_cell(chemistry: str | None) -> float:

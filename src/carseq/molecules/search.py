@@ -23,7 +23,7 @@ from carseq.construct.vector import Construct
 from carseq.errors import CarseqError
 from carseq.io.bam import by_coordinate
 from carseq.io.files import atomic
-from carseq.library.geometry import Chemistry
+from carseq.library.geometry import Chemistry, why_not_one_part
 from carseq.library.whitelist import encode, on_list, read_whitelist
 from carseq.log import get_logger
 from carseq.molecules.evidence import collapse_umis
@@ -43,8 +43,6 @@ SURE_BARCODE = 0.975
 #: Share of a read that a gene's transcript or its place on the genome must explain, and of these bases that may differ.
 #: STAR asks for 0.66 of a read; where the CAR explains the rest, the read resembles it and is kept in any case.
 _EXPLAINED, _DIFFERENT = 0.66, 0.05
-#: Most bases of a barcode, which is counted as a number of 64 bits.
-LONGEST = 32
 #: Bases of a read on an exon from which it is placed there.
 _LEAST_PLACED = 20
 
@@ -148,14 +146,7 @@ def write_evidence(
 
 def _check(chemistry: Chemistry) -> None:
     """Raise if reads of a chemistry cannot be searched."""
-    told = ""
-    if chemistry.positions:
-        told = "its barcode has several parts, which are corrected one by one"
-    elif chemistry.cb_length > LONGEST:
-        told = f"its barcode has more than {LONGEST} bases"
-    elif chemistry.strand not in ("Forward", "Reverse"):
-        told = "the strand of its reads is not known"
-    if told:
+    if told := why_not_one_part(chemistry):
         raise CarseqError(
             f"reads of {chemistry.name} are not searched for the CAR",
             told,

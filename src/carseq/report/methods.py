@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from carseq.io.results import searched
 from carseq.report.study import Study
 from carseq.schema.results import FILES
 
@@ -87,8 +88,7 @@ def done(study: Study) -> Done:
             as_given.append(name)
     assumed = study.detection["ambient_assumed"].astype(bool)
     reference = study.config.get("reference") or {}
-    solo = study.config.get("solo") or {}
-    kallisto = solo.get("aligner") == "kallisto"
+    setting = searched(study.config)
     return Done(
         **ways,
         as_given=as_given,
@@ -98,8 +98,8 @@ def done(study: Study) -> Done:
         cellbender=bool(cells.get("cellbender")),
         assumed=list(study.detection["sample"][assumed]),
         plain=reference.get("insertion") == "none",
-        kallisto=kallisto,
-        searched=kallisto or solo.get("evidence") == "fastq",
+        kallisto=setting == "solo.aligner: kallisto",
+        searched=bool(setting),
     )
 
 

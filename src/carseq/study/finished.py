@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from carseq.errors import CarseqError
-from carseq.io.results import check_made_by, read_record
+from carseq.io.results import check_made_by, read_record, searched
 from carseq.schema.results import FILES, each, reused
 from carseq.study.record import alike
 
@@ -66,10 +66,8 @@ def check_finished(study: Study) -> None:
         cause = some_names(missing)
         if (kept := (record.get("solo") or {}).get("keep_bam", "all")) != "all":
             cause += f": its `solo.keep_bam` is {kept}, which keeps no read of another construct"
-        for key, value in (("aligner", "kallisto"), ("evidence", "fastq")):
-            if (record.get("solo") or {}).get(key) == value:
-                cause += f": its `solo.{key}` is {value}, which keeps no read of another construct"
-                break
+        if setting := searched(record):
+            cause += f": its `{setting}` keeps no read of another construct"
         raise CarseqError(
             f"the study in {folder} has not kept its alignments",
             cause,

@@ -245,7 +245,7 @@ def _check_engine(study: Study) -> list[CarseqError]:
     if not study.searched:
         return []
     config, faults = study.config, []
-    engine = "`solo.aligner: kallisto`" if study.kallisto else "`solo.evidence: fastq`"
+    engine = f"`{study.search_setting}`"
     other = "`solo.aligner: star`" if study.kallisto else "`solo.evidence: bam`"
     remedy = f"leave it out, or set {other}"
     if study.kallisto and config.solo.feature == "GeneFull":

@@ -303,7 +303,7 @@ def disk_needed(study: Study, choice: Choice) -> float:
     if study.kallisto:
         # Records of 32 bytes, sorted into a second file, of read pairs that take some 40 when gzipped; and the index.
         return (2 * max(sizes, default=0.0) + choice.genome * 1e6) / 1e6
-    if sizes:
-        # Without a BAM there is nothing to sort.
-        total += 0.0 if study.searched else _SCRATCH * max(sizes) + _BAM * sum(sizes)
+    # Without a BAM there is nothing to sort.
+    if sizes and not study.searched:
+        total += _SCRATCH * max(sizes) + _BAM * sum(sizes)
     return total / 1e6

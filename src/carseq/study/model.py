@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from carseq.io.results import searched
 from carseq.library.geometry import is_observed
 from carseq.library.presets import OBSERVED
 from carseq.schema.results import FILES
@@ -26,20 +27,20 @@ class Study:
     units: dict[str, list[Unit]] = field(default_factory=dict)
 
     @property
-    def kallisto(self) -> bool:
-        """Whether kallisto counts reads here: not where a finished study's alignments are reused."""
-        return self.config.solo.aligner == "kallisto" and self._counts
+    def search_setting(self) -> str:
+        """The setting by which the CAR's reads are searched for in FASTQ files; empty if they are not."""
+        counted = any(sample.kind == "fastq" for sample in self.samples.values())
+        return searched(self.config.model_dump(include={"solo", "reuse"})) if counted else ""
 
     @property
     def searched(self) -> bool:
         """Whether the CAR's reads are searched for in FASTQ files, so that no BAM of all reads is made."""
-        return self.kallisto or (self.config.solo.evidence == "fastq" and self._counts)
+        return bool(self.search_setting)
 
     @property
-    def _counts(self) -> bool:
-        """Whether reads of any sample are counted here."""
-        reads = any(sample.kind == "fastq" for sample in self.samples.values())
-        return reads and not self.config.reuse
+    def kallisto(self) -> bool:
+        """Whether kallisto counts reads here: not where a finished study's alignments are reused."""
+        return self.search_setting == "solo.aligner: kallisto"
 
     def pairs(self, sample: str) -> list[tuple[str, str]]:
         """Return the (R1, R2) files of a sample, in the order of its units' names.
