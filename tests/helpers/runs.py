@@ -15,11 +15,11 @@ from pathlib import Path
 import anndata
 import pandas as pd
 import pytest
+import yaml
 
 from carseq.io.files import read_table
-from carseq.schema.tables import (
-    DETECTION,
-)
+from carseq.schema.results import FILES
+from carseq.schema.tables import DETECTION, MOLECULES
 
 ROOT = Path(__file__).parents[2]
 CAR = "HBI0101"
@@ -119,3 +119,49 @@ class Finished:
             n_own += len(own)
             n_found += len(own & positive)
         return n_positive, n_true, n_own, n_found
+
+
+def count_otherwise(
+    finished: Finished, folder: Path, sample: str, solo: dict[str, str], star_index: str | None
+) -> None:
+    """Count a sample of a finished study with another `solo` section; what does not depend on it is the study's.
+
+    ``star_index`` is a folder of the study; None: an index is made.
+    """
+    config = yaml.safe_load((finished.folder / "config.yaml").read_text())
+    config["reference"] |= {"star_index": star_index}
+    for section, keys in (
+        (config["construct"], ("file",)),
+        (config["reference"], ("fasta", "gtf", "star_index")),
+        (config, ("samples", "units")),
+    ):
+        section |= {k: str(finished.folder / section[k]) for k in keys if section.get(k)}
+    config["solo"] = solo
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    same = ("checked", "car_checked", "strand_panel", "transcript", "construct_gtf", "construct_json", "rivals", "loci",
+            "chemistry", "library")  # fmt: skip
+    for path in (FILES[name].at("results", sample=sample) for name in same):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(finished.folder / path, folder / path)
+    wanted = [FILES[name].at("results", sample=sample) for name in ("raw", "versions")]
+    run(folder, "--rerun-triggers", "mtime", "--", *wanted)
+
+
+def pair(finished: Finished, folder: Path, sample: str, name: str) -> tuple[Path, Path]:
+    """Return a result of a sample in a finished study, and in the folder that counted it otherwise."""
+    path = FILES[name].at("results", sample=sample)
+    return finished.folder / path, folder / path
+
+
+def check_molecules(finished: Finished, folder: Path, sample: str, least: int) -> None:
+    """Check that 98 % of the CAR molecules are the same, of the same evidence, and that the CAR's row holds them."""
+    aligned, ours = (
+        read_table(path, MOLECULES) for path in pair(finished, folder, sample, "molecules")
+    )
+    keys = [set(zip(t["barcode"], t["umi"], t["evidence"], strict=True)) for t in (aligned, ours)]
+    assert len(keys[0]) >= least
+    assert len(keys[0] & keys[1]) >= 0.98 * len(keys[0] | keys[1])
+    raw = anndata.read_h5ad(pair(finished, folder, sample, "raw")[1])
+    row = pd.Series(raw[:, CAR].X.toarray().ravel(), index=raw.obs_names)
+    told = ours.loc[ours["p_car"] >= 0.5, "barcode"].value_counts()
+    assert row[row > 0].sort_index().to_dict() == told.sort_index().to_dict()
