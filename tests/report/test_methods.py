@@ -78,3 +78,6 @@ def test_the_methods_tell_a_search_of_all_reads_where_there_was_one(
     assert ("resembles the CAR or a human gene" in text) == (reuse is None)
     assert engine in text or reuse
     assert "by kallisto" not in text or not reuse
+    # The alignments may hold another CAR than this study's.
+    assert ("the count matrix keeps the counts of that study" in text) == (reuse is not None)
+    assert "was added as one gene" not in text
