@@ -36,6 +36,7 @@ from carseq.molecules.row import with_car_row
 from carseq.reference.genome import locus_list, write_augmented_gtf
 from carseq.reference.index import build_index, insert_car
 from carseq.reference.resembling import find_homologs
+from carseq.sequence.kmers import KmerSet
 from carseq.simulate import SampleSpec, simulate_study
 from carseq.solo import align
 
@@ -229,6 +230,27 @@ def small(folder: Path, name: str, chemistry: str, seed: int, engine: str) -> di
     }
 
 
+def kept_reads(construct: str, seed: int) -> pd.DataFrame:
+    """Return the share of the CAR's reads that the search of FASTQ files keeps, by length and share of wrong bases."""
+    transcript = load_construct(data_path(f"constructs/{construct}.gb"), name="CAR").transcripts[0]
+    kmers, rng = KmerSet([transcript.sequence]), np.random.default_rng(seed)
+    bases = np.frombuffer(transcript.sequence.encode(), dtype=np.uint8)
+    rows = []
+    for length in (90, 50, 28):
+        row: dict[str, float] = {"read length": length}
+        for wrong in (0.005, 0.01, 0.03, 0.05, 0.1):
+            starts = rng.integers(0, len(bases) - length, 4000)
+            reads = bases[starts[:, None] + np.arange(length)]
+            # Another base: the next one or two or three of ACGT.
+            turned = (np.searchsorted(list(b"ACGT"), reads) + rng.integers(1, 4, reads.shape)) % 4
+            reads = np.where(
+                rng.random(reads.shape) < wrong, np.frombuffer(b"ACGT", np.uint8)[turned], reads
+            )
+            row[f"{wrong:.1%} wrong"] = kmers.among([r.tobytes().decode() for r in reads]).mean()
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
 def main() -> None:
     """Print a row a construct and chemistry."""
     parser = argparse.ArgumentParser(
@@ -240,7 +262,14 @@ def main() -> None:
     parser.add_argument("--cells", type=int, default=120)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--to", type=Path, help="folder that keeps what is made")
+    parser.add_argument(
+        "--errors", action="store_true", help="what the search keeps of reads with wrong bases"
+    )
     given = parser.parse_args()
+    if given.errors:
+        for name in given.constructs:
+            print(f"\n{name}\n{kept_reads(name, given.seed).round(3).to_markdown(index=False)}")
+        return
     rows = []
     with tempfile.TemporaryDirectory() as scratch:
         for name in given.constructs:

@@ -288,3 +288,16 @@ def test_files_that_do_not_pair_up_are_told(genome: Path, car: Construct, tmp_pa
     with pytest.raises(CarseqError, match="different numbers of reads"):
         write_evidence([(one, two)], chemistry, [car], [], [], {"1": 10}, tmp_path / "x.bam")
     assert not (tmp_path / "x.bam").exists()
+
+
+@pytest.mark.parametrize(("length", "told"), [(28, True), (49, True), (50, False), (90, False)])
+def test_short_reads_are_told(
+    length: int, told: bool, car: Construct, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The search keeps fewer of them than an alignment would."""
+    pair = write_pair(tmp_path, [(LISTED[0] + "A" * 12, "ACGT" * 20)] * 4)
+    listed = str(tmp_path / "list.txt")
+    chemistry = replace(CHEMISTRY, whitelist=listed, read_length=length)
+    with caplog.at_level("WARNING", logger="carseq"):
+        write_evidence([pair], chemistry, [car], [], [], {"1": 10}, tmp_path / "x.bam")
+    assert (f"reads of {length} bases" in caplog.text) == told

@@ -43,6 +43,8 @@ SURE_BARCODE = 0.975
 #: Share of a read that a gene's transcript or its place on the genome must explain, and of these bases that may differ.
 #: STAR asks for 0.66 of a read; where the CAR explains the rest, the read resembles it and is kept in any case.
 _EXPLAINED, _DIFFERENT = 0.66, 0.05
+#: Reads from which the search keeps 99 % with one wrong base in a hundred, nt (benchmarks/plain_index.py --errors).
+SHORT_READ = 50
 #: Bases of a read on an exon from which it is placed there.
 _LEAST_PLACED = 20
 
@@ -100,6 +102,12 @@ def write_evidence(
         If files are damaged or do not pair up, or the barcode has several parts.
     """
     _check(chemistry)
+    if 0 < chemistry.read_length < SHORT_READ:
+        log.warning(
+            "reads of %d bases: of so short ones the search misses more than alignments do, by what bases are wrong in "
+            "them; `solo.evidence: bam` with STAR finds them",
+            chemistry.read_length,
+        )
     own = KmerSet([t.sequence for c in constructs for t in c.transcripts])
     sought = _of_shared_genes(constructs[0], homologs)
     kmers = KmerSet(
