@@ -46,7 +46,7 @@ SEEDS = (
     ("construct.json", b"\xe9"),
     ("construct.json", b"[" * 100_000),
     # Packed by gzip, which is not how a BAM is packed.
-    ("BAM", gzip.compress(b"BAM\1" + bytes(8))),
+    ("BAM", gzip.compress(b"BAM\1" + bytes(8), mtime=0)),
     (
         "losses.tsv",
         b"sample\tstep\tunit\tn\tmeaning\nS\tcar_reads\treads\t99999999999999999999\t\n",
