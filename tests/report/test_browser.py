@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from carseq.report import build_report, read_study
-from carseq.schema.percent import percent, percent_range
+from carseq.schema.percent import limit_percent, percent, percent_range
 from hostile import write_hostile
 from study import Sample, big_samples, hostile_samples, write_study
 
@@ -170,7 +170,7 @@ def test_numbers_read_alike_in_tables_and_sentences(opened: Visit, demo: Path) -
     limits = table.locator(
         f"tbody td:nth-child({heads.index('Detection limit') + 1})"
     ).all_inner_texts()
-    assert limits == [percent(value) for value in detection["detection_limit"]]
+    assert limits == [limit_percent(value) for value in detection["detection_limit"]]
 
 
 def test_search_narrows_the_evidence(visit: Visit) -> None:

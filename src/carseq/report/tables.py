@@ -65,7 +65,12 @@ _EVIDENCE = (
 #: The evidence for the strand and for the list of barcodes: saved with the table, not shown.
 _STRAND_READS = ("exact_barcodes", "reads_sense", "reads_antisense")
 #: Columns with marks of their own on the page.
-_KINDS = {"car_call": "car_call", "verdict": "text", "car_posterior": "probability"}
+_KINDS = {
+    "car_call": "car_call",
+    "verdict": "text",
+    "car_posterior": "probability",
+    "detection_limit": "limit",
+}
 _POSITIVE_OF = {"n_car_positive": "n_t_cells"}
 _ESTIMATE = ("estimate", "low", "high")
 #: What is known of a sample by its name: searched and filtered by, not shown.

@@ -1,10 +1,10 @@
 /** A table that searches, filters, sorts, turns pages, and opens rows. */
-import { decode, NBSP, number, percent, probability, ratio, stepWords, tableRows } from "./data.js";
+import { decode, limit, NBSP, number, percent, probability, ratio, stepWords, tableRows } from "./data.js";
 import { callBadge, callWords, el } from "./dom.js";
 import { asTsv, fileName, save } from "./save.js";
 
-const NUMERIC = new Set(["number", "percent", "probability", "ratio"]);
-const WRITE = { percent, probability, ratio };
+const NUMERIC = new Set(["number", "percent", "probability", "ratio", "limit"]);
+const WRITE = { percent, probability, ratio, limit };
 const CODES = new Set(["role", "step", "level", "car_reason", "verdict"]);
 const blank = (v) => v === null || v === "";
 
