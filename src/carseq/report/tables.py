@@ -205,19 +205,19 @@ def table(
         label = described.heading(key) if described else str(key)
         if key in ends_of:
             label += f" (95{NBSP}%)"
-        columns.append(
-            {
-                "key": key,
-                "label": f"{label}, of T cells" if key in of else label,
-                "kind": _kind(key, frame[key], described),
-                "help": described.meaning if described else "",
-                "hidden": key in hide or key in ends or key in of.values(),
-                "interval": ends_of.get(key),
-                "of": of.get(key),
-                "detail": key in details,
-                "fold": folds.index(key) + 1 if key in folds else 0,
-            }
-        )
+        # What does not hold of a column is left out, which keeps the page small.
+        said = {
+            "key": key,
+            "label": f"{label}, of T cells" if key in of else label,
+            "kind": _kind(key, frame[key], described),
+            "help": described.meaning if described else "",
+            "hidden": key in hide or key in ends or key in of.values(),
+            "interval": ends_of.get(key),
+            "of": of.get(key),
+            "detail": key in details,
+            "fold": folds.index(key) + 1 if key in folds else 0,
+        }
+        columns.append({name: value for name, value in said.items() if value})
     return {
         "columns": columns,
         "data": [column(frame[key]) for key in frame.columns],

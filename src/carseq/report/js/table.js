@@ -272,7 +272,11 @@ export class Table {
   opener(row, tr) {
     const show = (open) => (open ? "−" : "+");
     const open = this.opened.has(row);
-    const told = { type: "button", "aria-expanded": String(open), "aria-label": this.expand ? "Show molecules" : "Show more" };
+    const told = {
+      type: "button",
+      "aria-expanded": String(open),
+      "aria-label": this.expand ? "Show molecules" : "Show more",
+    };
     const button = el("button", told, show(open));
     button.addEventListener("click", () => {
       if (this.opened.delete(row)) tr.nextElementSibling.remove();
