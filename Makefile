@@ -13,6 +13,9 @@ WORKERS ?= $(shell n=$(CORES); echo $$((n > 3 ? 4 : n + 1)))
 export PATH := $(BIN):$(PATH)
 # Threads are given by Snakemake; numerical libraries must not add their own.
 export OMP_NUM_THREADS ?= 1
+# Python keeps what it has compiled, whatever the shell says: without that each process compiles all its libraries anew,
+# which takes 3 to 6 s of a core, and a run starts some hundred processes. An empty value is none.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help setup kallisto demo test torture slurmtest gridtest bench torture-inputs audit lint lock types unit format docs clean browser slurm
 

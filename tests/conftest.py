@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from carseq.construct import Construct, load_construct
-from carseq.data import path as data_path
+if TYPE_CHECKING:
+    from carseq.construct import Construct
+
+# As in the Makefile: the tests start some hundred processes, and each would compile all its libraries anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 ROOT = Path(__file__).parent.parent
 #: The longest files, which `pytest -n 3 --dist loadfile` begins with, and further long ones. Short files follow, and at
@@ -50,4 +57,7 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def surrogate() -> Construct:
     """The HBI0101 surrogate in native coding, whose reads human genes share: the harder case."""
+    from carseq.construct import load_construct
+    from carseq.data import path as data_path
+
     return load_construct(data_path("constructs/hbi0101_surrogate_native.gb"), name="HBI0101")

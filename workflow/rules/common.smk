@@ -370,9 +370,8 @@ def cohort_memory(wildcards, input, attempt):
 
 
 def cohort_threads(wildcards, input):
-    # Below 20,000 cells, whose counts take 30 MB or more, scVI learns with one thread: the other core is for the jobs
-    # beside it.
-    return 2 if megabytes(*input.cells) > 30 else 1
+    # With two, scVI's process starts while the samples are read; a few hundred cells, below 200 kB, do not pay for it.
+    return 2 if megabytes(*input.cells) > 0.2 else 1
 
 
 def genome_memory(wildcards, input, attempt):

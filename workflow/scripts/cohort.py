@@ -3,6 +3,7 @@
 from functools import partial
 
 from carseq.cells import add_protein, add_receptors, protein_agreement, receptor_table
+from carseq.cells.beside import learning_beside
 from carseq.cells.markers import homologs_of
 from carseq.cells.stages import add_layer, annotate_cohort, cohort_tables
 from carseq.io.files import read_table, write_table
@@ -21,14 +22,17 @@ from carseq.workflow import job
 with job(snakemake):
     params, samples, output = snakemake.params, snakemake.params.samples, snakemake.output
     homology = snakemake.input.homology
-    cohort, filters = annotate_cohort(
-        map(read_h5ad, snakemake.input.cells),
-        dict(zip(samples, map(read_table, snakemake.input.ambient), strict=True)),
-        car=params.car,
-        config=CellsConfig(**params.cells),
-        homologs=homologs_of(read_table(homology, HOMOLOGY)) if homology else None,
-        threads=snakemake.threads,
-    )
+    config = CellsConfig(**params.cells)
+    with learning_beside(snakemake.input.cells, config.integration, snakemake.threads) as beside:
+        cohort, filters = annotate_cohort(
+            map(read_h5ad, snakemake.input.cells),
+            dict(zip(samples, map(read_table, snakemake.input.ambient), strict=True)),
+            car=params.car,
+            config=config,
+            homologs=homologs_of(read_table(homology, HOMOLOGY)) if homology else None,
+            threads=snakemake.threads,
+            elsewhere=beside,
+        )
     if snakemake.input.cellbender:
         made = dict(zip(params.with_raw, map(read_h5ad, snakemake.input.cellbender), strict=True))
         add_layer(cohort, "cellbender", made)

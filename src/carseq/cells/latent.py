@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -12,12 +13,11 @@ from scipy import sparse
 from carseq.cells.counts import car_name, counts_of, log_normalised, row_blocks, row_sums
 from carseq.cells.markers import informative_genes
 from carseq.cells.training import (
-    QUIET,
+    PlainRunner,
     import_scvi,
     quiet_training,
     safe_batch_size,
     scvi_epochs,
-    silent_plan,
 )
 from carseq.errors import CarseqError
 from carseq.log import get_logger
@@ -184,6 +184,7 @@ def integrate(
     seed: int = 0,
     threads: int = 1,
     max_epochs: int | None = None,
+    elsewhere: Callable[..., Any] | None = None,
 ) -> str:
     """Put the cells of all samples in one latent space.
 
@@ -203,6 +204,9 @@ def integrate(
         result does not depend on their number).
     max_epochs
         Epochs of scVI. None: by the number of cells, with early stopping.
+    elsewhere
+        Calls a function in a process beside this one (:func:`carseq.cells.beside.learning_beside`): scVI learns in it,
+        where there are not too many cells, to the same result.
 
     Returns
     -------
@@ -241,7 +245,7 @@ def integrate(
         log.warning("%s: principal components instead", why)
     done = "none" if why else method
     if done == "scvi":
-        key, latent = "X_scVI", _scvi(adata, car, seed, threads, max_epochs)
+        key, latent = "X_scVI", _scvi(adata, car, seed, threads, max_epochs, elsewhere)
     else:
         key, latent = "X_pca", principal_components(adata, car=car, seed=seed)
         if done == "harmony":
@@ -260,22 +264,14 @@ def integrate(
 
 
 def _scvi(
-    adata: AnnData, car: str | None, seed: int, threads: int, max_epochs: int | None
+    adata: AnnData,
+    car: str | None,
+    seed: int,
+    threads: int,
+    max_epochs: int | None,
+    elsewhere: Callable[..., Any] | None,
 ) -> np.ndarray:
     import anndata as ad
-
-    scvi = import_scvi()
-    from lightning.pytorch.callbacks import Callback
-
-    class Progress(Callback):
-        """Ten lines of progress in the log."""
-
-        def on_train_epoch_end(self, trainer, module) -> None:  # type: ignore[no-untyped-def]
-            at, of = trainer.current_epoch + 1, trainer.max_epochs
-            if at == 1 or at % max(1, of // 10) == 0:
-                loss = trainer.callback_metrics.get("elbo_validation")
-                text = f", validation ELBO {float(loss):.1f}" if loss is not None else ""
-                log.info("scVI: epoch %d of at most %d%s", at, of, text)
 
     samples = "one"
     if "sample" in adata.obs:
@@ -299,28 +295,42 @@ def _scvi(
     part = modelled(counts_of(learner), samples if rows is None else samples[rows])
     epochs = max_epochs or scvi_epochs(part.n_obs)
     used = threads if part.n_obs >= MIN_CELLS_THREADS else 1
-    with quiet_training(used):
+    others = (
+        modelled(block, samples[at])
+        for at, block in (() if rows is None else row_blocks(counts_of(adata), PROJECTED))
+    )
+    if elsewhere is not None and rows is None:
+        return np.asarray(elsewhere(_learnt, part, (), epochs, seed, used))
+    return _learnt(part, others, epochs, seed, used)
+
+
+def _learnt(
+    part: AnnData, others: Iterable[AnnData], epochs: int, seed: int, threads: int
+) -> np.ndarray:
+    """Return the latent space that scVI learns of some cells, of these or, where there are any, of others."""
+    scvi = import_scvi()
+
+    def progress(at: int, of: int, elbo: float) -> None:
+        """Write ten lines of progress into the log."""
+        if at == 1 or at % max(1, of // 10) == 0:
+            log.info("scVI: epoch %d of at most %d, validation ELBO %.1f", at, of, elbo)
+
+    with quiet_training(threads):
         scvi.settings.seed = seed
         scvi.model.SCVI.setup_anndata(part, batch_key="sample")
         model = scvi.model.SCVI(part, n_latent=N_LATENT, gene_likelihood="nb")
-        model._training_plan_cls = silent_plan()
+        model._train_runner_cls = PlainRunner
         model.train(
             max_epochs=epochs,
             accelerator="auto",
             devices=1,
             batch_size=safe_batch_size(part.n_obs),
-            early_stopping=True,
             early_stopping_patience=15,
-            check_val_every_n_epoch=1,
-            callbacks=[Progress()],
-            **QUIET,
+            each_epoch=progress,
         )
-        if rows is None:
-            return np.asarray(model.get_latent_representation(), dtype=np.float32)
-        latent = [
-            model.get_latent_representation(modelled(block, samples[at]))
-            for at, block in row_blocks(counts_of(adata), PROJECTED)
-        ]
+        latent = [model.get_latent_representation(cells) for cells in others]
+        if not latent:
+            latent = [model.get_latent_representation()]
     return np.concatenate(latent).astype(np.float32)
 
 

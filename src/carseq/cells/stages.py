@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -131,6 +131,7 @@ def annotate_cohort(
     config: CellsConfig,
     homologs: Iterable[str] | None = None,
     threads: int = 1,
+    elsewhere: Callable[..., Any] | None = None,
 ) -> tuple[AnnData, pd.DataFrame]:
     """Join samples, cluster and annotate their cells, and leave out those of poor quality.
 
@@ -149,6 +150,8 @@ def annotate_cohort(
         None: those that most CARs share (:data:`carseq.cells.markers.CROSS_TALK`).
     threads
         Threads of scVI and harmony.
+    elsewhere
+        Calls a function in a process beside this one, of :func:`carseq.cells.beside.learning_beside`.
 
     Returns
     -------
@@ -166,7 +169,14 @@ def annotate_cohort(
     if homologs is not None:
         cohort.uns["car_homologs"] = sorted(homologs)
     markers = read_markers(config.markers)
-    key = integrate(cohort, config.integration, car=car, seed=config.seed, threads=threads)
+    key = integrate(
+        cohort,
+        config.integration,
+        car=car,
+        seed=config.seed,
+        threads=threads,
+        elsewhere=elsewhere,
+    )
     cluster(cohort, key, resolution=config.resolution, seed=config.seed)
     annotate(cohort, markers, car=car)
     intactness(cohort)

@@ -50,6 +50,21 @@ def read_h5ad(path: str | Path, *, backed: bool = False) -> AnnData:
         return anndata.read_h5ad(path, backed="r" if backed else None)
 
 
+def number_of_cells(path: str | Path) -> int:
+    """Return how many cells an h5ad that carseq wrote holds.
+
+    Raises
+    ------
+    CarseqError
+        If it is missing, cut off or no h5ad.
+    """
+    import h5py
+
+    with reading(path) as path, h5py.File(path) as file:
+        obs = file["obs"]
+        return len(obs[obs.attrs["_index"]])
+
+
 def read_cells(path: str | Path, *, genes: Sequence[str] = ()) -> AnnData:
     """Read an h5ad of cells without its matrices, but for the raw counts of some genes.
 

@@ -747,7 +747,8 @@ def _gene_names(
     names = read.names.copy()
     own = pd.Index(names[is_gene].astype(str))
     columns = None if read.columns is None else read.columns[is_gene]
-    found = gene_symbols(own, columns)
+    # An annotation that is given knows all genes by their ids, not the markers alone.
+    found = gene_symbols(own, columns, own_ids=symbols is None)
     if symbols is not None and not marker_genes().intersection(found.names) and own.size:
         known = symbols() if callable(symbols) else symbols
         found = gene_symbols(own, columns, by_id=known)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import importlib
 import multiprocessing
-import signal
-import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
@@ -16,11 +13,9 @@ from pathlib import Path
 from carseq.errors import CarseqError
 from carseq.io.files import atomic
 from carseq.log import get_logger
+from carseq.machine import end_with_parent
 
 log = get_logger(__name__)
-
-#: Of Linux (prctl.h, PR_SET_PDEATHSIG): the signal that a process gets when its parent ends.
-_DEATH_SIGNAL = 1
 
 
 def run_notebook(
@@ -169,9 +164,7 @@ def _import_what_they_use() -> None:
 
 def _run_and_tell(source: str | Path, out: str | Path, to: Connection) -> None:
     """Run a notebook in a process of its own; send the error it ends with."""
-    if sys.platform == "linux":
-        # Nothing of a job that was killed writes on.
-        ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGKILL)
+    end_with_parent()
     try:
         run_notebook(source, out)
     except Exception as error:

@@ -1,0 +1,106 @@
+"""A process that learns the latent space beside the one that reads, counts and lays out.
+
+scvi-tools takes as long to import as a few thousand cells to train. Where there is a second core, a process imports it
+while this one reads the samples, and trains while this one imports what clusters the cells.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from carseq.cells.clusters import keep_compiled
+from carseq.cells.latent import MIN_CELLS_SCVI, MIN_CELLS_THREADS
+from carseq.cells.training import import_scvi
+from carseq.errors import CarseqError
+from carseq.io.h5ad import number_of_cells
+from carseq.machine import end_with_parent
+
+
+class Beside:
+    """A process beside this one, with scvi-tools."""
+
+    def __init__(self) -> None:
+        # A copy of this process, before it has threads of its own: it needs no module to start from.
+        context = multiprocessing.get_context("fork")
+        self._connection, there = context.Pipe()
+        self._process = context.Process(target=_serve, args=(there, self._connection), daemon=True)
+        self._process.start()
+        # Held by that process alone, so that its end is seen here.
+        there.close()
+
+    def run(self, function: Callable[..., Any], *given: Any) -> Any:
+        """Return what a function gives in that process; meanwhile import what comes next in this one.
+
+        Raises
+        ------
+        CarseqError
+            If the process was killed. What the function raises is raised here.
+        """
+        try:
+            self._connection.send((function, given))
+            keep_compiled()
+            failed, result = self._connection.recv()
+        except (EOFError, BrokenPipeError, ConnectionResetError):
+            raise CarseqError(
+                "the process that learns the latent space was killed",
+                "most often because memory ran out",
+                "run again with fewer jobs at a time (--cores 1), or on a machine with more memory",
+            ) from None
+        if failed:
+            raise result
+        return result
+
+    def end(self) -> None:
+        """End the process."""
+        self._connection.close()
+        self._process.terminate()
+        self._process.join()
+
+
+def _serve(connection: Connection, other: Connection) -> None:
+    """Import scvi-tools; do what is asked."""
+    end_with_parent()
+    other.close()
+    try:
+        import_scvi()
+        while True:
+            function, given = connection.recv()
+            try:
+                connection.send((False, function(*given)))
+            except Exception as error:
+                connection.send((True, error))
+    except EOFError:
+        return
+
+
+@contextmanager
+def learning_beside(
+    files: Iterable[str | Path], method: str, threads: int
+) -> Iterator[Callable[..., Any] | None]:
+    """Give what calls a function in a process with scvi-tools, beside this one; None where it is not worth one.
+
+    Parameters
+    ----------
+    files
+        Cells of the samples, as h5ad.
+    method
+        How the samples are integrated.
+    threads
+        Cores that the two processes may use.
+    """
+    wanted = threads > 1 and method == "scvi"
+    if wanted:
+        wanted = MIN_CELLS_SCVI <= sum(map(number_of_cells, files)) < MIN_CELLS_THREADS
+    if not wanted:
+        yield None
+        return
+    beside = Beside()
+    try:
+        yield beside.run
+    finally:
+        beside.end()
