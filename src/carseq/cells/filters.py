@@ -12,6 +12,7 @@ from carseq.cells.counts import car_name, counts_of, row_sums
 from carseq.cells.markers import UNKNOWN
 from carseq.io.genes import PANEL_GENES, is_mitochondrial
 from carseq.log import get_logger
+from carseq.schema.percent import plain_percent
 from carseq.schema.tables import FILTERS
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def filter_alerts(filters: pd.DataFrame, *, car: bool = True) -> list[tuple[str,
                 if row.n_car_bearing_removed
                 else "none of the cells removed shows the CAR; "
             )
-            share = f"{row.n_removed:,} of {n:,} cells ({row.n_removed / n:.0%})"
+            share = f"{row.n_removed:,} of {n:,} cells ({plain_percent(row.n_removed / n)})"
             message = f"{bearing if car else ''}the filter `{row.step}` removed {share}"
             alerts.append((str(name), message, _REMEDY[row.step]))
     return alerts
