@@ -37,10 +37,13 @@ GATES = {
 
 
 def read(path: Path) -> ad.AnnData:
-    """Read a set with unique gene names and sparse counts."""
+    """Read a set with unique gene names of carseq's release and sparse counts."""
+    from carseq.io.genes import one_release
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         data = ad.read_h5ad(path)
+        data.var_names = one_release(data.var_names)
         data.var_names_make_unique()
     data.X = sparse.csr_matrix(data.X)
     return data

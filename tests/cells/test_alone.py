@@ -181,6 +181,56 @@ def test_ids_with_a_column_of_symbols_do(made: ad.AnnData) -> None:
     assert list(ids.var_names) == before
 
 
+def test_cells_of_another_species_have_no_type(made: ad.AnnData) -> None:
+    """Of a mix with mouse cells: the human cells keep their lineage, mouse cells (some human soup) have none."""
+    rng = np.random.default_rng(0)
+    soup = np.asarray(made.X.sum(axis=0)).ravel()
+    other = made[:30].X
+    of_human = sparse.vstack([made.X, rng.poisson(150 * soup / soup.sum(), (30, made.n_vars))])
+    of_mouse = sparse.vstack([rng.poisson(20 * soup / soup.sum(), made.shape), other])
+    names = [*("GRCh38_" + made.var_names), *("mm10___" + made.var_names.str.capitalize())]
+    mixed = ad.AnnData(
+        sparse.hstack([of_human, of_mouse]).tocsr().astype(np.float32),
+        obs=pd.DataFrame(index=[f"c{i}" for i in range(made.n_obs + 30)]),
+        var=pd.DataFrame(index=names),
+    )
+    carseq.annotate(mixed)
+    human, mouse = mixed.obs.iloc[:-30], mixed.obs.iloc[-30:]
+    assert (human["lineage"].to_numpy() == made.obs["lineage"].to_numpy()).mean() >= 0.95
+    assert (mouse[["lineage", "cell_type"]] == "unknown").all(axis=None)
+    assert mouse["pct_other_species"].min() > 50 > human["pct_other_species"].max()
+    assert (human["total_umis"].to_numpy() == np.asarray(made.X.sum(axis=1)).ravel()).all()
+
+
+def test_nothing_of_a_failed_library_is_typed(made: ad.AnnData, tmp_path: Path) -> None:
+    """Beside a good sample: of the failed one no cell has a type, the file and the command say why."""
+    both = ad.concat([made, made], index_unique="-")
+    both.obs["tube"] = ["good"] * made.n_obs + ["bad"] * made.n_obs
+    # Some of its cells keep more molecules than a cell must show to be typed.
+    thin = np.random.default_rng(0).binomial(made.X.data.astype(int), 0.02)
+    both.X = sparse.vstack([made.X, sparse.csr_matrix((thin, made.X.indices, made.X.indptr))])
+    both.X = sparse.csr_matrix(both.X, dtype=np.float32)
+    both.X.eliminate_zeros()
+    both.write_h5ad(tmp_path / "both.h5ad")
+    command = ["annotate", str(tmp_path / "both.h5ad"), "--out", str(tmp_path / "o.h5ad")]
+    said = CliRunner().invoke(app, [*command, "--sample", "tube"])
+    cells = ad.read_h5ad(tmp_path / "o.h5ad")
+    bad = cells.obs["tube"] == "bad"
+    assert (cells.obs["total_umis"][bad] >= 50).any()
+    assert (cells.obs["lineage"][bad] == "unknown").all()
+    assert (cells.obs["lineage"][~bad] == made.obs["lineage"].to_numpy()).mean() >= 0.95
+    assert list(cells.uns["library_failed"]) == ["bad"]
+    assert "library failed: median of" in said.output
+
+
+def test_a_gene_of_both_sex_chromosomes_stands_twice(made: ad.AnnData) -> None:
+    """GENCODE lists IL3RA on X and Y: no reason to refuse the matrix, as a marker that stands twice is."""
+    few = made[:40].copy()
+    few.var_names = ["IL3RA", *few.var_names[1:-1], "IL3RA"]
+    carseq.annotate(few)
+    assert (few.obs["lineage"] == made.obs["lineage"][:40].to_numpy()).mean() >= 0.9
+
+
 def test_a_panel_lowers_confidence(made: ad.AnnData) -> None:
     """Without most T-cell markers no cell is an NK cell at a confidence above 0.8."""
     markers = carseq.cells.read_markers()

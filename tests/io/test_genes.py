@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
+from carseq.data import path as data_path
 from carseq.errors import CarseqError
 from carseq.io.genes import (
     check_genes,
@@ -72,6 +73,29 @@ def test_ids_without_symbols_take_those_of_the_gtf() -> None:
     assert gene_symbols(names, by_id=by_id).names.equals(SYMBOLS)
     with pytest.raises(CarseqError, match="GTF"):
         check_genes(names)
+
+
+def test_ids_alone_are_those_of_the_markers() -> None:
+    """Ensembl ids of real genes need neither symbols nor a GTF; those of other genes stay, and the GTF goes first."""
+    table = pd.read_csv(data_path("markers/gene_ids.tsv"), sep="\t", dtype=str)
+    ids = pd.Index([*(table["ensembl_id"] + ".7"), "ENSG00000000003.1"])
+    found = gene_symbols(ids).names
+    assert list(found) == [*table["gene"], "ENSG00000000003.1"]
+    assert marker_genes() - set(found) == {"ACPP"}
+    assert is_mitochondrial(found).sum() == 37
+    by_gtf = dict(zip(ids, [*table["gene"], "TSPAN6"], strict=True))
+    assert gene_symbols(ids, by_id=by_gtf).names[-1] == "TSPAN6"
+    assert gene_symbols(ids, own_ids=False).names.equals(ids)
+    # A few of a thousand made-up ids are those of markers by chance.
+    assert gene_symbols(ids[:20].append(pd.Index(IDS[:1000]))).source == "the matrix's names"
+
+
+def test_symbols_of_other_releases_are_known() -> None:
+    """IGJ is JCHAIN where the matrix has no JCHAIN; RARRES3, which HGNC renamed, is PLAAT4."""
+    names = pd.Index(["CD3E", "IGJ", "IL8", "RARRES3"])
+    assert list(gene_symbols(names).names) == ["CD3E", "JCHAIN", "CXCL8", "PLAAT4"]
+    both = names.append(pd.Index(["JCHAIN"]))
+    assert list(gene_symbols(both).names[:2]) == ["CD3E", "IGJ"]
 
 
 def test_mitochondria_of_refseq_are_known() -> None:

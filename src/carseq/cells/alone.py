@@ -10,20 +10,26 @@ import pandas as pd
 from scipy import sparse
 
 from carseq.cells.ambient import ambient_profile
-from carseq.cells.annotation import LEAST_TYPED_UMIS, annotate
+from carseq.cells.annotation import LEAST_TYPED_UMIS, annotate, untype
 from carseq.cells.barcodes import call_barcodes
 from carseq.cells.clusters import cluster
 from carseq.cells.combination import combine
 from carseq.cells.counts import row_sums
 from carseq.cells.doublet import doublets, paired_transcriptomes
-from carseq.cells.filters import failed_libraries, filter_cells, quality
+from carseq.cells.filters import filter_cells, quality, untype_failed
 from carseq.cells.intact import intactness
 from carseq.cells.intronic import intronic_share
 from carseq.cells.latent import Method, integrate
 from carseq.cells.protein import add_protein, protein_agreement, protein_background
 from carseq.cells.states import cell_cycle, t_states
 from carseq.errors import CarseqError
-from carseq.io.genes import check_genes, marker_genes, with_symbols
+from carseq.io.genes import (
+    PSEUDOAUTOSOMAL,
+    are_foreign,
+    check_genes,
+    marker_genes,
+    with_symbols,
+)
 from carseq.io.matrix import (
     ANTIBODY,
     HASHTAG,
@@ -42,6 +48,8 @@ if TYPE_CHECKING:
 
 log = get_logger("cells.alone")
 
+#: Share of a barcode's UMIs in genes of another species above which it is no human cell, %.
+MOST_OTHER_SPECIES = 50.0
 #: Columns of `obs` that :func:`annotate_matrix` makes and does not hand on.
 _INNER = ("barcode", "sample")
 
@@ -87,8 +95,10 @@ def annotate_matrix(
         `doublet_reason`, `intact_fraction`, `is_damaged`, `phase`, `leiden`, and `qc_reason` (the quality filter that
         would remove the cell; empty for good ones), and `obsm["X_umap"]`. No cell is removed. Where the matrix holds
         antibodies (features of that type, or `obsm["protein"]`, `obsm["protein_expression"]`, ...), `protein_lineage`
-        is what they say; it decides nothing. Where unspliced molecules are known (``bam``, `obs["pct_intronic"]`, or
-        the layers `spliced` and `unspliced`), `pct_intronic` is used to tell damaged cells.
+        is what they say; it decides nothing. Where genes of a second species are there (`mm10_Cd3e`), they are left
+        out, `pct_other_species` is their share, and a barcode with most of its UMIs in them has no type. Where
+        unspliced molecules are known (``bam``, `obs["pct_intronic"]`, or the layers `spliced` and `unspliced`),
+        `pct_intronic` is used to tell damaged cells.
 
     Raises
     ------
@@ -126,6 +136,7 @@ def annotate_matrix(
     if source:
         log.info("genes are named by %s", source)
     _make_unique(part)
+    part = _without_other_species(part)
     for warning in check_genes(part.var_names):
         log.warning("%s", warning)
     if car is not None and car not in part.var_names:
@@ -170,13 +181,14 @@ def annotate_matrix(
     cluster(cohort, integrate(cohort, integration, seed=seed), seed=seed)
     log.info("typing them")
     annotate(cohort, markers)
+    _untype_other_species(cohort)
+    failed = untype_failed(cohort)
     intactness(cohort)
     log.info("states, phases and quality")
     paired_transcriptomes(cohort, ambient)
     t_states(cohort, seed=seed)
     cell_cycle(cohort)
     filter_cells(cohort)
-    failed = failed_libraries(cohort)
     names = pd.Index(np.concatenate(called)) if called else adata.obs_names[:0]
     result = adata
     if len(names) < adata.n_obs:
@@ -194,7 +206,8 @@ def annotate_matrix(
                 if isinstance(table, pd.DataFrame)
                 else table[order]
             )
-    result.uns["library_failed"] = failed
+    # An empty name cannot be written into an h5ad.
+    result.uns["library_failed"] = {name or "(unnamed)": genes for name, genes in failed.items()}
     if proteins is None:
         del result.obs["protein_lineage"]
     else:
@@ -301,13 +314,41 @@ def _holds_empty_droplets(totals: np.ndarray) -> bool:
     return bool(totals.size >= 1000 and np.median(totals) < LEAST_TYPED_UMIS)
 
 
+def _without_other_species(part: AnnData) -> AnnData:
+    """Leave out genes of a second species (`mm10_Cd3e`); `obs["pct_other_species"]` keeps their share of UMIs, %."""
+    foreign = are_foreign(part.var_names)
+    if "gene_id" in part.var:
+        foreign |= are_foreign(pd.Index(part.var["gene_id"].astype(str)))
+    if not foreign.any() or foreign.all():
+        return part
+    total = np.maximum(row_sums(part.X), 1.0)
+    share = 100 * row_sums(part.X[:, np.flatnonzero(foreign)]) / total
+    part.obs["pct_other_species"] = share
+    log.warning(
+        "%d genes are those of another species (%s, ...): left out; %d barcodes have most of their UMIs in them and "
+        "are given no type",
+        int(foreign.sum()),
+        part.var_names[foreign][0],
+        int((share > MOST_OTHER_SPECIES).sum()),
+    )
+    return part[:, ~foreign].copy()
+
+
+def _untype_other_species(cohort: AnnData) -> None:
+    """Take the types from cells of another species: the human RNA in their droplets is ambient."""
+    if "pct_other_species" not in cohort.obs:
+        return
+    rows = (cohort.obs["pct_other_species"] > MOST_OTHER_SPECIES).to_numpy()
+    untype(cohort, rows)
+
+
 def _make_unique(part: AnnData) -> None:
     """Tell genes of one symbol apart, as 10x's references have some of; refuse where a marker gene is among them."""
     names = part.var_names
     if names.is_unique:
         return
     twice = set(names[names.duplicated()])
-    marked = sorted(twice & marker_genes())
+    marked = sorted((twice & marker_genes()) - PSEUDOAUTOSOMAL)
     if marked:
         raise CarseqError(
             f"{len(marked)} marker genes are in the matrix twice",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import special
+from scipy.optimize import isotonic_regression
 
 from carseq.cells.counts import column_sums, counts_of, row_sums, sample_numbers
 from carseq.cells.markers import UNKNOWN, car_genes, informative_genes, kin
@@ -57,6 +58,9 @@ LEAST_EXCESS, LEAST_ALIKE, EXCESS_ERROR, MOST_ERROR = 0.016, 40, 0.006, 0.015
 MOST_AMBIENT_UMIS = 1_500
 #: Probability that such droplets hold ambient RNA alone.
 ALIKE_IS_AMBIENT = 0.9
+#: Droplets of like depth, whose share of ambient RNA is learnt apart: the fewest of a group, and the most groups. No
+#: group's share is taken to be more than the third number, unless the whole sample's is.
+DEPTH_CELLS, MOST_DEPTHS, MOST_EMPTY = 40, 20, 0.5
 #: Rounds of learning, and parts that the cells are judged in.
 ROUNDS, FOLDS = 3, 5
 
@@ -86,6 +90,7 @@ def ambient_droplet_probability(
     if not adata.n_obs:
         return result
     counts = counts_of(adata)
+    depth = row_sums(counts)
     samples = sample_numbers(adata)
     shown = _shown(adata, counts)
     genes = np.flatnonzero(informative_genes(adata))
@@ -104,13 +109,13 @@ def ambient_droplet_probability(
             continue
         by_markers = _by_markers(shown[rows], mean / mean.sum(), allowed, weight / weight.sum())
         own = counts[rows][:, genes] if len(rows) < adata.n_obs else counts[:, genes]
-        empty, probability = _empty_share(by_markers, EMPTY_SHARE)
+        empty, probability = _empty_share(by_markers, depth[rows], EMPTY_SHARE)
         # Droplets that are ambient by their markers are kept out of the profiles: they would resemble them afterwards.
         learnt_from = np.where(marked, (by_markers >= 0)[:, None], True)
         for _ in range(ROUNDS):
             cells = posterior[rows] * learnt_from * (1 - probability)[:, None]
             cell_odds = by_markers + _by_profile(own, lineage, cells, posterior[rows])
-            empty, probability = _empty_share(cell_odds, empty)
+            empty, probability = _empty_share(cell_odds, depth[rows], empty)
         result[rows] = probability
     return result
 
@@ -271,10 +276,35 @@ def _by_profile(
     return np.logaddexp(total, np.log(np.maximum(unjudged, 1e-300)))
 
 
-def _empty_share(cell_odds: np.ndarray, empty: float) -> tuple[float, np.ndarray]:
-    """Learn the share of droplets without a cell by EM; return it and each droplet's probability of being one."""
-    probability = np.zeros(len(cell_odds))
+def _empty_share(
+    cell_odds: np.ndarray, depth: np.ndarray, empty: float
+) -> tuple[float, np.ndarray]:
+    """Learn the share of droplets without a cell by EM; return it and each droplet's probability of being one.
+
+    The share falls with depth: droplets of ambient RNA hold less than cells. A few of them, all among the shallowest
+    droplets, are a small share of the sample and a large one of these.
+
+    Parameters
+    ----------
+    cell_odds
+        Log odds of a cell against ambient RNA, shape (n_cells,).
+    depth
+        UMIs of each droplet, same shape.
+    empty
+        Share to begin with.
+    """
+    order = np.argsort(depth, kind="stable")
+    parts = np.array_split(order, max(1, min(MOST_DEPTHS, order.size // DEPTH_CELLS)))
+    part = np.empty(order.size, dtype=np.int64)
+    for i, rows in enumerate(parts):
+        part[rows] = i
+    sizes = np.bincount(part).astype(float)
+    share = np.full(len(parts), empty)
     for _ in range(20):
-        probability = special.expit(np.log(empty / (1 - empty)) - cell_odds)
+        probability = special.expit(special.logit(share)[part] - cell_odds)
         empty = (probability.sum() + EMPTY_SHARE * EMPTY_WEIGHT) / (len(cell_odds) + EMPTY_WEIGHT)
-    return float(empty), probability
+        found = np.bincount(part, weights=probability)
+        local = (found + EMPTY_WEIGHT * empty) / (sizes + EMPTY_WEIGHT)
+        falling = isotonic_regression(local, weights=sizes, increasing=False).x
+        share = np.clip(falling, min(empty, 0.5), max(empty, MOST_EMPTY))
+    return float(empty), special.expit(special.logit(share)[part] - cell_odds)

@@ -16,6 +16,7 @@ import pandas as pd
 from carseq.cells.counts import DENSE_ROWS, row_sums
 from carseq.cells.subtypes import ALL_GENES, against_likest
 from carseq.data import path as data_path
+from carseq.io.genes import one_release
 
 #: Most evidence of one gene, and of all together, for one lineage against another, natural log.
 MOST_PER_GENE, MOST = 3.0, 6.0
@@ -44,7 +45,7 @@ def blood_levels() -> pd.DataFrame:
 def blood_coverage(names: pd.Index, excluded: frozenset[str] = frozenset()) -> float:
     """Return the share of the counted genes that a matrix holds and that may serve, 0 to 1."""
     genes = blood_levels().index
-    return float((genes.isin(names) & ~genes.isin(excluded)).mean())
+    return float((genes.isin(one_release(names)) & ~genes.isin(excluded)).mean())
 
 
 def blood_scores(
@@ -69,7 +70,7 @@ def blood_scores(
         Tempered log-likelihood against the likest of the four lineages, between -:data:`MOST` and 0; 0 for types of
         other lineages.
     """
-    levels = blood_levels()
+    levels, names = blood_levels(), one_release(names)
     levels = levels[levels.index.isin(names) & ~levels.index.isin(excluded)]
     scores = np.zeros((counts.shape[0], len(lineage)))
     if levels.empty:

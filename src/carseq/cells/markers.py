@@ -13,7 +13,7 @@ from carseq.cells.counts import car_name
 from carseq.data import path as data_path
 from carseq.errors import CarseqError
 from carseq.io.fasta import DAMAGED
-from carseq.io.genes import is_mitochondrial
+from carseq.io.genes import is_mitochondrial, one_release
 from carseq.log import get_logger
 
 if TYPE_CHECKING:
@@ -137,6 +137,7 @@ def read_markers(path: str | Path | None = None) -> pd.DataFrame:
             f"the marker table {path} has a weight that is not a number", repr(bad), "write 1 or -1"
         )
     table["weight"] = weight
+    table["gene"] = one_release(pd.Index(table["gene"])).to_numpy()
     crossed = table["gene"].isin(CROSS_TALK)
     if crossed.any():
         log.warning(

@@ -25,6 +25,7 @@ from carseq.cells.counts import counts_of, sample_numbers
 from carseq.data import path as data_path
 from carseq.errors import CarseqError
 from carseq.io.fasta import DAMAGED
+from carseq.io.genes import one_release
 from carseq.log import get_logger
 
 if TYPE_CHECKING:
@@ -73,8 +74,13 @@ REQUIRED: dict[str, tuple[tuple[int, tuple[str, ...]], ...]] = {
     "MAIT cell": ((1, ("SLC4A10", "TRAV1-2")),),
     "cytotoxic CD4 T cell": ((1, ("CD4", "CD40LG")),),
 }
-#: What it must show beside.
-ALSO_REQUIRED = {"MAIT cell": ("KLRB1",)}
+#: What it must show beside, one of these. Activated T cells show IL2RA and CTLA4, exhausted ones PDCD1, TOX2 and CD200:
+#: these are neither regulatory (Allan 2007, doi:10.1093/intimm/dxm014) nor follicular.
+ALSO_REQUIRED = {
+    "MAIT cell": ("KLRB1",),
+    "regulatory T cell": ("FOXP3", "RTKN2", "IKZF2"),
+    "follicular helper T cell": ("CXCR5", "CXCL13"),
+}
 #: Genes of killing: more than one molecule of them (and one for each 10,000 UMIs of the cell, for ambient RNA) excludes
 #: the types below.
 KILLING = ("GZMK", "NKG7", "GNLY", "GZMB", "GZMH", "FGFBP2", "CCL5", "PRF1")
@@ -87,6 +93,17 @@ DIVIDING = (
     "KIF11", "NUF2", "NDC80",
 )  # fmt: skip
 MOST_DIVIDING = 1
+#: Genes of activation that regulatory T cells show at rest too, and others (Szabo 2019,
+#: doi:10.1038/s41467-019-12464-3). A cell is activated if it divides or shows two different ones of the others, or
+#: three of all (and one for each 10,000 UMIs, for ambient RNA).
+ACTIVATION_OF_ALL = ("IL2RA", "CTLA4", "TNFRSF4", "TNFRSF18")
+ACTIVATION = ("TNFRSF9", "LAG3", "MIR155HG", "ZBED2", "IL2", "CSF2", "IFNG", "GZMB", "XCL1")
+#: Activated T cells of all kinds transcribe FOXP3 (Allan 2007): an activated cell, and every cell of a sample of which
+#: more than this share is activated, as of an infusion product, is regulatory only if it shows two of these genes,
+#: or two molecules of FOXP3.
+#: IKZF2 and RTKN2 do not follow activation.
+REGULATORY, OF_REGULATORY = "regulatory T cell", ("FOXP3", "IKZF2", "RTKN2")
+MOSTLY_ACTIVATED = 0.5
 #: The types that one of which no cells were counted lies between, in genes without a published level.
 LIKE = {
     "cytotoxic CD4 T cell": ("memory CD4 T cell", "cytotoxic CD8 T cell"),
@@ -254,6 +271,7 @@ def read_t_type_ids() -> pd.DataFrame:
 
 def match_levels(var_names: pd.Index, table: pd.DataFrame, excluded: frozenset[str]) -> Levels:
     """Match the table with the genes of a matrix, leaving out ``excluded`` ones."""
+    var_names = one_release(var_names)
     table = table[table["gene"].isin(var_names) & ~table["gene"].isin(excluded)]
     types = [name for name in PARENT if name in table]
     return Levels(
@@ -334,8 +352,13 @@ def possible_types(counts: Any, n: np.ndarray, levels: Levels) -> np.ndarray:
             allowed[:, t] &= np.asarray(counts[:, own].getnnz(axis=1)) >= 1
     killing = row_sums(counts[:, np.flatnonzero(np.isin(levels.symbols, KILLING))])
     too_many = killing > 1 + np.floor(n / 10_000)
+    # Regulatory T cells of inflamed tissue may kill too: then their own molecules must be no fewer.
+    foxp3 = row_sums(counts[:, np.flatnonzero(levels.symbols == "FOXP3")])
+    of_regulatory = row_sums(counts[:, np.flatnonzero(np.isin(levels.symbols, OF_REGULATORY))])
+    surely = (foxp3 >= 2) & (of_regulatory >= killing)
     for name in NOT_KILLING:
-        allowed[too_many, levels.types.index(name)] = False
+        rows = too_many & ~surely if name == REGULATORY else too_many
+        allowed[rows, levels.types.index(name)] = False
     return allowed
 
 
@@ -455,6 +478,29 @@ def dividing(counts: Any, names: pd.Index) -> np.ndarray:
     return np.asarray(shown > MOST_DIVIDING + np.floor(row_sums(counts) / 5_000))
 
 
+def activated(counts: Any, names: pd.Index) -> tuple[np.ndarray, np.ndarray]:
+    """Return which T cells are activated: by genes that resting regulatory T cells lack, and by all genes.
+
+    Parameters
+    ----------
+    counts
+        UMIs of all genes, CSR, n_cells × n_genes.
+    names
+        Gene symbols, shape (n_genes,).
+
+    Returns
+    -------
+    tuple
+        Two arrays of bool, shape (n_cells,).
+    """
+    by_chance = np.floor(row_sums(counts) / 10_000)
+    others = np.asarray(counts[:, np.flatnonzero(names.isin(ACTIVATION))].getnnz(axis=1))
+    shared = np.asarray(counts[:, np.flatnonzero(names.isin(ACTIVATION_OF_ALL))].getnnz(axis=1))
+    divides = dividing(counts, names)
+    strictly = divides | (others >= 2 + by_chance)
+    return strictly, strictly | (others + shared >= 3 + by_chance)
+
+
 def t_coverage(names: pd.Index) -> dict[str, float]:
     """Return by T-cell type the share of the genes that mark it (level 0.5 or more) among ``names``."""
     table = read_t_types(counts=False)
@@ -512,15 +558,41 @@ def t_probabilities(
             number = None if clusters is None else np.unique(clusters[own], return_inverse=True)[1]
             probability[at] = t_type_posterior(genes[own], totals[own], mean_rate, levels, number)
             allowed[at] = possible_types(genes[own], totals[own], levels)
-        _naive_rest(allowed, types, dividing(counts[rows], adata.var_names))
+        _exclude_by_activity(allowed, types, counts[rows], adata.var_names, sample[rows])
     return pd.DataFrame(probability, adata.obs_names[rows], types), allowed
 
 
-def _naive_rest(allowed: np.ndarray, types: list[str], divides: np.ndarray) -> None:
-    """Exclude naive types of dividing cells, in place."""
+def _exclude_by_activity(
+    allowed: np.ndarray, types: list[str], counts: Any, names: pd.Index, sample: np.ndarray
+) -> None:
+    """Exclude naive types of dividing cells, and the regulatory one of activated cells without two of its genes.
+
+    Parameters
+    ----------
+    allowed
+        n_t_cells × n_types; changed in place.
+    types
+        Their names.
+    counts
+        UMIs of all genes of the T cells, CSR.
+    names
+        Gene symbols, shape (n_genes,).
+    sample
+        Sample of each cell, shape (n_t_cells,).
+    """
+    divides = dividing(counts, names)
+    strictly, broadly = activated(counts, names)
+    own = np.asarray(counts[:, np.flatnonzero(names.isin(OF_REGULATORY))].getnnz(axis=1))
+    own = np.maximum(own, row_sums(counts[:, np.flatnonzero(names == "FOXP3")]))
+    for name in np.unique(sample):
+        rows = sample == name
+        if broadly[rows].mean() > MOSTLY_ACTIVATED:
+            strictly[rows] = True
     for t, name in enumerate(types):
         if name.startswith("naive"):
             allowed[divides, t] = False
+        if name == REGULATORY:
+            allowed[strictly & (own < 2), t] = False
 
 
 def t_allowed(adata: AnnData, is_t: np.ndarray, excluded: frozenset[str]) -> np.ndarray:
@@ -528,5 +600,6 @@ def t_allowed(adata: AnnData, is_t: np.ndarray, excluded: frozenset[str]) -> np.
     levels = match_levels(adata.var_names, read_t_types(), excluded)
     counts = counts_of(adata)[np.flatnonzero(is_t)]
     allowed = possible_types(counts[:, levels.genes], row_sums(counts), levels)
-    _naive_rest(allowed, levels.types, dividing(counts, adata.var_names))
+    sample = sample_numbers(adata)[np.flatnonzero(is_t)]
+    _exclude_by_activity(allowed, levels.types, counts, adata.var_names, sample)
     return allowed

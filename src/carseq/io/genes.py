@@ -66,6 +66,11 @@ PANEL_GENES = 5_000
 #: Below this share of a type's markers its label is doubtful, and `carseq check` warns.
 FEW_MARKERS = 0.5
 
+#: Genes that Ensembl lists on both X and Y (pseudoautosomal regions, GENCODE 44): their symbol stands twice.
+PSEUDOAUTOSOMAL = frozenset({"CD99", "CSF2RA", "IL3RA"})
+#: Marker genes whose Ensembl ids must be there before ids alone are understood: a few could be chance in made-up names.
+MIN_IDS = 30
+
 #: Share of names in small letters from which a program has written all of them so.
 MOSTLY = 0.9
 
@@ -97,6 +102,41 @@ def marker_genes() -> frozenset[str]:
     return frozenset(found)
 
 
+@functools.cache
+def _known_ids() -> dict[str, str]:
+    """Return the symbols, by Ensembl id, of the genes that carseq's tables name (GENCODE 44)."""
+    table = pd.read_csv(data_path("markers/gene_ids.tsv"), sep="\t", dtype=str)
+    return dict(zip(table["ensembl_id"], table["gene"], strict=True))
+
+
+@functools.cache
+def _other_names() -> dict[str, str]:
+    """Return carseq's symbol of a gene by the ones that HGNC gave it before or since (IGJ, now JCHAIN)."""
+    table = pd.read_csv(
+        data_path("markers/gene_ids.tsv"), sep="\t", dtype=str, keep_default_na=False
+    )
+    return {
+        other: gene
+        for gene, others in zip(table["gene"], table["other_names"], strict=True)
+        for other in others.split(",")
+        if other
+    }
+
+
+def one_release(names: pd.Index) -> pd.Index:
+    """Return symbols with those of other releases replaced by carseq's (IGJ by JCHAIN), where the latter is not there.
+
+    Parameters
+    ----------
+    names
+        Gene symbols of a matrix, or of a table of markers.
+    """
+    others = _other_names()
+    found = names[names.isin(list(others))]
+    changed = {name: others[name] for name in found if others[name] not in names}
+    return pd.Index([changed.get(name, name) for name in names]) if changed else names
+
+
 def bare_ids(names: pd.Index) -> pd.Index:
     """Return Ensembl ids without their version; other names as they are."""
     return pd.Index([n.split(".")[0] if _ENSEMBL.match(n) else n for n in names.astype(str)])
@@ -124,6 +164,7 @@ def gene_symbols(
     columns: Mapping[str, Sequence[str]] | pd.DataFrame | None = None,
     *,
     by_id: Mapping[str, str] | None = None,
+    own_ids: bool = True,
 ) -> Symbols:
     """Find the gene symbols of a matrix.
 
@@ -135,6 +176,8 @@ def gene_symbols(
         Further columns of ``var``: those of :data:`SYMBOL_COLUMNS` first, then any that hold text.
     by_id
         Symbols by gene id, from the GTF; versions of the ids do not count.
+    own_ids
+        Whether the Ensembl ids of carseq's marker genes are tried too, where nothing else gives symbols.
 
     Returns
     -------
@@ -164,6 +207,8 @@ def gene_symbols(
         known = pd.Index([symbol.get(n, n) for n in bare])
         if not known.equals(bare):
             candidates.append(Symbols(known, "the GTF, by gene id"))
+    if own_ids:
+        candidates += _by_own_ids(names, table)
     markers = marker_genes()
     # R writes HLA-DRA as HLA.DRA where names become those of a data frame.
     dotted = {m.replace("-", "."): m for m in markers if "-" in m}
@@ -176,7 +221,25 @@ def gene_symbols(
     if chosen.names.isin(list(dotted)).any():
         plain = pd.Index([dotted.get(n, n) for n in chosen.names])
         chosen = Symbols(plain, chosen.source)
-    return chosen
+    return Symbols(one_release(chosen.names), chosen.source)
+
+
+def _by_own_ids(names: pd.Index, table: pd.DataFrame) -> list[Symbols]:
+    """Return the names with the ids of carseq's own genes replaced, if enough are there; ids of others stay."""
+    found = []
+    known = _known_ids()
+    for ids, where in [
+        (bare_ids(_without_prefix(names)), "the matrix's names"),
+        *(
+            (bare_ids(pd.Index(table[column].astype(str))), f"column {column!r} of var")
+            for column in table.columns
+            if table[column].astype(str).head(20).str.match(_ENSEMBL).any()
+        ),
+    ]:
+        if ids.isin(list(known)).sum() >= MIN_IDS:
+            symbols = [known.get(i, n) for i, n in zip(ids, names, strict=True)]
+            found.append(Symbols(pd.Index(symbols), f"the Ensembl ids of marker genes, {where}"))
+    return found
 
 
 def with_symbols(
@@ -223,6 +286,11 @@ def is_mitochondrial(names: pd.Index) -> np.ndarray:
         if refseq.sum() >= 5:
             return refseq
     return found
+
+
+def are_foreign(names: pd.Index) -> np.ndarray:
+    """Return which features a prefix gives to another species (`mm10___Cd3e`), shape (n_features,)."""
+    return np.asarray(names.astype(str).str.match(_FOREIGN_PREFIX.pattern, flags=re.IGNORECASE))
 
 
 def species_of(names: pd.Index) -> str:
@@ -311,7 +379,7 @@ def check_genes(names: pd.Index, what: str = "the matrix") -> list[str]:
             f"({', '.join(SYMBOL_COLUMNS[:3])}), or give the GTF whose gene_id the matrix uses",
         )
     warnings = []
-    foreign = np.flatnonzero(names.str.match(_FOREIGN_PREFIX.pattern, flags=re.IGNORECASE))
+    foreign = np.flatnonzero(are_foreign(names))
     if foreign.size:
         warnings.append(
             f"{what} holds {foreign.size:,} genes of another species ({names[foreign[0]]}, ...): their UMIs count as "

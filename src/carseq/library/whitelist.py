@@ -41,6 +41,20 @@ def encode(sequences: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
     return codes
 
 
+def listed_barcode(line: bytes) -> bytes:
+    """Return the barcode of a line of a list: its first column, without the suffix that Cell Ranger writes.
+
+    Examples
+    --------
+    >>> listed_barcode(b"ACGTACGTACGTACGT-1\\tcell 1\\r\\n")
+    b'ACGTACGTACGTACGT'
+    >>> listed_barcode(b"\\n")
+    b''
+    """
+    columns = line.split(maxsplit=1)
+    return columns[0].partition(b"-")[0] if columns else b""
+
+
 def read_whitelist(path: str | Path) -> npt.NDArray[np.uint64]:
     """Return the codes (:func:`encode`) of a whitelist (plain or .gz; columns after the first are ignored).
 
@@ -76,7 +90,7 @@ def _barcode_list(path: Path, _changed: int) -> npt.NDArray[np.uint64]:
             return codes
         stream.seek(0)
         text = stream.read()
-    words = [line.split()[0].split(b"-")[0] for line in text.splitlines() if line.strip()]
+    words = [word for line in text.splitlines() if (word := listed_barcode(line))]
     lengths = {len(w) for w in words}
     if len(lengths) != 1 or not 8 <= min(lengths) <= 31:
         raise _no_list(
@@ -243,7 +257,7 @@ def read_parts(path: str | Path, lengths: Sequence[int]) -> list[list[str]]:
                     part[word] = None
     else:
         for row in rows:
-            word = row[0].split("-")[0]
+            word = listed_barcode(row[0].encode()).decode()
             if len(word) == sum(lengths):
                 at = 0
                 for part, length in zip(parts, lengths, strict=True):

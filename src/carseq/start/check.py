@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
@@ -95,7 +95,9 @@ def check_study(path: Path) -> Iterator[Found]:
     # Reading and decompressing leave Python free: samples are checked in parallel and reported in order.
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         jobs = [
-            pool.submit(lambda n: list(_check_whole_sample(study, n, genome, matrices)), name)
+            pool.submit(
+                lambda n: list(_check_whole_sample(study, n, genome, constructs, matrices)), name
+            )
             for name in study.samples
         ]
         for job in jobs:
@@ -312,13 +314,23 @@ def _check_whitelists(study: Study) -> Iterator[Found]:
 
 
 def _check_whole_sample(
-    study: Study, name: str, genome: _Genome, matrices: dict[str, pd.Series]
+    study: Study,
+    name: str,
+    genome: _Genome,
+    constructs: Sequence[Construct],
+    matrices: dict[str, pd.Series],
 ) -> Iterator[Found]:
-    return _guarded(f"sample {name}", lambda: _check_sample(study, name, genome, matrices))
+    return _guarded(
+        f"sample {name}", lambda: _check_sample(study, name, genome, constructs, matrices)
+    )
 
 
 def _check_sample(
-    study: Study, name: str, genome: _Genome, matrices: dict[str, pd.Series]
+    study: Study,
+    name: str,
+    genome: _Genome,
+    constructs: Sequence[Construct],
+    matrices: dict[str, pd.Series],
 ) -> Iterator[Found]:
     """Yield what was found in the inputs of a sample, or is wrong with them."""
     sample = study.samples[name]
@@ -331,7 +343,8 @@ def _check_sample(
         totals = None
     else:
         found: dict[str, pd.Series] = {}
-        for result in check_made(study, name, genome.contigs, genome.symbols, found):
+        car = next(iter(constructs), None)
+        for result in check_made(study, name, genome.contigs, genome.symbols, found, car):
             yield what, result
         totals = found.get("raw_matrix", found.get("matrix"))
         # Samples of one pool share its raw matrix.

@@ -1,0 +1,76 @@
+"""What a T cell must show before it is given a type."""
+
+from __future__ import annotations
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+
+from carseq.cells.subtypes import activated, read_t_types, t_allowed
+
+GENES = [*read_t_types()["gene"], "MKI67", "TOP2A", "CDK1", "TNFRSF9", "LAG3", "MIR155HG", "REST"]
+
+
+def cells_with(*shown: dict[str, int]) -> ad.AnnData:
+    """Return cells of 3,000 UMIs that show so many of some genes, the rest in a gene of no meaning."""
+    table = pd.DataFrame(0, range(len(shown)), list(dict.fromkeys(GENES)))
+    for i, own in enumerate(shown):
+        table.loc[i, list(own)] = list(own.values())
+    table["REST"] = 3000 - table.sum(axis=1)
+    return ad.AnnData(
+        sparse.csr_matrix(table.to_numpy(np.float32)), var=pd.DataFrame(index=table.columns)
+    )
+
+
+def may_be(cell_type: str, *shown: dict[str, int]) -> list[bool]:
+    """Return which of the cells may be of the type."""
+    cells = cells_with(*shown)
+    types = [name for name in read_t_types() if name.endswith("cell")]
+    allowed = t_allowed(cells, np.ones(cells.n_obs, dtype=bool), frozenset())
+    return list(allowed[:, types.index(cell_type)])
+
+
+@pytest.mark.parametrize(
+    ("shown", "possible"),
+    [
+        ({"FOXP3": 1}, True),
+        ({"IKZF2": 1, "IL2RA": 2}, True),
+        # Activated T cells show these, and a molecule of FOXP3.
+        ({"IL2RA": 3, "CTLA4": 3}, False),
+        ({"FOXP3": 1, "TNFRSF9": 1, "LAG3": 1}, False),
+        ({"FOXP3": 1, "MKI67": 1, "TOP2A": 1}, False),
+        ({"FOXP3": 1, "IKZF2": 1, "TNFRSF9": 1, "LAG3": 1}, True),
+        ({"FOXP3": 2, "MKI67": 1, "TOP2A": 1}, True),
+        ({"FOXP3": 1, "GNLY": 3}, False),
+        ({"FOXP3": 3, "IKZF2": 1, "CCL5": 3}, True),
+    ],
+)
+def test_a_regulatory_cell_shows_more_than_activation(
+    shown: dict[str, int], possible: bool
+) -> None:
+    """FOXP3 or a programme of its own; of an activated cell two genes or molecules that activation does not give."""
+    resting = [{"TCF7": 2}] * 5
+    assert may_be("regulatory T cell", shown, *resting)[0] is np.bool_(possible)
+
+
+def test_in_an_infusion_product_foxp3_alone_says_little() -> None:
+    """Where most cells are activated, one molecule of FOXP3 makes none regulatory; two genes of its own do."""
+    product = [{"TNFRSF9": 1, "LAG3": 1}] * 5
+    found = may_be("regulatory T cell", {"FOXP3": 1}, {"FOXP3": 1, "RTKN2": 1}, *product)
+    assert found[:2] == [False, True]
+    cells = cells_with(*product, {"IL2RA": 1, "CTLA4": 1, "TNFRSF4": 1})
+    strictly, broadly = activated(cells.X, cells.var_names)
+    assert list(strictly) == [True] * 5 + [False]
+    assert broadly.all()
+
+
+def test_a_follicular_cell_shows_more_than_exhaustion() -> None:
+    """PDCD1, TOX2 and CD200 without CXCR5 or CXCL13 are those of an exhausted or activated cell."""
+    found = may_be(
+        "follicular helper T cell",
+        {"PDCD1": 2, "TOX2": 1, "CD200": 1},
+        {"PDCD1": 2, "CXCR5": 1},
+    )
+    assert found == [False, True]
