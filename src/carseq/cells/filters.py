@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from carseq.cells.annotation import LEAST_TYPED_GENES, LEAST_TYPED_UMIS
+from carseq.cells.annotation import LEAST_TYPED_GENES, LEAST_TYPED_UMIS, untype
 from carseq.cells.counts import car_name, counts_of, row_sums
 from carseq.cells.markers import UNKNOWN
 from carseq.io.genes import PANEL_GENES, is_mitochondrial
@@ -88,10 +88,11 @@ def failed_libraries(adata: AnnData) -> dict[str, float]:
     if not adata.n_obs:
         return {}
     sample = adata.obs["sample"].astype(str) if "sample" in adata.obs else pd.Series("", adata.obs_names)  # fmt: skip
-    if adata.n_vars < PANEL_GENES and row_sums(counts_of(adata)).mean() >= LEAST_TYPED_UMIS:
-        # A targeted panel shows few genes of a whole cell.
-        return {}
     median = adata.obs["n_genes"].groupby(sample.to_numpy()).median()
+    if adata.n_vars < PANEL_GENES:
+        # A targeted panel shows few genes of a whole cell.
+        umis = pd.Series(row_sums(counts_of(adata))).groupby(sample.to_numpy()).mean()
+        median = median[umis < LEAST_TYPED_UMIS]
     failed = {str(name): float(value) for name, value in median.items() if value < FAILED_GENES}
     for name, value in failed.items():
         log.warning(
@@ -100,6 +101,20 @@ def failed_libraries(adata: AnnData) -> dict[str, float]:
             value,
             LEAST_TYPED_GENES,
         )
+    return failed
+
+
+def untype_failed(adata: AnnData) -> dict[str, float]:
+    """Take the types from the cells of libraries that failed; return these as :func:`failed_libraries` does.
+
+    Parameters
+    ----------
+    adata
+        Annotated cells before any filter, with `obs["sample"]` and `obs["n_genes"]`.
+    """
+    failed = failed_libraries(adata)
+    if failed:
+        untype(adata, adata.obs["sample"].astype(str).isin(list(failed)).to_numpy())
     return failed
 
 

@@ -306,6 +306,10 @@ def annotate(
             cells.uns[f"{name}_names"] = list(map(str, table.columns))
             cells.obsm[name] = table.to_numpy()
     write_h5ad(cells, to)
+    for name, genes in cells.uns["library_failed"].items():
+        out.print(
+            f"sample {name}: undetermined, library failed: median of {genes:.0f} genes in a cell"
+        )
     kinds = cells.obs["cell_type"].astype(str)
     sure = cells.obs.groupby(kinds)["cell_type_confidence"].mean()
     held = cells.obs.groupby(kinds)["marker_coverage"].mean()
