@@ -264,7 +264,7 @@ def check_receptors(study: Study, name: str, totals: pd.Series | None) -> str:
 
 
 def check_copies(study: Study) -> Iterator[Note]:
-    """Yield notes of FASTQ files that begin with the same reads as another one of the study: a copy under another name."""
+    """Yield notes of FASTQ files that begin with the same reads as another one of the study, as a copy does."""
     seen: dict[int, str] = {}
     for name in study.samples:
         for unit in study.units.get(name, []):
