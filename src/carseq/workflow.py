@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import gc
-import importlib.metadata
 import logging
 import os
 import platform
@@ -240,6 +239,8 @@ def versions(star: str | None = None, further: Mapping[str, str] | None = None) 
     further
         Those of other programs.
     """
+    import importlib.metadata
+
     found = {"python": platform.python_version()}
     # Not from the installed package's metadata, which an editable install keeps from when it was installed.
     found["carseq"] = carseq.__version__

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +12,11 @@ import numpy.typing as npt
 from isal import igzip
 
 from carseq.errors import CarseqError
+from carseq.io.cache import kept
 from carseq.io.fasta import DAMAGED, open_text
 
+#: Raised where :func:`encode` changes: codes that were kept are then made anew.
+_ENCODING = 1
 #: All bytes of a list of nothing but barcodes.
 _BARE = b"ACGTN\n"
 
@@ -62,7 +65,13 @@ def read_whitelist(path: str | Path) -> npt.NDArray[np.uint64]:
     """
     path = Path(path)
     try:
-        return _barcode_list(path, path.stat().st_mtime_ns)
+        told = path.stat()
+        if path.parent == _known_folder():
+            # One of millions of barcodes, read by every sample's job.
+            key = f"{path} {told.st_size} {told.st_mtime_ns} {_ENCODING}"
+            stored = kept("barcodes", key, lambda: _barcode_list(path, 0).tobytes())
+            return np.frombuffer(stored, dtype=np.uint64)
+        return _barcode_list(path, told.st_mtime_ns)
     except DAMAGED as error:
         raise CarseqError(
             f"cannot read the whitelist {path}",
@@ -133,16 +142,25 @@ def known_whitelist(name: str) -> Path:
     CarseqError
         If ngs_tools is not installed.
     """
-    import importlib.util
-
-    spec = importlib.util.find_spec("ngs_tools")
-    if spec is None or spec.origin is None:
+    folder = _known_folder()
+    if folder is None:
         raise CarseqError(
             "the package ngs-tools is missing",
             "it holds the 10x whitelists",
             "pip install ngs-tools",
         )
-    return Path(spec.origin).parent / "chemistry" / "whitelists" / f"{name}_whitelist.txt.gz"
+    return folder / f"{name}_whitelist.txt.gz"
+
+
+@cache
+def _known_folder() -> Path | None:
+    """Return the folder of the lists that come with ngs_tools, None without it."""
+    import importlib.util
+
+    spec = importlib.util.find_spec("ngs_tools")
+    if spec is None or spec.origin is None:
+        return None
+    return Path(spec.origin).parent / "chemistry" / "whitelists"
 
 
 def barcode_codes(sequences: Iterable[str], start: int, length: int) -> npt.NDArray[np.uint64]:

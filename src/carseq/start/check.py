@@ -24,7 +24,14 @@ from carseq.reference.genome import check_reference, gene_symbols, read_transcri
 from carseq.reference.index import check_index
 from carseq.reference.star import star_version
 from carseq.reference.transgene import raise_if_car
-from carseq.start.samples import Note, check_made, check_reads, check_receptors, check_twins
+from carseq.start.samples import (
+    Note,
+    check_copies,
+    check_made,
+    check_reads,
+    check_receptors,
+    check_twins,
+)
 from carseq.start.tables import check_tables
 from carseq.study.config import read_config
 from carseq.study.construct_file import vector_name
@@ -38,6 +45,7 @@ from carseq.study.memory import (
     transcripts_megabytes,
 )
 from carseq.study.model import Study
+from carseq.study.texts import results_fault
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,7 +75,13 @@ def check_study(path: Path) -> Iterator[Found]:
     yield from (("configuration", fault) for fault in faults)
     if config is None:
         return
-    config.results = _results_folder(Path(path), config.results)
+    where = _results_folder(Path(path), config.results)
+    if fault := results_fault(where):
+        if not faults:
+            told = f"the folder of results {fault}"
+            yield "configuration", CarseqError(told, where, "name another folder in `results`")
+    else:
+        config.results = where
     study, sheet_faults, notes = read_study(config)
     yield from (("configuration and sheets", fault) for fault in sheet_faults)
     if not faults and not sheet_faults:
@@ -103,6 +117,8 @@ def check_study(path: Path) -> Iterator[Found]:
         for job in jobs:
             yield from job.result()
     yield from (("samples", fault) for fault in check_twins(matrices))
+    if not config.reuse:
+        yield from (("reads", note) for note in check_copies(study))
 
 
 def _results_folder(config: Path, results: str) -> str:

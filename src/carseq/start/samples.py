@@ -15,7 +15,7 @@ from carseq.errors import CarseqError
 from carseq.io.barcodes import check_belonging, check_cells, check_receptors_of
 from carseq.io.remote import is_url
 from carseq.library.detect import detect_chemistry
-from carseq.library.fastq import WHOLE_BYTES, check_counts, check_pair
+from carseq.library.fastq import WHOLE_BYTES, check_counts, check_pair, first_reads
 from carseq.library.geometry import preset_of
 from carseq.library.presets import OBSERVED
 from carseq.reuse import earlier_contig
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 #: Reads of FASTQ pairs up to this size are counted here; those of larger ones in the workflow's first step.
 COUNTED_BYTES = 1_000_000_000
+#: Reads by which two FASTQ files are known to be copies.
+COMPARED = 100
 #: A matrix of fewer genes is a toy or a panel: that it lacks the markers is a note, not a fault.
 TOY_GENES = 100
 
@@ -259,6 +261,30 @@ def check_receptors(study: Study, name: str, totals: pd.Series | None) -> str:
         if how := match.words():
             told += f" ({how})"
     return told
+
+
+def check_copies(study: Study) -> Iterator[Note]:
+    """Yield notes of FASTQ files that begin with the same reads as another one of the study, as a copy does."""
+    seen: dict[int, str] = {}
+    for name in study.samples:
+        for unit in study.units.get(name, []):
+            if is_url(unit.r1) or not Path(unit.r1).is_file():
+                continue
+            try:
+                reads = [sequence for _, sequence in first_reads(unit.r1, COMPARED)]
+            except CarseqError:
+                # Reported with its sample.
+                continue
+            # A lane of nothing but N is reported there too.
+            if len(set(reads)) < COMPARED / 2:
+                continue
+            key = hash(tuple(reads))
+            if key in seen:
+                yield Note(
+                    f"{unit.r1} holds the same reads as {seen[key]} (the first {len(reads)} were compared): if it is a "
+                    "copy, one sample's molecules are counted twice, or in two samples; name each file once"
+                )
+            seen.setdefault(key, unit.r1)
 
 
 def check_twins(matrices: Mapping[str, pd.Series]) -> Iterator[CarseqError]:
