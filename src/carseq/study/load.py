@@ -69,6 +69,12 @@ def read_study(config: Config) -> tuple[Study, list[CarseqError], list[str]]:
     named: set[str] = set()
     samples = _samples(config, faults, named)
     notes = [*mend_numbers(samples.values()), *nearly_alike(samples.values())]
+    if tagged := [s.sample for s in samples.values() if s.tag and not s.matrix]:
+        notes.append(
+            f"`tag` tells no cells apart: of {', '.join(tagged[:4])} every cell of the library is taken; give each "
+            "sample its own cells in `matrix`"
+        )
+    faults += _pools(samples, config.samples)
     faults += impossible_shares(samples.values(), config.samples)
     units = _units(config, samples, faults, named)
     study = Study(config, samples, units)
@@ -180,7 +186,8 @@ def _units(
                     raise CarseqError(
                         f"{path} is used twice in {config.units}",
                         f"in unit {used[real]} and in {own} (line {number})",
-                        "name each FASTQ file once",
+                        "name each FASTQ file once; of a pool of samples give the matrices that Cell Ranger made, each "
+                        "sample's own cells in `matrix`",
                     )
                 used[real] = own
             if any(other.unit == unit.unit for other in units.get(unit.sample, [])):
@@ -194,6 +201,29 @@ def _units(
             continue
         units.setdefault(unit.sample, []).append(unit)
     return units
+
+
+def _pools(samples: dict[str, Sample], path: str) -> list[CarseqError]:
+    """Give samples that share a BAM one library, in place, where the sheet names none; return contradictions."""
+    sharing: dict[tuple[int, int] | str, list[Sample]] = defaultdict(list)
+    for sample in samples.values():
+        if sample.bam:
+            sharing[_identity(sample.bam)].append(sample)
+    faults = []
+    for group in sharing.values():
+        named = list(dict.fromkeys(s.library for s in group if s.library))
+        if len(named) > 1:
+            faults.append(
+                CarseqError(
+                    f"{path} names several libraries of one BAM: {', '.join(named)}",
+                    f"samples {', '.join(s.sample for s in group[:4])} share {group[0].bam}",
+                    "give them one `library`, or each its own BAM",
+                )
+            )
+        elif len(group) > 1:
+            for sample in group:
+                sample.library = named[0] if named else group[0].sample
+    return faults
 
 
 def _identity(path: str) -> tuple[int, int] | str:

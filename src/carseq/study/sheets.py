@@ -124,6 +124,17 @@ class Sample(BaseModel):
         "same barcode and UMI, the sample with at least 80 % of its reads keeps it; otherwise it is dropped from both. "
         "Carried to `obs`.",
     )
+    library: str | None = Field(
+        default=None,
+        description="Sequenced library, where it holds several samples (hashtags, CMOs): molecules that samples of one "
+        "library share were not swapped between them. Samples that share a `bam` are taken for one library. Carried to "
+        "`obs`.",
+    )
+    tag: str | None = Field(
+        default=None,
+        description="Hashtag or CMO that marks this sample in its library. carseq does not tell the cells apart by it: "
+        "give each sample its own cells in `matrix`, beside the pool's `raw_matrix`. Carried to `obs`.",
+    )
 
     @model_validator(mode="before")
     @classmethod
