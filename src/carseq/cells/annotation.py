@@ -122,6 +122,9 @@ OWN_GENES = {
     "platelet": ("PPBP", "PF4", "TUBB1", "GP9", "ITGA2B", "TREML1", "CAVIN2"),
 }
 UMIS_PER_OWN = 3_000.0
+#: Molecules of these genes per UMI of a cell of the type, at least (FCGR3A and CDKN1C in non-classical monocytes of
+#: PBMC 1k v3: 0.002), and the least probability of showing none.
+OWN_RATE, LEAST_OWN = 1.5e-3, 0.02
 #: Cells with clear markers needed to learn a type's profile; of "unknown", this share of all cells.
 MIN_SEEDS = 8
 UNKNOWN_SEEDS = 0.03
@@ -447,9 +450,12 @@ def annotate(
     chosen = np.where(confidence >= 0.5, by_lineage.argmax(axis=1), 0)
     chosen_lineage = np.array(lineages, dtype=object)[chosen]
     within = np.where(lineage[None, :] == chosen_lineage[:, None], posterior, 0.0)
+    lacks_own = _weigh_own_genes(adata, names, within)
     best = within.argmax(axis=1)
     share = within.max(axis=1) / np.maximum(within.sum(axis=1), 1e-12)
-    resolved = (share >= 0.5) & (chosen > 0) & _shows_own(adata, names[best])
+    resolved = (share >= 0.5) & (chosen > 0)
+    for t, few in lacks_own.items():
+        resolved &= ~((best == t) & few)
     generic = np.where(chosen > 0, chosen_lineage + " cell", UNKNOWN)
     own = by_lineage[np.arange(adata.n_obs), chosen]
     kind = np.where(resolved, names[best], generic)
@@ -511,16 +517,32 @@ def untype(adata: AnnData, rows: np.ndarray) -> AnnData:
     return adata
 
 
-def _shows_own(adata: AnnData, kind: np.ndarray) -> np.ndarray:
-    """Return which cells show a gene of their own type's, if it asks for one (:data:`OWN_GENES`), shape (n_cells,)."""
-    shows = np.ones(adata.n_obs, dtype=bool)
-    for name, genes in OWN_GENES.items():
-        rows = np.flatnonzero(kind == name)
-        at = np.flatnonzero(adata.var_names.isin(genes))
-        if rows.size and at.size:
-            counts = counts_of(adata)[rows]
-            shows[rows] = row_sums(counts[:, at]) >= 1 + np.floor(row_sums(counts) / UMIS_PER_OWN)
-    return shows
+def _weigh_own_genes(
+    adata: AnnData, types: np.ndarray, within: np.ndarray
+) -> dict[int, np.ndarray]:
+    """Weigh the absence of genes that a type must show (:data:`OWN_GENES`); return by type which cells lack them.
+
+    Parameters
+    ----------
+    adata
+        Counts in `layers["counts"]` (or X).
+    types
+        Names of the types, shape (n_types,).
+    within
+        Probabilities of the types, n_cells × n_types. Changed in place: those of types that a cell lacks the genes of
+        are multiplied by the probability that a cell of the type, as deep, shows none.
+    """
+    counts = counts_of(adata)
+    totals = row_sums(counts)
+    absent = np.clip(np.exp(-OWN_RATE * totals), LEAST_OWN, 1.0)
+    lacks = {}
+    for t, name in enumerate(types):
+        at = np.flatnonzero(adata.var_names.isin(OWN_GENES.get(name, ())))
+        if at.size:
+            few = row_sums(counts[:, at]) < 1 + np.floor(totals / UMIS_PER_OWN)
+            within[few, t] *= absent[few]
+            lacks[t] = few
+    return lacks
 
 
 def _ontology_terms(kind: np.ndarray, markers: pd.DataFrame) -> np.ndarray:
