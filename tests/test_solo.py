@@ -91,6 +91,9 @@ def test_star_gets_bare_barcodes(tmp_path):
         (tmp_path / name).write_text(text)
         plain = plain_whitelist(tmp_path / name, tmp_path / f"plain_{name}")
         assert plain.read_text() == "ACGT\nTTTT\n"
+    (tmp_path / "d.txt").write_bytes(b"ACGT\r\n\r\nTTTT\r\n")
+    plain = plain_whitelist(tmp_path / "d.txt", tmp_path / "plain_d.txt")
+    assert plain.read_bytes() == b"ACGT\nTTTT\n"
     (tmp_path / "c.txt").write_text("ACGT\n")
     assert plain_whitelist(tmp_path / "c.txt", tmp_path / "x") == tmp_path / "c.txt"
 

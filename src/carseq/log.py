@@ -1,14 +1,9 @@
-"""The one logger, its console and its progress bars."""
+"""The one logger, and where it writes."""
 
 from __future__ import annotations
 
 import logging
 import sys
-
-from rich.console import Console
-from rich.logging import RichHandler
-
-console = Console(stderr=True)
 
 
 def get_logger(name: str) -> logging.Logger:
@@ -18,8 +13,12 @@ def get_logger(name: str) -> logging.Logger:
 
 def to_console(level: int = logging.INFO) -> None:
     """Send carseq's log to the terminal (stderr), coloured where it is one."""
+    # Not for the workflow's jobs, each of which would import it.
+    from rich.console import Console
+    from rich.logging import RichHandler
+
     root = logging.getLogger("carseq")
-    root.handlers = [RichHandler(console=console, show_path=False, markup=False)]
+    root.handlers = [RichHandler(console=Console(stderr=True), show_path=False, markup=False)]
     root.setLevel(level)
     root.propagate = False
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import warnings
 from collections.abc import Sequence
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
@@ -45,8 +44,11 @@ MOVED = {
 }
 
 
-class _OldName(Loader):
-    """Makes the module of an old import path, which looks its names up in the new ones."""
+class _OldName:
+    """A loader. Makes the module of an old import path, which looks its names up in the new ones.
+
+    It is no subclass of ``importlib.abc``, which every import of carseq would import.
+    """
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         return None
@@ -68,13 +70,13 @@ class _OldName(Loader):
         )
 
 
-class _Finder(MetaPathFinder):
+class _Finder:
     """Answers imports of :data:`MOVED` that no file answers any more."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        return ModuleSpec(name, _OldName()) if name in MOVED else None
+        return ModuleSpec(name, _OldName()) if name in MOVED else None  # type: ignore[arg-type]
 
 
 def install(finders: list[Any]) -> None:

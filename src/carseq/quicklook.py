@@ -32,6 +32,7 @@ from carseq.library.whitelist import on_list, read_whitelist
 from carseq.log import get_logger
 from carseq.molecules import Read, Scorer, Target, assemble
 from carseq.molecules.fastq import barcode_bases, pick_reads
+from carseq.schema.percent import plain_percent
 from carseq.schema.tables import LOSSES, MOLECULES, QUICKLOOK
 from carseq.sequence.kmers import KmerSet
 
@@ -199,7 +200,7 @@ def write_look(look: Look, sample: str, folder: str | Path) -> list[str]:
     figures.knee(knee, sample, what="reads").save(folder / f"{sample}.knee.png")
     n_sure = int(look.barcodes["unique"].sum())
     words = [
-        f"{sample}: {look.n_reads:,} reads, {look.n_valid / max(1, look.n_reads):.1%} with a listed barcode "
+        f"{sample}: {look.n_reads:,} reads, {plain_percent(look.n_valid / max(1, look.n_reads))} with a listed barcode "
         f"({look.chemistry.name}, {'3 prime' if look.chemistry.strand == 'Forward' else '5 prime'} reads)",
         f"  {count(len(look.molecules), 'CAR molecule')} in {count(len(look.barcodes), 'barcode')}: {n_sure} sure, "
         f"{len(look.molecules) - n_sure} in sequence shared with a human gene",

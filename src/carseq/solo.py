@@ -19,7 +19,7 @@ from carseq.io.h5ad import write_h5ad
 from carseq.io.matrix import read_counts as read_counts
 from carseq.io.matrix import read_star_matrix
 from carseq.library.geometry import Chemistry
-from carseq.library.whitelist import read_parts
+from carseq.library.whitelist import listed_barcode, read_parts
 from carseq.log import get_logger
 from carseq.reference.index import check_genes, index_parameters, insertion_options
 from carseq.reference.star import run_star, scratch_folder
@@ -210,14 +210,15 @@ def plain_whitelist(path: Path, target: Path) -> Path:
 
     zipped = _is_gzipped(path)
     with igzip.open(path, "rb") if zipped else path.open("rb") as source:
-        first = source.readline().strip()
+        # A line that Windows has ended is no bare barcode.
+        first = source.readline().removesuffix(b"\n")
     if first.isalpha() and not zipped:
         return path
     with igzip.open(path, "rb") if zipped else path.open("rb") as source, target.open("wb") as copy:
         if first.isalpha():
             shutil.copyfileobj(source, copy, 1 << 22)
         else:
-            copy.writelines(b.split()[0].split(b"-")[0] + b"\n" for b in source if b.strip())
+            copy.writelines(word + b"\n" for line in source if (word := listed_barcode(line)))
     return target
 
 

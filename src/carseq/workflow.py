@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import gc
-import importlib.metadata
 import logging
 import os
 import platform
@@ -171,6 +170,9 @@ def job(snakemake: Any) -> Iterator[Any]:
         os.environ[name] = threads
     # The search for unused objects at the end of Python takes 0.4 s after large imports.
     atexit.register(gc.freeze)
+    # Numba would import awkward, for types that no job compiles: 0.4 s. (`init_all` of numba asks for this mark.)
+    if (extensions := sys.modules.get("numba.core.entrypoints")) is not None:
+        vars(extensions)["_already_initialized"] = True
     # A log that cannot be written (the disk is full) must not hide the reason behind tracebacks of its own.
     logging.raiseExceptions = False
     # A cluster's time limit and a user who stops the run send it: temporary files are removed, STAR is ended.
@@ -240,6 +242,8 @@ def versions(star: str | None = None, further: Mapping[str, str] | None = None) 
     further
         Those of other programs.
     """
+    import importlib.metadata
+
     found = {"python": platform.python_version()}
     # Not from the installed package's metadata, which an editable install keeps from when it was installed.
     found["carseq"] = carseq.__version__

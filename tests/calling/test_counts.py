@@ -98,6 +98,21 @@ def test_swapped_molecules_stay_where_their_reads_are():
     assert dropped == {"a": 1, "b": 2, "c": 0, "d": 0}
 
 
+def test_samples_of_one_library_swap_nothing_between_them():
+    """Two samples cut out of one pool each hold all of its molecules: all were dropped from both."""
+    pool = pd.DataFrame(
+        [("AC", "TT", 8), ("AC", "GG", 1), ("GT", "CC", 9)], columns=["barcode", "umi", "n_reads"]
+    )
+    other = pd.DataFrame([("AC", "TT", 1), ("GT", "CC", 9)], columns=["barcode", "umi", "n_reads"])
+    runs = dict.fromkeys(["a", "b", "c"], "run1")
+    kept, dropped = drop_swapped({"a": pool, "b": pool}, runs, {"a": "L", "b": "L"})
+    assert dropped == {"a": 0, "b": 0}
+    kept, dropped = drop_swapped({"a": pool, "b": pool, "c": other}, runs, {"a": "L", "b": "L"})
+    assert kept["a"]["umi"].tolist() == kept["b"]["umi"].tolist() == ["TT", "GG"]
+    assert dropped == {"a": 1, "b": 1, "c": 2}
+    assert drop_swapped({"a": pool, "b": pool}, runs)[1] == {"a": 3, "b": 3}
+
+
 def test_swapped_molecules_are_found_by_the_bases_of_barcodes():
     """Prefixes of other libraries differ in writing alone; parts of a split-pool barcode are not a suffix."""
 

@@ -202,6 +202,27 @@ def test_cells_of_another_species_have_no_type(made: ad.AnnData) -> None:
     assert (human["total_umis"].to_numpy() == np.asarray(made.X.sum(axis=1)).ravel()).all()
 
 
+def test_nothing_of_a_failed_library_is_typed(made: ad.AnnData, tmp_path: Path) -> None:
+    """Beside a good sample: of the failed one no cell has a type, the file and the command say why."""
+    both = ad.concat([made, made], index_unique="-")
+    both.obs["tube"] = ["good"] * made.n_obs + ["bad"] * made.n_obs
+    # Some of its cells keep more molecules than a cell must show to be typed.
+    thin = np.random.default_rng(0).binomial(made.X.data.astype(int), 0.02)
+    both.X = sparse.vstack([made.X, sparse.csr_matrix((thin, made.X.indices, made.X.indptr))])
+    both.X = sparse.csr_matrix(both.X, dtype=np.float32)
+    both.X.eliminate_zeros()
+    both.write_h5ad(tmp_path / "both.h5ad")
+    command = ["annotate", str(tmp_path / "both.h5ad"), "--out", str(tmp_path / "o.h5ad")]
+    said = CliRunner().invoke(app, [*command, "--sample", "tube"])
+    cells = ad.read_h5ad(tmp_path / "o.h5ad")
+    bad = cells.obs["tube"] == "bad"
+    assert (cells.obs["total_umis"][bad] >= 50).any()
+    assert (cells.obs["lineage"][bad] == "unknown").all()
+    assert (cells.obs["lineage"][~bad] == made.obs["lineage"].to_numpy()).mean() >= 0.95
+    assert list(cells.uns["library_failed"]) == ["bad"]
+    assert "library failed: median of" in said.output
+
+
 def test_a_gene_of_both_sex_chromosomes_stands_twice(made: ad.AnnData) -> None:
     """GENCODE lists IL3RA on X and Y: no reason to refuse the matrix, as a marker that stands twice is."""
     few = made[:40].copy()

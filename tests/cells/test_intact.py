@@ -161,7 +161,7 @@ def test_a_filter_that_removes_much_is_an_alert(caplog: pytest.LogCaptureFixture
     assert not rest
     assert sample == "U1"
     assert message.startswith("6 of the cells removed show the CAR; ")
-    assert "60 of 110 cells (55%)" in message
+    assert "60 of 110 cells (55 %)" in message
     assert "min_genes" in remedy
 
 

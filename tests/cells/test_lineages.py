@@ -232,3 +232,19 @@ def test_real_pbmc_hold_what_blood_holds() -> None:
     assert 0.002 <= kind.filter(like="dendritic").sum() <= 0.04
     assert 0 < kind["platelet"] <= 0.03
     assert lineage.get("unknown", 0) <= 0.04
+
+
+@pytest.mark.skipif(not PBMC.exists(), reason="real PBMC data are not at ../shared/data/real_pbmc")
+def test_monocytes_alone_are_no_neutrophils() -> None:
+    """Real monocytes at 1,000 UMIs: at most 3 % a neutrophil, and half or more a monocyte; others are left open."""
+    pbmc = ad.read_h5ad(PBMC / "pbmc1k_v3.h5ad")
+    pbmc.var_names_make_unique()
+    shows = {g: np.asarray(pbmc[:, g].X.sum(axis=1)).ravel() for g in ("LYZ", "CD3E", "VCAN")}
+    alone = pbmc[(shows["LYZ"] > 30) & (shows["CD3E"] == 0) & (shows["VCAN"] > 0)].copy()
+    alone.X = sparse.csr_matrix(alone.X, dtype=np.float32)
+    keep = 1000 / np.median(np.asarray(alone.X.sum(axis=1)))
+    alone.X.data = np.random.default_rng(4).binomial(alone.X.data.astype(int), keep).astype("f4")
+    kind = cells.annotate(alone).obs["cell_type"]
+    assert len(kind) > 100
+    assert (kind == "neutrophil").mean() <= 0.03
+    assert kind.str.contains("monocyte").mean() >= 0.5

@@ -7,6 +7,7 @@ and counts those that were accepted and those that ended in a traceback. A selec
 from __future__ import annotations
 
 import gzip
+import os
 import re
 import shutil
 import sys
@@ -1094,6 +1095,68 @@ def attempt(case: Bad, folder: Path) -> Outcome:
         (t for t in (notes if case.note else faults) if re.search(case.words, t, re.DOTALL)), told
     )
     return Outcome(seconds, "told" if case.note else "refused", line)
+
+
+def _column(name: str, value: str) -> Callable[[Tiny], None]:
+    def spoil(tiny: Tiny) -> None:
+        tiny.rows["M"][name] = value
+
+    return spoil
+
+
+# Mistakes of spreadsheets, and columns that are spelt nearly as those that carseq reads.
+for _name, _value, _words in (
+    ("timepoint", "#REF!", "where a formula failed"),
+    ("crp", "#DIV/0!", "where a formula failed"),
+    ("timepoint", "\N{LEFT DOUBLE QUOTATION MARK}D28\N{RIGHT DOUBLE QUOTATION MARK}", "quotation"),
+    ("car_pct_flow", "120", "not a share of T cells: 120"),
+    ("car_pct_flow", "-3", "not a share of T cells: -3"),
+    ("car_fraction_flow", "12", r"between 0 and 1\b"),
+    ("Role", "negative_control", "probably `role`"),
+    ("Time point", "D28", "probably `timepoint`"),
+    ("negative_control", "yes", "probably `role`"),
+    ("Raw.Matrix", "mtx", "probably `raw_matrix`"),
+):
+    BAD.append(Bad(f"slip: {_name} {_value}", "M", _column(_name, _value), _words))
+config("slip: fdr yes", "must be a number; yes", calling__fdr=True)
+config("slip: doublet rate no", "must be a number; yes", cells__doublet_rate=False)
+
+
+@bad("slip: patients P2 and p2", "BM", "'P2' and 'p2' differ only in case", note=True)
+def _(tiny):
+    tiny.rows["B"]["patient"], tiny.rows["M"]["patient"] = "P2", "p2"
+
+
+@bad("slip: results beside the configuration are a file", "M", "cannot be made: .* is a file")
+def _(tiny):
+    tiny.config["results"] = "made"
+    (tiny.folder / "made").write_text("x")
+
+
+def _second(tiny: Tiny, how: Callable[[Path, Path], object], sample: str) -> None:
+    pair = {}
+    for read in ("r1", "r2"):
+        source = tiny.folder / tiny.units[0][read]
+        how(source, tiny.folder / f"other_{source.name}")
+        pair[read] = f"other_{source.name}"
+    if sample != "F":
+        tiny.rows[sample] = dict(tiny.rows["F"], patient="P9")
+    tiny.units.append({"sample": sample, "unit": "L009", **pair})
+
+
+@bad("slip: reads of another sample, by a copy", "F", "holds the same reads as", note=True)
+def _(tiny):
+    _second(tiny, shutil.copy, "G")
+
+
+@bad("slip: a lane twice, by a copy", "F", "holds the same reads as", note=True)
+def _(tiny):
+    _second(tiny, shutil.copy, "F")
+
+
+@bad("slip: reads of another sample, by a hard link", "F", "is used twice")
+def _(tiny):
+    _second(tiny, os.link, "G")
 
 
 def main() -> int:

@@ -15,7 +15,7 @@ from carseq.construct.homology import EndogenousTranscript, Locus
 from carseq.construct.library import relatives
 from carseq.data import path as data_path
 from carseq.errors import CarseqError
-from carseq.io.bam import open_bam
+from carseq.io.bam import kept_unmapped, open_bam
 from carseq.molecules import Scorer, collapse_umis, find_molecules, write_slice
 from carseq.molecules.support import compare_constructs
 
@@ -46,8 +46,8 @@ def table(surrogate, found):
 class Bam:
     """Writes a small coordinate-sorted BAM: the CAR's contig and one for each relative's mRNA."""
 
-    def __init__(self, path, surrogate, *, with_car=True):
-        self.path = path
+    def __init__(self, path, surrogate, *, with_car=True, programs=()):
+        self.path, self.programs = path, list(programs)
         self.contigs = {g: len(s) for g, s in relatives().items()}
         if with_car:
             self.contigs = {"HBI0101": len(surrogate.sequence), **self.contigs}
@@ -77,6 +77,7 @@ class Bam:
         header = {
             "HD": {"VN": "1.4", "SO": "coordinate"},
             "SQ": [{"SN": n, "LN": length} for n, length in self.contigs.items()],
+            "PG": self.programs,
         }
         order = sorted(
             self.records, key=lambda r: (r.is_unmapped, r.reference_id, r.reference_start)
@@ -315,6 +316,43 @@ def test_a_bam_that_can_show_no_car_is_refused(tmp_path, surrogate, found, table
     without.add(relatives()["CD247"][:90], contig="CD247", start=0)
     with pytest.raises(CarseqError, match="no contig HBI0101 and no unmapped reads"):
         find_molecules(without.write(), surrogate, found, table, sample="s", loci=loci())
+
+
+ALIGNED = {"ID": "STAR", "PN": "STAR", "CL": "STAR --outSAMtype BAM --outSAMunmapped Within"}
+
+
+def test_a_library_without_an_unmapped_read_is_taken(tmp_path, surrogate, found, table):
+    """All reads were aligned, as the header shows, or to another construct; it was refused as one that lost reads."""
+    whole = Bam(tmp_path / "j.bam", surrogate, with_car=False, programs=[ALIGNED])
+    whole.add(relatives()["CD247"][:90], contig="CD247", start=0)
+    _, losses = find_molecules(whole.write(), surrogate, found, table, sample="s", loci=loci())
+    assert losses.set_index("step").loc["unmapped_looked_at", "n"] == 0
+    # With `reuse` the contig of the first construct is one of the places, and holds what they share.
+    first = Bam(tmp_path / "k.bam", surrogate, with_car=False)
+    first.contigs["FIRST"] = len(surrogate.sequence)
+    first.add(surrogate.sequence[3200:3290], contig="FIRST", start=3200)
+    places = [*loci(), Locus("FIRST", 0, len(surrogate.sequence), "FIRST")]
+    molecules, _ = find_molecules(first.write(), surrogate, found, table, sample="s", loci=places)
+    assert list(molecules["evidence"]) == ["unique"]
+
+
+@pytest.mark.parametrize(
+    ("programs", "kept"),
+    [
+        ([], False),
+        ([ALIGNED], True),
+        ([ALIGNED | {"CL": "STAR --outSAMtype BAM"}], False),
+        ([ALIGNED, {"ID": "s", "PN": "samtools", "CL": "samtools sort -@ 4 a.bam"}], True),
+        ([ALIGNED, {"ID": "s", "PN": "samtools", "CL": "samtools view -b -F 4 a.bam"}], False),
+        ([ALIGNED, {"ID": "x", "PN": "own_filter"}], False),
+    ],
+    ids=["nothing", "STAR within", "STAR default", "sorted", "filtered", "unknown program"],
+)
+def test_a_header_shows_whether_unmapped_reads_were_kept(tmp_path, surrogate, programs, kept):
+    bam = Bam(tmp_path / "l.bam", surrogate, programs=programs)
+    bam.add(surrogate.sequence[:90], contig="HBI0101")
+    with open_bam(bam.write()) as opened:
+        assert kept_unmapped(opened) is kept
 
 
 def test_the_cars_contig_may_have_another_name(tmp_path, surrogate, found, table, caplog):

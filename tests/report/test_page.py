@@ -181,7 +181,7 @@ def test_every_table_is_in_the_page_whole(study: Study, results: Path, tmp_path:
     tables = data_of(page_of(results, tmp_path / "report.html"))["tables"]
     assert tables["detection"]["n"] == len(study.detection) == 8
     assert tables["localization"]["n"] == len(study.localization)
-    shown = {c["key"] for c in tables["contrasts"]["columns"] if not c["hidden"]}
+    shown = {c["key"] for c in tables["contrasts"]["columns"] if not c.get("hidden")}
     assert "compartment" in shown
     assert tables["evidence"]["n"] == len(alerts.car_bearing(study))
     for name, table in tables.items():

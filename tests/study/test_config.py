@@ -115,6 +115,27 @@ def test_valid_sheets_give_a_study_with_further_columns(sheets):
     assert study.pairs("A") == [(str(sheets.folder / "a_R1.fq"), str(sheets.folder / "a_R2.fq"))]
 
 
+def pool(sheets, *, libraries=("", "")):
+    """Two samples cut out of one library: one BAM and raw matrix, cells of their own."""
+    sheets.samples = "sample\tpatient\tcompartment\tbam\traw_matrix\tmatrix\ttag\tlibrary\n"
+    for i, library in enumerate(libraries):
+        sheets.samples += f"S{i}\tP{i}\turine\tb.bam\traw.h5\tcells{i}.h5\tHTO_{i}\t{library}\n"
+    sheets.config = sheets.config.replace("units: units.tsv\n", "")
+    for name in ("b.bam", "raw.h5", "cells0.h5", "cells1.h5"):
+        (sheets.folder / name).write_text("x")
+    return sheets
+
+
+def test_samples_that_share_a_bam_are_of_one_library(sheets):
+    """`library` and `tag` are carried to the cells; a shared BAM is one library, whether the sheet says so or not."""
+    carried = [s.carried() for s in pool(sheets).load().samples.values()]
+    assert [(c["library"], c["tag"]) for c in carried] == [("S0", "HTO_0"), ("S0", "HTO_1")]
+    named = pool(sheets, libraries=("", "L7")).load().samples.values()
+    assert [s.library for s in named] == ["L7", "L7"]
+    with pytest.raises(CarseqError, match="several libraries of one BAM: L7, L8"):
+        pool(sheets, libraries=("L7", "L8")).load()
+
+
 @pytest.mark.parametrize("key", ["markers", "atlas", "celltypist"])
 def test_files_that_the_cells_section_names_are_looked_for_and_recorded(sheets, key):
     """A missing one is told before anything runs; one that is there is among the study's inputs."""

@@ -59,7 +59,9 @@ def count_car(molecules: pd.DataFrame, barcodes: pd.Index) -> pd.DataFrame:
 
 
 def drop_swapped(
-    molecules: Mapping[str, pd.DataFrame], runs: Mapping[str, str]
+    molecules: Mapping[str, pd.DataFrame],
+    runs: Mapping[str, str],
+    libraries: Mapping[str, str] | None = None,
 ) -> tuple[dict[str, pd.DataFrame], dict[str, int]]:
     """Drop molecules that came over from another library of the same sequencing run.
 
@@ -73,6 +75,9 @@ def drop_swapped(
         Schema ``MOLECULES``, by sample; barcodes are compared by their bases, however the samples write them.
     runs
         Sequencing run by sample; samples without one (or with an empty one) are left as they are.
+    libraries
+        Library by sample, where several samples are of one. Their molecules have one sample index, so that what they
+        share was not swapped; a sample without one is a library of its own.
 
     Returns
     -------
@@ -94,10 +99,18 @@ def drop_swapped(
             [molecules[s][["barcode", "umi", "n_reads"]].assign(owner=s) for s in names]
         )
         copies["barcode"] = copies["barcode"].astype(str).map(bare_barcode)
-        of_all = copies.groupby(["barcode", "umi"])["n_reads"].transform("sum").to_numpy(float)
-        here = (
-            copies.groupby(["barcode", "umi", "owner"])["n_reads"].transform("sum").to_numpy(float)
-        )
+        of_library = {s: _library_of(s, libraries or {}) for s in names}
+        if len(set(of_library.values())) < 2:
+            continue
+        copies["library"] = copies["owner"].map(of_library)
+        # Samples of one library may all hold all of its molecules: these are one copy.
+        key = ["barcode", "umi"]
+        own_reads = copies.groupby([*key, "owner"], as_index=False)["n_reads"].sum()
+        own_reads["library"] = own_reads["owner"].map(of_library)
+        reads = own_reads.groupby([*key, "library"], as_index=False)["n_reads"].max()
+        reads["of_all"] = reads.groupby(key)["n_reads"].transform("sum")
+        both = copies[[*key, "library"]].merge(reads, on=[*key, "library"], how="left")
+        here, of_all = both["n_reads"].to_numpy(float), both["of_all"].to_numpy(float)
         stays = here >= MIN_SWAP_SHARE * of_all
         owner = copies["owner"].to_numpy(str)
         for sample in names:
@@ -105,6 +118,12 @@ def drop_swapped(
             kept[sample] = molecules[sample][own]
             dropped[sample] = int((~own).sum())
     return kept, dropped
+
+
+def _library_of(sample: str, libraries: Mapping[str, str]) -> tuple[str, str]:
+    """Return what the library of a sample is known by, its own name if it is alone in one."""
+    named = libraries.get(sample)
+    return ("sample", sample) if is_missing(named) else ("library", str(named))
 
 
 def unseen_share(findings: list[dict[str, object]], strand: str | None) -> float:

@@ -62,7 +62,7 @@ def call_study(
         Annotated cells of all samples, as :func:`carseq.calling.call_cells` takes them.
     samples
         One row a sample: ``sample``, and where known ``patient``, ``compartment``, ``timepoint``, ``role``, ``gating``,
-        ``sequencing_run``, ``ambient_umis``, ``ambient_car``, ``car_unseen``.
+        ``sequencing_run``, ``library``, ``ambient_umis``, ``ambient_car``, ``car_unseen``.
     molecules
         Schema ``MOLECULES``, by sample; samples absent from it take the matrix's counts of the CAR.
     car
@@ -103,7 +103,10 @@ def call_study(
         runs = dict(
             zip(table["sample"], table["sequencing_run"].fillna("").astype(str), strict=True)
         )
-    matched, swapped = drop_swapped(matched, runs)
+    libraries = {}
+    if "library" in table:
+        libraries = dict(zip(table["sample"], table["library"].fillna("").astype(str), strict=True))
+    matched, swapped = drop_swapped(matched, runs, libraries)
     if findings is not None:
         strand = strands or {}
         table["car_unseen"] = [

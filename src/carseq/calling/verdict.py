@@ -13,7 +13,7 @@ from carseq.calling.calls import MAX_AMBIENT_P
 from carseq.calling.cells import Cells
 from carseq.calling.model import Fit
 from carseq.calling.negbin import Floats, log_pmf, upper_tail
-from carseq.schema.percent import two_digit_percent
+from carseq.schema.percent import plain_percent, two_digit_percent
 
 #: A sample in which no more than this CAR T fraction could be excluded is undetermined, not negative.
 UNDETERMINED_ABOVE = 0.5
@@ -334,11 +334,13 @@ def decide(
     if n_t == 0:
         return "undetermined", "no T cells in this sample"
     if unseen >= MAX_UNSEEN:
-        text = f"no positive call among {n_t} T cells, but {unseen:.0%} of the CAR's molecules could not be seen "
-        return "undetermined", f"{text}with this construct: give the whole transcript"
+        text = f"no positive call among {n_t} T cells, but {plain_percent(unseen)} of the CAR's molecules could not be "
+        return "undetermined", f"{text}seen with this construct: give the whole transcript"
     if not limit <= UNDETERMINED_ABOVE:
         text = f"no positive call, but only {n_t} T cell{'s' if n_t != 1 else ''}, of this depth: "
-        text += f"even a CAR T fraction of {UNDETERMINED_ABOVE:.0%} could not be excluded"
+        text += (
+            f"even a CAR T fraction of {plain_percent(UNDETERMINED_ABOVE)} could not be excluded"
+        )
         return "undetermined", text + tail
     text = f"no positive call among {n_t} T cells; "
     text += (

@@ -10,17 +10,16 @@ import pandas as pd
 from scipy import sparse
 
 from carseq.cells.ambient import ambient_profile
-from carseq.cells.annotation import LEAST_TYPED_UMIS, annotate
+from carseq.cells.annotation import LEAST_TYPED_UMIS, annotate, untype
 from carseq.cells.barcodes import call_barcodes
 from carseq.cells.clusters import cluster
 from carseq.cells.combination import combine
 from carseq.cells.counts import row_sums
 from carseq.cells.doublet import doublets, paired_transcriptomes
-from carseq.cells.filters import failed_libraries, filter_cells, quality
+from carseq.cells.filters import filter_cells, quality, untype_failed
 from carseq.cells.intact import intactness
 from carseq.cells.intronic import intronic_share
 from carseq.cells.latent import Method, integrate
-from carseq.cells.markers import UNKNOWN
 from carseq.cells.protein import add_protein, protein_agreement, protein_background
 from carseq.cells.states import cell_cycle, t_states
 from carseq.errors import CarseqError
@@ -183,13 +182,13 @@ def annotate_matrix(
     log.info("typing them")
     annotate(cohort, markers)
     _untype_other_species(cohort)
+    failed = untype_failed(cohort)
     intactness(cohort)
     log.info("states, phases and quality")
     paired_transcriptomes(cohort, ambient)
     t_states(cohort, seed=seed)
     cell_cycle(cohort)
     filter_cells(cohort)
-    failed = failed_libraries(cohort)
     names = pd.Index(np.concatenate(called)) if called else adata.obs_names[:0]
     result = adata
     if len(names) < adata.n_obs:
@@ -207,7 +206,8 @@ def annotate_matrix(
                 if isinstance(table, pd.DataFrame)
                 else table[order]
             )
-    result.uns["library_failed"] = failed
+    # An empty name cannot be written into an h5ad.
+    result.uns["library_failed"] = {name or "(unnamed)": genes for name, genes in failed.items()}
     if proteins is None:
         del result.obs["protein_lineage"]
     else:
@@ -339,16 +339,7 @@ def _untype_other_species(cohort: AnnData) -> None:
     if "pct_other_species" not in cohort.obs:
         return
     rows = (cohort.obs["pct_other_species"] > MOST_OTHER_SPECIES).to_numpy()
-    for column in ("lineage", "cell_type", "lineage_2", "cell_type_2"):
-        cohort.obs.loc[rows, column] = UNKNOWN
-    cohort.obs.loc[rows, "cell_type_ontology_term_id"] = ""
-    cohort.obs.loc[rows, "marker_coverage"] = np.nan
-    for column in ("cell_type_confidence", "lineage_confidence"):
-        cohort.obs.loc[rows, column] = cohort.obs.loc[rows, "pct_other_species"] / 100
-    for table in (cohort.obsm[key] for key in cohort.obsm if key.endswith("_probability")):
-        table.loc[rows] = 0.0
-        if UNKNOWN in table:
-            table.loc[rows, UNKNOWN] = 1.0
+    untype(cohort, rows)
 
 
 def _make_unique(part: AnnData) -> None:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from carseq.cells.annotation import LEAST_TYPED_GENES, LEAST_TYPED_UMIS
+from carseq.cells.annotation import LEAST_TYPED_GENES, LEAST_TYPED_UMIS, untype
 from carseq.cells.counts import car_name, counts_of, row_sums
 from carseq.cells.markers import UNKNOWN
 from carseq.io.genes import PANEL_GENES, is_mitochondrial
 from carseq.log import get_logger
+from carseq.schema.percent import plain_percent
 from carseq.schema.tables import FILTERS
 
 if TYPE_CHECKING:
@@ -87,10 +88,11 @@ def failed_libraries(adata: AnnData) -> dict[str, float]:
     if not adata.n_obs:
         return {}
     sample = adata.obs["sample"].astype(str) if "sample" in adata.obs else pd.Series("", adata.obs_names)  # fmt: skip
-    if adata.n_vars < PANEL_GENES and row_sums(counts_of(adata)).mean() >= LEAST_TYPED_UMIS:
-        # A targeted panel shows few genes of a whole cell.
-        return {}
     median = adata.obs["n_genes"].groupby(sample.to_numpy()).median()
+    if adata.n_vars < PANEL_GENES:
+        # A targeted panel shows few genes of a whole cell.
+        umis = pd.Series(row_sums(counts_of(adata))).groupby(sample.to_numpy()).mean()
+        median = median[umis < LEAST_TYPED_UMIS]
     failed = {str(name): float(value) for name, value in median.items() if value < FAILED_GENES}
     for name, value in failed.items():
         log.warning(
@@ -99,6 +101,20 @@ def failed_libraries(adata: AnnData) -> dict[str, float]:
             value,
             LEAST_TYPED_GENES,
         )
+    return failed
+
+
+def untype_failed(adata: AnnData) -> dict[str, float]:
+    """Take the types from the cells of libraries that failed; return these as :func:`failed_libraries` does.
+
+    Parameters
+    ----------
+    adata
+        Annotated cells before any filter, with `obs["sample"]` and `obs["n_genes"]`.
+    """
+    failed = failed_libraries(adata)
+    if failed:
+        untype(adata, adata.obs["sample"].astype(str).isin(list(failed)).to_numpy())
     return failed
 
 
@@ -123,7 +139,7 @@ def filter_alerts(filters: pd.DataFrame, *, car: bool = True) -> list[tuple[str,
                 if row.n_car_bearing_removed
                 else "none of the cells removed shows the CAR; "
             )
-            share = f"{row.n_removed:,} of {n:,} cells ({row.n_removed / n:.0%})"
+            share = f"{row.n_removed:,} of {n:,} cells ({plain_percent(row.n_removed / n)})"
             message = f"{bearing if car else ''}the filter `{row.step}` removed {share}"
             alerts.append((str(name), message, _REMEDY[row.step]))
     return alerts
@@ -241,7 +257,7 @@ def filter_cells(
             judged = pct[like & (genes >= least)]
             if judged.size >= MIN_GROUP and (judged > ceiling).mean() > MOST_REMOVED:
                 bound = max(ceiling, min(BROKEN_MITO, _mode_limit(judged, MODE_SPREADS)))
-                raised.append(f"{kind} {bound:.0f} %")
+                raised.append(f"{kind} {plain_percent(bound / 100)}")
             mito |= rows & (pct > bound)
             most_genes = max(MAX_GENES, np.exp(_upper(np.log1p(genes[own]), SIZE_MADS)))
             most_umis = max(MAX_UMIS, np.exp(_upper(np.log1p(umis[own]), SIZE_MADS)))

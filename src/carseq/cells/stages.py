@@ -24,7 +24,7 @@ from carseq.cells.clusters import cluster
 from carseq.cells.combination import combine
 from carseq.cells.counts import counts_of, log_normalised, row_sums, take_rows
 from carseq.cells.doublet import doublets, paired_transcriptomes
-from carseq.cells.filters import failed_libraries, filter_cells, quality
+from carseq.cells.filters import filter_cells, quality, untype_failed
 from carseq.cells.intact import intactness
 from carseq.cells.latent import integrate, principal_components
 from carseq.cells.markers import read_markers
@@ -179,8 +179,8 @@ def annotate_cohort(
     )
     cluster(cohort, key, resolution=config.resolution, seed=config.seed)
     annotate(cohort, markers, car=car)
+    failed = untype_failed(cohort)
     intactness(cohort)
-    failed = failed_libraries(cohort)
     paired_transcriptomes(cohort, ambient, car=car)
     share = np.full(cohort.n_obs, np.nan)
     for name in dict.fromkeys(cohort.obs["sample"].astype(str)):

@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 
 from carseq.cli.options import Form, Name, known_form, out
 from carseq.errors import CarseqError
+from carseq.schema.percent import plain_percent
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -174,7 +175,7 @@ def show_map(
         out.print(text_findings(findings))
     if shared is not None:
         for row in shared[shared["class"] != "car_only"].itertuples():
-            what = f"{row[3]} with {row.gene}, identity {row.identity:.0%}"
+            what = f"{row[3]} with {row.gene}, identity {plain_percent(row.identity)}"
             out.print(f"  {row.start + 1}-{row.end}: {what}", highlight=False)
     if to:
         _write(found, to, findings, shared, spliced, chemistry)
@@ -316,7 +317,7 @@ def _consensus(found: Any, bam: Path, correct: Path | None) -> None:
             "base", "kind", "file", "reads", "molecules", "support", title="disagreements"
         )
         for row in variants.itertuples():
-            cells = (row.kind, row.ref, row.alt, str(row.depth), f"{row.support:.0%}")
+            cells = (row.kind, row.ref, row.alt, str(row.depth), f"{plain_percent(row.support)}")
             table.add_row(str(row.position + 1), *cells)
         out.print(table)
     else:

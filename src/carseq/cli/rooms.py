@@ -12,6 +12,7 @@ import typer
 from carseq.cli.options import ConstructFile, Form, Name, known_form, out, print_verdicts
 from carseq.errors import CarseqError
 from carseq.log import get_logger
+from carseq.schema.percent import plain_percent
 from carseq.schema.thresholds import FDR
 
 if TYPE_CHECKING:
@@ -305,11 +306,17 @@ def annotate(
             cells.uns[f"{name}_names"] = list(map(str, table.columns))
             cells.obsm[name] = table.to_numpy()
     write_h5ad(cells, to)
+    for name, genes in cells.uns["library_failed"].items():
+        out.print(
+            f"sample {name}: undetermined, library failed: median of {genes:.0f} genes in a cell"
+        )
     kinds = cells.obs["cell_type"].astype(str)
     sure = cells.obs.groupby(kinds)["cell_type_confidence"].mean()
     held = cells.obs.groupby(kinds)["marker_coverage"].mean()
     for name, n in kinds.value_counts().items():
-        held_words = f", {held[name]:.0%} of its markers in the matrix" if held[name] > 0 else ""
+        held_words = (
+            f", {plain_percent(held[name])} of its markers in the matrix" if held[name] > 0 else ""
+        )
         words = f"confidence {sure[name]:.2f}{held_words}"
         if name == "unknown":
             words = "no lineage reaches a probability of 0.5"

@@ -18,6 +18,7 @@ from carseq.construct.findings import Finding
 from carseq.construct.frame import extent, pieces, reading_faults
 from carseq.construct.lint import lint
 from carseq.construct.model import Construct
+from carseq.schema.percent import plain_percent
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -268,7 +269,7 @@ def _domain_table(construct: Construct) -> Table:
     for i, d in enumerate(domains):
         if int(d.start) - done >= _MIN_UNNAMED:
             table.add_row("-", "(gap: unnamed)", "", str(done + 1), str(d.start), "", "")
-        identity = "" if d.identity != d.identity else f"{d.identity:.1%}"
+        identity = "" if d.identity != d.identity else f"{plain_percent(d.identity)}"
         place = (str(int(d.start) + 1), str(int(d.end)))
         table.add_row(_LETTERS[i % 26], str(d.name), str(d.kind), *place, identity, str(d.source))
         done = max(done, int(d.end))

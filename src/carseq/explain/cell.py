@@ -15,6 +15,7 @@ from carseq.calling import MAX_AMBIENT_P, explain_posterior
 from carseq.cells.markers import T_LINEAGE, UNKNOWN
 from carseq.explain.phrases import probability, times
 from carseq.figures.phrases import count
+from carseq.schema.percent import plain_percent, two_digit_percent
 from carseq.schema.results import FILES
 
 
@@ -39,7 +40,7 @@ def facts(row: pd.Series) -> pd.DataFrame:
         ("barcode", row["barcode"]),
         ("UMIs", f"{row['total_umis']:,}"),
         ("genes", f"{row['n_genes']:,}"),
-        ("mitochondrial", f"{row['pct_mito']:.1f} % of UMIs"),
+        ("mitochondrial", f"{plain_percent(row['pct_mito'] / 100)} of UMIs"),
         ("doublet score", doublet + ("; called a doublet" if row["is_doublet"] else "")),
         ("lineage", f"{row['lineage']}{second('lineage')}"),
         (
@@ -139,12 +140,13 @@ def words(row: pd.Series, terms: pd.DataFrame) -> str:
     posterior = probability(float(row["car_posterior"]))
     if "prior" not in value:
         return f"{head}T cell; {seen}; posterior {posterior}."
-    prior = f"about {100 * value['prior']:.2g} % of the sample's T cells like it, by depth and type, are CAR T cells"
+    prior = f"about {two_digit_percent(value['prior'])} of the sample's T cells like it, by depth and type, "
+    prior += "are CAR T cells"
     if not k:
         missed = 10 ** value["log10 likelihood, CAR T cell"]
         return (
-            f"{head}T cell without a CAR molecule. {100 * missed:.2g} % of CAR T cells of its depth would show none "
-            f"either (dropout), and {prior}: probability {posterior} that this is one."
+            f"{head}T cell without a CAR molecule. {two_digit_percent(missed)} of CAR T cells of its depth would show "
+            f"none either (dropout), and {prior}: probability {posterior} that this is one."
         )
     ratio = value["log10 likelihood ratio"]
     return (

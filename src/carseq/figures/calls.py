@@ -39,7 +39,7 @@ from carseq.figures.palette import (
     shown_call,
 )
 from carseq.figures.phrases import count, number
-from carseq.schema.percent import percent, percent_range
+from carseq.schema.percent import limit_percent, percent, percent_range
 
 CALLED = CALLS["positive"][0]
 #: How a cell with CAR molecules is shown, in words.
@@ -115,7 +115,9 @@ def prevalence(detection: pd.DataFrame) -> Figure:
         tip = f"{cell.sample}\n{words}\n{called}"
         tip += f"\nestimate {estimate}" if known else ""
         limit = cell.detection_limit
-        tips.append(tip + (f"\ndetection limit {percent(limit)}" if np.isfinite(limit) else ""))
+        tips.append(
+            tip + (f"\ndetection limit {limit_percent(limit)}" if np.isfinite(limit) else "")
+        )
     rows = in_order(
         pd.DataFrame(
             {
@@ -342,8 +344,8 @@ def thresholds(table: pd.DataFrame) -> Figure:
     tips = [
         f"{r.sample}, false discovery rate {percent(r.fdr)}{' (in use)' if r.in_use else ''}\n"
         f"{number(r.n_car_positive)} of {count(r.n_t_cells, 'T cell')} called, {number(r.expected_false_calls)} "
-        f"expected to be false\nsensitivity {percent(r.sensitivity)}, detection limit {percent(r.detection_limit)}\n"
-        f"{words}"
+        f"expected to be false\nsensitivity {percent(r.sensitivity)}, detection limit "
+        f"{limit_percent(r.detection_limit)}\n{words}"
         for r, words in zip(table.itertuples(), verdict, strict=True)
     ]
     columns = ["sample", "fdr", "n_car_positive", "expected_false_calls"]
@@ -408,7 +410,7 @@ def downsampling(table: pd.DataFrame) -> Figure:
             f"{sample}, {percent(r.share)} of the molecules (median {number(round(r.median_umis))} UMIs)\n"
             f"{number(r.expected_positive)} calls expected ({number(r.expected_positive_low)}–"
             f"{number(r.expected_positive_high)})\nsensitivity {percent(r.sensitivity)}, detection limit "
-            f"{percent(r.detection_limit)}"
+            f"{limit_percent(r.detection_limit)}"
             for r in own.itertuples()
         ]
         shown = {"sensitivity": own["sensitivity"], "detection limit": own["detection_limit"]}

@@ -20,8 +20,11 @@ import pandas as pd
 import vl_convert as vlc
 
 from carseq.figures.palette import GRID, INK, SOFT
+from carseq.io.cache import kept
 from carseq.io.files import atomic
 
+#: Its version: what it makes of a chart is kept under it.
+_VL_CONVERT = getattr(vlc, "__version__", "")
 #: Width of a figure in a file or notebook, pixels; the page gives each its own.
 WIDTH = 620
 #: Height of a row of a chart of rows, pixels.
@@ -176,9 +179,15 @@ class Figure:
         key = id(self.chart)
         if key not in _COMPILED:
             spec = {**as_dict(self.chart), "config": {**_CONFIG, "background": None}}
-            _COMPILED[key] = (self.chart, json.dumps(vlc.vegalite_to_vega(spec)))
-        made: dict[str, Any] = json.loads(_COMPILED[key][1])
-        return made
+            # Its rows are not in it: it is the same in every study.
+            made = kept(
+                "chart",
+                f"vl-convert {_VL_CONVERT} {json.dumps(spec)}",
+                lambda: json.dumps(vlc.vegalite_to_vega(spec)).encode(),
+            )
+            _COMPILED[key] = (self.chart, made.decode())
+        compiled: dict[str, Any] = json.loads(_COMPILED[key][1])
+        return compiled
 
 
 def warm_up() -> None:
@@ -194,8 +203,14 @@ _COMPILED: dict[int, tuple[Any, str]] = {}
 @cache
 def runtime() -> str:
     """Return Vega's runtime as JavaScript that sets ``window.vegaEmbed``, from the files that vl-convert brings."""
-    made: str = vlc.javascript_bundle("window.vegaEmbed = vegaEmbed;")
-    return made
+    snippet = "window.vegaEmbed = vegaEmbed;"
+    # To put it together takes two seconds.
+    made = kept(
+        "runtime",
+        f"vl-convert {_VL_CONVERT} {snippet}",
+        lambda: vlc.javascript_bundle(snippet).encode(),
+    )
+    return made.decode()
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:

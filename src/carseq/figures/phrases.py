@@ -8,7 +8,7 @@ import re
 from datetime import UTC, date, datetime
 from typing import Any
 
-from carseq.schema.percent import NBSP, percent, percent_range
+from carseq.schema.percent import NBSP, limit_percent, percent, percent_range
 
 
 def today() -> date:
@@ -110,7 +110,7 @@ def verdict_words(row: Any) -> tuple[str, list[str]]:
             tail = f"; sensitivity {percent(row.sensitivity)}" if finite(row.sensitivity) else ""
             sentences.append(f"Expected false calls {number(row.expected_false_calls)}{tail}.")
     elif row.verdict == "not_detected":
-        limit = percent(excluded) if finite(row.detection_limit) else ""
+        limit = limit_percent(excluded) if finite(row.detection_limit) else ""
         headline = f"CAR T cells not detected{f' above {limit}' if limit else ''}"
         if limit:
             sentences.append(
@@ -126,5 +126,5 @@ def verdict_words(row: Any) -> tuple[str, list[str]]:
         elif not row.n_t_cells:
             sentences = [f"No T cells among {count(row.n_cells, 'cell')}."]
         elif finite(row.detection_limit) and excluded < 1:
-            sentences.append(f"Only shares above {percent(excluded)} are excluded.")
+            sentences.append(f"Only shares above {limit_percent(excluded)} are excluded.")
     return headline, sentences

@@ -86,6 +86,34 @@ def open_bam(path: str | Path) -> pysam.AlignmentFile:
     return bam
 
 
+#: What samtools may do to a BAM without leaving a read out (samtools manual: these take no filter by default).
+_KEEP_ALL = frozenset(("sort", "merge", "cat", "reheader", "addreplacerg", "calmd", "collate"))
+_FILTERS = re.compile(r"\s-(?:[fFGqLdDN]|-(?:require|exclude|include|excl|min-MQ)\S*)\s*")
+
+
+def kept_unmapped(bam: pysam.AlignmentFile) -> bool:
+    """Return whether the header shows that reads which could not be aligned were written, and not left out later.
+
+    A BAM without such reads is then one whose reads all aligned. STAR writes them with ``--outSAMunmapped Within``; of
+    the programs that came after it, only those are trusted that leave no read out.
+
+    Parameters
+    ----------
+    bam
+        As :func:`open_bam` gives it.
+    """
+    aligned = False
+    for program in bam.header.to_dict().get("PG", []):
+        line = str(program.get("CL", ""))
+        if str(program.get("PN", program.get("ID", ""))) == "STAR":
+            aligned = re.search(r"--outSAMunmapped\s+Within\b", line) is not None
+        else:
+            action = re.search(r"samtools(?:\.exe)?\s+(\w+)", line)
+            if action is None or action[1] not in _KEEP_ALL or _FILTERS.search(line):
+                return False
+    return aligned
+
+
 def by_coordinate(record: pysam.AlignedSegment) -> tuple[bool, int, int]:
     """Return the key that sorts records by coordinate, the unmapped last."""
     return record.reference_id < 0, record.reference_id, record.reference_start

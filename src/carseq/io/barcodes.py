@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from carseq.errors import CarseqError
+from carseq.schema.percent import plain_percent
 
 #: Bases of a barcode in one piece (10x, Drop-seq) or several (split-pool: ``AAC-GGT-TTA``), with what stands around.
 _ONE_PIECE = re.compile(r"^(.*?[^A-Za-z0-9])??([ACGTN]{8,}(?:[-_+.][ACGTN]{8,})*)([^A-Z].*)?$")
@@ -319,7 +320,7 @@ class Belonging:
 
     def words(self) -> str:
         """Say it in a line."""
-        told = f"{self.in_matrix:.0%} of the BAM's reads are in the matrix's barcodes"
+        told = f"{plain_percent(self.in_matrix)} of the BAM's reads are in the matrix's barcodes"
         if how := self.match.words():
             told += f" ({how})"
         if self.cells_only:
@@ -363,14 +364,14 @@ def check_belonging(reads: pd.Series, totals: pd.Series, sample: str) -> Belongi
     if max(in_top, seen_top) < MIN_SHARE:
         raise CarseqError(
             f"{what} do not belong together",
-            f"{in_top:.1%} of the BAM's reads lie in the matrix's largest barcodes (half of its molecules do); the BAM "
-            f"has {written.index[0]}, the matrix {totals.index[0]}",
+            f"{plain_percent(in_top)} of the BAM's reads lie in the matrix's largest barcodes (half of its molecules "
+            f"do); the BAM has {written.index[0]}, the matrix {totals.index[0]}",
             f"{remedy}; two samples' rows may be exchanged",
         )
     if in_matrix < MIN_SHARE and in_top < MIN_SHARE / 2 and len(top) >= FEWEST and seen_top < RIVAL:
         raise CarseqError(
             f"{what} do not belong together",
-            f"{in_matrix:.1%} of the BAM's reads have a barcode of the matrix",
+            f"{plain_percent(in_matrix)} of the BAM's reads have a barcode of the matrix",
             remedy,
         )
     styles = pd.Series([barcode_parts(str(b))[::2] for b in top])
@@ -383,8 +384,8 @@ def check_belonging(reads: pd.Series, totals: pd.Series, sample: str) -> Belongi
             libraries = sorted({"...".join(s) for s in styles[others]})
             raise CarseqError(
                 f"the matrix of sample {sample} holds other libraries than its BAM",
-                f"{others.mean():.0%} of its largest barcodes are written {', '.join(libraries[:4])}; the BAM's are "
-                f"{', '.join('...'.join(s) for s in own)}",
+                f"{plain_percent(others.mean())} of its largest barcodes are written {', '.join(libraries[:4])}; the "
+                f"BAM's are {', '.join('...'.join(s) for s in own)}",
                 "give the matrix of this library alone (that of `cellranger count`, not of `aggr`), or cut it out",
             )
     cells = max(float(np.quantile(totals.iloc[: max(1, len(totals) // 10)], 0.5)), 1.0)
@@ -428,8 +429,9 @@ def check_cells(cells: pd.Index, totals: pd.Series, sample: str) -> BarcodeMatch
     if share < RIVAL:
         raise CarseqError(
             f"{what} do not belong together",
-            f"{share:.0%} of {len(cells):,} cells are {'among the largest' if len(held) < len(totals) else 'in it'}; "
-            f"cells are written {cells[0]}, barcodes of the matrix {totals.index[0]}",
+            f"{plain_percent(share)} of {len(cells):,} cells are "
+            f"{'among the largest' if len(held) < len(totals) else 'in it'}; cells are written {cells[0]}, "
+            f"barcodes of the matrix {totals.index[0]}",
             "give the filtered and the raw matrix of one run; two samples' rows may be exchanged",
         )
     return match

@@ -20,6 +20,7 @@ import pandas as pd
 from carseq.errors import CarseqError
 from carseq.io.genes import gene_symbols, marker_genes
 from carseq.log import get_logger
+from carseq.schema.percent import plain_percent
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -723,7 +724,7 @@ def _check_one_sample(
     if share.max() >= ONE_TAG:
         return
     names = [str(n) for n in read.names[is_tag]]
-    used = [f"{n} {s:.0%}" for n, s in zip(names, share, strict=True) if s > 0][:6]
+    used = [f"{n} {plain_percent(s)}" for n, s in zip(names, share, strict=True) if s > 0][:6]
     raise CarseqError(
         f"the matrix {path} is of several samples that were pooled",
         f"it counts {len(names)} hashtags, and its cells differ in them: {', '.join(used)}",

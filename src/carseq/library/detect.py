@@ -34,6 +34,7 @@ from carseq.library.whitelist import (
     share_on_list,
 )
 from carseq.log import get_logger
+from carseq.schema.percent import plain_percent
 
 log = get_logger(__name__)
 #: Share of reads whose barcode is on the list, exactly: about 0.95 in good libraries, under 0.05 for a wrong list
@@ -104,7 +105,7 @@ def detect_chemistry(
     else:
         lists, shares = _read_lists(_candidate_lists(chemistry, whitelist, sample), several, codes)
     best = max(shares, key=lambda name: shares[name])
-    held = ", ".join(f"{share:.1%} on {name}" for name, share in shares.items())
+    held = ", ".join(f"{plain_percent(share)} on {name}" for name, share in shares.items())
     log.info("%s: reads with a barcode of a list: %s", sample, held)
     if shares[best] < MIN_VALID:
         swapped = _some_codes([unit.of_r2 or unit.r2 for unit in units], *place)
@@ -319,7 +320,8 @@ def _check_units(
             swapped = own < MIXED
             raise CarseqError(
                 f"R1 and R2 of {sample} are {'swapped' if swapped else 'mixed'} in {first} and {second}",
-                f"{in_r2:.0%} of the reads of {second} begin with a valid barcode, and {own:.0%} of those of {first}",
+                f"{plain_percent(in_r2)} of the reads of {second} begin with a valid barcode, and "
+                f"{plain_percent(own)} of those of {first}",
                 "exchange the columns r1 and r2 of this unit"
                 if swapped
                 else "each file seems to hold both reads in turn: cut them apart",
@@ -335,13 +337,14 @@ def _check_units(
                 s[start - 1 : start - 1 + length].count("N") > length // 2 for s in unit.r1
             )
             why = (
-                f"; {unread / len(unit.r1):.0%} of its reads have N for bases there"
+                f"; {plain_percent(unread / len(unit.r1))} of its reads have N for bases there"
                 if unread
                 else ""
             )
             raise CarseqError(
                 f"few reads in {of_sample} have a valid barcode",
-                f"{own:.0%}, against {usual:.0%} in the best of its {len(units)} pairs of files{why}",
+                f"{plain_percent(own)}, against {plain_percent(usual)} in the best of its {len(units)} "
+                f"pairs of files{why}",
                 "leave the unit out of units.tsv, or demultiplex it again: it failed, or is of another library",
             )
 
@@ -429,7 +432,7 @@ def _explain_bad_barcodes(
     if max(in_r2.values()) >= MIN_VALID:
         raise CarseqError(
             f"R1 and R2 of {sample} are swapped",
-            f"{max(in_r2.values()):.0%} of the reads of {Path(pairs[0][1]).name} begin with a valid barcode",
+            f"{plain_percent(max(in_r2.values()))} of the reads of {Path(pairs[0][1]).name} begin with a valid barcode",
             "exchange the columns r1 and r2 of its units",
         )
     if r1_length < shortest:
@@ -442,12 +445,13 @@ def _explain_bad_barcodes(
     if whitelist is not None:
         raise CarseqError(
             f"the whitelist {whitelist} does not fit {sample}",
-            f"{best:.1%} of its reads carry a barcode of the list; {MIN_VALID:.0%} or more are expected",
+            f"{plain_percent(best)} of its reads carry a barcode of the list; {plain_percent(MIN_VALID)} or more are "
+            "expected",
             "leave the whitelist empty to try the known 10x lists, or give the list of this chemistry",
         )
     raise CarseqError(
         f"no known 10x whitelist fits {sample}",
-        "; ".join(f"{name}: {share:.1%} of reads" for name, share in shares.items()),
+        "; ".join(f"{name}: {plain_percent(share)} of reads" for name, share in shares.items()),
         "for 10x 5' v3 write `10x_5p_v3` into the `chemistry` column: its barcodes are learnt from the reads; for "
         f"another kit name it ({', '.join(PRESETS)}) or its geometry, and its list in the `whitelist` column",
     )

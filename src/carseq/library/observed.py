@@ -16,6 +16,7 @@ from carseq.errors import CarseqError
 from carseq.io.files import atomic
 from carseq.library.presets import Preset
 from carseq.log import get_logger
+from carseq.schema.percent import plain_percent
 
 log = get_logger(__name__)
 
@@ -156,8 +157,8 @@ def check_cells(counts: Counts, share: float, sample: str) -> None:
     if share < MIN_SHARE or len(counts) < RANK:
         raise CarseqError(
             f"the barcodes of {sample} cannot be learnt from its reads",
-            f"{share:.0%} of the reads have a barcode that repeats ({len(counts):,} barcodes); {MIN_SHARE:.0%} or more "
-            "are expected",
+            f"{plain_percent(share)} of the reads have a barcode that repeats ({len(counts):,} barcodes); "
+            f"{plain_percent(MIN_SHARE)} or more are expected",
             "check that r1 is the barcode read and the chemistry the right one; else give the kit's list in "
             "`whitelist`",
         )

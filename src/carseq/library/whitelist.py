@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +12,11 @@ import numpy.typing as npt
 from isal import igzip
 
 from carseq.errors import CarseqError
+from carseq.io.cache import kept
 from carseq.io.fasta import DAMAGED, open_text
 
+#: Raised where :func:`encode` changes: codes that were kept are then made anew.
+_ENCODING = 1
 #: All bytes of a list of nothing but barcodes.
 _BARE = b"ACGTN\n"
 
@@ -38,6 +41,20 @@ def encode(sequences: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
     return codes
 
 
+def listed_barcode(line: bytes) -> bytes:
+    """Return the barcode of a line of a list: its first column, without the suffix that Cell Ranger writes.
+
+    Examples
+    --------
+    >>> listed_barcode(b"ACGTACGTACGTACGT-1\\tcell 1\\r\\n")
+    b'ACGTACGTACGTACGT'
+    >>> listed_barcode(b"\\n")
+    b''
+    """
+    columns = line.split(maxsplit=1)
+    return columns[0].partition(b"-")[0] if columns else b""
+
+
 def read_whitelist(path: str | Path) -> npt.NDArray[np.uint64]:
     """Return the codes (:func:`encode`) of a whitelist (plain or .gz; columns after the first are ignored).
 
@@ -48,7 +65,13 @@ def read_whitelist(path: str | Path) -> npt.NDArray[np.uint64]:
     """
     path = Path(path)
     try:
-        return _barcode_list(path, path.stat().st_mtime_ns)
+        told = path.stat()
+        if path.parent == _known_folder():
+            # One of millions of barcodes, read by every sample's job.
+            key = f"{path} {told.st_size} {told.st_mtime_ns} {_ENCODING}"
+            stored = kept("barcodes", key, lambda: _barcode_list(path, 0).tobytes())
+            return np.frombuffer(stored, dtype=np.uint64)
+        return _barcode_list(path, told.st_mtime_ns)
     except DAMAGED as error:
         raise CarseqError(
             f"cannot read the whitelist {path}",
@@ -67,7 +90,7 @@ def _barcode_list(path: Path, _changed: int) -> npt.NDArray[np.uint64]:
             return codes
         stream.seek(0)
         text = stream.read()
-    words = [line.split()[0].split(b"-")[0] for line in text.splitlines() if line.strip()]
+    words = [word for line in text.splitlines() if (word := listed_barcode(line))]
     lengths = {len(w) for w in words}
     if len(lengths) != 1 or not 8 <= min(lengths) <= 31:
         raise _no_list(
@@ -119,16 +142,25 @@ def known_whitelist(name: str) -> Path:
     CarseqError
         If ngs_tools is not installed.
     """
-    import importlib.util
-
-    spec = importlib.util.find_spec("ngs_tools")
-    if spec is None or spec.origin is None:
+    folder = _known_folder()
+    if folder is None:
         raise CarseqError(
             "the package ngs-tools is missing",
             "it holds the 10x whitelists",
             "pip install ngs-tools",
         )
-    return Path(spec.origin).parent / "chemistry" / "whitelists" / f"{name}_whitelist.txt.gz"
+    return folder / f"{name}_whitelist.txt.gz"
+
+
+@cache
+def _known_folder() -> Path | None:
+    """Return the folder of the lists that come with ngs_tools, None without it."""
+    import importlib.util
+
+    spec = importlib.util.find_spec("ngs_tools")
+    if spec is None or spec.origin is None:
+        return None
+    return Path(spec.origin).parent / "chemistry" / "whitelists"
 
 
 def barcode_codes(sequences: Iterable[str], start: int, length: int) -> npt.NDArray[np.uint64]:
@@ -225,7 +257,7 @@ def read_parts(path: str | Path, lengths: Sequence[int]) -> list[list[str]]:
                     part[word] = None
     else:
         for row in rows:
-            word = row[0].split("-")[0]
+            word = listed_barcode(row[0].encode()).decode()
             if len(word) == sum(lengths):
                 at = 0
                 for part, length in zip(parts, lengths, strict=True):

@@ -11,10 +11,9 @@ from scipy import stats
 
 from carseq.errors import CarseqError
 from carseq.schema.codes import MEASURES
+from carseq.schema.shares import most_of_share
 from carseq.schema.tables import AGREEMENT, CLINIC
 
-#: Columns that measure the CAR T share of T cells, in per cent (``car_pct_flow``) or as a fraction.
-_SHARE = re.compile(r"^car_(?P<unit>pct|percent|fraction)(_.+)?$")
 #: Columns of vector copies: on no scale with a share, but they should rise with it.
 _COPIES = re.compile(r"^(vcn|vector_copies|car_copies)(_.+)?$")
 #: Days of the units that time points are counted in.
@@ -31,7 +30,7 @@ SHARE, COPIES, CLINICAL = MEASURES
 def kind_of(measure: str) -> str:
     """Return what a column of the samples sheet measures, by its name (any case)."""
     name = measure.lower()
-    if _SHARE.match(name):
+    if most_of_share(name) is not None:
         return SHARE
     return COPIES if _COPIES.match(name) else CLINICAL
 
@@ -112,9 +111,7 @@ def time_places(timepoints: list[str]) -> dict[str, float]:
 
 
 def _share(measure: str, value: float, sample: str) -> float:
-    match = _SHARE.match(measure.lower())
-    in_percent = match is not None and match["unit"] != "fraction"
-    most = 100.0 if in_percent else 1.0
+    most = most_of_share(measure) or 1.0
     if not 0 <= value <= most:
         raise CarseqError(
             f"{measure} of sample {sample} is not a share of T cells: {value:g}",

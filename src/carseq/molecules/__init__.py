@@ -9,7 +9,7 @@ from carseq.molecules.candidates import (
 )
 from carseq.molecules.consensus import consensus, corrected
 from carseq.molecules.evidence import Molecule, assemble, collapse_umis
-from carseq.molecules.find import check_bam, find_molecules, molecules_of
+from carseq.molecules.find import check_bam, check_shows_car, find_molecules, molecules_of
 from carseq.molecules.records import car_records, cell_records
 from carseq.molecules.score import ReadScore, Scorer
 from carseq.molecules.search import write_evidence
@@ -30,6 +30,7 @@ __all__ = [
     "car_records",
     "cell_records",
     "check_bam",
+    "check_shows_car",
     "collapse_umis",
     "compare_constructs",
     "consensus",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import pysam
 from carseq.construct import Construct
 from carseq.construct.homology import EndogenousTranscript, Locus
 from carseq.errors import CarseqError
-from carseq.io.bam import RAW_UMI_TAG, molecule_tags, open_bam
+from carseq.io.bam import RAW_UMI_TAG, kept_unmapped, molecule_tags, open_bam
 from carseq.molecules.candidates import (
     CORRECTED_UMI_TAG,
     CandidateReads,
@@ -114,7 +114,11 @@ def molecules_of(
         # fetch() calls skip reads.
         check_bam(alignments, [locus.contig for locus in loci], *tags)
         contigs = car_contigs(alignments, car, scorer.kmers, loci)
-        _check_car(alignments, car, contigs)
+        # Beside homologs, loci hold the contig of another construct that the reads were aligned to, which has reads.
+        genes = {homolog.gene for homolog in target.homologs}
+        earlier = {x.contig for x in loci if x.gene not in genes and x.contig == x.gene}
+        with_reads = {s.contig for s in alignments.get_index_statistics() if s.mapped}
+        check_shows_car(alignments, car, [*contigs, *(earlier & with_reads)])
     counts: Counter[str] = Counter()
     homolog_molecules: dict[str, set[tuple[str, str]]] = defaultdict(set)
     reads: list[Read] = []
@@ -192,15 +196,36 @@ def check_bam(
         )
 
 
-def _check_car(bam: pysam.AlignmentFile, car: str, contigs: Sequence[str]) -> None:
-    """Raise if no CAR could be seen in a BAM, whatever was in the sample."""
+def check_shows_car(bam: pysam.AlignmentFile, car: str, contigs: Iterable[str]) -> None:
+    """Raise if a BAM could show no CAR molecule, whatever was in the sample.
+
+    A CAR's reads lie on its contig or, where the reference lacks it, among the unmapped reads. That a BAM has none of
+    these either means that every read was aligned, which its header can show, or that they were left out.
+
+    Parameters
+    ----------
+    bam
+        As :func:`carseq.io.bam.open_bam` gives it.
+    car
+        Name of the CAR.
+    contigs
+        Its contigs (:func:`carseq.molecules.car_contigs`), and that of another construct, which the reads were aligned
+        to (:func:`carseq.reuse.earlier_contig`).
+
+    Raises
+    ------
+    CarseqError
+        If so.
+    """
     # All of a slice's unmapped reads were looked at, though it may hold none of them.
-    if left_out(bam):
+    if not bam.mapped or bam.nocoordinate or left_out(bam) or kept_unmapped(bam):
         return
-    if bam.mapped and bam.nocoordinate == 0 and not contigs:
-        short = sorted(zip(bam.lengths, bam.references, strict=True))[:3]
-        raise CarseqError(
-            f"the BAM can hold no CAR read: it has no contig {car} and no unmapped reads",
-            f"its shortest contigs are {', '.join(name for _, name in short)}",
-            "give `construct.name` as the BAM spells the CAR's contig, or a BAM that kept its unmapped reads",
-        )
+    if set(contigs) & set(bam.references):
+        return
+    short = sorted(zip(bam.lengths, bam.references, strict=True))[:3]
+    raise CarseqError(
+        f"the BAM can hold no CAR read: it has no contig {car} and no unmapped reads",
+        "its header does not show that unmapped reads were kept; its shortest contigs are "
+        + ", ".join(name for _, name in short),
+        "give `construct.name` as the BAM spells the CAR's contig, or a BAM that kept its unmapped reads",
+    )

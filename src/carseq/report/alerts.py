@@ -16,7 +16,7 @@ from carseq.figures.phrases import count, number, step_words
 from carseq.figures.summaries import car_molecules
 from carseq.report.study import Study
 from carseq.schema.codes import GATES
-from carseq.schema.percent import percent
+from carseq.schema.percent import limit_percent, percent
 
 #: Below these the page warns. Fractions; a 10x library of fresh cells has > 0.9 valid barcodes and
 #: > 0.8 mapped reads, urine less.
@@ -196,9 +196,9 @@ def alerts(study: Study) -> list[Alert]:
                 "warn",
                 str(row.sample),
                 "the BAM holds no unmapped reads",
-                "CAR reads that the aligner could not place were not seen, so that CAR T cells may be missed: most of "
-                "them, if the BAM was made without the CAR in its reference. Keep unmapped reads (STAR: "
-                "`--outSAMunmapped Within`; Cell Ranger does).",
+                "If they were left out of it, CAR reads that the aligner could not place were not seen, so that CAR T "
+                "cells may be missed: most of them, if the BAM was made without the CAR in its reference. Keep "
+                "unmapped reads (STAR: `--outSAMunmapped Within`; Cell Ranger does).",
             )
         )
     for sample in study.samples:
@@ -299,7 +299,7 @@ def _cell_alerts(row: Any) -> list[Alert]:
         )
     elif row.n_t_cells < FEW_T_CELLS and row.verdict != "detected":
         limit = (
-            f"; shares of CAR T cells below {percent(row.detection_limit)} would not be seen"
+            f"; shares of CAR T cells below {limit_percent(row.detection_limit)} would not be seen"
             if math.isfinite(row.detection_limit) and row.detection_limit < 1
             else ""
         )

@@ -15,6 +15,7 @@ from carseq.figures.palette import shown_sample
 from carseq.report.study import Study, in_order
 from carseq.schema.column import Column, Schema
 from carseq.schema.obs import OBS
+from carseq.schema.percent import NBSP
 from carseq.schema.summaries import (
     CAR_BY_TYPE,
     COMPOSITION,
@@ -54,18 +55,23 @@ _EVIDENCE = (
     "car_call",
     "car_posterior",
     "car_umis",
-    "car_reason_text",
+    "car_reason",
     "car_umis_unique",
     "car_expected_ambient",
     "total_umis",
     "is_doublet",
     "t_state",
-    "car_reason",
+    "car_reason_text",
 )
 #: The evidence for the strand and for the list of barcodes: saved with the table, not shown.
 _STRAND_READS = ("exact_barcodes", "reads_sense", "reads_antisense")
 #: Columns with marks of their own on the page.
-_KINDS = {"car_call": "car_call", "verdict": "text", "car_posterior": "probability"}
+_KINDS = {
+    "car_call": "car_call",
+    "verdict": "text",
+    "car_posterior": "probability",
+    "detection_limit": "limit",
+}
 _POSITIVE_OF = {"n_car_positive": "n_t_cells"}
 _ESTIMATE = ("estimate", "low", "high")
 #: What is known of a sample by its name: searched and filtered by, not shown.
@@ -163,6 +169,8 @@ def table(
     schema: Schema,
     *,
     hide: Sequence[str] = (),
+    details: Sequence[str] = (),
+    folds: Sequence[str] = (),
     filters: Sequence[str] = (),
     intervals: Sequence[tuple[str, str, str]] = (),
     of: Mapping[str, str] | None = None,
@@ -177,6 +185,10 @@ def table(
         Says what the columns mean, their labels and units. Columns it lacks are shown by their keys.
     hide : sequence of str
         Columns that are only searched, filtered by, and saved.
+    details : sequence of str
+        Columns of whole sentences, which stand in the details of a row.
+    folds : sequence of str
+        Columns that move into the details of a row where the table has no room for them, the first to go first.
     filters : sequence of str
         Columns with a menu of their values.
     intervals : sequence of (str, str, str)
@@ -192,18 +204,20 @@ def table(
         described = schema.columns.get(key)
         label = described.heading(key) if described else str(key)
         if key in ends_of:
-            label += " (95 %)"
-        columns.append(
-            {
-                "key": key,
-                "label": f"{label}, of T cells" if key in of else label,
-                "kind": _kind(key, frame[key], described),
-                "help": described.meaning if described else "",
-                "hidden": key in hide or key in ends or key in of.values(),
-                "interval": ends_of.get(key),
-                "of": of.get(key),
-            }
-        )
+            label += f" (95{NBSP}%)"
+        # What does not hold of a column is left out, which keeps the page small.
+        said = {
+            "key": key,
+            "label": f"{label}, of T cells" if key in of else label,
+            "kind": _kind(key, frame[key], described),
+            "help": described.meaning if described else "",
+            "hidden": key in hide or key in ends or key in of.values(),
+            "interval": ends_of.get(key),
+            "of": of.get(key),
+            "detail": key in details,
+            "fold": folds.index(key) + 1 if key in folds else 0,
+        }
+        columns.append({name: value for name, value in said.items() if value})
     return {
         "columns": columns,
         "data": [column(frame[key]) for key in frame.columns],
@@ -241,7 +255,12 @@ def tables(study: Study, evidence: pd.DataFrame) -> dict[str, dict[str, Any]]:
     versions = pd.DataFrame(sorted(study.versions.items()), columns=["tool", "version"])
     made = {
         "detection": _detection(study),
-        "solo": table(libraries(study), LIBRARIES, hide=_STRAND_READS),
+        "solo": table(
+            libraries(study),
+            LIBRARIES,
+            hide=_STRAND_READS,
+            folds=["whitelist", "strand", "read_length", "n_barcodes", "mapped_genome_unique"],
+        ),
         "filters": table(filters, FILTERS, filters=["sample"]),
         "composition": table(composition, COMPOSITION, filters=["sample", "cell_type"]),
         "car_by_type": table(summaries.car_by_type(cells), CAR_BY_TYPE),
@@ -257,7 +276,7 @@ def tables(study: Study, evidence: pd.DataFrame) -> dict[str, dict[str, Any]]:
         "blood": _blood(study),
         "target": _target(study),
         "clinic": _clinic(study),
-        "agreement": table(study.agreement, AGREEMENT, hide=["kind"]),
+        "agreement": table(study.agreement, AGREEMENT, hide=["kind"], details=["reading"]),
         "clonotypes": table(study.clonotypes, CLONOTYPES, hide=["compartments", "samples"]),
         "signal_outside": table(
             summaries.signal_outside_t(cells), SIGNAL_OUTSIDE_T, filters=["sample"]
@@ -300,7 +319,8 @@ def _evidence(cells: pd.DataFrame) -> dict[str, Any]:
     return table(
         marked[list(_EVIDENCE)],
         OBS,
-        hide=["car_reason"],
+        details=["car_reason_text"],
+        folds=["car_umis_unique", "is_doublet", "t_state", "total_umis", "car_expected_ambient"],
         filters=["sample", "car_call", "cell_type", "car_reason"],
     )
 
@@ -313,6 +333,7 @@ def _localization(study: Study) -> dict[str, Any]:
         LOCALIZATION,
         # How the estimate was made is the same sentence in most rows; it is in localization.tsv and in the methods.
         hide=[*_OF_SAMPLE, "method"],
+        folds=["n_samples", "n_doublets", "n_undecided", "n_explained", "n_unexplained"],
         filters=["level", "sample"],
         intervals=[_ESTIMATE],
     )
@@ -335,6 +356,13 @@ def _contrasts(study: Study) -> dict[str, Any]:
         compared[columns],
         CONTRASTS,
         hide=hide,
+        folds=[
+            "compartment",
+            "reading",
+            "fraction_reference",
+            "fraction",
+            "n_car_positive_reference",
+        ],
         filters=["contrast"],
         intervals=[_ESTIMATE],
         of={**_POSITIVE_OF, "n_car_positive_reference": "n_t_cells_reference"},
@@ -348,6 +376,8 @@ def _blood(study: Study) -> dict[str, Any]:
         BLOOD_IN_URINE,
         # The note says why a kind of cell was not used.
         hide=["patient", "timepoint", "pairing", "car_verdict", "used"],
+        details=["note"],
+        folds=["blood_sample", "n_t_blood", "n_blood", "n_t_urine", "n_urine"],
         filters=["sample"],
         intervals=[
             _ESTIMATE,
@@ -363,6 +393,7 @@ def _target(study: Study) -> dict[str, Any]:
         study.target,
         TARGET,
         hide=[*_OF_SAMPLE, "role", "target", "car_low", "car_high"],
+        folds=["note", "car_fraction"],
         filters=["level", "sample"],
         intervals=[("fraction", "low", "high")],
         of=_POSITIVE_OF,
@@ -375,6 +406,7 @@ def _clinic(study: Study) -> dict[str, Any]:
         study.clinic,
         CLINIC,
         hide=["role", "kind", "place"],
+        folds=["patient", "timepoint", "compartment"],
         filters=["patient", "measure"],
         intervals=[("car_fraction", "car_low", "car_high")],
     )
@@ -384,7 +416,10 @@ def _field_rules(study: Study) -> dict[str, Any]:
     """Return the table of what rules of the literature would call; a rule that could not be applied has a blank."""
     called = study.rules["n_called"]
     return table(
-        study.rules.assign(n_called=called.where(called >= 0)), RULES, filters=["sample", "rule"]
+        study.rules.assign(n_called=called.where(called >= 0)),
+        RULES,
+        folds=["note"],
+        filters=["sample", "rule"],
     )
 
 

@@ -135,6 +135,8 @@ OBS_MORE = Schema(
     {
         "gating": Column("str", "how cells were sorted, from the samples sheet"),
         "sequencing_run": Column("str", "libraries sequenced together, from the samples sheet"),
+        "library": Column("str", "library that holds several samples, from the samples sheet"),
+        "tag": Column("str", "what marks the sample in its library, from the samples sheet"),
         "pct_intronic": Column(
             "float64", "reads in introns, %, by Cell Ranger's BAM; NaN where it is not known"
         ),

@@ -1,4 +1,8 @@
-"""Fractions as per cent: the one place where a fraction becomes text."""
+"""Fractions as per cent: the one place where a fraction becomes text.
+
+The page and the terminal's tables hold a no-break space before the sign; messages, logs and result files hold a plain
+one, so that a search for ``50 %`` finds it.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +28,17 @@ def percent(value: Any) -> str:
     return f"{text}{NBSP}%"
 
 
+def plain_percent(value: Any) -> str:
+    """Return a fraction (0-1) as :func:`percent` writes it, for messages, logs and result files.
+
+    Examples
+    --------
+    >>> plain_percent(0.5), plain_percent(0.0674)
+    ('50 %', '6.7 %')
+    """
+    return percent(value).replace(NBSP, " ")
+
+
 def percent_range(low: Any, high: Any) -> str:
     """Return an interval of fractions: ``27–50 %``."""
     low_text = percent(low).removesuffix(f"{NBSP}%")
@@ -33,3 +48,10 @@ def percent_range(low: Any, high: Any) -> str:
 def two_digit_percent(share: float) -> str:
     """Return a fraction (0-1) with two significant digits, however small: a limit must not be rounded to ``0 %``."""
     return f"{float(f'{100 * share:.2g}'):g} %"
+
+
+def limit_percent(value: Any) -> str:
+    """Return a limit (0-1) as the page shows it, with two significant digits; a dash if it is not finite."""
+    if value is None or not math.isfinite(float(value)):
+        return "–"
+    return two_digit_percent(float(value)).replace(" ", NBSP)

@@ -620,10 +620,15 @@ BLOOD_IN_URINE = Schema(
         "car_expected": Column(
             "float64",
             "combined only: CAR T cells expected from blood, median; NaN with blood of another time",
+            label="CAR T cells blood would bring",
         ),
         "car_expected_low": Column("float64", "lower end of its 95 % interval"),
         "car_expected_high": Column("float64", "upper end of its 95 % interval"),
-        "car_seen": Column("float64", "combined only: CAR T cells in urine, corrected for dropout"),
+        "car_seen": Column(
+            "float64",
+            "combined only: CAR T cells in urine, corrected for dropout",
+            label="CAR T cells in urine",
+        ),
         "car_seen_low": Column("float64", "lower end of its 95 % interval"),
         "car_seen_high": Column("float64", "upper end of its 95 % interval"),
         "p_blood_alone": Column(
@@ -655,7 +660,7 @@ PROTEIN_AGREEMENT = Schema(
             "int64", "of them annotated alike", label="Annotated alike", unit="count"
         ),
         "agreement": Column("float64", "their share", unit="fraction"),
-        "n_unknown": Column("int64", "of them annotated as unknown", unit="count"),
+        "n_unknown": Column("int64", "of them annotated as unknown", label="Unknown", unit="count"),
         "else_annotated": Column("str", "other lineages they were given, with their numbers"),
     },
 )
@@ -666,7 +671,10 @@ RECEPTORS = Schema(
         "sample": Column("str", "sample with T-cell receptors"),
         "n_cells": Column("int64", "single cells", label="Cells", unit="count"),
         "n_receptor": Column(
-            "int64", "of them with a productive chain of a T-cell receptor", unit="count"
+            "int64",
+            "of them with a productive chain of a T-cell receptor",
+            label="With a receptor",
+            unit="count",
         ),
         "n_t_cells": Column(
             "int64", "single T cells by their transcriptome", label="T cells", unit="count"
@@ -674,28 +682,35 @@ RECEPTORS = Schema(
         "n_t_receptor": Column(
             "int64",
             "of them with a receptor",
-            label="T cells with a receptor, number",
+            label="T cells with one",
             unit="count",
         ),
         "share_t_receptor": Column(
             "float64",
             "share of T cells with a receptor",
-            label="T cells with a receptor",
+            label="Share of T cells",
             unit="fraction",
         ),
         "n_paired_not_t": Column(
             "int64",
             "cells with both chains that are not T cells by their transcriptome",
+            label="Other cells with both chains",
             unit="count",
         ),
-        "paired_not_t": Column("str", "their lineages, with their numbers"),
+        "paired_not_t": Column("str", "their lineages, with their numbers", label="Their lineages"),
         "n_two_beta": Column(
             "int64",
             "cells with two beta (or delta) chains or more: doublets, as a rule",
+            label="Cells with two beta chains",
             unit="count",
         ),
-        "n_clonotypes": Column("int64", "clonotypes", unit="count"),
-        "n_expanded": Column("int64", "of them in two cells or more of the patient", unit="count"),
+        "n_clonotypes": Column("int64", "clonotypes", label="Clonotypes", unit="count"),
+        "n_expanded": Column(
+            "int64",
+            "of them in two cells or more of the patient",
+            label="In two cells or more",
+            unit="count",
+        ),
     },
 )
 #: Tables of the localize room, by the stem of their file.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
@@ -24,7 +24,14 @@ from carseq.reference.genome import check_reference, gene_symbols, read_transcri
 from carseq.reference.index import check_index
 from carseq.reference.star import star_version
 from carseq.reference.transgene import raise_if_car
-from carseq.start.samples import Note, check_made, check_reads, check_receptors, check_twins
+from carseq.start.samples import (
+    Note,
+    check_copies,
+    check_made,
+    check_reads,
+    check_receptors,
+    check_twins,
+)
 from carseq.start.tables import check_tables
 from carseq.study.config import read_config
 from carseq.study.construct_file import vector_name
@@ -38,6 +45,7 @@ from carseq.study.memory import (
     transcripts_megabytes,
 )
 from carseq.study.model import Study
+from carseq.study.texts import results_fault
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,7 +75,13 @@ def check_study(path: Path) -> Iterator[Found]:
     yield from (("configuration", fault) for fault in faults)
     if config is None:
         return
-    config.results = _results_folder(Path(path), config.results)
+    where = _results_folder(Path(path), config.results)
+    if fault := results_fault(where):
+        if not faults:
+            told = f"the folder of results {fault}"
+            yield "configuration", CarseqError(told, where, "name another folder in `results`")
+    else:
+        config.results = where
     study, sheet_faults, notes = read_study(config)
     yield from (("configuration and sheets", fault) for fault in sheet_faults)
     if not faults and not sheet_faults:
@@ -95,12 +109,16 @@ def check_study(path: Path) -> Iterator[Found]:
     # Reading and decompressing leave Python free: samples are checked in parallel and reported in order.
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         jobs = [
-            pool.submit(lambda n: list(_check_whole_sample(study, n, genome, matrices)), name)
+            pool.submit(
+                lambda n: list(_check_whole_sample(study, n, genome, constructs, matrices)), name
+            )
             for name in study.samples
         ]
         for job in jobs:
             yield from job.result()
     yield from (("samples", fault) for fault in check_twins(matrices))
+    if not config.reuse:
+        yield from (("reads", note) for note in check_copies(study))
 
 
 def _results_folder(config: Path, results: str) -> str:
@@ -312,13 +330,23 @@ def _check_whitelists(study: Study) -> Iterator[Found]:
 
 
 def _check_whole_sample(
-    study: Study, name: str, genome: _Genome, matrices: dict[str, pd.Series]
+    study: Study,
+    name: str,
+    genome: _Genome,
+    constructs: Sequence[Construct],
+    matrices: dict[str, pd.Series],
 ) -> Iterator[Found]:
-    return _guarded(f"sample {name}", lambda: _check_sample(study, name, genome, matrices))
+    return _guarded(
+        f"sample {name}", lambda: _check_sample(study, name, genome, constructs, matrices)
+    )
 
 
 def _check_sample(
-    study: Study, name: str, genome: _Genome, matrices: dict[str, pd.Series]
+    study: Study,
+    name: str,
+    genome: _Genome,
+    constructs: Sequence[Construct],
+    matrices: dict[str, pd.Series],
 ) -> Iterator[Found]:
     """Yield what was found in the inputs of a sample, or is wrong with them."""
     sample = study.samples[name]
@@ -331,7 +359,8 @@ def _check_sample(
         totals = None
     else:
         found: dict[str, pd.Series] = {}
-        for result in check_made(study, name, genome.contigs, genome.symbols, found):
+        car = next(iter(constructs), None)
+        for result in check_made(study, name, genome.contigs, genome.symbols, found, car):
             yield what, result
         totals = found.get("raw_matrix", found.get("matrix"))
         # Samples of one pool share its raw matrix.

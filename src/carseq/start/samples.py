@@ -9,13 +9,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from carseq.construct import Construct
+from carseq.construct.homology import Locus
 from carseq.errors import CarseqError
 from carseq.io.barcodes import check_belonging, check_cells, check_receptors_of
 from carseq.io.remote import is_url
 from carseq.library.detect import detect_chemistry
-from carseq.library.fastq import WHOLE_BYTES, check_counts, check_pair
+from carseq.library.fastq import WHOLE_BYTES, check_counts, check_pair, first_reads
 from carseq.library.geometry import preset_of
 from carseq.library.presets import OBSERVED
+from carseq.reuse import earlier_contig
+from carseq.schema.percent import plain_percent
+from carseq.schema.results import FILES
+from carseq.sequence.kmers import KmerSet
 from carseq.study.model import Study
 
 if TYPE_CHECKING:
@@ -23,6 +29,8 @@ if TYPE_CHECKING:
 
 #: Reads of FASTQ pairs up to this size are counted here; those of larger ones in the workflow's first step.
 COUNTED_BYTES = 1_000_000_000
+#: Reads by which two FASTQ files are known to be copies.
+COMPARED = 100
 #: A matrix of fewer genes is a toy or a panel: that it lacks the markers is a note, not a fault.
 TOY_GENES = 100
 
@@ -68,7 +76,7 @@ def check_reads(study: Study, name: str, panel: Sequence[str], *, told: bool) ->
         chemistry=study.samples[name].chemistry,
         whitelist=OBSERVED if study.observes(name) else study.whitelist(name),
     )
-    words = f"{found.name}, {found.valid_barcodes:.1%} of reads with a valid barcode"
+    words = f"{found.name}, {plain_percent(found.valid_barcodes)} of reads with a valid barcode"
     if study.observes(name):
         words += ", barcodes learnt from the reads"
     preset = preset_of(study.samples[name].chemistry)
@@ -81,6 +89,7 @@ def check_made(
     contigs: Collection[str],
     symbols: Callable[[], Mapping[str, str]],
     totals: dict[str, pd.Series],
+    car: Construct | None = None,
 ) -> Iterator[str | CarseqError]:
     """Yield what was found, noted or is wrong in a sample that comes without reads.
 
@@ -94,6 +103,8 @@ def check_made(
         Gives the gene symbols of the annotation by id.
     totals
         Filled with the molecules by barcode of each matrix that could be read, by its column.
+    car
+        The CAR, if its file could be read: its contig may have another name in a BAM.
     """
     from carseq.cells.barcodes import check_raw
 
@@ -125,10 +136,12 @@ def check_made(
             yield error
     if sample.bam:
         try:
-            words.insert(0, _check_bam(study, name, contigs))
+            told, *notes = _check_bam(study, name, contigs, car)
         except CarseqError as error:
             yield error
         else:
+            words.insert(0, told)
+            yield from notes
             yield from _check_bam_matrix(study, name, totals)
     if words:
         yield "; ".join(words)
@@ -172,9 +185,12 @@ def _check_genes(counts: AnnData, what: str) -> Iterator[Note]:
         yield Note(f"{error.message}: every cell will be `unknown`")
 
 
-def _check_bam(study: Study, name: str, contigs: Collection[str]) -> str:
+def _check_bam(
+    study: Study, name: str, contigs: Collection[str], car: Construct | None
+) -> Iterator[str]:
+    """Yield what a sample's BAM is, and what to know of it; raise if it could show no CAR."""
     from carseq.io.bam import OTHER_TAGS, molecule_tags, open_bam
-    from carseq.molecules import check_bam
+    from carseq.molecules import car_contigs, check_bam, check_shows_car
 
     settings = study.config.molecules
     path = str(study.samples[name].bam)
@@ -187,15 +203,21 @@ def _check_bam(study: Study, name: str, contigs: Collection[str]) -> str:
             told += f" with the tags of {OTHER_TAGS[tags]} ({tags[0]}, {tags[1]})"
         if not records:
             raise CarseqError(f"the BAM {path} holds no read", "", "give the whole BAM")
-        if not bam.nocoordinate:
-            if study.config.construct.name not in bam.references:
-                raise CarseqError(
-                    f"the BAM {path} can hold no CAR read",
-                    f"it has no contig {study.config.construct.name} and no unmapped reads",
-                    "give `construct.name` as the BAM spells the CAR's contig, or a BAM that kept its unmapped reads",
-                )
-            told += ", without unmapped reads: CAR reads among them are lost"
-    return told
+        yield told
+        if bam.nocoordinate:
+            return
+        car_name = study.config.construct.name
+        held = {car_name}
+        if study.config.reuse:
+            earlier = FILES["transcript"].under(study.config.reuse)
+            held.update(earlier_contig(earlier, car_name)["contig"])
+        if car is not None:
+            kmers = KmerSet([t.sequence for t in car.transcripts])
+            held.update(car_contigs(bam, car_name, kmers, [Locus(c, 0, 0, "") for c in contigs]))
+        check_shows_car(bam, car_name, held)
+        yield Note(
+            "the BAM holds no unmapped reads: if they were left out of it, CAR reads among them are lost"
+        )
 
 
 def _check_bam_matrix(
@@ -235,10 +257,34 @@ def check_receptors(study: Study, name: str, totals: pd.Series | None) -> str:
     told = f"{len(chains):,} productive chains in {len(barcodes):,} barcodes"
     if totals is not None:
         match = check_receptors_of(barcodes, totals, name)
-        told += f", {match.share:.0%} of them in the matrix"
+        told += f", {plain_percent(match.share)} of them in the matrix"
         if how := match.words():
             told += f" ({how})"
     return told
+
+
+def check_copies(study: Study) -> Iterator[Note]:
+    """Yield notes of FASTQ files that begin with the same reads as another one of the study, as a copy does."""
+    seen: dict[int, str] = {}
+    for name in study.samples:
+        for unit in study.units.get(name, []):
+            if is_url(unit.r1) or not Path(unit.r1).is_file():
+                continue
+            try:
+                reads = [sequence for _, sequence in first_reads(unit.r1, COMPARED)]
+            except CarseqError:
+                # Reported with its sample.
+                continue
+            # A lane of nothing but N is reported there too.
+            if len(set(reads)) < COMPARED / 2:
+                continue
+            key = hash(tuple(reads))
+            if key in seen:
+                yield Note(
+                    f"{unit.r1} holds the same reads as {seen[key]} (the first {len(reads)} were compared): if it is a "
+                    "copy, one sample's molecules are counted twice, or in two samples; name each file once"
+                )
+            seen.setdefault(key, unit.r1)
 
 
 def check_twins(matrices: Mapping[str, pd.Series]) -> Iterator[CarseqError]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import reprlib
 import warnings
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import yaml
 from pydantic import (
@@ -13,6 +13,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -33,6 +34,16 @@ class Section(BaseModel):
     """A section of the configuration: unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", validate_assignment=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse yes, no, on and off where a number is wanted: Python takes them for 1 and 0."""
+        kind: Any = cls.model_fields[info.field_name or ""].annotation
+        kinds = set(get_args(kind)) or {kind}
+        if isinstance(value, bool) and kinds & {int, float} and bool not in kinds:
+            raise ValueError("must be a number; yes, no, on, off, true and false are not")
+        return value
 
 
 class ConstructConfig(Section):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from contextlib import suppress
 from pathlib import Path
@@ -14,7 +15,16 @@ from carseq.schema.obs import OBS, OBS_MORE
 from carseq.study.config import Config
 from carseq.study.finished import check_finished
 from carseq.study.model import Study
-from carseq.study.sheets import PATHS, Sample, Unit, mend_numbers, parse_row, read_sheet
+from carseq.study.sheets import (
+    PATHS,
+    Sample,
+    Unit,
+    impossible_shares,
+    mend_numbers,
+    nearly_alike,
+    parse_row,
+    read_sheet,
+)
 from carseq.study.texts import path_fault
 
 
@@ -58,7 +68,14 @@ def read_study(config: Config) -> tuple[Study, list[CarseqError], list[str]]:
     faults: list[CarseqError] = []
     named: set[str] = set()
     samples = _samples(config, faults, named)
-    notes = mend_numbers(samples.values())
+    notes = [*mend_numbers(samples.values()), *nearly_alike(samples.values())]
+    if tagged := [s.sample for s in samples.values() if s.tag and not s.matrix]:
+        notes.append(
+            f"`tag` tells no cells apart: of {', '.join(tagged[:4])} every cell of the library is taken; give each "
+            "sample its own cells in `matrix`"
+        )
+    faults += _pools(samples, config.samples)
+    faults += impossible_shares(samples.values(), config.samples)
     units = _units(config, samples, faults, named)
     study = Study(config, samples, units)
     for check in (
@@ -148,7 +165,7 @@ def _units(
     if not config.units:
         return units
     base = Path(config.units).parent
-    used: dict[str, str] = {}
+    used: dict[tuple[int, int] | str, str] = {}
     for number, row in _rows("units", config.units, {"sample", "unit", "r1", "r2"}, faults):
         try:
             unit: Unit = parse_row(Unit, row, config.units, number)
@@ -164,12 +181,13 @@ def _units(
             unit.r1, unit.r2 = placed(unit.r1, base), placed(unit.r2, base)
             own = f"{unit.sample}/{unit.unit}"
             for path in (unit.r1, unit.r2):
-                real = path if is_url(path) or path_fault(path) else str(Path(path).resolve())
+                real = _identity(path)
                 if real in used:
                     raise CarseqError(
                         f"{path} is used twice in {config.units}",
                         f"in unit {used[real]} and in {own} (line {number})",
-                        "name each FASTQ file once",
+                        "name each FASTQ file once; of a pool of samples give the matrices that Cell Ranger made, each "
+                        "sample's own cells in `matrix`",
                     )
                 used[real] = own
             if any(other.unit == unit.unit for other in units.get(unit.sample, [])):
@@ -183,6 +201,39 @@ def _units(
             continue
         units.setdefault(unit.sample, []).append(unit)
     return units
+
+
+def _pools(samples: dict[str, Sample], path: str) -> list[CarseqError]:
+    """Give samples that share a BAM one library, in place, where the sheet names none; return contradictions."""
+    sharing: dict[tuple[int, int] | str, list[Sample]] = defaultdict(list)
+    for sample in samples.values():
+        if sample.bam:
+            sharing[_identity(sample.bam)].append(sample)
+    faults = []
+    for group in sharing.values():
+        named = list(dict.fromkeys(s.library for s in group if s.library))
+        if len(named) > 1:
+            faults.append(
+                CarseqError(
+                    f"{path} names several libraries of one BAM: {', '.join(named)}",
+                    f"samples {', '.join(s.sample for s in group[:4])} share {group[0].bam}",
+                    "give them one `library`, or each its own BAM",
+                )
+            )
+        elif len(group) > 1:
+            for sample in group:
+                sample.library = named[0] if named else group[0].sample
+    return faults
+
+
+def _identity(path: str) -> tuple[int, int] | str:
+    """Return what a file is known by, whatever links lead to it: its place on the disk, or an address as it is."""
+    if is_url(path) or path_fault(path):
+        return path
+    with suppress(OSError):
+        there = os.stat(path)
+        return there.st_dev, there.st_ino
+    return str(Path(path).resolve())
 
 
 def _check_sources(study: Study) -> list[CarseqError]:

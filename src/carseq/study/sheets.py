@@ -15,6 +15,7 @@ from carseq.errors import CarseqError
 from carseq.library.geometry import CHEMISTRIES, parse_geometry, preset_of
 from carseq.library.presets import PRESETS, PROBES
 from carseq.schema.codes import GATES
+from carseq.schema.shares import most_of_share
 from carseq.study.texts import NAME, decimal_comma, fault_words, is_missing, path_fault
 
 PATHS = ("bam", "matrix", "raw_matrix", "whitelist", "tcr")
@@ -37,6 +38,26 @@ _ALSO_CALLED = {
 }
 #: Columns of a few known words, which may be written in capitals or with a space.
 _OF_KNOWN_WORDS = ("compartment", "role")
+#: What spreadsheets write where a formula failed.
+_FAILED_FORMULA = frozenset(
+    (
+        "#ref!",
+        "#div/0!",
+        "#value!",
+        "#name?",
+        "#num!",
+        "#null!",
+        "#spill!",
+        "#calc!",
+        "#getting_data",
+    )
+)
+#: Quotation marks of word processors, which no reader of tables takes away.
+_QUOTES = (
+    "\N{LEFT DOUBLE QUOTATION MARK}",
+    "\N{RIGHT DOUBLE QUOTATION MARK}",
+    "\N{DOUBLE LOW-9 QUOTATION MARK}",
+)
 #: Letters of any script, digits, and marks that no table, page or HDF5 file takes for more than they are.
 _COLUMN_NAME = re.compile(r"[^\W_][\w .,:%()+-]*")
 
@@ -103,6 +124,17 @@ class Sample(BaseModel):
         "same barcode and UMI, the sample with at least 80 % of its reads keeps it; otherwise it is dropped from both. "
         "Carried to `obs`.",
     )
+    library: str | None = Field(
+        default=None,
+        description="Sequenced library, where it holds several samples (hashtags, CMOs): molecules that samples of one "
+        "library share were not swapped between them. Samples that share a `bam` are taken for one library. Carried to "
+        "`obs`.",
+    )
+    tag: str | None = Field(
+        default=None,
+        description="Hashtag or CMO that marks this sample in its library. carseq does not tell the cells apart by it: "
+        "give each sample its own cells in `matrix`, beside the pool's `raw_matrix`. Carried to `obs`.",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -152,6 +184,10 @@ def _text_fault(value: str) -> str:
     """Say why a text of the sheet is refused, or return an empty string."""
     if not value.isprintable():
         return "holds a character that cannot be seen"
+    if value.lower() in _FAILED_FORMULA:
+        return "is what a spreadsheet writes where a formula failed: leave the cell empty, or write the value"
+    if value[:1] in _QUOTES:
+        return "begins with a quotation mark, which would be part of it: leave it out"
     # In full width too.
     if unicodedata.normalize("NFKC", value[:1]) in tuple("=+-@") and not _is_number(value):
         return "would be taken for a formula by spreadsheets: begin it with a letter or a digit"
@@ -268,6 +304,13 @@ def _check_names(path: str, names: list[str], required: set[str]) -> None:
                 "names are letters, digits and . , : % ( ) + - _, at most 100, and begin with a letter or a digit",
                 "rename or remove the column",
             )
+    if strays := _known_otherwise(names):
+        told = ", ".join(f"{name!r} is probably `{key}`" for name, key in strays)
+        raise CarseqError(
+            f"the sheet {path} has a column {strays[0][0]!r}, which carseq would only carry along",
+            told,
+            "rename the column, or give it a name of its own if it means something else",
+        )
     missing = sorted(required - set(names))
     if missing:
         raise CarseqError(
@@ -277,9 +320,28 @@ def _check_names(path: str, names: list[str], required: set[str]) -> None:
         )
 
 
+def _plain(name: str) -> str:
+    return re.sub(r"[\W_]", "", name.lower())
+
+
+def _known_otherwise(names: list[str]) -> list[tuple[str, str]]:
+    """Return columns that are spelt nearly as an optional one that carseq reads, with that one's name.
+
+    ``Role`` or ``Time point`` would be carried along as columns of their own, and a negative control be no control.
+    """
+    optional = {key: field for key, field in Sample.model_fields.items() if not field.is_required()}
+    known = {_plain(key): key for key in optional}
+    known |= {"negativecontrol": "role", "isnegativecontrol": "role"}
+    return [
+        (name, known[_plain(name)])
+        for name in names
+        if name not in Sample.model_fields and _plain(name) in known
+    ]
+
+
 def _renamed(names: list[str], missing: list[str]) -> str:
     """Say which columns are probably those that are missing, under another name."""
-    plain = {re.sub(r"[\W_]", "", name.lower()): name for name in names}
+    plain = {_plain(name): name for name in names}
     found = {
         key: next((plain[word] for word in (key, *_ALSO_CALLED.get(key, ())) if word in plain), "")
         for key in missing
@@ -357,12 +419,57 @@ def mend_numbers(samples: Iterable[Sample]) -> list[str]:
                 "measured"
             )
         elif any(
-            re.fullmatch(r"[<>≤≥~]\s*[\d.,]+", v) or re.fullmatch(r"\d{1,3}(,\d{3})+", v)
+            re.fullmatch(r"[<>≤≥~]\s*[\d.,]+|[\d.,]+\s*%", v)
+            or re.fullmatch(r"\d{1,3}(,\d{3})+", v)
             for v in there
         ):
             told.append(
                 f"column {name} holds {there[0]!r}: write plain numbers if it is to be put beside the CAR"
             )
+    return told
+
+
+def impossible_shares(samples: Iterable[Sample], path: str) -> list[CarseqError]:
+    """Return which numbers in columns of CAR T shares (``car_pct_flow``) are no shares.
+
+    Parameters
+    ----------
+    samples
+        All rows of the sheet, their numbers mended.
+    path
+        Of the sheet.
+    """
+    faults = []
+    for sample in samples:
+        for name, value in sample.further().items():
+            most = most_of_share(name)
+            if most is None or not _is_number(value) or 0 <= float(value) <= most:
+                continue
+            faults.append(
+                CarseqError(
+                    f"{name} of sample {sample.sample} in {path} is not a share of T cells: {value}",
+                    f"its name says that it lies between 0 and {most:g}",
+                    "correct it, or give the column another name",
+                )
+            )
+    return faults
+
+
+def nearly_alike(samples: Iterable[Sample]) -> list[str]:
+    """Return which names of patients, time points or sequencing runs differ only in case or marks, in words."""
+    samples, told = list(samples), []
+    for key in ("patient", "timepoint", "sequencing_run"):
+        spelt: dict[str, list[str]] = {}
+        for value in dict.fromkeys(getattr(s, key) or "" for s in samples):
+            # D-7 and D7 are different days.
+            marks = r"[\s_.]" if key == "timepoint" else r"[\s_.-]"
+            spelt.setdefault(re.sub(marks, "", value.lower()) or value, []).append(value)
+        told += [
+            f"column {key}: {' and '.join(map(repr, twins))} differ only in case or marks; they are taken for "
+            f"different {key.replace('_', ' ')}s"
+            for twins in spelt.values()
+            if len(twins) > 1
+        ]
     return told
 
 

@@ -157,6 +157,8 @@ def fault_words(fault: Mapping[str, Any]) -> str:
     'must be a whole number'
     """
     told = str(fault["msg"]).removeprefix("Value error, ")
+    if fault["type"] == "missing":
+        return "is empty or missing"
     if fault["type"] == "string_pattern_mismatch" and fault["ctx"]["pattern"] == NAME:
         return "must be letters, digits and . _ - without spaces, a letter or a digit first"
     if fault["type"] in ("model_type", "model_attributes_type", "dict_type"):

@@ -27,6 +27,10 @@ export function percent(value) {
   return `${text}${NBSP}%`;
 }
 
+/** A limit as per cent, with two significant digits however small: not "above <0.1 %". */
+export const limit = (value) =>
+  typeof value === "number" ? `${Number((100 * value).toPrecision(2))}${NBSP}%` : number(value);
+
 /** A model's probability: close to 1 it is never certainty. */
 export const probability = (value) => (typeof value === "number" && value > 0.9995 ? `>99.9${NBSP}%` : percent(value));
 

@@ -1,22 +1,55 @@
-/** A table that searches, filters, sorts, turns pages, and opens rows. */
-import { decode, NBSP, number, percent, probability, ratio, stepWords, tableRows } from "./data.js";
+/** A table that searches, filters, sorts, turns pages, opens rows, and fits its place. */
+import { count, decode, limit, NBSP, number, percent, probability, ratio, stepWords, tableRows } from "./data.js";
 import { callBadge, callWords, el } from "./dom.js";
 import { asTsv, fileName, save } from "./save.js";
 
-const NUMERIC = new Set(["number", "percent", "probability", "ratio"]);
-const WRITE = { percent, probability, ratio };
+const NUMERIC = new Set(["number", "percent", "probability", "ratio", "limit"]);
+const WRITE = { percent, probability, ratio, limit };
 const CODES = new Set(["role", "step", "level", "car_reason", "verdict"]);
 const blank = (v) => v === null || v === "";
+/** Texts up to SHORT letters are not broken; those beyond SENTENCE take the lines they need. */
+const [SHORT, SENTENCE] = [14, 60];
+const [FEW, CROWDED] = [4, 10];
+
+/** The letters of the longer line if pieces of text are set in two lines, as evenly as they go. */
+function halfOf(pieces) {
+  const lengths = pieces.map((piece) => piece.length);
+  const whole = lengths.reduce((a, b) => a + b, 0);
+  let [first, best] = [0, whole];
+  for (const length of lengths) {
+    first += length;
+    best = Math.min(best, Math.max(first, whole - first));
+  }
+  return best;
+}
 
 export class Table {
   constructor(host, spec, title, options = {}) {
     Object.assign(this, { spec, title, expand: options.expand, pageSize: options.pageSize || 25 });
     this.data = spec.data.map(decode);
     this.index = Object.fromEntries(spec.columns.map((c, i) => [c.key, i]));
-    this.shown = spec.columns.map((c, i) => ({ ...c, i })).filter((c) => !c.hidden);
+    this.columns = spec.columns.map((c, i) => ({ ...c, i })).filter((c) => !c.hidden);
+    // Columns that stand in the row's details where there is no room for them, the first to go first; on a phone all but
+    // the first two may go, from the right, results last.
+    const result = (c) => Number(Boolean(c.interval) || c.kind === "car_call" || c.key === "verdict");
+    const named = this.columns.filter((c) => c.fold).sort((a, b) => a.fold - b.fold);
+    const others = this.columns.filter((c, i) => i > 1 && !c.fold && !c.detail).reverse();
+    this.givesWay = [...named, ...others.sort((a, b) => result(a) - result(b))];
     Object.assign(this, { sort: null, page: 0, query: "", chosen: {}, opened: new Set() });
+    Object.assign(this, { folded: 0, all: false, fitted: 0 });
+    // Sentences of a few rows are read at once; those of many on demand.
+    if (spec.n <= FEW && !this.expand && this.columns.some((c) => c.detail)) {
+      for (let row = 0; row < spec.n; row++) this.opened.add(row);
+    }
     this.build(host);
     this.update();
+    this.watchPrint();
+  }
+
+  /** Whether a column stands in the table, not in the row's details. */
+  stands(column) {
+    if (this.all) return true;
+    return !column.detail && !this.givesWay.slice(0, this.folded).includes(column);
   }
 
   build(host) {
@@ -52,29 +85,69 @@ export class Table {
       "aria-label": `Download ${this.title} as TSV`,
       onclick: () => save(file, asTsv(tableRows(this.spec)), "text/tab-separated-values"),
     };
-    bar.append(this.status, el("button", download, "Download TSV"));
-    this.heads = this.shown.map((column) => {
+    const showAll = () => {
+      this.all = !this.all;
+      this.fit(true);
+    };
+    this.rest = el("button", { type: "button", class: "push", hidden: true, onclick: showAll });
+    bar.append(this.status, this.rest, el("button", download, "Download TSV"));
+    for (const column of this.columns) {
       const button = { type: "button", title: column.help || null, onclick: () => this.sortBy(column) };
       const kind = NUMERIC.has(column.kind) ? "num" : "text";
-      return el("th", { scope: "col", class: kind }, el("button", button, column.label));
-    });
+      column.head = el("th", { scope: "col", class: kind }, el("button", button, column.label));
+    }
+    this.opening = el("th", { scope: "col", "aria-label": "Details" });
+    this.headRow = el("tr");
     this.body = el("tbody");
-    const opener = this.expand ? el("th", { scope: "col", "aria-label": "Molecules" }) : null;
-    const table = el("table", {}, el("thead", {}, el("tr", {}, opener, ...this.heads)), this.body);
+    const table = el("table", {}, el("thead", {}, this.headRow), this.body);
     this.scroll = el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": this.title }, table);
     this.pager = el("div", { class: "bar" });
-    if (bar.children.length === 2) bar.classList.add("lone");
+    if (bar.children.length === 3) bar.classList.add("lone");
     this.more = el("p", { class: "more muted", hidden: true }, "More columns to the right →");
     host.append(bar, this.more, this.scroll, this.pager);
     new ResizeObserver(() => this.fit()).observe(this.scroll);
   }
 
-  /** Set a table that is wider than its place in smaller letters; if that is not enough, say that there is more. */
-  fit() {
+  /**
+   * Set a table that is wider than its place in smaller letters; if that is not enough, move columns into the details of
+   * the rows, the least important first; if that is not enough either, say that there is more to the right.
+   */
+  fit(anew = false) {
+    const width = this.scroll.clientWidth;
+    if (!width || this.printing) return;
     const wide = () => this.scroll.scrollWidth > this.scroll.clientWidth + 1;
-    this.scroll.classList.remove("tight");
+    if (anew || width !== this.fitted) {
+      this.fitted = width;
+      this.scroll.classList.remove("tight");
+      this.folded = 0;
+      this.draw();
+    }
     if (wide()) this.scroll.classList.add("tight");
+    while (wide() && !this.all && this.folded < this.givesWay.length) {
+      this.folded += 1;
+      this.draw();
+    }
     this.more.hidden = !wide();
+    const n = this.columns.filter((c) => !this.stands(c)).length;
+    this.rest.hidden = !n && !this.all;
+    this.rest.textContent = this.all ? "Fewer columns" : `${count(n, "more column")}`;
+    this.rest.setAttribute("aria-pressed", String(this.all));
+  }
+
+  /** On paper there are no details to open: every column is printed. */
+  watchPrint() {
+    let all = false;
+    const turn = (printing) => {
+      if (printing) all = this.all;
+      Object.assign(this, { printing, all: printing || all });
+      this.draw();
+      this.scroll.classList.toggle("crowded", printing && this.shown.length > CROWDED);
+    };
+    addEventListener("beforeprint", () => turn(true));
+    addEventListener("afterprint", () => {
+      turn(false);
+      this.fit(true);
+    });
   }
 
   sortBy(column) {
@@ -119,45 +192,64 @@ export class Table {
     if (column.interval) {
       const show = WRITE[column.kind] || number;
       const [low, high] = column.interval.map(beside);
+      if (value === null) return el("td", { class: "num" }, "–");
+      const whole = (text) => el("span", { class: "whole" }, text);
       const known = low !== null && high !== null;
-      const range = known ? ` (${show(low).replace(`${NBSP}%`, "")}–${show(high)})` : "";
-      return el("td", { class: "num" }, value === null ? "–" : `${show(value)}${range}`);
+      const range = known ? whole(`(${show(low).replace(`${NBSP}%`, "")}–${show(high)})`) : null;
+      // Where it is narrow the interval stands below the value.
+      return el("td", { class: "num stacked" }, whole(show(value)), range && " ", range);
     }
     if (column.of) return el("td", { class: "num" }, `${number(value)} of ${number(beside(column.of))}`);
     if (column.kind === "number") return el("td", { class: "num" }, number(value));
     if (WRITE[column.kind]) return el("td", { class: "num" }, WRITE[column.kind](value));
     if (column.kind === "car_call") return el("td", {}, callBadge(value));
-    const text = blank(value) ? "–" : String(value);
-    if (text.length > 30 && !CODES.has(column.key)) return el("td", { class: "wide" }, el("div", {}, text));
-    const phrase = text.length > 14 && text.includes(" ") ? "phrase" : "name";
-    const kind = column.key === "barcode" ? "mono" : phrase;
-    return el("td", { class: kind }, CODES.has(column.key) ? stepWords(text) : text);
+    let text = blank(value) ? "–" : String(value);
+    if (CODES.has(column.key)) text = stepWords(text);
+    if (column.key === "barcode") return el("td", { class: "mono" }, text);
+    if (text.length > SENTENCE) return el("td", { class: "wide" }, el("div", {}, text));
+    if (text.length <= SHORT) return el("td", { class: "name" }, text);
+    // A long name may be broken behind a mark, into two lines of which neither is much longer than the other.
+    const pieces = text.split(/(?<=[\s_\-./,;:+])/);
+    const broken = pieces.flatMap((piece, i) => (i ? [document.createElement("wbr"), piece] : [piece]));
+    const inside = el("div", {}, ...broken);
+    inside.style.setProperty("--half", `${halfOf(pieces)}ch`);
+    return el("td", { class: "long" }, inside);
   }
 
   update() {
     const rows = this.rows();
     const pages = Math.max(1, Math.ceil(rows.length / this.pageSize));
     this.page = Math.min(this.page, pages - 1);
-    this.shown.forEach((column, i) => {
-      const sorted = this.sort?.i === column.i ? (this.sort.down ? "descending" : "ascending") : "none";
-      this.heads[i].setAttribute("aria-sort", sorted);
-    });
     const from = this.page * this.pageSize;
-    this.body.replaceChildren();
-    for (const row of rows.slice(from, from + this.pageSize)) {
-      const tr = el("tr");
-      if (this.expand) tr.append(this.opener(row, tr));
-      for (const column of this.shown) tr.append(this.cell(column, row));
-      this.body.append(tr);
-      if (this.expand && this.opened.has(row)) this.body.append(this.detail(row));
-    }
-    if (!rows.length) {
-      const words = this.spec.n ? "Nothing matches." : "None.";
-      this.body.append(el("tr", {}, el("td", { colspan: this.shown.length + 1, class: "muted" }, words)));
-    }
+    this.onPage = rows.slice(from, from + this.pageSize);
+    this.draw();
     const all = rows.length === this.spec.n;
     this.status.textContent = all ? "" : `${number(rows.length)} of ${number(this.spec.n)} rows`;
     this.turnPages(rows.length, pages, from);
+    this.fit();
+  }
+
+  /** Draw the rows of this page, with the columns that have room. */
+  draw() {
+    this.shown = this.columns.filter((column) => this.stands(column));
+    this.opens = Boolean(this.expand) || this.shown.length < this.columns.length;
+    for (const column of this.shown) {
+      const sorted = this.sort?.i === column.i ? (this.sort.down ? "descending" : "ascending") : "none";
+      column.head.setAttribute("aria-sort", sorted);
+    }
+    this.headRow.replaceChildren(...(this.opens ? [this.opening] : []), ...this.shown.map((c) => c.head));
+    this.body.replaceChildren();
+    for (const row of this.onPage) {
+      const tr = el("tr");
+      if (this.opens) tr.append(this.opener(row, tr));
+      for (const column of this.shown) tr.append(this.cell(column, row));
+      this.body.append(tr);
+      if (this.opens && this.opened.has(row)) this.body.append(this.detail(row));
+    }
+    if (!this.onPage.length) {
+      const words = this.spec.n ? "Nothing matches." : "None.";
+      this.body.append(el("tr", {}, el("td", { colspan: this.shown.length + 1, class: "muted" }, words)));
+    }
   }
 
   turnPages(n, pages, from) {
@@ -180,7 +272,11 @@ export class Table {
   opener(row, tr) {
     const show = (open) => (open ? "−" : "+");
     const open = this.opened.has(row);
-    const told = { type: "button", "aria-expanded": String(open), "aria-label": "Show molecules" };
+    const told = {
+      type: "button",
+      "aria-expanded": String(open),
+      "aria-label": this.expand ? "Show molecules" : "Show more",
+    };
     const button = el("button", told, show(open));
     button.addEventListener("click", () => {
       if (this.opened.delete(row)) tr.nextElementSibling.remove();
@@ -194,11 +290,19 @@ export class Table {
     return el("td", { class: "open" }, button);
   }
 
+  /** A column that has no place in the table, with its value in a row. */
+  term(column, row) {
+    const name = el("dt", { title: column.help || null }, column.label);
+    return el("div", {}, name, el("dd", {}, ...this.cell(column, row).childNodes));
+  }
+
   detail(row) {
     const inside = el("div", { class: "inside" });
     const width = Math.max(200, this.scroll.clientWidth - 34);
     inside.style.setProperty("--inside", `${width}px`);
-    this.expand(row, inside, width);
+    const rest = this.columns.filter((column) => !this.stands(column));
+    if (rest.length) inside.append(el("dl", { class: "rest" }, ...rest.map((column) => this.term(column, row))));
+    this.expand?.(row, inside, width);
     return el("tr", { class: "detail" }, el("td", { colspan: this.shown.length + 1 }, inside));
   }
 }
