@@ -17,7 +17,7 @@ export OMP_NUM_THREADS ?= 1
 # which takes 3 to 6 s of a core, and a run starts some hundred processes. An empty value is none.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup kallisto demo test torture slurmtest gridtest bench torture-inputs audit lint lock types unit format docs clean browser slurm
+.PHONY: help setup kallisto demo test torture slurmtest gridtest bench torture-inputs audit lint lock types unit format docs clean browser slurm compiled
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 10
@@ -43,7 +43,7 @@ demo: setup ## simulate a study with CAR T cells in urine, run the workflow, pri
 # Beside one another, for the installers and npx wait for the network; GNU make 4 keeps the lines of each together.
 test: setup ## lint, types and all tests
 	@$(MAKE) --no-print-directory -j $(CORES) $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) \
-	    lint types browser slurm kallisto
+	    lint types browser slurm kallisto compiled
 	@pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 torture: setup ## every job under faults, into docs/torture.md, and the parsers under damaged files
@@ -90,6 +90,10 @@ types: setup ## mypy
 
 unit: setup ## the fast tests
 	@pytest -m "not workflow and not browser and not slurm"
+
+# What the workers of pytest and the first jobs would each compile for itself, a minute of a core.
+compiled: setup
+	@python tests/helpers/compiled.py
 
 browser: setup
 	@envs/install-browser.sh

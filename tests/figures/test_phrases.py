@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import carseq
 from carseq.figures import phrases as words
-from carseq.schema.percent import NBSP, percent
+from carseq.schema.percent import NBSP, limit_percent, percent, plain_percent
 from study import verdict_row
 
 
@@ -19,7 +22,30 @@ from study import verdict_row
      (math.nan, "–"), (0.09999, "10 %")],
 )  # fmt: skip
 def test_shares_read_as_people_write_them(share: float, text: str) -> None:
-    assert percent(share).replace(NBSP, " ") == text
+    assert percent(share).replace(NBSP, " ") == plain_percent(share) == text
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [(0.0004, "0.04 %"), (0.0066, "0.66 %"), (0.067, "6.7 %"), (1, "100 %"), (math.nan, "–")],
+)
+def test_a_limit_keeps_its_digits_on_the_page(share: float, text: str) -> None:
+    """The headline said "not detected above <0.1 %"."""
+    assert limit_percent(share).replace(NBSP, " ") == text
+
+
+def test_per_cent_is_written_in_one_place() -> None:
+    """``50%``, ``50 %`` and ``50.0%`` stood side by side; notes inside shipped GenBank files are data."""
+    own = re.compile(r":\.\d%\}|[0-9}]%[ \",;.)]|\.\d[fg]\} %")
+    source = Path(carseq.__file__).parent
+    found = [
+        f"{path.relative_to(source)}: {line.strip()}"
+        for path in sorted(source.rglob("*.py"))
+        if path.name not in ("percent.py", "library_build.py")
+        for line in path.read_text().splitlines()
+        if own.search(line.replace("{NBSP}%", ""))
+    ]
+    assert found == []
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import anndata
@@ -1120,6 +1120,21 @@ for _name, _value, _words in (
     BAD.append(Bad(f"slip: {_name} {_value}", "M", _column(_name, _value), _words))
 config("slip: fdr yes", "must be a number; yes", calling__fdr=True)
 config("slip: doublet rate no", "must be a number; yes", cells__doublet_rate=False)
+
+
+put(
+    "slip: a gene that became a date", "M", "date in place of a gene: 2-Sep", "dates.tsv",
+    "lineage\tcell_type\tgene\nT\tT cell\tCD3D\nT\tT cell\t2-Sep\n",
+)  # fmt: skip
+BAD[-1] = replace(
+    BAD[-1],
+    spoil=lambda tiny, write=BAD[-1].spoil: (
+        write(tiny),
+        tiny.config["cells"].update(markers="dates.tsv"),
+    ),
+)
+config("slip: target in small letters", "did you mean CD19", only="F", construct__target="cd19")
+BAD[-1] = replace(BAD[-1], note=True)
 
 
 @bad("slip: patients P2 and p2", "BM", "'P2' and 'p2' differ only in case", note=True)

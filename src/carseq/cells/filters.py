@@ -257,7 +257,7 @@ def filter_cells(
             judged = pct[like & (genes >= least)]
             if judged.size >= MIN_GROUP and (judged > ceiling).mean() > MOST_REMOVED:
                 bound = max(ceiling, min(BROKEN_MITO, _mode_limit(judged, MODE_SPREADS)))
-                raised.append(f"{kind} {bound:.0f} %")
+                raised.append(f"{kind} {plain_percent(bound / 100)}")
             mito |= rows & (pct > bound)
             most_genes = max(MAX_GENES, np.exp(_upper(np.log1p(genes[own]), SIZE_MADS)))
             most_umis = max(MAX_UMIS, np.exp(_upper(np.log1p(umis[own]), SIZE_MADS)))

@@ -11,6 +11,7 @@ import pandas as pd
 from carseq.io.bam import open_bam
 from carseq.io.barcodes import bare_barcode
 from carseq.log import get_logger
+from carseq.schema.percent import plain_percent
 
 log = get_logger("cells.intronic")
 
@@ -101,6 +102,6 @@ def intronic_share(bam: str | Path, barcodes: pd.Index, *, seed: int = 0) -> np.
         int(known.sum()),
         len(barcodes),
         seen,
-        f"{np.median(share[known]):.0f} %" if known.any() else "not known",
+        plain_percent(float(np.median(share[known])) / 100) if known.any() else "not known",
     )
     return np.asarray(share)

@@ -85,6 +85,10 @@ def exclusive_genes(markers: pd.DataFrame) -> dict[str, list[str]]:
     return found
 
 
+#: What spreadsheets make of some genes' names (Ziemann 2016, doi:10.1186/s13059-016-1044-7).
+_DATE = r"\d{1,4}[-./](sep|mar|dec|sept|march)|(sep|mar|dec)[-./]\d{1,4}"
+
+
 def read_markers(path: str | Path | None = None) -> pd.DataFrame:
     """Read a marker table (TSV).
 
@@ -126,6 +130,12 @@ def read_markers(path: str | Path | None = None) -> pd.DataFrame:
                 f"row {int(np.flatnonzero(blank)[0]) + 1} of its {len(table)}",
                 "fill the cell, or take the row out",
             )
+    if (dates := table["gene"].str.strip().str.fullmatch(_DATE, case=False)).any():
+        raise CarseqError(
+            f"the marker table {path} has a date in place of a gene: {table['gene'][dates].iloc[0]}",
+            "spreadsheets take names such as SEPT2, MARCH1 and DEC1 for dates",
+            "write the gene's name of today (SEPTIN2, MARCHF1, BHLHE40) in a text editor",
+        )
     for name in MARKER_COLUMNS:
         if name not in table:
             table[name] = ""

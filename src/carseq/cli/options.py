@@ -16,8 +16,13 @@ from carseq.errors import CarseqError
 out = Console()
 
 ConstructFile = Annotated[Path, typer.Option("--construct", help="GenBank or FASTA of the vector.")]
-Name = Annotated[str, typer.Option("--name", help="Name of the CAR in the reference.")]
-Form = Annotated[str, typer.Option(help="auto, plasmid, provirus, transcript, orf or partial.")]
+Name = Annotated[
+    str, typer.Option("--name", help="Name of the CAR: its contig, its gene, its row in a matrix.")
+]
+Form = Annotated[
+    str,
+    typer.Option(help="What the file holds: auto, plasmid, provirus, transcript, orf or partial."),
+]
 
 
 def known_form(value: str) -> Any:

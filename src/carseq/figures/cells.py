@@ -13,6 +13,7 @@ from carseq.cells.markers import is_single_t
 from carseq.figures import chart, summaries
 from carseq.figures.palette import CALLS, OKABE_ITO, UNKNOWN, colours, shown_call
 from carseq.figures.style import MARKERS, new_figure, new_panels, nothing_to_show, style
+from carseq.schema.percent import NBSP
 
 if TYPE_CHECKING:
     import anndata as ad
@@ -235,7 +236,7 @@ def contamination(cells: pd.DataFrame) -> Figure:
         )
         axes.set_yticks(range(len(names)), names)
         axes.set_ylim(len(names) - 0.5, -0.5)
-        axes.xaxis.set_major_formatter(PercentFormatter(1))
+        axes.xaxis.set_major_formatter(PercentFormatter(1, symbol=f"{NBSP}%"))
         axes.set_xlabel("ambient molecules in a cell")
         return figure
 

@@ -305,6 +305,16 @@ def _check_genome(study: Study, constructs: list[Construct], genome: _Genome) ->
     genome.panel = strand_panel((t.gene, t.sequence) for t in transcripts)
     genome.sound = True
     yield "reference", "genome and annotation go together"
+    target = study.config.construct.target
+    if target and target not in genome.genes:
+        near = [gene for gene in genome.genes if gene.lower() == target.lower()]
+        yield (
+            "construct.target",
+            Note(
+                f"{target} is not a gene of the annotation, so that cells which express it cannot be counted"
+                + (f"; did you mean {near[0]}?" if near else "")
+            ),
+        )
     for car in constructs:
         raise_if_car(car, transcripts)
 

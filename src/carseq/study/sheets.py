@@ -147,6 +147,9 @@ class Sample(BaseModel):
         for name in _OF_KNOWN_WORDS:
             if isinstance(there.get(name), str):
                 there[name] = re.sub(r"[\s-]+", "_", there[name].strip().lower())
+        gate = re.sub(r"[\s-]+", "_", str(there.get("gating", "")).strip().lower())
+        if gate in GATES:
+            there["gating"] = gate
         # A further column without a value stays a column.
         return {name: "" for name in row if name not in cls.model_fields} | there
 
@@ -419,7 +422,7 @@ def mend_numbers(samples: Iterable[Sample]) -> list[str]:
                 "measured"
             )
         elif any(
-            re.fullmatch(r"[<>≤≥~]\s*[\d.,]+|[\d.,]+\s*%", v)
+            re.fullmatch(r"[<>≤≥~]\s*[\d.,]+|[\d.,]+\s*%|\d{1,3}(\.\d{3})+,\d+", v)
             or re.fullmatch(r"\d{1,3}(,\d{3})+", v)
             for v in there
         ):

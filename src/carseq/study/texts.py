@@ -157,6 +157,8 @@ def fault_words(fault: Mapping[str, Any]) -> str:
     'must be a whole number'
     """
     told = str(fault["msg"]).removeprefix("Value error, ")
+    if fault["type"] == "extra_forbidden":
+        return "is not a column that carseq knows here"
     if fault["type"] == "missing":
         return "is empty or missing"
     if fault["type"] == "string_pattern_mismatch" and fault["ctx"]["pattern"] == NAME:
