@@ -10,9 +10,10 @@ import pytest
 from carseq.errors import CarseqError
 from carseq.library.detect import detect_chemistry
 from carseq.library.fastq import check_counts, check_pair, count_reads
-from carseq.library.geometry import parse_geometry
+from carseq.library.geometry import CHEMISTRIES, OF_CELL_RANGER, parse_geometry
 from carseq.library.strand import count_strands
 from carseq.library.whitelist import read_whitelist
+from carseq.study.sheets import Sample
 
 RNG = random.Random(3)
 
@@ -65,6 +66,19 @@ def test_geometry_and_strand_are_found(tmp_path, sense, umi, name, strand):
     found = detect_chemistry([(r1, r2)], PANEL, whitelist=whitelist)
     assert (found.name, found.strand, found.umi_length) == (name, strand, umi)
     assert found.valid_barcodes == 1.0
+
+
+def test_what_cell_ranger_calls_a_chemistry_is_understood(tmp_path):
+    """Users copy it from Cell Ranger's summary into the sheet."""
+    r1, r2, whitelist = library(tmp_path, sense=False, umi=10)
+    found = detect_chemistry([(r1, r2)], PANEL, chemistry="SC5P-R2", whitelist=whitelist)
+    assert (found.name, found.strand, found.umi_length) == ("10x_5p_v2", "Reverse", 10)
+    with pytest.raises(CarseqError, match="contradict"):
+        detect_chemistry([(r1, r2)], PANEL, chemistry="SC3Pv2", whitelist=whitelist)
+    for name, own in OF_CELL_RANGER.items():
+        assert own in CHEMISTRIES
+        row = Sample(sample="A", patient="P", compartment="urine", chemistry=name)
+        assert row.chemistry == own
 
 
 def test_swapped_reads_are_told(tmp_path):

@@ -383,6 +383,18 @@ def test_the_doctor_names_what_is_missing(tmp_path: Path, monkeypatch: pytest.Mo
     assert "numpy" not in wrong["packages"]
 
 
+@pytest.mark.parametrize(("kept", "compiled"), [(True, False), (False, True), (False, False)])
+def test_the_doctor_tells_that_each_job_compiles_its_packages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: bool, compiled: bool
+) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", not kept)
+    monkeypatch.setattr(doctor, "_compiled", lambda package: compiled)
+    found = dict(doctor.examine(tmp_path))
+    assert ("bytecode" in found) == (not kept and not compiled)
+    if not kept and not compiled:
+        assert "compileall" in str(found["bytecode"])
+
+
 def test_the_doctor_tells_a_cluster_whose_plugin_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,6 +18,7 @@ from carseq.library.geometry import (
     Chemistry,
     is_observed,
     layout,
+    own_name,
     parse_geometry,
     preset_of,
 )
@@ -84,6 +85,7 @@ def detect_chemistry(
     CarseqError
         If no list fits, R1 and R2 are swapped, R1 is too short, or the strand contradicts the chemistry given.
     """
+    chemistry = own_name(chemistry)
     units = [_Unit.read(first, second, max(1000, n // len(pairs))) for first, second in pairs]
     named = _named(chemistry, sample)
     several = named if named and len(named.parts) > 1 else None

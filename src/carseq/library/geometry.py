@@ -19,6 +19,22 @@ CHEMISTRIES: dict[str, tuple[int, str, str | None]] = {
     "10x_5p_v2": (10, "Reverse", "10x_version2"),
     "10x_5p_v3": (12, "Reverse", None),
 }
+#: What Cell Ranger calls them (its option ``--chemistry`` and its ``web_summary.html``, 10x Genomics): of paired 5' reads
+#: R2 alone is taken.
+OF_CELL_RANGER = {
+    "SC3Pv2": "10x_3p_v2",
+    "SC3Pv3": "10x_3p_v3",
+    "SC3Pv3-polyA": "10x_3p_v3",
+    "SC3Pv3HT": "10x_3p_v3",
+    "SC3Pv3HT-polyA": "10x_3p_v3",
+    "SC3Pv4": "10x_3p_v4",
+    "SC3Pv4-polyA": "10x_3p_v4",
+    "SC5P-R2": "10x_5p_v2",
+    "SC5P-PE": "10x_5p_v2",
+    "SC5PHT": "10x_5p_v2",
+    "SC5P-R2-v3": "10x_5p_v3",
+    "SC5P-PE-v3": "10x_5p_v3",
+}
 BARCODE_LENGTH = 16
 #: Longest barcode and UMI of one part that kallisto counts and the search of FASTQ files looks up, nt: 2 bits a base in
 #: a number of 64 (BUS format).
@@ -177,6 +193,18 @@ def preset_of(chemistry: str) -> Preset | None:
         If the text is such a geometry, but not complete.
     """
     return PRESETS.get(chemistry) or parse_positions(chemistry)
+
+
+def own_name(chemistry: str) -> str:
+    """Return carseq's name of a chemistry that Cell Ranger names otherwise; any other text as it is.
+
+    Examples
+    --------
+    >>> own_name("SC5P-R2-v3"), own_name("sc3pv3"), own_name("auto")
+    ('10x_5p_v3', '10x_3p_v3', 'auto')
+    """
+    names = {name.lower(): own for name, own in OF_CELL_RANGER.items()}
+    return names.get(chemistry.strip().lower(), chemistry)
 
 
 def strand_named(chemistry: str) -> str | None:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from carseq.errors import CarseqError
-from carseq.library.geometry import CHEMISTRIES, parse_geometry, preset_of
+from carseq.library.geometry import CHEMISTRIES, own_name, parse_geometry, preset_of
 from carseq.library.presets import PRESETS, PROBES
 from carseq.schema.codes import GATES
 from carseq.schema.shares import most_of_share
@@ -88,8 +88,9 @@ class Sample(BaseModel):
     )
     chemistry: str = Field(
         default="auto",
-        description=f"auto, a known name ({', '.join((*CHEMISTRIES, *PROBES, *PRESETS))}), or a STARsolo geometry "
-        "(soloCBstart ..., or soloCBposition ... for barcodes of several parts).",
+        description=f"auto, a known name ({', '.join((*CHEMISTRIES, *PROBES, *PRESETS))}; Cell Ranger's names, such as "
+        "SC5P-R2, are understood), or a STARsolo geometry (soloCBstart ..., or soloCBposition ... for barcodes of several "
+        "parts).",
     )
     bam: str | None = Field(
         default=None, description="Existing sorted, indexed BAM with barcode and UMI tags."
@@ -156,6 +157,7 @@ class Sample(BaseModel):
     @field_validator("chemistry")
     @classmethod
     def _known_chemistry(cls, value: str) -> str:
+        value = own_name(value)
         if value not in ("auto", *CHEMISTRIES, *PROBES):
             try:
                 known = preset_of(value) or parse_geometry(value)
