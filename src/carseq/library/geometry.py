@@ -19,8 +19,8 @@ CHEMISTRIES: dict[str, tuple[int, str, str | None]] = {
     "10x_5p_v2": (10, "Reverse", "10x_version2"),
     "10x_5p_v3": (12, "Reverse", None),
 }
-#: What Cell Ranger calls them (its option ``--chemistry`` and its ``web_summary.html``, 10x Genomics): of paired 5' reads
-#: R2 alone is taken.
+#: What Cell Ranger calls them (its option ``--chemistry`` and its ``web_summary.html``, 10x Genomics): of paired 5'
+#: reads R2 alone is taken.
 OF_CELL_RANGER = {
     "SC3Pv2": "10x_3p_v2",
     "SC3Pv3": "10x_3p_v3",

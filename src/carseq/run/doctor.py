@@ -111,8 +111,8 @@ def _packages() -> Iterator[Found]:
         yield (
             "bytecode",
             Note(
-                "PYTHONDONTWRITEBYTECODE is set and the packages are not compiled: each job compiles them anew, which takes "
-                f"5 to 20 s; unset it, or compile them once: {sys.executable} -m compileall -q {sys.prefix}"
+                "PYTHONDONTWRITEBYTECODE is set and the packages are not compiled: each job compiles them anew, which "
+                f"takes 5 to 20 s; unset it, or compile them once: {sys.executable} -m compileall -q {sys.prefix}"
             ),
         )
 

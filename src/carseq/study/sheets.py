@@ -89,8 +89,8 @@ class Sample(BaseModel):
     chemistry: str = Field(
         default="auto",
         description=f"auto, a known name ({', '.join((*CHEMISTRIES, *PROBES, *PRESETS))}; Cell Ranger's names, such as "
-        "SC5P-R2, are understood), or a STARsolo geometry (soloCBstart ..., or soloCBposition ... for barcodes of several "
-        "parts).",
+        "SC5P-R2, are understood), or a STARsolo geometry (soloCBstart ..., or soloCBposition ... for barcodes of "
+        "several parts).",
     )
     bam: str | None = Field(
         default=None, description="Existing sorted, indexed BAM with barcode and UMI tags."
