@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import anndata as ad
 import numpy as np
@@ -18,13 +14,7 @@ from carseq import cells
 from carseq.cells.clusters import keep_compiled
 from carseq.cells.latent import feature_genes
 from carseq.cells.markers import CROSS_TALK, informative_genes
-from carseq.cells.training import (
-    QUIET,
-    PlainRunner,
-    import_scvi,
-    log_negative_binomial,
-    quiet_training,
-)
+from carseq.cells.training import import_scvi, log_negative_binomial
 from carseq.errors import CarseqError
 from cell_samples import named
 from helpers_cells import CAR, urine
@@ -120,78 +110,6 @@ def test_the_likelihood_of_few_counts_is_scvis(of_cells: bool) -> None:
         results.append([own, *torch.autograd.grad(own.sum(), [mu, theta])])
     for expected, found in zip(*results, strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.parametrize("patience", [1, 15], ids=["stops", "to the end"])
-def test_the_plain_loop_trains_as_scvis_own(patience: int) -> None:
-    """To the last bit, and for as many epochs."""
-    scvi = import_scvi()
-    rng = np.random.default_rng(7)
-    x = rng.poisson(rng.gamma(0.3, 3.0, (4, 60))[rng.integers(0, 4, 200)]).astype(np.float32)
-    x[:, 0] += 1
-    of = pd.DataFrame(
-        {"sample": pd.Categorical(np.repeat(["a", "b"], 100))}, list(map(str, range(200)))
-    )
-    epochs: list[int] = []
-
-    def trained(runner: type | None) -> np.ndarray:
-        cells = ad.AnnData(x.copy(), obs=of.copy())
-        scvi.settings.seed = 3
-        scvi.model.SCVI.setup_anndata(cells, batch_key="sample")
-        model = scvi.model.SCVI(cells, n_latent=4, gene_likelihood="nb")
-        options: dict[str, Any] = {"early_stopping": True, "check_val_every_n_epoch": 1, **QUIET}
-        if runner is not None:
-            model._train_runner_cls = runner
-            options = {"each_epoch": lambda at, of, elbo: epochs.append(at)}
-        model.train(
-            max_epochs=6,
-            early_stopping_patience=patience,
-            batch_size=64,
-            plan_kwargs={"lr": 0.1},
-            **options,
-        )
-        if runner is None:
-            epochs.append(model.trainer.current_epoch)
-        return np.asarray(model.get_latent_representation())
-
-    with quiet_training(1):
-        own, theirs = trained(PlainRunner), trained(None)
-    np.testing.assert_array_equal(own, theirs)
-    assert epochs[-2] == epochs[-1]
-    assert (epochs[-1] < 6) == (patience == 1)
-
-
-def test_pytorchs_compiler_is_left_alone_until_it_is_used(tmp_path: Path) -> None:
-    """It takes as long to import as PyTorch; what asks for it gets it. Told by a small PyTorch of this test's own."""
-    own = tmp_path / "torch"
-    (own / "_dynamo").mkdir(parents=True)
-    (own / "__init__.py").write_text("class nn:\n    class Module: pass\n")
-    (own / "_dynamo" / "__init__.py").write_text(
-        "from . import parts\nimport torch._dynamo.parts\ndisable = compiled = parts.name\n"
-    )
-    (own / "_dynamo" / "parts.py").write_text("name = 'real'\ntimes = []\n")
-    light = (
-        "import sys; from carseq.cells.training import leave_compiler; leave_compiler(); leave_compiler()\n"
-        "from torch._dynamo import OptimizedModule; import torch, torch._dynamo\n"
-        "assert torch._dynamo.disable(len, True, wrapping=False) is len and torch._dynamo.disable()(len) is len\n"
-        "assert not isinstance(torch.nn.Module(), OptimizedModule) and torch._dynamo.graph_break() is None\n"
-        "assert not hasattr(torch._dynamo, '__wrapped__') and 'torch._dynamo.parts' not in sys.modules\n"
-    )
-    real = (
-        "assert torch._dynamo.disable == 'real' and torch._dynamo is sys.modules['torch._dynamo']\n"
-    )
-    for used in (
-        "assert torch._dynamo.compiled == 'real'",
-        "from torch._dynamo import compiled",
-        "import torch._dynamo.parts as parts; assert parts is torch._dynamo.parts and parts.name == 'real'",
-        "from torch._dynamo.parts import times; assert times == []",
-    ):
-        command = [sys.executable, "-c", f"{light}{used}\n{real}"]
-        path = os.pathsep.join([str(tmp_path), *sys.path])
-        ran = subprocess.run(
-            command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True
-        )
-        assert ran.returncode == 0, (used, ran.stderr)
 
 
 def test_scvi_is_reproducible_and_leaves_the_car_alone() -> None:

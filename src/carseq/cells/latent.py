@@ -13,11 +13,12 @@ from scipy import sparse
 from carseq.cells.counts import car_name, counts_of, log_normalised, row_blocks, row_sums
 from carseq.cells.markers import informative_genes
 from carseq.cells.training import (
-    PlainRunner,
+    QUIET,
     import_scvi,
     quiet_training,
     safe_batch_size,
     scvi_epochs,
+    silent_plan,
 )
 from carseq.errors import CarseqError
 from carseq.log import get_logger
@@ -309,24 +310,33 @@ def _learnt(
 ) -> np.ndarray:
     """Return the latent space that scVI learns of some cells, of these or, where there are any, of others."""
     scvi = import_scvi()
+    from lightning.pytorch.callbacks import Callback
 
-    def progress(at: int, of: int, elbo: float) -> None:
-        """Write ten lines of progress into the log."""
-        if at == 1 or at % max(1, of // 10) == 0:
-            log.info("scVI: epoch %d of at most %d, validation ELBO %.1f", at, of, elbo)
+    class Progress(Callback):
+        """Ten lines of progress in the log."""
+
+        def on_train_epoch_end(self, trainer, module) -> None:  # type: ignore[no-untyped-def]
+            at, of = trainer.current_epoch + 1, trainer.max_epochs
+            if at == 1 or at % max(1, of // 10) == 0:
+                loss = trainer.callback_metrics.get("elbo_validation")
+                text = f", validation ELBO {float(loss):.1f}" if loss is not None else ""
+                log.info("scVI: epoch %d of at most %d%s", at, of, text)
 
     with quiet_training(threads):
         scvi.settings.seed = seed
         scvi.model.SCVI.setup_anndata(part, batch_key="sample")
         model = scvi.model.SCVI(part, n_latent=N_LATENT, gene_likelihood="nb")
-        model._train_runner_cls = PlainRunner
+        model._training_plan_cls = silent_plan()
         model.train(
             max_epochs=epochs,
             accelerator="auto",
             devices=1,
             batch_size=safe_batch_size(part.n_obs),
+            early_stopping=True,
             early_stopping_patience=15,
-            each_epoch=progress,
+            check_val_every_n_epoch=1,
+            callbacks=[Progress()],
+            **QUIET,
         )
         latent = [model.get_latent_representation(cells) for cells in others]
         if not latent:
