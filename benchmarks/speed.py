@@ -643,7 +643,8 @@ def n_reads_of(study: Path, sample: str) -> float:
 
 def look(folder: Path, study: Path, given: argparse.Namespace) -> dict[str, Any]:
     """Time `carseq quicklook` and the decompression of its files by igzip and rapidgzip, in turn."""
-    lanes, _ = finished_run(folder, given)
+    # It needs no finished run.
+    lanes = min(OTHERWISE, made_lanes(study))
     pairs = units(study, lanes)
     files = [path for pair in zip(pairs["r1"], pairs["r2"], strict=True) for path in pair]
     folder.joinpath("look").mkdir(exist_ok=True)
