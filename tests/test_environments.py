@@ -125,6 +125,7 @@ NOT_IMPORTED = {
     "ipykernel": "an analyst runs the notebooks in its kernel",
     "ngs-tools": "imported by its name ngs_tools",
     "pyarrow": "pandas reads and writes Parquet with it",
+    "pynndescent": "umap imports it, and scanpy's scrublet looks for neighbours with it; 0.7.0 broke that",
     "scikit-image": "scanpy's scrublet asks it for the threshold",
     "snakemake": "runs the workflow",
 }
