@@ -42,6 +42,12 @@ def test_a_function_runs_beside_and_its_errors_come_back(
         assert run(sum, [1, 2]) == 3
         with pytest.raises(CarseqError, match="was killed"):
             run(_die)
+    # What the import says is told where it is needed: it is no process that was killed.
+    monkeypatch.setattr(beside, "import_scvi", _refuse)
+    with learning_beside(files, "scvi", 2) as run:
+        assert run is not None
+        with pytest.raises(CarseqError, match="it failed there"):
+            run(_refuse)
     # One core, no neural network, or too few cells to train one.
     for given, method, threads in (
         (files, "scvi", 1),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -66,8 +66,10 @@ def _serve(connection: Connection, other: Connection) -> None:
     """Import scvi-tools; do what is asked."""
     end_with_parent()
     other.close()
-    try:
+    # What fails here fails again, and is told, where a function needs it.
+    with suppress(Exception):
         import_scvi()
+    try:
         while True:
             function, given = connection.recv()
             try:
