@@ -20,6 +20,16 @@ def end_with_parent() -> None:
         ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGKILL)
 
 
+def spare_extensions() -> None:
+    """Keep numba from loading what awkward and sparse registered with it: half a second, for arrays never met here.
+
+    It has no option for that; where numba is not imported, or has no such mark, nothing changes.
+    """
+    entrypoints = sys.modules.get("numba.core.entrypoints")
+    if hasattr(entrypoints, "_already_initialized"):
+        vars(entrypoints)["_already_initialized"] = True
+
+
 def machine_megabytes() -> int:
     """Return the memory of this machine in MB, or what a container or a cluster's job may have of it."""
     import psutil

@@ -25,6 +25,7 @@ from carseq.io.atomic import remove_temporaries
 from carseq.io.checksums import check_whole, forget, known_files, remember
 from carseq.io.failures import KILLED, machine_failure
 from carseq.log import get_logger, to_file
+from carseq.machine import spare_extensions
 
 if TYPE_CHECKING:
     from carseq.study.model import Study
@@ -170,9 +171,7 @@ def job(snakemake: Any) -> Iterator[Any]:
         os.environ[name] = threads
     # The search for unused objects at the end of Python takes 0.4 s after large imports.
     atexit.register(gc.freeze)
-    # Numba would import awkward, for types that no job compiles: 0.4 s. (`init_all` of numba asks for this mark.)
-    if (extensions := sys.modules.get("numba.core.entrypoints")) is not None:
-        vars(extensions)["_already_initialized"] = True
+    spare_extensions()
     # A log that cannot be written (the disk is full) must not hide the reason behind tracebacks of its own.
     logging.raiseExceptions = False
     # A cluster's time limit and a user who stops the run send it: temporary files are removed, STAR is ended.

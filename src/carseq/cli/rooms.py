@@ -12,6 +12,7 @@ import typer
 from carseq.cli.options import ConstructFile, Form, Name, known_form, out, print_verdicts
 from carseq.errors import CarseqError
 from carseq.log import get_logger
+from carseq.machine import spare_extensions
 from carseq.schema.percent import plain_percent
 from carseq.schema.thresholds import FDR
 
@@ -71,22 +72,12 @@ def quicklook(
         )
     else:
         pairs[sample] = list(zip(files[::2], files[1::2], strict=True))
-    _spare_extensions()
+    spare_extensions()
     Thread(target=_load_figures).start()
     for own, fastqs in pairs.items():
         seen = look(fastqs, car, chemistry=chemistry, whitelist=whitelist, sample=own)
         for line in write_look(seen, own, to):
             out.print(line, highlight=False, soft_wrap=True)
-
-
-def _spare_extensions() -> None:
-    """Keep numba from loading what awkward and sparse registered with it: half a second, for arrays never met here.
-
-    It has no option for that; with a numba that has no such mark they are loaded as before.
-    """
-    entrypoints = importlib.import_module("numba.core.entrypoints")
-    if hasattr(entrypoints, "_already_initialized"):
-        setattr(entrypoints, "_already_initialized", True)  # noqa: B010
 
 
 def _load_figures() -> None:

@@ -147,8 +147,8 @@ class Sample(BaseModel):
                 raise ValueError(f"{name} {value[:80]!r} {fault}")
         for name in _OF_KNOWN_WORDS:
             if isinstance(there.get(name), str):
-                there[name] = re.sub(r"[\s-]+", "_", there[name].strip().lower())
-        gate = re.sub(r"[\s-]+", "_", str(there.get("gating", "")).strip().lower())
+                there[name] = _code(there[name])
+        gate = _code(str(there.get("gating", "")))
         if gate in GATES:
             there["gating"] = gate
         # A further column without a value stays a column.
@@ -183,6 +183,11 @@ class Sample(BaseModel):
     def further(self) -> dict[str, str]:
         """Return the columns that carseq does not know by name."""
         return {key: "" if v is None else str(v) for key, v in (self.model_extra or {}).items()}
+
+
+def _code(value: str) -> str:
+    """Return a word of a sheet as carseq spells its codes."""
+    return re.sub(r"[\s-]+", "_", value.strip().lower())
 
 
 def _text_fault(value: str) -> str:

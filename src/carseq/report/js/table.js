@@ -130,7 +130,7 @@ export class Table {
     this.more.hidden = !wide();
     const n = this.columns.filter((c) => !this.stands(c)).length;
     this.rest.hidden = !n && !this.all;
-    this.rest.textContent = this.all ? "Fewer columns" : `${count(n, "more column")}`;
+    this.rest.textContent = this.all ? "Fewer columns" : count(n, "more column");
     this.rest.setAttribute("aria-pressed", String(this.all));
   }
 
