@@ -42,13 +42,13 @@ $(BIN)/.star: envs/install-star.sh $(VENV)/.installed
 demo: setup ## simulate a study with CAR T cells in urine, run the workflow, print the verdict
 	@carseq demo demo $(if $(filter file,$(origin CORES)),,--cores $(CORES))
 
-# Beside one another, for the installers wait for the network; then linters and types beside the tests, on what these
-# leave idle. GNU make 4 keeps the lines of each together. (As $(BESIDE), for `make -n` runs each line with MAKE in it.)
+# Linters and types beside the tests and what prepares them, on what these leave idle; the installers wait for the
+# network. GNU make 4 keeps the lines of each together. (As $(BESIDE), for `make -n` runs each line with MAKE in it.)
 BESIDE := $(MAKE) --no-print-directory $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 test: setup ## lint, types and all tests
-	@$(BESIDE) -j $(CORES) browser slurm kallisto compiled
 	@$(BESIDE) -j 2 lint types & failed=; \
-	pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder || failed="tests"; \
+	{ $(BESIDE) -j $(CORES) browser slurm kallisto compiled \
+	    && pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder; } || failed="tests"; \
 	wait $$! || failed="$${failed:+$$failed and }lint or types (see above)"; \
 	[ -z "$$failed" ] || { echo "carseq: failed: $$failed"; exit 1; }
 
