@@ -65,7 +65,12 @@ def trained(cells: ad.AnnData, setting: str, seed: int) -> dict[str, object]:
     cluster(cells, key, seed=seed)
     table = batches.mixing(cells, {"scVI": cells.obsm[key]}, seed=seed)
     figures = dict(zip(table["figure"], table["value"].round(3), strict=True))
-    row: dict[str, object] = {"setting": setting, "cells": cells.n_obs, "seed": seed, "epochs": epochs}
+    row: dict[str, object] = {
+        "setting": setting,
+        "cells": cells.n_obs,
+        "seed": seed,
+        "epochs": epochs,
+    }
     return {**row, "CPU s": round(seconds, 1), "ELBO": elbo[-1], **figures}
 
 
