@@ -16,8 +16,6 @@ import numpy as np
 from carseq.errors import CarseqError
 from carseq.io.files import write_text
 from carseq.io.h5ad import write_h5ad
-from carseq.io.matrix import read_counts as read_counts
-from carseq.io.matrix import read_star_matrix
 from carseq.library.geometry import Chemistry
 from carseq.library.whitelist import listed_barcode, read_parts
 from carseq.log import get_logger
@@ -43,6 +41,24 @@ CELL_RANGER_OPTIONS: dict[str, object] = {
 #: 1488). Reads of low complexity have more, and the time grows exponentially with them: a few reads in a hundred took a
 #: third of it. Of the demo's UMIs 0.02 % become others (benchmarks/RESULTS.md, Speed: where the time goes).
 SEEDS_PER_WINDOW = 15
+
+
+def __getattr__(name: str) -> Any:
+    # Had its home here in version 0.1. Only now, since it takes pandas, without which an alignment begins sooner.
+    if name == "read_counts":
+        from carseq.io.matrix import read_counts
+
+        return read_counts
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _import_readers() -> None:
+    """Import what reads and writes a matrix: a second or two, which pass while STAR runs."""
+    import anndata  # noqa: F401
+    import pysam  # noqa: F401
+    import scipy.io  # noqa: F401
+
+    from carseq.io import matrix  # noqa: F401
 
 
 def align(
@@ -89,8 +105,6 @@ def align(
     CarseqError
         If STAR fails or the matrix lacks the CAR.
     """
-    import pysam
-
     out = Path(out)
     zipped = {_is_gzipped(path) for pair in pairs for path in pair}
     if len(zipped) > 1:
@@ -121,7 +135,14 @@ def align(
             script = scratch / "decompress.sh"
             script.write_text(f'exec {" ".join(decompression_command())} "$@"\n')
             options["readFilesCommand"] = ["sh", script.name]
-        run_star(options, threads=threads, folder=scratch)
+        with ThreadPoolExecutor(1) as beside:
+            imported = beside.submit(_import_readers)
+            run_star(options, threads=threads, folder=scratch)
+            imported.result()
+        import pysam
+
+        from carseq.io.matrix import read_star_matrix
+
         written = scratch / "Aligned.sortedByCoord.out.bam"
         with ThreadPoolExecutor(1) as beside:
             indexed = beside.submit(pysam.index, "-@", str(threads), str(written)) if bam else None

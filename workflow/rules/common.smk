@@ -331,7 +331,7 @@ def up_to(threads):
 
 def index_threads(wildcards):
     # Of a small genome most steps have one thread only: the other cores are for the jobs beside it.
-    return up_to(8) if genome_megabytes() > 100 else 1
+    return up_to(8) if genome_megabytes() > 100 else up_to(2)
 
 
 def insert_memory(wildcards, input, attempt):

@@ -32,6 +32,7 @@ rule localize:
     priority: 60
     conda:
         "../../envs/tools.yaml"
+    threads: 2
     resources:
         mem_mb=lambda wildcards, input, attempt: int(
             attempt * max(4000, 20 * megabytes(input.cells))

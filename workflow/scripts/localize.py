@@ -11,7 +11,13 @@ with job(snakemake):
     target = snakemake.params.target
     cohort = read_cells(snakemake.input.cells, genes=[target] if target else [])
     detection = read_table(snakemake.input.detection, tables.DETECTION)
-    found = localize.everything(cohort, detection, target=target, given=snakemake.params.given)
+    found = localize.everything(
+        cohort,
+        detection,
+        target=target,
+        given=snakemake.params.given,
+        processes=snakemake.threads,
+    )
     check_localization(found["localization"], detection, cohort.obs)
     for name, table in found.items():
         write_table(table, snakemake.output[name], tables.BY_NAME[name])

@@ -39,6 +39,7 @@ def everything(
     *,
     target: str | None = None,
     given: Mapping[str, Mapping[str, object]] | None = None,
+    processes: int = 1,
 ) -> dict[str, pd.DataFrame]:
     """Make every table of this room.
 
@@ -52,6 +53,8 @@ def everything(
         Gene of the antigen that the CAR binds.
     given
         Further columns of the samples sheet, by sample.
+    processes
+        How many work at once; the tables are the same.
 
     Returns
     -------
@@ -62,8 +65,8 @@ def everything(
 
     clinic = clinical(detection, given or {})
     return {
-        "localization": localize(adata, detection),
-        "contrasts": contrasts(adata, detection),
+        "localization": localize(adata, detection, processes=processes),
+        "contrasts": contrasts(adata, detection, processes=processes),
         "target": target_cells(adata, detection, target),
         "clinic": clinic,
         "agreement": agreement(clinic),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +15,7 @@ from carseq.calling import gates
 from carseq.calling.gates import BY_CAR
 from carseq.errors import CarseqError
 from carseq.localize.odds import PSI, Comparison, Expression, Profile, compare, over_patients
+from carseq.parallel import in_processes
 from carseq.schema.tables import CONTRASTS
 
 if TYPE_CHECKING:
@@ -40,9 +41,11 @@ class ContrastRow:
     reference_group: str
     cells: pd.DataFrame
     cells_reference: pd.DataFrame
-    result: Comparison
+    result: Comparison = field(default_factory=Comparison)
     #: Both time points, where they differ from contrast to contrast.
     times: str = ""
+    #: Seeds what is drawn for it.
+    seed: str = ""
 
     def record(self) -> dict[str, object]:
         """Return the row of the table."""
@@ -75,7 +78,7 @@ class ContrastRow:
         }
 
 
-def contrasts(adata: AnnData, samples: pd.DataFrame) -> pd.DataFrame:
+def contrasts(adata: AnnData, samples: pd.DataFrame, *, processes: int = 1) -> pd.DataFrame:
     """Compare CAR T fractions between samples of a patient, and between T-cell states and types of a sample.
 
     Fractions are corrected for depth and dropout (:mod:`carseq.localize.odds`), so that a shallow sample with few
@@ -93,6 +96,8 @@ def contrasts(adata: AnnData, samples: pd.DataFrame) -> pd.DataFrame:
     samples
         One row a sample, in the order of the sheet (the later time point below the earlier): ``sample``,
         ``patient``, ``compartment``, ``timepoint``, ``role``.
+    processes
+        How many contrasts are worked out at once; the result is the same.
 
     Returns
     -------
@@ -116,10 +121,14 @@ def contrasts(adata: AnnData, samples: pd.DataFrame) -> pd.DataFrame:
         )
     t_cells = obs[obs["car_log_own"].notna()]
     expression = Expression(adata)
-    rows = [
-        *_between_samples(expression, t_cells, samples),
-        *_within_samples(expression, t_cells, samples),
-    ]
+    asked = [*_between_samples(t_cells, samples), *_within_samples(t_cells, samples)]
+
+    def compared(row: ContrastRow) -> Comparison:
+        pair = expression.pair(row.cells.index, row.cells_reference.index)
+        return compare(pair, seed=zlib.crc32(row.seed.encode()))
+
+    results = in_processes(compared, asked, processes)
+    rows = [replace(row, result=result) for row, result in zip(asked, results, strict=True)]
     records = [row.record() for row in rows] + [*rows_over_patients(rows)]
     table = pd.DataFrame(records, columns=list(CONTRASTS.columns))
     table["q"] = np.nan
@@ -159,24 +168,21 @@ def sample_pairs(samples: pd.DataFrame) -> Iterator[tuple[str, str, pd.Series, p
         )
 
 
-def _between_samples(
-    expression: Expression, t_cells: pd.DataFrame, samples: pd.DataFrame
-) -> Iterator[ContrastRow]:
+def _between_samples(t_cells: pd.DataFrame, samples: pd.DataFrame) -> Iterator[ContrastRow]:
+    """Yield what is to be compared between samples, without its result."""
     by_sample = {str(name): cells for name, cells in t_cells.groupby("sample", observed=True)}
     for contrast, compartment, a, b in sample_pairs(samples):
         names = str(a["sample"]), str(b["sample"])
         one, other = (by_sample.get(name, t_cells.iloc[:0]) for name in names)
-        seed = zlib.crc32(" ".join(names).encode())
-        result = compare(expression.pair(one.index, other.index), seed=seed)
         times = f"{a['timepoint']} against {b['timepoint']}" if contrast == "over time" else ""
         yield ContrastRow(
-            contrast, str(a["patient"]), *names, compartment, "", "", one, other, result, times
+            contrast, str(a["patient"]), *names, compartment, "", "", one, other, times=times,
+            seed=" ".join(names),
         )  # fmt: skip
 
 
-def _within_samples(
-    expression: Expression, t_cells: pd.DataFrame, samples: pd.DataFrame
-) -> Iterator[ContrastRow]:
+def _within_samples(t_cells: pd.DataFrame, samples: pd.DataFrame) -> Iterator[ContrastRow]:
+    """Yield what is to be compared within samples, without its result."""
     for sample in samples.itertuples():
         own = t_cells[t_cells["sample"] == sample.sample]
         if sample.role == "negative_control" or not (own["car_umis"] > 0).any():
@@ -188,11 +194,9 @@ def _within_samples(
                 here = (labels == group).to_numpy()
                 if min(here.sum(), (~here).sum()) < MIN_GROUP:
                     continue
-                pair = expression.pair(own.index[here], own.index[~here])
-                result = compare(pair, seed=zlib.crc32(f"{name} {group}".encode()))
                 yield ContrastRow(
                     contrast, str(sample.patient), name, name, str(sample.compartment),
-                    group, "other T cells", own[here], own[~here], result,
+                    group, "other T cells", own[here], own[~here], seed=f"{name} {group}",
                 )  # fmt: skip
 
 
@@ -224,7 +228,7 @@ def rows_over_patients(rows: list[ContrastRow]) -> Iterator[dict[str, object]]:
         reference = pd.concat([r.cells_reference for r in used_rows])
         about = ContrastRow(
             contrast, "", "", "", compartment, group, used_rows[0].reference_group,
-            cells, reference, Comparison(),
+            cells, reference,
         )  # fmt: skip
         yield {
             **about.record(),

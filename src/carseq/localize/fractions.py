@@ -11,6 +11,7 @@ from carseq.calling import fraction_is, gates
 from carseq.calling.gates import BY_CAR
 from carseq.calling.model import Fit
 from carseq.cells.annotation import T_LINEAGE
+from carseq.parallel import in_processes
 from carseq.schema.tables import LOCALIZATION
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ CROSSED = ("cell_type", "t_state")
 LEVELS = ("lineage", "cell_type", "t_state", " x ".join(CROSSED))
 
 
-def localize(adata: AnnData, samples: pd.DataFrame) -> pd.DataFrame:
+def localize(adata: AnnData, samples: pd.DataFrame, *, processes: int = 1) -> pd.DataFrame:
     """Count CAR T cells by sample and group, with dropout-corrected fractions for groups of T cells.
 
     Parameters
@@ -34,6 +35,8 @@ def localize(adata: AnnData, samples: pd.DataFrame) -> pd.DataFrame:
         One row a sample: ``sample``, ``patient``, ``compartment``, ``timepoint``, ``role``, and ``gating`` where known.
         Of a table of verdicts also ``n_t_cells``, ``n_car_positive`` and ``prevalence_high``: what the verdict of a
         sample without a positive call does not exclude is then the upper end of its groups' intervals.
+    processes
+        How many samples are worked out at once; the result is the same.
 
     Returns
     -------
@@ -46,7 +49,8 @@ def localize(adata: AnnData, samples: pd.DataFrame) -> pd.DataFrame:
     fitted = Fit.from_uns(adata.uns["car_model"])
     gate = gates(samples)
     left_open = _left_open(samples)
-    rows: list[dict[str, object]] = []
+    names = obs["sample"].astype(str)
+    asked: list[tuple[dict[str, object], pd.Series, str]] = []
     for sample in samples.itertuples():
         about = {
             "sample": sample.sample,
@@ -55,8 +59,7 @@ def localize(adata: AnnData, samples: pd.DataFrame) -> pd.DataFrame:
             "timepoint": sample.timepoint,
             "n_samples": 1,
         }
-        own = obs[obs["sample"].astype(str) == str(sample.sample)]
-        rows += _groups(fitted, own, about, fraction_is(gate[sample.Index]), left_open)
+        asked.append((about, names == str(sample.sample), fraction_is(gate[sample.Index])))
     # A sample from before the infusion would dilute the fraction.
     cases = samples[(samples["role"] == "case") & ~gate.isin(BY_CAR)]
     keys = [cases["patient"], cases["compartment"], gate[cases.index]]
@@ -70,8 +73,13 @@ def localize(adata: AnnData, samples: pd.DataFrame) -> pd.DataFrame:
             "timepoint": ",".join(dict.fromkeys(several["timepoint"].astype(str))),
             "n_samples": len(several),
         }
-        own = obs[obs["sample"].astype(str).isin(several["sample"].astype(str))]
-        rows += _groups(fitted, own, about, "fraction", left_open)
+        asked.append((about, names.isin(several["sample"].astype(str)), "fraction"))
+
+    def groups(asked: tuple[dict[str, object], pd.Series, str]) -> list[dict[str, object]]:
+        about, own, means = asked
+        return _groups(fitted, obs[own], about, means, left_open)
+
+    rows = [row for rows in in_processes(groups, asked, processes) for row in rows]
     return LOCALIZATION.conform(pd.DataFrame(rows, columns=list(LOCALIZATION.columns)))
 
 

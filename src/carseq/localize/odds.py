@@ -99,9 +99,11 @@ class Arm:
         return not (self.cells.k > 0).any()
 
     @cached_property
-    def _groups(self) -> tuple[Cells, Floats, Floats]:
+    def _groups(self) -> tuple[Floats, Floats, Floats, Levels]:
         groups, _ = self.cells.grouped()
-        return groups, groups.log_odds(self.mu, self.shape), self.relative(groups)
+        relative = self.relative(groups)
+        odds = np.expm1(groups.log_odds(self.mu, self.shape))
+        return groups.size, odds, relative, Levels(relative, groups.size)
 
     def relative(self, cells: Cells) -> Floats:
         """Return the log odds of cells of this group beside each other: cells x points."""
@@ -109,21 +111,24 @@ class Arm:
 
     def by_point(self, fraction: Floats) -> Floats:
         """Return the log likelihood of CAR T fractions: points x fractions."""
-        groups, odds, relative = self._groups
-        level = intercepts(relative, groups.size, fraction)
+        size, odds, relative, levels = self._groups
+        level = levels.at(fraction)
         total = np.empty((len(self.mu), len(fraction)))
         for point in range(len(self.mu)):
-            eta = relative[:, [point]] + level[point]
-            total[point] = groups.size @ (softplus(eta + odds[:, [point]]) - softplus(eta))
+            # Certainty stops short of 1, where a cell that cannot be a CAR T cell would have no logarithm.
+            chance = _expit(np.minimum(relative[:, [point]] + level[point], _CERTAIN))
+            total[point] = size @ np.log1p(chance * odds[:, [point]])
         return total
 
 
 #: Log odds between which the level of a group is sought.
 _LEVELS = np.linspace(-30.0, 30.0, 121)
+#: Log odds that stand for certainty.
+_CERTAIN = 36.0
 
 
-def intercepts(relative: Floats, size: Floats, fraction: Floats) -> Floats:
-    """Return the log odds to add so that a group holds a CAR T fraction: points x fractions.
+class Levels:
+    """The log odds to add so that a group holds a CAR T fraction.
 
     Parameters
     ----------
@@ -131,19 +136,29 @@ def intercepts(relative: Floats, size: Floats, fraction: Floats) -> Floats:
         Log odds of the cells beside each other: cells x points.
     size
         How many cells each row stands for.
-    fraction
-        The fractions wanted (0-1, both excluded).
     """
-    wanted = np.log(fraction) - np.log1p(-fraction)
-    result = np.empty((relative.shape[1], len(fraction)))
-    for point, own in enumerate(relative.T):
-        if np.ptp(own) < 1e-9:
-            result[point] = wanted - own[0]
-            continue
-        mean = size @ _expit(own[:, None] + _LEVELS) / size.sum()
-        mean = np.clip(mean, 1e-14, 1 - 1e-14)
-        result[point] = np.interp(wanted, np.log(mean) - np.log1p(-mean), _LEVELS)
-    return result
+
+    def __init__(self, relative: Floats, size: Floats) -> None:
+        # Per point: log odds of the mean at each level; None where all cells are alike.
+        self._alike = relative[0]
+        self._means: list[Floats | None] = []
+        for own in relative.T:
+            if np.ptp(own) < 1e-9:
+                self._means.append(None)
+                continue
+            mean = size @ _expit(own[:, None] + _LEVELS) / size.sum()
+            mean = np.clip(mean, 1e-14, 1 - 1e-14)
+            self._means.append(np.log(mean) - np.log1p(-mean))
+
+    def at(self, fraction: Floats) -> Floats:
+        """Return the log odds to add for fractions (0-1, both excluded): points x fractions."""
+        wanted = np.log(fraction) - np.log1p(-fraction)
+        return np.stack(
+            [
+                wanted - alike if means is None else np.interp(wanted, means, _LEVELS)
+                for alike, means in zip(self._alike, self._means, strict=True)
+            ]
+        )
 
 
 @dataclass(frozen=True)
@@ -179,6 +194,7 @@ class Expression:
         names = t_cells["sample"].astype(str)
         self._cells = {s: self._fit.cells(t_cells[names == s], s) for s in self._fit.samples}
         self._cohort = {s: of_cohort(self._fit.evidence[s]) for s in self._fit.samples}
+        self._shared: dict[tuple[str, str], tuple[list[Arm], Floats]] = {}
 
     def pair(self, one: pd.Index, other: pd.Index) -> Pair | None:
         """Return two groups of T cells, each of one sample, ready to compare; None if one is empty."""
@@ -186,22 +202,27 @@ class Expression:
             return None
         groups = [self._obs.loc[cells] for cells in (one, other)]
         names = [str(group["sample"].iloc[0]) for group in groups]
-        pairs, log_weight = self._points(*names)
-        arms, whole = [], {}
-        for number, (name, group) in enumerate(zip(names, groups, strict=True)):
+        wholes, log_weight = self._of_samples(*names)
+        one_arm, other_arm = (
+            Arm(self._fit.cells(group, name), own.mu, own.shape, own.terms)
+            for group, name, own in zip(groups, names, wholes, strict=True)
+        )
+        return Pair(one_arm, other_arm, log_weight)
+
+    def _of_samples(self, one: str, other: str) -> tuple[list[Arm], Floats]:
+        """Return all T cells of two samples, with the points they share, and the points' log weights."""
+        if (one, other) not in self._shared:
+            pairs, log_weight = self._points(one, other)
+            arms = [self._whole(one, pairs[0])]
             # Two groups of one sample share its terms.
-            if name not in whole:
-                whole[name] = self._whole(name, pairs[number])
-            own = whole[name]
-            cells = self._fit.cells(group, name)
-            arms.append(Arm(cells, own.mu, own.shape, own.terms))
-        for arm in whole.values():
-            # Divided by what the samples' own cells say: the cells compared say it once more.
-            log_weight = log_weight - np.logaddexp.reduce(
-                arm.by_point(_expit(_WHOLE)) + _LOG_PRIOR_WHOLE, axis=1
-            )
-        log_weight = log_weight - np.logaddexp.reduce(log_weight)
-        return Pair(arms[0], arms[1], log_weight)
+            arms.append(arms[0] if one == other else self._whole(other, pairs[1]))
+            for arm in arms[: 1 if one == other else 2]:
+                # Divided by what the samples' own cells say: the cells compared say it once more.
+                log_weight = log_weight - np.logaddexp.reduce(
+                    arm.by_point(_expit(_WHOLE)) + _LOG_PRIOR_WHOLE, axis=1
+                )
+            self._shared[one, other] = arms, log_weight - np.logaddexp.reduce(log_weight)
+        return self._shared[one, other]
 
     def _whole(self, sample: str, pairs: npt.NDArray[np.intp]) -> Arm:
         """Return all T cells of a sample, with terms drawn for each pair of mu and shape."""
@@ -492,18 +513,27 @@ class DepthClasses:
             np.array([values[part].mean(axis=0) for part in parts])
             for values in (getattr(arm.cells, name) for name in arm.cells.__dataclass_fields__)
         ]
-        data = Cells(*means).with_counts(np.zeros(len(parts)))
+        data = Cells(*means)
         size = np.array([len(part) for part in parts])
+        # Every class at every bin, as so many cells.
+        crossed = data.take(np.repeat(np.arange(len(parts)), len(_BINS)))
+        bins = np.tile(_BINS, len(parts)).astype(float)
+        own = crossed.car_tail(bins, arm.mu, arm.shape).T
+        null = upper_tail(bins, crossed.null, crossed.null_shape)
         return cls(
             size,
-            _chances([data.car_tail(np.array(k), arm.mu, arm.shape).T for k in _BINS]),
-            _chances([upper_tail(np.array(k), data.null, data.null_shape) for k in _BINS]),
+            _chances(own.reshape(-1, len(parts), len(_BINS))),
+            _chances(null.reshape(len(parts), len(_BINS))),
             arm.relative(data),
         )
 
+    @cached_property
+    def _levels(self) -> Levels:
+        return Levels(self.relative, self.size.astype(float))
+
     def chance(self, fraction: Floats) -> Floats:
         """Return the chance of a CAR T cell in each class: points x classes x fractions."""
-        level = intercepts(self.relative, self.size.astype(float), fraction)
+        level = self._levels.at(fraction)
         return np.asarray(_expit(self.relative.T[:, :, None] + level[:, None, :]))
 
     def draw(
@@ -530,9 +560,8 @@ class DepthClasses:
         return np.stack(rows)
 
 
-def _chances(tails: list[Floats]) -> Floats:
+def _chances(above: Floats) -> Floats:
     """Return the chance of each bin of counts (last axis) from the chances of its first count or more."""
-    above = np.stack(tails, axis=-1)
     inside = above - np.append(above[..., 1:], np.zeros((*above.shape[:-1], 1)), axis=-1)
     return np.asarray(np.maximum(inside, 1e-290))
 

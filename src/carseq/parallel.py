@@ -1,0 +1,65 @@
+"""Several processes for the parts of one job."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, TypeVar
+
+from carseq.errors import CarseqError
+from carseq.machine import end_with_parent
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+#: What the processes of :func:`in_processes` do: they are copies of this one, so that it need not be sent to them.
+_given: tuple[Callable[[Any], Any], Sequence[Any]] | None = None
+
+
+def in_processes(function: Callable[[T], R], items: Sequence[T], processes: int) -> list[R]:
+    """Return what a function gives for each item, worked out in several processes.
+
+    The processes are copies of this one and hold what it holds; only results are sent. What is drawn at random must be
+    seeded by the item, for the results to be those of one process.
+
+    Parameters
+    ----------
+    function
+        Of one item. Its result can be pickled.
+    items
+        What to do, the longest first where that is known.
+    processes
+        How many at once; with 1 this process does it.
+
+    Raises
+    ------
+    CarseqError
+        If a process was killed. What the function raises is raised here.
+    """
+    global _given
+    if min(processes, len(items)) < 2:
+        return [function(item) for item in items]
+    _given = function, items
+    try:
+        with ProcessPoolExecutor(
+            min(processes, len(items)),
+            mp_context=multiprocessing.get_context("fork"),
+            initializer=end_with_parent,
+        ) as pool:
+            return list(pool.map(_one, range(len(items))))
+    except BrokenProcessPool:
+        raise CarseqError(
+            "a process of this job was killed",
+            "most often because memory ran out",
+            "run again with fewer jobs at a time (--cores 1), or on a machine with more memory",
+        ) from None
+    finally:
+        _given = None
+
+
+def _one(number: int) -> Any:
+    assert _given is not None
+    function, items = _given
+    return function(items[number])
