@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,7 +32,7 @@ from carseq.library.whitelist import encode as barcode_codes
 from carseq.library.whitelist import on_list, read_whitelist
 from carseq.log import get_logger
 from carseq.molecules import Read, Scorer, Target, assemble
-from carseq.molecules.fastq import barcode_bases, picking
+from carseq.molecules.fastq import Tally, barcode_bases, picking
 from carseq.schema.percent import plain_percent
 from carseq.schema.tables import LOSSES, MOLECULES, QUICKLOOK
 from carseq.sequence.kmers import KmerSet
@@ -43,6 +44,8 @@ log = get_logger(__name__)
 
 #: Reads from which the chemistry is found.
 _FIRST = 20_000
+#: CAR reads turned and scored at once.
+_AT_ONCE = 100
 
 
 @dataclass(frozen=True)
@@ -125,22 +128,19 @@ def quicklook(
                 "they have several parts",
                 "run the workflow, which does",
             )
+        target = Target(construct, similar, strand=found.strand)
+        target.scorer.load()
         picked, tally = result()
-    picked = [read._replace(umi=read.umi[: found.umi_length]) for read in picked]
-    target = Target(construct, similar, strand=found.strand)
-    resembling = target.scorer.kmers.among([read.sequence for read in picked])
-    if chemistry == "auto":
-        of_car = [r.sequence for r, is_own in zip(picked, resembling, strict=True) if is_own]
-        if (strand := _strand(target.scorer, of_car)) != target.strand:
-            target = replace(target, strand=strand)
-    scorer, strand = target.scorer, target.strand
-    codes, counts = tally.result()
-    bases = barcode_bases(codes, found.cb_length)
-    if found.whitelist == OBSERVED:
-        listed = repeated_barcodes(codes, counts, found.cb_length)
-    else:
-        listed = on_list(barcode_codes(bases), read_whitelist(found.whitelist))
-    names, counts = bases[listed].view(f"S{found.cb_length}").ravel().astype(str), counts[listed]
+    with ThreadPoolExecutor(1) as thread:
+        listing = thread.submit(_listed, tally, found)
+        picked = [read._replace(umi=read.umi[: found.umi_length]) for read in picked]
+        resembling = target.scorer.kmers.among([read.sequence for read in picked])
+        if chemistry == "auto":
+            of_car = [r.sequence for r, is_own in zip(picked, resembling, strict=True) if is_own]
+            if (strand := _strand(target.scorer, of_car)) != target.strand:
+                target = replace(target, strand=strand)
+        scorer, strand = target.scorer, target.strand
+        names, counts = listing.result()
     valid = set(names.tolist())
     accounted: Counter[str] = Counter(
         unmapped=int(resembling.sum()), unmapped_looked_at=tally.n_reads
@@ -248,14 +248,34 @@ def _by_barcode(
     return table.sort_values(["unique", "reads"], ascending=False, ignore_index=True)
 
 
+def _listed(
+    tally: Tally, chemistry: Chemistry
+) -> tuple[npt.NDArray[np.str_], npt.NDArray[np.int64]]:
+    """Return the barcodes on the list, and how many reads each has."""
+    codes, counts = tally.result()
+    bases = barcode_bases(codes, chemistry.cb_length)
+    if chemistry.whitelist == OBSERVED:
+        listed = repeated_barcodes(codes, counts, chemistry.cb_length)
+    else:
+        listed = on_list(barcode_codes(bases), read_whitelist(chemistry.whitelist))
+    return bases[listed].view(f"S{chemistry.cb_length}").ravel().astype(str), counts[listed]
+
+
 def _strand(scorer: Scorer, reads: Sequence[str]) -> str:
     """Return the strand on which more reads are the CAR's."""
-    turned = [reverse_complement(read) for read in reads]
-    scorer.score_all([*reads, *turned])
+    scorer.score_all(reads)
     sense = sum(scorer.score(read) is not None for read in reads)
-    antisense = sum(scorer.score(read) is not None for read in turned)
-    log.info("CAR reads: %d in sense, %d in antisense", sense, antisense)
-    return "Reverse" if antisense > sense else "Forward"
+    antisense = 0
+    # Turned reads of a 3' library fit nowhere, which takes long to see: it ends when they cannot be more any longer.
+    for start in range(0, len(reads), _AT_ONCE):
+        if antisense + len(reads) - start <= sense:
+            break
+        turned = [reverse_complement(read) for read in reads[start : start + _AT_ONCE]]
+        scorer.score_all(turned)
+        antisense += sum(scorer.score(read) is not None for read in turned)
+    strand = "Reverse" if antisense > sense else "Forward"
+    log.info("CAR reads: %d of %d fit in sense: %s", sense, len(reads), strand)
+    return strand
 
 
 def _genes_by_kmer(size: int, scorer: Scorer) -> dict[str, str]:

@@ -5,6 +5,7 @@ What draws a figure holds Python's lock for a second when it starts, so that a t
 
 from __future__ import annotations
 
+import io
 import multiprocessing
 import signal
 import sys
@@ -19,7 +20,7 @@ from concurrent.futures import (
 )
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -81,9 +82,9 @@ def _begin() -> None:
 
 
 def _load() -> None:
-    from carseq.figures import chart, droplets  # noqa: F401 (loaded for the figures to come)
-
-    chart.warm_up()
+    """Draw a small figure: the first one takes a second longer than any other."""
+    small = np.array([2, 1])
+    save_knee(small, small[1:], small[1:], "", io.BytesIO())
 
 
 def save_knee(
@@ -91,7 +92,7 @@ def save_knee(
     ranks: npt.NDArray[np.int64],
     molecules: npt.NDArray[np.int64],
     sample: str,
-    path: Path,
+    path: Path | IO[bytes],
 ) -> None:
     """Draw the barcodes by their reads, and save the figure.
 
@@ -104,7 +105,7 @@ def save_knee(
     sample
         Its name, above the figure.
     path
-        PNG, SVG or PDF.
+        PNG, SVG or PDF; or a stream, for a PNG.
     """
     from carseq import figures
 
@@ -117,4 +118,6 @@ def save_knee(
         }
     )
     table.loc[ranks - 1, "car_umis"] = molecules
-    figures.knee(table, sample, what="reads").save(path)
+    figures.knee(table, sample, what="reads").save(
+        path, kind=None if isinstance(path, Path) else "png"
+    )
