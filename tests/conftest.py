@@ -22,9 +22,9 @@ ROOT = Path(__file__).parent.parent
 #: given its next file when it has two tests left, so that behind a file of one or two tests comes one that is short.
 FIRST = ("test_demo.py", "test_slurm.py", "test_real_run.py")
 THEN = (
-    "test_browser.py", "test_page.py", "test_real_cells.py", "test_calls.py", "test_compare.py",
-    "test_batches.py", "test_notebooks.py", "test_ambient.py", "test_documentation.py",
-    "test_cells_scale.py", "test_annotation.py", "test_determinism.py", "test_wheel.py",
+    "test_real_cells.py", "test_calls.py", "test_compare.py", "test_page.py", "test_browser.py", "test_notebooks.py",
+    "test_batches.py", "test_ambient.py", "test_documentation.py", "test_cells_scale.py", "test_annotation.py",
+    "test_determinism.py", "test_wheel.py",
 )  # fmt: skip
 LAST = (
     "test_from_finished.py", "test_ways_in.py", "test_five_prime.py", "test_torture.py", "test_without_bam.py",

@@ -22,6 +22,9 @@ log = get_logger("cells.clusters")
 
 #: Below this many cells there is nothing to lay out.
 MIN_CELLS_UMAP = 10
+#: Epochs of UMAP: those it takes itself above 10,000 cells. Of fewer it takes 500, which keep neighbours no better
+#: (trustworthiness 0.968 and 0.969 of 2,618 cells, 0.962 and 0.960 of 300) and take 2.5 times as long.
+MAP_EPOCHS = 200
 #: Neighbours of a cell in the graph; in the sketch, those that give a cell outside it cluster and place.
 N_NEIGHBOURS = 15
 #: Below this many cells scanpy looks for neighbours one by one by itself.
@@ -166,7 +169,7 @@ def lay_out(adata: AnnData, key: str, seed: int = 0) -> AnnData:
         warnings.simplefilter("ignore")
         # A spectral start is not unique on disconnected graphs of few cells.
         start = "spectral" if adata.n_obs >= 100 else "random"
-        sc.tl.umap(adata, random_state=seed, init_pos=start)
+        sc.tl.umap(adata, random_state=seed, init_pos=start, maxiter=MAP_EPOCHS)
     return adata
 
 
