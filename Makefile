@@ -8,8 +8,10 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 CORES ?= $(shell env -u OMP_NUM_THREADS nproc 2>/dev/null || sysctl -n hw.ncpu)
 VENV := $(CURDIR)/.venv
 BIN := $(VENV)/bin
-# Tests at a time: one more than there are cores, since the tests of Slurm mostly wait; each may need 4 GB of memory.
-WORKERS ?= $(shell n=$(CORES); echo $$((n > 3 ? 4 : n + 1)))
+# Tests at a time: two more than there are cores, since tests wait for programs, browsers and a cluster; four at most,
+# and no more than one for each 3 GB of memory.
+MEMORY := $(shell awk '/MemAvailable/ {print int($$2 / 3e6)}' /proc/meminfo 2>/dev/null || echo 4)
+WORKERS ?= $(shell n=$$(($(CORES) + 2)); m=$(or $(MEMORY),4); n=$$((n > 4 ? 4 : n)); n=$$((n > m ? m : n)); echo $$((n < 1 ? 1 : n)))
 export PATH := $(BIN):$(PATH)
 # Threads are given by Snakemake; numerical libraries must not add their own.
 export OMP_NUM_THREADS ?= 1
@@ -40,11 +42,15 @@ $(BIN)/.star: envs/install-star.sh $(VENV)/.installed
 demo: setup ## simulate a study with CAR T cells in urine, run the workflow, print the verdict
 	@carseq demo demo $(if $(filter file,$(origin CORES)),,--cores $(CORES))
 
-# Beside one another, for the installers and npx wait for the network; GNU make 4 keeps the lines of each together.
+# Linters and types beside the tests and what prepares them, on what these leave idle; the installers wait for the
+# network. GNU make 4 keeps the lines of each together. (As $(BESIDE), for `make -n` runs each line with MAKE in it.)
+BESIDE := $(MAKE) --no-print-directory $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 test: setup ## lint, types and all tests
-	@$(MAKE) --no-print-directory -j $(CORES) $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) \
-	    lint types browser slurm kallisto compiled
-	@pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+	@$(BESIDE) -j 2 lint types & failed=; \
+	{ $(BESIDE) -j $(CORES) browser slurm kallisto compiled \
+	    && pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder; } || failed="tests"; \
+	wait $$! || failed="$${failed:+$$failed and }lint or types (see above)"; \
+	[ -z "$$failed" ] || { echo "carseq: failed: $$failed"; exit 1; }
 
 torture: setup ## every job under faults, into docs/torture.md, and the parsers under damaged files
 	@python tests/faults/torture.py --to docs/torture.md

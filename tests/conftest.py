@@ -17,16 +17,18 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
 ROOT = Path(__file__).parent.parent
-#: The longest files, which `pytest -n 3 --dist loadfile` begins with, and further long ones. Short files follow, and at
-#: the end those that take the demo: a worker that waited for it would leave a core idle.
+#: The longest files, which the workers of `pytest -n 4 --dist loadfile` begin with, and further long ones. Short files
+#: follow, and at the end those that take the demo: a worker that waited for it would leave a core idle. A worker is
+#: given its next file when it has two tests left, so that behind a file of one or two tests comes one that is short.
 FIRST = ("test_demo.py", "test_slurm.py", "test_real_run.py")
 THEN = (
-    "test_batches.py", "test_real_cells.py", "test_calls.py", "test_ambient.py", "test_page.py", "test_browser.py",
-    "test_notebooks.py", "test_compare.py", "test_determinism.py", "test_wheel.py",
+    "test_real_cells.py", "test_calls.py", "test_compare.py", "test_page.py", "test_browser.py", "test_notebooks.py",
+    "test_batches.py", "test_ambient.py", "test_documentation.py", "test_cells_scale.py", "test_annotation.py",
+    "test_determinism.py", "test_wheel.py",
 )  # fmt: skip
 LAST = (
-    "test_from_finished.py", "test_ways_in.py", "test_torture.py", "test_kallisto_run.py", "test_without_bam.py",
-    "test_five_prime.py",
+    "test_from_finished.py", "test_ways_in.py", "test_five_prime.py", "test_torture.py", "test_without_bam.py",
+    "test_kallisto_run.py",
 )  # fmt: skip
 
 

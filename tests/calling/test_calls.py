@@ -1,4 +1,7 @@
-"""Which T cells are CAR T cells: false discoveries, recall, the posterior, and silence in controls."""
+"""Which T cells are CAR T cells: false discoveries, recall, the posterior, silence in controls, and their fraction.
+
+The tests of one file run in one process: those that look at the same twenty studies stand here.
+"""
 
 from __future__ import annotations
 
@@ -49,6 +52,20 @@ def test_negative_controls_are_silent():
         _, detection = called_study(seed, 40)
         silent += detection.loc["base", "n_car_positive"] == 0
     assert silent >= 19
+
+
+@pytest.mark.parametrize("copies", [40, 4])
+def test_prevalence_covers_the_truth(copies):
+    """At the usual expression and at a tenth of it, below the prior's middle."""
+    covered = total = 0
+    for seed in SEEDS:
+        obs, detection = called_study(seed, copies)
+        for sample in ("urine", "blood"):
+            t_cells = obs[(obs["sample"] == sample) & (obs["lineage"] == "T")]
+            row = detection.loc[sample]
+            total += 1
+            covered += row["prevalence_low"] <= t_cells["truth"].mean() <= row["prevalence_high"]
+    assert covered / total >= 0.9
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,9 @@ def test_cellbender_makes_a_layer() -> None:
     """Three epochs on simulated urine: counts no larger than the raw ones, the CAR's as they were."""
     if shutil.which("cellbender") is None:
         pytest.skip("CellBender is not installed")
-    raw = urine(60, 400, contamination=0.1, ambient=(40, 200), depth=1500, seed=3)
+    raw = urine(60, 400, contamination=0.1, ambient=(120, 600), depth=5000, seed=3)
+    # Its time goes by the genes: of those that mark nothing one in ten is kept.
+    raw = raw[:, ~raw.var_names.str.match(r"GENE\d*[1-9]$")].copy()
     made = cells.run_cellbender(raw, n_cells=60, epochs=3)
     assert CAR not in made.var_names
     cohort = cells.combine([named(raw)])

@@ -14,7 +14,7 @@ from carseq.report import build_report, read_study
 from carseq.schema.percent import NBSP, limit_percent, percent, percent_range
 from carseq.schema.tables import CONTRASTS
 from hostile import write_hostile
-from study import Sample, big_samples, hostile_samples, write_study
+from study import Sample, hostile_samples, write_study
 
 CHROMIUM = (
     shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -58,13 +58,6 @@ def browser() -> Iterator[Any]:
         running.close()
 
 
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("lupus-urine")
-    build_report(write_study(folder / "results"), folder / "report.html")
-    return folder / "report.html"
-
-
 class Visit:
     """A page, with what it said and what it asked for."""
 
@@ -105,8 +98,8 @@ class Visit:
 
 
 @pytest.fixture
-def visit(browser: Any, demo: Path) -> Iterator[Visit]:
-    made = Visit(browser, demo)
+def visit(browser: Any, report: Path) -> Iterator[Visit]:
+    made = Visit(browser, report)
     yield made
     assert made.complaints == []
     assert made.requests == []
@@ -114,9 +107,9 @@ def visit(browser: Any, demo: Path) -> Iterator[Visit]:
 
 
 @pytest.fixture(scope="module")
-def opened(browser: Any, demo: Path) -> Iterator[Visit]:
+def opened(browser: Any, report: Path) -> Iterator[Visit]:
     """One opened page, for tests that only look at it."""
-    made = Visit(browser, demo)
+    made = Visit(browser, report)
     yield made
     assert made.complaints == []
     assert made.requests == []
@@ -153,9 +146,9 @@ def test_the_verdict_is_read_first(opened: Visit) -> None:
     )
 
 
-def test_numbers_read_alike_in_tables_and_sentences(opened: Visit, demo: Path) -> None:
+def test_numbers_read_alike_in_tables_and_sentences(opened: Visit, report: Path) -> None:
     """The script's percentages and intervals are those that Python writes: two columns, every sample."""
-    detection = read_study(demo.parent / "results").detection
+    detection = read_study(report.parent / "results").detection
     table = opened.page.locator("[data-table=detection]")
     heads = [head.split("\n")[0] for head in table.locator("th").all_inner_texts()]
     shown = table.locator(
@@ -329,8 +322,8 @@ def test_the_first_tab_skips_to_the_verdict(visit: Visit) -> None:
 
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_nothing_hangs_over_the_side(browser: Any, demo: Path, width: int, scheme: str) -> None:
-    made = Visit(browser, demo, width, color_scheme=scheme)
+def test_nothing_hangs_over_the_side(browser: Any, report: Path, width: int, scheme: str) -> None:
+    made = Visit(browser, report, width, color_scheme=scheme)
     made.page.locator("[data-table=evidence] td.open button").first.click()
     assert made.overflow() <= 0
     size = made.page.evaluate(
@@ -343,9 +336,9 @@ def test_nothing_hangs_over_the_side(browser: Any, demo: Path, width: int, schem
     assert made.complaints == []
 
 
-def test_tables_are_whole_on_a_wide_screen(browser: Any, demo: Path) -> None:
+def test_tables_are_whole_on_a_wide_screen(browser: Any, report: Path) -> None:
     """No table is cut at the page's right edge, whatever is opened, and letters stay readable."""
-    made = Visit(browser, demo, 1600)
+    made = Visit(browser, report, 1600)
     made.page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
     made.page.wait_for_timeout(300)
     _tables_are_whole(made)
@@ -480,9 +473,8 @@ def test_poor_studies_open_without_a_complaint(
     assert made.overflow() <= 0
 
 
-def test_a_large_study_is_ready_in_seconds(browser: Any, tmp_path: Path) -> None:
-    build_report(write_study(tmp_path / "results", big_samples()), tmp_path / "report.html")
-    made = Visit(browser, tmp_path / "report.html", measured=True)
+def test_a_large_study_is_ready_in_seconds(browser: Any, large: Path) -> None:
+    made = Visit(browser, large, measured=True)
     said = made.page.evaluate("({...document.documentElement.dataset})")
     assert int(said["ready"]) < 4000
     # Time of the page's own thread: that of the clock also counts what else the machine does.

@@ -36,7 +36,7 @@ from carseq.schema.tables import (
     THRESHOLDS,
 )
 from pages import data_of, page_of
-from study import Sample, big_samples, demo_samples, hostile_samples, write_study
+from study import Sample, demo_samples, hostile_samples, write_study
 
 
 def test_the_page_shows_what_the_calls_write(tmp_path: Path) -> None:
@@ -117,9 +117,9 @@ def test_the_page_is_one_file_that_names_no_other(results: Path, tmp_path: Path)
     assert len(page.encode()) < 1_000_000
 
 
-def test_the_page_lets_no_request_and_no_other_script_in(results: Path, tmp_path: Path) -> None:
+def test_the_page_lets_no_request_and_no_other_script_in(report: Path) -> None:
     """The policy forbids every request, and names the checksums of the page's own scripts alone."""
-    page = page_of(results, tmp_path / "report.html")
+    page = report.read_text()
     found = re.search(r'http-equiv="Content-Security-Policy" content="([^"]+)"', page)
     assert found
     rules = dict(part.split(" ", 1) for part in html.unescape(found[1]).split("; "))
@@ -170,15 +170,15 @@ def test_no_path_of_this_machine_is_on_the_page(results: Path, tmp_path: Path) -
         assert shown in page, shown
 
 
-def test_the_page_speaks_without_javascript(results: Path, tmp_path: Path) -> None:
-    page = page_of(results, tmp_path / "report.html")
+def test_the_page_speaks_without_javascript(report: Path) -> None:
+    page = report.read_text()
     for text in ("CAR T cells detected", "negative control", "Undetermined", "not its true", "lupus-urine",
                  "doi:10.1093/bioinformatics/bts635", "STAR 2.7.10b", "research use only"):  # fmt: skip
         assert text.lower() in page.lower(), text
 
 
-def test_every_table_is_in_the_page_whole(study: Study, results: Path, tmp_path: Path) -> None:
-    tables = data_of(page_of(results, tmp_path / "report.html"))["tables"]
+def test_every_table_is_in_the_page_whole(study: Study, report: Path) -> None:
+    tables = data_of(report.read_text())["tables"]
     assert tables["detection"]["n"] == len(study.detection) == 8
     assert tables["localization"]["n"] == len(study.localization)
     shown = {c["key"] for c in tables["contrasts"]["columns"] if not c.get("hidden")}
@@ -305,9 +305,8 @@ def test_a_folder_that_is_no_results_folder_is_an_error_with_a_remedy(tmp_path: 
     assert caught.value.remedy
 
 
-def test_twenty_samples_and_fifty_thousand_cells_stay_below_ten_megabytes(tmp_path: Path) -> None:
-    results = write_study(tmp_path / "results", big_samples())
-    page = page_of(results, tmp_path / "report.html")
+def test_twenty_samples_and_fifty_thousand_cells_stay_below_ten_megabytes(large: Path) -> None:
+    page = large.read_text()
     assert len(page.encode()) < 10_000_000
     data = data_of(page)
     assert data["cells"]["n"] > 45_000

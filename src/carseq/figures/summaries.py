@@ -77,16 +77,17 @@ def molecules_by_domain(
     for sample in samples:
         of_sample = kept[kept["sample"] == sample]
         start, end = of_sample["tx_start"].to_numpy(), of_sample["tx_end"].to_numpy()
+        evidence = of_sample["evidence"].to_numpy()
+        of_class = {c: evidence == c for c in EVIDENCE_CLASSES}
         for domain in domains.itertuples():
-            touching = of_sample["evidence"][(start < domain.end) & (end > domain.start)]
-            tally = touching.value_counts()
+            touching = (start < domain.end) & (end > domain.start)
             rows.append(
                 {
                     "sample": sample,
                     "domain": str(domain.name),
                     "start": int(domain.start),
                     "end": int(domain.end),
-                    **{c: int(tally.get(c, 0)) for c in EVIDENCE_CLASSES},
+                    **{c: int((touching & own).sum()) for c, own in of_class.items()},
                 }
             )
     columns = ["sample", "domain", "start", "end", "unique", "junction", "shared"]
