@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import os
 import random
+import signal
+import sys
+from concurrent.futures import BrokenExecutor
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -14,6 +19,7 @@ from typer.testing import CliRunner
 from carseq.cli import app
 from carseq.construct.library import relatives
 from carseq.errors import CarseqError
+from carseq.figures.beside import drawing
 from carseq.library.whitelist import known_whitelist
 from carseq.quicklook import quicklook
 from carseq.sequence.kmers import KmerSet
@@ -68,7 +74,7 @@ def test_molecules_are_counted_by_barcode(
 ):
     # Blocks smaller than a record's share of the file: records lie across their borders.
     monkeypatch.setattr("carseq.molecules.fastq.CHUNK", 1000)
-    monkeypatch.setattr("carseq.molecules.fastq.COUNTED", 500)
+    monkeypatch.setattr("carseq.molecules.fastq.SLOTS", 16)
     listed = barcodes(version)
     reads = study(surrogate.sequence, listed, umi, antisense=antisense)
     look = quicklook([write(tmp_path, reads, zipped=zipped)], surrogate)
@@ -164,3 +170,41 @@ def test_the_quick_filter_passes_what_the_k_mers_pass():
     assert passed[:known, 0].tolist() == list(range(known))
     assert len(passed) <= known + 1
     assert kmers.among(reads).tolist()[:known] == [True] * known
+
+
+def _killed(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _told(path, text):
+    path.write_text(text + str(os.getpid()))
+
+
+def test_figures_are_drawn_beside_and_here_where_that_process_was_killed(tmp_path, monkeypatch):
+    """In the copy of this process (Linux), in this one once the copy is gone, and what fails there is told here."""
+    monkeypatch.setattr("carseq.figures.beside._load", lambda: None)
+    monkeypatch.delitem(sys.modules, "vl_convert", raising=False)
+    monkeypatch.setattr("threading.active_count", lambda: 1)
+    with drawing() as beside:
+        beside.start(_told, tmp_path / "one", "by ")()
+        with pytest.raises(FileNotFoundError):
+            beside.start(_told, tmp_path / "no folder" / "one", "by ")()
+        if sys.platform == "linux":
+            assert (tmp_path / "one").read_text() != f"by {os.getpid()}"
+            with suppress(BrokenExecutor):
+                beside._pool.submit(_killed).result()
+        beside.start(_told, tmp_path / "two", "by ")()
+    if sys.platform == "linux":
+        assert (tmp_path / "two").read_text() == f"by {os.getpid()}"
+
+
+def test_what_is_wrong_with_the_chemistry_stops_the_picking(tmp_path, surrogate):
+    """Reads are picked while it is found: the error is the chemistry's, and no thread is left."""
+    import threading
+
+    reads = [(bases(28), bases(90)) for _ in range(3000)]
+    pair = write(tmp_path, reads)
+    before = threading.active_count()
+    with pytest.raises(CarseqError, match="no known 10x whitelist fits"):
+        quicklook([pair] * 5, surrogate)
+    assert threading.active_count() == before

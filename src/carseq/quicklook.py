@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -24,22 +25,27 @@ from carseq.construct.library import relatives
 from carseq.errors import CarseqError
 from carseq.io.files import write_table
 from carseq.library.detect import detect_chemistry
-from carseq.library.geometry import Chemistry
+from carseq.library.geometry import CHEMISTRIES, Chemistry, layout, own_name
 from carseq.library.observed import repeated_barcodes
 from carseq.library.presets import OBSERVED
 from carseq.library.whitelist import encode as barcode_codes
 from carseq.library.whitelist import on_list, read_whitelist
 from carseq.log import get_logger
 from carseq.molecules import Read, Scorer, Target, assemble
-from carseq.molecules.fastq import barcode_bases, pick_reads
+from carseq.molecules.fastq import Tally, barcode_bases, picking
 from carseq.schema.percent import plain_percent
 from carseq.schema.tables import LOSSES, MOLECULES, QUICKLOOK
 from carseq.sequence.kmers import KmerSet
+
+if TYPE_CHECKING:
+    from carseq.figures.beside import Beside
 
 log = get_logger(__name__)
 
 #: Reads from which the chemistry is found.
 _FIRST = 20_000
+#: CAR reads turned and scored at once.
+_AT_ONCE = 100
 
 
 @dataclass(frozen=True)
@@ -103,37 +109,38 @@ def quicklook(
     CarseqError
         If files are damaged or do not pair up, or no barcode list fits.
     """
-    # Barcode lists are read while the homologs are compared with the CAR and the compiled code is loaded.
-    with ThreadPoolExecutor(1) as beside:
-        finding = beside.submit(
-            detect_chemistry, pairs, [], sample=sample, chemistry=chemistry, whitelist=whitelist, n=_FIRST
-        )  # fmt: skip
-        if endogenous is None:
-            endogenous = [EndogenousTranscript(gene, gene, s) for gene, s in relatives().items()]
-        similar = rivals(construct.sequence, endogenous)
-        own = [t.sequence for t in construct.transcripts]
-        kmers = KmerSet([*own, *(r.sequence for r in similar)])
-        found = finding.result()
-    if found.positions:
-        raise CarseqError(
-            f"the quick look does not read the barcodes of {found.name}",
-            "they have several parts",
-            "run the workflow, which does",
+    if endogenous is None:
+        endogenous = [EndogenousTranscript(gene, gene, s) for gene, s in relatives().items()]
+    similar = rivals(construct.sequence, endogenous)
+    own = [t.sequence for t in construct.transcripts]
+    kmers = KmerSet([*own, *(r.sequence for r in similar)])
+    # Reads are picked while the chemistry is found: of a kit that is not named yet, with the longest UMI.
+    where = layout(own_name(chemistry))
+    longest = max(length for length, *_ in CHEMISTRIES.values())
+    umi = where.umi if chemistry != "auto" else (where.umi[0], longest)
+    with picking(pairs, kmers, where.parts[0], umi) as result:
+        found = detect_chemistry(
+            pairs, [], sample=sample, chemistry=chemistry, whitelist=whitelist, n=_FIRST
         )
-    picked, tally = pick_reads(pairs, kmers, found)
-    resembling = KmerSet(own).among([read.sequence for read in picked])
-    target = Target(construct, similar, strand=found.strand)
-    if chemistry == "auto":
-        of_car = [r.sequence for r, is_own in zip(picked, resembling, strict=True) if is_own]
-        target = replace(target, strand=_strand(target.scorer, of_car))
-    scorer, strand = target.scorer, target.strand
-    codes, counts = tally.result()
-    bases = barcode_bases(codes, found.cb_length)
-    if found.whitelist == OBSERVED:
-        listed = repeated_barcodes(codes, counts, found.cb_length)
-    else:
-        listed = on_list(barcode_codes(bases), read_whitelist(found.whitelist))
-    names, counts = bases[listed].view(f"S{found.cb_length}").ravel().astype(str), counts[listed]
+        if found.positions:
+            raise CarseqError(
+                f"the quick look does not read the barcodes of {found.name}",
+                "they have several parts",
+                "run the workflow, which does",
+            )
+        target = Target(construct, similar, strand=found.strand)
+        target.scorer.load()
+        picked, tally = result()
+    with ThreadPoolExecutor(1) as thread:
+        listing = thread.submit(_listed, tally, found)
+        picked = [read._replace(umi=read.umi[: found.umi_length]) for read in picked]
+        resembling = target.scorer.kmers.among([read.sequence for read in picked])
+        if chemistry == "auto":
+            of_car = [r.sequence for r, is_own in zip(picked, resembling, strict=True) if is_own]
+            if (strand := _strand(target.scorer, of_car)) != target.strand:
+                target = replace(target, strand=strand)
+        scorer, strand = target.scorer, target.strand
+        names, counts = listing.result()
     valid = set(names.tolist())
     accounted: Counter[str] = Counter(
         unmapped=int(resembling.sum()), unmapped_looked_at=tally.n_reads
@@ -169,7 +176,9 @@ def quicklook(
     )
 
 
-def write_look(look: Look, sample: str, folder: str | Path) -> list[str]:
+def write_look(
+    look: Look, sample: str, folder: str | Path, beside: Beside | None = None
+) -> list[str]:
     """Write a quick look's tables and knee plot into a folder; return it in words.
 
     Parameters
@@ -180,24 +189,25 @@ def write_look(look: Look, sample: str, folder: str | Path) -> list[str]:
         Begins the files' names.
     folder
         For ``SAMPLE.barcodes.tsv``, ``SAMPLE.molecules.parquet``, ``SAMPLE.losses.tsv`` and ``SAMPLE.knee.png``.
+    beside
+        Draws the plot (:func:`carseq.figures.beside.drawing`); None: it is drawn here, when the tables are written.
     """
-    from carseq import figures
+    from carseq.figures.beside import Beside, save_knee
     from carseq.figures.phrases import count
 
     folder = Path(folder)
+    finish = (beside or Beside()).start(
+        save_knee,
+        look.reads_of_rank,
+        look.barcodes["rank"].to_numpy(),
+        look.barcodes["car_molecules"].to_numpy(),
+        sample,
+        folder / f"{sample}.knee.png",
+    )
     write_table(look.barcodes, folder / f"{sample}.barcodes.tsv", QUICKLOOK)
     write_table(look.molecules, folder / f"{sample}.molecules.parquet", MOLECULES)
     write_table(look.losses, folder / f"{sample}.losses.tsv", LOSSES)
-    knee = pd.DataFrame(
-        {
-            "rank": np.arange(1, len(look.reads_of_rank) + 1),
-            "total_umis": look.reads_of_rank,
-            "is_cell": False,
-            "car_umis": 0,
-        }
-    )
-    knee.loc[look.barcodes["rank"] - 1, "car_umis"] = look.barcodes["car_molecules"].to_numpy()
-    figures.knee(knee, sample, what="reads").save(folder / f"{sample}.knee.png")
+    finish()
     n_sure = int(look.barcodes["unique"].sum())
     words = [
         f"{sample}: {look.n_reads:,} reads, {plain_percent(look.n_valid / max(1, look.n_reads))} with a listed barcode "
@@ -238,14 +248,34 @@ def _by_barcode(
     return table.sort_values(["unique", "reads"], ascending=False, ignore_index=True)
 
 
+def _listed(
+    tally: Tally, chemistry: Chemistry
+) -> tuple[npt.NDArray[np.str_], npt.NDArray[np.int64]]:
+    """Return the barcodes on the list, and how many reads each has."""
+    codes, counts = tally.result()
+    bases = barcode_bases(codes, chemistry.cb_length)
+    if chemistry.whitelist == OBSERVED:
+        listed = repeated_barcodes(codes, counts, chemistry.cb_length)
+    else:
+        listed = on_list(barcode_codes(bases), read_whitelist(chemistry.whitelist))
+    return bases[listed].view(f"S{chemistry.cb_length}").ravel().astype(str), counts[listed]
+
+
 def _strand(scorer: Scorer, reads: Sequence[str]) -> str:
     """Return the strand on which more reads are the CAR's."""
-    turned = [reverse_complement(read) for read in reads]
-    scorer.score_all([*reads, *turned])
+    scorer.score_all(reads)
     sense = sum(scorer.score(read) is not None for read in reads)
-    antisense = sum(scorer.score(read) is not None for read in turned)
-    log.info("CAR reads: %d in sense, %d in antisense", sense, antisense)
-    return "Reverse" if antisense > sense else "Forward"
+    antisense = 0
+    # Turned reads of a 3' library fit nowhere, which takes long to see: it ends when they cannot be more any longer.
+    for start in range(0, len(reads), _AT_ONCE):
+        if antisense + len(reads) - start <= sense:
+            break
+        turned = [reverse_complement(read) for read in reads[start : start + _AT_ONCE]]
+        scorer.score_all(turned)
+        antisense += sum(scorer.score(read) is not None for read in turned)
+    strand = "Reverse" if antisense > sense else "Forward"
+    log.info("CAR reads: %d of %d fit in sense: %s", sense, len(reads), strand)
+    return strand
 
 
 def _genes_by_kmer(size: int, scorer: Scorer) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 from types import ModuleType
 
@@ -15,7 +16,8 @@ from carseq.library.detect import detect_chemistry
 from carseq.library.geometry import CHEMISTRIES, is_observed, layout, preset_of
 from carseq.library.observed import learn_barcodes, learn_from
 from carseq.library.presets import PRESETS, Preset, parse_positions
-from carseq.library.whitelist import known_whitelist, read_parts
+from carseq.library.whitelist import encode, known_whitelist, read_parts, read_whitelist
+from carseq.solo import plain_whitelist
 from carseq.start.check import check_study
 from carseq.study.config import load_config
 from carseq.study.load import load_study
@@ -109,6 +111,23 @@ def test_parts_of_a_barcode_are_learnt_each_by_itself(tmp_path: Path) -> None:
     assert [set(words) for words in learnt.words] == used
     learnt.write(tmp_path / "list.txt.gz")
     assert [set(words) for words in read_parts(tmp_path / "list.txt.gz", [8, 8, 8])] == used
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("zipped", [False, True])
+def test_a_list_may_begin_with_the_mark_of_utf_8(tmp_path: Path, end: str, zipped: bool) -> None:
+    """As editors of Windows save it: the same barcodes for carseq and for STAR, of one part or of several."""
+    words = ["AAAACCCC", "AAAAGGGG", "TTTTGGGG"]
+    path = tmp_path / ("list.txt.gz" if zipped else "list.txt")
+    text = "".join(word + end for word in words).encode("utf-8-sig")
+    path.write_bytes(gzip.compress(text) if zipped else text)
+    bare = np.frombuffer("".join(words).encode(), dtype=np.uint8).reshape(3, 8)
+    assert read_whitelist(path).tolist() == encode(bare).tolist()
+    assert plain_whitelist(path, tmp_path / "plain").read_text().split() == words
+    assert read_parts(path, [4, 4]) == [["AAAA", "TTTT"], ["CCCC", "GGGG"]]
+    path = tmp_path / "columns.txt"
+    path.write_bytes(f"AAAA CCCC{end}- GGGG{end}".encode("utf-8-sig"))
+    assert read_parts(path, [4, 4]) == [["AAAA"], ["CCCC", "GGGG"]]
 
 
 def test_a_list_of_parts_is_read_in_each_way(tmp_path: Path) -> None:

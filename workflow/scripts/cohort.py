@@ -31,7 +31,7 @@ with job(snakemake):
             config=config,
             homologs=homologs_of(read_table(homology, HOMOLOGY)) if homology else None,
             threads=snakemake.threads,
-            elsewhere=beside,
+            beside=beside,
         )
     if snakemake.input.cellbender:
         made = dict(zip(params.with_raw, map(read_h5ad, snakemake.input.cellbender), strict=True))

@@ -1,7 +1,8 @@
-"""A process that learns the latent space beside the one that reads, counts and lays out.
+"""A process that learns the latent space and lays out the map, beside the one that reads, counts and annotates.
 
 scvi-tools takes as long to import as a few thousand cells to train. Where there is a second core, a process imports it
-while this one reads the samples, and trains while this one imports what clusters the cells.
+while this one reads the samples, and trains while this one imports what clusters the cells. Then it lays out the map
+while this one annotates them.
 """
 
 from __future__ import annotations
@@ -41,13 +42,30 @@ class Beside:
         CarseqError
             If the process was killed. What the function raises is raised here.
         """
-        try:
+        result = self.start(function, *given)
+        keep_compiled()
+        return result()
+
+    def start(self, function: Callable[..., Any], *given: Any) -> Callable[[], Any]:
+        """Have a function run in that process, and return what waits for its result; one at a time.
+
+        Raises
+        ------
+        CarseqError
+            While waiting, if the process was killed. What the function raises is raised then.
+        """
+        # A process that was killed is told where its result is missed.
+        with suppress(BrokenPipeError, ConnectionResetError):
             self._connection.send((function, given))
-            keep_compiled()
+        return self._result
+
+    def _result(self) -> Any:
+        """Wait for a result."""
+        try:
             failed, result = self._connection.recv()
-        except (EOFError, BrokenPipeError, ConnectionResetError):
+        except (EOFError, ConnectionResetError):
             raise CarseqError(
-                "the process that learns the latent space was killed",
+                "the process that learns the latent space and lays out the map was killed",
                 "most often because memory ran out",
                 "run again with fewer jobs at a time (--cores 1), or on a machine with more memory",
             ) from None
@@ -63,7 +81,7 @@ class Beside:
 
 
 def _serve(connection: Connection, other: Connection) -> None:
-    """Import scvi-tools; do what is asked."""
+    """Import scvi-tools; do what is asked, and import what lays out the map."""
     end_with_parent()
     other.close()
     # What fails here fails again, and is told, where a function needs it.
@@ -76,6 +94,9 @@ def _serve(connection: Connection, other: Connection) -> None:
                 connection.send((False, function(*given)))
             except Exception as error:
                 connection.send((True, error))
+            # While the other process looks for clusters.
+            with suppress(Exception):
+                keep_compiled()
     except EOFError:
         return
 
@@ -83,8 +104,8 @@ def _serve(connection: Connection, other: Connection) -> None:
 @contextmanager
 def learning_beside(
     files: Iterable[str | Path], method: str, threads: int
-) -> Iterator[Callable[..., Any] | None]:
-    """Give what calls a function in a process with scvi-tools, beside this one; None where it is not worth one.
+) -> Iterator[Beside | None]:
+    """Give a process with scvi-tools, beside this one; None where it is not worth one.
 
     Parameters
     ----------
@@ -103,6 +124,6 @@ def learning_beside(
         return
     beside = Beside()
     try:
-        yield beside.run
+        yield beside
     finally:
         beside.end()

@@ -22,6 +22,9 @@ log = get_logger("cells.clusters")
 
 #: Below this many cells there is nothing to lay out.
 MIN_CELLS_UMAP = 10
+#: Epochs of UMAP: those it takes itself above 10,000 cells. Of fewer it takes 500, which keep neighbours no better
+#: (trustworthiness 0.968 and 0.969 of 2,618 cells, 0.962 and 0.960 of 300) and take 2.5 times as long.
+MAP_EPOCHS = 200
 #: Neighbours of a cell in the graph; in the sketch, those that give a cell outside it cluster and place.
 N_NEIGHBOURS = 15
 #: Below this many cells scanpy looks for neighbours one by one by itself.
@@ -50,7 +53,9 @@ def keep_compiled() -> None:
         import umap  # noqa: F401
 
 
-def cluster(adata: AnnData, key: str, *, resolution: float = 1.0, seed: int = 0) -> AnnData:
+def cluster(
+    adata: AnnData, key: str, *, resolution: float = 1.0, seed: int = 0, with_map: bool = True
+) -> AnnData:
     """Cluster cells and lay them out.
 
     Parameters
@@ -63,6 +68,8 @@ def cluster(adata: AnnData, key: str, *, resolution: float = 1.0, seed: int = 0)
         Resolution of the leiden clustering.
     seed
         Seed of neighbours, leiden, UMAP and sketch.
+    with_map
+        Whether the map is made too. If not, :func:`lay_out` makes it of the graph where `obsm["X_umap"]` is missing.
 
     Returns
     -------
@@ -82,6 +89,8 @@ def cluster(adata: AnnData, key: str, *, resolution: float = 1.0, seed: int = 0)
     rows = sketch_of(adata, seed)
     if rows is None:
         _graph(adata, key, resolution, seed, None if n < MAX_CELLS_EXACT else _nearest())
+        if with_map:
+            lay_out(adata, key, seed)
     else:
         _cluster_by_sketch(adata, key, resolution, seed, rows)
     log.info("%d clusters", adata.obs["leiden"].nunique())
@@ -96,7 +105,7 @@ def _flat(latent: np.ndarray) -> np.ndarray:
 
 
 def _graph(adata: AnnData, key: str, resolution: float, seed: int, transformer: Any) -> None:
-    """Make graph, clusters and map of all cells."""
+    """Make graph and clusters of all cells."""
     import scanpy as sc
 
     keep_compiled()
@@ -119,12 +128,49 @@ def _graph(adata: AnnData, key: str, resolution: float, seed: int, transformer: 
             directed=False,
             random_state=seed,
         )
-        if n < MIN_CELLS_UMAP:
-            adata.obsm["X_umap"] = _flat(np.asarray(adata.obsm[key]))
-        else:
-            # A spectral start is not unique on disconnected graphs of few cells.
-            start = "spectral" if n >= 100 else "random"
-            sc.tl.umap(adata, random_state=seed, init_pos=start)
+
+
+def graph_of(adata: AnnData, key: str) -> AnnData:
+    """Return what :func:`lay_out` needs of cells that :func:`cluster` was given, alone."""
+    import anndata as ad
+
+    return ad.AnnData(
+        obs=adata.obs[[]],
+        obsm={key: adata.obsm[key]},
+        obsp={"connectivities": adata.obsp["connectivities"]},
+        uns={"neighbors": adata.uns["neighbors"]},
+    )
+
+
+def lay_out(adata: AnnData, key: str, seed: int = 0) -> AnnData:
+    """Lay out cells by their graph.
+
+    Parameters
+    ----------
+    adata
+        Cells with the graph of :func:`cluster`.
+    key
+        Key of `obsm` from :func:`integrate`.
+    seed
+        Seed of UMAP.
+
+    Returns
+    -------
+    AnnData
+        The same object, with `obsm["X_umap"]`.
+    """
+    if adata.n_obs < MIN_CELLS_UMAP:
+        adata.obsm["X_umap"] = _flat(np.asarray(adata.obsm[key]))
+        return adata
+    import scanpy as sc
+
+    keep_compiled()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        # A spectral start is not unique on disconnected graphs of few cells.
+        start = "spectral" if adata.n_obs >= 100 else "random"
+        sc.tl.umap(adata, random_state=seed, init_pos=start, maxiter=MAP_EPOCHS)
+    return adata
 
 
 def _cluster_by_sketch(
@@ -137,6 +183,7 @@ def _cluster_by_sketch(
     part = ad.AnnData(obs=pd.DataFrame(index=adata.obs_names[rows]), obsm={key: latent[rows]})
     nearest = _nearest()
     _graph(part, key, resolution, seed, nearest)
+    lay_out(part, key, seed)
     names = part.obs["leiden"].cat.categories
     member = np.eye(len(names), dtype=np.float32)[part.obs["leiden"].cat.codes]
     codes = np.empty(adata.n_obs, dtype=np.int64)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,7 @@ from carseq.cells.atlas import (
 )
 from carseq.cells.barcodes import call_barcodes, knee_table
 from carseq.cells.batches import mixing
-from carseq.cells.clusters import cluster
+from carseq.cells.clusters import cluster, graph_of, lay_out
 from carseq.cells.combination import combine
 from carseq.cells.counts import counts_of, log_normalised, row_sums, take_rows
 from carseq.cells.doublet import doublets, paired_transcriptomes
@@ -36,6 +36,8 @@ from carseq.study.config import CellsConfig
 
 if TYPE_CHECKING:
     from anndata import AnnData
+
+    from carseq.cells.beside import Beside
 
 log = get_logger(__name__)
 
@@ -131,7 +133,7 @@ def annotate_cohort(
     config: CellsConfig,
     homologs: Iterable[str] | None = None,
     threads: int = 1,
-    elsewhere: Callable[..., Any] | None = None,
+    beside: Beside | None = None,
 ) -> tuple[AnnData, pd.DataFrame]:
     """Join samples, cluster and annotate their cells, and leave out those of poor quality.
 
@@ -150,8 +152,8 @@ def annotate_cohort(
         None: those that most CARs share (:data:`carseq.cells.markers.CROSS_TALK`).
     threads
         Threads of scVI and harmony.
-    elsewhere
-        Calls a function in a process beside this one, of :func:`carseq.cells.beside.learning_beside`.
+    beside
+        A process beside this one, of :func:`carseq.cells.beside.learning_beside`: the same result, sooner.
 
     Returns
     -------
@@ -175,9 +177,12 @@ def annotate_cohort(
         car=car,
         seed=config.seed,
         threads=threads,
-        elsewhere=elsewhere,
+        elsewhere=beside.run if beside else None,
     )
-    cluster(cohort, key, resolution=config.resolution, seed=config.seed)
+    cluster(cohort, key, resolution=config.resolution, seed=config.seed, with_map=beside is None)
+    laid_out = None
+    if beside is not None and "X_umap" not in cohort.obsm:
+        laid_out = beside.start(lay_out, graph_of(cohort, key), key, config.seed)
     annotate(cohort, markers, car=car)
     failed = untype_failed(cohort)
     intactness(cohort)
@@ -195,7 +200,8 @@ def annotate_cohort(
     kept, filters = filter_cells(
         cohort, max_pct_mito=config.max_pct_mito, min_genes=config.min_genes, car=car
     )
-    kept.layers["counts"] = take_rows(counts, cohort.obs["qc_reason"].eq("").to_numpy())
+    good = cohort.obs["qc_reason"].eq("").to_numpy()
+    kept.layers["counts"] = take_rows(counts, good)
     del cohort, counts
     kept.uns["library_failed"] = failed
     t_states(kept, car=car, seed=config.seed)
@@ -208,6 +214,12 @@ def annotate_cohort(
         label_by_celltypist(kept, config.celltypist, sha256=config.celltypist_sha256 or "")
     if config.corrected and kept.n_obs <= MAX_CORRECTED:
         kept.layers["corrected"] = corrected_counts(kept, ambient, car=car)
+    if laid_out is not None:
+        map_of_all = laid_out()
+        kept.obsm["X_umap"], kept.uns["umap"] = (
+            map_of_all.obsm["X_umap"][good],
+            map_of_all.uns["umap"],
+        )
     return kept, filters
 
 

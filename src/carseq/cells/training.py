@@ -74,10 +74,13 @@ def log_negative_binomial(x: Any, mu: Any, theta: Any, eps: float = 1e-8, **_: A
         theta = theta[:1]
     both = torch.log(theta + mu + eps)
     result = theta * (torch.log(theta + eps) - both) + x * (torch.log(mu + eps) - both)
-    at = torch.nonzero(x, as_tuple=True)
-    count, own = x[at], theta.expand_as(result)[at]
-    gammas = torch.lgamma(count + own) - torch.lgamma(own) - torch.lgamma(count + 1)
-    return result.index_put(at, gammas, accumulate=True)
+    at = torch.nonzero(x.reshape(-1)).squeeze(1)
+    count = x.reshape(-1)[at]
+    # Of one row the gamma function of each gene is taken once.
+    of_gene = at % x.shape[1] if theta.shape[0] == 1 else at
+    own, alone = (values.reshape(-1)[of_gene] for values in (theta, torch.lgamma(theta)))
+    gammas = torch.lgamma(count + own) - alone - torch.lgamma(count + 1)
+    return result.reshape(-1).index_add(0, at, gammas).reshape(x.shape)
 
 
 @contextlib.contextmanager

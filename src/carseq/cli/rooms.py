@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
-from threading import Thread
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -47,8 +45,7 @@ def quicklook(
     Example: carseq quicklook S1_L001_R1_001.fastq.gz S1_L001_R2_001.fastq.gz --construct my_plasmid.gb
     """
     from carseq.construct import load_construct
-    from carseq.quicklook import quicklook as look
-    from carseq.quicklook import write_look
+    from carseq.figures.beside import drawing
     from carseq.start.folders import fastq_pairs
     from carseq.study.construct_file import find_construct_file
 
@@ -72,18 +69,15 @@ def quicklook(
         )
     else:
         pairs[sample] = list(zip(files[::2], files[1::2], strict=True))
-    spare_extensions()
-    Thread(target=_load_figures).start()
-    for own, fastqs in pairs.items():
-        seen = look(fastqs, car, chemistry=chemistry, whitelist=whitelist, sample=own)
-        for line in write_look(seen, own, to):
-            out.print(line, highlight=False, soft_wrap=True)
+    with drawing() as beside:
+        from carseq.quicklook import quicklook as look
+        from carseq.quicklook import write_look
 
-
-def _load_figures() -> None:
-    """Load what draws while files are read."""
-    importlib.import_module("carseq.figures.droplets")
-    importlib.import_module("carseq.figures.chart").warm_up()
+        spare_extensions()
+        for own, fastqs in pairs.items():
+            seen = look(fastqs, car, chemistry=chemistry, whitelist=whitelist, sample=own)
+            for line in write_look(seen, own, to, beside):
+                out.print(line, highlight=False, soft_wrap=True)
 
 
 def molecules(
@@ -103,7 +97,12 @@ def molecules(
     from carseq.io.files import write_table
     from carseq.library.strand import strand_of_bam, strand_panel
     from carseq.molecules import find_molecules
-    from carseq.reference.genome import locus_list, read_transcripts, rival_context
+    from carseq.reference.genome import (
+        locus_list,
+        read_annotation,
+        read_transcripts,
+        rival_context,
+    )
     from carseq.reference.transgene import raise_if_rival_is_car
     from carseq.schema.tables import LOSSES, MOLECULES
     from carseq.study.construct_file import find_construct_file
@@ -111,10 +110,11 @@ def molecules(
     car = load_construct(
         find_construct_file(str(construct), Path()), name=name, form=known_form(form)
     )
-    found = rivals(car.sequence, read_transcripts(fasta, gtf))
+    annotation = read_annotation(gtf)
+    found = rivals(car.sequence, read_transcripts(fasta, annotation))
     raise_if_rival_is_car(car, found)
-    windows, loci = rival_context(fasta, gtf, {rival.gene for rival in found})
-    panel = strand_panel((t.gene, t.sequence) for t in read_transcripts(fasta, gtf))
+    windows, loci = rival_context(fasta, annotation, {rival.gene for rival in found})
+    panel = strand_panel((t.gene, t.sequence) for t in read_transcripts(fasta, annotation))
     table, losses = find_molecules(
         bam,
         car,

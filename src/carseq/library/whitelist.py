@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
@@ -44,14 +45,18 @@ def encode(sequences: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
 def listed_barcode(line: bytes) -> bytes:
     """Return the barcode of a line of a list: its first column, without the suffix that Cell Ranger writes.
 
+    Nor has it the mark that Windows' editors and spreadsheets put before the first line of a text in UTF-8.
+
     Examples
     --------
     >>> listed_barcode(b"ACGTACGTACGTACGT-1\\tcell 1\\r\\n")
     b'ACGTACGTACGTACGT'
+    >>> listed_barcode(b"\\xef\\xbb\\xbfACGTACGTACGTACGT\\n")
+    b'ACGTACGTACGTACGT'
     >>> listed_barcode(b"\\n")
     b''
     """
-    columns = line.split(maxsplit=1)
+    columns = line.removeprefix(BOM_UTF8).split(maxsplit=1)
     return columns[0].partition(b"-")[0] if columns else b""
 
 
@@ -69,8 +74,7 @@ def read_whitelist(path: str | Path) -> npt.NDArray[np.uint64]:
         if path.parent == _known_folder():
             # One of millions of barcodes, read by every sample's job.
             key = f"{path} {told.st_size} {told.st_mtime_ns} {_ENCODING}"
-            stored = kept("barcodes", key, lambda: _barcode_list(path, 0).tobytes())
-            return np.frombuffer(stored, dtype=np.uint64)
+            return _known_codes(path, key)
         return _barcode_list(path, told.st_mtime_ns)
     except DAMAGED as error:
         raise CarseqError(
@@ -78,6 +82,14 @@ def read_whitelist(path: str | Path) -> npt.NDArray[np.uint64]:
             " ".join(str(error).split()) or type(error).__name__,
             "check its path; if it is there, transfer it again: it may be damaged",
         ) from None
+
+
+@lru_cache(maxsize=1)
+def _known_codes(path: Path, key: str) -> npt.NDArray[np.uint64]:
+    """Return the codes of a list that comes with ngs_tools; the last one is held, since it is asked for again."""
+    return np.frombuffer(
+        kept("barcodes", key, lambda: _barcode_list(path, 0).tobytes()), dtype=np.uint64
+    )
 
 
 @lru_cache(maxsize=4)
@@ -245,7 +257,8 @@ def read_parts(path: str | Path, lengths: Sequence[int]) -> list[list[str]]:
         if (whole := _whole_barcodes(path, lengths)) is not None:
             return whole
         with open_text(path) as lines:
-            rows = {tuple(line.split()): None for line in lines if line.strip()}
+            marked = (line.removeprefix(BOM_UTF8.decode()) for line in lines)
+            rows = {tuple(line.split()): None for line in marked if line.strip()}
     except CarseqError as error:
         raise CarseqError(f"cannot read the whitelist {path}", error.cause, error.remedy) from None
     columns = {len(row) for row in rows}

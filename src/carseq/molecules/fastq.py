@@ -5,13 +5,13 @@ The quick look and the search beside kallisto use it, so that they see the same 
 
 from __future__ import annotations
 
+import sys
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from itertools import count
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock
 from typing import NamedTuple, TypeVar
 
 import numba
@@ -26,13 +26,17 @@ from carseq.library.geometry import Chemistry
 from carseq.sequence.kmers import KmerSet
 
 T = TypeVar("T")
+#: Start, from 1, and length.
+Span = tuple[int, int]
 
 #: Bytes of a file looked at in one go: they stay in the processor's cache.
 CHUNK = 1 << 20
 #: Pairs of files read at once, each by two threads.
 _PAIRS = 2
-#: Barcodes collected before they are counted, which bounds memory.
-COUNTED = 1 << 22
+#: Seconds after which a thread passes Python's lock on to one that waits, while reads are picked.
+_SWITCH = 0.0005
+#: Places for barcodes in the table that counts them, at first; a power of 2.
+SLOTS = 1 << 16
 
 
 class PickedRead(NamedTuple):
@@ -56,40 +60,29 @@ class PickedRead(NamedTuple):
 
 
 class Tally:
-    """Reads by barcode, counted in batches, from several threads."""
+    """Reads by barcode, counted from several threads in a table of codes that doubles as it fills."""
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._codes = np.zeros(0, dtype=np.uint64)
-        self._counts = np.zeros(0, dtype=np.int64)
-        self._new: list[npt.NDArray[np.uint64]] = []
-        self._waiting = 0
+        # Code and number of reads side by side: a look at one brings the other into the cache.
+        self._table = np.zeros((SLOTS, 2), dtype=np.uint64)
+        self._taken = 0
         self.n_reads = 0
 
     def add(self, codes: npt.NDArray[np.uint64]) -> None:
         """Count barcodes; codes of barcodes with an N or cut short are not counted."""
-        counted = codes[codes != NO_BARCODE]
         with self._lock:
             self.n_reads += len(codes)
-            self._new.append(counted)
-            self._waiting += len(codes)
-            if self._waiting >= COUNTED:
-                self._merge()
-
-    def _merge(self) -> None:
-        distinct, counts = np.unique(
-            np.concatenate([*self._new, self._codes[:0]]), return_counts=True
-        )
-        codes = np.concatenate([self._codes, distinct])
-        self._codes, where = np.unique(codes, return_inverse=True)
-        total = np.zeros(len(self._codes), dtype=np.int64)
-        np.add.at(total, where, np.concatenate([self._counts, counts]))
-        self._counts, self._new, self._waiting = total, [], 0
+            at, self._taken = _count(codes, 0, self._table, self._taken)
+            while at < len(codes):
+                self._table = _doubled(self._table)
+                at, self._taken = _count(codes, at, self._table, self._taken)
 
     def result(self) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
-        """Return the barcodes' codes and how many reads each has."""
-        self._merge()
-        return self._codes, self._counts
+        """Return the barcodes' codes, in order, and how many reads each has."""
+        taken = self._table[self._table[:, 1] > 0]
+        order = np.argsort(taken[:, 0])
+        return taken[order, 0], taken[order, 1].astype(np.int64)
 
 
 #: Stands for a barcode with an N, or a read too short for one.
@@ -133,36 +126,84 @@ def pick_reads(
     CarseqError
         If files are damaged or do not pair up.
     """
-    tally = Tally()
-    with ThreadPoolExecutor(_PAIRS) as pool:
-        by_pair = pool.map(
-            lambda number, pair: list(_pick(number, pair, kmers, chemistry, tally)), count(1), pairs
-        )
-        return [read for reads in by_pair for read in reads], tally
+    barcode = chemistry.cb_start, chemistry.cb_length
+    with picking(pairs, kmers, barcode, (chemistry.umi_start, chemistry.umi_length)) as picked:
+        return picked()
+
+
+@contextmanager
+def picking(
+    pairs: Sequence[tuple[str | Path, str | Path]], kmers: KmerSet, barcode: Span, umi: Span
+) -> Iterator[Callable[[], tuple[list[PickedRead], Tally]]]:
+    """Pick reads as :func:`pick_reads`, in threads, while the caller does something else.
+
+    Parameters
+    ----------
+    pairs, kmers
+        As there.
+    barcode, umi
+        Start, from 1, and length of each in R1.
+
+    Yields
+    ------
+    callable
+        Waits for the reads and returns them. Who leaves without them stops the threads.
+    """
+    tally, stopped = Tally(), Event()
+    pool = ThreadPoolExecutor(_PAIRS)
+    # A thread that holds Python's lock passes it on ten times as often as by default: the compiled parts need it for a
+    # moment between two blocks.
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(_SWITCH)
+    try:
+        by_pair = [
+            pool.submit(_picked, number, pair, kmers, (barcode, umi), tally, stopped)
+            for number, pair in enumerate(pairs, 1)
+        ]
+        yield lambda: ([read for reads in by_pair for read in reads.result()], tally)
+    finally:
+        stopped.set()
+        pool.shutdown(cancel_futures=True)
+        sys.setswitchinterval(usual)
+
+
+def _picked(
+    number: int,
+    pair: tuple[str | Path, str | Path],
+    kmers: KmerSet,
+    spans: tuple[Span, Span],
+    tally: Tally,
+    stopped: Event,
+) -> list[PickedRead]:
+    """Return the reads of a pair of files; none of them once ``stopped`` is set."""
+    return list(_pick(number, pair, kmers, spans, tally, stopped))
 
 
 def _pick(
     pair_number: int,
     pair: tuple[str | Path, str | Path],
     kmers: KmerSet,
-    chemistry: Chemistry,
+    spans: tuple[Span, Span],
     tally: Tally,
+    stopped: Event,
 ) -> Iterator[PickedRead]:
     """Yield the reads of R2 that share k-mers, with barcode and UMI of their R1; count all barcodes.
 
     Both files are read side by side, each in a thread of its own, always the one that lags, so that little of either
     is held.
     """
-    cb, umi = chemistry.cb_start - 1, chemistry.umi_start - 1
+    cb, umi = (slice(start - 1, start - 1 + length) for start, length in spans)
     heads: deque[tuple[int, npt.NDArray[np.uint8]]] = deque()
     waiting: deque[tuple[int, str, str]] = deque()
     n1 = n2 = 0
     done1 = done2 = False
     with (
-        _ahead(_first_reads(pair[0], chemistry)) as first,
+        _ahead(_first_reads(pair[0], cb, max(cb.stop, umi.stop))) as first,
         _ahead(_second_reads(pair[1], kmers)) as second,
     ):
         while not (done1 and done2):
+            if stopped.is_set():
+                return
             if done2 or (n1 <= n2 and not done1):
                 if (barcodes := next(first, None)) is None:
                     done1 = True
@@ -184,8 +225,8 @@ def _pick(
                 line = bases[at - begin].tobytes().rstrip(b"\0").decode()
                 yield PickedRead(
                     f"{pair_number}:{at + 1}",
-                    line[cb : cb + chemistry.cb_length],
-                    line[umi : umi + chemistry.umi_length],
+                    line[cb],
+                    line[umi],
                     sequence,
                     qualities,
                 )
@@ -196,13 +237,12 @@ def _pick(
 
 
 def _first_reads(
-    path: str | Path, chemistry: Chemistry
+    path: str | Path, barcode: slice, width: int
 ) -> Iterator[tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint8]]]:
-    """Yield blocks of R1: the codes of the barcodes, and the reads' first bases, to the end of barcode and UMI."""
-    cb, length = chemistry.cb_start - 1, chemistry.cb_length
-    width = max(cb + length, chemistry.umi_start - 1 + chemistry.umi_length)
+    """Yield blocks of R1: the codes of the barcodes, and the reads' first ``width`` bases."""
+    length = barcode.stop - barcode.start
     for raw, places in _blocks(path):
-        yield _barcodes(raw, places, cb, length, width, _DIGITS)
+        yield _barcodes(raw, places, barcode.start, length, width, _DIGITS)
 
 
 def _second_reads(
@@ -326,18 +366,108 @@ _DIGITS[np.frombuffer(b"ACGT", dtype=np.uint8)] = range(4)
 
 @numba.njit(cache=True, nogil=True)
 def _barcodes(raw, places, cb, length, width, digits):  # type: ignore[no-untyped-def]
-    """Return the 2-bit codes of the reads' barcodes, and their first ``width`` bases, filled up with 0."""
+    """Return the 2-bit codes of the reads' barcodes, and their first ``width`` bases, filled up with 0.
+
+    Where there is room, eight letters are taken at once. Of a read that has all ``width``, what follows them may be
+    anything.
+    """
+    eight = np.uint64(8)
+    words = (width + 7) // 8
     codes = np.empty(len(places), dtype=np.uint64)
-    bases = np.zeros((len(places), width), dtype=np.uint8)
+    bases = np.empty((len(places), words), dtype=np.uint64)
     for r in range(len(places)):
-        start, end = places[r]
-        for i in range(min(width, end - start)):
-            bases[r, i] = raw[start + i]
-        code, wrong = np.uint64(0), start + cb + length > end
-        if not wrong:
-            for i in range(start + cb, start + cb + length):
-                digit = digits[raw[i]]
-                wrong |= digit > 3
-                code = (code << np.uint64(2)) | np.uint64(digit)
+        start, end = np.uint64(places[r, 0]), np.uint64(places[r, 1])
+        if end - start >= np.uint64(width) and start + eight * np.uint64(words) <= np.uint64(
+            len(raw)
+        ):
+            for i in range(words):
+                bases[r, i] = _word(raw, start + eight * np.uint64(i))
+        else:
+            for i in range(words):
+                bases[r, i] = 0
+            for i in range(min(np.uint64(width), end - start)):
+                bases[r, i // 8] |= np.uint64(raw[start + np.uint64(i)]) << np.uint64(8 * (i % 8))
+        code, at, stop = np.uint64(0), start + np.uint64(cb), start + np.uint64(cb + length)
+        wrong = np.uint64(stop > end)
+        while not wrong and at + eight <= stop:
+            packed, wrong = _packed(_word(raw, at))
+            code = (code << np.uint64(16)) | packed
+            at += eight
+        while not wrong and at < stop:
+            digit = digits[raw[at]]
+            wrong = np.uint64(digit > 3)
+            code = (code << np.uint64(2)) | np.uint64(digit)
+            at += np.uint64(1)
         codes[r] = NO_BARCODE if wrong else code
-    return codes, bases
+    return codes, bases.view(np.uint8)
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def _word(text, at):  # type: ignore[no-untyped-def]
+    """Return eight letters as one number, the first in its lowest byte; the compiler makes one load of it."""
+    word = np.uint64(0)
+    for k in range(8):
+        word |= np.uint64(text[at + np.uint64(k)]) << np.uint64(8 * k)
+    return word
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def _packed(word):  # type: ignore[no-untyped-def]
+    """Return the 2-bit codes of eight letters, the first one highest, and 0 if all are A, C, G or T."""
+    # Bits 1 and 2 of a letter tell the four apart: A 00, C 01, T 10, G 11. With both told, the letter is known, too.
+    code = ((word >> np.uint64(1)) ^ (word >> np.uint64(2))) & np.uint64(0x0303030303030303)
+    low = code & np.uint64(0x0101010101010101)
+    high = (code >> np.uint64(1)) & np.uint64(0x0101010101010101)
+    both = low & high
+    letters = (
+        np.uint64(0x4141414141414141)
+        ^ (low << np.uint64(1))
+        ^ (high * np.uint64(6))
+        ^ (both * np.uint64(17))
+    )
+    pairs = ((code << np.uint64(2)) | (code >> np.uint64(8))) & np.uint64(0x000F000F000F000F)
+    fours = ((pairs << np.uint64(4)) | (pairs >> np.uint64(16))) & np.uint64(0x000000FF000000FF)
+    eights = ((fours << np.uint64(8)) | (fours >> np.uint64(32))) & np.uint64(0xFFFF)
+    return eights, word ^ letters
+
+
+@numba.njit(cache=True, nogil=True)
+def _count(codes, at, table, taken):  # type: ignore[no-untyped-def]
+    """Count codes from ``at`` on; return where the table was full, or the end, and how many codes it holds."""
+    slots = np.uint64(len(table))
+    # More than five of eight places taken make searches long.
+    most = len(table) // 8 * 5
+    for i in range(at, len(codes)):
+        code = codes[i]
+        if code == NO_BARCODE:
+            continue
+        slot = _place_of(code, slots)
+        while table[slot, 1] and table[slot, 0] != code:
+            slot = (slot + np.uint64(1)) & (slots - np.uint64(1))
+        if not table[slot, 1]:
+            if taken >= most:
+                return i, taken
+            table[slot, 0] = code
+            taken += 1
+        table[slot, 1] += np.uint64(1)
+    return len(codes), taken
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def _place_of(code, slots):  # type: ignore[no-untyped-def]
+    """Return where a code is looked for first: the high half of its product with 2^64 over the golden ratio."""
+    return ((code * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32)) & (slots - np.uint64(1))
+
+
+@numba.njit(cache=True, nogil=True)
+def _doubled(table):  # type: ignore[no-untyped-def]
+    """Return the table with twice as many places."""
+    larger = np.zeros((2 * len(table), 2), dtype=np.uint64)
+    slots = np.uint64(len(larger))
+    for i in range(len(table)):
+        if table[i, 1]:
+            slot = _place_of(table[i, 0], slots)
+            while larger[slot, 1]:
+                slot = (slot + np.uint64(1)) & (slots - np.uint64(1))
+            larger[slot] = table[i]
+    return larger

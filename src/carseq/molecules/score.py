@@ -102,6 +102,13 @@ class Scorer:
         )
         self._cache: dict[str, ReadScore | None] = {}
 
+    def load(self) -> None:
+        """Load the compiled code, which takes longer than to score some hundred reads."""
+        start = self._construct.sequence[:MIN_BASES]
+        self._index.place([start])
+        self.kmers.among([start])
+        alignment_score(start, start)
+
     @property
     def construct(self) -> Construct:
         """The CAR."""
