@@ -49,6 +49,7 @@ INNER = {
     "log",
     "machine",
     "moved",
+    "parallel",
     "schema",
     "sequence",
     "workflow",

@@ -8,6 +8,8 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
+from threadpoolctl import threadpool_limits
+
 from carseq.errors import CarseqError
 from carseq.machine import end_with_parent
 
@@ -40,13 +42,15 @@ def in_processes(function: Callable[[T], R], items: Sequence[T], processes: int)
     """
     global _given
     if min(processes, len(items)) < 2:
-        return [function(item) for item in items]
+        # One thread each, here as there: sums by several threads may differ in their last digits.
+        with threadpool_limits(1):
+            return [function(item) for item in items]
     _given = function, items
     try:
         with ProcessPoolExecutor(
             min(processes, len(items)),
             mp_context=multiprocessing.get_context("fork"),
-            initializer=end_with_parent,
+            initializer=_begin,
         ) as pool:
             return list(pool.map(_one, range(len(items))))
     except BrokenProcessPool:
@@ -57,6 +61,11 @@ def in_processes(function: Callable[[T], R], items: Sequence[T], processes: int)
         ) from None
     finally:
         _given = None
+
+
+def _begin() -> None:
+    end_with_parent()
+    threadpool_limits(1)
 
 
 def _one(number: int) -> Any:

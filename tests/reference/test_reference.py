@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gzip
+from pathlib import Path
 
 import pytest
 
 from carseq import reference
 from carseq.errors import CarseqError
+from carseq.reference.genome import gtf_exons
 from carseq.reference.index import complete_chromosomes
 
 PLUS = "AACCGGTTAACCGTAGCATTACGATCAGGCTTAACCGA"
@@ -160,3 +162,30 @@ def test_index_options_follow_the_genome():
     small = reference.index_options({f"gene{i}": 2000 for i in range(200)})
     assert small["genomeSAindexNbases"] == 8
     assert small["genomeChrBinNbits"] == 10
+
+
+def test_attributes_are_read_by_their_whole_name(tmp_path: Path) -> None:
+    """`ref_gene_id` is no `gene_id`; of an attribute that is there twice the last counts, as before."""
+    (tmp_path / "g.gtf").write_text(
+        'c1\tx\texon\t1\t9\t.\t+\t.\tref_gene_id "R1"; gene_id "G1"; ref_gene_id "R2"; transcript_id "T1"; '
+        'gene_name "old"; gene_name "new"; ref_gene_name "R3"\n'
+    )
+    ((*_, attributes),) = gtf_exons(tmp_path / "g.gtf")
+    assert attributes == {"gene_id": "G1", "transcript_id": "T1", "gene_name": "new"}
+
+
+def test_a_transcript_on_two_contigs_is_cut_out_of_one(tmp_path: Path) -> None:
+    """As of the regions that chrX and chrY share, where RefSeq gives both one id."""
+    line = '{}\tx\texon\t{}\t{}\t.\t+\t.\tgene_id "G1"; transcript_id "T1"; gene_name "S1"\n'
+    (tmp_path / "g.gtf").write_text(
+        line.format("X", 1, 4) + line.format("X", 7, 10) + line.format("Y", 3, 6)
+    )
+    (tmp_path / "g.fa").write_text(">X\nAAAACCGGGG\n>Y\nCCTTTTCC\n")
+    ((name, sequence),) = [
+        (t.transcript, t.sequence)
+        for t in reference.read_transcripts(tmp_path / "g.fa", tmp_path / "g.gtf")
+    ]
+    assert (name, sequence) == ("T1", "AAAAGGGG")
+    windows, loci = reference.rival_context(tmp_path / "g.fa", tmp_path / "g.gtf", {"S1"}, flank=0)
+    assert loci["contig"].tolist() == ["X", "X", "Y"]
+    assert [window.sequence for window in windows] == ["AAAA", "GGGG", "TTTT"]

@@ -340,13 +340,20 @@ def _learnt(
             early_stopping_patience=PATIENCE,
             check_val_every_n_epoch=1,
             callbacks=[Progress()],
-            plan_kwargs={"lr": LEARNING_RATE},
+            plan_kwargs={"optimizer": "Custom", "optimizer_creator": _adam},
             **QUIET,
         )
         latent = [model.get_latent_representation(cells) for cells in others]
         if not latent:
             latent = [model.get_latent_representation()]
     return np.concatenate(latent).astype(np.float32)
+
+
+def _adam(parameters: Iterable[Any]) -> Any:
+    """Return Adam with scvi-tools' settings but for the rate, in one function a step: a tenth of the training."""
+    import torch
+
+    return torch.optim.Adam(parameters, lr=LEARNING_RATE, eps=0.01, weight_decay=1e-6, fused=True)
 
 
 def _harmony(adata: AnnData, pcs: np.ndarray, seed: int, threads: int) -> np.ndarray:

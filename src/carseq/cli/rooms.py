@@ -102,7 +102,12 @@ def molecules(
     from carseq.io.files import write_table
     from carseq.library.strand import strand_of_bam, strand_panel
     from carseq.molecules import find_molecules
-    from carseq.reference.genome import locus_list, read_transcripts, rival_context
+    from carseq.reference.genome import (
+        locus_list,
+        read_annotation,
+        read_transcripts,
+        rival_context,
+    )
     from carseq.reference.transgene import raise_if_rival_is_car
     from carseq.schema.tables import LOSSES, MOLECULES
     from carseq.study.construct_file import find_construct_file
@@ -110,10 +115,11 @@ def molecules(
     car = load_construct(
         find_construct_file(str(construct), Path()), name=name, form=known_form(form)
     )
-    found = rivals(car.sequence, read_transcripts(fasta, gtf))
+    annotation = read_annotation(gtf)
+    found = rivals(car.sequence, read_transcripts(fasta, annotation))
     raise_if_rival_is_car(car, found)
-    windows, loci = rival_context(fasta, gtf, {rival.gene for rival in found})
-    panel = strand_panel((t.gene, t.sequence) for t in read_transcripts(fasta, gtf))
+    windows, loci = rival_context(fasta, annotation, {rival.gene for rival in found})
+    panel = strand_panel((t.gene, t.sequence) for t in read_transcripts(fasta, annotation))
     table, losses = find_molecules(
         bam,
         car,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from carseq.construct.coding import reverse_complement
 from carseq.construct.homology import EndogenousTranscript, Locus
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-_ATTRIBUTE = re.compile(r'(\w+) "([^"]*)"')
+#: Attributes of an exon that are read.
+_ATTRIBUTES = ("gene_id", "transcript_id", "gene_name")
 #: Bases kept on either side of an exon, nt: as many as the longest R2 of short-read sequencers has.
 MAX_READ = 300
 #: At most this many bad lines of an annotation are named one by one.
@@ -30,6 +31,8 @@ TOLD = 3
 
 def gtf_exons(gtf: str | Path) -> Iterator[tuple[str, int, int, str, dict[str, str]]]:
     """Yield (contig, start, end, strand, attributes) of every exon; 0-based half-open.
+
+    Of the attributes its ``gene_id``, ``transcript_id`` and ``gene_name``, where it has one.
 
     Raises
     ------
@@ -49,7 +52,7 @@ def gtf_exons(gtf: str | Path) -> Iterator[tuple[str, int, int, str, dict[str, s
                     bad.append(f"line {number}: {fault}")
                 continue
             if fields[2] == "exon":
-                attributes = dict(_ATTRIBUTE.findall(fields[8]))
+                attributes = _attributes(fields[8])
                 if lacking := [k for k in ("gene_id", "transcript_id") if not attributes.get(k)]:
                     n_bad += 1
                     if len(bad) < TOLD:
@@ -64,6 +67,23 @@ def gtf_exons(gtf: str | Path) -> Iterator[tuple[str, int, int, str, dict[str, s
             "correct them, or give a GTF (not GFF3) as Ensembl, GENCODE or 10x make it; if its end is bad, it may be "
             "cut off: transfer it again",
         )
+
+
+def _attributes(text: str) -> dict[str, str]:
+    """Return the attributes that are read from a line's last field; of one that is there twice, the last.
+
+    A regular expression over the whole field takes five times as long, a minute for a human annotation.
+    """
+    found = {}
+    for name in _ATTRIBUTES:
+        at = text.rfind(f'{name} "')
+        # Of another name that ends so (`ref_gene_id`).
+        while at > 0 and (text[at - 1].isalnum() or text[at - 1] == "_"):
+            at = text.rfind(f'{name} "', 0, at)
+        start = at + len(name) + 2
+        if at >= 0 and (end := text.find('"', start)) >= 0:
+            found[name] = text[start:end]
+    return found
 
 
 def _line_fault(fields: list[str]) -> str:
@@ -179,39 +199,80 @@ def raise_if_named(
         raise CarseqError(f"the annotation {gtf} already has a gene named {car}", "", remedy)
 
 
-def read_transcripts(fasta: str | Path, gtf: str | Path) -> Iterator[EndogenousTranscript]:
-    """Yield every spliced transcript (sense strand) of an annotated genome."""
+class Exons(NamedTuple):
+    """Exons of a transcript on one contig and strand.
+
+    ``places`` are starts and ends in turn, 0-based half-open: as tuples, the 1.6 million exons of a human annotation
+    would take 0.2 GB.
+    """
+
+    transcript: str
+    gene: str
+    gene_id: str
+    contig: str
+    strand: str
+    places: array[int]
+
+    def pairs(self) -> Iterator[tuple[int, int]]:
+        """Yield start and end of each exon."""
+        return zip(self.places[::2], self.places[1::2], strict=True)
+
+
+def read_annotation(gtf: str | Path) -> list[Exons]:
+    """Return the transcripts of an annotation in its order; one on two contigs (of chrX and chrY) is there twice.
+
+    Reading a human annotation takes 20 s: whoever asks several things of it reads it once.
+    """
+    found: dict[tuple[str, str, str], Exons] = {}
+    for contig, start, end, strand, attributes in gtf_exons(gtf):
+        key = attributes["transcript_id"], contig, strand
+        if (exons := found.get(key)) is None:
+            gene_id = attributes["gene_id"]
+            gene = attributes.get("gene_name") or gene_id
+            found[key] = exons = Exons(key[0], gene, gene_id, contig, strand, array("q"))
+        exons.places.extend((start, end))
+    return list(found.values())
+
+
+def read_transcripts(
+    fasta: str | Path, gtf: str | Path | Sequence[Exons]
+) -> Iterator[EndogenousTranscript]:
+    """Yield every spliced transcript (sense strand) of an annotated genome.
+
+    The annotation is a file, or what :func:`read_annotation` has read.
+    """
     for transcript, _ in transcripts_of_genes(fasta, gtf):
         yield transcript
 
 
 def transcripts_of_genes(
-    fasta: str | Path, gtf: str | Path
+    fasta: str | Path, gtf: str | Path | Sequence[Exons]
 ) -> Iterator[tuple[EndogenousTranscript, str]]:
     """Yield every spliced transcript (sense strand) of an annotated genome, and the id of its gene.
 
-    In the order of the annotation. One contig at a time is held, and the transcripts.
+    In the order of the annotation. One contig at a time is held, and the transcripts. Of a transcript on several
+    contigs the first is given.
     """
-    # Starts and ends in turn; as tuples the 1.6 million exons of a human annotation take 0.2 GB.
-    exons: dict[str, tuple[str, str, str, str, array[int]]] = {}
-    by_contig: dict[str, list[str]] = {}
-    for contig, start, end, strand, attributes in gtf_exons(gtf):
-        transcript, gene_id = attributes["transcript_id"], attributes["gene_id"]
-        gene = attributes.get("gene_name") or gene_id
-        if transcript not in exons:
-            exons[transcript] = (contig, strand, gene, gene_id, array("q"))
-            by_contig.setdefault(contig, []).append(transcript)
-        exons[transcript][4].extend((start, end))
+    annotation = _annotation(gtf)
+    transcripts: dict[str, Exons] = {}
+    by_contig: dict[str, list[Exons]] = {}
+    for exons in annotation:
+        if transcripts.setdefault(exons.transcript, exons) is exons:
+            by_contig.setdefault(exons.contig, []).append(exons)
     spliced: dict[str, str] = {}
     for contig, chromosome in fasta_records(fasta):
-        for transcript in by_contig.get(contig, ()):
-            _, strand, _, _, blocks = exons[transcript]
-            pairs = sorted(zip(blocks[::2], blocks[1::2], strict=True))
-            sequence = "".join(chromosome[a:b] for a, b in pairs)
-            spliced[transcript] = reverse_complement(sequence) if strand == "-" else sequence
-    for transcript, (_, _, gene, gene_id, _) in exons.items():
-        if transcript in spliced:
-            yield EndogenousTranscript(gene, transcript, spliced[transcript]), gene_id
+        for exons in by_contig.get(contig, ()):
+            sequence = "".join(chromosome[a:b] for a, b in sorted(exons.pairs()))
+            if exons.strand == "-":
+                sequence = reverse_complement(sequence)
+            spliced[exons.transcript] = sequence
+    for name, exons in transcripts.items():
+        if name in spliced:
+            yield EndogenousTranscript(exons.gene, name, spliced[name]), exons.gene_id
+
+
+def _annotation(gtf: str | Path | Sequence[Exons]) -> Sequence[Exons]:
+    return read_annotation(gtf) if isinstance(gtf, (str, Path)) else gtf
 
 
 def gene_symbols(gtf: str | Path) -> dict[str, str]:
@@ -232,7 +293,11 @@ def write_augmented_gtf(gtf: str | Path, car_gtf: str | Path, out: str | Path) -
 
 
 def rival_context(
-    fasta: str | Path, gtf: str | Path, genes: set[str], *, flank: int = MAX_READ
+    fasta: str | Path,
+    gtf: str | Path | Sequence[Exons],
+    genes: set[str],
+    *,
+    flank: int = MAX_READ,
 ) -> tuple[list[EndogenousTranscript], pd.DataFrame]:
     """Return the genomic windows around the exons of genes, and the exons' places.
 
@@ -242,7 +307,7 @@ def rival_context(
     Parameters
     ----------
     fasta, gtf
-        Genome and annotation.
+        Genome and annotation; a file, or what :func:`read_annotation` has read.
     genes
         Symbols of the homologs.
     flank
@@ -256,10 +321,10 @@ def rival_context(
         ``contig``, ``start``, ``end`` (0-based half-open), ``gene`` of the merged exons.
     """
     wanted: dict[str, list[tuple[int, int, str, str]]] = {}
-    for contig, start, end, strand, attributes in gtf_exons(gtf):
-        gene = attributes.get("gene_name") or attributes["gene_id"]
-        if gene in genes:
-            wanted.setdefault(contig, []).append((start, end, strand, gene))
+    for exons in _annotation(gtf):
+        if exons.gene in genes:
+            of_contig = wanted.setdefault(exons.contig, [])
+            of_contig += [(start, end, exons.strand, exons.gene) for start, end in exons.pairs()]
     import pandas as pd
 
     windows: list[EndogenousTranscript] = []

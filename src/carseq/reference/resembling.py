@@ -23,7 +23,8 @@ from carseq.io.fasta import fasta_records
 from carseq.log import get_logger
 from carseq.reference.genome import (
     MAX_READ,
-    gtf_exons,
+    Exons,
+    read_annotation,
     read_transcripts,
     rival_context,
     window_name,
@@ -197,22 +198,22 @@ def _around(diagonal: int) -> Iterable[int]:
         yield diagonal + drift
 
 
-def genes_at(gtf: str | Path, places: Sequence[Resembling]) -> list[str]:
+def genes_at(annotation: Iterable[Exons], places: Sequence[Resembling]) -> list[str]:
     """Return the gene, introns included, in which each place lies; by its own place (``chr6:73,521,000``) if in none.
 
     Parameters
     ----------
-    gtf
-        Annotation.
+    annotation
+        Of :func:`carseq.reference.genome.read_annotation`.
     places
         Of :func:`resembling_places`.
     """
     spans: dict[tuple[str, str], list[int]] = {}
     wanted = {place.contig for place in places}
-    for contig, start, end, _, attributes in gtf_exons(gtf):
-        if contig in wanted:
-            name = attributes.get("gene_name") or attributes["gene_id"]
-            span = spans.setdefault((contig, name), [start, end])
+    for exons in annotation:
+        if exons.contig in wanted:
+            start, end = min(exons.places[::2]), max(exons.places[1::2])
+            span = spans.setdefault((exons.contig, exons.gene), [start, end])
             span[0], span[1] = min(span[0], start), max(span[1], end)
     by_contig: dict[str, list[tuple[int, int, str]]] = defaultdict(list)
     for (contig, name), (start, end) in spans.items():
@@ -290,10 +291,11 @@ def find_homologs(
     CarseqError
         If one place of the genome holds most of the CAR: it is in it already, without an annotation.
     """
-    found = rivals(construct.sequence, read_transcripts(fasta, gtf))
+    annotation = read_annotation(gtf)
+    found = rivals(construct.sequence, read_transcripts(fasta, annotation))
     places = resembling_places(fasta, [t.sequence for t in construct.transcripts])
-    at_places = genes_at(gtf, places)
-    windows, loci = rival_context(fasta, gtf, {h.gene for h in found} | set(at_places))
+    at_places = genes_at(annotation, places)
+    windows, loci = rival_context(fasta, annotation, {h.gene for h in found} | set(at_places))
     known = pd.concat([loci, LOCI.empty()]).groupby("contig")
     exons = {
         str(contig): list(zip(rows["start"], rows["end"], strict=True)) for contig, rows in known

@@ -12,7 +12,7 @@ from carseq.construct import Construct
 from carseq.construct.homology import EndogenousTranscript, rivals
 from carseq.errors import CarseqError
 from carseq.io.fasta import contigs
-from carseq.reference.genome import gtf_exons, raise_if_named, read_transcripts
+from carseq.reference.genome import raise_if_named, read_annotation, read_transcripts
 
 #: Length of the exact matches that are counted, nt: none of 31 is shared by chance.
 WORD = 31
@@ -51,9 +51,12 @@ def check_car_is_new(
     CarseqError
         If they hold it, with the gene's name.
     """
-    named = any(construct.name in (a["gene_id"], a.get("gene_name")) for *_, a in gtf_exons(gtf))
+    annotation = read_annotation(gtf)
+    named = any(construct.name in (exons.gene_id, exons.gene) for exons in annotation)
     raise_if_named(fasta, gtf, construct.name, contigs(fasta), annotated=named)
-    raise_if_car(construct, read_transcripts(fasta, gtf) if transcripts is None else transcripts)
+    if transcripts is None:
+        transcripts = read_transcripts(fasta, annotation)
+    raise_if_car(construct, transcripts)
 
 
 def raise_if_car(construct: Construct, transcripts: Iterable[EndogenousTranscript]) -> None:
