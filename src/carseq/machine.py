@@ -24,7 +24,7 @@ def end_with_parent() -> None:
 
 @contextmanager
 def without_search_for_unused() -> Iterator[None]:
-    """Spare Python's search for objects that refer to each other alone: while libraries load it finds none."""
+    """Spare Python's search for objects that refer to each other alone: while libraries load it finds few."""
     searched = gc.isenabled()
     gc.disable()
     try:

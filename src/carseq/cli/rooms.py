@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -70,19 +71,17 @@ def quicklook(
         )
     else:
         pairs[sample] = list(zip(files[::2], files[1::2], strict=True))
-    with drawing() as beside:
-        with without_search_for_unused():
-            from carseq.quicklook import quicklook as look
-            from carseq.quicklook import write_look
-            from carseq.sequence.kmers import KmerSet
+    with drawing() as beside, without_search_for_unused():
+        from carseq.quicklook import quicklook as look
+        from carseq.quicklook import write_look
 
-            spare_extensions()
-            # Loads the compiler's own part.
-            KmerSet([car.sequence])
+        spare_extensions()
         for own, fastqs in pairs.items():
             seen = look(fastqs, car, chemistry=chemistry, whitelist=whitelist, sample=own)
             for line in write_look(seen, own, to, beside):
                 out.print(line, highlight=False, soft_wrap=True)
+            if len(pairs) > 1:
+                gc.collect()
 
 
 def molecules(
