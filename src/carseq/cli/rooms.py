@@ -10,7 +10,7 @@ import typer
 from carseq.cli.options import ConstructFile, Form, Name, known_form, out, print_verdicts
 from carseq.errors import CarseqError
 from carseq.log import get_logger
-from carseq.machine import spare_extensions
+from carseq.machine import spare_extensions, without_search_for_unused
 from carseq.schema.percent import plain_percent
 from carseq.schema.thresholds import FDR
 
@@ -44,10 +44,11 @@ def quicklook(
 
     Example: carseq quicklook S1_L001_R1_001.fastq.gz S1_L001_R2_001.fastq.gz --construct my_plasmid.gb
     """
-    from carseq.construct import load_construct
-    from carseq.figures.beside import drawing
-    from carseq.start.folders import fastq_pairs
-    from carseq.study.construct_file import find_construct_file
+    with without_search_for_unused():
+        from carseq.construct import load_construct
+        from carseq.figures.beside import drawing
+        from carseq.start.folders import fastq_pairs
+        from carseq.study.construct_file import find_construct_file
 
     car = load_construct(
         find_construct_file(str(construct), Path()), name=name, form=known_form(form)
@@ -70,10 +71,14 @@ def quicklook(
     else:
         pairs[sample] = list(zip(files[::2], files[1::2], strict=True))
     with drawing() as beside:
-        from carseq.quicklook import quicklook as look
-        from carseq.quicklook import write_look
+        with without_search_for_unused():
+            from carseq.quicklook import quicklook as look
+            from carseq.quicklook import write_look
+            from carseq.sequence.kmers import KmerSet
 
-        spare_extensions()
+            spare_extensions()
+            # Loads the compiler's own part.
+            KmerSet([car.sequence])
         for own, fastqs in pairs.items():
             seen = look(fastqs, car, chemistry=chemistry, whitelist=whitelist, sample=own)
             for line in write_look(seen, own, to, beside):
