@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import shutil
 import signal
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 #: Of Linux (prctl.h, PR_SET_PDEATHSIG): the signal that a process gets when its parent ends.
@@ -18,6 +20,18 @@ def end_with_parent() -> None:
     """Have this process killed when the one that made it ends: nothing of a job that was killed goes on."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGKILL)
+
+
+@contextmanager
+def without_search_for_unused() -> Iterator[None]:
+    """Spare Python's search for objects that refer to each other alone: while libraries load it finds few."""
+    searched = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if searched:
+            gc.enable()
 
 
 def spare_extensions() -> None:

@@ -36,7 +36,7 @@ def test_the_inserted_index_counts_as_a_rebuilt_one(demo, tmp_path):
     units = pd.read_csv(demo.folder / "units.tsv", sep="\t").query("sample == 'P02_urine_D28'")
     pairs = [(tmp_path / "R1.fastq.gz", tmp_path / "R2.fastq.gz")]
     for source, target in zip(units.iloc[0][["r1", "r2"]], pairs[0], strict=True):
-        head_of(demo.folder / source, target, 80_000)
+        head_of(demo.folder / source, target, 50_000)
     chemistry = Chemistry.from_json(
         (demo.results / "samples/P02_urine_D28/solo/chemistry.json").read_text()
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +11,7 @@ import typer
 from carseq.cli.options import ConstructFile, Form, Name, known_form, out, print_verdicts
 from carseq.errors import CarseqError
 from carseq.log import get_logger
-from carseq.machine import spare_extensions
+from carseq.machine import spare_extensions, without_search_for_unused
 from carseq.schema.percent import plain_percent
 from carseq.schema.thresholds import FDR
 
@@ -44,10 +45,11 @@ def quicklook(
 
     Example: carseq quicklook S1_L001_R1_001.fastq.gz S1_L001_R2_001.fastq.gz --construct my_plasmid.gb
     """
-    from carseq.construct import load_construct
-    from carseq.figures.beside import drawing
-    from carseq.start.folders import fastq_pairs
-    from carseq.study.construct_file import find_construct_file
+    with without_search_for_unused():
+        from carseq.construct import load_construct
+        from carseq.figures.beside import drawing
+        from carseq.start.folders import fastq_pairs
+        from carseq.study.construct_file import find_construct_file
 
     car = load_construct(
         find_construct_file(str(construct), Path()), name=name, form=known_form(form)
@@ -69,7 +71,7 @@ def quicklook(
         )
     else:
         pairs[sample] = list(zip(files[::2], files[1::2], strict=True))
-    with drawing() as beside:
+    with drawing() as beside, without_search_for_unused():
         from carseq.quicklook import quicklook as look
         from carseq.quicklook import write_look
 
@@ -78,6 +80,8 @@ def quicklook(
             seen = look(fastqs, car, chemistry=chemistry, whitelist=whitelist, sample=own)
             for line in write_look(seen, own, to, beside):
                 out.print(line, highlight=False, soft_wrap=True)
+            if len(pairs) > 1:
+                gc.collect()
 
 
 def molecules(
