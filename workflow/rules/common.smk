@@ -330,8 +330,9 @@ def up_to(threads):
 
 
 def index_threads(wildcards):
-    # Of a small genome most steps have one thread only: the other cores are for the jobs beside it.
-    return up_to(8) if genome_megabytes() > 100 else up_to(2)
+    # Of a small genome most steps have one thread only: the other cores are for the jobs beside it. A job of two would
+    # wait at the start of a run until two cores are free at once.
+    return up_to(8) if genome_megabytes() > 100 else 1
 
 
 def insert_memory(wildcards, input, attempt):

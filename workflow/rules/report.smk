@@ -110,6 +110,8 @@ rule notebook:
         f"{RESULTS}/logs/notebooks.log",
     benchmark:
         f"{RESULTS}/benchmarks/notebook.tsv"
+    # The longest of the last jobs.
+    priority: 50
     conda:
         "../../envs/tools.yaml"
     threads: 2
