@@ -72,7 +72,7 @@ def gtf_exons(gtf: str | Path) -> Iterator[tuple[str, int, int, str, dict[str, s
 def _attributes(text: str) -> dict[str, str]:
     """Return the attributes that are read from a line's last field; of one that is there twice, the last.
 
-    A regular expression over the whole field takes five times as long, a minute for a human annotation.
+    A regular expression over the whole field reads all the others too, of which GENCODE has ten.
     """
     found = {}
     for name in _ATTRIBUTES:
@@ -221,7 +221,7 @@ class Exons(NamedTuple):
 def read_annotation(gtf: str | Path) -> list[Exons]:
     """Return the transcripts of an annotation in its order; one on two contigs (of chrX and chrY) is there twice.
 
-    Reading a human annotation takes 20 s: whoever asks several things of it reads it once.
+    A human annotation has 1.6 million exons, of 7 microseconds each: whoever asks several things of it reads it once.
     """
     found: dict[tuple[str, str, str], Exons] = {}
     for contig, start, end, strand, attributes in gtf_exons(gtf):
