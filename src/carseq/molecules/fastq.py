@@ -157,7 +157,7 @@ def picking(
     sys.setswitchinterval(_SWITCH)
     try:
         by_pair = [
-            pool.submit(_picked, number, pair, kmers, (barcode, umi), tally, stopped)
+            pool.submit(_pick, number, pair, kmers, (barcode, umi), tally, stopped)
             for number, pair in enumerate(pairs, 1)
         ]
         yield lambda: ([read for reads in by_pair for read in reads.result()], tally)
@@ -167,18 +167,6 @@ def picking(
         sys.setswitchinterval(usual)
 
 
-def _picked(
-    number: int,
-    pair: tuple[str | Path, str | Path],
-    kmers: KmerSet,
-    spans: tuple[Span, Span],
-    tally: Tally,
-    stopped: Event,
-) -> list[PickedRead]:
-    """Return the reads of a pair of files; none of them once ``stopped`` is set."""
-    return list(_pick(number, pair, kmers, spans, tally, stopped))
-
-
 def _pick(
     pair_number: int,
     pair: tuple[str | Path, str | Path],
@@ -186,12 +174,13 @@ def _pick(
     spans: tuple[Span, Span],
     tally: Tally,
     stopped: Event,
-) -> Iterator[PickedRead]:
-    """Yield the reads of R2 that share k-mers, with barcode and UMI of their R1; count all barcodes.
+) -> list[PickedRead]:
+    """Return the reads of R2 that share k-mers, with barcode and UMI of their R1; count all barcodes.
 
     Both files are read side by side, each in a thread of its own, always the one that lags, so that little of either
-    is held.
+    is held. Once ``stopped`` is set, it ends with what it has.
     """
+    picked: list[PickedRead] = []
     cb, umi = (slice(start - 1, start - 1 + length) for start, length in spans)
     heads: deque[tuple[int, npt.NDArray[np.uint8]]] = deque()
     waiting: deque[tuple[int, str, str]] = deque()
@@ -203,7 +192,7 @@ def _pick(
     ):
         while not (done1 and done2):
             if stopped.is_set():
-                return
+                return picked
             if done2 or (n1 <= n2 and not done1):
                 if (barcodes := next(first, None)) is None:
                     done1 = True
@@ -223,17 +212,13 @@ def _pick(
                     heads.popleft()
                 begin, bases = heads[0]
                 line = bases[at - begin].tobytes().rstrip(b"\0").decode()
-                yield PickedRead(
-                    f"{pair_number}:{at + 1}",
-                    line[cb],
-                    line[umi],
-                    sequence,
-                    qualities,
-                )
+                name = f"{pair_number}:{at + 1}"
+                picked.append(PickedRead(name, line[cb], line[umi], sequence, qualities))
             while len(heads) > 1 and heads[1][0] <= n2 and not waiting:
                 heads.popleft()
     if n1 != n2:
         raise unequal(*pair, n1, n2)
+    return picked
 
 
 def _first_reads(
