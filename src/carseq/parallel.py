@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from threadpoolctl import threadpool_limits
 
-from carseq.errors import CarseqError
+from carseq.io.failures import killed
 from carseq.machine import end_with_parent
 
 T = TypeVar("T")
@@ -54,11 +54,7 @@ def in_processes(function: Callable[[T], R], items: Sequence[T], processes: int)
         ) as pool:
             return list(pool.map(_one, range(len(items))))
     except BrokenProcessPool:
-        raise CarseqError(
-            "a process of this job was killed",
-            "most often because memory ran out",
-            "run again with fewer jobs at a time (--cores 1), or on a machine with more memory",
-        ) from None
+        raise killed("a process of this job") from None
     finally:
         _given = None
 

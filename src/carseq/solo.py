@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from carseq.errors import CarseqError
+from carseq.io.fasta import is_gzipped
 from carseq.io.files import write_text
 from carseq.io.h5ad import write_h5ad
 from carseq.library.geometry import Chemistry
@@ -106,7 +107,7 @@ def align(
         If STAR fails or the matrix lacks the CAR.
     """
     out = Path(out)
-    zipped = {_is_gzipped(path) for pair in pairs for path in pair}
+    zipped = {is_gzipped(path) for pair in pairs for path in pair}
     if len(zipped) > 1:
         raise CarseqError(
             "some FASTQ files of the sample are gzipped and some are not",
@@ -220,16 +221,11 @@ def linked_reads(pairs: Sequence[tuple[str | Path, str | Path]], folder: Path) -
     return [",".join(names) for names in lists]
 
 
-def _is_gzipped(path: str | Path) -> bool:
-    with open(path, "rb") as stream:
-        return stream.read(2) == b"\x1f\x8b"
-
-
 def plain_whitelist(path: Path, target: Path) -> Path:
     """Return the whitelist as STAR wants it: plain text, one bare barcode a line."""
     from isal import igzip
 
-    zipped = _is_gzipped(path)
+    zipped = is_gzipped(path)
     with igzip.open(path, "rb") if zipped else path.open("rb") as source:
         # A line that Windows has ended is no bare barcode.
         first = source.readline().removesuffix(b"\n")

@@ -17,7 +17,7 @@ from typing import Any
 from carseq.cells.clusters import keep_compiled
 from carseq.cells.latent import MIN_CELLS_SCVI, MIN_CELLS_THREADS
 from carseq.cells.training import import_scvi
-from carseq.errors import CarseqError
+from carseq.io.failures import killed
 from carseq.io.h5ad import number_of_cells
 from carseq.machine import end_with_parent
 
@@ -64,11 +64,8 @@ class Beside:
         try:
             failed, result = self._connection.recv()
         except (EOFError, ConnectionResetError):
-            raise CarseqError(
-                "the process that learns the latent space and lays out the map was killed",
-                "most often because memory ran out",
-                "run again with fewer jobs at a time (--cores 1), or on a machine with more memory",
-            ) from None
+            what = "the process that learns the latent space and lays out the map"
+            raise killed(what) from None
         if failed:
             raise result
         return result

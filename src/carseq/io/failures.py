@@ -14,6 +14,17 @@ from carseq.errors import CarseqError
 
 #: How a shell (137 is 128 + 9), Python and clusters write that signal 9 ended a job: it did not fail, it was killed.
 KILLED = re.compile(r"SIGKILL|exit status (?:137|-9)\b|exit code:? 137\b", re.IGNORECASE)
+
+
+def killed(what: str, signal: int | None = None) -> CarseqError:
+    """Return the error that tells of a process which was killed and could say nothing itself."""
+    return CarseqError(
+        f"{what} was killed" + (f" (signal {signal})" if signal else ""),
+        "most often because memory ran out",
+        "run again with fewer jobs at a time (--cores 1), or on a machine with more memory",
+    )
+
+
 #: Error number -> (what it means, what to do).
 _SYSTEM: dict[int, tuple[str, str]] = {
     errno.ENOSPC: (

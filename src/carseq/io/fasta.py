@@ -16,6 +16,12 @@ from carseq.io.files import reading, write_text
 DAMAGED: tuple[type[Exception], ...] = (OSError, EOFError, zlib.error, isal_zlib.error)  # type: ignore[assignment]
 
 
+def is_gzipped(path: str | Path) -> bool:
+    """Return whether a file begins as gzip's do."""
+    with open(path, "rb") as stream:
+        return stream.read(2) == b"\x1f\x8b"
+
+
 @contextmanager
 def open_text(path: str | Path) -> Iterator[Iterator[str]]:
     """Give the lines of a plain or gzipped text file (UTF-8).
@@ -27,9 +33,11 @@ def open_text(path: str | Path) -> Iterator[Iterator[str]]:
     """
     path = Path(path)
     try:
-        with path.open("rb") as stream:
-            zipped = stream.read(2) == b"\x1f\x8b"
-        opened = igzip.open(path, "rt", encoding="utf-8") if zipped else path.open(encoding="utf-8")
+        opened = (
+            igzip.open(path, "rt", encoding="utf-8")
+            if is_gzipped(path)
+            else path.open(encoding="utf-8")
+        )
     except OSError as error:
         raise CarseqError(
             f"cannot read {path}",
@@ -78,9 +86,7 @@ def _pieces(fasta: str | Path) -> Iterator[tuple[str | None, bytes]]:
     """
     path = Path(fasta)
     try:
-        with path.open("rb") as stream:
-            zipped = stream.read(2) == b"\x1f\x8b"
-        with igzip.open(path, "rb") if zipped else path.open("rb") as opened:
+        with igzip.open(path, "rb") if is_gzipped(path) else path.open("rb") as opened:
             tail, fresh = b"", True
             while block := opened.read(_BLOCK):
                 data = tail + block

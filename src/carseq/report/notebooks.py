@@ -11,6 +11,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from carseq.errors import CarseqError
+from carseq.io.failures import killed
 from carseq.io.files import atomic
 from carseq.log import get_logger
 from carseq.machine import end_with_parent
@@ -184,11 +185,7 @@ def _told(connection: Connection) -> Exception | None:
 def _ended(source: Path, code: int) -> CarseqError:
     """Return the error of a notebook's process that could say nothing itself."""
     if code < 0:
-        return CarseqError(
-            f"the notebook {source.name} was killed (signal {-code})",
-            "most often because memory ran out",
-            "run again with fewer jobs at a time (--cores 1), or on a machine with more memory",
-        )
+        return killed(f"the notebook {source.name}", -code)
     return CarseqError(
         f"the notebook {source.name} ended with exit code {code}", "", "run it again"
     )
