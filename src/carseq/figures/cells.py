@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     import anndata as ad
 
 
+#: Lines of a map's legend that fit beside it; a study may have some thirty cell types.
+LEGEND_ROWS = 18
+
+
 def umap(adata: ad.AnnData, by: str = "cell_type") -> Figure:
     """Map of the cells, coloured.
 
@@ -31,8 +35,10 @@ def umap(adata: ad.AnnData, by: str = "cell_type") -> Figure:
     """
     if not adata.n_obs or "X_umap" not in adata.obsm:
         return nothing_to_show("No map: too few cells.")
+    shown = len(CALLS) if by == "car_call" else adata.obs[by].nunique()
+    columns = max(1, -(-shown // LEGEND_ROWS))
     with style():
-        figure, axes = new_figure(6.5, 4.6)
+        figure, axes = new_figure(4.4 + 2.1 * columns, 4.6)
         x, y = np.asarray(adata.obsm["X_umap"])[:, :2].T
         size = float(np.clip(20_000 / adata.n_obs, 1, 24))
         if by == "car_call":
@@ -55,12 +61,21 @@ def umap(adata: ad.AnnData, by: str = "cell_type") -> Figure:
             values = adata.obs[by].astype(str)
             for category, colour in colours(values.value_counts().index).items():
                 here = (values == category).to_numpy()
-                label = category or "unknown"
+                label = f"{category or 'unknown'} ({here.sum():,})"
                 axes.scatter(
                     x[here], y[here], s=size, c=colour, linewidths=0, label=label, rasterized=True
                 )
         axes.set(xticks=[], yticks=[], xlabel="UMAP 1", ylabel="UMAP 2", title=by.replace("_", " "))
-        axes.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=9, markerscale=1.5)
+        axes.legend(
+            loc="upper left",
+            bbox_to_anchor=(1, 1),
+            ncols=columns,
+            columnspacing=1,
+            handletextpad=0.2,
+            fontsize=9,
+            # A legend's point is as large as four points of the map, 16 points of area at least.
+            markerscale=max(1.5, 4 / np.sqrt(size)),
+        )
         return figure
 
 
