@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import special, stats
+from scipy import special
 
 from carseq.calling.negbin import Floats
 
@@ -81,8 +81,8 @@ def clone_support(
         cell = np.log1p(-p + p * np.exp(np.clip(log_ratio[rows], -500, 500))[:, None])
         base = special.expit(middle)
         share = np.diff(
-            stats.beta.cdf(
-                cut, CONCENTRATIONS[:, None] * base, CONCENTRATIONS[:, None] * (1 - base)
+            special.betainc(
+                CONCENTRATIONS[:, None] * base, CONCENTRATIONS[:, None] * (1 - base), cut
             ),
             axis=1,
         )

@@ -28,10 +28,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import interpolate, special, stats
+from scipy import interpolate, special
 
 from carseq.calling.cells import Cells, Design, column
-from carseq.calling.negbin import Floats
+from carseq.calling.negbin import Floats, log_normal
 
 #: Prior of mu: 5 CAR molecules per 10,000 in CAR T cells (median of positive cells in 34 CARPALL 5' libraries);
 #: by library 28-93 % of their CAR T cells show one, which is a log-sd of 0.7; other constructs differ somewhat more.
@@ -122,7 +122,7 @@ def scatter() -> Floats:
 
 def log_prior_expression() -> Floats:
     """Return the log prior of the cohort's mu (rows) and shape (columns) on their grid."""
-    of_mu = stats.norm.logpdf(np.log(MU), np.log(PRIOR_MU), PRIOR_MU_SD)[:, None]
+    of_mu = log_normal(np.log(MU), np.log(PRIOR_MU), PRIOR_MU_SD)[:, None]
     return np.asarray(of_mu + np.log(PRIOR_OF_SHAPE))
 
 

@@ -1,4 +1,7 @@
-"""Negative binomials by mean and shape: variance = mean + mean^2 / shape."""
+"""Negative binomials by mean and shape: variance = mean + mean^2 / shape; and the normal density.
+
+By :mod:`scipy.special`: :mod:`scipy.stats`, which has them too, takes a second of a core to import.
+"""
 
 from __future__ import annotations
 
@@ -56,6 +59,11 @@ def upper_tail(k: Floats, mean: Floats, shape: float | Floats) -> Floats:
     k = np.asarray(k, dtype=float)
     tail = special.betainc(np.maximum(k, 1e-9), r, mean / (mean + r))
     return np.asarray(np.where(k <= 0, 1.0, tail))
+
+
+def log_normal(x: Floats, mean: float, sd: float) -> Floats:
+    """Return the log density of a normal distribution."""
+    return np.asarray(-0.5 * ((x - mean) / sd) ** 2 - np.log(sd) - 0.5 * np.log(2 * np.pi))
 
 
 def joint_shape(one: Floats, shape: float | Floats, other: Floats, other_shape: Floats) -> Floats:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from scipy import special, stats
+from scipy import special
 
 from carseq.calling.background import Evidence
 from carseq.calling.calls import choose
@@ -185,7 +185,8 @@ def _chance_of_call(cells: Cells, fitted: Fit, sample: str, cutoff: float, share
     prior = special.expit(draws.log_prior_odds(groups)).mean(axis=1)
     fewer = replace(groups, own=groups.own * share, null=groups.null * share)
     needed = molecules_needed(fewer, draws.points(), prior, cutoff, some.k.max())[inverse]
-    return np.asarray(stats.binom.sf(needed - 1, some.k.astype(int), share))
+    molecules = some.k.astype(int)
+    return np.asarray(special.bdtrc(np.minimum(needed - 1, molecules), molecules, share))
 
 
 def _samples(adata: AnnData, fitted: Fit) -> list[_Sample]:

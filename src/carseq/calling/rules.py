@@ -16,9 +16,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import optimize, special, stats
+from scipy import optimize, special
 
-from carseq.calling.negbin import Floats, log_pmf
+from carseq.calling.negbin import Floats, log_normal, log_pmf
 
 #: Fewest T cells with a CAR molecule, of at least two different counts, to which a mixture is fitted.
 MIN_CELLS = 10
@@ -35,7 +35,7 @@ def poisson_gaussian(k: Floats) -> Called | None:
     weight = np.full(len(y), 0.5)
     for _ in range(200):
         log_poisson = y * np.log(rate) - rate - special.gammaln(y + 1)
-        log_gauss = stats.norm.logpdf(y, middle, sd)
+        log_gauss = log_normal(y, middle, sd)
         new = special.expit(np.log(share) - np.log1p(-share) + log_gauss - log_poisson)
         if np.abs(new - weight).max() < 1e-6:
             break

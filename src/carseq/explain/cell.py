@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import anndata as ad
+import numpy as np
 import pandas as pd
-from scipy import stats
 
 from carseq.calling import MAX_AMBIENT_P, explain_posterior
+from carseq.calling.negbin import upper_tail
 from carseq.cells.markers import T_LINEAGE, UNKNOWN
 from carseq.explain.phrases import probability, times
 from carseq.figures.phrases import count
@@ -94,7 +95,7 @@ def posterior_terms(obs: pd.DataFrame, model: Mapping[str, Any], index: str) -> 
     k, n = int(row["car_umis"]), float(row["total_umis"])
     ambient, background = float(row["car_expected_ambient"]), float(row["car_expected_background"])
     shape, mean = float(row["car_null_shape"]), max(ambient + background, 1e-12)
-    by_chance = float(stats.nbinom.sf(k - 1, shape, shape / (shape + mean)))
+    by_chance = float(upper_tail(np.array(k), np.array(mean), shape))
     rows: list[tuple[str, float, str]] = [
         ("CAR molecules counted", k, f"of {n:,.0f} molecules of the cell"),
         ("expected from ambient RNA", ambient, "contamination x depth x the CAR's share in empty droplets"),
