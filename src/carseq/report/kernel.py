@@ -15,6 +15,7 @@ import pandas as pd
 from IPython.core.displayhook import DisplayHook
 from IPython.core.displaypub import DisplayPublisher
 from IPython.core.interactiveshell import InteractiveShell
+from IPython.core.pylabtools import select_figure_formats
 from nbformat import NotebookNode
 from nbformat.v4 import new_output
 from papermill.engines import Engine, NotebookExecutionManager, papermill_engines
@@ -132,6 +133,8 @@ class InProcess(Engine):
         """Run the cells; the manager's notebook holds their outputs."""
         # `display` shows by the one shell there is.
         shell = _Shell.instance()
+        # `%matplotlib inline` tells the first shell of a process how figures are shown, and no later one.
+        select_figure_formats(shell, "png", bbox_inches="tight")
         try:
             with pd.option_context("display.max_columns", _COLUMNS):
                 for cell in nb_man.nb.cells:

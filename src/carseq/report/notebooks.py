@@ -84,9 +84,10 @@ def run_notebook(
 def run_notebooks(
     sources: Sequence[str | Path], outs: Sequence[str | Path], *, processes: int = 1
 ) -> None:
-    """Run notebooks, each in a process of its own that has the libraries imported already.
+    """Run notebooks, in processes that have the libraries imported already.
 
-    A process that has drawn a chart cannot be divided: it then runs them itself, one after another.
+    A process runs one after another, each in a shell of its own: what draws the charts starts once in it, which takes
+    longer than a notebook's charts. A process that has drawn a chart cannot be divided: it then runs them all itself.
 
     Parameters
     ----------
@@ -101,8 +102,8 @@ def run_notebooks(
         If one fails or is killed. The others are run to their end.
     """
     _import_what_they_use()
-    context = multiprocessing.get_context("fork")
     left = list(zip(sources, outs, strict=True))
+    free: list[tuple[Connection, BaseProcess]] = []
     running: dict[Connection, tuple[Path, BaseProcess]] = {}
     failed: list[Exception] = []
     while left and not _may_divide():
@@ -112,25 +113,39 @@ def run_notebooks(
             failed.append(fault)
     while left or running:
         while left and len(running) < processes:
+            connection, process = free.pop() if free else _begin()
             source, out = left.pop(0)
-            here, there = context.Pipe(duplex=False)
-            process = context.Process(target=_run_and_tell, args=(source, out, there), daemon=True)
-            process.start()
-            # Held by that process alone, so that its end is seen here.
-            there.close()
-            running[here] = Path(source), process
+            connection.send((source, out))
+            running[connection] = Path(source), process
         for ready in wait(list(running)):
             assert isinstance(ready, Connection)
-            name, ended = running.pop(ready)
-            error = _told(ready)
-            ended.join()
-            ready.close()
+            name, process = running.pop(ready)
+            try:
+                error = ready.recv()
+            except EOFError:
+                process.join()
+                ready.close()
+                error = _ended(name, process.exitcode or 0)
+            else:
+                free.append((ready, process))
             if error is not None:
                 failed.append(error)
-            elif ended.exitcode:
-                failed.append(_ended(name, ended.exitcode))
+    for connection, process in free:
+        connection.send(None)
+        process.join()
     if failed:
         raise failed[0]
+
+
+def _begin() -> tuple[Connection, BaseProcess]:
+    """Return a process that runs the notebooks sent to it, and what they are sent by."""
+    context = multiprocessing.get_context("fork")
+    here, there = context.Pipe()
+    process = context.Process(target=_run_those_sent, args=(there,), daemon=True)
+    process.start()
+    # Held by that process alone, so that its end is seen here.
+    there.close()
+    return here, process
 
 
 def _may_divide() -> bool:
@@ -163,23 +178,16 @@ def _import_what_they_use() -> None:
             getattr(package, name)
 
 
-def _run_and_tell(source: str | Path, out: str | Path, to: Connection) -> None:
-    """Run a notebook in a process of its own; send the error it ends with."""
+def _run_those_sent(connection: Connection) -> None:
+    """Run notebooks in a process of its own; answer each with the error that it ends with, or None."""
     end_with_parent()
-    try:
-        run_notebook(source, out)
-    except Exception as error:
-        to.send(error)
-
-
-def _told(connection: Connection) -> Exception | None:
-    """Return the error that a process has sent, None if it was ended before it could."""
-    try:
-        error = connection.recv()
-    except EOFError:
-        return None
-    assert isinstance(error, Exception)
-    return error
+    while (sent := connection.recv()) is not None:
+        error = None
+        try:
+            run_notebook(*sent)
+        except Exception as fault:
+            error = fault
+        connection.send(error)
 
 
 def _ended(source: Path, code: int) -> CarseqError:
