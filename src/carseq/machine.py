@@ -44,6 +44,16 @@ def spare_extensions() -> None:
         vars(entrypoints)["_already_initialized"] = True
 
 
+def spare_arrays() -> None:
+    """Keep anndata from importing awkward and xarray, half a second, for arrays that the cohort's file never holds.
+
+    Python takes a module that is ``None`` in :data:`sys.modules` for one that is not installed. One that was imported
+    before stays.
+    """
+    for name in ("awkward", "xarray"):
+        sys.modules.setdefault(name, None)  # type: ignore[arg-type]
+
+
 def machine_megabytes() -> int:
     """Return the memory of this machine in MB, or what a container or a cluster's job may have of it."""
     import psutil

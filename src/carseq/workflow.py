@@ -25,7 +25,7 @@ from carseq.io.atomic import remove_temporaries
 from carseq.io.checksums import check_whole, forget, known_files, remember
 from carseq.io.failures import KILLED, machine_failure
 from carseq.log import get_logger, to_file
-from carseq.machine import spare_extensions
+from carseq.machine import spare_arrays, spare_extensions
 
 if TYPE_CHECKING:
     from carseq.study.model import Study
@@ -157,13 +157,21 @@ def results_of(snakemake: Any) -> Path | None:
 
 
 @contextmanager
-def job(snakemake: Any) -> Iterator[Any]:
+def job(snakemake: Any, *, plain_arrays: bool = False) -> Iterator[Any]:
     """Run a script's body: open its log, set its threads, verify its inputs, and report its errors.
 
     An expected error (:class:`~carseq.errors.CarseqError`), a full or forbidden disk and a lack of memory are shown on
     the terminal without a traceback, and the job fails. Any other error goes to the log with its traceback and is
     raised. Inputs that another job of the workflow made must be unchanged since then. The checksums of the outputs are
     written when the job ends well.
+
+    Parameters
+    ----------
+    snakemake
+        What Snakemake gives a script.
+    plain_arrays
+        Whether the job needs none but the cohort's own arrays: libraries for other kinds are not imported
+        (:func:`carseq.machine.spare_arrays`).
     """
     terminal = sys.stderr
     threads = str(snakemake.threads)
@@ -172,6 +180,8 @@ def job(snakemake: Any) -> Iterator[Any]:
     # The search for unused objects at the end of Python takes 0.4 s after large imports.
     atexit.register(gc.freeze)
     spare_extensions()
+    if plain_arrays:
+        spare_arrays()
     # A log that cannot be written (the disk is full) must not hide the reason behind tracebacks of its own.
     logging.raiseExceptions = False
     # A cluster's time limit and a user who stops the run send it: temporary files are removed, STAR is ended.
