@@ -136,25 +136,28 @@ def _groups(
 ) -> list[dict[str, object]]:
     """Return the rows of some samples' cells, taken as one; ``means`` is what a fraction of them means."""
     rows = []
+    # A table of many columns is slow to cut: only the T cells of a group are cut out of it, for the model.
+    is_doublet = obs["is_doublet"].to_numpy(bool)
+    signal = obs["car_umis"].to_numpy() > 0
+    is_t = (obs["lineage"] == T_LINEAGE).to_numpy()
+    unknown = (obs["lineage"] == "unknown").to_numpy()
+    unexplained = (obs["car_reason"].astype(str) == "unexplained").to_numpy()
+    positive = (obs["car_call"] == "positive").to_numpy()
     for level in LEVELS:
-        for group, cells in obs.groupby(_labels(obs, level), observed=True):
-            if not group:
+        labels = _labels(obs, level).to_numpy()
+        for group in sorted(set(labels) - {""}):
+            own = (labels == group) & ~is_doublet
+            n_doublets = int((signal & (labels == group) & is_doublet).sum())
+            if not own.any() and not n_doublets:
                 continue
-            doublet = cells["is_doublet"].astype(bool)
-            doublets, cells = cells[doublet], cells[~doublet]
-            signal = cells["car_umis"] > 0
-            n_doublets = int((doublets["car_umis"] > 0).sum())
-            if not len(cells) and not n_doublets:
-                continue
-            is_t = cells["lineage"] == T_LINEAGE
             # A fraction is given for groups of T cells alone: elsewhere a CAR molecule is not a CAR T cell.
-            is_t_group = bool(len(cells)) and bool(is_t.all())
-            estimate, low, high = fitted.fraction(cells) if is_t_group else (np.nan,) * 3
-            outside = cells[signal & ~is_t]
-            unknown = outside["lineage"] == "unknown"
-            unexplained = outside["car_reason"].astype(str) == "unexplained"
+            is_t_group = bool(own.any() and is_t[own].all())
+            estimate, low, high = (np.nan,) * 3
+            outside = own & signal & ~is_t
             method = "counts only"
             if is_t_group:
+                cells = obs[own]
+                estimate, low, high = fitted.fraction(cells)
                 method = f"dropout-corrected posterior {means}"
                 if about["n_samples"] != 1:
                     method += f", mean of {about['n_samples']} samples by their cells"
@@ -167,16 +170,16 @@ def _groups(
                     **about,
                     "level": level,
                     "group": group,
-                    "n_cells": len(cells),
-                    "n_car_positive": int((cells["car_call"] == "positive").sum()),
-                    "n_car_signal": int(signal.sum()),
+                    "n_cells": int(own.sum()),
+                    "n_car_positive": int((own & positive).sum()),
+                    "n_car_signal": int((own & signal).sum()),
                     "estimate": estimate,
                     "low": low,
                     "high": high,
                     "method": method,
-                    "n_explained": int((~unknown & ~unexplained).sum()),
-                    "n_unexplained": int((~unknown & unexplained).sum()),
-                    "n_undecided": int(unknown.sum()),
+                    "n_explained": int((outside & ~unknown & ~unexplained).sum()),
+                    "n_unexplained": int((outside & ~unknown & unexplained).sum()),
+                    "n_undecided": int((outside & unknown).sum()),
                     "n_doublets": n_doublets,
                 }
             )
