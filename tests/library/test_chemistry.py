@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import os
 import random
 
 import pytest
 
 from carseq.errors import CarseqError
+from carseq.library import fastq
 from carseq.library.detect import detect_chemistry
 from carseq.library.fastq import check_counts, check_pair, count_reads
 from carseq.library.geometry import CHEMISTRIES, OF_CELL_RANGER, parse_geometry
@@ -177,3 +179,24 @@ def test_strands_are_counted():
     antisense = [r.translate(COMPLEMENT)[::-1] for r in sense[:5]]
     assert count_strands([*sense, *antisense, bases(90)], PANEL) == (20, 5)
     assert count_strands(sense, []) == (0, 0)
+
+
+def test_files_are_read_again_only_when_they_changed(tmp_path, monkeypatch):
+    """The check and the run ask the same; a file that was replaced since is told."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    read = []
+    monkeypatch.setattr(fastq, "count_reads", lambda path: read.append(path) or count_reads(path))
+    a, b = (tmp_path / f"{mate}.fastq" for mate in "ab")
+    for path in (a, b):
+        path.write_text("@r1\nACGT\n+\nIIII\n@r2\nACGT\n+\nIIII\n")
+    assert check_counts([(a, b)]) == check_counts([(a, b)]) == 2
+    assert read == [a, b, a, b], "what was written just now may be written to still"
+    for path in (a, b):
+        os.utime(path, (1e9, 1e9))
+    assert check_counts([(a, b)]) == check_counts([(a, b)]) == 2
+    assert read[4:] == [a, b]
+    b.write_text("@r1\nACGT\n+\nIIII\n")
+    for _ in range(2):
+        with pytest.raises(CarseqError, match="different numbers of reads"):
+            check_counts([(a, b)])
+    assert len(read) == 10

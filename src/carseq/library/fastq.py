@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import islice, zip_longest
 from pathlib import Path
 
@@ -12,10 +14,13 @@ import numpy as np
 from isal import igzip
 
 from carseq.errors import CarseqError
+from carseq.io.cache import kept
 from carseq.io.fasta import DAMAGED
 
 #: Pairs up to this size, both files together, are compared read by read; of larger ones samples of reads.
 WHOLE_BYTES = 40_000_000
+#: Seconds after which a file that has not changed is taken as written to its end.
+SETTLED = 2.0
 #: The end of a read's name in one file of a pair: ``/1`` and ``/2``, or ``.1`` and ``.2`` (fastq-dump -I).
 _MATE = re.compile(r"[/.][12]$")
 
@@ -70,7 +75,10 @@ def check_pair(r1: str | Path, r2: str | Path, *, n: int = 1000) -> bool:
         If a file is missing, not FASTQ or empty, a read is empty, read names differ, or one file has more reads.
     """
     whole = _size(r1) + _size(r2) <= WHOLE_BYTES
-    check_reads_of_pair(r1, r2, None if whole else n)
+    if whole:
+        _once("pair", (r1, r2), lambda: check_reads_of_pair(r1, r2, None))
+    else:
+        check_reads_of_pair(r1, r2, n)
     return whole
 
 
@@ -207,17 +215,32 @@ def _records(path: str | Path, n: int | None = None) -> Iterator[dnaio.SequenceR
 def check_counts(pairs: Sequence[tuple[str | Path, str | Path]]) -> int:
     """Check that the files of each pair hold the same number of reads; return how many in all.
 
-    STAR stops silently at the end of the shorter file of a pair.
+    STAR stops silently at the end of the shorter file of a pair. Files that were counted before and have not changed
+    since are not read again.
 
     Raises
     ------
     CarseqError
         If they do not, or a file is damaged.
     """
-    total = 0
-    for r1, r2 in pairs:
+
+    def counted(r1: str | Path, r2: str | Path) -> int:
         first, second = count_reads(r1), count_reads(r2)
         if first != second:
             raise unequal(r1, r2, first, second)
-        total += first
-    return total
+        return first
+
+    return sum(_once("reads", pair, partial(counted, *pair)) for pair in pairs)
+
+
+def _once(kind: str, files: Sequence[str | Path], count: Callable[[], int]) -> int:
+    """Return a count of files, read once for as long as their sizes and times stay: `carseq check` and the run ask."""
+    try:
+        states = [(path.stat(), path.resolve()) for path in map(Path, files)]
+    except (OSError, ValueError):
+        return count()
+    # What is still being written may change within a tick of the file system's clock.
+    if max(s.st_mtime for s, _ in states) > time.time() - SETTLED:
+        return count()
+    key = repr([(str(path), s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns) for s, path in states])
+    return int(kept(kind, key, lambda: str(count()).encode()))
