@@ -18,7 +18,8 @@ from carseq.reference.genome import gene_symbols
 from carseq.schema.tables import AMBIENT, BARCODES, KNEE
 from carseq.workflow import job
 
-with job(snakemake):
+# The matrix of a sample with reads is our own: a user's may hold any array.
+with job(snakemake, plain_arrays=bool(snakemake.input.chemistry)):
     params, output = snakemake.params, snakemake.output
     given = snakemake.input
     listed = list(read_counts(given.listed).obs_names) if given.listed else None

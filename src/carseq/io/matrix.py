@@ -368,7 +368,8 @@ def _read_mtx(folder: Path, matrix: Path | None = None) -> _Read:
         )
     raw = raw.rstrip() + b"\n"
     # Read as integers, a value of 0.5 would silently become 0.
-    text = re.sub(rb"^(%%MatrixMarket[^\n]*)integer", rb"\1real", raw, count=1)
+    first, end, entries = raw.partition(b"\n")
+    text = re.sub(rb"^(%%MatrixMarket.*)integer", rb"\1real", first) + end + entries
     stored = scipy_io.mmread(io.BytesIO(text), spmatrix=False)
     stored = sparse.coo_array(stored)
     table = [line.rstrip("\r").split("\t") for line in _lines(features)]
