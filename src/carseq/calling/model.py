@@ -101,6 +101,8 @@ FREEDOM = 4
 MU = np.exp(np.arange(-3.0, 5.05, 0.1)) * PRIOR_MU
 #: Every pair of mu and shape, as one list.
 MU_OF, SHAPE_OF = (x.ravel() for x in np.meshgrid(MU, SHAPE, indexing="ij"))
+#: Curvature of the log joint density below which a Newton step would be too long, and a Laplace approximation too wide.
+LEAST_CURVATURE = 0.15
 
 
 def gamma_shape(shape: Floats) -> Floats:
@@ -202,12 +204,15 @@ class Mode:
         return np.logaddexp(np.log1p(-PRIOR_ALL) + self.evidence, np.log(PRIOR_ALL) + self.of_all)
 
 
-def _log_joint(groups: Cells, odds: Floats, theta: Floats, prior: Terms) -> Floats:
-    """Return log likelihood (relative to no CAR T cell) plus log prior of intercept and terms, one number a row."""
+def _log_joint(groups: Cells, ratio: Floats, theta: Floats, prior: Terms) -> Floats:
+    """Return log likelihood (relative to no CAR T cell) plus log prior of intercept and terms, one number a row.
+
+    ``ratio`` is how much likelier the counts are in a CAR T cell: cells x rows.
+    """
     eta = theta[:, :1].T + groups.x @ theta[:, 1:].T + groups.offset[:, None]
-    # log(1 - p + p exp(odds)), where p has the log odds eta.
+    # log(1 - p + p ratio), where p has the log odds eta.
     other = np.exp(np.clip(-eta, -600.0, 600.0))
-    likelihood = groups.size @ (np.log(np.exp(odds) + other) - np.log1p(other))
+    likelihood = groups.size @ (np.log(ratio + other) - np.log1p(other))
     z = (theta[:, 1:] - prior.mean) / prior.sd
     return np.asarray(likelihood + log_prior_intercept(theta[:, 0]) - 0.5 * (z**2).sum(axis=1))
 
@@ -227,10 +232,19 @@ def _curvature(groups: Cells, odds: Floats, theta: Floats, prior: Terms) -> tupl
     second = ((size * (p * (1 - p) - r * (1 - r))).T @ products).reshape(-1, d, d)
     second[:, 0, 0] += 1.5 * a * (1 - a)
     second[:, np.arange(1, d), np.arange(1, d)] += 1 / prior.sd**2
-    value, vector = np.linalg.eigh(second)
-    value = np.maximum(value, 0.15)
-    second = np.einsum("qij,qj,qkj->qik", vector, value, vector, optimize=True)
-    return gradient, second
+    return gradient, _raised(second)
+
+
+def _raised(second: Floats) -> Floats:
+    """Return symmetric matrices with eigenvalues of at least ``LEAST_CURVATURE``."""
+    try:
+        # It exists where all are, which is nearly always, and takes a tenth of the time of their eigenvalues.
+        np.linalg.cholesky(second - LEAST_CURVATURE * np.eye(second.shape[-1]))
+    except np.linalg.LinAlgError:
+        value, vector = np.linalg.eigh(second)
+        value = np.maximum(value, LEAST_CURVATURE)
+        return np.asarray(np.einsum("qij,qj,qkj->qik", vector, value, vector, optimize=True))
+    return second
 
 
 def fit_at(
@@ -250,17 +264,18 @@ def fit_at(
         Where to begin: pairs x (1 + terms).
     """
     odds = groups.log_odds(MU_OF[pairs], SHAPE_OF[pairs])
+    ratio = np.exp(odds)
     d = 1 + groups.x.shape[1]
     if start is None:
         first = np.array([-9.0, -7, -5, -3.5, -2.5, -1.5, -0.5, 1, 3])
         trial = np.column_stack([first, np.tile(prior.mean, (len(first), 1))])
         rough = np.stack(
-            [_log_joint(groups, odds, np.tile(row, (len(pairs), 1)), prior) for row in trial]
+            [_log_joint(groups, ratio, np.tile(row, (len(pairs), 1)), prior) for row in trial]
         )
         theta = trial[np.argmax(rough, axis=0)]
     else:
         theta = start.copy()
-    value = _log_joint(groups, odds, theta, prior)
+    value = _log_joint(groups, ratio, theta, prior)
     active = np.arange(len(pairs))
     for _ in range(25):
         gradient, second = _curvature(groups, odds[:, active], theta[active], prior)
@@ -271,7 +286,7 @@ def fit_at(
         before = value[active]
         for _ in range(6):
             moved = theta[active] + scale[:, None] * step
-            after = _log_joint(groups, odds[:, active], moved, prior)
+            after = _log_joint(groups, ratio[:, active], moved, prior)
             worse = after < before - 1e-9
             if not worse.any():
                 break
@@ -389,11 +404,11 @@ def draw(
     log_proposal += special.gammaln((FREEDOM + d) / 2) - special.gammaln(FREEDOM / 2)
     log_proposal -= d * (0.5 * np.log(FREEDOM * np.pi) + np.log(1.1))
     used, at = np.unique(chosen, return_inverse=True)
-    odds = groups.log_odds(MU_OF[mode.pairs[used]], SHAPE_OF[mode.pairs[used]])
+    ratio = np.exp(groups.log_odds(MU_OF[mode.pairs[used]], SHAPE_OF[mode.pairs[used]]))
     value = np.empty(N_PROPOSALS)
     for number in range(len(used)):
         rows = np.flatnonzero(at == number)
-        value[rows] = _log_joint(groups, odds[:, [number]], theta[rows], prior)
+        value[rows] = _log_joint(groups, ratio[:, [number]], theta[rows], prior)
     log_true = value + (log_prior_pair[mode.pairs] + mode.held)[chosen] + _log_constant(prior)
     log_ratio = log_true - (np.log(weight[chosen]) + log_proposal)
     # The other hypothesis: all T cells are CAR T cells.
