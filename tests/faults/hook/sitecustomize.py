@@ -14,13 +14,13 @@ if folder := os.environ.get("CARSEQ_TEST_JOBS"):
 
     original = carseq.workflow.job
 
-    def job(snakemake):
+    def job(snakemake, **words):
         script = Path(sys.argv[0]).name.split(".", 1)[-1]
         name = "_".join([snakemake.rule, *map(str, snakemake.wildcards)]).replace("/", "_")
         Path(folder).mkdir(parents=True, exist_ok=True)
         kept = {"script": script, "snakemake": pickle.dumps(snakemake)}
         Path(folder, f"{name}.pickle").write_bytes(pickle.dumps(kept))
-        return original(snakemake)
+        return original(snakemake, **words)
 
     carseq.workflow.job = job
 
@@ -34,8 +34,8 @@ if late := os.environ.get("CARSEQ_TEST_LATE"):
     whole = carseq.workflow.job
 
     @contextmanager
-    def job_seen_late(snakemake):
-        with whole(snakemake) as given:
+    def job_seen_late(snakemake, **words):
+        with whole(snakemake, **words) as given:
             yield given
         for path in map(str, snakemake.output):
             hidden = f"{path}.not_seen_yet"
