@@ -146,7 +146,7 @@ def show_map(
     carseq construct show ide-cel; carseq construct orf.fa --backbone MSGV1 --out construct
     """
     from carseq.construct.lint import lint
-    from carseq.construct.outputs import text_findings, text_map
+    from carseq.construct.text import text_findings, text_map
     from carseq.construct.vector import load_construct
     from carseq.study.construct_file import find_construct_file
 

@@ -11,7 +11,7 @@ its GTF, a domain track, lint findings and, with the endogenous transcripts, the
 `backbones`         known vectors, whose ends complete a frame
 `lint`              faults and what they cost (`coverage`, `frame`, `findings`)
 `homology`          which bases an endogenous gene shares
-`model`, `outputs`  the construct in memory and on disk
+`model`, `outputs`  the construct in memory and on disk (`text`: on a terminal)
 `library`           the constructs that come with carseq
 =================== ==========================================================================================
 """
