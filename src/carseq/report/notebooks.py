@@ -15,6 +15,7 @@ from carseq.io.failures import killed
 from carseq.io.files import atomic
 from carseq.log import get_logger
 from carseq.machine import end_with_parent
+from carseq.report.study import read_ahead
 
 log = get_logger(__name__)
 
@@ -102,6 +103,9 @@ def run_notebooks(
         If one fails or is killed. The others are run to their end.
     """
     _import_what_they_use()
+    # What is wrong with a study, its notebooks tell themselves.
+    with suppress(CarseqError):
+        read_ahead(Path(outs[0]).parent.parent)
     left = list(zip(sources, outs, strict=True))
     free: list[tuple[Connection, BaseProcess]] = []
     running: dict[Connection, tuple[Path, BaseProcess]] = {}

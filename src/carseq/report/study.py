@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +128,18 @@ def in_order(frame: pd.DataFrame, samples: list[str]) -> pd.DataFrame:
     return frame.sort_values("sample", key=lambda names: names.map(place), kind="stable")
 
 
+#: Studies that were read already, by their folder.
+_ahead: dict[Path, Study] = {}
+
+
+def read_ahead(results: str | Path) -> None:
+    """Read a results folder before processes divide: :func:`read_study` gives each of them what they then share.
+
+    Not for a folder that changes while this process lives.
+    """
+    _ahead[Path(results).resolve()] = read_study(results)
+
+
 def read_study(results: str | Path) -> Study:
     """Read a results folder; files that are not there become empty tables.
 
@@ -143,6 +155,8 @@ def read_study(results: str | Path) -> Study:
         file in it cannot be read.
     """
     results = Path(results)
+    if (known := _ahead.get(results.resolve())) is not None:
+        return replace(known, results=results)
     if not (results / "cohort").is_dir() and not (results / "samples").is_dir():
         raise CarseqError(
             f"{results} is not a results folder of carseq",
