@@ -94,7 +94,8 @@ class CellMap {
       "aria-label": `Map of ${number(cells.n)} cells, coloured by ${title}. ${keys}`,
     });
     this.brush = el("div", { class: "brush", hidden: true });
-    this.keys = el("div", { class: "keys", role: "group", "aria-label": `Single out a ${title}` });
+    const many = names.length > 12 ? " many" : "";
+    this.keys = el("div", { class: `keys${many}`, role: "group", "aria-label": `Single out a ${title}` });
     names.forEach((name, code) => {
       const button = { type: "button", "aria-pressed": "false", onclick: () => this.choose(code) };
       const words = `${this.label(name)} (${number(this.sizes[code])})`;
