@@ -18,11 +18,12 @@ RECORDS = [("chr1", "ACGTACGTNNNN"), ("chr2", "ACGT"), ("chr3", "TTTT")]
 @pytest.mark.parametrize("block", [1, 2, 3, 7, 13, 1 << 22])
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"], ids=["unix", "windows", "old mac"])
 @pytest.mark.parametrize("zipped", [False, True], ids=["plain", "gzipped"])
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["utf-8", "utf-8-sig"])
 def test_a_file_reads_alike_wherever_a_block_ends(
-    block: int, end: str, zipped: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    block: int, end: str, zipped: bool, mark: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fasta, "_BLOCK", block)
-    content = TEXT.replace("\n", end).encode()
+    content = mark + TEXT.replace("\n", end).encode()
     path = tmp_path / "g.fa"
     path.write_bytes(gzip.compress(content) if zipped else content)
     assert list(fasta_records(path)) == RECORDS
@@ -49,6 +50,9 @@ def test_a_contig_on_one_line_is_whole(tmp_path: Path, monkeypatch: pytest.Monke
         (b">a\nAC\xff\n", "byte 0xff"),
         (gzip.compress(b">a\nACGT\n")[:-6], "damaged or cut off"),
         (b"", "holds no sequence"),
+        (b"\x28\xb5\x2f\xfd\x04\x58", "compressed by zstd"),
+        (b"PK\x03\x04\x14\x00", "a zip archive"),
+        (">a\nACGT\n".encode("utf-16"), "text in UTF-16"),
     ],
     ids=[
         "no name",
@@ -60,6 +64,9 @@ def test_a_contig_on_one_line_is_whole(tmp_path: Path, monkeypatch: pytest.Monke
         "no text",
         "cut off",
         "nothing",
+        "zstd",
+        "zip",
+        "utf-16",
     ],
 )
 def test_what_is_no_genome_is_refused(content: bytes, told: str, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from carseq import reference
 from carseq.errors import CarseqError
 from carseq.reference.genome import gtf_exons
-from carseq.reference.index import complete_chromosomes
+from carseq.reference.index import complete_chromosomes, plain_text
 
 PLUS = "AACCGGTTAACCGTAGCATTACGATCAGGCTTAACCGA"
 
@@ -189,3 +189,64 @@ def test_a_transcript_on_two_contigs_is_cut_out_of_one(tmp_path: Path) -> None:
     windows, loci = reference.rival_context(tmp_path / "g.fa", tmp_path / "g.gtf", {"S1"}, flank=0)
     assert loci["contig"].tolist() == ["X", "X", "Y"]
     assert [window.sequence for window in windows] == ["AAAA", "GGGG", "TTTT"]
+
+
+@pytest.mark.parametrize("mark", [b"\xef\xbb\xbf", b""], ids=["utf-8-sig", "utf-8"])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"], ids=["unix", "windows", "old mac"])
+def test_files_that_windows_or_a_mac_has_saved_lose_no_gene(genome, tmp_path, mark, end):
+    """Genome and annotation were opened and saved in an editor: a mark at the start, other line ends."""
+    wanted = list(reference.read_transcripts(genome / "g.fa", genome / "g.gtf"))
+    lines = gtf_line("chr2", 1, 4, gene="G0", transcript="T0") + (genome / "g.gtf").read_text()
+    (genome / "g.gtf").write_text(lines)
+    plain = []
+    for name in ("g.fa", "g.gtf"):
+        text = (genome / name).read_text()
+        (genome / name).write_bytes(mark + text.encode().replace(b"\n", end))
+        # What STAR is given: it knows Windows' line ends, no mark, and no Mac's line ends.
+        given = plain_text(genome / name, tmp_path / f"plain_{name}").read_bytes()
+        plain.append(given.replace(b"\r\n", b"\n").decode() == text)
+    reference.check_reference(genome / "g.fa", genome / "g.gtf", "CAR")
+    found = list(reference.read_transcripts(genome / "g.fa", genome / "g.gtf"))
+    assert [t.gene for t in found] == ["G0N", "G1N"]
+    assert found[1:] == wanted
+    assert plain == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("genomic", "annotated"), [("1", "chr1"), ("chr1", "1"), ("chr1", "Chr1"), ("chr1", "CHR1")]
+)
+def test_chromosomes_of_two_names_are_refused_though_scaffolds_have_one(
+    tmp_path, genomic, annotated
+):
+    """A GTF of GENCODE beside a FASTA of Ensembl: the scaffolds' names are the same, the chromosomes' are not."""
+    (tmp_path / "g.fa").write_text(f">{genomic}\n{PLUS}\n>KI270728.1\nACGTACGT\n")
+    (tmp_path / "g.gtf").write_text(
+        gtf_line(annotated, 1, 10) + gtf_line("KI270728.1", 1, 4, gene="G2", transcript="T2")
+    )
+    with pytest.raises(CarseqError, match="name the chromosomes differently") as error:
+        reference.check_reference(tmp_path / "g.fa", tmp_path / "g.gtf")
+    assert (
+        f"{annotated} is {genomic} in the genome; of 2 exons 1 would be lost" in error.value.cause
+    )
+
+
+def test_a_genome_of_one_chromosome_may_have_an_annotation_of_all(genome):
+    """No other name of the missing ones is there: nothing is wrong."""
+    (genome / "g.gtf").write_text(gtf_line("chr1", 1, 10) + gtf_line("chr7", 1, 10, gene="G7"))
+    reference.check_reference(genome / "g.fa", genome / "g.gtf")
+
+
+@pytest.mark.parametrize(
+    ("attributes", "words"),
+    [
+        ("ID=exon:1;Parent=T1", "GFF3"),
+        ("gene_id G1; transcript_id T1;", "not written `gene_id"),
+        ('"gene_id ""G1""; transcript_id ""T1"";"', "not written `gene_id"),
+    ],
+)
+def test_attributes_in_another_style_are_told_as_that(genome, attributes, words):
+    """A GFF3, or a GTF that went through a spreadsheet or pandas: the ids are there, in another style."""
+    (genome / "g.gtf").write_text(f"chr1\tx\texon\t1\t10\t.\t+\t.\t{attributes}\n")
+    with pytest.raises(CarseqError) as error:
+        reference.check_reference(genome / "g.fa", genome / "g.gtf")
+    assert words in error.value.cause

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,32 @@ from carseq.io.files import reading, write_text
 DAMAGED: tuple[type[Exception], ...] = (OSError, EOFError, zlib.error, isal_zlib.error)  # type: ignore[assignment]
 
 
+#: What a file that is no text in UTF-8 is, by its first bytes, and how it becomes one.
+_KINDS: tuple[tuple[bytes, str, str], ...] = (
+    (
+        b"\x28\xb5\x2f\xfd",
+        "is compressed by zstd",
+        "decompress it (`zstd -d`), or compress it by gzip",
+    ),
+    (b"BZh", "is compressed by bzip2", "decompress it (`bunzip2`), or compress it by gzip"),
+    (b"\xfd7zXZ", "is compressed by xz", "decompress it (`unxz`), or compress it by gzip"),
+    (b"PK\x03\x04", "is a zip archive", "unpack it, and give the file inside"),
+    (BOM_UTF16_LE, "is text in UTF-16", "save it as UTF-8 (`iconv -f utf-16 -t utf-8`)"),
+    (BOM_UTF16_BE, "is text in UTF-16", "save it as UTF-8 (`iconv -f utf-16 -t utf-8`)"),
+)
+
+
+def _check_kind(path: Path) -> None:
+    """Refuse a file that is something else than text or gzip, by what it is."""
+    with path.open("rb") as stream:
+        head = stream.read(8)
+    for mark, what, remedy in _KINDS:
+        if head.startswith(mark):
+            raise CarseqError(
+                f"cannot read {path}", f"it {what}; plain text and gzip are read", remedy
+            )
+
+
 def is_gzipped(path: str | Path) -> bool:
     """Return whether a file begins as gzip's do."""
     with open(path, "rb") as stream:
@@ -24,7 +51,7 @@ def is_gzipped(path: str | Path) -> bool:
 
 @contextmanager
 def open_text(path: str | Path) -> Iterator[Iterator[str]]:
-    """Give the lines of a plain or gzipped text file (UTF-8).
+    """Give the lines of a plain or gzipped text file (UTF-8, with or without its mark).
 
     Raises
     ------
@@ -33,10 +60,11 @@ def open_text(path: str | Path) -> Iterator[Iterator[str]]:
     """
     path = Path(path)
     try:
+        _check_kind(path)
         opened = (
-            igzip.open(path, "rt", encoding="utf-8")
+            igzip.open(path, "rt", encoding="utf-8-sig")
             if is_gzipped(path)
-            else path.open(encoding="utf-8")
+            else path.open(encoding="utf-8-sig")
         )
     except OSError as error:
         raise CarseqError(
@@ -86,8 +114,9 @@ def _pieces(fasta: str | Path) -> Iterator[tuple[str | None, bytes]]:
     """
     path = Path(fasta)
     try:
+        _check_kind(path)
         with igzip.open(path, "rb") if is_gzipped(path) else path.open("rb") as opened:
-            tail, fresh = b"", True
+            tail, fresh = opened.read(len(BOM_UTF8)).removeprefix(BOM_UTF8), True
             while block := opened.read(_BLOCK):
                 data = tail + block
                 if b"\r" in data:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from array import array
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -25,6 +26,8 @@ log = get_logger(__name__)
 _ATTRIBUTES = ("gene_id", "transcript_id", "gene_name")
 #: Bases kept on either side of an exon, nt: as many as the longest R2 of short-read sequencers has.
 MAX_READ = 300
+#: Share of the exons from which on chromosomes under another name are an error: more than the mitochondrion's.
+MOST_LOST = 0.01
 #: At most this many bad lines of an annotation are named one by one.
 TOLD = 3
 
@@ -56,7 +59,7 @@ def gtf_exons(gtf: str | Path) -> Iterator[tuple[str, int, int, str, dict[str, s
                 if lacking := [k for k in ("gene_id", "transcript_id") if not attributes.get(k)]:
                     n_bad += 1
                     if len(bad) < TOLD:
-                        bad.append(_lacking(number, lacking, attributes))
+                        bad.append(_lacking(number, lacking, attributes, fields[8]))
                     continue
                 yield fields[0], int(fields[3]) - 1, int(fields[4]), fields[6], attributes
     if n_bad:
@@ -102,12 +105,17 @@ def _line_fault(fields: list[str]) -> str:
     return ""
 
 
-def _lacking(number: int, lacking: list[str], attributes: dict[str, str]) -> str:
+def _lacking(number: int, lacking: list[str], attributes: dict[str, str], text: str) -> str:
     name = (
         attributes.get("gene_name") or attributes.get("gene_id") or attributes.get("transcript_id")
     )
     whose = f"the exon of {name}" if name else "the exon"
-    return f"line {number}: {whose} lacks {' and '.join(lacking)}"
+    told = f"line {number}: {whose} lacks {' and '.join(lacking)}"
+    if re.match(r"\s*\w+=", text):
+        told += f": its attributes are GFF3's ({text[:40]})"
+    elif lacking[0] in text:
+        told += f': its attributes are not written `{lacking[0]} "NAME";` but {text[:40]}'
+    return told
 
 
 def check_reference(fasta: str | Path, gtf: str | Path, car: str | None = None) -> None:
@@ -128,14 +136,14 @@ def check_reference(fasta: str | Path, gtf: str | Path, car: str | None = None) 
     lengths = contigs(fasta)
     n = 0
     known: set[str] = set()
-    unknown: set[str] = set()
+    unknown: Counter[str] = Counter()
     beyond = named = ""
     for contig, _, end, _, attributes in gtf_exons(gtf):
         n += 1
         if car and car in (attributes["gene_id"], attributes.get("gene_name")):
             named = named or attributes["gene_id"]
         if contig not in lengths:
-            unknown.add(contig)
+            unknown[contig] += 1
             continue
         known.add(contig)
         if end > lengths[contig]:
@@ -160,12 +168,50 @@ def check_reference(fasta: str | Path, gtf: str | Path, car: str | None = None) 
             f"annotation: {', '.join(sorted(unknown)[:3])}...; genome: {', '.join(list(lengths)[:3])}...",
             "give FASTA and GTF of the same source (chr1 and 1 are different names)",
         )
+    _check_twins(fasta, gtf, lengths, known, unknown, n)
     if unknown:
         log.warning(
             "%d contigs of the annotation are not in the genome: %s",
             len(unknown),
             sorted(unknown)[:5],
         )
+
+
+def _check_twins(
+    fasta: str | Path,
+    gtf: str | Path,
+    names: Collection[str],
+    known: Collection[str],
+    unknown: Counter[str],
+    n_exons: int,
+) -> None:
+    """Raise if chromosomes of the annotation are in the genome under another name, as 1 and chr1.
+
+    Scaffolds (KI270728.1) have one name in files of GENCODE, Ensembl and 10x, whose chromosomes have two: that some
+    names are the same does not say that the files go together.
+    """
+    spelt = {_bare(name): name for name in names if name not in known}
+    twins = {name: spelt[_bare(name)] for name in unknown if _bare(name) in spelt}
+    lost = sum(unknown[name] for name in twins)
+    if not lost:
+        return
+    told = ", ".join(f"{name} is {twin} in the genome" for name, twin in list(twins.items())[:3])
+    if lost < MOST_LOST * n_exons:
+        log.warning(
+            "the genes of %d contigs are lost, for their names differ: %s", len(twins), told
+        )
+        return
+    raise CarseqError(
+        f"the genome {fasta} and the annotation {gtf} name the chromosomes differently",
+        f"{told}; of {n_exons:,} exons {lost:,} would be lost",
+        "give FASTA and GTF of the same source (chr1 and 1 are different names)",
+    )
+
+
+def _bare(contig: str) -> str:
+    """Return the name of a chromosome as all sources have it (chr1, Chr1 and 1: 1; chrM and MT: mt)."""
+    bare = contig.lower().removeprefix("chr")
+    return "mt" if bare == "m" else bare
 
 
 def raise_if_named(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+from codecs import BOM_UTF8
 from pathlib import Path
 
 from carseq.errors import CarseqError
@@ -59,8 +60,8 @@ def build_index(
     out = Path(out)
     options = index_options(contigs(fasta))
     with scratch_folder(out.parent, f".{out.name}.") as scratch:
-        plain = _plain(fasta, scratch / "genome.fa")
-        annotation = _plain(gtf, scratch / "genes.gtf")
+        plain = plain_text(fasta, scratch / "genome.fa")
+        annotation = plain_text(gtf, scratch / "genes.gtf")
         run_star(
             {
                 "runMode": "genomeGenerate",
@@ -78,12 +79,18 @@ def build_index(
         _move(scratch / "index", out)
 
 
-def _plain(path: str | Path, target: Path) -> Path:
-    """Return ``path`` if it is plain text, else a decompressed copy at ``target``."""
+def plain_text(path: str | Path, target: Path) -> Path:
+    """Return ``path`` if STAR reads it, else a copy at ``target``.
+
+    STAR reads neither gzip, nor the mark of UTF-8 that Windows' editors write (it loses the first line), nor the line
+    ends of old Macs.
+    """
     path = Path(path)
     with path.open("rb") as stream:
-        if stream.read(2) != b"\x1f\x8b":
-            return path
+        head = stream.read(1 << 16)
+    of_mac = b"\r" in head and b"\n" not in head
+    if not head.startswith((b"\x1f\x8b", BOM_UTF8)) and not of_mac:
+        return path
     with open_text(path) as lines, target.open("w") as copy:
         copy.writelines(lines)
     return target
