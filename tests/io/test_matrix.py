@@ -76,6 +76,84 @@ def test_counts_are_found_where_an_h5ad_has_them(tmp_path, counts, barcodes):
         assert (read_counts(tmp_path / f"{name}.h5ad").X.toarray() == counts[:, :3]).all()
 
 
+def test_the_counts_of_all_genes_are_taken_not_those_of_the_variable_ones(
+    tmp_path, counts, barcodes, caplog
+):
+    """X holds the variable genes' counts and raw all genes': a share of the CAR is one of all molecules."""
+    data = anndata.AnnData(
+        counts[:, :3].astype(np.float32),
+        obs=pd.DataFrame(index=barcodes),
+        var=pd.DataFrame(index=NAMES[:3]),
+    )
+    cut = data[:, [0, 2]].copy()
+    cut.raw = data
+    cut.write_h5ad(tmp_path / "m.h5ad")
+    assert (read_counts(tmp_path / "m.h5ad").X.toarray() == counts[:, :3]).all()
+    data.X = np.log1p(data.X)
+    cut.raw = data
+    cut.write_h5ad(tmp_path / "m.h5ad")
+    caplog.clear()
+    assert read_counts(tmp_path / "m.h5ad").n_vars == 2
+    assert "counts of 2 genes of 3" in caplog.text
+
+
+def test_counts_under_other_names_are_found_or_named(tmp_path, counts, barcodes):
+    """A layer `Counts` is one of counts; of layers of other names (velocyto's) the user is asked."""
+    data = anndata.AnnData(
+        np.log1p(counts[:, :3]).astype(np.float32),
+        obs=pd.DataFrame(index=barcodes),
+        var=pd.DataFrame(index=NAMES[:3]),
+    )
+    data.layers["Counts"] = counts[:, :3].astype(np.float32)
+    data.write_h5ad(tmp_path / "m.h5ad")
+    assert (read_counts(tmp_path / "m.h5ad").X.toarray() == counts[:, :3]).all()
+    data.layers["spliced"] = data.layers.pop("Counts")
+    data.write_h5ad(tmp_path / "m.h5ad")
+    with pytest.raises(CarseqError, match="whole numbers are in its layer spliced"):
+        read_counts(tmp_path / "m.h5ad")
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int64, np.float64, "nearly", bool])
+def test_every_type_of_number_is_read(tmp_path, counts, barcodes, kind):
+    """Counts in small integers, or computed back from a logarithm; true and false are no counts."""
+    held = counts[:, :3]
+    given = held * (1 + 1e-6) if kind == "nearly" else held.astype(kind)
+    anndata.AnnData(
+        given, obs=pd.DataFrame(index=barcodes), var=pd.DataFrame(index=NAMES[:3])
+    ).write_h5ad(tmp_path / "m.h5ad")
+    if kind is bool:
+        with pytest.raises(CarseqError, match="says true or false"):
+            read_counts(tmp_path / "m.h5ad")
+    else:
+        assert (read_counts(tmp_path / "m.h5ad").X.toarray() == held).all()
+
+
+@pytest.mark.parametrize(
+    "how", ["quoted", "numbered", "numbered and quoted", "header", "csv", "blanks", "plain"]
+)
+def test_lists_that_r_or_a_spreadsheet_wrote_are_read(tmp_path, counts, barcodes, how):
+    """`write.table(rownames(m), "barcodes.tsv")`, as in many series of GEO: quotation marks, a header, row numbers."""
+    write_mtx(tmp_path / "m", counts, barcodes, NAMES, TYPES, gz=False)
+    for name in ("features.tsv", "barcodes.tsv"):
+        path = tmp_path / "m" / name
+        rows = [line.split("\t") for line in path.read_text().splitlines()]
+        if how == "header":
+            rows.insert(0, ["gene_id", "gene_name", "type"] if name[0] == "f" else ["x"])
+        if how in ("numbered", "numbered and quoted", "blanks"):
+            rows = [[str(i), *row] for i, row in enumerate(rows, 1)]
+        if how == "blanks":
+            rows.insert(0, ["x"])
+        if how in ("quoted", "numbered and quoted", "blanks", "csv"):
+            rows = [[f'"{cell}"' for cell in row] for row in rows]
+        mark = {"csv": ",", "blanks": " "}.get(how, "\t")
+        path.write_text("".join(mark.join(row) + "\n" for row in rows))
+    found = read_counts(tmp_path / "m", car="MYCAR", needs_car=True)
+    assert list(found.obs_names) == barcodes
+    assert list(found.var_names) == NAMES[:3]
+    assert found.var["gene_id"].iloc[0].startswith("ENSG")
+    assert list(found.obsm["protein"].columns) == ["CD3"]
+
+
 def test_two_genes_of_one_symbol_are_told_apart_by_their_ids(tmp_path, counts, barcodes):
     write_h5(tmp_path / "m.h5", counts[:, :3], barcodes, ["A", "A", "MYCAR"])
     assert read_counts(tmp_path / "m.h5").n_vars == 3

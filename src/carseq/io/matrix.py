@@ -88,6 +88,16 @@ MANY_MOLECULES = 500
 #: Totals that differ by less than this are one total.
 SAME_TOTAL = 0.15
 
+#: How far from a whole number a count may be that was computed back from another scale.
+ROUNDING = 1e-3
+#: Words of a header above a list of features or barcodes (R's name of a vector: x).
+_HEADER = frozenset(
+    (
+        "x", "v1", "barcode", "barcodes", "cell", "cells", "cell_barcode", "cell_id", "gene", "genes", "gene_id",
+        "gene_ids", "gene_name", "gene_symbol", "symbol", "feature", "features", "feature_id", "feature_name",
+    )
+)  # fmt: skip
+
 Strings = npt.NDArray[np.object_]
 
 
@@ -320,15 +330,47 @@ def _parts_of(folder: Path, matrix: Path | None) -> tuple[Path, Path, Path]:
     return found[0], beside("features.tsv", "genes.tsv"), beside("barcodes.tsv")
 
 
-def _lines(path: Path) -> list[str]:
-    text = _read_bytes(path).decode("utf-8-sig")
-    return [line for line in text.splitlines() if line.strip()]
+def _listed(raw: bytes, n: int, numbered: int = 2) -> list[list[str]]:
+    """Return the cells of a list of features or barcodes, by line; ``n`` is how many the matrix has.
+
+    Separated by tabs, or as R and spreadsheets write tables: by commas or blanks, in quotation marks, with a header, or
+    with a number before each line, if it has ``numbered`` cells with it.
+    """
+    lines = [line for line in raw.decode("utf-8-sig").splitlines() if line.strip()]
+    if not any("\t" in line for line in lines):
+        for mark in (",", '" "'):
+            if lines and all(mark in line for line in lines[1:] or lines):
+                lines = [line.replace(mark, "\t" if mark == "," else '"\t"') for line in lines]
+                break
+    rows = [[_bare(cell) for cell in line.split("\t")] for line in lines]
+    if len(rows) == n + 1 and _HEADER & {cell.lower() for cell in rows[0]}:
+        rows = rows[1:]
+    if (
+        len(rows) > 1
+        and all(len(r) >= numbered and r[0] == str(i) for i, r in enumerate(rows, 1))
+        # Not an id that is a number, before a name and a type.
+        and (len(rows[0]) < 3 or rows[0][2] not in TYPES)
+    ):
+        rows = [row[1:] for row in rows]
+    return rows
 
 
-def _barcode_lines(path: Path) -> tuple[int, Callable[[npt.NDArray[np.int64]], Strings]]:
+def _bare(name: Any) -> str:
+    """Return a name without blanks and quotation marks around it."""
+    text = str(name).strip()
+    if len(text) > 2 and text[0] == text[-1] == '"':
+        text = text[1:-1].strip()
+    return text
+
+
+def _names(values: Iterable[Any]) -> Strings:
+    return np.array([_bare(value) for value in values], dtype=object)
+
+
+def _barcode_lines(path: Path, n: int) -> tuple[int, Callable[[npt.NDArray[np.int64]], Strings]]:
     """Return how many barcodes a list has, and what gives those of some lines.
 
-    Of millions of one width only those asked for are cut out.
+    Of millions of one width only those asked for are cut out. ``n`` is how many the matrix has.
     """
     raw = _read_bytes(path)
     width = raw.find(b"\n") + 1
@@ -338,7 +380,7 @@ def _barcode_lines(path: Path) -> tuple[int, Callable[[npt.NDArray[np.int64]], S
             return len(text), lambda rows: np.array(
                 [bytes(line).decode() for line in text[rows, :-1]], dtype=object
             )
-    words = [line.split("\t")[0].strip() for line in raw.decode("utf-8-sig").splitlines()]
+    words = [row[0] for row in _listed(raw, n)]
     listed = np.array([word for word in words if word], dtype=object)
     return len(listed), lambda rows: listed[rows]
 
@@ -372,8 +414,8 @@ def _read_mtx(folder: Path, matrix: Path | None = None) -> _Read:
     text = re.sub(rb"^(%%MatrixMarket.*)integer", rb"\1real", first) + end + entries
     stored = scipy_io.mmread(io.BytesIO(text), spmatrix=False)
     stored = sparse.coo_array(stored)
-    table = [line.rstrip("\r").split("\t") for line in _lines(features)]
-    n_barcodes, barcodes_at = _barcode_lines(barcodes)
+    table = _listed(_read_bytes(features), stored.shape[0], numbered=3)
+    n_barcodes, barcodes_at = _barcode_lines(barcodes, stored.shape[1])
     if stored.shape != (len(table), n_barcodes):
         if stored.shape == (n_barcodes, len(table)):
             raise _transposed(matrix)
@@ -391,9 +433,9 @@ def _read_mtx(folder: Path, matrix: Path | None = None) -> _Read:
             f"{stored.nnz - counts.nnz:,} of its {stored.nnz:,} entries repeat a place",
             "give the file as the counting program wrote it",
         )
-    ids = np.array([row[0].strip() for row in table], dtype=object)
-    names = np.array([(row[1] if len(row) > 1 else row[0]).strip() for row in table], dtype=object)
-    types = np.array([(row[2] if len(row) > 2 else GENE).strip() for row in table], dtype=object)
+    ids = np.array([row[0] for row in table], dtype=object)
+    names = np.array([row[1] if len(row) > 1 else row[0] for row in table], dtype=object)
+    types = np.array([row[2] if len(row) > 2 else GENE for row in table], dtype=object)
     if not any(len(row) > 2 for row in table):
         types = types_by_name(names)
     return _Read(counts, barcodes_at(used), ids, names, types)
@@ -456,21 +498,49 @@ def _read_h5ad(path: Path) -> _Read:
     held = matrices_of(adata)
     if not held:
         raise CarseqError(f"{path} holds no matrix", "X is empty", "give an h5ad of raw counts")
-    where, matrix, var = next((h for h in held if _are_whole(h[1])), held[0])
+    where, matrix, var = next(
+        (h for h in held if h[1].dtype != bool and _are_whole(h[1])), held[-1]
+    )
     if where not in ("X", 'layers["counts"]'):
         log.info("%s: the counts are those of %s", path, where)
+    if (most := max(len(genes) for *_, genes in held)) > len(var):
+        log.warning(
+            "%s: %s has the counts of %d genes of %d: a cell's total is then too small, and the share of the CAR too "
+            "large; give a file with the counts of all genes",
+            path,
+            where,
+            len(var),
+            most,
+        )
     counts = sparse.csr_matrix(matrix)
-    index = var.index.astype(str).to_numpy(dtype=object)
+    if counts.dtype == bool:
+        raise CarseqError(
+            f"{path} holds no counts of molecules",
+            f"{where} says true or false: which genes were seen, not how often",
+            "give the raw matrix",
+        )
+    if counts.dtype.kind == "f" and _are_whole(counts):
+        # What was computed back from another scale is whole but for rounding.
+        counts.data = np.rint(counts.data)
+    elif not _are_whole(counts) and (
+        whole := [n for n in adata.layers if n not in COUNT_LAYERS and _are_counts(adata, n)]
+    ):
+        raise CarseqError(
+            f"{path} holds no raw counts in X",
+            f"whole numbers are in its layer{'s' if len(whole) > 1 else ''} {', '.join(whole)}",
+            'if a layer holds the counts of all molecules, name it "counts"; spliced molecules alone are not all',
+        )
+    index = _names(var.index)
 
     def column(known: Iterable[str]) -> Strings | None:
         found = next((name for name in known if name in var), None)
-        return None if found is None else var[found].astype(str).to_numpy(dtype=object)
+        return None if found is None else _names(var[found])
 
     own_ids = column(IDS)
     protein = proteins_apart(adata)
     return _Read(
         counts,
-        adata.obs_names.astype(str).to_numpy(dtype=object),
+        _names(adata.obs_names),
         index if own_ids is None else own_ids,
         index,
         feature_types(var),
@@ -483,15 +553,18 @@ def _read_h5ad(path: Path) -> _Read:
 def matrices_of(adata: AnnData) -> list[tuple[str, Any, pd.DataFrame]]:
     """Return where an AnnData may hold its counts, in the order in which they are looked for, each with its genes.
 
-    Layers of :data:`COUNT_LAYERS`, X, ``raw.X``; what is kept on disk (``backed``) is read.
+    Layers of :data:`COUNT_LAYERS` in letters of any case, X, ``raw.X``; what is kept on disk (``backed``) is read.
+    ``raw.X`` comes first where it has more genes: the others are then of the variable genes alone.
     """
-    held = [
-        (f'layers["{n}"]', adata.layers[n], adata.var) for n in COUNT_LAYERS if n in adata.layers
-    ]
+    spelt = {name.lower(): name for name in reversed(list(adata.layers))}
+    spelt |= {name: name for name in adata.layers}
+    names = dict.fromkeys(spelt[n] for n in COUNT_LAYERS if n in spelt)
+    held = [(f'layers["{n}"]', adata.layers[n], adata.var) for n in names]
     if adata.X is not None:
         held.append(("X", adata.X, adata.var))
     if adata.raw is not None:
         held.append(("raw.X", adata.raw.X, adata.raw.var))
+    held.sort(key=lambda one: -len(one[2]))
     return [(where, _in_memory(matrix), var) for where, matrix, var in held]
 
 
@@ -559,9 +632,21 @@ def proteins_apart(adata: AnnData) -> pd.DataFrame | None:
 
 
 def _are_whole(matrix: Any) -> bool:
+    """Return whether all values are whole numbers, but for rounding, and none is negative."""
     data = matrix.data if hasattr(matrix, "indptr") else np.asarray(matrix)
+    if data.dtype.kind in "bu":
+        return True
     with np.errstate(invalid="ignore"):
-        return bool(np.isfinite(data).all() and (data == np.rint(data)).all() and (data >= 0).all())
+        if not (np.isfinite(data).all() and (data >= 0).all()):
+            return False
+        whole = np.rint(data)
+        # A share of 0.0001 is not nearly 0.
+        return bool(((np.abs(data - whole) <= ROUNDING) & ((whole > 0) | (data == 0))).all())
+
+
+def _are_counts(adata: AnnData, layer: str) -> bool:
+    matrix = _in_memory(adata.layers[layer])
+    return matrix.dtype.kind in "iuf" and _are_whole(matrix)
 
 
 # What the matrix must be
