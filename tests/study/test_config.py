@@ -10,7 +10,7 @@ from carseq.config_docs import pages
 from carseq.errors import CarseqError
 from carseq.study.config import CellsConfig, load_config, parse_config, read_config
 from carseq.study.load import load_study
-from carseq.study.sheets import Sample, further_columns, parse_row, read_sheet
+from carseq.study.sheets import Sample, further_columns, nearly_alike, parse_row, read_sheet
 
 ROOT = Path(__file__).parents[2]
 MINIMAL = {"construct": {"file": "car.fa"}, "reference": {"fasta": "g.fa", "gtf": "g.gtf"}}
@@ -255,7 +255,9 @@ def test_a_bad_sheet_is_told(sheets, sheet, text, words):
         sheets.load()
 
 
-@pytest.mark.parametrize("word", ["NA", "N/A", "nan", "None", "null", "#N/A", ""])
+@pytest.mark.parametrize(
+    "word", ["NA", "N/A", "nan", "None", "null", "#N/A", "<NA>", "NaT", "n.a.", "?", ""]
+)
 def test_words_for_a_missing_value_are_no_value(word):
     row = {"sample": "A", "patient": "P", "compartment": "urine"}
     sample = Sample.model_validate(
@@ -354,3 +356,82 @@ def test_known_words_of_a_sheet_may_be_in_capitals(tmp_path: Path) -> None:
     [(_, row)] = read_sheet(str(tmp_path / "samples.tsv"), {"sample"})
     sample = parse_row(Sample, row, "samples.tsv", 2)
     assert (sample.compartment, sample.role) == ("urine", "negative_control")
+
+
+SHEET = "sample\tpatient\tcompartment\tdose\nU1\t007\turine\t3.1\nB1\t007\tblood\t2.5\n"
+
+
+def _numbered(first: int, header: str) -> str:
+    lines = SHEET.splitlines()
+    rows = [f"{i}\t{line}" for i, line in enumerate(lines[1:], first)]
+    return "\n".join([header + lines[0], *rows]) + "\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        SHEET.replace("\n", "\t\t\n"),
+        SHEET.replace("\t", ",").replace("\n", ",,\n") + ",,,,,\n",
+        "sep=;\n" + SHEET.replace("\t", ";"),
+        "#" + SHEET,
+        "# " + SHEET,
+        "# made by hand\n" + SHEET,
+        _numbered(0, "\t"),
+        _numbered(1, '""\t'),
+        _numbered(1, ""),
+        SHEET.replace("\t", "|"),
+        SHEET.replace("\n", "\r"),
+    ],
+    ids=[
+        "empty columns",
+        "empty columns and rows of a CSV",
+        "sep=",
+        "#header",
+        "# header",
+        "comment",
+        "pandas' index",
+        "R's row names",
+        "R's row names without a header",
+        "bars",
+        "old Mac",
+    ],
+)
+def test_what_programs_add_to_a_table_is_left_out(tmp_path: Path, text: str) -> None:
+    """A sheet that Excel, R or pandas has saved holds more than its cells."""
+    (tmp_path / "samples.tsv").write_text(text)
+    found = read_sheet(str(tmp_path / "samples.tsv"), {"sample", "patient", "compartment"})
+    assert [row for _, row in found] == [
+        {"sample": "U1", "patient": "007", "compartment": "urine", "dose": "3.1"},
+        {"sample": "B1", "patient": "007", "compartment": "blood", "dose": "2.5"},
+    ]
+
+
+def test_a_semicolon_separates_though_a_name_has_commas(tmp_path: Path) -> None:
+    text = SHEET.replace("\t", ";").replace("dose", "dose, mg, in all, of, it, here")
+    (tmp_path / "samples.tsv").write_text(text)
+    found = read_sheet(str(tmp_path / "samples.tsv"), {"sample", "patient", "compartment"})
+    assert [row["sample"] for _, row in found] == ["U1", "B1"]
+
+
+@pytest.mark.parametrize(
+    ("key", "first", "second", "words"),
+    [
+        ("patient", "007", "7", "zeros"),
+        ("patient", "7", "7.0", "zeros"),
+        ("timepoint", "D-7", "D\N{EN DASH}7", "case or marks"),
+        ("patient", "P1", "p_1", "case or marks"),
+        ("timepoint", "D-7", "D7", ""),
+        ("patient", "10", "100", ""),
+    ],
+)
+def test_names_that_a_spreadsheet_has_changed_are_told(
+    key: str, first: str, second: str, words: str
+) -> None:
+    """Excel takes patient 007 for 7 in one of two files that were joined; the samples would not be compared."""
+    rows = [
+        Sample(**{"sample": f"S{i}", "patient": "P", "compartment": "urine", key: name})
+        for i, name in enumerate((first, second))
+    ]
+    told = nearly_alike(rows)
+    assert len(told) == bool(words)
+    assert not words or f"differ only in {words}" in told[0]

@@ -58,8 +58,16 @@ _QUOTES = (
     "\N{RIGHT DOUBLE QUOTATION MARK}",
     "\N{DOUBLE LOW-9 QUOTATION MARK}",
 )
+#: The first line of a CSV that tells Excel what separates its columns.
+_SEPARATOR = re.compile(r'"?sep=.?"?', re.IGNORECASE)
 #: Letters of any script, digits, and marks that no table, page or HDF5 file takes for more than they are.
 _COLUMN_NAME = re.compile(r"[^\W_][\w .,:%()+-]*")
+
+
+#: Dashes that word processors and spreadsheets put in the place of a hyphen.
+_DASHES = dict.fromkeys(
+    map(ord, "\N{EN DASH}\N{EM DASH}\N{MINUS SIGN}\N{NON-BREAKING HYPHEN}"), "-"
+)
 
 
 class Sample(BaseModel):
@@ -236,7 +244,10 @@ class Unit(BaseModel):
 
 
 def read_sheet(path: str, required: set[str]) -> list[tuple[int, dict[str, str | None]]]:
-    """Read a sheet that is separated by tabs, commas or semicolons; blank lines and those with ``#`` are left out.
+    """Read a sheet of columns between tabs, commas, semicolons or ``|``; blank lines and those with ``#`` are left out.
+
+    What spreadsheets, R and pandas add to a table is left out too: empty columns behind the last, a first line
+    ``sep=;``, a column of row numbers. A header may begin with ``#``.
 
     Returns
     -------
@@ -263,31 +274,41 @@ def read_sheet(path: str, required: set[str]) -> list[tuple[int, dict[str, str |
             'save it as tab-separated text in UTF-8; in Excel as "CSV UTF-8", not as .xlsx, "Unicode Text" or '
             "plain CSV",
         ) from None
-    lines = [
-        (number, line)
-        for number, line in enumerate(text.split("\n"), 1)
-        if line.strip() and not line.startswith("#")
-    ]
+    lines = [(n, line) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
+    if lines and _SEPARATOR.fullmatch(lines[0][1].strip()):
+        # What Excel is told about a CSV.
+        lines = lines[1:]
+    if lines and lines[0][1].startswith("#"):
+        named = lines[0][1].lstrip("# ")
+        if required <= set(_split(named, _delimiter(named, required))):
+            lines[0] = lines[0][0], named
+    lines = [(n, line) for n, line in lines if not line.startswith("#") and line.strip('\t,;|" \r')]
     if not lines:
         raise CarseqError(
             f"the sheet {path} is empty", "", f"give it the columns {', '.join(sorted(required))}"
         )
     header = lines[0][1]
-    delimiter = max("\t,;", key=lambda mark: (mark in header and mark == "\t", header.count(mark)))
+    delimiter = _delimiter(header, required)
     try:
-        cells = [next(csv.reader([line], delimiter=delimiter)) for _, line in lines]
+        cells = [_split(line, delimiter) for _, line in lines]
     except (csv.Error, StopIteration) as error:
         raise CarseqError(
             f"the sheet {path} cannot be read as a table", str(error), "correct its quotation marks"
         ) from None
-    names = [name.strip() for name in cells[0]]
+    # Rows of a table that was longer, or wider, in its spreadsheet.
+    full = [any(row) for row in cells]
+    numbers = [number for (number, _), there in zip(lines, full, strict=True) if there]
+    cells = _without_row_numbers([row for row, there in zip(cells, full, strict=True) if there])
+    names = cells[0]
+    while not names[-1] and not any(any(row[len(names) - 1 :]) for row in cells[1:]):
+        names = names[:-1]
     _check_names(path, names, required)
     rows, long = [], []
-    for (number, _), row in zip(lines[1:], cells[1:], strict=True):
-        if any(cell.strip() for cell in row[len(names) :]):
+    for number, row in zip(numbers[1:], cells[1:], strict=True):
+        if any(row[len(names) :]):
             long.append(number)
             continue
-        padded = [cell.strip() or None for cell in row[: len(names)]]
+        padded: list[str | None] = [cell or None for cell in row[: len(names)]]
         padded += [None] * (len(names) - len(padded))
         rows.append((number, dict(zip(names, padded, strict=True))))
     if long:
@@ -298,6 +319,40 @@ def read_sheet(path: str, required: set[str]) -> list[tuple[int, dict[str, str |
             "remove the surplus tabs or commas",
         )
     return rows
+
+
+def _split(line: str, delimiter: str) -> list[str]:
+    """Return the cells of a line, without blanks around them."""
+    return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter))]
+
+
+def _delimiter(header: str, required: set[str]) -> str:
+    """Return what separates the columns: the mark that gives most of the required ones, else the commonest."""
+
+    def found(mark: str) -> tuple[int, bool, int]:
+        try:
+            names = _split(header, mark)
+        except csv.Error:
+            names = []
+        return (
+            len(required.intersection(names)),
+            mark in header and mark == "\t",
+            header.count(mark),
+        )
+
+    return max("\t,;|", key=found)
+
+
+def _without_row_numbers(cells: list[list[str]]) -> list[list[str]]:
+    """Leave out a first column without a name that counts the rows, as R (from 1) and pandas (from 0) write it."""
+    header, rows = cells[0], cells[1:]
+    short = all(len(row) == len(header) + 1 for row in rows)
+    if not rows or (header[0] and not short):
+        return cells
+    first = [row[0] for row in rows]
+    if not any(first == [str(i) for i in range(k, k + len(rows))] for k in (0, 1)):
+        return cells
+    return [header if short else header[1:], *(row[1:] for row in rows)]
 
 
 def _check_names(path: str, names: list[str], required: set[str]) -> None:
@@ -466,21 +521,29 @@ def impossible_shares(samples: Iterable[Sample], path: str) -> list[CarseqError]
 
 
 def nearly_alike(samples: Iterable[Sample]) -> list[str]:
-    """Return which names of patients, time points or sequencing runs differ only in case or marks, in words."""
+    """Return which names of patients, time points or sequencing runs differ only in case, marks or zeros, in words."""
     samples, told = list(samples), []
     for key in ("patient", "timepoint", "sequencing_run"):
         spelt: dict[str, list[str]] = {}
         for value in dict.fromkeys(getattr(s, key) or "" for s in samples):
             # D-7 and D7 are different days.
             marks = r"[\s_.]" if key == "timepoint" else r"[\s_.-]"
-            spelt.setdefault(re.sub(marks, "", value.lower()) or value, []).append(value)
+            plain = unicodedata.normalize("NFKC", value).translate(_DASHES).lower()
+            if re.fullmatch(r"\d+(\.0+)?", plain):
+                # 007, 7 and 7.0: a spreadsheet has read one of them as a number.
+                plain = plain.split(".")[0].lstrip("0") or "0"
+            spelt.setdefault(re.sub(marks, "", plain) or value, []).append(value)
         told += [
-            f"column {key}: {' and '.join(map(repr, twins))} differ only in case or marks; they are taken for "
+            f"column {key}: {' and '.join(map(repr, twins))} differ only in {_difference(twins)}; they are taken for "
             f"different {key.replace('_', ' ')}s"
             for twins in spelt.values()
             if len(twins) > 1
         ]
     return told
+
+
+def _difference(names: list[str]) -> str:
+    return "zeros" if all(re.fullmatch(r"[\d.]+", name) for name in names) else "case or marks"
 
 
 def further_columns(path: str | Path) -> dict[str, dict[str, str]]:

@@ -13,7 +13,24 @@ from carseq.errors import CarseqError
 
 #: What R, pandas, spreadsheets and people write where there is no value.
 MISSING = frozenset(
-    {"", "na", "n/a", "#n/a", "#na", "nan", "null", "none", "missing", "-", "--", "."}
+    {
+        "",
+        "na",
+        "n/a",
+        "#n/a",
+        "#na",
+        "nan",
+        "null",
+        "none",
+        "missing",
+        "-",
+        "--",
+        ".",
+        "<na>",
+        "n.a.",
+        "n. a.",
+        "?",
+    }
 )
 #: What a sample and a CAR may be called: their names are those of files and contigs.
 NAME = "^[A-Za-z0-9][A-Za-z0-9._-]*$"
@@ -27,7 +44,11 @@ MAX_NAME, MAX_PATH = 255, 4096
 
 def is_missing(value: object) -> bool:
     """Return whether a cell's text says that there is no value."""
-    return value is None or str(value).strip().lower() in MISSING
+    if value is None:
+        return True
+    text = str(value).strip()
+    # pandas' missing time in its own letters: a patient may be NAT.
+    return text.lower() in MISSING or text == "NaT"
 
 
 def decimal_comma(values: Iterable[str]) -> list[str] | None:
