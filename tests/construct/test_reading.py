@@ -64,6 +64,21 @@ def test_a_broken_feature_is_left_out_with_a_word(tmp_path):
     assert "was left out" in notes["read_with_remarks"]
 
 
+@pytest.mark.parametrize("width", [1, 3, 4, 9, None], ids=str)
+def test_bases_are_read_wherever_their_lines_begin(tmp_path, width):
+    """Numbers of three or four places: from base 1,021 on they reach the left margin, where the map seemed to end."""
+    lines = [
+        ("" if width is None else f"{i + 1:>{width}} ")
+        + " ".join(BASES[i : i + 60][j : j + 10] for j in range(0, 60, 10)).lower().rstrip()
+        for i in range(0, len(BASES), 60)
+    ]
+    path = tmp_path / "v.gb"
+    path.write_text(
+        RECORD.split("ORIGIN")[0] + "ORIGIN\n" + "\n".join(lines) + "\nCONTIG join(X)\n//\n"
+    )
+    assert read_vector(path).sequence == BASES
+
+
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-8-sig", "latin-1"])
 def test_other_encodings_are_read(tmp_path, encoding):
     path = tmp_path / "v.gb"

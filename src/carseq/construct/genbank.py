@@ -16,6 +16,8 @@ from carseq.construct.vectormap import Feature
 
 _LABELS = ("label", "name", "standard_name", "gene", "product", "note")
 _QUALIFIER = re.compile(r"/(\w+)=?(.*)", re.S)
+#: A line of bases that is not indented: with its number, or bases alone.
+_BASES = re.compile(r"\d+(\s+[A-Za-z*.-]+)*\s*|[ACGTURYSWKMBDHVN\s]+", re.IGNORECASE)
 _FEATURE = re.compile(r"^ {1,8}(\S+)\s+(\S.*)$")
 
 
@@ -73,7 +75,7 @@ def _record(lines: list[str], ended: bool) -> GenBankRecord | None:
         return None
     section, words, features, bases = "", [], [], []
     for line in lines:
-        if line[:1].strip():
+        if line[:1].strip() and not (section == "ORIGIN" and _BASES.fullmatch(line)):
             section = line.split()[0]
             if section == "ORIGIN":
                 continue
