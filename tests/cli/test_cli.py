@@ -100,3 +100,84 @@ def test_call_refuses_cells_of_unknown_sample(tmp_path: Path) -> None:
     done = _call(tmp_path, cells, "sample,patient,compartment\nU1,P1,urine\nU2,P1,blood\n")
     assert isinstance(done.exception, CarseqError)
     assert "of which sample" in str(done.exception)
+
+
+def _changed(path: Path, **columns: object) -> Path:
+    cells = ad.read_h5ad(_annotated(path))
+    for name, values in columns.items():
+        cells.obs[name] = values
+    cells.write_h5ad(path)
+    return path
+
+
+SHEET = "sample,patient,compartment\nU1,P1,urine\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["False"] * 80, ["singlet"] * 79 + ["doublet"], [0] * 79 + [1], [0.0] * 80],
+    ids=["words", "DoubletFinder", "numbers", "floats"],
+)
+def test_doublets_of_other_programs_are_understood(tmp_path: Path, words: list[object]) -> None:
+    """A table that went through R or a CSV says "False", which every cell was taken for a doublet by."""
+    done = _call(tmp_path, _changed(tmp_path / "a.h5ad", is_doublet=words), SHEET)
+    assert done.exit_code == 0, done.output
+    detection = read_table(tmp_path / "out" / "detection.tsv", DETECTION)
+    assert detection["n_car_positive"].tolist() == [6]
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        ({"is_doublet": ["maybe"] * 80}, "is_doublet of a cell is 'maybe'"),
+        ({"lineage": ["T cell"] * 60 + ["B cell"] * 20}, "60 cells are 'T cell'"),
+        ({"lineage": ["CD8+ T"] * 60 + ["B"] * 20}, "60 cells are 'CD8"),
+        ({"total_umis": [1.5] * 80}, "total_umis is not the number of molecules"),
+    ],
+    ids=["doublets", "T cells", "CD8 T", "logarithms"],
+)
+def test_columns_that_mean_something_else_are_refused(
+    tmp_path: Path, columns: dict[str, object], words: str
+) -> None:
+    """obs of another analysis: its labels are others, and its depth is a logarithm."""
+    done = _call(tmp_path, _changed(tmp_path / "a.h5ad", **columns), SHEET)
+    assert isinstance(done.exception, CarseqError), done.output
+    assert words in str(done.exception)
+
+
+@pytest.mark.parametrize(
+    ("sheet", "words"),
+    [
+        ("ambient_umis,ambient_car\nU1,P1,urine,inf,1\n", "ambient_umis of U1"),
+        ("ambient_umis,ambient_car\nU1,P1,urine,-5,1\n", "is -5"),
+        ("ambient_umis,ambient_car\nU1,P1,urine,5,500\n", "more ambient_car than ambient_umis"),
+        ("car_unseen\nU1,P1,urine,40\n", "car_unseen of U1"),
+        ("dose\nU1,P1,urine,1\nU1,P1,urine,1\n", "several rows"),
+    ],
+    ids=["infinite", "negative", "exchanged", "percent", "twice"],
+)
+def test_numbers_of_the_sheet_that_cannot_be_are_refused(
+    tmp_path: Path, sheet: str, words: str
+) -> None:
+    done = _call(tmp_path, _annotated(tmp_path / "a.h5ad"), f"sample,patient,compartment,{sheet}")
+    assert isinstance(done.exception, CarseqError), done.output
+    assert words in str(done.exception)
+
+
+@pytest.mark.parametrize("kind", ["missing", "folder", "text", "cut off"])
+@pytest.mark.parametrize("command", ["call", "annotate"])
+def test_what_is_no_h5ad_is_told(tmp_path: Path, command: str, kind: str) -> None:
+    path = tmp_path / "a.h5ad"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "text":
+        path.write_text("barcode,cell_type\n")
+    elif kind == "cut off":
+        path.write_bytes(_annotated(path).read_bytes()[:3000])
+    if command == "call":
+        done = _call(tmp_path, path, SHEET)
+    else:
+        done = CliRunner().invoke(app, ["annotate", str(path), "--out", str(tmp_path / "o.h5ad")])
+    assert isinstance(done.exception, CarseqError), done.output
+    assert str(path) in str(done.exception)
+    assert "run the workflow" not in str(done.exception)

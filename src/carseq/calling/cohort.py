@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from carseq.calling.gates import fraction_is, gate_of
 from carseq.calling.model import CellTerms, Fit, cell_terms, fit
 from carseq.calling.negbin import upper_tail
 from carseq.calling.verdict import decide, sensitivity_of, silent_bound
-from carseq.cells.annotation import is_single_t
+from carseq.cells.annotation import T_LINEAGE, is_single_t
 from carseq.cells.intact import can_be_judged, intactness
 from carseq.errors import CarseqError
 from carseq.io.matrix import near_names
@@ -32,6 +33,13 @@ log = get_logger("calling")
 
 #: Counts that were written as other numbers (float16, exponents) differ from whole ones by less.
 NEARLY_WHOLE = 0.01
+#: Words for true and false, as R, pandas, Scrublet and DoubletFinder write them.
+_TRUE = frozenset(("true", "t", "1", "1.0", "yes", "doublet"))
+_FALSE = frozenset(("false", "f", "0", "0.0", "no", "singlet", "", "nan", "none", "na"))
+#: How others call T cells where carseq says T.
+_T_CELLS = re.compile(r"\bT\b|\bT[ _-]?(?:cells?|lymphocytes?)\b")
+#: Cells of which the depth is compared with the matrix, and how much more it may count: it counts less, if anything.
+MOST_LOOKED_AT, MOST_BEYOND = 2000, 2
 NEEDED = ("sample", "barcode", "total_umis", "lineage", "is_doublet")
 
 
@@ -194,9 +202,53 @@ def _checked(
         )
     if obs["lineage"].isna().any():
         obs["lineage"] = obs["lineage"].astype(object).where(obs["lineage"].notna(), "unknown")
-    if obs["is_doublet"].isna().any():
-        obs["is_doublet"] = obs["is_doublet"].eq(True)
+    names = obs["lineage"].astype(str)
+    if not names.eq(T_LINEAGE).any() and (named := names[names.str.contains(_T_CELLS)]).size:
+        raise CarseqError(
+            f"no cell's lineage is {T_LINEAGE}, and {named.size} cells are {named.iloc[0]!r}",
+            "the sample would seem to have no T cells",
+            f"write {T_LINEAGE} as the lineage of T cells, or make the column with `carseq annotate`",
+        )
+    for name in {"is_doublet", "is_damaged"} & set(obs):
+        if obs[name].dtype != bool:
+            obs[name] = _truth(obs[name])
+    _check_depth(adata, total)
     return obs, by_sample
+
+
+def _truth(column: pd.Series) -> pd.Series:
+    """Return a column of obs as true and false, of which other programs make words and numbers."""
+    words = column.astype(object).map(lambda value: "" if pd.isna(value) else str(value).lower())
+    true, false = words.isin(_TRUE), words.isin(_FALSE)
+    if not (true | false).all():
+        raise CarseqError(
+            f"{column.name} of a cell is {words[~(true | false)].iloc[0]!r}",
+            "it must be true or false: every other text would be taken for true",
+            f"write True and False into {column.name}, or make it with `carseq annotate`",
+        )
+    return true
+
+
+def _check_depth(adata: AnnData, total: npt.NDArray[np.float64]) -> None:
+    """Raise where the matrix counts far more molecules than ``total_umis`` says that the cells have."""
+    matrix = adata.layers.get("counts", adata.X)
+    if matrix is None or not adata.n_obs:
+        return
+    rows = slice(0, MOST_LOOKED_AT)
+    some = matrix[rows]
+    values = some.data if hasattr(some, "indptr") else np.asarray(some)
+    if (np.abs(values - np.rint(values)) > NEARLY_WHOLE).any() or (values < 0).any():
+        # No counts: they say nothing of the depth.
+        return
+    counted = np.asarray(some.sum(axis=1)).ravel()
+    deep = counted > 0
+    if deep.any() and np.median(counted[deep]) > MOST_BEYOND * np.median(total[rows][deep]):
+        raise CarseqError(
+            f"total_umis is not the number of molecules of a cell: its median is {np.median(total[rows][deep]):.3g}, "
+            f"where the matrix counts {np.median(counted[deep]):,.0f}",
+            "it was made from a normalised matrix, or is a logarithm",
+            "write the sums of the raw counts into it, or make it with `carseq annotate`",
+        )
 
 
 def _add_counts(adata: AnnData, molecules: Mapping[str, pd.DataFrame] | None, car: str) -> None:

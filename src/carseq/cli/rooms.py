@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -177,17 +178,15 @@ def call(
     """
     import warnings
 
-    import anndata
-
     from carseq.calling import call_study
     from carseq.io.files import read_table, write_table
-    from carseq.io.h5ad import write_h5ad
+    from carseq.io.h5ad import read_given, write_h5ad
     from carseq.schema.tables import DETECTION, MOLECULES, RULES
 
     # `carseq annotate` has reported genes that share a symbol.
     warnings.filterwarnings("ignore", "Variable names are not unique")
     sheet = _samples_of(samples)
-    adata = anndata.read_h5ad(cells)
+    adata = read_given(cells)
     adata = _complete_cells(adata, cells, sheet)
     table = {}
     for path in molecules or []:
@@ -212,20 +211,37 @@ def _samples_of(path: Path) -> pd.DataFrame:
     lines = read_sheet(str(path), {"sample", "patient", "compartment"})
     rows = [parse_row(Sample, row, str(path), number) for number, row in lines]
     sheet = pd.DataFrame([{"sample": row.sample, **row.carried()} for row in rows])
+    if (twice := sheet["sample"].duplicated()).any():
+        raise CarseqError(
+            f"sample {sheet['sample'][twice].iloc[0]} has several rows in {path}",
+            "each row would give it a verdict",
+            "give every sample one row",
+        )
     for key in ("ambient_umis", "ambient_car", "car_unseen"):
         if key not in sheet:
             continue
         there = sheet[key].str.strip() != ""
         sheet[key] = pd.to_numeric(sheet[key].where(there), errors="coerce")
-        if (wrong := there & sheet[key].isna()).any():
+        possible = sheet[key].between(0, 1 if key == "car_unseen" else sys.float_info.max)
+        if (wrong := there & ~possible).any():
+            known = sheet[key][wrong].notna().iloc[0]
             raise CarseqError(
-                f"{key} of {sheet['sample'][wrong].iloc[0]} in {path} is not a number",
+                f"{key} of {sheet['sample'][wrong].iloc[0]} in {path} is "
+                + (f"{sheet[key][wrong].iloc[0]:g}" if known else "not a number"),
                 "it counts molecules in empty droplets"
                 if key != "car_unseen"
                 else "it is a share of molecules",
                 "give a number, or leave the cell empty where it is not known",
             )
         sheet[key] = sheet[key].fillna(0.0)
+    if {"ambient_umis", "ambient_car"} <= set(sheet):
+        more = (sheet["ambient_car"] > sheet["ambient_umis"]) & (sheet["ambient_umis"] > 0)
+        if more.any():
+            raise CarseqError(
+                f"{sheet['sample'][more].iloc[0]} in {path} has more ambient_car than ambient_umis",
+                "the CAR's molecules in the empty droplets are some of all molecules there",
+                "exchange the two, or correct them",
+            )
     return sheet
 
 
@@ -284,13 +300,13 @@ def annotate(
     import warnings
 
     from carseq.cells.alone import annotate_matrix
-    from carseq.io.h5ad import read_h5ad, write_h5ad
+    from carseq.io.h5ad import read_given, write_h5ad
     from carseq.io.matrix import read_counts
 
     # carseq itself reports genes that share a symbol, in one line.
     warnings.filterwarnings("ignore", "Variable names are not unique")
     log.info("reading %s", matrix)
-    read = read_h5ad(matrix) if matrix.suffix == ".h5ad" else read_counts(matrix, car=car)
+    read = read_given(matrix) if matrix.suffix == ".h5ad" else read_counts(matrix, car=car)
     cells = annotate_matrix(read, sample=sample, car=car, gtf=gtf, bam=bam, seed=seed)
     if sample:
         # Under this name every other command looks for it.
@@ -340,15 +356,14 @@ def localize(
     ] = None,
 ) -> None:
     """Count CAR T cells by sample, type and state, and compare samples, without the workflow."""
-    import anndata
-
     from carseq.io.files import read_table, write_table
+    from carseq.io.h5ad import read_given
     from carseq.localize import everything
     from carseq.schema.tables import BY_NAME, DETECTION
     from carseq.study.sheets import further_columns
 
     given = further_columns(samples) if samples else None
-    cohort = anndata.read_h5ad(cells)
+    cohort = read_given(cells)
     found = everything(cohort, read_table(detection, DETECTION), target=target, given=given)
     for name, table in found.items():
         write_table(table, to / f"{name}.tsv", BY_NAME[name])

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from carseq.errors import CarseqError
 from carseq.io.files import atomic, reading
 
 if TYPE_CHECKING:
@@ -48,6 +49,25 @@ def read_h5ad(path: str | Path, *, backed: bool = False) -> AnnData:
 
     with reading(path) as path:
         return anndata.read_h5ad(path, backed="r" if backed else None)
+
+
+def read_given(path: str | Path) -> AnnData:
+    """Read an h5ad that a user gives.
+
+    Raises
+    ------
+    CarseqError
+        If it is missing, cut off or no h5ad.
+    """
+    path = Path(path)
+    if not path.is_file():
+        is_folder = path.is_dir()
+        raise CarseqError(
+            f"cannot read {path}",
+            "it is a folder" if is_folder else "there is no such file",
+            "give the path of an h5ad",
+        )
+    return read_h5ad(path)
 
 
 def number_of_cells(path: str | Path) -> int:
