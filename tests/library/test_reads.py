@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+
 import pandas as pd
 import pysam
 import pytest
@@ -11,8 +14,11 @@ from carseq.construct.homology import EndogenousTranscript
 from carseq.construct.library import relatives
 from carseq.construct.outputs import write_features
 from carseq.errors import CarseqError
+from carseq.library.fastq import check_pair
 from carseq.library.geometry import Chemistry
 from carseq.library.reads import LibraryReads, measure_reads, shortest_reads
+from carseq.molecules.fastq import pick_reads
+from carseq.sequence.kmers import KmerSet
 
 
 def bam(path, reads):
@@ -77,3 +83,29 @@ def test_the_measured_length_reaches_homology_and_coverage(tmp_path, surrogate):
         covered[length] = coverage["expected_3p"].sum()
     assert shared[50] > shared[150] + 200
     assert covered[50] < covered[150] / 1.5
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "words"),
+    [
+        ("{}.fastq.gz", lambda text: text, "is not compressed"),
+        ("{}.fastq.gz", bz2.compress, "compressed by bzip2"),
+        ("{}.fastq.bz2", bz2.compress, "compressed by bzip2"),
+        ("{}.fastq.gz", lambda text: b"\x28\xb5\x2f\xfd" + text, "compressed by zstd"),
+        ("{}.fasta", lambda text: b">r1\nACGT\n>r2\nACGA\n", "is FASTA, not FASTQ"),
+        ("{}.fq.gz", lambda text: gzip.compress(b">r1\nACGT\n"), "is FASTA, not FASTQ"),
+    ],
+    ids=["plain .gz", "bzip2 as .gz", "bzip2", "zstd", "FASTA", "FASTA in gzip"],
+)
+def test_reads_in_another_container_are_told_as_that(tmp_path, name, change, words):
+    """Of FASTA every other read was taken for a quality line; other compression was called damage."""
+    pair = [tmp_path / name.format(f"R{i}") for i in (1, 2)]
+    for path, bases in zip(pair, (b"ACGT", b"TTGA"), strict=True):
+        path.write_bytes(change(b"@r1\n" + bases + b"\n+\nFFFF\n"))
+    with pytest.raises(CarseqError) as error:
+        check_pair(*pair)
+    assert words in str(error.value)
+    chemistry = Chemistry("10x_3p_v3", 1, 2, 3, 2, "Forward", "", 0.9, 100, 4, 1, 4)
+    with pytest.raises(CarseqError) as error:
+        pick_reads([(pair[0], pair[1])], KmerSet(["ACGGT" * 20]), chemistry)
+    assert words in str(error.value)

@@ -70,6 +70,10 @@ def quicklook(
             f"{len(files)} {'were' if len(files) > 1 else 'was'} given",
             "give R1 and R2 of each lane in turn, or one folder",
         )
+    elif twice := [file for i, file in enumerate(files) if file.resolve() in _resolved(files[:i])]:
+        raise CarseqError(
+            f"{twice[0]} is given twice", "its reads would be counted twice", "give each file once"
+        )
     else:
         pairs[sample] = list(zip(files[::2], files[1::2], strict=True))
     with drawing() as beside, without_search_for_unused():
@@ -83,6 +87,10 @@ def quicklook(
                 out.print(line, highlight=False, soft_wrap=True)
             if len(pairs) > 1:
                 gc.collect()
+
+
+def _resolved(files: list[Path]) -> set[Path]:
+    return {file.resolve() for file in files}
 
 
 def molecules(

@@ -32,9 +32,15 @@ _KINDS: tuple[tuple[bytes, str, str], ...] = (
 )
 
 
-def _check_kind(path: Path) -> None:
-    """Refuse a file that is something else than text or gzip, by what it is."""
-    with path.open("rb") as stream:
+def check_kind(path: str | Path) -> None:
+    """Refuse a file that is something else than text or gzip, by what it is.
+
+    Raises
+    ------
+    CarseqError
+        If it is; what opening the file raises is not caught.
+    """
+    with open(path, "rb") as stream:
         head = stream.read(8)
     for mark, what, remedy in _KINDS:
         if head.startswith(mark):
@@ -60,7 +66,7 @@ def open_text(path: str | Path) -> Iterator[Iterator[str]]:
     """
     path = Path(path)
     try:
-        _check_kind(path)
+        check_kind(path)
         opened = (
             igzip.open(path, "rt", encoding="utf-8-sig")
             if is_gzipped(path)
@@ -114,7 +120,7 @@ def _pieces(fasta: str | Path) -> Iterator[tuple[str | None, bytes]]:
     """
     path = Path(fasta)
     try:
-        _check_kind(path)
+        check_kind(path)
         with igzip.open(path, "rb") if is_gzipped(path) else path.open("rb") as opened:
             tail, fresh = opened.read(len(BOM_UTF8)).removeprefix(BOM_UTF8), True
             while block := opened.read(_BLOCK):

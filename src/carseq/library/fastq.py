@@ -15,7 +15,7 @@ from isal import igzip
 
 from carseq.errors import CarseqError
 from carseq.io.cache import kept
-from carseq.io.fasta import DAMAGED
+from carseq.io.fasta import DAMAGED, check_kind, is_gzipped
 
 #: Pairs up to this size, both files together, are compared read by read; of larger ones samples of reads.
 WHOLE_BYTES = 40_000_000
@@ -52,6 +52,32 @@ def _damaged(path: str | Path, error: Exception) -> CarseqError:
         " ".join(str(error).split()) or type(error).__name__,
         "transfer the file again; compare its md5",
     )
+
+
+def check_fastq(path: str | Path) -> None:
+    """Refuse a file that is no FASTQ, plain or gzipped, by its first bytes; what opening it raises is not caught.
+
+    Raises
+    ------
+    CarseqError
+        If it is FASTA, compressed otherwise, or plain where its name says that it is compressed.
+    """
+    check_kind(path)
+    zipped = is_gzipped(path)
+    with igzip.open(path, "rb") if zipped else open(path, "rb") as stream:
+        first = stream.read(1)
+    if first == b">":
+        raise CarseqError(
+            f"{path} is FASTA, not FASTQ",
+            "its reads have no qualities",
+            "give the FASTQ files (of SRA: `fasterq-dump` without `--fasta`)",
+        )
+    if first and not zipped and Path(path).suffix.lower() == ".gz":
+        raise CarseqError(
+            f"{path} is not compressed",
+            "its name ends with .gz, and other programs would take it for damaged",
+            "rename it, or compress it (`gzip`)",
+        )
 
 
 def check_pair(r1: str | Path, r2: str | Path, *, n: int = 1000) -> bool:
@@ -194,6 +220,7 @@ def _records(path: str | Path, n: int | None = None) -> Iterator[dnaio.SequenceR
     """Yield the reads of a file; the error for a faulty record names its number."""
     number = 0
     try:
+        check_fastq(path)
         with dnaio.open(path) as reads:
             for record in islice(reads, n):
                 yield record

@@ -20,8 +20,8 @@ import numpy.typing as npt
 from isal import igzip
 
 from carseq.errors import CarseqError
-from carseq.io.fasta import DAMAGED
-from carseq.library.fastq import unequal
+from carseq.io.fasta import DAMAGED, is_gzipped
+from carseq.library.fastq import check_fastq, unequal
 from carseq.library.geometry import Chemistry
 from carseq.sequence.kmers import KmerSet
 
@@ -273,8 +273,8 @@ def _blocks(
     buffer = np.empty(CHUNK, dtype=np.uint8)
     held = 0
     try:
-        with open(path, "rb") as raw:
-            zipped = raw.read(2) == b"\x1f\x8b"
+        check_fastq(path)
+        zipped = is_gzipped(path)
         with igzip.open(path, "rb") if zipped else open(path, "rb", buffering=0) as stream:
             while read := stream.readinto(buffer[held:].data):
                 held += read
