@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
 from carseq import cells
-from carseq.cells.markers import CROSS_TALK
+from carseq.cells.markers import CROSS_TALK, read_markers
 from carseq.cells.subtypes import (
     PARENT,
     read_t_type_ids,
 )
+from carseq.errors import CarseqError
 
 
 def test_marker_table_is_sound() -> None:
@@ -48,3 +53,31 @@ def test_every_t_cell_type_has_an_ontology_term_and_a_source() -> None:
     markers = cells.read_markers()
     both = markers[markers["cell_type"].isin(table.index)]
     assert (both["cl_id"] == both["cell_type"].map(table["cl_id"])).all()
+
+
+TABLE = "lineage\tcell_type\tgene\tweight\nT\tT cell\tCD3D\t1\nB\tB cell\tMS4A1\t1\n"
+
+
+def test_blanks_and_rows_that_stand_twice_change_nothing(tmp_path: Path) -> None:
+    """Cells pasted from a spreadsheet end with blanks, of which some do not break a line."""
+    (tmp_path / "a.tsv").write_text(TABLE)
+    pasted = TABLE.replace("CD3D", "CD3D\N{NO-BREAK SPACE}").replace("\nB\t", "\nB \t")
+    (tmp_path / "b.tsv").write_text(pasted + "T\tT cell\tCD3D\t1\n")
+    assert read_markers(tmp_path / "b.tsv").equals(read_markers(tmp_path / "a.tsv"))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (TABLE.replace("\nT\t", "\nT cells\t"), "has no lineage T, but 'T cells'"),
+        (TABLE.replace("\nT\t", "\nCD8 T\t"), "has no lineage T, but 'CD8 T'"),
+        (TABLE.replace("\t", ";"), "separated by ';'"),
+    ],
+)
+def test_a_table_in_which_t_cells_would_be_missed_is_refused(
+    tmp_path: Path, text: str, words: str
+) -> None:
+    (tmp_path / "a.tsv").write_text(text)
+    with pytest.raises(CarseqError) as error:
+        read_markers(tmp_path / "a.tsv")
+    assert words in str(error.value)

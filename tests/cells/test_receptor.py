@@ -243,3 +243,15 @@ def test_paired_receptors_outside_t_cells_are_a_note(tmp_path: Path) -> None:
     found = [a for a in alerts.alerts(read_study(results)) if "receptor" in a.message]
     assert [a.level for a in found] == ["warn", "info"]
     assert "myeloid 3" in found[1].message
+
+
+def test_translated_words_are_told_and_chains_count_once(tmp_path: Path) -> None:
+    """A German Excel makes WAHR of true: no chain was left, and nothing said so."""
+    head = "barcode,contig_id,high_confidence,chain,v_gene,j_gene,cdr3,cdr3_nt,productive,umis\n"
+    row = "AAACCCAAGAGACAAG-1,c1,true,TRB,TRBV2,TRBJ1-1,CASSF,TGTGCC,true,5\n"
+    path = tmp_path / "tcr.csv"
+    path.write_text(head + row + row)
+    assert len(read_contigs(path)) == 1
+    path.write_text(head + row.replace("true", "WAHR"))
+    with pytest.raises(CarseqError, match="is 'wahr'"):
+        read_contigs(path)

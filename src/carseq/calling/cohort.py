@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,7 @@ from carseq.calling.negbin import upper_tail
 from carseq.calling.verdict import decide, sensitivity_of, silent_bound
 from carseq.cells.annotation import T_LINEAGE, is_single_t
 from carseq.cells.intact import can_be_judged, intactness
+from carseq.cells.markers import T_NAMES
 from carseq.errors import CarseqError
 from carseq.io.matrix import near_names
 from carseq.log import get_logger
@@ -36,8 +36,6 @@ NEARLY_WHOLE = 0.01
 #: Words for true and false, as R, pandas, Scrublet and DoubletFinder write them.
 _TRUE = frozenset(("true", "t", "1", "1.0", "yes", "doublet"))
 _FALSE = frozenset(("false", "f", "0", "0.0", "no", "singlet", "", "nan", "none", "na"))
-#: How others call T cells where carseq says T.
-_T_CELLS = re.compile(r"\bT\b|\bT[ _-]?(?:cells?|lymphocytes?)\b")
 #: Cells of which the depth is compared with the matrix, and how much more it may count: it counts less, if anything.
 MOST_LOOKED_AT, MOST_BEYOND = 2000, 2
 NEEDED = ("sample", "barcode", "total_umis", "lineage", "is_doublet")
@@ -203,7 +201,7 @@ def _checked(
     if obs["lineage"].isna().any():
         obs["lineage"] = obs["lineage"].astype(object).where(obs["lineage"].notna(), "unknown")
     names = obs["lineage"].astype(str)
-    if not names.eq(T_LINEAGE).any() and (named := names[names.str.contains(_T_CELLS)]).size:
+    if not names.eq(T_LINEAGE).any() and (named := names[names.str.contains(T_NAMES)]).size:
         raise CarseqError(
             f"no cell's lineage is {T_LINEAGE}, and {named.size} cells are {named.iloc[0]!r}",
             "the sample would seem to have no T cells",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,6 +39,8 @@ MARKER_COLUMNS = (
 )
 UNKNOWN = "unknown"
 T_LINEAGE = "T"
+#: How others call T cells where carseq says T.
+T_NAMES = re.compile(r"\bT\b|\bT[ _-]?(?:cells?|lymphocytes?)\b")
 #: Share of a type's markers that the annotation must hold.
 MIN_ANNOTATED = 0.55
 #: Lineages that share genes, so that one's markers are not foreign to the other.
@@ -120,21 +123,30 @@ def read_markers(path: str | Path | None = None) -> pd.DataFrame:
     if missing or table.empty:
         raise CarseqError(
             f"the marker table {path} is not usable",
-            f"it lacks {', '.join(missing)}" if missing else "it has no rows",
+            f"it lacks {', '.join(missing)}{_other_mark(table)}" if missing else "it has no rows",
             "one row a marker, with columns " + ", ".join(MARKER_COLUMNS),
         )
+    for name in {*MARKER_COLUMNS} & set(table):
+        table[name] = table[name].str.strip()
     for name in ("lineage", "cell_type", "gene"):
-        if (blank := table[name].str.strip().eq("")).any():
+        if (blank := table[name].eq("")).any():
             raise CarseqError(
                 f"the marker table {path} has a row without {name}",
                 f"row {int(np.flatnonzero(blank)[0]) + 1} of its {len(table)}",
                 "fill the cell, or take the row out",
             )
-    if (dates := table["gene"].str.strip().str.fullmatch(_DATE, case=False)).any():
+    if (dates := table["gene"].str.fullmatch(_DATE, case=False)).any():
         raise CarseqError(
             f"the marker table {path} has a date in place of a gene: {table['gene'][dates].iloc[0]}",
             "spreadsheets take names such as SEPT2, MARCH1 and DEC1 for dates",
             "write the gene's name of today (SEPTIN2, MARCHF1, BHLHE40) in a text editor",
+        )
+    named = table["lineage"][table["lineage"].str.contains(T_NAMES)]
+    if len(named) and not table["lineage"].eq(T_LINEAGE).any():
+        raise CarseqError(
+            f"the marker table {path} has no lineage {T_LINEAGE}, but {named.iloc[0]!r}",
+            "CAR T cells are looked for in cells of this lineage alone: no sample would have any",
+            f"write {T_LINEAGE} as the lineage of all types of T cells",
         )
     for name in MARKER_COLUMNS:
         if name not in table:
@@ -154,7 +166,14 @@ def read_markers(path: str | Path | None = None) -> pd.DataFrame:
             "markers left out, since CAR reads may land on them: %s",
             ", ".join(sorted(set(table.loc[crossed, "gene"]))),
         )
-    return table.loc[~crossed, list(MARKER_COLUMNS)].reset_index(drop=True)
+    once = ~table.duplicated(["lineage", "cell_type", "gene", "weight"])
+    return table.loc[~crossed & once, list(MARKER_COLUMNS)].reset_index(drop=True)
+
+
+def _other_mark(table: pd.DataFrame) -> str:
+    """Say what separates the columns of a table, if tabs do not."""
+    mark = next((m for m in ",;|" if table.shape[1] == 1 and m in table.columns[0]), "")
+    return f"; its columns are separated by {mark!r}, not by tabs" if mark else ""
 
 
 def read_signatures(path: str | Path | None = None) -> pd.DataFrame:

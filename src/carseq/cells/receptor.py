@@ -58,7 +58,8 @@ MANY = 20
 #: Share of T cells with a receptor below which the library, or its pairing with the sample, is in doubt: 10x V(D)J
 #: libraries show one in half of the T cells or more.
 LEAST_SHARE = 0.3
-_TRUE = ("true", "t", "1", "yes")
+_TRUE = ("true", "t", "1", "1.0", "yes")
+_FALSE = ("false", "f", "0", "0.0", "no", "")
 
 
 def read_contigs(path: str | Path) -> pd.DataFrame:
@@ -121,8 +122,20 @@ def read_contigs(path: str | Path) -> pd.DataFrame:
             f"it has {', '.join(sorted(set(chains['locus']))[:6])}",
             "give the T-cell library (vdj_t), not that of B cells",
         )
-    sure = table["high_confidence"].str.lower().isin(_TRUE) if "high_confidence" in table else True
-    productive = chains["productive"].str.lower().isin(_TRUE)
+    for name in {"high_confidence", "productive"} & set(table):
+        words = table[name].str.strip().str.lower()
+        if len(odd := words[~words.isin((*_TRUE, *_FALSE))]):
+            raise CarseqError(
+                f"{name} in the table of receptors {path} is {odd.iloc[0]!r}",
+                "it must be true or false; spreadsheets translate the two words (WAHR, VRAI)",
+                "give the file as the counting program wrote it, or put the words back",
+            )
+    sure = (
+        table["high_confidence"].str.strip().str.lower().isin(_TRUE)
+        if "high_confidence" in table
+        else True
+    )
+    productive = chains["productive"].str.strip().str.lower().isin(_TRUE)
     # 10x writes None for a CDR3 that it did not find, R writes NA: both are empty here.
     whole = (chains["junction"] != "") & (chains["junction_aa"] != "")
     chains = chains[of_t & productive & sure & whole & (chains["barcode"] != "")].copy()
@@ -132,7 +145,8 @@ def read_contigs(path: str | Path) -> pd.DataFrame:
         chains[name] = chains[name].str.split(r"[*,]", regex=True).str[0].str.strip()
     counted = pd.to_numeric(chains["umi_count"], errors="coerce").replace([np.inf, -np.inf], np.nan)
     chains["umi_count"] = counted.clip(0, 1e9).fillna(1).astype(int)
-    return chains.drop(columns="productive").reset_index(drop=True)
+    # Files of several lanes that were joined may name a chain twice.
+    return chains.drop(columns="productive").drop_duplicates().reset_index(drop=True)
 
 
 def match_contigs(chains: pd.DataFrame, barcodes: pd.Index, sample: str) -> pd.DataFrame:
