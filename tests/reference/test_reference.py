@@ -8,9 +8,13 @@ from pathlib import Path
 import pytest
 
 from carseq import reference
+from carseq.construct import load_construct
+from carseq.construct.coding import reverse_complement
+from carseq.data import path as data_path
 from carseq.errors import CarseqError
 from carseq.reference.genome import gtf_exons
 from carseq.reference.index import complete_chromosomes, plain_text
+from carseq.reference.transgene import check_car_is_new
 
 PLUS = "AACCGGTTAACCGTAGCATTACGATCAGGCTTAACCGA"
 
@@ -250,3 +254,23 @@ def test_attributes_in_another_style_are_told_as_that(genome, attributes, words)
     with pytest.raises(CarseqError) as error:
         reference.check_reference(genome / "g.fa", genome / "g.gtf")
     assert words in error.value.cause
+
+
+@pytest.mark.parametrize(
+    "how", ["unannotated", "in small letters", "other strand", "in its plasmid"]
+)
+def test_a_contig_of_the_car_is_found_without_an_annotation(genome, how):
+    """The CAR was added to the FASTA for an earlier job, under another name, and the GTF is the plain one."""
+    construct = load_construct(data_path("constructs/ide-cel.gb"), name="CAR")
+    held = construct.sequence
+    if how == "in small letters":
+        held = held.lower()
+    if how == "other strand":
+        held = reverse_complement(held)
+    if how == "in its plasmid":
+        held = PLUS * 40 + held + PLUS * 40
+    plain = (genome / "g.fa").read_text()
+    check_car_is_new(genome / "g.fa", genome / "g.gtf", construct)
+    (genome / "g.fa").write_text(f"{plain}>pLV_2021\n{held}\n")
+    with pytest.raises(CarseqError, match="holds the CAR already, under the name pLV_2021"):
+        check_car_is_new(genome / "g.fa", genome / "g.gtf", construct)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from carseq.construct import Construct
+from carseq.construct.coding import reverse_complement
 from carseq.construct.homology import EndogenousTranscript, rivals
+from carseq.construct.reading import MAX_LENGTH
 from carseq.errors import CarseqError
-from carseq.io.fasta import contigs
+from carseq.io.fasta import contigs, fasta_records
 from carseq.reference.genome import raise_if_named, read_annotation, read_transcripts
 
 #: Length of the exact matches that are counted, nt: none of 31 is shared by chance.
@@ -53,10 +56,31 @@ def check_car_is_new(
     """
     annotation = read_annotation(gtf)
     named = any(construct.name in (exons.gene_id, exons.gene) for exons in annotation)
-    raise_if_named(fasta, gtf, construct.name, contigs(fasta), annotated=named)
+    lengths = contigs(fasta)
+    raise_if_named(fasta, gtf, construct.name, lengths, annotated=named)
     if transcripts is None:
         transcripts = read_transcripts(fasta, annotation)
-    raise_if_car(construct, transcripts)
+    raise_if_car(construct, chain(transcripts, small_contigs(fasta, lengths)))
+
+
+def small_contigs(fasta: str | Path, lengths: Mapping[str, int]) -> Iterator[EndogenousTranscript]:
+    """Yield both strands of the contigs that are short enough to be a vector, whether a gene is annotated there or not.
+
+    A CAR's contig without an annotation, or with one of the other strand, would take the CAR's reads all the same.
+
+    Parameters
+    ----------
+    fasta
+        Genome.
+    lengths
+        Of its contigs, nt.
+    """
+    if not any(length <= MAX_LENGTH for length in lengths.values()):
+        return
+    for name, sequence in fasta_records(fasta):
+        if WORD <= len(sequence) <= MAX_LENGTH:
+            yield EndogenousTranscript(name, f"{name}(+)", sequence)
+            yield EndogenousTranscript(name, f"{name}(-)", reverse_complement(sequence))
 
 
 def raise_if_car(construct: Construct, transcripts: Iterable[EndogenousTranscript]) -> None:

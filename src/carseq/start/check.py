@@ -23,7 +23,7 @@ from carseq.machine import disk_megabytes, machine_megabytes
 from carseq.reference.genome import check_reference, gene_symbols, read_transcripts
 from carseq.reference.index import check_index
 from carseq.reference.star import star_version
-from carseq.reference.transgene import raise_if_car
+from carseq.reference.transgene import raise_if_car, small_contigs
 from carseq.start.samples import (
     Note,
     check_copies,
@@ -315,6 +315,7 @@ def _check_genome(study: Study, constructs: list[Construct], genome: _Genome) ->
                 + (f"; did you mean {near[0]}?" if near else "")
             ),
         )
+    transcripts += small_contigs(fasta, genome.contigs)
     for car in constructs:
         raise_if_car(car, transcripts)
 
