@@ -75,6 +75,19 @@ def test_runs_of_the_same_samples_are_their_units(tmp_path, folders):
     assert len(found(tmp_path)) == 4
 
 
+@pytest.mark.parametrize("ending", ["fastq.zst", "fq.bz2", "FASTQ.GZ", "fastq.gz.part", "fq.ora"])
+def test_reads_that_are_not_taken_are_told(tmp_path, ending):
+    """A sample whose reads are compressed otherwise must not be missing from the study without a word."""
+    for read in (1, 2):
+        (tmp_path / f"A_R{read}.fastq.gz").write_bytes(b"x")
+        (tmp_path / f"B_R{read}.{ending}").write_bytes(b"x")
+        (tmp_path / f"A_R{read}.fastq.gz.md5").write_text("x")
+    found = fastq_pairs(tmp_path)
+    assert [unit[0] for unit in found.units] == ["A"]
+    assert len(found.told) == 1
+    assert f"B_R1.{ending}, B_R2.{ending}" in found.told[0]
+
+
 def test_what_is_no_sample_is_left_out_and_told(tmp_path):
     pair(tmp_path, "P01")
     pair(tmp_path, "Undetermined")

@@ -20,6 +20,11 @@ _SRA = re.compile(r"^(?P<sample>[SED]RR\d+)_(?P<read>[1-4])\.f(?:ast)?q(?:\.gz)?
 #: Other names of pairs: SAMPLE_1.fq.gz, SAMPLE.R1.fastq.gz, SAMPLE-R1.fq.
 _PLAIN = re.compile(r"^(?P<sample>.+?)[._-]R?(?P<read>[12])\.f(?:ast)?q(?:\.gz)?$")
 _ANY_FASTQ = re.compile(r"\.f(?:ast)?q(?:\.gz)?$")
+#: Reads in a container that is not read, half a transfer, or with an ending in capitals.
+_OTHER_FASTQ = re.compile(
+    r"\.f(?:ast)?q(?:\.(?:gz|gzip|bgz|bz2|xz|zstd?|zip|7z|rar|lz4|ora|spring|part|partial|tmp|crdownload|filepart))*$",
+    re.IGNORECASE,
+)
 #: Reads of the sample index, which the counts do not need.
 _INDEX_READ = re.compile(r"_I[12](?:_\d{3})?\.f(?:ast)?q(?:\.gz)?$")
 #: Names that say what was sequenced, not whose: the folder names the sample.
@@ -100,6 +105,10 @@ def fastq_pairs(folder: Path) -> Pairs:
     real: dict[Path, Path] = {}
     for path in walk(folder):
         if not _ANY_FASTQ.search(path.name):
+            if _OTHER_FASTQ.search(path.name) and not path.name.startswith("."):
+                left["names that do not end in .fastq.gz or .fastq, .fq.gz or .fq"].append(
+                    path.name
+                )
             continue
         if path.name.startswith("."):
             left["hidden files (`._` files are macOS's notes, not reads)"].append(path.name)
