@@ -104,3 +104,20 @@ def test_localization_and_contrasts(called):
     )
     assert compared.loc["urine against blood", "estimate"] > 1
     assert compared.loc["against baseline", "q"] >= compared.loc["against baseline", "p"]
+
+
+def test_antibodies_are_no_part_of_a_cells_depth():
+    """A CITE-seq matrix counts more molecules of antibodies than of genes; a depth far too small is refused."""
+    adata, samples = study(0)
+    antibodies = sparse.csr_matrix(np.full((adata.n_obs, 2), 50_000.0))
+    both = anndata.AnnData(
+        sparse.hstack([adata.layers["counts"], antibodies]).tocsr(), obs=adata.obs.copy()
+    )
+    both.var_names = [*adata.var_names, "CD3_TotalSeqC", "CD19_TotalSeqC"]
+    both.var["feature_types"] = ["Gene Expression"] * adata.n_vars + ["Antibody Capture"] * 2
+    assert call_cells(both, None, samples, car=CAR).equals(
+        call_cells(adata, None, samples, car=CAR)
+    )
+    both.var["feature_types"] = "Gene Expression"
+    with pytest.raises(CarseqError, match="total_umis is not the number of molecules"):
+        call_cells(both, None, samples, car=CAR)

@@ -21,7 +21,7 @@ from carseq.cells.annotation import T_LINEAGE, is_single_t
 from carseq.cells.intact import can_be_judged, intactness
 from carseq.cells.markers import T_NAMES
 from carseq.errors import CarseqError
-from carseq.io.matrix import near_names
+from carseq.io.matrix import GENE, feature_types, near_names
 from carseq.log import get_logger
 from carseq.schema.tables import DETECTION
 from carseq.schema.thresholds import FDR
@@ -233,7 +233,9 @@ def _check_depth(adata: AnnData, total: npt.NDArray[np.float64]) -> None:
     if matrix is None or not adata.n_obs:
         return
     rows = slice(0, MOST_LOOKED_AT)
-    some = matrix[rows]
+    # Antibodies' molecules are not among a cell's.
+    of_genes = feature_types(adata.var) == GENE
+    some = matrix[rows] if of_genes.all() else matrix[rows][:, of_genes]
     values = some.data if hasattr(some, "indptr") else np.asarray(some)
     if (np.abs(values - np.rint(values)) > NEARLY_WHOLE).any() or (values < 0).any():
         # No counts: they say nothing of the depth.

@@ -27,7 +27,7 @@ VERSIONS: Mapping[str, str] = MappingProxyType(
         "solo": "0.2.0.1",
         "library": "0.2.0",
         "molecules": "0.2.0",
-        "cells": "0.2.0.7",
+        "cells": "0.2.0.8",
         "calling": "0.2.0.5",
         "localize": "0.2.0.2",
         "report": "0.2.0.1",
