@@ -1,7 +1,7 @@
 """A notebook run without a kernel's process: papermill's engine for the process that it is called in.
 
-A kernel of its own takes 5 s of CPU to start and to import what each notebook needs. Here a process that has imported
-it once is forked for each notebook (:mod:`carseq.report.notebooks`): each still runs fresh, with nothing of another's.
+A kernel of its own takes 5 s of CPU to start and to import what each notebook needs. Here processes that have imported
+it run one notebook after another (:mod:`carseq.report.notebooks`), each in a new shell: it has nothing of another's.
 """
 
 from __future__ import annotations
