@@ -634,7 +634,7 @@ def proteins_apart(adata: AnnData) -> pd.DataFrame | None:
 def _are_whole(matrix: Any) -> bool:
     """Return whether all values are whole numbers, but for rounding, and none is negative."""
     data = matrix.data if hasattr(matrix, "indptr") else np.asarray(matrix)
-    if data.dtype.kind in "bu":
+    if data.dtype == bool or data.dtype.kind == "u":
         return True
     with np.errstate(invalid="ignore"):
         if not (np.isfinite(data).all() and (data >= 0).all()):
