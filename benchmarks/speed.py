@@ -733,7 +733,7 @@ def scaling_lines(figures: dict[str, Any]) -> list[str]:
     table = by_size(figures["rows"])
     lines = [
         "### The whole workflow against STARsolo alone", "",
-        f"{figures['about']} Three samples of {CELLS:,} cells, from FASTQ and genome to report and notebooks, as `carseq run` does it (`--cores {JOBS}`); STARsolo with "
+        f"{figures['about']} Three samples of {CELLS:,} cells, from FASTQ and genome to report and notebooks, with as many jobs as `carseq run` starts (`--cores {JOBS}`), but without its check before; STARsolo with "
         "the same options, index and threads as `rule align`, but reads by `zcat` and STAR's own `seedPerWindowNmax`, sample after sample, in turn with the workflow. Medians where there is more than one run.", "",
         "| million read pairs | runs | workflow: s | CPU s | GB | STARsolo: s | CPU s | GB | ratio | of the workflow, align: s | molecules there after, s | load, the larger of start and end |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|",
