@@ -498,9 +498,8 @@ def _read_h5ad(path: Path) -> _Read:
     held = matrices_of(adata)
     if not held:
         raise CarseqError(f"{path} holds no matrix", "X is empty", "give an h5ad of raw counts")
-    where, matrix, var = next(
-        (h for h in held if h[1].dtype != bool and _are_whole(h[1])), held[-1]
-    )
+    whole = next((h for h in held if h[1].dtype != bool and _are_whole(h[1])), None)
+    where, matrix, var = whole or held[-1]
     if where not in ("X", 'layers["counts"]'):
         log.info("%s: the counts are those of %s", path, where)
     if (most := max(len(genes) for *_, genes in held)) > len(var):
@@ -519,15 +518,15 @@ def _read_h5ad(path: Path) -> _Read:
             f"{where} says true or false: which genes were seen, not how often",
             "give the raw matrix",
         )
-    if counts.dtype.kind == "f" and _are_whole(counts):
+    if whole and counts.dtype.kind == "f":
         # What was computed back from another scale is whole but for rounding.
         counts.data = np.rint(counts.data)
-    elif not _are_whole(counts) and (
-        whole := [n for n in adata.layers if n not in COUNT_LAYERS and _are_counts(adata, n)]
+    elif not whole and (
+        layers := [n for n in adata.layers if n not in COUNT_LAYERS and _are_counts(adata, n)]
     ):
         raise CarseqError(
             f"{path} holds no raw counts in X",
-            f"whole numbers are in its layer{'s' if len(whole) > 1 else ''} {', '.join(whole)}",
+            f"whole numbers are in its layer{'s' if len(layers) > 1 else ''} {', '.join(layers)}",
             'if a layer holds the counts of all molecules, name it "counts"; spliced molecules alone are not all',
         )
     index = _names(var.index)

@@ -198,9 +198,7 @@ def count_reads(path: str | Path) -> int:
     lines, last = 0, ord("\n")
     block = np.empty(1 << 20, dtype=np.uint8)
     try:
-        with open(path, "rb") as raw:
-            zipped = raw.read(2) == b"\x1f\x8b"
-        with igzip.open(path, "rb") if zipped else open(path, "rb") as stream:
+        with igzip.open(path, "rb") if is_gzipped(path) else open(path, "rb") as stream:
             while size := stream.readinto(block.data):
                 lines += int(np.count_nonzero(block[:size] == ord("\n")))
                 last = int(block[size - 1])
