@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -49,7 +50,8 @@ def paths(names: set[str], folder: str) -> set[str]:
 def workflow(study: Path, executor: str, config: str = "config.yaml") -> tuple[set[str], set[str]]:
     """Return the rules that Snakemake would run for a study, and all files its jobs make.
 
-    With executor ``touch`` it takes all files for made, and writes down by what.
+    With executor ``touch`` it takes all files for made, and writes down by what. What makes a job run again is what
+    the profile says that Snakemake finds beside the Snakefile.
     """
     from snakemake.api import SnakemakeApi
     from snakemake.settings.types import (
@@ -57,9 +59,12 @@ def workflow(study: Path, executor: str, config: str = "config.yaml") -> tuple[s
         DAGSettings,
         OutputSettings,
         Quietness,
+        RerunTrigger,
         ResourceSettings,
     )
 
+    profile = yaml.safe_load((ROOT / "profiles/default/config.yaml").read_text())
+    triggers = RerunTrigger.parse_choices_set(profile["rerun-triggers"])
     here = Path.cwd()
     try:
         with SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
@@ -69,7 +74,7 @@ def workflow(study: Path, executor: str, config: str = "config.yaml") -> tuple[s
                 snakefile=ROOT / "Snakefile",
                 workdir=study,
             )
-            made.dag(DAGSettings()).execute_workflow(executor=executor)
+            made.dag(DAGSettings(rerun_triggers=triggers)).execute_workflow(executor=executor)
             inner = made._workflow
             if executor == "touch":
                 for job in inner.dag.jobs:
@@ -304,6 +309,14 @@ def test_a_rooms_new_version_reruns_it_and_what_follows_never_the_alignment(
     needed = workflow(study, "dryrun")[0]
     assert needed == ROOMS[room]
     assert not needed & ALIGNMENT
+
+
+def test_an_installation_of_today_reruns_nothing_of_yesterday(
+    study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`pip install` and `git clone` give scripts the time of day: a study that an older copy made stays as it is."""
+    monkeypatch.setattr("snakemake.jobs.get_script_mtime", lambda path: time.time() + 3600)
+    assert workflow(study, "dryrun")[0] == set()
 
 
 def test_no_input_is_ancient() -> None:
