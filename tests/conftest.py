@@ -32,6 +32,17 @@ LAST = (
 )  # fmt: skip
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Have the jobs of all tests' runs handed to one process, as those of one run are.
+
+    Runs that hook into Python (PYTHONPATH), of another environment or of a cluster import by themselves.
+    """
+    if not hasattr(config, "workerinput"):
+        from carseq import preload
+
+        preload.start(ROOT / "workflow" / "scripts")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the long files first, and those that take the demo last."""
     order = {name: place for place, name in enumerate((*FIRST, *THEN), -len(FIRST + THEN))}

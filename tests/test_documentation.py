@@ -50,6 +50,7 @@ INNER = {
     "machine",
     "moved",
     "parallel",
+    "preload",
     "schema",
     "sequence",
     "workflow",

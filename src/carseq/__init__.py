@@ -10,6 +10,7 @@ AnnData and needs no Snakemake. Rooms are imported on first use, so that ``impor
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from typing import Any
 
@@ -38,6 +39,13 @@ _ROOMS = (
 _FUNCTIONS = {"annotate": ("carseq.cells.alone", "annotate_matrix")}
 
 install(sys.meta_path)
+
+# A script of a run on this machine is run by a process that has imported the libraries already. Here and not in each
+# script: a script's first line would come after its imports, or stand in all of them.
+if "CARSEQ_PRELOADED" in os.environ:
+    from carseq.preload import hand_over
+
+    hand_over()
 
 __all__ = ["CarseqError", "__version__", *_FUNCTIONS, *_ROOMS]
 

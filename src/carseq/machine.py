@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -52,6 +53,40 @@ def spare_arrays() -> None:
     """
     for name in ("awkward", "xarray"):
         sys.modules.setdefault(name, None)  # type: ignore[arg-type]
+
+
+def taken() -> dict[str, float]:
+    """Return what this process has taken so far, and those it has waited for.
+
+    Returns
+    -------
+    ``seconds`` since it began, ``cpu_seconds``, ``megabytes`` (2**20 bytes) of resident memory that the largest process
+    held at its peak, as the kernel counted them; where the system tells, ``megabytes_read`` from disks and
+    ``megabytes_written``.
+    """
+    import resource
+
+    import psutil
+
+    own, others = (
+        resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
+    # In bytes on macOS, in kilobytes elsewhere (getrusage(2)).
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    most = float(own.ru_maxrss)
+    with suppress(OSError, IndexError, ValueError):
+        # Without what the process that made this one held, which `getrusage` counts.
+        most = float(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0])
+    found = {
+        "seconds": time.time() - psutil.Process().create_time(),
+        "cpu_seconds": sum(part.ru_utime + part.ru_stime for part in (own, others)),
+        "megabytes": max(most, others.ru_maxrss) / unit,
+    }
+    with suppress(OSError, ValueError):
+        counts = dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())
+        found["megabytes_read"] = int(counts["read_bytes"]) / 2**20
+        found["megabytes_written"] = int(counts["write_bytes"]) / 2**20
+    return found
 
 
 def machine_megabytes() -> int:

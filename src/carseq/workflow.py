@@ -16,16 +16,19 @@ import time
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import carseq
 from carseq.errors import CarseqError
-from carseq.io.atomic import remove_temporaries
+from carseq.io.atomic import atomic, remove_temporaries
 from carseq.io.checksums import check_whole, forget, known_files, remember
 from carseq.io.failures import KILLED, machine_failure
 from carseq.log import get_logger, to_file
-from carseq.machine import spare_arrays, spare_extensions
+from carseq.machine import spare_arrays, spare_extensions, taken
+from carseq.schema.results import BENCHMARKS, LOGS
 
 if TYPE_CHECKING:
     from carseq.study.model import Study
@@ -156,14 +159,47 @@ def results_of(snakemake: Any) -> Path | None:
     return Path(os.path.commonpath([os.path.abspath(p) for p in [str(snakemake.log[0]), *outputs]]))
 
 
+def measure(root: Path, log: str | Path) -> None:
+    """Write down what this job has taken, as Snakemake's ``benchmark`` would: ``benchmarks/`` has a table for each log.
+
+    The kernel knows it of a job of any length, however it was started. Snakemake looks at the processes below the one
+    that it started, now and then; a job that was handed over (:mod:`carseq.preload`) is not among them.
+
+    Parameters
+    ----------
+    root
+        The results folder.
+    log
+        The job's log, below ``logs/`` in it. Of another, nothing is written.
+    """
+    try:
+        name = Path(os.path.abspath(log)).relative_to(root / LOGS).with_suffix(".tsv")
+    except ValueError:
+        return
+    took = taken()
+    seconds = took["seconds"]
+    row = {
+        "s": f"{seconds:.4f}",
+        "h:m:s": str(timedelta(seconds=int(seconds))),
+        "max_rss": f"{took['megabytes']:.2f}",
+        **dict.fromkeys(("max_vms", "max_uss", "max_pss"), "NA"),
+        "io_in": f"{took['megabytes_read']:.2f}" if "megabytes_read" in took else "NA",
+        "io_out": f"{took['megabytes_written']:.2f}" if "megabytes_written" in took else "NA",
+        "mean_load": f"{100 * took['cpu_seconds'] / seconds:.2f}" if seconds > 0 else "NA",
+        "cpu_time": f"{took['cpu_seconds']:.2f}",
+    }
+    with atomic(root / BENCHMARKS / name) as part:
+        part.write_text("\t".join(row) + "\n" + "\t".join(row.values()) + "\n")
+
+
 @contextmanager
 def job(snakemake: Any, *, plain_arrays: bool = False) -> Iterator[Any]:
     """Run a script's body: open its log, set its threads, verify its inputs, and report its errors.
 
     An expected error (:class:`~carseq.errors.CarseqError`), a full or forbidden disk and a lack of memory are shown on
     the terminal without a traceback, and the job fails. Any other error goes to the log with its traceback and is
-    raised. Inputs that another job of the workflow made must be unchanged since then. The checksums of the outputs are
-    written when the job ends well.
+    raised. Inputs that another job of the workflow made must be unchanged since then. The checksums of the outputs, and
+    what the job took (:func:`measure`), are written when it ends well.
 
     Parameters
     ----------
@@ -186,7 +222,7 @@ def job(snakemake: Any, *, plain_arrays: bool = False) -> Iterator[Any]:
     logging.raiseExceptions = False
     # A cluster's time limit and a user who stops the run send it: temporary files are removed, STAR is ended.
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+        signal.signal(signal.SIGTERM, _end_in_order)
     root = results_of(snakemake)
     outputs = [str(path) for path in snakemake.output]
     try:
@@ -209,6 +245,7 @@ def job(snakemake: Any, *, plain_arrays: bool = False) -> Iterator[Any]:
         yield snakemake
         if root is not None:
             remember(root, outputs)
+            measure(root, snakemake.log[0])
     except CarseqError as error:
         _tell(error, terminal)
     except Exception as error:
@@ -220,6 +257,12 @@ def job(snakemake: Any, *, plain_arrays: bool = False) -> Iterator[Any]:
         with suppress(SystemExit):
             _tell(told, terminal)
         os._exit(1)
+
+
+def _end_in_order(number: int, frame: FrameType | None) -> NoReturn:
+    """Leave the job's blocks and end. A second signal, sent to a whole group and to this process, changes nothing."""
+    signal.signal(number, signal.SIG_IGN)
+    sys.exit(128 + number)
 
 
 def _tell(error: CarseqError, terminal: Any) -> NoReturn:

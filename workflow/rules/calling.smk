@@ -68,8 +68,6 @@ rule calling:
         losses=each_sample("losses", WITH_READS),
     log:
         f"{RESULTS}/logs/calling.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/calling.tsv"
     conda:
         "../../envs/tools.yaml"
     resources:

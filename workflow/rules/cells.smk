@@ -15,9 +15,7 @@ rule sample_cells:
         ambient=R("ambient"),
         knee=R("knee"),
     log:
-        f"{RESULTS}/logs/{{sample}}/cells.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/{{sample}}/sample_cells.tsv"
+        f"{RESULTS}/logs/{{sample}}/sample_cells.log",
     conda:
         "../../envs/tools.yaml"
     resources:
@@ -49,8 +47,6 @@ rule cellbender:
         R("cellbender"),
     log:
         f"{RESULTS}/logs/{{sample}}/cellbender.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/{{sample}}/cellbender.tsv"
     conda:
         "../../envs/tools.yaml"
     threads: up_to(4)
@@ -87,8 +83,6 @@ rule cohort:
         receptors=R("receptors"),
     log:
         f"{RESULTS}/logs/cohort.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/cohort.tsv"
     conda:
         "../../envs/tools.yaml"
     threads: cohort_threads

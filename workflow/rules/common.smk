@@ -10,6 +10,7 @@ from carseq.io.remote import check_host, is_url, provider, watch_requests
 from carseq.io.results import upgrade_notice
 from carseq.locks import forget_run, note_run, lock_notice
 from carseq.machine import machine_cores, machine_megabytes
+from carseq.preload import start
 from carseq.schema.results import FILES, VERSIONS, each
 from carseq.study.construct_file import split_record
 from carseq.study.memory import (
@@ -86,10 +87,15 @@ if workflow.is_main_process:
         logger.warning(told)
 
 
+SCRIPTS = Path(workflow.current_basedir).parent / "scripts"
+
+
 # How the CAR is brought in; and whose the lock is, should this run be killed.
 onstart:
     keep()
     note_run(Path.cwd())
+    if not elsewhere():
+        start(SCRIPTS)
 
 
 onsuccess:

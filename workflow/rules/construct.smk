@@ -77,8 +77,6 @@ if WITH_READS:
             loci=R("loci"),
         log:
             f"{RESULTS}/logs/homologs.log",
-        benchmark:
-            f"{RESULTS}/benchmarks/homologs.tsv"
         conda:
             "../../envs/tools.yaml"
         resources:
@@ -102,8 +100,6 @@ if WITH_READS:
             bed=R("homology_bed"),
         log:
             f"{RESULTS}/logs/homology.log",
-        benchmark:
-            f"{RESULTS}/benchmarks/homology.tsv"
         conda:
             "../../envs/tools.yaml"
         resources:

@@ -26,8 +26,6 @@ rule localize:
         clonotypes=R("clonotypes"),
     log:
         f"{RESULTS}/logs/localize.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/localize.tsv"
     # Report and notebooks wait for it.
     priority: 60
     conda:

@@ -11,8 +11,6 @@ rule belonging:
         R("belonging"),
     log:
         f"{RESULTS}/logs/{{sample}}/belonging.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/{{sample}}/belonging.tsv"
     priority: 85
     conda:
         "../../envs/tools.yaml"
@@ -68,8 +66,6 @@ rule molecules:
         losses=R("molecule_losses"),
     log:
         f"{RESULTS}/logs/{{sample}}/molecules.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/{{sample}}/molecules.tsv"
     conda:
         "../../envs/tools.yaml"
     resources:
@@ -97,8 +93,6 @@ rule support:
         R("support"),
     log:
         f"{RESULTS}/logs/{{sample}}/support.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/{{sample}}/support.tsv"
     conda:
         "../../envs/tools.yaml"
     resources:

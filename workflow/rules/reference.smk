@@ -10,8 +10,6 @@ rule check_reference:
         R("checked"),
     log:
         f"{RESULTS}/logs/check_reference.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/check_reference.tsv"
     priority: 100
     conda:
         "../../envs/tools.yaml"
@@ -40,8 +38,6 @@ rule check_car:
         R("car_checked"),
     log:
         f"{RESULTS}/logs/check_car.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/check_car.tsv"
     priority: 100
     conda:
         "../../envs/tools.yaml"
@@ -69,8 +65,6 @@ rule strand_panel:
         R("strand_panel"),
     log:
         f"{RESULTS}/logs/strand_panel.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/strand_panel.tsv"
     priority: 90
     conda:
         "../../envs/tools.yaml"
@@ -97,8 +91,6 @@ if not CONFIG.reference.star_index:
             directory(R("base_index")),
         log:
             f"{RESULTS}/logs/star_index.log",
-        benchmark:
-            f"{RESULTS}/benchmarks/star_index.tsv"
         # The longest way to the first alignment.
         priority: 95
         conda:
@@ -127,8 +119,6 @@ rule transcripts_index:
         directory(R("transcripts_index")),
     log:
         f"{RESULTS}/logs/transcripts_index.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/transcripts_index.tsv"
     priority: 95
     conda:
         "../../envs/tools.yaml"
@@ -156,8 +146,6 @@ rule augmented_gtf:
         R("augmented_gtf"),
     log:
         f"{RESULTS}/logs/augmented_gtf.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/augmented_gtf.tsv"
     conda:
         "../../envs/tools.yaml"
     resources:
@@ -181,8 +169,6 @@ rule insert_car:
         directory(R("augmented_index")),
     log:
         f"{RESULTS}/logs/insert_car.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/insert_car.tsv"
     # All alignments wait for it.
     priority: 95
     conda:

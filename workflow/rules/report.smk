@@ -62,12 +62,10 @@ rule report:
             category="Report",
             labels={"what": "methods, as text"},
         ),
-        # The benchmark files are read but not declared as inputs, so that measuring a job again makes no new report.
+        # What jobs took is read but not declared as input, so that a job that runs again makes no new report by its time.
         run_times=R("run_times"),
     log:
         f"{RESULTS}/logs/report.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/report.tsv"
     conda:
         "../../envs/tools.yaml"
     resources:
@@ -107,9 +105,7 @@ rule notebook:
             for name in NOTEBOOKS
         ],
     log:
-        f"{RESULTS}/logs/notebooks.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/notebook.tsv"
+        f"{RESULTS}/logs/notebook.log",
     # The longest of the last jobs.
     priority: 50
     conda:
@@ -137,8 +133,6 @@ rule export_matrix:
         barcodes=R("matrix_barcodes"),
     log:
         f"{RESULTS}/logs/export_matrix.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/export_matrix.tsv"
     conda:
         "../../envs/tools.yaml"
     resources:
@@ -168,8 +162,6 @@ rule car_reads:
         bai=R("car_reads_bai"),
     log:
         f"{RESULTS}/logs/{{sample}}/car_reads.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/{{sample}}/car_reads.tsv"
     conda:
         "../../envs/tools.yaml"
     resources:
@@ -197,8 +189,6 @@ rule export_multiqc:
         R("multiqc_evidence"),
     log:
         f"{RESULTS}/logs/export_multiqc.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/export_multiqc.tsv"
     conda:
         "../../envs/tools.yaml"
     resources:
@@ -221,8 +211,6 @@ rule ro_crate:
         R("ro_crate"),
     log:
         f"{RESULTS}/logs/ro_crate.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/ro_crate.tsv"
     conda:
         "../../envs/tools.yaml"
     resources:

@@ -61,8 +61,6 @@ rule reuse_cells:
         cohort=cohort_of(RESULTS),
     log:
         f"{RESULTS}/logs/reuse_cells.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/reuse_cells.tsv"
     conda:
         "../../envs/tools.yaml"
     resources:

@@ -9,8 +9,6 @@ rule observed:
         R("observed"),
     log:
         f"{RESULTS}/logs/{{sample}}/observed.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/{{sample}}/observed.tsv"
     priority: 80
     conda:
         "../../envs/tools.yaml"
@@ -36,8 +34,6 @@ rule chemistry:
         R("chemistry"),
     log:
         f"{RESULTS}/logs/{{sample}}/chemistry.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/{{sample}}/chemistry.tsv"
     priority: 80
     conda:
         "../../envs/tools.yaml"
@@ -67,8 +63,6 @@ if KALLISTO:
             summary=R("summary"),
         log:
             f"{RESULTS}/logs/{{sample}}/count.log",
-        benchmark:
-            f"{RESULTS}/benchmarks/{{sample}}/count.tsv"
         # Before what needs one core and can run beside it.
         priority: 60
         conda:
@@ -107,8 +101,6 @@ else:
             summary=R("summary"),
         log:
             f"{RESULTS}/logs/{{sample}}/align.log",
-        benchmark:
-            f"{RESULTS}/benchmarks/{{sample}}/align.tsv"
         # Before what needs one core and can run beside it.
         priority: 60
         conda:
@@ -148,8 +140,6 @@ if SEARCHED:
             bai=kept(R("slice_bai"), KEEP_BAM == "slice"),
         log:
             f"{RESULTS}/logs/{{sample}}/search.log",
-        benchmark:
-            f"{RESULTS}/benchmarks/{{sample}}/search.tsv"
         conda:
             "../../envs/tools.yaml"
         threads: 2
@@ -180,8 +170,6 @@ else:
             bai=kept(R("slice_bai"), KEEP_BAM == "slice"),
         log:
             f"{RESULTS}/logs/{{sample}}/slice_bam.log",
-        benchmark:
-            f"{RESULTS}/benchmarks/{{sample}}/slice_bam.tsv"
         conda:
             "../../envs/tools.yaml"
         resources:

@@ -81,7 +81,7 @@ def run(
 def _run(config: Path, options: object, *, check: bool) -> int:
     """Check and run a study, print its verdicts, and return the exit code."""
     from carseq.cli.study import verdict
-    from carseq.run import Options, executor_of, run_study
+    from carseq.run import Options, executor_of, prepare, run_study
     from carseq.schema.results import FILES
     from carseq.study.config import read_config
 
@@ -98,6 +98,7 @@ def _run(config: Path, options: object, *, check: bool) -> int:
         )
     told = Console(stderr=True)
     remote = executor_of(options)
+    prepare(config, options, remote=remote)
     if check and not _checked(config, options, told, remote=remote):
         return 1
     code = run_study(config, options, told)

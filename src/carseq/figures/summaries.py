@@ -208,8 +208,8 @@ def run_times(benchmarks: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Schema ``RUN_TIMES``. If Snakemake could not measure any job of a rule because they were too short, CPU time and
-        memory are missing.
+        Schema ``RUN_TIMES``. If no job of a rule could be measured (Snakemake, which did it before 0.2.0, missed short
+        ones), CPU time and memory are missing.
     """
     by_rule = benchmarks.groupby("rule", as_index=False).agg(
         n_jobs=("seconds", "size"),

@@ -102,7 +102,7 @@ def run_notebooks(
     CarseqError
         If one fails or is killed. The others are run to their end.
     """
-    _import_what_they_use()
+    import_what_they_use()
     # What is wrong with a study, its notebooks tell themselves.
     with suppress(CarseqError):
         read_ahead(Path(outs[0]).parent.parent)
@@ -161,7 +161,7 @@ def _may_divide() -> bool:
     return not any(path.read_text().startswith("tokio") for path in threads)
 
 
-def _import_what_they_use() -> None:
+def import_what_they_use() -> None:
     """Import what a notebook imports, before the processes divide."""
     import anndata  # noqa: F401
     import jupytext  # noqa: F401

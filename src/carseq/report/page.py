@@ -55,7 +55,7 @@ def build_report(
     methods
         Where to write the text of its chapter Methods, as Markdown; None: nowhere.
     run_times
-        Where to write time and memory by rule, as far as Snakemake has measured them, as TSV; None: nowhere.
+        Where to write time and memory by rule, as TSV; None: nowhere.
 
     Raises
     ------

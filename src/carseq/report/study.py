@@ -236,7 +236,7 @@ class _Reader:
         return name, length
 
     def benchmarks(self) -> pd.DataFrame:
-        """Read what Snakemake measured of each job; other runners leave no such files."""
+        """Read what each job of the workflow took."""
         rows = []
         # Each notebook had a job of its own once: beside the one job of now, these files are an earlier run's.
         together = (self.results / BENCHMARKS / "notebook.tsv").is_file()

@@ -3,7 +3,7 @@
 from carseq.run.clusters import CLUSTERS, Cluster, check_profile, find_profile
 from carseq.run.demo import demo_needs, prepare_demo
 from carseq.run.files import profiles, workflow_folder
-from carseq.run.running import Options, executor_of, run_study
+from carseq.run.running import Options, executor_of, prepare, run_study
 
 __all__ = [
     "CLUSTERS",
@@ -13,6 +13,7 @@ __all__ = [
     "demo_needs",
     "executor_of",
     "find_profile",
+    "prepare",
     "prepare_demo",
     "profiles",
     "run_study",

@@ -18,7 +18,7 @@ import psutil
 from rich.console import Console
 from rich.markup import escape
 
-from carseq import locks
+from carseq import locks, preload
 from carseq.errors import CarseqError
 from carseq.io.failures import check_scratch
 from carseq.machine import machine_cores, machine_megabytes
@@ -83,6 +83,24 @@ _OTHER = (
     "--version", "-v", "--verbose", "--debug-dag", "--logger", "--quiet", "-q", "--conda-create-envs-only",
     "--list-conda-envs", "--edit-notebook", "--print-compilation", "--containerize",
 )  # fmt: skip
+
+
+def prepare(config: Path, options: Options, *, remote: str = "") -> None:
+    """Import in another process what the jobs on this machine will need, while this one checks the study.
+
+    Parameters
+    ----------
+    config
+        The study's configuration.
+    options
+        How it is to be run.
+    remote
+        The executor that sends jobs away; empty: they run here.
+    """
+    if remote or options.dry_run or options.given(*_OTHER):
+        return
+    _cache_in((options.directory or config.parent).resolve() / ".snakemake")
+    preload.start(workflow_folder() / "workflow" / "scripts")
 
 
 def run_study(config: Path, options: Options, console: Console) -> int:

@@ -495,7 +495,7 @@ FILES: Mapping[str, Result] = MappingProxyType(
     }
 )  # fmt: skip
 
-#: Beside them: what Snakemake writes of each job.
+#: Beside them: what each job says, and what it took.
 LOGS, BENCHMARKS = "logs", "benchmarks"
 
 

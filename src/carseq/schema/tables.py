@@ -248,7 +248,7 @@ RUN_TIMES = Schema(
         ),
         "memory_mb": Column(
             "float64",
-            "the most memory (resident) of one of them, MB",
+            "the most memory (resident) of one process of one of them, MB",
             label="Memory, most (MB)",
             unit="MB",
         ),
