@@ -33,11 +33,12 @@ LAST = (
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Have the jobs of all tests' runs handed to one process, as those of one run are.
+    """Have the jobs of all tests' runs handed to one process, as those of one run are, where several tests run at once.
 
-    Runs that hook into Python (PYTHONPATH), of another environment or of a cluster import by themselves.
+    Otherwise each run has its own, as a user's. Runs that hook into Python (PYTHONPATH), of another environment or of a
+    cluster import by themselves.
     """
-    if not hasattr(config, "workerinput"):
+    if getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput"):
         from carseq import preload
 
         preload.start(ROOT / "workflow" / "scripts")

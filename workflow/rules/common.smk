@@ -57,6 +57,11 @@ def megabytes_here():
     return min(machine_megabytes(), float(told) if told else float("inf"))
 
 
+# The libraries of the jobs are imported while Snakemake plans.
+if workflow.is_main_process and not (DRY or elsewhere()):
+    start(Path(workflow.current_basedir).parent / "scripts")
+
+
 CHOICE = choice_of(STUDY, megabytes_here())
 
 
@@ -87,15 +92,10 @@ if workflow.is_main_process:
         logger.warning(told)
 
 
-SCRIPTS = Path(workflow.current_basedir).parent / "scripts"
-
-
 # How the CAR is brought in; and whose the lock is, should this run be killed.
 onstart:
     keep()
     note_run(Path.cwd())
-    if not elsewhere():
-        start(SCRIPTS)
 
 
 onsuccess:
