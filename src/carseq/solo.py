@@ -18,7 +18,7 @@ from carseq.io.fasta import is_gzipped
 from carseq.io.files import write_text
 from carseq.io.h5ad import write_h5ad
 from carseq.library.geometry import Chemistry
-from carseq.library.whitelist import listed_barcode, read_parts
+from carseq.library.whitelist import is_bare, listed_barcode, read_parts
 from carseq.log import get_logger
 from carseq.reference.index import check_genes, index_parameters, insertion_options
 from carseq.reference.star import run_star, scratch_folder
@@ -227,15 +227,14 @@ def plain_whitelist(path: Path, target: Path) -> Path:
 
     zipped = is_gzipped(path)
     with igzip.open(path, "rb") if zipped else path.open("rb") as source:
-        # A line that Windows has ended is no bare barcode.
-        first = source.readline().removesuffix(b"\n")
-    if first.isalpha() and not zipped:
+        text = source.read()
+    # A line that Windows has ended is no bare barcode.
+    if is_bare(text) and not zipped:
         return path
-    with igzip.open(path, "rb") if zipped else path.open("rb") as source, target.open("wb") as copy:
-        if first.isalpha():
-            shutil.copyfileobj(source, copy, 1 << 22)
-        else:
-            copy.writelines(word + b"\n" for line in source if (word := listed_barcode(line)))
+    if not is_bare(text):
+        words = map(listed_barcode, text.splitlines())
+        text = b"".join(word + b"\n" for word in words if word)
+    target.write_bytes(text)
     return target
 
 

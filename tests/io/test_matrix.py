@@ -154,6 +154,20 @@ def test_lists_that_r_or_a_spreadsheet_wrote_are_read(tmp_path, counts, barcodes
     assert list(found.obsm["protein"].columns) == ["CD3"]
 
 
+@pytest.mark.parametrize("name", ["features.tsv", "barcodes.tsv", "matrix.mtx"])
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_lists_in_utf16_are_told_as_that(tmp_path, counts, barcodes, name, encoding):
+    """Excel's "Unicode text" was called damaged, and the user transferred it again."""
+    write_mtx(tmp_path / "m", counts, barcodes, NAMES, TYPES, gz=False)
+    path = tmp_path / "m" / name
+    path.write_text(path.read_text(), encoding=encoding)
+    with pytest.raises(CarseqError) as told:
+        read_counts(tmp_path / "m")
+    assert name in told.value.message
+    assert "text in UTF-16" in told.value.cause
+    assert "iconv" in told.value.remedy
+
+
 def test_two_genes_of_one_symbol_are_told_apart_by_their_ids(tmp_path, counts, barcodes):
     write_h5(tmp_path / "m.h5", counts[:, :3], barcodes, ["A", "A", "MYCAR"])
     assert read_counts(tmp_path / "m.h5").n_vars == 3

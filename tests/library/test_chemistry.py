@@ -14,7 +14,8 @@ from carseq.library.detect import detect_chemistry
 from carseq.library.fastq import check_counts, check_pair, count_reads
 from carseq.library.geometry import CHEMISTRIES, OF_CELL_RANGER, parse_geometry
 from carseq.library.strand import count_strands
-from carseq.library.whitelist import read_whitelist
+from carseq.library.whitelist import read_parts, read_whitelist
+from carseq.solo import plain_whitelist
 from carseq.study.sheets import Sample
 
 RNG = random.Random(3)
@@ -161,6 +162,33 @@ def test_whitelists_are_read_plain_zipped_and_with_suffix(tmp_path):
     (tmp_path / "d.txt").write_text("ACGT\nACGTACGTACGT\n")
     with pytest.raises(CarseqError, match="not a barcode whitelist"):
         read_whitelist(tmp_path / "d.txt")
+
+
+@pytest.mark.parametrize("how", ["quoted", "csv", "lower case", "later lines", "R"])
+def test_a_list_of_barcodes_may_come_from_a_spreadsheet(tmp_path, how):
+    """A user saved the list from R or Excel: quotation marks, small letters, commas; STAR gets bare barcodes."""
+    text = {
+        "quoted": "".join(f'"{b}"\r\n' for b in BARCODES),
+        "csv": "".join(f'"{b}-1",{i}\n' for i, b in enumerate(BARCODES)),
+        "lower case": "".join(f"{b.lower()}\n" for b in BARCODES),
+        "later lines": BARCODES[0] + "\n" + "".join(f"{b.lower()}-1\n" for b in BARCODES[1:]),
+        "R": "".join(f'"{b}" "cell"\n' for b in BARCODES),
+    }[how]
+    (tmp_path / "a.txt").write_text("\n".join(BARCODES) + "\n")
+    (tmp_path / "b.txt").write_text(text)
+    assert set(read_whitelist(tmp_path / "b.txt")) == set(read_whitelist(tmp_path / "a.txt"))
+    plain = plain_whitelist(tmp_path / "b.txt", tmp_path / "c.txt")
+    assert plain.read_text().split() == BARCODES
+    of_parts = [read_parts(tmp_path / f"{name}.txt", [8, 8]) for name in "ab"]
+    assert [list(map(set, parts)) for parts in of_parts[:1]] == [list(map(set, of_parts[1]))]
+
+
+def test_a_list_of_barcodes_in_utf16_is_told_as_that(tmp_path):
+    """Excel's "Unicode text" was called a list of lines of 33 characters."""
+    (tmp_path / "a.txt").write_text("\n".join(BARCODES) + "\n", encoding="utf-16")
+    with pytest.raises(CarseqError) as told:
+        read_whitelist(tmp_path / "a.txt")
+    assert "text in UTF-16" in told.value.cause
 
 
 def test_a_long_whitelist_is_read_whole(tmp_path):

@@ -406,6 +406,27 @@ def test_what_programs_add_to_a_table_is_left_out(tmp_path: Path, text: str) -> 
     ]
 
 
+@pytest.mark.parametrize("mark", ["\t", ","])
+def test_a_cell_may_hold_a_line_break(tmp_path: Path, mark: str) -> None:
+    """Alt+Enter in a cell of Excel, which then writes the cell in quotation marks over two lines."""
+    text = (
+        'sample,patient,compartment,note\nU1,"P\r\n1",urine,"late\n\n# thawed"\nB1,P 1,blood,ok\n'
+    )
+    (tmp_path / "samples.tsv").write_text(text.replace(",", mark))
+    found = read_sheet(str(tmp_path / "samples.tsv"), {"sample", "patient", "compartment"})
+    assert found == [
+        (2, {"sample": "U1", "patient": "P 1", "compartment": "urine", "note": "late # thawed"}),
+        (6, {"sample": "B1", "patient": "P 1", "compartment": "blood", "note": "ok"}),
+    ]
+
+
+def test_a_quotation_mark_that_is_left_open_takes_no_row(tmp_path: Path) -> None:
+    text = 'sample\tpatient\tcompartment\tnote\nU1\tP\turine\t"late\nB1\tP\tblood\t"5 ml"\n'
+    (tmp_path / "samples.tsv").write_text(text)
+    found = read_sheet(str(tmp_path / "samples.tsv"), {"sample", "patient", "compartment"})
+    assert [(row["sample"], row["note"]) for _, row in found] == [("U1", "late"), ("B1", "5 ml")]
+
+
 def test_a_semicolon_separates_though_a_name_has_commas(tmp_path: Path) -> None:
     text = SHEET.replace("\t", ";").replace("dose", "dose, mg, in all, of, it, here")
     (tmp_path / "samples.tsv").write_text(text)

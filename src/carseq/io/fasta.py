@@ -32,21 +32,38 @@ _KINDS: tuple[tuple[bytes, str, str], ...] = (
 )
 
 
-def check_kind(path: str | Path) -> None:
+def check_kind(path: str | Path, head: bytes | None = None) -> None:
     """Refuse a file that is something else than text or gzip, by what it is.
+
+    Parameters
+    ----------
+    path
+        The file.
+    head
+        Its first bytes, where they are known, such as those inside gzip.
 
     Raises
     ------
     CarseqError
         If it is; what opening the file raises is not caught.
     """
-    with open(path, "rb") as stream:
-        head = stream.read(8)
-    for mark, what, remedy in _KINDS:
+    if head is None:
+        with open(path, "rb") as stream:
+            head = stream.read(64)
+    kinds = (*_KINDS, (head, *_KINDS[-1][1:])) if _is_unmarked_utf16(head) else _KINDS
+    for mark, what, remedy in kinds:
         if head.startswith(mark):
             raise CarseqError(
                 f"cannot read {path}", f"it {what}; plain text and gzip are read", remedy
             )
+
+
+def _is_unmarked_utf16(head: bytes) -> bool:
+    """Return whether every other byte of a text's beginning is 0, as in UTF-16 without its mark."""
+    halves = head[:64:2], head[1:64:2]
+    return len(head) > 1 and any(
+        not any(zeros) and all(letters) for zeros, letters in (halves, halves[::-1])
+    )
 
 
 def is_gzipped(path: str | Path) -> bool:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from carseq.errors import CarseqError
+from carseq.io.fasta import check_kind
 from carseq.io.genes import gene_symbols, marker_genes
 from carseq.log import get_logger
 from carseq.schema.percent import plain_percent
@@ -288,7 +289,9 @@ def _read_bytes(path: Path) -> bytes:
     from isal import igzip
 
     raw = path.read_bytes()
-    return igzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
+    raw = igzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
+    check_kind(path, raw[:64])
+    return raw
 
 
 def _parts_of(folder: Path, matrix: Path | None) -> tuple[Path, Path, Path]:

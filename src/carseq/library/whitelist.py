@@ -14,12 +14,14 @@ from isal import igzip
 
 from carseq.errors import CarseqError
 from carseq.io.cache import kept
-from carseq.io.fasta import DAMAGED, open_text
+from carseq.io.fasta import DAMAGED, check_kind, open_text
 
 #: Raised where :func:`encode` changes: codes that were kept are then made anew.
 _ENCODING = 1
 #: All bytes of a list of nothing but barcodes.
 _BARE = b"ACGTN\n"
+#: What separates columns, or stands around a cell, in a table of R or of a spreadsheet.
+_AS_BLANK = bytes.maketrans(b'",;', b"   ")
 
 
 def encode(sequences: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
@@ -45,7 +47,8 @@ def encode(sequences: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
 def listed_barcode(line: bytes) -> bytes:
     """Return the barcode of a line of a list: its first column, without the suffix that Cell Ranger writes.
 
-    Nor has it the mark that Windows' editors and spreadsheets put before the first line of a text in UTF-8.
+    Nor has it the mark that Windows' editors and spreadsheets put before the first line of a text in UTF-8, or
+    quotation marks. Small letters become capitals.
 
     Examples
     --------
@@ -53,11 +56,13 @@ def listed_barcode(line: bytes) -> bytes:
     b'ACGTACGTACGTACGT'
     >>> listed_barcode(b"\\xef\\xbb\\xbfACGTACGTACGTACGT\\n")
     b'ACGTACGTACGTACGT'
+    >>> listed_barcode(b'"acgtacgtacgtacgt-1",cell 1\\n')
+    b'ACGTACGTACGTACGT'
     >>> listed_barcode(b"\\n")
     b''
     """
-    columns = line.removeprefix(BOM_UTF8).split(maxsplit=1)
-    return columns[0].partition(b"-")[0] if columns else b""
+    columns = line.removeprefix(BOM_UTF8).translate(_AS_BLANK).split(maxsplit=1)
+    return columns[0].partition(b"-")[0].upper() if columns else b""
 
 
 def read_whitelist(path: str | Path) -> npt.NDArray[np.uint64]:
@@ -102,6 +107,7 @@ def _barcode_list(path: Path, _changed: int) -> npt.NDArray[np.uint64]:
             return codes
         stream.seek(0)
         text = stream.read()
+    check_kind(path, text[:64])
     words = [word for line in text.splitlines() if (word := listed_barcode(line))]
     lengths = {len(w) for w in words}
     if len(lengths) != 1 or not 8 <= min(lengths) <= 31:
@@ -114,6 +120,11 @@ def _barcode_list(path: Path, _changed: int) -> npt.NDArray[np.uint64]:
             path, f"{other.decode(errors='replace')!r} is not a barcode of A, C, G and T"
         )
     return encode(np.frombuffer(b"".join(words), dtype=np.uint8).reshape(len(words), -1))
+
+
+def is_bare(text: bytes) -> bool:
+    """Return whether a text is of nothing but barcodes, one a line."""
+    return not text.translate(None, _BARE)
 
 
 def _no_list(path: Path, cause: str) -> CarseqError:
@@ -257,13 +268,16 @@ def read_parts(path: str | Path, lengths: Sequence[int]) -> list[list[str]]:
         if (whole := _whole_barcodes(path, lengths)) is not None:
             return whole
         with open_text(path) as lines:
-            marked = (line.removeprefix(BOM_UTF8.decode()) for line in lines)
-            rows = {tuple(line.split()): None for line in marked if line.strip()}
+            marked = (line.encode().removeprefix(BOM_UTF8) for line in lines)
+            cells = (line.translate(_AS_BLANK).decode().upper().split() for line in marked)
+            rows = {tuple(row): None for row in cells if row}
     except CarseqError as error:
         raise CarseqError(f"cannot read the whitelist {path}", error.cause, error.remedy) from None
     columns = {len(row) for row in rows}
+    # Whole barcodes with a second column, such as cells' names, are no words of parts.
+    whole_ones = all(len(listed_barcode(row[0].encode())) == sum(lengths) for row in rows)
     parts: list[dict[str, None]] = [{} for _ in lengths]
-    if columns == {len(lengths)} and len(lengths) > 1:
+    if columns == {len(lengths)} and len(lengths) > 1 and not whole_ones:
         for row in rows:
             for part, word in zip(parts, row, strict=True):
                 if word != "-":

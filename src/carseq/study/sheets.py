@@ -58,6 +58,8 @@ _QUOTES = (
     "\N{RIGHT DOUBLE QUOTATION MARK}",
     "\N{DOUBLE LOW-9 QUOTATION MARK}",
 )
+#: Lines of one row at most, whose cells hold line breaks.
+_MOST_LINES = 50
 #: The first line of a CSV that tells Excel what separates its columns.
 _SEPARATOR = re.compile(r'"?sep=.?"?', re.IGNORECASE)
 #: Letters of any script, digits, and marks that no table, page or HDF5 file takes for more than they are.
@@ -282,6 +284,7 @@ def read_sheet(path: str, required: set[str]) -> list[tuple[int, dict[str, str |
         named = lines[0][1].lstrip("# ")
         if required <= set(_split(named, _delimiter(named, required))):
             lines[0] = lines[0][0], named
+    lines = _joined(lines, required)
     lines = [(n, line) for n, line in lines if not line.startswith("#") and line.strip('\t,;|" \r')]
     if not lines:
         raise CarseqError(
@@ -322,8 +325,46 @@ def read_sheet(path: str, required: set[str]) -> list[tuple[int, dict[str, str |
 
 
 def _split(line: str, delimiter: str) -> list[str]:
-    """Return the cells of a line, without blanks around them."""
-    return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter))]
+    """Return the cells of a line, without blanks around them; a line break in a cell is a blank."""
+    reader = csv.reader(line.splitlines(keepends=True), delimiter=delimiter)
+    return [" ".join(cell.split("\n")).strip() for cell in next(reader)]
+
+
+def _joined(lines: list[tuple[int, str]], required: set[str]) -> list[tuple[int, str]]:
+    """Put together the lines of a row of which a cell in quotation marks holds line breaks.
+
+    A mark that is left open takes no row: a line that has all columns is a row of its own.
+    """
+    header = next((line for _, line in lines if not line.startswith("#")), "")
+    delimiter = _delimiter(header, required)
+    width = len(_split(header, delimiter)) if header else 0
+    rows: list[tuple[int, str]] = []
+    at = 0
+    while at < len(lines):
+        number, line = lines[at]
+        taken = 1
+        if '"' in line and not line.startswith("#") and _row(line, delimiter) is None:
+            part = line.strip("\r")
+            for _, following in lines[at + 1 : at + _MOST_LINES]:
+                if following.count(delimiter) >= width - 1:
+                    break
+                part += "\n" + following.strip("\r")
+                taken += 1
+                if _row(part, delimiter) is not None:
+                    line = part
+                    break
+            taken = taken if line is part else 1
+        rows.append((number, line))
+        at += taken
+    return rows
+
+
+def _row(text: str, delimiter: str) -> list[str] | None:
+    """Return the cells of a row whose quotation marks are all closed, None for another."""
+    try:
+        return next(csv.reader(text.splitlines(keepends=True), delimiter=delimiter, strict=True))
+    except (csv.Error, StopIteration):
+        return None
 
 
 def _delimiter(header: str, required: set[str]) -> str:
