@@ -25,6 +25,7 @@ from carseq.io.matrix import GENE, feature_types, near_names
 from carseq.log import get_logger
 from carseq.schema.tables import DETECTION
 from carseq.schema.thresholds import FDR
+from carseq.study.texts import truth_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -33,9 +34,6 @@ log = get_logger("calling")
 
 #: Counts that were written as other numbers (float16, exponents) differ from whole ones by less.
 NEARLY_WHOLE = 0.01
-#: Words for true and false, as R, pandas, Scrublet and DoubletFinder write them.
-_TRUE = frozenset(("true", "t", "1", "1.0", "yes", "doublet"))
-_FALSE = frozenset(("false", "f", "0", "0.0", "no", "singlet", "", "nan", "none", "na"))
 #: Cells of which the depth is compared with the matrix, and how much more it may count: it counts less, if anything.
 MOST_LOOKED_AT, MOST_BEYOND = 2000, 2
 NEEDED = ("sample", "barcode", "total_umis", "lineage", "is_doublet")
@@ -216,15 +214,14 @@ def _checked(
 
 def _truth(column: pd.Series) -> pd.Series:
     """Return a column of obs as true and false, of which other programs make words and numbers."""
-    words = column.astype(object).map(lambda value: "" if pd.isna(value) else str(value).lower())
-    true, false = words.isin(_TRUE), words.isin(_FALSE)
-    if not (true | false).all():
+    said = column.astype(object).map(truth_of, na_action=None)
+    if (neither := said.isna()).any():
         raise CarseqError(
-            f"{column.name} of a cell is {words[~(true | false)].iloc[0]!r}",
+            f"{column.name} of a cell is {str(column[neither].iloc[0]).lower()!r}",
             "it must be true or false: every other text would be taken for true",
             f"write True and False into {column.name}, or make it with `carseq annotate`",
         )
-    return true
+    return said.astype(bool)
 
 
 def _check_depth(adata: AnnData, total: npt.NDArray[np.float64]) -> None:

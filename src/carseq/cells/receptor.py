@@ -22,7 +22,7 @@ from carseq.io.fasta import DAMAGED
 from carseq.log import get_logger
 from carseq.schema.obs import OPTIONAL_OBS
 from carseq.schema.tables import RECEPTORS
-from carseq.study.texts import is_missing
+from carseq.study.texts import is_missing, truth_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -58,8 +58,6 @@ MANY = 20
 #: Share of T cells with a receptor below which the library, or its pairing with the sample, is in doubt: 10x V(D)J
 #: libraries show one in half of the T cells or more.
 LEAST_SHARE = 0.3
-_TRUE = ("true", "t", "1", "1.0", "yes")
-_FALSE = ("false", "f", "0", "0.0", "no", "")
 
 
 def read_contigs(path: str | Path) -> pd.DataFrame:
@@ -122,23 +120,24 @@ def read_contigs(path: str | Path) -> pd.DataFrame:
             f"it has {', '.join(sorted(set(chains['locus']))[:6])}",
             "give the T-cell library (vdj_t), not that of B cells",
         )
-    for name in {"high_confidence", "productive"} & set(table):
-        words = table[name].str.strip().str.lower()
-        if len(odd := words[~words.isin((*_TRUE, *_FALSE))]):
+    says = {
+        name: table[name].map(truth_of)
+        for name in ("high_confidence", "productive")
+        if name in table
+    }
+    for name, said in says.items():
+        if len(odd := table[name][said.isna()]):
             raise CarseqError(
-                f"{name} in the table of receptors {path} is {odd.iloc[0]!r}",
+                f"{name} in the table of receptors {path} is {odd.iloc[0].strip().lower()!r}",
                 "it must be true or false; spreadsheets translate the two words (WAHR, VRAI)",
                 "give the file as the counting program wrote it, or put the words back",
             )
-    sure = (
-        table["high_confidence"].str.strip().str.lower().isin(_TRUE)
-        if "high_confidence" in table
-        else True
-    )
-    productive = chains["productive"].str.strip().str.lower().isin(_TRUE)
+    sure = says.get("high_confidence", says["productive"]).astype(bool)
     # 10x writes None for a CDR3 that it did not find, R writes NA: both are empty here.
     whole = (chains["junction"] != "") & (chains["junction_aa"] != "")
-    chains = chains[of_t & productive & sure & whole & (chains["barcode"] != "")].copy()
+    chains = chains[
+        of_t & says["productive"].astype(bool) & sure & whole & (chains["barcode"] != "")
+    ].copy()
     chains["locus"] = chains["locus"].str.upper()
     # The gene without its allele, which tools tell apart or not: the first of those named.
     for name in ("v_call", "j_call"):

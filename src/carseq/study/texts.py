@@ -32,6 +32,9 @@ MISSING = frozenset(
         "?",
     }
 )
+#: What R, pandas, JSON, AIRR tables, Scrublet and DoubletFinder write for true and false.
+TRUE = frozenset(("true", "t", "1", "1.0", "yes", "y", "doublet"))
+FALSE = frozenset(("false", "f", "0", "0.0", "no", "n", "singlet"))
 #: What a sample and a CAR may be called: their names are those of files and contigs.
 NAME = "^[A-Za-z0-9][A-Za-z0-9._-]*$"
 #: Characters of a path that Snakemake takes for a place to fill: it formats the paths of its jobs.
@@ -49,6 +52,18 @@ def is_missing(value: object) -> bool:
     text = str(value).strip()
     # pandas' missing time in its own letters: a patient may be NAT.
     return text.lower() in MISSING or text == "NaT"
+
+
+def truth_of(value: object) -> bool | None:
+    """Return whether a cell's text says true or false; None if it says neither. No value is false.
+
+    >>> truth_of("TRUE"), truth_of("0.0"), truth_of("<NA>"), truth_of("WAHR")
+    (True, False, False, None)
+    """
+    word = str(value).strip().lower()
+    if word in TRUE:
+        return True
+    return False if word in FALSE or is_missing(value) else None
 
 
 def decimal_comma(values: Iterable[str]) -> list[str] | None:
