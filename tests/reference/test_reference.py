@@ -234,6 +234,20 @@ def test_chromosomes_of_two_names_are_refused_though_scaffolds_have_one(
     )
 
 
+@pytest.mark.parametrize(
+    ("genomic", "annotated"), [("chrM", "MT"), ("MT", "chrM"), ("chrM", "NC_012920.1"), ("M", "MT")]
+)
+def test_a_mitochondrion_of_two_names_is_refused(genome, genomic, annotated):
+    """A genome of UCSC beside an annotation whose other chromosomes were renamed: pct_mito was 0 in every cell."""
+    (genome / "g.fa").write_text(f"{(genome / 'g.fa').read_text()}>{genomic}\nACGTACGT\n")
+    exons = [gtf_line("chr1", 1, 10, gene=f"G{i}", transcript=f"T{i}") for i in range(3000)]
+    mito = gtf_line(annotated, 1, 4, gene="MT-CO1", transcript="T")
+    (genome / "g.gtf").write_text("".join([*exons, mito]))
+    with pytest.raises(CarseqError, match="mitochondrial genes would be lost") as error:
+        reference.check_reference(genome / "g.fa", genome / "g.gtf")
+    assert f"{annotated} is {genomic} in the genome" in error.value.cause
+
+
 def test_a_genome_of_one_chromosome_may_have_an_annotation_of_all(genome):
     """No other name of the missing ones is there: nothing is wrong."""
     (genome / "g.gtf").write_text(gtf_line("chr1", 1, 10) + gtf_line("chr7", 1, 10, gene="G7"))

@@ -28,6 +28,8 @@ _ATTRIBUTES = ("gene_id", "transcript_id", "gene_name")
 MAX_READ = 300
 #: Share of the exons from which on chromosomes under another name are an error: more than the mitochondrion's.
 MOST_LOST = 0.01
+#: The human mitochondrion, by whatever name: chrM (UCSC, GENCODE), MT (Ensembl), NC_012920.1 (RefSeq).
+MITOCHONDRION = "mt"
 #: At most this many bad lines of an annotation are named one by one.
 TOLD = 3
 
@@ -196,6 +198,15 @@ def _check_twins(
     if not lost:
         return
     told = ", ".join(f"{name} is {twin} in the genome" for name, twin in list(twins.items())[:3])
+    mito = {name: twin for name, twin in twins.items() if _bare(name) == MITOCHONDRION}
+    if lost < MOST_LOST * n_exons and mito:
+        name, twin = next(iter(mito.items()))
+        raise CarseqError(
+            f"mitochondrial genes would be lost: the genome {fasta} and the annotation {gtf} name the mitochondrion "
+            "differently",
+            f"{name} is {twin} in the genome; no mitochondrial UMI would be counted, and no damaged cell told by them",
+            f"write {twin} in place of {name} in the first column of the annotation (`sed 's/^{name}\\t/{twin}\\t/'`)",
+        )
     if lost < MOST_LOST * n_exons:
         log.warning(
             "the genes of %d contigs are lost, for their names differ: %s", len(twins), told
@@ -211,7 +222,7 @@ def _check_twins(
 def _bare(contig: str) -> str:
     """Return the name of a chromosome as all sources have it (chr1, Chr1 and 1: 1; chrM and MT: mt)."""
     bare = contig.lower().removeprefix("chr")
-    return "mt" if bare == "m" else bare
+    return MITOCHONDRION if bare in ("m", "mito", "nc_012920.1", "nc_012920") else bare
 
 
 def raise_if_named(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from carseq.construct import Construct, load_construct
 from carseq.errors import CarseqError
 from carseq.io.fasta import contigs
+from carseq.io.genes import is_mitochondrial
 from carseq.io.remote import ask, check_address, is_url
 from carseq.kallisto import find_programs
 from carseq.library.geometry import preset_of
@@ -25,6 +26,7 @@ from carseq.reference.index import check_index
 from carseq.reference.star import star_version
 from carseq.reference.transgene import raise_if_car, small_contigs
 from carseq.start.samples import (
+    TOY_GENES,
     Note,
     check_copies,
     check_made,
@@ -286,6 +288,8 @@ def _check_addresses(study: Study) -> Iterator[Found]:
 def _check_genome(study: Study, constructs: list[Construct], genome: _Genome) -> Iterator[Found]:
     """Check genome, annotation and index, and that they do not hold the CAR already; keep what samples need."""
     given = study.config.reference
+    import pandas as pd
+
     fasta, gtf = given.fasta, given.gtf
     if not fasta or not gtf or any(map(is_url, (fasta, gtf))):
         if gtf and not is_url(gtf):
@@ -305,6 +309,17 @@ def _check_genome(study: Study, constructs: list[Construct], genome: _Genome) ->
     genome.panel = strand_panel((t.gene, t.sequence) for t in transcripts)
     genome.sound = True
     yield "reference", "genome and annotation go together"
+    if (
+        len(genome.genes) >= TOY_GENES
+        and not is_mitochondrial(pd.Index(sorted(genome.genes))).any()
+    ):
+        yield (
+            "reference",
+            Note(
+                "no mitochondrial gene of the annotation lies on a contig of the genome: pct_mito will be 0, and the "
+                "filter by it does nothing"
+            ),
+        )
     target = study.config.construct.target
     if target and target not in genome.genes:
         near = [gene for gene in genome.genes if gene.lower() == target.lower()]
