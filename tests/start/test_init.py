@@ -88,6 +88,29 @@ def test_reads_that_are_not_taken_are_told(tmp_path, ending):
     assert f"B_R1.{ending}, B_R2.{ending}" in found.told[0]
 
 
+def test_every_read_without_its_mate_is_named_and_the_rest_is_taken(tmp_path):
+    """A transfer that was cut off: three files lack their mates; only the first was named, and nothing was written."""
+    for name in ("P01", "P02", "P03"):
+        pair(tmp_path / "run", name)
+    pair(tmp_path / "run", "P03", lane="L002")
+    lone = ["P01_S1_L001_R1_001", "P02_S1_L001_R2_001", "P03_S1_L002_R1_001"]
+    for stem in lone:
+        mate = stem.replace("_R1_", "_R3_").replace("_R2_", "_R1_").replace("_R3_", "_R2_")
+        (tmp_path / f"run/{mate}.fastq.gz").unlink()
+    with pytest.raises(CarseqError) as error:
+        fastq_pairs(tmp_path / "run")
+    assert all(f"{stem}.fastq.gz" in error.value.cause for stem in lone)
+    _, todo = start_study(tmp_path / "study", fastqs=tmp_path / "run")
+    told = next(line for line in todo if "mate" in line)
+    assert all(f"{stem}.fastq.gz" in told for stem in lone)
+    assert (tmp_path / "study/units.tsv").read_text().splitlines()[1].startswith("P03\tL001")
+    assert len((tmp_path / "study/units.tsv").read_text().splitlines()) == 2
+    for file in (tmp_path / "run").glob("P03_S1_L001_R2*"):
+        file.unlink()
+    with pytest.raises(CarseqError, match="4 FASTQ files lack their mates"):
+        start_study(tmp_path / "study2", fastqs=tmp_path / "run")
+
+
 def test_what_is_no_sample_is_left_out_and_told(tmp_path):
     pair(tmp_path, "P01")
     pair(tmp_path, "Undetermined")

@@ -78,7 +78,7 @@ def walk(folder: Path) -> Iterator[Path]:
         yield from (Path(place) / name for name in sorted(files))
 
 
-def fastq_pairs(folder: Path) -> Pairs:
+def fastq_pairs(folder: Path, *, partial: bool = False) -> Pairs:
     """Find the FASTQ pairs below a folder.
 
     Linked folders are followed. Files of one name in different folders are one sample where the folders look like
@@ -89,6 +89,8 @@ def fastq_pairs(folder: Path) -> Pairs:
     ----------
     folder
         The folder.
+    partial
+        Whether files that lack their mates are left out, and told, where other pairs are whole.
 
     Returns
     -------
@@ -97,7 +99,7 @@ def fastq_pairs(folder: Path) -> Pairs:
     Raises
     ------
     CarseqError
-        If there are none, or a file lacks its mate.
+        If there are none, or files lack their mates.
     """
     found = Pairs()
     left: dict[str, list[str]] = defaultdict(list)
@@ -143,16 +145,26 @@ def fastq_pairs(folder: Path) -> Pairs:
             "check the folder, or write units.tsv by hand",
         )
     called = _sample_names(folder, pairs, found.told)
+    alone: list[str] = []
     for (place, sample, unit), files in pairs.items():
         reads = _of_sra(sample, files, found.told)
         whole = called[place, sample]
         if set(reads) != {"1", "2"}:
-            raise CarseqError(
-                f"{whole} {unit} lacks R{'2' if '1' in reads else '1'}",
-                str(next(iter(reads.values()))),
-                "transfer it",
-            )
+            lacks = f"{whole} {unit} lacks R{'2' if '1' in reads else '1'}"
+            alone += [f"{lacks} of {path.relative_to(folder)}" for path in reads.values()]
+            continue
         found.units.append((whole, _unit_name(folder, place, whole, unit), reads["1"], reads["2"]))
+    if alone:
+        n = f"{len(alone)} FASTQ file{'s lack their mates' if len(alone) > 1 else ' lacks its mate'}"
+        if not partial or not found.units:
+            raise CarseqError(
+                alone[0].rpartition(" of ")[0] if len(alone) == 1 else n,
+                "; ".join(alone),
+                "transfer what is missing, or take these files out of the folder",
+            )
+        found.told.append(
+            f"left out: {n}, without which its sample's reads are not whole: {'; '.join(alone)}"
+        )
     return found
 
 

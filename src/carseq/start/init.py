@@ -67,7 +67,7 @@ def start_study(
                 "nothing was written",
                 "move it away or name another folder",
             )
-    pairs = fastq_pairs(fastqs) if fastqs else None
+    pairs = fastq_pairs(fastqs, partial=True) if fastqs else None
     todo: list[str] = [Note(line) for line in [*told, *(pairs.told if pairs else [])]]
     units = pairs.units if pairs else []
     from_reads = dict.fromkeys(sample for sample, *_ in units)
