@@ -12,6 +12,7 @@ from Bio import SeqIO
 
 from carseq.construct import load_construct
 from carseq.construct.library import NAMES
+from carseq.construct.lint import lint
 from carseq.construct.reading import read_vector, split_record
 from carseq.data import path as data_path
 from carseq.errors import CarseqError
@@ -158,6 +159,25 @@ def test_a_file_that_was_cut_off_is_refused(tmp_path, part):
         path.write_bytes(data[: int(part * len(data))])
         with pytest.raises(CarseqError, match=r"cut off|cannot be read"):
             read_vector(path)
+
+
+@pytest.mark.parametrize("kind", ["genbank", "embl"])
+@pytest.mark.parametrize(
+    ("lost", "code", "level"),
+    [(slice(70, 90), "bases_missing", "error"), (slice(-9, None), "map_cut_short", "warn")],
+)
+def test_a_map_with_fewer_bases_than_it_says_is_told(tmp_path, kind, lost, code, level):
+    """A download that was resumed wrongly, or ended by hand with //: the length alone told, in a remark."""
+    path = tmp_path / "v.gb"
+    SeqIO.convert(io.StringIO(RECORD), "genbank", path, kind)
+    lines = path.read_text().splitlines()
+    start = next(i for i, x in enumerate(lines) if x.startswith(("ORIGIN", "SQ "))) + 1
+    bases = [x for x in lines[start:] if x.strip("/ ")]
+    del bases[lost]
+    path.write_text("\n".join([*lines[:start], *bases, "//"]) + "\n")
+    notes = dict(load_construct(path).notes)
+    assert "of 6," in notes[code]
+    assert any(f["code"] == code and f["level"] == level for f in lint(load_construct(path), "3p"))
 
 
 def test_one_of_several_records_is_chosen_by_name(tmp_path):

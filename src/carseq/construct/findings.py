@@ -45,6 +45,17 @@ CODES: dict[str, Code] = {
     "missing_start": Code(
         "error", "the frame began before its first ATG (warn if no domain is lost)"
     ),
+    "bases_missing": Code(
+        "error",
+        "lines of bases are missing from the file",
+        "Download or export the map again: reads of what is missing are lost.",
+    ),
+    "map_cut_short": Code(
+        "warn",
+        "the map is shorter than it says",
+        "Download or export the map again; if its bases were taken out on purpose, correct the length that it says "
+        "(LOCUS, ID).",
+    ),
     "no_binder": Code("warn", "no antibody domain, DARPin or natural ligand"),
     "no_hinge": Code("info", "no hinge or spacer"),
     "no_stop": Code("warn", "the reading frame has no stop codon"),

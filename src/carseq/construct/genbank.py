@@ -23,7 +23,10 @@ _FEATURE = re.compile(r"^ {1,8}(\S+)\s+(\S.*)$")
 
 @dataclass
 class GenBankRecord:
-    """A record: its name, sequence, topology (None where it is not said), features, words and remarks."""
+    """A record: its name, sequence, topology (None where it is not said), features, words and remarks.
+
+    ``missing`` and ``cut_short`` say what it lacks of its bases: see :func:`lacking`.
+    """
 
     name: str
     sequence: str
@@ -32,6 +35,8 @@ class GenBankRecord:
     features: list[Feature] = field(default_factory=list)
     text: str = ""
     remarks: list[str] = field(default_factory=list)
+    missing: str = ""
+    cut_short: str = ""
 
 
 class CutOffError(ValueError):
@@ -80,12 +85,12 @@ def _record(lines: list[str], ended: bool) -> GenBankRecord | None:
             if section == "ORIGIN":
                 continue
         if section == "ORIGIN":
-            bases.append(re.sub(r"[\d\s/]", "", line))
+            bases.append(line)
         elif section == "FEATURES":
             features.append(line)
         elif section in ("DEFINITION", "COMMENT"):
             words.append(line.replace(section, "", 1).strip())
-    sequence = "".join(bases)
+    sequence = "".join(map(_letters_of, bases))
     told = re.search(r"(\d+)\s*(bp|aa)\b", locus)
     length = int(told.group(1)) if told else None
     rest = locus[told.end() :] if told else locus[5:]
@@ -101,12 +106,52 @@ def _record(lines: list[str], ended: bool) -> GenBankRecord | None:
         )
     record = GenBankRecord(name, sequence, circular, bool(told and told.group(2) == "aa"))
     record.text = " ".join(words)
-    if length is not None and length != len(sequence):
+    if length is not None and length < len(sequence):
         record.remarks.append(
             f"the LOCUS line says {length:,} bp, the sequence has {len(sequence):,}"
         )
+    record.missing, record.cut_short = lacking(bases, length)
     _read_features(features, record)
     return record
+
+
+def _letters_of(line: str) -> str:
+    return re.sub(r"[\d\s/]", "", line)
+
+
+def lacking(lines: list[str], length: int | None) -> tuple[str, str]:
+    """Say what a record lacks of its bases, if it is shorter than it says.
+
+    Parameters
+    ----------
+    lines
+        Lines of bases, numbered in front (GenBank) or behind (EMBL).
+    length
+        Of the sequence, as the record says.
+
+    Returns
+    -------
+    missing : str
+        That lines of bases are missing, as their numbers show; empty where they show nothing.
+    cut_short : str
+        Else that the record is shorter than it says; empty where it is not.
+    """
+    seen, gap = 0, ""
+    for line in lines:
+        own = _letters_of(line)
+        number = re.match(r"\s*(\d+)\s", line) or re.search(r"\s(\d+)\s*$", line)
+        if number and own and not gap:
+            first = int(number[1]) - (len(own) - 1 if number.re.pattern.endswith("$") else 0)
+            # Some programs number from 0.
+            if first > seen + 1:
+                gap = f"base {first:,} follows base {seen:,}"
+        seen += len(own)
+    if length is None or seen >= length:
+        return "", ""
+    told = f"{seen:,} of {length:,} bases are there"
+    if gap:
+        return f"Lines of bases are missing from the map: {gap}, and {told}.", ""
+    return "", f"The map is shorter than it says: {told}."
 
 
 def _read_features(lines: list[str], record: GenBankRecord) -> None:

@@ -13,7 +13,7 @@ from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
 
-from carseq.construct.genbank import CutOffError, read_genbank
+from carseq.construct.genbank import CutOffError, lacking, read_genbank
 from carseq.construct.vectormap import Feature, VectorMap
 from carseq.errors import CarseqError
 from carseq.study.construct_file import split_record
@@ -62,6 +62,8 @@ class _Record:
     text: str = ""
     remarks: tuple[str, ...] = ()
     is_protein: bool = False
+    missing: str = ""
+    cut_short: str = ""
 
 
 def _refuse(path: Path, what: str, why: str, remedy: str = _REMEDY) -> CarseqError:
@@ -259,6 +261,8 @@ def _records(data: bytes, path: Path) -> tuple[list[_Record], str]:
                 r.text,
                 tuple(r.remarks),
                 r.is_protein,
+                r.missing,
+                r.cut_short,
             )
             for r in read_genbank(text[text.index("LOCUS") :])
         ]
@@ -270,7 +274,12 @@ def _records(data: bytes, path: Path) -> tuple[list[_Record], str]:
             raise CutOffError("the record has no closing line (//)")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", BiopythonWarning)
-            return [_biopython(r) for r in SeqIO.parse(StringIO(lead), "embl")], "EMBL"
+            records = [_biopython(r) for r in SeqIO.parse(StringIO(lead), "embl")]
+        for record, own in zip(records, re.split(r"^//.*$", lead, flags=re.M), strict=False):
+            told = re.search(r"^(?:ID|SQ) .*?(\d+) BP", own, re.M)
+            bases = re.split(r"^SQ .*$", own, flags=re.M)[-1].splitlines()
+            record.missing, record.cut_short = lacking(bases, int(told[1]) if told else None)
+        return records, "EMBL"
     if re.search(r"^>", text, re.M) and lead.startswith((">", ";")):
         return _fasta(lead), "FASTA"
     return _pasted(text, path), "a bare sequence"
@@ -347,7 +356,13 @@ def read_vector(path: str | Path) -> VectorMap:
         raise CarseqError(f"{file} holds no sequence", f"it was read as {kind}", _REMEDY)
     record = _chosen(records, wanted, file)
     return VectorMap(
-        _bases(record, file, kind), record.circular, record.features, record.text, record.remarks
+        _bases(record, file, kind),
+        record.circular,
+        record.features,
+        record.text,
+        record.remarks,
+        record.missing,
+        record.cut_short,
     )
 
 

@@ -198,6 +198,11 @@ def _own_words(vector: VectorMap) -> list[Note]:
         notes.append(
             ("assumed_ends", f"The file says that its ends were assumed: {assumed.group(1)}.")
         )
+    notes += [
+        (code, told)
+        for code, told in (("bases_missing", vector.missing), ("map_cut_short", vector.cut_short))
+        if told
+    ]
     if vector.remarks:
         told = "; ".join(vector.remarks[:3])
         more = f"; and {len(vector.remarks) - 3} more" if len(vector.remarks) > 3 else ""

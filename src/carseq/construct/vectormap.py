@@ -34,6 +34,8 @@ class VectorMap:
         Description and comment of the file.
     remarks
         What was skipped or repaired while the file was read, for the lint.
+    missing, cut_short
+        What the file lacks of the bases that it says it has (:func:`carseq.construct.genbank.lacking`), for the lint.
     """
 
     sequence: str
@@ -41,6 +43,8 @@ class VectorMap:
     features: tuple[Feature, ...]
     text: str
     remarks: tuple[str, ...] = field(default=())
+    missing: str = ""
+    cut_short: str = ""
 
     def reverse(self) -> VectorMap:
         """Return the map of the other strand."""
