@@ -241,6 +241,16 @@ def test_a_panel_lowers_confidence(made: ad.AnnData) -> None:
     assert (nk["cell_type_confidence"] <= 0.8).all()
 
 
+def test_names_in_quotation_marks_are_names(made: ad.AnnData) -> None:
+    """An h5ad made from a table of R's `write.csv`: every gene in quotation marks, refused as no human genes."""
+    quoted = made.copy()
+    quoted.var_names = [f'"{name}"' for name in made.var_names]
+    quoted.var["gene_id"] = [f'"{name}"' for name in made.var["gene_id"]]
+    found = carseq.annotate(quoted, car=CAR)
+    assert (found.obs["lineage"] == made.obs["lineage"]).mean() >= 0.95
+    assert found.obs["pct_mito"].max() > 0
+
+
 def test_antibodies_are_no_genes(made: ad.AnnData) -> None:
     """Antibodies among the features or in obsm are not RNA of the cell; they say which cells are T."""
     is_t = (made.obs["lineage"] == "T").to_numpy()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import anndata
 import numpy as np
 import pandas as pd
@@ -9,6 +11,7 @@ import pytest
 
 from carseq.errors import CarseqError
 from carseq.io.matrix import near_names, read_counts
+from carseq.study.texts import NAME
 from tiny import write_h5, write_mtx
 
 NAMES = ["CD3D", "LYZ", "MYCAR", "CD3", "hashtag1"]
@@ -223,6 +226,27 @@ def test_a_real_raw_matrix_is_raw_and_its_cells_alone_are_not(shared, tmp_path):
     check_raw(read_counts(tmp_path / "raw.h5"), "raw.h5")
     with pytest.raises(CarseqError, match="is not a raw matrix"):
         check_raw(read_counts(tmp_path / "filtered.h5"), "filtered.h5")
+
+
+@pytest.mark.parametrize("spelt", ["CAR;CAR", "BCMA CAR", "(CAR)", "CAR/2nd", "_CAR"])
+def test_a_car_whose_feature_the_configuration_cannot_name_is_found(
+    tmp_path, counts, barcodes, spelt
+):
+    """The remedy proposed `construct.name: CAR;CAR`, which the configuration forbids."""
+    write_h5(tmp_path / "m.h5", counts[:, :3], barcodes, ["CD3D", "LYZ", spelt])
+    with pytest.raises(CarseqError) as error:
+        read_counts(tmp_path / "m.h5", car="MYCAR", needs_car=True)
+    name = re.search(r"`construct.name: (\S+)`", error.value.remedy)[1]
+    assert re.fullmatch(NAME, name)
+    found = read_counts(tmp_path / "m.h5", car=name, needs_car=True)
+    assert list(found.var_names) == ["CD3D", "LYZ", name]
+    assert (found.X.toarray() == counts[:, :3]).all()
+
+
+def test_a_feature_of_the_cars_own_name_comes_first(tmp_path, counts, barcodes):
+    write_h5(tmp_path / "m.h5", counts[:, :3], barcodes, ["CAR_CAR", "LYZ", "CAR;CAR"])
+    found = read_counts(tmp_path / "m.h5", car="CAR_CAR", needs_car=True)
+    assert list(found.var_names) == ["CAR_CAR", "LYZ", "CAR;CAR"]
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,9 @@ from carseq.io.genes import (
 from carseq.io.matrix import (
     ANTIBODY,
     HASHTAG,
+    IDS,
     are_genes,
+    bare_name,
     check_molecules,
     feature_types,
     matrices_of,
@@ -359,6 +361,15 @@ def _make_unique(part: AnnData) -> None:
     part.var_names_make_unique()
 
 
+def _bare_names(var: pd.DataFrame) -> pd.DataFrame:
+    """Return what is known of the genes, their names and ids without blanks and quotation marks around them."""
+    var = var.copy()
+    var.index = pd.Index([bare_name(name) for name in var.index], name=var.index.name)
+    for column in {*IDS} & set(var):
+        var[column] = [bare_name(name) for name in var[column]]
+    return var
+
+
 def _counts(adata: AnnData) -> tuple[sparse.csr_matrix, pd.DataFrame]:
     """Return the raw counts and their genes: the first of the layers named so, X and `raw.X` with whole numbers."""
     why = "it has no X"
@@ -374,7 +385,7 @@ def _counts(adata: AnnData) -> tuple[sparse.csr_matrix, pd.DataFrame]:
         else:
             np.rint(counts.data, out=counts.data)
             counts.eliminate_zeros()
-            return counts, var.copy()
+            return counts, _bare_names(var)
     raise CarseqError(
         "the matrix holds no raw counts",
         why,

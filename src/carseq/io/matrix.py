@@ -161,6 +161,7 @@ def read_counts(
     """
     path = Path(path)
     read = _read(path)
+    _spell_car(read, path, car)
     _check_counts(read, path, allow_empty=allow_empty)
     is_gene = are_genes(read.types)
     is_antibody = _lowered(read.types) == ANTIBODY.lower()
@@ -345,7 +346,7 @@ def _listed(raw: bytes, n: int, numbered: int = 2) -> list[list[str]]:
             if lines and all(mark in line for line in lines[1:] or lines):
                 lines = [line.replace(mark, "\t" if mark == "," else '"\t"') for line in lines]
                 break
-    rows = [[_bare(cell) for cell in line.split("\t")] for line in lines]
+    rows = [[bare_name(cell) for cell in line.split("\t")] for line in lines]
     if len(rows) == n + 1 and _HEADER & {cell.lower() for cell in rows[0]}:
         rows = rows[1:]
     if (
@@ -358,7 +359,7 @@ def _listed(raw: bytes, n: int, numbered: int = 2) -> list[list[str]]:
     return rows
 
 
-def _bare(name: Any) -> str:
+def bare_name(name: Any) -> str:
     """Return a name without blanks and quotation marks around it."""
     text = str(name).strip()
     if len(text) > 2 and text[0] == text[-1] == '"':
@@ -367,7 +368,7 @@ def _bare(name: Any) -> str:
 
 
 def _names(values: Iterable[Any]) -> Strings:
-    return np.array([_bare(value) for value in values], dtype=object)
+    return np.array([bare_name(value) for value in values], dtype=object)
 
 
 def _barcode_lines(path: Path, n: int) -> tuple[int, Callable[[npt.NDArray[np.int64]], Strings]]:
@@ -824,6 +825,27 @@ def _check_one_sample(
 # What the genes are called
 
 
+def car_name(feature: str) -> str:
+    """Return how a configuration names a feature: with ``_`` for what a contig and a folder cannot be called.
+
+    >>> car_name("CAR;CAR"), car_name("(CAR)"), car_name("BCMA-CAR.1")
+    ('CAR_CAR', 'CAR', 'BCMA-CAR.1')
+    """
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", feature).lstrip("._-").rstrip("_") or "CAR"
+
+
+def _spell_car(read: _Read, path: Path, car: str | None) -> None:
+    """Give the one feature that the configuration cannot name otherwise (``CAR;CAR``) the CAR's name, in place."""
+    if car is None or (read.names == car).any():
+        return
+    genes = np.flatnonzero(are_genes(read.types))
+    meant = [i for i in genes if car_name(str(read.names[i])) == car]
+    if len(meant) == 1:
+        log.info("%s: the feature %s is taken for the CAR %s", path, read.names[meant[0]], car)
+        read.names = read.names.copy()
+        read.names[meant[0]] = car
+
+
 def _gene_names(
     read: _Read,
     is_gene: npt.NDArray[np.bool_],
@@ -888,11 +910,19 @@ def _check_car(
     raise CarseqError(
         f"{path} has no feature named {car}",
         "the sample has no reads, so its CAR counts can only come from this matrix",
-        (f"write `construct.name: {like[0]}` if that is the CAR; " if len(like) == 1 else "")
+        (
+            f"write `construct.name: {car_name(like[0])}` if {_that(like[0])} is the CAR; "
+            if len(like) == 1
+            else ""
+        )
         + (f"names that may be the CAR's are {', '.join(like)}: " if len(like) > 1 else "")
         + "give `construct.name` as the matrix spells it, a matrix made with the CAR in its reference, or the "
         "FASTQ files or the BAM",
     )
+
+
+def _that(feature: str) -> str:
+    return "that" if car_name(feature) == feature else f"the feature {feature}"
 
 
 def near_names(
