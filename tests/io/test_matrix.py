@@ -8,6 +8,7 @@ import anndata
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
 
 from carseq.errors import CarseqError
 from carseq.io.matrix import near_names, read_counts
@@ -169,6 +170,107 @@ def test_lists_in_utf16_are_told_as_that(tmp_path, counts, barcodes, name, encod
     assert name in told.value.message
     assert "text in UTF-16" in told.value.cause
     assert "iconv" in told.value.remedy
+
+
+def write_layout(folder, kind, counts, barcodes, names):
+    """Write counts as kb-python, alevin-fry or Parse's split-pipe do."""
+    folder.mkdir(parents=True)
+    n_genes = len(names)
+
+    def mtx(name, matrix):
+        held = sparse.coo_matrix(matrix)
+        entries = zip(held.row, held.col, held.data, strict=True)
+        (folder / name).write_text(
+            "%%MatrixMarket matrix coordinate real general\n%\n"
+            f"{held.shape[0]} {held.shape[1]} {held.nnz}\n"
+            + "".join(f"{i + 1} {j + 1} {v}\n" for i, j, v in entries)
+        )
+
+    def text(name, lines):
+        (folder / name).write_text("".join(f"{line}\n" for line in lines))
+
+    ids = [f"ENSG{i:011d}" for i in range(n_genes)]
+    thirds = [counts // 3, counts - counts // 3 - counts // 2, counts // 2]
+    if kind.startswith("kb"):
+        text("cells_x_genes.barcodes.txt", barcodes)
+        text("cells_x_genes.genes.txt", ids)
+        text("cells_x_genes.genes.names.txt", names)
+        if kind == "kb nac":
+            for name, part in zip(("mature", "nascent", "ambiguous"), thirds, strict=True):
+                mtx(f"cells_x_genes.{name}.mtx", part)
+        else:
+            mtx("cells_x_genes.mtx", counts)
+    elif kind.startswith("alevin"):
+        text("quants_mat_rows.txt", barcodes)
+        usa = kind == "alevin-fry USA"
+        text(
+            "quants_mat_cols.txt",
+            [n + mark for mark in ("", "-U", "-A")[: 3 if usa else 1] for n in names],
+        )
+        mtx("quants_mat.mtx", np.hstack(thirds) if usa else counts)
+    else:
+        rows = zip(ids, names, strict=True)
+        text("all_genes.csv", ["gene_id,gene_name,genome", *(f"{i},{n},hg38" for i, n in rows)])
+        text("cell_metadata.csv", ["bc_wells,sample,species", *(f"{b},A,hg38" for b in barcodes)])
+        mtx("count_matrix.mtx", counts)
+
+
+@pytest.mark.parametrize("kind", ["kb", "kb nac", "alevin-fry", "alevin-fry USA", "Parse"])
+def test_folders_of_other_programs_are_read(tmp_path, counts, barcodes, kind):
+    """They were refused as folders without a matrix, or without the file count_features.tsv."""
+    names = ["CD3D", "LYZ", "MYCAR"]
+    write_layout(tmp_path / "m", kind, counts[:, :3], barcodes, names)
+    file = next((tmp_path / "m").glob("*.mtx"))
+    for given in (tmp_path / "m", file):
+        found = read_counts(given, car="MYCAR", needs_car=True)
+        assert list(found.obs_names) == barcodes
+        assert list(found.var_names) == names
+        assert (found.X.toarray() == counts[:, :3]).all()
+    file.write_text(file.read_text().replace("40 ", "41 ", 1))
+    with pytest.raises(CarseqError, match="does not fit its lists"):
+        read_counts(tmp_path / "m")
+
+
+def test_a_folder_above_a_matrix_names_it(tmp_path, counts, barcodes):
+    """The run's folder was given: `outs`, kb's output, `Solo.out`."""
+    write_mtx(tmp_path / "outs/raw_feature_bc_matrix", counts, barcodes, NAMES, TYPES)
+    write_layout(tmp_path / "outs/kb/counts_unfiltered", "kb", counts[:, :3], barcodes, NAMES[:3])
+    with pytest.raises(CarseqError) as error:
+        read_counts(tmp_path / "outs")
+    assert "raw_feature_bc_matrix, kb/counts_unfiltered" in error.value.remedy
+    write_layout(tmp_path / "af/alevin", "alevin-fry", counts[:, :3], barcodes, NAMES[:3])
+    assert read_counts(tmp_path / "af").n_vars == 3
+
+
+def test_a_pool_of_parse_and_a_matrix_of_alevin_are_told(tmp_path, counts, barcodes):
+    write_layout(tmp_path / "p", "Parse", counts[:, :3], barcodes, NAMES[:3])
+    table = tmp_path / "p/cell_metadata.csv"
+    table.write_text(table.read_text().replace(",A,", ",B,", 5))
+    with pytest.raises(CarseqError, match="several samples that were pooled"):
+        read_counts(tmp_path / "p")
+    (tmp_path / "a").mkdir()
+    for name in ("quants_mat_rows.txt", "quants_mat_cols.txt", "quants_mat.gz"):
+        (tmp_path / "a" / name).write_text("x\n")
+    with pytest.raises(CarseqError, match="alevin in a format of its own"):
+        read_counts(tmp_path / "a")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("S_RSEC_MolsPerCell_MEX.zip", "unpack"),
+        ("outs.tar.gz", "unpack"),
+        ("seurat.rds", "write10xCounts"),
+        ("S_MolsPerCell.csv", "MolsPerCell_MEX.zip"),
+        ("cite.h5mu", '["rna"]'),
+        ("a.loom", "read_loom"),
+    ],
+)
+def test_a_file_of_another_kind_says_which_to_give(tmp_path, name, words):
+    (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(CarseqError, match="not a matrix that carseq reads") as error:
+        read_counts(tmp_path / name)
+    assert words in error.value.remedy
 
 
 def test_two_genes_of_one_symbol_are_told_apart_by_their_ids(tmp_path, counts, barcodes):

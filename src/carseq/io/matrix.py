@@ -20,6 +20,7 @@ import pandas as pd
 from carseq.errors import CarseqError
 from carseq.io.fasta import check_kind
 from carseq.io.genes import gene_symbols, marker_genes
+from carseq.io.layouts import Layout, layout_of, not_here, remedy_for
 from carseq.log import get_logger
 from carseq.schema.percent import plain_percent
 
@@ -270,10 +271,12 @@ def _read(path: Path) -> _Read:
             return _read_mtx(path.parent, path)
         if not path.exists():
             raise CarseqError(f"there is no matrix {path}", "", "check the path")
+        kind = Path(path.name.removesuffix(".gz")).suffix if path.suffix == ".gz" else path.suffix
         raise CarseqError(
             f"{path} is not a matrix that carseq reads",
-            f"its name ends with {path.suffix or 'no suffix'}",
-            "give a 10x .h5, a folder with matrix.mtx, features.tsv and barcodes.tsv, or an .h5ad",
+            f"its name ends with {kind or 'no suffix'}",
+            remedy_for(kind)
+            or "give a 10x .h5, a folder with matrix.mtx, features.tsv and barcodes.tsv, or an .h5ad",
         )
     except CarseqError:
         raise
@@ -304,7 +307,7 @@ def _parts_of(folder: Path, matrix: Path | None) -> tuple[Path, Path, Path]:
     )
     if matrix is not None:
         found = [matrix]
-    prefixes = {re.split(r"matrix\.mtx", p.name)[0] for p in found}
+    prefixes = {p.name.partition("matrix.mtx")[0] for p in found if "matrix.mtx" in p.name} or {""}
     if len(prefixes) > 1:
         raise CarseqError(
             f"the folder {folder} holds several matrices",
@@ -312,12 +315,7 @@ def _parts_of(folder: Path, matrix: Path | None) -> tuple[Path, Path, Path]:
             "give each sample's matrix a folder of its own, or name the one file ...matrix.mtx",
         )
     if not found:
-        held = sorted(p.name for p in folder.iterdir())[:5]
-        raise CarseqError(
-            f"the folder {folder} holds no matrix",
-            f"no matrix.mtx or matrix.mtx.gz; it holds {', '.join(held) or 'nothing'}",
-            "give the folder with matrix.mtx, features.tsv and barcodes.tsv",
-        )
+        raise not_here(folder)
     prefix = next(iter(prefixes))
 
     def beside(*names: str) -> Path:
@@ -389,14 +387,13 @@ def _barcode_lines(path: Path, n: int) -> tuple[int, Callable[[npt.NDArray[np.in
     return len(listed), lambda rows: listed[rows]
 
 
-def _read_mtx(folder: Path, matrix: Path | None = None) -> _Read:
-    """Read a folder of Cell Ranger or STARsolo; barcodes without an entry are left out at once."""
+def _entries(matrix: Path) -> sparse.coo_array:
+    """Read a MatrixMarket file of counts."""
     import io
 
     from scipy import io as scipy_io
     from scipy import sparse
 
-    matrix, features, barcodes = _parts_of(folder, matrix)
     raw = _read_bytes(matrix)
     head = raw[:200].split(b"\n")[0].lower().split()
     if head[:1] != [b"%%matrixmarket"] or not {b"integer", b"real"} & set(head):
@@ -416,8 +413,64 @@ def _read_mtx(folder: Path, matrix: Path | None = None) -> _Read:
     # Read as integers, a value of 0.5 would silently become 0.
     first, end, entries = raw.partition(b"\n")
     text = re.sub(rb"^(%%MatrixMarket.*)integer", rb"\1real", first) + end + entries
-    stored = scipy_io.mmread(io.BytesIO(text), spmatrix=False)
-    stored = sparse.coo_array(stored)
+    return sparse.coo_array(scipy_io.mmread(io.BytesIO(text), spmatrix=False))
+
+
+def _text_lines(path: Path) -> list[str]:
+    return [
+        bare_name(line) if "," not in line else line
+        for line in _read_bytes(path).decode("utf-8-sig").splitlines()
+    ]
+
+
+def _of_layout(layout: Layout) -> _Read:
+    """Read a matrix of cells × genes of another program; barcodes without an entry are left out."""
+    from scipy import sparse
+
+    total = sparse.csr_matrix((len(layout.barcodes), len(layout.ids)))
+    for path in layout.matrices:
+        stored = _entries(path)
+        if stored.shape != total.shape:
+            raise CarseqError(
+                f"the matrix {path} does not fit its lists",
+                f"it is of {stored.shape[0]:,} × {stored.shape[1]:,}, they name {len(layout.barcodes):,} barcodes and "
+                f"{len(layout.ids):,} genes",
+                "give the files of one run, whole",
+            )
+        own = sparse.csr_matrix(stored)
+        if own.nnz < stored.nnz:
+            raise _repeated(path, stored.nnz - own.nnz, stored.nnz)
+        total = total + own
+    seen = np.flatnonzero(np.diff(total.indptr))
+    counts, ids, names = total[seen], layout.ids, layout.names
+    if layout.summed:
+        of_gene = {name: i for i, name in enumerate(dict.fromkeys(ids))}
+        columns = np.array([of_gene[name] for name in ids])
+        size = len(ids), len(of_gene)
+        ones = (np.ones(len(ids)), (np.arange(len(ids)), columns))
+        counts, ids = sparse.csr_matrix(counts @ sparse.csr_matrix(ones, shape=size)), list(of_gene)
+        names = ids
+    named = np.array(names, dtype=object)
+    barcodes = np.array(layout.barcodes, dtype=object)[seen]
+    return _Read(counts, barcodes, np.array(ids, dtype=object), named, types_by_name(named))
+
+
+def _repeated(matrix: Path, n: int, of: int) -> CarseqError:
+    return CarseqError(
+        f"{matrix} counts some genes twice in one barcode",
+        f"{n:,} of its {of:,} entries repeat a place",
+        "give the file as the counting program wrote it",
+    )
+
+
+def _read_mtx(folder: Path, matrix: Path | None = None) -> _Read:
+    """Read a folder of Cell Ranger or STARsolo; barcodes without an entry are left out at once."""
+    from scipy import sparse
+
+    if (layout := layout_of(folder, matrix, _text_lines)) is not None:
+        return _of_layout(layout)
+    matrix, features, barcodes = _parts_of(folder, matrix)
+    stored = _entries(matrix)
     table = _listed(_read_bytes(features), stored.shape[0], numbered=3)
     n_barcodes, barcodes_at = _barcode_lines(barcodes, stored.shape[1])
     if stored.shape != (len(table), n_barcodes):
@@ -432,11 +485,7 @@ def _read_mtx(folder: Path, matrix: Path | None = None) -> _Read:
     used, rows = np.unique(stored.col, return_inverse=True)
     counts = sparse.csr_matrix((stored.data, (rows, stored.row)), shape=(len(used), len(table)))
     if counts.nnz < stored.nnz:
-        raise CarseqError(
-            f"{matrix} counts some genes twice in one barcode",
-            f"{stored.nnz - counts.nnz:,} of its {stored.nnz:,} entries repeat a place",
-            "give the file as the counting program wrote it",
-        )
+        raise _repeated(matrix, stored.nnz - counts.nnz, stored.nnz)
     ids = np.array([row[0] for row in table], dtype=object)
     names = np.array([row[1] if len(row) > 1 else row[0] for row in table], dtype=object)
     types = np.array([row[2] if len(row) > 2 else GENE for row in table], dtype=object)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from carseq.errors import CarseqError
+from carseq.io.layouts import OTHER_MATRIX
 from carseq.start.folders import walk
 
 
@@ -213,7 +214,9 @@ def matrix_samples(folder: Path) -> tuple[list[Made], list[str]]:
     for path in walk(folder):
         if path.name.startswith("."):
             continue
-        if re.search(r"matrix\.mtx(\.gz)?$", path.name):
+        if OTHER_MATRIX.search(path.name):
+            given, label = path.parent, path.parent.relative_to(folder).as_posix()
+        elif re.search(r"matrix\.mtx(\.gz)?$", path.name):
             prefix = re.split(r"matrix\.mtx", path.name)[0]
             # A prefixed file stands for its three; a folder of its own for the sample.
             given = path if prefix else path.parent
