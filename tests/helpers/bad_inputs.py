@@ -653,7 +653,7 @@ def _(tiny):
 
 @bad("BAM: no record", "B", "holds no read|no read with a barcode|CB")
 def _(tiny):
-    write_bam(tiny.folder / "b.bam", [("chr1", 50_000), (CAR, 3431)], [])
+    write_bam(tiny.folder / "b.bam", [("chr1", len(tiny.chromosome)), (CAR, 3431)], [])
 
 
 @bad("BAM: no UMI tag", "B", "no UB tag")
@@ -672,13 +672,65 @@ def _(tiny):
     write_bam(tiny.folder / "b.bam", [("1", 50_000)], reads)
 
 
+def rewrite_bam(tiny, change, head=lambda header: header) -> None:
+    """Write the BAM again, its header and its records changed."""
+    path = str(tiny.folder / "b.bam")
+    with pysam.AlignmentFile(path) as bam:
+        header = pysam.AlignmentHeader.from_dict(head(bam.header.to_dict()))
+        records = list(bam.fetch(until_eof=True))
+    with pysam.AlignmentFile(path, "wb", header=header) as out:
+        for number, record in enumerate(records):
+            change(record, number)
+            out.write(pysam.AlignedSegment.from_dict(record.to_dict(), header))
+    pysam.index(path)
+
+
+@bad("BAM: of another assembly", "B", "aligned to another assembly.*chr1 has")
+def _(tiny):
+    """GRCh37 beside a genome of GRCh38: no contig has another name, and the homologs' reads lie elsewhere."""
+
+    def longer(header):
+        header["SQ"][0]["LN"] += 1000
+        return header
+
+    rewrite_bam(tiny, lambda record, number: None, longer)
+
+
+@bad("BAM: a CRAM", "B", "is a CRAM")
+def _(tiny):
+    genome = tiny.folder / "both.fa"
+    genome.write_text((tiny.folder / "genome.fa").read_text() + f">{CAR}\n{car_sequence()}\n")
+    given = str(tiny.folder / "b.bam"), str(tiny.folder / "b.cram")
+    pysam.view("-C", "-T", str(genome), "-o", given[1], given[0], catch_stdout=False)
+    pysam.index(given[1])
+    tiny.rows["B"]["bam"] = "b.cram"
+
+
+@bad("BAM: an index of an earlier BAM", "B", "index is older")
+def _(tiny):
+    index = tiny.folder / "b.bam.bai"
+    earlier = index.read_bytes()
+    tiny.bam()
+    index.write_bytes(earlier)
+    os.utime(index, (0, 0))
+
+
+@bad("BAM: of two samples that were merged", "B", "reads of 2 samples", note=True)
+def _(tiny):
+    rewrite_bam(
+        tiny,
+        lambda record, number: record.set_tag("RG", "AB"[number % 2]),
+        lambda header: {**header, "RG": [{"ID": x, "SM": x, "LB": x} for x in "AB"]},
+    )
+
+
 @bad("BAM: neither the CAR nor unmapped reads", "B", "no CAR read")
 def _(tiny):
     reads = [
         ("chr1", 2000, dna(tiny.rng, 90), [("CB", tiny.written[i % 40]), ("UB", "ACGT")])
         for i in range(300)
     ]
-    write_bam(tiny.folder / "b.bam", [("chr1", 50_000)], reads)
+    write_bam(tiny.folder / "b.bam", [("chr1", len(tiny.chromosome))], reads)
 
 
 @bad("BAM: of called cells alone", "B", "no reads of the 200 empty droplets", note=True)

@@ -107,9 +107,11 @@ def molecules(
 ) -> None:
     """Find the CAR molecules in an existing BAM, carseq's or Cell Ranger's."""
     from carseq.construct import homology, load_construct, rivals
+    from carseq.io.bam import molecule_tags, open_bam
+    from carseq.io.fasta import contigs
     from carseq.io.files import write_table
     from carseq.library.strand import strand_of_bam, strand_panel
-    from carseq.molecules import find_molecules
+    from carseq.molecules import check_bam, find_molecules
     from carseq.reference.genome import (
         locus_list,
         read_annotation,
@@ -123,6 +125,9 @@ def molecules(
     car = load_construct(
         find_construct_file(str(construct), Path()), name=name, form=known_form(form)
     )
+    tags = molecule_tags(bam, (barcode_tag, umi_tag))
+    with open_bam(bam) as opened:
+        check_bam(opened, contigs(fasta), *tags)
     annotation = read_annotation(gtf)
     found = rivals(car.sequence, read_transcripts(fasta, annotation))
     raise_if_rival_is_car(car, found)

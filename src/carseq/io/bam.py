@@ -36,6 +36,16 @@ UNREADABLE = (OSError, ValueError, NotImplementedError)
 
 def damaged_bam(path: str | Path, error: BaseException) -> CarseqError:
     """Return what to say of a BAM whose records cannot be read."""
+    path = Path(path)
+    indexes = (Path(f"{path}.bai"), path.with_suffix(".bai"), Path(f"{path}.csi"))
+    with suppress(OSError):
+        own = next((index for index in indexes if index.is_file()), None)
+        if own is not None and own.stat().st_mtime < path.stat().st_mtime:
+            return CarseqError(
+                f"cannot read the records of the BAM {path}",
+                f"its index is older than the BAM, perhaps that of another one: {' '.join(str(error).split())[:300]}",
+                "run `samtools index` on it; if that does not help, the BAM is damaged: transfer it again",
+            )
     return CarseqError(
         f"the BAM {path} is damaged",
         " ".join(str(error).split())[:300],
@@ -79,11 +89,29 @@ def open_bam(path: str | Path) -> pysam.AlignmentFile:
         if was_removed(path):
             remedy = "`solo.keep_bam` did not keep it: give slice.bam beside it, or set it to `all` and align again"
         raise CarseqError(f"cannot read the BAM {path}", str(error), remedy) from None
-    if bam.header.to_dict().get("HD", {}).get("SO") != "coordinate":
-        raise CarseqError(f"{path} is not sorted by coordinate", "", "run `samtools sort` on it")
+    if bam.is_cram:
+        raise CarseqError(
+            f"{path} is a CRAM, not a BAM",
+            "it holds the differences to a genome, without which it cannot be read",
+            "run `samtools view -b -T GENOME.fa -o FILE.bam` on it, with the genome that it was made with, then "
+            "`samtools index`",
+        )
+    order = bam.header.to_dict().get("HD", {}).get("SO")
+    if order != "coordinate":
+        raise CarseqError(
+            f"{path} is not sorted by coordinate",
+            f"its header says {order!r}" if order else "its header does not say that it is",
+            "run `samtools sort` on it, then `samtools index`",
+        )
     if not bam.has_index():
         raise CarseqError(f"{path} has no index", "", "run `samtools index` on it")
     return bam
+
+
+def samples_of_bam(bam: pysam.AlignmentFile) -> list[str]:
+    """Return the samples that a BAM's read groups name, in order: several, where BAMs were merged."""
+    groups = bam.header.to_dict().get("RG", [])
+    return list(dict.fromkeys(str(group["SM"]) for group in groups if group.get("SM")))
 
 
 #: What samtools may do to a BAM without leaving a read out (samtools manual: these take no filter by default).

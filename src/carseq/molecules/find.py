@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -152,7 +152,8 @@ def check_bam(
     bam
         As :func:`carseq.io.bam.open_bam` gives it. Its position moves: open it anew to read on.
     contigs
-        Contigs of the genome, of which it must have at least one.
+        Contigs of the genome, of which it must have at least one; with their lengths where these are known: another
+        assembly has contigs of the same names.
     barcode_tag, umi_tag
         Tags that at least one of its first 20,000 reads must have together; ``UR``, the UMI as it was read, stands in
         for ``UB``.
@@ -194,6 +195,16 @@ def check_bam(
             f"annotation: {next(iter(contigs))}; BAM: {', '.join(bam.references[:3])}",
             "give the genome and annotation the BAM was made with",
         )
+    if isinstance(contigs, Mapping):
+        own = dict(zip(bam.references, bam.lengths, strict=True))
+        if other := [name for name in contigs if own.get(name, contigs[name]) != contigs[name]]:
+            raise CarseqError(
+                "the BAM was aligned to another assembly than the genome that is given",
+                f"{other[0]} has {own[other[0]]:,} bases in the BAM, {contigs[other[0]]:,} in the genome"
+                + (f"; {len(other) - 1} more contigs differ" if len(other) > 1 else "")
+                + ": the genes' places would be wrong",
+                "give the genome and annotation the BAM was made with",
+            )
 
 
 def check_shows_car(bam: pysam.AlignmentFile, car: str, contigs: Iterable[str]) -> None:

@@ -189,7 +189,7 @@ def _check_bam(
     study: Study, name: str, contigs: Collection[str], car: Construct | None
 ) -> Iterator[str]:
     """Yield what a sample's BAM is, and what to know of it; raise if it could show no CAR."""
-    from carseq.io.bam import OTHER_TAGS, molecule_tags, open_bam
+    from carseq.io.bam import OTHER_TAGS, molecule_tags, open_bam, samples_of_bam
     from carseq.molecules import car_contigs, check_bam, check_shows_car
 
     settings = study.config.molecules
@@ -204,6 +204,11 @@ def _check_bam(
         if not records:
             raise CarseqError(f"the BAM {path} holds no read", "", "give the whole BAM")
         yield told
+        if len(named := samples_of_bam(bam)) > 1:
+            yield Note(
+                f"the BAM's header names reads of {len(named)} samples ({', '.join(named[:4])}): if their libraries "
+                "were merged, cells of one barcode are taken for one cell; give each library its own BAM"
+            )
         if bam.nocoordinate:
             return
         car_name = study.config.construct.name

@@ -326,7 +326,7 @@ def read_sheet(path: str, required: set[str]) -> list[tuple[int, dict[str, str |
 
 def _split(line: str, delimiter: str) -> list[str]:
     """Return the cells of a line, without blanks around them; a line break in a cell is a blank."""
-    reader = csv.reader(line.splitlines(keepends=True), delimiter=delimiter)
+    reader = csv.reader([f"{part}\n" for part in line.split("\n")], delimiter=delimiter)
     return [" ".join(cell.split("\n")).strip() for cell in next(reader)]
 
 
@@ -362,7 +362,9 @@ def _joined(lines: list[tuple[int, str]], required: set[str]) -> list[tuple[int,
 def _row(text: str, delimiter: str) -> list[str] | None:
     """Return the cells of a row whose quotation marks are all closed, None for another."""
     try:
-        return next(csv.reader(text.splitlines(keepends=True), delimiter=delimiter, strict=True))
+        return next(
+            csv.reader([f"{part}\n" for part in text.split("\n")], delimiter=delimiter, strict=True)
+        )
     except (csv.Error, StopIteration):
         return None
 
