@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import random
+import shutil
 
 import pytest
 
@@ -88,6 +89,39 @@ def test_swapped_reads_are_told(tmp_path):
     r1, r2, whitelist = library(tmp_path)
     with pytest.raises(CarseqError, match="swapped"):
         detect_chemistry([(r2, r1)], PANEL, whitelist=whitelist)
+
+
+def test_a_lane_whose_umis_were_cut_is_told(tmp_path):
+    """One lane of three was trimmed to 26 nt: the others' length hid it, and STAR lost all its reads."""
+    pairs = []
+    for name in "abc":
+        (tmp_path / name).mkdir()
+        pairs.append(library(tmp_path / name, umi=12)[:2])
+    with gzip.open(pairs[1][0], "rt") as stream:
+        write_fastq(pairs[1][0], [read[:26] for read in stream.read().splitlines()[1::4]])
+    shutil.move(tmp_path / "b", tmp_path / "trimmed")
+    pairs[1] = tuple(tmp_path / "trimmed" / f"R{i}.fastq.gz" for i in (1, 2))
+    with pytest.raises(CarseqError, match=r"R1 in R1.fastq.gz of S is too short for 10x_3p_v3"):
+        detect_chemistry(pairs, PANEL, whitelist=tmp_path / "a/list.txt", sample="S")
+
+
+def test_index_reads_given_as_r2_are_told(tmp_path):
+    """I1 of 8 nt in the column r2: barcodes are valid, and nothing can be aligned."""
+    r1, r2, whitelist = library(tmp_path)
+    write_fastq(r2, ["ACGTTGCA"] * 600)
+    with pytest.raises(CarseqError, match="R2 in R2.fastq.gz of S is too short for cDNA"):
+        detect_chemistry([(r1, r2)], PANEL, chemistry="10x_3p_v3", whitelist=whitelist, sample="S")
+
+
+def test_reads_whose_umis_were_cut_are_told(tmp_path, caplog):
+    """A trimmer took bases from a tenth of R1: they are lost."""
+    r1, r2, whitelist = library(tmp_path, umi=12)
+    with gzip.open(r1, "rt") as stream:
+        reads = stream.read().splitlines()[1::4]
+    write_fastq(r1, [read[: 28 if i % 10 else 24] for i, read in enumerate(reads)])
+    with caplog.at_level("WARNING", "carseq"):
+        detect_chemistry([(r1, r2)], PANEL, whitelist=whitelist)
+    assert "10 % of the reads of R1 are shorter than barcode and UMI" in caplog.text
 
 
 def test_a_wrong_whitelist_is_told(tmp_path):

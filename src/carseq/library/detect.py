@@ -38,6 +38,10 @@ from carseq.log import get_logger
 from carseq.schema.percent import plain_percent
 
 log = get_logger(__name__)
+#: Share of the reads of one R1 that may be too short for barcode and UMI, and of a sample's without a word.
+MOST_SHORT, FEW_SHORT = 0.5, 0.01
+#: Bases of R2 that no gene can be told by: 16 are met a few times in a genome of 3 · 10⁹ bases by chance.
+SHORTEST_CDNA = 18
 #: Share of reads whose barcode is on the list, exactly: about 0.95 in good libraries, under 0.05 for a wrong list
 #: (0.002 by chance for the 6.8 million barcodes of v3).
 MIN_VALID = 0.4
@@ -141,6 +145,7 @@ def detect_chemistry(
             f"R1 has {r1_length} nt; barcode and UMI need {end}",
             "check that r1 is the barcode read, untrimmed, and that the chemistry is right",
         )
+    _check_lengths(sample, name, units, end)
     if measured and measured != strand:
         raise _contradicted(sample, chemistry, name, strand, (sense, antisense))
     if not measured:
@@ -283,6 +288,36 @@ class _Unit:
                     "cut it into R1 and R2 (`reformat.sh`, `seqtk seq -1` and `-2`)",
                 )
         return cls((Path(first).name, Path(second).name), [s for _, s in one], [s for _, s in two])
+
+
+def _check_lengths(sample: str, name: str, units: Sequence[_Unit], end: int) -> None:
+    """Raise if most reads of a pair's R1 are too short for the chemistry found; warn if some of the sample's are.
+
+    STAR takes no read whose UMI is cut short.
+    """
+    short = [np.array([len(read) < end for read in unit.r1]) for unit in units]
+    for unit, too_short in zip(units, short, strict=True):
+        if too_short.mean() > MOST_SHORT:
+            raise CarseqError(
+                f"R1 in {unit.names[0]} of {sample} is too short for {name}",
+                f"{plain_percent(float(too_short.mean()))} of its reads have fewer than the {end} nt of barcode and "
+                "UMI, and would be lost",
+                "give the untrimmed reads, or the lane of another chemistry as a sample of its own",
+            )
+        if (cdna := int(np.median([len(read) for read in unit.r2]))) < SHORTEST_CDNA:
+            raise CarseqError(
+                f"R2 in {unit.names[1]} of {sample} is too short for cDNA",
+                f"it has {cdna} nt: no gene can be told by so few; index reads have 8 or 10",
+                "name the cDNA read in `r2` (10x: ..._R2_001.fastq.gz; of SRA often the longest), untrimmed",
+            )
+    share = float(np.concatenate(short).mean())
+    if share > FEW_SHORT:
+        log.warning(
+            "%s: %s of the reads of R1 are shorter than barcode and UMI (%d nt) and are lost: give untrimmed reads",
+            sample,
+            plain_percent(share),
+            end,
+        )
 
 
 def _check_units(
