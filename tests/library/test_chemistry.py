@@ -109,7 +109,7 @@ def test_index_reads_given_as_r2_are_told(tmp_path):
     """I1 of 8 nt in the column r2: barcodes are valid, and nothing can be aligned."""
     r1, r2, whitelist = library(tmp_path)
     write_fastq(r2, ["ACGTTGCA"] * 600)
-    with pytest.raises(CarseqError, match="R2 in R2.fastq.gz of S is too short for cDNA"):
+    with pytest.raises(CarseqError, match=r"R2 in R2.fastq.gz of S is too short for cDNA"):
         detect_chemistry([(r1, r2)], PANEL, chemistry="10x_3p_v3", whitelist=whitelist, sample="S")
 
 
