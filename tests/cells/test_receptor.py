@@ -255,3 +255,63 @@ def test_translated_words_are_told_and_chains_count_once(tmp_path: Path) -> None
     path.write_text(head + row.replace("true", "WAHR"))
     with pytest.raises(CarseqError, match="is 'wahr'"):
         read_contigs(path)
+
+
+AIRR_HEAD = "cell_id\tv_call\tj_call\tjunction\tjunction_aa\tproductive\tumi_count\n"
+AIRR_ROW = "AAACCCAAGAGACAAG\tTRBV2*01\tTRBJ1-1*01\tTGTGCC\tCASSF\tT\t5\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        AIRR_HEAD + AIRR_ROW.replace("TGTGCC", "tgtgcc"),
+        AIRR_HEAD + AIRR_ROW.replace("TRB", "Homsap TRB").replace("*01", "*01 F"),
+        AIRR_HEAD + AIRR_ROW.replace("TRBV2*01", ""),
+        "# made by hand\n" + AIRR_HEAD + AIRR_ROW,
+        (AIRR_HEAD + AIRR_ROW).replace("cell_id", "Cell_ID").replace("v_call", "V_CALL"),
+    ],
+    ids=["small letters", "IMGT", "no V gene", "comment", "capitals"],
+)
+def test_chains_are_the_same_however_a_program_spells_them(tmp_path: Path, text: str) -> None:
+    """IMGT writes the species before a gene, others small letters: clonotypes differed, or no chain was left."""
+    (tmp_path / "t.tsv").write_text(AIRR_HEAD + AIRR_ROW)
+    (tmp_path / "u.tsv").write_text(text)
+    wanted, found = (read_contigs(tmp_path / f"{name}.tsv") for name in "tu")
+    if not found["v_call"].iloc[0]:
+        wanted["v_call"] = ""
+    pd.testing.assert_frame_equal(found, wanted)
+
+
+def test_a_table_that_says_nothing_of_productive_chains_is_told(tmp_path: Path) -> None:
+    """An emptied column left no chain, and nothing said so; that of the caller's confidence says nothing if empty."""
+    path = tmp_path / "t.csv"
+    tenx(path, {i: [A, B] for i in range(10)})
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    n = len(read_contigs(path))
+    table[~table["contig_id"].str.endswith(("8", "9"))].assign(high_confidence="").to_csv(
+        path, index=False
+    )
+    assert len(read_contigs(path)) == n
+    table.assign(productive="").to_csv(path, index=False)
+    with pytest.raises(CarseqError, match="says of no chain that it is productive"):
+        read_contigs(path)
+
+
+def test_other_tables_of_receptors_say_which_to_give(tmp_path: Path) -> None:
+    path = tmp_path / "t.tsv"
+    path.write_text("#barcode\tcell_type\tchain1\tchain2\nAAAC\tabT\tTRBV2,*,TRBJ1\t*\n")
+    with pytest.raises(CarseqError) as told:
+        read_contigs(path)
+    assert "_barcode_airr.tsv" in told.value.remedy
+    path.write_text("a,b\n", encoding="utf-16")
+    with pytest.raises(CarseqError) as told:
+        read_contigs(path)
+    assert "text in UTF-16" in told.value.cause
+
+
+def test_umis_of_other_countries_are_read(tmp_path: Path) -> None:
+    """A German spreadsheet's 3,0 was taken for one molecule, as what is no number is."""
+    path = tmp_path / "t.csv"
+    head = "barcode;contig_id;high_confidence;chain;v_gene;j_gene;cdr3;cdr3_nt;productive;umis\n"
+    path.write_text(head + "AAACCCAAGAGACAAG-1;c1;true;TRB;TRBV2;TRBJ1-1;CASSF;TGTGCC;true;3,0\n")
+    assert read_contigs(path)["umi_count"].tolist() == [3]

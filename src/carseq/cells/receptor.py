@@ -8,6 +8,8 @@ that chain alone.
 
 from __future__ import annotations
 
+import gzip
+import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,11 +20,11 @@ import pandas as pd
 
 from carseq.cells.markers import T_LINEAGE
 from carseq.errors import CarseqError
-from carseq.io.fasta import DAMAGED
+from carseq.io.fasta import DAMAGED, check_kind, is_gzipped
 from carseq.log import get_logger
 from carseq.schema.obs import OPTIONAL_OBS
 from carseq.schema.tables import RECEPTORS
-from carseq.study.texts import is_missing, truth_of
+from carseq.study.texts import decimal_comma, is_missing, truth_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -53,11 +55,30 @@ AIRR = {
 COUNTS = ("umi_count", "duplicate_count", "consensus_count")
 #: Kinds of scirpy's chain_pairing with more than one beta (or delta) chain: rare in one cell, by allelic exclusion.
 TWO_BETA = ("extra VDJ", "two full chains", "multichain", "ambiguous")
+#: Other columns that are read where they are there.
+_FURTHER = ("contig_id", "high_confidence", "locus")
+#: IMGT writes the species before a gene (Homsap TRBV2).
+_BEFORE_GENE = r"^.*?\b(?=TR[ABGD][VDJC])"
+#: Chains from which on it is no chance that none is productive.
+FEW = 5
 #: No barcode in common is an error from so many T cells and barcodes with a contig.
 MANY = 20
 #: Share of T cells with a receptor below which the library, or its pairing with the sample, is in doubt: 10x V(D)J
 #: libraries show one in half of the T cells or more.
 LEAST_SHARE = 0.3
+
+
+def _comments(path: Path) -> int:
+    """Return how many lines of comments stand before a table; TRUST4's header begins with ``#`` too."""
+    with (
+        gzip.open(path, "rt", errors="replace")
+        if is_gzipped(path)
+        else path.open(errors="replace") as lines
+    ):
+        for number, line in enumerate(lines):
+            if not line.startswith("#") or len(re.split("[\t,;]", line)) > 3:
+                return number
+    return 0
 
 
 def read_contigs(path: str | Path) -> pd.DataFrame:
@@ -81,18 +102,30 @@ def read_contigs(path: str | Path) -> pd.DataFrame:
         receptor.
     """
     path = Path(path)
-    remedy = "give 10x's filtered_contig_annotations.csv or an AIRR rearrangement TSV"
+    remedy = (
+        "give 10x's filtered_contig_annotations.csv or an AIRR rearrangement TSV with cell_id (TRUST4: "
+        "..._barcode_airr.tsv; MiXCR: `mixcr exportAirr`)"
+    )
     try:
         # Separated by tabs (AIRR), commas (10x), or semicolons, where a spreadsheet saved it.
-        widths = {mark: pd.read_csv(path, sep=mark, nrows=0).shape[1] for mark in "\t,;"}
+        first = _comments(path)
+        widths = {m: pd.read_csv(path, sep=m, nrows=0, skiprows=first).shape[1] for m in "\t,;"}
         separator = max(widths, key=lambda mark: widths[mark])
-        table = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False)
+        table = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, skiprows=first)
+        known = {name.lower(): name for name in (*TENX, *AIRR, *COUNTS, *_FURTHER)}
+        spelt = {name: known.get(str(name).strip().lower(), name) for name in table.columns}
+        if len(set(spelt.values())) == len(spelt):
+            table = table.rename(columns=spelt)
         table = table.where(~table.apply(lambda column: column.map(is_missing)), "")
     except (*DAMAGED, ValueError) as error:  # type: ignore[misc]
         # EmptyDataError and ParserError are ValueErrors.
-        raise CarseqError(
-            f"cannot read the table of receptors {path}", " ".join(str(error).split())[:300], remedy
-        ) from None
+        cause = " ".join(str(error).split())[:300]
+        if isinstance(error, UnicodeDecodeError):
+            try:
+                check_kind(path)
+            except CarseqError as kind:
+                cause, remedy = kind.cause, kind.remedy
+        raise CarseqError(f"cannot read the table of receptors {path}", cause, remedy) from None
     names = TENX if "contig_id" in table or "cdr3_nt" in table else AIRR
     missing = [name for name in names if name not in table]
     if missing:
@@ -104,7 +137,10 @@ def read_contigs(path: str | Path) -> pd.DataFrame:
         )
     chains = table[list(names)].rename(columns=names)
     if names is AIRR:
-        chains["locus"] = table.get("locus", chains["v_call"].str[:3])
+        called = chains["v_call"].where(chains["v_call"] != "", chains["j_call"])
+        chains["locus"] = table.get(
+            "locus", called.str.replace(_BEFORE_GENE, "", regex=True).str[:3]
+        )
         counted = next((name for name in COUNTS if name in table), None)
         chains["umi_count"] = table[counted] if counted else "1"
     if len(chains) and (chains["barcode"] == "").all():
@@ -132,7 +168,15 @@ def read_contigs(path: str | Path) -> pd.DataFrame:
                 "it must be true or false; spreadsheets translate the two words (WAHR, VRAI)",
                 "give the file as the counting program wrote it, or put the words back",
             )
+    if len(chains) >= FEW and (table["productive"] == "").all():
+        raise CarseqError(
+            f"the table of receptors {path} says of no chain that it is productive",
+            f"its column productive is empty in all {len(chains)} rows",
+            remedy,
+        )
     sure = says.get("high_confidence", says["productive"]).astype(bool)
+    if "high_confidence" in table and (table["high_confidence"] == "").all():
+        sure = pd.Series(data=True, index=table.index)
     # 10x writes None for a CDR3 that it did not find, R writes NA: both are empty here.
     whole = (chains["junction"] != "") & (chains["junction_aa"] != "")
     chains = chains[
@@ -141,7 +185,11 @@ def read_contigs(path: str | Path) -> pd.DataFrame:
     chains["locus"] = chains["locus"].str.upper()
     # The gene without its allele, which tools tell apart or not: the first of those named.
     for name in ("v_call", "j_call"):
-        chains[name] = chains[name].str.split(r"[*,]", regex=True).str[0].str.strip()
+        gene = chains[name].str.replace(_BEFORE_GENE, "", regex=True)
+        chains[name] = gene.str.split(r"[*,]", regex=True).str[0].str.strip()
+    chains["junction"] = chains["junction"].str.upper()
+    if numbers := decimal_comma(chains["umi_count"]):
+        chains["umi_count"] = numbers
     counted = pd.to_numeric(chains["umi_count"], errors="coerce").replace([np.inf, -np.inf], np.nan)
     chains["umi_count"] = counted.clip(0, 1e9).fillna(1).astype(int)
     # Files of several lanes that were joined may name a chain twice.
