@@ -123,8 +123,8 @@ def read_contigs(path: str | Path) -> pd.DataFrame:
         if isinstance(error, UnicodeDecodeError):
             try:
                 check_kind(path)
-            except CarseqError as kind:
-                cause, remedy = kind.cause, kind.remedy
+            except CarseqError as other:
+                cause, remedy = other.cause, other.remedy
         raise CarseqError(f"cannot read the table of receptors {path}", cause, remedy) from None
     names = TENX if "contig_id" in table or "cdr3_nt" in table else AIRR
     missing = [name for name in names if name not in table]
