@@ -903,6 +903,12 @@ for kind in ("h5", "h5ad"):
     again("infinite", "not numbers", with_value(np.inf), kind)
     again("NaN", "not numbers", with_value(np.nan), kind)
 again("a gene twice", "gene twice", lambda t: {"names": [t.m_names[1], *t.m_names[1:]]}, "h5ad")
+again(
+    "libraries of an aggregation",
+    "barcodes of 3 libraries",
+    lambda t: {"barcodes": [f"{b[:-1]}{i % 3 + 1}" for i, b in enumerate(t.m_barcodes)]},
+    note=True,
+)
 again("hashtags of a pool", "of several samples", lambda t: {
     "names": [*t.m_names[:-2], "HTO_1", "HTO_2"],
     "counts": np.hstack([t.m_counts[:, :-2], np.where((np.arange(50) % 2 == 0)[:, None] == [True, False], 200, 3)]),

@@ -25,6 +25,8 @@ _PIECES = re.compile(r"^(.*?[^A-Za-z0-9])??([ACGTN]{3,}(?:[-_+.][ACGTN]{3,})+)([
 _SUFFIX = re.compile(r"^(.*?)(-\d+)?$")
 #: Libraries told apart in one input at most; more of them are not libraries but names of cells.
 MAX_LIBRARIES = 100
+#: Share of a matrix's barcodes from which on a way to write them is a library's.
+FEWEST_OF_LIBRARY = 0.05
 #: A second way to write the barcodes that fits this well beside the best one makes the match ambiguous.
 RIVAL = 0.5
 #: Fewest barcodes for which a share of them is meaningful.
@@ -189,6 +191,19 @@ def compare_barcodes(
     if reached / total <= exact:
         return BarcodeMatch({}, exact, len(theirs))
     return BarcodeMatch(written, reached / total, len(theirs))
+
+
+def libraries_of(barcodes: pd.Index) -> list[str]:
+    """Return how the libraries of a matrix are written (``...-1``), those of at least :data:`FEWEST_OF_LIBRARY`.
+
+    Of many barcodes, some thousand evenly over them are looked at. None where too many are names of cells.
+    """
+    some = barcodes[:: max(1, len(barcodes) // 5000)].astype(str)
+    held = {style: len(rows) for style, (rows, _) in _libraries(some).items()}
+    styles = [style for style, n in held.items() if n >= FEWEST_OF_LIBRARY * len(some)]
+    return (
+        [f"{before}...{behind}" for before, behind in styles] if len(held) <= MAX_LIBRARIES else []
+    )
 
 
 def _libraries(barcodes: pd.Index) -> dict[tuple[str, str], tuple[np.ndarray, pd.Index]]:

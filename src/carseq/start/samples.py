@@ -12,7 +12,7 @@ import pandas as pd
 from carseq.construct import Construct
 from carseq.construct.homology import Locus
 from carseq.errors import CarseqError
-from carseq.io.barcodes import check_belonging, check_cells, check_receptors_of
+from carseq.io.barcodes import check_belonging, check_cells, check_receptors_of, libraries_of
 from carseq.io.remote import is_url
 from carseq.library.detect import detect_chemistry
 from carseq.library.fastq import WHOLE_BYTES, check_counts, check_pair, first_reads
@@ -125,6 +125,11 @@ def check_made(
             words.append(f"{key} of {counts.n_obs:,} barcodes and {counts.n_vars:,} genes")
             if "protein" in counts.obsm:
                 words[-1] += f", {counts.obsm['protein'].shape[1]} antibodies"
+            if not sample.bam and len(held := libraries_of(counts.obs_names)) > 1:
+                yield Note(
+                    f"the {key} of {name} has barcodes of {len(held)} libraries ({', '.join(held[:4])}): if they are "
+                    "of several samples (`cellranger aggr`), they are taken for one; give each sample its own matrix"
+                )
             if key == "raw_matrix" or not sample.raw_matrix:
                 yield from _check_genes(counts, f"the {key} of {name}")
         except CarseqError as error:
