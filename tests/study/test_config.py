@@ -323,6 +323,21 @@ def test_a_key_that_stands_twice_is_an_error(tmp_path, text):
         load_config(tmp_path / "c.yaml")
 
 
+@pytest.mark.parametrize(
+    ("text", "told"), [("010", "8"), ("1:30", "90"), ("0b11", "3"), ("1:30.5", "90.5")]
+)
+def test_numbers_that_yaml_reads_otherwise_are_told(tmp_path, text, told):
+    """YAML takes 010 for octal and 1:30 for minutes and seconds: a seed of 8, at least 90 genes."""
+    path = tmp_path / "c.yaml"
+    path.write_text(f"construct: {{file: a.gb}}\ncells:\n  min_genes: {text}\n")
+    faults = read_config(path)[1]
+    assert any(text in f.message and told in f.cause for f in faults)
+    path.write_text(
+        "construct: {file: a.gb}\ncells:\n  min_genes: 0\n  seed: 1_000\n  max_pct_mito: 1e1\n"
+    )
+    assert not [f for f in read_config(path)[1] if "YAML" in f.cause]
+
+
 def test_old_names_of_the_cells_section_are_read():
     """`cells.reference` and `doublets: solo` mean what they meant before 0.2; old and new name together are refused."""
     old = CellsConfig(reference="a.h5ad", reference_labels="kind", doublets="solo")

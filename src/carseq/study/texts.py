@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,8 @@ FALSE = frozenset(("false", "f", "0", "0.0", "no", "n", "singlet"))
 NAME = "^[A-Za-z0-9][A-Za-z0-9._-]*$"
 #: Characters of a path that Snakemake takes for a place to fill: it formats the paths of its jobs.
 _FILLED = "{}<>"
+#: Numbers that YAML takes for octal (010), binary, hexadecimal or sexagesimal (1:30) ones.
+_ODD_NUMBER = re.compile(r"[-+]?(0[0-9_]+$|0[xXbBoO]|[0-9_]+:)")
 #: Folders of the kernel and of devices, in which nothing can be kept.
 _NO_FOLDERS = ("/proc", "/sys", "/dev")
 #: Most bytes of a part of a path, and of a path, on Linux and macOS.
@@ -74,8 +77,6 @@ def decimal_comma(values: Iterable[str]) -> list[str] | None:
     >>> decimal_comma(["3,1", "12", ""])
     ['3.1', '12', '']
     """
-    import re
-
     values = list(values)
     there = [v for v in values if not is_missing(v)]
     with_comma = [v for v in there if re.fullmatch(r"[+-]?\d*,\d+([eE][+-]?\d+)?", v)]
@@ -125,11 +126,24 @@ def results_fault(path: str) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """A reader of YAML that notes keys that occur twice; YAML itself lets the last one win."""
+    """A reader of YAML that notes keys that occur twice, of which YAML lets the last one win, and odd numbers."""
 
     def __init__(self, stream: Any) -> None:
         super().__init__(stream)
         self.twice: list[tuple[str, int, int]] = []
+        #: Numbers that mean another one than they seem to: their text, value and line.
+        self.odd: list[tuple[str, float, int]] = []
+
+    def _number(self, node: yaml.ScalarNode, value: float) -> float:
+        if _ODD_NUMBER.match(node.value):
+            self.odd.append((node.value, value, node.start_mark.line + 1))
+        return value
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        return int(self._number(node, super().construct_yaml_int(node)))
+
+    def construct_yaml_float(self, node: yaml.ScalarNode) -> float:
+        return self._number(node, super().construct_yaml_float(node))
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen: dict[str, int] = {}
@@ -140,6 +154,10 @@ class _Loader(yaml.SafeLoader):
                     self.twice.append((key.value, seen[key.value], line))
                 seen.setdefault(key.value, line)
         return super().construct_mapping(node, deep=deep)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
+_Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_yaml_float)
 
 
 def read_yaml(path: Path) -> tuple[Any, list[CarseqError]]:
@@ -180,6 +198,14 @@ def read_yaml(path: Path) -> tuple[Any, list[CarseqError]]:
             "join the two",
         )
         for key, first, line in loader.twice
+    ]
+    faults += [
+        CarseqError(
+            f"{text} in line {line} of {path} is no number as people write them",
+            f"YAML takes it for {value:g}",
+            "write a number without zeros before it, and without a colon; a name in quotation marks",
+        )
+        for text, value, line in loader.odd
     ]
     return data, faults
 
