@@ -35,6 +35,8 @@ MIN_AMBIENT_UMIS = 10_000
 #: The CAR's part of ambient RNA, relative to its part of the cells' molecules: median and log-sd. Cells that break
 #: are more often other cells than T cells. (0.2-1.1 in this project's simulator; an assumption for real samples.)
 OWN_SHARE, OWN_SHARE_SD = 0.6, 0.7
+#: The grid of that part's logarithm, in standard deviations: at least so far, and to what empty droplets show.
+_Z_LEAST, _Z_MOST, _Z_STEP = -4, 3, 0.25
 #: How far the cells' contamination may be off as a whole, median and log-sd: measured, and assumed.
 MEASURED_OFF, ASSUMED_OFF = (1.0, 0.5), (0.6, 0.8)
 #: Degrees of freedom of the t distribution of an assumed contamination's error.
@@ -209,7 +211,12 @@ def ambient_rate(evidence: Evidence) -> tuple[float, float, float, float]:
     share = seen / max(e.molecules, 1000.0)
     # The fewer CAR molecules there are, the less the own cells' share is known.
     share_sd = np.sqrt(OWN_SHARE_SD**2 + min(1 / seen, 2.0))
-    z = np.linspace(-4, 3, 29)
+    most = _Z_MOST
+    if e.empty_car > 0:
+        # Ambient RNA of CAR T cells that all broke holds far more of the CAR than the cells that are left.
+        measured = np.log(e.empty_car / e.empty_molecules / (share * OWN_SHARE)) / share_sd
+        most = max(most, np.ceil(measured + 1))
+    z = np.arange(_Z_LEAST, most + _Z_STEP / 2, _Z_STEP)
     rate = share * OWN_SHARE * np.exp(share_sd * z)
     middle, sd = ASSUMED_OFF if e.assumed else MEASURED_OFF
     y = np.linspace(-3, 5, 25)

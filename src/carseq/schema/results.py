@@ -28,7 +28,7 @@ VERSIONS: Mapping[str, str] = MappingProxyType(
         "library": "0.2.0",
         "molecules": "0.2.0",
         "cells": "0.2.0.8",
-        "calling": "0.2.0.5",
+        "calling": "0.2.0.6",
         "localize": "0.2.0.2",
         "report": "0.2.0.1",
     }
