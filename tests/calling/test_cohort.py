@@ -78,6 +78,28 @@ def test_damaged_cells_are_found_where_nobody_told_them(caplog):
         assert "all cells are taken to be intact" in caplog.text
 
 
+@pytest.mark.parametrize("name", ["contamination", "intact_fraction"])
+@pytest.mark.parametrize(
+    ("value", "words"), [(5.0, "percent"), ("2 %", "not a number"), (-0.1, "from 0 to 1")]
+)
+def test_shares_that_are_none_are_refused(name, value, words):
+    """SoupX's 5 % written as 5 was taken for 1: all molecules ambient, and two thirds of the calls were lost."""
+    adata, samples = study(0)
+    adata.obs[name] = adata.obs[name].astype(object) if name in adata.obs else 0.5
+    adata.obs[name] = value
+    with pytest.raises(CarseqError, match=f"{name} of") as told:
+        call_cells(adata, None, samples, car=CAR)
+    assert words in f"{told.value.cause} {told.value.remedy}"
+
+
+def test_lineages_in_other_letters_are_told():
+    """A lineage t is no T: the sample seemed to have no T cells."""
+    adata, samples = study(0)
+    adata.obs["lineage"] = adata.obs["lineage"].str.lower()
+    with pytest.raises(CarseqError, match="no cell's lineage is T"):
+        call_cells(adata, None, samples, car=CAR)
+
+
 def test_missing_columns_are_named():
     adata, samples = study(0)
     del adata.obs["lineage"]

@@ -19,7 +19,7 @@ from carseq.calling.negbin import upper_tail
 from carseq.calling.verdict import decide, sensitivity_of, silent_bound
 from carseq.cells.annotation import T_LINEAGE, is_single_t
 from carseq.cells.intact import can_be_judged, intactness
-from carseq.cells.markers import T_NAMES
+from carseq.cells.markers import T_ALONE, T_NAMES
 from carseq.errors import CarseqError
 from carseq.io.matrix import GENE, feature_types, near_names
 from carseq.log import get_logger
@@ -205,11 +205,39 @@ def _checked(
             "the sample would seem to have no T cells",
             f"write {T_LINEAGE} as the lineage of T cells, or make the column with `carseq annotate`",
         )
+    strict = names[names.map(lambda name: bool(T_ALONE.fullmatch(name))) & names.ne(T_LINEAGE)]
+    if strict.size:
+        raise CarseqError(
+            f"the lineage of {strict.size} cells is {strict.iloc[0]!r}, of others {T_LINEAGE}",
+            "only the latter would be taken for T cells",
+            f"write {T_LINEAGE} as the lineage of all T cells",
+        )
+    for name in ("contamination", "intact_fraction"):
+        if name in obs:
+            obs[name] = _share(obs[name])
     for name in {"is_doublet", "is_damaged"} & set(obs):
         if obs[name].dtype != bool:
             obs[name] = _truth(obs[name])
     _check_depth(adata, total)
     return obs, by_sample
+
+
+def _share(column: pd.Series) -> pd.Series:
+    """Return a column of obs as shares, 0 to 1; NaN where there is none."""
+    there = column.notna()
+    found = pd.to_numeric(column.astype(object).where(there), errors="coerce").astype(float)
+    bad = there & ~found.between(-1e-6, 1 + 1e-6)
+    if bad.any():
+        value = found[bad].iloc[0]
+        raise CarseqError(
+            f"{column.name} of {int(bad.sum())} cells is no share, first {str(column[bad].iloc[0])!r} of "
+            f"{column.index[bad][0]}",
+            "it is not a number" if np.isnan(value) else "a share is a number from 0 to 1",
+            "divide by 100, if they are percent"
+            if value > 1
+            else "give shares, or leave the column out",
+        )
+    return found
 
 
 def _truth(column: pd.Series) -> pd.Series:

@@ -40,7 +40,9 @@ MARKER_COLUMNS = (
 UNKNOWN = "unknown"
 T_LINEAGE = "T"
 #: How others call T cells where carseq says T.
-T_NAMES = re.compile(r"\bT\b|\bT[ _-]?(?:cells?|lymphocytes?)\b")
+T_NAMES = re.compile(r"\bT\b|\bT[ _-]?(?:cells?|lymphocytes?)\b", re.IGNORECASE)
+#: Names that mean no other cells than carseq's T.
+T_ALONE = re.compile(r"T(?:[ _-]?(?:cells?|lymphocytes?))?", re.IGNORECASE)
 #: Share of a type's markers that the annotation must hold.
 MIN_ANNOTATED = 0.55
 #: Lineages that share genes, so that one's markers are not foreign to the other.
