@@ -14,8 +14,9 @@ from typer.testing import CliRunner
 
 from carseq.cli import app
 from carseq.errors import CarseqError
-from carseq.io.files import read_table
-from carseq.schema.tables import DETECTION
+from carseq.io.files import read_table, write_table
+from carseq.schema.tables import DETECTION, MOLECULES
+from tiny import write_bam, write_h5
 
 FILE = "hbi0101_surrogate.gb"
 
@@ -181,3 +182,108 @@ def test_what_is_no_h5ad_is_told(tmp_path: Path, command: str, kind: str) -> Non
     assert isinstance(done.exception, CarseqError), done.output
     assert str(path) in str(done.exception)
     assert "run the workflow" not in str(done.exception)
+
+
+def _molecules(path: Path, sample: str, barcodes: list[str]) -> Path:
+    rows = [
+        {
+            "sample": sample,
+            "barcode": b,
+            "umi": f"{i:012d}",
+            "n_reads": 3,
+            "evidence": "unique",
+            "p_car": 1.0,
+        }
+        for i, b in enumerate(barcodes)
+    ]
+    table = pd.DataFrame(rows).reindex(columns=list(MOLECULES.columns))
+    fill = {n: "" if c.dtype == "str" else 0 for n, c in MOLECULES.columns.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_table(table.fillna(fill), path, MOLECULES)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("sample", "barcode", "words"),
+    [
+        ("sample", "{:016d}-1", "molecules of sample sample"),
+        ("U1", "ACGTACGTACGTACGTACGTA{:016d}", "no barcode"),
+    ],
+    ids=["of another sample", "of other barcodes"],
+)
+def test_molecules_that_belong_to_no_cell_are_refused(
+    tmp_path: Path, sample: str, barcode: str, words: str
+) -> None:
+    """`carseq molecules` without `--sample`: its table was passed over, and the matrix's counts were taken."""
+    cells = _annotated(tmp_path / "a.h5ad")
+    found = _molecules(tmp_path / "m.parquet", sample, [barcode.format(i) for i in range(30)])
+    (tmp_path / "sheet.csv").write_text(SHEET)
+    given = [
+        "call",
+        str(cells),
+        "--samples",
+        str(tmp_path / "sheet.csv"),
+        "--molecules",
+        str(found),
+    ]
+    done = CliRunner().invoke(app, [*given, "--out", str(tmp_path / "out" / "c.h5ad")])
+    assert isinstance(done.exception, CarseqError), done.output
+    assert words in str(done.exception)
+
+
+def test_cells_that_stand_twice_are_refused(tmp_path: Path) -> None:
+    """Two objects that share cells were joined: each cell counted twice, and the limit fell by half."""
+    once = ad.read_h5ad(_annotated(tmp_path / "a.h5ad"))
+    ad.concat([once, once]).write_h5ad(tmp_path / "twice.h5ad")
+    done = _call(tmp_path, tmp_path / "twice.h5ad", SHEET)
+    assert isinstance(done.exception, CarseqError), done.output
+    assert "twice" in str(done.exception)
+
+
+def _localize(tmp_path: Path, cells: Path, detection: Path) -> Result:
+    given = ["localize", str(cells), "--detection", str(detection), "--out", str(tmp_path / "loc")]
+    return CliRunner().invoke(app, given)
+
+
+def test_localize_refuses_what_does_not_belong_to_its_cells(tmp_path: Path) -> None:
+    """A detection.tsv of another study gave tables without a word; cells without calls a traceback."""
+    cells = _annotated(tmp_path / "a.h5ad")
+    assert _call(tmp_path, cells, SHEET).exit_code == 0
+    done = _localize(tmp_path, tmp_path / "out" / "cells.h5ad", tmp_path / "out" / "detection.tsv")
+    assert isinstance(done.exception, CarseqError)
+    assert "lack cell_type, t_state" in str(done.exception)
+    cells = _changed(cells, cell_type=["T cell"] * 60 + ["B cell"] * 20, t_state="")
+    assert _call(tmp_path, cells, SHEET).exit_code == 0
+    called, path = tmp_path / "out" / "cells.h5ad", tmp_path / "out" / "detection.tsv"
+    done = _localize(tmp_path, cells, path)
+    assert isinstance(done.exception, CarseqError)
+    assert "carseq call" in done.exception.remedy
+    assert _localize(tmp_path, called, path).exit_code == 0
+    table = read_table(path, DETECTION)
+    for changed, words in (
+        (table.assign(sample="other"), "cells of sample U1"),
+        (pd.concat([table, table]), "several rows"),
+    ):
+        write_table(changed, tmp_path / "d.tsv", DETECTION)
+        done = _localize(tmp_path, called, tmp_path / "d.tsv")
+        assert isinstance(done.exception, CarseqError), words
+        assert words in str(done.exception)
+
+
+def test_a_file_of_another_kind_is_not_called_damaged(tmp_path: Path) -> None:
+    """Cell Ranger's h5, or a table, given where cells are wanted: "cut off or damaged" had users copy it again."""
+    write_h5(tmp_path / "raw.h5", np.ones((3, 2), dtype=int), ["A", "B", "C"], ["G", "H"])
+    (tmp_path / "t.tsv").write_text("a\tb\n")
+    for name, words in (("raw.h5", "matrix of 10x"), ("t.tsv", "is not an h5ad")):
+        done = _call(tmp_path, tmp_path / name, SHEET)
+        assert isinstance(done.exception, CarseqError)
+        assert words in str(done.exception)
+        assert "damaged" not in str(done.exception)
+
+
+def test_a_bam_given_as_reads_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "b.bam"
+    write_bam(path, [("chr1", 1000)], [("chr1", 10, "ACGT" * 20, [])])
+    done = CliRunner().invoke(app, ["quicklook", str(path), f"{path}.bai", "--construct", FILE])
+    assert isinstance(done.exception, CarseqError), done.exception
+    assert "is a BAM, not FASTQ" in str(done.exception)

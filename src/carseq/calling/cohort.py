@@ -196,6 +196,14 @@ def _checked(
             f"it has {', '.join(by_sample.index[:8])}",
             "give every sample of the cells a row",
         )
+    once = obs[["sample", "barcode"]].astype(str)
+    if (again := once.duplicated()).any():
+        row = once[again].iloc[0]
+        raise CarseqError(
+            f"{int(again.sum())} cells are there twice, first {row['barcode']} of sample {row['sample']}",
+            "each would count twice: files that share cells were joined, or two samples have one name",
+            "keep each cell once, or give the samples names of their own",
+        )
     if obs["lineage"].isna().any():
         obs["lineage"] = obs["lineage"].astype(object).where(obs["lineage"].notna(), "unknown")
     names = obs["lineage"].astype(str)

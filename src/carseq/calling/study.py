@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from carseq.calling.cohort import call_cells
@@ -13,12 +14,20 @@ from carseq.calling.counts import ambient_car, cell_losses, drop_swapped, unseen
 from carseq.calling.robustness import downsampling, thresholds
 from carseq.calling.rules import rules
 from carseq.cells.annotation import is_single_t
-from carseq.io.barcodes import Belonging, match_barcodes
+from carseq.errors import CarseqError
+from carseq.io.barcodes import FEWEST, Belonging, bare_barcode, match_barcodes
+from carseq.log import get_logger
 from carseq.schema.tables import RULES
 from carseq.schema.thresholds import FDR
 
 if TYPE_CHECKING:
     from anndata import AnnData
+
+
+log = get_logger("calling")
+
+#: Cells with the CAR in the matrix from which on the molecules of a sample must lie in some cell.
+FEW_CELLS = 3
 
 
 @dataclass(frozen=True)
@@ -38,6 +47,34 @@ class StudyCalls:
     downsampling: pd.DataFrame
     rules: pd.DataFrame
     losses: dict[str, pd.DataFrame]
+
+
+def _check_common(
+    sample: str, molecules: pd.DataFrame, barcodes: pd.Index, cells: AnnData, car: str
+) -> None:
+    """Raise if a sample's molecules are of other cells; of few CAR T cells, none may have been kept."""
+    given = molecules["barcode"].astype(str).unique()
+    if not len(given) or not len(barcodes) or pd.Index(given).isin(barcodes).any():
+        return
+    lengths = [{len(bare_barcode(str(b))) for b in some[:200]} for some in (given, barcodes)]
+    counted = 0
+    if car in cells.var_names:
+        matrix = cells.layers.get("counts", cells.X)[:, cells.var_names.get_loc(car)]
+        counted = int((np.asarray(matrix.sum(axis=1)).ravel() > 0).sum())
+    told = f"the molecules have {given[0]}, the cells {barcodes[0]}"
+    if not lengths[0] & lengths[1] or (len(given) >= FEWEST and counted >= FEW_CELLS):
+        raise CarseqError(
+            f"the molecules and the cells of sample {sample} share no barcode",
+            told + (f"; the matrix counts the CAR in {counted} cells" if counted else ""),
+            "give the molecules of this sample's own BAM",
+        )
+    log.warning(
+        "sample %s: none of the %d barcodes with a CAR molecule is a cell (%s): if these are of another sample, give "
+        "its own",
+        sample,
+        len(given),
+        told,
+    )
 
 
 def call_study(
@@ -88,6 +125,13 @@ def call_study(
     table = samples.assign(sample=samples["sample"].astype(str)).reset_index(drop=True)
     of_sample = cohort.obs["sample"].astype(str)
     matched = {}
+    if strangers := sorted(set(map(str, molecules or {})) - set(table["sample"])):
+        raise CarseqError(
+            f"molecules of sample {strangers[0]} were given, which is not in the samples table",
+            f"it has {', '.join(table['sample'][:8])}; without its molecules a sample would be judged by the matrix "
+            "alone",
+            "name the sample as the sheet does (`carseq molecules --sample NAME`)",
+        )
     for sample, found in (molecules or {}).items():
         if barcodes is not None:
             fit = (belonging or {}).get(str(sample))
@@ -98,6 +142,9 @@ def call_study(
             own = pd.Index(cohort.obs.loc[of_sample == str(sample), "barcode"].astype(str))
             # Kept cells are few of the barcodes that the molecules lie in.
             matched[str(sample)] = match_barcodes(found, own, strict=False)
+            _check_common(
+                str(sample), matched[str(sample)], own, cohort[of_sample == str(sample)], car
+            )
     runs = {}
     if "sequencing_run" in table:
         runs = dict(

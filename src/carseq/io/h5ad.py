@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,7 +68,32 @@ def read_given(path: str | Path) -> AnnData:
             "it is a folder" if is_folder else "there is no such file",
             "give the path of an h5ad",
         )
+    _check_kind(path)
     return read_h5ad(path)
+
+
+def _check_kind(path: Path) -> None:
+    """Refuse a file that is no h5ad, by what it is; what is damaged is found later."""
+    import h5py
+
+    if not path.stat().st_size:
+        return
+    if not h5py.is_hdf5(path):
+        if path.suffix == ".h5ad":
+            # Its beginning may be lost.
+            return
+        raise CarseqError(
+            f"{path} is not an h5ad",
+            "it is no HDF5 file",
+            "give the h5ad of an AnnData; of another matrix `carseq annotate` makes one",
+        )
+    with suppress(OSError, RuntimeError), h5py.File(path) as file:
+        if "obs" not in file and "matrix" in file:
+            raise CarseqError(
+                f"{path} is a matrix of 10x, not an h5ad",
+                "it holds counts, and nothing of the cells",
+                f"annotate it first: `carseq annotate {path} --out annotated.h5ad`",
+            )
 
 
 def number_of_cells(path: str | Path) -> int:

@@ -65,7 +65,15 @@ def check_fastq(path: str | Path) -> None:
     check_kind(path)
     zipped = is_gzipped(path)
     with igzip.open(path, "rb") if zipped else open(path, "rb") as stream:
-        first = stream.read(1)
+        head = stream.read(4)
+        first = head[:1]
+    if head in (b"BAM\1", b"CRAM"):
+        raise CarseqError(
+            f"{path} is a {head.decode().strip(chr(1))}, not FASTQ",
+            "its reads are aligned",
+            "name it in the column `bam` of samples.tsv, or make FASTQ files of it (10x: `bamtofastq`; others: "
+            "`samtools fastq`)",
+        )
     if first == b">":
         raise CarseqError(
             f"{path} is FASTA, not FASTQ",
