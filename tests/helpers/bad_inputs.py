@@ -1028,6 +1028,15 @@ def _(tiny):
     write_h5(tiny.folder / "filtered.h5", tiny.counts[:40], names, [*GENES, CAR])
 
 
+@bad("matrix: one library counted twice", "M", "most of their cells' barcodes", note=True)
+def _(tiny):
+    """Gene and GeneFull of one library, as two samples: nothing is the same but the barcodes."""
+    counts = tiny.m_counts + (np.arange(50) % 3 == 0)[:, None]
+    codes = [b.removesuffix("-1") for b in tiny.m_barcodes]
+    write_h5(tiny.folder / "full.h5", counts, codes, tiny.m_names, tiny.m_types)
+    tiny.rows["N"] = dict(tiny.rows["M"], matrix="full.h5", patient="P9")
+
+
 @bad("matrix: a folder of two", "M", "several matrices")
 def _(tiny):
     shutil.copy(tiny.folder / "mtx/matrix.mtx.gz", tiny.folder / "mtx/x_matrix.mtx.gz")

@@ -24,7 +24,8 @@ CHOSEN = re.compile(
     r"|annotation: Latin|no transcript_id"
     r"|R2.fastq.gz damaged|one lane of|empty reads|exchanged near|BAM: (no UMI|of called|of another)"
     r"|BAM: (of two|a CRAM|an index|two samples|an agg)"
-    r"|receptors: (of another|UMIs)|mtx: (a half|the CAR as an anti)|h5ad: (neg|inf)|pool|of an aggr|transposed"
+    r"|receptors: (of another|UMIs)|mtx: (a half|the CAR as an anti)|h5ad: (neg|inf)|pool|of an aggr"
+    r"|counted twice|transposed"
     r"|slip:|markers: (genes|commas)|another pickle|all at once|HDF5 head|matrix.mtx.gz damaged"
 )
 SELECTION = [case for case in BAD if CHOSEN.search(case.name)]

@@ -204,6 +204,26 @@ def test_a_folder_that_is_none_of_cellranger_is_told(tmp_path):
         matrix_samples(tmp_path)
 
 
+def test_one_library_is_one_sample_though_it_was_counted_twice(tmp_path):
+    """STARsolo's Gene and GeneFull, kb's matrix and its h5ad, CellBender's posterior became samples of their own."""
+    parts = [f"{x}.{y}" for x, y in (("matrix", "mtx"), ("features", "tsv"), ("barcodes", "tsv"))]
+    touch(
+        tmp_path,
+        *(f"S1/Solo.out/{x}/{y}/{z}" for x in ("Gene", "GeneFull") for y in ("raw", "filtered") for z in parts),
+        *(f"S2/Solo.out/GeneFull/raw/{z}" for z in parts),
+        "K/counts_unfiltered/cells_x_genes.mtx", "K/counts_unfiltered/adata.h5ad",
+        "C/out_raw.h5", "C/out_posterior.h5", "C/raw_peak_bc_matrix.h5",
+    )  # fmt: skip
+    samples, told = matrix_samples(tmp_path)
+    named = {m.sample: m.files for m in samples}
+    assert set(named) == {"S1", "S2", "K", "C_out"}
+    assert named["S1"]["raw_matrix"] == tmp_path / "S1/Solo.out/Gene/raw"
+    assert named["S2"]["raw_matrix"] == tmp_path / "S2/Solo.out/GeneFull/raw"
+    assert named["K"]["raw_matrix"] == tmp_path / "K/counts_unfiltered"
+    for words in ("GeneFull/raw", "adata.h5ad", "out_posterior.h5", "raw_peak_bc"):
+        assert any(words in line for line in told)
+
+
 def test_matrices_of_a_folder_become_samples(tmp_path):
     touch(
         tmp_path, "GSM1_A_raw_feature_bc_matrix.h5", "GSM1_A_filtered_feature_bc_matrix.h5", "B.h5ad",

@@ -28,6 +28,7 @@ from carseq.reference.transgene import raise_if_car, small_contigs
 from carseq.start.samples import (
     TOY_GENES,
     Note,
+    check_cells_twice,
     check_copies,
     check_made,
     check_reads,
@@ -119,6 +120,7 @@ def check_study(path: Path) -> Iterator[Found]:
         for job in jobs:
             yield from job.result()
     yield from (("samples", fault) for fault in check_twins(matrices))
+    yield from (("samples", note) for note in check_cells_twice(matrices))
     if not config.reuse:
         yield from (("reads", note) for note in check_copies(study))
 

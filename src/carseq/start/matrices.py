@@ -211,8 +211,12 @@ def matrix_samples(folder: Path) -> tuple[list[Made], list[str]]:
     """
     told: list[str] = []
     found: dict[str, dict[str, Path]] = {}
-    for path in walk(folder):
-        if path.name.startswith("."):
+    files = [path for path in walk(folder) if not path.name.startswith(".")]
+    places = {path.parent for path in files}
+    other = {path.parent for path in files if OTHER_MATRIX.search(path.name)}
+    for path in files:
+        if why := _left_out(path, places, other):
+            told.append(f"left out: {path.relative_to(folder)}, {why}")
             continue
         if OTHER_MATRIX.search(path.name):
             given, label = path.parent, path.parent.relative_to(folder).as_posix()
@@ -222,9 +226,6 @@ def matrix_samples(folder: Path) -> tuple[list[Made], list[str]]:
             given = path if prefix else path.parent
             label = prefix or path.parent.relative_to(folder).as_posix()
         elif path.suffix in (".h5", ".h5ad"):
-            if re.search(r"molecule_info|cloupe|analysis", path.name):
-                told.append(f"left out: {path.relative_to(folder)}, which is not a matrix")
-                continue
             given = path
             stem = path.name.removesuffix(path.suffix)
             label = f"{path.parent.relative_to(folder).as_posix()}/{stem}"
@@ -255,7 +256,42 @@ def matrix_samples(folder: Path) -> tuple[list[Made], list[str]]:
     return [Made(name, files) for name, files in found.items()], told
 
 
+#: Files of Cell Ranger and CellBender that are no counts of genes in barcodes.
+_NO_MATRIX = re.compile(
+    r"molecule_info|cloupe|analysis|feature_slice|[._]posterior|(peak|tf|probe)_bc_matrix"
+)
+
+
+def _left_out(path: Path, places: set[Path], other: set[Path]) -> str:
+    """Say why a file is no sample of its own, or return an empty string.
+
+    Parameters
+    ----------
+    path
+        The file.
+    places
+        Folders that hold files.
+    other
+        Folders that hold a matrix of kb-python, alevin-fry or Parse.
+    """
+    if path.suffix in (".h5", ".h5ad"):
+        if _NO_MATRIX.search(path.name):
+            return "which is not a matrix of genes"
+        if path.suffix == ".h5ad" and path.parent in other:
+            return "since the matrix beside it is of the same library"
+    if re.search(r"matrix\.mtx(\.gz)?$", path.name) and path.parent.parent.name != "Gene":
+        # Of a run of STARsolo that counted several features, Gene is taken: all are of one library.
+        feature = path.parent.parent
+        if (
+            feature.parent.name.endswith("Solo.out")
+            and feature.parent / "Gene" / path.parent.name in places
+        ):
+            return f"since {feature.name} and Gene are counts of the same library"
+    return ""
+
+
 def _label(text: str) -> str:
     """Return a sample's name from where its matrix lies: words that say what a file is taken out."""
+    text = re.sub(r"[._]?Solo\.out/(Gene|GeneFull\w*)(?=/)", "", f"{text}/").strip("/")
     parts = [_WORDS.sub("", part).strip("._-") for part in text.split("/")]
     return re.sub(r"[^A-Za-z0-9._-]", "_", "_".join(p for p in parts if p and p != "outs"))[:100]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,14 @@ import pandas as pd
 from carseq.construct import Construct
 from carseq.construct.homology import Locus
 from carseq.errors import CarseqError
-from carseq.io.barcodes import check_belonging, check_cells, check_receptors_of, libraries_of
+from carseq.io.barcodes import (
+    FEWEST,
+    bare_barcode,
+    check_belonging,
+    check_cells,
+    check_receptors_of,
+    libraries_of,
+)
 from carseq.io.remote import is_url
 from carseq.library.detect import detect_chemistry
 from carseq.library.fastq import WHOLE_BYTES, check_counts, check_pair, first_reads
@@ -33,6 +41,9 @@ COUNTED_BYTES = 1_000_000_000
 COMPARED = 100
 #: A matrix of fewer genes is a toy or a panel: that it lacks the markers is a note, not a fault.
 TOY_GENES = 100
+#: Barcodes of a sample, the largest, that are compared with another's, and the share of them that is no chance: of
+#: two libraries, 0.001 to 0.04 are common.
+MOST_CELLS_COMPARED, MOST_IN_COMMON = 1000, 0.5
 
 
 class Note(str):
@@ -317,3 +328,25 @@ def check_twins(matrices: Mapping[str, pd.Series]) -> Iterator[CarseqError]:
                 "give each sample its own matrix",
             )
         seen.setdefault(key, name)
+
+
+def check_cells_twice(matrices: Mapping[str, pd.Series]) -> Iterator[Note]:
+    """Yield notes of samples whose cells have the same barcodes, as one library has that was counted twice.
+
+    Parameters
+    ----------
+    matrices
+        Molecules by barcode, by sample.
+    """
+    cells = {
+        name: {bare_barcode(str(b)) for b in totals.nlargest(MOST_CELLS_COMPARED).index}
+        for name, totals in matrices.items()
+    }
+    for (one, own), (two, other) in combinations(cells.items(), 2):
+        both = len(own & other)
+        if both >= FEWEST and both > MOST_IN_COMMON * min(len(own), len(other)):
+            yield Note(
+                f"samples {one} and {two} have most of their cells' barcodes in common ({both:,} of the largest "
+                f"{min(len(own), len(other)):,}): if they are one library that was counted twice (STARsolo's Gene and "
+                "GeneFull, CellBender's matrix beside Cell Ranger's), leave one out"
+            )
