@@ -44,6 +44,17 @@ def test_names_say_when_and_where(tmp_path):
     }
 
 
+def test_time_points_are_written_in_their_order(tmp_path):
+    """Sorted by name D100 stands above D28: what is compared "over time" would go backwards."""
+    for name in ("P1_urine_D100", "P1_urine_D28", "P1_urine_D7", "P0_urine_D9", "P1_blood_D28"):
+        pair(tmp_path / "run", name)
+    start_study(tmp_path / "study", fastqs=tmp_path / "run")
+    lines = (tmp_path / "study/samples.tsv").read_text().splitlines()
+    assert [line.split("\t")[0] for line in lines[1:]] == [
+        "P0_urine_D9", "P1_urine_D7", "P1_blood_D28", "P1_urine_D28", "P1_urine_D100",
+    ]  # fmt: skip
+
+
 def test_linked_folders_are_followed(tmp_path):
     pair(tmp_path / "run", "P01")
     pair(tmp_path / "store", "P01", lane="L002")

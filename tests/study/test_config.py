@@ -10,7 +10,14 @@ from carseq.config_docs import pages
 from carseq.errors import CarseqError
 from carseq.study.config import CellsConfig, load_config, parse_config, read_config
 from carseq.study.load import load_study
-from carseq.study.sheets import Sample, further_columns, nearly_alike, parse_row, read_sheet
+from carseq.study.sheets import (
+    Sample,
+    further_columns,
+    nearly_alike,
+    out_of_order,
+    parse_row,
+    read_sheet,
+)
 
 ROOT = Path(__file__).parents[2]
 MINIMAL = {"construct": {"file": "car.fa"}, "reference": {"fasta": "g.fa", "gtf": "g.gtf"}}
@@ -471,3 +478,29 @@ def test_names_that_a_spreadsheet_has_changed_are_told(
     told = nearly_alike(rows)
     assert len(told) == bool(words)
     assert not words or f"differ only in {words}" in told[0]
+
+
+@pytest.mark.parametrize(
+    ("times", "told"),
+    [
+        (["D100", "D14", "D7"], "D100 before D14"),
+        (["day 28", "week 2"], "day 28 before week 2"),
+        (["M1", "D7"], "M1 before D7"),
+        (["D7", "baseline"], "D7 before baseline"),
+        (["D-7", "D0", "D28", "week 8"], ""),
+        (["2", "10"], ""),
+        (["D28", "", "relapse", "D7"], ""),
+        (["D28", "D28"], ""),
+    ],
+)
+def test_time_points_out_of_order_are_told(times: list[str], told: str) -> None:
+    """A sheet sorted by its names: D100 stands above D14, and "over time" went backwards."""
+    rows = [
+        Sample(sample=f"S{i}", patient="P", compartment="urine", timepoint=time)
+        for i, time in enumerate(times)
+    ]
+    found = out_of_order(rows)
+    assert len(found) == bool(told)
+    assert not told or told in found[0]
+    others = [row.model_copy(update={"patient": f"P{i}"}) for i, row in enumerate(rows)]
+    assert not out_of_order(others)

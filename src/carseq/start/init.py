@@ -15,6 +15,7 @@ from carseq.start.folders import fastq_pairs
 from carseq.start.matrices import Made, cellranger_samples, matrix_samples
 from carseq.start.samples import Note
 from carseq.study.construct_file import split_record, with_record
+from carseq.study.sheets import comparable
 
 #: Name of the configuration's JSON schema beside it.
 SCHEMA = ".config.schema.json"
@@ -162,7 +163,23 @@ def _samples_sheet(from_reads: Sequence[str], made: Sequence[Made]) -> str:
         + [str(m.files[c].absolute()) if c in m.files else "" for c in columns]
         for m in made
     ]
-    return "".join("\t".join(row) + "\n" for row in [header, *rows])
+    return "".join("\t".join(row) + "\n" for row in [header, *_in_order(rows)])
+
+
+def _in_order(rows: list[list[str]]) -> list[list[str]]:
+    """Return rows of samples with each patient's time points in order, where all of them are known.
+
+    Names are sorted as words, in which D100 comes before D28.
+    """
+    of_patient: dict[str, list[list[str]]] = {}
+    for row in rows:
+        of_patient.setdefault(row[1], []).append(row)
+    ordered = []
+    for own in of_patient.values():
+        times = comparable(row[3] for row in own)
+        order = sorted(range(len(own)), key=times.__getitem__) if times else range(len(own))
+        ordered += [own[i] for i in order]
+    return ordered
 
 
 #: A patient in a sample's name: `P02` of `P02_urine_D28`, `Pt7`, `PatientA`.

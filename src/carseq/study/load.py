@@ -22,6 +22,7 @@ from carseq.study.sheets import (
     impossible_shares,
     mend_numbers,
     nearly_alike,
+    out_of_order,
     parse_row,
     read_sheet,
 )
@@ -68,7 +69,11 @@ def read_study(config: Config) -> tuple[Study, list[CarseqError], list[str]]:
     faults: list[CarseqError] = []
     named: set[str] = set()
     samples = _samples(config, faults, named)
-    notes = [*mend_numbers(samples.values()), *nearly_alike(samples.values())]
+    notes = [
+        *mend_numbers(samples.values()),
+        *nearly_alike(samples.values()),
+        *out_of_order(samples.values()),
+    ]
     if tagged := [s.sample for s in samples.values() if s.tag and not s.matrix]:
         notes.append(
             f"`tag` tells no cells apart: of {', '.join(tagged[:4])} every cell of the library is taken; give each "

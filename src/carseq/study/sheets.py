@@ -6,6 +6,7 @@ import csv
 import re
 import unicodedata
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -582,6 +583,58 @@ def nearly_alike(samples: Iterable[Sample]) -> list[str]:
             for twins in spelt.values()
             if len(twins) > 1
         ]
+    return told
+
+
+#: Units of time points, in days; visits are counted, and not comparable with them.
+_DAYS = {"d": 1.0, "w": 7.0, "m": 30.4, "y": 365.0}
+_TIME = re.compile(
+    r"(?P<unit>d|days?|w|wks?|weeks?|m|months?|y|years?|v|visits?|)[\s_]*(?P<n>[+-]?\d+(?:\.\d+)?)",
+    re.IGNORECASE,
+)
+_BEFORE = re.compile(r"baseline|screening|pre([\s_-]?(infusion|treatment|car.*))?", re.IGNORECASE)
+
+
+def time_of(timepoint: str) -> tuple[str, float] | None:
+    """Return kind and number of a time point (``D28``, ``week 4``, ``baseline``), comparable within a kind.
+
+    None where it says neither.
+
+    >>> time_of("D28"), time_of("week_2"), time_of("visit 3"), time_of("relapse")
+    (('days', 28.0), ('days', 14.0), ('v', 3.0), None)
+    """
+    plain = unicodedata.normalize("NFKC", timepoint).translate(_DASHES).strip()
+    if _BEFORE.fullmatch(plain):
+        return "", float("-inf")
+    if (found := _TIME.fullmatch(plain)) is None:
+        return None
+    unit, number = found["unit"][:1].lower(), float(found["n"])
+    return ("days", number * _DAYS[unit]) if unit in _DAYS else (unit or "number", number)
+
+
+def comparable(timepoints: Iterable[str]) -> list[float] | None:
+    """Return time points as numbers, if all of them can be compared, else None."""
+    times = [time_of(t) for t in timepoints]
+    known = [t for t in times if t is not None]
+    kinds = {kind for kind, _ in known if kind}
+    return [number for _, number in known] if len(known) == len(times) and len(kinds) < 2 else None
+
+
+def out_of_order(samples: Iterable[Sample]) -> list[str]:
+    """Return where the time points of a patient and compartment do not stand in order, in words."""
+    told = []
+    rows: dict[tuple[str, str], list[str]] = {}
+    for sample in samples:
+        if sample.timepoint and sample.role == "case":
+            rows.setdefault((sample.patient, sample.compartment), []).append(sample.timepoint)
+    for (patient, compartment), names in rows.items():
+        times = comparable(names)
+        at = [i for i, (a, b) in enumerate(pairwise(times or [])) if a > b]
+        if at:
+            told.append(
+                f"time points of patient {patient}, {compartment}, do not stand in order ({names[at[0]]} before "
+                f"{names[at[0] + 1]}): a sample is compared over time with those above it; sort the rows"
+            )
     return told
 
 
