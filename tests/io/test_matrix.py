@@ -330,6 +330,21 @@ def test_a_real_raw_matrix_is_raw_and_its_cells_alone_are_not(shared, tmp_path):
         check_raw(read_counts(tmp_path / "filtered.h5"), "filtered.h5")
 
 
+@pytest.mark.parametrize("column", ["sample", "orig.ident", "donor_id"])
+def test_an_h5ad_of_several_samples_is_told(tmp_path, counts, barcodes, caplog, column):
+    """The object of a whole study given as one sample's matrix: its samples were one, without a word."""
+    obs = pd.DataFrame({column: ["A", "B"] * 20, "lane": ["1", "2"] * 20}, index=barcodes)
+    data = anndata.AnnData(counts[:, :3].astype(np.float32), obs, pd.DataFrame(index=NAMES[:3]))
+    data.write_h5ad(tmp_path / "m.h5ad")
+    with caplog.at_level("WARNING", "carseq"):
+        read_counts(tmp_path / "m.h5ad")
+    assert f"obs[{column!r}] names 2 samples or donors (A, B)" in caplog.text
+    caplog.clear()
+    with caplog.at_level("WARNING", "carseq"):
+        read_counts(tmp_path / "m.h5ad", cells=barcodes)
+    assert "samples or donors" not in caplog.text
+
+
 @pytest.mark.parametrize("spelt", ["CAR;CAR", "BCMA CAR", "(CAR)", "CAR/2nd", "_CAR"])
 def test_a_car_whose_feature_the_configuration_cannot_name_is_found(
     tmp_path, counts, barcodes, spelt

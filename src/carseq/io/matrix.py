@@ -66,6 +66,10 @@ HASHTAG = re.compile(
 IDS = (
     "gene_ids", "gene_id", "ensembl_id", "ensembl_ids", "ensembl_gene_id", "feature_id", "id", "ensembl", "ENSEMBL",
 )  # fmt: skip
+#: Columns of ``obs`` that name the sample or the donor of a barcode: AnnData's and scanpy's users, Seurat, CELLxGENE.
+SAMPLE_COLUMNS = (
+    "sample", "sample_id", "sample_name", "orig.ident", "donor_id", "donor", "patient", "patient_id",
+)  # fmt: skip
 #: What 16 or so bases, with what programs put before and behind them, look like.
 _BARCODE = re.compile(r"^(.*[^A-Za-z0-9])?[ACGTN]{12,}([-_.#x].*)?$")
 #: What people call the feature of a CAR: as whole words, so that CARD8, CARS1, SCARB1 and CARTPT do not match.
@@ -115,8 +119,9 @@ class _Read:
     protein: pd.DataFrame | None = None
     #: Whether the file itself gives ids beside names: two genes of one symbol are then told apart.
     has_ids: bool = True
-    #: What else the file says about the features.
+    #: What else the file says about the features, and about the barcodes.
     columns: pd.DataFrame | None = None
+    obs: pd.DataFrame | None = None
 
 
 def read_counts(
@@ -168,6 +173,8 @@ def read_counts(
     is_antibody = _lowered(read.types) == ANTIBODY.lower()
     is_tag = _are_hashtags(read)
     _check_one_sample(read, is_tag, path, cells)
+    if cells is None:
+        _tell_samples(read, path)
     names = _gene_names(read, is_gene, path, symbols, car)
     _check_genes(read, names, is_gene, path, car)
     if needs_car:
@@ -599,6 +606,7 @@ def _read_h5ad(path: Path) -> _Read:
         protein,
         has_ids=own_ids is not None,
         columns=var,
+        obs=adata.obs,
     )
 
 
@@ -869,6 +877,23 @@ def _check_one_sample(
         "give each sample its own matrix (Cell Ranger multi: per_sample_outs/*/count/sample_filtered_feature_bc_matrix)"
         ", or beside the pool's `raw_matrix` the sample's own cells in `matrix`",
     )
+
+
+def _tell_samples(read: _Read, path: Path) -> None:
+    """Warn where the file says that its barcodes are of several samples."""
+    for name in SAMPLE_COLUMNS:
+        if read.obs is None or name not in read.obs:
+            continue
+        held = read.obs[name].dropna().astype(str).unique()
+        if 1 < len(held) < len(read.obs) / 2:
+            log.warning(
+                "%s: obs[%r] names %d samples or donors (%s): they are taken for one sample; give each its own matrix",
+                path,
+                name,
+                len(held),
+                ", ".join(held[:4]),
+            )
+            return
 
 
 # What the genes are called
