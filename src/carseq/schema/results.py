@@ -27,7 +27,7 @@ VERSIONS: Mapping[str, str] = MappingProxyType(
         "solo": "0.2.0.1",
         "library": "0.2.0",
         "molecules": "0.2.0",
-        "cells": "0.2.0.8",
+        "cells": "0.2.0.9",
         "calling": "0.2.0.6",
         "localize": "0.2.0.2",
         "report": "0.2.0.1",
