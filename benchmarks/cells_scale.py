@@ -19,6 +19,7 @@ import argparse
 import functools
 import json
 import logging
+import multiprocessing
 import os
 import resource
 import subprocess
@@ -43,6 +44,8 @@ from carseq.localize import everything
 from carseq.schema.obs import OBS
 from carseq.schema.tables import DETECTION
 from carseq.study.config import CellsConfig
+
+log = logging.getLogger("carseq.benchmark")
 
 CAR = "HBI0101"
 DATA = Path(__file__).parents[2] / "shared/data/real_pbmc"
@@ -109,8 +112,34 @@ def draw_sample(
     return anndata.AnnData(counts, pd.DataFrame(index=names), pd.DataFrame(index=[*genes, CAR]))
 
 
-def make_samples(folder: Path, n_cells: int, data: Path, seed: int = 0) -> None:
-    """Write the samples of a cohort of so many cells, as the workflow's `sample_cells` would."""
+def make_sample(
+    task: tuple[Path, Path, int, int, int],
+) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
+    """Write one sample, the same whichever process makes it; return its row, UMIs and genes of its cells."""
+    folder, data, seed, i, size = task
+    pool, genes = real_counts(data)
+    sample = draw_sample(pool, genes, size, i != 1, np.random.default_rng([seed, i]))
+    meta = {
+        "sample": f"S{i:03d}",
+        "patient": f"P{i // 2:02d}",
+        "compartment": "blood" if i % 4 == 3 else "urine",
+        "timepoint": "day0" if i == 1 else "day28",
+        "role": "negative_control" if i == 1 else "case",
+    }
+    for key, value in meta.items():
+        sample.obs[key] = value
+    sample.obs["barcode"] = sample.obs_names.astype(str)
+    sample.obs["is_doublet"], sample.obs["doublet_score"] = False, np.nan
+    sample.obs["doublet_reason"] = ""
+    sample.uns["car"] = CAR
+    quality(sample)
+    write_h5ad(sample, folder / f"{meta['sample']}.h5ad")
+    row = {**meta, "ambient_umis": 1e6, "ambient_car": 2.0, "car_unseen": 0.0}
+    return row, sample.obs["total_umis"].to_numpy(), sample.obs["n_genes"].to_numpy()
+
+
+def make_samples(folder: Path, n_cells: int, data: Path, jobs: int = 1, seed: int = 0) -> None:
+    """Write the samples of a cohort of so many cells, as the workflow's `sample_cells` would, ``jobs`` at a time."""
     rng = np.random.default_rng(seed)
     pool, genes = real_counts(data)
     ambient = pd.DataFrame({"gene": [*genes, CAR], "fraction": [*column_sums(pool), 0.0]})
@@ -121,29 +150,10 @@ def make_samples(folder: Path, n_cells: int, data: Path, seed: int = 0) -> None:
     weights = rng.lognormal(0, 1, n_samples)
     sizes = np.maximum(np.rint(n_cells * weights / weights.sum()).astype(int), 8)
     sizes[sizes.argmax()] += n_cells - sizes.sum()
-    umis, n_genes, rows = [], [], []
-    for i, size in enumerate(sizes):
-        name = f"S{i:03d}"
-        role = "negative_control" if i == 1 else "case"
-        sample = draw_sample(pool, genes, int(size), i != 1, rng)
-        meta = {
-            "sample": name,
-            "patient": f"P{i // 2:02d}",
-            "compartment": "blood" if i % 4 == 3 else "urine",
-            "timepoint": "day0" if i == 1 else "day28",
-            "role": role,
-        }
-        for key, value in meta.items():
-            sample.obs[key] = value
-        sample.obs["barcode"] = sample.obs_names.astype(str)
-        sample.obs["is_doublet"], sample.obs["doublet_score"] = False, np.nan
-        sample.obs["doublet_reason"] = ""
-        sample.uns["car"] = CAR
-        quality(sample)
-        umis.append(sample.obs["total_umis"])
-        n_genes.append(sample.obs["n_genes"])
-        rows.append({**meta, "ambient_umis": 1e6, "ambient_car": 2.0, "car_unseen": 0.0})
-        write_h5ad(sample, folder / f"{name}.h5ad")
+    tasks = [(folder, data, seed, i, int(size)) for i, size in enumerate(sizes)]
+    with multiprocessing.get_context("fork").Pool(jobs) as workers:
+        made = workers.map(make_sample, tasks, chunksize=1)
+    rows, umis, n_genes = zip(*made, strict=True)
     ambient.to_csv(folder / "ambient.tsv", sep="\t", index=False)
     pd.DataFrame(rows).to_csv(folder / "samples.tsv", sep="\t", index=False)
     said = {
@@ -175,6 +185,7 @@ def timed(
         own["wall"] += time.perf_counter() - wall
         own["cpu"] += time.process_time() - cpu
         own["peak"] = peak_gb()
+        log.info("%s: %.0f s so far, peak %.2f GB", name, own["wall"], own["peak"])
         return result
 
     return measured
@@ -311,12 +322,13 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="+", type=int, default=[10_000, 30_000, 100_000])
     parser.add_argument("--integration", choices=("scvi", "harmony", "none"), default="none")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--jobs", type=int, default=1, help="samples made at a time")
     parser.add_argument("--to", type=Path, required=True)
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--stage", choices=("make", *STAGES), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.stage == "make":
-        make_samples(given.to, given.sizes[0], given.data)
+        make_samples(given.to, given.sizes[0], given.data, given.jobs)
         return
     if given.stage:
         stage(given.stage, given.to, given.integration, given.threads)
@@ -326,7 +338,7 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / "made.json").exists():
             command = [sys.executable, __file__, "--stage", "make", "--sizes", str(n_cells)]
-            command += ["--to", str(folder), "--data", str(given.data)]
+            command += ["--to", str(folder), "--data", str(given.data), "--jobs", str(given.jobs)]
             subprocess.run(command, check=True)
         made = json.loads((folder / "made.json").read_text())
         run: dict[str, Any] = {"cells": n_cells, "made": made}

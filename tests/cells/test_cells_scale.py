@@ -100,14 +100,19 @@ def test_two_runs_give_the_same_labels(
 
 
 def test_scvi_learns_from_a_sketch(cohort: ad.AnnData, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Above the limit scVI is trained on the sketch and encodes every cell, twice alike."""
+    """Above the limit scVI is trained on the sketch and encodes every cell, twice alike; it holds none after."""
+    import scvi
+
     monkeypatch.setattr(latent, "MAX_CELLS_SKETCH", 400)
     monkeypatch.setattr(latent, "PROJECTED", 500)
     small = cohort[::3].copy()
     found = []
+    held = (scvi.model.SCVI._setup_adata_manager_store, scvi.model.SCVI._per_instance_manager_store)
+    before = [set(store) for store in held]
     for _ in range(2):
         key = cells.integrate(small, "scvi", seed=1, max_epochs=2)
         found.append(small.obsm[key].copy())
+    assert [set(store) for store in held] == before
     assert small.uns["integration"]["n_learnt_from"] == 400
     assert found[0].shape == (small.n_obs, latent.N_LATENT)
     assert np.isfinite(found[0]).all()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import pytest
 from scipy import sparse
 
 from carseq import cells
+from carseq.cells import states
 from carseq.data import path as data_path
 from cell_samples import named
 from helpers_cells import urine
@@ -30,6 +32,28 @@ def test_cell_cycle_finds_raised_phases() -> None:
     cells.cell_cycle(sample)
     assert (sample.obs["phase"].iloc[:10] == "S").sum() >= 9
     assert (sample.obs["phase"].iloc[10:20] == "G2M").sum() >= 9
+
+
+@pytest.mark.parametrize("together", [1000, 60])
+def test_cell_cycle_without_x_is_that_of_the_counts(
+    monkeypatch: pytest.MonkeyPatch, together: int
+) -> None:
+    """Scores are, to the bit, those of log counts in X, in one part or in several; the counts stay as they are."""
+    monkeypatch.setattr(states, "MAX_CELLS_SCORED", together)
+    sample = cells.combine([named(urine(200, 0, depth=4000))])
+    genes = pd.read_csv(data_path("markers/cell_cycle.tsv"), sep="\t")["gene"]
+    spare = [name for name in sample.var_names if name.startswith("GENE")]
+    sample.var_names = pd.Index(
+        [dict(zip(spare, genes, strict=False)).get(n, n) for n in sample.var_names]
+    )
+    bare = sample.copy()
+    bare.X = None
+    before = bare.layers["counts"].copy()
+    wanted, found = cells.cell_cycle(sample), cells.cell_cycle(bare)
+    assert wanted.obs["S_score"].notna().all()
+    pd.testing.assert_frame_equal(found.obs, wanted.obs, check_exact=True)
+    assert bare.X is None
+    assert (bare.layers["counts"] != before).nnz == 0
 
 
 def test_t_states_find_raised_signatures() -> None:

@@ -203,7 +203,8 @@ def integrate(
     car
         Name of the CAR gene; None: `uns["car"]`. It is never a feature.
     seed
-        Seed; the same seed and threads on one machine give identical results.
+        Seed; the same seed and threads on one machine give identical results. A GPU, used where torch finds one,
+        draws other random numbers than a CPU: its result is as that of another seed.
     threads
         CPU threads of harmony, and of torch from 20,000 cells on (below, one is as fast and the
         result does not depend on their number).
@@ -343,7 +344,13 @@ def _learnt(
             plan_kwargs={"optimizer": "Custom", "optimizer_creator": _adam},
             **QUIET,
         )
-        latent = [model.get_latent_representation(cells) for cells in others]
+        if model.device.type != "cpu":
+            log.info("scVI: learnt on %s; a CPU draws other random numbers", model.device)
+        latent = []
+        for cells in others:
+            latent.append(model.get_latent_representation(cells))
+            # All but those it learnt from: of a million cells it would hold the counts of all.
+            model.deregister_manager()
         if not latent:
             latent = [model.get_latent_representation()]
     return np.concatenate(latent).astype(np.float32)

@@ -205,8 +205,9 @@ def annotate_cohort(
     del cohort, counts
     kept.uns["library_failed"] = failed
     t_states(kept, car=car, seed=config.seed)
-    kept.X = log_normalised(counts_of(kept))
+    # Before X is made: what scanpy scores are copies, of a million cells two gigabytes.
     cell_cycle(kept)
+    kept.X = log_normalised(counts_of(kept))
     if reference is not None:
         labels = config.atlas_labels
         label_by_reference(kept, reference, labels=labels, car=car, seed=config.seed)

@@ -190,7 +190,8 @@ def cell_cycle(adata: AnnData) -> AnnData:
     Parameters
     ----------
     adata
-        Cells with log expression in X.
+        Cells with log expression in X, or without X: then that of their counts, a part at a time, so that X of a
+        million cells can be made later.
 
     Returns
     -------
@@ -210,9 +211,12 @@ def cell_cycle(adata: AnnData) -> AnnData:
     if not adata.n_obs or min(map(len, genes.values())) < MIN_CYCLE_GENES:
         return adata
     n_parts = -(-adata.n_obs // MAX_CELLS_SCORED)
+    given = counts_of(adata) if adata.X is None else adata.X
     scored = []
     for i in range(n_parts):
-        x = adata.X if n_parts == 1 else adata.X[i::n_parts]
+        x = given if n_parts == 1 else given[i::n_parts]
+        if adata.X is None:
+            x = log_normalised(x, in_place=n_parts > 1)
         part = ad.AnnData(x, pd.DataFrame(index=adata.obs_names[i::n_parts]), adata.var[[]])
         try:
             sc.tl.score_genes_cell_cycle(part, s_genes=genes["S"], g2m_genes=genes["G2M"])
@@ -221,6 +225,8 @@ def cell_cycle(adata: AnnData) -> AnnData:
             log.warning("no scores of the cell cycle: %s", error)
             return adata
         scored.append(part.obs)
+        # Before the next part is taken.
+        del part, x
     table = pd.concat(scored).loc[adata.obs_names]
     for name in ("S_score", "G2M_score", "phase"):
         adata.obs[name] = table[name].to_numpy()

@@ -45,8 +45,20 @@ def quiet_training(threads: int) -> Iterator[None]:
         _torch_threads(threads),
         _quiet_lightning(),
         _likelihood_of_few_counts(),
+        _cells_let_go(),
     ):
         warnings.simplefilter("ignore")
+        yield
+
+
+@contextlib.contextmanager
+def _cells_let_go() -> Iterator[None]:
+    """Have scvi let go of the cells of models made meanwhile, which it holds until the process ends."""
+    scvi = import_scvi()
+    with contextlib.ExitStack() as stack:
+        for kind in (scvi.model.SCVI, scvi.external.SOLO):
+            for held in (kind._setup_adata_manager_store, kind._per_instance_manager_store):
+                stack.enter_context(mock.patch.dict(held))
         yield
 
 
