@@ -81,12 +81,22 @@ class Failed(SystemExit):
     """A command ended with an exit status other than 0; below 0, by a signal."""
 
 
-#: Starts a command from a small process: what a process holds when it starts another counts as memory of that one.
+#: Starts a command from a small process: what a process holds when it starts another counts as memory of that one. It
+#: waits for what the command leaves behind too, whose CPU time counts (prctl(2), PR_SET_CHILD_SUBREAPER): the process
+#: to which a run's jobs are handed ends after it.
 PROBE = """
-import json, os, sys
+import ctypes, json, os, resource, sys, time
+ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
+start = time.perf_counter()
 pid = os.posix_spawnp(sys.argv[2], sys.argv[2:], os.environ)
-_, status, usage = os.wait4(pid, 0)
-figures = os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1e6
+code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+wall = time.perf_counter() - start
+try:
+    while True:
+        os.wait()
+except ChildProcessError:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+figures = code, wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1e6
 open(sys.argv[1], "w").write(json.dumps(figures))
 """
 
@@ -96,12 +106,10 @@ def run(command: list[object], log: Path) -> Cost:
     log.parent.mkdir(parents=True, exist_ok=True)
     figures = log.with_suffix(".cost.json")
     words = [str(word) for word in command]
-    start = time.perf_counter()
     with log.open("w") as stream:
         probe = [sys.executable, "-I", "-S", "-c", PROBE, str(figures), *words]
         subprocess.run(probe, stdout=stream, stderr=stream, check=True)
-    wall = time.perf_counter() - start
-    code, cpu, memory = json.loads(figures.read_text())
+    code, wall, cpu, memory = json.loads(figures.read_text())
     figures.unlink()
     if code:
         print(f"{shlex.join(words)}\n{log.read_text()[-3000:]}", file=sys.stderr)

@@ -30,17 +30,23 @@ from typing import Any, NoReturn
 
 #: Where a job's script finds the process: the name of its socket.
 ADDRESS = "CARSEQ_PRELOADED"
-#: What most jobs import, some of it only where they need it: jobs can be handed over once it is there.
+#: What every job imports: jobs can be handed over once it is there.
 _FIRST = (
-    "numpy", "pandas", "scipy.sparse", "scipy.special", "anndata", "numba", "psutil", "pyarrow.parquet",
-    "snakemake.iocontainers", "snakemake.logging", "threadpoolctl",
-)  # fmt: skip
+    "numpy",
+    "pandas",
+    "psutil",
+    "snakemake.iocontainers",
+    "snakemake.logging",
+    "threadpoolctl",
+)
+#: What most import, some of it only where they need it.
+_NEXT = ("pyarrow.parquet", "scipy.sparse", "scipy.special", "numba", "anndata")
 #: Libraries that would otherwise begin as many threads as the machine has cores; a process with threads cannot divide.
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 #: There is nothing more to import.
 _LOADED = object()
-#: A function of this name in a module of carseq imports what its jobs need besides.
-FURTHER = "import_what_they_use"
+#: A function of this name in a module of carseq loads what its jobs need besides, at once or step by step.
+FURTHER = "get_ready"
 #: The signals that a job's script passes on. Ctrl-C of a terminal reaches the copy by itself.
 _PASSED = (signal.SIGTERM, signal.SIGHUP)
 
@@ -205,18 +211,25 @@ def _load(scripts: Path) -> Iterator[None]:
     with without_search_for_unused():
         for name in _FIRST:
             _import(name)
-        spare_extensions()
-        for name, wanted in modules(scripts):
+        for name, wanted in [*((name, []) for name in _NEXT), *modules(scripts)]:
             _import(name, wanted)
             spare_extensions()
             yield
         for module in list(sys.modules.values()):
-            # What notebooks import is known to the module that runs them.
             if further := getattr(module, FURTHER, None) if _own(module) else None:
+                steps = iter(())
                 with suppress(Exception):
-                    further()
+                    steps = iter(further() or ())
+                yield from _each(steps)
     gc.collect()
     gc.freeze()
+
+
+def _each(steps: Iterator[None]) -> Iterator[None]:
+    """Give the steps of a module's function, up to the one that fails."""
+    with suppress(Exception):
+        yield from steps
+    yield
 
 
 def _import(name: str, parts: Iterable[str] = ()) -> None:

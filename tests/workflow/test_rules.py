@@ -30,7 +30,7 @@ OPTIONAL = {
     "support", "cellbender", "slice_bam", "slice_bai", "plain", "observed", "transcripts_index",
 }  # fmt: skip
 AFTER_CALLING = {
-    "localize", "report", "notebook", "export_matrix", "export_multiqc", "car_reads", "ro_crate",
+    "localize", "report", "notebook", "export_multiqc", "car_reads", "ro_crate",
 }  # fmt: skip
 #: What an edit of the sheet or the configuration always costs: the record of the run.
 RECORD = {"run_record", "report", "notebook", "export_multiqc", "ro_crate"}
@@ -221,9 +221,9 @@ def older(name: str) -> Callable[[Path], None]:
 
 
 LABELS = {"samples", "calling"} | AFTER_CALLING | RECORD
-CELLS = {"cohort", "calling"} | AFTER_CALLING
+CELLS = {"cohort", "export_matrix", "calling"} | AFTER_CALLING
 #: Genes that share sequence with the CAR are not evidence for the type of a cell: the cohort follows the construct.
-CONSTRUCT = {"construct", "homologs", "homology", "molecules", "cohort", "calling"} | AFTER_CALLING
+CONSTRUCT = {"construct", "homologs", "homology", "molecules"} | CELLS
 ALIGNED_AGAIN = {
     "check_car",
     "transcript",

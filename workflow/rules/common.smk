@@ -3,6 +3,21 @@ import os
 import sys
 from pathlib import Path
 
+from carseq.preload import start
+
+DRY = bool({"-n", "--dry-run", "--dryrun", "-np", "-nq"} & set(sys.argv))
+
+
+# Whether the jobs run on a cluster, of whose nodes nothing is known here.
+def elsewhere():
+    given = workflow.resource_settings
+    return given.nodes is not None and (given.cores is None or DRY)
+
+
+# Before anything else: the libraries of the jobs are imported while the study is read and Snakemake plans.
+if workflow.is_main_process and not (DRY or elsewhere()):
+    start(Path(workflow.current_basedir).parent / "scripts")
+
 from carseq.errors import CarseqError
 from carseq.io.checksums import check_sizes, fingerprint
 from carseq.io.failures import check_scratch
@@ -10,7 +25,6 @@ from carseq.io.remote import check_host, is_url, provider, watch_requests
 from carseq.io.results import upgrade_notice
 from carseq.locks import forget_run, note_run, lock_notice
 from carseq.machine import machine_cores, machine_megabytes
-from carseq.preload import start
 from carseq.schema.results import FILES, VERSIONS, each
 from carseq.study.construct_file import split_record
 from carseq.study.memory import (
@@ -39,15 +53,6 @@ if workflow.is_main_process and (told := upgrade_notice(STUDY.config.results)):
     logger.warning(told)
 
 
-DRY = bool({"-n", "--dry-run", "--dryrun", "-np", "-nq"} & set(sys.argv))
-
-
-# Whether the jobs run on a cluster, of whose nodes nothing is known here.
-def elsewhere():
-    given = workflow.resource_settings
-    return given.nodes is not None and (given.cores is None or DRY)
-
-
 # On a cluster the CAR is inserted, unless the configuration says otherwise.
 def megabytes_here():
     if elsewhere():
@@ -55,11 +60,6 @@ def megabytes_here():
     told = workflow.global_resources.get("mem_mb")
     told = getattr(told, "value", told)
     return min(machine_megabytes(), float(told) if told else float("inf"))
-
-
-# The libraries of the jobs are imported while Snakemake plans.
-if workflow.is_main_process and not (DRY or elsewhere()):
-    start(Path(workflow.current_basedir).parent / "scripts")
 
 
 CHOICE = choice_of(STUDY, megabytes_here())

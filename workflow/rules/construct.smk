@@ -12,6 +12,8 @@ rule transcript:
         construct=R("construct_json"),
     log:
         f"{RESULTS}/logs/transcript.log",
+    # All else waits for it.
+    priority: 100
     conda:
         "../../envs/tools.yaml"
     resources:
@@ -77,6 +79,8 @@ if WITH_READS:
             loci=R("loci"),
         log:
             f"{RESULTS}/logs/homologs.log",
+        # Without alignments to wait for, molecules wait for this.
+        priority: 99 if CONFIG.reuse else 0
         conda:
             "../../envs/tools.yaml"
         resources:

@@ -38,7 +38,8 @@ rule check_car:
         R("car_checked"),
     log:
         f"{RESULTS}/logs/check_car.log",
-    priority: 100
+    # The index waits for it; of alignments that are taken over nothing does.
+    priority: 40 if CONFIG.reuse else 100
     conda:
         "../../envs/tools.yaml"
     resources:

@@ -126,7 +126,8 @@ rule notebook:
 
 rule export_matrix:
     input:
-        cells=R("cells"),
+        # As they are before they are called, with the same counts: the matrix is written beside the calling.
+        cells=R("annotated"),
     output:
         matrix=R("matrix"),
         features=R("matrix_features"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import multiprocessing
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -102,7 +102,8 @@ def run_notebooks(
     CarseqError
         If one fails or is killed. The others are run to their end.
     """
-    import_what_they_use()
+    for _ in get_ready():
+        pass
     # What is wrong with a study, its notebooks tell themselves.
     with suppress(CarseqError):
         read_ahead(Path(outs[0]).parent.parent)
@@ -161,25 +162,28 @@ def _may_divide() -> bool:
     return not any(path.read_text().startswith("tokio") for path in threads)
 
 
-def import_what_they_use() -> None:
-    """Import what a notebook imports, before the processes divide."""
+def get_ready() -> Iterator[None]:
+    """Import what a notebook imports, a library at each step, before processes divide."""
     import anndata  # noqa: F401
-    import jupytext  # noqa: F401
-    import papermill  # noqa: F401
     import pyarrow.parquet  # noqa: F401
 
     from carseq import figures, report
-    from carseq.report import kernel  # noqa: F401
 
-    # Modules of other packages: IPython's figures, and what papermill uses to format the cell of parameters.
-    for name in ("matplotlib_inline.backend_inline", "black"):
+    yield
+    # The last ones are modules of other packages: IPython's figures, and what papermill uses to format the cell of
+    # parameters.
+    for name in (
+        "jupytext", "nbformat", "IPython", "papermill", "carseq.report.kernel", "matplotlib_inline.backend_inline",
+        "black",
+    ):  # fmt: skip
         with suppress(ImportError):
             importlib.import_module(name)
-
+        yield
     # Both import their parts on first use.
     for package in (figures, report):
         for name in package.__all__:
             getattr(package, name)
+        yield
 
 
 def _run_those_sent(connection: Connection) -> None:

@@ -182,6 +182,11 @@ def kmers_at(codes, size):  # type: ignore[no-untyped-def]
     return result
 
 
+def get_ready() -> None:
+    """Have numba set up what its first function in a process takes half a second for (:mod:`carseq.preload`)."""
+    kmers_at(encode("ACGT"), 2)
+
+
 @numba.njit(cache=True)
 def _fill(kmers, table):  # type: ignore[no-untyped-def]
     for kmer in kmers:
