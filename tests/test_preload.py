@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -66,15 +67,16 @@ def run(server: psutil.Process, tmp_path: Path) -> Run:
 def test_a_script_runs_in_a_copy_with_all_that_is_its_own(
     run: Run, server: psutil.Process, tmp_path: Path
 ) -> None:
-    """Arguments, folder, environment, umask, cores, standard files; what it was given to read and what it prints."""
+    """Arguments, folder, environment, umask, limits, cores, files; what it was given to read and what it prints."""
     told = """
-import sys, threadpoolctl, numpy
+import resource, sys, threadpoolctl, numpy
 numpy.ones((2, 2)) @ numpy.ones((2, 2))
 os.close(os.open("made", os.O_CREAT | os.O_WRONLY, 0o666))
 print(json.dumps({
     "words": sys.argv[1:], "name": __name__, "folder": os.getcwd(),
     "mine": os.environ["MINE"], "gone": "HOME" in os.environ,
     "read": sys.stdin.read(), "mode": oct(os.stat("made").st_mode)[-3:], "cores": len(os.sched_getaffinity(0)),
+    "files": resource.getrlimit(resource.RLIMIT_NOFILE)[0], "nice": os.nice(0),
     "path": sys.path[0], "threads": sorted({pool["num_threads"] for pool in threadpoolctl.threadpool_info()}),
 }))
 print("to stderr", file=sys.stderr)
@@ -84,8 +86,11 @@ print("to stderr", file=sys.stderr)
 
     def of_its_own() -> None:
         os.umask(0o77)
+        os.nice(3)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (77, 99))
         os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
 
+    nice = os.nice(0)
     process = run(WHERE + told, "a b", env=environment, preexec_fn=of_its_own)
     out, err = process.communicate("given")
     assert (process.returncode, err) == (0, "to stderr\n")
@@ -95,7 +100,8 @@ print("to stderr", file=sys.stderr)
     assert own != process.pid
     assert json.loads(second) == {
         "words": ["a b"], "name": "__main__", "folder": str(tmp_path), "mine": "yes", "gone": False, "read": "given",
-        "mode": "600", "cores": 1, "path": str(tmp_path / ".snakemake/scripts"), "threads": [2],
+        "mode": "600", "cores": 1, "files": 77, "nice": nice + 3,
+        "path": str(tmp_path / ".snakemake/scripts"), "threads": [2],
     }  # fmt: skip
 
 

@@ -104,6 +104,8 @@ def hand_over() -> None:
             "environment": {k: v for k, v in os.environ.items() if k != ADDRESS},
             "umask": _umask(),
             "cores": sorted(os.sched_getaffinity(0)),
+            "nice": os.getpriority(os.PRIO_PROCESS, 0),
+            "limits": _limits(),
         }
         socket.send_fds(connection, [b"\n"], [0, 1, 2])
         connection.sendall(json.dumps(asked).encode() + b"\n")
@@ -139,8 +141,17 @@ def _umask() -> int:
     return mask
 
 
+def _limits() -> dict[str, list[int]]:
+    """Return what this process may take at most, by the names of :mod:`resource`."""
+    import resource
+
+    names = [name for name in dir(resource) if name.startswith("RLIMIT_")]
+    return {name: list(resource.getrlimit(getattr(resource, name))) for name in names}
+
+
 def _python() -> dict[str, Any]:
     """Return what must be the same in two processes for one to do the other's work."""
+    group = Path("/proc/self/cgroup")
     set_here = {k: v for k, v in os.environ.items() if k.startswith(("PYTHON", "LD_"))}
     return {
         "python": os.path.realpath(sys.executable),
@@ -149,6 +160,8 @@ def _python() -> dict[str, Any]:
         "set": set_here,
         "user": [os.geteuid(), os.getegid()],
         "root": os.stat("/").st_ino,
+        # Memory and cores that a queue or a container gives it.
+        "group": group.read_text() if group.exists() else "",
     }
 
 
@@ -346,7 +359,8 @@ def _alone() -> bool:
 
 def _descends(pid: int, ancestor: int) -> bool:
     """Tell whether a process descends from another: one that a cluster started does not descend from the run."""
-    while pid > 1:
+    # In a container the run itself may have number 1.
+    while pid > 0:
         if pid == ancestor:
             return True
         try:
@@ -380,6 +394,7 @@ def _tell_end(job: _Job) -> None:
 
 def _work(asked: _Asked) -> None:
     """Become the process that was handed over, and run its script."""
+    import resource
     import runpy
     import tempfile
 
@@ -405,6 +420,11 @@ def _work(asked: _Asked) -> None:
     os.chdir(given["folder"])
     os.umask(given["umask"])
     os.sched_setaffinity(0, given["cores"])
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, given["nice"])
+    for name, limit in given["limits"].items():
+        with suppress(OSError, ValueError):
+            resource.setrlimit(getattr(resource, name), (limit[0], limit[1]))
     tempfile.tempdir = None
     threads = given["environment"].get("OMP_NUM_THREADS", "")
     threadpool_limits(int(threads) if threads.isdigit() else None)
