@@ -9,6 +9,7 @@ from pathlib import Path
 
 import anndata
 import pandas as pd
+import pysam
 import pytest
 
 from carseq.io.files import read_table
@@ -97,3 +98,21 @@ def test_without_reads_no_index_is_made_and_none_is_asked_for(
     rules = set(re.findall(r"(?m)^(\w+) +\d+$", planned.stdout + planned.stderr))
     assert {"molecules", "sample_cells", "calling", "report", "notebook"} <= rules
     assert not rules & {"star_index", "insert_car", "align", "chemistry"}
+
+
+def test_a_bam_of_another_assembly_is_refused(demo: Finished, tmp_path: Path) -> None:
+    """Its contigs have the genome's names and other lengths: Snakemake's own run says so, without `carseq check`."""
+    write_study(demo, tmp_path)
+    given = demo.results / "samples/P01_urine_D28/solo/aligned.bam"
+    with pysam.AlignmentFile(str(given)) as bam:
+        header = bam.header.to_dict()
+        header["SQ"][0]["LN"] += 1000
+        with pysam.AlignmentFile(str(tmp_path / "other.bam"), "wb", header=header) as out:
+            for record in bam:
+                out.write(record)
+    pysam.index(str(tmp_path / "other.bam"))
+    sheet = tmp_path / "samples.tsv"
+    sheet.write_text(sheet.read_text().replace(str(given), "other.bam"))
+    done = snakemake(tmp_path, "--until", "belonging", "--cores", "2")
+    assert done.returncode != 0
+    assert "the BAM was aligned to another assembly than the genome" in done.stdout + done.stderr

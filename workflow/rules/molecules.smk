@@ -7,6 +7,7 @@ rule belonging:
         bam=bam,
         raw=raw_matrix,
         listed=cell_list,
+        checked=R("checked"),
     output:
         R("belonging"),
     log:
@@ -19,10 +20,11 @@ rule belonging:
         runtime=minutes(30),
     params:
         barcode_tag=CONFIG.molecules.barcode_tag,
+        umi_tag=CONFIG.molecules.umi_tag,
         content=made_content,
         version=VERSIONS["molecules"],
     message:
-        "molecules: holding the BAM and the matrix of {wildcards.sample} against each other"
+        "molecules: holding the BAM, the genome and the matrix of {wildcards.sample} against each other"
     script:
         "../scripts/belonging.py"
 

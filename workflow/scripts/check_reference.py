@@ -10,8 +10,8 @@ from carseq.workflow import job
 
 with job(snakemake):
     fasta, gtf = snakemake.input.fasta, snakemake.input.gtf
-    check_reference(fasta, gtf)
+    contigs = check_reference(fasta, gtf)
     if snakemake.input.index:
         check_index(snakemake.input.index, fasta, gtf, plain=snakemake.params.plain)
-    names = {"fasta": Path(str(fasta)).name, "gtf": Path(str(gtf)).name}
-    write_text(json.dumps(names) + "\n", snakemake.output[0])
+    checked = {"fasta": Path(str(fasta)).name, "gtf": Path(str(gtf)).name, "contigs": contigs}
+    write_text(json.dumps(checked) + "\n", snakemake.output[0])

@@ -120,8 +120,8 @@ def _lacking(number: int, lacking: list[str], attributes: dict[str, str], text: 
     return told
 
 
-def check_reference(fasta: str | Path, gtf: str | Path, car: str | None = None) -> None:
-    """Check that genome and annotation go together and do not hold the CAR already.
+def check_reference(fasta: str | Path, gtf: str | Path, car: str | None = None) -> dict[str, int]:
+    """Check that genome and annotation go together and do not hold the CAR already; return the contigs' lengths.
 
     Parameters
     ----------
@@ -177,6 +177,7 @@ def check_reference(fasta: str | Path, gtf: str | Path, car: str | None = None) 
             len(unknown),
             sorted(unknown)[:5],
         )
+    return lengths
 
 
 def _check_twins(
