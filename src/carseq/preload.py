@@ -72,7 +72,7 @@ def start(scripts: str | Path) -> int | None:
     reads, _ = os.pipe()
     pid = os.posix_spawn(
         sys.executable,
-        [sys.executable, "-P", "-m", "carseq.preload", address, str(scripts)],
+        [sys.executable, "-P", "-m", "carseq.preload", address, os.path.abspath(scripts)],
         {**os.environ, **dict.fromkeys(_THREADS, "1")},
         file_actions=[
             (os.POSIX_SPAWN_DUP2, reads, 0),
@@ -202,6 +202,8 @@ def main() -> None:
     for number in (signal.SIGINT, *_PASSED):
         signal.signal(number, signal.SIG_IGN)
     own = _python()
+    # It is not at work in the study's folder: its jobs are.
+    os.chdir("/")
     asked = _serve(address, own, _load(Path(scripts)))
     if asked is not None:
         _work(asked)

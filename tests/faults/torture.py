@@ -1,7 +1,7 @@
 """Torture: every job of a finished study is run again under faults, then plainly; results must be as if nothing was.
 
 `python tests/faults/torture.py --to docs/torture.md` simulates a small study, runs it, and tries all faults (about ten
-minutes on a core). `--study FOLDER` takes a study that was run with the hook beside this file; `--short` tries the
+minutes on a core). `--study FOLDER` takes a study that was run with `--skip-script-cleanup`; `--short` tries the
 selection that the tests use. Nothing in the study's own folder is changed: each job runs in a tree of links to it.
 
 A fault is *struck* if it had an effect (a limit that the job never met is not), *survived* if the plain rerun made
@@ -13,6 +13,7 @@ damaged input is not run again here.
 from __future__ import annotations
 
 import argparse
+import ast
 import contextlib
 import gc
 import gzip
@@ -35,8 +36,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-HOOK = Path(__file__).parent / "hook"
-JOBS = ".jobs"
+#: Where Snakemake keeps the scripts of jobs (`--skip-script-cleanup`).
+SCRIPTS = Path(".snakemake", "scripts")
 #: A job that runs longer than this has hung (seconds).
 HANG = 400
 #: Rules that run STAR: some faults only, for they take seconds.
@@ -89,14 +90,11 @@ def simulate(folder: Path, n_cells: int = 24) -> None:
 
 
 def make_study(folder: Path) -> None:
-    """Simulate and run a small study of two samples, keeping what each job was given."""
+    """Simulate and run a small study of two samples, keeping the scripts of its jobs."""
     simulate(folder)
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(HOOK), str(ROOT / "src")]),
-        "CARSEQ_TEST_JOBS": str(folder / JOBS),
-    }
-    subprocess.run(snakemake_command(folder), check=True, env=environment, capture_output=True)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    command = snakemake_command(folder, "--skip-script-cleanup")
+    subprocess.run(command, check=True, env=environment, capture_output=True)
 
 
 def snakemake_command(folder: Path, *words: str) -> list[str]:
@@ -107,12 +105,18 @@ def snakemake_command(folder: Path, *words: str) -> list[str]:
 
 
 def jobs_of(study: Path) -> dict[str, Job]:
-    """Return the jobs that the hook has kept."""
+    """Return the jobs whose scripts Snakemake has kept, with what it wrote into them for each."""
     found = {}
-    for path in sorted((study / JOBS).glob("*.pickle")):
-        kept = pickle.loads(path.read_bytes())
-        script = ROOT / "workflow" / "scripts" / kept["script"]
-        found[path.stem] = Job(path.stem, script, pickle.loads(kept["snakemake"]))
+    scripts = sorted((study / SCRIPTS).glob("*.py"), key=lambda path: path.stat().st_mtime)
+    for path in scripts:
+        given = next(
+            pickle.loads(node.value.args[0].value)
+            for node in ast.parse(path.read_text()).body
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "snakemake"
+        )
+        name = "_".join([given.rule, *map(str, given.wildcards)]).replace("/", "_")
+        script = ROOT / "workflow" / "scripts" / path.name.split(".", 1)[-1]
+        found[name] = Job(name, script, given)
     return found
 
 
@@ -810,7 +814,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument(
-        "--study", type=Path, help="a study that was run with the hook; else one is made"
+        "--study",
+        type=Path,
+        help="a study that was run with --skip-script-cleanup; else one is made",
     )
     parser.add_argument("--jobs-only", action="store_true", help="no faults of whole runs")
     parser.add_argument("--short", action="store_true", help="the selection that the tests use")

@@ -42,15 +42,12 @@ def snakemake(
     """Run the workflow in ``folder``."""
     command = [
         sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder),
-        "--configfile", str(folder / config), "--cores", "2", *words,
+        # Jobs' scripts are kept, so that jobs can be run again under faults.
+        "--configfile", str(folder / config), "--cores", "2", "--skip-script-cleanup", *words,
     ]  # fmt: skip
-    hook = str(ROOT / "tests" / "faults" / "hook")
     environment = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        # What each job was given is kept, so that jobs can be run again under faults.
-        "PYTHONPATH": os.pathsep.join(filter(None, [hook, os.environ.get("PYTHONPATH")])),
-        "CARSEQ_TEST_JOBS": str(folder / ".jobs"),
     }
     return subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False

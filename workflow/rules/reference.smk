@@ -38,8 +38,7 @@ rule check_car:
         R("car_checked"),
     log:
         f"{RESULTS}/logs/check_car.log",
-    # The index waits for it; of alignments that are taken over nothing does.
-    priority: 40 if CONFIG.reuse else 100
+    priority: 100
     conda:
         "../../envs/tools.yaml"
     resources:
