@@ -1202,6 +1202,8 @@ BAD[-1] = replace(
 )
 config("slip: target in small letters", "did you mean CD19", only="F", construct__target="cd19")
 BAD[-1] = replace(BAD[-1], note=True)
+config("slip: target by its protein's name", "TNFRSF17", only="F", construct__target="B-CMA")
+BAD[-1] = replace(BAD[-1], note=True)
 
 
 @bad("slip: patients P2 and p2", "BM", "'P2' and 'p2' differ only in case", note=True)

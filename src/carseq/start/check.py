@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -66,6 +67,16 @@ class _Genome:
     genes: Collection[str] = ()
     contigs: Collection[str] = ()
     symbols: Callable[[], Mapping[str, str]] = dict
+
+
+#: Antigens that people name otherwise than by the gene's symbol, and the gene (the aliases of HGNC).
+ANTIGENS = {
+    "BCMA": "TNFRSF17", "CD269": "TNFRSF17", "TACI": "TNFRSF13B", "BAFFR": "TNFRSF13C", "CD20": "MS4A1",
+    "CD30": "TNFRSF8", "CD123": "IL3RA", "CD135": "FLT3", "CD138": "SDC1", "CS1": "SLAMF7", "CD319": "SLAMF7", "CD171": "L1CAM",
+    "CLL1": "CLEC12A", "HER2": "ERBB2", "EGFRVIII": "EGFR", "MESOTHELIN": "MSLN", "PSMA": "FOLH1", "CEA": "CEACAM5",
+    "B7H3": "CD276", "CLDN182": "CLDN18", "IL13RALPHA2": "IL13RA2", "TROP2": "TACSTD2",
+    "FRALPHA": "FOLR1",
+}  # fmt: skip
 
 
 def check_study(path: Path) -> Iterator[Found]:
@@ -324,12 +335,19 @@ def _check_genome(study: Study, constructs: list[Construct], genome: _Genome) ->
         )
     target = study.config.construct.target
     if target and target not in genome.genes:
-        near = [gene for gene in genome.genes if gene.lower() == target.lower()]
+        meant = ANTIGENS.get(re.sub(r"[\W_]", "", target).upper(), target)
+        near = [gene for gene in genome.genes if gene.lower() == meant.lower()]
         yield (
             "construct.target",
             Note(
                 f"{target} is not a gene of the annotation, so that cells which express it cannot be counted"
-                + (f"; did you mean {near[0]}?" if near else "")
+                + (
+                    f"; did you mean {near[0]}?"
+                    if near
+                    else f"; its gene is {meant}"
+                    if meant != target
+                    else ""
+                )
             ),
         )
     transcripts += small_contigs(fasta, genome.contigs)
