@@ -72,8 +72,8 @@ class _Genome:
 #: Antigens that people name otherwise than by the gene's symbol, and the gene (the aliases of HGNC).
 ANTIGENS = {
     "BCMA": "TNFRSF17", "CD269": "TNFRSF17", "TACI": "TNFRSF13B", "BAFFR": "TNFRSF13C", "CD20": "MS4A1",
-    "CD30": "TNFRSF8", "CD123": "IL3RA", "CD135": "FLT3", "CD138": "SDC1", "CS1": "SLAMF7", "CD319": "SLAMF7", "CD171": "L1CAM",
-    "CLL1": "CLEC12A", "HER2": "ERBB2", "EGFRVIII": "EGFR", "MESOTHELIN": "MSLN", "PSMA": "FOLH1", "CEA": "CEACAM5",
+    "CD30": "TNFRSF8", "CD123": "IL3RA", "CD135": "FLT3", "CD138": "SDC1", "CS1": "SLAMF7", "CD319": "SLAMF7",
+    "CD171": "L1CAM", "CLL1": "CLEC12A", "HER2": "ERBB2", "EGFRVIII": "EGFR", "MESOTHELIN": "MSLN", "PSMA": "FOLH1", "CEA": "CEACAM5",
     "B7H3": "CD276", "CLDN182": "CLDN18", "IL13RALPHA2": "IL13RA2", "TROP2": "TACSTD2",
     "FRALPHA": "FOLR1",
 }  # fmt: skip
