@@ -221,14 +221,13 @@ def modules(scripts: Path) -> Iterator[tuple[str, list[str]]]:
 
 def _load(scripts: Path) -> Iterator[None]:
     """Import the libraries, one at each step; what fails here fails again, and is told, where a job needs it."""
-    from carseq.machine import spare_extensions, without_search_for_unused
+    from carseq.machine import without_search_for_unused
 
     with without_search_for_unused():
         for name in _FIRST:
             _import(name)
         for name, wanted in [*((name, []) for name in _NEXT), *modules(scripts)]:
             _import(name, wanted)
-            spare_extensions()
             yield
         for module in list(sys.modules.values()):
             if further := getattr(module, FURTHER, None) if _own(module) else None:

@@ -206,8 +206,9 @@ def job(snakemake: Any, *, plain_arrays: bool = False) -> Iterator[Any]:
     snakemake
         What Snakemake gives a script.
     plain_arrays
-        Whether the job needs none but the cohort's own arrays: libraries for other kinds are not imported
-        (:func:`carseq.machine.spare_arrays`).
+        Whether the job needs none but numpy's and the cohort's own arrays: libraries for other kinds are not imported
+        (:func:`carseq.machine.spare_arrays`, :func:`carseq.machine.spare_extensions`). A job that reads what a user
+        gives as h5ad, or looks at receptors, needs them.
     """
     terminal = sys.stderr
     threads = str(snakemake.threads)
@@ -215,8 +216,8 @@ def job(snakemake: Any, *, plain_arrays: bool = False) -> Iterator[Any]:
         os.environ[name] = threads
     # The search for unused objects at the end of Python takes 0.4 s after large imports.
     atexit.register(gc.freeze)
-    spare_extensions()
     if plain_arrays:
+        spare_extensions()
         spare_arrays()
     # A log that cannot be written (the disk is full) must not hide the reason behind tracebacks of its own.
     logging.raiseExceptions = False
