@@ -32,13 +32,8 @@ from typing import Any, NoReturn
 ADDRESS = "CARSEQ_PRELOADED"
 #: What every job imports: jobs can be handed over once it is there.
 _FIRST = (
-    "numpy",
-    "pandas",
-    "psutil",
-    "snakemake.iocontainers",
-    "snakemake.logging",
-    "threadpoolctl",
-)
+    "numpy", "pandas", "psutil", "snakemake.iocontainers", "snakemake.logging", "threadpoolctl",
+)  # fmt: skip
 #: What most import, some of it only where they need it.
 _NEXT = ("pyarrow.parquet", "scipy.sparse", "scipy.special", "numba", "anndata")
 #: Libraries that would otherwise begin as many threads as the machine has cores; a process with threads cannot divide.
@@ -374,7 +369,9 @@ def _descends(pid: int, ancestor: int) -> bool:
 def _pass_on(job: _Job) -> bool:
     """Pass a signal on to a copy; kill it if the script's first process was killed. Return whether that one lives."""
     try:
-        sent = job.connection.recv(16)
+        sent = job.connection.recv(16, socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return True
     except OSError:
         sent = b""
     for number in sent or [signal.SIGKILL]:
