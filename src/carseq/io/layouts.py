@@ -15,26 +15,24 @@ log = get_logger(__name__)
 
 #: What `kb count` calls the molecules of mature, nascent and ambiguous RNA, which are all of a gene's together.
 _KINDS_OF_RNA = ("mature", "nascent", "ambiguous")
+_UNPACKED = "unpack it, and give the folder with matrix.mtx"
+_FROM_R = "write the counts of R's object with DropletUtils::write10xCounts, and give that folder"
+_FROM_TABLE = (
+    "give the folder with matrix.mtx that the counting program wrote beside it (BD: ..._MolsPerCell_MEX.zip, "
+    "unpacked), or write it as an h5ad, cells as rows"
+)
 #: How files of other containers become one that is read.
 _CONVERTED = {
-    ".zip": "unpack it, and give the folder with matrix.mtx",
-    ".tar": "unpack it, and give the folder with matrix.mtx",
-    ".tgz": "unpack it, and give the folder with matrix.mtx",
-    ".rds": "write the counts of R's object with DropletUtils::write10xCounts, and give that folder",
-    ".rda": "write the counts of R's object with DropletUtils::write10xCounts, and give that folder",
-    ".rdata": "write the counts of R's object with DropletUtils::write10xCounts, and give that folder",
-    ".qs": "write the counts of R's object with DropletUtils::write10xCounts, and give that folder",
-    ".h5seurat": "write the counts of R's object with DropletUtils::write10xCounts, and give that folder",
+    **dict.fromkeys((".zip", ".tar", ".tgz"), _UNPACKED),
+    **dict.fromkeys((".rds", ".rda", ".rdata", ".qs", ".h5seurat"), _FROM_R),
+    **dict.fromkeys((".csv", ".tsv", ".txt", ".xlsx"), _FROM_TABLE),
     ".loom": "write it as an h5ad: `anndata.io.read_loom(FILE).write_h5ad(...)`",
     ".h5mu": 'write its RNA as an h5ad: `mudata.read(FILE)["rna"].write_h5ad(...)`',
     ".zarr": "write it as an h5ad: `anndata.io.read_zarr(FOLDER).write_h5ad(...)`",
-    ".csv": "give the folder with matrix.mtx that the counting program wrote beside it (BD: ..._MolsPerCell_MEX.zip, "
-    "unpacked), or write it as an h5ad, cells as rows",
     ".st": "give BD's ..._MolsPerCell_MEX.zip, unpacked",
     ".cloupe": "give the matrix that Cell Ranger wrote beside it, raw_feature_bc_matrix.h5",
     ".bus": "give the folder that `kb count` or `bustools count` made of it, with ....mtx and ....barcodes.txt",
 }
-_CONVERTED |= {".tsv": _CONVERTED[".csv"], ".txt": _CONVERTED[".csv"], ".xlsx": _CONVERTED[".csv"]}
 #: Files by which a matrix is known, below a folder that holds none itself.
 _KNOWN = re.compile(r"matrix\.mtx(\.gz)?$|feature_bc_matrix\.h5$|\.h5ad$")
 #: The matrix's file in a folder of kb-python, alevin-fry or Parse.
