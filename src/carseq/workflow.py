@@ -193,7 +193,7 @@ def measure(root: Path, log: str | Path) -> None:
 
 
 @contextmanager
-def job(snakemake: Any, *, plain_arrays: bool = False) -> Iterator[Any]:
+def job(snakemake: Any, *, further_arrays: bool = False) -> Iterator[Any]:
     """Run a script's body: open its log, set its threads, verify its inputs, and report its errors.
 
     An expected error (:class:`~carseq.errors.CarseqError`), a full or forbidden disk and a lack of memory are shown on
@@ -205,10 +205,10 @@ def job(snakemake: Any, *, plain_arrays: bool = False) -> Iterator[Any]:
     ----------
     snakemake
         What Snakemake gives a script.
-    plain_arrays
-        Whether the job needs none but numpy's and the cohort's own arrays: libraries for other kinds are not imported
-        (:func:`carseq.machine.spare_arrays`, :func:`carseq.machine.spare_extensions`). A job that reads what a user
-        gives as h5ad, or looks at receptors, needs them.
+    further_arrays
+        Whether the job needs arrays beside numpy's and the cohort's own, as one does that reads what a user gives as
+        h5ad, or looks at receptors. The libraries for them are imported only then
+        (:func:`carseq.machine.spare_arrays`, :func:`carseq.machine.spare_extensions`).
     """
     terminal = sys.stderr
     threads = str(snakemake.threads)
@@ -216,7 +216,7 @@ def job(snakemake: Any, *, plain_arrays: bool = False) -> Iterator[Any]:
         os.environ[name] = threads
     # The search for unused objects at the end of Python takes 0.4 s after large imports.
     atexit.register(gc.freeze)
-    if plain_arrays:
+    if not further_arrays:
         spare_extensions()
         spare_arrays()
     # A log that cannot be written (the disk is full) must not hide the reason behind tracebacks of its own.

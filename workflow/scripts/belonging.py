@@ -10,7 +10,7 @@ from carseq.io.matrix import read_counts
 from carseq.molecules import check_bam
 from carseq.workflow import job
 
-with job(snakemake):
+with job(snakemake, further_arrays=True):
     given, params = snakemake.input, snakemake.params
     tags = molecule_tags(given.bam, (params.barcode_tag, params.umi_tag))
     # Before 0.2.0 the check of the genome did not write its contigs down.

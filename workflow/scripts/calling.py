@@ -10,7 +10,7 @@ from carseq.schema import tables
 from carseq.schema.obs import OBS, with_samples
 from carseq.workflow import job
 
-with job(snakemake, plain_arrays=True):
+with job(snakemake):
     given, params, output = snakemake.input, snakemake.params, snakemake.output
     sheet = read_samples(given.samples)
     names, with_reads = list(sheet["sample"]), params.with_reads

@@ -8,7 +8,7 @@ from carseq.molecules import Target, cell_records
 from carseq.reference.genome import read_loci, read_transcript_fasta
 from carseq.workflow import job
 
-with job(snakemake, plain_arrays=True):
+with job(snakemake):
     given, params = snakemake.input, snakemake.params
     calls = read_table(given.calls)
     barcodes = calls.loc[calls["car_umis"] > 0, "barcode"].astype(str).tolist()

@@ -6,7 +6,7 @@ from carseq.molecules.row import with_car_row
 from carseq.schema.tables import MOLECULES
 from carseq.workflow import job
 
-with job(snakemake, plain_arrays=True):
+with job(snakemake):
     given = snakemake.input
     molecules = read_table(given.molecules, MOLECULES)
     raw = with_car_row(read_h5ad(given.plain), molecules, snakemake.params.car)

@@ -6,7 +6,7 @@ from carseq.io.h5ad import write_h5ad
 from carseq.io.matrix import read_counts
 from carseq.workflow import job
 
-with job(snakemake):
+with job(snakemake, further_arrays=True):
     params = snakemake.params
     barcodes = read_table(snakemake.input.barcodes)
     cells = barcodes.loc[barcodes["is_cell"], "barcode"].astype(str)

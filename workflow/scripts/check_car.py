@@ -8,7 +8,7 @@ from carseq.reference.transgene import check_car_is_new
 from carseq.study.construct_file import with_record
 from carseq.workflow import job
 
-with job(snakemake, plain_arrays=True):
+with job(snakemake):
     given, params = snakemake.input, snakemake.params
     vector = with_record(given.construct, params.record)
     construct = load_construct(vector, name=params.name, form=params.form)

@@ -6,7 +6,7 @@ from carseq.library.detect import detect_chemistry
 from carseq.library.fastq import check_counts, check_pair
 from carseq.workflow import in_pairs, job
 
-with job(snakemake, plain_arrays=True):
+with job(snakemake):
     pairs = in_pairs(snakemake.input.fastqs)
     found = detect_chemistry(
         pairs,

@@ -19,7 +19,7 @@ from carseq.schema.tables import (
 from carseq.study.config import CellsConfig
 from carseq.workflow import job
 
-with job(snakemake):
+with job(snakemake, further_arrays=True):
     params, samples, output = snakemake.params, snakemake.params.samples, snakemake.output
     homology = snakemake.input.homology
     config = CellsConfig(**params.cells)

@@ -8,7 +8,7 @@ from carseq.figures.output import write_map
 from carseq.library.reads import shortest_reads
 from carseq.workflow import job
 
-with job(snakemake, plain_arrays=True):
+with job(snakemake):
     given = snakemake.input
     construct = read_construct(given.construct)
     read_length = shortest_reads(given.libraries, snakemake.params.read_length)

@@ -8,7 +8,7 @@ from carseq.kallisto import count
 from carseq.library.geometry import Chemistry
 from carseq.workflow import in_pairs, job
 
-with job(snakemake, plain_arrays=True):
+with job(snakemake):
     chemistry = Chemistry.from_json(read_text(snakemake.input.chemistry))
     if snakemake.input.whitelist:
         chemistry = replace(chemistry, whitelist=str(snakemake.input.whitelist))

@@ -6,5 +6,5 @@ from carseq.io.h5ad import read_h5ad
 from carseq.report.exports import write_matrix
 from carseq.workflow import job
 
-with job(snakemake, plain_arrays=True):
+with job(snakemake):
     write_matrix(read_h5ad(snakemake.input.cells), Path(snakemake.output.matrix).parent)

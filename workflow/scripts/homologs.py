@@ -10,7 +10,7 @@ from carseq.reuse import earlier_contig
 from carseq.schema.tables import LOCI
 from carseq.workflow import job
 
-with job(snakemake, plain_arrays=True):
+with job(snakemake):
     given, output = snakemake.input, snakemake.output
     construct = read_construct(given.construct)
     homologs, loci = find_homologs(construct, given.fasta, given.gtf)

@@ -8,7 +8,7 @@ from carseq.reference.genome import read_transcript_fasta
 from carseq.schema.tables import HOMOLOGY
 from carseq.workflow import job
 
-with job(snakemake, plain_arrays=True):
+with job(snakemake):
     given, params = snakemake.input, snakemake.params
     construct = read_construct(given.construct)
     # Genomic windows around exons, named by their place, are for reads of unspliced RNA.

@@ -4,7 +4,7 @@ from carseq.io.files import write_text
 from carseq.library.reads import measure_reads
 from carseq.workflow import job
 
-with job(snakemake, plain_arrays=True):
+with job(snakemake):
     given = snakemake.input
     found = measure_reads(
         given.chemistry or None, given.bam or None, given.panel, named=snakemake.params.chemistry

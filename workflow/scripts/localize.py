@@ -7,7 +7,7 @@ from carseq.io.h5ad import read_cells
 from carseq.schema import tables
 from carseq.workflow import job
 
-with job(snakemake, plain_arrays=True):
+with job(snakemake):
     target = snakemake.params.target
     cohort = read_cells(snakemake.input.cells, genes=[target] if target else [])
     detection = read_table(snakemake.input.detection, tables.DETECTION)

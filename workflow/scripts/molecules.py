@@ -8,7 +8,7 @@ from carseq.reference.genome import read_loci, read_transcript_fasta
 from carseq.schema.tables import LOSSES, MOLECULES
 from carseq.workflow import job
 
-with job(snakemake, plain_arrays=True):
+with job(snakemake):
     given, params = snakemake.input, snakemake.params
     target = Target(
         read_construct(given.construct),

@@ -6,7 +6,7 @@ from carseq.reuse import reused_cells, reused_filters, reused_knee, take
 from carseq.schema.tables import BARCODES, FILTERS, KNEE, MOLECULES
 from carseq.workflow import job
 
-with job(snakemake, plain_arrays=True):
+with job(snakemake):
     given, output, params = snakemake.input, snakemake.output, snakemake.params
     names = params.samples
     take([*given.barcodes, *given.ambient], [*output.barcodes, *output.ambient])

@@ -6,5 +6,5 @@ Not called notebook.py: Jupyter imports a module of that name, and scripts lie o
 from carseq.report.notebooks import run_notebooks
 from carseq.workflow import job
 
-with job(snakemake, plain_arrays=True):
+with job(snakemake):
     run_notebooks(snakemake.input.sources, snakemake.output, processes=snakemake.threads)

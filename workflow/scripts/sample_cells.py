@@ -19,7 +19,7 @@ from carseq.schema.tables import AMBIENT, BARCODES, KNEE
 from carseq.workflow import job
 
 # The matrix of a sample with reads is our own: a user's may hold any array.
-with job(snakemake, plain_arrays=bool(snakemake.input.chemistry)):
+with job(snakemake, further_arrays=not snakemake.input.chemistry):
     params, output = snakemake.params, snakemake.output
     given = snakemake.input
     listed = list(read_counts(given.listed).obs_names) if given.listed else None

@@ -11,7 +11,7 @@ from carseq.reference.index import index_contigs
 from carseq.study.construct_file import vector_name, with_record
 from carseq.workflow import in_pairs, job
 
-with job(snakemake, plain_arrays=True):
+with job(snakemake):
     given = snakemake.input
     chemistry = Chemistry.from_json(read_text(given.chemistry))
     if given.whitelist:

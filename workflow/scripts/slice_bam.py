@@ -6,7 +6,7 @@ from carseq.reference.genome import read_loci
 from carseq.study.construct_file import vector_name, with_record
 from carseq.workflow import job
 
-with job(snakemake, plain_arrays=True):
+with job(snakemake):
     given = snakemake.input
     constructs = [read_construct(given.construct)]
     for file, record in zip(given.alternatives, snakemake.params.records, strict=True):

@@ -5,7 +5,7 @@ from carseq.library.strand import strand_panel
 from carseq.reference.genome import read_transcripts
 from carseq.workflow import job
 
-with job(snakemake, plain_arrays=True):
+with job(snakemake):
     transcripts = read_transcripts(snakemake.input.fasta, snakemake.input.gtf)
     panel = strand_panel((t.gene, t.sequence) for t in transcripts)
     write_sequences({f"panel{i}": s for i, s in enumerate(panel)}, snakemake.output[0])

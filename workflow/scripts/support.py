@@ -8,7 +8,7 @@ from carseq.schema.tables import SUPPORT
 from carseq.study.construct_file import vector_name, with_record
 from carseq.workflow import job
 
-with job(snakemake, plain_arrays=True):
+with job(snakemake):
     given, params = snakemake.input, snakemake.params
     constructs = [read_construct(given.construct)]
     for file, record in zip(given.alternatives, snakemake.params.records, strict=True):

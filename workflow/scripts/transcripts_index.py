@@ -3,7 +3,7 @@
 from carseq.kallisto import build_transcripts_index
 from carseq.workflow import job
 
-with job(snakemake, plain_arrays=True):
+with job(snakemake):
     build_transcripts_index(
         snakemake.input.fasta,
         snakemake.input.gtf,
