@@ -116,8 +116,10 @@ class Arm:
         total = np.empty((len(self.mu), len(fraction)))
         for point in range(len(self.mu)):
             # Certainty stops short of 1, where a cell that cannot be a CAR T cell would have no logarithm.
-            chance = _expit(np.minimum(relative[:, [point]] + level[point], _CERTAIN))
-            total[point] = size @ np.log1p(chance * odds[:, [point]])
+            x = relative[:, [point]] + level[point]
+            chance = _expit(np.minimum(x, _CERTAIN, out=x))
+            chance *= odds[:, [point]]
+            total[point] = size @ np.log1p(chance, out=chance)
         return total
 
 
@@ -274,7 +276,9 @@ _LOG_PRIOR_WHOLE = -0.5 * softplus(-_WHOLE) - softplus(_WHOLE)
 
 
 def _expit(eta: Floats) -> Floats:
-    return np.asarray(1 / (1 + np.exp(-eta)))
+    x = np.asarray(np.exp(-eta))
+    x += 1
+    return np.reciprocal(x, out=x)
 
 
 @dataclass(frozen=True)
@@ -395,8 +399,8 @@ def _peak(values: Floats) -> Floats:
     left, middle, right = (
         np.take_along_axis(values, (inner + step)[..., None], -1)[..., 0] for step in (-1, 0, 1)
     )
-    bend = left - 2 * middle + right
     with np.errstate(invalid="ignore", divide="ignore"):
+        bend = left - 2 * middle + right
         vertex = middle - (right - left) ** 2 / (8 * bend)
     use = (at == inner) & (bend < 0) & np.isfinite(vertex)
     return np.asarray(np.where(use, vertex, top))
@@ -428,7 +432,11 @@ def _profile_over(joint: Floats, eta: Floats) -> tuple[Floats, Floats]:
     n = len(eta)
     step = eta[1] - eta[0]
     shifts = np.arange(-(n - 1), n)
-    values = np.array([float(_peak(joint.diagonal(-shift))) for shift in shifts])
+    # Each diagonal in a row, from its first pair of fractions on; nothing is beyond its last.
+    diagonals = np.full((2 * n - 1, n), -np.inf)
+    row, column = np.indices(joint.shape)
+    diagonals[row - column + n - 1, np.minimum(row, column)] = joint
+    values = _peak(diagonals)
     return shifts * step, values
 
 
@@ -552,12 +560,16 @@ class DepthClasses:
 
     def log_likelihood(self, counts: Floats, fraction: Floats) -> Floats:
         """Return the log likelihood of fractions: points x replicates x fractions."""
-        odds, p = self.own / self.null, self.chance(fraction)
-        rows = []
+        # Most bins are of counts that no replicate has.
+        used = counts.any(axis=0).reshape(self.null.shape)
+        drawn = counts[:, used.ravel()]
+        at = np.nonzero(used)[0]
+        odds, p = (self.own / self.null)[:, used] - 1, self.chance(fraction)
+        result = np.empty((len(odds), len(counts), len(fraction)))
         for point in range(len(odds)):
-            terms = np.log1p(p[point][:, None, :] * (odds[point][:, :, None] - 1))
-            rows.append(counts @ terms.reshape(-1, len(fraction)))
-        return np.stack(rows)
+            terms = np.log1p(p[point][at] * odds[point][:, None])
+            np.matmul(drawn, terms, out=result[point])
+        return result
 
 
 def _chances(above: Floats) -> Floats:
