@@ -259,8 +259,10 @@ class Cells:
         result = np.zeros((len(self), len(points)))
         for chosen in (points[:, 1] > 0, points[:, 1] < 0):
             if chosen.any():
+                total = np.zeros((len(self), int(chosen.sum())))
                 for weight, mean, joint in self.of_car(*points[chosen].T):
-                    result[:, chosen] += weight * of(k, mean, joint)
+                    total += weight * of(k, mean, joint)
+                result[:, chosen] = total
         result = finish(np.maximum(result, 1e-300)) if finish else result
         return np.asarray(result[:, inverse.ravel()])
 
@@ -272,7 +274,11 @@ class Cells:
 
 def _pmf(k: Floats, mean: Floats, shape: Floats) -> Floats:
     """Return the probability of counts ``k`` (cells x 1); most are 0, which need no gamma functions."""
-    result = np.exp(-shape * np.log1p(np.maximum(mean, 1e-12) / shape))
+    result = np.maximum(mean, 1e-12)
+    result /= shape
+    np.log1p(result, out=result)
+    result *= -shape
+    np.exp(result, out=result)
     some = k[:, 0] > 0
     result[some] = np.exp(log_pmf(k[some], mean[some], shape[some]))
     return np.asarray(result)

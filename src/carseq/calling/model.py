@@ -204,32 +204,53 @@ class Mode:
         return np.logaddexp(np.log1p(-PRIOR_ALL) + self.evidence, np.log(PRIOR_ALL) + self.of_all)
 
 
-def _log_joint(groups: Cells, ratio: Floats, theta: Floats, prior: Terms) -> Floats:
+def _with_ones(groups: Cells) -> Floats:
+    """Return the terms of the design with one for the intercept before them: cells x (1 + terms)."""
+    return np.column_stack([np.ones(len(groups)), groups.x])
+
+
+def _inverse_odds(groups: Cells, x: Floats, theta: Floats) -> Floats:
+    """Return how much likelier each cell is no CAR T cell than one, before its counts: cells x rows."""
+    found = x @ -theta.T
+    found -= groups.offset[:, None]
+    return np.exp(np.clip(found, -600.0, 600.0, out=found), out=found)
+
+
+def _log_joint(groups: Cells, x: Floats, ratio: Floats, theta: Floats, prior: Terms) -> Floats:
     """Return log likelihood (relative to no CAR T cell) plus log prior of intercept and terms, one number a row.
 
-    ``ratio`` is how much likelier the counts are in a CAR T cell: cells x rows.
+    ``x`` is :func:`_with_ones`; ``ratio`` is how much likelier the counts are in a CAR T cell: cells x rows.
     """
-    eta = theta[:, :1].T + groups.x @ theta[:, 1:].T + groups.offset[:, None]
-    # log(1 - p + p ratio), where p has the log odds eta.
-    other = np.exp(np.clip(-eta, -600.0, 600.0))
-    likelihood = groups.size @ (np.log(ratio + other) - np.log1p(other))
+    # log(1 - p + p ratio), where the chance p of a CAR T cell is 1 / (1 + other).
+    other = _inverse_odds(groups, x, theta)
+    likelier = ratio + other
+    other += 1
+    likelier /= other
+    likelihood = groups.size @ np.log(likelier, out=likelier)
     z = (theta[:, 1:] - prior.mean) / prior.sd
     return np.asarray(likelihood + log_prior_intercept(theta[:, 0]) - 0.5 * (z**2).sum(axis=1))
 
 
-def _curvature(groups: Cells, odds: Floats, theta: Floats, prior: Terms) -> tuple[Floats, Floats]:
+def _curvature(
+    groups: Cells, x: Floats, ratio: Floats, theta: Floats, prior: Terms
+) -> tuple[Floats, Floats]:
     """Return gradient and negative second derivative of :func:`_log_joint`, made positive definite."""
-    x = np.column_stack([np.ones(len(groups)), groups.x])
     d = x.shape[1]
-    eta = x @ theta.T + groups.offset[:, None]
-    p, r = special.expit(eta), special.expit(eta + odds)
+    # Chances of a CAR T cell, before its counts and after.
+    other = _inverse_odds(groups, x, theta)
+    p, r = 1 / (1 + other), ratio / (ratio + other)
     size = groups.size[:, None]
     gradient = (size * (r - p)).T @ x
     a = special.expit(theta[:, 0])
     gradient[:, 0] += 0.5 * (1 - a) - a
     gradient[:, 1:] -= (theta[:, 1:] - prior.mean) / prior.sd**2
-    products = (x[:, :, None] * x[:, None, :]).reshape(len(x), d * d)
-    second = ((size * (p * (1 - p) - r * (1 - r))).T @ products).reshape(-1, d, d)
+    p *= 1 - p
+    r *= 1 - r
+    p -= r
+    p *= size
+    one, two = np.triu_indices(d)
+    second = np.empty((len(theta), d, d))
+    second[:, one, two] = second[:, two, one] = p.T @ (x[:, one] * x[:, two])
     second[:, 0, 0] += 1.5 * a * (1 - a)
     second[:, np.arange(1, d), np.arange(1, d)] += 1 / prior.sd**2
     return gradient, _raised(second)
@@ -264,21 +285,20 @@ def fit_at(
         Where to begin: pairs x (1 + terms).
     """
     odds = groups.log_odds(MU_OF[pairs], SHAPE_OF[pairs])
-    ratio = np.exp(odds)
-    d = 1 + groups.x.shape[1]
+    ratio, x = np.exp(odds), _with_ones(groups)
+    d = x.shape[1]
     if start is None:
         first = np.array([-9.0, -7, -5, -3.5, -2.5, -1.5, -0.5, 1, 3])
         trial = np.column_stack([first, np.tile(prior.mean, (len(first), 1))])
-        rough = np.stack(
-            [_log_joint(groups, ratio, np.tile(row, (len(pairs), 1)), prior) for row in trial]
-        )
+        rough = np.stack([_log_joint(groups, x, ratio, row[None], prior) for row in trial])
         theta = trial[np.argmax(rough, axis=0)]
     else:
         theta = start.copy()
-    value = _log_joint(groups, ratio, theta, prior)
+    value = _log_joint(groups, x, ratio, theta, prior)
     active = np.arange(len(pairs))
     for _ in range(25):
-        gradient, second = _curvature(groups, odds[:, active], theta[active], prior)
+        own = ratio if len(active) == len(pairs) else ratio[:, active]
+        gradient, second = _curvature(groups, x, own, theta[active], prior)
         step = np.linalg.solve(second, gradient[..., None])[..., 0]
         # A Newton step far from the optimum may be huge: at most 3 log odds at once.
         step *= np.minimum(1, 3 / np.maximum(np.abs(step).max(axis=1, keepdims=True), 1e-12))
@@ -286,7 +306,7 @@ def fit_at(
         before = value[active]
         for _ in range(6):
             moved = theta[active] + scale[:, None] * step
-            after = _log_joint(groups, ratio[:, active], moved, prior)
+            after = _log_joint(groups, x, own, moved, prior)
             worse = after < before - 1e-9
             if not worse.any():
                 break
@@ -296,7 +316,7 @@ def fit_at(
         active = active[good & (after - before > 2e-3)]
         if not len(active):
             break
-    _, second = _curvature(groups, odds, theta, prior)
+    _, second = _curvature(groups, x, ratio, theta, prior)
     log_det = np.linalg.slogdet(second)[1]
     evidence = value - 0.5 * log_det + 0.5 * d * np.log(2 * np.pi) + _log_constant(prior)
     shown = float(groups.size @ (groups.k > 0))
@@ -405,10 +425,11 @@ def draw(
     log_proposal -= d * (0.5 * np.log(FREEDOM * np.pi) + np.log(1.1))
     used, at = np.unique(chosen, return_inverse=True)
     ratio = np.exp(groups.log_odds(MU_OF[mode.pairs[used]], SHAPE_OF[mode.pairs[used]]))
+    x = _with_ones(groups)
     value = np.empty(N_PROPOSALS)
     for number in range(len(used)):
         rows = np.flatnonzero(at == number)
-        value[rows] = _log_joint(groups, ratio[:, [number]], theta[rows], prior)
+        value[rows] = _log_joint(groups, x, ratio[:, [number]], theta[rows], prior)
     log_true = value + (log_prior_pair[mode.pairs] + mode.held)[chosen] + _log_constant(prior)
     log_ratio = log_true - (np.log(weight[chosen]) + log_proposal)
     # The other hypothesis: all T cells are CAR T cells.

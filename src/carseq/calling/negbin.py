@@ -68,5 +68,7 @@ def log_normal(x: Floats, mean: float, sd: float) -> Floats:
 
 def joint_shape(one: Floats, shape: float | Floats, other: Floats, other_shape: Floats) -> Floats:
     """Return the shape of the sum of two negative binomials of means ``one`` and ``other``, by its variance."""
-    spread = np.maximum(one**2 / shape + other**2 / other_shape, 1e-30)
-    return np.asarray(np.clip((one + other) ** 2 / spread, 1e-9, MAX_SHAPE))
+    spread = np.asarray(one**2 / shape + other**2 / other_shape)
+    total = np.asarray((one + other) ** 2)
+    total /= np.maximum(spread, 1e-30, out=spread)
+    return np.asarray(np.clip(total, 1e-9, MAX_SHAPE, out=total))
