@@ -43,7 +43,15 @@ HANG = 400
 #: Rules that run STAR: some faults only, for they take seconds.
 STAR = {"star_index", "insert_car", "align"}
 #: Rules of which the tests kill and limit a job: quick ones that write tables, text, h5ad, pictures.
-QUICK = {"samples", "transcript", "construct", "run_record", "calling", "localize", "export_matrix"}
+QUICK = {
+    "samples",
+    "transcript",
+    "construct",
+    "run_record",
+    "calling",
+    "export_multiqc",
+    "export_matrix",
+}
 
 
 @dataclass

@@ -13,6 +13,7 @@ together, so that their molecules are not independent evidence: their log-likeli
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -223,9 +224,14 @@ def read_t_types(path: str | Path | None = None, *, counts: bool = True) -> pd.D
     CarseqError
         If it cannot be read, or lacks `gene`, `per_10k` or every type.
     """
-    path = Path(path) if path else None
-    table = _levels(path or data_path("markers/t_types.tsv"))
-    if path or not counts:
+    return _levels(Path(path)) if path else _shipped(counts).copy()
+
+
+@cache
+def _shipped(counts: bool) -> pd.DataFrame:
+    """Return the levels that come with carseq, which each of a matrix's steps asks for."""
+    table = _levels(data_path("markers/t_types.tsv"))
+    if not counts:
         return table
     return _with_counts(table, pd.read_csv(data_path("markers/t_counts.tsv"), sep="\t"))
 

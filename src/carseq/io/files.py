@@ -98,7 +98,8 @@ def read_table(path: str | Path, schema: Schema | None = None) -> pd.DataFrame:
             )
             # A missing column is reported below.
             for name in text.keys() & set(table):
-                table[name] = table[name].fillna("")
+                if table[name].hasnans:
+                    table[name] = table[name].fillna("")
     if schema is None:
         return table
     try:

@@ -61,7 +61,9 @@ class Schema:
         """Return a table of this schema without rows."""
         import pandas as pd
 
-        return self.conform(pd.DataFrame({name: [] for name in self.columns}))
+        return pd.DataFrame(
+            {name: pd.Series(dtype=column.dtype) for name, column in self.columns.items()}
+        )
 
     def conform(self, table: pd.DataFrame) -> pd.DataFrame:
         """Return ``table`` with this schema's columns first, in order, cast to their dtypes.
@@ -83,6 +85,8 @@ class Schema:
         extra = [name for name in table.columns if name not in self.columns]
         table = table[[*self.columns, *extra]].copy()
         for name, column in self.columns.items():
+            if _is(table[name], column.dtype):
+                continue
             try:
                 table[name] = table[name].astype(column.dtype)
             except (ValueError, TypeError, OverflowError) as error:
@@ -90,3 +94,12 @@ class Schema:
                     f"column {name} of the {self.name} table is not {column.dtype}", str(error)
                 ) from None
         return table
+
+
+def _is(values: pd.Series, dtype: str) -> bool:
+    """Return whether values need no cast, as most that are read do: to cast and set them takes far longer."""
+    import pandas as pd
+
+    if dtype == "str" and values.dtype == object:
+        return pd.api.types.infer_dtype(values, skipna=False) in ("string", "empty")
+    return bool(values.dtype == dtype)
