@@ -7,9 +7,7 @@ import pandas as pd
 import pytest
 
 from carseq.calling import call_cells
-from carseq.localize import (
-    contrasts,
-)
+from carseq.localize import contrasts, localize
 from carseq.localize.compare import ContrastRow, rows_over_patients, sample_pairs
 from carseq.localize.odds import (
     CUT,
@@ -118,3 +116,23 @@ def test_q_is_adjusted_within_a_contrast() -> None:
     excludes = (tested["low"] > 1) | (tested["high"] < 1)
     assert (excludes == (tested["p"] < 0.05)).all()
     assert pytest.approx(3.841, abs=0.001) == CUT
+
+
+def test_samples_sorted_by_other_words_are_neither_compared_nor_pooled() -> None:
+    """Two sorts that no code names: the verdicts hold `other` for both, and the cells the sheet's words."""
+    adata, samples = study(Setting("", 1, 1, (80, 120)), np.random.default_rng([9, 2]))
+    samples = samples.assign(compartment="urine", role="case", patient="A").head(2)
+    samples["timepoint"] = ["D14", "D28"]
+    adata = adata[adata.obs["sample"].isin(samples["sample"])].copy()
+    one, other = samples["sample"]
+    for gates, compared in ((["CD8+", "CD14- sort"], False), (["CD8+", "cd8+"], True)):
+        adata.obs["gating"] = adata.obs["sample"].map(dict(zip((one, other), gates, strict=True)))
+        detection = call_cells(adata, None, samples.assign(gating=gates), car=CAR)
+        assert list(detection["gating"]) == ["other", "other"]
+        table = contrasts(adata, detection)
+        assert (table["contrast"] == "over time").any() == compared
+        assert (localize(adata, detection)["n_samples"] == 2).any() == compared
+    # Where nobody says how they were sorted, they are not known to be alike.
+    unsaid = adata.copy()
+    del unsaid.obs["gating"]
+    assert not (contrasts(unsaid, detection)["contrast"] == "over time").any()

@@ -279,6 +279,10 @@ def _complete_cells(adata: AnnData, path: Path, sheet: pd.DataFrame) -> AnnData:
         log.info(
             "all cells are taken for sample %s, the only one of the sheet", sheet["sample"].iloc[0]
         )
+    if "gating" not in obs:
+        # The table of verdicts has codes alone, and samples sorted in different ways are not compared.
+        words = dict(zip(sheet["sample"].astype(str), sheet["gating"].astype(str), strict=True))
+        obs["gating"] = obs["sample"].astype(str).map(words).fillna("")
     if "barcode" not in obs:
         obs["barcode"] = adata.obs_names.astype(str)
     if "qc_reason" in obs and (failed := ~obs["qc_reason"].astype(str).isin(["", "nan"])).any():

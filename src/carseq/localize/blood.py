@@ -188,7 +188,9 @@ def _tally(obs: pd.DataFrame) -> pd.Series:
     return pd.Series(counts)
 
 
-def paired_blood(samples: pd.DataFrame, row: pd.Series) -> tuple[pd.Series | None, str]:
+def paired_blood(
+    samples: pd.DataFrame, row: pd.Series, cells: pd.DataFrame | None = None
+) -> tuple[pd.Series | None, str]:
     """Return the blood sample that a urine sample is compared with, and how they are paired.
 
     Parameters
@@ -196,7 +198,9 @@ def paired_blood(samples: pd.DataFrame, row: pd.Series) -> tuple[pd.Series | Non
     samples
         One row a sample: ``sample``, ``patient``, ``compartment``, ``timepoint``, ``n_t_cells``.
     row
-        The urine sample's row.
+        The urine sample's row of it.
+    cells
+        Their ``obs``, whose ``gating`` holds the sheet's words.
 
     Returns
     -------
@@ -206,10 +210,14 @@ def paired_blood(samples: pd.DataFrame, row: pd.Series) -> tuple[pd.Series | Non
     pairing : str
         ``same time point``, ``other time point`` or ``no blood sample``.
     """
+    # Not at the top: calling is a room of its own, which the cells do without.
+    from carseq.calling.gates import gates
+
     blood = samples[(samples["compartment"] == "blood") & (samples["patient"] == row["patient"])]
     if "gating" in samples:
         # What was sorted otherwise says nothing of these cells.
-        blood = blood[blood["gating"] == row["gating"]]
+        gate = gates(samples, cells)
+        blood = blood[gate[blood.index] == gate[row.name]]
     same = blood[blood["timepoint"] == row["timepoint"]]
     chosen = same if len(same) else blood
     if not len(chosen):
@@ -249,7 +257,7 @@ def blood_in_urine(adata: AnnData, detection: pd.DataFrame, *, seed: int = 0) ->
     by_sample = dict(list(adata.obs.groupby(adata.obs["sample"].astype(str), observed=True)))
     nothing = adata.obs.iloc[:0]
     for _, row in detection[detection["compartment"] == "urine"].iterrows():
-        blood_row, pairing = paired_blood(detection, row)
+        blood_row, pairing = paired_blood(detection, row, adata.obs)
         urine_obs = by_sample.get(str(row["sample"]), nothing)
         blood_name = "" if blood_row is None else str(blood_row["sample"])
         blood_obs = by_sample.get(blood_name, nothing)
@@ -412,7 +420,7 @@ def _car(
     seed: int,
 ) -> dict[str, Any]:
     """Return how many CAR T cells blood would bring, how many there are, and whether blood alone explains them."""
-    # Not at the top: calling is a room of its own, which the cells do without.
+    # Not at the top either.
     from carseq.calling import draw_fraction
 
     n_t = float(row["n_t_cells"])

@@ -121,7 +121,7 @@ def contrasts(adata: AnnData, samples: pd.DataFrame, *, processes: int = 1) -> p
         )
     t_cells = obs[obs["car_log_own"].notna()]
     expression = Expression(adata)
-    asked = [*_between_samples(t_cells, samples), *_within_samples(t_cells, samples)]
+    asked = [*_between_samples(obs, t_cells, samples), *_within_samples(t_cells, samples)]
 
     def compared(row: ContrastRow) -> Comparison:
         pair = expression.pair(row.cells.index, row.cells_reference.index)
@@ -137,13 +137,15 @@ def contrasts(adata: AnnData, samples: pd.DataFrame, *, processes: int = 1) -> p
     return CONTRASTS.conform(table)
 
 
-def sample_pairs(samples: pd.DataFrame) -> Iterator[tuple[str, str, pd.Series, pd.Series]]:
+def sample_pairs(
+    samples: pd.DataFrame, cells: pd.DataFrame | None = None
+) -> Iterator[tuple[str, str, pd.Series, pd.Series]]:
     """Yield (contrast, compartment, sample of interest, reference) within patients, the widest in time first.
 
     Samples are compared only if their cells were sorted alike, and never after a sort by the CAR: their fraction then
-    says how the sort was set.
+    says how the sort was set; ``cells`` is their ``obs``, which holds the sheet's own words for a sort.
     """
-    gated = samples.reset_index(drop=True).assign(_gate=gates(samples).to_numpy())
+    gated = samples.reset_index(drop=True).assign(_gate=gates(samples, cells).to_numpy())
     for _, own in gated.groupby("patient", sort=False):
         rows = [row for _, row in own.iterrows()]
         found = []
@@ -168,10 +170,12 @@ def sample_pairs(samples: pd.DataFrame) -> Iterator[tuple[str, str, pd.Series, p
         )
 
 
-def _between_samples(t_cells: pd.DataFrame, samples: pd.DataFrame) -> Iterator[ContrastRow]:
+def _between_samples(
+    obs: pd.DataFrame, t_cells: pd.DataFrame, samples: pd.DataFrame
+) -> Iterator[ContrastRow]:
     """Yield what is to be compared between samples, without its result."""
     by_sample = {str(name): cells for name, cells in t_cells.groupby("sample", observed=True)}
-    for contrast, compartment, a, b in sample_pairs(samples):
+    for contrast, compartment, a, b in sample_pairs(samples, obs):
         names = str(a["sample"]), str(b["sample"])
         one, other = (by_sample.get(name, t_cells.iloc[:0]) for name in names)
         times = f"{a['timepoint']} against {b['timepoint']}" if contrast == "over time" else ""

@@ -47,7 +47,7 @@ def localize(adata: AnnData, samples: pd.DataFrame, *, processes: int = 1) -> pd
     """
     obs = adata.obs
     fitted = Fit.from_uns(adata.uns["car_model"])
-    gate = gates(samples)
+    gate = gates(samples, obs)
     left_open = _left_open(samples)
     names = obs["sample"].astype(str)
     asked: list[tuple[dict[str, object], pd.Series, str]] = []

@@ -17,7 +17,7 @@ from carseq.library.geometry import CHEMISTRIES, own_name, parse_geometry, prese
 from carseq.library.presets import PRESETS, PROBES
 from carseq.schema.codes import GATES
 from carseq.schema.shares import most_of_share
-from carseq.study.texts import NAME, decimal_comma, fault_words, is_missing, path_fault
+from carseq.study.texts import DASHES, NAME, decimal_comma, fault_words, is_missing, path_fault
 
 PATHS = ("bam", "matrix", "raw_matrix", "whitelist", "tcr")
 #: What people call the columns that a sheet must have, in small letters and without marks between words.
@@ -65,12 +65,6 @@ _MOST_LINES = 50
 _SEPARATOR = re.compile(r'"?sep=.?"?', re.IGNORECASE)
 #: Letters of any script, digits, and marks that no table, page or HDF5 file takes for more than they are.
 _COLUMN_NAME = re.compile(r"[^\W_][\w .,:%()+-]*")
-
-
-#: Dashes that word processors and spreadsheets put in the place of a hyphen.
-_DASHES = dict.fromkeys(
-    map(ord, "\N{EN DASH}\N{EM DASH}\N{MINUS SIGN}\N{NON-BREAKING HYPHEN}"), "-"
-)
 
 
 class Sample(BaseModel):
@@ -572,7 +566,7 @@ def nearly_alike(samples: Iterable[Sample]) -> list[str]:
         for value in dict.fromkeys(getattr(s, key) or "" for s in samples):
             # D-7 and D7 are different days.
             marks = r"[\s_.]" if key == "timepoint" else r"[\s_.-]"
-            plain = unicodedata.normalize("NFKC", value).translate(_DASHES).lower()
+            plain = unicodedata.normalize("NFKC", value).translate(DASHES).lower()
             if re.fullmatch(r"\d+(\.0+)?", plain):
                 # 007, 7 and 7.0: a spreadsheet has read one of them as a number.
                 plain = plain.split(".")[0].lstrip("0") or "0"
@@ -603,7 +597,7 @@ def time_of(timepoint: str) -> tuple[str, float] | None:
     >>> time_of("D28"), time_of("week_2"), time_of("visit 3"), time_of("relapse")
     (('days', 28.0), ('days', 14.0), ('v', 3.0), None)
     """
-    plain = unicodedata.normalize("NFKC", timepoint).translate(_DASHES).strip()
+    plain = unicodedata.normalize("NFKC", timepoint).translate(DASHES).strip()
     if _BEFORE.fullmatch(plain):
         return "", float("-inf")
     if (found := _TIME.fullmatch(plain)) is None:

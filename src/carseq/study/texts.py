@@ -36,6 +36,8 @@ MISSING = frozenset(
 #: What R, pandas, JSON, AIRR tables, Scrublet and DoubletFinder write for true and false.
 TRUE = frozenset(("true", "t", "1", "1.0", "yes", "y", "doublet"))
 FALSE = frozenset(("false", "f", "0", "0.0", "no", "n", "singlet"))
+#: Dashes that word processors and spreadsheets put in the place of a hyphen.
+DASHES = dict.fromkeys(map(ord, "\N{EN DASH}\N{EM DASH}\N{MINUS SIGN}\N{NON-BREAKING HYPHEN}"), "-")
 #: What a sample and a CAR may be called: their names are those of files and contigs.
 NAME = "^[A-Za-z0-9][A-Za-z0-9._-]*$"
 #: Characters of a path that Snakemake takes for a place to fill: it formats the paths of its jobs.
