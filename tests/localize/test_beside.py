@@ -89,6 +89,9 @@ def test_further_columns_are_read_from_the_sheet_and_documented(tmp_path) -> Non
         (["D28", "baseline"], [28.0, 27.0]),
         (["visit 1", "visit 3"], [1.0, 3.0]),
         (["early", "late", "D28"], [0.0, 1.0, 2.0]),
+        (["28d", "D+14", "days 7", "2 weeks"], [28.0, 14.0, 7.0, 14.0]),
+        (["D28", "D\N{MINUS SIGN}7"], [28.0, -7.0]),
+        (["2026-03-14", "2026-03-01", "baseline"], [13.0, 0.0, -1.0]),
     ],
 )
 def test_time_points_lie_where_their_names_say(timepoints: list[str], places: list[float]) -> None:

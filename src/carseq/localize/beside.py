@@ -13,16 +13,10 @@ from carseq.errors import CarseqError
 from carseq.schema.codes import MEASURES
 from carseq.schema.shares import most_of_share
 from carseq.schema.tables import AGREEMENT, CLINIC
+from carseq.study.times import DAYS, unit_of
 
 #: Columns of vector copies: on no scale with a share, but they should rise with it.
 _COPIES = re.compile(r"^(vcn|vector_copies|car_copies)(_.+)?$")
-#: Days of the units that time points are counted in.
-_DAYS = {
-    "d": 1.0, "day": 1.0, "w": 7.0, "wk": 7.0, "week": 7.0,
-    "m": 30.44, "mo": 30.44, "month": 30.44, "y": 365.25, "year": 365.25,
-}  # fmt: skip
-#: What the time before the infusion is called.
-_BEFORE = re.compile(r"pre|base|screen|apheres|before", re.IGNORECASE)
 #: Codes of :data:`carseq.schema.codes.MEASURES`.
 SHARE, COPIES, CLINICAL = MEASURES
 
@@ -92,21 +86,23 @@ def clinical(detection: pd.DataFrame, given: Mapping[str, Mapping[str, object]])
 def time_places(timepoints: list[str]) -> dict[str, float]:
     """Return where time points lie: in days if their names say so, else in the order of the sheet.
 
-    Days, weeks, months and years mix; numbers of one other unit (``visit 2``) stand for themselves; ``baseline`` and
-    the like come before the first.
+    Days, weeks, months and years mix; numbers of one other unit (``visit 2``) stand for themselves, dates for the days
+    since the first; ``baseline`` and the like come before the first.
     """
     distinct = list(dict.fromkeys(timepoints))
     in_order = {t: float(i) for i, t in enumerate(distinct)}
-    found = {t: re.fullmatch(r"([A-Za-z]*)[ _]?(-?\d+(?:\.\d+)?)", t) for t in distinct}
-    units = {m[1].lower() for m in found.values() if m}
-    words = [t for t, m in found.items() if m is None]
-    if not units or not all(_BEFORE.search(t) for t in words):
+    found = {t: unit_of(t) for t in distinct}
+    known = {t: time for t, time in found.items() if time is not None}
+    units = {unit for unit, _ in known.values()} - {"before"}
+    if len(known) < len(distinct) or not units or (len(units) > 1 and not units <= set(DAYS)):
         return in_order
-    if len(units) > 1 and not units <= set(_DAYS):
-        return in_order
-    scale = _DAYS if len(units) > 1 else dict.fromkeys(units, 1.0)
-    place = {t: float(m[2]) * scale[m[1].lower()] for t, m in found.items() if m}
+    scale = DAYS if len(units) > 1 else dict.fromkeys(units, 1.0)
+    place = {t: number * scale[unit] for t, (unit, number) in known.items() if unit in scale}
     first = min(place.values())
+    if units == {"date"}:
+        # Days since the first.
+        place, first = {t: number - first for t, number in place.items()}, 0.0
+    words = [t for t in distinct if t not in place]
     return {t: first - len(words) + i for i, t in enumerate(words)} | place
 
 

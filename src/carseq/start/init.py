@@ -15,7 +15,7 @@ from carseq.start.folders import fastq_pairs
 from carseq.start.matrices import Made, cellranger_samples, matrix_samples
 from carseq.start.samples import Note
 from carseq.study.construct_file import split_record, with_record
-from carseq.study.sheets import comparable
+from carseq.study.times import comparable
 
 #: Name of the configuration's JSON schema beside it.
 SCHEMA = ".config.schema.json"

@@ -18,6 +18,7 @@ from carseq.library.presets import PRESETS, PROBES
 from carseq.schema.codes import GATES
 from carseq.schema.shares import most_of_share
 from carseq.study.texts import DASHES, NAME, decimal_comma, fault_words, is_missing, path_fault
+from carseq.study.times import comparable, time_of
 
 PATHS = ("bam", "matrix", "raw_matrix", "whitelist", "tcr")
 #: What people call the columns that a sheet must have, in small letters and without marks between words.
@@ -577,41 +578,48 @@ def nearly_alike(samples: Iterable[Sample]) -> list[str]:
             for twins in spelt.values()
             if len(twins) > 1
         ]
+        if key == "timepoint":
+            told += _same_time([twins[0] for twins in spelt.values()])
+        told += _changed_by_a_spreadsheet(key, [name for names in spelt.values() for name in names])
     return told
 
 
-#: Units of time points, in days; visits are counted, and not comparable with them.
-_DAYS = {"d": 1.0, "w": 7.0, "m": 30.4, "y": 365.0}
-_TIME = re.compile(
-    r"(?P<unit>d|days?|w|wks?|weeks?|m|months?|y|years?|v|visits?|)[\s_]*(?P<n>[+-]?\d+(?:\.\d+)?)",
+def _same_time(names: Iterable[str]) -> list[str]:
+    """Return which names of time points say the same time, in words."""
+    same: dict[tuple[str, float], list[str]] = {}
+    for name in names:
+        if (time := time_of(name)) is not None and time[0]:
+            same.setdefault(time, []).append(name)
+    return [
+        f"column timepoint: {' and '.join(map(repr, twins))} are the same time in other words; they are taken for "
+        "different time points, so that urine of the one is not compared with blood of the other: write it in one way"
+        for twins in same.values()
+        if len(twins) > 1
+    ]
+
+
+#: What spreadsheets make of ``3-1`` and ``MAR1``, and of numbers of twelve digits.
+_DATE = re.compile(
+    r"\d{1,2}[-. ](?:jan|feb|m[aä]r|mrz|apr|ma[yi]|jun|jul|aug|sep|o[ck]t|nov|de[cz])[a-z]{0,1}\.?|"
+    r"(?:jan|feb|m[aä]r|mrz|apr|ma[yi]|jun|jul|aug|sep|o[ck]t|nov|de[cz])-\d{2}",
     re.IGNORECASE,
 )
-_BEFORE = re.compile(r"baseline|screening|pre([\s_-]?(infusion|treatment|car.*))?", re.IGNORECASE)
+_ROUNDED = re.compile(r"\d[.,]\d+e\+\d+", re.IGNORECASE)
 
 
-def time_of(timepoint: str) -> tuple[str, float] | None:
-    """Return kind and number of a time point (``D28``, ``week 4``, ``baseline``), comparable within a kind.
-
-    None where it says neither.
-
-    >>> time_of("D28"), time_of("week_2"), time_of("visit 3"), time_of("relapse")
-    (('days', 28.0), ('days', 14.0), ('v', 3.0), None)
-    """
-    plain = unicodedata.normalize("NFKC", timepoint).translate(DASHES).strip()
-    if _BEFORE.fullmatch(plain):
-        return "", float("-inf")
-    if (found := _TIME.fullmatch(plain)) is None:
-        return None
-    unit, number = found["unit"][:1].lower(), float(found["n"])
-    return ("days", number * _DAYS[unit]) if unit in _DAYS else (unit or "number", number)
-
-
-def comparable(timepoints: Iterable[str]) -> list[float] | None:
-    """Return time points as numbers, if all of them can be compared, else None."""
-    times = [time_of(t) for t in timepoints]
-    known = [t for t in times if t is not None]
-    kinds = {kind for kind, _ in known if kind}
-    return [number for _, number in known] if len(known) == len(times) and len(kinds) < 2 else None
+def _changed_by_a_spreadsheet(key: str, names: Iterable[str]) -> list[str]:
+    """Return which names a spreadsheet has probably made a date or a rounded number of, in words."""
+    told = []
+    for pattern, what in (
+        (_DATE, "a date of another name (3-1, MAR1)"),
+        (_ROUNDED, "a rounded number of a longer name, so that several names may have become one"),
+    ):
+        if found := [name for name in names if pattern.fullmatch(name)]:
+            told.append(
+                f"column {key}: {found[0]!r} looks as if a spreadsheet had made {what}: look at it, and format the "
+                "column as text"
+            )
+    return told
 
 
 def out_of_order(samples: Iterable[Sample]) -> list[str]:

@@ -1,0 +1,109 @@
+"""What a time point's name says: how many days, weeks, months after the infusion, which visit, or which date."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from datetime import date
+
+from carseq.study.texts import DASHES
+
+#: Units of time, in days; visits, cycles and bare numbers are counted, and not comparable with them.
+DAYS = {"h": 1 / 24, "d": 1.0, "w": 7.0, "m": 30.44, "y": 365.25}
+#: Units as people write them, by what they are here.
+_UNITS = {
+    "d": "d|days?|tag|tage|jours?|j",
+    "h": "h|hrs?|hours?",
+    "w": "w|wks?|weeks?|wochen?|semaines?",
+    "m": "m|mo|mos|mths?|months?|monate?|mois",
+    "y": "y|yrs?|years?|jahre?",
+    "visit": "v|visits?",
+    "cycle": "c|cycles?",
+    "time": "t|tp|time[ _]?points?",
+}
+_UNIT = "|".join(f"(?P<{key}{{0}}>{words})" for key, words in _UNITS.items())
+_NUMBER = r"(?P<n{0}>[+-]?\d+(?:\.\d+)?)"
+_AROUND = (
+    r"(?:[\s_-]*(?P<before{0}>pre|before|prior|vor)|[\s_-]*(?:post|after|p\.?i\.?|nach))"
+    r"(?:[\s_-]*(?:to|the|infusion|car|car[ _-]?t|treatment|therapy|transfusion))*"
+)
+#: ``D28``, ``week 4``, ``visit 2``, ``day +14 post infusion``; ``28 d``, ``4 weeks``, ``7 days before infusion``.
+_TIMES = tuple(
+    re.compile((pattern + f"(?:{_AROUND})?").format(side))
+    for side, pattern in (
+        (1, f"(?:post[\\s_-]*(?:infusion)?[\\s_-]*)?(?:{_UNIT})?[\\s_.]*{_NUMBER}"),
+        (2, f"{_NUMBER}[\\s_.-]*(?:{_UNIT})"),
+    )
+)
+_BEFORE = re.compile(
+    r"(?:base(?:line)?|screen(?:ing)?|(?:leuka?)?apheresis)(?:[\s_-]*visit)?|"
+    r"(?:pre|before|prior(?:[\s_-]to)?)"
+    r"(?:[\s_-]?(?:infusion|treatment|therapy|transfusion|conditioning|lymphodepletion|ld|car.*))?"
+)
+_DATES = (
+    re.compile(r"(?P<y>\d{4})-(?P<m>\d{1,2})-(?P<d>\d{1,2})(?:[ t]00:00(?::00)?)?"),
+    re.compile(r"(?P<d>\d{1,2})\.(?P<m>\d{1,2})\.(?P<y>\d{4})"),
+)
+
+
+def unit_of(timepoint: str) -> tuple[str, float] | None:
+    """Return the unit and number of a time point: a key of ``DAYS``, ``visit``, ``cycle``, ``time``, ``date``.
+
+    A number alone has the unit ``""``; what lies before the infusion, without saying when, ``before`` and minus infinity.
+
+    Examples
+    --------
+    >>> unit_of("D28"), unit_of("14 days"), unit_of("D\\N{MINUS SIGN}7"), unit_of("relapse")
+    (('d', 28.0), ('d', 14.0), ('d', -7.0), None)
+    """
+    plain = unicodedata.normalize("NFKC", timepoint).translate(DASHES).strip().lower()
+    # A remark behind it, as in "D-7 (baseline)".
+    plain = re.sub(r"\s*\([^()]*\)$", "", plain)
+    if _BEFORE.fullmatch(plain):
+        return "before", float("-inf")
+    for pattern in _DATES:
+        if found := pattern.fullmatch(plain):
+            try:
+                day = date(int(found["y"]), int(found["m"]), int(found["d"]))
+            except ValueError:
+                return None
+            return "date", float(day.toordinal())
+    for side, pattern in enumerate(_TIMES, 1):
+        if (found := pattern.fullmatch(plain)) is None:
+            continue
+        number = float(found[f"n{side}"])
+        unit = next((key for key in _UNITS if found[f"{key}{side}"]), "")
+        if found[f"before{side}"]:
+            # "D28 pre" may be the morning of that day.
+            if side == 1 or number < 0:
+                return None
+            number = -number
+        return unit, number
+    return None
+
+
+def time_of(timepoint: str) -> tuple[str, float] | None:
+    """Return kind and number of a time point (``D28``, ``week 4``, ``baseline``), comparable within a kind.
+
+    None where it says neither.
+
+    Examples
+    --------
+    >>> time_of("D28"), time_of("week_2"), time_of("visit 3"), time_of("relapse")
+    (('days', 28.0), ('days', 14.0), ('visit', 3.0), None)
+    """
+    if (found := unit_of(timepoint)) is None:
+        return None
+    unit, number = found
+    if unit in DAYS:
+        return "days", number * DAYS[unit]
+    return ("" if unit == "before" else unit or "number"), number
+
+
+def comparable(timepoints: Iterable[str]) -> list[float] | None:
+    """Return time points as numbers, if all of them can be compared, else None."""
+    times = [time_of(t) for t in timepoints]
+    known = [t for t in times if t is not None]
+    kinds = {kind for kind, _ in known if kind}
+    return [number for _, number in known] if len(known) == len(times) and len(kinds) < 2 else None
