@@ -11,7 +11,7 @@ from scipy import stats
 
 from carseq.errors import CarseqError
 from carseq.schema.codes import MEASURES
-from carseq.schema.shares import most_of_share
+from carseq.schema.shares import column_code, most_of_share
 from carseq.schema.tables import AGREEMENT, CLINIC
 from carseq.study.times import DAYS, unit_of
 
@@ -23,7 +23,7 @@ SHARE, COPIES, CLINICAL = MEASURES
 
 def kind_of(measure: str) -> str:
     """Return what a column of the samples sheet measures, by its name (any case)."""
-    name = measure.lower()
+    name = column_code(measure)
     if most_of_share(name) is not None:
         return SHARE
     return COPIES if _COPIES.match(name) else CLINICAL

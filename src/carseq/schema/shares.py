@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import re
 
-#: ``car_pct_flow``, ``car_percent`` (per cent), ``car_fraction_qpcr`` (a fraction), in any case.
-_SHARE = re.compile(r"car_(?P<unit>pct|percent|fraction)(_.+)?", re.IGNORECASE)
+#: ``car_pct_flow``, ``car_percent`` (per cent), ``car_fraction_qpcr`` (a fraction).
+_SHARE = re.compile(r"car_(?P<unit>pct|percent|fraction)(_.+)?")
+
+
+def column_code(name: str) -> str:
+    """Return a column's name in small letters, with underscores for blanks, points and hyphens (R writes points)."""
+    return re.sub(r"[\s.-]+", "_", name.strip().lower())
 
 
 def most_of_share(measure: str) -> float | None:
@@ -13,10 +18,10 @@ def most_of_share(measure: str) -> float | None:
 
     Examples
     --------
-    >>> most_of_share("car_pct_flow"), most_of_share("CAR_fraction"), most_of_share("age")
+    >>> most_of_share("car_pct_flow"), most_of_share("CAR fraction"), most_of_share("age")
     (100.0, 1.0, None)
     """
-    found = _SHARE.fullmatch(measure)
+    found = _SHARE.fullmatch(column_code(measure))
     if found is None:
         return None
     return 1.0 if found["unit"].lower() == "fraction" else 100.0

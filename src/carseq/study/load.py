@@ -26,6 +26,7 @@ from carseq.study.sheets import (
     parse_row,
     read_sheet,
 )
+from carseq.study.slips import slips
 from carseq.study.texts import path_fault
 
 
@@ -73,6 +74,7 @@ def read_study(config: Config) -> tuple[Study, list[CarseqError], list[str]]:
         *mend_numbers(samples.values()),
         *nearly_alike(samples.values()),
         *out_of_order(samples.values()),
+        *slips(samples.values()),
     ]
     if tagged := [s.sample for s in samples.values() if s.tag and not s.matrix]:
         notes.append(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -205,17 +205,19 @@ def _text_fault(value: str) -> str:
     if value[:1] in _QUOTES:
         return "begins with a quotation mark, which would be part of it: leave it out"
     # In full width too.
-    if unicodedata.normalize("NFKC", value[:1]) in tuple("=+-@") and not _is_number(value):
+    if unicodedata.normalize("NFKC", value[:1]) in tuple("=+-@") and not (
+        _is_number(value) or decimal_comma([value])
+    ):
         return "would be taken for a formula by spreadsheets: begin it with a letter or a digit"
     return ""
 
 
 def _is_number(value: str) -> bool:
-    try:
-        float(value)
-    except ValueError:
-        return False
-    return True
+    """Return whether a cell is a number as tables write it: neither infinite nor with marks between its digits."""
+    return (
+        re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d{1,3})?", value, re.IGNORECASE | re.ASCII)
+        is not None
+    )
 
 
 class Unit(BaseModel):
@@ -530,7 +532,41 @@ def mend_numbers(samples: Iterable[Sample]) -> list[str]:
             told.append(
                 f"column {name} holds {there[0]!r}: write plain numbers if it is to be put beside the CAR"
             )
+        elif bad and (odd := _nearly_number([v for _, v in bad], numbers=len(bad) < len(there))):
+            told.append(
+                f"column {name} holds {odd!r}, so that it is not taken for numbers: write plain numbers, with the unit "
+                "in the column's name, if it is to be put beside the CAR"
+            )
     return told
+
+
+#: A unit that may follow a number without a blank.
+_MEASURED = re.compile(
+    r"[mµ\u03bcnpkd]?(g|l|mol|m|u|iu)(/.*)?|%|[a-zµ\u03bc]{1,5}/[a-z].*", re.IGNORECASE
+)
+
+
+def _nearly_number(values: Sequence[str], *, numbers: bool) -> str:
+    """Return the first of some cells that would be a number without its comma or unit; nothing if none would.
+
+    Parameters
+    ----------
+    values
+        Cells of a column that are no numbers.
+    numbers
+        Whether others of the column are: then one is enough. Else all must be so, of one unit and different numbers,
+        unlike stages (``2a``) and classes (``4/V``).
+    """
+    found = [re.fullmatch(r"([<>≤≥~]?)\s*[+-]?([\d.,]*\d)(\s*)([^\d\s].*)?", v) for v in values]
+    odd = [
+        (v, f[2], (f[4] or "").lower())
+        for v, f in zip(values, found, strict=True)
+        if f and (f[1] or "," in f[2] or (f[3] and f[4]) or _MEASURED.fullmatch(f[4] or ""))
+    ]
+    if not odd or (not numbers and len(odd) < len(values)):
+        return ""
+    alike = len({unit for *_, unit in odd}) == 1 and len({number for _, number, _ in odd}) > 1
+    return odd[0][0] if numbers or alike else ""
 
 
 def impossible_shares(samples: Iterable[Sample], path: str) -> list[CarseqError]:

@@ -1,0 +1,134 @@
+"""What a samples sheet probably means otherwise than it says: columns under other names, roles against their times."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+from carseq.schema.shares import most_of_share
+from carseq.study.sheets import Sample
+from carseq.study.texts import is_missing
+from carseq.study.times import DAYS, unit_of
+
+#: Columns of people's own that say what an optional column of carseq's does, in small letters and without marks.
+_TIME = re.compile(
+    r"(study|sampl\w*|collection|visit)?(day|date|time|visit|week|month|cycle)s?(no|number|name|post\w*|after\w*)?|"
+    r"(days|weeks|months)?(dpi|postinfusion|post\w*|afterinfusion)|tp"
+)
+_SORT = re.compile(
+    r"(facs|cell)?(sort|sorted|sorting|gate|gated|facs|enrichment|enriched|selection|selected)(for|on|by|gate|strategy)?"
+)
+_CONTROL = re.compile(
+    r"(neg(ative)?|healthy)?[\s_.-]*(control|ctrl)s?|(pre|before)[\s_.-]*(infusion|treatment|car.*)|baseline",
+    re.IGNORECASE,
+)
+#: A share of CAR T cells under a name that does not say so to carseq: ``CAR %``, ``pct_car``, ``cart_percent``.
+_CAR_SHARE = re.compile(r"(?<![a-z])car|car(?![a-z])")
+_SHARE_WORD = re.compile(r"%|pct|percent|fraction|(?<![a-z])share(?![a-z])|freq")
+
+#: What SPSS and SAS write where nothing was measured.
+_CODES = {-1.0, -8.0, -9.0, -77.0, -88.0, -99.0, -888.0, -999.0, -9999.0}
+
+
+def slips(samples: Iterable[Sample]) -> list[str]:
+    """Return what a sheet probably means otherwise than it says, in words.
+
+    Parameters
+    ----------
+    samples
+        All rows of a sheet, their numbers mended.
+    """
+    rows = list(samples)
+    return [*_columns(rows), *_roles(rows), *_shares(rows)]
+
+
+def _columns(samples: list[Sample]) -> Iterator[str]:
+    """Yield further columns that stand where the sheet's own are empty."""
+    by_column: dict[str, dict[str, str]] = {}
+    for sample in samples:
+        for name, value in sample.further().items():
+            if not is_missing(value):
+                by_column.setdefault(name, {})[sample.sample] = value
+    for name, values in by_column.items():
+        plain = re.sub(r"[\W_]", "", name.lower())
+        if not any(s.timepoint for s in samples) and _TIME.fullmatch(plain):
+            yield (
+                f"no sample has a timepoint, and column {name!r} is only carried along: if it says when the samples "
+                "were taken, call it `timepoint`, or samples of different days are compared as if of one"
+            )
+        if not any(s.gating for s in samples) and _SORT.fullmatch(plain):
+            yield (
+                f"no sample has a gating, and column {name!r} is only carried along: if it says how cells were sorted, "
+                "call it `gating`, or sorted samples are compared with unsorted ones"
+            )
+        cases = [s for s in samples if s.role == "case" and s.sample in values]
+        if all(s.role != "negative_control" for s in samples):
+            meant = [s.sample for s in cases if _CONTROL.fullmatch(values[s.sample])]
+            if meant:
+                yield (
+                    f"column {name!r} holds {values[meant[0]]!r} for {meant[0]}, whose role is case: if it cannot hold "
+                    "CAR T cells, write negative_control into `role`"
+                )
+
+
+def _roles(samples: list[Sample]) -> Iterator[str]:
+    """Yield samples of which role and time point do not go together."""
+    times = {s.sample: unit_of(s.timepoint) for s in samples}
+    for sample in samples:
+        time = times[sample.sample]
+        if time is None or (time[0] != "before" and time[0] not in DAYS):
+            continue
+        if sample.role == "case" and time[1] < 0 and sample.compartment != "product":
+            yield (
+                f"sample {sample.sample} is of before the infusion ({sample.timepoint}), but its role is case: if it "
+                "cannot hold CAR T cells, write negative_control into `role`, and it shows whether calls are false"
+            )
+        days = time[1] * DAYS.get(time[0], 1.0)
+        earlier = [
+            other
+            for other in samples
+            if other.patient == sample.patient
+            and other.role == "case"
+            and (at := times[other.sample]) is not None
+            and at[0] in DAYS
+            and 0 < at[1] * DAYS[at[0]] <= days
+        ]
+        if sample.role == "negative_control" and earlier:
+            yield (
+                f"sample {sample.sample} is a negative_control of {sample.timepoint}, yet {earlier[0].sample} of the "
+                f"same patient is a case of {earlier[0].timepoint}: after the infusion no sample is sure to hold no "
+                "CAR T cells; correct role or timepoint"
+            )
+
+
+def _shares(samples: list[Sample]) -> Iterator[str]:
+    """Yield columns of numbers whose names do not say that they are shares of CAR T cells, or in another unit."""
+    for name in dict.fromkeys(key for s in samples for key in s.further()):
+        values = [v for s in samples if (v := s.further().get(name, "")) and not is_missing(v)]
+        try:
+            numbers = [float(v) for v in values]
+        except ValueError:
+            continue
+        if not numbers:
+            continue
+        most = most_of_share(name)
+        codes = sorted({v for v in numbers if v < 0})
+        if codes and set(codes) <= _CODES and max(numbers) > 0:
+            yield (
+                f"column {name!r} holds {codes[0]:g}, its only number below 0: if it stands for a missing value, leave "
+                "the cell empty"
+            )
+        if most is None:
+            # CAR, and beside it what a share is called.
+            low = name.lower()
+            if _CAR_SHARE.search(low) and _SHARE_WORD.search(low):
+                yield (
+                    f"column {name!r} is shown as a clinical number: if it measures CAR T cells among T cells, call it "
+                    "car_pct (in per cent) or car_fraction, with any word behind (car_pct_flow), and it is compared "
+                    "with carseq's fraction"
+                )
+        elif most > 1 and len(numbers) > 1 and 0 < max(numbers) <= 1:
+            yield (
+                f"column {name!r} is in per cent by its name, and all its numbers are 1 or less: if they are fractions "
+                "(0.3 for 30 %), call it car_fraction"
+            )
