@@ -44,6 +44,27 @@ def test_names_say_when_and_where(tmp_path):
     }
 
 
+@pytest.mark.parametrize(
+    ("name", "guessed"),
+    [
+        ("P02_urine_preinfusion", ["P02", "urine", "preinfusion"]),
+        ("P02_post-infusion_D14", ["P02", "urine", "D14"]),
+        ("P02_infusion_bag", ["P02", "product", ""]),
+        ("P02_bloody_urine_14d", ["P02", "urine", "14d"]),
+        ("SLE03_BM_D28", ["SLE03", "other", "D28"]),
+        ("donor2_PB_2w", ["donor2", "blood", "2w"]),
+    ],
+)
+def test_a_name_is_not_taken_for_a_product_or_urine_that_it_is_not(
+    tmp_path: Path, name: str, guessed: list[str]
+) -> None:
+    """Urine from before the infusion was guessed to be the infusion product, and bone marrow to be urine."""
+    pair(tmp_path / "run", name)
+    start_study(tmp_path / "study", fastqs=tmp_path / "run")
+    row = (tmp_path / "study/samples.tsv").read_text().splitlines()[1]
+    assert row.split("\t")[1:4] == guessed
+
+
 def test_time_points_are_written_in_their_order(tmp_path):
     """Sorted by name D100 stands above D28: what is compared "over time" would go backwards."""
     for name in ("P1_urine_D100", "P1_urine_D28", "P1_urine_D7", "P0_urine_D9", "P1_blood_D28"):

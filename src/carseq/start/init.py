@@ -182,9 +182,9 @@ def _in_order(rows: list[list[str]]) -> list[list[str]]:
     return ordered
 
 
-#: A patient in a sample's name: `P02` of `P02_urine_D28`, `Pt7`, `PatientA`.
+#: A patient in a sample's name: `P02` of `P02_urine_D28`, `Pt7`, `PatientA`, `SLE03`, `donor2`.
 _PATIENT = re.compile(
-    r"(?<![A-Za-z0-9])(?:(?:P|PT|PAT)[_-]?\d+|PATIENT[_-]?(?:\d+|[A-Z]))(?![A-Za-z0-9])",
+    r"(?<![A-Za-z0-9])(?:(?:P|PT|PAT|SUBJ|SUBJECT|DONOR|HD|SLE)[_-]?\d+|PATIENT[_-]?(?:\d+|[A-Z]))(?![A-Za-z0-9])",
     re.IGNORECASE,
 )
 
@@ -197,8 +197,8 @@ def _patient(sample: str) -> str:
 
 #: A time point in a sample's name: `D28` of `P02_urine_D28`, `day-3`, `week_4`, `month 6`, `baseline`.
 _TIMEPOINT = re.compile(
-    r"(?<![A-Za-z0-9])(?:(?:D|W|M|day|week|wk|month|visit)[_ ]?-?\d+|baseline|screening|pre[_-]?infusion)"
-    r"(?![A-Za-z0-9])",
+    r"(?<![A-Za-z0-9])(?:(?:D|W|M|day|week|wk|month|visit)[_ ]?[+-]?\d+|\d+[_ ]?(?:d|w|days?|weeks?|wk|months?)|"
+    r"baseline|screening|pre[_-]?infusion)(?![A-Za-z0-9])",
     re.IGNORECASE,
 )
 
@@ -213,14 +213,31 @@ def _timepoint(sample: str) -> str:
     return str(found[0]) if len(found) == 1 else ""
 
 
+#: Words of a sample's name that say its compartment; of several the first kind here counts: bloody urine is urine.
+_COMPARTMENTS = (
+    ("urine", re.compile(r"urin|(?<![a-z])uri(?![a-z])")),
+    ("blood", re.compile(r"blood|pbmc|apheresis|(?<![a-z])(pb|wb)(?![a-z])")),
+    # "Pre-infusion" and "D14 post infusion" say when.
+    (
+        "product",
+        re.compile(
+            r"product|(?<!pre)(?<!post)(?<!before)(?<!after)(?<!pre[_-])(?<!post[_-])(?<!before[_-])(?<!after[_-])infusion"
+        ),
+    ),
+    (
+        "other",
+        re.compile(
+            r"marrow|biops|kidney|renal|spleen|tumou?r|tonsil|tissue|ascites|lymph_?node|(?<![a-z])(bm|bmmcs?|csf|balf?|ln)(?![a-z])"
+        ),
+    ),
+)
+
+
 def _guess(sample: str) -> str:
-    """Return the compartment that a sample's name contains; urine if none."""
-    for word, compartment in (
-        ("blood", "blood"),
-        ("pbmc", "blood"),
-        ("product", "product"),
-        ("infusion", "product"),
-    ):
-        if word in sample.lower():
-            return compartment
-    return "urine"
+    """Return the compartment that a sample's name contains; urine if none.
+
+    >>> [_guess(s) for s in ("P1_blood", "P1_urine_preinfusion", "P1_infusion_bag", "P1_BM_D28", "P1")]
+    ['blood', 'urine', 'product', 'other', 'urine']
+    """
+    name = sample.lower()
+    return next((place for place, words in _COMPARTMENTS if words.search(name)), "urine")

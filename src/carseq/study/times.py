@@ -50,7 +50,8 @@ _DATES = (
 def unit_of(timepoint: str) -> tuple[str, float] | None:
     """Return the unit and number of a time point: a key of ``DAYS``, ``visit``, ``cycle``, ``time``, ``date``.
 
-    A number alone has the unit ``""``; what lies before the infusion, without saying when, is ``before``, minus infinity.
+    A number alone has the unit ``""``; what lies before the infusion, without saying when, is ``before`` and minus
+    infinity.
 
     Examples
     --------
