@@ -127,9 +127,18 @@ def test_nothing_to_go_by_is_undetermined(
     assert words in row["note"]
 
 
-def called(urine_car: int, blood_car: int, timepoint: str = "D28") -> pd.DataFrame:
+def called(
+    urine_car: int,
+    blood_car: int,
+    timepoint: str = "D28",
+    urine: dict[str, int] | None = None,
+    blood: dict[str, int] | None = None,
+    blood_role: str = "case",
+) -> pd.DataFrame:
     """Return the table of 100 T cells in urine, a tenth of blood, against blood of 400, with some CAR T cells."""
-    obs = counted({"T": 96, "naive": 4, "B": 2}, {"T": 240, "naive": 160, "B": 80})
+    obs = counted(
+        urine or {"T": 96, "naive": 4, "B": 2}, blood or {"T": 240, "naive": 160, "B": 80}
+    )
     counts = np.zeros(len(obs))
     is_t = (obs["lineage"] == "T").to_numpy()
     for sample, n in (("U", urine_car), ("V", blood_car)):
@@ -142,7 +151,7 @@ def called(urine_car: int, blood_car: int, timepoint: str = "D28") -> pd.DataFra
             "patient": "P01",
             "compartment": ["urine", "blood"],
             "timepoint": ["D28", timepoint],
-            "role": "case",
+            "role": ["case", blood_role],
             "ambient_umis": 1e5,
             "ambient_car": 0.0,
         }
@@ -168,6 +177,23 @@ def test_one_car_t_cell_may_be_of_blood() -> None:
     row = called(urine_car=1, blood_car=200)
     assert row["p_blood_alone"] > 0.3
     assert row["car_verdict"] == "maybe_by_blood"
+
+
+def test_few_cells_of_blood_do_not_exclude_that_they_hold_car_t_cells() -> None:
+    """Urine of nothing but blood, 4 CAR T cells of 30; none among 8 T cells of blood, as chance has it in one of three.
+
+    The fraction of just these 8 cells was taken for that of all blood, and blood was said not to explain them.
+    """
+    row = called(4, 0, urine={"T": 20, "naive": 10, "B": 15}, blood={"T": 5, "naive": 3, "B": 4})
+    assert row["p_blood_alone"] > 0.05
+    assert row["car_verdict"] == "maybe_by_blood"
+
+
+def test_blood_from_before_the_infusion_is_of_another_time_though_none_is_named() -> None:
+    """A sheet without time points: the negative control's blood holds no CAR T cell, which explains nothing."""
+    row = called(40, 0, timepoint="D28", blood_role="negative_control")
+    assert row["pairing"] == "other time point"
+    assert np.isnan(row["car_expected"])
 
 
 def test_blood_of_another_time_point_gives_a_bound_alone() -> None:

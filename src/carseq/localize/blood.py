@@ -219,6 +219,10 @@ def paired_blood(
         gate = gates(samples, cells)
         blood = blood[gate[blood.index] == gate[row.name]]
     same = blood[blood["timepoint"] == row["timepoint"]]
+    if "role" in samples:
+        # Blood from before the infusion is of another time, though a sheet names none.
+        is_control = row["role"] == "negative_control"
+        same = same[(same["role"] == "negative_control") == is_control]
     chosen = same if len(same) else blood
     if not len(chosen):
         return None, "no blood sample"
@@ -237,6 +241,8 @@ def blood_in_urine(adata: AnnData, detection: pd.DataFrame, *, seed: int = 0) ->
 
     Blood contributes CAR T cells in the proportion that its sample shows. ``p_blood_alone`` is the probability that
     these are as many as urine holds; with blood of another time point, as if every T cell of blood were a CAR T cell.
+    Both samples are taken for what they are, a few of many cells: of six T cells of blood none may be a CAR T cell by
+    chance.
 
     Parameters
     ----------
@@ -435,7 +441,10 @@ def _car(
     rng = np.random.default_rng(seed)
     share = pooled.draws(rng)
     if pairing == "same time point":
-        in_blood = draw_fraction(adata, blood_obs.index[is_single_t(blood_obs)], N_DRAWS, rng)
+        cells = blood_obs.index[is_single_t(blood_obs)]
+        # Of the cells seen; of the blood that they are a sample of, with Jeffreys' prior.
+        seen = np.rint(draw_fraction(adata, cells, N_DRAWS, rng) * len(cells))
+        in_blood = rng.beta(seen + 0.5, len(cells) - seen + 0.5)
     else:
         in_blood = np.ones(N_DRAWS)
     brought = share * in_blood
@@ -445,7 +454,9 @@ def _car(
         found.update(car_expected=middle, car_expected_low=low)
     if row["n_car_positive"]:
         there = draw_fraction(adata, urine_obs.index[is_single_t(urine_obs)], N_DRAWS, rng)
-        p = float((brought >= there).mean())
+        # As many T cells as the urine's, drawn from what blood brings.
+        by_chance = rng.binomial(int(n_t), np.clip(brought, 0.0, 1.0)) / n_t
+        p = float((by_chance >= there - 1e-9).mean())
         found["p_blood_alone"] = p
         found |= _explained("not_by_blood" if p < MAX_BLOOD_ALONE else "maybe_by_blood")
     return found

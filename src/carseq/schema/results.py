@@ -29,7 +29,7 @@ VERSIONS: Mapping[str, str] = MappingProxyType(
         "molecules": "0.2.0",
         "cells": "0.2.0.9",
         "calling": "0.2.0.6",
-        "localize": "0.2.0.2",
+        "localize": "0.2.0.3",
         "report": "0.2.0.1",
     }
 )
