@@ -57,6 +57,13 @@ def test_numbers_read_as_people_write_them(value: Any, text: str) -> None:
     assert words.number(value) == text
 
 
+def test_few_t_cells_are_said_to_say_little_of_the_whole_sample() -> None:
+    """3 of 3 T cells called: "99.7 % (99.7->99.9 %) of T cells" was read as the share in the urine."""
+    few = verdict_row(n_t_cells=3, n_car_positive=3)
+    assert "these 3 T cells: so few say little" in " ".join(words.verdict_words(few)[1])
+    assert "say little" not in " ".join(words.verdict_words(verdict_row())[1])
+
+
 def test_a_detected_verdict_gives_calls_estimate_interval_and_false_calls() -> None:
     headline, sentences = words.verdict_words(verdict_row())
     text = " ".join([headline, *sentences]).replace(NBSP, " ")

@@ -52,6 +52,17 @@ def test_numbers_of_the_sheet_stand_beside_the_fraction_and_text_does_not() -> N
         clinical(detection_of(), {"u28": {"car_pct_flow": "120"}})
 
 
+def test_a_share_of_other_cells_may_differ_by_chance() -> None:
+    """3 of 8 T cells called, 20 % by flow cytometry: it lay outside an interval of just these 8 cells, 34 to 100 %."""
+    given = {"u28": {"car_pct_flow": "20"}}
+    few = detection_of(
+        n_t_cells=8, n_car_positive=[0, 3], prevalence_low=[0.0, 0.34], prevalence_high=[0.1, 1.0]
+    )
+    assert list(clinical(few, given)["inside"]) == ["yes"]
+    many = few.assign(n_t_cells=800, n_car_positive=[0, 300])
+    assert list(clinical(many, given)["inside"]) == ["no"]
+
+
 def test_agreement_is_bland_and_altmans() -> None:
     """Mean difference and limits are those of the differences; two samples give no limits."""
     four = pd.concat([detection_of()] * 2, ignore_index=True)

@@ -77,6 +77,10 @@ def blood_words(row: Any) -> str:
     )
 
 
+#: Fewer T cells than this say little of the sample that they are of.
+FEW_T_CELLS = 20
+
+
 def verdict_words(row: Any) -> tuple[str, list[str]]:
     """Put a row of the detection table into words.
 
@@ -106,6 +110,13 @@ def verdict_words(row: Any) -> tuple[str, list[str]]:
                 f"({percent_range(row.prevalence_low, row.prevalence_high)}) of T cells after "
                 "correction for dropout."
             )
+            if 0 < row.n_t_cells < FEW_T_CELLS:
+                these = (
+                    "this one T cell" if row.n_t_cells == 1 else f"these {row.n_t_cells} T cells"
+                )
+                sentences.append(
+                    f"That is the share of {these}: so few say little of the share in the whole sample."
+                )
         if finite(row.expected_false_calls):
             tail = f"; sensitivity {percent(row.sensitivity)}" if finite(row.sensitivity) else ""
             sentences.append(f"Expected false calls {number(row.expected_false_calls)}{tail}.")

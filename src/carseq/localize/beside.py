@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -64,7 +65,8 @@ def clinical(detection: pd.DataFrame, given: Mapping[str, Mapping[str, object]])
                 continue
             measured = _share(str(measure), value, str(sample.sample)) if kind == SHARE else np.nan
             known = np.isfinite(measured) and np.isfinite(sample.prevalence)
-            inside = sample.prevalence_low <= measured <= sample.prevalence_high
+            low, high = of_other_cells(sample)
+            inside = low <= measured <= high
             rows.append(
                 {
                     **{key: getattr(sample, key) for key in ("sample", "patient", "compartment", "timepoint", "role")},
@@ -81,6 +83,28 @@ def clinical(detection: pd.DataFrame, given: Mapping[str, Mapping[str, object]])
                 }
             )  # fmt: skip
     return CLINIC.conform(pd.DataFrame(rows, columns=list(CLINIC.columns)))
+
+
+def of_other_cells(row: Any) -> tuple[float, float]:
+    """Return where the CAR T fraction of other T cells of a sample may lie, at 95 %.
+
+    The interval of a sample with calls is that of just the cells seen, as few as three; flow cytometry looks at others.
+    That of a sample without a call is one of the whole sample already.
+
+    Parameters
+    ----------
+    row
+        A row of schema ``DETECTION``.
+    """
+    low, high, n = float(row.prevalence_low), float(row.prevalence_high), int(row.n_t_cells)
+    if not row.n_car_positive or not np.isfinite([low, high]).all():
+        return low, high
+    # As many CAR T cells as either end has, with Jeffreys' prior.
+    ends = [
+        stats.beta.ppf(p, n * share + 0.5, n * (1 - share) + 0.5)
+        for p, share in ((0.025, low), (0.975, high))
+    ]
+    return min(low, float(ends[0])), max(high, float(ends[1]))
 
 
 def time_places(timepoints: list[str]) -> dict[str, float]:
@@ -151,6 +175,7 @@ def agreement(clinic: pd.DataFrame) -> pd.DataFrame:
         if kind == SHARE:
             reading = f"{of}: carseq's fraction is {100 * abs(mean):.1f} percentage points "
             reading += f"{'above' if mean >= 0 else 'below'} on average; {inside} of {n} within its interval"
+            reading += ", which allows for other T cells being measured"
         else:
             reading = (
                 f"{of}: copies are on no scale with a share of cells; only their ranks are compared"

@@ -12,7 +12,7 @@ import pandas as pd
 
 from carseq.cells.protein import FEWEST_JUDGED, LEAST_AGREEMENT
 from carseq.cells.receptor import LEAST_SHARE
-from carseq.figures.phrases import count, number, step_words
+from carseq.figures.phrases import FEW_T_CELLS, count, number, step_words
 from carseq.figures.summaries import car_molecules
 from carseq.report.study import Study
 from carseq.schema.codes import GATES
@@ -46,8 +46,6 @@ _MAPPING = (
 )
 #: A filter that removes more than this part of the cells raises an alert.
 MOST_REMOVED = 1 / 3
-#: Fewer T cells than this leave a sample open whatever the reads say.
-FEW_T_CELLS = 20
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,7 @@ DETECTION = Schema(
         "verdict_text": Column("str", "the verdict in words", label="Verdict in words"),
         "prevalence": Column(
             "float64",
-            "CAR T cells among T cells, corrected for dropout: the mean of the posterior",
+            "CAR T cells among the T cells sequenced, corrected for dropout: the mean of the posterior",
             label="CAR T share",
             unit="fraction",
         ),
@@ -468,7 +468,7 @@ CLINIC = Schema(
         ),
         "car_fraction": Column(
             "float64",
-            "CAR T cells among T cells, corrected for dropout: the mean of the posterior",
+            "CAR T cells among the T cells sequenced, corrected for dropout: the mean of the posterior",
             label="CAR T share",
             unit="fraction",
         ),
@@ -487,7 +487,7 @@ CLINIC = Schema(
         "difference": Column("float64", "carseq's fraction less the measured one", unit="fraction"),
         "inside": Column(
             "str",
-            "yes or no: whether the measured fraction lies in carseq's interval",
+            "yes or no: whether the measured fraction lies in carseq's interval, wider where there are few T cells",
             label="Within the interval",
         ),
     },
@@ -502,7 +502,7 @@ AGREEMENT = Schema(
         "n_patients": Column("int64", "patients they come from", label="Patients", unit="count"),
         "n_inside": Column(
             "int64",
-            "samples whose measured share lies in carseq's 95 % interval",
+            "samples whose measured share lies in carseq's 95 % interval, wider where there are few T cells",
             label="Within the interval",
             unit="count",
         ),
