@@ -66,6 +66,16 @@ def test_a_study_of_matrices_needs_neither_genome_nor_construct(tmp_path):
     assert any(f"the feature {CAR} of the matrices" in str(r) for _, r in found)
 
 
+def test_a_protein_is_told_its_gene_where_there_is_no_annotation(tmp_path):
+    """A study of matrices alone: the target was looked up in an annotation, and not at all where there is none."""
+    tiny = Tiny(tmp_path, only="M")
+    tiny.config["construct"] = {"name": CAR, "target": "BCMA"}
+    del tiny.config["reference"]
+    assert any("its gene is TNFRSF17" in str(r) for _, r in check_study(tiny.write()))
+    tiny.config["construct"]["target"] = "TNFRSF17"
+    assert not any("TNFRSF17" in str(r) for _, r in check_study(tiny.write()))
+
+
 @pytest.mark.parametrize("suffix", ["", "-1", "-2", "_1"])
 def test_barcodes_that_are_written_otherwise_are_matched(tmp_path, suffix):
     """The BAM of a library beside its matrix, whatever stands around the bases."""

@@ -310,6 +310,8 @@ def _check_genome(study: Study, constructs: list[Construct], genome: _Genome) ->
             genome.symbols = lambda: known
             genome.genes = set(known.values())
             yield "annotation", f"symbols of {len(known):,} genes"
+        if not (gtf and is_url(gtf)):
+            yield from _check_target(study.config.construct.target, genome.genes)
         return
     check_reference(fasta, gtf, study.config.construct.name)
     genome.symbols = cache(lambda: gene_symbols(gtf))
@@ -333,26 +335,27 @@ def _check_genome(study: Study, constructs: list[Construct], genome: _Genome) ->
                 "filter by it does nothing"
             ),
         )
-    target = study.config.construct.target
-    if target and target not in genome.genes:
-        meant = ANTIGENS.get(re.sub(r"[\W_]", "", target).upper(), target)
-        near = [gene for gene in genome.genes if gene.lower() == meant.lower()]
-        yield (
-            "construct.target",
-            Note(
-                f"{target} is not a gene of the annotation, so that cells which express it cannot be counted"
-                + (
-                    f"; did you mean {near[0]}?"
-                    if near
-                    else f"; its gene is {meant}"
-                    if meant != target
-                    else ""
-                )
-            ),
-        )
+    yield from _check_target(study.config.construct.target, genome.genes)
     transcripts += small_contigs(fasta, genome.contigs)
     for car in constructs:
         raise_if_car(car, transcripts)
+
+
+def _check_target(target: str | None, genes: Collection[str]) -> Iterator[Found]:
+    """Yield a note of an antigen that is no gene: of a protein's name too where no annotation says which genes are."""
+    if not target or target in genes:
+        return
+    meant = ANTIGENS.get(re.sub(r"[\W_]", "", target).upper(), target)
+    near = [gene for gene in genes if gene.lower() == meant.lower()]
+    if not genes and meant == target:
+        return
+    where = "of the annotation, so" if genes else "but a protein, so"
+    told = f"{target} is not a gene {where} that cells which express it cannot be counted"
+    if near:
+        told += f"; did you mean {near[0]}?"
+    elif meant != target:
+        told += f"; its gene is {meant}"
+    yield "construct.target", Note(told)
 
 
 def _check_whitelists(study: Study) -> Iterator[Found]:
