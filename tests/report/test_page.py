@@ -84,6 +84,23 @@ def test_the_page_shows_what_the_calls_write(tmp_path: Path) -> None:
     assert not summaries.signal_outside_t(study.cells).duplicated(keys).any()
 
 
+def test_a_sort_that_no_code_names_stands_beside_the_verdict_in_the_sheets_words(
+    results: Path, tmp_path: Path
+) -> None:
+    """The verdict said "sorted in a way that no code names"; how, was in the sheet."""
+    mine = tmp_path / "results"
+    shutil.copytree(results, mine)
+    table = pd.read_csv(mine / "cohort/detection.tsv", sep="\t")
+    table["gating"] = "other"
+    table.to_csv(mine / "cohort/detection.tsv", sep="\t", index=False)
+    config = yaml.safe_load((mine / "run_config.yaml").read_text())
+    config["sheet"] = {name: {"gating": "CD8+ & live"} for name in table["sample"]}
+    (mine / "run_config.yaml").write_text(yaml.safe_dump(config))
+    page = page_of(mine, tmp_path / "report.html")
+    assert "Sorted cells: CD8+ &amp; live." in page
+    assert "that no code names" not in page
+
+
 def test_run_times_stand_beside_the_page(results: Path, tmp_path: Path) -> None:
     """The same table is written as TSV; of a rule too short to measure, memory stays empty, not zero."""
     mine = tmp_path / "results"

@@ -149,6 +149,15 @@ def scope(study: Study) -> list[str]:
     return found
 
 
+def sort_words(study: Study, row: Any) -> str:
+    """Return how the cells of a row of the verdicts were sorted: the code in words, or the sheet's own."""
+    how = GATES.get(row.gating, row.gating)
+    if row.gating == "other":
+        sheet = study.config.get("sheet") or {}
+        how = str((sheet.get(row.sample) or {}).get("gating") or how)
+    return str(how)
+
+
 def alerts(study: Study) -> list[Alert]:
     """Return what the reader must know before trusting the numbers, the most serious first."""
     found: list[Alert] = []
@@ -174,16 +183,12 @@ def alerts(study: Study) -> list[Alert]:
                     f"Put {row.construct} into `construct.file` and run again.",
                 )
             )
-    sheet = study.config.get("sheet") or {}
     for row in study.detection[~study.detection["gating"].isin(["unsorted", ""])].itertuples():
-        how = GATES.get(row.gating, row.gating)
-        if row.gating == "other":
-            how = str((sheet.get(row.sample) or {}).get("gating") or how)
         found.append(
             Alert(
                 "warn",
                 row.sample,
-                f"the cells were sorted: {how}",
+                f"the cells were sorted: {sort_words(study, row)}",
                 "The verdict holds for the cells that passed the gate; a gate without CD45+ cells removes CAR T cells.",
             )
         )

@@ -26,7 +26,6 @@ from carseq.report.markdown import to_markdown
 from carseq.report.privacy import without_paths
 from carseq.report.scripts import packed_runtime, policy, script
 from carseq.report.study import Study, read_study
-from carseq.schema.codes import GATES
 from carseq.schema.percent import percent
 from carseq.schema.results import FILES
 from carseq.schema.tables import MOLECULES, RUN_TIMES
@@ -201,7 +200,7 @@ def _cards(study: Study) -> list[dict[str, Any]]:
     blood = {row.sample: words.blood_words(row) for row in combined.itertuples()}
     for row in study.detection.itertuples():
         headline, sentences = words.verdict_words(row)
-        sentences += _what_was_assumed(row)
+        sentences += _what_was_assumed(study, row)
         if row.sample in blood and row.n_t_cells:
             sentences.append(blood[row.sample])
         meta = [row.compartment, row.timepoint or "no time point", f"patient {row.patient}"]
@@ -221,11 +220,11 @@ def _cards(study: Study) -> list[dict[str, Any]]:
     return cards
 
 
-def _what_was_assumed(row: Any) -> list[str]:
+def _what_was_assumed(study: Study, row: Any) -> list[str]:
     """Say what a verdict rests on: how the cells were sorted, and whether ambient RNA was measured."""
     told = []
     if row.gating not in {"unsorted", ""}:
-        told.append(f"Sorted cells: {GATES.get(row.gating, row.gating)}.")
+        told.append(f"Sorted cells: {alerts.sort_words(study, row)}.")
     if row.prevalence_is == "purity":
         told.append(
             "After this sort the share says how pure the sort is, not how many T cells are CAR T cells."
