@@ -63,6 +63,18 @@ def test_a_share_of_other_cells_may_differ_by_chance() -> None:
     assert list(clinical(many, given)["inside"]) == ["no"]
 
 
+def test_the_purity_of_a_sort_is_compared_with_no_share() -> None:
+    """CAR+ cells were sorted out: 90 % of them are CAR T cells, 12 % of the T cells in the tube by flow cytometry."""
+    pure = detection_of(
+        gating="car_enriched", prevalence_is="purity", prevalence=0.9, prevalence_high=0.95
+    )
+    table = clinical(pure, {"u28": {"car_pct_flow": "12"}})
+    assert table["difference"].isna().all()
+    assert table["car_fraction"].isna().all()
+    assert list(table["inside"]) == [""]
+    assert not len(agreement(table))
+
+
 def test_agreement_is_bland_and_altmans() -> None:
     """Mean difference and limits are those of the differences; two samples give no limits."""
     four = pd.concat([detection_of()] * 2, ignore_index=True)

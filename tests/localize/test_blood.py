@@ -134,6 +134,7 @@ def called(
     urine: dict[str, int] | None = None,
     blood: dict[str, int] | None = None,
     blood_role: str = "case",
+    gating: tuple[str, str] = ("", ""),
 ) -> pd.DataFrame:
     """Return the table of 100 T cells in urine, a tenth of blood, against blood of 400, with some CAR T cells."""
     obs = counted(
@@ -152,6 +153,7 @@ def called(
             "compartment": ["urine", "blood"],
             "timepoint": ["D28", timepoint],
             "role": ["case", blood_role],
+            "gating": gating,
             "ambient_umis": 1e5,
             "ambient_car": 0.0,
         }
@@ -177,6 +179,17 @@ def test_one_car_t_cell_may_be_of_blood() -> None:
     row = called(urine_car=1, blood_car=200)
     assert row["p_blood_alone"] > 0.3
     assert row["car_verdict"] == "maybe_by_blood"
+
+
+def test_sorted_cells_say_little_of_blood() -> None:
+    """T cells sorted out of both: B cells are the sort's doing. Sorts that differ, or are by the CAR: no estimate."""
+    both = called(40, 20, gating=("T enriched", "CD3+"), urine={"T": 96, "naive": 4, "B": 40})
+    assert both["note"].startswith("judged by its naive T cells against")
+    for gating in (("", "CD3+"), ("CAR+", "CAR+")):
+        row = called(40, 20, gating=gating)
+        assert np.isnan(row["estimate"])
+        assert "sorted otherwise, or both by the CAR" in row["note"]
+        assert row["car_verdict"] == "undetermined"
 
 
 def test_few_cells_of_blood_do_not_exclude_that_they_hold_car_t_cells() -> None:

@@ -64,7 +64,9 @@ def clinical(detection: pd.DataFrame, given: Mapping[str, Mapping[str, object]])
             if np.isnan(value):
                 continue
             measured = _share(str(measure), value, str(sample.sample)) if kind == SHARE else np.nan
-            known = np.isfinite(measured) and np.isfinite(sample.prevalence)
+            # A purity says how the sort was set: it is compared with nothing.
+            fraction = sample.prevalence if sample.prevalence_is != "purity" else np.nan
+            known = np.isfinite(measured) and np.isfinite(fraction)
             low, high = of_other_cells(sample)
             inside = low <= measured <= high
             rows.append(
@@ -74,9 +76,9 @@ def clinical(detection: pd.DataFrame, given: Mapping[str, Mapping[str, object]])
                     "value": value,
                     "kind": kind,
                     "place": place[str(sample.timepoint)],
-                    "car_fraction": sample.prevalence,
-                    "car_low": sample.prevalence_low,
-                    "car_high": sample.prevalence_high,
+                    "car_fraction": fraction,
+                    "car_low": sample.prevalence_low if np.isfinite(fraction) else np.nan,
+                    "car_high": sample.prevalence_high if np.isfinite(fraction) else np.nan,
                     "measured": measured,
                     "difference": sample.prevalence - measured if known else np.nan,
                     "inside": ("yes" if inside else "no") if known else "",

@@ -46,6 +46,7 @@ STATES_GIVEN = "states given"
 #: zero.
 MIN_IN_BLOOD = 50
 COMBINED = "combined"
+SORTED_OTHERWISE = "blood sorted otherwise"
 
 
 @dataclass(frozen=True)
@@ -208,16 +209,21 @@ def paired_blood(
         The patient's blood, sorted like the urine, of the same time point, else any blood of the patient; of several
         the one with most T cells.
     pairing : str
-        ``same time point``, ``other time point`` or ``no blood sample``.
+        ``same time point``, ``other time point``, ``no blood sample`` or ``blood sorted otherwise`` (also after a sort
+        by the CAR).
     """
     # Not at the top: calling is a room of its own, which the cells do without.
-    from carseq.calling.gates import gates
+    from carseq.calling.gates import BY_CAR, gates
 
     blood = samples[(samples["compartment"] == "blood") & (samples["patient"] == row["patient"])]
     if "gating" in samples:
         # What was sorted otherwise says nothing of these cells.
         gate = gates(samples, cells)
-        blood = blood[gate[blood.index] == gate[row.name]]
+        # After a sort by the CAR the T cells are those that the sort was set for.
+        alike = (gate[blood.index] == gate[row.name]) & (gate[row.name] not in BY_CAR)
+        if len(blood) and not alike.any():
+            return None, SORTED_OTHERWISE
+        blood = blood[alike]
     same = blood[blood["timepoint"] == row["timepoint"]]
     if "role" in samples:
         # Blood from before the infusion is of another time, though a sheet names none.
@@ -259,6 +265,8 @@ def blood_in_urine(adata: AnnData, detection: pd.DataFrame, *, seed: int = 0) ->
     pandas.DataFrame
         Schema ``BLOOD_IN_URINE``: a row a urine sample and marker population, the combined estimate last.
     """
+    from carseq.calling.gates import gate_of
+
     parts: list[pd.DataFrame] = []
     by_sample = dict(list(adata.obs.groupby(adata.obs["sample"].astype(str), observed=True)))
     nothing = adata.obs.iloc[:0]
@@ -267,7 +275,16 @@ def blood_in_urine(adata: AnnData, detection: pd.DataFrame, *, seed: int = 0) ->
         urine_obs = by_sample.get(str(row["sample"]), nothing)
         blood_name = "" if blood_row is None else str(blood_row["sample"])
         blood_obs = by_sample.get(blood_name, nothing)
-        shares, pooled = shares_from_counts(_tally(urine_obs), _tally(blood_obs), blood_name)
+        shares, pooled = shares_from_counts(
+            _tally(urine_obs),
+            _tally(blood_obs),
+            blood_name,
+            t_sorted=gate_of(row.get("gating")) == "t_enriched",
+        )
+        if pairing == SORTED_OTHERWISE:
+            shares.loc[shares.index[-1], "note"] = (
+                "blood of this patient was sorted otherwise, or both by the CAR: there is no estimate"
+            )
         shares = shares.assign(
             sample=row["sample"],
             patient=row["patient"],
@@ -308,10 +325,13 @@ def blood_shares(obs: pd.DataFrame, urine: str, blood: str) -> pd.DataFrame:
 
 
 def shares_from_counts(
-    urine: pd.Series, blood: pd.Series, blood_name: str
+    urine: pd.Series, blood: pd.Series, blood_name: str, *, t_sorted: bool = False
 ) -> tuple[pd.DataFrame, _Counts]:
-    """Return a row a marker population and the combined one, and the counts behind the latter."""
-    used, why = _choose(urine, blood)
+    """Return a row a marker population and the combined one, and the counts behind the latter.
+
+    Of samples of sorted T cells (``t_sorted``) only naive T cells tell: how many others there are is the sort's doing.
+    """
+    used, why = _choose(urine, blood, t_sorted=t_sorted)
     rows = [
         {
             **_row(w.name, _counts([w.name], urine, blood)),
@@ -362,7 +382,9 @@ def _haemoglobin(urine: pd.Series, blood: pd.Series) -> dict[str, Any]:
     return {**row, "used": False, "note": "molecules, of lysed red cells too; shown only"}
 
 
-def _choose(urine: pd.Series, blood: pd.Series) -> tuple[list[str], dict[str, str]]:
+def _choose(
+    urine: pd.Series, blood: pd.Series, *, t_sorted: bool
+) -> tuple[list[str], dict[str, str]]:
     """Return the populations to pool, and what to say of each."""
     why = {w.name: w.source for w in POPULATIONS}
     counts = {w.name: _counts([w.name], urine, blood) for w in POPULATIONS}
@@ -378,6 +400,11 @@ def _choose(urine: pd.Series, blood: pd.Series) -> tuple[list[str], dict[str, st
         why[NAIVE] = (
             "known by type alone, which fewer naive cells of urine than of blood are given: not used"
         )
+    if t_sorted:
+        for kind in telling:
+            if kind.name != NAIVE:
+                why[kind.name] = "the sort of T cells left as many as it did by chance: not used"
+        telling = [w for w in telling if w.name == NAIVE]
     pool = [w.name for w in telling if w.with_t_cells] or [w.name for w in telling]
     if not pool:
         return [], why

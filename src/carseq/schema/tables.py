@@ -468,7 +468,8 @@ CLINIC = Schema(
         ),
         "car_fraction": Column(
             "float64",
-            "CAR T cells among the T cells sequenced, corrected for dropout: the mean of the posterior",
+            "CAR T cells among the T cells sequenced, corrected for dropout: the mean of the posterior; NaN after a "
+            "sort by the CAR",
             label="CAR T share",
             unit="fraction",
         ),
@@ -578,7 +579,9 @@ BLOOD_IN_URINE = Schema(
         "patient": Column("str", "patient"),
         "timepoint": Column("str", "time point", label="Time point"),
         "blood_sample": Column("str", "blood sample compared with, empty if there is none"),
-        "pairing": Column("str", "same time point, other time point or no blood sample"),
+        "pairing": Column(
+            "str", "same time point, other time point, no blood sample or blood sorted otherwise"
+        ),
         "population": Column(
             "str",
             "marker population of blood; `combined`: those used, together",
