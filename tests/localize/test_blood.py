@@ -209,6 +209,10 @@ def test_blood_from_before_the_infusion_is_of_another_time_though_none_is_named(
     assert np.isnan(row["car_expected"])
 
 
+def test_blood_of_the_same_day_in_other_words_is_of_the_same_time_point() -> None:
+    assert called(1, 200, timepoint="4 weeks")["pairing"] == "same time point"
+
+
 def test_blood_of_another_time_point_gives_a_bound_alone() -> None:
     """The CAR T fraction of another day is not taken: as if every T cell of blood were a CAR T cell."""
     row = called(urine_car=40, blood_car=0, timepoint="D90")

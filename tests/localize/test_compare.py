@@ -136,3 +136,21 @@ def test_samples_sorted_by_other_words_are_neither_compared_nor_pooled() -> None
     unsaid = adata.copy()
     del unsaid.obs["gating"]
     assert not (contrasts(unsaid, detection)["contrast"] == "over time").any()
+
+
+def test_a_time_in_other_words_is_the_same_and_an_unknown_one_is_not_compared_over_time() -> None:
+    """Urine of D28 and blood of "day 28" were not compared, and a sample without time point was, as the earlier one."""
+    samples = sheet(
+        ("U?", "A", "urine", "", "case"),
+        ("U28", "A", "urine", "D28", "case"),
+        ("U28b", "A", "urine", "4 weeks", "case"),
+        ("B28", "A", "blood", "day 28", "case"),
+        ("U60", "A", "urine", "D60", "case"),
+    )
+    found = [(c, a["sample"], b["sample"]) for c, _, a, b in sample_pairs(samples)]
+    assert found == [
+        ("urine against blood", "U28", "B28"),
+        ("urine against blood", "U28b", "B28"),
+        ("over time", "U60", "U28"),
+        ("over time", "U60", "U28b"),
+    ]

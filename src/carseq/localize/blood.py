@@ -24,6 +24,7 @@ from scipy import stats
 from carseq.cells.annotation import T_LINEAGE, is_single_t
 from carseq.schema.codes import BLOOD
 from carseq.schema.tables import BLOOD_IN_URINE
+from carseq.study.times import first_names
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -224,7 +225,9 @@ def paired_blood(
         if len(blood) and not alike.any():
             return None, SORTED_OTHERWISE
         blood = blood[alike]
-    same = blood[blood["timepoint"] == row["timepoint"]]
+    name_of = first_names([str(row["timepoint"]), *samples["timepoint"].astype(str)])
+    times = blood["timepoint"].astype(str).map(name_of)
+    same = blood[times == str(row["timepoint"])]
     if "role" in samples:
         # Blood from before the infusion is of another time, though a sheet names none.
         is_control = row["role"] == "negative_control"

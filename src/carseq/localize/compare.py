@@ -17,6 +17,7 @@ from carseq.errors import CarseqError
 from carseq.localize.odds import PSI, Comparison, Expression, Profile, compare, over_patients
 from carseq.parallel import in_processes
 from carseq.schema.tables import CONTRASTS
+from carseq.study.times import first_names
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -142,10 +143,14 @@ def sample_pairs(
 ) -> Iterator[tuple[str, str, pd.Series, pd.Series]]:
     """Yield (contrast, compartment, sample of interest, reference) within patients, the widest in time first.
 
-    Samples are compared only if their cells were sorted alike, and never after a sort by the CAR: their fraction then
-    says how the sort was set; ``cells`` is their ``obs``, which holds the sheet's own words for a sort.
+    ``D28`` and ``day 28`` are one time point; a sample without one is not compared over time. Samples are compared only
+    if their cells were sorted alike, and never after a sort by the CAR: their fraction then says how the sort was set;
+    ``cells`` is their ``obs``, which holds the sheet's own words for a sort.
     """
-    gated = samples.reset_index(drop=True).assign(_gate=gates(samples, cells).to_numpy())
+    times = samples["timepoint"].astype(str)
+    gated = samples.reset_index(drop=True).assign(
+        _gate=gates(samples, cells).to_numpy(), timepoint=times.map(first_names(times)).to_numpy()
+    )
     for _, own in gated.groupby("patient", sort=False):
         rows = [row for _, row in own.iterrows()]
         found = []
@@ -162,7 +167,8 @@ def sample_pairs(
                 is_baseline = b["role"] == "negative_control" and a["role"] != "negative_control"
                 if is_baseline and same_place:
                     found.append(("against baseline", str(a["compartment"]), a, b))
-                if same_place and both_cases and a.name > b.name and not same_time:
+                known = a["timepoint"] != "" and b["timepoint"] != ""
+                if same_place and both_cases and a.name > b.name and not same_time and known:
                     found.append(("over time", str(a["compartment"]), a, b))
         order = {"urine against blood": 0, "against baseline": 1, "over time": 2}
         yield from sorted(

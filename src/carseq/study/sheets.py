@@ -18,7 +18,7 @@ from carseq.library.presets import PRESETS, PROBES
 from carseq.schema.codes import GATES
 from carseq.schema.shares import most_of_share
 from carseq.study.texts import DASHES, NAME, decimal_comma, fault_words, is_missing, path_fault
-from carseq.study.times import comparable, time_of
+from carseq.study.times import comparable, first_names
 
 PATHS = ("bam", "matrix", "raw_matrix", "whitelist", "tcr")
 #: What people call the columns that a sheet must have, in small letters and without marks between words.
@@ -622,13 +622,12 @@ def nearly_alike(samples: Iterable[Sample]) -> list[str]:
 
 def _same_time(names: Iterable[str]) -> list[str]:
     """Return which names of time points say the same time, in words."""
-    same: dict[tuple[str, float], list[str]] = {}
-    for name in names:
-        if (time := time_of(name)) is not None and time[0]:
-            same.setdefault(time, []).append(name)
+    same: dict[str, list[str]] = {}
+    for name, first in first_names(names).items():
+        same.setdefault(first, []).append(name)
     return [
-        f"column timepoint: {' and '.join(map(repr, twins))} are the same time in other words; they are taken for "
-        "different time points, so that urine of the one is not compared with blood of the other: write it in one way"
+        f"column timepoint: {' and '.join(map(repr, twins))} are the same time in other words, and are compared as "
+        "one: write it in one way"
         for twins in same.values()
         if len(twins) > 1
     ]

@@ -108,3 +108,20 @@ def comparable(timepoints: Iterable[str]) -> list[float] | None:
     known = [t for t in times if t is not None]
     kinds = {kind for kind, _ in known if kind}
     return [number for _, number in known] if len(known) == len(times) and len(kinds) < 2 else None
+
+
+def first_names(timepoints: Iterable[str]) -> dict[str, str]:
+    """Return, by name of a time point, the first name that says the same time.
+
+    Examples
+    --------
+    >>> first_names(["D28", "day 28", "W4", "relapse", "pre", "baseline"])
+    {'D28': 'D28', 'day 28': 'D28', 'W4': 'D28', 'relapse': 'relapse', 'pre': 'pre', 'baseline': 'baseline'}
+    """
+    first: dict[tuple[str, float], str] = {}
+    names = {}
+    for name in timepoints:
+        time = time_of(name)
+        # Baseline and screening may be two days.
+        names[name] = first.setdefault(time, name) if time is not None and time[0] else name
+    return names
