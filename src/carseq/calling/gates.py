@@ -15,26 +15,9 @@ from carseq.study.texts import DASHES, is_missing
 BY_CAR = ("car_enriched", "car_depleted")
 #: Other words for the codes; hyphens and spaces are written as underscores.
 OTHER_WORDS = {
-    **dict.fromkeys(
-        (
-            "no",
-            "un_sorted",
-            "not_sorted",
-            "no_sort",
-            "no_sorting",
-            "ungated",
-            "not_gated",
-            "no_gate",
-            "unenriched",
-            "not_enriched",
-            "no_enrichment",
-            "bulk",
-            "all",
-            "all_cells",
-            "total",
-        ),
-        "unsorted",
-    ),  # fmt: skip
+    **dict.fromkeys(("no", "un_sorted", "not_sorted", "no_sort", "no_sorting", "bulk"), "unsorted"),
+    **dict.fromkeys(("ungated", "not_gated", "no_gate", "all", "all_cells", "total"), "unsorted"),
+    **dict.fromkeys(("unenriched", "not_enriched", "no_enrichment"), "unsorted"),
     **dict.fromkeys(("car+", "car_positive", "car_pos", "car_sorted", "cd3+car+"), "car_enriched"),
     **dict.fromkeys(("car_", "car_negative", "car_neg", "cd3+car_"), "car_depleted"),
     **dict.fromkeys(("cd3+", "cd3_enriched", "cd3_positive", "pan_t", "t_cells"), "t_enriched"),
