@@ -61,6 +61,8 @@ REFSEQ_MITO = frozenset(
         "RNR2",
     ]
 )
+#: The same where they are named otherwise by MITOMAP and Ensembl (without its `MT-`).
+_MITOMAP = frozenset({"CO1", "CO2", "CO3", "CYB"})
 #: A matrix with fewer genes is a targeted panel: whole transcriptomes have 14,000 and more, even after a filter.
 PANEL_GENES = 5_000
 #: Below this share of a type's markers its label is doubtful, and `carseq check` warns.
@@ -277,12 +279,16 @@ def with_symbols(
 
 
 def is_mitochondrial(names: pd.Index) -> np.ndarray:
-    """Return which genes are mitochondrial, shape (n_genes,): `MT-*`, or RefSeq's names where there is no such."""
+    """Return which genes are mitochondrial, shape (n_genes,): `MT-*`, or other names of them where there is no such.
+
+    RefSeq's (`COX1`), MITOMAP's (`CO1`, `CYB`), and either behind `MT` or `MT_` (`MTCO1`).
+    """
     upper = names.astype(str).str.upper()
     found = np.asarray(upper.str.match(r"^MT[-.]"), dtype=bool)
     if not found.any():
         # COX1 and ATP6 alone could be other things (PTGS1's alias); a mitochondrial genome brings them together.
-        refseq = np.asarray(upper.isin(REFSEQ_MITO), dtype=bool)
+        bare = upper.str.replace(r"^(MT_?|CHRMT?_)(?=(ND|CO|ATP|CY|RNR)[A-Z0-9]+$)", "", regex=True)
+        refseq = np.asarray(bare.isin(REFSEQ_MITO | _MITOMAP), dtype=bool)
         if refseq.sum() >= 5:
             return refseq
     return found

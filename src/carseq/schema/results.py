@@ -27,10 +27,10 @@ VERSIONS: Mapping[str, str] = MappingProxyType(
         "solo": "0.2.0.1",
         "library": "0.2.0",
         "molecules": "0.2.0",
-        "cells": "0.2.0.9",
-        "calling": "0.2.0.6",
+        "cells": "0.2.0.10",
+        "calling": "0.2.0.7",
         "localize": "0.2.0.3",
-        "report": "0.2.0.1",
+        "report": "0.2.0.2",
     }
 )
 
