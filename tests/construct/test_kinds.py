@@ -123,3 +123,41 @@ def test_a_frameshift_behind_an_unknown_binder_is_no_missing_car(tmp_path):
     vector = backbones()["MSGV1"]
     found = read(tmp_path, vector.five + frame[:at] + frame[at + 1 :] + vector.three)
     assert {f["code"]: f["level"] for f in lint(found, "3p")}["frameshift"] == "error"
+
+
+HIV = parts()["HIV1_R"] + parts()["HIV1_U5"] + parts()["HIV1_leader"] + spacer(300)
+SIN = parts()["WPRE"] + spacer(50) + parts()["HIV1_dU3"] + parts()["HIV1_R"] + parts()["HIV1_U5"]
+
+
+def test_a_car_behind_a_long_cistron_and_an_ires_begins_at_their_promoter(tmp_path):
+    """EF1alpha with its intron, luciferase, IRES, CAR: the promoter lies 3.2 kb before the CAR's frame."""
+    intron = backbones()["cilta-EF1a"].five
+    cistron = coded(DOMAIN["firefly luciferase"]) + spacer(20) + parts()["EMCV_IRES"]
+    mrna = intron + cistron + coded(CAR)
+    found = read(tmp_path, HIV + parts()["EF1A_promoter"] + mrna + SIN)
+    assert found.protein == CAR
+    assert found.five is not None
+    assert found.five.known
+    assert found.sequence.startswith(mrna)
+    assert "spliced" in {t.name for t in found.transcripts}
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize(
+    "tail", ["A" * 120, "A" * 30 + "GCATATGACT" + "A" * 70], ids=["one", "two"]
+)
+def test_a_template_of_an_mrna_made_in_vitro_runs_from_t7_to_its_tail(tmp_path, turned, tail):
+    """The mRNA began with the plasmid, and ended at the first AATAAA of two untranslated regions."""
+    utr = spacer(60) + "AATAAA" + spacer(70)
+    mrna = "GGGAAATAAGAGAGAAAAGAAGAGTAAGAAGAAATATAAGAGCCACC" + coded(CAR) + "C" + utr + utr + "C"
+    plasmid = spacer(200) + "TAATACGACTCACTATA" + mrna + tail + "GAAGAGC" + parts()["pUC_ori"]
+    found = read(tmp_path, reverse_complement(plasmid) if turned else plasmid)
+    assert found.sequence == mrna
+    assert {f["level"] for f in lint(found)} == {"info"}
+
+
+def test_a_phage_promoter_without_an_encoded_tail_makes_no_template(tmp_path):
+    vector = CMV + "TAATACGACTCACTATAGGG" + spacer(30) + coded(CAR) + parts()["bGH_polyA"]
+    found = read(tmp_path, spacer(300) + vector + spacer(200))
+    assert found.five is not None
+    assert "CMV" in found.five.what

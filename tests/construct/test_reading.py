@@ -221,3 +221,47 @@ def test_a_linear_map_cut_within_the_car_is_read_as_a_circle_and_says_so(tmp_pat
 @pytest.mark.parametrize("name", NAMES)
 def test_the_shipped_records_are_read_without_a_remark(name):
     assert read_vector(data_path(f"constructs/{name}.gb")).remarks == ()
+
+
+@pytest.mark.parametrize("name", ["CD19-15aa-CAR", "pLV-200bp-CAR", "CAR 12 aa linker"])
+def test_a_length_in_a_name_is_not_that_of_the_map(tmp_path, name):
+    """A map named after its linker of 15 residues (15aa) was refused as a protein."""
+    path = tmp_path / "v.gb"
+    path.write_text(with_locus(f"LOCUS       {name} 6710 bp    DNA     circular SYN 01-JAN-2020"))
+    found = read_vector(path)
+    assert (found.sequence, found.circular, found.remarks) == (BASES, True, ())
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "# made by hand\n",
+        "My plasmid\n",
+        "##gff-version 3\n" + "CAR\t.\tCDS\t10\t99\t.\t+\t0\tID=a\n" * 30 + "##FASTA\n",
+    ],
+    ids=["comment", "words", "GFF3"],
+)
+def test_a_header_is_a_header_whatever_stands_above_it(tmp_path, before):
+    """The letters of its name (CAR) were read as the first bases; a GFF3 file was said to hold none."""
+    path = tmp_path / "v.txt"
+    path.write_text(f"{before}>CAR\n{BASES}\n")
+    assert read_vector(path).sequence == BASES
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        (f">v\n{BASES[:100]}XX{BASES[102:]}\n", "behind base 100"),
+        (f">v\n{BASES}\n\nFeatures: scFv 100-200\n", f"behind base {len(BASES):,}"),
+        (f"Name,Sequence\npCAR,{BASES}\n", "behind base 3"),
+    ],
+    ids=["X", "notes", "table"],
+)
+def test_text_among_the_bases_is_told_with_its_place(tmp_path, text, where):
+    """They were called the letters of a protein, whatever they were."""
+    path = tmp_path / "v.txt"
+    path.write_text(text)
+    with pytest.raises(CarseqError, match="not a nucleotide") as refusal:
+        read_vector(path)
+    assert where in refusal.value.cause
+    assert "protein" not in str(refusal.value)

@@ -24,7 +24,14 @@ from carseq.construct.ltr import (
 from carseq.construct.model import End, Note
 from carseq.construct.orfs import Orf, find_orfs
 from carseq.construct.parts import find_part, parts
-from carseq.construct.promoters import find_start, find_stop, known_starts
+from carseq.construct.promoters import (
+    Start,
+    Stop,
+    find_start,
+    find_stop,
+    find_template,
+    known_starts,
+)
 from carseq.construct.setting import begins_in_gene, carriers
 from carseq.construct.vectormap import VectorMap
 
@@ -140,6 +147,7 @@ def is_vector(found: Candidate, asked: bool) -> bool:
         or bool(found.backbone)
         or bool(carriers(found.vector.sequence))
         or find_start(found.vector, 0, found.orf.start) is not None
+        or _template(found) is not None
         or _known_stop(found.vector, found.orf.end)
     )
 
@@ -150,12 +158,31 @@ def _known_stop(vector: VectorMap, lo: int) -> bool:
     return stop is not None and not stop.guess
 
 
+def _template(found: Candidate) -> tuple[Start, Stop] | None:
+    """Return the mRNA's start and end in a template for transcription in vitro, None for another map."""
+    vector, orf = found.vector, found.orf
+    if found.repeats.n_found or find_start(vector, 0, orf.start) is not None:
+        return None
+    return find_template(vector.sequence, orf.start, orf.end, _wall(found))
+
+
 def transcribed(found: Candidate) -> Transcribed:
     """Return the stretch of a map that is transcribed into the CAR's mRNA."""
     notes: list[Note] = []
     repeats = found.repeats
     if repeats.family:
         notes.append(("vector", _vector_words(repeats)))
+    if (template := _template(found)) is not None:
+        begin, stop = template
+        notes.append(
+            (
+                "promoter",
+                f"a template for transcription in vitro: the mRNA runs from the {begin.name.split()[0]} promoter to "
+                f"the {stop.name}",
+            )
+        )
+        ends = End(f"{begin.name} promoter", True), End(stop.name, True)
+        return Transcribed(begin.position, stop.position, *ends, tuple(notes), None)
     end, three = _three_prime(found, notes)
     start, five, internal = _five_prime(found, end, notes)
     return Transcribed(start, end, five, three, tuple(notes), internal)

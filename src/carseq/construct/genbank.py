@@ -91,7 +91,7 @@ def _record(lines: list[str], ended: bool) -> GenBankRecord | None:
         elif section in ("DEFINITION", "COMMENT"):
             words.append(line.replace(section, "", 1).strip())
     sequence = "".join(map(_letters_of, bases))
-    told = re.search(r"(\d+)\s*(bp|aa)\b", locus)
+    told = _length_told(locus)
     length = int(told.group(1)) if told else None
     rest = locus[told.end() :] if told else locus[5:]
     circular = True if re.search(r"\bcircular\b", rest, re.I) else None
@@ -113,6 +113,17 @@ def _record(lines: list[str], ended: bool) -> GenBankRecord | None:
     record.missing, record.cut_short = lacking(bases, length)
     _read_features(features, record)
     return record
+
+
+def _length_told(locus: str) -> re.Match[str] | None:
+    """Return the length and the kind of letters that a LOCUS line tells; names hold such words, too (``CD19-15aa``)."""
+    told = [
+        *(
+            list(re.finditer(r"(?<!\S)(\d+)\s*(bp|aa)(?![\w-])", locus))
+            or re.finditer(r"(\d+)\s*(bp|aa)\b", locus)
+        )
+    ]
+    return told[-1] if told else None
 
 
 def _letters_of(line: str) -> str:

@@ -12,6 +12,9 @@ from carseq.construct.reading import VectorMap
 #: A promoter's start of transcription lies at most this far before the frame (EF1alpha's intron 0.95 kb, CAG's
 #: 1.0 kb, a floxed reporter between promoter and CAR 1 kb).
 MAX_LEADER = 2500
+#: The same of a CAR behind an IRES: the frame before it is transcribed with it (luciferase has 1.65 kb, EF1alpha's
+#: intron and the IRES as much together), and bases before the frame in which the IRES lies.
+_MAX_BEFORE_IRES, _IRES_REACH = 6000, 1000
 #: Promoters that do not drive a CAR in a T cell: bacterial, phage and small-RNA ones.
 _OTHERS = re.compile(
     r"\b(T3|T7|SP6|lac|lacI|AmpR|bla|KanR|cat|tac|trc|ara|U6|H1|7SK|EM7|ori)", re.I
@@ -50,6 +53,11 @@ _ENDS = {
     "SV40 poly(A) signal": "SV40_polyA",
     "beta-globin poly(A) signal": "rbGlob_polyA",
 }
+#: Promoters of templates for transcription in vitro, up to the first base transcribed, and bases before the frame in
+#: which they lie; a poly(A) tail that the DNA encodes, in one piece or in two (A30-linker-A70).
+_PHAGES = {"T7": "TAATACGACTCACTATA", "SP6": "ATTTAGGTGACACTATA", "T3": "AATTAACCCTCACTAAA"}
+_PHAGE_REACH = 400
+_ENCODED_TAIL = re.compile("A{40,}(?:[CGT][ACGT]{0,14}A{20,})?|A{25,}[CGT][ACGT]{0,14}A{40,}")
 _SIGNAL = re.compile("AATAAA|ATTAAA")
 
 
@@ -103,8 +111,10 @@ def known_starts(sequence: str, lo: int, hi: int) -> list[Start]:
 
 def find_start(vector: VectorMap, lo: int, hi: int) -> Start | None:
     """Return the start of transcription nearest before ``hi``, by sequence or else by annotation."""
-    lo = max(lo, hi - MAX_LEADER - 700)
-    known = [s for s in known_starts(vector.sequence, lo, hi) if hi - s.position <= MAX_LEADER]
+    ires = find_part(parts()["EMCV_IRES"], vector.sequence[max(lo, hi - _IRES_REACH) : hi])
+    reach = _MAX_BEFORE_IRES if ires else MAX_LEADER
+    lo = max(lo, hi - reach - 700)
+    known = [s for s in known_starts(vector.sequence, lo, hi) if hi - s.position <= reach]
     annotated = [
         f
         for f in vector.features
@@ -114,7 +124,7 @@ def find_start(vector: VectorMap, lo: int, hi: int) -> Start | None:
         and not _OTHERS.search(f.label)
         and lo <= f.start
         and f.end <= hi + 10
-        and hi - f.end <= MAX_LEADER
+        and hi - f.end <= reach
     ]
     nearest = max(annotated, key=lambda f: f.end, default=None)
     if known and (nearest is None or nearest.start - 50 <= known[-1].position):
@@ -123,6 +133,37 @@ def find_start(vector: VectorMap, lo: int, hi: int) -> Start | None:
         position = max(nearest.start, min(nearest.end, hi) - _ANNOTATED_KEPT)
         return Start(position, nearest.label or "annotated promoter", guess=True)
     return None
+
+
+def find_template(sequence: str, start: int, end: int, wall: int) -> tuple[Start, Stop] | None:
+    """Return where the mRNA begins and ends that is transcribed in vitro from a template, None for another map.
+
+    A phage's promoter alone says little, since many plasmids carry one; with a poly(A) tail that the DNA encodes it is
+    that of a template.
+
+    Parameters
+    ----------
+    sequence
+        The map, sense strand.
+    start, end
+        Of the CAR's reading frame.
+    wall
+        Where the mRNA must have ended.
+    """
+    before = sequence[max(0, start - _PHAGE_REACH) : start]
+    found = [
+        (max(0, start - _PHAGE_REACH) + at + len(bases), name)
+        for name, bases in _PHAGES.items()
+        if (at := before.rfind(bases)) >= 0
+    ]
+    tail = _ENCODED_TAIL.search(sequence, end, min(wall, end + MAX_DOWNSTREAM))
+    if not found or tail is None:
+        return None
+    position, name = max(found)
+    return (
+        Start(position, f"{name} (transcription in vitro)"),
+        Stop(tail.start(), f"encoded poly(A) tail of {tail.end() - tail.start()} nt"),
+    )
 
 
 def _cut(sequence: str, lo: int, hi: int) -> int:

@@ -27,6 +27,9 @@ _BASES = set("ACGTURYSWKMBDHVN")
 MAX_LENGTH = 200_000
 #: A pasted sequence has at least this many letters; less is text.
 _MIN_PASTED = 60
+#: Share of A, C, G, T and N from which a sequence with other letters is one of bases, not a protein: of the latter's
+#: residues a third have these letters.
+_MOSTLY_BASES = 0.8
 #: Lines above a pasted sequence that may be its name.
 _MAX_NAMED = 3
 _SNAPGENE = b"\t\x00\x00\x00\x0eSnapGene"
@@ -180,6 +183,17 @@ def _fasta(text: str) -> list[_Record]:
     return [r for r in found[:-1] if r.sequence or r.name]
 
 
+def _is_before_fasta(text: str) -> bool:
+    """Whether a FASTA file may begin with a text: comments, a few words, or the table of a GFF3 file."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    if "##FASTA" in lines:
+        return True
+    words = [line for line in lines if not line.startswith(("#", ";"))]
+    return len(words) <= _MAX_NAMED and not any(
+        len(_letters(line)) >= _MIN_PASTED / 2 and _is_bases(line) for line in words
+    )
+
+
 def _letters(text: str) -> str:
     """Return the letters of a pasted sequence, without numbers, marks and gaps."""
     return re.sub(r"[\s\d/.>|'\"`\u2032\u2018\u2019\u201c\u201d-]", "", text).upper()
@@ -280,8 +294,9 @@ def _records(data: bytes, path: Path) -> tuple[list[_Record], str]:
             bases = re.split(r"^SQ .*$", own, flags=re.M)[-1].splitlines()
             record.missing, record.cut_short = lacking(bases, int(told[1]) if told else None)
         return records, "EMBL"
-    if re.search(r"^>", text, re.M) and lead.startswith((">", ";")):
-        return _fasta(lead), "FASTA"
+    header = re.search(r"^>", text, re.M)
+    if header and _is_before_fasta(text[: header.start()]):
+        return _fasta(text[header.start() :]), "FASTA"
     return _pasted(text, path), "a bare sequence"
 
 
@@ -386,15 +401,22 @@ def _bases(record: _Record, path: Path, kind: str) -> str:
             "give the map of the CAR's vector, not a genome or a chromosome",
         )
     odd = sorted(set(sequence) - _BASES)
-    if odd or record.is_protein:
-        protein = record.is_protein or bool(_ONLY_PROTEIN & set(odd))
+    bases = sum(sequence.count(base) for base in "ACGTN") / len(sequence)
+    if record.is_protein or (_ONLY_PROTEIN & set(odd) and bases < _MOSTLY_BASES):
         raise CarseqError(
             f"{path} is not a nucleotide sequence",
-            f"it holds {' '.join(odd[:8])}" + (", letters of a protein" if protein else "")
-            if odd
-            else "its LOCUS line says aa: a protein",
-            "give the DNA of the vector, not a protein"
-            if protein
-            else "take the characters named above out of the sequence",
+            "its LOCUS line says aa: a protein"
+            if not odd
+            else f"it holds {' '.join(odd[:8])}, letters of a protein",
+            "give the DNA of the vector, not a protein",
+        )
+    if odd:
+        first = re.search(f"[{re.escape(''.join(odd))}]", sequence)
+        at = first.start() if first else 0
+        raise CarseqError(
+            f"{path} is not a nucleotide sequence",
+            f"it holds {' '.join(odd[:8])} among its bases, first behind base {at:,}, in "
+            f"{sequence[max(0, at - 10) : at + 15]!r}",
+            "take what is no base out of the sequence (a table, notes or marks of a page); for an unknown base write N",
         )
     return "".join(b if b in "ACGT" else "N" for b in sequence)
