@@ -169,13 +169,18 @@ def test_single_reads_without_a_umi_are_accounted_for(tmp_path, surrogate, targe
     assert losses.set_index("step").loc["invalid_barcode", "n"] == 3
 
 
-@pytest.mark.parametrize("clipped", [0, 1, 5])
+@pytest.mark.parametrize(
+    ("clipped", "name"), [(0, "BCMA_CAR"), (1, "BCMA_CAR"), (5, "BCMA_CAR"), (0, "transcript:CAR")]
+)
 def test_the_car_in_the_genome_under_another_name_is_no_homolog(
-    tmp_path, surrogate, target, clipped
+    tmp_path, surrogate, target, clipped, name
 ):
-    """Of a custom genome that holds the transgene: its gene is the CAR, not a homolog that shares every base."""
+    """Of a custom genome that holds the transgene: its gene is the CAR, not a homolog that shares every base.
+
+    Transcripts of an annotation that gffread made have a colon in their names, as windows of the genome have.
+    """
     car = surrogate.sequence
-    own = EndogenousTranscript("BCMA_CAR", "BCMA_CAR", car)
+    own = EndogenousTranscript("BCMA_CAR", name, car)
     similar = [*target.homologs, own]
     places = [*loci(), Locus("BCMA_CAR", 0, len(car), "BCMA_CAR")]
     bam = Bam(tmp_path / "custom.bam", surrogate)

@@ -10,9 +10,10 @@ import pytest
 from carseq import reference
 from carseq.construct import load_construct
 from carseq.construct.coding import reverse_complement
+from carseq.construct.homology import EndogenousTranscript
 from carseq.data import path as data_path
 from carseq.errors import CarseqError
-from carseq.reference.genome import gtf_exons
+from carseq.reference.genome import gtf_exons, is_window
 from carseq.reference.index import complete_chromosomes, plain_text
 from carseq.reference.transgene import check_car_is_new
 
@@ -288,3 +289,20 @@ def test_a_contig_of_the_car_is_found_without_an_annotation(genome, how):
     (genome / "g.fa").write_text(f"{plain}>pLV_2021\n{held}\n")
     with pytest.raises(CarseqError, match="holds the CAR already, under the name pLV_2021"):
         check_car_is_new(genome / "g.fa", genome / "g.gtf", construct)
+
+
+@pytest.mark.parametrize(
+    ("transcript", "gene"),
+    [
+        ("transcript:ENST00000362089", "CD247"),
+        ("MSTRG.1.1", "MSTRG.1|CD247"),
+        ("T1", "CD3 zeta"),
+        ("T|1", "100%"),
+    ],
+)
+def test_transcripts_of_any_name_are_read_back(tmp_path, transcript, gene):
+    """StringTie's names hold a |, gffread's a colon; the gene of the file must be that of the table of its exons."""
+    given = [EndogenousTranscript(gene, transcript, "ACGT")]
+    reference.write_transcripts(given, tmp_path / "t.fa")
+    assert reference.read_transcript_fasta(tmp_path / "t.fa") == given
+    assert not is_window(transcript)

@@ -21,6 +21,7 @@ from carseq.figures.phrases import count
 from carseq.io.bam import by_coordinate
 from carseq.log import get_logger
 from carseq.molecules import CandidateReads, Molecule, Scorer, Target, collapse_umis
+from carseq.reference.genome import is_window
 
 log = get_logger(__name__)
 
@@ -238,7 +239,7 @@ def _on_homolog(
     ]
     best = max(range(len(laid)), key=lambda i: sum(p.score for _, p in laid[i]))
     homolog = transcripts[best]
-    where = "genomic" if ":" in homolog.transcript else "transcript"
+    where = "genomic" if is_window(homolog.transcript) else "transcript"
     return Pileup(
         f"on {homolog.gene} ({where} {homolog.transcript})",
         homolog.sequence,

@@ -29,7 +29,7 @@ from carseq.log import get_logger
 from carseq.molecules.evidence import collapse_umis
 from carseq.molecules.fastq import PickedRead, Tally, barcode_bases, pick_reads
 from carseq.molecules.stretches import shared_stretches
-from carseq.reference.genome import window_place, write_transcripts
+from carseq.reference.genome import fasta_name, transcript_and_gene, window_place, write_transcripts
 from carseq.sequence.kmers import LEFT_OUT, KmerSet
 
 if TYPE_CHECKING:
@@ -241,7 +241,7 @@ def _placed(
     exons: dict[str, list[tuple[int, int, str]]] = defaultdict(list)
     for locus in loci:
         exons[locus.contig].append((locus.start, locus.end, locus.gene))
-    lengths = {f"{h.transcript}|{h.gene}": len(h.sequence) for h in homologs}
+    lengths = {fasta_name(h.transcript, h.gene): len(h.sequence) for h in homologs}
     with tempfile.TemporaryDirectory() as folder:
         write_transcripts(homologs, Path(folder) / "homologs.fa")
         # Short k-mers, since what a read shares with an exon may be a quarter of it; every target that fits counts.
@@ -278,9 +278,9 @@ def _place(
     if not whole:
         return None
     best = max(whole, key=_fit)
-    gene = best.ctg.rpartition("|")[2]
+    gene = transcript_and_gene(best.ctg)[1]
     for hit in sorted(hits, key=_fit, reverse=True):
-        name, _, whose = hit.ctg.rpartition("|")
+        name, whose = transcript_and_gene(hit.ctg)
         window = window_place(name)
         if window is None or whose != gene:
             continue

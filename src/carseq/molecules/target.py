@@ -13,7 +13,7 @@ from carseq.construct import Construct
 from carseq.construct.homology import EndogenousTranscript, Locus
 from carseq.log import get_logger
 from carseq.molecules.score import Scorer
-from carseq.reference.genome import read_loci, read_transcript_fasta
+from carseq.reference.genome import is_window, read_loci, read_transcript_fasta
 from carseq.reference.transgene import same_as_car
 from carseq.schema.results import FILES
 
@@ -83,7 +83,7 @@ class Target:
         shared one. Left out, its contig is taken for the CAR's.
         """
         # Windows around exons repeat what the transcripts say.
-        transcripts = [h for h in self.homologs if ":" not in h.transcript]
+        transcripts = [h for h in self.homologs if not is_window(h.transcript)]
         if not (found := same_as_car(self.construct, transcripts)):
             return self
         gene, bases = found

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import unquote
 
 from carseq.construct.coding import reverse_complement
 from carseq.construct.homology import EndogenousTranscript, Locus
@@ -454,15 +455,51 @@ def locus_list(table: pd.DataFrame) -> list[Locus]:
     return [Locus(str(r.contig), int(r.start), int(r.end), str(r.gene)) for r in table.itertuples()]
 
 
+#: What may not stand in a name of FASTA (a blank ends it) or parts transcript and gene; StringTie names genes
+#: ``MSTRG.1|CD247``.
+_UNNAMED = re.compile(r"[\s|%]")
+
+
+def fasta_name(transcript: str, gene: str) -> str:
+    """Return the name of a transcript in FASTA, of which :func:`transcript_and_gene` reads both.
+
+    Examples
+    --------
+    >>> fasta_name("ENST00000362089", "CD247"), fasta_name("T.1", "MSTRG.1|CD247")
+    ('ENST00000362089|CD247', 'T.1|MSTRG.1%7CCD247')
+    """
+    return "|".join(
+        _UNNAMED.sub(lambda m: f"%{ord(m[0]):02X}" if m[0].isascii() else "_", name)
+        for name in (transcript, gene)
+    )
+
+
+def transcript_and_gene(name: str) -> tuple[str, str]:
+    """Return transcript and gene of a name that :func:`fasta_name` made."""
+    transcript, _, gene = name.rpartition("|")
+    return unquote(transcript), unquote(gene)
+
+
+def is_window(transcript: str) -> bool:
+    """Return whether a homolog is a window of the genome (:func:`window_name`), not a transcript.
+
+    Examples
+    --------
+    >>> is_window("chr1:100-900(-)"), is_window("transcript:ENST00000362089")
+    (True, False)
+    """
+    return window_place(transcript) is not None
+
+
 def write_transcripts(transcripts: Iterable[EndogenousTranscript], path: str | Path) -> None:
     """Write transcripts as FASTA whose names are ``transcript|gene``."""
-    write_sequences({f"{t.transcript}|{t.gene}": t.sequence for t in transcripts}, path)
+    write_sequences({fasta_name(t.transcript, t.gene): t.sequence for t in transcripts}, path)
 
 
 def read_transcript_fasta(path: str | Path) -> list[EndogenousTranscript]:
     """Read transcripts written by :func:`write_transcripts`."""
     found = []
     for name, sequence in fasta_records(path):
-        transcript, _, gene = name.rpartition("|")
+        transcript, gene = transcript_and_gene(name)
         found.append(EndogenousTranscript(gene, transcript, sequence))
     return found
