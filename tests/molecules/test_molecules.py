@@ -369,6 +369,25 @@ def test_the_cars_contig_may_have_another_name(tmp_path, surrogate, found, table
     assert losses.set_index("step").loc["unmapped_looked_at", "n"] == 1
 
 
+def test_the_cars_contig_may_hold_other_genes_before_it(tmp_path, surrogate, found, table):
+    """A contig of several transgenes: its first hundred reads are all of another one."""
+    other = bases(1500)
+    contig = other + surrogate.sequence
+    bam = Bam(tmp_path / "i.bam", surrogate)
+    bam.contigs = {"transgenes": len(contig), **relatives_only(bam.contigs)}
+    for i in range(150):
+        bam.add(other[i : i + 90], contig="transgenes", start=i, cell=i + 1)
+    for i in range(5):
+        at = len(contig) - 300 + i
+        bam.add(contig[at : at + 90], contig="transgenes", start=at, cell=i + 1)
+    bam.add(bases(90))
+    molecules, losses = find_molecules(
+        bam.write(), surrogate, found, table, sample="s", loci=loci()
+    )
+    assert len(molecules) == 5
+    assert losses.set_index("step").loc["unlike_car", "n"] == 150
+
+
 def relatives_only(contigs):
     return {name: length for name, length in contigs.items() if name != "HBI0101"}
 

@@ -64,3 +64,22 @@ def test_a_filter_that_takes_more_than_a_third_is_an_alert(results: Path, tmp_pa
         row = study.filters.iloc[[0]].assign(n_before=300, n_removed=removed + 1 if n else removed)
         found = alerts.alerts(replace(study, filters=row))
         assert sum("removed 101 of 300 cells" in alert.message for alert in found) == n
+
+
+@pytest.mark.parametrize(
+    ("on_contig", "unlike", "explained", "told"),
+    [(300, 300, 0, True), (330, 300, 30, True), (300, 100, 200, False), (10, 10, 0, False)],
+)
+def test_a_contig_of_another_car_is_an_alert(
+    study: Study, on_contig: int, unlike: int, explained: int, told: bool
+) -> None:
+    """A BAM of another CAR's reference: all reads lay on a contig of the CAR's name, and the sample had none of it."""
+    counts = {
+        "candidates_on_contig": on_contig, "unlike_car": unlike, "car_reads": explained,
+    }  # fmt: skip
+    losses = study.losses.assign(
+        n=[counts.get(step, 0) if i == study.losses["sample"].iloc[0] else 0
+           for i, step in zip(study.losses["sample"], study.losses["step"], strict=True)]
+    )  # fmt: skip
+    found = [a for a in alerts.alerts(replace(study, losses=losses)) if "not explain" in a.message]
+    assert [a.where for a in found] == ([study.losses["sample"].iloc[0]] if told else [])

@@ -131,6 +131,15 @@ def test_results_of_another_configuration_are_noted(tmp_path):
     assert any("another configuration (calling.fdr)" in note for note in notes)
 
 
+@pytest.mark.parametrize("file", ["tisa-cel.gb", "hbi0101_surrogate_native.gb"])
+def test_a_bam_of_another_car_is_noted(tmp_path, file):
+    """All reads on the contig of the CAR's name are another CAR's: the sample would show no CAR molecule."""
+    tiny = Tiny(tmp_path, only="B")
+    tiny.config["construct"]["file"] = file
+    notes = [str(r) for _, r in check_study(tiny.write()) if isinstance(r, Note)]
+    assert any("do not resemble the construct" in note for note in notes) is (file == "tisa-cel.gb")
+
+
 def test_twenty_samples_are_checked_in_ten_seconds(tmp_path):
     """The time is Python's own: a busy machine counts no more than an idle one."""
     tiny = Tiny(tmp_path, only="FM")

@@ -6,6 +6,7 @@ from carseq.molecules.candidates import (
     Read,
     car_contigs,
     read_id,
+    resembles_car,
 )
 from carseq.molecules.consensus import consensus, corrected
 from carseq.molecules.evidence import Molecule, assemble, collapse_umis
@@ -38,6 +39,7 @@ __all__ = [
     "find_molecules",
     "molecules_of",
     "read_id",
+    "resembles_car",
     "write_evidence",
     "write_slice",
 ]

@@ -25,6 +25,8 @@ log = get_logger(__name__)
 MAX_VECTOR = 50_000
 #: Reads of a contig looked at to see whether it is the CAR's, and the share that must resemble the CAR.
 _HEAD, _ALIKE = 100, 0.5
+#: The same of each stretch of a contig, nt, and fewest reads there: a contig may hold other genes before the CAR.
+_STRETCH, _FEWEST = 500, 3
 
 #: The corrected UMI, and the UMI as it was read, which stands in for one that was not corrected (tags of Cell Ranger
 #: and STARsolo).
@@ -262,13 +264,35 @@ def car_contigs(
     for contig in bam.get_index_statistics():
         if contig.contig in genome:
             continue
-        if contig.mapped and bam.get_reference_length(contig.contig) <= MAX_VECTOR:
-            head = [r.query_sequence or "" for r in islice(bam.fetch(contig.contig), _HEAD)]
-            if kmers.among(head).mean() >= _ALIKE:
-                found.append(contig.contig)
-                log.warning(
-                    "the BAM has no contig %s; the reads of its contig %s resemble the CAR and are looked at",
-                    name,
-                    contig.contig,
-                )
+        short = bam.get_reference_length(contig.contig) <= MAX_VECTOR
+        if contig.mapped and short and resembles_car(bam, contig.contig, kmers):
+            found.append(contig.contig)
+            log.warning(
+                "the BAM has no contig %s; the reads of its contig %s resemble the CAR and are looked at",
+                name,
+                contig.contig,
+            )
     return found
+
+
+def resembles_car(bam: pysam.AlignmentFile, contig: str, kmers: KmerSet) -> bool:
+    """Return whether the first reads of a contig resemble the CAR, or those of one of its stretches.
+
+    Parameters
+    ----------
+    bam
+        Its position moves: open it anew to read on.
+    contig
+        A contig of it.
+    kmers
+        Of the CAR's transcripts.
+    """
+
+    def share(reads: Iterable[pysam.AlignedSegment], least: int) -> float:
+        head = [read.query_sequence or "" for read in islice(reads, _HEAD)]
+        return float(kmers.among(head).mean()) if len(head) >= least else 0.0
+
+    return share(bam.fetch(contig), 1) >= _ALIKE or any(
+        share(bam.fetch(contig, start, start + _STRETCH), _FEWEST) >= _ALIKE
+        for start in range(0, bam.get_reference_length(contig), _STRETCH)
+    )

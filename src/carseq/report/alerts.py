@@ -44,6 +44,8 @@ _MAPPING = (
         "counted",
     ),
 )
+#: Fewer reads on the CAR's contig that the construct does not explain are noise.
+FEWEST_UNLIKE = 20
 #: A filter that removes more than this part of the cells raises an alert.
 MOST_REMOVED = 1 / 3
 
@@ -204,6 +206,7 @@ def alerts(study: Study) -> list[Alert]:
                 "unmapped reads (STAR: `--outSAMunmapped Within`; Cell Ranger does).",
             )
         )
+    found += _contig_alerts(study.losses)
     for sample in study.samples:
         found += _library_alerts(sample, study.solo.get(sample, {}))
     for row in study.detection.itertuples():
@@ -212,6 +215,30 @@ def alerts(study: Study) -> list[Alert]:
     found += _check_alerts(study)
     order = {"error": 0, "warn": 1, "info": 2}
     return sorted(found, key=lambda alert: order.get(alert.level, 3))
+
+
+def _contig_alerts(losses: pd.DataFrame) -> list[Alert]:
+    """Return where most reads of the CAR's contig are none of the construct's."""
+    found = []
+    for sample, steps in losses.groupby("sample", sort=False):
+        n = steps.set_index("step")["n"]
+        on_contig, unlike, explained = (
+            int(n.get(step, 0)) for step in ("candidates_on_contig", "unlike_car", "car_reads")
+        )
+        # Unmapped reads may be among them.
+        unlike = min(unlike, on_contig)
+        if unlike < FEWEST_UNLIKE or unlike <= max(on_contig / 2, explained):
+            continue
+        found.append(
+            Alert(
+                "error",
+                str(sample),
+                f"the construct does not explain {number(unlike)} of {count(on_contig, 'read')} on the CAR's contig",
+                "The contig holds another sequence than the construct: another CAR, another version of it, or further "
+                "genes. Give what the BAM was aligned to in `construct.file`; else CAR T cells are missed.",
+            )
+        )
+    return found
 
 
 def _library_alerts(sample: str, summary: dict[str, Any]) -> list[Alert]:

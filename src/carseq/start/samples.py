@@ -41,6 +41,8 @@ COUNTED_BYTES = 1_000_000_000
 COMPARED = 100
 #: A matrix of fewer genes is a toy or a panel: that it lacks the markers is a note, not a fault.
 TOY_GENES = 100
+#: Fewer reads on the CAR's contig than these do not tell that it is another CAR's.
+FEWEST_UNLIKE = 20
 #: Barcodes of a sample, the largest, that are compared with another's, and the share of them that is no chance: of
 #: two libraries, 0.001 to 0.04 are common.
 MOST_CELLS_COMPARED, MOST_IN_COMMON = 1000, 0.5
@@ -206,7 +208,7 @@ def _check_bam(
 ) -> Iterator[str]:
     """Yield what a sample's BAM is, and what to know of it; raise if it could show no CAR."""
     from carseq.io.bam import OTHER_TAGS, molecule_tags, open_bam, samples_of_bam
-    from carseq.molecules import car_contigs, check_bam, check_shows_car
+    from carseq.molecules import car_contigs, check_bam, check_shows_car, resembles_car
 
     settings = study.config.molecules
     path = str(study.samples[name].bam)
@@ -225,15 +227,22 @@ def _check_bam(
                 f"the BAM's header names reads of {len(named)} samples ({', '.join(named[:4])}): if their libraries "
                 "were merged, cells of one barcode are taken for one cell; give each library its own BAM"
             )
+        car_name = study.config.construct.name
+        kmers = None if car is None else KmerSet([t.sequence for t in car.transcripts])
+        mapped = {s.contig: s.mapped for s in bam.get_index_statistics()}
+        n = mapped.get(car_name, 0)
+        if kmers is not None and n >= FEWEST_UNLIKE and not resembles_car(bam, car_name, kmers):
+            yield Note(
+                f"the {n:,} reads on the BAM's contig {car_name} do not resemble the construct: the BAM was aligned to "
+                "another CAR, and its CAR T cells would be missed; give what it was aligned to in `construct.file`"
+            )
         if bam.nocoordinate:
             return
-        car_name = study.config.construct.name
         held = {car_name}
         if study.config.reuse:
             earlier = FILES["transcript"].under(study.config.reuse)
             held.update(earlier_contig(earlier, car_name)["contig"])
-        if car is not None:
-            kmers = KmerSet([t.sequence for t in car.transcripts])
+        if kmers is not None:
             held.update(car_contigs(bam, car_name, kmers, [Locus(c, 0, 0, "") for c in contigs]))
         check_shows_car(bam, car_name, held)
         yield Note(
