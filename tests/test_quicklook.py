@@ -12,16 +12,21 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
+from Bio.Data import CodonTable
 from Bio.Seq import reverse_complement
 from isal import igzip
 from typer.testing import CliRunner
 
 from carseq.cli import app
+from carseq.construct import load_construct
+from carseq.construct.backbones import backbones
+from carseq.construct.genes import GENES
 from carseq.construct.library import relatives
+from carseq.construct.parts import known_proteins, sequences
 from carseq.errors import CarseqError
 from carseq.figures.beside import drawing
 from carseq.library.whitelist import known_whitelist
-from carseq.quicklook import quicklook
+from carseq.quicklook import quicklook, write_look
 from carseq.sequence.kmers import KmerSet
 
 RNG = random.Random(11)
@@ -101,6 +106,40 @@ def test_shared_reads_are_marked(tmp_path, surrogate):
     row = look.barcodes.iloc[0]
     assert (row["barcode"], row["shared"], row["unique"]) == (listed[2], 1, 0)
     assert look.molecules["endogenous_gene"].tolist() == ["CD247"]
+
+
+def test_reads_within_a_human_gene_that_is_not_compared_are_not_sure(tmp_path):
+    """EGFRt as EGFR has it: kidney's own EGFR molecules were sure CAR molecules."""
+    protein = {d.name: d.sequence for d in known_proteins()}
+    codon = CodonTable.unambiguous_dna_by_id[1].back_table
+    partner = protein["T2A"] + protein["CSF2RA signal peptide"] + protein["EGFRt"]
+    frame = sequences("orfs.fa")["tisa-cel"][:1458] + "".join(codon[a] for a in partner) + "TAA"
+    vector = backbones()["MSGV1"]
+    (tmp_path / "v.fa").write_text(f">v\n{vector.five}{frame}{vector.three}\n")
+    car = load_construct(tmp_path / "v.fa", name="CAR")
+    marker = car.domains.set_index("name").loc["EGFRt"]
+    listed = barcodes("10x_version3")
+    reads = []
+    for i in range(4):
+        at = int(marker["start"]) + 100 * i
+        reads.append((listed[2] + bases(12), car.sequence[at : at + 90]))
+    at = len(car.sequence) - 300
+    reads.append((listed[2] + bases(12), car.sequence[at : at + 90]))
+    reads += [(RNG.choice(listed) + bases(12), bases(90)) for _ in range(2000)]
+    look = quicklook([write(tmp_path, reads)], car)
+    row = look.barcodes.iloc[0]
+    assert (row["unique"], row["shared"]) == (1, 4)
+    words = "\n".join(write_look(look, "S", tmp_path))
+    assert "5 CAR molecules in 1 barcode: 1 sure" in words
+    assert "EGFRt of EGFR" in words
+
+
+def test_every_human_domain_of_a_car_has_its_gene():
+    """One without a gene would be taken for the CAR's alone."""
+    kinds = "signal peptide", "hinge", "transmembrane", "costimulatory", "CD3zeta", "signalling"
+    human = {d.name for d in known_proteins(*kinds) if "mouse" not in d.name + d.source}
+    assert human <= set(GENES)
+    assert set(GENES) <= {d.name for d in known_proteins()}
 
 
 @pytest.mark.parametrize("length", [90, 50])

@@ -20,6 +20,7 @@ import pandas as pd
 from Bio.Seq import reverse_complement
 
 from carseq.construct import Construct, rivals
+from carseq.construct.genes import HumanPart, human_parts
 from carseq.construct.homology import EndogenousTranscript
 from carseq.construct.library import relatives
 from carseq.errors import CarseqError
@@ -44,6 +45,8 @@ log = get_logger(__name__)
 
 #: Reads from which the chemistry is found.
 _FIRST = 20_000
+#: Bases beyond a part of a gene that agree with the CAR by chance.
+_CHANCE = 5
 #: CAR reads turned and scored at once.
 _AT_ONCE = 100
 
@@ -67,6 +70,9 @@ class Look:
         Reads, and those whose barcode is on the list, exactly.
     reads_of_rank
         Reads of every barcode on the list, the most first.
+    not_compared
+        Parts of the CAR that are of human genes with which its reads were not compared: what lies in them alone is not
+        sure.
     """
 
     molecules: pd.DataFrame
@@ -76,6 +82,7 @@ class Look:
     n_reads: int
     n_valid: int
     reads_of_rank: npt.NDArray[np.int64]
+    not_compared: tuple[HumanPart, ...] = ()
 
 
 def quicklook(
@@ -164,7 +171,8 @@ def quicklook(
         candidates, scorer, sample, counts=accounted, homolog_molecules=homolog_molecules
     )
     order = np.argsort(-counts, kind="stable")
-    table = _by_barcode(molecules, names[order], counts[order])
+    parts = tuple(human_parts(construct, {e.gene for e in endogenous}))
+    table = _by_barcode(molecules, names[order], counts[order], _told(molecules, parts))
     return Look(
         molecules,
         table,
@@ -173,6 +181,7 @@ def quicklook(
         tally.n_reads,
         int(counts.sum()),
         counts[order],
+        parts,
     )
 
 
@@ -215,6 +224,13 @@ def write_look(
         f"  {count(len(look.molecules), 'CAR molecule')} in {count(len(look.barcodes), 'barcode')}: {n_sure} sure, "
         f"{len(look.molecules) - n_sure} in sequence shared with a human gene",
     ]
+    told = look.molecules["evidence"].isin(["unique", "junction"])
+    if n := int(told.sum()) - n_sure:
+        named = ", ".join(dict.fromkeys(f"{p.name} of {p.gene}" for p in look.not_compared))
+        words.append(
+            f"  {n} of these lie in {named}, whose own mRNA this look does not know: where the vector has the gene's "
+            "codons, its reads look the same; the workflow compares them with the genome"
+        )
     for row in look.barcodes.head(10).itertuples():
         words.append(
             f"  {row.barcode}: {row.unique} sure, {row.shared} shared; {count(row.reads, 'read')}, rank {row.rank:,}"
@@ -229,11 +245,29 @@ def write_look(
     return words
 
 
+def _told(molecules: pd.DataFrame, parts: Sequence[HumanPart]) -> pd.Series:
+    """Return which molecules no human gene explains: not those within parts of genes that were not compared."""
+    starts, ends = molecules["tx_start"], molecules["tx_end"]
+    told = molecules["evidence"].isin(["unique", "junction"])
+    # Parts of one gene that follow each other (IgG4's CH2 and CH3) are one.
+    merged: list[HumanPart] = []
+    for part in parts:
+        if merged and merged[-1].gene == part.gene and part.start <= merged[-1].end:
+            merged[-1] = merged[-1]._replace(end=max(part.end, merged[-1].end))
+        else:
+            merged.append(part)
+    for part in merged:
+        told &= ~((starts >= part.start - _CHANCE) & (ends <= part.end + _CHANCE))
+    return told
+
+
 def _by_barcode(
-    molecules: pd.DataFrame, names: npt.NDArray[np.str_], counts: npt.NDArray[np.int64]
+    molecules: pd.DataFrame,
+    names: npt.NDArray[np.str_],
+    counts: npt.NDArray[np.int64],
+    told: pd.Series,
 ) -> pd.DataFrame:
     """Return the barcodes with a CAR molecule, those with most first; ``names`` are sorted by ``counts``."""
-    told = molecules["evidence"].isin(["unique", "junction"])
     table = (
         molecules.assign(unique=told, shared=~told, car_molecules=1)
         .groupby("barcode", as_index=False)[

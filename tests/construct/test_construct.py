@@ -387,5 +387,8 @@ def test_the_command_draws_and_refuses(tmp_path, surrogate):
     done = runner.invoke(app, ["construct", str(orf)])
     assert "orf_only" in done.output
     assert "of 100 3' UMIs" in done.output
+    assert "not compared" not in done.output
+    done = runner.invoke(app, ["construct", "axi-cel"])
+    assert "not compared: CSF2RA signal peptide (CSF2RA)" in " ".join(done.output.split())
     done = runner.invoke(app, ["construct", str(orf), "--fasta", "x.fa"])
     assert isinstance(done.exception, CarseqError)

@@ -145,6 +145,8 @@ def show_map(
     Examples: carseq construct pMSGV-BCMA.gb --chemistry 5p --out construct; carseq construct list;
     carseq construct show ide-cel; carseq construct orf.fa --backbone MSGV1 --out construct
     """
+    from carseq.construct.genes import human_parts
+    from carseq.construct.library import relatives
     from carseq.construct.lint import lint
     from carseq.construct.text import text_findings, text_map
     from carseq.construct.vector import load_construct
@@ -173,6 +175,12 @@ def show_map(
     findings = lint(found, chemistry, rivals=homologs, spliced=spliced)  # type: ignore[arg-type]
     if findings:
         out.print(text_findings(findings))
+    if homologs is None and (parts := human_parts(found, relatives())):
+        named = ", ".join(dict.fromkeys(f"{part.name} ({part.gene})" for part in parts))
+        out.print(
+            f"parts of human genes that were not compared: {named}; --fasta and --gtf show whether reads are shared",
+            highlight=False,
+        )
     if shared is not None:
         for row in shared[shared["class"] != "car_only"].itertuples():
             what = f"{row[3]} with {row.gene}, identity {plain_percent(row.identity)}"

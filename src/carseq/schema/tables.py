@@ -872,8 +872,10 @@ QUICKLOOK = Schema(
         "reads": Column("int64", "its reads, of any gene"),
         "rank": Column("int64", "its rank among all barcodes by reads"),
         "car_molecules": Column("int64", "CAR molecules"),
-        "unique": Column("int64", "of them unique or junction"),
-        "shared": Column("int64", "of them shared with a human gene"),
+        "unique": Column(
+            "int64", "of them unique or junction, in no part of a human gene that is not compared"
+        ),
+        "shared": Column("int64", "of them shared with a human gene, or in such a part"),
         "p_car": Column("float64", "sum of their probabilities", label="P(CAR)", unit="fraction"),
         "car_reads": Column("int64", "reads of them"),
     },
