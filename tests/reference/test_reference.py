@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import gzip
+import random
 from pathlib import Path
 
 import pytest
 
 from carseq import reference
-from carseq.construct import load_construct
+from carseq.construct import homology, load_construct
 from carseq.construct.coding import reverse_complement
 from carseq.construct.homology import EndogenousTranscript
+from carseq.construct.library import relatives
 from carseq.data import path as data_path
 from carseq.errors import CarseqError
-from carseq.reference.genome import gtf_exons, is_window
+from carseq.reference.genome import gtf_exons, is_window, of_mrna, window_name
 from carseq.reference.index import complete_chromosomes, plain_text
+from carseq.reference.resembling import find_homologs
 from carseq.reference.transgene import check_car_is_new
 
 PLUS = "AACCGGTTAACCGTAGCATTACGATCAGGCTTAACCGA"
@@ -306,3 +309,35 @@ def test_transcripts_of_any_name_are_read_back(tmp_path, transcript, gene):
     reference.write_transcripts(given, tmp_path / "t.fa")
     assert reference.read_transcript_fasta(tmp_path / "t.fa") == given
     assert not is_window(transcript)
+
+
+def test_a_gene_that_the_annotation_lacks_is_known_by_its_mrna(tmp_path, caplog):
+    """An annotation without CD247: its reads across two exons were the CAR's alone, and no base was called shared."""
+    car = load_construct(data_path("constructs/axi-cel.gb"), name="CAR")
+    rng, lines, chromosome = random.Random(3), [], ""
+    for gene in ("CD247", "CD28"):
+        mrna = relatives()[gene]
+        for i in range(0, len(mrna), 150):
+            chromosome += "".join(rng.choices("ACGT", k=400))
+            if gene == "CD28":
+                end = len(chromosome) + len(mrna[i : i + 150])
+                lines.append(gtf_line("chr1", len(chromosome) + 1, end, gene="CD28"))
+            chromosome += mrna[i : i + 150]
+    (tmp_path / "g.fa").write_text(f">chr1\n{chromosome}\n")
+    (tmp_path / "g.gtf").write_text("".join(lines))
+    with caplog.at_level("WARNING", logger="carseq"):
+        homologs, loci = find_homologs(car, tmp_path / "g.fa", tmp_path / "g.gtf")
+    assert "lacks CD247" in caplog.text
+    assert set(loci["gene"]) == {"CD28N", "CD247"}
+    whole = {h.gene: h.sequence for h in homologs if not is_window(h.transcript)}
+    assert whole == {"CD28N": relatives()["CD28"], "CD247": relatives()["CD247"]}
+    table = homology(car.sequence, of_mrna(homologs))
+    assert set(table.loc[table["class"] == "shared", "gene"]) == {"CD28N", "CD247"}
+
+
+def test_a_place_without_a_transcript_is_compared_with_mrna_too():
+    windows = [
+        EndogenousTranscript(gene, window_name("chr1", 0, 4, "+"), "ACGT") for gene in ("A", "B")
+    ]
+    own = EndogenousTranscript("A", "T1", "ACGT")
+    assert of_mrna([own, *windows]) == [own, windows[1]]

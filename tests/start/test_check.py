@@ -13,9 +13,10 @@ import yaml
 
 from bad_inputs import BAD, attempt
 from carseq.errors import CarseqError
+from carseq.io.genes import marker_genes
 from carseq.start.check import check_study
 from carseq.start.samples import Note
-from tiny import CAR, GENES, Tiny, write_h5, write_mtx
+from tiny import CAR, GENES, Tiny, dna, write_h5, write_mtx
 
 #: Some of each kind; `make torture-inputs` tries them all.
 CHOSEN = re.compile(
@@ -129,6 +130,20 @@ def test_results_of_another_configuration_are_noted(tmp_path):
     (tmp_path / "results/run_config.yaml").write_text(yaml.safe_dump(record))
     notes = [str(r) for _, r in check_study(tiny.write()) if isinstance(r, Note)]
     assert any("another configuration (calling.fdr)" in note for note in notes)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_an_annotation_without_genes_of_the_construct_is_noted(tmp_path, whole):
+    """A GTF that was filtered for some genes: the reads of CD247 itself would be taken for the CAR's."""
+    tiny = Tiny(tmp_path, only="M")
+    names = sorted(marker_genes() - set(GENES) - {"CD247", "TNFRSF9"})[:10]
+    names += ["CD247", "TNFRSF9"] if whole else []
+    tiny.genome([(name, dna(tiny.rng, 300)) for name in names])
+    notes = [str(r) for _, r in check_study(tiny.write()) if isinstance(r, Note)]
+    told = [note for note in notes if "has parts" in note]
+    assert [("CD247 (CD3zeta)" in note, "CD8A" in note) for note in told] == (
+        [] if whole else [(True, False)]
+    )
 
 
 @pytest.mark.parametrize("file", ["tisa-cel.gb", "hbi0101_surrogate_native.gb"])

@@ -4,15 +4,14 @@ from carseq.construct import homology, read_construct
 from carseq.construct.homology import homology_bed
 from carseq.io.files import write_table, write_text
 from carseq.library.reads import shortest_reads
-from carseq.reference.genome import is_window, read_transcript_fasta
+from carseq.reference.genome import of_mrna, read_transcript_fasta
 from carseq.schema.tables import HOMOLOGY
 from carseq.workflow import job
 
 with job(snakemake):
     given, params = snakemake.input, snakemake.params
     construct = read_construct(given.construct)
-    # Genomic windows around exons, named by their place, are for reads of unspliced RNA.
-    spliced = [h for h in read_transcript_fasta(given.rivals) if not is_window(h.transcript)]
+    spliced = of_mrna(read_transcript_fasta(given.rivals))
     table = homology(
         construct.sequence,
         spliced,

@@ -33,6 +33,9 @@ GENES = {
     "DHFR": "DHFR", "IL15": "IL15", "IL18": "IL18", "antibody CH1": "IGHG1", "antibody C kappa": "IGKC",
 }  # fmt: skip
 
+#: Of these, families of genes, which no annotation has under this name.
+FAMILIES = frozenset({"IGHV1", "IGHV3", "IGKV1", "TRBV"})
+
 
 class HumanPart(NamedTuple):
     """A part of the CAR's full-length transcript, 0-based half-open: its domain's name and gene."""

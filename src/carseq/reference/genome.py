@@ -491,6 +491,16 @@ def is_window(transcript: str) -> bool:
     return window_place(transcript) is not None
 
 
+def of_mrna(homologs: Sequence[EndogenousTranscript]) -> list[EndogenousTranscript]:
+    """Return the homologs that reads of spliced mRNA may come from.
+
+    Windows of the genome around the exons of a transcript are for its unspliced RNA; those of a place that no
+    transcript holds are all that is known of what is transcribed there.
+    """
+    known = {h.gene for h in homologs if not is_window(h.transcript)}
+    return [h for h in homologs if not is_window(h.transcript) or h.gene not in known]
+
+
 def write_transcripts(transcripts: Iterable[EndogenousTranscript], path: str | Path) -> None:
     """Write transcripts as FASTA whose names are ``transcript|gene``."""
     write_sequences({fasta_name(t.transcript, t.gene): t.sequence for t in transcripts}, path)

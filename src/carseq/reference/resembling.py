@@ -17,6 +17,7 @@ import pandas as pd
 from Bio.Seq import reverse_complement
 
 from carseq.construct.homology import EndogenousTranscript, rivals
+from carseq.construct.library import relatives
 from carseq.construct.model import Construct
 from carseq.errors import CarseqError
 from carseq.io.fasta import fasta_records
@@ -30,6 +31,7 @@ from carseq.reference.genome import (
     window_name,
 )
 from carseq.reference.transgene import OF_CAR, exact_bases, exact_places
+from carseq.reference.transgene import WORD as EXACT
 from carseq.schema.tables import LOCI
 from carseq.sequence.kmers import encode, kmers_at
 
@@ -293,8 +295,11 @@ def find_homologs(
     """
     annotation = read_annotation(gtf)
     found = rivals(construct.sequence, read_transcripts(fasta, annotation))
+    lacking = lacking_relatives(construct, found)
+    found += lacking
     places = resembling_places(fasta, [t.sequence for t in construct.transcripts])
     at_places = genes_at(annotation, places)
+    at_places = _of_relatives(fasta, places, at_places, lacking)
     windows, loci = rival_context(fasta, annotation, {h.gene for h in found} | set(at_places))
     known = pd.concat([loci, LOCI.empty()]).groupby("contig")
     exons = {
@@ -309,6 +314,63 @@ def find_homologs(
     beside, further = windows_at(fasta, [place for place, _ in new], [gene for _, gene in new])
     _raise_if_held(construct, beside)
     return [*found, *windows, *beside], pd.concat([loci, further], ignore_index=True)
+
+
+def lacking_relatives(
+    construct: Construct, found: Iterable[EndogenousTranscript]
+) -> list[EndogenousTranscript]:
+    """Return the mRNAs that come with carseq and share bases with the CAR that no transcript of the annotation holds.
+
+    Of an annotation without CD247 the exons would still be found, as places of the genome that resemble the CAR, but
+    not how they are joined: the gene's own reads across two exons would be the CAR's alone.
+
+    Parameters
+    ----------
+    construct
+        The CAR.
+    found
+        Transcripts of the annotation that resemble it.
+    """
+    car = construct.sequence.upper()
+    places = exact_places(car)
+    held = np.zeros(len(car), dtype=bool)
+    for transcript in found:
+        held |= exact_bases(places, len(car), transcript.sequence.upper())[0]
+    lacking = []
+    for gene, sequence in relatives().items():
+        shared, _ = exact_bases(places, len(car), sequence)
+        if shared.sum() > 2 * (shared & held).sum():
+            lacking.append(EndogenousTranscript(gene, f"{gene}_of_RefSeq", sequence))
+    if lacking:
+        log.warning(
+            "the annotation lacks %s, of which the CAR has parts as the gene codes them: RefSeq's mRNA stands in",
+            ", ".join(t.gene for t in lacking),
+        )
+    return lacking
+
+
+def _of_relatives(
+    fasta: str | Path,
+    places: Sequence[Resembling],
+    genes: list[str],
+    lacking: Sequence[EndogenousTranscript],
+) -> list[str]:
+    """Return the genes of places, where those in no gene of the annotation may be exons of what it lacks."""
+    if not lacking:
+        return genes
+    windows, _ = windows_at(fasta, places, genes, flank=0)
+    # Windows come in the order of the genome, as the places do.
+    known = {t.gene: exact_places(t.sequence) for t in lacking}
+    named = []
+    for window, gene in zip(windows, genes, strict=True):
+        own = gene
+        if gene.rpartition(":")[0] == window.transcript.rpartition(":")[0]:
+            for relative, words in known.items():
+                text = window.sequence.upper()
+                if any(text[i : i + EXACT] in words for i in range(len(text) - EXACT + 1)):
+                    own = relative
+        named.append(own)
+    return named
 
 
 def _raise_if_held(construct: Construct, windows: Iterable[EndogenousTranscript]) -> None:

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from carseq.construct import Construct, load_construct
+from carseq.construct.genes import FAMILIES, human_parts
 from carseq.errors import CarseqError
 from carseq.io.fasta import contigs
-from carseq.io.genes import is_mitochondrial
+from carseq.io.genes import MIN_IDS, is_mitochondrial, marker_genes
 from carseq.io.remote import ask, check_address, is_url
 from carseq.kallisto import find_programs
 from carseq.library.geometry import preset_of
@@ -336,6 +337,7 @@ def _check_genome(study: Study, constructs: list[Construct], genome: _Genome) ->
             ),
         )
     yield from _check_target(study.config.construct.target, genome.genes)
+    yield from _check_parts(genome.genes, constructs)
     transcripts += small_contigs(fasta, genome.contigs)
     for car in constructs:
         raise_if_car(car, transcripts)
@@ -356,6 +358,23 @@ def _check_target(target: str | None, genes: Collection[str]) -> Iterator[Found]
     elif meant != target:
         told += f"; its gene is {meant}"
     yield "construct.target", Note(told)
+
+
+def _check_parts(genes: Collection[str], constructs: Sequence[Construct]) -> Iterator[Found]:
+    """Yield which human genes of the construct's parts are not in the annotation, where it has symbols at all."""
+    if len(marker_genes().intersection(genes)) < MIN_IDS:
+        return
+    for car in constructs:
+        lacking = [p for p in human_parts(car) if p.gene not in genes and p.gene not in FAMILIES]
+        if lacking:
+            named = ", ".join(dict.fromkeys(f"{part.gene} ({part.name})" for part in lacking))
+            yield (
+                "reference",
+                Note(
+                    f"the annotation lacks genes of which the construct has parts: {named}; where the vector codes "
+                    "them as the gene does, reads of the gene may be taken for the CAR's: give an annotation with them"
+                ),
+            )
 
 
 def _check_whitelists(study: Study) -> Iterator[Found]:
