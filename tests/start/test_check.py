@@ -146,6 +146,16 @@ def test_an_annotation_without_genes_of_the_construct_is_noted(tmp_path, whole):
     )
 
 
+def test_genes_behind_a_genomes_prefix_are_known(tmp_path):
+    """A genome of human and mouse, as 10x makes it: the target, there as GRCh38_CD19, was said to be missing."""
+    tiny = Tiny(tmp_path, only="M")
+    tiny.config["construct"]["target"] = "CD19"
+    gtf = tiny.folder / "genes.gtf"
+    gtf.write_text(gtf.read_text().replace('gene_name "', 'gene_name "GRCh38_'))
+    notes = [str(r) for _, r in check_study(tiny.write()) if isinstance(r, Note)]
+    assert not any("CD19 is not a gene" in note for note in notes)
+
+
 @pytest.mark.parametrize("file", ["tisa-cel.gb", "hbi0101_surrogate_native.gb"])
 def test_a_bam_of_another_car_is_noted(tmp_path, file):
     """All reads on the contig of the CAR's name are another CAR's: the sample would show no CAR molecule."""

@@ -16,6 +16,7 @@ from carseq.construct.genes import FAMILIES, human_parts
 from carseq.errors import CarseqError
 from carseq.io.fasta import contigs
 from carseq.io.genes import MIN_IDS, is_mitochondrial, marker_genes
+from carseq.io.genes import gene_symbols as symbols_of
 from carseq.io.remote import ask, check_address, is_url
 from carseq.kallisto import find_programs
 from carseq.library.geometry import preset_of
@@ -321,7 +322,9 @@ def _check_genome(study: Study, constructs: list[Construct], genome: _Genome) ->
         plain = given.insertion == "none"
         check_index(given.star_index, fasta, gtf, plain=plain)
     transcripts = list(read_transcripts(fasta, gtf))
-    genome.genes = {t.gene for t in transcripts}
+    named = sorted({t.gene for t in transcripts})
+    # Behind a genome's prefix (GRCh38_CD19), or by their ids, genes are the same as in the matrix of a run.
+    genome.genes = {*named, *symbols_of(pd.Index(named)).names}
     genome.panel = strand_panel((t.gene, t.sequence) for t in transcripts)
     genome.sound = True
     yield "reference", "genome and annotation go together"
