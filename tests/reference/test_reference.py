@@ -221,7 +221,16 @@ def test_files_that_windows_or_a_mac_has_saved_lose_no_gene(genome, tmp_path, ma
 
 
 @pytest.mark.parametrize(
-    ("genomic", "annotated"), [("1", "chr1"), ("chr1", "1"), ("chr1", "Chr1"), ("chr1", "CHR1")]
+    ("genomic", "annotated"),
+    [
+        ("1", "chr1"),
+        ("chr1", "1"),
+        ("chr1", "Chr1"),
+        ("chr1", "CHR1"),
+        ("chr1", "NC_000001.11"),
+        ("chrX", "NC_000023.11"),
+        ("chr01", "chr1"),
+    ],
 )
 def test_chromosomes_of_two_names_are_refused_though_scaffolds_have_one(
     tmp_path, genomic, annotated
@@ -341,3 +350,16 @@ def test_a_place_without_a_transcript_is_compared_with_mrna_too():
     ]
     own = EndogenousTranscript("A", "T1", "ACGT")
     assert of_mrna([own, *windows]) == [own, windows[1]]
+
+
+def test_a_transcript_of_two_genes_is_told_and_an_exon_that_stands_twice_is_one(genome, caplog):
+    """RefSeq's `unknown_transcript_1` stands for many genes, whose UMIs STAR counts as one gene's."""
+    lines = [gtf_line("chr1", 1, 10), gtf_line("chr1", 1, 10), gtf_line("chr1", 21, 30)]
+    (genome / "g.gtf").write_text("".join(lines))
+    assert next(reference.read_transcripts(genome / "g.fa", genome / "g.gtf")).sequence == (
+        PLUS[:10] + PLUS[20:30]
+    )
+    (genome / "g.gtf").write_text("".join(lines) + gtf_line("chr1", 31, 34, gene="G2"))
+    with caplog.at_level("WARNING", logger="carseq"):
+        reference.check_reference(genome / "g.fa", genome / "g.gtf")
+    assert "G1 and G2: T1" in caplog.text

@@ -31,6 +31,8 @@ MAX_READ = 300
 MOST_LOST = 0.01
 #: The human mitochondrion, by whatever name: chrM (UCSC, GENCODE), MT (Ensembl), NC_012920.1 (RefSeq).
 MITOCHONDRION = "mt"
+#: RefSeq's names of the chromosomes of GRCh37 and GRCh38 (NC_000001.11, NC_000023.11 for X).
+_REFSEQ = re.compile(r"nc_0000(\d\d)(?:\.\d+)?")
 #: At most this many bad lines of an annotation are named one by one.
 TOLD = 3
 
@@ -141,8 +143,13 @@ def check_reference(fasta: str | Path, gtf: str | Path, car: str | None = None) 
     known: set[str] = set()
     unknown: Counter[str] = Counter()
     beyond = named = ""
+    owners: dict[str, str] = {}
+    shared: dict[str, str] = {}
     for contig, _, end, _, attributes in gtf_exons(gtf):
         n += 1
+        name, gene = attributes["transcript_id"], attributes["gene_id"]
+        if owners.setdefault(name, gene) != gene:
+            shared[gene] = name
         if car and car in (attributes["gene_id"], attributes.get("gene_name")):
             named = named or attributes["gene_id"]
         if contig not in lengths:
@@ -172,6 +179,16 @@ def check_reference(fasta: str | Path, gtf: str | Path, car: str | None = None) 
             "give FASTA and GTF of the same source (chr1 and 1 are different names)",
         )
     _check_twins(fasta, gtf, lengths, known, unknown, n)
+    if shared:
+        gene, name = next(iter(shared.items()))
+        log.warning(
+            "%d genes have a transcript of another gene's name (%s and %s: %s), and STAR counts both as one of them: "
+            "give each its own transcript_id",
+            len(shared),
+            owners[name],
+            gene,
+            name,
+        )
     if unknown:
         log.warning(
             "%d contigs of the annotation are not in the genome: %s",
@@ -222,8 +239,12 @@ def _check_twins(
 
 
 def _bare(contig: str) -> str:
-    """Return the name of a chromosome as all sources have it (chr1, Chr1 and 1: 1; chrM and MT: mt)."""
+    """Return the name of a chromosome as all sources have it (chr1, Chr01, NC_000001.11 and 1: 1; chrM and MT: mt)."""
     bare = contig.lower().removeprefix("chr")
+    if found := _REFSEQ.fullmatch(bare):
+        bare = {"23": "x", "24": "y"}.get(found[1], found[1])
+    if bare.isdigit():
+        bare = bare.lstrip("0")
     return MITOCHONDRION if bare in ("m", "mito", "nc_012920.1", "nc_012920") else bare
 
 
@@ -321,7 +342,7 @@ def transcripts_of_genes(
     spliced: dict[str, str] = {}
     for contig, chromosome in fasta_records(fasta):
         for exons in by_contig.get(contig, ()):
-            sequence = "".join(chromosome[a:b] for a, b in sorted(exons.pairs()))
+            sequence = "".join(chromosome[a:b] for a, b in sorted(set(exons.pairs())))
             if exons.strand == "-":
                 sequence = reverse_complement(sequence)
             spliced[exons.transcript] = sequence
