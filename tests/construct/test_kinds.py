@@ -161,3 +161,31 @@ def test_a_phage_promoter_without_an_encoded_tail_makes_no_template(tmp_path):
     found = read(tmp_path, spacer(300) + vector + spacer(200))
     assert found.five is not None
     assert "CMV" in found.five.what
+
+
+@pytest.mark.parametrize("marker", ["CD19t", "NGFRt", "RQR8"])
+@pytest.mark.parametrize("gap", [20, 21, 22])
+@pytest.mark.parametrize("first", [True, False])
+def test_domains_of_another_cistron_are_no_frameshift_of_the_car(tmp_path, marker, gap, first):
+    """The leader of a marker before the IRES, or RQR8's CD8A hinge beside a CAR with CD28's, in another frame."""
+    leader = {"CD19t": "CD19", "NGFRt": "NGFR"}.get(marker)
+    partner = (DOMAIN[f"{leader} signal peptide"] if leader else "M") + DOMAIN[marker]
+    names = ("CD8A signal peptide", "", "CD28 hinge", "CD28 transmembrane", "CD28", "CD3zeta")
+    car = "".join(DOMAIN[n] if n else SCFV for n in names)
+    proteins = (partner, car) if first else (car, partner)
+    one, two = map(coded, proteins)
+    vector = backbones()["MSCV"]
+    middle = one + spacer(gap) + parts()["EMCV_IRES"] + two
+    found = read(tmp_path, vector.five + middle + vector.three)
+    assert found.protein == car
+    assert {f["level"] for f in lint(found, "3p")} == {"info"}
+
+
+@pytest.mark.parametrize("signal", ["synthetic_polyA", "SV40_late_polyA", "HSVTK_polyA"])
+def test_further_poly_a_signals_end_the_mrna(tmp_path, signal):
+    """Their right ends were called a guess that loses nine 3' UMIs of ten."""
+    donor = parts()["PB_5"] + EF1A + spacer(20) + coded(CAR) + spacer(20) + parts()[signal]
+    found = read(tmp_path, donor + spacer(300) + parts()["PB_3"])
+    assert found.three is not None
+    assert found.three.known
+    assert {f["level"] for f in lint(found, "3p")} == {"info"}

@@ -11,6 +11,7 @@ from carseq.construct.findings import Level
 from carseq.construct.model import Construct
 from carseq.construct.orfs import MAX_DOMAIN_EDITS
 from carseq.construct.parts import find_protein, known_proteins
+from carseq.construct.promoters import known_starts
 from carseq.construct.protein import CAR_KINDS, has_signal_peptide
 from carseq.construct.setting import is_joined
 
@@ -20,6 +21,8 @@ _MIN_PIECE = 25
 _MIN_REST = 5
 #: Residues that are open before the first ATG of a frame that has lost its start.
 _MIN_OPEN = 8
+#: Bases by which an IRES may reach into the frame before or behind it.
+_TOUCH = 12
 #: Kinds of domain whose place in another frame tells of a fault. Markers and backbone genes have frames of their own.
 _TELLING = {"signal peptide", "binder", *CAR_KINDS}
 #: Signalling that a CAR may have instead of CD3zeta.
@@ -88,7 +91,7 @@ def reading_faults(construct: Construct) -> list[Fault]:
     inside = [p for p in everything if p.frame == frame and p.start >= start and p.end <= end]
     # Of a domain found in two frames (repeats) the one in frame counts.
     known = {p.name for p in inside}
-    outside = [p for p in everything if p.name not in known]
+    outside = [p for p in everything if p.name not in known and not _is_apart(construct, p)]
     # A leader behind the CAR's stop codon is that of a second protein (behind an IRES or a promoter of its own).
     outside = [p for p in outside if p.kind != "signal peptide" or p.start < end - 3]
     shifted = [p for p in outside if p.frame != frame]
@@ -154,6 +157,20 @@ def reading_faults(construct: Construct) -> list[Fault]:
         f for f in missing if cut is None or f.code not in ("truncated_cd3zeta", "no_cd3zeta")
     ]
     return sorted(found, key=lambda f: f.position)
+
+
+def _is_apart(construct: Construct, piece: Piece) -> bool:
+    """Whether a domain is that of another protein: an IRES or a promoter lies between it and the CAR's frame."""
+    assert construct.orf is not None
+    start, end = construct.orf
+    lo, hi = (piece.end, start) if piece.end <= start else (end, piece.start)
+    if lo >= hi:
+        return False
+    ires = [r for r in construct.domain_rows if r.kind == "IRES"]
+    # A part of the frame's edge may look like one of the IRES's.
+    if any(lo - _TOUCH <= r.start and r.end <= hi + _TOUCH for r in ires):
+        return True
+    return bool(known_starts(construct.sequence, lo, hi))
 
 
 def _lost_start(construct: Construct, earlier: list[Piece]) -> list[Fault]:

@@ -52,6 +52,9 @@ _ENDS = {
     "hGH poly(A) signal": "hGH_polyA",
     "SV40 poly(A) signal": "SV40_polyA",
     "beta-globin poly(A) signal": "rbGlob_polyA",
+    "SV40 late poly(A) signal": "SV40_late_polyA",
+    "synthetic poly(A) signal": "synthetic_polyA",
+    "HSV-TK poly(A) signal": "HSVTK_polyA",
 }
 #: Promoters of templates for transcription in vitro, up to the first base transcribed, and bases before the frame in
 #: which they lie; a poly(A) tail that the DNA encodes, in one piece or in two (A30-linker-A70).
