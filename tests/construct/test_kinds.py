@@ -189,3 +189,21 @@ def test_further_poly_a_signals_end_the_mrna(tmp_path, signal):
     assert found.three is not None
     assert found.three.known
     assert {f["level"] for f in lint(found, "3p")} == {"info"}
+
+
+@pytest.mark.parametrize("exon", ["MSRSVALAVLALLSLSGLEA", "MKLYWDE"], ids=["B2M", "short"])
+def test_a_donor_whose_exon_has_a_start_codon_begins_in_it(tmp_path, exon):
+    """Such a donor for B2M was told to take the ends of a gamma-retroviral vector."""
+    frame = exon + "GSG" + DOMAIN["P2A"] + CAR
+    found = read(tmp_path, spacer(300) + "TAG" + coded(frame) + parts()["bGH_polyA"] + spacer(400))
+    assert found.protein.endswith(frame)
+    codes = {f["code"]: f for f in lint(found, "3p")}
+    assert "endogenous gene" in codes["knock_in"]["message"]
+    assert not {"no_leader", "five_prime_guess", "missing_start"} & set(codes)
+
+
+def test_a_small_marker_before_the_car_makes_no_donor(tmp_path):
+    vector = backbones()["pHR-SFFV"]
+    frame = "MGYPYDVPDYAGSG" + DOMAIN["P2A"] + CAR
+    found = read(tmp_path, CMV + spacer(30) + coded(frame) + vector.three)
+    assert "knock_in" not in dict(found.notes)

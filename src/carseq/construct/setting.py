@@ -5,6 +5,7 @@ from __future__ import annotations
 from carseq.construct.coding import reverse_complement, translate
 from carseq.construct.model import Note
 from carseq.construct.parts import find_part, find_protein, known_proteins, parts
+from carseq.construct.protein import MIN_SECOND
 
 #: Marks of each carrier: part, share of edits.
 _MARKS = {
@@ -19,6 +20,8 @@ _MARKS = {
 _TRAC_HALVES, _TRAC_EDITS = (30, 39), 0.06
 #: Bases before the CAR in which the donor's piece of an exon lies.
 _EXON_REACH = 500
+#: Residues of the longest 2A peptide, with its linker.
+_LONGEST_2A = 30
 #: Residues before the CAR's first one in which a 2A peptide joins it to the gene it was knocked into.
 _JOINED = 40
 
@@ -49,6 +52,31 @@ def is_joined(sequence: str, start: int) -> bool:
     return any(find_protein(d.sequence, last, 0.15) for d in known_proteins("2A peptide"))
 
 
+def _begins_with_2a(sequence: str, start: int) -> bool:
+    """Whether a reading frame begins with a few residues of a gene's exon, which a 2A peptide joins to the CAR.
+
+    The exon (B2M's first one) has a start codon in frame: a partner of so few residues without a name is no protein of
+    its own. A frame that is open to the file's beginning has lost more of its partner.
+    """
+    head = translate(sequence[start : start + 3 * (MIN_SECOND + _LONGEST_2A)])
+    ends = [
+        found[0][0]
+        for d in known_proteins("2A peptide")
+        if (found := find_protein(d.sequence, head, 0.15))
+    ]
+    if (
+        not ends
+        or not 0 < min(ends) < MIN_SECOND
+        or "*" not in translate(sequence[start % 3 : start])
+    ):
+        return False
+    partner = head[: min(ends)]
+    return not any(
+        find_protein(d.sequence, partner, 0.15)
+        for d in known_proteins("marker", "switch", "binder", "signal peptide", "tag")
+    )
+
+
 def begins_in_gene(sequence: str, start: int) -> int | None:
     """Return where the mRNA of a knock-in donor begins in the file, None for another map.
 
@@ -67,7 +95,9 @@ def begins_in_gene(sequence: str, start: int) -> int | None:
     found = find_part(exon, sequence[lo:start], _TRAC_EDITS)
     if found:
         return lo + found[-1][0]
-    return max(0, start - 3 * _JOINED) if is_joined(sequence, start) else None
+    if is_joined(sequence, start):
+        return max(0, start - 3 * _JOINED)
+    return start if _begins_with_2a(sequence, start) else None
 
 
 def setting_notes(sequence: str, start: int, promoter: bool, tail: bool = True) -> list[Note]:
@@ -99,7 +129,9 @@ def setting_notes(sequence: str, start: int, promoter: bool, tail: bool = True) 
         notes.append(
             ("aav", "AAV genome (ITRs): the mRNA runs from its promoter to its poly(A) signal")
         )
-    if not promoter and (arms or is_joined(sequence, start) or "AAV ITR" in found):
+    if not promoter and (
+        arms or is_joined(sequence, start) or _begins_with_2a(sequence, start) or "AAV ITR" in found
+    ):
         gene = f"the {arms[0]} locus" if arms else "the gene it was made for"
         notes.append(
             (
