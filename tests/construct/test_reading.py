@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import re
+import struct
 import zipfile
 
 import pytest
@@ -185,7 +186,7 @@ def test_one_of_several_records_is_chosen_by_name(tmp_path):
     path.write_text(f">first\n{BASES[:900]}\n>second part\n{BASES}\n>third\nACGT\n")
     with pytest.raises(CarseqError, match="holds 3 sequences") as refusal:
         read_vector(path)
-    assert "two.fa#first" in refusal.value.remedy
+    assert "two.fa#second" in refusal.value.remedy
     assert read_vector(f"{path}#second").sequence == BASES
     with pytest.raises(CarseqError, match="no record named 'other'"):
         read_vector(f"{path}#other")
@@ -265,3 +266,35 @@ def test_text_among_the_bases_is_told_with_its_place(tmp_path, text, where):
         read_vector(path)
     assert where in refusal.value.cause
     assert "protein" not in str(refusal.value)
+
+
+def snapgene(*packets: tuple[int, bytes]) -> bytes:
+    """Return a file of SnapGene's: its cookie and packets."""
+    cookie = (9, b"SnapGene" + struct.pack(">HHH", 1, 15, 19))
+    return b"".join(struct.pack(">BI", k, len(d)) + d for k, d in (cookie, *packets))
+
+
+@pytest.mark.parametrize(("kind", "what"), [(21, "a protein"), (32, "an RNA")])
+def test_a_protein_or_rna_of_snapgene_is_told(tmp_path, kind, what):
+    """It was said to lack a packet, and to be exported as what it was."""
+    path = tmp_path / "v.dna"
+    path.write_bytes(snapgene((kind, b"\0MKWVTFISLL")))
+    with pytest.raises(CarseqError, match="not the map") as refusal:
+        read_vector(path)
+    assert what in refusal.value.cause
+
+
+def test_a_snapgene_map_with_broken_notes_is_read(tmp_path):
+    path = tmp_path / "v.dna"
+    path.write_bytes(snapgene((0, b"\1" + BASES.encode()), (6, b"<Notes><Type>")))
+    found = read_vector(path)
+    assert (found.sequence, found.circular) == (BASES, True)
+    assert "features could not be read" in found.remarks[0]
+
+
+def test_of_several_records_the_one_like_a_car_is_proposed(tmp_path):
+    path = tmp_path / "v.fa"
+    path.write_text(f">backbone\n{'ACGT' * 500}\n>insert\n{BASES}\n")
+    with pytest.raises(CarseqError, match="2 sequences") as refusal:
+        read_vector(path)
+    assert "v.fa#insert" in refusal.value.remedy

@@ -27,12 +27,16 @@ _BASES = set("ACGTURYSWKMBDHVN")
 MAX_LENGTH = 200_000
 #: A pasted sequence has at least this many letters; less is text.
 _MIN_PASTED = 60
+#: Records of a file that are looked at for the CAR.
+_LOOKED_AT = 20
 #: Share of A, C, G, T and N from which a sequence with other letters is one of bases, not a protein: of the latter's
 #: residues a third have these letters.
 _MOSTLY_BASES = 0.8
 #: Lines above a pasted sequence that may be its name.
 _MAX_NAMED = 3
 _SNAPGENE = b"\t\x00\x00\x00\x0eSnapGene"
+#: SnapGene's packet of DNA, and those of other sequences.
+_SNAPGENE_DNA, _SNAPGENE_OTHERS = 0, {21: "a protein", 32: "an RNA"}
 #: Files that are something else, by their first bytes, and what to do with them.
 _OTHERS = (
     (b"%PDF", "a PDF", "copy the sequence into a text file, or export the map as GenBank"),
@@ -121,23 +125,44 @@ def _check_kind(data: bytes, path: Path) -> None:
         raise _refuse(path, "is not the map of a vector", f"it is {what}", remedy)
 
 
-def _snapgene(data: bytes) -> list[_Record]:
+def _snapgene(data: bytes, path: Path) -> list[_Record]:
     """Return the record of a .dna file; its packets tell whether it is whole."""
     from Bio import BiopythonWarning, SeqIO
 
     at = 0
+    packets: dict[int, bytes] = {}
     while at < len(data):
         if at + 5 > len(data):
             raise CutOffError(f"its packet at byte {at:,} is cut off")
-        _, size = struct.unpack_from(">BI", data, at)
+        kind, size = struct.unpack_from(">BI", data, at)
         if at + 5 + size > len(data):
             raise CutOffError(
                 f"its packet at byte {at:,} has {len(data) - at - 5:,} of {size:,} bytes"
             )
+        packets.setdefault(kind, data[at + 5 : at + 5 + size])
         at += 5 + size
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", BiopythonWarning)
-        return [_biopython(r) for r in SeqIO.parse(BytesIO(data), "snapgene")]
+    if _SNAPGENE_DNA not in packets:
+        what = next((_SNAPGENE_OTHERS[k] for k in packets if k in _SNAPGENE_OTHERS), "no sequence")
+        raise _refuse(
+            path,
+            "is not the map of a vector",
+            f"it is a file of SnapGene's that holds {what}",
+            "give the DNA of the vector (.dna), or export the sequence as GenBank or FASTA",
+        )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", BiopythonWarning)
+            return [_biopython(r) for r in SeqIO.parse(BytesIO(data), "snapgene")]
+    except Exception as error:  # whatever a packet of another version leads Biopython to
+        flags, *bases = packets[_SNAPGENE_DNA]
+        return [
+            _Record(
+                path.stem,
+                bytes(bases).decode("ascii", errors="replace"),
+                bool(flags & 1),
+                remarks=(f"its features could not be read ({str(error)[:80]})",),
+            )
+        ]
 
 
 def _biopython(record: Any) -> _Record:
@@ -254,7 +279,7 @@ def _pasted(text: str, path: Path) -> list[_Record]:
 def _records(data: bytes, path: Path) -> tuple[list[_Record], str]:
     """Return the records of a file and the name of its format, recognized by its first bytes."""
     if data.startswith(_SNAPGENE) or (path.suffix.lower() == ".dna" and b"SnapGene" in data[:64]):
-        return _snapgene(data), "SnapGene"
+        return _snapgene(data, path), "SnapGene"
     _check_kind(data, path)
     text = _decoded(data, path)
     lead = text.lstrip()
@@ -320,9 +345,23 @@ def _chosen(records: list[_Record], wanted: str | None, path: Path) -> _Record:
         raise CarseqError(
             f"{path} holds {len(records)} sequences",
             names,
-            f"name the one with the CAR: {path.name}#{records[0].name or 'NAME'}; a second CAR needs a run of its own",
+            f"name the one with the CAR: {path.name}#{_most_like_a_car(records) or 'NAME'}; a second CAR needs a run "
+            "of its own",
         )
     return records[0]
+
+
+def _most_like_a_car(records: list[_Record]) -> str:
+    """Return the name of the record whose frame is most like a CAR's; of the first one where none is."""
+    from carseq.construct.coding import reverse_complement
+    from carseq.construct.orfs import car_orf
+
+    def score(record: _Record) -> int:
+        bases = re.sub(r"[^ACGTN]", "N", record.sequence.upper().replace("U", "T"))[:MAX_LENGTH]
+        found = [car_orf(strand) for strand in (bases, reverse_complement(bases))]
+        return max(orf.score if orf else 0 for orf in found)
+
+    return max(records[:_LOOKED_AT], key=score).name
 
 
 def read_vector(path: str | Path) -> VectorMap:
