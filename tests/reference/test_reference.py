@@ -7,18 +7,20 @@ import random
 from pathlib import Path
 
 import pytest
+from Bio.Data import CodonTable
 
 from carseq import reference
 from carseq.construct import homology, load_construct
 from carseq.construct.coding import reverse_complement
 from carseq.construct.homology import EndogenousTranscript
 from carseq.construct.library import relatives
+from carseq.construct.parts import known_proteins
 from carseq.data import path as data_path
 from carseq.errors import CarseqError
 from carseq.reference.genome import gtf_exons, is_window, of_mrna, window_name
 from carseq.reference.index import complete_chromosomes, plain_text
 from carseq.reference.resembling import find_homologs
-from carseq.reference.transgene import check_car_is_new
+from carseq.reference.transgene import check_car_is_new, same_as_car
 
 PLUS = "AACCGGTTAACCGTAGCATTACGATCAGGCTTAACCGA"
 
@@ -363,3 +365,23 @@ def test_a_transcript_of_two_genes_is_told_and_an_exon_that_stands_twice_is_one(
     with caplog.at_level("WARNING", logger="carseq"):
         reference.check_reference(genome / "g.fa", genome / "g.gtf")
     assert "G1 and G2: T1" in caplog.text
+
+
+def test_a_gene_whose_ectodomain_is_the_binder_is_not_the_car(tmp_path):
+    """A CAR of CD4's own ectodomain, its frame alone: CD4 holds two thirds of it, and the genome was refused."""
+    protein = {d.name: d.sequence for d in known_proteins()}
+    codon = CodonTable.unambiguous_dna_by_id[1].back_table
+
+    def coded(*names: str) -> str:
+        return "".join(codon[a] for name in names for a in protein[name])
+
+    natural = coded("CD4 signal peptide", "CD4 ectodomain", "CD4 transmembrane")
+    frame = natural + coded("CD3zeta") + "TAA"
+    (tmp_path / "orf.fa").write_text(f">v\n{frame}\n")
+    car = load_construct(tmp_path / "orf.fa", name="CAR")
+    rng = random.Random(5)
+    around = ["".join(rng.choices("ACGT", k=900)) for _ in range(2)]
+    gene = EndogenousTranscript("CD4", "T1", around[0] + natural + around[1])
+    assert same_as_car(car, [gene]) is None
+    custom = EndogenousTranscript("X", "T2", around[0] + frame[60:-30] + around[1])
+    assert (same_as_car(car, [gene, custom]) or ("", 0))[0] == "X"

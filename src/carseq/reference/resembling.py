@@ -30,8 +30,8 @@ from carseq.reference.genome import (
     rival_context,
     window_name,
 )
-from carseq.reference.transgene import OF_CAR, exact_bases, exact_places
 from carseq.reference.transgene import WORD as EXACT
+from carseq.reference.transgene import exact_bases, exact_places, holds_car
 from carseq.schema.tables import LOCI
 from carseq.sequence.kmers import encode, kmers_at
 
@@ -379,7 +379,7 @@ def _raise_if_held(construct: Construct, windows: Iterable[EndogenousTranscript]
     known = exact_places(car)
     for window in windows:
         held, _ = exact_bases(known, len(car), window.sequence.upper())
-        if held.mean() >= OF_CAR:
+        if holds_car(construct, held):
             raise CarseqError(
                 f"the genome holds the CAR already, at {window.transcript}",
                 f"{int(held.sum()):,} of the {len(car):,} bases of {construct.name} stand there",

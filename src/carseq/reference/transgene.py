@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from carseq.construct import Construct
 from carseq.construct.coding import reverse_complement
+from carseq.construct.genes import GENES
 from carseq.construct.homology import EndogenousTranscript, rivals
 from carseq.construct.reading import MAX_LENGTH
 from carseq.errors import CarseqError
@@ -24,8 +25,10 @@ SAME_BASES = 200
 #: Share of a gene's longest transcript that is the CAR's where the gene is the CAR, or a part of it. A natural gene
 #: that gave the CAR a domain (CD28, CD247, EGFR) has bases of its own around it.
 OF_GENE = 0.8
-#: Share of the CAR's transcript that no natural gene holds.
-OF_CAR = 0.6
+#: Share of the CAR's transcript that few natural genes hold. Where the file has the frame alone, and the binder is a
+#: gene's own ectodomain (CD4, NKG2D, desmoglein), that gene does: then domains of two genes must be joined in it, or
+#: nearly all be there.
+OF_CAR, NEARLY_ALL = 0.6, 0.9
 #: Parts of a vector that no human gene has, by their names among the domains.
 _VIRAL = ("U5", "U3", "PSI", "WPRE", "LTR", "LEADER")
 
@@ -129,8 +132,8 @@ def same_as_car(
     -------
     tuple of (str, int) or None
         The gene, and how many bases of the CAR it holds exactly. It counts if nearly all of its longest transcript is
-        the CAR's; if it holds most of the CAR; if it holds a linker of the binder with what stands on both sides; or
-        if it holds much of the vector's own parts (LTR, packaging signal, WPRE).
+        the CAR's; if it holds most of the CAR, joined as no gene has it; if it holds a linker of the binder with what
+        stands on both sides; or if it holds much of the vector's own parts (LTR, packaging signal, WPRE).
     """
     car = construct.sequence.upper()
     places = exact_places(car)
@@ -151,12 +154,28 @@ def same_as_car(
         length, own = longest[gene]
         if (
             own >= OF_GENE * length
-            or (bases >= OF_CAR * len(car) and len(car) >= 3 * SAME_BASES)
+            or (len(car) >= 3 * SAME_BASES and holds_car(construct, of_car))
             or any(of_car[a:b].all() for a, b in joints)
             or int(of_car[viral].sum()) >= SAME_BASES
         ):
             return gene, bases
     return None
+
+
+def holds_car(construct: Construct, of_car: npt.NDArray[np.bool_]) -> bool:
+    """Return whether most of the CAR is held, and joined as no natural gene has it.
+
+    Parameters
+    ----------
+    construct
+        The CAR.
+    of_car
+        Which of its bases are held exactly.
+    """
+    share = float(of_car.mean())
+    return share >= NEARLY_ALL or (
+        share >= OF_CAR and any(of_car[a:b].all() for a, b in _borders(construct))
+    )
 
 
 def exact_places(car: str) -> dict[str, list[int]]:
@@ -187,6 +206,20 @@ def exact_bases(
             of_car[at : at + WORD] = True
             of_own[i : i + WORD] = True
     return of_car, of_own
+
+
+def _borders(construct: Construct) -> list[tuple[int, int]]:
+    """Return the places where a domain of one human gene meets one of another, or a 2A peptide or linker."""
+    rows = construct.domain_rows
+    known = [
+        (r, GENES.get(r.name, r.kind if r.kind in ("linker", "2A peptide") else "")) for r in rows
+    ]
+    n, half = len(construct.sequence), WORD // 2
+    return [
+        (max(0, two.start - half), min(n, two.start + half))
+        for (one, gene), (two, other) in pairwise(known)
+        if gene and other and gene != other and one.end == two.start
+    ]
 
 
 def _own_parts(construct: Construct) -> tuple[list[tuple[int, int]], npt.NDArray[np.bool_]]:
