@@ -125,7 +125,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def study(finished: Path, tmp_path: Path) -> Iterator[Path]:
-    """The study to edit; its own files are put back, times too (its inputs are known by their absolute paths)."""
+    """The study to edit; its own files are put back, times too."""
     own = [path for path in finished.iterdir() if path.is_file()]
     for path in own:
         shutil.copy2(path, tmp_path)
@@ -317,6 +317,27 @@ def test_an_installation_of_today_reruns_nothing_of_yesterday(
     """`pip install` and `git clone` give scripts the time of day: a study that an older copy made stays as it is."""
     monkeypatch.setattr("snakemake.jobs.get_script_mtime", lambda path: time.time() + 3600)
     assert workflow(study, "dryrun")[0] == set()
+
+
+def test_a_study_that_was_moved_stays_as_it_is(study: Path, tmp_path: Path) -> None:
+    """Put on another disk, with Snakemake's notes: its files are known as they are seen from its folder."""
+    moved = shutil.copytree(study, tmp_path / "elsewhere" / "study")
+    assert workflow(moved, "dryrun")[0] == set()
+
+
+def test_notes_that_name_files_from_the_root_are_taken_over(study: Path, tmp_path: Path) -> None:
+    """So earlier runs wrote them: a finished study is not aligned anew for it."""
+    old = shutil.copytree(study, tmp_path / "study")
+    changed = 0
+    for path in (old / ".snakemake" / "metadata").rglob("*"):
+        notes = json.loads(path.read_text()) if path.is_file() else {}
+        own = {f for f in notes.get("input", []) if "/" not in f and (old / f).is_file()}
+        named = [str(old / f) if f in own else f for f in notes.get("input", [])]
+        if notes and named != notes["input"]:
+            changed += 1
+            path.write_text(json.dumps({**notes, "input": sorted(named)}))
+    assert changed > 5
+    assert workflow(old, "dryrun")[0] == set()
 
 
 def test_no_input_is_ancient() -> None:

@@ -22,7 +22,7 @@ from carseq.errors import CarseqError
 from carseq.io.checksums import check_sizes, fingerprint
 from carseq.io.failures import check_scratch
 from carseq.io.remote import check_host, is_url, provider, watch_requests
-from carseq.io.results import upgrade_notice
+from carseq.io.results import record_text, upgrade_notice
 from carseq.locks import forget_run, note_run, lock_notice
 from carseq.machine import machine_cores, machine_megabytes
 from carseq.schema.results import FILES, VERSIONS, each
@@ -38,7 +38,7 @@ from carseq.study.memory import (
     too_little,
     transcripts_megabytes,
 )
-from carseq.study.record import check_record
+from carseq.study.record import check_record, take_over_notes
 from carseq.workflow import dated, study_from_config, future_notice, kill_notice
 from snakemake.exceptions import WorkflowError
 from snakemake.io import get_flag_value, is_flagged
@@ -79,6 +79,9 @@ if workflow.is_main_process:
     if told := too_little(STUDY, CHOICE, megabytes_here()):
         logger.warning(told)
 STUDY = settle(STUDY, CHOICE)
+RECORD_TEXT = record_text(STUDY.record(), STUDY.config.results)
+# Jobs run in the study's folder.
+STUDY = STUDY.seen_from(Path.cwd())
 
 CONFIG = STUDY.config
 RESULTS = CONFIG.results.rstrip("/")
@@ -112,6 +115,7 @@ onerror:
 if workflow.is_main_process:
     try:
         check_record(STUDY, Path(".snakemake/metadata"))
+        take_over_notes(Path(".snakemake/metadata"), Path.cwd())
         check_sizes(RESULTS)
         if not DRY:
             check_scratch()

@@ -13,9 +13,9 @@ rule run_record:
         mem_mb=memory(1000),
         runtime=minutes(15),
     params:
-        config=CONFIG.model_dump(),
-        samples={name: s.model_dump() for name, s in STUDY.samples.items()},
+        record=RECORD_TEXT,
         kallisto=KALLISTO,
+        programs=CONFIG.solo.kallisto,
         version=VERSIONS["report"],
     message:
         "report: writing down configuration and versions"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import reprlib
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -512,28 +513,35 @@ def resolve_paths(config: Config, base: str | Path) -> Config:
     """Return a copy of ``config`` whose file paths are absolute, taken relative to ``base``."""
     base = Path(base).resolve()
     config = config.model_copy(deep=True)
-
-    def absolute(value: str | None) -> str | None:
-        return None if value is None else placed(value, base)
-
-    config.samples = absolute(config.samples) or ""
-    config.units = absolute(config.units)
-    config.reuse = absolute(config.reuse)
-    if config.construct.file:
-        config.construct.file = absolute(find_construct_file(config.construct.file, base))
-    config.construct.alternatives = [
-        absolute(find_construct_file(file, base)) or "" for file in config.construct.alternatives
-    ]
-    config.reference.fasta = absolute(config.reference.fasta)
-    config.reference.gtf = absolute(config.reference.gtf)
-    config.reference.star_index = absolute(config.reference.star_index)
+    construct = config.construct
+    if construct.file:
+        construct.file = find_construct_file(construct.file, base)
+    construct.alternatives = [find_construct_file(file, base) for file in construct.alternatives]
+    config = with_paths(config, lambda path: placed(path, base))
     _open_refdata(config.reference)
-    if config.chemistry.whitelist != OBSERVED:
-        config.chemistry.whitelist = absolute(config.chemistry.whitelist)
-    config.solo.kallisto = absolute(config.solo.kallisto)
-    config.cells.markers = absolute(config.cells.markers)
-    config.cells.atlas = absolute(config.cells.atlas)
-    config.cells.celltypist = absolute(config.cells.celltypist)
+    return config
+
+
+#: The keys that hold a path, by section; the configuration's own under ``""``.
+_PATH_KEYS = {
+    "": ("samples", "units", "reuse"),
+    "construct": ("file",),
+    "reference": ("fasta", "gtf", "star_index"),
+    "chemistry": ("whitelist",),
+    "solo": ("kallisto",),
+    "cells": ("markers", "atlas", "celltypist"),
+}
+
+
+def with_paths(config: Config, change: Callable[[str], str]) -> Config:
+    """Return a copy of ``config`` with every file path changed."""
+    config = config.model_copy(deep=True)
+    for name, keys in _PATH_KEYS.items():
+        section = getattr(config, name) if name else config
+        for key in keys:
+            if (path := getattr(section, key)) and path != OBSERVED:
+                setattr(section, key, change(path))
+    config.construct.alternatives = [change(path) for path in config.construct.alternatives]
     return config
 
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
 
 from carseq.io.results import searched
 from carseq.library.geometry import is_observed
 from carseq.library.presets import OBSERVED
 from carseq.schema.results import FILES
-from carseq.study.config import Config
+from carseq.study.config import Config, with_paths
 from carseq.study.construct_file import split_record
 from carseq.study.sheets import PATHS, Sample, Unit
+
+Row = TypeVar("Row", Sample, Unit)
 
 
 def _file_of(vector: str | None) -> str | None:
@@ -49,6 +55,31 @@ class Study:
         """
         units = sorted(self.units.get(sample, []), key=lambda unit: unit.unit)
         return [(unit.r1, unit.r2) for unit in units]
+
+    def record(self) -> dict[str, Any]:
+        """Return the configuration, and under ``sheet`` the samples, as the record of a run has them."""
+        rows = {name: sample.model_dump() for name, sample in self.samples.items()}
+        return {**self.config.model_dump(), "sheet": rows}
+
+    def seen_from(self, folder: str | Path) -> Study:
+        """Return the study with the paths below a folder as they are seen from it.
+
+        Snakemake knows a file by its path: so a study that is moved as a whole is still made of the same files.
+        """
+        start = os.path.join(os.path.abspath(folder), "")
+
+        def near(path: str) -> str:
+            return path.removeprefix(start)
+
+        def of_row(row: Row, keys: Iterable[str]) -> Row:
+            given = {key: path for key in keys if (path := getattr(row, key))}
+            return row.model_copy(update={key: near(path) for key, path in given.items()})
+
+        return Study(
+            with_paths(self.config, near),
+            {name: of_row(sample, PATHS) for name, sample in self.samples.items()},
+            {name: [of_row(u, ("r1", "r2")) for u in units] for name, units in self.units.items()},
+        )
 
     def files(self) -> list[tuple[str, str, str]]:
         """Return every file the study is made from: (key that names it, what it is, path)."""

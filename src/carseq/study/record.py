@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 from typing import Any
 
 from carseq.errors import CarseqError
+from carseq.io.atomic import atomic
 from carseq.io.results import read_record
 from carseq.schema.results import FILES
 from carseq.study.model import Study
@@ -60,6 +63,37 @@ def alike(one: Any, other: Any) -> bool:
     if isinstance(one, str) and isinstance(other, str) and ("/" in one or "/" in other):
         return Path(one).name == Path(other).name
     return bool(one == other)
+
+
+def take_over_notes(metadata: Path, folder: Path) -> None:
+    """Have Snakemake's notes name the study's files as they are seen from its folder.
+
+    Earlier runs named them from the root: taken for other files, all would be made anew.
+
+    Parameters
+    ----------
+    metadata
+        The folder of Snakemake's notes.
+    folder
+        The study's.
+    """
+    start = f"{folder}/"
+    for path in metadata.rglob("*"):
+        text = path.read_text() if path.is_file() else ""
+        if f'"{start}' not in text:
+            continue
+        try:
+            notes = json.loads(text)
+            named = [str(name).removeprefix(start) for name in notes["input"]]
+        except (ValueError, KeyError, TypeError):
+            continue
+        if named != notes["input"]:
+            # In Snakemake's order.
+            notes["input"] = sorted(named)
+            changed = path.stat()
+            with atomic(path) as temporary:
+                temporary.write_text(json.dumps(notes))
+            os.utime(path, ns=(changed.st_atime_ns, changed.st_mtime_ns))
 
 
 def check_record(study: Study, metadata: Path) -> None:
