@@ -139,6 +139,11 @@ class Tree:
         self.base = base
         # The study's name is that of its folder.
         self.folder = base / study.name
+        self.folder.mkdir(parents=True)
+        # What the study is made of, which its rules name as they are seen from its folder.
+        for given in study.iterdir():
+            if given.name != "results" and not given.name.startswith("."):
+                (self.folder / given.name).symlink_to(given.resolve())
         for place, names, files in os.walk(study / "results"):
             names[:] = [n for n in names if n not in (".snakemake",)]
             target = self.folder / Path(place).relative_to(study)
