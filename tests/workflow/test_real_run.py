@@ -109,7 +109,7 @@ def test_alignments_that_are_not_kept_leave_nothing(real):
 
 
 def test_spiked_car_reads_are_found_in_their_barcodes(real, surrogate):
-    """All of them; what lies behind the CAR's last human part is unique (the annotation lacks CD247, carseq knows it)."""
+    """All; behind the CAR's last human part they are unique (the annotation lacks CD247, which carseq knows)."""
     molecules = read_table(real / "results/samples/spiked/molecules/molecules.parquet", MOLECULES)
     chosen = set((real / "spiked.txt").read_text().split())
     assert set(molecules["barcode"]) <= chosen
