@@ -20,6 +20,8 @@ from carseq.cells.subtypes import (
     match_levels,
     possible_types,
     read_t_types,
+    resolve,
+    t_probabilities,
 )
 from carseq.study.config import CellsConfig
 from cell_samples import PBMC, named
@@ -95,6 +97,43 @@ def test_shallow_real_cells_keep_their_lineage(monkeypatch: pytest.MonkeyPatch) 
     assert found["lineage right"] >= 0.93
     assert found["CD4/CD8 right"] >= 0.94
     assert found["CD4/CD8 given"] >= 0.35
+
+
+@pytest.mark.skipif(not PBMC.exists(), reason="real PBMC data are not at ../shared/data/real_pbmc")
+def test_killing_alone_makes_no_cd8_cell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """T cells alone at 500 and 1,000 UMIs: of those called CD8 at 0.9 a quarter had no CD8 protein."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
+    import real_cells
+
+    data = real_cells.read(PBMC / "pbmc_5k_protein_v3.h5ad")
+    truth = real_cells.truth_by_protein(data, "held out")
+    t_cells = (truth["lineage"] == "T").to_numpy()
+    right, stated = [], []
+    for depth, seed in ((500, 800), (500, 801), (1000, 802), (1000, 803)):
+        thinned = real_cells.thin(data[t_cells], depth, seed)
+        thinned.obs["sample"] = "s1"
+        cells.annotate(thinned)
+        side = truth.loc[t_cells, "coreceptor"]
+        said = real_cells.axes(thinned.obs["cell_type"])["coreceptor"].eq("CD8") & side.ne("")
+        right += list(side[said] == "CD8")
+        stated += list(thinned.obs.loc[said, "cell_type_confidence"])
+    assert len(right) >= 12
+    assert np.mean(right) >= np.mean(stated) - 0.05
+
+
+def test_a_cell_that_kills_is_an_effector_whichever_its_side() -> None:
+    """GNLY, GZMB and PRF1 without a molecule of CD4 or CD8: a T cell, an effector, not a CD8 T cell."""
+    table = read_t_types()
+    genes = [*table["gene"], "REST"]
+    counts = pd.DataFrame(0.0, range(30), list(dict.fromkeys(genes)))
+    counts[["GNLY", "GZMB", "PRF1", "NKG7", "FGFBP2", "CCL5", "GZMH"]] = 2.0
+    counts["REST"] = 800.0
+    sample = ad.AnnData(sparse.csr_matrix(counts), var=pd.DataFrame(index=counts.columns))
+    sample.obs["sample"], sample.obs["lineage"] = "s1", "T"
+    of_t, allowed = t_probabilities(sample, np.ones(30, dtype=bool))
+    label, _ = resolve(of_t.to_numpy(), list(of_t), allowed)
+    assert set(label) == {"T cell"}
+    assert set(cells.t_states(sample).obs["t_state"]) == {"effector"}
 
 
 def test_a_type_asks_for_its_own_molecules() -> None:

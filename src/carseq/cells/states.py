@@ -17,7 +17,7 @@ from carseq.cells.counts import (
     row_sums,
 )
 from carseq.cells.markers import T_LINEAGE, car_genes, informative_genes, read_signatures
-from carseq.cells.subtypes import t_allowed, t_probabilities
+from carseq.cells.subtypes import OF_SIDE, t_allowed, t_probabilities
 from carseq.data import path as data_path
 from carseq.log import get_logger
 
@@ -170,6 +170,7 @@ def _choose(
         allowed = t_allowed(adata, is_t, car_genes(adata, car))
     own = found[rows]
     types = list(of_t)
+    allowed = allowed | np.isin(types, OF_SIDE)
     for state, members in STATE_TYPES.items():
         at = [types.index(name) for name in members if name in types]
         if state in states and at:

@@ -27,7 +27,7 @@ VERSIONS: Mapping[str, str] = MappingProxyType(
         "solo": "0.2.0.1",
         "library": "0.2.0",
         "molecules": "0.2.0",
-        "cells": "0.2.0.10",
+        "cells": "0.2.0.11",
         "calling": "0.2.0.7",
         "localize": "0.2.0.3",
         "report": "0.2.0.2",
