@@ -14,6 +14,7 @@ from carseq.calling.counts import ambient_car, cell_losses, drop_swapped, unseen
 from carseq.calling.robustness import downsampling, thresholds
 from carseq.calling.rules import rules
 from carseq.cells.annotation import is_single_t
+from carseq.cells.sexes import of_two_sexes
 from carseq.errors import CarseqError
 from carseq.io.barcodes import FEWEST, Belonging, bare_barcode, match_barcodes
 from carseq.log import get_logger
@@ -173,6 +174,14 @@ def call_study(
         )
         table[["ambient_umis", "ambient_car"]] = counted[["ambient_umis", "ambient_car"]].to_numpy()
     detection = call_cells(cohort, matched, table, car=car, fdr=fdr)
+    patients = dict(zip(detection["sample"], detection["patient"], strict=True))
+    for patient, own in of_two_sexes(cohort.obs, patients).items():
+        log.warning(
+            "patient %s: the blood cells of %s are XX by RNA, those of %s XY: samples may have been exchanged",
+            patient,
+            ", ".join(own["XX"]),
+            ", ".join(own["XY"]),
+        )
     accounts = {}
     for sample, before in (losses or {}).items():
         if barcodes is not None:

@@ -10,6 +10,7 @@ import pandas as pd
 from carseq.cells.annotation import LEAST_TYPED_GENES, LEAST_TYPED_UMIS, untype
 from carseq.cells.counts import car_name, counts_of, row_sums
 from carseq.cells.markers import UNKNOWN
+from carseq.cells.sexes import count_sex_genes
 from carseq.io.genes import PANEL_GENES, is_mitochondrial
 from carseq.log import get_logger
 from carseq.schema.percent import plain_percent
@@ -57,7 +58,8 @@ def quality(adata: AnnData) -> AnnData:
     -------
     AnnData
         The same object, with `obs`: `total_umis`, `n_genes`, `pct_mito` (MT- genes, %), `pct_hb`
-        (HBA1, HBA2, HBB, %), `log10_genes_per_umi` (log10 genes / log10 UMIs; NaN below 2 UMIs).
+        (HBA1, HBA2, HBB, %), `log10_genes_per_umi` (log10 genes / log10 UMIs; NaN below 2 UMIs), `xist_umis` and
+        `y_umis` (:func:`carseq.cells.sexes.count_sex_genes`).
     """
     counts = counts_of(adata)
     total = row_sums(counts)
@@ -71,6 +73,7 @@ def quality(adata: AnnData) -> AnnData:
         log.warning("no mitochondrial gene (MT-CO1, or COX1 as RefSeq writes it): pct_mito is 0")
     adata.obs["pct_mito"] = row_sums(counts[:, mito]) * share
     adata.obs["pct_hb"] = row_sums(counts[:, names.isin(["HBA1", "HBA2", "HBB"])]) * share
+    adata.obs["xist_umis"], adata.obs["y_umis"] = count_sex_genes(counts, adata.var_names)
     adata.obs["log10_genes_per_umi"] = np.where(
         total >= 2, np.log10(np.maximum(n_genes, 1)) / np.log10(np.maximum(total, 2)), np.nan
     )

@@ -12,6 +12,7 @@ import pandas as pd
 
 from carseq.cells.protein import FEWEST_JUDGED, LEAST_AGREEMENT
 from carseq.cells.receptor import LEAST_SHARE
+from carseq.cells.sexes import of_two_sexes
 from carseq.figures.phrases import FEW_T_CELLS, count, number, step_words
 from carseq.figures.summaries import car_molecules
 from carseq.report.study import Study
@@ -382,8 +383,21 @@ def _filter_alerts(study: Study) -> list[Alert]:
 
 
 def _check_alerts(study: Study) -> list[Alert]:
-    """Return where surface proteins or T-cell receptors contradict the annotation."""
+    """Return where surface proteins or T-cell receptors contradict the annotation, or samples of a patient differ."""
     found = []
+    patients = dict(zip(study.detection["sample"], study.detection["patient"], strict=True))
+    for patient, own in of_two_sexes(study.cells, patients).items():
+        found.append(
+            Alert(
+                "warn",
+                f"patient {patient}",
+                f"blood cells of two sexes by RNA: {', '.join(own['XX'])} XX (XIST), {', '.join(own['XY'])} XY (genes "
+                "of the Y chromosome)",
+                "Samples may have been exchanged, or a row of the sheet names another patient: check the tubes, the "
+                "sample indices and the sheet. After a transplant of blood stem cells, or with cells of a donor, both "
+                "may be right.",
+            )
+        )
     whole = study.protein[study.protein["protein_lineage"] == "all"]
     for row in whole[whole["n_cells"] >= FEWEST_JUDGED].itertuples():
         if row.agreement < LEAST_AGREEMENT:

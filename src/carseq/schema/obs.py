@@ -141,6 +141,15 @@ OBS_MORE = Schema(
             "float64", "reads in introns, %, by Cell Ranger's BAM; NaN where it is not known"
         ),
         "pct_hb": Column("float64", "haemoglobin UMIs (HBA1, HBA2, HBB), %"),
+        "xist_umis": Column(
+            "float64", "UMIs of XIST; NaN where the matrix lacks it", label="XIST", unit="count"
+        ),
+        "y_umis": Column(
+            "float64",
+            "UMIs of RPS4Y1 and six more genes of the Y chromosome; NaN where the matrix lacks all of them",
+            label="Y genes",
+            unit="count",
+        ),
         "log10_genes_per_umi": Column("float64", "log10 genes / log10 UMIs; NaN below 2 UMIs"),
         "doublet_reason": Column(
             "str", "lineage conflict, scrublet, SOLO or two transcriptomes; empty for single cells"
