@@ -11,6 +11,7 @@ from scipy import sparse
 from carseq.data import path as data_path
 from carseq.errors import CarseqError
 from carseq.io.genes import (
+    are_foreign,
     check_genes,
     gene_symbols,
     is_mitochondrial,
@@ -148,6 +149,12 @@ def test_genes_of_a_second_species_are_told() -> None:
     names = gene_symbols(pd.Index(both)).names
     assert "CD3E" in names
     assert any("another species" in words for words in check_genes(names))
+
+
+def test_human_genes_that_begin_like_a_rats_genome_stay() -> None:
+    """RN7SL1_ENSG00000276168 was taken for a gene of rn7, and its UMIs for those of a rat."""
+    names = pd.Index(["RN7SL1_ENSG00000276168", "RN7SK|ENSG00000283293", "rn7_Cd3e", "rn6___Cd3e"])
+    assert list(are_foreign(names)) == [False, False, True, True]
 
 
 def test_coverage_counts_markers_of_a_type() -> None:

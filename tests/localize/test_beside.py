@@ -115,6 +115,10 @@ def test_further_columns_are_read_from_the_sheet_and_documented(tmp_path) -> Non
         (["28d", "D+14", "days 7", "2 weeks"], [28.0, 14.0, 7.0, 14.0]),
         (["D28", "D\N{MINUS SIGN}7"], [28.0, -7.0]),
         (["2026-03-14", "2026-03-01", "baseline"], [13.0, 0.0, -1.0]),
+        # The day of the infusion is day 0, not the second visit.
+        (["baseline", "infusion", "D14"], [-1.0, 0.0, 14.0]),
+        (["Tag der Infusion", "dpi 28", "-3d"], [0.0, 28.0, -3.0]),
+        (["infusion", "reinfusion"], [0.0, 1.0]),
     ],
 )
 def test_time_points_lie_where_their_names_say(timepoints: list[str], places: list[float]) -> None:

@@ -170,6 +170,13 @@ def test_odd_but_harmless_text_is_kept(sheets):
     assert {key: carried[key] for key in row} == {k: v.replace('"', "'") for k, v in row.items()}
 
 
+@pytest.mark.parametrize("timepoint", ["-3d", "+3d", "\N{MINUS SIGN}3 days", "+2 weeks"])
+def test_days_with_a_sign_are_no_formula(sheets, timepoint):
+    """`-3d` was refused as a formula; a spreadsheet can do nothing with it."""
+    sheets.samples = f"sample\tpatient\tcompartment\ttimepoint\nA\tP\turine\t{timepoint}\n"
+    assert sheets.load().samples["A"].timepoint == timepoint
+
+
 @pytest.mark.parametrize(
     ("sheet", "text", "words"),
     [

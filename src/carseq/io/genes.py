@@ -78,8 +78,10 @@ MOSTLY = 0.9
 
 _ENSEMBL = re.compile(r"^ENS[A-Z]*G\d{6,}(\.\d+)?$")
 _WITH_ID = re.compile(r"(^ENS[A-Z]*G\d{6,}(\.\d+)?[_|:-])|([_|:-]ENS[A-Z]*G\d{6,}(\.\d+)?$)")
+# RN7SL1_ENSG00000276168 is human, a gene of the signal recognition particle.
 _FOREIGN_PREFIX = re.compile(
-    r"^(mm\d+|GRCm\d+|mouse|mus_musculus|rn\d+|mRatBN)([A-Za-z0-9.-]*_+|-{2,}|[:|/ ]+)", re.I
+    r"^(mm\d+|GRCm\d+|mouse|mus_musculus|rn(?!7S[KL])\d+|mRatBN)([A-Za-z0-9.-]*_+|-{2,}|[:|/ ]+)",
+    re.I,
 )
 # GRCh38_CD3E, GRCh38______CD3E, hg38---CD3E, GRCh38.CD3E, human:CD3E.
 _HUMAN_PREFIX = re.compile(

@@ -18,7 +18,7 @@ from carseq.library.presets import PRESETS, PROBES
 from carseq.schema.codes import GATES
 from carseq.schema.shares import most_of_share
 from carseq.study.texts import DASHES, NAME, decimal_comma, fault_words, is_missing, path_fault
-from carseq.study.times import comparable, first_names
+from carseq.study.times import comparable, first_names, unit_of
 
 PATHS = ("bam", "matrix", "raw_matrix", "whitelist", "tcr")
 #: What people call the columns that a sheet must have, in small letters and without marks between words.
@@ -206,7 +206,7 @@ def _text_fault(value: str) -> str:
         return "begins with a quotation mark, which would be part of it: leave it out"
     # In full width too.
     if unicodedata.normalize("NFKC", value[:1]) in tuple("=+-@") and not (
-        _is_number(value) or decimal_comma([value])
+        _is_number(value) or decimal_comma([value]) or unit_of(value)
     ):
         return "would be taken for a formula by spreadsheets: begin it with a letter or a digit"
     return ""

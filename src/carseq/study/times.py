@@ -13,7 +13,7 @@ from carseq.study.texts import DASHES
 DAYS = {"h": 1 / 24, "d": 1.0, "w": 7.0, "m": 30.44, "y": 365.25}
 #: Units as people write them, by what they are here.
 _UNITS = {
-    "d": "d|days?|tag|tage|jours?|j",
+    "d": "d|days?|dpi|tag|tage|jours?|j",
     "h": "h|hrs?|hours?",
     "w": "w|wks?|weeks?|wochen?|semaines?",
     "m": "m|mo|mos|mths?|months?|monate?|mois",
@@ -41,6 +41,11 @@ _BEFORE = re.compile(
     r"(?:pre|before|prior(?:[\s_-]to)?)"
     r"(?:[\s_-]?(?:infusion|treatment|therapy|transfusion|conditioning|lymphodepletion|ld|car.*))?"
 )
+#: The day of the infusion itself.
+_INFUSION = re.compile(
+    r"(?:(?:at|on)[\s_-]*)?(?:the[\s_-]*)?(?:(?:day|time|tag|jour)[\s_-]*(?:of[\s_-]*(?:the)?|der|de[\s_-]*l['’]?)?[\s_-]*)?"
+    r"(?:car[\s_-]*(?:t[\s_-]*)?)?infusion(?:s?[\s_-]*(?:day|tag))?"
+)
 _DATES = (
     re.compile(r"(?P<y>\d{4})-(?P<m>\d{1,2})-(?P<d>\d{1,2})(?:[ t]00:00(?::00)?)?"),
     re.compile(r"(?P<d>\d{1,2})\.(?P<m>\d{1,2})\.(?P<y>\d{4})"),
@@ -55,14 +60,16 @@ def unit_of(timepoint: str) -> tuple[str, float] | None:
 
     Examples
     --------
-    >>> unit_of("D28"), unit_of("14 days"), unit_of("D\\N{MINUS SIGN}7"), unit_of("relapse")
-    (('d', 28.0), ('d', 14.0), ('d', -7.0), None)
+    >>> unit_of("D28"), unit_of("14 days"), unit_of("D\\N{MINUS SIGN}7"), unit_of("infusion"), unit_of("relapse")
+    (('d', 28.0), ('d', 14.0), ('d', -7.0), ('d', 0.0), None)
     """
     plain = unicodedata.normalize("NFKC", timepoint).translate(DASHES).strip().lower()
     # A remark behind it, as in "D-7 (baseline)".
     plain = re.sub(r"\s*\([^()]*\)$", "", plain)
     if _BEFORE.fullmatch(plain):
         return "before", float("-inf")
+    if _INFUSION.fullmatch(plain):
+        return "d", 0.0
     for pattern in _DATES:
         if found := pattern.fullmatch(plain):
             try:
