@@ -202,6 +202,18 @@ def test_few_cells_of_blood_do_not_exclude_that_they_hold_car_t_cells() -> None:
     assert row["car_verdict"] == "maybe_by_blood"
 
 
+def test_a_little_more_than_blood_brings_may_be_chance() -> None:
+    """Urine of nothing but blood, 15 % CAR T cells there: 22 of 100 is chance in 4 of 100, 28 hardly ever.
+
+    Such studies were said to hold CAR T cells that blood does not explain more often than in 5 of 100.
+    """
+    only_blood = {"T": 60, "naive": 40, "B": 20}
+    row = called(22, 60, urine=only_blood)
+    assert 0.03 < row["p_blood_alone"] < 0.05
+    assert row["car_verdict"] == "maybe_by_blood"
+    assert called(28, 60, urine=only_blood)["car_verdict"] == "not_by_blood"
+
+
 def test_blood_from_before_the_infusion_is_of_another_time_though_none_is_named() -> None:
     """A sheet without time points: the negative control's blood holds no CAR T cell, which explains nothing."""
     row = called(40, 0, timepoint="D28", blood_role="negative_control")

@@ -29,7 +29,7 @@ VERSIONS: Mapping[str, str] = MappingProxyType(
         "molecules": "0.2.0",
         "cells": "0.2.0.11",
         "calling": "0.2.0.7",
-        "localize": "0.2.0.3",
+        "localize": "0.2.0.4",
         "report": "0.2.0.2",
     }
 )
