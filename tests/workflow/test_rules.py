@@ -197,6 +197,11 @@ def sheet(old: str, new: str) -> Callable[[Path], None]:
     return edit
 
 
+def reverse(study: Path) -> None:
+    head, *rows = (study / "samples.tsv").read_text().splitlines(keepends=True)
+    (study / "samples.tsv").write_text(head + "".join(reversed(rows)))
+
+
 def key(*keys: str, to: object) -> Callable[[Path], None]:
     return lambda study: change(study, *keys, to=to)
 
@@ -253,6 +258,8 @@ EDITS = {
     "a clinical number": (sheet("0.5", "0.7"), LABELS),
     "the gating": (sheet("proteinuria_g", "gating"), LABELS),
     "a patient without receptors": (sheet("A\tP1", "A\tP2"), LABELS),
+    # Neither cells nor clusters: tables alone have the sheet's order.
+    "the sheet's order": (reverse, LABELS),
     "a patient with receptors": (sheet("B\tP1", "B\tP2"), LABELS | CELLS),
     "the threshold": (key("calling", "fdr", to=0.1), {"calling"} | AFTER_CALLING | RECORD),
     "the target": (

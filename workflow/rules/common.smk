@@ -299,11 +299,11 @@ WITH_READS = [s for s in SAMPLES if STUDY.samples[s].kind != "matrix"]
 
 WITH_BAM = [s for s in SAMPLES if STUDY.samples[s].kind == "bam"]
 
-WITH_RECEPTORS = [s for s in SAMPLES if STUDY.samples[s].tcr]
+WITH_RECEPTORS = [s for s in BY_NAME if STUDY.samples[s].tcr]
 
 
 # Samples of called cells alone have no empty droplets to learn from.
-WITH_RAW = [s for s in SAMPLES if has_reads(s) or STUDY.samples[s].raw_matrix]
+WITH_RAW = [s for s in BY_NAME if has_reads(s) or STUDY.samples[s].raw_matrix]
 
 
 def cellbender_matrices():
