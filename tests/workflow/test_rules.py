@@ -347,6 +347,29 @@ def test_notes_that_name_files_from_the_root_are_taken_over(study: Path, tmp_pat
     assert workflow(old, "dryrun")[0] == set()
 
 
+@pytest.mark.parametrize("insertion", ["saved", "none"])
+def test_an_older_index_in_the_place_of_ones_own_is_noticed(
+    study: Path, tmp_path: Path, insertion: str
+) -> None:
+    """The folder of `reference.star_index` was exchanged by `mv` for an index that was built earlier."""
+    copy = shutil.copytree(study, tmp_path / "study")
+    change(copy, "reference", "star_index", to="index")
+    change(copy, "reference", "insertion", to=insertion)
+    (copy / "index").mkdir()
+    for file in ("Genome", "SA"):
+        (copy / "index" / file).write_text("one")
+    workflow(copy, "touch")
+    workflow(copy, "touch")
+    assert workflow(copy, "dryrun")[0] == set()
+    (copy / "index" / "SA").write_text("two")
+    for path in (copy / "index" / "SA", copy / "index"):
+        os.utime(path, (1e9, 1e9))
+    changed = {"check_reference", "align", "insert_car"} - (
+        {"insert_car"} if insertion == "none" else set()
+    )
+    assert workflow(copy, "dryrun")[0] >= changed
+
+
 def test_no_input_is_ancient() -> None:
     """Snakemake does not look whether a job has changed otherwise if an ancient input of it is made anew."""
     for file in (ROOT / "workflow/rules").glob("*.smk"):

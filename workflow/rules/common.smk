@@ -188,6 +188,8 @@ def content(*paths):
 GENOME_CONTENT = content(CONFIG.reference.fasta, CONFIG.reference.gtf)
 CONSTRUCT_CONTENT = content(CONSTRUCT, *ALTERNATIVES)
 BASE_INDEX = CONFIG.reference.star_index or R("base_index")
+# Of an index of one's own alone: the rule that makes another has parameters of its own.
+INDEX_CONTENT = [] if KALLISTO else content(CONFIG.reference.star_index)
 
 
 wildcard_constraints:
@@ -255,6 +257,12 @@ def reads_content(wildcards):
     return content(
         *[path for pair in pairs for path in pair], STUDY.whitelist(wildcards.sample)
     )
+
+
+# With the index, where reads are aligned to the one that was given.
+def aligned_content(wildcards):
+    index = [] if INSERTION == "saved" else INDEX_CONTENT
+    return reads_content(wildcards) + index
 
 
 def made_content(wildcards):

@@ -19,7 +19,7 @@ rule check_reference:
     params:
         # Only of an index that was given: one of our own is not built anew for it.
         plain=bool(CONFIG.reference.star_index) and INSERTION == "none" and not KALLISTO,
-        content=GENOME_CONTENT,
+        content=GENOME_CONTENT + INDEX_CONTENT,
         version=VERSIONS["reference"],
     message:
         "reference: checking genome and annotation"
@@ -178,7 +178,9 @@ rule insert_car:
         mem_mb=insert_memory,
         runtime=minutes(120),
     params:
+        **({"content": INDEX_CONTENT} if INDEX_CONTENT else {}),
         name=CAR,
+        # No parameter where there is none: finished studies stay finished.
         version=VERSIONS["reference"],
     message:
         "reference: inserting the CAR into the index"

@@ -114,7 +114,7 @@ else:
             # Nothing of the CAR's where it is not in the index: another one costs no alignment.
             car=None if INSERTION == "none" else CAR,
             feature=CONFIG.solo.feature,
-            content=reads_content,
+            content=aligned_content,
             version=VERSIONS["solo"],
         message:
             "solo: aligning {wildcards.sample}"
