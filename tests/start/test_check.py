@@ -123,6 +123,22 @@ def test_symbols_come_from_the_annotation_where_the_matrix_has_ids_alone(tmp_pat
     assert any("none of the" in str(fault) for fault in faults(tiny.write()))
 
 
+def test_a_fraction_where_per_cent_is_meant_is_noted(tmp_path):
+    """A user wrote `max_pct_mito: 0.2`, as scripts for other programs do: nearly all cells went beyond it."""
+    tiny = Tiny(tmp_path, only="M")
+    for limit, told in ((0.2, True), (5, False)):
+        tiny.config["cells"] = {**tiny.config.get("cells", {}), "max_pct_mito": limit}
+        notes = [str(r) for _, r in check_study(tiny.write()) if isinstance(r, Note)]
+        assert any("write 20" in note for note in notes) == told
+
+
+def test_a_variable_in_a_path_is_told(tmp_path):
+    """The shell replaces $HOME, a configuration does not: "no such file" left the user looking for it."""
+    tiny = Tiny(tmp_path, only="M")
+    tiny.config["cells"] = {"markers": "$HOME/markers.tsv"}
+    assert any("$HOME are not replaced" in str(fault) for fault in faults(tiny.write()))
+
+
 def test_results_of_another_configuration_are_noted(tmp_path):
     tiny = Tiny(tmp_path, only="M")
     (tmp_path / "results").mkdir()

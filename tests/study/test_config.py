@@ -60,6 +60,8 @@ def test_unknown_key_is_an_error_that_names_the_nearest():
                 "..",
                 "a/..",
                 "~/x",
+                "$SCRATCH/x",
+                "C:\\data\\x",
                 "a\nb",
                 "<b>",
             )

@@ -103,6 +103,9 @@ def check_study(path: Path) -> Iterator[Found]:
     if not faults and not sheet_faults:
         yield "configuration and sheets", _words(study)
     yield from (("samples sheet", Note(note)) for note in notes)
+    if (limit := config.cells.max_pct_mito) < 1:
+        told = f"`cells.max_pct_mito` is in per cent: {limit:g} % of the UMIs, and half of it for most cells"
+        yield "configuration", Note(f"{told}; if a fraction is meant, write {100 * limit:g}")
     choice = choice_of(study)
     study = settle(study, choice)
     yield from _guarded("results", lambda: _check_results(study))

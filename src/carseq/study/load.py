@@ -27,7 +27,7 @@ from carseq.study.sheets import (
     read_sheet,
 )
 from carseq.study.slips import slips
-from carseq.study.texts import path_fault
+from carseq.study.texts import path_fault, path_hint
 
 
 def load_study(config: Config) -> Study:
@@ -421,11 +421,7 @@ def _check_files(study: Study) -> list[CarseqError]:
                 f"{len(missing)} file{'s' if len(missing) > 1 else ''} named in the configuration cannot be read",
                 shown + (" ..." if len(missing) > 20 else ""),
                 "correct the paths (they are relative to the file that names them) or the permissions"
-                + (
-                    "; paths with \\ are those of Windows: write / and the place on this machine"
-                    if any("\\" in path for _, path in missing)
-                    else ""
-                ),
+                + path_hint(path for _, path in missing),
             )
         )
     return faults

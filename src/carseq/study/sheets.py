@@ -17,7 +17,15 @@ from carseq.library.geometry import CHEMISTRIES, own_name, parse_geometry, prese
 from carseq.library.presets import PRESETS, PROBES
 from carseq.schema.codes import GATES
 from carseq.schema.shares import most_of_share
-from carseq.study.texts import DASHES, NAME, decimal_comma, fault_words, is_missing, path_fault
+from carseq.study.texts import (
+    DASHES,
+    NAME,
+    decimal_comma,
+    fault_words,
+    is_missing,
+    path_fault,
+    path_hint,
+)
 from carseq.study.times import comparable, first_names, unit_of
 
 PATHS = ("bam", "matrix", "raw_matrix", "whitelist", "tcr")
@@ -265,7 +273,7 @@ def read_sheet(path: str, required: set[str]) -> list[tuple[int, dict[str, str |
         raise CarseqError(
             f"cannot read the sheet {path}",
             error.strerror or str(error),
-            "check the path; it is relative to the configuration",
+            f"check the path; it is relative to the configuration{path_hint([str(path)])}",
         ) from None
     except ValueError as error:
         raise CarseqError(

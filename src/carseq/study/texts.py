@@ -46,6 +46,9 @@ _FILLED = "{}<>"
 _ODD_NUMBER = re.compile(r"[-+]?(0[0-9_]+$|0[xXbBoO]|[0-9_]+:)")
 #: Folders of the kernel and of devices, in which nothing can be kept.
 _NO_FOLDERS = ("/proc", "/sys", "/dev")
+#: The beginning of a path of Windows, and a variable of the shell in a path.
+_WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
+_VARIABLE = re.compile(r"(?:^|/)(\$\w+)")
 #: Most bytes of a part of a path, and of a path, on Linux and macOS.
 MAX_NAME, MAX_PATH = 255, 4096
 
@@ -103,12 +106,31 @@ def path_fault(path: str) -> str:
     return ""
 
 
+def path_hint(paths: Iterable[str]) -> str:
+    """Return what to do about paths that name nothing here, as they are of Windows or hold a variable, behind a `;`.
+
+    >>> path_hint(["/data/$USER/genome.fa"])
+    '; variables such as $USER are not replaced: write the path out'
+    """
+    paths = list(paths)
+    hints = []
+    if any("\\" in path for path in paths):
+        hints.append("; paths with \\ are those of Windows: write / and the place on this machine")
+    if variables := [found[1] for found in map(_VARIABLE.search, paths) if found]:
+        hints.append(f"; variables such as {variables[0]} are not replaced: write the path out")
+    return "".join(hints)
+
+
 def results_fault(path: str) -> str:
     """Say why a path cannot be the folder of results, or return an empty string."""
     if fault := path_fault(path):
         return fault
     if path.startswith("~"):
         return "begins with ~, which is not a folder here: write the path out"
+    if path.startswith("$"):
+        return "begins with a variable, which is not replaced here: write the path out"
+    if _WINDOWS.match(path):
+        return "is a path of Windows: write / and the place on this machine"
     if set(Path(os.path.normpath(path)).parts) <= {"..", "."}:
         return "is the working folder itself, or one above it"
     whole = Path(path).absolute()
