@@ -53,6 +53,10 @@ def test_a_contig_on_one_line_is_whole(tmp_path: Path, monkeypatch: pytest.Monke
         (b"\x28\xb5\x2f\xfd\x04\x58", "compressed by zstd"),
         (b"PK\x03\x04\x14\x00", "a zip archive"),
         (">a\nACGT\n".encode("utf-16"), "text in UTF-16"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:12\n", "pointer of Git LFS"),
+        (b"../../.git/annex/objects/a1/x.fa", "pointer of git-annex"),
+        (b"<!DOCTYPE html>\n<html>403", "page of a server"),
+        (b'<?xml version="1.0"?>\n<Error><Code>AccessDenied</Code></Error>', "page of a server"),
     ],
     ids=[
         "no name",
@@ -67,6 +71,10 @@ def test_a_contig_on_one_line_is_whole(tmp_path: Path, monkeypatch: pytest.Monke
         "zstd",
         "zip",
         "utf-16",
+        "LFS",
+        "annex",
+        "HTML",
+        "XML",
     ],
 )
 def test_what_is_no_genome_is_refused(content: bytes, told: str, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 
 import anndata
@@ -229,6 +230,44 @@ def test_folders_of_other_programs_are_read(tmp_path, counts, barcodes, kind):
     file.write_text(file.read_text().replace("40 ", "41 ", 1))
     with pytest.raises(CarseqError, match="does not fit its lists"):
         read_counts(tmp_path / "m")
+
+
+@pytest.mark.parametrize("name", ["matrix.mtx", "features.tsv", "barcodes.tsv"])
+def test_a_file_that_is_there_twice_must_be_the_same(tmp_path, counts, barcodes, name):
+    """A folder held the plain file of an earlier run beside the gzipped ones: its counts got the others' barcodes."""
+    write_mtx(tmp_path, counts, barcodes, NAMES, TYPES)
+    zipped = tmp_path / f"{name}.gz"
+    text = gzip.decompress(zipped.read_bytes())
+    (tmp_path / name).write_bytes(text)
+    read_counts(tmp_path)
+    (tmp_path / name).write_bytes(text[:-2] + b"x\n")
+    with pytest.raises(CarseqError, match="are not the same"):
+        read_counts(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["features.tsv", "barcodes.tsv"])
+def test_a_list_with_a_byte_that_is_no_text_is_damaged(tmp_path, counts, barcodes, name):
+    write_mtx(tmp_path, counts, barcodes, NAMES, TYPES, gz=False)
+    text = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(text[:3] + b"\0" + text[4:])
+    with pytest.raises(CarseqError, match="holds the byte"):
+        read_counts(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("a.h5ad", gzip.compress(b"x"), "compressed by gzip"),
+        ("a.h5ad.gz", gzip.compress(b"x"), "compressed by gzip"),
+        ("a.h5", b"", "is empty"),
+        ("a.h5", b"<html>403", "page of a server"),
+    ],
+)
+def test_what_is_no_hdf5_is_told_as_what_it_is(tmp_path, name, content, told):
+    """ "File signature not found" sent users to transfer the file again."""
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(CarseqError, match=told):
+        read_counts(tmp_path / name)
 
 
 def test_a_folder_above_a_matrix_names_it(tmp_path, counts, barcodes):

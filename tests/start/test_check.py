@@ -132,6 +132,17 @@ def test_a_fraction_where_per_cent_is_meant_is_noted(tmp_path):
         assert any("write 20" in note for note in notes) == told
 
 
+def test_a_pointer_in_the_place_of_a_file_is_told_once(tmp_path):
+    """Of a repository cloned without Git LFS: every file was called damaged, in the words of its own reader."""
+    tiny = Tiny(tmp_path, only="M")
+    tiny.config["cells"] = {"markers": "markers.tsv"}
+    config = tiny.write()
+    (config.parent / "markers.tsv").write_text("version https://git-lfs.github.com/spec/v1\noid\n")
+    told = [str(fault) for fault in faults(config)]
+    assert len(told) == 1
+    assert "git lfs pull" in told[0]
+
+
 def test_a_variable_in_a_path_is_told(tmp_path):
     """The shell replaces $HOME, a configuration does not: "no such file" left the user looking for it."""
     tiny = Tiny(tmp_path, only="M")

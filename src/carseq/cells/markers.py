@@ -13,7 +13,7 @@ import pandas as pd
 from carseq.cells.counts import car_name
 from carseq.data import path as data_path
 from carseq.errors import CarseqError
-from carseq.io.fasta import DAMAGED
+from carseq.io.fasta import DAMAGED, check_kind
 from carseq.io.genes import is_mitochondrial, one_release
 from carseq.log import get_logger
 
@@ -114,6 +114,7 @@ def read_markers(path: str | Path | None = None) -> pd.DataFrame:
     """
     path = Path(path) if path is not None else data_path("markers/urinary.tsv")
     try:
+        check_kind(path)
         table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, comment="#")
     except (*DAMAGED, ValueError) as error:  # type: ignore[misc]
         raise CarseqError(

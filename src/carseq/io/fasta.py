@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterator
@@ -32,6 +33,49 @@ _KINDS: tuple[tuple[bytes, str, str], ...] = (
 )
 
 
+#: What stands in the place of a file that was not fetched, by its beginning.
+_STAND_INS: tuple[tuple[re.Pattern[bytes], str, str], ...] = (
+    (
+        re.compile(rb"version https://git-lfs\.github\.com/"),
+        "is a pointer of Git LFS",
+        "fetch the file that it stands for (`git lfs pull`)",
+    ),
+    (
+        re.compile(rb"[^\n]{0,300}/annex/objects/"),
+        "is a pointer of git-annex",
+        "fetch the file that it stands for (`git annex get`)",
+    ),
+    (
+        re.compile(rb"\s*(<!doctype html|<html|<\?xml[^>]*>\s*<error>)", re.IGNORECASE),
+        "is a page of a server, which did not give the file",
+        "look at it in a browser for the reason, and download the file again",
+    ),
+)
+
+
+def check_fetched(path: str | Path, head: bytes | None = None) -> None:
+    """Refuse what stands in the place of a file that was not fetched: a pointer, or a server's page.
+
+    Parameters
+    ----------
+    path
+        The file.
+    head
+        Its first bytes, where they are known.
+
+    Raises
+    ------
+    CarseqError
+        If it is; what opening the file raises is not caught.
+    """
+    if head is None:
+        with open(path, "rb") as stream:
+            head = stream.read(400)
+    for mark, what, remedy in _STAND_INS:
+        if mark.match(head):
+            raise CarseqError(f"cannot read {path}", f"it {what}", remedy)
+
+
 def check_kind(path: str | Path, head: bytes | None = None) -> None:
     """Refuse a file that is something else than text or gzip, by what it is.
 
@@ -49,7 +93,8 @@ def check_kind(path: str | Path, head: bytes | None = None) -> None:
     """
     if head is None:
         with open(path, "rb") as stream:
-            head = stream.read(64)
+            head = stream.read(400)
+    check_fetched(path, head)
     kinds = (*_KINDS, (head, *_KINDS[-1][1:])) if _is_unmarked_utf16(head) else _KINDS
     for mark, what, remedy in kinds:
         if head.startswith(mark):

@@ -6,6 +6,7 @@ each named once.
 
 from __future__ import annotations
 
+import os
 import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,7 +19,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from carseq.errors import CarseqError
-from carseq.io.fasta import check_kind
+from carseq.io.fasta import check_kind, is_gzipped
 from carseq.io.genes import gene_symbols, marker_genes
 from carseq.io.layouts import Layout, layout_of, not_here, remedy_for
 from carseq.log import get_logger
@@ -70,6 +71,8 @@ IDS = (
 SAMPLE_COLUMNS = (
     "sample", "sample_id", "sample_name", "orig.ident", "donor_id", "donor", "patient", "patient_id",
 )  # fmt: skip
+#: Bytes that no name holds.
+_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1b\x7f]")
 #: What 16 or so bases, with what programs put before and behind them, look like.
 _BARCODE = re.compile(r"^(.*[^A-Za-z0-9])?[ACGTN]{12,}([-_.#x].*)?$")
 #: What people call the feature of a CAR: as whole words, so that CARD8, CARS1, SCARB1 and CARTPT do not match.
@@ -279,6 +282,8 @@ def _read(path: Path) -> _Read:
         if not path.exists():
             raise CarseqError(f"there is no matrix {path}", "", "check the path")
         kind = Path(path.name.removesuffix(".gz")).suffix if path.suffix == ".gz" else path.suffix
+        if path.suffix == ".gz" and kind in (".h5ad", ".h5", ".hdf5"):
+            raise _zipped(path)
         raise CarseqError(
             f"{path} is not a matrix that carseq reads",
             f"its name ends with {kind or 'no suffix'}",
@@ -289,6 +294,14 @@ def _read(path: Path) -> _Read:
         raise
     # What damaged bytes make h5py, anndata, zlib and scipy raise is of any type: all of it means one thing.
     except Exception as error:
+        if path.is_file() and os.access(path, os.R_OK):
+            if not path.stat().st_size:
+                raise CarseqError(
+                    f"the matrix {path} is empty", "it has no byte", "transfer it again"
+                ) from None
+            if is_gzipped(path) and ".mtx" not in suffixes:
+                raise _zipped(path) from None
+            check_kind(path)
         raise CarseqError(
             f"cannot read the matrix {path}",
             " ".join(str(error).split())[:300] or type(error).__name__,
@@ -296,13 +309,52 @@ def _read(path: Path) -> _Read:
         ) from None
 
 
+def _zipped(path: Path) -> CarseqError:
+    return CarseqError(
+        f"the matrix {path} is compressed by gzip",
+        "HDF5 is read as it is",
+        "unpack it (`gunzip`; a .tar.gz by `tar -xzf`) and give what is inside",
+    )
+
+
 def _read_bytes(path: Path) -> bytes:
     from isal import igzip
 
     raw = path.read_bytes()
     raw = igzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
-    check_kind(path, raw[:64])
+    check_kind(path, raw[:400])
     return raw
+
+
+def _list_bytes(path: Path) -> bytes:
+    """Return a list of features or barcodes."""
+    raw = _read_bytes(path)
+    if (odd := _CONTROL.search(raw)) is not None:
+        raise _odd_byte(path, odd)
+    return raw
+
+
+def _odd_byte(path: Path, odd: re.Match[bytes]) -> CarseqError:
+    return CarseqError(
+        f"{path} is damaged",
+        f"it holds the byte {odd.group()!r} at {odd.start():,}",
+        "transfer it again; compare its md5 with the sender's",
+    )
+
+
+def _check_one_of(path: Path) -> None:
+    """Refuse a file of a matrix that is there twice, plain and gzipped, and not the same: nothing says which is meant.
+
+    The counts of one run would be read beside the barcodes of another.
+    """
+    plain = path.with_name(path.name.removesuffix(".gz"))
+    zipped = path.with_name(f"{plain.name}.gz")
+    if plain.is_file() and zipped.is_file() and _read_bytes(plain) != _read_bytes(zipped):
+        raise CarseqError(
+            f"{plain} and {zipped.name} are not the same",
+            "one of them is probably of an earlier run",
+            "keep the one that belongs to the other files of the folder, and remove the other",
+        )
 
 
 def _parts_of(folder: Path, matrix: Path | None) -> tuple[Path, Path, Path]:
@@ -336,7 +388,10 @@ def _parts_of(folder: Path, matrix: Path | None) -> tuple[Path, Path, Path]:
             "give the whole folder: matrix.mtx, features.tsv (or genes.tsv) and barcodes.tsv",
         )
 
-    return found[0], beside("features.tsv", "genes.tsv"), beside("barcodes.tsv")
+    parts = found[0], beside("features.tsv", "genes.tsv"), beside("barcodes.tsv")
+    for part in parts:
+        _check_one_of(part)
+    return parts
 
 
 def _listed(raw: bytes, n: int, numbered: int = 2) -> list[list[str]]:
@@ -381,7 +436,7 @@ def _barcode_lines(path: Path, n: int) -> tuple[int, Callable[[npt.NDArray[np.in
 
     Of millions of one width only those asked for are cut out. ``n`` is how many the matrix has.
     """
-    raw = _read_bytes(path)
+    raw = _list_bytes(path)
     width = raw.find(b"\n") + 1
     if width > 1 and raw[:1].isalnum() and len(raw) % width == 0:
         text = np.frombuffer(raw, dtype=np.uint8).reshape(-1, width)
@@ -411,11 +466,7 @@ def _entries(matrix: Path) -> sparse.coo_array:
         )
     # SciPy's reader crashes the process on some bytes that are not text, and on a last line that is cut off.
     if (odd := re.search(rb"[^\t\n\r\x20-\x7e]", raw)) is not None:
-        raise CarseqError(
-            f"{matrix} is damaged",
-            f"it holds the byte {odd.group()!r} at {odd.start():,}",
-            "transfer it again; compare its md5 with the sender's",
-        )
+        raise _odd_byte(matrix, odd)
     raw = raw.rstrip() + b"\n"
     # Read as integers, a value of 0.5 would silently become 0.
     first, end, entries = raw.partition(b"\n")
@@ -478,7 +529,7 @@ def _read_mtx(folder: Path, matrix: Path | None = None) -> _Read:
         return _of_layout(layout)
     matrix, features, barcodes = _parts_of(folder, matrix)
     stored = _entries(matrix)
-    table = _listed(_read_bytes(features), stored.shape[0], numbered=3)
+    table = _listed(_list_bytes(features), stored.shape[0], numbered=3)
     n_barcodes, barcodes_at = _barcode_lines(barcodes, stored.shape[1])
     if stored.shape != (len(table), n_barcodes):
         if stored.shape == (n_barcodes, len(table)):

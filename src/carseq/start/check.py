@@ -87,6 +87,15 @@ def check_study(path: Path) -> Iterator[Found]:
     A fault of one input hides none of another. Inputs given by an address are asked for, not fetched: what is in them
     is checked by the first jobs of the run.
     """
+    told: set[str] = set()
+    for what, found in _all_found(path):
+        # What a file is may be seen where it is named, and again where it is read.
+        if not isinstance(found, CarseqError) or str(found) not in told:
+            told.add(str(found))
+            yield what, found
+
+
+def _all_found(path: Path) -> Iterator[Found]:
     config, faults = read_config(path)
     yield from (("configuration", fault) for fault in faults)
     if config is None:

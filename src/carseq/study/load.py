@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from carseq.errors import CarseqError
+from carseq.io.fasta import check_fetched
 from carseq.io.remote import check_address, is_url, placed
 from carseq.library.geometry import preset_of
 from carseq.library.presets import OBSERVED, PROBES
@@ -402,6 +403,8 @@ def _check_files(study: Study) -> list[CarseqError]:
                 )
             elif not _readable(path):
                 missing.append((key, path))
+            elif Path(path).is_file():
+                check_fetched(path)
         except CarseqError as error:
             faults.append(error)
     cells = study.config.cells

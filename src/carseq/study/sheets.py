@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from carseq.errors import CarseqError
+from carseq.io.fasta import check_fetched
 from carseq.library.geometry import CHEMISTRIES, own_name, parse_geometry, preset_of
 from carseq.library.presets import PRESETS, PROBES
 from carseq.schema.codes import GATES
@@ -282,6 +283,7 @@ def read_sheet(path: str, required: set[str]) -> list[tuple[int, dict[str, str |
             'save it as tab-separated text in UTF-8; in Excel as "CSV UTF-8", not as .xlsx, "Unicode Text" or '
             "plain CSV",
         ) from None
+    check_fetched(path, text[:400].encode())
     lines = [(n, line) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
     if lines and _SEPARATOR.fullmatch(lines[0][1].strip()):
         # What Excel is told about a CSV.
