@@ -132,15 +132,24 @@ def test_a_fraction_where_per_cent_is_meant_is_noted(tmp_path):
         assert any("write 20" in note for note in notes) == told
 
 
-def test_a_pointer_in_the_place_of_a_file_is_told_once(tmp_path):
-    """Of a repository cloned without Git LFS: every file was called damaged, in the words of its own reader."""
+@pytest.mark.parametrize("key", ["markers", "tcr", "matrix"])
+@pytest.mark.parametrize("pointer", [True, False], ids=["pointer", "dangling"])
+def test_a_file_that_was_not_fetched_is_told_once(tmp_path, key, pointer):
+    """Of a repository cloned without Git LFS or git-annex: every reader called it damaged, in words of its own."""
     tiny = Tiny(tmp_path, only="M")
-    tiny.config["cells"] = {"markers": "markers.tsv"}
+    lost = tmp_path / ("lost.h5ad" if key == "matrix" else "lost.tsv")
+    if key == "markers":
+        tiny.config["cells"] = {"markers": str(lost)}
+    else:
+        tiny.rows["M"][key] = str(lost)
     config = tiny.write()
-    (config.parent / "markers.tsv").write_text("version https://git-lfs.github.com/spec/v1\noid\n")
+    if pointer:
+        lost.write_text("version https://git-lfs.github.com/spec/v1\noid\n")
+    else:
+        lost.symlink_to(".git/annex/objects/lost")
     told = [str(fault) for fault in faults(config)]
     assert len(told) == 1
-    assert "git lfs pull" in told[0]
+    assert ("git lfs pull" if pointer else str(lost)) in told[0]
 
 
 def test_a_variable_in_a_path_is_told(tmp_path):

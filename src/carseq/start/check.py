@@ -88,11 +88,21 @@ def check_study(path: Path) -> Iterator[Found]:
     is checked by the first jobs of the run.
     """
     told: set[str] = set()
+    unread: set[str] = set()
     for what, found in _all_found(path):
-        # What a file is may be seen where it is named, and again where it is read.
-        if not isinstance(found, CarseqError) or str(found) not in told:
+        if isinstance(found, CarseqError):
+            # A file that is not there, or not the file, is told where it is named; who would read it says no more.
+            if str(found) in told or unread & _paths(found.message):
+                continue
             told.add(str(found))
-            yield what, found
+            if re.search(r"cannot (be )?read", found.message):
+                unread |= _paths(str(found))
+        yield what, found
+
+
+def _paths(text: str) -> set[str]:
+    """Return the paths from the root in a text."""
+    return {word.strip(";,:") for word in text.split() if re.match(r"/\w", word)}
 
 
 def _all_found(path: Path) -> Iterator[Found]:
