@@ -79,7 +79,7 @@ if workflow.is_main_process:
     if told := too_little(STUDY, CHOICE, megabytes_here()):
         logger.warning(told)
 STUDY = settle(STUDY, CHOICE)
-RECORD_TEXT = record_text(STUDY.record(), STUDY.config.results)
+RUN_RECORD = record_text(STUDY.record(), STUDY.config.results)
 # Jobs run in the study's folder.
 STUDY = STUDY.seen_from(Path.cwd())
 

@@ -13,7 +13,7 @@ rule run_record:
         mem_mb=memory(1000),
         runtime=minutes(15),
     params:
-        record=RECORD_TEXT,
+        record=RUN_RECORD,
         kallisto=KALLISTO,
         programs=CONFIG.solo.kallisto,
         version=VERSIONS["report"],

@@ -53,6 +53,11 @@ _STAND_INS: tuple[tuple[re.Pattern[bytes], str, str], ...] = (
 )
 
 
+def _first_bytes(path: str | Path) -> bytes:
+    with open(path, "rb") as stream:
+        return stream.read(400)
+
+
 def check_fetched(path: str | Path, head: bytes | None = None) -> None:
     """Refuse what stands in the place of a file that was not fetched: a pointer, or a server's page.
 
@@ -68,9 +73,7 @@ def check_fetched(path: str | Path, head: bytes | None = None) -> None:
     CarseqError
         If it is; what opening the file raises is not caught.
     """
-    if head is None:
-        with open(path, "rb") as stream:
-            head = stream.read(400)
+    head = _first_bytes(path) if head is None else head
     for mark, what, remedy in _STAND_INS:
         if mark.match(head):
             raise CarseqError(f"cannot read {path}", f"it {what}", remedy)
@@ -91,9 +94,7 @@ def check_kind(path: str | Path, head: bytes | None = None) -> None:
     CarseqError
         If it is; what opening the file raises is not caught.
     """
-    if head is None:
-        with open(path, "rb") as stream:
-            head = stream.read(400)
+    head = _first_bytes(path) if head is None else head
     check_fetched(path, head)
     kinds = (*_KINDS, (head, *_KINDS[-1][1:])) if _is_unmarked_utf16(head) else _KINDS
     for mark, what, remedy in kinds:

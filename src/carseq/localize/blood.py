@@ -21,6 +21,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from carseq.calling.fractions import draw_fraction
+from carseq.calling.gates import BY_CAR, gate_of, gates
 from carseq.cells.annotation import T_LINEAGE, is_single_t
 from carseq.schema.codes import BLOOD
 from carseq.schema.tables import BLOOD_IN_URINE
@@ -216,9 +218,6 @@ def paired_blood(
         ``same time point``, ``other time point``, ``no blood sample`` or ``blood sorted otherwise`` (also after a sort
         by the CAR).
     """
-    # Not at the top: calling is a room of its own, which the cells do without.
-    from carseq.calling.gates import BY_CAR, gates
-
     blood = samples[(samples["compartment"] == "blood") & (samples["patient"] == row["patient"])]
     if "gating" in samples:
         # What was sorted otherwise says nothing of these cells.
@@ -271,8 +270,6 @@ def blood_in_urine(adata: AnnData, detection: pd.DataFrame, *, seed: int = 0) ->
     pandas.DataFrame
         Schema ``BLOOD_IN_URINE``: a row a urine sample and marker population, the combined estimate last.
     """
-    from carseq.calling.gates import gate_of
-
     parts: list[pd.DataFrame] = []
     by_sample = dict(list(adata.obs.groupby(adata.obs["sample"].astype(str), observed=True)))
     nothing = adata.obs.iloc[:0]
@@ -459,9 +456,6 @@ def _car(
     seed: int,
 ) -> dict[str, Any]:
     """Return how many CAR T cells blood would bring, how many there are, and whether blood alone explains them."""
-    # Not at the top either.
-    from carseq.calling import draw_fraction
-
     n_t = float(row["n_t_cells"])
     found: dict[str, Any] = {
         "car_seen": n_t * row["prevalence"],
