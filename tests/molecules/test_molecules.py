@@ -16,7 +16,7 @@ from carseq.construct.library import relatives
 from carseq.data import path as data_path
 from carseq.errors import CarseqError
 from carseq.io.bam import kept_unmapped, open_bam
-from carseq.molecules import Scorer, collapse_umis, find_molecules, write_slice
+from carseq.molecules import Scorer, car_contigs, collapse_umis, find_molecules, write_slice
 from carseq.molecules.support import compare_constructs
 
 RNG = random.Random(4)
@@ -386,6 +386,25 @@ def test_the_cars_contig_may_hold_other_genes_before_it(tmp_path, surrogate, fou
     )
     assert len(molecules) == 5
     assert losses.set_index("step").loc["unlike_car", "n"] == 150
+
+
+def test_each_read_of_a_short_contig_is_read_once_and_the_mitochondrion_not(
+    tmp_path, surrogate, monkeypatch
+):
+    """The mitochondrion is as short as a vector and may hold a tenth of all reads: it was read 34 times over."""
+    bam = Bam(tmp_path / "m.bam", surrogate)
+    bam.contigs = {"chrM": 16_569, "KI270741.1": 8_000, **relatives_only(bam.contigs)}
+    for contig in ("chrM", "KI270741.1"):
+        for i in range(400):
+            bam.add(bases(90), contig=contig, start=10 * i, cell=i + 1)
+    asked = []
+    with open_bam(bam.write()) as opened:
+        fetch = type(opened).fetch
+        monkeypatch.setattr(
+            type(opened), "fetch", lambda self, *a, **k: asked.append(a) or fetch(self, *a, **k)
+        )
+        assert car_contigs(opened, "HBI0101", Scorer(surrogate, []).kmers, []) == []
+    assert asked == [("KI270741.1",)]
 
 
 def relatives_only(contigs):

@@ -6,9 +6,9 @@ the same reads. A read is known by its name and its mate: the two reads of a pai
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 
 import pysam
 from Bio.Seq import reverse_complement
@@ -17,6 +17,7 @@ from carseq.construct.homology import Locus
 from carseq.io.bam import NO_BARCODE, RAW_UMI_TAG, TAGS
 from carseq.io.barcodes import bare_barcode
 from carseq.log import get_logger
+from carseq.reference.genome import is_mitochondrion
 from carseq.sequence.kmers import KmerSet
 
 log = get_logger(__name__)
@@ -262,7 +263,8 @@ def car_contigs(
     found = []
     genome = {locus.contig for locus in loci}
     for contig in bam.get_index_statistics():
-        if contig.contig in genome:
+        # The mitochondrion is as short as a vector, and may hold a tenth of all reads.
+        if contig.contig in genome or is_mitochondrion(contig.contig):
             continue
         short = bam.get_reference_length(contig.contig) <= MAX_VECTOR
         if contig.mapped and short and resembles_car(bam, contig.contig, kmers):
@@ -288,11 +290,25 @@ def resembles_car(bam: pysam.AlignmentFile, contig: str, kmers: KmerSet) -> bool
         Of the CAR's transcripts.
     """
 
-    def share(reads: Iterable[pysam.AlignedSegment], least: int) -> float:
-        head = [read.query_sequence or "" for read in islice(reads, _HEAD)]
-        return float(kmers.among(head).mean()) if len(head) >= least else 0.0
-
-    return share(bam.fetch(contig), 1) >= _ALIKE or any(
-        share(bam.fetch(contig, start, start + _STRETCH), _FEWEST) >= _ALIKE
-        for start in range(0, bam.get_reference_length(contig), _STRETCH)
+    first: list[str] = []
+    stretches: dict[int, list[str]] = defaultdict(list)
+    # One pass: to fetch a stretch, the index leads to the beginning of 16 kb, which is read again each time.
+    for record in bam.fetch(contig):
+        head = stretches[record.reference_start // _STRETCH]
+        if len(first) < _HEAD:
+            first.append(record.query_sequence or "")
+            if len(first) == _HEAD and _alike(first, kmers):
+                return True
+        if len(head) < _HEAD:
+            head.append(record.query_sequence or "")
+            if len(head) == _HEAD and _alike(head, kmers):
+                return True
+    return any(
+        _alike(head, kmers)
+        for head in [first, *(x for x in stretches.values() if len(x) >= _FEWEST)]
+        if 0 < len(head) < _HEAD
     )
+
+
+def _alike(reads: list[str], kmers: KmerSet) -> bool:
+    return float(kmers.among(reads).mean()) >= _ALIKE

@@ -238,6 +238,11 @@ def _check_twins(
     )
 
 
+def is_mitochondrion(contig: str) -> bool:
+    """Return whether a contig is the human mitochondrion, by any of the names that sources give it."""
+    return _bare(contig) == MITOCHONDRION
+
+
 def _bare(contig: str) -> str:
     """Return the name of a chromosome as all sources have it (chr1, Chr01, NC_000001.11 and 1: 1; chrM and MT: mt)."""
     bare = contig.lower().removeprefix("chr")
