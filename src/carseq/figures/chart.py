@@ -350,8 +350,9 @@ def row_chart(layers: Sequence[Any], *, notes: bool = True) -> alt.LayerChart:
         alt.param("note_room", value=100),
         alt.param("narrow", value=False),
     ]
-    chart = alt.layer(hover, *layers, *texts).add_params(*params)
-    return chart.properties(width=WIDTH, height=alt.Step(STEP))
+    # Whatever is added to layers later copies them all.
+    layers = [hover.add_params(*params), *layers, *texts]
+    return alt.layer(*layers, width=WIDTH, height=alt.Step(STEP))
 
 
 @cache
@@ -424,7 +425,7 @@ def panels(
 ) -> Any:
     """Return a panel for each value of ``column``, in the order of the rows (``order``), each with axes of its own."""
     order = alt.EncodingSortField("order", op="min")
-    panel = alt.layer(*layers).properties(width=width, height=height)
+    panel = alt.layer(*layers, width=width, height=height)
     by = alt.Facet(f"{column}:N", title=None, sort=order)
     drawn = panel.facet(facet=by, columns=columns, data=alt.NamedData("rows"))
     # Axes of their own: the page lays panels out in as many columns as there is room for.
