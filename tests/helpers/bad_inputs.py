@@ -138,6 +138,14 @@ put(
     late=True,
 )
 put("config: UTF-16", "M", "not text in UTF-8", "config.yaml", UTF16, late=True)
+put(
+    "config: a pointer of Git LFS",
+    "M",
+    "git lfs pull",
+    "config.yaml",
+    "version https://git-lfs.github.com/spec/v1\n",
+    late=True,
+)
 put("config: a list", "M", "holds no keys", "config.yaml", "- a\n- b\n", late=True)
 put(
     "config: a tab for indentation",

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from carseq.errors import CarseqError
+from carseq.io.fasta import check_fetched
 
 #: What R, pandas, spreadsheets and people write where there is no value.
 MISSING = frozenset(
@@ -193,6 +194,7 @@ def read_yaml(path: Path) -> tuple[Any, list[CarseqError]]:
         If it cannot be read.
     """
     try:
+        check_fetched(path)
         loader = _Loader(path.read_text(encoding="utf-8-sig"))
         data = loader.get_single_data()
     except (OSError, ValueError) as error:
