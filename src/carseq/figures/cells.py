@@ -12,7 +12,14 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, PercentFormatter
 from carseq.cells.markers import is_single_t
 from carseq.figures import chart, summaries
 from carseq.figures.palette import CALLS, OKABE_ITO, UNKNOWN, colours, shown_call
-from carseq.figures.style import MARKERS, new_figure, new_panels, nothing_to_show, style
+from carseq.figures.style import (
+    MARKERS,
+    new_figure,
+    new_panels,
+    nothing_to_show,
+    style,
+    thousands,
+)
 from carseq.schema.percent import NBSP
 
 if TYPE_CHECKING:
@@ -176,6 +183,8 @@ def quality_scatter(cells: pd.DataFrame, by: str = "lineage") -> Figure:
             right.scatter(own["total_umis"].clip(1), own["pct_mito"], **look)
         left.set(xscale="log", yscale="log", xlabel="UMIs", ylabel="genes")
         right.set(xscale="log", xlabel="UMIs", ylabel="mitochondrial UMIs (%)")
+        for axis in (left.xaxis, left.yaxis, right.xaxis):
+            thousands(axis)
         figure.legend(loc="outside right upper", fontsize=9, markerscale=2)
         return figure
 
@@ -216,7 +225,15 @@ def doublets(cells: pd.DataFrame) -> Figure:
             own = scored[scored["sample"] == name]
             double = own["is_doublet"].astype(bool)
             score = [own.loc[~double, "doublet_score"], own.loc[double, "doublet_score"]]
-            axes.hist(score, bins=30, stacked=True, color=[UNKNOWN, OKABE_ITO[5]], log=True)
+            axes.hist(
+                score,
+                bins=30,
+                stacked=True,
+                histtype="stepfilled",
+                color=[UNKNOWN, OKABE_ITO[5]],
+                log=True,
+            )
+            thousands(axes.yaxis)
             axes.set_title(f"{name}: {int(double.sum())} of {len(own)}", fontsize=9)
         figure.supxlabel("doublet score (orange: called a doublet)", fontsize=10)
         figure.supylabel("cells", fontsize=10)

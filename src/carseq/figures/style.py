@@ -9,7 +9,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, LogFormatter
 
 #: Matplotlib's names of the palette's shapes.
 MARKERS = {"triangle-up": "^", "diamond": "D", "square": "s", "cross": "x", "circle": "o"}
@@ -55,6 +55,15 @@ def nothing_to_show(message: str) -> Figure:
 def thousands(axis: mpl.axis.Axis) -> None:
     """Label an axis with whole numbers and thousands separators."""
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    if axis.get_scale() == "log":
+        axis.set_minor_formatter(_FewThousands(minor_thresholds=(1, 0.4)))
+
+
+class _FewThousands(LogFormatter):
+    """Labels between the powers of ten, where an axis spans few of them; numbers, since 10³ takes long to set."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        return f"{x:,.0f}" if super().__call__(x, pos) else ""
 
 
 def new_panels(n: int, width: float = 3.0, height: float = 2.5) -> tuple[Figure, list[Axes]]:
