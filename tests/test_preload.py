@@ -117,6 +117,39 @@ print("to stderr", file=sys.stderr)
     }  # fmt: skip
 
 
+def test_a_script_is_handed_over_before_it_imports(run: Run, server: psutil.Process) -> None:
+    """What Snakemake writes before each script imports for a quarter of a second, and comes before carseq's name."""
+    process = run("import os; print(os.getppid())\nimport carseq\n")
+    assert int(process.communicate()[0]) == server.pid
+
+
+def test_what_else_python_reads_at_its_start_is_read(run: Run, tmp_path: Path) -> None:
+    """A sitecustomize of the user's own (a proxy, coverage) stands behind the one that hands over."""
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "sitecustomize.py").write_text("import sys; sys.of_the_user = __name__\n")
+    before = os.environ["PYTHONPATH"]
+    environment = {**os.environ, "PYTHONPATH": f"{before}{os.pathsep}{own}"}
+    # Not handed over: the process that has the libraries has not read it.
+    process = run(
+        "import os, sys; print(os.getppid(), sys.of_the_user)\nimport carseq\n", env=environment
+    )
+    out, err = process.communicate()
+    assert (out.split(), err) == ([str(os.getpid()), "sitecustomize"], "")
+
+
+def test_an_environment_without_carseq_tells_nothing_at_its_start(
+    server: psutil.Process, tmp_path: Path
+) -> None:
+    """A script of another environment (conda) does what it does; Python would print an error for each process."""
+    script = tmp_path / ".snakemake/scripts/tmp1.a.py"
+    script.parent.mkdir(parents=True)
+    script.write_text("import os; print(os.getppid())\n")
+    command = [Path(sys.base_prefix) / "bin/python3", "-s", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.stdout.strip(), done.stderr) == (str(os.getpid()), "")
+
+
 @pytest.mark.parametrize(
     ("ending", "code"),
     [("raise SystemExit(3)", 3), ("os._exit(4)", 4), ("1 / 0", 1), ("os.kill(os.getpid(), 9)", -9)],

@@ -28,8 +28,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from carseq.data import path
+
 #: Where a job's script finds the process: the name of its socket.
 ADDRESS = "CARSEQ_PRELOADED"
+#: On the path of the run's processes, so that a script is handed over as Python starts.
+STARTUP = path("startup")
 #: What every job imports: jobs can be handed over once it is there.
 _FIRST = (
     "numpy", "pandas", "psutil", "snakemake.iocontainers", "snakemake.logging", "threadpoolctl",
@@ -63,6 +67,9 @@ def start(scripts: str | Path) -> int | None:
     if sys.platform != "linux" or not hasattr(os, "pidfd_open") or os.environ.get(ADDRESS):
         return None
     address = f"carseq-{os.getpid()}-{os.urandom(8).hex()}"
+    known = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    if str(STARTUP) not in known:
+        os.environ["PYTHONPATH"] = os.pathsep.join([str(STARTUP), *filter(None, known)])
     # Its standard input ends when this process does: the other end is held by nobody else.
     reads, _ = os.pipe()
     pid = os.posix_spawn(
