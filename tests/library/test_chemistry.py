@@ -185,6 +185,46 @@ def test_pairs_that_do_not_belong_together_are_told(tmp_path):
         check_pair(tmp_path / "text.fastq", a)
 
 
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("SRR1.{}.2", "SRR1.{}.3"), ("SRR1.{}.3", "SRR1.{}.4"), ("A:{}/1", "A:{}/3")],
+)
+def test_mates_behind_index_reads_are_a_pair(tmp_path, first, second):
+    """SRA numbers the index reads too (`fastq-dump -I`): 10x R1 and R2 were refused as no pair."""
+    pair = [
+        write_fastq(
+            tmp_path / f"{i}.fastq.gz", [bases(90)] * 20, [name.format(n) for n in range(20)]
+        )
+        for i, name in enumerate((first, second))
+    ]
+    check_pair(*pair)
+
+
+def test_renumbered_reads_of_two_lanes_are_no_pair(tmp_path):
+    """Reads of both lanes were numbered anew; the sequencer's names behind the numbers differ."""
+    pair = [
+        write_fastq(
+            tmp_path / f"{lane}.fastq.gz",
+            [bases(90)] * 20,
+            [f"SRR1.{n} A00228:279:HFWF:{lane}:1101:{n}:1000 length=90" for n in range(20)],
+        )
+        for lane in (1, 2)
+    ]
+    with pytest.raises(CarseqError, match=r"names of read 1 differ: .*HFWF:1:.* and .*HFWF:2:"):
+        check_pair(*pair)
+
+
+def test_names_with_a_blank_are_told(tmp_path):
+    """`P01 A:1:7` is the name P01 to every program: all reads had one name, and were told as R1 and R2 in one file."""
+    r1, r2, whitelist = library(tmp_path)
+    for path in (r1, r2):
+        with gzip.open(path, "rt") as stream:
+            reads = stream.read().splitlines()[1::4]
+        write_fastq(path, reads, [f"P01 A:1:{n}" for n in range(len(reads))])
+    with pytest.raises(CarseqError, match=r"R1.fastq.gz have one name"):
+        detect_chemistry([(r1, r2)], PANEL, whitelist=whitelist)
+
+
 def test_whitelists_are_read_plain_zipped_and_with_suffix(tmp_path):
     (tmp_path / "a.txt").write_text("\n".join(BARCODES) + "\n")
     (tmp_path / "b.txt").write_text("\n".join(f"{b}-1" for b in BARCODES) + "\n")

@@ -51,6 +51,8 @@ SURELY_VALID = 0.8
 MIXED = 0.2
 #: Reads from which barcodes are learnt where no list was made of all of them.
 _LEARN = 2_000_000
+#: Share of the reads that have the name of the one before, above which it is no pair's: all have one name.
+_ALL_ALIKE = 0.7
 #: Parts by which a barcode of several parts is recognized: a list of every combination of three may have 57 million.
 _TOLD_BY = 2
 #: Share of valid barcodes in a pair of files, of that in the best pair of the sample, below which it is a bad one.
@@ -281,6 +283,14 @@ class _Unit:
         one, two = first_reads(first, n), first_reads(second, n)
         for path, reads in ((first, one), (second, two)):
             same = sum(a[0] == b[0] for a, b in pairwise(reads))
+            if same > _ALL_ALIKE * len(reads):
+                raise CarseqError(
+                    f"the reads of {path} have one name",
+                    f"{same} of its first {len(reads)} reads are called {reads[0][0]}: a read's name ends at the first "
+                    "blank",
+                    "put another letter for the blank, in R1 and R2 alike (`sed '1~4s/ /_/'`), or give the files as "
+                    "they were sequenced",
+                )
             if same > 0.3 * len(reads):
                 raise CarseqError(
                     f"{path} holds R1 and R2 of each pair, one behind the other",

@@ -21,8 +21,13 @@ from carseq.io.fasta import DAMAGED, check_kind, is_gzipped
 WHOLE_BYTES = 40_000_000
 #: Seconds after which a file that has not changed is taken as written to its end.
 SETTLED = 2.0
-#: The end of a read's name in one file of a pair: ``/1`` and ``/2``, or ``.1`` and ``.2`` (fastq-dump -I).
-_MATE = re.compile(r"[/.][12]$")
+#: The end of a read's name in one file of a pair: ``/1`` and ``/2``, or ``.1`` and ``.2`` (fastq-dump -I); of runs
+#: with index reads, which come first, ``.2`` and ``.3`` or ``.3`` and ``.4``.
+_MATE = re.compile(r"[/.][1-4]$")
+#: Reads whose names are compared whole.
+_NAMED = 1000
+#: The sequencer's own name of a read, which stands behind a new one (``@SRR1.7 A00228:279:HFWF:1:1101:8486:1000``).
+_PLACE = re.compile(r"[^\s:]+:\d+:[^\s:]+:\d+:\d+:\d+:\d+")
 
 
 def first_reads(path: str | Path, n: int | None) -> list[tuple[str, str]]:
@@ -148,12 +153,15 @@ def check_reads_of_pair(r1: str | Path, r2: str | Path, n: int | None) -> int:
         one, two = pair
         if one is None or two is None:
             continue
-        if one.id != two.id and not _are_mates(one.id, two.id):
-            raise CarseqError(
-                f"{r1} and {r2} are not a pair",
-                f"names of read {number} differ: {one.id} and {two.id}",
-                "check that r1 and r2 of the unit come from the same lane and are unsorted",
-            )
+        # The names behind the first tell of all reads by some.
+        if one.id != two.id or number <= _NAMED:
+            own, other = _names(one.name), _names(two.name)
+            if not all(map(_are_mates, own, other)):
+                raise CarseqError(
+                    f"{r1} and {r2} are not a pair",
+                    f"names of read {number} differ: {' '.join(own)} and {' '.join(other)}",
+                    "check that r1 and r2 of the unit come from the same lane and are unsorted",
+                )
         alike = alike and one.sequence == two.sequence
     if not all(counts):
         raise CarseqError(
@@ -184,8 +192,23 @@ def _size(path: str | Path) -> int:
         return 0
 
 
+def _names(line: str) -> list[str]:
+    """Return a read's name, and behind it the one that the sequencer gave it, where the first is a later one.
+
+    >>> _names("SRR1.7 A00228:279:HFWF:1:1101:8486:1000 length=28")
+    ['SRR1.7', 'A00228:279:HFWF:1:1101:8486:1000']
+    >>> _names("A00228:279:HFWF:1:1101:8486:1000 1:N:0:ACGT")
+    ['A00228:279:HFWF:1:1101:8486:1000']
+    """
+    first, *rest = line.split(maxsplit=2) or [""]
+    found = _PLACE.match(rest[0]) if rest else None
+    return [first, found[0]] if found else [first]
+
+
 def _are_mates(name1: str, name2: str) -> bool:
     """Return whether two names are those of the reads of one pair."""
+    if name1 == name2:
+        return True
     stem1, stem2 = _MATE.sub("", name1), _MATE.sub("", name2)
     return stem1 == stem2 and name1[len(stem1) :][:1] in ("", *name2[len(stem2) :][:1])
 
