@@ -93,6 +93,23 @@ def test_a_mate_that_the_car_does_not_explain_does_not_take_its_partner_away(
         assert kept == {own if order[0] == 0 else reverse_complement(own)}
 
 
+@pytest.mark.parametrize("tags", [("CB", "UB"), ("XC", "XM")])
+def test_reads_whose_names_repeat_are_not_one_read(tags, tmp_path, surrogate, target):
+    """Two lanes were numbered from 1 each, or a BAM has no names: all but one molecule of a name were lost."""
+    car = surrogate.sequence
+    bam = Bam(tmp_path / "numbered.bam", surrogate)
+    for i, umi in enumerate(("A" * 12, "C" * 12, "G" * 12, "T" * 12)):
+        on = {"contig": "HBI0101", "start": 100 + i} if i < 2 else {}
+        bam.add(car[100 + i : 190 + i], cell=1 + i % 2, umi=umi, **on)
+        record = bam.records[-1]
+        record.query_name = "7"
+        record.set_tags([*zip(tags, (record.get_tag("CB"), umi), strict=True)])
+    path = bam.write()
+    molecules, _ = molecules_of(path, target, sample="s")
+    assert sorted(molecules["umi"]) == ["A" * 12, "C" * 12, "G" * 12, "T" * 12]
+    assert len(cell_records(path, target, [barcode(1), barcode(2)])) == 4
+
+
 def test_a_read_over_two_exons_is_given_once(tmp_path, surrogate, target):
     """A spliced read overlaps two loci of its gene."""
     bam = Bam(tmp_path / "s.bam", surrogate)

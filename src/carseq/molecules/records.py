@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pysam
 
-from carseq.io.bam import molecule_tags, open_bam
+from carseq.io.bam import TAGS, molecule_tags, open_bam
 from carseq.molecules.candidates import Candidate, CandidateReads, ReadId, car_contigs, read_id
 from carseq.molecules.score import Scorer
 from carseq.molecules.target import Target
@@ -47,10 +47,12 @@ def cell_records(
             tags=tags,
             barcodes=barcodes,
         )
-        return car_records(walk, scorer)
+        return car_records(walk, scorer, tags)
 
 
-def car_records(candidates: Iterable[Candidate], scorer: Scorer) -> list[pysam.AlignedSegment]:
+def car_records(
+    candidates: Iterable[Candidate], scorer: Scorer, tags: tuple[str, str] = TAGS
+) -> list[pysam.AlignedSegment]:
     """Return the records of candidate reads that may be CAR mRNA, with their further alignments.
 
     Left out are reads that do not resemble the CAR, and those not aligned to it that fit it over fewer than 40 bases.
@@ -61,6 +63,8 @@ def car_records(candidates: Iterable[Candidate], scorer: Scorer) -> list[pysam.A
         Of :class:`carseq.molecules.CandidateReads`.
     scorer
         Of the CAR and its homologs.
+    tags
+        Of cell barcode and UMI.
     """
     records: list[pysam.AlignedSegment] = []
     fits: dict[ReadId, bool] = {}
@@ -69,7 +73,7 @@ def car_records(candidates: Iterable[Candidate], scorer: Scorer) -> list[pysam.A
             continue
         records.append(candidate.record)
         if (read := candidate.read) is not None:
-            fits[read_id(candidate.record)] = (
+            fits[read_id(candidate.record, tags)] = (
                 read.source == "aligned" or scorer.score(read.sequence) is not None
             )
-    return [record for record in records if fits[read_id(record)]]
+    return [record for record in records if fits[read_id(record, tags)]]

@@ -26,7 +26,7 @@ VERSIONS: Mapping[str, str] = MappingProxyType(
         "reference": "0.2.0",
         "solo": "0.2.0.1",
         "library": "0.2.0",
-        "molecules": "0.2.0",
+        "molecules": "0.2.0.1",
         "cells": "0.2.0.11",
         "calling": "0.2.0.7",
         "localize": "0.2.0.4",
