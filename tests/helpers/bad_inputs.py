@@ -577,6 +577,46 @@ def _(tiny):
     lane(tiny, ["N" * 28] * 300)
 
 
+@bad(
+    "reads: one lane of other cells",
+    "F",
+    "F_L002_R1.fastq.gz and F_L001_R1.fastq.gz have hardly a barcode in common",
+    note=True,
+)
+def _(tiny):
+    half = len(tiny.whitelist) // 2
+    for name, own in (("L001", tiny.whitelist[:half]), ("L002", tiny.whitelist[half:])):
+        lane(tiny, [tiny.rng.choice(own) + dna(tiny.rng, 12) for _ in range(300)], lane=name)
+
+
+def hashtags(tiny: Tiny, name: str) -> None:
+    """Write a lane of a library of hashtags: antibody barcodes of 15 bases behind ten others."""
+    tags = [dna(tiny.rng, 15) for _ in range(6)]
+    r2 = [dna(tiny.rng, 10) + tiny.rng.choice(tags) + "A" * 65 for _ in range(300)]
+    lane(tiny, r2=r2, lane=name)
+
+
+@bad("reads: one lane of hashtags", "F", "few reads in F_L002_R2.fastq.gz of F are of genes")
+def _(tiny):
+    hashtags(tiny, "L002")
+
+
+@bad("reads: all lanes of hashtags", "F", "only 0 of the reads looked at are of tr", note=True)
+def _(tiny):
+    hashtags(tiny, "L001")
+    hashtags(tiny, "L002")
+
+
+@bad("reads: one lane without UMIs", "F", "R1 in F_L002_R1.fastq.gz of F has no UMIs")
+def _(tiny):
+    lane(tiny, [tiny.rng.choice(tiny.whitelist) + "N" * 12 for _ in range(300)])
+
+
+@bad("reads: one UMI for all", "F", "most of its reads have ACGTACGTACGT: 300 of the first 300")
+def _(tiny):
+    lane(tiny, [tiny.rng.choice(tiny.whitelist) + "ACGT" * 3 for _ in range(300)])
+
+
 @bad("reads: one lane of another library", "F", "F_L002_R1")
 def _(tiny):
     lane(tiny, [dna(tiny.rng, 28) for _ in range(300)])

@@ -23,7 +23,7 @@ CHOSEN = re.compile(
     r"a section twice|a broken address|other letters|results '/'|a path with braces|sheet: true line|column _index"
     r"|nearly numbers|one matrix for two|copies of one|another name|trailing|genes.gtf.gz cut|cells.markers ''"
     r"|annotation: Latin|no transcript_id"
-    r"|R2.fastq.gz damaged|one lane of|empty reads|exchanged near|BAM: (no UMI|of called|of another)"
+    r"|R2.fastq.gz damaged|one lane|lanes of|one UMI|empty reads|exchanged near|BAM: (no UMI|of called|of another)"
     r"|BAM: (of two|a CRAM|an index|two samples|an agg)"
     r"|receptors: (of another|UMIs)|mtx: (a half|the CAR as an anti)|h5ad: (neg|inf)|pool|of an aggr"
     r"|counted twice|transposed"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -51,6 +52,14 @@ SURELY_VALID = 0.8
 MIXED = 0.2
 #: Reads from which barcodes are learnt where no list was made of all of them.
 _LEARN = 2_000_000
+#: The same of the share of reads that map to transcripts which are in most cells.
+OF_USUAL_GENES = 0.2
+#: Share of a lane's reads that have one UMI, or an N in it, from which no molecules can be counted.
+MOST_UMIS_ALIKE = 0.5
+#: Of two lanes' reads with a barcode on the list: the share in barcodes that a lane has, of the other's own share in
+#: them, below which they are of two libraries. Reads that must be expected there, and the least own share: by chance,
+#: two samples have some hundredths in common.
+OF_OWN_BARCODES, MIN_EXPECTED, LEAST_OWN = 0.3, 30, 0.05
 #: Share of the reads that have the name of the one before, above which it is no pair's: all have one name.
 _ALL_ALIKE = 0.7
 #: Parts by which a barcode of several parts is recognized: a list of every combination of three may have 57 million.
@@ -148,6 +157,8 @@ def detect_chemistry(
             "check that r1 is the barcode read, untrimmed, and that the chemistry is right",
         )
     _check_lengths(sample, name, units, end)
+    if not several:
+        _check_umis(sample, units, umi_start, umi_length)
     if measured and measured != strand:
         raise _contradicted(sample, chemistry, name, strand, (sense, antisense))
     if not measured:
@@ -330,6 +341,61 @@ def _check_lengths(sample: str, name: str, units: Sequence[_Unit], end: int) -> 
         )
 
 
+def _check_umis(sample: str, units: Sequence[_Unit], start: int, length: int) -> None:
+    """Raise if most reads of a pair have one UMI, or none that was read: its molecules could not be told apart."""
+    for unit in units:
+        umis = Counter(read[start - 1 : start - 1 + length] for read in unit.r1)
+        unread = sum(n for umi, n in umis.items() if "N" in umi)
+        umi, most = umis.most_common(1)[0]
+        if max(unread, most) > MOST_UMIS_ALIKE * len(unit.r1) and len(unit.r1) >= MIN_STRAND_READS:
+            why = (
+                f"have an N in it: {unread:,} of the first {len(unit.r1):,}"
+                if unread >= most
+                else f"have {umi}: {most:,} of the first {len(unit.r1):,}"
+            )
+            raise CarseqError(
+                f"R1 in {unit.names[0]} of {sample} has no UMIs",
+                f"most of its reads {why}, so that molecules could not be told apart",
+                "give the reads as they were sequenced: the UMI was cut out, masked or filled up, or R1 ended before "
+                "it; else check the chemistry",
+            )
+
+
+def other_libraries(
+    pairs: Sequence[tuple[str | Path, str | Path]], found: Chemistry, *, n: int = 100_000
+) -> list[str]:
+    """Return the first files of pairs that seem to be of another library than the sample's first pair.
+
+    All lanes of a library have reads of the same cells. Two halves of one lane say how many reads of another should
+    lie in the barcodes that it has.
+
+    Parameters
+    ----------
+    pairs
+        (R1, R2) FASTQ files of the sample.
+    found
+        Its chemistry; a barcode of several parts is not looked at.
+    n
+        Reads looked at, over all pairs.
+    """
+    if len(pairs) < 2 or found.positions:
+        return []
+    place = slice(found.cb_start - 1, found.cb_start - 1 + found.cb_length)
+    each = max(1000, n // len(pairs))
+    lanes = [[read[place] for _, read in first_reads(r1, each)] for r1, _ in pairs]
+    first, *others = lanes
+    known = set(first[::2])
+    own = sum(barcode in known for barcode in first[1::2]) / max(1, len(first) // 2)
+    if own < LEAST_OWN:
+        return []
+    return [
+        str(pair[0])
+        for pair, lane in zip(pairs[1:], others, strict=True)
+        if own * len(lane) >= MIN_EXPECTED
+        and sum(barcode in known for barcode in lane) < OF_OWN_BARCODES * own * len(lane)
+    ]
+
+
 def _check_units(
     sample: str,
     units: Sequence[_Unit],
@@ -396,13 +462,31 @@ def _check_units(
             )
 
 
+def strand_reads(n_pairs: int) -> int:
+    """Return how many reads of each pair of a sample's files tell the strand."""
+    return max(2000, 20_000 // n_pairs)
+
+
 def _strands(sample: str, units: Sequence[_Unit], panel: Sequence[str]) -> tuple[int, int]:
     """Return the reads that map in sense and in antisense; raise where pairs of files differ."""
-    each = max(2000, 20_000 // len(units))
+    each = strand_reads(len(units))
     counts = count_strands_each([unit.r2[:each] for unit in units], panel)
     told = {
         measured_strand(*count): unit.names[0] for unit, count in zip(units, counts, strict=True)
     }
+    # All lanes of a library have the same genes: one with next to none is of another kind.
+    looked_at = [min(each, len(unit.r2)) for unit in units]
+    shares = [sum(count) / max(1, n) for count, n in zip(counts, looked_at, strict=True)]
+    usual = max(shares, default=0.0)
+    for unit, share, n in zip(units, shares, looked_at, strict=True):
+        if usual * n >= MIN_STRAND_READS and share < OF_USUAL_GENES * usual:
+            raise CarseqError(
+                f"few reads in {unit.names[1]} of {sample} are of genes",
+                f"{plain_percent(share)} of them map to transcripts that are in most cells, against "
+                f"{plain_percent(usual)} in the best of its {len(units)} pairs of files",
+                "leave the unit out of units.tsv: it is of another library (hashtags, antibodies, receptors, guides) "
+                "or of another species; a library of receptors goes into the column `tcr`, as a table",
+            )
     if {"Forward", "Reverse"} <= set(told):
         raise CarseqError(
             f"the files of {sample} are of different chemistries",

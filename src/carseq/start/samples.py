@@ -22,10 +22,11 @@ from carseq.io.barcodes import (
     libraries_of,
 )
 from carseq.io.remote import is_url
-from carseq.library.detect import detect_chemistry
+from carseq.library.detect import detect_chemistry, other_libraries, strand_reads
 from carseq.library.fastq import WHOLE_BYTES, check_counts, check_pair, first_reads
 from carseq.library.geometry import preset_of
 from carseq.library.presets import OBSERVED
+from carseq.library.strand import MIN_STRAND_READS
 from carseq.reuse import earlier_contig
 from carseq.schema.percent import plain_percent
 from carseq.schema.results import FILES
@@ -43,6 +44,9 @@ COMPARED = 100
 TOY_GENES = 100
 #: Fewer reads on the CAR's contig than these do not tell that it is another CAR's.
 FEWEST_UNLIKE = 20
+#: Share of the reads of a gene expression library that are of genes which are in most cells, at least: ribosomal and
+#: mitochondrial genes alone have a fifth.
+FEWEST_OF_GENES = 0.02
 #: Barcodes of a sample, the largest, that are compared with another's, and the share of them that is no chance: of
 #: two libraries, 0.001 to 0.04 are common.
 MOST_CELLS_COMPARED, MOST_IN_COMMON = 1000, 0.5
@@ -92,8 +96,26 @@ def check_reads(study: Study, name: str, panel: Sequence[str], *, told: bool) ->
     words = f"{found.name}, {plain_percent(found.valid_barcodes)} of reads with a valid barcode"
     if study.observes(name):
         words += ", barcodes learnt from the reads"
+    notes = []
+    told_by = found.reads_sense + found.reads_antisense
+    looked_at = strand_reads(len(pairs)) * len(pairs)
+    if told_by < max(MIN_STRAND_READS, FEWEST_OF_GENES * min(looked_at, found.n_reads)):
+        unsure = f", so that their strand ({found.strand}) could not be checked"
+        notes.append(
+            f"only {told_by:,} of the reads looked at are of transcripts that are in most cells"
+            f"{unsure if told_by < MIN_STRAND_READS else ''}: if this is a library of hashtags, antibodies, receptors "
+            "or guides, or of another species, give the gene expression library"
+        )
+    if others := other_libraries(study.pairs(name), found):
+        notes.append(
+            f"{', '.join(Path(path).name for path in others[:4])} and {Path(study.pairs(name)[0][0]).name} have hardly "
+            "a barcode in common, so that they are of two libraries, whose cells of one barcode would be taken for "
+            "one: make them two samples, or leave out the lane of another sample"
+        )
     preset = preset_of(study.samples[name].chemistry)
-    return Note(f"{words}; {preset.note}") if preset and preset.note else words
+    if preset and preset.note:
+        notes.append(preset.note)
+    return Note("; ".join([words, *notes])) if notes else words
 
 
 def check_made(
