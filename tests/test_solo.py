@@ -17,8 +17,16 @@ from scipy import sparse
 
 from carseq.errors import CarseqError
 from carseq.io.matrix import read_counts, read_star_matrix
+from carseq.library.geometry import Chemistry
 from carseq.reference.star import run_star, scratch_folder
-from carseq.solo import decompression_command, linked_reads, plain_whitelist
+from carseq.solo import (
+    align,
+    check_read_whole,
+    decompression_command,
+    decompression_script,
+    linked_reads,
+    plain_whitelist,
+)
 from carseq.start.check import check_study
 from carseq.study import memory
 from carseq.study.config import load_config
@@ -171,9 +179,51 @@ def test_star_never_sees_the_names_of_the_reads(tmp_path):
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     cdna, barcodes = linked_reads([(paths[0], paths[1]), (paths[2], paths[3])], scratch)
-    links = [Path(link) for link in (*barcodes.split(","), *cdna.split(","))]
+    links = [scratch / link for link in (*barcodes.split(","), *cdna.split(","))]
     assert [link.read_text() for link in links] == [names[0], names[2], names[1], names[3]]
     assert all(re.fullmatch(r"\d_R[12]\.fastq", link.name) for link in links)
+
+
+def test_star_takes_several_lanes_in_a_folder_with_a_comma(tmp_path, monkeypatch):
+    """A study below `Levi, Anna/` with two lanes: STAR took the folder's comma for the next file."""
+    fake = tmp_path / "STAR"
+    fake.write_text(
+        '#!/bin/sh\n[ "$1" = --version ] && { echo 2.7; exit 0; }\n'
+        'while [ "$1" != --readFilesIn ]; do shift; done\necho "EXITING because of $2 $3"; exit 1\n'
+    )
+    fake.chmod(0o755)
+    monkeypatch.setenv("CARSEQ_STAR", str(fake))
+    for name in ("genomeParameters.txt", "Genome", "SA", "SAindex", "chrName.txt", "chrLength.txt"):
+        (tmp_path / name).write_text("")
+    reads = [tmp_path / f"{name}.fastq" for name in "abcd"]
+    for path in (*reads, tmp_path / "list.txt"):
+        path.write_text("ACGTACGTACGTACGT\n")
+    found = Chemistry(
+        "10x_3p_v3", 1, 16, 17, 12, "Forward", str(tmp_path / "list.txt"), 0.9, 9, 90, 9, 0
+    )
+    out = tmp_path / "Levi, Anna" / "solo"
+    with pytest.raises(CarseqError) as caught:
+        align([tuple(reads[:2]), tuple(reads[2:])], found, tmp_path, out, car=None)
+    wanted = [f"{reads[1]},{reads[3]}", f"{reads[0]},{reads[2]}"]
+    assert caught.value.cause in (
+        "EXITING because of 1_R2.fastq,2_R2.fastq 1_R1.fastq,2_R1.fastq",
+        f"EXITING because of {' '.join(wanted)}",
+    )
+
+
+def test_reads_that_could_not_be_decompressed_are_told(tmp_path):
+    """The disk did not answer while STAR read: it took what it had got for all, here nothing, and ended well."""
+    whole = gzip.compress(b"@r\nACGT\n+\nFFFF\n" * 1000)
+    for name, content in (("1_R1.fastq", whole), ("1_R2.fastq", whole[: len(whole) // 2])):
+        (tmp_path / name).write_bytes(content)
+        subprocess.run(
+            ["sh", "-c", decompression_script(), "decompress.sh", name],
+            cwd=tmp_path, capture_output=True, check=False,
+        )  # fmt: skip
+        if name == "1_R1.fastq":
+            check_read_whole(tmp_path)
+    with pytest.raises(CarseqError, match=r"1_R2.fastq could not be read to the end"):
+        check_read_whole(tmp_path)
 
 
 def test_what_a_killed_job_left_is_removed(tmp_path):

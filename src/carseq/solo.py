@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import sys
@@ -42,6 +43,10 @@ CELL_RANGER_OPTIONS: dict[str, object] = {
 #: 1488). Reads of low complexity have more, and the time grows exponentially with them: a few reads in a hundred took a
 #: third of it. Of the demo's UMIs 0.02 % become others (benchmarks/RESULTS.md, Speed: where the time goes).
 SEEDS_PER_WINDOW = 15
+
+
+#: Lists the files whose decompression failed, in the folder where STAR runs.
+UNREAD = "unread.txt"
 
 
 def __getattr__(name: str) -> Any:
@@ -134,19 +139,19 @@ def align(
         if zipped == {True}:
             # In a script of its own, so that the BAM's header does not name this machine's Python.
             script = scratch / "decompress.sh"
-            script.write_text(f'exec {" ".join(decompression_command())} "$@"\n')
+            script.write_text(decompression_script())
             options["readFilesCommand"] = ["sh", script.name]
         with ThreadPoolExecutor(1) as beside:
             imported = beside.submit(_import_readers)
             run_star(options, threads=threads, folder=scratch)
             imported.result()
-        import pysam
-
+            check_read_whole(scratch)
+        from carseq.io.bam import index_bam
         from carseq.io.matrix import read_star_matrix
 
         written = scratch / "Aligned.sortedByCoord.out.bam"
         with ThreadPoolExecutor(1) as beside:
-            indexed = beside.submit(pysam.index, "-@", str(threads), str(written)) if bam else None
+            indexed = beside.submit(index_bam, written, threads=threads) if bam else None
             raw = read_star_matrix(scratch / "Solo.out" / feature / "raw")
             if insert is not None and car is not None:
                 check_genes(set(raw.var["gene_id"]), index, insert[1], car)
@@ -206,10 +211,16 @@ def decompression_command() -> list[str]:
     return [sys.executable, "-m", "isal.igzip", "-dc"] if plain else ["gzip", "-dc"]
 
 
+def decompression_script() -> str:
+    """Return the script that decompresses reads, and notes which it could not."""
+    return f'{" ".join(decompression_command())} "$@" || {{ echo "$@" >> {UNREAD}; exit 1; }}\n'
+
+
 def linked_reads(pairs: Sequence[tuple[str | Path, str | Path]], folder: Path) -> list[str]:
     """Link reads to names without a comma, space or quote; return them as STAR's ``readFilesIn`` (R2, then R1).
 
-    STAR separates files by commas and writes their names into a shell script.
+    STAR separates files by commas and writes their names into a shell script. It runs in the folder, whose own name may
+    hold a comma, too.
     """
     lists: tuple[list[str], list[str]] = ([], [])
     for number, (r1, r2) in enumerate(pairs, 1):
@@ -217,8 +228,31 @@ def linked_reads(pairs: Sequence[tuple[str | Path, str | Path]], folder: Path) -
             link = folder / f"{number}_{read}.fastq"
             link.symlink_to(Path(path).absolute())
             log.info("%s is %s", link.name, path)
-            names.append(str(link))
+            names.append(link.name)
     return [",".join(names) for names in lists]
+
+
+def check_read_whole(folder: Path) -> None:
+    """Check that all reads could be decompressed: STAR takes what it gets, be it nothing, for all there is.
+
+    Parameters
+    ----------
+    folder
+        Where STAR ran.
+
+    Raises
+    ------
+    CarseqError
+        If not.
+    """
+    if (folder / UNREAD).exists():
+        links = (folder / UNREAD).read_text().split()
+        paths = [str(os.path.realpath(folder / link)) for link in links]
+        raise CarseqError(
+            f"{', '.join(paths[:4])} could not be read to the end",
+            "its decompression ended early: the file is damaged or cut off, its disk did not answer, or it was killed",
+            "look whether it can be read (`gzip -t`), transfer it again if not; then run again",
+        )
 
 
 def plain_whitelist(path: Path, target: Path) -> Path:

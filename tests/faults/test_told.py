@@ -64,6 +64,21 @@ Nov 25 15:31:00 ..... started STAR run
             "different numbers of reads",
         ),
         ("EXITING because of FATAL ERROR: CB whitelist file w.txt is empty", "check the whitelist"),
+        (
+            "EXITING because of FATAL ERROR in reads input: quality string length is not equal to sequence length\n@r\n"
+            + "ACGTN" * 130 + "\nFFFF\nSOLUTION: fix your fastq file",
+            "reads of up to 650 bases",
+        ),
+        (
+            "EXITING because of FATAL ERROR in input CB whitelist file: w.txt the total length of barcode sequence is "
+            "18 not equal to expected 0",
+            "check the whitelist",
+        ),
+        (
+            "Transcriptome.cpp:58:Transcriptome: exiting because of *INPUT FILE* error: could not open input file "
+            "augmented//exonInfo.tab\nSolution: check that the file exists and you have read permission",
+            "the STAR index is damaged",
+        ),
         ("gzip: r.fastq.gz: unexpected end of file", "a FASTQ file is cut off"),
         ("EXITING because of FATAL ERROR: Genome version: 1 is INCOMPATIBLE with running STAR", "another STAR"),
         (
@@ -181,6 +196,27 @@ def test_a_cut_index_is_refused_before_star_starts(tmp_path):
             index_parameters(tmp_path)
         assert "delete the folder" in caught.value.remedy
         (tmp_path / name).write_bytes(b"x" * size)
+
+
+def test_a_cut_table_of_an_index_is_told(tmp_path):
+    """A copy stopped within geneInfo.tab: STAR named genes twice, or died as if memory were lacking."""
+    for name in ("genomeParameters.txt", "Genome", "SA", "SAindex", "chrName.txt", "chrLength.txt"):
+        (tmp_path / name).write_text("")
+    tables = ("exonInfo.tab", "transcriptInfo.tab", "geneInfo.tab", "exonGeTrInfo.tab")
+    index_parameters(tmp_path)
+    for name in tables:
+        (tmp_path / name).write_text("2\nG1\tx\nG2\ty\n")
+    index_parameters(tmp_path)
+    for name in tables:
+        for content in ("2\nG1\tx\nG2", "", "2\nG1\tx\n"):
+            (tmp_path / name).write_text(content)
+            with pytest.raises(CarseqError, match=rf"{name} is cut off or damaged") as caught:
+                index_parameters(tmp_path)
+            assert "delete the folder" in caught.value.remedy
+        (tmp_path / name).write_text("2\nG1\tx\nG2\ty\n")
+    (tmp_path / "geneInfo.tab").unlink()
+    with pytest.raises(CarseqError, match=r"is incomplete\n.*no geneInfo.tab"):
+        index_parameters(tmp_path)
 
 
 @pytest.mark.parametrize(

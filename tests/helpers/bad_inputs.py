@@ -607,6 +607,12 @@ def _(tiny):
     hashtags(tiny, "L002")
 
 
+@bad("reads: all lanes of 700 bases", "F", "reads of F are too long for STAR")
+def _(tiny):
+    for name in ("L001", "L002"):
+        lane(tiny, r2=[tiny.of_gene()[1] + dna(tiny.rng, 610) for _ in range(300)], lane=name)
+
+
 @bad("reads: one lane without UMIs", "F", "R1 in F_L002_R1.fastq.gz of F has no UMIs")
 def _(tiny):
     lane(tiny, [tiny.rng.choice(tiny.whitelist) + "N" * 12 for _ in range(300)])

@@ -182,17 +182,38 @@ def write_bam(
         with pysam.AlignmentFile(str(slice_), "wb", header=header) as out:
             for record in sorted(records, key=by_coordinate):
                 out.write(record)
-        try:
-            pysam.index("-o", str(slice_index), str(slice_))
-        except pysam.SamtoolsError as error:
-            # It does not say why: most often the disk is full.
-            check_scratch(path.parent)
-            raise CarseqError(
-                f"the index {index} cannot be written",
-                " ".join(str(error).split())[:300],
-                "look for room on the disk, then run again",
-            ) from None
+        index_bam(slice_, slice_index)
     return index
+
+
+def index_bam(path: str | Path, index: str | Path | None = None, *, threads: int = 1) -> None:
+    """Write the index of a BAM that was just written.
+
+    Parameters
+    ----------
+    path
+        Sorted by coordinate.
+    index
+        Where to; None: beside it.
+    threads
+        Threads that decompress it.
+
+    Raises
+    ------
+    CarseqError
+        If it cannot be written.
+    """
+    given = ["-@", str(threads)] if threads > 1 else []
+    try:
+        pysam.index(*given, *(["-o", str(index)] if index else []), str(path))
+    except pysam.SamtoolsError as error:
+        # It does not say why: most often the disk is full.
+        check_scratch(Path(path).parent)
+        raise CarseqError(
+            f"the index of {path} cannot be written",
+            " ".join(str(error).split())[:300],
+            "look for room on the disk, then run again; reads' names may have 254 letters",
+        ) from None
 
 
 #: Tags of cell barcode and UMI that carseq takes unless told otherwise: those of Cell Ranger and STARsolo. ``UR`` holds

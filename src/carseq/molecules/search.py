@@ -21,7 +21,7 @@ from Bio.Seq import reverse_complement
 from carseq.construct.homology import EndogenousTranscript, Locus
 from carseq.construct.vector import Construct
 from carseq.errors import CarseqError
-from carseq.io.bam import by_coordinate
+from carseq.io.bam import by_coordinate, index_bam
 from carseq.io.files import atomic
 from carseq.library.geometry import Chemistry, why_not_one_part
 from carseq.library.whitelist import encode, on_list, read_whitelist
@@ -148,7 +148,7 @@ def write_evidence(
         with pysam.AlignmentFile(str(slice_), "wb", header=header) as target:
             for record in sorted(records, key=by_coordinate):
                 target.write(record)
-        pysam.index("-o", str(index), str(slice_))
+        index_bam(slice_, index)
     return len(records)
 
 

@@ -12,7 +12,7 @@ import pysam
 
 from carseq.construct.homology import Locus
 from carseq.construct.vector import Construct
-from carseq.io.bam import open_bam
+from carseq.io.bam import index_bam, open_bam
 from carseq.io.files import atomic
 from carseq.molecules.candidates import CandidateReads
 from carseq.sequence.kmers import LEFT_OUT, KmerSet
@@ -59,5 +59,5 @@ def write_slice(
                     n_written += 1
             for record in unmapped:
                 target.write(record)
-        pysam.index("-o", str(index), str(slice_))
+        index_bam(slice_, index)
     return n_written

@@ -125,7 +125,41 @@ def index_parameters(index: str | Path) -> dict[str, str]:
     }
     bits = next((line.split()[-1] for line in lines if line.startswith("### GstrandBit ")), "")
     _check_file_sizes(index, parameters, bits)
+    _check_tables(index)
     return parameters
+
+
+#: Tables of an index's genes; the first line of each holds how many follow.
+_TABLES = ("exonInfo.tab", "transcriptInfo.tab", "geneInfo.tab", "exonGeTrInfo.tab")
+
+
+def _check_tables(index: Path) -> None:
+    """Check that the tables of an index's genes are all there and whole: of cut ones STAR takes any for memory lacking.
+
+    An index that was made without an annotation has none.
+
+    Raises
+    ------
+    CarseqError
+        If not.
+    """
+    there = [index / name for name in _TABLES if (index / name).exists()]
+    remedy = f"delete the folder {index}, run again; if it is your own (`reference.star_index`), copy or make it again"
+    if there and len(there) < len(_TABLES):
+        lacking = [name for name in _TABLES if index / name not in there]
+        raise CarseqError(
+            f"the STAR index {index} is incomplete", f"it has no {', '.join(lacking)}", remedy
+        )
+    for path in there:
+        text = path.read_bytes()
+        wanted = text[: text.find(b"\n")].split(b"\t")[0].strip()
+        told, rows = wanted[:20].decode(errors="replace"), text.count(b"\n")
+        if not wanted.isdigit() or rows != int(wanted) + 1:
+            raise CarseqError(
+                f"{path} is cut off or damaged",
+                f"it has {max(rows - 1, 0):,} rows; STAR wrote {told or 'more'}",
+                remedy,
+            )
 
 
 def _check_file_sizes(index: Path, parameters: dict[str, str], strand_bit: str) -> None:

@@ -17,6 +17,12 @@ from carseq.reference.watch import BUSY, IDLE, run_watched
 
 log = get_logger(__name__)
 
+#: Longest read that STAR takes, nt (its DEF_readSeqLengthMax): longer ones it calls damaged.
+LONGEST_READ = 650
+_DAMAGED_INDEX = (
+    "the STAR index is damaged or incomplete: delete its folder, run again; if it is yours (`reference.star_index`), "
+    "make it again"
+)
 #: A pattern in STAR's error lines -> what to do; the most specific first, since the first that is found decides.
 _REMEDIES = (
     (
@@ -58,6 +64,16 @@ _REMEDIES = (
         "check `reference.fasta`: it must be there, readable, and FASTA",
     ),
     (
+        r"could not open input file:? \S*/(exon|exonGeTr|transcript|gene|sjdb)\w*\.(tab|txt)\b",
+        _DAMAGED_INDEX,
+    ),
+    (r"CB whitelist", "check the whitelist: one barcode a line, all of one length"),
+    (
+        rf"(?m)^\s*[ACGTN]{{{LONGEST_READ},}}",
+        f"STAR takes reads of up to {LONGEST_READ} bases: cut them (`cutadapt -l {LONGEST_READ}`), or give the reads "
+        "of the sequencer, if these were joined",
+    ),
+    (
         r"could not open read file|could not open input file|could not open readFilesIn|readFilesCommand",
         "a FASTQ file cannot be read: check its path and permissions in units.tsv",
     ),
@@ -72,8 +88,7 @@ _REMEDIES = (
     (
         r"failed reading from genome file|could not open genome file|GENOME INDEX FILE error|is corrupt|"
         r"read no value for the versionGenome|SA file size",
-        "the STAR index is damaged or incomplete: delete its folder, run again; if it is yours "
-        "(`reference.star_index`), make it again",
+        _DAMAGED_INDEX,
     ),
     (
         r"incompatible with running STAR version|Genome version|INCOMPATIBLE",
@@ -97,7 +112,6 @@ _REMEDIES = (
         r"read name is too long|input reads|reads input|unknown read|wrong size of input stream",
         "a FASTQ file is damaged: compare its md5 with the sender's",
     ),
-    (r"CB whitelist", "check the whitelist: one barcode a line, all of one length"),
     (
         r"not enough memory for BAM sorting|limitBAMsortRAM",
         "give the job more memory (resources: mem_mb)",

@@ -27,6 +27,7 @@ from carseq.library.fastq import WHOLE_BYTES, check_counts, check_pair, first_re
 from carseq.library.geometry import preset_of
 from carseq.library.presets import OBSERVED
 from carseq.library.strand import MIN_STRAND_READS
+from carseq.reference.star import LONGEST_READ
 from carseq.reuse import earlier_contig
 from carseq.schema.percent import plain_percent
 from carseq.schema.results import FILES
@@ -96,6 +97,12 @@ def check_reads(study: Study, name: str, panel: Sequence[str], *, told: bool) ->
     words = f"{found.name}, {plain_percent(found.valid_barcodes)} of reads with a valid barcode"
     if study.observes(name):
         words += ", barcodes learnt from the reads"
+    if found.read_length > LONGEST_READ and not study.kallisto:
+        raise CarseqError(
+            f"the reads of {name} are too long for STAR",
+            f"R2 has {found.read_length:,} bases; STAR takes up to {LONGEST_READ}",
+            f"cut them (`cutadapt -l {LONGEST_READ}`), or give the reads of the sequencer, if these were joined",
+        )
     notes = []
     told_by = found.reads_sense + found.reads_antisense
     looked_at = strand_reads(len(pairs)) * len(pairs)
