@@ -214,9 +214,6 @@ def test_a_cut_table_of_an_index_is_told(tmp_path):
                 index_parameters(tmp_path)
             assert "delete the folder" in caught.value.remedy
         (tmp_path / name).write_text("2\nG1\tx\nG2\ty\n")
-    (tmp_path / "geneInfo.tab").unlink()
-    with pytest.raises(CarseqError, match=r"is incomplete\n.*no geneInfo.tab"):
-        index_parameters(tmp_path)
 
 
 @pytest.mark.parametrize(
