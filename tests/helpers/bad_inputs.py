@@ -739,6 +739,42 @@ def rewrite_bam(tiny, change, head=lambda header: header) -> None:
     pysam.index(path)
 
 
+@bad("BAM: a tenth of the reads", "B", "BAM has 151 reads, and its matrix .* is a part", note=True)
+def _(tiny):
+    with pysam.AlignmentFile(str(tiny.folder / "b.bam")) as bam:
+        header = bam.header
+        records = [r for i, r in enumerate(bam.fetch(until_eof=True)) if i % 10 == 0]
+    with pysam.AlignmentFile(str(tiny.folder / "b.bam"), "wb", header=header) as out:
+        for record in records:
+            out.write(record)
+    pysam.index(str(tiny.folder / "b.bam"))
+
+
+@bad("BAM: read groups of two libraries", "B", "BAM's read groups [ab] have hardly a", note=True)
+def _(tiny):
+    def group(record, _):
+        if record.has_tag("CB"):
+            record.set_tag("RG", "ab"[str(record.get_tag("CB")) > tiny.written[20]])
+
+    named = [{"ID": name, "SM": "B"} for name in "ab"]
+    rewrite_bam(tiny, group, lambda header: {**header, "RG": named})
+
+
+@bad("BAM: as text", "B", "is a SAM, not a BAM")
+def _(tiny):
+    with pysam.AlignmentFile(str(tiny.folder / "b.bam")) as bam:
+        records = list(bam.fetch(until_eof=True))
+        with pysam.AlignmentFile(str(tiny.folder / "b.sam"), "w", header=bam.header) as out:
+            for record in records:
+                out.write(record)
+    tiny.rows["B"]["bam"] = "b.sam"
+
+
+@bad("matrix: a raw one", "B", "most barcodes of the matrix of B have less than a tenth", note=True)
+def _(tiny):
+    tiny.rows["B"] = {"patient": "P1", "compartment": "urine", "matrix": "raw.h5"}
+
+
 @bad("BAM: of another assembly", "B", "aligned to another assembly.*chr1 has")
 def _(tiny):
     """GRCh37 beside a genome of GRCh38: no contig has another name, and the homologs' reads lie elsewhere."""

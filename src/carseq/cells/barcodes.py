@@ -40,6 +40,8 @@ FILTERED = 200
 #: In a raw matrix at least this share of the barcodes has less than a tenth of the UMIs of a typical cell (of 10x
 #: libraries, nine tenths and more; of cells alone, log totals spread with a standard deviation of 1: 0.1).
 LEAST_EMPTY = 0.2
+#: The share from which a list of at least so many barcodes is none of cells.
+MOSTLY_EMPTY, MIN_BARCODES = 0.5, 100
 #: From so many barcodes on they cannot all be cells of one library.
 MOST_CELLS = 30_000
 #: Index hopping gives thousands of barcodes whose totals peak below this many UMIs.
@@ -274,16 +276,32 @@ def total_limits(
     return limits._replace(outright=float(max(outright, MIN_OUTRIGHT, 1.5 * high)))
 
 
-def few_are_empty(totals: np.ndarray) -> bool:
-    """Return whether the totals of a matrix are those of cells alone: no barcodes that are far smaller than a cell.
+def most_are_empty(totals: np.ndarray) -> bool:
+    """Return whether the totals of a matrix are mostly those of empty droplets, as in a raw one.
 
-    A typical cell has as many UMIs as the barcode at which half of all UMIs lies in larger ones, whatever the depth.
+    Parameters
+    ----------
+    totals
+        Molecules of each barcode.
     """
-    totals = np.sort(totals[totals >= 1])[::-1]
+    totals = totals[totals >= 1]
+    return bool(
+        totals.size >= MIN_BARCODES and np.mean(totals < 0.1 * _typical(totals)) > MOSTLY_EMPTY
+    )
+
+
+def _typical(totals: np.ndarray) -> float:
+    """Return the molecules of a typical cell: of the barcode at which half of all molecules lie in larger ones."""
+    ordered = np.sort(totals)[::-1]
+    return float(ordered[int(np.searchsorted(np.cumsum(ordered), 0.5 * ordered.sum()))])
+
+
+def few_are_empty(totals: np.ndarray) -> bool:
+    """Return whether the totals of a matrix are those of cells alone: no barcodes that are far smaller than a cell."""
+    totals = totals[totals >= 1]
     if not 10 <= totals.size <= MOST_CELLS:
         return False
-    typical = totals[int(np.searchsorted(np.cumsum(totals), 0.5 * totals.sum()))]
-    return bool(np.mean(totals < 0.1 * typical) < LEAST_EMPTY)
+    return bool(np.mean(totals < 0.1 * _typical(totals)) < LEAST_EMPTY)
 
 
 def check_raw(raw: AnnData, path: object, *, seed: int = 0) -> None:

@@ -15,6 +15,7 @@ import pandas as pd
 import pysam
 
 from carseq.errors import CarseqError
+from carseq.io.barcodes import other_library
 from carseq.io.failures import check_scratch
 from carseq.io.files import atomic
 from carseq.log import get_logger
@@ -95,6 +96,12 @@ def open_bam(path: str | Path) -> pysam.AlignmentFile:
             "it holds the differences to a genome, without which it cannot be read",
             "run `samtools view -b -T GENOME.fa -o FILE.bam` on it, with the genome that it was made with, then "
             "`samtools index`",
+        )
+    if not bam.is_bam:
+        raise CarseqError(
+            f"{path} is a SAM, not a BAM",
+            "it is text, in which no place can be looked up",
+            f"run `samtools sort -o {Path(path).stem}.bam` on it, then `samtools index`",
         )
     order = bam.header.to_dict().get("HD", {}).get("SO")
     if order != "coordinate":
@@ -321,3 +328,35 @@ def barcodes_of_bam(
             raise damaged_bam(path, error) from None
     counted.pop("-", None)
     return pd.Series(counted, dtype="int64")
+
+
+def groups_of_other_cells(path: str | Path, tag: str = "CB", *, n: int = 200_000) -> list[str]:
+    """Return the read groups of a BAM that are of other cells than its largest one, as those of merged libraries.
+
+    Parameters
+    ----------
+    path
+        Sorted, indexed BAM.
+    tag
+        Tag of the cell barcode.
+    n
+        Reads looked at, evenly over the contigs that have reads.
+
+    Raises
+    ------
+    CarseqError
+        If the BAM cannot be read.
+    """
+    held: dict[str, list[str]] = {}
+    with open_bam(path) as bam:
+        if len(bam.header.to_dict().get("RG", [])) < 2:
+            return []
+        contigs = [s.contig for s in bam.get_index_statistics() if s.mapped]
+        for contig in contigs:
+            for record in islice(bam.fetch(contig), -(-n // len(contigs))):
+                if record.has_tag("RG") and record.has_tag(tag):
+                    barcode = str(record.get_tag(tag))
+                    if barcode not in NO_BARCODE:
+                        held.setdefault(str(record.get_tag("RG")), []).append(barcode)
+    largest = max(held, key=lambda group: len(held[group]), default="")
+    return [group for group in held if other_library(held[largest], held[group])]

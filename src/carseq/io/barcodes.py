@@ -494,3 +494,28 @@ def strangers(shared: int, n_given: int, n_known: int) -> bool:
     return shared <= 3 * by_chance(n_given, n_known) or (
         share < LEAST_COMMON and min(n_given, n_known) >= 10 * FEWEST
     )
+
+
+#: Of two lots of reads: the share of one in barcodes that the other has, of the other's own share in them, below which
+#: they are of two libraries; reads that must be expected there; and the least own share: by chance, two samples have
+#: some hundredths in common.
+OF_OWN_BARCODES, MIN_SHARED, LEAST_OWN = 0.3, 30, 0.05
+
+
+def other_library(first: Sequence[str], second: Sequence[str]) -> bool:
+    """Return whether two lots of reads, as those of two lanes, are of different cells.
+
+    All lanes of a library have reads of the same cells. Two halves of one lot say how many reads of another should lie
+    in the barcodes that it has.
+
+    Parameters
+    ----------
+    first, second
+        The barcodes of some reads of each.
+    """
+    known = set(first[::2])
+    own = sum(barcode in known for barcode in first[1::2]) / max(1, len(first) // 2)
+    expected = own * len(second)
+    if own < LEAST_OWN or expected < MIN_SHARED:
+        return False
+    return sum(barcode in known for barcode in second) < OF_OWN_BARCODES * expected

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from carseq.errors import CarseqError
+from carseq.io.barcodes import other_library
 from carseq.library.fastq import check_reads_of_pair, first_reads
 from carseq.library.geometry import (
     BARCODE_LENGTH,
@@ -56,10 +57,6 @@ _LEARN = 2_000_000
 OF_USUAL_GENES = 0.2
 #: Share of a lane's reads that have one UMI, or an N in it, from which no molecules can be counted.
 MOST_UMIS_ALIKE = 0.5
-#: Of two lanes' reads with a barcode on the list: the share in barcodes that a lane has, of the other's own share in
-#: them, below which they are of two libraries. Reads that must be expected there, and the least own share: by chance,
-#: two samples have some hundredths in common.
-OF_OWN_BARCODES, MIN_EXPECTED, LEAST_OWN = 0.3, 30, 0.05
 #: Share of the reads that have the name of the one before, above which it is no pair's: all have one name.
 _ALL_ALIKE = 0.7
 #: Parts by which a barcode of several parts is recognized: a list of every combination of three may have 57 million.
@@ -366,9 +363,6 @@ def other_libraries(
 ) -> list[str]:
     """Return the first files of pairs that seem to be of another library than the sample's first pair.
 
-    All lanes of a library have reads of the same cells. Two halves of one lane say how many reads of another should
-    lie in the barcodes that it has.
-
     Parameters
     ----------
     pairs
@@ -383,16 +377,10 @@ def other_libraries(
     place = slice(found.cb_start - 1, found.cb_start - 1 + found.cb_length)
     each = max(1000, n // len(pairs))
     lanes = [[read[place] for _, read in first_reads(r1, each)] for r1, _ in pairs]
-    first, *others = lanes
-    known = set(first[::2])
-    own = sum(barcode in known for barcode in first[1::2]) / max(1, len(first) // 2)
-    if own < LEAST_OWN:
-        return []
     return [
         str(pair[0])
-        for pair, lane in zip(pairs[1:], others, strict=True)
-        if own * len(lane) >= MIN_EXPECTED
-        and sum(barcode in known for barcode in lane) < OF_OWN_BARCODES * own * len(lane)
+        for pair, lane in zip(pairs[1:], lanes[1:], strict=True)
+        if other_library(lanes[0], lane)
     ]
 
 

@@ -31,7 +31,7 @@ from carseq.reference.star import LONGEST_READ
 from carseq.reuse import earlier_contig
 from carseq.schema.percent import plain_percent
 from carseq.schema.results import FILES
-from carseq.sequence.kmers import KmerSet
+from carseq.sequence.kmers import KmerSet, left_out
 from carseq.study.model import Study
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def check_made(
     car
         The CAR, if its file could be read: its contig may have another name in a BAM.
     """
-    from carseq.cells.barcodes import check_raw
+    from carseq.cells.barcodes import check_raw, most_are_empty
 
     sample = study.samples[name]
     words: list[str] = []
@@ -162,6 +162,12 @@ def check_made(
             totals[key] = _totals(counts)
             if key == "matrix":
                 listed = list(counts.obs_names)
+                if most_are_empty(totals[key].to_numpy()):
+                    yield Note(
+                        f"most barcodes of the matrix of {name} have less than a tenth of a cell's molecules, as the "
+                        "empty droplets of a raw one, and all barcodes of `matrix` are taken for cells: give it in "
+                        "`raw_matrix`, or the filtered one"
+                    )
             else:
                 check_raw(counts, path)
             words.append(f"{key} of {counts.n_obs:,} barcodes and {counts.n_vars:,} genes")
@@ -190,6 +196,8 @@ def check_made(
             words.insert(0, told)
             yield from notes
             yield from _check_bam_matrix(study, name, totals)
+            tags = study.config.molecules.barcode_tag, study.config.molecules.umi_tag
+            yield from _check_whole_bam(str(sample.bam), totals, tags)
     if words:
         yield "; ".join(words)
 
@@ -276,6 +284,29 @@ def _check_bam(
         check_shows_car(bam, car_name, held)
         yield Note(
             "the BAM holds no unmapped reads: if they were left out of it, CAR reads among them are lost"
+        )
+
+
+def _check_whole_bam(
+    path: str, totals: Mapping[str, pd.Series], tags: tuple[str, str]
+) -> Iterator[Note]:
+    """Yield a note of a BAM that holds a part of the reads, or those of several libraries."""
+    from carseq.io.bam import groups_of_other_cells, molecule_tags, open_bam
+
+    if others := groups_of_other_cells(path, molecule_tags(path, tags)[0]):
+        yield Note(
+            f"the BAM's read groups {', '.join(others[:4])} have hardly a barcode in common with its largest: it is of "
+            "several libraries, and cells of one barcode are taken for one cell; give each library its own BAM"
+        )
+    with open_bam(path) as bam:
+        n_reads = bam.mapped + bam.nocoordinate
+        partial = left_out(bam)
+    molecules = max((int(of_barcodes.sum()) for of_barcodes in totals.values()), default=0)
+    # Each molecule was read at least once; a slice of carseq's says itself what it left out.
+    if n_reads < molecules and partial is None:
+        yield Note(
+            f"the BAM has {n_reads:,} reads, and its matrix {molecules:,} molecules: the BAM is a part of what was "
+            "counted (some reads, places or lanes), and CAR molecules in the rest are lost; give the whole BAM"
         )
 
 
