@@ -27,7 +27,7 @@ from carseq.io.files import read_json, read_table, write_table, write_text
 from carseq.io.h5ad import read_cells, read_h5ad, write_h5ad
 from carseq.reference.index import index_parameters
 from carseq.reference.star import error_lines, run_star, star_failure
-from carseq.reference.watch import Watch
+from carseq.reference.watch import Watch, run_watched
 from carseq.workflow import more_memory
 
 ECHO = """STAR version=2.7.10b
@@ -161,6 +161,12 @@ def test_a_hanging_star_is_stopped_with_its_children(tmp_path, monkeypatch):
     with pytest.raises(CarseqError, match="STAR was stopped") as caught:
         run_star({"genomeDir": "x"}, threads=1, folder=tmp_path / "out", idle=0.3)
     assert "wrote nothing" in caught.value.cause
+
+
+def test_a_program_is_called_without_its_folder(tmp_path):
+    """STAR writes the name that it is called by into its BAM: of one in the home, the home's."""
+    ended = run_watched(["/bin/sh", "-c", "echo $0"], tmp_path, "sh")
+    assert (ended.code, ended.lines) == (0, ["sh"])
 
 
 def test_a_program_that_computes_is_stopped_only_if_it_writes_nothing(tmp_path):

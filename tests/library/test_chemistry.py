@@ -6,6 +6,7 @@ import gzip
 import os
 import random
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -13,9 +14,9 @@ from carseq.errors import CarseqError
 from carseq.library import fastq
 from carseq.library.detect import detect_chemistry
 from carseq.library.fastq import check_counts, check_pair, count_reads
-from carseq.library.geometry import CHEMISTRIES, OF_CELL_RANGER, parse_geometry
+from carseq.library.geometry import CHEMISTRIES, OF_CELL_RANGER, Chemistry, parse_geometry
 from carseq.library.strand import count_strands
-from carseq.library.whitelist import read_parts, read_whitelist
+from carseq.library.whitelist import known_whitelist, read_parts, read_whitelist
 from carseq.solo import plain_whitelist
 from carseq.study.sheets import Sample
 
@@ -223,6 +224,19 @@ def test_names_with_a_blank_are_told(tmp_path):
         write_fastq(path, reads, [f"P01 A:1:{n}" for n in range(len(reads))])
     with pytest.raises(CarseqError, match=r"R1.fastq.gz have one name"):
         detect_chemistry([(r1, r2)], PANEL, whitelist=whitelist)
+
+
+def test_a_known_list_is_written_down_without_the_folder_of_python(tmp_path):
+    """chemistry.json lies in the results: it named the user's home, and no list once Python was installed elsewhere."""
+    known = known_whitelist("10x_version3")
+    found = Chemistry("10x_3p_v3", 1, 16, 17, 12, "Forward", str(known), 0.9, 9, 90, 9, 0)
+    assert str(known.parent) not in found.to_json()
+    assert Chemistry.from_json(found.to_json()) == found
+    earlier = found.to_json().replace(known.name, f"/home/anna/env/whitelists/{known.name}")
+    assert Chemistry.from_json(earlier) == found
+    for own in (str(tmp_path / "list.txt"), "list.txt"):
+        other = replace(found, whitelist=own)
+        assert Chemistry.from_json(other.to_json()) == other
 
 
 def test_whitelists_are_read_plain_zipped_and_with_suffix(tmp_path):

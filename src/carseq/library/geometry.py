@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from carseq.errors import CarseqError
 from carseq.library.presets import OBSERVED, PRESETS, Preset, parse_positions
+from carseq.library.whitelist import found_here, shared_name
 
 #: Known chemistries: length of the UMI, strand of R2 against the mRNA, whitelist of ngs_tools. All begin R1
 #: with a 16-nt barcode. 10x has published no free copy of the 5' v3 (GEM-X) list: its barcodes are learnt from the
@@ -93,8 +94,10 @@ class Chemistry:
         return preset_of(self.positions) if self.positions else None
 
     def to_json(self) -> str:
-        """Return the chemistry as JSON."""
-        return json.dumps(asdict(self), indent=1) + "\n"
+        """Return the chemistry as JSON; a known list without its folder, which is that of the user's Python."""
+        return (
+            json.dumps({**asdict(self), "whitelist": shared_name(self.whitelist)}, indent=1) + "\n"
+        )
 
     @classmethod
     def from_json(cls, text: str) -> Chemistry:
@@ -106,8 +109,9 @@ class Chemistry:
             If the text is not one.
         """
         try:
-            return cls(**json.loads(text))
-        except (ValueError, TypeError, RecursionError) as error:
+            found = cls(**json.loads(text))
+            return replace(found, whitelist=found_here(found.whitelist))
+        except (OSError, ValueError, TypeError, RecursionError) as error:
             raise CarseqError(
                 "a sample's chemistry.json is cut off or damaged",
                 str(error),

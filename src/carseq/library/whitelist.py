@@ -175,6 +175,32 @@ def known_whitelist(name: str) -> Path:
     return folder / f"{name}_whitelist.txt.gz"
 
 
+def shared_name(path: str) -> str:
+    """Return how a list is written down for others: of one that comes with ngs_tools its file's name, without folders.
+
+    Parameters
+    ----------
+    path
+        Path of the list.
+    """
+    return Path(path).name if Path(path).parent == _known_folder() else path
+
+
+def found_here(path: str) -> str:
+    """Return where a list lies that was written down by :func:`shared_name`, or in another installation of Python.
+
+    Parameters
+    ----------
+    path
+        As written down. What is not a list of ngs_tools, or is there, stays as it is.
+    """
+    folder = _known_folder()
+    if folder is None or Path(path).exists():
+        return path
+    own = folder / Path(path).name
+    return str(own) if own.is_file() else path
+
+
 @cache
 def _known_folder() -> Path | None:
     """Return the folder of the lists that come with ngs_tools, None without it."""

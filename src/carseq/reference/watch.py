@@ -157,9 +157,11 @@ def run_watched(
         When it is stopped, see :class:`Watch`; seconds.
     """
     log.info("%s", " ".join(command))
+    # A program writes the name that it is called by into its files: without its folder, which may be the user's home.
     # A pipe for the messages keeps them out of the user's terminal and in the log.
     with subprocess.Popen(
-        [*command],
+        [os.path.basename(command[0]), *command[1:]],
+        executable=command[0],
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
