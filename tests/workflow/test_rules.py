@@ -20,7 +20,9 @@ from carseq.construct import read_construct
 from carseq.construct.reading import read_vector
 from carseq.schema import results
 from carseq.schema.results import FILES, VERSIONS
+from carseq.study.config import load_config
 from carseq.study.construct_file import find_construct_file
+from carseq.study.load import load_study
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = ("A", "B")
@@ -368,6 +370,30 @@ def test_an_older_index_in_the_place_of_ones_own_is_noticed(
         {"insert_car"} if insertion == "none" else set()
     )
     assert workflow(copy, "dryrun")[0] >= changed
+
+
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [("aligned_bam", "reuse_reads"), ("summary", "reuse_reads"), ("ambient", "reuse_cells")],
+)
+def test_a_reused_study_that_was_restored_is_noticed(
+    study: Path, tmp_path: Path, name: str, rule: str
+) -> None:
+    """The study in `reuse` was restored from a backup of another state, whose files are older than the second's."""
+    copy = shutil.copytree(study, tmp_path / "study")
+    results = copy / "results"
+    record = load_study(load_config(copy / "config.yaml")).record()
+    (results / "run_config.yaml").write_text(yaml.safe_dump(record))
+    shutil.copytree(results, copy / "second")
+    change(copy, "reuse", to="results")
+    change(copy, "results", to="second")
+    workflow(copy, "touch")
+    workflow(copy, "touch")
+    assert workflow(copy, "dryrun")[0] == set()
+    other = Path(FILES[name].at(str(results), sample="A"))
+    other.write_text("of another state")
+    os.utime(other, (1e9, 1e9))
+    assert rule in workflow(copy, "dryrun")[0]
 
 
 def test_no_input_is_ancient() -> None:

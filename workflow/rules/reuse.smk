@@ -1,4 +1,6 @@
 # reuse. Takes a finished study of the same samples; makes its alignments, cells and cohort those of this one.
+from itertools import chain
+
 from carseq.schema.results import reused
 
 ALIGNED = [s for s in SAMPLES if has_reads(s)]
@@ -30,6 +32,10 @@ rule reuse_reads:
         mem_mb=memory(1000),
         runtime=minutes(30),
     params:
+        # Restored from a copy or exchanged, they may be older than what was made from the former ones.
+        content=content(
+            *reads_of(CONFIG.reuse), *each_sample("summary", ALIGNED, CONFIG.reuse)
+        ),
         version=VERSIONS["solo"],
     message:
         "reuse: taking over the alignments in {CONFIG.reuse}"
@@ -67,6 +73,10 @@ rule reuse_cells:
         mem_mb=cohort_memory,
         runtime=minutes(60),
     params:
+        content=content(
+            *chain.from_iterable(cells_of(CONFIG.reuse).values()),
+            *cohort_of(CONFIG.reuse),
+        ),
         car=CAR,
         samples=SAMPLES,
         with_reads=WITH_READS,
