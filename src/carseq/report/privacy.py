@@ -20,12 +20,14 @@ def shown_path(path: str, study: Path) -> str:
     'GRCh38.fa'
     >>> shown_path("samples.tsv", Path("/home/ann/lupus"))
     'samples.tsv'
+    >>> shown_path("/home/ann/lupus/../Levi, B/genome.fa", Path("/home/ann/lupus"))
+    'genome.fa'
     """
     if re.match(r"[A-Za-z]:[\\/]", path):
         return PureWindowsPath(path).name
     if not os.path.isabs(path):
         return path
-    whole = Path(path)
+    whole = Path(os.path.normpath(path))
     return str(whole.relative_to(study)) if whole.is_relative_to(study) else whole.name
 
 
