@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import time
+from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,11 +19,14 @@ import yaml
 
 from carseq.construct import read_construct
 from carseq.construct.reading import read_vector
+from carseq.errors import CarseqError
 from carseq.schema import results
 from carseq.schema.results import FILES, VERSIONS
 from carseq.study.config import load_config
 from carseq.study.construct_file import find_construct_file
 from carseq.study.load import load_study
+from carseq.study.model import Study
+from carseq.study.record import check_record
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = ("A", "B")
@@ -383,8 +387,8 @@ def test_a_reused_study_that_was_restored_is_noticed(
     copy = shutil.copytree(study, tmp_path / "study")
     results = copy / "results"
     record = load_study(load_config(copy / "config.yaml")).record()
-    (results / "run_config.yaml").write_text(yaml.safe_dump(record))
     shutil.copytree(results, copy / "second")
+    (results / "run_config.yaml").write_text(yaml.safe_dump(record))
     change(copy, "reuse", to="results")
     change(copy, "results", to="second")
     workflow(copy, "touch")
@@ -394,6 +398,54 @@ def test_a_reused_study_that_was_restored_is_noticed(
     other.write_text("of another state")
     os.utime(other, (1e9, 1e9))
     assert rule in workflow(copy, "dryrun")[0]
+
+
+@pytest.mark.parametrize("changed", ["reads", "patient", "construct", "nothing"])
+def test_results_that_were_copied_into_another_study_are_refused(
+    study: Path, tmp_path: Path, changed: str
+) -> None:
+    """`cp -r study1/* study2/` leaves Snakemake's notes behind; with study2's reads, study1's verdicts stood there."""
+    copy = shutil.copytree(study, tmp_path / "study")
+    made = load_study(load_config(copy / "config.yaml"))
+    (copy / "results/run_config.yaml").write_text(yaml.safe_dump(made.record()))
+    write_crate_of(made, copy / "results/ro-crate-metadata.json")
+    shutil.rmtree(copy / ".snakemake")
+    if changed == "reads":
+        unit = next(iter(made.units.values()))[0]
+        Path(unit.r1).write_text("reads of another patient")
+    elif changed == "patient":
+        text = (copy / "samples.tsv").read_text()
+        (copy / "samples.tsv").write_text(text.replace("\tP1\t", "\tP2\t"))
+    elif changed == "construct":
+        text = (copy / "car.gb").read_text()
+        (copy / "car.gb").write_text(text.replace("DEFINITION", "DEFINITION  another one,"))
+    metadata = copy / ".snakemake/metadata"
+    now = load_study(load_config(copy / "config.yaml"))
+    now.config.results = str(copy / "results")
+    if changed == "nothing":
+        check_record(now, metadata)
+        return
+    for other in (False, True):
+        if other:
+            # Notes of other results in this folder say nothing of these.
+            metadata.mkdir(parents=True)
+            (metadata / urlsafe_b64encode(b"second/versions.json").decode()).write_text("{}")
+        with pytest.raises(CarseqError, match=r"nothing says which.*\n.*" + changed):
+            check_record(now, metadata)
+
+
+def write_crate_of(study: Study, path: Path) -> None:
+    """Write of a manifest the inputs alone."""
+    given = [
+        {
+            "@id": f"#input/{i}",
+            "description": role,
+            "name": Path(file).name,
+            "contentSize": str(Path(file).stat().st_size),
+        }
+        for i, (role, file) in enumerate(study.inputs())
+    ]
+    path.write_text(json.dumps({"@graph": given}))
 
 
 def test_no_input_is_ancient() -> None:

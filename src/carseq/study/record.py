@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+from base64 import urlsafe_b64encode
 from pathlib import Path
 from typing import Any
 
 from carseq.errors import CarseqError
 from carseq.io.atomic import atomic
+from carseq.io.files import read_json
 from carseq.io.results import read_record
 from carseq.schema.results import FILES
 from carseq.study.model import Study
@@ -96,8 +98,59 @@ def take_over_notes(metadata: Path, folder: Path) -> None:
             os.utime(path, ns=(changed.st_atime_ns, changed.st_mtime_ns))
 
 
+def _noted(file: str, metadata: Path) -> bool:
+    """Return whether Snakemake's notes tell of a file: those of another results folder say nothing of this one."""
+    wanted = urlsafe_b64encode(file.encode()).decode()
+    for path in metadata.rglob("*") if metadata.is_dir() else ():
+        # Of a long name each folder holds a part, behind an @.
+        name = "".join(part.removeprefix("@") for part in path.relative_to(metadata).parts)
+        # A power cut may leave notes of which the disk holds the name alone.
+        if name == wanted and path.is_file() and path.stat().st_size:
+            return True
+    return False
+
+
+def _rows_changed(study: Study, results: Path) -> list[str]:
+    """Return what of the samples sheet differs from the record of a results folder, such as ``patient of S1``."""
+    path = Path(FILES["run_config"].at(results))
+    rows = read_record(path).get("sheet") if path.is_file() else None
+    changed = []
+    for name, sample in study.samples.items():
+        was = rows.get(name) if isinstance(rows, dict) else None
+        if isinstance(was, dict):
+            changed += [
+                f"{key} of {name}"
+                for key, own in sample.model_dump().items()
+                if key in was and not alike(was[key], own)
+            ]
+    return changed
+
+
+#: Inputs that may be edited without a change of what they mean, or are compared by what they say.
+_SHEETS = ("sheet of samples", "sheet of units", "record of the study reused")
+
+
+def _inputs_changed(study: Study, results: Path) -> list[str]:
+    """Return which inputs are others than those that the manifest of a results folder names, by name and size."""
+    try:
+        entries = read_json(FILES["ro_crate"].at(results))["@graph"]
+    except (CarseqError, KeyError, TypeError):
+        # Not there yet; of a cut one the checksums tell.
+        return []
+    was: dict[str, set[tuple[str, str]]] = {}
+    for entry in entries:
+        if str(entry.get("@id", "")).startswith("#input/"):
+            named = (str(entry.get("name")), str(entry.get("contentSize", "")))
+            was.setdefault(str(entry.get("description")), set()).add(named)
+    now: dict[str, set[tuple[str, str]]] = {}
+    for role, file in study.inputs():
+        size = str(os.path.getsize(file)) if os.path.isfile(file) else ""
+        now.setdefault(role, set()).add((Path(file).name, size))
+    return [role for role in was if role in now and was[role] != now[role] and role not in _SHEETS]
+
+
 def check_record(study: Study, metadata: Path) -> None:
-    """Check that results of another configuration will be made anew.
+    """Check that results of another configuration, or of other files, will be made anew.
 
     Snakemake tells a changed setting from its own notes (``.snakemake/metadata``). Where these were lost, because the
     results were moved, archived or copied without them, it would keep old results beside the new settings.
@@ -115,15 +168,15 @@ def check_record(study: Study, metadata: Path) -> None:
         If the results are of another configuration and the notes are missing.
     """
     results = Path(study.config.results)
-    # A power cut may leave notes of which the disk holds the name alone.
-    noted = metadata.is_dir() and any(
-        path.is_file() and path.stat().st_size for path in metadata.rglob("*")
-    )
-    if noted or not (changed := changed_since(study, results)):
+    record = FILES["run_config"].at(study.config.results.rstrip("/"))
+    if _noted(record, metadata):
         return
-    record = FILES["run_config"].at(results)
+    changed = [*changed_since(study, results), *_rows_changed(study, results)]
+    changed += [what for what in _inputs_changed(study, results) if what not in changed]
+    if not changed:
+        return
     raise CarseqError(
-        f"{results} was made with another configuration, and nothing says which of it is still right",
+        f"{results} was made with another configuration or of other files, and nothing says which of it is still right",
         f"{', '.join(changed[:6])} changed since; Snakemake's notes ({metadata}) are not there, by which it would make "
         "anew what depends on that",
         f"name another `results`; or remove {record} and run once with `--forceall`, which makes everything anew; or "
