@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from carseq.errors import CarseqError
 from carseq.io.atomic import atomic
 
 if TYPE_CHECKING:
@@ -74,6 +75,77 @@ def noted_run(folder: str | Path) -> Run | None:
         return Run(**json.loads((Path(folder) / NOTE).read_text()))
     except (OSError, ValueError, TypeError):
         return None
+
+
+#: The note in a folder of results, for runs of other folders that write there: Snakemake locks its own folder alone.
+RESULTS_NOTE = ".run.json"
+
+
+def note_results(results: str | Path, folder: str | Path) -> None:
+    """Write down that this process, at work in a folder, writes results; where nothing can be written, nothing."""
+    import psutil
+
+    run = Run(platform.node(), os.getpid(), _beginning(psutil.Process()))
+    with suppress(OSError):
+        Path(results).mkdir(parents=True, exist_ok=True)
+        with atomic(Path(results) / RESULTS_NOTE) as path:
+            text = json.dumps({"run": asdict(run), "folder": os.path.realpath(folder)})
+            path.write_text(text + "\n")
+
+
+def _noted_results(results: str | Path) -> tuple[Run, str] | None:
+    try:
+        found = json.loads((Path(results) / RESULTS_NOTE).read_text())
+        return Run(**found["run"]), str(found["folder"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def forget_results(results: str | Path, folder: str | Path) -> None:
+    """Take away the note that a run of a folder left in its results."""
+    noted = _noted_results(results)
+    if noted and noted[1] == os.path.realpath(folder):
+        with suppress(OSError):
+            (Path(results) / RESULTS_NOTE).unlink(missing_ok=True)
+
+
+def check_alone(results: str | Path, folder: str | Path) -> str:
+    """Check that no run of another folder is writing to these results.
+
+    Parameters
+    ----------
+    results
+        Folder of the results.
+    folder
+        The folder that this run is at work in, which Snakemake locks.
+
+    Returns
+    -------
+    str
+        What to know of a run on another machine, which cannot be asked whether it lives; empty if there is none.
+
+    Raises
+    ------
+    CarseqError
+        If one is.
+    """
+    noted = _noted_results(results)
+    if noted is None or noted[1] == os.path.realpath(folder):
+        return ""
+    run, other = noted
+    alive = lives(run)
+    if alive is None:
+        return (
+            f"{results} is written to by a run in {other} on {run.host}, if that has not been killed: two studies in "
+            "one folder spoil each other"
+        )
+    if not alive:
+        return ""
+    raise CarseqError(
+        f"another run is writing to {results}",
+        f"process {run.pid}, for the study in {other}",
+        "give each study a `results` of its own; or wait for its end",
+    )
 
 
 def is_locked(folder: str | Path) -> bool:

@@ -288,6 +288,26 @@ def test_a_run_is_noted_while_it_lives(tmp_path: Path) -> None:
 # Failures
 
 
+def test_two_studies_do_not_write_to_one_results_folder(tmp_path: Path) -> None:
+    """Their folders differ, so Snakemake's lock of one says nothing to the other; both name the same `results`."""
+    results, one, two = (tmp_path / name for name in ("results", "one", "two"))
+    assert locks.check_alone(results, two) == ""
+    locks.note_results(results, one)
+    with pytest.raises(CarseqError, match=r"another run is writing to .*results\n.*study in .*one"):
+        locks.check_alone(results, two)
+    assert locks.check_alone(results, one) == ""
+    locks.forget_results(results, two)
+    note = results / locks.RESULTS_NOTE
+    elsewhere = note.read_text().replace(platform.node(), "other-machine")
+    dead = re.sub(r'"pid": \d+', '"pid": 999999999', note.read_text())
+    note.write_text(elsewhere)
+    assert "on other-machine" in locks.check_alone(results, two)
+    note.write_text(dead)
+    assert locks.check_alone(results, two) == ""
+    locks.forget_results(results, one)
+    assert not note.exists()
+
+
 def failed(folder: Path, log: str, said: str = "") -> CarseqError:
     (folder / "x.log").write_text(log)
     return reason(Failed("align", "aligning P01", ("x.log", "gone.log"), said), folder)

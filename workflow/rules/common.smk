@@ -23,7 +23,14 @@ from carseq.io.checksums import check_sizes, fingerprint
 from carseq.io.failures import check_scratch
 from carseq.io.remote import check_host, is_url, provider, watch_requests
 from carseq.io.results import record_text, upgrade_notice
-from carseq.locks import forget_run, note_run, lock_notice
+from carseq.locks import (
+    check_alone,
+    forget_results,
+    forget_run,
+    lock_notice,
+    note_results,
+    note_run,
+)
 from carseq.machine import machine_cores, machine_megabytes
 from carseq.schema.results import FILES, VERSIONS, each
 from carseq.study.construct_file import split_record
@@ -89,6 +96,7 @@ RESULTS = CONFIG.results.rstrip("/")
 if workflow.is_main_process:
     if "--unlock" in sys.argv:
         forget_run(Path.cwd())
+        forget_results(RESULTS, Path.cwd())
     elif told := lock_notice(Path.cwd(), workflow.configfiles, sys.argv):
         logger.warning(told)
     if told := future_notice(dated(STUDY)):
@@ -99,14 +107,17 @@ if workflow.is_main_process:
 onstart:
     keep()
     note_run(Path.cwd())
+    note_results(RESULTS, Path.cwd())
 
 
 onsuccess:
     forget_run(Path.cwd())
+    forget_results(RESULTS, Path.cwd())
 
 
 onerror:
     forget_run(Path.cwd())
+    forget_results(RESULTS, Path.cwd())
     if told := kill_notice(log):
         logger.error(told)
 
@@ -114,6 +125,8 @@ onerror:
 # A file that a crashed copy cut off would be read as if it were whole, or never be read and never be noticed.
 if workflow.is_main_process:
     try:
+        if not DRY and (told := check_alone(RESULTS, Path.cwd())):
+            logger.warning(told)
         check_record(STUDY, Path(".snakemake/metadata"))
         take_over_notes(Path(".snakemake/metadata"), Path.cwd())
         check_sizes(RESULTS)
