@@ -1,0 +1,29 @@
+"""Count matrices of 10x, STARsolo and AnnData: one reader, whatever the container, that keeps the feature types.
+
+A matrix is refused where it is not what it must be: raw counts (whole, finite, not negative) of barcodes by features,
+each named once.
+"""
+
+from carseq.io.matrix.counts import gene_counts, read_counts, read_star_matrix
+from carseq.io.matrix.features import ANTIBODY, GENE, HASHTAG, are_genes, feature_types
+from carseq.io.matrix.hdf5 import IDS, matrices_of, proteins_apart
+from carseq.io.matrix.molecules import check_molecules
+from carseq.io.matrix.naming import near_names
+from carseq.io.matrix.stored import bare_name
+
+__all__ = [
+    "ANTIBODY",
+    "GENE",
+    "HASHTAG",
+    "IDS",
+    "are_genes",
+    "bare_name",
+    "check_molecules",
+    "feature_types",
+    "gene_counts",
+    "matrices_of",
+    "near_names",
+    "proteins_apart",
+    "read_counts",
+    "read_star_matrix",
+]

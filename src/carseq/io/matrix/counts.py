@@ -1,0 +1,155 @@
+"""One reader of count matrices, whatever the container, that keeps the feature types."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from carseq.io.matrix.containers import read_stored
+from carseq.io.matrix.features import ANTIBODY, GENE, are_genes, are_hashtags, small_letters
+from carseq.io.matrix.molecules import check_counts
+from carseq.io.matrix.naming import check_car, check_genes, gene_names, spell_car
+from carseq.io.matrix.samples import check_one_sample, tell_samples
+from carseq.io.matrix.stored import Stored, Strings
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from scipy import sparse
+
+
+def read_counts(
+    path: str | Path,
+    *,
+    car: str | None = None,
+    needs_car: bool = False,
+    symbols: Mapping[str, str] | Callable[[], Mapping[str, str]] | None = None,
+    cells: Iterable[str] | None = None,
+    allow_empty: bool = False,
+) -> AnnData:
+    """Read a count matrix of 10x (h5, mtx folder), STARsolo (mtx folder) or AnnData (h5ad).
+
+    Parameters
+    ----------
+    path
+        The file or folder.
+    car
+        Name of the CAR among the genes.
+    needs_car
+        Whether the CAR's counts must come from this matrix: a matrix without the gene cannot show a CAR.
+    symbols
+        Gene symbol by gene id (or what gives them, asked only where they are needed), for a matrix that names its
+        genes by their ids alone.
+    cells
+        The barcodes that are this sample's, of a library that holds several samples. None: the matrix holds one
+        sample, and hashtags that say otherwise are an error.
+    allow_empty
+        Whether a matrix without a count is taken: carseq's own may be so.
+
+    Returns
+    -------
+    anndata.AnnData
+        Barcodes × genes, integer counts in CSR; ``var_names`` are symbols made unique, ``var["gene_id"]``. Barcodes
+        without a count, and features that are not genes (hashtags, guides), are left out. Antibody counts become the
+        table ``obsm["protein"]``, barcodes × antibodies.
+
+    Raises
+    ------
+    CarseqError
+        If it cannot be read, holds other than counts, names a barcode or a gene twice, is transposed, holds several
+        samples, or lacks the CAR where it is needed.
+    """
+    path = Path(path)
+    read = read_stored(path)
+    spell_car(read, path, car)
+    check_counts(read, path, allow_empty=allow_empty)
+    is_gene = are_genes(read.types)
+    is_antibody = small_letters(read.types) == ANTIBODY.lower()
+    is_tag = are_hashtags(read)
+    check_one_sample(read, is_tag, path, cells)
+    if cells is None:
+        tell_samples(read, path)
+    names = gene_names(read, is_gene, path, symbols, car)
+    check_genes(read, names, is_gene, path, car)
+    if needs_car:
+        check_car(read, names, is_gene, path, car)
+    adata, seen = _genes_of(read, names, is_gene)
+    protein = read.protein
+    if (held := is_antibody & ~is_tag).any():
+        # 10x names an antibody as its barcode's kit does; two of one name stay apart.
+        labels = _unique(read.names[held])
+        protein = pd.DataFrame(_whole(read.counts[:, held]).toarray(), read.barcodes, labels)
+    if protein is not None and protein.shape[1]:
+        adata.obsm["protein"] = protein[seen].astype(np.int32).set_index(adata.obs_names)
+    return adata
+
+
+def gene_counts(
+    counts: sparse.csr_matrix, barcodes: Sequence[str], ids: Sequence[str], names: Sequence[str]
+) -> AnnData:
+    """Return counts that a program has just made, as :func:`read_counts` returns those of a file.
+
+    Parameters
+    ----------
+    counts
+        Barcodes × genes.
+    barcodes, ids, names
+        Of its rows, and ids and symbols of its columns.
+    """
+    read = Stored(
+        counts,
+        np.array(barcodes, dtype=object),
+        np.array(ids, dtype=object),
+        np.array(names, dtype=object),
+        np.full(len(ids), GENE, dtype=object),
+    )
+    return _genes_of(read, read.names, np.ones(len(ids), dtype=bool))[0]
+
+
+def _unique(names: Strings) -> pd.Index:
+    """Return names of which those that stand twice are told apart."""
+    import anndata
+
+    labels = pd.Index(names, dtype=str)
+    return labels if labels.is_unique else anndata.utils.make_index_unique(labels)
+
+
+def _genes_of(
+    read: Stored, names: Strings, is_gene: npt.NDArray[np.bool_]
+) -> tuple[AnnData, npt.NDArray[np.bool_]]:
+    """Return the genes' counts, and which barcodes have one: the others are left out."""
+    import anndata
+
+    adata = anndata.AnnData(
+        _whole(read.counts[:, is_gene]), obs=pd.DataFrame(index=pd.Index(read.barcodes, dtype=str))
+    )
+    adata.var_names = _unique(names[is_gene])
+    adata.var["gene_id"] = read.ids[is_gene].astype(str)
+    seen = np.asarray(adata.X.sum(axis=1)).ravel() > 0
+    return adata[seen].copy(), seen
+
+
+def read_star_matrix(folder: str | Path) -> AnnData:
+    """Read a matrix that STARsolo has just written, keeping barcodes with at least one molecule; it may have none.
+
+    Parameters
+    ----------
+    folder
+        Folder with ``matrix.mtx``, ``barcodes.tsv`` and ``features.tsv``.
+
+    Returns
+    -------
+    anndata.AnnData
+        As of :func:`read_counts`.
+    """
+    return read_counts(folder, allow_empty=True)
+
+
+def _whole(counts: sparse.csr_matrix) -> sparse.csr_matrix:
+    from scipy import sparse
+
+    return sparse.csr_matrix(counts).astype(np.int32)

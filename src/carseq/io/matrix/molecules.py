@@ -1,0 +1,129 @@
+"""Whether a matrix counts molecules: whole, finite and not negative, of barcodes by features, each named once."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from carseq.errors import CarseqError
+from carseq.io.matrix.stored import Stored, Strings, tell_twice, transposed
+from carseq.log import get_logger
+
+log = get_logger(__name__)
+
+#: What 16 or so bases, with what programs put before and behind them, look like.
+_BARCODE = re.compile(r"^(.*[^A-Za-z0-9])?[ACGTN]{12,}([-_.#x].*)?$")
+#: More molecules of one gene in one droplet than any droplet holds.
+MOST_COUNTED = 10_000_000
+#: Genes and entries from which a matrix without a single 1 is not of counted molecules: of real droplets, 1 is the
+#: commonest entry.
+MIN_GENES, MIN_ENTRIES = 200, 1000
+#: Molecules of a droplet from which one of its genes is there twice: MT-CO1, MALAT1, B2M.
+MANY_MOLECULES = 500
+#: Totals that differ by less than this are one total.
+SAME_TOTAL = 0.15
+
+
+def check_counts(read: Stored, path: Path, *, allow_empty: bool) -> None:
+    """Raise unless the matrix holds counts of barcodes by features, each barcode once."""
+    data = read.counts.data
+    if not allow_empty:
+        for n, what in ((len(read.barcodes), "barcode with a count"), (len(read.ids), "feature")):
+            if not n:
+                raise CarseqError(
+                    f"the matrix {path} holds no {what}", "", "give the matrix, whole"
+                )
+    looks_swapped = _share(_BARCODE, read.names) > 0.5 and _share(_BARCODE, read.barcodes) < 0.5
+    if looks_swapped:
+        raise transposed(path)
+    tell_twice(pd.Index(read.barcodes), path, "barcode")
+    if not np.isfinite(data).all():
+        raise CarseqError(
+            f"{path} holds values that are not numbers",
+            _place(read, ~np.isfinite(data)),
+            "give the raw matrix, as the counting program wrote it",
+        )
+    if (data < 0).any():
+        raise CarseqError(
+            f"{path} holds negative values",
+            _place(read, data < 0),
+            "give raw counts: these are scaled, or corrected for a background",
+        )
+    if (data != np.rint(data)).any():
+        raise CarseqError(
+            f"{path} holds no raw counts",
+            f"some values are not whole numbers: {_place(read, data != np.rint(data))}",
+            "give the raw matrix; normalised, corrected or imputed values cannot be used",
+        )
+    if (data > MOST_COUNTED).any():
+        raise CarseqError(
+            f"{path} holds no counts of molecules",
+            _place(read, data > MOST_COUNTED),
+            "give the raw matrix: these values are scaled",
+        )
+    if not allow_empty and not data.any():
+        raise CarseqError(
+            f"the matrix {path} counts nothing", "all its values are 0", "give the raw matrix"
+        )
+    check_molecules(read.counts, str(path))
+
+
+def check_molecules(counts: Any, what: str) -> None:
+    """Raise where whole numbers are not counts of molecules, and warn where they may be none.
+
+    Parameters
+    ----------
+    counts
+        Whole numbers, CSR, n_barcodes × n_features.
+    what
+        The matrix, in words.
+
+    Raises
+    ------
+    CarseqError
+        If no value is 1, the commonest count of a molecule, or none is more than 1.
+    """
+    counted = counts.data[counts.data > 0]
+    if counts.shape[1] < MIN_GENES or len(counted) < MIN_ENTRIES:
+        return
+    if counted.min() > 1:
+        raise CarseqError(
+            f"{what} holds no counts of molecules",
+            f"of its {len(counted):,} values above 0 none is 1, the commonest count: they are scaled",
+            "give the raw matrix",
+        )
+    totals = np.asarray(counts.sum(axis=1)).ravel()
+    totals = totals[totals > 0]
+    if counted.max() == 1 and np.median(totals) >= MANY_MOLECULES:
+        raise CarseqError(
+            f"{what} holds no counts of molecules",
+            f"none of its {len(counted):,} values is more than 1: it says which genes were seen, not how often",
+            "give the raw matrix",
+        )
+    middle = float(np.median(totals))
+    if len(totals) >= 20 and np.mean(np.abs(totals - middle) < SAME_TOTAL * middle) > 0.95:
+        log.warning(
+            "%s: every barcode has about %.0f molecules: it was normalised and rounded, or downsampled to one depth; "
+            "if normalised, give the raw matrix",
+            what,
+            middle,
+        )
+
+
+def _place(read: Stored, bad: npt.NDArray[np.bool_]) -> str:
+    """Say which value of the matrix is the first of the bad ones."""
+    at = int(np.flatnonzero(bad)[0])
+    row = int(np.searchsorted(read.counts.indptr, at, side="right")) - 1
+    value = read.counts.data[at]
+    return f"{value:g} for {read.names[read.counts.indices[at]]} in {read.barcodes[row]}"
+
+
+def _share(pattern: re.Pattern[str], texts: Strings) -> float:
+    """Return the share of texts that a pattern fits; of many, of a thousand evenly over them."""
+    some = texts[:: max(1, len(texts) // 1000)]
+    return sum(bool(pattern.match(str(t))) for t in some) / max(1, len(some))

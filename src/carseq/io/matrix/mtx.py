@@ -1,0 +1,253 @@
+"""Matrices in folders of text: of Cell Ranger, STARsolo, and what other programs and R make of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from carseq.errors import CarseqError
+from carseq.io.fasta import check_kind
+from carseq.io.layouts import Layout, layout_of, not_here
+from carseq.io.matrix.features import GENE, TYPES, types_by_name
+from carseq.io.matrix.stored import Stored, Strings, bare_name, transposed
+
+if TYPE_CHECKING:
+    from scipy import sparse
+
+#: Bytes that no name holds.
+_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1b\x7f]")
+#: Words of a header above a list of features or barcodes (R's name of a vector: x).
+_HEADER = frozenset(
+    (
+        "x", "v1", "barcode", "barcodes", "cell", "cells", "cell_barcode", "cell_id", "gene", "genes", "gene_id",
+        "gene_ids", "gene_name", "gene_symbol", "symbol", "feature", "features", "feature_id", "feature_name",
+    )
+)  # fmt: skip
+
+
+def read_mtx(folder: Path, matrix: Path | None = None) -> Stored:
+    """Read a folder of Cell Ranger or STARsolo; barcodes without an entry are left out at once."""
+    from scipy import sparse
+
+    if (layout := layout_of(folder, matrix, _text_lines)) is not None:
+        return _of_layout(layout)
+    matrix, features, barcodes = _parts_of(folder, matrix)
+    stored = _entries(matrix)
+    table = _listed(_list_bytes(features), stored.shape[0], numbered=3)
+    n_barcodes, barcodes_at = _barcode_lines(barcodes, stored.shape[1])
+    if stored.shape != (len(table), n_barcodes):
+        if stored.shape == (n_barcodes, len(table)):
+            raise transposed(matrix)
+        raise CarseqError(
+            f"the matrix {folder} does not fit its lists",
+            f"{matrix.name} is of {stored.shape[0]:,} × {stored.shape[1]:,}, {features.name} has {len(table):,} "
+            f"features and {barcodes.name} {n_barcodes:,} barcodes",
+            "give the three files of one run, whole",
+        )
+    used, rows = np.unique(stored.col, return_inverse=True)
+    counts = sparse.csr_matrix((stored.data, (rows, stored.row)), shape=(len(used), len(table)))
+    if counts.nnz < stored.nnz:
+        raise _repeated(matrix, stored.nnz - counts.nnz, stored.nnz)
+    ids = np.array([row[0] for row in table], dtype=object)
+    names = np.array([row[1] if len(row) > 1 else row[0] for row in table], dtype=object)
+    types = np.array([row[2] if len(row) > 2 else GENE for row in table], dtype=object)
+    if not any(len(row) > 2 for row in table):
+        types = types_by_name(names)
+    return Stored(counts, barcodes_at(used), ids, names, types)
+
+
+def _of_layout(layout: Layout) -> Stored:
+    """Read a matrix of cells × genes of another program; barcodes without an entry are left out."""
+    from scipy import sparse
+
+    total = sparse.csr_matrix((len(layout.barcodes), len(layout.ids)))
+    for path in layout.matrices:
+        stored = _entries(path)
+        if stored.shape != total.shape:
+            raise CarseqError(
+                f"the matrix {path} does not fit its lists",
+                f"it is of {stored.shape[0]:,} × {stored.shape[1]:,}, they name {len(layout.barcodes):,} barcodes and "
+                f"{len(layout.ids):,} genes",
+                "give the files of one run, whole",
+            )
+        own = sparse.csr_matrix(stored)
+        if own.nnz < stored.nnz:
+            raise _repeated(path, stored.nnz - own.nnz, stored.nnz)
+        total = total + own
+    seen = np.flatnonzero(np.diff(total.indptr))
+    counts, ids, names = total[seen], layout.ids, layout.names
+    if layout.summed:
+        of_gene = {name: i for i, name in enumerate(dict.fromkeys(ids))}
+        columns = np.array([of_gene[name] for name in ids])
+        size = len(ids), len(of_gene)
+        ones = (np.ones(len(ids)), (np.arange(len(ids)), columns))
+        counts, ids = sparse.csr_matrix(counts @ sparse.csr_matrix(ones, shape=size)), list(of_gene)
+        names = ids
+    named = np.array(names, dtype=object)
+    barcodes = np.array(layout.barcodes, dtype=object)[seen]
+    return Stored(counts, barcodes, np.array(ids, dtype=object), named, types_by_name(named))
+
+
+def _parts_of(folder: Path, matrix: Path | None) -> tuple[Path, Path, Path]:
+    """Return the files of matrix, features and barcodes in a folder, gzipped or not, with or without a prefix."""
+    found = sorted(
+        p
+        for p in folder.iterdir()
+        if re.search(r"matrix\.mtx(\.gz)?$", p.name) and p.name[0] != "."
+    )
+    if matrix is not None:
+        found = [matrix]
+    prefixes = {p.name.partition("matrix.mtx")[0] for p in found if "matrix.mtx" in p.name} or {""}
+    if len(prefixes) > 1:
+        raise CarseqError(
+            f"the folder {folder} holds several matrices",
+            ", ".join(p.name for p in found[:4]),
+            "give each sample's matrix a folder of its own, or name the one file ...matrix.mtx",
+        )
+    if not found:
+        raise not_here(folder)
+    prefix = next(iter(prefixes))
+
+    def beside(*names: str) -> Path:
+        for name in names:
+            for ending in (".gz", ""):
+                if (one := folder / f"{prefix}{name}{ending}").is_file():
+                    return one
+        raise CarseqError(
+            f"the matrix {folder} is not whole",
+            f"it lacks {prefix}{names[0]}",
+            "give the whole folder: matrix.mtx, features.tsv (or genes.tsv) and barcodes.tsv",
+        )
+
+    parts = found[0], beside("features.tsv", "genes.tsv"), beside("barcodes.tsv")
+    for part in parts:
+        _check_one_of(part)
+    return parts
+
+
+def _check_one_of(path: Path) -> None:
+    """Refuse a file of a matrix that is there twice, plain and gzipped, and not the same: nothing says which is meant.
+
+    The counts of one run would be read beside the barcodes of another.
+    """
+    plain = path.with_name(path.name.removesuffix(".gz"))
+    zipped = path.with_name(f"{plain.name}.gz")
+    if plain.is_file() and zipped.is_file() and _read_bytes(plain) != _read_bytes(zipped):
+        raise CarseqError(
+            f"{plain} and {zipped.name} are not the same",
+            "one of them is probably of an earlier run",
+            "keep the one that belongs to the other files of the folder, and remove the other",
+        )
+
+
+def _read_bytes(path: Path) -> bytes:
+    from isal import igzip
+
+    raw = path.read_bytes()
+    raw = igzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
+    check_kind(path, raw[:400])
+    return raw
+
+
+def _list_bytes(path: Path) -> bytes:
+    """Return a list of features or barcodes."""
+    raw = _read_bytes(path)
+    if (odd := _CONTROL.search(raw)) is not None:
+        raise _odd_byte(path, odd)
+    return raw
+
+
+def _odd_byte(path: Path, odd: re.Match[bytes]) -> CarseqError:
+    return CarseqError(
+        f"{path} is damaged",
+        f"it holds the byte {odd.group()!r} at {odd.start():,}",
+        "transfer it again; compare its md5 with the sender's",
+    )
+
+
+def _listed(raw: bytes, n: int, numbered: int = 2) -> list[list[str]]:
+    """Return the cells of a list of features or barcodes, by line; ``n`` is how many the matrix has.
+
+    Separated by tabs, or as R and spreadsheets write tables: by commas or blanks, in quotation marks, with a header, or
+    with a number before each line, if it has ``numbered`` cells with it.
+    """
+    lines = [line for line in raw.decode("utf-8-sig").splitlines() if line.strip()]
+    if not any("\t" in line for line in lines):
+        for mark in (",", '" "'):
+            if lines and all(mark in line for line in lines[1:] or lines):
+                lines = [line.replace(mark, "\t" if mark == "," else '"\t"') for line in lines]
+                break
+    rows = [[bare_name(cell) for cell in line.split("\t")] for line in lines]
+    if len(rows) == n + 1 and _HEADER & {cell.lower() for cell in rows[0]}:
+        rows = rows[1:]
+    if (
+        len(rows) > 1
+        and all(len(r) >= numbered and r[0] == str(i) for i, r in enumerate(rows, 1))
+        # Not an id that is a number, before a name and a type.
+        and (len(rows[0]) < 3 or rows[0][2] not in TYPES)
+    ):
+        rows = [row[1:] for row in rows]
+    return rows
+
+
+def _barcode_lines(path: Path, n: int) -> tuple[int, Callable[[npt.NDArray[np.int64]], Strings]]:
+    """Return how many barcodes a list has, and what gives those of some lines.
+
+    Of millions of one width only those asked for are cut out. ``n`` is how many the matrix has.
+    """
+    raw = _list_bytes(path)
+    width = raw.find(b"\n") + 1
+    if width > 1 and raw[:1].isalnum() and len(raw) % width == 0:
+        text = np.frombuffer(raw, dtype=np.uint8).reshape(-1, width)
+        if (text[:, -1] == ord("\n")).all() and (text[:, :-1] > ord(" ")).all():
+            return len(text), lambda rows: np.array(
+                [bytes(line).decode() for line in text[rows, :-1]], dtype=object
+            )
+    words = [row[0] for row in _listed(raw, n)]
+    listed = np.array([word for word in words if word], dtype=object)
+    return len(listed), lambda rows: listed[rows]
+
+
+def _entries(matrix: Path) -> sparse.coo_array:
+    """Read a MatrixMarket file of counts."""
+    import io
+
+    from scipy import io as scipy_io
+    from scipy import sparse
+
+    raw = _read_bytes(matrix)
+    head = raw[:200].split(b"\n")[0].lower().split()
+    if head[:1] != [b"%%matrixmarket"] or not {b"integer", b"real"} & set(head):
+        raise CarseqError(
+            f"{matrix} is not a matrix of counts",
+            f"it begins {raw[:60]!r}",
+            "give a MatrixMarket file of integers, as Cell Ranger and STARsolo write it",
+        )
+    # SciPy's reader crashes the process on some bytes that are not text, and on a last line that is cut off.
+    if (odd := re.search(rb"[^\t\n\r\x20-\x7e]", raw)) is not None:
+        raise _odd_byte(matrix, odd)
+    raw = raw.rstrip() + b"\n"
+    # Read as integers, a value of 0.5 would silently become 0.
+    first, end, entries = raw.partition(b"\n")
+    text = re.sub(rb"^(%%MatrixMarket.*)integer", rb"\1real", first) + end + entries
+    return sparse.coo_array(scipy_io.mmread(io.BytesIO(text), spmatrix=False))
+
+
+def _text_lines(path: Path) -> list[str]:
+    return [
+        bare_name(line) if "," not in line else line
+        for line in _read_bytes(path).decode("utf-8-sig").splitlines()
+    ]
+
+
+def _repeated(matrix: Path, n: int, of: int) -> CarseqError:
+    return CarseqError(
+        f"{matrix} counts some genes twice in one barcode",
+        f"{n:,} of its {of:,} entries repeat a place",
+        "give the file as the counting program wrote it",
+    )

@@ -1,0 +1,179 @@
+"""What the genes of a matrix are called, and which of them is the CAR."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from carseq.errors import CarseqError
+from carseq.io.genes import gene_symbols, marker_genes
+from carseq.io.matrix.features import are_genes
+from carseq.io.matrix.stored import Stored, Strings, tell_twice
+from carseq.log import get_logger
+
+log = get_logger(__name__)
+
+#: What people call the feature of a CAR: as whole words, so that CARD8, CARS1, SCARB1 and CARTPT do not match.
+_CAR_NAMES = re.compile(
+    r"(?<![a-z])p?car(-?t)?(?![a-z])|scfv|wpre|transgene|chima?eric|leucel|"
+    r"(axi|tisa|ide|cilta|brexu|liso|obe)-?cel|fmc63|bbz|28z",
+    re.IGNORECASE,
+)
+#: Share of ids that are Ensembl's from which on an id of another form is that of an added sequence.
+MOSTLY_ENSEMBL = 0.9
+#: Share of the symbols that may name two genes each, if a file has no ids: of GENCODE's, 0.1 % do.
+NAMED_TWICE = 0.01
+
+
+def car_name(feature: str) -> str:
+    """Return how a configuration names a feature: with ``_`` for what a contig and a folder cannot be called.
+
+    >>> car_name("CAR;CAR"), car_name("(CAR)"), car_name("BCMA-CAR.1")
+    ('CAR_CAR', 'CAR', 'BCMA-CAR.1')
+    """
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", feature).lstrip("._-").rstrip("_") or "CAR"
+
+
+def spell_car(read: Stored, path: Path, car: str | None) -> None:
+    """Give the one feature that the configuration cannot name otherwise (``CAR;CAR``) the CAR's name, in place."""
+    if car is None or (read.names == car).any():
+        return
+    genes = np.flatnonzero(are_genes(read.types))
+    meant = [i for i in genes if car_name(str(read.names[i])) == car]
+    if len(meant) == 1:
+        log.info("%s: the feature %s is taken for the CAR %s", path, read.names[meant[0]], car)
+        read.names = read.names.copy()
+        read.names[meant[0]] = car
+
+
+def gene_names(
+    read: Stored,
+    is_gene: npt.NDArray[np.bool_],
+    path: Path,
+    symbols: Mapping[str, str] | Callable[[], Mapping[str, str]] | None,
+    car: str | None,
+) -> Strings:
+    """Return the features' names, genes by their symbols where the file or the annotation knows them."""
+    names = read.names.copy()
+    own = pd.Index(names[is_gene].astype(str))
+    columns = None if read.columns is None else read.columns[is_gene]
+    # An annotation that is given knows all genes by their ids, not the markers alone.
+    found = gene_symbols(own, columns, own_ids=symbols is None)
+    if symbols is not None and not marker_genes().intersection(found.names) and own.size:
+        known = symbols() if callable(symbols) else symbols
+        found = gene_symbols(own, columns, by_id=known)
+    if not found.names.equals(own):
+        log.info("%s: gene symbols are from %s", path, found.source)
+    # The CAR's row has the CAR's name, whatever the other genes are called by.
+    names[is_gene] = [o if o == car else str(n) for o, n in zip(own, found.names, strict=True)]
+    return names
+
+
+def check_genes(
+    read: Stored,
+    names: Strings,
+    is_gene: npt.NDArray[np.bool_],
+    path: Path,
+    car: str | None,
+) -> None:
+    """Raise where a gene occurs twice; two genes of one symbol are told apart by their ids."""
+    own = [f"{i}\t{n}" for i, n in zip(read.ids[is_gene], read.names[is_gene], strict=True)]
+    held = pd.Index(own) if read.has_ids else pd.Index(read.names[is_gene])
+    twice = held[held.duplicated()]
+    # Some symbols of human annotations name two genes each; without ids these look like a mistake.
+    if len(twice) > (0 if read.has_ids else NAMED_TWICE * len(held)):
+        tell_twice(pd.Index([str(t).split("\t")[-1] for t in twice.append(twice)]), path, "gene")
+    if car is not None and (names[is_gene] == car).sum() > 1:
+        raise CarseqError(
+            f"the matrix {path} has {(names[is_gene] == car).sum()} genes named {car}",
+            "",
+            "give `construct.name` as one of them is spelt, or join their counts",
+        )
+
+
+def check_car(
+    read: Stored, names: Strings, is_gene: npt.NDArray[np.bool_], path: Path, car: str | None
+) -> None:
+    """Raise where no gene has the CAR's name."""
+    if (names[is_gene] == car).any():
+        return
+    if (others := sorted(set(read.types[(names == car) & ~is_gene]))) or (
+        others := sorted(set(read.types[(read.ids == car) & ~is_gene]))
+    ):
+        kind = ", ".join(map(str, others))
+        raise CarseqError(
+            f"{path} has no gene named {car}: the feature of this name is of type {kind}",
+            "it counts no molecules of the CAR's mRNA",
+            "give a matrix whose reference holds the CAR's sequence, or the FASTQ files or the BAM",
+        )
+    like = near_names(names[is_gene], car or "", read.ids[is_gene])
+    raise CarseqError(
+        f"{path} has no feature named {car}",
+        "the sample has no reads, so its CAR counts can only come from this matrix",
+        (
+            f"write `construct.name: {car_name(like[0])}` if {_that(like[0])} is the CAR; "
+            if len(like) == 1
+            else ""
+        )
+        + (f"names that may be the CAR's are {', '.join(like)}: " if len(like) > 1 else "")
+        + "give `construct.name` as the matrix spells it, a matrix made with the CAR in its reference, or the "
+        "FASTQ files or the BAM",
+    )
+
+
+def _that(feature: str) -> str:
+    return "that" if car_name(feature) == feature else f"the feature {feature}"
+
+
+def near_names(
+    names: Iterable[str], car: str, ids: Iterable[str] | None = None, most: int = 5
+) -> list[str]:
+    """Return the features that may be the CAR's, the likeliest first.
+
+    Parameters
+    ----------
+    names
+        Names of the features.
+    car
+        The CAR's name as it was asked for.
+    ids
+        Their ids, in the same order. Where nearly all are Ensembl's, one of its own is that of an added sequence.
+    most
+        Names to return at most.
+
+    Returns
+    -------
+    list of str
+        First what is spelt otherwise or has the CAR's name as its id; else what resembles the name, is called as CARs
+        are, or was added to a reference of Ensembl's genes.
+    """
+    import difflib
+
+    genes = [str(name) for name in names]
+    keys = [str(i) for i in ids] if ids is not None else genes
+    same = [
+        n
+        for n, i in zip(genes, keys, strict=True)
+        if n.lower() == car.lower() or i.lower() == car.lower()
+    ]
+    if same:
+        return same[:most]
+    ensembl = [key.split("_")[-1].startswith("ENS") for key in keys]
+    added = (
+        [n for n, known in zip(genes, ensembl, strict=True) if not known]
+        if genes and np.mean(ensembl) >= MOSTLY_ENSEMBL
+        else []
+    )
+    lowered = {n.lower(): n for n in genes}
+    resembling = [
+        lowered[n] for n in difflib.get_close_matches(car.lower(), lowered, n=most, cutoff=0.8)
+    ]
+    called_so = [n for n in genes if _CAR_NAMES.search(n)]
+    return list(
+        dict.fromkeys([*[n for n in added if n in set(called_so)], *resembling, *called_so, *added])
+    )[:most]

@@ -1,0 +1,69 @@
+"""Whether a matrix is of one sample."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from carseq.errors import CarseqError
+from carseq.io.matrix.stored import Stored
+from carseq.log import get_logger
+from carseq.schema.percent import plain_percent
+
+log = get_logger(__name__)
+
+#: Columns of ``obs`` that name the sample or the donor of a barcode: AnnData's and scanpy's users, Seurat, CELLxGENE.
+SAMPLE_COLUMNS = (
+    "sample", "sample_id", "sample_name", "orig.ident", "donor_id", "donor", "patient", "patient_id",
+)  # fmt: skip
+#: Share of a tag's cells from which a sample with hashtags is one sample, not a pool.
+ONE_TAG = 0.9
+
+
+def check_one_sample(
+    read: Stored, is_tag: npt.NDArray[np.bool_], path: Path, cells: Iterable[str] | None
+) -> None:
+    """Raise where hashtags say that the matrix holds several samples, and nothing says which cells are whose."""
+    if is_tag.sum() < 2 or cells is not None:
+        return
+    tags = read.counts[:, is_tag].toarray()
+    # The cells, roughly: the barcodes that hold the upper half of the molecules.
+    total = np.asarray(read.counts[:, ~is_tag].sum(axis=1)).ravel()
+    order = np.argsort(-total)
+    top = order[: int(np.searchsorted(np.cumsum(total[order]), 0.5 * total.sum())) + 1]
+    tags = tags[top][tags[top].sum(axis=1) >= 10]
+    if not len(tags):
+        return
+    # Each tag is compared with its own level, since antibodies differ in how well they stain.
+    own = tags.argmax(axis=1)
+    share = np.bincount(own, minlength=tags.shape[1]) / len(tags)
+    if share.max() >= ONE_TAG:
+        return
+    names = [str(n) for n in read.names[is_tag]]
+    used = [f"{n} {plain_percent(s)}" for n, s in zip(names, share, strict=True) if s > 0][:6]
+    raise CarseqError(
+        f"the matrix {path} is of several samples that were pooled",
+        f"it counts {len(names)} hashtags, and its cells differ in them: {', '.join(used)}",
+        "give each sample its own matrix (Cell Ranger multi: per_sample_outs/*/count/sample_filtered_feature_bc_matrix)"
+        ", or beside the pool's `raw_matrix` the sample's own cells in `matrix`",
+    )
+
+
+def tell_samples(read: Stored, path: Path) -> None:
+    """Warn where the file says that its barcodes are of several samples."""
+    for name in SAMPLE_COLUMNS:
+        if read.obs is None or name not in read.obs:
+            continue
+        held = read.obs[name].dropna().astype(str).unique()
+        if 1 < len(held) < len(read.obs) / 2:
+            log.warning(
+                "%s: obs[%r] names %d samples or donors (%s): they are taken for one sample; give each its own matrix",
+                path,
+                name,
+                len(held),
+                ", ".join(held[:4]),
+            )
+            return
