@@ -22,7 +22,7 @@ from carseq.construct import load_construct
 from carseq.construct.backbones import backbones
 from carseq.construct.genes import GENES
 from carseq.construct.library import relatives
-from carseq.construct.parts import known_proteins, sequences
+from carseq.construct.parts import known_proteins, parts, sequences
 from carseq.errors import CarseqError
 from carseq.figures.beside import drawing
 from carseq.library.whitelist import known_whitelist
@@ -134,10 +134,43 @@ def test_reads_within_a_human_gene_that_is_not_compared_are_not_sure(tmp_path):
     assert "EGFRt of EGFR" in words
 
 
+def test_reads_of_other_parts_of_human_genes_are_not_sure(tmp_path):
+    """EEF1A1's own unspliced RNA, B2M beside an HLA-E fusion, and HBB's 3' end of an mRNA were sure CAR molecules."""
+    protein = {d.name: d.sequence for d in known_proteins()}
+    codon = CodonTable.unambiguous_dna_by_id[1].back_table
+    tail = parts()
+    frame = sequences("orfs.fa")["ide-cel"]
+    hla = protein["T2A"] + protein["CD8A signal peptide"] + protein["beta-2 microglobulin"]
+    shielded = frame[:-6] + "".join(codon[a] for a in hla) + "TAA"
+    vector = backbones()["pWPXLD-EF1a"]
+    globin = tail["HBB_5UTR"] + "GCCACC" + frame + tail["HBB_3UTR"] + "A" * 100
+    donor = tail["TRAC_exon1"] + "".join(codon[a] for a in protein["P2A"]) + frame
+    listed = barcodes("10x_version3")
+    for name, text, gene, at in (
+        ("intron", vector.five + frame + vector.three, "EEF1A1", lambda car: 400),
+        ("shield", vector.five + shielded + vector.three, "B2M", lambda car: car.orf[1] - 250),
+        ("mrna", globin, "HBB", lambda car: car.orf[1] + 20),
+        ("donor", bases(200) + donor + tail["bGH_polyA"], "TRAC", lambda car: 0),
+    ):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "v.fa").write_text(f">v\n{text}\n")
+        car = load_construct(tmp_path / name / "v.fa", name="CAR")
+        start, inside = at(car), car.orf[0] + 300
+        reads = [(listed[2] + bases(12), car.sequence[start + i : start + i + 70]) for i in (0, 9)]
+        reads += [(listed[2] + bases(12), car.sequence[inside : inside + 70])]
+        reads += [(RNG.choice(listed) + bases(12), bases(70)) for _ in range(2000)]
+        look = quicklook([write(tmp_path / name, reads)], car)
+        row = look.barcodes.iloc[0]
+        assert (name, row["unique"], row["shared"]) == (name, 1, 2)
+        assert f"of {gene}" in "\n".join(write_look(look, "S", tmp_path / name))
+
+
 def test_every_human_domain_of_a_car_has_its_gene():
     """One without a gene would be taken for the CAR's alone."""
     kinds = "signal peptide", "hinge", "transmembrane", "costimulatory", "CD3zeta", "signalling"
-    human = {d.name for d in known_proteins(*kinds) if "mouse" not in d.name + d.source}
+    human = {
+        d.name for d in known_proteins(*kinds, "natural", "TCR") if "mouse" not in d.name + d.source
+    }
     assert human <= set(GENES)
     assert set(GENES) <= {d.name for d in known_proteins()}
 

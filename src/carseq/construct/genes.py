@@ -10,6 +10,7 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 from carseq.construct.model import Construct
+from carseq.construct.parts import find_part, parts
 
 #: The gene of each known domain of a human protein, by the domain's name.
 GENES = {
@@ -31,10 +32,31 @@ GENES = {
     "CD27 ectodomain": "CD27", "CD4 ectodomain": "CD4", "PD-1 ectodomain": "PDCD1", "FKBP12": "FKBP1A",
     "FRB": "MTOR", "iCasp9": "CASP9", "EGFRt": "EGFR", "CD19t": "CD19", "NGFRt": "NGFR", "RQR8": "CD8A",
     "DHFR": "DHFR", "IL15": "IL15", "IL18": "IL18", "antibody CH1": "IGHG1", "antibody C kappa": "IGKC",
+    "CD247 start": "CD247", "CD3E ectodomain": "CD3E", "CD28 ectodomain": "CD28", "4-1BB ectodomain": "TNFRSF9",
+    "HLA class I heavy chain": "HLA-A", "HLA-E heavy chain": "HLA-E", "beta-2 microglobulin": "B2M",
+    "TCR alpha constant": "TRAC", "TCR beta constant": "TRBC1", "TCR delta constant": "TRDC",
+    "TCR gamma constant": "TRGC1",
 }  # fmt: skip
 
-#: Of these, families of genes, which no annotation has under this name.
-FAMILIES = frozenset({"IGHV1", "IGHV3", "IGKV1", "TRBV"})
+#: Stands for the gene into which a donor is knocked that carseq does not know.
+_ITS_GENE = "the gene it is made for"
+#: Of the genes, families and names of other releases, which no annotation need have under this name.
+FAMILIES = frozenset({"IGHV1", "IGHV3", "IGKV1", "TRBV", "TLE5", _ITS_GENE})
+#: Untranslated parts that are transcribed from a human gene too: name, gene, the part they begin with, the one they
+#: end with. The intron of a promoter is in the gene's unspliced RNA. That of GH1 is left out: no cell of blood or
+#: urine makes it.
+_UNTRANSLATED = (
+    ("EF1alpha exon 1", "EEF1A1", "EF1A_exon1", "EF1A_intron_end"),
+    ("UbC exon 1", "UBC", "UbC_exon1", "UbC_intron_end"),
+    ("PGK leader", "PGK1", "hPGK_leader", ""),
+    ("5' UTR", "HBB", "HBB_5UTR", ""),
+    ("3' UTR", "HBB", "HBB_3UTR", ""),
+    ("5' UTR", "HBA1", "HBA1_5UTR", ""),
+    ("3' UTR", "HBA1", "HBA1_3UTR", ""),
+    ("3' UTR", "HBA2", "HBA2_3UTR", ""),
+    ("3' UTR", "TLE5", "TLE5_3UTR", ""),
+    ("a part", "MT-RNR1", "MTRNR1", ""),
+)
 
 
 class HumanPart(NamedTuple):
@@ -64,8 +86,40 @@ def human_parts(construct: Construct, compared: Collection[str] = ()) -> list[Hu
     >>> [part.gene for part in human_parts(car, ["CD28", "CD247"])]
     ['CSF2RA']
     """
-    return [
+    found = [
         HumanPart(row.name, GENES[row.name], row.start, row.end)
         for row in construct.domain_rows
-        if row.name in GENES and GENES[row.name] not in compared
+        if row.name in GENES
     ]
+    found += [*_untranslated(construct.sequence), *_knocked_into(construct)]
+    return sorted(
+        (part for part in found if part.gene not in compared), key=lambda p: (p.start, p.end)
+    )
+
+
+def _untranslated(sequence: str) -> list[HumanPart]:
+    """Return the parts of human genes that no protein tells: introns of promoters, untranslated regions."""
+    found = []
+    for name, gene, first, last in _UNTRANSLATED:
+        ends = [end for _, end, _ in find_part(parts()[last], sequence)] if last else []
+        for start, end, _ in find_part(parts()[first], sequence):
+            behind = [e for e in ends if e > end]
+            whole = name.replace("exon 1", "exon 1 and intron") if behind else name
+            found.append(HumanPart(whole, gene, start, min(behind, default=end)))
+    return found
+
+
+def _knocked_into(construct: Construct) -> list[HumanPart]:
+    """Return what a knock-in donor's mRNA has of the gene: before the 2A peptide, and behind a CAR without an end."""
+    told = next((text for code, text in construct.notes if code == "knock_in"), None)
+    if told is None or construct.orf is None:
+        return []
+    gene = "TRAC" if "TRAC" in told else _ITS_GENE
+    start, end = construct.orf
+    joint = [r.start for r in construct.domain_rows if r.kind == "2A peptide"]
+    # A 2A peptide before the frame joins it to the gene, one within it may part two proteins of the CAR.
+    first = start if start else min(joint, default=0)
+    found = [HumanPart("exon", gene, 0, first)] if first else []
+    if construct.three is None or not construct.three.known:
+        found.append(HumanPart("end", gene, end, len(construct.sequence)))
+    return found
