@@ -12,6 +12,7 @@ from carseq.construct import lint, load_construct
 from carseq.construct.antibody import variable_domains
 from carseq.construct.backbones import backbones
 from carseq.construct.coding import translate
+from carseq.construct.genes import GENES, human_parts
 from carseq.construct.parts import known, sequences
 from carseq.construct.protein import hydrophobic_span, protein_domains
 from carseq.errors import CarseqError
@@ -188,6 +189,10 @@ OTHERS = {
         "HLA",
     ),
     "CD3E": (["CD3E signal peptide", "CD3E ectodomain", "CD3E transmembrane", "CD3E"], "CD3E"),
+    "CD3G": (
+        ["CD8A signal peptide", "CD3G ectodomain", "CD3G transmembrane", "CD3G"],
+        "CD3G",
+    ),
     "scFv": (["CD8A signal peptide", FMC63], "antibody fragment alone"),
     "BiTE": (["CD8A signal peptide", FMC63, "GGGGS", FMC63, "HHHHHH"], "antibody fragment alone"),
     "antibody": (
@@ -236,6 +241,15 @@ def test_the_domains_of_a_car_are_named(name):
     assert found[0].start == 0
     assert found[-1].end == len(protein)
     assert all(a.end == b.start for a, b in pairwise(found))
+
+
+@pytest.mark.parametrize("gene", ["CD3G", "CD3D"])
+def test_a_truc_on_another_chain_names_its_ectodomain(gene):
+    """It was a spacer, so that nothing told that every T cell's CD3G may have the same bases."""
+    inner = [f"{gene} ectodomain", f"{gene} transmembrane", gene]
+    found = protein_domains(protein_of(["CD8A signal peptide", FMC63, "GGGGSGGGGSGGGGS", *inner]))
+    assert [s.name for s in found][-3:] == inner
+    assert {GENES[name] for name in inner} == {gene}
 
 
 @pytest.mark.parametrize("name", ["DARPin", "TRuC", "iCasp9 before the CAR", "2B4 and a VHH"])
@@ -315,3 +329,77 @@ def test_a_membrane_span_is_predicted_where_it_is():
     assert start >= 76
     assert end <= 112
     assert end - start >= 19
+
+
+INHIBITORY = {
+    "PD-1": ["PD-1 transmembrane", "PD-1 tail"],
+    "CTLA-4": ["CD8A transmembrane", "CTLA-4 tail"],
+    "LIR-1": ["LIR-1 transmembrane", "LIR-1 tail"],
+}
+
+
+@pytest.mark.parametrize("name", INHIBITORY)
+def test_an_inhibitory_car_is_no_fault(tmp_path, name):
+    """An iCAR (NOT gate) has a tail that inhibits in the place of CD3zeta: no_cd3zeta was an error."""
+    pieces = ["CD8A signal peptide", FMC63, "CD8A hinge", *INHIBITORY[name]]
+    found = load_construct(in_a_vector(tmp_path, protein_of(pieces)))
+    assert f"{name} tail" in set(found.domains["name"])
+    told = {f["code"]: f for f in lint(found)}
+    assert {f["level"] for f in told.values()} == {"info"}
+    assert f"inhibits through {name} tail" in told["no_cd3zeta"]["message"]
+
+
+def test_the_gene_of_an_inhibitory_receptor_is_no_car(tmp_path):
+    for ectodomain in ("PD-1 ectodomain", "NMLKDVSTWQKHEAPVCSRTLNWYKHDESTPVCL" * 3):
+        pieces = ["IGHV1 signal peptide", ectodomain, "PD-1 transmembrane", "PD-1 tail"]
+        with pytest.raises(CarseqError, match="no CAR"):
+            load_construct(in_a_vector(tmp_path, protein_of(pieces), "pHR-SFFV"))
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [FMC63, "TCR alpha constant"],
+        [
+            *[FMC63[125:], "TCR beta constant", "P2A", "CD8A signal peptide", FMC63[:107]],
+            "TCR alpha constant",
+        ],
+        [
+            *[FMC63[125:], "mouse TCR beta constant", "P2A", "CD8A signal peptide", FMC63[:107]],
+            "mouse TCR alpha constant",
+        ],
+    ],
+)
+def test_an_antibody_on_tcr_constants_is_a_receptor_of_the_kind(tmp_path, pieces):
+    """STAR and HIT receptors were refused as T cell receptors, or as an antibody fragment alone."""
+    found = load_construct(in_a_vector(tmp_path, protein_of(["CD8A signal peptide", *pieces])))
+    told = {f["code"]: f for f in lint(found)}
+    assert {f["level"] for f in told.values()} == {"info"}
+    assert "the CD3 chains beside its TCR" in told["no_cd3zeta"]["message"]
+
+
+@pytest.mark.parametrize("kept", [(0, 50), (0, 12, 75, 112), (60, 112), (30, 80)])
+def test_a_shortened_cd3zeta_is_named(tmp_path, kept):
+    """One ITAM alone was unnamed, and without its first residues the CAR was said to signal through CD28."""
+    zeta = P["CD3zeta"]
+    short = "".join(zeta[a:b] for a, b in zip(kept[::2], kept[1::2], strict=True))
+    pieces = ["CD8A signal peptide", FMC63, "CD28 hinge", "CD28 transmembrane", "CD28", short]
+    found = load_construct(in_a_vector(tmp_path, protein_of(pieces)))
+    names = list(found.domains["name"])
+    assert "CD3zeta" in names
+    assert "unnamed" not in names
+    told = {f["code"]: f for f in lint(found)}
+    assert "no_cd3zeta" not in told
+    assert f"{len(short)} of its 112 residues" in told["truncated_cd3zeta"]["message"]
+
+
+PARTNERS = ("dnTGFBR2", "HER2t", "CD20", "IL7", "CCL19", "IL12B", "IL12A", "IL21", "IL15RA")
+
+
+@pytest.mark.parametrize("name", PARTNERS)
+def test_partners_of_a_car_are_named(tmp_path, name):
+    """They were a second ORF, so that nothing told that the human gene may have the same bases."""
+    pieces = ["CD8A signal peptide", FMC63, *BBZ, "P2A", "CD8A signal peptide", name]
+    found = load_construct(in_a_vector(tmp_path, protein_of(pieces)))
+    assert list(found.domains["name"])[-3] == name
+    assert GENES[name] in {part.gene for part in human_parts(found)}

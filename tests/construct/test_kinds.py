@@ -207,3 +207,24 @@ def test_a_small_marker_before_the_car_makes_no_donor(tmp_path):
     frame = "MGYPYDVPDYAGSG" + DOMAIN["P2A"] + CAR
     found = read(tmp_path, CMV + spacer(30) + coded(frame) + vector.three)
     assert "knock_in" not in dict(found.notes)
+
+
+@pytest.mark.parametrize(
+    "leader",
+    [
+        "AGGAGA" + "HBB_5UTR",
+        "GGG" + "HBA1_5UTR",
+        "AGGAAATAAGAGAGAAAAGAAGAGTAAGAAGAAATATAAGA",
+        "HBB_5UTR",
+    ],
+)
+@pytest.mark.parametrize("tail", ["A" * 100, "A" * 30 + "GCATATGACT" + "A" * 70])
+def test_an_mrna_made_in_vitro_has_both_ends(tmp_path, leader, tail):
+    """It was told to lack 83 of 100 5' UMIs, and to take the ends of MSGV1; A30 and a linker stayed on its 3' end."""
+    for name in ("HBB_5UTR", "HBA1_5UTR"):
+        leader = leader.replace(name, parts()[name])
+    mrna = f"{leader}GCCACC{coded(CAR)}{parts()['HBB_3UTR']}"
+    found = read(tmp_path, mrna + tail)
+    assert found.sequence == mrna
+    assert (found.five.known, found.three.known) == (True, True)
+    assert not lint(found)

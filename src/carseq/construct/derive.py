@@ -9,6 +9,7 @@ a promoter's sequence is not known.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from carseq.construct.backbones import backbones
@@ -307,8 +308,22 @@ _FIRST = {
 }
 
 
-def transcript_start(sequence: str) -> str | None:
-    """Return the part with which an mRNA begins (an R, a first exon), or None where its start is not known."""
+#: Leaders of mRNAs made in vitro: name, part; and the bases that T7 RNA polymerase begins with, before a leader (with a
+#: Kozak sequence between) that no part tells.
+_MADE = {"HBB 5' UTR": "HBB_5UTR", "HBA1 5' UTR": "HBA1_5UTR"}
+_MADE_BEFORE, _MADE_START = 12, re.compile("A?GG|GAGA")
+
+
+def transcript_start(sequence: str, made: bool = False) -> str | None:
+    """Return the part with which an mRNA begins (an R, a first exon), or None where its start is not known.
+
+    Parameters
+    ----------
+    sequence
+        The transcript.
+    made
+        Whether its poly(A) tail is that of an mRNA made in vitro, which begins as the polymerase does.
+    """
     for repeat in find_all_repeats(sequence[:400]):
         if repeat.start <= _AT_END:
             return f"{repeat.virus} R"
@@ -316,12 +331,19 @@ def transcript_start(sequence: str) -> str | None:
         bases = parts()[part]
         if any(start <= _AT_END for start, _, _ in find_part(bases, sequence[: len(bases) + 10])):
             return name
+    for name, part in _MADE.items():
+        bases = parts()[part]
+        near = sequence[: len(bases) + 2 * _MADE_BEFORE]
+        if any(start <= _MADE_BEFORE for start, _, _ in find_part(bases, near)):
+            return name
     for vector in backbones().values():
         bases = vector.five[:_LEADER]
         if len(bases) < _MIN_LEADER:
             continue
         if any(start <= _AT_END for start, _, _ in find_part(bases, sequence[: len(bases) + 10])):
             return f"{vector.name} leader"
+    if made and _MADE_START.match(sequence):
+        return "leader of an mRNA made in vitro"
     return None
 
 

@@ -8,6 +8,7 @@ import edlib
 
 from carseq.construct.coding import STOPS, translate
 from carseq.construct.findings import Level
+from carseq.construct.identify import INHIBITORY
 from carseq.construct.model import Construct
 from carseq.construct.orfs import MAX_DOMAIN_EDITS
 from carseq.construct.parts import find_protein, known_proteins
@@ -214,15 +215,20 @@ def _missing_domains(construct: Construct, found: list[Piece]) -> list[Fault]:
     start, end = construct.orf
     rows = [r for r in construct.domain_rows if r.start >= start and r.end <= end]
     kinds = {r.kind for r in rows}
+    tcr = any("TCR" in r.name for r in rows)
     faults = []
     if not any(p.kind == "CD3zeta" for p in found):
         instead = [r.name for r in rows if r.kind in _INSTEAD]
-        faults.append(_zeta(construct, instead))
+        short = sum((r.end - r.start) // 3 for r in rows if r.kind == "CD3zeta")
+        faults.append(_zeta(construct, instead, tcr, short))
     for kind, code, what in (
         ("binder", "no_binder", "binder (scFv, VHH, DARPin, natural ligand)"),
         ("hinge", "no_hinge", "hinge or spacer"),
         ("transmembrane", "no_transmembrane", "transmembrane domain"),
     ):
+        if tcr and kind != "binder":
+            # The constant parts of a TCR are its stalk and span the membrane.
+            continue
         if kind not in kinds and not any(p.kind == kind for p in found):
             # A hinge of a few residues is common; a CAR without a transmembrane part is none.
             level: Level = "warn"
@@ -280,8 +286,20 @@ def _agreeing(own: str, zeta: str) -> int:
     return kept
 
 
-def _zeta(construct: Construct, instead: list[str]) -> Fault:
-    """Return what is wrong with a CD3zeta that was not found as a whole."""
+def _zeta(construct: Construct, instead: list[str], tcr: bool, short: int) -> Fault:
+    """Return what is wrong with a CD3zeta that was not found as a whole.
+
+    Parameters
+    ----------
+    construct
+        The CAR.
+    instead
+        Names of the other domains that signal.
+    tcr
+        Whether it has constant parts of a TCR.
+    short
+        Residues of CD3zeta that were found all the same.
+    """
     zeta = known_proteins("CD3zeta")[0].sequence
     head = zeta[:_MIN_PIECE]
     protein = construct.protein
@@ -297,10 +315,20 @@ def _zeta(construct: Construct, instead: list[str]) -> Fault:
             "Check the 3' end of the map; ignore this for a CAR with a shortened CD3zeta.",
             at,
         )
+    if short:
+        return Fault(
+            "truncated_cd3zeta",
+            f"CD3zeta is incomplete: {short} of its {len(zeta)} residues are in the reading frame.",
+            "Check the map; ignore this for a CAR with a shortened CD3zeta.",
+            construct.orf[1],
+        )
+    if tcr and not instead:
+        instead = ["the CD3 chains beside its TCR constant parts (STAR, HIT)"]
     if instead:
+        does = "inhibits" if INHIBITORY.issuperset(instead) else "signals"
         return Fault(
             "no_cd3zeta",
-            f"No CD3zeta was found in the reading frame; the CAR signals through {', '.join(instead)}.",
+            f"No CD3zeta was found in the reading frame; the CAR {does} through {', '.join(instead)}.",
             "Ignore this if the CAR is made so.",
             construct.orf[1],
             "info",

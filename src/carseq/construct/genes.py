@@ -35,7 +35,12 @@ GENES = {
     "CD247 start": "CD247", "CD3E ectodomain": "CD3E", "CD28 ectodomain": "CD28", "4-1BB ectodomain": "TNFRSF9",
     "HLA class I heavy chain": "HLA-A", "HLA-E heavy chain": "HLA-E", "beta-2 microglobulin": "B2M",
     "TCR alpha constant": "TRAC", "TCR beta constant": "TRBC1", "TCR delta constant": "TRDC",
-    "TCR gamma constant": "TRGC1",
+    "TCR gamma constant": "TRGC1", "PD-1 transmembrane": "PDCD1", "PD-1 tail": "PDCD1",
+    "CTLA-4 transmembrane": "CTLA4", "CTLA-4 tail": "CTLA4", "LIR-1 transmembrane": "LILRB1", "LIR-1 tail": "LILRB1",
+    "CD16 ectodomain": "FCGR3A", "TACI ectodomain": "TNFRSF13B", "dnTGFBR2": "TGFBR2", "HER2t": "ERBB2",
+    "CD20": "MS4A1", "IL7": "IL7", "CCL19": "CCL19", "IL12B": "IL12B", "IL12A": "IL12A", "IL21": "IL21",
+    "IL15RA": "IL15RA", "CD3G transmembrane": "CD3G", "CD3G ectodomain": "CD3G", "CD3D transmembrane": "CD3D",
+    "CD3D ectodomain": "CD3D",
 }  # fmt: skip
 
 #: Stands for the gene into which a donor is knocked that carseq does not know.

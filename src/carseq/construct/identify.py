@@ -29,13 +29,18 @@ _WHOLE = {
     "CD28 ectodomain": "the whole CD28 gene",
     "4-1BB ectodomain": "the whole TNFRSF9 (4-1BB) gene",
     "CD3E ectodomain": "the whole CD3E gene",
+    "CD3G ectodomain": "the whole CD3G gene",
+    "CD3D ectodomain": "the whole CD3D gene",
     "HLA class I heavy chain": "an HLA class I chain",
     "HLA-E heavy chain": "an HLA-E chain",
     "beta-2 microglobulin": "beta-2 microglobulin (an HLA fusion)",
     "antibody CH1": "an antibody's heavy chain",
     "antibody C kappa": "an antibody's light chain",
 }
+#: Tails that inhibit: those of inhibitory CARs, and of the receptors themselves.
+INHIBITORY = frozenset({"PD-1 tail", "CTLA-4 tail", "LIR-1 tail"})
 #: A receptor whose ectodomain, transmembrane part and tail are all of one gene is that gene.
+_OF_ONE_GENE = ("binder", "transmembrane", "costimulatory", "signalling", "CD3zeta")
 _OWN = (("CD27", "the whole CD27 gene"), ("PD-1", "the whole PD-1 gene"), ("CD4", "CD4"))
 
 
@@ -62,7 +67,10 @@ def _judge(piece: list[Stretch]) -> Verdict:
     spans = "transmembrane" in kinds or "Notch1 core" in names
     tcr = sorted(n for n in names if "TCR" in n)
     whole = [_WHOLE[n] for n in names if n in _WHOLE]
-    if tcr and not ("VH" in names and (signals or costimulates or "VL" in names)):
+    # No chain of a TCR has a variable domain like a heavy chain's: an antibody in its place makes a STAR or HIT.
+    if tcr and names & {"VH", "VHH"}:
+        return Verdict(True, "")
+    if tcr:
         chains = " and ".join(tcr)
         return Verdict(False, f"a T cell receptor ({chains})")
     if any("HLA" in w for w in whole) and not antibody:
@@ -73,13 +81,15 @@ def _judge(piece: list[Stretch]) -> Verdict:
         return Verdict(False, whole[0])
     if antibody and not (spans or signals or costimulates) and whole:
         return Verdict(False, next(iter(whole)))
-    if not (signals or antibody):
+    if not antibody:
         for prefix, what in _OWN:
             mine = {n for n in names if n.startswith(prefix)}
-            if len(mine) > 1 and mine == {
-                s.name for s in piece if s.kind in ("binder", "transmembrane", "costimulatory")
-            }:
+            if len(mine) > 1 and mine == {s.name for s in piece if s.kind in _OF_ONE_GENE}:
                 return Verdict(False, what)
+    inhibits = sorted(names & INHIBITORY)
+    if inhibits and not (antibody or known_binder or costimulates or "CD3zeta" in kinds):
+        gene = inhibits[0].removesuffix(" tail")
+        return Verdict(False, f"the whole gene of {gene}, or its tail without a known binder")
     if not (signals or antibody or known_binder) and costimulates and spans:
         # A CAR's domains are of several genes, or it signals.
         spanning = [s.name for s in piece if s.kind == "transmembrane"]

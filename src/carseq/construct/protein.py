@@ -24,6 +24,8 @@ _EXACT_BELOW = 12
 CAR_KINDS = {"hinge", "transmembrane", "costimulatory", "CD3zeta", "signalling"}
 #: Most residues of a linker between two binder domains.
 _MAX_JOINT = 40
+#: Residues of an exact run of CD3zeta in a shortened one, and fewest residues in such runs.
+_ZETA_RUN, _MIN_ZETA = 8, 20
 _LINKER = re.compile(r"(?:G{1,5}S){1,16}G{0,4}")
 #: DARPins: 33-residue ankyrin repeats of a fixed framework between an N- and a C-terminal cap
 #: (Binz 2003 J Mol Biol 332:489).
@@ -208,6 +210,9 @@ def _piece(protein: str, lo: int, hi: int, known: list[Stretch], is_car: bool) -
             found.append(
                 Stretch(domain.name, "binder", domain.start, domain.end, _NAN, domain.source)
             )
+    if is_car and not any(s.kind == "CD3zeta" for s in found):
+        for start, end in _gaps(found, lo, hi):
+            found += _short_zeta(protein, start, end)
     # The regular expression knows linkers of any length; the sequence of 15 residues is one of them.
     found = [s for s in found if s.name != "G4S linker"]
     for start, end in _gaps(found, lo, hi):
@@ -216,6 +221,22 @@ def _piece(protein: str, lo: int, hi: int, known: list[Stretch], is_car: bool) -
         found += _transmembrane(protein, lo, hi, found)
     found += _rest(protein, lo, hi, found, is_car)
     return found
+
+
+def _short_zeta(protein: str, lo: int, hi: int) -> list[Stretch]:
+    """Return what ``protein[lo:hi]`` holds of a CD3zeta that was shortened (ITAMs taken out), by exact runs of it."""
+    best: tuple[int, int, int] | None = None
+    for domain in known_proteins("CD3zeta"):
+        words = {domain.sequence[i : i + _ZETA_RUN] for i in range(len(domain.sequence))}
+        hits = [i for i in range(lo, hi - _ZETA_RUN + 1) if protein[i : i + _ZETA_RUN] in words]
+        covered = {k for i in hits for k in range(i, i + _ZETA_RUN)}
+        if len(covered) >= _MIN_ZETA and (best is None or len(covered) > best[0]):
+            best = (len(covered), hits[0], hits[-1] + _ZETA_RUN)
+    if best is None:
+        return []
+    n, start, end = best
+    source = f"{n} residues of CD3zeta, not the whole of it"
+    return [Stretch("CD3zeta", "CD3zeta", start, end, n / (end - start), source)]
 
 
 def _transmembrane(protein: str, lo: int, hi: int, found: list[Stretch]) -> list[Stretch]:

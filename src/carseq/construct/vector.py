@@ -49,6 +49,10 @@ _TRIED = 6
 #: Words by which a record says that an end of it was put on by carseq.
 ASSUMED = re.compile(r"ASSUMED ENDS: ([^.]+)\.")
 _PUT_ON = re.compile(r"The (5' and 3'|5'|3') ends? of the mRNA")
+#: A poly(A) tail at a transcript's end, in one piece or in two with a linker, as mRNAs made in vitro have it.
+_TAIL = re.compile("(?:A{25,}[CGT][ACGT]{0,14}?[CGT])?A{10,}$")
+#: A tail of so many A is that of an mRNA made in vitro; a cloned cDNA has fewer.
+_MADE = 60
 _MISSING = (
     ("binder", "binder (scFv, VHH)"),
     ("hinge", "hinge"),
@@ -225,11 +229,12 @@ def _assumed_ends(told: str, five: End, three: End) -> tuple[End, End]:
     return five, three
 
 
-def _given_ends(sequence: str, is_orf: bool, tail: bool) -> tuple[End, End]:
+def _given_ends(sequence: str, is_orf: bool, tail: int) -> tuple[End, End]:
     """Return the ends of a transcript or ORF given as such."""
     if is_orf:
         return CUT, CUT
-    start, stop = transcript_start(sequence), transcript_stop(sequence, tail)
+    start = transcript_start(sequence, made=tail >= _MADE)
+    stop = transcript_stop(sequence, tail > 0)
     return (
         CUT if start is None else End(start, True),
         CUT if stop is None else End(stop, True),
@@ -431,10 +436,12 @@ def _partial(vector: VectorMap, name: str) -> Construct:
     )
 
 
-def _trimmed(sequence: str) -> tuple[str, bool]:
-    """Return a transcript without its poly(A) tail, and whether it had one."""
-    tail = sequence.endswith("A" * 10)
-    return (sequence.rstrip("A"), True) if tail else (sequence, False)
+def _trimmed(sequence: str) -> tuple[str, int]:
+    """Return a transcript without its poly(A) tail, and how many A it ended with (0: no tail)."""
+    tail = _TAIL.search(sequence)
+    if tail is None:
+        return sequence, 0
+    return sequence[: tail.start()], len(sequence) - len(sequence.rstrip("A"))
 
 
 def _shape(found: Candidate, form: Form, start: int, end: int) -> str:
