@@ -61,3 +61,77 @@ def test_the_mrna_begins_at_the_promoters_start(tmp_path, name, kozak):
     told = {f["code"]: f["message"] for f in lint(found, "3p")}
     assert not {"no_leader", "five_prime_guess", "missing_start"} & set(told)
     assert not any("MoMuLV" in message for message in told.values())
+
+
+def _annotated(folder, features, *, word="GENBANK"):
+    """Read a map of a promoter and a 3' end that no sequence tells: 300 nt, promoter, frame, 3' end, 500 nt."""
+    end = random_bases(180, 12) + "AATAAA" + random_bases(60, 13)
+    bases = random_bases(300, 1) + random_bases(600, 2) + "GCCACC" + FRAME + end
+    bases += random_bases(500, 3)
+    places = {"PROMOTER": "301..900", "END": f"{907 + len(FRAME)}..{906 + len(FRAME) + len(end)}"}
+    table = "".join(
+        f"     {kind:<16}{places[at]}\n"
+        + "".join(f"                     {q}\n" for q in qualifiers)
+        for kind, at, qualifiers in features
+    )
+    lines = "".join(f"{i + 1:>9} {bases[i : i + 60]}\n" for i in range(0, len(bases), 60))
+    path = folder / "v.gb"
+    path.write_text(
+        f"LOCUS       v {len(bases)} bp    DNA     linear SYN 01-JAN-2020\n"
+        f"FEATURES             Location/Qualifiers\n{table}ORIGIN\n{lines}//\n"
+    )
+    return load_construct(path)
+
+
+@pytest.mark.parametrize(
+    ("promoter", "end"),
+    [
+        (("promoter", ['/label="NFAT"']), ("polyA_signal", ['/label="pA"'])),
+        (
+            ("misc_feature", ['/label="NFAT-Promotor"']),
+            ("misc_feature", ['/label="Poly-A-Signal"']),
+        ),
+        (("misc_feature", ['/note="promoteur NFAT"']), ("polyA_signal", [])),
+        (("misc_feature", ['/label="Original promoter"']), ("polyA_signal", [])),
+        (
+            ("regulatory", ['/regulatory_class="promoter"', '/note="NFAT"']),
+            ("regulatory", ['/regulatory_class="polyA_signal_sequence"']),
+        ),
+    ],
+)
+def test_an_annotated_promoter_is_known_however_its_map_says_it(tmp_path, promoter, end):
+    """GenBank's regulatory features and words of other languages were passed over: the mRNA began with the plasmid."""
+    found = _annotated(tmp_path, [(promoter[0], "PROMOTER", promoter[1]), (end[0], "END", end[1])])
+    assert found.sequence.index(FRAME) == 106
+    assert found.three.known
+    assert len(found.sequence) == 106 + len(FRAME) + 180 + 6 + 25
+
+
+def test_a_primer_is_neither_a_promoter_nor_the_end(tmp_path):
+    """A primer named after bGH's poly(A) signal was the mRNA's end, and passed for a known one."""
+    found = _annotated(
+        tmp_path,
+        [
+            ("primer_bind", "PROMOTER", ['/label="NFAT promoter fwd"']),
+            ("primer_bind", "END", ['/label="bGH polyA rev"']),
+            ("CDS", "END", ['/label="polyalanine tail"']),
+        ],
+    )
+    assert not found.five.known
+    assert not found.three.known
+    told = {code for code, _ in found.notes} | {f["code"] for f in lint(found, "both")}
+    assert told & {"no_3p_end", "three_prime_guess"}
+
+
+def test_a_regulatory_feature_of_an_embl_file_is_a_promoter(tmp_path):
+    bases = random_bases(300, 1) + random_bases(600, 2) + "GCCACC" + FRAME + random_bases(500, 3)
+    lines = "".join(
+        f"     {bases[i : i + 60]} {min(i + 60, len(bases))}\n" for i in range(0, len(bases), 60)
+    )
+    path = tmp_path / "v.embl"
+    path.write_text(
+        f"ID   v; SV 1; linear; genomic DNA; STD; SYN; {len(bases)} BP.\nFH   Key             Location/Qualifiers\n"
+        'FT   regulatory      301..900\nFT                   /regulatory_class="promoter"\n'
+        f'FT                   /note="NFAT"\nSQ   Sequence {len(bases)} BP;\n{lines}//\n'
+    )
+    assert load_construct(path).five.what == "NFAT promoter"

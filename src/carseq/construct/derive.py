@@ -274,7 +274,8 @@ def _five_prime(found: Candidate, end: int, notes: list[Note]) -> tuple[int, End
                     "guess from its annotation",
                 )
             )
-        return promoter.position, End(f"{promoter.name} promoter", True), None
+        word = "" if "promoter" in promoter.name else " promoter"
+        return promoter.position, End(f"{promoter.name}{word}", True), None
     gene = begins_in_gene(vector.sequence, orf.start)
     if gene is not None and repeats.five is None:
         return gene, End("an exon of the gene it was knocked into", False), None

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from carseq.construct.vectormap import Feature
+from carseq.construct.vectormap import Feature, feature_kind
 
 _LABELS = ("label", "name", "standard_name", "gene", "product", "note")
 _QUALIFIER = re.compile(r"/(\w+)=?(.*)", re.S)
@@ -185,6 +185,7 @@ def _read_features(lines: list[str], record: GenBankRecord) -> None:
             reason = str(error).splitlines()[0] if str(error) else "unreadable"
             record.remarks.append(f"the feature {label or kind} ({place}) was left out: {reason}")
             continue
+        kind = feature_kind(kind, qualifiers.get("regulatory_class", ""))
         record.features.append(Feature(kind, label, *found))
 
 

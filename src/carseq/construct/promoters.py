@@ -17,8 +17,12 @@ MAX_LEADER = 2500
 _MAX_BEFORE_IRES, _IRES_REACH = 6000, 1000
 #: Promoters that do not drive a CAR in a T cell: bacterial, phage and small-RNA ones.
 _OTHERS = re.compile(
-    r"\b(T3|T7|SP6|lac|lacI|AmpR|bla|KanR|cat|tac|trc|ara|U6|H1|7SK|EM7|ori)", re.I
+    r"\b(T3|T7|SP6|lac|lacI|AmpR|bla\b|KanR|cat\b|tac\b|trc|araB|ara\b|U6|H1|7SK|EM7|ori\b)", re.I
 )
+#: Words for a promoter, as English, German, French, Spanish and Italian maps have them.
+_PROMOTER = re.compile(r"promot(?:er|or|eur)(?!-?\s?less)", re.I)
+#: Features that are no part of a vector by themselves, whatever they are named after.
+_NO_PARTS = {"primer_bind", "primer", "protein_bind", "CDS", "gene", "mRNA", "exon"}
 #: Of an annotated promoter of unknown sequence, the last 100 nt are kept: PGK starts inside its feature.
 _ANNOTATED_KEPT = 100
 #: A vector's mRNA is cut 10-30 nt behind AATAAA (Proudfoot 2011 Genes Dev 25:1770).
@@ -122,7 +126,7 @@ def find_start(vector: VectorMap, lo: int, hi: int) -> Start | None:
         f
         for f in vector.features
         if f.strand == 1
-        and (f.kind == "promoter" or "promoter" in f.label.lower())
+        and (f.kind == "promoter" or (_PROMOTER.search(f.label) and f.kind not in _NO_PARTS))
         and "enhancer" not in f.label.lower()
         and not _OTHERS.search(f.label)
         and lo <= f.start
@@ -186,6 +190,7 @@ def find_stop(vector: VectorMap, lo: int, hi: int) -> Stop | None:
     ]
     for feature in vector.features:
         named = "polya" in re.sub(r"[^a-z]", "", feature.label.lower())
+        named = named and feature.kind not in _NO_PARTS
         if (
             (feature.kind == "polyA_signal" or named)
             and feature.strand == 1

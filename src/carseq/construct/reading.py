@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from carseq.construct.genbank import CutOffError, lacking, read_genbank
-from carseq.construct.vectormap import Feature, VectorMap
+from carseq.construct.vectormap import Feature, VectorMap, feature_kind
 from carseq.errors import CarseqError
 from carseq.study.construct_file import split_record
 
@@ -181,7 +181,8 @@ def _biopython(record: Any) -> _Record:
             end = start + sum(len(p) for p in ordered)
         keys = ("label", "name", "standard_name", "gene", "product", "note")
         label = next((str(feature.qualifiers[k][0]) for k in keys if feature.qualifiers.get(k)), "")
-        features.append(Feature(feature.type, label, start, end, location.strand or 1))
+        kind = feature_kind(feature.type, feature.qualifiers.get("regulatory_class", [""])[0])
+        features.append(Feature(kind, label, start, end, location.strand or 1))
     topology = record.annotations.get("topology")
     words = f"{record.description} {record.annotations.get('comment', '')}"
     return _Record(

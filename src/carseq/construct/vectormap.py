@@ -18,6 +18,15 @@ class Feature:
     strand: int
 
 
+#: What GenBank's and EMBL's ``regulatory`` features are, by their class.
+_CLASSES = {"promoter": "promoter", "polyA_signal_sequence": "polyA_signal"}
+
+
+def feature_kind(kind: str, regulatory_class: str) -> str:
+    """Return a feature's type; that of a ``regulatory`` one is told by its class."""
+    return _CLASSES.get(regulatory_class, kind) if kind == "regulatory" else kind
+
+
 @dataclass(frozen=True)
 class VectorMap:
     """A vector's sequence with what its file says about it.
