@@ -22,6 +22,7 @@ from carseq.construct.coverage import share_lost
 from carseq.construct.homology import EndogenousTranscript, homology_bed
 from carseq.construct.library import relatives
 from carseq.construct.library_build import write_library
+from carseq.construct.parts import sequences
 from carseq.construct.vector import parts
 from carseq.data import path as data_path
 from carseq.errors import CarseqError
@@ -392,3 +393,33 @@ def test_the_command_draws_and_refuses(tmp_path, surrogate):
     assert "not compared: CSF2RA signal peptide (CSF2RA)" in " ".join(done.output.split())
     done = runner.invoke(app, ["construct", str(orf), "--fasta", "x.fa"])
     assert isinstance(done.exception, CarseqError)
+
+
+@pytest.mark.parametrize("name", ["ide-cel", "axi-cel"])
+@pytest.mark.parametrize("tail", ["", "AATAAA" + "GTCTCTCGATTGCAG" + "A" * 30])
+def test_long_unknown_ends_are_no_ends(tmp_path, name, tail):
+    """2 kb before the frame and 1 kb behind it, of no known vector, passed for the whole mRNA without a word."""
+    rng = random.Random(8)
+    before, behind = ("".join(rng.choices("ACGT", k=n)) for n in (2000, 1000))
+    path = tmp_path / "v.fa"
+    path.write_text(f">v\n{before}GCCACC{sequences('orfs.fa')[name]}{behind}{tail}\n")
+    found = load_construct(path)
+    told = {f["code"]: f for f in lint(found, "both")}
+    assert told["no_leader"]["level"] == "warn"
+    assert "2,006 bases lie before the reading frame" in told["no_leader"]["message"]
+    assert told["no_leader"]["umis_lost_5p"] is None
+    assert ("no_3p_end" in told) is not bool(tail)
+    assert {f["code"]: f["level"] for f in lint(found, "3p")}["no_leader"] == "info"
+    with pytest.raises(CarseqError, match="do not meet"):
+        load_construct(path, backbone="MSGV1")
+
+
+def test_short_unknown_ends_of_a_frame_with_a_short_leader_are_told(tmp_path):
+    """ide-cel's own vector has a leader of 28 nt: 200 other ones before its frame passed for the mRNA's beginning."""
+    rng = random.Random(8)
+    before, behind = ("".join(rng.choices("ACGT", k=n)) for n in (200, 100))
+    path = tmp_path / "v.fa"
+    path.write_text(f">v\n{before}GCCACC{sequences('orfs.fa')['ide-cel']}{behind}\n")
+    told = {f["code"]: f for f in lint(load_construct(path), "both")}
+    assert "206 bases lie before the reading frame" in told["no_leader"]["message"]
+    assert told["no_3p_end"]["level"] == "warn"

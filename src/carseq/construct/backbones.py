@@ -18,6 +18,8 @@ from carseq.errors import CarseqError
 
 #: Bases beside the frame that are compared with a known vector's.
 _FLANK = 250
+#: Bases of a cloning site or Kozak sequence that a map may have beside the frame where the vector has none.
+_CLONING = 30
 #: The same where the leader is spliced: MSGV1's has 440 nt.
 _SPLICED_FLANK = 420
 #: Least number of bases that must agree, and the share of edits among them, for a vector to be likely.
@@ -248,6 +250,26 @@ def with_ends(construct: Construct, match: Match, *, five: bool, three: bool) ->
     return before + sequence + after, len(before)
 
 
+def apart(construct: Construct, match: Match) -> tuple[bool, bool]:
+    """Return of the 5' and of the 3' end whether a known vector's bases do not meet the construct's there.
+
+    More bases lie on that side of the frame than the vector has, or its first or last ones are not the vector's:
+    whether they hold the mRNA's end cannot be told, and nothing can be put on.
+    """
+    start, end = construct.orf or (0, len(construct.sequence))
+    sequence, backbone = construct.sequence, match.backbone
+    rest = len(sequence) - end
+    if match.five_at is None:
+        five = start > len(backbone.five) + _CLONING
+    else:
+        five = start > _FLANK and _agreement(sequence[:60], backbone.five)[0] < _MIN_AGREEING
+    if match.three_at is None:
+        three = rest > len(backbone.three) + _CLONING
+    else:
+        three = rest > _FLANK and _agreement(sequence[-60:], backbone.three)[0] < _MIN_AGREEING
+    return five, three
+
+
 def _before(bases: str, sequence: str) -> str:
     """Return what a vector has before a piece longer than the compared flank."""
     n, start, _ = _agreement(sequence[:60], bases)
@@ -305,6 +327,15 @@ def complete(construct: Construct, name: str) -> Construct:
             "leave out --backbone",
         )
     match = matched(construct, backbone)
+    no_five, no_three = apart(construct, match)
+    five, three = five and not no_five, three and not no_three
+    if not (five or three):
+        raise CarseqError(
+            f"the ends of {backbone.name} do not meet those of {construct.name}",
+            f"{construct.orf[0]:,} bases lie before the reading frame and "
+            f"{len(construct.sequence) - construct.orf[1]:,} behind it, whose ends are not that vector's",
+            "name the vector that it is, cut the file to what lies close around the frame, or give the whole map",
+        )
     full, offset = with_ends(construct, match, five=five, three=three)
     place = (construct.orf[0] + offset, construct.orf[1] + offset)
     joined, psi = joined_leader(full), splice_sites(backbone.five)

@@ -18,6 +18,7 @@ from carseq.construct.backbones import (
     DEFAULT,
     DEFAULT_LENTI,
     Match,
+    apart,
     backbones,
     likeliest,
     likely_product,
@@ -63,6 +64,9 @@ class Intended:
         What was assumed, in words; empty if nothing is missing.
     backbone
         Name of the known vector that the missing ends were taken from, or None.
+    unknown
+        The ends (``leader``, ``tail``) of which cannot be told whether the file has them: more bases lie there than
+        known vectors have.
     """
 
     transcripts: tuple[Transcript, ...]
@@ -70,6 +74,7 @@ class Intended:
     missing: tuple[str, ...]
     assumption: str
     backbone: str | None = None
+    unknown: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -146,10 +151,20 @@ def intended(construct: Construct, extent: tuple[int, int] | None = None) -> Int
     five = _is_missing(construct, "five") and not knock_in
     three = _is_missing(construct, "three") and not knock_in
     first, last = extent or construct.orf or (0, len(construct.sequence))
-    missing = [name for name, gone in (("leader", five), ("tail", three)) if gone]
     full, offset, words, backbone = construct.sequence, 0, [], None
-    if missing:
+    unknown: tuple[str, ...] = ()
+    missing: list[str] = []
+    if five or three:
         match, why = _likely(construct, five, three)
+        no_five, no_three = apart(construct, match)
+        unknown = tuple(
+            name
+            for name, gone in (("leader", five and no_five), ("tail", three and no_three))
+            if gone
+        )
+        five, three = five and not no_five, three and not no_three
+        missing = [name for name, gone in (("leader", five), ("tail", three)) if gone]
+    if missing:
         full, offset = with_ends(construct, match, five=five, three=three)
         backbone = match.backbone.name
         if offset == 0 and full == construct.sequence:
@@ -169,9 +184,10 @@ def intended(construct: Construct, extent: tuple[int, int] | None = None) -> Int
             last += own[1] - own[0]
             first += own[1] - own[0] if joined <= first + offset else 0
     if not missing:
-        return Intended(construct.transcripts, 0, (), "")
+        return Intended(construct.transcripts, 0, (), "", unknown=unknown)
     forms = _forms(full, (first + offset, last + offset))
-    return Intended(forms, offset, tuple(missing), f"Assumed: {' and '.join(words)}.", backbone)
+    assumed = f"Assumed: {' and '.join(words)}."
+    return Intended(forms, offset, tuple(missing), assumed, backbone, unknown)
 
 
 def sample_fragments(

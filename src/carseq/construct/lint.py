@@ -154,6 +154,7 @@ def _missing_ends(
     construct: Construct, whole: Intended, cost: _Cost, report: _Report
 ) -> dict[Chemistry, int] | None:
     """Add what the construct lacks of its mRNA; return what all of it costs together."""
+    _unknown_ends(construct, whole, report)
     if not whole.missing:
         return None
     full = whole.transcripts[0].sequence
@@ -215,6 +216,37 @@ def _missing_ends(
             lost,
         )
     return ends
+
+
+def _unknown_ends(construct: Construct, whole: Intended, report: _Report) -> None:
+    """Add the ends that may or may not lie in the file, which has more bases there than known vectors have."""
+    assert construct.orf is not None
+    start, end = construct.orf
+    guesses = dict(construct.notes)
+    for name, own, cut, guess, prime, n, where in (
+        ("leader", construct.five, "no_leader", "five_prime_guess", "5'", start, "before"),
+        (
+            "tail",
+            construct.three,
+            "no_3p_end",
+            "three_prime_guess",
+            "3'",
+            len(construct.sequence) - end,
+            "behind",
+        ),
+    ):
+        if name not in whole.unknown:
+            continue
+        code = cut if own == CUT else guess
+        seen = guesses.get(code, f"Where the mRNA has its {prime} end is not known.")
+        report.add(
+            code,
+            f"{_sentence(seen)} {n:,} bases lie {where} the reading frame, and no known R, promoter or poly(A) signal "
+            f"among them tells whether they hold the mRNA's {prime} end: if they do not, nearly all {prime} UMIs are "
+            "lost.",
+            "Give the map of the whole vector, or name the promoter and the poly(A) signal in it.",
+            level="warn" if f"{prime[0]}p" in report.asked else "info",
+        )
 
 
 def _level(lost: dict[Chemistry, int]) -> Level:
