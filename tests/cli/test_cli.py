@@ -287,3 +287,14 @@ def test_a_bam_given_as_reads_is_told(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["quicklook", str(path), f"{path}.bai", "--construct", FILE])
     assert isinstance(done.exception, CarseqError), done.exception
     assert "is a BAM, not FASTQ" in str(done.exception)
+
+
+@pytest.mark.parametrize("name", ["", "my CAR", "CAR/1", "CAR\t1", "C" * 101])
+def test_a_name_that_no_reference_can_have_is_refused(tmp_path, name):
+    """`carseq construct --name "my CAR" --out` wrote a FASTA and a GTF whose contigs STAR names differently."""
+    done = CliRunner().invoke(
+        app, ["construct", "axi-cel", "--name", name, "--out", str(tmp_path / "o")]
+    )
+    assert isinstance(done.exception, CarseqError)
+    assert "cannot be the CAR's name" in str(done.exception)
+    assert not (tmp_path / "o").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,10 +15,30 @@ from rich.table import Table
 from carseq.errors import CarseqError
 
 out = Console()
+_LONGEST_NAME = 100
+
+
+def _known_name(value: str) -> str:
+    """Return the name of a CAR that an option gives; one that no configuration may have is refused."""
+    from carseq.study.texts import NAME
+
+    if not re.fullmatch(NAME, value) or len(value) > _LONGEST_NAME:
+        raise CarseqError(
+            f"{value!r} cannot be the CAR's name",
+            "it names a contig, a gene and a row of matrices",
+            f"take letters, digits, . _ and - alone, {_LONGEST_NAME} at most",
+        )
+    return value
+
 
 ConstructFile = Annotated[Path, typer.Option("--construct", help="GenBank or FASTA of the vector.")]
 Name = Annotated[
-    str, typer.Option("--name", help="Name of the CAR: its contig, its gene, its row in a matrix.")
+    str,
+    typer.Option(
+        "--name",
+        help="Name of the CAR: its contig, its gene, its row in a matrix.",
+        callback=_known_name,
+    ),
 ]
 Form = Annotated[
     str,
