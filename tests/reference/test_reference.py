@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import random
+from array import array
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,9 @@ from carseq.construct.library import relatives
 from carseq.construct.parts import known_proteins
 from carseq.data import path as data_path
 from carseq.errors import CarseqError
-from carseq.reference.genome import gtf_exons, is_window, of_mrna, window_name
+from carseq.reference.genome import Exons, gtf_exons, is_window, of_mrna, window_name
 from carseq.reference.index import complete_chromosomes, plain_text
-from carseq.reference.resembling import find_homologs
+from carseq.reference.resembling import Resembling, find_homologs, genes_at
 from carseq.reference.transgene import check_car_is_new, same_as_car
 
 PLUS = "AACCGGTTAACCGTAGCATTACGATCAGGCTTAACCGA"
@@ -385,3 +386,15 @@ def test_a_gene_whose_ectodomain_is_the_binder_is_not_the_car(tmp_path):
     assert same_as_car(car, [gene]) is None
     custom = EndogenousTranscript("X", "T2", around[0] + frame[60:-30] + around[1])
     assert (same_as_car(car, [gene, custom]) or ("", 0))[0] == "X"
+
+
+def test_a_place_is_named_after_the_gene_of_its_own_strand():
+    """EF1alpha's intron was named after a small antisense gene within EEF1A1, whose reads it has not."""
+    annotation = [
+        Exons("T1", "EEF1A1", "G1", "chr6", "-", array("q", [1000, 1100, 5000, 5100])),
+        Exons("T2", "EEF1A1-AS", "G2", "chr6", "+", array("q", [2000, 2600])),
+    ]
+    sense = Resembling("chr6", 2100, 2500, "-")
+    antisense = Resembling("chr6", 2100, 2500, "+")
+    alone = Resembling("chr6", 3000, 3100, "+")
+    assert genes_at(annotation, [sense, antisense, alone]) == ["EEF1A1", "EEF1A1-AS", "EEF1A1"]

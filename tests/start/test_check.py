@@ -238,3 +238,25 @@ def test_the_disk_and_the_results_looked_at_are_those_of_carseq_run(
     told = [str(what) for _, what in check_study(Path("study/config.yaml"))]
     assert asked == ["study/results"]
     assert any("on the disk of study/results" in line for line in told)
+
+
+def test_chromosomes_that_the_genome_lacks_are_noted(tmp_path):
+    """A genome whose download ended early: chromosome 6's genes were lost, though all "go together"."""
+    tiny = Tiny(tmp_path)
+    gtf = tmp_path / "genes.gtf"
+    lines = gtf.read_text()
+    more = "".join(
+        f'{contig}\tx\texon\t{i}1\t{i}9\t.\t+\tx\tgene_id "G{i}"; transcript_id "T{i}"; gene_name "{name}";\n'
+        for contig, i, name in [("chr6", 1, "HLA-A"), ("chr6", 2, "HLA-B")]
+    )
+    for text, told in ((lines + more, True), (lines, False)):
+        gtf.write_text(text)
+        notes = [str(r) for _, r in check_study(tiny.write()) if isinstance(r, Note)]
+        assert any("2 genes" in note and "chr6" in note for note in notes) == told
+    # The same genes on a contig that is there too: only copies on alternative contigs are lost.
+    known = lines.split('gene_name "')[1].split('"')[0]
+    gtf.write_text(
+        lines + more.replace("HLA-A", known).replace("HLA-B", known).replace("chr6", "chr6_alt")
+    )
+    notes = [str(r) for _, r in check_study(tiny.write()) if isinstance(r, Note)]
+    assert not any("chr6_alt" in note for note in notes)

@@ -123,7 +123,13 @@ def _lacking(number: int, lacking: list[str], attributes: dict[str, str], text: 
     return told
 
 
-def check_reference(fasta: str | Path, gtf: str | Path, car: str | None = None) -> dict[str, int]:
+def check_reference(
+    fasta: str | Path,
+    gtf: str | Path,
+    car: str | None = None,
+    *,
+    lost: dict[str, set[str]] | None = None,
+) -> dict[str, int]:
     """Check that genome and annotation go together and do not hold the CAR already; return the contigs' lengths.
 
     Parameters
@@ -132,6 +138,8 @@ def check_reference(fasta: str | Path, gtf: str | Path, car: str | None = None) 
         Genome and annotation.
     car
         Name of the CAR; None leaves it to :func:`carseq.reference.transgene.check_car_is_new`.
+    lost
+        Is filled with the genes that lie on no contig of the genome, by the contig that it lacks.
 
     Raises
     ------
@@ -145,6 +153,8 @@ def check_reference(fasta: str | Path, gtf: str | Path, car: str | None = None) 
     beyond = named = ""
     owners: dict[str, str] = {}
     shared: dict[str, str] = {}
+    here: set[str] = set()
+    away: dict[str, set[str]] = {}
     for contig, _, end, _, attributes in gtf_exons(gtf):
         n += 1
         name, gene = attributes["transcript_id"], attributes["gene_id"]
@@ -152,10 +162,13 @@ def check_reference(fasta: str | Path, gtf: str | Path, car: str | None = None) 
             shared[gene] = name
         if car and car in (attributes["gene_id"], attributes.get("gene_name")):
             named = named or attributes["gene_id"]
+        symbol = attributes.get("gene_name") or gene
         if contig not in lengths:
             unknown[contig] += 1
+            away.setdefault(contig, set()).add(symbol)
             continue
         known.add(contig)
+        here.add(symbol)
         if end > lengths[contig]:
             beyond = (
                 beyond or f"an exon on {contig} ends at {end}, beyond its {lengths[contig]} bases"
@@ -190,10 +203,14 @@ def check_reference(fasta: str | Path, gtf: str | Path, car: str | None = None) 
             name,
         )
     if unknown:
+        gone = {contig: genes - here for contig, genes in away.items() if genes - here}
+        if lost is not None:
+            lost.update(gone)
         log.warning(
-            "%d contigs of the annotation are not in the genome: %s",
+            "%d contigs of the annotation are not in the genome: %s; %d genes lie on them alone and are lost",
             len(unknown),
             sorted(unknown)[:5],
+            len(set().union(*gone.values())),
         )
     return lengths
 

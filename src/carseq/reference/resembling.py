@@ -203,6 +203,8 @@ def _around(diagonal: int) -> Iterable[int]:
 def genes_at(annotation: Iterable[Exons], places: Sequence[Resembling]) -> list[str]:
     """Return the gene, introns included, in which each place lies; by its own place (``chr6:73,521,000``) if in none.
 
+    Of several genes one of the place's strand counts first, since RNA of another is no read of it, then the smallest.
+
     Parameters
     ----------
     annotation
@@ -210,24 +212,24 @@ def genes_at(annotation: Iterable[Exons], places: Sequence[Resembling]) -> list[
     places
         Of :func:`resembling_places`.
     """
-    spans: dict[tuple[str, str], list[int]] = {}
+    spans: dict[tuple[str, str, str], list[int]] = {}
     wanted = {place.contig for place in places}
     for exons in annotation:
         if exons.contig in wanted:
             start, end = min(exons.places[::2]), max(exons.places[1::2])
-            span = spans.setdefault((exons.contig, exons.gene), [start, end])
+            span = spans.setdefault((exons.contig, exons.gene, exons.strand), [start, end])
             span[0], span[1] = min(span[0], start), max(span[1], end)
-    by_contig: dict[str, list[tuple[int, int, str]]] = defaultdict(list)
-    for (contig, name), (start, end) in spans.items():
-        by_contig[contig].append((start, end, name))
+    by_contig: dict[str, list[tuple[int, int, str, str]]] = defaultdict(list)
+    for (contig, name, strand), (start, end) in spans.items():
+        by_contig[contig].append((start, end, name, strand))
     names = []
     for place in places:
         inside = [
-            (end - start, name)
-            for start, end, name in by_contig[place.contig]
+            (strand != place.strand, end - start, name)
+            for start, end, name, strand in by_contig[place.contig]
             if start < place.end and end > place.start
         ]
-        names.append(min(inside)[1] if inside else f"{place.contig}:{place.start + 1}")
+        names.append(min(inside)[2] if inside else f"{place.contig}:{place.start + 1}")
     return names
 
 

@@ -24,7 +24,7 @@ from carseq.library.presets import OBSERVED, Preset
 from carseq.library.strand import strand_panel
 from carseq.library.whitelist import read_parts, read_whitelist
 from carseq.machine import disk_megabytes, machine_megabytes
-from carseq.reference.genome import check_reference, gene_symbols, read_transcripts
+from carseq.reference.genome import MOST_LOST, check_reference, gene_symbols, read_transcripts
 from carseq.reference.index import check_index
 from carseq.reference.star import star_version
 from carseq.reference.transgene import raise_if_car, small_contigs
@@ -337,7 +337,8 @@ def _check_genome(study: Study, constructs: list[Construct], genome: _Genome) ->
         if not (gtf and is_url(gtf)):
             yield from _check_target(study.config.construct.target, genome.genes)
         return
-    check_reference(fasta, gtf, study.config.construct.name)
+    lost: dict[str, set[str]] = {}
+    check_reference(fasta, gtf, study.config.construct.name, lost=lost)
     genome.symbols = cache(lambda: gene_symbols(gtf))
     genome.contigs = contigs(fasta)
     if given.star_index and not study.kallisto:
@@ -350,6 +351,7 @@ def _check_genome(study: Study, constructs: list[Construct], genome: _Genome) ->
     genome.panel = strand_panel((t.gene, t.sequence) for t in transcripts)
     genome.sound = True
     yield "reference", "genome and annotation go together"
+    yield from _check_lost(lost, len(genome.genes))
     if (
         len(genome.genes) >= TOY_GENES
         and not is_mitochondrial(pd.Index(sorted(genome.genes))).any()
@@ -383,6 +385,22 @@ def _check_target(target: str | None, genes: Collection[str]) -> Iterator[Found]
     elif meant != target:
         told += f"; its gene is {meant}"
     yield "construct.target", Note(told)
+
+
+def _check_lost(lost: dict[str, set[str]], n_genes: int) -> Iterator[Found]:
+    """Yield which genes are lost with contigs that the genome lacks, where they are more than those of scaffolds."""
+    n = len(set().union(*lost.values()))
+    if n <= MOST_LOST * (n_genes + n):
+        return
+    most = sorted(lost, key=lambda contig: -len(lost[contig]))
+    more = f" and {len(most) - 3} more" if len(most) > 3 else ""
+    yield (
+        "reference",
+        Note(
+            f"{n:,} genes of the annotation are lost, for the genome lacks their contigs ({', '.join(most[:3])}{more})"
+            ": if it should have them, its file was cut off or holds a part of the genome"
+        ),
+    )
 
 
 def _check_parts(genes: Collection[str], constructs: Sequence[Construct]) -> Iterator[Found]:
