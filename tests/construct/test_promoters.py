@@ -135,3 +135,35 @@ def test_a_regulatory_feature_of_an_embl_file_is_a_promoter(tmp_path):
         f'FT                   /note="NFAT"\nSQ   Sequence {len(bases)} BP;\n{lines}//\n'
     )
     assert load_construct(path).five.what == "NFAT promoter"
+
+
+EFS = P["EF1A_promoter"] + P["EF1A_exon1"] + "GCCACC"
+PGK = P["hPGK_promoter"] + P["hPGK_leader"] + "GCCACC"
+OTHER = "ATG" + "GCCAAGCTGACC" * 60 + "TAA"
+
+
+@pytest.mark.parametrize(
+    ("ends", "inner", "told"),
+    [
+        ("lenti", EFS + FRAME + random_bases(40, 5) + PGK + OTHER + P["WPRE"], "behind the CAR"),
+        ("lenti", PGK + OTHER + random_bases(40, 5) + EFS + FRAME + P["WPRE"], "before the CAR's"),
+        ("gamma", FRAME + random_bases(40, 5) + PGK + OTHER, "behind the CAR"),
+        ("lenti", EFS + FRAME + P["WPRE"], ""),
+        ("gamma", FRAME + P["WPRE"], ""),
+        ("lenti", PGK + OTHER + P["bGH_polyA"] + random_bases(40, 5) + EFS + FRAME, ""),
+    ],
+)
+def test_another_mrna_of_the_same_end_is_told(tmp_path, ends, inner, told):
+    """Of a vector with a marker or rtTA behind a promoter of its own, 3' reads of that mRNA were the CAR's, unsaid."""
+    if ends == "lenti":
+        ltr = P["HIV1_dU3"] + P["HIV1_R"] + P["HIV1_U5"] + P["HIV1_leader"]
+        text = ltr + random_bases(600, 3) + inner + random_bases(50, 4) + ltr
+    else:
+        text = P["MSCV_U3"] + P["MSCV_R"] + P["MSCV_U5"] + P["MSCV_psi"] + inner
+        text += random_bases(50, 4) + P["MSCV_U3"] + P["MSCV_R3"] + P["MSCV_U5"]
+    path = tmp_path / "v.fa"
+    path.write_text(f">v\n{text}\n")
+    found = load_construct(path)
+    notes = [f["message"] for f in lint(found, "3p") if f["code"] == "shared_end"]
+    assert len(notes) == bool(told)
+    assert all(told in note and "PGK (human)" in note for note in notes)

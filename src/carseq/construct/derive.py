@@ -32,6 +32,7 @@ from carseq.construct.promoters import (
     find_stop,
     find_template,
     known_starts,
+    promoter_names,
 )
 from carseq.construct.setting import begins_in_gene, carriers
 from carseq.construct.vectormap import VectorMap
@@ -39,6 +40,8 @@ from carseq.construct.vectormap import VectorMap
 #: Bases kept upstream of the ORF when the transcription start is unknown: enough for a Kozak sequence and a short
 #: 5' UTR, and few enough to be transcribed from any promoter.
 GUESSED_LEADER = 60
+#: Bases between two promoters in which a gene fits; parts of one promoter lie closer.
+_FOR_A_GENE = 300
 #: Bases kept behind the ORF of a circular map when nothing tells where the mRNA ends.
 GUESSED_TAIL = 200
 #: An end of the mRNA that lies outside the file, and one that may lie in it but was not found.
@@ -186,7 +189,35 @@ def transcribed(found: Candidate) -> Transcribed:
         return Transcribed(begin.position, stop.position, *ends, tuple(notes), None)
     end, three = _three_prime(found, notes)
     start, five, internal = _five_prime(found, end, notes)
+    notes += _other_mrnas(found, start, end)
     return Transcribed(start, end, five, three, tuple(notes), internal)
+
+
+def _other_mrnas(found: Candidate, start: int, end: int) -> list[Note]:
+    """Return the notes on other promoters of the vector whose mRNA ends where the CAR's does."""
+    vector, orf, repeats = found.vector, found.orf, found.repeats
+    behind = promoter_names(vector, orf.end, repeats.three.start if repeats.three else end)
+    before: list[str] = []
+    if repeats.five is not None and repeats.five.end < start:
+        lo = repeats.five.end
+        stops = find_stop(vector, lo, start)
+        while stops is not None and not stops.guess:
+            lo = stops.position
+            stops = find_stop(vector, lo, start)
+        before = promoter_names(vector, lo, start - _FOR_A_GENE)
+    told = (
+        (behind, "behind the CAR", "makes a second mRNA with"),
+        (before, "before the CAR's own", "makes an mRNA that runs through the CAR to"),
+    )
+    return [
+        (
+            "shared_end",
+            f"A promoter {where} ({', '.join(names)}) {what} the same 3' end: 3' reads there show that a cell has the "
+            "vector, not that it transcribes the CAR.",
+        )
+        for names, where, what in told
+        if names
+    ]
 
 
 def _vector_words(repeats: Repeats) -> str:

@@ -88,6 +88,12 @@ CODES: dict[str, Code] = {
         "Give the map with its 3' LTR.",
         True,
     ),
+    "shared_end": Code(
+        "warn",
+        "another mRNA of the vector has the CAR's 3' end",
+        "Take CAR UMIs of 3' libraries as signs of the vector; 5' libraries tell the two mRNAs apart.",
+        True,
+    ),
     "ambiguous": Code("warn", "ambiguous bases"),
     "partial": Code(
         "warn",

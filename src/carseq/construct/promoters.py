@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from carseq.construct.ltr import MAX_DOWNSTREAM, U3_EDITS
 from carseq.construct.parts import find_part, parts
-from carseq.construct.reading import VectorMap
+from carseq.construct.vectormap import Feature, VectorMap
 
 #: A promoter's start of transcription lies at most this far before the frame (EF1alpha's intron 0.95 kb, CAG's
 #: 1.0 kb, a floxed reporter between promoter and CAR 1 kb).
@@ -50,6 +50,8 @@ _STARTS = (
 )
 #: Bases on either side of the start that are looked for.
 _BESIDE = 100
+#: A promoter whose mRNA begins so near before an end is the LTR's own (its U3), or has nothing to transcribe.
+_BEFORE_END = 60
 #: Poly(A) signals known by their sequence.
 _ENDS = {
     "bGH poly(A) signal": "bGH_polyA",
@@ -116,13 +118,9 @@ def known_starts(sequence: str, lo: int, hi: int) -> list[Start]:
     return [Start(lo + p, found[p]) for p in sorted(found)]
 
 
-def find_start(vector: VectorMap, lo: int, hi: int) -> Start | None:
-    """Return the start of transcription nearest before ``hi``, by sequence or else by annotation."""
-    ires = find_part(parts()["EMCV_IRES"], vector.sequence[max(lo, hi - _IRES_REACH) : hi])
-    reach = _MAX_BEFORE_IRES if ires else MAX_LEADER
-    lo = max(lo, hi - reach - 700)
-    known = [s for s in known_starts(vector.sequence, lo, hi) if hi - s.position <= reach]
-    annotated = [
+def _annotated(vector: VectorMap, lo: int, hi: int) -> list[Feature]:
+    """Return the features of promoters within ``lo`` to ``hi`` that may drive a gene in a T cell."""
+    return [
         f
         for f in vector.features
         if f.strand == 1
@@ -130,9 +128,28 @@ def find_start(vector: VectorMap, lo: int, hi: int) -> Start | None:
         and "enhancer" not in f.label.lower()
         and not _OTHERS.search(f.label)
         and lo <= f.start
-        and f.end <= hi + 10
-        and hi - f.end <= reach
+        and f.end <= hi
     ]
+
+
+def promoter_names(vector: VectorMap, lo: int, hi: int) -> list[str]:
+    """Return the names of the promoters, known or annotated, whose mRNA begins between ``lo`` and ``hi``."""
+    known = [s for s in known_starts(vector.sequence, lo, hi) if s.position < hi - _BEFORE_END]
+    names = [s.name for s in known]
+    for f in _annotated(vector, lo, hi):
+        # One that is known by its sequence is annotated as well.
+        if not any(f.start - _BESIDE <= s.position <= f.end + _BESIDE for s in known):
+            names.append(f.label or "annotated promoter")
+    return list(dict.fromkeys(names))
+
+
+def find_start(vector: VectorMap, lo: int, hi: int) -> Start | None:
+    """Return the start of transcription nearest before ``hi``, by sequence or else by annotation."""
+    ires = find_part(parts()["EMCV_IRES"], vector.sequence[max(lo, hi - _IRES_REACH) : hi])
+    reach = _MAX_BEFORE_IRES if ires else MAX_LEADER
+    lo = max(lo, hi - reach - 700)
+    known = [s for s in known_starts(vector.sequence, lo, hi) if hi - s.position <= reach]
+    annotated = [f for f in _annotated(vector, lo, hi + 10) if hi - f.end <= reach]
     nearest = max(annotated, key=lambda f: f.end, default=None)
     if known and (nearest is None or nearest.start - 50 <= known[-1].position):
         return known[-1]
