@@ -403,3 +403,28 @@ def test_partners_of_a_car_are_named(tmp_path, name):
     found = load_construct(in_a_vector(tmp_path, protein_of(pieces)))
     assert list(found.domains["name"])[-3] == name
     assert GENES[name] in {part.gene for part in human_parts(found)}
+
+
+@pytest.mark.parametrize("at", [400, 830, 1000])
+def test_a_frameshift_brings_no_faults_of_its_own_making(tmp_path, at):
+    """One base lost in the scFv or hinge: "no binder" and "no transmembrane domain" stood beside the frameshift."""
+    ends, frame = backbones()["MSGV1"], coded(protein_of(["CD8A signal peptide", FMC63, *BBZ]))
+    path = tmp_path / "v.fa"
+    for text, code in (
+        (frame[:at] + frame[at + 1 :], "frameshift"),
+        (frame[: at - at % 3] + "TAA" + frame[at - at % 3 + 3 :], "premature_stop"),
+    ):
+        path.write_text(f">v\n{ends.five}{text}{ends.three}\n")
+        told = {f["code"] for f in lint(load_construct(path)) if f["level"] != "info"}
+        assert told == {code}
+
+
+def test_unknown_bases_in_cd3zeta_cut_nothing_off(tmp_path):
+    """ "CD3zeta is cut off: 112 of its 112 residues are in the reading frame" stood beside the ambiguous bases."""
+    ends, frame = backbones()["MSGV1"], coded(protein_of(["CD8A signal peptide", FMC63, *BBZ]))
+    path = tmp_path / "v.fa"
+    path.write_text(f">v\n{ends.five}{frame[:1300]}{'N' * 60}{frame[1360:]}{ends.three}\n")
+    found = load_construct(path)
+    told = {f["code"] for f in lint(found) if f["level"] != "info"}
+    assert told == {"ambiguous"}
+    assert "CD3zeta" in set(found.domains["name"])

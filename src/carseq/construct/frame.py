@@ -153,10 +153,11 @@ def reading_faults(construct: Construct) -> list[Fault]:
             )
         )
     missing = _missing_domains(construct, [*inside, *outside])
-    # A CD3zeta whose rest is in another frame is not cut off.
-    found += [
-        f for f in missing if cut is None or f.code not in ("truncated_cd3zeta", "no_cd3zeta")
-    ]
+    # What a shift or a stop codon takes out of the frame does not lack besides; a CD3zeta whose rest is in another
+    # frame is not cut off.
+    broken = {f.code for f in found} & {"frameshift", "premature_stop"}
+    kept = {"truncated_cd3zeta", "no_cd3zeta"} if cut is None else set()
+    found += [f for f in missing if f.code in kept or not broken]
     return sorted(found, key=lambda f: f.position)
 
 
@@ -220,7 +221,8 @@ def _missing_domains(construct: Construct, found: list[Piece]) -> list[Fault]:
     if not any(p.kind == "CD3zeta" for p in found):
         instead = [r.name for r in rows if r.kind in _INSTEAD]
         short = sum((r.end - r.start) // 3 for r in rows if r.kind == "CD3zeta")
-        faults.append(_zeta(construct, instead, tcr, short))
+        zeta = _zeta(construct, instead, tcr, short)
+        faults += [] if zeta is None else [zeta]
     for kind, code, what in (
         ("binder", "no_binder", "binder (scFv, VHH, DARPin, natural ligand)"),
         ("hinge", "no_hinge", "hinge or spacer"),
@@ -286,8 +288,8 @@ def _agreeing(own: str, zeta: str) -> int:
     return kept
 
 
-def _zeta(construct: Construct, instead: list[str], tcr: bool, short: int) -> Fault:
-    """Return what is wrong with a CD3zeta that was not found as a whole.
+def _zeta(construct: Construct, instead: list[str], tcr: bool, short: int) -> Fault | None:
+    """Return what is wrong with a CD3zeta that was not found as a whole; None if it only has other residues.
 
     Parameters
     ----------
@@ -308,6 +310,8 @@ def _zeta(construct: Construct, instead: list[str], tcr: bool, short: int) -> Fa
     if hit["editDistance"] >= 0:
         first = hit["locations"][0][0]
         kept = _agreeing(protein[first:], zeta)
+        if kept == len(zeta):
+            return None
         at = construct.orf[0] + 3 * (first + kept)
         return Fault(
             "truncated_cd3zeta",
