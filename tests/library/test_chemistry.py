@@ -316,3 +316,18 @@ def test_files_are_read_again_only_when_they_changed(tmp_path, monkeypatch):
         with pytest.raises(CarseqError, match="different numbers of reads"):
             check_counts([(a, b)])
     assert len(read) == 10
+
+
+@pytest.mark.parametrize("length", [28, 39, 40])
+def test_cdna_too_short_to_tell_the_car_is_refused(tmp_path, length):
+    """Of reads of fewer than 40 nt every CAR molecule was left out, and each sample was "not detected"."""
+    r1, r2, whitelist = library(tmp_path)
+    with gzip.open(r2, "rt") as stream:
+        write_fastq(r2, [read[:length] for read in stream.read().splitlines()[1::4]])
+    if length == 40:
+        found = detect_chemistry([(r1, r2)], PANEL, whitelist=whitelist, sample="S")
+        assert found.read_length == 40
+        return
+    with pytest.raises(CarseqError, match="too short to tell the CAR") as refusal:
+        detect_chemistry([(r1, r2)], PANEL, whitelist=whitelist, sample="S")
+    assert f"{length} nt" in refusal.value.cause

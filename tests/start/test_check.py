@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pysam
 import pytest
 import yaml
 
@@ -260,3 +261,21 @@ def test_chromosomes_that_the_genome_lacks_are_noted(tmp_path):
     )
     notes = [str(r) for _, r in check_study(tiny.write()) if isinstance(r, Note)]
     assert not any("chr6_alt" in note for note in notes)
+
+
+def test_a_bam_of_reads_too_short_to_tell_the_car_is_refused(tmp_path):
+    """Its CAR molecules were all left out, and the sample was "not detected"."""
+    tiny = Tiny(tmp_path, only="B")
+    assert not faults(tiny.write())
+    path = str(tmp_path / "b.bam")
+    with pysam.AlignmentFile(path, "rb") as bam:
+        header, records = bam.header, list(bam)
+    with pysam.AlignmentFile(path, "wb", header=header) as out:
+        for record in records:
+            record.query_sequence = record.query_sequence[:30]
+            record.query_qualities = pysam.qualitystring_to_array("I" * 30)
+            if not record.is_unmapped:
+                record.cigarstring = "30M"
+            out.write(record)
+    pysam.index(path)
+    assert any("too short to tell the CAR" in str(fault) for fault in faults(tiny.write()))

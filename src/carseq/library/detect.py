@@ -26,6 +26,7 @@ from carseq.library.geometry import (
 )
 from carseq.library.observed import learn_barcodes
 from carseq.library.presets import OBSERVED, PRESETS, Preset
+from carseq.library.reads import check_read_length
 from carseq.library.strand import MIN_STRAND_READS, count_strands_each, measured_strand
 from carseq.library.whitelist import (
     barcode_codes,
@@ -328,6 +329,7 @@ def _check_lengths(sample: str, name: str, units: Sequence[_Unit], end: int) -> 
                 f"it has {cdna} nt: no gene can be told by so few; index reads have 8 or 10",
                 "name the cDNA read in `r2` (10x: ..._R2_001.fastq.gz; of SRA often the longest), untrimmed",
             )
+        check_read_length(cdna, f"the reads of R2 in {unit.names[1]} of {sample}")
     share = float(np.concatenate(short).mean())
     if share > FEW_SHORT:
         log.warning(

@@ -14,6 +14,7 @@ import numpy as np
 from carseq.errors import CarseqError
 from carseq.library.geometry import Chemistry, strand_named
 from carseq.library.strand import strand_of_bam
+from carseq.sequence.alignment import MIN_BASES
 
 #: Reads of a BAM whose lengths are looked at.
 _LOOKED_AT = 20_000
@@ -93,19 +94,44 @@ def measure_reads(
     Raises
     ------
     CarseqError
-        If the BAM cannot be read or its reads do not show their strand.
+        If the BAM cannot be read, its reads are too short to tell the CAR, or do not show their strand.
     """
     if chemistry:
         found = Chemistry.from_json(Path(chemistry).read_text())
         return LibraryReads(found.strand, found.read_length, "chemistry")
     assert bam is not None
     length = read_length_of_bam(bam)
+    check_read_length(length, f"the reads of the BAM {bam}")
     if strand := strand_named(named):
         return LibraryReads(strand, length, "sheet")
     if isinstance(panel, (str, Path)):
         with dnaio.open(panel) as sequences:
             panel = [record.sequence for record in sequences]
     return LibraryReads(strand_of_bam(bam, panel), length, "reads")
+
+
+def check_read_length(length: int, what: str) -> None:
+    """Check that reads are long enough to tell the CAR: of shorter ones every CAR molecule would be left out.
+
+    Parameters
+    ----------
+    length
+        Of most of them, nt.
+    what
+        Names them in the message.
+
+    Raises
+    ------
+    CarseqError
+        If they are too short.
+    """
+    if length < MIN_BASES:
+        raise CarseqError(
+            f"{what} are too short to tell the CAR",
+            f"they have {length} nt of cDNA, and a CAR molecule counts from {MIN_BASES} bases that agree: all would be "
+            'left out, and the sample would be "not detected" whatever it holds',
+            "give the untrimmed reads; if the library was sequenced so short, leave the sample out",
+        )
 
 
 def read_length_of_bam(path: str | Path, *, n: int = _LOOKED_AT) -> int:

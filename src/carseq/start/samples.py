@@ -245,6 +245,7 @@ def _check_bam(
 ) -> Iterator[str]:
     """Yield what a sample's BAM is, and what to know of it; raise if it could show no CAR."""
     from carseq.io.bam import OTHER_TAGS, molecule_tags, open_bam, samples_of_bam
+    from carseq.library.reads import check_read_length, read_length_of_bam
     from carseq.molecules import car_contigs, check_bam, check_shows_car, resembles_car
 
     settings = study.config.molecules
@@ -259,6 +260,7 @@ def _check_bam(
         if not records:
             raise CarseqError(f"the BAM {path} holds no read", "", "give the whole BAM")
         yield told
+        check_read_length(read_length_of_bam(path), f"the reads of the BAM {path}")
         if len(named := samples_of_bam(bam)) > 1:
             yield Note(
                 f"the BAM's header names reads of {len(named)} samples ({', '.join(named[:4])}): if their libraries "
