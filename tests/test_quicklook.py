@@ -280,3 +280,24 @@ def test_what_is_wrong_with_the_chemistry_stops_the_picking(tmp_path, surrogate)
     with pytest.raises(CarseqError, match="no known 10x whitelist fits"):
         quicklook([pair] * 5, surrogate)
     assert threading.active_count() == before
+
+
+def test_sure_molecules_of_an_unknown_part_are_told(tmp_path):
+    """A chimeric autoantibody receptor: whether its binder is a human gene's ectodomain the look cannot know."""
+    codon = CodonTable.unambiguous_dna_by_id[1].back_table
+    known = {d.name: d.sequence for d in known_proteins()}
+    binder = "".join(RNG.choices("ACDEFGHKLNPQRSTVWY", k=200))
+    inner = ("CD8A hinge", "CD8A transmembrane", "4-1BB", "CD3zeta")
+    protein = known["CD8A signal peptide"] + binder + "".join(known[name] for name in inner)
+    frame = "".join(codon[a] for a in protein) + "TAA"
+    vector = backbones()["MSGV1"]
+    (tmp_path / "v.fa").write_text(f">v\n{vector.five}{frame}{vector.three}\n")
+    car = load_construct(tmp_path / "v.fa", name="CAR")
+    listed = barcodes("10x_version3")
+    places = [car.orf[0] + 100, car.orf[0] + 200, len(car.sequence) - 250]
+    reads = [(listed[2] + bases(12), car.sequence[at : at + 90]) for at in places]
+    reads += [(RNG.choice(listed) + bases(12), bases(90)) for _ in range(2000)]
+    look = quicklook([write(tmp_path, reads)], car)
+    assert look.barcodes.iloc[0]["unique"] == 3
+    words = "\n".join(write_look(look, "S", tmp_path))
+    assert "2 of the sure ones lie in a part that carseq does not know (binder" in words

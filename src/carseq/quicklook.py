@@ -20,7 +20,7 @@ import pandas as pd
 from Bio.Seq import reverse_complement
 
 from carseq.construct import Construct, rivals
-from carseq.construct.genes import HumanPart, human_parts
+from carseq.construct.genes import HumanPart, human_parts, unknown_parts
 from carseq.construct.homology import EndogenousTranscript
 from carseq.construct.library import relatives
 from carseq.errors import CarseqError
@@ -73,6 +73,8 @@ class Look:
     not_compared
         Parts of the CAR that are of human genes with which its reads were not compared: what lies in them alone is not
         sure.
+    unknown
+        Parts of the CAR that may be a human gene's for all that carseq knows; what lies in them counts as sure.
     """
 
     molecules: pd.DataFrame
@@ -83,6 +85,7 @@ class Look:
     n_valid: int
     reads_of_rank: npt.NDArray[np.int64]
     not_compared: tuple[HumanPart, ...] = ()
+    unknown: tuple[HumanPart, ...] = ()
 
 
 def quicklook(
@@ -182,6 +185,7 @@ def quicklook(
         int(counts.sum()),
         counts[order],
         parts,
+        tuple(unknown_parts(construct)),
     )
 
 
@@ -230,6 +234,13 @@ def write_look(
         words.append(
             f"  {n} of these lie in {named}, whose own mRNA this look does not know: where the vector has the gene's "
             "codons, its reads look the same; the workflow compares them with the genome"
+        )
+    n_told = int(_told(look.molecules, look.not_compared).sum())
+    if n := n_told - int(_told(look.molecules, [*look.not_compared, *look.unknown]).sum()):
+        named = ", ".join(f"{p.name}, {p.end - p.start:,} nt" for p in look.unknown)
+        words.append(
+            f"  {n} of the sure ones lie in a part that carseq does not know ({named}): if it is a human gene's, with "
+            "its codons, that gene's reads look the same; the workflow compares them with the genome"
         )
     for row in look.barcodes.head(10).itertuples():
         words.append(

@@ -428,3 +428,16 @@ def test_unknown_bases_in_cd3zeta_cut_nothing_off(tmp_path):
     told = {f["code"] for f in lint(found) if f["level"] != "info"}
     assert told == {"ambiguous"}
     assert "CD3zeta" in set(found.domains["name"])
+
+
+def test_an_unknown_inner_part_may_signal(tmp_path):
+    """A CAR that signals through ZAP-70 or LAT was an error, as one with nothing behind its transmembrane part is."""
+    inner = (
+        "DPEELKDKKLFLKRDNLLIADIELGCGNFGSVRQGVYRMRKKQIDVAIKVLKQGTEKADTEEMMREAQIMHQLDNPYIVRLIGVCQAEAL"
+    )
+    start = ["CD8A signal peptide", FMC63, "CD8A hinge", "CD8A transmembrane"]
+    for behind, level in ((inner, "warn"), ("KRRK", "error")):
+        found = load_construct(in_a_vector(tmp_path, protein_of([*start, behind])))
+        told = {f["code"]: f for f in lint(found)}
+        assert told["no_cd3zeta"]["level"] == level
+        assert ("90 residues" in told["no_cd3zeta"]["message"]) == (level == "warn")

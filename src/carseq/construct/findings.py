@@ -40,7 +40,9 @@ CODES: dict[str, Code] = {
     ),
     "frameshift": Code("error", "CAR domains lie in different reading frames"),
     "premature_stop": Code("error", "a stop codon lies within the CAR"),
-    "no_cd3zeta": Code("error", "no CD3zeta (info if another domain signals)"),
+    "no_cd3zeta": Code(
+        "error", "no CD3zeta (info if another domain signals, warn if an unknown one may)"
+    ),
     "no_transmembrane": Code("error", "no transmembrane domain"),
     "missing_start": Code(
         "error", "the frame began before its first ATG (warn if no domain is lost)"

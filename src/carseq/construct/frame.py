@@ -13,7 +13,7 @@ from carseq.construct.model import Construct
 from carseq.construct.orfs import MAX_DOMAIN_EDITS
 from carseq.construct.parts import find_protein, known_proteins
 from carseq.construct.promoters import known_starts
-from carseq.construct.protein import CAR_KINDS, has_signal_peptide
+from carseq.construct.protein import CAR_KINDS, UNNAMED, has_signal_peptide
 from carseq.construct.setting import is_joined
 
 #: Residues of a domain that must be there for a piece of it to be looked at; shorter ones occur by chance.
@@ -221,7 +221,9 @@ def _missing_domains(construct: Construct, found: list[Piece]) -> list[Fault]:
     if not any(p.kind == "CD3zeta" for p in found):
         instead = [r.name for r in rows if r.kind in _INSTEAD]
         short = sum((r.end - r.start) // 3 for r in rows if r.kind == "CD3zeta")
-        zeta = _zeta(construct, instead, tcr, short)
+        spans = max((r.end for r in rows if r.kind == "transmembrane"), default=end)
+        inner = sum((r.end - r.start) // 3 for r in rows if r.name == UNNAMED and r.start >= spans)
+        zeta = _zeta(construct, instead, tcr, short, inner)
         faults += [] if zeta is None else [zeta]
     for kind, code, what in (
         ("binder", "no_binder", "binder (scFv, VHH, DARPin, natural ligand)"),
@@ -288,7 +290,9 @@ def _agreeing(own: str, zeta: str) -> int:
     return kept
 
 
-def _zeta(construct: Construct, instead: list[str], tcr: bool, short: int) -> Fault | None:
+def _zeta(
+    construct: Construct, instead: list[str], tcr: bool, short: int, inner: int
+) -> Fault | None:
     """Return what is wrong with a CD3zeta that was not found as a whole; None if it only has other residues.
 
     Parameters
@@ -301,6 +305,8 @@ def _zeta(construct: Construct, instead: list[str], tcr: bool, short: int) -> Fa
         Whether it has constant parts of a TCR.
     short
         Residues of CD3zeta that were found all the same.
+    inner
+        Residues without a name behind the transmembrane domain.
     """
     zeta = known_proteins("CD3zeta")[0].sequence
     head = zeta[:_MIN_PIECE]
@@ -336,6 +342,14 @@ def _zeta(construct: Construct, instead: list[str], tcr: bool, short: int) -> Fa
             "Ignore this if the CAR is made so.",
             construct.orf[1],
             "info",
+        )
+    if inner >= _MIN_PIECE:
+        return Fault(
+            "no_cd3zeta",
+            f"No known signalling domain was found; {inner} residues behind the transmembrane domain are of no known "
+            "one.",
+            "Ignore this if the CAR signals through another protein (ZAP-70, LAT); else check the map there.",
+            construct.orf[1],
         )
     return Fault(
         "no_cd3zeta",

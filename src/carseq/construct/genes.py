@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from carseq.construct.model import Construct
 from carseq.construct.parts import find_part, parts
+from carseq.construct.protein import UNNAMED
 
 #: The gene of each known domain of a human protein, by the domain's name.
 GENES = {
@@ -63,6 +64,9 @@ _UNTRANSLATED = (
     ("a part", "MT-RNR1", "MTRNR1", ""),
 )
 
+#: Names of parts of a frame that no known sequence tells, and how long one must be to hold a read, nt.
+_UNKNOWN, _MIN_UNKNOWN = ("binder", "second ORF", UNNAMED), 90
+
 
 class HumanPart(NamedTuple):
     """A part of the CAR's full-length transcript, 0-based half-open: its domain's name and gene."""
@@ -100,6 +104,15 @@ def human_parts(construct: Construct, compared: Collection[str] = ()) -> list[Hu
     return sorted(
         (part for part in found if part.gene not in compared), key=lambda p: (p.start, p.end)
     )
+
+
+def unknown_parts(construct: Construct) -> list[HumanPart]:
+    """Return the parts of the CAR's frame that no known sequence tells, without a gene: they may be a human gene's."""
+    return [
+        HumanPart(row.name, "", row.start, row.end)
+        for row in construct.domain_rows
+        if row.name in _UNKNOWN and row.end - row.start >= _MIN_UNKNOWN
+    ]
 
 
 def _untranslated(sequence: str) -> list[HumanPart]:
