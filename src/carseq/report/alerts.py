@@ -161,6 +161,13 @@ def sort_words(study: Study, row: Any) -> str:
     return str(how)
 
 
+#: A sort that no code names may be by the CAR.
+_IF_BY_CAR = (
+    " If what was sorted by marks the CAR (a reporter or a tag of its vector), write `car_enriched` or `car_depleted` "
+    "into `gating`: the share is then the purity of the sort, and is compared with no other sample's."
+)
+
+
 def alerts(study: Study) -> list[Alert]:
     """Return what the reader must know before trusting the numbers, the most serious first."""
     found: list[Alert] = []
@@ -192,7 +199,8 @@ def alerts(study: Study) -> list[Alert]:
                 "warn",
                 row.sample,
                 f"the cells were sorted: {sort_words(study, row)}",
-                "The verdict holds for the cells that passed the gate; a gate without CD45+ cells removes CAR T cells.",
+                "The verdict holds for the cells that passed the gate; a gate without CD45+ cells removes CAR T cells."
+                + (_IF_BY_CAR if row.gating == "other" else ""),
             )
         )
     looked_at = study.losses[study.losses["step"] == "unmapped_looked_at"]

@@ -27,8 +27,8 @@ VERSIONS: Mapping[str, str] = MappingProxyType(
         "solo": "0.2.0.1",
         "library": "0.2.0",
         "molecules": "0.2.0.1",
-        "cells": "0.2.0.11",
-        "calling": "0.2.0.7",
+        "cells": "0.2.0.12",
+        "calling": "0.2.0.8",
         "localize": "0.2.0.4",
         "report": "0.2.0.2",
     }
