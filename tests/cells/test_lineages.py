@@ -185,6 +185,32 @@ def test_nk_cells_alone_stay_nk_cells(depth: int) -> None:
     assert (made.obs["lineage"] == "NK").sum() >= 11
 
 
+@pytest.mark.skipif(not PBMC.exists(), reason="real PBMC data are not at ../shared/data/real_pbmc")
+@pytest.mark.parametrize(
+    ("depth", "share", "others"), [(2500, 0.1, 0), (1000, 0.3, 0), (500, 0.1, 12)]
+)
+def test_t_cells_in_the_ambient_rna_of_all_blood_stay_t_cells(
+    depth: int, share: float, others: int
+) -> None:
+    """T cells by protein, cut out of a matrix, a tenth of their RNA ambient: nine in ten were unknown."""
+    cite = ad.read_h5ad(PBMC / "pbmc_5k_protein_v3.h5ad")
+    cite.var_names_make_unique()
+    names = [name.split("_")[0] for name in cite.uns["protein_names"]]
+    protein = pd.DataFrame(np.asarray(cite.obsm["protein_expression"]), cite.obs_names, names)
+    t = ((protein["CD3"] > 100) & (protein["CD14"] < 80) & (protein["CD19"] < 60)).to_numpy()
+    own = sparse.csr_matrix(cite.X)
+    rng = np.random.default_rng(61)
+    total = np.asarray(own.sum(axis=1)).ravel()
+    keep = depth / np.median(total)
+    soup = np.asarray(own.sum(axis=0), dtype=float).ravel()
+    foreign = rng.poisson((share * keep * total)[:, None] * (soup / soup.sum()))
+    own.data = rng.binomial(own.data.astype(int), (1 - share) * min(keep, 1)).astype(np.float32)
+    rows = np.r_[np.flatnonzero(t), np.flatnonzero(~t)[:others]]
+    mixed = sparse.csr_matrix(own + sparse.csr_matrix(foreign.astype(np.float32)))[rows]
+    made = cells.annotate(ad.AnnData(mixed, var=cite.var[[]]))
+    assert (made.obs["lineage"].iloc[: int(t.sum())] == "T").mean() >= 0.9
+
+
 def test_few_markers_leave_little_confidence() -> None:
     """A matrix with a fifth of a type's markers: its label is no surer than 0.7."""
     sample = named(urine(120, 0, depth=1500, types={"plasma cell": 0.5, "CD8 T cell": 0.5}, seed=5))

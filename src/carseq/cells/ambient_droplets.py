@@ -58,6 +58,16 @@ LEAST_EXCESS, LEAST_ALIKE, EXCESS_ERROR, MOST_ERROR = 0.016, 40, 0.006, 0.015
 MOST_AMBIENT_UMIS = 1_500
 #: Probability that such droplets hold ambient RNA alone.
 ALIKE_IS_AMBIENT = 0.9
+#: Droplets of one lineage that are ambient RNA by their likeness to the sample's mean are cells all the same where they
+#: differ from each other by more than the first number, less two standard errors (as above; the second number, the
+#: share that differs most, does not count): the mean is theirs. The third number of them are compared at least. T
+#: cells alone of two CITE-seq PBMC sets, of which 5 to 30 % was replaced by ambient RNA of all of the blood, have 0.02
+#: to 0.06 at 400 to 3,000 UMIs, droplets of ambient RNA -0.03 to 0.005. Only where their lineage (with its kin) is the
+#: last number of the sample: elsewhere the mean is not theirs, and cells that the comparison with it takes for ambient
+#: RNA would bring droplets of ambient RNA among them back.
+CELLS_DIFFER, MOST_TRIMMED, LEAST_COMPARED, MOST_OF_SAMPLE = 0.01, 0.1, 10, 0.6
+#: What leaving out that share takes from the mean of a normal distribution, in standard deviations.
+TRIMMED_OFF = 0.195
 #: Droplets of like depth, whose share of ambient RNA is learnt apart: the fewest of a group, and the most groups. No
 #: group's share is taken to be more than the third number, unless the whole sample's is.
 DEPTH_CELLS, MOST_DEPTHS, MOST_EMPTY = 40, 20, 0.5
@@ -116,8 +126,63 @@ def ambient_droplet_probability(
             cells = posterior[rows] * learnt_from * (1 - probability)[:, None]
             cell_odds = by_markers + _by_profile(own, lineage, cells, posterior[rows])
             empty, probability = _empty_share(cell_odds, depth[rows], empty)
+        probability *= ~_cells_all_the_same(own, probability > 0.5, lineage, posterior[rows])
         result[rows] = probability
     return result
+
+
+def _cells_all_the_same(
+    counts: Any, flagged: np.ndarray, lineage: np.ndarray, posterior: np.ndarray
+) -> np.ndarray:
+    """Return which of the droplets that are taken for ambient RNA are cells by their differences, shape (n_droplets,).
+
+    Where most cells are of one lineage and the ambient RNA is of others too, as in T cells that were sorted or cut out
+    of a matrix, all cells show the same foreign markers and are like their mean. Those of each lineage are compared
+    with each other; the shallow ones among them that are all alike are ambient RNA.
+
+    Parameters
+    ----------
+    counts
+        UMIs of one sample, CSR, n_droplets × n_genes.
+    flagged
+        Which droplets are taken for ambient RNA, shape (n_droplets,).
+    lineage
+        Lineage of each type, shape (n_types,).
+    posterior
+        Probabilities of the types, n_droplets × n_types.
+    """
+    cells = np.zeros(counts.shape[0], dtype=bool)
+    kind = lineage.astype(str)[posterior.argmax(axis=1)]
+    kinds, number = np.unique(kind, return_counts=True)
+    for name in np.unique(kind[flagged & (kind != UNKNOWN)]):
+        rows = np.flatnonzero(flagged & (kind == name))
+        of_kin = number[[kin(k, name) for k in kinds]].sum()
+        if of_kin < MOST_OF_SAMPLE * kind.size or rows.size < LEAST_COMPARED:
+            continue
+        if _differ(counts[rows]):
+            cells[rows] = alike_probability(counts[rows]) < ALIKE_IS_AMBIENT
+    return cells
+
+
+def _differ(counts: Any) -> bool:
+    """Return whether droplets differ from each other as cells do, draws from one profile do not.
+
+    Parameters
+    ----------
+    counts
+        UMIs, CSR, n_droplets × n_genes.
+    """
+    n = np.maximum(row_sums(counts), 1.0)
+    p = column_sums(counts) / n.sum()
+    of_p = max(float((p**2).sum()), 1e-12)
+    square = counts.copy()
+    square.data = square.data.astype(np.float64) ** 2
+    # Of each droplet what _excess_variance is of all.
+    own = (row_sums(square) - 2 * n * np.asarray(counts @ p).ravel()) / (n**2 * of_p) + 1
+    own -= (1 - n / n.sum()) * (1 - of_p) / (n * of_p)
+    kept = np.sort(own)[: max(1, int(own.size * (1 - MOST_TRIMMED)))]
+    error = float(np.sqrt(2 / ((n**2).sum() * of_p)))
+    return bool(kept.mean() + (TRIMMED_OFF * np.sqrt(n.size) - 2) * error > CELLS_DIFFER)
 
 
 def alike_probability(counts: Any) -> np.ndarray:
