@@ -46,6 +46,24 @@ def test_the_posterior_means_what_it_says():
     assert error <= 0.06
 
 
+def test_what_may_hold_the_car_depends_on_the_lineage():
+    """NK cells with the CAR, as in a product that transduced some, were "an engulfed T cell": they engulf none."""
+    adata, samples = study(3)
+    single = ~adata.obs["is_doublet"].to_numpy(bool)
+    foreign = np.flatnonzero(single & (adata.obs["lineage"] != "T").to_numpy(bool))[:8]
+    adata.obs["lineage"] = adata.obs["lineage"].astype(str)
+    adata.obs.iloc[foreign[:4], adata.obs.columns.get_loc("lineage")] = "NK"
+    adata.obs.iloc[foreign[4:], adata.obs.columns.get_loc("lineage")] = "myeloid"
+    counts = adata.layers["counts"].tolil()
+    counts[foreign, adata.var_names.get_loc(CAR)] = 30
+    adata.layers["counts"] = counts.tocsr()
+    call_cells(adata, None, samples, car=CAR)
+    told = adata.obs["car_reason_text"].iloc[foreign]
+    assert told.iloc[:4].str.contains("holds the vector").all()
+    assert told.iloc[4:].str.contains("engulfed T cell").all()
+    assert not told.iloc[:4].str.contains("engulfed").any()
+
+
 def test_negative_controls_are_silent():
     silent = 0
     for seed in SEEDS:

@@ -15,6 +15,7 @@ from scipy import sparse
 
 from carseq import cli
 from carseq.calling import call_cells
+from carseq.cells.barcodes import NOT_IN_LIST
 from carseq.construct import Construct, homology, rivals
 from carseq.construct.homology import EndogenousTranscript
 from carseq.construct.library import relatives
@@ -27,9 +28,11 @@ from carseq.explain import (
     place,
     write_evidence,
 )
+from carseq.explain.cell import explain_droplet, posterior_terms, words
+from carseq.explain.gather import find_cell
 from carseq.io.bam import open_bam, write_bam
 from carseq.io.files import write_table
-from carseq.io.h5ad import write_h5ad
+from carseq.io.h5ad import read_h5ad, write_h5ad
 from carseq.library.reads import LibraryReads
 from carseq.molecules import Target, cell_records, find_molecules, write_slice
 from carseq.reference.genome import write_transcripts
@@ -310,6 +313,55 @@ def test_names_are_forgiven_or_told(results: Path) -> None:
         explain(results, "M", barcode(20))
     with pytest.raises(CarseqError, match="holds no finished run"):
         explain(results.parent, "S", barcode(1))
+
+
+def told(row: pd.Series, model: dict[str, object], **changes: object) -> str:
+    """The sentences about a cell that differs from one of the cohort."""
+    changed = pd.DataFrame([row]).assign(**changes)
+    return words(changed.iloc[0], posterior_terms(changed, model, changed.index[0]))
+
+
+def test_sentences_rest_on_what_the_model_counted(results: Path) -> None:
+    """Of two shared molecules, which are no evidence, "a CAR T cell explains the count" was said; no clone was told."""
+    found = read_h5ad(results / "cohort" / "cells.h5ad")
+    model, row = dict(found.uns["car_model"]), found.obs.iloc[1]
+    shared = told(row, model, car_umis=2, car_umis_unique=0, car_evidence=0, car_call="uncertain")
+    assert "they are no evidence" in shared
+    assert "explains the count" not in shared
+    more = told(row, model, car_umis=3, car_umis_unique=2, car_evidence=2)
+    assert "3 CAR molecules in 2,000 UMIs (2 of them as evidence)" in more
+    assert "clonotype" not in more
+    assert "T cells of its depth, type and clonotype" in told(row, model, car_clone_support=1.0)
+
+
+def test_a_likely_cell_that_is_not_called_says_why(results: Path) -> None:
+    """A probability of 0.9 and the call "uncertain" stood side by side, without a reason."""
+    found = read_h5ad(results / "cohort" / "cells.h5ad")
+    model, row = dict(found.uns["car_model"]), found.obs.iloc[1]
+    likely = {"car_posterior": 0.9, "car_call": "uncertain"}
+    assert "of the sample's calls would be expected to be false" in told(row, model, **likely)
+    by_chance = told(row, model, car_evidence=1, car_expected_ambient=0.5, **likely)
+    assert "ambient RNA and background show as many with a probability of" in by_chance
+    assert "cells of its clonotype" in told(row, model, car_clone_support=-5.0, **likely)
+    assert "Alone it would be doubtful" in told(row, model, car_posterior=0.8, car_call="positive")
+    assert "It is not called" not in told(row, model, car_posterior=0.3, car_call="uncertain")
+
+
+def test_another_librarys_barcode_is_not_shown_for_it(results: Path) -> None:
+    """Of cells -1 and droplets -2 in one sample a droplet was explained as the cell; cell_7 was not found."""
+    obs = pd.DataFrame({"sample": "S", "barcode": ["ACGTACGTACGT-1", "GGGTACGTACGT_2", "cell_7"]})
+    assert find_cell(obs, "S", "ACGTACGTACGT-2") is None
+    assert find_cell(obs, "S", "acgtacgtacgt")["barcode"] == "ACGTACGTACGT-1"
+    assert find_cell(obs, "S", "GGGTACGTACGT-2")["barcode"] == "GGGTACGTACGT_2"
+    assert find_cell(obs, "S", "cell_7")["barcode"] == "cell_7"
+
+
+def test_a_droplet_that_was_left_out_of_given_cells_is_not_called_ambient(results: Path) -> None:
+    """Of a given list of cells: a barcode of 5,000 UMIs outside it was "what ambient RNA is made of"."""
+    droplet = pd.Series(
+        {"barcode": "A", "total_umis": 5000, "is_cell": False, "reason": NOT_IN_LIST}
+    )
+    assert "or a cell that was left out" in explain_droplet(results, "S", droplet, 2)[2]
 
 
 @pytest.mark.parametrize("words", [[f"S:{barcode(1)}"], ["S", f"{barcode(1)}-1"]])

@@ -23,6 +23,15 @@ def test_alerts_name_the_sample_and_say_what_to_do(study: Study) -> None:
     assert not any("surrogate" in a.message for a in found.values())
 
 
+def test_a_sort_that_no_code_names_may_be_by_the_car(study: Study) -> None:
+    """After "tdTomato+" the purity was given as the share of T cells, and nothing said what to write instead."""
+    for code, advised in (("other", True), ("t_enriched", False)):
+        sorted_ = replace(study, detection=study.detection.assign(gating=code))
+        told = [a.remedy for a in alerts.alerts(sorted_) if "were sorted" in a.message]
+        assert told
+        assert all(("write `car_enriched`" in remedy) is advised for remedy in told)
+
+
 def test_assumed_ambient_rna_is_an_alert_of_its_sample(study: Study) -> None:
     first = study.detection["sample"].iloc[0]
     assumed = study.detection.assign(ambient_assumed=study.detection["sample"] == first)

@@ -19,6 +19,14 @@ AGAINST = -3.0
 #: CAR molecules outside T cells count as unexplained if ambient RNA shows that many with less than this probability.
 MAX_STRANGE_P = 0.05
 
+#: What may explain the CAR in cells of lineages that engulf no T cells. NK and B cells in the bag are transduced too:
+#: Liu 2020 (doi:10.1056/NEJMoa1910607), Ruella 2018 (doi:10.1038/s41591-018-0201-9).
+_CARRIERS = {
+    "NK": "unseen doublet, a T cell taken for an NK cell, or an NK cell that holds the vector",
+    "B": "unseen doublet, or a B cell that holds the vector",
+    "plasma": "unseen doublet, or a plasma cell that holds the vector",
+}
+
 
 def choose(
     posterior: Floats, p_ambient: Floats, fdr: float, support: Floats | None = None
@@ -172,5 +180,5 @@ def _sentence(
         "unknown_type": f"cell of unknown type; {seen}",
         "explained_by_ambient": f"not a T cell ({lineage}); {seen}; explained by ambient RNA",
         "unexplained": f"not a T cell ({lineage}); {seen}; more than ambient RNA explains: "
-        "unseen doublet or engulfed T cell",
+        f"{_CARRIERS.get(lineage, 'unseen doublet or engulfed T cell')}",
     }[reason]

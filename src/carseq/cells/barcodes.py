@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 log = get_logger("cells.barcodes")
 
+#: Reason of a droplet that is no cell because the cells were given.
+NOT_IN_LIST = "not in the given list"
 #: A barcode of fewer UMIs is never tested: its cell type could not be recognized.
 MIN_TOTAL = 20
 #: A barcode is called on its total alone only from this many UMIs (EmptyDrops' own `lower` is 100).
@@ -180,7 +182,7 @@ def _user_calls(table: pd.DataFrame, barcodes: Iterable[str]) -> pd.DataFrame:
             "write the barcodes as the matrix does (with or without a suffix such as -1)",
         )
     table["is_cell"] = found
-    table["reason"] = np.where(found, "in the given list", "not in the given list")
+    table["reason"] = np.where(found, "in the given list", NOT_IN_LIST)
     if found.sum() < len(wanted):
         log.warning("%d given barcodes have no UMI in the matrix", len(wanted) - found.sum())
     return table

@@ -12,12 +12,15 @@ import numpy as np
 import pandas as pd
 
 from carseq.calling import MAX_AMBIENT_P, explain_posterior
+from carseq.calling.calls import AGAINST
 from carseq.calling.negbin import upper_tail
+from carseq.cells.barcodes import NOT_IN_LIST
 from carseq.cells.markers import T_LINEAGE, UNKNOWN
 from carseq.explain.phrases import probability, times
 from carseq.figures.phrases import count
 from carseq.schema.percent import plain_percent, two_digit_percent
 from carseq.schema.results import FILES
+from carseq.schema.thresholds import FDR
 
 
 def facts(row: pd.Series) -> pd.DataFrame:
@@ -92,12 +95,13 @@ def posterior_terms(obs: pd.DataFrame, model: Mapping[str, Any], index: str) -> 
     if not model or "car_null_shape" not in obs:
         return pd.DataFrame(columns=columns)
     row = obs.loc[index]
-    k, n = int(row["car_umis"]), float(row["total_umis"])
+    seen, k, n = int(row["car_umis"]), _evidence(row), float(row["total_umis"])
     ambient, background = float(row["car_expected_ambient"]), float(row["car_expected_background"])
     shape, mean = float(row["car_null_shape"]), max(ambient + background, 1e-12)
     by_chance = float(upper_tail(np.array(k), np.array(mean), shape))
     rows: list[tuple[str, float, str]] = [
-        ("CAR molecules counted", k, f"of {n:,.0f} molecules of the cell"),
+        ("CAR molecules counted", seen, f"of {n:,.0f} molecules of the cell"),
+        ("CAR molecules as evidence", k, "told apart from human genes; beside these, shared ones by their probability"),
         ("expected from ambient RNA", ambient, "contamination x depth x the CAR's share in empty droplets"),
         ("expected from background", background, "chimeras, swapped molecules, ambient RNA beyond the estimate"),
         ("chance that these two show so many", by_chance, f"a call needs {MAX_AMBIENT_P} or less"),
@@ -120,15 +124,62 @@ def posterior_terms(obs: pd.DataFrame, model: Mapping[str, Any], index: str) -> 
         ("log10 likelihood, CAR T cell", log_car, f"probability that such a cell shows {k}: {10**log_car:.2g}"),
         ("log10 likelihood, other T cell", log_null, f"probability that such a cell shows {k}: {10**log_null:.2g}"),
         ("log10 likelihood ratio", ratio, "their difference; above 0 for a CAR T cell, 1 is ten times"),
-        ("prior", prior, f"CAR T cells among the sample's other T cells of its depth and type; log10 odds {odds:.2f}"),
+        ("prior", prior, f"CAR T cells among {_alike(row, 'other ')}; log10 odds {odds:.2f}"),
         ("posterior", float(row["car_posterior"]), f"log10 odds {odds + ratio:.2f}: prior and ratio added"),
     ]  # fmt: skip
     return pd.DataFrame(rows, columns=columns)
 
 
-def words(row: pd.Series, terms: pd.DataFrame) -> str:
-    """Return the call and the reason for it, as a text."""
-    k = int(row["car_umis"])
+def _evidence(row: pd.Series) -> int:
+    """Return the CAR molecules that the model counts: shared ones alone are none."""
+    return int(row["car_evidence"] if "car_evidence" in row else row["car_umis"])
+
+
+def _of_clone(row: pd.Series) -> bool:
+    """Return whether the other cells of its clonotype enter a cell's prior."""
+    return bool(np.isfinite(float(row.get("car_clone_support", np.nan))))
+
+
+def _alike(row: pd.Series, other: str = "") -> str:
+    """Return the cells that a cell's prior is learnt from, in words."""
+    return f"the sample's {other}T cells of its depth{', type and clonotype' if _of_clone(row) else ' and type'}"
+
+
+def _why_not(row: pd.Series, terms: Mapping[str, Any], fdr: float) -> str:
+    """Return why a cell that is rather a CAR T cell than not is no call, or how a doubtful one is, or nothing."""
+    doubt = 1 - float(row["car_posterior"])
+    if row["car_call"] == "positive":
+        if doubt <= fdr:
+            return ""
+        return (
+            f" Alone it would be doubtful: of all calls of the sample together, no more than {plain_percent(fdr)} "
+            "are expected to be false."
+        )
+    if doubt >= 0.5 or not _evidence(row):
+        return ""
+    by_chance = terms["chance that these two show so many"]
+    if by_chance > MAX_AMBIENT_P:
+        why = f"ambient RNA and background show as many with a probability of {two_digit_percent(by_chance)}"
+    elif doubt > fdr and float(row.get("car_clone_support", np.nan)) < AGAINST:
+        why = "dozens of other cells of its clonotype show no CAR molecule"
+    else:
+        why = f"with it more than {plain_percent(fdr)} of the sample's calls would be expected to be false"
+    return f" It is not called, since {why}."
+
+
+def words(row: pd.Series, terms: pd.DataFrame, fdr: float = FDR) -> str:
+    """Return the call and the reason for it, as a text.
+
+    Parameters
+    ----------
+    row
+        The cell's ``obs``.
+    terms
+        From :func:`posterior_terms`.
+    fdr
+        Expected share (0-1) of false calls that was accepted.
+    """
+    k, evidence = int(row["car_umis"]), _evidence(row)
     head = f"{str(row['car_call']).capitalize()}. "
     value = dict(zip(terms["term"], terms["value"], strict=True))
     seen = f"{count(k, 'CAR molecule')} in {row['total_umis']:,} UMIs"
@@ -141,19 +192,26 @@ def words(row: pd.Series, terms: pd.DataFrame) -> str:
     posterior = probability(float(row["car_posterior"]))
     if "prior" not in value:
         return f"{head}T cell; {seen}; posterior {posterior}."
-    prior = f"about {two_digit_percent(value['prior'])} of the sample's T cells like it, by depth and type, "
-    prior += "are CAR T cells"
-    if not k:
+    prior = f"about {two_digit_percent(value['prior'])} of {_alike(row)} are CAR T cells"
+    if not evidence:
         missed = 10 ** value["log10 likelihood, CAR T cell"]
+        told = "T cell without a CAR molecule. "
+        if k:
+            told = f"T cell with {seen}, all of which may as well be a human gene's: they are no evidence. "
         return (
-            f"{head}T cell without a CAR molecule. {two_digit_percent(missed)} of CAR T cells of its depth would show "
-            f"none either (dropout), and {prior}: probability {posterior} that this is one."
+            f"{head}{told}{two_digit_percent(missed)} of CAR T cells of its depth would show none "
+            f"{'that counts' if k else 'either'} (dropout), and {prior}: probability {posterior} that this is one."
+        )
+    if evidence != k:
+        seen += (
+            f" ({evidence} of them as evidence)" if evidence < k else f" ({evidence} as evidence)"
         )
     ratio = value["log10 likelihood ratio"]
     return (
         f"{head}T cell with {seen}, where ambient RNA would show {row['car_expected_ambient']:.2g} and a CAR T cell "
         f"{value['expected of a CAR T cell of this depth']:.2g}. A CAR T cell explains the count {times(abs(ratio))} "
         f"times {'better' if ratio >= 0 else 'worse'} than ambient RNA; {prior}: probability {posterior}."
+        + _why_not(row, value, fdr)
     )
 
 
@@ -169,7 +227,12 @@ def explain_droplet(
         )
     else:
         words = f"Not called a cell: {seen}."
-        if n_car:
+        if n_car and str(droplet.get("reason", "")) == NOT_IN_LIST:
+            words += (
+                " The cells were given, and it is none of them: an empty droplet, whose molecules are ambient RNA, or "
+                "a cell that was left out."
+            )
+        elif n_car:
             words += " CAR molecules outside cells are what ambient RNA is made of."
     rows = [
         ("sample", sample),

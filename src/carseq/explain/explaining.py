@@ -24,6 +24,7 @@ from carseq.explain.reads import cell_reads, lay
 from carseq.figures.phrases import count
 from carseq.io.bam import molecule_tags, open_bam
 from carseq.molecules import car_contigs
+from carseq.schema.thresholds import FDR
 from carseq.sequence.alignment import MIN_BASES
 
 
@@ -96,7 +97,7 @@ def explain(results: str | Path, sample: str, barcode: str) -> CellEvidence:
         terms, known, told = explain_droplet(results, sample, droplet, n_counted)
     else:
         terms = posterior_terms(cohort.obs, cohort.model, str(row.name))
-        known, told = facts(row), words(row, terms)
+        known, told = facts(row), words(row, terms, float(cohort.model.get("fdr", FDR)))
         n_left = len(molecules) - n_counted
         if n_left:
             told += f" {count(n_left, 'molecule')} did not count: an endogenous gene explains them as well or better."

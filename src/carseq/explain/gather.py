@@ -13,7 +13,7 @@ from carseq.calling import MIN_P_CAR
 from carseq.construct import read_construct
 from carseq.errors import CarseqError
 from carseq.figures.phrases import count
-from carseq.io.barcodes import bare_barcode
+from carseq.io.barcodes import barcode_parts, bare_barcode
 from carseq.io.files import read_table
 from carseq.io.h5ad import read_h5ad
 from carseq.io.results import no_finished_run, read_record, searched
@@ -70,6 +70,23 @@ def check_sample(results: Path, cohort: Cohort, config: dict[str, Any], sample: 
         )
 
 
+def _library(suffix: str) -> str:
+    """Return the number of a library that a barcode's suffix names, however it is written; empty if none."""
+    return "".join(c for c in suffix if c.isdigit())
+
+
+def _is_barcode(barcodes: pd.Series, asked: str) -> pd.Series:
+    """Return which barcodes are the one that is asked for: by their bases, and by the library where both name one."""
+    _, bases, suffix = barcode_parts(asked.upper())
+
+    def same(barcode: str) -> bool:
+        _, other, behind = barcode_parts(barcode.upper())
+        named = _library(suffix), _library(behind)
+        return other == bases and (named[0] == named[1] or not all(named))
+
+    return barcodes.astype(str).map(same).astype(bool)
+
+
 def find_cell(obs: pd.DataFrame, sample: str, barcode: str) -> pd.Series | None:
     """Return the row of a cell of the cohort, or None.
 
@@ -79,9 +96,9 @@ def find_cell(obs: pd.DataFrame, sample: str, barcode: str) -> pd.Series | None:
         If the barcode without its suffix stands for several cells.
     """
     own = obs[obs["sample"] == sample]
-    found = own[own["barcode"].map(bare_barcode) == bare_barcode(barcode.upper())]
+    found = own[_is_barcode(own["barcode"], barcode)]
     if len(found) > 1:
-        exact = found[found["barcode"] == barcode.upper()]
+        exact = found[found["barcode"].str.upper() == barcode.upper()]
         if exact.empty:
             raise CarseqError(
                 f"{barcode} stands for {len(found)} cells of {sample}",
@@ -104,9 +121,16 @@ def find_droplet(results: Path, obs: pd.DataFrame, sample: str, barcode: str) ->
     wanted = bare_barcode(barcode.upper())
     if path.exists():
         droplets = read_table(path)
-        found = droplets[droplets["barcode"].astype(str).map(bare_barcode) == wanted]
+        found = droplets[_is_barcode(droplets["barcode"], barcode)]
+        exact = found[found["barcode"].astype(str).str.upper() == barcode.upper()]
+        if len(found) > 1 and len(exact) != 1:
+            raise CarseqError(
+                f"{barcode} stands for {len(found)} droplets of {sample}",
+                f"they are {', '.join(found['barcode'].astype(str))}",
+                "give the barcode with its suffix",
+            )
         if len(found):
-            return found.iloc[0]
+            return (exact if len(exact) else found).iloc[0]
     own = obs.loc[obs["sample"] == sample, "barcode"]
     near = difflib.get_close_matches(wanted, own, n=100, cutoff=0.8)
     # A typing error changes a base in place; difflib ranks shifted barcodes as high.
@@ -131,7 +155,11 @@ def read_molecules(results: Path, sample: str, barcode: str) -> pd.DataFrame:
     """Return the barcode's molecules, with ``counted``."""
     path = FILES["molecules"].under(results, sample=sample)
     table = read_table(path, MOLECULES) if path.exists() else MOLECULES.empty()
-    own = table[table["barcode"].map(bare_barcode) == bare_barcode(barcode)].reset_index(drop=True)
+    own = table[table["barcode"].map(bare_barcode) == bare_barcode(barcode)]
+    if own["barcode"].nunique() > 1:
+        # Of several libraries in one file: the one that the barcode names.
+        own = own[_is_barcode(own["barcode"], barcode)]
+    own = own.reset_index(drop=True)
     return own.assign(counted=own["p_car"] >= MIN_P_CAR)
 
 

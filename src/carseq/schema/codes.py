@@ -12,7 +12,8 @@ REASONS = {
     "doublet": "droplet of two cells, with CAR molecules; whether one of them is a T cell is not known",
     "unknown_type": "cell of unknown type, with CAR molecules",
     "explained_by_ambient": "not a T cell; ambient RNA explains its CAR molecules",
-    "unexplained": "not a T cell; more CAR molecules than ambient RNA explains: unseen doublet or engulfed T cell",
+    "unexplained": "not a T cell; more CAR molecules than ambient RNA explains: unseen doublet, engulfed T cell, or "
+    "(NK and B cells) a cell that holds the vector",
     "not_t_cell": "not a T cell, or a doublet; no CAR molecule",
 }
 
