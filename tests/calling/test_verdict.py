@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import anndata as ad
+import numpy as np
+import pandas as pd
 import pytest
+from scipy import sparse
 
+from carseq.calling import call_cells
 from carseq.calling.verdict import decide
 from carseq.schema.percent import two_digit_percent
 
@@ -15,3 +20,20 @@ def test_the_limit_is_said_with_its_digits(limit: float, text: str) -> None:
     assert verdict == "not_detected"
     assert f"above {text} of T cells" in sentence
     assert two_digit_percent(limit) == text
+
+
+def test_cells_kept_for_their_car_molecules_are_told():
+    """A matrix of the CAR+ cells alone: "83 of 83 T cells called positive", a fraction of 100 %, and not a word."""
+    rng = np.random.default_rng(1)
+    depth = rng.lognormal(np.log(2500), 0.5, 400)
+    shown = rng.poisson(rng.gamma(2, 1, 400) * depth / 2500) * (rng.random(400) < 0.3)
+    for kept, told in ((shown > 0, True), (shown >= 0, False)):
+        obs = pd.DataFrame({"total_umis": depth[kept].astype(int), "sample": "S", "lineage": "T"})
+        obs = obs.assign(
+            barcode=[f"B{i}" for i in range(len(obs))], is_doublet=False, is_damaged=False
+        )
+        obs.index = "S:" + obs["barcode"]
+        counts = sparse.csr_matrix(np.c_[shown[kept], np.zeros(len(obs))])
+        adata = ad.AnnData(counts, obs=obs, var=pd.DataFrame(index=["CAR", "CD3E"]))
+        detection = call_cells(adata, None, pd.DataFrame({"sample": ["S"]}), car="CAR")
+        assert ("left out of the matrix" in detection["verdict_text"][0]) is told

@@ -32,6 +32,18 @@ def test_a_sort_that_no_code_names_may_be_by_the_car(study: Study) -> None:
         assert all(("write `car_enriched`" in remedy) is advised for remedy in told)
 
 
+def test_cells_kept_for_their_car_molecules_are_an_alert(study: Study) -> None:
+    """T cells of one sample that all show one or two molecules: the others were left out of its matrix."""
+    said = "left out of the matrix"
+    assert not any(said in a.message for a in alerts.alerts(study))
+    t_cells = study.cells["lineage"].astype(str).eq("T")
+    sample = study.cells.loc[t_cells, "sample"].value_counts().index[0]
+    own = t_cells & study.cells["sample"].eq(sample)
+    umis = study.cells["car_umis"].where(~own, 1)
+    told = alerts.alerts(replace(study, cells=study.cells.assign(car_umis=umis)))
+    assert [a.where for a in told if said in a.message] == [sample]
+
+
 def test_assumed_ambient_rna_is_an_alert_of_its_sample(study: Study) -> None:
     first = study.detection["sample"].iloc[0]
     assumed = study.detection.assign(ambient_assumed=study.detection["sample"] == first)

@@ -16,7 +16,7 @@ from carseq.calling.counts import count_car
 from carseq.calling.gates import fraction_is, gate_of
 from carseq.calling.model import CellTerms, Fit, cell_terms, fit
 from carseq.calling.negbin import upper_tail
-from carseq.calling.verdict import decide, sensitivity_of, silent_bound
+from carseq.calling.verdict import decide, sensitivity_of, silent_bound, silent_left_out
 from carseq.cells.annotation import T_LINEAGE, is_single_t
 from carseq.cells.intact import can_be_judged, intactness
 from carseq.cells.markers import T_ALONE, T_NAMES
@@ -399,6 +399,12 @@ def _row(
             low, high = 0.0, max(silent_bound(limit, high, seen=seen), estimate)
         at = estimate if n_positive else max(estimate, limit)
         sensitivity = sensitive.mean(at, cutoff)
+    if silent_left_out(t_cells["car_umis"]):
+        log.warning(
+            "sample %s: every T cell shows the CAR, and many one molecule alone: cells without one were left out of "
+            "the matrix. Give all cells, or the CAR T fraction is not that of all T cells",
+            sample,
+        )
     false_calls = float((1 - t_cells["car_posterior"].to_numpy(float)[called]).sum())
     assumed, role = known.assumed.get(sample, False), str(meta.get("role", ""))
     verdict, text = decide(
@@ -410,6 +416,7 @@ def _row(
         assumed=assumed,
         role=role,
         median_genes=float(failed.get(sample, np.nan)),
+        left_out=silent_left_out(t_cells["car_umis"]),
     )
     k = t_cells["car_evidence"].to_numpy()
     gate = gate_of(meta.get("gating"))

@@ -36,6 +36,8 @@ PRIOR_PART_ASSUMED = 1.0
 COUNTS = np.array([1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 15, 19, 24, 30, 40, 55, 80, 120, 200, 400.0])
 #: How far beyond its own depth a cell is compared with deeper ones.
 DEEPER = 4.0
+#: So many T cells without a CAR molecule are expected, and none is there: by chance in fewer than 1 of 100 samples.
+LEAST_MISSED = 5.0
 _DEPTH_STEP, _RATE_STEP = 0.15, 0.5
 #: How many of ``LIMITS`` are passed over at first.
 _LIMIT_STEP = 3
@@ -293,6 +295,29 @@ def silent_bound(limit: float, high: float, *, seen: bool) -> float:
     return max(limit, high) if seen else limit
 
 
+def silent_left_out(k: npt.ArrayLike) -> float:
+    """Return how many T cells without a CAR molecule were left out of a sample, at least; 0 where nothing says so.
+
+    Of CAR T cells themselves some show no molecule (dropout). Where cells of one and of two molecules are many, and
+    none shows none, cells were kept for their CAR molecules, and the CAR T fraction is not one of all T cells. How many
+    are missing is a lower bound for any mixture of Poisson counts (Chao 1984, doi:10.2307/4615964).
+
+    Parameters
+    ----------
+    k
+        CAR molecules of the sample's T cells.
+
+    Examples
+    --------
+    >>> round(silent_left_out([1] * 20 + [2] * 10 + [5] * 8)), silent_left_out([0] + [1] * 20 + [2] * 10)
+    (17, 0.0)
+    """
+    counts = np.asarray(k, dtype=float)
+    one, two = int((counts == 1).sum()), int((counts == 2).sum())
+    expected = one * (one - 1) / (2 * (two + 1))
+    return expected if counts.size and counts.min() > 0 and expected >= LEAST_MISSED else 0.0
+
+
 def decide(
     n_positive: int,
     n_t: int,
@@ -303,6 +328,7 @@ def decide(
     assumed: bool = False,
     role: str = "",
     median_genes: float = float("nan"),
+    left_out: float = 0.0,
 ) -> tuple[str, str]:
     """Return the verdict of a sample and its sentence.
 
@@ -322,12 +348,19 @@ def decide(
         Of the sample; of a negative control with CAR T cells the sentence says so.
     median_genes
         Genes in the median cell of a library that failed; NaN if it did not.
+    left_out
+        From :func:`silent_left_out`.
     """
     tail = "; ambient RNA was assumed, since the matrix holds no empty droplets" if assumed else ""
     if n_positive:
         text = f"{n_positive} of {n_t} T cells called positive, {false_calls:.2g} of them expected to be false"
         if role == "negative_control":
             text += "; this is a negative control: it holds CAR T cells, or tubes were exchanged"
+        if left_out:
+            text += (
+                f"; cells without a CAR molecule were left out of the matrix ({left_out:.0f} or more CAR T cells alone "
+                "would show none, by chance): the fraction is not that of all T cells"
+            )
         return "detected", text + tail
     if np.isfinite(median_genes):
         return "undetermined", f"library failed: median of {median_genes:.0f} genes in a cell"

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from carseq.calling import silent_left_out
+from carseq.cells.annotation import is_single_t
 from carseq.cells.protein import FEWEST_JUDGED, LEAST_AGREEMENT
 from carseq.cells.receptor import LEAST_SHARE
 from carseq.cells.sexes import of_two_sexes
@@ -220,6 +222,7 @@ def alerts(study: Study) -> list[Alert]:
         found += _library_alerts(sample, study.solo.get(sample, {}))
     for row in study.detection.itertuples():
         found += _cell_alerts(row)
+    found += _left_out_alerts(study)
     found += _filter_alerts(study)
     found += _check_alerts(study)
     order = {"error": 0, "warn": 1, "info": 2}
@@ -300,6 +303,21 @@ def _library_alerts(sample: str, summary: dict[str, Any]) -> list[Alert]:
             )
         )
     return found
+
+
+def _left_out_alerts(study: Study) -> list[Alert]:
+    """Tell samples whose cells were kept for their CAR molecules."""
+    t_cells = study.cells[is_single_t(study.cells)]
+    return [
+        Alert(
+            "error",
+            str(sample),
+            "every T cell shows the CAR, and many one molecule alone: cells without one were left out of the matrix",
+            "Give all cells of the sample: its CAR T fraction is not that of all T cells, and is compared with others.",
+        )
+        for sample, own in t_cells.groupby(t_cells["sample"].astype(str))
+        if silent_left_out(own["car_umis"])
+    ]
 
 
 def _cell_alerts(row: Any) -> list[Alert]:
