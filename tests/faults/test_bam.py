@@ -103,3 +103,19 @@ def test_a_bam_packed_by_gzip_is_refused(whole, tmp_path):
     for parse in (open_bam, read_length_of_bam):
         with pytest.raises(CarseqError, match="cannot read the BAM"):
             parse(path)
+
+
+def test_an_index_or_another_file_given_as_bam_is_told(whole, tmp_path):
+    """`--bam possorted.bam.bai`: the message was pysam's "Exec format error", and the remedy "check the path"."""
+    index = tmp_path / "possorted.bam.bai"
+    index.write_bytes(whole[1])
+    other = tmp_path / "genome.fa"
+    other.write_text(">chr1\nACGT\n")
+    for parse in (open_bam, read_length_of_bam):
+        with pytest.raises(CarseqError, match="an index") as told:
+            parse(index)
+        assert "possorted.bam`" in told.value.remedy
+        with pytest.raises(CarseqError, match="No such file"):
+            parse(tmp_path / "missing.bam")
+    with pytest.raises(CarseqError, match="it is not a BAM"):
+        open_bam(other)

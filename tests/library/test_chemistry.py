@@ -201,6 +201,22 @@ def test_mates_behind_index_reads_are_a_pair(tmp_path, first, second):
     check_pair(*pair)
 
 
+@pytest.mark.parametrize(
+    ("first", "second"), [("A:{}_1", "A:{}_2"), ("A:{}:R1", "A:{}:R2"), ("A:{}_R1", "A:{}_R2")]
+)
+def test_mates_that_other_programs_numbered_are_a_pair(tmp_path, first, second):
+    """Names ended with `_1` and `_2`, or `:R1` and `:R2`: the files were refused as no pair."""
+    reads = {1: [bases(28)] * 20, 2: [bases(90)] * 20}
+
+    def write(i, name, numbers):
+        return write_fastq(tmp_path / f"{i}.fastq", reads[i], [name.format(n) for n in numbers])
+
+    r1 = write(1, first, range(20))
+    check_pair(r1, write(2, second, range(20)))
+    with pytest.raises(CarseqError, match="not a pair"):
+        check_pair(r1, write(2, second, range(1, 21)))
+
+
 def test_renumbered_reads_of_two_lanes_are_no_pair(tmp_path):
     """Reads of both lanes were numbered anew; the sequencer's names behind the numbers differ."""
     pair = [

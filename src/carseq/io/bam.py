@@ -13,10 +13,12 @@ from typing import Any
 
 import pandas as pd
 import pysam
+from isal import igzip
 
 from carseq.errors import CarseqError
 from carseq.io.barcodes import other_library
 from carseq.io.failures import check_scratch
+from carseq.io.fasta import DAMAGED, check_fetched, is_gzipped
 from carseq.io.files import atomic
 from carseq.log import get_logger
 
@@ -54,6 +56,36 @@ def damaged_bam(path: str | Path, error: BaseException) -> CarseqError:
     )
 
 
+#: The first bytes of a BAM's index (of a .csi behind gzip): SAM specification, sections 5.2 and CSIv1.
+_INDEX = (b"BAI\1", b"CSI\1")
+
+
+def unopened_bam(
+    path: str | Path, error: BaseException, remedy: str = "check the path; it must be a BAM"
+) -> CarseqError:
+    """Return what to say of a file that cannot be opened as a BAM, by what it is."""
+    path = Path(path)
+    why = getattr(error, "strerror", None) or str(error)
+    try:
+        check_fetched(path)
+        with igzip.open(path, "rb") if is_gzipped(path) else open(path, "rb") as stream:
+            head = stream.read(4)
+    except CarseqError as told:
+        return told
+    except DAMAGED as damage:
+        why = getattr(damage, "strerror", None) or why
+        return CarseqError(f"cannot read the BAM {path}", why, remedy)
+    if head in _INDEX:
+        return CarseqError(
+            f"cannot read the BAM {path}",
+            "it is an index, which holds the places of a BAM's reads but no read",
+            f"give the BAM that lies beside it, `{path.with_suffix('')}`",
+        )
+    if head not in (b"BAM\1", b"CRAM"):
+        why = f"it is not a BAM: it begins with {head!r}" if head else "the file is empty"
+    return CarseqError(f"cannot read the BAM {path}", why, remedy)
+
+
 class _Bam(pysam.AlignmentFile):
     """A BAM that tells of damage between its beginning and its end."""
 
@@ -89,7 +121,7 @@ def open_bam(path: str | Path) -> pysam.AlignmentFile:
         remedy = "check the path; it must be a BAM"
         if was_removed(path):
             remedy = "`solo.keep_bam` did not keep it: give slice.bam beside it, or set it to `all` and align again"
-        raise CarseqError(f"cannot read the BAM {path}", str(error), remedy) from None
+        raise unopened_bam(path, error, remedy) from None
     if bam.is_cram:
         raise CarseqError(
             f"{path} is a CRAM, not a BAM",

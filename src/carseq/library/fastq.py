@@ -21,9 +21,9 @@ from carseq.io.fasta import DAMAGED, check_kind, is_gzipped
 WHOLE_BYTES = 40_000_000
 #: Seconds after which a file that has not changed is taken as written to its end.
 SETTLED = 2.0
-#: The end of a read's name in one file of a pair: ``/1`` and ``/2``, or ``.1`` and ``.2`` (fastq-dump -I); of runs
-#: with index reads, which come first, ``.2`` and ``.3`` or ``.3`` and ``.4``.
-_MATE = re.compile(r"[/.][1-4]$")
+#: The end of a read's name in one file of a pair: ``/1`` and ``/2``, ``.1`` and ``.2`` (fastq-dump -I), ``_1`` and
+#: ``_2``, ``:R1`` and ``:R2``; of runs with index reads, which come first, ``.2`` and ``.3`` or ``.3`` and ``.4``.
+_MATE = re.compile(r"(?:[/._]|[/._:]R)[1-4]$")
 #: Reads whose names are compared whole.
 _NAMED = 1000
 #: The sequencer's own name of a read, which stands behind a new one (``@SRR1.7 A00228:279:HFWF:1:1101:8486:1000``).

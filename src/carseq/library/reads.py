@@ -142,7 +142,7 @@ def read_length_of_bam(path: str | Path, *, n: int = _LOOKED_AT) -> int:
     CarseqError
         If it cannot be read or holds no read.
     """
-    from carseq.io.bam import UNREADABLE
+    from carseq.io.bam import UNREADABLE, unopened_bam
 
     try:
         import pysam
@@ -154,7 +154,7 @@ def read_length_of_bam(path: str | Path, *, n: int = _LOOKED_AT) -> int:
                 if record.query_length and not (record.is_paired and record.is_read1)
             ]
     except UNREADABLE as error:
-        raise CarseqError(f"cannot read the BAM {path}", str(error), "check the path") from None
+        raise unopened_bam(path, error) from None
     if not lengths:
         raise CarseqError(f"the BAM {path} holds no read", "", "give the whole BAM")
     return int(np.median(lengths))
