@@ -298,3 +298,25 @@ def test_a_name_that_no_reference_can_have_is_refused(tmp_path, name):
     assert isinstance(done.exception, CarseqError)
     assert "cannot be the CAR's name" in str(done.exception)
     assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "place"),
+    [
+        (("annotate", "m.h5ad", "--out"), "folder"),
+        (("call", "m.h5ad", "--samples", "s.tsv", "--name", "CAR", "--out"), "folder"),
+        (("share", "results", "--to"), "folder"),
+        (("localize", "m.h5ad", "--detection", "d.tsv", "--out"), "file"),
+        (("quicklook", "r1", "r2", "--construct", FILE, "--out"), "file"),
+        (("explain", "S:ACGT", "--to"), "file"),
+        (("construct", "map", FILE, "--out"), "file"),
+    ],
+)
+def test_a_folder_for_a_file_is_told_before_anything_is_read(tmp_path, words, place):
+    """`carseq annotate M --out cells/` ended in a traceback after all cells were annotated."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    done = CliRunner().invoke(app, [*words, str(tmp_path / place)])
+    assert done.exit_code == 2
+    said = " ".join(done.output.replace("│", "").split())
+    assert f"is a {'directory' if place == 'folder' else 'file'}" in said

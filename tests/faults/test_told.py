@@ -630,3 +630,16 @@ def test_a_job_that_its_compiler_ended_for_want_of_memory_is_told(tmp_path):
     told = reason(job, tmp_path, "LLVM ERROR: Unable to allocate section memory!\nother")
     assert told.message == "memory ran out"
     assert "memory ran out" not in reason(job, tmp_path, "other").message
+
+
+def test_a_file_where_a_folder_is_to_be_is_told(tmp_path):
+    """`carseq simulate FILE`, `carseq construct --out FILE/x`: a traceback."""
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    for place in ("file/a.txt", "file/b/a.txt", "folder"):
+        with pytest.raises(OSError) as raised:
+            write_text("text", tmp_path / place)
+        told = machine_failure(raised.value)
+        assert told is not None
+        assert str(tmp_path / place.partition("/")[0]) in told.message
+        assert "folder" in told.cause

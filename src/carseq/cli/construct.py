@@ -55,6 +55,7 @@ Out = Annotated[
     Path | None,
     typer.Option(
         "--out",
+        file_okay=False,
         help="Write construct.json, .fa, .gtf, .svg, .png, domains.tsv, coverage.tsv, lint.json here.",
     ),
 ]

@@ -28,9 +28,9 @@ def quicklook(
         list[Path], typer.Argument(help="R1 and R2 (of each lane in turn), or a folder of FASTQs.")
     ],
     construct: ConstructFile,
-    to: Annotated[Path, typer.Option("--out", help="Folder for tables and pictures.")] = Path(
-        "quicklook"
-    ),
+    to: Annotated[
+        Path, typer.Option("--out", file_okay=False, help="Folder for tables and pictures.")
+    ] = Path("quicklook"),
     name: Name = "CAR",
     form: Form = "auto",
     sample: Annotated[str, typer.Option(help="Name of the sample (not with a folder).")] = "sample",
@@ -98,7 +98,10 @@ def molecules(
     construct: ConstructFile,
     fasta: Annotated[Path, typer.Option(help="Genome FASTA.")],
     gtf: Annotated[Path, typer.Option(help="Gene annotation.")],
-    to: Annotated[Path, typer.Option("--out", help="Folder for molecules.parquet and losses.tsv.")],
+    to: Annotated[
+        Path,
+        typer.Option("--out", file_okay=False, help="Folder for molecules.parquet and losses.tsv."),
+    ],
     name: Name = "CAR",
     form: Form = "auto",
     sample: Annotated[str, typer.Option(help="Name of the sample.")] = "sample",
@@ -170,7 +173,9 @@ def call(
     to: Annotated[
         Path,
         typer.Option(
-            "--out", help="h5ad with the calls; detection.tsv and rules.tsv go beside it."
+            "--out",
+            dir_okay=False,
+            help="h5ad with the calls; detection.tsv and rules.tsv go beside it.",
         ),
     ],
     molecules: Annotated[
@@ -293,7 +298,7 @@ def _complete_cells(adata: AnnData, path: Path, sheet: pd.DataFrame) -> AnnData:
 
 def annotate(
     matrix: Annotated[Path, typer.Argument(help="10x .h5, mtx folder or .h5ad of raw counts.")],
-    to: Annotated[Path, typer.Option("--out", help="h5ad to write.")],
+    to: Annotated[Path, typer.Option("--out", dir_okay=False, help="h5ad to write.")],
     sample: Annotated[
         str | None, typer.Option(help="Column of the h5ad's `obs` that names the samples.")
     ] = None,
@@ -361,7 +366,7 @@ def annotate(
 def localize(
     cells: Annotated[Path, typer.Argument(help="h5ad with calls (cohort/cells.h5ad).")],
     detection: Annotated[Path, typer.Option(help="detection.tsv made with the calls.")],
-    to: Annotated[Path, typer.Option("--out", help="Folder for the tables.")],
+    to: Annotated[Path, typer.Option("--out", file_okay=False, help="Folder for the tables.")],
     target: Annotated[
         str | None, typer.Option(help="Gene of the antigen that the CAR binds (TNFRSF17).")
     ] = None,

@@ -12,7 +12,9 @@ from carseq.cli.options import out
 
 def share(
     results: Annotated[Path, typer.Argument(help="Results folder of a finished run.")],
-    to: Annotated[Path, typer.Option("--to", help="The zip file to write.")] = Path("carseq.zip"),
+    to: Annotated[Path, typer.Option("--to", dir_okay=False, help="The zip file to write.")] = Path(
+        "carseq.zip"
+    ),
     rename: Annotated[
         bool, typer.Option("--rename", help="Give samples and patients other names.")
     ] = False,

@@ -150,7 +150,10 @@ def verdict(
 def report(
     results: Annotated[Path, typer.Argument(help="Results folder of a finished run.")],
     to: Annotated[
-        Path | None, typer.Option("--out", help="The page; default: RESULTS/report/report.html.")
+        Path | None,
+        typer.Option(
+            "--out", dir_okay=False, help="The page; default: RESULTS/report/report.html."
+        ),
     ] = None,
 ) -> None:
     """Write the report of a finished run again."""
@@ -179,6 +182,7 @@ def explain(
         Path | None,
         typer.Option(
             "--to",
+            file_okay=False,
             help="Folder for evidence.txt, molecules.tsv and reads.bam; default: explain_SAMPLE_BARCODE.",
         ),
     ] = None,

@@ -53,6 +53,18 @@ _SYSTEM: dict[int, tuple[str, str]] = {
         "you have no permission",
         "ask its owner for the permission (`ls -l` shows who may do what), or name another file or folder",
     ),
+    errno.EEXIST: (
+        "a file is there already, where a folder or another file is to be",
+        "name another folder, or move that file away",
+    ),
+    errno.ENOTDIR: (
+        "a part of that path is a file, not a folder",
+        "name another folder, or move that file away",
+    ),
+    errno.EISDIR: (
+        "it is a folder, where a file is to be",
+        "name a file in it",
+    ),
     errno.EIO: (
         "the disk reported an error",
         "copy the file again from its source; if the error comes back, ask the disk's administrator",
@@ -157,7 +169,8 @@ def machine_failure(
             )
         if number is not None:
             meaning, remedy = _SYSTEM[number]
-            name = getattr(cause, "filename", None) or place
+            # Of a file that is moved into its place, the place is told.
+            name = getattr(cause, "filename2", None) or getattr(cause, "filename", None) or place
             what = (
                 f"cannot read or write {os.fsdecode(name)}"
                 if name
