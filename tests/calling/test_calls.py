@@ -5,7 +5,9 @@ The tests of one file run in one process: those that look at the same twenty stu
 
 from __future__ import annotations
 
+import anndata as ad
 import numpy as np
+import pandas as pd
 import pytest
 
 from benchmark_scripts import load
@@ -161,3 +163,17 @@ def test_the_benchmark_in_small():
     assert figures["negative controls without a positive"] == 1
     assert figures["calibration error of the posterior"] <= 0.15
     assert figures["coverage of the 95 % interval"] >= 0.8
+
+
+def test_columns_that_annotate_does_not_write_are_told():
+    """Cells of `carseq.annotate` given to `call_cells`: "run the cells room first", which had just been done."""
+    obs = pd.DataFrame({"total_umis": [900.0], "lineage": ["T"], "is_doublet": [False]}, ["ACGT"])
+    cells = ad.AnnData(np.ones((1, 1), dtype=np.float32), obs=obs)
+    sheet = pd.DataFrame({"sample": ["S"], "patient": ["P"], "compartment": ["urine"]})
+    with pytest.raises(CarseqError, match="sample, barcode") as told:
+        call_cells(cells, {}, sheet, car="CAR")
+    assert 'obs["sample"]' in told.value.remedy
+    assert "carseq.annotate" not in told.value.remedy
+    with pytest.raises(CarseqError, match="lineage") as told:
+        call_cells(ad.AnnData(cells.X, obs=obs[["total_umis"]]), {}, sheet, car="CAR")
+    assert "carseq.annotate" in told.value.remedy

@@ -38,6 +38,12 @@ NEARLY_WHOLE = 0.01
 MOST_LOOKED_AT, MOST_BEYOND = 2000, 2
 NEEDED = ("sample", "barcode", "total_umis", "lineage", "is_doublet")
 
+#: What to do where a column is missing that `carseq.annotate` does not write.
+_GIVEN = {
+    "sample": 'name the sample of each cell in `obs["sample"]`, as the sheet names it',
+    "barcode": 'give the barcodes of the cells in `obs["barcode"]`, such as `adata.obs_names`',
+}
+
 
 def call_cells(
     adata: AnnData,
@@ -162,7 +168,12 @@ def _checked(
         raise CarseqError(
             f"cells lack {', '.join(missing)}",
             f"obs has {', '.join(obs.columns)}",
-            "run the cells room first",
+            "; ".join(
+                dict.fromkeys(
+                    _GIVEN.get(column, "run `carseq.annotate` on the cells first")
+                    for column in missing
+                )
+            ),
         )
     if not 0 < fdr < 1:
         raise CarseqError(
