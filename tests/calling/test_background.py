@@ -6,6 +6,7 @@ import anndata
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
 
 from called_studies import CAR, study
 from carseq.calling import call_cells
@@ -66,3 +67,44 @@ def test_ambient_rna_of_car_t_cells_that_all_broke_calls_no_cell(ambient_share):
     assert found["prevalence"] < 0.15
     expected = adata.obs["car_expected_ambient"].sum() / (0.02 * ambient_share * total.sum())
     assert 0.6 < expected < 1.6
+
+
+def test_a_patient_without_car_t_cells_in_the_library_of_one_with_many_stays_silent():
+    """Sorted T cells of two patients shared a lane: 38 of the silent one's were called, a fraction of 61 %."""
+    rng = np.random.default_rng(902)
+    rows = []
+    for sample, n, fraction in (("one", 600, 0.5), ("other", 300, 0.0)):
+        truth = rng.random(n) < fraction
+        total = rng.lognormal(np.log(2500), 0.5, n).astype(int) + 200
+        rows.append(
+            pd.DataFrame(
+                {
+                    "sample": sample,
+                    "barcode": [f"{sample}{i}" for i in range(n)],
+                    "total_umis": total,
+                    "own": rng.poisson(8e-4 * total * rng.gamma(1.2, 1 / 1.2, n) * truth),
+                }
+            )
+        )
+    obs = pd.concat(rows, ignore_index=True)
+    soup = 0.6 * obs["own"].sum() / obs["total_umis"].sum()
+    seen = obs["own"] + rng.poisson(rng.beta(6, 24, len(obs)) * obs["total_umis"] * soup)
+    seen = seen.to_numpy()
+    obs = obs.assign(lineage="T", cell_type="CD4 T", t_state="", is_doublet=False)
+    obs.index = obs["sample"] + ":" + obs["barcode"]
+    adata = anndata.AnnData(
+        sparse.csr_matrix(
+            np.column_stack([seen, obs["total_umis"].to_numpy() - seen]).astype(np.float32)
+        ),
+        obs=obs,
+    )
+    adata.var_names = ["CAR", "OTHER"]
+    samples = pd.DataFrame(
+        {"sample": ["one", "other"], "patient": ["P1", "P2"], "compartment": "urine", "role": "case",
+         "timepoint": "D28", "library": "lane1"}
+    )  # fmt: skip
+
+    found = call_cells(adata, None, samples, car="CAR").set_index("sample")
+
+    assert found.loc["other", "verdict"] == "not_detected"
+    assert found.loc["one", "verdict"] == "detected"

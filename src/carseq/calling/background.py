@@ -3,10 +3,12 @@
 A cell with N molecules, of which a share c is ambient RNA, shows ``c x N x share`` CAR molecules that are not its own;
 ``share`` is the CAR's part of the sample's ambient RNA. Four sources of evidence tell how many there are:
 
-- the sample's own cells. Ambient RNA comes from cells that broke, so the CAR's part of it is of the order of the
-  CAR's part of all cells' molecules, as a rule somewhat less. This is the prior.
+- the cells of its library (the sample's own, where it is alone in one). Ambient RNA comes from cells that broke, so
+  the CAR's part of it is of the order of the CAR's part of all cells' molecules, as a rule somewhat less. This is the
+  prior.
 - the empty droplets, where the matrix holds them.
-- cells that cannot be CAR T cells (B cells, myeloid cells, kidney cells, ...). They lie in the same ambient RNA. They
+- cells of the library that cannot be CAR T cells (B cells, myeloid cells, kidney cells, ...). They lie in the same
+  ambient RNA. They
   are evidence on both sides: CAR molecules in them raise what is expected in T cells, their absence lowers it.
   Rarely these molecules are the cells' own (engulfed CAR T cells, unseen doublets); then they only lower it.
 - T cells without a CAR molecule. Whatever the CAR T fraction, there cannot be more false molecules than leave this many
@@ -24,6 +26,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import special
 
+from carseq.calling.counts import library_of
 from carseq.calling.negbin import Floats, joint_shape, log_pmf
 from carseq.cells.annotation import T_LINEAGE
 
@@ -92,11 +95,12 @@ class Evidence:
     Attributes
     ----------
     car, molecules
-        CAR molecules of all cells, and their molecules.
+        CAR molecules of all cells of its library, and their molecules.
     empty_car, empty_molecules
         The same of the empty droplets.
     other_car, other_ambient, other_molecules
-        CAR molecules, expected ambient molecules of any gene, and molecules of the cells that cannot be CAR T cells.
+        CAR molecules, expected ambient molecules of any gene, and molecules of the cells of its library that cannot be
+        CAR T cells.
     assumed
         Whether contamination was assumed.
     t_cells, t_silent
@@ -300,7 +304,8 @@ def background(obs: pd.DataFrame, samples: pd.DataFrame) -> Background:
         Cells: ``sample``, ``total_umis``, ``lineage``, ``is_doublet``, ``car_evidence`` and, if known,
         ``contamination``.
     samples
-        Index sample; ``ambient_umis``, ``ambient_car``, ``role``.
+        Index sample; ``ambient_umis``, ``ambient_car``, ``role`` and, if known, ``library``. Samples of one library lie
+        in the same ambient RNA.
     """
     total, k = obs["total_umis"].to_numpy(float), obs["car_evidence"].to_numpy(float)
     names, lineage = obs["sample"].astype(str).to_numpy(), obs["lineage"].astype(str).to_numpy()
@@ -309,19 +314,22 @@ def background(obs: pd.DataFrame, samples: pd.DataFrame) -> Background:
     share, assumed = contamination_of(obs, samples)
     ambient, chimeric, shape = np.zeros(len(obs)), np.zeros(len(obs)), np.ones(len(obs))
     evidence = {}
+    library = {str(s): library_of(str(s), row.get("library")) for s, row in samples.iterrows()}
     for sample, row in samples.iterrows():
         own = names == str(sample)
-        other_own, t_cell = own & other, own & of_t
+        mates = [name for name, held in library.items() if held == library[str(sample)]]
+        around = np.isin(names, mates)
+        others, t_cell = around & other, own & of_t
         exposed = (share * total)[t_cell]
         known = not assumed[str(sample)]
         e = Evidence(
-            car=float(k[own].sum()),
-            molecules=float(total[own].sum()),
+            car=float(k[around].sum()),
+            molecules=float(total[around].sum()),
             empty_car=float(row["ambient_car"]) if known else 0.0,
             empty_molecules=float(row["ambient_umis"]) if known else 0.0,
-            other_car=float(np.minimum(k[other_own], _most(k[other_own])).sum()),
-            other_ambient=float((share * total)[other_own].sum()),
-            other_molecules=float(total[other_own].sum()),
+            other_car=float(np.minimum(k[others], _most(k[others])).sum()),
+            other_ambient=float((share * total)[others].sum()),
+            other_molecules=float(total[others].sum()),
             assumed=not known,
             t_cells=float(t_cell.sum()),
             t_silent=float((k[t_cell] == 0).sum()),

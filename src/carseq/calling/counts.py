@@ -99,7 +99,7 @@ def drop_swapped(
             [molecules[s][["barcode", "umi", "n_reads"]].assign(owner=s) for s in names]
         )
         copies["barcode"] = copies["barcode"].astype(str).map(bare_barcode)
-        of_library = {s: _library_of(s, libraries or {}) for s in names}
+        of_library = {s: library_of(s, (libraries or {}).get(s)) for s in names}
         if len(set(of_library.values())) < 2:
             continue
         copies["library"] = copies["owner"].map(of_library)
@@ -120,9 +120,8 @@ def drop_swapped(
     return kept, dropped
 
 
-def _library_of(sample: str, libraries: Mapping[str, str]) -> tuple[str, str]:
-    """Return what the library of a sample is known by, its own name if it is alone in one."""
-    named = libraries.get(sample)
+def library_of(sample: str, named: object) -> tuple[str, str]:
+    """Return what the library of a sample is known by: its name, or the sample's own, if it is alone in one."""
     return ("sample", sample) if is_missing(named) else ("library", str(named))
 
 

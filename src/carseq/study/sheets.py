@@ -142,9 +142,9 @@ class Sample(BaseModel):
     )
     library: str | None = Field(
         default=None,
-        description="Sequenced library, where it holds several samples (hashtags, CMOs): molecules that samples of one "
-        "library share were not swapped between them. Samples that share a `bam` are taken for one library. Carried to "
-        "`obs`.",
+        description="Sequenced library, where it holds several samples (hashtags, CMOs, several patients): molecules "
+        "that samples of one library share were not swapped between them, and the ambient RNA of all their cells lies "
+        "in each of them. Samples that share a `bam` are taken for one library. Carried to `obs`.",
     )
     tag: str | None = Field(
         default=None,
