@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import re
 
 import anndata
@@ -427,3 +428,40 @@ def test_a_sequence_of_ones_own_among_ensembls_is_told():
     ids = [f"ENSG{i:011d}" for i in range(30)]
     assert near_names([*names, "construct7"], "MYCAR", [*ids, "construct7"]) == ["construct7"]
     assert near_names([*names, "MyCar", "CAR"], "MYCAR", [*ids, "MyCar", "CAR"]) == ["MyCar"]
+
+
+def _with_rows(path, barcodes, **rows):
+    """Write a matrix of two genes and, by name, what each barcode has of further rows."""
+    genes = np.random.default_rng(3).poisson(4, (len(barcodes), 2))
+    names = ["CD3D", "LYZ", *rows]
+    write_h5(path, np.column_stack([genes, *rows.values()]), barcodes, names, ids=names)
+
+
+MANY = ["AAACCCAAGAAAC" + "".join(b) + "-1" for b in itertools.product("ACGT", repeat=3)]
+
+
+@pytest.mark.parametrize("own", [0, 1])
+def test_other_rows_of_the_car_are_told(tmp_path, caplog, own):
+    """The CAR's reads were counted in WPRE: `CAR` held nothing, and the sample was not detected, without a word."""
+    _with_rows(tmp_path / "m.h5", MANY, CAR=[own] * 64, WPRE=[2, 1] * 32, CAR_3UTR=[0] * 64)
+    with caplog.at_level("WARNING", "carseq"):
+        read_counts(tmp_path / "m.h5", car="CAR", needs_car=True)
+    assert "beside it are WPRE with 96." in caplog.text
+
+
+def test_numbers_of_the_car_that_are_no_molecules(tmp_path, caplog):
+    """The CAR's row was pasted into a matrix: multiplied, or as reads."""
+    _with_rows(tmp_path / "x3.h5", MANY, CAR=[0, 3, 6, 9] * 16)
+    with pytest.raises(CarseqError, match="multiples of 3"):
+        read_counts(tmp_path / "x3.h5", car="CAR", needs_car=True)
+    _with_rows(tmp_path / "reads.h5", MANY, CAR=[0, 7, 12, 5] * 16)
+    with caplog.at_level("WARNING", "carseq"):
+        read_counts(tmp_path / "reads.h5", car="CAR", needs_car=True)
+    assert "if they are reads" in caplog.text
+
+
+def test_a_matrix_of_the_car_alone_is_refused(tmp_path):
+    """`carseq check` said that all was well; each cell's depth was its number of CAR molecules."""
+    write_h5(tmp_path / "m.h5", np.array([[1, 2]] * 64), MANY, ["CAR", "WPRE"], ids=["CAR", "WPRE"])
+    with pytest.raises(CarseqError, match="counts the CAR alone"):
+        read_counts(tmp_path / "m.h5", car="CAR", needs_car=True)

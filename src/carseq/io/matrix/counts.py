@@ -12,8 +12,8 @@ import pandas as pd
 
 from carseq.io.matrix.containers import read_stored
 from carseq.io.matrix.features import ANTIBODY, GENE, are_genes, are_hashtags, small_letters
-from carseq.io.matrix.molecules import check_counts
-from carseq.io.matrix.naming import check_car, check_genes, gene_names, spell_car
+from carseq.io.matrix.molecules import check_car_molecules, check_counts
+from carseq.io.matrix.naming import check_car, check_genes, gene_names, spell_car, tell_car_rows
 from carseq.io.matrix.samples import check_one_sample, tell_samples
 from carseq.io.matrix.stored import Stored, Strings
 
@@ -77,6 +77,7 @@ def read_counts(
     check_genes(read, names, is_gene, path, car)
     if needs_car:
         check_car(read, names, is_gene, path, car)
+        _check_car_counts(read, names, is_gene, path, str(car))
     adata, seen = _genes_of(read, names, is_gene)
     protein = read.protein
     if (held := is_antibody & ~is_tag).any():
@@ -86,6 +87,18 @@ def read_counts(
     if protein is not None and protein.shape[1]:
         adata.obsm["protein"] = protein[seen].astype(np.int32).set_index(adata.obs_names)
     return adata
+
+
+def _check_car_counts(
+    read: Stored, names: Strings, is_gene: npt.NDArray[np.bool_], path: Path, car: str
+) -> None:
+    """Raise where the CAR's counts are no molecules, or all there is; warn of what may be its other rows."""
+    counts = read.counts[:, is_gene]
+    if not counts.nnz:
+        return
+    tell_car_rows(counts, names[is_gene], read.ids[is_gene], car, f"the matrix {path}")
+    own = np.asarray(counts[:, names[is_gene] == car].sum(axis=1))
+    check_car_molecules(own, f"the matrix {path}", car)
 
 
 def gene_counts(

@@ -23,6 +23,8 @@ MOST_COUNTED = 10_000_000
 #: Genes and entries from which a matrix without a single 1 is not of counted molecules: of real droplets, 1 is the
 #: commonest entry.
 MIN_GENES, MIN_ENTRIES = 200, 1000
+#: Barcodes with the CAR of which none has one molecule of it alone, from which its numbers are looked at.
+MIN_CAR_ENTRIES = 20
 #: Molecules of a droplet from which one of its genes is there twice: MT-CO1, MALAT1, B2M.
 MANY_MOLECULES = 500
 #: Totals that differ by less than this are one total.
@@ -113,6 +115,42 @@ def check_molecules(counts: Any, what: str) -> None:
             what,
             middle,
         )
+
+
+def check_car_molecules(counts: npt.ArrayLike, what: str, car: str) -> None:
+    """Raise where the CAR's numbers are multiples of another, and warn where they may be reads.
+
+    Parameters
+    ----------
+    counts
+        The CAR's number in each barcode, whole.
+    what
+        The matrix, in words.
+    car
+        The CAR's name.
+
+    Raises
+    ------
+    CarseqError
+        If they are all multiples of one number above 1.
+    """
+    counted = np.asarray(counts).ravel()
+    counted = counted[counted > 0].astype(np.int64)
+    if len(counted) < MIN_CAR_ENTRIES or counted.min() == 1:
+        return
+    if (step := int(np.gcd.reduce(counted))) > 1:
+        raise CarseqError(
+            f"{what} holds no counts of molecules of {car}",
+            f"its {len(counted):,} numbers above 0 are all multiples of {step}: they are scaled",
+            "give the matrix as the counting program wrote it",
+        )
+    log.warning(
+        "%s: none of the %d numbers of %s above 0 is 1, the commonest count of molecules: if they are reads, or the "
+        "small ones were cut off, calls and fractions are wrong; give counts of molecules (UMIs)",
+        what,
+        len(counted),
+        car,
+    )
 
 
 def _place(read: Stored, bad: npt.NDArray[np.bool_]) -> str:

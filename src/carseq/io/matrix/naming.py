@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,9 @@ from carseq.io.genes import gene_symbols, marker_genes
 from carseq.io.matrix.features import are_genes
 from carseq.io.matrix.stored import Stored, Strings, tell_twice
 from carseq.log import get_logger
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 log = get_logger(__name__)
 
@@ -128,6 +132,54 @@ def check_car(
 
 def _that(feature: str) -> str:
     return "that" if car_name(feature) == feature else f"the feature {feature}"
+
+
+def tell_car_rows(
+    counts: sparse.csr_matrix, names: Strings, ids: Strings, car: str, what: str
+) -> None:
+    """Warn where another row may hold molecules of the CAR; raise where rows of it are all that there is.
+
+    Parameters
+    ----------
+    counts
+        Whole numbers, barcodes × genes.
+    names, ids
+        Of the genes.
+    car
+        The CAR's name.
+    what
+        The matrix, in words.
+
+    Raises
+    ------
+    CarseqError
+        If no gene but the CAR's was counted.
+    """
+    # Carbonic anhydrases of the mouse are called Car2, Car4 ...: genes of a genome have its ids.
+    is_part = np.array(
+        [
+            bool(_CAR_NAMES.search(str(n))) and not str(i).split("_")[-1].startswith("ENS")
+            for n, i in zip(names, ids, strict=True)
+        ]
+    ) & (names != car)
+    molecules = np.asarray(counts.sum(axis=0)).ravel()
+    if not molecules[~is_part & (names != car)].any():
+        raise CarseqError(
+            f"{what} counts the CAR alone",
+            "T cells are known by their genes, and how deep a cell was sequenced by all of its molecules",
+            "give the matrix of all genes, with the CAR among them",
+        )
+    held = np.flatnonzero(is_part & (molecules > 0))
+    if len(held):
+        log.warning(
+            "%s: %s is counted with %.0f molecules; beside it are %s. If these are parts of the same mRNA (its scFv, "
+            "WPRE, 3' end), their molecules are not counted, and CAR T cells are missed: count the reads against one "
+            "sequence of the whole transcript, or add up these rows where each molecule is in one of them",
+            what,
+            car,
+            molecules[names == car].sum(),
+            ", ".join(f"{names[i]} with {molecules[i]:.0f}" for i in held[:5]),
+        )
 
 
 def near_names(
