@@ -98,6 +98,18 @@ def test_swapped_molecules_stay_where_their_reads_are():
     assert dropped == {"a": 1, "b": 2, "c": 0, "d": 0}
 
 
+def test_swapped_molecules_are_found_in_any_run_of_a_library():
+    """A library was sequenced again beside another one: `run1, run2` was compared with no sample of run2 alone."""
+    columns = ["barcode", "umi", "n_reads"]
+    molecules = {
+        "a": pd.DataFrame([("AC", "TT", 9)], columns=columns),
+        "b": pd.DataFrame([("AC", "TT", 1)], columns=columns),
+        "c": pd.DataFrame([("AC", "TT", 1)], columns=columns),
+    }
+    _, dropped = drop_swapped(molecules, {"a": "run1, run2", "b": "run2", "c": "run3"})
+    assert dropped == {"a": 0, "b": 1, "c": 0}
+
+
 def test_samples_of_one_library_swap_nothing_between_them():
     """Two samples cut out of one pool each hold all of its molecules: all were dropped from both."""
     pool = pd.DataFrame(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import numpy as np
@@ -74,7 +75,8 @@ def drop_swapped(
     molecules
         Schema ``MOLECULES``, by sample; barcodes are compared by their bases, however the samples write them.
     runs
-        Sequencing run by sample; samples without one (or with an empty one) are left as they are.
+        Sequencing run by sample, or several between commas or semicolons; samples without one (or with an empty one)
+        are left as they are.
     libraries
         Library by sample, where several samples are of one. Their molecules have one sample index, so that what they
         share was not swapped; a sample without one is a library of its own.
@@ -88,11 +90,7 @@ def drop_swapped(
     """
     kept = dict(molecules)
     dropped = dict.fromkeys(molecules, 0)
-    by_run: dict[str, list[str]] = {}
-    for sample in molecules:
-        if not is_missing(runs.get(sample)):
-            by_run.setdefault(str(runs[sample]), []).append(sample)
-    for names in by_run.values():
+    for names in _sequenced_together([s for s in molecules if not is_missing(runs.get(s))], runs):
         if len(names) < 2:
             continue
         copies = pd.concat(
@@ -118,6 +116,18 @@ def drop_swapped(
             kept[sample] = molecules[sample][own]
             dropped[sample] = int((~own).sum())
     return kept, dropped
+
+
+def _sequenced_together(samples: list[str], runs: Mapping[str, str]) -> list[list[str]]:
+    """Return the samples in groups that share a run, each with one of the others or more."""
+    groups: list[tuple[set[str], list[str]]] = []
+    for sample in samples:
+        own = {run.strip() for run in re.split("[,;]", str(runs[sample])) if run.strip()}
+        joined = [group for group in groups if group[0] & own]
+        groups = [group for group in groups if not group[0] & own]
+        held = own.union(*(run for run, _ in joined))
+        groups.append((held, [*(s for _, names in joined for s in names), sample]))
+    return [names for _, names in groups]
 
 
 def library_of(sample: str, named: object) -> tuple[str, str]:

@@ -136,9 +136,9 @@ class Sample(BaseModel):
     )
     sequencing_run: str | None = Field(
         default=None,
-        description="Sequencing run (flow cell) of the library. If two samples of one run hold a CAR molecule with the "
-        "same barcode and UMI, the sample with at least 80 % of its reads keeps it; otherwise it is dropped from both. "
-        "Carried to `obs`.",
+        description="Sequencing run (flow cell) of the library, or several between commas. If two samples of one run "
+        "hold a CAR molecule with the same barcode and UMI, the sample with at least 80 % of its reads keeps it; "
+        "otherwise it is dropped from both. Carried to `obs`.",
     )
     library: str | None = Field(
         default=None,
