@@ -60,6 +60,23 @@ def test_the_methods_tell_the_way_in_and_no_other(way: str, tmp_path: Path) -> N
         assert words_ not in text, words_
 
 
+@pytest.mark.parametrize(("runs", "from_matrix", "told"), [
+    (("run1", "run1, run2"), False, True), (("run1", "run2"), False, False), (("run1", "run1"), True, False),
+])  # fmt: skip
+def test_swapped_molecules_were_dropped_where_two_libraries_with_reads_share_a_run(
+    runs: tuple[str, str], from_matrix: bool, told: bool, tmp_path: Path
+) -> None:
+    """A matrix holds no reads of a molecule: the methods said that it was dropped, wherever a run was named."""
+    samples = [Sample(n, "P1", n_cells=40, from_matrix=from_matrix) for n in "ab"]
+    results = write_study(tmp_path / "results", samples)
+    record = results / "run_config.yaml"
+    given = {"raw_matrix": "raw"} if from_matrix else {}
+    sheet = {n: {"sequencing_run": r, **given} for n, r in zip("ab", runs, strict=True)}
+    record.write_text(yaml.safe_dump(yaml.safe_load(record.read_text()) | {"sheet": sheet}))
+    text = re.sub(r"\s+", " ", methods_text(read_study(results)))
+    assert ("another library of the same sequencing run" in text) == told
+
+
 @pytest.mark.parametrize("reuse", [None, "/elsewhere/results"])
 @pytest.mark.parametrize(
     ("solo", "engine"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 import numpy as np
@@ -12,7 +11,7 @@ from carseq.cells.annotation import T_LINEAGE
 from carseq.io.barcodes import bare_barcode
 from carseq.schema.tables import LOSSES
 from carseq.schema.thresholds import MIN_P_CAR
-from carseq.study.texts import is_missing
+from carseq.study.texts import is_missing, names_of
 
 #: Share of the reads of all copies of a molecule that its own library must hold (Griffiths et al. 2018).
 MIN_SWAP_SHARE = 0.8
@@ -122,7 +121,7 @@ def _sequenced_together(samples: list[str], runs: Mapping[str, str]) -> list[lis
     """Return the samples in groups that share a run, each with one of the others or more."""
     groups: list[tuple[set[str], list[str]]] = []
     for sample in samples:
-        own = {run.strip() for run in re.split("[,;]", str(runs[sample])) if run.strip()}
+        own = names_of(runs[sample])
         joined = [group for group in groups if group[0] & own]
         groups = [group for group in groups if not group[0] & own]
         held = own.union(*(run for run, _ in joined))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from carseq.io.results import searched
 from carseq.report.study import Study
 from carseq.schema.results import FILES
+from carseq.study.texts import names_of
 
 _CITATIONS = {
     "STAR": ("Dobin et al. 2013, STAR", "10.1093/bioinformatics/bts635"),
@@ -93,7 +95,7 @@ def done(study: Study) -> Done:
         **ways,
         as_given=as_given,
         reused=bool(study.config.get("reuse")),
-        sequencing_runs=any((given or {}).get("sequencing_run") for given in sheet.values()),
+        sequencing_runs=_shares_a_run({s: sheet.get(s) or {} for s in ways["fastq"] + ways["bam"]}),
         solo=cells.get("doublets") in {"solo", "scvi_solo"},
         cellbender=bool(cells.get("cellbender")),
         assumed=list(study.detection["sample"][assumed]),
@@ -101,6 +103,15 @@ def done(study: Study) -> Done:
         kallisto=setting == "solo.aligner: kallisto",
         searched=bool(setting),
     )
+
+
+def _shares_a_run(with_reads: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Return whether two libraries were sequenced in one run, by the rows of the sheet of the samples with reads."""
+    libraries: dict[str, set[str]] = {}
+    for sample, given in with_reads.items():
+        for run in names_of(given.get("sequencing_run")):
+            libraries.setdefault(run, set()).add(str(given.get("library") or sample))
+    return any(len(held) > 1 for held in libraries.values())
 
 
 def citations(study: Study, steps: Done) -> list[tuple[str, str]]:

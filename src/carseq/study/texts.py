@@ -63,6 +63,17 @@ def is_missing(value: object) -> bool:
     return text.lower() in MISSING or text == "NaT"
 
 
+def names_of(value: object) -> set[str]:
+    """Return the names between commas or semicolons.
+
+    >>> sorted(names_of("run1, run2")), names_of(None)
+    (['run1', 'run2'], set())
+    """
+    if is_missing(value):
+        return set()
+    return {name.strip() for name in re.split("[,;]", str(value)) if name.strip()}
+
+
 def truth_of(value: object) -> bool | None:
     """Return whether a cell's text says true or false; None if it says neither. No value is false.
 
