@@ -195,7 +195,8 @@ def study(cluster, small, tmp_path_factory) -> Iterator[Resumed]:
             path: path.stat().st_mtime_ns
             for path in (folder / "results").rglob("*")
             if path.is_file()
-            and not {"logs", "benchmarks", "solo"} & set(path.parts)
+            # `.run.json` says which run is at work: it goes with the run.
+            and not {"logs", "benchmarks", "solo", ".run.json"} & set(path.parts)
             and str(path.relative_to(folder)).replace("/.checksums/", "/") not in begun
         } | {
             path: path.stat().st_mtime_ns
