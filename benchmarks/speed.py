@@ -42,6 +42,7 @@ from scipy import io, sparse
 import carseq
 from carseq.io.files import write_text
 from carseq.kallisto import find_programs
+from carseq.library.whitelist import found_here
 from carseq.reference.star import star_version
 from carseq.simulate import demo_samples, simulate_study
 from carseq.simulate.molecules import Protocol
@@ -206,7 +207,7 @@ def starsolo(study: Path, finished: Path, lanes: int, out: Path) -> Cost:
         command = shlex.split(re.search(r"STAR --runThreadN .*", text).group())  # type: ignore[union-attr]
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir(parents=True)
-        listed = Path(json.loads((solo / "chemistry.json").read_text())["whitelist"])
+        listed = Path(found_here(json.loads((solo / "chemistry.json").read_text())["whitelist"]))
         given = {
             "--outFileNamePrefix": f"{out}/",
             "--soloCBwhitelist": str(plain_whitelist(listed, out / "whitelist.txt")),
