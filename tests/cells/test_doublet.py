@@ -13,7 +13,7 @@ from carseq import cells
 from carseq.cells.doublet import lineage_conflict
 from carseq.cells.markers import kin, read_markers
 from carseq.cells.stages import sample_cells
-from cell_samples import PBMC, named
+from cell_samples import PBMC, blood_in_ambient_rna, named
 from helpers_cells import CAR, urine
 
 
@@ -157,18 +157,6 @@ def test_real_cells_put_together_are_found() -> None:
 @pytest.mark.skipif(not PBMC.exists(), reason="real PBMC data are not at ../shared/data/real_pbmc")
 def test_t_cells_in_the_ambient_rna_of_all_blood_are_no_doublets() -> None:
     """Of T cells by protein, 30 % of whose RNA is ambient, a third were doublets of two lineages."""
-    cite = ad.read_h5ad(PBMC / "pbmc_5k_protein_v3.h5ad")
-    cite.var_names_make_unique()
-    names = [name.split("_")[0] for name in cite.uns["protein_names"]]
-    protein = pd.DataFrame(np.asarray(cite.obsm["protein_expression"]), cite.obs_names, names)
-    t = ((protein["CD3"] > 100) & (protein["CD14"] < 80) & (protein["CD19"] < 60)).to_numpy()
-    own = sparse.csr_matrix(cite.X)
-    rng = np.random.default_rng(61)
-    total = np.asarray(own.sum(axis=1)).ravel()
-    soup = np.asarray(own.sum(axis=0), dtype=float).ravel()
-    keep = 3000 / np.median(total)
-    foreign = rng.poisson((0.3 * keep * total)[:, None] * (soup / soup.sum()))
-    own.data = rng.binomial(own.data.astype(int), 0.7 * min(keep, 1)).astype(np.float32)
-    alone = sparse.csr_matrix(own[t] + sparse.csr_matrix(foreign[t].astype(np.float32)))
-    conflict = lineage_conflict(ad.AnnData(alone, var=cite.var[[]]), read_markers())
+    blood, t = blood_in_ambient_rna(3000, 0.3)
+    conflict = lineage_conflict(blood[t].copy(), read_markers())
     assert conflict.mean() <= 0.05

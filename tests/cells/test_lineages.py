@@ -24,7 +24,7 @@ from carseq.cells.subtypes import (
     t_probabilities,
 )
 from carseq.study.config import CellsConfig
-from cell_samples import PBMC, named
+from cell_samples import PBMC, blood_in_ambient_rna, named
 from helpers_cells import CAR, urine
 
 
@@ -193,21 +193,9 @@ def test_t_cells_in_the_ambient_rna_of_all_blood_stay_t_cells(
     depth: int, share: float, others: int
 ) -> None:
     """T cells by protein, cut out of a matrix, a tenth of their RNA ambient: nine in ten were unknown."""
-    cite = ad.read_h5ad(PBMC / "pbmc_5k_protein_v3.h5ad")
-    cite.var_names_make_unique()
-    names = [name.split("_")[0] for name in cite.uns["protein_names"]]
-    protein = pd.DataFrame(np.asarray(cite.obsm["protein_expression"]), cite.obs_names, names)
-    t = ((protein["CD3"] > 100) & (protein["CD14"] < 80) & (protein["CD19"] < 60)).to_numpy()
-    own = sparse.csr_matrix(cite.X)
-    rng = np.random.default_rng(61)
-    total = np.asarray(own.sum(axis=1)).ravel()
-    keep = depth / np.median(total)
-    soup = np.asarray(own.sum(axis=0), dtype=float).ravel()
-    foreign = rng.poisson((share * keep * total)[:, None] * (soup / soup.sum()))
-    own.data = rng.binomial(own.data.astype(int), (1 - share) * min(keep, 1)).astype(np.float32)
+    blood, t = blood_in_ambient_rna(depth, share)
     rows = np.r_[np.flatnonzero(t), np.flatnonzero(~t)[:others]]
-    mixed = sparse.csr_matrix(own + sparse.csr_matrix(foreign.astype(np.float32)))[rows]
-    made = cells.annotate(ad.AnnData(mixed, var=cite.var[[]]))
+    made = cells.annotate(blood[rows].copy())
     assert (made.obs["lineage"].iloc[: int(t.sum())] == "T").mean() >= 0.9
 
 
