@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -89,16 +90,11 @@ def drop_swapped(
     """
     kept = dict(molecules)
     dropped = dict.fromkeys(molecules, 0)
-    for names in _sequenced_together([s for s in molecules if not is_missing(runs.get(s))], runs):
-        if len(names) < 2:
-            continue
+    for of_library in sharing_a_run(molecules, runs, libraries):
         copies = pd.concat(
-            [molecules[s][["barcode", "umi", "n_reads"]].assign(owner=s) for s in names]
+            [molecules[s][["barcode", "umi", "n_reads"]].assign(owner=s) for s in of_library]
         )
         copies["barcode"] = copies["barcode"].astype(str).map(bare_barcode)
-        of_library = {s: library_of(s, (libraries or {}).get(s)) for s in names}
-        if len(set(of_library.values())) < 2:
-            continue
         copies["library"] = copies["owner"].map(of_library)
         # Samples of one library may all hold all of its molecules: these are one copy.
         key = ["barcode", "umi"]
@@ -110,23 +106,41 @@ def drop_swapped(
         here, of_all = both["n_reads"].to_numpy(float), both["of_all"].to_numpy(float)
         stays = here >= MIN_SWAP_SHARE * of_all
         owner = copies["owner"].to_numpy(str)
-        for sample in names:
+        for sample in of_library:
             own = stays[owner == sample]
             kept[sample] = molecules[sample][own]
             dropped[sample] = int((~own).sum())
     return kept, dropped
 
 
-def _sequenced_together(samples: list[str], runs: Mapping[str, str]) -> list[list[str]]:
-    """Return the samples in groups that share a run, each with one of the others or more."""
+def sharing_a_run(
+    samples: Iterable[str], runs: Mapping[str, Any], libraries: Mapping[str, Any] | None = None
+) -> list[dict[str, tuple[str, str]]]:
+    """Return the groups of samples, of two libraries or more, whose libraries share sequencing runs.
+
+    Parameters
+    ----------
+    samples
+        Their names.
+    runs, libraries
+        As for :func:`drop_swapped`.
+
+    Returns
+    -------
+    list of dict
+        What the library of each sample of a group is known by (:func:`library_of`).
+    """
     groups: list[tuple[set[str], list[str]]] = []
     for sample in samples:
-        own = names_of(runs[sample])
+        if not (own := names_of(runs.get(sample))):
+            continue
         joined = [group for group in groups if group[0] & own]
         groups = [group for group in groups if not group[0] & own]
         held = own.union(*(run for run, _ in joined))
         groups.append((held, [*(s for _, names in joined for s in names), sample]))
-    return [names for _, names in groups]
+    named = libraries or {}
+    found = [{s: library_of(s, named.get(s)) for s in names} for _, names in groups]
+    return [group for group in found if len(set(group.values())) > 1]
 
 
 def library_of(sample: str, named: object) -> tuple[str, str]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from carseq.calling.counts import sharing_a_run
 from carseq.io.results import searched
 from carseq.report.study import Study
 from carseq.schema.results import FILES
-from carseq.study.texts import names_of
 
 _CITATIONS = {
     "STAR": ("Dobin et al. 2013, STAR", "10.1093/bioinformatics/bts635"),
@@ -91,11 +90,15 @@ def done(study: Study) -> Done:
     assumed = study.detection["ambient_assumed"].astype(bool)
     reference = study.config.get("reference") or {}
     setting = searched(study.config)
+    runs, libraries = (
+        {name: (given or {}).get(key) for name, given in sheet.items()}
+        for key in ("sequencing_run", "library")
+    )
     return Done(
         **ways,
         as_given=as_given,
         reused=bool(study.config.get("reuse")),
-        sequencing_runs=_shares_a_run({s: sheet.get(s) or {} for s in ways["fastq"] + ways["bam"]}),
+        sequencing_runs=bool(sharing_a_run(ways["fastq"] + ways["bam"], runs, libraries)),
         solo=cells.get("doublets") in {"solo", "scvi_solo"},
         cellbender=bool(cells.get("cellbender")),
         assumed=list(study.detection["sample"][assumed]),
@@ -103,15 +106,6 @@ def done(study: Study) -> Done:
         kallisto=setting == "solo.aligner: kallisto",
         searched=bool(setting),
     )
-
-
-def _shares_a_run(with_reads: Mapping[str, Mapping[str, Any]]) -> bool:
-    """Return whether two libraries were sequenced in one run, by the rows of the sheet of the samples with reads."""
-    libraries: dict[str, set[str]] = {}
-    for sample, given in with_reads.items():
-        for run in names_of(given.get("sequencing_run")):
-            libraries.setdefault(run, set()).add(str(given.get("library") or sample))
-    return any(len(held) > 1 for held in libraries.values())
 
 
 def citations(study: Study, steps: Done) -> list[tuple[str, str]]:
