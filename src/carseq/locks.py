@@ -53,11 +53,15 @@ def _beginning(process: psutil.Process) -> float:
     return float(process.create_time())
 
 
-def note_run(folder: str | Path) -> None:
-    """Write down that this process runs the workflow in a folder."""
+def _this_run() -> Run:
     import psutil
 
-    run = Run(platform.node(), os.getpid(), _beginning(psutil.Process()))
+    return Run(platform.node(), os.getpid(), _beginning(psutil.Process()))
+
+
+def note_run(folder: str | Path) -> None:
+    """Write down that this process runs the workflow in a folder."""
+    run = _this_run()
     place = Path(folder) / NOTE
     place.parent.mkdir(exist_ok=True)
     with atomic(place) as path:
@@ -83,9 +87,7 @@ RESULTS_NOTE = ".run.json"
 
 def note_results(results: str | Path, folder: str | Path) -> None:
     """Write down that this process, at work in a folder, writes results; where nothing can be written, nothing."""
-    import psutil
-
-    run = Run(platform.node(), os.getpid(), _beginning(psutil.Process()))
+    run = _this_run()
     with suppress(OSError):
         Path(results).mkdir(parents=True, exist_ok=True)
         with atomic(Path(results) / RESULTS_NOTE) as path:

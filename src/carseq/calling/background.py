@@ -8,9 +8,8 @@ A cell with N molecules, of which a share c is ambient RNA, shows ``c x N x shar
   prior.
 - the empty droplets, where the matrix holds them.
 - cells of the library that cannot be CAR T cells (B cells, myeloid cells, kidney cells, ...). They lie in the same
-  ambient RNA. They
-  are evidence on both sides: CAR molecules in them raise what is expected in T cells, their absence lowers it.
-  Rarely these molecules are the cells' own (engulfed CAR T cells, unseen doublets); then they only lower it.
+  ambient RNA. They are evidence on both sides: CAR molecules in them raise what is expected in T cells, their absence
+  lowers it. Rarely these molecules are the cells' own (engulfed CAR T cells, unseen doublets); then they only lower it.
 - T cells without a CAR molecule. Whatever the CAR T fraction, there cannot be more false molecules than leave this many
   T cells without one.
 

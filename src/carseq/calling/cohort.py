@@ -410,7 +410,8 @@ def _row(
             low, high = 0.0, max(silent_bound(limit, high, seen=seen), estimate)
         at = estimate if n_positive else max(estimate, limit)
         sensitivity = sensitive.mean(at, cutoff)
-    if silent_left_out(t_cells["car_umis"]):
+    left_out = silent_left_out(t_cells["car_umis"])
+    if left_out:
         log.warning(
             "sample %s: every T cell shows the CAR, and many one molecule alone: cells without one were left out of "
             "the matrix. Give all cells, or the CAR T fraction is not that of all T cells",
@@ -427,7 +428,7 @@ def _row(
         assumed=assumed,
         role=role,
         median_genes=float(failed.get(sample, np.nan)),
-        left_out=silent_left_out(t_cells["car_umis"]),
+        left_out=left_out,
     )
     k = t_cells["car_evidence"].to_numpy()
     gate = gate_of(meta.get("gating"))

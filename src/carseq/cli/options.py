@@ -15,18 +15,17 @@ from rich.table import Table
 from carseq.errors import CarseqError
 
 out = Console()
-_LONGEST_NAME = 100
 
 
 def _known_name(value: str) -> str:
     """Return the name of a CAR that an option gives; one that no configuration may have is refused."""
-    from carseq.study.texts import NAME
+    from carseq.study.texts import LONGEST_NAME, NAME
 
-    if not re.fullmatch(NAME, value) or len(value) > _LONGEST_NAME:
+    if not re.fullmatch(NAME, value) or len(value) > LONGEST_NAME:
         raise CarseqError(
             f"{value!r} cannot be the CAR's name",
             "it names a contig, a gene and a row of matrices",
-            f"take letters, digits, . _ and - alone, {_LONGEST_NAME} at most",
+            f"take letters, digits, . _ and - alone, {LONGEST_NAME} at most",
         )
     return value
 

@@ -25,7 +25,14 @@ from carseq.library.presets import OBSERVED
 from carseq.log import get_logger
 from carseq.schema.thresholds import FDR
 from carseq.study.construct_file import Form, find_construct_file
-from carseq.study.texts import NAME, fault_words, path_fault, read_yaml, results_fault
+from carseq.study.texts import (
+    LONGEST_NAME,
+    NAME,
+    fault_words,
+    path_fault,
+    read_yaml,
+    results_fault,
+)
 
 # The section `construct` hides pydantic's long deprecated BaseModel.construct, which nobody here calls.
 warnings.filterwarnings("ignore", message='Field name "construct".*shadows', category=UserWarning)
@@ -59,7 +66,7 @@ class ConstructConfig(Section):
     )
     name: str = Field(
         default="CAR",
-        max_length=100,
+        max_length=LONGEST_NAME,
         pattern=NAME,
         description="Name of the CAR: its contig, its gene and its row in every matrix.",
     )

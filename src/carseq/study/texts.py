@@ -41,6 +41,8 @@ FALSE = frozenset(("false", "f", "0", "0.0", "no", "n", "singlet"))
 DASHES = dict.fromkeys(map(ord, "\N{EN DASH}\N{EM DASH}\N{MINUS SIGN}\N{NON-BREAKING HYPHEN}"), "-")
 #: What a sample and a CAR may be called: their names are those of files and contigs.
 NAME = "^[A-Za-z0-9][A-Za-z0-9._-]*$"
+#: Most letters of the name of a CAR.
+LONGEST_NAME = 100
 #: Characters of a path that Snakemake takes for a place to fill: it formats the paths of its jobs.
 _FILLED = "{}<>"
 #: Numbers that YAML takes for octal (010), binary, hexadecimal or sexagesimal (1:30) ones.
