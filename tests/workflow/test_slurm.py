@@ -188,6 +188,12 @@ def study(cluster, small, tmp_path_factory) -> Iterator[Resumed]:
             time.sleep(1)
         before.process.send_signal(signal.SIGKILL)
         before.process.wait()
+        # As docs/cluster.md says: end what the dead run left in the queue, take its lock away, run again.
+        cluster.command("scancel", f"--name={before.run_id}")
+        while before.jobs()["state"].isin(["PENDING", "RUNNING", "COMPLETING"]).any():
+            assert time.monotonic() < end, before.jobs()
+            time.sleep(0.5)
+        # Once no job is left: one that is ended between its inner and its outer Snakemake loses its files only then.
         # What belongs to jobs that the killed run did not see finished is marked, and made again.
         marks = (folder / ".snakemake/incomplete").rglob("*")
         begun = {urlsafe_b64decode(mark.name).decode() for mark in marks if mark.is_file()}
@@ -197,16 +203,12 @@ def study(cluster, small, tmp_path_factory) -> Iterator[Resumed]:
             if path.is_file()
             # `.run.json` says which run is at work: it goes with the run.
             and not {"logs", "benchmarks", "solo", ".run.json"} & set(path.parts)
-            and str(path.relative_to(folder)).replace("/.checksums/", "/") not in begun
+            and (made := Path(str(path).replace("/.checksums/", "/"))).exists()
+            and str(made.relative_to(folder)) not in begun
         } | {
             path: path.stat().st_mtime_ns
             for path in (folder / "results").glob("samples/*/solo/chemistry.json")
         }
-        # As docs/cluster.md says: end what the dead run left in the queue, take its lock away, run again.
-        cluster.command("scancel", f"--name={before.run_id}")
-        while before.jobs()["state"].isin(["PENDING", "RUNNING", "COMPLETING"]).any():
-            assert time.monotonic() < end, before.jobs()
-            time.sleep(0.5)
         locked = start(cluster, folder, ROOT / "Snakefile", *words, log="locked")
         locked.wait()
         unlock = start(cluster, folder, ROOT / "Snakefile", *words, "--unlock", log="unlock")
