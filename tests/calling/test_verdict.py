@@ -6,9 +6,10 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import sparse
+from scipy import sparse, stats
 
 from carseq.calling import call_cells
+from carseq.calling.negbin import upper_tail, upper_tail_of
 from carseq.calling.verdict import decide
 from carseq.schema.percent import two_digit_percent
 
@@ -37,3 +38,13 @@ def test_cells_kept_for_their_car_molecules_are_told():
         adata = ad.AnnData(counts, obs=obs, var=pd.DataFrame(index=["CAR", "CD3E"]))
         detection = call_cells(adata, None, pd.DataFrame({"sample": ["S"]}), car="CAR")
         assert ("left out of the matrix" in detection["verdict_text"][0]) is told
+
+
+@pytest.mark.parametrize("k", [0, 1, 2, 7, 40, 41])
+def test_both_ways_to_a_tail_are_scipys(k: int) -> None:
+    """Means of 1e-6 to 1e5, shapes of 1e-5 to 1e6: one count's tail to 1e-10, the other to 1e-4 of itself."""
+    rng = np.random.default_rng(1)
+    mean, shape = (10 ** rng.uniform(*ends, 20_000) for ends in ((-6, 5), (-5, 6)))
+    known = stats.nbinom.sf(k - 1, shape, shape / (shape + mean))
+    np.testing.assert_allclose(upper_tail_of(k, mean, shape), known, rtol=0, atol=1e-10)
+    np.testing.assert_allclose(upper_tail(np.array(k), mean, shape), known, rtol=1e-4)

@@ -16,6 +16,7 @@ from carseq.calling.negbin import (
     log_pmf,
     pmf_of_counts,
     upper_tail,
+    upper_tail_of,
 )
 
 #: Cells of one count whose depth, false expectation and clone support differ by less (natural logs) are taken
@@ -221,9 +222,17 @@ class Cells:
         """Return the log probability of counts ``k`` (a number a cell, or one) in CAR T cells: cells x points."""
         return self._of_car(_pmf, k, mu, shape, np.log)
 
-    def car_tail(self, k: Floats, mu: Floats, shape: Floats) -> Floats:
-        """Return the probability of ``k`` molecules or more in CAR T cells (see :meth:`car_pmf`): cells x points."""
-        return self._of_car(upper_tail, k, mu, shape, None)
+    def car_tail(self, k: Floats | int, mu: Floats, shape: Floats) -> Floats:
+        """Return the probability of ``k`` molecules or more in CAR T cells (see :meth:`car_pmf`): cells x points.
+
+        For one count (an int) by :func:`~carseq.calling.negbin.upper_tail_of`, with its accuracy.
+        """
+        if not isinstance(k, int):
+            return self._of_car(upper_tail, k, mu, shape, None)
+        one = k
+        return self._of_car(
+            lambda _, mean, joint: upper_tail_of(one, mean, joint), self.k, mu, shape, None
+        )
 
     def car_table(self, counts: Floats, points: Floats) -> Floats:
         """Return the probability of each count in a CAR T cell, averaged over points: cells x counts.

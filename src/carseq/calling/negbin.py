@@ -12,6 +12,8 @@ from scipy import special
 Floats = npt.NDArray[np.float64]
 #: Above this shape a negative binomial is a Poisson distribution for all purposes here.
 MAX_SHAPE = 1e6
+#: Up to this count the lower ones are summed, where its tail is sought.
+_ONE_BY_ONE = 40
 
 
 def log_pmf(k: Floats, mean: Floats, shape: float | Floats) -> Floats:
@@ -59,6 +61,35 @@ def upper_tail(k: Floats, mean: Floats, shape: float | Floats) -> Floats:
     k = np.asarray(k, dtype=float)
     tail = special.betainc(np.maximum(k, 1e-9), r, mean / (mean + r))
     return np.asarray(np.where(k <= 0, 1.0, tail))
+
+
+def upper_tail_of(k: int, mean: Floats, shape: Floats) -> Floats:
+    """Return the probability of one count or more, as 1 less that of each lower count.
+
+    For the few molecules of a CAR this takes a fraction of the time of :func:`upper_tail`. Probabilities below 1e-10
+    are of no accuracy.
+
+    Parameters
+    ----------
+    k
+        The count.
+    mean, shape
+        Of the negative binomials, of one shape.
+    """
+    if k > _ONE_BY_ONE:
+        return upper_tail(np.array(k), mean, shape)
+    mean = np.maximum(mean, 1e-12)
+    r = np.clip(shape, 1e-9, MAX_SHAPE)
+    ratio = mean / (mean + r)
+    now = np.exp(-r * np.log1p(mean / r))
+    above = np.ones_like(now)
+    for lower in range(k):
+        if lower:
+            now *= r + (lower - 1)
+            now *= ratio
+            now /= lower
+        above -= now
+    return np.asarray(np.maximum(above, 0.0, out=above))
 
 
 def log_normal(x: Floats, mean: float, sd: float) -> Floats:

@@ -173,7 +173,7 @@ class Sensitivity:
         for number in np.unique(at):
             if number < len(self._counts):
                 if number not in self._tails:
-                    k = np.array(self._counts[number])
+                    k = int(self._counts[number])
                     self._tails[number] = self._grid.car_tail(k, self.mu, self.shape)
                 rows = at == number
                 result[rows] = self._tails[number][rows]

@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from scipy import stats
+from scipy.special import expit
 
 from carseq.calling.cells import Cells
 from carseq.calling.model import (
@@ -117,7 +118,7 @@ class Arm:
         for point in range(len(self.mu)):
             # Certainty stops short of 1, where a cell that cannot be a CAR T cell would have no logarithm.
             x = relative[:, [point]] + level[point]
-            chance = _expit(np.minimum(x, _CERTAIN, out=x))
+            chance = expit(np.minimum(x, _CERTAIN, out=x), out=x)
             chance *= odds[:, [point]]
             total[point] = size @ np.log1p(chance, out=chance)
         return total
@@ -148,7 +149,7 @@ class Levels:
             if np.ptp(own) < 1e-9:
                 self._means.append(None)
                 continue
-            mean = size @ _expit(own[:, None] + _LEVELS) / size.sum()
+            mean = size @ expit(own[:, None] + _LEVELS) / size.sum()
             mean = np.clip(mean, 1e-14, 1 - 1e-14)
             self._means.append(np.log(mean) - np.log1p(-mean))
 
@@ -221,7 +222,7 @@ class Expression:
             for arm in arms[: 1 if one == other else 2]:
                 # Divided by what the samples' own cells say: the cells compared say it once more.
                 log_weight = log_weight - np.logaddexp.reduce(
-                    arm.by_point(_expit(_WHOLE)) + _LOG_PRIOR_WHOLE, axis=1
+                    arm.by_point(expit(_WHOLE)) + _LOG_PRIOR_WHOLE, axis=1
                 )
             self._shared[one, other] = arms, log_weight - np.logaddexp.reduce(log_weight)
         return self._shared[one, other]
@@ -273,12 +274,6 @@ class Expression:
 #: Log odds over which a whole sample's evidence is taken, and the log prior of each: Beta(0.5, 1) of the fraction.
 _WHOLE = np.linspace(-10.0, 10.0, 61)
 _LOG_PRIOR_WHOLE = -0.5 * softplus(-_WHOLE) - softplus(_WHOLE)
-
-
-def _expit(eta: Floats) -> Floats:
-    x = np.asarray(np.exp(-eta))
-    x += 1
-    return np.reciprocal(x, out=x)
 
 
 @dataclass(frozen=True)
@@ -348,7 +343,7 @@ def compare(pair: Pair | None, *, seed: int = 0, n_boot: int = N_BOOT) -> Compar
         return Comparison(0.0, 0.0, note="no CAR molecule in a T cell of either")
     eta = _span(pair)
     weight = pair.log_weight[:, None, None]
-    tables = [arm.by_point(_expit(eta))[:, None, :] for arm in (pair.one, pair.other)]
+    tables = [arm.by_point(expit(eta))[:, None, :] for arm in (pair.one, pair.other)]
     joint = _joined(weight, *tables)[0]
     row, column = np.unravel_index(int(np.argmax(joint)), joint.shape)
     at, at_reference = (
@@ -380,7 +375,7 @@ def compare(pair: Pair | None, *, seed: int = 0, n_boot: int = N_BOOT) -> Compar
 def _span(pair: Pair) -> Floats:
     """Return the grid of log odds: wherever a group's likelihood is not negligible."""
     rough = np.linspace(-EDGE, EDGE, 37)
-    tables = [arm.by_point(_expit(rough))[:, None, :] for arm in (pair.one, pair.other)]
+    tables = [arm.by_point(expit(rough))[:, None, :] for arm in (pair.one, pair.other)]
     joint = _joined(pair.log_weight[:, None, None], *tables)[0]
     inside = (joint >= joint.max() - DEPTH).any(axis=0) | (joint >= joint.max() - DEPTH).any(axis=1)
     first, last = np.flatnonzero(inside)[[0, -1]]
@@ -424,7 +419,7 @@ def _fraction_at(values: Floats, eta: Floats) -> float:
         return 0.0
     if at == len(eta) - 1 and eta[-1] >= EDGE:
         return 1.0
-    return float(_expit(np.array(_best_of(eta, values))))
+    return float(expit(np.array(_best_of(eta, values))))
 
 
 def _profile_over(joint: Floats, eta: Floats) -> tuple[Floats, Floats]:
@@ -448,17 +443,17 @@ def _scale(pair: Pair, common: float, n_boot: int, rng: np.random.Generator) -> 
     """
     arms = (pair.one, pair.other)
     near = common + np.array([-_STEP, 0.0, _STEP])
-    tables = [arm.by_point(_expit(near)) for arm in arms]
+    tables = [arm.by_point(expit(near)) for arm in arms]
     log_weight = pair.log_weight + tables[0][:, 1] + tables[1][:, 1]
     weight = np.exp(log_weight - log_weight.max())
     chosen = rng.choice(len(weight), n_boot, p=weight / weight.sum())
     information = [_information(table, pair.log_weight) for table in tables]
-    shared = _expit(_around(common, sum(information)))
+    shared = expit(_around(common, sum(information)))
     free, held = [], []
     for arm, known in zip(arms, information, strict=True):
         classes = DepthClasses.of(arm)
-        counts = classes.draw(chosen, float(_expit(np.array(common))), rng)
-        free.append(classes.log_likelihood(counts, _expit(_around(common, known))))
+        counts = classes.draw(chosen, float(expit(np.array(common))), rng)
+        free.append(classes.log_likelihood(counts, expit(_around(common, known))))
         held.append(classes.log_likelihood(counts, shared))
     prior = pair.log_weight[:, None, None]
     best = _peak(_peak(_joined(prior, *free)))
@@ -542,7 +537,7 @@ class DepthClasses:
     def chance(self, fraction: Floats) -> Floats:
         """Return the chance of a CAR T cell in each class: points x classes x fractions."""
         level = self._levels.at(fraction)
-        return np.asarray(_expit(self.relative.T[:, :, None] + level[:, None, :]))
+        return np.asarray(expit(self.relative.T[:, :, None] + level[:, None, :]))
 
     def draw(
         self, chosen: npt.NDArray[np.intp], fraction: float, rng: np.random.Generator
