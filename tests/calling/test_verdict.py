@@ -42,9 +42,9 @@ def test_cells_kept_for_their_car_molecules_are_told():
 
 @pytest.mark.parametrize("k", [0, 1, 2, 7, 40, 41])
 def test_both_ways_to_a_tail_are_scipys(k: int) -> None:
-    """Means of 1e-6 to 1e5, shapes of 1e-5 to 1e6: one count's tail to 1e-10, the other to 1e-4 of itself."""
+    """Means of 1e-6 to 1e5, shapes of 1e-5 to 1e6: one count's tail to 1e-10, the other to 1e-3 of itself."""
     rng = np.random.default_rng(1)
     mean, shape = (10 ** rng.uniform(*ends, 20_000) for ends in ((-6, 5), (-5, 6)))
     known = stats.nbinom.sf(k - 1, shape, shape / (shape + mean))
     np.testing.assert_allclose(upper_tail_of(k, mean, shape), known, rtol=0, atol=1e-10)
-    np.testing.assert_allclose(upper_tail(np.array(k), mean, shape), known, rtol=1e-4)
+    np.testing.assert_allclose(upper_tail(np.array(k), mean, shape), known, rtol=1e-3)
