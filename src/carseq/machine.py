@@ -35,6 +35,16 @@ def without_search_for_unused() -> Iterator[None]:
             gc.enable()
 
 
+def large_pages() -> dict[str, str]:
+    """Return this process's environment for a program that is to take its memory in pages of 2 MB where Linux has them.
+
+    Programs that look up much in a large table, as STAR does in its index, miss fewer addresses, and all ask the
+    system for memory less often. It is a setting of the GNU C library's ``malloc`` (2.35 and later), and says something
+    where ``/sys/kernel/mm/transparent_hugepage/enabled`` is ``madvise``; one of the user's own is kept.
+    """
+    return {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1", **os.environ}
+
+
 def spare_extensions() -> None:
     """Keep numba from loading what awkward and sparse registered with it: half a second, for arrays never met here.
 

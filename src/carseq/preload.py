@@ -66,6 +66,9 @@ def start(scripts: str | Path) -> int | None:
     """
     if sys.platform != "linux" or not hasattr(os, "pidfd_open") or os.environ.get(ADDRESS):
         return None
+    # Not what each job's start loads.
+    from carseq.machine import large_pages
+
     address = f"carseq-{os.getpid()}-{os.urandom(8).hex()}"
     known = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     if str(STARTUP) not in known:
@@ -75,7 +78,7 @@ def start(scripts: str | Path) -> int | None:
     pid = os.posix_spawn(
         sys.executable,
         [sys.executable, "-P", "-m", "carseq.preload", address, os.path.abspath(scripts)],
-        {**os.environ, **dict.fromkeys(_THREADS, "1")},
+        {**large_pages(), **dict.fromkeys(_THREADS, "1")},
         file_actions=[
             (os.POSIX_SPAWN_DUP2, reads, 0),
             *((os.POSIX_SPAWN_OPEN, file, os.devnull, os.O_WRONLY, 0) for file in (1, 2)),

@@ -169,6 +169,16 @@ def test_a_program_is_called_without_its_folder(tmp_path):
     assert (ended.code, ended.lines) == (0, ["sh"])
 
 
+def test_a_program_takes_its_memory_in_large_pages_unless_the_user_says_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    shown = ["/bin/sh", "-c", "echo $GLIBC_TUNABLES"]
+    assert run_watched(shown, tmp_path, "sh").lines == ["glibc.malloc.hugetlb=1"]
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.check=0")
+    assert run_watched(shown, tmp_path, "sh").lines == ["glibc.malloc.check=0"]
+
+
 def test_a_program_that_computes_is_stopped_only_if_it_writes_nothing(tmp_path):
     code = "import time\nend = time.time() + 30\nwhile time.time() < end: pass"
     with subprocess.Popen([sys.executable, "-c", code]) as process:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from carseq.log import get_logger
+from carseq.machine import large_pages
 
 log = get_logger(__name__)
 
@@ -163,6 +164,7 @@ def run_watched(
         [os.path.basename(command[0]), *command[1:]],
         executable=command[0],
         cwd=folder,
+        env=large_pages(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -134,7 +134,8 @@ class InProcess(Engine):
         # `display` shows by the one shell there is.
         shell = _Shell.instance()
         # `%matplotlib inline` tells the first shell of a process how figures are shown, and no later one.
-        select_figure_formats(shell, "png", bbox_inches="tight")
+        # Carseq's have their layout: the shell's own way to the margins is to draw each figure once more.
+        select_figure_formats(shell, "png", bbox_inches=None)
         try:
             with pd.option_context("display.max_columns", _COLUMNS):
                 for cell in nb_man.nb.cells:
