@@ -54,15 +54,22 @@ def write(folder, reads, *, zipped=True):
     return paths
 
 
+def umi_of(first, length):
+    """Return a UMI; those of other first letters differ from it in two bases and more."""
+    return (f"{first}GATC" * 3)[:length]
+
+
 def study(car, listed, umi, *, antisense=False):
     """Cells 0 and 1 hold 3 and 1 CAR molecules; the rest of 6,000 reads is not the CAR's."""
     native = relatives()["CD247"]
     way = reverse_complement if antisense else str
     cut = len(car) - 400
-    reads = [(listed[0] + u * umi, way(car[cut + i : cut + i + 90])) for i, u in enumerate("ACG")]
-    reads += [(listed[0] + "A" * umi, way(car[cut + 5 : cut + 95]))]
-    reads += [(listed[1] + "T" * umi, way(car[cut : cut + 90]))]
-    reads += [("N" * 16 + "T" * umi, way(car[cut : cut + 90]))]
+    reads = [
+        (listed[0] + umi_of(u, umi), way(car[cut + i : cut + i + 90])) for i, u in enumerate("ACG")
+    ]
+    reads += [(listed[0] + umi_of("A", umi), way(car[cut + 5 : cut + 95]))]
+    reads += [(listed[1] + umi_of("T", umi), way(car[cut : cut + 90]))]
+    reads += [("N" * 16 + umi_of("T", umi), way(car[cut : cut + 90]))]
     reads += [(RNG.choice(listed) + bases(umi), way(native[900:990])) for _ in range(20)]
     reads += [(RNG.choice(listed) + bases(umi), bases(90)) for _ in range(6000)]
     RNG.shuffle(reads)
@@ -96,11 +103,25 @@ def test_molecules_are_counted_by_barcode(
     assert (losses["invalid_barcode"], losses["duplicates"]) == (1, 1)
 
 
+def test_a_read_without_a_sound_umi_is_no_molecule(tmp_path, surrogate):
+    """A cycle of the sequencer failed within the UMI, or it is a tail of one base: each was a molecule more."""
+    listed, good = barcodes("10x_version3"), umi_of("T", 12)
+    umis = [good, "N" + good[1:], "G" * 12, "T" * 12, good[:6] + "N" * 6]
+    cut = len(surrogate.sequence) - 300
+    reads = [
+        (listed[0] + umi, surrogate.sequence[cut + i : cut + i + 90]) for i, umi in enumerate(umis)
+    ]
+    reads += [(RNG.choice(listed) + bases(12), bases(90)) for _ in range(2000)]
+    look = quicklook([write(tmp_path, reads)], surrogate)
+    assert look.molecules["umi"].tolist() == [good]
+    assert look.losses.set_index("step").loc["invalid_barcode", "n"] == 4
+
+
 def test_shared_reads_are_marked(tmp_path, surrogate):
     zeta = surrogate.domains.set_index("name").loc["CD3zeta"]
     at = int(zeta["start"]) + 100
     listed = barcodes("10x_version3")
-    reads = [(listed[2] + "A" * 12, surrogate.sequence[at : at + 90])]
+    reads = [(listed[2] + umi_of("A", 12), surrogate.sequence[at : at + 90])]
     reads += [(RNG.choice(listed) + bases(12), bases(90)) for _ in range(2000)]
     look = quicklook([write(tmp_path, reads)], surrogate)
     row = look.barcodes.iloc[0]
@@ -180,7 +201,7 @@ def test_reads_of_a_relative_lower_what_is_shared(tmp_path, surrogate, length):
     """Where CD247's own reads abound, a read of the domain it shares is less likely the CAR's, short reads or long."""
     at = int(surrogate.domains.set_index("name").loc["CD3zeta", "start"]) + 100
     listed, native = barcodes("10x_version3"), relatives()["CD247"]
-    reads = [(listed[2] + "A" * 12, surrogate.sequence[at : at + length])]
+    reads = [(listed[2] + umi_of("A", 12), surrogate.sequence[at : at + length])]
     reads += [(RNG.choice(listed) + bases(12), bases(length)) for _ in range(2000)]
     alone = quicklook([write(tmp_path, reads)], surrogate).molecules["p_car"]
     own = native[900 : 900 + length]

@@ -24,6 +24,7 @@ from carseq.construct.genes import HumanPart, human_parts, unknown_parts
 from carseq.construct.homology import EndogenousTranscript
 from carseq.construct.library import relatives
 from carseq.errors import CarseqError
+from carseq.io.barcodes import is_umi
 from carseq.io.files import write_table
 from carseq.library.detect import detect_chemistry
 from carseq.library.geometry import CHEMISTRIES, Chemistry, layout, own_name
@@ -161,7 +162,9 @@ def quicklook(
     candidates = []
     for read, is_own in zip(picked, resembling.tolist(), strict=True):
         sequence = read.sequence if strand == "Forward" else reverse_complement(read.sequence)
-        barcode = read.barcode if read.barcode in valid else None
+        # A read without a sound UMI is no molecule, as in the workflow.
+        sound = read.barcode in valid and is_umi(read.umi, found.umi_length)
+        barcode = read.barcode if sound else None
         if is_own:
             candidates.append(Read(barcode, read.umi, sequence, "unmapped", False))
             continue

@@ -135,6 +135,20 @@ def with_umis_in(tag, tmp_path, surrogate):
     return bam
 
 
+@pytest.mark.parametrize("tags", [("CB", "UR"), ("XC", "XM")])
+def test_a_umi_that_was_read_badly_is_no_molecule(tags, tmp_path, surrogate, target):
+    """Cell Ranger leaves UMIs with an N, or of one base alone, out of UB; the Drop-seq tools write those with an N."""
+    car = surrogate.sequence
+    bam = Bam(tmp_path / "bad.bam", surrogate)
+    bad = ["N" * 12, "NCGTACGTACGT", *(["G" * 12] if tags[1] == "UR" else [])]
+    for i, umi in enumerate(["ACGTACGTACGT", *bad]):
+        bam.add(car[3000 + i : 3090 + i], contig="HBI0101", start=3000 + i)
+        bam.records[-1].set_tags([*zip(tags, (barcode(1) + "-1", umi), strict=True)])
+    molecules, losses = molecules_of(bam.write(), target, sample="s")
+    assert molecules["umi"].tolist() == ["ACGTACGTACGT"]
+    assert losses.set_index("step").loc["invalid_barcode", "n"] == len(bad)
+
+
 def test_a_bam_without_umis_is_refused(tmp_path, surrogate, target):
     """Taken for one UMI, all reads of a cell would be one molecule."""
     path = with_umis_in("ZU", tmp_path, surrogate).write()
@@ -238,8 +252,9 @@ def test_quicklook_places_a_read_as_the_workflow_does(tmp_path, target, antisens
     umi = 10 if antisense else 12
     rng = random.Random(1)
     cut = 3000
-    reads = [(listed[1] + "T" * umi, way(car[cut + i : cut + i + 60])) for i in range(20)]
-    reads.append((listed[0] + "A" * umi, way(car[at:])))
+    sound = ("TC" * umi)[:umi]
+    reads = [(listed[1] + sound, way(car[cut + i : cut + i + 60])) for i in range(20)]
+    reads.append((listed[0] + sound, way(car[at:])))
     reads += [(rng.choice(listed) + bases(umi), bases(60)) for _ in range(2000)]
     paths = tmp_path / "S_R1.fastq.gz", tmp_path / "S_R2.fastq.gz"
     for side, path in enumerate(paths):

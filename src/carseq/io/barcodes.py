@@ -56,6 +56,17 @@ def bare_barcode(barcode: str) -> str:
     return barcode_parts(barcode)[1]
 
 
+def is_umi(umi: str, length: int | None = None) -> bool:
+    """Return whether a UMI was read whole, without an N, and is not of one base alone, which is no UMI but a tail.
+
+    STARsolo and Cell Ranger count no others.
+
+    >>> is_umi("ACGTACGTACGT"), is_umi("ACGTNCGTACGT"), is_umi("GGGGGGGGGGGG"), is_umi("ACGT", 12)
+    (True, False, False, False)
+    """
+    return length in (None, len(umi)) and set(umi) <= set("ACGT") and len(set(umi)) > 1
+
+
 def barcode_parts(barcode: str) -> tuple[str, str, str]:
     """Return prefix, bases and suffix of a barcode; of one without bases, all but a suffix ``-1`` is its name."""
     for pattern in (_ONE_PIECE, _PIECES):

@@ -16,7 +16,7 @@ from Bio.Seq import reverse_complement
 
 from carseq.construct.homology import Locus
 from carseq.io.bam import NO_BARCODE, RAW_UMI_TAG, TAGS
-from carseq.io.barcodes import bare_barcode
+from carseq.io.barcodes import bare_barcode, is_umi
 from carseq.log import get_logger
 from carseq.reference.genome import is_mitochondrion
 from carseq.sequence.kmers import KmerSet
@@ -61,7 +61,7 @@ class Read:
     Attributes
     ----------
     barcode
-        Cell barcode; None if it is not valid, or if the read has no UMI.
+        Cell barcode; None if it is not valid, or if the read has no UMI or one with an unknown base.
     umi
         Corrected UMI, else as it was read; ``-`` if there is none.
     sequence
@@ -134,7 +134,11 @@ def decode(record: pysam.AlignedSegment, source: str, strand: str, tags: tuple[s
     values = dict(record.get_tags())
     barcode, umi = str(values.get(tags[0], "-")), str(values.get(tags[1], "-"))
     if umi in ("-", "") and tags[1] == CORRECTED_UMI_TAG:
-        umi = str(values.get(RAW_UMI_TAG, "-")) or "-"
+        # One that was read badly is left out of UB by those who write it: it is no molecule here either.
+        raw = str(values.get(RAW_UMI_TAG, "-"))
+        umi = raw if is_umi(raw) else "-"
+    elif "N" in umi:
+        umi = "-"
     # Reads without a UMI cannot be counted as molecules; taken for one UMI, all of a cell would be one molecule.
     known = barcode not in NO_BARCODE and umi not in ("-", "")
     return Read(barcode if known else None, umi, sequence, source, int(values.get("NH", 1)) > 1)

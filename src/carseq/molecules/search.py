@@ -22,6 +22,7 @@ from carseq.construct.homology import EndogenousTranscript, Locus
 from carseq.construct.vector import Construct
 from carseq.errors import CarseqError
 from carseq.io.bam import by_coordinate, index_bam
+from carseq.io.barcodes import is_umi
 from carseq.io.files import atomic
 from carseq.library.geometry import Chemistry, why_not_one_part
 from carseq.library.whitelist import encode, on_list, read_whitelist
@@ -124,7 +125,7 @@ def write_evidence(
     barcodes = _corrected([read.barcode for read, _ in kept], chemistry, tally)
     # As STARsolo: a read without a sound UMI has no barcode either.
     barcodes = [
-        barcode if _is_umi(read.umi, chemistry) else None
+        barcode if is_umi(read.umi, chemistry.umi_length) else None
         for barcode, (read, _) in zip(barcodes, kept, strict=True)
     ]
     n_unmapped = sum(place is None for _, place in kept)
@@ -203,11 +204,6 @@ def _corrected(barcodes: Sequence[str], chemistry: Chemistry, tally: Tally) -> l
         if best is not None and weight[best] >= SURE_BARCODE * sum(weight.values()):
             found[barcode] = best
     return [found.get(barcode) for barcode in barcodes]
-
-
-def _is_umi(umi: str, chemistry: Chemistry) -> bool:
-    """Return whether a UMI is whole, without an N, and not of one base alone."""
-    return len(umi) == chemistry.umi_length and set(umi) <= set("ACGT") and len(set(umi)) > 1
 
 
 def _words(bases: npt.NDArray[np.uint8]) -> list[str]:

@@ -26,7 +26,7 @@ VERSIONS: Mapping[str, str] = MappingProxyType(
         "reference": "0.2.0",
         "solo": "0.2.0.1",
         "library": "0.2.0",
-        "molecules": "0.2.0.1",
+        "molecules": "0.2.0.2",
         "cells": "0.2.0.12",
         "calling": "0.2.0.9",
         "localize": "0.2.0.4",
