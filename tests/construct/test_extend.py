@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pysam
 import pytest
@@ -11,6 +12,8 @@ from carseq.construct import Construct, lint, load_construct
 from carseq.construct.backbones import backbones, complete, likeliest
 from carseq.construct.coding import reverse_complement
 from carseq.construct.extend import Read, extend, extended
+from carseq.construct.model import Transcript
+from carseq.construct.outputs import genbank
 from carseq.construct.parts import sequences
 from carseq.construct.splicing import count_splicing, splicing_of_bam
 
@@ -77,6 +80,29 @@ def test_5_prime_reads_show_the_leader_before_a_frame(orf):
     # The vector's ends and its intron give both forms, the frame's own surroundings kept.
     both = complete(longer, "MSGV1")
     assert [t.sequence for t in both.transcripts] == [UNSPLICED, SPLICED]
+
+
+@pytest.mark.parametrize("shown", [20, 10])
+def test_the_template_switch_oligo_is_no_part_of_the_mrna(tmp_path, orf, shown):
+    """Reads of short inserts go on into 10x's oligo; all agree on it, and the mRNA got thirteen bases that it lacks."""
+    rng = random.Random(5)
+    reads = []
+    for i in range(400):
+        before = "".join(rng.choice("ACGT") for _ in range(26)) + "TTTCTTATATGGG"
+        cdna = before + SPLICED if i % 3 else before + UNSPLICED
+        end = len(before) + max(80, int(rng.gauss(300, 150)))
+        at = max(len(before) - shown, end - 90)
+        reads.append(Read(f"m{i}", reverse_complement(cdna[at : at + 90])))
+    found = extend(SPLICED[150:], reads, end="five")
+    assert (found.sequence, found.why) == (SPLICED[:150], "template switch oligo")
+    at, n = SPLICED.index(FRAME) - 150, len(SPLICED) - 150
+    piece = Transcript("transcript", SPLICED[150:], ((0, n),))
+    longer = extended(replace(orf, transcripts=(piece,), orf=(at, at + len(FRAME))), found, None)
+    path = tmp_path / "longer.gb"
+    words = dict(longer.notes)["assumed_ends"].replace(".", "")
+    path.write_text(genbank(longer, " ".join(words.split())))
+    assert longer.five.known
+    assert load_construct(path).five.known
 
 
 def test_noise_and_too_few_molecules_show_nothing(orf):

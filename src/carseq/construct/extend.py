@@ -8,7 +8,7 @@ Each molecule (barcode and UMI) has one vote; the walk stops where too few molec
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,8 +33,11 @@ _SOFT = 4
 _MIN_CLIP = 5
 #: A run of this many A's at the end is the poly(A) tail.
 TAIL = 12
-#: Why a walk stopped at a 3' end, and what the ends of a longer construct are said to be taken from.
-TAILED, READS = "poly(A) tail", "the reads"
+#: Template switch oligos of 10x's 5' and 3' kits, which stand before the mRNA's first base in reads that reach it
+#: (10x Genomics, CG000108 and CG000204), and the fewest of their last bases that tell one where few reads reach so far.
+_OLIGOS, _MIN_OLIGO = ("TTTCTTATATGGG", "AAGCAGTGGTATCAACGCAGAGTACATGGG"), 9
+#: Why a walk stopped at a 3' and a 5' end, and what the ends of a longer construct are said to be taken from.
+TAILED, SWITCHED, READS = "poly(A) tail", "template switch oligo", "the reads"
 #: Reads and stretches are compared by a k-mer at every this many bases.
 _STEP = 6
 #: Bases at the end so far in which reads are looked for, and bases that must agree where a read votes.
@@ -62,7 +65,8 @@ class Extension:
     support
         Molecules behind each base, in the order of ``sequence``.
     why
-        Why the walk stopped: ``poly(A) tail``, ``too few molecules``, ``molecules disagree``, ``long enough``.
+        Why the walk stopped: ``poly(A) tail``, ``template switch oligo`` (which no mRNA has: it begins behind it),
+        ``too few molecules``, ``molecules disagree``, ``long enough``.
     parts
         Names of the known parts in it.
     """
@@ -188,6 +192,11 @@ def extend(sequence: str, reads: Iterable[Read], *, end: str) -> Extension:
         if not backwards and grown[-TAIL:] == ["A"] * TAIL:
             why = TAILED
             break
+        if backwards and _oligo(grown, whole=True):
+            break
+    if backwards and (n_oligo := _oligo(grown)):
+        why = SWITCHED
+        grown, support = grown[:-n_oligo], support[:-n_oligo]
     bases = "".join(grown)
     if why == TAILED:
         bases = bases.rstrip("A")
@@ -200,6 +209,16 @@ def extend(sequence: str, reads: Iterable[Read], *, end: str) -> Extension:
         p.name for p in mrna_parts(whole) if p.start < offset + len(bases) and p.end > offset
     )
     return Extension(end, bases, tuple(support), why, parts if bases else ())
+
+
+def _oligo(grown: Sequence[str], whole: bool = False) -> int:
+    """Return how many bases at the end of a walk to the 5' end are those of a template switch oligo."""
+    last = "".join(grown[: -max(map(len, _OLIGOS)) - 1 : -1])
+    for oligo in _OLIGOS:
+        for n in range(len(oligo), len(oligo) - 1 if whole else _MIN_OLIGO - 1, -1):
+            if last.startswith(oligo[-n:]):
+                return n
+    return 0
 
 
 def reads_beyond(
@@ -284,8 +303,11 @@ def extended(construct: Construct, five: Extension | None, three: Extension | No
         for e, prime in ((five, "5'"), (three, "3'"))
         if e is not None and e.sequence
     )
-    # The reads show where the mRNA begins by an R or first exon that is known, and where it ends by its poly(A) tail.
+    # The reads show where the mRNA begins by an R or first exon that is known, or by the oligo that stands before it,
+    # and where it ends by its poly(A) tail.
+    switched = five is not None and five.why == SWITCHED
     tail = three is not None and three.why == TAILED
+    up_to = [why for why, seen in ((SWITCHED, switched), (TAILED, tail)) if seen]
     return rebuilt(
         construct,
         full,
@@ -293,9 +315,10 @@ def extended(construct: Construct, five: Extension | None, three: Extension | No
         READS,
         five=bool(before),
         three=bool(after),
-        source=f"their consensus: {said}" + (f", up to the {TAILED}" if tail else ""),
+        source=f"their consensus: {said}"
+        + (f", up to the {' and the '.join(up_to)}" if up_to else ""),
         reached=(
-            transcript_start(full) is not None,
+            switched or transcript_start(full) is not None,
             tail or transcript_stop(full, False) is not None,
         ),
     )

@@ -222,7 +222,7 @@ def _assumed_ends(told: str, five: End, three: End) -> tuple[End, End]:
     put = _PUT_ON.search(told)
     ends = put.group(1) if put else "5' and 3'"
     by_reads = "taken from the reads" in told
-    if "5'" in ends and not five.known and not by_reads:
+    if "5'" in ends and not five.known and (not by_reads or "template switch oligo" in told):
         five = End("assumed", True)
     if "3'" in ends and not three.known and (not by_reads or "poly(A) tail" in told):
         three = End("assumed", True)
