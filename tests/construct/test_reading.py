@@ -110,6 +110,55 @@ def test_a_pasted_sequence_is_read(tmp_path, text):
     assert read_vector(path).sequence == BASES
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"CAR\n{BASES}\n",
+        f"CAR\n\n{BASES}\n",
+        f"CAR\t{BASES}\n",
+        f"CAR: {BASES}\n",
+        f" 1 {len(BASES)}\nCAR       {BASES}\n",
+        f">DL;CAR\nCAR\n{BASES}*\n",
+    ],
+)
+def test_a_name_of_letters_that_could_be_bases_is_a_name(tmp_path, text):
+    """C, A and R are letters of IUPAC: a line, a cell or a title that says CAR was read as three bases."""
+    path = tmp_path / "v.txt"
+    path.write_text(text)
+    assert read_vector(path).sequence == BASES
+
+
+@pytest.mark.parametrize("letter", ["\u03a8", "\u03c8", "m1\u03a8", "m\u03a8"])
+@pytest.mark.parametrize("header", ["", ">mRNA\n"])
+def test_pseudouridine_is_a_uridine(tmp_path, letter, header):
+    """The published sequences of mRNAs made in vitro write it so; they were refused."""
+    path = tmp_path / "v.txt"
+    path.write_text(header + BASES.replace("T", letter), encoding="utf-8")
+    assert read_vector(path).sequence == BASES
+
+
+def test_a_sequence_with_its_other_strand_below_is_read_once(tmp_path):
+    """As maps print it: the two strands were read as one sequence of twice the length."""
+    path = tmp_path / "v.txt"
+    other = BASES.translate(str.maketrans("ACGT", "TGCA"))
+    lines = [
+        f"{i + 1:>6} {BASES[i : i + 60]}\n       {'|' * 60}\n       {other[i : i + 60]}\n"
+        for i in range(0, len(BASES), 60)
+    ]
+    path.write_text("\n".join(lines))
+    assert read_vector(path).sequence == BASES
+
+
+def test_a_file_of_gcg_is_read_behind_its_words(tmp_path):
+    path = tmp_path / "v.seq"
+    head = f"!!NA_SEQUENCE 1.0\nCAR vector\n\nv.seq  Length: {len(BASES)}  Type: N  Check: 1234  ..\n\n"
+    path.write_text(f"{head}       1  {BASES}\n")
+    assert read_vector(path).sequence == BASES
+    path.write_text(f"{head}       1  {BASES[:-70]}\n")
+    with pytest.raises(CarseqError, match="cut off"):
+        read_vector(path)
+
+
 def zipped(names: list[str]) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:

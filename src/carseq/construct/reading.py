@@ -32,8 +32,15 @@ _LOOKED_AT = 20
 #: Share of A, C, G, T and N from which a sequence with other letters is one of bases, not a protein: of the latter's
 #: residues a third have these letters.
 _MOSTLY_BASES = 0.8
-#: Lines above a pasted sequence that may be its name.
-_MAX_NAMED = 3
+#: Lines above a pasted sequence that may be its name, and letters of a name that could be read as bases.
+_MAX_NAMED, _MAX_WORD = 3, 10
+#: A name before the sequence in its line, as in a row of a table or an alignment.
+_NAME_BEFORE = re.compile(r"\s*([A-Z]{2,10})[\s:,;=]+(?=[ACGTUN\s]{30})", re.I)
+#: Pseudouridine and N1-methylpseudouridine, as sequences of mRNAs made in vitro have them for uridine.
+_PSEUDOURIDINE = re.compile("M?\N{GREEK CAPITAL LETTER PSI}")
+_COMPLEMENT = str.maketrans("ACGTU", "TGCAA")
+#: The line of GCG's programs that parts the words from the sequence, and tells its length.
+_GCG = re.compile(r"^.*\bLength:\s*(\d+).*\.\.[ \t]*$", re.M)
 _SNAPGENE = b"\t\x00\x00\x00\x0eSnapGene"
 #: SnapGene's packet of DNA, and those of other sequences.
 _SNAPGENE_DNA, _SNAPGENE_OTHERS = 0, {21: "a protein", 32: "an RNA"}
@@ -200,6 +207,8 @@ def _fasta(text: str) -> list[_Record]:
     for line in [*text.splitlines(), ">"]:
         if line.startswith(">"):
             if found:
+                # PIR has a title below the name.
+                lines = lines[1:] if lines and _is_word(lines) else lines
                 found[-1].sequence = "".join(lines)
             lines = []
             words = line[1:].strip()
@@ -222,7 +231,24 @@ def _is_before_fasta(text: str) -> bool:
 
 def _letters(text: str) -> str:
     """Return the letters of a pasted sequence, without numbers, marks and gaps."""
-    return re.sub(r"[\s\d/.>|'\"`\u2032\u2018\u2019\u201c\u201d-]", "", text).upper()
+    text = re.sub(r"[\s\d/.>|'\"`\u2032\u2018\u2019\u201c\u201d-]", "", text).upper()
+    return _PSEUDOURIDINE.sub("T", text)
+
+
+def _is_word(lines: list[str]) -> bool:
+    """Whether the first of some lines is a name that could be read as bases: ``CAR`` is three of IUPAC's."""
+    letters = _letters(lines[0])
+    short = 0 < len(letters) <= _MAX_WORD and len(lines) > 1 and len(lines[1]) > 2 * len(letters)
+    return short and not set(letters) <= set("ACGTUN")
+
+
+def _one_strand(lines: list[str]) -> list[str] | None:
+    """Return every other line of a sequence that was copied with its other strand below each line; None for another."""
+    rows = [row for line in lines if (row := _letters(line))]
+    upper, lower = rows[::2], rows[1::2]
+    told = {row.translate(_COMPLEMENT) for row in upper}
+    both = len(rows) > 3 and len(upper) == len(lower) and set(lower) == told
+    return upper if both else None
 
 
 def _is_bases(text: str) -> bool:
@@ -232,15 +258,25 @@ def _is_bases(text: str) -> bool:
 
 def _pasted(text: str, path: Path) -> list[_Record]:
     """Return a sequence without a header: bare or numbered lines of bases."""
-    lines = text.strip().splitlines()
+    lines = [line for line in text.splitlines() if line.strip()]
+    if len(lines) > 1 and not _letters(lines[0]):
+        # Numbers alone, as PHYLIP's programs have them.
+        lines = lines[1:]
     # A name above the sequence, as people write it; quotation marks and 5' and 3' around it.
     n = 0
-    while n < min(_MAX_NAMED, len(lines) - 1) and not _is_bases(lines[n]):
+    while n < min(_MAX_NAMED, len(lines) - 1) and (not _is_bases(lines[n]) or _is_word(lines[n:])):
         n += 1
     remark = "the file has no header: it was read as a bare sequence"
-    if n and _is_bases("".join(lines[n:])):
-        remark += f"; {lines[0][:40]!r} was taken for its name"
-        lines = lines[n:]
+    name, rest = lines[0] if n else "", lines[n:]
+    before = _NAME_BEFORE.match(rest[0]) if rest else None
+    if before and _is_bases(before[1]) and not set(before[1].upper()) <= set("ACGTUN"):
+        name, rest = before[1], [rest[0][before.end() :], *rest[1:]]
+    if name and _is_bases("".join(rest)):
+        remark += f"; {name[:40]!r} was taken for its name"
+        lines = rest
+    if (upper := _one_strand(lines)) is not None:
+        remark += "; the line below each is its other strand"
+        lines = upper
     letters = _letters("".join(lines))
     if not letters:
         raise _refuse(
@@ -320,6 +356,11 @@ def _records(data: bytes, path: Path) -> tuple[list[_Record], str]:
             bases = re.split(r"^SQ .*$", own, flags=re.M)[-1].splitlines()
             record.missing, record.cut_short = lacking(bases, int(told[1]) if told else None)
         return records, "EMBL"
+    if (gcg := _GCG.search(text)) is not None:
+        records = _pasted(text[gcg.end() :], path)
+        if len(records[0].sequence) < int(gcg[1]):
+            raise CutOffError(f"{len(records[0].sequence):,} of {int(gcg[1]):,} bases are there")
+        return records, "GCG"
     header = re.search(r"^>", text, re.M)
     if header and _is_before_fasta(text[: header.start()]):
         return _fasta(text[header.start() :]), "FASTA"
@@ -423,7 +464,8 @@ def read_vector(path: str | Path) -> VectorMap:
 
 def _bases(record: _Record, path: Path, kind: str) -> str:
     """Return the record's bases, upper case, with N for every ambiguous one."""
-    sequence = re.sub(r"[\s\d]", "", record.sequence).upper().replace("U", "T")
+    sequence = re.sub(r"[\s\d]", "", record.sequence).upper()
+    sequence = _PSEUDOURIDINE.sub("T", sequence).replace("U", "T")
     # Gaps of an alignment and a closing asterisk are not bases.
     sequence = sequence.replace("-", "").replace(".", "").rstrip("*")
     if not sequence or set(sequence) <= {"?", "N"}:
