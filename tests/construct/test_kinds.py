@@ -228,3 +228,56 @@ def test_an_mrna_made_in_vitro_has_both_ends(tmp_path, leader, tail):
     assert found.sequence == mrna
     assert (found.five.known, found.three.known) == (True, True)
     assert not lint(found)
+
+
+@pytest.mark.parametrize("tail", [spacer(50), spacer(200), "AATAAAGCTAGC"])
+def test_a_long_tail_ends_an_mrna_made_in_vitro(tmp_path, tail):
+    """Of one with little around the frame it was said that it were a frame alone, and lost 87 of 100 3' UMIs."""
+    found = read(tmp_path, "GGGAGACCACC" + coded(CAR) + tail + "A" * 100)
+    assert found.form == "transcript"
+    assert (found.five.known, found.three.known) == (True, True)
+    assert not lint(found)
+
+
+@pytest.mark.parametrize("stop", ["TAA", "TGA"])
+@pytest.mark.parametrize("form", ["auto", "transcript", "orf"])
+def test_the_tail_takes_nothing_of_the_stop_codon(tmp_path, stop, form):
+    """A frame whose stop codon the tail follows: the A of TGA was taken for the tail's, and the frame had no stop."""
+    path = tmp_path / "v.fa"
+    frame = coded(CAR)[:-3] + stop
+    path.write_text(f">v\nGCCACC{frame}{'A' * 40}\n")
+    found = load_construct(path, form=form)
+    assert found.sequence == f"GCCACC{frame}"
+    assert "no_stop" not in {f["code"] for f in lint(found)}
+
+
+@pytest.mark.parametrize("signal", ["bGH", "hGH", "SV40", "rbGlob", "synthetic", "HSVTK"])
+@pytest.mark.parametrize("leader", ["SV40", "JeT"])
+def test_an_mrna_that_carseq_wrote_keeps_its_ends(tmp_path, signal, leader):
+    """`--correct` writes the mRNA up to where it is cut: read again, it was said to lack its 3' end, and its 5' end."""
+    first = {"SV40": "SV40_promoter", "JeT": "UbC_promoter"}[leader]
+    begin = parts()[first] + parts()[f"{leader}_leader"]
+    end = spacer(230) + parts()[f"{signal}_polyA"]
+    found = read(tmp_path, spacer(120) + begin + "GCCACC" + coded(CAR) + end + spacer(240))
+    again = read(tmp_path, found.sequence)
+    assert again.sequence == found.sequence
+    assert (again.five.known, again.three.known) == (True, True)
+    assert not {"no_leader", "no_3p_end"} & {f["code"] for f in lint(again)}
+
+
+def test_the_mrna_of_a_second_gene_behind_a_poly_a_signal_is_not_the_cars(tmp_path):
+    """CAR, bGH's signal, PGK promoter and GFP up to the 3' LTR: GFP's mRNA was taken for the end of the CAR's."""
+    part = parts()
+    five = part["HIV1_R"] + part["HIV1_U5"] + part["HIV1_leader"] + spacer(400)
+    three = part["WPRE"] + part["HIV1_dU3"] + part["HIV1_R"] + part["HIV1_U5"]
+    first = part["MND_promoter"] + "GAATTCGCCACC" + coded(CAR) + spacer(30) + part["bGH_polyA"]
+    second = part["hPGK_promoter"] + part["hPGK_leader"] + coded("M" + DOMAIN["EGFP"])
+    found = read(tmp_path, five + first + spacer(40) + second + three)
+    cut = found.sequence.rindex("AATAAA") + 6 + 25
+    assert (found.three.what, len(found.sequence)) == ("bGH poly(A) signal", cut)
+    assert "EGFP" not in {r.name for r in found.domain_rows}
+    assert "shared_end" not in {f["code"] for f in lint(found)}
+    # Without a signal between them, both end in the 3' LTR.
+    both = read(tmp_path, five + first[: -len(part["bGH_polyA"])] + second + three)
+    assert both.three.what == "HIV-1 R"
+    assert "shared_end" in {f["code"] for f in lint(both)}

@@ -33,6 +33,7 @@ from carseq.construct.promoters import (
     find_template,
     known_starts,
     promoter_names,
+    signal_at_end,
 )
 from carseq.construct.setting import begins_in_gene, carriers
 from carseq.construct.vectormap import VectorMap
@@ -196,7 +197,8 @@ def transcribed(found: Candidate) -> Transcribed:
 def _other_mrnas(found: Candidate, start: int, end: int) -> list[Note]:
     """Return the notes on other promoters of the vector whose mRNA ends where the CAR's does."""
     vector, orf, repeats = found.vector, found.orf, found.repeats
-    behind = promoter_names(vector, orf.end, repeats.three.start if repeats.three else end)
+    last = min(repeats.three.start, end) if repeats.three else end
+    behind = promoter_names(vector, orf.end, last)
     before: list[str] = []
     if repeats.five is not None and repeats.five.end < start:
         lo = repeats.five.end
@@ -241,6 +243,16 @@ def _three_prime(found: Candidate, notes: list[Note]) -> tuple[int, End]:
     n = len(vector.sequence)
     if found.repeats.three is not None:
         one = found.repeats.three
+        own = find_stop(vector, orf.end, one.start)
+        if own is not None and not own.guess and promoter_names(vector, own.position, one.start):
+            # What lies behind is another gene's mRNA, which the vector's R ends.
+            notes.append(
+                (
+                    "promoter",
+                    f"a second gene lies behind the {own.name}, which ends the CAR's mRNA",
+                )
+            )
+            return own.position, End(own.name, True)
         return one.end, End(f"{one.virus} R", True)
     wall = _wall(found)
     stop = find_stop(vector, orf.end, wall)
@@ -337,6 +349,8 @@ _FIRST = {
     "UbC exon 1": "UbC_exon1",
     "PGK (human) leader": "hPGK_leader",
     "PGK (mouse) leader": "mPGK_leader",
+    "JeT leader": "JeT_leader",
+    "SV40 leader": "SV40_leader",
 }
 
 
@@ -394,6 +408,8 @@ def transcript_stop(sequence: str, tail: bool) -> str | None:
     for repeat in find_all_repeats(sequence[lo:]):
         if n - lo - repeat.end <= _AT_END:
             return f"{repeat.virus} R"
+    if (known := signal_at_end(sequence)) is not None:
+        return known
     signal = max(sequence.rfind("AATAAA"), sequence.rfind("ATTAAA"))
     if signal >= 0 and n - signal <= 50 and tail:
         return "poly(A) signal and tail"

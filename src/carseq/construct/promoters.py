@@ -196,6 +196,17 @@ def _cut(sequence: str, lo: int, hi: int) -> int:
     return hi if signal is None else min(signal.end() + CLEAVAGE, len(sequence))
 
 
+def signal_at_end(sequence: str) -> str | None:
+    """Return the known poly(A) signal behind which an mRNA is cut where its sequence ends, or None."""
+    for name, part in _ENDS.items():
+        bases = parts()[part]
+        head = bases[: _cut(bases, 0, len(bases))]
+        last = sequence[-len(head) - CLEAVAGE :]
+        if any(len(last) - end <= CLEAVAGE for _, end, _ in find_part(head, last)):
+            return name
+    return None
+
+
 def find_stop(vector: VectorMap, lo: int, hi: int) -> Stop | None:
     """Return the mRNA's end between ``lo`` and ``hi`` by a poly(A) signal: known, annotated, or a bare AATAAA."""
     sequence = vector.sequence

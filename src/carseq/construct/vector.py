@@ -51,8 +51,8 @@ ASSUMED = re.compile(r"ASSUMED ENDS: ([^.]+)\.")
 _PUT_ON = re.compile(r"The (5' and 3'|5'|3') ends? of the mRNA")
 #: A poly(A) tail at a transcript's end, in one piece or in two with a linker, as mRNAs made in vitro have it.
 _TAIL = re.compile("(?:A{25,}[CGT][ACGT]{0,14}?[CGT])?A{10,}$")
-#: A tail of so many A is that of an mRNA made in vitro; a cloned cDNA has fewer.
-_MADE = 60
+#: A tail of so many A is that of an mRNA made in vitro, which ends with it; a cloned cDNA has fewer. Bases of a codon.
+_MADE, _CODON = 60, 3
 _MISSING = (
     ("binder", "binder (scFv, VHH)"),
     ("hinge", "hinge"),
@@ -107,8 +107,9 @@ def _whole(vector: VectorMap, name: str, form: Form, path: str | Path) -> Constr
     internal: int | None = None
     annotated: list[tuple[int, int]] = []
     if form in ("transcript", "orf"):
-        sequence, tail = _trimmed(vector.sequence)
-        orf = _read_frame(sequence, path, form)
+        orf = _read_frame(_trimmed(vector.sequence)[0], path, form)
+        orf = _with_stop(orf, vector.sequence)
+        sequence, tail = _trimmed(vector.sequence, orf)
         verdict = judge_protein(translate(sequence[orf.start : orf.end]).rstrip("*"))
         five, three = _given_ends(sequence, form == "orf", tail)
         shape: str = form
@@ -149,10 +150,12 @@ def _whole(vector: VectorMap, name: str, form: Form, path: str | Path) -> Constr
             orf = Orf(orf.start - run.start, orf.end - run.start, orf.complete, orf.score)
             internal = None if run.internal is None else run.internal - run.start
         else:
-            sequence, tail = _trimmed(sequence)
+            sequence, tail = _trimmed(sequence, orf)
+            five, three = _given_ends(sequence, False, tail)
+            # An mRNA made in vitro may have little around its frame.
             whole = orf.end - orf.start >= _ORF_SHARE * len(sequence)
+            whole = whole and not (five.known or three.known)
             shape = "orf" if whole else "transcript"
-            five, three = _given_ends(sequence, whole, tail)
     place = (orf.start, min(orf.end, len(sequence)))
     assumed = next((text for code, text in notes if code == "assumed_ends"), None)
     if assumed is not None:
@@ -235,6 +238,8 @@ def _given_ends(sequence: str, is_orf: bool, tail: int) -> tuple[End, End]:
         return CUT, CUT
     start = transcript_start(sequence, made=tail >= _MADE)
     stop = transcript_stop(sequence, tail > 0)
+    if stop is None and tail >= _MADE:
+        stop = "poly(A) tail of an mRNA made in vitro"
     return (
         CUT if start is None else End(start, True),
         CUT if stop is None else End(stop, True),
@@ -436,12 +441,26 @@ def _partial(vector: VectorMap, name: str) -> Construct:
     )
 
 
-def _trimmed(sequence: str) -> tuple[str, int]:
-    """Return a transcript without its poly(A) tail, and how many A it ended with (0: no tail)."""
+def _trimmed(sequence: str, orf: Orf | None = None) -> tuple[str, int]:
+    """Return a transcript without its poly(A) tail, and how many A it ended with (0: no tail).
+
+    The last bases of a stop codon directly before the tail are the frame's.
+    """
     tail = _TAIL.search(sequence)
     if tail is None:
         return sequence, 0
-    return sequence[: tail.start()], len(sequence) - len(sequence.rstrip("A"))
+    first = tail.start()
+    if orf is not None and orf.complete and 0 < orf.end - first < _CODON:
+        first = orf.end
+    return sequence[:first], len(sequence) - len(sequence.rstrip("A"))
+
+
+def _with_stop(orf: Orf, sequence: str) -> Orf:
+    """Return a frame that ends where a poly(A) tail was taken off, with the stop codon that the tail's first A end."""
+    end = orf.start + -(-(orf.end - orf.start) // _CODON) * _CODON
+    if orf.complete or end == orf.end or translate(sequence[end - _CODON : end]) != "*":
+        return orf
+    return Orf(orf.start, end, True, orf.score)
 
 
 def _shape(found: Candidate, form: Form, start: int, end: int) -> str:
