@@ -10,8 +10,10 @@ from dataclasses import replace
 import mappy
 import pysam
 import pytest
+from typer.testing import CliRunner
 
-from carseq.construct import Transcript
+from carseq.cli import app
+from carseq.construct import Transcript, load_construct
 from carseq.errors import CarseqError
 from carseq.molecules.consensus import consensus, corrected
 
@@ -151,6 +153,27 @@ def test_amplified_copies_of_one_molecule_vote_once(tmp_path, surrogate):
     assert len(consensus(bam, surrogate, min_depth=9)) == 1
 
 
+def test_an_unknown_intron_is_no_deletion(tmp_path, surrogate):
+    """The map did not mark its promoter's intron: `--correct` took it out, and with it what unspliced reads show."""
+    sequence = surrogate.sequence
+    cut = sequence.index("GT", 1600)
+    size = sequence.index("AG", cut + 300) + 2 - cut
+    joined = sequence[cut - 45 : cut] + sequence[cut + size : cut + size + 45]
+    spliced = [(f"s{i}", "C1", f"U{i}", joined, cut - 45, f"45M{size}N45M") for i in range(30)]
+    whole = sequence[cut - 45 : cut + 45]
+    others = [(f"o{i}", "C1", f"V{i}", whole, cut - 45, "90M") for i in range(6)]
+    bam = write_bam(tmp_path / "a.bam", surrogate.name, sequence, spliced + others)
+    variants = consensus(bam, surrogate)
+    assert variants.values.tolist() == [
+        [cut, sequence[cut : cut + size], "-", 36, 30 / 36, "intron"]
+    ]
+    assert corrected(surrogate, variants) == sequence
+    command = ["construct", "consensus", "hbi0101_surrogate_native.gb", str(bam), "--name"]
+    told = CliRunner().invoke(app, [*command, surrogate.name]).output
+    assert f"30 of 36 molecules lack bases {cut + 1:,}-{cut + size:,}: an intron" in told
+    assert "they agree with the file there" in told
+
+
 def test_ambiguous_bases_are_resolved_by_the_reads(tmp_path, surrogate):
     sequence = surrogate.sequence
     blank = sequence[:500] + "N" + sequence[501:]
@@ -171,11 +194,6 @@ def test_a_bam_of_another_construct_is_refused(tmp_path, surrogate):
 
 
 def test_the_command_writes_the_corrected_transcript(tmp_path, surrogate):
-    from typer.testing import CliRunner
-
-    from carseq.cli import app
-    from carseq.construct import load_construct
-
     true, _ = planted(surrogate.sequence, 1)
     bam = by_minimap2(tmp_path / "a.bam", surrogate, list(reads(true, 1500, 1)))
     out = tmp_path / "corrected.fa"

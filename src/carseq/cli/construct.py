@@ -321,6 +321,15 @@ def _consensus(found: Any, bam: Path, correct: Path | None) -> None:
     variants = consensus(bam, found)
     bases = f"{variants.attrs['callable_bases']:,} of {len(found.sequence):,} bases"
     out.print(f"the reads cover {bases} with {MIN_DEPTH} molecules or more", highlight=False)
+    spliced = variants[variants["kind"] == "intron"]
+    for row in spliced.itertuples():
+        first, last = row.position + 1, row.position + len(row.ref)
+        out.print(
+            f"{round(row.support * row.depth)} of {row.depth} molecules lack bases {first:,}-{last:,}: an intron that "
+            "the construct does not know; before the CAR's frame, mark it in the map as a feature `intron`",
+            highlight=False,
+        )
+    variants = variants.drop(spliced.index)
     if len(variants):
         table = Table(
             "base", "kind", "file", "reads", "molecules", "support", title="disagreements"

@@ -35,6 +35,8 @@ MIN_MAPQ = 30
 END_BASES = 5
 #: Base quality below which a base does not vote.
 MIN_BASE_QUALITY = 15
+#: An aligner's gap of at least this many bases, from GT or GC to AG, is an intron: the bases are not missing.
+MIN_INTRON = 50
 _MATCH, _INS, _DEL, _SKIP, _SOFT, _EQ, _X = 0, 1, 2, 3, 4, 7, 8
 
 #: An insertion or deletion: its place on the transcript, its kind, its bases.
@@ -50,6 +52,12 @@ def left_aligned(sequence: str, position: int, bases: str, kind: str) -> tuple[i
         bases = bases[-1] + bases[:-1]
         position -= 1
     return position, bases
+
+
+def _is_intron(sequence: str, start: int, size: int) -> bool:
+    """Return whether a gap of an alignment begins and ends as an intron does."""
+    ends = sequence[start : start + 2], sequence[start + size - 2 : start + size]
+    return size >= MIN_INTRON and ends in (("GT", "AG"), ("GC", "AG"))
 
 
 def _votes(
@@ -78,6 +86,10 @@ def _votes(
             place, added = left_aligned(sequence, on_car, added, "insertion")
             indels[place, "insertion", added] = (place, on_car)
             on_read += size
+        elif operation == _SKIP and _is_intron(sequence, on_car, size):
+            if (on_car, on_car + size) not in introns:
+                indels[on_car, "intron", sequence[on_car : on_car + size]] = (on_car, on_car)
+            on_car += size
         elif operation in (_DEL, _SKIP):
             if (on_car, on_car + size) not in introns:
                 gone = sequence[on_car : on_car + size]
@@ -123,7 +135,8 @@ def consensus(
     pandas.DataFrame
         By position: ``position`` (0-based, of the full-length transcript; an insertion lies before it), ``ref``,
         ``alt`` (``-`` for no bases), ``depth`` (molecules), ``support`` (share of them), ``kind`` (``snv``,
-        ``insertion``, ``deletion``, ``resolved``: a base that is N in the reference).
+        ``insertion``, ``deletion``, ``resolved``: a base that is N in the reference; ``intron``: what spliced molecules
+        lack and the construct does not know as an intron, which is no fault of its sequence, whatever their share).
 
     Raises
     ------
@@ -246,6 +259,11 @@ def _variants(tally: _Tally, sequence: str, min_depth: int, min_support: float) 
             rows.append((place, sequence[place], alt, total, n / total, kind))
     for (place, kind, bases), n in tally.indels.items():
         first, last = tally.stretch[place, kind, bases]
+        if kind == "intron":
+            total = n + tally.spans[place]
+            if n >= min_depth:
+                rows.append((place, bases, "-", total, n / total, kind))
+            continue
         total = max(n, min((tally.spans[p] for p in range(first, last + 1)), default=n))
         if total >= min_depth and n >= min_support * total:
             ref, alt = (bases, "-") if kind == "deletion" else ("-", bases)
@@ -304,7 +322,7 @@ def corrected(construct: Construct, variants: pd.DataFrame) -> str:
     construct
         The CAR.
     variants
-        As :func:`consensus` gives them.
+        As :func:`consensus` gives them. Introns stay: unspliced molecules have them.
 
     Raises
     ------
@@ -313,6 +331,7 @@ def corrected(construct: Construct, variants: pd.DataFrame) -> str:
     """
     sequence = construct.sequence
     # From the end, so that positions before a change stay true; at one position the insertion goes in last.
+    variants = variants[variants["kind"] != "intron"]
     order = variants.assign(_first=variants["kind"] == "insertion")
     for row in order.sort_values(["position", "_first"], ascending=[False, True]).itertuples():
         position = int(row.position)
