@@ -41,6 +41,13 @@ BBZ = ("CD8A hinge", "CD8A transmembrane", "4-1BB", "CD3zeta")
 CARS = {
     "NKG2D": (["CD8A signal peptide", "NKG2D ectodomain", *BBZ], None),
     "DARPin": (["CD8A signal peptide", DARPIN, *BBZ], ["CD8A signal peptide", "DARPin", *BBZ]),
+    "chlorotoxin": (
+        [
+            *["CSF2RA signal peptide", "chlorotoxin", "IgG4 hinge", "IgG4 CH2", "IgG4 CH3"],
+            *["CD28 transmembrane", "CD28", "CD3zeta"],
+        ],
+        None,
+    ),
     "APRIL, third generation": (
         [
             *["CD28 signal peptide", "APRIL", "IgG1 hinge", "IgG1 CH2", "IgG1 CH3"],
@@ -252,7 +259,9 @@ def test_a_truc_on_another_chain_names_its_ectodomain(gene):
     assert {GENES[name] for name in inner} == {gene}
 
 
-@pytest.mark.parametrize("name", ["DARPin", "TRuC", "iCasp9 before the CAR", "2B4 and a VHH"])
+@pytest.mark.parametrize(
+    "name", ["DARPin", "TRuC", "iCasp9 before the CAR", "2B4 and a VHH", "chlorotoxin"]
+)
 def test_such_a_car_is_taken_without_an_alarm(tmp_path, name):
     protein = protein_of(CARS[name][0])
     found = load_construct(in_a_vector(tmp_path, protein))
