@@ -7,7 +7,9 @@ from dataclasses import replace
 
 import pysam
 import pytest
+from typer.testing import CliRunner
 
+from carseq.cli import app
 from carseq.construct import Construct, lint, load_construct
 from carseq.construct.backbones import backbones, complete, likeliest
 from carseq.construct.coding import reverse_complement
@@ -165,10 +167,6 @@ def test_clipped_and_unmapped_reads_of_a_bam_are_used(tmp_path, orf):
             out.write(record)
     pysam.index(str(path))
     assert splicing_of_bam(orf, path) is None
-    from typer.testing import CliRunner
-
-    from carseq.cli import app
-
     source = tmp_path / "orf.fa"
     to = tmp_path / "longer.gb"
     command = ["construct", str(source), "--name", "MYCAR", "--bam", str(path), "--extend", str(to)]
@@ -184,3 +182,37 @@ def test_clipped_and_unmapped_reads_of_a_bam_are_used(tmp_path, orf):
     # Of the 5' end the reads showed nothing: it is as unknown as before, and what that costs is said.
     assert not again.five.known
     assert {f["code"]: f for f in lint(again)}["no_leader"]["umis_lost_5p"] > 50
+    # Reads that were aligned without the CAR are all unmapped, and nothing can be compared.
+    bare = tmp_path / "b.bam"
+    header["SQ"] = [{"SN": "chr1", "LN": 1000}]
+    with pysam.AlignmentFile(str(bare), "wb", header=header) as out:
+        for i, read in enumerate(reads):
+            record = pysam.AlignedSegment(out.header)
+            record.query_name, record.query_sequence, record.flag = f"r{i}", read.sequence, 4
+            record.set_tags([("CB", read.molecule), ("UB", "U")])
+            out.write(record)
+    pysam.index(str(bare))
+    command[5], command[7] = str(bare), str(tmp_path / "again.gb")
+    done = CliRunner().invoke(app, command, env={"COLUMNS": "200"})
+    assert done.exit_code == 0, done.output
+    assert "no contig MYCAR" in done.output
+    assert load_construct(tmp_path / "again.gb").sequence == again.sequence
+
+
+def test_a_part_of_a_car_is_not_extended(tmp_path):
+    """It was told that both of its ends are known."""
+    source, bam = tmp_path / "part.fa", tmp_path / "a.bam"
+    source.write_text(f">v\n{FRAME[66:800]}\n")
+    with pysam.AlignmentFile(
+        str(bam),
+        "wb",
+        header={"HD": {"VN": "1.6", "SO": "coordinate"}, "SQ": [{"SN": "CAR", "LN": 734}]},
+    ):
+        pass
+    pysam.index(str(bam))
+    command = ["construct", str(source), "--form", "partial", "--bam", str(bam), "--extend", "x.gb"]
+    done = CliRunner().invoke(app, command, env={"COLUMNS": "200"})
+    assert done.exit_code == 1
+    assert "part of a CAR" in str(done.output) + str(done.exception)
+    # Its map marks nothing that a part need not have.
+    assert "✗" not in done.output

@@ -194,9 +194,19 @@ def show_map(
         )
     if bam:
         _ends_in_reads(found, bam, extend)
-        _consensus(found, bam, correct)
+        if extend and not correct and not _has_contig(bam, found.name):
+            out.print(f"{bam} has no contig {found.name}: its reads are not compared with the file")
+        else:
+            _consensus(found, bam, correct)
     if any(finding["level"] == "error" for finding in findings):
         raise typer.Exit(1)
+
+
+def _has_contig(bam: Path, name: str) -> bool:
+    from carseq.io.bam import open_bam
+
+    with open_bam(bam) as alignments:
+        return name in alignments.references
 
 
 def _spliced(found: Construct, bam: Path) -> float | None:
@@ -278,6 +288,12 @@ def _ends_in_reads(found: Any, bam: Path, to: Path | None) -> None:
         for end, prime, one in (("five", "5'", found.five), ("three", "3'", found.three))
         if one is not None and not one.known
     ]
+    if to and (found.orf is None or found.form == "partial"):
+        raise CarseqError(
+            "reads extend a whole reading frame",
+            f"{found.name} is read as {found.form}: what lies beside a part of a CAR is the CAR's own, not its ends",
+            "give the CAR's whole frame, or leave out --extend",
+        )
     if not wanted or found.orf is None or found.form == "partial":
         if to:
             raise CarseqError("both ends of the construct are known", "", "leave out --extend")
@@ -296,6 +312,8 @@ def _ends_in_reads(found: Any, bam: Path, to: Path | None) -> None:
         else:
             out.print(f"beyond the {prime} end the reads show nothing ({one.why})", highlight=False)
     if not any(one.sequence for one in seen.values()):
+        if to:
+            out.print(f"{to} was not written")
         return
     longer = extended(found, seen.get("five"), seen.get("three"))
     vector = likeliest(longer)

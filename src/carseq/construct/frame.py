@@ -80,9 +80,10 @@ def reading_faults(construct: Construct) -> list[Fault]:
     """Return the faults of the CAR's reading frame, by position.
 
     Out-of-frame or cut-off domains give them away: a domain behind the stop in the ORF's own frame tells of a
-    premature stop, one in another frame of a frameshift.
+    premature stop, one in another frame of a frameshift. A part of a CAR has neither start nor stop, nor need it hold
+    all domains: it has none.
     """
-    if construct.orf is None:
+    if construct.orf is None or construct.form == "partial":
         return []
     start, end = construct.orf
     sequence = construct.sequence

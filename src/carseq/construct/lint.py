@@ -89,9 +89,7 @@ def lint(
         report.add("surrogate", SURROGATE)
     ends = _missing_ends(construct, whole, cost, report)
     _ambiguous(construct, cost, report)
-    # A part of a CAR has neither start nor stop, nor need it hold CD3zeta.
-    faults = [] if construct.form == "partial" else reading_faults(construct)
-    for fault in faults:
+    for fault in reading_faults(construct):
         # The bases are there, whatever frame they are read in: reads align all the same.
         note = (
             "" if fault.code.startswith("no_") and fault.code != "no_stop" else " It costs no UMIs."

@@ -110,7 +110,7 @@ def text_map(
     if offset or full - offset > size:
         lines.append(Text("  (dots: what the mRNA has and the file lacks)"))
     lines.append(_domain_table(construct))
-    for fault in reading_faults(construct):
+    for fault in (f for f in reading_faults(construct) if f.level != "info"):
         lines.append(
             Text(f"  ✗ base {fault.position}: {fault.code.replace('_', ' ')}", style="red")
         )

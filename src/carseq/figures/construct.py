@@ -137,7 +137,7 @@ def _map_track(
         track.text(
             (start + end) / 2, y, words, color="white", fontsize=7.5, ha="center", va="center"
         )
-        for fault in reading_faults(construct):
+        for fault in (f for f in reading_faults(construct) if f.level != "info"):
             track.plot([fault.position], [y], "X", color=OKABE_ITO[5], mec="white", ms=10, zorder=5)
             right = fault.position > first + 0.8 * width
             track.annotate(
