@@ -281,3 +281,38 @@ def test_the_mrna_of_a_second_gene_behind_a_poly_a_signal_is_not_the_cars(tmp_pa
     both = read(tmp_path, five + first[: -len(part["bGH_polyA"])] + second + three)
     assert both.three.what == "HIV-1 R"
     assert "shared_end" in {f["code"] for f in lint(both)}
+
+
+def faults(folder, frame: str) -> dict[str, str]:
+    """Return the level of each finding beyond the good to know on a frame in MSGV1."""
+    vector = backbones()["MSGV1"]
+    found = lint(read(folder, vector.five + frame + vector.three), "3p")
+    return {f["code"]: f["level"] for f in found if f["level"] != "info"}
+
+
+FRAME = coded(CAR)
+MARKED = coded(f"{CAR}GSG{DOMAIN['T2A']}{DOMAIN['CSF2RA signal peptide']}{DOMAIN['EGFRt']}")
+BEHIND = coded(f"M{DOMAIN['EGFP']}GSG{DOMAIN['T2A']}{CAR}")
+
+
+@pytest.mark.parametrize(
+    ("frame", "told"),
+    [
+        (FRAME, {}),
+        (MARKED, {}),
+        (BEHIND, {}),
+        # One base of the leader is lost: the first ATG of the scFv began the CAR, and nothing was said.
+        (FRAME[:20] + FRAME[21:], {"no_signal_peptide": "warn"}),
+        # So of a CAR behind a 2A peptide: the frame of the protein before it does not reach the CAR.
+        (BEHIND[:800] + "A" + BEHIND[800:], {"frameshift": "error"}),
+        # The marker by which cells are sorted is behind a stop codon, or out of frame.
+        (FRAME + MARKED[len(FRAME) - 3 :], {"premature_stop": "warn"}),
+        (FRAME[:-3] + "G" + MARKED[len(FRAME) - 3 :], {"frameshift": "warn"}),
+        # The stop codon is lost.
+        (FRAME[:-3] + "GCT" * 20 + "TAA", {"no_stop": "warn"}),
+        # A transmembrane domain whose bases are unknown need not be lacking.
+        (FRAME[:930] + "N" * 66 + FRAME[996:], {"ambiguous": "warn", "no_transmembrane": "warn"}),
+    ],
+)
+def test_a_base_lost_beside_a_domain_is_told(tmp_path, frame, told):
+    assert faults(tmp_path, frame) == told

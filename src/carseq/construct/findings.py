@@ -38,8 +38,13 @@ CODES: dict[str, Code] = {
     "not_a_car": Code(
         "error", "the reading frame is not a CAR's", "Give the map of the CAR's vector."
     ),
-    "frameshift": Code("error", "CAR domains lie in different reading frames"),
-    "premature_stop": Code("error", "a stop codon lies within the CAR"),
+    "frameshift": Code(
+        "error",
+        "CAR domains lie in different reading frames (warn if it is a protein behind the CAR)",
+    ),
+    "premature_stop": Code(
+        "error", "a stop codon lies within the CAR (warn if before a protein behind it)"
+    ),
     "no_cd3zeta": Code(
         "error", "no CD3zeta (info if another domain signals, warn if an unknown one may)"
     ),
@@ -60,7 +65,8 @@ CODES: dict[str, Code] = {
     ),
     "no_binder": Code("warn", "no antibody domain, DARPin or natural ligand"),
     "no_hinge": Code("info", "no hinge or spacer"),
-    "no_stop": Code("warn", "the reading frame has no stop codon"),
+    "no_signal_peptide": Code("warn", "the reading frame begins without a signal peptide"),
+    "no_stop": Code("warn", "the reading frame has no stop codon, or goes on behind the CAR"),
     "truncated_cd3zeta": Code("warn", "CD3zeta is cut off"),
     "two_cars": Code(
         "warn", "two CARs on one mRNA", "Check that this is meant; they are counted as one."

@@ -13,7 +13,7 @@ from carseq.construct.model import Construct
 from carseq.construct.orfs import MAX_DOMAIN_EDITS
 from carseq.construct.parts import find_protein, known_proteins
 from carseq.construct.promoters import known_starts
-from carseq.construct.protein import CAR_KINDS, UNNAMED, has_signal_peptide
+from carseq.construct.protein import CAR_KINDS, MIN_SECOND, UNNAMED, has_signal_peptide
 from carseq.construct.setting import is_joined
 
 #: Residues of a domain that must be there for a piece of it to be looked at; shorter ones occur by chance.
@@ -24,6 +24,12 @@ _MIN_REST = 5
 _MIN_OPEN = 8
 #: Bases by which an IRES may reach into the frame before or behind it.
 _TOUCH = 12
+#: Bases between a CAR and a 2A peptide that joins it to another protein: a linker, a furin site, a tag.
+_JOINT = 90
+#: Residues behind the CAR's last domain from which on its stop codon seems to be lost.
+_MIN_RUN = 8
+#: Unknown residues of a frame that may be a domain which is missed.
+_MIN_UNKNOWN = 5
 #: Kinds of domain whose place in another frame tells of a fault. Markers and backbone genes have frames of their own.
 _TELLING = {"signal peptide", "binder", *CAR_KINDS}
 #: Signalling that a CAR may have instead of CD3zeta.
@@ -153,6 +159,12 @@ def reading_faults(construct: Construct) -> list[Fault]:
                 end,
             )
         )
+    else:
+        found += _run_on(construct)
+    if not any(f.code in ("frameshift", "premature_stop") for f in found):
+        found += _broken_joints(construct)
+    if not found:
+        found += _no_signal_peptide(construct)
     missing = _missing_domains(construct, [*inside, *outside])
     # What a shift or a stop codon takes out of the frame does not lack besides; a CD3zeta whose rest is in another
     # frame is not cut off.
@@ -160,6 +172,95 @@ def reading_faults(construct: Construct) -> list[Fault]:
     kept = {"truncated_cd3zeta", "no_cd3zeta"} if cut is None else set()
     found += [f for f in missing if f.code in kept or not broken]
     return sorted(found, key=lambda f: f.position)
+
+
+def _run_on(construct: Construct) -> list[Fault]:
+    """Return the fault of a frame that goes on behind the CAR's last domain for some residues of nothing known."""
+    assert construct.orf is not None
+    start, end = construct.orf
+    rows = [r for r in construct.domain_rows if start <= r.start and r.end <= end]
+    inner = max((r.end for r in rows if r.kind in ("CD3zeta", "signalling")), default=end)
+    last = max(rows, key=lambda r: r.end, default=None)
+    if last is None or last.name != UNNAMED or last.start > inner:
+        return []
+    n = (end - 3 - inner) // 3
+    if not _MIN_RUN <= n < MIN_SECOND:
+        return []
+    return [
+        Fault(
+            "no_stop",
+            f"The reading frame goes on behind the CAR's last domain for {n} residues of nothing known: its stop codon "
+            f"seems to be lost (base {inner + 1}).",
+            "Check the map there; ignore this if the CAR ends in a tag that carseq does not know.",
+            inner,
+        )
+    ]
+
+
+def _broken_joints(construct: Construct) -> list[Fault]:
+    """Return the faults of 2A peptides directly before or behind the CAR that are not in its frame."""
+    assert construct.orf is not None
+    start, end = construct.orf
+    rows = [r for r in construct.domain_rows if start <= r.start and r.end <= end]
+    inner = max((r.end for r in rows if r.kind in CAR_KINDS), default=end)
+    faults: dict[bool, Fault] = {}
+    for frame in range(3):
+        text = translate(construct.sequence[frame:])
+        for domain in known_proteins("2A peptide"):
+            for first, last, _ in find_protein(domain.sequence, text, MAX_DOMAIN_EDITS):
+                lo, hi = frame + 3 * first, frame + 3 * last
+                shifted = frame != start % 3
+                if shifted and -_JOINT <= start - hi <= _JOINT:
+                    faults[True] = Fault(
+                        "frameshift",
+                        f"{domain.name} before the CAR (bases {lo + 1}-{hi}) lies in another reading frame: the CAR "
+                        "behind it would not be translated. An insertion or deletion breaks the frame.",
+                        "Check the map there; compare it with the reads (`carseq construct FILE --bam READS.bam`).",
+                        start,
+                        "error",
+                    )
+                elif -_TOUCH <= lo - inner <= _JOINT and (shifted or lo >= end - 3):
+                    faults[False] = Fault(
+                        "frameshift" if shifted else "premature_stop",
+                        f"{domain.name} behind the CAR (bases {lo + 1}-{hi}) "
+                        + (
+                            "lies in another reading frame"
+                            if shifted
+                            else "lies behind a stop codon"
+                        )
+                        + ": the protein behind it would not be translated. The CAR is.",
+                        "Check the map there if cells are sorted by that protein.",
+                        inner,
+                        "warn",
+                    )
+    return list(faults.values())
+
+
+def _no_signal_peptide(construct: Construct) -> list[Fault]:
+    """Return the fault of a CAR without a signal peptide: a base in it, or its start codon, may be lost."""
+    assert construct.orf is not None
+    start, end = construct.orf
+    rows = [r for r in construct.domain_rows if start <= r.start and r.end <= end]
+    kinds = [r.kind for r in rows]
+    # What spans the membrane before it binds (NKG2D's own) has none, nor what a gene's exon or a 2A peptide precedes.
+    spans = kinds.index("transmembrane") if "transmembrane" in kinds else len(kinds)
+    if (
+        "signal peptide" in kinds
+        or "binder" not in kinds[:spans]
+        or any(kind in ("2A peptide", "marker", "switch") for kind in kinds[:spans])
+        or has_signal_peptide(construct.protein)
+        or is_joined(construct.sequence, start)
+    ):
+        return []
+    return [
+        Fault(
+            "no_signal_peptide",
+            f"The CAR's reading frame begins without a signal peptide (base {start + 1}): it would not reach the "
+            "membrane. A base of its leader, or its start codon, may be missing.",
+            "Check the 5' end of the reading frame.",
+            start,
+        )
+    ]
 
 
 def _is_apart(construct: Construct, piece: Piece) -> bool:
@@ -237,12 +338,20 @@ def _missing_domains(construct: Construct, found: list[Piece]) -> list[Fault]:
         if kind not in kinds and not any(p.kind == kind for p in found):
             # A hinge of a few residues is common; a CAR without a transmembrane part is none.
             level: Level = "warn"
+            n_unknown = construct.protein.count("X")
             if code != "no_binder":
                 level = "info" if code == "no_hinge" else "error"
+            if level == "error" and n_unknown >= _MIN_UNKNOWN:
+                level = "warn"
             faults.append(
                 Fault(
                     code,
-                    f"No {what} was found in the CAR's reading frame.",
+                    f"No {what} was found in the CAR's reading frame."
+                    + (
+                        f" {n_unknown} of its residues are unknown."
+                        if n_unknown >= _MIN_UNKNOWN
+                        else ""
+                    ),
                     "Check the map; ignore this if the CAR has one that carseq does not know.",
                     start,
                     level,
