@@ -7,6 +7,8 @@ import random
 import pytest
 
 from carseq.construct import lint, load_construct
+from carseq.construct.coding import reverse_complement
+from carseq.construct.model import End
 from carseq.construct.parts import parts, sequences
 
 P = parts()
@@ -121,6 +123,32 @@ def test_a_primer_is_neither_a_promoter_nor_the_end(tmp_path):
     assert not found.three.known
     told = {code for code, _ in found.notes} | {f["code"] for f in lint(found, "both")}
     assert told & {"no_3p_end", "three_prime_guess"}
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_features_of_a_gff3_file_with_its_sequence_are_read(tmp_path, turned):
+    """Its table was passed over: the mRNA began with the plasmid, and "no annotation" was said to tell otherwise."""
+    end = random_bases(180, 12) + "AATAAA" + random_bases(60, 13)
+    bases = random_bases(300, 1) + random_bases(600, 2) + "GCCACC" + FRAME + end
+    bases += random_bases(500, 3)
+    at, n = 906 + len(FRAME), len(bases)
+    places = [(301, 900), (at + 1, at + len(end))]
+    if turned:
+        bases = reverse_complement(bases)
+        places = [(n + 1 - b, n + 1 - a) for a, b in places]
+    kinds = (("promoter", "Name=NFAT%20promoter"), ("polyA_signal_sequence", "ID=x;Note=pA"))
+    rows = [
+        f"v\tGeneious\t{kind}\t{a}\t{b}\t.\t{'-' if turned else '+'}\t.\t{name}\n"
+        for (kind, name), (a, b) in zip(kinds, places, strict=True)
+    ]
+    region = f"v\tGeneious\tregion\t1\t{n}\t.\t+\t.\tID=v;Is_circular=true\n"
+    path = tmp_path / "v.gff"
+    path.write_text(f"##gff-version 3\n{region}{''.join(rows)}##FASTA\n>v\n{bases}\n")
+    found = load_construct(path)
+    assert found.five.what == "NFAT promoter"
+    assert found.sequence.index(FRAME) == 106
+    assert found.three == End("pA", True)
+    assert found.form == "plasmid"
 
 
 def test_a_regulatory_feature_of_an_embl_file_is_a_promoter(tmp_path):

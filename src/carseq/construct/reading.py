@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from carseq.construct.genbank import CutOffError, lacking, read_genbank
 from carseq.construct.vectormap import Feature, VectorMap, feature_kind
@@ -218,6 +219,29 @@ def _fasta(text: str) -> list[_Record]:
     return [r for r in found[:-1] if r.sequence or r.name]
 
 
+def _with_gff(records: list[_Record], table: str) -> list[_Record]:
+    """Return the records of a GFF3 file with the features of its table: places from 1, the attributes name them."""
+    rows = [x.split("\t") for x in table.splitlines() if not x.startswith("#")]
+    rows = [row for row in rows if len(row) > 8 and row[3].isdigit() and row[4].isdigit()]
+    for record in records:
+        found = []
+        for row in rows:
+            if row[0] != record.name and len(records) > 1:
+                continue
+            told = dict(re.findall(r"\s*([^=;]+)=([^;]*)", row[8]))
+            if told.get("Is_circular", "").lower() == "true":
+                record.circular = True
+            start, end = int(row[3]) - 1, int(row[4])
+            if row[2].lower() in ("region", "source") or not 0 <= start < end:
+                continue
+            keys = ("Name", "label", "gene", "product", "Note", "ID")
+            label = unquote(next((told[k] for k in keys if told.get(k)), ""))
+            kind = feature_kind("regulatory", row[2]) if row[2].startswith("polyA") else row[2]
+            found.append(Feature(kind, label, start, end, -1 if row[6] == "-" else 1))
+        record.features = tuple(found)
+    return records
+
+
 def _is_before_fasta(text: str) -> bool:
     """Whether a FASTA file may begin with a text: comments, a few words, or the table of a GFF3 file."""
     lines = [line for line in text.splitlines() if line.strip()]
@@ -363,7 +387,7 @@ def _records(data: bytes, path: Path) -> tuple[list[_Record], str]:
         return records, "GCG"
     header = re.search(r"^>", text, re.M)
     if header and _is_before_fasta(text[: header.start()]):
-        return _fasta(text[header.start() :]), "FASTA"
+        return _with_gff(_fasta(text[header.start() :]), text[: header.start()]), "FASTA"
     return _pasted(text, path), "a bare sequence"
 
 
