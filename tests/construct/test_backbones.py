@@ -95,6 +95,28 @@ def test_a_completed_construct_is_written_and_says_what_was_assumed(tmp_path):
     assert not {"no_leader", "no_3p_end", "orf_only"} & set(told)
 
 
+def test_a_spliced_mrna_with_both_ends_gets_its_intron_back(tmp_path):
+    """Its lint told of 28 of 100 5' UMIs lost, and `--backbone` that no backbone is needed."""
+    vector = backbones()["MSGV1"]
+    frame = sequences("orfs.fa")["axi-cel"]
+    whole = vector.five + frame + vector.three
+    cut, join = splice_sites(vector.five)
+    path = tmp_path / "cdna.fa"
+    path.write_text(f">v\n{whole[:cut]}{whole[join:]}\n")
+    told = {f["code"]: f for f in lint(load_construct(path), "5p")}["no_unspliced_form"]
+    assert "--backbone MSGV1" in told["remedy"]
+    found = load_construct(path, backbone="MSGV1")
+    assert [t.name for t in found.transcripts] == ["unspliced", "spliced"]
+    assert found.sequence == whole
+    assert "no_unspliced_form" not in {f["code"] for f in lint(found, "5p")}
+    written = tmp_path / "construct"
+    write_construct(found, written)
+    again = load_construct(written / "construct.gb")
+    assert again.sequence == whole
+    assert "psi intron was taken from MSGV1" in dict(again.notes)["assumed_ends"]
+    assert (again.five, again.three) == (found.five, found.three)
+
+
 def test_a_vector_that_is_not_known_or_not_needed_is_told(tmp_path):
     path = write(tmp_path / "orf.fa", FRAME)
     with pytest.raises(CarseqError, match="no vector named") as refusal:

@@ -320,7 +320,11 @@ def complete(construct: Construct, name: str) -> Construct:
         )
     five = not (construct.five is not None and construct.five.known)
     three = not (construct.three is not None and construct.three.known)
+    psi = splice_sites(backbone.five)
     if not (five or three):
+        joined = joined_leader(construct.sequence)
+        if joined is not None and psi is not None and joined <= construct.orf[0]:
+            return _with_intron(construct, construct.sequence, construct.orf, backbone)
         raise CarseqError(
             f"{construct.name} needs no backbone",
             f"its 5' end is known ({_what(construct.five)}), and its 3' end ({_what(construct.three)})",
@@ -338,9 +342,21 @@ def complete(construct: Construct, name: str) -> Construct:
         )
     full, offset = with_ends(construct, match, five=five, three=three)
     place = (construct.orf[0] + offset, construct.orf[1] + offset)
+    return _with_intron(construct, full, place, backbone, five=five, three=three)
+
+
+def _with_intron(
+    construct: Construct,
+    full: str,
+    place: tuple[int, int],
+    backbone: Backbone,
+    *,
+    five: bool = False,
+    three: bool = False,
+) -> Construct:
+    """Return a construct on a longer mRNA; where it shows the spliced leader, with the vector's own intron."""
     joined, psi = joined_leader(full), splice_sites(backbone.five)
     if joined is not None and psi is not None and joined <= place[0]:
-        # The piece shows the spliced leader: the vector's own intron gives the unspliced mRNA.
         intron = backbone.five[slice(*psi)]
         full = full[:joined] + intron + full[joined:]
         place = (place[0] + len(intron), place[1] + len(intron))
@@ -369,7 +385,9 @@ def rebuilt(
     ``reached`` says whether the 5' and the 3' end are the mRNA's own now: reads may show a part of what is missing.
     """
     ends = " and ".join(w for w, put in (("5'", five), ("3'", three)) if put)
-    ends += " ends" if five and three else " end"
+    ends += " ends of the mRNA were" if five and three else " end of the mRNA was"
+    if not (five or three):
+        ends = "psi intron was"
     introns = find_introns(full, place, [])
     whole = ((0, len(full)),)
     forms = [Transcript("unspliced" if introns else "transcript", full, whole)]
@@ -387,7 +405,8 @@ def rebuilt(
     notes.append(
         (
             "assumed_ends",
-            f"The {ends} of the mRNA were taken from {name} ({source}); the file does not show them.",
+            f"The {ends} taken from {name} ({source}); the file does not show "
+            + ("them." if five and three else "it."),
         )
     )
     return replace(

@@ -87,7 +87,7 @@ CODES: dict[str, Code] = {
     ),
     "assumed_ends": Code(
         "warn",
-        "ends were taken from a known vector",
+        "ends, or an intron, were taken from a known vector",
         "Compare them with the reads (`carseq construct FILE --bam READS.bam`), or give the map of the true vector.",
     ),
     "assumed_sin": Code(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Literal
 
+from carseq.construct.backbones import DEFAULT
 from carseq.construct.coverage import (
     CHEMISTRIES,
     READ_LENGTH,
@@ -162,9 +163,11 @@ def _missing_ends(
         return ends
     guesses = dict(construct.notes)
     put_on = ""
-    if whole.backbone is not None:
-        command = f"`carseq construct FILE --backbone {whole.backbone} --out FOLDER`"
-        put_on = f", or put the ends of a known vector on ({command})"
+    vector = whole.backbone or (DEFAULT if "unspliced" in whole.missing else None)
+    if vector is not None:
+        what = "ends" if whole.backbone is not None else "intron"
+        command = f"`carseq construct FILE --backbone {vector} --out FOLDER`"
+        put_on = f", or put the {what} of a known vector on ({command})"
     if construct.form == "orf":
         told = _phrase(ends, {"3p": "no 3' LTR", "5p": "no 5' leader"})
         report.add(
@@ -210,7 +213,7 @@ def _missing_ends(
             "no_unspliced_form",
             f"The transcript is the spliced form alone: reads of the psi intron would be lost, {_phrase(lost, {})}. "
             f"{whole.assumption}",
-            "Give the plasmid map, the provirus or the unspliced transcript.",
+            f"Give the plasmid map, the provirus or the unspliced transcript{put_on}.",
             lost,
         )
     return ends

@@ -223,6 +223,8 @@ def _assumed_ends(told: str, five: End, three: End) -> tuple[End, End]:
     A known vector's ends are whole; what reads showed is an end only where it reached one.
     """
     put = _PUT_ON.search(told)
+    if put is None and "psi intron" in told:
+        return five, three
     ends = put.group(1) if put else "5' and 3'"
     by_reads = "taken from the reads" in told
     if "5'" in ends and not five.known and (not by_reads or "template switch oligo" in told):
