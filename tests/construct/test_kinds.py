@@ -239,6 +239,16 @@ def test_a_long_tail_ends_an_mrna_made_in_vitro(tmp_path, tail):
     assert not lint(found)
 
 
+@pytest.mark.parametrize("behind", ["C", "GCTCTTC", "GAATTCGGTACC" + spacer(100)])
+@pytest.mark.parametrize("tail", ["A" * 100, "A" * 30 + "GCATATGACT" + "A" * 70])
+def test_what_lies_behind_an_encoded_tail_is_not_transcribed(tmp_path, behind, tail):
+    """The site where the template is cut: the tail was part of the mRNA, and 3' reads were expected in it."""
+    mrna = f"GGGAGA{parts()['HBB_5UTR']}GCCACC{coded(CAR)}{parts()['HBB_3UTR']}"
+    found = read(tmp_path, mrna + tail + behind)
+    assert found.sequence == mrna
+    assert not lint(found)
+
+
 @pytest.mark.parametrize("stop", ["TAA", "TGA"])
 @pytest.mark.parametrize("form", ["auto", "transcript", "orf"])
 def test_the_tail_takes_nothing_of_the_stop_codon(tmp_path, stop, form):

@@ -180,13 +180,20 @@ def find_template(sequence: str, start: int, end: int, wall: int) -> tuple[Start
         for name, bases in _PHAGES.items()
         if (at := before.rfind(bases)) >= 0
     ]
-    tail = _ENCODED_TAIL.search(sequence, end, min(wall, end + MAX_DOWNSTREAM))
+    tail = encoded_tail(sequence, end, min(wall, end + MAX_DOWNSTREAM))
     if not found or tail is None:
         return None
     position, name = max(found)
     return (
         Start(position, f"{name} (transcription in vitro)"),
         Stop(tail.start(), f"encoded poly(A) tail of {tail.end() - tail.start()} nt"),
+    )
+
+
+def encoded_tail(sequence: str, lo: int, hi: int, least: int = 0) -> re.Match[str] | None:
+    """Return the poly(A) tail that a template encodes in ``sequence[lo:hi]``, of at least some A, or None."""
+    return next(
+        (m for m in _ENCODED_TAIL.finditer(sequence, lo, hi) if m[0].count("A") >= least), None
     )
 
 

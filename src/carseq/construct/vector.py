@@ -21,7 +21,7 @@ from carseq.construct.introns import find_introns, splice_sites
 from carseq.construct.model import Construct, End, Note, Transcript
 from carseq.construct.orfs import Orf, car_orf, find_orfs, n_signalling, open_frame
 from carseq.construct.parts import find_part, parts
-from carseq.construct.promoters import find_start
+from carseq.construct.promoters import encoded_tail, find_start
 from carseq.construct.protein import CAR_KINDS, UNNAMED, protein_domains
 from carseq.construct.reading import read_vector
 from carseq.construct.setting import setting_notes
@@ -444,17 +444,22 @@ def _partial(vector: VectorMap, name: str) -> Construct:
 
 
 def _trimmed(sequence: str, orf: Orf | None = None) -> tuple[str, int]:
-    """Return a transcript without its poly(A) tail, and how many A it ended with (0: no tail).
+    """Return a transcript without its poly(A) tail, and how many A that has (0: no tail).
 
-    The last bases of a stop codon directly before the tail are the frame's.
+    The last bases of a stop codon directly before the tail are the frame's. What lies behind the long tail of an mRNA
+    made in vitro (of its template: the site where that was cut) is not transcribed.
     """
     tail = _TAIL.search(sequence)
+    if tail is None and orf is not None:
+        tail = encoded_tail(sequence, max(0, orf.end - _CODON), len(sequence), _MADE)
+        if tail is not None:
+            sequence = sequence[: tail.end()]
     if tail is None:
         return sequence, 0
     first = tail.start()
     if orf is not None and orf.complete and 0 < orf.end - first < _CODON:
         first = orf.end
-    return sequence[:first], len(sequence) - len(sequence.rstrip("A"))
+    return sequence[:first], sequence[first:].count("A")
 
 
 def _with_stop(orf: Orf, sequence: str) -> Orf:
