@@ -13,7 +13,8 @@ from carseq.cli import app
 from carseq.construct import Construct, lint, load_construct
 from carseq.construct.backbones import backbones, complete, likeliest
 from carseq.construct.coding import reverse_complement
-from carseq.construct.extend import Read, extend, extended
+from carseq.construct.extend import Read, extend, extended, without_genes
+from carseq.construct.library import relatives
 from carseq.construct.model import Transcript
 from carseq.construct.outputs import genbank
 from carseq.construct.parts import sequences
@@ -105,6 +106,28 @@ def test_the_template_switch_oligo_is_no_part_of_the_mrna(tmp_path, orf, shown):
     path.write_text(genbank(longer, " ".join(words.split())))
     assert longer.five.known
     assert load_construct(path).five.known
+
+
+@pytest.mark.parametrize("n", [150, 1500])
+def test_the_gene_whose_leader_the_frame_has_is_not_its_5_prime_end(n):
+    """The CAR has CD8A's own leader: of all reads, aligned to the frame alone, CD8A's were more, and put before it."""
+    frame = sequences("orfs.fa")["tisa-cel"]
+    gene, spliced = relatives()["CD8A"], SPLICED[: SPLICED.index(FRAME)] + frame
+    assert frame[:63] in gene
+    rng, reads = random.Random(1), []
+    for name, mrna, size in (("car", spliced, 300), ("gene", gene, n)):
+        for i in range(size):
+            at = max(0, int(rng.gauss(260, 120)))
+            bases = "".join(
+                rng.choice("ACGT") if rng.random() < 0.004 else b for b in mrna[at : at + 90]
+            )
+            reads.append(Read(f"{name}{i}", reverse_complement(bases)))
+    rng.shuffle(reads)
+    found = extend(frame, without_genes(reads, frame, relatives().values()), end="five")
+    assert spliced[: spliced.index(frame)].endswith(found.sequence)
+    assert len(found.sequence) > 400
+    # A frame that shares nothing with a gene keeps all reads.
+    assert without_genes(reads, sequences("orfs.fa")["ide-cel"], [gene]) == reads
 
 
 def test_noise_and_too_few_molecules_show_nothing(orf):

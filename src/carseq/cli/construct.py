@@ -279,7 +279,9 @@ def consensus(
 def _ends_in_reads(found: Any, bam: Path, to: Path | None) -> None:
     """Print what the reads show beyond the construct's unknown ends, and write the construct with them."""
     from carseq.construct.backbones import likeliest
-    from carseq.construct.extend import extend, extended, reads_beyond
+    from carseq.construct.extend import extend, extended, reads_beyond, without_genes
+    from carseq.construct.genes import part_at_end
+    from carseq.construct.library import relatives
     from carseq.construct.outputs import genbank
     from carseq.io.files import write_text
 
@@ -298,7 +300,8 @@ def _ends_in_reads(found: Any, bam: Path, to: Path | None) -> None:
         if to:
             raise CarseqError("both ends of the construct are known", "", "leave out --extend")
         return
-    reads = reads_beyond(bam, found.name)
+    known = relatives()
+    reads = without_genes(reads_beyond(bam, found.name), found.sequence, known.values())
     seen = {end: extend(found.sequence, reads, end=end) for end, _ in wanted}
     for end, prime in wanted:
         one = seen[end]
@@ -309,6 +312,13 @@ def _ends_in_reads(found: Any, bam: Path, to: Path | None) -> None:
                 f"molecules or more{what} ({one.why})",
                 highlight=False,
             )
+            part = part_at_end(found, end)
+            if part is not None and part.gene not in known and not one.parts:
+                out.print(
+                    f"the reading frame has {part.name} at that end: if the file has the codons of {part.gene}, these "
+                    "bases may be that gene's own; compare them with its mRNA",
+                    highlight=False,
+                )
         else:
             out.print(f"beyond the {prime} end the reads show nothing ({one.why})", highlight=False)
     if not any(one.sequence for one in seen.values()):

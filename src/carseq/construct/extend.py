@@ -221,6 +221,46 @@ def _oligo(grown: Sequence[str], whole: bool = False) -> int:
     return 0
 
 
+def without_genes(reads: Iterable[Read], sequence: str, transcripts: Iterable[str]) -> list[Read]:
+    """Return the reads but those of genes that share a stretch with a sequence and go on beyond it.
+
+    A frame that begins or ends as a gene does (CD8A's leader, CD3zeta in the gene's codons) finds that gene's reads
+    too, of which a sample has more than of the CAR.
+
+    Parameters
+    ----------
+    reads
+        As :func:`extend` takes them.
+    sequence
+        The construct's.
+    transcripts
+        mRNAs of the genes.
+    """
+    own = _both_strands([sequence])
+    genes = [t for t in transcripts if not own.isdisjoint(_both_strands([t]))]
+    foreign = _both_strands(genes) - own
+    if not foreign:
+        return list(reads)
+    kept = []
+    for read in reads:
+        words = [read.sequence[i : i + K] for i in range(len(read.sequence) - K + 1)]
+        of_gene = sum(word in foreign for word in words)
+        # By chance a base or two beyond the stretch are the gene's too.
+        if not of_gene or 2 * of_gene <= sum(word not in own for word in words):
+            kept.append(read)
+    return kept
+
+
+def _both_strands(sequences: Iterable[str]) -> set[str]:
+    """Return the k-mers of sequences, of both strands."""
+    return {
+        strand[i : i + K]
+        for sequence in sequences
+        for strand in (sequence, reverse_complement(sequence))
+        for i in range(len(strand) - K + 1)
+    }
+
+
 def reads_beyond(
     bam: str | Path,
     contig: str,

@@ -68,6 +68,10 @@ _UNTRANSLATED = (
 _UNKNOWN, _MIN_UNKNOWN = ("binder", "second ORF", UNNAMED), 90
 
 
+#: Bases from a frame's end within which a part is its first or last one; the stop codon has three.
+_AT_END = 6
+
+
 class HumanPart(NamedTuple):
     """A part of the CAR's full-length transcript, 0-based half-open: its domain's name and gene."""
 
@@ -104,6 +108,26 @@ def human_parts(construct: Construct, compared: Collection[str] = ()) -> list[Hu
     return sorted(
         (part for part in found if part.gene not in compared), key=lambda p: (p.start, p.end)
     )
+
+
+def part_at_end(construct: Construct, end: str) -> HumanPart | None:
+    """Return the part of a human gene with which a CAR's frame begins (``five``) or ends (``three``), or None.
+
+    Examples
+    --------
+    >>> from carseq.construct.vector import load_construct
+    >>> from carseq.data import path as data_path
+    >>> car = load_construct(data_path("constructs/axi-cel.gb"))
+    >>> [part_at_end(car, end).gene for end in ("five", "three")]
+    ['CSF2RA', 'CD247']
+    """
+    assert construct.orf is not None
+    start, last = construct.orf
+    for part in human_parts(construct):
+        near = part.start - start if end == "five" else last - part.end
+        if abs(near) <= _AT_END:
+            return part
+    return None
 
 
 def unknown_parts(construct: Construct) -> list[HumanPart]:
