@@ -112,6 +112,22 @@ def test_a_pool_is_taken_where_a_matrix_says_whose_the_cells_are(tmp_path):
     assert any("several samples" in str(f) for f in faults(tiny.write()))
 
 
+@pytest.mark.parametrize(
+    ("name", "gating", "code"),
+    [
+        ("P1_CARpos", "", "car_enriched"), ("P1_CAR_neg_D14", "", "car_depleted"), ("P1_CARpos", "CD8+", ""),
+        ("CART_high_dose", "", ""), ("urine_CART_1", "", ""),
+    ],
+)  # fmt: skip
+def test_a_sort_that_only_the_samples_name_tells_is_noted(tmp_path, name, gating, code):
+    """`P1_CARpos` and `P1_CARneg` without a `gating`: the purity of the one was the patient's CAR T fraction."""
+    tiny = Tiny(tmp_path, only="M")
+    tiny.rows = {name: {**tiny.rows["M"], "gating": gating}}
+    told = [str(r) for _, r in check_study(tiny.write()) if "its name says" in str(r)]
+    assert len(told) == (code != "")
+    assert all(f"write {code}" in text for text in told)
+
+
 def test_symbols_come_from_the_annotation_where_the_matrix_has_ids_alone(tmp_path):
     tiny = Tiny(tmp_path, only="M")
     ids = [f"ENSG{i:011d}" for i in range(len(GENES))]

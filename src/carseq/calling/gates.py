@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import unicodedata
 
@@ -15,59 +16,96 @@ from carseq.study.texts import DASHES, is_missing
 BY_CAR = ("car_enriched", "car_depleted")
 #: Other words for the codes; hyphens and spaces are written as underscores.
 OTHER_WORDS = {
-    **dict.fromkeys(("no", "un_sorted", "not_sorted", "no_sort", "no_sorting", "bulk"), "unsorted"),
-    **dict.fromkeys(("ungated", "not_gated", "no_gate", "all", "all_cells", "total"), "unsorted"),
-    **dict.fromkeys(("unenriched", "not_enriched", "no_enrichment"), "unsorted"),
-    **dict.fromkeys(("car+", "car_positive", "car_pos", "car_sorted", "cd3+car+"), "car_enriched"),
-    **dict.fromkeys(("car_", "car_negative", "car_neg", "cd3+car_"), "car_depleted"),
+    **dict.fromkeys(("no", "none", "nil", "false", "not_applicable", "not_done"), "unsorted"),
+    **dict.fromkeys(("car_", "cd3+car_"), "car_depleted"),
     **dict.fromkeys(("cd3_enriched", "cd3_positive", "t_cells"), "t_enriched"),
     **dict.fromkeys(("cd45_", "cd45_negative", "cd45_neg"), "cd45_depleted"),
 }
-#: What stands for the CAR in a gate: the CAR itself and its target (not ``CAR-CD19+``, which may be CAR- and CD19+),
-#: what binds it, and shortened receptors that vectors carry beside it. GFP and other reporters may as well mark tumour
-#: cells: they are left to the sheet's words.
-_CAR = (
-    r"(?:(?<![a-z])(?:anti[ _-]?)?(?:bcma|gprc5d)?car(?:[ _-]?t(?![a-z])(?:[ _-]?cells?(?![a-z]))?)?"
-    r"(?:[ _-]?(?:19|20|22|bcma|gprc5d)(?![a-z0-9])|[ _]?\((?!pos|neg|high|hi\)|low)[a-z0-9. ]{2,12}\))?"
-    r"|(?<![a-z])(?:scfv|rqr8|fmc63|tcd(?:19|34)|(?:anti[ _-]?)?idiotyp(?:e|ic)(?![a-z]))"
-    r"|(?<![a-z])(?:protein[ _-]?l|(?:hu|t)?egfrt|tr?egfr|(?:t|d|delta[ _-]?|\u03b4)l?ngfr|lngfrt?)(?![a-z])"
-    r"|(?<![a-z])(?:cd19|bcma|gprc5d)[ _-]?fc(?![a-z]))"
+#: Antigens of CARs. With a dye their names may as well mean an antibody against cells that bear them.
+_ANTIGEN = r"(?:bcma|gprc5d|cd(?:5|7|19|20|22|30|33|38|70|123|138)|fcrh5|slamf7|her2|egfrviii|gd2|msln|psma)"
+#: What marks the CAR in a sort beside the CAR itself: what binds it (its antigen as a protein, antibodies against its
+#: binder, linker or tag) and shortened receptors that vectors carry beside it. GFP and other reporters may as well
+#: mark tumour cells, and EGFR, CD34 or CD271 at full length other cells: they are left to the sheet's words.
+_MARK = (
+    r"(?:anti[ _-]?)?(?:scfv|fmc63|f\(?ab'?\)?'?[ _-]?2?(?![a-z])|vhh|g4s|whitlow|218s?(?=[ _]?(?:\+|pos|linker))"
+    r"|idiotyp(?:e|ic)|id(?=[ _-]*(?:\+|pos|neg)))(?:[ _-]?linker)?|car[ _-]linker|monorab|rqr8|qbend[ _-]?10"
+    r"|cetuximab|erbitux|protein[ _-]?l|(?:c[ _-]?)?myc(?:[ _-]?tag)?|strep[ _-]?tag(?:[ _-]?ii)?|stii"
+    r"|(?:ha|his|flag|v5)[ _-]?tag|(?:flag|v5)(?=[ _]?\+)"
+    r"|(?:hu|tr?-?)egfrt?|egfrt|(?:t|d|delta[ _-]?|\u03b4|truncated[ _-])(?:egfr|her2|l?ngfr|cd(?:19|20|34|271))"
+    r"|lngfrt?|ngfrt|her2t|cd(?:19|20|34)t"
+    rf"|{_ANTIGEN}[ _.-]?(?:fc|tetramer|protein|binding)"
+    rf"|(?:rh|(?:recombinant|soluble|biotinylated)[ _-](?:human[ _-])?){_ANTIGEN}"
 )
-#: That a sort was not by the CAR: ``no CAR sort``, ``not sorted for CAR``.
-_NOT_BY_CAR = re.compile(
-    r"(?<![a-z])(?:no|not|without|w/o|never)[ _-]+(?:(?:sort|enrich|select|gat)[a-z]*[ _-]+)?"
-    rf"(?:(?:for|by|on)[ _-]+)?{_CAR}(?:[ _+-]*(?:sort|enrich|select|gat)[a-z]*)?"
-)
-#: A gate on the CAR within longer words: ``CD3+ CAR+``, ``BCMA-CAR pos``, ``live/CD3+/CAR-``, ``sorted CAR-T cells``.
-_CAR_GATE = re.compile(
-    r"(?P<before>(?<![a-z+-])(?<!\+[ -])"
-    r"(?:sorted|enriched|selected|purified|facs|macs)[ _-]+(?:(?:for|on|by)[ _-]+)?)?"
-    rf"(?P<non>(?<![a-z])non[ _-]?|deplet(?:ed|ion)[ _-]+(?:of|for)[ _-]+)?{_CAR}[ _]*"
-    r"(?:(?P<plus>\(?\+|[_ -]?\(?(?:pos|high(?!ly|[ _-]dos)|hi(?![a-z])|bright|enrich|sort|select|purif)[a-z]*)"
-    r"|(?P<minus>[-_ ]?\(?(?:neg|low(?![ _-]dos)|deplet|free)[a-z]*|\(?-(?![a-z0-9])))?"
+#: The words of a gate, the first kind that fits: the CAR (with its target, ``CAR-BCMA``, but not ``CAR-CD19+``, which
+#: may be CAR- and CD19+), what marks it, what is left over of a sort, signs, ways to sort, and words that say nothing.
+_WORDS = re.compile(
+    r"(?P<car>(?<![a-z])(?:anti[ _-]?)?(?:bcma|gprc5d|cd19|cd22)?[ _-]?car(?:t(?=pos|neg)|(?=pos|neg|hi|lo|dim|bright)"
+    r"|(?=cd(?:19|20|22))|(?![a-su-z]))(?P<of_t>[ _-]?t(?![a-z])(?:[ _-]?cells?(?![a-z]))?)?"
+    r"(?:[ _-]?(?:19|20|22|bcma|gprc5d)(?![a-z0-9])|cd(?:19|20|22)(?![0-9])"
+    r"|[ _]?\((?!pos|neg|high|hi\)|low|sort|macs|facs|live|bead|flow)[a-z0-9. ]{2,12}\))?)"
+    rf"|(?P<mark>(?<![a-z0-9])(?:{_MARK})(?![a-z0-9]))"
+    r"|(?P<minus>(?:(?<![a-z])|(?<=car)|(?<=cart))neg[a-z]*|(?<![a-z])deplet[a-z]*|(?<![a-z])free(?![a-z])"
+    r"|(?<![a-z])(?:flow[ _-]?through|unbound|left[ _-]?over|non[ _-]?selected|unselected)(?![a-z])"
+    r"|(?<! )-(?![a-z0-9])|(?<= )-(?! ?[a-z0-9]))"
+    r"|(?P<plus>\++|(?:(?<![a-z])|(?<=car)|(?<=cart))(?:(?:pos|bright|express)[a-z]*"
+    r"|(?:high|hi|low|lo|dim|int|intermediate)(?![a-z0-9]|[ _-]dos)))"
+    r"|(?P<sort>(?<![a-z])(?:sort|enrich|select|purif|angereicher)[a-z]*"
+    r"|(?<![a-z])(?:(?:flow|auto|clini)?[ _-]?(?:facs|macs)|(?:magnetic[ _-]?|micro|dyna)?beads?)(?![a-z]))"
+    r"|(?P<non>(?<![a-z])non(?![a-z]))"
+    r"|(?P<not>(?<![a-z])(?:no|not|without|w/o|never|nicht|ohne|pre|before)(?![a-z]))"
+    r"|(?P<of>(?<![a-z])(?:of|from|after)(?![a-z]))|(?P<by>(?<![a-z])(?:for|by|on|with|using|via)(?![a-z]))"
+    r"|(?P<also>/|&|(?<![a-z])(?:and|or)(?![a-z]))"
+    r"|(?P<fill>(?<![a-z])(?:fractions?|gate|gated|the|an?|anti|flow|cells?|t|antibody|mab|reagent|stain[a-z]*"
+    r"|detection|cytometry|isolat[a-z]*|biotin[a-z]*|fitc|pe|apc|(?:af|alexa(?:[ _-]?fluor)?|bv)[ _-]?\d+)(?![a-z0-9])"
+    r"|[^\w+\u03b4]|_)"
+    r"|(?P<word>[^\W_]+(?:[ _]?\++|-(?![a-z0-9])|[ _-]?(?:pos|neg)[a-z]*)?)"
 )
 #: Words that say that, or with what, cells were sorted, not by which gate.
 _HOW = re.compile(
-    r"(?<![a-z])(?:(?:facs|macs|flow)?[ _-]?(?:sort(?:s|ed|ing)?|gat(?:e|es|ed|ing)|(?:magnetic |micro)?beads?|facs"
-    r"|macs|(?:positive[ _-])?(?:select|enrich)(?:ed|ion|ment)|isolat(?:ed|ion)|cells?|live|viable|easysep|kit))"
-    r"(?![a-z])"
+    r"(?<![a-z])(?:(?:facs|macs|flow)?[ _-]?(?:sort(?:s|ed|ing)?|gat(?:e|es|ed|ing)|(?:magnetic |micro|dyna)?beads?"
+    r"|facs|macs"
+    r"|(?:positive[ _-])?(?<!negative[ _-])(?:select|enrich)(?:ed|ion|ment)|isolat(?:ed|ion)|cells?|easysep|rosettesep"
+    r"|clinimacs|human|kit|only))(?![a-z])"
+)
+_SORTED = re.compile(r"sort|enrich|select|deplet|facs|macs|beads?(?![a-z])")
+#: That no kind of living cell was sorted out: no sort, or dead cells, doublets and red cells taken out.
+_NO_SORT = re.compile(
+    r"(?<![a-z])(?:un[ _-]?(?:sorted|gated|enriched|selected|sortiert)(?:[ _-]car[ _-]?t(?:[ _-]?cells?)?$)?"
+    r"|(?:not|nicht)[ _-](?:sorted|gated|enriched|selected|sortiert)|pre[ _-]?(?:sort(?:ed|ing)?|selection|enrichment)"
+    r"|(?:no|without|ohne)[ _-](?:car[ _-])?(?:sort(?:ing)?|gat(?:e|ing)|enrichment|selection|sortierung)"
+    r"|none|live[ _-]?/[ _-]?dead(?:[ _-]*(?:-(?![a-z0-9])|neg[a-z]*))?|live|living|viab(?:le|ility)|singlets?|single"
+    r"|(?:dapi|7[ _-]?aad|pi|sytox(?:[ _-]?[a-z]+)?|zombie(?:[ _-]?[a-z]+)?|draq7|fvd?)[ _]?(?:-|[ _-]?neg[a-z]*)"
+    r"|(?:dead[ _-]cells?|debris|(?:rbc|red[ _-](?:blood[ _-])?cell|erythrocyte)s?)[ _-]"
+    r"(?:remov(?:al|ed)|deplet(?:ion|ed)|exclu(?:sion|ded)|lysis|lysed))(?:(?<=-)|(?![a-z0-9]))"
+)
+#: Whole samples: unsorted where no word tells of a sort.
+_WHOLE = re.compile(
+    r"(?<![a-z])(?:bulk|whole|total|all|full|(?:pb|bm)?mn?cs?|mononuclear|ficoll|buffy[ _-]coat|blood|urine|marrow"
+    r"|sediment|samples?|(?:car[ _-]?t[ _-](?:cells?[ _-])?)?(?:infusion[ _-])?product|fresh|frozen|thawed"
+    r"|cryopreserved|nuclei|nucleated|performed|done)(?![a-z0-9])"
 )
 #: What is then left of a gate on all T cells, and of one that leaves leukocytes out.
-_OF_T = re.compile(r"(?:cd45(?:\+|pos))?(?:cd3(?:\+|pos|positive)?|pan_?t|t)(?:cd45(?:\+|pos))?")
+_OF_T = re.compile(
+    r"(?:cd45(?:\+|pos))?(?:cd3(?:\+|pos|positive)?t?|(?:untouched)?(?:pan)?t(?:lymphocytes)?(?:negativeselection)?)"
+    r"(?:cd45(?:\+|pos))?"
+)
 _NO_CD45 = re.compile(r"cd45_?(?:-|neg|negative|deplet(?:ed|ion))")
 
 
 def gate_of(text: object) -> str:
     """Return the code of a sample's ``gating``; no text means unsorted, free text means ``other``.
 
-    Gates on the CAR, by whatever binds it, and on T cells are told within longer words, too.
+    Gates on the CAR, by whatever binds it, and on T cells are told within longer words, and so is what leaves all
+    living cells in.
 
     Examples
     --------
     >>> gate_of("CD3+ MACS"), gate_of("CD3+ CAR+"), gate_of("EGFRt+ (MACS)")
     ('t_enriched', 'car_enriched', 'car_enriched')
-    >>> gate_of("CAR\N{MINUS SIGN}"), gate_of("CD8+"), gate_of("CAR+ and CAR-")
-    ('car_depleted', 'other', 'other')
+    >>> gate_of("CAR\N{MINUS SIGN}"), gate_of("CAR sort, flow-through"), gate_of("dead cell removal")
+    ('car_depleted', 'car_depleted', 'unsorted')
+    >>> gate_of("CD8+"), gate_of("CAR+ and CAR-")
+    ('other', 'other')
     """
     if pd.isna(text) or is_missing(text):
         return "unsorted"
@@ -76,23 +114,62 @@ def gate_of(text: object) -> str:
     name = OTHER_WORDS.get(name, name)
     if name in GATES:
         return name
-    words = _NOT_BY_CAR.sub(" ", plain)
-    found = {with_car for m in _CAR_GATE.finditer(words) if (with_car := _with_car(m)) is not None}
-    if len(found) == 1:
-        return "car_enriched" if found.pop() else "car_depleted"
-    if found:
+    by_car = _by_car(plain)
+    if len(by_car) == 1:
+        return "car_enriched" if by_car.pop() else "car_depleted"
+    if by_car:
         return "other"
-    rest = re.sub(r"[\s,;/()_&]+", "", _HOW.sub(" ", words))
+    bare = _NO_SORT.sub(
+        " ",
+        re.sub(
+            r"(?<![a-z])(pan)?[ _-]?t-(?=cell|lymph)", r"\1 t ", plain.replace("pan-t", "pan t")
+        ),
+    )
+    whole = _WHOLE.sub(" ", bare)
+    rest = re.sub(r"[\s,;:/()_&]+", "", re.sub(r"(?<=\s)-(?=\s)", " ", _HOW.sub(" ", whole)))
+    if not rest and (bare != plain or (whole != bare and not _SORTED.search(bare))):
+        return "unsorted"
     if _OF_T.fullmatch(rest) and plain != "t":
         return "t_enriched"
     return "cd45_depleted" if _NO_CD45.fullmatch(rest) else "other"
 
 
-def _with_car(gate: re.Match[str]) -> bool | None:
-    """Return whether a gate on the CAR takes the cells with it; None where the words say neither."""
-    if gate["minus"] or (gate["non"] and not gate["plus"]):
-        return False
-    return True if gate["plus"] or gate["before"] else None
+def _by_car(text: str) -> set[bool]:
+    """Return whether gates on the CAR in a text take the cells with it or leave them out; both are possible."""
+    kinds = ["car_t" if m["of_t"] else str(m.lastgroup) for m in _WORDS.finditer(text)]
+    found = set()
+    for at, kind in enumerate(kinds):
+        if kind in ("car", "car_t", "mark"):
+            found |= _signs(kind, kinds[:at], kinds[at + 1 :])
+    if not found and "mark" in kinds and not set(kinds) - {"mark", "fill", "by"}:
+        return {True}
+    return found
+
+
+def _signs(name: str, before: list[str], after: list[str]) -> set[bool]:
+    """Return the signs of one mention of the CAR, from the kinds of words that stand before and after it."""
+    ahead = [kind for kind in reversed(before) if kind != "fill"]
+    if "not" in ahead[: 1 + sum(kind in ("sort", "by", "of") for kind in ahead[:2])]:
+        return set()
+    behind = [kind for kind in after if kind != "fill"]
+    ways = list(itertools.takewhile(lambda kind: kind in ("sort", "by"), behind))
+    behind = behind[len(ways) :]
+    left_over = ahead[:1] in (["non"], ["minus"]) or (
+        ahead[:1] in (["of"], ["by"]) and ahead[1:2] in (["minus"], ["non"])
+    )
+    if behind and behind[0] in ("plus", "minus"):
+        if behind[:2] == ["plus", "minus"]:
+            return {left_over}
+        if behind[1:2] == ["also"] and set(behind[:3]) == {"plus", "also", "minus"}:
+            return {True, False}
+        return {(behind[0] == "plus") != left_over}
+    if left_over:
+        return {False}
+    if "sort" in ways and (name != "car_t" or ways[-1] == "sort" or not behind):
+        return {True}
+    if ahead[:1] == ["by"]:
+        return {True} if ahead[1:2] in (["plus"], ["sort"]) else set()
+    return {True} if ahead[:1] == ["sort"] and (name == "mark" or ahead[1:2] != ["word"]) else set()
 
 
 def gates(samples: pd.DataFrame, cells: pd.DataFrame | None = None) -> pd.Series:

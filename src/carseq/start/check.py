@@ -122,6 +122,7 @@ def _all_found(path: Path) -> Iterator[Found]:
     if not faults and not sheet_faults:
         yield "configuration and sheets", _words(study)
     yield from (("samples sheet", Note(note)) for note in notes)
+    yield from (("samples sheet", note) for note in _named_sorts(study))
     if (limit := config.cells.max_pct_mito) < 1:
         told = f"`cells.max_pct_mito` is in per cent: {limit:g} % of the UMIs, and half of it for most cells"
         yield "configuration", Note(f"{told}; if a fraction is meant, write {100 * limit:g}")
@@ -198,6 +199,19 @@ def _words(study: Study) -> str:
     ]
     samples = "1 sample" if len(kinds) == 1 else f"{len(kinds)} samples"
     return ", ".join([samples, f"{pairs} FASTQ pair{'s' if pairs != 1 else ''}", *given])
+
+
+def _named_sorts(study: Study) -> Iterator[Note]:
+    """Yield samples that are named after a sort by the CAR, and whose ``gating`` is empty."""
+    from carseq.calling.gates import BY_CAR, gate_of
+
+    for name, sample in study.samples.items():
+        code = "unsorted" if sample.gating else gate_of(name.replace("_", " "))
+        if code in BY_CAR and sample.role == "case":
+            yield Note(
+                f"sample {name} has no `gating`, and its name says that it was sorted by the CAR: if so, write {code} "
+                "into `gating`, or the purity of the sort is taken for the share of CAR T cells that the patient has"
+            )
 
 
 def _check_results(study: Study) -> Iterator[Found]:
