@@ -112,20 +112,64 @@ def test_a_pool_is_taken_where_a_matrix_says_whose_the_cells_are(tmp_path):
     assert any("several samples" in str(f) for f in faults(tiny.write()))
 
 
-@pytest.mark.parametrize(
-    ("name", "gating", "code"),
-    [
-        ("P1_CARpos", "", "car_enriched"), ("P1_CAR_neg_D14", "", "car_depleted"), ("P1_CARpos", "CD8+", ""),
-        ("CART_high_dose", "", ""), ("urine_CART_1", "", ""),
-    ],
-)  # fmt: skip
-def test_a_sort_that_only_the_samples_name_tells_is_noted(tmp_path, name, gating, code):
+def test_a_sort_that_only_the_samples_name_tells_is_noted(tmp_path):
     """`P1_CARpos` and `P1_CARneg` without a `gating`: the purity of the one was the patient's CAR T fraction."""
     tiny = Tiny(tmp_path, only="M")
-    tiny.rows = {name: {**tiny.rows["M"], "gating": gating}}
+    names = {
+        "P1_CARpos": "",
+        "P1_CAR_neg_D14": "",
+        "P2_CARpos": "CD8+",
+        "CART_high_dose": "",
+        "urine_CART_1": "",
+    }
+    tiny.rows = {name: {**tiny.rows["M"], "gating": gating} for name, gating in names.items()}
     told = [str(r) for _, r in check_study(tiny.write()) if "its name says" in str(r)]
-    assert len(told) == (code != "")
-    assert all(f"write {code}" in text for text in told)
+    assert [text.split()[1] for text in told] == ["P1_CARpos", "P1_CAR_neg_D14"]
+    assert "write car_enriched" in told[0]
+    assert "write car_depleted" in told[1]
+
+
+@pytest.mark.parametrize("clue", ["run", "droplets", "read groups"])
+def test_a_pool_that_the_sheet_does_not_name_is_noted(tmp_path, clue):
+    """Two patients of one lane, each with files of its own: T cells of the one were called for the other's CAR."""
+    tiny = Tiny(tmp_path, only="B")
+    names, rows = [*GENES, CAR], {}
+    for i, sample in enumerate("XY"):
+        own = [j for j in range(240) if j >= 40 or j % 2 == i]
+        cells = [j for j in own if j < 40]
+        row = {"patient": sample, "compartment": "urine", "matrix": f"{sample}.h5"}
+        if clue == "run":
+            row["matrix"] = f"outs/per_sample_outs/{sample}/count/m.h5"
+            (tmp_path / row["matrix"]).parent.mkdir(parents=True)
+        if clue == "droplets":
+            row["raw_matrix"] = f"raw{sample}.h5"
+            write_h5(
+                tmp_path / row["raw_matrix"],
+                tiny.counts[own],
+                [tiny.written[j] for j in own],
+                names,
+            )
+        if clue == "read groups":
+            row["bam"] = f"{sample}.bam"
+            with pysam.AlignmentFile(tmp_path / tiny.rows["B"]["bam"]) as old:
+                header = old.header.to_dict() | {"RG": [{"ID": "pool:0:1:HXXX:1", "SM": "pool"}]}
+                with pysam.AlignmentFile(tmp_path / row["bam"], "wb", header=header) as new:
+                    for record in old:
+                        new.write(record)
+            pysam.index(str(tmp_path / row["bam"]))
+        write_h5(
+            tmp_path / row["matrix"],
+            tiny.counts[cells],
+            [tiny.written[j] for j in cells],
+            names,
+        )
+        rows[sample] = row
+    tiny.rows = rows
+    told = [str(r) for _, r in check_study(tiny.write()) if "are of one library" in str(r)]
+    assert len(told) == 1
+    for row in rows.values():
+        row["library"] = "lane1"
+    assert not any("are of one library" in str(r) for _, r in check_study(tiny.write()))
 
 
 def test_symbols_come_from_the_annotation_where_the_matrix_has_ids_alone(tmp_path):

@@ -211,6 +211,20 @@ def test_outs_of_cellranger_multi(tmp_path):
     assert any("one pool" in line for line in told)
 
 
+@pytest.mark.parametrize("mark", ["cmo_ids", "hashtag_ids", "probe_barcode_ids", "ocm_barcode_ids"])
+def test_samples_of_a_pool_are_of_one_library(tmp_path, mark):
+    """The sheet did not say that the samples share a library. Probes and wells mark each sample's ambient RNA, too."""
+    outs = tmp_path / "run7/outs"
+    touch(outs, "multi/count/raw_feature_bc_matrix.h5")
+    for name in ("A", "B"):
+        touch(outs / f"per_sample_outs/{name}", "count/sample_filtered_feature_bc_matrix.h5")
+    (outs / "config.csv").write_text(f"[samples]\nsample_id,{mark}\nA,X1\nB,X2\n")
+    start_study(tmp_path / "study", cellranger=[outs])
+    rows = [line.split("\t") for line in (tmp_path / "study/samples.tsv").read_text().splitlines()]
+    libraries = [dict(zip(rows[0], row, strict=True)).get("library", "") for row in rows[1:]]
+    assert libraries == (["run7"] * 2 if mark in ("cmo_ids", "hashtag_ids") else [""] * 2)
+
+
 def test_outs_of_cellranger_aggr_are_those_of_its_runs(tmp_path):
     for name in ("A", "B"):
         touch(tmp_path / name / "outs", "filtered_feature_bc_matrix.h5", "molecule_info.h5")

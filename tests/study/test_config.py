@@ -145,6 +145,17 @@ def test_samples_that_share_a_bam_are_of_one_library(sheets):
         pool(sheets, libraries=("L7", "L8")).load()
 
 
+def test_samples_that_share_a_raw_matrix_are_of_one_library(sheets):
+    """A pool given as matrices: two patients were judged as if the cells of the one broke in a tube of their own."""
+    shared = pool(sheets)
+    shared.samples = shared.samples.replace("b.bam", "")
+    assert [s.library for s in shared.load().samples.values()] == ["S0", "S0"]
+    # `cellranger aggr` writes one raw matrix of several libraries.
+    named = pool(sheets, libraries=("L7", "L8"))
+    named.samples = named.samples.replace("b.bam", "")
+    assert [s.library for s in named.load().samples.values()] == ["L7", "L8"]
+
+
 @pytest.mark.parametrize("key", ["markers", "atlas", "celltypist"])
 def test_files_that_the_cells_section_names_are_looked_for_and_recorded(sheets, key):
     """A missing one is told before anything runs; one that is there is among the study's inputs."""

@@ -34,9 +34,11 @@ from carseq.start.samples import (
     check_cells_twice,
     check_copies,
     check_made,
+    check_pools,
     check_reads,
     check_receptors,
     check_twins,
+    compared_droplets,
 )
 from carseq.start.tables import check_tables
 from carseq.study.config import read_config
@@ -145,11 +147,15 @@ def _all_found(path: Path) -> Iterator[Found]:
     yield from _guarded("whitelist", lambda: _check_whitelists(study))
     yield from _guarded("tables", lambda: check_tables(study, genome.genes))
     matrices: dict[str, pd.Series] = {}
+    droplets: dict[str, pd.Series] = {}
     # Reading and decompressing leave Python free: samples are checked in parallel and reported in order.
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         jobs = [
             pool.submit(
-                lambda n: list(_check_whole_sample(study, n, genome, constructs, matrices)), name
+                lambda n: list(
+                    _check_whole_sample(study, n, genome, constructs, matrices, droplets)
+                ),
+                name,
             )
             for name in study.samples
         ]
@@ -157,6 +163,7 @@ def _all_found(path: Path) -> Iterator[Found]:
             yield from job.result()
     yield from (("samples", fault) for fault in check_twins(matrices))
     yield from (("samples", note) for note in check_cells_twice(matrices))
+    yield from (("samples", note) for note in check_pools(study, droplets))
     if not config.reuse:
         yield from (("reads", note) for note in check_copies(study))
 
@@ -460,9 +467,10 @@ def _check_whole_sample(
     genome: _Genome,
     constructs: Sequence[Construct],
     matrices: dict[str, pd.Series],
+    droplets: dict[str, pd.Series],
 ) -> Iterator[Found]:
     return _guarded(
-        f"sample {name}", lambda: _check_sample(study, name, genome, constructs, matrices)
+        f"sample {name}", lambda: _check_sample(study, name, genome, constructs, matrices, droplets)
     )
 
 
@@ -472,6 +480,7 @@ def _check_sample(
     genome: _Genome,
     constructs: Sequence[Construct],
     matrices: dict[str, pd.Series],
+    droplets: dict[str, pd.Series],
 ) -> Iterator[Found]:
     """Yield what was found in the inputs of a sample, or is wrong with them."""
     sample = study.samples[name]
@@ -492,6 +501,8 @@ def _check_sample(
         own = found.get("matrix", totals)
         if own is not None:
             matrices[name] = own
+        if "raw_matrix" in found:
+            droplets[name] = compared_droplets(found["raw_matrix"])
     if sample.tcr:
         yield from _guarded(
             f"receptors of {name}",

@@ -154,16 +154,26 @@ def _samples_sheet(from_reads: Sequence[str], made: Sequence[Made]) -> str:
     """Return the text of samples.tsv."""
     columns = [c for c in ("bam", "raw_matrix", "matrix", "tcr") if any(c in m.files for m in made)]
     header = ["sample", "patient", "compartment", "timepoint", "role", "chemistry", *columns]
+    pooled = ["library"] if any(m.library for m in made) else []
     rows = [
-        [s, _patient(s), _guess(s), _timepoint(s), "case", "auto", *("" for _ in columns)]
+        [
+            s,
+            _patient(s),
+            _guess(s),
+            _timepoint(s),
+            "case",
+            "auto",
+            *("" for _ in [*columns, *pooled]),
+        ]
         for s in from_reads
     ]
     rows += [
         [m.sample, _patient(m.sample), _guess(m.sample), _timepoint(m.sample), "case", "auto"]
         + [str(m.files[c].absolute()) if c in m.files else "" for c in columns]
+        + [m.library for _ in pooled]
         for m in made
     ]
-    return "".join("\t".join(row) + "\n" for row in [header, *_in_order(rows)])
+    return "".join("\t".join(row) + "\n" for row in [header + pooled, *_in_order(rows)])
 
 
 def _in_order(rows: list[list[str]]) -> list[list[str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,10 +23,13 @@ class Made:
         Its name.
     files
         By column of the samples sheet: ``bam``, ``raw_matrix``, ``matrix``, ``tcr``.
+    library
+        What its library is called, where that holds several samples.
     """
 
     sample: str
     files: dict[str, Path]
+    library: str = ""
 
 
 #: What Cell Ranger calls its files, by column of the samples sheet; the first that is there is taken.
@@ -117,6 +121,12 @@ def _multi_samples(outs: Path, per_sample: Path, told: list[str]) -> list[Made]:
     """Return the samples of ``cellranger multi``."""
     folders = sorted(p for p in per_sample.iterdir() if p.is_dir())
     pooled = len(folders) > 1
+    run = outs.parent if outs.name == "outs" else outs
+    library = (
+        re.sub(r"[^A-Za-z0-9._-]", "_", run.resolve().name)
+        if pooled and not own_droplets(outs)
+        else ""
+    )
     made = []
     for folder in folders:
         files = _present(folder, _COUNT)
@@ -134,8 +144,8 @@ def _multi_samples(outs: Path, per_sample: Path, told: list[str]) -> list[Made]:
                 f"{name}: sample_alignments.bam holds the reads of its cells alone; the ambient share of the CAR is "
                 "taken from the raw matrix"
             )
-        made.append(Made(name, files))
-    if pooled:
+        made.append(Made(name, files, library))
+    if library:
         told.append(
             f"{len(folders)} samples of one pool share the raw matrix and its empty droplets; each one's cells are "
             "those of its filtered matrix"
@@ -147,6 +157,19 @@ def _multi_samples(outs: Path, per_sample: Path, told: list[str]) -> list[Made]:
             "let `cellranger multi` end, then give its outs",
         )
     return made
+
+
+def own_droplets(outs: Path) -> bool:
+    """Return whether each sample of a run of ``cellranger multi`` has droplets of its own.
+
+    Samples that hashtags or CMOs mark lie in the same droplets, and in each other's ambient RNA. Probes (Flex) and
+    wells (on-chip multiplexing) mark the ambient RNA of each sample, too.
+    """
+    for config in (outs / "config.csv", outs / "multi/multiplexing_config.csv"):
+        with suppress(OSError):
+            text = config.read_text(errors="replace").lower()
+            return bool(re.search(r"probe_barcode_ids|ocm_barcode_ids", text))
+    return any(outs.glob("per_sample_outs/*/count/sample_raw_feature_bc_matrix*"))
 
 
 def _aggregated(aggregation: Path, told: list[str]) -> list[Made]:

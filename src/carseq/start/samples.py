@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,6 +52,11 @@ FEWEST_OF_GENES = 0.02
 #: Barcodes of a sample, the largest, that are compared with another's, and the share of them that is no chance: of
 #: two libraries, 0.001 to 0.04 are common.
 MOST_CELLS_COMPARED, MOST_IN_COMMON = 1000, 0.5
+
+
+#: Molecules of a droplet, at least, to be compared with that of another raw matrix; droplets compared, the first by
+#: barcode; and the share of common ones with the very same number, which is no chance.
+FEWEST_IN_DROPLET, MOST_DROPLETS, SAME_DROPLETS = 5, 20_000, 0.9
 
 
 class Note(str):
@@ -421,3 +427,72 @@ def check_cells_twice(matrices: Mapping[str, pd.Series]) -> Iterator[Note]:
                 f"{min(len(own), len(other)):,}): if they are one library that was counted twice (STARsolo's Gene and "
                 "GeneFull, CellBender's matrix beside Cell Ranger's), leave one out"
             )
+
+
+def compared_droplets(totals: pd.Series) -> pd.Series:
+    """Return the droplets of a raw matrix by which it is told whether another one is of the same library."""
+    held = totals[totals >= FEWEST_IN_DROPLET]
+    bare = held.set_axis([bare_barcode(str(b)) for b in held.index])
+    return bare[~bare.index.duplicated()].sort_index().head(MOST_DROPLETS)
+
+
+def check_pools(study: Study, droplets: Mapping[str, pd.Series]) -> Iterator[Note]:
+    """Yield notes of samples that are of one library by their files, and that the sheet does not call that.
+
+    Parameters
+    ----------
+    study
+        The study.
+    droplets
+        Of raw matrices (:func:`compared_droplets`), by sample.
+    """
+    runs = {name: _run_of(sample.matrix) for name, sample in study.samples.items()}
+    groups = {name: _groups_of(sample.bam) for name, sample in study.samples.items()}
+    pooled: dict[str, dict[str, None]] = {}
+    for one, two in combinations(study.samples, 2):
+        mine, other = study.samples[one].library, study.samples[two].library
+        if mine == other and mine:
+            continue
+        if runs[one] and runs[one] == runs[two]:
+            why = f"both are of one run of `cellranger multi` ({runs[one]})"
+        elif groups[one] and groups[one] == groups[two]:
+            why = f"their BAMs have the same read groups ({', '.join(sorted(groups[one])[:2])})"
+        elif one in droplets and two in droplets and _same_droplets(droplets[one], droplets[two]):
+            why = "their raw matrices have the same droplets"
+        else:
+            continue
+        pooled.setdefault(why, {}).update(dict.fromkeys((one, two)))
+    for why, names in pooled.items():
+        yield Note(
+            f"samples {', '.join(names)} are of one library and have no `library` in common: {why}. Each one lies in "
+            "the ambient RNA of all; judged apart, a patient without CAR T cells is given those of another: write the "
+            "same `library` for all of them"
+        )
+
+
+def _run_of(matrix: str | None) -> str:
+    """Return the run of ``cellranger multi`` whose pool a matrix is of; nothing if it is of none."""
+    from carseq.start.matrices import own_droplets
+
+    path = Path(matrix or "")
+    for folder in path.parents:
+        if folder.name == "per_sample_outs":
+            return "" if own_droplets(folder.parent) else str(folder.parent)
+    return ""
+
+
+def _groups_of(bam: str | None) -> frozenset[str]:
+    """Return the read groups of a BAM, if they name a library, a flow cell and its lane, as Cell Ranger's do."""
+    from carseq.io.bam import open_bam
+
+    if not bam or is_url(bam):
+        return frozenset()
+    with suppress(CarseqError, OSError), open_bam(bam) as file:
+        ids = {str(group.get("ID", "")) for group in file.header.to_dict().get("RG", [])}
+        return frozenset(ids if ids and all(i.count(":") >= 4 for i in ids) else ())
+    return frozenset()
+
+
+def _same_droplets(one: pd.Series, two: pd.Series) -> bool:
+    both = one.index.intersection(two.index)
+    return len(both) >= FEWEST and bool((one[both] == two[both]).mean() > SAME_DROPLETS)

@@ -77,12 +77,17 @@ def read_study(config: Config) -> tuple[Study, list[CarseqError], list[str]]:
         *out_of_order(samples.values()),
         *slips(samples.values()),
     ]
+    faults += _pools(samples, config.samples)
+    if apart := [s.sample for s in samples.values() if s.tag and not s.library]:
+        notes.append(
+            f"{', '.join(apart[:4])} have a `tag` and no `library`: the samples of a pool lie in each other's ambient "
+            "RNA, and are judged as if they did not; write the same `library` for the samples of each pool"
+        )
     if tagged := [s.sample for s in samples.values() if s.tag and not s.matrix]:
         notes.append(
             f"`tag` tells no cells apart: of {', '.join(tagged[:4])} every cell of the library is taken; give each "
             "sample its own cells in `matrix`"
         )
-    faults += _pools(samples, config.samples)
     faults += impossible_shares(samples.values(), config.samples)
     units = _units(config, samples, faults, named)
     study = Study(config, samples, units)
@@ -212,14 +217,20 @@ def _units(
 
 
 def _pools(samples: dict[str, Sample], path: str) -> list[CarseqError]:
-    """Give samples that share a BAM one library, in place, where the sheet names none; return contradictions."""
-    sharing: dict[tuple[int, int] | str, list[Sample]] = defaultdict(list)
-    for sample in samples.values():
-        if sample.bam:
-            sharing[_identity(sample.bam)].append(sample)
+    """Give samples that share a BAM or a raw matrix one library, in place, where the sheet names none.
+
+    Returns contradictions: one BAM is not of several libraries. A raw matrix may be, as `cellranger aggr` writes it.
+    """
+    sharing: dict[tuple[str, tuple[int, int] | str], list[Sample]] = defaultdict(list)
+    for key in ("bam", "raw_matrix"):
+        for sample in samples.values():
+            if path := getattr(sample, key):
+                sharing[key, _identity(path)].append(sample)
     faults = []
-    for group in sharing.values():
+    for (key, _), group in sharing.items():
         named = list(dict.fromkeys(s.library for s in group if s.library))
+        if len(named) > 1 and key == "raw_matrix":
+            continue
         if len(named) > 1:
             faults.append(
                 CarseqError(

@@ -144,7 +144,7 @@ class Sample(BaseModel):
         default=None,
         description="Sequenced library, where it holds several samples (hashtags, CMOs, several patients): molecules "
         "that samples of one library share were not swapped between them, and the ambient RNA of all their cells lies "
-        "in each of them. Samples that share a `bam` are taken for one library. Carried to `obs`.",
+        "in each of them. Samples that share a `bam` or a `raw_matrix` are taken for one library. Carried to `obs`.",
     )
     tag: str | None = Field(
         default=None,

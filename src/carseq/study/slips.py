@@ -18,6 +18,12 @@ _TIME = re.compile(
 _SORT = re.compile(
     r"(facs|cell)?(sort|sorted|sorting|gate|gated|facs|enrichment|enriched|selection|selected)(for|on|by|gate|strategy)?"
 )
+#: What people call a pool of several samples, and what marks each one in it.
+_POOL = re.compile(
+    r"(sample|hash\w*|10x|chip|cell|gem|multiplex\w*)?(pool|lane|well|channel|gem|gemgroup)(id|no|number|name)?"
+    r"|lib(rary)?(id)?|multiplex\w*"
+)
+_TAG = re.compile(r"(hashtag|hto|cmo|multi|tag)s?(id|oligo|barcode|name)?")
 _CONTROL = re.compile(
     r"(neg(ative)?|healthy)?[\s_.-]*(control|ctrl)s?|(pre|before)[\s_.-]*(infusion|treatment|car.*)|baseline",
     re.IGNORECASE,
@@ -60,6 +66,14 @@ def _columns(samples: list[Sample]) -> Iterator[str]:
             yield (
                 f"no sample has a gating, and column {name!r} is only carried along: if it says how cells were sorted, "
                 "call it `gating`, or sorted samples are compared with unsorted ones"
+            )
+        shared = len(set(values.values())) < len(values)
+        pooled = (_POOL.fullmatch(plain) and shared) or (_TAG.fullmatch(plain) and len(values) > 1)
+        if pooled and not any(s.library for s in samples):
+            yield (
+                f"no sample has a library, and column {name!r} is only carried along: if samples were pooled in one "
+                "library (one lane of 10x), write what its samples have in common into `library`, or the ambient RNA "
+                "of one gives another false CAR T cells"
             )
         cases = [s for s in samples if s.role == "case" and s.sample in values]
         if all(s.role != "negative_control" for s in samples):
