@@ -48,3 +48,19 @@ def test_both_ways_to_a_tail_are_scipys(k: int) -> None:
     known = stats.nbinom.sf(k - 1, shape, shape / (shape + mean))
     np.testing.assert_allclose(upper_tail_of(k, mean, shape), known, rtol=0, atol=1e-10)
     np.testing.assert_allclose(upper_tail(np.array(k), mean, shape), known, rtol=1e-3, atol=1e-200)
+
+
+def test_molecules_that_were_seen_and_not_counted_are_told():
+    """A CAR of 0 and 1 alone: 30 % CAR T cells came out as 96 % (74-100 %), and not a word."""
+    rng = np.random.default_rng(7)
+    depth = rng.lognormal(np.log(2500), 0.5, 400)
+    shown = rng.poisson(rng.gamma(2, 1, 400) * depth / 2500) * (rng.random(400) < 0.35)
+    for counts, told in ((np.minimum(shown, 1), True), (shown, False)):
+        obs = pd.DataFrame({"total_umis": depth.astype(int), "sample": "S", "lineage": "T"})
+        barcodes = [f"B{i}" for i in range(len(obs))]
+        obs = obs.assign(barcode=barcodes, is_doublet=False, is_damaged=False)
+        obs.index = "S:" + obs["barcode"]
+        counts = sparse.csr_matrix(np.c_[counts, np.zeros(len(obs))])
+        adata = ad.AnnData(counts, obs=obs, var=pd.DataFrame(index=["CAR", "CD3E"]))
+        detection = call_cells(adata, None, pd.DataFrame({"sample": ["S"]}), car="CAR")
+        assert ("not how often" in detection["verdict_text"][0]) is told

@@ -6,6 +6,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -40,6 +41,18 @@ def test_cells_kept_for_their_car_molecules_are_an_alert(study: Study) -> None:
     sample = study.cells.loc[t_cells, "sample"].value_counts().index[0]
     own = t_cells & study.cells["sample"].eq(sample)
     umis = study.cells["car_umis"].where(~own, 1)
+    told = alerts.alerts(replace(study, cells=study.cells.assign(car_umis=umis)))
+    assert [a.where for a in told if said in a.message] == [sample]
+
+
+def test_a_car_that_was_seen_and_not_counted_is_an_alert(study: Study) -> None:
+    """T cells of one sample of which none shows more than one molecule, though every other shows one."""
+    said = "not how often"
+    assert not any(said in a.message for a in alerts.alerts(study))
+    t_cells = study.cells["lineage"].astype(str).eq("T")
+    sample = study.cells.loc[t_cells, "sample"].value_counts().index[0]
+    own = t_cells & study.cells["sample"].eq(sample)
+    umis = study.cells["car_umis"].where(~own, np.arange(len(study.cells)) % 2)
     told = alerts.alerts(replace(study, cells=study.cells.assign(car_umis=umis)))
     assert [a.where for a in told if said in a.message] == [sample]
 

@@ -22,7 +22,7 @@ from carseq.calling.model import Fit
 from carseq.calling.robustness import downsampling, thresholds
 from carseq.calling.rules import rules
 from carseq.calling.study import StudyCalls, call_study
-from carseq.calling.verdict import decide, silent_left_out
+from carseq.calling.verdict import decide, never_twice, silent_left_out
 from carseq.io.barcodes import match_barcodes as match_barcodes
 from carseq.schema.thresholds import FDR, MIN_P_CAR
 
@@ -48,6 +48,7 @@ __all__ = [
     "fraction_of",
     "gate_of",
     "gates",
+    "never_twice",
     "rules",
     "silent_left_out",
     "thresholds",

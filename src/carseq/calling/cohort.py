@@ -16,7 +16,13 @@ from carseq.calling.counts import count_car
 from carseq.calling.gates import fraction_is, gate_of
 from carseq.calling.model import CellTerms, Fit, cell_terms, fit
 from carseq.calling.negbin import upper_tail
-from carseq.calling.verdict import decide, sensitivity_of, silent_bound, silent_left_out
+from carseq.calling.verdict import (
+    decide,
+    never_twice,
+    sensitivity_of,
+    silent_bound,
+    silent_left_out,
+)
 from carseq.cells.annotation import T_LINEAGE, is_single_t
 from carseq.cells.intact import can_be_judged, intactness
 from carseq.cells.markers import T_ALONE, T_NAMES
@@ -417,6 +423,14 @@ def _row(
             "the matrix. Give all cells, or the CAR T fraction is not that of all T cells",
             sample,
         )
+    once = never_twice(t_cells["car_umis"], t_cells["total_umis"])
+    if once:
+        log.warning(
+            "sample %s: no T cell shows more than one CAR molecule, where %.0f or more would by chance: the matrix "
+            "says whether the CAR was seen, not how often. Give counts of molecules, or the fraction is far too high",
+            sample,
+            once,
+        )
     false_calls = float((1 - t_cells["car_posterior"].to_numpy(float)[called]).sum())
     assumed, role = known.assumed.get(sample, False), str(meta.get("role", ""))
     verdict, text = decide(
@@ -429,6 +443,7 @@ def _row(
         role=role,
         median_genes=float(failed.get(sample, np.nan)),
         left_out=left_out,
+        once=once,
     )
     k = t_cells["car_evidence"].to_numpy()
     gate = gate_of(meta.get("gating"))

@@ -13,6 +13,7 @@ from carseq.calling.calls import MAX_AMBIENT_P
 from carseq.calling.cells import Cells
 from carseq.calling.model import Fit
 from carseq.calling.negbin import Floats, log_pmf, upper_tail
+from carseq.io.matrix import twice_by_chance
 from carseq.schema.percent import plain_percent, two_digit_percent
 
 #: A sample in which no more than this CAR T fraction could be excluded is undetermined, not negative.
@@ -38,6 +39,8 @@ COUNTS = np.array([1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 15, 19, 24, 30, 40, 55, 80, 1
 DEEPER = 4.0
 #: So many T cells without a CAR molecule are expected, and none is there: by chance in fewer than 1 of 100 samples.
 LEAST_MISSED = 5.0
+#: So many T cells with two CAR molecules are expected, and none is there: by chance in fewer than 1 of 1,000 samples.
+LEAST_TWICE = 7.0
 _DEPTH_STEP, _RATE_STEP = 0.15, 0.5
 #: How many of ``LIMITS`` are passed over at first.
 _LIMIT_STEP = 3
@@ -318,6 +321,29 @@ def silent_left_out(k: npt.ArrayLike) -> float:
     return expected if counts.size and counts.min() > 0 and expected >= LEAST_MISSED else 0.0
 
 
+def never_twice(k: npt.ArrayLike, total: npt.ArrayLike) -> float:
+    """Return how many T cells would show two CAR molecules or more, at least, where none does; 0 if none need to.
+
+    Of independent molecules, some cells show two by chance. Where none does, the numbers say whether the CAR was seen,
+    not how often: cells seem to express it little, and most CAR T cells to be missed.
+
+    Parameters
+    ----------
+    k, total
+        CAR molecules, and molecules of all genes, of the sample's T cells.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> seen, depth = np.repeat([1, 0], [180, 420]), np.full(600, 2500)
+    >>> round(never_twice(seen, depth)), never_twice(2 * seen, depth), never_twice(seen[170:], depth[170:])
+    (22, 0.0, 0.0)
+    """
+    # Deep cells may hold no CAR, and shallow ones all of it: as many in each cell is the least.
+    expected = min(twice_by_chance(k, total), twice_by_chance(k, np.ones(np.shape(total))))
+    return expected if expected >= LEAST_TWICE else 0.0
+
+
 def decide(
     n_positive: int,
     n_t: int,
@@ -329,6 +355,7 @@ def decide(
     role: str = "",
     median_genes: float = float("nan"),
     left_out: float = 0.0,
+    once: float = 0.0,
 ) -> tuple[str, str]:
     """Return the verdict of a sample and its sentence.
 
@@ -350,8 +377,15 @@ def decide(
         Genes in the median cell of a library that failed; NaN if it did not.
     left_out
         From :func:`silent_left_out`.
+    once
+        From :func:`never_twice`.
     """
     tail = "; ambient RNA was assumed, since the matrix holds no empty droplets" if assumed else ""
+    if once:
+        tail = (
+            f"; no T cell shows more than one CAR molecule, where {once:.0f} or more would by chance: the matrix says "
+            f"whether the CAR was seen, not how often, and the fraction comes out far too high{tail}"
+        )
     if n_positive:
         text = f"{n_positive} of {n_t} T cells called positive, {false_calls:.2g} of them expected to be false"
         if role == "negative_control":

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from carseq.calling import silent_left_out
+from carseq.calling import never_twice, silent_left_out
 from carseq.cells.annotation import is_single_t
 from carseq.cells.protein import FEWEST_JUDGED, LEAST_AGREEMENT
 from carseq.cells.receptor import LEAST_SHARE
@@ -306,16 +306,28 @@ def _library_alerts(sample: str, summary: dict[str, Any]) -> list[Alert]:
 
 
 def _left_out_alerts(study: Study) -> list[Alert]:
-    """Tell samples whose cells were kept for their CAR molecules."""
+    """Tell samples whose cells were kept for their CAR molecules, or whose CAR was seen and not counted."""
     t_cells = study.cells[is_single_t(study.cells)]
+    of_samples = t_cells.groupby(t_cells["sample"].astype(str))
     return [
+        Alert(
+            "error",
+            str(sample),
+            "no T cell shows more than one CAR molecule, though many show one: the matrix says whether the CAR was "
+            "seen, not how often",
+            "Give counts of molecules: the cells seem to express the CAR little, and the fraction comes out far too "
+            "high.",
+        )
+        for sample, own in of_samples
+        if never_twice(own["car_umis"], own["total_umis"])
+    ] + [
         Alert(
             "error",
             str(sample),
             "every T cell shows the CAR, and many one molecule alone: cells without one were left out of the matrix",
             "Give all cells of the sample: its CAR T fraction is not that of all T cells, and is compared with others.",
         )
-        for sample, own in t_cells.groupby(t_cells["sample"].astype(str))
+        for sample, own in of_samples
         if silent_left_out(own["car_umis"])
     ]
 

@@ -98,7 +98,7 @@ def _check_car_counts(
         return
     tell_car_rows(counts, names[is_gene], read.ids[is_gene], car, f"the matrix {path}")
     own = np.asarray(counts[:, names[is_gene] == car].sum(axis=1))
-    check_car_molecules(own, f"the matrix {path}", car)
+    check_car_molecules(own, np.asarray(counts.sum(axis=1)), f"the matrix {path}", car)
 
 
 def gene_counts(

@@ -25,6 +25,10 @@ MOST_COUNTED = 10_000_000
 MIN_GENES, MIN_ENTRIES = 200, 1000
 #: Barcodes with the CAR of which none has one molecule of it alone, from which its numbers are looked at.
 MIN_CAR_ENTRIES = 20
+#: Barcodes with two molecules of the CAR, expected where none has two: by no chance.
+LEAST_TWICE = 20.0
+#: Share of 1 among the CAR's numbers, below which they may be reads: of CAR T cells of ten molecules each it is 8 %.
+FEWEST_ONES = 0.05
 #: Molecules of a droplet from which one of its genes is there twice: MT-CO1, MALAT1, B2M.
 MANY_MOLECULES = 500
 #: Totals that differ by less than this are one total.
@@ -117,13 +121,30 @@ def check_molecules(counts: Any, what: str) -> None:
         )
 
 
-def check_car_molecules(counts: npt.ArrayLike, what: str, car: str) -> None:
-    """Raise where the CAR's numbers are multiples of another, and warn where they may be reads.
+def twice_by_chance(counts: npt.ArrayLike, totals: npt.ArrayLike) -> float:
+    """Return how many barcodes would show two molecules of a gene, at least, if none does; 0 if one does.
+
+    Those of one rate in all barcodes, by their depth: where some barcodes hold the gene and others do not, more would.
 
     Parameters
     ----------
-    counts
-        The CAR's number in each barcode, whole.
+    counts, totals
+        Molecules of the gene, and of all genes, in each barcode.
+    """
+    k, depth = np.asarray(counts, dtype=float).ravel(), np.asarray(totals, dtype=float).ravel()
+    if k.max(initial=0) != 1 or depth.sum() <= 0:
+        return 0.0
+    rate = depth * (k.sum() / depth.sum())
+    return float((1 - np.exp(-rate) * (1 + rate)).sum())
+
+
+def check_car_molecules(counts: npt.ArrayLike, totals: npt.ArrayLike, what: str, car: str) -> None:
+    """Raise where the CAR's numbers are multiples of another or say that it was seen, and warn where they may be reads.
+
+    Parameters
+    ----------
+    counts, totals
+        The CAR's number in each barcode, whole, and the sum of all genes'.
     what
         The matrix, in words.
     car
@@ -132,11 +153,21 @@ def check_car_molecules(counts: npt.ArrayLike, what: str, car: str) -> None:
     Raises
     ------
     CarseqError
-        If they are all multiples of one number above 1.
+        If they are all multiples of one number above 1, or none is above 1 where many would be by chance.
     """
     counted = np.asarray(counts).ravel()
     counted = counted[counted > 0].astype(np.int64)
-    if len(counted) < MIN_CAR_ENTRIES or counted.min() == 1:
+    if len(counted) < MIN_CAR_ENTRIES:
+        return
+    if (twice := twice_by_chance(counts, totals)) >= LEAST_TWICE:
+        raise CarseqError(
+            f"{what} holds no counts of molecules of {car}",
+            f"none of its {len(counted):,} numbers above 0 is more than 1, where {twice:.0f} or more would be by "
+            "chance: they say whether it was seen, not how often",
+            "give the matrix as the counting program wrote it",
+        )
+    ones = int((counted == 1).sum())
+    if ones > FEWEST_ONES * len(counted):
         return
     if (step := int(np.gcd.reduce(counted))) > 1:
         raise CarseqError(
@@ -145,9 +176,10 @@ def check_car_molecules(counts: npt.ArrayLike, what: str, car: str) -> None:
             "give the matrix as the counting program wrote it",
         )
     log.warning(
-        "%s: none of the %d numbers of %s above 0 is 1, the commonest count of molecules: if they are reads, or the "
+        "%s: %s of the %d numbers of %s above 0 is 1, the commonest count of molecules: if they are reads, or the "
         "small ones were cut off, calls and fractions are wrong; give counts of molecules (UMIs)",
         what,
+        f"only {ones}" if ones else "none",
         len(counted),
         car,
     )
