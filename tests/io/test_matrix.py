@@ -7,6 +7,7 @@ import itertools
 import re
 
 import anndata
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -447,6 +448,51 @@ def test_other_rows_of_the_car_are_told(tmp_path, caplog, own):
     with caplog.at_level("WARNING", "carseq"):
         read_counts(tmp_path / "m.h5", car="CAR", needs_car=True)
     assert "beside it are WPRE with 96." in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "ensembl"), [("LTR3", False), ("MSGV1", False), ("EGFRt", False), ("pRRL_end", True)]
+)
+def test_rows_of_the_vector_beside_the_car_are_told(tmp_path, caplog, name, ensembl):
+    """The 3' reads of the CAR's mRNA lay in a row `LTR3` of the same reference, which nothing named."""
+    n = 40 if ensembl else 2
+    genes = np.random.default_rng(3).poisson(4, (len(MANY), n))
+    ids = [f"ENSG{i:011d}" if ensembl else f"G{i}" for i in range(n)] + ["CAR", name]
+    names = ["CD3D", "LYZ", *(f"G{i}" for i in range(2, n)), "CAR", name]
+    write_h5(
+        tmp_path / "m.h5",
+        np.column_stack([genes, [0, 1, 2, 0] * 16, [2, 1] * 32]),
+        MANY,
+        names,
+        ids=ids,
+    )
+    with caplog.at_level("WARNING", "carseq"):
+        read_counts(tmp_path / "m.h5", car="CAR", needs_car=True)
+    assert f"beside it are {name} with 96." in caplog.text
+
+
+def test_molecules_that_were_taken_away_are_told(tmp_path, caplog):
+    """Counts corrected for ambient RNA, in CellBender's file or a layer beside the raw ones, had lost the CAR's."""
+    counts = np.random.default_rng(3).poisson(3, (64, 3))
+    data = anndata.AnnData(
+        sparse.csr_matrix(counts), var=pd.DataFrame(index=["CD3D", "LYZ", "CAR"])
+    )
+    data.obs_names = MANY
+    for less, told in ((1, True), (0, False)):
+        data.layers["counts"] = sparse.csr_matrix(np.maximum(counts - less, 0))
+        data.write_h5ad(tmp_path / "layers.h5ad")
+        caplog.clear()
+        with caplog.at_level("WARNING", "carseq"):
+            read_counts(tmp_path / "layers.h5ad", car="CAR", needs_car=True)
+        assert ("taken away" in caplog.text) is told
+    _with_rows(tmp_path / "out.h5", MANY, CAR=[0, 1, 2, 0] * 16)
+    with h5py.File(tmp_path / "out.h5", "a") as file:
+        file.create_group("droplet_latents")
+    for needs, told in ((True, True), (False, False)):
+        caplog.clear()
+        with caplog.at_level("WARNING", "carseq"):
+            read_counts(tmp_path / "out.h5", car="CAR", needs_car=needs)
+        assert ("is what CellBender left" in caplog.text) is told
 
 
 def test_numbers_of_the_car_that_are_no_molecules(tmp_path, caplog):

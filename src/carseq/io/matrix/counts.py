@@ -16,6 +16,9 @@ from carseq.io.matrix.molecules import check_car_molecules, check_counts
 from carseq.io.matrix.naming import check_car, check_genes, gene_names, spell_car, tell_car_rows
 from carseq.io.matrix.samples import check_one_sample, tell_samples
 from carseq.io.matrix.stored import Stored, Strings
+from carseq.log import get_logger
+
+log = get_logger(__name__)
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -96,6 +99,13 @@ def _check_car_counts(
     counts = read.counts[:, is_gene]
     if not counts.nnz:
         return
+    if read.corrected_by:
+        log.warning(
+            "the matrix %s is what %s left: molecules of the CAR that it took for ambient RNA are missed; give the raw "
+            "matrix that it was made from in `raw_matrix` (this one may stay in `matrix`, which says which are cells)",
+            path,
+            read.corrected_by,
+        )
     tell_car_rows(counts, names[is_gene], read.ids[is_gene], car, f"the matrix {path}")
     own = np.asarray(counts[:, names[is_gene] == car].sum(axis=1))
     check_car_molecules(own, np.asarray(counts.sum(axis=1)), f"the matrix {path}", car)

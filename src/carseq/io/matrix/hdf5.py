@@ -32,6 +32,13 @@ COUNT_LAYERS = (
 IDS = (
     "gene_ids", "gene_id", "ensembl_id", "ensembl_ids", "ensembl_gene_id", "feature_id", "id", "ensembl", "ENSEMBL",
 )  # fmt: skip
+#: By how much more molecules of one matrix of a file say that some were taken away in another.
+MORE_MOLECULES = 0.005
+#: What CellBender writes beside its corrected counts (0.3 and later, before).
+CELLBENDER = (
+    ("droplet_latents", "global_latents"),
+    ("ambient_expression", "latent_cell_probability"),
+)
 #: How far from a whole number a count may be that was computed back from another scale.
 ROUNDING = 1e-3
 
@@ -70,6 +77,9 @@ def read_h5(path: Path) -> Stored:
         barcodes = texts(group["barcodes"])
         n_features, n_barcodes = (int(n) for n in group["shape"][:])
         parts = (group["data"][:], group["indices"][:], group["indptr"][:])
+        corrected = any(name in file for name in CELLBENDER[0]) or any(
+            n in group for n in CELLBENDER[1]
+        )
     if (n_features, n_barcodes) != (len(ids), len(barcodes)) or len(parts[2]) != n_barcodes + 1:
         raise CarseqError(
             f"the matrix {path} does not fit its lists",
@@ -78,7 +88,9 @@ def read_h5(path: Path) -> Stored:
         )
     counts = sparse.csr_matrix(parts, shape=(n_barcodes, n_features))
     counts.check_format(full_check=True)
-    return Stored(counts, barcodes, ids, names, types)
+    return Stored(
+        counts, barcodes, ids, names, types, corrected_by="CellBender" if corrected else ""
+    )
 
 
 def read_h5ad(path: Path) -> Stored:
@@ -97,6 +109,8 @@ def read_h5ad(path: Path) -> Stored:
     where, matrix, var = whole or held[-1]
     if where not in ("X", 'layers["counts"]'):
         log.info("%s: the counts are those of %s", path, where)
+    if whole:
+        _tell_more_molecules(path, whole, held)
     if (most := max(len(genes) for *_, genes in held)) > len(var):
         log.warning(
             "%s: %s has the counts of %d genes of %d: a cell's total is then too small, and the share of the CAR too "
@@ -143,6 +157,31 @@ def read_h5ad(path: Path) -> Stored:
         columns=var,
         obs=adata.obs,
     )
+
+
+def _tell_more_molecules(
+    path: Path, taken: tuple[str, Any, pd.DataFrame], held: list[tuple[str, Any, pd.DataFrame]]
+) -> None:
+    """Warn where another matrix of the same genes counts more molecules than the one that is taken."""
+    own = float(taken[1].sum())
+    for where, matrix, var in held:
+        if (
+            where == taken[0]
+            or len(var) != len(taken[2])
+            or matrix.dtype == bool
+            or not _are_whole(matrix)
+        ):
+            continue
+        if (other := float(matrix.sum())) > (1 + MORE_MOLECULES) * own:
+            log.warning(
+                "%s: %s, which is taken, counts %.0f molecules, %s %.0f: if some were taken away (as ambient RNA, to "
+                'one depth), those of the CAR are missed; put the counts as they were into layers["counts"]',
+                path,
+                taken[0],
+                own,
+                where,
+                other,
+            )
 
 
 def matrices_of(adata: AnnData) -> list[tuple[str, Any, pd.DataFrame]]:

@@ -28,6 +28,12 @@ _CAR_NAMES = re.compile(
     r"(axi|tisa|ide|cilta|brexu|liso|obe)-?cel|fmc63|bbz|28z",
     re.IGNORECASE,
 )
+#: What people call other parts of its vector, and the receptors that are translated from the same mRNA.
+_OF_VECTORS = re.compile(
+    r"(?<![a-z])(?:[35]?'?[ _-]?ltr|msgv1?|mp71|sfg|mscv|psi|vector|provirus|plasmid|lenti\w*|retro\w*vir\w*"
+    r"|(?:hu|t)egfrt?|egfrt|rqr8|(?:t|l|tl)ngfrt?|[tp]2a|icasp9?)(?![a-z])",
+    re.IGNORECASE,
+)
 #: Share of ids that are Ensembl's from which on an id of another form is that of an added sequence.
 MOSTLY_ENSEMBL = 0.9
 #: Share of the symbols that may name two genes each, if a file has no ids: of GENCODE's, 0.1 % do.
@@ -156,12 +162,13 @@ def tell_car_rows(
         If no gene but the CAR's was counted.
     """
     # Carbonic anhydrases of the mouse are called Car2, Car4 ...: genes of a genome have its ids.
-    is_part = np.array(
-        [
-            bool(_CAR_NAMES.search(str(n))) and not str(i).split("_")[-1].startswith("ENS")
-            for n, i in zip(names, ids, strict=True)
-        ]
-    ) & (names != car)
+    is_ensembl = np.array([str(i).split("_")[-1].startswith("ENS") for i in ids])
+    is_called_so = np.array(
+        [bool(_CAR_NAMES.search(str(n)) or _OF_VECTORS.search(str(n))) for n in names]
+    )
+    # Beside Ensembl's genes a row of another id is one of the vector's, or of another added sequence.
+    is_added = is_ensembl.mean() >= MOSTLY_ENSEMBL
+    is_part = ~is_ensembl & (is_called_so | is_added) & (names != car)
     molecules = np.asarray(counts.sum(axis=0)).ravel()
     if not molecules[~is_part & (names != car)].any():
         raise CarseqError(
@@ -173,7 +180,7 @@ def tell_car_rows(
     if len(held):
         log.warning(
             "%s: %s is counted with %.0f molecules; beside it are %s. If these are parts of the same mRNA (its scFv, "
-            "WPRE, 3' end), their molecules are not counted, and CAR T cells are missed: count the reads against one "
+            "WPRE, LTR), their molecules are not counted, and CAR T cells are missed: count the reads against one "
             "sequence of the whole transcript, or add up these rows where each molecule is in one of them",
             what,
             car,

@@ -34,6 +34,8 @@ class Stored:
     #: What else the file says about the features, and about the barcodes.
     columns: pd.DataFrame | None = None
     obs: pd.DataFrame | None = None
+    #: The program that took molecules away, if the file is one of its results.
+    corrected_by: str = ""
 
 
 def bare_name(name: Any) -> str:
