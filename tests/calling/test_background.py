@@ -108,3 +108,49 @@ def test_a_patient_without_car_t_cells_in_the_library_of_one_with_many_stays_sil
 
     assert found.loc["other", "verdict"] == "not_detected"
     assert found.loc["one", "verdict"] == "detected"
+
+
+def test_more_ambient_rna_than_assumed_is_told_by_the_t_cells_of_a_pool():
+    """A fifth of each cell was ambient RNA: of a patient without CAR T cells 57 % (21-100 %) seemed to have them."""
+    rng = np.random.default_rng(9123)
+    rows = []
+    for sample, n, fraction in (("one", 300, 0.65), ("other", 600, 0.0), ("third", 600, 0.01)):
+        truth = rng.random(n) < fraction
+        total = (rng.lognormal(np.log(5000), 0.5, n) * np.where(truth, 2, 1)).astype(int) + 200
+        own = rng.poisson(9e-4 * total * rng.gamma(1.2, 1 / 1.2, n) * truth)
+        barcodes = [f"{sample}{i}" for i in range(n)]
+        rows.append(
+            pd.DataFrame(
+                {
+                    "sample": sample,
+                    "barcode": barcodes,
+                    "total_umis": total,
+                    "own": own,
+                    "truth": truth,
+                }
+            )
+        )
+    obs = pd.concat(rows, ignore_index=True).assign(
+        lineage="T", cell_type="CD4 T", t_state="", is_doublet=False
+    )
+    obs.index = obs["sample"] + ":" + obs["barcode"]
+    soup = obs["own"].sum() / obs["total_umis"].sum()
+    seen = (
+        obs["own"] + rng.poisson(rng.beta(4, 16, len(obs)) * obs["total_umis"] * soup)
+    ).to_numpy()
+    counts = np.column_stack([seen, obs["total_umis"].to_numpy() - seen]).astype(np.float32)
+    adata = anndata.AnnData(sparse.csr_matrix(counts), obs=obs.drop(columns="own"))
+    adata.var_names = ["CAR", "OTHER"]
+    samples = pd.DataFrame({"sample": ["one", "other", "third"], "library": "lane1"})
+
+    found = call_cells(adata, None, samples, car="CAR").set_index("sample")
+
+    assert found.loc["other", "verdict"] == "not_detected"
+    assert found.loc["other", "prevalence_high"] < 0.1
+    assert (
+        found.loc["third", "prevalence_low"] < 0.015 < found.loc["third", "prevalence_high"] < 0.1
+    )
+    for sample in ("one", "third"):
+        positive = (adata.obs["car_call"] == "positive") & (adata.obs["sample"] == sample)
+        assert positive.sum() > 3
+        assert (positive & ~adata.obs["truth"]).sum() <= 0.15 * positive.sum()

@@ -18,6 +18,7 @@ Chimeras and swaps add their own rate. A negative control's T cells are evidence
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -294,7 +295,11 @@ def _of_silent(e: Evidence, mean: Floats) -> Floats:
     )
 
 
-def background(obs: pd.DataFrame, samples: pd.DataFrame) -> Background:
+def background(
+    obs: pd.DataFrame,
+    samples: pd.DataFrame,
+    shown: Mapping[str, tuple[float, float]] | None = None,
+) -> Background:
     """Work out the false CAR molecules of every cell of a cohort.
 
     Parameters
@@ -305,6 +310,9 @@ def background(obs: pd.DataFrame, samples: pd.DataFrame) -> Background:
     samples
         Index sample; ``ambient_umis``, ``ambient_car``, ``role`` and, if known, ``library``. Samples of one library lie
         in the same ambient RNA.
+    shown
+        By sample: false CAR molecules that T cells of its library show, and ambient molecules of any gene in these
+        cells (:func:`carseq.calling.pool.shown_by_t_cells`). Evidence as that of cells that cannot be CAR T cells.
     """
     total, k = obs["total_umis"].to_numpy(float), obs["car_evidence"].to_numpy(float)
     names, lineage = obs["sample"].astype(str).to_numpy(), obs["lineage"].astype(str).to_numpy()
@@ -336,6 +344,14 @@ def background(obs: pd.DataFrame, samples: pd.DataFrame) -> Background:
             t_molecules=float(total[t_cell].sum()),
             t_shape=1 / (1 / DROPLET_SHAPE + _relative_variance(exposed)),
         )
+        if shown and str(sample) in shown:
+            seen, expected = shown[str(sample)]
+            e = replace(
+                e,
+                other_car=e.other_car + seen,
+                other_ambient=e.other_ambient + expected,
+                other_molecules=max(e.other_molecules, 1.0),
+            )
         evidence[str(sample)] = e
         per_ambient, ambient_shape, rate, rate_shape = ambient_rate(e)
         here = share[own] * total[own] * per_ambient

@@ -28,7 +28,7 @@ VERSIONS: Mapping[str, str] = MappingProxyType(
         "library": "0.2.0",
         "molecules": "0.2.0.2",
         "cells": "0.2.0.12",
-        "calling": "0.2.0.9",
+        "calling": "0.2.0.10",
         "localize": "0.2.0.4",
         "report": "0.2.0.3",
     }
