@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 import shutil
 import time
@@ -170,6 +171,33 @@ def test_a_pool_that_the_sheet_does_not_name_is_noted(tmp_path, clue):
     for row in rows.values():
         row["library"] = "lane1"
     assert not any("are of one library" in str(r) for _, r in check_study(tiny.write()))
+
+
+def test_libraries_of_one_flow_cell_without_a_run_are_noted(tmp_path):
+    """A product and urine were sequenced together: molecules swapped between them were not looked for, unsaid."""
+    tiny = Tiny(tmp_path, only="F")
+    with gzip.open(tmp_path / tiny.units[0]["r1"], "rt") as file:
+        lines = file.read().splitlines()
+    for sample, cell in (("A", "HFWFVDMXX"), ("B", "HFWFVDMXX"), ("C", "HGGGGDMXX")):
+        for mate in "12":
+            with gzip.open(tmp_path / f"{sample}_R{mate}.fastq.gz", "wt") as out:
+                for i in range(0, len(lines), 4):
+                    out.write(f"@A1:279:{cell}:1:1101:{i}:1000 {mate}:N:0:AC\n")
+                    out.write("".join(f"{line}\n" for line in lines[i + 1 : i + 4]))
+    row = {"patient": "P", "compartment": "urine"}
+    tiny.rows = {name: dict(row) for name in "ABC"}
+    tiny.units = [
+        {"sample": n, "unit": "1", "r1": f"{n}_R1.fastq.gz", "r2": f"{n}_R2.fastq.gz"}
+        for n in "ABC"
+    ]
+
+    def told() -> list[str]:
+        return [str(r) for _, r in check_study(tiny.write()) if "one flow cell" in str(r)]
+
+    assert [text.split(" were")[0] for text in told()] == ["samples A, B"]
+    for name in "AB":
+        tiny.rows[name]["sequencing_run"] = "HFWFVDMXX"
+    assert told() == []
 
 
 def test_symbols_come_from_the_annotation_where_the_matrix_has_ids_alone(tmp_path):

@@ -37,6 +37,7 @@ from carseq.start.samples import (
     check_pools,
     check_reads,
     check_receptors,
+    check_runs,
     check_twins,
     compared_droplets,
 )
@@ -166,6 +167,7 @@ def _all_found(path: Path) -> Iterator[Found]:
     yield from (("samples", note) for note in check_pools(study, droplets))
     if not config.reuse:
         yield from (("reads", note) for note in check_copies(study))
+        yield from (("reads", note) for note in check_runs(study))
 
 
 def _results_folder(config: Path, results: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import combinations
@@ -34,6 +35,7 @@ from carseq.schema.percent import plain_percent
 from carseq.schema.results import FILES
 from carseq.sequence.kmers import KmerSet, left_out
 from carseq.study.model import Study
+from carseq.study.texts import names_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -57,6 +59,11 @@ MOST_CELLS_COMPARED, MOST_IN_COMMON = 1000, 0.5
 #: Molecules of a droplet, at least, to be compared with that of another raw matrix; droplets compared, the first by
 #: barcode; and the share of common ones with the very same number, which is no chance.
 FEWEST_IN_DROPLET, MOST_DROPLETS, SAME_DROPLETS = 5, 20_000, 0.9
+
+
+#: Instrument, run and flow cell in a read's name, before its lane, tile and place (Illumina); carseq's simulator has
+#: none.
+_ILLUMINA = re.compile(r"(?!CARSEQ:)([^:\s]+:\d+:[A-Za-z0-9-]{5,}):\d+:\d+:\d+:\d+")
 
 
 class Note(str):
@@ -383,6 +390,46 @@ def check_copies(study: Study) -> Iterator[Note]:
                     "copy, one sample's molecules are counted twice, or in two samples; name each file once"
                 )
             seen.setdefault(key, unit.r1)
+
+
+def check_runs(study: Study) -> Iterator[Note]:
+    """Yield notes of libraries that were sequenced on one flow cell, by their reads' names, and share no run."""
+    on: dict[str, dict[str, None]] = {}
+    for name, sample in study.samples.items():
+        first = [_first_name(unit.r1) for unit in study.units.get(name, [])]
+        for read in [*first, _first_name_in_bam(sample.bam)]:
+            if found := _ILLUMINA.match(read):
+                on.setdefault(found[1], {})[name] = None
+    for cell, names in on.items():
+        apart: dict[str, None] = {}
+        for one, two in combinations(names, 2):
+            mine, other = study.samples[one], study.samples[two]
+            shared = names_of(mine.sequencing_run) & names_of(other.sequencing_run)
+            if not shared and not (mine.library and mine.library == other.library):
+                apart |= dict.fromkeys((one, two))
+        if apart:
+            yield Note(
+                f"samples {', '.join(apart)} were sequenced on one flow cell ({cell.split(':')[-1]}, by the names of "
+                "their reads) and have no `sequencing_run` in common: molecules that swapped between them (index "
+                "hopping) are not looked for; write the flow cell into `sequencing_run` of each"
+            )
+
+
+def _first_name(path: str) -> str:
+    """Return the name of the first read of a FASTQ file that is here; nothing if it cannot be read."""
+    if not is_url(path) and Path(path).is_file():
+        with suppress(CarseqError):
+            return next((name for name, _ in first_reads(path, 1)), "")
+    return ""
+
+
+def _first_name_in_bam(bam: str | None) -> str:
+    from carseq.io.bam import open_bam
+
+    if bam and not is_url(bam):
+        with suppress(CarseqError, OSError), open_bam(bam) as file:
+            return next((str(read.query_name) for read in file), "")
+    return ""
 
 
 def check_twins(matrices: Mapping[str, pd.Series]) -> Iterator[CarseqError]:
