@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from carseq.figures import phrases as words
+from carseq.io.h5ad import read_h5ad, write_h5ad
 from carseq.report import Study, alerts, read_study
 from study import Sample, write_study
 
@@ -43,6 +44,31 @@ def test_cells_kept_for_their_car_molecules_are_an_alert(study: Study) -> None:
     umis = study.cells["car_umis"].where(~own, 1)
     told = alerts.alerts(replace(study, cells=study.cells.assign(car_umis=umis)))
     assert [a.where for a in told if said in a.message] == [sample]
+
+
+def test_other_rows_of_the_vector_in_a_matrix_are_an_alert(study: Study) -> None:
+    """The CAR's row of a given matrix held nothing, and WPRE beside it all of the mRNA: "not detected" stood there."""
+    sample, other = study.samples[:2]
+    rows = pd.DataFrame({"sample": [sample, other], "gene": "WPRE", "molecules": [9_000, 3]})
+    sheet = {sample: {"raw_matrix": "raw.h5"}, other: {}}
+    given = replace(study, beside_car=rows, config=study.config | {"sheet": sheet})
+    told = [a for a in alerts.alerts(given) if "WPRE (9,000)" in a.message]
+    assert [(a.level, a.where) for a in told] == [("error", sample)]
+    assert not any("the matrix counts" in a.message for a in alerts.alerts(study))
+
+
+def test_rows_of_the_vector_are_found_in_the_cohort(tmp_path: Path) -> None:
+    results = write_study(tmp_path)
+    path = results / "cohort/cells.h5ad"
+    cells = read_h5ad(path)
+    cells.var_names = ["HBI0101", "WPRE", *cells.var_names[2:]]
+    write_h5ad(cells, path)
+    found = read_study(results).beside_car.set_index("sample")["molecules"]
+    wpre = pd.Series(
+        cells.layers["counts"][:, 1].toarray().ravel(), cells.obs["sample"].astype(str)
+    )
+    sums = wpre.groupby(level=0).sum()
+    assert found.to_dict() == sums[sums > 0].astype(int).to_dict()
 
 
 def test_a_car_that_was_seen_and_not_counted_is_an_alert(study: Study) -> None:

@@ -17,6 +17,7 @@ from carseq.cells.receptor import LEAST_SHARE
 from carseq.cells.sexes import of_two_sexes
 from carseq.figures.phrases import FEW_T_CELLS, count, number, step_words
 from carseq.figures.summaries import car_molecules
+from carseq.report.methods import done
 from carseq.report.study import Study
 from carseq.schema.codes import GATES
 from carseq.schema.percent import limit_percent, percent
@@ -223,6 +224,7 @@ def alerts(study: Study) -> list[Alert]:
     for row in study.detection.itertuples():
         found += _cell_alerts(row)
     found += _left_out_alerts(study)
+    found += _beside_alerts(study)
     found += _filter_alerts(study)
     found += _check_alerts(study)
     order = {"error": 0, "warn": 1, "info": 2}
@@ -300,6 +302,28 @@ def _library_alerts(sample: str, summary: dict[str, Any]) -> list[Alert]:
                 f"the strand looks wrong: {fault}",
                 "Name the right chemistry (3' or 5') for this sample; on the wrong strand "
                 "the CAR and most genes are not counted.",
+            )
+        )
+    return found
+
+
+def _beside_alerts(study: Study) -> list[Alert]:
+    """Tell samples given as matrices that count other parts of the CAR's vector in rows of their own."""
+    of_matrix = set(done(study).matrix)
+    found = []
+    for sample, rows in study.beside_car.groupby("sample", sort=False):
+        if sample not in of_matrix:
+            continue
+        own = int(study.cells.loc[study.cells["sample"].astype(str) == sample, "car_umis"].sum())
+        named = ", ".join(f"{row.gene} ({row.molecules:,})" for row in rows.head(4).itertuples())
+        found.append(
+            Alert(
+                "error" if rows["molecules"].max() > own else "warn",
+                str(sample),
+                f"beside {study.construct} ({count(own, 'molecule')} in cells) the matrix counts {named}",
+                "If these are parts of the same mRNA (its scFv, WPRE, LTR), their molecules were not counted and CAR T "
+                "cells are missed: count the reads against one sequence of the whole transcript, or add up these rows "
+                "where each molecule is in one of them.",
             )
         )
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ import pandas as pd
 from carseq.errors import CarseqError
 from carseq.io.checksums import check_whole
 from carseq.io.files import read_json, read_table
+from carseq.io.h5ad import read_cells
+from carseq.io.matrix import rows_beside_car
 from carseq.io.results import check_made_by, read_record, study_name
 from carseq.log import get_logger
 from carseq.schema.obs import OBS, conform_obs
@@ -21,6 +23,8 @@ from carseq.schema.tables import FILTERS, LOSSES, MOLECULES, SUPPORT
 log = get_logger(__name__)
 
 #: Tables of the whole study by the attribute that holds them, where it is not the file's name.
+#: Columns of :attr:`Study.beside_car`.
+BESIDE_CAR = ["sample", "gene", "molecules"]
 _TABLES = {
     "expected": "coverage",
     "blood": "blood_in_urine",
@@ -76,6 +80,8 @@ class Study:
         ``cpu_seconds``, ``memory_mb``.
     missing
         Files that are not there, relative to ``results``.
+    beside_car
+        Rows of the matrices that may be other parts of the CAR's vector: ``sample``, ``gene`` and ``molecules``.
     """
 
     results: Path
@@ -115,6 +121,7 @@ class Study:
     agreement: pd.DataFrame
     clonotypes: pd.DataFrame
     missing: list[str]
+    beside_car: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=BESIDE_CAR))
 
     @property
     def is_surrogate(self) -> bool:
@@ -173,6 +180,8 @@ class _Reader:
     def __init__(self, results: Path) -> None:
         self.results = results
         self.missing: list[str] = []
+        #: The genes of the cohort, once its cells were read.
+        self.var = pd.DataFrame()
 
     def there(self, name: str, **names: str) -> Path | None:
         """Return where a declared file lies, or None and remember that it is missing."""
@@ -215,13 +224,27 @@ class _Reader:
         # Backed: the page needs obs and the map, not the matrix.
         adata = ad.read_h5ad(path, backed="r")
         try:
-            obs = adata.obs.copy()
+            obs, self.var = adata.obs.copy(), adata.var.copy()
             # What was done, not what was asked: small cohorts fall back.
             done = str((adata.uns.get("integration") or {}).get("method", "none"))
             umap = np.asarray(adata.obsm["X_umap"])[:, :2] if "X_umap" in adata.obsm else None
         finally:
             adata.file.close()
         return conform_obs(obs), umap, done
+
+    def beside_car(self, car: str) -> pd.DataFrame:
+        """Return what the matrices count in rows that may be other parts of the CAR's vector."""
+        path = self.results / FILES["cells"].at()
+        rows: list[tuple[str, str, int]] = []
+        if path.exists():
+            ids = self.var.get("gene_id", pd.Series(self.var.index, self.var.index))
+            genes = self.var.index[rows_beside_car(self.var.index, ids, car)]
+            if len(genes):
+                found = read_cells(path, genes=list(genes))
+                counts = pd.DataFrame(found.layers["counts"].toarray(), columns=found.var_names)
+                sums = counts.groupby(found.obs["sample"].astype(str).to_numpy()).sum()
+                rows = [(s, g, int(n)) for s, own in sums.iterrows() for g, n in own.items() if n]
+        return pd.DataFrame(rows, columns=BESIDE_CAR)
 
     def transcript(self) -> tuple[str, int]:
         path = self.there("transcript")
@@ -286,12 +309,13 @@ class _Reader:
         domains = tables["domains"]
         if not tx_length and len(domains):
             tx_length = int(domains["end"].max())
+        car = (config.get("construct") or {}).get("name") or contig or "CAR"
         return Study(
             results=self.results,
             name=study_name(self.results),
             config=config,
             versions={str(k): str(v) for k, v in self.json("versions", {}).items()},
-            construct=(config.get("construct") or {}).get("name") or contig or "CAR",
+            construct=car,
             tx_length=tx_length,
             lint=self.json("lint", []),
             samples=samples,
@@ -306,6 +330,7 @@ class _Reader:
             umap=umap,
             benchmarks=self.benchmarks(),
             missing=self.missing,
+            beside_car=self.beside_car(car),
             **tables,
         )
 

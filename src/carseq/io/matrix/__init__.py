@@ -8,7 +8,7 @@ from carseq.io.matrix.counts import gene_counts, read_counts, read_star_matrix
 from carseq.io.matrix.features import ANTIBODY, GENE, HASHTAG, are_genes, feature_types
 from carseq.io.matrix.hdf5 import IDS, matrices_of, proteins_apart
 from carseq.io.matrix.molecules import check_molecules, twice_by_chance
-from carseq.io.matrix.naming import near_names
+from carseq.io.matrix.naming import near_names, rows_beside_car
 from carseq.io.matrix.stored import bare_name
 
 __all__ = [
@@ -26,5 +26,6 @@ __all__ = [
     "proteins_apart",
     "read_counts",
     "read_star_matrix",
+    "rows_beside_car",
     "twice_by_chance",
 ]

@@ -140,6 +140,27 @@ def _that(feature: str) -> str:
     return "that" if car_name(feature) == feature else f"the feature {feature}"
 
 
+def rows_beside_car(names: npt.ArrayLike, ids: npt.ArrayLike, car: str) -> npt.NDArray[np.bool_]:
+    """Return which genes may be other parts of the CAR's vector: called so, or added to a reference of Ensembl's genes.
+
+    Carbonic anhydrases of the mouse are called Car2, Car4 ...: genes of a genome have its ids.
+
+    >>> rows_beside_car(["CD3D", "CAR", "WPRE", "Car2"], ["CD3D", "CAR", "WPRE", "ENSMUSG00000027562"], "CAR").tolist()
+    [False, False, True, False]
+    """
+    names, ids = (np.asarray(given, dtype=str) for given in (names, ids))
+    if not len(names):
+        return np.zeros(0, dtype=bool)
+    is_ensembl = np.array([str(i).split("_")[-1].startswith("ENS") for i in ids])
+    is_called_so = np.array(
+        [bool(_CAR_NAMES.search(str(n)) or _OF_VECTORS.search(str(n))) for n in names]
+    )
+    # Beside Ensembl's genes a row of another id is one of the vector's, or of another added sequence.
+    is_added = is_ensembl.mean() >= MOSTLY_ENSEMBL
+    found: npt.NDArray[np.bool_] = ~is_ensembl & (is_called_so | is_added) & (names != car)
+    return found
+
+
 def tell_car_rows(
     counts: sparse.csr_matrix, names: Strings, ids: Strings, car: str, what: str
 ) -> None:
@@ -161,14 +182,7 @@ def tell_car_rows(
     CarseqError
         If no gene but the CAR's was counted.
     """
-    # Carbonic anhydrases of the mouse are called Car2, Car4 ...: genes of a genome have its ids.
-    is_ensembl = np.array([str(i).split("_")[-1].startswith("ENS") for i in ids])
-    is_called_so = np.array(
-        [bool(_CAR_NAMES.search(str(n)) or _OF_VECTORS.search(str(n))) for n in names]
-    )
-    # Beside Ensembl's genes a row of another id is one of the vector's, or of another added sequence.
-    is_added = is_ensembl.mean() >= MOSTLY_ENSEMBL
-    is_part = ~is_ensembl & (is_called_so | is_added) & (names != car)
+    is_part = rows_beside_car(names, ids, car)
     molecules = np.asarray(counts.sum(axis=0)).ravel()
     if not molecules[~is_part & (names != car)].any():
         raise CarseqError(
