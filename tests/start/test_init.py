@@ -225,6 +225,19 @@ def test_samples_of_a_pool_are_of_one_library(tmp_path, mark):
     assert libraries == (["run7"] * 2 if mark in ("cmo_ids", "hashtag_ids") else [""] * 2)
 
 
+def test_a_pool_among_matrices_gives_its_samples(tmp_path):
+    """`--matrices` on a folder that holds a run of `multi`: the pool's raw matrix became a sample of all patients."""
+    outs = tmp_path / "data/run7/outs"
+    touch(outs, "multi/count/raw_feature_bc_matrix.h5")
+    for name in ("A", "B"):
+        touch(outs / f"per_sample_outs/{name}", "count/sample_filtered_feature_bc_matrix.h5")
+    touch(tmp_path / "data/C", "raw_feature_bc_matrix.h5")
+    samples, told = matrix_samples(tmp_path / "data")
+    assert [(m.sample, m.library) for m in samples] == [("A", "run7"), ("B", "run7"), ("C", "")]
+    assert samples[0].files["raw_matrix"] == samples[1].files["raw_matrix"]
+    assert any("one pool" in line for line in told)
+
+
 def test_outs_of_cellranger_aggr_are_those_of_its_runs(tmp_path):
     for name in ("A", "B"):
         touch(tmp_path / name / "outs", "filtered_feature_bc_matrix.h5", "molecule_info.h5")

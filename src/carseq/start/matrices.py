@@ -214,7 +214,8 @@ _WORDS = re.compile(
 def matrix_samples(folder: Path) -> tuple[list[Made], list[str]]:
     """Find the matrices below a folder: h5, h5ad, and folders (or prefixed files) of matrix.mtx.
 
-    A raw and a filtered matrix of one name are one sample.
+    A raw and a filtered matrix of one name are one sample. A run of ``cellranger multi`` among them gives the samples
+    of its pool.
 
     Parameters
     ----------
@@ -235,6 +236,13 @@ def matrix_samples(folder: Path) -> tuple[list[Made], list[str]]:
     told: list[str] = []
     found: dict[str, dict[str, Path]] = {}
     files = [path for path in walk(folder) if not path.name.startswith(".")]
+    pools = {
+        part.parent for path in files for part in path.parents if part.name == "per_sample_outs"
+    }
+    made = [
+        m for outs in sorted(pools) for m in _multi_samples(outs, outs / "per_sample_outs", told)
+    ]
+    files = [path for path in files if not pools.intersection(path.parents)]
     places = {path.parent for path in files}
     other = {path.parent for path in files if OTHER_MATRIX.search(path.name)}
     for path in files:
@@ -265,7 +273,7 @@ def matrix_samples(folder: Path) -> tuple[list[Made], list[str]]:
             )
             continue
         own[column] = given
-    if not found:
+    if not found and not made:
         raise CarseqError(
             f"no matrix below {folder}",
             ".h5, .h5ad and matrix.mtx files are looked for",
@@ -276,7 +284,7 @@ def matrix_samples(folder: Path) -> tuple[list[Made], list[str]]:
             f"{', '.join(unsure[:4])}{' ...' if len(unsure) > 4 else ''}: taken for called cells, since no name says "
             "`raw`; `carseq check` looks at what they hold"
         )
-    return [Made(name, files) for name, files in found.items()], told
+    return [*made, *(Made(name, files) for name, files in found.items())], told
 
 
 #: Files of Cell Ranger and CellBender that are no counts of genes in barcodes.
