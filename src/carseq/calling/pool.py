@@ -1,8 +1,9 @@
-"""How much ambient RNA the samples of a pool hold, where no empty droplets tell: their T cells show it together.
+"""How much ambient RNA a library holds, where neither empty droplets nor other cells tell: its T cells show it.
 
 Without empty droplets contamination is assumed. Where it is far more, each T cell of a pool shows a molecule or so of
 the CAR of those that broke, and a patient without CAR T cells seems to have many that hardly express it. One library is
-made from cells that were treated alike: what CAR T cells express is known from the sample that has clear ones.
+made from cells that were treated alike: what CAR T cells express is known from the sample that has clear ones. The
+other T cells of that sample are asked, too, where the library holds hardly a cell that cannot be a CAR T cell.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ FEWEST_CLEAR, CLEAR = 20, 0.99
 MUCH_LESS = 2.0
 #: T cells of such a sample, at least.
 FEWEST_T = 20
+#: False molecules expected in cells that cannot be CAR T cells, from which these tell of ambient RNA.
+FEWEST_OF_OTHERS = 10.0
 #: How much more ambient RNA than expected is tried.
 TIMES = np.exp(np.linspace(np.log(0.5), np.log(20), 32))
 #: Expression that is tried, in standard deviations of the difference between two samples; CAR T fractions.
@@ -33,7 +36,7 @@ _FRACTIONS = np.array([1e-4, 0.003, 0.01, 0.03, 0.1, 0.2, 0.4, 0.6, 0.8, 0.95, 1
 def shown_by_t_cells(
     t_cells: pd.DataFrame, fitted: Fit, known: Background, samples: pd.DataFrame
 ) -> dict[str, tuple[float, float]]:
-    """Return the false CAR molecules that T cells of pools without empty droplets show, where they are asked.
+    """Return the false CAR molecules that T cells of libraries without empty droplets show, where they are asked.
 
     Parameters
     ----------
@@ -58,7 +61,10 @@ def shown_by_t_cells(
             )
     found: dict[str, tuple[float, float]] = {}
     for mates in libraries.values():
-        if len(mates) < 2:
+        others = max(known.evidence[name].other_ambient for name in mates)
+        rate = max(ambient_rate(known.evidence[name])[0] for name in mates)
+        alone = others * rate < FEWEST_OF_OTHERS
+        if len(mates) < 2 and not alone:
             continue
         own = {name: t_cells[names == name] for name in mates}
         clear = {name: _clear(fitted, own[name], name) for name in mates}
@@ -69,9 +75,8 @@ def shown_by_t_cells(
         asked = [
             _false(fitted, known, own[name], name, mu, shape)
             for name in mates
-            if name != telling
-            and len(own[name]) >= FEWEST_T
-            and _expression(fitted, name)[0] < mu / MUCH_LESS
+            if len(own[name]) >= FEWEST_T
+            and (alone if name == telling else _expression(fitted, name)[0] < mu / MUCH_LESS)
         ]
         if asked:
             seen, expected = np.sum(asked, axis=0)
