@@ -55,6 +55,7 @@ def test_a_gate_is_told_by_what_binds_the_car_and_its_negation(words: str, code:
         ("CAR_sorted_negative", "car_depleted"), ("CAR sort, flow-through", "car_depleted"),
         ("flow-through of CAR selection", "car_depleted"), ("negative fraction of CAR MACS", "car_depleted"),
         ("depleted of CAR+ T cells", "car_depleted"), ("CAR+ depleted", "car_depleted"),
+        ("CAR T cells removed", "car_depleted"),
         ("negative for CAR", "car_depleted"), ("positive for CAR", "car_enriched"), ("CAR low", "car_enriched"),
         ("FACS-sorted CAR-T", "car_enriched"), ("CAR- (CD3+)", "car_depleted"), ("depleted (CAR)", "car_depleted"),
         ("CAR positive and negative", "other"), ("CAR+/-", "other"), ("CAR T cells sorted on CD8", "other"),
@@ -70,7 +71,8 @@ def test_a_sort_by_the_car_is_told_however_laboratories_write_it(words: str, cod
 @pytest.mark.parametrize(
     ("words", "code"),
     [
-        ("unsorted PBMC", "unsorted"), ("bulk CAR T product", "unsorted"), ("whole blood", "unsorted"),
+        ("unsorted PBMC", "unsorted"), ("bulk CAR T product", "unsorted"), ("CAR-T unsorted", "unsorted"),
+        ("CAR T-cell infusion product, not sorted", "unsorted"), ("whole blood", "unsorted"),
         ("PBMCs (Ficoll)", "unsorted"), ("live cells", "unsorted"), ("DAPI-", "unsorted"), ("pre-sort", "unsorted"),
         ("MACS dead cell removal", "unsorted"), ("Live singlets", "unsorted"), ("red blood cell lysis", "unsorted"),
         ("without sorting", "unsorted"), ("none", "unsorted"), ("unsorted (no CAR selection)", "unsorted"),

@@ -44,7 +44,7 @@ _WORDS = re.compile(
     r"(?:[ _-]?(?:19|20|22|bcma|gprc5d)(?![a-z0-9])|cd(?:19|20|22)(?![0-9])"
     r"|[ _]?\((?!pos|neg|high|hi\)|low|sort|macs|facs|live|bead|flow)[a-z0-9. ]{2,12}\))?)"
     rf"|(?P<mark>(?<![a-z0-9])(?:{_MARK})(?![a-z0-9]))"
-    r"|(?P<minus>(?:(?<![a-z])|(?<=car)|(?<=cart))neg[a-z]*|(?<![a-z])deplet[a-z]*|(?<![a-z])free(?![a-z])"
+    r"|(?P<minus>(?:(?<![a-z])|(?<=car)|(?<=cart))neg[a-z]*|(?<![a-z])(?:deplet|remov|exclu)[a-z]*|(?<![a-z])free(?![a-z])"
     r"|(?<![a-z])(?:flow[ _-]?through|unbound|left[ _-]?over|non[ _-]?selected|unselected)(?![a-z])"
     r"|(?<! )-(?![a-z0-9])|(?<= )-(?! ?[a-z0-9]))"
     r"|(?P<plus>\++|(?:(?<![a-z])|(?<=car)|(?<=cart))(?:(?:pos|bright|express)[a-z]*"
@@ -70,7 +70,7 @@ _HOW = re.compile(
 _SORTED = re.compile(r"sort|enrich|select|deplet|facs|macs|beads?(?![a-z])")
 #: That no kind of living cell was sorted out: no sort, or dead cells, doublets and red cells taken out.
 _NO_SORT = re.compile(
-    r"(?<![a-z])(?:un[ _-]?(?:sorted|gated|enriched|selected|sortiert)(?:[ _-]car[ _-]?t(?:[ _-]?cells?)?$)?"
+    r"(?<![a-z])(?:un[ _-]?(?:sorted|gated|enriched|selected|sortiert)"
     r"|(?:not|nicht)[ _-](?:sorted|gated|enriched|selected|sortiert)|pre[ _-]?(?:sort(?:ed|ing)?|selection|enrichment)"
     r"|(?:no|without|ohne)[ _-](?:car[ _-])?(?:sort(?:ing)?|gat(?:e|ing)|enrichment|selection|sortierung)"
     r"|none|live[ _-]?/[ _-]?dead(?:[ _-]*(?:-(?![a-z0-9])|neg[a-z]*))?|live|living|viab(?:le|ility)|singlets?|single"
@@ -78,6 +78,11 @@ _NO_SORT = re.compile(
     r"|(?:dead[ _-]cells?|debris|(?:rbc|red[ _-](?:blood[ _-])?cell|erythrocyte)s?)[ _-]"
     r"(?:remov(?:al|ed)|deplet(?:ion|ed)|exclu(?:sion|ded)|lysis|lysed))(?:(?<=-)|(?![a-z0-9]))"
 )
+#: What is not sorted may be called by what it is of.
+_UNSORTED = re.compile(
+    r"(?<![a-z])(?:un|not[ _-]|nicht[ _-])[ _-]?sort(?:ed|iert)(?![a-z]|[ _-](?:for|by|on))"
+)
+_CAR_T = re.compile(r"(?<![a-z])car[ _-]*t(?:[ _-]?cells?)?(?![a-z])")
 #: Whole samples: unsorted where no word tells of a sort.
 _WHOLE = re.compile(
     r"(?<![a-z])(?:bulk|whole|total|all|full|(?:pb|bm)?mn?cs?|mononuclear|ficoll|buffy[ _-]coat|blood|urine|marrow"
@@ -125,7 +130,7 @@ def gate_of(text: object) -> str:
             r"(?<![a-z])(pan)?[ _-]?t-(?=cell|lymph)", r"\1 t ", plain.replace("pan-t", "pan t")
         ),
     )
-    whole = _WHOLE.sub(" ", bare)
+    whole = _WHOLE.sub(" ", _CAR_T.sub(" ", bare) if _UNSORTED.search(plain) else bare)
     rest = re.sub(r"[\s,;:/()_&]+", "", re.sub(r"(?<=\s)-(?=\s)", " ", _HOW.sub(" ", whole)))
     if not rest and (bare != plain or (whole != bare and not _SORTED.search(bare))):
         return "unsorted"
