@@ -29,7 +29,7 @@ VERSIONS: Mapping[str, str] = MappingProxyType(
         "molecules": "0.2.0.2",
         "cells": "0.2.0.12",
         "calling": "0.2.0.10",
-        "localize": "0.2.0.4",
+        "localize": "0.2.0.5",
         "report": "0.2.0.4",
     }
 )
