@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy import sparse
+from scipy import sparse, special
 
 from carseq.cells.counts import (
     DENSE_ROWS,
@@ -15,9 +15,16 @@ from carseq.cells.counts import (
     log_normalised,
     row_blocks,
     row_sums,
+    sample_numbers,
 )
 from carseq.cells.markers import T_LINEAGE, car_genes, informative_genes, read_signatures
-from carseq.cells.subtypes import OF_SIDE, t_allowed, t_probabilities
+from carseq.cells.subtypes import (
+    AMBIENT,
+    OF_SIDE,
+    activated_in_samples,
+    t_allowed,
+    t_probabilities,
+)
 from carseq.data import path as data_path
 from carseq.log import get_logger
 
@@ -31,8 +38,16 @@ log = get_logger("cells.states")
 MIN_CYCLE_GENES = 5
 #: Cells whose cycle is scored together: scanpy copies their expression several times.
 MAX_CELLS_SCORED = 200_000
-#: z score above which a T cell is given a state.
+#: z score above which a T cell is given a state by a signature whose levels in resting T cells are not known.
 STATE_LIMIT = 1.5
+#: Probability with which a resting T cell of blood, as deep and in the sample's ambient RNA, may show as many genes of
+#: a programme (or, of three and more, as many molecules, two of each at most) as a cell that is given it. The z score
+#: says how a cell stands out of its own sample's genes: of a product of which every T cell divided 7 in 100 were
+#: proliferating, and of healthy blood's T cells at full depth (6,500 UMIs) 7 in 100 tissue-resident and 4 exhausted, at
+#: 1,000 UMIs fewer than one.
+MOST_RESTING = 0.005
+#: Column of the signatures with UMIs of a gene per 10,000 in resting T cells.
+AT_REST = "resting_per_10k"
 #: Different genes of a signature that a cell must show to be given that state: one molecule of one gene, which in a
 #: shallow cell is a large z score, is not a programme.
 MIN_STATE_GENES = {
@@ -41,6 +56,12 @@ MIN_STATE_GENES = {
     "tissue-resident": 2,
     "interferon-responsive": 3,
 }
+#: Genes of a signature by which no cell is given the state: T cells of blood show CD69 and RGS1 once they are handled
+#: (van den Brink 2017, doi:10.1038/nmeth.4437), XCL1 and CRTAM once they are activated, wherever they are.
+OF_STRESS = {"tissue-resident": ("CD69", "RGS1", "CRTAM", "XCL1")}
+#: The same in activated cells, and in a sample of which most are: activation alone brings the receptors that exhausted
+#: cells keep (Wherry 2015, doi:10.1038/nri3862). In others they count beside another gene.
+OF_ACTIVATION = {"exhausted": ("PDCD1", "LAG3", "HAVCR2", "TIGIT")}
 #: States that follow from a T cell's type: the types that mean them.
 STATE_TYPES = {
     "naive": ("naive CD4 T cell", "naive CD8 T cell"),
@@ -77,8 +98,10 @@ def t_states(
 
     Naive, memory, effector and regulatory follow from the probabilities of the T-cell types
     (:func:`carseq.cells.subtypes.t_probabilities`): they rest on the absence of genes too. Proliferating, exhausted,
-    tissue-resident and interferon-responsive are programmes beside the type: the signature's z score must reach
-    ``limit``, and the cell must show several of its genes; they go before the others.
+    tissue-resident and interferon-responsive are programmes beside the type, and go before the others: the cell must
+    show more of the signature, by several genes, than a resting T cell of blood would, as deep and in as much ambient
+    RNA. Genes that handling raises (CD69, RGS1) do not count, and in activated cells receptors that activation raises
+    do not make exhaustion.
 
     Each score is a z value a cell: the mean log expression of the signature against that of 100
     random gene sets matched in mean expression among the T cells (the control idea of Tirosh 2016,
@@ -93,7 +116,8 @@ def t_states(
     car
         Name of the CAR gene; it takes no part.
     limit
-        z score that a programme must reach. A cell of no programme and no clear type is "other".
+        z score that a programme must reach whose levels in resting cells (`resting_per_10k`) ``signatures`` do not
+        give. A cell of no programme and no clear type is "other".
     seed
         Seed of the random gene sets.
 
@@ -151,17 +175,7 @@ def _choose(
     rows = np.flatnonzero(is_t)
     if not rows.size:
         return found
-    of_signatures = np.flatnonzero(adata.var_names.isin(signatures["gene"]))
-    seen, those = counts_of(adata)[:, of_signatures][rows], adata.var_names[of_signatures]
-    # States that the types do not mean: the strongest signature of which the cell shows enough genes.
-    best = np.where(np.isnan(z[rows]), -np.inf, z[rows])
-    for i, state in enumerate(states):
-        if state in STATE_TYPES:
-            best[:, i] = -np.inf
-            continue
-        names = signatures.loc[signatures["state"] == state, "gene"]
-        shown = np.asarray(seen[:, np.flatnonzero(those.isin(names))].getnnz(axis=1))
-        best[shown < MIN_STATE_GENES.get(state, 2), i] = -np.inf
+    strength = _programme_strength(adata, signatures, states, z[rows], rows, limit)
     table = adata.obsm.get("t_type_probability")
     if table is None:
         of_t, allowed = t_probabilities(adata, is_t, car_genes(adata, car))
@@ -176,10 +190,116 @@ def _choose(
         if state in states and at:
             possible = (of_t.to_numpy()[:, at] * allowed[:, at]).sum(axis=1)
             own[possible >= MIN_STATE] = state
-    programme = best.max(axis=1, initial=-np.inf) > limit
-    own[programme] = np.array(states, dtype=object)[best.argmax(axis=1)[programme]]
+    programme = strength.max(axis=1, initial=-np.inf) > -np.inf
+    own[programme] = np.array(states, dtype=object)[strength.argmax(axis=1)[programme]]
     found[rows] = own
     return found
+
+
+def _programme_strength(
+    adata: AnnData,
+    signatures: pd.DataFrame,
+    states: list[str],
+    z: np.ndarray,
+    rows: np.ndarray,
+    limit: float,
+) -> np.ndarray:
+    """Return how clearly T cells show the programmes beside their type, n_t_cells × n_states: -inf where they do not.
+
+    As standard deviations: of the probability that a resting T cell of blood shows as many molecules
+    (:data:`MOST_RESTING`) where the signature says how many molecules of each such a cell holds, else the score.
+
+    Parameters
+    ----------
+    adata
+        Counts of all cells.
+    signatures, states
+        Genes of the states, and their order.
+    z
+        Scores of the T cells, n_t_cells × n_states.
+    rows
+        Which cells are T cells, shape (n_t_cells,).
+    limit
+        Least score.
+    """
+    counts = counts_of(adata)
+    totals, sample = row_sums(counts), sample_numbers(adata)
+    ambient = np.full(adata.n_obs, AMBIENT)
+    if "contamination" in adata.obs:
+        ambient = np.fmax(ambient, adata.obs["contamination"].to_numpy(float))
+    strength = np.full((rows.size, len(states)), -np.inf)
+    is_active = None
+    for i, state in enumerate(states):
+        if state in STATE_TYPES:
+            continue
+        own = signatures[signatures["state"] == state].drop_duplicates("gene")
+        own = own[own["gene"].isin(adata.var_names) & ~own["gene"].isin(OF_STRESS.get(state, ()))]
+        genes = adata.var_names.get_indexer(own["gene"])
+        at_rest = np.full(genes.size, np.nan)
+        if AT_REST in own:
+            at_rest = pd.to_numeric(own[AT_REST], errors="coerce").to_numpy(float) / 1e4
+        follows = own["gene"].isin(OF_ACTIVATION.get(state, ())).to_numpy()
+        counted = np.ones((rows.size, genes.size), dtype=bool)
+        if follows.any():
+            if is_active is None:
+                is_active = activated_in_samples(counts[rows], adata.var_names, sample[rows])
+            counted[np.ix_(is_active, follows)] = False
+        enough = MIN_STATE_GENES.get(state, 2)
+        if np.isnan(at_rest).any() or not genes.size:
+            shown = (counts[rows][:, genes] > 0).multiply(counted).sum(axis=1)
+            passes = (np.asarray(shown).ravel() >= enough) & (z[:, i] > limit)
+            strength[passes, i] = z[passes, i]
+            continue
+        of_state = counts[:, genes]
+        share = np.stack(
+            [
+                column_sums(of_state[sample == one]) / max(totals[sample == one].sum(), 1.0)
+                for one in range(int(sample.max()) + 1)
+            ]
+        )
+        for start in range(0, rows.size, DENSE_ROWS):
+            part = slice(start, start + DENSE_ROWS)
+            at = rows[part]
+            mean = totals[at, None] * (at_rest + ambient[at, None] * share[sample[at]])
+            k = np.minimum(of_state[at].toarray(), 2).astype(np.int64) * counted[part]
+            shown = (k > 0).sum(axis=1)
+            mean *= counted[part]
+            p = _chance_of_as_many(shown, mean, most=1)
+            # One gene alone may be high in a cell, and another there by chance.
+            many = shown > 2
+            p[many] = np.minimum(p, _chance_of_as_many(k.sum(axis=1), mean, most=2))[many]
+            passes = (shown >= enough) & (p <= MOST_RESTING)
+            passes &= (k[:, ~follows] > 0).any(axis=1)
+            strength[start + np.flatnonzero(passes), i] = -special.ndtri(
+                np.maximum(p[passes], 1e-300)
+            )
+    return strength
+
+
+def _chance_of_as_many(n: np.ndarray, mean: np.ndarray, *, most: int) -> np.ndarray:
+    """Return the probability of ``n`` or more molecules, of each gene ``most`` at most, shape (n_cells,).
+
+    Parameters
+    ----------
+    n
+        Number of molecules, of each gene ``most`` at most, shape (n_cells,).
+    mean
+        Expected molecules of each gene, n_cells × n_genes.
+    most
+        One or two: with one, genes are counted rather than molecules.
+    """
+    none, one = np.exp(-mean), mean * np.exp(-mean)
+    if most == 1:
+        one = 1 - none
+    number = np.zeros((len(mean), 2 * mean.shape[1] + 1))
+    number[:, 0] = 1.0
+    for j in range(mean.shape[1]):
+        before = number.copy()
+        number *= none[:, [j]]
+        number[:, 1:] += before[:, :-1] * one[:, [j]]
+        number[:, 2:] += before[:, :-2] * np.maximum(1 - none - one, 0.0)[:, [j]]
+    as_many = np.cumsum(number[:, ::-1], axis=1)[:, ::-1]
+    return np.asarray(np.clip(as_many[np.arange(len(mean)), n], 0.0, 1.0))
 
 
 def cell_cycle(adata: AnnData) -> AnnData:

@@ -519,6 +519,26 @@ def activated(counts: Any, names: pd.Index) -> tuple[np.ndarray, np.ndarray]:
     return strictly, strictly | (others + shared >= 3 + by_chance)
 
 
+def activated_in_samples(counts: Any, names: pd.Index, sample: np.ndarray) -> np.ndarray:
+    """Return which T cells are activated, shape (n_cells,): where most of a sample's are, all of them.
+
+    Parameters
+    ----------
+    counts
+        UMIs of all genes, CSR, n_cells × n_genes.
+    names
+        Gene symbols, shape (n_genes,).
+    sample
+        Sample of each cell, shape (n_cells,).
+    """
+    strictly, broadly = activated(counts, names)
+    for name in np.unique(sample):
+        rows = sample == name
+        if broadly[rows].mean() > MOSTLY_ACTIVATED:
+            strictly[rows] = True
+    return strictly
+
+
 def t_coverage(names: pd.Index) -> dict[str, float]:
     """Return by T-cell type the share of the genes that mark it (level 0.5 or more) among ``names``."""
     table = read_t_types(counts=False)
@@ -599,13 +619,9 @@ def _exclude_by_activity(
         Sample of each cell, shape (n_t_cells,).
     """
     divides = dividing(counts, names)
-    strictly, broadly = activated(counts, names)
+    strictly = activated_in_samples(counts, names, sample)
     own = np.asarray(counts[:, np.flatnonzero(names.isin(OF_REGULATORY))].getnnz(axis=1))
     own = np.maximum(own, row_sums(counts[:, np.flatnonzero(names == "FOXP3")]))
-    for name in np.unique(sample):
-        rows = sample == name
-        if broadly[rows].mean() > MOSTLY_ACTIVATED:
-            strictly[rows] = True
     for t, name in enumerate(types):
         if name.startswith("naive"):
             allowed[divides, t] = False
