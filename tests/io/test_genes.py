@@ -151,6 +151,20 @@ def test_genes_of_a_second_species_are_told() -> None:
     assert any("another species" in words for words in check_genes(names))
 
 
+@pytest.mark.parametrize("ids", [False, True])
+def test_genes_of_a_second_species_without_a_prefix_are_told(ids: bool) -> None:
+    """CAR T cells out of a mouse: `Cd3e` beside `CD3E`, or ENSMUSG beside ENSG; their UMIs counted as man's."""
+    human = [*(f"GENE{i}" for i in range(900)), "C1orf112", "MT-CO1", "HLA-A"]
+    mouse = [*(f"Gene{i}" for i in range(900)), "Gm12345", "1110004F10Rik", "mt-Co1"]
+    if ids:
+        human = [f"ENSG{i:011d}.3" for i in range(len(human))]
+        mouse = [f"ENSMUSG{i:011d}" for i in range(len(mouse))]
+    expected = [False] * len(human) + [True] * len(mouse)
+    assert list(are_foreign(pd.Index([*human, *mouse]))) == expected
+    assert not are_foreign(pd.Index(human)).any()
+    assert not are_foreign(pd.Index([*human, *mouse[:20]])).any()
+
+
 def test_human_genes_that_begin_like_a_rats_genome_stay() -> None:
     """RN7SL1_ENSG00000276168 was taken for a gene of rn7, and its UMIs for those of a rat."""
     names = pd.Index(["RN7SL1_ENSG00000276168", "RN7SK|ENSG00000283293", "rn7_Cd3e", "rn6___Cd3e"])

@@ -319,8 +319,8 @@ def _holds_empty_droplets(totals: np.ndarray) -> bool:
 def _without_other_species(part: AnnData) -> AnnData:
     """Leave out genes of a second species (`mm10_Cd3e`); `obs["pct_other_species"]` keeps their share of UMIs, %."""
     foreign = are_foreign(part.var_names)
-    if "gene_id" in part.var:
-        foreign |= are_foreign(pd.Index(part.var["gene_id"].astype(str)))
+    for column in {"gene_id", *IDS} & set(part.var):
+        foreign |= are_foreign(pd.Index(part.var[column].astype(str)))
     if not foreign.any() or foreign.all():
         return part
     total = np.maximum(row_sums(part.X), 1.0)

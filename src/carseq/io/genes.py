@@ -73,6 +73,10 @@ PSEUDOAUTOSOMAL = frozenset({"CD99", "CSF2RA", "IL3RA"})
 #: Marker genes whose Ensembl ids must be there before ids alone are understood: a few could be chance in made-up names.
 MIN_IDS = 30
 
+#: Genes of another species without a prefix, beside man's, from which they are taken for that: a matrix of two species
+#: has 20,000, one of man a few by chance.
+MIN_TWINS = 500
+
 #: Share of names in small letters from which a program has written all of them so.
 MOSTLY = 0.9
 
@@ -83,6 +87,10 @@ _FOREIGN_PREFIX = re.compile(
     r"^(mm\d+|GRCm\d+|mouse|mus_musculus|rn(?!7S[KL])\d+|mRatBN)([A-Za-z0-9.-]*_+|-{2,}|[:|/ ]+)",
     re.I,
 )
+_HUMAN_ENSEMBL, _OTHER_ENSEMBL = r"^ENSG\d{6,}", r"^ENS[A-Z]{3,}G\d{6,}"
+# Cd3e, H2-Aa, mt-Co1; genes that mice alone have: Gm12345, 1110004F10Rik.
+_SMALL_LETTERS = r"^(mt-)?[A-Z]\w*[a-z][\w.-]*$"
+_MOUSE_ALONE = r"^(Gm\d{3,}|[\dA-Z]+Rik\d*|mt-[A-Z][a-z]+\d*|H2-[A-Z][a-z]?\d?)$"
 # GRCh38_CD3E, GRCh38______CD3E, hg38---CD3E, GRCh38.CD3E, human:CD3E.
 _HUMAN_PREFIX = re.compile(
     r"^(GRCh3[78]|hg19|hg38|human|homo_sapiens|T2T)([A-Za-z0-9.-]*_+|-+|[.:|/ ]+)", re.I
@@ -297,8 +305,23 @@ def is_mitochondrial(names: pd.Index) -> np.ndarray:
 
 
 def are_foreign(names: pd.Index) -> np.ndarray:
-    """Return which features a prefix gives to another species (`mm10___Cd3e`), shape (n_features,)."""
-    return np.asarray(names.astype(str).str.match(_FOREIGN_PREFIX.pattern, flags=re.IGNORECASE))
+    """Return which features are those of another species, shape (n_features,).
+
+    By a prefix (`mm10___Cd3e`), or, where man's are there too, by the id (`ENSMUSG...` beside `ENSG...`) or the
+    spelling (`Cd3e` beside `CD3E`, for :data:`MIN_TWINS` genes or more).
+    """
+    names = pd.Index(names.astype(str))
+    found = np.asarray(names.str.match(_FOREIGN_PREFIX.pattern, flags=re.IGNORECASE), dtype=bool)
+    of_other = np.asarray(names.str.match(_OTHER_ENSEMBL), dtype=bool)
+    if of_other.sum() >= MIN_TWINS and names.str.match(_HUMAN_ENSEMBL).any():
+        found |= of_other
+    spelled = np.asarray(names.str.match(_SMALL_LETTERS), dtype=bool)
+    if spelled.sum() >= MIN_TWINS:
+        twins = spelled & names.str.upper().isin(names[~spelled])
+        if twins.sum() >= MIN_TWINS:
+            # C1orf112 has no twin, nor has Gm12345.
+            found |= twins | np.asarray(names.str.match(_MOUSE_ALONE), dtype=bool)
+    return found
 
 
 def species_of(names: pd.Index) -> str:
