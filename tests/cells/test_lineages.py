@@ -121,6 +121,36 @@ def test_killing_alone_makes_no_cd8_cell(monkeypatch: pytest.MonkeyPatch) -> Non
     assert np.mean(right) >= np.mean(stated) - 0.05
 
 
+@pytest.mark.skipif(not PBMC.exists(), reason="real PBMC data are not at ../shared/data/real_pbmc")
+def test_naive_cells_in_a_panel_are_no_memory_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PBMC cut to panels of 400 genes: a third of naive and memory labels was wrong at a confidence of 0.96."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
+    import real_cells
+
+    data = real_cells.read(PBMC / "pbmc_5k_protein_v3.h5ad")
+    truth = real_cells.truth_by_protein(data, "held out")
+    t_cells = (truth["lineage"] == "T").to_numpy()
+    known = data.var_names.isin([*read_markers()["gene"], *read_t_types(counts=False)["gene"]])
+    right, stated = [], []
+    for seed in (11, 12, 13):
+        rng = np.random.default_rng(seed)
+        genes = [
+            *rng.choice(np.flatnonzero(known), 180, replace=False),
+            *rng.choice(np.flatnonzero(~known), 220, replace=False),
+        ]
+        panel = data[t_cells, genes].copy()
+        probability, allowed = t_probabilities(panel, np.ones(panel.n_obs, dtype=bool))
+        label, sure = resolve(probability.to_numpy(), list(probability), allowed)
+        said = real_cells.axes(pd.Series(label, panel.obs_names))["history"]
+        history = truth.loc[t_cells, "history"]
+        both = (said.ne("") & history.ne("")).to_numpy()
+        right += list((said == history)[both])
+        stated += list(sure[both])
+    assert len(right) >= 100
+    assert np.mean(right) >= 0.85
+    assert np.mean(right) >= np.mean(stated) - 0.08
+
+
 def test_a_cell_that_kills_is_an_effector_whichever_its_side() -> None:
     """GNLY, GZMB and PRF1 without a molecule of CD4 or CD8: a T cell, an effector, not a CD8 T cell."""
     table = read_t_types()

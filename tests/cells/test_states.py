@@ -11,6 +11,7 @@ from scipy import sparse
 from carseq import cells
 from carseq.cells import states
 from carseq.data import path as data_path
+from carseq.io.genes import marker_genes
 from cell_samples import PBMC, named
 from helpers_cells import urine
 
@@ -146,3 +147,10 @@ def test_deep_t_cells_of_healthy_blood_are_at_rest() -> None:
     state = cells.t_states(blood).obs["t_state"]
     assert len(state) > 400
     assert (state.isin(["tissue-resident", "exhausted", "proliferating"])).mean() <= 0.015
+    # A panel of 700 genes, among them all of carseq's: a UMI is a larger part of a cell's.
+    known = np.flatnonzero(pbmc.var_names.isin([*marker_genes()]))
+    others = np.setdiff1d(np.arange(pbmc.n_vars), known)
+    panel = blood[:, [*known, *np.random.default_rng(1).choice(others, 300, replace=False)]].copy()
+    state = cells.t_states(panel).obs["t_state"]
+    programmes = ["tissue-resident", "exhausted", "proliferating", "interferon-responsive"]
+    assert state.isin(programmes).mean() <= 0.05

@@ -22,6 +22,7 @@ from carseq.cells.subtypes import (
     AMBIENT,
     OF_SIDE,
     activated_in_samples,
+    panel_scale,
     t_allowed,
     t_probabilities,
 )
@@ -175,7 +176,9 @@ def _choose(
     rows = np.flatnonzero(is_t)
     if not rows.size:
         return found
-    strength = _programme_strength(adata, signatures, states, z[rows], rows, limit)
+    strength = _programme_strength(
+        adata, signatures, states, z[rows], rows, limit, car_genes(adata, car)
+    )
     table = adata.obsm.get("t_type_probability")
     if table is None:
         of_t, allowed = t_probabilities(adata, is_t, car_genes(adata, car))
@@ -203,6 +206,7 @@ def _programme_strength(
     z: np.ndarray,
     rows: np.ndarray,
     limit: float,
+    excluded: frozenset[str],
 ) -> np.ndarray:
     """Return how clearly T cells show the programmes beside their type, n_t_cells × n_states: -inf where they do not.
 
@@ -221,9 +225,13 @@ def _programme_strength(
         Which cells are T cells, shape (n_t_cells,).
     limit
         Least score.
+    excluded
+        Genes that may not serve to tell how many UMIs a whole transcriptome would hold.
     """
     counts = counts_of(adata)
-    totals, sample = row_sums(counts), sample_numbers(adata)
+    is_t = np.isin(np.arange(adata.n_obs), rows)
+    totals = row_sums(counts) * panel_scale(adata, is_t, excluded)
+    sample = sample_numbers(adata)
     ambient = np.full(adata.n_obs, AMBIENT)
     if "contamination" in adata.obs:
         ambient = np.fmax(ambient, adata.obs["contamination"].to_numpy(float))
