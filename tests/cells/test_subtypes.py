@@ -55,6 +55,14 @@ def test_a_regulatory_cell_shows_more_than_activation(
     assert may_be("regulatory T cell", shown, *resting)[0] is np.bool_(possible)
 
 
+def test_an_activated_cell_is_not_naive() -> None:
+    """Activated cells with CCR7 and SELL were naive at 0.94; a resting one among them, as of blood, may be."""
+    naive = {"CCR7": 2, "SELL": 2, "LEF1": 1}
+    active = [naive | {"TNFRSF9": 1, "LAG3": 1, "IL2RA": 2}] * 5
+    for kind in ("naive CD4 T cell", "naive CD8 T cell"):
+        assert may_be(kind, naive | {"TNFRSF9": 1}, *active) == [True] + [False] * 5
+
+
 def test_in_an_infusion_product_foxp3_alone_says_little() -> None:
     """Where most cells are activated, one molecule of FOXP3 makes none regulatory; two genes of its own do."""
     product = [{"TNFRSF9": 1, "LAG3": 1}] * 5

@@ -631,7 +631,9 @@ def t_probabilities(
 def _exclude_by_activity(
     allowed: np.ndarray, types: list[str], counts: Any, names: pd.Index, sample: np.ndarray
 ) -> None:
-    """Exclude naive types of dividing cells, and the regulatory one of activated cells without two of its genes.
+    """Exclude naive types of activated cells, and the regulatory one of those without two of its genes.
+
+    That a sample's other T cells are activated makes none of its cells less naive: those may be of blood.
 
     Parameters
     ----------
@@ -646,13 +648,13 @@ def _exclude_by_activity(
     sample
         Sample of each cell, shape (n_t_cells,).
     """
-    divides = dividing(counts, names)
+    active = activated(counts, names)[0]
     strictly = activated_in_samples(counts, names, sample)
     own = np.asarray(counts[:, np.flatnonzero(names.isin(OF_REGULATORY))].getnnz(axis=1))
     own = np.maximum(own, row_sums(counts[:, np.flatnonzero(names == "FOXP3")]))
     for t, name in enumerate(types):
         if name.startswith("naive"):
-            allowed[divides, t] = False
+            allowed[active, t] = False
         if name == REGULATORY:
             allowed[strictly & (own < 2), t] = False
 
