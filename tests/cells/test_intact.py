@@ -152,6 +152,22 @@ def test_a_raised_limit_is_no_warning_and_a_lineage_hit_harder_is(
     assert "28 % of the T cells and 0 % of the others" in told
 
 
+def test_few_kidney_cells_are_not_lost_without_a_word(caplog: pytest.LogCaptureFixture) -> None:
+    """Eight kidney cells at 40 % beside 60 others: told. Of four such samples together, they say their own limit."""
+    rng = np.random.default_rng(4)
+    pct = np.r_[rng.normal(36, 4, 8), rng.normal(4, 1, 60)]
+    data = measured(pct, np.full(68, 900))
+    data.obs["lineage"] = np.r_[np.repeat("kidney", 8), np.repeat("myeloid", 60)]
+    kept, _ = cells.filter_cells(data)
+    assert (kept.obs["lineage"] == "kidney").sum() == 0
+    (told,) = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
+    assert "100 % of the kidney cells" in told
+    study = ad.concat({f"U{i}": data for i in range(4)}, label="sample", index_unique="-")
+    kept, _ = cells.filter_cells(study)
+    assert (kept.obs["lineage"] == "kidney").sum() >= 28
+    assert (kept.obs["lineage"] == "myeloid").sum() >= 236
+
+
 def test_a_filter_that_removes_much_is_an_alert(caplog: pytest.LogCaptureFixture) -> None:
     """Half of a sample without genes: the alert tells the CAR-bearing cells first, the figure and what to change."""
     genes = np.r_[np.full(60, 20), np.full(50, 800)]

@@ -36,6 +36,8 @@ MOST_REMOVED = 1 / 3
 #: A lineage that loses more than this share to the mitochondrial limit, and this many times what others lose, is an
 #: alert.
 HIT_HARD, HIT_HARDER = 0.2, 3.0
+#: The same for lineages of few cells, at least so many: urine holds tens of cells, of which eight may be kidney cells.
+FEW_CELLS, FEW_HIT_HARD = 5, 0.5
 #: Spreads below the mode that a stressed sample's limit lies above it: the distribution is skewed to the right.
 MODE_SPREADS = 5.0
 #: However stressed a sample, a cell with more mitochondrial UMIs than this is broken, %.
@@ -196,8 +198,9 @@ def filter_cells(
       the ceiling; the ceiling is `max_pct_mito` for kidney and half of it for other lineages.
       Where that ceiling would remove more than a third of a lineage in a sample (stressed cells of
       urine), the limit is the mode of the lineage's cells + 5 times their spread below it, at most
-      50 %: broken cells lie above the mode and do not move it. A lineage that loses more than a fifth, and three
-      times as much as the others, is warned of.
+      50 %: broken cells lie above the mode and do not move it. Of a lineage of fewer than 20 cells in a sample those of
+      all samples are asked. A lineage that loses more than a fifth (of fewer than 20 cells: half), and three times as
+      much as the others, is warned of.
     - Genes and UMIs, at most: median + 5 MAD (log scale), but at least 4,000 and 50,000.
 
     Parameters
@@ -258,6 +261,9 @@ def filter_cells(
             # level decides, and what lies above it is broken.
             like = of_sample & (lineage != UNKNOWN).to_numpy() if kind == UNKNOWN else own
             judged = pct[like & (genes >= least)]
+            if own is not rows and kind != UNKNOWN:
+                # Too few to say: those of the study's other samples of this kind are stressed alike.
+                judged = pct[(lineage == kind).to_numpy() & (genes >= least)]
             if judged.size >= MIN_GROUP and (judged > ceiling).mean() > MOST_REMOVED:
                 bound = max(ceiling, min(BROKEN_MITO, _mode_limit(judged, MODE_SPREADS)))
                 raised.append(f"{kind} {plain_percent(bound / 100)}")
@@ -290,10 +296,11 @@ def _tell_hit_harder(sample: str, lineage: np.ndarray, removed: np.ndarray) -> N
     for kind in dict.fromkeys(lineage):
         own = lineage == kind
         rest = removed[~own & (lineage != UNKNOWN)]
-        if kind == UNKNOWN or min(own.sum(), rest.size) < MIN_GROUP:
+        if kind == UNKNOWN or own.sum() < FEW_CELLS or rest.size < MIN_GROUP:
             continue
         share, others = removed[own].mean(), rest.mean()
-        if share > HIT_HARD and share > HIT_HARDER * others:
+        hard = HIT_HARD if own.sum() >= MIN_GROUP else FEW_HIT_HARD
+        if share > hard and share > HIT_HARDER * others:
             log.warning(
                 "sample %s: the mitochondrial limit takes %.0f %% of the %s cells and %.0f %% of the others: shares of "
                 "lineages change; raise `cells.max_pct_mito` if these cells have as many genes as the others",
