@@ -63,6 +63,15 @@ def test_an_activated_cell_is_not_naive() -> None:
         assert may_be(kind, naive | {"TNFRSF9": 1}, *active) == [True] + [False] * 5
 
 
+def test_no_molecule_of_cd4_makes_no_double_negative_cell() -> None:
+    """A CD4 T cell of 3,000 UMIs shows none in four cases of five; of 60,000 it would show some."""
+    shallow, deep = cells_with({"NKG7": 2}), cells_with({"NKG7": 2})
+    deep.X = deep.X * 20
+    found = [t_allowed(a, np.ones(1, dtype=bool), frozenset())[0] for a in (shallow, deep)]
+    at = [name for name in read_t_types() if name.endswith("cell")].index("double-negative T cell")
+    assert [row[at] for row in found] == [False, True]
+
+
 def test_in_an_infusion_product_foxp3_alone_says_little() -> None:
     """Where most cells are activated, one molecule of FOXP3 makes none regulatory; two genes of its own do."""
     product = [{"TNFRSF9": 1, "LAG3": 1}] * 5
