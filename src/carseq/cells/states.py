@@ -254,7 +254,7 @@ def _programme_strength(
             counted[np.ix_(is_active, follows)] = False
         enough = MIN_STATE_GENES.get(state, 2)
         if np.isnan(at_rest).any() or not genes.size:
-            shown = (counts[rows][:, genes] > 0).multiply(counted).sum(axis=1)
+            shown = (counts[:, genes][rows] > 0).multiply(counted).sum(axis=1)
             passes = (np.asarray(shown).ravel() >= enough) & (z[:, i] > limit)
             strength[passes, i] = z[passes, i]
             continue

@@ -185,7 +185,11 @@ OBS_MORE = Schema(
         "qc_reason": Column("str", "which quality filter took the cell out; empty for cells kept"),
         "S_score": Column("float64", "score of the genes of S phase"),
         "G2M_score": Column("float64", "score of the genes of G2 and M phase"),
-        "phase": Column("str", "phase of the cell cycle: G1, S or G2M"),
+        "phase": Column(
+            "str",
+            "phase of the cell cycle by scanpy's scores, beside the cohort's other cells: G1, S or G2M, also of cells "
+            "that do not divide (`t_state` says which T cells do)",
+        ),
         **{
             f"score_{state}": Column(
                 "float64", f"z score of the signature `{state}` in a T cell; NaN for other cells"
