@@ -148,8 +148,15 @@ PUBLISHED_UMIS = 30_000.0
 #: of naive ones, and CD8 T cells regain CD45RA; CD4 T cells with the genes of memory cells all had CD45RO (257 labels
 #: of probability 0.95 or more of the 10k protein set, 26 cells, downsampled, with a capture rate for each gene).
 HISTORY_DOUBT, NO_HISTORY_DOUBT = 0.03, ("memory CD4 T cell",)
-#: Share of a cell's UMIs that are taken to be ambient RNA of the sample's mean profile.
-AMBIENT = 0.05
+#: Share of a cell's UMIs that are taken to be ambient RNA of the sample's mean profile, at least and at most.
+AMBIENT, MOST_AMBIENT = 0.05, 0.6
+#: Genes by which it is measured, which no T cell transcribes: with a fixed share, naive T cells in 40 % ambient RNA of
+#: blood were memory ones, since monocytes' S100A4, VIM and LGALS1 are those of memory T cells too. Asked where other
+#: cells hold this share of a sample's UMIs at least, and so many of these molecules are expected.
+NOT_OF_T = (
+    "LYZ", "S100A8", "S100A9", "S100A12", "FCN1", "VCAN", "CD14", "MNDA", "CSTA", "CD79A", "MS4A1", "IGKC", "IGHM",
+)  # fmt: skip
+LEAST_OTHERS, LEAST_OF_OTHERS = 0.2, 100.0
 #: What the table's level of a gene weighs against the sample's cells, in UMIs.
 LEVEL_UMIS = 50_000.0
 #: The learnt factor of a gene lies within this of the table's level.
@@ -398,6 +405,7 @@ def t_type_posterior(
     mean_rate: np.ndarray,
     levels: Levels,
     clusters: np.ndarray | None = None,
+    ambient: float = AMBIENT,
 ) -> np.ndarray:
     """Return the probabilities of the types of one sample's T cells, n_cells × n_types.
 
@@ -413,6 +421,8 @@ def t_type_posterior(
         From :func:`match_levels`.
     clusters
         Number of each cell's cluster, shape (n_cells,); None: the sample's mix of types is the only prior.
+    ambient
+        Share of a cell's UMIs that are ambient RNA, of the profile ``mean_rate``.
     """
     n_cells = counts.shape[0]
     share = np.array([SHARES[name] for name in levels.types])
@@ -422,7 +432,7 @@ def t_type_posterior(
     n = np.maximum(totals, 1.0)
     learn = np.arange(0, n_cells, max(1, -(-n_cells // MAX_LEARN)))
     k = np.asarray(counts[learn].todense(), dtype=np.float32)
-    floor = AMBIENT * mean_rate + 1e-8
+    floor = ambient * mean_rate + 1e-8
     rate, prior = levels.rate.copy(), base
     for _ in range(ROUNDS):
         own = special.softmax(_log_likelihood(k, n[learn], rate, floor, levels) + prior, axis=1)
@@ -620,6 +630,7 @@ def t_probabilities(
         counts = counts_of(adata)
         genes = counts[:, levels.genes]
         totals = row_sums(counts) * panel_scale(adata, is_t, excluded)
+        foreign = row_sums(counts[:, np.flatnonzero(adata.var_names.isin(NOT_OF_T))])
         sample = sample_numbers(adata)
         clusters = None
         if "leiden" in adata.obs:
@@ -630,10 +641,37 @@ def t_probabilities(
             at = np.flatnonzero(sample[rows] == name)
             own = rows[at]
             number = None if clusters is None else np.unique(clusters[own], return_inverse=True)[1]
-            probability[at] = t_type_posterior(genes[own], totals[own], mean_rate, levels, number)
+            ambient = _ambient_share(foreign, totals, of_sample, own)
+            probability[at] = t_type_posterior(
+                genes[own], totals[own], mean_rate, levels, number, ambient
+            )
             allowed[at] = possible_types(genes[own], totals[own], levels)
         _exclude_by_activity(allowed, types, counts[rows], adata.var_names, sample[rows])
     return pd.DataFrame(probability, adata.obs_names[rows], types), allowed
+
+
+def _ambient_share(
+    foreign: np.ndarray, totals: np.ndarray, of_sample: np.ndarray, own: np.ndarray
+) -> float:
+    """Return the share of a sample's T cells that is ambient RNA, by genes of which they have none (:data:`NOT_OF_T`).
+
+    Parameters
+    ----------
+    foreign, totals
+        UMIs of these genes, and of all, in each cell, shape (n_cells,).
+    of_sample, own
+        Positions of the sample's cells, and of its T cells.
+    """
+    molecules, of_t = totals[of_sample].sum(), totals[own].sum()
+    if molecules - of_t < LEAST_OTHERS * molecules:
+        return AMBIENT
+    expected = totals[own] * foreign[of_sample].sum() / molecules
+    # Unseen doublets hold most of such molecules.
+    usual = np.argsort(foreign[own] / np.maximum(totals[own], 1.0))[: int(np.ceil(0.95 * own.size))]
+    if expected[usual].sum() < LEAST_OF_OTHERS:
+        return AMBIENT
+    share = foreign[own][usual].sum() / expected[usual].sum()
+    return float(np.clip(share, AMBIENT, MOST_AMBIENT))
 
 
 def _exclude_by_activity(
