@@ -667,7 +667,9 @@ def _ambient_share(
         return AMBIENT
     expected = totals[own] * foreign[of_sample].sum() / molecules
     # Unseen doublets hold most of such molecules.
-    usual = np.argsort(foreign[own] / np.maximum(totals[own], 1.0))[: int(np.ceil(0.95 * own.size))]
+    usual = np.argsort(foreign[own] / np.maximum(totals[own], 1.0), kind="stable")[
+        : int(np.ceil(0.95 * own.size))
+    ]
     if expected[usual].sum() < LEAST_OF_OTHERS:
         return AMBIENT
     share = foreign[own][usual].sum() / expected[usual].sum()
