@@ -226,6 +226,18 @@ def test_reads_that_could_not_be_decompressed_are_told(tmp_path):
         check_read_whole(tmp_path)
 
 
+def test_lanes_may_be_gzipped_or_plain(tmp_path):
+    """One lane was unpacked to look at it: the check took both, and the alignment refused them hours later."""
+    text = b"@r\nACGT\n+\nFFFF\n"
+    (tmp_path / "1_R1.fastq").write_bytes(gzip.compress(text))
+    (tmp_path / "2_R1.fastq").write_bytes(text)
+    (tmp_path / "decompress.sh").write_text(decompression_script())
+    for lane in (1, 2):
+        command = ["sh", "decompress.sh", f"{lane}_R1.fastq"]
+        assert subprocess.run(command, cwd=tmp_path, capture_output=True).stdout == text
+    check_read_whole(tmp_path)
+
+
 def test_what_a_killed_job_left_is_removed(tmp_path):
     """The next job clears STAR's temporary files that a killed one could not, and then its own."""
     left = tmp_path / ".star.dead"

@@ -85,7 +85,7 @@ def align(
     Parameters
     ----------
     pairs
-        (R1, R2) of every unit, all gzipped or all plain.
+        (R1, R2) of every unit, gzipped or plain.
     chemistry
         As detected.
     index
@@ -113,12 +113,6 @@ def align(
     """
     out = Path(out)
     zipped = {is_gzipped(path) for pair in pairs for path in pair}
-    if len(zipped) > 1:
-        raise CarseqError(
-            "some FASTQ files of the sample are gzipped and some are not",
-            ", ".join(str(r1) for r1, _ in pairs[:3]),
-            "gzip all of them",
-        )
     # STAR neither ends nor fails on an index that is cut off.
     index_parameters(index)
     with scratch_folder(out, ".star.") as scratch:
@@ -136,7 +130,7 @@ def align(
         }
         if insert is not None:
             options.update(insertion_options(index, *insert))
-        if zipped == {True}:
+        if True in zipped:
             # In a script of its own, so that the BAM's header does not name this machine's Python.
             script = scratch / "decompress.sh"
             script.write_text(decompression_script())
@@ -212,8 +206,14 @@ def decompression_command() -> list[str]:
 
 
 def decompression_script() -> str:
-    """Return the script that decompresses reads, and notes which it could not."""
-    return f'{" ".join(decompression_command())} "$@" || {{ echo "$@" >> {UNREAD}; exit 1; }}\n'
+    """Return the script that gives STAR reads, gzipped or plain, and notes which could not be decompressed."""
+    return f"""for file in "$@"; do
+  case $(head -c 2 "$file" | od -An -tx1 | tr -d ' ') in
+    1f8b) {" ".join(decompression_command())} "$file" ;;
+    *) cat "$file" ;;
+  esac || {{ echo "$file" >> {UNREAD}; exit 1; }}
+done
+"""
 
 
 def linked_reads(pairs: Sequence[tuple[str | Path, str | Path]], folder: Path) -> list[str]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import gzip
+import os
 from pathlib import Path
 
 import pytest
 
 from carseq.errors import CarseqError
 from carseq.io import fasta
-from carseq.io.fasta import contigs, fasta_records
+from carseq.io.bam import open_bam
+from carseq.io.fasta import contigs, fasta_records, open_text
+from carseq.io.matrix import read_counts
 
 TEXT = ">chr1 a description > b\nACGTacgt\nNNNN\n\n>chr2\tother\nAC\n  GT \n>chr3\nTTTT"
 RECORDS = [("chr1", "ACGTACGTNNNN"), ("chr2", "ACGT"), ("chr3", "TTTT")]
@@ -82,3 +85,16 @@ def test_what_is_no_genome_is_refused(content: bytes, told: str, tmp_path: Path)
     path.write_bytes(content)
     with pytest.raises(CarseqError, match=told):
         contigs(path)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_a_pipe_is_no_file(tmp_path: Path, kind: str) -> None:
+    """`<(zcat genes.gtf.gz)`: what had been looked at was lost of it without a word; an empty pipe was waited for."""
+    path = tmp_path / "genes.gtf"
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(os.devnull)
+    for read in (contigs, lambda path: open_text(path).__enter__(), read_counts, open_bam):
+        with pytest.raises(CarseqError, match=f"it is a {kind}"):
+            read(path)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
+import tarfile
 
 import pandas as pd
 import pysam
@@ -85,6 +87,16 @@ def test_the_measured_length_reaches_homology_and_coverage(tmp_path, surrogate):
     assert covered[50] < covered[150] / 1.5
 
 
+def archived(text: bytes) -> bytes:
+    """Return a text as a .tar.gz holds it."""
+    with io.BytesIO() as out:
+        with tarfile.open(fileobj=out, mode="w:gz") as archive:
+            member = tarfile.TarInfo("reads.fastq")
+            member.size = len(text)
+            archive.addfile(member, io.BytesIO(text))
+        return out.getvalue()
+
+
 @pytest.mark.parametrize(
     ("name", "change", "words"),
     [
@@ -94,8 +106,21 @@ def test_the_measured_length_reaches_homology_and_coverage(tmp_path, surrogate):
         ("{}.fastq.gz", lambda text: b"\x28\xb5\x2f\xfd" + text, "compressed by zstd"),
         ("{}.fasta", lambda text: b">r1\nACGT\n>r2\nACGA\n", "is FASTA, not FASTQ"),
         ("{}.fq.gz", lambda text: gzip.compress(b">r1\nACGT\n"), "is FASTA, not FASTQ"),
+        ("{}.fq.gz", lambda text: gzip.compress(gzip.compress(text)), "compressed twice"),
+        ("{}.fq.gz", archived, "unpack it (`tar -xf"),
+        ("{}.fastq", lambda text: b"\xef\xbb\xbf" + text, "mark of UTF-8"),
     ],
-    ids=["plain .gz", "bzip2 as .gz", "bzip2", "zstd", "FASTA", "FASTA in gzip"],
+    ids=[
+        "plain .gz",
+        "bzip2 as .gz",
+        "bzip2",
+        "zstd",
+        "FASTA",
+        "FASTA in gzip",
+        "gzip in gzip",
+        "archive",
+        "marked by an editor",
+    ],
 )
 def test_reads_in_another_container_are_told_as_that(tmp_path, name, change, words):
     """Of FASTA every other read was taken for a quality line; other compression was called damage."""
@@ -109,3 +134,12 @@ def test_reads_in_another_container_are_told_as_that(tmp_path, name, change, wor
     with pytest.raises(CarseqError) as error:
         pick_reads([(pair[0], pair[1])], KmerSet(["ACGGT" * 20]), chemistry)
     assert words in str(error.value)
+
+
+def test_blank_lines_at_the_end_are_told_as_that(tmp_path):
+    """A script added a line break to each file: "damaged, transfer it again" cost a day and changed nothing."""
+    pair = [tmp_path / f"R{i}.fastq" for i in (1, 2)]
+    for path, bases in zip(pair, ("ACGT", "TTGA"), strict=True):
+        path.write_text(f"@r1\n{bases}\n+\nFFFF\n\n")
+    with pytest.raises(CarseqError, match="ends with blank lines"):
+        check_pair(*pair)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import re
 import shutil
 import time
@@ -247,6 +248,37 @@ def test_a_variable_in_a_path_is_told(tmp_path):
     tiny = Tiny(tmp_path, only="M")
     tiny.config["cells"] = {"markers": "$HOME/markers.tsv"}
     assert any("$HOME are not replaced" in str(fault) for fault in faults(tiny.write()))
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("loop.tsv", "Too many levels"),
+        ("lost.tsv", "a link to gone/markers.tsv: No such file"),
+        ("pipe.tsv", "it is a pipe"),
+        ("mark*.tsv", "name each file"),
+        ("a.tsv,b.tsv", "one cell names one file"),
+    ],
+)
+def test_what_is_no_file_is_told_as_that(tmp_path, path, told):
+    """A link to itself ended in a traceback, a pipe was waited for, and "cannot be read" stood for all the others."""
+    tiny = Tiny(tmp_path, only="M")
+    tiny.rows["M"]["tcr"] = str(tmp_path / path)
+    config = tiny.write()
+    (tmp_path / "loop.tsv").symlink_to("loop.tsv")
+    (tmp_path / "lost.tsv").symlink_to("gone/markers.tsv")
+    os.mkfifo(tmp_path / "pipe.tsv")
+    assert any(told in str(fault) for fault in faults(config))
+
+
+def test_a_link_to_itself_among_reads_is_told(tmp_path):
+    """`ln -s R1.fastq.gz R1.fastq.gz`: the check ended in a traceback."""
+    tiny = Tiny(tmp_path, only="F")
+    config = tiny.write()
+    reads = next(tmp_path.glob("*_R1.fastq.gz"))
+    reads.unlink()
+    reads.symlink_to(reads.name)
+    assert any("Too many levels" in str(fault) for fault in faults(config))
 
 
 def test_results_of_another_configuration_are_noted(tmp_path):

@@ -18,7 +18,7 @@ from isal import igzip
 from carseq.errors import CarseqError
 from carseq.io.barcodes import other_library
 from carseq.io.failures import check_scratch
-from carseq.io.fasta import DAMAGED, check_fetched, is_gzipped
+from carseq.io.fasta import DAMAGED, check_fetched, check_regular, is_gzipped
 from carseq.io.files import atomic
 from carseq.log import get_logger
 
@@ -116,6 +116,7 @@ def open_bam(path: str | Path) -> pysam.AlignmentFile:
         If it cannot be read, is not sorted or has no index; later, if its records cannot be read.
     """
     try:
+        check_regular(path)
         bam = _Bam(str(path), "rb")
     except UNREADABLE as error:
         remedy = "check the path; it must be a BAM"

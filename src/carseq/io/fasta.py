@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 import zlib
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterator
@@ -33,6 +35,11 @@ _KINDS: tuple[tuple[bytes, str, str], ...] = (
 )
 
 
+_GZIP = b"\x1f\x8b"
+
+#: Where the header of an archive by tar says that it is one.
+_TAR_AT = 257
+
 #: What stands in the place of a file that was not fetched, by its beginning.
 _STAND_INS: tuple[tuple[re.Pattern[bytes], str, str], ...] = (
     (
@@ -53,7 +60,28 @@ _STAND_INS: tuple[tuple[re.Pattern[bytes], str, str], ...] = (
 )
 
 
+def check_regular(path: str | Path) -> None:
+    """Refuse a pipe or a device in the place of a file: what was read of it is gone, and an empty one is waited for.
+
+    Raises
+    ------
+    CarseqError
+        If it is one; a file that is not there raises what looking at it raises.
+    """
+    mode = os.stat(path).st_mode
+    if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+        return
+    piped = stat.S_ISFIFO(mode)
+    raise CarseqError(
+        f"cannot read {path}",
+        f"it is a {'pipe' if piped else 'device or a socket'}, not a file, and is read more than once"
+        + (" (`<(...)` is a pipe, too)" if piped else ""),
+        "write what it gives into a file, and name that",
+    )
+
+
 def _first_bytes(path: str | Path) -> bytes:
+    check_regular(path)
     with open(path, "rb") as stream:
         return stream.read(400)
 
@@ -94,7 +122,16 @@ def check_kind(path: str | Path, head: bytes | None = None) -> None:
     CarseqError
         If it is; what opening the file raises is not caught.
     """
-    head = _first_bytes(path) if head is None else head
+    if head is None:
+        head = _first_bytes(path)
+        if head.startswith(_GZIP) and (inside := _inside(path)):
+            check_kind(path, inside)
+            if inside.startswith(_GZIP):
+                raise CarseqError(
+                    f"cannot read {path}",
+                    "it is compressed twice by gzip",
+                    "decompress it once (`gunzip`)",
+                )
     check_fetched(path, head)
     kinds = (*_KINDS, (head, *_KINDS[-1][1:])) if _is_unmarked_utf16(head) else _KINDS
     for mark, what, remedy in kinds:
@@ -102,6 +139,12 @@ def check_kind(path: str | Path, head: bytes | None = None) -> None:
             raise CarseqError(
                 f"cannot read {path}", f"it {what}; plain text and gzip are read", remedy
             )
+    if head[_TAR_AT:].startswith(b"ustar"):
+        raise CarseqError(
+            f"cannot read {path}",
+            "it is an archive (tar); plain text and gzip are read",
+            f"unpack it (`tar -xf {Path(path).name}`), and give the file inside",
+        )
 
 
 def _is_unmarked_utf16(head: bytes) -> bool:
@@ -112,10 +155,20 @@ def _is_unmarked_utf16(head: bytes) -> bool:
     )
 
 
+def _inside(path: str | Path) -> bytes:
+    """Return the first bytes of what gzip has compressed; nothing of a file that is damaged, which is told later."""
+    try:
+        with igzip.open(path, "rb") as stream:
+            return stream.read(400)
+    except DAMAGED:
+        return b""
+
+
 def is_gzipped(path: str | Path) -> bool:
     """Return whether a file begins as gzip's do."""
+    check_regular(path)
     with open(path, "rb") as stream:
-        return stream.read(2) == b"\x1f\x8b"
+        return stream.read(2) == _GZIP
 
 
 @contextmanager

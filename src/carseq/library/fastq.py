@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import islice, zip_longest
@@ -70,11 +71,17 @@ def check_fastq(path: str | Path) -> None:
     check_kind(path)
     zipped = is_gzipped(path)
     with igzip.open(path, "rb") if zipped else open(path, "rb") as stream:
-        head = stream.read(4)
+        head = stream.read(400)
         first = head[:1]
-    if head in (b"BAM\1", b"CRAM"):
+    if head.startswith(BOM_UTF8 + b"@"):
         raise CarseqError(
-            f"{path} is a {head.decode().strip(chr(1))}, not FASTQ",
+            f"{path} begins with the mark of UTF-8",
+            "an editor of Windows has written it; aligners take it for a part of the first read's name",
+            "give the file as the sequencer wrote it, or leave the first three bytes out (`tail -c +4`)",
+        )
+    if (kind := head[:4]) in (b"BAM\1", b"CRAM"):
+        raise CarseqError(
+            f"{path} is a {kind.decode().strip(chr(1))}, not FASTQ",
             "its reads are aligned",
             "name it in the column `bam` of samples.tsv, or make FASTQ files of it (10x: `bamtofastq`; others: "
             "`samtools fastq`)",
@@ -257,6 +264,12 @@ def _records(path: str | Path, n: int | None = None) -> Iterator[dnaio.SequenceR
     except (dnaio.FileFormatError, dnaio.UnknownFileFormat, UnicodeDecodeError) as error:
         if not number:
             raise _no_fastq(path, error) from None
+        if re.search(r"final record was: '(\\[nr])+'", str(error)):
+            raise CarseqError(
+                f"{path} ends with blank lines",
+                f"behind read {number}; STAR does not take them",
+                "leave them out (`zcat FILE | sed '/^\\s*$/d' | gzip`)",
+            ) from None
         raise CarseqError(
             f"{path} is damaged",
             f"behind read {number}: {' '.join(str(error).split())}",

@@ -104,7 +104,7 @@ def fastq_pairs(folder: Path, *, partial: bool = False) -> Pairs:
     found = Pairs()
     left: dict[str, list[str]] = defaultdict(list)
     pairs: dict[tuple[Path, str, str], dict[str, Path]] = {}
-    real: dict[Path, Path] = {}
+    real: dict[str, Path] = {}
     for path in walk(folder):
         if not _ANY_FASTQ.search(path.name):
             if _OTHER_FASTQ.search(path.name) and not path.name.startswith("."):
@@ -121,7 +121,7 @@ def fastq_pairs(folder: Path, *, partial: bool = False) -> Pairs:
         if _INDEX_READ.search(path.name):
             left["index reads"].append(path.name)
             continue
-        if (first := real.setdefault(path.resolve(), path)) != path:
+        if (first := real.setdefault(os.path.realpath(path), path)) != path:
             left["links to files that are there already"].append(
                 f"{path.relative_to(folder)} ({first.relative_to(folder)})"
             )

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from carseq.errors import CarseqError
-from carseq.io.fasta import check_fetched
+from carseq.io.fasta import check_fetched, check_regular
 from carseq.io.remote import check_address, is_url, placed
 from carseq.library.geometry import preset_of
 from carseq.library.presets import OBSERVED, PROBES
@@ -252,7 +252,8 @@ def _identity(path: str) -> tuple[int, int] | str:
     with suppress(OSError):
         there = os.stat(path)
         return there.st_dev, there.st_ino
-    return str(Path(path).resolve())
+    # Not Path.resolve, which fails at a link to itself.
+    return os.path.realpath(path)
 
 
 def _check_sources(study: Study) -> list[CarseqError]:
@@ -357,7 +358,7 @@ def _check_twins(study: Study) -> list[CarseqError]:
         for name, sample in study.samples.items():
             path = getattr(sample, key)
             if path and not path_fault(path):
-                owners[str(Path(path).resolve())].append(name)
+                owners[os.path.realpath(path)].append(name)
         for path, names in owners.items():
             cells = {study.samples[name].matrix for name in names}
             apart = key != "matrix" and None not in cells and len(cells) == len(names)
@@ -412,8 +413,8 @@ def _check_files(study: Study) -> list[CarseqError]:
                 raise CarseqError(
                     f"the path of {key} {fault}", path[:200], "rename the file or its folder"
                 )
-            elif not _readable(path):
-                missing.append((key, path))
+            elif why := _unreadable(path):
+                missing.append((key, path + (f" ({why})" if why != _ABSENT else "")))
             elif Path(path).is_file():
                 check_fetched(path)
         except CarseqError as error:
@@ -441,11 +442,20 @@ def _check_files(study: Study) -> list[CarseqError]:
     return faults
 
 
-def _readable(path: str) -> bool:
+#: What need not be said of a file that cannot be read.
+_ABSENT = "it is not there"
+
+
+def _unreadable(path: str) -> str:
+    """Say why a file or folder cannot be read, or return an empty string."""
     try:
-        if Path(path).is_dir():
-            return True
-        with open(path, "rb"):
-            return True
-    except (OSError, ValueError):
-        return False
+        check_regular(path)
+        if not os.path.isdir(path):
+            open(path, "rb").close()
+    except OSError as error:
+        if os.path.islink(path):
+            return f"a link to {os.readlink(path)}: {error.strerror}"
+        return _ABSENT if isinstance(error, FileNotFoundError) else error.strerror or str(error)
+    except ValueError as error:
+        return str(error)
+    return ""

@@ -132,6 +132,10 @@ def path_hint(paths: Iterable[str]) -> str:
         hints.append("; paths with \\ are those of Windows: write / and the place on this machine")
     if variables := [found[1] for found in map(_VARIABLE.search, paths) if found]:
         hints.append(f"; variables such as {variables[0]} are not replaced: write the path out")
+    if any("*" in path or "?" in path for path in paths):
+        hints.append("; * and ? stand for no letters here: name each file")
+    if any(re.search(r"\.\w+,", path) for path in paths):
+        hints.append("; one cell names one file: give each pair of FASTQ files a row of its own")
     return "".join(hints)
 
 

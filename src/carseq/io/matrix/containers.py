@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from carseq.errors import CarseqError
-from carseq.io.fasta import check_kind, is_gzipped
+from carseq.io.fasta import check_kind, check_regular, is_gzipped
 from carseq.io.layouts import remedy_for
 from carseq.io.matrix.hdf5 import read_h5, read_h5ad
 from carseq.io.matrix.mtx import read_mtx
@@ -19,6 +19,8 @@ def read_stored(path: Path) -> Stored:
     try:
         if path.is_dir():
             return read_mtx(path)
+        if path.exists():
+            check_regular(path)
         if suffixes.endswith(".h5ad"):
             return read_h5ad(path)
         if suffixes.endswith((".h5", ".hdf5")):
