@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -96,7 +97,8 @@ def test_a_bam_and_a_matrix_are_held_against_each_other():
     totals = of_a_run(CELLS, empty, rng)
     found = check_belonging((totals / 10).astype(int) + 1, totals, "S")
     assert (found.in_matrix, found.cells_only) == (1.0, False)
-    assert Belonging.from_json(found.to_json()) == found
+    for held in (found, replace(found, doubts=(("a part", "give the whole"),))):
+        assert Belonging.from_json(held.to_json()) == held
     # Where all barcodes are on one short list, those of few molecules are shared; those of many are not.
     other = of_a_run(strangers[:60], [*CELLS, *empty], rng)
     with pytest.raises(CarseqError, match="do not belong together"):

@@ -347,3 +347,11 @@ def test_cdna_too_short_to_tell_the_car_is_refused(tmp_path, length):
     with pytest.raises(CarseqError, match="too short to tell the CAR") as refusal:
         detect_chemistry([(r1, r2)], PANEL, whitelist=whitelist, sample="S")
     assert f"{length} nt" in refusal.value.cause
+
+
+def test_lanes_of_another_library_are_written_down():
+    """Only the check told of them: the page could not. Without any, the file is as it was before."""
+    found = Chemistry("10x_3p_v3", 1, 16, 17, 12, "Forward", "list.txt", 0.9, 9, 90, 9, 0)
+    assert "other" not in found.to_json()
+    mixed = replace(found, other_libraries=("L002_R1.fastq.gz",))
+    assert Chemistry.from_json(mixed.to_json()).other_libraries == mixed.other_libraries

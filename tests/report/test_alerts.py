@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from carseq.figures import phrases as words
 from carseq.io.h5ad import read_h5ad, write_h5ad
 from carseq.report import Study, alerts, read_study
+from carseq.schema.results import FILES
 from study import Sample, write_study
 
 
@@ -143,3 +145,22 @@ def test_a_contig_of_another_car_is_an_alert(
     )  # fmt: skip
     found = [a for a in alerts.alerts(replace(study, losses=losses)) if "not explain" in a.message]
     assert [a.where for a in found] == ([study.losses["sample"].iloc[0]] if told else [])
+
+
+def test_what_was_noted_of_reads_and_bam_stands_on_the_page(results: Path, tmp_path: Path) -> None:
+    """A lane of another library, or a part of a BAM: only the check and a log said so, and physicians read the page."""
+    folder = tmp_path / "results"
+    shutil.copytree(results, folder)
+    sample = read_study(folder).samples[0]
+    told = {
+        "chemistry": {"other_libraries": ["L002_R1.fastq.gz"]},
+        "belonging": {"doubts": [["the BAM is a part of what was counted", "give the whole BAM"]]},
+    }
+    for name, content in told.items():
+        path = Path(FILES[name].at(folder, sample=sample))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        held = json.loads(path.read_text()) if path.exists() else {}
+        path.write_text(json.dumps(held | content))
+    found = [(a.where, a.message, a.remedy) for a in alerts.alerts(read_study(folder))]
+    assert any(where == sample and "(L002_R1.fastq.gz)" in said for where, said, _ in found)
+    assert (sample, "the BAM is a part of what was counted", "Give the whole BAM.") in found

@@ -1,5 +1,7 @@
 """Check that the BAM that was given for a sample is of the genome, and of one sample with its matrix."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
@@ -7,8 +9,11 @@ from carseq.io.bam import barcodes_of_bam, molecule_tags, open_bam
 from carseq.io.barcodes import check_belonging
 from carseq.io.files import read_json, write_text
 from carseq.io.matrix import read_counts
-from carseq.molecules import check_bam
+from carseq.log import get_logger
+from carseq.molecules import check_bam, doubts_of_bam
 from carseq.workflow import job
+
+log = get_logger(__name__)
 
 with job(snakemake, further_arrays=True):
     given, params = snakemake.input, snakemake.params
@@ -22,4 +27,7 @@ with job(snakemake, further_arrays=True):
     totals = pd.Series(np.asarray(counts.X.sum(axis=1)).ravel(), index=counts.obs_names)
     reads = barcodes_of_bam(given.bam, tags[0])
     found = check_belonging(reads, totals, snakemake.wildcards.sample)
-    write_text(found.to_json(), snakemake.output[0])
+    doubts = doubts_of_bam(given.bam, int(totals.sum()), tags[0])
+    for doubt, remedy in doubts:
+        log.warning("%s: %s; %s", snakemake.wildcards.sample, doubt, remedy)
+    write_text(replace(found, doubts=tuple(doubts)).to_json(), snakemake.output[0])

@@ -307,6 +307,8 @@ class Belonging:
         Empty droplets of the matrix, roughly.
     n_reads
         Reads looked at.
+    doubts
+        What makes the BAM doubtful, and what to do about it.
     """
 
     match: BarcodeMatch
@@ -316,6 +318,7 @@ class Belonging:
     cells_only: bool
     n_empty: int
     n_reads: int
+    doubts: tuple[tuple[str, str], ...] = ()
 
     def to_json(self) -> str:
         """Return it as JSON."""
@@ -336,7 +339,9 @@ class Belonging:
             held = json.loads(text)
             match = held.pop("match")
             written = {(a, b): (c, d) for a, b, c, d in match["written"]}
-            return cls(match=BarcodeMatch(written, match["share"], match["libraries"]), **held)
+            doubts = tuple((told, remedy) for told, remedy in held.pop("doubts", ()))
+            matched = BarcodeMatch(written, match["share"], match["libraries"])
+            return cls(match=matched, doubts=doubts, **held)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise CarseqError(
                 "a sample's belonging.json is cut off or damaged",

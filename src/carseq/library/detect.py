@@ -166,6 +166,15 @@ def detect_chemistry(
             sense,
             antisense,
         )
+    # Of a barcode of several parts, none tells the cell.
+    others = () if several else _other_libraries(units, cb_start, cb_length)
+    if others:
+        log.warning(
+            "%s: %s and %s have hardly a barcode in common, and cells of one barcode are taken for one",
+            sample,
+            ", ".join(others[:4]),
+            units[0].names[0],
+        )
     return Chemistry(
         name=name,
         cb_start=cb_start,
@@ -180,6 +189,7 @@ def detect_chemistry(
         reads_sense=sense,
         reads_antisense=antisense,
         positions=chemistry if several else "",
+        other_libraries=others,
     )
 
 
@@ -360,30 +370,15 @@ def _check_umis(sample: str, units: Sequence[_Unit], start: int, length: int) ->
             )
 
 
-def other_libraries(
-    pairs: Sequence[tuple[str | Path, str | Path]], found: Chemistry, *, n: int = 100_000
-) -> list[str]:
-    """Return the first files of pairs that seem to be of another library than the sample's first pair.
-
-    Parameters
-    ----------
-    pairs
-        (R1, R2) FASTQ files of the sample.
-    found
-        Its chemistry; a barcode of several parts is not looked at.
-    n
-        Reads looked at, over all pairs.
-    """
-    if len(pairs) < 2 or found.positions:
-        return []
-    place = slice(found.cb_start - 1, found.cb_start - 1 + found.cb_length)
-    each = max(1000, n // len(pairs))
-    lanes = [[read[place] for _, read in first_reads(r1, each)] for r1, _ in pairs]
-    return [
-        str(pair[0])
-        for pair, lane in zip(pairs[1:], lanes[1:], strict=True)
+def _other_libraries(units: Sequence[_Unit], start: int, length: int) -> tuple[str, ...]:
+    """Return the first files of pairs that seem to be of another library than the sample's first pair."""
+    place = slice(start - 1, start - 1 + length)
+    lanes = [[read[place] for read in unit.r1] for unit in units]
+    return tuple(
+        unit.names[0]
+        for unit, lane in zip(units[1:], lanes[1:], strict=True)
         if other_library(lanes[0], lane)
-    ]
+    )
 
 
 def _check_units(

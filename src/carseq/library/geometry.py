@@ -72,6 +72,8 @@ class Chemistry:
     positions
         Of a barcode of several parts: the preset's name, or STARsolo's geometry. Then ``cb_start`` and ``cb_length``
         are those of the first part.
+    other_libraries
+        R1 files that seem to be of another library than the sample's first.
     """
 
     name: str
@@ -87,6 +89,7 @@ class Chemistry:
     reads_sense: int
     reads_antisense: int
     positions: str = ""
+    other_libraries: tuple[str, ...] = ()
 
     @property
     def preset(self) -> Preset | None:
@@ -95,9 +98,11 @@ class Chemistry:
 
     def to_json(self) -> str:
         """Return the chemistry as JSON; a known list without its folder, which is that of the user's Python."""
-        return (
-            json.dumps({**asdict(self), "whitelist": shared_name(self.whitelist)}, indent=1) + "\n"
-        )
+        held = {**asdict(self), "whitelist": shared_name(self.whitelist)}
+        if not self.other_libraries:
+            # As earlier versions wrote it.
+            del held["other_libraries"]
+        return json.dumps(held, indent=1) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Chemistry:
@@ -110,7 +115,11 @@ class Chemistry:
         """
         try:
             found = cls(**json.loads(text))
-            return replace(found, whitelist=found_here(found.whitelist))
+            return replace(
+                found,
+                whitelist=found_here(found.whitelist),
+                other_libraries=tuple(found.other_libraries),
+            )
         except (OSError, ValueError, TypeError, RecursionError) as error:
             raise CarseqError(
                 "a sample's chemistry.json is cut off or damaged",

@@ -10,7 +10,13 @@ from carseq.molecules.candidates import (
 )
 from carseq.molecules.consensus import consensus, corrected
 from carseq.molecules.evidence import Molecule, assemble, collapse_umis
-from carseq.molecules.find import check_bam, check_shows_car, find_molecules, molecules_of
+from carseq.molecules.find import (
+    check_bam,
+    check_shows_car,
+    doubts_of_bam,
+    find_molecules,
+    molecules_of,
+)
 from carseq.molecules.records import car_records, cell_records
 from carseq.molecules.score import ReadScore, Scorer
 from carseq.molecules.search import write_evidence
@@ -36,6 +42,7 @@ __all__ = [
     "compare_constructs",
     "consensus",
     "corrected",
+    "doubts_of_bam",
     "find_molecules",
     "molecules_of",
     "read_id",

@@ -13,7 +13,14 @@ import pysam
 from carseq.construct import Construct
 from carseq.construct.homology import EndogenousTranscript, Locus
 from carseq.errors import CarseqError
-from carseq.io.bam import RAW_UMI_TAG, kept_unmapped, molecule_tags, open_bam
+from carseq.io.bam import (
+    RAW_UMI_TAG,
+    groups_of_other_cells,
+    kept_unmapped,
+    molecule_tags,
+    open_bam,
+    samples_of_bam,
+)
 from carseq.molecules.candidates import (
     CORRECTED_UMI_TAG,
     CandidateReads,
@@ -137,6 +144,57 @@ def molecules_of(
                 homolog_molecules[candidate.gene].add((read.barcode, read.umi))
         counts["unmapped_looked_at"] = walk.n_unmapped
     return assemble(reads, scorer, sample, counts=counts, homolog_molecules=homolog_molecules)
+
+
+def doubts_of_bam(path: str | Path, n_molecules: int, tag: str = "CB") -> list[tuple[str, str]]:
+    """Return what makes a BAM that was given doubtful, and what to do about it.
+
+    Parameters
+    ----------
+    path
+        Sorted, indexed BAM.
+    n_molecules
+        Molecules of the matrix that belongs to it.
+    tag
+        Tag of the cell barcode.
+
+    Raises
+    ------
+    CarseqError
+        If the BAM cannot be read.
+    """
+    own = "give each library its own BAM"
+    found = []
+    with open_bam(path) as bam:
+        n_reads = bam.mapped + bam.nocoordinate
+        partial = left_out(bam)
+        named = samples_of_bam(bam)
+    if len(named) > 1:
+        found.append(
+            (
+                f"the BAM's header names reads of {len(named)} samples ({', '.join(named[:4])}): if their libraries "
+                "were merged, cells of one barcode are taken for one cell",
+                own,
+            )
+        )
+    if others := groups_of_other_cells(path, tag):
+        found.append(
+            (
+                f"the BAM's read groups {', '.join(others[:4])} have hardly a barcode in common with its largest: it "
+                "is of several libraries, and cells of one barcode are taken for one cell",
+                own,
+            )
+        )
+    # Each molecule was read at least once; a slice of carseq's says itself what it left out.
+    if n_reads < n_molecules and partial is None:
+        found.append(
+            (
+                f"the BAM has {n_reads:,} reads, and its matrix {n_molecules:,} molecules: the BAM is a part of what "
+                "was counted (some reads, places or lanes), and CAR molecules in the rest are lost",
+                "give the whole BAM",
+            )
+        )
+    return found
 
 
 def check_bam(

@@ -219,6 +219,8 @@ def alerts(study: Study) -> list[Alert]:
             )
         )
     found += _contig_alerts(study.losses)
+    for sample, doubts in study.doubts.items():
+        found += [Alert("warn", sample, told, remedy) for told, remedy in doubts]
     for sample in study.samples:
         found += _library_alerts(sample, study.solo.get(sample, {}))
     for row in study.detection.itertuples():

@@ -78,6 +78,8 @@ class Study:
     benchmarks
         Time and memory of the jobs: ``rule``, ``sample`` (empty: of the cohort), ``seconds``,
         ``cpu_seconds``, ``memory_mb``.
+    doubts
+        By sample: what makes its reads or its BAM doubtful, and what to do about it.
     missing
         Files that are not there, relative to ``results``.
     beside_car
@@ -120,6 +122,7 @@ class Study:
     clinic: pd.DataFrame
     agreement: pd.DataFrame
     clonotypes: pd.DataFrame
+    doubts: dict[str, list[tuple[str, str]]]
     missing: list[str]
     beside_car: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=BESIDE_CAR))
 
@@ -246,6 +249,23 @@ class _Reader:
                 rows = [(s, g, int(n)) for s, own in sums.iterrows() for g, n in own.items() if n]
         return pd.DataFrame(rows, columns=BESIDE_CAR)
 
+    def doubts(self, sample: str) -> list[tuple[str, str]]:
+        """Return what was noted of a sample's reads or its BAM when they were looked at."""
+        found: list[tuple[str, str]] = []
+        path = self.results / FILES["chemistry"].at(sample=sample)
+        if path.exists() and (others := read_json(path).get("other_libraries")):
+            found.append(
+                (
+                    f"lanes have hardly a barcode in common with its first ({', '.join(others[:4])}): they are of "
+                    "another library, and cells of one barcode were taken for one",
+                    "Make them two samples, or leave out the lane of another sample.",
+                )
+            )
+        if (path := self.results / FILES["belonging"].at(sample=sample)).exists():
+            for told, remedy in read_json(path).get("doubts", []):
+                found.append((str(told), f"{remedy[:1].upper()}{remedy[1:]}."))
+        return found
+
     def transcript(self) -> tuple[str, int]:
         path = self.there("transcript")
         if path is None:
@@ -329,6 +349,7 @@ class _Reader:
             integration=integration,
             umap=umap,
             benchmarks=self.benchmarks(),
+            doubts={sample: self.doubts(sample) for sample in samples},
             missing=self.missing,
             beside_car=self.beside_car(car),
             **tables,

@@ -26,11 +26,11 @@ VERSIONS: Mapping[str, str] = MappingProxyType(
         "reference": "0.2.0",
         "solo": "0.2.0.1",
         "library": "0.2.0",
-        "molecules": "0.2.0.2",
+        "molecules": "0.2.0.3",
         "cells": "0.2.0.13",
         "calling": "0.2.0.10",
         "localize": "0.2.0.5",
-        "report": "0.2.0.4",
+        "report": "0.2.0.5",
     }
 )
 

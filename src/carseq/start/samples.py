@@ -24,7 +24,7 @@ from carseq.io.barcodes import (
     libraries_of,
 )
 from carseq.io.remote import is_url
-from carseq.library.detect import detect_chemistry, other_libraries, strand_reads
+from carseq.library.detect import detect_chemistry, strand_reads
 from carseq.library.fastq import WHOLE_BYTES, check_counts, check_pair, first_reads
 from carseq.library.geometry import preset_of
 from carseq.library.presets import OBSERVED
@@ -33,7 +33,7 @@ from carseq.reference.star import LONGEST_READ
 from carseq.reuse import earlier_contig
 from carseq.schema.percent import plain_percent
 from carseq.schema.results import FILES
-from carseq.sequence.kmers import KmerSet, left_out
+from carseq.sequence.kmers import KmerSet
 from carseq.study.model import Study
 from carseq.study.texts import names_of
 
@@ -126,9 +126,9 @@ def check_reads(study: Study, name: str, panel: Sequence[str], *, told: bool) ->
             f"{unsure if told_by < MIN_STRAND_READS else ''}: if this is a library of hashtags, antibodies, receptors "
             "or guides, or of another species, give the gene expression library"
         )
-    if others := other_libraries(study.pairs(name), found):
+    if others := found.other_libraries:
         notes.append(
-            f"{', '.join(Path(path).name for path in others[:4])} and {Path(study.pairs(name)[0][0]).name} have hardly "
+            f"{', '.join(others[:4])} and {Path(study.pairs(name)[0][0]).name} have hardly "
             "a barcode in common, so that they are of two libraries, whose cells of one barcode would be taken for "
             "one: make them two samples, or leave out the lane of another sample"
         )
@@ -162,6 +162,8 @@ def check_made(
         The CAR, if its file could be read: its contig may have another name in a BAM.
     """
     from carseq.cells.barcodes import check_raw, most_are_empty
+    from carseq.io.bam import molecule_tags
+    from carseq.molecules import doubts_of_bam
 
     sample = study.samples[name]
     words: list[str] = []
@@ -210,7 +212,12 @@ def check_made(
             yield from notes
             yield from _check_bam_matrix(study, name, totals)
             tags = study.config.molecules.barcode_tag, study.config.molecules.umi_tag
-            yield from _check_whole_bam(str(sample.bam), totals, tags)
+            n_molecules = max(
+                (int(of_barcodes.sum()) for of_barcodes in totals.values()), default=0
+            )
+            tag = molecule_tags(sample.bam, tags)[0]
+            for doubt, remedy in doubts_of_bam(sample.bam, n_molecules, tag):
+                yield Note(f"{doubt}; {remedy}")
     if words:
         yield "; ".join(words)
 
@@ -257,7 +264,7 @@ def _check_bam(
     study: Study, name: str, contigs: Collection[str], car: Construct | None
 ) -> Iterator[str]:
     """Yield what a sample's BAM is, and what to know of it; raise if it could show no CAR."""
-    from carseq.io.bam import OTHER_TAGS, molecule_tags, open_bam, samples_of_bam
+    from carseq.io.bam import OTHER_TAGS, molecule_tags, open_bam
     from carseq.library.reads import check_read_length, read_length_of_bam
     from carseq.molecules import car_contigs, check_bam, check_shows_car, resembles_car
 
@@ -274,11 +281,6 @@ def _check_bam(
             raise CarseqError(f"the BAM {path} holds no read", "", "give the whole BAM")
         yield told
         check_read_length(read_length_of_bam(path), f"the reads of the BAM {path}")
-        if len(named := samples_of_bam(bam)) > 1:
-            yield Note(
-                f"the BAM's header names reads of {len(named)} samples ({', '.join(named[:4])}): if their libraries "
-                "were merged, cells of one barcode are taken for one cell; give each library its own BAM"
-            )
         car_name = study.config.construct.name
         kmers = None if car is None else KmerSet([t.sequence for t in car.transcripts])
         mapped = {s.contig: s.mapped for s in bam.get_index_statistics()}
@@ -299,29 +301,6 @@ def _check_bam(
         check_shows_car(bam, car_name, held)
         yield Note(
             "the BAM holds no unmapped reads: if they were left out of it, CAR reads among them are lost"
-        )
-
-
-def _check_whole_bam(
-    path: str, totals: Mapping[str, pd.Series], tags: tuple[str, str]
-) -> Iterator[Note]:
-    """Yield a note of a BAM that holds a part of the reads, or those of several libraries."""
-    from carseq.io.bam import groups_of_other_cells, molecule_tags, open_bam
-
-    if others := groups_of_other_cells(path, molecule_tags(path, tags)[0]):
-        yield Note(
-            f"the BAM's read groups {', '.join(others[:4])} have hardly a barcode in common with its largest: it is of "
-            "several libraries, and cells of one barcode are taken for one cell; give each library its own BAM"
-        )
-    with open_bam(path) as bam:
-        n_reads = bam.mapped + bam.nocoordinate
-        partial = left_out(bam)
-    molecules = max((int(of_barcodes.sum()) for of_barcodes in totals.values()), default=0)
-    # Each molecule was read at least once; a slice of carseq's says itself what it left out.
-    if n_reads < molecules and partial is None:
-        yield Note(
-            f"the BAM has {n_reads:,} reads, and its matrix {molecules:,} molecules: the BAM is a part of what was "
-            "counted (some reads, places or lanes), and CAR molecules in the rest are lost; give the whole BAM"
         )
 
 
