@@ -262,6 +262,39 @@ def test_failures_of_the_machine_are_told_apart(error, cause, remedy):
         assert "/d/x" in told.message
 
 
+@pytest.mark.parametrize("named", [False, True], ids=["no name", "name of the temporary file"])
+def test_a_full_disk_is_told_with_the_file_that_was_to_be(tmp_path, named):
+    """`carseq share` on a full stick said "a file could not be written", of a write that names none."""
+    with pytest.raises(OSError) as caught, atomic(tmp_path / "study.zip") as temporary:
+        raise OSError(errno.ENOSPC, "No space left on device", *([str(temporary)] if named else []))
+    told = machine_failure(caught.value)
+    assert told is not None
+    assert told.message.endswith("study.zip")
+    assert "GB are free there" in told.cause
+
+
+def test_a_full_disk_is_no_crash_of_annotate(tmp_path):
+    """HDF5 tried to write what was left when Python ended: "Segmentation fault" stood behind what to do."""
+    counts = sparse.random(300, 500, 0.3, "csr", np.float32, random_state=1)
+    given = ad.AnnData(counts)
+    given.write_h5ad(tmp_path / "given.h5ad")
+    script = (
+        "import resource, signal, sys; from carseq.cli import app, main\n"
+        "@app.command()\ndef fill():\n"
+        "    import anndata; from carseq.io.h5ad import write_h5ad\n"
+        "    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "    resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))\n"
+        "    write_h5ad(anndata.read_h5ad('given.h5ad'), 'out.h5ad')\n"
+        "sys.argv[1:] = ['fill']; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "cannot read or write out.h5ad" in done.stderr
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["given.h5ad"]
+
+
 def test_a_hidden_cause_is_found():
     """Libraries raise their own error from the system's."""
     try:

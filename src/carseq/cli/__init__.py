@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import os
 import sys
 from typing import Annotated
 
@@ -81,7 +82,10 @@ def main() -> None:
 
             if (told := machine_failure(error)) is None:
                 raise
-            print(f"carseq: {told}", file=sys.stderr)
+            print(f"carseq: {told}", file=sys.stderr, flush=True)
+            if "h5py" in sys.modules:
+                # HDF5 would try to write what is left, and crash, when Python ends.
+                os._exit(1)
             sys.exit(1)
         show()
         sys.exit(getattr(error, "exit_code", 2))

@@ -44,6 +44,11 @@ def atomic(path: str | Path) -> Iterator[Path]:
         if root := root_of(path):
             forget(root, [path])
         temporary.replace(path)
+    except Exception as error:
+        # A write says no name, and that of the temporary file tells a user nothing.
+        if str(getattr(error, "filename", None) or name) == name:
+            error.filename = str(path)  # type: ignore[attr-defined]
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
