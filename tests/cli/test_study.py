@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import re
+import shlex
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
@@ -17,6 +20,7 @@ from carseq.schema.results import FILES
 from carseq.schema.tables import DETECTION
 from carseq.schema.thresholds import FDR
 from carseq.study.config import CallingConfig
+from tiny import write_h5
 
 
 def test_small_shares_are_never_printed_as_none(tmp_path: Path) -> None:
@@ -47,3 +51,18 @@ def test_one_default_and_one_range_of_the_false_discovery_rate(tmp_path: Path) -
     for fdr in (0, 1):
         with pytest.raises(ValueError, match="fdr"):
             CallingConfig(fdr=fdr)
+
+
+def test_a_command_that_is_printed_can_be_copied(tmp_path):
+    """`carseq init "study [old]"` named another folder, and behind `[/x]` it ended in a traceback, all written."""
+    matrix = tmp_path / "M.h5"
+    genes = ["CAR", "CD3D", "CD3E", "ACTB"]
+    write_h5(matrix, np.ones((3, 4), dtype=int), ["A" * 15 + c for c in "CGT"], genes)
+    for name in ("study [old] " + "x" * 80, "study [/x]"):
+        folder = tmp_path / name
+        folder.parent.mkdir(exist_ok=True, parents=True)
+        done = CliRunner().invoke(app, ["init", str(folder), "--matrices", str(tmp_path)])
+        assert done.exit_code == 0, done.exception
+        (told,) = re.findall(r"then: (.+)", done.output)
+        assert shlex.split(told) == ["carseq", "check", str(folder / "config.yaml")]
+        assert f"wrote {folder}/samples.tsv" in done.output

@@ -11,10 +11,12 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from carseq.errors import CarseqError
 
-out = Console()
+#: Text of files and paths is printed as it is: `[old]` in a name is no style.
+out = Console(markup=False)
 
 
 def _known_name(value: str) -> str:
@@ -83,11 +85,12 @@ def print_found(
     for what, result in found:
         if isinstance(result, CarseqError):
             wrong += 1
-            console.print(f"[red]✗[/] {escape(what)}", highlight=False)
+            console.print(f"[red]✗[/] {escape(what)}", markup=True, highlight=False)
             console.print(str(result), markup=False, highlight=False, soft_wrap=True)
         elif well or isinstance(result, Note):
             mark = "[yellow]![/]" if isinstance(result, Note) else "[green]✓[/]"
-            console.print(f"{mark} {escape(f'{what}: {result}')}", highlight=False, soft_wrap=True)
+            told = f"{mark} {escape(f'{what}: {result}')}"
+            console.print(told, markup=True, highlight=False, soft_wrap=True)
     return wrong
 
 
@@ -119,7 +122,7 @@ def print_verdicts(detection: Any) -> None:
             str(row.n_t_cells),
             str(row.n_car_positive),
             interval,
-            f"[{colour}]{verdict_words(row)[0].removeprefix('CAR T cells ').lower()}[/]",
+            Text(verdict_words(row)[0].removeprefix("CAR T cells ").lower(), style=colour),
         )
     out.print(table)
     for row in detection.itertuples():

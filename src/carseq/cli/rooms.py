@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -271,7 +272,7 @@ def _complete_cells(adata: AnnData, path: Path, sheet: pd.DataFrame) -> AnnData:
         raise CarseqError(
             f"the cells of {path} lack {', '.join(missing)}",
             "a call needs each cell's depth and type",
-            f"make them with `carseq annotate {path} --out annotated.h5ad`",
+            f"make them with `carseq annotate {shlex.quote(str(path))} --out annotated.h5ad`",
         )
     if "sample" not in obs:
         if len(sheet) != 1:
@@ -360,7 +361,7 @@ def annotate(
         out.print(
             f"{failed:,} of them fail a quality filter, which `qc_reason` names; all are kept in the file"
         )
-    out.print(f"wrote {to}")
+    out.print(f"wrote {to}", soft_wrap=True)
 
 
 def localize(
@@ -389,4 +390,4 @@ def localize(
     found = everything(cohort, read_table(detection, DETECTION), target=target, given=given)
     for name, table in found.items():
         write_table(table, to / f"{name}.tsv", BY_NAME[name])
-    out.print(f"wrote {', '.join(f'{to}/{name}.tsv' for name in found)}")
+    out.print(f"wrote {', '.join(f'{to}/{name}.tsv' for name in found)}", soft_wrap=True)

@@ -171,7 +171,9 @@ def demo(
         star_version()
     except CarseqError as error:
         raise CarseqError(error.message, error.cause, "carseq doctor --install-star") from None
-    told.print(f"the demo: {demo_needs()}, in {folder}", highlight=False, soft_wrap=True)
+    told.print(
+        f"the demo: {demo_needs()}, in {folder}", markup=False, highlight=False, soft_wrap=True
+    )
     config, there = prepare_demo(folder)
     told.print("the study is there" if there else "simulated", highlight=False)
     options = Options(cores, words=list(context.args))

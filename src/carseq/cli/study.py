@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -59,11 +60,11 @@ def init(
         name=name,
     )
     for path in written:
-        out.print(f"wrote {path}")
+        out.print(f"wrote {path}", soft_wrap=True)
     for line in todo:
         kind = "note" if isinstance(line, Note) else "to do"
         out.print(f"  {kind}: {line}", highlight=False, markup=False, soft_wrap=True)
-    out.print(f"then: carseq check {folder / 'config.yaml'}")
+    out.print(f"then: carseq check {shlex.quote(str(folder / 'config.yaml'))}", soft_wrap=True)
 
 
 def check(
@@ -79,7 +80,7 @@ def check(
     if faults:
         out.print(f"{faults} fault{'s' if faults > 1 else ''}")
         raise typer.Exit(1)
-    out.print(f"all well; run it: carseq run {config}")
+    out.print(f"all well; run it: carseq run {shlex.quote(str(config))}", soft_wrap=True)
 
 
 def simulate(
@@ -118,7 +119,10 @@ def simulate(
         with_product=product,
         seed=seed,
     )
-    out.print(f"wrote the study to {folder}; its configuration is {folder / 'config.yaml'}")
+    out.print(
+        f"wrote the study to {folder}; its configuration is {folder / 'config.yaml'}",
+        soft_wrap=True,
+    )
 
 
 def verdict(
@@ -162,7 +166,7 @@ def report(
 
     page = to or FILES["report"].under(results)
     build_report(results, page)
-    out.print(f"wrote {page}")
+    out.print(f"wrote {page}", soft_wrap=True)
 
 
 def explain(
@@ -216,7 +220,7 @@ def explain(
         )
     found = explain_cell(results, sample, behind or str(barcode))
     columns = width or (out.width if out.is_terminal else WIDTH)
-    show(found, Console(width=columns))
+    show(found, Console(width=columns, markup=False))
     folder = to or Path(f"explain_{found.sample}_{found.barcode}")
     written = write_evidence(found, folder, width=columns)
     names = ", ".join(path.name for path in written)

@@ -137,7 +137,7 @@ def write_evidence(evidence: CellEvidence, folder: str | Path, *, width: int = W
     """
     folder = Path(folder)
     text = StringIO()
-    show(evidence, Console(file=text, width=width, color_system=None))
+    show(evidence, Console(file=text, width=width, color_system=None, markup=False))
     written = [folder / "evidence.txt", folder / "molecules.tsv"]
     write_text(text.getvalue(), written[0])
     write_table(evidence.molecules, written[1], EVIDENCE)

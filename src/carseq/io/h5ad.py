@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
@@ -92,7 +93,7 @@ def _check_kind(path: Path) -> None:
             raise CarseqError(
                 f"{path} is a matrix of 10x, not an h5ad",
                 "it holds counts, and nothing of the cells",
-                f"annotate it first: `carseq annotate {path} --out annotated.h5ad`",
+                f"annotate it first: `carseq annotate {shlex.quote(str(path))} --out annotated.h5ad`",
             )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -38,19 +39,20 @@ def prepare_demo(folder: Path, **changes: Any) -> tuple[Path, bool]:
         If the folder holds something else, or memory or disk are too small.
     """
     config = folder / "config.yaml"
+    other = shlex.quote(f"{folder}_demo")
     if config.exists():
         if not (folder / "truth").is_dir():
             raise CarseqError(
                 f"{folder} holds a study that is not the demo",
                 "it has a config.yaml, but no truth/, as simulated studies do",
-                f"name another folder: carseq demo {folder}_demo; to run this study: carseq run {config}",
+                f"name another folder: carseq demo {other}; to run this study: carseq run {shlex.quote(str(config))}",
             )
         return config, True
     started = (folder / "truth").is_dir()
     if folder.exists() and not started and (not folder.is_dir() or any(folder.iterdir())):
         raise CarseqError(
             f"{folder} is not empty", "the demo needs a folder of its own",
-            f"name another one: carseq demo {folder}_demo",
+            f"name another one: carseq demo {other}",
         )  # fmt: skip
     for what, has, needs in (
         ("memory", machine_megabytes(), MEMORY),
