@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
 import shlex
 from pathlib import Path
@@ -66,3 +67,11 @@ def test_a_command_that_is_printed_can_be_copied(tmp_path):
         (told,) = re.findall(r"then: (.+)", done.output)
         assert shlex.split(told) == ["carseq", "check", str(folder / "config.yaml")]
         assert f"wrote {folder}/samples.tsv" in done.output
+
+
+@pytest.mark.parametrize("words", [["annotate", "m.h5", "--out"], ["share", "results", "--to"]])
+def test_a_place_that_cannot_be_written_is_told_before_the_work(tmp_path, monkeypatch, words):
+    """Into a colleague's folder: the minutes of `carseq annotate` were over when it said so, of a temporary file."""
+    monkeypatch.setattr(os, "access", lambda place, how: str(place) != str(tmp_path))
+    done = CliRunner().invoke(app, [*words, str(tmp_path / "new" / "out.zip")])
+    assert f"may not write to {tmp_path}," in str(done.exception)

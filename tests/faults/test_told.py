@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -271,6 +272,22 @@ def test_a_full_disk_is_told_with_the_file_that_was_to_be(tmp_path, named):
     assert told is not None
     assert told.message.endswith("study.zip")
     assert "GB are free there" in told.cause
+
+
+def test_a_forbidden_folder_is_told_with_the_file_that_was_to_be(tmp_path, monkeypatch):
+    """The name of a temporary file, `.out.dc9a8a79...part.h5ad`, stood in the message."""
+    make = tempfile.mkstemp
+
+    def refused(**named):
+        handle, name = make(**named)
+        os.close(handle)
+        os.unlink(name)
+        raise PermissionError(errno.EACCES, "Permission denied", name)
+
+    monkeypatch.setattr(tempfile, "mkstemp", refused)
+    with pytest.raises(OSError) as caught, atomic(tmp_path / "out.h5ad"):
+        pass
+    assert caught.value.filename == str(tmp_path / "out.h5ad")
 
 
 def test_a_full_disk_is_no_crash_of_annotate(tmp_path):

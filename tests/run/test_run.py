@@ -639,3 +639,15 @@ def test_a_full_disk_below_the_notes_is_told_before_the_run(
     with pytest.raises(CarseqError, match="cannot be written to") as told:
         running.run_study(tmp_path / "config.yaml", Options(), quiet())
     assert "the disk is full" in told.value.cause
+
+
+def test_a_linked_configuration_is_read_where_the_link_lies(tmp_path: Path) -> None:
+    """`ln -s ../first/config.yaml`: `carseq check` read the sheets beside the link, and the run those of the other."""
+    (tmp_path / "first").mkdir()
+    (tmp_path / "first" / "config.yaml").write_text("samples: samples.tsv\n")
+    link = tmp_path / "second" / "config.yaml"
+    link.parent.mkdir()
+    link.symlink_to("../first/config.yaml")
+    words = arguments(link, Options())
+    assert words[words.index("--configfile") + 1] == str(link)
+    assert words[words.index("--directory") + 1] == str(link.parent)

@@ -399,3 +399,12 @@ def test_a_bam_of_reads_too_short_to_tell_the_car_is_refused(tmp_path):
             out.write(record)
     pysam.index(path)
     assert any("too short to tell the CAR" in str(fault) for fault in faults(tiny.write()))
+
+
+def test_results_that_cannot_be_written_are_noted(tmp_path, monkeypatch):
+    """A colleague's study, read-only: the check said "all well", and the run could not begin."""
+    config = Tiny(tmp_path, only="M").write()
+    for allowed in (True, False):
+        monkeypatch.setattr(os, "access", lambda *_, allowed=allowed: allowed)
+        notes = [str(found) for what, found in check_study(config) if what == "results"]
+        assert any("could not write its results" in note for note in notes) is not allowed

@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 from typer.core import TyperGroup
 
-from carseq.cli.options import Form, Name, known_form, out
+from carseq.cli.options import Form, Name, can_be_written, known_form, out
 from carseq.errors import CarseqError
 from carseq.schema.percent import plain_percent
 
@@ -56,6 +56,7 @@ Out = Annotated[
     typer.Option(
         "--out",
         file_okay=False,
+        callback=can_be_written,
         help="Write construct.json, .fa, .gtf, .svg, .png, domains.tsv, coverage.tsv, lint.json here.",
     ),
 ]

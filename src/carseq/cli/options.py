@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -30,6 +31,28 @@ def _known_name(value: str) -> str:
             f"take letters, digits, . _ and - alone, {LONGEST_NAME} at most",
         )
     return value
+
+
+def can_be_written(path: Path | None) -> Path | None:
+    """Return a file or folder that an option says to write; what cannot be written is refused before the work.
+
+    Raises
+    ------
+    CarseqError
+        If the folder that it goes into may not be written to.
+    """
+    if path is None:
+        return None
+    place = path if path.is_dir() else path.absolute().parent
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise CarseqError(
+            f"{path} cannot be written",
+            f"you may not write to {place}, or its disk is read-only",
+            "name another place",
+        )
+    return path
 
 
 ConstructFile = Annotated[Path, typer.Option("--construct", help="GenBank or FASTA of the vector.")]

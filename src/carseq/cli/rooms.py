@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from carseq.cli.options import ConstructFile, Form, Name, known_form, out, print_verdicts
+from carseq.cli.options import (
+    ConstructFile,
+    Form,
+    Name,
+    can_be_written,
+    known_form,
+    out,
+    print_verdicts,
+)
 from carseq.errors import CarseqError
 from carseq.log import get_logger
 from carseq.machine import spare_extensions, without_search_for_unused
@@ -30,7 +38,13 @@ def quicklook(
     ],
     construct: ConstructFile,
     to: Annotated[
-        Path, typer.Option("--out", file_okay=False, help="Folder for tables and pictures.")
+        Path,
+        typer.Option(
+            "--out",
+            file_okay=False,
+            callback=can_be_written,
+            help="Folder for tables and pictures.",
+        ),
     ] = Path("quicklook"),
     name: Name = "CAR",
     form: Form = "auto",
@@ -101,7 +115,12 @@ def molecules(
     gtf: Annotated[Path, typer.Option(help="Gene annotation.")],
     to: Annotated[
         Path,
-        typer.Option("--out", file_okay=False, help="Folder for molecules.parquet and losses.tsv."),
+        typer.Option(
+            "--out",
+            file_okay=False,
+            callback=can_be_written,
+            help="Folder for molecules.parquet and losses.tsv.",
+        ),
     ],
     name: Name = "CAR",
     form: Form = "auto",
@@ -176,6 +195,7 @@ def call(
         typer.Option(
             "--out",
             dir_okay=False,
+            callback=can_be_written,
             help="h5ad with the calls; detection.tsv and rules.tsv go beside it.",
         ),
     ],
@@ -299,7 +319,9 @@ def _complete_cells(adata: AnnData, path: Path, sheet: pd.DataFrame) -> AnnData:
 
 def annotate(
     matrix: Annotated[Path, typer.Argument(help="10x .h5, mtx folder or .h5ad of raw counts.")],
-    to: Annotated[Path, typer.Option("--out", dir_okay=False, help="h5ad to write.")],
+    to: Annotated[
+        Path, typer.Option("--out", dir_okay=False, callback=can_be_written, help="h5ad to write.")
+    ],
     sample: Annotated[
         str | None, typer.Option(help="Column of the h5ad's `obs` that names the samples.")
     ] = None,
@@ -367,7 +389,12 @@ def annotate(
 def localize(
     cells: Annotated[Path, typer.Argument(help="h5ad with calls (cohort/cells.h5ad).")],
     detection: Annotated[Path, typer.Option(help="detection.tsv made with the calls.")],
-    to: Annotated[Path, typer.Option("--out", file_okay=False, help="Folder for the tables.")],
+    to: Annotated[
+        Path,
+        typer.Option(
+            "--out", file_okay=False, callback=can_be_written, help="Folder for the tables."
+        ),
+    ],
     target: Annotated[
         str | None, typer.Option(help="Gene of the antigen that the CAR binds (TNFRSF17).")
     ] = None,

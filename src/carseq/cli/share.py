@@ -7,14 +7,17 @@ from typing import Annotated
 
 import typer
 
-from carseq.cli.options import out
+from carseq.cli.options import can_be_written, out
 
 
 def share(
     results: Annotated[Path, typer.Argument(help="Results folder of a finished run.")],
-    to: Annotated[Path, typer.Option("--to", dir_okay=False, help="The zip file to write.")] = Path(
-        "carseq.zip"
-    ),
+    to: Annotated[
+        Path,
+        typer.Option(
+            "--to", dir_okay=False, callback=can_be_written, help="The zip file to write."
+        ),
+    ] = Path("carseq.zip"),
     rename: Annotated[
         bool, typer.Option("--rename", help="Give samples and patients other names.")
     ] = False,

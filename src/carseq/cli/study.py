@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from carseq.cli.options import Name, out, print_found, print_verdicts
+from carseq.cli.options import Name, can_be_written, out, print_found, print_verdicts
 from carseq.errors import CarseqError
 
 
@@ -156,7 +156,10 @@ def report(
     to: Annotated[
         Path | None,
         typer.Option(
-            "--out", dir_okay=False, help="The page; default: RESULTS/report/report.html."
+            "--out",
+            dir_okay=False,
+            callback=can_be_written,
+            help="The page; default: RESULTS/report/report.html.",
         ),
     ] = None,
 ) -> None:
@@ -187,6 +190,7 @@ def explain(
         typer.Option(
             "--to",
             file_okay=False,
+            callback=can_be_written,
             help="Folder for evidence.txt, molecules.tsv and reads.bam; default: explain_SAMPLE_BARCODE.",
         ),
     ] = None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import tempfile
 import zlib
@@ -16,6 +17,7 @@ from carseq.io.checksums import forget, root_of
 _HOST = f"{zlib.crc32(socket.gethostname().encode()):08x}"
 #: In the name of every temporary file of :func:`atomic`.
 _PART = "part"
+_PART_OF = re.compile(rf"\.{_HOST}-\d+-\w+\.{_PART}(\.|$)")
 
 
 @contextmanager
@@ -26,16 +28,17 @@ def atomic(path: str | Path) -> Iterator[Path]:
     that writes the same file on this machine (a job of the workflow removes it on any machine).
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for left in _temporaries(path):
-        if _is_orphan(left):
-            left.unlink(missing_ok=True)
-    handle, name = tempfile.mkstemp(
-        prefix=f"{_prefix(path)}{_HOST}-{os.getpid()}-", suffix=_suffix(path), dir=path.parent
-    )
-    os.close(handle)
-    temporary = Path(name)
+    name = ""
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for left in _temporaries(path):
+            if _is_orphan(left):
+                left.unlink(missing_ok=True)
+        handle, name = tempfile.mkstemp(
+            prefix=f"{_prefix(path)}{_HOST}-{os.getpid()}-", suffix=_suffix(path), dir=path.parent
+        )
+        os.close(handle)
+        temporary = Path(name)
         yield temporary
         umask = os.umask(0)
         os.umask(umask)
@@ -46,11 +49,13 @@ def atomic(path: str | Path) -> Iterator[Path]:
         temporary.replace(path)
     except Exception as error:
         # A write says no name, and that of the temporary file tells a user nothing.
-        if str(getattr(error, "filename", None) or name) == name:
+        told = str(getattr(error, "filename", None) or "")
+        if not told or _PART_OF.search(told):
             error.filename = str(path)  # type: ignore[attr-defined]
         raise
     finally:
-        temporary.unlink(missing_ok=True)
+        if name:
+            Path(name).unlink(missing_ok=True)
 
 
 def _prefix(path: Path) -> str:

@@ -124,7 +124,10 @@ def run_study(config: Path, options: Options, console: Console) -> int:
     remote = executor_of(options)
     command = arguments(config, options, remote=remote)
     other = options.given(*_OTHER)
-    if not options.dry_run and not other:
+    if options.dry_run:
+        # Snakemake's notes go there, and it ends in a traceback where it cannot write.
+        (folder / ".snakemake").mkdir(parents=True, exist_ok=True)
+    elif not other:
         make_way(folder, console)
     if other:
         return _snakemake(command)
@@ -188,7 +191,9 @@ def arguments(config: Path, options: Options, *, remote: str = "") -> list[str]:
     place = workflow_folder()
     folder = (options.directory or config.parent).resolve()
     words = [
-        "--snakefile", str(place / "Snakefile"), "--configfile", str(config.resolve()), "--directory", str(folder),
+        "--snakefile", str(place / "Snakefile"),
+        # Not where a link leads: the paths in it are relative to where it lies.
+        "--configfile", str(config.absolute()), "--directory", str(folder),
     ]  # fmt: skip
     if not options.given("--workflow-profile"):
         words += ["--workflow-profile", str(place / "profiles" / "default")]

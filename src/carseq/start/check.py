@@ -224,9 +224,20 @@ def _named_sorts(study: Study) -> Iterator[Note]:
 
 
 def _check_results(study: Study) -> Iterator[Found]:
-    """Yield whether the results that are there were made with another configuration."""
+    """Yield whether results can be written, and whether those that are there were made with another configuration."""
     from carseq.study.record import changed_since
 
+    place = Path(study.config.results).absolute()
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not os.access(place, os.W_OK | os.X_OK):
+        yield (
+            "results",
+            Note(
+                f"a run could not write its results: you may not write to {place}, or its disk is read-only; name "
+                "another folder in `results`, or ask the folder's owner"
+            ),
+        )
     if changed := changed_since(study, Path(study.config.results)):
         yield (
             "results",
