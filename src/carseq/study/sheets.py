@@ -411,7 +411,11 @@ def _check_names(path: str, names: list[str], required: set[str]) -> None:
     twice = [name for i, name in enumerate(names) if name in names[:i]]
     if twice:
         raise CarseqError(
-            f"the sheet {path} has two columns {twice[0]!r}", "", "name each column once"
+            f"the sheet {path} has two columns {twice[0]!r}",
+            ""
+            if twice[0]
+            else "columns without a name: cells were joined, or a title stands above",
+            "name each column once, in the first line",
         )
     for name in names:
         if not _COLUMN_NAME.fullmatch(name) or len(name) > 100:
@@ -534,13 +538,21 @@ def mend_numbers(samples: Iterable[Sample]) -> list[str]:
                 f"column {name} is not taken for numbers because of {which}: leave a cell empty where nothing was "
                 "measured"
             )
-        elif any(
-            re.fullmatch(r"[<>≤≥~]\s*[\d.,]+|[\d.,]+\s*%|\d{1,3}(\.\d{3})+,\d+", v)
-            or re.fullmatch(r"\d{1,3}(,\d{3})+", v)
+        elif odd := [
+            v
             for v in there
-        ):
+            if re.fullmatch(r"[<>≤≥~]\s*[\d.,]+|[\d.,]+\s*%|\d{1,3}(\.\d{3})+,\d+", v)
+            or re.fullmatch(r"\d{1,3}(,\d{3})+", v)
+            or (not v.isascii() and re.fullmatch(r"[+−–-]?[\d.,．，]+", v))
+            or re.fullmatch(r"\d{1,3}(['’\s]\d{3})+([.,]\d+)?", v)
+        ]:
             told.append(
-                f"column {name} holds {there[0]!r}: write plain numbers if it is to be put beside the CAR"
+                f"column {name} holds {odd[0]!r}: write plain numbers if it is to be put beside the CAR"
+            )
+        elif grouped := _by_thousands(there):
+            told.append(
+                f"column {name} holds {grouped!r}, read with a decimal point: if the point parts thousands, as a "
+                "German spreadsheet shows them, write the numbers without it"
             )
         elif bad and (odd := _nearly_number([v for _, v in bad], numbers=len(bad) < len(there))):
             told.append(
@@ -548,6 +560,18 @@ def mend_numbers(samples: Iterable[Sample]) -> list[str]:
                 "in the column's name, if it is to be put beside the CAR"
             )
     return told
+
+
+def _by_thousands(values: Sequence[str]) -> str:
+    """Return a number whose point may part thousands, as all of its column may be; else nothing.
+
+    Three decimals that end with 0, or stand beside whole numbers of three digits, are seldom measured.
+    """
+    pointed = [v for v in values if "." in v]
+    if not pointed or not all(re.fullmatch(r"[1-9]\d{0,2}\.\d{3}", v) for v in pointed):
+        return ""
+    whole = any(re.fullmatch(r"[1-9]\d{2}", v) for v in values)
+    return pointed[0] if whole or any(v.endswith("0") for v in pointed) else ""
 
 
 #: A unit that may follow a number without a blank.
