@@ -408,3 +408,12 @@ def test_results_that_cannot_be_written_are_noted(tmp_path, monkeypatch):
         monkeypatch.setattr(os, "access", lambda *_, allowed=allowed: allowed)
         notes = [str(found) for what, found in check_study(config) if what == "results"]
         assert any("could not write its results" in note for note in notes) is not allowed
+
+
+def test_a_construct_by_its_address_is_told(tmp_path):
+    """`file: https://...`, as reads may be given: "No such file" stood there, twice."""
+    tiny = Tiny(tmp_path, only="F")
+    tiny.config["construct"]["file"] = "https://plasmids.example/pCAR.gb"
+    told = [str(fault) for fault in faults(tiny.write())]
+    assert told
+    assert all("fetch" in text for text in told)

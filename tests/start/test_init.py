@@ -331,3 +331,11 @@ def test_patients_are_guessed_from_names_and_no_antigen_is_assumed(tmp_path: Pat
     }
     assert any("guessed from the samples' names" in line for line in todo)
     assert load_config(tmp_path / "study" / "config.yaml").construct.target is None
+
+
+def test_one_file_in_place_of_its_folder_is_told(tmp_path: Path) -> None:
+    """`--matrices cells.h5ad`: "not a folder" did not say which one to give."""
+    file = tmp_path / "cells.h5ad"
+    file.write_text("x")
+    with pytest.raises(CarseqError, match=f"give the folder that holds it, {tmp_path}"):
+        matrix_samples(file)

@@ -448,6 +448,13 @@ def read_vector(path: str | Path) -> VectorMap:
     try:
         data = file.read_bytes()
     except OSError as error:
+        # A path has one / where an address has two.
+        if re.match(r"(https?|ftp|s3|gs):/", str(file)):
+            raise CarseqError(
+                f"the construct {file} is an address",
+                "a construct is read by its path",
+                "fetch the file and give its path",
+            ) from None
         raise CarseqError(
             f"cannot read the construct {file}",
             error.strerror or str(error),

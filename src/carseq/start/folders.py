@@ -66,7 +66,12 @@ def walk(folder: Path) -> Iterator[Path]:
         If it is not a folder.
     """
     if not folder.is_dir():
-        raise CarseqError(f"{folder} is not a folder", "", "give the folder that holds the files")
+        held = f"give the folder that holds it, {folder.parent}" if folder.is_file() else ""
+        raise CarseqError(
+            f"{folder} is not a folder",
+            "it is a file" if held else "",
+            held or "give the folder that holds the files",
+        )
     seen: set[tuple[int, int]] = set()
     for place, folders, files in os.walk(folder, followlinks=True):
         stat = os.stat(place)

@@ -538,7 +538,7 @@ def mend_numbers(samples: Iterable[Sample]) -> list[str]:
                 f"column {name} is not taken for numbers because of {which}: leave a cell empty where nothing was "
                 "measured"
             )
-        elif odd := [
+        elif marked := [
             v
             for v in there
             if re.fullmatch(r"[<>≤≥~]\s*[\d.,]+|[\d.,]+\s*%|\d{1,3}(\.\d{3})+,\d+", v)
@@ -547,7 +547,7 @@ def mend_numbers(samples: Iterable[Sample]) -> list[str]:
             or re.fullmatch(r"\d{1,3}(['’\s]\d{3})+([.,]\d+)?", v)
         ]:
             told.append(
-                f"column {name} holds {odd[0]!r}: write plain numbers if it is to be put beside the CAR"
+                f"column {name} holds {marked[0]!r}: write plain numbers if it is to be put beside the CAR"
             )
         elif grouped := _by_thousands(there):
             told.append(

@@ -132,6 +132,8 @@ def path_hint(paths: Iterable[str]) -> str:
         hints.append("; paths with \\ are those of Windows: write / and the place on this machine")
     if variables := [found[1] for found in map(_VARIABLE.search, paths) if found]:
         hints.append(f"; variables such as {variables[0]} are not replaced: write the path out")
+    if any(re.match(r"(https?|ftp|s3|gs):/", path) for path in paths):
+        hints.append("; this file is read by its path alone: fetch it from its address")
     if any("*" in path or "?" in path for path in paths):
         hints.append("; * and ? stand for no letters here: name each file")
     if any(re.search(r"\.\w+,", path) for path in paths):
