@@ -59,6 +59,8 @@ MOST_CELLS_COMPARED, MOST_IN_COMMON = 1000, 0.5
 #: Molecules of a droplet, at least, to be compared with that of another raw matrix; droplets compared, the first by
 #: barcode; and the share of common ones with the very same number, which is no chance.
 FEWEST_IN_DROPLET, MOST_DROPLETS, SAME_DROPLETS = 5, 20_000, 0.9
+#: Droplets of a pair that are compared before all are.
+FIRST_DROPLETS = 200
 
 
 #: Instrument, run and flow cell in a read's name, before its lane, tile and place (Illumina); carseq's simulator has
@@ -520,5 +522,13 @@ def _groups_of(bam: str | None) -> frozenset[str]:
 
 
 def _same_droplets(one: pd.Series, two: pd.Series) -> bool:
+    # Nearly all pairs are told apart by the first droplets of the shorter list, in a hundredth of the time of all.
+    short, long = sorted((one, two), key=len)
+    first = short.head(FIRST_DROPLETS)
+    at = long.index.get_indexer(first.index)
+    there = at >= 0
+    same = first.to_numpy()[there] == long.to_numpy()[at[there]]
+    if not len(same) or (len(same) >= FIRST_DROPLETS // 10 and same.mean() < SAME_DROPLETS / 2):
+        return False
     both = one.index.intersection(two.index)
     return len(both) >= FEWEST and bool((one[both] == two[both]).mean() > SAME_DROPLETS)
