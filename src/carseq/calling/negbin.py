@@ -78,18 +78,8 @@ def upper_tail_of(k: int, mean: Floats, shape: Floats) -> Floats:
     """
     if k > _ONE_BY_ONE:
         return upper_tail(np.array(k), mean, shape)
-    mean = np.maximum(mean, 1e-12)
-    r = np.clip(shape, 1e-9, MAX_SHAPE)
-    ratio = mean / (mean + r)
-    now = np.exp(-r * np.log1p(mean / r))
-    above = np.ones_like(now)
-    for lower in range(k):
-        if lower:
-            now *= r + (lower - 1)
-            now *= ratio
-            now /= lower
-        above -= now
-    return np.asarray(np.maximum(above, 0.0, out=above))
+    below = pmf_of_counts(np.arange(k, dtype=float), mean, shape).sum(axis=0)
+    return np.asarray(np.maximum(1.0 - below, 0.0))
 
 
 def log_normal(x: Floats, mean: float, sd: float) -> Floats:

@@ -22,9 +22,9 @@ from carseq.schema.tables import FILTERS, LOSSES, MOLECULES, SUPPORT
 
 log = get_logger(__name__)
 
-#: Tables of the whole study by the attribute that holds them, where it is not the file's name.
 #: Columns of :attr:`Study.beside_car`.
 BESIDE_CAR = ["sample", "gene", "molecules"]
+#: Tables of the whole study by the attribute that holds them, where it is not the file's name.
 _TABLES = {
     "expected": "coverage",
     "blood": "blood_in_urine",

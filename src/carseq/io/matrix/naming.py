@@ -152,12 +152,12 @@ def rows_beside_car(names: npt.ArrayLike, ids: npt.ArrayLike, car: str) -> npt.N
     if not len(names):
         return np.zeros(0, dtype=bool)
     is_ensembl = np.array([str(i).split("_")[-1].startswith("ENS") for i in ids])
-    is_called_so = np.array(
-        [bool(_CAR_NAMES.search(str(n)) or _OF_VECTORS.search(str(n))) for n in names]
-    )
+    found: npt.NDArray[np.bool_] = ~is_ensembl & (names != car)
     # Beside Ensembl's genes a row of another id is one of the vector's, or of another added sequence.
-    is_added = is_ensembl.mean() >= MOSTLY_ENSEMBL
-    found: npt.NDArray[np.bool_] = ~is_ensembl & (is_called_so | is_added) & (names != car)
+    if is_ensembl.mean() < MOSTLY_ENSEMBL:
+        found[found] = [
+            bool(_CAR_NAMES.search(str(n)) or _OF_VECTORS.search(str(n))) for n in names[found]
+        ]
     return found
 
 
