@@ -123,6 +123,11 @@ export class Table {
       this.draw();
     }
     if (wide()) this.scroll.classList.add("tight");
+    if (wide() && !this.all && !this.folded) {
+      // No column of a table that is too wide is wider than it must be: their widths tell how many have to go.
+      this.folded = this.tooMany();
+      this.draw();
+    }
     while (wide() && !this.all && this.folded < this.givesWay.length) {
       this.folded += 1;
       this.draw();
@@ -132,6 +137,18 @@ export class Table {
     this.rest.hidden = !n && !this.all;
     this.rest.textContent = this.all ? "Fewer columns" : count(n, "more column");
     this.rest.setAttribute("aria-pressed", String(this.all));
+  }
+
+  /** How many columns have no room: the first whose going leaves the others narrow enough, and at least one. */
+  tooMany() {
+    const widthOf = (cell) => cell.getBoundingClientRect().width;
+    const column = new Map(this.shown.map((c) => [c, widthOf(c.head)]));
+    let [left, n] = [this.scroll.scrollWidth - this.scroll.clientWidth, 0];
+    while (n < this.givesWay.length && (!n || left > 1)) {
+      left -= column.get(this.givesWay[n]) ?? 0;
+      n += 1;
+    }
+    return n;
   }
 
   /** On paper there are no details to open: every column is printed. */
