@@ -120,13 +120,16 @@ def test_a_sort_that_only_the_samples_name_tells_is_noted(tmp_path):
     names = {
         "P1_CARpos": "",
         "P1_CAR_neg_D14": "",
+        "P3_CAR_neg": "",
         "P2_CARpos": "CD8+",
         "CART_high_dose": "",
         "urine_CART_1": "",
     }
     tiny.rows = {name: {**tiny.rows["M"], "gating": gating} for name, gating in names.items()}
-    told = [str(r) for _, r in check_study(tiny.write()) if "its name says" in str(r)]
-    assert [text.split()[1] for text in told] == ["P1_CARpos", "P1_CAR_neg_D14"]
+    told = [str(r) for _, r in check_study(tiny.write()) if "sorted by the CAR" in str(r)]
+    assert told[0].startswith("sample P1_CARpos has no")
+    assert told[1].startswith("2 samples (P1_CAR_neg_D14, P3_CAR_neg) have no")
+    assert len(told) == 2
     assert "write car_enriched" in told[0]
     assert "write car_depleted" in told[1]
 

@@ -7,6 +7,7 @@ import json
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 
@@ -331,6 +332,25 @@ def test_patients_are_guessed_from_names_and_no_antigen_is_assumed(tmp_path: Pat
     }
     assert any("guessed from the samples' names" in line for line in todo)
     assert load_config(tmp_path / "study" / "config.yaml").construct.target is None
+
+
+def test_sorts_and_products_are_told_by_names(tmp_path: Path) -> None:
+    """Of 30 libraries named CARpos, CARneg or product each had to be written into the sheet by hand."""
+    for name in ("P1_CARpos", "P1_CARneg", "P1_product_CARpos", "P1_urine_D28"):
+        path = tmp_path / "in" / f"{name}.h5ad"
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    _, todo = start_study(tmp_path / "study", matrices=tmp_path / "in")
+    sheet = pd.read_csv(tmp_path / "study/samples.tsv", sep="\t", keep_default_na=False)
+    sheet = sheet.set_index("sample")
+    assert sheet["gating"].to_dict() == {
+        "P1_CARpos": "car_enriched",
+        "P1_CARneg": "car_depleted",
+        "P1_product_CARpos": "",
+        "P1_urine_D28": "",
+    }
+    assert sheet.index[sheet["role"] == "product"].tolist() == ["P1_product_CARpos"]
+    assert any("check `gating` of P1_CARneg, P1_CARpos:" in line for line in todo)
 
 
 def test_one_file_in_place_of_its_folder_is_told(tmp_path: Path) -> None:

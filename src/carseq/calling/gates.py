@@ -139,6 +139,16 @@ def gate_of(text: object) -> str:
     return "cd45_depleted" if _NO_CD45.fullmatch(rest) else "other"
 
 
+def gate_in_name(sample: str) -> str:
+    """Return the code of a sort by the CAR that a sample is named after; nothing if it is named after none.
+
+    >>> [gate_in_name(s) for s in ("PT01_D28_PBMC_CARpos", "P1_CAR-neg", "P01_urine_D28")]
+    ['car_enriched', 'car_depleted', '']
+    """
+    code = gate_of(sample.replace("_", " "))
+    return code if code in BY_CAR else ""
+
+
 def _by_car(text: str) -> set[bool]:
     """Return whether gates on the CAR in a text take the cells with it or leave them out; both are possible."""
     kinds = ["car_t" if m["of_t"] else str(m.lastgroup) for m in _WORDS.finditer(text)]

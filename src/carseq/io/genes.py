@@ -171,6 +171,10 @@ def _variants(names: pd.Index, words: str) -> list[Symbols]:
     return made
 
 
+#: Source of symbols that are the features' own names, but for prefixes and former symbols.
+OWN_NAMES = "the matrix's names"
+
+
 def gene_symbols(
     names: pd.Index,
     columns: Mapping[str, Sequence[str]] | pd.DataFrame | None = None,
@@ -197,7 +201,7 @@ def gene_symbols(
         One name for each feature. ``names`` are kept unless another source knows clearly more marker genes.
     """
     names = pd.Index(names.astype(str))
-    candidates = _variants(names, "the matrix's names")
+    candidates = _variants(names, OWN_NAMES)
     table = pd.DataFrame(columns) if columns is not None else pd.DataFrame()
     for column in SYMBOL_COLUMNS:
         if column in table:
@@ -212,7 +216,7 @@ def gene_symbols(
             text = np.where(given.notna(), given.astype(str), names)
             candidates += _variants(pd.Index(text), f"column {column!r} of var")
     if (names == names.str.lower()).mean() > MOSTLY and not names.str.match(_ENSEMBL).any():
-        candidates.append(Symbols(names.str.upper(), "the matrix's names, in capitals"))
+        candidates.append(Symbols(names.str.upper(), f"{OWN_NAMES}, in capitals"))
     if by_id:
         bare = bare_ids(names)
         symbol = {gene_id.split(".")[0]: name for gene_id, name in by_id.items()}
@@ -241,7 +245,7 @@ def _by_own_ids(names: pd.Index, table: pd.DataFrame) -> list[Symbols]:
     found = []
     known = _known_ids()
     for ids, where in [
-        (bare_ids(_without_prefix(names)), "the matrix's names"),
+        (bare_ids(_without_prefix(names)), OWN_NAMES),
         *(
             (bare_ids(pd.Index(table[column].astype(str))), f"column {column!r} of var")
             for column in table.columns

@@ -211,16 +211,24 @@ def _words(study: Study) -> str:
 
 
 def _named_sorts(study: Study) -> Iterator[Note]:
-    """Yield samples that are named after a sort by the CAR, and whose ``gating`` is empty."""
-    from carseq.calling.gates import BY_CAR, gate_of
+    """Yield which samples are named after a sort by the CAR while their ``gating`` is empty."""
+    from carseq.calling.gates import gate_in_name
 
+    named: dict[str, list[str]] = {}
     for name, sample in study.samples.items():
-        code = "unsorted" if sample.gating else gate_of(name.replace("_", " "))
-        if code in BY_CAR and sample.role == "case":
-            yield Note(
-                f"sample {name} has no `gating`, and its name says that it was sorted by the CAR: if so, write {code} "
-                "into `gating`, or the purity of the sort is taken for the share of CAR T cells that the patient has"
-            )
+        code = "" if sample.gating or sample.role != "case" else gate_in_name(name)
+        if code:
+            named.setdefault(code, []).append(name)
+    for code, names in named.items():
+        shown = f"{', '.join(names[:4])}{' ...' if len(names) > 4 else ''}"
+        one = f"sample {shown} has no `gating`, and its name says that it was"
+        several = (
+            f"{len(names)} samples ({shown}) have no `gating`, and their names say that they were"
+        )
+        yield Note(
+            f"{one if len(names) == 1 else several} sorted by the CAR: if so, write {code} into `gating`, or the "
+            "purity of the sort is taken for the share of CAR T cells that the patient has"
+        )
 
 
 def _check_results(study: Study) -> Iterator[Found]:

@@ -108,8 +108,11 @@ def start_study(
     todo.append(
         f"correct patient, compartment, timepoint and role (case, negative_control, product) in "
         f"{targets['samples.tsv']}: the first three were guessed from the samples' names (P01, urine and no time point "
-        "if the names say nothing), role is `case` for all"
+        "if the names say nothing), role is `case` for all but products"
     )
+    if sorted_by_car := [s for s in [*from_reads, *(m.sample for m in made)] if _gating(s)]:
+        shown = f"{', '.join(sorted_by_car[:4])}{' ...' if len(sorted_by_car) > 4 else ''}"
+        todo.append(f"check `gating` of {shown}: their names say that they were sorted by the CAR")
     todo.append(
         f"optional: name the antigen of the CAR in `construct.target` of {targets['config.yaml']} (TNFRSF17 for BCMA)"
     )
@@ -153,27 +156,36 @@ def _made(cellranger: Sequence[Path], matrices: Path | None) -> tuple[list[Made]
 def _samples_sheet(from_reads: Sequence[str], made: Sequence[Made]) -> str:
     """Return the text of samples.tsv."""
     columns = [c for c in ("bam", "raw_matrix", "matrix", "tcr") if any(c in m.files for m in made)]
-    header = ["sample", "patient", "compartment", "timepoint", "role", "chemistry", *columns]
-    pooled = ["library"] if any(m.library for m in made) else []
-    rows = [
-        [
-            s,
-            _patient(s),
-            _guess(s),
-            _timepoint(s),
-            "case",
-            "auto",
-            *("" for _ in [*columns, *pooled]),
-        ]
-        for s in from_reads
-    ]
-    rows += [
-        [m.sample, _patient(m.sample), _guess(m.sample), _timepoint(m.sample), "case", "auto"]
-        + [str(m.files[c].absolute()) if c in m.files else "" for c in columns]
-        + [m.library for _ in pooled]
+    header = ["sample", "patient", "compartment", "timepoint", "role", "chemistry"]
+    rows = {s: [*_guesses(s), "auto"] for s in [*from_reads, *(m.sample for m in made)]}
+    files = {
+        m.sample: [str(m.files[c].absolute()) if c in m.files else "" for c in columns]
         for m in made
-    ]
-    return "".join("\t".join(row) + "\n" for row in [header + pooled, *_in_order(rows)])
+    }
+    further = {
+        "library": {m.sample: m.library for m in made},
+        "gating": {s: _gating(s) for s in rows},
+    }
+    given = {name: values for name, values in further.items() if any(values.values())}
+    for sample, row in rows.items():
+        row += files.get(sample, [""] * len(columns))
+        row += [values.get(sample, "") for values in given.values()]
+    table = [[*header, *columns, *given], *_in_order(list(rows.values()))]
+    return "".join("\t".join(row) + "\n" for row in table)
+
+
+def _guesses(sample: str) -> list[str]:
+    """Return sample, patient, compartment, time point and role, as the sample's name has them."""
+    compartment = _guess(sample)
+    role = "product" if compartment == "product" else "case"
+    return [sample, _patient(sample), compartment, _timepoint(sample), role]
+
+
+def _gating(sample: str) -> str:
+    """Return the sort by the CAR that a sample's name tells of; nothing for a product, which is called by its CAR."""
+    from carseq.calling.gates import gate_in_name
+
+    return "" if _guess(sample) == "product" else gate_in_name(sample)
 
 
 def _in_order(rows: list[list[str]]) -> list[list[str]]:

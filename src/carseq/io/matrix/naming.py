@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from carseq.errors import CarseqError
-from carseq.io.genes import gene_symbols, marker_genes
+from carseq.io.genes import OWN_NAMES, gene_symbols, marker_genes
 from carseq.io.matrix.features import are_genes
 from carseq.io.matrix.stored import Stored, Strings, tell_twice
 from carseq.log import get_logger
@@ -77,7 +77,7 @@ def gene_names(
     if symbols is not None and not marker_genes().intersection(found.names) and own.size:
         known = symbols() if callable(symbols) else symbols
         found = gene_symbols(own, columns, by_id=known)
-    if not found.names.equals(own):
+    if found.source != OWN_NAMES:
         log.info("%s: gene symbols are from %s", path, found.source)
     # The CAR's row has the CAR's name, whatever the other genes are called by.
     names[is_gene] = [o if o == car else str(n) for o, n in zip(own, found.names, strict=True)]
