@@ -46,6 +46,11 @@ def _aligners() -> tuple[Any, Any, tuple[Any, ...]]:
     return parasail.sw_trace_striped_16, parasail.sw_striped_16, costs
 
 
+def get_ready() -> None:
+    """Load what aligns, once for all jobs (:mod:`carseq.preload`)."""
+    _aligners()
+
+
 def align(read: str, reference: str) -> Alignment:
     """Return the best local alignment of a read, with gaps."""
     traced, _, costs = _aligners()

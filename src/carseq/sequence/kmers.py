@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import struct
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numba
@@ -182,9 +182,19 @@ def kmers_at(codes, size):  # type: ignore[no-untyped-def]
     return result
 
 
-def get_ready() -> None:
-    """Have numba set up what its first function in a process takes half a second for (:mod:`carseq.preload`)."""
+def get_ready() -> Iterator[None]:
+    """Load numba, whose first function takes half a second, and what each sample's job would load or compile anew.
+
+    See :mod:`carseq.preload`.
+    """
     kmers_at(encode("ACGT"), 2)
+    yield
+    kmers = KmerSet(["ACGT" * SEED])
+    yield
+    kmers.among(["ACGT" * SEED])
+    yield
+    _records(np.frombuffer(bytes(4), dtype=np.uint8), np.zeros(1, dtype=np.uint64))
+    yield
 
 
 @numba.njit(cache=True)
