@@ -94,6 +94,22 @@ def test_assumed_ambient_rna_is_an_alert_of_its_sample(study: Study) -> None:
     assert not any("assumed" in a.message for a in alerts.alerts(study))
 
 
+def test_what_is_told_of_many_samples_is_told_once(study: Study) -> None:
+    """Thirty matrices without empty droplets made thirty equal notes, in which the one warning was not seen."""
+    assumed = replace(study, detection=study.detection.assign(ambient_assumed=True, n_cells=500))
+    found = alerts.alerts(assumed)
+    names = list(study.samples)
+    assert [a.where for a in found if "assumed" in a.message] == names
+    joined = alerts.together(found, names)
+    assert [a.where for a in joined if "assumed" in a.message] == [f"all {len(names)} samples"]
+    few = [a for a in found if "assumed" not in a.message or a.where in names[1:]]
+    assert f"{len(names) - 1} samples: {', '.join(names[1:])}" in [
+        a.where for a in alerts.together(few, names)
+    ]
+    assert {a.message for a in joined} == {a.message for a in found}
+    assert alerts.together(found[:1] * 2, names) == found[:1]
+
+
 @pytest.mark.parametrize(
     ("strand", "sense", "antisense", "wrong"),
     [("Forward", 900, 100, False), ("Forward", 100, 900, True), ("Reverse", 100, 900, False),

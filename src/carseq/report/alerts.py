@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -52,6 +52,8 @@ _MAPPING = (
 FEWEST_UNLIKE = 20
 #: A filter that removes more than this part of the cells raises an alert.
 MOST_REMOVED = 1 / 3
+#: The same alert of so many samples is shown once, with their names.
+FEWEST_TOGETHER = 3
 
 
 @dataclass(frozen=True)
@@ -497,6 +499,31 @@ def _check_alerts(study: Study) -> list[Alert]:
                 )
             )
     return found
+
+
+def together(found: list[Alert], samples: Sequence[str]) -> list[Alert]:
+    """Join what is told of several samples in the same words into one alert that names them.
+
+    Parameters
+    ----------
+    found
+        Alerts, the most serious first (:func:`alerts`).
+    samples
+        All samples of the study.
+    """
+    places: dict[Alert, list[str]] = {}
+    for alert in found:
+        places.setdefault(replace(alert, where=""), []).append(alert.where)
+    joined = []
+    for alert, where in places.items():
+        names = list(dict.fromkeys(where))
+        if len(names) < FEWEST_TOGETHER or not set(names) <= set(samples):
+            joined += [replace(alert, where=name) for name in names]
+            continue
+        whole = "all " if len(names) == len(samples) else ""
+        shown = "" if whole else f": {', '.join(names)}"
+        joined.append(replace(alert, where=f"{whole}{count(len(names), 'sample')}{shown}"))
+    return joined
 
 
 def by_place(found: list[Alert]) -> list[tuple[str, str, list[Alert]]]:

@@ -82,7 +82,7 @@ def render(study: Study) -> str:
             message=without_paths(alert.message, home),
             remedy=without_paths(alert.remedy, home),
         )
-        for alert in alerts.alerts(study)
+        for alert in alerts.together(alerts.alerts(study), study.samples)
     ]
     told = _told(study)
     told["has"] |= {
