@@ -234,3 +234,29 @@ def test_a_time_is_named_once_above_what_lies_there(study: Study) -> None:
     assert len(named)
     at = rows.groupby(["menu_patient", "panel", "place"])["top"].transform("max")
     assert (named["top"] == at[named.index]).all()
+
+
+def test_shares_of_many_samples_begin_with_one_of_urine(study: Study) -> None:
+    """Thirty samples were twelve screens of rows; the one that the study asks about stood on the ninth."""
+    one = study.localization.iloc[:4]
+    many = pd.concat(
+        [
+            one.assign(
+                sample=f"S{i}",
+                compartment="urine" if i == 5 else "blood",
+                estimate=0.5,
+                low=0.2,
+                high=0.8,
+            )
+            for i in range(14)
+        ],
+        ignore_index=True,
+    )
+    shown = figures.localization(many)
+    (menu,) = (m for m in shown.menus if m.column == "menu_sample")
+    assert menu.options[0][0] == "S5"
+    assert menu.options[-1][0] is None
+    # A notebook has no menu.
+    assert set(shown.rows()["rows"]["menu_sample"]) == {f"S{i}" for i in range(14)}
+    few = figures.localization(many[many["sample"].isin(["S1", "S5"])])
+    assert next(m for m in few.menus if m.column == "menu_sample").options[0][0] is None

@@ -39,6 +39,10 @@ LEVELS = {
 ACCENT = "#005B94"
 
 
+#: The page shows the shares of up to so many samples at once.
+MOST_AT_ONCE = 12
+
+
 def _intervals(x: Any, high: str = "high:Q") -> alt.Chart:
     return source().mark_rule(strokeWidth=3).encode(y=row(), x=x, x2=high)
 
@@ -103,10 +107,18 @@ def localization(table: pd.DataFrame, level: str | None = None) -> Figure:
     menus = [
         Menu("menu_level", "By", tuple((name, str(LEVELS.get(name, name))) for name in levels))
     ]
+    chosen: dict[str, str | None] = {} if level is None else {"menu_level": level}
     if len(order) > 1:
         each = tuple((name, name) for name in order)
-        menus.insert(0, Menu("menu_sample", "Sample", ((None, "all samples"), *each)))
-    chosen = {} if level is None else {"menu_level": level}
+        whole = (None, "all samples")
+        if len(order) > MOST_AT_ONCE:
+            # The page begins with one sample, of urine if there is any: all of them are many screens long.
+            urine = set(names[table["compartment"] == "urine"])
+            each = tuple(sorted(each, key=lambda option: option[0] not in urine))
+            menus.insert(0, Menu("menu_sample", "Sample", (*each, whole)))
+        else:
+            menus.insert(0, Menu("menu_sample", "Sample", (whole, *each)))
+        chosen["menu_sample"] = None
     return Figure(_localization(), {"rows": rows}, tuple(menus), chosen)
 
 

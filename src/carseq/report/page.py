@@ -88,6 +88,7 @@ def render(study: Study) -> str:
     told["has"] |= {
         "umap": payload["cells"] is not None,
         "molecules": len(study.molecules) > 0,
+        "libraries": any(study.solo.values()),
         "coverage": "coverage" in payload["figures"],
         "estimates": bool(study.localization["estimate"].notna().any()),
     }
