@@ -30,7 +30,7 @@ VERSIONS: Mapping[str, str] = MappingProxyType(
         "cells": "0.2.0.13",
         "calling": "0.2.0.10",
         "localize": "0.2.0.5",
-        "report": "0.2.0.5",
+        "report": "0.2.0.6",
     }
 )
 
