@@ -303,8 +303,10 @@ def _profile_scores(
         sums += np.asarray(block.T @ weight)
         seeds += weight.sum(axis=0)
     sums = sums[genes].T
-    whole = column_sums(counts)[genes]
-    mean = (whole + 0.1) / (whole + 0.1).sum()
+    whole = column_sums(counts)[genes] + 0.1
+    mean = whole / whole.sum()
+    # Of few cells the mean is each cell's own, too, whether it trained a profile or not.
+    few = n_cells < FEW_SEEDS
     log_ratio = np.zeros((n_types, counts.shape[1]))
     trained: dict[int, np.ndarray] = {}
     for t in range(n_types):
@@ -325,12 +327,12 @@ def _profile_scores(
         weight = np.where(own_lineage, posterior[at], 0.0)
         for t, rows in trained.items():
             share = weight[:, rows].sum(axis=1)
-            own = np.flatnonzero(share > LEAST_SHARE)
+            own = np.arange(len(share)) if few else np.flatnonzero(share > LEAST_SHARE)
             if own.size:
                 total = sums[rows].sum(axis=0)
                 cells = sparse.csr_matrix(block[own][:, genes])
                 scores[np.arange(n_cells)[at][own], t] = without_itself(
-                    cells, share[own], total, mean
+                    cells, share[own], total, whole
                 )
         scores[at] *= temper[at, None]
     return scores
@@ -348,9 +350,9 @@ def against_mean(umis: Any, expected: Any) -> np.ndarray:
 
 
 def without_itself(
-    cells: sparse.csr_matrix, share: np.ndarray, total: np.ndarray, mean: np.ndarray
+    cells: sparse.csr_matrix, share: np.ndarray, total: np.ndarray, whole: np.ndarray
 ) -> np.ndarray:
-    """Compare cells with a profile that they helped to train, each without its own UMIs, shape (n_cells,).
+    """Compare cells with a profile and the mean that they helped to make, each without its own UMIs, shape (n_cells,).
 
     Parameters
     ----------
@@ -358,13 +360,16 @@ def without_itself(
         UMIs of the informative genes, CSR, n_cells × n_genes.
     share
         Weight with which each cell trained the profile, shape (n_cells,).
-    total, mean
-        UMIs of the profile and the mean profile, shape (n_genes,).
+    total, whole
+        UMIs of the profile, and of all cells, shape (n_genes,).
     """
     row = np.repeat(np.arange(cells.shape[0]), np.diff(cells.indptr))
-    own = row_sums(cells) * share
+    n = row_sums(cells)
+    own = n * share
     umis = total[cells.indices] - share[row] * cells.data
-    expected = (total.sum() - own[row]) * mean[cells.indices]
+    # Else the mean holds genes of the cell that the profile has lost, and is more like the cell than that is.
+    mean = (whole[cells.indices] - cells.data) / np.maximum(whole.sum() - n, 1.0)[row]
+    expected = (total.sum() - own[row]) * mean
     # The genes that a cell does not show are not asked: their ratio does not enter a multinomial.
     terms = cells.data * against_mean(np.maximum(umis, 0.0), np.maximum(expected, 0.0))
     return np.bincount(row, weights=terms, minlength=cells.shape[0])

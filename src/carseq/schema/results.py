@@ -27,7 +27,7 @@ VERSIONS: Mapping[str, str] = MappingProxyType(
         "solo": "0.2.0.1",
         "library": "0.2.0",
         "molecules": "0.2.0.3",
-        "cells": "0.2.0.13",
+        "cells": "0.2.0.14",
         "calling": "0.2.0.10",
         "localize": "0.2.0.5",
         "report": "0.2.0.6",
