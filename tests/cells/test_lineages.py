@@ -280,7 +280,7 @@ def test_a_cell_is_not_compared_with_itself() -> None:
 
 @pytest.mark.skipif(not PBMC.exists(), reason="real PBMC data are not at ../shared/data/real_pbmc")
 def test_a_few_t_cells_alone_stay_t_cells(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A sorted urine of 30 T cells of 1,000 UMIs: one in six was of no kind, since each is a part of its sample's mean."""
+    """A sorted urine of 30 T cells of 1,000 UMIs: one in six was of no kind, as each is a part of the sample's mean."""
     monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
     import real_cells
 
