@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 from scipy import sparse
 
 from carseq import cells
@@ -52,3 +53,23 @@ def test_a_shallow_sample_is_not_emptied() -> None:
     assert np.median(cells.quality(sample).obs["n_genes"]) < 200
     kept, _ = cells.filter_cells(sample)
     assert kept.n_obs >= 0.8 * sample.n_obs
+
+
+@pytest.mark.parametrize(
+    ("step", "lineage"), [("too few genes", "myeloid"), ("too many mitochondrial UMIs", "kidney")]
+)
+def test_a_lineage_lost_to_any_filter_is_handed_on(step: str, lineage: str) -> None:
+    """Neutrophils poor in RNA and tubule cells rich in mitochondria, beside eight T cells: the log alone told of it."""
+    sample = cells.quality(named(urine(60, 0, depth=3_000, types={"CD8 T cell": 1.0})))
+    own = np.arange(sample.n_obs) < 8
+    sample.obs["lineage"] = np.where(own, lineage, "T")
+    sample.obs["n_genes"] = np.where(own & (step == "too few genes"), 90, 900)
+    sample.obs["pct_mito"] = np.where(own & (step != "too few genes"), 42.0, 4.0)
+    kept, _ = cells.filter_cells(sample)
+    hit = kept.uns["lineages_hit"]
+    assert [list(hit[name]) for name in ("step", "lineage", "n", "n_removed")] == [
+        [step],
+        [lineage],
+        [8],
+        [8],
+    ]

@@ -59,6 +59,27 @@ def test_other_rows_of_the_vector_in_a_matrix_are_an_alert(study: Study) -> None
     assert not any("the matrix counts" in a.message for a in alerts.alerts(study))
 
 
+def test_a_lineage_lost_to_a_limit_is_an_alert(tmp_path: Path) -> None:
+    """All tubule cells of a urine went by the mitochondrial limit: the log told it, the page did not."""
+    results = write_study(tmp_path)
+    path = results / "cohort/cells.h5ad"
+    cells = read_h5ad(path)
+    sample = str(cells.obs["sample"].iloc[0])
+    hit = {
+        "sample": sample,
+        "step": "too many mitochondrial UMIs",
+        "lineage": "kidney",
+        "n": 8,
+        "n_removed": 8,
+    }
+    cells.uns["lineages_hit"] = {k: np.array([v]) for k, v in (hit | {"others": 0.05}).items()}
+    write_h5ad(cells, path)
+    (told,) = [a for a in alerts.alerts(read_study(results)) if "kidney cells" in a.message]
+    assert told.where == sample
+    assert "8 of 8" in told.message.replace(words.NBSP, " ")
+    assert "`cells.max_pct_mito`" in told.remedy
+
+
 def test_rows_of_the_vector_are_found_in_the_cohort(tmp_path: Path) -> None:
     results = write_study(tmp_path)
     path = results / "cohort/cells.h5ad"

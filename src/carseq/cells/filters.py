@@ -38,6 +38,8 @@ MOST_REMOVED = 1 / 3
 HIT_HARD, HIT_HARDER = 0.2, 3.0
 #: The same for lineages of few cells, at least so many: urine holds tens of cells, of which eight may be kidney cells.
 FEW_CELLS, FEW_HIT_HARD = 5, 0.5
+#: Key of `uns` of the cells that are kept: the lineages that a filter hit harder than the sample's others, as arrays.
+HIT = "lineages_hit"
 #: Spreads below the mode that a stressed sample's limit lies above it: the distribution is skewed to the right.
 MODE_SPREADS = 5.0
 #: However stressed a sample, a cell with more mitochondrial UMIs than this is broken, %.
@@ -157,6 +159,22 @@ _REMEDY = {
     "stressed cells of urine hold more mitochondrial RNA than fresh blood",
     "too many genes or UMIs": "look for doublets and for a sample that is much deeper than the others",
 }
+#: A filter's limit in words, and what to change where it takes a lineage.
+_LIMIT = {
+    "too few genes": "least number of genes",
+    "too many mitochondrial UMIs": "mitochondrial limit",
+    "too many genes or UMIs": "largest size of a cell",
+}
+_IF_WHOLE = {
+    "too few genes": "lower `cells.min_genes` if these cells hold little RNA by nature, as neutrophils do",
+    "too many mitochondrial UMIs": "raise `cells.max_pct_mito` if these cells have as many genes as the others",
+    "too many genes or UMIs": "look for doublets among them",
+}
+
+
+def if_whole(step: str) -> str:
+    """Return what to change where a filter takes most of a lineage whose cells are whole."""
+    return _IF_WHOLE[step]
 
 
 def _mode_limit(values: np.ndarray, mads: float) -> float:
@@ -199,9 +217,11 @@ def filter_cells(
       Where that ceiling would remove more than a third of a lineage in a sample (stressed cells of
       urine), the limit is the mode of the lineage's cells + 5 times their spread below it, at most
       50 %: broken cells lie above the mode and do not move it. Of a lineage of fewer than 20 cells in a sample those of
-      all samples are asked. A lineage that loses more than a fifth (of fewer than 20 cells: half), and three times as
-      much as the others, is warned of.
+      all samples are asked.
     - Genes and UMIs, at most: median + 5 MAD (log scale), but at least 4,000 and 50,000.
+
+    A lineage that loses more than a fifth of its cells to a filter (of fewer than 20 cells: half), and three times as
+    much as the others, is told.
 
     Parameters
     ----------
@@ -218,9 +238,9 @@ def filter_cells(
     Returns
     -------
     tuple
-        The cells kept (a copy) and the filters table: `sample`, `step`, `n_before`, `n_removed`,
-        `n_after`, `n_car_bearing_removed`, `car_bearing_removed` (their barcodes, comma-separated),
-        `removed` (those of all removed cells).
+        The cells kept (a copy; `uns["lineages_hit"]`: what a filter took of a lineage) and the filters table:
+        `sample`, `step`, `n_before`, `n_removed`, `n_after`, `n_car_bearing_removed`, `car_bearing_removed` (their
+        barcodes, comma-separated), `removed` (those of all removed cells).
         The input gets `obs["qc_reason"]`, empty for cells kept.
     """
     if not {"total_umis", "n_genes", "pct_mito"} <= set(adata.obs):
@@ -278,37 +298,71 @@ def filter_cells(
                 name or "(unnamed)",
                 ", ".join(raised),
             )
-        _tell_hit_harder(name, lineage[of_sample].to_numpy(str), mito[of_sample])
     reason = np.full(adata.n_obs, "", dtype=object)
     for step, out in steps.items():
         reason[out & (reason == "")] = step
     obs["qc_reason"] = reason.astype(str)
+    hit = [
+        found
+        for name in dict.fromkeys(sample)
+        for step in steps
+        for found in _hit_harder(
+            name, step, lineage[(sample == name).to_numpy()], reason[(sample == name).to_numpy()]
+        )
+    ]
     table = _filters_table(adata, sample.to_numpy(), reason, list(steps), car_name(adata, car))
     kept = adata[reason == ""].copy()
+    if hit:
+        kept.uns[HIT] = {key: np.array([found[key] for found in hit]) for key in hit[0]}
     log.info("quality: %d of %d cells kept", kept.n_obs, adata.n_obs)
     for sample_name, message, remedy in filter_alerts(table, car=car_name(adata, car) is not None):
         log.warning("sample %s: %s. %s", sample_name or "(unnamed)", message, remedy)
     return kept, table
 
 
-def _tell_hit_harder(sample: str, lineage: np.ndarray, removed: np.ndarray) -> None:
-    """Warn of a lineage that loses far more of its cells to the mitochondrial limit than the sample's others do."""
-    for kind in dict.fromkeys(lineage):
-        own = lineage == kind
-        rest = removed[~own & (lineage != UNKNOWN)]
-        if kind == UNKNOWN or own.sum() < FEW_CELLS or rest.size < MIN_GROUP:
+def _hit_harder(
+    sample: str, step: str, lineage: pd.Series, reason: np.ndarray
+) -> list[dict[str, Any]]:
+    """Return, and warn of, the lineages that lose far more of their cells to a filter than the sample's others do.
+
+    Parameters
+    ----------
+    sample
+        Its name.
+    step
+        The filter.
+    lineage, reason
+        Of the sample's cells: lineage, and the filter that takes the cell.
+
+    Returns
+    -------
+    list of dict
+        By lineage: `sample`, `step`, `lineage`, `n`, `n_removed` and `others`, the share that the others lose.
+    """
+    kinds, removed = lineage.to_numpy(str), reason == step
+    found: list[dict[str, Any]] = []
+    for kind in dict.fromkeys(kinds):
+        own = kinds == kind
+        rest = removed[~own & (kinds != UNKNOWN)]
+        if kind == UNKNOWN or own.sum() < FEW_CELLS or rest.size < FEW_CELLS:
             continue
         share, others = removed[own].mean(), rest.mean()
-        hard = HIT_HARD if own.sum() >= MIN_GROUP else FEW_HIT_HARD
-        if share > hard and share > HIT_HARDER * others:
-            log.warning(
-                "sample %s: the mitochondrial limit takes %.0f %% of the %s cells and %.0f %% of the others: shares of "
-                "lineages change; raise `cells.max_pct_mito` if these cells have as many genes as the others",
-                sample or "(unnamed)",
-                100 * share,
-                kind,
-                100 * others,
-            )
+        hard = HIT_HARD if min(own.sum(), rest.size) >= MIN_GROUP else FEW_HIT_HARD
+        if share <= hard or share <= HIT_HARDER * others:
+            continue
+        n, n_removed = int(own.sum()), int(removed[own].sum())
+        numbers = {"n": n, "n_removed": n_removed, "others": float(others)}
+        found.append({"sample": sample, "step": step, "lineage": kind, **numbers})
+        log.warning(
+            "sample %s: the %s takes %.0f %% of the %s cells and %.0f %% of the others: shares of lineages change; %s",
+            sample or "(unnamed)",
+            _LIMIT[step],
+            100 * share,
+            kind,
+            100 * others,
+            _IF_WHOLE[step],
+        )
+    return found
 
 
 def _least_genes(genes: np.ndarray, min_genes: int) -> float:

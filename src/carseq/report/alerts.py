@@ -12,6 +12,7 @@ import pandas as pd
 
 from carseq.calling import never_twice, silent_left_out
 from carseq.cells.annotation import is_single_t
+from carseq.cells.filters import if_whole
 from carseq.cells.protein import FEWEST_JUDGED, LEAST_AGREEMENT
 from carseq.cells.receptor import LEAST_SHARE
 from carseq.cells.sexes import of_two_sexes
@@ -427,6 +428,17 @@ def _filter_alerts(study: Study) -> list[Alert]:
                     "too strict for these cells (`cells:` in the configuration), or the library may have failed.",
                 )
             )
+    for row in study.lineages_hit.itertuples():
+        remedy = if_whole(str(row.step))
+        found.append(
+            Alert(
+                "warn",
+                str(row.sample),
+                f"the filter “{step_words(row.step)}” removed {number(row.n_removed)} of "
+                f"{count(row.n, f'{row.lineage} cell')} and {percent(row.others)} of the others",
+                f"Shares of lineages change. {remedy[:1].upper()}{remedy[1:]}.",
+            )
+        )
     lost = study.filters.assign(
         n=pd.to_numeric(study.filters["n_car_bearing_removed"], errors="coerce").fillna(0)
     )

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from carseq.cells.filters import HIT
 from carseq.errors import CarseqError
 from carseq.io.checksums import check_whole
 from carseq.io.files import read_json, read_table
@@ -24,6 +25,8 @@ log = get_logger(__name__)
 
 #: Columns of :attr:`Study.beside_car`.
 BESIDE_CAR = ["sample", "gene", "molecules"]
+#: Columns of :attr:`Study.lineages_hit`.
+LINEAGES_HIT = ["sample", "step", "lineage", "n", "n_removed", "others"]
 #: Tables of the whole study by the attribute that holds them, where it is not the file's name.
 _TABLES = {
     "expected": "coverage",
@@ -84,6 +87,9 @@ class Study:
         Files that are not there, relative to ``results``.
     beside_car
         Rows of the matrices that may be other parts of the CAR's vector: ``sample``, ``gene`` and ``molecules``.
+    lineages_hit
+        Lineages that lost far more cells to a filter than the others of their sample: ``sample``, ``step``,
+        ``lineage``, ``n`` and ``n_removed`` cells, and ``others``, the share that these lost.
     """
 
     results: Path
@@ -125,6 +131,7 @@ class Study:
     doubts: dict[str, list[tuple[str, str]]]
     missing: list[str]
     beside_car: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=BESIDE_CAR))
+    lineages_hit: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=LINEAGES_HIT))
 
     @property
     def is_surrogate(self) -> bool:
@@ -185,6 +192,7 @@ class _Reader:
         self.missing: list[str] = []
         #: The genes of the cohort, once its cells were read.
         self.var = pd.DataFrame()
+        self.lineages_hit = pd.DataFrame(columns=LINEAGES_HIT)
 
     def there(self, name: str, **names: str) -> Path | None:
         """Return where a declared file lies, or None and remember that it is missing."""
@@ -229,6 +237,8 @@ class _Reader:
         try:
             obs, self.var = adata.obs.copy(), adata.var.copy()
             # What was done, not what was asked: small cohorts fall back.
+            hit = adata.uns.get(HIT) or {}
+            self.lineages_hit = pd.DataFrame({name: hit.get(name, ()) for name in LINEAGES_HIT})
             done = str((adata.uns.get("integration") or {}).get("method", "none"))
             umap = np.asarray(adata.obsm["X_umap"])[:, :2] if "X_umap" in adata.obsm else None
         finally:
@@ -352,6 +362,7 @@ class _Reader:
             doubts={sample: self.doubts(sample) for sample in samples},
             missing=self.missing,
             beside_car=self.beside_car(car),
+            lineages_hit=self.lineages_hit,
             **tables,
         )
 
