@@ -10,6 +10,7 @@ import pytest
 from scipy import sparse
 
 from carseq import cells
+from carseq.cells.intact import intactness
 from cell_samples import named
 from helpers_cells import CAR, urine
 
@@ -73,3 +74,15 @@ def test_a_lineage_lost_to_any_filter_is_handed_on(step: str, lineage: str) -> N
         [8],
         [8],
     ]
+
+
+def test_shares_of_genes_that_the_matrix_lacks_are_missing() -> None:
+    """A matrix of nuclear protein-coding genes alone: 0 % mitochondrial UMIs stood beside each cell, as if measured."""
+    sample = named(urine(60, 0, depth=1_500))
+    lacking = ("MT-", "RPL", "RPS", "HB", "MALAT1", "NEAT1")
+    sample = sample[:, ~sample.var_names.str.startswith(lacking)].copy()
+    intactness(cells.quality(sample))
+    assert sample.obs[["pct_mito", "pct_hb", "pct_ribo", "pct_nuclear"]].isna().all(axis=None)
+    kept, table = cells.filter_cells(sample)
+    assert kept.n_obs
+    assert table.set_index("step").loc["too many mitochondrial UMIs", "n_removed"] == 0

@@ -61,9 +61,9 @@ def quality(adata: AnnData) -> AnnData:
     Returns
     -------
     AnnData
-        The same object, with `obs`: `total_umis`, `n_genes`, `pct_mito` (MT- genes, %), `pct_hb`
-        (HBA1, HBA2, HBB, %), `log10_genes_per_umi` (log10 genes / log10 UMIs; NaN below 2 UMIs), `xist_umis` and
-        `y_umis` (:func:`carseq.cells.sexes.count_sex_genes`).
+        The same object, with `obs`: `total_umis`, `n_genes`, `pct_mito` (MT- genes, %), `pct_hb` (HBA1, HBA2, HBB, %;
+        both NaN where the matrix holds none of these genes), `log10_genes_per_umi` (log10 genes / log10 UMIs; NaN below
+        2 UMIs), `xist_umis` and `y_umis` (:func:`carseq.cells.sexes.count_sex_genes`).
     """
     counts = counts_of(adata)
     total = row_sums(counts)
@@ -74,9 +74,13 @@ def quality(adata: AnnData) -> AnnData:
     adata.obs["n_genes"] = n_genes
     mito = is_mitochondrial(adata.var_names)
     if not mito.any():
-        log.warning("no mitochondrial gene (MT-CO1, or COX1 as RefSeq writes it): pct_mito is 0")
-    adata.obs["pct_mito"] = row_sums(counts[:, mito]) * share
-    adata.obs["pct_hb"] = row_sums(counts[:, names.isin(["HBA1", "HBA2", "HBB"])]) * share
+        log.warning(
+            "no mitochondrial gene (MT-CO1, or COX1 as RefSeq writes it): pct_mito is missing"
+        )
+    of_red_cells = names.isin(["HBA1", "HBA2", "HBB"])
+    for column, at in (("pct_mito", mito), ("pct_hb", of_red_cells)):
+        # None of these genes in the matrix is not none of these molecules in the cell.
+        adata.obs[column] = row_sums(counts[:, at]) * share if at.any() else np.nan
     adata.obs["xist_umis"], adata.obs["y_umis"] = count_sex_genes(counts, adata.var_names)
     adata.obs["log10_genes_per_umi"] = np.where(
         total >= 2, np.log10(np.maximum(n_genes, 1)) / np.log10(np.maximum(total, 2)), np.nan
@@ -254,7 +258,8 @@ def filter_cells(
     }
     few, mito, large = steps.values()
     genes, umis = obs["n_genes"].to_numpy(float), obs["total_umis"].to_numpy(float)
-    pct = obs["pct_mito"].to_numpy(float)
+    # Where it is not known no cell is above a limit.
+    pct = np.nan_to_num(obs["pct_mito"].to_numpy(float), nan=0.0)
     for name in dict.fromkeys(sample):
         of_sample = (sample == name).to_numpy()
         least = _least_genes(genes[of_sample], min_genes)

@@ -94,7 +94,7 @@ def intactness(adata: AnnData) -> AnnData:
     AnnData
         The same object, with `obs`: `intact_fraction` (0 to 1: estimated share of its mRNA that the cell kept, 1 where
         it cannot be judged), `is_damaged`, `pct_ribo` and `pct_nuclear` (UMIs of ribosomal protein genes, and of MALAT1
-        and NEAT1, %).
+        and NEAT1, %; NaN where the matrix holds none of them).
 
     Notes
     -----
@@ -114,7 +114,8 @@ def intactness(adata: AnnData) -> AnnData:
     if "pct_intronic" in adata.obs:
         intronic = adata.obs["pct_intronic"].to_numpy(float) / 100
     kept, damaged = np.ones(adata.n_obs), np.zeros(adata.n_obs, dtype=bool)
-    adata.obs["pct_ribo"], adata.obs["pct_nuclear"] = 100 * ribo, 100 * nuclear
+    adata.obs["pct_ribo"] = 100 * ribo if is_ribo.size else np.nan
+    adata.obs["pct_nuclear"] = 100 * nuclear if is_nuclear.size else np.nan
     if is_ribo.size >= MIN_GENES and adata.n_obs:
         lineage = _column(adata, "lineage", "unknown")
         kind = _column(adata, "cell_type", "")

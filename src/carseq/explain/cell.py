@@ -44,7 +44,12 @@ def facts(row: pd.Series) -> pd.DataFrame:
         ("barcode", row["barcode"]),
         ("UMIs", f"{row['total_umis']:,}"),
         ("genes", f"{row['n_genes']:,}"),
-        ("mitochondrial", f"{plain_percent(row['pct_mito'] / 100)} of UMIs"),
+        (
+            "mitochondrial",
+            "not known: the matrix holds no such gene"
+            if pd.isna(row["pct_mito"])
+            else f"{plain_percent(row['pct_mito'] / 100)} of UMIs",
+        ),
         ("doublet score", doublet + ("; called a doublet" if row["is_doublet"] else "")),
         ("lineage", f"{row['lineage']}{second('lineage')}"),
         (

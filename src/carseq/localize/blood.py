@@ -189,7 +189,7 @@ def _tally(obs: pd.DataFrame) -> pd.Series:
     stated = "t_state" in obs and t_cells["t_state"].astype(str).ne("").any()
     counts[STATES_GIVEN] = int(stated or not len(t_cells))
     counts["T"] = len(t_cells)
-    if "pct_hb" in obs:
+    if "pct_hb" in obs and not obs["pct_hb"].isna().any():
         molecules = obs["pct_hb"].to_numpy(float) / 100 * obs["total_umis"].to_numpy(float)
         counts["haemoglobin"] = round(molecules.sum())
     return pd.Series(counts)

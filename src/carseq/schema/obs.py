@@ -45,7 +45,10 @@ OBS = Schema(
         "total_umis": Column("int64", "UMIs, the CAR included", label="UMIs", unit="count"),
         "n_genes": Column("int64", "genes with at least one UMI", label="Genes", unit="count"),
         "pct_mito": Column(
-            "float64", "mitochondrial UMIs, %", label="Mitochondrial", unit="percent"
+            "float64",
+            "mitochondrial UMIs, %; NaN where the matrix holds no such gene",
+            label="Mitochondrial",
+            unit="percent",
         ),
         "doublet_score": Column("float64", "scrublet score; NaN where there are too few cells"),
         "is_doublet": Column("bool", "called a doublet", label="Doublet"),
@@ -140,7 +143,10 @@ OBS_MORE = Schema(
         "pct_intronic": Column(
             "float64", "reads in introns, %, by Cell Ranger's BAM; NaN where it is not known"
         ),
-        "pct_hb": Column("float64", "haemoglobin UMIs (HBA1, HBA2, HBB), %"),
+        "pct_hb": Column(
+            "float64",
+            "haemoglobin UMIs (HBA1, HBA2, HBB), %; NaN where the matrix holds none of them",
+        ),
         "xist_umis": Column(
             "float64", "UMIs of XIST; NaN where the matrix lacks it", label="XIST", unit="count"
         ),
@@ -177,8 +183,12 @@ OBS_MORE = Schema(
         "is_damaged": Column(
             "bool", "lost its cytoplasm: few ribosomal, many nuclear UMIs; flagged, not removed"
         ),
-        "pct_ribo": Column("float64", "UMIs of ribosomal protein genes, %"),
-        "pct_nuclear": Column("float64", "UMIs of MALAT1 and NEAT1, %"),
+        "pct_ribo": Column(
+            "float64", "UMIs of ribosomal protein genes, %; NaN where the matrix holds none"
+        ),
+        "pct_nuclear": Column(
+            "float64", "UMIs of MALAT1 and NEAT1, %; NaN where the matrix holds neither"
+        ),
         "marker_coverage": Column(
             "float64", "share of the cell type's markers that the matrix holds, 0 to 1"
         ),

@@ -401,8 +401,8 @@ def _check_genome(study: Study, constructs: list[Construct], genome: _Genome) ->
         yield (
             "reference",
             Note(
-                "no mitochondrial gene of the annotation lies on a contig of the genome: pct_mito will be 0, and the "
-                "filter by it does nothing"
+                "no mitochondrial gene of the annotation lies on a contig of the genome: pct_mito will be missing, and "
+                "the filter by it does nothing"
             ),
         )
     yield from _check_target(study.config.construct.target, genome.genes)
