@@ -282,6 +282,12 @@ def test_antibodies_are_no_genes(made: ad.AnnData) -> None:
         (["CD3_TotalSeqB", "adt_CD14"], None),
         (["chr1:9772-10660", "KI270726.1:27152-28034"], None),
         (["anti-CD3", "anti-CD14"], "modality"),
+        (["CD3:UCHT1|CD3E|AHS0231|pAbO", "CD14:MPHIP9|CD14|AHS0037|pAbO"], None),
+        (["CD4-TotalSeqC-0072", "TotalSeqC0051_CD14"], None),
+        (["anti-human_CD4", "anti-CD14"], None),
+        (["Hu.CD4", "Hu.CD14_M5E2"], None),
+        (["A0034_CD3", "PROT-CD14"], None),
+        (["Hashtag1", "HTO_2"], None),
     ],
 )
 def test_features_that_are_no_genes_are_known_without_10x_column(
@@ -297,9 +303,27 @@ def test_features_that_are_no_genes_are_known_without_10x_column(
     counts, genes, proteins = genes_alone(mixed, mixed.X, mixed.var)
     assert list(genes.index) == list(made.var_names)
     assert (counts != made.X).nnz == 0
-    assert (proteins is None) == names[0].startswith("chr")
+    assert (proteins is None) == names[0].startswith(("chr", "Hashtag"))
     with pytest.raises(CarseqError, match="holds no genes"):
         genes_alone(mixed, mixed.X[:, -2:], mixed.var[-2:])
+
+
+def test_antibodies_called_as_proteins_are_known_among_genes(made: ad.AnnData) -> None:
+    """CD45RA, CD16 and CD4-1 behind the genes, as scanpy joins them: three in four UMIs of a cell were antibodies'."""
+    names = ["CD45RA", "CD16_3G8", "CD8a", "CD4-1"]
+    genes = [*made.var_names.drop("CD4", errors="ignore"), "CD4", "HLA-DRA"]
+    more = sparse.csr_matrix(np.full((made.n_obs, len(genes) + 4 - made.n_vars), 300, np.float32))
+    mixed = ad.AnnData(
+        sparse.hstack([made.X, more]).tocsr(),
+        made.obs[[]].copy(),
+        pd.DataFrame(index=[*genes, *names]),
+    )
+    _, var, proteins = genes_alone(mixed, mixed.X, mixed.var)
+    assert list(var.index) == genes
+    assert proteins is not None
+    assert list(proteins) == names
+    two = mixed[:, ~mixed.var_names.isin(names[:2])].copy()
+    assert genes_alone(two, two.X, two.var)[2] is None
 
 
 def test_a_matrix_on_disk_and_layers_of_other_names(made: ad.AnnData, tmp_path: Path) -> None:

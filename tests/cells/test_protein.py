@@ -78,6 +78,13 @@ def stained(raw: ad.AnnData, seed: int = 0) -> ad.AnnData:
         ("CD34", "CD34"),
         ("CD30", "CD30"),
         ("HLA-DR", "HLA-DR"),
+        ("ADT_A0034_CD3", "CD3"),
+        ("C0034-CD3-UCHT1", "CD3"),
+        ("TotalSeqC0034_anti-human_CD3", "CD3"),
+        ("CD3:UCHT1|CD3E|AHS0231|pAbO", "CD3"),
+        ("PROT-CD19", "CD19"),
+        ("hCD14", "CD14"),
+        ("Glycophorin_A", "CD235A"),
     ],
 )
 def test_antibodies_are_known_by_whatever_name(name: str, wanted: str) -> None:
@@ -90,6 +97,7 @@ def test_isotype_controls_are_known() -> None:
     assert all(
         map(is_isotype, ["IgG1_control_TotalSeqB", "Isotype_MOPC.21", "mouse IgG2a", "Rat-IgG1"])
     )
+    assert all(map(is_isotype, ["hIgG1", "IgG.kappa", "HAIgG", "Armenian.Hamster.IgG", "MOPC-21"]))
     assert not any(map(is_isotype, ["CD3", "CD64", "HLA-DR", "CD16"]))
 
 

@@ -15,6 +15,7 @@ from scipy import sparse
 
 from carseq.errors import CarseqError
 from carseq.io.matrix import near_names, read_counts
+from carseq.io.matrix.features import types_by_name
 from carseq.study.texts import NAME
 from tiny import write_h5, write_mtx
 
@@ -533,3 +534,11 @@ def test_a_matrix_of_the_car_alone_is_refused(tmp_path):
     write_h5(tmp_path / "m.h5", np.array([[1, 2]] * 64), MANY, ["CAR", "WPRE"], ids=["CAR", "WPRE"])
     with pytest.raises(CarseqError, match="counts the CAR alone"):
         read_counts(tmp_path / "m.h5", car="CAR", needs_car=True)
+
+
+@pytest.mark.parametrize("names", [["anti-BCMA"], ["anti-CD19-CAR", "anti_BCMA scFv", "anti-CD3"]])
+def test_a_car_called_by_what_it_binds_is_no_antibody(names: list[str]) -> None:
+    """A matrix without types of features whose CAR is anti-BCMA, alone or beside another."""
+    assert set(types_by_name(np.array(["CD3E", "CD4", *names[:2]], dtype=object))) == {
+        "Gene Expression"
+    }

@@ -44,7 +44,8 @@ ALIASES = {
     "CD3D": "CD3", "CD3E": "CD3", "CD3G": "CD3", "CD3EPSILON": "CD3", "UCHT1": "CD3",
     "MS4A1": "CD20", "NCAM1": "CD56", "NCAM": "CD56", "FCGR3A": "CD16", "FCGR1A": "CD64", "NCR1": "CD335",
     "NKP46": "CD335", "SIGLEC3": "CD33", "CEACAM8": "CD66B", "EPCAM": "CD326", "GYPA": "CD235A", "CD235AB": "CD235A",
-    "PTPRC": "CD45", "TRAC": "TCRAB", "TCRALPHABETA": "TCRAB", "TCRA/B": "TCRAB", "TCRΑ/Β": "TCRAB",
+    "GLYCOPHORINA": "CD235A", "TCRALPHA/BETA": "TCRAB", "PTPRC": "CD45", "TRAC": "TCRAB",
+    "TCRALPHABETA": "TCRAB", "TCRA/B": "TCRAB", "TCRΑ/Β": "TCRAB",
 }  # fmt: skip
 #: Proteins that show a lineage. CD4 and CD8 are on monocytes and NK cells too; CD16 and CD15 are treated apart.
 LINEAGE_PROTEINS = {
@@ -59,17 +60,21 @@ LINEAGE_PROTEINS = {
 AGREEING = {"B": ("B", "plasma"), "epithelial": ("kidney", "urogenital")}
 CONFLICT = "conflict"
 
+#: What stands before an antibody's antigen: its kind, its number in BioLegend's lists, the species, h as in hCD3.
+_BEFORE_ANTIGEN = re.compile(
+    r"^(total[\s_-]*seq[\s_.-]*[ABCD]?[\s_.-]*\d{4}[\s_.-]+|[ABCD]\d{4}[\s_.-]+|(adt|ab|anti|prot(ein)?|antibody)[\s_.:-]+"
+    r"|(anti)?[\s_.-]*(human/mouse|mouse/human|human|hum?|hs)[\s_./-]+|h[\s_.-]?(?=CD\d))",
+    re.IGNORECASE,
+)
+
 
 def antigen(name: str) -> str:
     """Return the antigen that an antibody's name contains: ``anti-human CD3_TotalSeqB`` and ``CD3E`` give ``CD3``."""
-    text = re.sub(r"[\s_.:-]*total[\s_-]*seq.*$", "", name.strip(), flags=re.IGNORECASE)
-    text = re.sub(
-        r"^(anti)?[\s_.-]*(human/mouse|mouse/human|human|hu|hs)[\s_./-]+",
-        "",
-        text,
-        flags=re.IGNORECASE,
-    )
-    text = re.sub(r"^(adt|ab|anti)[\s_.-]+", "", text, flags=re.IGNORECASE)
+    text, before = name.strip(), ""
+    while text != before:
+        # One before the other, in any order: ADT_A0034_CD3, TotalSeqC0034-anti-human-CD3.
+        before, text = text, _BEFORE_ANTIGEN.sub("", text, count=1)
+    text = re.sub(r"[\s_.:-]*total[\s_-]*seq.*$", "", text, flags=re.IGNORECASE)
     text = re.sub(r"[\s_.-]+(adt|ab|prot(ein)?|antibody)$", "", text, flags=re.IGNORECASE)
     # Clones and barcodes behind the antigen: CD3 (UCHT1), CD3_UCHT1, CD3-TSB.
     text = re.split(r"[(|]", text)[0].strip(" _.-").upper()
@@ -84,7 +89,12 @@ def antigen(name: str) -> str:
 def is_isotype(name: str) -> bool:
     """Return whether an antibody is a control that binds nothing of ours."""
     return (
-        re.search(r"isotype|\bctrl\b|control|\b(mouse|rat|m|r)[\s_-]?igg|\bigg\d", name, re.I)
+        re.search(
+            r"isotype|\bctrl\b|control|\b(mouse|ms|rat|rt|hamster|m|r|h)[\s_.-]?ig[gm]|\bigg\d|\bhaigg"
+            r"|\bigg[\s_.-]?kappa|mopc[\s_.-]?21",
+            name,
+            re.I,
+        )
         is not None
     )
 

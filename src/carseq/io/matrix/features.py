@@ -19,19 +19,41 @@ TYPES = (
 )  # fmt: skip
 #: Columns of ``var`` that hold the types of features.
 TYPE_COLUMNS = ("feature_types", "feature_type")
-#: Names of features that are no genes, in a matrix without types of features: antibodies (BioLegend's TotalSeq, the
-#: prefixes of Seurat and muon), and peaks of open chromatin (chr1:9772-10660).
+#: Names of features that are no genes, in a matrix without types of features: antibodies (BioLegend's TotalSeq, with
+#: its number before or behind the protein, BD's AbSeq, the prefixes of Seurat and muon, anti-CD4, Hu.CD4), hashtags,
+#: and peaks of open chromatin (chr1:9772-10660).
 _ANTIBODY_NAME = re.compile(
-    r"([ ._-]TotalSeq([ ._-]?[ABCD])?|[_:](adt|ab|prot|protein|antibody))$|^(adt|ab|prot|antibody)[_:]",
+    r"total[ ._-]?seq|pAbO$|[ _:.-](adt|prot|protein|antibody)([.-]\d+)?$|[_:]ab$|^(adt|prot|antibody)[_:.-]|^ab[_:]"
+    r"|^hu(ms|mo|rat|rt)*\.(CD|TCR|HLA[ ._-]?DR|Ig[GMDE])|^[ABC]\d{4}[ ._-]|[ ._-][ABC]\d{4}$"
+    r"|^(hto|hash([ ._-]?tag)?)[ ._#-]?[A-Z0-9]*([ ._-][ACGT]{8,})?$|[ ._-](hto|hashtag)[ ._-]?\d*$"
+    r"|^sample[ ._-]?tag[ ._-]?\d|^CMO3\d\d$|isotype[ ._-]?(control|ctrl)"
+    r"|^(mouse|rat|ms|rt)?[ ._-]?IgG[12][abc]?[ ._-]",
     re.IGNORECASE,
 )
+#: What antibodies are called after and no gene of man is: where as many of these stand among genes, antibodies do.
+_NO_GENES = frozenset(
+    ("CD3", "CD8", "CD8a", "CD10", "CD11a", "CD11b", "CD11c", "CD15", "CD16", "CD18", "CD20", "CD21", "CD23", "CD25",
+     "CD26", "CD29", "CD31", "CD32", "CD35", "CD39", "CD41", "CD42b", "CD43", "CD45", "CD45RA", "CD45RB", "CD45RO",
+     "CD49a", "CD49b", "CD49d", "CD49f", "CD54", "CD56", "CD57", "CD61", "CD62L", "CD62P", "CD64", "CD66b", "CD71",
+     "CD73", "CD88", "CD94", "CD95", "CD103", "CD105", "CD107a", "CD112", "CD115", "CD117", "CD119", "CD122", "CD123",
+     "CD124", "CD127", "CD134", "CD137", "CD138", "CD141", "CD146", "CD152", "CD155", "CD158", "CD161", "CD162",
+     "CD169", "CD183", "CD184", "CD185", "CD186", "CD194", "CD195", "CD196", "CD197", "CD223", "CD235ab", "CD257",
+     "CD267", "CD268", "CD272", "CD273", "CD275", "CD278", "CD279", "CD294", "CD303", "CD304", "CD314", "CD319",
+     "CD326", "CD328", "CD335", "CD352", "CD357", "CD366", "HLA-DR", "HLA-ABC", "TCRab", "TCRgd", "TCR-ab", "TCR-gd")
+)  # fmt: skip
+MIN_ANTIBODIES = 3
+#: anti-CD19 alone may be the CAR, two such are antibodies.
+_AGAINST = re.compile(r"^anti[ ._-]", re.IGNORECASE)
+_OF_CAR = re.compile(r"(?<![a-z])car(-?t)?(?![a-z])|scfv|chima?eric|bbz|28z", re.IGNORECASE)
+#: Behind a gene's name: what programs add to the second of a name (scanpy's CD4-1, R's CD4.1).
+_SECOND = re.compile(r"^(CD\d+[a-z]?)[.-]1$", re.IGNORECASE)
 _PEAK_NAME = re.compile(r"^(chr)?([0-9]{1,2}|[XYM]|MT|[GK][IL][0-9.]+)[:_-][0-9]+[-_][0-9]+$")
 PEAKS = "Peaks"
 #: Names of antibodies that mark a sample, not a protein: hashtags (HTO), Cell Ranger's multiplexing oligos (CMO301),
 #: MULTI-seq, BD's sample tags.
 HASHTAG = re.compile(
     r"(^|[^a-z])(hto|hash([ ._-]?tag)?|cmo|lmo|sample[ ._-]?tag|multi[ ._-]?seq|multiplex(ing)?)([^a-z]|$)"
-    r"|(^|[^a-z0-9])[abc]02[56]\d([^0-9]|$)",
+    r"|(^|[^a-z0-9]|total[ ._-]?seq[ ._-]?)[abc]02[56]\d([^0-9]|$)",
     re.IGNORECASE,
 )
 
@@ -72,11 +94,33 @@ def _holds_types(column: pd.Series) -> bool:
 
 
 def types_by_name(names: Strings) -> Strings:
-    """Return the type of each feature by its name: antibody, peak, else gene; shape (n_features,)."""
+    """Return the type of each feature by its name: antibody, peak, else gene; shape (n_features,).
+
+    Antibodies that are called as their proteins are (CD45RA, CD16) are known by them where :data:`MIN_ANTIBODIES` names
+    are those of no gene; then so is the second CD4 among the names, which programs number (CD4-1, CD4.1).
+    """
     kinds = ((_ANTIBODY_NAME, ANTIBODY), (_PEAK_NAME, PEAKS))
-    return np.array(
+    types = np.array(
         [next((t for p, t in kinds if p.search(str(name))), GENE) for name in names], dtype=object
     )
+    against = np.array(
+        [bool(_AGAINST.match(str(n))) and not _OF_CAR.search(str(n)) for n in names], dtype=bool
+    )
+    if against.sum() > 1:
+        types[against] = ANTIBODY
+    plain = np.array([_without_clone(str(name)) in _NO_GENES for name in names], dtype=bool)
+    if (plain & (types == GENE)).sum() >= MIN_ANTIBODIES:
+        listed = pd.Index(names.astype(str))
+        numbered = listed.str.extract(_SECOND, expand=False)
+        second = np.asarray(numbered.notna() & numbered.isin(listed))
+        second |= np.asarray(listed.duplicated() & listed.str.match(r"CD\d"))
+        types[(types == GENE) & (plain | second)] = ANTIBODY
+    return types
+
+
+def _without_clone(name: str) -> str:
+    """Return an antibody's name without the clone behind it: CD16_3G8 and CD16 (3G8) give CD16."""
+    return re.split(r"[ _(|]", name, maxsplit=1)[0].rstrip(".")
 
 
 def are_hashtags(read: Stored) -> npt.NDArray[np.bool_]:
