@@ -165,6 +165,17 @@ def test_genes_of_a_second_species_without_a_prefix_are_told(ids: bool) -> None:
     assert not are_foreign(pd.Index([*human, *mouse[:20]])).any()
 
 
+@pytest.mark.parametrize("prefix", ["macFas5_", "Rnor_6.0_", "GRCm39-", "MMUL:", "susScr11___"])
+def test_a_second_genome_of_any_name_is_known_by_its_genes(prefix: str) -> None:
+    """Man and macaque counted together: only mouse and rat were known, and the others' UMIs counted as man's."""
+    human = [*(f"GENE{i}" for i in range(900)), "HLA-A", "MT-CO1", "RP11-34P13.7"]
+    other = [f"{prefix}{name}" for name in human]
+    assert list(are_foreign(pd.Index([*human, *other]))) == [False] * len(human) + [True] * len(
+        other
+    )
+    assert not are_foreign(pd.Index([*human, *other[:100]])).any()
+
+
 def test_human_genes_that_begin_like_a_rats_genome_stay() -> None:
     """RN7SL1_ENSG00000276168 was taken for a gene of rn7, and its UMIs for those of a rat."""
     names = pd.Index(["RN7SL1_ENSG00000276168", "RN7SK|ENSG00000283293", "rn7_Cd3e", "rn6___Cd3e"])

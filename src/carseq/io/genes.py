@@ -311,11 +311,13 @@ def is_mitochondrial(names: pd.Index) -> np.ndarray:
 def are_foreign(names: pd.Index) -> np.ndarray:
     """Return which features are those of another species, shape (n_features,).
 
-    By a prefix (`mm10___Cd3e`), or, where man's are there too, by the id (`ENSMUSG...` beside `ENSG...`) or the
+    By a prefix (`mm10___Cd3e`, or any other behind which :data:`MIN_TWINS` of man's genes are there a second time, as
+    `macFas5_CD3E`), or, where man's are there too, by the id (`ENSMUSG...` beside `ENSG...`) or the
     spelling (`Cd3e` beside `CD3E`, for :data:`MIN_TWINS` genes or more).
     """
     names = pd.Index(names.astype(str))
     found = np.asarray(names.str.match(_FOREIGN_PREFIX.pattern, flags=re.IGNORECASE), dtype=bool)
+    found |= _second_genome(names)
     of_other = np.asarray(names.str.match(_OTHER_ENSEMBL), dtype=bool)
     if of_other.sum() >= MIN_TWINS and names.str.match(_HUMAN_ENSEMBL).any():
         found |= of_other
@@ -325,6 +327,25 @@ def are_foreign(names: pd.Index) -> np.ndarray:
         if twins.sum() >= MIN_TWINS:
             # C1orf112 has no twin, nor has Gm12345.
             found |= twins | np.asarray(names.str.match(_MOUSE_ALONE), dtype=bool)
+    return found
+
+
+def _second_genome(names: pd.Index) -> np.ndarray:
+    """Return which features stand behind a prefix that makes others of them a second time, shape (n_features,)."""
+    found = np.zeros(len(names), dtype=bool)
+    # The longest prefix first: Rnor_6.0_ before Rnor_; the names of neither are man's.
+    for pattern in (
+        r"^(.+?[_:|-]+[\d.]+[_:|-]+)(?=[A-Za-z])",
+        r"^([A-Za-z][A-Za-z0-9.]*?[_:|-]+)(?=[A-Za-z])",
+    ):
+        prefix = names.str.extract(pattern, expand=False)
+        for one, n in prefix.value_counts().items():
+            if n < MIN_TWINS or _HUMAN_PREFIX.match(f"{one}A"):
+                continue
+            rows = np.asarray(prefix == one) & ~found
+            behind = names[rows].str.slice(len(str(one))).str.upper()
+            if behind.isin(names[~rows]).sum() >= MIN_TWINS:
+                found |= rows
     return found
 
 
