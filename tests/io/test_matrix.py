@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import itertools
 import re
+from collections.abc import Callable
 
 import anndata
 import h5py
@@ -16,6 +17,7 @@ from scipy import sparse
 from carseq.errors import CarseqError
 from carseq.io.matrix import near_names, read_counts
 from carseq.io.matrix.features import types_by_name
+from carseq.io.matrix.molecules import check_molecules
 from carseq.study.texts import NAME
 from tiny import write_h5, write_mtx
 
@@ -542,3 +544,33 @@ def test_a_car_called_by_what_it_binds_is_no_antibody(names: list[str]) -> None:
     assert set(types_by_name(np.array(["CD3E", "CD4", *names[:2]], dtype=object))) == {
         "Gene Expression"
     }
+
+
+def barcodes_of(seed: int, umis: int = 3_000) -> np.ndarray:
+    """Return molecules of 60 barcodes in 3,000 genes, some of which are common, as in cells."""
+    rng = np.random.default_rng(seed)
+    p = rng.lognormal(0, 1.6, 3_000)
+    return rng.poisson(umis * p / p.sum() * rng.uniform(0.4, 1.6, (60, 1))).astype(np.float32)
+
+
+@pytest.mark.parametrize("rounding", [np.rint, np.floor])
+def test_rounded_logarithms_are_no_counts(rounding: Callable[[np.ndarray], np.ndarray]) -> None:
+    """`adata.X.astype(int)` after log1p: whole numbers, a 1 among them, taken for molecules without a word."""
+    counts = barcodes_of(5)
+    check_molecules(sparse.csr_matrix(counts), "the matrix")
+    logs = rounding(np.log1p(1e4 * counts / counts.sum(axis=1, keepdims=True)))
+    with pytest.raises(CarseqError, match="no counts of molecules") as told:
+        check_molecules(sparse.csr_matrix(logs), "the matrix")
+    assert "logarithms" in told.value.cause
+
+
+def test_reads_of_wells_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    """Smart-seq2: reads, some eight of a molecule. They were counted as molecules without a word."""
+    counts = barcodes_of(6)
+    check_molecules(sparse.csr_matrix(counts), "the matrix")
+    assert not caplog.records
+    rng = np.random.default_rng(7)
+    seen = counts > 0
+    counts[seen] += rng.negative_binomial(counts[seen], 1 / 8)
+    check_molecules(sparse.csr_matrix(counts), "the matrix")
+    assert "reads" in caplog.text
