@@ -8,9 +8,20 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from carseq.cells.subtypes import activated, read_t_types, t_allowed
+from carseq.cells.subtypes import activated, read_t_types, resolve, t_allowed
 
-GENES = [*read_t_types()["gene"], "MKI67", "TOP2A", "CDK1", "TNFRSF9", "LAG3", "MIR155HG", "REST"]
+GENES = [
+    *read_t_types()["gene"],
+    "MKI67",
+    "TOP2A",
+    "CDK1",
+    "TNFRSF9",
+    "LAG3",
+    "MIR155HG",
+    "TYROBP",
+    "FCER1G",
+    "REST",
+]
 
 
 def cells_with(*shown: dict[str, int]) -> ad.AnnData:
@@ -91,3 +102,20 @@ def test_a_follicular_cell_shows_more_than_exhaustion() -> None:
         {"PDCD1": 2, "CXCR5": 1},
     )
     assert found == [False, True]
+
+
+def test_an_nk_cell_with_trdc_is_no_gamma_delta_cell() -> None:
+    """Adaptive NK cells show TRDC and CD3E: a third of the gamma-delta T cells were NK cells by surface protein."""
+    nk = {"TRDC": 2, "TYROBP": 1, "FCER1G": 1}
+    found = may_be(
+        "gamma-delta T cell", nk, {"TRDC": 2}, nk | {"TRDV2": 1}, {"TRDC": 1, "TRGV9": 1}
+    )
+    assert found == [False, True, True, True]
+
+
+def test_labels_that_are_less_often_right_are_less_sure() -> None:
+    """Memory CD8 T cells were right in 71 % at 0.90, since CD8 cells regain CD45RA; memory CD4 ones were all right."""
+    types = ["memory CD4 T cell", "naive CD4 T cell", "naive CD8 T cell", "memory CD8 T cell"]
+    label, sure = resolve(np.eye(4), types, np.ones((4, 4), dtype=bool))
+    assert list(label) == types
+    assert sure == pytest.approx([1.0, 0.94, 0.97, 0.87])
