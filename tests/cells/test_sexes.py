@@ -14,7 +14,10 @@ from scipy import sparse
 
 from carseq.calling import call_study
 from carseq.cells import quality
-from carseq.cells.sexes import RATE_TWO_X, RATE_Y, of_two_sexes, sexes
+from carseq.cells.sexes import OF_TWO_X, OF_Y, RATE_TWO_X, RATE_Y, of_two_sexes, sexes
+from carseq.cells.subtypes import ACTIVATION
+from carseq.data import path as data_path
+from carseq.io.genes import with_symbols
 from carseq.report import alerts
 from carseq.report.study import read_study
 from study import write_study
@@ -45,6 +48,18 @@ def test_a_sample_shows_its_sex_or_nothing(sex: str, n: int, ambient: float, kno
     """A tenth of foreign RNA is borne; half of it, or five cells, say nothing; never the other sex."""
     found = [sexes(blood("S", sex, n, ambient=ambient, seed=s))["S"] for s in range(20)]
     assert set(found) == {sex if known else ""}
+
+
+def test_the_genes_are_known_by_their_ids() -> None:
+    """A matrix of Ensembl ids alone: XIST and six of the Y chromosome's seven genes were not known, nor was any sex."""
+    table = pd.read_csv(data_path("markers/gene_ids.tsv"), sep="\t", dtype=str)
+    assert {*OF_TWO_X, *OF_Y, *ACTIVATION} <= set(table["gene"])
+    ids = table["ensembl_id"].tolist()
+    made = ad.AnnData(
+        sparse.csr_matrix(np.ones((3, len(ids)), np.float32)), var=pd.DataFrame(index=ids)
+    )
+    with_symbols(made)
+    assert quality(made).obs[["xist_umis", "y_umis"]].to_numpy().tolist() == [[1.0, 7.0]] * 3
 
 
 def test_a_mixture_of_people_is_of_no_sex() -> None:
