@@ -283,6 +283,7 @@ def test_antibodies_are_no_genes(made: ad.AnnData) -> None:
         (["chr1:9772-10660", "KI270726.1:27152-28034"], None),
         (["anti-CD3", "anti-CD14"], "modality"),
         (["CD3:UCHT1|CD3E|AHS0231|pAbO", "CD14:MPHIP9|CD14|AHS0037|pAbO"], None),
+        (["CD4_TotalC", "TIGIT_TotalC"], None),
         (["CD4-TotalSeqC-0072", "TotalSeqC0051_CD14"], None),
         (["anti-human_CD4", "anti-CD14"], None),
         (["Hu.CD4", "Hu.CD14_M5E2"], None),

@@ -74,7 +74,7 @@ def antigen(name: str) -> str:
     while text != before:
         # One before the other, in any order: ADT_A0034_CD3, TotalSeqC0034-anti-human-CD3.
         before, text = text, _BEFORE_ANTIGEN.sub("", text, count=1)
-    text = re.sub(r"[\s_.:-]*total[\s_-]*seq.*$", "", text, flags=re.IGNORECASE)
+    text = re.sub(r"[\s_.:-]*total([\s_-]*seq.*|[ABCD])$", "", text, flags=re.IGNORECASE)
     text = re.sub(r"[\s_.-]+(adt|ab|prot(ein)?|antibody)$", "", text, flags=re.IGNORECASE)
     # Clones and barcodes behind the antigen: CD3 (UCHT1), CD3_UCHT1, CD3-TSB.
     text = re.split(r"[(|]", text)[0].strip(" _.-").upper()

@@ -23,7 +23,7 @@ TYPE_COLUMNS = ("feature_types", "feature_type")
 #: its number before or behind the protein, BD's AbSeq, the prefixes of Seurat and muon, anti-CD4, Hu.CD4), hashtags,
 #: and peaks of open chromatin (chr1:9772-10660).
 _ANTIBODY_NAME = re.compile(
-    r"total[ ._-]?seq|pAbO$|[ _:.-](adt|prot|protein|antibody)([.-]\d+)?$|[_:]ab$|^(adt|prot|antibody)[_:.-]|^ab[_:]"
+    r"total[ ._-]?seq|[_-]total[ABCD]$|pAbO$|[ _:.-](adt|prot|protein|antibody)([.-]\d+)?$|[_:]ab$|^(adt|prot|antibody)[_:.-]|^ab[_:]"
     r"|^hu(ms|mo|rat|rt)*\.(CD|TCR|HLA[ ._-]?DR|Ig[GMDE])|^[ABC]\d{4}[ ._-]|[ ._-][ABC]\d{4}$"
     r"|^(hto|hash([ ._-]?tag)?)[ ._#-]?[A-Z0-9]*([ ._-][ACGT]{8,})?$|[ ._-](hto|hashtag)[ ._-]?\d*$"
     r"|^sample[ ._-]?tag[ ._-]?\d|^CMO3\d\d$|isotype[ ._-]?(control|ctrl)"
