@@ -98,7 +98,7 @@ def test_isotype_controls_are_known() -> None:
         map(is_isotype, ["IgG1_control_TotalSeqB", "Isotype_MOPC.21", "mouse IgG2a", "Rat-IgG1"])
     )
     assert all(map(is_isotype, ["hIgG1", "IgG.kappa", "HAIgG", "Armenian.Hamster.IgG", "MOPC-21"]))
-    assert not any(map(is_isotype, ["CD3", "CD64", "HLA-DR", "CD16"]))
+    assert not any(map(is_isotype, ["CD3", "CD64", "HLA-DR", "CD16", "mIgM", "IgD"]))
 
 
 def test_the_gates_find_the_lineage_with_and_without_empty_droplets() -> None:

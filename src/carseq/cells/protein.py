@@ -90,7 +90,7 @@ def is_isotype(name: str) -> bool:
     """Return whether an antibody is a control that binds nothing of ours."""
     return (
         re.search(
-            r"isotype|\bctrl\b|control|\b(mouse|ms|rat|rt|hamster|m|r|h)[\s_.-]?ig[gm]|\bigg\d|\bhaigg"
+            r"isotype|\bctrl\b|control|\b(mouse|ms|rat|rt|hamster|m|r|h)[\s_.-]?igg|\bigg\d|\bhaigg"
             r"|\bigg[\s_.-]?kappa|mopc[\s_.-]?21",
             name,
             re.I,
