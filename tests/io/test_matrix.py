@@ -546,6 +546,13 @@ def test_a_car_called_by_what_it_binds_is_no_antibody(names: list[str]) -> None:
     }
 
 
+def test_the_second_of_two_names_is_the_antibody_among_antibodies() -> None:
+    """CD4 and TIGIT twice beside CD45RA: "marker genes are in the matrix twice, add their rows up" stood there."""
+    names = ["CD4", "TIGIT", "MATR3", "MATR3", "CD45RA", "CD16", "PD-1", "CD4", "TIGIT"]
+    types = types_by_name(np.array(names, dtype=object))
+    assert list(types) == ["Gene Expression"] * 4 + ["Antibody Capture"] * 5
+
+
 def barcodes_of(seed: int, umis: int = 3_000) -> np.ndarray:
     """Return molecules of 60 barcodes in 3,000 genes, some of which are common, as in cells."""
     rng = np.random.default_rng(seed)

@@ -23,8 +23,9 @@ TYPE_COLUMNS = ("feature_types", "feature_type")
 #: its number before or behind the protein, BD's AbSeq, the prefixes of Seurat and muon, anti-CD4, Hu.CD4), hashtags,
 #: and peaks of open chromatin (chr1:9772-10660).
 _ANTIBODY_NAME = re.compile(
-    r"total[ ._-]?seq|[_-]total[ABCD]$|pAbO$|[ _:.-](adt|prot|protein|antibody)([.-]\d+)?$|[_:]ab$|^(adt|prot|antibody)[_:.-]|^ab[_:]"
-    r"|^hu(ms|mo|rat|rt)*\.(CD|TCR|HLA[ ._-]?DR|Ig[GMDE])|^[ABC]\d{4}[ ._-]|[ ._-][ABC]\d{4}$"
+    r"total[ ._-]?seq|[_-]total[ABCD]$|pAbO$"
+    r"|[ _:.-](adt|prot|protein|antibody)([.-]\d+)?$|[_:]ab$|^(adt|prot|antibody)[_:.-]|^ab[_:]"
+    r"|^hu(ms|mo|rat|rt)*\.\w|^[ABC]\d{4}[ ._-]|[ ._-][ABC]\d{4}$"
     r"|^(hto|hash([ ._-]?tag)?)[ ._#-]?[A-Z0-9]*([ ._-][ACGT]{8,})?$|[ ._-](hto|hashtag)[ ._-]?\d*$"
     r"|^sample[ ._-]?tag[ ._-]?\d|^CMO3\d\d$|isotype[ ._-]?(control|ctrl)"
     r"|^(mouse|rat|ms|rt)?[ ._-]?IgG[12][abc]?[ ._-]",
@@ -39,14 +40,19 @@ _NO_GENES = frozenset(
      "CD124", "CD127", "CD134", "CD137", "CD138", "CD141", "CD146", "CD152", "CD155", "CD158", "CD161", "CD162",
      "CD169", "CD183", "CD184", "CD185", "CD186", "CD194", "CD195", "CD196", "CD197", "CD223", "CD235ab", "CD257",
      "CD267", "CD268", "CD272", "CD273", "CD275", "CD278", "CD279", "CD294", "CD303", "CD304", "CD314", "CD319",
-     "CD326", "CD328", "CD335", "CD352", "CD357", "CD366", "HLA-DR", "HLA-ABC", "TCRab", "TCRgd", "TCR-ab", "TCR-gd")
+     "CD326", "CD328", "CD335", "CD352", "CD357", "CD366", "PD-1", "PD-L1", "PD-L2", "CTLA-4", "TIM-3", "LAG-3",
+     "4-1BB", "OX40", "HLA-DR", "HLA-ABC", "TCRab", "TCRgd", "TCR-ab", "TCR-gd")
 )  # fmt: skip
 MIN_ANTIBODIES = 3
 #: anti-CD19 alone may be the CAR, two such are antibodies.
 _AGAINST = re.compile(r"^anti[ ._-]", re.IGNORECASE)
 _OF_CAR = re.compile(r"(?<![a-z])car(-?t)?(?![a-z])|scfv|chima?eric|bbz|28z", re.IGNORECASE)
 #: Behind a gene's name: what programs add to the second of a name (scanpy's CD4-1, R's CD4.1).
-_SECOND = re.compile(r"^(CD\d+[a-z]?)[.-]1$", re.IGNORECASE)
+_SECOND = re.compile(r"^(.+)[.-]1$")
+#: Proteins of such panels that are called as their genes are: of two such names the second is the antibody.
+_LIKE_GENES = re.compile(
+    r"CD\d|(TIGIT|KLRG1|LAG3|ICOS|B2M|CX3CR1|XCR1|CADM1|CLEC\d+[A-Z]|EGFR|EPCAM)([.-]1)?$"
+)
 _PEAK_NAME = re.compile(r"^(chr)?([0-9]{1,2}|[XYM]|MT|[GK][IL][0-9.]+)[:_-][0-9]+[-_][0-9]+$")
 PEAKS = "Peaks"
 #: Names of antibodies that mark a sample, not a protein: hashtags (HTO), Cell Ranger's multiplexing oligos (CMO301),
@@ -113,7 +119,8 @@ def types_by_name(names: Strings) -> Strings:
         listed = pd.Index(names.astype(str))
         numbered = listed.str.extract(_SECOND, expand=False)
         second = np.asarray(numbered.notna() & numbered.isin(listed))
-        second |= np.asarray(listed.duplicated() & listed.str.match(r"CD\d"))
+        second |= np.asarray(listed.duplicated())
+        second &= np.asarray(listed.str.match(_LIKE_GENES))
         types[(types == GENE) & (plain | second)] = ANTIBODY
     return types
 
