@@ -6,6 +6,7 @@ import gzip
 import itertools
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import anndata
 import h5py
@@ -544,6 +545,24 @@ def test_a_car_called_by_what_it_binds_is_no_antibody(names: list[str]) -> None:
     assert set(types_by_name(np.array(["CD3E", "CD4", *names[:2]], dtype=object))) == {
         "Gene Expression"
     }
+
+
+@pytest.mark.parametrize("car", ["anti-BCMA", "Hu.BCMA", "BCMA-protein"])
+def test_the_named_car_is_a_gene_where_nothing_says_otherwise(car: str, tmp_path: Path) -> None:
+    """Its name resembles an antibody's, and antibodies are beside it."""
+    names = [*(f"GENE{i}" for i in range(5)), car, "CD4_ADT", "CD8_TotalSeqB"]
+    counts = np.random.default_rng(1).poisson(3, (30, len(names))) + 1
+    made = anndata.AnnData(
+        sparse.csr_matrix(counts),
+        pd.DataFrame(
+            index=["".join(b) for b in itertools.islice(itertools.product("ACGT", repeat=12), 30)]
+        ),
+        pd.DataFrame(index=names),
+    )
+    made.write_h5ad(tmp_path / "m.h5ad")
+    read = read_counts(tmp_path / "m.h5ad", car=car, needs_car=True)
+    assert list(read.var_names) == names[:6]
+    assert list(read.obsm["protein"]) == names[6:]
 
 
 def test_the_second_of_two_names_is_the_antibody_among_antibodies() -> None:

@@ -32,6 +32,7 @@ from carseq.io.genes import (
 )
 from carseq.io.matrix import (
     ANTIBODY,
+    GENE,
     HASHTAG,
     IDS,
     are_genes,
@@ -41,6 +42,7 @@ from carseq.io.matrix import (
     matrices_of,
     near_names,
     proteins_apart,
+    type_column,
 )
 from carseq.log import get_logger
 from carseq.reference.genome import gene_symbols
@@ -119,7 +121,7 @@ def annotate_matrix(
     _check_object(adata)
     counts, var = _counts(adata)
     check_molecules(counts, "the matrix")
-    counts, var, proteins = genes_alone(adata, counts, var)
+    counts, var, proteins = genes_alone(adata, counts, var, car)
     if not adata.obs_names.is_unique:
         twice = adata.obs_names[adata.obs_names.duplicated()][0]
         raise CarseqError(
@@ -275,7 +277,7 @@ def _tell_agreement(cohort: AnnData) -> None:
 
 
 def genes_alone(
-    adata: AnnData, counts: sparse.csr_matrix, var: pd.DataFrame
+    adata: AnnData, counts: sparse.csr_matrix, var: pd.DataFrame, car: str | None = None
 ) -> tuple[sparse.csr_matrix, pd.DataFrame, pd.DataFrame | None]:
     """Leave out features that are not genes: their molecules are not the cell's RNA.
 
@@ -288,6 +290,9 @@ def genes_alone(
     """
     proteins = proteins_apart(adata)
     types = feature_types(var)
+    if type_column(var) is None:
+        # What the user names as the CAR is no antibody, whatever it is called.
+        types = np.where(var.index.astype(str) == str(car or ""), GENE, types)
     is_gene = are_genes(types)
     if is_gene.all() and is_gene.size:
         return counts, var, proteins

@@ -5,7 +5,14 @@ each named once.
 """
 
 from carseq.io.matrix.counts import gene_counts, read_counts, read_star_matrix
-from carseq.io.matrix.features import ANTIBODY, GENE, HASHTAG, are_genes, feature_types
+from carseq.io.matrix.features import (
+    ANTIBODY,
+    GENE,
+    HASHTAG,
+    are_genes,
+    feature_types,
+    type_column,
+)
 from carseq.io.matrix.hdf5 import IDS, matrices_of, proteins_apart
 from carseq.io.matrix.molecules import check_molecules, twice_by_chance
 from carseq.io.matrix.naming import near_names, rows_beside_car
@@ -28,4 +35,5 @@ __all__ = [
     "read_star_matrix",
     "rows_beside_car",
     "twice_by_chance",
+    "type_column",
 ]

@@ -82,12 +82,16 @@ def feature_types(var: pd.DataFrame) -> Strings:
     From the column of ``var`` that holds them, by whatever name. Without such a column, antibodies and peaks are
     recognized by their names; the other features are genes.
     """
-    column = next((name for name in TYPE_COLUMNS if name in var), None)
-    if column is None:
-        column = next((name for name in var.columns if _holds_types(var[name])), None)
+    column = type_column(var)
     if column is None:
         return types_by_name(var.index.to_numpy(dtype=object))
     return var[column].astype(str).to_numpy(dtype=object)
+
+
+def type_column(var: pd.DataFrame) -> str | None:
+    """Return the column of ``var`` that says which features are genes, by whatever name; None if there is none."""
+    known = (name for name in TYPE_COLUMNS if name in var)
+    return next(known, None) or next((n for n in var.columns if _holds_types(var[n])), None)
 
 
 def _holds_types(column: pd.Series) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from carseq.errors import CarseqError
-from carseq.io.matrix.features import GENE, feature_types
+from carseq.io.matrix.features import GENE, feature_types, type_column
 from carseq.io.matrix.stored import Stored, Strings, bare_names
 from carseq.log import get_logger
 
@@ -156,6 +156,7 @@ def read_h5ad(path: Path) -> Stored:
         has_ids=own_ids is not None,
         columns=var,
         obs=adata.obs,
+        has_types=type_column(var) is not None,
     )
 
 

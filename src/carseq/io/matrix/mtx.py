@@ -56,9 +56,9 @@ def read_mtx(folder: Path, matrix: Path | None = None) -> Stored:
     ids = np.array([row[0] for row in table], dtype=object)
     names = np.array([row[1] if len(row) > 1 else row[0] for row in table], dtype=object)
     types = np.array([row[2] if len(row) > 2 else GENE for row in table], dtype=object)
-    if not any(len(row) > 2 for row in table):
+    if not (has_types := any(len(row) > 2 for row in table)):
         types = types_by_name(names)
-    return Stored(counts, barcodes_at(used), ids, names, types)
+    return Stored(counts, barcodes_at(used), ids, names, types, has_types=has_types)
 
 
 def _of_layout(layout: Layout) -> Stored:
@@ -90,7 +90,8 @@ def _of_layout(layout: Layout) -> Stored:
         names = ids
     named = np.array(names, dtype=object)
     barcodes = np.array(layout.barcodes, dtype=object)[seen]
-    return Stored(counts, barcodes, np.array(ids, dtype=object), named, types_by_name(named))
+    types = types_by_name(named)
+    return Stored(counts, barcodes, np.array(ids, dtype=object), named, types, has_types=False)
 
 
 def _parts_of(folder: Path, matrix: Path | None) -> tuple[Path, Path, Path]:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from carseq.errors import CarseqError
 from carseq.io.genes import OWN_NAMES, gene_symbols, marker_genes
-from carseq.io.matrix.features import are_genes
+from carseq.io.matrix.features import GENE, are_genes
 from carseq.io.matrix.stored import Stored, Strings, tell_twice
 from carseq.log import get_logger
 
@@ -50,8 +50,18 @@ def car_name(feature: str) -> str:
 
 
 def spell_car(read: Stored, path: Path, car: str | None) -> None:
-    """Give the one feature that the configuration cannot name otherwise (``CAR;CAR``) the CAR's name, in place."""
-    if car is None or (read.names == car).any():
+    """Give the one feature that the configuration cannot name otherwise (``CAR;CAR``) the CAR's name, in place.
+
+    A feature with the CAR's name is a gene unless the file says otherwise.
+    """
+    if car is None:
+        return
+    if not read.has_types:
+        # Who names it knows more than a guess by its name: anti-BCMA is the CAR, not an antibody.
+        own = (read.names == car) | (read.ids == car)
+        own |= np.array([car_name(str(name)) == car for name in read.names], dtype=bool)
+        read.types = np.where(own, GENE, read.types)
+    if (read.names == car).any():
         return
     genes = np.flatnonzero(are_genes(read.types))
     meant = [i for i in genes if car_name(str(read.names[i])) == car]

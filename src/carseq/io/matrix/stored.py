@@ -34,6 +34,8 @@ class Stored:
     #: What else the file says about the features, and about the barcodes.
     columns: pd.DataFrame | None = None
     obs: pd.DataFrame | None = None
+    #: Whether the file says what its features are; else their types are guessed by their names.
+    has_types: bool = True
     #: The program that took molecules away, if the file is one of its results.
     corrected_by: str = ""
 
