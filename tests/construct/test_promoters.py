@@ -65,6 +65,30 @@ def test_the_mrna_begins_at_the_promoters_start(tmp_path, name, kozak):
     assert not any("MoMuLV" in message for message in told.values())
 
 
+@pytest.mark.parametrize(
+    ("exon", "intron"),
+    [
+        ("HTLV1_exon1", ("GTAAGTTTAAAGC", "HTLV1_intron_end", 0)),
+        ("CMV_exon1", ("GTAAGTACCGCC", "CMV_intron_end", 15)),
+        ("CMV_exon1", ("GTAAGTACCGCC", "HBB_intron_end", 15)),
+        ("", ("", "SV40_late_intron", 0)),
+    ],
+    ids=lambda x: x[1] if isinstance(x, tuple) else x,
+)
+def test_introns_behind_cmvs_promoter_and_in_composite_ones_are_known(tmp_path, exon, intron):
+    """The sequence of a vector with EF1-HTLV (liso-cel's) or CMV's exon 1 and an intron, without annotation."""
+    donor, last, kept = intron
+    leader = random_bases(20, 7) + (P[exon] if exon else "CAGAAAGTTAACTG")
+    whole = donor + (random_bases(90, 8).replace("AATAAA", "CCCCCC") if donor else "") + P[last]
+    ltr = P["HIV1_dU3"] + P["HIV1_R"] + P["HIV1_U5"]
+    bases = ltr + random_bases(700, 3) + P["CMV_promoter"] + leader + whole + "GCCACC" + FRAME
+    path = tmp_path / "v.fa"
+    path.write_text(f">v\n{bases + random_bases(50, 4) + ltr}\n")
+    found = load_construct(path)
+    join = len(leader) + len(whole) - kept
+    assert found.transcripts[1].blocks == ((0, len(leader)), (join, len(found.sequence)))
+
+
 def _annotated(folder, features, *, word="GENBANK"):
     """Read a map of a promoter and a 3' end that no sequence tells: 300 nt, promoter, frame, 3' end, 500 nt."""
     end = random_bases(180, 12) + "AATAAA" + random_bases(60, 13)

@@ -23,9 +23,13 @@ _PROMOTER_INTRONS = (
     ("EF1A_exon1", "EF1A_intron_end", 0),
     ("CAG_exon1", "CAG_intron_end", 15),
     ("UbC_exon1", "UbC_intron_end", 2),
+    # Of HTLV-1's R-U5 in composite promoters: a donor as U1 reads it and an acceptor; no measurement of it is known.
+    ("HTLV1_exon1", "HTLV1_intron_end", 0),
+    ("CMV_exon1", "CMV_intron_end", 15),
+    ("CMV_exon1", "HBB_intron_end", 15),
 )
 #: Introns known from end to end.
-_WHOLE_INTRONS = ("pCI_intron",)
+_WHOLE_INTRONS = ("pCI_intron", "SV40_late_intron")
 
 
 def donors() -> list[str]:
