@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from carseq.cli import app
 from carseq.construct import complete, findings, lint, load_construct, write_construct
 from carseq.construct.backbones import backbones, likeliest
+from carseq.construct.coverage import intended
 from carseq.construct.findings import CODES
 from carseq.construct.introns import splice_sites
 from carseq.construct.parts import parts, sequences
@@ -196,3 +197,20 @@ def test_a_vector_that_differs_from_the_known_ones_keeps_its_ends(tmp_path, reco
             joined += all(abs(start + a - first - b) <= 2 for a, b in places)
     assert right == 4
     assert joined >= (4 if share <= 0.1 else 2)
+
+
+@pytest.mark.parametrize("last", ["HIV1_R", "bGH_polyA"])
+def test_a_missing_leader_is_of_the_family_of_the_end_that_is_known(tmp_path, last):
+    """axi-cel's frame behind an unknown promoter in a lentiviral vector or a transposon: MSGV1's leader was assumed."""
+    part, rng = parts(), random.Random(4)
+    unknown = "".join(rng.choice("ACGT") for _ in range(900))
+    lenti = last == "HIV1_R"
+    first = "".join(part[p] for p in ("HIV1_R", "HIV1_U5", "HIV1_leader")) if lenti else part["PB_5"]
+    end = part["HIV1_dU3"] + part[last] + part["HIV1_U5"] if lenti else part[last]
+    found = load_construct(
+        write(tmp_path / "v.fa", f"{first}{unknown}GCCACC{FRAME}{unknown[:40]}{end}")
+    )
+    whole = intended(found)
+    assert whole.missing or whole.unknown
+    assert whole.backbone is None or backbones()[whole.backbone].is_lentiviral
+    assert not any("MSGV1" in finding["message"] for finding in lint(found))

@@ -171,6 +171,24 @@ def _five(construct: Construct, backbone: Backbone) -> tuple[int, int]:
     return n, at
 
 
+def is_lentiviral(construct: Construct) -> bool | None:
+    """Return whether the known ends of an mRNA are as a lentiviral vector's, None where none of them tells.
+
+    An R tells its family. A promoter of its own, and a poly(A) signal that is no LTR's, are no mRNA's of a
+    gamma-retroviral LTR.
+    """
+    ends = [e.what for e in (construct.five, construct.three) if e is not None and e.known]
+    told = [what.startswith("HIV") for what in ends if what.endswith(" R")]
+    if told:
+        return any(told)
+    return True if any("promoter" in what or "poly(A) signal" in what for what in ends) else None
+
+
+def fits(construct: Construct, backbone: Backbone) -> bool:
+    """Whether a known vector's LTRs are of the family that the construct's known ends are of."""
+    return is_lentiviral(construct) in (None, backbone.is_lentiviral)
+
+
 def likeliest(construct: Construct) -> Match | None:
     """Return the known vector whose bases lie around the CAR's frame, or None where none does.
 
@@ -185,6 +203,8 @@ def likeliest(construct: Construct) -> Match | None:
     behind = construct.sequence[end : end + _FLANK]
     best: Match | None = None
     for backbone in backbones().values():
+        if not fits(construct, backbone):
+            continue
         n_five, five_at = _five(construct, backbone)
         n_three, _, three_at = _best_piece(behind, backbone.three, behind=True)
         if n_five < _MIN_AGREEING:

@@ -20,6 +20,8 @@ from carseq.construct.backbones import (
     Match,
     apart,
     backbones,
+    fits,
+    is_lentiviral,
     likeliest,
     likely_product,
     matched,
@@ -113,13 +115,12 @@ def _likely(construct: Construct, five: bool, three: bool) -> tuple[Match, str]:
         agree = found.n_five + found.n_three
         return found, f"{found.backbone.name}, {agree} of whose bases lie around the reading frame"
     product = likely_product(construct)
-    if product is not None:
+    if product is not None and fits(construct, product[1]):
         name, backbone = product
         return matched(
             construct, backbone
         ), f"{backbone.name}, the vector of {name}, whose frame this is"
-    ends = [e.what for e in (construct.five, construct.three) if e is not None and e.known]
-    lenti = any("HIV" in what or "promoter" in what for what in ends)
+    lenti = is_lentiviral(construct)
     name = DEFAULT_LENTI if lenti else DEFAULT
     kind = "lentiviral" if lenti else "gamma-retroviral"
     return (
