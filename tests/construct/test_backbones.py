@@ -205,7 +205,9 @@ def test_a_missing_leader_is_of_the_family_of_the_end_that_is_known(tmp_path, la
     part, rng = parts(), random.Random(4)
     unknown = "".join(rng.choice("ACGT") for _ in range(900))
     lenti = last == "HIV1_R"
-    first = "".join(part[p] for p in ("HIV1_R", "HIV1_U5", "HIV1_leader")) if lenti else part["PB_5"]
+    first = (
+        "".join(part[p] for p in ("HIV1_R", "HIV1_U5", "HIV1_leader")) if lenti else part["PB_5"]
+    )
     end = part["HIV1_dU3"] + part[last] + part["HIV1_U5"] if lenti else part[last]
     found = load_construct(
         write(tmp_path / "v.fa", f"{first}{unknown}GCCACC{FRAME}{unknown[:40]}{end}")

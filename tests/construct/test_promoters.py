@@ -19,6 +19,10 @@ PROMOTERS = {
     "MND": (P["MND_promoter"], "", None),
     "SFFV": (P["SFFV_promoter"], "GCGCCAGTCCTCCGACAGACTGAGTCGCCCGGG", None),
     "CMV": (P["CMV_promoter"], "", None),
+    # Of inducible promoters: TetO, UAS or NFAT sites stand before them.
+    "minimal CMV": ("TCCCTATCAGTGATAGAGA" * 7 + P["CMV_minimal"], "TCAGATCGCC", None),
+    "minimal TATA": ("GGAGGAAAAACTGTTTCATACAGAAGGCGT" * 4 + P["TATA_minimal"], "CTTGG", None),
+    "IL2": ("GGAGGAAAAACTGTTTCATACAGAAGGCGT" * 4 + P["IL2_promoter"], P["IL2_leader"], None),
     "EF1alpha": (P["EF1A_promoter"], P["EF1A_exon1"], None),
     "PGK (human)": (P["hPGK_promoter"], P["hPGK_leader"], None),
     "PGK (mouse)": (P["mPGK_promoter"], P["mPGK_leader"], None),

@@ -55,6 +55,7 @@ _UNTRANSLATED = (
     ("EF1alpha exon 1", "EEF1A1", "EF1A_exon1", "EF1A_intron_end"),
     ("UbC exon 1", "UBC", "UbC_exon1", "UbC_intron_end"),
     ("PGK leader", "PGK1", "hPGK_leader", ""),
+    ("IL2 leader", "IL2", "IL2_leader", ""),
     ("5' UTR", "HBB", "HBB_5UTR", ""),
     ("3' UTR", "HBB", "HBB_3UTR", ""),
     ("5' UTR", "HBA1", "HBA1_5UTR", ""),

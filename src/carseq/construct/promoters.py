@@ -48,8 +48,14 @@ _STARTS = (
     ("PGK (mouse)", "mPGK_promoter", "mPGK_leader", 0.12),
     ("SV40", "SV40_promoter", "SV40_leader", 0.1),
 )
-#: Bases on either side of the start that are looked for.
-_BESIDE = 100
+#: The ends of inducible promoters, which differ in what stands before them, likewise.
+_MINIMAL = (
+    ("minimal CMV", "CMV_minimal", "", 0.12),
+    ("minimal TATA", "TATA_minimal", "", 0.08),
+    ("IL2", "IL2_promoter", "IL2_leader", 0.1),
+)
+#: Bases on either side of the start that are looked for, and within which two starts are one.
+_BESIDE, _SAME_START = 100, 12
 #: A promoter whose mRNA begins so near before an end is the LTR's own (its U3), or has nothing to transcribe.
 _BEFORE_END = 60
 #: Poly(A) signals known by their sequence.
@@ -97,7 +103,7 @@ def _u3_starts(stretch: str) -> dict[int, str]:
             # The whole promoter tells MND from MSCV, which are alike at the end.
             whole = find_part(bases, stretch[max(0, end - len(bases) - 40) : end + 5], 0.3)
             likeness = max((h[2] for h in whole), default=0.0) + identity
-            near = next((p for p in hits if abs(p - end) <= 12), None)
+            near = next((p for p in hits if abs(p - end) <= _SAME_START), None)
             if near is None:
                 hits[end] = (likeness, name)
             elif likeness > hits[near][0]:
@@ -110,11 +116,16 @@ def known_starts(sequence: str, lo: int, hi: int) -> list[Start]:
     """Return the starts of transcription of known promoters in ``sequence[lo:hi]``, in order."""
     stretch = sequence[lo:hi]
     found = dict(_u3_starts(stretch))
-    for name, before, after, edits in _STARTS:
+    for promoter in (*_STARTS, *_MINIMAL):
+        name, before, after, edits = promoter
         up = parts()[before][-_BESIDE:]
         down = parts()[after][:_BESIDE] if after else ""
         for _, end, _ in find_part(up + down, stretch, edits):
-            found.setdefault(end - len(down), name)
+            place = end - len(down)
+            # A whole promoter counts before the minimal one that is a part of it.
+            if promoter in _MINIMAL and any(abs(place - p) <= _SAME_START for p in found):
+                continue
+            found.setdefault(place, name)
     return [Start(lo + p, found[p]) for p in sorted(found)]
 
 
