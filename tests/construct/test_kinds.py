@@ -318,6 +318,13 @@ BEHIND = coded(f"M{DOMAIN['EGFP']}GSG{DOMAIN['T2A']}{CAR}")
         # The marker by which cells are sorted is behind a stop codon, or out of frame.
         (FRAME + MARKED[len(FRAME) - 3 :], {"premature_stop": "warn"}),
         (FRAME[:-3] + "G" + MARKED[len(FRAME) - 3 :], {"frameshift": "warn"}),
+        # The marker before the CAR lost a base, far off the 2A peptide or in its first residues, or ends before it.
+        (BEHIND[:300] + BEHIND[301:], {"frameshift": "error"}),
+        (BEHIND[:20] + BEHIND[21:], {"frameshift": "error"}),
+        (BEHIND[:717] + "TAA" + BEHIND[717:], {"premature_stop": "error"}),
+        # So within the marker behind it.
+        (MARKED[:-400] + MARKED[-399:], {"frameshift": "warn"}),
+        (MARKED[:-402] + "TAA" + MARKED[-399:], {"premature_stop": "warn"}),
         # The stop codon is lost.
         (FRAME[:-3] + "GCT" * 20 + "TAA", {"no_stop": "warn"}),
         # A transmembrane domain whose bases are unknown need not be lacking.

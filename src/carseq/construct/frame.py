@@ -11,7 +11,7 @@ from carseq.construct.findings import Level
 from carseq.construct.identify import INHIBITORY
 from carseq.construct.model import Construct
 from carseq.construct.orfs import MAX_DOMAIN_EDITS
-from carseq.construct.parts import find_protein, known_proteins
+from carseq.construct.parts import find_part, find_protein, known_proteins
 from carseq.construct.promoters import known_starts
 from carseq.construct.protein import CAR_KINDS, MIN_SECOND, UNNAMED, has_signal_peptide
 from carseq.construct.setting import is_joined
@@ -26,6 +26,9 @@ _MIN_OPEN = 8
 _TOUCH = 12
 #: Bases between a CAR and a 2A peptide that joins it to another protein: a linker, a furin site, a tag.
 _JOINT = 90
+#: Edits (share) of a run of a marker's residues, and bases between a 2A peptide and the first such run or the CAR's
+#: binder: a leader, a tag, two linkers.
+_RUN_EDITS, _LEADER = 0.12, 300
 #: Residues behind the CAR's last domain from which on its stop codon seems to be lost.
 _MIN_RUN = 8
 #: Unknown residues of a frame that may be a domain which is missed.
@@ -233,7 +236,98 @@ def _broken_joints(construct: Construct) -> list[Fault]:
                         inner,
                         "warn",
                     )
-    return list(faults.values())
+    return list(faults.values()) or _broken_partners(construct)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Some residues of a marker, found in one frame: where they lie in it, their frame, and their half-open place."""
+
+    at: int
+    frame: int
+    start: int
+    end: int
+
+
+def _partner(sequence: str, lo: int, hi: int, last: bool) -> tuple[str, list[_Run]] | None:
+    """Return the marker or switch of which most lies in ``sequence[lo:hi]``, and its runs, in whatever frame.
+
+    Of several copies the last or the first one counts.
+    """
+    texts = [translate(sequence[lo + offset : hi]) for offset in range(3)]
+    best: tuple[str, list[_Run]] | None = None
+    for domain in known_proteins("marker", "switch"):
+        runs = []
+        for at in range(0, len(domain.sequence) - _MIN_PIECE + 1, _MIN_PIECE):
+            piece = domain.sequence[at : at + _MIN_PIECE]
+            for offset, text in enumerate(texts):
+                for a, b, _ in find_part(piece, text, _RUN_EDITS):
+                    start = lo + offset + 3 * a
+                    runs.append(_Run(at, start % 3, start, start + 3 * (b - a)))
+        runs.sort(key=lambda r: r.start, reverse=last)
+        n = next(
+            (i for i in range(1, len(runs)) if (runs[i].at >= runs[i - 1].at) == last), len(runs)
+        )
+        if n > 1 and (best is None or n > len(best[1])):
+            best = domain.name, sorted(runs[:n], key=lambda r: r.start)
+    return best
+
+
+def _broken_partners(construct: Construct) -> list[Fault]:
+    """Return the faults of a marker before or behind the CAR that the 2A peptide in the CAR's frame does not join.
+
+    A base lost within the marker, or a stop codon, parts it from the 2A peptide however far off. The ribosome that
+    began at a marker before the CAR then never comes to the CAR; of one behind it the marker alone is lost.
+    """
+    assert construct.orf is not None
+    start, end = construct.orf
+    sequence = construct.sequence
+    rows = [r for r in construct.domain_rows if r.kind in CAR_KINDS or r.kind == "binder"]
+    first = min((r.start for r in rows), default=start)
+    inner = max((r.end for r in rows), default=end)
+    own, head = start % 3, translate(sequence[start % 3 :])
+    joints = sorted(
+        (own + 3 * a, own + 3 * b)
+        for domain in known_proteins("2A peptide")
+        for a, b, _ in find_protein(domain.sequence, head, MAX_DOMAIN_EDITS)
+    )
+    faults = []
+    before = max((j for j in joints if j[1] <= first and first - j[1] <= _LEADER), default=None)
+    if before is not None and (found := _partner(sequence, 0, before[0], True)) is not None:
+        name, runs = found
+        shifted = any(run.frame != own for run in runs)
+        codons = range(runs[-1].end, before[0], 3)
+        stop = None if shifted else next((i for i in codons if sequence[i : i + 3] in STOPS), None)
+        why = "a base was lost or added before that, or its start codon is missing"
+        if stop is not None:
+            why = f"it ends at a stop codon (base {stop + 3})"
+        if shifted or stop is not None or start > runs[0].start:
+            faults.append(
+                Fault(
+                    "frameshift" if stop is None else "premature_stop",
+                    f"{name} before the CAR and the 2A peptide that joins them (bases {before[0] + 1}-{before[1]}) lie "
+                    f"in no common reading frame: {why}. The CAR behind it would not be translated.",
+                    "Check the map there; compare it with the reads (`carseq construct FILE --bam READS.bam`).",
+                    before[0],
+                    "error",
+                )
+            )
+    behind = next((j for j in joints if 0 <= j[0] - inner <= _JOINT), None)
+    if behind is not None and (found := _partner(sequence, behind[1], len(sequence), False)):
+        name, runs = found
+        shifted = any(run.frame != own for run in runs)
+        if runs[0].start - behind[1] <= _LEADER and (shifted or runs[-1].end > end):
+            why = "changes its reading frame" if shifted else f"has a stop codon in it (base {end})"
+            faults.append(
+                Fault(
+                    "frameshift" if shifted else "premature_stop",
+                    f"{name} behind the CAR {why}: it would not be made whole. The CAR is.",
+                    "Check the map there if cells are sorted by that protein.",
+                    behind[1],
+                    "warn",
+                )
+            )
+    return faults
 
 
 def _no_signal_peptide(construct: Construct) -> list[Fault]:
