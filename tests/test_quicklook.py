@@ -23,6 +23,7 @@ from carseq.construct.backbones import backbones
 from carseq.construct.genes import GENES
 from carseq.construct.library import relatives
 from carseq.construct.parts import known_proteins, parts, sequences
+from carseq.data import path as data_path
 from carseq.errors import CarseqError
 from carseq.figures.beside import drawing
 from carseq.library.whitelist import known_whitelist
@@ -153,6 +154,35 @@ def test_reads_within_a_human_gene_that_is_not_compared_are_not_sure(tmp_path):
     words = "\n".join(write_look(look, "S", tmp_path))
     assert "5 CAR molecules in 1 barcode: 1 sure" in words
     assert "EGFRt of EGFR" in words
+
+
+#: IGHV3-23 with a J segment, as a B cell's mRNA and a binder from a library of human antibodies have them.
+IGHV3_23 = (
+    "GAGGTGCAGCTGTTGGAGTCTGGGGGAGGCTTGGTACAGCCTGGGGGGTCCCTGAGACTCTCCTGTGCAGCCTCTGGATTCACCTTTAGCAGCTATGCCATGAGC"
+    "TGGGTCCGCCAGGCTCCAGGGAAGGGGCTGGAGTGGGTCTCAGCTATTAGTGGTAGTGGTGGTAGCACATACTACGCAGACTCCGTGAAGGGCCGGTTCACCATC"
+    "TCCAGAGACAATTCCAAGAACACGCTGTATCTGCAAATGAACAGCCTGAGAGCCGAGGACACGGCCGTATATTACTGTGCGAAA"
+    "GACCGTAGTTACTACGGTATGGACTACTGGGGCCAGGGAACCCTGGTCACCGTCTCCTCA"
+)
+
+
+def test_reads_of_b_cells_within_a_human_binder_are_not_sure(tmp_path):
+    """A binder with the codons of human V segments: a plasma cell's antibody was sure CAR molecules."""
+    frame, vector = sequences("orfs.fa")["tisa-cel"], backbones()["MSGV1"]
+    rows = load_construct(data_path("constructs/tisa-cel.gb"))
+    at = rows.domains.set_index("name").loc["CD8A hinge", "start"] - rows.orf[0]
+    frame = frame[:63] + IGHV3_23 + frame[at:1458] + "TAA"
+    (tmp_path / "v.fa").write_text(f">v\n{vector.five}{frame}{vector.three}\n")
+    car = load_construct(tmp_path / "v.fa", name="CAR")
+    listed, first = barcodes("10x_version3"), car.orf[0] + 63
+    # Another cell's antibody of the same segment: its third loop and what follows are its own.
+    native = car.sequence[first : first + 290] + bases(60)
+    reads = [(listed[2] + bases(12), native[i : i + 90]) for i in (60, 130, 200)]
+    reads.append((listed[2] + bases(12), car.sequence[-300:-210]))
+    reads += [(RNG.choice(listed) + bases(12), bases(90)) for _ in range(2000)]
+    look = quicklook([write(tmp_path, reads)], car)
+    row = look.barcodes.iloc[0]
+    assert (row["unique"], row["shared"]) == (1, 3)
+    assert "VH of IGHV" in "\n".join(write_look(look, "S", tmp_path))
 
 
 def test_reads_of_other_parts_of_human_genes_are_not_sure(tmp_path):

@@ -12,7 +12,7 @@ from carseq.construct import lint, load_construct
 from carseq.construct.antibody import variable_domains
 from carseq.construct.backbones import backbones
 from carseq.construct.coding import translate
-from carseq.construct.genes import GENES, human_parts
+from carseq.construct.genes import GENES, human_parts, is_annotated
 from carseq.construct.parts import known, sequences
 from carseq.construct.protein import hydrophobic_span, protein_domains
 from carseq.errors import CarseqError
@@ -400,6 +400,15 @@ def test_a_shortened_cd3zeta_is_named(tmp_path, kept):
     told = {f["code"]: f for f in lint(found)}
     assert "no_cd3zeta" not in told
     assert f"{len(short)} of its 112 residues" in told["truncated_cd3zeta"]["message"]
+
+
+def test_families_of_genes_are_known_by_their_members():
+    """An annotation without antibodies' V segments: a binder with their codons takes B cells' reads, unsaid."""
+    assert is_annotated("IGHV", {"IGHV3-23", "CD3E"})
+    assert not is_annotated("IGHV", {"IGHG1", "IGKV1-39", "CD3E"})
+    assert is_annotated("IGHV3", {"IGHV3-7"})
+    assert is_annotated("TLE5", {"AES"})
+    assert not is_annotated("EGFR", {"EGFR-AS1"})
 
 
 PARTNERS = ("dnTGFBR2", "HER2t", "CD20", "IL7", "CCL19", "IL12B", "IL12A", "IL21", "IL15RA")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from carseq.construct import Construct, load_construct
-from carseq.construct.genes import FAMILIES, human_parts
+from carseq.construct.genes import human_parts, is_annotated
 from carseq.errors import CarseqError
 from carseq.io.fasta import contigs
 from carseq.io.genes import MIN_IDS, is_mitochondrial, marker_genes
@@ -450,7 +450,7 @@ def _check_parts(genes: Collection[str], constructs: Sequence[Construct]) -> Ite
     if len(marker_genes().intersection(genes)) < MIN_IDS:
         return
     for car in constructs:
-        lacking = [p for p in human_parts(car) if p.gene not in genes and p.gene not in FAMILIES]
+        lacking = [p for p in human_parts(car) if not is_annotated(p.gene, genes)]
         if lacking:
             named = ", ".join(dict.fromkeys(f"{part.gene} ({part.name})" for part in lacking))
             yield (
