@@ -12,8 +12,10 @@ import pytest
 from Bio import SeqIO
 
 from carseq.construct import load_construct
+from carseq.construct.coding import translate
 from carseq.construct.library import NAMES
 from carseq.construct.lint import lint
+from carseq.construct.parts import sequences
 from carseq.construct.reading import read_vector, split_record
 from carseq.data import path as data_path
 from carseq.errors import CarseqError
@@ -347,3 +349,17 @@ def test_of_several_records_the_one_like_a_car_is_proposed(tmp_path):
     with pytest.raises(CarseqError, match="2 sequences") as refusal:
         read_vector(path)
     assert "v.fa#insert" in refusal.value.remedy
+
+
+def test_the_protein_of_a_product_is_told_with_its_construct(tmp_path):
+    """A company's or the WHO's list gives a product's residues alone: which bases carseq has of it was not said."""
+    protein = translate(sequences("orfs.fa")["cilta-cel"]).rstrip("*")
+    path = tmp_path / "inn.fa"
+    path.write_text(f">ciltacabtagene\n{protein[:200]}A{protein[201:]}\n")
+    with pytest.raises(CarseqError, match="not a nucleotide sequence") as told:
+        read_vector(path)
+    assert "carseq construct show cilta-cel" in told.value.remedy
+    path.write_text(f">x\n{protein[::-1]}\n")
+    with pytest.raises(CarseqError) as told:
+        read_vector(path)
+    assert told.value.remedy == "give the DNA of the vector, not a protein"

@@ -42,6 +42,8 @@ _PSEUDOURIDINE = re.compile("M?\N{GREEK CAPITAL LETTER PSI}")
 _COMPLEMENT = str.maketrans("ACGTU", "TGCAA")
 #: The line of GCG's programs that parts the words from the sequence, and tells its length.
 _GCG = re.compile(r"^.*\bLength:\s*(\d+).*\.\.[ \t]*$", re.M)
+#: Share of residues in which a protein may differ from a published CAR's.
+_SAME_PROTEIN = 0.05
 _SNAPGENE = b"\t\x00\x00\x00\x0eSnapGene"
 #: SnapGene's packet of DNA, and those of other sequences.
 _SNAPGENE_DNA, _SNAPGENE_OTHERS = 0, {21: "a protein", 32: "an RNA"}
@@ -493,6 +495,24 @@ def read_vector(path: str | Path) -> VectorMap:
     )
 
 
+def _of_a_product(protein: str) -> str:
+    """Return which construct of the library codes a protein, in words to add to a remedy; empty where none does."""
+    import edlib
+
+    from carseq.construct.coding import translate
+    from carseq.construct.parts import sequences
+
+    for name, frame in sequences("orfs.fa").items():
+        own = translate(frame).rstrip("*")
+        most = int(_SAME_PROTEIN * len(own))
+        if edlib.align(protein, own, mode="NW", task="distance", k=most)["editDistance"] >= 0:
+            return (
+                f"; it is the protein of {name}, whose published bases come with carseq (`carseq construct show "
+                f"{name}`). Another vector may have other codons for it"
+            )
+    return ""
+
+
 def _bases(record: _Record, path: Path, kind: str) -> str:
     """Return the record's bases, upper case, with N for every ambiguous one."""
     sequence = re.sub(r"[\s\d]", "", record.sequence).upper()
@@ -516,12 +536,11 @@ def _bases(record: _Record, path: Path, kind: str) -> str:
     odd = sorted(set(sequence) - _BASES)
     bases = sum(sequence.count(base) for base in "ACGTN") / len(sequence)
     if record.is_protein or (_ONLY_PROTEIN & set(odd) and bases < _MOSTLY_BASES):
+        why = f"it holds {' '.join(odd[:8])}, letters of a protein"
         raise CarseqError(
             f"{path} is not a nucleotide sequence",
-            "its LOCUS line says aa: a protein"
-            if not odd
-            else f"it holds {' '.join(odd[:8])}, letters of a protein",
-            "give the DNA of the vector, not a protein",
+            why if odd else "its LOCUS line says aa: a protein",
+            "give the DNA of the vector, not a protein" + _of_a_product(sequence),
         )
     if odd:
         first = re.search(f"[{re.escape(''.join(odd))}]", sequence)
