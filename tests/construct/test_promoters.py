@@ -93,6 +93,39 @@ def test_introns_behind_cmvs_promoter_and_in_composite_ones_are_known(tmp_path, 
     assert found.transcripts[1].blocks == ((0, len(leader)), (join, len(found.sequence)))
 
 
+@pytest.mark.parametrize(
+    ("before", "behind", "kind"),
+    [
+        (0, 0, "intron"),
+        (0, 0, "misc_feature"),
+        # SnapGene's beta-globin intron has 56 bases of one exon and 58 of the other, MVM's five on either side.
+        (40, 45, "intron"),
+        (5, 5, "misc_feature"),
+        (-1, -1, "intron"),
+    ],
+)
+def test_an_intron_that_a_map_names_is_read_with_its_splice_sites(tmp_path, before, behind, kind):
+    """An intron's feature with bases of the exons on either side was left out, without a word."""
+    exon, rest = random_bases(60, 51).replace("GT", "GA"), random_bases(60, 52).replace("AG", "AC")
+    intron = "GTAAGT" + random_bases(300, 53).replace("AG", "AC") + "TACTAACTTTCTTTCTCTTTCAG"
+    promoter = P["CMV_promoter"]
+    bases = (
+        promoter + exon + intron + rest + "GCCACC" + FRAME + random_bases(30, 54) + P["bGH_polyA"]
+    )
+    first = len(promoter) + len(exon) - before
+    last = len(promoter) + len(exon) + len(intron) + behind
+    lines = "".join(f"{i + 1:>9} {bases[i : i + 60]}\n" for i in range(0, len(bases), 60))
+    path = tmp_path / "v.gb"
+    path.write_text(
+        f"LOCUS       v {len(bases)} bp    DNA     linear SYN 01-JAN-2020\n"
+        f"FEATURES             Location/Qualifiers\n     {kind:<16}{first + 1}..{last}\n"
+        f'                     /label="globin intron"\nORIGIN\n{lines}//\n'
+    )
+    found = load_construct(path)
+    assert found.transcripts[1].blocks[0][1] == len(exon)
+    assert found.transcripts[1].blocks[1][0] == len(exon) + len(intron)
+
+
 def _annotated(folder, features, *, word="GENBANK"):
     """Read a map of a promoter and a 3' end that no sequence tells: 300 nt, promoter, frame, 3' end, 500 nt."""
     end = random_bases(180, 12) + "AATAAA" + random_bases(60, 13)

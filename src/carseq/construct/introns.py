@@ -7,6 +7,8 @@ join 11 nt downstream (4,000 reads of a 10x 5' amplicon, mehdiborji/nanoranger @
 
 from __future__ import annotations
 
+import re
+
 from carseq.construct.parts import find_part, find_sites, parts
 
 #: Bases on either side of a splice site that are looked for.
@@ -28,6 +30,10 @@ _PROMOTER_INTRONS = (
     ("CMV_exon1", "CMV_intron_end", 15),
     ("CMV_exon1", "HBB_intron_end", 15),
 )
+#: Splice sites near the ends of an annotated intron: bases within and beyond it in which they lie, the bases before an
+#: acceptor and how many of them are C or T, and the shortest intron.
+_DONOR, _ACCEPTOR = re.compile("GT[AG]AG[TGC]"), re.compile("[CT]AG")
+_WITHIN, _BEYOND, _TRACT, _PYRIMIDINES, _SHORTEST = 70, 10, 14, 9, 50
 #: Introns known from end to end.
 _WHOLE_INTRONS = ("pCI_intron", "SV40_late_intron")
 
@@ -115,6 +121,25 @@ def _promoter_introns(sequence: str) -> list[tuple[int, int]]:
     return found
 
 
+def _between_sites(transcript: str, start: int, end: int) -> tuple[int, int] | None:
+    """Return the intron that a map's feature means, None where it has no splice sites.
+
+    Features of introns often have some bases of the exons on either side.
+    """
+    if transcript.startswith("GT", start) and transcript.endswith("AG", start, end):
+        return start, end
+    donor = _DONOR.search(transcript, max(0, start - _BEYOND), min(start + _WITHIN, end))
+    lo, hi = max(start, end - _WITHIN), end + _BEYOND
+    acceptors = [
+        (sum(base in "CT" for base in transcript[m.start() - _TRACT : m.start()]), m.end())
+        for m in _ACCEPTOR.finditer(transcript, lo, hi)
+    ]
+    best = max(acceptors, default=(0, 0))
+    if donor is None or best[0] < _PYRIMIDINES or best[1] - donor.start() < _SHORTEST:
+        return None
+    return donor.start(), best[1]
+
+
 def find_introns(
     transcript: str, orf: tuple[int, int], annotated: list[tuple[int, int]]
 ) -> list[tuple[int, int]]:
@@ -127,16 +152,16 @@ def find_introns(
     orf
         The reading frame on it.
     annotated
-        Introns that the map names; those that do not run from GT to AG are left out.
+        Introns that the map names. Of one that does not run from GT to AG the splice sites near its ends are taken;
+        one without them is left out.
     """
     psi = splice_sites(transcript)
     found = _promoter_introns(transcript)
     if psi is not None:
         found.append(psi)
     for start, end in annotated:
-        inside = transcript[max(start, 0) : end]
-        if inside.startswith("GT") and inside.endswith("AG"):
-            found.append((start, end))
+        if 0 <= start < end and (place := _between_sites(transcript, start, end)) is not None:
+            found.append(place)
     kept: list[tuple[int, int]] = []
     for start, end in sorted(found):
         if start > 0 and end <= orf[0] and (not kept or start >= kept[-1][1]):

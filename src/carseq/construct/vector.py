@@ -25,7 +25,7 @@ from carseq.construct.promoters import encoded_tail, find_start
 from carseq.construct.protein import CAR_KINDS, UNNAMED, protein_domains
 from carseq.construct.reading import read_vector
 from carseq.construct.setting import setting_notes
-from carseq.construct.vectormap import VectorMap
+from carseq.construct.vectormap import Feature, VectorMap
 from carseq.errors import CarseqError
 
 __all__ = [
@@ -143,7 +143,7 @@ def _whole(vector: VectorMap, name: str, form: Form, path: str | Path) -> Constr
             annotated = [
                 (f.start - run.start, f.end - run.start)
                 for f in best.vector.features
-                if f.kind == "intron" and f.strand == 1 and run.start < f.start
+                if _is_intron(f) and f.strand == 1 and run.start < f.start
             ]
             shape = _shape(best, form, run.start, run.end)
             sequence = sequence[run.start : run.end]
@@ -183,6 +183,12 @@ def _whole(vector: VectorMap, name: str, form: Form, path: str | Path) -> Constr
         five,
         three,
     )
+
+
+def _is_intron(feature: Feature) -> bool:
+    """Whether a feature is an intron by its kind or its name; primers and sites are named after introns too."""
+    named = feature.kind == "misc_feature" and re.search(r"\bintron\b", feature.label, re.I)
+    return feature.kind == "intron" or bool(named)
 
 
 def _is_surrogate(vector: VectorMap) -> bool:
