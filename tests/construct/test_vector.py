@@ -540,6 +540,26 @@ def test_a_backbone_alone_has_no_car(tmp_path):
     assert "1,300" in refusal.value.cause
 
 
+def test_liso_cels_vector_is_that_of_a_public_plasmid(tmp_path):
+    """Two sources agree: the register's record of the product's vector, and Addgene 163465 (HIV7, EF1-HTLV)."""
+    found = load_construct(find_construct_file("liso-cel", tmp_path))
+    known, (start, end) = backbones()["HIV7-EF1a"], found.orf
+    assert found.sequence[:start] == known.five
+    assert found.sequence[end:] == known.three
+    names = [row.name for row in found.domain_rows if row.name != "unnamed" and row.start >= start]
+    assert ", ".join(names).startswith(
+        "CSF2RA signal peptide, VL, Whitlow linker, VH, IgG4 hinge, CD28 transmembrane, 4-1BB, CD3zeta, T2A, "
+        "CSF2RA signal peptide, EGFRt, WPRE"
+    )
+    assert len(found.protein) == 842
+    assert found.transcripts[1].blocks[0][1] == 165
+    # Its frame alone is given this vector.
+    frame = tmp_path / "frame.fa"
+    frame.write_text(f">f\n{found.sequence[start:end]}\n")
+    told = {f["code"]: f["message"] for f in lint(load_construct(frame))}
+    assert "HIV7-EF1a, the vector of liso-cel" in told["no_3p_end"]
+
+
 # --- the library ---------------------------------------------------------------------------------------
 
 

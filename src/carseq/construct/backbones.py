@@ -31,6 +31,7 @@ _VECTOR_OF = {
     "cilta-cel": "cilta-EF1a",
     "cilta-cel_ozdemirli": "cilta-EF1a",
     "tisa-cel": "pELPS-EF1a",
+    "liso-cel": "HIV7-EF1a",
     "axi-cel": "MSGV1",
 }
 #: What is assumed of a frame alone: the usual vector of gamma-retroviral CARs (axi-cel's).

@@ -22,6 +22,7 @@ NAMES = (
     "cilta-cel",
     "cilta-cel_ozdemirli",
     "tisa-cel",
+    "liso-cel",
     "axi-cel",
     "brexu-cel",
     "Hu19-CD828Z",

@@ -286,6 +286,21 @@ def tisacel() -> SeqRecord:
     )
 
 
+def lisocel() -> SeqRecord:
+    """Return liso-cel's vector: EF1alpha-HTLV promoter, FMC63 4-1BB CAR, EGFRt behind T2A, WPRE."""
+    return _published(
+        "liso-cel",
+        "liso-cel: anti-CD19 (FMC63) 4-1BB CAR and EGFRt, lentiviral vector, EF1alpha-HTLV, WPRE",
+        "The vector is that of the FDA's Global Substance Registration System, UNII 939TQL8M8R, as "
+        "fraunhofer-izi/Living-Drugs-Wiki @ea441a80 gives it; it codes the protein of UNII E18VZQ3GB1. It was not "
+        "compared with the register itself. EGFRt has the codons of EGFR.",
+        sequences("vectors.fa")["liso-cel_vector"],
+        "linear",
+        "UNII 939TQL8M8R",
+        sequences("orfs.fa")["liso-cel"],
+    )
+
+
 _MSGV1_WORDS = (
     "The frame is GenBank HM852952 (FMC63-28Z, Kochenderfer 2009), without its vector. The vector around it is MSGV1 "
     "as in Addgene 122727: the product's vector by name. 4,000 real reads of axi-cel's 5' end (10x 5', "
@@ -338,6 +353,7 @@ RECORDS: dict[str, Callable[[], SeqRecord]] = {
     "cilta-cel": ciltacel,
     "cilta-cel_ozdemirli": ciltacel_ozdemirli,
     "tisa-cel": tisacel,
+    "liso-cel": lisocel,
     "axi-cel": axicel,
     "brexu-cel": brexucel,
     "Hu19-CD828Z": hu19,
