@@ -141,7 +141,7 @@ def test_the_command_completes_and_its_exit_code_tells_an_error(tmp_path):
     assert runner.invoke(app, ["construct", str(bare)]).exit_code == 1
 
 
-@pytest.mark.parametrize("name", ["tisa-cel", "cilta-cel", "ide-cel"])
+@pytest.mark.parametrize("name", ["tisa-cel", "cilta-cel", "ide-cel", "liso-cel"])
 def test_a_published_frame_is_given_its_own_vector(tmp_path, name):
     """A lentiviral CAR's ORF is not said to have a gamma-retroviral mRNA."""
     found = load_construct(write(tmp_path / "orf.fa", sequences("orfs.fa")[name]))
