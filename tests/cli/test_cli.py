@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import anndata as ad
@@ -13,6 +14,9 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from carseq.cli import app
+from carseq.construct import load_construct
+from carseq.construct.library import relatives
+from carseq.data import path as data_path
 from carseq.errors import CarseqError
 from carseq.io.files import read_table, write_table
 from carseq.schema.tables import DETECTION, MOLECULES
@@ -320,3 +324,47 @@ def test_a_folder_for_a_file_is_told_before_anything_is_read(tmp_path, words, pl
     assert done.exit_code == 2
     said = " ".join(done.output.replace("│", "").split())
     assert f"is a {'directory' if place == 'folder' else 'file'}" in said
+
+
+def test_molecules_are_compared_with_what_the_workflow_compares(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`carseq molecules` with an annotation without CD247, and EEF1A1's unspliced RNA: sure CAR molecules."""
+    rng = random.Random(3)
+    car = load_construct(data_path("constructs/tisa-cel.gb"), name="CAR")
+    zeta, exon = relatives()["CD247"], "".join(rng.choices("ACGT", k=300))
+    # EF1alpha's first exon and its intron, as the vector has them from EEF1A1, and two exons behind.
+    intron = car.sequence[: car.transcripts[1].blocks[1][0]]
+    chromosome = exon + intron + exon + "".join(rng.choices("ACGT", k=500)) + zeta + exon
+    (tmp_path / "g.fa").write_text(f">chr1\n{chromosome}\n>CAR\n{car.sequence}\n")
+    (tmp_path / "g.gtf").write_text(
+        "".join(
+            f'chr1\tx\texon\t{a + 1}\t{b}\t.\t+\t.\tgene_id "E"; transcript_id "T"; gene_name "E";\n'
+            for a, b in ((300, 333), (300 + len(intron), 600 + len(intron)))
+        )
+    )
+    shared = next(
+        zeta[i : i + 90] for i in range(len(zeta) - 90) if zeta[i : i + 90] in car.sequence
+    )
+    places = [
+        ("chr1", 800, chromosome[800:890]),
+        (None, 0, shared),
+        ("CAR", 9, car.sequence[-200:-110]),
+    ]
+    write_bam(
+        tmp_path / "b.bam",
+        [("chr1", len(chromosome)), ("CAR", len(car.sequence))],
+        [
+            (*place, (("CB", "ACGT" * 4), ("UB", f"ACGTACGTA{letter}")))
+            for place, letter in zip(places, ("CT", "GA", "TC"), strict=True)
+        ],
+    )
+    monkeypatch.setattr("carseq.library.strand.strand_of_bam", lambda bam, panel: "Forward")
+    words = ["molecules", "b.bam", "--construct", "tisa-cel", "--fasta", "g.fa", "--gtf", "g.gtf"]
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, [*words, "--out", "m"], catch_exceptions=False)
+    assert done.exit_code == 0
+    table = read_table(tmp_path / "m/molecules.parquet", MOLECULES)
+    assert sorted(table["evidence"]) == ["shared", "shared", "unique"]
+    shown = run("tisa-cel", "--fasta", "g.fa", "--gtf", "g.gtf")
+    assert "shared with CD247" in shown

@@ -167,10 +167,11 @@ def show_map(
     found = load_construct(source, name=name, form=known_form(form), backbone=backbone)
     homologs = shared = None
     if fasta and gtf:
-        from carseq.construct.homology import homology, rivals
-        from carseq.reference.genome import read_transcripts
+        from carseq.construct.homology import homology
+        from carseq.reference.genome import of_mrna
+        from carseq.reference.resembling import find_homologs
 
-        homologs = rivals(found.sequence, read_transcripts(fasta, gtf))
+        homologs = of_mrna(find_homologs(found, fasta, gtf, own=found.name)[0])
         shared = homology(found.sequence, homologs)
     out.print(text_map(found, shared, chemistry=chemistry), highlight=False)
     spliced = _spliced(found, bam) if bam else None

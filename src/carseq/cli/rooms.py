@@ -129,18 +129,14 @@ def molecules(
     umi_tag: Annotated[str, typer.Option(help="BAM tag of the UMI.")] = "UB",
 ) -> None:
     """Find the CAR molecules in an existing BAM, carseq's or Cell Ranger's."""
-    from carseq.construct import homology, load_construct, rivals
+    from carseq.construct import load_construct
     from carseq.io.bam import molecule_tags, open_bam
     from carseq.io.fasta import contigs
     from carseq.io.files import write_table
     from carseq.library.strand import strand_of_bam, strand_panel
-    from carseq.molecules import check_bam, find_molecules
-    from carseq.reference.genome import (
-        locus_list,
-        read_annotation,
-        read_transcripts,
-        rival_context,
-    )
+    from carseq.molecules import Target, check_bam, molecules_of
+    from carseq.reference.genome import is_window, locus_list, read_transcripts
+    from carseq.reference.resembling import find_homologs
     from carseq.reference.transgene import raise_if_rival_is_car
     from carseq.schema.tables import LOSSES, MOLECULES
     from carseq.study.construct_file import find_construct_file
@@ -151,22 +147,11 @@ def molecules(
     tags = molecule_tags(bam, (barcode_tag, umi_tag))
     with open_bam(bam) as opened:
         check_bam(opened, contigs(fasta), *tags)
-    annotation = read_annotation(gtf)
-    found = rivals(car.sequence, read_transcripts(fasta, annotation))
-    raise_if_rival_is_car(car, found)
-    windows, loci = rival_context(fasta, annotation, {rival.gene for rival in found})
-    panel = strand_panel((t.gene, t.sequence) for t in read_transcripts(fasta, annotation))
-    table, losses = find_molecules(
-        bam,
-        car,
-        [*found, *windows],
-        homology(car.sequence, found),
-        sample=sample,
-        strand=strand_of_bam(bam, panel),
-        loci=locus_list(loci),
-        barcode_tag=barcode_tag,
-        umi_tag=umi_tag,
-    )
+    homologs, loci = find_homologs(car, fasta, gtf, own=car.name)
+    raise_if_rival_is_car(car, [h for h in homologs if not is_window(h.transcript)])
+    panel = strand_panel((t.gene, t.sequence) for t in read_transcripts(fasta, gtf))
+    target = Target(car, homologs, locus_list(loci), strand_of_bam(bam, panel))
+    table, losses = molecules_of(bam, target, sample=sample, tags=tags)
     write_table(table, to / "molecules.parquet", MOLECULES)
     write_table(losses, to / "losses.tsv", LOSSES)
     out.print(

@@ -271,7 +271,7 @@ def windows_at(
 
 
 def find_homologs(
-    construct: Construct, fasta: str | Path, gtf: str | Path
+    construct: Construct, fasta: str | Path, gtf: str | Path, *, own: str | None = None
 ) -> tuple[list[EndogenousTranscript], pd.DataFrame]:
     """Return what of a genome the CAR's reads are compared with, and where such reads may have been placed.
 
@@ -281,6 +281,8 @@ def find_homologs(
         The CAR.
     fasta, gtf
         Genome and annotation.
+    own
+        Name of a contig that is the CAR's, if the genome may have it, as the reference of a BAM has; it is passed over.
 
     Returns
     -------
@@ -299,7 +301,11 @@ def find_homologs(
     found = rivals(construct.sequence, read_transcripts(fasta, annotation))
     lacking = lacking_relatives(construct, found)
     found += lacking
-    places = resembling_places(fasta, [t.sequence for t in construct.transcripts])
+    places = [
+        place
+        for place in resembling_places(fasta, [t.sequence for t in construct.transcripts])
+        if place.contig != own
+    ]
     at_places = genes_at(annotation, places)
     at_places = _of_relatives(fasta, places, at_places, lacking)
     windows, loci = rival_context(fasta, annotation, {h.gene for h in found} | set(at_places))
