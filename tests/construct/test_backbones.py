@@ -216,3 +216,16 @@ def test_a_missing_leader_is_of_the_family_of_the_end_that_is_known(tmp_path, la
     assert whole.missing or whole.unknown
     assert whole.backbone is None or backbones()[whole.backbone].is_lentiviral
     assert not any("MSGV1" in finding["message"] for finding in lint(found))
+
+
+def test_the_leader_of_an_unknown_promoter_costs_nobody_knows_what(tmp_path):
+    """A known vector with a short leader was assumed: "0 of 100 5' UMIs" as good to know, and nothing more."""
+    part, rng = parts(), random.Random(5)
+    unknown = "".join(rng.choice("ACGT") for _ in range(1300))
+    first = "".join(part[p] for p in ("HIV1_R", "HIV1_U5", "HIV1_leader"))
+    last = part["WPRE"] + "".join(part[p] for p in ("HIV1_dU3", "HIV1_R", "HIV1_U5"))
+    found = load_construct(write(tmp_path / "v.fa", f"{first}{unknown}GCCACC{FRAME}TCTAGA{last}"))
+    told = {finding["code"]: finding for finding in lint(found, "5p")}["five_prime_guess"]
+    assert told["level"] == "warn"
+    assert "up to nearly all" in told["message"]
+    assert {f["code"]: f["level"] for f in lint(found, "3p")}["five_prime_guess"] == "info"

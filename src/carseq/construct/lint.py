@@ -187,12 +187,16 @@ def _missing_ends(
             code,
             "The mRNA's 5' end is not in the file: it begins with no known R or promoter start.",
         )
+        # The promoter is in the file, but nobody knows how long its leader is.
+        guessed = code == "five_prime_guess" and "5p" in report.asked
+        longer = " If its leader is longer, more 5' UMIs are lost, up to nearly all."
         report.add(
             code,
-            f"{_sentence(seen)} Without it the reference would lose {_phrase(lost, {})}. {whole.assumption}",
+            f"{_sentence(seen)} Without it the reference would lose {_phrase(lost, {})}. {whole.assumption}"
+            + (longer if guessed else ""),
             f"Give the plasmid map or the provirus, from the 5' LTR or promoter on{put_on}.",
             lost,
-            level=_level(lost),
+            level="warn" if guessed else _level(lost),
         )
     if "tail" in whole.missing:
         lost = cost(whole.transcripts, here if unspliced else _without(whole, 0, last))
