@@ -156,6 +156,41 @@ def test_reads_within_a_human_gene_that_is_not_compared_are_not_sure(tmp_path):
     assert "EGFRt of EGFR" in words
 
 
+#: Promoter and leader of a human gene in a vector, what the gene has behind them, and the gene.
+LEADERS = {
+    "EEF1A1": (
+        parts()["EF1A_promoter"] + parts()["EF1A_exon1"] + "GTAAGTGCCGTGTGTGG" + "TGACCTTGCA" * 60
+        + parts()["EF1A_intron_end"] + "GTGTCGTGAGGATCC",
+        parts()["EF1A_exon1"] + parts()["EEF1A1_exon2"] + "ACTCATATCAACATTGTCGTCATTGGACACG",
+    ),
+    "PGK1": (
+        parts()["hPGK_promoter"] + parts()["hPGK_leader"] + parts()["PGK1_leader_rest"] + "GGGGATCC",
+        parts()["hPGK_leader"] + parts()["PGK1_leader_rest"] + "CTGTATTTCCAAAATGTCGCTTTC",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("gene", LEADERS)
+def test_the_leader_of_a_promoters_own_gene_is_not_sure_to_its_end(tmp_path, gene):
+    """5' reads of EEF1A1 across its first two exons, and of PGK1, in every cell were sure CAR molecules."""
+    promoter, native = LEADERS[gene]
+    ltr = "".join(parts()[p] for p in ("HIV1_dU3", "HIV1_R", "HIV1_U5"))
+    frame = sequences("orfs.fa")["ide-cel"]
+    (tmp_path / "v.fa").write_text(f">v\n{ltr}{bases(300)}{promoter}GCCACC{frame}TCTAGA{ltr}\n")
+    car = load_construct(tmp_path / "v.fa", name="CAR")
+    listed, first = barcodes("10x_version2"), car.orf[0] + 200
+    reads = [(listed[2] + bases(10), reverse_complement(native[i : i + 90])) for i in range(3)]
+    reads += [
+        (listed[3] + bases(10), reverse_complement(car.sequence[first + i : first + i + 90]))
+        for i in range(0, 50, 10)
+    ]
+    reads += [(RNG.choice(listed) + bases(10), bases(90)) for _ in range(2000)]
+    look = quicklook([write(tmp_path, reads)], car)
+    table = look.barcodes.set_index("barcode")
+    assert table["unique"].to_dict() == {listed[2]: 0, listed[3]: 5}
+    assert table.loc[listed[2], "shared"] > 0
+
+
 #: IGHV3-23 with a J segment, as a B cell's mRNA and a binder from a library of human antibodies have them.
 IGHV3_23 = (
     "GAGGTGCAGCTGTTGGAGTCTGGGGGAGGCTTGGTACAGCCTGGGGGGTCCCTGAGACTCTCCTGTGCAGCCTCTGGATTCACCTTTAGCAGCTATGCCATGAGC"

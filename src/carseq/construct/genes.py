@@ -59,21 +59,24 @@ _GERMLINE = {
 }
 _GERMLINE_EDITS = 0.12
 #: Untranslated parts that are transcribed from a human gene too: name, gene, the part they begin with, the one they
-#: end with. The intron of a promoter is in the gene's unspliced RNA. That of GH1 is left out: no cell of blood or
-#: urine makes it.
+#: end with, and what goes on behind it in the gene, of which a vector has some bases more. The intron of a promoter is
+#: in the gene's unspliced RNA. That of GH1 is left out: no cell of blood or urine makes it.
 _UNTRANSLATED = (
-    ("EF1alpha exon 1", "EEF1A1", "EF1A_exon1", "EF1A_intron_end"),
-    ("UbC exon 1", "UBC", "UbC_exon1", "UbC_intron_end"),
-    ("PGK leader", "PGK1", "hPGK_leader", ""),
-    ("IL2 leader", "IL2", "IL2_leader", ""),
-    ("5' UTR", "HBB", "HBB_5UTR", ""),
-    ("3' UTR", "HBB", "HBB_3UTR", ""),
-    ("5' UTR", "HBA1", "HBA1_5UTR", ""),
-    ("3' UTR", "HBA1", "HBA1_3UTR", ""),
-    ("3' UTR", "HBA2", "HBA2_3UTR", ""),
-    ("3' UTR", "TLE5", "TLE5_3UTR", ""),
-    ("a part", "MT-RNR1", "MTRNR1", ""),
+    ("EF1alpha exon 1", "EEF1A1", "EF1A_exon1", "EF1A_intron_end", "EEF1A1_exon2"),
+    ("UbC exon 1", "UBC", "UbC_exon1", "UbC_intron_end", ""),
+    ("PGK leader", "PGK1", "hPGK_leader", "", "PGK1_leader_rest"),
+    ("IL2 leader", "IL2", "IL2_leader", "", ""),
+    ("intron", "HBB", "HBB_intron_end", "", "HBB_exon3"),
+    ("5' UTR", "HBB", "HBB_5UTR", "", ""),
+    ("3' UTR", "HBB", "HBB_3UTR", "", ""),
+    ("5' UTR", "HBA1", "HBA1_5UTR", "", ""),
+    ("3' UTR", "HBA1", "HBA1_3UTR", "", ""),
+    ("3' UTR", "HBA2", "HBA2_3UTR", "", ""),
+    ("3' UTR", "TLE5", "TLE5_3UTR", "", ""),
+    ("a part", "MT-RNR1", "MTRNR1", "", ""),
 )
+#: Bases that agree for each one that does not, where a gene goes on in a vector.
+_AGREEING = 4
 
 #: Names of parts of a frame that no known sequence tells, and how long one must be to hold a read, nt.
 _UNKNOWN, _MIN_UNKNOWN = ("binder", "second ORF", UNNAMED), 90
@@ -178,13 +181,27 @@ def is_annotated(gene: str, genes: Collection[str]) -> bool:
 def _untranslated(sequence: str) -> list[HumanPart]:
     """Return the parts of human genes that no protein tells: introns of promoters, untranslated regions."""
     found = []
-    for name, gene, first, last in _UNTRANSLATED:
+    for name, gene, first, last, further in _UNTRANSLATED:
         ends = [end for _, end, _ in find_part(parts()[last], sequence)] if last else []
         for start, end, _ in find_part(parts()[first], sequence):
             behind = [e for e in ends if e > end]
             whole = name.replace("exon 1", "exon 1 and intron") if behind else name
-            found.append(HumanPart(whole, gene, start, min(behind, default=end)))
+            end = min(behind, default=end)
+            # An exon goes on behind the intron alone.
+            if further and (behind or not last):
+                end += _agreeing(sequence[end:], parts()[further])
+            found.append(HumanPart(whole, gene, start, end))
     return found
+
+
+def _agreeing(sequence: str, further: str) -> int:
+    """Return how many bases of a sequence are those with which a gene goes on."""
+    score = best = n = 0
+    for i, (own, base) in enumerate(zip(sequence, further, strict=False), 1):
+        score += 1 if own == base else -_AGREEING
+        if score > best:
+            best, n = score, i
+    return n
 
 
 def _knocked_into(construct: Construct) -> list[HumanPart]:
