@@ -402,6 +402,19 @@ def test_a_shortened_cd3zeta_is_named(tmp_path, kept):
     assert f"{len(short)} of its 112 residues" in told["truncated_cd3zeta"]["message"]
 
 
+IL15_LEADER = "MRISKPHLRSISIQCYLCLLLNSHFLTEAGIHVFILGCFSAGLPKTEA"
+IL7_LEADER = "MFHVSFRYIFGLPPLILVLLPVASS"
+
+
+@pytest.mark.parametrize(("name", "leader"), [("IL15", IL15_LEADER), ("IL7", IL7_LEADER)])
+def test_a_part_of_a_human_gene_has_its_leader(tmp_path, name, leader):
+    """Of IL15 with its own leader the gene's reads across the two were told as the CAR's alone."""
+    pieces = ["CD8A signal peptide", FMC63, *BBZ, "P2A", leader, name]
+    found = load_construct(in_a_vector(tmp_path, protein_of(pieces)))
+    part = next(part for part in human_parts(found) if part.gene == name)
+    assert part.end - part.start == 3 * (len(leader) + len(P[name]))
+
+
 def test_families_of_genes_are_known_by_their_members():
     """An annotation without antibodies' V segments: a binder with their codons takes B cells' reads, unsaid."""
     assert is_annotated("IGHV", {"IGHV3-23", "CD3E"})

@@ -6,12 +6,12 @@ whose a read is that lies in such a part alone.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from carseq.construct.model import Construct
 from carseq.construct.parts import find_part, parts
-from carseq.construct.protein import UNNAMED
+from carseq.construct.protein import SIGNAL, UNNAMED, Stretch
 
 #: The gene of each known domain of a human protein, by the domain's name.
 GENES = {
@@ -113,9 +113,10 @@ def human_parts(construct: Construct, compared: Collection[str] = ()) -> list[Hu
     >>> [part.gene for part in human_parts(car, ["CD28", "CD247"])]
     ['CSF2RA']
     """
+    rows = construct.domain_rows
     found = [
-        HumanPart(row.name, GENES[row.name], row.start, row.end)
-        for row in construct.domain_rows
+        HumanPart(row.name, GENES[row.name], _with_leader(rows, row), row.end)
+        for row in rows
         if row.name in GENES
     ]
     found += [
@@ -157,10 +158,23 @@ def unknown_parts(construct: Construct) -> list[HumanPart]:
     ]
 
 
+def _with_leader(rows: Sequence[Stretch], row: Stretch) -> int:
+    """Return where a part begins with what lies directly before it and may be the gene's own leader.
+
+    Of secreted and truncated proteins the known part is the mature one; their genes' leaders have no names.
+    """
+    for before in rows:
+        if before.end == row.start and (
+            before.name == SIGNAL or (before.name == UNNAMED and row.kind in ("marker", "switch"))
+        ):
+            return before.start
+    return row.start
+
+
 def _germline(construct: Construct) -> list[HumanPart]:
     """Return the variable domains that have the codons of human V segments."""
     return [
-        HumanPart(row.name, gene, row.start, row.end)
+        HumanPart(row.name, gene, _with_leader(construct.domain_rows, row), row.end)
         for row in construct.domain_rows
         if row.name in ("VH", "VL", "VHH")
         for gene, segments in _GERMLINE.items()
