@@ -415,6 +415,23 @@ def test_a_part_of_a_human_gene_has_its_leader(tmp_path, name, leader):
     assert part.end - part.start == 3 * (len(leader) + len(P[name]))
 
 
+def test_a_truncated_marker_may_have_more_of_its_gene(tmp_path):
+    """EGFRt with the nine residues behind its membrane part: EGFR's reads across its end were the CAR's alone."""
+    pieces = [
+        "CD8A signal peptide",
+        FMC63,
+        *BBZ,
+        "P2A",
+        "CSF2RA signal peptide",
+        "EGFRt",
+        "RRRHIVRKR",
+    ]
+    found = load_construct(in_a_vector(tmp_path, protein_of(pieces)))
+    part = next(part for part in human_parts(found) if part.gene == "EGFR")
+    assert part.end == found.orf[1] - 3
+    assert part.end - part.start == 3 * (len(P["EGFRt"]) + 9)
+
+
 def test_families_of_genes_are_known_by_their_members():
     """An annotation without antibodies' V segments: a binder with their codons takes B cells' reads, unsaid."""
     assert is_annotated("IGHV", {"IGHV3-23", "CD3E"})

@@ -82,6 +82,8 @@ _AGREEING = 4
 _UNKNOWN, _MIN_UNKNOWN = ("binder", "second ORF", UNNAMED), 90
 
 
+#: Most bases without a name beside a part of a gene that may be the gene's: IL15's leader has 144.
+_MAX_BESIDE = 180
 #: Bases from a frame's end within which a part is its first or last one; the stop codon has three.
 _AT_END = 6
 
@@ -115,7 +117,7 @@ def human_parts(construct: Construct, compared: Collection[str] = ()) -> list[Hu
     """
     rows = construct.domain_rows
     found = [
-        HumanPart(row.name, GENES[row.name], _with_leader(rows, row), row.end)
+        HumanPart(row.name, GENES[row.name], *_whole(rows, row))
         for row in rows
         if row.name in GENES
     ]
@@ -158,23 +160,27 @@ def unknown_parts(construct: Construct) -> list[HumanPart]:
     ]
 
 
-def _with_leader(rows: Sequence[Stretch], row: Stretch) -> int:
-    """Return where a part begins with what lies directly before it and may be the gene's own leader.
+def _whole(rows: Sequence[Stretch], row: Stretch) -> tuple[int, int]:
+    """Return a part's place with what lies directly beside it and may be the gene's own too.
 
-    Of secreted and truncated proteins the known part is the mature one; their genes' leaders have no names.
+    Of secreted and truncated proteins the known part is the mature one, cut at one of the places where people cut it:
+    the gene's leader and a few residues of its tail have no names.
     """
-    for before in rows:
-        if before.end == row.start and (
-            before.name == SIGNAL or (before.name == UNNAMED and row.kind in ("marker", "switch"))
-        ):
-            return before.start
-    return row.start
+    start, end = row.start, row.end
+    for other in rows:
+        if other.name not in (SIGNAL, UNNAMED) or other.end - other.start > _MAX_BESIDE:
+            continue
+        if other.end == row.start:
+            start = other.start
+        elif other.start == row.end and other.name == UNNAMED:
+            end = other.end
+    return start, end
 
 
 def _germline(construct: Construct) -> list[HumanPart]:
     """Return the variable domains that have the codons of human V segments."""
     return [
-        HumanPart(row.name, gene, _with_leader(construct.domain_rows, row), row.end)
+        HumanPart(row.name, gene, *_whole(construct.domain_rows, row))
         for row in construct.domain_rows
         if row.name in ("VH", "VL", "VHH")
         for gene, segments in _GERMLINE.items()
