@@ -92,6 +92,7 @@ def test_molecules_are_counted_by_barcode(
     reads = study(surrogate.sequence, listed, umi, antisense=antisense)
     look = quicklook([write(tmp_path, reads, zipped=zipped)], surrogate)
     assert look.chemistry.strand == strand
+    assert look.chemistry.name == ("10x_5p_v2" if antisense else "10x_3p_v3")
     assert look.n_reads == len(reads)
     table = look.barcodes.set_index("barcode")
     assert table["car_molecules"].to_dict() == {listed[0]: 3, listed[1]: 1}
@@ -102,6 +103,18 @@ def test_molecules_are_counted_by_barcode(
     assert (np.diff(look.reads_of_rank) <= 0).all()
     losses = look.losses.set_index("step")["n"]
     assert (losses["invalid_barcode"], losses["duplicates"]) == (1, 1)
+
+
+def test_a_library_without_the_car_is_not_called_3_prime(tmp_path, surrogate, caplog):
+    """Of a 5' library without a CAR read it said "3 prime reads", and always that the strand could not be checked."""
+    listed = barcodes("10x_version2")
+    reads = [(RNG.choice(listed) + bases(10), bases(90)) for _ in range(2000)]
+    with caplog.at_level("WARNING", logger="carseq"):
+        look = quicklook([write(tmp_path, reads)], surrogate)
+    assert look.chemistry.strand == ""
+    words = write_look(look, "S", tmp_path)[0]
+    assert "no read of the CAR tells whether reads are 3 prime or 5 prime" in words
+    assert "strand could not be checked" not in caplog.text
 
 
 def test_a_read_without_a_sound_umi_is_no_molecule(tmp_path, surrogate):

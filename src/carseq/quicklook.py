@@ -26,7 +26,7 @@ from carseq.construct.library import relatives
 from carseq.errors import CarseqError
 from carseq.io.barcodes import is_umi
 from carseq.io.files import write_table
-from carseq.library.detect import detect_chemistry
+from carseq.library.detect import detect_chemistry, of_strand
 from carseq.library.geometry import CHEMISTRIES, Chemistry, layout, own_name
 from carseq.library.observed import repeated_barcodes
 from carseq.library.presets import OBSERVED
@@ -66,7 +66,7 @@ class Look:
     losses
         Schema ``LOSSES``.
     chemistry
-        As detected; its strand is that of the CAR's reads.
+        As detected; its strand is that of the CAR's reads, empty where none tells it.
     n_reads, n_valid
         Reads, and those whose barcode is on the list, exactly.
     reads_of_rank
@@ -148,8 +148,9 @@ def quicklook(
         resembling = target.scorer.kmers.among([read.sequence for read in picked])
         if chemistry == "auto":
             of_car = [r.sequence for r, is_own in zip(picked, resembling, strict=True) if is_own]
-            if (strand := _strand(target.scorer, of_car)) != target.strand:
+            if (strand := _strand(target.scorer, of_car)) not in (target.strand, ""):
                 target = replace(target, strand=strand)
+            found = of_strand(found, strand) if strand else replace(found, strand=strand)
         scorer, strand = target.scorer, target.strand
         names, counts = listing.result()
     valid = set(names.tolist())
@@ -183,7 +184,7 @@ def quicklook(
         molecules,
         table,
         losses,
-        replace(found, strand=strand),
+        found,
         tally.n_reads,
         int(counts.sum()),
         counts[order],
@@ -227,7 +228,7 @@ def write_look(
     n_sure = int(look.barcodes["unique"].sum())
     words = [
         f"{sample}: {look.n_reads:,} reads, {plain_percent(look.n_valid / max(1, look.n_reads))} with a listed barcode "
-        f"({look.chemistry.name}, {'3 prime' if look.chemistry.strand == 'Forward' else '5 prime'} reads)",
+        f"({_kit(look.chemistry)})",
         f"  {count(len(look.molecules), 'CAR molecule')} in {count(len(look.barcodes), 'barcode')}: {n_sure} sure, "
         f"{len(look.molecules) - n_sure} in sequence shared with a human gene",
     ]
@@ -257,6 +258,13 @@ def write_look(
         f"  wrote {folder}/{sample}.barcodes.tsv, .molecules.parquet, .losses.tsv, .knee.png"
     )
     return words
+
+
+def _kit(chemistry: Chemistry) -> str:
+    """Return a chemistry in words."""
+    if not chemistry.strand:
+        return f"UMIs of {chemistry.umi_length} nt; no read of the CAR tells whether reads are 3 prime or 5 prime"
+    return f"{chemistry.name}, {'3 prime' if chemistry.strand == 'Forward' else '5 prime'} reads"
 
 
 def _told(molecules: pd.DataFrame, parts: Sequence[HumanPart]) -> pd.Series:
@@ -310,7 +318,7 @@ def _listed(
 
 
 def _strand(scorer: Scorer, reads: Sequence[str]) -> str:
-    """Return the strand on which more reads are the CAR's."""
+    """Return the strand on which more reads are the CAR's; empty where none is."""
     scorer.score_all(reads)
     sense = sum(scorer.score(read) is not None for read in reads)
     antisense = 0
@@ -321,7 +329,7 @@ def _strand(scorer: Scorer, reads: Sequence[str]) -> str:
         turned = [reverse_complement(read) for read in reads[start : start + _AT_ONCE]]
         scorer.score_all(turned)
         antisense += sum(scorer.score(read) is not None for read in turned)
-    strand = "Reverse" if antisense > sense else "Forward"
+    strand = "Reverse" if antisense > sense else "Forward" if sense else ""
     log.info("CAR reads: %d of %d fit in sense: %s", sense, len(reads), strand)
     return strand
 

@@ -159,7 +159,7 @@ def detect_chemistry(
         _check_umis(sample, units, umi_start, umi_length)
     if measured and measured != strand:
         raise _contradicted(sample, chemistry, name, strand, (sense, antisense))
-    if not measured:
+    if not measured and panel:
         log.warning(
             "%s: the strand could not be checked (%d sense, %d antisense reads)",
             sample,
@@ -531,6 +531,25 @@ def _name(
             "name it yourself",
         )
     return fitting[-1] if strand == "Reverse" else fitting[0]
+
+
+def of_strand(chemistry: Chemistry, strand: str) -> Chemistry:
+    """Return a chemistry whose reads turned out to be of the other strand, under the name of the like kit.
+
+    Parameters
+    ----------
+    chemistry
+        As detected without a panel.
+    strand
+        ``Forward`` or ``Reverse``.
+    """
+    like = [
+        name
+        for name, (umi, way, _) in CHEMISTRIES.items()
+        if umi == chemistry.umi_length and way == strand
+    ]
+    known = chemistry.name in CHEMISTRIES and CHEMISTRIES[chemistry.name][1] != strand
+    return replace(chemistry, strand=strand, name=like[-1] if known and like else chemistry.name)
 
 
 def _explain_bad_barcodes(
