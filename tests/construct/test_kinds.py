@@ -302,6 +302,10 @@ def faults(folder, frame: str) -> dict[str, str]:
 
 FRAME = coded(CAR)
 MARKED = coded(f"{CAR}GSG{DOMAIN['T2A']}{DOMAIN['CSF2RA signal peptide']}{DOMAIN['EGFRt']}")
+TWINS = coded(f"{CAR}GSG{DOMAIN['T2A']}{DOMAIN['CD8A signal peptide']}{DOMAIN['EGFRt']}")
+SWITCHED = coded(f"M{DOMAIN['FKBP12']}SGGGS{DOMAIN['iCasp9']}GSG{DOMAIN['T2A']}{CAR}")
+LISO = sequences("orfs.fa")["liso-cel"]
+TISA = sequences("orfs.fa")["tisa-cel"] + "GA"
 BEHIND = coded(f"M{DOMAIN['EGFP']}GSG{DOMAIN['T2A']}{CAR}")
 
 
@@ -322,9 +326,24 @@ BEHIND = coded(f"M{DOMAIN['EGFP']}GSG{DOMAIN['T2A']}{CAR}")
         (BEHIND[:300] + BEHIND[301:], {"frameshift": "error"}),
         (BEHIND[:20] + BEHIND[21:], {"frameshift": "error"}),
         (BEHIND[:717] + "TAA" + BEHIND[717:], {"premature_stop": "error"}),
+        (BEHIND[:736] + BEHIND[737:], {"frameshift": "error"}),
         # So within the marker behind it.
         (MARKED[:-400] + MARKED[-399:], {"frameshift": "warn"}),
         (MARKED[:-402] + "TAA" + MARKED[-399:], {"premature_stop": "warn"}),
+        # A CAR whose marker has a leader of its own, the CAR's or another: faults of its first half were hidden.
+        (TWINS[:24] + TWINS[25:], {"no_signal_peptide": "warn"}),
+        (TWINS[:300] + "TAA" + TWINS[303:], {"premature_stop": "error"}),
+        (TWINS[:300] + TWINS[301:], {"frameshift": "error"}),
+        (MARKED[:300] + "TAA" + MARKED[303:], {"premature_stop": "error"}),
+        (BEHIND[:1200] + "TAA" + BEHIND[1203:], {"premature_stop": "error"}),
+        # A base too many in 4-1BB: two overlapping halves were "two CARs".
+        (TISA[:1035] + "A" + TISA[1035:], {"frameshift": "error"}),
+        # A base lost in the membrane part behind a short hinge: "no CAR reading frame".
+        (LISO, {}),
+        (LISO[:885] + LISO[886:], {"frameshift": "error"}),
+        # A switch of two proteins before the CAR, the first of which has a stop codon.
+        (SWITCHED, {}),
+        (SWITCHED[:36] + "TAA" + SWITCHED[39:], {"premature_stop": "error"}),
         # The stop codon is lost.
         (FRAME[:-3] + "GCT" * 20 + "TAA", {"no_stop": "warn"}),
         # A transmembrane domain whose bases are unknown need not be lacking.

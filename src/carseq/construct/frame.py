@@ -29,6 +29,9 @@ _JOINT = 90
 #: Edits (share) of a run of a marker's residues, and bases between a 2A peptide and the first such run or the CAR's
 #: binder: a leader, a tag, two linkers.
 _RUN_EDITS, _LEADER = 0.12, 300
+#: Bases between a marker and the CAR behind it in which a 2A peptide fits, with a linker and a furin site, but hardly
+#: a promoter.
+_SHORT_OF_2A = 120
 #: Residues behind the CAR's last domain from which on its stop codon seems to be lost.
 _MIN_RUN = 8
 #: Unknown residues of a frame that may be a domain which is missed.
@@ -100,9 +103,14 @@ def reading_faults(construct: Construct) -> list[Fault]:
     frame = start % 3
     everything = pieces(construct)
     inside = [p for p in everything if p.frame == frame and p.start >= start and p.end <= end]
-    # Of a domain found in two frames (repeats) the one in frame counts.
-    known = {p.name for p in inside}
-    outside = [p for p in everything if p.name not in known and not _is_apart(construct, p)]
+    # Of a domain found in two frames (repeats) the one in the CAR's frame counts, but no marker's behind a 2A peptide.
+    lo, hi = _own(construct)
+    known = {p.name for p in inside if lo <= p.start < hi}
+    outside = [
+        p
+        for p in everything
+        if p not in inside and p.name not in known and not _is_apart(construct, p)
+    ]
     # A leader behind the CAR's stop codon is that of a second protein (behind an IRES or a promoter of its own).
     outside = [p for p in outside if p.kind != "signal peptide" or p.start < end - 3]
     shifted = [p for p in outside if p.frame != frame]
@@ -177,6 +185,21 @@ def reading_faults(construct: Construct) -> list[Fault]:
     return sorted(found, key=lambda f: f.position)
 
 
+def _own(construct: Construct) -> tuple[int, int]:
+    """Return where the CAR's own protein lies in its reading frame, between the 2A peptides beside it."""
+    assert construct.orf is not None
+    start, end = construct.orf
+    rows = [r for r in construct.domain_rows if start <= r.start and r.end <= end]
+    core = [r for r in rows if r.kind in CAR_KINDS]
+    first = min((r.start for r in core), default=start)
+    last = max((r.end for r in core), default=end)
+    joints = [r for r in rows if r.kind == "2A peptide"]
+    return (
+        max((r.end for r in joints if r.end <= first), default=start),
+        min((r.start for r in joints if r.start >= last), default=end),
+    )
+
+
 def _run_on(construct: Construct) -> list[Fault]:
     """Return the fault of a frame that goes on behind the CAR's last domain for some residues of nothing known."""
     assert construct.orf is not None
@@ -241,36 +264,46 @@ def _broken_joints(construct: Construct) -> list[Fault]:
 
 @dataclass(frozen=True)
 class _Run:
-    """Some residues of a marker, found in one frame: where they lie in it, their frame, and their half-open place."""
+    """Some residues of a marker: its name, where they lie in it, the frame that has them, and their half-open place."""
 
+    name: str
     at: int
     frame: int
     start: int
     end: int
 
 
-def _partner(sequence: str, lo: int, hi: int, last: bool) -> tuple[str, list[_Run]] | None:
-    """Return the marker or switch of which most lies in ``sequence[lo:hi]``, and its runs, in whatever frame.
+def _runs(sequence: str, lo: int, hi: int, last: bool) -> list[_Run]:
+    """Return what ``sequence[lo:hi]`` holds of the markers and switches beside its end (or start), in whatever frame.
 
-    Of several copies the last or the first one counts.
+    They follow each other with no more than a linker or a leader between; of several copies the nearest one counts.
     """
     texts = [translate(sequence[lo + offset : hi]) for offset in range(3)]
-    best: tuple[str, list[_Run]] | None = None
+    found = []
     for domain in known_proteins("marker", "switch"):
-        runs = []
-        for at in range(0, len(domain.sequence) - _MIN_PIECE + 1, _MIN_PIECE):
+        final = max(0, len(domain.sequence) - _MIN_PIECE)
+        for at in [*range(0, final, _MIN_PIECE), final]:
             piece = domain.sequence[at : at + _MIN_PIECE]
             for offset, text in enumerate(texts):
                 for a, b, _ in find_part(piece, text, _RUN_EDITS):
                     start = lo + offset + 3 * a
-                    runs.append(_Run(at, start % 3, start, start + 3 * (b - a)))
-        runs.sort(key=lambda r: r.start, reverse=last)
-        n = next(
-            (i for i in range(1, len(runs)) if (runs[i].at >= runs[i - 1].at) == last), len(runs)
-        )
-        if n > 1 and (best is None or n > len(best[1])):
-            best = domain.name, sorted(runs[:n], key=lambda r: r.start)
-    return best
+                    found.append(_Run(domain.name, at, start % 3, start, start + 3 * (b - a)))
+    found.sort(key=lambda r: r.start, reverse=last)
+    edge = hi if last else lo
+    kept: list[_Run] = []
+    for run in found:
+        gap = edge - run.end if last else run.start - edge
+        copies = [k for k in kept if k.name == run.name]
+        again = bool(copies) and (run.at >= copies[-1].at) == last
+        if gap > _LEADER or again:
+            break
+        kept.append(run)
+        edge = run.start if last else run.end
+    return sorted(kept, key=lambda r: r.start)
+
+
+def _names(runs: list[_Run]) -> str:
+    return " and ".join(dict.fromkeys(run.name for run in runs))
 
 
 def _broken_partners(construct: Construct) -> list[Fault]:
@@ -293,35 +326,48 @@ def _broken_partners(construct: Construct) -> list[Fault]:
     )
     faults = []
     before = max((j for j in joints if j[1] <= first and first - j[1] <= _LEADER), default=None)
-    if before is not None and (found := _partner(sequence, 0, before[0], True)) is not None:
-        name, runs = found
+    if before is not None and len(runs := _runs(sequence, 0, before[0], True)) > 1:
         shifted = any(run.frame != own for run in runs)
-        codons = range(runs[-1].end, before[0], 3)
+        codons = range(runs[0].start, before[0], 3)
         stop = None if shifted else next((i for i in codons if sequence[i : i + 3] in STOPS), None)
         why = "a base was lost or added before that, or its start codon is missing"
         if stop is not None:
-            why = f"it ends at a stop codon (base {stop + 3})"
+            why = f"a stop codon lies between (base {stop + 3})"
         if shifted or stop is not None or start > runs[0].start:
             faults.append(
                 Fault(
                     "frameshift" if stop is None else "premature_stop",
-                    f"{name} before the CAR and the 2A peptide that joins them (bases {before[0] + 1}-{before[1]}) lie "
-                    f"in no common reading frame: {why}. The CAR behind it would not be translated.",
+                    f"{_names(runs)} before the CAR and the 2A peptide that joins them (bases "
+                    f"{before[0] + 1}-{before[1]}) lie in no common reading frame: {why}. The CAR behind it would not "
+                    "be translated.",
                     "Check the map there; compare it with the reads (`carseq construct FILE --bam READS.bam`).",
                     before[0],
                     "error",
                 )
             )
+    if before is None and len(runs := _runs(sequence, 0, start, True)) > 1:
+        last = runs[-1]
+        piece = Piece(last.name, "marker", last.frame, last.start, last.end)
+        if start - last.end <= _SHORT_OF_2A and not _is_apart(construct, piece):
+            faults.append(
+                Fault(
+                    "frameshift" if last.frame != own else "premature_stop",
+                    f"{_names(runs)} lies before the CAR (bases {runs[0].start + 1}-{last.end}), and no whole 2A "
+                    "peptide, IRES or promoter between: the CAR behind it would not be translated.",
+                    "Check the map there; compare it with the reads (`carseq construct FILE --bam READS.bam`).",
+                    start,
+                    "error",
+                )
+            )
     behind = next((j for j in joints if 0 <= j[0] - inner <= _JOINT), None)
-    if behind is not None and (found := _partner(sequence, behind[1], len(sequence), False)):
-        name, runs = found
+    if behind is not None and len(runs := _runs(sequence, behind[1], len(sequence), False)) > 1:
         shifted = any(run.frame != own for run in runs)
-        if runs[0].start - behind[1] <= _LEADER and (shifted or runs[-1].end > end):
+        if shifted or runs[-1].end > end:
             why = "changes its reading frame" if shifted else f"has a stop codon in it (base {end})"
             faults.append(
                 Fault(
                     "frameshift" if shifted else "premature_stop",
-                    f"{name} behind the CAR {why}: it would not be made whole. The CAR is.",
+                    f"{_names(runs)} behind the CAR {why}: it would not be made whole. The CAR is.",
                     "Check the map there if cells are sorted by that protein.",
                     behind[1],
                     "warn",
@@ -339,7 +385,7 @@ def _no_signal_peptide(construct: Construct) -> list[Fault]:
     # What spans the membrane before it binds (NKG2D's own) has none, nor what a gene's exon or a 2A peptide precedes.
     spans = kinds.index("transmembrane") if "transmembrane" in kinds else len(kinds)
     if (
-        "signal peptide" in kinds
+        "signal peptide" in kinds[:spans]
         or "binder" not in kinds[:spans]
         or any(kind in ("2A peptide", "marker", "switch") for kind in kinds[:spans])
         or has_signal_peptide(construct.protein)

@@ -170,12 +170,15 @@ def is_broken_car(sequence: str, start: int) -> bool:
                     begins.append((frame, found[0][1]))
                 elif domain.kind in ("CD3zeta", "signalling", "costimulatory"):
                     signals.append((frame, found[-1][0]))
-        begins += [(frame, d.end) for d in variable_domains(protein)]
+        antibodies = [(frame, d.end) for d in variable_domains(protein)]
+        kinds |= {"antibody"} if antibodies else set()
+        begins += antibodies
     # Beginning and signalling part must be apart: in two frames, or in one with a stop codon between them.
     apart = any(
         f != g or "*" in proteins[f][end:first] for f, end in begins for g, first in signals
     )
-    return bool(apart and kinds & {"transmembrane", "hinge"})
+    # Where the shift lies in the membrane part, and the hinge is short, binder and CD3zeta tell alone.
+    return bool(apart and (kinds & {"transmembrane", "hinge"} or {"antibody", "CD3zeta"} <= kinds))
 
 
 def what_it_holds(sequence: str) -> list[str]:

@@ -28,6 +28,8 @@ _WEIGHT = {
 _FRAMEWORK_WEIGHT = 2
 #: Kinds behind the binder. A frame that has them and no leader may have lost its beginning to a stop codon.
 _INNER = ("CD3zeta", "signalling", "costimulatory", "transmembrane", "hinge")
+#: Residues with which a 2A peptide ends, and the next protein begins.
+_JOINT = "NPGP"
 #: A CAR's second part (what lies behind a premature stop codon) has at least this many residues.
 _MIN_REST = 60
 
@@ -121,11 +123,16 @@ def _interrupted(one: tuple[int, str, bool], two: tuple[int, str, bool], size: i
     (start, head, _), (rest, tail, stop) = one, two
     if len(tail) < _MIN_REST or "M" not in head:
         return None
-    inner = _kinds(tail)
+    # Of proteins that 2A peptides join, the one with the stop codon is looked at: a marker has a leader of its own.
+    inner = _kinds(tail.partition(_JOINT)[0])
     if not inner & set(_INNER) or "signal peptide" in inner:
         return None
     first = _leader(head, -1)
-    if first < 0 or _kinds(head[first:]) & {"CD3zeta", "signalling", "costimulatory"}:
+    own = head.rpartition(_JOINT)[2]
+    if first < 0 and own != head and _kinds(own) & {"signal peptide", "antibody"}:
+        # A partner without a known leader stands before the CAR.
+        first = head.find("M")
+    if first < 0 or _kinds(own) & {"CD3zeta", "signalling", "costimulatory"}:
         return None
     protein = f"{head[first:]}*{tail}"
     end = min(rest + 3 * (len(tail) + 1), size)
@@ -141,7 +148,7 @@ def _leader(protein: str, first: int) -> int:
         start
         for leader in known_proteins("signal peptide")
         for start, _, _ in find_protein(leader.sequence, protein, MAX_DOMAIN_EDITS)
-        if protein[start] == "M" and "NPGP" not in protein[max(first, 0) : start]
+        if protein[start] == "M" and _JOINT not in protein[max(first, 0) : start]
     ]
     return min((s for s in starts if s >= first), default=first)
 

@@ -364,10 +364,15 @@ def _any_frames(vector: VectorMap) -> list[Orf]:
 
 def _refuse_two(found: list[Candidate], best: Candidate, path: str | Path) -> None:
     """Refuse a map with a second CAR in a frame of its own."""
-    first = _frame(best)
+    first, doubled = _frame(best), best.vector.sequence * 2
     for other in found:
         frame = _frame(other)
         if frame in first or first in frame or first[-300:] == frame[-300:]:
+            continue
+        at = doubled.find(frame)
+        places = [(best.orf.start + turn, best.orf.end + turn) for turn in (0, len(doubled) // 2)]
+        if at >= 0 and any(at < end and start < at + len(frame) for start, end in places):
+            # Frames that overlap are the two halves of one CAR, which a base too few or too many parts.
             continue
         protein = translate(frame).rstrip("*")
         if n_signalling(protein) and judge_protein(protein).is_car:
