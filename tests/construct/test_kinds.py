@@ -327,6 +327,8 @@ BEHIND = coded(f"M{DOMAIN['EGFP']}GSG{DOMAIN['T2A']}{CAR}")
         (BEHIND[:20] + BEHIND[21:], {"frameshift": "error"}),
         (BEHIND[:717] + "TAA" + BEHIND[717:], {"premature_stop": "error"}),
         (BEHIND[:736] + BEHIND[737:], {"frameshift": "error"}),
+        # A reporter before it that is a protein of its own, as one between lox sites, is no partner.
+        (coded(f"M{DOMAIN['ZsGreen']}") + spacer(95) + BEHIND, {}),
         # So within the marker behind it.
         (MARKED[:-400] + MARKED[-399:], {"frameshift": "warn"}),
         (MARKED[:-402] + "TAA" + MARKED[-399:], {"premature_stop": "warn"}),

@@ -29,9 +29,10 @@ _JOINT = 90
 #: Edits (share) of a run of a marker's residues, and bases between a 2A peptide and the first such run or the CAR's
 #: binder: a leader, a tag, two linkers.
 _RUN_EDITS, _LEADER = 0.12, 300
-#: Bases between a marker and the CAR behind it in which a 2A peptide fits, with a linker and a furin site, but hardly
-#: a promoter.
-_SHORT_OF_2A = 120
+#: Most bases of a linker between two proteins that are one switch (FKBP12 and caspase 9).
+_LINKER = 60
+#: Residues at either end of a 2A peptide that tell it where a base was lost within.
+_HALF_2A = 8
 #: Residues behind the CAR's last domain from which on its stop codon seems to be lost.
 _MIN_RUN = 8
 #: Unknown residues of a frame that may be a domain which is missed.
@@ -276,7 +277,8 @@ class _Run:
 def _runs(sequence: str, lo: int, hi: int, last: bool) -> list[_Run]:
     """Return what ``sequence[lo:hi]`` holds of the markers and switches beside its end (or start), in whatever frame.
 
-    They follow each other with no more than a linker or a leader between; of several copies the nearest one counts.
+    They follow each other with no more than a linker, or a 2A peptide and a leader, between; of several copies the
+    nearest one counts.
     """
     texts = [translate(sequence[lo + offset : hi]) for offset in range(3)]
     found = []
@@ -292,14 +294,27 @@ def _runs(sequence: str, lo: int, hi: int, last: bool) -> list[_Run]:
     edge = hi if last else lo
     kept: list[_Run] = []
     for run in found:
-        gap = edge - run.end if last else run.start - edge
+        between = sequence[run.end : edge] if last else sequence[edge : run.start]
         copies = [k for k in kept if k.name == run.name]
         again = bool(copies) and (run.at >= copies[-1].at) == last
-        if gap > _LEADER or again:
+        # Another one that no 2A peptide joins is a protein of its own (a floxed reporter before the CAR).
+        apart = bool(kept) and not copies and len(between) > _LINKER and not _half_2a(between)
+        if len(between) > _LEADER or again or apart:
             break
         kept.append(run)
         edge = run.start if last else run.end
     return sorted(kept, key=lambda r: r.start)
+
+
+def _half_2a(sequence: str) -> bool:
+    """Whether one end of a 2A peptide lies in a sequence, in whatever frame."""
+    texts = [translate(sequence[offset:]) for offset in range(3)]
+    return any(
+        end in text
+        for domain in known_proteins("2A peptide")
+        for end in (domain.sequence[:_HALF_2A], domain.sequence[-_HALF_2A:])
+        for text in texts
+    )
 
 
 def _names(runs: list[_Run]) -> str:
@@ -348,12 +363,12 @@ def _broken_partners(construct: Construct) -> list[Fault]:
     if before is None and len(runs := _runs(sequence, 0, start, True)) > 1:
         last = runs[-1]
         piece = Piece(last.name, "marker", last.frame, last.start, last.end)
-        if start - last.end <= _SHORT_OF_2A and not _is_apart(construct, piece):
+        if _half_2a(sequence[last.end : start]) and not _is_apart(construct, piece):
             faults.append(
                 Fault(
                     "frameshift" if last.frame != own else "premature_stop",
-                    f"{_names(runs)} lies before the CAR (bases {runs[0].start + 1}-{last.end}), and no whole 2A "
-                    "peptide, IRES or promoter between: the CAR behind it would not be translated.",
+                    f"{_names(runs)} lies before the CAR (bases {runs[0].start + 1}-{last.end}), and the 2A peptide "
+                    "between is not whole in any frame: the CAR behind it would not be translated.",
                     "Check the map there; compare it with the reads (`carseq construct FILE --bam READS.bam`).",
                     start,
                     "error",
