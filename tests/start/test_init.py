@@ -144,6 +144,55 @@ def test_every_read_without_its_mate_is_named_and_the_rest_is_taken(tmp_path):
         start_study(tmp_path / "study2", fastqs=tmp_path / "run")
 
 
+def test_names_of_services_and_folders_give_their_samples(tmp_path: Path) -> None:
+    """Each flow cell and lane of a service became a sample; `P1/R1.fastq.gz` and `_r1` were refused."""
+    for lane in ("HVT7KDSX2_L1", "HVT7KDSX2_L2", "HJKLMDSX3_L1"):
+        pair(tmp_path, "P9_FKDL21-1a", pattern="{}_{}_{}.fq.gz", lane=lane)
+    pair(tmp_path / "P8", "", pattern="R{2}.fastq.gz")
+    pair(tmp_path, "P7", pattern="{0}_r{2}.fastq.gz")
+    assert found(tmp_path) == [
+        ("P7", "1"), ("P9_FKDL21-1a", "HJKLMDSX3_L1"), ("P9_FKDL21-1a", "HVT7KDSX2_L1"),
+        ("P9_FKDL21-1a", "HVT7KDSX2_L2"), ("P8", "P8_1"),
+    ]  # fmt: skip
+
+
+def test_an_index_read_between_r1_and_r3_is_none_of_the_pair(tmp_path: Path) -> None:
+    """R1, R2 and R3 where R2 is the index: it was taken for the cDNA, and R3 left out."""
+    # Open chromatin has its barcode in R2.
+    for sample, lengths in (("P1", (28, 8, 90)), ("A1", (50, 16, 49))):
+        for read, length in enumerate(lengths, 1):
+            text = f"@r\n{'A' * length}\n+\n{'I' * length}\n"
+            (tmp_path / f"{sample}_S1_L001_R{read}_001.fastq").write_text(text)
+    pairs = fastq_pairs(tmp_path)
+    names = {unit[0]: [path.name[11:13] for path in unit[2:]] for unit in pairs.units}
+    assert names == {"P1": ["R1", "R3"], "A1": ["R1", "R2"]}
+    assert any("P1_S1_L001_R2_001.fastq" in line for line in pairs.told)
+    assert any("A1_S1_L001_R3_001.fastq" in line for line in pairs.told)
+
+
+def test_libraries_that_are_not_of_mrna_are_left_out(tmp_path: Path) -> None:
+    """Receptors and antibodies of a sample became samples; a name that has no library of mRNA beside it is kept."""
+    for kind in ("GEX", "VDJ", "ADT"):
+        pair(tmp_path / "a", f"P1_{kind}_D28")
+    for kind in ("GEX", "HTO", "VDJ_T"):
+        pair(tmp_path / "b" / kind, "P2")
+    pair(tmp_path / "a", "P3_TCR")
+    assert {sample for sample, _ in found(tmp_path / "a")} == {"P1_GEX_D28", "P3_TCR"}
+    assert {sample for sample, _ in found(tmp_path / "b")} == {"GEX_P2"}
+    assert any("P1_ADT_D28, P1_VDJ_D28" in line for line in fastq_pairs(tmp_path / "a").told)
+
+
+def test_reads_that_are_to_be_made_first_are_told(tmp_path: Path) -> None:
+    """A sequencer's run, SRA's own file and an archive: "no FASTQ pairs" did not say what to do with them."""
+    touch(tmp_path / "run", "RunInfo.xml", "SRR1.sra", "P2_fastqs.tar")
+    with pytest.raises(CarseqError) as error:
+        fastq_pairs(tmp_path / "run")
+    for words in ("bcl-convert", "fasterq-dump", "unpacked: P2_fastqs.tar"):
+        assert words in error.value.cause
+    pair(tmp_path / "run", "P1")
+    assert any("P2_fastqs.tar" in line for line in fastq_pairs(tmp_path / "run").told)
+
+
 def test_what_is_no_sample_is_left_out_and_told(tmp_path):
     pair(tmp_path, "P01")
     pair(tmp_path, "Undetermined")
@@ -282,6 +331,91 @@ def test_one_library_is_one_sample_though_it_was_counted_twice(tmp_path):
     assert named["K"]["raw_matrix"] == tmp_path / "K/counts_unfiltered"
     for words in ("GeneFull/raw", "adata.h5ad", "out_posterior.h5", "raw_peak_bc"):
         assert any(words in line for line in told)
+
+
+def triple(place: str, prefix: str = "") -> list[str]:
+    return [f"{place}/{prefix}{x}.gz" for x in ("matrix.mtx", "features.tsv", "barcodes.tsv")]
+
+
+def named_files(samples: list, folder: Path) -> dict[str, dict[str, str]]:
+    return {
+        m.sample: {column: str(path.relative_to(folder)) for column, path in m.files.items()}
+        for m in samples
+    }
+
+
+@pytest.mark.parametrize("aligner", ["star", "cellranger"])
+def test_a_run_of_nf_core_gives_each_library_once(tmp_path: Path, aligner: str) -> None:
+    """nf-core/scrnaseq keeps each matrix again as h5ad, all of them in one, and CellBender's: all became samples."""
+    inside = (
+        "{0}/{0}.Solo.out/Gene/{1}" if aligner == "star" else "count/{0}/outs/{1}_feature_bc_matrix"
+    )
+    names = ("P01_urine_D0", "P01_urine_D28")
+    copies = tmp_path / f"{aligner}/mtx_conversions"
+    for name in names:
+        for kind in ("raw", "filtered"):
+            touch(tmp_path, *triple(f"{aligner}/{inside.format(name, kind)}"))
+            touch(copies / name, f"{name}_{kind}_matrix.h5ad")
+        touch(copies / name, f"{name}_cellbender_filter_matrix.h5ad")
+    touch(copies, "combined_raw_matrix.h5ad")
+    samples, told = matrix_samples(tmp_path)
+    assert named_files(samples, tmp_path) == {
+        name: {
+            "raw_matrix": f"{aligner}/{inside.format(name, 'raw')}",
+            "matrix": f"{aligner}/{inside.format(name, 'filtered')}",
+        }
+        for name in names
+    }
+    assert any("combined_raw_matrix.h5ad, which holds all samples" in line for line in told)
+    # Those who were given the h5ads alone have each sample's own.
+    assert set(named_files(matrix_samples(copies)[0], copies)) == set(names)
+
+
+def test_folders_of_other_kits_give_each_library_once(tmp_path: Path) -> None:
+    """Cells and raw matrix of a library (DNBelab, PIPseeker), and BD's two counts of one, became two samples."""
+    touch(tmp_path, *triple("P1/output/filter_matrix"), *triple("P1/output/raw_matrix"))
+    touch(tmp_path, *triple("P2_RSEC_MolsPerCell_MEX"), *triple("P2_DBEC_MolsPerCell_MEX"))
+    touch(tmp_path, *triple("P2_RSEC_MolsPerCell_Unfiltered_MEX"))
+    touch(tmp_path, *triple("P3/raw_matrix"), *triple("P3/filtered_matrix/sensitivity_1"))
+    touch(tmp_path, *triple("P3/filtered_matrix/sensitivity_5"))
+    touch(tmp_path, "P4/raw_feature_bc_matrix.h5", "P4/cellbender.h5", "P4/cellbender_filtered.h5")
+    assert named_files(matrix_samples(tmp_path)[0], tmp_path) == {
+        "P1": {"raw_matrix": "P1/output/raw_matrix", "matrix": "P1/output/filter_matrix"},
+        "P2": {"raw_matrix": "P2_RSEC_MolsPerCell_Unfiltered_MEX", "matrix": "P2_RSEC_MolsPerCell_MEX"},
+        "P3": {"raw_matrix": "P3/raw_matrix"},
+        "P4": {"raw_matrix": "P4/raw_feature_bc_matrix.h5"},
+    }  # fmt: skip
+
+
+def test_matrices_that_are_not_read_and_bams_beside_matrices_are_told(tmp_path: Path) -> None:
+    """Of a series two of seven samples were taken without a word: others were tables, archives, or named otherwise."""
+    touch(
+        tmp_path,
+        "GSM1_P1.h5",
+        "GSM2_P2.tar.gz",
+        "GSM3_counts.csv.gz",
+        "GSM4.rds",
+        "GSM5_counts.mtx.gz",
+    )
+    touch(tmp_path, "GSM6.zarr/X/0", "GSM7/outs/filtered_feature_bc_matrix.h5")
+    touch(tmp_path, "GSM7/outs/possorted_genome_bam.bam", "GSM7/outs/metrics_summary.csv")
+    samples, told = matrix_samples(tmp_path)
+    assert [m.sample for m in samples] == ["GSM1_P1", "GSM7"]
+    left = [line for line in told if line.startswith("left out")]
+    for name in (
+        "GSM2_P2.tar.gz",
+        "GSM3_counts.csv.gz",
+        "GSM4.rds",
+        "GSM5_counts.mtx.gz",
+        "GSM6.zarr",
+    ):
+        assert any(name in line for line in left)
+    assert not any("metrics" in line for line in left)
+    assert any(f"--cellranger {tmp_path / 'GSM7/outs'}" in line for line in told)
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one/GSE1_RAW.tar").touch()
+    with pytest.raises(CarseqError, match=r"GSE1_RAW\.tar, not read as it is: unpack it"):
+        matrix_samples(tmp_path / "one")
 
 
 def test_matrices_of_a_folder_become_samples(tmp_path):

@@ -13,17 +13,44 @@ from carseq.errors import CarseqError
 
 #: Illumina's names: SAMPLE_S1_L001_R1_001.fastq.gz; lane and number may be missing.
 _FASTQ = re.compile(
-    r"^(?P<sample>.+?)(?:_S\d+)?(?:_(?P<lane>L\d{3}))?_R(?P<read>[12])(?:_(?P<part>\d{3}))?\.f(?:ast)?q(?:\.gz)?$"
+    r"^(?P<sample>.+?)(?:_S\d+)?(?:_(?P<lane>L\d{3}))?_R(?P<read>[123])(?:_(?P<part>\d{3}))?\.f(?:ast)?q(?:\.gz)?$"
 )
 #: Names of fasterq-dump and fastq-dump: SRR1_1.fastq.gz, SRR1_2.fastq.gz, and SRR1_3 where the index is given too.
 _SRA = re.compile(r"^(?P<sample>[SED]RR\d+)_(?P<read>[1-4])\.f(?:ast)?q(?:\.gz)?$")
 #: Other names of pairs: SAMPLE_1.fq.gz, SAMPLE.R1.fastq.gz, SAMPLE-R1.fq.
-_PLAIN = re.compile(r"^(?P<sample>.+?)[._-]R?(?P<read>[12])\.f(?:ast)?q(?:\.gz)?$")
+_PLAIN = re.compile(r"^(?P<sample>.+?)[._-][Rr]?(?P<read>[12])\.f(?:ast)?q(?:\.gz)?$")
+#: Names of sequencing services: SAMPLE_HVT7KDSX2_L1_1.fq.gz, with flow cell and lane.
+_SERVICE = re.compile(
+    r"^(?P<sample>.+?)_(?P<lane>(?=[A-Z]*\d)(?=\d*[A-Z])[A-Z0-9]{9,10}_L\d)_R?(?P<read>[12])\.f(?:ast)?q(?:\.gz)?$"
+)
+#: Reads of the folder's sample: P01/R1.fastq.gz.
+_BARE = re.compile(r"^[Rr]?(?P<read>[12])\.f(?:ast)?q(?:\.gz)?$")
+_NAMES = (_FASTQ, _SRA, _SERVICE, _PLAIN)
 _ANY_FASTQ = re.compile(r"\.f(?:ast)?q(?:\.gz)?$")
 #: Reads in a container that is not read, half a transfer, or with an ending in capitals.
 _OTHER_FASTQ = re.compile(
     r"\.f(?:ast)?q(?:\.(?:gz|gzip|bgz|bz2|xz|zstd?|zip|7z|rar|lz4|ora|spring|part|partial|tmp|crdownload|filepart))*$",
     re.IGNORECASE,
+)
+#: Reads that are to be unpacked or made first, by what to do.
+_NOT_YET = (
+    (re.compile(r"\.(tar(\.\w+)?|tgz)$", re.IGNORECASE), "archives, which are to be unpacked"),
+    (
+        re.compile(r"\.sra(lite)?$"),
+        "SRA's files, of which `fasterq-dump --split-files --include-technical` makes reads",
+    ),
+    (
+        re.compile(r"^RunInfo\.xml$"),
+        "a sequencer's run, of which `bcl-convert` or `cellranger mkfastq` makes reads",
+    ),
+)
+#: Libraries of a sample's cells that are not of its mRNA, and words for the one that is.
+_OTHER_KIND = re.compile(
+    r"(?<![a-z])(vdj([_-]?[tb])?|tcr|bcr|adt|hto|cite([_-]?seq)?|hashtags?|atac|crispr|grna|csp|antibod(y|ies)|protein)(?![a-z])",
+    re.IGNORECASE,
+)
+_MRNA = re.compile(
+    r"(?<![a-z])(gex|gene[_-]?expression|s?c?_?rna|mrna|cdna)(?![a-z])", re.IGNORECASE
 )
 #: Reads of the sample index, which the counts do not need.
 _INDEX_READ = re.compile(r"_I[12](?:_\d{3})?\.f(?:ast)?q(?:\.gz)?$")
@@ -116,6 +143,8 @@ def fastq_pairs(folder: Path, *, partial: bool = False) -> Pairs:
                 left["names that do not end in .fastq.gz or .fastq, .fq.gz or .fq"].append(
                     path.name
                 )
+            elif told := next((told for name, told in _NOT_YET if name.search(path.name)), ""):
+                left[told].append(path.name)
             continue
         if path.name.startswith("."):
             left["hidden files (`._` files are macOS's notes, not reads)"].append(path.name)
@@ -131,14 +160,16 @@ def fastq_pairs(folder: Path, *, partial: bool = False) -> Pairs:
                 f"{path.relative_to(folder)} ({first.relative_to(folder)})"
             )
             continue
-        match = _FASTQ.match(path.name) or _SRA.match(path.name) or _PLAIN.match(path.name)
+        match = next((m for names in _NAMES if (m := names.match(path.name))), None)
+        if match is None and path.parent != folder:
+            match = _BARE.match(path.name)
         if match is None:
             left["names that tell neither sample nor read"].append(path.name)
             continue
         groups = match.groupdict()
         part = groups.get("part")
         unit = "_".join(filter(None, [groups.get("lane"), part if part != "001" else ""])) or "1"
-        sample = re.sub(r"[^A-Za-z0-9._-]", "_", match["sample"])
+        sample = re.sub(r"[^A-Za-z0-9._-]", "_", groups.get("sample") or path.parent.name)
         pairs.setdefault((path.parent, sample, unit), {})[match["read"]] = path
     for reason, names in left.items():
         shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
@@ -159,6 +190,7 @@ def fastq_pairs(folder: Path, *, partial: bool = False) -> Pairs:
             alone += [f"{lacks} of {path.relative_to(folder)}" for path in reads.values()]
             continue
         found.units.append((whole, _unit_name(folder, place, whole, unit), reads["1"], reads["2"]))
+    found.units = _of_mrna(found.units, found.told)
     if alone:
         n = f"{len(alone)} FASTQ file{'s lack their mates' if len(alone) > 1 else ' lacks its mate'}"
         if not partial or not found.units:
@@ -171,6 +203,28 @@ def fastq_pairs(folder: Path, *, partial: bool = False) -> Pairs:
             f"left out: {n}, without which its sample's reads are not whole: {'; '.join(alone)}"
         )
     return found
+
+
+def _of_mrna(
+    units: list[tuple[str, str, Path, Path]], told: list[str]
+) -> list[tuple[str, str, Path, Path]]:
+    """Leave out libraries of receptors, antibodies or hashtags of a sample whose mRNA is there by its name."""
+
+    def plain(sample: str) -> str:
+        return re.sub(r"[\W_]", "", _OTHER_KIND.sub("", _MRNA.sub("", sample))).lower()
+
+    of_mrna = {plain(sample) for sample, *_ in units if not _OTHER_KIND.search(sample)}
+    out = dict.fromkeys(
+        sample
+        for sample, *_ in units
+        if _OTHER_KIND.search(sample) and plain(sample) and plain(sample) in of_mrna
+    )
+    if out:
+        told.append(
+            f"left out: {', '.join(out)}, which by their names are no libraries of mRNA; receptors go into the column "
+            "`tcr`, as a table"
+        )
+    return [unit for unit in units if unit[0] not in out]
 
 
 def _sample_names(
@@ -217,8 +271,8 @@ def _is_run(folder: str) -> bool:
 
 
 def _of_sra(sample: str, reads: dict[str, Path], told: list[str]) -> dict[str, Path]:
-    """Return barcode read and cDNA of an SRA run: of three or four files the two longest kinds of read are they."""
-    if len(reads) < 3 or not set(reads) <= {"1", "2", "3", "4"}:
+    """Return barcode read and cDNA of three or four files: the two longest kinds of read are they."""
+    if len(reads) < 3 or not {"1", "2", "3"} <= set(reads) <= {"1", "2", "3", "4"}:
         return reads
     from carseq.library.fastq import first_reads
 
@@ -228,6 +282,10 @@ def _of_sra(sample: str, reads: dict[str, Path], told: list[str]) -> dict[str, P
         length[read] = max(map(len, sequences), default=0)
     # The sample index has 8 or 10 bases, barcode and UMI 24 or more.
     kept = sorted(read for read, n in length.items() if n > 14)
+    if len(kept) != 2 and not _SRA.match(reads["1"].name):
+        # Three reads of a library of open chromatin, beside which mRNA may lie.
+        told.append(f"left out: {reads['3'].name}, a third read of {sample} that is no index read")
+        return {read: reads[read] for read in ("1", "2")}
     if len(kept) != 2:
         raise CarseqError(
             f"which files of {sample} are the barcode read and the cDNA?",

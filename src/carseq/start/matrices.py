@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import re
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from carseq.errors import CarseqError
-from carseq.io.layouts import OTHER_MATRIX
+from carseq.io.layouts import OTHER_MATRIX, remedy_for
 from carseq.start.folders import walk
 
 
@@ -203,10 +204,16 @@ def _aggregated(aggregation: Path, told: list[str]) -> list[Made]:
 
 
 _RAW = re.compile(r"(^|[^a-z])(raw|unfiltered)([^a-z]|$)", re.IGNORECASE)
-_FILTERED = re.compile(r"(^|[^a-z])(filtered|filt|cells?)([^a-z]|$)", re.IGNORECASE)
-#: Parts of names that say what a file is, not whose.
+_FILTERED = re.compile(r"(^|[^a-z])(filtered|filter|filt|cells?)([^a-z]|$)", re.IGNORECASE)
+#: Parts of names that say what a file is, not whose: BD's and PIPseeker's after those of all programs.
 _WORDS = re.compile(
-    r"(^|[._-])(raw|unfiltered|filtered|sample|feature|gene|bc|matrix|matrices|counts?|h5|mtx|cells?|features?|barcodes?)(?=[._-]|$)",
+    r"(^|[._-])(raw|unfiltered|filtered|filter|sample|feature|gene|bc|matrix|matrices|counts?|h5|mtx|cells?|features?|barcodes?"
+    r"|RSEC|DBEC|MolsPerCell|MEX|sensitivity_\d)(?=[._-]|$)",
+    re.IGNORECASE,
+)
+#: Folders that a program makes in each run, whichever the sample: of nf-core/scrnaseq, and of kits' own programs.
+_PROGRAMS = re.compile(
+    r"outs|output|step\d|mtx_conversions|starsolo|star|cellranger|cellrangermulti|kallisto|alevin|simpleaf|cellbender",
     re.IGNORECASE,
 )
 
@@ -243,41 +250,38 @@ def matrix_samples(folder: Path) -> tuple[list[Made], list[str]]:
         m for outs in sorted(pools) for m in _multi_samples(outs, outs / "per_sample_outs", told)
     ]
     files = [path for path in files if not pools.intersection(path.parents)]
-    places = {path.parent for path in files}
-    other = {path.parent for path in files if OTHER_MATRIX.search(path.name)}
-    for path in files:
-        if why := _left_out(path, places, other):
+    matrices = [path for path in files if _MATRIX.search(path.name)]
+    unread = unread_matrices(folder, files)
+    counted = _Counted.of(matrices)
+    for path in matrices:
+        if why := _left_out(path, counted):
             told.append(f"left out: {path.relative_to(folder)}, {why}")
             continue
-        if OTHER_MATRIX.search(path.name):
-            given, label = path.parent, path.parent.relative_to(folder).as_posix()
-        elif re.search(r"matrix\.mtx(\.gz)?$", path.name):
-            prefix = re.split(r"matrix\.mtx", path.name)[0]
-            # A prefixed file stands for its three; a folder of its own for the sample.
-            given = path if prefix else path.parent
-            label = prefix or path.parent.relative_to(folder).as_posix()
-        elif path.suffix in (".h5", ".h5ad"):
-            given = path
-            stem = path.name.removesuffix(path.suffix)
-            label = f"{path.parent.relative_to(folder).as_posix()}/{stem}"
-        else:
-            continue
+        given, label = _given(path, folder)
         is_raw = bool(_RAW.search(label)) and not _FILTERED.search(label.replace("unfiltered", ""))
         column = "raw_matrix" if is_raw else "matrix"
         name = _label(label) or re.sub(r"[^A-Za-z0-9._-]", "_", folder.resolve().name)
         own = found.setdefault(name, {})
         if column in own:
+            unlike = bool(_FILTERED.search(own[column].name)) != bool(_FILTERED.search(given.name))
             told.append(
                 f"{name} has two matrices that look {'raw' if is_raw else 'filtered'}: {own[column]} was taken, "
-                f"{given} was left out"
+                f"{given} was left out" + (_ALL_BARCODES if unlike else "")
             )
             continue
         own[column] = given
     if not found and not made:
         raise CarseqError(
             f"no matrix below {folder}",
-            ".h5, .h5ad and matrix.mtx files are looked for",
+            "; ".join([".h5, .h5ad and matrix.mtx files are looked for", *unread]),
             "check the folder, or write samples.tsv by hand",
+        )
+    told += unread
+    if bams := [path for path in files if path.name in _COUNT["bam"]]:
+        runs = sorted({str(path.parent) for path in bams})
+        told.append(
+            f"the CAR is counted from the matrices, and the BAMs beside them are not used: to count it from reads, "
+            f"give `--cellranger {runs[0]}`{' and the like' if len(runs) > 1 else ''} in place of `--matrices`"
         )
     if unsure := [n for n, files in found.items() if "raw_matrix" not in files]:
         told.append(
@@ -287,42 +291,175 @@ def matrix_samples(folder: Path) -> tuple[list[Made], list[str]]:
     return [*made, *(Made(name, files) for name, files in found.items())], told
 
 
+#: What may be wrong where two matrices of a sample have no `raw` in their names.
+_ALL_BARCODES = "; if one of them holds all barcodes, name it in `raw_matrix`"
+#: Files that hold a matrix, by their names.
+_MATRIX = re.compile(rf"\.h5(ad)?$|matrix\.mtx(\.gz)?$|{OTHER_MATRIX.pattern}")
 #: Files of Cell Ranger and CellBender that are no counts of genes in barcodes.
 _NO_MATRIX = re.compile(
     r"molecule_info|cloupe|analysis|feature_slice|[._]posterior|(peak|tf|probe)_bc_matrix"
 )
 
 
-def _left_out(path: Path, places: set[Path], other: set[Path]) -> str:
+def _given(path: Path, folder: Path) -> tuple[Path, str]:
+    """Return what to name in the sheet for a matrix's file, and the words of which its sample's name is made."""
+    if OTHER_MATRIX.search(path.name):
+        return path.parent, path.parent.relative_to(folder).as_posix()
+    if path.suffix in (".h5", ".h5ad"):
+        stem = path.name.removesuffix(path.suffix)
+        return path, f"{path.parent.relative_to(folder).as_posix()}/{stem}"
+    # A prefixed file stands for its three; a folder of its own for the sample.
+    prefix = re.split(r"matrix\.mtx", path.name)[0]
+    if prefix:
+        return path, prefix
+    return path.parent, path.parent.relative_to(folder).as_posix()
+
+
+@dataclass(frozen=True)
+class _Counted:
+    """What matrices a folder holds, so that copies of one are known.
+
+    Attributes
+    ----------
+    places
+        Folders that hold a matrix.
+    other
+        Folders that hold a matrix of kb-python, alevin-fry or Parse.
+    converted
+        Whether there are matrices beside those that nf-core/scrnaseq converted.
+    plain
+        Folders that hold a matrix which CellBender did not write.
+    raw
+        Folders above a raw matrix's.
+    """
+
+    places: frozenset[Path]
+    other: frozenset[Path]
+    converted: bool
+    plain: frozenset[Path]
+    raw: frozenset[Path]
+
+    @classmethod
+    def of(cls, files: list[Path]) -> _Counted:
+        own = [path for path in files if not _NO_MATRIX.search(path.name)]
+        return cls(
+            frozenset(path.parent for path in own),
+            frozenset(path.parent for path in own if OTHER_MATRIX.search(path.name)),
+            any(_CONVERTED not in path.parts for path in own),
+            frozenset(path.parent for path in own if "cellbender" not in path.name.lower()),
+            frozenset(path.parent.parent for path in own if _RAW.search(path.parent.name)),
+        )
+
+
+#: The folder in which nf-core/scrnaseq keeps every matrix as an h5ad.
+_CONVERTED = "mtx_conversions"
+
+
+def _left_out(path: Path, counted: _Counted) -> str:
     """Say why a file is no sample of its own, or return an empty string.
 
     Parameters
     ----------
     path
         The file.
-    places
-        Folders that hold files.
-    other
-        Folders that hold a matrix of kb-python, alevin-fry or Parse.
+    counted
+        What other matrices there are.
     """
+    again = "since the matrix beside it is of the same library"
     if path.suffix in (".h5", ".h5ad"):
         if _NO_MATRIX.search(path.name):
             return "which is not a matrix of genes"
-        if path.suffix == ".h5ad" and path.parent in other:
-            return "since the matrix beside it is of the same library"
-    if re.search(r"matrix\.mtx(\.gz)?$", path.name) and path.parent.parent.name != "Gene":
+        if path.suffix == ".h5ad" and path.parent in counted.other:
+            return again
+        if "cellbender" in path.name.lower() and path.parent in counted.plain:
+            return f"{again}: carseq models ambient RNA itself, in counts that are not corrected"
+        if _CONVERTED in path.parts:
+            if path.name.startswith("combined_"):
+                return "which holds all samples of a run of nf-core/scrnaseq"
+            if counted.converted:
+                return "which nf-core/scrnaseq made of a matrix that is there too"
+    if re.search(r"matrix\.mtx(\.gz)?$", path.name):
         # Of a run of STARsolo that counted several features, Gene is taken: all are of one library.
         feature = path.parent.parent
         if (
-            feature.parent.name.endswith("Solo.out")
-            and feature.parent / "Gene" / path.parent.name in places
+            feature.name != "Gene"
+            and feature.parent.name.endswith("Solo.out")
+            and feature.parent / "Gene" / path.parent.name in counted.places
         ):
             return f"since {feature.name} and Gene are counts of the same library"
+        folder = path.parent
+        if "DBEC" in folder.name and folder.with_name(folder.name.replace("DBEC", "RSEC")) in (
+            counted.places
+        ):
+            return "since BD's RSEC and DBEC are counts of the same library, and DBEC leaves molecules out"
+        if re.fullmatch(r"sensitivity_\d", folder.name) and folder.parent.parent in counted.raw:
+            return (
+                "one of PIPseeker's five choices of cells: carseq calls the cells of the raw matrix itself; name it in "
+                "`matrix` if its cells are to be taken"
+            )
     return ""
 
 
 def _label(text: str) -> str:
-    """Return a sample's name from where its matrix lies: words that say what a file is taken out."""
+    """Return a sample's name from where its matrix lies: words that say what a file is are taken out.
+
+    >>> [_label(t) for t in ("P1/outs/raw_feature_bc_matrix", "star/P1/P1.Solo.out/Gene/raw", "P1_RSEC_MEX")]
+    ['P1', 'P1', 'P1']
+    """
     text = re.sub(r"[._]?Solo\.out/(Gene|GeneFull\w*)(?=/)", "", f"{text}/").strip("/")
-    parts = [_WORDS.sub("", part).strip("._-") for part in text.split("/")]
-    return re.sub(r"[^A-Za-z0-9._-]", "_", "_".join(p for p in parts if p and p != "outs"))[:100]
+    parts = [p for p in (_WORDS.sub("", part).strip("._-") for part in text.split("/")) if p]
+    told = [p for p in parts if not _PROGRAMS.fullmatch(p)] or [p for p in parts if p != "outs"]
+    # A folder and a file in it that both name the sample name it once.
+    named = [p for p, after in zip(told, [*told[1:], ""], strict=True) if not after.startswith(p)]
+    return re.sub(r"[^A-Za-z0-9._-]", "_", "_".join(named))[:100]
+
+
+#: Names of tables that are counts of genes by cells.
+_TABLE = re.compile(
+    r"(count|matrix|expr|umi|dge|molspercell|reads?percell|raw|norm|tpm)\w*[^/]*\.(csv|tsv|txt|xlsx)(\.gz)?$",
+    re.IGNORECASE,
+)
+_NO_TABLE = re.compile(
+    r"metrics|contig|annotation|cluster|barcode|feature|gene|summary|meta|log|report", re.IGNORECASE
+)
+#: A matrix of another name than matrix.mtx.
+_OTHER_MTX = re.compile(r"\.mtx(\.gz)?$", re.IGNORECASE)
+
+
+def unread_matrices(folder: Path, files: Iterable[Path]) -> list[str]:
+    """Say which files below a folder may be matrices and are not read, by what to do with them.
+
+    Parameters
+    ----------
+    folder
+        The folder.
+    files
+        The files below it.
+    """
+    by_remedy: dict[str, list[str]] = {}
+    stores: dict[Path, None] = {}
+    for path in files:
+        if stored := next((p for p in path.parents if p.suffix == ".zarr"), None):
+            stores[stored] = None
+            continue
+        bare = path.name.lower().removesuffix(".gz")
+        suffix = Path(bare).suffix
+        remedy = remedy_for(suffix)
+        if _OTHER_MTX.search(path.name) and not _MATRIX.search(path.name):
+            remedy = _RENAMED
+        elif suffix in (".csv", ".tsv", ".txt", ".xlsx"):
+            remedy = remedy if _TABLE.search(path.name) and not _NO_TABLE.search(path.name) else ""
+        if not remedy or suffix in (".cloupe", ".bus"):
+            continue
+        by_remedy.setdefault(remedy, []).append(path.relative_to(folder).as_posix())
+    for store in stores:
+        by_remedy.setdefault(remedy_for(".zarr"), []).append(store.relative_to(folder).as_posix())
+    return [
+        f"left out: {', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''}, not read as "
+        f"{'it is' if len(names) == 1 else 'they are'}: {remedy}"
+        for remedy, names in by_remedy.items()
+    ]
+
+
+#: What to do with a matrix of another name.
+_RENAMED = "name a sample's three files alike: SAMPLE_matrix.mtx, SAMPLE_features.tsv, SAMPLE_barcodes.tsv (or .gz)"
