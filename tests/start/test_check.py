@@ -9,7 +9,10 @@ import shutil
 import time
 from pathlib import Path
 
+import anndata
+import h5py
 import numpy as np
+import pandas as pd
 import pysam
 import pytest
 import yaml
@@ -202,6 +205,97 @@ def test_libraries_of_one_flow_cell_without_a_run_are_noted(tmp_path):
     for name in "AB":
         tiny.rows[name]["sequencing_run"] = "HFWFVDMXX"
     assert told() == []
+
+
+def test_lanes_of_one_library_given_as_two_samples_are_noted(tmp_path):
+    """Each lane was a sample of its own, judged by half of its molecules; reads of other cells are no matter."""
+    tiny = Tiny(tmp_path, only="F")
+    row = tiny.rows.pop("F")
+    tiny.rows = {name: row | {"sequencing_run": "1"} for name in ("x", "y", "z", "m")}
+    tiny.whitelist = [dna(tiny.rng, 16) for _ in range(400)]
+    tiny.reads("L003")
+    other = tiny.whitelist + (tmp_path / "list.txt").read_text().split()
+    (tmp_path / "list.txt").write_text("\n".join(other) + "\n")
+    tiny.units = [
+        {"sample": s, "unit": "1", "r1": f"F_L00{i}_R1.fastq.gz", "r2": f"F_L00{i}_R2.fastq.gz"}
+        for i, s in enumerate("xyz", 1)
+    ]
+    counts = np.random.default_rng(1).poisson(5, (60, len(GENES) + 1))
+    cells = [f"{barcode}-1" for barcode in tiny.whitelist[:60]]
+    write_h5(tmp_path / "m.h5", counts, cells, [*GENES, CAR])
+    tiny.rows["m"] = {"patient": "P1", "compartment": "urine", "matrix": "m.h5"}
+    told = [
+        str(r)
+        for _, r in check_study(tiny.write())
+        if "same cells" in str(r) or "of the cells" in str(r)
+    ]
+    assert [" ".join(re.findall(r"\b[xyzm]\b", text.split(":")[0])) for text in told] == [
+        "x y",
+        "z m",
+    ]
+
+
+@pytest.mark.parametrize("clue", ["name", "folder", "obs", "library", "read group"])
+def test_files_of_another_sample_of_the_sheet_are_noted(tmp_path, clue):
+    """Baseline and D28 were exchanged in the sheet: their files' names or contents say so, and nobody did."""
+    tiny = Tiny(tmp_path, only="B")
+    given, tiny.rows = tiny.rows["B"], {}
+    names = {"P1_D0": "P1_D28", "P1_D28": "P1_D0", "P2_D28": "P2_D28"}
+    for i, (sample, of) in enumerate(names.items()):
+        row = {"patient": sample[:2], "compartment": "urine"}
+        cells = [f"{dna(tiny.rng, 16)}-1" for _ in range(40)]
+        row["matrix"] = {"name": f"runs/{of}_filtered.h5", "folder": f"runs/{of}/outs/f.h5"}.get(
+            clue, f"m{i}.h5"
+        )
+        (tmp_path / row["matrix"]).parent.mkdir(parents=True, exist_ok=True)
+        write_h5(tmp_path / row["matrix"], tiny.counts[:40] + i, cells, [*GENES, CAR])
+        if clue == "library":
+            with h5py.File(tmp_path / row["matrix"], "a") as file:
+                file.attrs["library_ids"] = np.array([of.encode()])
+        if clue == "obs":
+            row["matrix"] = f"m{i}.h5ad"
+            obs = pd.DataFrame({"sample": pd.Categorical([of] * 40)}, index=cells)
+            made = anndata.AnnData(
+                tiny.counts[:40].astype("float32") + i, obs, pd.DataFrame(index=[*GENES, CAR])
+            )
+            made.write_h5ad(tmp_path / row["matrix"])
+        if clue == "read group":
+            row |= {"bam": f"{i}.bam", "matrix": "filtered.h5"}
+            with pysam.AlignmentFile(tmp_path / given["bam"]) as old:
+                header = old.header.to_dict() | {"RG": [{"ID": f"{of}:0", "SM": of}]}
+                with pysam.AlignmentFile(tmp_path / row["bam"], "wb", header=header) as new:
+                    for record in old:
+                        new.write(record)
+            pysam.index(str(tmp_path / row["bam"]))
+        tiny.rows[sample] = row
+    told = [str(r) for _, r in check_study(tiny.write()) if "is of sample" in str(r)]
+    assert len(told) == 2
+    assert "P1_D0 is given" in told[0]
+    assert "is of sample P1_D28" in told[0]
+    tiny.rows["P1_D0"], tiny.rows["P1_D28"] = tiny.rows["P1_D28"], tiny.rows["P1_D0"]
+    assert not [r for _, r in check_study(tiny.write()) if "is of sample" in str(r)]
+
+
+def test_samples_that_lie_in_a_folder_of_ones_name_are_no_exchange(tmp_path):
+    """Illumina's S1 is no sample, a folder above all says nothing, and a name within a longer one is not another's."""
+    tiny = Tiny(tmp_path / "P1_D28", only="F")
+    row = tiny.rows.pop("F")
+    tiny.rows = dict.fromkeys(("S1", "P1_D28", "P1", "urine"), row)
+    tiny.units = []
+    for sample, stem in (
+        ("S1", "a_S4"),
+        ("P1_D28", "b_S1"),
+        ("P1", "P1_D28_S2"),
+        ("urine", "c_S1"),
+    ):
+        for mate in "12":
+            shutil.copy(
+                tiny.folder / f"F_L001_R{mate}.fastq.gz",
+                tiny.folder / f"{stem}_L001_R{mate}_001.fastq.gz",
+            )
+        files = {f"r{m}": f"{stem}_L001_R{m}_001.fastq.gz" for m in "12"}
+        tiny.units.append({"sample": sample, "unit": "1", **files})
+    assert not [r for _, r in check_study(tiny.write()) if "is of sample" in str(r)]
 
 
 def test_symbols_come_from_the_annotation_where_the_matrix_has_ids_alone(tmp_path):

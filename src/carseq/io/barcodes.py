@@ -535,3 +535,27 @@ def other_library(first: Sequence[str], second: Sequence[str]) -> bool:
     if own < LEAST_OWN or expected < MIN_SHARED:
         return False
     return sum(barcode in known for barcode in second) < OF_OWN_BARCODES * expected
+
+
+#: Share of one lot of reads in barcodes that another has, of the other's own share in them, from which they are of the
+#: same cells.
+OF_SAME_BARCODES = 0.5
+
+
+def same_library(first: Sequence[str], second: Sequence[str]) -> bool:
+    """Return whether two lots of reads, as those of two samples, are of the same cells.
+
+    Parameters
+    ----------
+    first, second
+        The barcodes of some reads of each.
+    """
+    for one, two in ((first, second), (second, first)):
+        known = set(one[::2])
+        own = sum(barcode in known for barcode in one[1::2]) / max(1, len(one) // 2)
+        expected = own * len(two)
+        if own < LEAST_OWN or expected < MIN_SHARED:
+            return False
+        if sum(barcode in known for barcode in two) < OF_SAME_BARCODES * expected:
+            return False
+    return True

@@ -193,6 +193,27 @@ def detect_chemistry(
     )
 
 
+def first_barcodes(
+    pairs: Sequence[tuple[str | Path, str | Path]], chemistry: str, n: int
+) -> list[str]:
+    """Return the barcodes of a sample's first reads, as they were read.
+
+    Parameters
+    ----------
+    pairs
+        (R1, R2) FASTQ files of the sample.
+    chemistry
+        As the samples sheet has it; ``auto`` is 10x.
+    n
+        Reads looked at, over all pairs.
+    """
+    chemistry = own_name(chemistry)
+    preset = layout(chemistry) if preset_of(chemistry) or parse_geometry(chemistry) else None
+    each = max(1, n // max(1, len(pairs)))
+    reads = (sequence for r1, _ in pairs for _, sequence in first_reads(r1, each))
+    return [preset.barcode(read) if preset else read[:BARCODE_LENGTH] for read in reads]
+
+
 def _named(chemistry: str, sample: str) -> Preset | None:
     """Return where barcode and UMI lie in reads of a kit or geometry; None for 10x's and for ``auto``."""
     if preset_of(chemistry) or parse_geometry(chemistry):

@@ -34,6 +34,8 @@ from carseq.start.samples import (
     check_cells_twice,
     check_copies,
     check_made,
+    check_named_files,
+    check_one_library,
     check_pools,
     check_reads,
     check_receptors,
@@ -165,8 +167,10 @@ def _all_found(path: Path) -> Iterator[Found]:
     yield from (("samples", fault) for fault in check_twins(matrices))
     yield from (("samples", note) for note in check_cells_twice(matrices))
     yield from (("samples", note) for note in check_pools(study, droplets))
+    yield from (("samples", note) for note in check_named_files(study))
     if not config.reuse:
         yield from (("reads", note) for note in check_copies(study))
+        yield from (("reads", note) for note in check_one_library(study, matrices))
         yield from (("reads", note) for note in check_runs(study))
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import combinations
@@ -22,9 +24,10 @@ from carseq.io.barcodes import (
     check_cells,
     check_receptors_of,
     libraries_of,
+    same_library,
 )
 from carseq.io.remote import is_url
-from carseq.library.detect import detect_chemistry, strand_reads
+from carseq.library.detect import detect_chemistry, first_barcodes, strand_reads
 from carseq.library.fastq import WHOLE_BYTES, check_counts, check_pair, first_reads
 from carseq.library.geometry import preset_of
 from carseq.library.presets import OBSERVED
@@ -55,6 +58,10 @@ FEWEST_OF_GENES = 0.02
 #: two libraries, 0.001 to 0.04 are common.
 MOST_CELLS_COMPARED, MOST_IN_COMMON = 1000, 0.5
 
+
+#: Reads of a sample by whose barcodes it is told whether another one is of the same cells; the share of them in the
+#: largest cells of a matrix, from which they are its own (by chance 0.001); and the shortest barcode that tells.
+READS_COMPARED, OF_CELLS, SHORTEST_BARCODE = 10_000, 0.05, 12
 
 #: Molecules of a droplet, at least, to be compared with that of another raw matrix; droplets compared, the first by
 #: barcode; and the share of common ones with the very same number, which is no chance.
@@ -455,6 +462,113 @@ def check_cells_twice(matrices: Mapping[str, pd.Series]) -> Iterator[Note]:
                 f"{min(len(own), len(other)):,}): if they are one library that was counted twice (STARsolo's Gene and "
                 "GeneFull, CellBender's matrix beside Cell Ranger's), leave one out"
             )
+
+
+def check_one_library(study: Study, matrices: Mapping[str, pd.Series]) -> Iterator[Note]:
+    """Yield notes of samples whose reads are of the same cells, as those of two lanes of one library are.
+
+    Parameters
+    ----------
+    study
+        The study.
+    matrices
+        Molecules by barcode of samples that are not given as reads, by sample.
+    """
+    reads: dict[str, list[str]] = {}
+    for name, sample in study.samples.items():
+        pairs = [
+            pair for pair in study.pairs(name) if not is_url(pair[0]) and Path(pair[0]).is_file()
+        ]
+        # What is wrong with files is reported with their sample.
+        with suppress(CarseqError):
+            barcodes = first_barcodes(pairs, sample.chemistry, READS_COMPARED) if pairs else []
+            if len(barcodes) >= FEWEST and len(barcodes[0]) >= SHORTEST_BARCODE:
+                reads[name] = barcodes
+    holders: dict[str, list[str]] = {}
+    for name, barcodes in reads.items():
+        for barcode, n in Counter(barcodes).items():
+            if n > 1:
+                holders.setdefault(barcode, []).append(name)
+    # Most pairs of samples have no cell in common, and need no second look.
+    common = Counter(pair for names in holders.values() for pair in combinations(names, 2))
+    alike = [
+        pair
+        for pair, n in common.items()
+        if n >= FEWEST and same_library(*(reads[x] for x in pair))
+    ]
+    for one, two in alike:
+        yield Note(
+            f"the reads of samples {one} and {two} are of the same cells: if they are lanes or runs of one library, "
+            "give them one name in units.tsv, or each is judged by a part of its molecules and both count as samples; "
+            "if one is the library of antibodies, hashtags or receptors, leave it out"
+        )
+    for other, totals in matrices.items():
+        cells = {bare_barcode(str(b)) for b in totals.nlargest(MOST_CELLS_COMPARED).index}
+        for name, barcodes in reads.items():
+            if sum(barcode in cells for barcode in barcodes) > OF_CELLS * len(barcodes):
+                yield Note(
+                    f"the reads of sample {name} are of the cells of sample {other}, which is given as a matrix: if "
+                    "they are of one library, it counts as two samples; leave one out"
+                )
+
+
+def check_named_files(study: Study) -> Iterator[Note]:
+    """Yield notes of samples whose files are named after another sample of the sheet, as exchanged ones are."""
+    files: dict[str, list[str]] = {}
+    for name, sample in study.samples.items():
+        given = [sample.bam, sample.raw_matrix, sample.matrix, sample.tcr]
+        files[name] = [f for f in (*sum(study.pairs(name), ()), *given) if f and not is_url(f)]
+    # What all lie in names none of them.
+    try:
+        above = os.path.commonpath([Path(f).parent for own in files.values() for f in own])
+    except ValueError:
+        above = ""
+    words = {name: _ILLUMINA_END.sub("", name) for name in files}
+    called = {name: _plain_name(word) for name, word in words.items()}
+    for name, own in files.items():
+        for file in own:
+            told = {
+                "by its name": _plain_name(_ILLUMINA_END.sub("", file.removeprefix(above))),
+                "by what it says itself": "__".join(map(_plain_name, _names_within(file))),
+            }
+            meant: dict[str, str] = {}
+            for how, text in told.items():
+                if not _names(text, called[name]):
+                    others = [o for o, w in called.items() if len(w) > 2 and _names(text, w)]
+                    meant |= {how: max(others, key=len)} if others else {}
+            if meant:
+                how, other = next(iter(meant.items()))
+                yield Note(
+                    f"sample {name} is given {file}, which {how} is of sample {other}: if the files of the two were "
+                    "exchanged in the sheet, each is judged as the other; else this is of no account"
+                )
+                break
+
+
+def _names_within(file: str) -> list[str]:
+    """Return the names of samples that a BAM or a matrix holds: Cell Ranger's library, read groups, columns of obs."""
+    from carseq.io.bam import open_bam
+    from carseq.io.matrix import names_within
+
+    if file.endswith(".bam"):
+        with suppress(CarseqError, OSError), open_bam(file) as bam:
+            groups = bam.header.to_dict().get("RG", [])
+            return list(
+                dict.fromkeys(str(g[key]) for g in groups for key in ("SM", "LB") if g.get(key))
+            )
+    return names_within(file) if file.endswith((".h5", ".h5ad")) else []
+
+
+#: What Illumina's software puts behind a sample's name.
+_ILLUMINA_END = re.compile(r"_S\d+(_L\d{3})?_[RI]\d(_\d{3})?(?=\.|$)")
+
+
+def _plain_name(text: str) -> str:
+    return re.sub(r"[\W_]+", "_", text).strip("_").lower()
+
+
+def _names(path: str, sample: str) -> bool:
+    return f"_{sample}_" in f"_{path}_"
 
 
 def compared_droplets(totals: pd.Series) -> pd.Series:

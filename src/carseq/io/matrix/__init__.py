@@ -16,6 +16,7 @@ from carseq.io.matrix.features import (
 from carseq.io.matrix.hdf5 import IDS, matrices_of, proteins_apart
 from carseq.io.matrix.molecules import check_molecules, twice_by_chance
 from carseq.io.matrix.naming import near_names, rows_beside_car
+from carseq.io.matrix.samples import names_within
 from carseq.io.matrix.stored import bare_name
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "feature_types",
     "gene_counts",
     "matrices_of",
+    "names_within",
     "near_names",
     "proteins_apart",
     "read_counts",

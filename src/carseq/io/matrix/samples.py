@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,8 @@ SAMPLE_COLUMNS = (
 )  # fmt: skip
 #: Share of a tag's cells from which a sample with hashtags is one sample, not a pool.
 ONE_TAG = 0.9
+#: As many names are no samples'.
+MOST_NAMES = 1000
 
 
 def check_one_sample(
@@ -67,3 +70,24 @@ def tell_samples(read: Stored, path: Path) -> None:
                 ", ".join(held[:4]),
             )
             return
+
+
+def names_within(path: str | Path) -> list[str]:
+    """Return the names of samples that a matrix in HDF5 holds: Cell Ranger's ``--id``, or columns of ``obs``.
+
+    Names that many barcodes have; nothing of a file that is none, or damaged: who reads it says so.
+    """
+    import h5py
+
+    found: dict[str, None] = {}
+    with suppress(OSError, KeyError, ValueError, RuntimeError, TypeError), h5py.File(path) as file:
+        given = [np.ravel(file.attrs.get("library_ids", []))]
+        obs = file.get("obs")
+        for name in SAMPLE_COLUMNS if isinstance(obs, h5py.Group) else ():
+            column = obs.get(name)
+            values = column.get("categories") if isinstance(column, h5py.Group) else column
+            if isinstance(values, h5py.Dataset):
+                given.append(np.ravel(values[:MOST_NAMES]))
+        for values in given:
+            found |= dict.fromkeys(v.decode() if isinstance(v, bytes) else str(v) for v in values)
+    return list(found) if len(found) < MOST_NAMES else []
