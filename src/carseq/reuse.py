@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from carseq.errors import CarseqError
+from carseq.io.atomic import link_to
 from carseq.io.files import atomic, read_json
 from carseq.study.finished import some_names
 
@@ -33,7 +34,7 @@ def take(sources: Iterable[str | Path], targets: Iterable[str | Path]) -> None:
         if source.suffix in (".bam", ".bai"):
             target.parent.mkdir(parents=True, exist_ok=True)
             target.unlink(missing_ok=True)
-            target.symlink_to(source.resolve())
+            link_to(source.resolve(), target)
         else:
             with atomic(target) as temporary:
                 shutil.copyfile(source, temporary)

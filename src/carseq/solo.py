@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from carseq.errors import CarseqError
+from carseq.io.atomic import link_to
 from carseq.io.fasta import is_gzipped
 from carseq.io.files import write_text
 from carseq.io.h5ad import write_h5ad
@@ -226,7 +227,7 @@ def linked_reads(pairs: Sequence[tuple[str | Path, str | Path]], folder: Path) -
     for number, (r1, r2) in enumerate(pairs, 1):
         for names, read, path in ((lists[0], "R2", r2), (lists[1], "R1", r1)):
             link = folder / f"{number}_{read}.fastq"
-            link.symlink_to(Path(path).absolute())
+            link_to(Path(path).absolute(), link)
             log.info("%s is %s", link.name, path)
             names.append(link.name)
     return [",".join(names) for names in lists]

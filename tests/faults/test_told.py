@@ -20,7 +20,7 @@ import pytest
 from scipy import sparse
 
 from carseq.errors import CarseqError
-from carseq.io.atomic import atomic
+from carseq.io.atomic import atomic, link_to
 from carseq.io.checksums import check_sizes, check_whole, forget, remember
 from carseq.io.failures import check_scratch, machine_failure
 from carseq.io.fasta import read_sequences, write_sequences
@@ -272,6 +272,28 @@ def test_a_full_disk_is_told_with_the_file_that_was_to_be(tmp_path, named):
     assert told is not None
     assert told.message.endswith("study.zip")
     assert "GB are free there" in told.cause
+
+
+def test_what_fails_to_be_read_is_not_called_what_was_to_be_written(tmp_path):
+    """A network disk lost an input: the output that was to be made of it was named as what could not be read."""
+    with pytest.raises(OSError) as caught, atomic(tmp_path / "cells.h5ad"):
+        raise OSError(errno.ESTALE, "Stale file handle")
+    assert "cells.h5ad" not in str(machine_failure(caught.value))
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_disk_without_permissions_and_links_is_written_to(tmp_path, monkeypatch, number):
+    """No run on a disk of exFAT or a network disk without modes: "Operation not permitted", for a chmod."""
+
+    def refuses(*given, **named):
+        raise OSError(number, os.strerror(number))
+
+    for name in ("chmod", "symlink"):
+        monkeypatch.setattr(os, name, refuses)
+    write_text("text", tmp_path / "a.txt")
+    assert (tmp_path / "a.txt").read_text() == "text"
+    with pytest.raises(CarseqError, match="its disk has no symbolic links"):
+        link_to(tmp_path / "a.txt", tmp_path / "b.txt")
 
 
 def test_a_forbidden_folder_is_told_with_the_file_that_was_to_be(tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import re
@@ -12,6 +13,7 @@ import pytest
 import yaml
 
 from carseq.errors import CarseqError
+from carseq.start import init
 from carseq.start.folders import fastq_pairs
 from carseq.start.init import start_study
 from carseq.start.matrices import cellranger_samples, matrix_samples
@@ -493,3 +495,20 @@ def test_one_file_in_place_of_its_folder_is_told(tmp_path: Path) -> None:
     file.write_text("x")
     with pytest.raises(CarseqError, match=f"give the folder that holds it, {tmp_path}"):
         matrix_samples(file)
+
+
+def test_a_disk_that_fills_leaves_nothing_in_the_way(tmp_path: Path, monkeypatch) -> None:
+    """On a full disk the sheet of units was missing, and the next attempt was refused: "config.yaml is there"."""
+    pair(tmp_path / "run", "P01")
+    write = init.write_text
+
+    def full(text: str, path: Path) -> None:
+        if path.name == "units.tsv":
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        write(text, path)
+
+    monkeypatch.setattr(init, "write_text", full)
+    with pytest.raises(OSError, match="No space left"):
+        start_study(tmp_path / "study", fastqs=tmp_path / "run")
+    monkeypatch.undo()
+    assert len(start_study(tmp_path / "study", fastqs=tmp_path / "run")[0]) == 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import socket
@@ -11,12 +12,17 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from carseq.errors import CarseqError
 from carseq.io.checksums import forget, root_of
 
 #: What a temporary file's name says of the machine that writes it. In a cluster many share one disk.
 _HOST = f"{zlib.crc32(socket.gethostname().encode()):08x}"
 #: In the name of every temporary file of :func:`atomic`.
 _PART = "part"
+#: Failures of reading that name no file: a disk's error, or a network disk's file that is gone.
+_OF_READING = {errno.EIO, errno.ESTALE}
+#: What a disk without permissions (exFAT, NTFS, some network disks) answers to who sets them.
+_NO_MODES = {errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 _PART_OF = re.compile(rf"\.{_HOST}-\d+-\w+\.{_PART}(\.|$)")
 
 
@@ -42,7 +48,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
         yield temporary
         umask = os.umask(0)
         os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
+        set_mode(temporary, 0o666 & ~umask)
         # What was known of the file that is replaced holds no longer.
         if root := root_of(path):
             forget(root, [path])
@@ -50,12 +56,43 @@ def atomic(path: str | Path) -> Iterator[Path]:
     except Exception as error:
         # A write says no name, and that of the temporary file tells a user nothing.
         told = str(getattr(error, "filename", None) or "")
-        if not told or _PART_OF.search(told):
+        # What was read meanwhile has no name either, but fails otherwise.
+        nameless = not told and getattr(error, "errno", None) not in _OF_READING
+        if nameless or _PART_OF.search(told):
             error.filename = str(path)  # type: ignore[attr-defined]
         raise
     finally:
         if name:
             Path(name).unlink(missing_ok=True)
+
+
+def set_mode(path: Path, mode: int) -> None:
+    """Set the permissions of a file or folder of one's own, where its disk has any."""
+    try:
+        path.chmod(mode)
+    except OSError as error:
+        if error.errno not in _NO_MODES:
+            raise
+
+
+def link_to(target: Path, link: Path) -> None:
+    """Make a symbolic link.
+
+    Raises
+    ------
+    CarseqError
+        If the disk has none.
+    """
+    try:
+        link.symlink_to(target)
+    except OSError as error:
+        if error.errno not in _NO_MODES:
+            raise
+        raise CarseqError(
+            f"no link to {target} can be made in {link.parent}",
+            "its disk has no symbolic links, as exFAT, NTFS and some network disks",
+            "put `results` on a disk of Linux (ext4, xfs, NFS, Lustre)",
+        ) from error
 
 
 def _prefix(path: Path) -> str:

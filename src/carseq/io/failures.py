@@ -133,7 +133,11 @@ def _space(folder: str | Path) -> str:
         disk = shutil.disk_usage(place)
     except OSError:
         return ""
-    return f"{disk.free / 1e9:.1f} GB of {disk.total / 1e9:.1f} GB are free there"
+    free, total = (
+        f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
+        for size in (disk.free, disk.total)
+    )
+    return f"{free} of {total} are free there"
 
 
 def machine_failure(

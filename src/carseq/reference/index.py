@@ -8,6 +8,7 @@ from codecs import BOM_UTF8
 from pathlib import Path
 
 from carseq.errors import CarseqError
+from carseq.io.atomic import set_mode
 from carseq.io.fasta import contigs, open_text
 from carseq.io.files import write_text
 from carseq.reference.genome import gtf_exons
@@ -99,7 +100,7 @@ def plain_text(path: str | Path, target: Path) -> Path:
 def _move(source: Path, out: Path) -> None:
     """Put the finished folder ``source`` in the place of ``out``."""
     shutil.rmtree(out, ignore_errors=True)
-    source.chmod(0o755)
+    set_mode(source, 0o755)
     source.replace(out)
 
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from carseq.errors import CarseqError
+from carseq.io.atomic import link_to
 from carseq.log import get_logger
 from carseq.reference.watch import BUSY, IDLE, run_watched
 
@@ -312,7 +313,7 @@ def _as_seen_from(folder: Path, given: str, links: dict[str, str]) -> str:
                 name = re.sub(r"[^\w.+-]", "_", os.path.basename(whole)).lstrip(".-") or "given"
                 while (folder / name).exists() or (folder / name).is_symlink():
                     name = f"{len(links)}_{name}"
-                (folder / name).symlink_to(whole)
+                link_to(Path(whole), folder / name)
                 links[name] = whole
             seen.append(name)
         else:

@@ -121,12 +121,20 @@ def start_study(
         "or AIRR), `gating` and `sequencing_run`; the documentation explains them"
     )
     # For editors: the configuration names it in its first line.
-    write_text(schema_json(), folder / SCHEMA)
-    write_text(example_config(values, schema=SCHEMA), targets["config.yaml"])
-    write_text(_samples_sheet(list(from_reads), made), targets["samples.tsv"])
+    texts = {folder / SCHEMA: schema_json()}
+    texts[targets["config.yaml"]] = example_config(values, schema=SCHEMA)
+    texts[targets["samples.tsv"]] = _samples_sheet(list(from_reads), made)
     if "units.tsv" in targets:
         lines = [f"{s}\t{u}\t{r1.absolute()}\t{r2.absolute()}\n" for s, u, r1, r2 in units]
-        write_text("sample\tunit\tr1\tr2\n" + "".join(lines), targets["units.tsv"])
+        texts[targets["units.tsv"]] = "sample\tunit\tr1\tr2\n" + "".join(lines)
+    try:
+        for path, text in texts.items():
+            write_text(text, path)
+    except OSError:
+        # Half a study is in the way of the next attempt.
+        for path in texts:
+            path.unlink(missing_ok=True)
+        raise
     return list(targets.values()), todo
 
 
