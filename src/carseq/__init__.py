@@ -40,6 +40,10 @@ _FUNCTIONS = {"annotate": ("carseq.cells.alone", "annotate_matrix")}
 
 install(sys.meta_path)
 
+# HDF5 locks what it opens, and disks without locks refuse (many clusters have NFS or Lustre without them): a sound file
+# seemed damaged. carseq's files appear whole by being renamed, so that nobody reads what another writes.
+os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")
+
 # A script of a run on this machine is run by a process that has imported the libraries already. Here and not in each
 # script: a script's first line would come after its imports, or stand in all of them.
 if "CARSEQ_PRELOADED" in os.environ:

@@ -296,6 +296,29 @@ def test_a_disk_without_permissions_and_links_is_written_to(tmp_path, monkeypatc
         link_to(tmp_path / "a.txt", tmp_path / "b.txt")
 
 
+def test_a_disk_that_gives_no_locks_is_read(tmp_path):
+    """On a cluster's disk without locks sound files were "cut off or damaged: delete it, run again"."""
+    ad.AnnData(np.ones((2, 2), np.float32)).write_h5ad(tmp_path / "cells.h5ad")
+    # HDF5's own lock fails as it does there.
+    code = (
+        "import fcntl, sys\nheld = open(sys.argv[1])\nfcntl.flock(held, fcntl.LOCK_EX)\n"
+        "from carseq.io.h5ad import read_given\nprint(read_given(sys.argv[1]).shape)\n"
+    )
+    plain = {k: v for k, v in os.environ.items() if not k.startswith("HDF5")}
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "cells.h5ad"],
+        env=plain, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stdout == "(2, 2)\n", done.stderr
+    told = machine_failure(
+        OSError(
+            "Unable to synchronously open file (unable to lock file, errno = 37, error message = 'No locks')"
+        )
+    )
+    assert told is not None
+    assert "HDF5_USE_FILE_LOCKING" in told.remedy
+
+
 def test_a_forbidden_folder_is_told_with_the_file_that_was_to_be(tmp_path, monkeypatch):
     """The name of a temporary file, `.out.dc9a8a79...part.h5ad`, stood in the message."""
     make = tempfile.mkstemp

@@ -73,6 +73,10 @@ _SYSTEM: dict[int, tuple[str, str]] = {
         "the network disk has lost the file",
         "run again; ask the disk's administrator if it comes back",
     ),
+    errno.ENOLCK: (
+        "the disk gives no locks on files",
+        "`export HDF5_USE_FILE_LOCKING=FALSE` before, or put the file on another disk, then run again",
+    ),
     errno.EMFILE: (
         "too many files are open",
         "run `ulimit -n 4096` before, then run again",
