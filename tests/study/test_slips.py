@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from carseq.localize.beside import kind_of
+from carseq.localize.beside import kind_of, time_places
 from carseq.study.sheets import Sample, mend_numbers
 from carseq.study.slips import slips
+from carseq.study.times import comparable
 
 
 def sheet(*rows: dict[str, str]) -> list[Sample]:
@@ -32,6 +33,9 @@ def sheet(*rows: dict[str, str]) -> list[Sample]:
         ([{"hashtag": "HTO1"}, {"hashtag": "HTO2"}], "into `library`"),
         ([{"lane": "1"}, {"lane": "2"}], ""),
         ([{"pool": "1", "library": "L1"}, {"pool": "1", "library": "L1"}], ""),
+        ([{"timepoint": "45678"}, {"timepoint": "45706"}], "is read as 2025-01-21"),
+        ([{"timepoint": "2025/01/21"}, {"timepoint": "18 Feb 2025"}], ""),
+        ([{"timepoint": "1/2/2025"}, {"timepoint": "13/2/2025"}], "which number is the day"),
         ([{"timepoint": "baseline"}], "is of before the infusion"),
         ([{"timepoint": "D-7"}, {"timepoint": "D28"}], "is of before the infusion"),
         ([{"timepoint": "D-7", "role": "negative_control"}, {"timepoint": "D28"}], ""),
@@ -106,3 +110,11 @@ def test_numbers_with_units_commas_or_marks_are_told(
     assert len(found) == bool(told)
     assert not told or told in found[0]
     assert [row.further()["protein"] for row in rows] == (read or values)
+
+
+def test_dates_lie_at_their_distances_however_they_are_written() -> None:
+    """Dates without marks (20250131) and as Excel keeps them were numbers: a month's end lay 70 days off."""
+    assert time_places(["45678", "2025/02/04", "20250218"]) == {
+        "45678": 0.0, "2025/02/04": 14.0, "20250218": 28.0,
+    }  # fmt: skip
+    assert comparable(["31 Jan 2025", "Feb 1, 2025"]) == [739282.0, 739283.0]

@@ -29,7 +29,7 @@ VERSIONS: Mapping[str, str] = MappingProxyType(
         "molecules": "0.2.0.3",
         "cells": "0.2.0.14",
         "calling": "0.2.0.10",
-        "localize": "0.2.0.5",
+        "localize": "0.2.0.6",
         "report": "0.2.0.6",
     }
 )

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from carseq.schema.shares import most_of_share
 from carseq.study.sheets import Sample
 from carseq.study.texts import is_missing
-from carseq.study.times import DAYS, unit_of
+from carseq.study.times import DAYS, excel_date, unit_of
 
 #: Columns of people's own that say what an optional column of carseq's does, in small letters and without marks.
 _TIME = re.compile(
@@ -45,7 +45,7 @@ def slips(samples: Iterable[Sample]) -> list[str]:
         All rows of a sheet, their numbers mended.
     """
     rows = list(samples)
-    return [*_columns(rows), *_roles(rows), *_shares(rows)]
+    return [*_columns(rows), *_serials(rows), *_roles(rows), *_shares(rows)]
 
 
 def _columns(samples: list[Sample]) -> Iterator[str]:
@@ -83,6 +83,27 @@ def _columns(samples: list[Sample]) -> Iterator[str]:
                     f"column {name!r} holds {values[meant[0]]!r} for {meant[0]}, whose role is case: if it cannot hold "
                     "CAR T cells, write negative_control into `role`"
                 )
+
+
+def _serials(samples: list[Sample]) -> Iterator[str]:
+    """Yield time points that are dates as Excel keeps them, or whose day and month cannot be told apart."""
+    held = [s.timepoint for s in samples if s.timepoint]
+    if dates := {t: day for t in held if (day := excel_date(t))}:
+        number, day = next(iter(dates.items()))
+        yield (
+            f"timepoint {number} is a date as Excel keeps it (days since 1900), and is read as {day}: write "
+            "the days after the infusion (D28), or the date as text"
+        )
+    unclear = [
+        t
+        for t in held
+        if re.fullmatch(r"\d{1,2}/\d{1,2}/(\d\d){1,2}|\d{1,2}[.-]\d{1,2}[.-]\d\d", t.strip())
+    ]
+    if unclear:
+        yield (
+            f"timepoint {unclear[0]} does not say which number is the day, month or year, so that samples "
+            "are placed in the order of the sheet: write the days after the infusion (D28), or the date as 2025-01-31"
+        )
 
 
 def _roles(samples: list[Sample]) -> Iterator[str]:

@@ -46,10 +46,51 @@ _INFUSION = re.compile(
     r"(?:(?:at|on)[\s_-]*)?(?:the[\s_-]*)?(?:(?:day|time|tag|jour)[\s_-]*(?:of[\s_-]*(?:the)?|der|de[\s_-]*l['’]?)?[\s_-]*)?"
     r"(?:car[\s_-]*(?:t[\s_-]*)?)?infusion(?:s?[\s_-]*(?:day|tag))?"
 )
+#: Months by the first letters of their names, English and German.
+_MONTHS = {
+    name: 1 + i
+    for i, names in enumerate(
+        [
+            "jan",
+            "feb",
+            "mar|mär|mrz",
+            "apr",
+            "may|mai",
+            "jun",
+            "jul",
+            "aug",
+            "sep",
+            "oct|okt",
+            "nov",
+            "dec|dez",
+        ]
+    )
+    for name in names.split("|")
+}
+_MONTH = rf"(?P<m>{'|'.join(_MONTHS)})[a-zä]*\.?"
+#: Dates whose order of day and month is plain: 1/2/2025 is not.
 _DATES = (
-    re.compile(r"(?P<y>\d{4})-(?P<m>\d{1,2})-(?P<d>\d{1,2})(?:[ t]00:00(?::00)?)?"),
+    re.compile(r"(?P<y>\d{4})[-/.](?P<m>\d{1,2})[-/.](?P<d>\d{1,2})(?:[ t]\d\d:\d\d(?::\d\d)?)?"),
     re.compile(r"(?P<d>\d{1,2})\.(?P<m>\d{1,2})\.(?P<y>\d{4})"),
+    re.compile(r"(?P<y>(?:19|20)\d\d)(?P<m>\d\d)(?P<d>\d\d)"),
+    re.compile(rf"(?P<d>\d{{1,2}})[-. ]*{_MONTH}[-., ]*(?P<y>\d{{4}})"),
+    re.compile(rf"{_MONTH}[-. ]*(?P<d>\d{{1,2}})[-., ]+(?P<y>\d{{4}})"),
 )
+#: Days since 30 December 1899, as Excel keeps dates: from 1954 to 2064. No study follows its patients for so many days.
+SERIALS = (20_000, 60_000)
+_FIRST_DAY = date(1899, 12, 30).toordinal()
+
+
+def excel_date(timepoint: str) -> date | None:
+    """Return the date that a number is if a spreadsheet has put it for one, else None.
+
+    >>> excel_date("45678")
+    datetime.date(2025, 1, 21)
+    """
+    text = timepoint.strip()
+    if not re.fullmatch(r"\d{5}(\.\d+)?", text) or not SERIALS[0] <= float(text) <= SERIALS[1]:
+        return None
+    return date.fromordinal(_FIRST_DAY + int(float(text)))
 
 
 def unit_of(timepoint: str) -> tuple[str, float] | None:
@@ -72,11 +113,14 @@ def unit_of(timepoint: str) -> tuple[str, float] | None:
         return "d", 0.0
     for pattern in _DATES:
         if found := pattern.fullmatch(plain):
+            month = _MONTHS.get(found["m"]) or int(found["m"])
             try:
-                day = date(int(found["y"]), int(found["m"]), int(found["d"]))
+                day = date(int(found["y"]), month, int(found["d"]))
             except ValueError:
                 return None
             return "date", float(day.toordinal())
+    if serial := excel_date(plain):
+        return "date", float(serial.toordinal())
     for side, pattern in enumerate(_TIMES, 1):
         if (found := pattern.fullmatch(plain)) is None:
             continue
