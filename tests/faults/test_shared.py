@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -81,6 +82,20 @@ def test_names_are_replaced_in_every_form(results, tmp_path):
     assert '"patient": ["patient1", "patient2"]' in texts["report/report.html"]
     key = pd.read_csv(tmp_path / "out.names.tsv", sep="\t")
     assert dict(zip(key["name"], key["shared_as"], strict=True)) == names
+
+
+def test_the_page_is_not_called_after_the_studys_folder(results, tmp_path):
+    """A folder called after the patient stood as the title of the page that was shared without names."""
+    study = tmp_path / "Muster & Sohn"
+    shutil.move(results.parent, study)
+    title, shown = "Muster &amp; Sohn", json.dumps({"study": study.name}, separators=(",", ":"))
+    shown = shown.replace("&", "\\u0026")
+    page = f"<title>{title} · carseq</title><h1>{title}</h1><script>{shown}</script>"
+    (study / "results/report/report.html").write_text(page)
+    share(study / "results", tmp_path / "out.zip", rename=True)
+    assert "Muster" not in "".join(_texts(tmp_path / "out.zip").values())
+    share(study / "results", tmp_path / "out.zip")
+    assert "Muster" in _texts(tmp_path / "out.zip")["report/report.html"]
 
 
 def test_names_that_a_table_cut_short_are_replaced_too(results, tmp_path):

@@ -18,7 +18,7 @@ from carseq.errors import CarseqError
 from carseq.io.atomic import atomic
 from carseq.io.checksums import check_whole
 from carseq.io.files import read_table, write_table
-from carseq.io.results import no_finished_run, read_record
+from carseq.io.results import no_finished_run, read_record, study_name
 from carseq.schema.results import FILES
 from carseq.schema.tables import SHARED_NAMES
 
@@ -54,7 +54,8 @@ def share(results: str | Path, out: str | Path, *, rename: bool = False) -> dict
     out
         The zip file to write.
     rename
-        Whether samples and patients get other names (``S1``, ``patient1``). Pictures in notebooks, which may show
+        Whether samples and patients get other names (``S1``, ``patient1``), and the study's folder, after which the page
+        is called, none. Pictures in notebooks, which may show
         names, are then left out. Who is who is written beside the zip file, to be kept.
 
     Returns
@@ -75,6 +76,7 @@ def share(results: str | Path, out: str | Path, *, rename: bool = False) -> dict
         raise no_finished_run(results, page)
     names = _new_names(results) if rename else {}
     places = _places(results)
+    titles = _titles(study_name(results)) if rename else {}
     packed = {"README.txt": _README}
     for path in found:
         check_whole(path)
@@ -82,6 +84,8 @@ def share(results: str | Path, out: str | Path, *, rename: bool = False) -> dict
         if path.suffix == ".ipynb" and rename:
             text = _without_pictures(text)
         text = _replaced(text, places)
+        for title, other in titles.items() if path == page else ():
+            text = text.replace(title, other)
         packed[path.relative_to(results).as_posix()] = _replaced(text, names)
     _check_clean(packed, [*places, *names])
     with atomic(out) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as target:
@@ -109,6 +113,13 @@ def _new_names(results: Path) -> dict[str, str]:
             "give the sample or patient a name of its own in samples.tsv and run again, or share without --rename",
         )
     return made
+
+
+def _titles(study: str) -> dict[str, str]:
+    """Return where the page says what the study's folder is called, which may be a patient's name, and what else."""
+    shown = html.escape(study)
+    titles = {f"<title>{shown} ": "<title>Study ", f"<h1>{shown}</h1>": "<h1>Study</h1>"}
+    return titles | {f'"study":"{form}"': '"study":"Study"' for form in _forms(study)}
 
 
 def _vocabulary() -> str:
