@@ -54,9 +54,9 @@ def share(results: str | Path, out: str | Path, *, rename: bool = False) -> dict
     out
         The zip file to write.
     rename
-        Whether samples and patients get other names (``S1``, ``patient1``), and the study's folder, after which the page
-        is called, none. Pictures in notebooks, which may show
-        names, are then left out. Who is who is written beside the zip file, to be kept.
+        Whether samples and patients get other names (``S1``, ``patient1``), and the page, which is called after the
+        study's folder, none. Pictures in notebooks, which may show names, are then left out. Who is who is written
+        beside the zip file, to be kept.
 
     Returns
     -------
