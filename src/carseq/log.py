@@ -4,11 +4,46 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 def get_logger(name: str) -> logging.Logger:
     """Return the logger of a module below ``carseq``."""
     return logging.getLogger(name if name.startswith("carseq") else f"carseq.{name}")
+
+
+class _Kept(logging.Handler):
+    def __init__(self, told: list[str], but: str) -> None:
+        super().__init__(logging.WARNING)
+        self.told, self.but = told, but
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.name != self.but:
+            self.told.append(record.getMessage())
+
+
+@contextmanager
+def warnings_of(name: str, *, but: str = "") -> Iterator[list[str]]:
+    """Give a list that gains the warnings of a module, or of those below a package, while the block runs.
+
+    They go to the log as well.
+
+    Parameters
+    ----------
+    name
+        The module or package.
+    but
+        A module of the package whose warnings are left out.
+    """
+    told: list[str] = []
+    handler = _Kept(told, but)
+    logger = get_logger(name)
+    logger.addHandler(handler)
+    try:
+        yield told
+    finally:
+        logger.removeHandler(handler)
 
 
 def to_console(level: int = logging.INFO) -> None:

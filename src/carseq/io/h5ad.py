@@ -53,6 +53,15 @@ def read_h5ad(path: str | Path, *, backed: bool = False) -> AnnData:
         return anndata.read_h5ad(path, backed="r" if backed else None)
 
 
+def read_doubts(path: str | Path) -> list[str]:
+    """Return what was noted of the matrix of which a sample's cells were made: ``uns["doubts"]``, without the rest."""
+    import h5py
+
+    with reading(path) as path, h5py.File(path) as file:
+        held = file.get("uns/doubts")
+        return [] if held is None else [str(text) for text in held.asstr()[:]]
+
+
 def read_given(path: str | Path) -> AnnData:
     """Read an h5ad that a user gives.
 

@@ -13,7 +13,7 @@ from carseq.cells.filters import HIT
 from carseq.errors import CarseqError
 from carseq.io.checksums import check_whole
 from carseq.io.files import read_json, read_table
-from carseq.io.h5ad import read_cells
+from carseq.io.h5ad import read_cells, read_doubts
 from carseq.io.matrix import rows_beside_car
 from carseq.io.results import check_made_by, read_record, study_name
 from carseq.log import get_logger
@@ -260,7 +260,7 @@ class _Reader:
         return pd.DataFrame(rows, columns=BESIDE_CAR)
 
     def doubts(self, sample: str) -> list[tuple[str, str]]:
-        """Return what was noted of a sample's reads or its BAM when they were looked at."""
+        """Return what was noted of a sample's reads, its BAM or its matrix when they were looked at."""
         found: list[tuple[str, str]] = []
         path = self.results / FILES["chemistry"].at(sample=sample)
         if path.exists() and (others := read_json(path).get("other_libraries")):
@@ -274,6 +274,11 @@ class _Reader:
         if (path := self.results / FILES["belonging"].at(sample=sample)).exists():
             for told, remedy in read_json(path).get("doubts", []):
                 found.append((str(told), f"{remedy[:1].upper()}{remedy[1:]}."))
+        if (path := self.results / FILES["sample_cells"].at(sample=sample)).exists():
+            for text in read_doubts(path):
+                told, _, remedy = text.rpartition("; ")
+                if told:
+                    found.append((told, f"{remedy[:1].upper()}{remedy[1:]}."))
         return found
 
     def transcript(self) -> tuple[str, int]:

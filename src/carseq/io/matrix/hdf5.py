@@ -231,7 +231,10 @@ def proteins_apart(adata: AnnData) -> pd.DataFrame | None:
         values = given.to_numpy(float)
         if np.isfinite(values).all() and (values >= 0).all() and (values == np.rint(values)).all():
             return given.set_axis(adata.obs_names.astype(str)).rename(columns=str)
-        log.warning("obsm[%r] holds no antibody counts (it was normalised): left out", key)
+        log.warning(
+            "obsm[%r] holds no antibody counts (it was normalised): left out; give its counts",
+            key,
+        )
     return None
 
 
