@@ -600,3 +600,28 @@ def test_reads_of_wells_are_told(caplog: pytest.LogCaptureFixture) -> None:
     counts[seen] += rng.negative_binomial(counts[seen], 1 / 8)
     check_molecules(sparse.csr_matrix(counts), "the matrix")
     assert "reads" in caplog.text
+
+
+@pytest.mark.parametrize("clue", ["chemistry", "folder", "obs"])
+def test_spots_on_a_slide_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, clue: str
+) -> None:
+    """Space Ranger's matrix has the names of Cell Ranger's: its spots were cells, without a word."""
+    barcodes, genes = ["A" * 16, "C" * 16], ["CD3E", "MS4A1"]
+    counts = np.array([[2, 1], [1, 3]], np.float32)
+    path = tmp_path / ("m.h5ad" if clue == "obs" else "m.h5")
+    if clue == "obs":
+        obs = pd.DataFrame({"in_tissue": [1, 1], "array_row": [3, 4]}, index=barcodes)
+        anndata.AnnData(counts, obs, pd.DataFrame(index=genes)).write_h5ad(path)
+    else:
+        write_h5(path, counts.astype(int), barcodes, genes)
+    read_counts(path)
+    assert ("of a slide" in caplog.text) == (clue == "obs")
+    if clue == "folder":
+        (tmp_path / "spatial").mkdir()
+        (tmp_path / "spatial/tissue_positions.csv").touch()
+    if clue == "chemistry":
+        with h5py.File(path, "a") as file:
+            file.attrs["chemistry_description"] = b"Spatial 3' v1"
+    read_counts(path)
+    assert "of a slide" in caplog.text

@@ -315,6 +315,33 @@ def test_a_folder_that_is_none_of_cellranger_is_told(tmp_path):
         matrix_samples(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        (["P1/outs/x", "P2/outs/x"], "each run in it: P1/outs, P2/outs"),
+        (["_log", "SC_RNA_COUNTER_CS/x"], "did not end"),
+        (["filtered_contig_annotations.csv"], "column `tcr`"),
+        (["filtered_feature_bc_matrix.h5", "spatial/tissue_positions.csv"], "single cells"),
+    ],
+)
+def test_which_folder_of_cellranger_to_give_is_told(
+    tmp_path: Path, files: list[str], told: str
+) -> None:
+    """The folder above several runs, a run that failed, receptors alone; spots on a slide were taken for cells."""
+    touch(tmp_path, *files)
+    with pytest.raises(CarseqError) as error:
+        cellranger_samples(tmp_path)
+    assert told in error.value.remedy
+
+
+def test_the_bam_of_a_multiome_run_is_taken(tmp_path: Path) -> None:
+    """cellranger-arc's BAM has another name: the note said that Cell Ranger had made none."""
+    touch(tmp_path / "P1/outs", "raw_feature_bc_matrix.h5", "gex_possorted_bam.bam")
+    (made,), told = cellranger_samples(tmp_path / "P1")
+    assert made.files["bam"].name == "gex_possorted_bam.bam"
+    assert told == []
+
+
 def test_one_library_is_one_sample_though_it_was_counted_twice(tmp_path):
     """STARsolo's Gene and GeneFull, kb's matrix and its h5ad, CellBender's posterior became samples of their own."""
     parts = [f"{x}.{y}" for x, y in (("matrix", "mtx"), ("features", "tsv"), ("barcodes", "tsv"))]

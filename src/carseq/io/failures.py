@@ -141,7 +141,8 @@ def _space(folder: str | Path) -> str:
         f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
         for size in (disk.free, disk.total)
     )
-    return f"{free} of {total} are free there"
+    # What was begun is removed by then.
+    return f"{free} of {total} are free there without the unfinished file"
 
 
 def machine_failure(

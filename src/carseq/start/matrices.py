@@ -35,7 +35,9 @@ class Made:
 
 #: What Cell Ranger calls its files, by column of the samples sheet; the first that is there is taken.
 _COUNT = {
-    "bam": ("possorted_genome_bam.bam", "sample_alignments.bam", "count/sample_alignments.bam"),
+    "bam": (
+        "possorted_genome_bam.bam", "gex_possorted_bam.bam", "sample_alignments.bam", "count/sample_alignments.bam",
+    ),
     "raw_matrix": (
         "raw_feature_bc_matrix.h5", "raw_feature_bc_matrix", "raw_gene_bc_matrices_h5.h5",
         "multi/count/raw_feature_bc_matrix.h5",
@@ -91,11 +93,12 @@ def cellranger_samples(outs: Path) -> tuple[list[Made], list[str]]:
         return _aggregated(aggregation, told), told
     files = _present(outs, _COUNT)
     if not {"matrix", "raw_matrix"} & set(files):
+        raise _none_of_cellranger(outs)
+    if (outs / "spatial").is_dir():
         raise CarseqError(
-            f"{outs} is not a folder of Cell Ranger",
-            "it has no raw_ or filtered_feature_bc_matrix; it holds "
-            + (", ".join(sorted(p.name for p in outs.iterdir())[:6]) or "nothing"),
-            "give RUN/outs of `cellranger count`, `multi` or `aggr`",
+            f"{outs} is of Space Ranger",
+            "a spot on a slide holds several cells and parts of cells, and carseq types and calls single cells",
+            "give libraries of single cells",
         )
     if "bam" not in files:
         told.append(
@@ -105,6 +108,25 @@ def cellranger_samples(outs: Path) -> tuple[list[Made], list[str]]:
     if "raw_matrix" in files and "bam" not in files:
         told.append(f"{run}: the filtered matrix says which barcodes of the raw one are cells")
     return [Made(run, files)], told
+
+
+def _none_of_cellranger(folder: Path) -> CarseqError:
+    """Return the error for a folder without Cell Ranger's matrices: what it is, and which one to give."""
+    held = sorted(p.name for p in folder.iterdir())
+    runs = [f"{name}/outs" for name in held if (folder / name / "outs").is_dir()]
+    remedy = "give RUN/outs of `cellranger count`, `multi` or `aggr`"
+    if runs:
+        more = ", ..." if len(runs) > 4 else ""
+        remedy = f"give `--cellranger` for each run in it: {', '.join(runs[:4])}{more}"
+    elif "_log" in held:
+        remedy = "its run did not end, or its `outs` was moved: run Cell Ranger again, or give that folder"
+    elif any(name.endswith("contig_annotations.csv") for name in held):
+        remedy = "these are receptors alone: name filtered_contig_annotations.csv in the column `tcr` of a sample"
+    return CarseqError(
+        f"{folder} is not a folder of Cell Ranger",
+        f"it has no raw_ or filtered_feature_bc_matrix; it holds {', '.join(held[:6]) or 'nothing'}",
+        remedy,
+    )
 
 
 def _present(folder: Path, names: dict[str, tuple[str, ...]]) -> dict[str, Path]:

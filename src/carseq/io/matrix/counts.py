@@ -14,7 +14,7 @@ from carseq.io.matrix.containers import read_stored
 from carseq.io.matrix.features import ANTIBODY, GENE, are_genes, are_hashtags, small_letters
 from carseq.io.matrix.molecules import check_car_molecules, check_counts
 from carseq.io.matrix.naming import check_car, check_genes, gene_names, spell_car, tell_car_rows
-from carseq.io.matrix.samples import check_one_sample, tell_samples
+from carseq.io.matrix.samples import check_one_sample, tell_samples, tell_spots
 from carseq.io.matrix.stored import Stored, Strings
 from carseq.log import get_logger
 
@@ -76,6 +76,7 @@ def read_counts(
     check_one_sample(read, is_tag, path, cells)
     if cells is None:
         tell_samples(read, path)
+    tell_spots(read, path)
     names = gene_names(read, is_gene, path, symbols, car)
     check_genes(read, names, is_gene, path, car)
     if needs_car:

@@ -72,6 +72,27 @@ def tell_samples(read: Stored, path: Path) -> None:
             return
 
 
+#: What Space Ranger lays beside its matrices, what it writes into them, and what scanpy keeps of it.
+_POSITIONS, _SPATIAL = "spatial/tissue_positions*", ("spatial", "visium")
+
+
+def tell_spots(read: Stored, path: Path) -> None:
+    """Warn where barcodes are spots on a slide, each of several cells."""
+    import h5py
+
+    kind = ""
+    if path.suffix == ".h5":
+        with suppress(OSError), h5py.File(path) as file:
+            kind = str(np.ravel(file.attrs.get("chemistry_description", ""))[0:1])
+    on_slide = any(word in kind.lower() for word in _SPATIAL) or any(path.parent.glob(_POSITIONS))
+    if on_slide or (read.obs is not None and {"in_tissue", "array_row"} <= set(read.obs)):
+        log.warning(
+            "%s is of a slide (Space Ranger): a spot holds several cells and parts of cells, which are taken for one, "
+            "so that neither types nor shares of CAR T cells hold; give libraries of single cells",
+            path,
+        )
+
+
 def names_within(path: str | Path) -> list[str]:
     """Return the names of samples that a matrix in HDF5 holds: Cell Ranger's ``--id``, or columns of ``obs``.
 
