@@ -13,12 +13,13 @@ A cell with N molecules, of which a share c is ambient RNA, shows ``c x N x shar
 - T cells without a CAR molecule. Whatever the CAR T fraction, there cannot be more false molecules than leave this many
   T cells without one.
 
+What T cells show tells further of it: :mod:`carseq.calling.level`.
+
 Chimeras and swaps add their own rate. A negative control's T cells are evidence of that rate too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -210,6 +211,53 @@ def ambient_rate(evidence: Evidence) -> tuple[float, float, float, float]:
         CAR molecules per ambient molecule and the shape of its gamma distribution; chimeras and swaps per molecule of
         a cell, and the shape of theirs.
     """
+    weight, product, chimeric = _rates(evidence)
+    of_ambient = float((weight * product).sum())
+    spread = float((weight * (product - of_ambient) ** 2).sum())
+    of_chimeric = float((weight * chimeric).sum())
+    chimeric_spread = float((weight * (chimeric - of_chimeric) ** 2).sum())
+    return (
+        of_ambient,
+        float(np.clip(of_ambient**2 / max(spread, 1e-300), 0.05, 1e4)),
+        of_chimeric,
+        float(np.clip(of_chimeric**2 / max(chimeric_spread, 1e-300), CHIMERIC_SHAPE, 1e4)),
+    )
+
+
+def log_prior_of_level(evidence: Evidence, log_level: Floats) -> Floats:
+    """Return the log prior of the false CAR molecules in a sample's T cells, by all but these cells' own molecules.
+
+    Parameters
+    ----------
+    evidence
+        Of the sample.
+    log_level
+        Logarithms of the false molecules in all its T cells, evenly spaced: the grid.
+    """
+    e = evidence
+    weight, product, chimeric = _rates(replace(e, t_cells=0.0))
+    found = np.log(product * e.t_ambient + chimeric * e.t_molecules)
+    at = (found - log_level[0]) / (log_level[1] - log_level[0])
+    at = np.clip(at.ravel(), 0, len(log_level) - 1)
+    low = np.minimum(at.astype(int), len(log_level) - 2)
+    above, weight = at - low, np.broadcast_to(weight, found.shape).ravel()
+    mass = np.bincount(low, weight * (1 - above), minlength=len(log_level))
+    mass += np.bincount(low + 1, weight * above, minlength=len(log_level))
+    return np.asarray(np.log(mass + 1e-9))
+
+
+def _rates(evidence: Evidence) -> tuple[Floats, Floats, Floats]:
+    """Return the posterior of false CAR molecules on a grid of three axes, and what it is of.
+
+    Returns
+    -------
+    weight : numpy.ndarray
+        Sums to 1: share of ambient RNA x error of the contamination x rate of chimeras.
+    product : numpy.ndarray
+        CAR molecules per ambient molecule; the last axis has length 1.
+    chimeric : numpy.ndarray
+        Chimeras and swaps per molecule of a cell: the last axis.
+    """
     e = evidence
     seen = max(e.car, 0.0) + 0.5
     share = seen / max(e.molecules, 1000.0)
@@ -230,29 +278,20 @@ def ambient_rate(evidence: Evidence) -> tuple[float, float, float, float]:
     log_chimeric -= CHIMERIC_SHAPE * chimeric / (PRIOR_CHIMERIC * share)
     # The error of a measured contamination is taken as normal; an assumed one may be far off (a lysed product).
     log_off = -(FREEDOM + 1) / 2 * np.log1p(y**2 / FREEDOM) if e.assumed else -0.5 * y**2
+    product = (rate[:, None] * off)[:, :, None]
     log_weight = -0.5 * z[:, None, None] ** 2 + log_off[None, :, None] + log_chimeric
     if e.empty_molecules > 0:
         mean = rate * e.empty_molecules
         log_weight = log_weight + (e.empty_car * np.log(mean) - mean)[:, None, None]
     if e.other_molecules > 0:
-        mean = (rate[:, None] * off)[:, :, None] * e.other_ambient + chimeric * e.other_molecules
+        mean = product * e.other_ambient + chimeric * e.other_molecules
         log_weight = log_weight + _of_other_cells(e.other_car, mean)
     if e.t_cells > 0:
-        mean = (rate[:, None] * off)[:, :, None] * e.t_ambient + chimeric * e.t_molecules
+        mean = product * e.t_ambient + chimeric * e.t_molecules
         log_weight = log_weight + _of_silent(e, mean / e.t_cells)
     weight = np.exp(log_weight - log_weight.max())
     weight /= weight.sum()
-    product = (rate[:, None] * off)[:, :, None]
-    of_ambient = float((weight * product).sum())
-    spread = float((weight * (product - of_ambient) ** 2).sum())
-    of_chimeric = float((weight * chimeric).sum())
-    chimeric_spread = float((weight * (chimeric - of_chimeric) ** 2).sum())
-    return (
-        of_ambient,
-        float(np.clip(of_ambient**2 / max(spread, 1e-300), 0.05, 1e4)),
-        of_chimeric,
-        float(np.clip(of_chimeric**2 / max(chimeric_spread, 1e-300), CHIMERIC_SHAPE, 1e4)),
-    )
+    return weight, product, chimeric
 
 
 def _of_other_cells(seen: float, mean: Floats) -> Floats:
@@ -295,11 +334,7 @@ def _of_silent(e: Evidence, mean: Floats) -> Floats:
     )
 
 
-def background(
-    obs: pd.DataFrame,
-    samples: pd.DataFrame,
-    shown: Mapping[str, tuple[float, float]] | None = None,
-) -> Background:
+def background(obs: pd.DataFrame, samples: pd.DataFrame) -> Background:
     """Work out the false CAR molecules of every cell of a cohort.
 
     Parameters
@@ -310,9 +345,6 @@ def background(
     samples
         Index sample; ``ambient_umis``, ``ambient_car``, ``role`` and, if known, ``library``. Samples of one library lie
         in the same ambient RNA.
-    shown
-        By sample: false CAR molecules that T cells of its library show, and ambient molecules of any gene in these
-        cells (:func:`carseq.calling.pool.shown_by_t_cells`). Evidence as that of cells that cannot be CAR T cells.
     """
     total, k = obs["total_umis"].to_numpy(float), obs["car_evidence"].to_numpy(float)
     names, lineage = obs["sample"].astype(str).to_numpy(), obs["lineage"].astype(str).to_numpy()
@@ -344,14 +376,6 @@ def background(
             t_molecules=float(total[t_cell].sum()),
             t_shape=1 / (1 / DROPLET_SHAPE + _relative_variance(exposed)),
         )
-        if shown and str(sample) in shown:
-            seen, expected = shown[str(sample)]
-            e = replace(
-                e,
-                other_car=e.other_car + seen,
-                other_ambient=e.other_ambient + expected,
-                other_molecules=max(e.other_molecules, 1.0),
-            )
         evidence[str(sample)] = e
         per_ambient, ambient_shape, rate, rate_shape = ambient_rate(e)
         here = share[own] * total[own] * per_ambient

@@ -23,6 +23,8 @@ from carseq.calling.negbin import (
 #: together. Wider steps where there are more than ``MANY`` groups.
 DEPTH_STEP, NULL_STEP, OFFSET_STEP = 0.08, 0.15, 0.5
 MANY = 1500
+#: Log odds of a CAR T cell by its count, at most.
+MOST_ODDS = 500.0
 #: The least part of its RNA that a cell is taken to have kept.
 LEAST_INTACT = 0.02
 #: Levels of expression that stand for a lognormal distribution, and their weights.
@@ -151,6 +153,12 @@ class Cells:
         """Return the same cells with other counts."""
         return replace(self, k=k)
 
+    def at_level(self, times: float, shape: float) -> Cells:
+        """Return the same cells with so many times the false molecules, and that shape of them."""
+        return replace(
+            self, null=times * self.null, null_shape=np.full(len(self), shape, dtype=float)
+        )
+
     def grouped(self) -> tuple[Cells, npt.NDArray[np.intp]]:
         """Join like cells: of one count and type, about one depth and one false expectation.
 
@@ -277,8 +285,17 @@ class Cells:
 
     def log_odds(self, mu: Floats, shape: Floats) -> Floats:
         """Return how much likelier (log) the counts are in a CAR T cell than in another: cells x points."""
-        difference = self.car_pmf(self.k, mu, shape) - self.log_null()[:, None]
-        return np.asarray(np.clip(difference, -500.0, 500.0))
+        return self.log_odds_and_null(mu, shape)[0]
+
+    def log_odds_and_null(self, mu: Floats, shape: Floats) -> tuple[Floats, Floats]:
+        """Return :meth:`log_odds`, and the log probability of the counts that they are relative to: cells x points.
+
+        Log odds end at 500. A count that is less probable than that in other cells is told from CAR T cells' alone, or
+        the more false molecules there were, the likelier all cells would seem.
+        """
+        car, null = self.car_pmf(self.k, mu, shape), self.log_null()[:, None]
+        odds = np.clip(car - null, -MOST_ODDS, MOST_ODDS)
+        return odds, np.maximum(null, car - MOST_ODDS)
 
 
 def _pmf(k: Floats, mean: Floats, shape: Floats) -> Floats:

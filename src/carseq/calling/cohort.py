@@ -14,9 +14,9 @@ from carseq.calling.calls import choose, write_calls
 from carseq.calling.clones import clone_names, clone_support
 from carseq.calling.counts import count_car
 from carseq.calling.gates import fraction_is, gate_of
+from carseq.calling.level import levels, settle
 from carseq.calling.model import CellTerms, Fit, cell_terms, fit
 from carseq.calling.negbin import upper_tail
-from carseq.calling.pool import shown_by_t_cells
 from carseq.calling.verdict import (
     decide,
     never_twice,
@@ -97,18 +97,14 @@ def call_cells(
     _find_damage(adata)
     _add_counts(adata, molecules, car)
     known = background(obs, by_sample)
-    _write_background(obs, known)
+    obs["car_expected_ambient"] = known.ambient
+    obs["car_expected_background"] = known.chimeric
+    obs["car_null_shape"] = known.shape
     is_t = is_single_t(obs).to_numpy()
     obs["car_clone_support"] = np.nan
     t_cells = obs[is_t]
-    fitted = fit(t_cells)
-    shown = shown_by_t_cells(t_cells, fitted, known, by_sample)
-    if shown:
-        log.info("T cells of the same library show the ambient RNA of %s", ", ".join(shown))
-        known = background(obs, by_sample, shown)
-        _write_background(obs, known)
-        t_cells = obs[is_t]
-        fitted = fit(t_cells)
+    fitted = settle(obs, fit(t_cells, levels(t_cells, known, by_sample)))
+    t_cells = obs[is_t]
     clone = clone_names(t_cells)
     terms = _terms(fitted, t_cells)
     concentration = float("nan")
@@ -149,12 +145,6 @@ def call_cells(
         "car": car,
     }
     return DETECTION.conform(pd.DataFrame(rows, columns=[*DETECTION.columns]))
-
-
-def _write_background(obs: pd.DataFrame, known: Background) -> None:
-    obs["car_expected_ambient"] = known.ambient
-    obs["car_expected_background"] = known.chimeric
-    obs["car_null_shape"] = known.shape
 
 
 def _find_damage(adata: AnnData) -> None:

@@ -88,11 +88,17 @@ N_DRAWS, N_PROPOSALS = 400, 2000
 N_ELSEWHERE = 50
 #: Pairs of mu and shape whose evidence is below the best one's by more (natural log) are not fitted.
 NEGLIGIBLE = 9.0
+#: The same where the false molecules are open, which is a third number.
+NEGLIGIBLE_AT_LEVELS = 6.0
+#: Cells with a CAR molecule below which every second mu does, then.
+FEW_SHOWN = 300
 #: A sample's evidence on mu and shape counts as that of at most this many cells with a CAR molecule. Expression
 #: follows no formula, and mu lies on a grid: 20,000 T cells of which 30 % were CAR T cells came out as 34.5 %
 #: (33.6-35.4 %), since the likeliest of the pairs that are tried first was a thousand times likelier than those next
 #: to it.
 MOST_SHOWN = 500.0
+#: Numbers of a sample's fit that are kept for the next one.
+KEPT_ODDS = 300_000
 #: Degrees of freedom of the proposals' t distribution: tails wider than the posterior's.
 FREEDOM = 4
 
@@ -172,6 +178,93 @@ def _log_constant(prior: Terms) -> float:
 
 
 @dataclass(frozen=True)
+class Level:
+    """How many times the false molecules that are expected a sample's T cells may hold.
+
+    It is one number for all cells of the sample, which are uncertain of it together: were it a scatter of each cell,
+    many cells would seem to tell it away.
+
+    Attributes
+    ----------
+    times
+        Numbers that stand for it.
+    log_weight
+        Log prior of each, by all but the sample's own T cells.
+    shape
+        Shape of the gamma distribution of a cell's false molecules around it.
+    """
+
+    times: Floats
+    log_weight: Floats
+    shape: float
+
+    def cells(self, groups: Cells, number: int) -> Cells:
+        """Return the cells with their false molecules at one of the numbers."""
+        return groups.at_level(float(self.times[number]), self.shape)
+
+    def log_odds(
+        self, groups: Cells, pairs: npt.NDArray[np.intp], level: npt.NDArray[np.intp]
+    ) -> tuple[Floats, Floats]:
+        """Return the counts' log odds of a CAR T cell, cells x pairs, and all cells' log likelihood if there is none.
+
+        Parameters
+        ----------
+        groups
+            T cells of the sample.
+        pairs, level
+            Positions in ``MU_OF`` and in ``times``.
+        """
+        odds, none = np.empty((len(groups), len(pairs))), np.empty(len(pairs))
+        for number in np.unique(level):
+            rows = level == number
+            here = self.cells(groups, number)
+            odds[:, rows], null = here.log_odds_and_null(MU_OF[pairs[rows]], SHAPE_OF[pairs[rows]])
+            none[rows] = groups.size @ null + self.log_weight[number]
+        return odds, none
+
+
+@dataclass(frozen=True)
+class Odds:
+    """What a sample's counts say at some pairs of mu and shape, whatever the terms.
+
+    Attributes
+    ----------
+    ratio
+        How much likelier each cell's count is in a CAR T cell: cells x pairs.
+    of_all, none
+        Log likelihood of all counts, if all T cells are CAR T cells, and if none is: one number a pair.
+    """
+
+    ratio: Floats
+    of_all: Floats
+    none: Floats
+
+    @classmethod
+    def of(
+        cls,
+        groups: Cells,
+        pairs: npt.NDArray[np.intp],
+        of: Level | None = None,
+        level: npt.NDArray[np.intp] | None = None,
+    ) -> Odds:
+        """Return it; where the level of false molecules is known, relative to no CAR T cell."""
+        if of is None or level is None:
+            odds, none = groups.log_odds(MU_OF[pairs], SHAPE_OF[pairs]), np.zeros(len(pairs))
+        else:
+            odds, none = of.log_odds(groups, pairs, level)
+        of_all = groups.size @ odds + none
+        return cls(np.exp(odds, out=odds), of_all, none)
+
+    def take(self, rows: npt.NDArray[np.intp]) -> Odds:
+        """Return it at some of the pairs."""
+        return Odds(self.ratio[:, rows], self.of_all[rows], self.none[rows])
+
+    def small(self) -> Odds | None:
+        """Return itself where it is small enough to be kept for the next fit."""
+        return self if self.ratio.size <= KEPT_ODDS else None
+
+
+@dataclass(frozen=True)
 class Mode:
     """The fitted intercept and terms at some pairs of mu and shape.
 
@@ -179,6 +272,8 @@ class Mode:
     ----------
     pairs
         Positions in ``MU_OF``.
+    level
+        Positions in the level's ``times``: a pair stands once for each.
     at
         Intercept and terms: pairs x (1 + terms).
     curvature
@@ -190,14 +285,18 @@ class Mode:
         Log likelihood, on the same scale, if all T cells are CAR T cells.
     held
         What was added to the log evidence of each pair to hold it.
+    odds
+        What it was fitted to, if it was kept.
     """
 
     pairs: npt.NDArray[np.intp]
+    level: npt.NDArray[np.intp]
     at: Floats
     curvature: Floats
     evidence: Floats
     of_all: Floats
     held: Floats
+    odds: Odds | None
 
     def whole(self) -> Floats:
         """Return the log evidence of each pair: some T cells or all of them are CAR T cells."""
@@ -269,7 +368,14 @@ def _raised(second: Floats) -> Floats:
 
 
 def fit_at(
-    groups: Cells, pairs: npt.NDArray[np.intp], prior: Terms, start: Floats | None = None
+    groups: Cells,
+    pairs: npt.NDArray[np.intp],
+    prior: Terms,
+    start: Floats | None = None,
+    *,
+    of: Level | None = None,
+    level: npt.NDArray[np.intp] | None = None,
+    odds: Odds | None = None,
 ) -> Mode:
     """Fit intercept and terms at pairs of mu and shape, by Newton's method with step halving.
 
@@ -283,9 +389,16 @@ def fit_at(
         Of the terms.
     start
         Where to begin: pairs x (1 + terms).
+    of
+        How many false molecules there are, where it is open; ``level`` has its number at each pair.
+    level
+        See ``of``.
+    odds
+        Of these pairs, if a fit before kept them.
     """
-    odds = groups.log_odds(MU_OF[pairs], SHAPE_OF[pairs])
-    ratio, x = np.exp(odds), _with_ones(groups)
+    level = np.zeros(len(pairs), dtype=np.intp) if level is None else level
+    odds = odds or Odds.of(groups, pairs, of, level)
+    ratio, x = odds.ratio, _with_ones(groups)
     d = x.shape[1]
     if start is None:
         first = np.array([-9.0, -7, -5, -3.5, -2.5, -1.5, -0.5, 1, 3])
@@ -318,10 +431,14 @@ def fit_at(
             break
     _, second = _curvature(groups, x, ratio, theta, prior)
     log_det = np.linalg.slogdet(second)[1]
-    evidence = value - 0.5 * log_det + 0.5 * d * np.log(2 * np.pi) + _log_constant(prior)
+    evidence = (
+        value - 0.5 * log_det + 0.5 * d * np.log(2 * np.pi) + _log_constant(prior) + odds.none
+    )
     shown = float(groups.size @ (groups.k > 0))
     held = (min(1.0, MOST_SHOWN / max(shown, 1.0)) - 1) * (evidence - evidence.max())
-    return Mode(pairs, theta, second, evidence + held, groups.size @ odds + held, held)
+    return Mode(
+        pairs, level, theta, second, evidence + held, odds.of_all + held, held, odds.small()
+    )
 
 
 def _smooth(at: npt.NDArray[np.intp], values: Floats) -> interpolate.CubicSpline:
@@ -329,29 +446,39 @@ def _smooth(at: npt.NDArray[np.intp], values: Floats) -> interpolate.CubicSpline
     return interpolate.CubicSpline(at, values)
 
 
-def fit_sample(groups: Cells, prior: Terms) -> Mode:
-    """Fit one sample at all pairs of mu and shape that its cells leave plausible."""
+def fit_sample(groups: Cells, prior: Terms, of: Level | None = None) -> Mode:
+    """Fit one sample at all pairs of mu and shape that its cells leave plausible, at each level of false molecules."""
     table = np.arange(len(MU_OF)).reshape(len(MU), len(SHAPE))
-    coarse = fit_at(groups, table[::4][:, _FIRST_SHAPES].ravel(), prior)
-    rough = coarse.whole().reshape(-1, len(_FIRST_SHAPES))
+    few = table[::4][:, _FIRST_SHAPES].ravel()
+    gamma = _FIRST_SHAPES[: _BETWEEN.max() // 2 + 2]
+    n_levels = 1 if of is None else len(of.times)
+    levels = np.repeat(np.arange(n_levels), len(few))
+    coarse = fit_at(groups, np.tile(few, n_levels), prior, of=of, level=levels)
+    rough = coarse.whole().reshape(n_levels, -1, len(_FIRST_SHAPES))
     # Evidence between the coarse pairs: on a smooth curve, since on a line a peak between two of them would be missed.
     # The fit to start from: the nearest.
-    steps = np.minimum(np.arange(len(MU)) / 4, len(rough) - 1)
-    filled = np.empty(table.shape)
-    filled[:, _FIRST_SHAPES] = _smooth(np.arange(len(rough)), rough)(steps)
-    gamma = _FIRST_SHAPES[: _BETWEEN.max() // 2 + 2]
-    filled[:, _BETWEEN] = _smooth(gamma, filled[:, gamma].T)(_BETWEEN).T
-    wanted = table[filled >= filled.max() - NEGLIGIBLE]
-    near = np.minimum(np.round(wanted // len(SHAPE) / 4).astype(int), len(rough) - 1)
-    start = np.minimum(np.searchsorted(_FIRST_SHAPES, wanted % len(SHAPE)), len(_FIRST_SHAPES) - 1)
-    return fit_at(groups, wanted, prior, coarse.at[near * len(_FIRST_SHAPES) + start])
+    steps = np.minimum(np.arange(len(MU)) / 4, rough.shape[1] - 1)
+    filled = np.empty((n_levels, *table.shape))
+    for own, known in zip(filled, rough, strict=True):
+        own[:, _FIRST_SHAPES] = _smooth(np.arange(len(known)), known)(steps)
+        own[:, _BETWEEN] = _smooth(gamma, own[:, gamma].T)(_BETWEEN).T
+    if n_levels > 1 and groups.size @ (groups.k > 0) < FEW_SHOWN:
+        # Its mu is known less well than that by far.
+        filled[:, 1::2] = -np.inf
+    least = filled.max() - (NEGLIGIBLE if of is None else NEGLIGIBLE_AT_LEVELS)
+    level, mu, shape = np.nonzero(filled >= least)
+    near = np.minimum(np.round(mu / 4).astype(int), rough.shape[1] - 1)
+    start = np.minimum(np.searchsorted(_FIRST_SHAPES, shape), len(_FIRST_SHAPES) - 1)
+    first = coarse.at[(level * rough.shape[1] + near) * len(_FIRST_SHAPES) + start]
+    return fit_at(groups, table[mu, shape], prior, first, of=of, level=level)
 
 
 def evidence_grid(mode: Mode) -> Floats:
     """Return the evidence of every pair of the grid, mu x shape; pairs not fitted are improbable ones."""
     evidence = mode.whole()
-    grid = np.full(len(MU_OF), evidence.max() - NEGLIGIBLE - 8)
-    grid[mode.pairs] = evidence
+    grid = np.full(len(MU_OF), -np.inf)
+    np.logaddexp.at(grid, mode.pairs, evidence)
+    grid = np.where(np.isfinite(grid), grid, evidence.max() - NEGLIGIBLE - 8)
     return grid.reshape(len(MU), len(SHAPE))
 
 
@@ -371,11 +498,36 @@ class Draws:
         CAR molecules per molecule of a CAR T cell, and how expression varies (as in ``SHAPE``).
     theta
         Intercept and terms: draws x (1 + terms).
+    times
+        How many times the false molecules expected there are.
+    null_shape
+        Shape of a cell's false molecules around that; NaN where nothing is open about their number.
     """
 
     mu: Floats
     shape: Floats
     theta: Floats
+    times: Floats
+    null_shape: float = float("nan")
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the number of false molecules differs between draws."""
+        return bool(np.isfinite(self.null_shape))
+
+    def log_odds_and_null(self, cells: Cells) -> tuple[Floats, Floats]:
+        """Return how much likelier (log) the counts are in a CAR T cell than in another, and how likely there.
+
+        Both are cells x draws; the second is cells x 1 where nothing is open about false molecules.
+        """
+        if not self.is_open:
+            return cells.log_odds(self.mu, self.shape), cells.log_null()[:, None]
+        odds, null = np.empty((2, len(cells), len(self.mu)))
+        for times in np.unique(self.times):
+            own = self.times == times
+            here = cells.at_level(float(times), self.null_shape)
+            odds[:, own], null[:, own] = here.log_odds_and_null(self.mu[own], self.shape[own])
+        return odds, null
 
     def log_prior_odds(self, cells: Cells) -> Floats:
         """Return the log odds of a CAR T cell before its CAR count is seen: cells x draws."""
@@ -390,7 +542,12 @@ class Draws:
 
 
 def draw(
-    groups: Cells, mode: Mode, log_prior_pair: Floats, prior: Terms, rng: np.random.Generator
+    groups: Cells,
+    mode: Mode,
+    log_prior_pair: Floats,
+    prior: Terms,
+    rng: np.random.Generator,
+    of: Level | None = None,
 ) -> Draws:
     """Draw parameters of one sample from their posterior.
 
@@ -406,6 +563,8 @@ def draw(
         Prior of the terms.
     rng
         Source of randomness.
+    of
+        How many false molecules there are, where it is open.
     """
     log_weight = mode.evidence + log_prior_pair[mode.pairs]
     weight = np.exp(log_weight - log_weight.max())
@@ -424,12 +583,17 @@ def draw(
     log_proposal += special.gammaln((FREEDOM + d) / 2) - special.gammaln(FREEDOM / 2)
     log_proposal -= d * (0.5 * np.log(FREEDOM * np.pi) + np.log(1.1))
     used, at = np.unique(chosen, return_inverse=True)
-    ratio = np.exp(groups.log_odds(MU_OF[mode.pairs[used]], SHAPE_OF[mode.pairs[used]]))
+    odds = (
+        mode.odds.take(used)
+        if mode.odds
+        else Odds.of(groups, mode.pairs[used], of, mode.level[used])
+    )
     x = _with_ones(groups)
     value = np.empty(N_PROPOSALS)
     for number in range(len(used)):
         rows = np.flatnonzero(at == number)
-        value[rows] = _log_joint(groups, x, ratio[:, [number]], theta[rows], prior)
+        value[rows] = _log_joint(groups, x, odds.ratio[:, [number]], theta[rows], prior)
+    value += odds.none[at]
     log_true = value + (log_prior_pair[mode.pairs] + mode.held)[chosen] + _log_constant(prior)
     log_ratio = log_true - (np.log(weight[chosen]) + log_proposal)
     # The other hypothesis: all T cells are CAR T cells.
@@ -441,10 +605,14 @@ def draw(
     n_all = int(chance_all * N_DRAWS + rng.random())
     kept = _systematic(log_ratio, N_DRAWS - n_all, rng)
     every = _systematic(log_all, n_all, rng)
-    pair = np.append(mode.pairs[chosen[kept]], mode.pairs[every])
+    row = np.append(chosen[kept], every)
+    pair = mode.pairs[row]
     certain = np.zeros((n_all, d))
     certain[:, 0] = CERTAIN
-    return Draws(MU_OF[pair], SHAPE_OF[pair], np.concatenate([theta[kept], certain]))
+    theta = np.concatenate([theta[kept], certain])
+    if of is None:
+        return Draws(MU_OF[pair], SHAPE_OF[pair], theta, np.ones(len(pair)))
+    return Draws(MU_OF[pair], SHAPE_OF[pair], theta, of.times[mode.level[row]], of.shape)
 
 
 def _systematic(log_weight: Floats, n: int, rng: np.random.Generator) -> npt.NDArray[np.intp]:
@@ -506,8 +674,9 @@ class Fit:
     def responsibility(self, cells: Cells, sample: str) -> Floats:
         """Return each cell's probability of being a CAR T cell under each draw: cells x draws."""
         draws = self.draws[sample]
-        odds = cells.log_odds(draws.mu, draws.shape)
-        return np.asarray(special.expit(draws.log_prior_odds(cells) + odds))
+        return np.asarray(
+            special.expit(draws.log_prior_odds(cells) + draws.log_odds_and_null(cells)[0])
+        )
 
     def fraction_draws(self, obs: pd.DataFrame, rng: np.random.Generator) -> tuple[Floats, float]:
         """Draw the CAR T fraction of T cells of one or several samples from its posterior.
@@ -580,6 +749,9 @@ class Fit:
             "terms": np.array(names, dtype=object),
             # Number of the sample, mu, shape, intercept, terms.
             "draws": np.concatenate([np.zeros((0, width)), *rows]),
+            # Of each draw, how many times the false molecules expected there are; of each sample, their shape then.
+            "times": np.concatenate([np.zeros(0), *(self.draws[s].times for s in self.samples)]),
+            "null_shape": np.array([self.draws[s].null_shape for s in self.samples], dtype=float),
             # Number of the sample, mu, shape, weight.
             "elsewhere": np.concatenate([np.zeros((0, 4)), *elsewhere]),
             # Log depth of the middle of intact and of damaged T cells, and its scale.
@@ -606,10 +778,12 @@ class Fit:
         types = tuple(str(t) for t in stored["terms"])[len(Design.FIXED) :]
         draws, elsewhere = np.asarray(stored["draws"]), np.asarray(stored["elsewhere"])
         of_draw, of_pair = draws[:, 0].astype(int), elsewhere[:, 0].astype(int)
+        times = np.asarray(stored.get("times", np.ones(len(draws))))
+        shape = np.asarray(stored.get("null_shape", np.full(len(samples), np.nan)))
         return cls(
             samples,
             {
-                s: Draws(own[:, 1], own[:, 2], own[:, 3:])
+                s: Draws(own[:, 1], own[:, 2], own[:, 3:], times[of_draw == i], float(shape[i]))
                 for i, s in enumerate(samples)
                 for own in [draws[of_draw == i]]
             },
@@ -662,18 +836,26 @@ class CellTerms:
 def cell_terms(cells: Cells, draws: Draws) -> CellTerms:
     """Return the posterior's terms of each cell, averaged over what the other cells leave possible."""
     eta = draws.log_prior_odds(cells)
-    odds = cells.log_odds(draws.mu, draws.shape)
+    odds, of_null = draws.log_odds_and_null(cells)
     p = special.expit(eta)
     # Without the cell itself, which would else count twice.
     log_rest = softplus(eta) - softplus(eta + odds)
+    if draws.is_open:
+        log_rest -= of_null
     log_rest -= log_rest.max(axis=1, keepdims=True)
     rest = np.exp(log_rest)
     with_car = rest * p
     prior = with_car.sum(axis=1) / rest.sum(axis=1)
     log_own = np.log(np.maximum(with_car, 1e-300)) + odds
-    ratio = special.logsumexp(log_own, axis=1) - np.log(np.maximum(with_car.sum(axis=1), 1e-300))
-    log_null = cells.log_null()
-    return CellTerms(prior, log_null + ratio, log_null)
+    log_with_car = np.log(np.maximum(with_car.sum(axis=1), 1e-300))
+    if not draws.is_open:
+        log_null = of_null[:, 0]
+        ratio = special.logsumexp(log_own, axis=1) - log_with_car
+        return CellTerms(prior, log_null + ratio, log_null)
+    log_without = np.log(np.maximum(rest * special.expit(-eta), 1e-300))
+    log_null = special.logsumexp(log_without + of_null, axis=1)
+    log_null -= special.logsumexp(log_without, axis=1)
+    return CellTerms(prior, special.logsumexp(log_own + of_null, axis=1) - log_with_car, log_null)
 
 
 def designs(obs: pd.DataFrame, samples: tuple[str, ...]) -> dict[str, Design]:
@@ -702,7 +884,7 @@ def designs(obs: pd.DataFrame, samples: tuple[str, ...]) -> dict[str, Design]:
     return found
 
 
-def fit(obs: pd.DataFrame) -> Fit:
+def fit(obs: pd.DataFrame, levels: Mapping[str, Level] | None = None) -> Fit:
     """Fit the model to the T cells of a cohort.
 
     Parameters
@@ -710,7 +892,10 @@ def fit(obs: pd.DataFrame) -> Fit:
     obs
         Single T cells (no doublets): ``sample``, ``total_umis``, ``car_evidence``, ``car_expected_ambient``,
         ``car_expected_background``, ``car_null_shape``; if known, ``cell_type``, ``is_damaged``, ``intact_fraction``.
+    levels
+        By sample: how many false molecules there are, where that is open.
     """
+    levels = levels or {}
     by_sample = {str(s): own for s, own in obs.groupby(obs["sample"].astype(str), sort=False)}
     samples = tuple(by_sample)
     design = designs(obs, samples)
@@ -720,16 +905,16 @@ def fit(obs: pd.DataFrame) -> Fit:
         np.array([PRIOR_TERM.get(n, PRIOR_TYPE) for n in names]),
         np.array([SCATTER.get(n, SCATTER_TYPE) for n in names]),
     )
-    alone = {s: fit_sample(groups[s], spreads.alone()) for s in samples}
-    modes, prior = _at_spreads(groups, alone, spreads, 1.0)
-    narrow, prior_narrow = _at_spreads(groups, alone, spreads, NARROW)
+    alone = {s: fit_sample(groups[s], spreads.alone(), levels.get(s)) for s in samples}
+    modes, prior = _at_spreads(groups, alone, spreads, 1.0, levels)
+    narrow, prior_narrow = _at_spreads(groups, alone, spreads, NARROW, levels)
     log_odds = special.logit(PRIOR_NARROW) + _evidence(narrow) - _evidence(modes)
     # One number stands for both: their geometric mean, weighted by the evidence of the cohort's cells on each.
     chance = float(special.expit(log_odds))
     if chance > 1 - CLEAR:
         modes, prior = narrow, prior_narrow
     elif chance > CLEAR:
-        modes, prior = _at_spreads(groups, alone, spreads, NARROW**chance)
+        modes, prior = _at_spreads(groups, alone, spreads, NARROW**chance, levels)
     evidence = {s: evidence_grid(modes[s]) for s in samples}
     marginals = {s: of_cohort(evidence[s]) for s in samples}
     of_all = log_prior_expression() + sum(marginals.values())
@@ -740,7 +925,8 @@ def fit(obs: pd.DataFrame) -> Fit:
         expected = spread.T @ np.exp(others - others.max())
         expected /= expected.sum()
         log_pair = np.log(np.maximum(expected, 1e-300)).ravel()
-        draws[s] = draw(groups[s], modes[s], log_pair, prior[s], np.random.default_rng(0))
+        rng = np.random.default_rng(0)
+        draws[s] = draw(groups[s], modes[s], log_pair, prior[s], rng, levels.get(s))
         flat = expected.ravel()
         # Evenly spread over their distribution, so that its tails are there.
         steps = (np.arange(N_ELSEWHERE) + 0.5) / N_ELSEWHERE
@@ -751,7 +937,11 @@ def fit(obs: pd.DataFrame) -> Fit:
 
 
 def _at_spreads(
-    groups: Mapping[str, Cells], alone: Mapping[str, Mode], spreads: Spreads, part: float
+    groups: Mapping[str, Cells],
+    alone: Mapping[str, Mode],
+    spreads: Spreads,
+    part: float,
+    levels: Mapping[str, Level],
 ) -> tuple[dict[str, Mode], dict[str, Terms]]:
     """Fit each sample with a part of the terms' spreads, and with what the other samples say of the terms.
 
@@ -765,6 +955,8 @@ def _at_spreads(
         Of the terms.
     part
         Of the spreads.
+    levels
+        By sample: how many false molecules there are, where that is open.
 
     Returns
     -------
@@ -776,7 +968,18 @@ def _at_spreads(
         prior = _shared_terms(alone, spreads.alone(), spreads.scaled(part))
     elif part == 1:
         return dict(alone), prior
-    fitted = {s: fit_at(groups[s], alone[s].pairs, prior[s], alone[s].at) for s in groups}
+    fitted = {
+        s: fit_at(
+            groups[s],
+            mode.pairs,
+            prior[s],
+            mode.at,
+            of=levels.get(s),
+            level=mode.level,
+            odds=mode.odds,
+        )
+        for s, mode in alone.items()
+    }
     return fitted, prior
 
 

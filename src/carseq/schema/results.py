@@ -28,7 +28,7 @@ VERSIONS: Mapping[str, str] = MappingProxyType(
         "library": "0.2.0",
         "molecules": "0.2.0.3",
         "cells": "0.2.0.14",
-        "calling": "0.2.0.10",
+        "calling": "0.2.0.11",
         "localize": "0.2.0.6",
         "report": "0.2.0.6",
     }
