@@ -43,7 +43,7 @@ _LOG_ODDS = np.linspace(-10.0, 5.0, 16)
 _FRACTIONS = special.expit(_LOG_ODDS)
 _LOG_PRIOR = -0.5 * np.logaddexp(0, -_LOG_ODDS) - np.logaddexp(0, _LOG_ODDS)
 #: Numbers at which the model is fitted, at most; and how far apart (log) they may be.
-MOST_LEVELS, APART = 4, 0.25
+MOST_LEVELS, APART = 4, 0.35
 #: The spread of these numbers is that of what is weighed here to this power: somewhat wider.
 _WIDER = 0.5
 #: Cells whose depths and false molecules differ by less (log) are weighed as one.
