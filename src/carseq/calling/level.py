@@ -4,7 +4,9 @@ Without empty droplets contamination is assumed. It may be a tenth of that, or t
 molecule or so of the CAR of those that broke, and as many seem to be CAR T cells that hardly express it. Where it is
 measured it may still be off by half. So the number is open, and what the T cells show tells of it: false molecules are
 one distribution around the depth of each cell, the CAR's own another, and CAR T cells of one cohort express much the
-same. One library is made from cells that were treated alike: its samples tell of it together.
+same. They may say that there are more than was expected, not fewer: that they are silent has been heard by then
+(:mod:`carseq.calling.background`). One library is made from cells that were treated alike: its samples tell of it
+together.
 
 Here the number is weighed on a grid, with one CAR T fraction for all cells of a sample, which takes milliseconds. The
 model (:mod:`carseq.calling.model`) is then fitted at a few numbers, spread over what is left possible, and weighs them
@@ -44,6 +46,8 @@ _FRACTIONS = special.expit(_LOG_ODDS)
 _LOG_PRIOR = -0.5 * np.logaddexp(0, -_LOG_ODDS) - np.logaddexp(0, _LOG_ODDS)
 #: Numbers at which the model is fitted, at most; and how far apart (log) they may be.
 MOST_LEVELS, APART = 4, 0.35
+#: How much likelier (log) T cells make fewer false molecules than expected, from which that is not believed.
+GAINED = 0.5
 #: The spread of these numbers is that of what is weighed here to this power: somewhat wider.
 _WIDER = 0.5
 #: Cells whose depths and false molecules differ by less (log) are weighed as one.
@@ -111,7 +115,21 @@ def _over_pairs(log_likelihood: Floats) -> Floats:
 
 
 def _chosen(log_prior: Floats, log_posterior: Floats, shift: float) -> Level:
-    """Return a few numbers that stand for the posterior, with their log prior."""
+    """Return a few numbers that stand for the posterior, with their log prior.
+
+    Parameters
+    ----------
+    log_prior, log_posterior
+        Of each number weighed, by all but the sample's own T cells, and by them too.
+    shift
+        Logarithm of what the numbers are relative to, over what is expected of the sample.
+    """
+    # Fewer than expected, and CAR T cells that express no more than that in their place, cannot be told from them: of
+    # a lysed product half of the T cells came out as CAR T cells. So T cells speak for more, never for fewer.
+    word = log_posterior - log_prior
+    of_expected = float(np.interp(-shift, _LOG_TIMES, word))
+    held = np.where(_LOG_TIMES + shift < 0, np.minimum(of_expected - word, 0.0), 0.0)
+    log_prior, log_posterior = log_prior + held, log_posterior + held
     weight = special.softmax(log_posterior)
     middle = float(weight @ _LOG_TIMES)
     sd = float(np.sqrt(weight @ (_LOG_TIMES - middle) ** 2))
@@ -123,7 +141,12 @@ def _chosen(log_prior: Floats, log_posterior: Floats, shift: float) -> Level:
     edges = np.append(_LOG_TIMES, _LOG_TIMES[-1] + step) - step / 2
     at = np.interp((np.arange(n) + 0.5) / n, ends, edges)
     log_weight = np.interp(at, _LOG_TIMES, log_prior - np.log(np.maximum(wider, 1e-300)))
-    return Level(np.exp(at + shift), log_weight - log_weight.max(), DROPLET_SHAPE)
+    gained = np.interp(at, _LOG_TIMES, word) - of_expected
+    at = np.where((at + shift < 0) & (gained > GAINED), -shift, at)
+    times, same = np.unique(np.exp(at + shift), return_inverse=True)
+    joined = np.full(len(times), -np.inf)
+    np.logaddexp.at(joined, same.ravel(), log_weight)
+    return Level(times, joined - joined.max(), DROPLET_SHAPE)
 
 
 def _coarse(t_cells: pd.DataFrame) -> Cells:
