@@ -13,6 +13,7 @@ import pandas as pd
 from carseq.errors import CarseqError
 from carseq.io.matrix.stored import Stored, Strings, tell_twice, transposed
 from carseq.log import get_logger
+from carseq.schema.percent import plain_percent
 
 log = get_logger(__name__)
 
@@ -126,7 +127,7 @@ def check_molecules(counts: Any, what: str) -> None:
             raise CarseqError(
                 f"{what} holds no counts of molecules",
                 f"its values above 0 are whole numbers up to {counted.max():.0f}, and no gene holds more than "
-                f"{100 * np.median(top):.1f} % of a barcode: they are logarithms or roots that were rounded",
+                f"{plain_percent(np.median(top))} of a barcode: they are logarithms or roots that were rounded",
                 "give the raw matrix",
             )
     if (ones := float((counted == 1).mean())) < ONES_OF_READS:
