@@ -285,7 +285,8 @@ class Cells:
 
     def log_odds(self, mu: Floats, shape: Floats) -> Floats:
         """Return how much likelier (log) the counts are in a CAR T cell than in another: cells x points."""
-        return self.log_odds_and_null(mu, shape)[0]
+        difference = self.car_pmf(self.k, mu, shape) - self.log_null()[:, None]
+        return np.asarray(np.clip(difference, -MOST_ODDS, MOST_ODDS))
 
     def log_odds_and_null(self, mu: Floats, shape: Floats) -> tuple[Floats, Floats]:
         """Return :meth:`log_odds`, and the log probability of the counts that they are relative to: cells x points.
