@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from carseq.errors import CarseqError
 from carseq.io.atomic import link_to
 from carseq.io.files import atomic, read_json
-from carseq.study.finished import some_names
+from carseq.study.texts import some_names
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -56,7 +56,7 @@ from carseq.study.memory import (
     transcripts_megabytes,
 )
 from carseq.study.model import Study
-from carseq.study.texts import results_fault
+from carseq.study.texts import results_fault, some_names
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -224,7 +224,7 @@ def _named_sorts(study: Study) -> Iterator[Note]:
         if code:
             named.setdefault(code, []).append(name)
     for code, names in named.items():
-        shown = f"{', '.join(names[:4])}{' ...' if len(names) > 4 else ''}"
+        shown = some_names(names)
         one = f"sample {shown} has no `gating`, and its name says that it was"
         several = (
             f"{len(names)} samples ({shown}) have no `gating`, and their names say that they were"

@@ -15,6 +15,7 @@ from carseq.start.folders import fastq_pairs
 from carseq.start.matrices import Made, cellranger_samples, matrix_samples
 from carseq.start.samples import Note
 from carseq.study.construct_file import split_record, with_record
+from carseq.study.texts import some_names
 from carseq.study.times import comparable
 
 #: Name of the configuration's JSON schema beside it.
@@ -111,7 +112,7 @@ def start_study(
         "if the names say nothing), role is `case` for all but products"
     )
     if sorted_by_car := [s for s in [*from_reads, *(m.sample for m in made)] if _gating(s)]:
-        shown = f"{', '.join(sorted_by_car[:4])}{' ...' if len(sorted_by_car) > 4 else ''}"
+        shown = some_names(sorted_by_car)
         todo.append(f"check `gating` of {shown}: their names say that they were sorted by the CAR")
     todo.append(
         f"optional: name the antigen of the CAR in `construct.target` of {targets['config.yaml']} (TNFRSF17 for BCMA)"

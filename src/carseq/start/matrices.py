@@ -12,6 +12,7 @@ from pathlib import Path
 from carseq.errors import CarseqError
 from carseq.io.layouts import OTHER_MATRIX, remedy_for
 from carseq.start.folders import walk
+from carseq.study.texts import some_names
 
 
 @dataclass(frozen=True)
@@ -116,8 +117,7 @@ def _none_of_cellranger(folder: Path) -> CarseqError:
     runs = [f"{name}/outs" for name in held if (folder / name / "outs").is_dir()]
     remedy = "give RUN/outs of `cellranger count`, `multi` or `aggr`"
     if runs:
-        more = ", ..." if len(runs) > 4 else ""
-        remedy = f"give `--cellranger` for each run in it: {', '.join(runs[:4])}{more}"
+        remedy = f"give `--cellranger` for each run in it: {some_names(runs)}"
     elif "_log" in held:
         remedy = "its run did not end, or its `outs` was moved: run Cell Ranger again, or give that folder"
     elif any(name.endswith("contig_annotations.csv") for name in held):
@@ -307,7 +307,7 @@ def matrix_samples(folder: Path) -> tuple[list[Made], list[str]]:
         )
     if unsure := [n for n, files in found.items() if "raw_matrix" not in files]:
         told.append(
-            f"{', '.join(unsure[:4])}{' ...' if len(unsure) > 4 else ''}: taken for called cells, since no name says "
+            f"{some_names(unsure)}: taken for called cells, since no name says "
             "`raw`; `carseq check` looks at what they hold"
         )
     return [*made, *(Made(name, files) for name, files in found.items())], told

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ from carseq.errors import CarseqError
 from carseq.io.results import check_made_by, read_record, searched
 from carseq.schema.results import FILES, each, reused
 from carseq.study.record import alike
+from carseq.study.texts import some_names
 
 if TYPE_CHECKING:
     from carseq.study.model import Study
@@ -120,8 +121,3 @@ def _check_same(study: Study, record: Mapping[str, Any], folder: Path) -> None:
             "; ".join(other),
             "use its settings, or leave out `reuse`: alignment and cells are then made again",
         )
-
-
-def some_names(names: Sequence[str]) -> str:
-    """Return the first four names, and how many more there are."""
-    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -280,3 +280,8 @@ def fault_words(fault: Mapping[str, Any]) -> str:
     # What follows the first comma is how pydantic tried to read it.
     told = told.split(",")[0].replace("a valid integer", "a whole number").replace("a valid ", "a ")
     return f"must be {told}"
+
+
+def some_names(names: Sequence[str]) -> str:
+    """Return the first four names, and how many more there are."""
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
