@@ -97,6 +97,8 @@ FEW_SHOWN = 300
 #: (33.6-35.4 %), since the likeliest of the pairs that are tried first was a thousand times likelier than those next
 #: to it.
 MOST_SHOWN = 500.0
+#: Numbers that are worked on at once where the whole would be larger than the processor's cache.
+AT_ONCE = 30_000
 #: Numbers of a sample's fit that are kept for the next one.
 KEPT_ODDS = 300_000
 #: Degrees of freedom of the proposals' t distribution: tails wider than the posterior's.
@@ -582,6 +584,7 @@ def draw(
     log_proposal -= np.linalg.slogdet(root)[1][chosen]
     log_proposal += special.gammaln((FREEDOM + d) / 2) - special.gammaln(FREEDOM / 2)
     log_proposal -= d * (0.5 * np.log(FREEDOM * np.pi) + np.log(1.1))
+    # The pairs ascend, as the steps do.
     used, at = np.unique(chosen, return_inverse=True)
     odds = (
         mode.odds.take(used)
@@ -590,9 +593,10 @@ def draw(
     )
     x = _with_ones(groups)
     value = np.empty(N_PROPOSALS)
-    for number in range(len(used)):
-        rows = np.flatnonzero(at == number)
-        value[rows] = _log_joint(groups, x, odds.ratio[:, [number]], theta[rows], prior)
+    at_once = max(1, AT_ONCE // len(groups))
+    for first in range(0, N_PROPOSALS, at_once):
+        rows = slice(first, first + at_once)
+        value[rows] = _log_joint(groups, x, odds.ratio[:, at[rows]], theta[rows], prior)
     value += odds.none[at]
     log_true = value + (log_prior_pair[mode.pairs] + mode.held)[chosen] + _log_constant(prior)
     log_ratio = log_true - (np.log(weight[chosen]) + log_proposal)
