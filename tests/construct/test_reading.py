@@ -130,6 +130,42 @@ def test_a_name_of_letters_that_could_be_bases_is_a_name(tmp_path, text):
     assert read_vector(path).sequence == BASES
 
 
+@pytest.mark.parametrize(
+    "before",
+    [
+        "CAR sequence: ",
+        "CAR sequence (5'->3'): ",
+        "Anti-BCMA CAR T\nsequence: ",
+        "1. pMSGV1 CAR: ",
+        "pMSGV1 (3433 bp) ",
+        "pMSGV anti-BCMA\t",
+        "pMSGV1-CAR - ",
+        "seq=",
+        "my car ",
+        "Name,Sequence\nCAR,",
+        '"Name","Sequence"\n"CAR","',
+        '"pMSGV, CAR"\nCreated 12 Nov 2020\n^^\n',
+        "CAR\u200b\n",
+    ],
+)
+@pytest.mark.parametrize("wide", [60, 10_000])
+def test_a_name_in_the_line_of_the_first_bases_takes_none_of_them(tmp_path, before, wide):
+    """A label was typed before the sequence: its line with 60 bases was taken for the name, or the file was refused."""
+    path = tmp_path / "v.txt"
+    lines = [BASES[i : i + wide] for i in range(0, len(BASES), wide)]
+    path.write_text(before + "\n".join(lines) + "\n", encoding="utf-8")
+    assert read_vector(path).sequence == BASES
+
+
+@pytest.mark.parametrize("block", [3, 6, 10])
+def test_an_ambiguous_base_in_the_first_block_makes_it_no_name(tmp_path, block):
+    """Bases in blocks, one of them R or Y: the first block was taken for the sequence's name."""
+    bases = BASES[:2] + "R" + BASES[3:300]
+    path = tmp_path / "v.txt"
+    path.write_text(" ".join(bases[i : i + block] for i in range(0, 300, block)))
+    assert read_vector(path).sequence == bases.replace("R", "N")
+
+
 @pytest.mark.parametrize("letter", ["\u03a8", "\u03c8", "m1\u03a8", "m\u03a8"])
 @pytest.mark.parametrize("header", ["", ">mRNA\n"])
 def test_pseudouridine_is_a_uridine(tmp_path, letter, header):
@@ -305,7 +341,7 @@ def test_a_header_is_a_header_whatever_stands_above_it(tmp_path, before):
     [
         (f">v\n{BASES[:100]}XX{BASES[102:]}\n", "behind base 100"),
         (f">v\n{BASES}\n\nFeatures: scFv 100-200\n", f"behind base {len(BASES):,}"),
-        (f"Name,Sequence\npCAR,{BASES}\n", "behind base 3"),
+        (f"Name,Sequence\npCAR,{BASES}\npGFP,{BASES}\n", "behind base 3"),
     ],
     ids=["X", "notes", "table"],
 )

@@ -35,8 +35,13 @@ _LOOKED_AT = 20
 _MOSTLY_BASES = 0.8
 #: Lines above a pasted sequence that may be its name, and letters of a name that could be read as bases.
 _MAX_NAMED, _MAX_WORD = 3, 10
-#: A name before the sequence in its line, as in a row of a table or an alignment.
-_NAME_BEFORE = re.compile(r"\s*([A-Z]{2,10})[\s:,;=]+(?=[ACGTUN\s]{30})", re.I)
+#: A name before the bases of its line, as in a row of a table or an alignment, or behind it a colon; the share of A, C,
+#: G, T and N from which letters that could all be bases are no name.
+_NAME_BEFORE = re.compile(r"\s*(\S.*?)[\s:,;=|\"']+(?=(?:[ACGTUN]\s*){30})", re.I)
+_NO_NAME = 0.8
+#: Characters without width, as pages and documents hold them, and the line above the sequence in files of DNASTAR's.
+_WIDTHLESS = re.compile("[\u200b\u200c\u200d\u2060\ufeff\u00ad]")
+_DNASTAR = re.compile(r"^\^\^[ \t]*$", re.M)
 #: Pseudouridine and N1-methylpseudouridine, as sequences of mRNAs made in vitro have them for uridine.
 _PSEUDOURIDINE = re.compile("M?\N{GREEK CAPITAL LETTER PSI}")
 _COMPLEMENT = str.maketrans("ACGTU", "TGCAA")
@@ -110,7 +115,7 @@ def _decoded(data: bytes, path: Path) -> str:
             )
         else:
             text = data.decode("utf-8-sig", errors="replace")
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    return _WIDTHLESS.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
 def _check_kind(data: bytes, path: Path) -> None:
@@ -268,6 +273,28 @@ def _is_word(lines: list[str]) -> bool:
     return short and not set(letters) <= set("ACGTUN")
 
 
+def _name_before(line: str) -> tuple[str, str] | None:
+    """Return the name in a line and the bases behind it, None for a line of bases or of words alone.
+
+    Letters that could all be bases are a name if few of them are A, C, G or T, and they are no block as the next one.
+    """
+    found = _NAME_BEFORE.match(line)
+    if found is None or not _is_bases(line[found.end() :]):
+        return None
+    name, bases = found[1], line[found.end() :]
+    letters = _letters(name)
+    if set(letters) <= _BASES:
+        share = sum(c in "ACGTUN" for c in letters) / max(1, len(letters))
+        if share >= _NO_NAME or len(bases.split()[0]) == len(letters):
+            return None
+    return name, bases
+
+
+def _is_name(lines: list[str]) -> bool:
+    """Whether the first of some lines is one above a sequence, which holds none of its bases."""
+    return _name_before(lines[0]) is None and (not _is_bases(lines[0]) or _is_word(lines))
+
+
 def _one_strand(lines: list[str]) -> list[str] | None:
     """Return every other line of a sequence that was copied with its other strand below each line; None for another."""
     rows = [row for line in lines if (row := _letters(line))]
@@ -288,15 +315,14 @@ def _pasted(text: str, path: Path) -> list[_Record]:
     if len(lines) > 1 and not _letters(lines[0]):
         # Numbers alone, as PHYLIP's programs have them.
         lines = lines[1:]
-    # A name above the sequence, as people write it; quotation marks and 5' and 3' around it.
+    # A name above the sequence or in its first line, as people write it; quotation marks and 5' and 3' around it.
     n = 0
-    while n < min(_MAX_NAMED, len(lines) - 1) and (not _is_bases(lines[n]) or _is_word(lines[n:])):
+    while n < min(_MAX_NAMED, len(lines) - 1) and _is_name(lines[n:]):
         n += 1
     remark = "the file has no header: it was read as a bare sequence"
     name, rest = lines[0] if n else "", lines[n:]
-    before = _NAME_BEFORE.match(rest[0]) if rest else None
-    if before and _is_bases(before[1]) and not set(before[1].upper()) <= set("ACGTUN"):
-        name, rest = before[1], [rest[0][before.end() :], *rest[1:]]
+    if rest and (parted := _name_before(rest[0])) is not None:
+        name, rest = parted[0], [parted[1], *rest[1:]]
     if name and _is_bases("".join(rest)):
         remark += f"; {name[:40]!r} was taken for its name"
         lines = rest
@@ -382,6 +408,8 @@ def _records(data: bytes, path: Path) -> tuple[list[_Record], str]:
             bases = re.split(r"^SQ .*$", own, flags=re.M)[-1].splitlines()
             record.missing, record.cut_short = lacking(bases, int(told[1]) if told else None)
         return records, "EMBL"
+    if (mark := _DNASTAR.search(text)) is not None:
+        return _pasted(text[mark.end() :], path), "DNASTAR"
     if (gcg := _GCG.search(text)) is not None:
         records = _pasted(text[gcg.end() :], path)
         if len(records[0].sequence) < int(gcg[1]):
