@@ -85,6 +85,42 @@ def test_a_donor_without_a_poly_a_signal_is_told_to_end_in_the_gene(tmp_path):
     assert not any("MSGV1" in f["message"] for f in codes.values())
 
 
+@pytest.mark.parametrize("arm", [310, 800, 2000])
+@pytest.mark.parametrize("behind", ["", "GSG" + DOMAIN["P2A"]], ids=["stop", "2A"])
+def test_a_donor_for_any_gene_without_a_poly_a_signal_is_told(tmp_path, arm, behind):
+    """Its arms alone show no vector: it was said to lack MSGV1's ends, and to lose 89 of 100 5' UMIs."""
+    middle = coded(f"GSG{DOMAIN['P2A']}")[:-3] + coded(CAR + behind)[: -3 if behind else None]
+    found = read(tmp_path, spacer(arm) + "TGATAGCTAA" + middle + spacer(arm + 1))
+    assert found.protein.startswith(CAR)
+    codes = {f["code"]: f for f in lint(found)}
+    assert "3' reads in that cannot tell" in codes["knock_in"]["message"]
+    assert not any("MSGV1" in f["message"] for f in codes.values())
+    assert not {"no_leader", "no_3p_end", "missing_start", "no_stop"} & set(codes)
+
+
+def test_a_car_that_takes_its_cd3zeta_from_the_gene_is_not_cut_off(tmp_path):
+    """A donor for CD247 joins the CAR to the gene's own CD3zeta, of which the file has the first exon's residues."""
+    gene = sequences("relatives.fa")["CD247"]
+    at = translate(gene[1:]).index(DOMAIN["CD3zeta"][:20])
+    middle = coded("GSG" + DOMAIN["T2A"])[:-3] + coded(CAR[: CAR.index(DOMAIN["CD3zeta"])])[:-3]
+    arm = gene[1 + 3 * at :][:90] + "GTAAGTTAGCTGA" + spacer(300)
+    found = read(tmp_path, spacer(300) + "TGATAGCTAA" + middle + arm)
+    codes = {f["code"]: f for f in lint(found)}
+    assert codes["truncated_cd3zeta"]["level"] == "info"
+    assert "goes on in the gene" in codes["truncated_cd3zeta"]["message"]
+    assert "no_stop" not in codes
+
+
+@pytest.mark.parametrize("before", ["", "GCCACC"], ids=["cut", "shifted"])
+def test_a_marker_that_lost_its_start_or_a_base_makes_no_donor(tmp_path, before):
+    """What the 2A peptide joins is a marker, out of frame or cut off, not an exon."""
+    marker = coded("M" + DOMAIN["EGFRt"])[:-3]
+    partner = before + marker[:300] + marker[301:] if before else marker[150:]
+    joint = coded("GSG" + DOMAIN["P2A"])[:-3]
+    found = read(tmp_path, partner + joint + coded(CAR) + parts()["WPRE"] + spacer(60))
+    assert "knock_in" not in dict(found.notes)
+
+
 @pytest.mark.parametrize(
     ("ectodomain", "gene"), [(180, "ICOS"), (190, "OX40"), (200, "CD27"), (170, "2B4")]
 )

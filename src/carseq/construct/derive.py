@@ -35,7 +35,7 @@ from carseq.construct.promoters import (
     promoter_names,
     signal_at_end,
 )
-from carseq.construct.setting import begins_in_gene, carriers
+from carseq.construct.setting import begins_in_gene, carriers, is_donor
 from carseq.construct.vectormap import VectorMap
 
 #: Bases kept upstream of the ORF when the transcription start is unknown: enough for a Kozak sequence and a short
@@ -151,6 +151,7 @@ def is_vector(found: Candidate, asked: bool) -> bool:
         or far
         or bool(found.backbone)
         or bool(carriers(found.vector.sequence))
+        or is_donor(found.vector.sequence, found.orf.start)
         or find_start(found.vector, 0, found.orf.start) is not None
         or _template(found) is not None
         or _known_stop(found.vector, found.orf.end)

@@ -67,7 +67,9 @@ CODES: dict[str, Code] = {
     "no_hinge": Code("info", "no hinge or spacer"),
     "no_signal_peptide": Code("warn", "the reading frame begins without a signal peptide"),
     "no_stop": Code("warn", "the reading frame has no stop codon, or goes on behind the CAR"),
-    "truncated_cd3zeta": Code("warn", "CD3zeta is cut off"),
+    "truncated_cd3zeta": Code(
+        "warn", "CD3zeta is cut off (info if it goes on in the gene that the CAR is knocked into)"
+    ),
     "two_cars": Code(
         "warn", "two CARs on one mRNA", "Check that this is meant; they are counted as one."
     ),

@@ -162,7 +162,7 @@ def reading_faults(construct: Construct) -> list[Fault]:
             )
         )
     found += _lost_start(construct, earlier)
-    if end - start >= 3 and sequence[end - 3 : end] not in STOPS:
+    if end - start >= 3 and sequence[end - 3 : end] not in STOPS and not _ends_in_gene(construct):
         found.append(
             Fault(
                 "no_stop",
@@ -171,7 +171,7 @@ def reading_faults(construct: Construct) -> list[Fault]:
                 end,
             )
         )
-    else:
+    elif not _ends_in_gene(construct):
         found += _run_on(construct)
     if not any(f.code in ("frameshift", "premature_stop") for f in found):
         found += _broken_joints(construct)
@@ -199,6 +199,12 @@ def _own(construct: Construct) -> tuple[int, int]:
         max((r.end for r in joints if r.end <= first), default=start),
         min((r.start for r in joints if r.start >= last), default=end),
     )
+
+
+def _ends_in_gene(construct: Construct) -> bool:
+    """Whether the CAR's frame may go on in the gene that a donor is knocked into, whose last exons end the mRNA."""
+    known = construct.three is not None and construct.three.known
+    return not known and any(code == "knock_in" for code, _ in construct.notes)
 
 
 def _run_on(construct: Construct) -> list[Fault]:
@@ -584,6 +590,15 @@ def _zeta(
         if kept == len(zeta):
             return None
         at = construct.orf[0] + 3 * (first + kept)
+        if _ends_in_gene(construct):
+            return Fault(
+                "truncated_cd3zeta",
+                f"CD3zeta goes on in the gene that the CAR is knocked into: {kept} of its {len(zeta)} residues are in "
+                f"the file (up to base {at}).",
+                "Ignore this if the donor is made for CD247.",
+                at,
+                "info",
+            )
         return Fault(
             "truncated_cd3zeta",
             f"CD3zeta is cut off: {kept} of its {len(zeta)} residues are in the reading frame (up to base {at}).",

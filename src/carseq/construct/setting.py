@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from carseq.construct.coding import reverse_complement, translate
+from carseq.construct.ltr import MAX_UPSTREAM
 from carseq.construct.model import Note
 from carseq.construct.parts import find_part, find_protein, known_proteins, parts
 from carseq.construct.protein import MIN_SECOND
@@ -77,6 +78,31 @@ def _begins_with_2a(sequence: str, start: int) -> bool:
     )
 
 
+def is_donor(sequence: str, start: int) -> bool:
+    """Whether a 2A peptide joins a reading frame to a gene's exon, as in a knock-in donor, not to another protein.
+
+    What lies before the peptide is then closed by a stop codon of the arm, and holds no known protein in any frame. A
+    frame that is open to the file's beginning has lost its partner, and a marker in another frame a base.
+
+    Parameters
+    ----------
+    sequence
+        The map, sense strand.
+    start
+        Where the CAR's reading frame begins on it.
+    """
+    if _begins_with_2a(sequence, start):
+        return True
+    if not is_joined(sequence, start) or "*" not in translate(sequence[start % 3 : start]):
+        return False
+    before = sequence[max(0, start - MAX_UPSTREAM) : start]
+    return not any(
+        find_protein(domain.sequence, translate(before[frame:]), 0.15)
+        for domain in known_proteins("marker", "switch")
+        for frame in range(3)
+    )
+
+
 def begins_in_gene(sequence: str, start: int) -> int | None:
     """Return where the mRNA of a knock-in donor begins in the file, None for another map.
 
@@ -95,9 +121,9 @@ def begins_in_gene(sequence: str, start: int) -> int | None:
     found = find_part(exon, sequence[lo:start], _TRAC_EDITS)
     if found:
         return lo + found[-1][0]
-    if is_joined(sequence, start):
-        return max(0, start - 3 * _JOINED)
-    return start if _begins_with_2a(sequence, start) else None
+    if not is_donor(sequence, start):
+        return None
+    return max(0, start - 3 * _JOINED) if is_joined(sequence, start) else start
 
 
 def setting_notes(sequence: str, start: int, promoter: bool, tail: bool = True) -> list[Note]:
@@ -129,9 +155,7 @@ def setting_notes(sequence: str, start: int, promoter: bool, tail: bool = True) 
         notes.append(
             ("aav", "AAV genome (ITRs): the mRNA runs from its promoter to its poly(A) signal")
         )
-    if not promoter and (
-        arms or is_joined(sequence, start) or _begins_with_2a(sequence, start) or "AAV ITR" in found
-    ):
+    if not promoter and (arms or is_donor(sequence, start) or "AAV ITR" in found):
         gene = f"the {arms[0]} locus" if arms else "the gene it was made for"
         notes.append(
             (
