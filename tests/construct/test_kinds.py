@@ -311,6 +311,23 @@ def test_an_mrna_that_carseq_wrote_keeps_its_ends(tmp_path, signal, leader):
     assert not {"no_leader", "no_3p_end"} & {f["code"] for f in lint(again)}
 
 
+@pytest.mark.parametrize("signal", ["bGH_polyA", "SV40_polyA"])
+def test_a_poly_a_signal_before_the_3_ltr_is_told(tmp_path, signal):
+    """Nothing was said of it, though most of the CAR's mRNA ends there; the LTR's end stays in the reference."""
+    within = spacer(20) + parts()[signal] + spacer(60)
+    found = read(tmp_path, HIV + EF1A + spacer(20) + coded(CAR) + within + SIN)
+    assert found.three is not None
+    assert "R" in found.three.what
+    told = {f["code"]: f for f in lint(found)}["inner_poly_a"]
+    assert told["level"] == "warn"
+    assert "before the 3' LTR's R" in told["message"]
+
+
+def test_a_vector_without_such_a_signal_says_nothing_of_it(tmp_path):
+    found = read(tmp_path, HIV + EF1A + spacer(20) + coded(CAR) + spacer(80) + SIN)
+    assert "inner_poly_a" not in {f["code"] for f in lint(found)}
+
+
 def test_the_mrna_of_a_second_gene_behind_a_poly_a_signal_is_not_the_cars(tmp_path):
     """CAR, bGH's signal, PGK promoter and GFP up to the 3' LTR: GFP's mRNA was taken for the end of the CAR's."""
     part = parts()

@@ -245,7 +245,9 @@ def _three_prime(found: Candidate, notes: list[Note]) -> tuple[int, End]:
     if found.repeats.three is not None:
         one = found.repeats.three
         own = find_stop(vector, orf.end, one.start)
-        if own is not None and not own.guess and promoter_names(vector, own.position, one.start):
+        if own is None or own.guess:
+            return one.end, End(f"{one.virus} R", True)
+        if promoter_names(vector, own.position, one.start):
             # What lies behind is another gene's mRNA, which the vector's R ends.
             notes.append(
                 (
@@ -254,6 +256,14 @@ def _three_prime(found: Candidate, notes: list[Note]) -> tuple[int, End]:
                 )
             )
             return own.position, End(own.name, True)
+        notes.append(
+            (
+                "inner_poly_a",
+                f"A {own.name} lies behind the CAR, {one.start - own.position:,} bases before the 3' LTR's R: most of "
+                "the CAR's mRNA ends there, and 3' reads lie before it. The bases up to the R stay in the reference, so "
+                "that no read is lost.",
+            )
+        )
         return one.end, End(f"{one.virus} R", True)
     wall = _wall(found)
     stop = find_stop(vector, orf.end, wall)

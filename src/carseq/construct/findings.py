@@ -104,6 +104,12 @@ CODES: dict[str, Code] = {
         "Take CAR UMIs of 3' libraries as signs of the vector; 5' libraries tell the two mRNAs apart.",
         True,
     ),
+    "inner_poly_a": Code(
+        "warn",
+        "a poly(A) signal lies between the CAR and the 3' LTR",
+        "Check the map: a signal on the sense strand also cuts the genome that is packed into the virus.",
+        True,
+    ),
     "ambiguous": Code("warn", "ambiguous bases"),
     "partial": Code(
         "warn",
