@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import pytest
 
 from carseq.construct import lint, load_construct
 from carseq.construct.coding import reverse_complement
 from carseq.construct.model import End
+from carseq.construct.outputs import genbank
 from carseq.construct.parts import parts, sequences
 
 P = parts()
@@ -256,3 +258,40 @@ def test_another_mrna_of_the_same_end_is_told(tmp_path, ends, inner, told):
     notes = [f["message"] for f in lint(found, "3p") if f["code"] == "shared_end"]
     assert len(notes) == bool(told)
     assert all(told in note and "PGK (human)" in note for note in notes)
+
+
+def _mrna_with_an_intron(folder, tail: str = "") -> tuple[Path, int]:
+    """Write the map of an mRNA that has an intron of no known sequence; return its path and where that lies."""
+    exon, rest = random_bases(60, 51).replace("GT", "GA"), random_bases(60, 52).replace("AG", "AC")
+    intron = "GTAAGT" + random_bases(300, 53).replace("AG", "AC") + "TACTAACTTTCTTTCTCTTTCAG"
+    bases = exon + intron + rest + "GCCACC" + FRAME + tail
+    lines = "".join(f"{i + 1:>9} {bases[i : i + 60]}\n" for i in range(0, len(bases), 60))
+    path = folder / "v.gb"
+    path.write_text(
+        f"LOCUS       v {len(bases)} bp    mRNA    linear SYN 01-JAN-2020\n"
+        f"FEATURES             Location/Qualifiers\n     intron          61..{60 + len(intron)}\n"
+        f"ORIGIN\n{lines}//\n"
+    )
+    return path, len(intron)
+
+
+@pytest.mark.parametrize("form", ["auto", "transcript"])
+def test_an_intron_that_the_map_of_an_mrna_names_is_spliced_out(tmp_path, form):
+    """Without a promoter or an LTR in the file its features were not looked at."""
+    path, n = _mrna_with_an_intron(tmp_path)
+    found = load_construct(path, form=form)
+    assert found.form == "transcript"
+    assert [t.name for t in found.transcripts] == ["unspliced", "spliced"]
+    assert found.introns == ((60, 60 + n),)
+
+
+def test_an_intron_that_a_map_names_stays_when_ends_are_put_on(tmp_path):
+    """`--backbone` and `--extend` left out the intron that the map alone knows, and what they wrote did not name it."""
+    path, n = _mrna_with_an_intron(tmp_path, random_bases(30, 54))
+    longer = load_construct(path, backbone="pSLCAR-EFS")
+    at = longer.introns[-1][0]
+    assert longer.sequence[at:].startswith("GTAAGT")
+    assert longer.introns[-1] == (at, at + n)
+    again = tmp_path / "longer.gb"
+    again.write_text(genbank(longer, "the 5' and 3' ends are pSLCAR-EFS's"))
+    assert load_construct(again).introns == longer.introns

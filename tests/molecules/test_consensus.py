@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from carseq.cli import app
 from carseq.construct import Transcript, load_construct
+from carseq.construct.parts import sequences
 from carseq.errors import CarseqError
 from carseq.molecules.consensus import consensus, corrected
 
@@ -201,4 +202,58 @@ def test_the_command_writes_the_corrected_transcript(tmp_path, surrogate):
     done = CliRunner().invoke(app, [*command, "--bam", str(bam), "--correct", str(out)])
     assert done.exit_code == 0, done.output
     assert "disagreements" in done.output
-    assert load_construct(out, name=surrogate.name).sequence == true
+    again = load_construct(out, name=surrogate.name)
+    assert again.sequence == true
+    # What the map says of itself stays.
+    assert again.surrogate
+
+
+def test_nothing_is_written_where_nothing_is_corrected(tmp_path, surrogate):
+    """A file "corrected by 0 variants" was to be given instead of the map; 0 bases compared "agreed with the file"."""
+    sequence = surrogate.sequence
+    right = [(f"r{i}", "C1", f"U{i}", sequence[1000:1090], 1000, "90M") for i in range(12)]
+    out = tmp_path / "corrected.fa"
+    command = [
+        "construct",
+        "hbi0101_surrogate_native.gb",
+        "--name",
+        surrogate.name,
+        "--correct",
+        str(out),
+        "--bam",
+    ]
+    for reads_there, told in (
+        (right, "they agree with the file there"),
+        ([], "too few to compare"),
+    ):
+        bam = write_bam(tmp_path / "a.bam", surrogate.name, sequence, reads_there)
+        done = CliRunner().invoke(app, [*command, str(bam)])
+        assert done.exit_code == 0, done.output
+        assert told in done.output
+        assert "nothing to correct" in done.output
+        assert not out.exists()
+
+
+def test_what_the_corrected_bases_lack_of_the_map_is_told(tmp_path):
+    """The map names its intron; the FASTA that `--correct` writes cannot, and lost the spliced mRNA without a word."""
+    rng = random.Random(5)
+    exon, rest = ("".join(rng.choice("ACT") for _ in range(60)) for _ in range(2))
+    intron = "GTAAGT" + "".join(rng.choice("ACT") for _ in range(300)) + "TACTAACTTTCTTTCTCTTTCAG"
+    bases = exon + intron + rest + "GCCACC" + sequences("orfs.fa")["ide-cel"]
+    lines = "".join(f"{i + 1:>9} {bases[i : i + 60]}\n" for i in range(0, len(bases), 60))
+    path = tmp_path / "v.gb"
+    path.write_text(
+        f"LOCUS       v {len(bases)} bp    mRNA    linear SYN 01-JAN-2020\n"
+        f"FEATURES             Location/Qualifiers\n     intron          61..{60 + len(intron)}\n"
+        f"ORIGIN\n{lines}//\n"
+    )
+    wrong = bases[1000:1045] + ("A" if bases[1045] != "A" else "C") + bases[1046:1090]
+    reads_there = [(f"r{i}", "C1", f"U{i}", wrong, 1000, "90M") for i in range(12)]
+    bam = write_bam(tmp_path / "a.bam", "CAR", bases, reads_there)
+    out = tmp_path / "corrected.fa"
+    done = CliRunner().invoke(
+        app, ["construct", str(path), "--bam", str(bam), "--correct", str(out)]
+    )
+    assert out.exists(), done.output
+    assert "its introns" in " ".join(done.output.split())
+    assert "Correct the map" in " ".join(done.output.split())

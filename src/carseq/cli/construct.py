@@ -284,7 +284,7 @@ def _ends_in_reads(found: Any, bam: Path, to: Path | None) -> None:
     from carseq.construct.extend import extend, extended, reads_beyond, without_genes
     from carseq.construct.genes import part_at_end
     from carseq.construct.library import relatives
-    from carseq.construct.outputs import genbank
+    from carseq.construct.outputs import assumed_words, genbank
     from carseq.io.files import write_text
 
     wanted = [
@@ -335,8 +335,7 @@ def _ends_in_reads(found: Any, bam: Path, to: Path | None) -> None:
             highlight=False,
         )
     if to:
-        assumed = dict(longer.notes)["assumed_ends"]
-        write_text(genbank(longer, " ".join(assumed.replace(".", "").split())), to)
+        write_text(genbank(longer, assumed_words(longer)), to)
         out.print(f"wrote {to}: give it as `construct.file`")
 
 
@@ -368,9 +367,49 @@ def _consensus(found: Any, bam: Path, correct: Path | None) -> None:
             cells = (row.kind, row.ref, row.alt, str(row.depth), f"{plain_percent(row.support)}")
             table.add_row(str(row.position + 1), *cells)
         out.print(table)
-    else:
+    elif variants.attrs["callable_bases"]:
         out.print("they agree with the file there")
-    if correct:
+    else:
+        out.print("they are too few to compare with the file")
+    if correct and not len(variants):
+        out.print(f"there is nothing to correct: {correct} was not written", soft_wrap=True)
+    elif correct:
         bases = "\n".join(textwrap.wrap(corrected(found, variants), 70))
-        write_text(f">{found.name} corrected by {len(variants)} variants\n{bases}\n", correct)
-        out.print(f"wrote {correct}: give it as `construct.file` and run again")
+        words = f"corrected by {len(variants)} variants{_said_of(found)}"
+        write_text(f">{found.name} {words}\n{bases}\n", correct)
+        if lost := _only_in_the_map(found, correct):
+            out.print(
+                f"wrote {correct}, which lacks {lost}: the map's features alone tell them. Correct the map by these "
+                "bases, and give that as `construct.file`",
+                soft_wrap=True,
+            )
+        else:
+            out.print(f"wrote {correct}: give it as `construct.file` and run again", soft_wrap=True)
+
+
+def _said_of(found: Construct) -> str:
+    """Return what stays true of a construct when its bases are corrected, in words that are read again."""
+    from carseq.construct.outputs import assumed_words
+
+    assumed = assumed_words(found)
+    said = " SURROGATE." if found.surrogate else ""
+    return said + (
+        f" ASSUMED ENDS: {' '.join(assumed.replace('.', '').split())}." if assumed else ""
+    )
+
+
+def _only_in_the_map(found: Construct, bases: Path) -> str:
+    """Return what a construct has that its bases alone, in a file, do not show; in words, or an empty string."""
+    from carseq.construct.vector import load_construct
+
+    try:
+        again = load_construct(bases, name=found.name)
+    except CarseqError:
+        return "what makes it a CAR's"
+    ends = [
+        f"its {prime} end"
+        for prime, own, other in (("5'", found.five, again.five), ("3'", found.three, again.three))
+        if own is not None and own.known and not (other is not None and other.known)
+    ]
+    introns = ["its introns"] if len(again.introns) < len(found.introns) else []
+    return " and ".join(introns + ends)

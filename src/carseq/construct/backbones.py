@@ -11,8 +11,8 @@ from functools import lru_cache
 
 import edlib
 
-from carseq.construct.introns import find_introns, joined_leader, splice_sites
-from carseq.construct.model import Construct, End, Transcript
+from carseq.construct.introns import introns_within, joined_leader, splice_sites
+from carseq.construct.model import Construct, End, forms
 from carseq.construct.parts import sequences
 from carseq.errors import CarseqError
 
@@ -409,16 +409,10 @@ def rebuilt(
     ends += " ends of the mRNA were" if five and three else " end of the mRNA was"
     if not (five or three):
         ends = "psi intron was"
-    introns = find_introns(full, place, [])
-    whole = ((0, len(full)),)
-    forms = [Transcript("unspliced" if introns else "transcript", full, whole)]
-    if introns:
-        blocks, at = [], 0
-        for start, end in introns:
-            blocks.append((at, start))
-            at = end
-        blocks.append((at, len(full)))
-        forms.append(Transcript("spliced", "".join(full[a:b] for a, b in blocks), tuple(blocks)))
+    introns = introns_within(construct, full, place)
+    internal = construct.internal
+    if internal is not None and construct.orf is not None:
+        internal += place[0] - construct.orf[0]
     gone = {"five_prime_guess"} if five and reached[0] else set()
     if three and reached[1]:
         gone.add("three_prime_guess")
@@ -433,7 +427,7 @@ def rebuilt(
     return replace(
         construct,
         form="transcript",
-        transcripts=tuple(forms),
+        transcripts=forms(full, introns, internal),
         orf=place,
         notes=tuple(notes),
         five=End(f"{name} (assumed)", True) if five and reached[0] else construct.five,

@@ -28,8 +28,8 @@ from carseq.construct.backbones import (
     with_ends,
 )
 from carseq.construct.homology import EndogenousTranscript
-from carseq.construct.introns import find_introns, joined_leader, splice_sites
-from carseq.construct.model import Construct, Transcript
+from carseq.construct.introns import introns_within, joined_leader, splice_sites
+from carseq.construct.model import Construct, Transcript, forms
 from carseq.sequence.alignment import DECISIVE, MATCH, MIN_BASES, NATS, alignment_score
 
 Chemistry = Literal["3p", "5p"]
@@ -93,16 +93,6 @@ class Fragments:
         rows, numbers = np.unique(table, axis=0, return_counts=True)
         for (form, start, end), n in zip(rows.tolist(), numbers.tolist(), strict=True):
             yield form, start, end, n
-
-
-def _forms(full: str, place: tuple[int, int]) -> tuple[Transcript, ...]:
-    introns = find_introns(full, place, [])
-    forms = [Transcript("unspliced" if introns else "transcript", full, ((0, len(full)),))]
-    if introns:
-        edges = [0, *(x for intron in introns for x in intron), len(full)]
-        blocks = tuple(zip(edges[::2], edges[1::2], strict=True))
-        forms.append(Transcript("spliced", "".join(full[a:b] for a, b in blocks), blocks))
-    return tuple(forms)
 
 
 def _likely(construct: Construct, five: bool, three: bool) -> tuple[Match, str]:
@@ -186,9 +176,9 @@ def intended(construct: Construct, extent: tuple[int, int] | None = None) -> Int
             first += own[1] - own[0] if joined <= first + offset else 0
     if not missing:
         return Intended(construct.transcripts, 0, (), "", unknown=unknown)
-    forms = _forms(full, (first + offset, last + offset))
+    introns = introns_within(construct, full, (first + offset, last + offset))
     assumed = f"Assumed: {' and '.join(words)}."
-    return Intended(forms, offset, tuple(missing), assumed, backbone, unknown)
+    return Intended(forms(full, introns), offset, tuple(missing), assumed, backbone, unknown)
 
 
 def sample_fragments(

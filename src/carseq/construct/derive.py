@@ -260,8 +260,8 @@ def _three_prime(found: Candidate, notes: list[Note]) -> tuple[int, End]:
             (
                 "inner_poly_a",
                 f"A {own.name} lies behind the CAR, {one.start - own.position:,} bases before the 3' LTR's R: most of "
-                "the CAR's mRNA ends there, and 3' reads lie before it. The bases up to the R stay in the reference: no "
-                "read is lost.",
+                "the CAR's mRNA ends there, and 3' reads lie before it. The bases up to the R stay in the reference: "
+                "no read is lost.",
             )
         )
         return one.end, End(f"{one.virus} R", True)

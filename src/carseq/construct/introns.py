@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 
+from carseq.construct.model import Construct
 from carseq.construct.parts import find_part, find_sites, parts
 
 #: Bases on either side of a splice site that are looked for.
@@ -167,6 +168,23 @@ def find_introns(
         if start > 0 and end <= orf[0] and (not kept or start >= kept[-1][1]):
             kept.append((start, end))
     return kept
+
+
+def introns_within(construct: Construct, full: str, orf: tuple[int, int]) -> list[tuple[int, int]]:
+    """Return the introns of a longer mRNA of a construct: those known by sequence, and those that its map named.
+
+    Parameters
+    ----------
+    construct
+        The construct before its ends were put on.
+    full
+        Its mRNA with them.
+    orf
+        The reading frame on that.
+    """
+    own = [construct.sequence[start:end] for start, end in construct.introns]
+    places = [(at, at + len(bases)) for bases in own if (at := full.find(bases)) >= 0]
+    return find_introns(full, orf, places)
 
 
 def joined_leader(sequence: str) -> int | None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from math import isnan, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,6 +43,46 @@ class Transcript:
     name: str
     sequence: str
     blocks: tuple[tuple[int, int], ...]
+
+
+def forms(
+    sequence: str, introns: Sequence[tuple[int, int]], internal: int | None = None
+) -> tuple[Transcript, ...]:
+    """Return the transcripts on a contig: whole, spliced, and those from an internal promoter.
+
+    Parameters
+    ----------
+    sequence
+        The full-length transcript.
+    introns
+        Its introns, half-open, in order.
+    internal
+        Where the mRNA of an internal promoter beside the LTR's begins, or None.
+
+    Examples
+    --------
+    >>> [t.name for t in forms("A" * 40, [(5, 15)], 20)], forms("A" * 40, [(5, 15)])[1].blocks
+    (['unspliced', 'spliced', 'internal'], ((0, 5), (15, 40)))
+    """
+    found = [_cut("unspliced" if introns else "transcript", sequence, 0, [])]
+    if introns:
+        found.append(_cut("spliced", sequence, 0, introns))
+    if internal is not None:
+        found.append(_cut("internal", sequence, internal, []))
+        if any(start > internal for start, _ in introns):
+            found.append(_cut("internal_spliced", sequence, internal, introns))
+    return tuple(found)
+
+
+def _cut(name: str, sequence: str, first: int, introns: Sequence[tuple[int, int]]) -> Transcript:
+    """Return the transcript from ``first`` to the end without the introns behind ``first``."""
+    blocks, at = [], first
+    for start, end in introns:
+        if start > first:
+            blocks.append((at, start))
+            at = end
+    blocks.append((at, len(sequence)))
+    return Transcript(name, "".join(sequence[a:b] for a, b in blocks), tuple(blocks))
 
 
 @dataclass(frozen=True)
@@ -105,6 +147,19 @@ class Construct:
             return ""
         start, end = self.orf
         return translate(self.sequence[start:end]).rstrip("*")
+
+    @property
+    def introns(self) -> tuple[tuple[int, int], ...]:
+        """Introns of the full-length transcript, half-open, in order."""
+        spliced = next((t for t in self.transcripts if t.name == "spliced"), None)
+        if spliced is None:
+            return ()
+        return tuple((before[1], behind[0]) for before, behind in pairwise(spliced.blocks))
+
+    @property
+    def internal(self) -> int | None:
+        """Where the mRNA of an internal promoter beside the LTR's begins, or None."""
+        return next((t.blocks[0][0] for t in self.transcripts if t.name == "internal"), None)
 
     @cached_property
     def domain_rows(self) -> tuple[Stretch, ...]:

@@ -35,6 +35,11 @@ def gtf(construct: Construct) -> str:
     return "\n".join(lines) + "\n"
 
 
+def assumed_words(construct: Construct) -> str:
+    """Return what was assumed of a construct's ends, without full stops; an empty string where nothing was."""
+    return " ".join(dict(construct.notes).get("assumed_ends", "").replace(".", "").split())
+
+
 def genbank(construct: Construct, assumed: str) -> str:
     """Return a construct's transcript as a GenBank record that says which of its ends were assumed.
 
@@ -67,6 +72,8 @@ def genbank(construct: Construct, assumed: str) -> str:
         place = FeatureLocation(int(row.start), int(row.end), strand=1)
         notes = {"label": [str(row.name)], "note": [str(row.source)]}
         record.features.append(SeqFeature(place, type="misc_feature", qualifiers=notes))
+    for start, end in construct.introns:
+        record.features.append(SeqFeature(FeatureLocation(start, end, strand=1), type="intron"))
     handle = StringIO()
     SeqIO.write(record, handle, "genbank")
     return handle.getvalue()
@@ -114,9 +121,7 @@ def write_transcript(construct: Construct, folder: str | Path) -> None:
     folder = Path(folder)
     write_text(construct.to_json(), folder / "construct.json")
     if construct.backbone is not None:
-        assumed = next((text for code, text in construct.notes if code == "assumed_ends"), "")
-        plain = " ".join(assumed.replace(".", "").split())
-        write_text(genbank(construct, plain), folder / "construct.gb")
+        write_text(genbank(construct, assumed_words(construct)), folder / "construct.gb")
     sequence = "\n".join(textwrap.wrap(construct.sequence, 70))
     write_text(f">{construct.name}\n{sequence}\n", folder / "construct.fa")
     write_text(gtf(construct), folder / "construct.gtf")

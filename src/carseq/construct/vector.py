@@ -18,7 +18,7 @@ from carseq.construct.derive import (
 )
 from carseq.construct.identify import Verdict, is_broken_car, judge_protein, what_it_holds
 from carseq.construct.introns import find_introns, splice_sites
-from carseq.construct.model import Construct, End, Note, Transcript
+from carseq.construct.model import Construct, End, Note, Transcript, forms
 from carseq.construct.orfs import Orf, car_orf, find_orfs, n_signalling, open_frame
 from carseq.construct.parts import find_part, parts
 from carseq.construct.promoters import encoded_tail, find_start
@@ -105,7 +105,8 @@ def load_construct(
 def _whole(vector: VectorMap, name: str, form: Form, path: str | Path) -> Construct:
     notes = _own_words(vector)
     internal: int | None = None
-    annotated: list[tuple[int, int]] = []
+    # The map on the strand read, and where on it the mRNA begins.
+    strand, first = vector, 0
     if form in ("transcript", "orf"):
         orf = _read_frame(_trimmed(vector.sequence)[0], path, form)
         orf = _with_stop(orf, vector.sequence)
@@ -129,7 +130,8 @@ def _whole(vector: VectorMap, name: str, form: Form, path: str | Path) -> Constr
                     "The map calls itself linear, but the CAR runs across its ends: it was read as a circle.",
                 )
             )
-        sequence, orf = best.vector.sequence, best.orf
+        strand = best.vector
+        sequence, orf = strand.sequence, best.orf
         if is_vector(best, form in ("plasmid", "provirus")):
             _refuse_underivable(best, form, path)
             run = transcribed(best)
@@ -140,11 +142,7 @@ def _whole(vector: VectorMap, name: str, form: Form, path: str | Path) -> Constr
                 notes = [n for n in notes if n[0] not in guesses]
             notes += carried
             five, three = run.five, run.three
-            annotated = [
-                (f.start - run.start, f.end - run.start)
-                for f in best.vector.features
-                if _is_intron(f) and f.strand == 1 and run.start < f.start
-            ]
+            first = run.start
             shape = _shape(best, form, run.start, run.end)
             sequence = sequence[run.start : run.end]
             orf = Orf(orf.start - run.start, orf.end - run.start, orf.complete, orf.score)
@@ -172,11 +170,16 @@ def _whole(vector: VectorMap, name: str, form: Form, path: str | Path) -> Constr
                 "the reading frame holds more than one CD3zeta domain: two CARs on one mRNA",
             )
         )
+    annotated = [
+        (f.start - first, f.end - first)
+        for f in strand.features
+        if _is_intron(f) and f.strand == 1 and first < f.start
+    ]
     introns = find_introns(sequence, place, annotated) if shape != "orf" else []
     return Construct(
         name,
         shape,
-        _forms(sequence, introns, internal),
+        forms(sequence, introns, internal),
         place,
         tuple(notes),
         _is_surrogate(vector),
@@ -493,29 +496,3 @@ def _shape(found: Candidate, form: Form, start: int, end: int) -> str:
         return "transcript"
     outside = five + n - end > MAX_FLANK
     return "plasmid" if outside or not found.repeats.n_found else "provirus"
-
-
-def _cut(sequence: str, name: str, first: int, introns: list[tuple[int, int]]) -> Transcript:
-    """Return the transcript from ``first`` to the end without the introns behind ``first``."""
-    blocks, at = [], first
-    for start, end in introns:
-        if start > first:
-            blocks.append((at, start))
-            at = end
-    blocks.append((at, len(sequence)))
-    return Transcript(name, "".join(sequence[a:b] for a, b in blocks), tuple(blocks))
-
-
-def _forms(
-    sequence: str, introns: list[tuple[int, int]], internal: int | None
-) -> tuple[Transcript, ...]:
-    """Return the transcripts on a contig: whole, spliced, and those from an internal promoter."""
-    whole = ((0, len(sequence)),)
-    forms = [Transcript("unspliced" if introns else "transcript", sequence, whole)]
-    if introns:
-        forms.append(_cut(sequence, "spliced", 0, introns))
-    if internal is not None:
-        forms.append(_cut(sequence, "internal", internal, []))
-        if any(start > internal for start, _ in introns):
-            forms.append(_cut(sequence, "internal_spliced", internal, introns))
-    return tuple(forms)
