@@ -274,6 +274,10 @@ def test_10_a_synnotch_receptor_shows_its_scfv_and_every_residue(cases):
     names = [r.name for r in rows if r.name != "unnamed"]
     assert names[:5] == ["CD8A signal peptide", "Myc tag", "VL", "linker", "VH"]
     assert {"Notch1 core", "GAL4 DNA-binding domain", "VP64"} <= set(names)
+    # Notch's core spans the membrane: an error said that nothing does.
+    told = {f["code"]: f for f in lint(found)}
+    assert not {"no_transmembrane", "no_hinge"} & set(told)
+    assert "synNotch" in told["no_cd3zeta"]["message"]
     assert sum(r.end - r.start for r in rows) == 3 * len(found.protein)
     # It binds and spans the membrane, but signals as no CAR does.
     assert {f["code"]: f["level"] for f in lint(found)}["no_cd3zeta"] == "error"

@@ -479,22 +479,22 @@ def _missing_domains(construct: Construct, found: list[Piece]) -> list[Fault]:
     start, end = construct.orf
     rows = [r for r in construct.domain_rows if r.start >= start and r.end <= end]
     kinds = {r.kind for r in rows}
-    tcr = any("TCR" in r.name for r in rows)
+    # The constant parts of a TCR, and Notch's core, are their own stalk and span the membrane.
+    core = next((what for what in ("TCR", "Notch") if any(what in r.name for r in rows)), "")
     faults = []
     if not any(p.kind == "CD3zeta" for p in found):
         instead = [r.name for r in rows if r.kind in _INSTEAD]
         short = sum((r.end - r.start) // 3 for r in rows if r.kind == "CD3zeta")
         spans = max((r.end for r in rows if r.kind == "transmembrane"), default=end)
         inner = sum((r.end - r.start) // 3 for r in rows if r.name == UNNAMED and r.start >= spans)
-        zeta = _zeta(construct, instead, tcr, short, inner)
+        zeta = _zeta(construct, instead, core, short, inner)
         faults += [] if zeta is None else [zeta]
     for kind, code, what in (
         ("binder", "no_binder", "binder (scFv, VHH, DARPin, natural ligand)"),
         ("hinge", "no_hinge", "hinge or spacer"),
         ("transmembrane", "no_transmembrane", "transmembrane domain"),
     ):
-        if tcr and kind != "binder":
-            # The constant parts of a TCR are its stalk and span the membrane.
+        if core and kind != "binder":
             continue
         if kind not in kinds and not any(p.kind == kind for p in found):
             # A hinge of a few residues is common; a CAR without a transmembrane part is none.
@@ -562,7 +562,7 @@ def _agreeing(own: str, zeta: str) -> int:
 
 
 def _zeta(
-    construct: Construct, instead: list[str], tcr: bool, short: int, inner: int
+    construct: Construct, instead: list[str], core: str, short: int, inner: int
 ) -> Fault | None:
     """Return what is wrong with a CD3zeta that was not found as a whole; None if it only has other residues.
 
@@ -572,8 +572,8 @@ def _zeta(
         The CAR.
     instead
         Names of the other domains that signal.
-    tcr
-        Whether it has constant parts of a TCR.
+    core
+        ``TCR`` where it has constant parts of one, ``Notch`` where it has Notch's core, else empty.
     short
         Residues of CD3zeta that were found all the same.
     inner
@@ -612,7 +612,16 @@ def _zeta(
             "Check the map; ignore this for a CAR with a shortened CD3zeta.",
             construct.orf[1],
         )
-    if tcr and not instead:
+    if core == "Notch" and not instead:
+        return Fault(
+            "no_cd3zeta",
+            "No CD3zeta or other signalling domain was found in the reading frame: a synNotch receptor releases a "
+            "transcription factor, and signals as no CAR does.",
+            "Give the vector of the CAR that it switches on, to find CAR T cells; this one, to find cells that have it.",
+            construct.orf[1],
+            "error",
+        )
+    if core == "TCR" and not instead:
         instead = ["the CD3 chains beside its TCR constant parts (STAR, HIT)"]
     if instead:
         does = "inhibits" if INHIBITORY.issuperset(instead) else "signals"
