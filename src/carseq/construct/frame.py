@@ -617,7 +617,7 @@ def _zeta(
             "no_cd3zeta",
             "No CD3zeta or other signalling domain was found in the reading frame: a synNotch receptor releases a "
             "transcription factor, and signals as no CAR does.",
-            "Give the vector of the CAR that it switches on, to find CAR T cells; this one, to find cells that have it.",
+            "To find CAR T cells, give the vector of the CAR that it switches on; this one finds cells that have it.",
             construct.orf[1],
             "error",
         )
