@@ -289,3 +289,31 @@ def test_another_read_of_the_umi_tells_whose_it_is(tmp_path, surrogate, target):
     molecules, losses = molecules_of(bam.write(), target, sample="s")
     assert molecules["barcode"].tolist() == [barcode(2)]
     assert losses.set_index("step").loc["endogenous", "n"] == 1
+
+
+@pytest.mark.parametrize("clip", ["H", "S"])
+def test_a_supplementary_alignment_does_not_stand_for_its_read(clip, tmp_path, surrogate, target):
+    """BWA and minimap2 cut a read in two: half of CD247's read lies on the CAR's contig, as bases that both have.
+
+    That half alone was looked at, and the gene's molecule counted as one that may be the CAR's.
+    """
+    native = relatives()["CD247"]
+    shared = next(i for i in range(200, len(native)) if native[i : i + 60] in surrogate.sequence)
+    read = native[shared - 45 : shared + 45]
+    half = surrogate.sequence.index(native[shared : shared + 45])
+    bam = Bam(tmp_path / "bwa.bam", surrogate)
+    bam.add(read, contig="CD247", start=shared - 45, cell=1, umi="A" * 12)
+    bam.records[-1].query_name = "split"
+    bam.add(read if clip == "S" else read[45:], contig="HBI0101", start=half, cell=1, umi="A" * 12)
+    record = bam.records[-1]
+    record.query_name, record.flag = "split", 2048
+    record.cigarstring = f"45{clip}45M"
+    # Of a read whose other half lies elsewhere this half is all that there is.
+    own = surrogate.sequence[3000:3045]
+    bam.add(own, contig="HBI0101", start=3000, cell=1, umi="C" * 12)
+    bam.records[-1].flag, bam.records[-1].cigarstring = 2048, f"45{clip}45M".replace("45S", "")
+    path = bam.write()
+    molecules, _ = molecules_of(path, target, sample="s")
+    evidence = dict(zip(molecules["umi"], molecules["evidence"], strict=True))
+    assert evidence == {"C" * 12: "unique"}
+    assert len(cell_records(path, target, [barcode(1)])) == 3

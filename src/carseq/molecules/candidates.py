@@ -219,9 +219,13 @@ class CandidateReads:
 
     def _all(self) -> Iterator[tuple[Place, Iterable[pysam.AlignedSegment]]]:
         """Yield the alignments of each place, and last the unmapped reads that resemble the CAR."""
-        yield from self.placed()
+        # A supplementary alignment often has a part of the read alone, and stands for it only where no other is seen.
+        parts: dict[Place, list[pysam.AlignedSegment]] = {}
+        for place, records in self.placed():
+            yield place, _without_parts(records, parts.setdefault(place, []))
         unmapped, self.n_unmapped = self.kmers.unmapped(self.bam)
         yield Place("*", 0, None, "unmapped"), unmapped
+        yield from parts.items()
 
     def __iter__(self) -> Iterator[Candidate]:
         """Yield each read once, those that resemble the CAR also with their further alignments."""
@@ -257,6 +261,17 @@ class CandidateReads:
             return True
         tag = self._tags[0]
         return record.has_tag(tag) and bare_barcode(str(record.get_tag(tag))) in self._wanted
+
+
+def _without_parts(
+    records: Iterable[pysam.AlignedSegment], parts: list[pysam.AlignedSegment]
+) -> Iterator[pysam.AlignedSegment]:
+    """Yield the alignments but the supplementary ones, which are put into ``parts``."""
+    for record in records:
+        if record.is_supplementary:
+            parts.append(record)
+        else:
+            yield record
 
 
 def car_contigs(

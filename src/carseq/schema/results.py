@@ -26,7 +26,7 @@ VERSIONS: Mapping[str, str] = MappingProxyType(
         "reference": "0.2.0",
         "solo": "0.2.0.1",
         "library": "0.2.0",
-        "molecules": "0.2.0.3",
+        "molecules": "0.2.0.4",
         "cells": "0.2.0.14",
         "calling": "0.2.0.11",
         "localize": "0.2.0.6",
