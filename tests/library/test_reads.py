@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import io
+import random
 import tarfile
 
 import pandas as pd
@@ -143,3 +144,23 @@ def test_blank_lines_at_the_end_are_told_as_that(tmp_path):
         path.write_text(f"@r1\n{bases}\n+\nFFFF\n\n")
     with pytest.raises(CarseqError, match="ends with blank lines"):
         check_pair(*pair)
+
+
+def test_the_strand_of_a_paired_bam_is_that_of_r2(tmp_path):
+    """R1 of a 5' paired library is aligned too, on the other strand: the strand could not be determined."""
+    rng = random.Random(3)
+    gene = "".join(rng.choice("ACGT") for _ in range(900))
+    header = {"HD": {"VN": "1.4", "SO": "coordinate"}, "SQ": [{"SN": "chr1", "LN": 1000}]}
+    path = tmp_path / "paired.bam"
+    with pysam.AlignmentFile(str(path), "wb", header=header) as out:
+        for start in range(0, 800, 2):
+            for flag in (1 + 2 + 64, 1 + 2 + 128 + 16):
+                record = pysam.AlignedSegment(out.header)
+                record.query_name, record.flag = f"r{start}", flag
+                record.query_sequence = gene[start : start + 80]
+                record.query_qualities = pysam.qualitystring_to_array("F" * 80)
+                record.reference_id, record.reference_start = 0, start
+                record.cigarstring, record.mapping_quality = "80M", 255
+                out.write(record)
+    pysam.index(str(path))
+    assert measure_reads(None, path, [gene]).strand == "Reverse"

@@ -80,7 +80,7 @@ def count_strands_each(
 
 
 def strand_of_bam(path: str | Path, panel: Sequence[str], *, n: int = 20_000) -> str:
-    """Return the strand of the reads of a BAM: ``Forward`` (3') or ``Reverse`` (5').
+    """Return the strand of the reads of a BAM, of R2 where reads are paired: ``Forward`` (3') or ``Reverse`` (5').
 
     Raises
     ------
@@ -99,7 +99,14 @@ def strand_of_bam(path: str | Path, panel: Sequence[str], *, n: int = 20_000) ->
                 r.get_forward_sequence() or ""
                 for contig in contigs
                 for r in islice(
-                    (r for r in bam.fetch(contig) if not r.is_secondary), -(-n // len(contigs))
+                    (
+                        r
+                        for r in bam.fetch(contig)
+                        if not (
+                            r.is_secondary or r.is_supplementary or (r.is_paired and r.is_read1)
+                        )
+                    ),
+                    -(-n // len(contigs)),
                 )
             ]
     except UNREADABLE as error:
