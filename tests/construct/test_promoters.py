@@ -79,6 +79,9 @@ def test_the_mrna_begins_at_the_promoters_start(tmp_path, name, kozak):
         ("CMV_exon1", ("GTAAGTACCGCC", "CMV_intron_end", 15)),
         ("CMV_exon1", ("GTAAGTACCGCC", "HBB_intron_end", 15)),
         ("", ("", "SV40_late_intron", 0)),
+        ("", ("", "MVM_intron", 0)),
+        # CBh's: the donor of chicken ACTB, the acceptor of MVM.
+        ("CAG_exon1", ("GTGAGCGGGCGGGACGGCCC", "MVM_intron", 0)),
     ],
     ids=lambda x: x[1] if isinstance(x, tuple) else x,
 )

@@ -27,6 +27,8 @@ _FAR_BEFORE, _FAR_AFTER, _FAR_EDITS = 60, 40, 0.2
 _PROMOTER_INTRONS = (
     ("EF1A_exon1", "EF1A_intron_end", 0),
     ("CAG_exon1", "CAG_intron_end", 15),
+    # Of CBh, whose intron begins as CAG's.
+    ("CAG_exon1", "MVM_intron", 0),
     ("UbC_exon1", "UbC_intron_end", 2),
     # Of HTLV-1's R-U5 in composite promoters: a donor as U1 reads it and an acceptor; no measurement of it is known.
     ("HTLV1_exon1", "HTLV1_intron_end", 0),
@@ -41,7 +43,7 @@ _WITHIN, _BEYOND, _TRACT, _PYRIMIDINES, _SHORTEST = 70, 10, 14, 9, 50
 #: 96 % are spliced, but they were amplified, which favours the shorter form), and of a promoter's or annotated intron.
 SPLICED_LEADER, SPLICED_PROMOTER = 0.6, 0.95
 #: Introns known from end to end.
-_WHOLE_INTRONS = ("pCI_intron", "SV40_late_intron")
+_WHOLE_INTRONS = ("pCI_intron", "SV40_late_intron", "MVM_intron")
 
 
 def donors() -> list[str]:
