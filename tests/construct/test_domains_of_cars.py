@@ -441,6 +441,39 @@ def test_families_of_genes_are_known_by_their_members():
     assert not is_annotated("EGFR", {"EGFR-AS1"})
 
 
+@pytest.mark.parametrize(
+    ("segment", "family"),
+    [
+        ("AGGGTCACCATGACCAGGGACACGTCCATCAGCACAGCCTACATGGAGCTGAGCAGGCTGAGATCTGACGACACGGCCGTGTATTACTGTGCG", "IGHV"),
+        ("AGGCTCACCATCACCAAGGACACCTCCAAAAACCAGGTGGTCCTTACAATGACCAACATGGACCCTGTGGACACAGCCACATATTACTGTGCACAC", "IGHV"),
+        ("AGATTCACCATCTCAAGAGATGATTCAAAAAACACGCTGTATCTGCAAATGAACAGCCTGAAAACCGAGGACACAGCCGTGTATTACTGTACC", "IGHV"),
+        ("CAGGTCACCATCTCAGCCGACAAGTCCATCAGCACCGCCTACCTGCAGTGGAGCAGCCTGAAGGCCTCGGACACCGCCATGTATTACTGTGCG", "IGHV"),
+        ("GGGGTCCCTGACAGGTTCAGTGGCAGTGGATCAGGCACAGATTTTACACTGAAAATCAGCAGAGTGGAGGCTGAGGATGTTGGGGTTTATTACTGC", "IGKV"),
+        ("GGGGTCCCTGACCGATTCAGTGGCAGCGGGTCTGGGACAGATTTCACTCTCACCATCAGCAGCCTGCAGGCTGAAGATGTGGCAGTTTATTACTGT", "IGKV"),
+        ("GGGATCCCTGAGCGATTCTCTGGCTCCAACTCTGGGAACACGGCCACCCTGACCATCAGCAGGGTCGAAGCCGGGGATGAGGCCGACTATTACTGT", "IGLV"),
+        ("GGGATCCCAGACCGATTCTCTGGCTTCAGCTCAGGAAACACAGCTTCCTTGACCATCACTGGGGCTCAGGCGGAAGATGAGGCTGACTATTACTGT", "IGLV"),
+    ],
+    ids=["1-2", "2-5", "3-15", "5-51", "2-28", "4-1", "3-21", "3-19"],
+)  # fmt: skip
+def test_a_binder_with_the_codons_of_any_family_of_v_segments_is_known(tmp_path, segment, family):
+    """Reads of B and plasma cells of the families IGHV2, IGHV5, IGKV2, IGKV4, IGLV3 and others were sure."""
+    before, behind = {
+        "IGHV": ("EVQLVESGGGLVQPGGSLRLSCAASGFTFSSYAMSWVRQAPGKGLEWVSAISGSGGSTYYADSVKG", "RGGYDFDYWGQGTLVTVSS"),
+        "IGKV": ("DIQMTQSPSSLSASVGDRVTITCRASQSISSYLNWYQQKPGKAPKLLIYAASSLQS", "QQSYSTPLTFGGGTKVEIK"),
+        "IGLV": ("SYELTQPPSVSVSPGQTASITCSGDKLGDKYACWYQQKPGQSPVLVIYQDSKRPS", "QAWDSSTAVFGGGTKLTVL"),
+    }[family]  # fmt: skip
+    leader, inner = coded(P["CD8A signal peptide"]), coded(protein_of(list(BBZ)))
+    frame = leader[:-3] + coded(before)[:-3] + segment + coded(behind)[:-3] + inner
+    ends = backbones()["MSGV1"]
+    (tmp_path / "v.fa").write_text(f">v\n{ends.five}{frame}{ends.three}\n")
+    found = load_construct(tmp_path / "v.fa")
+    assert family in {part.gene for part in human_parts(found)}
+    # Other codons for the same residues are no gene's.
+    other = coded(translate(frame).rstrip("*"), seed=9)
+    (tmp_path / "v.fa").write_text(f">v\n{ends.five}{other}{ends.three}\n")
+    assert family not in {part.gene for part in human_parts(load_construct(tmp_path / "v.fa"))}
+
+
 PARTNERS = ("dnTGFBR2", "HER2t", "CD20", "IL7", "CCL19", "IL12B", "IL12A", "IL21", "IL15RA")
 
 

@@ -53,9 +53,12 @@ _FAMILIES = ("IGHV", "IGKV", "IGLV", "TRBV")
 #: Framework 3 of human V segments as the germline has it: a variable domain with these codons is read in B and plasma
 #: cells too. Share of edits within which 40 bases of a read agree with the CAR (mutated antibodies, other segments).
 _GERMLINE = {
-    "IGHV": ("IGHV1_FR3", "IGHV3_FR3", "IGHV4_FR3"),
-    "IGKV": ("IGKV1_FR3", "IGKV3_FR3"),
-    "IGLV": ("IGLV1_FR3", "IGLV2_FR3"),
+    "IGHV": (
+        *("IGHV1_FR3", "IGHV1B_FR3", "IGHV2_FR3", "IGHV3_FR3", "IGHV3B_FR3"),
+        *("IGHV4_FR3", "IGHV5_FR3", "IGHV6_FR3"),
+    ),
+    "IGKV": ("IGKV1_FR3", "IGKV2_FR3", "IGKV3_FR3", "IGKV4_FR3"),
+    "IGLV": ("IGLV1_FR3", "IGLV2_FR3", "IGLV3_FR3", "IGLV3B_FR3"),
 }
 _GERMLINE_EDITS = 0.12
 #: Untranslated parts that are transcribed from a human gene too: name, gene, the part they begin with, the one they
