@@ -260,8 +260,14 @@ def index_bam(path: str | Path, index: str | Path | None = None, *, threads: int
 #: the UMI as it was read.
 TAGS, RAW_UMI_TAG = ("CB", "UB"), "UR"
 #: Tags of other programs: BD Rhapsody's (its bioinformatics documentation, "BAM and BAM Index": MA is the RSEC-adjusted
-#: UMI), the Drop-seq tools' (TagBamWithReadSequenceExtended) and zUMIs' before it wrote CB (sdparekh/zUMIs, issue 135).
-OTHER_TAGS = {("CB", "MA"): "BD Rhapsody", ("XC", "XM"): "Drop-seq tools", ("BC", "UB"): "zUMIs"}
+#: UMI), the Drop-seq tools' (TagBamWithReadSequenceExtended), zUMIs' before it wrote CB (sdparekh/zUMIs, issue 135) and
+#: DRAGEN's, whose barcodes and UMIs are as they were read (its documentation, "Single Cell RNA Outputs").
+OTHER_TAGS = {
+    ("CB", "MA"): "BD Rhapsody",
+    ("XC", "XM"): "Drop-seq tools",
+    ("BC", "UB"): "zUMIs",
+    ("XB", "RX"): "DRAGEN",
+}
 #: How STARsolo and BD write that there is no barcode.
 NO_BARCODE = frozenset(("", "-", "0"))
 #: Records by which tags are found, and a UMI as a tag holds it.
