@@ -313,7 +313,16 @@ def test_variants_of_framework_4_are_known(motif):
 
 
 @pytest.mark.parametrize(
-    "motif", ["SGGGTKLEIK", "FGGGTKLTVL", "FGTGTKVTVL", "FGQGVKVEIK", "FGAGTKLELK"]
+    "motif",
+    [
+        "SGGGTKLEIK",
+        "FGGGTKLTVL",
+        "FGTGTKVTVL",
+        "FGQGVKVEIK",
+        "FGAGTKLELK",
+        "FGGGTEVVVK",
+        "FGEGTELTVV",
+    ],
 )
 def test_variants_of_the_light_chain_are_known(motif):
     light = FMC63[:107].replace("FGGGTKLEIT", motif)

@@ -11,9 +11,10 @@ import re
 from typing import NamedTuple
 
 #: Framework 4 (IMGT 118-128): heavy WGxGTxVTVSS, light FGxGTxLEIK (kappa) or FGxGTxLTVL (lambda). Mutated
-#: ones occur in working CARs (SGGGTKLEIK in SJ25C1, WGQGTTVTASS, FGQGVKVEIK), hence the wide classes.
+#: ones occur in working CARs (SGGGTKLEIK in SJ25C1, WGQGTTVTASS, FGQGVKVEIK), and rabbits have FGGGTEVVVK: hence the
+#: wide classes.
 HEAVY = re.compile(r"W[A-Z][A-Z]G[A-Z][A-Z][VLIAM]T[VIA][SAPT]|[A-Z]G[QRKA]GT[A-Z][VL]TVS[SAP]?")
-LIGHT = re.compile(r"[FSYVLIWC]G[A-Z]G[TSVAI][A-Z][LVMAI][EDTQNA][IVLMF][KRTNELIPQ]")
+LIGHT = re.compile(r"[FSYVLIWC]G[A-Z]G[TSVAI][A-Z][LVMAI][EDTQNAV][IVLMF][KRTNELIPQV]")
 #: The second cysteine lies behind Asp-x-(Ala/Gly)-x-Tyr-Tyr; the first residues of that motif vary.
 _SECOND_CYS = re.compile(r"[A-Z]{3}[YFHLVSTCIWDN][YFHSTLVCWIGN]C")
 #: Residues between the second cysteine and framework 4: CDR3 (IMGT 105-117), 3-30 residues.
