@@ -111,6 +111,17 @@ def test_a_car_that_takes_its_cd3zeta_from_the_gene_is_not_cut_off(tmp_path):
     assert "no_stop" not in codes
 
 
+@pytest.mark.parametrize("exon", [parts()["TRAC_exon1"][:40], "TGATAGCTAA"], ids=["TRAC", "other"])
+def test_no_vectors_ends_are_put_on_a_knock_in_donor(tmp_path, exon):
+    """`--backbone MSGV1` made an mRNA of a vector's leader and a donor's CAR, which no cell has."""
+    joint = coded("GSG" + DOMAIN["P2A"])[:-3]
+    donor = spacer(300) + exon + joint + coded(CAR) + parts()["bGH_polyA"] + spacer(310)
+    (tmp_path / "v.fa").write_text(f">v\n{donor}\n")
+    with pytest.raises(CarseqError, match="knocked into") as refusal:
+        load_construct(tmp_path / "v.fa", backbone="MSGV1")
+    assert "frame alone" in refusal.value.remedy
+
+
 @pytest.mark.parametrize("before", ["", "GCCACC"], ids=["cut", "shifted"])
 def test_a_marker_that_lost_its_start_or_a_base_makes_no_donor(tmp_path, before):
     """What the 2A peptide joins is a marker, out of frame or cut off, not an exon."""

@@ -330,7 +330,7 @@ def complete(construct: Construct, name: str) -> Construct:
     Raises
     ------
     CarseqError
-        If the vector is not known, or the construct has no frame or both of its ends.
+        If the vector is not known, or the construct has no frame, both of its ends, or those of a gene (a donor).
     """
     backbone = named_backbone(name)
     if construct.orf is None or construct.form == "partial":
@@ -338,6 +338,12 @@ def complete(construct: Construct, name: str) -> Construct:
             "the ends of a vector need a whole reading frame between them",
             f"{construct.name} is read as {construct.form}",
             "give the CAR's ORF or a piece of the vector around it",
+        )
+    if any(code == "knock_in" for code, _ in construct.notes):
+        raise CarseqError(
+            f"{construct.name} has no vector's ends",
+            "its map is that of a donor: the CAR's mRNA has the ends of the gene that it is knocked into",
+            "leave out --backbone; if the CAR is in a vector all the same, give its frame alone",
         )
     five = not (construct.five is not None and construct.five.known)
     three = not (construct.three is not None and construct.three.known)
