@@ -418,3 +418,23 @@ BEHIND = coded(f"M{DOMAIN['EGFP']}GSG{DOMAIN['T2A']}{CAR}")
 )
 def test_a_base_lost_beside_a_domain_is_told(tmp_path, frame, told):
     assert faults(tmp_path, frame) == told
+
+
+OF_MRNA_1273 = "GGGAAATAAGAGAGAAAAGAAGAGTAAGAAGAAATATAAGAG"
+#: As BNT162b2 has HBA1's.
+OF_BNT162B2 = "GAGAATAAACTAGTATTCTTCTGGTCCCCACAGACTCAGAGAGAACCC"
+
+
+@pytest.mark.parametrize("five", [OF_MRNA_1273, OF_BNT162B2, "GGG" + parts()["HBB_5UTR"]])
+@pytest.mark.parametrize("three", ["HBA1_3UTR", "HBB_3UTR", "MTRNR1"])
+@pytest.mark.parametrize("before", ["", spacer(90) + "TAATACGACTCACTATA"], ids=["mRNA", "template"])
+def test_an_mrna_whose_tail_an_enzyme_adds_has_its_ends(tmp_path, before, five, three):
+    """Its sequence, or template, has no tail: it was said to lack MSGV1's ends, and to lose 86 of 100 5' UMIs."""
+    mrna = five + "GCCACC" + coded(CAR) + spacer(12) + parts()[three]
+    found = read(tmp_path, before + mrna + (spacer(90) if before else "CTAGC"))
+    assert (found.five.known, found.three.known) == (True, True)
+    assert found.sequence.startswith(mrna)
+    assert len(found.sequence) <= len(mrna) + 5
+    codes = {f["code"]: f for f in lint(found)}
+    assert not {"no_leader", "no_3p_end", "orf_only"} & set(codes)
+    assert not any("MSGV1" in f["message"] for f in codes.values())

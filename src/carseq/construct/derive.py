@@ -32,6 +32,7 @@ from carseq.construct.promoters import (
     find_stop,
     find_template,
     known_starts,
+    made_end,
     promoter_names,
     signal_at_end,
 )
@@ -367,8 +368,9 @@ _FIRST = {
 
 #: Leaders of mRNAs made in vitro: name, part; and the bases that T7 RNA polymerase begins with, before a leader (with a
 #: Kozak sequence between) that no part tells.
-_MADE = {"HBB 5' UTR": "HBB_5UTR", "HBA1 5' UTR": "HBA1_5UTR"}
-_MADE_BEFORE, _MADE_START = 12, re.compile("A?GG|GAGA")
+_MADE = {"HBB 5' UTR": "HBB_5UTR", "HBA1 5' UTR": "HBA1_5UTR", "synthetic 5' UTR": "mRNA_5UTR"}
+_MADE_BEHIND = 16
+_MADE_BEFORE, _MADE_START = 16, re.compile("A?GG|GAGA")
 
 
 def transcript_start(sequence: str, made: bool = False) -> str | None:
@@ -421,6 +423,10 @@ def transcript_stop(sequence: str, tail: bool) -> str | None:
             return f"{repeat.virus} R"
     if (known := signal_at_end(sequence)) is not None:
         return known
+    # An enzyme may add the tail later.
+    last = made_end(sequence, lo, n)
+    if last is not None and n - last.position <= _MADE_BEHIND:
+        return last.name
     signal = max(sequence.rfind("AATAAA"), sequence.rfind("ATTAAA"))
     if signal >= 0 and n - signal <= 50 and tail:
         return "poly(A) signal and tail"

@@ -73,6 +73,8 @@ _ENDS = {
 _PHAGES = {"T7": "TAATACGACTCACTATA", "SP6": "ATTTAGGTGACACTATA", "T3": "AATTAACCCTCACTAAA"}
 _PHAGE_REACH = 400
 _ENCODED_TAIL = re.compile("A{40,}(?:[CGT][ACGT]{0,14}A{20,})?|A{25,}[CGT][ACGT]{0,14}A{40,}")
+#: 3' untranslated regions of mRNAs made in vitro: name, part.
+_MADE_UTRS = {"HBB": "HBB_3UTR", "HBA1": "HBA1_3UTR", "HBA2": "HBA2_3UTR", "MT-RNR1": "MTRNR1"}
 _SIGNAL = re.compile("AATAAA|ATTAAA")
 
 
@@ -173,8 +175,8 @@ def find_start(vector: VectorMap, lo: int, hi: int) -> Start | None:
 def find_template(sequence: str, start: int, end: int, wall: int) -> tuple[Start, Stop] | None:
     """Return where the mRNA begins and ends that is transcribed in vitro from a template, None for another map.
 
-    A phage's promoter alone says little, since many plasmids carry one; with a poly(A) tail that the DNA encodes it is
-    that of a template.
+    A phage's promoter alone says little, since many plasmids carry one; with a poly(A) tail that the DNA encodes, or an
+    untranslated region of mRNAs made in vitro, behind which an enzyme adds the tail, it is that of a template.
 
     Parameters
     ----------
@@ -191,14 +193,25 @@ def find_template(sequence: str, start: int, end: int, wall: int) -> tuple[Start
         for name, bases in _PHAGES.items()
         if (at := before.rfind(bases)) >= 0
     ]
-    tail = encoded_tail(sequence, end, min(wall, end + MAX_DOWNSTREAM))
-    if not found or tail is None:
+    last = min(wall, end + MAX_DOWNSTREAM)
+    if (tail := encoded_tail(sequence, end, last)) is not None:
+        stop = Stop(tail.start(), f"encoded poly(A) tail of {tail.end() - tail.start()} nt")
+    else:
+        stop = made_end(sequence, end, last)
+    if not found or stop is None:
         return None
     position, name = max(found)
-    return (
-        Start(position, f"{name} (transcription in vitro)"),
-        Stop(tail.start(), f"encoded poly(A) tail of {tail.end() - tail.start()} nt"),
-    )
+    return Start(position, f"{name} (transcription in vitro)"), stop
+
+
+def made_end(sequence: str, lo: int, hi: int) -> Stop | None:
+    """Return the end of the last 3' untranslated region of mRNAs made in vitro in ``sequence[lo:hi]``, or None."""
+    ends = [
+        Stop(lo + end, f"{name} 3' UTR")
+        for name, part in _MADE_UTRS.items()
+        for _, end, _ in find_part(parts()[part], sequence[lo:hi])
+    ]
+    return max(ends, key=lambda stop: stop.position, default=None)
 
 
 def encoded_tail(sequence: str, lo: int, hi: int, least: int = 0) -> re.Match[str] | None:
