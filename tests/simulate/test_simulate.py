@@ -344,13 +344,3 @@ def test_too_few_barcodes_are_refused(tmp_path: Path):
             samples=[SampleSpec(name="s", cells=8)],
             n_genes=450,
         )
-
-
-@pytest.mark.parametrize(("name", "share"), [("tisa-cel", 0.95), ("axi-cel", 0.6), ("ide-cel", 0)])
-def test_an_mrna_is_spliced_as_its_intron_is(genome, name, share):
-    """EF1alpha's intron stayed in 40 of 100 simulated mRNAs, as a retroviral leader's does."""
-    car = load_construct(data_path(f"constructs/{name}.gb"))
-    forms = [(t.name, t.sequence, list(t.blocks)) for t in car.transcripts]
-    assert make_pool(genome, forms, pad=100).spliced == share
-    with pytest.raises(CarseqError, match="not a share"):
-        Protocol(spliced=1.5)

@@ -8,10 +8,8 @@ join 11 nt downstream (4,000 reads of a 10x 5' amplicon, mehdiborji/nanoranger @
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from functools import lru_cache
 
-from carseq.construct.model import Construct, Transcript, introns_of
+from carseq.construct.model import Construct
 from carseq.construct.parts import find_part, find_sites, parts
 
 #: Bases on either side of a splice site that are looked for.
@@ -39,9 +37,6 @@ _PROMOTER_INTRONS = (
 #: acceptor and how many of them are C or T, and the shortest intron.
 _DONOR, _ACCEPTOR = re.compile("GT[AG]AG[TGC]"), re.compile("[CT]AG")
 _WITHIN, _BEYOND, _TRACT, _PYRIMIDINES, _SHORTEST = 70, 10, 14, 9, 50
-#: Share of a CAR's mRNA that is spliced, where no reads tell: of a retroviral leader (of 494 real molecules of axi-cel
-#: 96 % are spliced, but they were amplified, which favours the shorter form), and of a promoter's or annotated intron.
-SPLICED_LEADER, SPLICED_PROMOTER = 0.6, 0.95
 #: Introns known from end to end.
 _WHOLE_INTRONS = ("pCI_intron", "SV40_late_intron", "MVM_intron")
 
@@ -91,7 +86,6 @@ def _far(names: tuple[str, ...], site: str, after: int, sequence: str) -> list[i
     return sorted(kept)
 
 
-@lru_cache(maxsize=64)
 def splice_sites(transcript: str) -> tuple[int, int] | None:
     """Return (donor, acceptor) of a gamma-retroviral transcript: the psi intron's half-open range, or None.
 
@@ -193,28 +187,6 @@ def introns_within(construct: Construct, full: str, orf: tuple[int, int]) -> lis
     own = [construct.sequence[start:end] for start, end in construct.introns]
     places = [(at, at + len(bases)) for bases in own if (at := full.find(bases)) >= 0]
     return find_introns(full, orf, places)
-
-
-def usual_share(transcripts: Sequence[Transcript]) -> float:
-    """Return the share of a CAR's mRNA that is spliced, where no reads tell; 0 where it has no spliced form.
-
-    Parameters
-    ----------
-    transcripts
-        Of the CAR, the full-length one first.
-
-    Examples
-    --------
-    >>> from carseq.construct.vector import load_construct
-    >>> from carseq.data import path as data_path
-    >>> names = ("axi-cel", "tisa-cel", "ide-cel")
-    >>> cars = [load_construct(data_path(f"constructs/{name}.gb")) for name in names]
-    >>> [usual_share(car.transcripts) for car in cars]
-    [0.6, 0.95, 0.0]
-    """
-    if not (introns := introns_of(transcripts)):
-        return 0.0
-    return SPLICED_LEADER if splice_sites(transcripts[0].sequence) in introns else SPLICED_PROMOTER
 
 
 def joined_leader(sequence: str) -> int | None:

@@ -45,14 +45,6 @@ class Transcript:
     blocks: tuple[tuple[int, int], ...]
 
 
-def introns_of(transcripts: Sequence[Transcript]) -> tuple[tuple[int, int], ...]:
-    """Return the introns of a CAR's full-length transcript, half-open, in order."""
-    spliced = next((t for t in transcripts if t.name == "spliced"), None)
-    if spliced is None:
-        return ()
-    return tuple((before[1], behind[0]) for before, behind in pairwise(spliced.blocks))
-
-
 def forms(
     sequence: str, introns: Sequence[tuple[int, int]], internal: int | None = None
 ) -> tuple[Transcript, ...]:
@@ -159,7 +151,10 @@ class Construct:
     @property
     def introns(self) -> tuple[tuple[int, int], ...]:
         """Introns of the full-length transcript, half-open, in order."""
-        return introns_of(self.transcripts)
+        spliced = next((t for t in self.transcripts if t.name == "spliced"), None)
+        if spliced is None:
+            return ()
+        return tuple((before[1], behind[0]) for before, behind in pairwise(spliced.blocks))
 
     @property
     def internal(self) -> int | None:

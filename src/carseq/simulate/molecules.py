@@ -7,8 +7,6 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from carseq.construct.introns import usual_share
-from carseq.construct.model import Transcript
 from carseq.errors import CarseqError
 from carseq.simulate.expression import Cells
 from carseq.simulate.genome import Bases, Genome, encode
@@ -50,8 +48,7 @@ class Protocol:
     degraded
         Share of molecules that have lost their 5' part.
     spliced
-        Share of a CAR's mRNA that is spliced, where it has both forms; None: that of its kind of intron
-        (:func:`carseq.construct.introns.usual_share`).
+        Share of a CAR's mRNA that is spliced, where it has both forms.
     chimeras
         Share of molecules seen a second time, in another droplet of the library (PCR chimeras).
     index_hopping
@@ -69,7 +66,7 @@ class Protocol:
     premrna: float = 0.05
     internal_priming: float = 0.05
     degraded: float = 0.10
-    spliced: float | None = None
+    spliced: float = 0.6
     chimeras: float = 0.001
     index_hopping: float = 0.0
     background_barcodes: float = 0.03
@@ -86,11 +83,10 @@ class Protocol:
             "background_barcodes",
             "junk",
         ):
-            share = getattr(self, name)
-            if share is not None and not 0 <= share <= 1:
+            if not 0 <= getattr(self, name) <= 1:
                 raise CarseqError(
                     f"Protocol.{name} is not a share",
-                    f"it is {share}",
+                    f"it is {getattr(self, name)}",
                     "give a number from 0 to 1",
                 )
         if self.background_barcodes + self.junk > 0.9:
@@ -113,7 +109,6 @@ class Pool:
     """Every transcript that can be captured: mRNAs, then pre-mRNAs, then the CAR's.
 
     ``bases`` is padded by ``pad`` on both sides; transcript ``i`` begins at ``offset[i]``.
-    ``spliced`` is the share of the CAR's mRNA that is usually spliced.
     ``longest[k][s]`` is the longest stretch from base ``s`` of CAR transcript ``k`` that is
     identical in an endogenous transcript (0 below 20 nt).
     """
@@ -128,7 +123,6 @@ class Pool:
     spliceable: NDArray[np.bool_]
     car_blocks: list[list[tuple[int, int]]]
     car_names: list[str]
-    spliced: float
     longest: list[Ints]
 
     @property
@@ -194,7 +188,6 @@ def make_pool(
         spliceable=np.array([len(gene.exons) > 1 for gene in genes]),
         car_blocks=[list(blocks) for _, _, blocks in car],
         car_names=[name for name, _, _ in car],
-        spliced=usual_share([Transcript(n, bases, tuple(blocks)) for n, bases, blocks in car]),
         longest=[_longest_shared(encode(sequence), theirs, ends) for _, sequence, _ in car],
     )
 
@@ -417,9 +410,8 @@ def _transcripts(column: Ints, pool: Pool, protocol: Protocol, rng: np.random.Ge
     premrna = ~is_car & pool.spliceable[gene] & (rng.random(len(column)) < protocol.premrna)
     transcript[premrna] += pool.n_genes
     n_forms = len(pool.car_names)
-    spliced = pool.spliced if protocol.spliced is None else protocol.spliced
-    shares = np.full(n_forms, spliced / max(n_forms - 1, 1))
-    shares[0] = 1 - spliced if n_forms > 1 else 1.0
+    shares = np.full(n_forms, protocol.spliced / max(n_forms - 1, 1))
+    shares[0] = 1 - protocol.spliced if n_forms > 1 else 1.0
     transcript[is_car] = pool.first_car + rng.choice(n_forms, int(is_car.sum()), p=shares)
     return transcript
 
