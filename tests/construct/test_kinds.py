@@ -339,6 +339,22 @@ def test_a_vector_without_such_a_signal_says_nothing_of_it(tmp_path):
     assert "inner_poly_a" not in {f["code"] for f in lint(found)}
 
 
+def test_an_ltr_that_a_map_names_after_its_poly_a_signal_is_the_ltr(tmp_path):
+    """Its feature begins before R, and the signal lies in R: it is no second signal before the LTR."""
+    vector = HIV + EF1A + spacer(20) + coded(CAR)
+    first = len(vector) + len(parts()["WPRE"]) + 50 + 1
+    bases = vector + SIN
+    lines = "".join(f"{i + 1:>9} {bases[i : i + 60]}\n" for i in range(0, len(bases), 60))
+    (tmp_path / "v.gb").write_text(
+        f"LOCUS       v {len(bases)} bp    DNA     linear SYN 01-JAN-2020\n"
+        f"FEATURES             Location/Qualifiers\n     polyA_signal    {first}..{len(bases)}\n"
+        f'                     /label="SIN LTR, poly(A)"\nORIGIN\n{lines}//\n'
+    )
+    found = load_construct(tmp_path / "v.gb")
+    assert "R" in found.three.what
+    assert "inner_poly_a" not in {f["code"] for f in lint(found)}
+
+
 def test_the_mrna_of_a_second_gene_behind_a_poly_a_signal_is_not_the_cars(tmp_path):
     """CAR, bGH's signal, PGK promoter and GFP up to the 3' LTR: GFP's mRNA was taken for the end of the CAR's."""
     part = parts()

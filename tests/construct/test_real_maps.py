@@ -14,6 +14,7 @@ from Bio import SeqIO
 from Bio.Seq import Seq
 
 from carseq.construct import Construct, lint, load_construct
+from carseq.construct.genes import human_parts
 from carseq.errors import CarseqError
 
 #: CAR plasmids: start of the mRNA, its end (0-based, on the map; smaller than the start: across the origin), intron on
@@ -278,6 +279,8 @@ def test_10_a_synnotch_receptor_shows_its_scfv_and_every_residue(cases):
     told = {f["code"]: f for f in lint(found)}
     assert not {"no_transmembrane", "no_hinge"} & set(told)
     assert "synNotch" in told["no_cd3zeta"]["message"]
+    # NOTCH1's own reads may lie there.
+    assert "NOTCH1" in {part.gene for part in human_parts(found)}
     assert sum(r.end - r.start for r in rows) == 3 * len(found.protein)
     # It binds and spans the membrane, but signals as no CAR does.
     assert {f["code"]: f["level"] for f in lint(found)}["no_cd3zeta"] == "error"

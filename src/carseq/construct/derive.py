@@ -246,7 +246,7 @@ def _three_prime(found: Candidate, notes: list[Note]) -> tuple[int, End]:
     if found.repeats.three is not None:
         one = found.repeats.three
         own = find_stop(vector, orf.end, one.start)
-        if own is None or own.guess:
+        if own is None or own.guess or own.position > one.start:
             return one.end, End(f"{one.virus} R", True)
         if promoter_names(vector, own.position, one.start):
             # What lies behind is another gene's mRNA, which the vector's R ends.
