@@ -157,6 +157,15 @@ def test_a_name_in_the_line_of_the_first_bases_takes_none_of_them(tmp_path, befo
     assert read_vector(path).sequence == BASES
 
 
+def test_a_number_before_the_bases_is_no_name(tmp_path):
+    path = tmp_path / "v.txt"
+    rows = [f"{i + 1:>9} " + BASES[i : i + 60].lower() for i in range(0, 600, 60)]
+    path.write_text("\n".join(rows))
+    found = read_vector(path)
+    assert found.sequence == BASES[:600]
+    assert "taken for its name" not in "".join(found.remarks)
+
+
 @pytest.mark.parametrize("block", [3, 6, 10])
 def test_an_ambiguous_base_in_the_first_block_makes_it_no_name(tmp_path, block):
     """Bases in blocks, one of them R or Y: the first block was taken for the sequence's name."""

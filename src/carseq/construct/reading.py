@@ -284,8 +284,8 @@ def _name_before(line: str) -> tuple[str, str] | None:
     name, bases = found[1], line[found.end() :]
     letters = _letters(name)
     if set(letters) <= _BASES:
-        share = sum(c in "ACGTUN" for c in letters) / max(1, len(letters))
-        if share >= _NO_NAME or len(bases.split()[0]) == len(letters):
+        share = sum(c in "ACGTUN" for c in letters)
+        if share >= _NO_NAME * len(letters) or len(bases.split()[0]) == len(letters):
             return None
     return name, bases
 
