@@ -90,6 +90,17 @@ def test_other_encodings_are_read(tmp_path, encoding):
     assert read_vector(path).sequence == BASES
 
 
+@pytest.mark.parametrize("place", ["1..10,20..30", "one-of(3..5)", "join()", "200-300", "0..10"])
+def test_a_feature_whose_place_cannot_be_read_is_left_out_alone(tmp_path, place):
+    """A join whose word was lost refused the whole map."""
+    path = tmp_path / "v.gb"
+    path.write_text(RECORD.replace("ORIGIN", f"     intron          {place}\nORIGIN", 1))
+    found = read_vector(path)
+    assert found.sequence == BASES
+    assert len(found.features) > 3
+    assert f"({place}) was left out" in "".join(found.remarks)
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -181,7 +181,7 @@ def _read_features(lines: list[str], record: GenBankRecord) -> None:
             continue
         try:
             found = _place(place, len(record.sequence), record.circular)
-        except (ValueError, IndexError, AttributeError) as error:
+        except (ValueError, IndexError, AttributeError, AssertionError) as error:
             reason = str(error).splitlines()[0] if str(error) else "unreadable"
             record.remarks.append(f"the feature {label or kind} ({place}) was left out: {reason}")
             continue
