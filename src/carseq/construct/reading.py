@@ -37,7 +37,10 @@ _MOSTLY_BASES = 0.8
 _MAX_NAMED, _MAX_WORD = 3, 10
 #: A name before the bases of its line, as in a row of a table or an alignment, or behind it a colon; the share of A, C,
 #: G, T and N from which letters that could all be bases are no name.
-_NAME_BEFORE = re.compile(r"\s*(\S.*?)[\s:,;=|\"']+(?=(?:[ACGTUN]\s*){30})", re.I)
+_NAME_BEFORE = re.compile(
+    "\\s*(\\S.*?)(?:[\\s:,;=|\"'>\u2019\u2032\u2013\u2014-]|5['\u2019\u2032])+(?=(?:[ACGTUN]\\s*){30})",
+    re.I,
+)
 _NO_NAME = 0.8
 #: Characters without width, as pages and documents hold them, and the line above the sequence in files of DNASTAR's.
 _WIDTHLESS = re.compile("[\u200b\u200c\u200d\u2060\ufeff\u00ad]")
