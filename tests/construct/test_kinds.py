@@ -454,3 +454,28 @@ def test_an_mrna_whose_tail_an_enzyme_adds_has_its_ends(tmp_path, before, five, 
     codes = {f["code"]: f for f in lint(found)}
     assert not {"no_leader", "no_3p_end", "orf_only"} & set(codes)
     assert not any("MSGV1" in f["message"] for f in codes.values())
+
+
+@pytest.mark.parametrize("gap", [0, 1, 2])
+@pytest.mark.parametrize("first", [True, False], ids=["longer first", "longer last"])
+def test_two_cars_of_one_mrna_behind_an_ires_are_told(tmp_path, gap, first):
+    """As the refusal of such a map proposes: one was a second ORF, or its CD3zeta a frameshift of the other's."""
+    other = CAR.replace(SCFV, f"{SCFV}GGGGSGGGGSGGGGS{SCFV[125:]}")
+    one, two = (other, CAR) if first else (CAR, other)
+    vector = backbones()["MSGV1"]
+    frames = coded(one) + spacer(20) + parts()["EMCV_IRES"] + spacer(gap) + coded(two)
+    (tmp_path / "v.fa").write_text(f">v\n{vector.five}{frames}{vector.three}\n")
+    found = load_construct(tmp_path / "v.fa", form="transcript")
+    told = {f["code"]: f for f in lint(found)}
+    assert "two CARs on one mRNA" in told["two_cars"]["message"]
+    assert {f["level"] for f in told.values()} <= {"info", "warn"}
+
+
+def test_a_second_cars_cd3zeta_in_another_frame_is_no_frameshift(tmp_path):
+    """Of two CARs with a promoter each, read as one transcript, the second's CD3zeta looked like the mouse's."""
+    one = EF1A + spacer(20) + coded(f"{CAR}GS") + parts()["bGH_polyA"]
+    for gap in (0, 1, 2):
+        two = parts()["hPGK_promoter"] + parts()["hPGK_leader"] + spacer(gap) + coded(CAR)
+        (tmp_path / "v.fa").write_text(f">v\n{one}{two}{parts()['SV40_polyA']}\n")
+        found = load_construct(tmp_path / "v.fa", form="transcript")
+        assert not {"frameshift", "premature_stop"} & {f["code"] for f in lint(found)}

@@ -525,13 +525,16 @@ def _shifted_zeta(construct: Construct) -> Fault | None:
     """Return the fault of a CD3zeta whose beginning and rest are in different frames, or None."""
     assert construct.orf is not None
     start, protein = construct.orf[0], construct.protein
+    places = []
     for domain in known_proteins("CD3zeta"):
         zeta = domain.sequence
         hit = edlib.align(zeta[:_MIN_PIECE], protein, mode="HW", task="locations", k=3)
         first = hit["locations"][0][0] if hit["editDistance"] >= 0 else 0
         if zeta[-_MIN_REST:] in protein[first:]:
-            # In frame to its end.
-            continue
+            # In frame to its end, whatever another species' looks like in another frame.
+            return None
+        places.append((zeta, first))
+    for zeta, first in places:
         lo = start + 3 * first
         size = 3 * (len(zeta) + 12) if first else len(construct.sequence)
         for n in range(len(zeta) - _MIN_PIECE, _MIN_REST - 1, -3):

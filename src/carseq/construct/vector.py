@@ -170,6 +170,13 @@ def _whole(vector: VectorMap, name: str, form: Form, path: str | Path) -> Constr
                 "the reading frame holds more than one CD3zeta domain: two CARs on one mRNA",
             )
         )
+    elif form == "transcript" and (other := _second_car(sequence, place)) is not None:
+        notes.append(
+            (
+                "two_cars",
+                f"the reading frame of bases {other.start + 1}-{other.end} is a CAR's too: two CARs on one mRNA",
+            )
+        )
     annotated = [
         (f.start - first, f.end - first)
         for f in strand.features
@@ -385,6 +392,17 @@ def _refuse_two(found: list[Candidate], best: Candidate, path: str | Path) -> No
                 "give a file of one CAR; for two CARs on one mRNA give that mRNA with `form: transcript` "
                 "(`--form transcript` of a command)",
             )
+
+
+def _second_car(sequence: str, place: tuple[int, int]) -> Orf | None:
+    """Return a CAR's frame beside the one at ``place``, which an IRES may translate, or None."""
+    for orf in find_orfs(sequence):
+        if orf.start < place[1] and place[0] < orf.end:
+            continue
+        protein = translate(sequence[orf.start : orf.end]).rstrip("*")
+        if n_signalling(protein) and judge_protein(protein).is_car:
+            return orf
+    return None
 
 
 def _refuse_underivable(best: Candidate, form: Form, path: str | Path) -> None:
