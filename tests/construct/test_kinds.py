@@ -479,3 +479,17 @@ def test_a_second_cars_cd3zeta_in_another_frame_is_no_frameshift(tmp_path):
         (tmp_path / "v.fa").write_text(f">v\n{one}{two}{parts()['SV40_polyA']}\n")
         found = load_construct(tmp_path / "v.fa", form="transcript")
         assert not {"frameshift", "premature_stop"} & {f["code"] for f in lint(found)}
+
+
+@pytest.mark.parametrize("name", ["MSGV1", "MP71", "SFG", "pHR-SFFV"])
+@pytest.mark.parametrize("cut", [30, 60, 150])
+def test_a_file_that_ends_within_the_3_ltr_keeps_the_u3_that_it_has(tmp_path, name, cut):
+    """Without R the mRNA was ended at an AATAAA before U3, and the U3 that the file has was thrown away."""
+    vector = backbones()[name]
+    lead = parts()["SFFV_promoter"] if name == "pHR-SFFV" else ""
+    bases = lead + vector.five + coded(CAR) + vector.three[:-cut]
+    found = read(tmp_path, bases)
+    assert found.sequence.endswith(bases[-300:])
+    told = {f["code"]: f for f in lint(found)}
+    assert told["no_3p_end"]["umis_lost_3p"] <= 10
+    assert "three_prime_guess" not in told

@@ -18,6 +18,7 @@ from carseq.construct.ltr import (
     MAX_DOWNSTREAM,
     MAX_UPSTREAM,
     Repeats,
+    ends_in_ltr,
     find_all_repeats,
     find_backbone,
     place_repeats,
@@ -270,6 +271,9 @@ def _three_prime(found: Candidate, notes: list[Note]) -> tuple[int, End]:
     stop = find_stop(vector, orf.end, wall)
     if stop is not None and not stop.guess:
         return stop.position, End(stop.name, True)
+    if wall == n and not found.rotated and ends_in_ltr(vector.sequence, orf.end):
+        # An AATAAA before the LTR's U3 ends no mRNA.
+        return n, CUT
     if stop is not None:
         end, what = stop.position, f"the mRNA is taken to end at {stop.name}"
     elif wall < n or found.rotated or n - orf.end > MAX_DOWNSTREAM:

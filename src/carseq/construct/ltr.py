@@ -36,6 +36,8 @@ _SURROUNDED = (
 _U3_BESIDE = 120
 #: Most edits (share) of a U3: vectors differ by up to 15 % from the known ones, SFFV from MoMuLV by 12 % at its end.
 U3_EDITS = 0.2
+#: First bases of a U3 by which one is known that the file's end cuts off.
+_U3_HEAD = 60
 #: Most edits in either half of an R that was found by its surroundings: promoters taken from a U3 have a piece of R.
 _HALF_EDITS = 0.32
 FAMILIES = {"gamma": "gamma-retroviral LTRs", "lenti": "lentiviral LTRs"}
@@ -92,6 +94,24 @@ class Repeats:
     def n_found(self) -> int:
         """How many of the two R's are there."""
         return (self.five is not None) + (self.three is not None)
+
+
+def ends_in_ltr(sequence: str, lo: int) -> bool:
+    """Whether a sequence ends within the 3' LTR behind ``lo``: its U3 begins there, and its R is cut off.
+
+    Parameters
+    ----------
+    sequence
+        The map, sense strand.
+    lo
+        Where the CAR's reading frame ends.
+    """
+    for before, repeat, _ in _SURROUNDED:
+        u3, r = parts()[before], parts()[repeat]
+        hits = find_part(u3[:_U3_HEAD], sequence[lo:], U3_EDITS)
+        if hits and lo + hits[-1][0] + len(u3) + len(r) > len(sequence):
+            return True
+    return False
 
 
 def find_all_repeats(sequence: str) -> list[Repeat]:
