@@ -194,10 +194,9 @@ def find_template(sequence: str, start: int, end: int, wall: int) -> tuple[Start
         if (at := before.rfind(bases)) >= 0
     ]
     last = min(wall, end + MAX_DOWNSTREAM)
+    stop = made_end(sequence, end, last)
     if (tail := encoded_tail(sequence, end, last)) is not None:
         stop = Stop(tail.start(), f"encoded poly(A) tail of {tail.end() - tail.start()} nt")
-    else:
-        stop = made_end(sequence, end, last)
     if not found or stop is None:
         return None
     position, name = max(found)
