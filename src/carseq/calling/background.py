@@ -77,7 +77,7 @@ class Background:
     shape
         Shape of the negative binomial of both together.
     assumed
-        By sample: whether its ambient RNA was assumed, for want of empty droplets.
+        By sample: whether its ambient RNA was assumed, for want of empty droplets or of a contamination.
     evidence
         By sample: the input of :func:`ambient_rate`, so that it can be computed again.
     """
@@ -103,7 +103,7 @@ class Evidence:
         CAR molecules, expected ambient molecules of any gene, and molecules of the cells of its library that cannot be
         CAR T cells.
     assumed
-        Whether contamination was assumed.
+        Whether contamination was assumed, or the CAR's share of ambient RNA for want of empty droplets.
     t_cells, t_silent
         T cells, and those of them without a CAR molecule.
     t_ambient, t_molecules
@@ -125,6 +125,11 @@ class Evidence:
     t_ambient: float = 0.0
     t_molecules: float = 0.0
     t_shape: float = 1.0
+
+    @property
+    def has_empty(self) -> bool:
+        """Whether empty droplets tell the CAR's share of ambient RNA."""
+        return self.empty_molecules > 0
 
     def to_row(self) -> list[float]:
         """Return it as numbers, for ``uns``."""
@@ -157,7 +162,7 @@ class Evidence:
 
 
 def contamination_of(obs: pd.DataFrame, samples: pd.DataFrame) -> tuple[Floats, dict[str, bool]]:
-    """Return the ambient share of every cell's molecules, and whose was assumed.
+    """Return the ambient share of every cell's molecules, and which samples have no measured one.
 
     A sample without empty droplets whose cells all have one and the same contamination (the lower bound of the
     estimate, or a default) has no measured one. It is assumed then, as it is for cells without a number.
@@ -174,7 +179,7 @@ def contamination_of(obs: pd.DataFrame, samples: pd.DataFrame) -> tuple[Floats, 
     share : numpy.ndarray
         One number a cell, 0-1.
     assumed : dict of bool
-        By sample.
+        By sample: whether it has no contamination of its own, or no empty droplets to measure it by.
     """
     share = np.full(len(obs), np.nan)
     if "contamination" in obs:
@@ -185,14 +190,19 @@ def contamination_of(obs: pd.DataFrame, samples: pd.DataFrame) -> tuple[Floats, 
         own = names == str(sample)
         known = share[own]
         known = known[np.isfinite(known)]
-        empty = float(row.get("ambient_umis", 0) or 0) >= MIN_AMBIENT_UMIS
+        empty = has_empty_droplets(row)
         measured = len(known) > 0 and (empty or np.ptp(known) > 1e-9)
         if not measured:
             share[own] = ASSUMED_CONTAMINATION
         elif len(known) < own.sum():
             share[own] = np.where(np.isfinite(share[own]), share[own], np.median(known))
-        assumed[str(sample)] = not empty
+        assumed[str(sample)] = not empty or (bool(own.any()) and not measured)
     return share, assumed
+
+
+def has_empty_droplets(row: pd.Series) -> bool:
+    """Return whether a sample's empty droplets hold enough molecules (``ambient_umis``) to tell of its ambient RNA."""
+    return float(row.get("ambient_umis", 0) or 0) >= MIN_AMBIENT_UMIS
 
 
 def ambient_rate(evidence: Evidence) -> tuple[float, float, float, float]:
@@ -360,7 +370,7 @@ def background(obs: pd.DataFrame, samples: pd.DataFrame) -> Background:
         around = np.isin(names, mates)
         others, t_cell = around & other, own & of_t
         exposed = (share * total)[t_cell]
-        known = not assumed[str(sample)]
+        known = has_empty_droplets(row)
         e = Evidence(
             car=float(k[around].sum()),
             molecules=float(total[around].sum()),
@@ -369,7 +379,7 @@ def background(obs: pd.DataFrame, samples: pd.DataFrame) -> Background:
             other_car=float(np.minimum(k[others], _most(k[others])).sum()),
             other_ambient=float((share * total)[others].sum()),
             other_molecules=float(total[others].sum()),
-            assumed=not known,
+            assumed=assumed[str(sample)],
             t_cells=float(t_cell.sum()),
             t_silent=float((k[t_cell] == 0).sum()),
             t_ambient=float(exposed.sum()),

@@ -23,6 +23,7 @@ from carseq.calling.verdict import (
     sensitivity_of,
     silent_bound,
     silent_left_out,
+    what_was_assumed,
 )
 from carseq.cells.annotation import T_LINEAGE, is_single_t
 from carseq.cells.intact import can_be_judged, intactness
@@ -441,7 +442,7 @@ def _row(
         _unseen(meta),
         limit if n_positive else high,
         false_calls,
-        assumed=assumed,
+        assumed=what_was_assumed(known.evidence[sample], float(meta["ambient_umis"])),
         role=role,
         median_genes=float(failed.get(sample, np.nan)),
         left_out=left_out,

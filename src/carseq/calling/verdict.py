@@ -187,7 +187,7 @@ class Sensitivity:
 
         Without empty droplets ambient RNA is estimated from the cells, CAR T cells among them.
         """
-        if self.evidence is None or not self.evidence.assumed:
+        if self.evidence is None or self.evidence.has_empty:
             return self._null
         mu = float(np.exp(self.weight @ np.log(self.mu)))
         there = self.evidence.at_fraction(fraction, mu * self._t_molecules, self._shown)
@@ -213,7 +213,7 @@ class Sensitivity:
         rises as cells get deeper would not be a limit. So each cell gets the least sensitivity at its own depth or any
         greater one.
         """
-        assumed = self.evidence is not None and self.evidence.assumed
+        assumed = self.evidence is not None and not self.evidence.has_empty
         part = PRIOR_PART_ASSUMED if assumed else PRIOR_PART
         called = self._called(min(fraction * part, 1 - 1e-9), fraction, cutoff)
         by_depth = called.reshape(*self._shape, -1)
@@ -344,6 +344,28 @@ def never_twice(k: npt.ArrayLike, total: npt.ArrayLike) -> float:
     return expected if expected >= LEAST_TWICE else 0.0
 
 
+def what_was_assumed(evidence: Evidence, empty_molecules: float) -> str:
+    """Return what of a sample's ambient RNA was assumed, and why; nothing where it was measured.
+
+    Parameters
+    ----------
+    evidence
+        What the sample says of its false molecules.
+    empty_molecules
+        Molecules in its empty droplets.
+    """
+    if not evidence.assumed:
+        return ""
+    if evidence.has_empty:
+        return (
+            "how much of each cell is ambient RNA was assumed, since the cells come without a `contamination` "
+            "(its CAR molecules are those of the empty droplets)"
+        )
+    if empty_molecules > 0:
+        return f"ambient RNA was assumed, since the empty droplets hold {empty_molecules:,.0f} molecules, too few to tell"
+    return "ambient RNA was assumed, since the matrix holds no empty droplets"
+
+
 def decide(
     n_positive: int,
     n_t: int,
@@ -351,7 +373,7 @@ def decide(
     limit: float,
     false_calls: float,
     *,
-    assumed: bool = False,
+    assumed: str = "",
     role: str = "",
     median_genes: float = float("nan"),
     left_out: float = 0.0,
@@ -370,7 +392,7 @@ def decide(
     false_calls
         Expected false calls among the positive ones.
     assumed
-        Whether the ambient RNA was assumed.
+        What of the ambient RNA was assumed, and why, as :func:`what_was_assumed` says it.
     role
         Of the sample; of a negative control with CAR T cells the sentence says so.
     median_genes
@@ -380,7 +402,7 @@ def decide(
     once
         From :func:`never_twice`.
     """
-    tail = "; ambient RNA was assumed, since the matrix holds no empty droplets" if assumed else ""
+    tail = f"; {assumed}" if assumed else ""
     if once:
         tail = (
             f"; no T cell shows more than one CAR molecule, where {once:.0f} or more would by chance: the matrix says "

@@ -231,7 +231,9 @@ def _what_was_assumed(study: Study, row: Any) -> list[str]:
             "After this sort the share says how pure the sort is, not how many T cells are CAR T cells."
         )
     if row.ambient_assumed:
-        told.append("Ambient RNA was assumed, not measured: the matrix holds no empty droplets.")
+        told.append(
+            "Ambient RNA was assumed, not measured: the matrix holds no empty droplets, or hardly a molecule in them."
+        )
     return told
 
 

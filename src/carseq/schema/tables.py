@@ -107,7 +107,8 @@ DETECTION = Schema(
         ),
         "ambient_assumed": Column(
             "bool",
-            "whether ambient RNA was assumed, since the matrix holds no empty droplets",
+            "whether ambient RNA was assumed: no empty droplets, hardly a molecule in them, or (`carseq call`) cells "
+            "without a contamination",
             label="Ambient assumed",
         ),
         "n_t_at_least_1_umi": Column(
