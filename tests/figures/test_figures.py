@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure as Drawing
+from matplotlib.text import Text
 
 from carseq import figures
 from carseq.figures import Figure, summaries
@@ -260,3 +261,17 @@ def test_shares_of_many_samples_begin_with_one_of_urine(study: Study) -> None:
     assert set(shown.rows()["rows"]["menu_sample"]) == {f"S{i}" for i in range(14)}
     few = figures.localization(many[many["sample"].isin(["S1", "S5"])])
     assert next(m for m in few.menus if m.column == "menu_sample").options[0][0] is None
+
+
+def test_ambient_rna_that_nobody_measured_is_not_drawn(study: Study) -> None:
+    """Samples given as matrices of called cells: their lower bound, 0.5 %, was drawn as if it were a measurement."""
+    first, *others = dict.fromkeys(study.cells["sample"])
+    cells = study.cells.assign(contamination=np.linspace(0.01, 0.2, len(study.cells)))
+    cells.loc[cells["sample"] == first, "contamination"] = 0.005
+    axes = figures.contamination(cells).axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == [
+        f"{first} (not measured)",
+        *others,
+    ]
+    nothing = figures.contamination(cells.assign(contamination=0.005))
+    assert "not measured" in " ".join(text.get_text() for text in nothing.findobj(Text))

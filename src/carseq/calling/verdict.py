@@ -362,7 +362,8 @@ def what_was_assumed(evidence: Evidence, empty_molecules: float) -> str:
             "(its CAR molecules are those of the empty droplets)"
         )
     if empty_molecules > 0:
-        return f"ambient RNA was assumed, since the empty droplets hold {empty_molecules:,.0f} molecules, too few to tell"
+        few = f"the empty droplets hold {empty_molecules:,.0f} molecules"
+        return f"ambient RNA was assumed, since {few}, too few to tell"
     return "ambient RNA was assumed, since the matrix holds no empty droplets"
 
 

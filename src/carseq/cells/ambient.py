@@ -98,7 +98,7 @@ def contamination(
     are fitted together. Genes more than three times as frequent as the median gene are taken for
     leaky and left out, as are doublets. Where fewer than 20 foreign UMIs are expected, or the fit
     gives more than five mean empty droplets, the ambient UMIs of a cell are taken to be those of a
-    mean empty droplet.
+    mean empty droplet. Where there are no empty droplets, nothing is measured: every cell has the lower bound.
 
     Parameters
     ----------
@@ -153,10 +153,13 @@ def contamination(
         )
         umis, method = np.full(cells.n_obs, base), "mean empty droplet"
     values = np.clip(umis / np.maximum(totals, 1.0), LEAST, MOST)
+    if cells.n_obs and not fraction.sum():
+        method = "not measured"
+        log.info("contamination: not measured, for want of empty droplets")
+    elif cells.n_obs:
+        log.info("contamination: median %.1f %% (%s)", 100 * float(np.median(values)), method)
     result = pd.Series(values, index=cells.obs_names, name="contamination")
     result.attrs["method"] = method
-    if cells.n_obs:
-        log.info("contamination: median %.1f %% (%s)", 100 * float(np.median(values)), method)
     return result
 
 

@@ -241,7 +241,7 @@ def doublets(cells: pd.DataFrame) -> Figure:
 
 
 def contamination(cells: pd.DataFrame) -> Figure:
-    """Share of ambient molecules in each cell, by sample.
+    """Share of ambient molecules in each cell, by sample; where all cells of one have the same, it was not measured.
 
     Parameters
     ----------
@@ -251,12 +251,20 @@ def contamination(cells: pd.DataFrame) -> Figure:
     if "contamination" not in cells or not cells["contamination"].notna().any():
         return nothing_to_show("No estimate of ambient RNA.")
     names = list(dict.fromkeys(cells["sample"]))
+    values = [
+        cells.loc[cells["sample"] == name, "contamination"].dropna().to_numpy(float)
+        for name in names
+    ]
+    measured = [len(own) == 1 or (len(own) > 1 and np.ptp(own) > 0) for own in values]
+    if not any(measured):
+        return nothing_to_show("Ambient RNA was not measured: there are no empty droplets.")
+    values = [own if known else own[:0] for own, known in zip(values, measured, strict=True)]
+    names = [
+        name if known else f"{name} (not measured)"
+        for name, known in zip(names, measured, strict=True)
+    ]
     with style():
         figure, axes = new_figure(7.5, 1 + 0.4 * len(names))
-        values = [
-            cells.loc[cells["sample"] == name, "contamination"].dropna().to_numpy(float)
-            for name in names
-        ]
         look = {"color": "#30363d"}
         axes.boxplot(
             values,

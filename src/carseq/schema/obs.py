@@ -175,7 +175,10 @@ OBS_MORE = Schema(
         "reference_confidence": Column("float64", "its probability, 0 to 1"),
         "celltypist_type": Column("str", "label of the user's CellTypist model"),
         "celltypist_confidence": Column("float64", "its probability, 0 to 1"),
-        "contamination": Column("float64", "ambient share of the cell's UMIs, 0 to 1"),
+        "contamination": Column(
+            "float64",
+            "ambient share of the cell's UMIs, 0 to 1; one number in all cells of a sample where nothing measured it",
+        ),
         "intact_fraction": Column(
             "float64",
             "estimated share of its mRNA that the cell kept, 0 to 1; 1 where it cannot be judged",
