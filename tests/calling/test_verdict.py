@@ -64,3 +64,10 @@ def test_molecules_that_were_seen_and_not_counted_are_told():
         adata = ad.AnnData(counts, obs=obs, var=pd.DataFrame(index=["CAR", "CD3E"]))
         detection = call_cells(adata, None, pd.DataFrame({"sample": ["S"]}), car="CAR")
         assert ("not how often" in detection["verdict_text"][0]) is told
+
+
+def test_one_t_cell_is_one_in_the_sentence():
+    """ "1 of 1 T cells called positive, 0.02 of them" stood in detection.tsv and on the terminal."""
+    assert "1 of 1 T cell called positive, 0.02 of it expected" in decide(1, 1, 0.0, 1.0, 0.02)[1]
+    assert "2 of 3 T cells called positive, 0.02 of them" in decide(2, 3, 0.0, 1.0, 0.02)[1]
+    assert "no positive call among 1 T cell, but 90 %" in decide(0, 1, 0.9, 1.0, 0.0)[1]

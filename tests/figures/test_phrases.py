@@ -27,10 +27,11 @@ def test_shares_read_as_people_write_them(share: float, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("share", "text"),
-    [(0.0004, "0.04 %"), (0.0066, "0.66 %"), (0.067, "6.7 %"), (1, "100 %"), (math.nan, "–")],
-)
+    [(0.0004, "0.04 %"), (0.0066, "0.66 %"), (0.067, "6.7 %"), (1, "100 %"), (math.nan, "–"),
+     (0.9968, "99.7 %"), (0.99996, ">99.9 %")],
+)  # fmt: skip
 def test_a_limit_keeps_its_digits_on_the_page(share: float, text: str) -> None:
-    """The headline said "not detected above <0.1 %"."""
+    """The headline said "not detected above <0.1 %"; of three T cells, "only shares above 100 % are excluded"."""
     assert limit_percent(share).replace(NBSP, " ") == text
 
 

@@ -98,3 +98,22 @@ def test_the_methods_tell_a_search_of_all_reads_where_there_was_one(
     # The alignments may hold another CAR than this study's.
     assert ("the count matrix keeps the counts of that study" in text) == (reuse is not None)
     assert "was added as one gene" not in text
+
+
+def test_the_methods_tell_own_markers_and_no_random_effects_of_one_patient(tmp_path: Path) -> None:
+    """A study with a marker table of its own was "typed by markers of urinary cells", several patients "combined"."""
+    results = write_study(
+        tmp_path / "results",
+        [Sample("a", "P1", n_cells=40), Sample("b", "P1", "blood", n_cells=40)],
+    )
+    text = re.sub(r"\s+", " ", methods_text(read_study(results)))
+    assert "typed by markers of urinary cells" in text
+    assert "random effects" not in text
+    assert "averaged over what is left possible" in text
+    record = results / "run_config.yaml"
+    config = yaml.safe_load(record.read_text())
+    record.write_text(
+        yaml.safe_dump(config | {"cells": {**(config.get("cells") or {}), "markers": "own.tsv"}})
+    )
+    text = re.sub(r"\s+", " ", methods_text(read_study(results)))
+    assert "typed by the markers of a table of the study's own" in text

@@ -265,6 +265,8 @@ SCOPES = {
     "blood only": ([Sample("a", "P1", "blood"), Sample("b", "P2", "blood")],
                    ["No urine sample (blood only)", NO_CONTROL]),
     "control": ([Sample("a", "P1"), Sample("b", "P1", role="negative_control")], []),
+    "control that says nothing": ([Sample("a", "P1"), Sample("b", "P1", role="negative_control", t_share=0.0)],
+                                  ["The negative control is undetermined"]),
 }  # fmt: skip
 
 
@@ -289,7 +291,51 @@ def test_a_study_without_a_car_molecule_says_so(tmp_path: Path) -> None:
     MOLECULES.empty().to_parquet(results / "samples" / "a" / "molecules" / "molecules.parquet")
     page = page_of(results, tmp_path / "report.html")
     assert "No CAR molecule in any sample" in page
+    assert "(“Why so few?” shows where reads went)" in page
     assert data_of(page)["tables"]["evidence"]["n"] == 0
+
+
+def test_a_matrix_of_cells_says_nothing_of_empty_droplets(tmp_path: Path) -> None:
+    """Matrices without a CAR molecule: "neither in cells nor in empty droplets", which nobody looked at, was said."""
+    results = write_study(
+        tmp_path / "results", [Sample("a", "P1", car_share=0.0, from_matrix=True)]
+    )
+    adata = ad.read_h5ad(results / "cohort" / "cells.h5ad")
+    adata.obs[["car_umis", "car_umis_unique"]] = 0
+    adata.write_h5ad(results / "cohort" / "cells.h5ad")
+    page = page_of(results, tmp_path / "report.html")
+    assert "No CAR molecule in any cell." in page
+    assert "nor in empty droplets" not in page
+    assert "shows where reads went" not in page
+
+
+def test_a_control_that_says_nothing_is_not_given_as_passed(tmp_path: Path) -> None:
+    """A negative control without a T cell: "the negative control had no T cell called positive", in the first line."""
+    control = Sample("b", "P1", role="negative_control", t_share=0.0)
+    for more, told in (([], "The negative control is undetermined."), ([Sample("c", "P1", role="negative_control")],
+                       "None of 2 negative controls had a T cell called positive; 1 is undetermined.")):  # fmt: skip
+        study_ = read_study(
+            write_study(tmp_path / str(len(more)), [Sample("a", "P1"), control, *more])
+        )
+        page = page_of(study_.results, tmp_path / "report.html")
+        assert told in page
+        assert "The negative control had no T cell" not in page
+
+
+def test_a_page_without_contrast_or_share_says_the_true_cause(tmp_path: Path) -> None:
+    """Two samples of a patient of other times: "it takes two samples of a patient"; no T cell: "none large enough"."""
+    results = write_study(
+        tmp_path / "results", [Sample("a", "P1", t_share=0.0), Sample("b", "P1", t_share=0.0)]
+    )
+    for name in ("contrasts", "localization"):
+        table = pd.read_csv(results / "cohort" / f"{name}.tsv", sep="\t", dtype=str)
+        empty = (
+            table.iloc[:0] if name == "contrasts" else table.assign(estimate="", low="", high="")
+        )
+        empty.to_csv(results / "cohort" / f"{name}.tsv", sep="\t", index=False)
+    page = page_of(results, tmp_path / "report.html")
+    assert "of one time point, or two time points of one compartment" in page
+    assert "large enough" not in page
 
 
 def test_infinite_odds_ratios_survive(results: Path, tmp_path: Path) -> None:

@@ -410,7 +410,8 @@ def decide(
             f"whether the CAR was seen, not how often, and the fraction comes out far too high{tail}"
         )
     if n_positive:
-        text = f"{n_positive} of {n_t} T cells called positive, {false_calls:.2g} of them expected to be false"
+        text = f"{n_positive} of {n_t} T cell{'s' if n_t != 1 else ''} called positive, {false_calls:.2g} "
+        text += f"of {'them' if n_positive > 1 else 'it'} expected to be false"
         if role == "negative_control":
             text += "; this is a negative control: it holds CAR T cells, or tubes were exchanged"
         if left_out:
@@ -424,7 +425,8 @@ def decide(
     if n_t == 0:
         return "undetermined", "no T cells in this sample"
     if unseen >= MAX_UNSEEN:
-        text = f"no positive call among {n_t} T cells, but {plain_percent(unseen)} of the CAR's molecules could not be "
+        text = f"no positive call among {n_t} T cell{'s' if n_t != 1 else ''}, but {plain_percent(unseen)} of the "
+        text += "CAR's molecules could not be "
         return "undetermined", f"{text}seen with this construct: give the whole transcript"
     if not limit <= UNDETERMINED_ABOVE:
         text = f"no positive call, but only {n_t} T cell{'s' if n_t != 1 else ''}, of this depth: "

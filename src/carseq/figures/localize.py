@@ -159,7 +159,7 @@ def contrasts(table: pd.DataFrame, *, within: bool | str = False) -> Figure:
     if within and not kinds:
         return nothing("No contrast of T-cell states or types.")
     if not len(table) or (not within and (table["group"] != "").all()):
-        return nothing("No contrast: it takes two samples of a patient.")
+        return nothing("No contrast between samples: none of a patient can be compared.")
     ends = table[["low", "high", "estimate"]].to_numpy(float).ravel()
     ends = ends[np.isfinite(ends) & (ends > 1e-4) & (ends < 1e4)]
     low = float(10 ** np.floor(np.log10(min([0.5, *ends]))))

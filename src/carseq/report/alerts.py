@@ -145,15 +145,29 @@ def scope(study: Study) -> list[str]:
             "means nothing."
         )
     elif not len(car_molecules(study.molecules)) and not (study.cells["car_umis"] > 0).any():
-        found.append(
-            "No CAR molecule in any sample, neither in cells nor in empty droplets. If CAR T cells were expected, "
-            "check first that the construct is the one given (“Why so few?” shows where reads went)."
+        steps = done(study)
+        # Of a matrix, only cells are known here.
+        where = (
+            "in any cell"
+            if steps.matrix
+            else "in any sample, neither in cells nor in empty droplets"
         )
+        check = "that the construct is the one given (“Why so few?” shows where reads went)"
+        if not steps.with_reads:
+            check = "that the row of the CAR in the matrices is its own, counted against its whole transcript"
+        found.append(f"No CAR molecule {where}. If CAR T cells were expected, check first {check}.")
     if len(detection) == 1:
         found.append("One sample: there is nothing to compare it with.")
-    if not (detection["role"] == "negative_control").any():
+    controls = detection[detection["role"] == "negative_control"]
+    if not len(controls):
         found.append(
             "No negative control: this study does not test that nothing is called where no CAR T cell can be."
+        )
+    elif (controls["verdict"] == "undetermined").all():
+        which = "The negative control is" if len(controls) == 1 else "All negative controls are"
+        found.append(
+            f"{which} undetermined: with so few T cells, or such ones, it is not tested that nothing is called where "
+            "no CAR T cell can be."
         )
     return found
 
@@ -361,6 +375,11 @@ def _left_out_alerts(study: Study) -> list[Alert]:
     ]
 
 
+#: How to get more T cells out of a compartment.
+_MORE = {"urine": "Use more urine or pool time points", "blood": "Load more cells or sort T cells"}
+_MORE_OF_ANY = "Load more cells"
+
+
 def _cell_alerts(row: Any) -> list[Alert]:
     found = []
     if row.role == "negative_control" and row.n_car_positive > 0:
@@ -406,8 +425,8 @@ def _cell_alerts(row: Any) -> list[Alert]:
                 "warn",
                 row.sample,
                 f"only {count(row.n_t_cells, 'T cell')} among {count(row.n_cells, 'cell')}{limit}",
-                "Seeing no CAR T cell does not mean that there are none. Use more urine or pool time "
-                "points, and check that the sort did not exclude CD45-positive cells.",
+                f"Seeing no CAR T cell does not mean that there are none. {_MORE.get(row.compartment, _MORE_OF_ANY)}, "
+                "and check that the sort did not exclude CD45-positive cells.",
             )
         )
     return found

@@ -48,6 +48,8 @@ class Done:
         Whether kallisto and bustools counted the reads.
     searched : bool
         Whether the CAR's reads were searched for among all reads.
+    own_markers : bool
+        Whether the study gave a table of markers.
     """
 
     fastq: list[str]
@@ -62,6 +64,7 @@ class Done:
     plain: bool
     kallisto: bool
     searched: bool
+    own_markers: bool
 
     @property
     def with_reads(self) -> bool:
@@ -105,6 +108,7 @@ def done(study: Study) -> Done:
         plain=reference.get("insertion") == "none",
         kallisto=setting == "solo.aligner: kallisto",
         searched=bool(setting),
+        own_markers=bool(cells.get("markers")),
     )
 
 

@@ -151,6 +151,7 @@ def _told(study: Study) -> dict[str, Any]:
         "has": {
             "control": bool((detection["role"] == "negative_control").any()),
             "gated": bool((~detection["gating"].isin(["unsorted", ""])).any()),
+            "several": bool((study.contrasts["n_patients"] > 1).any()),
         },
     }
 
@@ -242,15 +243,22 @@ def _tally(study: Study) -> str:
     cases = study.detection[study.detection["role"] == "case"]
     controls = study.detection[study.detection["role"] == "negative_control"]
     wrong = int((controls["n_car_positive"] > 0).sum())
+    silent = int((controls["verdict"] == "undetermined").sum())
     control = ""
-    if len(controls):
-        if len(controls) == 1:
-            control = f" The negative control had {'a' if wrong else 'no'} T cell called positive."
-        else:
-            of = words.count(len(controls), "negative control")
-            control = (
-                f" {words.number(wrong) if wrong else 'None'} of {of} had a T cell called positive."
-            )
+    if len(controls) == 1:
+        control = f" The negative control had {'a' if wrong else 'no'} T cell called positive."
+        if silent:
+            control = " The negative control is undetermined."
+    elif len(controls):
+        of = words.count(len(controls), "negative control")
+        control = (
+            f" {words.number(wrong) if wrong else 'None'} of {of} had a T cell called positive"
+        )
+        control += (
+            f"; {words.number(silent)} {'is' if silent == 1 else 'are'} undetermined."
+            if silent
+            else "."
+        )
     if not len(cases):
         return control.strip()
     kinds = cases["verdict"].value_counts()

@@ -46,8 +46,19 @@ def percent_range(low: Any, high: Any) -> str:
 
 
 def two_digit_percent(share: float) -> str:
-    """Return a fraction (0-1) with two significant digits, however small: a limit must not be rounded to ``0 %``."""
-    return f"{float(f'{100 * share:.2g}'):g} %"
+    """Return a fraction (0-1) with two significant digits, however small: a limit must not be rounded to ``0 %``.
+
+    Less than all is not rounded to ``100 %`` either.
+
+    Examples
+    --------
+    >>> two_digit_percent(0.0004), two_digit_percent(0.9968), two_digit_percent(0.99999), two_digit_percent(1)
+    ('0.04 %', '99.7 %', '>99.9 %', '100 %')
+    """
+    shown = 100 * share
+    if 99 < shown < 100:
+        return plain_percent(share)
+    return f"{float(f'{shown:.2g}'):g} %"
 
 
 def limit_percent(value: Any) -> str:

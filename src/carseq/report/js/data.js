@@ -28,8 +28,11 @@ export function percent(value) {
 }
 
 /** A limit as per cent, with two significant digits however small: not "above <0.1 %". */
-export const limit = (value) =>
-  typeof value === "number" ? `${Number((100 * value).toPrecision(2))}${NBSP}%` : number(value);
+export function limit(value) {
+  if (typeof value !== "number") return number(value);
+  const share = 100 * value;
+  return share > 99 && share < 100 ? percent(value) : `${Number(share.toPrecision(2))}${NBSP}%`;
+}
 
 /** A model's probability: close to 1 it is never certainty. */
 export const probability = (value) => (typeof value === "number" && value > 0.9995 ? `>99.9${NBSP}%` : percent(value));
