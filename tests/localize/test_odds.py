@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 
 from carseq.calling.cells import Cells
+from carseq.calling.model import Draws
 from carseq.localize.odds import (
     Arm,
     DepthClasses,
@@ -24,7 +25,7 @@ def arm(n_car: int, n: int) -> Arm:
     k = np.repeat([60.0, 0.0], [n_car, n - n_car])
     ones = np.ones(n)
     cells = Cells(k, 6000 * ones, 1e-9 * ones, ones, np.zeros((n, 5)), 0 * ones, ones)
-    return Arm(cells, np.array([0.01]), np.array([20.0]), np.zeros((1, 5)))
+    return Arm(cells, Draws(np.array([0.01]), np.array([20.0]), np.zeros((1, 6)), np.ones(1)))
 
 
 def pair(*counts: tuple[int, int]) -> Pair:
@@ -75,11 +76,12 @@ def test_no_car_t_cell_on_one_side_gives_an_open_interval() -> None:
 
 def test_the_bootstrap_draws_what_the_model_says() -> None:
     """Mean counts of 4,000 replicates are those of the mixture to 5 %."""
-    one = replace(arm(10, 40), mu=np.array([1e-3]), shape=np.array([1.5]))
+    one = arm(10, 40)
+    one = replace(one, points=replace(one.points, mu=np.array([1e-3]), shape=np.array([1.5])))
     classes = DepthClasses.of(one)
     counts = classes.draw(np.zeros(4000, dtype=np.intp), 0.25, np.random.default_rng(1))
     assert counts.sum(axis=1) == pytest.approx(40)
-    by_bin = counts.reshape(4000, -1, classes.null.shape[1]).sum(axis=1).mean(axis=0)
+    by_bin = counts.reshape(4000, -1, classes.null.shape[2]).sum(axis=1).mean(axis=0)
     silent = 40 * (0.75 + 0.25 * stats.nbinom.pmf(0, 1.5, 1.5 / (1.5 + 6)))
     assert by_bin[0] == pytest.approx(silent, rel=0.05)
 

@@ -4,9 +4,9 @@ Every T cell carries the likelihood of its CAR count if it is a CAR T cell and i
 ambient RNA. The CAR T fraction of a group is then a mixture proportion, and a shallow cell without CAR molecule says
 little about it, as it should. Within a group the chance of a CAR T cell goes with depth and type as the model found
 it to (:mod:`carseq.calling.model`), around the group's fraction: were it taken to be the same for all, a group of
-deep CAR T cells among shallow others would seem to hold more of them. What a CAR T cell expresses and how depth goes
-with status is not known exactly: likelihoods are integrated over the values (points) that the fitted model left
-plausible, jointly where both groups belong to one sample.
+deep CAR T cells among shallow others would seem to hold more of them. What a CAR T cell expresses, how depth goes
+with status and how much ambient RNA a sample holds is not known exactly: likelihoods are integrated over the values
+(points) that the fitted model left plausible, jointly where both groups belong to one sample.
 
 The log odds ratio has a profile likelihood. Its likelihood-ratio statistic W is chi-square with one degree of freedom
 in large samples; in small ones its 95 % quantile is taken from a parametric bootstrap under equal fractions, and W and
@@ -31,8 +31,11 @@ from carseq.calling.cells import Cells
 from carseq.calling.model import (
     MU,
     SHAPE,
+    Draws,
     Fit,
+    Level,
     fit_at,
+    gamma_shape,
     log_prior_expression,
     of_cohort,
     scatter,
@@ -56,6 +59,8 @@ N_GRID, N_COARSE = 121, 29
 DEPTH = 14.0
 #: Points (expression of both samples, and its shared shape) that represent the posterior.
 N_POINTS = 40
+#: Draws of a sample, those nearest to a point, of which one gives it its level of false molecules.
+N_NEAR = 10
 #: Replicates of the bootstrap, and its classes of depth.
 N_BOOT, N_CLASSES = 399, 8
 #: Difference of W up to which it counts as equal.
@@ -80,19 +85,21 @@ class Arm:
     ----------
     cells
         Their counts, depths and false molecules expected.
-    mu, shape
-        The points: CAR molecules per molecule, and shape of the negative binomial.
-    terms
-        How the log odds of a CAR T cell go with depth, damage and type: points x terms.
+    points
+        The points: CAR molecules per molecule, how expression varies, the terms by which the log odds of a CAR T cell
+        go with depth, damage and type, and how many times the false molecules expected there are.
     """
 
     cells: Cells
-    mu: Floats
-    shape: Floats
-    terms: Floats
+    points: Draws
 
     def __len__(self) -> int:
         return len(self.cells)
+
+    @property
+    def mu(self) -> Floats:
+        """The CAR molecules per molecule, by point."""
+        return self.points.mu
 
     @property
     def silent(self) -> bool:
@@ -100,19 +107,21 @@ class Arm:
         return not (self.cells.k > 0).any()
 
     @cached_property
-    def _groups(self) -> tuple[Floats, Floats, Floats, Levels]:
+    def _groups(self) -> tuple[Floats, Floats, Floats, Levels, Floats]:
         groups, _ = self.cells.grouped()
         relative = self.relative(groups)
-        odds = np.expm1(groups.log_odds(self.mu, self.shape))
-        return groups.size, odds, relative, Levels(relative, groups.size)
+        log_odds, log_null = self.points.log_odds_and_null(groups)
+        # Where the false molecules are known, points differ in what CAR T cells show alone.
+        none = groups.size @ log_null if self.points.is_open else np.zeros(len(self.mu))
+        return groups.size, np.expm1(log_odds), relative, Levels(relative, groups.size), none
 
     def relative(self, cells: Cells) -> Floats:
         """Return the log odds of cells of this group beside each other: cells x points."""
-        return np.asarray(cells.x @ self.terms.T + cells.offset[:, None])
+        return np.asarray(cells.x @ self.points.theta[:, 1:].T + cells.offset[:, None])
 
     def by_point(self, fraction: Floats) -> Floats:
         """Return the log likelihood of CAR T fractions: points x fractions."""
-        size, odds, relative, levels = self._groups
+        size, odds, relative, levels, none = self._groups
         level = levels.at(fraction)
         total = np.empty((len(self.mu), len(fraction)))
         for point in range(len(self.mu)):
@@ -121,7 +130,7 @@ class Arm:
             chance = expit(np.minimum(x, _CERTAIN, out=x), out=x)
             chance *= odds[:, [point]]
             total[point] = size @ np.log1p(chance, out=chance)
-        return total
+        return total + none[:, None]
 
 
 #: Log odds between which the level of a group is sought.
@@ -207,7 +216,7 @@ class Expression:
         names = [str(group["sample"].iloc[0]) for group in groups]
         wholes, log_weight = self._of_samples(*names)
         one_arm, other_arm = (
-            Arm(self._fit.cells(group, name), own.mu, own.shape, own.terms)
+            Arm(self._fit.cells(group, name), own.points)
             for group, name, own in zip(groups, names, wholes, strict=True)
         )
         return Pair(one_arm, other_arm, log_weight)
@@ -228,14 +237,20 @@ class Expression:
         return self._shared[one, other]
 
     def _whole(self, sample: str, pairs: npt.NDArray[np.intp]) -> Arm:
-        """Return all T cells of a sample, with terms drawn for each pair of mu and shape."""
-        cells = self._cells[sample]
-        used, at = np.unique(pairs, return_inverse=True)
-        mode = fit_at(cells.grouped()[0], used, self._fit.prior[sample])
+        """Return all T cells of a sample, with a level and terms drawn for each pair of mu and shape."""
+        cells, rng = self._cells[sample], np.random.default_rng(0)
+        mu, shape = MU[pairs // len(SHAPE)], SHAPE[pairs % len(SHAPE)]
+        drawn = self._fit.draws[sample]
+        times, level = np.unique(_times(drawn, mu, shape, rng), return_inverse=True)
+        used, at = np.unique(np.column_stack([pairs, level.ravel()]), axis=0, return_inverse=True)
+        of = Level(times, np.zeros(len(times)), drawn.null_shape) if drawn.is_open else None
+        prior = self._fit.prior[sample]
+        mode = fit_at(cells.grouped()[0], used[:, 0], prior, of=of, level=used[:, 1])
         root = np.linalg.cholesky(np.linalg.inv(mode.curvature)[:, 1:, 1:])
         z = np.random.default_rng(0).standard_normal((len(pairs), root.shape[1]))
-        terms = mode.at[at, 1:] + np.einsum("qij,qj->qi", root[at], z)
-        return Arm(cells, MU[pairs // len(SHAPE)], SHAPE[pairs % len(SHAPE)], terms)
+        theta = mode.at[at.ravel()]
+        theta[:, 1:] += np.einsum("qij,qj->qi", root[at.ravel()], z)
+        return Arm(cells, Draws(mu, shape, theta, times[level.ravel()], drawn.null_shape))
 
     def _points(self, one: str, other: str) -> tuple[list[npt.NDArray[np.intp]], Floats]:
         """Return plausible pairs of mu and shape of both samples, and how often (log) each stands.
@@ -269,6 +284,20 @@ class Expression:
         chosen = order[np.minimum(found, len(order) - 1)]
         pairs = [m[chosen] * len(SHAPE) + shape[chosen] for m in (mu, mu_other)]
         return pairs, np.zeros(len(chosen))
+
+
+def _times(drawn: Draws, mu: Floats, shape: Floats, rng: np.random.Generator) -> Floats:
+    """Return how many times the false molecules expected there may be at pairs of mu and shape, by a sample's draws."""
+    if not drawn.is_open:
+        return np.ones(len(mu))
+    own, pairs = (
+        np.column_stack([np.log(m), np.log(gamma_shape(s))])
+        for m, s in ((drawn.mu, drawn.shape), (mu, shape))
+    )
+    far = np.abs(pairs[:, None] - own).sum(axis=2)
+    near = np.argsort(far, axis=1, kind="stable")[:, :N_NEAR]
+    chosen = near[np.arange(len(mu)), rng.integers(near.shape[1], size=len(mu))]
+    return np.asarray(drawn.times[chosen])
 
 
 #: Log odds over which a whole sample's evidence is taken, and the log prior of each: Beta(0.5, 1) of the fraction.
@@ -497,15 +526,18 @@ class DepthClasses:
     size
         Cells of each class.
     own, null
-        Chance of each bin in a CAR T cell (points x classes x bins) and in another T cell (classes x bins).
+        Chance of each bin in a CAR T cell and in another T cell: points x classes x bins.
     relative
         Log odds of a CAR T cell in each class beside the others: classes x points.
+    is_open
+        Whether points differ in their false molecules.
     """
 
     size: npt.NDArray[np.intp]
     own: Floats
     null: Floats
     relative: Floats
+    is_open: bool
 
     @classmethod
     def of(cls, arm: Arm) -> DepthClasses:
@@ -521,14 +553,15 @@ class DepthClasses:
         # Every class at every bin, as so many cells.
         crossed = data.take(np.repeat(np.arange(len(parts)), len(_BINS)))
         bins = np.tile(_BINS, len(parts)).astype(float)
-        own = crossed.car_tail(bins, arm.mu, arm.shape).T
-        null = upper_tail(bins, crossed.null, crossed.null_shape)
-        return cls(
-            size,
-            _chances(own.reshape(-1, len(parts), len(_BINS))),
-            _chances(null.reshape(len(parts), len(_BINS))),
-            arm.relative(data),
-        )
+        points = arm.points
+        own, null = np.empty((2, len(points.mu), len(crossed)))
+        for times in np.unique(points.times):
+            at = points.times == times
+            here = crossed.at_level(float(times), points.null_shape) if points.is_open else crossed
+            own[at] = here.car_tail(bins, points.mu[at], points.shape[at]).T
+            null[at] = upper_tail(bins, here.null, here.null_shape)
+        own, null = (_chances(above.reshape(-1, len(parts), len(_BINS))) for above in (own, null))
+        return cls(size, own, null, arm.relative(data), points.is_open)
 
     @cached_property
     def _levels(self) -> Levels:
@@ -543,11 +576,11 @@ class DepthClasses:
         self, chosen: npt.NDArray[np.intp], fraction: float, rng: np.random.Generator
     ) -> Floats:
         """Draw cells by class and bin: replicates x (classes x bins), each replicate at its point."""
-        counts = np.empty((len(chosen), *self.null.shape))
+        counts = np.empty((len(chosen), *self.null.shape[1:]))
         p = self.chance(np.array([fraction]))
         for point in np.unique(chosen):
             rows = chosen == point
-            chance = p[point] * self.own[point] + (1 - p[point]) * self.null
+            chance = p[point] * self.own[point] + (1 - p[point]) * self.null[point]
             chance /= chance.sum(axis=1, keepdims=True)
             shape = (int(rows.sum()), len(self.size))
             counts[rows] = rng.multinomial(self.size, chance, size=shape)
@@ -556,13 +589,15 @@ class DepthClasses:
     def log_likelihood(self, counts: Floats, fraction: Floats) -> Floats:
         """Return the log likelihood of fractions: points x replicates x fractions."""
         # Most bins are of counts that no replicate has.
-        used = counts.any(axis=0).reshape(self.null.shape)
+        used = counts.any(axis=0).reshape(self.null.shape[1:])
         drawn = counts[:, used.ravel()]
         at = np.nonzero(used)[0]
         odds, p = (self.own / self.null)[:, used] - 1, self.chance(fraction)
         result = np.empty((len(odds), len(counts), len(fraction)))
         for point in range(len(odds)):
             terms = np.log1p(p[point][at] * odds[point][:, None])
+            if self.is_open:
+                terms += np.log(self.null[point][used])[:, None]
             np.matmul(drawn, terms, out=result[point])
         return result
 
