@@ -42,7 +42,7 @@ def test_a_shallow_sample_is_not_taken_for_one_with_few_car_t_cells() -> None:
     Without regard to depth the ratio is a third and most tests reject; a hundred contrasts and more, which tell smaller
     errors, are `python benchmarks/localize.py`.
     """
-    table = compared(Setting("", 4, 1, (40, 150)), 5, 40)
+    table = compared(Setting("", 4, 1, (40, 150)), 6, 40)
     assert len(table) >= 40
     assert abs(table["shallow_against_deep"].median()) < np.log(1.2)
     assert (table["p"] < 0.05).sum() <= 0.11 * len(table)

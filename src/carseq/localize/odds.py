@@ -59,6 +59,8 @@ N_GRID, N_COARSE = 121, 29
 DEPTH = 14.0
 #: Points (expression of both samples, and its shared shape) that represent the posterior.
 N_POINTS = 40
+#: Steps of two sequences that fill a square evenly (the plastic number's powers): one for each sample of a pair.
+_EVEN = (0.7548776662466927, 0.5698402909980532)
 #: Draws of a sample, those nearest to a point, of which one gives it its level of false molecules.
 N_NEAR = 10
 #: Replicates of the bootstrap, and its classes of depth.
@@ -225,9 +227,9 @@ class Expression:
         """Return all T cells of two samples, with the points they share, and the points' log weights."""
         if (one, other) not in self._shared:
             pairs, log_weight = self._points(one, other)
-            arms = [self._whole(one, pairs[0])]
+            arms = [self._whole(one, pairs[0], _EVEN[0])]
             # Two groups of one sample share its terms.
-            arms.append(arms[0] if one == other else self._whole(other, pairs[1]))
+            arms.append(arms[0] if one == other else self._whole(other, pairs[1], _EVEN[1]))
             for arm in arms[: 1 if one == other else 2]:
                 # Divided by what the samples' own cells say: the cells compared say it once more.
                 log_weight = log_weight - np.logaddexp.reduce(
@@ -236,12 +238,17 @@ class Expression:
             self._shared[one, other] = arms, log_weight - np.logaddexp.reduce(log_weight)
         return self._shared[one, other]
 
-    def _whole(self, sample: str, pairs: npt.NDArray[np.intp]) -> Arm:
-        """Return all T cells of a sample, with a level and terms drawn for each pair of mu and shape."""
-        cells, rng = self._cells[sample], np.random.default_rng(0)
+    def _whole(self, sample: str, pairs: npt.NDArray[np.intp], step: float) -> Arm:
+        """Return all T cells of a sample, with a level and terms drawn for each pair of mu and shape.
+
+        Levels are spread evenly over the points, by a sequence of this ``step``: drawn at random they left the ratio of
+        two samples to chance.
+        """
+        cells = self._cells[sample]
         mu, shape = MU[pairs // len(SHAPE)], SHAPE[pairs % len(SHAPE)]
         drawn = self._fit.draws[sample]
-        times, level = np.unique(_times(drawn, mu, shape, rng), return_inverse=True)
+        share = (0.5 + step * np.arange(len(mu))) % 1
+        times, level = np.unique(_times(drawn, mu, shape, share), return_inverse=True)
         used, at = np.unique(np.column_stack([pairs, level.ravel()]), axis=0, return_inverse=True)
         of = Level(times, np.zeros(len(times)), drawn.null_shape) if drawn.is_open else None
         prior = self._fit.prior[sample]
@@ -286,8 +293,11 @@ class Expression:
         return pairs, np.zeros(len(chosen))
 
 
-def _times(drawn: Draws, mu: Floats, shape: Floats, rng: np.random.Generator) -> Floats:
-    """Return how many times the false molecules expected there may be at pairs of mu and shape, by a sample's draws."""
+def _times(drawn: Draws, mu: Floats, shape: Floats, share: Floats) -> Floats:
+    """Return how many times the false molecules expected there may be at pairs of mu and shape, by a sample's draws.
+
+    ``share`` (0-1) says which of the draws nearest to each pair is taken, in the order of their numbers.
+    """
     if not drawn.is_open:
         return np.ones(len(mu))
     own, pairs = (
@@ -295,9 +305,9 @@ def _times(drawn: Draws, mu: Floats, shape: Floats, rng: np.random.Generator) ->
         for m, s in ((drawn.mu, drawn.shape), (mu, shape))
     )
     far = np.abs(pairs[:, None] - own).sum(axis=2)
-    near = np.argsort(far, axis=1, kind="stable")[:, :N_NEAR]
-    chosen = near[np.arange(len(mu)), rng.integers(near.shape[1], size=len(mu))]
-    return np.asarray(drawn.times[chosen])
+    near = np.sort(drawn.times[np.argsort(far, axis=1, kind="stable")[:, :N_NEAR]], axis=1)
+    at = (share * near.shape[1]).astype(int)
+    return np.asarray(near[np.arange(len(mu)), at])
 
 
 #: Log odds over which a whole sample's evidence is taken, and the log prior of each: Beta(0.5, 1) of the fraction.
