@@ -54,12 +54,15 @@ class Design:
         Standard deviation of log depth.
     types
         Cell types with a term of their own.
+    shown
+        Share (0-1] of a CAR T cell's CAR molecules that the construct of the sample can show.
     """
 
     centre: float
     centre_damaged: float
     scale: float
     types: tuple[str, ...]
+    shown: float = 1.0
 
     #: Depths, in standard deviations from the centre, at which the slope may change. Depths of real cells are not
     #: lognormal: with one slope, what deep cells show would be carried on to shallow ones that show nothing, with far
@@ -109,7 +112,8 @@ class Cells:
     k
         CAR molecules that count as evidence.
     own
-        Molecules that could be its own CAR's: its depth times the part of its RNA that it kept.
+        Molecules that could be its own CAR's: its depth times the part of its RNA that it kept, and times the share of
+        the CAR's molecules that the construct shows.
     null, null_shape
         False CAR molecules expected, and their negative binomial's shape.
     x
@@ -134,7 +138,7 @@ class Cells:
         intact = np.clip(column(obs, "intact_fraction", 1.0), LEAST_INTACT, 1.0)
         return cls(
             k=obs["car_evidence"].to_numpy(float),
-            own=obs["total_umis"].to_numpy(float) * intact,
+            own=obs["total_umis"].to_numpy(float) * intact * design.shown,
             null=(obs["car_expected_ambient"] + obs["car_expected_background"]).to_numpy(float),
             null_shape=obs["car_null_shape"].to_numpy(float),
             x=design.matrix(obs),

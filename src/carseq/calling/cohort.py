@@ -12,7 +12,7 @@ import pandas as pd
 from carseq.calling.background import Background, Evidence, background
 from carseq.calling.calls import choose, write_calls
 from carseq.calling.clones import clone_names, clone_support
-from carseq.calling.counts import count_car
+from carseq.calling.counts import count_car, shown_share
 from carseq.calling.gates import fraction_is, gate_of
 from carseq.calling.level import levels, settle
 from carseq.calling.model import CellTerms, Fit, cell_terms, fit
@@ -104,7 +104,8 @@ def call_cells(
     is_t = is_single_t(obs).to_numpy()
     obs["car_clone_support"] = np.nan
     t_cells = obs[is_t]
-    fitted = settle(obs, fit(t_cells, levels(t_cells, known, by_sample)))
+    shown = {str(name): shown_share(row) for name, row in by_sample.iterrows()}
+    fitted = settle(obs, fit(t_cells, levels(t_cells, known, by_sample), shown))
     t_cells = obs[is_t]
     clone = clone_names(t_cells)
     terms = _terms(fitted, t_cells)

@@ -148,6 +148,16 @@ def library_of(sample: str, named: object) -> tuple[str, str]:
     return ("sample", sample) if is_missing(named) else ("library", str(named))
 
 
+#: A construct is not taken to show less of the CAR than this share of its molecules: then nothing would be known.
+LEAST_SHOWN = 0.01
+
+
+def shown_share(row: pd.Series) -> float:
+    """Return the share (0-1] of CAR molecules that a sample's construct shows, from its row of the samples table."""
+    unseen = float(row.get("car_unseen", 0.0))
+    return float(np.clip(1 - unseen, LEAST_SHOWN, 1.0)) if np.isfinite(unseen) else 1.0
+
+
 def unseen_share(findings: list[dict[str, object]], strand: str | None) -> float:
     """Return the share (0-1) of CAR molecules a construct cannot show, by the costs of its lint.
 

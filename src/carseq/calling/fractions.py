@@ -90,7 +90,8 @@ def explain_posterior(adata: AnnData, index: str) -> pd.DataFrame:
     prior, log_car, log_null = (
         float(cell[c]) for c in ("car_prior", "car_log_own", "car_log_ambient")
     )
-    intact = float(own.own[0]) / max(float(cell["total_umis"]), 1)
+    shown = fitted.design[sample].shown
+    intact = float(own.own[0]) / max(float(cell["total_umis"]), 1) / shown
     rows: list[tuple[str, float, str]] = [
         ("log likelihood, own and ambient", log_car, "natural log of the chance of this count in a CAR T cell"),
         ("log likelihood, ambient alone", log_null, "natural log of the chance of this count in another T cell"),

@@ -25,7 +25,7 @@ from scipy.interpolate import CubicSpline
 
 from carseq.calling.background import DROPLET_SHAPE, Background, log_prior_of_level
 from carseq.calling.cells import Cells, Design
-from carseq.calling.counts import library_of
+from carseq.calling.counts import library_of, shown_share
 from carseq.calling.model import (
     MU,
     SHAPE,
@@ -64,7 +64,7 @@ def levels(t_cells: pd.DataFrame, known: Background, samples: pd.DataFrame) -> d
     known
         The false molecules, by all but what each T cell shows.
     samples
-        Index sample; ``library`` where known.
+        Index sample; ``library`` and ``car_unseen`` where known.
     """
     names = t_cells["sample"].astype(str).to_numpy()
     libraries: dict[tuple[str, str], dict[str, Cells]] = {}
@@ -72,7 +72,7 @@ def levels(t_cells: pd.DataFrame, known: Background, samples: pd.DataFrame) -> d
         own = names == str(sample)
         if own.any():
             mates = libraries.setdefault(library_of(str(sample), row.get("library")), {})
-            mates[str(sample)] = _coarse(t_cells[own])
+            mates[str(sample)] = _coarse(t_cells[own], shown_share(row))
     found: dict[str, Level] = {}
     for cells in libraries.values():
         if any((c.k > 0).any() for c in cells.values()):
@@ -149,9 +149,9 @@ def _chosen(log_prior: Floats, log_posterior: Floats, shift: float) -> Level:
     return Level(times, joined - joined.max(), DROPLET_SHAPE)
 
 
-def _coarse(t_cells: pd.DataFrame) -> Cells:
+def _coarse(t_cells: pd.DataFrame, shown: float) -> Cells:
     """Return T cells of a sample, those of like depth and one count taken together."""
-    whole = Cells.of(t_cells, Design(0.0, 0.0, 1.0, ()))
+    whole = Cells.of(t_cells, Design(0.0, 0.0, 1.0, (), shown))
     keys = np.column_stack(
         [
             whole.k,

@@ -5,8 +5,9 @@ A T cell i of sample s is a CAR T cell with the chance ``p``::
     logit p = a_s + b_s . x_i + clone_i
 
 where x are log depth (its slope may change at three depths), damage and cell type. Then its CAR molecules are
-``own + false``, else ``false``; ``own`` is negative binomial with mean ``mu_s x depth x part of the RNA kept`` and
-shape ``r``; ``false`` comes from :mod:`carseq.calling.background`.
+``own + false``, else ``false``; ``own`` is negative binomial with mean ``mu_s x depth x part of the RNA kept`` (and
+times the share of the CAR that the construct shows) and shape ``r``; ``false`` comes from
+:mod:`carseq.calling.background`.
 
 Why depth and type are in it: a CAR T cell is often activated and so deeper than its neighbours. With one fraction for
 all, the shallow cells, which show nothing either way, would be filled up with the fraction of the deep ones.
@@ -765,6 +766,8 @@ class Fit:
                     for s in self.samples
                 ]
             ).reshape(-1, 3),
+            # Of each sample, the share of the CAR's molecules that its construct shows.
+            "shown": np.array([self.design[s].shown for s in self.samples], dtype=float),
             "prior_mean": np.array([self.prior[s].mean for s in self.samples]).reshape(
                 -1, len(names)
             ),
@@ -784,6 +787,7 @@ class Fit:
         of_draw, of_pair = draws[:, 0].astype(int), elsewhere[:, 0].astype(int)
         times = np.asarray(stored.get("times", np.ones(len(draws))))
         shape = np.asarray(stored.get("null_shape", np.full(len(samples), np.nan)))
+        shown = np.asarray(stored.get("shown", np.ones(len(samples))))
         return cls(
             samples,
             {
@@ -792,8 +796,8 @@ class Fit:
                 for own in [draws[of_draw == i]]
             },
             {
-                s: Design(float(c[0]), float(c[1]), float(c[2]), types)
-                for s, c in zip(samples, stored["depth"], strict=True)
+                s: Design(float(c[0]), float(c[1]), float(c[2]), types, float(part))
+                for s, c, part in zip(samples, stored["depth"], shown, strict=True)
             },
             {
                 s: Terms(np.asarray(m), np.asarray(sd))
@@ -862,8 +866,10 @@ def cell_terms(cells: Cells, draws: Draws) -> CellTerms:
     return CellTerms(prior, special.logsumexp(log_own + of_null, axis=1) - log_with_car, log_null)
 
 
-def designs(obs: pd.DataFrame, samples: tuple[str, ...]) -> dict[str, Design]:
-    """Return the design of each sample, from the T cells of the cohort."""
+def designs(
+    obs: pd.DataFrame, samples: tuple[str, ...], shown: Mapping[str, float]
+) -> dict[str, Design]:
+    """Return the design of each sample, from the T cells of the cohort and what its construct shows."""
     types: tuple[str, ...] = ()
     if "cell_type" in obs:
         counts = obs["cell_type"].astype(str).value_counts()
@@ -884,11 +890,15 @@ def designs(obs: pd.DataFrame, samples: tuple[str, ...]) -> dict[str, Design]:
         spread = np.subtract(*np.quantile(whole if len(whole) else hurt, [0.75, 0.25])) / 1.35
         n = int(own.sum())
         scale = float(np.clip((spread * n + 0.5 * 10) / (n + 10), 0.2, 1.0))
-        found[sample] = Design(centre, middle, scale, types)
+        found[sample] = Design(centre, middle, scale, types, shown.get(sample, 1.0))
     return found
 
 
-def fit(obs: pd.DataFrame, levels: Mapping[str, Level] | None = None) -> Fit:
+def fit(
+    obs: pd.DataFrame,
+    levels: Mapping[str, Level] | None = None,
+    shown: Mapping[str, float] | None = None,
+) -> Fit:
     """Fit the model to the T cells of a cohort.
 
     Parameters
@@ -898,11 +908,13 @@ def fit(obs: pd.DataFrame, levels: Mapping[str, Level] | None = None) -> Fit:
         ``car_expected_background``, ``car_null_shape``; if known, ``cell_type``, ``is_damaged``, ``intact_fraction``.
     levels
         By sample: how many false molecules there are, where that is open.
+    shown
+        By sample: share (0-1] of the CAR's molecules that its construct shows, where that is not all.
     """
     levels = levels or {}
     by_sample = {str(s): own for s, own in obs.groupby(obs["sample"].astype(str), sort=False)}
     samples = tuple(by_sample)
-    design = designs(obs, samples)
+    design = designs(obs, samples, shown or {})
     groups = {s: Cells.of(own, design[s]).grouped()[0] for s, own in by_sample.items()}
     names = design[samples[0]].names if samples else Design.FIXED
     spreads = Spreads(
