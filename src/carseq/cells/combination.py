@@ -37,7 +37,8 @@ def combine(samples: Iterable[AnnData], *, normalise: bool = True) -> AnnData:
     AnnData
         All cells, indexed `sample:barcode`; `obs` as given and `barcode`; raw counts in
         `layers["counts"]`, log1p of counts per 10,000 in X (else none); `var["gene_id"]` where given;
-        `uns["car"]` from the samples. X and the counts share the places of their entries
+        `uns["car"]` from the samples, and `uns["genes_missing"]` where
+        a sample lacks genes of others. X and the counts share the places of their entries
         (`indices`, `indptr`): replace either, do not edit it in place.
 
     Raises
@@ -53,6 +54,7 @@ def combine(samples: Iterable[AnnData], *, normalise: bool = True) -> AnnData:
     place: dict[str, int] = {}
     ids: dict[str, str] = {}
     cars: set[str] = set()
+    held: dict[str, pd.Index] = {}
     for sample in samples:
         obs = _named_obs(sample)
         names = sample.var_names.astype(str)
@@ -62,6 +64,8 @@ def combine(samples: Iterable[AnnData], *, normalise: bool = True) -> AnnData:
                 f"{names[names.duplicated()][0]} is there twice",
                 "call adata.var_names_make_unique() first",
             )
+        if sample.n_obs:
+            held[str(obs["sample"].iloc[0])] = names
         at = np.array([place.setdefault(gene, len(place)) for gene in names], dtype=np.int32)
         # A sample without cells does not decide the dtypes of obs, but its genes stay.
         if sample.n_obs or not tables:
@@ -101,6 +105,14 @@ def combine(samples: Iterable[AnnData], *, normalise: bool = True) -> AnnData:
         result.var["gene_id"] = [ids.get(gene, "") for gene in place]
     if cars:
         result.uns["car"] = cars.pop()
+    missing = {name: genes for name, genes in held.items() if len(genes) < len(place)}
+    if missing:
+        # A gene that nobody could count there is not one that no cell expresses.
+        every = pd.Index(place)
+        result.uns["genes_missing"] = {
+            name: every.difference(genes, sort=False).to_numpy(str)
+            for name, genes in missing.items()
+        }
     n_samples = obs["sample"].nunique()
     samples = "1 sample" if n_samples == 1 else f"{n_samples} samples"
     log.info("%d cells of %s, %d genes", result.n_obs, samples, result.n_vars)

@@ -107,7 +107,7 @@ def posterior_terms(obs: pd.DataFrame, model: Mapping[str, Any], index: str) -> 
     rows: list[tuple[str, float, str]] = [
         ("CAR molecules counted", seen, f"of {n:,.0f} molecules of the cell"),
         ("CAR molecules as evidence", k, "told apart from human genes; beside these, shared ones by their probability"),
-        ("expected from ambient RNA", ambient, "contamination x depth x the CAR's share of ambient RNA"),
+        ("expected from ambient RNA", ambient, "contamination x depth x the CAR's share of it x its level, by T cells"),
         ("expected from background", background, "chimeras, swapped molecules, ambient RNA beyond the estimate"),
         ("chance that these two show so many", by_chance, f"a call needs {MAX_AMBIENT_P} or less"),
     ]  # fmt: skip

@@ -50,10 +50,17 @@ def target_cells(adata: AnnData, detection: pd.DataFrame, target: str | None) ->
         log.warning(
             "the target %s is not a gene of the matrix: its cells cannot be counted", target
         )
+    # Genes that another sample's matrix has count 0 in the cohort, as if no cell expressed them.
+    without = {
+        str(name)
+        for name, genes in adata.uns.get("genes_missing", {}).items()
+        if target in set(np.asarray(genes).tolist())
+    }
     cells = adata.obs[single].assign(expressing=expressing[single])
     rows = []
     for sample in detection.itertuples():
         own = cells[cells["sample"] == sample.sample]
+        here = known and str(sample.sample) not in without
         groups = [("all cells", "all cells", own)]
         for level in ("lineage", "cell_type"):
             labels = own[level].astype(str)
@@ -61,11 +68,11 @@ def target_cells(adata: AnnData, detection: pd.DataFrame, target: str | None) ->
         for level, group, part in groups:
             n, k = len(part), int(part["expressing"].sum())
             fraction = low = high = float("nan")
-            note = "" if known else f"{target} is not among the genes of the matrix"
-            if known and n:
+            note = "" if here else f"{target} is not among the genes of the matrix"
+            if here and n:
                 fraction = k / n
                 low, high = stats.binomtest(k, n).proportion_ci(0.95, method="exact")
-            elif known:
+            elif here:
                 note = "no cells"
             rows.append(
                 {

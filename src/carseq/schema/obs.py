@@ -241,6 +241,7 @@ H5AD = {
     'uns["t_type_probability_names"]': "the types, in the order of obsm's columns",
     'uns["car_homologs"]': "genes that share sequence with the CAR, if the construct is known",
     'uns["library_failed"]': "samples that failed, with their median genes in a cell",
+    'uns["genes_missing"]': "samples whose matrix lacks genes of others, with these genes: they count 0 there",
     'obsp["connectivities"]': "graph of neighbours",
     'obsp["distances"]': "distances in it",
     'var["gene_id"]': "identifier of the gene in the annotation",
