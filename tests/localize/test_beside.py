@@ -75,6 +75,22 @@ def test_the_purity_of_a_sort_is_compared_with_no_share() -> None:
     assert not len(agreement(table))
 
 
+def test_an_undetermined_sample_agrees_with_nothing() -> None:
+    """Four silent T cells: the prior's 12 % beside 30 % by flow cytometry was "within the interval", and in the mean."""
+    table = clinical(
+        detection_of(
+            verdict=["undetermined", "detected"], n_t_cells=[4, 40], prevalence=[0.12, 0.3],
+            prevalence_high=[1.0, 0.4],
+        ),
+        {"u0": {"car_pct_flow": "30"}, "u28": {"car_pct_flow": "30"}},
+    )  # fmt: skip
+    assert list(table["inside"]) == ["", "yes"]
+    assert list(table["difference"].isna()) == [True, False]
+    found = agreement(table)
+    assert list(found["n_samples"]) == list(found["n_inside"]) == [1]
+    assert found["mean_difference"][0] == pytest.approx(0)
+
+
 def test_agreement_is_bland_and_altmans() -> None:
     """Mean difference and limits are those of the differences; two samples give no limits."""
     four = pd.concat([detection_of()] * 2, ignore_index=True)

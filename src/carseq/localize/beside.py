@@ -66,7 +66,9 @@ def clinical(detection: pd.DataFrame, given: Mapping[str, Mapping[str, object]])
             measured = _share(str(measure), value, str(sample.sample)) if kind == SHARE else np.nan
             # A purity says how the sort was set: it is compared with nothing.
             fraction = sample.prevalence if sample.prevalence_is != "purity" else np.nan
+            # The fraction of an undetermined sample is what the prior makes of it.
             known = np.isfinite(measured) and np.isfinite(fraction)
+            known = bool(known and sample.verdict != "undetermined")
             low, high = of_other_cells(sample)
             inside = low <= measured <= high
             rows.append(
@@ -161,6 +163,7 @@ def agreement(clinic: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     both = clinic[(clinic["kind"] != CLINICAL) & clinic["car_fraction"].notna()]
+    both = both[(both["kind"] != SHARE) | both["difference"].notna()]
     for (measure, kind), own in both.groupby(["measure", "kind"], sort=False):
         n = len(own)
         mean = spread = rank = float("nan")

@@ -486,10 +486,15 @@ CLINIC = Schema(
             label="Measured share",
             unit="fraction",
         ),
-        "difference": Column("float64", "carseq's fraction less the measured one", unit="fraction"),
+        "difference": Column(
+            "float64",
+            "carseq's fraction less the measured one; NaN where the sample is undetermined",
+            unit="fraction",
+        ),
         "inside": Column(
             "str",
-            "yes or no: whether the measured fraction lies in carseq's interval, wider where there are few T cells",
+            "yes or no: whether the measured fraction lies in carseq's interval, wider where there are few T cells; "
+            "empty where there is none",
             label="Within the interval",
         ),
     },
