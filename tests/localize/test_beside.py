@@ -76,7 +76,7 @@ def test_the_purity_of_a_sort_is_compared_with_no_share() -> None:
 
 
 def test_an_undetermined_sample_agrees_with_nothing() -> None:
-    """Four silent T cells: the prior's 12 % beside 30 % by flow cytometry was "within the interval", and in the mean."""
+    """Four silent T cells: the prior's 12 % beside 30 % by flow cytometry was "within the interval"."""
     table = clinical(
         detection_of(
             verdict=["undetermined", "detected"], n_t_cells=[4, 40], prevalence=[0.12, 0.3],
