@@ -14,7 +14,7 @@ import pytest
 
 from carseq.figures import phrases as words
 from carseq.io.h5ad import read_h5ad, write_h5ad
-from carseq.report import Study, alerts, read_study
+from carseq.report import Study, alerts, build_report, read_study
 from carseq.schema.results import FILES
 from study import Sample, write_study
 
@@ -210,3 +210,31 @@ def test_what_was_noted_of_reads_and_bam_stands_on_the_page(results: Path, tmp_p
     assert (sample, "/x/m.h5ad: obs names 2 donors", "Give each its own matrix.") in found
     assert any(where == sample and "(L002_R1.fastq.gz)" in said for where, said, _ in found)
     assert (sample, "the BAM is a part of what was counted", "Give the whole BAM.") in found
+
+
+def test_a_sort_that_only_a_name_tells_stands_on_the_page(tmp_path: Path) -> None:
+    """`P1_CARpos` and `P1_CARneg` without `gating` were compared and pooled, and the page said nothing of a sort."""
+    samples = [
+        Sample("P1_CARpos", "P1", "blood", n_cells=40),
+        Sample("P1_D28", "P1", "blood", n_cells=40),
+    ]
+    study = read_study(write_study(tmp_path / "results", samples))
+
+    def told(study: Study) -> list[tuple[str, str]]:
+        return [(a.where, a.remedy) for a in alerts.alerts(study) if "its name says" in a.message]
+
+    ((where, remedy),) = told(study)
+    assert where == "P1_CARpos"
+    assert "`car_enriched`" in remedy
+    sheet = {"P1_CARpos": {"gating": "unsorted"}}
+    assert not told(replace(study, config={**study.config, "sheet": sheet}))
+    sorted_ = study.detection.assign(gating="car_enriched", prevalence_is="purity")
+    assert not told(replace(study, detection=sorted_))
+
+
+def test_an_infusion_product_is_no_patient_sample_in_the_first_line(tmp_path: Path) -> None:
+    """A product with the role `case`: "of 2 patient samples, 2 with CAR T cells detected"."""
+    samples = [Sample("product", "P1", "product", n_cells=40), Sample("u", "P1", n_cells=40)]
+    study = read_study(write_study(tmp_path / "results", samples))
+    build_report(study.results, tmp_path / "report.html")
+    assert "Of 1 patient sample:" in (tmp_path / "report.html").read_text()

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from carseq.calling import never_twice, silent_left_out
+from carseq.calling.gates import gate_in_name
 from carseq.cells.annotation import is_single_t
 from carseq.cells.filters import if_whole
 from carseq.cells.protein import FEWEST_JUDGED, LEAST_AGREEMENT
@@ -223,6 +224,7 @@ def alerts(study: Study) -> list[Alert]:
                 + (_IF_BY_CAR if row.gating == "other" else ""),
             )
         )
+    found += _named_sort_alerts(study)
     looked_at = study.losses[study.losses["step"] == "unmapped_looked_at"]
     for row in looked_at[looked_at["n"] == 0].itertuples():
         found.append(
@@ -248,6 +250,26 @@ def alerts(study: Study) -> list[Alert]:
     found += _check_alerts(study)
     order = {"error": 0, "warn": 1, "info": 2}
     return sorted(found, key=lambda alert: order.get(alert.level, 3))
+
+
+def _named_sort_alerts(study: Study) -> list[Alert]:
+    """Tell samples that are named after a sort by the CAR, of which the sheet says nothing."""
+    sheet = study.config.get("sheet") or {}
+    found = []
+    for row in study.detection.itertuples():
+        said = str((sheet.get(row.sample) or {}).get("gating") or "").strip()
+        code = gate_in_name(str(row.sample))
+        if code and not said and row.gating in {"unsorted", ""} and row.role == "case":
+            found.append(
+                Alert(
+                    "warn",
+                    str(row.sample),
+                    "its name says that it was sorted by the CAR, and the sheet says nothing of a sort",
+                    f"If it was, write `{code}` into `gating` and run again: its share of CAR T cells is then the "
+                    "purity of the sort, no share of the patient's T cells, and is compared and pooled with no other.",
+                )
+            )
+    return found
 
 
 def _contig_alerts(losses: pd.DataFrame) -> list[Alert]:

@@ -240,7 +240,8 @@ def _what_was_assumed(study: Study, row: Any) -> list[str]:
 
 def _tally(study: Study) -> str:
     """Return the study in one sentence; products and controls are counted apart."""
-    cases = study.detection[study.detection["role"] == "case"]
+    of_patient = (study.detection["role"] == "case") & (study.detection["compartment"] != "product")
+    cases = study.detection[of_patient]
     controls = study.detection[study.detection["role"] == "negative_control"]
     wrong = int((controls["n_car_positive"] > 0).sum())
     silent = int((controls["verdict"] == "undetermined").sum())
