@@ -101,3 +101,13 @@ def test_several_patients_agree_with_a_pooled_normal_and_one_is_no_population() 
     assert apart.high > summary.high
     with pytest.raises(ValueError, match="two patients"):
         over_patients([own])
+
+
+def test_a_comparison_is_the_same_from_either_side() -> None:
+    """Each of two types was compared with "the rest" by draws of its own: 0.19-11 and 0.07-7.8 stood there."""
+    for counts in (((3, 16), (9, 44)), ((1, 6), (4, 30))):
+        one, other = compare(pair(*counts), seed=3), compare(pair(*counts[::-1]), seed=3)
+        assert one.p == pytest.approx(other.p, rel=1e-6)
+        assert one.low == pytest.approx(1 / other.high, rel=1e-6)
+        assert one.high == pytest.approx(1 / other.low, rel=1e-6)
+        assert one.estimate == pytest.approx(1 / other.estimate, rel=1e-6)

@@ -206,7 +206,7 @@ def _within_samples(t_cells: pd.DataFrame, samples: pd.DataFrame) -> Iterator[Co
                     continue
                 yield ContrastRow(
                     contrast, str(sample.patient), name, name, str(sample.compartment),
-                    group, "other T cells", own[here], own[~here], seed=f"{name} {group}",
+                    group, "other T cells", own[here], own[~here], seed=f"{name} {contrast}",
                 )  # fmt: skip
 
 

@@ -480,7 +480,8 @@ def _scale(pair: Pair, common: float, n_boot: int, rng: np.random.Generator) -> 
     Counts are drawn anew for cells of the same depths and ambient RNA, at the best common log odds (``common``) and
     at points drawn by what they make of the observed counts there.
     """
-    arms = (pair.one, pair.other)
+    # In one order: A against B and B against A are one comparison, with one scale.
+    arms = sorted((pair.one, pair.other), key=lambda arm: (len(arm), *arm.cells.k, *arm.cells.own))
     near = common + np.array([-_STEP, 0.0, _STEP])
     tables = [arm.by_point(expit(near)) for arm in arms]
     log_weight = pair.log_weight + tables[0][:, 1] + tables[1][:, 1]

@@ -438,7 +438,7 @@ def _cell_alerts(row: Any) -> list[Alert]:
         )
     elif row.n_t_cells < FEW_T_CELLS and row.verdict != "detected":
         limit = (
-            f"; shares of CAR T cells below {limit_percent(row.detection_limit)} would not be seen"
+            f"; shares of CAR T cells below {limit_percent(row.detection_limit)} may be missed"
             if math.isfinite(row.detection_limit) and row.detection_limit < 1
             else ""
         )
