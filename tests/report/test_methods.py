@@ -34,8 +34,13 @@ WAYS = {
     "fastq": ({}, ["aligned with STAR", "EmptyDrops", "scored again"], ["BAM file", "count matrix"]),
     "bam": ({"bam": "a.bam", "raw_matrix": "raw"}, ["came as a BAM file", "scored again"],
             ["aligned with STAR", "without reads"]),
-    "matrices": ({"raw_matrix": "raw", "matrix": "m"}, ["came as a count matrix, without reads", "EmptyDrops"],
+    "matrices": ({"raw_matrix": "raw"}, ["came as a count matrix, without reads", "EmptyDrops"],
                  ["aligned with STAR", "scored again", "BAM file", "holds no empty droplets"]),
+    # The cells were the given matrix's, and the methods told, and cited, a test of droplets that was not made.
+    "matrices of own cells": ({"raw_matrix": "raw", "matrix": "m"},
+                              ["came as a count matrix, without reads",
+                               "cells given beside the raw one; carseq did not test"],
+                              ["aligned with STAR", "EmptyDrops", "BAM file", "holds no empty droplets"]),
     "matrix": ({"matrix": "m"}, ["without reads", "which holds no empty droplets"],
                ["aligned with STAR", "EmptyDrops"]),
     "reuse": ({"bam": "a.bam", "raw_matrix": "raw"}, ["taken from a finished study", "scored again"], []),
@@ -117,3 +122,20 @@ def test_the_methods_tell_own_markers_and_no_random_effects_of_one_patient(tmp_p
     )
     text = re.sub(r"\s+", " ", methods_text(read_study(results)))
     assert "typed by the markers of a table of the study's own" in text
+
+
+def test_a_samples_name_begins_a_sentence_as_it_is(tmp_path: Path) -> None:
+    """`u28` came as a matrix beside reads: the methods for the paper called it `U28`."""
+    samples = [
+        Sample("u28", "P1", n_cells=40, from_matrix=True),
+        Sample("b28", "P1", "blood", n_cells=40),
+    ]
+    results = write_study(tmp_path / "results", samples)
+    record = results / "run_config.yaml"
+    record.write_text(
+        yaml.safe_dump(yaml.safe_load(record.read_text()) | {"sheet": {"u28": {"matrix": "m"}}})
+    )
+    text = re.sub(r"\s+", " ", methods_text(read_study(results)))
+    assert "u28 came as a count matrix" in text
+    assert "U28" not in text
+    assert "(in b28 alone)" in text

@@ -69,7 +69,7 @@ else:
 
 # %%
 compared = ["contrast", "compartment", "group", "patient", "sample", "reference"]
-study.contrasts[[*compared, "estimate", "low", "high", "p", "q", "n_patients"]]
+study.contrasts[[*compared, "estimate", "low", "high", "p", "q", "n_patients", "method"]]
 
 # %% [markdown]
 # ## CAR by cell type
@@ -105,7 +105,7 @@ if len(study.blood):
     ]
     display(study.blood[columns])
 else:
-    print("No urine with a blood sample of its patient.")
+    print("No urine sample.")
 
 # %% [markdown]
 # ## Cells that express the target

@@ -33,7 +33,11 @@ class Done:
     fastq, bam, matrix : list of str
         Samples that came as reads, as a BAM, and as a matrix alone.
     as_given : list of str
-        Of those with a matrix, the ones whose droplets were not tested: they came with a matrix of called cells alone.
+        Of those with a matrix, the ones that came with a matrix of called cells alone.
+    own_cells : list of str
+        Of those with a raw matrix, the ones whose cells are those of a matrix given beside it.
+    tested : list of str
+        Samples whose droplets were tested.
     reused : bool
         Whether alignments, cells and types were taken from a finished study.
     sequencing_runs : bool
@@ -56,6 +60,8 @@ class Done:
     bam: list[str]
     matrix: list[str]
     as_given: list[str]
+    own_cells: list[str]
+    tested: list[str]
     reused: bool
     sequencing_runs: bool
     solo: bool
@@ -77,7 +83,8 @@ def done(study: Study) -> Done:
     sheet: dict[str, dict[str, Any]] = study.config.get("sheet") or {}
     cells = study.config.get("cells") or {}
     ways: dict[str, list[str]] = {"fastq": [], "bam": [], "matrix": []}
-    as_given = []
+    as_given: list[str] = []
+    own_cells: list[str] = []
     for name in study.samples:
         given = sheet.get(name) or {}
         without = FILES["molecules"].at(sample=name) in study.missing
@@ -88,8 +95,8 @@ def done(study: Study) -> Done:
         else:
             way = "fastq"
         ways[way].append(name)
-        if way != "fastq" and given.get("matrix") and not given.get("raw_matrix"):
-            as_given.append(name)
+        if way != "fastq" and given.get("matrix"):
+            (own_cells if given.get("raw_matrix") else as_given).append(name)
     assumed = study.detection["ambient_assumed"].astype(bool)
     reference = study.config.get("reference") or {}
     setting = searched(study.config)
@@ -100,6 +107,8 @@ def done(study: Study) -> Done:
     return Done(
         **ways,
         as_given=as_given,
+        own_cells=own_cells,
+        tested=[name for name in study.samples if name not in as_given + own_cells],
         reused=bool(study.config.get("reuse")),
         sequencing_runs=bool(sharing_a_run(ways["fastq"] + ways["bam"], runs, libraries)),
         solo=cells.get("doublets") in {"solo", "scvi_solo"},
@@ -117,15 +126,19 @@ def citations(study: Study, steps: Done) -> list[tuple[str, str]]:
     used = {"scanpy", "Leiden", "Scrublet"}
     aligner = {"kallisto", "bustools"} if steps.kallisto else {"STAR", "STARsolo"}
     used |= aligner if steps.fastq else set()
-    used |= {"EmptyDrops"} if len(steps.as_given) < len(study.samples) else set()
+    used |= {"EmptyDrops"} if steps.tested else set()
     used |= {"scvi": {"scVI"}, "harmony": {"Harmony"}}.get(study.integration, set())
     return [entry for key, entry in _CITATIONS.items() if key in used]
 
 
-def listed(names: list[str], everyone: int) -> str:
-    """Return names for a sentence: ``all samples`` if these are all of them, else the names, at most six."""
+def listed(names: list[str], everyone: int, *, first: bool = False) -> str:
+    """Return names for a sentence: ``all samples`` if these are all of them, else the names, at most six.
+
+    At the ``first`` place of a sentence words begin with a capital; a sample's name stays as it is.
+    """
     if len(names) == everyone:
-        return "all samples" if everyone > 1 else "the sample"
+        words = "all samples" if everyone > 1 else "the sample"
+        return words.capitalize() if first else words
     shown = names[:6]
     more = f" and {len(names) - 6} more" if len(names) > 6 else ""
     return f"{', '.join(shown)}{more}"

@@ -123,7 +123,6 @@ def _template() -> jinja2.Template:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["code"] = _code
-    environment.filters["capitalise"] = lambda text: str(text)[:1].upper() + str(text)[1:]
     return environment.from_string((files("carseq.report") / "report.html").read_text())
 
 
@@ -142,7 +141,7 @@ def _told(study: Study) -> dict[str, Any]:
     return {
         "study": study,
         "done": steps,
-        "listed": lambda names: methods.listed(names, len(study.samples)),
+        "listed": lambda names, first=False: methods.listed(names, len(study.samples), first=first),
         "fdr": percent(_fdr(study)),
         "integration": study.integration,
         "citations": methods.citations(study, steps),
