@@ -71,3 +71,13 @@ def test_one_t_cell_is_one_in_the_sentence():
     assert "1 of 1 T cell called positive, 0.02 of it expected" in decide(1, 1, 0.0, 1.0, 0.02)[1]
     assert "2 of 3 T cells called positive, 0.02 of them" in decide(2, 3, 0.0, 1.0, 0.02)[1]
     assert "no positive call among 1 T cell, but 90 %" in decide(0, 1, 0.9, 1.0, 0.0)[1]
+
+
+def test_a_doubtful_call_in_a_control_may_be_false():
+    """One call, 0.04 expected to be false: "it holds CAR T cells, or tubes were exchanged" alone was said."""
+    told = [
+        decide(n, 50, 0.0, 0.1, false, role="negative_control")[1]
+        for n, false in ((1, 0.04), (1, 1e-4), (9, 0.4))
+    ]
+    assert ["false one" in text for text in told] == [True, False, False]
+    assert all("tubes were exchanged" in text for text in told)

@@ -41,6 +41,8 @@ DEEPER = 4.0
 LEAST_MISSED = 5.0
 #: So many T cells with two CAR molecules are expected, and none is there: by chance in fewer than 1 of 1,000 samples.
 LEAST_TWICE = 7.0
+#: A negative control's calls may all be false if that has this probability or more.
+ALL_FALSE = 0.01
 _DEPTH_STEP, _RATE_STEP = 0.15, 0.5
 #: How many of ``LIMITS`` are passed over at first.
 _LIMIT_STEP = 3
@@ -414,6 +416,8 @@ def decide(
         text += f"of {'them' if n_positive > 1 else 'it'} expected to be false"
         if role == "negative_control":
             text += "; this is a negative control: it holds CAR T cells, or tubes were exchanged"
+            if (false_calls / n_positive) ** n_positive > ALL_FALSE:
+                text += f", or {'the call is a false one' if n_positive == 1 else 'all calls are false ones'}"
         if left_out:
             text += (
                 f"; cells without a CAR molecule were left out of the matrix ({left_out:.0f} or more CAR T cells alone "
