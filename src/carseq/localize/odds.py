@@ -247,7 +247,7 @@ class Expression:
         cells = self._cells[sample]
         mu, shape = MU[pairs // len(SHAPE)], SHAPE[pairs % len(SHAPE)]
         drawn = self._fit.draws[sample]
-        share = (0.5 + step * np.arange(len(mu))) % 1
+        share = np.asarray((0.5 + step * np.arange(len(mu))) % 1, dtype=np.float64)
         times, level = np.unique(_times(drawn, mu, shape, share), return_inverse=True)
         used, at = np.unique(np.column_stack([pairs, level.ravel()]), axis=0, return_inverse=True)
         of = Level(times, np.zeros(len(times)), drawn.null_shape) if drawn.is_open else None
