@@ -27,10 +27,10 @@ VERSIONS: Mapping[str, str] = MappingProxyType(
         "solo": "0.2.0.1",
         "library": "0.2.0",
         "molecules": "0.2.0.4",
-        "cells": "0.2.0.14",
-        "calling": "0.2.0.11",
-        "localize": "0.2.0.6",
-        "report": "0.2.0.6",
+        "cells": "0.2.0.15",
+        "calling": "0.2.0.12",
+        "localize": "0.2.0.7",
+        "report": "0.2.0.7",
     }
 )
 
