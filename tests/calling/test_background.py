@@ -10,6 +10,7 @@ from scipy import sparse
 
 from called_studies import CAR, study
 from carseq.calling import call_cells
+from carseq.errors import CarseqError
 
 
 def test_a_control_full_of_car_t_cells_alarms():
@@ -259,3 +260,30 @@ def test_empty_droplets_tell_not_how_much_of_a_cell_is_ambient_rna(ambient_umis)
     if ambient_umis == 1e6:
         assert "assumed" not in measured["verdict_text"]
         assert spread < known
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"ambient_umis": 1e6}, {"ambient_umis": [1e6], "ambient_car": [np.nan]}, {"ambient_car": 3}],
+)
+def test_half_a_count_of_the_empty_droplets_is_refused(given):
+    """`ambient_umis` without `ambient_car`: a million ambient molecules without one of the CAR were believed."""
+    obs = pd.DataFrame(
+        {
+            "sample": "a",
+            "barcode": list("bcd"),
+            "total_umis": 2000,
+            "lineage": "T",
+            "is_doublet": False,
+            "is_damaged": False,
+        }
+    )
+    adata = anndata.AnnData(
+        sparse.csr_matrix([[1, 9], [0, 9], [0, 9]]), obs=obs, var=pd.DataFrame(index=[CAR, "B"])
+    )
+    with pytest.raises(
+        CarseqError, match=r"has ambient_(umis and no ambient_car|car and no ambient_umis)"
+    ):
+        call_cells(adata, None, pd.DataFrame({"sample": ["a"], **given}), car=CAR)
+    both = {"ambient_umis": 1e6, "ambient_car": 0}
+    assert len(call_cells(adata, None, pd.DataFrame({"sample": ["a"], **both}), car=CAR)) == 1

@@ -207,9 +207,7 @@ def _checked(
             "each row would give it a verdict",
             "give every sample one row",
         )
-    for name in ("ambient_umis", "ambient_car"):
-        values = by_sample[name] if name in by_sample else pd.Series(0.0, by_sample.index)
-        by_sample[name] = pd.to_numeric(values, errors="coerce").fillna(0.0).clip(lower=0)
+    _add_empty_droplets(by_sample)
     strangers = sorted(set(obs["sample"].astype(str)) - set(by_sample.index))
     if strangers:
         raise CarseqError(
@@ -249,6 +247,22 @@ def _checked(
             obs[name] = _truth(obs[name])
     _check_depth(adata, total)
     return obs, by_sample
+
+
+def _add_empty_droplets(by_sample: pd.DataFrame) -> None:
+    """Make molecules and CAR molecules of the empty droplets numbers, 0 where nobody counted them; raise of a half."""
+    names = ("ambient_umis", "ambient_car")
+    for name in names:
+        values = by_sample[name] if name in by_sample else pd.Series(np.nan, by_sample.index)
+        by_sample[name] = pd.to_numeric(values, errors="coerce").clip(lower=0)
+    for name, other in (names, names[::-1]):
+        if (half := (by_sample[name] > 0) & by_sample[other].isna()).any():
+            raise CarseqError(
+                f"sample {by_sample.index[half][0]} has {name} and no {other}",
+                "of the empty droplets it takes both, all molecules and the CAR's; what nobody counted is not 0",
+                f"give {other} (0, if they were counted and there was none), or neither",
+            )
+    by_sample[list(names)] = by_sample[list(names)].fillna(0.0)
 
 
 def _share(column: pd.Series) -> pd.Series:

@@ -172,7 +172,8 @@ def call(
         typer.Option(
             help="Sheet: sample, patient, compartment; if known, timepoint, role, gating, sequencing_run (molecules "
             "swapped between libraries of a run are dropped), and ambient_umis and ambient_car: all molecules and CAR "
-            "molecules in the sample's empty droplets. Without these two ambient RNA is assumed."
+            "molecules in the sample's empty droplets. Without these two ambient RNA is assumed; with them, still "
+            "how much of each cell it is, unless obs holds that as contamination (0-1)."
         ),
     ],
     to: Annotated[
@@ -257,7 +258,8 @@ def _samples_of(path: Path) -> pd.DataFrame:
                 else "it is a share of molecules",
                 "give a number, or leave the cell empty where it is not known",
             )
-        sheet[key] = sheet[key].fillna(0.0)
+        if key == "car_unseen":
+            sheet[key] = sheet[key].fillna(0.0)
     if {"ambient_umis", "ambient_car"} <= set(sheet):
         more = (sheet["ambient_car"] > sheet["ambient_umis"]) & (sheet["ambient_umis"] > 0)
         if more.any():
