@@ -158,6 +158,82 @@ def test_names_of_services_and_folders_give_their_samples(tmp_path: Path) -> Non
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("stems", "units"),
+    [
+        # MGI: lanes of a sample, of an index, of a folder.
+        (["E100012345_L01_P1_{}.fq.gz", "E100012345_L02_P1_{}.fq.gz"],
+         [("P1", "E100012345_L01"), ("P1", "E100012345_L02")]),
+        (["V350012345_L01_1_{}.fq.gz", "V350012345_L01_2_{}.fq.gz", "V350012345_L02_1_{}.fq.gz"],
+         [("V350012345_1", "V350012345_L01_1"), ("V350012345_2", "V350012345_L01_2"),
+          ("V350012345_1", "V350012345_L02_1")]),
+        (["P1/FP100000345TL_L01_17_{}.fq.gz", "P1/FP100000345TL_L01_18_{}.fq.gz", "P2/FP100000345TL_L01_read_{}.fq.gz"],
+         [("P1", "P1_FP100000345TL_L01_17"), ("P1", "P1_FP100000345TL_L01_18"), ("P2", "P2_FP100000345TL_L01")]),
+        (["P1_L1_{}.fq.gz", "P1_L2_{}.fq.gz"], [("P1", "L1"), ("P1", "L2")]),
+        # Runs of archives: in a folder of each sample, behind the experiment's name, alone, of the GSA.
+        (["P1/SRR1_{}.fastq.gz", "P1/SRR2_{}.fastq.gz", "P2/fastq/SRR3_{}.fastq.gz"],
+         [("P1", "P1_SRR1"), ("P1", "P1_SRR2"), ("P2", "P2_fastq_SRR3")]),
+        (["SRX1_SRR1_{}.fastq.gz", "SRX1_SRR2_{}.fastq.gz"], [("SRX1", "SRR1"), ("SRX1", "SRR2")]),
+        (["SRR1_pass_{}.fastq.gz", "SRR2_S1_L001_R{}_001.fastq.gz"], [("SRR1", "1"), ("SRR2", "L001")]),
+        (["A/SRR1/SRR1_{}.fastq.gz", "A/SRR2/SRR2_{}.fastq.gz"], [("SRR1", "A_SRR1_1"), ("SRR2", "A_SRR2_1")]),
+        # bamtofastq names every sample alike.
+        (["P1_0_1_HABCDEFXY/bamtofastq_S1_L001_R{}_001.fastq.gz",
+          "P1_0_1_HABCDEFXZ/bamtofastq_S1_L001_R{}_001.fastq.gz"],
+         [("P1", "P1_0_1_HABCDEFXY_L001"), ("P1", "P1_0_1_HABCDEFXZ_L001")]),
+        # Two runs in one folder: the second one's reads took the place of the first one's.
+        (["P1_S1_L001_R{}_001.fastq.gz", "P1_S7_L001_R{}_001.fastq.gz"], [("P1", "L001_S1"), ("P1", "L001_S7")]),
+        (["P1_HVT7KDSX2_S1_L001_R{}_001.fastq.gz", "P1_HVT8KDSX2_S1_L001_R{}_001.fastq.gz"],
+         [("P1", "HVT7KDSX2_L001"), ("P1", "HVT8KDSX2_L001")]),
+        (["P1_S1_L001_r{}_001.fastq.gz", "P2_R{0}_val_{0}.fq.gz"], [("P1", "L001"), ("P2", "1")]),
+        # Element's folders.
+        (["Samples/P1/P1_R{}.fastq.gz", "Samples/PhiX/PhiX_R{}.fastq.gz", "Samples/Unassigned/Unassigned_R{}.fastq.gz"],
+         [("P1", "Samples_P1_1")]),
+        (["GEX/P1_S1_R{}_001.fastq.gz", "GEX/P2_S2_R{}_001.fastq.gz", "ADT/P1_S3_R{}_001.fastq.gz",
+          "ATAC/P2_S4_R{}_001.fastq.gz"],
+         [("P1", "GEX_1"), ("P2", "GEX_1")]),
+    ],
+)  # fmt: skip
+def test_lanes_and_runs_of_a_library_are_one_sample(tmp_path: Path, stems, units) -> None:
+    """Names of MGI, archives, bamtofastq and Element: lanes and runs became samples, or took each other's place."""
+    for stem in stems:
+        pair(
+            tmp_path / stem.rpartition("/")[0],
+            "",
+            pattern=stem.rpartition("/")[2].replace("{}", "{2}").replace("{0}", "{2}"),
+        )
+    assert found(tmp_path) == units
+
+
+def test_names_that_differ_in_letters_the_sheets_do_not_take_stay_apart(tmp_path: Path) -> None:
+    """The reads of one patient took the place of the other's, without a word."""
+    for name in (
+        "M\u00fcller",
+        "M\u00f6ller",
+        "\u05d3\u05e0\u05d4",
+        "\u05e8\u05d5\u05ea",
+        "P 1",
+        "P+1",
+    ):
+        pair(tmp_path, name)
+    pairs = fastq_pairs(tmp_path)
+    assert sorted(unit[0] for unit in pairs.units) == [
+        "Moeller", "Mueller", "P_1", "P_1_2", "sample", "sample_2"
+    ]  # fmt: skip
+    assert sum("told apart" in line for line in pairs.told) == 2
+
+
+def test_reads_of_sra_that_lack_the_barcode_read_say_how_to_get_it(tmp_path: Path) -> None:
+    """fasterq-dump leaves the barcode read out unless it is told not to: "transfer what is missing" was the remedy."""
+    touch(tmp_path / "a", "SRR1.fastq.gz", "SRR2.fastq.gz")
+    touch(tmp_path / "b", "SRR1_2.fastq.gz")
+    for folder in "ab":
+        with pytest.raises(CarseqError, match="--include-technical"):
+            fastq_pairs(tmp_path / folder)
+    pair(tmp_path / "c", "SRR3", pattern="{0}_{2}.fastq")
+    pair(tmp_path / "c", "SRR4", pattern="{0}_{2}.fastq")
+    assert any("one name in units.tsv" in line for line in fastq_pairs(tmp_path / "c").told)
+
+
 def test_an_index_read_between_r1_and_r3_is_none_of_the_pair(tmp_path: Path) -> None:
     """R1, R2 and R3 where R2 is the index: it was taken for the cDNA, and R3 left out."""
     # Open chromatin has its barcode in R2.

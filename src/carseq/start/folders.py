@@ -4,28 +4,23 @@ from __future__ import annotations
 
 import os
 import re
-from collections import defaultdict
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from carseq.errors import CarseqError
+from carseq.start.names import (
+    BAMTOFASTQ,
+    Named,
+    folder_name,
+    folder_of_bamtofastq,
+    named,
+    plain_name,
+    plain_names,
+)
+from carseq.study.texts import some_names
 
-#: Illumina's names: SAMPLE_S1_L001_R1_001.fastq.gz; lane and number may be missing.
-_FASTQ = re.compile(
-    r"^(?P<sample>.+?)(?:_S\d+)?(?:_(?P<lane>L\d{3}))?_R(?P<read>[123])(?:_(?P<part>\d{3}))?\.f(?:ast)?q(?:\.gz)?$"
-)
-#: Names of fasterq-dump and fastq-dump: SRR1_1.fastq.gz, SRR1_2.fastq.gz, and SRR1_3 where the index is given too.
-_SRA = re.compile(r"^(?P<sample>[SED]RR\d+)_(?P<read>[1-4])\.f(?:ast)?q(?:\.gz)?$")
-#: Other names of pairs: SAMPLE_1.fq.gz, SAMPLE.R1.fastq.gz, SAMPLE-R1.fq.
-_PLAIN = re.compile(r"^(?P<sample>.+?)[._-][Rr]?(?P<read>[12])\.f(?:ast)?q(?:\.gz)?$")
-#: Names of sequencing services: SAMPLE_HVT7KDSX2_L1_1.fq.gz, with flow cell and lane.
-_SERVICE = re.compile(
-    r"^(?P<sample>.+?)_(?P<lane>(?=[A-Z]*\d)(?=\d*[A-Z])[A-Z0-9]{9,10}_L\d)_R?(?P<read>[12])\.f(?:ast)?q(?:\.gz)?$"
-)
-#: Reads of the folder's sample: P01/R1.fastq.gz.
-_BARE = re.compile(r"^[Rr]?(?P<read>[12])\.f(?:ast)?q(?:\.gz)?$")
-_NAMES = (_FASTQ, _SRA, _SERVICE, _PLAIN)
 _ANY_FASTQ = re.compile(r"\.f(?:ast)?q(?:\.gz)?$")
 #: Reads in a container that is not read, half a transfer, or with an ending in capitals.
 _OTHER_FASTQ = re.compile(
@@ -44,13 +39,23 @@ _NOT_YET = (
         "a sequencer's run, of which `bcl-convert` or `cellranger mkfastq` makes reads",
     ),
 )
+#: What makes both reads of a run of SRA: the barcode read is a technical one.
+_BOTH_READS = "`fasterq-dump --split-files --include-technical` writes both"
 #: Libraries of a sample's cells that are not of its mRNA, and words for the one that is.
 _OTHER_KIND = re.compile(
-    r"(?<![a-z])(vdj([_-]?[tb])?|tcr|bcr|adt|hto|cite([_-]?seq)?|hashtags?|atac|crispr|grna|csp|antibod(y|ies)|protein)(?![a-z])",
+    r"(?<![a-z])(vdj([_-]?[tb])?|tcr|bcr|adt|hto|cite([_-]?seq)?|hashtags?|atac|crispr|grna|csp|cmo|antibod(y|ies)|protein"
+    r"|feature[_-]?barcod(es?|ing))(?![a-z])",
     re.IGNORECASE,
 )
+#: Words that may be of a name, too: they tell a library only beside one whose name says mRNA.
+_PERHAPS_OTHER = re.compile(r"(?<![a-z])(fb|multi([_-]?seq)?|prot|ab)(?![a-z])", re.IGNORECASE)
 _MRNA = re.compile(
     r"(?<![a-z])(gex|gene[_-]?expression|s?c?_?rna|mrna|cdna)(?![a-z])", re.IGNORECASE
+)
+#: Reads that demultiplexing gave to no sample, and those of the control.
+_NO_SAMPLES = re.compile(
+    r"(^|[._-])(undetermined|unassigned|undecoded|ambiguous|unmatched|discarded|phix)([._-]|$)",
+    re.IGNORECASE,
 )
 #: Reads of the sample index, which the counts do not need.
 _INDEX_READ = re.compile(r"_I[12](?:_\d{3})?\.f(?:ast)?q(?:\.gz)?$")
@@ -58,6 +63,12 @@ _INDEX_READ = re.compile(r"_I[12](?:_\d{3})?\.f(?:ast)?q(?:\.gz)?$")
 _KIND = re.compile(
     r"(\d'?p?_?)?(gex|gene_?expression|rna|sc_?rna|mrna|cdna|vdj|vdj_?[tb]|tcr|bcr|adt|hto|cite|feature|sample|reads?)\d?",
     re.IGNORECASE,
+)
+#: A run of an archive in a file's name.
+_SRA = re.compile(r"[SEDC]RR\d+")
+#: The name of a folder that holds one kind of library.
+_KIND_FOLDER = re.compile(
+    r"[A-Za-z_-]+?[_-]?\w{0,2}([_-]?(fast_?qs?|reads|lib(rary)?|libraries|data))?", re.IGNORECASE
 )
 #: Folders that are not part of a run's reads: of version control, of Snakemake, of caches.
 _SKIPPED_FOLDERS = {".git", ".snakemake", "__pycache__", "__MACOSX"}
@@ -135,7 +146,7 @@ def fastq_pairs(folder: Path, *, partial: bool = False) -> Pairs:
     """
     found = Pairs()
     left: dict[str, list[str]] = defaultdict(list)
-    pairs: dict[tuple[Path, str, str], dict[str, Path]] = {}
+    files: list[tuple[Path, Named]] = []
     real: dict[str, Path] = {}
     for path in walk(folder):
         if not _ANY_FASTQ.search(path.name):
@@ -149,8 +160,10 @@ def fastq_pairs(folder: Path, *, partial: bool = False) -> Pairs:
         if path.name.startswith("."):
             left["hidden files (`._` files are macOS's notes, not reads)"].append(path.name)
             continue
-        if path.name.startswith("Undetermined"):
-            left["reads that demultiplexing gave to no sample"].append(path.name)
+        if _NO_SAMPLES.search(path.name.partition(".f")[0]):
+            left["reads of the control, and those that demultiplexing gave to no sample"].append(
+                path.name
+            )
             continue
         if _INDEX_READ.search(path.name):
             left["index reads"].append(path.name)
@@ -160,17 +173,26 @@ def fastq_pairs(folder: Path, *, partial: bool = False) -> Pairs:
                 f"{path.relative_to(folder)} ({first.relative_to(folder)})"
             )
             continue
-        match = next((m for names in _NAMES if (m := names.match(path.name))), None)
-        if match is None and path.parent != folder:
-            match = _BARE.match(path.name)
-        if match is None:
-            left["names that tell neither sample nor read"].append(path.name)
+        name = named(path.name)
+        if name is None or not (name.sample or name.alone or path.parent != folder):
+            kind = (
+                f"runs of SRA in one file, without the barcode read: {_BOTH_READS}"
+                if _SRA.match(path.name)
+                else "names that tell neither sample nor read"
+            )
+            left[kind].append(path.name)
             continue
-        groups = match.groupdict()
-        part = groups.get("part")
-        unit = "_".join(filter(None, [groups.get("lane"), part if part != "001" else ""])) or "1"
-        sample = re.sub(r"[^A-Za-z0-9._-]", "_", groups.get("sample") or path.parent.name)
-        pairs.setdefault((path.parent, sample, unit), {})[match["read"]] = path
+        files.append((path, name))
+    whole = _samples_of(folder, files, found.told)
+    pairs: dict[tuple[Path, str], dict[str, Path]] = {}
+    about: dict[tuple[Path, str], tuple[str, Named]] = {}
+    for path, name in files:
+        key = (path.parent, name.stem)
+        about.setdefault(key, (whole[path], name))
+        if (first := pairs.setdefault(key, {}).setdefault(name.read, path)) != path:
+            left["files of a name that is there already"].append(
+                f"{path.relative_to(folder)} (beside {first.name})"
+            )
     for reason, names in left.items():
         shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         found.told.append(f"left out: {reason}: {shown}")
@@ -180,29 +202,122 @@ def fastq_pairs(folder: Path, *, partial: bool = False) -> Pairs:
             "; ".join(["names like SAMPLE_S1_L001_R1_001.fastq.gz are looked for", *found.told]),
             "check the folder, or write units.tsv by hand",
         )
-    called = _sample_names(folder, pairs, found.told)
+    samples = [(place, sample) for (place, _), (sample, _) in about.items()]
+    # A folder's one name is told with the folder's, which says what it holds.
+    if not _one_name(samples):
+        _leave_out_kinds(folder, about, found.told)
+    by_folder = {sample for sample, name in about.values() if name.alone == BAMTOFASTQ}
+    samples = [(place, sample) for (place, _), (sample, _) in about.items()]
+    called = _sample_names(folder, samples, by_folder, found.told)
     alone: list[str] = []
-    for (place, sample, unit), files in pairs.items():
-        reads = _of_sra(sample, files, found.told)
-        whole = called[place, sample]
+    numbers: list[str] = []
+    for (place, stem), (sample, name) in about.items():
+        reads = _of_sra(sample, pairs[place, stem], found.told)
+        whole_name = called[place, sample]
+        run = name.run.removeprefix(sample).strip("_") if sample == name.alone else name.run
+        unit = _unit_name(folder, place, whole_name, run or "1")
         if set(reads) != {"1", "2"}:
-            lacks = f"{whole} {unit} lacks R{'2' if '1' in reads else '1'}"
+            lacks = f"{whole_name} {unit} lacks R{'2' if '1' in reads else '1'}"
             alone += [f"{lacks} of {path.relative_to(folder)}" for path in reads.values()]
             continue
-        found.units.append((whole, _unit_name(folder, place, whole, unit), reads["1"], reads["2"]))
+        found.units.append((whole_name, unit, reads["1"], reads["2"]))
+        numbers.append(name.number)
+    found.units = _told_apart(found.units, numbers)
     found.units = _of_mrna(found.units, found.told)
     if alone:
         n = f"{len(alone)} FASTQ file{'s lack their mates' if len(alone) > 1 else ' lacks its mate'}"
+        of_sra = f"; of runs of SRA {_BOTH_READS}" if any(map(_SRA.search, alone)) else ""
         if not partial or not found.units:
             raise CarseqError(
                 alone[0].rpartition(" of ")[0] if len(alone) == 1 else n,
                 "; ".join(alone),
-                "transfer what is missing, or take these files out of the folder",
+                "transfer what is missing, or take these files out of the folder" + of_sra,
             )
         found.told.append(
             f"left out: {n}, without which its sample's reads are not whole: {'; '.join(alone)}"
+            f"{of_sra}"
         )
     return found
+
+
+def _samples_of(folder: Path, files: list[tuple[Path, Named]], told: list[str]) -> dict[Path, str]:
+    """Return each file's sample as the sheets take it: of its name, or of its folder where that tells a run alone."""
+    raw: dict[Path, str] = {}
+    runs: dict[Path, str] = {}
+    for path, name in files:
+        if not name.sample:
+            runs[path] = folder_name(path.parent, folder)
+        raw[path] = name.sample or name.alone
+    # One folder of many runs is that of a study, several are those of samples.
+    of_samples = len(set(runs.values()) - {""}) > 1
+    by_folder: dict[str, dict[str, None]] = {}
+    for path, name in files:
+        if path not in runs:
+            continue
+        if not name.alone or name.alone == BAMTOFASTQ:
+            raw[path] = (
+                runs[path] or folder_of_bamtofastq(folder.resolve().name) or path.parent.name
+            )
+        elif runs[path] and of_samples:
+            raw[path] = runs[path]
+            by_folder.setdefault(runs[path], {})[name.run] = None
+        else:
+            by_folder.setdefault("", {})[name.alone] = None
+    alone = list(by_folder.pop("", {}))
+    for sample, own in by_folder.items():
+        if len(own) > 1:
+            told.append(
+                f"{some_names(list(own))} were taken as runs or lanes of one sample, {sample}, after their folder; "
+                "if they are samples of their own, give them names of their own in both sheets"
+            )
+    if len(alone) > 1:
+        told.append(
+            f"{some_names(alone)}: these names tell a run of an archive or an index of a flow cell, and each was taken "
+            "as a sample; runs of one library (SRA's run table tells the sample of each) get one name in units.tsv, "
+            "and one row in samples.tsv"
+        )
+    names, apart = plain_names(raw.values())
+    told += apart
+    return {path: names[text] for path, text in raw.items()}
+
+
+def _leave_out_kinds(
+    folder: Path, about: dict[tuple[Path, str], tuple[str, Named]], told: list[str]
+) -> None:
+    """Leave out pairs of a sample that lie in a folder of antibodies, receptors or hashtags, beside one of mRNA."""
+
+    def kinds(place: Path) -> list[str]:
+        parts = (part.strip() for part in place.relative_to(folder).parts)
+        return [part for part in parts if _OTHER_KIND.match(part) and _KIND_FOLDER.fullmatch(part)]
+
+    of_mrna = {sample for (place, _), (sample, _) in about.items() if not kinds(place)}
+    out = [key for key, (sample, _) in about.items() if kinds(key[0]) and sample in of_mrna]
+    if out:
+        places = dict.fromkeys(key[0].relative_to(folder).as_posix() for key in out)
+        told.append(
+            f"left out: the reads in {some_names(list(places))}, which by their folders are of no libraries of mRNA; "
+            "receptors go into the column `tcr`, as a table"
+        )
+    for key in out:
+        del about[key]
+
+
+def _told_apart(
+    units: list[tuple[str, str, Path, Path]], numbers: list[str]
+) -> list[tuple[str, str, Path, Path]]:
+    """Return the units with names of their own: one lane of two runs in a folder differs by Illumina's number."""
+    held: set[tuple[str, str]] = set()
+    often = Counter((sample, unit) for sample, unit, *_ in units)
+    apart = []
+    for (sample, unit, r1, r2), number in zip(units, numbers, strict=True):
+        own = f"{unit}_S{number}" if often[sample, unit] > 1 and number else unit
+        if (sample, own) in held:
+            own = next(
+                f"{own}_{i}" for i in range(2, len(units) + 2) if (sample, f"{own}_{i}") not in held
+            )
+        held.add((sample, own))
+        apart.append((sample, own, r1, r2))
+    return apart
 
 
 def _of_mrna(
@@ -210,15 +325,20 @@ def _of_mrna(
 ) -> list[tuple[str, str, Path, Path]]:
     """Leave out libraries of receptors, antibodies or hashtags of a sample whose mRNA is there by its name."""
 
-    def plain(sample: str) -> str:
-        return re.sub(r"[\W_]", "", _OTHER_KIND.sub("", _MRNA.sub("", sample))).lower()
+    def plain(sample: str, *words: re.Pattern[str]) -> str:
+        for word in (_MRNA, _OTHER_KIND, *words):
+            sample = word.sub("", sample)
+        return re.sub(r"[\W_]", "", sample).lower()
+
+    def is_other(sample: str) -> bool:
+        if _OTHER_KIND.search(sample):
+            return bool(plain(sample)) and plain(sample) in of_mrna
+        perhaps = _PERHAPS_OTHER.search(sample) and not _MRNA.search(sample)
+        return bool(perhaps) and plain(sample, _PERHAPS_OTHER) in of_mrna_by_name
 
     of_mrna = {plain(sample) for sample, *_ in units if not _OTHER_KIND.search(sample)}
-    out = dict.fromkeys(
-        sample
-        for sample, *_ in units
-        if _OTHER_KIND.search(sample) and plain(sample) and plain(sample) in of_mrna
-    )
+    of_mrna_by_name = {plain(sample) for sample, *_ in units if _MRNA.search(sample)} - {""}
+    out = dict.fromkeys(sample for sample, *_ in units if is_other(sample))
     if out:
         told.append(
             f"left out: {', '.join(out)}, which by their names are no libraries of mRNA; receptors go into the column "
@@ -227,25 +347,32 @@ def _of_mrna(
     return [unit for unit in units if unit[0] not in out]
 
 
+def _one_name(pairs: Iterable[tuple[Path, str]]) -> bool:
+    """Return whether all folders hold one name (GEX, sample, reads), which says nothing: they name the samples."""
+    return len({sample for _, sample in pairs}) == 1
+
+
 def _sample_names(
-    folder: Path, pairs: dict[tuple[Path, str, str], dict[str, Path]], told: list[str]
+    folder: Path, pairs: Sequence[tuple[Path, str]], by_folder: Collection[str], told: list[str]
 ) -> dict[tuple[Path, str], str]:
-    """Return what each sample of each folder is called: a name in several folders is one sample or several."""
+    """Return what each sample of each folder is called: a name in several folders is one sample or several.
+
+    Samples whose folders gave them their names (``by_folder``) are those of their folders.
+    """
     places: dict[str, list[Path]] = defaultdict(list)
-    for place, sample, _ in pairs:
+    for place, sample in pairs:
         if place not in places[sample]:
             places[sample].append(place)
-    # One name for all that a folder holds (GEX, sample, reads) says nothing: the folder names the sample.
-    single = all(len({s for p, s, _ in pairs if p == place}) == 1 for place, _, _ in pairs)
+    single = _one_name(pairs)
     names = {}
     for sample, own in places.items():
         parents = [place.relative_to(folder).as_posix() for place in own]
         # Folders that hold this one name, or a word that says what was sequenced, are folders of samples.
-        says_nothing = (single and len(places) == 1) or _KIND.fullmatch(sample)
-        apart = len(own) > 1 and "." not in parents and says_nothing
+        says_nothing = single or _KIND.fullmatch(sample)
+        apart = len(own) > 1 and "." not in parents and says_nothing and sample not in by_folder
         if apart and not all(map(_is_run, parents)):
             for place, parent in zip(own, parents, strict=True):
-                names[place, sample] = re.sub(r"[^A-Za-z0-9._-]", "_", f"{parent}_{sample}")
+                names[place, sample] = plain_name(f"{parent}_{sample}")
             told.append(
                 f"{sample} occurs in {len(own)} folders ({', '.join(parents[:4])}) and was taken as {len(own)} "
                 "samples, named after them; if they are runs of one sample, give their rows of units.tsv one name"
@@ -282,7 +409,7 @@ def _of_sra(sample: str, reads: dict[str, Path], told: list[str]) -> dict[str, P
         length[read] = max(map(len, sequences), default=0)
     # The sample index has 8 or 10 bases, barcode and UMI 24 or more.
     kept = sorted(read for read, n in length.items() if n > 14)
-    if len(kept) != 2 and not _SRA.match(reads["1"].name):
+    if len(kept) != 2 and not _SRA.search(reads["1"].name):
         # Three reads of a library of open chromatin, beside which mRNA may lie.
         told.append(f"left out: {reads['3'].name}, a third read of {sample} that is no index read")
         return {read: reads[read] for read in ("1", "2")}
