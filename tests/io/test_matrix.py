@@ -238,6 +238,17 @@ def test_folders_of_other_programs_are_read(tmp_path, counts, barcodes, kind):
         read_counts(tmp_path / "m")
 
 
+@pytest.mark.parametrize("kind", ["alevin-fry", "alevin-fry USA"])
+def test_names_that_simpleaf_writes_beside_ids_are_read(tmp_path, counts, barcodes, kind):
+    """A study of matrices alone had nothing but ids of genes, though their names lay beside them."""
+    write_layout(tmp_path / "af_quant/alevin", kind, counts[:, :3], barcodes, ["E1", "E2", "MYCAR"])
+    (tmp_path / "af_quant/gene_id_to_name.tsv").write_text("E1\tCD3D\nE2\tLYZ\nE9\tGNLY\n")
+    for given in ("af_quant", "af_quant/alevin"):
+        found = read_counts(tmp_path / given, car="MYCAR")
+        assert list(found.var_names) == ["CD3D", "LYZ", "MYCAR"]
+        assert (found.X.toarray() == counts[:, :3]).all()
+
+
 @pytest.mark.parametrize("name", ["matrix.mtx", "features.tsv", "barcodes.tsv"])
 def test_a_file_that_is_there_twice_must_be_the_same(tmp_path, counts, barcodes, name):
     """A folder held the plain file of an earlier run beside the gzipped ones: its counts got the others' barcodes."""

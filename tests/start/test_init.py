@@ -492,6 +492,86 @@ def test_folders_of_other_kits_give_each_library_once(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def test_what_lies_in_the_folder_itself_is_a_sample_of_its_name(tmp_path: Path) -> None:
+    """`--matrices P1/outs`, where Cell Ranger's files lie, ended in a traceback."""
+    touch(tmp_path / "P1", "filtered_feature_bc_matrix.h5", "raw_feature_bc_matrix.h5")
+    touch(tmp_path / "P1", *triple("filtered_feature_bc_matrix"))
+    samples, told = matrix_samples(tmp_path / "P1")
+    assert named_files(samples, tmp_path / "P1") == {
+        "P1": {"matrix": "filtered_feature_bc_matrix.h5", "raw_matrix": "raw_feature_bc_matrix.h5"}
+    }
+    assert told == ["left out: filtered_feature_bc_matrix, beside the .h5 of the same matrix"]
+
+
+@pytest.mark.parametrize(
+    ("files", "samples"),
+    [
+        # Letters that the sheets do not take: one patient's matrix was left out for the other's.
+        (["M\u00fcller/matrix.h5", "M\u00f6ller/matrix.h5"],
+         {"Moeller": {"matrix": "M\u00f6ller/matrix.h5"}, "Mueller": {"matrix": "M\u00fcller/matrix.h5"}}),
+        # One name in two folders.
+        ([*triple("P1", "run_"), *triple("P2", "run_")],
+         {"P1_run": {"matrix": "P1/run_matrix.mtx.gz"}, "P2_run": {"matrix": "P2/run_matrix.mtx.gz"}}),
+        # simpleaf; split-pipe's matrix of all samples; kb-python's nac; bustools under another name.
+        (["P1/af_quant/alevin/quants_mat.mtx"], {"P1": {"matrix": "P1/af_quant/alevin"}}),
+        (["all-sample/DGE_filtered/count_matrix.mtx", "P1/DGE_filtered/count_matrix.mtx"],
+         {"P1": {"matrix": "P1/DGE_filtered"}}),
+        ([f"P1/counts_unfiltered/cells_x_genes.{x}.mtx" for x in ("mature", "nascent", "ambiguous", "cell")],
+         {"P1": {"raw_matrix": "P1/counts_unfiltered"}}),
+        (["P1/output.mtx", "P1/output.genes.txt", "P1/output.barcodes.txt"], {"P1": {"matrix": "P1"}}),
+        # Cell Ranger 2 has a folder for the genome.
+        ([f"P1/outs/{x}_gene_bc_matrices/hg19_CAR/matrix.mtx" for x in ("raw", "filtered")],
+         {"P1": {"raw_matrix": "P1/outs/raw_gene_bc_matrices/hg19_CAR",
+                 "matrix": "P1/outs/filtered_gene_bc_matrices/hg19_CAR"}}),
+        # CellBender under its own name: all its droplets were taken for cells. Beside Cell Ranger's; SoupX beside it.
+        (["P1/out.h5", "P1/out_filtered.h5", "P1/out_cell_barcodes.csv"], {"P1_out": {"matrix": "P1/out_filtered.h5"}}),
+        (["P1/cellbender/output_filtered.h5", "P1/outs/raw_matrix.h5", "P1/outs/filtered_matrix.h5"],
+         {"P1": {"raw_matrix": "P1/outs/raw_matrix.h5", "matrix": "P1/outs/filtered_matrix.h5"}}),
+        ([*triple("P1/soupX"), "P1/filtered_matrix.h5"], {"P1": {"matrix": "P1/filtered_matrix.h5"}}),
+        # STARsolo: raw and cells of two features were put together.
+        ([*triple("P1/Solo.out/GeneFull/raw"), *triple("P1/Solo.out/GeneFull_Ex50pAS/raw"),
+          *triple("P1/Solo.out/GeneFull_Ex50pAS/filtered")],
+         {"P1": {"raw_matrix": "P1/Solo.out/GeneFull/raw"}}),
+    ],
+)  # fmt: skip
+def test_layouts_of_programs_give_each_library_once(tmp_path: Path, files, samples) -> None:
+    touch(tmp_path, *files)
+    assert named_files(matrix_samples(tmp_path)[0], tmp_path) == samples
+
+
+def test_samples_that_tags_of_bd_mark_are_of_one_library(tmp_path: Path) -> None:
+    """Cells without a tag, and all cells of the pool, became samples."""
+    for name in ("SampleTag01_hs", "SampleTag02_hs", "Multiplet_and_Undetermined"):
+        touch(tmp_path, *triple(f"run1_{name}_RSEC_MolsPerCell_MEX"))
+    touch(tmp_path, *triple("Combined_run1_RSEC_MolsPerCell_MEX"))
+    touch(tmp_path, *triple("run1_RSEC_MolsPerCell_Unfiltered_MEX"))
+    samples, told = matrix_samples(tmp_path)
+    assert {m.sample: (m.library, m.files["raw_matrix"].name) for m in samples} == {
+        f"run1_SampleTag0{i}_hs": ("run1", "run1_RSEC_MolsPerCell_Unfiltered_MEX") for i in (1, 2)
+    }
+    for words in ("Multiplet", "Combined", "one pool"):
+        assert any(words in line for line in told)
+
+
+def test_what_a_folder_holds_in_place_of_matrices_or_reads_is_told(tmp_path: Path) -> None:
+    """ "No matrix" and "no FASTQ pairs" did not say what is there, or how to give it."""
+    touch(tmp_path / "aggr", "outs/aggregation.csv", "outs/count/filtered_feature_bc_matrix.h5")
+    touch(tmp_path / "velocyto", "Solo.out/Velocyto/raw/spliced.mtx")
+    touch(tmp_path / "tables", "GSM1_P01.tsv.gz")
+    touch(tmp_path / "reads", "P1_R1.fastq.gz")
+    for name, words in (
+        ("aggr", "as `--cellranger`"),
+        ("velocyto", "Solo.out/Gene/raw"),
+        ("tables", "GSM1_P01.tsv.gz"),
+        ("reads", "`--fastqs"),
+    ):
+        with pytest.raises(CarseqError) as error:
+            matrix_samples(tmp_path / name)
+        assert words in str(error.value)
+    with pytest.raises(CarseqError, match="--matrices"):
+        fastq_pairs(tmp_path / "velocyto")
+
+
 def test_matrices_that_are_not_read_and_bams_beside_matrices_are_told(tmp_path: Path) -> None:
     """Of a series two of seven samples were taken without a word: others were tables, archives, or named otherwise."""
     touch(

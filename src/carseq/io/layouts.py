@@ -36,7 +36,9 @@ _CONVERTED = {
 #: Files by which a matrix is known, below a folder that holds none itself.
 _KNOWN = re.compile(r"matrix\.mtx(\.gz)?$|feature_bc_matrix\.h5$|\.h5ad$")
 #: The matrix's file in a folder of kb-python, alevin-fry or Parse.
-OTHER_MATRIX = re.compile(r"^(quants_mat|DGE|count_matrix|cells_x_genes(\.total)?)\.mtx(\.gz)?$")
+OTHER_MATRIX = re.compile(
+    r"^(quants_mat|DGE|count_matrix|cells_x_genes(\.(total|mature|nascent|ambiguous|cell|nucleus))?)\.mtx(\.gz)?$"
+)
 #: Folders and names looked at, and named.
 _DEPTH, _NAMED = 4, 4
 
@@ -141,6 +143,10 @@ def _alevin(folder: Path, lines: Lines) -> Layout | None:
             "count with alevin-fry (`simpleaf quant --resolution cr-like`), which writes quants_mat.mtx",
         )
     ids = lines(columns)
+    # simpleaf writes the genes' names beside the folder of alevin-fry's matrix.
+    beside = [_there(place, "gene_id_to_name.tsv") for place in (folder, folder.parent)]
+    pairs = [line.split("\t") for path in beside[:2] if path for line in lines(path)]
+    symbols = {own[0]: own[1] for own in pairs if len(own) > 1 and own[1]}
     bare = [re.sub(r"-[UA]$", "", name) for name in ids]
     n = len(ids) // 3
     summed = bool(n) and [sum(name.endswith(mark) for name in ids) for mark in ("-U", "-A")] == [
@@ -150,7 +156,7 @@ def _alevin(folder: Path, lines: Lines) -> Layout | None:
     if summed:
         log.info("%s: spliced, unspliced and ambiguous molecules are added up", folder)
         ids = bare
-    return Layout([matrix], lines(rows), ids, ids, summed)
+    return Layout([matrix], lines(rows), ids, [symbols.get(i, i) for i in ids], summed)
 
 
 def _parse(folder: Path, lines: Lines) -> Layout | None:

@@ -41,6 +41,11 @@ _NOT_YET = (
 )
 #: What makes both reads of a run of SRA: the barcode read is a technical one.
 _BOTH_READS = "`fasterq-dump --split-files --include-technical` writes both"
+#: What a folder may hold in place of reads, and how to give it.
+_COUNTED = (
+    (re.compile(r"possorted.*\.bam$"), "what Cell Ranger made: give it as `--cellranger`"),
+    (re.compile(r"\.h5(ad)?$|\.mtx(\.gz)?$"), "matrices: give it as `--matrices`"),
+)
 #: Libraries of a sample's cells that are not of its mRNA, and words for the one that is.
 _OTHER_KIND = re.compile(
     r"(?<![a-z])(vdj([_-]?[tb])?|tcr|bcr|adt|hto|cite([_-]?seq)?|hashtags?|atac|crispr|grna|csp|cmo|antibod(y|ies)|protein"
@@ -147,9 +152,11 @@ def fastq_pairs(folder: Path, *, partial: bool = False) -> Pairs:
     found = Pairs()
     left: dict[str, list[str]] = defaultdict(list)
     files: list[tuple[Path, Named]] = []
+    others: list[str] = []
     real: dict[str, Path] = {}
     for path in walk(folder):
         if not _ANY_FASTQ.search(path.name):
+            others.append(path.name)
             if _OTHER_FASTQ.search(path.name) and not path.name.startswith("."):
                 left["names that do not end in .fastq.gz or .fastq, .fq.gz or .fq"].append(
                     path.name
@@ -197,10 +204,13 @@ def fastq_pairs(folder: Path, *, partial: bool = False) -> Pairs:
         shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         found.told.append(f"left out: {reason}: {shown}")
     if not pairs:
+        counted = next((told for end, told in _COUNTED if any(map(end.search, others))), "")
         raise CarseqError(
             f"no FASTQ pairs below {folder}",
             "; ".join(["names like SAMPLE_S1_L001_R1_001.fastq.gz are looked for", *found.told]),
-            "check the folder, or write units.tsv by hand",
+            "check the folder, or write units.tsv by hand"
+            if not counted
+            else f"it holds {counted}",
         )
     samples = [(place, sample) for (place, _), (sample, _) in about.items()]
     # A folder's one name is told with the folder's, which says what it holds.

@@ -6,12 +6,13 @@ import csv
 import re
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from carseq.errors import CarseqError
 from carseq.io.layouts import OTHER_MATRIX, remedy_for
 from carseq.start.folders import walk
+from carseq.start.names import plain_name, plain_names
 from carseq.study.texts import some_names
 
 
@@ -84,7 +85,7 @@ def cellranger_samples(outs: Path) -> tuple[list[Made], list[str]]:
     if not outs.is_dir():
         raise CarseqError(f"{outs} is not a folder", "", "give the folder `outs` of Cell Ranger")
     told: list[str] = []
-    run = re.sub(r"[^A-Za-z0-9._-]", "_", (outs.parent if outs.name == "outs" else outs).name)
+    run = plain_name((outs.parent if outs.name == "outs" else outs).resolve().name)
     per_sample = outs / "per_sample_outs"
     if per_sample.is_dir():
         return _multi_samples(outs, per_sample, told), told
@@ -145,11 +146,9 @@ def _multi_samples(outs: Path, per_sample: Path, told: list[str]) -> list[Made]:
     folders = sorted(p for p in per_sample.iterdir() if p.is_dir())
     pooled = len(folders) > 1
     run = outs.parent if outs.name == "outs" else outs
-    library = (
-        re.sub(r"[^A-Za-z0-9._-]", "_", run.resolve().name)
-        if pooled and not own_droplets(outs)
-        else ""
-    )
+    library = plain_name(run.resolve().name) if pooled and not own_droplets(outs) else ""
+    names, apart = plain_names(folder.name for folder in folders)
+    told += apart
     made = []
     for folder in folders:
         files = _present(folder, _COUNT)
@@ -161,7 +160,7 @@ def _multi_samples(outs: Path, per_sample: Path, told: list[str]) -> list[Made]:
         if "matrix" not in files:
             told.append(f"left out: {folder.name} has no sample_filtered_feature_bc_matrix")
             continue
-        name = re.sub(r"[^A-Za-z0-9._-]", "_", folder.name)
+        name = names[folder.name]
         if "bam" in files and files["bam"].name == "sample_alignments.bam":
             told.append(
                 f"{name}: sample_alignments.bam holds the reads of its cells alone; the ambient share of the CAR is "
@@ -199,9 +198,12 @@ def _aggregated(aggregation: Path, told: list[str]) -> list[Made]:
     """Return the samples that ``cellranger aggr`` joined: each from its own run, which an aggregation lists."""
     with aggregation.open(newline="") as stream:
         rows = list(csv.DictReader(stream))
+    names, apart = plain_names(row.get("sample_id") or row.get("library_id") or "" for row in rows)
+    told += apart
     made = []
     for row in rows:
-        name = re.sub(r"[^A-Za-z0-9._-]", "_", row.get("sample_id") or row.get("library_id") or "")
+        raw = row.get("sample_id") or row.get("library_id") or ""
+        name = names[raw] if raw else ""
         path = row.get("molecule_h5") or row.get("sample_outs") or ""
         source = Path(path)
         if not source.is_absolute():
@@ -230,12 +232,13 @@ _FILTERED = re.compile(r"(^|[^a-z])(filtered|filter|filt|cells?)([^a-z]|$)", re.
 #: Parts of names that say what a file is, not whose: BD's and PIPseeker's after those of all programs.
 _WORDS = re.compile(
     r"(^|[._-])(raw|unfiltered|filtered|filter|sample|feature|gene|bc|matrix|matrices|counts?|h5|mtx|cells?|features?|barcodes?"
-    r"|RSEC|DBEC|MolsPerCell|MEX|sensitivity_\d)(?=[._-]|$)",
+    r"|RSEC|DBEC|MolsPerCell|MEX|DGE|sensitivity_\d)(?=[._-]|$)",
     re.IGNORECASE,
 )
 #: Folders that a program makes in each run, whichever the sample: of nf-core/scrnaseq, and of kits' own programs.
 _PROGRAMS = re.compile(
-    r"outs|output|step\d|mtx_conversions|starsolo|star|cellranger|cellrangermulti|kallisto|alevin|simpleaf|cellbender",
+    r"outs|output|step\d|mtx_conversions|starsolo|star|cellranger|cellrangermulti|kallisto|alevin|simpleaf|cellbender"
+    r"|af_quant|simpleaf_out",
     re.IGNORECASE,
 )
 
@@ -272,32 +275,47 @@ def matrix_samples(folder: Path) -> tuple[list[Made], list[str]]:
         m for outs in sorted(pools) for m in _multi_samples(outs, outs / "per_sample_outs", told)
     ]
     files = [path for path in files if not pools.intersection(path.parents)]
-    matrices = [path for path in files if _MATRIX.search(path.name)]
+    matrices = [path for path in files if _MATRIX.search(path.name) or _of_bustools(path)]
     unread = unread_matrices(folder, files)
     counted = _Counted.of(matrices)
+    candidates: list[_Candidate] = []
     for path in matrices:
-        if why := _left_out(path, counted):
+        if why := _left_out(path, folder, counted):
             told.append(f"left out: {path.relative_to(folder)}, {why}")
             continue
-        given, label = _given(path, folder)
-        is_raw = bool(_RAW.search(label)) and not _FILTERED.search(label.replace("unfiltered", ""))
-        column = "raw_matrix" if is_raw else "matrix"
-        name = _label(label) or re.sub(r"[^A-Za-z0-9._-]", "_", folder.resolve().name)
+        given, text = _given(path, folder)
+        # A folder of kb-python holds several matrices that are read as one.
+        if given not in {c.given for c in candidates}:
+            candidates.append(_Candidate(given, text, path.parent, _is_corrected(path, folder)))
+    candidates = _qualified(candidates, folder)
+    names, apart = plain_names(c.label or folder.resolve().name for c in candidates)
+    told += apart
+    copies = []
+    # What is sure to be cells, or as it was counted, comes first: of two of one kind the first is taken.
+    for one in sorted(candidates, key=lambda c: (c.corrected, not _FILTERED.search(c.text))):
+        name = names[one.label or folder.resolve().name]
         own = found.setdefault(name, {})
-        if column in own:
-            unlike = bool(_FILTERED.search(own[column].name)) != bool(_FILTERED.search(given.name))
+        shown = one.given.relative_to(folder)
+        if one.corrected and own:
+            told.append(f"left out: {shown}, {_AGAIN}: {_NOT_CORRECTED}")
+        elif (other := own.get(one.column)) is None:
+            own[one.column] = one.given
+        elif other.with_suffix("") == one.given.with_suffix(""):
+            copies.append(shown.as_posix())
+        else:
+            unlike = bool(_FILTERED.search(other.name)) != bool(_FILTERED.search(one.given.name))
             told.append(
-                f"{name} has two matrices that look {'raw' if is_raw else 'filtered'}: {own[column]} was taken, "
-                f"{given} was left out" + (_ALL_BARCODES if unlike else "")
+                f"{name} has two matrices that look {'raw' if one.is_raw else 'filtered'}: {other} was taken, "
+                f"{one.given} was left out"
+                + (_ALL_BARCODES if unlike and not one.corrected else "")
             )
-            continue
-        own[column] = given
+    if copies:
+        told.append(f"left out: {some_names(copies)}, beside the .h5 of the same matrix")
+    order = {names[c.label or folder.resolve().name]: None for c in candidates}
+    found = {name: found[name] for name in order}
+    libraries = _tagged(found, told)
     if not found and not made:
-        raise CarseqError(
-            f"no matrix below {folder}",
-            "; ".join([".h5, .h5ad and matrix.mtx files are looked for", *unread]),
-            "check the folder, or write samples.tsv by hand",
-        )
+        raise _nothing(folder, files, [*told, *unread])
     told += unread
     if bams := [path for path in files if path.name in _COUNT["bam"]]:
         runs = sorted({str(path.parent) for path in bams})
@@ -310,7 +328,123 @@ def matrix_samples(folder: Path) -> tuple[list[Made], list[str]]:
             f"{some_names(unsure)}: taken for called cells, since no name says "
             "`raw`; `carseq check` looks at what they hold"
         )
-    return [*made, *(Made(name, files) for name, files in found.items())], told
+    return [*made, *(Made(n, files, libraries.get(n, "")) for n, files in found.items())], told
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A matrix that may be a sample's.
+
+    Attributes
+    ----------
+    given
+        What the sheet names: the file, or its folder.
+    text
+        The words of which its sample's name is made.
+    place
+        The folder that it lies in.
+    corrected
+        Whether a program took molecules out of it.
+    """
+
+    given: Path
+    text: str
+    place: Path
+    corrected: bool
+
+    @property
+    def is_raw(self) -> bool:
+        return bool(_RAW.search(self.text)) and not _FILTERED.search(
+            self.text.replace("unfiltered", "")
+        )
+
+    @property
+    def column(self) -> str:
+        return "raw_matrix" if self.is_raw else "matrix"
+
+    @property
+    def label(self) -> str:
+        return _label(_CORRECTED.sub("", self.text) if self.corrected else self.text)
+
+
+#: Words for counts out of which a program took ambient RNA.
+_CORRECTED = re.compile(r"cell_?bender|soup_?x|decont_?x|fastcar|corrected", re.IGNORECASE)
+_AGAIN = "since the matrix beside it is of the same library"
+_NOT_CORRECTED = "carseq models ambient RNA itself, in counts that are not corrected"
+
+
+def _is_corrected(path: Path, folder: Path) -> bool:
+    """Return whether a matrix is CellBender's or the like, by its name or by the files that lie beside it."""
+    if _CORRECTED.search(path.relative_to(folder).as_posix()):
+        return True
+    stem = path.name.removesuffix(path.suffix).removesuffix("_filtered")
+    ends = ("_cell_barcodes.csv", "_posterior.h5")
+    return path.suffix == ".h5" and any(path.with_name(stem + end).exists() for end in ends)
+
+
+def _qualified(candidates: list[_Candidate], folder: Path) -> list[_Candidate]:
+    """Return matrices with their folders' names before those that files of several folders have in common."""
+    places: dict[tuple[str, str], set[Path]] = {}
+    for c in candidates:
+        if c.given.is_file():
+            places.setdefault((c.label, c.column), set()).add(c.place)
+    return [
+        replace(c, text=f"{c.place.relative_to(folder).as_posix()}/{c.text}")
+        if len(places.get((c.label, c.column), ())) > 1
+        else c
+        for c in candidates
+    ]
+
+
+#: A sample of a run of BD Rhapsody whose cells are marked by tags.
+_TAGGED = re.compile(r"^(?P<run>.*?)[_-]?Sample_?Tag_?\d+", re.IGNORECASE)
+
+
+def _tagged(found: dict[str, dict[str, Path]], told: list[str]) -> dict[str, str]:
+    """Give samples that BD's tags mark the raw matrix of their pool; return their libraries, by sample."""
+    libraries: dict[str, str] = {}
+    runs: dict[str, list[str]] = {}
+    for name in found:
+        if match := _TAGGED.match(name):
+            runs.setdefault(match["run"], []).append(name)
+    for run, samples in runs.items():
+        pools = [
+            n
+            for n in found
+            if n == run or (n.startswith("Combined") and (not run or n.endswith(run)))
+        ]
+        raws = [found[n]["raw_matrix"] for n in pools if "raw_matrix" in found[n]]
+        for pool in pools:
+            if "matrix" in found[pool]:
+                told.append(
+                    f"left out: {found[pool]['matrix'].name}, which holds all samples of the pool"
+                )
+            del found[pool]
+        for name in samples:
+            if raws:
+                found[name].setdefault("raw_matrix", raws[0])
+            if len(samples) > 1:
+                libraries[name] = run or "pool"
+    if libraries:
+        told.append(
+            f"{some_names(list(libraries))} are samples of one pool, by their tags: they have one `library` and "
+            "share its raw matrix, if there is one"
+        )
+    return libraries
+
+
+def _nothing(folder: Path, files: list[Path], unread: list[str]) -> CarseqError:
+    """Return the error for a folder without matrices: what it holds, and what to do with it."""
+    remedy = "check the folder, or write samples.tsv by hand"
+    if any(re.search(r"\.f(ast)?q(\.gz)?$", path.name) for path in files):
+        remedy = f"it holds reads: give it as `--fastqs {folder}`"
+    held = [path.relative_to(folder).as_posix() for path in files]
+    holds = f"it holds {some_names(held) or 'nothing'}"
+    return CarseqError(
+        f"no matrix below {folder}",
+        "; ".join([".h5, .h5ad and matrix.mtx files are looked for", *(unread or [holds])]),
+        remedy,
+    )
 
 
 #: What may be wrong where two matrices of a sample have no `raw` in their names.
@@ -323,9 +457,19 @@ _NO_MATRIX = re.compile(
 )
 
 
+def _of_bustools(path: Path) -> bool:
+    """Return whether a matrix is one of `bustools count` under a name of its own: cells and genes are beside it."""
+    stem = re.sub(r"\.mtx(\.gz)?$", "", path.name)
+    return (
+        stem not in (path.name, "spliced", "unspliced")
+        and path.with_name(f"{stem}.barcodes.txt").exists()
+        and path.with_name(f"{stem}.genes.txt").exists()
+    )
+
+
 def _given(path: Path, folder: Path) -> tuple[Path, str]:
     """Return what to name in the sheet for a matrix's file, and the words of which its sample's name is made."""
-    if OTHER_MATRIX.search(path.name):
+    if OTHER_MATRIX.search(path.name) or _of_bustools(path):
         return path.parent, path.parent.relative_to(folder).as_posix()
     if path.suffix in (".h5", ".h5ad"):
         stem = path.name.removesuffix(path.suffix)
@@ -334,7 +478,13 @@ def _given(path: Path, folder: Path) -> tuple[Path, str]:
     prefix = re.split(r"matrix\.mtx", path.name)[0]
     if prefix:
         return path, prefix
-    return path.parent, path.parent.relative_to(folder).as_posix()
+    # Cell Ranger 1 and 2 have a folder for each genome.
+    of_genome = path.parent != folder and _OF_GENOMES.fullmatch(path.parent.parent.name)
+    place = path.parent.parent if of_genome and path.parent.parent != folder.parent else path.parent
+    return path.parent, place.relative_to(folder).as_posix()
+
+
+_OF_GENOMES = re.compile(r"(raw|filtered)_gene_bc_matrices(_mex)?")
 
 
 @dataclass(frozen=True)
@@ -353,6 +503,8 @@ class _Counted:
         Folders that hold a matrix which CellBender did not write.
     raw
         Folders above a raw matrix's.
+    features
+        What is taken of a run of STARsolo that counted several features, by its folder.
     """
 
     places: frozenset[Path]
@@ -360,6 +512,7 @@ class _Counted:
     converted: bool
     plain: frozenset[Path]
     raw: frozenset[Path]
+    features: dict[Path, str]
 
     @classmethod
     def of(cls, files: list[Path]) -> _Counted:
@@ -370,51 +523,90 @@ class _Counted:
             any(_CONVERTED not in path.parts for path in own),
             frozenset(path.parent for path in own if "cellbender" not in path.name.lower()),
             frozenset(path.parent.parent for path in own if _RAW.search(path.parent.name)),
+            _features(own),
         )
+
+
+#: STARsolo's features whose counts are taken, the first that is there.
+_FEATURES = ("Gene", "GeneFull", "GeneFull_Ex50pAS", "GeneFull_ExonOverIntron")
+
+
+def _features(files: list[Path]) -> dict[Path, str]:
+    """Return which of a run's features is taken, by the run's folder: one with a raw matrix, as the others may have."""
+    raw: dict[Path, set[str]] = {}
+    for path in files:
+        run = path.parent.parent.parent
+        if run.name.endswith("Solo.out"):
+            own = raw.setdefault(run, set())
+            if path.parent.name == "raw":
+                own.add(path.parent.parent.name)
+    taken = {}
+    for run, with_raw in raw.items():
+        there = {path.parent.parent.name for path in files if path.parent.parent.parent == run}
+        order = [f for f in _FEATURES if f in with_raw] + [f for f in _FEATURES if f in there]
+        taken[run] = order[0] if order else ""
+    return taken
 
 
 #: The folder in which nf-core/scrnaseq keeps every matrix as an h5ad.
 _CONVERTED = "mtx_conversions"
 
 
-def _left_out(path: Path, counted: _Counted) -> str:
+#: Matrices of BD Rhapsody of cells that are of no sample, and those of split-pipe of all samples.
+_NO_SAMPLE_OF_BD = re.compile(r"(^|_)(Multiplet|Undetermined)(_|$).*MolsPerCell")
+_ALL_OF_PARSE = re.compile(r"all-(sample|well)s?")
+
+
+def _left_out(path: Path, folder: Path, counted: _Counted) -> str:
     """Say why a file is no sample of its own, or return an empty string.
 
     Parameters
     ----------
     path
         The file.
+    folder
+        The folder that was given.
     counted
         What other matrices there are.
     """
-    again = "since the matrix beside it is of the same library"
+    above = [path.parent, *path.parent.parents]
+    if any((p / "aggregation.csv").exists() for p in above if p == folder or folder in p.parents):
+        return (
+            "which holds all samples that `cellranger aggr` joined: give its folder as `--cellranger`, which takes "
+            "each sample from its own run"
+        )
+    if _NO_SAMPLE_OF_BD.search(path.parent.name) or _NO_SAMPLE_OF_BD.search(path.name):
+        return "whose cells have no tag of a sample, or several"
+    if OTHER_MATRIX.search(path.name) and any(map(_ALL_OF_PARSE.fullmatch, path.parts)):
+        pool = next(p for p in above if _ALL_OF_PARSE.fullmatch(p.name))
+        if any(
+            pool.parent in place.parents and pool not in place.parents for place in counted.other
+        ):
+            return "which holds all samples of a run of split-pipe; each one's own was taken"
     if path.suffix in (".h5", ".h5ad"):
         if _NO_MATRIX.search(path.name):
             return "which is not a matrix of genes"
         if path.suffix == ".h5ad" and path.parent in counted.other:
-            return again
+            return _AGAIN
         if "cellbender" in path.name.lower() and path.parent in counted.plain:
-            return f"{again}: carseq models ambient RNA itself, in counts that are not corrected"
+            return f"{_AGAIN}: {_NOT_CORRECTED}"
         if _CONVERTED in path.parts:
             if path.name.startswith("combined_"):
                 return "which holds all samples of a run of nf-core/scrnaseq"
             if counted.converted:
                 return "which nf-core/scrnaseq made of a matrix that is there too"
     if re.search(r"matrix\.mtx(\.gz)?$", path.name):
-        # Of a run of STARsolo that counted several features, Gene is taken: all are of one library.
+        # Of a run of STARsolo that counted several features one is taken: all are of one library.
         feature = path.parent.parent
-        if (
-            feature.name != "Gene"
-            and feature.parent.name.endswith("Solo.out")
-            and feature.parent / "Gene" / path.parent.name in counted.places
-        ):
-            return f"since {feature.name} and Gene are counts of the same library"
-        folder = path.parent
-        if "DBEC" in folder.name and folder.with_name(folder.name.replace("DBEC", "RSEC")) in (
+        taken = counted.features.get(feature.parent, feature.name)
+        if taken != feature.name:
+            return f"since {feature.name} and {taken or 'genes'} are counts of the same library"
+        place = path.parent
+        if "DBEC" in place.name and place.with_name(place.name.replace("DBEC", "RSEC")) in (
             counted.places
         ):
             return "since BD's RSEC and DBEC are counts of the same library, and DBEC leaves molecules out"
-        if re.fullmatch(r"sensitivity_\d", folder.name) and folder.parent.parent in counted.raw:
+        if re.fullmatch(r"sensitivity_\d", place.name) and place.parent.parent in counted.raw:
             return (
                 "one of PIPseeker's five choices of cells: carseq calls the cells of the raw matrix itself; name it in "
                 "`matrix` if its cells are to be taken"
@@ -425,6 +617,8 @@ def _left_out(path: Path, counted: _Counted) -> str:
 def _label(text: str) -> str:
     """Return a sample's name from where its matrix lies: words that say what a file is are taken out.
 
+    It may hold letters that the sheets do not take, and be empty.
+
     >>> [_label(t) for t in ("P1/outs/raw_feature_bc_matrix", "star/P1/P1.Solo.out/Gene/raw", "P1_RSEC_MEX")]
     ['P1', 'P1', 'P1']
     """
@@ -432,8 +626,9 @@ def _label(text: str) -> str:
     parts = [p for p in (_WORDS.sub("", part).strip("._-") for part in text.split("/")) if p]
     told = [p for p in parts if not _PROGRAMS.fullmatch(p)] or [p for p in parts if p != "outs"]
     # A folder and a file in it that both name the sample name it once.
-    named = [p for p, after in zip(told, [*told[1:], ""], strict=True) if not after.startswith(p)]
-    return re.sub(r"[^A-Za-z0-9._-]", "_", "_".join(named))[:100]
+    after = [*told[1:], ""][: len(told)]
+    named = [p for p, inner in zip(told, after, strict=True) if not inner.startswith(p)]
+    return "_".join(named)
 
 
 #: Names of tables that are counts of genes by cells.
@@ -467,8 +662,10 @@ def unread_matrices(folder: Path, files: Iterable[Path]) -> list[str]:
         bare = path.name.lower().removesuffix(".gz")
         suffix = Path(bare).suffix
         remedy = remedy_for(suffix)
-        if _OTHER_MTX.search(path.name) and not _MATRIX.search(path.name):
-            remedy = _RENAMED
+        if _OTHER_MTX.search(path.name) and not (_MATRIX.search(path.name) or _of_bustools(path)):
+            remedy = next(
+                (told for kind, told in _OTHER_COUNTS if kind.search(str(path))), _RENAMED
+            )
         elif suffix in (".csv", ".tsv", ".txt", ".xlsx"):
             remedy = remedy if _TABLE.search(path.name) and not _NO_TABLE.search(path.name) else ""
         if not remedy or suffix in (".cloupe", ".bus"):
@@ -483,5 +680,18 @@ def unread_matrices(folder: Path, files: Iterable[Path]) -> list[str]:
     ]
 
 
+#: Matrices of other things than all molecules of genes, and what to do about them.
+_OTHER_COUNTS = (
+    (
+        re.compile(r"/(spliced|unspliced|ambiguous)\.mtx|UniqueAndMult[^/]*\.mtx"),
+        "these are parts of the counts, or shares of molecules; the matrix of genes of the same run is what is read "
+        "(STARsolo: Solo.out/Gene/raw; kb-python: count with `--workflow standard` or `nac`)",
+    ),
+    (
+        re.compile(r"(tcc|\.ec)[^/]*\.mtx"),
+        "these are counts of sets of transcripts: count genes (`kb count` without `--tcc`, `bustools count "
+        "--genecounts`)",
+    ),
+)
 #: What to do with a matrix of another name.
 _RENAMED = "name a sample's three files alike: SAMPLE_matrix.mtx, SAMPLE_features.tsv, SAMPLE_barcodes.tsv (or .gz)"

@@ -87,7 +87,8 @@ def _of_layout(layout: Layout) -> Stored:
         size = len(ids), len(of_gene)
         ones = (np.ones(len(ids)), (np.arange(len(ids)), columns))
         counts, ids = sparse.csr_matrix(counts @ sparse.csr_matrix(ones, shape=size)), list(of_gene)
-        names = ids
+        symbols = dict(zip(layout.ids, layout.names, strict=True))
+        names = [symbols[i] for i in ids]
     named = np.array(names, dtype=object)
     barcodes = np.array(layout.barcodes, dtype=object)[seen]
     types = types_by_name(named)
