@@ -16,6 +16,7 @@ import pytest
 from scipy import sparse
 
 from carseq.errors import CarseqError
+from carseq.io.h5ad import read_given
 from carseq.io.matrix import near_names, read_counts
 from carseq.io.matrix.features import types_by_name
 from carseq.io.matrix.molecules import check_molecules
@@ -122,6 +123,68 @@ def test_counts_under_other_names_are_found_or_named(tmp_path, counts, barcodes)
     data.write_h5ad(tmp_path / "m.h5ad")
     with pytest.raises(CarseqError, match="whole numbers are in its layer spliced"):
         read_counts(tmp_path / "m.h5ad")
+
+
+@pytest.mark.parametrize("names", [("spliced", "unspliced"), ("mature", "nascent", "ambiguous")])
+@pytest.mark.parametrize("x", ["first", "zeros", "none", "all"])
+def test_molecules_in_layers_of_their_parts_are_added_up(tmp_path, counts, barcodes, names, x):
+    """X of velocyto's or kb-python's h5ad was the spliced molecules alone, which few of a CAR's are, or nothing."""
+    whole = counts[:, :3].astype(np.float32)
+    rest = [whole // 3 for _ in names[1:]]
+    parts = [whole - sum(rest), *rest]
+    held = {"first": parts[0], "zeros": whole * 0, "none": None, "all": whole}[x]
+    data = anndata.AnnData(
+        held, obs=pd.DataFrame(index=barcodes), var=pd.DataFrame(index=[*NAMES[:2], "MYCAR"])
+    )
+    data.layers = dict(zip(names, parts, strict=True))
+    data.write_h5ad(tmp_path / "m.h5ad")
+    assert (read_counts(tmp_path / "m.h5ad").X.toarray() == counts[:, :3]).all()
+
+
+@pytest.mark.parametrize(
+    ("groups", "words"),
+    [
+        (["mod"], '["rna"]'),
+        (["matrix", "row_attrs", "col_attrs"], "read_loom"),
+        (["assays"], "write10x"),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["h5", "h5ad"])
+def test_what_another_container_is_is_told_whatever_its_name(tmp_path, groups, words, suffix):
+    """loom, h5mu and h5seurat named h5 or h5ad: "transfer it again: it may be damaged"."""
+    with h5py.File(tmp_path / f"m.{suffix}", "w") as file:
+        for group in groups:
+            file.create_group(group)
+    with pytest.raises(CarseqError, match="by what it holds") as error:
+        read_counts(tmp_path / f"m.{suffix}")
+    assert words in error.value.remedy
+
+
+def test_an_anndata_named_h5_is_read_and_one_of_another_compression_told(
+    tmp_path, counts, barcodes
+):
+    """Both were "not a matrix" or "damaged"."""
+    data = anndata.AnnData(
+        counts[:, :3].astype(np.float32),
+        obs=pd.DataFrame(index=barcodes),
+        var=pd.DataFrame(index=NAMES[:3]),
+    )
+    data.write_h5ad(tmp_path / "m.h5")
+    assert (read_counts(tmp_path / "m.h5").X.toarray() == counts[:, :3]).all()
+    with h5py.File(tmp_path / "m.h5", "r+") as file:
+        shape = file["X"].shape
+        del file["X"]
+        made = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        made.set_chunk(shape)
+        # zstd's number among HDF5's filters.
+        made.set_filter(32015, h5py.h5z.FLAG_OPTIONAL, (3,))
+        space = h5py.h5s.create_simple(shape)
+        stored = h5py.h5d.create(file.id, b"X", h5py.h5t.IEEE_F32LE, space, made)
+        stored.write_direct_chunk((0, 0), b"x" * 50, 0)
+        file["X"].attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
+    for read in (read_counts, read_given):
+        with pytest.raises(CarseqError, match="compressed in a way"):
+            read(tmp_path / "m.h5")
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.int64, np.float64, "nearly", bool])

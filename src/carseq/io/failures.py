@@ -191,6 +191,18 @@ def machine_failure(
     return None
 
 
+def unknown_filter(path: str | Path, error: BaseException) -> CarseqError | None:
+    """Return the error for an HDF5 file in a compression that HDF5 does not bring, or None if that is not the cause."""
+    text = " ".join(str(cause) for cause in chain(error))
+    if not re.search(r"required filter|filter.*not registered|open directory.*plugin", text):
+        return None
+    return CarseqError(
+        f"{path} is compressed in a way that HDF5 does not know by itself",
+        "it was written with a filter of hdf5plugin (zstd, blosc, lz4)",
+        'where it was written, write it with `adata.write_h5ad(FILE, compression="gzip")`',
+    )
+
+
 #: What Snakemake and jobs write for a moment, at least (bytes).
 _SCRATCH = 1 << 16
 

@@ -6,9 +6,10 @@ import os
 from pathlib import Path
 
 from carseq.errors import CarseqError
+from carseq.io.failures import unknown_filter
 from carseq.io.fasta import check_kind, check_regular, is_gzipped
 from carseq.io.layouts import remedy_for
-from carseq.io.matrix.hdf5 import read_h5, read_h5ad
+from carseq.io.matrix.hdf5 import hdf5_kind, read_h5, read_h5ad
 from carseq.io.matrix.mtx import read_mtx
 from carseq.io.matrix.stored import Stored
 
@@ -21,7 +22,14 @@ def read_stored(path: Path) -> Stored:
             return read_mtx(path)
         if path.exists():
             check_regular(path)
-        if suffixes.endswith(".h5ad"):
+        kind = hdf5_kind(path) if suffixes.endswith((".h5ad", ".h5", ".hdf5")) else ""
+        if kind in (".h5mu", ".loom", ".h5seurat"):
+            raise CarseqError(
+                f"{path} is not a matrix that carseq reads",
+                f"it is {kind[1:]} by what it holds, whatever its name",
+                remedy_for(kind),
+            )
+        if suffixes.endswith(".h5ad") or kind == ".h5ad":
             return read_h5ad(path)
         if suffixes.endswith((".h5", ".hdf5")):
             return read_h5(path)
@@ -50,6 +58,8 @@ def read_stored(path: Path) -> Stored:
             if is_gzipped(path) and ".mtx" not in suffixes:
                 raise _zipped(path) from None
             check_kind(path)
+        if packed := unknown_filter(path, error):
+            raise packed from None
         raise CarseqError(
             f"cannot read the matrix {path}",
             " ".join(str(error).split())[:300] or type(error).__name__,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,8 +40,29 @@ CELLBENDER = (
     ("droplet_latents", "global_latents"),
     ("ambient_expression", "latent_cell_probability"),
 )
+#: Groups by which a file is known.
+_KINDS = (
+    (".h5mu", {"mod"}),
+    (".loom", {"matrix", "row_attrs", "col_attrs"}),
+    (".h5seurat", {"assays"}),
+    (".h5ad", {"obs", "var"}),
+)
+#: Layers that are parts of the molecules, of which the first is sometimes X too.
+_PARTS = (("spliced", "unspliced", "ambiguous"), ("mature", "nascent", "ambiguous"))
 #: How far from a whole number a count may be that was computed back from another scale.
 ROUNDING = 1e-3
+
+
+def hdf5_kind(path: Path) -> str:
+    """Return the suffix of what an HDF5 file is by its groups: AnnData, loom, MuData, Seurat; else nothing."""
+    import h5py
+
+    with suppress(OSError, RuntimeError), h5py.File(path) as file:
+        held = set(file)
+        for suffix, groups in _KINDS:
+            if groups <= held:
+                return suffix
+    return ""
 
 
 def read_h5(path: Path) -> Stored:
@@ -103,6 +125,8 @@ def read_h5ad(path: Path) -> Stored:
         warnings.simplefilter("ignore")
         adata = anndata.read_h5ad(path)
     held = matrices_of(adata)
+    if added := _added_up(adata, path):
+        held.insert(0, added)
     if not held:
         raise CarseqError(f"{path} holds no matrix", "X is empty", "give an h5ad of raw counts")
     whole = next((h for h in held if h[1].dtype != bool and _are_whole(h[1])), None)
@@ -158,6 +182,27 @@ def read_h5ad(path: Path) -> Stored:
         obs=adata.obs,
         has_types=type_column(var) is not None,
     )
+
+
+def _added_up(adata: AnnData, path: Path) -> tuple[str, Any, pd.DataFrame] | None:
+    """Return all molecules of an AnnData whose layers hold their parts, if X holds the first part alone, or nothing."""
+    for names in _PARTS:
+        layers = [_in_memory(adata.layers[name]) for name in names if name in adata.layers]
+        if any(name not in adata.layers for name in names[:2]) or not all(map(_are_whole, layers)):
+            continue
+        if any(name.lower() in map(str.lower, COUNT_LAYERS) for name in adata.layers):
+            return None
+        first, whole = layers[0], layers[0]
+        for part in layers[1:]:
+            whole = whole + part
+        x = None if adata.X is None else _in_memory(adata.X)
+        is_first = x is None or not x.sum() or (x.shape == first.shape and not abs(x - first).sum())
+        if not is_first or whole.sum() == first.sum():
+            return None
+        there = ", ".join(name for name in names if name in adata.layers)
+        log.info("%s: the molecules of its layers %s are added up", path, there)
+        return f"its layers {there}", whole, adata.var
+    return None
 
 
 def _tell_more_molecules(
