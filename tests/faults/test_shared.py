@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import shutil
@@ -69,6 +70,51 @@ def test_folders_are_taken_out_and_reads_sheet_and_sequence_stay(results, tmp_pa
     before = (tmp_path / "out.zip").read_bytes()
     share(results, tmp_path / "out.zip")
     assert (tmp_path / "out.zip").read_bytes() == before
+
+
+def test_names_of_files_and_further_columns_are_not_shared(results, tmp_path):
+    """A patient's name in that of a matrix, and a column with the number of the patient's file, stood on the page."""
+    row = {
+        "sample": "P01_urine",
+        "patient": "P01",
+        "matrix": "m/Cohen_Sara.h5",
+        "library": "Cohen_pool",
+        "mrn": "77123",
+    }
+    other = {
+        "sample": 'Ü "q" <b>&',
+        "patient": "O'Neil",
+        "raw_matrix": "/data/Levi/raw_feature_bc_matrix.h5",
+    }
+    record = {
+        "results": "results",
+        "sheet": {r["sample"]: r for r in (row, other)},
+        "report": {"zz": 1},
+    }
+    (results / "run_config.yaml").write_text(yaml.safe_dump(record))
+    named = [
+        {"name": "Cohen_R1.fq.gz", "description": "reads of P01_urine"},
+        {"name": "g.fa", "description": "genome"},
+    ]
+    (results / "ro-crate-metadata.json").write_text(json.dumps({"@graph": named}))
+    page = results / "report/report.html"
+    shown = html.escape(yaml.safe_dump(record, sort_keys=False, allow_unicode=True))
+    doubts = (
+        "the matrix Cohen_Sara.h5 is corrected; Cohen_R1.fq.gz and g.fa; raw_feature_bc_matrix.h5"
+    )
+    page.write_text(f"{page.read_text()}<p>{doubts}</p><pre>{shown}</pre>")
+    share(results, tmp_path / "out.zip", rename=True)
+    text = _texts(tmp_path / "out.zip")["report/report.html"]
+    for secret in ("Cohen", "77123", "mrn", "Levi"):
+        assert secret not in text
+    for kept in (
+        "the matrix file1.h5 is corrected",
+        "g.fa",
+        "raw_feature_bc_matrix.h5",
+        "patient: patient1",
+        "zz: 1",
+    ):
+        assert kept in text
 
 
 def test_names_are_replaced_in_every_form(results, tmp_path):

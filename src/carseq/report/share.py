@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import yaml
 
 from carseq.errors import CarseqError
 from carseq.io.atomic import atomic
 from carseq.io.checksums import check_whole
-from carseq.io.files import read_table, write_table
+from carseq.io.files import read_json, read_table, write_table
 from carseq.io.results import no_finished_run, read_record, study_name
 from carseq.schema.results import FILES
 from carseq.schema.tables import SHARED_NAMES
@@ -54,9 +55,10 @@ def share(results: str | Path, out: str | Path, *, rename: bool = False) -> dict
     out
         The zip file to write.
     rename
-        Whether samples and patients get other names (``S1``, ``patient1``), and the page, which is called after the
-        study's folder, none. Pictures in notebooks, which may show names, are then left out. Who is who is written
-        beside the zip file, to be kept.
+        Whether samples, patients and the files that they were given as get other names (``S1``, ``patient1``,
+        ``file1.h5``), and the page, which is called after the study's folder, none; further columns of the samples
+        sheet are left out of the page's configuration. Pictures in notebooks, which may show names, are then left
+        out. Who is who is written beside the zip file, to be kept.
 
     Returns
     -------
@@ -77,6 +79,7 @@ def share(results: str | Path, out: str | Path, *, rename: bool = False) -> dict
     names = _new_names(results) if rename else {}
     places = _places(results)
     titles = _titles(study_name(results)) if rename else {}
+    given = _file_names(results, _vocabulary()) if rename else {}
     packed = {"README.txt": _README}
     for path in found:
         check_whole(path)
@@ -86,8 +89,10 @@ def share(results: str | Path, out: str | Path, *, rename: bool = False) -> dict
         text = _replaced(text, places)
         for title, other in titles.items() if path == page else ():
             text = text.replace(title, other)
-        packed[path.relative_to(results).as_posix()] = _replaced(text, names)
-    _check_clean(packed, [*places, *names])
+        if path == page and rename:
+            text = _without_further_columns(text)
+        packed[path.relative_to(results).as_posix()] = _replaced(_replaced(text, given), names)
+    _check_clean(packed, [*places, *given, *names])
     with atomic(out) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as target:
         for name, text in packed.items():
             target.writestr(zipfile.ZipInfo(name, _TIME), text, zipfile.ZIP_DEFLATED)
@@ -120,6 +125,80 @@ def _titles(study: str) -> dict[str, str]:
     shown = html.escape(study)
     titles = {f"<title>{shown} ": "<title>Study ", f"<h1>{shown}</h1>": "<h1>Study</h1>"}
     return titles | {f'"study":"{form}"': '"study":"Study"' for form in _forms(study)}
+
+
+#: What the page's configuration keeps of the samples sheet where names are replaced.
+_KEPT = (
+    "sample",
+    "patient",
+    "compartment",
+    "timepoint",
+    "role",
+    "chemistry",
+    "gating",
+    "sequencing_run",
+)
+#: The samples sheet in the page's configuration.
+_SHEET = re.compile(r"(?<=\n)sheet:\n(?:[ -].*\n?|\n)*")
+
+
+def _without_further_columns(page: str) -> str:
+    """Return the page without what the samples sheet holds of files, pools and in columns of the user's own."""
+
+    def kept(found: re.Match[str]) -> str:
+        try:
+            rows = yaml.safe_load(html.unescape(found[0]))["sheet"]
+        except yaml.YAMLError:
+            rows = {}
+        own = {
+            name: {key: row[key] for key in _KEPT if row.get(key) is not None}
+            for name, row in rows.items()
+            if isinstance(row, dict)
+        }
+        text = yaml.safe_dump({"sheet": own}, sort_keys=False, allow_unicode=True)
+        return html.escape(text, quote=False)
+
+    return _SHEET.sub(kept, page)
+
+
+def _file_names(results: Path, vocabulary: str) -> dict[str, str]:
+    """Return new names of the files that samples were given as, which may name patients; not of those of every run.
+
+    Parameters
+    ----------
+    results
+        The results folder.
+    vocabulary
+        Words that say nothing of a patient.
+    """
+    record, manifest = FILES["run_config"].under(results), FILES["ro_crate"].under(results)
+    rows = (read_record(record) if record.exists() else {}).get("sheet") or {}
+    given = [row.get(key) for row in rows.values() if isinstance(row, dict) for key in _FILES]
+    if manifest.exists():
+        given += [
+            entry.get("name")
+            for entry in read_json(manifest).get("@graph", ())
+            if any(str(entry.get("description", "")).endswith(f" of {name}") for name in rows)
+        ]
+    names: dict[str, str] = {}
+    for i, path in enumerate(dict.fromkeys(str(g) for g in given if g), 1):
+        end = "".join(Path(path).suffixes[-2:])
+        for name in (path, Path(path).name):
+            says_nothing = len(name) < _SHOWN or _EVERY_RUN.fullmatch(name)
+            if not says_nothing and not _pattern([name]).search(vocabulary):
+                names.setdefault(name, f"file{i}{end if len(end) < _LONGEST_END else ''}")
+    return names
+
+
+#: Letters of a file's ending, at most; more are a part of its name.
+_LONGEST_END = 12
+#: Columns of the samples sheet that name files.
+_FILES = ("bam", "matrix", "raw_matrix", "tcr", "whitelist")
+#: Names that programs give the files of each run.
+_EVERY_RUN = re.compile(
+    r"(sample_)?(raw|filtered)_(feature|gene)_bc_matri\w*(\.h5)?|(possorted_genome|gex_possorted)_bam\.bam|sample_alignments\.bam"
+    r"|\w*contig_annotations\.csv|R?[12]\.f(ast)?q(\.gz)?|(matrix|quants_mat|cells_x_genes)\.mtx(\.gz)?|(raw|filtered)|counts_(un)?filtered"
+)
 
 
 def _vocabulary() -> str:
