@@ -559,3 +559,26 @@ def same_library(first: Sequence[str], second: Sequence[str]) -> bool:
         if sum(barcode in known for barcode in two) < OF_SAME_BARCODES * expected:
             return False
     return True
+
+
+def of_two_libraries(parts: str, other: str = "") -> str:
+    """Say that parts of a sample's reads, such as lanes, are of another library than the rest.
+
+    Parameters
+    ----------
+    parts
+        The parts.
+    other
+        What they are compared with, if it is none of them.
+
+    >>> of_two_libraries("L2 and L1").partition(": ")[0]
+    'L2 and L1 have hardly a barcode in common'
+    """
+    return (
+        f"{parts} have hardly a barcode in common{f' with {other}' if other else ''}: they are of two libraries, and "
+        "cells of one barcode are taken for one cell"
+    )
+
+
+#: What to do about lanes of two libraries.
+APART = "make them two samples, or leave out the lane of another sample"

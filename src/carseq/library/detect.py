@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from carseq.errors import CarseqError
-from carseq.io.barcodes import other_library
+from carseq.io.barcodes import APART, of_two_libraries, other_library
 from carseq.library.fastq import check_reads_of_pair, first_reads
 from carseq.library.geometry import (
     BARCODE_LENGTH,
@@ -169,12 +169,8 @@ def detect_chemistry(
     # Of a barcode of several parts, none tells the cell.
     others = () if several else _other_libraries(units, cb_start, cb_length)
     if others:
-        log.warning(
-            "%s: %s and %s have hardly a barcode in common, and cells of one barcode are taken for one",
-            sample,
-            ", ".join(others[:4]),
-            units[0].names[0],
-        )
+        lanes = f"{', '.join(others[:4])} and {units[0].names[0]}"
+        log.warning("%s: %s; %s", sample, of_two_libraries(lanes), APART)
     return Chemistry(
         name=name,
         cb_start=cb_start,

@@ -21,6 +21,7 @@ from carseq.io.bam import (
     open_bam,
     samples_of_bam,
 )
+from carseq.io.barcodes import of_two_libraries
 from carseq.molecules.candidates import (
     CORRECTED_UMI_TAG,
     CandidateReads,
@@ -178,13 +179,8 @@ def doubts_of_bam(path: str | Path, n_molecules: int, tag: str = "CB") -> list[t
             )
         )
     if others := groups_of_other_cells(path, tag):
-        found.append(
-            (
-                f"the BAM's read groups {', '.join(others[:4])} have hardly a barcode in common with its largest: it "
-                "is of several libraries, and cells of one barcode are taken for one cell",
-                own,
-            )
-        )
+        groups = f"the BAM's read groups {', '.join(others[:4])}"
+        found.append((of_two_libraries(groups, "its largest one"), own))
     # Each molecule was read at least once; a slice of carseq's says itself what it left out.
     if n_reads < n_molecules and partial is None:
         found.append(

@@ -11,6 +11,7 @@ import pandas as pd
 
 from carseq.cells.filters import HIT
 from carseq.errors import CarseqError
+from carseq.io.barcodes import APART, of_two_libraries
 from carseq.io.checksums import check_whole
 from carseq.io.files import read_json, read_table
 from carseq.io.h5ad import read_cells, read_doubts
@@ -264,13 +265,8 @@ class _Reader:
         found: list[tuple[str, str]] = []
         path = self.results / FILES["chemistry"].at(sample=sample)
         if path.exists() and (others := read_json(path).get("other_libraries")):
-            found.append(
-                (
-                    f"lanes have hardly a barcode in common with its first ({', '.join(others[:4])}): they are of "
-                    "another library, and cells of one barcode were taken for one",
-                    "Make them two samples, or leave out the lane of another sample.",
-                )
-            )
+            told = of_two_libraries(f"lanes ({', '.join(others[:4])})", "the first one")
+            found.append((told, f"{APART[:1].upper()}{APART[1:]}."))
         if (path := self.results / FILES["belonging"].at(sample=sample)).exists():
             for told, remedy in read_json(path).get("doubts", []):
                 found.append((str(told), f"{remedy[:1].upper()}{remedy[1:]}."))

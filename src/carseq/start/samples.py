@@ -18,12 +18,14 @@ from carseq.construct import Construct
 from carseq.construct.homology import Locus
 from carseq.errors import CarseqError
 from carseq.io.barcodes import (
+    APART,
     FEWEST,
     bare_barcode,
     check_belonging,
     check_cells,
     check_receptors_of,
     libraries_of,
+    of_two_libraries,
     same_library,
 )
 from carseq.io.remote import is_url
@@ -136,11 +138,8 @@ def check_reads(study: Study, name: str, panel: Sequence[str], *, told: bool) ->
             "or guides, or of another species, give the gene expression library"
         )
     if others := found.other_libraries:
-        notes.append(
-            f"{', '.join(others[:4])} and {Path(study.pairs(name)[0][0]).name} have hardly "
-            "a barcode in common, so that they are of two libraries, whose cells of one barcode would be taken for "
-            "one: make them two samples, or leave out the lane of another sample"
-        )
+        lanes = f"{', '.join(others[:4])} and {Path(study.pairs(name)[0][0]).name}"
+        notes.append(f"{of_two_libraries(lanes)}; {APART}")
     preset = preset_of(study.samples[name].chemistry)
     if preset and preset.note:
         notes.append(preset.note)
