@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import anndata as ad
@@ -368,3 +371,23 @@ def test_molecules_are_compared_with_what_the_workflow_compares(
     assert sorted(table["evidence"]) == ["shared", "shared", "unique"]
     shown = run("tisa-cel", "--fasta", "g.fa", "--gtf", "g.gtf")
     assert "shared with CD247" in shown
+
+
+def test_a_locale_of_other_letters_changes_no_file(tmp_path: Path) -> None:
+    """Under ISO-8859-1 and the like a check mark, and each name with an accent, ended in a traceback."""
+    folder = tmp_path / "Bl\u00e4tter"
+    folder.mkdir()
+    write_h5(
+        folder / "M\u00fcller.h5", np.ones((3, 2), int), ["AAAA", "ACGT", "GGGG"], ["CD3D", "CAR"]
+    )
+    other = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    for words in (("init", "study", "--matrices", folder, "--name", "CAR"), ("construct", "list")):
+        command = [sys.executable, "-m", "carseq", *map(str, words)]
+        done = subprocess.run(
+            command, env=os.environ | other, cwd=tmp_path, capture_output=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert b"\xe2" in done.stdout or words[0] == "init"
+    assert "Bl\u00e4tter/M\u00fcller.h5" in (tmp_path / "study/samples.tsv").read_text(
+        encoding="utf-8"
+    )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import atexit
+import codecs
 import gc
+import locale
 import os
 import sys
 from typing import Annotated
@@ -64,8 +66,20 @@ app.command()(study.explain)
 app.command()(study.simulate)
 
 
+def _in_utf8() -> None:
+    """Begin again in UTF-8 where the locale has other letters (ISO-8859-1), in which files would be read and written.
+
+    The run's jobs, which are processes of their own, are told so by the environment.
+    """
+    own = codecs.lookup(locale.getpreferredencoding(False)).name
+    if own != "utf-8" and os.environ.get("PYTHONUTF8") != "1":
+        os.environ["PYTHONUTF8"] = "1"
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
+
+
 def main() -> None:
     """Run the command line; expected errors are printed without a traceback."""
+    _in_utf8()
     # The search for unused objects at the end of Python takes 0.4 s after large imports.
     atexit.register(gc.freeze)
     try:
