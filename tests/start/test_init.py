@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import gzip
 import json
+import os
 import re
 from pathlib import Path
 
@@ -269,6 +270,25 @@ def test_reads_that_are_to_be_made_first_are_told(tmp_path: Path) -> None:
         assert words in error.value.cause
     pair(tmp_path / "run", "P1")
     assert any("P2_fastqs.tar" in line for line in fastq_pairs(tmp_path / "run").told)
+
+
+def test_folders_that_cannot_be_read_and_links_to_nothing_are_told(tmp_path, monkeypatch) -> None:
+    """A patient's folder of another owner, or on a disk that is not mounted, was missing without a word."""
+    pair(tmp_path / "P1", "P1")
+    pair(tmp_path / "P2", "P2")
+    touch(tmp_path / "P1", "matrix.h5")
+    (tmp_path / "P3").symlink_to("/mnt/nowhere/P3")
+    real = os.scandir
+
+    def scandir(place):
+        if os.path.basename(place) == "P2":
+            raise PermissionError(errno.EACCES, "Permission denied", os.fspath(place))
+        return real(place)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    for told in (fastq_pairs(tmp_path).told, matrix_samples(tmp_path)[1]):
+        assert any("P2 (Permission denied)" in line for line in told)
+        assert any("not looked at: P3: links" in line for line in told)
 
 
 def test_what_is_no_sample_is_left_out_and_told(tmp_path):

@@ -100,8 +100,15 @@ def find_fastqs(folder: Path) -> list[tuple[str, str, Path, Path]]:
     return fastq_pairs(folder).units
 
 
-def walk(folder: Path) -> Iterator[Path]:
+def walk(folder: Path, told: list[str] | None = None) -> Iterator[Path]:
     """Yield the files below a folder in order, linked folders too, each folder once.
+
+    Parameters
+    ----------
+    folder
+        The folder.
+    told
+        Filled, at the end, with what could not be looked at.
 
     Raises
     ------
@@ -116,14 +123,34 @@ def walk(folder: Path) -> Iterator[Path]:
             held or "give the folder that holds the files",
         )
     seen: set[tuple[int, int]] = set()
-    for place, folders, files in os.walk(folder, followlinks=True):
+    closed: list[str] = []
+    nowhere: list[str] = []
+
+    def note(error: OSError) -> None:
+        own = Path(os.fsdecode(error.filename))
+        inside = own.relative_to(folder).as_posix() if own.is_relative_to(folder) else str(own)
+        closed.append(f"{inside} ({error.strerror})")
+
+    for place, folders, files in os.walk(folder, onerror=note, followlinks=True):
         stat = os.stat(place)
         if (stat.st_dev, stat.st_ino) in seen:
             folders.clear()
             continue
         seen.add((stat.st_dev, stat.st_ino))
         folders[:] = sorted(f for f in folders if f not in _SKIPPED_FOLDERS)
-        yield from (Path(place) / name for name in sorted(files))
+        for path in (Path(place) / name for name in sorted(files)):
+            if path.is_symlink() and not path.exists():
+                nowhere.append(path.relative_to(folder).as_posix())
+            yield path
+    for names, what in (
+        (
+            closed,
+            "folders that could not be read; ask their owner for the permission, or mount their disk",
+        ),
+        (nowhere, "links to what is not there; mount its disk, or link anew"),
+    ):
+        if names and told is not None:
+            told.append(f"not looked at: {some_names(names)}: {what}")
 
 
 def fastq_pairs(folder: Path, *, partial: bool = False) -> Pairs:
@@ -154,7 +181,7 @@ def fastq_pairs(folder: Path, *, partial: bool = False) -> Pairs:
     files: list[tuple[Path, Named]] = []
     others: list[str] = []
     real: dict[str, Path] = {}
-    for path in walk(folder):
+    for path in walk(folder, found.told):
         if not _ANY_FASTQ.search(path.name):
             others.append(path.name)
             if _OTHER_FASTQ.search(path.name) and not path.name.startswith("."):

@@ -267,7 +267,7 @@ def matrix_samples(folder: Path) -> tuple[list[Made], list[str]]:
     """
     told: list[str] = []
     found: dict[str, dict[str, Path]] = {}
-    files = [path for path in walk(folder) if not path.name.startswith(".")]
+    files = [path for path in walk(folder, told) if not path.name.startswith(".")]
     pools = {
         part.parent for path in files for part in path.parents if part.name == "per_sample_outs"
     }
