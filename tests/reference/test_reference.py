@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import random
 from array import array
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,15 @@ from carseq.construct.library import relatives
 from carseq.construct.parts import known_proteins
 from carseq.data import path as data_path
 from carseq.errors import CarseqError
-from carseq.reference.genome import Exons, gtf_exons, is_window, of_mrna, window_name
+from carseq.reference.genome import (
+    Exons,
+    doubt_of_introns,
+    gtf_exons,
+    is_window,
+    of_mrna,
+    read_transcripts,
+    window_name,
+)
 from carseq.reference.index import complete_chromosomes, plain_text
 from carseq.reference.resembling import Resembling, find_homologs, genes_at
 from carseq.reference.transgene import check_car_is_new, same_as_car
@@ -47,6 +56,29 @@ def test_transcripts_are_spliced_and_turned(genome):
     assert plus.sequence == PLUS[:10] + PLUS[20:30]
     assert minus.sequence == plus.sequence.translate(str.maketrans("ACGT", "TGCA"))[::-1]
     assert plus.gene == "G1N"
+
+
+@pytest.mark.parametrize("shift", [0, 137])
+def test_an_annotation_of_another_assembly_is_told_by_the_ends_of_introns(tmp_path, shift):
+    """hg19's GTF fits into GRCh38's contigs, which have the same names: `carseq check` said that they go together."""
+    rng = random.Random(1)
+    contig = list("".join(rng.choices("ACGT", k=60_000)))
+    lines = []
+    for i in range(250):
+        start = 100 + 200 * i
+        ends = ("GT", "AG") if i % 2 else ("CT", "AC")
+        contig[start + 50 : start + 52], contig[start + 98 : start + 100] = ends
+        for a, b in ((start, start + 50), (start + 100, start + 150)):
+            strand = "+" if i % 2 else "-"
+            lines.append(gtf_line("chr1", a + 1 + shift, b + shift, strand, f"G{i}", f"T{i}"))
+    (tmp_path / "g.fa").write_text(f">chr1\n{''.join(contig)}\n")
+    (tmp_path / "g.gtf").write_text("".join(lines))
+    introns = Counter()
+    assert (
+        len(list(read_transcripts(tmp_path / "g.fa", tmp_path / "g.gtf", introns=introns))) == 250
+    )
+    told = doubt_of_introns(introns)
+    assert ("another assembly" in told) == bool(shift)
 
 
 def test_gzipped_references_are_read(genome):

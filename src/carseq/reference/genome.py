@@ -6,6 +6,7 @@ import re
 from array import array
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote
@@ -17,6 +18,7 @@ from carseq.io.checksums import damaged
 from carseq.io.fasta import contigs, fasta_records, open_text, write_sequences
 from carseq.io.files import atomic, read_table
 from carseq.log import get_logger
+from carseq.schema.percent import plain_percent
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,6 +35,11 @@ MOST_LOST = 0.01
 MITOCHONDRION = "mt"
 #: RefSeq's names of the chromosomes of GRCh37 and GRCh38 (NC_000001.11, NC_000023.11 for X).
 _REFSEQ = re.compile(r"nc_0000(\d\d)(?:\.\d+)?")
+#: Introns of a contig that are looked at, and bases of one, at least: shorter gaps are of frameshifts.
+INTRONS_OF_CONTIG, _SHORTEST_INTRON = 500, 30
+#: Introns, at least, that tell whether an annotation is of the genome, and the share of them with usual ends below
+#: which it is not: of another assembly's 1 in 128 has them by chance.
+FEWEST_INTRONS, FEWEST_USUAL = 200, 0.5
 #: At most this many bad lines of an annotation are named one by one.
 TOLD = 3
 
@@ -337,23 +344,31 @@ def read_annotation(gtf: str | Path) -> list[Exons]:
 
 
 def read_transcripts(
-    fasta: str | Path, gtf: str | Path | Sequence[Exons]
+    fasta: str | Path, gtf: str | Path | Sequence[Exons], *, introns: Counter[bool] | None = None
 ) -> Iterator[EndogenousTranscript]:
     """Yield every spliced transcript (sense strand) of an annotated genome.
 
-    The annotation is a file, or what :func:`read_annotation` has read.
+    The annotation is a file, or what :func:`read_annotation` has read. For ``introns`` see
+    :func:`transcripts_of_genes`.
     """
-    for transcript, _ in transcripts_of_genes(fasta, gtf):
+    for transcript, _ in transcripts_of_genes(fasta, gtf, introns=introns):
         yield transcript
 
 
 def transcripts_of_genes(
-    fasta: str | Path, gtf: str | Path | Sequence[Exons]
+    fasta: str | Path, gtf: str | Path | Sequence[Exons], *, introns: Counter[bool] | None = None
 ) -> Iterator[tuple[EndogenousTranscript, str]]:
     """Yield every spliced transcript (sense strand) of an annotated genome, and the id of its gene.
 
     In the order of the annotation. One contig at a time is held, and the transcripts. Of a transcript on several
     contigs the first is given.
+
+    Parameters
+    ----------
+    fasta, gtf
+        Genome and annotation, or what :func:`read_annotation` has read of it.
+    introns
+        Filled with whether introns have the ends that nearly all have, of some on each contig.
     """
     annotation = _annotation(gtf)
     transcripts: dict[str, Exons] = {}
@@ -363,7 +378,12 @@ def transcripts_of_genes(
             by_contig.setdefault(exons.contig, []).append(exons)
     spliced: dict[str, str] = {}
     for contig, chromosome in fasta_records(fasta):
+        looked_at = 0
         for exons in by_contig.get(contig, ()):
+            if introns is not None and looked_at < INTRONS_OF_CONTIG:
+                ends = list(_ends_of_introns(chromosome, exons))
+                looked_at += len(ends)
+                introns.update(ends)
             sequence = "".join(chromosome[a:b] for a, b in sorted(set(exons.pairs())))
             if exons.strand == "-":
                 sequence = reverse_complement(sequence)
@@ -371,6 +391,38 @@ def transcripts_of_genes(
     for name, exons in transcripts.items():
         if name in spliced:
             yield EndogenousTranscript(exons.gene, name, spliced[name]), exons.gene_id
+
+
+def doubt_of_introns(introns: Counter[bool]) -> str:
+    """Say that an annotation is of another genome, by the ends of its introns; nothing if they are usual, or few.
+
+    Parameters
+    ----------
+    introns
+        As of :func:`transcripts_of_genes`.
+
+    >>> doubt_of_introns(Counter({True: 990, False: 10}))
+    ''
+    """
+    n = introns.total()
+    if n < FEWEST_INTRONS or introns[True] >= FEWEST_USUAL * n:
+        return ""
+    return (
+        f"of {n:,} introns of the annotation {plain_percent(introns[True] / n)} begin with GT and end with AG in the "
+        "genome, where nearly all do: it is of another assembly (hg19, GRCh38, T2T) or species whose contigs have the "
+        "same names, and most reads would be of no gene; give FASTA and GTF of one source"
+    )
+
+
+def _ends_of_introns(chromosome: str, exons: Exons) -> Iterator[bool]:
+    """Yield of each intron whether it begins with GT or GC and ends with AG, as 99 of 100 do."""
+    places = sorted(set(exons.pairs()))
+    for (_, start), (end, _) in pairwise(places):
+        if end - start >= _SHORTEST_INTRON:
+            intron = chromosome[start : start + 2] + chromosome[end - 2 : end]
+            if exons.strand == "-":
+                intron = reverse_complement(intron)
+            yield intron.upper() in ("GTAG", "GCAG")
 
 
 def _annotation(gtf: str | Path | Sequence[Exons]) -> Sequence[Exons]:

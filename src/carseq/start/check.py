@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -24,7 +25,13 @@ from carseq.library.presets import OBSERVED, Preset
 from carseq.library.strand import strand_panel
 from carseq.library.whitelist import read_parts, read_whitelist
 from carseq.machine import disk_megabytes, machine_megabytes
-from carseq.reference.genome import MOST_LOST, check_reference, gene_symbols, read_transcripts
+from carseq.reference.genome import (
+    MOST_LOST,
+    check_reference,
+    doubt_of_introns,
+    gene_symbols,
+    read_transcripts,
+)
 from carseq.reference.index import check_index
 from carseq.reference.star import star_version
 from carseq.reference.transgene import raise_if_car, small_contigs
@@ -390,13 +397,15 @@ def _check_genome(study: Study, constructs: list[Construct], genome: _Genome) ->
     if given.star_index and not study.kallisto:
         plain = given.insertion == "none"
         check_index(given.star_index, fasta, gtf, plain=plain)
-    transcripts = list(read_transcripts(fasta, gtf))
+    introns: Counter[bool] = Counter()
+    transcripts = list(read_transcripts(fasta, gtf, introns=introns))
     named = sorted({t.gene for t in transcripts})
     # Behind a genome's prefix (GRCh38_CD19), or by their ids, genes are the same as in the matrix of a run.
     genome.genes = {*named, *symbols_of(pd.Index(named)).names}
     genome.panel = strand_panel((t.gene, t.sequence) for t in transcripts)
     genome.sound = True
-    yield "reference", "genome and annotation go together"
+    doubt = doubt_of_introns(introns)
+    yield "reference", Note(doubt) if doubt else "genome and annotation go together"
     yield from _check_lost(lost, len(genome.genes))
     if (
         len(genome.genes) >= TOY_GENES
