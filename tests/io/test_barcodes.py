@@ -14,6 +14,8 @@ from carseq.io.barcodes import (
     barcode_parts,
     bare_barcode,
     check_belonging,
+    check_cells,
+    check_receptors_of,
     compare_barcodes,
     match_barcodes,
 )
@@ -116,3 +118,25 @@ def test_a_matrix_of_two_libraries_beside_the_bam_of_one_is_refused():
     joined = pd.concat([totals.rename(lambda b: b.replace("-1", "-2")), of_a_run(OTHERS, [], rng)])
     with pytest.raises(CarseqError, match="other libraries than its BAM"):
         check_belonging(totals, joined, "S")
+
+
+@pytest.mark.parametrize(
+    ("write", "words"),
+    [
+        (str.lower, "in small letters"),
+        (lambda code: code.translate(str.maketrans("ACGT", "TGCA"))[::-1], "reverse complement"),
+        (lambda code: code[:14], "first 14 bases of 16"),
+    ],
+)
+def test_barcodes_that_are_written_otherwise_are_told_as_that(write, words):
+    """ "Two samples' rows may be exchanged" was said of inputs of one sample, written by two programs."""
+    totals = of_a_run(CELLS, CODES[120:360], random.Random(1))
+    other = totals.set_axis([write(bare_barcode(b)) + "-1" for b in totals.index])
+    for check in (
+        lambda: check_belonging(totals, other, "S"),
+        lambda: check_cells(other.index[:60], totals, "S"),
+        lambda: check_receptors_of(other.index[:60], totals, "S"),
+    ):
+        with pytest.raises(CarseqError, match="in two ways") as error:
+            check()
+        assert words in error.value.cause

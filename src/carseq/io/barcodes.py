@@ -393,11 +393,14 @@ def check_belonging(reads: pd.Series, totals: pd.Series, sample: str) -> Belongi
     in_top = float(written[written.index.isin(top)].sum()) / n_reads
     seen_top = float(top.isin(written.index).mean())
     if max(in_top, seen_top) < MIN_SHARE:
-        raise CarseqError(
-            f"{what} do not belong together",
+        raise _not_together(
+            what,
             f"{plain_percent(in_top)} of the BAM's reads lie in the matrix's largest barcodes (half of its molecules "
             f"do); the BAM has {written.index[0]}, the matrix {totals.index[0]}",
             f"{remedy}; two samples' rows may be exchanged",
+            "the matrix",
+            top,
+            written.index,
         )
     if in_matrix < MIN_SHARE and in_top < MIN_SHARE / 2 and len(top) >= FEWEST and seen_top < RIVAL:
         raise CarseqError(
@@ -425,6 +428,75 @@ def check_belonging(reads: pd.Series, totals: pd.Series, sample: str) -> Belongi
     found = float(written[written.index.isin(empty)].sum()) / n_reads
     cells_only = expected * n_reads >= MIN_EXPECTED and found < 0.1 * expected
     return Belonging(match, in_matrix, in_top, seen_top, cells_only, len(empty), int(n_reads))
+
+
+#: Bases of a barcode in letters of either case.
+_BASES = re.compile(r"[ACGTN]{8,}", re.IGNORECASE)
+#: Bases that tell one barcode from another, and barcodes that are looked at for another way to write them.
+_TELLS, _SOME = 12, 2000
+
+
+def _written_otherwise(given: pd.Index, known: pd.Index) -> tuple[str, str] | None:
+    """Return how barcodes that do not match would, in words, and what to do; None if in no way.
+
+    Parameters
+    ----------
+    given
+        Barcodes of one input.
+    known
+        Those of the other.
+    """
+
+    def bases(names: pd.Index) -> list[str]:
+        return [found[0] for name in names if (found := _BASES.search(str(name)))]
+
+    own, others = bases(given[:_SOME]), {b.upper() for b in bases(known)}
+    if len(own) < FEWEST or not others:
+        return None
+    n = min(map(len, own))
+    begun = {other[:n] for other in others}
+    length = len(next(iter(others)))
+    turned = str.maketrans("ACGTN", "TGCAN")
+    for told, remedy, fits in (
+        ("in small letters", "write them in capitals", [b.upper() in others for b in own]),
+        (
+            "from their other strand (as their reverse complement)",
+            "turn them: A for T, C for G, backwards",
+            [b.upper().translate(turned)[::-1] in others for b in own],
+        ),
+        (
+            f"with their first {n} bases of {length}",
+            "give them whole",
+            [_TELLS <= n < length and b.upper()[:n] in begun for b in own],
+        ),
+    ):
+        if sum(fits) >= RIVAL * len(own):
+            return told, remedy
+    return None
+
+
+def _not_together(
+    what: str, cause: str, remedy: str, one: str, own: pd.Index, other: pd.Index
+) -> CarseqError:
+    """Return the error for inputs of other barcodes: of other samples, or of the same ones that are written otherwise.
+
+    Parameters
+    ----------
+    what, cause, remedy
+        The inputs, how few barcodes they share, and what to do if they are of other samples.
+    one
+        The input that ``own`` are the barcodes of.
+    own, other
+        Barcodes of the one and of the other, the largest first.
+    """
+    if spelt := _written_otherwise(own, other):
+        told, how = spelt
+        return CarseqError(
+            f"{what} write barcodes in two ways",
+            f"those of {one} are the other's {told}: {own[0]}, {other[0]}",
+            f"{how}, or give what the counting program wrote",
+        )
+    return CarseqError(f"{what} do not belong together", cause, remedy)
 
 
 def by_chance(n_given: int, n_known: int) -> float:
@@ -458,12 +530,15 @@ def check_cells(cells: pd.Index, totals: pd.Series, sample: str) -> BarcodeMatch
         held = held[: max(2 * len(cells), len(held) // 5)]
     share = float(written.isin(held).mean()) if len(written) else 1.0
     if share < RIVAL:
-        raise CarseqError(
-            f"{what} do not belong together",
+        raise _not_together(
+            what,
             f"{plain_percent(share)} of {len(cells):,} cells are "
             f"{'among the largest' if len(held) < len(totals) else 'in it'}; cells are written {cells[0]}, "
             f"barcodes of the matrix {totals.index[0]}",
             "give the filtered and the raw matrix of one run; two samples' rows may be exchanged",
+            "the cells",
+            cells,
+            totals.index,
         )
     return match
 
@@ -493,11 +568,14 @@ def check_receptors_of(given: pd.Index, totals: pd.Series, sample: str) -> Barco
     written = pd.Index(match.rewrite(given))
     top = totals.sort_values(ascending=False).index[: max(2 * len(given), 1000)]
     if strangers(int(written.isin(top).sum()), len(given), len(top)):
-        raise CarseqError(
-            f"the receptors and the matrix of sample {sample} do not belong together",
+        raise _not_together(
+            f"the receptors and the matrix of sample {sample}",
             f"{int(written.isin(top).sum())} of {len(given):,} barcodes are among the matrix's largest; receptors have "
             f"{given[0]}, the matrix {totals.index[0]}",
             "give the contig table made from this sample's library; two samples' rows may be exchanged",
+            "the receptors",
+            given,
+            totals.index,
         )
     return match
 
