@@ -322,6 +322,13 @@ def touch(folder: Path, *names: str) -> None:
         path.write_text("x")
 
 
+def test_outs_given_from_within_are_called_after_their_run(tmp_path, monkeypatch):
+    """`--cellranger .` in `P1/outs` had no name."""
+    touch(tmp_path / "P1/outs", "raw_feature_bc_matrix.h5")
+    monkeypatch.chdir(tmp_path / "P1/outs")
+    assert [m.sample for m in cellranger_samples(Path("."))[0]] == ["P1"]
+
+
 def test_outs_of_cellranger_count(tmp_path):
     touch(
         tmp_path / "P01/outs", "possorted_genome_bam.bam", "raw_feature_bc_matrix.h5",
@@ -384,6 +391,35 @@ def test_a_pool_among_matrices_gives_its_samples(tmp_path):
     assert [(m.sample, m.library) for m in samples] == [("A", "run7"), ("B", "run7"), ("C", "")]
     assert samples[0].files["raw_matrix"] == samples[1].files["raw_matrix"]
     assert any("one pool" in line for line in told)
+
+
+def test_a_folder_within_a_run_of_multi_is_of_that_run(tmp_path: Path) -> None:
+    """`per_sample_outs/A/count` gave a sample called `count`, without the pool's raw matrix and library."""
+    outs = tmp_path / "run7/outs"
+    touch(outs, "multi/count/raw_feature_bc_matrix.h5", "config.csv")
+    for name in ("A", "B"):
+        touch(outs / f"per_sample_outs/{name}", "count/sample_filtered_feature_bc_matrix.h5")
+    for given, names in (
+        ("per_sample_outs/A/count", ["A"]),
+        ("per_sample_outs/B", ["B"]),
+        ("per_sample_outs", ["A", "B"]),
+        ("multi", ["A", "B"]),
+        ("multi/count", ["A", "B"]),
+    ):
+        made, told = cellranger_samples(outs / given)
+        assert [(m.sample, m.library) for m in made] == [(name, "run7") for name in names]
+        assert {m.files["raw_matrix"].parent.name for m in made} == {"count"}
+        assert any("of a pool" in line or "of one pool" in line for line in told)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "latin-1"])
+def test_an_aggregation_saved_by_excel_is_read(tmp_path: Path, encoding: str) -> None:
+    """Its samples were said not to be there, or a letter ended in a traceback."""
+    touch(tmp_path, "P1/outs/molecule_info.h5", "P1/outs/raw_feature_bc_matrix.h5")
+    (tmp_path / "all/outs").mkdir(parents=True)
+    text = "sample_id,molecule_h5,donor\r\nP1,../../P1/outs/molecule_info.h5,M\u00fcller\r\n"
+    (tmp_path / "all/outs/aggregation.csv").write_bytes(text.encode(encoding))
+    assert [m.sample for m in cellranger_samples(tmp_path / "all")[0]] == ["P1"]
 
 
 def test_outs_of_cellranger_aggr_are_those_of_its_runs(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
 from collections.abc import Iterable
 from contextlib import suppress
@@ -85,10 +86,11 @@ def cellranger_samples(outs: Path) -> tuple[list[Made], list[str]]:
     if not outs.is_dir():
         raise CarseqError(f"{outs} is not a folder", "", "give the folder `outs` of Cell Ranger")
     told: list[str] = []
-    run = plain_name((outs.parent if outs.name == "outs" else outs).resolve().name)
+    outs, only = _whole_run(outs)
+    run = _run_name(outs)
     per_sample = outs / "per_sample_outs"
     if per_sample.is_dir():
-        return _multi_samples(outs, per_sample, told), told
+        return _multi_samples(outs, per_sample, told, only), told
     aggregation = outs / "aggregation.csv"
     if aggregation.exists() or (outs / "count" / "aggregation.csv").exists():
         aggregation = aggregation if aggregation.exists() else outs / "count" / "aggregation.csv"
@@ -107,9 +109,26 @@ def cellranger_samples(outs: Path) -> tuple[list[Made], list[str]]:
             f"{run} has no BAM (Cell Ranger's create-bam was off): the CAR is counted from the matrix, which must have "
             "it as a gene"
         )
-    if "raw_matrix" in files and "bam" not in files:
+    if {"raw_matrix", "matrix"} <= set(files) and "bam" not in files:
         told.append(f"{run}: the filtered matrix says which barcodes of the raw one are cells")
     return [Made(run, files)], told
+
+
+def _run_name(outs: Path) -> str:
+    """Return what a run of Cell Ranger is called: its folder, not `outs` in it."""
+    whole = Path(os.path.abspath(outs))
+    return plain_name((whole.parent if whole.name == "outs" else whole).name)
+
+
+def _whole_run(outs: Path) -> tuple[Path, str]:
+    """Return the folder of a run of ``cellranger multi`` for one within it, and the sample that it is of, if of one."""
+    whole = Path(os.path.abspath(outs))
+    for place in (whole, *whole.parents[:2]):
+        if place.name == "per_sample_outs":
+            return place.parent, next(iter(whole.relative_to(place).parts), "")
+        if place.name == "multi" and (place.parent / "per_sample_outs").is_dir():
+            return place.parent, ""
+    return outs, ""
 
 
 def _none_of_cellranger(folder: Path) -> CarseqError:
@@ -141,16 +160,17 @@ def _present(folder: Path, names: dict[str, tuple[str, ...]]) -> dict[str, Path]
     return found
 
 
-def _multi_samples(outs: Path, per_sample: Path, told: list[str]) -> list[Made]:
-    """Return the samples of ``cellranger multi``."""
+def _multi_samples(outs: Path, per_sample: Path, told: list[str], only: str = "") -> list[Made]:
+    """Return the samples of ``cellranger multi``, or ``only`` one of them."""
     folders = sorted(p for p in per_sample.iterdir() if p.is_dir())
     pooled = len(folders) > 1
-    run = outs.parent if outs.name == "outs" else outs
-    library = plain_name(run.resolve().name) if pooled and not own_droplets(outs) else ""
+    library = _run_name(outs) if pooled and not own_droplets(outs) else ""
     names, apart = plain_names(folder.name for folder in folders)
     told += apart
     made = []
     for folder in folders:
+        if only and folder.name != only:
+            continue
         files = _present(folder, _COUNT)
         shared = _present(outs, _COUNT)
         # The raw matrix of a pool is that of all its samples; each one's own cells are in its filtered matrix.
@@ -167,7 +187,12 @@ def _multi_samples(outs: Path, per_sample: Path, told: list[str]) -> list[Made]:
                 "taken from the raw matrix"
             )
         made.append(Made(name, files, library))
-    if library:
+    if library and only:
+        told.append(
+            f"{only} is one of {len(folders)} samples of a pool, whose raw matrix it shares: give {outs} for all of "
+            "them"
+        )
+    elif library:
         told.append(
             f"{len(folders)} samples of one pool share the raw matrix and its empty droplets; each one's cells are "
             "those of its filtered matrix"
@@ -196,7 +221,7 @@ def own_droplets(outs: Path) -> bool:
 
 def _aggregated(aggregation: Path, told: list[str]) -> list[Made]:
     """Return the samples that ``cellranger aggr`` joined: each from its own run, which an aggregation lists."""
-    with aggregation.open(newline="") as stream:
+    with aggregation.open(newline="", encoding="utf-8-sig", errors="replace") as stream:
         rows = list(csv.DictReader(stream))
     names, apart = plain_names(row.get("sample_id") or row.get("library_id") or "" for row in rows)
     told += apart
