@@ -203,7 +203,18 @@ def test_every_type_of_number_is_read(tmp_path, counts, barcodes, kind):
 
 
 @pytest.mark.parametrize(
-    "how", ["quoted", "numbered", "numbered and quoted", "header", "csv", "blanks", "plain"]
+    "how",
+    [
+        "quoted",
+        "numbered",
+        "numbered and quoted",
+        "header",
+        "csv",
+        "blanks",
+        "plain",
+        "pandas",
+        "symbols first",
+    ],
 )
 def test_lists_that_r_or_a_spreadsheet_wrote_are_read(tmp_path, counts, barcodes, how):
     """`write.table(rownames(m), "barcodes.tsv")`, as in many series of GEO: quotation marks, a header, row numbers."""
@@ -217,6 +228,11 @@ def test_lists_that_r_or_a_spreadsheet_wrote_are_read(tmp_path, counts, barcodes
             rows = [[str(i), *row] for i, row in enumerate(rows, 1)]
         if how == "blanks":
             rows.insert(0, ["x"])
+        if how == "pandas":
+            rows = [[str(i), *row] for i, row in enumerate(rows)]
+            rows.insert(0, ["", *map(str, range(len(rows[0]) - 1))])
+        if how == "symbols first" and name[0] == "f":
+            rows = [[row[1], row[0], *row[2:]] for row in rows]
         if how in ("quoted", "numbered and quoted", "blanks", "csv"):
             rows = [[f'"{cell}"' for cell in row] for row in rows]
         mark = {"csv": ",", "blanks": " "}.get(how, "\t")

@@ -30,6 +30,10 @@ _HEADER = frozenset(
 )  # fmt: skip
 
 
+#: An id of Ensembl, and features that are looked at for it.
+_ENSEMBL, _SOME = re.compile(r"ENS[A-Z]*G\d{6,}"), 1000
+
+
 def read_mtx(folder: Path, matrix: Path | None = None) -> Stored:
     """Read a folder of Cell Ranger or STARsolo; barcodes without an entry are left out at once."""
     from scipy import sparse
@@ -55,10 +59,18 @@ def read_mtx(folder: Path, matrix: Path | None = None) -> Stored:
         raise _repeated(matrix, stored.nnz - counts.nnz, stored.nnz)
     ids = np.array([row[0] for row in table], dtype=object)
     names = np.array([row[1] if len(row) > 1 else row[0] for row in table], dtype=object)
+    if _are_ids(names) and not _are_ids(ids):
+        ids, names = names, ids
     types = np.array([row[2] if len(row) > 2 else GENE for row in table], dtype=object)
     if not (has_types := any(len(row) > 2 for row in table)):
         types = types_by_name(names)
     return Stored(counts, barcodes_at(used), ids, names, types, has_types=has_types)
+
+
+def _are_ids(names: Strings) -> bool:
+    """Return whether most names of genes are ids of Ensembl: a table may have them behind the symbols."""
+    some = names[:_SOME]
+    return sum(bool(_ENSEMBL.match(name)) for name in some) > len(some) / 2
 
 
 def _of_layout(layout: Layout) -> Stored:
@@ -185,11 +197,15 @@ def _listed(raw: bytes, n: int, numbered: int = 2) -> list[list[str]]:
                 lines = [line.replace(mark, "\t" if mark == "," else '"\t"') for line in lines]
                 break
     rows = [[bare_name(cell) for cell in line.split("\t")] for line in lines]
-    if len(rows) == n + 1 and _HEADER & {cell.lower() for cell in rows[0]}:
+    # pandas leaves the name of the row numbers empty.
+    if len(rows) == n + 1 and (_HEADER & {cell.lower() for cell in rows[0]} or not rows[0][0]):
         rows = rows[1:]
     if (
         len(rows) > 1
-        and all(len(r) >= numbered and r[0] == str(i) for i, r in enumerate(rows, 1))
+        and any(
+            all(len(r) >= numbered and r[0] == str(i) for i, r in enumerate(rows, first))
+            for first in (1, 0)
+        )
         # Not an id that is a number, before a name and a type.
         and (len(rows[0]) < 3 or rows[0][2] not in TYPES)
     ):
