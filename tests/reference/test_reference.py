@@ -19,6 +19,7 @@ from carseq.construct.library import relatives
 from carseq.construct.parts import known_proteins
 from carseq.data import path as data_path
 from carseq.errors import CarseqError
+from carseq.reference import star
 from carseq.reference.genome import (
     Exons,
     doubt_of_introns,
@@ -31,6 +32,7 @@ from carseq.reference.genome import (
 from carseq.reference.index import complete_chromosomes, plain_text
 from carseq.reference.resembling import Resembling, find_homologs, genes_at
 from carseq.reference.transgene import check_car_is_new, same_as_car
+from carseq.reference.watch import run_watched
 
 PLUS = "AACCGGTTAACCGTAGCATTACGATCAGGCTTAACCGA"
 
@@ -430,3 +432,20 @@ def test_a_place_is_named_after_the_gene_of_its_own_strand():
     antisense = Resembling("chr6", 2100, 2500, "+")
     alone = Resembling("chr6", 3000, 3100, "+")
     assert genes_at(annotation, [sense, antisense, alone]) == ["EEF1A1", "EEF1A1-AS", "EEF1A1"]
+
+
+def test_the_program_behind_a_packages_script_is_run(tmp_path, monkeypatch):
+    """bioconda's script runs nothing on a plain processor, and ends well; its folder stood in the BAM's header."""
+    for name, text in (
+        ("STAR", "exit 0"),
+        ("STAR-plain", "echo 2.7.11b"),
+        ("STAR-avx999", "echo no"),
+    ):
+        (tmp_path / name).write_text(f"#!/bin/bash\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("CARSEQ_STAR", str(tmp_path))
+    assert star.star_version() == "2.7.11b"
+    (tmp_path / "STAR-plain").unlink()
+    assert star.star_binary() == str(tmp_path / "STAR")
+    run_watched(["/bin/bash", "-c", "echo $0 > called"], tmp_path, "STAR")
+    assert (tmp_path / "called").read_text() == "STAR\n"

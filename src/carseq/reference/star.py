@@ -183,6 +183,38 @@ def star_program() -> str:
     return "STAR"
 
 
+#: Instructions of processors for which packages build STAR, the newest first, and without any.
+_INSTRUCTIONS = ("avx2", "avx", "sse4_1", "ssse3", "sse3", "sse2", "sse", "plain")
+
+
+def star_binary() -> str:
+    """Return the program behind the script by which Debian and bioconda choose one for the processor, else STAR itself.
+
+    STAR writes its path into the BAM's header, which may name a user's home; called by carseq, it has its own name.
+    On a processor without such instructions bioconda's script runs nothing, and ends as if all were well.
+
+    Raises
+    ------
+    CarseqError
+        If there is no STAR.
+    """
+    program = star_program()
+    place = Path(shutil.which(program) or program)
+    try:
+        with place.open("rb") as opened:
+            if opened.read(2) != b"#!":
+                return program
+        known = Path("/proc/cpuinfo").read_text(errors="replace") + " plain"
+    except OSError:
+        return program
+    for name in _INSTRUCTIONS:
+        ending = f"{place.name}-{name.replace('_', '.')}"
+        for folder in (place.parent, place.resolve().parent, place.resolve().parent / "bin"):
+            if name in known and os.access(folder / ending, os.X_OK):
+                return str(folder / ending)
+    return program
+
+
 def star_version() -> str:
     """Return the version of the STAR that is run.
 
@@ -191,9 +223,7 @@ def star_version() -> str:
     CarseqError
         If there is none.
     """
-    done = subprocess.run(
-        [star_program(), "--version"], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([star_binary(), "--version"], capture_output=True, text=True, check=False)
     return done.stdout.strip().split("\n")[-1]
 
 
@@ -208,7 +238,7 @@ def star_version_if_any() -> str | None:
 def index_format() -> str | None:
     """Return the format of the indexes that STAR reads (its ``versionGenome``), None if it does not say."""
     try:
-        program = star_program()
+        program = star_binary()
     except CarseqError:
         return None
     done = subprocess.run([program, "--help"], capture_output=True, text=True, check=False)
@@ -265,7 +295,7 @@ def run_star(
     folder = Path(os.path.abspath(folder))
     folder.mkdir(parents=True, exist_ok=True)
     links: dict[str, str] = {}
-    command = [star_program(), "--runThreadN", str(threads), "--outFileNamePrefix", "./"]
+    command = [star_binary(), "--runThreadN", str(threads), "--outFileNamePrefix", "./"]
     for name, value in options.items():
         words = value if isinstance(value, (list, tuple)) else [value]
         if name in _PATHS:

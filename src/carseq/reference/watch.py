@@ -161,7 +161,7 @@ def run_watched(
     # A program writes the name that it is called by into its files: without its folder, which may be the user's home.
     # A pipe for the messages keeps them out of the user's terminal and in the log.
     with subprocess.Popen(
-        [os.path.basename(command[0]), *command[1:]],
+        [name, *command[1:]],
         executable=command[0],
         cwd=folder,
         env=large_pages(),
