@@ -595,6 +595,19 @@ def test_layouts_of_programs_give_each_library_once(tmp_path: Path, files, sampl
     assert named_files(matrix_samples(tmp_path)[0], tmp_path) == samples
 
 
+def test_a_second_matrix_of_a_sample_says_what_to_do(tmp_path: Path) -> None:
+    """The whole paths stood there, one line for each, and nothing of what to do."""
+    touch(tmp_path, *(f"P1/filtered_matrix/sensitivity_{i}/matrix.mtx" for i in (1, 2)))
+    touch(tmp_path, *(f"P2/Solo.out/{x}/raw/matrix.mtx" for x in ("Gene", "GeneFull", "SJ")))
+    touch(tmp_path, *(f"P3/Solo.out/{x}/raw/matrix.mtx" for x in ("Gene", "GeneFull", "SJ")))
+    told = matrix_samples(tmp_path)[1]
+    assert (
+        "P1 has two matrices that look filtered: P1/filtered_matrix/sensitivity_1 was taken, "
+        "P1/filtered_matrix/sensitivity_2 was left out; if they are of two samples, give each a folder of its name"
+    ) in told
+    assert sum("GeneFull" in line for line in told) == 1
+
+
 def test_samples_that_tags_of_bd_mark_are_of_one_library(tmp_path: Path) -> None:
     """Cells without a tag, and all cells of the pool, became samples."""
     for name in ("SampleTag01_hs", "SampleTag02_hs", "Multiplet_and_Undetermined"):

@@ -304,14 +304,16 @@ def matrix_samples(folder: Path) -> tuple[list[Made], list[str]]:
     unread = unread_matrices(folder, files)
     counted = _Counted.of(matrices)
     candidates: list[_Candidate] = []
+    out: dict[str, list[str]] = {}
     for path in matrices:
         if why := _left_out(path, folder, counted):
-            told.append(f"left out: {path.relative_to(folder)}, {why}")
+            out.setdefault(why, []).append(path.relative_to(folder).as_posix())
             continue
         given, text = _given(path, folder)
         # A folder of kb-python holds several matrices that are read as one.
         if given not in {c.given for c in candidates}:
             candidates.append(_Candidate(given, text, path.parent, _is_corrected(path, folder)))
+    told += [f"left out: {some_names(paths)}, {why}" for why, paths in out.items()]
     candidates = _qualified(candidates, folder)
     names, apart = plain_names(c.label or folder.resolve().name for c in candidates)
     told += apart
@@ -330,9 +332,9 @@ def matrix_samples(folder: Path) -> tuple[list[Made], list[str]]:
         else:
             unlike = bool(_FILTERED.search(other.name)) != bool(_FILTERED.search(one.given.name))
             told.append(
-                f"{name} has two matrices that look {'raw' if one.is_raw else 'filtered'}: {other} was taken, "
-                f"{one.given} was left out"
-                + (_ALL_BARCODES if unlike and not one.corrected else "")
+                f"{name} has two matrices that look {'raw' if one.is_raw else 'filtered'}: "
+                f"{other.relative_to(folder)} was taken, {shown} was left out; "
+                f"{_ALL_BARCODES if unlike and not one.corrected else _TWO_SAMPLES}"
             )
     if copies:
         told.append(f"left out: {some_names(copies)}, beside the .h5 of the same matrix")
@@ -473,7 +475,8 @@ def _nothing(folder: Path, files: list[Path], unread: list[str]) -> CarseqError:
 
 
 #: What may be wrong where two matrices of a sample have no `raw` in their names.
-_ALL_BARCODES = "; if one of them holds all barcodes, name it in `raw_matrix`"
+_ALL_BARCODES = "if one of them holds all barcodes, name it in `raw_matrix`"
+_TWO_SAMPLES = "if they are of two samples, give each a folder of its name"
 #: Files that hold a matrix, by their names.
 _MATRIX = re.compile(rf"\.h5(ad)?$|matrix\.mtx(\.gz)?$|{OTHER_MATRIX.pattern}")
 #: Files of Cell Ranger and CellBender that are no counts of genes in barcodes.
