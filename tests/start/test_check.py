@@ -401,6 +401,25 @@ def test_an_annotation_without_genes_of_the_construct_is_noted(tmp_path, whole):
     )
 
 
+@pytest.mark.parametrize(
+    ("write", "told"),
+    [(str.capitalize, "those of mouse"), (lambda name: f"x{name}", "`unknown`"), (str, "")],
+)
+def test_an_annotation_of_no_human_genes_is_told_before_the_run(tmp_path, write, told):
+    """Reads were aligned to a mouse genome, and the run said at its end that no cell can be typed."""
+    tiny = Tiny(tmp_path, only="F")
+    names = sorted(marker_genes() - set(GENES))[:100]
+    tiny.genome([(f"c{i}", dna(tiny.rng, 300)) for i in range(len(names))])
+    gtf = tiny.folder / "genes.gtf"
+    text = gtf.read_text()
+    for i, name in enumerate(names):
+        text = text.replace(f'gene_name "c{i}"', f'gene_name "{name}"')
+    gtf.write_text(re.sub('gene_name "([^"]+)"', lambda m: f'gene_name "{write(m[1])}"', text))
+    found = [str(r) for _, r in check_study(tiny.write()) if isinstance(r, Note | CarseqError)]
+    of_genes = [r for r in found if "mouse" in r or "`unknown`" in r]
+    assert [told in r for r in of_genes] == ([True] if told else [])
+
+
 def test_genes_behind_a_genomes_prefix_are_known(tmp_path):
     """A genome of human and mouse, as 10x makes it: the target, there as GRCh38_CD19, was said to be missing."""
     tiny = Tiny(tmp_path, only="M")

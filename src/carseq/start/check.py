@@ -16,7 +16,7 @@ from carseq.construct import Construct, load_construct
 from carseq.construct.genes import human_parts, is_annotated
 from carseq.errors import CarseqError
 from carseq.io.fasta import contigs
-from carseq.io.genes import MIN_IDS, is_mitochondrial, marker_genes
+from carseq.io.genes import MIN_IDS, check_genes, is_mitochondrial, marker_genes
 from carseq.io.genes import gene_symbols as symbols_of
 from carseq.io.remote import ask, check_address, is_url
 from carseq.kallisto import find_programs
@@ -418,6 +418,7 @@ def _check_genome(study: Study, constructs: list[Construct], genome: _Genome) ->
                 "the filter by it does nothing"
             ),
         )
+    yield from _check_species(genome.genes, gtf)
     yield from _check_target(study.config.construct.target, genome.genes)
     yield from _check_parts(genome.genes, constructs)
     transcripts += small_contigs(fasta, genome.contigs)
@@ -456,6 +457,30 @@ def _check_lost(lost: dict[str, set[str]], n_genes: int) -> Iterator[Found]:
             ": if it should have them, its file was cut off or holds a part of the genome"
         ),
     )
+
+
+def _check_species(genes: Collection[str], gtf: str) -> Iterator[Found]:
+    """Yield that no cell can be typed by an annotation's genes, and refuse one of mouse: a run would tell at its end.
+
+    Raises
+    ------
+    CarseqError
+        If the genes are those of mouse.
+    """
+    import pandas as pd
+
+    if len(genes) < TOY_GENES:
+        return
+    try:
+        check_genes(pd.Index(sorted(genes)), f"the annotation {gtf}")
+    except CarseqError as error:
+        if not error.message.startswith("none of"):
+            raise CarseqError(
+                error.message,
+                error.cause,
+                "carseq types human cells: give the human genome and its annotation",
+            ) from None
+        yield "reference", Note(f"{error.message}: every cell will be `unknown`")
 
 
 def _check_parts(genes: Collection[str], constructs: Sequence[Construct]) -> Iterator[Found]:
