@@ -565,6 +565,9 @@ def test_what_lies_in_the_folder_itself_is_a_sample_of_its_name(tmp_path: Path) 
         # Letters that the sheets do not take: one patient's matrix was left out for the other's.
         (["M\u00fcller/matrix.h5", "M\u00f6ller/matrix.h5"],
          {"Moeller": {"matrix": "M\u00f6ller/matrix.h5"}, "Mueller": {"matrix": "M\u00fcller/matrix.h5"}}),
+        # A folder called raw_data holds matrices of cells, too.
+        (["raw_data/P1.h5ad", "raw_data/P2_raw.h5ad"],
+         {"P1": {"matrix": "raw_data/P1.h5ad"}, "P2": {"raw_matrix": "raw_data/P2_raw.h5ad"}}),
         # One name in two folders.
         ([*triple("P1", "run_"), *triple("P2", "run_")],
          {"P1_run": {"matrix": "P1/run_matrix.mtx.gz"}, "P2_run": {"matrix": "P2/run_matrix.mtx.gz"}}),

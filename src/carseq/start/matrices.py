@@ -310,6 +310,7 @@ def matrix_samples(folder: Path) -> tuple[list[Made], list[str]]:
             out.setdefault(why, []).append(path.relative_to(folder).as_posix())
             continue
         given, text = _given(path, folder)
+        text = _DATA_FOLDER.sub("", text)
         # A folder of kb-python holds several matrices that are read as one.
         if given not in {c.given for c in candidates}:
             candidates.append(_Candidate(given, text, path.parent, _is_corrected(path, folder)))
@@ -394,6 +395,8 @@ class _Candidate:
         return _label(_CORRECTED.sub("", self.text) if self.corrected else self.text)
 
 
+#: A folder for data as they came, which says nothing of droplets and cells.
+_DATA_FOLDER = re.compile(r"(?<![^/])(raw[_ -]?data|data)/", re.IGNORECASE)
 #: Words for counts out of which a program took ambient RNA.
 _CORRECTED = re.compile(r"cell_?bender|soup_?x|decont_?x|fastcar|corrected", re.IGNORECASE)
 _AGAIN = "since the matrix beside it is of the same library"
