@@ -598,6 +598,19 @@ def test_layouts_of_programs_give_each_library_once(tmp_path: Path, files, sampl
     assert named_files(matrix_samples(tmp_path)[0], tmp_path) == samples
 
 
+def test_receptors_beside_matrices_are_told(tmp_path: Path) -> None:
+    """Tables of receptors in a series of GEO were left out without a word."""
+    touch(
+        tmp_path,
+        "GSM1_P1_filtered_feature_bc_matrix.h5",
+        "GSM2_P1_filtered_contig_annotations.csv.gz",
+    )
+    assert any(
+        "GSM2_P1_filtered_contig_annotations.csv.gz; name each table in the column `tcr`" in line
+        for line in matrix_samples(tmp_path)[1]
+    )
+
+
 def test_a_second_matrix_of_a_sample_says_what_to_do(tmp_path: Path) -> None:
     """The whole paths stood there, one line for each, and nothing of what to do."""
     touch(tmp_path, *(f"P1/filtered_matrix/sensitivity_{i}/matrix.mtx" for i in (1, 2)))

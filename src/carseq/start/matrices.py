@@ -351,6 +351,12 @@ def matrix_samples(folder: Path) -> tuple[list[Made], list[str]]:
             f"the CAR is counted from the matrices, and the BAMs beside them are not used: to count it from reads, "
             f"give `--cellranger {runs[0]}`{' and the like' if len(runs) > 1 else ''} in place of `--matrices`"
         )
+    receptors = [p for p in files if re.search(r"contig_annotations\.csv(\.gz)?$", p.name)]
+    if tables := [p.relative_to(folder).as_posix() for p in receptors if "_b/" not in str(p)]:
+        told.append(
+            f"receptors are not given to their samples: {some_names(tables)}; name each table in the column `tcr` "
+            "of its sample (of two of a run the filtered one)"
+        )
     if unsure := [n for n, files in found.items() if "raw_matrix" not in files]:
         told.append(
             f"{some_names(unsure)}: taken for called cells, since no name says "
