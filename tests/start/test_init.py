@@ -291,6 +291,22 @@ def test_folders_that_cannot_be_read_and_links_to_nothing_are_told(tmp_path, mon
         assert any("not looked at: P3: links" in line for line in told)
 
 
+def test_snapshots_and_work_folders_are_copies(tmp_path: Path) -> None:
+    """A disk's `.snapshot` gave each lane again, and Nextflow's and Cell Ranger's work each matrix."""
+    for place in ("run", ".snapshot/hourly.0/run", "work/3f/0a9c"):
+        pair(tmp_path / place, "P1")
+    touch(tmp_path / "P1/outs", "filtered_feature_bc_matrix.h5")
+    touch(tmp_path / "P1/SC_RNA_COUNTER_CS/fork0/files", "filtered_feature_bc_matrix.h5")
+    pair(tmp_path / "work2/3f", "P2")
+    assert found(tmp_path) == [("P1", "run_L001"), ("P2", "work2_3f_L001")]
+    samples, told = matrix_samples(tmp_path)
+    assert named_files(samples, tmp_path) == {
+        "P1": {"matrix": "P1/outs/filtered_feature_bc_matrix.h5"}
+    }
+    for line in (fastq_pairs(tmp_path).told[-1], told[0]):
+        assert "not looked at: .snapshot, work, P1/SC_RNA_COUNTER_CS: hidden folders" in line
+
+
 def test_what_is_no_sample_is_left_out_and_told(tmp_path):
     pair(tmp_path, "P01")
     pair(tmp_path, "Undetermined")

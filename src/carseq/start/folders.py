@@ -76,7 +76,10 @@ _KIND_FOLDER = re.compile(
     r"[A-Za-z_-]+?[_-]?\w{0,2}([_-]?(fast_?qs?|reads|lib(rary)?|libraries|data))?", re.IGNORECASE
 )
 #: Folders that are not part of a run's reads: of version control, of Snakemake, of caches.
-_SKIPPED_FOLDERS = {".git", ".snakemake", "__pycache__", "__MACOSX"}
+_SKIPPED_FOLDERS = {".git", ".snakemake", ".nextflow", "__pycache__", "__MACOSX", "lost+found"}
+#: Folders in which Cell Ranger keeps its work, beside `outs`, and those in Nextflow's.
+_WORK_OF_CELLRANGER = re.compile(r"SC_[A-Z_]+_CS")
+_WORK_OF_NEXTFLOW = re.compile(r"[0-9a-f]{2}")
 
 
 @dataclass
@@ -125,6 +128,7 @@ def walk(folder: Path, told: list[str] | None = None) -> Iterator[Path]:
     seen: set[tuple[int, int]] = set()
     closed: list[str] = []
     nowhere: list[str] = []
+    copies: list[str] = []
 
     def note(error: OSError) -> None:
         own = Path(os.fsdecode(error.filename))
@@ -137,7 +141,11 @@ def walk(folder: Path, told: list[str] | None = None) -> Iterator[Path]:
             folders.clear()
             continue
         seen.add((stat.st_dev, stat.st_ino))
-        folders[:] = sorted(f for f in folders if f not in _SKIPPED_FOLDERS)
+        inner = sorted(f for f in folders if f not in _SKIPPED_FOLDERS)
+        folders[:] = [f for f in inner if not _is_copy(Path(place), f)]
+        copies += [
+            (Path(place) / f).relative_to(folder).as_posix() for f in inner if f not in folders
+        ]
         for path in (Path(place) / name for name in sorted(files)):
             if path.is_symlink() and not path.exists():
                 nowhere.append(path.relative_to(folder).as_posix())
@@ -148,9 +156,26 @@ def walk(folder: Path, told: list[str] | None = None) -> Iterator[Path]:
             "folders that could not be read; ask their owner for the permission, or mount their disk",
         ),
         (nowhere, "links to what is not there; mount its disk, or link anew"),
+        (copies, "hidden folders and those of a program's work, which hold copies"),
     ):
         if names and told is not None:
             told.append(f"not looked at: {some_names(names)}: {what}")
+
+
+def _is_copy(place: Path, name: str) -> bool:
+    """Return whether a folder holds copies: hidden (a disk's snapshots, a bin), or a program's work."""
+    if name.startswith(".") or _WORK_OF_CELLRANGER.fullmatch(name):
+        return True
+    if name != "work":
+        return False
+    try:
+        inner = [entry.name for entry in os.scandir(place / name) if entry.is_dir()]
+    except OSError:
+        return False
+    held = [n for n in inner if n not in ("tmp", "conda", "singularity", "stage")]
+    return bool(held) and all(
+        _WORK_OF_NEXTFLOW.fullmatch(n) or n.startswith(("stage-", "collect-")) for n in held
+    )
 
 
 def fastq_pairs(folder: Path, *, partial: bool = False) -> Pairs:
