@@ -187,6 +187,19 @@ def test_an_anndata_named_h5_is_read_and_one_of_another_compression_told(
             read(tmp_path / "m.h5")
 
 
+def test_a_file_of_a_newer_anndata_is_told(tmp_path, counts, barcodes):
+    """A kind of column that this anndata does not know: "transfer it again: it may be damaged"."""
+    data = anndata.AnnData(counts[:, :3].astype(np.float32), obs=pd.DataFrame(index=barcodes))
+    data.write_h5ad(tmp_path / "m.h5ad")
+    with h5py.File(tmp_path / "m.h5ad", "r+") as file:
+        new = {"encoding-type": "nullable-date", "encoding-version": "0.1.0"}
+        file["uns"].create_group("when").attrs.update(new)
+    for read in (read_counts, read_given):
+        with pytest.raises(CarseqError, match="newer anndata") as error:
+            read(tmp_path / "m.h5ad")
+        assert "nullable-date" in error.value.cause
+
+
 @pytest.mark.parametrize("kind", [np.uint8, np.int64, np.float64, "nearly", bool])
 def test_every_type_of_number_is_read(tmp_path, counts, barcodes, kind):
     """Counts in small integers, or computed back from a logarithm; true and false are no counts."""

@@ -191,9 +191,19 @@ def machine_failure(
     return None
 
 
-def unknown_filter(path: str | Path, error: BaseException) -> CarseqError | None:
-    """Return the error for an HDF5 file in a compression that HDF5 does not bring, or None if that is not the cause."""
+def other_hdf5(path: str | Path, error: BaseException) -> CarseqError | None:
+    """Return the error for a sound HDF5 file that needs other software; None if that is not the cause.
+
+    It may be in a compression that HDF5 does not bring, or of a newer anndata.
+    """
     text = " ".join(str(cause) for cause in chain(error))
+    if named := re.search(r"No read method registered for IOSpec\(encoding_type='([^']*)'", text):
+        return CarseqError(
+            f"{path} was written by a newer anndata than this one",
+            f"it holds a part that is written as {named[1]!r}",
+            "update anndata (`pip install -U anndata`), or leave that part out where it was written: X, obs and var "
+            "are enough",
+        )
     if not re.search(r"required filter|filter.*not registered|open directory.*plugin", text):
         return None
     return CarseqError(

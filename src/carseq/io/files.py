@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from carseq.errors import CarseqError
 from carseq.io.atomic import atomic as atomic
 from carseq.io.checksums import check_whole, damaged
-from carseq.io.failures import machine_failure, unknown_filter
+from carseq.io.failures import machine_failure, other_hdf5
 from carseq.io.formulas import without_formulas
 from carseq.schema.column import Schema
 from carseq.schema.tables import METADATA
@@ -46,7 +46,7 @@ def reading(path: str | Path) -> Iterator[Path]:
     except Exception as error:
         if (told := machine_failure(error, place=path)) is not None:
             raise told from error
-        if (packed := unknown_filter(path, error)) is not None:
+        if (packed := other_hdf5(path, error)) is not None:
             raise packed from error
         text = " ".join(f"{type(error).__name__}: {error}".split())
         raise damaged(path, text[:300], word="cut off or damaged") from error

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from carseq.errors import CarseqError
-from carseq.io.failures import unknown_filter
+from carseq.io.failures import other_hdf5
 from carseq.io.fasta import check_kind, check_regular, is_gzipped
 from carseq.io.layouts import remedy_for
 from carseq.io.matrix.hdf5 import hdf5_kind, read_h5, read_h5ad
@@ -58,7 +58,7 @@ def read_stored(path: Path) -> Stored:
             if is_gzipped(path) and ".mtx" not in suffixes:
                 raise _zipped(path) from None
             check_kind(path)
-        if packed := unknown_filter(path, error):
+        if packed := other_hdf5(path, error):
             raise packed from None
         raise CarseqError(
             f"cannot read the matrix {path}",
