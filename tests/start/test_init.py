@@ -171,6 +171,9 @@ def test_names_of_services_and_folders_give_their_samples(tmp_path: Path) -> Non
         (["P1/FP100000345TL_L01_17_{}.fq.gz", "P1/FP100000345TL_L01_18_{}.fq.gz", "P2/FP100000345TL_L01_read_{}.fq.gz"],
          [("P1", "P1_FP100000345TL_L01_17"), ("P1", "P1_FP100000345TL_L01_18"), ("P2", "P2_FP100000345TL_L01")]),
         (["P1_L1_{}.fq.gz", "P1_L2_{}.fq.gz"], [("P1", "L1"), ("P1", "L2")]),
+        (["P1_L001_{}.fq.gz", "P1_L002_{}.fq.gz"], [("P1", "L001"), ("P1", "L002")]),
+        (["P1_CKDL220001234_L1_{}.fq.gz", "P1_CKDL220005678_L1_{}.fq.gz"],
+         [("P1_CKDL220001234", "L1"), ("P1_CKDL220005678", "L1")]),
         # Runs of archives: in a folder of each sample, behind the experiment's name, alone, of the GSA.
         (["P1/SRR1_{}.fastq.gz", "P1/SRR2_{}.fastq.gz", "P2/fastq/SRR3_{}.fastq.gz"],
          [("P1", "P1_SRR1"), ("P1", "P1_SRR2"), ("P2", "P2_fastq_SRR3")]),

@@ -29,8 +29,8 @@ _SRA = re.compile(
 )
 #: Names of sequencing services: SAMPLE_HVT7KDSX2_L1_1.fq.gz, with flow cell and lane, or the lane alone.
 _SERVICE = re.compile(
-    r"^(?P<sample>.+?)_(?:(?P<cell>(?=[A-Z]*\d)(?=\d*[A-Z])[A-Z0-9]{9,13})_)?(?P<lane>L0?\d)(?:_(?P<index>\d{1,3}))?"
-    rf"_(?P<mark>[Rr]?(?P<read>[12])){_END}"
+    rf"^(?P<sample>.+?)_(?:(?P<cell>(?=[A-Z]*\d)(?=\d*[A-Z])[A-Z0-9]{{9,10}}|{_CELL_OF_MGI})_)?(?P<lane>L\d{{1,3}})"
+    rf"(?:_(?P<index>\d{{1,3}}))?_(?P<mark>[Rr]?(?P<read>[12])){_END}"
 )
 #: Reads that Trim Galore wrote.
 _TRIMMED = re.compile(rf"^(?P<sample>.+?)_[Rr]?[12]_(?P<mark>val_(?P<read>[12])){_END}")
