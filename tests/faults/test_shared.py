@@ -77,7 +77,7 @@ def test_names_of_files_and_further_columns_are_not_shared(results, tmp_path):
     row = {
         "sample": "P01_urine",
         "patient": "P01",
-        "matrix": "m/Cohen_Sara.h5",
+        "matrix": "m/Cohen.Sara.h5",
         "library": "Cohen_pool",
         "mrn": "77123",
     }
@@ -100,12 +100,12 @@ def test_names_of_files_and_further_columns_are_not_shared(results, tmp_path):
     page = results / "report/report.html"
     shown = html.escape(yaml.safe_dump(record, sort_keys=False, allow_unicode=True))
     doubts = (
-        "the matrix Cohen_Sara.h5 is corrected; Cohen_R1.fq.gz and g.fa; raw_feature_bc_matrix.h5"
+        "the matrix Cohen.Sara.h5 is corrected; Cohen_R1.fq.gz and g.fa; raw_feature_bc_matrix.h5"
     )
     page.write_text(f"{page.read_text()}<p>{doubts}</p><pre>{shown}</pre>")
     share(results, tmp_path / "out.zip", rename=True)
     text = _texts(tmp_path / "out.zip")["report/report.html"]
-    for secret in ("Cohen", "77123", "mrn", "Levi"):
+    for secret in ("Cohen", "Sara", "77123", "mrn", "Levi"):
         assert secret not in text
     for kept in (
         "the matrix file1.h5 is corrected",

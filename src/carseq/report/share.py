@@ -180,18 +180,20 @@ def _file_names(results: Path, vocabulary: str) -> dict[str, str]:
             for entry in read_json(manifest).get("@graph", ())
             if any(str(entry.get("description", "")).endswith(f" of {name}") for name in rows)
         ]
+    # A folder may be called as its sample, or as a time point, which are told by their own names.
+    told = {str(row.get(key)) for row in rows.values() if isinstance(row, dict) for key in _KEPT}
     names: dict[str, str] = {}
     for i, path in enumerate(dict.fromkeys(str(g) for g in given if g), 1):
-        end = "".join(Path(path).suffixes[-2:])
+        kind = _ENDING.search(path)
         for name in (path, Path(path).name):
-            says_nothing = len(name) < _SHOWN or _EVERY_RUN.fullmatch(name)
+            says_nothing = len(name) < _SHOWN or name in told or _EVERY_RUN.fullmatch(name)
             if not says_nothing and not _pattern([name]).search(vocabulary):
-                names.setdefault(name, f"file{i}{end if len(end) < _LONGEST_END else ''}")
+                names.setdefault(name, f"file{i}{kind[0] if kind else ''}")
     return names
 
 
-#: Letters of a file's ending, at most; more are a part of its name.
-_LONGEST_END = 12
+#: Endings of files; what else stands behind a point is a part of the name.
+_ENDING = re.compile(r"\.(h5|h5ad|bam|(mtx|f(ast)?q|csv|tsv|txt)(\.gz)?)$")
 #: Columns of the samples sheet that name files.
 _FILES = ("bam", "matrix", "raw_matrix", "tcr", "whitelist")
 #: Names that programs give the files of each run.
