@@ -102,7 +102,8 @@ def test_names_of_files_and_further_columns_are_not_shared(results, tmp_path):
     doubts = (
         "the matrix Cohen.Sara.h5 is corrected; Cohen_R1.fq.gz and g.fa; raw_feature_bc_matrix.h5"
     )
-    page.write_text(f"{page.read_text()}<p>{doubts}</p><pre>{shown}</pre>")
+    place = "samples: Levi/samples.tsv\nunits: null\nresults: Levi_results\n"
+    page.write_text(f'{page.read_text()}<p>{doubts}</p><pre tabindex="0">{place}{shown}</pre>')
     share(results, tmp_path / "out.zip", rename=True)
     text = _texts(tmp_path / "out.zip")["report/report.html"]
     for secret in ("Cohen", "Sara", "77123", "mrn", "Levi"):

@@ -138,8 +138,10 @@ _KEPT = (
     "gating",
     "sequencing_run",
 )
+#: Where the study lies, in the page's configuration: a folder may be called after a patient.
+_STUDY = re.compile(r'(?<=<pre tabindex="0">)samples: .*\n(?:(?:units|results|reuse): .*\n)*')
 #: The samples sheet in the page's configuration.
-_SHEET = re.compile(r"(?<=\n)sheet:\n(?:[ -].*\n?|\n)*")
+_SHEET = re.compile(r"(?<=[\n>])sheet:\n(?:[ -].*\n?|\n)*")
 
 
 def _without_further_columns(page: str) -> str:
@@ -158,7 +160,7 @@ def _without_further_columns(page: str) -> str:
         text = yaml.safe_dump({"sheet": own}, sort_keys=False, allow_unicode=True)
         return html.escape(text, quote=False)
 
-    return _SHEET.sub(kept, page)
+    return _SHEET.sub(kept, _STUDY.sub("", page))
 
 
 def _file_names(results: Path, vocabulary: str) -> dict[str, str]:
