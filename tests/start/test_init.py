@@ -617,6 +617,14 @@ def test_layouts_of_programs_give_each_library_once(tmp_path: Path, files, sampl
     assert named_files(matrix_samples(tmp_path)[0], tmp_path) == samples
 
 
+def test_matrices_that_are_gzipped_or_end_otherwise_are_told(tmp_path: Path) -> None:
+    """Of a series of GEO, the samples whose h5ad is gzipped were missing without a word."""
+    touch(tmp_path, "P1.h5ad", "GSM2_P2.h5ad.gz", "GSM3_P3.h5.gz", "P4.H5AD", "P5.hdf5")
+    told = matrix_samples(tmp_path)[1]
+    assert any("GSM2_P2.h5ad.gz, GSM3_P3.h5.gz, not read as they are: unpack" in t for t in told)
+    assert any("P4.H5AD, P5.hdf5, not read as they are: rename" in t for t in told)
+
+
 def test_receptors_beside_matrices_are_told(tmp_path: Path) -> None:
     """Tables of receptors in a series of GEO were left out without a word."""
     touch(

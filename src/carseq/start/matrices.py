@@ -703,6 +703,8 @@ def unread_matrices(folder: Path, files: Iterable[Path]) -> list[str]:
             remedy = next(
                 (told for kind, told in _OTHER_COUNTS if kind.search(str(path))), _RENAMED
             )
+        elif suffix in (".h5", ".h5ad", ".hdf5") and not _MATRIX.search(path.name):
+            remedy = _UNZIPPED if path.suffix.lower() == ".gz" else _ENDING
         elif suffix in (".csv", ".tsv", ".txt", ".xlsx"):
             remedy = remedy if _TABLE.search(path.name) and not _NO_TABLE.search(path.name) else ""
         if not remedy or suffix in (".cloupe", ".bus"):
@@ -730,5 +732,7 @@ _OTHER_COUNTS = (
         "--genecounts`)",
     ),
 )
+_UNZIPPED = "unpack it (`gunzip`)"
+_ENDING = "rename it, so that its name ends with .h5 or .h5ad"
 #: What to do with a matrix of another name.
 _RENAMED = "name a sample's three files alike: SAMPLE_matrix.mtx, SAMPLE_features.tsv, SAMPLE_barcodes.tsv (or .gz)"
