@@ -266,10 +266,16 @@ def test_libraries_that_are_not_of_mrna_are_left_out(tmp_path: Path) -> None:
 
 def test_reads_that_are_to_be_made_first_are_told(tmp_path: Path) -> None:
     """A sequencer's run, SRA's own file and an archive: "no FASTQ pairs" did not say what to do with them."""
-    touch(tmp_path / "run", "RunInfo.xml", "SRR1.sra", "P2_fastqs.tar")
+    touch(
+        tmp_path / "run",
+        "RunInfo.xml",
+        "SRR1.sra",
+        "P2_fastqs.tar",
+        "P3_possorted_genome_bam.bam.1",
+    )
     with pytest.raises(CarseqError) as error:
         fastq_pairs(tmp_path / "run")
-    for words in ("bcl-convert", "fasterq-dump", "unpacked: P2_fastqs.tar"):
+    for words in ("bcl-convert", "fasterq-dump", "unpacked: P2_fastqs.tar", "bamtofastq"):
         assert words in error.value.cause
     pair(tmp_path / "run", "P1")
     assert any("P2_fastqs.tar" in line for line in fastq_pairs(tmp_path / "run").told)

@@ -31,6 +31,10 @@ _OTHER_FASTQ = re.compile(
 _NOT_YET = (
     (re.compile(r"\.(tar(\.\w+)?|tgz)$", re.IGNORECASE), "archives, which are to be unpacked"),
     (
+        re.compile(r"\.(bam|cram)(\.\d+)?$"),
+        "alignments, which go into the column `bam`, or of which `bamtofastq` of 10x makes reads",
+    ),
+    (
         re.compile(r"\.sra(lite)?$"),
         "SRA's files, of which `fasterq-dump --split-files --include-technical` makes reads",
     ),
