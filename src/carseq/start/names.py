@@ -54,12 +54,7 @@ _NO_SAMPLE = re.compile(
 #: Letters that are two of the English alphabet, or one that does not come apart into letter and accent.
 _LETTERS = str.maketrans(
     {
-        "\N{LATIN SMALL LETTER A WITH DIAERESIS}": "ae",
-        "\N{LATIN SMALL LETTER O WITH DIAERESIS}": "oe",
-        "\N{LATIN SMALL LETTER U WITH DIAERESIS}": "ue",
-        "\N{LATIN CAPITAL LETTER A WITH DIAERESIS}": "Ae",
-        "\N{LATIN CAPITAL LETTER O WITH DIAERESIS}": "Oe",
-        "\N{LATIN CAPITAL LETTER U WITH DIAERESIS}": "Ue",
+        **{unicodedata.normalize("NFC", f"{a}\N{COMBINING DIAERESIS}"): f"{a}e" for a in "aouAOU"},
         "\N{LATIN SMALL LETTER SHARP S}": "ss",
         "\N{LATIN SMALL LETTER O WITH STROKE}": "o",
         "\N{LATIN CAPITAL LETTER O WITH STROKE}": "O",
