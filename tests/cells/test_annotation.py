@@ -8,12 +8,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from carseq import cells
+from carseq.cells.counts import log_normalised
 from carseq.cells.subtypes import (
     read_t_type_ids,
 )
+from carseq.data import path as data_path
 from carseq.errors import CarseqError
 from cell_samples import named
 from helpers_cells import urine
@@ -37,6 +40,53 @@ def test_a_reference_gives_its_labels(tmp_path: Path) -> None:
     reference.write_h5ad(tmp_path / "log.h5ad")
     with pytest.raises(CarseqError, match="no raw counts"):
         cells.read_reference(tmp_path / "log.h5ad", "cell_type")
+
+
+def test_a_reference_as_it_is_published_is_read(tmp_path: Path) -> None:
+    """CELLxGENE's h5ad: counts in `raw`, Ensembl ids beside symbols, cells without a label or called `unknown`.
+
+    They were refused, taught a type `nan` or ended in a traceback.
+    """
+    reference = named(urine(300, 0, seed=1), "ref")
+    truth = reference.obs["cell_type"].astype(object)
+    symbols = reference.var_names
+    ids = [f"ENSG{i:011d}" for i in range(reference.n_vars)]
+    reference.var = pd.DataFrame({"feature_name": pd.Categorical(symbols)}, index=ids)
+    reference.raw = reference.copy()
+    reference.X = log_normalised(reference.X)
+    reference.obs = pd.DataFrame({"kind": truth}, index=reference.obs_names)
+    reference.obs.iloc[:5, 0] = None
+    reference.obs.iloc[5:9, 0] = "unknown"
+    reference.write_h5ad(tmp_path / "ref.h5ad")
+    read = cells.read_reference(tmp_path / "ref.h5ad", "kind")
+    assert list(read.var_names) == list(symbols)
+    assert (reference.raw.X[9:] != read.X).nnz == 0
+    assert list(read.obs["kind"]) == list(truth[9:])
+    other = named(urine(60, 0, seed=2), "reference")
+    cells.label_by_reference(other, read, labels="kind", max_epochs=1)
+    assert set(other.obs["reference_type"]) <= set(truth)
+    read.var_names = [name.capitalize() for name in symbols]
+    read.write_h5ad(tmp_path / "mouse.h5ad")
+    with pytest.raises(CarseqError, match="those of mouse"):
+        cells.read_reference(tmp_path / "mouse.h5ad", "kind")
+
+
+def test_a_reference_of_ids_alone_meets_the_genes_of_its_ids(tmp_path: Path) -> None:
+    """Ids without symbols, with versions: the cohort's ids say which genes they are."""
+    reference, other = named(urine(120, 0, seed=1), "ref"), named(urine(40, 0, seed=2), "S1")
+    other.var["gene_id"] = [
+        _known_id(name) or f"ENSG9{i:010d}" for i, name in enumerate(other.var_names)
+    ]
+    reference.var_names = [f"{gene_id}.3" for gene_id in other.var["gene_id"]]
+    reference.write_h5ad(tmp_path / "ref.h5ad")
+    read = cells.read_reference(tmp_path / "ref.h5ad", "cell_type")
+    cells.label_by_reference(other, read, max_epochs=1)
+    assert (other.obs["reference_type"] != "unknown").all()
+
+
+def _known_id(name: str) -> str | None:
+    table = pd.read_csv(data_path("markers/gene_ids.tsv"), sep="\t", dtype=str)
+    return dict(zip(table["gene"], table["ensembl_id"], strict=True)).get(name)
 
 
 def test_a_celltypist_model_gives_its_labels(tmp_path: Path) -> None:
@@ -70,6 +120,9 @@ celltypist.train(made, labels="cell_type", **options).write(sys.argv[1])
     table = cells.compare_methods(other)
     assert set(table["method"]) == {"linear model of markers", "CellTypist"}
     assert table.groupby(["cell_type", "method"])["share"].sum().to_numpy() == pytest.approx(1)
+    other.var_names = other.var_names.str.capitalize()
+    with pytest.raises(CarseqError, match="cannot label these cells"):
+        cells.label_by_celltypist(other, path, sha256=_sha256(path))
     path.write_text("no model")
     with pytest.raises(CarseqError, match="not a CellTypist model"):
         cells.label_by_celltypist(other, path, sha256=_sha256(path))

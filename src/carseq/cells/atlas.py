@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import tempfile
 import warnings
 from pathlib import Path
@@ -21,8 +22,11 @@ from carseq.cells.counts import car_name, counts_of, log_normalised, row_sums
 from carseq.cells.latent import feature_genes
 from carseq.cells.training import QUIET, import_scvi, quiet_training, safe_batch_size, scvi_epochs
 from carseq.errors import CarseqError
+from carseq.io.genes import bare_ids, check_genes, species_of
+from carseq.io.matrix import read_labelled
 from carseq.log import get_logger
 from carseq.schema.tables import ANNOTATION
+from carseq.study.texts import is_missing
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -35,6 +39,9 @@ MIN_SHARED_GENES = 200
 SCANVI_EPOCHS = 20
 #: What stands where a method gave no label.
 NO_LABEL = "unknown"
+_ENSEMBL = re.compile(r"ENSG\d{6,}")
+#: The reference among the samples that scVI integrates; no sample can be called so.
+OF_REFERENCE = "|reference"
 #: Columns of `obs` that hold a method's labels, and the method in words.
 METHODS = {
     "cell_type_2": "linear model of markers",
@@ -44,22 +51,25 @@ METHODS = {
 
 
 def read_reference(path: str | Path, labels: str) -> AnnData:
-    """Read labelled cells (h5ad): raw counts in `layers["counts"]` or X, gene symbols, labels in `obs`.
+    """Read labelled cells (h5ad): raw counts, as X, a layer or `raw` holds them, and labels in `obs`.
+
+    Genes are named by symbols, which may stand in a column of `var` beside Ensembl ids (CELLxGENE). Cells without a
+    label, or called `unknown`, are left out: they teach nothing.
 
     Raises
     ------
     CarseqError
-        If it cannot be read, has no such column, fewer than two labels, or no raw counts.
+        If it cannot be read, has no such column, fewer than two labels, no raw counts or no human genes.
     """
-    import anndata as ad
-
     remedy = "give an h5ad of raw counts with gene symbols and a column of cell types"
     try:
-        reference = ad.read_h5ad(path)
-    # What damaged bytes make h5py and anndata raise is of any type.
-    except Exception as error:
+        if Path(path).is_dir() or not str(path).lower().endswith(".h5ad"):
+            raise CarseqError("it is no h5ad, which alone holds labels")
+        reference = read_labelled(path)
+    except CarseqError as error:
+        why = f"{error.message}: {error.cause}" if error.cause else error.message
         raise CarseqError(
-            f"cannot read the reference {path}", " ".join(str(error).split()), remedy
+            f"cannot read the reference {path}", why, error.remedy or remedy
         ) from None
     if labels not in reference.obs:
         raise CarseqError(
@@ -67,25 +77,24 @@ def read_reference(path: str | Path, labels: str) -> AnnData:
             f"its obs holds {', '.join(map(str, reference.obs.columns)) or 'no column'}",
             "name the column of cell types in cells.atlas_labels",
         )
+    given = reference.obs[labels].astype(object)
+    without = (given.map(is_missing) | given.astype(str).eq(NO_LABEL)).to_numpy(bool)
+    if without.any():
+        log.info(
+            "%s: %d of %d cells have no label: they are left out",
+            path,
+            int(without.sum()),
+            len(without),
+        )
+        reference = reference[~without].copy()
     if reference.obs[labels].nunique() < 2:
         raise CarseqError(
             f"the reference {path} holds fewer than two cell types",
             f"column {labels!r}",
             "name another column in cells.atlas_labels",
         )
-    values = counts_of(reference).data[:1_000_000]
-    if (
-        not values.size
-        or not np.isfinite(values).all()
-        or (values < 0).any()
-        or (values != np.rint(values)).any()
-    ):
-        raise CarseqError(
-            f"the reference {path} holds no raw counts",
-            "X (or layers['counts']) has values that are not whole numbers",
-            remedy,
-        )
-    reference.var_names_make_unique()
+    if species_of(reference.var_names) == "mouse":
+        check_genes(reference.var_names, f"the reference {path}")
     return reference
 
 
@@ -128,6 +137,7 @@ def label_by_reference(
     import anndata as ad
 
     scvi = import_scvi()
+    reference = _named_alike(reference, adata)
     features = reference.var_names[feature_genes(reference, car=car_name(adata, car))]
     genes = features[features.isin(adata.var_names)]
     if len(genes) < MIN_SHARED_GENES:
@@ -138,7 +148,7 @@ def label_by_reference(
         )
     parts = []
     for cells, batch, names in (
-        (reference, "reference", reference.obs[labels].astype(str).to_numpy()),
+        (reference, OF_REFERENCE, reference.obs[labels].astype(str).to_numpy()),
         (adata, adata.obs["sample"].astype(str).to_numpy(), NO_LABEL),
     ):
         counts = counts_of(cells)[:, cells.var_names.get_indexer(genes)].astype(np.float32)
@@ -165,6 +175,27 @@ def label_by_reference(
     adata.obs["reference_type"], adata.obs["reference_confidence"] = found, sure
     log.info("reference: %s", _shares(found))
     return adata
+
+
+def _named_alike(reference: AnnData, adata: AnnData) -> AnnData:
+    """Return the reference with the cohort's symbols for genes that it names by their ids alone."""
+    if "gene_id" not in adata.var:
+        return reference
+    known = {
+        i: name
+        for i, name in zip(bare_ids(pd.Index(adata.var["gene_id"])), adata.var_names, strict=True)
+        if _ENSEMBL.match(i)
+    }
+    before, taken = reference.var_names, set(reference.var_names)
+    names = [
+        own if (own := known.get(i, name)) not in taken else name
+        for name, i in zip(before, bare_ids(before), strict=True)
+    ]
+    if names != list(before):
+        reference = reference.copy()
+        reference.var_names = pd.Index(names)
+        reference.var_names_make_unique()
+    return reference
 
 
 def check_model(model: str | Path, sha256: str) -> bytes:
@@ -252,7 +283,16 @@ def label_by_celltypist(adata: AnnData, model: str | Path, *, sha256: str) -> An
             return adata
         x = log_normalised(counts_of(adata))
         part = ad.AnnData(x, obs=adata.obs[[]].copy(), var=adata.var[[]].copy())
-        made = celltypist.annotate(part, model=loaded)
+        try:
+            made = celltypist.annotate(part, model=loaded)
+        # A model of another species, or of ids, has none of the genes; one of an older scikit-learn lacks attributes.
+        except Exception as error:
+            raise CarseqError(
+                f"the CellTypist model {model} cannot label these cells",
+                f"{' '.join(str(error).split())[:200]} (it knows genes like "
+                f"{', '.join(map(str, loaded.features[:3]))})",
+                "give a model that was trained on human cells with gene symbols",
+            ) from None
     adata.obs["celltypist_type"] = made.predicted_labels["predicted_labels"].to_numpy(str)
     adata.obs["celltypist_confidence"] = made.probability_matrix.max(axis=1).to_numpy(float)
     log.info("CellTypist: %s", _shares(adata.obs["celltypist_type"]))

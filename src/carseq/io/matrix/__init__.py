@@ -4,7 +4,7 @@ A matrix is refused where it is not what it must be: raw counts (whole, finite, 
 each named once.
 """
 
-from carseq.io.matrix.counts import gene_counts, read_counts, read_star_matrix
+from carseq.io.matrix.counts import gene_counts, read_counts, read_labelled, read_star_matrix
 from carseq.io.matrix.features import (
     ANTIBODY,
     GENE,
@@ -34,6 +34,7 @@ __all__ = [
     "near_names",
     "proteins_apart",
     "read_counts",
+    "read_labelled",
     "read_star_matrix",
     "rows_beside_car",
     "twice_by_chance",

@@ -93,6 +93,37 @@ def read_counts(
     return adata
 
 
+def read_labelled(path: str | Path) -> AnnData:
+    """Read cells of an AnnData file (h5ad) with all that it says about them, as labelled cells are published.
+
+    Parameters
+    ----------
+    path
+        The file. Its counts may be in a layer, X or ``raw`` (CELLxGENE), its genes named by ids beside a column of
+        symbols.
+
+    Returns
+    -------
+    anndata.AnnData
+        As of :func:`read_counts`, with ``obs``; cells of several samples or of one name are taken, since nothing is
+        joined to them.
+
+    Raises
+    ------
+    CarseqError
+        If it cannot be read, or holds other than counts.
+    """
+    path = Path(path)
+    read = read_stored(path)
+    read.barcodes = _unique(read.barcodes).to_numpy(dtype=object)
+    check_counts(read, path, allow_empty=False)
+    is_gene = are_genes(read.types)
+    adata, seen = _genes_of(read, gene_names(read, is_gene, path, None, None), is_gene)
+    if read.obs is not None:
+        adata.obs = read.obs[seen].set_axis(adata.obs_names)
+    return adata
+
+
 def _check_car_counts(
     read: Stored, names: Strings, is_gene: npt.NDArray[np.bool_], path: Path, car: str
 ) -> None:
