@@ -693,6 +693,25 @@ def test_rounded_logarithms_are_no_counts(rounding: Callable[[np.ndarray], np.nd
     assert "logarithms" in told.value.cause
 
 
+@pytest.mark.parametrize("kind", ["roots", "averages", "one more"])
+def test_numbers_that_differ_too_little_are_no_molecules(kind: str) -> None:
+    """Rounded square roots, averages of neighbours, counts with one more everywhere: all were taken for counts.
+
+    Counts of like cells at one depth, which differ by chance alone, are counts.
+    """
+    rng = np.random.default_rng(0)
+    rates = rng.lognormal(-2, 2, 1000)
+    counts = rng.poisson(rates * 3000 / rates.sum(), (60, 1000))
+    check_molecules(sparse.csr_matrix(counts), "the matrix")
+    made = {
+        "roots": np.rint(np.sqrt(counts)),
+        "averages": np.rint([counts[rng.integers(0, 60, 15)].mean(axis=0) for _ in range(60)]),
+        "one more": counts + 1 + (rng.random(counts.shape) < 0.1),
+    }[kind]
+    with pytest.raises(CarseqError, match="no counts of molecules"):
+        check_molecules(sparse.csr_matrix(made), "the matrix")
+
+
 def test_reads_of_wells_are_told(caplog: pytest.LogCaptureFixture) -> None:
     """Smart-seq2: reads, some eight of a molecule. They were counted as molecules without a word."""
     counts = barcodes_of(6)
