@@ -315,3 +315,23 @@ def test_umis_of_other_countries_are_read(tmp_path: Path) -> None:
     head = "barcode;contig_id;high_confidence;chain;v_gene;j_gene;cdr3;cdr3_nt;productive;umis\n"
     path.write_text(head + "AAACCCAAGAGACAAG-1;c1;true;TRB;TRBV2;TRBJ1-1;CASSF;TGTGCC;true;3,0\n")
     assert read_contigs(path)["umi_count"].tolist() == [3]
+
+
+def test_one_chain_seen_twice_in_a_cell_is_one_chain(tmp_path: Path) -> None:
+    """Two contigs of one CDR3 (two assemblies, two lanes that were joined): they made two beta chains."""
+    own = [A, B, (*B[:3], 4), ("TRB", "TRBV2-1", BETA, 1)]
+    table = tenx(tmp_path / "c.csv", dict.fromkeys(range(3), own))
+    chains = read_contigs(table)
+    assert list(chains["locus"]) == ["TRA", "TRB"] * 3
+    assert list(chains["umi_count"]) == [5, 14] * 3
+    assert set(chains["v_call"]) == {"TRAV1", "TRBV2"}
+    found = cells.add_receptors(cohort(S1=("P1", ["T"] * 3)), {"S1": table})
+    assert list(found.obs["tcr_pairing"]) == ["single pair"] * 3
+
+
+def test_a_delta_chain_of_a_v_gene_of_both_loci_is_a_delta_chain(tmp_path: Path) -> None:
+    """Cell Ranger's AIRR names no locus: TRAV29/DV5 before TRDJ1 is a delta chain, which its V gene called alpha."""
+    airr(tmp_path / "a.tsv", {0: [("TRG", "TRGV9", ALPHA, 5), ("TRD", "TRAV29/DV5", BETA, 5)]})
+    table = pd.read_csv(tmp_path / "a.tsv", sep="\t").drop(columns="locus")
+    table.to_csv(tmp_path / "a.tsv", sep="\t", index=False)
+    assert list(read_contigs(tmp_path / "a.tsv")["locus"]) == ["TRG", "TRD"]

@@ -137,7 +137,8 @@ def read_contigs(path: str | Path) -> pd.DataFrame:
         )
     chains = table[list(names)].rename(columns=names)
     if names is AIRR:
-        called = chains["v_call"].where(chains["v_call"] != "", chains["j_call"])
+        # Some V genes are of two loci (TRAV29/DV5), a J gene is of one.
+        called = chains["j_call"].where(chains["j_call"] != "", chains["v_call"])
         chains["locus"] = table.get(
             "locus", called.str.replace(_BEFORE_GENE, "", regex=True).str[:3]
         )
@@ -192,8 +193,20 @@ def read_contigs(path: str | Path) -> pd.DataFrame:
         chains["umi_count"] = numbers
     counted = pd.to_numeric(chains["umi_count"], errors="coerce").replace([np.inf, -np.inf], np.nan)
     chains["umi_count"] = counted.clip(0, 1e9).fillna(1).astype(int)
-    # Files of several lanes that were joined may name a chain twice.
-    return chains.drop(columns="productive").drop_duplicates().reset_index(drop=True)
+    return _each_once(chains.drop(columns="productive"))
+
+
+def _each_once(chains: pd.DataFrame) -> pd.DataFrame:
+    """Return the chains of which a cell has several contigs once, named as the one of the most UMIs, with their sum.
+
+    Programs assemble a chain twice, and files of several lanes that were joined name it twice, with the same UMIs or
+    others: a cell would have two beta chains.
+    """
+    chains = chains.drop_duplicates()
+    same = ["barcode", "locus", "junction"]
+    n = chains.groupby(same)["umi_count"].transform("sum")
+    most = chains.sort_values("umi_count", ascending=False, kind="stable").drop_duplicates(same)
+    return chains.assign(umi_count=n).loc[most.index.sort_values()].reset_index(drop=True)
 
 
 def match_contigs(chains: pd.DataFrame, barcodes: pd.Index, sample: str) -> pd.DataFrame:
