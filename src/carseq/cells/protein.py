@@ -45,7 +45,7 @@ ALIASES = {
     "MS4A1": "CD20", "NCAM1": "CD56", "NCAM": "CD56", "FCGR3A": "CD16", "FCGR1A": "CD64", "NCR1": "CD335",
     "NKP46": "CD335", "SIGLEC3": "CD33", "CEACAM8": "CD66B", "EPCAM": "CD326", "GYPA": "CD235A", "CD235AB": "CD235A",
     "GLYCOPHORINA": "CD235A", "TCRALPHA/BETA": "TCRAB", "PTPRC": "CD45", "TRAC": "TCRAB",
-    "TCRALPHABETA": "TCRAB", "TCRA/B": "TCRAB", "TCRΑ/Β": "TCRAB",
+    "TCRALPHABETA": "TCRAB", "TCRAB": "TCRAB", "TCRA/B": "TCRAB", "TCRΑ/Β": "TCRAB",
 }  # fmt: skip
 #: Proteins that show a lineage. CD4 and CD8 are on monocytes and NK cells too; CD16 and CD15 are treated apart.
 LINEAGE_PROTEINS = {
@@ -62,7 +62,7 @@ CONFLICT = "conflict"
 
 #: What stands before an antibody's antigen: its kind, its number in BioLegend's lists, the species, h as in hCD3.
 _BEFORE_ANTIGEN = re.compile(
-    r"^(total[\s_-]*seq[\s_.-]*[ABCD]?[\s_.-]*\d{4}[\s_.-]+|[ABCD]\d{4}[\s_.-]+|(adt|ab|anti|prot(ein)?|antibody)[\s_.:-]+"
+    r"^(total[\s_-]*seq™?[\s_.-]*([ABCD]?[\s_.-]*\d{4}|[ABCD])[\s_.-]+|[ABCD]\d{4}[\s_.-]+|(adt|ab|anti|prot(ein)?|antibody)[\s_.:-]+"
     r"|(anti)?[\s_.-]*(human/mouse|mouse/human|human|hum?|hs)[\s_./-]+|h[\s_.-]?(?=CD\d))",
     re.IGNORECASE,
 )
@@ -75,14 +75,15 @@ def antigen(name: str) -> str:
         # One before the other, in any order: ADT_A0034_CD3, TotalSeqC0034-anti-human-CD3.
         before, text = text, _BEFORE_ANTIGEN.sub("", text, count=1)
     text = re.sub(r"[\s_.:-]*total([\s_-]*seq.*|[ABCD])$", "", text, flags=re.IGNORECASE)
-    text = re.sub(r"[\s_.-]+(adt|ab|prot(ein)?|antibody)$", "", text, flags=re.IGNORECASE)
+    text = re.sub(r"(?<!^TCR)[\s_.-]+(adt|ab|prot(ein)?|antibody)$", "", text, flags=re.IGNORECASE)
     # Clones and barcodes behind the antigen: CD3 (UCHT1), CD3_UCHT1, CD3-TSB.
     text = re.split(r"[(|]", text)[0].strip(" _.-").upper()
+    text = re.sub(r"^CD[ -](?=\d)", "CD", text)
     found = re.match(r"(?:CD)(\d+)([A-Z]{0,2})(?![A-Z0-9])", text)
     if found:
         text = found[0]
-        if text in ("CD8A", "CD8B"):
-            return "CD8"
+        if text in ("CD8A", "CD8B", "CD16A", "CD16B"):
+            return text[:-1]
     return ALIASES.get(text, ALIASES.get(re.sub(r"[\s_.-]", "", text), text))
 
 
