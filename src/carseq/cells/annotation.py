@@ -122,6 +122,20 @@ OWN_GENES = {
     "platelet": ("PPBP", "PF4", "TUBB1", "GP9", "ITGA2B", "TREML1", "CAVIN2"),
 }
 UMIS_PER_OWN = 3_000.0
+#: Genes of cells that break and stick: erythrocytes, whose RNA floats in blood and urine, and platelets. A type that
+#: they mark (:func:`_without_nucleus`) is given to what is no other cell: in 5 % of haemoglobin RNA one T cell in eight
+#: was an erythrocyte, in 30 % nearly all were, at 0.99.
+FLOATING = ("HBA1", "HBA2", "HBB", "PPBP", "PF4")
+#: Such a cell shows so many molecules of the type's markers, of so many genes, and this share of its RNA (platelets of
+#: PBMC 1k v3 and the 5k protein set: 6 to 14 %; all other cells but one below 0.7 %); and so many times the share that
+#: the sample's typed cells show, since these molecules are in every droplet, or half of what is left above that.
+LEAST_FLOATING, LEAST_FLOATING_GENES, LEAST_FLOATING_SHARE, TIMES_FLOATING = 5, 2, 0.03, 3.0
+#: Most molecules of markers of its lineage's other types, for each of its own (platelets: 0.01 to 0.07).
+MOST_OF_KIND = 0.25
+#: A cell that is of no lineage with this probability may be one, too.
+CLEARLY_ANOTHER = 0.9
+#: A droplet with fewer UMIs than this beside such markers, which are the most of it, holds no other cell.
+FEW_BESIDE, MOST_FLOATING = 150, 0.5
 #: Molecules of these genes per UMI of a cell of the type, at least (FCGR3A and CDKN1C in non-classical monocytes of
 #: PBMC 1k v3: 0.002), and the least probability of showing none.
 OWN_RATE, LEAST_OWN = 1.5e-3, 0.02
@@ -445,7 +459,11 @@ def annotate(
         log.warning("no marker of the table is among the genes: every cell is %s", UNKNOWN)
     lineage = np.array([UNKNOWN, *atlas.lineage], dtype=object)
     names = np.array([UNKNOWN, *atlas.types], dtype=object)
-    posterior = _posterior(adata, atlas, lineage, car)
+    nucleated = ~_without_nucleus(adata, atlas)
+    at = np.r_[0, 1 + np.flatnonzero(nucleated)]
+    posterior = np.zeros((adata.n_obs, len(names)))
+    posterior[:, at] = _posterior(adata, atlas.part(nucleated), lineage[at], car)
+    _give_floating(adata, atlas, ~nucleated, posterior)
 
     lineages = list(dict.fromkeys(lineage))
     by_lineage = np.stack([posterior[:, lineage == name].sum(axis=1) for name in lineages], axis=1)
@@ -492,6 +510,64 @@ def annotate(
             100 * same,
         )
     return adata
+
+
+def _without_nucleus(adata: AnnData, atlas: Atlas) -> np.ndarray:
+    """Return which types are of erythrocytes or platelets, by markers (:data:`FLOATING`), shape (n_types,)."""
+    floating = adata.var_names[atlas.genes].isin(FLOATING)
+    return np.asarray((atlas.own[:, floating] > 0).any(axis=1))
+
+
+def _give_floating(
+    adata: AnnData, atlas: Atlas, floating: np.ndarray, posterior: np.ndarray
+) -> None:
+    """Give droplets that are no other cell to erythrocytes and platelets, whose molecules float in all droplets.
+
+    Parameters
+    ----------
+    adata
+        Counts in `layers["counts"]` (or X); `obs["sample"]` where there.
+    atlas
+        From :func:`match_markers`.
+    floating
+        Which of its types, from :func:`_without_nucleus`.
+    posterior
+        Probabilities of the types, n_cells × (1 + n_types), 0 for those; changed in place.
+    """
+    if not adata.n_obs or not floating.any():
+        return
+    counts, samples = counts_of(adata), sample_numbers(adata)
+    totals = row_sums(counts)
+    few_outside = _few_outside(adata, atlas)
+    unclear = np.ones(adata.n_obs, dtype=bool)
+    for name in dict.fromkeys(atlas.lineage):
+        clear = (
+            posterior[:, 1 + np.flatnonzero(atlas.lineage == name)].sum(axis=1) >= CLEARLY_ANOTHER
+        )
+        unclear &= ~clear | (few_outside if name in OUTSIDE_BLOOD else False)
+    for t in np.flatnonzero(floating):
+        marks = atlas.genes[atlas.own[t] > 0]
+        own = counts[:, marks]
+        umis = row_sums(own)
+        alone = unclear | (totals - umis < FEW_BESIDE) & (umis > MOST_FLOATING * totals)
+        typed = (posterior[:, 0] < 0.5) & ~alone
+        share = umis / np.maximum(totals, 1.0)
+        usual = np.zeros(int(samples.max()) + 1)
+        for g in np.unique(samples[typed]):
+            usual[g] = np.median(share[typed & (samples == g)])
+        least = np.maximum(
+            LEAST_FLOATING_SHARE, np.minimum(TIMES_FLOATING * usual, (1 + usual) / 2)
+        )
+        is_one = (umis >= LEAST_FLOATING) & (own.getnnz(axis=1) >= LEAST_FLOATING_GENES)
+        is_one &= share >= least[samples]
+        # A platelet shows next to nothing else of the myeloid cells, a monocyte with platelets on it does.
+        kind = (atlas.lineage == atlas.lineage[t]) & ~floating
+        others = (atlas.own[kind] > 0).any(axis=0) & ~(atlas.own[t] > 0)
+        few = row_sums(counts[:, atlas.genes[others]]) < MOST_OF_KIND * umis
+        of_kind = posterior[:, 1 + np.flatnonzero(kind)].sum(axis=1)
+        rest = np.where(alone, 1.0, posterior[:, 0] + np.where(few, of_kind, 0.0))
+        posterior[is_one] *= (1 - rest / np.maximum(posterior.sum(axis=1), 1e-12))[is_one, None]
+        posterior[is_one, 1 + t] += rest[is_one]
 
 
 def untype(adata: AnnData, rows: np.ndarray) -> AnnData:
@@ -562,6 +638,15 @@ def _ontology_terms(kind: np.ndarray, markers: pd.DataFrame) -> np.ndarray:
     return pd.Series(kind, dtype=object).map(terms).fillna("").to_numpy(str)
 
 
+def _few_outside(adata: AnnData, atlas: Atlas) -> np.ndarray:
+    """Return which cells show fewer genes that blood lacks than a cell of the tract does, shape (n_cells,)."""
+    of_tract = np.isin(atlas.lineage.astype(str), OUTSIDE_BLOOD)
+    outside = (atlas.weights[of_tract] > 0).any(axis=0)
+    outside &= ~adata.var_names[atlas.genes].isin(IN_BLOOD_TOO)
+    shown = counts_of(adata)[:, atlas.genes[outside]].getnnz(axis=1)
+    return np.asarray(shown < min(LEAST_OUTSIDE, int(outside.sum())))
+
+
 def _with_doubt(
     adata: AnnData,
     atlas: Atlas,
@@ -592,10 +677,7 @@ def _with_doubt(
     totals = row_sums(counts)
     genes = np.asarray(counts.getnnz(axis=1))
     own = counts[:, atlas.genes]
-    of_tract = np.isin(atlas.lineage.astype(str), OUTSIDE_BLOOD)
-    outside = (atlas.weights[of_tract] > 0).any(axis=0)
-    outside &= ~adata.var_names[atlas.genes].isin(IN_BLOOD_TOO)
-    least = min(LEAST_OUTSIDE, int(outside.sum()))
+    few_outside = _few_outside(adata, atlas)
     most = np.empty_like(by_lineage)
     most[:, 0] = 1.0
     for j, name in enumerate(lineages):
@@ -613,8 +695,7 @@ def _with_doubt(
         most[:, j] = np.minimum(special.expit(totals / UMIS_PER_NAT), 1 - doubt)
         most[:, j] -= 0.5 * max(lacking, 0.0)
         if name in OUTSIDE_BLOOD:
-            few = np.asarray(own[:, np.flatnonzero(outside)].getnnz(axis=1)) < least
-            most[few, j] = np.minimum(most[few, j], 0.4)
+            most[few_outside, j] = np.minimum(most[few_outside, j], 0.4)
     most[:, 1:] *= 1 - ambient_droplet_probability(adata, lineage, posterior)[:, None]
     most[(totals < LEAST_TYPED_UMIS) | (genes < LEAST_TYPED_GENES), 1:] = 0.0
     capped = np.minimum(by_lineage, most)
@@ -739,6 +820,7 @@ def _second_opinion(adata: AnnData, atlas: Atlas) -> np.ndarray:
         mean = column_sums(x) / adata.n_obs
         spread = np.sqrt(np.maximum(column_sums(x.multiply(x)) / adata.n_obs - mean**2, 0)) + 0.5
     weights = atlas.weights.T
+    floating = _without_nucleus(adata, atlas)
     w_sum, w_square = weights.sum(axis=0), (weights**2).sum(axis=0)
     sxx = w_square - w_sum**2 / n
     chosen = np.empty(adata.n_obs, dtype=np.int64)
@@ -749,5 +831,9 @@ def _second_opinion(adata: AnnData, atlas: Atlas) -> np.ndarray:
         syy = np.maximum(square - total**2 / n, 1e-9)
         r = np.clip(sxy / np.sqrt(np.maximum(sxx, 1e-9) * syy[:, None]), -0.999, 0.999)
         t = r * np.sqrt((n - 2) / (1 - r**2))
+        # As in the first method: what floats in every droplet names a cell that is no other.
+        t[:, floating] = np.where(
+            (t[:, ~floating] >= 2).any(axis=1)[:, None], -np.inf, t[:, floating]
+        )
         chosen[at] = np.where(t.max(axis=1) >= 2, t.argmax(axis=1) + 1, 0)
     return chosen

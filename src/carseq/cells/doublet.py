@@ -16,7 +16,7 @@ import pandas as pd
 from scipy import sparse, stats
 
 from carseq.cells.ambient import ambient_fractions
-from carseq.cells.annotation import marker_evidence
+from carseq.cells.annotation import FLOATING, marker_evidence
 from carseq.cells.counts import (
     car_name,
     column_sums,
@@ -249,7 +249,7 @@ def lineage_conflict(
 ) -> np.ndarray:
     """Return True for droplets that show two unrelated lineages, shape (n_cells,).
 
-    Erythroid markers are left out: lysed erythrocytes are everywhere in urine.
+    Markers of erythrocytes and platelets are left out: the ones are lysed everywhere in urine, the others stick.
     """
     exclusive = exclusive_genes(markers)
     table = markers[
@@ -258,7 +258,8 @@ def lineage_conflict(
             for k, g in zip(markers["lineage"], markers["gene"], strict=True)
         ]
     ]
-    table = table[table["lineage"] != "erythroid"]
+    floating = table["cell_type"][table["gene"].isin(FLOATING)]
+    table = table[~table["cell_type"].isin(floating)]
     atlas = match_markers(adata, table, car)
     if not adata.n_obs or len(set(atlas.lineage)) < 2:
         return np.zeros(adata.n_obs, dtype=bool)

@@ -51,6 +51,8 @@ BROKEN_MITO = 50.0
 LEAST_GENES = LEAST_TYPED_GENES
 #: A library whose median called cell has fewer genes than this has failed: nothing in it can be typed.
 FAILED_GENES = 50
+#: An erythrocyte has this share of haemoglobin, %, and so many UMIs, at least.
+RED_HB, RED_UMIS = 50.0, 200
 
 
 def quality(adata: AnnData) -> AnnData:
@@ -102,6 +104,10 @@ def failed_libraries(adata: AnnData) -> dict[str, float]:
     if not adata.n_obs:
         return {}
     sample = adata.obs["sample"].astype(str) if "sample" in adata.obs else pd.Series("", adata.obs_names)  # fmt: skip
+    if "pct_hb" in adata.obs:
+        # Erythrocytes hold little beside haemoglobin: that most cells are such is no failure.
+        red = adata.obs["pct_hb"].gt(RED_HB) & adata.obs["total_umis"].ge(RED_UMIS)
+        adata, sample = adata[~red.to_numpy()], sample[~red.to_numpy()]
     median = adata.obs["n_genes"].groupby(sample.to_numpy()).median()
     if adata.n_vars < PANEL_GENES:
         # A targeted panel shows few genes of a whole cell.

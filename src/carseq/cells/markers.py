@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -232,6 +232,17 @@ class Atlas:
     def types_of(self, lineage: str) -> list[str]:
         """Return the types of a lineage."""
         return [t for t, name in zip(self.types, self.lineage, strict=True) if name == lineage]
+
+    def part(self, types: np.ndarray) -> Atlas:
+        """Return the table without other types; ``types``: which, shape (n_types,), bool."""
+        names = [t for t, kept in zip(self.types, types, strict=True) if kept]
+        return replace(
+            self,
+            types=names,
+            lineage=self.lineage[types],
+            weights=self.weights[types],
+            own=self.own[types],
+        )
 
     @property
     def generic(self) -> np.ndarray:
