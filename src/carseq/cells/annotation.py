@@ -43,7 +43,7 @@ from carseq.cells.subtypes import (
     t_coverage,
     t_probabilities,
 )
-from carseq.io.genes import marker_coverage
+from carseq.io.genes import PANEL_GENES, marker_coverage
 from carseq.log import get_logger
 
 if TYPE_CHECKING:
@@ -145,6 +145,68 @@ UNKNOWN_SEEDS = 0.03
 #: Prior rates (UMIs per UMI) of a marker where it is expressed and where not, the order of CD3D in
 #: PBMC T cells and of ambient CD3D; they weigh as much as three cells of 2,000 UMIs.
 PRIOR_ON, PRIOR_OFF, PRIOR_UMIS = 4e-4, 1e-5, 6000.0
+#: Genes by which cells of two lineages are known whatever floats in their droplets, since no cell gives much RNA of
+#: them; the least share of a cell's UMIs (half of what T cells and monocytes of three PBMC sets show), and molecules.
+KNOWN_BY = {
+    "T": (("CD3D", "CD3E", "CD3G", "TRAC", "TRBC1", "TRBC2"), 1.5e-3),
+    "myeloid": (("FGL2", "MNDA", "CLEC7A", "SPI1", "CD68", "CYBB", "CTSS"), 4e-3),
+}
+LEAST_KNOWN = 3
+#: Such cells of a sample that say what floats in it, at least and at most; by how much less RNA a cell may have than
+#: they, so that the same molecules are a larger share of it; and how many times that a cell that expresses the gene
+#: shows at least.
+FEWEST_KNOWN, MOST_KNOWN, MOST_SMALLER, TIMES_FOREIGN = 10, 2_000, 5.0, 4.0
+
+
+def _foreign_rates(
+    adata: AnnData, markers: Any, totals: np.ndarray, groups: np.ndarray, atlas: Atlas
+) -> tuple[np.ndarray, np.ndarray]:
+    """Measure what cells of a known lineage show of the markers of others: ambient RNA, or what they express too.
+
+    Of T cells in ambient RNA of plasma cells, in 2 % of whose UMIs are immunoglobulins, all show these markers: learnt
+    from them alone, the rates say that all are plasma cells.
+
+    Parameters
+    ----------
+    adata
+        Counts in `layers["counts"]` (or X).
+    markers
+        UMIs of the markers, CSR, n_cells × n_genes.
+    totals, groups
+        UMIs and number of the sample of each cell, shape (n_cells,).
+    atlas
+        From :func:`match_markers`.
+
+    Returns
+    -------
+    tuple
+        UMIs per UMI, n_samples × n_genes, 0 where nothing is known; UMIs of the cells that say so, shape (n_samples,).
+    """
+    rate = np.zeros((int(groups.max()) + 1, len(atlas.genes)))
+    size = np.ones(len(rate))
+    if adata.n_vars < PANEL_GENES:
+        return rate, size
+    counts, barred = counts_of(adata), car_genes(adata)
+    known = {}
+    for lineage, (genes, least) in KNOWN_BY.items():
+        at = adata.var_names.get_indexer([g for g in genes if g not in barred])
+        umis = row_sums(counts[:, at[at >= 0]])
+        known[lineage] = (umis >= LEAST_KNOWN) & (umis >= least * totals)
+    both = np.all(list(known.values()), axis=0)
+    for lineage, rows in known.items():
+        own = [i for i, name in enumerate(atlas.lineage) if kin(str(name), lineage)]
+        foreign = ~(atlas.weights[own] > 0).any(axis=0)
+        for g in range(len(rate)):
+            cells = np.flatnonzero(rows & ~both & (groups == g))
+            if cells.size < FEWEST_KNOWN:
+                continue
+            cells = cells[:: -(-cells.size // MOST_KNOWN)]
+            k = markers[cells].toarray()
+            # A doublet among them, or a cell that is none of them, says no more than a few.
+            k = np.minimum(k, 1 + 3 * np.median(k, axis=0))
+            rate[g] = np.maximum(rate[g], np.where(foreign, k.sum(axis=0) / totals[cells].sum(), 0))
+            size[g] = max(size[g], float(np.median(totals[cells])))
+    return rate, size
 
 
 def _rates(markers: Any, totals: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -256,11 +318,17 @@ def marker_evidence(
         off = _floor_off(low[0], on, markers, totals, groups)
     else:
         on, off = _rates(markers, totals, groups)
+    foreign, size = _foreign_rates(adata, markers, totals, groups, atlas)
     positive, negative = np.maximum(weights, 0).T, np.maximum(-weights, 0).T
     for start in range(0, adata.n_obs, DENSE_ROWS):
         rows = slice(start, start + DENSE_ROWS)
         k, n, low = markers[rows].toarray(), totals[rows][:, None], off[groups[rows]]
-        ratio = np.minimum(k * np.log(on / low) - n * (on - low), 50.0)
+        floats = foreign[groups[rows]] * np.clip(
+            size[groups[rows], None] / np.maximum(n, 1), 1, MOST_SMALLER
+        )
+        high = np.where(TIMES_FOREIGN * floats > on, TIMES_FOREIGN * floats, on)
+        low = np.maximum(low, floats)
+        ratio = np.minimum(k * np.log(high / low) - n * (high - low), 50.0)
         gain = np.log(P_ON * np.exp(ratio) + 1 - P_ON)
         evidence[rows] = np.minimum(gain, MAX_LLR) @ positive
         if negative.any():
