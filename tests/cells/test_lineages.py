@@ -421,6 +421,53 @@ def test_what_floats_in_blood_names_no_other_cell(of: dict[str, float], share: f
     assert found["is_doublet"].mean() <= 0.03
 
 
+#: The same of plasma cells, and of the urothelium.
+PLASMA = {
+    "IGKC": 0.4,
+    "IGHG1": 0.2,
+    "IGHA1": 0.15,
+    "JCHAIN": 0.1,
+    "IGLC2": 0.1,
+    "MZB1": 0.03,
+    "XBP1": 0.02,
+}
+UROTHELIUM = {
+    "KRT7": 0.2,
+    "KRT17": 0.2,
+    "PSCA": 0.2,
+    "KRT19": 0.2,
+    "UPK1A": 0.1,
+    "UPK2": 0.05,
+    "UPK1B": 0.05,
+}
+
+
+@pytest.mark.skipif(not PBMC.exists(), reason="real PBMC data are not at ../shared/data/real_pbmc")
+@pytest.mark.parametrize("of", [PLASMA, UROTHELIUM], ids=["plasma", "urothelium"])
+def test_t_cells_in_rna_of_marker_genes_stay_t_cells(of: dict[str, float]) -> None:
+    """T cells alone, 5 % of whose UMIs are of plasma cells (myeloma) or urothelium: 87 of 101 were plasma cells.
+
+    Plasma cells among them are still known.
+    """
+    pbmc = ad.read_h5ad(PBMC / "pbmc_10k_protein_v3.h5ad")
+    pbmc.var_names_make_unique()
+    pbmc.X = sparse.csr_matrix(pbmc.X)
+    before = carseq.annotate(ad.AnnData(pbmc.X, pbmc.obs[[]], pbmc.var[[]])).obs["lineage"]
+    t_cells = pbmc[(before == "T").to_numpy()].copy()
+    found = carseq.annotate(with_molecules(t_cells, of, 0.05, seed=1)).obs
+    assert found["lineage"].eq("T").mean() >= 0.97
+    assert found["is_doublet"].mean() <= 0.03
+    if of is PLASMA:
+        mean = np.asarray(pbmc[(before == "B").to_numpy()].X.sum(axis=0)).ravel()
+        mean[pbmc.var_names.isin(read_markers()["gene"])] = 0
+        few = np.random.default_rng(3).poisson(1500 * mean / mean.sum(), (8, mean.size))
+        plasma = ad.AnnData(sparse.csr_matrix(few), var=pbmc.var[[]])
+        parts = with_molecules(t_cells, of, 0.05, seed=1), with_molecules(plasma, of, 0.5, seed=2)
+        both = carseq.annotate(ad.concat(parts, keys=["t", "p"], index_unique="-")).obs["lineage"]
+        assert both[-8:].eq("plasma").all()
+        assert both[:-8].eq("T").mean() >= 0.97
+
+
 @pytest.mark.skipif(not PBMC.exists(), reason="real PBMC data are not at ../shared/data/real_pbmc")
 def test_erythrocytes_and_platelets_are_known_beside_cells_in_their_rna() -> None:
     """300 erythrocytes beside 200 cells in haemoglobin RNA, 5 real platelets of PBMC: each is what it is."""
