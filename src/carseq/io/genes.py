@@ -81,7 +81,9 @@ MIN_TWINS = 500
 MOSTLY = 0.9
 
 _ENSEMBL = re.compile(r"^ENS[A-Z]*G\d{6,}(\.\d+)?$")
-_WITH_ID = re.compile(r"(^ENS[A-Z]*G\d{6,}(\.\d+)?[_|:-])|([_|:-]ENS[A-Z]*G\d{6,}(\.\d+)?$)")
+_WITH_ID = re.compile(
+    r"(^ENS[A-Z]*G\d{6,}(\.\d+)?[_|:;,/ -]+)|([_|:;,/ -]+\(?ENS[A-Z]*G\d{6,}(\.\d+)?\)?$)"
+)
 # RN7SL1_ENSG00000276168 is human, a gene of the signal recognition particle.
 _FOREIGN_PREFIX = re.compile(
     r"^(mm\d+|GRCm\d+|mouse|mus_musculus|rn(?!7S[KL])\d+|mRatBN)([A-Za-z0-9.-]*_+|-{2,}|[:|/ ]+)",
@@ -91,9 +93,11 @@ _HUMAN_ENSEMBL, _OTHER_ENSEMBL = r"^ENSG\d{6,}", r"^ENS[A-Z]{3,}G\d{6,}"
 # Cd3e, H2-Aa, mt-Co1; genes that mice alone have: Gm12345, 1110004F10Rik.
 _SMALL_LETTERS = r"^(mt-)?[A-Z]\w*[a-z][\w.-]*$"
 _MOUSE_ALONE = r"^(Gm\d{3,}|[\dA-Z]+Rik\d*|mt-[A-Z][a-z]+\d*|H2-[A-Z][a-z]?\d?)$"
-# GRCh38_CD3E, GRCh38______CD3E, hg38---CD3E, GRCh38.CD3E, human:CD3E.
+# GRCh38_CD3E, GRCh38______CD3E, hg38---CD3E, GRCh38.CD3E, human:CD3E, gene-CD3E (RefSeq's GFF).
 _HUMAN_PREFIX = re.compile(
-    r"^(GRCh3[78]|hg19|hg38|human|homo_sapiens|T2T)([A-Za-z0-9.-]*_+|-+|[.:|/ ]+)", re.I
+    r"^((refdata-(gex|cellranger)-)?(GRCh3[78]|hg19|hg38|human|homo_sapiens|T2T)([A-Za-z0-9.-]*_+|-+|[.:|/ ]+)"
+    r"|gene[-:])",
+    re.I,
 )
 
 
