@@ -457,6 +457,8 @@ def test_t_cells_in_rna_of_marker_genes_stay_t_cells(of: dict[str, float]) -> No
     found = carseq.annotate(with_molecules(t_cells, of, 0.05, seed=1)).obs
     assert found["lineage"].eq("T").mean() >= 0.97
     assert found["is_doublet"].mean() <= 0.03
+    few = carseq.annotate(with_molecules(t_cells[10:16].copy(), of, 0.05, seed=1)).obs
+    assert few["lineage"].eq("T").all()
     if of is PLASMA:
         mean = np.asarray(pbmc[(before == "B").to_numpy()].X.sum(axis=0)).ravel()
         mean[pbmc.var_names.isin(read_markers()["gene"])] = 0

@@ -155,7 +155,7 @@ LEAST_KNOWN = 3
 #: Such cells of a sample that say what floats in it, at least and at most; by how much less RNA a cell may have than
 #: they, so that the same molecules are a larger share of it; and how many times that a cell that expresses the gene
 #: shows at least.
-FEWEST_KNOWN, MOST_KNOWN, MOST_SMALLER, TIMES_FOREIGN = 10, 2_000, 5.0, 4.0
+FEWEST_KNOWN, MOST_KNOWN, MOST_SMALLER, TIMES_FOREIGN = 3, 2_000, 5.0, 4.0
 
 
 def _foreign_rates(
