@@ -158,22 +158,16 @@ LEAST_KNOWN = 3
 FEWEST_KNOWN, MOST_KNOWN, MOST_SMALLER, TIMES_FOREIGN = 3, 2_000, 5.0, 4.0
 
 
-def _foreign_rates(
-    adata: AnnData, markers: Any, totals: np.ndarray, groups: np.ndarray, atlas: Atlas
-) -> tuple[np.ndarray, np.ndarray]:
+def _foreign_rates(adata: AnnData, atlas: Atlas) -> tuple[np.ndarray, np.ndarray]:
     """Measure what cells of a known lineage show of the markers of others: ambient RNA, or what they express too.
 
-    Of T cells in ambient RNA of plasma cells, in 2 % of whose UMIs are immunoglobulins, all show these markers: learnt
-    from them alone, the rates say that all are plasma cells.
+    Of T cells of whose UMIs 2 % are immunoglobulins of the ambient RNA all show the markers of plasma cells: by rates
+    that are learnt from them alone they were all plasma cells.
 
     Parameters
     ----------
     adata
-        Counts in `layers["counts"]` (or X).
-    markers
-        UMIs of the markers, CSR, n_cells × n_genes.
-    totals, groups
-        UMIs and number of the sample of each cell, shape (n_cells,).
+        Counts in `layers["counts"]` (or X); `obs["sample"]` where there.
     atlas
         From :func:`match_markers`.
 
@@ -182,11 +176,13 @@ def _foreign_rates(
     tuple
         UMIs per UMI, n_samples × n_genes, 0 where nothing is known; UMIs of the cells that say so, shape (n_samples,).
     """
-    rate = np.zeros((int(groups.max()) + 1, len(atlas.genes)))
+    groups = sample_numbers(adata)
+    rate = np.zeros((int(groups.max(initial=0)) + 1, len(atlas.genes)))
     size = np.ones(len(rate))
     if adata.n_vars < PANEL_GENES:
         return rate, size
     counts, barred = counts_of(adata), car_genes(adata)
+    totals, markers = row_sums(counts), counts[:, atlas.genes]
     known = {}
     for lineage, (genes, least) in KNOWN_BY.items():
         at = adata.var_names.get_indexer([g for g in genes if g not in barred])
@@ -284,6 +280,7 @@ def marker_evidence(
     weights: np.ndarray | None = None,
     posterior: np.ndarray | None = None,
     pooled: Any = None,
+    foreign: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> np.ndarray:
     """Return log-likelihood ratios of each type against "none of them", n_cells × n_types.
 
@@ -304,6 +301,8 @@ def marker_evidence(
     pooled
         Membership of cells in clusters, CSR, n_clusters × n_cells: without ``posterior``, rates are
         learnt from the clusters' sums rather than from single cells, which may be too shallow.
+    foreign
+        From :func:`_foreign_rates`, where it is asked more than once.
     """
     weights = atlas.weights if weights is None else weights
     evidence = np.zeros((adata.n_obs, len(weights)))
@@ -318,12 +317,12 @@ def marker_evidence(
         off = _floor_off(low[0], on, markers, totals, groups)
     else:
         on, off = _rates(markers, totals, groups)
-    foreign, size = _foreign_rates(adata, markers, totals, groups, atlas)
+    floating, size = foreign or _foreign_rates(adata, atlas)
     positive, negative = np.maximum(weights, 0).T, np.maximum(-weights, 0).T
     for start in range(0, adata.n_obs, DENSE_ROWS):
         rows = slice(start, start + DENSE_ROWS)
         k, n, low = markers[rows].toarray(), totals[rows][:, None], off[groups[rows]]
-        floats = foreign[groups[rows]] * np.clip(
+        floats = floating[groups[rows]] * np.clip(
             size[groups[rows], None] / np.maximum(n, 1), 1, MOST_SMALLER
         )
         high = np.where(TIMES_FOREIGN * floats > on, TIMES_FOREIGN * floats, on)
@@ -839,13 +838,14 @@ def _posterior(adata: AnnData, atlas: Atlas, lineage: np.ndarray, car: str | Non
         return evidence
 
     score = np.zeros((n_cells, n_types))
-    score[:, 1:] = marker_evidence(adata, atlas, pooled=member)
+    floating = _foreign_rates(adata, atlas)
+    score[:, 1:] = marker_evidence(adata, atlas, pooled=member, foreign=floating)
     posterior = special.softmax(with_blood(score.copy()) + prior, axis=1)
     for _ in range(4):
         both = with_blood(score.copy())
         for _ in range(3):
             update(posterior, both)
-        score[:, 1:] = marker_evidence(adata, atlas, posterior=posterior)
+        score[:, 1:] = marker_evidence(adata, atlas, posterior=posterior, foreign=floating)
     update(posterior, with_blood(score.copy()))
 
     counts = counts_of(adata)
