@@ -16,7 +16,7 @@ import pandas as pd
 from scipy import sparse, stats
 
 from carseq.cells.ambient import ambient_fractions
-from carseq.cells.annotation import FLOATING, marker_evidence
+from carseq.cells.annotation import marker_evidence
 from carseq.cells.counts import (
     car_name,
     column_sums,
@@ -25,6 +25,7 @@ from carseq.cells.counts import (
     row_sums,
     sample_numbers,
 )
+from carseq.cells.floating import FLOATING
 from carseq.cells.latent import feature_genes
 from carseq.cells.markers import (
     UNKNOWN,
