@@ -260,7 +260,7 @@ def marker_evidence(
         floats = floating[groups[rows]] * np.clip(
             size[groups[rows], None] / np.maximum(n, 1), 1, MOST_SMALLER
         )
-        high = np.where(TIMES_FOREIGN * floats > on, TIMES_FOREIGN * floats, on)
+        high = np.maximum(on, TIMES_FOREIGN * floats)
         low = np.maximum(low, floats)
         ratio = np.minimum(k * np.log(high / low) - n * (high - low), 50.0)
         gain = np.log(P_ON * np.exp(ratio) + 1 - P_ON)

@@ -393,9 +393,7 @@ def _said_of(found: Construct) -> str:
 
     assumed = assumed_words(found)
     said = " SURROGATE." if found.surrogate else ""
-    return said + (
-        f" ASSUMED ENDS: {' '.join(assumed.replace('.', '').split())}." if assumed else ""
-    )
+    return said + (f" ASSUMED ENDS: {assumed}." if assumed else "")
 
 
 def _only_in_the_map(found: Construct, bases: Path) -> str:

@@ -53,6 +53,11 @@ def is_joined(sequence: str, start: int) -> bool:
     return any(find_protein(d.sequence, last, 0.15) for d in known_proteins("2A peptide"))
 
 
+def _is_open(sequence: str, start: int) -> bool:
+    """Whether no stop codon lies in frame between the file's beginning and ``start``."""
+    return "*" not in translate(sequence[start % 3 : start])
+
+
 def _begins_with_2a(sequence: str, start: int) -> bool:
     """Whether a reading frame begins with a few residues of a gene's exon, which a 2A peptide joins to the CAR.
 
@@ -65,11 +70,7 @@ def _begins_with_2a(sequence: str, start: int) -> bool:
         for d in known_proteins("2A peptide")
         if (found := find_protein(d.sequence, head, 0.15))
     ]
-    if (
-        not ends
-        or not 0 < min(ends) < MIN_SECOND
-        or "*" not in translate(sequence[start % 3 : start])
-    ):
+    if not ends or not 0 < min(ends) < MIN_SECOND or _is_open(sequence, start):
         return False
     partner = head[: min(ends)]
     return not any(
@@ -93,7 +94,7 @@ def is_donor(sequence: str, start: int) -> bool:
     """
     if _begins_with_2a(sequence, start):
         return True
-    if not is_joined(sequence, start) or "*" not in translate(sequence[start % 3 : start]):
+    if not is_joined(sequence, start) or _is_open(sequence, start):
         return False
     before = sequence[max(0, start - MAX_UPSTREAM) : start]
     return not any(
