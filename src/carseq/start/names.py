@@ -192,7 +192,8 @@ def plain_names(texts: Iterable[str]) -> tuple[dict[str, str], list[str]]:
             name = next(f"{name}_{i}" for i in range(2, len(held) + 3) if f"{name}_{i}" not in held)
             told.append(
                 f"{other} and {text} are told apart as {plain_name(text)} and {name}: names in the sheets hold letters "
-                "of the English alphabet, digits, . _ -; if they are one sample, give their rows of units.tsv one name"
+                "of the English alphabet, digits, . _ -; if they are reads of one sample, give their rows of units.tsv "
+                "one name"
             )
         held[name] = whole
         names[text] = name
