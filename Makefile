@@ -21,7 +21,7 @@ export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 # which takes 3 to 6 s of a core, and a run starts some hundred processes. An empty value is none.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup kallisto demo test torture slurmtest gridtest bench torture-inputs audit lint lock types unit format docs clean browser slurm compiled
+.PHONY: help setup kallisto demo test truth torture slurmtest gridtest bench torture-inputs audit lint lock types unit format docs clean browser slurm compiled
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 10
@@ -53,6 +53,9 @@ test: setup ## lint, types and all tests
 	    && pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder; } || failed="tests"; \
 	wait $$! || failed="$${failed:+$$failed and }lint or types (see above)"; \
 	[ -z "$$failed" ] || { echo "carseq: failed: $$failed"; exit 1; }
+
+truth: setup ## rates that are stated, held against the truth of many simulated studies (a minute or two)
+	@pytest -m truth -n $(WORKERS)
 
 torture: setup ## every job under faults, into docs/torture.md, and the parsers under damaged files
 	@python tests/faults/torture.py --to docs/torture.md
@@ -97,7 +100,7 @@ types: setup ## mypy
 	@mypy
 
 unit: setup ## the fast tests
-	@pytest -m "not workflow and not browser and not slurm"
+	@pytest -m "not workflow and not browser and not slurm and not truth"
 
 # What the workers of pytest and the first jobs would each compile for itself, a minute of a core.
 compiled: setup

@@ -74,7 +74,7 @@ def test_negative_controls_are_silent():
     assert silent >= 19
 
 
-@pytest.mark.parametrize("copies", [40, 4])
+@pytest.mark.parametrize("copies", [40, pytest.param(4, marks=pytest.mark.truth)])
 def test_prevalence_covers_the_truth(copies):
     """At the usual expression and at a tenth of it, below the prior's middle."""
     covered = total = 0
@@ -151,6 +151,7 @@ def test_the_posterior_is_made_of_its_terms(called):
     assert detection.loc["urine", "n_t_at_least_2_umis"] == (own >= 2).sum()
 
 
+@pytest.mark.truth
 def test_the_benchmark_in_small():
     """Molecules followed from the cell to the verdict, in three small studies; bounds as wide as so few cells need."""
     benchmark = load("calling")

@@ -17,6 +17,7 @@ from carseq.localize import contrasts, localize
 from carseq.schema.tables import DETECTION
 
 
+@pytest.mark.truth
 def test_limits_exclude_falsely_in_few_studies():
     """A CAR T fraction above the stated limit is missed in 1 of 20 studies or fewer, at low expression too."""
     spec = {"n": 150, "fraction": 0.3, "role": "case", "timepoint": "D28", "compartment": "urine"}

@@ -36,16 +36,22 @@ def compared(setting: Setting, seed: int, n: int) -> pd.DataFrame:
     return pd.concat(tables)
 
 
-def test_a_shallow_sample_is_not_taken_for_one_with_few_car_t_cells() -> None:
-    """40 contrasts, equal fractions, depth 4 times: median odds ratio 1 within 20 %, at most 11 % below 0.05.
+@pytest.mark.parametrize(
+    ("least", "ratio", "rejected"),
+    [(8, 1.6, 0.3), pytest.param(40, 1.2, 0.11, marks=pytest.mark.truth)],
+)
+def test_a_shallow_sample_is_not_taken_for_one_with_few_car_t_cells(
+    least: int, ratio: float, rejected: float
+) -> None:
+    """Equal fractions, depth 4 times: the median odds ratio is near 1, and few contrasts have p below 0.05.
 
     Without regard to depth the ratio is a third and most tests reject; a hundred contrasts and more, which tell smaller
     errors, are `python benchmarks/localize.py`.
     """
-    table = compared(Setting("", 4, 1, (40, 150)), 6, 40)
-    assert len(table) >= 40
-    assert abs(table["shallow_against_deep"].median()) < np.log(1.2)
-    assert (table["p"] < 0.05).sum() <= 0.11 * len(table)
+    table = compared(Setting("", 4, 1, (40, 150)), 6, least)
+    assert len(table) >= least
+    assert abs(table["shallow_against_deep"].median()) < np.log(ratio)
+    assert (table["p"] < 0.05).sum() <= rejected * len(table)
 
 
 def test_patients_are_counted_in_a_column_and_in_words() -> None:
