@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from carseq.cells.subtypes import activated, read_t_types, resolve, t_allowed
+from carseq.cells.subtypes import activated, read_t_types, resolve, t_allowed, t_probabilities
 
 GENES = [
     *read_t_types()["gene"],
@@ -72,6 +72,18 @@ def test_an_activated_cell_is_not_naive() -> None:
     active = [naive | {"TNFRSF9": 1, "LAG3": 1, "IL2RA": 2}] * 5
     for kind in ("naive CD4 T cell", "naive CD8 T cell"):
         assert may_be(kind, naive | {"TNFRSF9": 1}, *active) == [True] + [False] * 5
+        assert may_be(kind, naive | {"CTLA4": 1, "IL2RA": 1, "TNFRSF4": 1}, naive) == [False, True]
+
+
+def test_activation_makes_no_cd4_t_cell_of_a_cd8_t_cell() -> None:
+    """CTLA4, IL2RA, TNFRSF18 and TNFRSF4 were a regulatory cell's, so that activated CD8 T cells were CD4 at 0.99."""
+    active = {"CTLA4": 9, "IL2RA": 5, "TNFRSF18": 9, "TNFRSF4": 4, "CCL5": 3}
+    cells = cells_with(active | {"CD8A": 2, "CD8B": 1}, active | {"CD4": 2}, active | {"FOXP3": 4})
+    likely, _ = t_probabilities(cells, np.ones(3, dtype=bool))
+    eight = likely.filter(like="CD8").sum(axis=1).to_numpy()
+    assert eight[0] > 0.9
+    assert eight[1] < 0.1
+    assert likely["regulatory T cell"].iloc[2] > 0.9
 
 
 def test_no_molecule_of_cd4_makes_no_double_negative_cell() -> None:

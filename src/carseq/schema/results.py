@@ -27,7 +27,7 @@ VERSIONS: Mapping[str, str] = MappingProxyType(
         "solo": "0.2.0.1",
         "library": "0.2.0",
         "molecules": "0.2.0.4",
-        "cells": "0.2.0.16",
+        "cells": "0.2.0.17",
         "calling": "0.2.0.12",
         "localize": "0.2.0.7",
         "report": "0.2.0.7",
