@@ -109,8 +109,8 @@ ACTIVATION = ("TNFRSF9", "LAG3", "MIR155HG", "ZBED2", "IL2", "CSF2", "IFNG", "GZ
 #: more than this share is activated, as of an infusion product, is regulatory only if it shows two of these genes,
 #: or two molecules of FOXP3.
 #: IKZF2 and RTKN2 do not follow activation.
-#: In an activated cell that may not be regulatory, :data:`ACTIVATION_OF_ALL` say nothing of its type: as those of a
-#: regulatory cell they made CD4 T cells of activated CD8 T cells, at 0.99 and with molecules of CD8A.
+#: In a cell that may not be regulatory :data:`ACTIVATION_OF_ALL` say nothing of its type: as those of a regulatory cell
+#: they made CD4 T cells of activated CD8 T cells, at 0.99 and with molecules of CD8A.
 REGULATORY, OF_REGULATORY = "regulatory T cell", ("FOXP3", "IKZF2", "RTKN2")
 MOSTLY_ACTIVATED = 0.5
 #: NK cells transcribe TRDC: of those of two CITE-seq PBMC sets 81 and 92 % show it, adaptive ones CD3E beside it, and
@@ -351,7 +351,7 @@ def _log_likelihood(
     rate: np.ndarray,
     floor: np.ndarray,
     levels: Levels,
-    active: np.ndarray,
+    not_regulatory: np.ndarray,
 ) -> np.ndarray:
     """Return the tempered log-likelihood of each type, n_cells × n_types.
 
@@ -365,11 +365,11 @@ def _log_likelihood(
         UMIs per UMI at level 1 and of ambient RNA, shape (n_genes,).
     levels
         Relative levels of types and genes.
-    active
-        Cells of which :data:`ACTIVATION_OF_ALL` say nothing, shape (n_cells,).
+    not_regulatory
+        Cells of whose type :data:`ACTIVATION_OF_ALL` say nothing, shape (n_cells,).
     """
     logs = against_likest(k, n, levels.level * rate + floor, MOST_PER_GENE)
-    logs[:, active[:, None] & np.isin(levels.symbols, ACTIVATION_OF_ALL)] = 0.0
+    logs[:, not_regulatory[:, None] & np.isin(levels.symbols, ACTIVATION_OF_ALL)] = 0.0
     temper = np.minimum(1.0, np.sqrt(FULL_UMIS / np.maximum(n, 1.0)))
     defining = np.isin(levels.symbols, list(DEFINING))
     programme = logs[:, :, ~defining].sum(axis=2).T.astype(np.float64) * temper[:, None]
@@ -424,7 +424,7 @@ def t_type_posterior(
     levels: Levels,
     clusters: np.ndarray | None = None,
     ambient: float = AMBIENT,
-    active: np.ndarray | None = None,
+    not_regulatory: np.ndarray | None = None,
 ) -> np.ndarray:
     """Return the probabilities of the types of one sample's T cells, n_cells × n_types.
 
@@ -442,8 +442,9 @@ def t_type_posterior(
         Number of each cell's cluster, shape (n_cells,); None: the sample's mix of types is the only prior.
     ambient
         Share of a cell's UMIs that are ambient RNA, of the profile ``mean_rate``.
-    active
-        Cells of which genes of activation say no type (:data:`ACTIVATION_OF_ALL`), shape (n_cells,); None: none.
+    not_regulatory
+        Cells that may not be regulatory, of whose type :data:`ACTIVATION_OF_ALL` say nothing, shape (n_cells,); None:
+        none is known to be so.
     """
     n_cells = counts.shape[0]
     share = np.array([SHARES[name] for name in levels.types])
@@ -451,13 +452,14 @@ def t_type_posterior(
     if not n_cells or not levels.genes.size:
         return np.tile(np.exp(base), (n_cells, 1))
     n = np.maximum(totals, 1.0)
-    active = np.zeros(n_cells, dtype=bool) if active is None else active
+    if not_regulatory is None:
+        not_regulatory = np.zeros(n_cells, dtype=bool)
     learn = np.arange(0, n_cells, max(1, -(-n_cells // MAX_LEARN)))
     k = np.asarray(counts[learn].todense(), dtype=np.float32)
     floor = ambient * mean_rate + 1e-8
     rate, prior = levels.rate.copy(), base
     for _ in range(ROUNDS):
-        likelihood = _log_likelihood(k, n[learn], rate, floor, levels, active[learn])
+        likelihood = _log_likelihood(k, n[learn], rate, floor, levels, not_regulatory[learn])
         own = special.softmax(likelihood + prior, axis=1)
         expected = n[learn] @ (own @ levels.level)
         seen = np.maximum(k.sum(axis=0) - n[learn].sum() * floor, 0.0)
@@ -469,7 +471,7 @@ def t_type_posterior(
     for start in range(0, n_cells, BLOCK):
         rows = slice(start, start + BLOCK)
         dense = np.asarray(counts[rows].todense(), dtype=np.float32)
-        score[rows] = _log_likelihood(dense, n[rows], rate, floor, levels, active[rows])
+        score[rows] = _log_likelihood(dense, n[rows], rate, floor, levels, not_regulatory[rows])
     posterior = special.softmax(score + prior, axis=1)
     if clusters is None:
         return posterior
@@ -661,9 +663,9 @@ def t_probabilities(
             clusters = np.asarray(pd.factorize(adata.obs["leiden"].astype(str))[0])
         allowed = possible_types(genes[rows], totals[rows], levels)
         _exclude_by_activity(allowed, types, counts[rows], adata.var_names, sample[rows])
-        active = activated(counts[rows], adata.var_names)[1]
+        other = np.zeros(rows.size, dtype=bool)
         if REGULATORY in types:
-            active &= ~allowed[:, types.index(REGULATORY)]
+            other = ~allowed[:, types.index(REGULATORY)]
         for name in np.unique(sample[rows]):
             of_sample = np.flatnonzero(sample == name)
             mean_rate = column_sums(genes[of_sample]) / max(totals[of_sample].sum(), 1.0)
@@ -672,7 +674,7 @@ def t_probabilities(
             number = None if clusters is None else np.unique(clusters[own], return_inverse=True)[1]
             ambient = _ambient_share(foreign, totals, of_sample, own)
             probability[at] = t_type_posterior(
-                genes[own], totals[own], mean_rate, levels, number, ambient, active[at]
+                genes[own], totals[own], mean_rate, levels, number, ambient, other[at]
             )
     return pd.DataFrame(probability, adata.obs_names[rows], types), allowed
 
