@@ -109,8 +109,8 @@ ACTIVATION = ("TNFRSF9", "LAG3", "MIR155HG", "ZBED2", "IL2", "CSF2", "IFNG", "GZ
 #: more than this share is activated, as of an infusion product, is regulatory only if it shows two of these genes,
 #: or two molecules of FOXP3.
 #: IKZF2 and RTKN2 do not follow activation.
-#: In a cell that may not be regulatory :data:`ACTIVATION_OF_ALL` say nothing of its type: as those of a regulatory cell
-#: they made CD4 T cells of activated CD8 T cells, at 0.99 and with molecules of CD8A.
+#: In a cell that may not be regulatory :data:`ACTIVATION_OF_ALL` say whether it is naive, and no more of its type: as
+#: those of a regulatory cell they made CD4 T cells of activated CD8 T cells, at 0.99 and with molecules of CD8A.
 REGULATORY, OF_REGULATORY = "regulatory T cell", ("FOXP3", "IKZF2", "RTKN2")
 MOSTLY_ACTIVATED = 0.5
 #: NK cells transcribe TRDC: of those of two CITE-seq PBMC sets 81 and 92 % show it, adaptive ones CD3E beside it, and
@@ -366,10 +366,15 @@ def _log_likelihood(
     levels
         Relative levels of types and genes.
     not_regulatory
-        Cells of whose type :data:`ACTIVATION_OF_ALL` say nothing, shape (n_cells,).
+        Cells of which :data:`ACTIVATION_OF_ALL` tell naive from other ones alone, shape (n_cells,).
     """
     logs = against_likest(k, n, levels.level * rate + floor, MOST_PER_GENE)
-    logs[:, not_regulatory[:, None] & np.isin(levels.symbols, ACTIVATION_OF_ALL)] = 0.0
+    activation = not_regulatory[:, None] & np.isin(levels.symbols, ACTIVATION_OF_ALL)
+    experienced = [t for t, name in enumerate(levels.types) if not name.startswith("naive")]
+    if experienced:
+        alike = logs[experienced].max(axis=0)
+        for t in experienced:
+            logs[t][activation] = alike[activation]
     temper = np.minimum(1.0, np.sqrt(FULL_UMIS / np.maximum(n, 1.0)))
     defining = np.isin(levels.symbols, list(DEFINING))
     programme = logs[:, :, ~defining].sum(axis=2).T.astype(np.float64) * temper[:, None]
@@ -443,8 +448,8 @@ def t_type_posterior(
     ambient
         Share of a cell's UMIs that are ambient RNA, of the profile ``mean_rate``.
     not_regulatory
-        Cells that may not be regulatory, of whose type :data:`ACTIVATION_OF_ALL` say nothing, shape (n_cells,); None:
-        none is known to be so.
+        Cells that may not be regulatory, of which :data:`ACTIVATION_OF_ALL` tell naive from other ones alone, shape
+        (n_cells,); None: none is known to be so.
     """
     n_cells = counts.shape[0]
     share = np.array([SHARES[name] for name in levels.types])
