@@ -102,3 +102,23 @@ def test_a_cellbender_that_fails_is_told_with_its_last_words(
         cells.run_cellbender(urine(3, 0), n_cells=1, epochs=1)
     assert "no empty droplets" in str(told.value)
     assert "cells.cellbender to 0" in str(told.value)
+
+
+def test_a_gpu_that_fails_leaves_cellbender_the_cpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """On a GPU whose memory other jobs held CellBender ended with an error, and the sample with it."""
+    stand_in = tmp_path / "cellbender"
+    stand_in.write_text(
+        "#!/bin/sh\ncase \"$*\" in *--cuda*) echo 'CUDA out of memory' >&2;; *) echo 'on the CPU' >&2;; esac\nexit 1\n"
+    )
+    stand_in.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    with (
+        caplog.at_level("WARNING", logger="carseq"),
+        pytest.raises(CarseqError, match="CellBender failed") as told,
+    ):
+        cells.run_cellbender(urine(3, 0), n_cells=1, epochs=1)
+    assert "failed on the GPU (CUDA out of memory)" in caplog.text
+    assert "on the CPU" in str(told.value)

@@ -14,7 +14,7 @@ from carseq import cells
 from carseq.cells.clusters import keep_compiled
 from carseq.cells.latent import feature_genes
 from carseq.cells.markers import CROSS_TALK, informative_genes
-from carseq.cells.training import import_scvi, log_negative_binomial
+from carseq.cells.training import import_scvi, log_negative_binomial, on_gpu_or_cpu
 from carseq.errors import CarseqError
 from cell_samples import named
 from helpers_cells import CAR, urine
@@ -160,3 +160,30 @@ def test_neighbours_of_9000_cells_are_the_nearest(monkeypatch: pytest.MonkeyPatc
         own = np.sort(found[i].data[found[i].data > 0])
         assert own.size >= 14
         np.testing.assert_allclose(own, nearest[: own.size], atol=1e-3)
+
+
+@pytest.mark.parametrize("gpu", [True, False])
+def test_a_gpu_that_fails_leaves_learning_to_the_cpu(
+    gpu: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """On a GPU without memory left the cohort ended in a traceback; without a GPU there is nothing to fall back to."""
+    import torch
+
+    monkeypatch.setattr("torch.cuda.is_available", lambda: gpu)
+    tried = []
+
+    def learn(accelerator: str) -> str:
+        tried.append(accelerator)
+        if accelerator != "cpu":
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 MiB")
+        return "learnt"
+
+    if not gpu:
+        with pytest.raises(torch.OutOfMemoryError):
+            on_gpu_or_cpu(learn)
+        assert tried == ["auto"]
+        return
+    with caplog.at_level("WARNING", logger="carseq"):
+        assert on_gpu_or_cpu(learn) == "learnt"
+    assert tried == ["auto", "cpu"]
+    assert "failed on the GPU (CUDA out of memory." in caplog.text

@@ -234,7 +234,7 @@ def run_cellbender(
     epochs
         Epochs of training; CellBender's own default is 150.
     threads
-        CPU threads. A GPU is used where torch finds one.
+        CPU threads. A GPU is used where torch finds one; where it fails there, as for want of memory, the CPU.
     car
         Name of the CAR gene.
 
@@ -267,7 +267,6 @@ def run_cellbender(
         # The droplets behind these are surely empty to it.
         command += ["--total-droplets-included", str(min(3 * n_cells + 5000, given.n_obs * 4 // 5))]
         command += ["--cpu-threads", str(threads)]
-        command += ["--cuda"] if torch.cuda.is_available() else []
         # Its report is a notebook that takes longer to run than a small sample to train, and nobody would see it:
         # without a Jupyter that writes one, CellBender says so in its log and is done.
         tools = Path(folder) / "bin"
@@ -276,11 +275,27 @@ def run_cellbender(
         (tools / "jupyter").chmod(0o755)
         environment = {**os.environ, "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}"}
         log.info("CellBender: %d droplets, %d epochs", given.n_obs, epochs)
-        done = subprocess.run(
-            command, cwd=folder, env=environment, capture_output=True, text=True, check=False
-        )
-        if done.returncode or not (Path(folder) / "out.h5").exists():
+        for device in (["--cuda"], []) if torch.cuda.is_available() else ([],):
+            done = subprocess.run(
+                [*command, *device],
+                cwd=folder,
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            failed = done.returncode or not (Path(folder) / "out.h5").exists()
             said = (done.stderr or done.stdout).strip().splitlines()
+            if not failed:
+                break
+            if device:
+                log.warning(
+                    "CellBender failed on the GPU (%s); it runs on the CPU, which takes longer",
+                    said[-1] if said else f"exit {done.returncode}",
+                )
+                # What it had learnt there it would go on with.
+                (Path(folder) / "ckpt.tar.gz").unlink(missing_ok=True)
+        if failed:
             raise CarseqError(
                 f"CellBender failed ({done.returncode})",
                 said[-1] if said else "it said nothing",

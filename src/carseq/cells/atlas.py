@@ -20,7 +20,14 @@ from scipy import sparse
 
 from carseq.cells.counts import car_name, counts_of, log_normalised, row_sums
 from carseq.cells.latent import feature_genes
-from carseq.cells.training import QUIET, import_scvi, quiet_training, safe_batch_size, scvi_epochs
+from carseq.cells.training import (
+    QUIET,
+    import_scvi,
+    on_gpu_or_cpu,
+    quiet_training,
+    safe_batch_size,
+    scvi_epochs,
+)
 from carseq.errors import CarseqError
 from carseq.io.genes import bare_ids, check_genes, species_of
 from carseq.io.matrix import read_labelled
@@ -159,14 +166,19 @@ def label_by_reference(
     joint.X = sparse.csr_matrix(joint.X)
     query = (joint.obs["label"] == NO_LABEL).to_numpy()
     with quiet_training(1):
-        scvi.settings.seed = seed
         scvi.model.SCVI.setup_anndata(joint, batch_key="batch", labels_key="label")
-        model = scvi.model.SCVI(joint, gene_likelihood="nb")
-        options = {**QUIET, "batch_size": safe_batch_size(joint.n_obs)}
-        model.train(max_epochs=max_epochs or scvi_epochs(joint.n_obs), **options)
-        labeller = scvi.model.SCANVI.from_scvi_model(model, unlabeled_category=NO_LABEL)
-        labeller.train(max_epochs=min(SCANVI_EPOCHS, max_epochs or SCANVI_EPOCHS), **options)
-        soft = labeller.predict(indices=np.flatnonzero(query), soft=True)
+
+        def learn(accelerator: str) -> pd.DataFrame:
+            scvi.settings.seed = seed
+            size = safe_batch_size(joint.n_obs)
+            options = {**QUIET, "batch_size": size, "accelerator": accelerator}
+            model = scvi.model.SCVI(joint, gene_likelihood="nb")
+            model.train(max_epochs=max_epochs or scvi_epochs(joint.n_obs), **options)
+            labeller = scvi.model.SCANVI.from_scvi_model(model, unlabeled_category=NO_LABEL)
+            labeller.train(max_epochs=min(SCANVI_EPOCHS, max_epochs or SCANVI_EPOCHS), **options)
+            return labeller.predict(indices=np.flatnonzero(query), soft=True)
+
+        soft = on_gpu_or_cpu(learn)
     found = pd.Series(NO_LABEL, adata.obs_names)
     sure = pd.Series(0.0, adata.obs_names)
     names = parts[1].obs_names

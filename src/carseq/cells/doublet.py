@@ -35,7 +35,14 @@ from carseq.cells.markers import (
     match_markers,
     read_markers,
 )
-from carseq.cells.training import QUIET, import_scvi, quiet_training, safe_batch_size, scvi_epochs
+from carseq.cells.training import (
+    QUIET,
+    import_scvi,
+    on_gpu_or_cpu,
+    quiet_training,
+    safe_batch_size,
+    scvi_epochs,
+)
 from carseq.library.geometry import DOUBLETS_PER_CELL
 from carseq.log import get_logger
 
@@ -177,16 +184,22 @@ def _solo(
     with quiet_training(1):
         from scvi.external import SOLO
 
-        scvi.settings.seed = seed
         scvi.model.SCVI.setup_anndata(part)
-        model = scvi.model.SCVI(part, gene_likelihood="nb")
-        size = safe_batch_size(shown.size)
-        model.train(max_epochs=scvi_epochs(shown.size), batch_size=size, **QUIET)
-        solo = SOLO.from_scvi_model(model)
-        # The cells and twice as many simulated doublets.
-        epochs, size = scvi_epochs(3 * shown.size), safe_batch_size(3 * shown.size)
-        solo.train(max_epochs=epochs, batch_size=size, **QUIET)
-        both = solo.predict(include_simulated_doublets=True)["doublet"].to_numpy(dtype=float)
+
+        def learn(accelerator: str) -> np.ndarray:
+            scvi.settings.seed = seed
+            options = {**QUIET, "accelerator": accelerator}
+            model = scvi.model.SCVI(part, gene_likelihood="nb")
+            size = safe_batch_size(shown.size)
+            model.train(max_epochs=scvi_epochs(shown.size), batch_size=size, **options)
+            solo = SOLO.from_scvi_model(model)
+            # The cells and twice as many simulated doublets.
+            epochs, size = scvi_epochs(3 * shown.size), safe_batch_size(3 * shown.size)
+            solo.train(max_epochs=epochs, batch_size=size, **options)
+            scores = solo.predict(include_simulated_doublets=True)["doublet"]
+            return np.asarray(scores, dtype=float)
+
+        both = on_gpu_or_cpu(learn)
     found, simulated = both[: shown.size], both[shown.size :]
     score, called = nothing
     score[shown] = found

@@ -15,6 +15,7 @@ from carseq.cells.markers import informative_genes
 from carseq.cells.training import (
     QUIET,
     import_scvi,
+    on_gpu_or_cpu,
     quiet_training,
     safe_batch_size,
     scvi_epochs,
@@ -328,22 +329,27 @@ def _learnt(
                 log.info("scVI: epoch %d of at most %d%s", at, of, text)
 
     with quiet_training(threads):
-        scvi.settings.seed = seed
         scvi.model.SCVI.setup_anndata(part, batch_key="sample")
-        model = scvi.model.SCVI(part, n_latent=N_LATENT, gene_likelihood="nb")
-        model._training_plan_cls = silent_plan()
-        model.train(
-            max_epochs=epochs,
-            accelerator="auto",
-            devices=1,
-            batch_size=safe_batch_size(part.n_obs),
-            early_stopping=True,
-            early_stopping_patience=PATIENCE,
-            check_val_every_n_epoch=1,
-            callbacks=[Progress()],
-            plan_kwargs={"optimizer": "Custom", "optimizer_creator": _adam},
-            **QUIET,
-        )
+
+        def learn(accelerator: str) -> Any:
+            scvi.settings.seed = seed
+            model = scvi.model.SCVI(part, n_latent=N_LATENT, gene_likelihood="nb")
+            model._training_plan_cls = silent_plan()
+            model.train(
+                max_epochs=epochs,
+                accelerator=accelerator,
+                devices=1,
+                batch_size=safe_batch_size(part.n_obs),
+                early_stopping=True,
+                early_stopping_patience=PATIENCE,
+                check_val_every_n_epoch=1,
+                callbacks=[Progress()],
+                plan_kwargs={"optimizer": "Custom", "optimizer_creator": _adam},
+                **QUIET,
+            )
+            return model
+
+        model = on_gpu_or_cpu(learn)
         if model.device.type != "cpu":
             log.info("scVI: learnt on %s; a CPU draws other random numbers", model.device)
         latent = []

@@ -6,14 +6,44 @@ import contextlib
 import logging
 import os
 import warnings
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 from unittest import mock
 
 import numpy as np
 
+from carseq.log import get_logger
+
+log = get_logger("cells.training")
+T = TypeVar("T")
+
 #: Options of every training: no bar, no files.
 QUIET = {"enable_progress_bar": False, "logger": False, "enable_checkpointing": False}
+
+
+def on_gpu_or_cpu(learn: Callable[[str], T]) -> T:
+    """Learn on a GPU where torch finds one, and on the CPU where that fails, as for want of the GPU's memory.
+
+    Parameters
+    ----------
+    learn
+        Given Lightning's `accelerator`, `auto` or `cpu`; it begins anew at each call.
+
+    Raises
+    ------
+    RuntimeError
+        If learning fails without a GPU.
+    """
+    import torch
+
+    try:
+        return learn("auto")
+    except RuntimeError as error:
+        if not (torch.cuda.is_available() or torch.backends.mps.is_available()):
+            raise
+        said = " ".join(str(error).split())[:200] or type(error).__name__
+        log.warning("learning failed on the GPU (%s); it begins anew on the CPU", said)
+    return learn("cpu")
 
 
 @contextlib.contextmanager
