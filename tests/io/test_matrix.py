@@ -747,3 +747,132 @@ def test_spots_on_a_slide_are_told(
             file.attrs["chemistry_description"] = b"Spatial 3' v1"
     read_counts(path)
     assert "of a slide" in caplog.text
+
+
+def _rewritten(folder: Path, file: str, change: Callable[[str], str]) -> Path:
+    path = folder / file
+    path.write_text(change(path.read_text()))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda n: f"{int(n) * 1.5:.1f}".replace(".", ","), "with a comma in a number"),
+        (lambda n: "1,234", "with a comma in a number"),
+        (lambda n: f"{n}abc", "abc"),
+        (lambda n: hex(int(n)), "0x"),
+    ],
+)
+def test_entries_that_are_no_numbers_are_refused(tmp_path, counts, barcodes, change, told):
+    """SciPy reads 1,5 as 1 and passes over the rest: corrected counts of a German R were taken for raw ones."""
+    write_mtx(tmp_path / "m", counts, barcodes, NAMES, TYPES, gz=False)
+
+    def spoil(text: str) -> str:
+        lines = text.splitlines()
+        split = [line.rsplit(" ", 1) for line in lines[3:]]
+        return "\n".join([*lines[:3], *(f"{a} {change(n)}" for a, n in split)]) + "\n"
+
+    with pytest.raises(CarseqError, match="no numbers") as error:
+        read_counts(_rewritten(tmp_path / "m", "matrix.mtx", spoil))
+    assert told in error.value.cause
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text.replace("integer", "unsigned-integer"),
+        lambda text: text.replace("integer", "double"),
+        lambda text: text.replace("\n%\n", "\n% von Müller\n\n", 1),
+        lambda text: f"\ufeff{text}",
+        lambda text: text.replace("\n", "\r"),
+    ],
+    ids=["unsigned", "double", "comment", "mark", "line ends"],
+)
+def test_other_words_marks_and_line_ends_of_matrix_market_are_read(
+    tmp_path, counts, barcodes, change
+):
+    """`scipy.io.mmwrite` calls counts without a sign `unsigned-integer`; all were refused as no counts or damaged."""
+    write_mtx(tmp_path / "m", counts, barcodes, NAMES, TYPES, gz=False)
+    path = tmp_path / "m" / "matrix.mtx"
+    path.write_bytes(change(path.read_text()).encode())
+    assert (read_counts(tmp_path / "m").X.toarray() == counts[:, :3]).all()
+
+
+@pytest.mark.parametrize("how", ["semicolons", "blanks", "one mark", "titles", "bytes"])
+def test_lists_with_other_marks_or_any_title_are_read(tmp_path, counts, barcodes, how):
+    """Lists of R without quotation marks, of a German spreadsheet, with a title of one's own or Python's `b'...'`.
+
+    The whole line was taken for the gene's name, or the lists "do not fit".
+    """
+    write_mtx(tmp_path / "m", counts, barcodes, NAMES, TYPES, gz=False)
+    for name in ("features.tsv", "barcodes.tsv"):
+        path = tmp_path / "m" / name
+        rows = [line.split("\t") for line in path.read_text().splitlines()]
+        if how == "one mark":
+            rows = [[f"'{cell}'" for cell in row] for row in rows]
+        if how == "bytes":
+            rows = [[f"b'{cell}'" for cell in row] for row in rows]
+        if how == "titles":
+            rows.insert(0, ["Ensembl", "HGNC", "Kind"][: len(rows[0])])
+        mark = {"semicolons": ";", "blanks": " "}.get(how, "\t")
+        path.write_text("".join(mark.join(row) + "\n" for row in rows))
+    found = read_counts(tmp_path / "m", car="MYCAR", needs_car=True)
+    assert list(found.obs_names) == barcodes
+    assert list(found.var_names) == NAMES[:3]
+    assert (found.X.toarray() == counts[:, :3]).all()
+
+
+def test_texts_of_one_length_and_numbers_of_16_bits_are_read_in_h5(tmp_path, counts, barcodes):
+    """Names filled up with blanks were other genes and barcodes, numbers of 16 bits a traceback."""
+    path = tmp_path / "m.h5"
+    write_h5(path, counts, [b.ljust(30) for b in barcodes], [n.ljust(9) for n in NAMES], TYPES)
+    with h5py.File(path, "r+") as file:
+        held = file["matrix/data"][:]
+        del file["matrix/data"]
+        file["matrix/data"] = held.astype(np.float16)
+    found = read_counts(path, car="MYCAR", needs_car=True)
+    assert list(found.obs_names) == barcodes
+    assert (found.X.toarray() == counts[:, :3]).all()
+    with h5py.File(path, "r+") as file:
+        file["matrix/data"][0] = 2050
+    with pytest.raises(CarseqError, match="in 16 bits"):
+        read_counts(path)
+
+
+def test_an_entry_that_stands_twice_in_h5_is_refused(tmp_path, counts, barcodes):
+    """The two were added up, where a folder's matrix with such entries is refused."""
+    path = tmp_path / "m.h5"
+    write_h5(path, counts, barcodes, NAMES, TYPES)
+    with h5py.File(path, "r+") as file:
+        file["matrix/indices"][1] = file["matrix/indices"][0]
+    with pytest.raises(CarseqError, match="genes twice in one barcode"):
+        read_counts(path)
+
+
+@pytest.mark.parametrize("kind", [np.float16, ">i4"])
+def test_numbers_that_scipy_does_not_know_are_read_in_h5ad(tmp_path, counts, barcodes, kind):
+    """Dense numbers of 16 bits, or of another order of bytes: "it may be damaged"."""
+    given = counts[:, :3].astype(kind)
+    obs, var = pd.DataFrame(index=barcodes), pd.DataFrame(index=NAMES[:3])
+    anndata.AnnData(given, obs=obs, var=var).write_h5ad(tmp_path / "m.h5ad")
+    assert (read_counts(tmp_path / "m.h5ad").X.toarray() == counts[:, :3]).all()
+
+
+def test_barcodes_of_numbered_rows_are_those_of_obs(tmp_path, counts, barcodes):
+    """After pandas' `reset_index` cells were called 0, 1, ..., and fitted neither the raw matrix nor the receptors."""
+    obs = pd.DataFrame({"n": 1, "barcode": barcodes}, index=[str(i) for i in range(len(barcodes))])
+    data = anndata.AnnData(counts[:, :3].astype(np.float32), obs=obs)
+    data.write_h5ad(tmp_path / "m.h5ad")
+    assert list(read_counts(tmp_path / "m.h5ad").obs_names) == barcodes
+
+
+def test_counts_normalised_to_one_total_and_rounded_are_refused(tmp_path):
+    """Rounded counts per 10,000 passed with a warning, and every number of the CAR was several times too large."""
+    rng = np.random.default_rng(3)
+    counts = rng.poisson(rng.gamma(0.5, 1, 2000) * rng.lognormal(1.2, 0.35, 60)[:, None])
+    check_molecules(sparse.csr_matrix(counts), "it")
+    scaled = sparse.csr_matrix(np.rint(counts / counts.sum(1, keepdims=True) * 1e4))
+    with pytest.raises(CarseqError, match="no counts") as error:
+        check_molecules(scaled, "it")
+    assert "one total" in error.value.cause

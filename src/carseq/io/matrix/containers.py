@@ -58,6 +58,12 @@ def read_stored(path: Path) -> Stored:
             if is_gzipped(path) and ".mtx" not in suffixes:
                 raise _zipped(path) from None
             check_kind(path)
+        if "does not support dtype" in str(error):
+            raise CarseqError(
+                f"cannot read the matrix {path}",
+                f"its numbers are of a kind that sparse matrices cannot hold: {str(error).split('. ')[0]}",
+                "store them as float32 or as integers (`adata.X = adata.X.astype('float32')`)",
+            ) from None
         if packed := other_hdf5(path, error):
             raise packed from None
         raise CarseqError(

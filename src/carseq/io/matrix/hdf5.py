@@ -13,7 +13,8 @@ import pandas as pd
 
 from carseq.errors import CarseqError
 from carseq.io.matrix.features import GENE, feature_types, type_column
-from carseq.io.matrix.stored import Stored, Strings, bare_names
+from carseq.io.matrix.molecules import BARCODE
+from carseq.io.matrix.stored import Stored, Strings, bare_names, repeated
 from carseq.log import get_logger
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ _KINDS = (
 )
 #: Layers that are parts of the molecules, of which the first is sometimes X too.
 _PARTS = (("spliced", "unspliced", "ambiguous"), ("mature", "nascent", "ambiguous"))
+#: Up to here numbers with a point of 16 bits are exact.
+MOST_OF_HALF = 2048
 #: How far from a whole number a count may be that was computed back from another scale.
 ROUNDING = 1e-3
 
@@ -71,9 +74,8 @@ def read_h5(path: Path) -> Stored:
     from scipy import sparse
 
     def texts(stored: Any) -> Strings:
-        return np.array(
-            [v.decode() if isinstance(v, bytes) else str(v) for v in stored[:]], dtype=object
-        )
+        # Some programs fill texts of one length with blanks.
+        return bare_names(v.decode() if isinstance(v, bytes) else v for v in stored[:])
 
     with h5py.File(path, "r") as file:
         if "matrix" in file:
@@ -98,7 +100,7 @@ def read_h5(path: Path) -> Stored:
             types = np.full(len(ids), GENE, dtype=object)
         barcodes = texts(group["barcodes"])
         n_features, n_barcodes = (int(n) for n in group["shape"][:])
-        parts = (group["data"][:], group["indices"][:], group["indptr"][:])
+        parts = (_plain(group["data"][:]), group["indices"][:], group["indptr"][:])
         corrected = any(name in file for name in CELLBENDER[0]) or any(
             n in group for n in CELLBENDER[1]
         )
@@ -110,6 +112,10 @@ def read_h5(path: Path) -> Stored:
         )
     counts = sparse.csr_matrix(parts, shape=(n_barcodes, n_features))
     counts.check_format(full_check=True)
+    n = counts.nnz
+    counts.sum_duplicates()
+    if counts.nnz < n:
+        raise repeated(path, n - counts.nnz, n)
     return Stored(
         counts, barcodes, ids, names, types, corrected_by="CellBender" if corrected else ""
     )
@@ -172,7 +178,7 @@ def read_h5ad(path: Path) -> Stored:
     protein = proteins_apart(adata)
     return Stored(
         counts,
-        bare_names(adata.obs_names),
+        _barcodes(adata, path),
         index if own_ids is None else own_ids,
         index,
         feature_types(var),
@@ -182,6 +188,18 @@ def read_h5ad(path: Path) -> Stored:
         obs=adata.obs,
         has_types=type_column(var) is not None,
     )
+
+
+def _barcodes(adata: AnnData, path: Path) -> Strings:
+    """Return the barcodes of an AnnData: of one whose rows pandas numbered, those of a column of ``obs``."""
+    names = bare_names(adata.obs_names)
+    if len(names) and all(str(name).isdigit() for name in names):
+        for column in adata.obs.columns:
+            held = adata.obs[column]
+            if held.is_unique and all(BARCODE.match(str(value)) for value in held):
+                log.info("%s: barcodes are those of obs[%r]", path, column)
+                return bare_names(held)
+    return names
 
 
 def _added_up(adata: AnnData, path: Path) -> tuple[str, Any, pd.DataFrame] | None:
@@ -249,10 +267,30 @@ def matrices_of(adata: AnnData) -> list[tuple[str, Any, pd.DataFrame]]:
 
 
 def _in_memory(matrix: Any) -> Any:
-    """Read a matrix that is kept on disk; another is returned as it is."""
+    """Read a matrix that is kept on disk; another is returned as it is, but for numbers that SciPy does not know."""
     if hasattr(matrix, "to_memory"):
         return matrix.to_memory()
-    return matrix[:] if type(matrix).__module__.startswith("h5py") else matrix
+    held = matrix[:] if type(matrix).__module__.startswith("h5py") else matrix
+    return _plain(held) if isinstance(held, np.ndarray) else held
+
+
+def _plain(values: np.ndarray) -> np.ndarray:
+    """Return numbers of 16 bits, or in the other order of bytes, as those that SciPy knows.
+
+    Raises
+    ------
+    CarseqError
+        If numbers of 16 bits are so large that they were rounded.
+    """
+    if values.dtype.kind == "f" and values.dtype.itemsize == 2:
+        if np.abs(values).max(initial=0) > MOST_OF_HALF:
+            raise CarseqError(
+                "the counts are stored in 16 bits as numbers with a point, and some were rounded",
+                f"such numbers are whole up to {MOST_OF_HALF:,} alone",
+                "store them as float32 or as integers",
+            )
+        return values.astype(np.float32)
+    return values if values.dtype.isnative else values.astype(values.dtype.newbyteorder("="))
 
 
 def proteins_apart(adata: AnnData) -> pd.DataFrame | None:

@@ -18,7 +18,7 @@ from carseq.schema.percent import plain_percent
 log = get_logger(__name__)
 
 #: What 16 or so bases, with what programs put before and behind them, look like.
-_BARCODE = re.compile(r"^(.*[^A-Za-z0-9])?[ACGTN]{12,}([-_.#x].*)?$")
+BARCODE = re.compile(r"^(.*[^A-Za-z0-9])?[ACGTN]{12,}([-_.#x].*)?$")
 #: More molecules of one gene in one droplet than any droplet holds.
 MOST_COUNTED = 10_000_000
 #: Genes and entries from which a matrix without a single 1 is not of counted molecules: of real droplets, 1 is the
@@ -57,7 +57,7 @@ def check_counts(read: Stored, path: Path, *, allow_empty: bool) -> None:
                 raise CarseqError(
                     f"the matrix {path} holds no {what}", "", "give the matrix, whole"
                 )
-    looks_swapped = _share(_BARCODE, read.names) > 0.5 and _share(_BARCODE, read.barcodes) < 0.5
+    looks_swapped = _share(BARCODE, read.names) > 0.5 and _share(BARCODE, read.barcodes) < 0.5
     if looks_swapped:
         raise transposed(path)
     tell_twice(pd.Index(read.barcodes), path, "barcode")
@@ -144,7 +144,16 @@ def check_molecules(counts: Any, what: str) -> None:
             "cells, imputed or denoised",
             "give the raw matrix",
         )
+    middle = float(np.median(totals))
+    of_one = len(totals) >= 20 and np.mean(np.abs(totals - middle) < SAME_TOTAL * middle) > 0.95
     if (ones := float((counted == 1).mean())) < ONES_OF_READS:
+        if of_one:
+            raise CarseqError(
+                f"{what} holds no counts of molecules",
+                f"every barcode has about {middle:,.0f}, and only {plain_percent(ones)} of the values above 0 are 1, "
+                "the commonest count: they were normalised to one total and rounded",
+                "give the raw matrix",
+            )
         log.warning(
             "%s: only %.1f %% of its values above 0 are 1, the commonest count of molecules: if these are reads (of "
             "wells without UMIs, as Smart-seq2's), cells look deeper than they are, types too certain, and CAR counts "
@@ -152,8 +161,7 @@ def check_molecules(counts: Any, what: str) -> None:
             what,
             100 * ones,
         )
-    middle = float(np.median(totals))
-    if len(totals) >= 20 and np.mean(np.abs(totals - middle) < SAME_TOTAL * middle) > 0.95:
+    if of_one:
         log.warning(
             "%s: every barcode has about %.0f molecules: it was normalised and rounded, or downsampled to one depth; "
             "if normalised, give the raw matrix",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from codecs import BOM_UTF8
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from carseq.errors import CarseqError
 from carseq.io.fasta import check_kind
 from carseq.io.layouts import Layout, layout_of, not_here
 from carseq.io.matrix.features import GENE, TYPES, types_by_name
-from carseq.io.matrix.stored import Stored, Strings, bare_name, transposed
+from carseq.io.matrix.stored import Stored, Strings, bare_name, repeated, transposed
 
 if TYPE_CHECKING:
     from scipy import sparse
@@ -30,8 +31,17 @@ _HEADER = frozenset(
 )  # fmt: skip
 
 
+#: Words for the kind of numbers in the first line: scipy writes unsigned ones as a kind of their own.
+_NUMBERS = frozenset((b"integer", b"unsigned-integer", b"real", b"double"))
+#: Comments and blank lines above the entries; what numbers are written with; and letters of NaN and infinity.
+_COMMENTS = re.compile(rb"(?:[ \t]*(?:%[^\n]*)?\n)*")
+_OF_NUMBERS = b"0123456789+-.eE \t\n"
+_NOT_A_NUMBER = frozenset(b"nanNANinfINFtyTY")
 #: An id of Ensembl, and features that are looked at for it.
 _ENSEMBL, _SOME = re.compile(r"ENS[A-Z]*G\d{6,}"), 1000
+#: A barcode with what programs put around it, and a line of an id, a name and perhaps a type between blanks.
+_BARCODE = re.compile(r"(.*[^A-Za-z0-9])?[ACGTNacgtn]{12,}([-_.#x].*)?")
+_BY_BLANKS = re.compile(r"[^\s\"]+ +[^\s\"]+( +[A-Z][A-Za-z -]+)?")
 
 
 def read_mtx(folder: Path, matrix: Path | None = None) -> Stored:
@@ -56,7 +66,7 @@ def read_mtx(folder: Path, matrix: Path | None = None) -> Stored:
     used, rows = np.unique(stored.col, return_inverse=True)
     counts = sparse.csr_matrix((stored.data, (rows, stored.row)), shape=(len(used), len(table)))
     if counts.nnz < stored.nnz:
-        raise _repeated(matrix, stored.nnz - counts.nnz, stored.nnz)
+        raise repeated(matrix, stored.nnz - counts.nnz, stored.nnz)
     ids = np.array([row[0] for row in table], dtype=object)
     names = np.array([row[1] if len(row) > 1 else row[0] for row in table], dtype=object)
     if _are_ids(names) and not _are_ids(ids):
@@ -89,7 +99,7 @@ def _of_layout(layout: Layout) -> Stored:
             )
         own = sparse.csr_matrix(stored)
         if own.nnz < stored.nnz:
-            raise _repeated(path, stored.nnz - own.nnz, stored.nnz)
+            raise repeated(path, stored.nnz - own.nnz, stored.nnz)
         total = total + own
     seen = np.flatnonzero(np.diff(total.indptr))
     counts, ids, names = total[seen], layout.ids, layout.names
@@ -187,18 +197,25 @@ def _odd_byte(path: Path, odd: re.Match[bytes]) -> CarseqError:
 def _listed(raw: bytes, n: int, numbered: int = 2) -> list[list[str]]:
     """Return the cells of a list of features or barcodes, by line; ``n`` is how many the matrix has.
 
-    Separated by tabs, or as R and spreadsheets write tables: by commas or blanks, in quotation marks, with a header, or
-    with a number before each line, if it has ``numbered`` cells with it.
+    Separated by tabs, or as R and spreadsheets write tables: by commas, semicolons or blanks, in quotation marks, with
+    a header, or with a number before each line, if it has ``numbered`` cells with it.
     """
     lines = [line for line in raw.decode("utf-8-sig").splitlines() if line.strip()]
-    if not any("\t" in line for line in lines):
-        for mark in (",", '" "'):
-            if lines and all(mark in line for line in lines[1:] or lines):
-                lines = [line.replace(mark, "\t" if mark == "," else '"\t"') for line in lines]
+    if lines and not any("\t" in line for line in lines):
+        body = lines[1:] or lines
+        for mark, one in ((",", "\t"), (";", "\t"), ('" "', '"\t"')):
+            if all(mark in line for line in body):
+                lines = [line.replace(mark, one) for line in lines]
                 break
+        else:
+            # The third column is a type, which has a blank of its own.
+            if all(_BY_BLANKS.fullmatch(line) for line in body):
+                lines = [re.sub(r"(?<=\S) +", "\t", line, count=2) for line in lines]
     rows = [[bare_name(cell) for cell in line.split("\t")] for line in lines]
     # pandas leaves the name of the row numbers empty.
-    if len(rows) == n + 1 and (_HEADER & {cell.lower() for cell in rows[0]} or not rows[0][0]):
+    if len(rows) == n + 1 and (
+        _HEADER & {cell.lower() for cell in rows[0]} or not rows[0][0] or _is_title(rows)
+    ):
         rows = rows[1:]
     if (
         len(rows) > 1
@@ -211,6 +228,16 @@ def _listed(raw: bytes, n: int, numbered: int = 2) -> list[list[str]]:
     ):
         rows = [row[1:] for row in rows]
     return rows
+
+
+def _is_title(rows: list[list[str]]) -> bool:
+    """Return whether the first row alone is no barcode and no id of Ensembl, as a header in any words is."""
+
+    def tells(row: list[str]) -> bool:
+        return any(_ENSEMBL.match(cell) or _BARCODE.fullmatch(cell) for cell in row)
+
+    some = rows[1 : _SOME + 1]
+    return not tells(rows[0]) and sum(map(tells, some)) > 0.9 * len(some)
 
 
 def _barcode_lines(path: Path, n: int) -> tuple[int, Callable[[npt.NDArray[np.int64]], Strings]]:
@@ -238,22 +265,46 @@ def _entries(matrix: Path) -> sparse.coo_array:
     from scipy import io as scipy_io
     from scipy import sparse
 
-    raw = _read_bytes(matrix)
+    raw = _read_bytes(matrix).removeprefix(BOM_UTF8)
+    if b"\r" in raw:
+        raw = raw.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     head = raw[:200].split(b"\n")[0].lower().split()
-    if head[:1] != [b"%%matrixmarket"] or not {b"integer", b"real"} & set(head):
+    if head[:1] != [b"%%matrixmarket"] or not _NUMBERS & set(head):
         raise CarseqError(
             f"{matrix} is not a matrix of counts",
             f"it begins {raw[:60]!r}",
             "give a MatrixMarket file of integers, as Cell Ranger and STARsolo write it",
         )
+    entries = raw[raw.find(b"\n") + 1 :]
+    # Comments may be in any language.
+    entries = entries[_COMMENTS.match(entries).end() :]  # type: ignore[union-attr]
     # SciPy's reader crashes the process on some bytes that are not text, and on a last line that is cut off.
-    if (odd := re.search(rb"[^\t\n\r\x20-\x7e]", raw)) is not None:
+    if (odd := re.search(rb"[^\t\n\x20-\x7e]", entries)) is not None:
         raise _odd_byte(matrix, odd)
-    raw = raw.rstrip() + b"\n"
+    entries = entries.rstrip() + b"\n"
+    _check_numbers(matrix, entries)
     # Read as integers, a value of 0.5 would silently become 0.
-    first, end, entries = raw.partition(b"\n")
-    text = re.sub(rb"^(%%MatrixMarket.*)integer", rb"\1real", first) + end + entries
+    first = b" ".join(b"real" if word in _NUMBERS else word for word in head[1:])
+    text = b"%%MatrixMarket " + first + b"\n" + entries
     return sparse.coo_array(scipy_io.mmread(io.BytesIO(text), spmatrix=False))
+
+
+def _check_numbers(matrix: Path, entries: bytes) -> None:
+    """Raise unless the entries are of numbers alone: SciPy's reader passes over what stands behind one (1,5 is 1)."""
+    letters = set(entries.translate(None, _OF_NUMBERS))
+    if letters <= _NOT_A_NUMBER:
+        return
+    odd = next(c for c in sorted(letters - _NOT_A_NUMBER))
+    at = entries.find(bytes((odd,)))
+    line = entries[entries.rfind(b"\n", 0, at) + 1 : entries.find(b"\n", at)].decode()
+    comma = chr(odd) == ","
+    raise CarseqError(
+        f"{matrix} holds entries that are no numbers",
+        f"{line[:60]!r}" + (", with a comma in a number" if comma else ""),
+        "write the numbers with a point, and raw counts, which are whole: corrected or normalised ones cannot be used"
+        if comma
+        else "give the matrix as the counting program wrote it; transfer it again if it is that",
+    )
 
 
 def _text_lines(path: Path) -> list[str]:
@@ -261,11 +312,3 @@ def _text_lines(path: Path) -> list[str]:
         bare_name(line) if "," not in line else line
         for line in _read_bytes(path).decode("utf-8-sig").splitlines()
     ]
-
-
-def _repeated(matrix: Path, n: int, of: int) -> CarseqError:
-    return CarseqError(
-        f"{matrix} counts some genes twice in one barcode",
-        f"{n:,} of its {of:,} entries repeat a place",
-        "give the file as the counting program wrote it",
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from scipy import sparse
 
 Strings = npt.NDArray[np.object_]
+#: A name in quotation marks, before which ``b`` may stand.
+_QUOTED = re.compile(r"b?([\"'])(.+)\1", re.DOTALL)
 
 
 @dataclass
@@ -41,10 +44,14 @@ class Stored:
 
 
 def bare_name(name: Any) -> str:
-    """Return a name without blanks and quotation marks around it."""
+    """Return a name without blanks and quotation marks around it, nor what Python writes around bytes.
+
+    >>> bare_name(' "CD3D" '), bare_name("b'CD3D'"), bare_name("5'LTR")
+    ('CD3D', 'CD3D', "5'LTR")
+    """
     text = str(name).strip()
-    if len(text) > 2 and text[0] == text[-1] == '"':
-        text = text[1:-1].strip()
+    if len(text) > 2 and text[-1] in "\"'" and (found := _QUOTED.fullmatch(text)):
+        text = found[2].strip()
     return text
 
 
@@ -70,4 +77,13 @@ def tell_twice(names: pd.Index, path: Path, what: str) -> None:
         f"give every {what} once; matrices of several libraries that were joined need a prefix for each library"
         if what == "barcode"
         else "keep each gene once, or give gene ids beside the symbols (`var['gene_ids']`)",
+    )
+
+
+def repeated(matrix: Path, n: int, of: int) -> CarseqError:
+    """Return the error for a file of which ``n`` entries of ``of`` repeat a place."""
+    return CarseqError(
+        f"{matrix} counts some genes twice in one barcode",
+        f"{n:,} of its {of:,} entries repeat a place",
+        "give the file as the counting program wrote it",
     )
