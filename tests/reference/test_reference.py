@@ -285,6 +285,36 @@ def test_chromosomes_of_two_names_are_refused_though_scaffolds_have_one(
 
 
 @pytest.mark.parametrize(
+    ("genomic", "annotated"),
+    [("chr1", "CM000663.2"), ("CM000685.2", "chrX"), ("CM000686.2", "NC_000024.10"), ("chr7", "GRCh38_chr7")],
+)  # fmt: skip
+def test_chromosomes_of_genbanks_names_are_told(tmp_path, genomic, annotated):
+    """A FASTA of GenBank beside another's GTF: with the scaffolds' names alike, all chromosomes were lost."""
+    (tmp_path / "g.fa").write_text(f">{genomic}\n{PLUS}\n>KI270728.1\nACGTACGT\n")
+    (tmp_path / "g.gtf").write_text(
+        gtf_line(annotated, 1, 10) + gtf_line("KI270728.1", 1, 4, gene="G2", transcript="T2")
+    )
+    with pytest.raises(CarseqError, match="name the chromosomes differently"):
+        reference.check_reference(tmp_path / "g.fa", tmp_path / "g.gtf")
+
+
+def test_an_annotation_that_ends_within_its_attributes_is_refused(genome):
+    """A download that ended early: the last line had its nine columns, and the genes behind it were lost."""
+    text = (genome / "g.gtf").read_text()
+    (genome / "g.gtf").write_text(text.rstrip("\n"))
+    reference.check_reference(genome / "g.fa", genome / "g.gtf")
+    at = text.rfind("\t") + 1
+    for end in range(at + 1, len(text) - 1):
+        whole = text[:end].rstrip()[-1] in ';"' and text[at:end].count('"') % 2 == 0
+        (genome / "g.gtf").write_text(text[:end])
+        if whole:
+            continue
+        with pytest.raises(CarseqError) as error:
+            reference.check_reference(genome / "g.fa", genome / "g.gtf")
+        assert "line 2: " in error.value.cause
+
+
+@pytest.mark.parametrize(
     ("genomic", "annotated"), [("chrM", "MT"), ("MT", "chrM"), ("chrM", "NC_012920.1"), ("M", "MT")]
 )
 def test_a_mitochondrion_of_two_names_is_refused(genome, genomic, annotated):
@@ -338,6 +368,31 @@ def test_a_contig_of_the_car_is_found_without_an_annotation(genome, how):
     (genome / "g.fa").write_text(f"{plain}>pLV_2021\n{held}\n")
     with pytest.raises(CarseqError, match="holds the CAR already, under the name pLV_2021"):
         check_car_is_new(genome / "g.fa", genome / "g.gtf", construct)
+
+
+def test_doubts_of_genome_and_annotation_are_returned(tmp_path):
+    """A genome whose repeats are N (Ensembl's dna_rm), and one without half of its chromosomes: `check` was content."""
+    construct = load_construct(data_path("constructs/ide-cel.gb"), name="CAR")
+    rng = random.Random(1)
+    contig = "".join(rng.choices("ACGT", k=20_000))
+    lines = "".join(
+        gtf_line("chr1", 1 + 1000 * i, 700 + 1000 * i, gene=f"G{i}", transcript=f"T{i}")
+        for i in range(20)
+    )
+    elsewhere = "".join(gtf_line("2", 1, 700, gene=f"H{i}", transcript=f"U{i}") for i in range(20))
+    found = []
+    for masked, more in ((False, ""), (True, ""), (False, elsewhere)):
+        held = f"{contig[:100]}{'N' * 500}{contig[600:]}" if masked else contig
+        (tmp_path / "g.fa").write_text(f">chr1\n{held}\n")
+        (tmp_path / "g.gtf").write_text(lines + more)
+        doubts = []
+        check_car_is_new(tmp_path / "g.fa", tmp_path / "g.gtf", construct, doubts=doubts)
+        found.append(doubts)
+    assert found[0] == []
+    assert "3.6 % of the bases" in found[1][0]
+    assert "`dna_sm`" in found[1][0]
+    assert "20 genes of the annotation are lost" in found[2][0]
+    assert "names them otherwise (chr1, ...)" in found[2][0]
 
 
 @pytest.mark.parametrize(

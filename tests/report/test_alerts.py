@@ -186,7 +186,7 @@ def test_a_contig_of_another_car_is_an_alert(
 
 
 def test_what_was_noted_of_reads_and_bam_stands_on_the_page(results: Path, tmp_path: Path) -> None:
-    """A lane of another library, a part of a BAM, two donors in a matrix: only a log said so, and the page is read."""
+    """A lane of another library, a part of a BAM, another assembly: only a log said so, and the page is read."""
     folder = tmp_path / "results"
     shutil.copytree(results, folder)
     sample = read_study(folder).samples[0]
@@ -203,11 +203,15 @@ def test_what_was_noted_of_reads_and_bam_stands_on_the_page(results: Path, tmp_p
     cells.uns["doubts"] = np.array(
         ["/x/m.h5ad: obs names 2 donors; give each its own matrix"], dtype=object
     )
+    path = Path(FILES["car_checked"].at(folder))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"doubts": ["it is of another assembly; give both of one source"]}))
     path = Path(FILES["sample_cells"].at(folder, sample=sample))
     path.parent.mkdir(parents=True, exist_ok=True)
     cells.write_h5ad(path)
     found = [(a.where, a.message, a.remedy) for a in alerts.alerts(read_study(folder))]
     assert (sample, "/x/m.h5ad: obs names 2 donors", "Give each its own matrix.") in found
+    assert ("reference", "it is of another assembly", "Give both of one source.") in found
     assert any(where == sample and "(L002_R1.fastq.gz)" in said for where, said, _ in found)
     assert (sample, "the BAM is a part of what was counted", "Give the whole BAM.") in found
 

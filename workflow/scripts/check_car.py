@@ -12,5 +12,7 @@ with job(snakemake):
     given, params = snakemake.input, snakemake.params
     vector = with_record(given.construct, params.record)
     construct = load_construct(vector, name=params.name, form=params.form)
-    check_car_is_new(given.fasta, given.gtf, construct)
-    write_text(json.dumps({"name": params.name}) + "\n", snakemake.output[0])
+    doubts = []
+    check_car_is_new(given.fasta, given.gtf, construct, doubts=doubts)
+    checked = {"name": params.name, "doubts": doubts}
+    write_text(json.dumps(checked) + "\n", snakemake.output[0])

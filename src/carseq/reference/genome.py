@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from array import array
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -33,13 +33,21 @@ MAX_READ = 300
 MOST_LOST = 0.01
 #: The human mitochondrion, by whatever name: chrM (UCSC, GENCODE), MT (Ensembl), NC_012920.1 (RefSeq).
 MITOCHONDRION = "mt"
+_OF_MITOCHONDRION = ("m", "mito", "nc_012920.1", "nc_012920", "j01415.2", "j01415")
 #: RefSeq's names of the chromosomes of GRCh37 and GRCh38 (NC_000001.11, NC_000023.11 for X).
 _REFSEQ = re.compile(r"nc_0000(\d\d)(?:\.\d+)?")
+#: GenBank's names of the chromosomes of GRCh37 and GRCh38 (CM000663.2 for chr1 to CM000686.2 for Y), and what stands
+#: before a chromosome's name (chr1, GRCh38_chr1, chromosome_1).
+_GENBANK, _BEFORE_GENBANK = re.compile(r"cm000(66[3-9]|67\d|68[0-6])(?:\.\d+)?"), 662
+_BEFORE_NAME = re.compile(r"^((grch3[78]|hg19|hg38)[_.:-]+)?(chromosome|chr)?[_.:-]*(?=[^_.:-])")
 #: Introns of a contig that are looked at, and bases of one, at least: shorter gaps are of frameshifts.
 INTRONS_OF_CONTIG, _SHORTEST_INTRON = 500, 30
 #: Introns, at least, that tell whether an annotation is of the genome, and the share of them with usual ends below
 #: which it is not: of another assembly's 1 in 128 has them by chance.
 FEWEST_INTRONS, FEWEST_USUAL = 200, 0.5
+#: Bases of transcripts, at least, that tell whether a genome was masked, and the share of them that are no A, C, G or T
+#: above which it was: of GRCh38's hardly one is, and repeats are a tenth.
+FEWEST_BASES, MOST_UNKNOWN = 10_000, 0.01
 #: At most this many bad lines of an annotation are named one by one.
 TOLD = 3
 
@@ -55,7 +63,8 @@ def gtf_exons(gtf: str | Path) -> Iterator[tuple[str, int, int, str, dict[str, s
         If lines are not GTF, with the numbers of the first ones.
     """
     bad: list[str] = []
-    n_bad = 0
+    n_bad = number = 0
+    line = usual = ""
     with open_text(gtf) as lines:
         for number, line in enumerate(lines, 1):
             if line.startswith("#") or line.isspace():
@@ -73,7 +82,11 @@ def gtf_exons(gtf: str | Path) -> Iterator[tuple[str, int, int, str, dict[str, s
                     if len(bad) < TOLD:
                         bad.append(_lacking(number, lacking, attributes, fields[8]))
                     continue
+                usual = usual or fields[8]
                 yield fields[0], int(fields[3]) - 1, int(fields[4]), fields[6], attributes
+    if not line.endswith("\n") and line.count("\t") == 8 and _is_cut(line, usual):
+        n_bad += 1
+        bad.append(f"line {number}: it ends within its attributes ({line[-40:]})")
     if n_bad:
         raise CarseqError(
             f"{n_bad:,} line{'s' if n_bad > 1 else ''} of the annotation {gtf} "
@@ -82,6 +95,14 @@ def gtf_exons(gtf: str | Path) -> Iterator[tuple[str, int, int, str, dict[str, s
             "correct them, or give a GTF (not GFF3) as Ensembl, GENCODE or 10x make it; if its end is bad, it may be "
             "cut off: transfer it again",
         )
+
+
+def _is_cut(line: str, usual: str) -> bool:
+    """Return whether the last line of a GTF ends within its attributes, unlike ``usual`` ones of other lines."""
+    ends = (";", '"')
+    return line.count('"') % 2 == 1 or (
+        usual.rstrip().endswith(ends) and not line.rstrip().endswith(ends)
+    )
 
 
 def _attributes(text: str) -> dict[str, str]:
@@ -268,13 +289,19 @@ def is_mitochondrion(contig: str) -> bool:
 
 
 def _bare(contig: str) -> str:
-    """Return the name of a chromosome as all sources have it (chr1, Chr01, NC_000001.11 and 1: 1; chrM and MT: mt)."""
-    bare = contig.lower().removeprefix("chr")
+    """Return the name of a chromosome as all sources have it.
+
+    1 of chr1, Chr01, GRCh38_chr1, NC_000001.11 and CM000663.2; mt of chrM and MT.
+    """
+    bare = _BEFORE_NAME.sub("", contig.lower())
     if found := _REFSEQ.fullmatch(bare):
-        bare = {"23": "x", "24": "y"}.get(found[1], found[1])
-    if bare.isdigit():
-        bare = bare.lstrip("0")
-    return MITOCHONDRION if bare in ("m", "mito", "nc_012920.1", "nc_012920") else bare
+        number = int(found[1])
+    elif found := _GENBANK.fullmatch(bare):
+        number = int(found[1]) - _BEFORE_GENBANK
+    else:
+        bare = bare.lstrip("0") if bare.isdigit() else bare
+        return MITOCHONDRION if bare in _OF_MITOCHONDRION else bare
+    return {23: "x", 24: "y"}.get(number, str(number))
 
 
 def raise_if_named(
@@ -412,6 +439,83 @@ def doubt_of_introns(introns: Counter[bool]) -> str:
         "genome, where nearly all do: it is of another assembly (hg19, GRCh38, T2T) or species whose contigs have the "
         "same names, and most reads would be of no gene; give FASTA and GTF of one source"
     )
+
+
+def doubt_of_lost(
+    lost: Mapping[str, Collection[str]], n_genes: int, names: Iterable[str] = ()
+) -> str:
+    """Say that genes are lost with contigs that the genome lacks; nothing if no more are than scaffolds have.
+
+    Parameters
+    ----------
+    lost
+        Genes that lie on no contig of the genome, by the contig that it lacks.
+    n_genes
+        Genes that lie on one.
+    names
+        Of the genome's contigs.
+
+    >>> doubt_of_lost({"KI270728.1": {"AC0001.1"}}, 20_000)
+    ''
+    """
+    n = len(set().union(*lost.values()))
+    if n <= MOST_LOST * (n_genes + n):
+        return ""
+    most = sorted(lost, key=lambda contig: -len(lost[contig]))
+    more = f" and {len(most) - 3} more" if len(most) > 3 else ""
+    own = ", ".join(list(names)[:3])
+    return (
+        f"{n:,} genes of the annotation are lost, for the genome lacks their contigs ({', '.join(most[:3])}{more}): if "
+        "it should have them, its file was cut off or holds a part of the genome"
+        + (f", or it names them otherwise ({own}, ...)" if own else "")
+        + "; give FASTA and GTF of one source, whole"
+    )
+
+
+def tally_bases(
+    transcripts: Iterable[EndogenousTranscript], tally: Counter[bool]
+) -> Iterator[EndogenousTranscript]:
+    """Yield transcripts, and count which of their bases are A, C, G and T."""
+    for transcript in transcripts:
+        unknown = len(transcript.sequence.encode().translate(None, b"ACGT"))
+        tally[True] += len(transcript.sequence) - unknown
+        tally[False] += unknown
+        yield transcript
+
+
+def doubt_of_bases(tally: Counter[bool]) -> str:
+    """Say that a genome's repeats were masked; nothing if hardly a base is.
+
+    Parameters
+    ----------
+    tally
+        As of :func:`tally_bases`.
+
+    >>> doubt_of_bases(Counter({True: 999_000, False: 1000}))
+    ''
+    """
+    share = tally[False] / max(1, tally.total())
+    if tally.total() < FEWEST_BASES or share <= MOST_UNKNOWN:
+        return ""
+    return (
+        f"{plain_percent(share)} of the bases of the annotation's transcripts are N or another letter than A, C, G and "
+        "T in the genome: its repeats were masked (as in Ensembl's `dna_rm`), and reads of them would be of no gene; "
+        "give the genome unmasked, or masked by small letters (Ensembl's `dna` or `dna_sm`)"
+    )
+
+
+def lost_genes(
+    annotation: Iterable[Exons], contigs_there: Collection[str]
+) -> tuple[dict[str, set[str]], int]:
+    """Return the genes that lie on no contig of the genome, by the contig, and how many lie on one."""
+    here: set[str] = set()
+    away: dict[str, set[str]] = {}
+    for exons in annotation:
+        if exons.contig in contigs_there:
+            here.add(exons.gene)
+        else:
+            away.setdefault(exons.contig, set()).add(exons.gene)
+    return {contig: own - here for contig, own in away.items() if own - here}, len(here)
 
 
 def _ends_of_introns(chromosome: str, exons: Exons) -> Iterator[bool]:

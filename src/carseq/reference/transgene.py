@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, pairwise
 from pathlib import Path
@@ -16,7 +17,16 @@ from carseq.construct.homology import EndogenousTranscript, rivals
 from carseq.construct.reading import MAX_LENGTH
 from carseq.errors import CarseqError
 from carseq.io.fasta import contigs, fasta_records
-from carseq.reference.genome import raise_if_named, read_annotation, read_transcripts
+from carseq.reference.genome import (
+    doubt_of_bases,
+    doubt_of_introns,
+    doubt_of_lost,
+    lost_genes,
+    raise_if_named,
+    read_annotation,
+    read_transcripts,
+    tally_bases,
+)
 
 #: Length of the exact matches that are counted, nt: none of 31 is shared by chance.
 WORD = 31
@@ -38,6 +48,8 @@ def check_car_is_new(
     gtf: str | Path,
     construct: Construct,
     transcripts: Iterable[EndogenousTranscript] | None = None,
+    *,
+    doubts: list[str] | None = None,
 ) -> None:
     """Check that genome and annotation do not hold the CAR, under its own name or another.
 
@@ -51,6 +63,8 @@ def check_car_is_new(
         The CAR.
     transcripts
         Those of the annotation, where they are read already.
+    doubts
+        Is filled with what makes genome and annotation doubtful, where the transcripts are read here.
 
     Raises
     ------
@@ -61,9 +75,16 @@ def check_car_is_new(
     named = any(construct.name in (exons.gene_id, exons.gene) for exons in annotation)
     lengths = contigs(fasta)
     raise_if_named(fasta, gtf, construct.name, lengths, annotated=named)
+    introns: Counter[bool] = Counter()
+    bases: Counter[bool] = Counter()
     if transcripts is None:
-        transcripts = read_transcripts(fasta, annotation)
+        transcripts = read_transcripts(fasta, annotation, introns=introns)
+        if doubts is not None:
+            transcripts = tally_bases(transcripts, bases)
     raise_if_car(construct, chain(transcripts, small_contigs(fasta, lengths)))
+    if doubts is not None:
+        lost = doubt_of_lost(*lost_genes(annotation, lengths), lengths)
+        doubts += filter(None, (doubt_of_introns(introns), doubt_of_bases(bases), lost))
 
 
 def small_contigs(fasta: str | Path, lengths: Mapping[str, int]) -> Iterator[EndogenousTranscript]:

@@ -238,6 +238,7 @@ def alerts(study: Study) -> list[Alert]:
             )
         )
     found += _contig_alerts(study.losses)
+    found += [Alert("warn", "reference", *doubt) for doubt in study.doubts_of_reference]
     for sample, doubts in study.doubts.items():
         found += [Alert("warn", sample, told, remedy) for told, remedy in doubts]
     for sample in study.samples:

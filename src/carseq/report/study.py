@@ -91,6 +91,8 @@ class Study:
     lineages_hit
         Lineages that lost far more cells to a filter than the others of their sample: ``sample``, ``step``,
         ``lineage``, ``n`` and ``n_removed`` cells, and ``others``, the share that these lost.
+    doubts_of_reference
+        What makes genome and annotation doubtful, and what to do about it.
     """
 
     results: Path
@@ -133,6 +135,7 @@ class Study:
     missing: list[str]
     beside_car: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=BESIDE_CAR))
     lineages_hit: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=LINEAGES_HIT))
+    doubts_of_reference: list[tuple[str, str]] = field(default_factory=list)
 
     @property
     def is_surrogate(self) -> bool:
@@ -271,11 +274,14 @@ class _Reader:
             for told, remedy in read_json(path).get("doubts", []):
                 found.append((str(told), f"{remedy[:1].upper()}{remedy[1:]}."))
         if (path := self.results / FILES["sample_cells"].at(sample=sample)).exists():
-            for text in read_doubts(path):
-                told, _, remedy = text.rpartition("; ")
-                if told:
-                    found.append((told, f"{remedy[:1].upper()}{remedy[1:]}."))
+            found += filter(None, map(_parted, read_doubts(path)))
         return found
+
+    def doubts_of_reference(self) -> list[tuple[str, str]]:
+        """Return what was noted of genome and annotation when they were looked at."""
+        path = self.results / FILES["car_checked"].at()
+        noted = read_json(path).get("doubts", []) if path.exists() else []
+        return list(filter(None, map(_parted, noted)))
 
     def transcript(self) -> tuple[str, int]:
         path = self.there("transcript")
@@ -361,11 +367,18 @@ class _Reader:
             umap=umap,
             benchmarks=self.benchmarks(),
             doubts={sample: self.doubts(sample) for sample in samples},
+            doubts_of_reference=self.doubts_of_reference(),
             missing=self.missing,
             beside_car=self.beside_car(car),
             lineages_hit=self.lineages_hit,
             **tables,
         )
+
+
+def _parted(text: str) -> tuple[str, str] | None:
+    """Return what was told and, behind the last semicolon, what to do about it; None where nothing is."""
+    told, _, remedy = text.rpartition("; ")
+    return (told, f"{remedy[:1].upper()}{remedy[1:]}.") if told else None
 
 
 def _stack(tables: list[pd.DataFrame], empty: pd.DataFrame) -> pd.DataFrame:

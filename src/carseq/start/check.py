@@ -26,11 +26,13 @@ from carseq.library.strand import strand_panel
 from carseq.library.whitelist import read_parts, read_whitelist
 from carseq.machine import disk_megabytes, machine_megabytes
 from carseq.reference.genome import (
-    MOST_LOST,
     check_reference,
+    doubt_of_bases,
     doubt_of_introns,
+    doubt_of_lost,
     gene_symbols,
     read_transcripts,
+    tally_bases,
 )
 from carseq.reference.index import check_index
 from carseq.reference.star import star_version
@@ -398,7 +400,8 @@ def _check_genome(study: Study, constructs: list[Construct], genome: _Genome) ->
         plain = given.insertion == "none"
         check_index(given.star_index, fasta, gtf, plain=plain)
     introns: Counter[bool] = Counter()
-    transcripts = list(read_transcripts(fasta, gtf, introns=introns))
+    bases: Counter[bool] = Counter()
+    transcripts = list(tally_bases(read_transcripts(fasta, gtf, introns=introns), bases))
     named = sorted({t.gene for t in transcripts})
     # Behind a genome's prefix (GRCh38_CD19), or by their ids, genes are the same as in the matrix of a run.
     genome.genes = {*named, *symbols_of(pd.Index(named)).names}
@@ -406,7 +409,9 @@ def _check_genome(study: Study, constructs: list[Construct], genome: _Genome) ->
     genome.sound = True
     doubt = doubt_of_introns(introns)
     yield "reference", Note(doubt) if doubt else "genome and annotation go together"
-    yield from _check_lost(lost, len(genome.genes))
+    for doubt in (doubt_of_bases(bases), doubt_of_lost(lost, len(genome.genes), genome.contigs)):
+        if doubt:
+            yield "reference", Note(doubt)
     if (
         len(genome.genes) >= TOY_GENES
         and not is_mitochondrial(pd.Index(sorted(genome.genes))).any()
@@ -441,22 +446,6 @@ def _check_target(target: str | None, genes: Collection[str]) -> Iterator[Found]
     elif meant != target:
         told += f"; its gene is {meant}"
     yield "construct.target", Note(told)
-
-
-def _check_lost(lost: dict[str, set[str]], n_genes: int) -> Iterator[Found]:
-    """Yield which genes are lost with contigs that the genome lacks, where they are more than those of scaffolds."""
-    n = len(set().union(*lost.values()))
-    if n <= MOST_LOST * (n_genes + n):
-        return
-    most = sorted(lost, key=lambda contig: -len(lost[contig]))
-    more = f" and {len(most) - 3} more" if len(most) > 3 else ""
-    yield (
-        "reference",
-        Note(
-            f"{n:,} genes of the annotation are lost, for the genome lacks their contigs ({', '.join(most[:3])}{more})"
-            ": if it should have them, its file was cut off or holds a part of the genome"
-        ),
-    )
 
 
 def _check_species(genes: Collection[str], gtf: str) -> Iterator[Found]:
