@@ -381,8 +381,10 @@ def test_doubts_of_genome_and_annotation_are_returned(tmp_path):
     )
     elsewhere = "".join(gtf_line("2", 1, 700, gene=f"H{i}", transcript=f"U{i}") for i in range(20))
     found = []
-    for masked, more in ((False, ""), (True, ""), (False, elsewhere)):
+    for masked, more in ((False, ""), (True, ""), (False, elsewhere), (False, "bare")):
         held = f"{contig[:100]}{'N' * 500}{contig[600:]}" if masked else contig
+        if more == "bare":
+            held, more = f"{held}\n>chr2\n{held}", ""
         (tmp_path / "g.fa").write_text(f">chr1\n{held}\n")
         (tmp_path / "g.gtf").write_text(lines + more)
         doubts = []
@@ -393,6 +395,8 @@ def test_doubts_of_genome_and_annotation_are_returned(tmp_path):
     assert "`dna_sm`" in found[1][0]
     assert "20 genes of the annotation are lost" in found[2][0]
     assert "names them otherwise (chr1, ...)" in found[2][0]
+    assert "50 % of the genome's bases" in found[3][0]
+    assert "no gene (chr2)" in found[3][0]
 
 
 @pytest.mark.parametrize(

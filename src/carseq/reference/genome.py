@@ -48,6 +48,9 @@ FEWEST_INTRONS, FEWEST_USUAL = 200, 0.5
 #: Bases of transcripts, at least, that tell whether a genome was masked, and the share of them that are no A, C, G or T
 #: above which it was: of GRCh38's hardly one is, and repeats are a tenth.
 FEWEST_BASES, MOST_UNKNOWN = 10_000, 0.01
+#: Share of a genome's bases that may lie on contigs without a gene: of alternative loci, patches and decoys beside
+#: GRCh38's chromosomes it is some hundredths.
+MOST_BARE = 0.15
 #: At most this many bad lines of an annotation are named one by one.
 TOLD = 3
 
@@ -151,13 +154,7 @@ def _lacking(number: int, lacking: list[str], attributes: dict[str, str], text: 
     return told
 
 
-def check_reference(
-    fasta: str | Path,
-    gtf: str | Path,
-    car: str | None = None,
-    *,
-    lost: dict[str, set[str]] | None = None,
-) -> dict[str, int]:
+def check_reference(fasta: str | Path, gtf: str | Path, car: str | None = None) -> dict[str, int]:
     """Check that genome and annotation go together and do not hold the CAR already; return the contigs' lengths.
 
     Parameters
@@ -166,8 +163,6 @@ def check_reference(
         Genome and annotation.
     car
         Name of the CAR; None leaves it to :func:`carseq.reference.transgene.check_car_is_new`.
-    lost
-        Is filled with the genes that lie on no contig of the genome, by the contig that it lacks.
 
     Raises
     ------
@@ -232,8 +227,6 @@ def check_reference(
         )
     if unknown:
         gone = {contig: genes - here for contig, genes in away.items() if genes - here}
-        if lost is not None:
-            lost.update(gone)
         log.warning(
             "%d contigs of the annotation are not in the genome: %s; %d genes lie on them alone and are lost",
             len(unknown),
@@ -420,6 +413,34 @@ def transcripts_of_genes(
             yield EndogenousTranscript(exons.gene, name, spliced[name]), exons.gene_id
 
 
+def doubts_of(
+    annotation: Sequence[Exons],
+    lengths: Mapping[str, int],
+    introns: Counter[bool],
+    bases: Counter[bool],
+) -> list[str]:
+    """Return what makes genome and annotation doubtful, in words.
+
+    Parameters
+    ----------
+    annotation
+        As of :func:`read_annotation`.
+    lengths
+        Of the genome's contigs, nt.
+    introns
+        As of :func:`transcripts_of_genes`.
+    bases
+        As of :func:`tally_bases`.
+    """
+    found = (
+        doubt_of_introns(introns),
+        doubt_of_bases(bases),
+        doubt_of_lost(*lost_genes(annotation, lengths), lengths),
+        doubt_of_bare(annotation, lengths),
+    )
+    return list(filter(None, found))
+
+
 def doubt_of_introns(introns: Counter[bool]) -> str:
     """Say that an annotation is of another genome, by the ends of its introns; nothing if they are usual, or few.
 
@@ -469,6 +490,29 @@ def doubt_of_lost(
         "it should have them, its file was cut off or holds a part of the genome"
         + (f", or it names them otherwise ({own}, ...)" if own else "")
         + "; give FASTA and GTF of one source, whole"
+    )
+
+
+def doubt_of_bare(annotation: Iterable[Exons], lengths: Mapping[str, int]) -> str:
+    """Say that much of a genome lies on contigs without a gene, as where an annotation was cut off; else nothing.
+
+    Parameters
+    ----------
+    annotation
+        As of :func:`read_annotation`.
+    lengths
+        Of the genome's contigs, nt.
+    """
+    annotated = {exons.contig for exons in annotation}
+    bare = sorted((name for name in lengths if name not in annotated), key=lambda n: -lengths[n])
+    share = sum(lengths[name] for name in bare) / max(1, sum(lengths.values()))
+    if share <= MOST_BARE or len(bare) == len(lengths):
+        return ""
+    more = f" and {len(bare) - 3} more" if len(bare) > 3 else ""
+    return (
+        f"{plain_percent(share)} of the genome's bases lie on contigs on which the annotation has no gene "
+        f"({', '.join(bare[:3])}{more}): if it should have some there, its file was cut off or is of a part of the "
+        "genome, and reads there are of no gene; give FASTA and GTF of one source, whole"
     )
 
 

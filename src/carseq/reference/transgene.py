@@ -18,10 +18,7 @@ from carseq.construct.reading import MAX_LENGTH
 from carseq.errors import CarseqError
 from carseq.io.fasta import contigs, fasta_records
 from carseq.reference.genome import (
-    doubt_of_bases,
-    doubt_of_introns,
-    doubt_of_lost,
-    lost_genes,
+    doubts_of,
     raise_if_named,
     read_annotation,
     read_transcripts,
@@ -83,8 +80,7 @@ def check_car_is_new(
             transcripts = tally_bases(transcripts, bases)
     raise_if_car(construct, chain(transcripts, small_contigs(fasta, lengths)))
     if doubts is not None:
-        lost = doubt_of_lost(*lost_genes(annotation, lengths), lengths)
-        doubts += filter(None, (doubt_of_introns(introns), doubt_of_bases(bases), lost))
+        doubts += doubts_of(annotation, lengths, introns, bases)
 
 
 def small_contigs(fasta: str | Path, lengths: Mapping[str, int]) -> Iterator[EndogenousTranscript]:

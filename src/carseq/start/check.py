@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from carseq.construct import Construct, load_construct
 from carseq.construct.genes import human_parts, is_annotated
 from carseq.errors import CarseqError
-from carseq.io.fasta import contigs
 from carseq.io.genes import MIN_IDS, check_genes, is_mitochondrial, marker_genes
 from carseq.io.genes import gene_symbols as symbols_of
 from carseq.io.remote import ask, check_address, is_url
@@ -27,10 +26,9 @@ from carseq.library.whitelist import read_parts, read_whitelist
 from carseq.machine import disk_megabytes, machine_megabytes
 from carseq.reference.genome import (
     check_reference,
-    doubt_of_bases,
-    doubt_of_introns,
-    doubt_of_lost,
+    doubts_of,
     gene_symbols,
+    read_annotation,
     read_transcripts,
     tally_bases,
 )
@@ -81,7 +79,7 @@ class _Genome:
     sound: bool = False
     panel: list[str] = field(default_factory=list)
     genes: Collection[str] = ()
-    contigs: Collection[str] = ()
+    contigs: dict[str, int] = field(default_factory=dict)
     symbols: Callable[[], Mapping[str, str]] = dict
 
 
@@ -392,26 +390,24 @@ def _check_genome(study: Study, constructs: list[Construct], genome: _Genome) ->
         if not (gtf and is_url(gtf)):
             yield from _check_target(study.config.construct.target, genome.genes)
         return
-    lost: dict[str, set[str]] = {}
-    check_reference(fasta, gtf, study.config.construct.name, lost=lost)
+    genome.contigs = check_reference(fasta, gtf, study.config.construct.name)
     genome.symbols = cache(lambda: gene_symbols(gtf))
-    genome.contigs = contigs(fasta)
     if given.star_index and not study.kallisto:
         plain = given.insertion == "none"
         check_index(given.star_index, fasta, gtf, plain=plain)
     introns: Counter[bool] = Counter()
     bases: Counter[bool] = Counter()
-    transcripts = list(tally_bases(read_transcripts(fasta, gtf, introns=introns), bases))
+    annotation = read_annotation(gtf)
+    transcripts = list(tally_bases(read_transcripts(fasta, annotation, introns=introns), bases))
     named = sorted({t.gene for t in transcripts})
     # Behind a genome's prefix (GRCh38_CD19), or by their ids, genes are the same as in the matrix of a run.
     genome.genes = {*named, *symbols_of(pd.Index(named)).names}
     genome.panel = strand_panel((t.gene, t.sequence) for t in transcripts)
     genome.sound = True
-    doubt = doubt_of_introns(introns)
-    yield "reference", Note(doubt) if doubt else "genome and annotation go together"
-    for doubt in (doubt_of_bases(bases), doubt_of_lost(lost, len(genome.genes), genome.contigs)):
-        if doubt:
-            yield "reference", Note(doubt)
+    doubts = doubts_of(annotation, genome.contigs, introns, bases)
+    yield from (("reference", Note(doubt)) for doubt in doubts)
+    if not doubts:
+        yield "reference", "genome and annotation go together"
     if (
         len(genome.genes) >= TOY_GENES
         and not is_mitochondrial(pd.Index(sorted(genome.genes))).any()
