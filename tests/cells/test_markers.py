@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import pytest
@@ -81,3 +82,31 @@ def test_a_table_in_which_t_cells_would_be_missed_is_refused(
     with pytest.raises(CarseqError) as error:
         read_markers(tmp_path / "a.tsv")
     assert words in str(error.value)
+
+
+@pytest.mark.parametrize("how", ["empty rows", "capitals", "padded", "gzip", "unseen letters"])
+def test_a_marker_table_is_read_however_it_was_saved(tmp_path: Path, how: str) -> None:
+    """Empty rows of a spreadsheet and `Cell type` were refused; an unseen blank made a gene that no matrix has."""
+    rows = [["lineage", "cell_type", "gene"], ["T", "T cell", "CD3D"], ["B", "B cell", "MS4A1"]]
+    made = [list(row) for row in rows]
+    if how == "empty rows":
+        made += [["", "", ""], ["", "", ""]]
+    if how == "capitals":
+        made[0] = ["Lineage", "Cell type", "Gene"]
+    if how == "unseen letters":
+        made[1][2] = "CD3D\u200b"
+    mark = " \t " if how == "padded" else "\t"
+    text, whole = ("".join(m.join(r) + "\n" for r in t) for t, m in ((made, mark), (rows, "\t")))
+    path = tmp_path / "m.tsv"
+    path.write_text(whole)
+    expected = read_markers(path)
+    path.write_bytes(gzip.compress(text.encode()) if how == "gzip" else text.encode())
+    assert read_markers(path).equals(expected)
+
+
+def test_several_genes_in_one_cell_of_a_marker_table_are_refused(tmp_path: Path) -> None:
+    """`CD3D, CD3E` was one gene, which no matrix has: the type had no marker, without a word."""
+    path = tmp_path / "m.tsv"
+    path.write_text("lineage\tcell_type\tgene\nT\tT cell\tCD3D, CD3E\n")
+    with pytest.raises(CarseqError, match="several genes in one cell: CD3D, CD3E"):
+        read_markers(path)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import zipfile
 from pathlib import Path
 
 import anndata as ad
@@ -335,3 +338,43 @@ def test_a_delta_chain_of_a_v_gene_of_both_loci_is_a_delta_chain(tmp_path: Path)
     table = pd.read_csv(tmp_path / "a.tsv", sep="\t").drop(columns="locus")
     table.to_csv(tmp_path / "a.tsv", sep="\t", index=False)
     assert list(read_contigs(tmp_path / "a.tsv")["locus"]) == ["TRG", "TRD"]
+
+
+@pytest.mark.parametrize("how", ["padded", "gzip", "plain as gz", "bzip2", "zip", "remark"])
+def test_receptors_are_read_however_their_table_was_saved(tmp_path, how):
+    """Blanks around the cells hid all chains; gzip under another name, or none under its own, "cannot be decoded"."""
+    path = tenx(tmp_path / "a.csv", {1: [A, B], 2: [A, B2]})
+    expected = read_contigs(path)
+    text = path.read_text()
+    raw = {
+        "padded": text.replace(",", " , ").encode(),
+        "gzip": gzip.compress(text.encode()),
+        "bzip2": bz2.compress(text.encode()),
+        "remark": f"# made by me, on Monday, at noon, from run 3\n{text}".encode(),
+    }.get(how, text.encode())
+    other = tmp_path / ("b.csv.gz" if how == "plain as gz" else "b.csv")
+    other.write_bytes(raw)
+    if how == "zip":
+        with zipfile.ZipFile(other, "w") as archive:
+            archive.write(path, "filtered_contig_annotations.csv")
+    pd.testing.assert_frame_equal(read_contigs(other), expected)
+
+
+def test_a_table_of_receptors_that_ends_within_a_row_is_cut_off(tmp_path):
+    """A download that ended early: the chains behind the cut were missing without a word."""
+    path = tenx(tmp_path / "a.csv", {i: [A, B] for i in range(4)})
+    text = path.read_text()
+    for end in (len(text) * 2 // 3, text.rfind("\n", 0, -1) + 9, len(text) - 8):
+        path.write_text(text[:end])
+        with pytest.raises(CarseqError, match="is cut off"):
+            read_contigs(path)
+
+
+def test_an_empty_locus_of_airr_is_that_of_the_genes(tmp_path):
+    """MiXCR leaves `locus` out of some rows: these chains were lost."""
+    path = airr(tmp_path / "a.tsv", {1: [A, B]})
+    expected = read_contigs(path)
+    table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
+    table.loc[0, "locus"] = ""
+    table.to_csv(path, sep="\t", index=False)
+    pd.testing.assert_frame_equal(read_contigs(path), expected)

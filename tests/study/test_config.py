@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import re
 from pathlib import Path
 
 import pytest
@@ -446,6 +448,53 @@ def test_what_programs_add_to_a_table_is_left_out(tmp_path: Path, text: str) -> 
         {"sample": "U1", "patient": "007", "compartment": "urine", "dose": "3.1"},
         {"sample": "B1", "patient": "007", "compartment": "blood", "dose": "2.5"},
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "first"),
+    [("", ("3", "7")), ("Unnamed: 0", ("0", "1")), ("Unnamed: 0", ("3", "7")), ("X", ("1", "2")), ("...1", ("1", "2")),
+     (None, ("U1", "B1")), (None, ("3", "7"))],
+)  # fmt: skip
+def test_row_numbers_and_row_names_are_no_column(
+    tmp_path: Path, name: str | None, first: tuple[str, str]
+) -> None:
+    """A table that pandas or R has read and written again: `Unnamed: 0` was put beside the CAR as a number.
+
+    Rows that were left out leave gaps between the numbers; R writes the samples as names without a header.
+    """
+    lines = SHEET.splitlines()
+    head = lines[0] if name is None else f"{name}\t{lines[0]}"
+    rows = [f"{one}\t{line}" for one, line in zip(first, lines[1:], strict=True)]
+    (tmp_path / "samples.tsv").write_text("\n".join([head, *rows]) + "\n")
+    found = read_sheet(str(tmp_path / "samples.tsv"), {"sample", "patient", "compartment"})
+    assert [list(row) for _, row in found] == [lines[0].split("\t")] * 2
+    assert [row["sample"] for _, row in found] == ["U1", "B1"]
+
+
+def test_a_column_of_ones_own_is_kept(tmp_path: Path) -> None:
+    """X may be what somebody measured."""
+    lines = SHEET.splitlines()
+    rows = [f"{one}\t{line}" for one, line in zip(("5", "2"), lines[1:], strict=True)]
+    (tmp_path / "samples.tsv").write_text("\n".join([f"X\t{lines[0]}", *rows]) + "\n")
+    found = read_sheet(str(tmp_path / "samples.tsv"), {"sample", "patient", "compartment"})
+    assert [row["X"] for _, row in found] == ["5", "2"]
+
+
+def test_blanks_may_stand_before_quotation_marks(tmp_path: Path) -> None:
+    """A CSV written by hand: `"a", "b"`."""
+    text = re.sub(r"[^\t\n]+", lambda found: f'"{found[0]}"', SHEET).replace("\t", " , ")
+    (tmp_path / "samples.tsv").write_text(text)
+    found = read_sheet(str(tmp_path / "samples.tsv"), {"sample", "patient", "compartment"})
+    assert [row["sample"] for _, row in found] == ["U1", "B1"]
+    assert [row["dose"] for _, row in found] == ["3.1", "2.5"]
+
+
+def test_a_gzipped_sheet_is_told(tmp_path: Path) -> None:
+    """It said to save it in Excel as UTF-8."""
+    (tmp_path / "samples.tsv").write_bytes(gzip.compress(SHEET.encode()))
+    with pytest.raises(CarseqError, match="cannot read") as error:
+        read_sheet(str(tmp_path / "samples.tsv"), {"sample", "patient", "compartment"})
+    assert "gzip" in error.value.cause
 
 
 @pytest.mark.parametrize("mark", ["\t", ","])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import pandas as pd
 from carseq.cells.counts import car_name
 from carseq.data import path as data_path
 from carseq.errors import CarseqError
-from carseq.io.fasta import DAMAGED, check_kind
+from carseq.io.fasta import DAMAGED, whole_text
 from carseq.io.genes import is_mitochondrial, one_release
 from carseq.log import get_logger
 
@@ -90,6 +91,8 @@ def exclusive_genes(markers: pd.DataFrame) -> dict[str, list[str]]:
     return found
 
 
+#: Letters that cannot be seen, which text that was copied from a page holds.
+_UNSEEN = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\ufeff\xad"))
 #: What spreadsheets make of some genes' names (Ziemann 2016, doi:10.1186/s13059-016-1044-7).
 _DATE = r"\d{1,4}[-./](sep|mar|dec|sept|march)|(sep|mar|dec)[-./]\d{1,4}"
 
@@ -114,14 +117,22 @@ def read_markers(path: str | Path | None = None) -> pd.DataFrame:
     """
     path = Path(path) if path is not None else data_path("markers/urinary.tsv")
     try:
-        check_kind(path)
-        table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, comment="#")
+        text = whole_text(path).translate(_UNSEEN)
+        table = pd.read_csv(
+            io.StringIO(text), sep="\t", dtype=str, keep_default_na=False, comment="#"
+        )
     except (*DAMAGED, ValueError) as error:  # type: ignore[misc]
         raise CarseqError(
             f"cannot read the marker table {path}",
             " ".join(str(error).split()),
             "give a tab-separated table with columns lineage, cell_type and gene",
         ) from None
+    spelt = {name: re.sub(r"[\s_.-]+", "_", str(name).strip().lower()) for name in table.columns}
+    known = {name: own for name, own in spelt.items() if own in MARKER_COLUMNS}
+    if len(set(known.values())) == len(known):
+        table = table.rename(columns=known)
+    # Rows of a table that was longer in its spreadsheet.
+    table = table[table.apply(lambda row: any(str(cell).strip() for cell in row), axis=1)]
     missing = [name for name in ("lineage", "cell_type", "gene") if name not in table]
     if missing or table.empty:
         raise CarseqError(
@@ -138,6 +149,12 @@ def read_markers(path: str | Path | None = None) -> pd.DataFrame:
                 f"row {int(np.flatnonzero(blank)[0]) + 1} of its {len(table)}",
                 "fill the cell, or take the row out",
             )
+    if (several := table["gene"].str.contains(r"[,;\s]")).any():
+        raise CarseqError(
+            f"the marker table {path} has several genes in one cell: {table['gene'][several].iloc[0][:80]}",
+            "no gene is called so, and none of them would be looked at",
+            "give each gene a row of its own",
+        )
     if (dates := table["gene"].str.fullmatch(_DATE, case=False)).any():
         raise CarseqError(
             f"the marker table {path} has a date in place of a gene: {table['gene'][dates].iloc[0]}",

@@ -8,7 +8,7 @@ that chain alone.
 
 from __future__ import annotations
 
-import gzip
+import io
 import re
 import warnings
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ import pandas as pd
 
 from carseq.cells.markers import T_LINEAGE
 from carseq.errors import CarseqError
-from carseq.io.fasta import DAMAGED, check_kind, is_gzipped
+from carseq.io.fasta import DAMAGED, whole_text
 from carseq.log import get_logger
 from carseq.schema.obs import OPTIONAL_OBS
 from carseq.schema.tables import RECEPTORS
@@ -68,17 +68,36 @@ MANY = 20
 LEAST_SHARE = 0.3
 
 
-def _comments(path: Path) -> int:
+def _comments(lines: list[str]) -> int:
     """Return how many lines of comments stand before a table; TRUST4's header begins with ``#`` too."""
-    with (
-        gzip.open(path, "rt", errors="replace")
-        if is_gzipped(path)
-        else path.open(errors="replace") as lines
-    ):
-        for number, line in enumerate(lines):
-            if not line.startswith("#") or len(re.split("[\t,;]", line)) > 3:
-                return number
+    for number, line in enumerate(lines):
+        # A remark has commas too, with a blank behind them.
+        if not line.startswith("#") or len(re.split("[\t;]|,(?! )", line)) > 3:
+            return number
     return 0
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    """Read a table between tabs, commas or semicolons as text, blanks around its cells cut."""
+    text = whole_text(path)
+    lines = text.splitlines()
+    # Separated by tabs (AIRR), commas (10x), or semicolons, where a spreadsheet saved it.
+    first = _comments(lines)
+    header = lines[first] if lines else ""
+    separator = max("\t,;", key=header.count)
+    rows = [line for line in lines[first + 1 :] if line.strip("\0 \t,;") and line[0] != "#"]
+    usual = min((row.count(separator) for row in rows[:-1]), default=0)
+    if text.count('"') % 2 or (rows and '"' not in rows[-1] and rows[-1].count(separator) < usual):
+        raise CarseqError(
+            f"the table of receptors {path} is cut off",
+            f"its last line ends within a row: {rows[-1][-60:]!r}" if rows else "",
+            "transfer it again; compare its md5",
+        )
+    table = pd.read_csv(
+        io.StringIO(text), sep=separator, dtype=str, keep_default_na=False, skiprows=first
+    )
+    table = table.rename(columns=lambda name: str(name).strip())
+    return table.apply(lambda column: column.fillna("").astype(str).str.strip())
 
 
 def read_contigs(path: str | Path) -> pd.DataFrame:
@@ -107,24 +126,21 @@ def read_contigs(path: str | Path) -> pd.DataFrame:
         "..._barcode_airr.tsv; MiXCR: `mixcr exportAirr`)"
     )
     try:
-        # Separated by tabs (AIRR), commas (10x), or semicolons, where a spreadsheet saved it.
-        first = _comments(path)
-        widths = {m: pd.read_csv(path, sep=m, nrows=0, skiprows=first).shape[1] for m in "\t,;"}
-        separator = max(widths, key=lambda mark: widths[mark])
-        table = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, skiprows=first)
+        table = _read_table(path)
         known = {name.lower(): name for name in (*TENX, *AIRR, *COUNTS, *_FURTHER)}
         spelt = {name: known.get(str(name).strip().lower(), name) for name in table.columns}
         if len(set(spelt.values())) == len(spelt):
             table = table.rename(columns=spelt)
         table = table.where(~table.apply(lambda column: column.map(is_missing)), "")
+    except CarseqError as error:
+        if error.message.endswith("is cut off"):
+            raise
+        raise CarseqError(
+            f"cannot read the table of receptors {path}", error.cause, error.remedy
+        ) from None
     except (*DAMAGED, ValueError) as error:  # type: ignore[misc]
         # EmptyDataError and ParserError are ValueErrors.
         cause = " ".join(str(error).split())[:300]
-        if isinstance(error, UnicodeDecodeError):
-            try:
-                check_kind(path)
-            except CarseqError as other:
-                cause, remedy = other.cause, other.remedy
         raise CarseqError(f"cannot read the table of receptors {path}", cause, remedy) from None
     names = TENX if "contig_id" in table or "cdr3_nt" in table else AIRR
     missing = [name for name in names if name not in table]
@@ -139,9 +155,9 @@ def read_contigs(path: str | Path) -> pd.DataFrame:
     if names is AIRR:
         # Some V genes are of two loci (TRAV29/DV5), a J gene is of one.
         called = chains["j_call"].where(chains["j_call"] != "", chains["v_call"])
-        chains["locus"] = table.get(
-            "locus", called.str.replace(_BEFORE_GENE, "", regex=True).str[:3]
-        )
+        by_gene = called.str.replace(_BEFORE_GENE, "", regex=True).str[:3]
+        given = table.get("locus", by_gene)
+        chains["locus"] = given.where(given != "", by_gene)
         counted = next((name for name in COUNTS if name in table), None)
         chains["umi_count"] = table[counted] if counted else "1"
     if len(chains) and (chains["barcode"] == "").all():

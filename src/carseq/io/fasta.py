@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import bz2
+import io
+import lzma
 import os
 import re
 import stat
+import zipfile
 import zlib
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterator
@@ -196,6 +200,36 @@ def open_text(path: str | Path) -> Iterator[Iterator[str]]:
         ) from None
     with opened as text:
         yield _guarded(text, path)
+
+
+def whole_text(path: str | Path) -> str:
+    """Return the text of a table (UTF-8, with or without its mark): plain, or in gzip, bzip2, xz or a zip of one file.
+
+    What it is tells, not its name.
+
+    Raises
+    ------
+    CarseqError
+        If it is no text, or of another kind. What opening or decoding it raises, and ``ValueError`` for what is
+        damaged otherwise, is not caught.
+    """
+    check_regular(path)
+    raw = Path(path).read_bytes()
+    try:
+        if raw.startswith(_GZIP):
+            raw = igzip.decompress(raw)
+        elif raw.startswith(b"BZh"):
+            raw = bz2.decompress(raw)
+        elif raw.startswith(b"\xfd7zXZ"):
+            raw = lzma.decompress(raw)
+        elif raw.startswith(b"PK\x03\x04"):
+            with zipfile.ZipFile(io.BytesIO(raw)) as archive:
+                names = [name for name in archive.namelist() if not name.startswith("__MACOSX")]
+                raw = archive.read(names[0]) if len(names) == 1 else raw
+    except (lzma.LZMAError, zipfile.BadZipFile) as error:
+        raise ValueError(str(error)) from None
+    check_kind(path, raw[:400])
+    return raw.decode("utf-8-sig")
 
 
 def _guarded(lines: Iterator[str], path: Path) -> Iterator[str]:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from carseq.errors import CarseqError
-from carseq.io.fasta import check_fetched
+from carseq.io.fasta import check_fetched, is_gzipped
 from carseq.library.geometry import CHEMISTRIES, own_name, parse_geometry, preset_of
 from carseq.library.presets import PRESETS, PROBES
 from carseq.schema.codes import GATES
@@ -73,6 +73,8 @@ _QUOTES = (
 _MOST_LINES = 50
 #: The first line of a CSV that tells Excel what separates its columns.
 _SEPARATOR = re.compile(r'"?sep=.?"?', re.IGNORECASE)
+#: What a column of row numbers is called, if at all: by pandas, readr, and R (X).
+_ADDED = re.compile(r"|Unnamed: \d+|\.\.\.1|X|index|rownames|row\.names", re.IGNORECASE)
 #: Letters of any script, digits, and marks that no table, page or HDF5 file takes for more than they are.
 _COLUMN_NAME = re.compile(r"[^\W_][\w .,:%()+-]*")
 
@@ -277,6 +279,10 @@ def read_sheet(path: str, required: set[str]) -> list[tuple[int, dict[str, str |
             f"check the path; it is relative to the configuration{path_hint([str(path)])}",
         ) from None
     except ValueError as error:
+        if is_gzipped(path):
+            raise CarseqError(
+                f"cannot read the sheet {path}", "it is compressed by gzip", "unpack it (`gunzip`)"
+            ) from None
         raise CarseqError(
             f"the sheet {path} is not text in UTF-8",
             str(error),
@@ -334,7 +340,9 @@ def read_sheet(path: str, required: set[str]) -> list[tuple[int, dict[str, str |
 
 def _split(line: str, delimiter: str) -> list[str]:
     """Return the cells of a line, without blanks around them; a line break in a cell is a blank."""
-    reader = csv.reader([f"{part}\n" for part in line.split("\n")], delimiter=delimiter)
+    lines = [f"{part}\n" for part in line.split("\n")]
+    # A quotation mark may stand behind a blank: "a", "b".
+    reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
     return [" ".join(cell.split("\n")).strip() for cell in next(reader)]
 
 
@@ -395,13 +403,22 @@ def _delimiter(header: str, required: set[str]) -> str:
 
 
 def _without_row_numbers(cells: list[list[str]]) -> list[list[str]]:
-    """Leave out a first column without a name that counts the rows, as R (from 1) and pandas (from 0) write it."""
+    """Leave out a first column that R, pandas or readr has added: the rows' numbers, or in R the samples again.
+
+    R counts from 1 and pandas from 0, with gaps where rows were left out. The column has no name, or the one that it
+    was given when the table was read and written once more.
+    """
     header, rows = cells[0], cells[1:]
     short = all(len(row) == len(header) + 1 for row in rows)
-    if not rows or (header[0] and not short):
+    added = _ADDED.fullmatch(header[0])
+    if not rows or not (added or short):
         return cells
     first = [row[0] for row in rows]
-    if not any(first == [str(i) for i in range(k, k + len(rows))] for k in (0, 1)):
+    counted = any(first == [str(i) for i in range(k, k + len(rows))] for k in (0, 1))
+    numbers = len(set(first)) == len(first) and all(re.fullmatch(r"\d+", cell) for cell in first)
+    again = short and "sample" in header and first == [r[header.index("sample") + 1] for r in rows]
+    # A column called X may be a user's own.
+    if not (counted or again or (numbers and (short or not header[0].isalpha()))):
         return cells
     return [header if short else header[1:], *(row[1:] for row in rows)]
 
