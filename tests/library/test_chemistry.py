@@ -9,6 +9,7 @@ import shutil
 from dataclasses import replace
 
 import pytest
+from Bio.Seq import reverse_complement
 
 from carseq.errors import CarseqError
 from carseq.library import fastq
@@ -130,6 +131,56 @@ def test_a_wrong_whitelist_is_told(tmp_path):
     (tmp_path / "other.txt").write_text("\n".join(bases(16) for _ in range(500)) + "\n")
     with pytest.raises(CarseqError, match="does not fit"):
         detect_chemistry([(r1, r2)], PANEL, whitelist=tmp_path / "other.txt")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (str.lower, "is in small letters"),
+        (lambda read: f"AC{read}", "they begin at base 3"),
+        (lambda read: reverse_complement(read[:16]) + read[16:], "of the other strand"),
+        (lambda read: f"{read[:3]}N{read[4:]}", "base 4 of R1 is N in 100 %"),
+    ],
+)
+def test_barcodes_that_are_written_or_placed_otherwise_are_told(tmp_path, change, told):
+    """Each was "the whitelist does not fit", which sends to look for another kit."""
+    r1, r2, whitelist = library(tmp_path)
+    write_fastq(r1, [change(read) for _, read in fastq.first_reads(r1, None)])
+    with pytest.raises(CarseqError) as error:
+        detect_chemistry([(r1, r2)], PANEL, whitelist=whitelist)
+    assert told in str(error.value)
+
+
+def test_a_former_name_behind_the_plus_is_of_no_account(tmp_path):
+    """Reads whose names were mended (`sed '1~4s/ /_/'`, as carseq says itself) were "not a FASTQ file"."""
+    r1, r2, whitelist = library(tmp_path)
+    for path in (r1, r2):
+        text = gzip.decompress(path.read_bytes()).decode()
+        path.write_bytes(gzip.compress(text.replace("\n+\n", "\n+old name\n").encode()))
+        assert count_reads(path) == 600
+    assert check_pair(r1, r2)
+    assert detect_chemistry([(r1, r2)], PANEL, whitelist=whitelist).valid_barcodes == 1.0
+    r2.write_bytes(gzip.compress(gzip.decompress(r2.read_bytes())[:-40]))
+    with pytest.raises(CarseqError, match="is damaged"):
+        check_pair(r1, r2)
+
+
+def test_a_changed_byte_that_shows_in_a_name_is_damage(tmp_path):
+    """It said that R1 and R2 are not a pair: its gzip knows better, but at its end."""
+    r1, r2, _ = library(tmp_path, n=8000)
+    stored = bytearray(gzip.compress(gzip.decompress(r1.read_bytes()), 0))
+    stored[stored.find(b"@read3001") + 7] = ord("y")
+    r1.write_bytes(stored)
+    with pytest.raises(CarseqError, match="is damaged or cut off"):
+        check_pair(r1, r2)
+
+
+@pytest.mark.parametrize("text", ["\n\n\n", "ACGT\nTTTT\n", f"{'A' * 40}\n{'C' * 40}\n"])
+def test_lines_too_short_or_long_for_barcodes_are_no_list(tmp_path, text):
+    """A list of blank lines was one of as many barcodes, which no read has."""
+    (tmp_path / "list.txt").write_text(text)
+    with pytest.raises(CarseqError, match="not a barcode whitelist"):
+        read_whitelist(tmp_path / "list.txt")
 
 
 def test_a_chemistry_that_contradicts_the_strand_is_told(tmp_path):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from Bio.Seq import reverse_complement
 
 from carseq.errors import CarseqError
 from carseq.io.barcodes import APART, of_two_libraries, other_library
@@ -50,6 +51,8 @@ SHORTEST_CDNA = 18
 MIN_VALID = 0.4
 #: From this share on no other list is tried: at most a tenth of a known list is in another.
 SURELY_VALID = 0.8
+#: Bases that may stand before the barcode in R1 and are looked for.
+MOST_BEFORE = 12
 #: Share of R2 reads that begin with a valid barcode from which R1 and R2 are swapped or mixed (0.002 by chance).
 MIXED = 0.2
 #: Reads from which barcodes are learnt where no list was made of all of them.
@@ -124,6 +127,8 @@ def detect_chemistry(
     log.info("%s: reads with a barcode of a list: %s", sample, held)
     if shares[best] < MIN_VALID:
         swapped = _some_codes([unit.of_r2 or unit.r2 for unit in units], *place)
+        if not several:
+            _explain_place(sample, [read for unit in units for read in unit.r1], lists, *place)
         _explain_bad_barcodes(sample, pairs, shares, swapped, lists, whitelist, r1_length, shortest)
     path, barcodes = lists[best]
     _check_units(sample, units, barcodes, *place, shortest)
@@ -567,6 +572,64 @@ def of_strand(chemistry: Chemistry, strand: str) -> Chemistry:
     ]
     known = chemistry.name in CHEMISTRIES and CHEMISTRIES[chemistry.name][1] != strand
     return replace(chemistry, strand=strand, name=like[-1] if known and like else chemistry.name)
+
+
+def _explain_place(
+    sample: str,
+    reads: Sequence[str],
+    lists: Mapping[str, tuple[Path, npt.NDArray[np.uint64]]],
+    start: int,
+    length: int,
+) -> None:
+    """Raise if R1 holds barcodes of a list, but written otherwise or at another place.
+
+    Parameters
+    ----------
+    sample
+        Its name.
+    reads
+        R1.
+    lists
+        Path and barcodes of each list that was tried.
+    start, length
+        Where barcodes should lie, from 1.
+    """
+    some = reads[:: max(1, len(reads) // 2000)]
+    place = slice(start - 1, start - 1 + length)
+
+    def fits(given: Sequence[str], at: int = start) -> bool:
+        codes = barcode_codes(given, at, length)
+        return any(share_on_list(codes, known) >= MIN_VALID for _, known in lists.values())
+
+    if fits([read.upper() for read in some]):
+        raise CarseqError(
+            f"R1 of {sample} is in small letters",
+            "barcodes are compared letter by letter, and lists are in capitals",
+            "give the reads as they were sequenced, or in capitals (`zcat R1 | sed '2~4y/acgtn/ACGTN/' | gzip`)",
+        )
+    if fits([reverse_complement(read[place]) for read in some], 1):
+        raise CarseqError(
+            f"R1 of {sample} holds barcodes of the other strand",
+            "their reverse complements are on a list",
+            "give the reads as they were sequenced: their bases were reversed",
+        )
+    for at in range(1, start + MOST_BEFORE + 1):
+        if at != start and fits(some, at):
+            raise CarseqError(
+                f"the barcodes of {sample} do not begin at base {start} of R1",
+                f"they begin at base {at}: other bases stand before them",
+                f"cut these off (`cutadapt -u {at - 1}`), or write where the parts lie into the `chemistry` column, "
+                f"such as 'soloCBstart {at} soloCBlen {length} soloUMIstart {at + length} soloUMIlen 12'",
+            )
+    unread = Counter(i for read in some for i, base in enumerate(read[place], start) if base == "N")
+    at, n = unread.most_common(1)[0] if unread else (0, 0)
+    if n > MOST_SHORT * len(some):
+        raise CarseqError(
+            f"hardly a barcode of {sample} was read whole",
+            f"base {at} of R1 is N in {plain_percent(n / len(some))} of the reads: a cycle of the sequencer failed",
+            "sequence the library again, or ask for the reads with the base called; a lane without the fault may stand "
+            "alone",
+        )
 
 
 def _explain_bad_barcodes(

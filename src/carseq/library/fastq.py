@@ -33,7 +33,7 @@ _PLACE = re.compile(r"[^\s:]+:\d+:[^\s:]+:\d+:\d+:\d+:\d+")
 
 def first_reads(path: str | Path, n: int | None) -> list[tuple[str, str]]:
     """Return (name, sequence) of the first reads of a FASTQ file; None: of all."""
-    return [(record.id, record.sequence) for record in _records(path, n)]
+    return [(record.id, record.sequence) for record in records(path, n)]
 
 
 def _unread(path: str | Path, error: OSError) -> CarseqError:
@@ -148,7 +148,7 @@ def check_reads_of_pair(r1: str | Path, r2: str | Path, n: int | None) -> int:
     among = "" if n is None else f" among the first {n}"
     counts, empty, first_empty = [0, 0], [0, 0], ["", ""]
     alike = True
-    pairs = zip_longest(_records(r1, n), _records(r2, n))
+    pairs = zip_longest(records(r1, n), records(r2, n))
     for number, pair in enumerate(pairs, 1):
         for i, record in enumerate(pair):
             if record is None:
@@ -164,6 +164,10 @@ def check_reads_of_pair(r1: str | Path, r2: str | Path, n: int | None) -> int:
         if one.id != two.id or number <= _NAMED:
             own, other = _names(one.name), _names(two.name)
             if not all(map(_are_mates, own, other)):
+                if number > 1:
+                    # A byte that was changed in a file's gzip may be first seen in a name.
+                    for path in (r1, r2):
+                        _read_through(path)
                 raise CarseqError(
                     f"{r1} and {r2} are not a pair",
                     f"names of read {number} differ: {' '.join(own)} and {' '.join(other)}",
@@ -190,6 +194,16 @@ def check_reads_of_pair(r1: str | Path, r2: str | Path, n: int | None) -> int:
             f"{r1} and {r2} hold the same reads", "", "name R1 in `r1` and R2 in `r2` of the unit"
         )
     return counts[0]
+
+
+def _read_through(path: str | Path) -> None:
+    """Read a file to its end, and raise if its gzip is damaged."""
+    try:
+        with igzip.open(path, "rb") if is_gzipped(path) else open(path, "rb") as stream:
+            while stream.read(1 << 20):
+                pass
+    except DAMAGED as error:
+        raise _damaged(path, error) from None
 
 
 def _size(path: str | Path) -> int:
@@ -232,7 +246,7 @@ def count_reads(path: str | Path) -> int:
         If the file cannot be read, is cut off, or ends within a read.
     """
     if _size(path) <= WHOLE_BYTES:
-        return sum(1 for _ in _records(path))
+        return sum(1 for _ in records(path))
     lines, last = 0, ord("\n")
     block = np.empty(1 << 20, dtype=np.uint8)
     try:
@@ -252,15 +266,53 @@ def count_reads(path: str | Path) -> int:
     return lines // 4
 
 
-def _records(path: str | Path, n: int | None = None) -> Iterator[dnaio.SequenceRecord]:
-    """Yield the reads of a file; the error for a faulty record names its number."""
+def _read(path: str | Path) -> Iterator[dnaio.SequenceRecord]:
+    """Yield the reads of a file; what stands behind the + of a read, its former name, is of no account to aligners."""
+    number = 0
+    try:
+        with dnaio.open(path) as reads:
+            for record in reads:
+                yield record
+                number += 1
+        return
+    except dnaio.FileFormatError as error:
+        if "descriptions don't match" not in str(error):
+            raise
+    yield from islice(_four_lines(path), number, None)
+
+
+def _four_lines(path: str | Path) -> Iterator[dnaio.SequenceRecord]:
+    """Yield the reads of a file whatever stands behind their +.
+
+    Raises
+    ------
+    dnaio.FileFormatError
+        If its lines are not those of reads.
+    """
+    gzipped = is_gzipped(path)
+    with igzip.open(path, "rt") if gzipped else open(path, encoding="utf-8") as text:
+        lines = (line.rstrip("\r\n") for line in text)
+        for number, name in enumerate(lines):
+            sequence, plus, qualities = (next(lines, "") for _ in range(3))
+            if name[:1] != "@" or plus[:1] != "+" or len(sequence) != len(qualities):
+                raise dnaio.FileFormatError(f"a read of other lines than four: {name}", 4 * number)
+            yield dnaio.SequenceRecord(name[1:], sequence, qualities)
+
+
+def records(path: str | Path, n: int | None = None) -> Iterator[dnaio.SequenceRecord]:
+    """Yield the first ``n`` reads of a FASTQ file (None: all); the error for a faulty record names its number.
+
+    Raises
+    ------
+    CarseqError
+        If it cannot be read, is no FASTQ, or is damaged or cut off.
+    """
     number = 0
     try:
         check_fastq(path)
-        with dnaio.open(path) as reads:
-            for record in islice(reads, n):
-                yield record
-                number += 1
+        for record in islice(_read(path), n):
+            yield record
+            number += 1
     except (dnaio.FileFormatError, dnaio.UnknownFileFormat, UnicodeDecodeError) as error:
         if not number:
             raise _no_fastq(path, error) from None

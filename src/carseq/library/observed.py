@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-import dnaio
 import numpy as np
 import numpy.typing as npt
 from isal import igzip
@@ -173,14 +172,9 @@ def check_cells(counts: Counts, share: float, sample: str) -> None:
 
 
 def _sequences(path: str | Path, n: int) -> Iterator[str]:
-    from carseq.library.fastq import first_reads
+    from carseq.library.fastq import records
 
-    if n <= _BATCH:
-        yield from (sequence for _, sequence in first_reads(path, n))
-        return
-    with dnaio.open(path) as reader:
-        for record in islice(reader, n):
-            yield record.sequence
+    return (record.sequence for record in records(path, n))
 
 
 def _counted(reads: Iterable[str], preset: Preset) -> tuple[Codes, Counts, int]:

@@ -18,6 +18,8 @@ from carseq.io.fasta import DAMAGED, check_kind, open_text
 
 #: Raised where :func:`encode` changes: codes that were kept are then made anew.
 _ENCODING = 1
+#: Letters of a barcode of a list.
+SHORTEST, LONGEST = 8, 31
 #: All bytes of a list of nothing but barcodes.
 _BARE = b"ACGTN\n"
 #: What separates columns, or stands around a cell, in a table of R or of a spreadsheet.
@@ -110,7 +112,7 @@ def _barcode_list(path: Path, _changed: int) -> npt.NDArray[np.uint64]:
     check_kind(path, text[:64])
     words = [word for line in text.splitlines() if (word := listed_barcode(line))]
     lengths = {len(w) for w in words}
-    if len(lengths) != 1 or not 8 <= min(lengths) <= 31:
+    if len(lengths) != 1 or not SHORTEST <= min(lengths) <= LONGEST:
         raise _no_list(
             path,
             "it is empty" if not words else f"its lines have {sorted(lengths)[:4]} characters",
@@ -142,7 +144,7 @@ def _bare_barcodes(stream: io.BytesIO | igzip.IGzipFile) -> npt.NDArray[np.uint6
     """
     width = len(stream.readline())
     stream.seek(0)
-    if not width:
+    if not SHORTEST < width <= LONGEST + 1:
         return None
     block = np.empty((1 << 15, width), dtype=np.uint8)
     codes = []
