@@ -119,3 +119,33 @@ def test_an_index_or_another_file_given_as_bam_is_told(whole, tmp_path):
             parse(tmp_path / "missing.bam")
     with pytest.raises(CarseqError, match="it is not a BAM"):
         open_bam(other)
+
+
+def test_the_index_of_another_bam_is_told(whole, kmers, tmp_path):
+    """Copied beside the BAM by mistake, and newer than it: the BAM was "damaged", and sent for once more."""
+    content, _ = whole
+    path = tmp_path / "a.bam"
+    other = tmp_path / "other.bam"
+    path.write_bytes(content)
+    with pysam.AlignmentFile(str(path)) as given:
+        records = list(given)
+        with pysam.AlignmentFile(str(other), "wb", template=given) as out:
+            for record in records[100:]:
+                record.query_name = record.query_name * 7
+                out.write(record)
+    pysam.index(str(other))
+    path.with_name("a.bam.bai").write_bytes(other.with_name("other.bam.bai").read_bytes())
+    with pytest.raises(CarseqError, match=r"the index of the BAM .* do not fit"):
+        read(path, kmers)
+
+
+def test_reads_without_bases_are_told(tmp_path):
+    """`*` in the place of bases, to save room: "the BAM holds no read"."""
+    header = {"HD": {"VN": "1.6", "SO": "coordinate"}, "SQ": [{"SN": "chr1", "LN": 1000}]}
+    with pysam.AlignmentFile(str(tmp_path / "a.bam"), "wb", header=header) as out:
+        record = pysam.AlignedSegment(out.header)
+        record.query_name, record.reference_id, record.reference_start = "r", 0, 5
+        record.cigarstring = "90M"
+        out.write(record)
+    with pytest.raises(CarseqError, match="hold no bases"):
+        read_length_of_bam(tmp_path / "a.bam")

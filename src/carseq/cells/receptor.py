@@ -86,7 +86,7 @@ def _read_table(path: Path) -> pd.DataFrame:
     header = lines[first] if lines else ""
     separator = max("\t,;", key=header.count)
     rows = [line for line in lines[first + 1 :] if line.strip("\0 \t,;") and line[0] != "#"]
-    usual = min((row.count(separator) for row in rows[:-1]), default=0)
+    usual = min((row.count(separator) for row in rows[:-1]), default=header.count(separator))
     if text.count('"') % 2 or (rows and '"' not in rows[-1] and rows[-1].count(separator) < usual):
         raise CarseqError(
             f"the table of receptors {path} is cut off",

@@ -49,11 +49,29 @@ def damaged_bam(path: str | Path, error: BaseException) -> CarseqError:
                 f"its index is older than the BAM, perhaps that of another one: {' '.join(str(error).split())[:300]}",
                 "run `samtools index` on it; if that does not help, the BAM is damaged: transfer it again",
             )
-    return CarseqError(
-        f"the BAM {path} is damaged",
-        " ".join(str(error).split())[:300],
-        "transfer it again, and compare its md5; `samtools quickcheck` sees its end alone",
-    )
+    remedy = "transfer it again, and compare its md5; `samtools quickcheck` sees its end alone"
+    cause = " ".join(str(error).split())[:300]
+    if _is_read_in_turn(path):
+        return CarseqError(
+            f"the places in the index of the BAM {path} do not fit it",
+            f"{cause}, while its first {_IN_TURN:,} records are read in turn",
+            f"if the index is that of another BAM, run `samtools index` on this one; else it is damaged: {remedy}",
+        )
+    return CarseqError(f"the BAM {path} is damaged", cause, remedy)
+
+
+#: Records that are read in turn to tell a BAM that is damaged from one beside another's index.
+_IN_TURN = 200_000
+
+
+def _is_read_in_turn(path: Path) -> bool:
+    try:
+        with pysam.AlignmentFile(str(path), "rb", check_sq=False) as bam:
+            for _ in islice(bam.fetch(until_eof=True), _IN_TURN):
+                pass
+    except UNREADABLE:
+        return False
+    return True
 
 
 #: The first bytes of a BAM's index (of a .csi behind gzip): SAM specification, sections 5.2 and CSIv1.

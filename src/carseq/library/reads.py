@@ -148,13 +148,19 @@ def read_length_of_bam(path: str | Path, *, n: int = _LOOKED_AT) -> int:
         import pysam
 
         with pysam.AlignmentFile(str(path), "rb", check_sq=False) as bam:
-            lengths = [
-                record.query_length
+            seen = [
+                (record.query_length, record.is_paired and record.is_read1)
                 for record in islice(bam.fetch(until_eof=True), n)
-                if record.query_length and not (record.is_paired and record.is_read1)
             ]
     except UNREADABLE as error:
         raise unopened_bam(path, error) from None
+    lengths = [length for length, is_first in seen if length and not is_first]
+    if seen and not any(length for length, _ in seen):
+        raise CarseqError(
+            f"the reads of the BAM {path} hold no bases",
+            f"all of the first {len(seen):,} have * in their place: a program left them out to save room",
+            "give the BAM as the aligner wrote it",
+        )
     if not lengths:
         raise CarseqError(f"the BAM {path} holds no read", "", "give the whole BAM")
     return int(np.median(lengths))
