@@ -25,7 +25,7 @@ import yaml
 
 from carseq.errors import CarseqError
 from carseq.start.check import check_study
-from carseq.start.samples import Note
+from carseq.start.note import Note
 from tiny import CAR, GENES, Tiny, car_sequence, dna, write_bam, write_fastq, write_h5, write_mtx
 
 

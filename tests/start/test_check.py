@@ -21,7 +21,7 @@ from bad_inputs import BAD, attempt
 from carseq.errors import CarseqError
 from carseq.io.genes import marker_genes
 from carseq.start.check import check_study
-from carseq.start.samples import Note
+from carseq.start.note import Note
 from tiny import CAR, GENES, Tiny, dna, write_h5, write_mtx
 
 #: Some of each kind; `make torture-inputs` tries them all.
@@ -533,3 +533,28 @@ def test_a_construct_by_its_address_is_told(tmp_path):
     told = [str(fault) for fault in faults(tiny.write())]
     assert told
     assert all("fetch" in text for text in told)
+
+
+@pytest.mark.parametrize("annotated", [True, False])
+def test_markers_of_genes_that_no_matrix_has_are_told_without_an_annotation(tmp_path, annotated):
+    """A marker table by Ensembl's ids or in small letters: every cell was unknown, at the end of the run."""
+    tiny = Tiny(tmp_path / "s", only="M")
+    (tiny.folder / "own.tsv").write_text("lineage\tcell_type\tgene\nT\tT cell\tcd3d\n")
+    tiny.config["cells"] = {"markers": "own.tsv"}
+    if not annotated:
+        del tiny.config["reference"]
+    told = [str(found) for what, found in check_study(tiny.write()) if "marker table" in str(found)]
+    where = ["the annotation"] * annotated + ["the matrix of M"]
+    assert [re.search("own.tsv is in (.*)", text)[1] for text in told] == where
+
+
+@pytest.mark.parametrize(
+    ("there", "written"), [("Mu\u0308ller", "M\u00fcller"), ("mtx", "MTX"), ("Mtx", "mtx")]
+)
+def test_a_name_that_is_there_in_other_letters_is_named(tmp_path, there, written):
+    """A folder that was copied from a Mac, which keeps an umlaut as two letters, or from Windows: "not there"."""
+    tiny = Tiny(tmp_path / "s", only="M")
+    (tiny.folder / "mtx").rename(tiny.folder / there)
+    tiny.rows["M"]["matrix"] = written
+    (told,) = [str(found) for what, found in check_study(tiny.write()) if what.startswith("conf")]
+    assert f"{there} is there, in other letters" in told

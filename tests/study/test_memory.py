@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from carseq.start.check import check_study
-from carseq.start.samples import Note
+from carseq.start.note import Note
 from carseq.study import memory
 from carseq.study.config import ReferenceConfig, load_config
 from carseq.study.load import load_study

@@ -102,7 +102,7 @@ def print_found(
     well
         Whether what is well is printed too.
     """
-    from carseq.start.samples import Note
+    from carseq.start.note import Note
 
     wrong = 0
     for what, result in found:

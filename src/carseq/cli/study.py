@@ -47,7 +47,7 @@ def init(
     carseq init study --matrices GSE1/ --name CAR
     """
     from carseq.start.init import start_study
-    from carseq.start.samples import Note
+    from carseq.start.note import Note
 
     written, todo = start_study(
         folder,

@@ -35,9 +35,9 @@ from carseq.reference.genome import (
 from carseq.reference.index import check_index
 from carseq.reference.star import star_version
 from carseq.reference.transgene import raise_if_car, small_contigs
+from carseq.start.note import Note
 from carseq.start.samples import (
     TOY_GENES,
-    Note,
     check_cells_twice,
     check_copies,
     check_made,

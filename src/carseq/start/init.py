@@ -13,7 +13,7 @@ from carseq.io.files import write_text
 from carseq.io.remote import is_url
 from carseq.start.folders import fastq_pairs
 from carseq.start.matrices import Made, cellranger_samples, matrix_samples
-from carseq.start.samples import Note
+from carseq.start.note import Note
 from carseq.study.construct_file import split_record, with_record
 from carseq.study.texts import some_names
 from carseq.study.times import comparable
@@ -52,7 +52,7 @@ def start_study(
     -------
     written : list of Path
     todo : list of str
-        What was left out or put together (:class:`carseq.start.samples.Note`), and what the user still has to fill in.
+        What was left out or put together (:class:`carseq.start.note.Note`), and what the user still has to fill in.
 
     Raises
     ------

@@ -39,6 +39,8 @@ from carseq.reuse import earlier_contig
 from carseq.schema.percent import plain_percent
 from carseq.schema.results import FILES
 from carseq.sequence.kmers import KmerSet
+from carseq.start.note import Note
+from carseq.start.tables import missing_markers
 from carseq.study.model import Study
 from carseq.study.texts import names_of
 
@@ -75,10 +77,6 @@ FIRST_DROPLETS = 200
 #: Instrument, run and flow cell in a read's name, before its lane, tile and place (Illumina); carseq's simulator has
 #: none.
 _ILLUMINA = re.compile(r"(?!CARSEQ:)([^:\s]+:\d+:[A-Za-z0-9-]{5,}):\d+:\d+:\d+:\d+")
-
-
-class Note(str):
-    """Something that is not a fault but that the user should know."""
 
 
 def check_reads(study: Study, name: str, panel: Sequence[str], *, told: bool) -> str:
@@ -203,6 +201,7 @@ def check_made(
                 )
             if key == "raw_matrix" or not sample.raw_matrix:
                 yield from _check_genes(counts, f"the {key} of {name}")
+                yield from _check_markers(study, counts, f"the {key} of {name}")
         except CarseqError as error:
             yield error
     if len(totals) == 2:
@@ -266,6 +265,21 @@ def _check_genes(counts: AnnData, what: str) -> Iterator[Note]:
         if counts.n_vars >= TOY_GENES or are_ids or not error.message.startswith("none of"):
             raise
         yield Note(f"{error.message}: every cell will be `unknown`")
+
+
+def _check_markers(study: Study, counts: AnnData, what: str) -> Iterator[Note]:
+    """Yield that most markers of a table of the user's own are not in a matrix; raise if none is."""
+    from carseq.cells import read_markers
+
+    path = study.config.cells.markers
+    if path is None:
+        return
+    try:
+        named = list(dict.fromkeys(read_markers(path)["gene"]))
+    except CarseqError:
+        # Reported with the tables.
+        return
+    yield from missing_markers(path, named, set(counts.var_names), what)
 
 
 def _check_bam(

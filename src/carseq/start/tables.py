@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from carseq.errors import CarseqError
-from carseq.start.samples import Note
+from carseq.start.note import Note
 from carseq.study.model import Study
 
 #: What a CellTypist model holds (celltypist.models.Model.write).
@@ -33,19 +33,41 @@ def check_markers(path: str, genes: Collection[str]) -> Iterator[str]:
     from carseq.cells import read_markers
 
     table = read_markers(path)
-    named = list(dict.fromkeys(table["gene"]))
     yield f"{len(table)} markers of {table['cell_type'].nunique()} cell types"
-    known = [gene for gene in named if gene in genes]
-    if genes and not known:
+    yield from missing_markers(path, list(dict.fromkeys(table["gene"])), genes, "the annotation")
+
+
+def missing_markers(
+    path: str, named: list[str], genes: Collection[str], where: str
+) -> Iterator[Note]:
+    """Yield that most genes of a marker table are not among others.
+
+    Parameters
+    ----------
+    path
+        The table.
+    named
+        Its genes.
+    genes
+        Symbols of an annotation or of a matrix; nothing is said where they are not known.
+    where
+        The annotation or the matrix, in words.
+
+    Raises
+    ------
+    CarseqError
+        If none of them is.
+    """
+    lost = [gene for gene in named if gene not in genes]
+    if genes and len(lost) == len(named):
         raise CarseqError(
-            f"none of the genes of the marker table {path} is in the annotation",
+            f"none of the genes of the marker table {path} is in {where}",
             f"it names {', '.join(named[:5])}",
-            "name genes by the symbols of the annotation (`gene_name`)",
+            f"name genes by the symbols of {where}, such as CD3D: no cell could be typed",
         )
-    if genes and len(known) < len(named) / 2:
-        lost = [gene for gene in named if gene not in genes]
+    if genes and len(lost) > len(named) / 2:
         yield Note(
-            f"the annotation lacks {len(lost)} of the {len(named)} genes of the marker table, such as "
+            f"{where} lacks {len(lost)} of the {len(named)} genes of the marker table, such as "
             f"{', '.join(lost[:5])}"
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections import defaultdict
 from contextlib import suppress
 from pathlib import Path
@@ -442,6 +443,21 @@ def _check_files(study: Study) -> list[CarseqError]:
     return faults
 
 
+def _spelt_otherwise(path: str) -> str:
+    """Say which name in a path is there in other letters: in capitals, or ü stored as u with two dots (macOS)."""
+
+    def plain(name: str) -> str:
+        return unicodedata.normalize("NFKC", name).casefold()
+
+    whole = Path(path).absolute()
+    lost = next(p for p in reversed((whole, *whole.parents)) if not p.exists())
+    with suppress(OSError):
+        for name in sorted(os.listdir(lost.parent)):
+            if name != lost.name and plain(name) == plain(lost.name):
+                return f"{name} is there, in other letters: copy its name, or rename it"
+    return ""
+
+
 #: What need not be said of a file that cannot be read.
 _ABSENT = "it is not there"
 
@@ -455,7 +471,9 @@ def _unreadable(path: str) -> str:
     except OSError as error:
         if os.path.islink(path):
             return f"a link to {os.readlink(path)}: {error.strerror}"
-        return _ABSENT if isinstance(error, FileNotFoundError) else error.strerror or str(error)
+        if isinstance(error, FileNotFoundError):
+            return _spelt_otherwise(path) or _ABSENT
+        return error.strerror or str(error)
     except ValueError as error:
         return str(error)
     return ""
