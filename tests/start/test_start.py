@@ -153,3 +153,18 @@ def test_names_that_look_like_numbers_stay_names(tmp_path):
     assert row[["sample", "patient", "timepoint", "role"]].tolist() == ["007", "NA", "1e3", ""]
     with pytest.raises(CarseqError, match="lacks"):
         DETECTION.conform(table.drop(columns="verdict"))
+
+
+def test_ctrl_c_while_libraries_are_imported_shows_no_traceback():
+    """In the first second of any command: forty lines of importlib."""
+    code = (
+        "import runpy, sys\n"
+        "class Stopped:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'typer':\n"
+        "            raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Stopped())\n"
+        "runpy.run_module('carseq', run_name='__main__')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (130, "")
