@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import struct
 from pathlib import Path
 
 import pytest
@@ -137,6 +138,7 @@ def _annotated(folder, features, *, word="GENBANK"):
     bases = random_bases(300, 1) + random_bases(600, 2) + "GCCACC" + FRAME + end
     bases += random_bases(500, 3)
     places = {"PROMOTER": "301..900", "END": f"{907 + len(FRAME)}..{906 + len(FRAME) + len(end)}"}
+    places |= {"KOZAK": "882..901", "STRETCH": f"{920 + len(FRAME)}..{935 + len(FRAME)}"}
     table = "".join(
         f"     {kind:<16}{places[at]}\n"
         + "".join(f"                     {q}\n" for q in qualifiers)
@@ -215,6 +217,83 @@ def test_features_of_a_gff3_file_with_its_sequence_are_read(tmp_path, turned):
     assert found.sequence.index(FRAME) == 106
     assert found.three == End("pA", True)
     assert found.form == "plasmid"
+
+
+@pytest.mark.parametrize("label", ["hU6", "mU6_promoter", "hH1 promoter", "RNA Pol III promoter"])
+def test_the_promoter_of_a_guide_rna_makes_no_second_mrna(tmp_path, label):
+    """`hU6` and `U6_promoter` were a second gene's promoter: 3' reads "show the vector, not the CAR"."""
+    found = _annotated(
+        tmp_path, [("promoter", "END", [f'/label="{label}"']), ("promoter", "PROMOTER", [])]
+    )
+    assert found.five.what == "annotated promoter"
+    assert "shared_end" not in {code for code, _ in found.notes}
+    assert not _annotated(tmp_path, [("promoter", "PROMOTER", [f'/label="{label}"'])]).five.known
+
+
+@pytest.mark.parametrize("label", ["T7_promoter", "pT7", "tac_promoter", "bla_promoter"])
+def test_a_bacterial_promoter_behind_the_cars_own_is_none(tmp_path, label):
+    """`bla_promoter` and `pT7` were not known as such: the mRNA began there."""
+    features = [
+        ("promoter", "PROMOTER", ['/label="NFAT promoter"']),
+        ("promoter", "KOZAK", [f'/label="{label}"']),
+    ]
+    assert _annotated(tmp_path, features).five.what == "NFAT promoter"
+
+
+@pytest.mark.parametrize(
+    "label", ["cloning site behind the promoter", "promoter-CAR overlap", "promoter"]
+)
+def test_a_site_that_is_named_after_a_promoter_is_none(tmp_path, label):
+    features = [
+        ("promoter", "PROMOTER", ['/label="NFAT promoter"']),
+        ("misc_feature", "KOZAK", [f'/label="{label}"']),
+    ]
+    assert _annotated(tmp_path, features).five.what == "NFAT promoter"
+
+
+@pytest.mark.parametrize(
+    ("kind", "label"),
+    [("misc_feature", "bGHpA"), ("misc_feature", "señal de poliadenilación"), ("polyA_site", "")],
+)
+def test_a_poly_a_signal_is_known_however_its_map_says_it(tmp_path, kind, label):
+    found = _annotated(tmp_path, [(kind, "END", [f'/label="{label}"'] if label else [])])
+    assert found.three.known
+
+
+def test_a_stretch_named_after_poly_a_ends_no_mrna(tmp_path):
+    """A `polyA stretch` of some bases behind the frame was the end of the mRNA, and passed for a known one."""
+    features = [("misc_feature", "STRETCH", ['/label="polyA stretch"'])]
+    found = _annotated(tmp_path, [*features, ("polyA_signal", "END", ['/label="pA"'])])
+    assert found.three == End("pA", True)
+
+
+@pytest.mark.parametrize("kind", ["gff", "dna"])
+def test_a_feature_without_a_strand_counts_on_both(tmp_path, kind):
+    """SnapGene's features need no direction, and GFF3's may have `.`: on a map of the other strand they were lost."""
+    end = random_bases(180, 12) + "AATAAA" + random_bases(60, 13)
+    bases = random_bases(900, 1) + "GCCACC" + FRAME + end + random_bases(500, 3)
+    n, at = len(bases), 906 + len(FRAME)
+    places = [(n - 899, n - 300), (n + 1 - at - len(end), n - at)]
+    bases = reverse_complement(bases)
+    rows = list(zip(("promoter", "polyA_signal"), ("NFAT promoter", "pA"), places, strict=True))
+    path = tmp_path / f"v.{kind}"
+    if kind == "gff":
+        lines = [f"v\tx\t{k}\t{a}\t{b}\t.\t.\t.\tName={name}\n" for k, name, (a, b) in rows]
+        path.write_text(f"##gff-version 3\n{''.join(lines)}##FASTA\n>v\n{bases}\n")
+    else:
+        told = "".join(
+            f'<Feature name="{name}" type="{k}"><Segment range="{a}-{b}"/></Feature>'
+            for k, name, (a, b) in rows
+        )
+        packets = (
+            (9, b"SnapGene" + struct.pack(">HHH", 1, 15, 19)),
+            (0, b"\0" + bases.encode()),
+            (10, f"<Features>{told}</Features>".encode()),
+        )
+        path.write_bytes(b"".join(struct.pack(">BI", k, len(b)) + b for k, b in packets))
+    found = load_construct(path)
+    assert found.five.what == "NFAT promoter"
+    assert found.three == End("pA", True)
 
 
 def test_a_regulatory_feature_of_an_embl_file_is_a_promoter(tmp_path):

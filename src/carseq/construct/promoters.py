@@ -15,14 +15,26 @@ MAX_LEADER = 2500
 #: The same of a CAR behind an IRES: the frame before it is transcribed with it (luciferase has 1.65 kb, EF1alpha's
 #: intron and the IRES as much together), and bases before the frame in which the IRES lies.
 _MAX_BEFORE_IRES, _IRES_REACH = 6000, 1000
-#: Promoters that do not drive a CAR in a T cell: bacterial, phage and small-RNA ones.
+#: Promoters that do not drive a CAR in a T cell: bacterial, phage and small-RNA ones, however they are written
+#: (``T7_promoter``, ``pT7``, ``hU6``).
 _OTHERS = re.compile(
-    r"\b(T3|T7|SP6|lac|lacI|AmpR|bla\b|KanR|cat\b|tac\b|trc|araB|ara\b|U6|H1|7SK|EM7|ori\b)", re.I
+    r"(?<![a-z0-9])(?:p?(?:T3|T7|SP6)|lac(?:Iq?|[OZ]|UV5)?(?![a-z])|(?:Amp|Kan|Cm)R?(?![a-z0-9])|AmpR|bla(?![a-z0-9])|"
+    r"(?:cat|tac|trc|ori)(?![a-z0-9])|ara(?:B|(?![a-z]))|[hmb]?(?:U6|H1(?![0-9])|7SK)|EM7|tRNA)|"
+    r"pol(?:ymerase)?[ _-]?III(?![a-z])",
+    re.I,
 )
 #: Words for a promoter, as English, German, French, Spanish and Italian maps have them.
 _PROMOTER = re.compile(r"promot(?:er|or|eur)(?!-?\s?less)", re.I)
 #: Features that are no part of a vector by themselves, whatever they are named after.
 _NO_PARTS = {"primer_bind", "primer", "protein_bind", "CDS", "gene", "mRNA", "exon"}
+#: The same of a feature of no such type: words by which it is a site beside a part, and the fewest bases of a part.
+_BESIDES = re.compile(
+    r"primer|oligo|(?:cloning|restriction|insertion) site|overlap|overhang|junction|scar\b", re.I
+)
+_FEWEST = 40
+#: Words for a poly(A) signal, and types of features that are one.
+_POLY_A = re.compile(r"(?i:poly[^a-z]*a|poliaden)|(?<![a-z])p(?:A|\(A\))(?![A-Za-z])")
+_POLY_A_KINDS = {"polyA_signal", "polyA_site"}
 #: Of an annotated promoter of unknown sequence, the last 100 nt are kept: PGK starts inside its feature.
 _ANNOTATED_KEPT = 100
 #: A vector's mRNA is cut 10-30 nt behind AATAAA (Proudfoot 2011 Genes Dev 25:1770).
@@ -131,13 +143,29 @@ def known_starts(sequence: str, lo: int, hi: int) -> list[Start]:
     return [Start(lo + p, found[p]) for p in sorted(found)]
 
 
+def _is_a_part(feature: Feature) -> bool:
+    """Whether a feature may be the part that it is named after, not a primer or a site beside that."""
+    named = feature.kind in _NO_PARTS or _BESIDES.search(feature.label)
+    return feature.end - feature.start >= _FEWEST and not named
+
+
+def _ends_mrna(feature: Feature, sequence: str) -> bool:
+    """Whether a feature is a poly(A) signal by its type, or by its name and its length or its bases."""
+    if feature.kind in _POLY_A_KINDS:
+        return True
+    if not _POLY_A.search(feature.label) or feature.kind in _NO_PARTS:
+        return False
+    signal = _SIGNAL.search(sequence, feature.start, feature.end)
+    return _is_a_part(feature) or (signal is not None and not _BESIDES.search(feature.label))
+
+
 def _annotated(vector: VectorMap, lo: int, hi: int) -> list[Feature]:
     """Return the features of promoters within ``lo`` to ``hi`` that may drive a gene in a T cell."""
     return [
         f
         for f in vector.features
-        if f.strand == 1
-        and (f.kind == "promoter" or (_PROMOTER.search(f.label) and f.kind not in _NO_PARTS))
+        if f.is_sense
+        and (f.kind == "promoter" or (_PROMOTER.search(f.label) and _is_a_part(f)))
         and "enhancer" not in f.label.lower()
         and not _OTHERS.search(f.label)
         and lo <= f.start
@@ -247,13 +275,7 @@ def find_stop(vector: VectorMap, lo: int, hi: int) -> Stop | None:
         for start, end, _ in find_part(parts()[part], sequence[lo:hi])
     ]
     for feature in vector.features:
-        named = "polya" in re.sub(r"[^a-z]", "", feature.label.lower())
-        named = named and feature.kind not in _NO_PARTS
-        if (
-            (feature.kind == "polyA_signal" or named)
-            and feature.strand == 1
-            and lo <= feature.start < hi
-        ):
+        if lo <= feature.start < hi and feature.is_sense and _ends_mrna(feature, sequence):
             label = feature.label or "annotated poly(A) signal"
             found.append(Stop(_cut(sequence, feature.start, feature.end), label))
     if found:

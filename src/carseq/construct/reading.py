@@ -8,7 +8,7 @@ import re
 import struct
 import warnings
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,7 @@ _SAME_PROTEIN = 0.05
 _SNAPGENE = b"\t\x00\x00\x00\x0eSnapGene"
 #: SnapGene's packet of DNA, and those of other sequences.
 _SNAPGENE_DNA, _SNAPGENE_OTHERS = 0, {21: "a protein", 32: "an RNA"}
+_SNAPGENE_FEATURES = 10
 #: Files that are something else, by their first bytes, and what to do with them.
 _OTHERS = (
     (b"%PDF", "a PDF", "copy the sequence into a text file, or export the map as GenBank"),
@@ -170,7 +171,14 @@ def _snapgene(data: bytes, path: Path) -> list[_Record]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", BiopythonWarning)
-            return [_biopython(r) for r in SeqIO.parse(BytesIO(data), "snapgene")]
+            records = [_biopython(r) for r in SeqIO.parse(BytesIO(data), "snapgene")]
+        undirected = _undirected(packets.get(_SNAPGENE_FEATURES, b""))
+        for record in records:
+            record.features = tuple(
+                replace(f, strand=0) if (f.label, f.start) in undirected else f
+                for f in record.features
+            )
+        return records
     except Exception as error:  # whatever a packet of another version leads Biopython to
         flags, *bases = packets[_SNAPGENE_DNA]
         return [
@@ -181,6 +189,19 @@ def _snapgene(data: bytes, path: Path) -> list[_Record]:
                 remarks=(f"its features could not be read ({str(error)[:80]})",),
             )
         ]
+
+
+def _undirected(xml: bytes) -> set[tuple[str, int]]:
+    """Return SnapGene's features that have no direction, or both: name, first base. Biopython takes them for sense."""
+    from xml.etree import ElementTree
+
+    found = set()
+    for feature in ElementTree.fromstring(xml).iter("Feature") if xml else ():
+        ranges = [s.get("range", "").partition("-")[0] for s in feature.iter("Segment")]
+        if feature.get("directionality") not in ("1", "2"):
+            starts = [int(start) - 1 for start in ranges if start.isdigit()]
+            found.add((feature.get("name", ""), min(starts, default=-1)))
+    return found
 
 
 def _biopython(record: Any) -> _Record:
@@ -200,7 +221,7 @@ def _biopython(record: Any) -> _Record:
         keys = ("label", "name", "standard_name", "gene", "product", "note")
         label = next((str(feature.qualifiers[k][0]) for k in keys if feature.qualifiers.get(k)), "")
         kind = feature_kind(feature.type, feature.qualifiers.get("regulatory_class", [""])[0])
-        features.append(Feature(kind, label, start, end, location.strand or 1))
+        features.append(Feature(kind, label, start, end, location.strand or 0))
     topology = record.annotations.get("topology")
     words = f"{record.description} {record.annotations.get('comment', '')}"
     return _Record(
@@ -247,7 +268,8 @@ def _with_gff(records: list[_Record], table: str) -> list[_Record]:
             keys = ("Name", "label", "gene", "product", "Note", "ID")
             label = unquote(next((told[k] for k in keys if told.get(k)), ""))
             kind = feature_kind("regulatory", row[2]) if row[2].startswith("polyA") else row[2]
-            found.append(Feature(kind, label, start, end, -1 if row[6] == "-" else 1))
+            strand = {"+": 1, "-": -1}.get(row[6], 0)
+            found.append(Feature(kind, label, start, end, strand))
         record.features = tuple(found)
     return records
 

@@ -180,7 +180,7 @@ def _whole(vector: VectorMap, name: str, form: Form, path: str | Path) -> Constr
     annotated = [
         (f.start - first, f.end - first)
         for f in strand.features
-        if _is_intron(f) and f.strand == 1 and first < f.start
+        if _is_intron(f) and f.is_sense and first < f.start
     ]
     introns = find_introns(sequence, place, annotated) if shape != "orf" else []
     return Construct(

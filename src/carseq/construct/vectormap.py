@@ -9,13 +9,21 @@ from carseq.construct.coding import reverse_complement
 
 @dataclass(frozen=True)
 class Feature:
-    """A feature of a map: its type, label and place (0-based half-open; ``end`` may pass the origin)."""
+    """A feature of a map: its type, label and place (0-based half-open; ``end`` may pass the origin).
+
+    ``strand`` is 1 or -1, and 0 where the map gives it none: it then counts on both.
+    """
 
     kind: str
     label: str
     start: int
     end: int
     strand: int
+
+    @property
+    def is_sense(self) -> bool:
+        """Whether it lies on the strand that is read, or on none."""
+        return self.strand >= 0
 
 
 #: What GenBank's and EMBL's ``regulatory`` features are, by their class.
