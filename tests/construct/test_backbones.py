@@ -54,6 +54,16 @@ def test_gamma_retroviral_leaders_are_spliced_where_they_have_an_acceptor(name, 
         assert leader[join - 5 : join + 12] == "CCAAGCTCACTTACAGG"
 
 
+@pytest.mark.parametrize("name", ["MSGV1", "MP71", "SFG"])
+@pytest.mark.parametrize(("site", "at"), [(0, 1), (1, -1), (1, -2)])
+def test_a_leader_whose_splice_site_was_destroyed_is_not_spliced(name, site, at):
+    """A donor GA for GT, or an acceptor without its AG, still gave a spliced mRNA."""
+    leader = backbones()[name].five
+    place = splice_sites(leader)[site] + at
+    assert splice_sites(leader[:place] + "C" + leader[place + 1 :]) is None
+    assert splice_sites(leader[:place] + "N" + leader[place + 1 :]) is not None
+
+
 @pytest.mark.parametrize("name", ["MSGV1", "SFG", "pHR-SFFV", "pWPXLD-EF1a", "pRRL-MSCV"])
 def test_a_frame_with_the_ends_of_a_vector_is_that_vectors_mrna(tmp_path, name):
     vector = backbones()[name]

@@ -355,6 +355,15 @@ def test_an_ltr_that_a_map_names_after_its_poly_a_signal_is_the_ltr(tmp_path):
     assert "inner_poly_a" not in {f["code"] for f in lint(found)}
 
 
+def test_the_ltrs_own_promoter_is_no_second_gene(tmp_path):
+    """The 3' LTR's R is unknown bases: its U3 was "a promoter behind the CAR" of a second mRNA."""
+    vector = backbones()["MSGV1"]
+    first = vector.three.rindex(parts()["MSCV_R3"][:30])
+    three = vector.three[:first] + "N" * 60 + vector.three[first + 60 :]
+    found = read(tmp_path, vector.five + coded(CAR) + three + parts()["MSCV_U5"])
+    assert {f["code"] for f in lint(found) if f["level"] == "warn"} <= {"ambiguous", "no_3p_end"}
+
+
 def test_the_mrna_of_a_second_gene_behind_a_poly_a_signal_is_not_the_cars(tmp_path):
     """CAR, bGH's signal, PGK promoter and GFP up to the 3' LTR: GFP's mRNA was taken for the end of the CAR's."""
     part = parts()
@@ -383,6 +392,7 @@ def faults(folder, frame: str) -> dict[str, str]:
 FRAME = coded(CAR)
 MARKED = coded(f"{CAR}GSG{DOMAIN['T2A']}{DOMAIN['CSF2RA signal peptide']}{DOMAIN['EGFRt']}")
 TWINS = coded(f"{CAR}GSG{DOMAIN['T2A']}{DOMAIN['CD8A signal peptide']}{DOMAIN['EGFRt']}")
+TAGGED = coded(f"{CAR}GSG{DOMAIN['P2A']}{DOMAIN['EGFP']}")
 SWITCHED = coded(f"M{DOMAIN['FKBP12']}SGGGS{DOMAIN['iCasp9']}GSG{DOMAIN['T2A']}{CAR}")
 LISO = sequences("orfs.fa")["liso-cel"]
 TISA = sequences("orfs.fa")["tisa-cel"] + "GA"
@@ -395,6 +405,7 @@ BEHIND = coded(f"M{DOMAIN['EGFP']}GSG{DOMAIN['T2A']}{CAR}")
         (FRAME, {}),
         (MARKED, {}),
         (BEHIND, {}),
+        (TAGGED, {}),
         # One base of the leader is lost: the first ATG of the scFv began the CAR, and nothing was said.
         (FRAME[:20] + FRAME[21:], {"no_signal_peptide": "warn"}),
         # So of a CAR behind a 2A peptide: the frame of the protein before it does not reach the CAR.
@@ -412,6 +423,16 @@ BEHIND = coded(f"M{DOMAIN['EGFP']}GSG{DOMAIN['T2A']}{CAR}")
         # So within the marker behind it.
         (MARKED[:-400] + MARKED[-399:], {"frameshift": "warn"}),
         (MARKED[:-402] + "TAA" + MARKED[-399:], {"premature_stop": "warn"}),
+        # The 2A peptide between lost or won a base, in its first or last half: nothing was said.
+        *(
+            (
+                one[: len(FRAME) + at] + more + one[len(FRAME) + at + (not more) :],
+                {"frameshift": "warn"},
+            )
+            for one in (MARKED, TAGGED)
+            for at in (24, 40)
+            for more in ("", "A")
+        ),
         # A CAR whose marker has a leader of its own, the CAR's or another: faults of its first half were hidden.
         (TWINS[:24] + TWINS[25:], {"no_signal_peptide": "warn"}),
         (TWINS[:300] + "TAA" + TWINS[303:], {"premature_stop": "error"}),
@@ -434,6 +455,15 @@ BEHIND = coded(f"M{DOMAIN['EGFP']}GSG{DOMAIN['T2A']}{CAR}")
 )
 def test_a_base_lost_beside_a_domain_is_told(tmp_path, frame, told):
     assert faults(tmp_path, frame) == told
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_the_start_codon_of_a_fluorescent_protein_is_no_signal_peptide(tmp_path, first):
+    """EGFP's first residues are hydrophobic: its M had a row of its own as a signal peptide."""
+    found = read(tmp_path, BEHIND if first else coded(f"{CAR}{DOMAIN['P2A']}M{DOMAIN['EGFP']}"))
+    assert [r.name for r in found.domain_rows if r.kind == "signal peptide"] == [
+        "CD8A signal peptide"
+    ]
 
 
 OF_MRNA_1273 = "GGGAAATAAGAGAGAAAAGAAGAGTAAGAAGAAATATAAGAG"

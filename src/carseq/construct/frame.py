@@ -112,8 +112,10 @@ def reading_faults(construct: Construct) -> list[Fault]:
         for p in everything
         if p not in inside and p.name not in known and not _is_apart(construct, p)
     ]
-    # A leader behind the CAR's stop codon is that of a second protein (behind an IRES or a promoter of its own).
-    outside = [p for p in outside if p.kind != "signal peptide" or p.start < end - 3]
+    # A leader behind the CAR's stop codon, or behind its last domain, is that of a second protein.
+    rows = [r for r in construct.domain_rows if start <= r.start and r.end <= end]
+    inner = max((r.end for r in rows if r.kind in CAR_KINDS), default=end - 3)
+    outside = [p for p in outside if p.kind != "signal peptide" or p.start < min(inner, end - 3)]
     shifted = [p for p in outside if p.frame != frame]
     # A stop codon inside a domain counts as one edit of it: the domain then reaches across the frame's end.
     across = [p for p in outside if p.frame == frame and p.start < end - 3 < p.end - 3]
@@ -162,7 +164,11 @@ def reading_faults(construct: Construct) -> list[Fault]:
             )
         )
     found += _lost_start(construct, earlier)
-    if end - start >= 3 and sequence[end - 3 : end] not in STOPS and not _ends_in_gene(construct):
+    joints: list[Fault] = []
+    if not any(f.code in ("frameshift", "premature_stop") for f in found):
+        joints = _broken_joints(construct)
+    in_gene = _ends_in_gene(construct)
+    if not in_gene and end - start >= 3 and sequence[end - 3 : end] not in STOPS:
         found.append(
             Fault(
                 "no_stop",
@@ -171,10 +177,10 @@ def reading_faults(construct: Construct) -> list[Fault]:
                 end,
             )
         )
-    elif not _ends_in_gene(construct):
+    elif not in_gene and all(f.level == "error" for f in joints):
+        # A frame that runs on where the 2A peptide behind the CAR is broken has lost no stop codon.
         found += _run_on(construct)
-    if not any(f.code in ("frameshift", "premature_stop") for f in found):
-        found += _broken_joints(construct)
+    found += joints
     if not found:
         found += _no_signal_peptide(construct)
     missing = _missing_domains(construct, [*inside, *outside])
@@ -381,6 +387,23 @@ def _broken_partners(construct: Construct) -> list[Fault]:
                 )
             )
     behind = next((j for j in joints if 0 <= j[0] - inner <= _JOINT), None)
+    if behind is None and len(runs := _runs(sequence, inner, len(sequence), False)) > 1:
+        first_run = runs[0]
+        piece = Piece(first_run.name, "marker", first_run.frame, first_run.start, first_run.end)
+        whole = any(inner <= j[0] and j[1] <= first_run.start for j in joints)
+        lost = first_run.frame != own or first_run.end > end
+        broken = lost and not whole and _half_2a(sequence[inner : first_run.start])
+        if broken and not _is_apart(construct, piece):
+            faults.append(
+                Fault(
+                    "frameshift" if first_run.frame != own else "premature_stop",
+                    f"{_names(runs)} lies behind the CAR (bases {first_run.start + 1}-{runs[-1].end}), and the 2A "
+                    "peptide between is not whole in any frame: the protein behind it would not be made. The CAR is.",
+                    "Check the map there if cells are sorted by that protein.",
+                    inner,
+                    "warn",
+                )
+            )
     if behind is not None and len(runs := _runs(sequence, behind[1], len(sequence), False)) > 1:
         shifted = any(run.frame != own for run in runs)
         if shifted or runs[-1].end > end:

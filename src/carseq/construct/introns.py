@@ -21,6 +21,8 @@ _EDITS = 0.15
 #: an acceptor (MP71's stands directly before the insert), bases around them, share of edits.
 _DONOR_PARTS, _ACCEPTOR_PARTS = ("MoMuLV_psi", "MSGV1_psi"), ("MoMuLV_psi", "MP71_psi")
 _FAR_BEFORE, _FAR_AFTER, _FAR_EDITS = 60, 40, 0.2
+#: Bases of these, beyond its GT or AG, in which a splice site may differ that was destroyed.
+_MAX_ELSEWHERE = 0
 #: Introns of promoters: exon before it, end of the intron, exon bases at the end of that part.
 _PROMOTER_INTRONS = (
     ("EF1A_exon1", "EF1A_intron_end", 0),
@@ -86,10 +88,28 @@ def _far(names: tuple[str, ...], site: str, after: int, sequence: str) -> list[i
     return sorted(kept)
 
 
+def _is_lost(transcript: str, place: int, names: tuple[str, ...], site: str, at: int) -> bool:
+    """Whether a splice site is that of a known leader but for its GT or AG, which begins ``at`` bases from its place.
+
+    In a leader that differs around it too, one base more or less tells nothing.
+    """
+    core = {_FAR_BEFORE + at, _FAR_BEFORE + at + 1}
+    behind = _FAR_AFTER if at == 0 else _ACCEPTOR_AFTER
+    own = transcript[max(0, place - _FAR_BEFORE) : place + behind]
+    for name in names:
+        bases = parts()[name]
+        cut = bases.index(site)
+        known = bases[cut - _FAR_BEFORE : cut + behind]
+        differ = {i for i, (a, b) in enumerate(zip(own, known, strict=False)) if a not in (b, "N")}
+        if differ & core and len(differ - core) <= _MAX_ELSEWHERE:
+            return True
+    return False
+
+
 def splice_sites(transcript: str) -> tuple[int, int] | None:
     """Return (donor, acceptor) of a gamma-retroviral transcript: the psi intron's half-open range, or None.
 
-    None where a leader has no donor or no acceptor (pMSCV and LN vectors have no acceptor).
+    None where a leader has no donor or no acceptor (pMSCV and LN vectors have no acceptor), or where one was destroyed.
 
     Examples
     --------
@@ -103,6 +123,8 @@ def splice_sites(transcript: str) -> tuple[int, int] | None:
     cuts = cuts or _far(_DONOR_PARTS, "GTAAGC", _FAR_AFTER, transcript)
     if cuts and not joins:
         joins = _far(_ACCEPTOR_PARTS, "CTCACTTACAGG", _ACCEPTOR_AFTER, transcript)
+    cuts = [p for p in cuts if not _is_lost(transcript, p, _DONOR_PARTS, "GTAAGC", 0)]
+    joins = [p for p in joins if not _is_lost(transcript, p, _ACCEPTOR_PARTS, "CTCACTTACAGG", -2)]
     if not cuts or not joins or joins[-1] <= cuts[0]:
         return None
     return cuts[0], joins[-1]

@@ -68,8 +68,9 @@ _MINIMAL = (
 )
 #: Bases on either side of the start that are looked for, and within which two starts are one.
 _BESIDE, _SAME_START = 100, 12
-#: A promoter whose mRNA begins so near before an end is the LTR's own (its U3), or has nothing to transcribe.
-_BEFORE_END = 60
+#: A promoter whose mRNA begins so near before an end is the LTR's own (its U3, before R and U5), or has nothing to
+#: transcribe.
+_BEFORE_END = 160
 #: Poly(A) signals known by their sequence.
 _ENDS = {
     "bGH poly(A) signal": "bGH_polyA",

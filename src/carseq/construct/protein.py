@@ -45,6 +45,8 @@ _HYDROPATHY = dict(
 _SPAN, _MIN_HYDROPATHY = 19, 1.9
 #: The hydrophobic core of a signal peptide: 8 residues within the first 30.
 _CORE, _MIN_CORE, _MAX_SIGNAL = 8, 2.2, 35
+#: Fewest residues of a signal peptide: a start codon before a fluorescent protein is none.
+_MIN_SIGNAL = 10
 _NAN = float("nan")
 
 
@@ -270,7 +272,7 @@ def _rest(protein: str, lo: int, hi: int, found: list[Stretch], is_car: bool) ->
         partner = behind is not None and behind.kind == "marker"
         if (
             start == lo
-            and size < MIN_BINDER
+            and _MIN_SIGNAL <= size < MIN_BINDER
             and (is_car or partner)
             and first < hi
             and has_signal_peptide(protein[lo : lo + 60])
