@@ -457,6 +457,18 @@ def test_a_base_lost_beside_a_domain_is_told(tmp_path, frame, told):
     assert faults(tmp_path, frame) == told
 
 
+@pytest.mark.parametrize("residue", [0, 10, 20, 30])
+def test_a_stop_codon_in_the_cd3zeta_of_a_car_with_an_unknown_binder_is_told(tmp_path, residue):
+    """An IgG4 hinge before CD28's membrane and inner part is no whole CD28 gene: the map was refused as that."""
+    rng = random.Random(8)
+    binder = "".join(rng.choice("ADEGKNPQRSTY") for _ in range(160))
+    inner = "".join(DOMAIN[n] for n in ("IgG4 hinge", "CD28 transmembrane", "CD28", "CD3zeta"))
+    frame = coded(DOMAIN["CD8A signal peptide"] + binder + inner)
+    at = len(frame) - 3 - 3 * (len(DOMAIN["CD3zeta"]) - residue)
+    told = faults(tmp_path, frame[:at] + "TAA" + frame[at + 3 :])
+    assert told["premature_stop"] == "error"
+
+
 @pytest.mark.parametrize("first", [False, True])
 def test_the_start_codon_of_a_fluorescent_protein_is_no_signal_peptide(tmp_path, first):
     """EGFP's first residues are hydrophobic: its M had a row of its own as a signal peptide."""

@@ -94,7 +94,11 @@ def _judge(piece: list[Stretch]) -> Verdict:
         # A CAR's domains are of several genes, or it signals.
         spanning = [s.name for s in piece if s.kind == "transmembrane"]
         inner = [s.name for s in piece if s.kind == "costimulatory"]
-        if all("predicted" in s or s.removesuffix(" transmembrane") in inner for s in spanning):
+        hinges = [s.name for s in piece if s.kind == "hinge" and s.name != "spacer"]
+        of_another = any(not h.startswith(tuple(inner)) for h in hinges)
+        if not of_another and all(
+            "predicted" in s or s.removesuffix(" transmembrane") in inner for s in spanning
+        ):
             return Verdict(
                 False,
                 f"the whole gene of {inner[0]}, or its transmembrane and inner part on an ectodomain that is not "

@@ -355,8 +355,11 @@ def _piece_of_a_car(sequence: str) -> str:
         frame = open_frame(strand)
         if frame is None:
             continue
-        rows = protein_domains(translate(strand[frame.start : frame.end]).rstrip("*"), partial=True)
+        protein = translate(strand[frame.start : frame.end]).rstrip("*")
+        rows = protein_domains(protein, partial=True)
         named = [r for r in rows if r.kind in CAR_KINDS]
+        if not named or "M" in protein[: named[0].start]:
+            continue
         if len({r.kind for r in named}) > 1 and not any(
             r.kind == "other" and r.name != UNNAMED for r in rows
         ):
