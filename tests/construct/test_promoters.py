@@ -125,7 +125,7 @@ def test_an_intron_that_a_map_names_is_read_with_its_splice_sites(tmp_path, befo
     path.write_text(
         f"LOCUS       v {len(bases)} bp    DNA     linear SYN 01-JAN-2020\n"
         f"FEATURES             Location/Qualifiers\n     {kind:<16}{first + 1}..{last}\n"
-        f'                     /label="globin intron"\nORIGIN\n{lines}//\n'
+        f'                     /label="globin_intron_2"\nORIGIN\n{lines}//\n'
     )
     found = load_construct(path)
     assert found.transcripts[1].blocks[0][1] == len(exon)
@@ -162,6 +162,15 @@ def _annotated(folder, features, *, word="GENBANK"):
             ("misc_feature", ['/label="Poly-A-Signal"']),
         ),
         (("misc_feature", ['/note="promoteur NFAT"']), ("polyA_signal", [])),
+        (("misc_feature", ['/label="NFAT启动子"']), ("misc_feature", ['/label="加尾信号"'])),
+        (("promoter", ['/label="NFAT enhancer/promoter"']), ("polyA_signal", [])),
+        # NCBI's, ApE's and VectorBuilder's qualifiers.
+        (("misc_feature", ['/gene="NFATC1"', '/note="promoter"']), ("polyA_signal", [])),
+        (("misc_feature", ['/locus_tag="NFAT promoter"']), ("misc_feature", ['/locus_tag="pA"'])),
+        (
+            ("misc_feature", ['/official_designation="NFAT promoter"']),
+            ("misc_feature", ['/label="end"', '/function="polyA signal"']),
+        ),
         (("misc_feature", ['/label="Original promoter"']), ("polyA_signal", [])),
         (
             ("regulatory", ['/regulatory_class="promoter"', '/note="NFAT"']),
@@ -230,7 +239,9 @@ def test_the_promoter_of_a_guide_rna_makes_no_second_mrna(tmp_path, label):
     assert not _annotated(tmp_path, [("promoter", "PROMOTER", [f'/label="{label}"'])]).five.known
 
 
-@pytest.mark.parametrize("label", ["T7_promoter", "pT7", "tac_promoter", "bla_promoter"])
+@pytest.mark.parametrize(
+    "label", ["T7_promoter", "pT7", "tac_promoter", "bla_promoter", "predicted promoter 3"]
+)
 def test_a_bacterial_promoter_behind_the_cars_own_is_none(tmp_path, label):
     """`bla_promoter` and `pT7` were not known as such: the mRNA began there."""
     features = [

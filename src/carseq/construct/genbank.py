@@ -12,9 +12,8 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from carseq.construct.vectormap import Feature, feature_kind
+from carseq.construct.vectormap import Feature, feature_kind, feature_label
 
-_LABELS = ("label", "name", "standard_name", "gene", "product", "note")
 _QUALIFIER = re.compile(r"/(\w+)=?(.*)", re.S)
 #: A line of bases that is not indented: with its number, or bases alone.
 _BASES = re.compile(r"\d+(\s+[A-Za-z*.-]+)*\s*|[ACGTURYSWKMBDHVN\s]+", re.IGNORECASE)
@@ -176,7 +175,7 @@ def _read_features(lines: list[str], record: GenBankRecord) -> None:
             blocks[-1][1].append(line.strip())
     for kind, parts in blocks:
         place, qualifiers = _split(parts)
-        label = next((qualifiers[k] for k in _LABELS if qualifiers.get(k)), "")
+        label = feature_label(qualifiers)
         if kind == "source":
             continue
         try:

@@ -16,15 +16,18 @@ MAX_LEADER = 2500
 #: intron and the IRES as much together), and bases before the frame in which the IRES lies.
 _MAX_BEFORE_IRES, _IRES_REACH = 6000, 1000
 #: Promoters that do not drive a CAR in a T cell: bacterial, phage and small-RNA ones, however they are written
-#: (``T7_promoter``, ``pT7``, ``hU6``).
+#: (``pT7``, ``bla_promoter``, ``hU6``), and those that a program predicts.
 _OTHERS = re.compile(
     r"(?<![a-z0-9])(?:p?(?:T3|T7|SP6)|lac(?:Iq?|[OZ]|UV5)?(?![a-z])|(?:Amp|Kan|Cm)R?(?![a-z0-9])|AmpR|bla(?![a-z0-9])|"
     r"(?:cat|tac|trc|ori)(?![a-z0-9])|ara(?:B|(?![a-z]))|[hmb]?(?:U6|H1(?![0-9])|7SK)|EM7|tRNA)|"
-    r"pol(?:ymerase)?[ _-]?III(?![a-z])",
+    r"pol(?:ymerase)?[ _-]?III(?![a-z])|predicted",
     re.I,
 )
-#: Words for a promoter, as English, German, French, Spanish and Italian maps have them.
-_PROMOTER = re.compile(r"promot(?:er|or|eur)(?!-?\s?less)", re.I)
+#: Words for a promoter and for an enhancer, as maps have them in languages of Europe and Asia.
+_PROMOTER = re.compile(
+    r"promot(?:er|or|eur)(?!-?\s?less)|промотор|启动子|啟動子|プロモータ|프로모터", re.I
+)
+_ENHANCER = re.compile(r"enhancer|增强子|增強子|エンハンサ", re.I)
 #: Features that are no part of a vector by themselves, whatever they are named after.
 _NO_PARTS = {"primer_bind", "primer", "protein_bind", "CDS", "gene", "mRNA", "exon"}
 #: The same of a feature of no such type: words by which it is a site beside a part, and the fewest bases of a part.
@@ -33,7 +36,9 @@ _BESIDES = re.compile(
 )
 _FEWEST = 40
 #: Words for a poly(A) signal, and types of features that are one.
-_POLY_A = re.compile(r"(?i:poly[^a-z]*a|poliaden)|(?<![a-z])p(?:A|\(A\))(?![A-Za-z])")
+_POLY_A = re.compile(
+    r"(?i:poly[^a-z]*a|poliaden|полиаден)|(?<![a-z])p(?:A|\(A\))(?![A-Za-z])|聚腺苷|加尾|ポリA"
+)
 _POLY_A_KINDS = {"polyA_signal", "polyA_site"}
 #: Of an annotated promoter of unknown sequence, the last 100 nt are kept: PGK starts inside its feature.
 _ANNOTATED_KEPT = 100
@@ -68,9 +73,9 @@ _MINIMAL = (
 )
 #: Bases on either side of the start that are looked for, and within which two starts are one.
 _BESIDE, _SAME_START = 100, 12
-#: A promoter whose mRNA begins so near before an end is the LTR's own (its U3, before R and U5), or has nothing to
-#: transcribe.
-_BEFORE_END = 160
+#: A promoter whose mRNA begins so near before an end has nothing to transcribe; a U3 there, before R and U5, is the
+#: LTR's own.
+_BEFORE_END, _LTR_END = 60, 160
 #: Poly(A) signals known by their sequence.
 _ENDS = {
     "bGH poly(A) signal": "bGH_polyA",
@@ -167,7 +172,8 @@ def _annotated(vector: VectorMap, lo: int, hi: int) -> list[Feature]:
         for f in vector.features
         if f.is_sense
         and (f.kind == "promoter" or (_PROMOTER.search(f.label) and _is_a_part(f)))
-        and "enhancer" not in f.label.lower()
+        # An "enhancer/promoter" is both.
+        and (_PROMOTER.search(f.label) or not _ENHANCER.search(f.label))
         and not _OTHERS.search(f.label)
         and lo <= f.start
         and f.end <= hi
@@ -176,7 +182,11 @@ def _annotated(vector: VectorMap, lo: int, hi: int) -> list[Feature]:
 
 def promoter_names(vector: VectorMap, lo: int, hi: int) -> list[str]:
     """Return the names of the promoters, known or annotated, whose mRNA begins between ``lo`` and ``hi``."""
-    known = [s for s in known_starts(vector.sequence, lo, hi) if s.position < hi - _BEFORE_END]
+    known = [
+        s
+        for s in known_starts(vector.sequence, lo, hi)
+        if s.position < hi - (_LTR_END if s.name in _U3 else _BEFORE_END)
+    ]
     names = [s.name for s in known]
     for f in _annotated(vector, lo, hi):
         # One that is known by its sequence is annotated as well.

@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from carseq.construct.genbank import CutOffError, lacking, read_genbank
-from carseq.construct.vectormap import Feature, VectorMap, feature_kind
+from carseq.construct.vectormap import Feature, VectorMap, feature_kind, feature_label
 from carseq.errors import CarseqError
 from carseq.study.construct_file import split_record
 
@@ -218,8 +218,7 @@ def _biopython(record: Any) -> _Record:
             ordered = sorted(location.parts, key=lambda p: int(p.start))
             start = int(ordered[-1].start)
             end = start + sum(len(p) for p in ordered)
-        keys = ("label", "name", "standard_name", "gene", "product", "note")
-        label = next((str(feature.qualifiers[k][0]) for k in keys if feature.qualifiers.get(k)), "")
+        label = feature_label({k: str(v[0]) for k, v in feature.qualifiers.items() if v})
         kind = feature_kind(feature.type, feature.qualifiers.get("regulatory_class", [""])[0])
         features.append(Feature(kind, label, start, end, location.strand or 0))
     topology = record.annotations.get("topology")

@@ -53,6 +53,7 @@ _PUT_ON = re.compile(r"The (5' and 3'|5'|3') ends? of the mRNA")
 _TAIL = re.compile("(?:A{25,}[CGT][ACGT]{0,14}?[CGT])?A{10,}$")
 #: A tail of so many A is that of an mRNA made in vitro, which ends with it; a cloned cDNA has fewer. Bases of a codon.
 _MADE, _CODON = 60, 3
+_INTRON = re.compile(r"(?<![a-z])intr[oó]ne?(?![a-z])|интрон|内含子|イントロン", re.I)
 _MISSING = (
     ("binder", "binder (scFv, VHH)"),
     ("hinge", "hinge"),
@@ -197,7 +198,7 @@ def _whole(vector: VectorMap, name: str, form: Form, path: str | Path) -> Constr
 
 def _is_intron(feature: Feature) -> bool:
     """Whether a feature is an intron by its kind or its name; primers and sites are named after introns too."""
-    named = feature.kind == "misc_feature" and re.search(r"\bintron\b", feature.label, re.I)
+    named = feature.kind == "misc_feature" and _INTRON.search(feature.label)
     return feature.kind == "intron" or bool(named)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from carseq.construct.coding import reverse_complement
@@ -33,6 +34,31 @@ _CLASSES = {"promoter": "promoter", "polyA_signal_sequence": "polyA_signal"}
 def feature_kind(kind: str, regulatory_class: str) -> str:
     """Return a feature's type; that of a ``regulatory`` one is told by its class."""
     return _CLASSES.get(regulatory_class, kind) if kind == "regulatory" else kind
+
+
+#: Qualifiers that name a feature, best first (VectorBuilder's and ApE's among them), and those that tell what it is.
+_NAMES = (
+    *("label", "name", "standard_name", "official_designation", "ApEinfo_label"),
+    *("gene", "product", "locus_tag"),
+)
+_NOTES = ("note", "function")
+#: Letters of a note that is a name, not a text.
+_SHORT = 40
+
+
+def feature_label(qualifiers: Mapping[str, str]) -> str:
+    """Return a feature's name with what a short note says of it (``PGK1 (promoter)``); else the note, or nothing.
+
+    Parameters
+    ----------
+    qualifiers
+        The first value of each of its qualifiers.
+    """
+    name = next((qualifiers[k] for k in _NAMES if qualifiers.get(k)), "")
+    note = next((qualifiers[k] for k in _NOTES if qualifiers.get(k)), "")
+    if not name or not note or len(note) > _SHORT or note.lower() in name.lower():
+        return name or note
+    return f"{name} ({note})"
 
 
 @dataclass(frozen=True)
