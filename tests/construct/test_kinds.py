@@ -393,6 +393,7 @@ FRAME = coded(CAR)
 MARKED = coded(f"{CAR}GSG{DOMAIN['T2A']}{DOMAIN['CSF2RA signal peptide']}{DOMAIN['EGFRt']}")
 TWINS = coded(f"{CAR}GSG{DOMAIN['T2A']}{DOMAIN['CD8A signal peptide']}{DOMAIN['EGFRt']}")
 TAGGED = coded(f"{CAR}GSG{DOMAIN['P2A']}{DOMAIN['EGFP']}")
+FUSED = coded(f"{CAR}SGGGGSGS{DOMAIN['EGFP']}")
 SWITCHED = coded(f"M{DOMAIN['FKBP12']}SGGGS{DOMAIN['iCasp9']}GSG{DOMAIN['T2A']}{CAR}")
 LISO = sequences("orfs.fa")["liso-cel"]
 TISA = sequences("orfs.fa")["tisa-cel"] + "GA"
@@ -433,6 +434,12 @@ BEHIND = coded(f"M{DOMAIN['EGFP']}GSG{DOMAIN['T2A']}{CAR}")
             for at in (24, 40)
             for more in ("", "A")
         ),
+        # A marker that a linker joins to the CAR, without a 2A peptide: nothing was said of it.
+        (FUSED, {}),
+        (FUSED[: len(FRAME) + 5] + FUSED[len(FRAME) + 6 :], {"frameshift": "warn"}),
+        (FUSED[: len(FRAME) + 40] + "A" + FUSED[len(FRAME) + 40 :], {"frameshift": "warn"}),
+        (FUSED[:-300] + FUSED[-299:], {"frameshift": "warn"}),
+        (FUSED[:-303] + "TAA" + FUSED[-300:], {"premature_stop": "warn"}),
         # A CAR whose marker has a leader of its own, the CAR's or another: faults of its first half were hidden.
         (TWINS[:24] + TWINS[25:], {"no_signal_peptide": "warn"}),
         (TWINS[:300] + "TAA" + TWINS[303:], {"premature_stop": "error"}),

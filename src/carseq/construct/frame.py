@@ -386,38 +386,56 @@ def _broken_partners(construct: Construct) -> list[Fault]:
                     "error",
                 )
             )
+    return faults + _broken_behind(construct, joints, inner)
+
+
+def _broken_behind(construct: Construct, joints: list[tuple[int, int]], inner: int) -> list[Fault]:
+    """Return the fault of a marker behind the CAR, which a 2A peptide or a linker joins to it.
+
+    Parameters
+    ----------
+    construct
+        The CAR.
+    joints
+        2A peptides in its frame.
+    inner
+        Where its last domain ends.
+    """
+    assert construct.orf is not None
+    start, end = construct.orf
+    sequence, own = construct.sequence, start % 3
     behind = next((j for j in joints if 0 <= j[0] - inner <= _JOINT), None)
-    if behind is None and len(runs := _runs(sequence, inner, len(sequence), False)) > 1:
-        first_run = runs[0]
-        piece = Piece(first_run.name, "marker", first_run.frame, first_run.start, first_run.end)
-        whole = any(inner <= j[0] and j[1] <= first_run.start for j in joints)
-        lost = first_run.frame != own or first_run.end > end
-        broken = lost and not whole and _half_2a(sequence[inner : first_run.start])
-        if broken and not _is_apart(construct, piece):
-            faults.append(
-                Fault(
-                    "frameshift" if first_run.frame != own else "premature_stop",
-                    f"{_names(runs)} lies behind the CAR (bases {first_run.start + 1}-{runs[-1].end}), and the 2A "
-                    "peptide between is not whole in any frame: the protein behind it would not be made. The CAR is.",
-                    "Check the map there if cells are sorted by that protein.",
-                    inner,
-                    "warn",
-                )
+    first = inner if behind is None else behind[1]
+    runs = _runs(sequence, first, len(sequence), False)
+    if len(runs) < 2:
+        return []
+    head = runs[0]
+    shifted = any(run.frame != own for run in runs)
+    if not shifted and runs[-1].end <= end:
+        return []
+    why = "changes its reading frame" if shifted else f"has a stop codon in it (base {end})"
+    told = f"{_names(runs)} behind the CAR {why}: it would not be made whole. The CAR is."
+    if behind is None:
+        piece = Piece(head.name, "marker", head.frame, head.start, head.end)
+        whole = any(inner <= j[0] and j[1] <= head.start for j in joints)
+        if whole or _is_apart(construct, piece):
+            return []
+        if _half_2a(sequence[inner : head.start]):
+            told = (
+                f"{_names(runs)} lies behind the CAR (bases {head.start + 1}-{runs[-1].end}), and the 2A peptide "
+                "between is not whole in any frame: the protein behind it would not be made. The CAR is."
             )
-    if behind is not None and len(runs := _runs(sequence, behind[1], len(sequence), False)) > 1:
-        shifted = any(run.frame != own for run in runs)
-        if shifted or runs[-1].end > end:
-            why = "changes its reading frame" if shifted else f"has a stop codon in it (base {end})"
-            faults.append(
-                Fault(
-                    "frameshift" if shifted else "premature_stop",
-                    f"{_names(runs)} behind the CAR {why}: it would not be made whole. The CAR is.",
-                    "Check the map there if cells are sorted by that protein.",
-                    behind[1],
-                    "warn",
-                )
-            )
-    return faults
+        elif head.start - 3 * head.at - inner > _LINKER:
+            return []
+    return [
+        Fault(
+            "frameshift" if shifted else "premature_stop",
+            told,
+            "Check the map there if cells are sorted by that protein.",
+            first,
+            "warn",
+        )
+    ]
 
 
 def _no_signal_peptide(construct: Construct) -> list[Fault]:
