@@ -291,6 +291,56 @@ def test_a_map_with_fewer_bases_than_it_says_is_told(tmp_path, kind, lost, code,
     assert any(f["code"] == code and f["level"] == level for f in lint(load_construct(path), "3p"))
 
 
+@pytest.mark.parametrize("kind", ["genbank", "embl"])
+@pytest.mark.parametrize("order", ["repeated", "exchanged", "twice"])
+def test_lines_of_bases_that_do_not_follow_are_told(tmp_path, kind, order):
+    """Two lines exchanged, or some that stand there twice, gave another mRNA without a word."""
+    path = tmp_path / "v.gb"
+    SeqIO.convert(io.StringIO(RECORD), "genbank", path, kind)
+    lines = path.read_text().splitlines()
+    start = next(i for i, x in enumerate(lines) if x.startswith(("ORIGIN", "SQ "))) + 1
+    bases = [x for x in lines[start:] if x.strip("/ ")]
+    changed = {
+        "repeated": bases[:70] + bases[65:],
+        "exchanged": [*bases[:70], bases[71], bases[70], *bases[72:]],
+        "twice": bases + bases,
+    }[order]
+    path.write_text("\n".join([*lines[:start], *changed, "//"]) + "\n")
+    vector = read_vector(path)
+    assert "repeated or exchanged" in vector.missing
+    # A line that was edited by hand has another length.
+    edited = [*bases[:70], bases[70].replace("a", "aa", 1), *bases[71:]]
+    path.write_text("\n".join([*lines[:start], *edited, "//"]) + "\n")
+    assert not read_vector(path).missing
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        ">v (9,000 bp)",
+        ">v 9000 bp ds-DNA circular",
+        "##gff-version 3\n##sequence-region v 1 9000\n##FASTA\n>v",
+    ],
+)
+def test_a_fasta_file_that_was_cut_off_is_told_by_the_length_it_says(tmp_path, head):
+    """SnapGene, ApE and Benchling write the length into the header: a file that ended early passed for whole."""
+    path = tmp_path / "v.fa"
+    path.write_text(f"{head}\n{BASES}\n")
+    assert f"{len(BASES):,} of 9,000 bases" in read_vector(path).cut_short
+    path.write_text(f"{head.replace('9,000', '300').replace('9000', '300')}\n{BASES}\n")
+    assert not read_vector(path).cut_short
+
+
+@pytest.mark.parametrize("first", [1, 5])
+def test_a_genbank_file_without_its_head_is_read(tmp_path, first):
+    """Without its LOCUS line it was refused as "text"."""
+    path = tmp_path / "v.gb"
+    path.write_text("\n".join(RECORD.splitlines()[first:]) + "\n")
+    found = read_vector(path)
+    assert found.sequence == BASES
+    assert "LOCUS" in " ".join(found.remarks)
+
+
 def test_one_of_several_records_is_chosen_by_name(tmp_path):
     path = tmp_path / "two.fa"
     path.write_text(f">first\n{BASES[:900]}\n>second part\n{BASES}\n>third\nACGT\n")

@@ -54,8 +54,8 @@ CODES: dict[str, Code] = {
     ),
     "bases_missing": Code(
         "error",
-        "lines of bases are missing from the file",
-        "Download or export the map again: reads of what is missing are lost.",
+        "lines of bases are missing from the file, or stand in it twice or in another order",
+        "Download or export the map again: reads of what is missing or misplaced are lost.",
     ),
     "map_cut_short": Code(
         "warn",

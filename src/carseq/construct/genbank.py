@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from carseq.construct.vectormap import Feature, feature_kind, feature_label
 
 _QUALIFIER = re.compile(r"/(\w+)=?(.*)", re.S)
 #: A line of bases that is not indented: with its number, or bases alone.
 _BASES = re.compile(r"\d+(\s+[A-Za-z*.-]+)*\s*|[ACGTURYSWKMBDHVN\s]+", re.IGNORECASE)
+#: Share of the numbers of a record's lines up to which those that do not follow tell of lost or repeated lines.
+_MAX_BREAKS = 0.1
 _FEATURE = re.compile(r"^ {1,8}(\S+)\s+(\S.*)$")
 
 
@@ -109,6 +113,8 @@ def _record(lines: list[str], ended: bool) -> GenBankRecord | None:
         record.remarks.append(
             f"the LOCUS line says {length:,} bp, the sequence has {len(sequence):,}"
         )
+    if not locus:
+        record.remarks.append("it has no LOCUS line: its head may be lost")
     record.missing, record.cut_short = lacking(bases, length)
     _read_features(features, record)
     return record
@@ -130,7 +136,7 @@ def _letters_of(line: str) -> str:
 
 
 def lacking(lines: list[str], length: int | None) -> tuple[str, str]:
-    """Say what a record lacks of its bases, if it is shorter than it says.
+    """Say what a record lacks of its bases, or has twice or in another order, as its length and its numbers tell.
 
     Parameters
     ----------
@@ -142,26 +148,40 @@ def lacking(lines: list[str], length: int | None) -> tuple[str, str]:
     Returns
     -------
     missing : str
-        That lines of bases are missing, as their numbers show; empty where they show nothing.
+        That lines of bases are missing, repeated or exchanged, as their numbers show; empty where they show nothing.
     cut_short : str
         Else that the record is shorter than it says; empty where it is not.
     """
     seen, gap = 0, ""
+    numbered: list[tuple[int, int]] = []
     for line in lines:
         own = _letters_of(line)
         number = re.match(r"\s*(\d+)\s", line) or re.search(r"\s(\d+)\s*$", line)
-        if number and own and not gap:
+        if number and own:
             first = int(number[1]) - (len(own) - 1 if number.re.pattern.endswith("$") else 0)
+            numbered.append((first, len(own)))
             # Some programs number from 0.
-            if first > seen + 1:
+            if first > seen + 1 and not gap:
                 gap = f"base {first:,} follows base {seen:,}"
         seen += len(own)
-    if length is None or seen >= length:
-        return "", ""
-    told = f"{seen:,} of {length:,} bases are there"
-    if gap:
-        return f"Lines of bases are missing from the map: {gap}, and {told}.", ""
-    return "", f"The map is shorter than it says: {told}."
+    if length is not None and seen < length:
+        told = f"{seen:,} of {length:,} bases are there"
+        if gap:
+            return f"Lines of bases are missing from the map: {gap}, and {told}.", ""
+        return "", f"The map is shorter than it says: {told}."
+    # A line of another length than the rest was edited by hand. Numbers that follow no rule tell nothing.
+    usual = [n for n, _ in Counter(n for _, n in numbered).most_common(1)]
+    inner = [n in usual for _, n in numbered[:-1]] + [True]
+    breaks = [
+        (a + n, b)
+        for ((a, n), (b, _)), whole in zip(pairwise(numbered), pairwise(inner), strict=True)
+        if b != a + n and (all(whole) or b <= 1)
+    ]
+    if breaks and len(breaks) <= _MAX_BREAKS * len(numbered):
+        last, first = breaks[0]
+        what = f"base {first:,} follows base {last - 1:,}"
+        return f"Lines of bases of the map are missing, repeated or exchanged: {what}.", ""
+    return "", ""
 
 
 def _read_features(lines: list[str], record: GenBankRecord) -> None:

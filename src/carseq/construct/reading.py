@@ -48,6 +48,13 @@ _DNASTAR = re.compile(r"^\^\^[ \t]*$", re.M)
 #: Pseudouridine and N1-methylpseudouridine, as sequences of mRNAs made in vitro have them for uridine.
 _PSEUDOURIDINE = re.compile("M?\N{GREEK CAPITAL LETTER PSI}")
 _COMPLEMENT = str.maketrans("ACGTU", "TGCAA")
+#: A first line of bases as GenBank has it.
+_NUMBERED = re.compile(r"^ORIGIN.*\n\s*\d+ [A-Za-z]{10}", re.M)
+#: The length that a FASTA header tells, as SnapGene, ApE and Benchling write it, and that of a GFF3 table.
+_TOLD_BP = re.compile(
+    r"\((\d[\d,]*) bp\)|\s(\d+) ?bp(?:,? (?:ds-?)?DNA)?(?:,? (?:circular|linear))?$"
+)
+_REGION = re.compile(r"^##sequence-region\s+(\S+)\s+1\s+(\d+)", re.M)
 #: The line of GCG's programs that parts the words from the sequence, and tells its length.
 _GCG = re.compile(r"^.*\bLength:\s*(\d+).*\.\.[ \t]*$", re.M)
 #: Share of residues in which a protein may differ from a published CAR's.
@@ -246,6 +253,11 @@ def _fasta(text: str) -> list[_Record]:
             found.append(_Record(words.split()[0] if words else "", "", text=words))
         elif not line.startswith(";"):
             lines.append(re.sub(r"[\s\d]", "", line))
+    for record in found[:-1]:
+        if (told := _TOLD_BP.search(record.text)) is not None:
+            _, record.cut_short = lacking(
+                [record.sequence], int((told[1] or told[2]).replace(",", ""))
+            )
     return [r for r in found[:-1] if r.sequence or r.name]
 
 
@@ -253,6 +265,7 @@ def _with_gff(records: list[_Record], table: str) -> list[_Record]:
     """Return the records of a GFF3 file with the features of its table: places from 1, the attributes name them."""
     rows = [x.split("\t") for x in table.splitlines() if not x.startswith("#")]
     rows = [row for row in rows if len(row) > 8 and row[3].isdigit() and row[4].isdigit()]
+    lengths = {name: int(end) for name, end in _REGION.findall(table)}
     for record in records:
         found = []
         for row in rows:
@@ -270,6 +283,8 @@ def _with_gff(records: list[_Record], table: str) -> list[_Record]:
             strand = {"+": 1, "-": -1}.get(row[6], 0)
             found.append(Feature(kind, label, start, end, strand))
         record.features = tuple(found)
+        length = lengths.get(record.name)
+        record.cut_short = record.cut_short or lacking([record.sequence], length)[1]
     return records
 
 
@@ -403,7 +418,9 @@ def _records(data: bytes, path: Path) -> tuple[list[_Record], str]:
             "it is a rich text (RTF) document",
             "save it as plain text",
         )
-    if re.search(r"^LOCUS\b", text, re.M) and (lead.startswith("LOCUS") or "\nORIGIN" in text):
+    has_locus = re.search(r"^LOCUS\b", text, re.M) is not None
+    # The head of a file may be lost.
+    if ("\nORIGIN" in text and (has_locus or _NUMBERED.search(text))) or lead.startswith("LOCUS"):
         found = [
             _Record(
                 r.name,
@@ -416,7 +433,7 @@ def _records(data: bytes, path: Path) -> tuple[list[_Record], str]:
                 r.missing,
                 r.cut_short,
             )
-            for r in read_genbank(text[text.index("LOCUS") :])
+            for r in read_genbank(text[text.index("LOCUS") if has_locus else 0 :])
         ]
         return found, "GenBank"
     if lead.startswith("ID   "):
