@@ -107,6 +107,16 @@ def test_the_surrogate_says_what_it_is(surrogate, tmp_path):
 
 
 @pytest.mark.parametrize(
+    "words", ["murine surrogate of axi-cel", "CAR FOR A MOUSE MODEL", "MODEL 2, SURROGATE CAR"]
+)
+def test_a_users_own_words_make_no_surrogate_or_model(tmp_path, surrogate, words):
+    """A surrogate CAR for mice was "carseq's surrogate for HBI0101, not its true sequence"."""
+    path = tmp_path / "own.fa"
+    path.write_text(f">own {words}\n{surrogate.sequence}\n")
+    assert not {"surrogate", "model"} & {f["code"] for f in lint(load_construct(path))}
+
+
+@pytest.mark.parametrize(
     ("text", "words"),
     [
         ("", "holds no sequence"),

@@ -48,6 +48,10 @@ _ORF_SHARE = 0.9
 _TRIED = 6
 #: Words by which a record says that an end of it was put on by carseq.
 ASSUMED = re.compile(r"ASSUMED ENDS: ([^.]+)\.")
+#: Words by which carseq's own records say that they are no product's sequence. Others write of a mouse model, or of
+#: the surrogate that stands for a CAR in mice.
+_SURROGATE = re.compile(r"\bSURROGATE(?: of HBI0101|\.)|HBI0101_surrogate")
+_MODEL = re.compile(r"\bMODEL[:_]|(?:^|\.\s+)MODEL\.")
 _PUT_ON = re.compile(r"The (5' and 3'|5'|3') ends? of the mRNA")
 #: A poly(A) tail at a transcript's end, in one piece or in two with a linker, as mRNAs made in vitro have it.
 _TAIL = re.compile("(?:A{25,}[CGT][ACGT]{0,14}?[CGT])?A{10,}$")
@@ -203,13 +207,13 @@ def _is_intron(feature: Feature) -> bool:
 
 
 def _is_surrogate(vector: VectorMap) -> bool:
-    return "surrogate" in vector.text.lower()
+    return _SURROGATE.search(vector.text) is not None
 
 
 def _own_words(vector: VectorMap) -> list[Note]:
     """Return the notes on what a record says of itself and on what was passed over in reading it."""
     notes: list[Note] = []
-    if re.search(r"\bMODEL(?![A-Za-z])", vector.text):
+    if _MODEL.search(vector.text):
         notes.append(
             (
                 "model",
