@@ -476,6 +476,26 @@ def test_a_stop_codon_in_the_cd3zeta_of_a_car_with_an_unknown_binder_is_told(tmp
     assert told["premature_stop"] == "error"
 
 
+VHH = translate(sequences("orfs.fa")["cilta-cel"])[21:138]
+INNER = "".join(DOMAIN[n] for n in ("CD28 hinge", "CD28 transmembrane", "CD28", "CD3zeta"))
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        DOMAIN["CD8A signal peptide"] + VHH,
+        DOMAIN["CSF2 signal peptide"] + DOMAIN["IL13"],
+        DOMAIN["CD28 signal peptide"] + DOMAIN["IL13"],
+    ],
+    ids=["VHH", "IL13", "CD28 leader"],
+)
+@pytest.mark.parametrize("behind", [-20, 60, 150])
+def test_a_base_lost_behind_a_short_binder_is_a_frameshift(tmp_path, head, behind):
+    """The first part's frame has less than 600 bases: the map was refused, "has no start codon before it"."""
+    frame, at = coded(head + INNER), 3 * len(head) + behind
+    assert faults(tmp_path, frame[:at] + frame[at + 1 :])["frameshift"] == "error"
+
+
 @pytest.mark.parametrize("first", [False, True])
 def test_the_start_codon_of_a_fluorescent_protein_is_no_signal_peptide(tmp_path, first):
     """EGFP's first residues are hydrophobic: its M had a row of its own as a signal peptide."""

@@ -24,7 +24,7 @@ from carseq.construct.ltr import (
     place_repeats,
 )
 from carseq.construct.model import End, Note
-from carseq.construct.orfs import Orf, find_orfs
+from carseq.construct.orfs import MIN_ORF, Orf, find_orfs
 from carseq.construct.parts import find_part, parts
 from carseq.construct.promoters import (
     Start,
@@ -90,28 +90,47 @@ class Transcribed:
     internal: int | None
 
 
-def candidates(vector: VectorMap, linear: bool, circle: bool) -> list[Candidate]:
-    """Return the frames of both strands, read as a line, and as a circle cut open behind its 3' LTR."""
+def candidates(
+    vector: VectorMap, linear: bool, circle: bool, least: int = MIN_ORF
+) -> list[Candidate]:
+    """Return the frames of both strands, read as a line, and as a circle cut open behind its 3' LTR.
+
+    Parameters
+    ----------
+    vector
+        The map.
+    linear, circle
+        How it is read.
+    least
+        Bases of a frame. Of less than :data:`MIN_ORF` those alone are returned that hold a known part of a CAR.
+    """
     found = []
     for turned in (False, True):
         strand = vector.reverse() if turned else vector
         sequence, n = strand.sequence, len(strand.sequence)
         if linear:
-            orfs = find_orfs(sequence)
+            orfs = _frames(sequence, least)
             repeats = find_all_repeats(sequence) if orfs else []
             backbone = find_backbone(sequence) if orfs else []
             for orf in orfs:
                 placed = place_repeats(sequence, (orf.start, orf.end), repeats, backbone)
                 found.append(Candidate(strand, orf, placed, tuple(backbone), turned, False))
         if circle:
-            found += _on_a_circle(strand, n, turned)
+            found += _on_a_circle(strand, n, turned, least)
     return found
 
 
-def _on_a_circle(strand: VectorMap, n: int, turned: bool) -> list[Candidate]:
+def _frames(sequence: str, least: int) -> list[Orf]:
+    """Return the frames of a strand: long ones, or those of a known part of a CAR."""
+    return [o for o in find_orfs(sequence, least) if least == MIN_ORF or o.score]
+
+
+def _on_a_circle(strand: VectorMap, n: int, turned: bool, least: int) -> list[Candidate]:
     """Return the frames of a circular map, each with the origin moved behind its mRNA."""
     doubled = strand.sequence * 2
-    orfs = [o for o in find_orfs(doubled) if o.start < n and o.end - o.start <= n and o.complete]
+    orfs = [
+        o for o in _frames(doubled, least) if o.start < n and o.end - o.start <= n and o.complete
+    ]
     if not orfs:
         return []
     repeats, backbone = (

@@ -163,9 +163,12 @@ def is_broken_car(sequence: str, start: int) -> bool:
         protein = translate(sequence[start + frame : start + frame + _CAR_LENGTH])
         proteins.append(protein)
         for domain in known_proteins(*CAR_KINDS, "signal peptide", "natural", "TCR"):
-            if len(domain.sequence) < _MIN_TELLING:
+            short = len(domain.sequence) < _MIN_TELLING
+            if short and (domain.kind != "signal peptide" or frame):
                 continue
-            found = find_protein(domain.sequence, protein, 0.15)
+            # A short leader tells at the frame's beginning alone.
+            text = protein[: len(domain.sequence) + 3] if short else protein
+            found = find_protein(domain.sequence, text, 0.15)
             if found and domain.kind in ("natural", "TCR"):
                 return False
             if found:

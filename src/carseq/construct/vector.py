@@ -44,6 +44,8 @@ Form = Literal["auto", "plasmid", "provirus", "transcript", "orf", "partial"]
 MAX_FLANK = 1000
 #: Share of the file that the frame fills in an ORF given as such.
 _ORF_SHARE = 0.9
+#: Bases of the frame of a CAR's first part, where a base lost behind it ends that.
+_BROKEN_ORF = 150
 #: Candidates that are looked at in turn for one that is a CAR.
 _TRIED = 6
 #: Words by which a record says that an end of it was put on by carseq.
@@ -276,16 +278,18 @@ def _locate(vector: VectorMap, form: Form, path: str | Path) -> tuple[Candidate,
     if circular and not any(judge_protein(_protein(c)).is_car for c in _top(found)):
         # A frame that is open at the end of a map wrongly called circular.
         found += candidates(vector, linear=True, circle=False)
-    if not found:
-        raise _no_car(vector, path, "")
     for candidate in _top(found):
         verdict = judge_protein(_protein(candidate))
         if verdict.is_car:
             _refuse_two(found, candidate, path)
             return _most_known(candidate, _top(found)), verdict
-    for candidate in _top(found):
+    # A base lost behind a short binder (a VHH, a ligand) leaves a short frame.
+    short = candidates(vector, linear=not circular, circle=form != "provirus", least=_BROKEN_ORF)
+    for candidate in (*_top(found), *_top(short, 4 * _TRIED)):
         if is_broken_car(candidate.vector.sequence, candidate.orf.start):
             return candidate, Verdict(True, "")
+    if not found:
+        raise _no_car(vector, path, "")
     best = _top(found)[0]
     verdict = judge_protein(_protein(best))
     if form == "auto":
@@ -293,8 +297,8 @@ def _locate(vector: VectorMap, form: Form, path: str | Path) -> tuple[Candidate,
     return best, verdict
 
 
-def _top(found: list[Candidate]) -> list[Candidate]:
-    return sorted(found, key=lambda c: c.rank, reverse=True)[:_TRIED]
+def _top(found: list[Candidate], n: int = _TRIED) -> list[Candidate]:
+    return sorted(found, key=lambda c: c.rank, reverse=True)[:n]
 
 
 def _most_known(best: Candidate, others: list[Candidate]) -> Candidate:
