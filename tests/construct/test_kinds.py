@@ -496,6 +496,15 @@ def test_a_base_lost_behind_a_short_binder_is_a_frameshift(tmp_path, head, behin
     assert faults(tmp_path, frame[:at] + frame[at + 1 :])["frameshift"] == "error"
 
 
+def test_two_adapters_of_natural_killer_cells_are_no_broken_car(tmp_path):
+    one = ("DAP10 signal peptide", "DAP10 ectodomain", "CD8A transmembrane", "DAP10")
+    two = "M" + DOMAIN["DAP12 transmembrane"] + DOMAIN["DAP12"]
+    vector = backbones()["MSGV1"]
+    middle = coded("".join(DOMAIN[n] for n in one)) + parts()["EMCV_IRES"] + coded(two)
+    with pytest.raises(CarseqError, match="no CAR reading frame"):
+        read(tmp_path, vector.five + middle + vector.three)
+
+
 @pytest.mark.parametrize("first", [False, True])
 def test_the_start_codon_of_a_fluorescent_protein_is_no_signal_peptide(tmp_path, first):
     """EGFP's first residues are hydrophobic: its M had a row of its own as a signal peptide."""

@@ -66,6 +66,11 @@ def car_score(protein: str) -> int:
     return score
 
 
+def signals(protein: str) -> bool:
+    """Whether a protein holds a signalling or costimulatory domain."""
+    return bool(_kinds(protein) & {"CD3zeta", "signalling", "costimulatory"})
+
+
 def n_signalling(protein: str) -> int:
     """Return the number of CD3zeta domains of a protein."""
     hits = sorted(

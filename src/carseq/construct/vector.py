@@ -19,7 +19,7 @@ from carseq.construct.derive import (
 from carseq.construct.identify import Verdict, is_broken_car, judge_protein, what_it_holds
 from carseq.construct.introns import find_introns, splice_sites
 from carseq.construct.model import Construct, End, Note, Transcript, forms
-from carseq.construct.orfs import Orf, car_orf, find_orfs, n_signalling, open_frame
+from carseq.construct.orfs import Orf, car_orf, find_orfs, n_signalling, open_frame, signals
 from carseq.construct.parts import find_part, parts
 from carseq.construct.promoters import encoded_tail, find_start
 from carseq.construct.protein import CAR_KINDS, UNNAMED, protein_domains
@@ -283,8 +283,9 @@ def _locate(vector: VectorMap, form: Form, path: str | Path) -> tuple[Candidate,
         if verdict.is_car:
             _refuse_two(found, candidate, path)
             return _most_known(candidate, _top(found)), verdict
-    # A base lost behind a short binder (a VHH, a ligand) leaves a short frame.
+    # A base lost behind a short binder (a VHH, a ligand) leaves a short frame; one that signals is a gene of its own.
     short = candidates(vector, linear=not circular, circle=form != "provirus", least=_BROKEN_ORF)
+    short = [c for c in short if not signals(_protein(c))]
     for candidate in (*_top(found), *_top(short, 4 * _TRIED)):
         if is_broken_car(candidate.vector.sequence, candidate.orf.start):
             return candidate, Verdict(True, "")
