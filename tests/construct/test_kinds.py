@@ -10,6 +10,7 @@ import pytest
 from carseq.construct import lint, load_construct
 from carseq.construct.backbones import backbones
 from carseq.construct.coding import reverse_complement, translate
+from carseq.construct.derive import GUESSED_LEADER
 from carseq.construct.parts import known_proteins, parts, sequences
 from carseq.errors import CarseqError
 
@@ -494,6 +495,25 @@ def test_a_base_lost_behind_a_short_binder_is_a_frameshift(tmp_path, head, behin
     """The first part's frame has less than 600 bases: the map was refused, "has no start codon before it"."""
     frame, at = coded(head + INNER), 3 * len(head) + behind
     assert faults(tmp_path, frame[:at] + frame[at + 1 :])["frameshift"] == "error"
+
+
+def test_the_promoter_of_a_gene_with_a_poly_a_signal_of_its_own_is_not_the_cars(tmp_path):
+    """The CAR's mRNA was taken to begin at the promoter of the gene before it, whose mRNA a poly(A) signal ends."""
+    gene = EF1A + coded(f"M{DOMAIN['EGFP']}") + parts()["bGH_polyA"]
+    found = read(tmp_path, HIV + gene + spacer(300) + coded(CAR) + SIN)
+    assert not found.five.known
+    assert found.orf[0] == GUESSED_LEADER
+    told = next(f for f in lint(found) if f["code"] == "five_prime_guess")
+    assert "bGH poly(A) signal ends the mRNA" in told["message"]
+
+
+def test_a_stop_cassette_between_lox_sites_is_told(tmp_path):
+    """The promoter before it is the CAR's once Cre has taken it out; nothing was said of it."""
+    lox = "ATAACTTCGTATAGCATACATTATACGAAGTTAT"
+    stop = lox + coded(f"M{DOMAIN['mCherry']}") + parts()["SV40_polyA"] + lox
+    found = read(tmp_path, HIV + EF1A + stop + coded(CAR) + SIN)
+    assert found.five.known
+    assert "recombinase" in next(t for c, t in found.notes if c == "five_prime_guess")
 
 
 def test_two_adapters_of_natural_killer_cells_are_no_broken_car(tmp_path):

@@ -315,6 +315,18 @@ def _five_prime(found: Candidate, end: int, notes: list[Note]) -> tuple[int, End
     vector, orf, repeats = found.vector, found.orf, found.repeats
     lo = repeats.five.end if repeats.five else 0
     promoter = find_start(vector, lo, orf.start)
+    foreign = None if promoter is None else _ended(vector, promoter.position, orf.start)
+    if promoter is not None and foreign is not None:
+        if _is_flanked(vector.sequence[promoter.position : orf.start]):
+            notes.append(
+                (
+                    "five_prime_guess",
+                    f"a {foreign.name} between recombinase sites lies behind the {promoter.name} promoter: the CAR's "
+                    "mRNA is made where a recombinase has taken it out, and then lacks the bases between the sites",
+                )
+            )
+        else:
+            lo, promoter = foreign.position, find_start(vector, foreign.position, orf.start)
     silent = repeats.self_inactivating
     if silent is None and repeats.family == "lenti" and promoter is not None:
         silent = True
@@ -360,6 +372,7 @@ def _five_prime(found: Candidate, end: int, notes: list[Note]) -> tuple[int, End
     # Without a 5' LTR in the file, the bases before the frame are those that its author took for the mRNA's.
     whole = repeats.five is None and not found.rotated and orf.start <= MAX_UPSTREAM
     whole = whole and not any(b <= orf.start for _, b in found.backbone)
+    whole = whole and foreign is None
     start = 0 if whole else max(lo, orf.start - GUESSED_LEADER)
     begins = transcript_start(vector.sequence) if start == 0 else None
     if begins is not None:
@@ -367,12 +380,37 @@ def _five_prime(found: Candidate, end: int, notes: list[Note]) -> tuple[int, End
     notes.append(
         (
             "five_prime_guess",
-            "no promoter of known sequence or annotation lies before the frame: the mRNA is taken to "
+            (
+                ""
+                if foreign is None
+                else f"the {foreign.name} ends the mRNA of the promoter before it, and "
+            )
+            + "no promoter of known sequence or annotation lies before the frame: the mRNA is taken to "
             + ("begin with the file" if whole else f"begin {orf.start - start} nt before it")
             + "; its 5' end, where 5' reads fall, is a guess",
         )
     )
     return start, CUT if start == 0 else NOTHING, None
+
+
+#: Sites of the recombinases Cre (the arms of loxP and its variants) and Flp, either strand.
+_ARMS = 2
+_SITES = re.compile("ATAACTTCGTATA|TATACGAAGTTAT|GAAGTTCCTATTC|GAATAGGAACTTC")
+
+
+def _ended(vector: VectorMap, lo: int, hi: int) -> Stop | None:
+    """Return the last poly(A) signal, known or annotated, that ends an mRNA between a promoter and the frame."""
+    last = None
+    while (stop := find_stop(vector, lo, hi)) is not None and not stop.guess:
+        if stop.position > hi:
+            break
+        last, lo = stop, stop.position
+    return last
+
+
+def _is_flanked(sequence: str) -> bool:
+    """Whether a recombinase takes a part out of a sequence: two of its sites have two arms each."""
+    return len(_SITES.findall(sequence)) >= 2 * _ARMS
 
 
 #: Bases of a known vector's leader that are compared, and the fewest that tell.
