@@ -262,6 +262,12 @@ def test_a_site_that_is_named_after_a_promoter_is_none(tmp_path, label):
     assert _annotated(tmp_path, features).five.what == "NFAT promoter"
 
 
+def test_a_note_on_a_features_colour_is_not_in_its_name(tmp_path):
+    """SnapGene's and Benchling's exports have such notes."""
+    note = ['/label="NFAT promoter"', '/note="color: #a6acb3; direction: RIGHT"']
+    assert _annotated(tmp_path, [("promoter", "PROMOTER", note)]).five.what == "NFAT promoter"
+
+
 @pytest.mark.parametrize(
     ("kind", "label"),
     [("misc_feature", "bGHpA"), ("misc_feature", "señal de poliadenilación"), ("polyA_site", "")],

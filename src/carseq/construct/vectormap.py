@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -42,12 +43,13 @@ _NAMES = (
     *("gene", "product", "locus_tag"),
 )
 _NOTES = ("note", "function")
-#: Letters of a note that is a name, not a text.
+#: Letters of a note that is a name, not a text, and words in it for what a feature is; others tell its colour.
 _SHORT = 40
+_WHAT = re.compile(r"promot|intr[oó]n|pol[yi][- ]?\(?a|enhancer|primer|\bpA\b", re.I)
 
 
 def feature_label(qualifiers: Mapping[str, str]) -> str:
-    """Return a feature's name with what a short note says of it (``PGK1 (promoter)``); else the note, or nothing.
+    """Return a feature's name with what a short note says it is (``PGK1 (promoter)``); without a name the note.
 
     Parameters
     ----------
@@ -56,9 +58,10 @@ def feature_label(qualifiers: Mapping[str, str]) -> str:
     """
     name = next((qualifiers[k] for k in _NAMES if qualifiers.get(k)), "")
     note = next((qualifiers[k] for k in _NOTES if qualifiers.get(k)), "")
-    if not name or not note or len(note) > _SHORT or note.lower() in name.lower():
-        return name or note
-    return f"{name} ({note})"
+    if not name:
+        return note
+    told = len(note) <= _SHORT and _WHAT.search(note) and note.lower() not in name.lower()
+    return f"{name} ({note})" if told else name
 
 
 @dataclass(frozen=True)
