@@ -425,7 +425,8 @@ def _broken_behind(construct: Construct, joints: list[tuple[int, int]], inner: i
                 f"{_names(runs)} lies behind the CAR (bases {head.start + 1}-{runs[-1].end}), and the 2A peptide "
                 "between is not whole in any frame: the protein behind it would not be made. The CAR is."
             )
-        elif head.start - 3 * head.at - inner > _LINKER:
+        # What lies behind the CAR's own stop codon was never joined to it (the rest of another vector's gene).
+        elif not head.start - 3 * head.at < min(inner + _LINKER, end):
             return []
     return [
         Fault(
