@@ -182,6 +182,7 @@ def test_an_annotated_promoter_is_known_however_its_map_says_it(tmp_path, promot
     """GenBank's regulatory features and words of other languages were passed over: the mRNA began with the plasmid."""
     found = _annotated(tmp_path, [(promoter[0], "PROMOTER", promoter[1]), (end[0], "END", end[1])])
     assert found.sequence.index(FRAME) == 106
+    assert "Promotor promoter" not in found.five.what
     assert found.three.known
     assert len(found.sequence) == 106 + len(FRAME) + 180 + 6 + 25
 

@@ -32,6 +32,7 @@ from carseq.construct.promoters import (
     find_start,
     find_stop,
     find_template,
+    is_promoter_word,
     known_starts,
     made_end,
     promoter_names,
@@ -364,7 +365,7 @@ def _five_prime(found: Candidate, end: int, notes: list[Note]) -> tuple[int, End
                     "guess from its annotation",
                 )
             )
-        word = "" if "promoter" in promoter.name else " promoter"
+        word = "" if is_promoter_word(promoter.name) else " promoter"
         return promoter.position, End(f"{promoter.name}{word}", True), None
     gene = begins_in_gene(vector.sequence, orf.start)
     if gene is not None and repeats.five is None:

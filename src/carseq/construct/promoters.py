@@ -149,6 +149,11 @@ def known_starts(sequence: str, lo: int, hi: int) -> list[Start]:
     return [Start(lo + p, found[p]) for p in sorted(found)]
 
 
+def is_promoter_word(name: str) -> bool:
+    """Whether a name says that it is a promoter's, in any of the languages of :data:`_PROMOTER`."""
+    return _PROMOTER.search(name) is not None
+
+
 def _is_a_part(feature: Feature) -> bool:
     """Whether a feature may be the part that it is named after, not a primer or a site beside that."""
     named = feature.kind in _NO_PARTS or _BESIDES.search(feature.label)
