@@ -21,8 +21,6 @@ _EDITS = 0.15
 #: an acceptor (MP71's stands directly before the insert), bases around them, share of edits.
 _DONOR_PARTS, _ACCEPTOR_PARTS = ("MoMuLV_psi", "MSGV1_psi"), ("MoMuLV_psi", "MP71_psi")
 _FAR_BEFORE, _FAR_AFTER, _FAR_EDITS = 60, 40, 0.2
-#: Bases of these, beyond its GT or AG, in which a splice site may differ that was destroyed.
-_MAX_ELSEWHERE = 0
 #: Introns of promoters: exon before it, end of the intron, exon bases at the end of that part.
 _PROMOTER_INTRONS = (
     ("EF1A_exon1", "EF1A_intron_end", 0),
@@ -101,7 +99,7 @@ def _is_lost(transcript: str, place: int, names: tuple[str, ...], site: str, at:
         cut = bases.index(site)
         known = bases[cut - _FAR_BEFORE : cut + behind]
         differ = {i for i, (a, b) in enumerate(zip(own, known, strict=False)) if a not in (b, "N")}
-        if differ & core and len(differ - core) <= _MAX_ELSEWHERE:
+        if differ and differ <= core:
             return True
     return False
 
