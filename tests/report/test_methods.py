@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,35 @@ def test_the_methods_tell_a_search_of_all_reads_where_there_was_one(
     # The alignments may hold another CAR than this study's.
     assert ("the count matrix keeps the counts of that study" in text) == (reuse is not None)
     assert "was added as one gene" not in text
+
+
+def test_the_methods_tell_scrublet_and_solo_of_the_samples_that_they_looked_at(
+    tmp_path: Path,
+) -> None:
+    """A urine sample of 76 cells is too small for Scrublet, which the methods told, and cited, of all samples."""
+    study = read_study(
+        write_study(
+            tmp_path / "results",
+            [Sample("urine", "P1", n_cells=20), Sample("blood", "P1", "blood", n_cells=60)],
+        )
+    )
+    text = re.sub(r"\s+", " ", methods_text(study))
+    assert (
+        "Doublets were called by Scrublet (in blood alone, the others are too small for it), by markers"
+        in text
+    )
+    assert "SOLO" not in text
+    asked = replace(study, config=study.config | {"cells": {"doublets": "scvi_solo"}})
+    assert "SOLO" not in methods_text(asked)
+    solo = asked.cells["doublet_score"]
+    text = re.sub(
+        r"\s+", " ", methods_text(replace(asked, cells=asked.cells.assign(solo_score=solo)))
+    )
+    assert "by SOLO (in blood alone, the others are too small for it), by markers" in text
+    small = study.cells.assign(doublet_score=float("nan"))
+    text = re.sub(r"\s+", " ", methods_text(replace(study, cells=small)))
+    assert "Doublets were called by markers of two lineages in one cell" in text
+    assert "Scrublet" not in text
 
 
 def test_the_methods_tell_own_markers_and_no_random_effects_of_one_patient(tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ _CITATIONS = {
     "bustools": ("Melsted et al. 2021, kallisto and bustools", "10.1038/s41587-021-00870-2"),
     "EmptyDrops": ("Lun et al. 2019, EmptyDrops", "10.1186/s13059-019-1662-y"),
     "Scrublet": ("Wolock et al. 2019, Scrublet", "10.1016/j.cels.2018.11.005"),
+    "SOLO": ("Bernstein et al. 2020, SOLO", "10.1016/j.cels.2020.05.010"),
+    "CellBender": ("Fleming et al. 2023, CellBender", "10.1038/s41592-023-01943-7"),
     "scanpy": ("Wolf et al. 2018, scanpy", "10.1186/s13059-017-1382-0"),
     "scVI": ("Lopez et al. 2018, scVI", "10.1038/s41592-018-0229-2"),
     "Harmony": ("Korsunsky et al. 2019, Harmony", "10.1038/s41592-019-0619-0"),
@@ -42,8 +44,10 @@ class Done:
         Whether alignments, cells and types were taken from a finished study.
     sequencing_runs : bool
         Whether molecules swapped between libraries of a run were looked for.
-    solo, cellbender : bool
-        Whether SOLO looked for doublets, and whether CellBender ran.
+    scrublet, solo : list of str
+        Samples in which Scrublet and SOLO looked for doublets: they take a hundred cells and more.
+    cellbender : bool
+        Whether CellBender ran.
     assumed : list of str
         Samples whose ambient RNA was assumed.
     plain : bool
@@ -64,7 +68,8 @@ class Done:
     tested: list[str]
     reused: bool
     sequencing_runs: bool
-    solo: bool
+    scrublet: list[str]
+    solo: list[str]
     cellbender: bool
     assumed: list[str]
     plain: bool
@@ -111,7 +116,8 @@ def done(study: Study) -> Done:
         tested=[name for name in study.samples if name not in as_given + own_cells],
         reused=bool(study.config.get("reuse")),
         sequencing_runs=bool(sharing_a_run(ways["fastq"] + ways["bam"], runs, libraries)),
-        solo=cells.get("doublets") in {"solo", "scvi_solo"},
+        scrublet=_scored(study, "doublet_score"),
+        solo=_scored(study, "solo_score"),
         cellbender=bool(cells.get("cellbender")),
         assumed=list(study.detection["sample"][assumed]),
         plain=reference.get("insertion") == "none",
@@ -121,9 +127,20 @@ def done(study: Study) -> Done:
     )
 
 
+def _scored(study: Study, score: str) -> list[str]:
+    """Return the samples whose cells have a score; small samples have none."""
+    if score not in study.cells:
+        return []
+    found = set(study.cells.loc[study.cells[score].notna(), "sample"].astype(str))
+    return [name for name in study.samples if name in found]
+
+
 def citations(study: Study, steps: Done) -> list[tuple[str, str]]:
     """Return what is to be cited for the steps that were run: words and DOI."""
-    used = {"scanpy", "Leiden", "Scrublet"}
+    used = {"scanpy", "Leiden"}
+    used |= {"Scrublet"} if steps.scrublet else set()
+    used |= {"SOLO"} if steps.solo else set()
+    used |= {"CellBender"} if steps.cellbender else set()
     aligner = {"kallisto", "bustools"} if steps.kallisto else {"STAR", "STARsolo"}
     used |= aligner if steps.fastq else set()
     used |= {"EmptyDrops"} if steps.tested else set()
@@ -142,3 +159,15 @@ def listed(names: list[str], everyone: int, *, first: bool = False) -> str:
     shown = names[:6]
     more = f" and {len(names) - 6} more" if len(names) > 6 else ""
     return f"{', '.join(shown)}{more}"
+
+
+def looked(program: str, names: list[str], everyone: int) -> str:
+    """Return what is said of a program that looked for doublets, up to the next one; nothing if it looked at no sample.
+
+    >>> looked("Scrublet", ["blood"], 2)
+    'Scrublet (in blood alone, the others are too small for it), by '
+    """
+    if not names:
+        return ""
+    alone = f" (in {listed(names, everyone)} alone, the others are too small for it)"
+    return f"{program}{alone if len(names) < everyone else ''}, by "

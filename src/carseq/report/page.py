@@ -142,6 +142,7 @@ def _told(study: Study) -> dict[str, Any]:
         "study": study,
         "done": steps,
         "listed": lambda names, first=False: methods.listed(names, len(study.samples), first=first),
+        "looked": lambda program, names: methods.looked(program, names, len(study.samples)),
         "fdr": percent(_fdr(study)),
         "integration": study.integration,
         "citations": methods.citations(study, steps),
