@@ -522,6 +522,26 @@ def test_a_car_in_engulfing_cells_alone_is_no_car_t_cell():
         assert (other["car_reason"] == "unexplained").mean() > 0.5
 
 
+def test_ambient_rna_of_thousands_of_cells_is_no_sign_of_engulfed_t_cells():
+    """A hundredth of a molecule is expected in each of 3,000 myeloid cells: in 30 of them ambient RNA shows one, and
+    each was said to hold more than it explains, an unseen doublet or an engulfed T cell."""
+    rng = np.random.default_rng(5)
+    n, share = 3200, 4e-5
+    is_t = np.arange(n) < 200
+    total = 5000 * rng.lognormal(0, 0.2, n)
+    seen = rng.poisson(0.05 * total * share)
+    seen[:30] = rng.poisson(3, 30)
+    seen[-1] = 4
+    obs, row = cells("s", total, seen, lineage=np.where(is_t, "T", "myeloid"), contamination=0.05)
+    ambient = {"ambient_umis": 1e6, "ambient_car": 1e6 * share}
+    adata, samples = cohort((obs, row | ambient))
+    call_cells(adata, None, samples, car=CAR)
+    other = adata.obs[(adata.obs["lineage"] == "myeloid") & (adata.obs["seen"] > 0)]
+    assert 20 <= len(other) <= 50
+    assert list(other.index[other["car_reason"] == "unexplained"]) == [other.index[-1]]
+    assert "among so many cells" in other["car_reason_text"].iloc[0]
+
+
 @pytest.mark.parametrize("empties", [0.0, 1e6])
 @pytest.mark.parametrize(("engulfed", "molecules"), [(0.2, 1), (0.5, 2), (0.5, 8)])
 def test_silent_t_cells_say_that_other_cells_hold_no_ambient_rna(engulfed, molecules, empties):

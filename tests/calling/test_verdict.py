@@ -71,6 +71,11 @@ def test_one_t_cell_is_one_in_the_sentence():
     assert "1 of 1 T cell called positive, 0.02 of it expected" in decide(1, 1, 0.0, 1.0, 0.02)[1]
     assert "2 of 3 T cells called positive, 0.02 of them" in decide(2, 3, 0.0, 1.0, 0.02)[1]
     assert "no positive call among 1 T cell, but 90 %" in decide(0, 1, 0.9, 1.0, 0.0)[1]
+    # A physician read "4.5e-05 of them".
+    assert (
+        "2 of 3 T cells called positive, fewer than 0.001 of them"
+        in decide(2, 3, 0.0, 1.0, 4.5e-5)[1]
+    )
 
 
 def test_a_doubtful_call_in_a_control_may_be_false():

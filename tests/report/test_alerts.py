@@ -49,6 +49,27 @@ def test_cells_kept_for_their_car_molecules_are_an_alert(study: Study) -> None:
     assert [a.where for a in told if said in a.message] == [sample]
 
 
+def test_the_alert_of_a_control_says_what_its_verdict_says(study: Study) -> None:
+    """One call, 0.04 expected to be false: the verdict said that it may be false, the alert did not."""
+    control = study.detection["role"].eq("negative_control")
+    assert control.any()
+    for n, false, told in ((1, 0.04, True), (9, 0.1, False)):
+        calls = {"n_car_positive": n, "expected_false_calls": false}
+        table = study.detection.mask(control, study.detection.assign(**calls))
+        found = alerts.alerts(replace(study, detection=table))
+        said = [a.remedy for a in found if "a negative control with" in a.message]
+        assert said
+        assert all(("0.04 expected to be false" in remedy) is told for remedy in said)
+
+
+def test_a_sample_without_t_cells_has_none(study: Study) -> None:
+    """ "Only 0 T cells among 65 cells" stood among the alerts."""
+    none = study.detection.assign(n_t_cells=0, n_cells=65, verdict="undetermined")
+    told = [a.message for a in alerts.alerts(replace(study, detection=none))]
+    assert "no T cells among 65 cells" in " ".join(told)
+    assert not any("only 0" in message for message in told)
+
+
 def test_other_rows_of_the_vector_in_a_matrix_are_an_alert(study: Study) -> None:
     """The CAR's row of a given matrix held nothing, and WPRE beside it all of the mRNA: "not detected" stood there."""
     sample, other = study.samples[:2]

@@ -22,7 +22,7 @@ from carseq.calling.model import Fit
 from carseq.calling.robustness import downsampling, thresholds
 from carseq.calling.rules import rules
 from carseq.calling.study import StudyCalls, call_study
-from carseq.calling.verdict import decide, never_twice, silent_left_out
+from carseq.calling.verdict import all_may_be_false, decide, never_twice, silent_left_out
 from carseq.io.barcodes import match_barcodes as match_barcodes
 from carseq.schema.thresholds import FDR, MIN_P_CAR
 
@@ -33,6 +33,7 @@ __all__ = [
     "MIN_P_CAR",
     "Fit",
     "StudyCalls",
+    "all_may_be_false",
     "ambient_car",
     "call_cells",
     "call_study",

@@ -16,7 +16,9 @@ MAX_AMBIENT_P = 0.15
 #: Log odds below which the other cells of its clone are evidence against a cell: dozens without a CAR molecule. (At
 #: -1, clones of eight cells of which four are CAR T cells lost 12 of 422 true calls.)
 AGAINST = -3.0
-#: CAR molecules outside T cells count as unexplained if ambient RNA shows that many with less than this probability.
+#: CAR molecules of cells that are no T cells are unexplained if false molecules show that many with less than this
+#: probability. A sample has thousands of such cells: it is also the share of the unexplained ones that false molecules
+#: may explain after all (false discovery rate).
 MAX_STRANGE_P = 0.05
 
 #: What may explain the CAR in cells of lineages that engulf no T cells. NK and B cells in the bag are transduced too:
@@ -96,13 +98,14 @@ def write_calls(
         obs[name] = column
     k, told_apart = obs["car_umis"].to_numpy(int), obs["car_umis_unique"].to_numpy(int)
     expected = obs["car_expected_ambient"].to_numpy(float)
+    swapped = obs["car_expected_background"].to_numpy(float)
     doublet = obs["is_doublet"].to_numpy(bool)
     lineage = obs["lineage"].astype(str).to_numpy()
     called = np.zeros(n, dtype=bool)
     called[is_t] = positive
     some = k > 0
     unknown = ~doublet & (lineage == "unknown")
-    likely = upper_tail(told_apart.astype(float), expected, 1.0) > MAX_STRANGE_P
+    by_ambient = upper_tail(told_apart.astype(float), expected, 1.0) > MAX_STRANGE_P
     reason = np.full(n, "not_t_cell", dtype=object)
     reason[is_t & ~some] = "no_molecule"
     reason[is_t & some] = "few_molecules"
@@ -112,9 +115,15 @@ def write_calls(
     partner = _t_cell_partner(obs)
     reason[(partner != "") & some] = "t_cell_doublet"
     reason[unknown & some] = "unknown_type"
-    other = ~is_t & ~doublet & ~unknown & some
-    reason[other & likely] = "explained_by_ambient"
-    reason[other & ~likely] = "unexplained"
+    other = ~is_t & ~doublet & ~unknown
+    strange = np.zeros(n, dtype=bool)
+    p_false = upper_tail(told_apart.astype(float), expected + swapped, 1.0)
+    for own in obs.groupby("sample", observed=True).indices.values():
+        rows = own[other[own]]
+        if rows.size:
+            strange[rows] = _strange(p_false[rows])
+    reason[other & some] = "explained_by_ambient"
+    reason[other & some & strange] = "unexplained"
     hidden = doublet & some & np.isin(lineage, (T_LINEAGE, "unknown"))
     call = np.full(n, "negative", dtype=object)
     call[(is_t & some) | (unknown & some) | hidden] = "uncertain"
@@ -123,8 +132,21 @@ def write_calls(
     obs["car_reason"] = reason.astype(str)
     obs["car_reason_text"] = [
         _sentence(*row)
-        for row in zip(reason, k, told_apart, expected, lineage, is_t, partner, strict=True)
+        for row in zip(
+            reason, k, told_apart, expected, lineage, is_t, partner, by_ambient, strict=True
+        )
     ]
+
+
+def _strange(p: Floats) -> npt.NDArray[np.bool_]:
+    """Return which of a sample's cells show more molecules than false ones explain, by the probability of as many.
+
+    The largest set of which false molecules are expected to show ``MAX_STRANGE_P`` at most (Benjamini and Hochberg
+    1995, doi:10.1111/j.2517-6161.1995.tb02031.x).
+    """
+    ordered = np.sort(p)
+    able = np.flatnonzero(ordered * len(p) <= MAX_STRANGE_P * np.arange(1, len(p) + 1))
+    return p <= ordered[able[-1]] if able.size else np.zeros(len(p), dtype=bool)
 
 
 def _t_cell_partner(obs: pd.DataFrame) -> npt.NDArray[np.object_]:
@@ -161,6 +183,7 @@ def _sentence(
     lineage: str,
     is_t: bool,
     partner: str,
+    by_ambient: bool,
 ) -> str:
     """Return the reason in words, with the cell's own numbers."""
     if k == 0:
@@ -178,7 +201,12 @@ def _sentence(
         f"{'' if partner == 'another cell' else f' ({partner})'}; {seen}; the T cell may be a CAR T cell",
         "doublet": f"doublet; {seen}",
         "unknown_type": f"cell of unknown type; {seen}",
-        "explained_by_ambient": f"not a T cell ({lineage}); {seen}; explained by ambient RNA",
+        "explained_by_ambient": f"not a T cell ({lineage}); {seen}; "
+        + (
+            "explained by ambient RNA"
+            if by_ambient
+            else "by chance, false molecules are as many in one among so many cells"
+        ),
         "unexplained": f"not a T cell ({lineage}); {seen}; more than ambient RNA explains: "
         f"{_CARRIERS.get(lineage, 'unseen doublet or engulfed T cell')}",
     }[reason]

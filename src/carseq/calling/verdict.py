@@ -41,6 +41,8 @@ DEEPER = 4.0
 LEAST_MISSED = 5.0
 #: So many T cells with two CAR molecules are expected, and none is there: by chance in fewer than 1 of 1,000 samples.
 LEAST_TWICE = 7.0
+#: Expected false calls below this are not written out.
+LEAST_SHOWN = 0.001
 #: A negative control's calls may all be false if that has this probability or more.
 ALL_FALSE = 0.01
 _DEPTH_STEP, _RATE_STEP = 0.15, 0.5
@@ -346,6 +348,22 @@ def never_twice(k: npt.ArrayLike, total: npt.ArrayLike) -> float:
     return expected if expected >= LEAST_TWICE else 0.0
 
 
+def all_may_be_false(n_positive: int, false_calls: float) -> bool:
+    """Return whether all positive calls of a sample may be false ones (with a probability above ``ALL_FALSE``).
+
+    Parameters
+    ----------
+    n_positive, false_calls
+        Positive calls, and how many of them are expected to be false.
+
+    Examples
+    --------
+    >>> all_may_be_false(1, 0.04), all_may_be_false(9, 0.4)
+    (True, False)
+    """
+    return bool(n_positive) and (false_calls / n_positive) ** n_positive > ALL_FALSE
+
+
 def what_was_assumed(evidence: Evidence, empty_molecules: float) -> str:
     """Return what of a sample's ambient RNA was assumed, and why; nothing where it was measured.
 
@@ -412,11 +430,12 @@ def decide(
             f"whether the CAR was seen, not how often, and the fraction comes out far too high{tail}"
         )
     if n_positive:
-        text = f"{n_positive} of {n_t} T cell{'s' if n_t != 1 else ''} called positive, {false_calls:.2g} "
+        few = f"{false_calls:.2g}" if false_calls >= LEAST_SHOWN else f"fewer than {LEAST_SHOWN:g}"
+        text = f"{n_positive} of {n_t} T cell{'s' if n_t != 1 else ''} called positive, {few} "
         text += f"of {'them' if n_positive > 1 else 'it'} expected to be false"
         if role == "negative_control":
             text += "; this is a negative control: it holds CAR T cells, or tubes were exchanged"
-            if (false_calls / n_positive) ** n_positive > ALL_FALSE:
+            if all_may_be_false(n_positive, false_calls):
                 text += f", or {'the call is a false one' if n_positive == 1 else 'all calls are false ones'}"
         if left_out:
             text += (

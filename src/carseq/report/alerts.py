@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from carseq.calling import never_twice, silent_left_out
+from carseq.calling import all_may_be_false, never_twice, silent_left_out
 from carseq.calling.gates import gate_in_name
 from carseq.cells.annotation import is_single_t
 from carseq.cells.filters import if_whole
@@ -407,12 +407,18 @@ def _cell_alerts(row: Any) -> list[Alert]:
     found = []
     if row.role == "negative_control" and row.n_car_positive > 0:
         cells = count(row.n_car_positive, "T cell")
+        by_chance = ""
+        if all_may_be_false(row.n_car_positive, row.expected_false_calls):
+            which = "the call is false" if row.n_car_positive == 1 else "all calls are false"
+            by_chance = (
+                f"chance ({number(row.expected_false_calls)} expected to be false: {which}), "
+            )
         found.append(
             Alert(
                 "error",
                 row.sample,
                 f"a negative control with {cells} called positive",
-                "Do not trust any sample here before this is explained: swapped samples, "
+                f"Do not trust any sample here before this is explained: {by_chance}swapped samples, "
                 "molecules swapped between libraries of one run, or a construct that shares "
                 "sequence with the patient's genes. Look at these cells under “CAR evidence”.",
             )
@@ -438,6 +444,7 @@ def _cell_alerts(row: Any) -> list[Alert]:
             )
         )
     elif row.n_t_cells < FEW_T_CELLS and row.verdict != "detected":
+        few = count(row.n_t_cells, "T cell")
         limit = (
             f"; shares of CAR T cells below {limit_percent(row.detection_limit)} may be missed"
             if math.isfinite(row.detection_limit) and row.detection_limit < 1
@@ -447,7 +454,7 @@ def _cell_alerts(row: Any) -> list[Alert]:
             Alert(
                 "warn",
                 row.sample,
-                f"only {count(row.n_t_cells, 'T cell')} among {count(row.n_cells, 'cell')}{limit}",
+                f"{f'only {few}' if row.n_t_cells else 'no T cells'} among {count(row.n_cells, 'cell')}{limit}",
                 f"Seeing no CAR T cell does not mean that there are none. {_MORE.get(row.compartment, _MORE_OF_ANY)}, "
                 "and check that the sort did not exclude CD45-positive cells.",
             )

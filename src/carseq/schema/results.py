@@ -28,9 +28,9 @@ VERSIONS: Mapping[str, str] = MappingProxyType(
         "library": "0.2.0",
         "molecules": "0.2.0.4",
         "cells": "0.2.0.17",
-        "calling": "0.2.0.12",
+        "calling": "0.2.0.13",
         "localize": "0.2.0.7",
-        "report": "0.2.0.7",
+        "report": "0.2.0.8",
     }
 )
 
