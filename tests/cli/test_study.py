@@ -75,3 +75,26 @@ def test_a_place_that_cannot_be_written_is_told_before_the_work(tmp_path, monkey
     monkeypatch.setattr(os, "access", lambda place, how: str(place) != str(tmp_path))
     done = CliRunner().invoke(app, [*words, str(tmp_path / "new" / "out.zip")])
     assert f"may not write to {tmp_path}," in str(done.exception)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "annotate cells.h5ad --out cells.h5ad",
+        "call cells.h5ad --samples s.tsv --out ./cells.h5ad",
+        "call other.h5ad --samples detection.tsv --out called.h5ad",
+        "construct construct.fa --out .",
+        "construct construct.fa --bam a.bam --correct construct.fa",
+        "construct consensus construct.fa a.bam --correct construct.fa",
+    ],
+)
+def test_what_is_read_is_not_overwritten(words, tmp_path, monkeypatch):
+    """`carseq annotate cells.h5ad --out cells.h5ad` wrote over the only copy of the counts, and `--out .` over the
+    plasmid's own construct.fa."""
+    monkeypatch.chdir(tmp_path)
+    given = ["cells.h5ad", "other.h5ad", "construct.fa", "a.bam", "s.tsv", "detection.tsv"]
+    for name in given:
+        Path(name).write_text("mine")
+    done = CliRunner().invoke(app, words.split())
+    assert "would be written over" in str(done.exception)
+    assert [Path(name).read_text() for name in given] == ["mine"] * len(given)

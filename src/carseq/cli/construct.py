@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 from typer.core import TyperGroup
 
-from carseq.cli.options import Form, Name, can_be_written, known_form, out
+from carseq.cli.options import Form, Name, can_be_written, keep_inputs, known_form, out
 from carseq.errors import CarseqError
 from carseq.schema.percent import plain_percent
 
@@ -152,7 +152,7 @@ def show_map(
     from carseq.construct.lint import lint
     from carseq.construct.text import text_findings, text_map
     from carseq.construct.vector import load_construct
-    from carseq.study.construct_file import find_construct_file
+    from carseq.study.construct_file import find_construct_file, split_record
 
     if chemistry not in ("3p", "5p", "both"):
         raise CarseqError(f"unknown chemistry {chemistry!r}", "", "use 3p, 5p or both")
@@ -164,6 +164,8 @@ def show_map(
     if bam is not None and not bam.is_file():
         raise CarseqError(f"there is no BAM {bam}", "", "check the path")
     source = find_construct_file(file, Path())
+    folder = [to / f"construct.{kind}" for kind in ("gb", "fa", "gtf", "json")] if to else []
+    keep_inputs([split_record(source)[0]], [*folder, *filter(None, (correct, extend))])
     found = load_construct(source, name=name, form=known_form(form), backbone=backbone)
     homologs = shared = None
     if fasta and gtf:
@@ -272,9 +274,10 @@ def consensus(
     Example: carseq construct consensus my_plasmid.gb aligned.bam --correct corrected.fa
     """
     from carseq.construct.vector import load_construct
-    from carseq.study.construct_file import find_construct_file
+    from carseq.study.construct_file import find_construct_file, split_record
 
     source = find_construct_file(file, Path())
+    keep_inputs([split_record(source)[0]], [correct] if correct else [])
     _consensus(load_construct(source, name=name, form=known_form(form)), bam, correct)
 
 

@@ -55,6 +55,31 @@ def can_be_written(path: Path | None) -> Path | None:
     return path
 
 
+def keep_inputs(given: Iterable[Path], written: Iterable[Path]) -> None:
+    """Refuse to write over a file that is read.
+
+    Parameters
+    ----------
+    given
+        Files that are read.
+    written
+        Files that would be written.
+
+    Raises
+    ------
+    CarseqError
+        If one of them is the same file.
+    """
+    own = {os.path.realpath(path) for path in given}
+    for path in written:
+        if path.exists() and os.path.realpath(path) in own:
+            raise CarseqError(
+                f"{path} would be written over",
+                "it is a file that is read here, and what else it holds would be lost",
+                "name another file or folder to write to",
+            )
+
+
 ConstructFile = Annotated[Path, typer.Option("--construct", help="GenBank or FASTA of the vector.")]
 Name = Annotated[
     str,

@@ -15,6 +15,7 @@ from carseq.cli.options import (
     Form,
     Name,
     can_be_written,
+    keep_inputs,
     known_form,
     out,
     print_verdicts,
@@ -155,7 +156,9 @@ def molecules(
     write_table(table, to / "molecules.parquet", MOLECULES)
     write_table(losses, to / "losses.tsv", LOSSES)
     out.print(
-        f"{len(table)} CAR molecules in {table['barcode'].nunique()} barcodes; wrote {to}/molecules.parquet, losses.tsv"
+        f"{len(table)} CAR molecules in {table['barcode'].nunique()} barcodes; wrote {to}/molecules.parquet, "
+        "losses.tsv",
+        soft_wrap=True,
     )
 
 
@@ -208,6 +211,8 @@ def call(
     from carseq.io.h5ad import read_given, write_h5ad
     from carseq.schema.tables import DETECTION, MOLECULES, RULES
 
+    beside = [to.parent / name for name in ("detection.tsv", "rules.tsv")]
+    keep_inputs([cells, samples, *(molecules or [])], [to, *beside])
     # `carseq annotate` has reported genes that share a symbol.
     warnings.filterwarnings("ignore", "Variable names are not unique")
     sheet = _samples_of(samples)
@@ -222,8 +227,8 @@ def call(
         table[sample] = found
     called = call_study(adata, sheet, table, car=name, fdr=fdr)
     write_h5ad(adata, to)
-    write_table(called.detection, to.parent / "detection.tsv", DETECTION)
-    write_table(called.rules, to.parent / "rules.tsv", RULES)
+    write_table(called.detection, beside[0], DETECTION)
+    write_table(called.rules, beside[1], RULES)
     print_verdicts(called.detection)
 
 
@@ -335,6 +340,7 @@ def annotate(
     from carseq.io.h5ad import read_given, write_h5ad
     from carseq.io.matrix import read_counts
 
+    keep_inputs([matrix], [to])
     # carseq itself reports genes that share a symbol, in one line.
     warnings.filterwarnings("ignore", "Variable names are not unique")
     log.info("reading %s", matrix)
