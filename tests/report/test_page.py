@@ -24,6 +24,7 @@ from carseq.figures import summaries
 from carseq.io.files import read_table, write_table
 from carseq.localize import everything
 from carseq.report import Study, alerts, build_report, read_study
+from carseq.report.exports import crate, multiqc
 from carseq.report.page import MAX_MOLECULES, embed
 from carseq.schema.codes import REASONS, VERDICTS
 from carseq.schema.tables import (
@@ -253,6 +254,44 @@ def test_a_study_of_one_sample_has_a_page(sample: Sample, tmp_path: Path) -> Non
     results = write_study(tmp_path / "results", [sample])
     page = page_of(results, tmp_path / "report.html")
     assert data_of(page)["tables"]["detection"]["data"][0]["v"] == [sample.name]
+
+
+def test_a_sample_that_was_taken_out_of_the_sheet_is_on_no_page(tmp_path: Path) -> None:
+    """A patient who withdrew: three samples were counted, methods, MultiQC and manifest named the third."""
+    results = write_study(tmp_path / "results", [Sample("a", "P1", n_cells=40)])
+    other = write_study(tmp_path / "other", [Sample("Levi", "P2", n_cells=40)])
+    for folder in ("samples/Levi", "benchmarks/Levi"):
+        if (other / folder).exists():
+            shutil.copytree(other / folder, results / folder)
+    (results / "report" / "reads").mkdir(parents=True)
+    (results / "report" / "reads" / "Levi.bam").write_text("reads")
+    record = results / "run_config.yaml"
+    config = yaml.safe_load(record.read_text())
+    record.write_text(yaml.safe_dump(config | {"sheet": {"a": {}}}))
+    study = read_study(results)
+    assert study.samples == ["a"]
+    assert not any("Levi" in name for name in study.missing)
+    assert "Levi" not in page_of(results, tmp_path / "report.html")
+    assert "Levi" not in json.dumps([multiqc(study), crate(results, [])])
+
+
+def test_what_an_earlier_configuration_left_is_not_shown(tmp_path: Path) -> None:
+    """A sample of reads that comes as a matrix now, of no construct: its former molecules and map stood on the page."""
+    results = write_study(tmp_path / "results", [Sample("a", "P1", n_cells=40)])
+    before = read_study(results)
+    assert len(before.molecules)
+    assert len(before.domains)
+    record = results / "run_config.yaml"
+    config = yaml.safe_load(record.read_text())
+    config["construct"]["file"] = None
+    record.write_text(yaml.safe_dump(config | {"sheet": {"a": {"matrix": "a.h5"}}}))
+    study = read_study(results)
+    assert not len(study.molecules)
+    assert not len(study.losses)
+    assert not len(study.domains)
+    assert not study.is_surrogate
+    assert study.solo == {"a": {}}
+    assert "Surrogate construct" not in page_of(results, tmp_path / "report.html")
 
 
 NO_CONTROL = "No negative control: this study does not test"

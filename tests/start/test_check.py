@@ -387,6 +387,16 @@ def test_results_of_another_configuration_are_noted(tmp_path):
     assert any("another configuration (calling.fdr)" in note for note in notes)
 
 
+def test_files_of_a_sample_that_was_taken_out_of_the_sheet_are_noted(tmp_path):
+    """A patient withdrew: the sample's folder and reads stayed among the results, and nothing said so."""
+    tiny = Tiny(tmp_path, only="M")
+    for name in ("M", "Levi"):
+        (tmp_path / "results/samples" / name).mkdir(parents=True)
+    notes = [str(r) for _, r in check_study(tiny.write()) if isinstance(r, Note)]
+    (told,) = [note for note in notes if "of an earlier sheet" in note]
+    assert "holds Levi of" in told
+
+
 @pytest.mark.parametrize("whole", [True, False])
 def test_an_annotation_without_genes_of_the_construct_is_noted(tmp_path, whole):
     """A GTF that was filtered for some genes: the reads of CD247 itself would be taken for the CAR's."""

@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 import mimetypes
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +22,7 @@ import numpy as np
 from carseq.errors import CarseqError
 from carseq.figures.phrases import today
 from carseq.io.files import atomic, write_text
-from carseq.io.results import study_name
+from carseq.io.results import read_record, study_name
 from carseq.log import get_logger
 from carseq.schema.results import FILES
 
@@ -192,6 +193,8 @@ def write_multiqc(study: Study, folder: str | Path) -> None:
 _LEFT_OUT = (
     "reference/", "logs/", "benchmarks/", ".snakemake/", FILES["run_times"].path, FILES["ro_crate"].path,
 )  # fmt: skip
+#: A file of one sample.
+_OF_SAMPLE = re.compile(r"(?:samples/([^/]+)/|report/reads/(.+)\.bam(?:\.bai)?$)")
 _WORKFLOW_RUN = "https://w3id.org/ro/terms/workflow-run#"
 
 
@@ -300,10 +303,15 @@ def crate(
 
 
 def _files(results: Path) -> Iterable[str]:
-    """Yield the crate's files, relative to the results folder, in order."""
+    """Yield the crate's files, relative to the results folder, in order; none of a sample that the sheet lacks now."""
+    record = FILES["run_config"].under(results)
+    sheet = (read_record(record) if record.exists() else {}).get("sheet")
     for path in sorted(results.rglob("*")):
         name = path.relative_to(results).as_posix()
         hidden = any(part.startswith(".") for part in path.relative_to(results).parts)
+        of_sample = _OF_SAMPLE.match(name)
+        if sheet and of_sample and (of_sample[1] or of_sample[2]) not in sheet:
+            continue
         if path.is_file() and not hidden and not name.startswith(_LEFT_OUT):
             yield name
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from carseq.calling.counts import sharing_a_run
 from carseq.io.results import searched
-from carseq.report.study import Study
+from carseq.report.study import Study, way_in
 from carseq.schema.results import FILES
 
 _CITATIONS = {
@@ -93,12 +93,9 @@ def done(study: Study) -> Done:
     for name in study.samples:
         given = sheet.get(name) or {}
         without = FILES["molecules"].at(sample=name) in study.missing
-        if given.get("bam"):
-            way = "bam"
-        elif given.get("matrix") or given.get("raw_matrix") or without:
+        way = way_in(given)
+        if without and way == "fastq":
             way = "matrix"
-        else:
-            way = "fastq"
         ways[way].append(name)
         if way != "fastq" and given.get("matrix"):
             (own_cells if given.get("raw_matrix") else as_given).append(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -143,6 +144,13 @@ class Study:
         return any(finding.get("code") == "surrogate" for finding in self.lint)
 
 
+def way_in(given: Mapping[str, Any]) -> str:
+    """Return how a sample came, by its row of the sheet: as ``fastq``, as a ``bam`` or as a ``matrix`` alone."""
+    if given.get("bam"):
+        return "bam"
+    return "matrix" if given.get("matrix") or given.get("raw_matrix") else "fastq"
+
+
 def in_order(frame: pd.DataFrame, samples: list[str]) -> pd.DataFrame:
     """Sort rows by sample, in the study's order."""
     place = {sample: i for i, sample in enumerate(samples)}
@@ -194,15 +202,31 @@ class _Reader:
     def __init__(self, results: Path) -> None:
         self.results = results
         self.missing: list[str] = []
+        self.config = self._config()
+        #: Rows of the samples sheet, if the record holds it.
+        self.sheet: dict[str, Any] = self.config.get("sheet") or {}
         #: The genes of the cohort, once its cells were read.
         self.var = pd.DataFrame()
         self.lineages_hit = pd.DataFrame(columns=LINEAGES_HIT)
+
+    def of_this_run(self, name: str, sample: str = "") -> bool:
+        """Return whether a run of the recorded configuration makes a file, which an earlier one may have left.
+
+        A sample that comes as a matrix now, and a study that names no construct any more, still have those files.
+        """
+        room = FILES[name].room
+        if sample and way_in(self.sheet.get(sample) or {}) == "matrix":
+            return room not in ("solo", "molecules") and name != "losses"
+        given = self.config.get("construct") or {}
+        if name == "support":
+            return "alternatives" not in given or bool(given["alternatives"])
+        return room != "construct" or "file" not in given or bool(given["file"])
 
     def there(self, name: str, **names: str) -> Path | None:
         """Return where a declared file lies, or None and remember that it is missing."""
         file = FILES[name].at(**names)
         path = self.results / file
-        if path.exists():
+        if self.of_this_run(name, **names) and path.exists():
             check_whole(path)
             return path
         self.missing.append(file)
@@ -226,9 +250,13 @@ class _Reader:
             return default
         return read_json(path)
 
-    def config(self) -> dict[str, Any]:
-        path = self.there("run_config")
-        return read_record(path) if path else {}
+    def _config(self) -> dict[str, Any]:
+        path = FILES["run_config"].under(self.results)
+        if not path.exists():
+            self.missing.append(FILES["run_config"].at())
+            return {}
+        check_whole(path)
+        return read_record(path)
 
     def cells(self) -> tuple[pd.DataFrame, np.ndarray | None, str]:
         path = self.there("cells")
@@ -267,10 +295,12 @@ class _Reader:
         """Return what was noted of a sample's reads, its BAM or its matrix when they were looked at."""
         found: list[tuple[str, str]] = []
         path = self.results / FILES["chemistry"].at(sample=sample)
-        if path.exists() and (others := read_json(path).get("other_libraries")):
+        here = self.of_this_run("chemistry", sample) and path.exists()
+        if here and (others := read_json(path).get("other_libraries")):
             told = of_two_libraries(f"lanes ({', '.join(others[:4])})", "the first one")
             found.append((told, f"{APART[:1].upper()}{APART[1:]}."))
-        if (path := self.results / FILES["belonging"].at(sample=sample)).exists():
+        path = self.results / FILES["belonging"].at(sample=sample)
+        if way_in(self.sheet.get(sample) or {"bam": True}) == "bam" and path.exists():
             for told, remedy in read_json(path).get("doubts", []):
                 found.append((str(told), f"{remedy[:1].upper()}{remedy[1:]}."))
         if (path := self.results / FILES["sample_cells"].at(sample=sample)).exists():
@@ -304,8 +334,10 @@ class _Reader:
             of_one = path.stem.startswith("notebook_")
             if together and of_one:
                 continue
-            measured = pd.read_csv(path, sep="\t", na_values=["-"])
             sample = "" if path.parent.name == BENCHMARKS else path.parent.name
+            if sample and self.sheet and sample not in self.sheet:
+                continue
+            measured = pd.read_csv(path, sep="\t", na_values=["-"])
             if len(measured) and {"s", "max_rss"} <= set(measured.columns):
                 last = measured.iloc[-1]
                 rule = "notebook" if of_one else path.stem
@@ -317,12 +349,14 @@ class _Reader:
     def study(self) -> Study:
         from carseq.io.barcodes import match_barcodes
 
-        config = self.config()
+        config = self.config
         contig, tx_length = self.transcript()
         tables = {name: self.table(_TABLES.get(name, name)) for name in _STUDY_TABLES}
         cells, umap, integration = self.cells()
         folder = self.results / "samples"
         found = sorted(p.name for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
+        # The folder of a sample that was taken out of the sheet stays.
+        found = [name for name in found if not self.sheet or name in self.sheet]
         samples = list(
             dict.fromkeys([*tables["detection"]["sample"], *cells["sample"].unique(), *found])
         )
@@ -339,9 +373,10 @@ class _Reader:
             # A BAM writes ACGT-1 where its matrix may write ACGT.
             molecules.append(match_barcodes(own, barcodes, strict=False))
             # The calls carry the account of the molecules on, up to cells.
-            called = (self.results / FILES["losses"].at(sample=sample)).exists()
+            called = FILES["losses"].under(self.results, sample=sample).exists()
             losses.append(self.table("losses" if called else "molecule_losses", sample=sample))
-            if (self.results / FILES["support"].at(sample=sample)).exists():
+            compared = FILES["support"].under(self.results, sample=sample).exists()
+            if compared and self.of_this_run("support", sample):
                 support.append(self.table("support", sample=sample))
         domains = tables["domains"]
         if not tx_length and len(domains):

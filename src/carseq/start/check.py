@@ -257,6 +257,14 @@ def _check_results(study: Study) -> Iterator[Found]:
                 "another folder in `results`, or ask the folder's owner"
             ),
         )
+    folder = Path(study.config.results) / "samples"
+    held = sorted(p.name for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
+    if left := [name for name in held if name not in study.samples]:
+        told = (
+            f"{folder} holds {some_names(left)} of an earlier sheet: the report leaves out what the sheet does not "
+            "name; delete their folders there, and their files in report/reads, if nobody needs them"
+        )
+        yield "results", Note(told)
     if changed := changed_since(study, Path(study.config.results)):
         yield (
             "results",
