@@ -191,7 +191,7 @@ def test_letters_of_a_name_in_packed_numbers_stay_as_they_are(results, tmp_path)
 
 def test_the_study_in_place_of_its_results_is_told(results, tmp_path):
     (results / "report/report.html").write_text("page")
-    for near in (results.parent, results / "report"):
+    for near in (results.parent, results / "report", results.parent / "config.yaml"):
         with pytest.raises(CarseqError, match="holds no finished run") as told:
             share(near, tmp_path / "out.zip")
         assert told.value.remedy == f"did you mean {results}?"

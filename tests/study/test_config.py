@@ -605,3 +605,22 @@ def test_time_points_out_of_order_are_told(times: list[str], told: str) -> None:
     assert not told or told in found[0]
     others = [row.model_copy(update={"patient": f"P{i}"}) for i, row in enumerate(rows)]
     assert not out_of_order(others)
+
+
+@pytest.mark.parametrize(
+    ("name", "begin", "kind"),
+    [
+        ("samples.tsv", b"sample\tpatient\tcompartment\nA\tP1\turine\n", "a sheet"),
+        ("units.csv", b'"sample","unit","r1","r2"\n', "a sheet"),
+        ("P01.h5ad", b"\x89HDF\r\n\x1a\n\x00\x02", "a matrix"),
+        ("car.gb", b"LOCUS       pMYCAR 8000 bp\n", "a sequence"),
+    ],
+)
+def test_another_file_in_place_of_the_configuration_is_told(name, begin, kind, tmp_path):
+    """`carseq run study/samples.tsv` was told to put blanks in place of its tabs, P01.h5ad to be saved as UTF-8."""
+    (tmp_path / name).write_bytes(begin)
+    (tmp_path / "config.yaml").write_text("samples: samples.tsv\n")
+    _, faults = read_config(tmp_path / name)
+    (told,) = faults
+    assert f"is {kind}" in told.message
+    assert told.remedy == f"did you mean {tmp_path / 'config.yaml'}?"

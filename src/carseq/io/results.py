@@ -89,7 +89,8 @@ def no_finished_run(results: str | Path, missing: str | Path) -> CarseqError:
     """
     given = Path(results)
     inside = Path(missing).relative_to(given)
-    near = [given / "results", given.parent, given.parent.parent]
+    # The study's folder, a part of the results, and the configuration (or another file) in place of its results.
+    near = [given / "results", given.parent, given.parent.parent, given.parent / "results"]
     found = next((folder for folder in near if (folder / inside).exists()), None)
     remedy = (
         f"did you mean {found}?"

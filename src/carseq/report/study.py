@@ -187,10 +187,13 @@ def read_study(results: str | Path) -> Study:
     if (known := _ahead.get(results.resolve())) is not None:
         return replace(known, results=results)
     if not (results / "cohort").is_dir() and not (results / "samples").is_dir():
+        inside = results / "results"
         raise CarseqError(
             f"{results} is not a results folder of carseq",
             "it has neither `cohort/` nor `samples/`",
-            "give the folder named by `results:` in the configuration, after a run",
+            f"did you mean {inside}?"
+            if (inside / "cohort").is_dir()
+            else "give the folder named by `results:` in the configuration, after a run",
         )
     check_made_by(results)
     return _Reader(results).study()

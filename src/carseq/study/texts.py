@@ -204,6 +204,29 @@ _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
 _Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_yaml_float)
 
 
+#: Words of a sheet's header beside ``sample``.
+_OF_SHEETS = frozenset({"patient", "compartment", "timepoint", "unit", "r1", "r2", "matrix", "bam"})
+
+
+def _instead(path: Path) -> str:
+    """Return what a file given as configuration is instead: a sheet, a matrix; nothing where it may be one.
+
+    Of a sheet YAML's reader says that its tabs are to be blanks, after which it is no sheet any more.
+    """
+    if not path.is_file():
+        return ""
+    with path.open("rb") as opened:
+        begin = opened.read(2000)
+    if begin.startswith((b"\x89HDF", b"\x1f\x8b", b"PK\x03\x04")):
+        return "a matrix or another packed file"
+    lines = begin.decode("utf-8-sig", errors="replace").splitlines()
+    first = next((line for line in lines if line.strip() and not line.startswith("#")), "")
+    words = {word.strip(" \"'").lower() for word in re.split(r"[\t,;]", first)}
+    if "sample" in words and words & _OF_SHEETS:
+        return "a sheet"
+    return "a sequence" if re.match(r"LOCUS |>", first) else ""
+
+
 def read_yaml(path: Path) -> tuple[Any, list[CarseqError]]:
     """Read a YAML file; return what it holds and the faults that do not keep it from being read.
 
@@ -214,6 +237,15 @@ def read_yaml(path: Path) -> tuple[Any, list[CarseqError]]:
     """
     try:
         check_fetched(path)
+        if kind := _instead(Path(path)):
+            beside = Path(path).parent / "config.yaml"
+            raise CarseqError(
+                f"{path} is {kind}, not the configuration of a study",
+                "the configuration is a YAML file that names sheets, matrices and construct",
+                f"did you mean {beside}?"
+                if beside.is_file()
+                else "`carseq init` writes one to start from",
+            )
         loader = _Loader(path.read_text(encoding="utf-8-sig"))
         data = loader.get_single_data()
     except (OSError, ValueError) as error:
