@@ -215,6 +215,10 @@ def test_a_sample_without_reads_says_so_and_shows_the_rest(results: Path, tmp_pa
     text = printed(results, tmp_path, 9, "M")
     assert "this sample came as a matrix" in text
     assert "T cell with 3 CAR molecules" in text
+    # "3, 3 of them told apart from human genes" stood there, and of three molecules "none".
+    assert "told apart from human genes" not in text
+    assert "3, as the matrix counts them: no read was compared" in text
+    assert text.count("not known: the sample came as a matrix") == 2
     assert sorted(p.name for p in tmp_path.iterdir()) == ["evidence.txt", "molecules.tsv"]
 
 

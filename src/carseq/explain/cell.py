@@ -22,9 +22,12 @@ from carseq.schema.percent import plain_percent, two_digit_percent
 from carseq.schema.results import FILES
 from carseq.schema.thresholds import FDR
 
+#: What is not known of the CAR molecules of a matrix.
+_UNCHECKED = "as the matrix counts them: no read was compared with human genes"
 
-def facts(row: pd.Series) -> pd.DataFrame:
-    """Return what is known of a cell."""
+
+def facts(row: pd.Series, *, of_matrix: bool = False) -> pd.DataFrame:
+    """Return what is known of a cell; ``of_matrix``: of a sample that came as a matrix."""
 
     def second(key: str) -> str:
         other = str(row.get(f"{key}_2", ""))
@@ -34,7 +37,9 @@ def facts(row: pd.Series) -> pd.DataFrame:
 
     doublet = "too few cells to tell" if pd.isna(row["doublet_score"]) else ""
     doublet = doublet or f"{row['doublet_score']:.2f}"
-    told_apart = int(row["car_umis_unique"])
+    checked = f"{int(row['car_umis_unique'])} of them told apart from human genes"
+    if of_matrix:
+        checked = _UNCHECKED
     rows = [
         ("sample", row["sample"]),
         ("patient", row["patient"]),
@@ -58,7 +63,7 @@ def facts(row: pd.Series) -> pd.DataFrame:
         ),
         ("T state", row["t_state"]),
         ("cluster", row["leiden"]),
-        ("CAR molecules", f"{row['car_umis']}, {told_apart} of them told apart from human genes"),
+        ("CAR molecules", f"{row['car_umis']}, {checked}"),
         ("call", row["car_call"]),
         ("posterior", probability(float(row["car_posterior"])) if _is_asked(row) else ""),
         ("reason", row["car_reason_text"]),
@@ -79,7 +84,9 @@ def _is_asked(row: pd.Series) -> bool:
     return bool(row["lineage"] == T_LINEAGE and not row["is_doublet"])
 
 
-def posterior_terms(obs: pd.DataFrame, model: Mapping[str, Any], index: str) -> pd.DataFrame:
+def posterior_terms(
+    obs: pd.DataFrame, model: Mapping[str, Any], index: str, *, of_matrix: bool = False
+) -> pd.DataFrame:
     """Return the posterior of one cell, term by term.
 
     Parameters
@@ -90,6 +97,8 @@ def posterior_terms(obs: pd.DataFrame, model: Mapping[str, Any], index: str) -> 
         ``uns["car_model"]``.
     index
         The cell.
+    of_matrix
+        Whether its sample came as a matrix.
 
     Returns
     -------
@@ -106,7 +115,8 @@ def posterior_terms(obs: pd.DataFrame, model: Mapping[str, Any], index: str) -> 
     by_chance = float(upper_tail(np.array(k), np.array(mean), shape))
     rows: list[tuple[str, float, str]] = [
         ("CAR molecules counted", seen, f"of {n:,.0f} molecules of the cell"),
-        ("CAR molecules as evidence", k, "told apart from human genes; beside these, shared ones by their probability"),
+        ("CAR molecules as evidence", k, _UNCHECKED if of_matrix
+         else "told apart from human genes; beside these, shared ones by their probability"),
         ("expected from ambient RNA", ambient, "contamination x depth x the CAR's share of it x its level, by T cells"),
         ("expected from background", background, "chimeras, swapped molecules, ambient RNA beyond the estimate"),
         ("chance that these two show so many", by_chance, f"a call needs {MAX_AMBIENT_P} or less"),

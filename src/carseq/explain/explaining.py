@@ -23,6 +23,7 @@ from carseq.explain.model import CellEvidence, MoleculeReads
 from carseq.explain.reads import cell_reads, lay
 from carseq.figures.phrases import count
 from carseq.io.bam import molecule_tags, open_bam
+from carseq.io.results import way_in
 from carseq.molecules import car_contigs
 from carseq.schema.thresholds import FDR
 from carseq.sequence.alignment import MIN_BASES
@@ -58,7 +59,11 @@ def explain(results: str | Path, sample: str, barcode: str) -> CellEvidence:
     droplet = None if row is not None else find_droplet(results, cohort.obs, sample, barcode)
     name = str(droplet["barcode"] if row is None else row["barcode"])  # type: ignore[index]
     notes: list[str] = []
+    of_matrix = way_in((config.get("sheet") or {}).get(sample) or {}) == "matrix"
     molecules = read_molecules(results, sample, name)
+    if of_matrix:
+        # A table that is there is of an earlier run, with reads.
+        molecules = molecules.iloc[:0]
     records: list[pysam.AlignedSegment] = []
     alignments: list[MoleculeReads] = []
     header = None
@@ -96,8 +101,11 @@ def explain(results: str | Path, sample: str, barcode: str) -> CellEvidence:
         assert droplet is not None
         terms, known, told = explain_droplet(results, sample, droplet, n_counted)
     else:
-        terms = posterior_terms(cohort.obs, cohort.model, str(row.name))
-        known, told = facts(row), words(row, terms, float(cohort.model.get("fdr", FDR)))
+        terms = posterior_terms(cohort.obs, cohort.model, str(row.name), of_matrix=of_matrix)
+        known, told = (
+            facts(row, of_matrix=of_matrix),
+            words(row, terms, float(cohort.model.get("fdr", FDR))),
+        )
         n_left = len(molecules) - n_counted
         if n_left:
             told += f" {count(n_left, 'molecule')} did not count: an endogenous gene explains them as well or better."
@@ -110,5 +118,5 @@ def explain(results: str | Path, sample: str, barcode: str) -> CellEvidence:
                 f"the call counted {row['car_umis']}, the table of molecules {n_counted}: they are of different runs"
             )
     return CellEvidence(
-        sample, name, told, known, terms, molecules, alignments, notes, records, header
+        sample, name, told, known, terms, molecules, alignments, notes, records, header, of_matrix
     )

@@ -16,7 +16,7 @@ from carseq.figures.phrases import count
 from carseq.io.barcodes import barcode_parts, bare_barcode
 from carseq.io.files import read_table
 from carseq.io.h5ad import read_h5ad
-from carseq.io.results import no_finished_run, read_record, searched
+from carseq.io.results import no_finished_run, read_record, searched, way_in
 from carseq.library.reads import LibraryReads
 from carseq.molecules import Target
 from carseq.schema.obs import conform_obs
@@ -206,7 +206,7 @@ def bam_of(results: Path, config: dict[str, Any], sample: str) -> tuple[Path, st
     kept = [FILES[name].under(results, sample=sample) for name in names]
     bam = Path(sheet["bam"]) if sheet.get("bam") else next(filter(Path.exists, kept), kept[0])
     if not bam.exists():
-        if not sheet.get("bam") and (sheet.get("matrix") or sheet.get("raw_matrix")):
+        if way_in(sheet) == "matrix":
             raise CarseqError(
                 "no molecules and no alignments can be shown",
                 "this sample came as a matrix, which holds counts but no reads",

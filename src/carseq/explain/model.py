@@ -94,6 +94,8 @@ class CellEvidence:
         What could not be shown, and why.
     records, header
         The cell's candidate reads as in the sample's BAM, by coordinate, and the header (None: no BAM).
+    of_matrix
+        Whether the sample came as a matrix, whose molecules nobody can look at.
     """
 
     sample: str
@@ -106,6 +108,7 @@ class CellEvidence:
     notes: list[str]
     records: list[pysam.AlignedSegment]
     header: pysam.AlignmentHeader | None
+    of_matrix: bool = False
 
 
 @dataclass(frozen=True)

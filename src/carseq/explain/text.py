@@ -54,8 +54,9 @@ def show(evidence: CellEvidence, console: Console) -> None:
         if "posterior" not in set(evidence.terms["term"]):
             text("  no posterior: only T cells that are not doublets have one\n")
     text("3. CAR molecules of this barcode", "bold")
+    nothing = "  not known: the sample came as a matrix" if evidence.of_matrix else "  none"
     if evidence.molecules.empty:
-        text("  none\n")
+        text(f"{nothing}\n")
     else:
         console.print(_rich(_molecule_rows(evidence.molecules)))
         if not evidence.molecules["counted"].all():
@@ -64,7 +65,7 @@ def show(evidence: CellEvidence, console: Console) -> None:
     if evidence.alignments:
         text(_LEGEND)
     else:
-        text("  none\n")
+        text(f"{nothing}\n")
     for alignment in evidence.alignments:
         console.print()
         text(f"molecule {alignment.umi}: {alignment.words}", "bold cyan")

@@ -21,6 +21,13 @@ def study_name(results: Path) -> str:
     return results.parent.name if results.name in {"results", "out", "output"} else results.name
 
 
+def way_in(given: Mapping[str, Any]) -> str:
+    """Return how a sample came, by its row of the sheet: as ``fastq``, as a ``bam`` or as a ``matrix`` alone."""
+    if given.get("bam"):
+        return "bam"
+    return "matrix" if given.get("matrix") or given.get("raw_matrix") else "fastq"
+
+
 def made_by(results: str | Path) -> str:
     """Return the version of carseq that made a results folder; empty if the folder does not say.
 

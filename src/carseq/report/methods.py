@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from carseq.calling.counts import sharing_a_run
-from carseq.io.results import searched
-from carseq.report.study import Study, way_in
+from carseq.io.results import searched, way_in
+from carseq.report.study import Study
 from carseq.schema.results import FILES
 
 _CITATIONS = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from carseq.io.checksums import check_whole
 from carseq.io.files import read_json, read_table
 from carseq.io.h5ad import read_cells, read_doubts
 from carseq.io.matrix import rows_beside_car
-from carseq.io.results import check_made_by, read_record, study_name
+from carseq.io.results import check_made_by, read_record, study_name, way_in
 from carseq.log import get_logger
 from carseq.schema.obs import OBS, conform_obs
 from carseq.schema.results import BENCHMARKS, FILES
@@ -142,13 +141,6 @@ class Study:
     def is_surrogate(self) -> bool:
         """Whether carseq's surrogate stood in for the true sequence of the CAR."""
         return any(finding.get("code") == "surrogate" for finding in self.lint)
-
-
-def way_in(given: Mapping[str, Any]) -> str:
-    """Return how a sample came, by its row of the sheet: as ``fastq``, as a ``bam`` or as a ``matrix`` alone."""
-    if given.get("bam"):
-        return "bam"
-    return "matrix" if given.get("matrix") or given.get("raw_matrix") else "fastq"
 
 
 def in_order(frame: pd.DataFrame, samples: list[str]) -> pd.DataFrame:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from carseq.errors import CarseqError
 from carseq.io.fasta import check_fetched, is_gzipped
+from carseq.io.results import way_in
 from carseq.library.geometry import CHEMISTRIES, own_name, parse_geometry, preset_of
 from carseq.library.presets import PRESETS, PROBES
 from carseq.schema.codes import GATES
@@ -188,9 +189,7 @@ class Sample(BaseModel):
     @property
     def kind(self) -> str:
         """Where the sample's counts come from: ``fastq``, ``bam`` or ``matrix``."""
-        if self.bam:
-            return "bam"
-        return "matrix" if self.matrix or self.raw_matrix else "fastq"
+        return way_in({"bam": self.bam, "matrix": self.matrix, "raw_matrix": self.raw_matrix})
 
     def carried(self) -> dict[str, str]:
         """Return the columns that go to ``obs`` of its cells."""
