@@ -348,6 +348,18 @@ def test_a_matrix_of_cells_says_nothing_of_empty_droplets(tmp_path: Path) -> Non
     assert "shows where reads went" not in page
 
 
+def test_molecules_of_a_matrix_are_not_said_to_be_the_cars_alone(tmp_path: Path) -> None:
+    """A column "CAR-only UMIs" held the matrix's counts, of which nobody knows whether human genes share them."""
+    samples = [Sample("reads", "P1"), Sample("m", "P1", "blood", from_matrix=True)]
+    page = page_of(write_study(tmp_path / "results", samples), tmp_path / "report.html")
+    shown = data_of(page)["tables"]["evidence"]
+    keys = [column["key"] for column in shown["columns"]]
+    sample, unique = (shown["data"][keys.index(key)] for key in ("sample", "car_umis_unique"))
+    names = sample["v"] if "v" in sample else [sample["d"][i] for i in sample["c"]]
+    assert {"reads", "m"} == set(names)
+    assert all((n is None) == (s == "m") for s, n in zip(names, unique["v"], strict=True))
+
+
 def test_a_control_that_says_nothing_is_not_given_as_passed(tmp_path: Path) -> None:
     """A negative control without a T cell: "the negative control had no T cell called positive", in the first line."""
     control = Sample("b", "P1", role="negative_control", t_share=0.0)

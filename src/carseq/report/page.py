@@ -27,7 +27,6 @@ from carseq.report.privacy import without_paths
 from carseq.report.scripts import packed_runtime, policy, script
 from carseq.report.study import Study, read_study
 from carseq.schema.percent import percent
-from carseq.schema.results import FILES
 from carseq.schema.tables import MOLECULES, RUN_TIMES
 from carseq.schema.thresholds import FDR
 
@@ -104,7 +103,7 @@ def render(study: Study) -> str:
         places=alerts.by_place(found),
         findings=[without_paths(f, home) for f in study.lint if f.get("level") == "info"],
         tables=payload["tables"],
-        without_molecules=_without_molecules(study),
+        without_molecules=tables.without_molecules(study),
         capped=payload["capped"],
         config=yaml.safe_dump(
             without_paths(study.config, home), sort_keys=False, allow_unicode=True
@@ -187,13 +186,6 @@ def _version(study: Study, tool: str) -> str:
         if name.lower() == tool.lower():
             return version
     return ""
-
-
-def _without_molecules(study: Study) -> list[str]:
-    """Return samples that came without molecules, as matrices do."""
-    return [
-        sample for sample in study.samples if FILES["molecules"].at(sample=sample) in study.missing
-    ]
 
 
 def _cards(study: Study) -> list[dict[str, Any]]:

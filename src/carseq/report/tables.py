@@ -16,6 +16,7 @@ from carseq.report.study import Study, in_order
 from carseq.schema.column import Column, Schema
 from carseq.schema.obs import OBS
 from carseq.schema.percent import NBSP
+from carseq.schema.results import FILES
 from carseq.schema.summaries import (
     CAR_BY_TYPE,
     COMPOSITION,
@@ -266,7 +267,7 @@ def tables(study: Study, evidence: pd.DataFrame) -> dict[str, dict[str, Any]]:
         "car_by_type": table(summaries.car_by_type(cells), CAR_BY_TYPE),
         "evidence_classes": table(classes, EVIDENCE_CLASSES),
         "domains": table(domains, MOLECULES_BY_DOMAIN, filters=["sample"]),
-        "evidence": _evidence(evidence),
+        "evidence": _evidence(evidence, without_molecules(study)),
         "localization": _localization(study),
         "contrasts": _contrasts(study),
         "annotation": table(study.annotation, ANNOTATION, filters=["cell_type", "method"]),
@@ -309,12 +310,19 @@ def _detection(study: Study) -> dict[str, Any]:
     )
 
 
-def _evidence(cells: pd.DataFrame) -> dict[str, Any]:
-    """Return the table of CAR-bearing cells."""
+def without_molecules(study: Study) -> list[str]:
+    """Return samples that came without molecules, as matrices do."""
+    missing = set(study.missing)
+    return [name for name in study.samples if FILES["molecules"].at(sample=name) in missing]
+
+
+def _evidence(cells: pd.DataFrame, of_matrix: Sequence[str]) -> dict[str, Any]:
+    """Return the table of CAR-bearing cells; of those of a matrix no molecule is known to be the CAR's alone."""
     marked = cells.assign(
         is_doublet=np.where(cells["is_doublet"], "doublet", ""),
         # Results of version 0.2.0 hold 0 for cells that the model did not evaluate.
         car_posterior=cells["car_posterior"].where(is_single_t(cells)),
+        car_umis_unique=cells["car_umis_unique"].where(~cells["sample"].isin(of_matrix)),
     )
     return table(
         marked[list(_EVIDENCE)],
