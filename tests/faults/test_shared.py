@@ -22,7 +22,7 @@ from carseq.io.bam import shareable_header, write_bam
 from carseq.io.files import write_table
 from carseq.io.results import read_record, record_text
 from carseq.locks import lock_notice
-from carseq.report.share import share
+from carseq.report.share import numbers_of_sheet, share
 from carseq.workflow import future_notice, kill_notice
 
 NAMES = ["P01_urine_D28", "P01_urine", 'Ü "q" <b>&']
@@ -187,6 +187,14 @@ def test_letters_of_a_name_in_packed_numbers_stay_as_they_are(results, tmp_path)
     text = _texts(tmp_path / "pack.zip")["report/report.html"]
     assert packed in text
     assert "P01" not in text.replace(packed, "")
+
+
+def test_numbers_of_the_sheet_that_are_sent_are_named(results):
+    """They go with the page and its tables: nothing said so of a column `study_code`."""
+    assert numbers_of_sheet(results) == []
+    numbers = pd.DataFrame({"sample": NAMES[:2], "measure": "study_code", "value": [77, 78]})
+    write_table(numbers, results / "cohort" / "clinic.tsv")
+    assert numbers_of_sheet(results) == ["study_code"]
 
 
 def test_the_study_in_place_of_its_results_is_told(results, tmp_path):

@@ -52,6 +52,13 @@ def test_numbers_of_the_sheet_stand_beside_the_fraction_and_text_does_not() -> N
         clinical(detection_of(), {"u28": {"car_pct_flow": "120"}})
 
 
+@pytest.mark.parametrize("name", ["MRN", "patient_id", "SubjectID", "birth.year", "case number"])
+def test_numbers_that_name_a_patient_are_put_beside_nothing(name: str) -> None:
+    """A column `mrn` was drawn along time, and `carseq share --rename` sent it with the page."""
+    given = {"u28": {name: "30417755", "creatinine": "1.5"}}
+    assert set(clinical(detection_of(), given)["measure"]) == {"creatinine"}
+
+
 def test_a_share_of_other_cells_may_differ_by_chance() -> None:
     """3 of 8 T cells called, 20 % by flow cytometry: it lay outside an interval of just these 8 cells, 34 to 100 %."""
     given = {"u28": {"car_pct_flow": "20"}}

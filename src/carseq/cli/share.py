@@ -29,10 +29,18 @@ def share(
 
     Example: carseq share results --to for_a_colleague.zip --rename
     """
+    from carseq.report.share import numbers_of_sheet
     from carseq.report.share import share as pack
 
     names = pack(results, to, rename=rename)
     out.print(f"wrote {to}", soft_wrap=True, highlight=False)
+    if measures := numbers_of_sheet(results):
+        out.print(
+            f"with the numbers of the samples sheet: {', '.join(measures)}; if one of them tells who a patient is, "
+            "take it out of the sheet and run again",
+            soft_wrap=True,
+            highlight=False,
+        )
     if names:
         key = to.with_suffix(".names.tsv")
         out.print(

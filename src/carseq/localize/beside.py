@@ -11,10 +11,13 @@ import pandas as pd
 from scipy import stats
 
 from carseq.errors import CarseqError
+from carseq.log import get_logger
 from carseq.schema.codes import MEASURES
-from carseq.schema.shares import column_code, most_of_share
+from carseq.schema.shares import column_code, most_of_share, names_persons
 from carseq.schema.tables import AGREEMENT, CLINIC
 from carseq.study.times import DAYS, unit_of
+
+log = get_logger(__name__)
 
 #: Columns of vector copies: on no scale with a share, but they should rise with it.
 _COPIES = re.compile(r"^(vcn|vector_copies|car_copies)(_.+)?$")
@@ -32,6 +35,9 @@ def kind_of(measure: str) -> str:
 
 def clinical(detection: pd.DataFrame, given: Mapping[str, Mapping[str, object]]) -> pd.DataFrame:
     """Put the numeric further columns of the samples sheet beside the CAR T fraction.
+
+    Numbers that stand for persons or records (``mrn``, ``patient_id``, ``birth_year``) measure nothing: they stay in
+    the sheet.
 
     Parameters
     ----------
@@ -57,6 +63,9 @@ def clinical(detection: pd.DataFrame, given: Mapping[str, Mapping[str, object]])
         text = sheet[measure].map(lambda v: "" if v is None or v != v else str(v).strip())
         numbers = pd.to_numeric(text.where(text != ""), errors="coerce")
         if numbers.notna().sum() != (text != "").sum() or not np.isfinite(numbers.dropna()).all():
+            continue
+        if names_persons(str(measure)):
+            log.info("the column %s names persons or records: it is put beside nothing", measure)
             continue
         kind = kind_of(str(measure))
         for sample in detection.itertuples():

@@ -102,6 +102,12 @@ def share(results: str | Path, out: str | Path, *, rename: bool = False) -> dict
     return names
 
 
+def numbers_of_sheet(results: Path) -> list[str]:
+    """Return which columns of the samples sheet are in the tables that are packed, as they are named there."""
+    path = FILES["clinic"].under(results)
+    return list(dict.fromkeys(read_table(path)["measure"].astype(str))) if path.exists() else []
+
+
 def _new_names(results: Path) -> dict[str, str]:
     """Return new names of samples and patients, in the order of the verdicts' table."""
     table = read_table(FILES["detection"].at(results)).astype({"sample": str, "patient": str})

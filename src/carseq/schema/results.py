@@ -29,7 +29,7 @@ VERSIONS: Mapping[str, str] = MappingProxyType(
         "molecules": "0.2.0.4",
         "cells": "0.2.0.17",
         "calling": "0.2.0.13",
-        "localize": "0.2.0.7",
+        "localize": "0.2.0.8",
         "report": "0.2.0.8",
     }
 )

@@ -1,4 +1,4 @@
-"""Columns of the samples sheet that measure the share of CAR T cells: their names say so, and in which unit."""
+"""What the names of further columns of the samples sheet say: a share of CAR T cells and its unit, or who it is."""
 
 from __future__ import annotations
 
@@ -25,3 +25,22 @@ def most_of_share(measure: str) -> float | None:
     if found is None:
         return None
     return 1.0 if found["unit"].lower() == "fraction" else 100.0
+
+
+#: Parts of a column's name that say that its numbers stand for a person or a record, and measure nothing.
+_OF_PERSONS = re.compile(
+    r"(.*_)?(id|ids|(patient|subject|case|person|donor|sample|record|hospital|study)id|mrn|ssn|nhs|dob|yob|phone|tel|zip|postcode|passport|insurance)(_.*)?"
+    r"|(.*_)?(birth_?(date|day|month|year)|(date|day|month|year)_of_birth|geburts\w+)(_.*)?"
+    r"|(.*_)?(patient|case|record|chart|hospital|fall|patienten)_?(no|nr|number|nummer|code)(_.*)?"
+)
+
+
+def names_persons(measure: str) -> bool:
+    """Return whether the numbers of a column stand for persons or records, by its name.
+
+    Examples
+    --------
+    >>> [m for m in ("MRN", "patientID", "year of birth", "case-no", "age", "fluid", "covid_titer") if names_persons(m)]
+    ['MRN', 'patientID', 'year of birth', 'case-no']
+    """
+    return bool(_OF_PERSONS.fullmatch(column_code(measure)))
