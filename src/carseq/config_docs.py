@@ -31,8 +31,8 @@ _FURTHER = """
 Further columns whose cells are all numbers are put beside the CAR T fraction (`cohort/clinic.tsv`, and along time in
 the report): proteinuria, creatinine, C3, C4, CPK, anti-dsDNA, or whatever was measured. Put the unit into the name
 (`proteinuria_g_per_day`). A number column that measures nothing (a batch, say) should hold a letter; one whose
-name stands for persons or records (`mrn`, `patient_id`, `birth_year`) is put beside nothing. Leave blank what was not measured. Some names
-say more (any case; `X` is anything, such as `flow` or `qpcr`):
+name stands for persons or records (`mrn`, `patient_id`, `birth_year`) is put beside nothing.
+Leave blank what was not measured. Some names say more (any case; `X` is anything, such as `flow` or `qpcr`):
 
 | column | meaning |
 |---|---|
