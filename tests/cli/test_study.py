@@ -15,8 +15,10 @@ from typer.testing import CliRunner
 
 from carseq.calling import call_cells, call_study
 from carseq.cli import app
+from carseq.cli.options import print_verdicts
 from carseq.cli.rooms import call
 from carseq.io.files import write_table
+from carseq.schema.percent import NBSP
 from carseq.schema.results import FILES
 from carseq.schema.tables import DETECTION
 from carseq.schema.thresholds import FDR
@@ -98,3 +100,30 @@ def test_what_is_read_is_not_overwritten(words, tmp_path, monkeypatch):
     done = CliRunner().invoke(app, words.split())
     assert "would be written over" in str(done.exception)
     assert [Path(name).read_text() for name in given] == ["mine"] * len(given)
+
+
+def test_the_terminal_says_of_few_t_cells_what_the_page_says(capsys):
+    """Of 3 T cells "69 % (66-100 %)" stood there without a word, of one undetermined T cell the prior's "10 %"."""
+    shares = {
+        "prevalence": [0.69, 0.1],
+        "prevalence_low": [0.66, 0.0],
+        "prevalence_high": [1.0, 1.0],
+    }
+    table = pd.DataFrame(
+        {
+            "sample": ["A", "B"],
+            "n_cells": 40,
+            "n_t_cells": [3, 1],
+            "n_car_positive": [2, 0],
+            "verdict": ["detected", "undetermined"],
+            "verdict_text": "told",
+            **shares,
+            **dict.fromkeys(("detection_limit", "expected_false_calls", "sensitivity"), np.nan),
+        }
+    )
+    print_verdicts(table)
+    shown = capsys.readouterr().out.replace(NBSP, " ")
+    assert "69 % (66–100 %)" in shown
+    assert "the share of these 3 T cells: so few say little" in shown
+    assert "0–100 %" in shown
+    assert "10 %" not in shown

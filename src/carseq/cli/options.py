@@ -144,7 +144,7 @@ def print_found(
 
 def print_verdicts(detection: Any) -> None:
     """Print a table of the samples, and each verdict in words."""
-    from carseq.figures.phrases import verdict_words
+    from carseq.figures.phrases import few_words, verdict_words
     from carseq.schema.percent import percent, percent_range
 
     table = Table(
@@ -153,11 +153,10 @@ def print_verdicts(detection: Any) -> None:
     table.columns[0].no_wrap = table.columns[-1].no_wrap = True
     for row in detection.itertuples():
         known = row.n_t_cells > 0
-        interval = (
-            f"{percent(row.prevalence)} ({percent_range(row.prevalence_low, row.prevalence_high)})"
-            if known
-            else ""
-        )
+        interval = percent_range(row.prevalence_low, row.prevalence_high) if known else ""
+        # The estimate of an undetermined sample is what the prior makes of it.
+        if known and row.verdict != "undetermined":
+            interval = f"{percent(row.prevalence)} ({interval})"
         colour = (
             "green"
             if row.verdict == "detected"
@@ -174,8 +173,9 @@ def print_verdicts(detection: Any) -> None:
         )
     out.print(table)
     for row in detection.itertuples():
+        few = few_words(row)
         out.print(
-            f"{row.sample}: {row.verdict.replace('_', ' ')}; {row.verdict_text}",
+            f"{row.sample}: {row.verdict.replace('_', ' ')}; {row.verdict_text}{f'. {few}' if few else ''}",
             highlight=False,
             soft_wrap=True,
             markup=False,

@@ -81,6 +81,20 @@ def blood_words(row: Any) -> str:
 FEW_T_CELLS = 20
 
 
+def few_words(row: Any) -> str:
+    """Say of a sample with calls that its share is that of a few T cells; nothing where they are many.
+
+    Parameters
+    ----------
+    row
+        A row of schema ``DETECTION`` (anything with its columns as attributes).
+    """
+    if row.verdict != "detected" or not 0 < row.n_t_cells < FEW_T_CELLS:
+        return ""
+    these = "this one T cell" if row.n_t_cells == 1 else f"these {row.n_t_cells} T cells"
+    return f"That is the share of {these}: so few say little of the share in the whole sample."
+
+
 def verdict_words(row: Any) -> tuple[str, list[str]]:
     """Put a row of the detection table into words.
 
@@ -110,13 +124,8 @@ def verdict_words(row: Any) -> tuple[str, list[str]]:
                 f"({percent_range(row.prevalence_low, row.prevalence_high)}) of T cells after "
                 "correction for dropout."
             )
-            if 0 < row.n_t_cells < FEW_T_CELLS:
-                these = (
-                    "this one T cell" if row.n_t_cells == 1 else f"these {row.n_t_cells} T cells"
-                )
-                sentences.append(
-                    f"That is the share of {these}: so few say little of the share in the whole sample."
-                )
+            if few := few_words(row):
+                sentences.append(few)
         if finite(row.expected_false_calls):
             tail = f"; sensitivity {percent(row.sensitivity)}" if finite(row.sensitivity) else ""
             sentences.append(f"Expected false calls {number(row.expected_false_calls)}{tail}.")
