@@ -164,8 +164,10 @@ def test_no_path_of_this_machine_is_on_the_page(results: Path, tmp_path: Path) -
     config["reference"]["fasta"] = "/mnt/ann-lab/genomes/GRCh38.fa"
     config["reference"]["gtf"] = "./../levi-anna/genes.gtf"
     config["samples"] = str(home / "sheets" / "samples.tsv")
+    # The page is sent to colleagues: who a patient is stays in the sheet.
+    person = {"Patient.Name": "Levi Cohen", "MRN": "30417755"}
     config["sheet"] = {
-        "P01_urine_D28": {"bam": str(home / "bams" / "a.bam"), "note": "ratio 1/2 and/or"}
+        "P01_urine_D28": {"bam": str(home / "bams" / "a.bam"), "note": "ratio 1/2 and/or"} | person
     }
     record.write_text(yaml.safe_dump(config))
     lint = home / "results" / "construct" / "lint.json"
@@ -177,7 +179,8 @@ def test_no_path_of_this_machine_is_on_the_page(results: Path, tmp_path: Path) -
     }
     lint.write_text(json.dumps([finding]))
     page = page_of(home / "results", tmp_path / "report.html")
-    for secret in (str(tmp_path), "/home/ann", "ann-lab", "/mnt", "levi-anna"):
+    secrets = (str(tmp_path), "/home/ann", "ann-lab", "/mnt", "levi-anna", *person.values())
+    for secret in secrets:
         assert secret not in page, secret
     for shown in (
         "sheets/samples.tsv",

@@ -23,7 +23,7 @@ from carseq.io.files import write_table, write_text
 from carseq.log import get_logger
 from carseq.report import alerts, charts, methods, tables
 from carseq.report.markdown import to_markdown
-from carseq.report.privacy import without_paths
+from carseq.report.privacy import without_paths, without_persons
 from carseq.report.scripts import packed_runtime, policy, script
 from carseq.report.study import Study, read_study
 from carseq.schema.percent import percent
@@ -106,7 +106,7 @@ def render(study: Study) -> str:
         without_molecules=tables.without_molecules(study),
         capped=payload["capped"],
         config=yaml.safe_dump(
-            without_paths(study.config, home), sort_keys=False, allow_unicode=True
+            without_persons(without_paths(study.config, home)), sort_keys=False, allow_unicode=True
         ),
         css=Markup((here / "report.css").read_text()),
         policy=policy(),

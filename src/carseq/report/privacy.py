@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path, PureWindowsPath
 from typing import Any
+
+from carseq.schema.shares import names_persons
 
 #: An absolute path inside a sentence: two parts or more, after a blank, a quote or a bracket.
 _IN_TEXT = re.compile(r"""(?<![^\s'"`(\[=:,;])(?:/[^\s/'"`)\],;]+){2,}/?""")
@@ -29,6 +32,26 @@ def shown_path(path: str, study: Path) -> str:
         return path
     whole = Path(os.path.normpath(path))
     return str(whole.relative_to(study)) if whole.is_relative_to(study) else whole.name
+
+
+def without_persons(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a run's settings without what the samples sheet says of who its patients are (``mrn``, ``patient_name``).
+
+    Parameters
+    ----------
+    config : mapping
+        The record of a run, with the rows of the sheet in ``sheet``.
+    """
+    sheet = config.get("sheet")
+    if not isinstance(sheet, dict):
+        return dict(config)
+    rows = {
+        sample: {key: value for key, value in row.items() if not names_persons(str(key))}
+        if isinstance(row, dict)
+        else row
+        for sample, row in sheet.items()
+    }
+    return {**config, "sheet": rows}
 
 
 def without_paths(value: Any, study: Path) -> Any:

@@ -27,16 +27,17 @@ def most_of_share(measure: str) -> float | None:
     return 1.0 if found["unit"].lower() == "fraction" else 100.0
 
 
-#: Parts of a column's name that say that its numbers stand for a person or a record, and measure nothing.
+#: Names of columns that say who someone is, or which record, and measure nothing.
 _OF_PERSONS = re.compile(
     r"(.*_)?(id|ids|(patient|subject|case|person|donor|sample|record|hospital|study)id|mrn|ssn|nhs|dob|yob|phone|tel|zip|postcode|passport|insurance)(_.*)?"
     r"|(.*_)?(birth_?(date|day|month|year)|(date|day|month|year)_of_birth|geburts\w+)(_.*)?"
+    r"|((patient|subject|donor|first|last|full|sur|family|given|vor|nach)_?)?name|initials|(home_)?address"
     r"|(.*_)?(patient|case|record|chart|hospital|fall|patienten)_?(no|nr|number|nummer|code)(_.*)?"
 )
 
 
 def names_persons(measure: str) -> bool:
-    """Return whether the numbers of a column stand for persons or records, by its name.
+    """Return whether a column says who someone is or which record, by its name.
 
     Examples
     --------
