@@ -15,9 +15,10 @@ import yaml
 
 from carseq.errors import CarseqError
 from carseq.start import init
+from carseq.start.cellranger import cellranger_samples
 from carseq.start.folders import fastq_pairs
 from carseq.start.init import start_study
-from carseq.start.matrices import cellranger_samples, matrix_samples
+from carseq.start.matrices import matrix_samples
 from carseq.study.config import load_config
 from carseq.study.load import load_study
 

@@ -11,8 +11,9 @@ from carseq.construct.library import alternatives_of
 from carseq.errors import CarseqError
 from carseq.io.files import write_text
 from carseq.io.remote import is_url
+from carseq.start.cellranger import Made, cellranger_samples
 from carseq.start.folders import fastq_pairs
-from carseq.start.matrices import Made, cellranger_samples, matrix_samples
+from carseq.start.matrices import matrix_samples
 from carseq.start.note import Note
 from carseq.study.construct_file import split_record, with_record
 from carseq.study.texts import some_names

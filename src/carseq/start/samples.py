@@ -627,7 +627,7 @@ def check_pools(study: Study, droplets: Mapping[str, pd.Series]) -> Iterator[Not
 
 def _run_of(matrix: str | None) -> str:
     """Return the run of ``cellranger multi`` whose pool a matrix is of; nothing if it is of none."""
-    from carseq.start.matrices import own_droplets
+    from carseq.start.cellranger import own_droplets
 
     path = Path(matrix or "")
     for folder in path.parents:
