@@ -62,6 +62,20 @@ def test_the_alert_of_a_control_says_what_its_verdict_says(study: Study) -> None
         assert all(("0.04 expected to be false" in remedy) is told for remedy in said)
 
 
+def test_a_raw_matrix_that_was_given_is_not_asked_for(study: Study) -> None:
+    """Its empty droplets held hardly a molecule: "give the raw matrix beside it" was the advice."""
+    assumed = study.detection.assign(ambient_assumed=True, n_cells=40)
+    for given, told in (
+        ({"raw_matrix": "r.h5"}, "hold hardly a molecule"),
+        ({"matrix": "m.h5"}, "Give the raw matrix"),
+    ):
+        config = study.config | {"sheet": dict.fromkeys(study.samples, given)}
+        found = alerts.alerts(replace(study, detection=assumed, config=config))
+        said = [a.remedy for a in found if "ambient RNA was assumed" in a.message]
+        assert len(said) == len(assumed)
+        assert all(told in remedy for remedy in said)
+
+
 def test_a_sample_without_t_cells_has_none(study: Study) -> None:
     """ "Only 0 T cells among 65 cells" stood among the alerts."""
     none = study.detection.assign(n_t_cells=0, n_cells=65, verdict="undetermined")

@@ -243,8 +243,11 @@ def alerts(study: Study) -> list[Alert]:
         found += [Alert("warn", sample, told, remedy) for told, remedy in doubts]
     for sample in study.samples:
         found += _library_alerts(sample, study.solo.get(sample, {}))
+    sheet = study.config.get("sheet") or {}
     for row in study.detection.itertuples():
-        found += _cell_alerts(row)
+        given = sheet.get(row.sample) or {"matrix": True}
+        called_alone = bool(given.get("matrix")) and not given.get("raw_matrix")
+        found += _cell_alerts(row, all_barcodes=not called_alone)
     found += _left_out_alerts(study)
     found += _beside_alerts(study)
     found += _filter_alerts(study)
@@ -403,7 +406,8 @@ _MORE = {"urine": "Use more urine or pool time points", "blood": "Load more cell
 _MORE_OF_ANY = "Load more cells"
 
 
-def _cell_alerts(row: Any) -> list[Alert]:
+def _cell_alerts(row: Any, *, all_barcodes: bool) -> list[Alert]:
+    """Tell what a row of the verdicts lacks; ``all_barcodes``: of a sample given with its empty droplets."""
     found = []
     if row.role == "negative_control" and row.n_car_positive > 0:
         cells = count(row.n_car_positive, "T cell")
@@ -429,7 +433,10 @@ def _cell_alerts(row: Any) -> list[Alert]:
                 "info",
                 row.sample,
                 "ambient RNA was assumed, not measured",
-                "The matrix holds no empty droplets. Give the raw matrix beside it (column `raw_matrix`), "
+                "The empty droplets hold hardly a molecule. If what was given is a matrix of called cells, "
+                "give all barcodes in `raw_matrix`, so that the false calls expected from ambient RNA are measured."
+                if all_barcodes
+                else "The matrix holds no empty droplets. Give the raw matrix beside it (column `raw_matrix`), "
                 "so that the false calls expected from ambient RNA are measured.",
             )
         )
