@@ -211,6 +211,17 @@ def test_droplets_and_filtered_cells_are_explained_too(results: Path, tmp_path: 
     assert "Removed by a quality filter: 900 UMIs" in printed(results, tmp_path, FILTERED)
 
 
+def test_a_sample_that_was_taken_out_of_the_sheet_is_not_explained(
+    results: Path, tmp_path: Path
+) -> None:
+    """Its cells were said to be removed by a quality filter."""
+    copy = tmp_path / "results"
+    shutil.copytree(results, copy)
+    shutil.copytree(copy / "samples" / "S", copy / "samples" / "Levi")
+    with pytest.raises(CarseqError, match="Levi is not in the samples sheet any more"):
+        explain(copy, "Levi", barcode(1))
+
+
 def test_a_sample_without_reads_says_so_and_shows_the_rest(results: Path, tmp_path: Path) -> None:
     text = printed(results, tmp_path, 9, "M")
     assert "this sample came as a matrix" in text

@@ -60,7 +60,14 @@ def check_sample(results: Path, cohort: Cohort, config: dict[str, Any], sample: 
     """
     folder = results / "samples"
     folders = [p.name for p in folder.iterdir() if p.is_dir()] if folder.is_dir() else []
-    known = sorted({*cohort.obs["sample"], *(config.get("sheet") or {}), *folders})
+    sheet = config.get("sheet") or {}
+    known = sorted({*cohort.obs["sample"], *(sheet or folders)})
+    if sample in folders and sample not in known:
+        raise CarseqError(
+            f"sample {sample} is not in the samples sheet any more",
+            "what the results hold of it is of an earlier run, and was not judged with the others",
+            "give it its row again and run the study, or name one of the sheet",
+        )
     if sample not in known:
         near = difflib.get_close_matches(sample, known, n=3, cutoff=0.5)
         raise CarseqError(
