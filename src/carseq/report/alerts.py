@@ -20,6 +20,7 @@ from carseq.cells.sexes import of_two_sexes
 from carseq.figures.phrases import FEW_T_CELLS, count, number, step_words
 from carseq.figures.summaries import car_molecules
 from carseq.report.methods import done
+from carseq.report.privacy import without_paths
 from carseq.report.study import Study
 from carseq.schema.codes import GATES
 from carseq.schema.percent import limit_percent, percent
@@ -253,7 +254,16 @@ def alerts(study: Study) -> list[Alert]:
     found += _filter_alerts(study)
     found += _check_alerts(study)
     order = {"error": 0, "warn": 1, "info": 2}
-    return sorted(found, key=lambda alert: order.get(alert.level, 3))
+    # Page and notebooks, which are handed on, name no folder of the machine.
+    home = study.results.resolve().parent
+    return [
+        replace(
+            alert,
+            message=without_paths(alert.message, home),
+            remedy=without_paths(alert.remedy, home),
+        )
+        for alert in sorted(found, key=lambda alert: order.get(alert.level, 3))
+    ]
 
 
 def _named_sort_alerts(study: Study) -> list[Alert]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -75,14 +74,7 @@ def render(study: Study) -> str:
     here = files("carseq.report")
     payload = _payload(study)
     home = study.results.resolve().parent
-    found = [
-        replace(
-            alert,
-            message=without_paths(alert.message, home),
-            remedy=without_paths(alert.remedy, home),
-        )
-        for alert in alerts.together(alerts.alerts(study), study.samples)
-    ]
+    found = alerts.together(alerts.alerts(study), study.samples)
     told = _told(study)
     told["has"] |= {
         "umap": payload["cells"] is not None,
