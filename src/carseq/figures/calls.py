@@ -113,7 +113,7 @@ def prevalence(detection: pd.DataFrame) -> Figure:
             f"{number(cell.n_car_positive)} of {count(cell.n_t_cells, 'T cell')} called positive"
         )
         tip = f"{cell.sample}\n{words}\n{called}"
-        tip += f"\nestimate {estimate}" if known else ""
+        tip += f"\n{f'interval {interval}' if open_ else f'estimate {estimate}'}" if known else ""
         limit = cell.detection_limit
         tips.append(
             tip + (f"\ndetection limit {limit_percent(limit)}" if np.isfinite(limit) else "")

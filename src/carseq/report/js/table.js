@@ -213,6 +213,9 @@ export class Table {
       const whole = (text) => el("span", { class: "whole" }, text);
       const known = low !== null && high !== null;
       const range = known ? whole(`(${show(low).replace(`${NBSP}%`, "")}–${show(high)})`) : null;
+      // The estimate of an undetermined sample is what the prior makes of it.
+      const open = "verdict" in this.index && beside("verdict") === "undetermined";
+      if (open && range) return el("td", { class: "num stacked" }, range);
       // Where it is narrow the interval stands below the value.
       return el("td", { class: "num stacked" }, whole(show(value)), range && " ", range);
     }
