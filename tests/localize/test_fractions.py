@@ -143,3 +143,27 @@ def test_silent_samples_together_exclude_more_than_each_alone() -> None:
     )
     assert most_in_group({"a": 2}, {"a": 3.0}) == 1.0
     assert most_in_group({"a": 5}, {"a": 0.0}) == 0.0
+
+
+def test_a_state_without_car_t_cells_is_not_given_those_of_another() -> None:
+    """All CAR T cells were effector cells: of memory cells, of which none is one, 15 % was stated.
+
+    Each interval holds its state's share to half a percentage point, where states say nothing of CAR status too.
+    """
+    for seed in range(2):
+        rng = np.random.default_rng([31, seed])
+        adata, samples = study(Setting("", 1, 1, (400, 600)), rng)
+        adata = adata[adata.obs["sample"].isin(samples["sample"][:2])].copy()
+        detection = call_cells(adata, None, samples[:2], car=CAR)
+        for of_car in (True, False):
+            effector = rng.random(adata.n_obs) < 0.4
+            effector |= adata.obs["truth"].to_numpy(bool) & of_car
+            state = np.where(effector, "effector", "memory")
+            adata.obs["t_state"] = np.where(adata.obs["lineage"] == "T", state, "")
+            table = localize(adata, detection)
+            for row in table[table["level"] == "t_state"].itertuples():
+                own = (adata.obs["sample"] == row.sample) & (adata.obs["t_state"] == row.group)
+                truth = adata.obs.loc[own, "truth"].mean()
+                assert row.low - 0.005 <= truth <= row.high
+                if of_car and row.group == "memory":
+                    assert row.estimate < 0.03

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from carseq.calling.model import Fit
+from carseq.cells.annotation import is_single_t
 from carseq.errors import CarseqError
 
 if TYPE_CHECKING:
@@ -24,14 +25,16 @@ def fraction_of(adata: AnnData, cells: pd.Index) -> tuple[float, float, float]:
         Cohort after :func:`carseq.calling.call_cells`.
     cells
         Index of the T cells in question, of one sample or several: the fraction of several is the mean of theirs by
-        the cells of each.
+        the cells of each. Of a part of a sample's T cells, chosen by their state or a gene, the fraction may lie apart
+        from what the model says of T cells of their depth and type.
 
     Returns
     -------
     tuple of float
         Estimate (posterior mean), lower and upper end; NaN for no cells.
     """
-    return Fit.from_uns(adata.uns["car_model"]).fraction(adata.obs.loc[cells])
+    obs = adata.obs.loc[cells]
+    return Fit.from_uns(adata.uns["car_model"]).fraction(obs, apart=_partly(adata, obs))
 
 
 def draw_fraction(
@@ -50,8 +53,17 @@ def draw_fraction(
     rng
         Source of randomness.
     """
-    values, _ = Fit.from_uns(adata.uns["car_model"]).fraction_draws(adata.obs.loc[cells], rng)
+    obs = adata.obs.loc[cells]
+    fitted = Fit.from_uns(adata.uns["car_model"])
+    values, _ = fitted.fraction_draws(obs, rng, apart=_partly(adata, obs))
     return np.asarray(rng.choice(values, n))
+
+
+def _partly(adata: AnnData, cells: pd.DataFrame) -> list[str]:
+    """Return the samples of which these are some of the T cells: how they were chosen, the model does not know."""
+    of_all = adata.obs["sample"].astype(str)[is_single_t(adata.obs)].value_counts()
+    of_these = cells["sample"].astype(str).value_counts()
+    return [str(name) for name, n in of_these.items() if n < of_all.get(name, 0)]
 
 
 def explain_posterior(adata: AnnData, index: str) -> pd.DataFrame:

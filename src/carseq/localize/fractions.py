@@ -10,7 +10,7 @@ import pandas as pd
 from carseq.calling import fraction_is, gates
 from carseq.calling.gates import BY_CAR
 from carseq.calling.model import Fit
-from carseq.cells.annotation import T_LINEAGE
+from carseq.cells.annotation import T_LINEAGE, is_single_t
 from carseq.parallel import in_processes
 from carseq.schema.tables import LOCALIZATION
 
@@ -44,12 +44,14 @@ def localize(adata: AnnData, samples: pd.DataFrame, *, processes: int = 1) -> pd
         Schema ``LOCALIZATION``: the samples' rows, then those of all case samples of a patient and compartment
         where there are several (``sample`` is empty): their fraction is the mean of the samples' by the cells of each.
         Samples sorted in different ways are not pooled, those sorted by the CAR not at all. Doublets are counted apart.
+        The fraction of a type or state is sought by its own cells as well: the model knows of no states.
     """
     obs = adata.obs
     fitted = Fit.from_uns(adata.uns["car_model"])
     gate = gates(samples, obs)
     left_open = _left_open(samples)
     names = obs["sample"].astype(str)
+    n_t = names[is_single_t(obs)].value_counts().to_dict()
     asked: list[tuple[dict[str, object], pd.Series, str]] = []
     for sample in samples.itertuples():
         about = {
@@ -77,7 +79,7 @@ def localize(adata: AnnData, samples: pd.DataFrame, *, processes: int = 1) -> pd
 
     def groups(asked: tuple[dict[str, object], pd.Series, str]) -> list[dict[str, object]]:
         about, own, means = asked
-        return _groups(fitted, obs[own], about, means, left_open)
+        return _groups(fitted, obs[own], about, means, left_open, n_t)
 
     rows = [row for rows in in_processes(groups, asked, processes) for row in rows]
     return LOCALIZATION.conform(pd.DataFrame(rows, columns=list(LOCALIZATION.columns)))
@@ -133,8 +135,25 @@ def _groups(
     about: dict[str, object],
     means: str,
     left_open: Mapping[str, float],
+    n_t: Mapping[str, int],
 ) -> list[dict[str, object]]:
-    """Return the rows of some samples' cells, taken as one; ``means`` is what a fraction of them means."""
+    """Return the rows of some samples' cells, taken as one.
+
+    Parameters
+    ----------
+    fitted
+        The model.
+    obs
+        The cells.
+    about
+        Columns of all rows.
+    means
+        What a fraction of them means.
+    left_open
+        By sample without a positive call, the CAR T cells that its verdict does not exclude.
+    n_t
+        By sample, all of its T cells.
+    """
     rows = []
     # A table of many columns is slow to cut: only the T cells of a group are cut out of it, for the model.
     is_doublet = obs["is_doublet"].to_numpy(bool)
@@ -157,11 +176,13 @@ def _groups(
             method = "counts only"
             if is_t_group:
                 cells = obs[own]
-                estimate, low, high = fitted.fraction(cells)
+                of_sample = cells["sample"].astype(str).value_counts().to_dict()
+                # T cells of a state may hold far more CAR T cells than others of their depth and type, or none.
+                apart = [name for name, number in of_sample.items() if number < n_t[name]]
+                estimate, low, high = fitted.fraction(cells, apart=apart)
                 method = f"dropout-corrected posterior {means}"
                 if about["n_samples"] != 1:
                     method += f", mean of {about['n_samples']} samples by their cells"
-                of_sample = cells["sample"].astype(str).value_counts().to_dict()
                 if set(of_sample) <= set(left_open):
                     low, high = 0.0, max(estimate, most_in_group(of_sample, left_open))
                     method += "; no positive call: up to what the verdict does not exclude"
