@@ -191,3 +191,23 @@ def test_how_much_ambient_rna_a_sample_holds_is_open_in_its_contrasts_too() -> N
     row = contrasts(adata, call_cells(adata, None, samples, car=CAR)).iloc[0]
     assert row["low"] < 1.2
     assert row["p"] > 0.01
+
+
+def test_cells_that_were_kept_for_their_car_molecules_are_compared_with_none() -> None:
+    """A matrix of the CAR+ cells of D28 beside all cells of D14 was compared "over time", and pooled with it.
+
+    Its share is that of cells that were chosen for the CAR, as after a sort by it.
+    """
+    adata, samples = study(Setting("", 1, 1, (150, 200)), np.random.default_rng([9, 2]))
+    samples = samples.iloc[:2].assign(
+        patient="P", compartment="blood", timepoint=["D14", "D28"], role="case"
+    )
+    names = adata.obs["sample"].astype(str)
+    shown = adata.obs["seen"] > 0
+    for kept in (names.eq(samples["sample"].iloc[0]), names.isin(samples["sample"])):
+        chosen = adata[kept | (names.eq(samples["sample"].iloc[1]) & shown)].copy()
+        detection = call_cells(chosen, None, samples, car=CAR)
+        whole = bool((kept & names.eq(samples["sample"].iloc[1])).any())
+        assert (detection["prevalence_is"].iloc[1] == "fraction") is whole
+        assert contrasts(chosen, detection)["contrast"].eq("over time").any() == whole
+        assert localize(chosen, detection)["n_samples"].eq(2).any() == whole

@@ -13,7 +13,7 @@ from carseq.calling.background import Background, Evidence, background
 from carseq.calling.calls import choose, write_calls
 from carseq.calling.clones import clone_names, clone_support
 from carseq.calling.counts import count_car, shown_share
-from carseq.calling.gates import fraction_is, gate_of
+from carseq.calling.gates import BY_CAR, fraction_is, gate_of
 from carseq.calling.level import levels, settle
 from carseq.calling.model import CellTerms, Fit, cell_terms, fit
 from carseq.calling.negbin import upper_tail
@@ -480,7 +480,7 @@ def _row(
         "prevalence": estimate,
         "prevalence_low": low,
         "prevalence_high": high,
-        "prevalence_is": fraction_is(gate),
+        "prevalence_is": fraction_is(BY_CAR[0] if left_out else gate),
         "detection_limit": limit,
         "sensitivity": sensitivity,
         "expected_false_calls": false_calls,

@@ -8,6 +8,8 @@ import unicodedata
 
 import pandas as pd
 
+from carseq.calling.verdict import silent_left_out
+from carseq.cells.annotation import is_single_t
 from carseq.schema.codes import GATES
 from carseq.study.texts import DASHES, is_missing
 
@@ -195,7 +197,8 @@ def gates(samples: pd.DataFrame, cells: pd.DataFrame | None = None) -> pd.Series
     samples
         One row a sample; ``gating`` where known: words, or the codes of a table of verdicts.
     cells
-        ``obs`` of their cells, whose ``gating`` holds the sheet's words: a table of verdicts has ``other`` for all.
+        ``obs`` of their cells, whose ``gating`` holds the sheet's words: a table of verdicts has ``other`` for all. T
+        cells that were kept for their CAR molecules (:func:`silent_left_out`) are like those of a sort by the CAR.
 
     Returns
     -------
@@ -203,21 +206,37 @@ def gates(samples: pd.DataFrame, cells: pd.DataFrame | None = None) -> pd.Series
         The code, or the text itself where no code names it. A sample that is known to be sorted, but not how, is like
         no other.
     """
+    names = samples["sample"].astype(str)
+    kept = names.isin(_kept_for_the_car(cells))
     if "gating" not in samples:
-        return pd.Series("unsorted", index=samples.index)
+        return pd.Series("unsorted", index=samples.index).mask(kept, BY_CAR[0])
     codes = samples["gating"].map(gate_of)
     words = samples["gating"].astype(str).str.strip().str.lower()
     known: dict[str, str] = {}
     if cells is not None and "gating" in cells:
         first = cells[["sample", "gating"]].astype(str).drop_duplicates("sample")
         known = dict(zip(first["sample"], first["gating"].str.strip().str.lower(), strict=True))
-    names = samples["sample"].astype(str)
     told = names.map(known).fillna("")
     unsaid = words.isin(["other", ""])
     words = words.where(~unsaid, told.where(told != "", "other: " + names))
-    return codes.where(codes != "other", words)
+    return codes.where(codes != "other", words).mask(kept, BY_CAR[0])
+
+
+def _kept_for_the_car(cells: pd.DataFrame | None) -> list[str]:
+    """Return the samples of which only T cells with a CAR molecule are there."""
+    if cells is None or not {"car_umis", "lineage", "is_doublet"} <= set(cells):
+        return []
+    t_cells = cells[is_single_t(cells)]
+    of_samples = t_cells["car_umis"].groupby(t_cells["sample"].astype(str))
+    return [str(sample) for sample, own in of_samples if silent_left_out(own)]
 
 
 def fraction_is(gate: str) -> str:
-    """Return what the CAR T fraction of a sample means: ``fraction``, or ``purity`` after a sort by the CAR."""
+    """Return what the CAR T fraction of a sample means: ``fraction``, or ``purity`` after a sort by the CAR.
+
+    Parameters
+    ----------
+    gate
+        As :func:`gates` or :func:`gate_of` give it.
+    """
     return "purity" if gate in BY_CAR else "fraction"

@@ -404,7 +404,8 @@ def _left_out_alerts(study: Study) -> list[Alert]:
             "error",
             str(sample),
             "every T cell shows the CAR, and many one molecule alone: cells without one were left out of the matrix",
-            "Give all cells of the sample: its CAR T fraction is not that of all T cells, and is compared with others.",
+            "Give all cells of the sample: its CAR T fraction is not that of all T cells, and is compared and pooled "
+            "with no other.",
         )
         for sample, own in of_samples
         if silent_left_out(own["car_umis"])

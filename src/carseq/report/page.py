@@ -16,6 +16,7 @@ from markupsafe import Markup, escape
 
 import carseq
 from carseq import figures
+from carseq.calling.gates import BY_CAR
 from carseq.figures import phrases as words
 from carseq.figures import summaries
 from carseq.io.files import write_table, write_text
@@ -214,6 +215,9 @@ def _what_was_assumed(study: Study, row: Any) -> list[str]:
     if row.prevalence_is == "purity":
         told.append(
             "After this sort the share says how pure the sort is, not how many T cells are CAR T cells."
+            if row.gating in BY_CAR
+            else "T cells without a CAR molecule were left out: the share says how many of those that were kept are "
+            "CAR T cells."
         )
     if row.ambient_assumed:
         told.append(

@@ -88,7 +88,7 @@ DETECTION = Schema(
         ),
         "prevalence_is": Column(
             "str",
-            "fraction, or purity: after a sort by the CAR it says how pure the sort is",
+            "fraction, or purity: after a sort by the CAR, or where cells were kept for it, it says how pure these are",
             label="CAR T share is",
         ),
         "detection_limit": Column(
