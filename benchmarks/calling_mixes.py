@@ -10,7 +10,9 @@ droplets and no measured contamination.
 
 Printed: the figures by mix; single questions (a product with 1-5 % CAR T cells, silent samples, a control that holds
 CAR T cells); and studies given as matrices beside an oracle that knows every parameter. With ``--ambient``
-also samples whose ambient RNA is up to sixty times what is assumed, or a third of it.
+also samples whose ambient RNA is up to sixty times what is assumed, or a third of it; with ``--together`` also studies
+in which all that disturbs calls is drawn at once: ambient RNA, depth and damage that go with CAR status, unseen
+doublets, lognormal expression, a library that all but failed, samples with and without empty droplets.
 """
 
 from __future__ import annotations
@@ -90,8 +92,12 @@ def sample(
     empties: float = 0,
     role: str = "case",
     compartment: str = "urine",
+    lognormal: float = 0.0,
 ) -> tuple[pd.DataFrame, dict[str, object]]:
-    """Return the cells of a sample, with truth and the true ambient expectation, and its row of the samples table."""
+    """Return the cells of a sample, with truth and the true ambient expectation, and its row of the samples table.
+
+    Expression between CAR T cells is gamma, or lognormal of the log-sd ``lognormal``.
+    """
     n = n_t + n_other
     is_t = np.arange(n) < n_t
     is_car = np.arange(n) < round(fraction * n_t)
@@ -101,7 +107,12 @@ def sample(
     hurt = is_t & (rng.random(n) < damaged)
     total = np.maximum(rng.poisson(total), 250)
     intact = np.where(hurt, KEPT, 1.0)
-    own = rng.poisson(mu * rng.gamma(EXPRESSION, 1 / EXPRESSION, n) * total * intact * is_car)
+    level = (
+        rng.lognormal(-(lognormal**2) / 2, lognormal, n)
+        if lognormal
+        else rng.gamma(EXPRESSION, 1 / EXPRESSION, n)
+    )
+    own = rng.poisson(mu * level * total * intact * is_car)
     share = soup * own.sum() / total.sum()
     mean_ambient = contamination * share * total
     ambient = rng.poisson(mean_ambient * rng.gamma(SOUP, 1 / SOUP, n))
@@ -311,6 +322,11 @@ def ambient(n: int, seed: int, real: Real) -> pd.DataFrame:
         "none, below 2,000 UMIs": alone & (table["depth"] < 2000),
         "none, above 5,000": alone & (table["depth"] > 5000),
     }  # fmt: skip
+    return of_strata(table, parts)
+
+
+def of_strata(table: pd.DataFrame, parts: dict[str, pd.Series]) -> pd.DataFrame:
+    """Return the figures of samples by stratum."""
     found = {}
     for name, chosen in parts.items():
         x = table[chosen]
@@ -326,8 +342,105 @@ def ambient(n: int, seed: int, real: Real) -> pd.DataFrame:
             "width": float(x["width"].mean()),
             "bias": float(some["estimate"].sum() / max(some["truth"].sum(), 1e-9) - 1),
             "silent detected": int((x["calls"][x["truth"] == 0] > 0).sum()),
+            "silent": int((x["truth"] == 0).sum()),
         }
     return pd.DataFrame(found).T
+
+
+def hidden(rng: np.random.Generator, obs: pd.DataFrame, share: float) -> pd.DataFrame:
+    """Return cells of which a share hides a second one of the same sample, which nobody saw."""
+    n = len(obs)
+    partner = np.where(rng.random(n) < share, rng.integers(0, n, n), -1)
+    two = partner >= 0
+    found = obs.copy()
+    for name in ("total_umis", "seen", "mean_ambient"):
+        values = obs[name].to_numpy()
+        found[name] = values + np.where(two, values[partner], 0)
+    truth = obs["truth"].to_numpy(bool)
+    found["truth"] = truth | (two & truth[partner])
+    return found
+
+
+def together(n: int, seed: int, real: Real) -> pd.DataFrame:
+    """Return the figures of studies in which all that disturbs calls is drawn at once, by stratum."""
+    rows = []
+    for number in range(n):
+        rng = np.random.default_rng([seed, 88, number])
+        mu = float(5e-4 * np.exp(0.6 * rng.standard_normal()))
+        lognormal = float(rng.choice([0.0, rng.uniform(0.5, 1.0)]))
+        ratio = float(np.exp(rng.uniform(np.log(0.6), np.log(3))))
+        parts, worlds = [], []
+        for i in range(int(rng.integers(1, 4))):
+            depth = float(np.exp(rng.uniform(np.log(900), np.log(6000))))
+            w: dict[str, float] = {
+                "n_t": int(np.exp(rng.uniform(np.log(60), np.log(2000)))),
+                "fraction": float(rng.choice([0, 0.01, 0.05, 0.2, 0.5, 0.9])),
+                "depth": depth * (0.2 if rng.random() < 0.1 else 1.0),
+                "contamination": float(np.exp(rng.uniform(np.log(0.01), np.log(0.3)))),
+                "soup": float(np.exp(rng.uniform(np.log(0.3), np.log(3)))),
+                "damaged": float(rng.uniform(0.0, 0.5)),
+                "damage_known": bool(rng.random() < 0.8),
+                "n_other": int(rng.choice([0, 50, 400])),
+                "empties": float(rng.choice([0, 1e6])),
+            }
+            obs, row = sample(
+                rng, real, f"s{i}", car_depth=w["depth"] * ratio,
+                mu=mu * float(np.exp(0.25 * rng.standard_normal())), lognormal=lognormal, **w,  # type: ignore[arg-type]
+            )  # fmt: skip
+            w["doublets"] = float(rng.choice([0.0, 0.02, 0.08]))
+            obs = hidden(rng, obs, w["doublets"])
+            off = np.exp(0.4 * rng.standard_normal()) if w["empties"] else np.nan
+            obs["contamination"] = np.minimum(w["contamination"] * off, 1.0)
+            parts.append((obs, row))
+            worlds.append(w)
+        detection, cells = called(parts)
+        for w, row in zip(worlds, detection.to_dict("records"), strict=True):
+            own = cells[cells["sample"] == row["sample"]]
+            positive = own["car_call"] == "positive"
+            excluded = row["prevalence_high"] if row["verdict"] == "not_detected" else 1.0
+            rows.append(
+                {
+                    **w,
+                    "lognormal": lognormal,
+                    "ratio": ratio,
+                    "calls": int(positive.sum()),
+                    "false": int((positive & ~own["truth"]).sum()),
+                    "stated": row["expected_false_calls"],
+                    "found": int((positive & own["truth"]).sum()),
+                    "of oracle": int((own["oracle"] & own["truth"]).sum()),
+                    "held": row["prevalence_low"] - 1e-9 <= row["truth"] <= row["prevalence_high"] + 1e-9,
+                    "width": row["prevalence_high"] - row["prevalence_low"],
+                    "estimate": row["prevalence"],
+                    "truth": row["truth"],
+                    "wrong limit": row["truth"] > excluded + 1e-9,
+                }
+            )  # fmt: skip
+    table = pd.DataFrame(rows)
+    known = table["damage_known"].astype(bool)
+    parts_of = {
+        "all": table["n_t"] > 0,
+        "empty droplets": table["empties"] > 0,
+        "none, other cells": (table["empties"] == 0) & (table["n_other"] > 0),
+        "none, sorted": (table["empties"] == 0) & (table["n_other"] == 0),
+        "1-5 % ambient": table["contamination"] < 0.05,
+        "5-15 %": table["contamination"].between(0.05, 0.15),
+        "15-30 %": table["contamination"] > 0.15,
+        **{f"{f:.0%} CAR T": table["fraction"] == f for f in (0, 0.01, 0.05, 0.2, 0.5, 0.9)},
+        "CAR T shallower": table["ratio"] < 0.9,
+        "CAR T 1.5-3 times as deep": table["ratio"] > 1.5,
+        "gamma": table["lognormal"] == 0,
+        "lognormal": table["lognormal"] > 0,
+        "damage unknown": ~known,
+        "a third damaged or more": known & (table["damaged"] > 1 / 3),
+        **{f"{d:.0%} unseen doublets": table["doublets"] == d for d in (0.0, 0.02, 0.08)},
+        "median below 1,000 UMIs": table["depth"] < 1000,
+        "500 T cells or more": table["n_t"] >= 500,
+    }  # fmt: skip
+    found = of_strata(table, parts_of)
+    found["limits that exclude the truth"] = [
+        int(table["wrong limit"][chosen].sum()) for chosen in parts_of.values()
+    ]
+    return found
 
 
 def questions(seeds: range, real: Real) -> str:
@@ -393,6 +506,7 @@ def main() -> None:
     parser.add_argument("--matrices", type=int, default=40)
     parser.add_argument("--real", type=Path, default=Path("../shared/data/real_pbmc"))
     parser.add_argument("--ambient", type=int, default=0, help="samples in other ambient RNA")
+    parser.add_argument("--together", type=int, default=0, help="studies of all nuisances at once")
     given = parser.parse_args()
     logging.getLogger("carseq").setLevel(logging.ERROR)
     start = time.perf_counter()
@@ -406,6 +520,8 @@ def main() -> None:
         print(matrices(given.matrices, given.first, real), flush=True)
     if given.ambient:
         print(shown(ambient(given.ambient, given.first, real), "stratum"), flush=True)
+    if given.together:
+        print(shown(together(given.together, given.first, real), "stratum"), flush=True)
     print(f"\n{(time.perf_counter() - start) / 60:.1f} min")
 
 

@@ -10,7 +10,6 @@ import numpy.typing as npt
 import pandas as pd
 
 from carseq.calling.negbin import (
-    MAX_SHAPE,
     Floats,
     joint_shape,
     log_pmf,
@@ -31,6 +30,10 @@ LEAST_INTACT = 0.02
 N_NODES = 9
 _HERMITE = np.polynomial.hermite_e.hermegauss(N_NODES)
 _NODES = (_HERMITE[0], _HERMITE[1] / _HERMITE[1].sum())
+#: Around each level expression is gamma, with this part of the lognormal's log-sd, so that levels run into each other.
+#: (Levels alone leave gaps between the counts of cells with five molecules and more. The best gamma then fitted
+#: lognormal cells better than the lognormal, and 46 % of CAR T cells came out as 56-62 %.)
+WITHIN = 0.4
 
 
 def column(obs: pd.DataFrame, name: str, otherwise: float) -> Floats:
@@ -212,7 +215,7 @@ class Cells:
 
         Expression varies between CAR T cells by a gamma or by a lognormal distribution. With gamma, own molecules are
         negative binomial; the sum of own and false ones has their means and variances added. Lognormal is taken as a
-        mixture over ``N_NODES`` levels of expression (Gauss-Hermite).
+        mixture over ``N_NODES`` levels of expression (Gauss-Hermite), around each of which it is gamma (``WITHIN``).
 
         Parameters
         ----------
@@ -226,9 +229,11 @@ class Cells:
             own = self.own[:, None] * mu
             yield 1.0, own + null, joint_shape(own, shape, null, null_shape)
             return
+        between = -shape * np.sqrt(1 - WITHIN**2)
+        around = 1 / np.expm1((WITHIN * shape) ** 2)
         for z, weight in zip(*_NODES, strict=True):
-            own = self.own[:, None] * (mu * np.exp(-shape * z - shape**2 / 2))
-            yield weight, own + null, joint_shape(own, MAX_SHAPE, null, null_shape)
+            own = self.own[:, None] * (mu * np.exp(between * z - between**2 / 2))
+            yield weight, own + null, joint_shape(own, around, null, null_shape)
 
     def car_pmf(self, k: Floats, mu: Floats, shape: Floats) -> Floats:
         """Return the log probability of counts ``k`` (a number a cell, or one) in CAR T cells: cells x points."""
