@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 
+import anndata
 import numpy as np
+import pandas as pd
 import pytest
-from scipy import stats
+from scipy import sparse, stats
 
 from called_studies import CAR, study
 from carseq.calling import (
@@ -17,6 +19,7 @@ from carseq.calling import (
 from carseq.calling.cells import Cells
 from carseq.localize import contrasts, localize
 from carseq.schema.tables import DETECTION
+from compared_cells import benchmark
 
 
 @pytest.mark.truth
@@ -122,3 +125,22 @@ def test_lognormal_expression_has_no_gaps_between_its_levels(mean: float, spread
     lost = true[some] @ (np.log(true[some]) - of_model[some])
     assert lost < 0.003
     assert np.exp(of_model[0]) == pytest.approx(true[0], rel=0.1, abs=1e-3)
+
+
+def test_lognormal_products_keep_their_fraction_where_ambient_rna_was_measured() -> None:
+    """Two products of 93 % CAR T cells with lognormal expression: both intervals hold it."""
+    rng = np.random.default_rng([2, 5])
+    parts, rows = [], []
+    for name, expression, ambient in (("a", 2e-3, 0.1), ("b", 1.7e-3, 0.18)):
+        cells, empty = benchmark.sample_cells(
+            rng, name, n_t=1500, n_car=1400, depth=4600, expression=expression, spread=0.87, ambient=ambient
+        )  # fmt: skip
+        parts.append(cells)
+        rows.append({"sample": name, "patient": "P", "compartment": "product", **empty})
+    obs = pd.concat(parts, ignore_index=True)
+    obs.index = obs["sample"] + ":" + obs["barcode"]
+    counts = np.column_stack([obs["seen"], obs["total_umis"] - obs["seen"]]).astype(np.float32)
+    adata = anndata.AnnData(sparse.csr_matrix(counts), obs=obs, var=pd.DataFrame(index=[CAR, "O"]))
+    detection = call_cells(adata, None, pd.DataFrame(rows), car=CAR)
+    assert (detection["prevalence_low"] <= 1400 / 1500).all()
+    assert (detection["prevalence_high"] >= 1400 / 1500).all()
