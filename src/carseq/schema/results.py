@@ -28,8 +28,8 @@ VERSIONS: Mapping[str, str] = MappingProxyType(
         "library": "0.2.0",
         "molecules": "0.2.0.4",
         "cells": "0.2.0.17",
-        "calling": "0.2.0.13",
-        "localize": "0.2.0.8",
+        "calling": "0.2.0.14",
+        "localize": "0.2.0.9",
         "report": "0.2.0.8",
     }
 )
