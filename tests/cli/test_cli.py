@@ -22,7 +22,7 @@ from carseq.construct.library import relatives
 from carseq.data import path as data_path
 from carseq.errors import CarseqError
 from carseq.io.files import read_table, write_table
-from carseq.schema.tables import DETECTION, MOLECULES
+from carseq.schema.tables import CLONOTYPES, DETECTION, MOLECULES
 from tiny import write_bam, write_h5
 
 FILE = "hbi0101_surrogate.gb"
@@ -275,6 +275,22 @@ def test_localize_refuses_what_does_not_belong_to_its_cells(tmp_path: Path) -> N
         done = _localize(tmp_path, called, tmp_path / "d.tsv")
         assert isinstance(done.exception, CarseqError), words
         assert words in str(done.exception)
+
+
+def test_clonotypes_of_two_patients_are_two_after_call(tmp_path: Path) -> None:
+    """Cells with receptors and no patient: `carseq localize` ended in a KeyError, and two patients' clones were one."""
+    cells = _changed(
+        tmp_path / "a.h5ad",
+        sample=["U1", "U2"] * 40,
+        cell_type=["T cell"] * 60 + ["B cell"] * 20,
+        t_state="",
+        clonotype=["clonotype1"] * 60 + [""] * 20,
+    )
+    assert _call(tmp_path, cells, f"{SHEET}U2,P2,urine\n").exit_code == 0
+    called = tmp_path / "out" / "cells.h5ad"
+    assert _localize(tmp_path, called, tmp_path / "out" / "detection.tsv").exit_code == 0
+    table = read_table(tmp_path / "loc" / "clonotypes.tsv", CLONOTYPES)
+    assert table[["patient", "n_cells"]].values.tolist() == [["P1", 30], ["P2", 30]]
 
 
 def test_a_file_of_another_kind_is_not_called_damaged(tmp_path: Path) -> None:

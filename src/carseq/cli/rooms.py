@@ -277,7 +277,9 @@ def _samples_of(path: Path) -> pd.DataFrame:
 
 
 def _complete_cells(adata: AnnData, path: Path, sheet: pd.DataFrame) -> AnnData:
-    """Return the cells kept, with what one sample's matrix need not say: its sample and barcodes."""
+    """Return the cells kept, with what the sheet says of their samples, and one sample's matrix need not: barcodes."""
+    from carseq.schema.obs import with_samples
+
     obs = adata.obs
     missing = [key for key in ("total_umis", "lineage", "is_doublet") if key not in obs]
     if missing:
@@ -297,6 +299,10 @@ def _complete_cells(adata: AnnData, path: Path, sheet: pd.DataFrame) -> AnnData:
         log.info(
             "all cells are taken for sample %s, the only one of the sheet", sheet["sample"].iloc[0]
         )
+    # Clones are those of a patient, and localization is by compartment.
+    told = [key for key in ("patient", "compartment", "timepoint", "role") if key in sheet]
+    adata.obs = with_samples(obs, sheet[["sample", *told]])
+    obs = adata.obs
     if "gating" not in obs:
         # The table of verdicts has codes alone, and samples sorted in different ways are not compared.
         words = dict(zip(sheet["sample"].astype(str), sheet["gating"].astype(str), strict=True))
