@@ -175,11 +175,13 @@ def read_study(results: str | Path) -> Study:
         If the folder holds neither a cohort nor any sample, was made by a version of carseq that is too old, or a
         file in it cannot be read.
     """
-    results = Path(results)
+    given = Path(results)
+    results = given
     if (known := _ahead.get(results.resolve())) is not None:
         return replace(known, results=results)
     if not (results / "cohort").is_dir() and not (results / "samples").is_dir():
-        inside = results / "results"
+        # The study's folder in place of its results.
+        inside = given / "results"
         raise CarseqError(
             f"{results} is not a results folder of carseq",
             "it has neither `cohort/` nor `samples/`",
