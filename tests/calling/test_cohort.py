@@ -10,6 +10,7 @@ from scipy import sparse
 
 from called_studies import CAR, study
 from carseq.calling import call_cells
+from carseq.calling.clones import clone_names
 from carseq.cells.intact import intactness
 from carseq.errors import CarseqError
 from carseq.localize import contrasts, localize
@@ -29,6 +30,24 @@ def test_car_signal_outside_t_cells_is_a_finding_never_a_call(called):
         "patient", "compartment", "timepoint", "role", "n_genes", "pct_mito", "doublet_score", "leiden",
         "cell_type_confidence",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("names", "samples", "told"),
+    [
+        (["clonotype1", "clonotype2", "clonotype1"], ["A", "A", "B"], True),
+        (["clonotype1", "clonotype2", "clonotype1"], ["A", "A", "A"], False),
+        (["TRB:CASSF", "", "TRB:CASSF"], ["A", "A", "B"], False),
+    ],
+)
+def test_clonotypes_that_are_numbered_by_library_are_told(
+    names: list[str], samples: list[str], told: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Cell Ranger's clonotype1 of urine and of blood, two clones, were one without a word."""
+    obs = pd.DataFrame({"clonotype": names, "sample": samples, "patient": "P"})
+    with caplog.at_level("WARNING", logger="carseq"):
+        clone_names(obs)
+    assert ("numbers them (clonotype1)" in caplog.text) is told
 
 
 def test_a_sample_without_cells_keeps_its_row(called):

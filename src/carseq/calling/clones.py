@@ -17,6 +17,11 @@ import pandas as pd
 from scipy import special
 
 from carseq.calling.negbin import Floats
+from carseq.log import get_logger
+
+log = get_logger("calling.clones")
+#: Cell Ranger's names of clonotypes, which it numbers in each library.
+NUMBERED = r"clonotype\d+"
 
 #: Concentrations of the clones' shares that are tried.
 CONCENTRATIONS = np.array([0.3, 0.7, 1.5, 3.0, 8.0, 20.0, 100.0, 1000.0])
@@ -37,6 +42,14 @@ def clone_names(obs: pd.DataFrame) -> npt.NDArray[np.object_]:
     name = obs["clonotype"].astype("object")
     name = name.where(name.notna(), "").astype(str)
     patient = obs["patient"].astype(str) if "patient" in obs else pd.Series("", index=obs.index)
+    numbered = name.str.fullmatch(NUMBERED)
+    if (obs["sample"].astype(str)[numbered].groupby(patient[numbered]).nunique() > 1).any():
+        log.warning(
+            "clonotypes are named as Cell Ranger numbers them (%s): cells of two samples of a patient with one number "
+            "are taken for one clone, which they are if the samples were numbered together (`cellranger aggr`); else "
+            "name clonotypes by what they are, such as their CDR3s",
+            name[numbered].iloc[0],
+        )
     return (patient + " " + name).where(~name.isin(["", "nan", "None"]), "").to_numpy(object)
 
 
