@@ -31,6 +31,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import interpolate, special
 
+from carseq.calling.apart import N_APART, distances
 from carseq.calling.cells import Cells, Design, column
 from carseq.calling.negbin import Floats, log_normal
 
@@ -85,13 +86,6 @@ PRIOR_ALL = 0.03
 CERTAIN = 25.0
 #: Draws kept of each sample's posterior, and proposals they are chosen from.
 N_DRAWS, N_PROPOSALS = 400, 2000
-#: How far (sd of log odds) T cells that were chosen by something that the model does not look at, such as their state,
-#: may lie from what depth, damage and type say of them: each of these with the same chance. Mostly a state says little
-#: of CAR status, and sometimes all. (With the sample's own log odds for all its states, a state without a CAR T cell,
-#: beside one that held them all, came out as 15 %; 0 of 16 intervals held its share.)
-APART = (0.2, 0.8, 2.5)
-#: Distances of log odds that are looked at, at first and then where these are likely; and of how many draws.
-FURTHEST_APART, N_FIRST_APART, N_APART, DRAWS_APART = 9.0, 37, 25, 100
 #: Pairs of mu and shape that stand for what is known without a sample's own cells.
 N_ELSEWHERE = 50
 #: Pairs of mu and shape whose evidence is below the best one's by more (natural log) are not fitted.
@@ -699,10 +693,10 @@ class Fit:
 
     def _apart(self, cells: Cells, sample: str, rng: np.random.Generator) -> Floats:
         """Return :meth:`responsibility` of T cells whose log odds may lie apart from what the model says of them."""
-        again = N_DRAWS // DRAWS_APART
+        again = N_DRAWS // N_APART
         draws = self.draws[sample].every(again)
         prior, odds = draws.log_prior_odds(cells), draws.log_odds_and_null(cells)[0]
-        distance = _distances(cells.size, prior, odds, again, rng)
+        distance = distances(cells.size, prior, odds, again, rng)
         found = special.expit((prior + odds)[:, :, None] + distance)
         return np.asarray(found.reshape(len(cells), -1))
 
@@ -726,7 +720,7 @@ class Fit:
             Source of randomness.
         apart
             Samples of which these T cells were chosen by something that the model does not look at, such as their
-            state: their log odds are then sought by their own molecules (``APART``).
+            state: their log odds are then sought by their own molecules (:mod:`carseq.calling.apart`).
 
         Returns
         -------
@@ -847,56 +841,6 @@ class Fit:
             {s: _on_grid(np.asarray(e)) for s, e in zip(samples, stored["evidence"], strict=True)},
             {s: elsewhere[of_pair == i, 1:] for i, s in enumerate(samples)},
         )
-
-
-def _distances(
-    size: Floats, prior: Floats, odds: Floats, n: int, rng: np.random.Generator
-) -> Floats:
-    """Draw how far T cells lie, in log odds, from what the model says of them, by their own molecules.
-
-    Parameters
-    ----------
-    size
-        How many cells each row stands for.
-    prior, odds
-        Log odds of a CAR T cell before its count is seen, and what its count adds: cells x draws.
-    n
-        How many are drawn for each of the draws.
-    rng
-        Source of randomness.
-
-    Returns
-    -------
-    numpy.ndarray
-        Draws x ``n``.
-    """
-    before = np.exp(np.clip(prior, -600.0, 600.0))
-    after = np.exp(np.clip(prior + odds, -600.0, 600.0))
-
-    def log_density(at: Floats, rows: slice) -> Floats:
-        found = [
-            size @ np.log((1 + times * after[:, rows]) / (1 + times * before[:, rows]))
-            for times in np.exp(at)
-        ]
-        log_prior = np.logaddexp.reduce([log_normal(at, 0.0, sd) for sd in APART])
-        return np.stack(found, axis=1) + log_prior
-
-    first = np.linspace(-FURTHEST_APART, FURTHEST_APART, N_FIRST_APART)
-    rough = log_density(first, slice(None, None, 10))
-    likely = np.flatnonzero((rough >= rough.max(axis=1, keepdims=True) - NEGLIGIBLE).any(axis=0))
-    ends = first[max(likely[0] - 1, 0)], first[min(likely[-1] + 1, len(first) - 1)]
-    at = np.linspace(*ends, N_APART)
-    density = log_density(at, slice(None))
-    density = np.exp(density - density.max(axis=1, keepdims=True))
-    # Each between the points by their areas.
-    areas = np.cumsum((density[:, 1:] + density[:, :-1]) / 2, axis=1)
-    share = (np.arange(n) + rng.random((len(density), n))) / n
-    return np.stack(
-        [
-            np.interp(own * area[-1], np.append(0.0, area), at)
-            for own, area in zip(share, areas, strict=True)
-        ]
-    )
 
 
 def _widened(values: Floats, mean: float) -> Floats:
