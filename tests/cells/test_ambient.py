@@ -88,16 +88,21 @@ def test_cellbender_makes_a_layer() -> None:
     assert (layer[:, at] != counts[:, at]).nnz == 0
 
 
+def stand_in(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    """Put a program of the name `cellbender` first, which takes the real one's 15 s of start away."""
+    program = folder / "cellbender"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+
+
 def test_a_cellbender_that_fails_is_told_with_its_last_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A stand-in that fails as CellBender does on three droplets, which takes it 15 s to start."""
-    stand_in = tmp_path / "cellbender"
-    stand_in.write_text(
-        "#!/bin/sh\necho starting >&2\necho 'ValueError: no empty droplets' >&2\nexit 1\n"
+    """A stand-in that fails as CellBender does on three droplets."""
+    stand_in(
+        tmp_path, monkeypatch, "echo starting >&2; echo 'ValueError: no empty droplets' >&2; exit 1"
     )
-    stand_in.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     with pytest.raises(CarseqError, match="CellBender failed") as told:
         cells.run_cellbender(urine(3, 0), n_cells=1, epochs=1)
     assert "no empty droplets" in str(told.value)
@@ -108,12 +113,11 @@ def test_a_gpu_that_fails_leaves_cellbender_the_cpu(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """On a GPU whose memory other jobs held CellBender ended with an error, and the sample with it."""
-    stand_in = tmp_path / "cellbender"
-    stand_in.write_text(
-        "#!/bin/sh\ncase \"$*\" in *--cuda*) echo 'CUDA out of memory' >&2;; *) echo 'on the CPU' >&2;; esac\nexit 1\n"
+    stand_in(
+        tmp_path,
+        monkeypatch,
+        'case "$*" in *--cuda*) echo CUDA out of memory >&2;; *) echo on the CPU >&2;; esac; exit 1',
     )
-    stand_in.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     with (
         caplog.at_level("WARNING", logger="carseq"),

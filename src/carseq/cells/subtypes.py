@@ -369,12 +369,11 @@ def _log_likelihood(
         Cells of which :data:`ACTIVATION_OF_ALL` tell naive from other ones alone, shape (n_cells,).
     """
     logs = against_likest(k, n, levels.level * rate + floor, MOST_PER_GENE)
-    activation = not_regulatory[:, None] & np.isin(levels.symbols, ACTIVATION_OF_ALL)
     experienced = [t for t, name in enumerate(levels.types) if not name.startswith("naive")]
     if experienced:
-        alike = logs[experienced].max(axis=0)
-        for t in experienced:
-            logs[t][activation] = alike[activation]
+        activation = np.flatnonzero(np.isin(levels.symbols, ACTIVATION_OF_ALL))
+        alike = np.ix_(experienced, np.flatnonzero(not_regulatory), activation)
+        logs[alike] = logs[alike].max(axis=0)
     temper = np.minimum(1.0, np.sqrt(FULL_UMIS / np.maximum(n, 1.0)))
     defining = np.isin(levels.symbols, list(DEFINING))
     programme = logs[:, :, ~defining].sum(axis=2).T.astype(np.float64) * temper[:, None]
