@@ -369,8 +369,10 @@ def _log_likelihood(
         Cells of which :data:`ACTIVATION_OF_ALL` tell naive from other ones alone, shape (n_cells,).
     """
     logs = against_likest(k, n, levels.level * rate + floor, MOST_PER_GENE)
-    experienced = [t for t, name in enumerate(levels.types) if not name.startswith("naive")]
-    if experienced:
+    experienced = np.array(
+        [t for t, name in enumerate(levels.types) if not name.startswith("naive")], dtype=int
+    )
+    if experienced.size:
         activation = np.flatnonzero(np.isin(levels.symbols, ACTIVATION_OF_ALL))
         alike = np.ix_(experienced, np.flatnonzero(not_regulatory), activation)
         logs[alike] = logs[alike].max(axis=0)
