@@ -568,7 +568,8 @@ def test_silent_t_cells_say_that_other_cells_hold_no_ambient_rna(engulfed, molec
     rates = [
         ambient_rate(Evidence(**e, **t_cells, t_silent=n))[0] for n in (1000, 990, 900, 500, 0)
     ]
-    assert rates == sorted(rates)
+    # Two that are the same differ in their last digit on some processors.
+    assert (np.diff(rates) >= -1e-12 * np.array(rates[1:])).all()
     assert rates[-1] == pytest.approx(ambient_rate(Evidence(**e))[0], rel=0.02)
 
 
