@@ -132,7 +132,7 @@ def read_markers(path: str | Path | None = None) -> pd.DataFrame:
     if len(set(known.values())) == len(known):
         table = table.rename(columns=known)
     # Rows of a table that was longer in its spreadsheet.
-    table = table[table.apply(lambda row: any(str(cell).strip() for cell in row), axis=1)]
+    table = table[table.apply(lambda column: column.str.strip().ne("")).any(axis=1)]
     missing = [name for name in ("lineage", "cell_type", "gene") if name not in table]
     if missing or table.empty:
         raise CarseqError(
@@ -315,7 +315,7 @@ def informative_genes(adata: AnnData, car: str | None = None) -> np.ndarray:
     The CAR, the genes its reads may land on, mitochondrial genes and haemoglobin (of lysed
     erythrocytes) are left out.
     """
-    names = adata.var_names.str.upper()
     out = adata.var_names.isin(car_genes(adata, car))
-    out |= is_mitochondrial(adata.var_names) | names.isin(["HBA1", "HBA2", "HBB"])
+    haemoglobin = [name.upper() in {"HBA1", "HBA2", "HBB"} for name in adata.var_names]
+    out |= is_mitochondrial(adata.var_names) | np.array(haemoglobin, dtype=bool)
     return np.asarray(~out)

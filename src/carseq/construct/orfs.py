@@ -109,11 +109,12 @@ def find_orfs(sequence: str, min_length: int = MIN_ORF) -> list[Orf]:
         stretches = _stretches(sequence, frame)
         for start, piece, stop in stretches:
             first = piece.find("M")
-            if first < 0:
+            end = min(start + 3 * (len(piece) + 1), len(sequence))
+            # A leader further in makes it shorter still.
+            if first < 0 or end - start - 3 * first < min_length:
                 continue
             first = _leader(piece, first)
             begin = start + 3 * first
-            end = min(start + 3 * (len(piece) + 1), len(sequence))
             if end - begin >= min_length:
                 found.append(Orf(begin, end, stop, car_score(piece[first:])))
         for one, two in pairwise(stretches):

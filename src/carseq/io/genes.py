@@ -301,7 +301,13 @@ def is_mitochondrial(names: pd.Index) -> np.ndarray:
 
     RefSeq's (`COX1`), MITOMAP's (`CO1`, `CYB`), and either behind `MT` or `MT_` (`MTCO1`).
     """
-    upper = names.astype(str).str.upper()
+    return _mitochondrial(tuple(names.astype(str))).copy()
+
+
+# The matrices of a study have the same genes, and each step asks of them again.
+@functools.lru_cache(maxsize=4)
+def _mitochondrial(names: tuple[str, ...]) -> np.ndarray:
+    upper = pd.Index(names, dtype=object).str.upper()
     found = np.asarray(upper.str.match(r"^MT[-.]"), dtype=bool)
     if not found.any():
         # COX1 and ATP6 alone could be other things (PTGS1's alias); a mitochondrial genome brings them together.
@@ -319,7 +325,12 @@ def are_foreign(names: pd.Index) -> np.ndarray:
     `macFas5_CD3E`), or, where man's are there too, by the id (`ENSMUSG...` beside `ENSG...`) or the
     spelling (`Cd3e` beside `CD3E`, for :data:`MIN_TWINS` genes or more).
     """
-    names = pd.Index(names.astype(str))
+    return _foreign(tuple(names.astype(str))).copy()
+
+
+@functools.lru_cache(maxsize=4)
+def _foreign(given: tuple[str, ...]) -> np.ndarray:
+    names = pd.Index(given, dtype=object)
     found = np.asarray(names.str.match(_FOREIGN_PREFIX.pattern, flags=re.IGNORECASE), dtype=bool)
     found |= _second_genome(names)
     of_other = np.asarray(names.str.match(_OTHER_ENSEMBL), dtype=bool)
