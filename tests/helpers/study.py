@@ -26,7 +26,7 @@ from carseq import __version__
 from carseq.calling import decide, rules
 from carseq.calling.calls import choose, write_calls
 from carseq.calling.counts import cell_losses
-from carseq.calling.model import CellTerms
+from carseq.calling.draws import CellTerms
 from carseq.calling.negbin import upper_tail
 from carseq.cells.annotation import is_single_t
 from carseq.construct import load_construct

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from carseq.calling.cells import Cells
-from carseq.calling.model import Draws
+from carseq.calling.draws import Draws
 from carseq.localize.odds import (
     Arm,
     DepthClasses,

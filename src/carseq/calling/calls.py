@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from carseq.calling.model import CellTerms
+from carseq.calling.draws import CellTerms
 from carseq.calling.negbin import Floats, upper_tail
 from carseq.cells.annotation import T_LINEAGE
 

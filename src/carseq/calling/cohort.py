@@ -13,9 +13,10 @@ from carseq.calling.background import Background, Evidence, background
 from carseq.calling.calls import choose, write_calls
 from carseq.calling.clones import clone_names, clone_support
 from carseq.calling.counts import count_car, shown_share
+from carseq.calling.draws import CellTerms, cell_terms
 from carseq.calling.gates import BY_CAR, fraction_is, gate_of
 from carseq.calling.level import levels, settle
-from carseq.calling.model import CellTerms, Fit, cell_terms, fit
+from carseq.calling.model import Fit, fit
 from carseq.calling.negbin import upper_tail
 from carseq.calling.verdict import (
     decide,

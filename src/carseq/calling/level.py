@@ -27,15 +27,10 @@ from scipy.interpolate import CubicSpline
 from carseq.calling.background import DROPLET_SHAPE, Background, log_prior_of_level
 from carseq.calling.cells import Cells, Design
 from carseq.calling.counts import library_of, shown_share
-from carseq.calling.model import (
-    MU,
-    SHAPE,
-    Fit,
-    Level,
-    log_prior_expression,
-    scatter,
-)
+from carseq.calling.model import Fit
+from carseq.calling.modes import Level
 from carseq.calling.negbin import Floats
+from carseq.calling.priors import MU, SHAPE, log_prior_expression, scatter
 
 #: Logarithms of the numbers weighed, relative to what is expected; of these every so many, and a smooth curve between.
 _LOG_TIMES, _EVERY = np.arange(-4.0, 4.85, 0.1), 4

@@ -28,20 +28,19 @@ from scipy import stats
 from scipy.special import expit
 
 from carseq.calling.cells import Cells
-from carseq.calling.model import (
+from carseq.calling.draws import Draws
+from carseq.calling.model import Fit
+from carseq.calling.modes import Level, fit_at
+from carseq.calling.negbin import upper_tail
+from carseq.calling.priors import (
     MU,
     SHAPE,
-    Draws,
-    Fit,
-    Level,
-    fit_at,
     gamma_shape,
     log_prior_expression,
     of_cohort,
     scatter,
     softplus,
 )
-from carseq.calling.negbin import upper_tail
 from carseq.cells.annotation import is_single_t
 
 if TYPE_CHECKING:
