@@ -176,6 +176,12 @@ def _annotated(folder, features, *, word="GENBANK"):
             ("regulatory", ['/regulatory_class="promoter"', '/note="NFAT"']),
             ("regulatory", ['/regulatory_class="polyA_signal_sequence"']),
         ),
+        # Geneious's and others' capitals, and a note on the colour before the one that tells.
+        (("Promoter", ['/Label="NFAT"']), ("PolyA_Signal", ['/Label="end"'])),
+        (
+            ("misc_feature", ['/note="color: #ff9900"', '/note="NFAT promoter"']),
+            ("polyA", ['/note="color: #ff9900"']),
+        ),
     ],
 )
 def test_an_annotated_promoter_is_known_however_its_map_says_it(tmp_path, promoter, end):
@@ -185,6 +191,23 @@ def test_an_annotated_promoter_is_known_however_its_map_says_it(tmp_path, promot
     assert "Promotor promoter" not in found.five.what
     assert found.three.known
     assert len(found.sequence) == 106 + len(FRAME) + 180 + 6 + 25
+
+
+@pytest.mark.parametrize("topology", ["circular", ""])
+def test_a_promoter_across_the_origin_in_a_table_of_tabs_is_read(tmp_path, topology):
+    """Tabs hid every feature, and a map without a word on its topology was read as a line for all its features said."""
+    bases = random_bases(300, 2) + "GCCACC" + FRAME + random_bases(900, 3) + random_bases(300, 1)
+    n = len(bases)
+    lines = "".join(f"{i + 1:>9} {bases[i : i + 60]}\n" for i in range(0, n, 60))
+    path = tmp_path / "v.gb"
+    path.write_text(
+        f"LOCUS       v {n:,} bp    DNA     {topology} SYN 01-JAN-2020\nFEATURES\tLocation/Qualifiers\n"
+        f'\tpromoter\tjoin({n - 299}..{n},1..300)\n\t\t/label="NFAT"\nORIGIN\n{lines}//\n'
+    )
+    found = load_construct(path)
+    assert found.sequence.index(FRAME) == 106
+    assert found.five.what == "NFAT promoter"
+    assert "read_with_remarks" not in dict(found.notes)
 
 
 def test_a_primer_is_neither_a_promoter_nor_the_end(tmp_path):

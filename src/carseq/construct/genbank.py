@@ -95,7 +95,7 @@ def _record(lines: list[str], ended: bool) -> GenBankRecord | None:
             words.append(line.replace(section, "", 1).strip())
     sequence = "".join(map(_letters_of, bases))
     told = _length_told(locus)
-    length = int(told.group(1)) if told else None
+    length = int(told.group(1).replace(",", "")) if told else None
     rest = locus[told.end() :] if told else locus[5:]
     circular = True if re.search(r"\bcircular\b", rest, re.I) else None
     if circular is None and re.search(r"\blinear\b", rest, re.I):
@@ -124,7 +124,7 @@ def _length_told(locus: str) -> re.Match[str] | None:
     """Return the length and the kind of letters that a LOCUS line tells; names hold such words, too (``CD19-15aa``)."""
     told = [
         *(
-            list(re.finditer(r"(?<!\S)(\d+)\s*(bp|aa)(?![\w-])", locus))
+            list(re.finditer(r"(?<!\S)(\d[\d,]*)\s*(bp|aa)(?![\w-])", locus))
             or re.finditer(r"(\d+)\s*(bp|aa)\b", locus)
         )
     ]
@@ -187,7 +187,7 @@ def lacking(lines: list[str], length: int | None) -> tuple[str, str]:
 def _read_features(lines: list[str], record: GenBankRecord) -> None:
     """Add the features of a record; those that cannot be placed become remarks."""
     blocks: list[tuple[str, list[str]]] = []
-    for line in lines:
+    for line in map(str.expandtabs, lines):
         head = _FEATURE.match(line)
         if head and not head.group(1).startswith("/") and line[:21].strip():
             blocks.append((head.group(1), [head.group(2)]))
@@ -204,26 +204,29 @@ def _read_features(lines: list[str], record: GenBankRecord) -> None:
             reason = str(error).splitlines()[0] if str(error) else "unreadable"
             record.remarks.append(f"the feature {label or kind} ({place}) was left out: {reason}")
             continue
-        kind = feature_kind(kind, qualifiers.get("regulatory_class", ""))
+        if record.circular is None and f"..{len(record.sequence)},1.." in place:
+            # It runs across the origin of a circle.
+            record.circular = True
+        kind = feature_kind(kind, next(iter(qualifiers.get("regulatory_class", ())), ""))
         record.features.append(Feature(kind, label, *found))
 
 
-def _split(parts: list[str]) -> tuple[str, dict[str, str]]:
-    """Return a feature's location and its qualifiers."""
-    place, qualifiers, key = "", {}, ""
+def _split(parts: list[str]) -> tuple[str, dict[str, list[str]]]:
+    """Return a feature's location and the values of its qualifiers."""
+    place, values = "", []
+    qualifiers: dict[str, list[str]] = {}
     for part in parts:
         match = _QUALIFIER.match(part)
         if match:
-            key = match.group(1)
-            if key in qualifiers:
-                key = ""
-                continue
-            qualifiers[key] = match.group(2)
+            values = qualifiers.setdefault(match.group(1), [])
+            values.append(match.group(2))
         elif not qualifiers:
             place += part
-        elif key:
-            qualifiers[key] += f" {part}"
-    return place.replace(" ", ""), {k: v.strip().strip('"') for k, v in qualifiers.items()}
+        else:
+            values[-1] += f" {part}"
+    return place.replace(" ", ""), {
+        key: [value.strip().strip('"') for value in own] for key, own in qualifiers.items()
+    }
 
 
 def _place(text: str, size: int, circular: bool | None) -> tuple[int, int, int]:

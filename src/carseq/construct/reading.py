@@ -225,7 +225,7 @@ def _biopython(record: Any) -> _Record:
             ordered = sorted(location.parts, key=lambda p: int(p.start))
             start = int(ordered[-1].start)
             end = start + sum(len(p) for p in ordered)
-        label = feature_label({k: str(v[0]) for k, v in feature.qualifiers.items() if v})
+        label = feature_label({k: [str(x) for x in v] for k, v in feature.qualifiers.items()})
         kind = feature_kind(feature.type, feature.qualifiers.get("regulatory_class", [""])[0])
         features.append(Feature(kind, label, start, end, location.strand or 0))
     topology = record.annotations.get("topology")
@@ -279,7 +279,7 @@ def _with_gff(records: list[_Record], table: str) -> list[_Record]:
                 continue
             keys = ("Name", "label", "gene", "product", "Note", "ID")
             label = unquote(next((told[k] for k in keys if told.get(k)), ""))
-            kind = feature_kind("regulatory", row[2]) if row[2].startswith("polyA") else row[2]
+            kind = feature_kind(row[2])
             strand = {"+": 1, "-": -1}.get(row[6], 0)
             found.append(Feature(kind, label, start, end, strand))
         record.features = tuple(found)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from carseq.construct.coding import reverse_complement
@@ -30,38 +30,65 @@ class Feature:
 
 #: What GenBank's and EMBL's ``regulatory`` features are, by their class.
 _CLASSES = {"promoter": "promoter", "polyA_signal_sequence": "polyA_signal"}
+#: Types of features that carseq asks for, by their letters: programs write ``Promoter`` and ``polyA signal``, too.
+_KINDS = {
+    "".join(filter(str.isalpha, kind)).lower(): kind
+    for kind in (
+        *(
+            "promoter",
+            "enhancer",
+            "intron",
+            "exon",
+            "CDS",
+            "gene",
+            "mRNA",
+            "misc_feature",
+            "source",
+        ),
+        *("primer", "primer_bind", "protein_bind", "polyA_signal", "polyA_site", "regulatory"),
+    )
+} | dict.fromkeys(("polya", "polyasignalsequence", "polyadenylationsignal"), "polyA_signal")
 
 
-def feature_kind(kind: str, regulatory_class: str) -> str:
-    """Return a feature's type; that of a ``regulatory`` one is told by its class."""
+def feature_kind(kind: str, regulatory_class: str = "") -> str:
+    """Return a feature's type as GenBank writes it; that of a ``regulatory`` one is told by its class.
+
+    Examples
+    --------
+    >>> feature_kind("Promoter"), feature_kind("polyA signal"), feature_kind("regulatory", "promoter")
+    ('promoter', 'polyA_signal', 'promoter')
+    """
+    kind = _KINDS.get("".join(filter(str.isalpha, kind)).lower(), kind)
     return _CLASSES.get(regulatory_class, kind) if kind == "regulatory" else kind
 
 
 #: Qualifiers that name a feature, best first (VectorBuilder's and ApE's among them), and those that tell what it is.
 _NAMES = (
-    *("label", "name", "standard_name", "official_designation", "ApEinfo_label"),
+    *("label", "name", "standard_name", "official_designation", "apeinfo_label"),
     *("gene", "product", "locus_tag"),
 )
 _NOTES = ("note", "function")
 #: Letters of a note that is a name, not a text, and words in it for what a feature is; others tell its colour.
 _SHORT = 40
 _WHAT = re.compile(r"promot|intr[oó]n|pol[yi][- ]?\(?a|enhancer|primer|\bpA\b", re.I)
+_COLOUR = re.compile(r"\W*colou?r\b", re.I)
 
 
-def feature_label(qualifiers: Mapping[str, str]) -> str:
+def feature_label(qualifiers: Mapping[str, Sequence[str]]) -> str:
     """Return a feature's name with what a short note says it is (``PGK1 (promoter)``); without a name the note.
 
     Parameters
     ----------
     qualifiers
-        The first value of each of its qualifiers.
+        The values of each of its qualifiers, whose names may be written with capitals.
     """
-    name = next((qualifiers[k] for k in _NAMES if qualifiers.get(k)), "")
-    note = next((qualifiers[k] for k in _NOTES if qualifiers.get(k)), "")
+    told = {key.lower(): [value for value in values if value] for key, values in qualifiers.items()}
+    name = next((told[k][0] for k in _NAMES if told.get(k)), "")
+    notes = [note for k in _NOTES for note in told.get(k, ()) if not _COLOUR.match(note)]
+    what = next((note for note in notes if len(note) <= _SHORT and _WHAT.search(note)), "")
     if not name:
-        return note
-    told = len(note) <= _SHORT and _WHAT.search(note) and note.lower() not in name.lower()
-    return f"{name} ({note})" if told else name
+        return what or next(iter(notes), "")
+    return f"{name} ({what})" if what and what.lower() not in name.lower() else name
 
 
 @dataclass(frozen=True)
