@@ -193,6 +193,30 @@ def test_an_annotated_promoter_is_known_however_its_map_says_it(tmp_path, promot
     assert len(found.sequence) == 106 + len(FRAME) + 180 + 6 + 25
 
 
+@pytest.mark.parametrize("promoter", ["PGK (human)", "annotated"])
+def test_a_frame_of_an_unknown_leader_begins_behind_the_promoter(tmp_path, promoter):
+    """Open to an ATG in PGK's promoter, the CAR's frame began there, and the promoter was none: "nothing known"."""
+    leader = "ATGAAACACCTGTGGTTCTTCCTCCTCCTGGTGGCAGCTCCCAGATGGGTCCTGTCC"
+    frame = leader + FRAME[63:]
+    bases, behind = P["hPGK_promoter"], P["hPGK_leader"] + "GCCACC"
+    feature = ""
+    if promoter == "annotated":
+        bases, behind = random_bases(300, 61) + "ATG" + "GCCAAGCTGACC" * 20, "GCCACC"
+        feature = f'     promoter        1..{len(bases)}\n                     /label="NFAT"\n'
+    text = bases + behind + frame + random_bases(30, 54) + P["bGH_polyA"]
+    lines = "".join(f"{i + 1:>9} {text[i : i + 60]}\n" for i in range(0, len(text), 60))
+    path = tmp_path / "v.gb"
+    path.write_text(
+        f"LOCUS       v {len(text)} bp    DNA     linear SYN 01-JAN-2020\n"
+        f"FEATURES             Location/Qualifiers\n{feature}ORIGIN\n{lines}//\n"
+    )
+    found = load_construct(path)
+    assert found.sequence[slice(*found.orf)].startswith(leader)
+    assert found.five.known
+    assert found.sequence.startswith((bases[-100:] if feature else "") + behind)
+    assert not {f["code"] for f in lint(found, rivals=[])} & {"no_signal_peptide", "missing_start"}
+
+
 @pytest.mark.parametrize("topology", ["circular", ""])
 def test_a_promoter_across_the_origin_in_a_table_of_tabs_is_read(tmp_path, topology):
     """Tabs hid every feature, and a map without a word on its topology was read as a line for all its features said."""

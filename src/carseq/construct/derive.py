@@ -10,9 +10,10 @@ a promoter's sequence is not known.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from carseq.construct.backbones import backbones
+from carseq.construct.coding import translate
 from carseq.construct.ltr import (
     FAMILIES,
     MAX_DOWNSTREAM,
@@ -24,9 +25,10 @@ from carseq.construct.ltr import (
     place_repeats,
 )
 from carseq.construct.model import End, Note
-from carseq.construct.orfs import MIN_ORF, Orf, find_orfs
+from carseq.construct.orfs import MIN_ORF, Orf, car_score, find_orfs
 from carseq.construct.parts import find_part, parts
 from carseq.construct.promoters import (
+    ANNOTATED_KEPT,
     Start,
     Stop,
     find_start,
@@ -38,6 +40,7 @@ from carseq.construct.promoters import (
     promoter_names,
     signal_at_end,
 )
+from carseq.construct.protein import has_signal_peptide
 from carseq.construct.setting import begins_in_gene, carriers, is_donor
 from carseq.construct.vectormap import VectorMap
 
@@ -50,6 +53,8 @@ _FOR_A_GENE = 300
 GUESSED_TAIL = 200
 #: An end of the mRNA that lies outside the file, and one that may lie in it but was not found.
 CUT, NOTHING = End("the file's end", False), End("nothing known", False)
+#: Bases behind a frame's beginning in which its promoter is looked for, and by which an annotated one may be too long.
+_HEAD, _FEATURE_SLACK = 1000, 10
 #: An R this near to a file's end is the mRNA's end: a base or two may be missing.
 _AT_END = 3
 
@@ -160,6 +165,32 @@ def _on_a_circle(strand: VectorMap, n: int, turned: bool, least: int) -> list[Ca
         both = place_repeats(moved.sequence, (placed.start, placed.end), own, plasmid)
         found.append(Candidate(moved, placed, both, tuple(plasmid), turned, True))
     return found
+
+
+def behind_promoter(found: Candidate) -> Candidate:
+    """Return a candidate whose frame begins behind its promoter.
+
+    Where no known leader tells the CAR's start, its frame may be open to an ATG in the promoter, before the start of
+    transcription, which is not in the mRNA.
+    """
+    vector, orf = found.vector, found.orf
+    promoter = find_start(vector, 0, min(orf.start + _HEAD, orf.end))
+    if promoter is None:
+        return found
+    floor = promoter.position + (ANNOTATED_KEPT - _FEATURE_SLACK if promoter.guess else 0)
+    if floor <= orf.start:
+        return found
+    first = orf.start + -(-(floor - orf.start) // 3) * 3
+    protein = translate(vector.sequence[first : orf.end])
+    at = protein.find("M")
+    own = protein[max(at, 0) :].rstrip("*")
+    if at < 0 or car_score(own) < orf.score:
+        return found
+    # The annotation of a promoter may end in the CAR's leader.
+    longer = translate(vector.sequence[orf.start : orf.end])
+    if promoter.guess and (has_signal_peptide(longer) or not has_signal_peptide(own)):
+        return found
+    return replace(found, orf=replace(orf, start=first + 3 * at))
 
 
 def is_vector(found: Candidate, asked: bool) -> bool:

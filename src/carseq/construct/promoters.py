@@ -41,7 +41,7 @@ _POLY_A = re.compile(
 )
 _POLY_A_KINDS = {"polyA_signal", "polyA_site"}
 #: Of an annotated promoter of unknown sequence, the last 100 nt are kept: PGK starts inside its feature.
-_ANNOTATED_KEPT = 100
+ANNOTATED_KEPT = 100
 #: A vector's mRNA is cut 10-30 nt behind AATAAA (Proudfoot 2011 Genes Dev 25:1770).
 CLEAVAGE = 25
 #: Retroviral U3 promoters: name, part. Their mRNA begins where the part ends (30 nt behind the TATA box).
@@ -211,7 +211,7 @@ def find_start(vector: VectorMap, lo: int, hi: int) -> Start | None:
     if known and (nearest is None or nearest.start - 50 <= known[-1].position):
         return known[-1]
     if nearest is not None:
-        position = max(nearest.start, min(nearest.end, hi) - _ANNOTATED_KEPT)
+        position = max(nearest.start, min(nearest.end, hi) - ANNOTATED_KEPT)
         return Start(position, nearest.label or "annotated promoter", guess=True)
     return None
 

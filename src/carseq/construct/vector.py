@@ -10,6 +10,7 @@ from carseq.construct.coding import reverse_complement, translate
 from carseq.construct.derive import (
     CUT,
     Candidate,
+    behind_promoter,
     candidates,
     is_vector,
     transcribed,
@@ -278,11 +279,12 @@ def _locate(vector: VectorMap, form: Form, path: str | Path) -> tuple[Candidate,
     if circular and not any(judge_protein(_protein(c)).is_car for c in _top(found)):
         # A frame that is open at the end of a map wrongly called circular.
         found += candidates(vector, linear=True, circle=False)
-    for candidate in _top(found):
+    likely = [behind_promoter(c) for c in _top(found)]
+    for candidate in likely:
         verdict = judge_protein(_protein(candidate))
         if verdict.is_car:
             _refuse_two(found, candidate, path)
-            return _most_known(candidate, _top(found)), verdict
+            return _most_known(candidate, likely), verdict
     # A base lost behind a short binder (a VHH, a ligand) leaves a short frame; one that signals is a gene of its own.
     short = candidates(vector, linear=not circular, circle=form != "provirus", least=_BROKEN_ORF)
     short = [c for c in short if not signals(_protein(c))]
