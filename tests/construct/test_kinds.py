@@ -497,6 +497,50 @@ def test_a_base_lost_behind_a_short_binder_is_a_frameshift(tmp_path, head, behin
     assert faults(tmp_path, frame[:at] + frame[at + 1 :])["frameshift"] == "error"
 
 
+UNKNOWN = "MKHLWFFLLLVAAPRWVLS"
+TANDEM = UNKNOWN + SCFV + "GGGGS" + SCFV + INNER
+KILLER = "".join(
+    DOMAIN[n] if n else SCFV
+    for n in ("CD8A signal peptide", "", "IgG4 hinge", "CD8A transmembrane", "DAP12")
+)
+
+
+@pytest.mark.parametrize(
+    ("protein", "residue", "change", "code"),
+    [
+        # Of an unknown leader nothing told: "no signal peptide", or "no binder", as a warning.
+        (TANDEM, 330, "", "frameshift"),
+        (TANDEM, 330, "TAA", "premature_stop"),
+        (UNKNOWN + SCFV + INNER, 150, "A", "frameshift"),
+        # A base lost in the last residues of DAP12 was not told, and its CAR refused where the shift lies before it.
+        (KILLER, len(KILLER) - 20, "", "frameshift"),
+        (KILLER, len(KILLER) - 64, "", "frameshift"),
+    ],
+)
+def test_a_fault_behind_an_unknown_leader_or_in_another_signalling_domain_is_told(
+    tmp_path, protein, residue, change, code
+):
+    frame, at = coded(protein), 3 * residue
+    broken = frame[:at] + change + frame[at + (3 if len(change) == 3 else 1 - 2 * len(change)) :]
+    assert faults(tmp_path, broken)[code] == "error"
+    assert not {"frameshift", "premature_stop"} & set(faults(tmp_path, frame))
+
+
+@pytest.mark.parametrize("at", [300, 1040], ids=["VL", "DAP12"])
+def test_the_mrna_of_a_broken_car_behind_a_long_partner_begins_at_its_promoter(tmp_path, at):
+    """Its second half was the CAR, 2.5 kb from the promoter: the mRNA began 60 nt before that, or was refused."""
+    partner = DOMAIN["IL2 signal peptide"] + DOMAIN["IL12B"] + "GGGGS" + DOMAIN["IL12A"]
+    partner += f"GSG{DOMAIN['P2A']}"
+    car = KILLER if at > 1000 else CAR
+    frame = coded(partner + car)
+    at += 3 * len(partner)
+    leader = spacer(900).replace("ATG", "ACG")
+    found = read(tmp_path, HIV + EF1A + leader + frame[:at] + frame[at + 1 :] + SIN)
+    assert found.five.what == "EF1alpha promoter"
+    assert found.sequence.startswith(parts()["EF1A_exon1"] + leader)
+    assert {f["code"] for f in lint(found, rivals=[]) if f["level"] == "error"} >= {"frameshift"}
+
+
 def test_the_promoter_of_a_gene_with_a_poly_a_signal_of_its_own_is_not_the_cars(tmp_path):
     """The CAR's mRNA was taken to begin at the promoter of the gene before it, whose mRNA a poly(A) signal ends."""
     gene = EF1A + coded(f"M{DOMAIN['EGFP']}") + parts()["bGH_polyA"]

@@ -55,6 +55,8 @@ GUESSED_TAIL = 200
 CUT, NOTHING = End("the file's end", False), End("nothing known", False)
 #: Bases behind a frame's beginning in which its promoter is looked for, and by which an annotated one may be too long.
 _HEAD, _FEATURE_SLACK = 1000, 10
+#: Bases between two frames of one CAR that a lost base parts.
+_BROKEN_BESIDE = 900
 #: An R this near to a file's end is the mRNA's end: a base or two may be missing.
 _AT_END = 3
 
@@ -347,6 +349,8 @@ def _five_prime(found: Candidate, end: int, notes: list[Note]) -> tuple[int, End
     vector, orf, repeats = found.vector, found.orf, found.repeats
     lo = repeats.five.end if repeats.five else 0
     promoter = find_start(vector, lo, orf.start)
+    if promoter is None and (begun := _broken_before(vector, orf)) is not None:
+        promoter = find_start(vector, lo, begun)
     foreign = None if promoter is None else _ended(vector, promoter.position, orf.start)
     if promoter is not None and foreign is not None:
         if _is_flanked(vector.sequence[promoter.position : orf.start]):
@@ -423,6 +427,21 @@ def _five_prime(found: Candidate, end: int, notes: list[Note]) -> tuple[int, End
         )
     )
     return start, CUT if start == 0 else NOTHING, None
+
+
+def _broken_before(vector: VectorMap, orf: Orf) -> int | None:
+    """Return where a frame with parts of a CAR or its partner begins that ends close before the CAR's, or None.
+
+    A base too few or too many then parts the two: their promoter may lie farther from the CAR's frame than a leader is
+    long.
+    """
+    lo = max(0, orf.start - MAX_UPSTREAM)
+    near = [
+        lo + o.start
+        for o in find_orfs(vector.sequence[lo : orf.start + _BROKEN_BESIDE], MIN_ORF)
+        if abs(lo + o.end - orf.start) <= _BROKEN_BESIDE and lo + o.start < orf.start and o.score
+    ]
+    return min(near, default=None)
 
 
 #: Sites of the recombinases Cre (the arms of loxP and its variants) and Flp, either strand.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import edlib
 
+from carseq.construct.antibody import variable_domains
 from carseq.construct.coding import STOPS, translate
 from carseq.construct.findings import Level
 from carseq.construct.identify import INHIBITORY
@@ -29,6 +30,8 @@ _JOINT = 90
 #: Edits (share) of a run of a marker's residues, and bases between a 2A peptide and the first such run or the CAR's
 #: binder: a leader, a tag, two linkers.
 _RUN_EDITS, _LEADER = 0.12, 300
+#: Bases before a frame in which a variable domain is its own, and residues behind its start in which that may end.
+_BINDER_REACH, _SECOND_V = 3000, 60
 #: Most bases of a linker between two proteins that are one switch (FKBP12 and caspase 9).
 _LINKER = 60
 #: Residues at either end of a 2A peptide that tell it where a base was lost within.
@@ -182,7 +185,7 @@ def reading_faults(construct: Construct) -> list[Fault]:
         found += _run_on(construct)
     found += joints
     if not found:
-        found += _no_signal_peptide(construct)
+        found += _binder_before(construct) or _no_signal_peptide(construct)
     missing = _missing_domains(construct, [*inside, *outside])
     # What a shift or a stop codon takes out of the frame does not lack besides; a CD3zeta whose rest is in another
     # frame is not cut off.
@@ -439,6 +442,52 @@ def _broken_behind(construct: Construct, joints: list[tuple[int, int]], inner: i
     ]
 
 
+def _binder_before(construct: Construct) -> list[Fault]:
+    """Return the fault of a CAR whose frame begins behind a variable domain of it: a base or a stop codon parts them.
+
+    Where its leader is a known one, that tells; of an unknown leader nothing else does.
+    """
+    assert construct.orf is not None
+    start, sequence = construct.orf[0], construct.sequence
+    if is_joined(sequence, start):
+        return []
+    lo = max(0, start - _BINDER_REACH)
+    before = [
+        Piece(
+            d.name, "binder", (lo + offset) % 3, lo + offset + 3 * d.start, lo + offset + 3 * d.end
+        )
+        for offset in range(3)
+        for d in variable_domains(translate(sequence[lo + offset : start + 3 * _SECOND_V]))
+    ]
+    own = start % 3
+    before = [
+        p
+        for p in before
+        if p.start < start
+        # In the CAR's own frame a stop codon parts it from that.
+        and (p.frame != own or "*" in translate(sequence[p.end : start]))
+        and not _is_apart(construct, p)
+    ]
+    if not before:
+        return []
+    last = max(before, key=lambda p: p.end)
+    shifted = last.frame != own
+    return [
+        Fault(
+            "frameshift" if shifted else "premature_stop",
+            f"{last.name} (bases {last.start + 1}-{last.end}) lies before the CAR's reading frame, "
+            + (
+                "in another one: an insertion or deletion breaks the frame."
+                if shifted
+                else "and a stop codon between them."
+            ),
+            "Check the map there; compare it with the reads (`carseq construct FILE --bam READS.bam`).",
+            last.end,
+            "error",
+        )
+    ]
+
+
 def _no_signal_peptide(construct: Construct) -> list[Fault]:
     """Return the fault of a CAR without a signal peptide: a base in it, or its start codon, may be lost."""
     assert construct.orf is not None
@@ -564,19 +613,21 @@ def _missing_domains(construct: Construct, found: list[Piece]) -> list[Fault]:
 
 
 def _shifted_zeta(construct: Construct) -> Fault | None:
-    """Return the fault of a CD3zeta whose beginning and rest are in different frames, or None."""
+    """Return the fault of a signalling domain whose beginning and rest are in different frames, or None."""
     assert construct.orf is not None
     start, protein = construct.orf[0], construct.protein
     places = []
-    for domain in known_proteins("CD3zeta"):
+    for domain in known_proteins("CD3zeta", "signalling"):
         zeta = domain.sequence
         hit = edlib.align(zeta[:_MIN_PIECE], protein, mode="HW", task="locations", k=3)
         first = hit["locations"][0][0] if hit["editDistance"] >= 0 else 0
+        if not first and domain.kind != "CD3zeta":
+            continue
         if zeta[-_MIN_REST:] in protein[first:]:
             # In frame to its end, whatever another species' looks like in another frame.
             return None
-        places.append((zeta, first))
-    for zeta, first in places:
+        places.append((domain.name, zeta, first))
+    for name, zeta, first in places:
         lo = start + 3 * first
         size = 3 * (len(zeta) + 12) if first else len(construct.sequence)
         for n in range(len(zeta) - _MIN_PIECE, _MIN_REST - 1, -3):
@@ -588,7 +639,7 @@ def _shifted_zeta(construct: Construct) -> Fault | None:
                     base = lo + shift + 3 * found[0][0]
                     return Fault(
                         "frameshift",
-                        f"The reading frame breaks in CD3zeta before base {base + 1}, from where on its last {n} "
+                        f"The reading frame breaks in {name} before base {base + 1}, from where on its last {n} "
                         "residues are in another frame. An insertion or deletion breaks the frame.",
                         "Check the map there; compare it with the reads (`carseq construct FILE --bam READS.bam`).",
                         base,

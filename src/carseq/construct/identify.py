@@ -180,12 +180,15 @@ def is_broken_car(sequence: str, start: int) -> bool:
         antibodies = [(frame, d.end) for d in variable_domains(protein)]
         kinds |= {"antibody"} if antibodies else set()
         begins += antibodies
+    # The frame itself holds the beginning: another one (HIV's env) may lie before a broken CAR.
+    begins = [(f, end) for f, end in begins if f == 0 and "*" not in proteins[0][:end]]
     # Beginning and signalling part must be apart: in two frames, or in one with a stop codon between them.
     apart = any(
         f != g or "*" in proteins[f][end:first] for f, end in begins for g, first in signals
     )
-    # Where the shift lies in the membrane part, and the hinge is short, binder and CD3zeta tell alone.
-    return bool(apart and (kinds & {"transmembrane", "hinge"} or {"antibody", "CD3zeta"} <= kinds))
+    # Where the shift lies in the membrane part, and the hinge is short, binder and signalling part tell alone.
+    alone = "antibody" in kinds and kinds & {"CD3zeta", "signalling"}
+    return bool(apart and (kinds & {"transmembrane", "hinge"} or alone))
 
 
 def what_it_holds(sequence: str) -> list[str]:

@@ -53,6 +53,17 @@ def is_joined(sequence: str, start: int) -> bool:
     return any(find_protein(d.sequence, last, 0.15) for d in known_proteins("2A peptide"))
 
 
+def behind_last_2a(sequence: str, start: int, end: int) -> int:
+    """Return where the protein behind the last 2A peptide of a reading frame begins; ``start`` where it has none."""
+    protein = translate(sequence[start:end])
+    ends = [
+        last
+        for d in known_proteins("2A peptide")
+        for _, last, _ in find_protein(d.sequence, protein, 0.15)
+    ]
+    return start + 3 * max(ends, default=0)
+
+
 def _is_open(sequence: str, start: int) -> bool:
     """Whether no stop codon lies in frame between the file's beginning and ``start``."""
     return "*" not in translate(sequence[start % 3 : start])

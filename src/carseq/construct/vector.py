@@ -25,7 +25,7 @@ from carseq.construct.parts import find_part, parts
 from carseq.construct.promoters import encoded_tail, find_start
 from carseq.construct.protein import CAR_KINDS, UNNAMED, protein_domains
 from carseq.construct.reading import read_vector
-from carseq.construct.setting import setting_notes
+from carseq.construct.setting import behind_last_2a, setting_notes
 from carseq.construct.vectormap import Feature, VectorMap
 from carseq.errors import CarseqError
 
@@ -289,7 +289,10 @@ def _locate(vector: VectorMap, form: Form, path: str | Path) -> tuple[Candidate,
     short = candidates(vector, linear=not circular, circle=form != "provirus", least=_BROKEN_ORF)
     short = [c for c in short if not signals(_protein(c))]
     for candidate in (*_top(found), *_top(short, 4 * _TRIED)):
-        if is_broken_car(candidate.vector.sequence, candidate.orf.start):
+        bases, orf = candidate.vector.sequence, candidate.orf
+        # The CAR's own protein may lie behind a long partner.
+        own = behind_last_2a(bases, orf.start, orf.end)
+        if any(is_broken_car(bases, start) for start in dict.fromkeys((orf.start, own))):
             return candidate, Verdict(True, "")
     if not found:
         raise _no_car(vector, path, "")
