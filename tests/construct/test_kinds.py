@@ -498,6 +498,19 @@ def test_a_base_lost_behind_a_short_binder_is_a_frameshift(tmp_path, head, behin
 
 
 UNKNOWN = "MKHLWFFLLLVAAPRWVLS"
+
+
+@pytest.mark.parametrize("vector", ["MSGV1", "SFG"])
+@pytest.mark.parametrize("piece", [0, -400])
+def test_a_frame_of_an_unknown_leader_begins_behind_the_psi_intron(tmp_path, vector, piece):
+    """Open to an ATG in it, the frame began there, with 108 residues too many, and the spliced mRNA was none."""
+    ends, own = backbones()[vector], UNKNOWN + CAR[21:]
+    found = read(tmp_path, ends.five[piece:] + "GCCA" + coded(own) + ends.three)
+    assert found.protein == own
+    assert bool(found.introns) is (piece == 0)
+    assert not {f["code"] for f in lint(found, rivals=[])} & {"no_signal_peptide", "missing_start"}
+
+
 TANDEM = UNKNOWN + SCFV + "GGGGS" + SCFV + INNER
 KILLER = "".join(
     DOMAIN[n] if n else SCFV

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from carseq.construct.backbones import backbones
 from carseq.construct.coding import translate
+from carseq.construct.introns import acceptors, find_introns, is_intron
 from carseq.construct.ltr import (
     FAMILIES,
     MAX_DOWNSTREAM,
@@ -25,8 +26,8 @@ from carseq.construct.ltr import (
     place_repeats,
 )
 from carseq.construct.model import End, Note
-from carseq.construct.orfs import MIN_ORF, Orf, car_score, find_orfs
-from carseq.construct.parts import find_part, parts
+from carseq.construct.orfs import MAX_DOMAIN_EDITS, MIN_ORF, Orf, car_score, find_orfs
+from carseq.construct.parts import find_part, find_protein, known_proteins, parts
 from carseq.construct.promoters import (
     ANNOTATED_KEPT,
     Start,
@@ -53,8 +54,9 @@ _FOR_A_GENE = 300
 GUESSED_TAIL = 200
 #: An end of the mRNA that lies outside the file, and one that may lie in it but was not found.
 CUT, NOTHING = End("the file's end", False), End("nothing known", False)
-#: Bases behind a frame's beginning in which its promoter is looked for, and by which an annotated one may be too long.
-_HEAD, _FEATURE_SLACK = 1000, 10
+#: Bases before and behind a frame's beginning in which its promoter and introns are looked for, and by which an
+#: annotated promoter may be too long.
+_HEAD_BEFORE, _HEAD, _FEATURE_SLACK = 3000, 1000, 10
 #: Bases between two frames of one CAR that a lost base parts.
 _BROKEN_BESIDE = 900
 #: An R this near to a file's end is the mRNA's end: a base or two may be missing.
@@ -169,30 +171,39 @@ def _on_a_circle(strand: VectorMap, n: int, turned: bool, least: int) -> list[Ca
     return found
 
 
-def behind_promoter(found: Candidate) -> Candidate:
-    """Return a candidate whose frame begins behind its promoter.
+def begun_late(vector: VectorMap, orf: Orf) -> Orf:
+    """Return a frame that begins behind the CAR's promoter and the last intron before it.
 
     Where no known leader tells the CAR's start, its frame may be open to an ATG in the promoter, before the start of
-    transcription, which is not in the mRNA.
+    transcription, or in an intron (MSGV1's and SFG's psi intron is, in one of three frames): neither is in the mRNA
+    that is translated.
     """
-    vector, orf = found.vector, found.orf
-    promoter = find_start(vector, 0, min(orf.start + _HEAD, orf.end))
-    if promoter is None:
-        return found
-    floor = promoter.position + (ANNOTATED_KEPT - _FEATURE_SLACK if promoter.guess else 0)
+    sequence = vector.sequence
+    lo, hi = max(0, orf.start - _HEAD_BEFORE), min(orf.start + _HEAD, orf.end)
+    promoter = find_start(vector, 0, hi)
+    named = [(f.start - lo, f.end - lo) for f in vector.features if is_intron(f) and f.is_sense]
+    window = sequence[lo:hi]
+    ends = [end for _, end in find_introns(window, (hi - lo, hi - lo), named)]
+    # A piece of a vector may have the psi intron's end alone.
+    floors = [lo + end for end in (*ends, *acceptors(window))]
+    floor, guess = max(floors, default=0), False
+    if promoter is not None:
+        kept = ANNOTATED_KEPT - _FEATURE_SLACK if promoter.guess else 0
+        floor, guess = max((floor, False), (promoter.position + kept, promoter.guess))
     if floor <= orf.start:
-        return found
-    first = orf.start + -(-(floor - orf.start) // 3) * 3
-    protein = translate(vector.sequence[first : orf.end])
-    at = protein.find("M")
-    own = protein[max(at, 0) :].rstrip("*")
+        return orf
+    longer = translate(sequence[orf.start : orf.end])
+    at = longer.find("M", -(-(floor - orf.start) // 3))
+    own, head = longer[max(at, 0) :].rstrip("*"), longer[:at]
+    partners = known_proteins("marker", "switch", "2A peptide")
     if at < 0 or car_score(own) < orf.score:
-        return found
+        return orf
+    if any(find_protein(d.sequence, head, MAX_DOMAIN_EDITS) for d in partners):
+        return orf
     # The annotation of a promoter may end in the CAR's leader.
-    longer = translate(vector.sequence[orf.start : orf.end])
-    if promoter.guess and (has_signal_peptide(longer) or not has_signal_peptide(own)):
-        return found
-    return replace(found, orf=replace(orf, start=first + 3 * at))
+    if guess and (has_signal_peptide(longer) or not has_signal_peptide(own)):
+        return orf
+    return replace(orf, start=orf.start + 3 * at)
 
 
 def is_vector(found: Candidate, asked: bool) -> bool:

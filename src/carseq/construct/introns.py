@@ -11,6 +11,7 @@ import re
 
 from carseq.construct.model import Construct
 from carseq.construct.parts import find_part, find_sites, parts
+from carseq.construct.vectormap import Feature
 
 #: Bases on either side of a splice site that are looked for.
 _DONOR_BEFORE, _DONOR_AFTER = 30, 12
@@ -39,6 +40,14 @@ _DONOR, _ACCEPTOR = re.compile("GT[AG]AG[TGC]"), re.compile("[CT]AG")
 _WITHIN, _BEYOND, _TRACT, _PYRIMIDINES, _SHORTEST = 70, 10, 14, 9, 50
 #: Introns known from end to end.
 _WHOLE_INTRONS = ("pCI_intron", "SV40_late_intron", "MVM_intron")
+#: Words for an intron.
+_INTRON = re.compile(r"(?<![a-z])intr[oó]ne?(?![a-z])|интрон|内含子|イントロン", re.I)
+
+
+def is_intron(feature: Feature) -> bool:
+    """Whether a feature is an intron by its kind or its name; primers and sites are named after introns too."""
+    named = feature.kind == "misc_feature" and _INTRON.search(feature.label)
+    return feature.kind == "intron" or bool(named)
 
 
 def donors() -> list[str]:
@@ -66,6 +75,11 @@ def _junctions(site: str, before: int, sequence: str) -> list[int]:
         # With an indel in the site, the nearer side tells: the bases behind it are fewer.
         found.append(start + before if end - start == len(site) else end - after)
     return found
+
+
+def acceptors(sequence: str) -> list[int]:
+    """Return the env acceptors of gamma-retroviral leaders in a sequence: where the second exon begins."""
+    return _junctions(acceptor(), _ACCEPTOR_BEFORE, sequence)
 
 
 def _far(names: tuple[str, ...], site: str, after: int, sequence: str) -> list[int]:
@@ -117,7 +131,7 @@ def splice_sites(transcript: str) -> tuple[int, int] | None:
     ('GGGAG', 'GTAAGC', 'AAG', 'CTCACTTACAGG')
     """
     cuts = sorted(p for site in donors() for p in _junctions(site, _DONOR_BEFORE, transcript))
-    joins = _junctions(acceptor(), _ACCEPTOR_BEFORE, transcript)
+    joins = acceptors(transcript)
     cuts = cuts or _far(_DONOR_PARTS, "GTAAGC", _FAR_AFTER, transcript)
     if cuts and not joins:
         joins = _far(_ACCEPTOR_PARTS, "CTCACTTACAGG", _ACCEPTOR_AFTER, transcript)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -10,7 +11,7 @@ from carseq.construct.coding import reverse_complement, translate
 from carseq.construct.derive import (
     CUT,
     Candidate,
-    behind_promoter,
+    begun_late,
     candidates,
     is_vector,
     transcribed,
@@ -18,7 +19,7 @@ from carseq.construct.derive import (
     transcript_stop,
 )
 from carseq.construct.identify import Verdict, is_broken_car, judge_protein, what_it_holds
-from carseq.construct.introns import find_introns, splice_sites
+from carseq.construct.introns import find_introns, is_intron, splice_sites
 from carseq.construct.model import Construct, End, Note, Transcript, forms
 from carseq.construct.orfs import Orf, car_orf, find_orfs, n_signalling, open_frame, signals
 from carseq.construct.parts import find_part, parts
@@ -26,7 +27,7 @@ from carseq.construct.promoters import encoded_tail, find_start
 from carseq.construct.protein import CAR_KINDS, UNNAMED, protein_domains
 from carseq.construct.reading import read_vector
 from carseq.construct.setting import behind_last_2a, setting_notes
-from carseq.construct.vectormap import Feature, VectorMap
+from carseq.construct.vectormap import VectorMap
 from carseq.errors import CarseqError
 
 __all__ = [
@@ -60,7 +61,6 @@ _PUT_ON = re.compile(r"The (5' and 3'|5'|3') ends? of the mRNA")
 _TAIL = re.compile("(?:A{25,}[CGT][ACGT]{0,14}?[CGT])?A{10,}$")
 #: A tail of so many A is that of an mRNA made in vitro, which ends with it; a cloned cDNA has fewer. Bases of a codon.
 _MADE, _CODON = 60, 3
-_INTRON = re.compile(r"(?<![a-z])intr[oó]ne?(?![a-z])|интрон|内含子|イントロン", re.I)
 _MISSING = (
     ("binder", "binder (scFv, VHH)"),
     ("hinge", "hinge"),
@@ -116,7 +116,7 @@ def _whole(vector: VectorMap, name: str, form: Form, path: str | Path) -> Constr
     # The map on the strand read, and where on it the mRNA begins.
     strand, first = vector, 0
     if form in ("transcript", "orf"):
-        orf = _read_frame(_trimmed(vector.sequence)[0], path, form)
+        orf = begun_late(vector, _read_frame(_trimmed(vector.sequence)[0], path, form))
         orf = _with_stop(orf, vector.sequence)
         sequence, tail = _trimmed(vector.sequence, orf)
         verdict = judge_protein(translate(sequence[orf.start : orf.end]).rstrip("*"))
@@ -188,7 +188,7 @@ def _whole(vector: VectorMap, name: str, form: Form, path: str | Path) -> Constr
     annotated = [
         (f.start - first, f.end - first)
         for f in strand.features
-        if _is_intron(f) and f.is_sense and first < f.start
+        if is_intron(f) and f.is_sense and first < f.start
     ]
     introns = find_introns(sequence, place, annotated) if shape != "orf" else []
     return Construct(
@@ -201,12 +201,6 @@ def _whole(vector: VectorMap, name: str, form: Form, path: str | Path) -> Constr
         five,
         three,
     )
-
-
-def _is_intron(feature: Feature) -> bool:
-    """Whether a feature is an intron by its kind or its name; primers and sites are named after introns too."""
-    named = feature.kind == "misc_feature" and _INTRON.search(feature.label)
-    return feature.kind == "intron" or bool(named)
 
 
 def _is_surrogate(vector: VectorMap) -> bool:
@@ -279,7 +273,7 @@ def _locate(vector: VectorMap, form: Form, path: str | Path) -> tuple[Candidate,
     if circular and not any(judge_protein(_protein(c)).is_car for c in _top(found)):
         # A frame that is open at the end of a map wrongly called circular.
         found += candidates(vector, linear=True, circle=False)
-    likely = [behind_promoter(c) for c in _top(found)]
+    likely = [replace(c, orf=begun_late(c.vector, c.orf)) for c in _top(found)]
     for candidate in likely:
         verdict = judge_protein(_protein(candidate))
         if verdict.is_car:
