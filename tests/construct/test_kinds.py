@@ -512,6 +512,27 @@ def test_a_frame_of_an_unknown_leader_begins_behind_the_psi_intron(tmp_path, vec
 
 
 TANDEM = UNKNOWN + SCFV + "GGGGS" + SCFV + INNER
+
+
+@pytest.mark.parametrize("residue", [60, 8], ids=["partner", "leader"])
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_plasmid_whose_origin_lies_in_the_first_part_of_the_frame_is_read_across_it(
+    tmp_path, residue, turned
+):
+    """Without an LTR the line was read, whose frame lacks what lies before the origin: a partner, half the leader."""
+    joint = f"GSG{DOMAIN['P2A']}"
+    partner = DOMAIN["CD19 signal peptide"] + DOMAIN["CD19t"] + joint
+    marked = CAR + joint + DOMAIN["TRBV signal peptide"] + DOMAIN["RQR8"]
+    own = partner + CAR if residue > 20 else marked
+    frame, at = coded(own), 3 * residue
+    behind = parts()["bGH_polyA"] + spacer(80) + parts()["AmpR_gene"] + parts()["pUC_ori"]
+    text = frame[at:] + behind + spacer(90) + EF1A + "GCCACC" + frame[:at]
+    found = read(tmp_path, reverse_complement(text) if turned else text)
+    assert found.protein == own
+    assert found.five.what == "EF1alpha promoter"
+    assert found.sequence.index(frame) == len(parts()["EF1A_exon1"]) + 6
+
+
 KILLER = "".join(
     DOMAIN[n] if n else SCFV
     for n in ("CD8A signal peptide", "", "IgG4 hinge", "CD8A transmembrane", "DAP12")

@@ -195,13 +195,13 @@ def begun_late(vector: VectorMap, orf: Orf) -> Orf:
     longer = translate(sequence[orf.start : orf.end])
     at = longer.find("M", -(-(floor - orf.start) // 3))
     own, head = longer[max(at, 0) :].rstrip("*"), longer[:at]
-    partners = known_proteins("marker", "switch", "2A peptide")
+    partners = known_proteins("marker", "switch", "2A peptide", "signal peptide", "binder")
     if at < 0 or car_score(own) < orf.score:
         return orf
     if any(find_protein(d.sequence, head, MAX_DOMAIN_EDITS) for d in partners):
         return orf
     # The annotation of a promoter may end in the CAR's leader.
-    if guess and (has_signal_peptide(longer) or not has_signal_peptide(own)):
+    if sum((guess, has_signal_peptide(longer), not has_signal_peptide(own))) > 1:
         return orf
     return replace(orf, start=orf.start + 3 * at)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from math import isnan
 from pathlib import Path
 from typing import Literal
 
@@ -278,7 +279,8 @@ def _locate(vector: VectorMap, form: Form, path: str | Path) -> tuple[Candidate,
         verdict = judge_protein(_protein(candidate))
         if verdict.is_car:
             _refuse_two(found, candidate, path)
-            return _most_known(candidate, likely), verdict
+            candidate = _across_the_origin(candidate, likely)
+            return _most_known(candidate, likely), judge_protein(_protein(candidate))
     # A base lost behind a short binder (a VHH, a ligand) leaves a short frame; one that signals is a gene of its own.
     short = candidates(vector, linear=not circular, circle=form != "provirus", least=_BROKEN_ORF)
     short = [c for c in short if not signals(_protein(c))]
@@ -299,6 +301,20 @@ def _locate(vector: VectorMap, form: Form, path: str | Path) -> tuple[Candidate,
 
 def _top(found: list[Candidate], n: int = _TRIED) -> list[Candidate]:
     return sorted(found, key=lambda c: c.rank, reverse=True)[:n]
+
+
+def _across_the_origin(best: Candidate, others: list[Candidate]) -> Candidate:
+    """Return the way to read a plasmid's frame across its origin, where a line cuts known parts off its beginning."""
+    sequence, start = best.vector.sequence, best.orf.start
+    if best.rotated or not best.backbone or "*" in translate(sequence[start % 3 : start]):
+        return best
+    longer = [c for c in others if c.rotated and _frame(c).endswith(_frame(best))]
+    return max([best, *longer], key=lambda c: _n_known(_protein(c)))
+
+
+def _n_known(protein: str) -> int:
+    """Return how many residues of a protein lie in known domains."""
+    return sum(d.end - d.start for d in protein_domains(protein) if not isnan(d.identity))
 
 
 def _most_known(best: Candidate, others: list[Candidate]) -> Candidate:
