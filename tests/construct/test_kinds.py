@@ -533,6 +533,22 @@ def test_a_plasmid_whose_origin_lies_in_the_first_part_of_the_frame_is_read_acro
     assert found.sequence.index(frame) == len(parts()["EF1A_exon1"]) + 6
 
 
+@pytest.mark.parametrize(
+    ("place", "overlap"), [(60, 40), (60, 900), (1560, 40)], ids=["short", "long", "tail"]
+)
+def test_a_circle_whose_file_ends_as_it_begins_is_read_once(tmp_path, place, overlap):
+    """An assembler's overlap stood twice in the mRNA: a frameshift in the CAR, and unsaid behind it."""
+    own = EF1A + "GCCACC" + FRAME
+    plasmid = parts()["AmpR_gene"] + parts()["pUC_ori"] + spacer(90) + HIV + own + SIN
+    at = plasmid.index(FRAME) + place
+    circle = plasmid[at:] + plasmid[:at]
+    found = read(tmp_path, circle + circle[:overlap])
+    assert found.protein == CAR
+    assert found.sequence == read(tmp_path, plasmid).sequence
+    told = dict(found.notes)["read_as_circle"]
+    assert f"last {overlap} bases repeat its first ones" in told
+
+
 KILLER = "".join(
     DOMAIN[n] if n else SCFV
     for n in ("CD8A signal peptide", "", "IgG4 hinge", "CD8A transmembrane", "DAP12")

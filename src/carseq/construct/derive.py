@@ -117,7 +117,7 @@ def candidates(
     found = []
     for turned in (False, True):
         strand = vector.reverse() if turned else vector
-        sequence, n = strand.sequence, len(strand.sequence)
+        sequence = strand.sequence
         if linear:
             orfs = _frames(sequence, least)
             repeats = find_all_repeats(sequence) if orfs else []
@@ -126,7 +126,11 @@ def candidates(
                 placed = place_repeats(sequence, (orf.start, orf.end), repeats, backbone)
                 found.append(Candidate(strand, orf, placed, tuple(backbone), turned, False))
         if circle:
-            found += _on_a_circle(strand, n, turned, least)
+            ring = strand.once()
+            # A provirus, which has no bacterial part, ends as it begins.
+            if ring is not strand and not find_backbone(sequence):
+                ring = strand
+            found += _on_a_circle(ring, len(ring.sequence), turned, least)
     return found
 
 

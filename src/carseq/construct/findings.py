@@ -129,7 +129,10 @@ CODES: dict[str, Code] = {
         "transcribed from an endogenous gene",
     ),
     "read_as_circle": Code(
-        "warn", "a map called linear was read as a circle", "Check the map's topology.", True
+        "warn",
+        "a map called linear, or one that ends as it begins, was read as a circle",
+        "Check the map's topology.",
+        True,
     ),
     "read_with_remarks": Code("info", "something of the file was passed over", "", True),
     "reverse_strand": Code("info", "the map was turned round", "", True),

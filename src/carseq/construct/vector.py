@@ -140,6 +140,14 @@ def _whole(vector: VectorMap, name: str, form: Form, path: str | Path) -> Constr
                 )
             )
         strand = best.vector
+        if (n_twice := len(vector.sequence) - len(strand.sequence)) > 0:
+            notes.append(
+                (
+                    "read_as_circle",
+                    f"The file's last {n_twice:,} bases repeat its first ones: it was read as a circle that has them "
+                    "once.",
+                )
+            )
         sequence, orf = strand.sequence, best.orf
         if is_vector(best, form in ("plasmid", "provirus")):
             _refuse_underivable(best, form, path)

@@ -91,6 +91,10 @@ def feature_label(qualifiers: Mapping[str, Sequence[str]]) -> str:
     return f"{name} ({what})" if what and what.lower() not in name.lower() else name
 
 
+#: Bases of the shortest and of the longest overlap of a circle's ends in a file.
+_OVERLAP, _MAX_OVERLAP = 30, 3000
+
+
 @dataclass(frozen=True)
 class VectorMap:
     """A vector's sequence with what its file says about it.
@@ -140,3 +144,17 @@ class VectorMap:
         )
         sequence = self.sequence[origin:] + self.sequence[:origin]
         return replace(self, sequence=sequence, features=tuple(f for f in moved if f.end <= n))
+
+    def once(self) -> VectorMap:
+        """Return the map of a circle without the last bases that repeat its first ones, as an assembler leaves them.
+
+        A file that calls itself a circle is one as it is, and so is one whose ends are no more than a short repeat.
+        """
+        bases = self.sequence
+        at = bases.find(bases[:_OVERLAP], max(_OVERLAP, len(bases) - _MAX_OVERLAP))
+        while at >= 0 and not bases.startswith(bases[at:]):
+            at = bases.find(bases[:_OVERLAP], at + 1)
+        if at < 0 or self.circular is not None:
+            return self
+        features = tuple(f for f in self.features if f.end <= at)
+        return replace(self, sequence=bases[:at], features=features)
