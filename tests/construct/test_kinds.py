@@ -396,6 +396,11 @@ TWINS = coded(f"{CAR}GSG{DOMAIN['T2A']}{DOMAIN['CD8A signal peptide']}{DOMAIN['E
 TAGGED = coded(f"{CAR}GSG{DOMAIN['P2A']}{DOMAIN['EGFP']}")
 FUSED = coded(f"{CAR}SGGGGSGS{DOMAIN['EGFP']}")
 SWITCHED = coded(f"M{DOMAIN['FKBP12']}SGGGS{DOMAIN['iCasp9']}GSG{DOMAIN['T2A']}{CAR}")
+NAMELESS = coded(
+    f"{DOMAIN['CD19 signal peptide']}{DOMAIN['CD19t']}GSG{DOMAIN['P2A']}{CAR[:21]}"
+    + "".join(random.Random(9).choice("ADEGKNPQRSTY") for _ in range(120))
+    + f"GGGGS{SCFV}{CAR[CAR.index(SCFV) + len(SCFV) :]}"
+)
 LISO = sequences("orfs.fa")["liso-cel"]
 TISA = sequences("orfs.fa")["tisa-cel"] + "GA"
 BEHIND = coded(f"M{DOMAIN['EGFP']}GSG{DOMAIN['T2A']}{CAR}")
@@ -455,6 +460,9 @@ BEHIND = coded(f"M{DOMAIN['EGFP']}GSG{DOMAIN['T2A']}{CAR}")
         # A switch of two proteins before the CAR, the first of which has a stop codon.
         (SWITCHED, {}),
         (SWITCHED[:36] + "TAA" + SWITCHED[39:], {"premature_stop": "error"}),
+        # A marker with a stop codon before a CAR whose first binder has no name.
+        (NAMELESS, {}),
+        (NAMELESS[:600] + "TAA" + NAMELESS[603:], {"premature_stop": "error"}),
         # The stop codon is lost.
         (FRAME[:-3] + "GCT" * 20 + "TAA", {"no_stop": "warn"}),
         # A transmembrane domain whose bases are unknown need not be lacking.

@@ -355,7 +355,9 @@ def _broken_partners(construct: Construct) -> list[Fault]:
         for a, b, _ in find_protein(domain.sequence, head, MAX_DOMAIN_EDITS)
     )
     faults = []
-    before = max((j for j in joints if j[1] <= first and first - j[1] <= _LEADER), default=None)
+    # Within the frame, a first binder without a name may lie between.
+    near = [j for j in joints if j[1] <= first and (first - j[1] <= _LEADER or start <= j[0])]
+    before = max(near, default=None)
     if before is not None and len(runs := _runs(sequence, 0, before[0], True)) > 1:
         shifted = any(run.frame != own for run in runs)
         codons = range(runs[0].start, before[0], 3)
