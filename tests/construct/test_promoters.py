@@ -172,6 +172,7 @@ def _annotated(folder, features, *, word="GENBANK"):
             ("misc_feature", ['/label="end"', '/function="polyA signal"']),
         ),
         (("misc_feature", ['/label="Original promoter"']), ("polyA_signal", [])),
+        (("misc_feature", ['/label="NFAT prom."']), ("polyA_signal", [])),
         (
             ("regulatory", ['/regulatory_class="promoter"', '/note="NFAT"']),
             ("regulatory", ['/regulatory_class="polyA_signal_sequence"']),
@@ -232,6 +233,26 @@ def test_a_promoter_across_the_origin_in_a_table_of_tabs_is_read(tmp_path, topol
     assert found.sequence.index(FRAME) == 106
     assert found.five.what == "NFAT promoter"
     assert "read_with_remarks" not in dict(found.notes)
+
+
+def test_the_intron_that_a_map_calls_the_promoter_does_not_begin_the_mrna(tmp_path):
+    """EF1alpha's intron by the promoter's name overrode the start that its sequence tells."""
+    promoter, exon = P["EF1A_promoter"], P["EF1A_exon1"]
+    intron = "GTAAGTGCCGTGTG" + random_bases(800, 71).replace("AG", "AC") + P["EF1A_intron_end"]
+    bases = promoter + exon + intron + "GTGTCGTGA" + "GCCACC" + FRAME + P["bGH_polyA"]
+    first = len(promoter) + len(exon)
+    lines = "".join(f"{i + 1:>9} {bases[i : i + 60]}\n" for i in range(0, len(bases), 60))
+    path = tmp_path / "v.gb"
+    path.write_text(
+        f"LOCUS       v {len(bases)} bp    DNA     linear SYN 01-JAN-2020\n"
+        "FEATURES             Location/Qualifiers\n"
+        f"     promoter        {first + 41}..{first + len(intron) + 9}\n"
+        f'                     /label="EF1a promoter"\nORIGIN\n{lines}//\n'
+    )
+    found = load_construct(path)
+    assert found.five.what == "EF1alpha promoter"
+    assert found.sequence.startswith(exon)
+    assert found.introns == ((len(exon), len(exon) + len(intron)),)
 
 
 def test_a_primer_is_neither_a_promoter_nor_the_end(tmp_path):

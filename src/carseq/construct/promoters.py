@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from carseq.construct.introns import find_introns
 from carseq.construct.ltr import MAX_DOWNSTREAM, U3_EDITS
 from carseq.construct.parts import find_part, parts
 from carseq.construct.vectormap import Feature, VectorMap
@@ -25,7 +26,8 @@ _OTHERS = re.compile(
 )
 #: Words for a promoter and for an enhancer, as maps have them in languages of Europe and Asia.
 _PROMOTER = re.compile(
-    r"promot(?:er|or|eur)(?!-?\s?less)|промотор|启动子|啟動子|プロモータ|프로모터", re.I
+    r"(?:promot(?:er|or|eur)|prom(?![a-z]))(?!-?\s?less)|промотор|启动子|啟動子|プロモータ|프로모터",
+    re.I,
 )
 _ENHANCER = re.compile(r"enhancer|增强子|增強子|エンハンサ", re.I)
 #: Features that are no part of a vector by themselves, whatever they are named after.
@@ -208,12 +210,24 @@ def find_start(vector: VectorMap, lo: int, hi: int) -> Start | None:
     known = [s for s in known_starts(vector.sequence, lo, hi) if hi - s.position <= reach]
     annotated = [f for f in _annotated(vector, lo, hi + 10) if hi - f.end <= reach]
     nearest = max(annotated, key=lambda f: f.end, default=None)
-    if known and (nearest is None or nearest.start - 50 <= known[-1].position):
+    if known and (
+        nearest is None
+        or nearest.start - 50 <= known[-1].position
+        or _is_its_intron(vector.sequence, known[-1].position, nearest)
+    ):
         return known[-1]
     if nearest is not None:
         position = max(nearest.start, min(nearest.end, hi) - ANNOTATED_KEPT)
         return Start(position, nearest.label or "annotated promoter", guess=True)
     return None
+
+
+def _is_its_intron(sequence: str, start: int, feature: Feature) -> bool:
+    """Whether a feature lies in an intron of the mRNA that begins at ``start``: a map may call it the promoter."""
+    stretch = sequence[start : feature.end + _BESIDE]
+    lo, hi = feature.start - start + _FEWEST, feature.end - start - _FEWEST
+    introns = find_introns(stretch, (len(stretch), len(stretch)), [])
+    return any(first <= lo and hi <= last for first, last in introns)
 
 
 def find_template(sequence: str, start: int, end: int, wall: int) -> tuple[Start, Stop] | None:
