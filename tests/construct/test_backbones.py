@@ -64,6 +64,18 @@ def test_a_leader_whose_splice_site_was_destroyed_is_not_spliced(name, site, at)
     assert splice_sites(leader[:place] + "N" + leader[place + 1 :]) is not None
 
 
+@pytest.mark.parametrize("base", "AC")
+@pytest.mark.parametrize("name", ["MSGV1", "SFG"])
+def test_a_leader_whose_donor_was_destroyed_is_not_called_spliced(tmp_path, name, base):
+    """It was "the spliced form alone", for want of whose intron 29 of 100 5' UMIs "would be lost"."""
+    vector = backbones()[name]
+    place = splice_sites(vector.five)[0]
+    leader = vector.five[:place] + base + vector.five[place + 1 :]
+    found = load_construct(write(tmp_path / "v.fa", leader + FRAME + vector.three))
+    assert not found.introns
+    assert [f["code"] for f in lint(found, rivals=[])] == ["vector"]
+
+
 @pytest.mark.parametrize("name", ["MSGV1", "SFG", "pHR-SFFV", "pWPXLD-EF1a", "pRRL-MSCV"])
 def test_a_frame_with_the_ends_of_a_vector_is_that_vectors_mrna(tmp_path, name):
     vector = backbones()[name]

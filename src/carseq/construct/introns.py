@@ -16,6 +16,8 @@ from carseq.construct.vectormap import Feature
 #: Bases on either side of a splice site that are looked for.
 _DONOR_BEFORE, _DONOR_AFTER = 30, 12
 _ACCEPTOR_BEFORE, _ACCEPTOR_AFTER = 20, 12
+#: Most edits in the second exon's first bases where it is joined to the first one.
+_JOINED_EDITS = 3
 #: Share of edits at which a splice site counts: leaders of MoMuLV, MSCV and MP71 each have their own donor below.
 _EDITS = 0.15
 #: The same with more around it, for vectors that differ by up to 15 % from the known ones: parts with a donor, with
@@ -229,7 +231,9 @@ def joined_leader(sequence: str) -> int | None:
     for site in donors():
         left = site[:_DONOR_BEFORE]
         right = psi[psi.index("CTCACTTACAGG") :][:30]
-        hits = find_sites(left + right[:12], (_DONOR_BEFORE,), sequence, _EDITS)
+        found = find_sites(left + right[:12], (_DONOR_BEFORE,), sequence, _EDITS)
+        # The second exon's bases tell it from an intron whose donor was destroyed.
+        hits = [site for site in found if site.edits[1] <= _JOINED_EDITS]
         if hits and splice_sites(sequence) is None:
             return hits[0].places[0]
     return None
