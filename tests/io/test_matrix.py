@@ -461,6 +461,22 @@ def test_real_matrices_are_read(shared):
     assert read_counts(shared / "real_pbmc/pbmc_10k_protein_v3.h5ad").shape == (200, 16727)
 
 
+@pytest.mark.parametrize("ids", [False, True])
+def test_symbols_of_two_genes_in_a_list_of_one_column(tmp_path, ids):
+    """As an h5ad of symbols alone is read; where ids are given, one that stands twice is a mistake."""
+    names = [f"G{i}" for i in range(300)]
+    names[9] = names[8]
+    counts = np.random.default_rng(5).poisson(2, (64, 300))
+    write_mtx(tmp_path / "m", counts, MANY, names, gz=False)
+    listed = [f"{'E' if ids else ''}{name}\t{name}" for name in names]
+    (tmp_path / "m/features.tsv").write_text("\n".join(listed if ids else names) + "\n")
+    if ids:
+        with pytest.raises(CarseqError, match="names a gene twice"):
+            read_counts(tmp_path / "m")
+    else:
+        assert read_counts(tmp_path / "m").var_names[9] == "G8-1"
+
+
 def test_a_real_raw_matrix_is_raw_and_its_cells_alone_are_not(shared, tmp_path):
     """Real droplets of 50 UMIs beside cells of 200: few sizes apart, but the empty ones are all alike."""
     from scipy import io
@@ -587,6 +603,19 @@ def test_molecules_that_were_taken_away_are_told(tmp_path, caplog):
     data.obs_names = MANY
     for less, told in ((1, True), (0, False)):
         data.layers["counts"] = sparse.csr_matrix(np.maximum(counts - less, 0))
+        data.write_h5ad(tmp_path / "layers.h5ad")
+        caplog.clear()
+        with caplog.at_level("WARNING", "carseq"):
+            read_counts(tmp_path / "layers.h5ad", car="CAR", needs_car=True)
+        assert ("taken away" in caplog.text) is told
+    # Under a name of one's own, but not other numbers: scaled ones, or those of another sample.
+    data.X = data.layers.pop("counts")
+    for name, layer, told in (
+        ("original", counts + 1, True),
+        ("cpm", 7 * counts, False),
+        ("other", np.random.default_rng(4).poisson(4, (64, 3)), False),
+    ):
+        data.layers = {name: sparse.csr_matrix(layer)}
         data.write_h5ad(tmp_path / "layers.h5ad")
         caplog.clear()
         with caplog.at_level("WARNING", "carseq"):

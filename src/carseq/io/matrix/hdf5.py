@@ -140,7 +140,7 @@ def read_h5ad(path: Path) -> Stored:
     if where not in ("X", 'layers["counts"]'):
         log.info("%s: the counts are those of %s", path, where)
     if whole:
-        _tell_more_molecules(path, whole, held)
+        _tell_more_molecules(path, whole, [*held, *_other_counts(adata, whole)])
     if (most := max(len(genes) for *_, genes in held)) > len(var):
         log.warning(
             "%s: %s has the counts of %d genes of %d: a cell's total is then too small, and the share of the CAR too "
@@ -221,6 +221,24 @@ def _added_up(adata: AnnData, path: Path) -> tuple[str, Any, pd.DataFrame] | Non
         log.info("%s: the molecules of its layers %s are added up", path, there)
         return f"its layers {there}", whole, adata.var
     return None
+
+
+def _other_counts(
+    adata: AnnData, taken: tuple[str, Any, pd.DataFrame]
+) -> list[tuple[str, Any, pd.DataFrame]]:
+    """Return layers under names of people's own that count what was taken, and more (``original``, ``uncorrected``)."""
+    known = {n.lower() for n in (*COUNT_LAYERS, *(part for parts in _PARTS for part in parts))}
+    found = []
+    for name in adata.layers:
+        if name.lower() in known or len(taken[2]) != adata.n_vars:
+            continue
+        other = _in_memory(adata.layers[name])
+        if other.dtype != bool and other.sum() > taken[1].sum() and _are_whole(other):
+            # Nowhere less: these are the same molecules, before some were taken away. Scaled counts have no 1.
+            held = other[other > 0]
+            if held.min() == 1 and (other - taken[1]).min() >= 0:
+                found.append((f'layers["{name}"]', other, adata.var))
+    return found
 
 
 def _tell_more_molecules(

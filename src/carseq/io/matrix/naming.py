@@ -103,10 +103,12 @@ def check_genes(
 ) -> None:
     """Raise where a gene occurs twice; two genes of one symbol are told apart by their ids."""
     own = [f"{i}\t{n}" for i, n in zip(read.ids[is_gene], read.names[is_gene], strict=True)]
-    held = pd.Index(own) if read.has_ids else pd.Index(read.names[is_gene])
+    # A list of one column gives each name as its id.
+    has_ids = read.has_ids and bool((read.ids != read.names)[is_gene].any())
+    held = pd.Index(own) if has_ids else pd.Index(read.names[is_gene])
     twice = held[held.duplicated()]
     # Some symbols of human annotations name two genes each; without ids these look like a mistake.
-    if len(twice) > (0 if read.has_ids else NAMED_TWICE * len(held)):
+    if len(twice) > (0 if has_ids else NAMED_TWICE * len(held)):
         tell_twice(pd.Index([str(t).split("\t")[-1] for t in twice.append(twice)]), path, "gene")
     if car is not None and (names[is_gene] == car).sum() > 1:
         raise CarseqError(
