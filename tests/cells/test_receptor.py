@@ -371,6 +371,16 @@ def test_a_table_of_receptors_that_ends_within_a_row_is_cut_off(tmp_path):
             read_contigs(path)
 
 
+@pytest.mark.parametrize("in_header", [False, True])
+def test_a_separator_behind_each_row_moves_no_column(tmp_path, in_header):
+    """Rows with one cell more than the header were taken to begin with their names: loci were V genes."""
+    path = tenx(tmp_path / "a.csv", {1: [A, B]})
+    expected = read_contigs(path)
+    head, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([head + "," * in_header, *(f"{row}," for row in rows), ""]))
+    pd.testing.assert_frame_equal(read_contigs(path), expected)
+
+
 def test_an_empty_locus_of_airr_is_that_of_the_genes(tmp_path):
     """MiXCR leaves `locus` out of some rows: these chains were lost."""
     path = airr(tmp_path / "a.tsv", {1: [A, B]})

@@ -530,6 +530,9 @@ def test_a_semicolon_separates_though_a_name_has_commas(tmp_path: Path) -> None:
     [
         ("patient", "007", "7", "zeros"),
         ("patient", "7", "7.0", "zeros"),
+        ("patient", "P01", "P1", "zeros"),
+        ("patient", "SLE-003", "sle3", "zeros"),
+        ("patient", "P10", "P100", ""),
         ("timepoint", "D-7", "D\N{EN DASH}7", "case or marks"),
         ("patient", "P1", "p_1", "case or marks"),
         ("timepoint", "D-7", "D7", ""),

@@ -93,8 +93,16 @@ def _read_table(path: Path) -> pd.DataFrame:
             f"its last line ends within a row: {rows[-1][-60:]!r}" if rows else "",
             "transfer it again; compare its md5",
         )
+    # Behind each row some programs write a separator that the header lacks; without this, row names are before it.
+    is_longer = bool(rows) and usual == header.count(separator) + 1
+    ends = is_longer and all(row.rstrip(" ").endswith(separator) for row in rows)
     table = pd.read_csv(
-        io.StringIO(text), sep=separator, dtype=str, keep_default_na=False, skiprows=first
+        io.StringIO(text),
+        sep=separator,
+        dtype=str,
+        keep_default_na=False,
+        skiprows=first,
+        index_col=False if ends else None,
     )
     table = table.rename(columns=lambda name: str(name).strip())
     return table.apply(lambda column: column.fillna("").astype(str).str.strip())

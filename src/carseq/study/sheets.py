@@ -657,6 +657,9 @@ def nearly_alike(samples: Iterable[Sample]) -> list[str]:
             if re.fullmatch(r"\d+(\.0+)?", plain):
                 # 007, 7 and 7.0: a spreadsheet has read one of them as a number.
                 plain = plain.split(".")[0].lstrip("0") or "0"
+            elif key == "patient":
+                # P01 and P1.
+                plain = re.sub(r"(?<!\d)0+(?=\d)", "", plain)
             spelt.setdefault(re.sub(marks, "", plain) or value, []).append(value)
         told += [
             f"column {key}: {' and '.join(map(repr, twins))} differ only in {_difference(twins)}; they are taken for "
@@ -726,7 +729,10 @@ def out_of_order(samples: Iterable[Sample]) -> list[str]:
 
 
 def _difference(names: list[str]) -> str:
-    return "zeros" if all(re.fullmatch(r"[\d.]+", name) for name in names) else "case or marks"
+    # Names that stay unlike without case and marks differ in the zeros before a number.
+    bare = {re.sub(r"[\W_]", "", name.translate(DASHES)).lower() for name in names}
+    only_zeros = all(re.fullmatch(r"[\d.]+", name) for name in names)
+    return "zeros" if only_zeros or len(bare) > 1 else "case or marks"
 
 
 def further_columns(path: str | Path) -> dict[str, dict[str, str]]:
