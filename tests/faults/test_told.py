@@ -469,6 +469,8 @@ def test_a_limit_on_file_size_is_told_and_leaves_nothing(tmp_path, suffix):
     assert "Traceback" not in done.stderr
     left = [p.name for p in (tmp_path / "results").rglob("*") if p.is_file()]
     assert left == ["calling.log"]
+    # HDF5 told the same again for each object of the file as it went, in tracebacks of their own.
+    assert "ObjectID" not in (tmp_path / "results/logs/S/calling.log").read_text()
 
 
 def test_what_a_killed_job_left_is_removed_by_the_next(tmp_path):
