@@ -110,6 +110,32 @@ def test_call_refuses_cells_of_unknown_sample(tmp_path: Path) -> None:
     assert "of which sample" in str(done.exception)
 
 
+def test_a_folder_that_is_gone_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A study's folder that was made anew while a shell was in it: the command ended in a traceback."""
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    done = CliRunner().invoke(app, ["check", "study/config.yaml"])
+    assert isinstance(done.exception, CarseqError)
+    assert "is not there any more" in str(done.exception)
+
+
+def test_cells_of_several_samples_and_samples_without_cells_are_told(
+    tmp_path: Path,
+) -> None:
+    """A colleague's object of two samples was one sample, and a sample that it lacks had "no T cells"."""
+    names = {"orig.ident": ["A"] * 40 + ["B"] * 40, "sample": ["U1"] * 80}
+    for column, sheet, words in (
+        ("orig.ident", SHEET, "obs['orig.ident'] names 2 samples or donors (A, B)"),
+        ("sample", f"{SHEET}U2,P1,blood\n", "has no cell of U2"),
+    ):
+        cells = _changed(tmp_path / "a.h5ad", **{column: names[column]})
+        done = _call(tmp_path, cells, sheet)
+        assert done.exit_code == 0, done.output
+        told = " ".join(done.output.split())
+        assert words in told
+
+
 def _changed(path: Path, **columns: object) -> Path:
     cells = ad.read_h5ad(_annotated(path))
     for name, values in columns.items():

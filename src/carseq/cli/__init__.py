@@ -46,6 +46,14 @@ def _root(
     ] = False,
 ) -> None:
     to_console()
+    try:
+        os.getcwd()
+    except OSError:
+        raise CarseqError(
+            "the folder that this shell is in is not there any more",
+            "it was removed or moved, perhaps made anew under the same name",
+            'go to a folder that is there (`cd "$PWD"` to the one of that name), then try again',
+        ) from None
 
 
 app.command()(study.init)

@@ -279,6 +279,7 @@ def _samples_of(path: Path) -> pd.DataFrame:
 def _complete_cells(adata: AnnData, path: Path, sheet: pd.DataFrame) -> AnnData:
     """Return the cells kept, with what the sheet says of their samples, and one sample's matrix need not: barcodes."""
     from carseq.schema.obs import with_samples
+    from carseq.study.texts import some_names
 
     obs = adata.obs
     missing = [key for key in ("total_umis", "lineage", "is_doublet") if key not in obs]
@@ -295,9 +296,16 @@ def _complete_cells(adata: AnnData, path: Path, sheet: pd.DataFrame) -> AnnData:
                 f"obs has no column `sample`, and the sheet has {len(sheet)} samples",
                 "add the column, or call each sample with a sheet of its own",
             )
+        _tell_several(adata, path, "name each cell's sample in obs['sample'], and give each a row")
         obs["sample"] = str(sheet["sample"].iloc[0])
         log.info(
             "all cells are taken for sample %s, the only one of the sheet", sheet["sample"].iloc[0]
+        )
+    if absent := sorted(set(sheet["sample"].astype(str)) - set(obs["sample"].astype(str))):
+        log.warning(
+            "%s has no cell of %s, which the sheet names: that it has no T cells says nothing of the sample",
+            path,
+            some_names(absent),
         )
     # Clones are those of a patient, and localization is by compartment.
     told = [key for key in ("patient", "compartment", "timepoint", "role") if key in sheet]
@@ -313,6 +321,21 @@ def _complete_cells(adata: AnnData, path: Path, sheet: pd.DataFrame) -> AnnData:
         log.info("%d cells that a quality filter removed (`qc_reason`) are left out", failed.sum())
         adata = adata[~failed.to_numpy()].copy()
     return adata
+
+
+def _tell_several(adata: AnnData, path: Path, remedy: str) -> None:
+    """Warn where cells that are taken for one sample's are of several, by columns of obs or by their barcodes."""
+    from carseq.io.barcodes import libraries_of
+    from carseq.io.matrix import tell_samples
+
+    if not tell_samples(adata.obs, path, remedy) and len(held := libraries_of(adata.obs_names)) > 1:
+        log.warning(
+            "%s has barcodes of %d libraries (%s): if they are of several samples, they are taken for one; give each "
+            "its own matrix, or name each cell's sample in obs",
+            path,
+            len(held),
+            ", ".join(held[:4]),
+        )
 
 
 def annotate(
@@ -351,6 +374,8 @@ def annotate(
     warnings.filterwarnings("ignore", "Variable names are not unique")
     log.info("reading %s", matrix)
     read = read_given(matrix) if matrix.suffix == ".h5ad" else read_counts(matrix, car=car)
+    if sample is None:
+        _tell_several(read, matrix, "give `--sample {column}` if they are samples")
     cells = annotate_matrix(read, sample=sample, car=car, gtf=gtf, bam=bam, seed=seed)
     if sample:
         # Under this name every other command looks for it.

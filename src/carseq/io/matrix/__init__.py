@@ -16,7 +16,7 @@ from carseq.io.matrix.features import (
 from carseq.io.matrix.hdf5 import IDS, matrices_of, proteins_apart
 from carseq.io.matrix.molecules import check_molecules, twice_by_chance
 from carseq.io.matrix.naming import near_names, rows_beside_car
-from carseq.io.matrix.samples import names_within
+from carseq.io.matrix.samples import names_within, tell_samples
 from carseq.io.matrix.stored import bare_name
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "read_labelled",
     "read_star_matrix",
     "rows_beside_car",
+    "tell_samples",
     "twice_by_chance",
     "type_column",
 ]

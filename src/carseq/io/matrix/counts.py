@@ -75,7 +75,7 @@ def read_counts(
     is_tag = are_hashtags(read)
     check_one_sample(read, is_tag, path, cells)
     if cells is None:
-        tell_samples(read, path)
+        tell_samples(read.obs, path)
     tell_spots(read, path)
     names = gene_names(read, is_gene, path, symbols, car)
     check_genes(read, names, is_gene, path, car)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from carseq.errors import CarseqError
 from carseq.io.matrix.stored import Stored
@@ -55,21 +56,35 @@ def check_one_sample(
     )
 
 
-def tell_samples(read: Stored, path: Path) -> None:
-    """Warn where the file says that its barcodes are of several samples."""
+def tell_samples(
+    obs: pd.DataFrame | None, path: Path, remedy: str = "give each its own matrix"
+) -> bool:
+    """Warn where the file says that its barcodes are of several samples; return whether it does.
+
+    Parameters
+    ----------
+    obs
+        What the file says of its barcodes.
+    path
+        The file.
+    remedy
+        What to do; ``{column}`` stands for the column's name.
+    """
     for name in SAMPLE_COLUMNS:
-        if read.obs is None or name not in read.obs:
+        if obs is None or name not in obs:
             continue
-        held = read.obs[name].dropna().astype(str).unique()
-        if 1 < len(held) < len(read.obs) / 2:
+        held = obs[name].dropna().astype(str).unique()
+        if 1 < len(held) < len(obs) / 2:
             log.warning(
-                "%s: obs[%r] names %d samples or donors (%s): they are taken for one sample; give each its own matrix",
+                "%s: obs[%r] names %d samples or donors (%s): they are taken for one sample; %s",
                 path,
                 name,
                 len(held),
                 ", ".join(held[:4]),
+                remedy.format(column=name),
             )
-            return
+            return True
+    return False
 
 
 #: What Space Ranger lays beside its matrices, what it writes into them, and what scanpy keeps of it.
