@@ -140,6 +140,7 @@ def test_a_wrong_whitelist_is_told(tmp_path):
         (lambda read: f"AC{read}", "they begin at base 3"),
         (lambda read: reverse_complement(read[:16]) + read[16:], "of the other strand"),
         (lambda read: f"{read[:3]}N{read[4:]}", "base 4 of R1 is N in 100 %"),
+        (lambda read: read[1:], "the first base of R1 of the sample was cut off"),
     ],
 )
 def test_barcodes_that_are_written_or_placed_otherwise_are_told(tmp_path, change, told):
@@ -149,6 +150,21 @@ def test_barcodes_that_are_written_or_placed_otherwise_are_told(tmp_path, change
     with pytest.raises(CarseqError) as error:
         detect_chemistry([(r1, r2)], PANEL, whitelist=whitelist)
     assert told in str(error.value)
+
+
+def test_a_chemistry_whose_list_does_not_fit_names_the_list_that_does(tmp_path, monkeypatch):
+    """3' v3 reads that the sheet calls v2 were sent to look for a kit of another maker."""
+    r1, r2, whitelist = library(tmp_path, umi=12)
+    (tmp_path / "other.txt").write_text("\n".join(bases(16) for _ in range(500)) + "\n")
+    lists = {"BDWTA": known_whitelist("BDWTA"), "10x_version3": whitelist}
+    monkeypatch.setattr(
+        "carseq.library.detect.known_whitelist",
+        lambda name: lists.get(name, tmp_path / "other.txt"),
+    )
+    for chemistry in ("10x_3p_v2", "bd_rhapsody"):
+        with pytest.raises(CarseqError, match=f"are not those of {chemistry}") as error:
+            detect_chemistry([(r1, r2)], PANEL, chemistry=chemistry)
+        assert "100 % of its reads begin with a barcode of 10x_version3" in error.value.cause
 
 
 def test_a_former_name_behind_the_plus_is_of_no_account(tmp_path):

@@ -129,6 +129,8 @@ def detect_chemistry(
         swapped = _some_codes([unit.of_r2 or unit.r2 for unit in units], *place)
         if not several:
             _explain_place(sample, [read for unit in units for read in unit.r1], lists, *place)
+        if whitelist is None and not observed:
+            _explain_kit(sample, chemistry, [unit.r1 for unit in units], lists)
         _explain_bad_barcodes(sample, pairs, shares, swapped, lists, whitelist, r1_length, shortest)
     path, barcodes = lists[best]
     _check_units(sample, units, barcodes, *place, shortest)
@@ -621,6 +623,18 @@ def _explain_place(
                 f"cut these off (`cutadapt -u {at - 1}`), or write where the parts lie into the `chemistry` column, "
                 f"such as 'soloCBstart {at} soloCBlen {length} soloUMIstart {at + length} soloUMIlen 12'",
             )
+    # One of the four bases is the one that is missing; by chance none of them is often right.
+    filled = [barcode_codes([base + read for read in some], start, length) for base in "ACGT"]
+    if start == 1 and any(
+        sum(share_on_list(codes, known) for codes in filled) >= MIN_VALID
+        for _, known in lists.values()
+    ):
+        raise CarseqError(
+            f"the first base of R1 of {sample} was cut off",
+            "its reads begin with the second base of barcodes of a list",
+            "give the reads as they were sequenced (of `bcl2fastq`, without a base mask that leaves out the first "
+            "cycle; of a trimmer, its input)",
+        )
     unread = Counter(i for read in some for i, base in enumerate(read[place], start) if base == "N")
     at, n = unread.most_common(1)[0] if unread else (0, 0)
     if n > MOST_SHORT * len(some):
@@ -630,6 +644,36 @@ def _explain_place(
             "sequence the library again, or ask for the reads with the base called; a lane without the fault may stand "
             "alone",
         )
+
+
+def _explain_kit(
+    sample: str,
+    chemistry: str,
+    of_units: Sequence[Sequence[str]],
+    tried: Mapping[str, tuple[Path, npt.NDArray[np.uint64]]],
+) -> None:
+    """Raise if the barcodes of R1 are those of another known list than that of the chemistry that was named.
+
+    Parameters
+    ----------
+    sample
+        Its name.
+    chemistry
+        As the samples sheet has it.
+    of_units
+        R1, by pair of files.
+    tried
+        Lists that do not fit, by name.
+    """
+    codes = _some_codes(of_units, 1, BARCODE_LENGTH)
+    others = {k: v for k, v in _candidate_lists("auto", None, sample).items() if k not in tried}
+    for name, path in others.items():
+        if (share := share_on_list(codes, read_whitelist(path))) >= MIN_VALID:
+            raise CarseqError(
+                f"the barcodes of {sample} are not those of {chemistry}",
+                f"{plain_percent(share)} of its reads begin with a barcode of {name}",
+                "write `auto` into the chemistry column, or the right chemistry",
+            )
 
 
 def _explain_bad_barcodes(
