@@ -112,6 +112,15 @@ def test_runs_of_the_same_samples_are_their_units(tmp_path, folders):
     assert len(found(tmp_path)) == 4
 
 
+def test_lanes_of_basespace_are_units_in_one_project_alone(tmp_path):
+    """Each lane is a dataset with a folder of its own: the lanes of a study's one sample became samples."""
+    for project, lane, ds in (("A", 1, "0a1b2c"), ("A", 2, "3d4e5f"), ("B", 1, "6a7b8c")):
+        pair(tmp_path / project / f"GEX_L00{lane}-ds.{ds}", "GEX", lane=f"L00{lane}")
+    assert {sample for sample, _ in found(tmp_path / "A")} == {"GEX"}
+    assert len(found(tmp_path / "A")) == 2
+    assert len({sample for sample, _ in found(tmp_path)}) > 1
+
+
 @pytest.mark.parametrize("ending", ["fastq.zst", "fq.bz2", "FASTQ.GZ", "fastq.gz.part", "fq.ora"])
 def test_reads_that_are_not_taken_are_told(tmp_path, ending):
     """A sample whose reads are compressed otherwise must not be missing from the study without a word."""
@@ -259,8 +268,11 @@ def test_libraries_that_are_not_of_mrna_are_left_out(tmp_path: Path) -> None:
         pair(tmp_path / "a", f"P1_{kind}_D28")
     for kind in ("GEX", "HTO", "VDJ_T"):
         pair(tmp_path / "b" / kind, "P2")
+    for kind in ("TCR", "5GEX", "5p_VDJ"):
+        pair(tmp_path / "c", f"P4_{kind}")
     pair(tmp_path / "a", "P3_TCR")
     assert {sample for sample, _ in found(tmp_path / "a")} == {"P1_GEX_D28", "P3_TCR"}
+    assert {sample for sample, _ in found(tmp_path / "c")} == {"P4_5GEX"}
     assert {sample for sample, _ in found(tmp_path / "b")} == {"GEX_P2"}
     assert any("P1_ADT_D28, P1_VDJ_D28" in line for line in fastq_pairs(tmp_path / "a").told)
 

@@ -50,16 +50,18 @@ _COUNTED = (
     (re.compile(r"possorted.*\.bam$"), "what Cell Ranger made: give it as `--cellranger`"),
     (re.compile(r"\.h5(ad)?$|\.mtx(\.gz)?$"), "matrices: give it as `--matrices`"),
 )
+#: The end of the mRNA that is read, as it stands before the words for a library (5GEX, 5p_GEX).
+_END_READ = r"(?:(?<![a-z0-9])[35]'?(?:p[_-]?)?)?"
 #: Libraries of a sample's cells that are not of its mRNA, and words for the one that is.
 _OTHER_KIND = re.compile(
-    r"(?<![a-z])(vdj([_-]?[tb])?|tcr|bcr|adt|hto|cite([_-]?seq)?|hashtags?|atac|crispr|grna|csp|cmo|antibod(y|ies)|protein"
+    rf"(?<![a-z]){_END_READ}(vdj([_-]?[tb])?|tcr|bcr|adt|hto|cite([_-]?seq)?|hashtags?|atac|crispr|grna|csp|cmo|antibod(y|ies)|protein"
     r"|feature[_-]?barcod(es?|ing))(?![a-z])",
     re.IGNORECASE,
 )
 #: Words that may be of a name, too: they tell a library only beside one whose name says mRNA.
 _PERHAPS_OTHER = re.compile(r"(?<![a-z])(fb|multi([_-]?seq)?|prot|ab)(?![a-z])", re.IGNORECASE)
 _MRNA = re.compile(
-    r"(?<![a-z])(gex|gene[_-]?expression|s?c?_?rna|mrna|cdna)(?![a-z])", re.IGNORECASE
+    rf"(?<![a-z]){_END_READ}(gex|gene[_-]?expression|s?c?_?rna|mrna|cdna)(?![a-z])", re.IGNORECASE
 )
 #: Reads that demultiplexing gave to no sample, and those of the control.
 _NO_SAMPLES = re.compile(
@@ -435,6 +437,11 @@ def _sample_names(
         parents = [place.relative_to(folder).as_posix() for place in own]
         # Folders that hold this one name, or a word that says what was sequenced, are folders of samples.
         says_nothing = single or _KIND.fullmatch(sample)
+        # BaseSpace gives each lane of a sample a folder of its own in the project's.
+        of_lanes = len({place.parent for place in own}) == 1 and all(
+            map(_BASESPACE.search, parents)
+        )
+        says_nothing = says_nothing and not of_lanes
         apart = len(own) > 1 and "." not in parents and says_nothing and sample not in by_folder
         if apart and not all(map(_is_run, parents)):
             for place, parent in zip(own, parents, strict=True):
@@ -452,6 +459,10 @@ def _sample_names(
                 "several runs; if they are of different patients, give them names of their own in both sheets"
             )
     return names
+
+
+#: What BaseSpace calls a folder of a sample's lane.
+_BASESPACE = re.compile(r"_L\d{3}[-_]ds\.[0-9a-f]+$")
 
 
 def _is_run(folder: str) -> bool:
