@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import random
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from Bio.Seq import reverse_complement
@@ -28,6 +29,7 @@ from carseq.molecules import (
 from carseq.quicklook import quicklook
 from test_molecules import Bam, barcode, bases, loci, place
 from test_quicklook import barcodes as listed_barcodes
+from tiny import write_bam
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +49,18 @@ def pair(bam, first, second, *, name, contig="", starts=(0, 0), cell=1, umi="A" 
         if not contig and flag & 16:
             record.query_sequence = reverse_complement(read)
     return bam
+
+
+@pytest.mark.parametrize("index", ["P1.bam.bai", "P1.bai"])
+def test_a_link_to_a_bam_needs_no_index_beside_it(tmp_path, index):
+    """`ln -s` of the BAM alone: it "has no index", which lies where the BAM does."""
+    path = tmp_path / "P1.bam"
+    write_bam(path, [("c", 500)], [("c", 100, "A" * 50, [("CB", "B")])])
+    Path(f"{path}.bai").rename(tmp_path / index)
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study/own.bam").symlink_to(path)
+    with open_bam(tmp_path / "study/own.bam") as bam:
+        assert [read.reference_start for read in bam.fetch("c", 90, 160)] == [100]
 
 
 def test_both_mates_are_seen_by_every_reader(tmp_path, surrogate, target):

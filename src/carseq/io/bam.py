@@ -37,12 +37,26 @@ def was_removed(path: str | Path) -> bool:
 UNREADABLE = (OSError, ValueError, NotImplementedError)
 
 
+def _index_beside(path: str | Path) -> Path | None:
+    """Return the index that lies beside a BAM; None where there is none."""
+    path = Path(path)
+    indexes = (Path(f"{path}.bai"), path.with_suffix(".bai"), Path(f"{path}.csi"))
+    return next((index for index in indexes if index.is_file()), None)
+
+
+def _index_of(path: str | Path) -> str | None:
+    """Return the index of a linked BAM, where it lies beside what the link leads to; None: pysam finds it itself."""
+    if not Path(path).is_symlink() or _index_beside(path):
+        return None
+    found = _index_beside(os.path.realpath(path))
+    return str(found) if found else None
+
+
 def damaged_bam(path: str | Path, error: BaseException) -> CarseqError:
     """Return what to say of a BAM whose records cannot be read."""
     path = Path(path)
-    indexes = (Path(f"{path}.bai"), path.with_suffix(".bai"), Path(f"{path}.csi"))
     with suppress(OSError):
-        own = next((index for index in indexes if index.is_file()), None)
+        own = _index_beside(path)
         if own is not None and own.stat().st_mtime < path.stat().st_mtime:
             return CarseqError(
                 f"cannot read the records of the BAM {path}",
@@ -135,7 +149,7 @@ def open_bam(path: str | Path) -> pysam.AlignmentFile:
     """
     try:
         check_regular(path)
-        bam = _Bam(str(path), "rb")
+        bam = _Bam(str(path), "rb", index_filename=_index_of(path))
     except UNREADABLE as error:
         remedy = "check the path; it must be a BAM"
         if was_removed(path):
