@@ -18,6 +18,8 @@ import pytest
 import yaml
 
 from bad_inputs import BAD, attempt
+from carseq.construct import load_construct
+from carseq.data import path as data_path
 from carseq.errors import CarseqError
 from carseq.io.genes import marker_genes
 from carseq.start.check import check_study
@@ -447,6 +449,18 @@ def test_a_bam_of_another_car_is_noted(tmp_path, file):
     tiny.config["construct"]["file"] = file
     notes = [str(r) for _, r in check_study(tiny.write()) if isinstance(r, Note)]
     assert any("do not resemble the construct" in note for note in notes) is (file == "tisa-cel.gb")
+
+
+def test_reads_of_a_part_of_the_contig_that_the_construct_lacks_are_noted(tmp_path):
+    """An ORF, or another binder in the same vector: the other reads were lost without a word."""
+    tiny = Tiny(tmp_path, only="B")
+    car = load_construct(data_path("constructs/hbi0101_surrogate_native.gb"), name=CAR)
+    start, end = car.orf
+    assert not any("do not resemble" in str(found) for _, found in check_study(tiny.write()))
+    (tiny.folder / "orf.fa").write_text(f">orf\n{car.sequence[start:end]}\n")
+    tiny.config["construct"]["file"] = "orf.fa"
+    notes = [str(r) for _, r in check_study(tiny.write()) if isinstance(r, Note)]
+    assert any("reads on the BAM's contig MYCAR do not resemble" in note for note in notes)
 
 
 def test_twenty_samples_are_checked_in_ten_seconds(tmp_path):

@@ -7,6 +7,7 @@ from carseq.molecules.candidates import (
     car_contigs,
     read_id,
     resembles_car,
+    share_unlike_car,
 )
 from carseq.molecules.consensus import consensus, corrected
 from carseq.molecules.evidence import Molecule, assemble, collapse_umis
@@ -47,6 +48,7 @@ __all__ = [
     "molecules_of",
     "read_id",
     "resembles_car",
+    "share_unlike_car",
     "write_evidence",
     "write_slice",
 ]

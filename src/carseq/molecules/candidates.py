@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import pysam
 from Bio.Seq import reverse_complement
@@ -29,6 +30,8 @@ MAX_VECTOR = 50_000
 _HEAD, _ALIKE = 100, 0.5
 #: The same of each stretch of a contig, nt, and fewest reads there: a contig may hold other genes before the CAR.
 _STRETCH, _FEWEST = 500, 3
+#: Reads of a contig, evenly over it, by which it is told how many of all resemble the CAR.
+_SOME = 5000
 
 #: The corrected UMI, and the UMI as it was read, which stands in for one that was not corrected (tags of Cell Ranger
 #: and STARsolo).
@@ -340,6 +343,24 @@ def resembles_car(bam: pysam.AlignmentFile, contig: str, kmers: KmerSet) -> bool
         for head in [first, *(x for x in stretches.values() if len(x) >= _FEWEST)]
         if 0 < len(head) < _HEAD
     )
+
+
+def share_unlike_car(bam: pysam.AlignmentFile, contig: str, kmers: KmerSet) -> float:
+    """Return the share of a contig's reads that do not resemble the CAR; of many, of some thousand evenly over them.
+
+    Parameters
+    ----------
+    bam
+        Its position moves: open it anew to read on.
+    contig
+        A contig of it.
+    kmers
+        Of the CAR's transcripts.
+    """
+    n = next(s.mapped for s in bam.get_index_statistics() if s.contig == contig)
+    some = islice(bam.fetch(contig), 0, None, max(1, n // _SOME))
+    reads = [record.query_sequence for record in some if record.query_sequence]
+    return 1.0 - float(kmers.among(reads).mean()) if reads else 0.0
 
 
 def _alike(reads: list[str], kmers: KmerSet) -> bool:

@@ -55,6 +55,8 @@ COMPARED = 100
 TOY_GENES = 100
 #: Fewer reads on the CAR's contig than these do not tell that it is another CAR's.
 FEWEST_UNLIKE = 20
+#: Share of these reads that may be unlike the construct without a word: chimeras, and reads of poor quality.
+MOST_UNLIKE = 0.1
 #: Share of the reads of a gene expression library that are of genes which are in most cells, at least: ribosomal and
 #: mitochondrial genes alone have a fifth.
 FEWEST_OF_GENES = 0.02
@@ -288,7 +290,13 @@ def _check_bam(
     """Yield what a sample's BAM is, and what to know of it; raise if it could show no CAR."""
     from carseq.io.bam import OTHER_TAGS, molecule_tags, open_bam
     from carseq.library.reads import check_read_length, read_length_of_bam
-    from carseq.molecules import car_contigs, check_bam, check_shows_car, resembles_car
+    from carseq.molecules import (
+        car_contigs,
+        check_bam,
+        check_shows_car,
+        resembles_car,
+        share_unlike_car,
+    )
 
     settings = study.config.molecules
     path = str(study.samples[name].bam)
@@ -312,6 +320,14 @@ def _check_bam(
                 f"the {n:,} reads on the BAM's contig {car_name} do not resemble the construct: the BAM was aligned to "
                 "another CAR, and its CAR T cells would be missed; give what it was aligned to in `construct.file`"
             )
+        elif kmers is not None and n >= FEWEST_UNLIKE:
+            unlike = share_unlike_car(bam, car_name, kmers)
+            if unlike * n >= FEWEST_UNLIKE and unlike > MOST_UNLIKE:
+                yield Note(
+                    f"{plain_percent(unlike)} of the {n:,} reads on the BAM's contig {car_name} do not resemble the "
+                    "construct, and are not counted: the contig holds more (ends, a marker), or another CAR in the "
+                    "same vector; give what the BAM was aligned to in `construct.file`"
+                )
         if bam.nocoordinate:
             return
         held = {car_name}
