@@ -807,6 +807,18 @@ def test_entries_that_are_no_numbers_are_refused(tmp_path, counts, barcodes, cha
     assert told in error.value.cause
 
 
+def test_a_further_column_of_entries_is_told(tmp_path, counts, barcodes):
+    """Reads before molecules: SciPy takes the third column, and passes over the fourth."""
+    write_mtx(tmp_path / "m", counts, barcodes, NAMES, TYPES, gz=False)
+
+    def wider(text: str) -> str:
+        lines = text.splitlines()
+        return "\n".join([*lines[:3], *(f"{line} 1" for line in lines[3:])]) + "\n"
+
+    with pytest.raises(CarseqError, match="has 4 columns"):
+        read_counts(_rewritten(tmp_path / "m", "matrix.mtx", wider))
+
+
 @pytest.mark.parametrize(
     "change",
     [

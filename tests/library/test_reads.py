@@ -110,6 +110,7 @@ def archived(text: bytes) -> bytes:
         ("{}.fq.gz", lambda text: gzip.compress(gzip.compress(text)), "compressed twice"),
         ("{}.fq.gz", archived, "unpack it (`tar -xf"),
         ("{}.fastq", lambda text: b"\xef\xbb\xbf" + text, "mark of UTF-8"),
+        ("{}.fastq", lambda text: text.replace(b"\n", b"\r"), "end as those of old Macs"),
     ],
     ids=[
         "plain .gz",
@@ -121,6 +122,7 @@ def archived(text: bytes) -> bytes:
         "gzip in gzip",
         "archive",
         "marked by an editor",
+        "lines of old Macs",
     ],
 )
 def test_reads_in_another_container_are_told_as_that(tmp_path, name, change, words):

@@ -92,6 +92,12 @@ def check_fastq(path: str | Path) -> None:
             "its reads have no qualities",
             "give the FASTQ files (of SRA: `fasterq-dump` without `--fasta`)",
         )
+    if b"\r" in head and b"\n" not in head:
+        raise CarseqError(
+            f"the lines of {path} end as those of old Macs do",
+            "a carriage return stands in the place of each line feed",
+            "give the file as the sequencer wrote it, or exchange them (`zcat FILE | tr '\\r' '\\n' | gzip`)",
+        )
     if first and not zipped and Path(path).suffix.lower() == ".gz":
         raise CarseqError(
             f"{path} is not compressed",

@@ -37,6 +37,8 @@ _NUMBERS = frozenset((b"integer", b"unsigned-integer", b"real", b"double"))
 _COMMENTS = re.compile(rb"(?:[ \t]*(?:%[^\n]*)?\n)*")
 _OF_NUMBERS = b"0123456789+-.eE \t\n"
 _NOT_A_NUMBER = frozenset(b"nanNANinfINFtyTY")
+#: Columns of an entry: row, column, count.
+_COLUMNS = 3
 #: An id of Ensembl, and features that are looked at for it.
 _ENSEMBL, _SOME = re.compile(r"ENS[A-Z]*G\d{6,}"), 1000
 #: A barcode with what programs put around it, and a line of an id, a name and perhaps a type between blanks.
@@ -283,6 +285,8 @@ def _entries(matrix: Path) -> sparse.coo_array:
         raise _odd_byte(matrix, odd)
     entries = entries.rstrip() + b"\n"
     _check_numbers(matrix, entries)
+    if b"coordinate" in head:
+        _check_columns(matrix, entries)
     # Read as integers, a value of 0.5 would silently become 0.
     first = b" ".join(b"real" if word in _NUMBERS else word for word in head[1:])
     text = b"%%MatrixMarket " + first + b"\n" + entries
@@ -305,6 +309,19 @@ def _check_numbers(matrix: Path, entries: bytes) -> None:
         if comma
         else "give the matrix as the counting program wrote it; transfer it again if it is that",
     )
+
+
+def _check_columns(matrix: Path, entries: bytes) -> None:
+    """Raise where entries have further columns, which SciPy's reader passes over: they may be the molecules."""
+    first = entries.find(b"\n") + 1
+    ends = entries[first : entries.find(b"\n", first)], entries[entries.rfind(b"\n", 0, -1) + 1 :]
+    line = next((end for end in ends if len(end.split()) > _COLUMNS), b"")
+    if line:
+        raise CarseqError(
+            f"{matrix} has {len(line.split())} columns",
+            f"a gene, a barcode and a count are expected, and it holds {line.decode().strip()!r}",
+            "write one count behind gene and barcode, that of molecules",
+        )
 
 
 def _text_lines(path: Path) -> list[str]:
