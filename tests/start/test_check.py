@@ -84,6 +84,8 @@ def test_a_protein_is_told_its_gene_where_there_is_no_annotation(tmp_path):
     assert any("its gene is TNFRSF17" in str(r) for _, r in check_study(tiny.write()))
     tiny.config["construct"]["target"] = "TNFRSF17"
     assert not any("TNFRSF17" in str(r) for _, r in check_study(tiny.write()))
+    tiny.config["construct"]["target"] = "cd3d"
+    assert any("did you mean CD3D?" in str(r) for _, r in check_study(tiny.write()))
 
 
 @pytest.mark.parametrize("suffix", ["", "-1", "-2", "_1"])

@@ -204,6 +204,8 @@ def check_made(
             if key == "raw_matrix" or not sample.raw_matrix:
                 yield from _check_genes(counts, f"the {key} of {name}")
                 yield from _check_markers(study, counts, f"the {key} of {name}")
+                if sample.kind == "matrix":
+                    yield from _check_target(study, counts, f"the {key} of {name}")
         except CarseqError as error:
             yield error
     if len(totals) == 2:
@@ -282,6 +284,22 @@ def _check_markers(study: Study, counts: AnnData, what: str) -> Iterator[Note]:
         # Reported with the tables.
         return
     yield from missing_markers(path, named, set(counts.var_names), what)
+
+
+def _check_target(study: Study, counts: AnnData, what: str) -> Iterator[Note]:
+    """Yield that a matrix has no gene of the name of the CAR's target, but one of its letters.
+
+    Genes that no cell expresses are often left out of a matrix: that it lacks the target alone says nothing.
+    """
+    target = study.config.construct.target
+    if not target or target in counts.var_names:
+        return
+    letters = sorted(target.lower())
+    if near := [n for n in counts.var_names if sorted(n.lower()) == letters]:
+        yield Note(
+            f"{what} has no gene {target} (`construct.target`), so that cells which express it cannot be counted; did "
+            f"you mean {near[0]}?"
+        )
 
 
 def _check_bam(
