@@ -435,13 +435,11 @@ def _sample_names(
     names = {}
     for sample, own in places.items():
         parents = [place.relative_to(folder).as_posix() for place in own]
-        # Folders that hold this one name, or a word that says what was sequenced, are folders of samples.
-        says_nothing = single or _KIND.fullmatch(sample)
         # BaseSpace gives each lane of a sample a folder of its own in the project's.
-        of_lanes = len({place.parent for place in own}) == 1 and all(
-            map(_BASESPACE.search, parents)
-        )
-        says_nothing = says_nothing and not of_lanes
+        of_project = len({place.parent for place in own}) == 1
+        of_lanes = of_project and all(map(_BASESPACE.search, parents))
+        # Folders that hold this one name, or a word that says what was sequenced, are folders of samples.
+        says_nothing = (single or _KIND.fullmatch(sample)) and not of_lanes
         apart = len(own) > 1 and "." not in parents and says_nothing and sample not in by_folder
         if apart and not all(map(_is_run, parents)):
             for place, parent in zip(own, parents, strict=True):
