@@ -17,6 +17,7 @@ from carseq.data import path as data_path
 from carseq.errors import CarseqError
 from carseq.explain.reads import cell_reads
 from carseq.io.bam import OTHER_TAGS, barcodes_of_bam, molecule_tags, open_bam
+from carseq.library.strand import strand_of_bam
 from carseq.molecules import (
     CandidateReads,
     Scorer,
@@ -61,6 +62,9 @@ def test_a_link_to_a_bam_needs_no_index_beside_it(tmp_path, index):
     (tmp_path / "study/own.bam").symlink_to(path)
     with open_bam(tmp_path / "study/own.bam") as bam:
         assert [read.reference_start for read in bam.fetch("c", 90, 160)] == [100]
+    # Wherever else places are looked up.
+    with pytest.raises(CarseqError, match="the strand of"):
+        strand_of_bam(tmp_path / "study/own.bam", ["C" * 50])
 
 
 def test_both_mates_are_seen_by_every_reader(tmp_path, surrogate, target):

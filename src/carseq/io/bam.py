@@ -44,7 +44,7 @@ def _index_beside(path: str | Path) -> Path | None:
     return next((index for index in indexes if index.is_file()), None)
 
 
-def _index_of(path: str | Path) -> str | None:
+def index_of(path: str | Path) -> str | None:
     """Return the index of a linked BAM, where it lies beside what the link leads to; None: pysam finds it itself."""
     if not Path(path).is_symlink() or _index_beside(path):
         return None
@@ -149,7 +149,7 @@ def open_bam(path: str | Path) -> pysam.AlignmentFile:
     """
     try:
         check_regular(path)
-        bam = _Bam(str(path), "rb", index_filename=_index_of(path))
+        bam = _Bam(str(path), "rb", index_filename=index_of(path))
     except UNREADABLE as error:
         remedy = "check the path; it must be a BAM"
         if was_removed(path):

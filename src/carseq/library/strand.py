@@ -89,10 +89,10 @@ def strand_of_bam(path: str | Path, panel: Sequence[str], *, n: int = 20_000) ->
     """
     import pysam
 
-    from carseq.io.bam import UNREADABLE
+    from carseq.io.bam import UNREADABLE, index_of
 
     try:
-        with pysam.AlignmentFile(str(path), "rb") as bam:
+        with pysam.AlignmentFile(str(path), "rb", index_filename=index_of(path)) as bam:
             # Evenly over the contigs: one end of one chromosome may hold few transcribed genes.
             contigs = [s.contig for s in bam.get_index_statistics() if s.mapped]
             reads = [
