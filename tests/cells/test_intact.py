@@ -29,6 +29,11 @@ def without_cytoplasm(data: ad.AnnData, rows: np.ndarray, seed: int = 0) -> None
     keep = np.where(rng.random(data.n_vars) < 0.35, 0.9, 0.15)
     keep[data.var_names.str.match(RIBOSOMAL)] = 0.03
     keep[data.var_names.isin(["MALAT1", "NEAT1"])] = 1.0
+    lose(data, rows, keep, rng)
+
+
+def lose(data: ad.AnnData, rows: np.ndarray, keep: np.ndarray, rng: np.random.Generator) -> None:
+    """Keep each molecule of cells with the probability of its gene."""
     x = sparse.csr_matrix(data.X)
     for i in rows:
         at = slice(x.indptr[i], x.indptr[i + 1])
@@ -62,6 +67,21 @@ def test_cells_without_cytoplasm_are_flagged(typed: ad.AnnData, share: float) ->
     kept = data.obs["intact_fraction"]
     assert kept.between(0, 1).all()
     assert kept.iloc[hit].median() < 0.8 < kept.iloc[other].median()
+
+
+@needs_pbmc
+def test_damaged_cells_are_found_where_most_are(typed: ad.AnnData) -> None:
+    """Of T cells in 3' reads 75 % lost as much as in CAR T libraries: 95 % of them flagged, 7 % of others at most."""
+    data = typed[typed.obs["lineage"] == "T"].copy()
+    rng = np.random.default_rng(21)
+    hit = rng.random(data.n_obs) < 0.75
+    nuclear = data.var_names.isin(["MALAT1", "NEAT1"])
+    keep = np.select([nuclear, data.var_names.str.match(RIBOSOMAL)], [0.55, 0.07], 0.42)
+    lose(data, np.flatnonzero(hit), keep, rng)
+    intactness(data)
+    damaged = data.obs["is_damaged"].to_numpy()
+    assert damaged[hit].mean() >= 0.95
+    assert damaged[~hit].mean() <= 0.07
 
 
 @needs_pbmc
