@@ -84,6 +84,39 @@ def test_a_table_in_which_t_cells_would_be_missed_is_refused(
     assert words in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "genes", "means"),
+    [
+        ("Myeloid", ("LYZ",), "myeloid"),
+        ("NK_cells", ("GNLY",), "NK"),
+        ("B lymphocytes", ("MS4A1",), "B"),
+        ("Mono", ("LYZ", "CD14", "S100A8", "FCN1"), "myeloid"),
+        ("Monocytes", ("CD14",), "myeloid"),
+        ("CD8T", ("CD8A", "GZMK"), "T"),
+        ("effectors", ("CD3E", "CD3G", "TRAC"), "T"),
+        ("ILC", ("IL7R", "KLRB1", "RORC"), "ILC"),
+        ("fibroblast", ("DCN", "COL1A1", "PDGFRB"), "fibroblast"),
+        ("T/NK", ("CD3D", "CD3E", "KLRF1", "NCAM1"), "T/NK"),
+    ],
+)
+def test_a_lineage_that_means_one_of_carseq_s_has_its_name(
+    tmp_path: Path, name: str, genes: tuple[str, ...], means: str
+) -> None:
+    """All that knows lineages by name missed them: by `Myeloid` or `Mono` no cell was a monocyte, at 0.99."""
+    rows = "".join(f"{name}\tmine\t{gene}\t1\n" for gene in genes)
+    (tmp_path / "a.tsv").write_text(TABLE + rows)
+    table = read_markers(tmp_path / "a.tsv").set_index("cell_type")["lineage"]
+    assert set(table.loc[["mine"]]) == {means}
+    assert set(table.loc[["T cell", "B cell"]]) == {"T", "B"}
+
+
+def test_t_cells_in_a_lineage_of_others_are_refused(tmp_path: Path) -> None:
+    """`immune` for all cells of blood: no sample would have any T cell."""
+    (tmp_path / "a.tsv").write_text(TABLE.replace("\nT\t", "\nimmune\t").replace("\nB\t", "\nimmune\t"))  # fmt: skip
+    with pytest.raises(CarseqError, match="no lineage T, but markers of T cells in 'immune'"):
+        read_markers(tmp_path / "a.tsv")
+
+
 @pytest.mark.parametrize("how", ["empty rows", "capitals", "padded", "gzip", "unseen letters"])
 def test_a_marker_table_is_read_however_it_was_saved(tmp_path: Path, how: str) -> None:
     """Empty rows of a spreadsheet and `Cell type` were refused; an unseen blank made a gene that no matrix has."""
