@@ -11,6 +11,7 @@ from scipy import stats
 from carseq.calling.cells import Cells
 from carseq.calling.draws import Draws
 from carseq.localize.odds import (
+    PSI,
     Arm,
     DepthClasses,
     Pair,
@@ -101,6 +102,23 @@ def test_several_patients_agree_with_a_pooled_normal_and_one_is_no_population() 
     assert apart.high > summary.high
     with pytest.raises(ValueError, match="two patients"):
         over_patients([own])
+
+
+def test_a_patient_of_many_cells_does_not_speak_for_all() -> None:
+    """One patient known well and seven who are not: how patients scatter is not known, and p was 0.002."""
+    at = np.array([0.5, 1.5, -0.9, 2.2, 0.1, -0.4, 2.4, 0.8])
+    se = np.append(0.1, np.full(7, 1.2))
+    profiles = [Profile(PSI, -0.5 * ((PSI - a) / s) ** 2) for a, s in zip(at, se, strict=True)]
+    summary = over_patients(profiles)
+    assert summary.tau == 0
+    assert summary.p > 0.05
+    assert summary.low < 1
+    mirrored = over_patients([Profile(PSI, own.log_likelihood[::-1]) for own in profiles])
+    assert mirrored.p == pytest.approx(summary.p, rel=1e-6)
+    assert mirrored.low == pytest.approx(1 / summary.high, rel=1e-6)
+    # Patients who are known equally well: as before.
+    alike = over_patients([Profile(PSI, -0.5 * ((PSI - 1) / 0.4) ** 2)] * 8)
+    assert alike.p == pytest.approx(0.002058, rel=1e-3)
 
 
 def test_a_comparison_is_the_same_from_either_side() -> None:

@@ -17,7 +17,7 @@ estimates its factor so).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -74,8 +74,10 @@ _BINS = np.unique(np.concatenate([np.arange(7), np.geomspace(7, 400, 12).astype(
 LARGE = 3000
 #: Grid of the log odds ratio on which patients are combined.
 PSI = np.linspace(-14.0, 14.0, 561)
-#: Standard deviations of the patients' log odds ratios that are tried.
+#: Standard deviations of the patients' log odds ratios that are tried, and the log prior of each: half-normal of 1
+#: (Roever et al. 2021, doi:10.1002/jrsm.1475).
 TAU = np.linspace(0.0, 2.5, 26)
+_LOG_PRIOR_TAU = -0.5 * TAU**2
 
 
 @dataclass(frozen=True)
@@ -637,6 +639,10 @@ def over_patients(profiles: list[Profile]) -> Summary:
     for Student's t with one degree of freedom less than patients (Follmann & Proschan 1999, Biometrics 55:732), since
     few patients say little of how patients scatter.
 
+    Where one or two patients are known far better than the others, the likeliest scatter is often 0, and they speak for
+    all: of eight such patients or ten, who scatter by 0.5 to 1 around no difference, 6-9 % had p < 0.05. So the root
+    is made smaller until the interval is no narrower than one averaged over how patients may scatter (now 3-6 %).
+
     Parameters
     ----------
     profiles
@@ -653,9 +659,11 @@ def over_patients(profiles: list[Profile]) -> Summary:
     by_tau = np.stack([_scattered(single, float(tau)).sum(axis=0) for tau in TAU])
     tau = float(TAU[int(np.argmax(by_tau.max(axis=1)))])
     log_likelihood = by_tau.max(axis=0)
+    cut = float(stats.t.ppf(0.975, len(profiles) - 1)) ** 2
     merged = Profile(PSI, log_likelihood - log_likelihood.max())
-    freedom = len(profiles) - 1
-    low, high = merged.interval(float(stats.t.ppf(0.975, freedom)) ** 2)
+    averaged = np.logaddexp.reduce(by_tau + _LOG_PRIOR_TAU[:, None], axis=0)
+    merged = replace(merged, scale=max(1.0, *(-2 * merged.on(_ends(averaged)) / cut)))
+    low, high = merged.interval(cut)
     at = _best_of(PSI, log_likelihood)
     if low == 0.0 and np.argmax(log_likelihood) == 0:
         estimate = 0.0
@@ -663,8 +671,15 @@ def over_patients(profiles: list[Profile]) -> Summary:
         estimate = float("inf")
     else:
         estimate = float(np.exp(at))
-    root = np.sqrt(max(-2 * float(np.interp(0.0, PSI, merged.log_likelihood)), 0.0))
-    return Summary(estimate, low, high, float(2 * stats.t.sf(root, freedom)), tau)
+    root = np.sqrt(max(-2 * float(merged.on(np.zeros(1))[0]), 0.0))
+    return Summary(estimate, low, high, float(2 * stats.t.sf(root, len(profiles) - 1)), tau)
+
+
+def _ends(log_likelihood: Floats) -> Floats:
+    """Return the log odds ratios of ``PSI`` between which 95 % of a likelihood lie."""
+    density = np.exp(log_likelihood - log_likelihood.max())
+    below = np.cumsum(density) - density / 2
+    return np.interp(np.array([0.025, 0.975]) * density.sum(), below, PSI)
 
 
 def _scattered(single: Floats, tau: float) -> Floats:
