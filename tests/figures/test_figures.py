@@ -154,6 +154,14 @@ def test_odds_ratios_of_zero_and_infinity_are_drawn(study: Study) -> None:
     assert draw(figures.contrasts(table))
 
 
+def test_several_patients_at_two_times_are_told_apart(study: Study) -> None:
+    two = study.contrasts[study.contrasts["group"] == ""].head(1)
+    two = pd.concat([two, two]).assign(n_patients=3, compartment="urine", sample="", reference="")
+    two["reading"] = [f"{time}; 3 patients: what they have in common" for time in ("D7", "D28")]
+    labels = figures.contrasts(two).data["rows"]["label"]
+    assert {"3 patients, urine, D7", "3 patients, urine, D28"} <= set(labels)
+
+
 def test_text_in_svg_stays_text(study: Study) -> None:
     svg = draw(figures.prevalence(study.detection), "svg").decode()
     assert "P01_urine_D28</text>" in svg

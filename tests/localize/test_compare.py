@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import anndata as ad
 import numpy as np
 import pandas as pd
@@ -10,7 +12,12 @@ from scipy import sparse
 
 from carseq.calling import call_cells
 from carseq.localize import contrasts, localize
-from carseq.localize.compare import ContrastRow, rows_over_patients, sample_pairs
+from carseq.localize.compare import (
+    ContrastRow,
+    between_samples,
+    rows_over_patients,
+    sample_pairs,
+)
 from carseq.localize.odds import (
     CUT,
     PSI,
@@ -112,6 +119,36 @@ def test_patients_are_pooled_over_the_same_times_only() -> None:
     (made,) = rows_over_patients(rows)
     assert made["n_patients"] == 2
     assert str(made["reading"]).startswith("D28 against D14; 2 patients")
+
+
+def test_samples_against_baseline_are_pooled_by_their_time_and_the_row_says_which() -> None:
+    """D7 and D28 of two patients are two rows, not one of whichever stands first; single times make one."""
+    first = sheet(
+        ("A0", "A", "urine", "pre", "negative_control"),
+        ("A7", "A", "urine", "D7", "case"),
+        ("A28", "A", "urine", "D28", "case"),
+        ("B0", "B", "urine", "D0", "negative_control"),
+        ("B28", "B", "urine", "day 28", "case"),
+        ("B7", "B", "urine", "D7", "case"),
+        ("B60", "B", "urine", "D60", "case"),
+        ("C0", "C", "urine", "D0", "negative_control"),
+        ("C90", "C", "urine", "D90", "case"),
+    )
+    obs = pd.DataFrame({"sample": first["sample"], "car_call": "positive"})
+    at = Comparison(profile=Profile(PSI, -0.5 * PSI**2))
+    for samples in (first, first[::-1]):
+        rows = [
+            replace(row, result=at)
+            for row in between_samples(obs, obs, samples)
+            if row.contrast == "against baseline"
+        ]
+        made = {str(row["reading"]).split(";")[0]: row for row in rows_over_patients(rows)}
+        assert {frozenset(times.split(", ")) for times in made} == {
+            frozenset(("D7",)),
+            frozenset(("day 28" if samples is not first else "D28",)),
+            frozenset(("D60", "D90")),
+        }
+        assert all(row["n_patients"] == 2 for row in made.values())
 
 
 def test_q_is_adjusted_within_a_contrast() -> None:

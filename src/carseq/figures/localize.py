@@ -193,6 +193,10 @@ def contrasts(table: pd.DataFrame, *, within: bool | str = False) -> Figure:
 def _compared(r: Any) -> str:
     """Return who is compared in a row of the contrasts."""
     who = f"{r.n_patients} patients, {r.compartment}" if r.n_patients > 1 else r.sample
+    if r.n_patients > 1:
+        # Several rows may differ in their times alone, with which the reading begins.
+        times = str(r.reading).partition(f"{r.n_patients} patients")[0].rstrip("; ")
+        who = f"{who}, {times}" if times else who
     if r.group:
         return f"{who} · {r.group}"
     return str(who) if r.n_patients > 1 else f"{who} / {r.reference}"

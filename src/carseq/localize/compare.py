@@ -43,7 +43,7 @@ class ContrastRow:
     cells: pd.DataFrame
     cells_reference: pd.DataFrame
     result: Comparison = field(default_factory=Comparison)
-    #: Both time points, where they differ from contrast to contrast.
+    #: The time points that differ from contrast to contrast.
     times: str = ""
     #: Seeds what is drawn for it.
     seed: str = ""
@@ -122,7 +122,7 @@ def contrasts(adata: AnnData, samples: pd.DataFrame, *, processes: int = 1) -> p
         )
     t_cells = obs[obs["car_log_own"].notna()]
     expression = Expression(adata)
-    asked = [*_between_samples(obs, t_cells, samples), *_within_samples(t_cells, samples)]
+    asked = [*between_samples(obs, t_cells, samples), *_within_samples(t_cells, samples)]
 
     def compared(row: ContrastRow) -> Comparison:
         pair = expression.pair(row.cells.index, row.cells_reference.index)
@@ -176,7 +176,7 @@ def sample_pairs(
         )
 
 
-def _between_samples(
+def between_samples(
     obs: pd.DataFrame, t_cells: pd.DataFrame, samples: pd.DataFrame
 ) -> Iterator[ContrastRow]:
     """Yield what is to be compared between samples, without its result."""
@@ -184,7 +184,10 @@ def _between_samples(
     for contrast, compartment, a, b in sample_pairs(samples, obs):
         names = str(a["sample"]), str(b["sample"])
         one, other = (by_sample.get(name, t_cells.iloc[:0]) for name in names)
-        times = f"{a['timepoint']} against {b['timepoint']}" if contrast == "over time" else ""
+        times = {
+            "over time": f"{a['timepoint']} against {b['timepoint']}",
+            "against baseline": str(a["timepoint"]),
+        }.get(contrast, "")
         yield ContrastRow(
             contrast, str(a["patient"]), *names, compartment, "", "", one, other, times=times,
             seed=" ".join(names),
@@ -211,18 +214,26 @@ def _within_samples(t_cells: pd.DataFrame, samples: pd.DataFrame) -> Iterator[Co
 
 
 def rows_over_patients(rows: list[ContrastRow]) -> Iterator[dict[str, object]]:
-    """Yield a row for each contrast that two patients or more have; no sample enters one twice."""
+    """Yield a row for each contrast that two patients or more have; no sample enters one twice.
+
+    Samples of one time are brought together. Those against baseline of which no other patient has the time are taken
+    together, too.
+    """
+    compared = [row for row in rows if row.result.profile is not None]
+    at_time: dict[tuple[str, str, str], set[str]] = {}
+    for row in compared:
+        at_time.setdefault((row.contrast, row.compartment, row.times), set()).add(row.patient)
     families: dict[tuple[str, str, str, str], dict[str, list[ContrastRow]]] = {}
-    for row in rows:
-        if row.result.profile is None:
-            continue
-        family = (row.contrast, row.compartment, row.group, row.times)
+    for row in compared:
+        alone = len(at_time[row.contrast, row.compartment, row.times]) < 2
+        other = alone and row.contrast == "against baseline"
+        family = (row.contrast, row.compartment, row.group, "other" if other else row.times)
         of_patient = families.setdefault(family, {})
         own = of_patient.setdefault(row.patient, [])
         used = {name for other in own for name in (other.sample, other.reference)}
         if not used & {row.sample, row.reference}:
             own.append(row)
-    for (contrast, compartment, group, times), patients in families.items():
+    for (contrast, compartment, group, _), patients in families.items():
         if len(patients) < 2:
             continue
         profiles = [
@@ -234,6 +245,7 @@ def rows_over_patients(rows: list[ContrastRow]) -> Iterator[dict[str, object]]:
         summary = over_patients(profiles)
         n = len(patients)
         used_rows = [row for own in patients.values() for row in own]
+        times = ", ".join(dict.fromkeys(row.times for row in used_rows if row.times))
         cells = pd.concat([r.cells for r in used_rows])
         reference = pd.concat([r.cells_reference for r in used_rows])
         about = ContrastRow(

@@ -30,7 +30,7 @@ VERSIONS: Mapping[str, str] = MappingProxyType(
         "cells": "0.2.0.18",
         "calling": "0.2.0.14",
         "localize": "0.2.0.10",
-        "report": "0.2.0.8",
+        "report": "0.2.0.9",
     }
 )
 
