@@ -401,6 +401,22 @@ def test_clones_support_their_cells_and_by_standers_get_no_call():
     assert "clone support" in terms
 
 
+def test_a_huge_clone_of_car_t_cells_is_not_taken_for_its_neighbours():
+    """A third of the T cells are one clone, all CAR T cells, and 5 % of the others: 14 % of these were stated."""
+    obs, row = mix(5, n_car=110, n_t=190, d_car=2000, d_t=2000)
+    number = np.arange(len(obs))
+    name = np.where(obs["lineage"] == "T", np.char.add("c", number.astype(str)), "").astype(object)
+    big = np.flatnonzero(obs["truth"])[:100]
+    name[big] = "big"
+    adata, samples = cohort((obs.assign(clonotype=name, patient="P"), row))
+    (found,) = call_cells(adata, None, samples, car=CAR).itertuples()
+    t_cells = adata.obs[adata.obs["lineage"] == "T"]
+    assert found.prevalence_low <= t_cells["truth"].mean() <= found.prevalence_high
+    others = t_cells[t_cells["clonotype"] != "big"]
+    assert others["car_posterior"].mean() < 2 * others["truth"].mean()
+    assert fraction_of(adata, t_cells.index)[0] == pytest.approx(found.prevalence)
+
+
 def test_firm_calls_do_not_excuse_a_doubtful_one_in_a_clone_of_by_standers():
     """One molecule of ambient RNA in a clone of 80 by-standers, p 0.88, was called since 137 others were sure."""
     posterior = np.append(np.full(137, 0.999), [0.88, 0.96, 0.88])

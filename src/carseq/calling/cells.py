@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from carseq.calling.clones import clone_names
 from carseq.calling.negbin import (
     Floats,
     joint_shape,
@@ -24,6 +25,8 @@ DEPTH_STEP, NULL_STEP, OFFSET_STEP = 0.08, 0.15, 0.5
 MANY = 1500
 #: Log odds of a CAR T cell by its count, at most.
 MOST_ODDS = 500.0
+#: Names of the terms of large clones.
+CLONE = "large clone "
 #: The least part of its RNA that a cell is taken to have kept.
 LEAST_INTACT = 0.02
 #: Levels of expression that stand for a lognormal distribution, and their weights.
@@ -59,6 +62,8 @@ class Design:
         Cell types with a term of their own.
     shown
         Share (0-1] of a CAR T cell's CAR molecules that the construct of the sample can show.
+    clones
+        Large clones of the sample, each with a term of its own; no name where there are fewer than in other samples.
     """
 
     centre: float
@@ -66,6 +71,7 @@ class Design:
     scale: float
     types: tuple[str, ...]
     shown: float = 1.0
+    clones: tuple[str, ...] = ()
 
     #: Depths, in standard deviations from the centre, at which the slope may change. Depths of real cells are not
     #: lognormal: with one slope, what deep cells show would be carried on to shallow ones that show nothing, with far
@@ -82,7 +88,7 @@ class Design:
     @property
     def names(self) -> tuple[str, ...]:
         """Return the names of the terms."""
-        return (*self.FIXED, *self.types)
+        return (*self.FIXED, *self.types, *(f"{CLONE}{i + 1}" for i in range(len(self.clones))))
 
     def matrix(self, obs: pd.DataFrame) -> Floats:
         """Return cells x terms."""
@@ -94,6 +100,7 @@ class Design:
             obs["cell_type"].astype(str).to_numpy() if "cell_type" in obs else np.full(len(obs), "")
         )
         types = [labels == name for name in self.types]
+        clones = self.of_clones(obs)
         low, middle, high = self.KNOTS
         intact = np.where(damaged, 0.0, depth)
         slopes = [
@@ -103,7 +110,14 @@ class Design:
             np.maximum(intact - high, 0),
             np.where(damaged, depth, 0.0),
         ]
-        return np.column_stack([*slopes, damaged, *types]).astype(float)
+        return np.column_stack([*slopes, damaged, *types, *clones]).astype(float)
+
+    def of_clones(self, obs: pd.DataFrame) -> list[npt.NDArray[np.bool_]]:
+        """Return which cells are of each clone that has a term."""
+        if not any(self.clones):
+            return [np.zeros(len(obs), dtype=bool) for _ in self.clones]
+        clone = clone_names(obs)
+        return [(clone == name) & (name != "") for name in self.clones]
 
 
 @dataclass(frozen=True)
@@ -139,13 +153,15 @@ class Cells:
     def of(cls, obs: pd.DataFrame, design: Design) -> Cells:
         """Return T cells of one sample from their rows of ``obs``, after the background was written to it."""
         intact = np.clip(column(obs, "intact_fraction", 1.0), LEAST_INTACT, 1.0)
+        # What a large clone says of its cells is its term.
+        own_term = np.any([np.zeros(len(obs), dtype=bool), *design.of_clones(obs)], axis=0)
         return cls(
             k=obs["car_evidence"].to_numpy(float),
             own=obs["total_umis"].to_numpy(float) * intact * design.shown,
             null=(obs["car_expected_ambient"] + obs["car_expected_background"]).to_numpy(float),
             null_shape=obs["car_null_shape"].to_numpy(float),
             x=design.matrix(obs),
-            offset=column(obs, "car_clone_support", 0.0),
+            offset=np.where(own_term, 0.0, column(obs, "car_clone_support", 0.0)),
             size=np.ones(len(obs)),
         )
 

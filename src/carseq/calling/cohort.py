@@ -109,7 +109,8 @@ def call_cells(
     fitted = settle(obs, fit(t_cells, levels(t_cells, known, by_sample), shown))
     t_cells = obs[is_t]
     clone = clone_names(t_cells)
-    terms = _terms(fitted, t_cells)
+    # What is known of cells without their clones.
+    terms = _terms(fitted, t_cells.assign(clonotype=""))
     concentration = float("nan")
     if (clone != "").any():
         support, concentration = clone_support(clone, terms.prior, terms.log_car - terms.log_null)

@@ -32,6 +32,7 @@ from scipy import special
 
 from carseq.calling.apart import N_APART, distances
 from carseq.calling.cells import Cells, Design, column
+from carseq.calling.clones import clone_names
 from carseq.calling.draws import N_DRAWS, Draws, draw
 from carseq.calling.modes import Level, Mode, evidence_grid, fit_at, fit_sample
 from carseq.calling.negbin import Floats
@@ -39,10 +40,6 @@ from carseq.calling.priors import (
     MU,
     MU_OF,
     PRIOR_MU,
-    PRIOR_TERM,
-    PRIOR_TYPE,
-    SCATTER,
-    SCATTER_TYPE,
     SHAPE,
     SHAPE_OF,
     Spreads,
@@ -53,6 +50,10 @@ from carseq.calling.priors import (
     scatter,
 )
 
+#: A clone of so many of a sample's T cells, and of at least such a share of them, has a term of its own; the largest
+#: ones only. What the others say of their cells is added afterwards (:mod:`carseq.calling.clones`). (Of large ones that
+#: is too late: the sample's fraction was learnt from them, too, and their neighbours were given it.)
+MIN_CLONE, MIN_CLONE_SHARE, MAX_CLONES = 20, 0.2, 3
 #: In many cohorts depth, damage and type do not go with CAR status. Wide terms then leave a ridge: fractions of 30 %
 #: came out as 40 % where depths were alike, since the slope could explain away the difference between deep and shallow
 #: cells. So all standard deviations above are also tried at this part, which has this chance before anything is seen.
@@ -243,6 +244,12 @@ class Fit:
             ).reshape(-1, 3),
             # Of each sample, the share of the CAR's molecules that its construct shows.
             "shown": np.array([self.design[s].shown for s in self.samples], dtype=float),
+            # Of each sample, the clones with terms.
+            **(
+                {"clones": np.array([self.design[s].clones for s in self.samples], dtype=object)}
+                if any(self.design[s].clones for s in self.samples)
+                else {}
+            ),
             "prior_mean": np.array([self.prior[s].mean for s in self.samples]).reshape(
                 -1, len(names)
             ),
@@ -257,7 +264,9 @@ class Fit:
     def from_uns(cls, stored: Mapping[str, Any]) -> Fit:
         """Return a fit from ``uns["car_model"]``."""
         samples = tuple(str(s) for s in stored["samples"])
-        types = tuple(str(t) for t in stored["terms"])[len(Design.FIXED) :]
+        clones = np.asarray(stored.get("clones", np.zeros((len(samples), 0))), dtype=object)
+        terms = tuple(str(t) for t in stored["terms"])
+        types = terms[len(Design.FIXED) : len(terms) - clones.shape[-1]]
         draws, elsewhere = np.asarray(stored["draws"]), np.asarray(stored["elsewhere"])
         of_draw, of_pair = draws[:, 0].astype(int), elsewhere[:, 0].astype(int)
         times = np.asarray(stored.get("times", np.ones(len(draws))))
@@ -271,8 +280,10 @@ class Fit:
                 for own in [draws[of_draw == i]]
             },
             {
-                s: Design(float(c[0]), float(c[1]), float(c[2]), types, float(part))
-                for s, c, part in zip(samples, stored["depth"], shown, strict=True)
+                s: Design(
+                    float(c[0]), float(c[1]), float(c[2]), types, float(part), tuple(map(str, own))
+                )
+                for s, c, part, own in zip(samples, stored["depth"], shown, clones, strict=True)
             },
             {
                 s: Terms(np.asarray(m), np.asarray(sd))
@@ -304,6 +315,7 @@ def designs(
         # allows.
         types = tuple(sorted(counts.index[:MAX_TYPES])) if len(counts) > 1 else ()
     found = {}
+    large = _large_clones(obs, samples)
     damaged = column(obs, "is_damaged", 0.0) > 0
     depth = np.log(np.maximum(obs["total_umis"].to_numpy(float), 1))
     names = obs["sample"].astype(str).to_numpy()
@@ -316,8 +328,22 @@ def designs(
         spread = np.subtract(*np.quantile(whole if len(whole) else hurt, [0.75, 0.25])) / 1.35
         n = int(own.sum())
         scale = float(np.clip((spread * n + 0.5 * 10) / (n + 10), 0.2, 1.0))
-        found[sample] = Design(centre, middle, scale, types, shown.get(sample, 1.0))
+        found[sample] = Design(centre, middle, scale, types, shown.get(sample, 1.0), large[sample])
     return found
+
+
+def _large_clones(obs: pd.DataFrame, samples: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    """Return the large clones of each sample, as many names for each: empty ones where it has fewer."""
+    names = obs["sample"].astype(str).to_numpy()
+    found = {}
+    for sample in samples:
+        own = pd.Series(clone_names(obs[names == sample]))
+        size = own[own != ""].value_counts()
+        # A clone of all cells is the sample.
+        large = size[(size >= max(MIN_CLONE, MIN_CLONE_SHARE * len(own))) & (size < len(own))]
+        found[sample] = tuple(str(name) for name in large.index[:MAX_CLONES])
+    most = max(map(len, found.values()), default=0)
+    return {s: own + ("",) * (most - len(own)) for s, own in found.items()}
 
 
 def fit(
@@ -343,10 +369,7 @@ def fit(
     design = designs(obs, samples, shown or {})
     groups = {s: Cells.of(own, design[s]).grouped()[0] for s, own in by_sample.items()}
     names = design[samples[0]].names if samples else Design.FIXED
-    spreads = Spreads(
-        np.array([PRIOR_TERM.get(n, PRIOR_TYPE) for n in names]),
-        np.array([SCATTER.get(n, SCATTER_TYPE) for n in names]),
-    )
+    spreads = Spreads.of(names)
     alone = {s: fit_sample(groups[s], spreads.alone(), levels.get(s)) for s in samples}
     modes, prior = _at_spreads(groups, alone, spreads, 1.0, levels)
     narrow, prior_narrow = _at_spreads(groups, alone, spreads, NARROW, levels)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from carseq.calling.cells import Design
+from carseq.calling.cells import CLONE, Design
 from carseq.calling.negbin import Floats, log_normal
 
 #: Prior of mu: 5 CAR molecules per 10,000 in CAR T cells (median of positive cells in 34 CARPALL 5' libraries);
@@ -39,6 +39,8 @@ SCATTER = {
     "damaged": 0.5,
 }
 PRIOR_TYPE, SCATTER_TYPE = 0.5, 0.5
+#: Prior sd (log odds) of the term of a large clone: it may hold CAR T cells alone, or none.
+SD_CLONE = 6.0
 #: Chance, before anything is seen, that all T cells of a sample are CAR T cells (a sorted product). A continuous prior
 #: gives this a probability of zero: the interval of such a product missed 100 % (0.88, 0.78-0.96).
 PRIOR_ALL = 0.03
@@ -105,9 +107,19 @@ class Spreads:
     cohort: Floats
     scatter: Floats
 
+    @classmethod
+    def of(cls, names: tuple[str, ...]) -> Spreads:
+        """Return those of terms, by their names."""
+        of_clone = np.array([name.startswith(CLONE) for name in names], dtype=bool)
+        cohort = np.array([PRIOR_TERM.get(n, PRIOR_TYPE) for n in names])
+        own = np.array([SCATTER.get(n, SCATTER_TYPE) for n in names])
+        # Clones of two samples have nothing in common.
+        return cls(np.where(of_clone, 1e-3, cohort), np.where(of_clone, SD_CLONE, own))
+
     def scaled(self, part: float) -> Spreads:
-        """Return a part of them."""
-        return Spreads(self.cohort * part, self.scatter * part)
+        """Return a part of them, but for clones, of which depth and type say nothing."""
+        of_clone = self.scatter == SD_CLONE
+        return Spreads(self.cohort * part, np.where(of_clone, self.scatter, self.scatter * part))
 
     def alone(self) -> Terms:
         """Return the prior of a sample's terms without evidence from other samples."""
