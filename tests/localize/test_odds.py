@@ -87,6 +87,28 @@ def test_the_bootstrap_draws_what_the_model_says() -> None:
     assert by_bin[0] == pytest.approx(silent, rel=0.05)
 
 
+def test_a_group_that_holds_more_deep_cells_by_chance_is_no_different() -> None:
+    """Deep cells are CAR T cells: 30 of 100 against 21 of 100 is not told more surely than by the counts (was 0.01)."""
+
+    def group(deep: int, car_deep: int, shallow: int, car_shallow: int) -> Arm:
+        k = np.repeat(
+            [60.0, 0, 60, 0], [car_deep, deep - car_deep, car_shallow, shallow - car_shallow]
+        )
+        ones = np.ones(len(k))
+        x = np.zeros((len(k), 5))
+        x[:, 0] = np.repeat([1.0, -1.0], [deep, shallow])
+        cells = Cells(k, 6000 * ones, 1e-9 * ones, ones, x, 0 * ones, ones)
+        theta = np.zeros((1, 6))
+        theta[0, 1] = 1.9
+        return Arm(cells, Draws(np.array([0.01]), np.array([20.0]), theta, np.ones(1)))
+
+    both = Pair(group(40, 27, 60, 3), group(25, 17, 75, 4), np.zeros(1))
+    by_counts = stats.chi2_contingency(
+        [[30, 70], [21, 79]], correction=False, lambda_="log-likelihood"
+    ).pvalue
+    assert compare(both, n_boot=0).p == pytest.approx(by_counts, abs=0.03)
+
+
 def test_several_patients_agree_with_a_pooled_normal_and_one_is_no_population() -> None:
     """Equal patients: the mean is theirs; the interval is wider than the common one; one patient is refused."""
     psi = np.linspace(-10, 10, 401)

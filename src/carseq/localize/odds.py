@@ -135,6 +135,12 @@ class Arm:
             total[point] = size @ np.log1p(chance, out=chance)
         return total + none[:, None]
 
+    def spread(self, fraction: float) -> Floats:
+        """Return the variance between its cells of the chance of a CAR T cell before its count is seen, by point."""
+        size, _, relative, levels, _ = self._groups
+        p = expit(np.minimum(relative + levels.at(np.array([fraction]))[:, 0], _CERTAIN))
+        return np.asarray(size @ (p - size @ p / size.sum()) ** 2 / size.sum())
+
 
 #: Log odds between which the level of a group is sought.
 _LEVELS = np.linspace(-30.0, 30.0, 121)
@@ -397,6 +403,7 @@ def compare(pair: Pair | None, *, seed: int = 0, n_boot: int = N_BOOT) -> Compar
     if n_boot and min(len(pair.one), len(pair.other)) < LARGE:
         common = _best_of(eta, np.diagonal(joint))
         scale = _scale(pair, common, n_boot, np.random.default_rng(seed))
+    scale *= _by_chance(pair, (float(eta[row]), float(eta[column])))
     profile = Profile(psi, log_likelihood - best, scale)
     low, high = profile.interval()
     if at == at_reference and at in (0.0, 1.0):
@@ -502,6 +509,33 @@ def _scale(pair: Pair, common: float, n_boot: int, rng: np.random.Generator) -> 
     # Small counts tie: of equal W, the observed one (on a finer grid) must not pass the cut.
     quantile = float(np.quantile(2 * (best - equal), 0.95, method="higher")) + _TIE
     return max(1.0, quantile / CUT)
+
+
+def _by_chance(pair: Pair, best: tuple[float, float]) -> float:
+    """Return how many times W is larger since a group's depths are a sample, too; 1 where they say nothing.
+
+    The likelihood is one of the cells' molecules, given their depths. Where deep cells are CAR T cells more often, a
+    group that holds more deep ones by chance holds more CAR T cells. (Of random halves of samples whose CAR T cells are
+    four times as deep as other T cells 13 % had p < 0.05.)
+
+    Parameters
+    ----------
+    pair
+        The groups.
+    best
+        Log odds of the likeliest fraction of each.
+    """
+    given = chance = 0.0
+    for arm, at in zip((pair.one, pair.other), np.clip(best, -EDGE, EDGE), strict=True):
+        low, middle, high = arm.by_point(expit(at + np.array([-_STEP, 0.0, _STEP]))).T
+        log_weight = pair.log_weight + middle
+        weight = np.exp(log_weight - log_weight.max())
+        weight /= weight.sum()
+        known = float(weight @ (2 * middle - low - high)) / _STEP**2
+        fraction = float(expit(at))
+        given += 1 / max(known, 0.05)
+        chance += float(weight @ arm.spread(fraction)) / len(arm) / (fraction * (1 - fraction)) ** 2
+    return 1 + chance / given
 
 
 def _information(table: Floats, log_weight: Floats) -> float:
