@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from carseq.calling.cells import CLONE, Design
 from carseq.calling.negbin import Floats, log_normal
@@ -106,6 +107,8 @@ class Spreads:
 
     cohort: Floats
     scatter: Floats
+    #: Which terms are those of large clones.
+    of_clone: npt.NDArray[np.bool_]
 
     @classmethod
     def of(cls, names: tuple[str, ...]) -> Spreads:
@@ -114,12 +117,12 @@ class Spreads:
         cohort = np.array([PRIOR_TERM.get(n, PRIOR_TYPE) for n in names])
         own = np.array([SCATTER.get(n, SCATTER_TYPE) for n in names])
         # Clones of two samples have nothing in common.
-        return cls(np.where(of_clone, 1e-3, cohort), np.where(of_clone, SD_CLONE, own))
+        return cls(np.where(of_clone, 1e-3, cohort), np.where(of_clone, SD_CLONE, own), of_clone)
 
     def scaled(self, part: float) -> Spreads:
         """Return a part of them, but for clones, of which depth and type say nothing."""
-        of_clone = self.scatter == SD_CLONE
-        return Spreads(self.cohort * part, np.where(of_clone, self.scatter, self.scatter * part))
+        scatter = np.where(self.of_clone, self.scatter, self.scatter * part)
+        return replace(self, cohort=self.cohort * part, scatter=scatter)
 
     def alone(self) -> Terms:
         """Return the prior of a sample's terms without evidence from other samples."""

@@ -141,17 +141,14 @@ def contamination(
         single = np.ones(cells.n_obs, dtype=bool)
         if "is_doublet" in cells.obs:
             single = ~cells.obs["is_doublet"].astype(bool).to_numpy()
-        fitted = _foreign_fit(
-            counts, totals, lineage, single, fraction, _positions(cells, markers, car)
-        )
+        genes = _positions(cells, markers, car)
+        fitted = _foreign_fit(counts, totals, lineage, single, fraction, genes)
         if fitted is not None:
             per_cell, share = fitted
             method = "markers of foreign lineages"
     umis = per_cell + share * totals
     many = base > 0 and umis.size and float(np.median(umis)) > MOST_EMPTIES * base
-    if many and not _borne_out(
-        counts, totals, lineage, single, fraction, _positions(cells, markers, car), base
-    ):
+    if many and not _borne_out(counts, totals, lineage, single, fraction, genes, base):
         log.warning(
             "contamination: the fit (%.0f ambient UMIs a cell) is rejected beside empty droplets of %.0f UMIs",
             float(np.median(umis)),

@@ -140,7 +140,7 @@ def reading_faults(construct: Construct) -> list[Fault]:
                 "error",
             )
         )
-    cut = None if shifted or stops else _shifted_zeta(construct)
+    cut = None if shifted or stops else _shifted_signalling(construct)
     if cut is not None:
         found.append(cut)
     if stops:
@@ -614,7 +614,7 @@ def _missing_domains(construct: Construct, found: list[Piece]) -> list[Fault]:
     return faults
 
 
-def _shifted_zeta(construct: Construct) -> Fault | None:
+def _shifted_signalling(construct: Construct) -> Fault | None:
     """Return the fault of a signalling domain whose beginning and rest are in different frames, or None."""
     assert construct.orf is not None
     start, protein = construct.orf[0], construct.protein
