@@ -92,6 +92,8 @@ def test_a_table_in_which_t_cells_would_be_missed_is_refused(
         ("B lymphocytes", ("MS4A1",), "B"),
         ("Mono", ("LYZ", "CD14", "S100A8", "FCN1"), "myeloid"),
         ("Monocytes", ("CD14",), "myeloid"),
+        ("RBCs", ("HBD", "ALAS2"), "erythroid"),
+        ("Tubular cells", ("LRP2",), "kidney"),
         ("CD8T", ("CD8A", "GZMK"), "T"),
         ("effectors", ("CD3E", "CD3G", "TRAC"), "T"),
         ("ILC", ("IL7R", "KLRB1", "RORC"), "ILC"),

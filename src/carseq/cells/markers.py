@@ -52,6 +52,7 @@ T_ALONE = re.compile(r"T(?:[ _-]?(?:cells?|lymphocytes?))?", re.IGNORECASE)
 LINEAGE_NAMES = {
     "natural killer": "NK", "plasmablast": "plasma", "renal": "kidney", "urothelial": "urogenital",
     "urothelium": "urogenital", "erythrocyte": "erythroid", "red blood": "erythroid",
+    "rbc": "erythroid", **dict.fromkeys(("tubule", "tubular", "renal tubule", "nephron"), "kidney"),
     **dict.fromkeys(("mono", "monocyte", "macrophage", "dc", "dendritic", "neutrophil", "granulocyte"), "myeloid"),
     **dict.fromkeys(("cd4", "cd8", "cd4 t", "cd8 t", "cd4+ t", "cd8+ t", "cd4t", "cd8t"), "T"),
     **dict.fromkeys(("treg", "regulatory t", "tfh", "gdt", "mait"), "T"),
