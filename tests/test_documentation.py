@@ -50,6 +50,7 @@ INNER = {
     "machine",
     "moved",
     "parallel",
+    "handover",
     "preload",
     "schema",
     "sequence",

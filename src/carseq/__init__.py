@@ -12,10 +12,14 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from typing import Any
 
 from carseq.errors import CarseqError
 from carseq.moved import install
+
+# Each job of a run begins with this import: it imports little.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 #: The one place of the version: the package, the citation and the record of a run have it from here.
 __version__ = "0.2.0"
@@ -47,7 +51,7 @@ os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")
 # A script of a run on this machine is run by a process that has imported the libraries already. Here and not in each
 # script: a script's first line would come after its imports, or stand in all of them.
 if "CARSEQ_PRELOADED" in os.environ:
-    from carseq.preload import hand_over
+    from carseq.handover import hand_over
 
     hand_over()
 

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import importlib
 import warnings
-from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
-from types import ModuleType
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import ModuleType
+    from typing import Any
 
 #: Old module -> where its names are looked for now, in this order.
 MOVED = {

@@ -1,9 +1,9 @@
 """A process that has imported the libraries once, and divides for each job of a run on this machine.
 
 Most jobs of a small study take longer to import their libraries than to do their work. Where a run begins, a process
-is started that imports them. A job's script then hands over: the process makes a copy of itself, which runs the script
-with the job's own arguments, folder, environment and files, and the script's first process waits for its end and ends
-in the same way.
+is started that imports them. A job's script then hands over (:mod:`carseq.handover`): the process makes a copy of
+itself, which runs the script with the job's own arguments, folder, environment and files, and the script's first
+process waits for its end and ends in the same way.
 
 A job that cannot hand over imports by itself, and nothing else changes: on a cluster, in another environment (conda, a
 container), on systems without Linux's ``fork`` and process file descriptors, while the process still imports, and when
@@ -26,12 +26,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from carseq.data import path
+from carseq.handover import ADDRESS, PASSED, this_python
 
-#: Where a job's script finds the process: the name of its socket.
-ADDRESS = "CARSEQ_PRELOADED"
 #: On the path of the run's processes, so that a script is handed over as Python starts.
 STARTUP = path("startup")
 #: What every job imports: jobs can be handed over once it is there.
@@ -46,8 +45,6 @@ _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEX
 _LOADED = object()
 #: A function of this name in a module of carseq loads what its jobs need besides, at once or step by step.
 FURTHER = "get_ready"
-#: The signals that a job's script passes on. Ctrl-C of a terminal reaches the copy by itself.
-_PASSED = (signal.SIGTERM, signal.SIGHUP)
 
 
 def start(scripts: str | Path) -> int | None:
@@ -89,87 +86,6 @@ def start(scripts: str | Path) -> int | None:
     return pid
 
 
-# ---- a job's script -------------------------------------------------------------------------------------------------
-
-
-def hand_over() -> None:
-    """Have the process run this script, and end as the copy ends; return where that cannot be."""
-    address = os.environ.get(ADDRESS)
-    script = sys.argv[0] if sys.argv else ""
-    # Snakemake writes the scripts of its jobs there.
-    if not address or Path(script).parent.parts[-2:] != (".snakemake", "scripts"):
-        return
-    connection = socket.socket(socket.AF_UNIX)
-    try:
-        connection.connect(f"\0{address}")
-        asked = {
-            **_python(),
-            "arguments": sys.argv,
-            "folder": os.getcwd(),
-            "environment": {k: v for k, v in os.environ.items() if k != ADDRESS},
-            "umask": _umask(),
-            "cores": sorted(os.sched_getaffinity(0)),
-            "nice": os.getpriority(os.PRIO_PROCESS, 0),
-            "limits": _limits(),
-        }
-        socket.send_fds(connection, [b"\n"], [0, 1, 2])
-        connection.sendall(json.dumps(asked).encode() + b"\n")
-        taken = connection.recv(1) == b"y"
-    except (OSError, ValueError):
-        taken = False
-    if not taken:
-        connection.close()
-        return
-    for number in _PASSED:
-        signal.signal(number, lambda number, frame: connection.send(bytes([number])))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _end(connection)
-
-
-def _end(connection: socket.socket) -> NoReturn:
-    """Wait for the end of the copy, and end in the same way."""
-    try:
-        told = connection.recv(2)
-    except OSError:
-        told = b""
-    # Its process was killed, and the copy with it.
-    code = int.from_bytes(told, "big", signed=True) if len(told) == 2 else -signal.SIGKILL
-    if code < 0:
-        signal.signal(-code, signal.SIG_DFL) if -code != signal.SIGKILL else None
-        os.kill(os.getpid(), -code)
-    os._exit(abs(code))
-
-
-def _umask() -> int:
-    mask = os.umask(0o77)
-    os.umask(mask)
-    return mask
-
-
-def _limits() -> dict[str, list[int]]:
-    """Return what this process may take at most, by the names of :mod:`resource`."""
-    import resource
-
-    names = [name for name in dir(resource) if name.startswith("RLIMIT_")]
-    return {name: list(resource.getrlimit(getattr(resource, name))) for name in names}
-
-
-def _python() -> dict[str, Any]:
-    """Return what must be the same in two processes for one to do the other's work."""
-    group = Path("/proc/self/cgroup")
-    set_here = {k: v for k, v in os.environ.items() if k.startswith(("PYTHON", "LD_"))}
-    return {
-        "python": os.path.realpath(sys.executable),
-        "prefix": sys.prefix,
-        "carseq": str(Path(__file__).parent),
-        "set": set_here,
-        "user": [os.geteuid(), os.getegid()],
-        "root": os.stat("/").st_ino,
-        # Memory and cores that a queue or a container gives it.
-        "group": group.read_text() if group.exists() else "",
-    }
-
-
 # ---- the process ----------------------------------------------------------------------------------------------------
 
 
@@ -204,9 +120,9 @@ def main() -> None:
     """Import, then divide for each job until the process that started this one has ended."""
     address, scripts = sys.argv[1:]
     # It ends with the process that started it, and its jobs before it.
-    for number in (signal.SIGINT, *_PASSED):
+    for number in (signal.SIGINT, *PASSED):
         signal.signal(number, signal.SIG_IGN)
-    own = _python()
+    own = this_python()
     # It is not at work in the study's folder: its jobs are.
     os.chdir("/")
     asked = _serve(address, own, _load(Path(scripts)))
@@ -421,7 +337,7 @@ def _work(asked: _Asked) -> None:
         2, "w", buffering=1, errors="backslashreplace", closefd=False
     )
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    for passed in _PASSED:
+    for passed in PASSED:
         signal.signal(passed, signal.SIG_DFL)
     os.environ.clear()
     os.environ.update(given["environment"])

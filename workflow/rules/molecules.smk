@@ -39,6 +39,7 @@ rule library:
         R("library"),
     log:
         f"{RESULTS}/logs/{{sample}}/library.log",
+    priority: 85
     conda:
         "../../envs/tools.yaml"
     resources:
@@ -68,6 +69,8 @@ rule molecules:
         losses=R("molecule_losses"),
     log:
         f"{RESULTS}/logs/{{sample}}/molecules.log",
+    # Where cells are taken over, the calls wait for it.
+    priority: 70 if CONFIG.reuse else 0
     conda:
         "../../envs/tools.yaml"
     resources:

@@ -26,6 +26,8 @@ rule reuse_reads:
         summaries=each_sample("summary", ALIGNED),
     log:
         f"{RESULTS}/logs/reuse_reads.log",
+    # All samples wait for it.
+    priority: 99
     conda:
         "../../envs/tools.yaml"
     resources:
@@ -67,6 +69,8 @@ rule reuse_cells:
         cohort=cohort_of(RESULTS),
     log:
         f"{RESULTS}/logs/reuse_cells.log",
+    # The calls wait for it.
+    priority: 80
     conda:
         "../../envs/tools.yaml"
     resources:

@@ -7,8 +7,10 @@ it run one notebook after another (:mod:`carseq.report.notebooks`), each in a ne
 from __future__ import annotations
 
 import sys
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from typing import Any
 
 import pandas as pd
@@ -16,6 +18,8 @@ from IPython.core.displayhook import DisplayHook
 from IPython.core.displaypub import DisplayPublisher
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.pylabtools import select_figure_formats
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from nbformat import NotebookNode
 from nbformat.v4 import new_output
 from papermill.engines import Engine, NotebookExecutionManager, papermill_engines
@@ -123,6 +127,13 @@ class _Shell(InteractiveShell):
             sys.stdout, sys.stderr = before
 
 
+def _png(figure: Figure) -> str:
+    """Return a figure as PNG: the same bytes as IPython's, which draws each twice, first for its layout alone."""
+    file = BytesIO()
+    FigureCanvasAgg(figure).print_png(file)
+    return b64encode(file.getvalue()).decode()
+
+
 class InProcess(Engine):
     """Papermill's engine: the cells run one after the other in this process, to the first that fails."""
 
@@ -134,8 +145,9 @@ class InProcess(Engine):
         # `display` shows by the one shell there is.
         shell = _Shell.instance()
         # `%matplotlib inline` tells the first shell of a process how figures are shown, and no later one.
-        # Carseq's have their layout: the shell's own way to the margins is to draw each figure once more.
         select_figure_formats(shell, "png", bbox_inches=None)
+        assert shell.display_formatter is not None
+        shell.display_formatter.formatters["image/png"].for_type(Figure, _png)
         try:
             with pd.option_context("display.max_columns", _COLUMNS):
                 for cell in nb_man.nb.cells:
