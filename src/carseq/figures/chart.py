@@ -8,7 +8,8 @@ Python, so that a number reads alike everywhere.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -18,6 +19,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 import vl_convert as vlc
+from altair.utils.schemapi import debug_mode
 
 from carseq.figures.palette import GRID, INK, SOFT
 from carseq.io.cache import kept
@@ -27,6 +29,9 @@ from carseq.io.files import atomic
 _VL_CONVERT = getattr(vlc, "__version__", "")
 #: Width of a figure in a file or notebook, pixels; the page gives each its own.
 WIDTH = 620
+#: Pixels of a picture in a notebook for each of the figure's: its text is then as large as that of the figures drawn
+#: with matplotlib (10 points at 110 dots an inch), and its widest chart fits beside a notebook's margin.
+NOTEBOOK_SCALE = 1.2
 #: Height of a row of a chart of rows, pixels.
 STEP = 28
 #: Mean width of a character, as a part of the font's size (Helvetica, mixed text).
@@ -57,6 +62,13 @@ _CONFIG: dict[str, Any] = {
 
 #: The text that a mark shows when it is pointed at.
 TIP = alt.Tooltip("tip:N")
+
+
+@contextmanager
+def without_checks() -> Iterator[None]:
+    """Make charts without a check of each part by Vega-Lite's schema: the tests check each figure."""
+    with debug_mode(False):
+        yield
 
 
 def as_dict(chart: Any) -> dict[str, Any]:
@@ -171,7 +183,8 @@ class Figure:
         # A picture that every viewer of notebooks shows, without a network.
         import base64
 
-        return {"image/png": base64.b64encode(vlc.vegalite_to_png(self.spec(), scale=1.5)).decode()}
+        made = vlc.vegalite_to_png(self.spec(), scale=NOTEBOOK_SCALE)
+        return {"image/png": base64.b64encode(made).decode()}
 
     def vega(self) -> dict[str, Any]:
         """Return the chart compiled to Vega, without its rows: what the page draws."""
