@@ -76,6 +76,17 @@ def study_from_config(config: dict[str, Any], configfiles: Sequence[str | Path])
     return load_study(resolve_paths(parse_config(dict(config), source), base))
 
 
+def end_timers() -> None:
+    """End the timers of this process, which is about to end.
+
+    After each look for jobs to start, Snakemake sets a timer for the next one, and its process waits for the last: a
+    second in which nothing is done.
+    """
+    for thread in threading.enumerate():
+        if isinstance(thread, threading.Timer):
+            thread.cancel()
+
+
 def kill_notice(log: str | Path | Iterable[str | Path]) -> str:
     """Return what to do about jobs that the system has killed; empty if it killed none.
 

@@ -46,7 +46,13 @@ from carseq.study.memory import (
     transcripts_megabytes,
 )
 from carseq.study.record import check_record, take_over_notes
-from carseq.workflow import dated, study_from_config, future_notice, kill_notice
+from carseq.workflow import (
+    dated,
+    end_timers,
+    future_notice,
+    kill_notice,
+    study_from_config,
+)
 from snakemake.exceptions import WorkflowError
 from snakemake.io import get_flag_value, is_flagged
 from snakemake.logging import logger
@@ -113,6 +119,7 @@ onstart:
 onsuccess:
     forget_run(Path.cwd())
     forget_results(RESULTS, Path.cwd())
+    end_timers()
 
 
 onerror:
@@ -120,6 +127,7 @@ onerror:
     forget_results(RESULTS, Path.cwd())
     if told := kill_notice(log):
         logger.error(told)
+    end_timers()
 
 
 # A file that a crashed copy cut off would be read as if it were whole, or never be read and never be noticed.
