@@ -23,7 +23,6 @@ results = ".."
 # %%
 from pathlib import Path
 
-import anndata as ad
 from IPython.display import display
 
 from carseq import figures
@@ -32,7 +31,8 @@ from carseq.report import alerts, read_study
 
 # %matplotlib inline
 study = read_study(Path(results))
-adata = ad.read_h5ad(Path(results) / "cohort" / "cells.h5ad")
+# With their counts: `anndata.read_h5ad(Path(results) / "cohort" / "cells.h5ad")`.
+adata = study.cells_on_map()
 adata
 
 # %% [markdown]

@@ -14,6 +14,7 @@ from carseq.figures.chart import (
     TIP,
     WIDTH,
     Figure,
+    alike,
     in_order,
     in_panel,
     legend,
@@ -72,7 +73,7 @@ def control_label(table: pd.DataFrame) -> pd.Series:
     return table["sample"].astype(str) + control
 
 
-@cache
+@alike
 def _prevalence() -> alt.LayerChart:
     base = source().encode(y=row())
     colour, shape = _verdict()
@@ -205,7 +206,7 @@ def weighing(cells: pd.DataFrame) -> Figure:
     return Figure(_weighing(low, top), {"rows": rows, "ends": ends})
 
 
-@cache
+@alike
 def _rules() -> alt.LayerChart:
     shapes = dict(zip(RULES, ("circle", "square", "triangle-up"), strict=True))
     x = {"title": "T cells called", "axis": alt.Axis(format=",.0f", tickMinStep=1)}
@@ -258,7 +259,7 @@ def rules(cells: pd.DataFrame, detection: pd.DataFrame) -> Figure:
 CALLED_BY = {"by both": CALLED, "by the rule alone": OKABE_ITO[0], "by carseq alone": OKABE_ITO[1]}
 
 
-@cache
+@alike
 def _rule_overlap() -> alt.LayerChart:
     title = "T cells that the rule or carseq calls"
     bar = source("bars").mark_bar(stroke="white", strokeWidth=0.6, size=14)
@@ -305,7 +306,7 @@ def rule_overlap(table: pd.DataFrame) -> Figure:
     return Figure(_rule_overlap(), {"rows": laid, "bars": drawn})
 
 
-@cache
+@alike
 def _thresholds() -> alt.FacetChart:
     title = "false discovery rate"
     x = alt.X(
@@ -354,7 +355,7 @@ def thresholds(table: pd.DataFrame) -> Figure:
     return Figure(_thresholds(), {"rows": rows})
 
 
-@cache
+@alike
 def _downsampling() -> alt.FacetChart:
     looks = {
         "calls, of those at full depth": CALLED,

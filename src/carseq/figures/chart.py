@@ -8,7 +8,7 @@ Python, so that a number reads alike everywhere.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -201,6 +201,23 @@ class Figure:
             _COMPILED[key] = (self.chart, made.decode())
         compiled: dict[str, Any] = json.loads(_COMPILED[key][1])
         return compiled
+
+
+def alike(make: Callable[[], Any]) -> Callable[[], Any]:
+    """Mark a function that makes a chart which is the same in every study: it is made once."""
+    _ALIKE.append(cached := cache(make))
+    return cached
+
+
+def make_alike() -> None:
+    """Make the charts that are the same in every study."""
+    with without_checks():
+        for make in _ALIKE:
+            make()
+
+
+#: What makes them.
+_ALIKE: list[Callable[[], Any]] = []
 
 
 def warm_up() -> None:

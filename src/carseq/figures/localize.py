@@ -14,6 +14,7 @@ from carseq.figures.chart import (
     WIDTH,
     Figure,
     Menu,
+    alike,
     in_panel,
     legend,
     log_axis,
@@ -47,7 +48,7 @@ def _intervals(x: Any, high: str = "high:Q") -> alt.Chart:
     return source().mark_rule(strokeWidth=3).encode(y=row(), x=x, x2=high)
 
 
-@cache
+@alike
 def _localization() -> alt.LayerChart:
     title = "CAR T cells among the cells of the group (95 % interval)"
     tint = alt.Color("colour:N", scale=None)

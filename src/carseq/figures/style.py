@@ -8,6 +8,7 @@ from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogFormatter
 
@@ -41,6 +42,16 @@ def new_figure(width: float, height: float) -> tuple[Figure, Axes]:
     """Return a figure with one panel; width and height in inches."""
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots()
+
+
+def draw_first() -> None:
+    """Draw a figure that nobody sees: the first one of a process finds the fonts, and takes as long as several."""
+    with style():
+        figure, axes = new_figure(3, 2)
+        axes.plot([1, 10], [1, 10], label="a")
+        axes.set_xscale("log")
+        axes.legend()
+        FigureCanvasAgg(figure).draw()
 
 
 def nothing_to_show(message: str) -> Figure:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from carseq.errors import CarseqError
 from carseq.io.files import atomic, reading
@@ -150,6 +150,33 @@ def number_of_cells(path: str | Path) -> int:
     with reading(path) as path, h5py.File(path) as file:
         obs = file["obs"]
         return len(obs[obs.attrs["_index"]])
+
+
+def read_parts(path: str | Path, *names: str) -> dict[str, Any]:
+    """Read parts of an h5ad and nothing else: what is not named, the matrices above all, stays on disk.
+
+    Parameters
+    ----------
+    path
+        As :func:`write_h5ad` writes it.
+    names
+        Such as ``obs`` and ``obsm/X_umap``.
+
+    Returns
+    -------
+    dict
+        The parts by name; one that the file lacks is left out.
+
+    Raises
+    ------
+    CarseqError
+        If it is missing, cut off or no h5ad.
+    """
+    import h5py
+    from anndata.io import read_elem
+
+    with reading(path) as path, h5py.File(path) as file:
+        return {name: read_elem(file[name]) for name in names if name in file}
 
 
 def read_cells(path: str | Path, *, genes: Sequence[str] = ()) -> AnnData:

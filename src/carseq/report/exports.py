@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
+#: Of gzip: a matrix takes a quarter of the time that it takes at 6, and 3 % more room.
+_LEVEL = 4
+
 
 @contextmanager
 def _gzip(path: Path) -> Iterator[gzip.GzipFile]:
@@ -40,7 +43,7 @@ def _gzip(path: Path) -> Iterator[gzip.GzipFile]:
     with (
         atomic(path) as temporary,
         open(temporary, "wb") as opened,
-        gzip.GzipFile("", "wb", 6, fileobj=opened, mtime=0) as out,
+        gzip.GzipFile("", "wb", _LEVEL, fileobj=opened, mtime=0) as out,
     ):
         yield out
 

@@ -17,7 +17,6 @@ import pandas as pd
 from IPython.core.displayhook import DisplayHook
 from IPython.core.displaypub import DisplayPublisher
 from IPython.core.interactiveshell import InteractiveShell
-from IPython.core.pylabtools import select_figure_formats
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from nbformat import NotebookNode
@@ -106,8 +105,9 @@ class _Shell(InteractiveShell):
         assert formatter is not None
         formatter.active_types = list(formatter.format_types)
 
-    def enable_gui(self, gui: Any = None) -> None:
-        """Do nothing: there is no window; ``%matplotlib inline`` asks for none."""
+    def enable_matplotlib(self, gui: Any = None) -> tuple[str, str]:
+        """Do nothing: figures are shown as :class:`InProcess` says, in each shell of a process alike."""
+        return "inline", "inline"
 
     def _showtraceback(self, etype: type[BaseException], evalue: Any, stb: list[str]) -> None:
         self.outputs.append(
@@ -146,8 +146,6 @@ class InProcess(Engine):
         """Run the cells; the manager's notebook holds their outputs."""
         # `display` shows by the one shell there is.
         shell = _Shell.instance()
-        # `%matplotlib inline` tells the first shell of a process how figures are shown, and no later one.
-        select_figure_formats(shell, "png", bbox_inches=None)
         assert shell.display_formatter is not None
         shell.display_formatter.formatters["image/png"].for_type(Figure, _png)
         try:

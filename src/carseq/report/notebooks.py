@@ -184,6 +184,12 @@ def get_ready() -> Iterator[None]:
         for name in package.__all__:
             getattr(package, name)
         yield
+    from carseq.figures.chart import make_alike
+    from carseq.figures.style import draw_first
+
+    for prepare in (make_alike, draw_first):
+        prepare()
+        yield
 
 
 def _run_those_sent(connection: Connection) -> None:

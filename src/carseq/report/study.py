@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -14,13 +14,16 @@ from carseq.errors import CarseqError
 from carseq.io.barcodes import APART, of_two_libraries
 from carseq.io.checksums import check_whole
 from carseq.io.files import read_json, read_table
-from carseq.io.h5ad import read_cells, read_doubts
+from carseq.io.h5ad import read_cells, read_doubts, read_parts
 from carseq.io.matrix import rows_beside_car
 from carseq.io.results import check_made_by, read_record, study_name, way_in
 from carseq.log import get_logger
 from carseq.schema.obs import OBS, conform_obs
 from carseq.schema.results import BENCHMARKS, FILES
 from carseq.schema.tables import FILTERS, LOSSES, MOLECULES, SUPPORT
+
+if TYPE_CHECKING:
+    from anndata import AnnData
 
 log = get_logger(__name__)
 
@@ -142,6 +145,18 @@ class Study:
         """Whether carseq's surrogate stood in for the true sequence of the CAR."""
         return any(finding.get("code") == "surrogate" for finding in self.lint)
 
+    def cells_on_map(self) -> AnnData:
+        """Return the cells without their counts, as :func:`carseq.figures.umap` takes them.
+
+        Returns
+        -------
+        AnnData
+            ``obs`` as in ``cells``; ``obsm["X_umap"]``, where there is a map.
+        """
+        from anndata import AnnData
+
+        return AnnData(obs=self.cells, obsm={} if self.umap is None else {"X_umap": self.umap})
+
 
 def in_order(frame: pd.DataFrame, samples: list[str]) -> pd.DataFrame:
     """Sort rows by sample, in the study's order."""
@@ -259,20 +274,16 @@ class _Reader:
         path = self.there("cells")
         if path is None:
             return OBS.empty(), None, "none"
-        import anndata as ad
-
-        # Backed: the page needs obs and the map, not the matrix.
-        adata = ad.read_h5ad(path, backed="r")
-        try:
-            obs, self.var = adata.obs.copy(), adata.var.copy()
-            # What was done, not what was asked: small cohorts fall back.
-            hit = adata.uns.get(HIT) or {}
-            self.lineages_hit = pd.DataFrame({name: hit.get(name, ()) for name in LINEAGES_HIT})
-            done = str((adata.uns.get("integration") or {}).get("method", "none"))
-            umap = np.asarray(adata.obsm["X_umap"])[:, :2] if "X_umap" in adata.obsm else None
-        finally:
-            adata.file.close()
-        return conform_obs(obs), umap, done
+        # The page needs obs and the map, not the matrices.
+        parts = read_parts(path, "obs", "var", f"uns/{HIT}", "uns/integration", "obsm/X_umap")
+        self.var = parts["var"]
+        # What was done, not what was asked: small cohorts fall back.
+        hit = parts.get(f"uns/{HIT}") or {}
+        self.lineages_hit = pd.DataFrame({name: hit.get(name, ()) for name in LINEAGES_HIT})
+        done = str((parts.get("uns/integration") or {}).get("method", "none"))
+        umap = parts.get("obsm/X_umap")
+        umap = None if umap is None else np.asarray(umap)[:, :2]
+        return conform_obs(parts["obs"]), umap, done
 
     def beside_car(self, car: str) -> pd.DataFrame:
         """Return what the matrices count in rows that may be other parts of the CAR's vector."""
