@@ -41,6 +41,8 @@ _FIRST = (
 _NEXT = ("pyarrow.parquet", "scipy.sparse", "scipy.special", "numba", "anndata")
 #: Libraries that would otherwise begin as many threads as the machine has cores; a process with threads cannot divide.
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+#: Scripts whose jobs come first, and which take longest to import what they need.
+_EARLY = ("homologs", "construct", "molecules")
 #: There is nothing more to import.
 _LOADED = object()
 #: A function of this name in a module of carseq loads what its jobs need besides, at once or step by step.
@@ -131,8 +133,9 @@ def main() -> None:
 
 
 def modules(scripts: Path) -> Iterator[tuple[str, list[str]]]:
-    """Give what the scripts of a folder import: module, and the names taken from it."""
-    for script in sorted(scripts.glob("*.py")):
+    """Give what the scripts of a folder import: module, and the names taken from it; first that of the early ones."""
+    found = {script.stem: script for script in sorted(scripts.glob("*.py"))}
+    for script in {name: found[name] for name in (*_EARLY, *found) if name in found}.values():
         for node in ast.parse(script.read_text()).body:
             if isinstance(node, ast.Import):
                 yield from ((alias.name, []) for alias in node.names)
@@ -147,15 +150,17 @@ def _load(scripts: Path) -> Iterator[None]:
     with without_search_for_unused():
         for name in _FIRST:
             _import(name)
+        ready: set[str] = set()
         for name, wanted in [*((name, []) for name in _NEXT), *modules(scripts)]:
             _import(name, wanted)
             yield
-        for module in list(sys.modules.values()):
-            if further := getattr(module, FURTHER, None) if _own(module) else None:
-                steps = iter(())
-                with suppress(Exception):
-                    steps = iter(further() or ())
-                yield from _each(steps)
+            for own in [n for n in sys.modules if n.startswith("carseq.") and n not in ready]:
+                ready.add(own)
+                if further := getattr(sys.modules[own], FURTHER, None):
+                    steps = iter(())
+                    with suppress(Exception):
+                        steps = iter(further() or ())
+                    yield from _each(steps)
     gc.collect()
     gc.freeze()
 
@@ -173,10 +178,6 @@ def _import(name: str, parts: Iterable[str] = ()) -> None:
         # A package may import its parts on first use.
         for part in parts:
             getattr(module, part)
-
-
-def _own(module: Any) -> bool:
-    return str(getattr(module, "__name__", "")).startswith("carseq.")
 
 
 def _serve(address: str, own: dict[str, Any], load: Iterator[None]) -> _Asked | None:

@@ -2,9 +2,14 @@
 
 from pathlib import Path
 
-from carseq.io.h5ad import read_h5ad
+from anndata import AnnData
+
+from carseq.io.h5ad import read_parts
 from carseq.report.exports import write_matrix
 from carseq.workflow import job
 
 with job(snakemake):
-    write_matrix(read_h5ad(snakemake.input.cells), Path(snakemake.output.matrix).parent)
+    parts = read_parts(snakemake.input.cells, "obs", "var", "layers/counts")
+    counts = {"counts": parts["layers/counts"]}
+    cohort = AnnData(obs=parts["obs"], var=parts["var"], layers=counts)
+    write_matrix(cohort, Path(snakemake.output.matrix).parent)

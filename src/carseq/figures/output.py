@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,17 @@ from carseq.io.files import atomic
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+def get_ready() -> Iterator[None]:
+    """Load what draws the map, once for all jobs (:mod:`carseq.preload`)."""
+
+    from carseq.figures import construct_map  # noqa: F401
+    from carseq.figures.style import draw_first
+
+    yield
+    draw_first()
+    yield
 
 
 def write_map(

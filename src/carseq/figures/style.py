@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import matplotlib as mpl
@@ -44,8 +45,9 @@ def new_figure(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, figure.subplots()
 
 
+@cache
 def draw_first() -> None:
-    """Draw a figure that nobody sees: the first one of a process finds the fonts, and takes as long as several."""
+    """Draw a figure that nobody sees, once: the first of a process finds the fonts, and takes as long as several."""
     with style():
         figure, axes = new_figure(3, 2)
         axes.plot([1, 10], [1, 10], label="a")
