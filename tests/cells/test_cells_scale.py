@@ -15,7 +15,7 @@ from sklearn.metrics import adjusted_rand_score
 from carseq import cells
 from carseq.cells import latent
 from carseq.cells.counts import column_sums, log_normalised, row_blocks, take_rows
-from carseq.io.h5ad import read_cells, write_cells, write_h5ad
+from carseq.io.h5ad import read_cells, read_parts, write_cells, write_h5ad
 from helpers_cells import CAR, urine
 
 
@@ -151,6 +151,9 @@ def test_cells_written_like_another_file(cohort: ad.AnnData, tmp_path: Path) -> 
     assert np.array_equal(
         light.layers["counts"].toarray(), one[:, [CAR]].layers["counts"].toarray()
     )
+    parts = read_parts(tmp_path / "one.h5ad", "obs", "obsm/X_umap", "obsm/none")
+    assert set(parts) == {"obs", "obsm/X_umap"}
+    assert parts["obs"].equals(light.obs)
     light.obs["car_call"] = "negative"
     light.uns["car_model"] = {"mu": 0.5}
     write_cells(light, tmp_path / "one.h5ad", tmp_path / "two.h5ad")

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 import zipfile
 from pathlib import Path
@@ -23,7 +24,7 @@ from carseq.io.files import write_table
 from carseq.io.results import read_record, record_text
 from carseq.locks import lock_notice
 from carseq.report.share import numbers_of_sheet, share
-from carseq.workflow import future_notice, kill_notice
+from carseq.workflow import end_timers, future_notice, kill_notice
 
 NAMES = ["P01_urine_D28", "P01_urine", 'Ü "q" <b>&']
 
@@ -328,3 +329,12 @@ def test_the_record_of_a_run_names_its_own_folder_nowhere_and_is_read_where_it_w
     assert read["sheet"]["S"] == {"bam": f"{moved.parent}/bams/s.bam", "note": "../x", "n": 3}
     assert read["construct"]["alternatives"] == [f"{moved.parent}/a.gb"]
     assert read["samples"] == f"{moved.parent}/samples.tsv"
+
+
+def test_a_run_that_has_ended_waits_for_no_timer() -> None:
+    """Snakemake sets one for its next look for jobs, and its process would wait for it."""
+    timer = threading.Timer(600, lambda: None)
+    timer.start()
+    end_timers()
+    timer.join(10)
+    assert not timer.is_alive()

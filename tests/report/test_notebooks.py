@@ -73,6 +73,22 @@ def test_notebooks_are_as_a_kernel_makes_them(tmp_path: Path) -> None:
     ]
 
 
+def test_the_first_notebook_of_a_process_shows_its_figures_as_the_next_does(tmp_path: Path) -> None:
+    """Which process takes a notebook hangs on the others' time, and must not show in it: ``%matplotlib`` is a word."""
+    source = tmp_path / "shown.py"
+    source.write_text(
+        '# %% tags=["parameters"]\nresults = ".."\n\n# %%\n# %matplotlib inline\nfrom carseq.figures.style import '
+        "nothing_to_show\nnothing_to_show('so little')\n"
+    )
+    outs = [tmp_path / f"{name}.ipynb" for name in "ab"]
+    words = repr([[str(source)] * 2, [str(out) for out in outs]])
+    run = RUN.format(words).replace("processes=2", "processes=1")
+    subprocess.run([sys.executable, "-c", run], check=True, timeout=300)
+    one, other = (out.read_bytes() for out in outs)
+    assert b"image/png" in one
+    assert one == other
+
+
 def test_a_notebook_that_is_killed_is_told_and_leaves_the_others(tmp_path: Path) -> None:
     for name, last in (("bad", "import os; os.kill(os.getpid(), 9)"), ("good", "1 + 1")):
         (tmp_path / f"{name}.py").write_text(

@@ -17,6 +17,7 @@ import pandas as pd
 from IPython.core.displayhook import DisplayHook
 from IPython.core.displaypub import DisplayPublisher
 from IPython.core.interactiveshell import InteractiveShell
+from IPython.core.pylabtools import print_figure
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from nbformat import NotebookNode
@@ -105,9 +106,20 @@ class _Shell(InteractiveShell):
         assert formatter is not None
         formatter.active_types = list(formatter.format_types)
 
-    def enable_matplotlib(self, gui: Any = None) -> tuple[str, str]:
-        """Do nothing: figures are shown as :class:`InProcess` says, in each shell of a process alike."""
-        return "inline", "inline"
+    def enable_gui(self, gui: Any = None) -> None:
+        """Do nothing: there is no window; ``%matplotlib inline`` asks for none."""
+
+    def enable_matplotlib(self, gui: Any = None) -> tuple[Any, Any]:
+        """Do as ``%matplotlib`` asks, which says anew how figures are shown."""
+        enabled: tuple[Any, Any] = super().enable_matplotlib(gui)
+        self.show_figures()
+        return enabled
+
+    def show_figures(self) -> None:
+        """Show figures as PNG."""
+        formatter = self.display_formatter
+        assert formatter is not None
+        formatter.formatters["image/png"].for_type(Figure, _png)
 
     def _showtraceback(self, etype: type[BaseException], evalue: Any, stb: list[str]) -> None:
         self.outputs.append(
@@ -130,7 +142,10 @@ class _Shell(InteractiveShell):
 
 
 def _png(figure: Figure) -> str:
-    """Return a figure as PNG: the same bytes as IPython's, which draws each twice, first for its layout alone."""
+    """Return a figure as PNG: carseq's own has its layout, for which a kernel would draw it twice more."""
+    if figure.canvas.manager is not None:
+        # One of pyplot's.
+        return str(print_figure(figure, base64=True))
     file = BytesIO()
     FigureCanvasAgg(figure).print_png(file)
     return b64encode(file.getvalue()).decode()
@@ -146,8 +161,7 @@ class InProcess(Engine):
         """Run the cells; the manager's notebook holds their outputs."""
         # `display` shows by the one shell there is.
         shell = _Shell.instance()
-        assert shell.display_formatter is not None
-        shell.display_formatter.formatters["image/png"].for_type(Figure, _png)
+        shell.show_figures()
         try:
             with pd.option_context("display.max_columns", _COLUMNS), without_checks():
                 for cell in nb_man.nb.cells:
