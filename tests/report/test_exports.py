@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -111,6 +112,36 @@ def test_the_manifest_is_an_ro_crate_whose_checksums_are_true(
     assert {e.id for e in run["result"]} == names
     for key in ("name", "description", "datePublished", "license"):
         assert back.root_dataset[key], key
+
+
+def test_an_alignment_that_was_taken_over_is_not_read_again(results: Path, tmp_path: Path) -> None:
+    """Its checksum is that of the manifest of the study that made it, as long as it is the same file."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    for folder in (first, second):
+        shutil.copytree(results, folder)
+        (folder / ".checksums").mkdir(exist_ok=True)
+    name = next(p for p in first.rglob("summary.json")).relative_to(first).with_name("aligned.bam")
+    (first / name).write_bytes(b"reads")
+    (second / name).symlink_to(first / name)
+    manifest = first / "ro-crate-metadata.json"
+
+    def told() -> str:
+        return {e["@id"]: e for e in crate(second, [])["@graph"]}[name.as_posix()]["sha256"]
+
+    true = hashlib.sha256(b"reads").hexdigest()
+    assert told() == true
+    write_crate(first, [], manifest)
+    manifest.write_text(manifest.read_text().replace(true, "0" * 64))
+    assert told() == "0" * 64
+    # Of another size, changed since, or beside a manifest that is damaged: the file tells.
+    (first / name).write_bytes(b"other")
+    os.utime(manifest, (0, 0))
+    assert told() == hashlib.sha256(b"other").hexdigest()
+    (first / name).write_bytes(b"more reads")
+    manifest.touch()
+    assert told() == hashlib.sha256(b"more reads").hexdigest()
+    manifest.write_text("{")
+    assert told() == hashlib.sha256(b"more reads").hexdigest()
 
 
 def test_inputs_are_not_read_where_that_is_not_wanted(results: Path, tmp_path: Path) -> None:
