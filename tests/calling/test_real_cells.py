@@ -417,6 +417,20 @@ def test_a_huge_clone_of_car_t_cells_is_not_taken_for_its_neighbours():
     assert fraction_of(adata, t_cells.index)[0] == pytest.approx(found.prevalence)
 
 
+def test_middling_clones_of_car_t_cells_are_not_taken_for_their_neighbours():
+    """Four clones, 8 % of the T cells each, are CAR T cells, and 10 % of the others: 29 % of these were stated."""
+    obs, row = mix(5, n_car=116, n_t=184, d_car=2000, d_t=2000)
+    number = np.arange(len(obs))
+    name = np.where(obs["lineage"] == "T", np.char.add("c", number.astype(str)), "").astype(object)
+    name[np.flatnonzero(obs["truth"])[:96]] = np.repeat([f"middling {i}" for i in range(4)], 24)
+    adata, samples = cohort((obs.assign(clonotype=name, patient="P"), row))
+    (found,) = call_cells(adata, None, samples, car=CAR).itertuples()
+    t_cells = adata.obs[adata.obs["lineage"] == "T"]
+    assert found.prevalence_low <= t_cells["truth"].mean() <= found.prevalence_high
+    others = t_cells[~t_cells["clonotype"].str.startswith("middling")]
+    assert others["car_posterior"].mean() < 1.5 * others["truth"].mean()
+
+
 def test_firm_calls_do_not_excuse_a_doubtful_one_in_a_clone_of_by_standers():
     """One molecule of ambient RNA in a clone of 80 by-standers, p 0.88, was called since 137 others were sure."""
     posterior = np.append(np.full(137, 0.999), [0.88, 0.96, 0.88])

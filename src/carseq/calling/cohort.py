@@ -11,7 +11,7 @@ import pandas as pd
 
 from carseq.calling.background import Background, Evidence, background
 from carseq.calling.calls import choose, write_calls
-from carseq.calling.clones import clone_names, clone_support
+from carseq.calling.clones import ALIKE, clone_names, clone_support
 from carseq.calling.counts import count_car, shown_share
 from carseq.calling.draws import CellTerms, cell_terms
 from carseq.calling.gates import BY_CAR, fraction_is, gate_of
@@ -106,19 +106,25 @@ def call_cells(
     obs["car_clone_support"] = np.nan
     t_cells = obs[is_t]
     shown = {str(name): shown_share(row) for name, row in by_sample.iterrows()}
-    fitted = settle(obs, fit(t_cells, levels(t_cells, known, by_sample), shown))
-    t_cells = obs[is_t]
+    open_levels = levels(t_cells, known, by_sample)
+    fitted = fit(t_cells, open_levels, shown)
     clone = clone_names(t_cells)
-    # What is known of cells without their clones.
-    terms = _terms(fitted, t_cells.assign(clonotype=""))
+    has_clones = bool((clone != "").any())
+    if has_clones:
+        # What a clone holds says little of other cells: fractions are learnt from what clones leave unsaid.
+        support, concentration = _support(fitted, t_cells, clone)
+        if concentration < ALIKE:
+            fitted = fit(t_cells.assign(car_clone_support=support), open_levels, shown)
+    fitted = settle(obs, fitted)
+    t_cells = obs[is_t]
     concentration = float("nan")
-    if (clone != "").any():
-        support, concentration = clone_support(clone, terms.prior, terms.log_car - terms.log_null)
+    if has_clones:
+        support, concentration = _support(fitted, t_cells, clone)
         column = np.full(len(obs), np.nan)
         column[is_t] = support
         obs["car_clone_support"] = column
         t_cells = obs[is_t]
-        terms = _terms(fitted, t_cells)
+    terms = _terms(fitted, t_cells)
     if len(t_cells):
         log.info(
             "CAR T cells hold %.2g CAR molecules per 10,000 (shape %.2g)",
@@ -367,6 +373,16 @@ def _raise_unless_counts(obs: pd.DataFrame, counts: npt.NDArray[np.float64], car
             "the matrix was normalised or corrected for ambient RNA; the model needs molecules as they were counted",
             "give raw counts in X or in layers['counts']",
         )
+
+
+def _support(
+    fitted: Fit, t_cells: pd.DataFrame, clone: npt.NDArray[np.object_]
+) -> tuple[npt.NDArray[np.float64], float]:
+    """Return what the other cells of its clone add to each T cell, by a fit, and how clones differ."""
+    # What is known of cells without their clones.
+    alone = t_cells.assign(clonotype="", car_clone_support=np.nan)
+    terms = _terms(fitted, alone)
+    return clone_support(clone, terms.prior, terms.log_car - terms.log_null)
 
 
 def _terms(fitted: Fit, t_cells: pd.DataFrame) -> CellTerms:

@@ -28,7 +28,7 @@ VERSIONS: Mapping[str, str] = MappingProxyType(
         "library": "0.2.0",
         "molecules": "0.2.0.4",
         "cells": "0.2.0.18",
-        "calling": "0.2.0.15",
+        "calling": "0.2.0.16",
         "localize": "0.2.0.10",
         "report": "0.2.0.9",
     }
