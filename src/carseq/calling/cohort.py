@@ -18,6 +18,7 @@ from carseq.calling.gates import BY_CAR, fraction_is, gate_of
 from carseq.calling.level import levels, settle
 from carseq.calling.model import Fit, fit
 from carseq.calling.negbin import upper_tail
+from carseq.calling.phantoms import swapped_from, what_was_swapped
 from carseq.calling.verdict import (
     decide,
     never_twice,
@@ -134,8 +135,9 @@ def call_cells(
     positive, cutoff = _choose(t_cells, terms, fdr)
     write_calls(obs, is_t, terms, positive)
     failed = adata.uns.get("library_failed", {})
+    source = swapped_from(obs, by_sample)
     rows = [
-        _row(obs, is_t, by_sample.loc[name], fitted, known, cutoff.get(name, fdr), failed)
+        _row(obs, is_t, by_sample.loc[name], fitted, known, cutoff.get(name, fdr), failed, source)
         for name in by_sample.index
     ]
     prevalence = {r["sample"]: r["prevalence"] for r in rows}
@@ -431,8 +433,12 @@ def _row(
     known: Background,
     cutoff: float,
     failed: Mapping[str, float],
+    source: pd.Series,
 ) -> dict[str, object]:
-    """Return the detection row of a sample; ``failed`` has the median genes of libraries that failed."""
+    """Return the detection row of a sample.
+
+    ``failed`` has the median genes of libraries that failed, ``source`` of which sample cells were swapped.
+    """
     sample = str(meta.name)
     own = (obs["sample"].astype(str) == sample).to_numpy()
     t_cells = obs[own & is_t]
@@ -467,6 +473,8 @@ def _row(
             sample,
             once,
         )
+    if swapped := what_was_swapped(source[own & is_t], called):
+        log.warning("sample %s: %s", sample, swapped)
     false_calls = float((1 - t_cells["car_posterior"].to_numpy(float)[called]).sum())
     assumed, role = known.assumed.get(sample, False), str(meta.get("role", ""))
     verdict, text = decide(
@@ -480,6 +488,7 @@ def _row(
         median_genes=float(failed.get(sample, np.nan)),
         left_out=left_out,
         once=once,
+        swapped=swapped,
     )
     k = t_cells["car_evidence"].to_numpy()
     gate = gate_of(meta.get("gating"))

@@ -399,6 +399,7 @@ def decide(
     median_genes: float = float("nan"),
     left_out: float = 0.0,
     once: float = 0.0,
+    swapped: str = "",
 ) -> tuple[str, str]:
     """Return the verdict of a sample and its sentence.
 
@@ -422,8 +423,10 @@ def decide(
         From :func:`silent_left_out`.
     once
         From :func:`never_twice`.
+    swapped
+        What is to be said of T cells that were swapped, from :func:`carseq.calling.phantoms.what_was_swapped`.
     """
-    tail = f"; {assumed}" if assumed else ""
+    tail = "".join(f"; {words}" for words in (swapped, assumed) if words)
     if once:
         tail = (
             f"; no T cell shows more than one CAR molecule, where {once:.0f} or more would by chance: the matrix says "
