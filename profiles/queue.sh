@@ -52,7 +52,7 @@ submit() {
         cat >"$codes/$name.sub" <<SUBMIT
 universe = vanilla
 executable = /bin/sh
-arguments = $wrapper \$(Cluster)
+arguments = "'$wrapper' \$(Cluster)"
 initialdir = $PWD
 getenv = True
 request_cpus = $threads
@@ -68,13 +68,18 @@ SUBMIT
     esac
 }
 
+# A queue that does not answer, while it starts anew or is overloaded, has not ended its jobs.
+answers() {
+    qstat >/dev/null 2>&1
+}
+
 known() {
     case $kind in
-    sge) qstat -j "$1" >/dev/null 2>&1 ;;
+    sge) qstat -j "$1" >/dev/null 2>&1 || ! answers ;;
     # A finished job may be listed for a while: C in Torque, F in PBS.
-    pbs) qstat "$1" 2>/dev/null | awk -v id="$1" 'index($1, id) == 1 && $(NF - 1) !~ /^[CF]$/ {n = 1} END {exit !n}' ;;
+    pbs) qstat "$1" 2>/dev/null | awk -v id="$1" 'index($1, id) == 1 && $(NF - 1) !~ /^[CF]$/ {n = 1} END {exit !n}' || ! answers ;;
     # 3 and 4: removed and completed.
-    htcondor) condor_q "$1" -autoformat JobStatus 2>/dev/null | grep -q '[^34 ]' ;;
+    htcondor) states=$(condor_q "$1" -autoformat JobStatus 2>/dev/null) || return 0; echo "$states" | grep -q '[^34 ]' ;;
     esac
 }
 

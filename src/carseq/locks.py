@@ -214,13 +214,16 @@ def jobs_in(folder: str | Path) -> list[psutil.Process]:
 #: The command that lists jobs -> (its options before their numbers, whether they are joined by a comma, what ends a
 #: job). Grid Engine and PBS list all of a user's jobs.
 QUEUES: dict[str, tuple[tuple[str, ...], str, str]] = {
-    "squeue": (("--noheader", "--format=%i %T", "--jobs"), ",", "scancel"),
+    # Without --array the tasks of an array that wait have one line, 41_[1-9].
+    "squeue": (("--noheader", "--array", "--format=%i %T", "--jobs"), ",", "scancel"),
     "bjobs": (("-noheader", "-o", "jobid stat"), " ", "bkill"),
     "condor_q": (("-autoformat", "ClusterId", "JobStatus"), " ", "condor_rm"),
     "qstat": ((), "", "qdel"),
 }
 #: States of jobs that are over, which LSF and HTCondor list for a while (3 removed, 4 completed).
 _OVER = {"DONE", "EXIT", "3", "4"}
+#: What Slurm and LSF say, with an exit status of a failure, where they know none of the jobs any longer.
+_UNKNOWN = ("invalid job id", "is not found")
 
 
 def sent_jobs(folder: str | Path) -> list[str]:
@@ -252,6 +255,9 @@ def still_queued(numbers: Sequence[str]) -> tuple[list[str], str] | None:
         except (OSError, subprocess.TimeoutExpired):
             return None
         rows = [line.split() for line in done.stdout.splitlines() if line.split()]
+        said = (done.stdout + done.stderr).lower()
+        if done.returncode and not rows and not any(words in said for words in _UNKNOWN):
+            return None
         listed = {row[0].partition(".")[0] for row in rows if row[1:2] and row[1] not in _OVER}
         there = [number for number, own in zip(numbers, bare, strict=True) if own in listed]
         return there, f"{end} {' '.join(there)}"

@@ -19,12 +19,14 @@ import yaml
 
 from carseq.run import workflow_folder
 
-#: What a stand-in answers: it writes down its words and its input, and prints what is in FOLDER/NAME.says.
+#: What a stand-in answers: it writes down its words and its input, and prints what is in FOLDER/NAME.says. It fails for a
+#: job where FOLDER/NAME.fails is there, and always where NAME.down is.
 STAND_IN = """#!/bin/sh
 printf '%s\\n' "$@" > '{folder}/{name}.words'
 case {name} in qsub) cat > '{folder}/{name}.input' ;; esac
 [ ! -e '{folder}/{name}.says' ] || cat '{folder}/{name}.says'
-[ ! -e '{folder}/{name}.fails' ]
+[ ! -e '{folder}/{name}.down' ] || exit 1
+[ $# = 0 ] || [ ! -e '{folder}/{name}.fails' ]
 """
 
 
@@ -136,6 +138,9 @@ def test_htcondor_is_asked_for_cores_memory_and_time(cluster: Cluster) -> None:
     assert lines["request_memory"] == "20001MB"
     assert lines["allowed_execute_duration"] == str(135 * 60)
     assert lines["initialdir"] == str(cluster.study)
+    # HTCondor parts arguments at blanks, but for those in single quotes within double ones.
+    wrapper = cluster.study / ".snakemake/queue/carseq.align.7.sh"
+    assert lines["arguments"] == f"\"'{wrapper}' $(Cluster)\""
 
 
 #: Kind -> (how a job knows its number, the command that lists jobs, a job that runs, the number as it was printed).
@@ -171,6 +176,20 @@ def test_a_job_that_the_queue_killed_has_failed_with_the_reason(cluster: Cluster
     assert "ended job 41" in told.read_text()
     if cluster.kind == "sge":
         assert "enforced h_rt" in told.read_text()
+
+
+@pytest.mark.parametrize("cluster", [*QUEUES, "htcondor"], indirect=True)
+def test_a_queue_that_does_not_answer_has_not_ended_its_jobs(cluster: Cluster) -> None:
+    """Sent again, a job would be at work twice and write the same files."""
+    _, listing, line, number = QUEUES.get(cluster.kind, ("", "condor_q", "2", "41"))
+    cluster.says("qsub", f"{number}\n")
+    cluster.says("condor_submit", "41.0 - 41.0\n")
+    cluster.submit()
+    (cluster.folder / f"{listing}.down").touch()
+    assert cluster.status(number) == "running"
+    (cluster.folder / f"{listing}.down").unlink()
+    cluster.says(listing, f"{line}\n")
+    assert cluster.status(number) == "running"
 
 
 @pytest.mark.parametrize("cluster", ["sge"], indirect=True)

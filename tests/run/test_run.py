@@ -276,6 +276,29 @@ def test_jobs_that_a_cluster_still_has_keep_the_lock(
     assert not any(place.iterdir())
 
 
+def test_a_cluster_that_does_not_answer_may_still_have_its_jobs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slurm fails as well where it knows the jobs no longer; tasks of an array that wait are listed one by one."""
+    words = tmp_path / "words"
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/bin")
+    monkeypatch.setattr(locks, "QUEUES", {"squeue": locks.QUEUES["squeue"]})
+
+    def answers(text: str, said: str) -> None:
+        queue(tmp_path / "bin", "squeue", text)
+        script = tmp_path / "bin" / "squeue"
+        more = f"echo \"$@\" > '{words}'\necho '{said}' >&2\n[ -z '{said}' ]\n"
+        script.write_text(script.read_text() + more)
+
+    answers("", "slurm_load_jobs error: Unable to contact slurm controller (connect failure)")
+    assert locks.still_queued(["41"]) is None
+    answers("", "slurm_load_jobs error: Invalid job id specified")
+    assert locks.still_queued(["41"]) == ([], "scancel ")
+    answers("41_1 PENDING\n41_2 PENDING", "")
+    assert locks.still_queued(["41_1", "41_2"]) == (["41_1", "41_2"], "scancel 41_1 41_2")
+    assert "--array" in words.read_text().split()
+
+
 def test_a_run_is_noted_while_it_lives(tmp_path: Path) -> None:
     locks.note_run(tmp_path)
     noted = locks.noted_run(tmp_path)

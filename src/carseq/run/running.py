@@ -263,7 +263,7 @@ def _end_sent(folder: Path) -> None:
     if asked is None:
         raise CarseqError(
             f"a run in {folder} was killed after it had sent jobs to a cluster",
-            f"jobs {', '.join(sent[:8])}; no command of a cluster is on PATH to ask for them",
+            f"jobs {', '.join(sent[:8])}; no command of a cluster is on PATH to ask for them, or it does not answer",
             "start the run where jobs are sent from; or, if none of them is at work, add --unlock and run again",
         )
     there, end = asked
