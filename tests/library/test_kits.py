@@ -14,7 +14,7 @@ from benchmark_scripts import load
 from carseq.errors import CarseqError
 from carseq.library.detect import detect_chemistry
 from carseq.library.geometry import CHEMISTRIES, is_observed, layout, preset_of
-from carseq.library.observed import learn_barcodes, learn_from
+from carseq.library.observed import FEWEST, check_cells, learn_barcodes, learn_from
 from carseq.library.presets import PRESETS, Preset, parse_positions
 from carseq.library.whitelist import encode, known_whitelist, read_parts, read_whitelist
 from carseq.solo import plain_whitelist
@@ -90,6 +90,21 @@ def test_a_library_without_cells_is_told() -> None:
     # Cells alone, without empty droplets, are cells.
     alone = barcode_reads(rng, true[:60], rng.integers(700, 1200, 60))
     assert set(learn_from(alone, layout("10x_5p_v3")).words[0]) == set(true[:60])
+
+
+@pytest.mark.parametrize("n_cells", [0, 3000, 10_000, 20_000])
+def test_cells_alike_among_few_empty_droplets_are_cells(n_cells: int) -> None:
+    """Of 2 million reads, 95 % in cells of one kind: the median barcode is a cell's then, and has few reads."""
+    rng = np.random.default_rng(11)
+    cells, empty = rng.lognormal(0, 0.5, n_cells), rng.gamma(6, 1, 80_000)
+    shares = np.concatenate([0.95 * cells / max(1, cells.sum()), 0.05 * empty / empty.sum()])
+    counts = np.sort(rng.poisson(2_000_000 * shares / shares.sum()))[::-1]
+    kept = counts[counts >= FEWEST]
+    if n_cells:
+        check_cells(kept, 0.95, "X")
+    else:
+        with pytest.raises(CarseqError, match="X shows no cells"):
+            check_cells(kept, 0.95, "X")
 
 
 def test_parts_of_a_barcode_are_learnt_each_by_itself(tmp_path: Path) -> None:

@@ -37,6 +37,9 @@ MOST = 1_000_000
 #: Rank of the barcode by which cells are looked for, how many times the median barcode's reads it must have, and the
 #: reads from which the median barcode itself is a cell's.
 RANK, ABOVE, CELLS = 10, 5.0, 500
+#: Barcodes that hold half of the reads, at most, where they are cells, and reads from which that is known: a library's
+#: 50,000 empty droplets and more share its reads almost evenly (14,000 hold half of them), 20,000 cells do not (7,000).
+HALF, HALF_OF = 12_000, 1_000_000
 #: Reads whose barcode is on the list that was learnt, at least (share): fewer repeat by chance alone.
 MIN_SHARE = 0.4
 _BATCH = 500_000
@@ -162,7 +165,10 @@ def check_cells(counts: Counts, share: float, sample: str) -> None:
             "`whitelist`",
         )
     large, median = int(counts[RANK - 1]), float(np.median(counts))
-    if large < ABOVE * median and median < CELLS:
+    held = np.cumsum(counts)
+    half = int(np.searchsorted(held, held[-1] / 2)) + 1
+    concentrated = held[-1] >= HALF_OF and half <= HALF
+    if large < ABOVE * median and median < CELLS and not concentrated:
         raise CarseqError(
             f"{sample} shows no cells from which barcodes could be learnt",
             f"its largest barcodes ({large:,} reads in the {RANK}th) are like the median one ({median:,.0f} reads), "
