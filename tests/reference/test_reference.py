@@ -163,6 +163,19 @@ def test_an_index_of_another_genome_is_refused(genome, index):
         reference.check_index(index, genome / "g.fa")
 
 
+def test_an_index_of_other_bases_is_refused(genome, index):
+    """Names and lengths alone do not make a genome; masked bases are no others."""
+    (genome / "g.fa").write_text(">chr1\n" + "ACGTNACGAC" * 4 + "\n>chr2\nGGCA\n")
+    (index / "chrLength.txt").write_text("40\n4\n")
+    held = bytearray([0, 1, 2, 3, 0, 4, 1, 2, 0, 1] * 4 + [5] * 8)
+    held[40:44] = [2, 2, 1, 0]
+    (index / "Genome").write_bytes(bytes(held))
+    reference.check_index(index, genome / "g.fa")
+    (genome / "g.fa").write_text(">chr1\n" + "CATGNGTCAA" * 4 + "\n>chr2\nGGCA\n")
+    with pytest.raises(CarseqError, match="same names and lengths, but .* % of the bases"):
+        reference.check_index(index, genome / "g.fa")
+
+
 def test_an_index_of_another_star_is_refused(genome, index):
     parameters = index / "genomeParameters.txt"
     for other in ("20201", "2.7.1a"):

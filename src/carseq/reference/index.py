@@ -7,18 +7,25 @@ import shutil
 from codecs import BOM_UTF8
 from pathlib import Path
 
+import numpy as np
+
 from carseq.errors import CarseqError
 from carseq.io.atomic import set_mode
-from carseq.io.fasta import contigs, open_text
+from carseq.io.fasta import contigs, fasta_records, open_text
 from carseq.io.files import write_text
 from carseq.reference.genome import gtf_exons
 from carseq.reference.star import index_format, run_star, scratch_folder, star_version
+from carseq.schema.percent import plain_percent
 
 #: Table of the genome's contigs and their lengths in the folder of kallisto's index.
 CONTIGS = "contigs.tsv"
 #: Share of the memory of building an index in which suffixes are sorted; the junctions, inserted afterwards, take the
 #: whole, measured on genomes of 10 to 300 Mb (benchmarks/RESULTS.md, Human scale).
 SORTING = 0.72
+#: Bases of a contig that are compared with those of an index, evenly over it, and the share that must be the same: by
+#: chance a quarter is. Contigs are compared until so many bases were gone through.
+COMPARED, ALIKE = 10_000, 0.9
+_ENOUGH = 100_000_000
 
 
 def index_options(lengths: dict[str, int]) -> dict[str, int]:
@@ -113,7 +120,15 @@ def index_parameters(index: str | Path) -> dict[str, str]:
         If the folder is not a complete STAR index, or one of its files is cut off.
     """
     index = Path(index)
-    for name in ("genomeParameters.txt", "Genome", "SA", "SAindex", "chrName.txt", "chrLength.txt"):
+    for name in (
+        "genomeParameters.txt",
+        "Genome",
+        "SA",
+        "SAindex",
+        "chrName.txt",
+        "chrLength.txt",
+        "chrStart.txt",
+    ):
         if not (index / name).exists():
             raise CarseqError(
                 f"{index} is not a STAR index",
@@ -227,8 +242,47 @@ def check_index(
             f"(index {indexed.get(differing[0], 'absent')}, genome {lengths.get(differing[0], 'absent')})",
             "give the FASTA the index was built from, or leave `reference.star_index` empty",
         )
+    _check_bases(Path(index), fasta)
     if plain and gtf is not None:
         _check_annotation(Path(index), gtf, set(lengths))
+
+
+def _check_bases(index: Path, fasta: str | Path) -> None:
+    """Raise if contigs of the genome's names and lengths have other bases in the index: no read would be aligned.
+
+    Bases that either of them masks are left out. STAR writes a base as 0 to 3, each contig from its place on.
+    """
+    starts = dict(
+        zip(
+            (index / "chrName.txt").read_text(errors="replace").split("\n"),
+            (index / "chrStart.txt").read_text(errors="replace").split("\n"),
+            strict=False,
+        )
+    )
+    code = np.full(256, 4, dtype=np.uint8)
+    code[np.frombuffer(b"ACGT", dtype=np.uint8)] = range(4)
+    held = np.memmap(index / "Genome", dtype=np.uint8, mode="r")
+    alike = compared = looked_at = 0
+    for name, sequence in fasta_records(fasta):
+        start = starts.get(name, "")
+        if not start.isdigit() or int(start) + len(sequence) > len(held):
+            continue
+        step = max(1, len(sequence) // COMPARED)
+        own = code[np.frombuffer(sequence.encode(), dtype=np.uint8)[::step]]
+        other = held[int(start) : int(start) + len(sequence) : step]
+        known = (own < 4) & (other < 4)
+        alike += int((own == other)[known].sum())
+        compared += int(known.sum())
+        looked_at += len(sequence)
+        if looked_at > _ENOUGH:
+            break
+    if alike < ALIKE * compared:
+        raise CarseqError(
+            f"the STAR index {index} is not of the genome {fasta}",
+            f"contigs have the same names and lengths, but {plain_percent(1 - alike / compared)} of the bases looked at "
+            "are others",
+            "give the FASTA the index was built from, or leave `reference.star_index` empty",
+        )
 
 
 def _check_version(index: str | Path, parameters: dict[str, str]) -> None:
