@@ -183,6 +183,26 @@ def test_a_geometry_of_several_parts_is_taken() -> None:
             parse_positions(bad)
 
 
+@pytest.mark.parametrize(
+    ("geometry", "told"),
+    [
+        ("soloCBstart 0 soloCBlen 16 soloUMIstart 16 soloUMIlen 12", "count from 1"),
+        ("soloCBstart 1 soloCBlen 16 soloUMIstart 16 soloUMIlen 12", "base 16 of the read"),
+        (
+            "soloCBstart 1 soloCBlen 16 soloUMIstart 17 soloUMIlen 12 soloStrand Unstranded",
+            "Forward",
+        ),
+        ("soloCBposition 0_0_0_8 0_5_0_29 soloUMIposition 0_52_0_59", "base 6 of the read"),
+    ],
+)
+def test_a_geometry_that_no_read_can_have_is_refused(geometry: str, told: str) -> None:
+    with pytest.raises(CarseqError) as caught:
+        layout(geometry)
+    assert told in caught.value.cause
+    forward = "soloCBstart 1 soloCBlen 16 soloUMIstart 17 soloUMIlen 12 soloStrand forward"
+    assert layout(forward).strand == "Forward"
+
+
 def test_kits_without_a_list_learn_their_barcodes() -> None:
     assert is_observed("10x_5p_v3", None)
     assert is_observed("seekone_dd_5p", None)

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass, replace
 
 from carseq.errors import CarseqError
-from carseq.library.presets import OBSERVED, PRESETS, Preset, parse_positions
+from carseq.library.presets import OBSERVED, PRESETS, Preset, parse_positions, place_fault
 from carseq.library.whitelist import found_here, shared_name
 
 #: Known chemistries: length of the UMI, strand of R2 against the mRNA, whitelist of ngs_tools. All begin R1
@@ -194,7 +194,11 @@ def parse_geometry(text: str) -> dict[str, int | str] | None:
         raise CarseqError(
             f"the chemistry {text!r} is not a STARsolo geometry", "starts and lengths are numbers"
         ) from None
-    return {**numbers, "soloStrand": str(merged["soloStrand"])}
+    strand = str(merged["soloStrand"]).capitalize()
+    barcode = numbers["soloCBstart"], numbers["soloCBlen"]
+    if fault := place_fault([barcode, (numbers["soloUMIstart"], numbers["soloUMIlen"])], strand):
+        raise CarseqError(f"the chemistry {text!r} is not a STARsolo geometry", fault)
+    return {**numbers, "soloStrand": strand}
 
 
 def preset_of(chemistry: str) -> Preset | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from carseq.errors import CarseqError
 
@@ -183,7 +184,7 @@ def parse_positions(text: str) -> Preset | None:
             values = given.setdefault(word, [])
         else:
             values.append(word)
-    strand = (given.pop("soloStrand", None) or ["Forward"])[0]
+    strand = (given.pop("soloStrand", None) or ["Forward"])[0].capitalize()
     spans: dict[str, list[Span]] = {}
     for key, places in given.items():
         matched = [_POSITION.fullmatch(place) for place in places]
@@ -192,14 +193,33 @@ def parse_positions(text: str) -> Preset | None:
             raise _no_positions(text, f"{key} is not written as 0_START_0_END, from 0")
         spans[key] = [(a + 1, b - a + 1) for a, b in ends]
     unknown = sorted(set(spans) - {"soloCBposition", "soloUMIposition"})
-    if (
-        unknown
-        or len(spans.get("soloUMIposition", [])) != 1
-        or strand not in ("Forward", "Reverse")
-    ):
-        cause = f"unknown {unknown}" if unknown else "it needs one soloUMIposition and a soloStrand"
+    if unknown or len(spans.get("soloUMIposition", [])) != 1:
+        cause = f"unknown {unknown}" if unknown else "it needs one soloUMIposition"
         raise _no_positions(text, cause)
+    if fault := place_fault([*spans["soloCBposition"], *spans["soloUMIposition"]], strand):
+        raise _no_positions(text, fault)
     return Preset(tuple(spans["soloCBposition"]), spans["soloUMIposition"][0], strand)
+
+
+def place_fault(places: Sequence[Span], strand: str) -> str:
+    """Say why barcode and UMI cannot lie at some places of the barcode read; empty if they can.
+
+    Parameters
+    ----------
+    places
+        1-based start and length of each part of the barcode and of the UMI, nt.
+    strand
+        Of R2 against the mRNA.
+    """
+    if strand not in ("Forward", "Reverse"):
+        return f"soloStrand is Forward (3') or Reverse (5'), not {strand}"
+    if any(start < 1 or length < 1 for start, length in places):
+        return "soloCBstart and soloUMIstart count from 1, and lengths are 1 or more"
+    ordered = sorted(places)
+    for (start, length), (following, _) in pairwise(ordered):
+        if start + length > following:
+            return f"barcode and UMI overlap: base {following} of the read would belong to two of its parts"
+    return ""
 
 
 def _no_positions(text: str, cause: str) -> CarseqError:
