@@ -172,7 +172,7 @@ def test_an_index_of_other_bases_is_refused(genome, index):
     (index / "Genome").write_bytes(bytes(held))
     reference.check_index(index, genome / "g.fa")
     (genome / "g.fa").write_text(">chr1\n" + "CATGNGTCAA" * 4 + "\n>chr2\nGGCA\n")
-    with pytest.raises(CarseqError, match="same names and lengths, but .* % of the bases"):
+    with pytest.raises(CarseqError, match=r"same names and lengths, but .* % of the bases"):
         reference.check_index(index, genome / "g.fa")
 
 

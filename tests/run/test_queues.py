@@ -19,8 +19,8 @@ import yaml
 
 from carseq.run import workflow_folder
 
-#: What a stand-in answers: it writes down its words and its input, and prints what is in FOLDER/NAME.says. It fails for a
-#: job where FOLDER/NAME.fails is there, and always where NAME.down is.
+#: What a stand-in answers: it writes down its words and its input, and prints what is in FOLDER/NAME.says. It fails for
+#: a job where FOLDER/NAME.fails is there, and always where NAME.down is.
 STAND_IN = """#!/bin/sh
 printf '%s\\n' "$@" > '{folder}/{name}.words'
 case {name} in qsub) cat > '{folder}/{name}.input' ;; esac

@@ -279,8 +279,8 @@ def _check_bases(index: Path, fasta: str | Path) -> None:
     if alike < ALIKE * compared:
         raise CarseqError(
             f"the STAR index {index} is not of the genome {fasta}",
-            f"contigs have the same names and lengths, but {plain_percent(1 - alike / compared)} of the bases looked at "
-            "are others",
+            f"contigs have the same names and lengths, but {plain_percent(1 - alike / compared)} of the bases looked "
+            "at are others",
             "give the FASTA the index was built from, or leave `reference.star_index` empty",
         )
 
