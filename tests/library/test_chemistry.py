@@ -167,6 +167,20 @@ def test_a_chemistry_whose_list_does_not_fit_names_the_list_that_does(tmp_path, 
         assert "100 % of its reads begin with a barcode of 10x_version3" in error.value.cause
 
 
+def test_a_five_prime_v2_library_is_no_v3(tmp_path, monkeypatch):
+    """The barcodes that are learnt for v3 would be v2's, and two bases behind the UMI part of it."""
+    r1, r2, whitelist = library(tmp_path, sense=False, umi=12)
+    (tmp_path / "other.txt").write_text("\n".join(bases(16) for _ in range(500)) + "\n")
+    lists = {"10x_version2": whitelist}
+    monkeypatch.setattr(
+        "carseq.library.detect.known_whitelist",
+        lambda name: lists.get(name, tmp_path / "other.txt"),
+    )
+    with pytest.raises(CarseqError, match="are not those of 10x_5p_v3") as error:
+        detect_chemistry([(r1, r2)], PANEL, chemistry="10x_5p_v3")
+    assert "begin with a barcode of 10x_version2" in error.value.cause
+
+
 def test_a_former_name_behind_the_plus_is_of_no_account(tmp_path):
     """Reads whose names were mended (`sed '1~4s/ /_/'`, as carseq says itself) were "not a FASTQ file"."""
     r1, r2, whitelist = library(tmp_path)

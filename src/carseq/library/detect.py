@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -114,6 +114,15 @@ def detect_chemistry(
     codes = _some_codes([unit.of_r1 or unit.r1 for unit in units], *place)
     observed = is_observed(chemistry, None if whitelist is None else str(whitelist))
     if observed:
+        if chemistry in CHEMISTRIES and CHEMISTRIES[chemistry][2] is None:
+            # Learnt barcodes fit any kit: those of an older one of the same strand have a list, and shorter UMIs.
+            other_way = {
+                w for _, way, w in CHEMISTRIES.values() if w and way != CHEMISTRIES[chemistry][1]
+            }
+            same_way = {
+                w for _, way, w in CHEMISTRIES.values() if w and way == CHEMISTRIES[chemistry][1]
+            }
+            _explain_kit(sample, chemistry, [unit.r1 for unit in units], other_way - same_way)
         learnt = learn_barcodes(
             [r1 for r1, _ in pairs], layout(chemistry), sample=sample, n=_LEARN
         ).words
@@ -650,7 +659,7 @@ def _explain_kit(
     sample: str,
     chemistry: str,
     of_units: Sequence[Sequence[str]],
-    tried: Mapping[str, tuple[Path, npt.NDArray[np.uint64]]],
+    tried: Collection[str],
 ) -> None:
     """Raise if the barcodes of R1 are those of another known list than that of the chemistry that was named.
 
@@ -663,7 +672,7 @@ def _explain_kit(
     of_units
         R1, by pair of files.
     tried
-        Lists that do not fit, by name.
+        Names of lists that do not fit, or are of no account.
     """
     codes = _some_codes(of_units, 1, BARCODE_LENGTH)
     others = {k: v for k, v in _candidate_lists("auto", None, sample).items() if k not in tried}
