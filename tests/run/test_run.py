@@ -68,6 +68,14 @@ def test_a_file_that_is_asked_for_is_no_value_of_an_option(tmp_path: Path) -> No
         assert parsed.targets == {"a.tsv"} or list(parsed.targets) == ["a.tsv"]
 
 
+@pytest.mark.parametrize("words", [["--dag"], ["--summary"], ["--until=align"], ["-O", "cohort"]])
+def test_only_a_whole_run_ends_in_the_verdict(words: list[str]) -> None:
+    """`carseq run ... --dag | dot` got the verdict of an earlier run behind the graph."""
+    assert not Options(words=words).ends_in_verdict
+    assert not Options(dry_run=True).ends_in_verdict
+    assert Options(words=["--quiet", "--cores=2"]).ends_in_verdict
+
+
 def test_without_a_cluster_cores_and_memory_are_the_machines(tmp_path: Path) -> None:
     words = arguments(tmp_path / "config.yaml", Options())
     assert value(words, "--cores") == str(machine_cores() + 1)

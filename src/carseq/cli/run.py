@@ -103,7 +103,7 @@ def _run(config: Path, options: object, *, check: bool) -> int:
         return 1
     code = run_study(config, options, told)
     given = read_config(config)[0]
-    if code or options.dry_run or given is None:
+    if code or not options.ends_in_verdict or given is None:
         return code
     results = (options.directory or config.parent) / given.results
     if FILES["detection"].under(results).exists():

@@ -64,6 +64,11 @@ class Options:
         """Tell whether one of some options stands among the words."""
         return any(word.split("=", 1)[0] in names for word in self.words)
 
+    @property
+    def ends_in_verdict(self) -> bool:
+        """Whether a whole run is asked for: no other question to Snakemake, no part of the jobs."""
+        return not self.dry_run and not self.given(*_NO_RUN, *_IN_PART)
+
     def value(self, name: str) -> str:
         """Return the value of an option among the words; empty if it is not there."""
         for at, word in enumerate(self.words):
@@ -74,15 +79,19 @@ class Options:
         return ""
 
 
-#: Options of Snakemake that ask for something else than a run: it speaks for itself then.
-_OTHER = (
+#: Options of Snakemake that ask for something else than a run.
+_NO_RUN = (
     "--unlock", "--list", "-l", "--list-rules", "--list-target-rules", "--lt", "--dag", "--rulegraph", "--filegraph",
     "--d3dag", "--summary", "-S", "--detailed-summary", "-D", "--report", "--lint", "--archive", "--touch", "-t",
     "--generate-unit-tests", "--delete-all-output", "--delete-temp-output", "--cleanup-metadata", "--cm",
     "--list-input-changes", "--li", "--list-params-changes", "--lp", "--list-code-changes", "--lc", "--help", "-h",
-    "--version", "-v", "--verbose", "--debug-dag", "--logger", "--quiet", "-q", "--conda-create-envs-only",
-    "--list-conda-envs", "--edit-notebook", "--print-compilation", "--containerize",
+    "--version", "-v", "--conda-create-envs-only", "--list-conda-envs", "--edit-notebook", "--print-compilation",
+    "--containerize",
 )  # fmt: skip
+#: With these as well Snakemake speaks for itself.
+_OTHER = (*_NO_RUN, "--verbose", "--debug-dag", "--logger", "--quiet", "-q")
+#: Options that leave a part of the jobs out: what an earlier run concluded may no longer be so.
+_IN_PART = ("--until", "-U", "--omit-from", "-O")
 
 
 def prepare(config: Path, options: Options, *, remote: str = "") -> None:
