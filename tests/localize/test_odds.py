@@ -138,9 +138,34 @@ def test_a_patient_of_many_cells_does_not_speak_for_all() -> None:
     mirrored = over_patients([Profile(PSI, own.log_likelihood[::-1]) for own in profiles])
     assert mirrored.p == pytest.approx(summary.p, rel=1e-6)
     assert mirrored.low == pytest.approx(1 / summary.high, rel=1e-6)
-    # Patients who are known equally well: as before.
+    # Patients who are known equally well and agree: Student's t of their mean.
     alike = over_patients([Profile(PSI, -0.5 * ((PSI - 1) / 0.4) ** 2)] * 8)
-    assert alike.p == pytest.approx(0.002058, rel=1e-3)
+    assert alike.p == pytest.approx(2 * stats.t.sf(1 / (0.4 / np.sqrt(8)), 7), rel=1e-6)
+
+
+def test_three_patients_can_show_a_difference_and_seldom_do_where_there_is_none() -> None:
+    """Odds ratios of 1 and 5, scattering by 0.4: none of three patients ever had p < 0.05, and intervals held all."""
+    rng = np.random.default_rng(77)
+    below = {1: 0, 5: 0}
+    for _ in range(60):
+        for ratio in below:
+            variance = np.exp(rng.uniform(np.log(0.08), np.log(0.8), 3))
+            at = np.log(ratio) + np.sqrt(variance + 0.4**2) * rng.normal(size=3)
+            profiles = [
+                Profile(PSI, -0.5 * (PSI - a) ** 2 / v) for a, v in zip(at, variance, strict=True)
+            ]
+            below[ratio] += over_patients(profiles).p < 0.05
+    assert below[1] <= 6
+    assert below[5] >= 20
+
+
+def test_patients_without_a_car_t_cell_on_one_side_agree() -> None:
+    """Each alone says no more than "more than so much"; several say it of the mean, and none of its size."""
+    flat = -3 * np.log1p(np.exp(-1.5 * (PSI - 1)))
+    two, three, five = (over_patients([Profile(PSI, flat - flat.max())] * n) for n in (2, 3, 5))
+    assert two.estimate == three.estimate == five.high == np.inf
+    assert two.low < 1 < three.low < five.low
+    assert two.p > 0.05 > three.p > five.p
 
 
 def test_a_comparison_is_the_same_from_either_side() -> None:

@@ -29,7 +29,7 @@ VERSIONS: Mapping[str, str] = MappingProxyType(
         "molecules": "0.2.0.4",
         "cells": "0.2.0.18",
         "calling": "0.2.0.16",
-        "localize": "0.2.0.10",
+        "localize": "0.2.0.11",
         "report": "0.2.0.9",
     }
 )
