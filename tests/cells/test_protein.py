@@ -242,3 +242,20 @@ def test_real_surface_proteins_agree_with_the_annotation(shared: Path) -> None:
     whole = cells.protein_agreement(cite.obs).iloc[0]
     assert whole["n_cells"] >= 185
     assert whole["agreement"] >= 0.96
+
+
+@pytest.mark.parametrize("own", [("CD3", 334, "T"), ("CD19", 100, "B"), ("CD56", 75, "NK")])
+def test_cells_of_one_lineage_alone_show_its_proteins(
+    shared: Path, own: tuple[str, float, str]
+) -> None:
+    """Sorted cells: their own protein has no second mode, the noise of others had (5 NK cells and no B cell)."""
+    cite = ad.read_h5ad(shared / "real_pbmc" / "pbmc_10k_protein_v3.h5ad")
+    names = [antigen(name) for name in cite.uns["protein_names"]]
+    counts = pd.DataFrame(np.asarray(cite.obsm["protein_expression"]), cite.obs_names, names)
+    name, least, lineage = own
+    others = [other for other in ("CD3", "CD14") if other != name]
+    alone = counts[(counts[name] > least) & (counts[others] < 100).all(axis=1)]
+    alone = alone.sample(100, replace=True, random_state=0).set_axis(range(100))
+    found = gate(alone[["CD3", "CD14", "CD16", "CD19", "CD56", "CD45RA"]])
+    assert (found == lineage).sum() >= 90
+    assert found.isin([lineage, "", "conflict"]).sum() >= 97

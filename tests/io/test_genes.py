@@ -46,6 +46,17 @@ def test_ids_take_the_symbols_of_the_matrix(column: str, version: str) -> None:
     assert with_symbols(data, car="HBI0101") == ""
 
 
+def test_a_column_that_names_few_genes_names_no_others() -> None:
+    """Antibodies' genes and `None` for all others in a column, in a matrix of mouse: all genes were called `None`."""
+    small = pd.Index([name.capitalize() for name in SYMBOLS])
+    column = pd.Series(np.where(SYMBOLS.isin(["CD3E", "CD4"]), SYMBOLS, "None"), small)
+    found = gene_symbols(small, pd.DataFrame({"encode": column}))
+    assert found.names[SYMBOLS == "GENE1"].tolist() == ["Gene1"]
+    assert species_of(found.names) == "mouse"
+    marks = pd.DataFrame({"marks": np.repeat(["CD3E", "CD14"], [3000, len(SYMBOLS) - 3000])})
+    assert gene_symbols(small, marks).names.equals(small)
+
+
 @pytest.mark.parametrize(
     "change",
     [

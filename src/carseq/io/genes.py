@@ -80,6 +80,12 @@ MIN_TWINS = 500
 #: Share of names in small letters from which a program has written all of them so.
 MOSTLY = 0.9
 
+#: What programs write where a gene has no symbol, and the share of different names that a column of symbols has.
+_NO_NAME, LEAST_DISTINCT = (
+    frozenset({"", "none", "nan", "na", "n/a", "<na>", "null", "-", "."}),
+    0.5,
+)
+
 _ENSEMBL = re.compile(r"^ENS[A-Z]*G\d{6,}(\.\d+)?$")
 _WITH_ID = re.compile(
     r"(^ENS[A-Z]*G\d{6,}(\.\d+)?[_|:;,/ -]+)|([_|:;,/ -]+\(?ENS[A-Z]*G\d{6,}(\.\d+)?\)?$)"
@@ -175,6 +181,12 @@ def _variants(names: pd.Index, words: str) -> list[Symbols]:
     return made
 
 
+def _filled(column: pd.Series, names: pd.Index) -> pd.Index:
+    """Return a column of `var` as names, those of the features where it has none."""
+    text = column.astype(object).where(column.notna(), "").astype(str)
+    return pd.Index(np.where(text.str.strip().str.lower().isin(_NO_NAME), names, text))
+
+
 #: Source of symbols that are the features' own names, but for prefixes and former symbols.
 OWN_NAMES = "the matrix's names"
 
@@ -209,16 +221,16 @@ def gene_symbols(
     table = pd.DataFrame(columns) if columns is not None else pd.DataFrame()
     for column in SYMBOL_COLUMNS:
         if column in table:
-            given = pd.Series(np.asarray(table[column].astype(object)))
-            text = given.where(given.notna() & given.astype(str).ne(""), pd.Series(names))
-            candidates += _variants(pd.Index(text.astype(str)), f"column {column!r} of var")
+            candidates += _variants(_filled(table[column], names), f"column {column!r} of var")
     # A column by any other name: what it holds tells.
     for column in table.columns.difference([*SYMBOL_COLUMNS], sort=False):
         given = table[column].astype(object)
         some = given[given.notna()].head(100)
         if len(some) and some.map(lambda value: isinstance(value, str)).all():
-            text = np.where(given.notna(), given.astype(str), names)
-            candidates += _variants(pd.Index(text), f"column {column!r} of var")
+            text = _filled(given, names)
+            # One that says something of genes (a pathway, the cells that they mark) names many alike.
+            if text.nunique() >= LEAST_DISTINCT * names.nunique():
+                candidates += _variants(text, f"column {column!r} of var")
     if (names == names.str.lower()).mean() > MOSTLY and not names.str.match(_ENSEMBL).any():
         candidates.append(Symbols(names.str.upper(), f"{OWN_NAMES}, in capitals"))
     if by_id:

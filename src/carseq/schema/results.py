@@ -27,7 +27,7 @@ VERSIONS: Mapping[str, str] = MappingProxyType(
         "solo": "0.2.0.1",
         "library": "0.2.0",
         "molecules": "0.2.0.4",
-        "cells": "0.2.0.18",
+        "cells": "0.2.0.19",
         "calling": "0.2.0.16",
         "localize": "0.2.0.11",
         "report": "0.2.0.9",
