@@ -161,6 +161,21 @@ def test_two_beta_chains_and_foreign_lineages_are_told(tmp_path: Path) -> None:
     assert row["share_t_receptor"] == 1
 
 
+def test_two_t_cells_in_one_droplet_have_no_clonotype(tmp_path: Path) -> None:
+    """Chains of two clones in a droplet: the main ones were a clonotype that no cell has. A clone of four is one."""
+    a2: Chain = ("TRA", "TRAV2", ("TGTGCCTTT", "CAF"), 9)
+    own = {0: [A, B], 1: [A, B], 2: [a2, B2], 3: [a2, B2], 4: [A, B, a2, B2], 5: [A, B, a2, B2]}
+    obs = cells.add_receptors(
+        cohort(urine=("P01", ["T"] * 6)), {"urine": tenx(tmp_path / "u.csv", own)}
+    ).obs
+    assert obs["clonotype"].tolist() == ["P01:1"] * 2 + ["P01:2"] * 2 + ["", ""]
+    assert cells.receptor_table(obs, ["urine"]).iloc[0]["n_two_beta"] == 2
+    dual = {0: [A, B, a2, B2], 1: [A, B, a2, B2], 2: [A, B]}
+    file = tenx(tmp_path / "v.csv", dual)
+    obs = cells.add_receptors(cohort(urine=("P01", ["T"] * 3)), {"urine": file}).obs
+    assert (obs["clonotype"].iloc[:2] == "P01:1").all()
+
+
 @pytest.mark.parametrize("chain", [A, B])
 def test_one_t_cell_of_one_chain_has_a_clonotype(tmp_path: Path, chain: Chain) -> None:
     """A sample of one T cell of which only one chain was seen: a clonotype of one cell, no crash."""

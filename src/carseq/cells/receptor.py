@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import re
 import warnings
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -280,8 +281,8 @@ def add_receptors(adata: AnnData, files: Mapping[str, str | Path]) -> AnnData:
     -------
     AnnData
         The same object, with ``tcr_chains``, ``tcr_pairing``, ``cdr3_tra``, ``cdr3_trb``, ``clonotype`` and
-        ``clonotype_size`` in ``obs`` (:data:`carseq.schema.obs.OPTIONAL_OBS`). Cells with more chains than one
-        cell has get no clonotype.
+        ``clonotype_size`` in ``obs`` (:data:`carseq.schema.obs.OPTIONAL_OBS`). Droplets with more chains than
+        one cell has, or with those of two, get no clonotype.
 
     Raises
     ------
@@ -351,6 +352,7 @@ def _clonotypes(chains: pd.DataFrame, patient: pd.Series) -> pd.DataFrame:
     keys = seen[main].astype(object).fillna("").assign(patient=of_patient)
     clone = keys.groupby([*main, "patient"], sort=False).ngroup().astype(object)
     clone = clone.mask(result["tcr_pairing"].isin(["multichain", "ambiguous"]))
+    clone = clone.mask(_of_two_cells(seen, result["tcr_pairing"], of_patient))
     size = clone.map(clone.value_counts())
     # Numbered within the patient, the largest first; of like size in the cells' order.
     table = pd.DataFrame({"patient": of_patient, "clone": clone, "size": size}).dropna()
@@ -360,6 +362,30 @@ def _clonotypes(chains: pd.DataFrame, patient: pd.Series) -> pd.DataFrame:
     result["clonotype"] = clone.map(names).fillna("").astype(str)
     result["clonotype_size"] = size.fillna(0).astype(np.int64)
     return result
+
+
+def _of_two_cells(seen: pd.DataFrame, pairing: pd.Series, patient: np.ndarray) -> np.ndarray:
+    """Return which droplets of two full pairs of chains hold two cells rather than one, shape (n_cells,).
+
+    One cell in some 300 has two of both chains, since the second beta chain is excluded; of a chip's T cells more share
+    a droplet. Their main chains may be of one cell each, a pair that no cell has. A clone of such cells shows all four
+    chains in two cells or more, and no less often than one pair of them alone.
+    """
+    names = ["VJ_1", "VJ_2", "VDJ_1", "VDJ_2"]
+    chains = seen[[f"{name}_junction" for name in names]].astype(object).fillna("").to_numpy()
+    whole = (pairing == "two full chains").to_numpy()
+    fours, pairs = Counter[Any](), Counter[Any]()
+    for row, one, four in zip(chains, patient, whole, strict=True):
+        if four:
+            fours[one, frozenset(row)] += 1
+        else:
+            pairs[one, row[0], row[2]] += 1
+    found = np.zeros(len(whole), dtype=bool)
+    for i in np.flatnonzero(whole):
+        row, one = chains[i], patient[i]
+        alone = sum(pairs[one, a, b] for a in row[:2] for b in row[2:])
+        found[i] = fours[one, frozenset(row)] < max(2, alone)
+    return found
 
 
 def receptor_table(obs: pd.DataFrame, samples: list[str]) -> pd.DataFrame:
