@@ -23,6 +23,7 @@ from carseq.construct.ltr import (
     ends_in_ltr,
     find_all_repeats,
     find_backbone,
+    lies_across,
     place_repeats,
 )
 from carseq.construct.model import End, Note
@@ -125,13 +126,24 @@ def candidates(
             for orf in orfs:
                 placed = place_repeats(sequence, (orf.start, orf.end), repeats, backbone)
                 found.append(Candidate(strand, orf, placed, tuple(backbone), turned, False))
-        if circle:
+        if circle and not (linear and _is_cut(sequence, found)):
             ring = strand.once()
             # A provirus, which has no bacterial part, ends as it begins.
             if ring is not strand and not find_backbone(sequence):
                 ring = strand
             found += _on_a_circle(ring, len(ring.sequence), turned, least)
     return found
+
+
+def _is_cut(sequence: str, found: list[Candidate]) -> bool:
+    """Whether a file that may be a circle ends within the 3' LTR: bases of its beginning would pass for R's end."""
+    likely = max(
+        (c for c in found if c.vector.sequence == sequence), key=lambda c: c.rank, default=None
+    )
+    if likely is None or likely.backbone or likely.vector.circular:
+        return False
+    cut = likely.repeats.three is None and ends_in_ltr(sequence, likely.orf.end)
+    return cut and not lies_across(sequence)
 
 
 def _frames(sequence: str, least: int) -> list[Orf]:

@@ -36,6 +36,8 @@ _PROMOTER_INTRONS = (
     ("CMV_exon1", "CMV_intron_end", 15),
     ("CMV_exon1", "HBB_intron_end", 15),
 )
+#: Bases before the donor by which a promoter's first exon is known that an mRNA's beginning cuts.
+_EXON_END = 14
 #: Splice sites near the ends of an annotated intron: bases within and beyond it in which they lie, the bases before an
 #: acceptor and how many of them are C or T, and the shortest intron.
 _DONOR, _ACCEPTOR = re.compile("GT[AG]AG[TGC]"), re.compile("[CT]AG")
@@ -147,7 +149,9 @@ def splice_sites(transcript: str) -> tuple[int, int] | None:
 def _promoter_introns(sequence: str) -> list[tuple[int, int]]:
     found = []
     for before, behind, exon in _PROMOTER_INTRONS:
-        first = find_part(parts()[before], sequence)
+        bases = parts()[before]
+        # A sequence may begin some bases behind the start of transcription.
+        first = find_part(bases, sequence) or find_part(bases[-_EXON_END:], sequence[: len(bases)])
         last = find_part(parts()[behind], sequence)
         if not first or not last:
             continue

@@ -38,6 +38,8 @@ _U3_BESIDE = 120
 U3_EDITS = 0.2
 #: First bases of a U3 by which one is known that the file's end cuts off.
 _U3_HEAD = 60
+#: Bases at either end of a circle in which an R lies that runs across them, and most edits in what lies behind.
+_ACROSS, _REST_EDITS = 400, 0.25
 #: Most edits in either half of an R that was found by its surroundings: promoters taken from a U3 have a piece of R.
 _HALF_EDITS = 0.32
 FAMILIES = {"gamma": "gamma-retroviral LTRs", "lenti": "lentiviral LTRs"}
@@ -114,6 +116,20 @@ def ends_in_ltr(sequence: str, lo: int) -> bool:
     return False
 
 
+def lies_across(sequence: str) -> bool:
+    """Whether an R lies across a circle's ends, its last bases at the sequence's beginning."""
+    before = sequence[-_ACROSS:]
+    for one in find_all_repeats(before + sequence[:_ACROSS]):
+        n = one.end - len(before)
+        if one.start >= len(before) or n <= 0:
+            continue
+        rest = sequence[:n]
+        ends = [parts()[name][-n:] for name in _REPEATS]
+        if any(find_part(end, rest, _REST_EDITS) for end in ends):
+            return True
+    return False
+
+
 def find_all_repeats(sequence: str) -> list[Repeat]:
     """Return every known R of a strand, in order; each is named after the virus it is most similar to."""
     hits = sorted(
@@ -178,9 +194,9 @@ def _has_promoter(sequence: str, lo: int, start: int) -> bool:
 
 
 def find_backbone(sequence: str) -> list[tuple[int, int]]:
-    """Return where a plasmid's bacterial parts lie: origin of replication and beta-lactamase, either strand."""
+    """Return where a plasmid's bacterial parts lie: origins of replication and resistance genes, either strand."""
     found = []
-    for name in ("pUC_ori", "AmpR_gene"):
+    for name in ("pUC_ori", "AmpR_gene", "R6K_ori", "KanR_gene"):
         for bases in (parts()[name], reverse_complement(parts()[name])):
             found += [(start, end) for start, end, _ in find_part(bases, sequence)]
     return sorted(found)
