@@ -693,3 +693,94 @@ def test_a_file_that_ends_within_the_3_ltr_keeps_the_u3_that_it_has(tmp_path, na
     told = {f["code"]: f for f in lint(found)}
     assert told["no_3p_end"]["umis_lost_3p"] <= 10
     assert "three_prime_guess" not in told
+
+
+LENTI = backbones()["pWPXLD-EF1a"]
+
+
+@pytest.mark.parametrize("n", [16, 20, 24])
+def test_an_mrna_cut_within_its_r_is_no_circle(tmp_path, n):
+    """Bases of its beginning passed for R's end: the mRNA began 60 nt before the frame, and lost its spliced form."""
+    mrna = LENTI.five + coded(CAR) + LENTI.three
+    found = read(tmp_path, mrna[:-n])
+    assert found.sequence == mrna[:-n]
+    assert [t.name for t in found.transcripts] == ["unspliced", "spliced"]
+
+
+@pytest.mark.parametrize("n", [6, 12])
+def test_an_mrna_that_begins_within_a_promoters_exon_has_its_spliced_form(tmp_path, n):
+    found = read(tmp_path, LENTI.five[n:] + coded(CAR) + LENTI.three)
+    assert [t.name for t in found.transcripts] == ["unspliced", "spliced"]
+
+
+@pytest.mark.parametrize("part", ["R6K_ori", "KanR_gene"])
+@pytest.mark.parametrize("at", [-200, len(CAR) * 3 + 10])
+def test_a_plasmid_is_read_across_its_origin_by_any_bacterial_part(tmp_path, part, at):
+    """FASTA cut open between the CAR and an end of its mRNA: R6K and kanamycin plasmids were read as lines."""
+    mrna = LENTI.five[:40] + spacer(300) + coded(CAR) + parts()["bGH_polyA"]
+    ring = spacer(80) + parts()["EF1A_promoter"] + mrna + spacer(90) + parts()[part] + spacer(70)
+    origin = ring.index(coded(CAR)) + at
+    found = read(tmp_path, ring[origin:] + ring[:origin])
+    assert found.five.known
+    assert found.three.known
+    assert found.sequence.startswith(mrna[:-200])
+
+
+def broken(dna: str, at: int) -> str:
+    """Return DNA without its base at ``at``, from the end if negative."""
+    return dna[:at] + dna[at:][1:]
+
+
+EGFRT = DOMAIN["CSF2RA signal peptide"] + DOMAIN["EGFRt"]
+
+
+@pytest.mark.parametrize("n", [11, 14, 17])
+def test_a_base_lost_in_the_last_residues_is_told_once(tmp_path, n):
+    """Of CD3zeta as an error, alone; of a marker behind the CAR as a warning."""
+    vector = backbones()["MSGV1"]
+    codes = [
+        [
+            (f["level"], f["code"])
+            for f in lint(found, "3p")
+            if f["code"] in ("frameshift", "no_stop")
+        ]
+        for protein in (CAR, f"{CAR}GSG{DOMAIN['T2A']}{EGFRT}")
+        for found in [read(tmp_path, vector.five + broken(coded(protein), -3 - n) + vector.three)]
+    ]
+    assert codes == [[("error", "frameshift")], [("warn", "frameshift")]]
+
+
+@pytest.mark.parametrize("at", [250, 600, -14])
+def test_a_base_lost_in_a_marker_behind_an_ires_is_told(tmp_path, at):
+    vector = backbones()["MSGV1"]
+    middle = coded(CAR) + parts()["EMCV_IRES"] + "CC" + broken(coded(EGFRT), at)
+    found = lint(read(tmp_path, vector.five + middle + vector.three), "3p")
+    told = [(f["level"], f["message"]) for f in found if f["code"] == "frameshift"]
+    assert len(told) == 1
+    assert told[0][0] == "warn"
+    assert "EGFRt" in told[0][1]
+
+
+@pytest.mark.parametrize("by_ires", [False, True])
+def test_a_marker_whose_leader_lost_a_base_is_told(tmp_path, by_ires):
+    vector = backbones()["MSGV1"]
+    marker = broken(coded(EGFRT + ("" if by_ires else f"GSG{DOMAIN['T2A']}{CAR}")), 32)
+    middle = coded(CAR) + parts()["EMCV_IRES"] + "CC" + marker if by_ires else marker
+    found = lint(read(tmp_path, vector.five + middle + vector.three), "3p")
+    told = [f["message"] for f in found if f["code"] == "no_signal_peptide"]
+    assert len(told) == 1
+    assert told[0].startswith(f"EGFRt {'behind' if by_ires else 'before'} the CAR")
+
+
+def test_a_base_lost_between_the_two_parts_of_a_switch_is_told(tmp_path):
+    """A run of iCasp9 was lost with it, and the switch passed for a protein of its own."""
+    vector = backbones()["MSGV1"]
+    switch = f"M{DOMAIN['FKBP12']}SGGGS{DOMAIN['iCasp9']}GSG{DOMAIN['T2A']}"
+    found = read(tmp_path, vector.five + broken(coded(switch + CAR), 365) + vector.three)
+    assert "frameshift" in {f["code"] for f in lint(found, "3p") if f["level"] == "error"}
+
+
+def test_myd88_behind_the_car_is_no_binder(tmp_path):
+    switch = DOMAIN["MyD88"] + DOMAIN["CD40"] + DOMAIN["FKBP12"]
+    found = read(tmp_path, LENTI.five + coded(f"{CAR}GSG{DOMAIN['P2A']}{switch}") + LENTI.three)
+    assert [r.name for r in found.domain_rows if r.kind == "binder"] == ["VL", "VH"]

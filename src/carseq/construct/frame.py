@@ -30,6 +30,14 @@ _JOINT = 90
 #: Edits (share) of a run of a marker's residues, and bases between a 2A peptide and the first such run or the CAR's
 #: binder: a leader, a tag, two linkers.
 _RUN_EDITS, _LEADER = 0.12, 300
+#: Last residues of a marker or of CD3zeta that tell that they are in another frame.
+_END = 3
+#: Residues of a known signal peptide's halves, and bases before a marker in which they lie.
+_HALF, _HEAD = 8, 150
+#: Markers and cytokines that begin with a signal peptide.
+_WITH_LEADER = {"CD19t", "NGFRt", "EGFRt", "RQR8", "Thy1.1", "HER2t", "dnTGFBR2"} | {
+    *("IL7", "IL12A", "IL12B", "IL15", "IL15RA", "IL21", "CCL19"),
+}
 #: Bases before a frame in which a variable domain is its own, and residues behind its start in which that may end.
 _BINDER_REACH, _SECOND_V = 3000, 60
 #: Most bases of a linker between two proteins that are one switch (FKBP12 and caspase 9).
@@ -180,12 +188,13 @@ def reading_faults(construct: Construct) -> list[Fault]:
                 end,
             )
         )
-    elif not in_gene and all(f.level == "error" for f in joints):
+    elif not in_gene and cut is None and all(f.level == "error" for f in joints):
         # A frame that runs on where the 2A peptide behind the CAR is broken has lost no stop codon.
         found += _run_on(construct)
     found += joints
     if not found:
         found += _binder_before(construct) or _no_signal_peptide(construct)
+        found += _marker_without_leader(construct) + _behind_ires(construct)
     missing = _missing_domains(construct, [*inside, *outside])
     # What a shift or a stop codon takes out of the frame does not lack besides; a CD3zeta whose rest is in another
     # frame is not cut off.
@@ -296,6 +305,7 @@ def _runs(sequence: str, lo: int, hi: int, last: bool) -> list[_Run]:
     nearest one counts.
     """
     texts = [translate(sequence[lo + offset : hi]) for offset in range(3)]
+    sizes = {d.name: len(d.sequence) for d in known_proteins("marker", "switch")}
     found = []
     for domain in known_proteins("marker", "switch"):
         final = max(0, len(domain.sequence) - _MIN_PIECE)
@@ -312,8 +322,14 @@ def _runs(sequence: str, lo: int, hi: int, last: bool) -> list[_Run]:
         between = sequence[run.end : edge] if last else sequence[edge : run.start]
         copies = [k for k in kept if k.name == run.name]
         again = bool(copies) and (run.at >= copies[-1].at) == last
-        # Another one that no 2A peptide joins is a protein of its own (a floxed reporter before the CAR).
-        apart = bool(kept) and not copies and len(between) > _LINKER and not _half_2a(between)
+        # Another one that no 2A peptide joins is a protein of its own (a floxed reporter before the CAR). A base lost
+        # near the end of one may hide a run of either.
+        joint = _LINKER
+        if kept:
+            one, two = (run, kept[-1]) if last else (kept[-1], run)
+            hidden = two.at + sizes[one.name] - one.at - _MIN_PIECE
+            joint += 3 * max(0, min(hidden, 2 * _MIN_PIECE))
+        apart = bool(kept) and not copies and len(between) > joint and not _half_2a(between)
         if len(between) > _LEADER or again or apart:
             break
         kept.append(run)
@@ -417,7 +433,7 @@ def _broken_behind(construct: Construct, joints: list[tuple[int, int]], inner: i
     head = runs[0]
     shifted = any(run.frame != own for run in runs)
     if not shifted and runs[-1].end <= end:
-        return []
+        return _broken_end(sequence, runs[-1])
     why = "changes its reading frame" if shifted else f"has a stop codon in it (base {end})"
     told = f"{_names(runs)} behind the CAR {why}: it would not be made whole. The CAR is."
     if behind is None:
@@ -440,6 +456,94 @@ def _broken_behind(construct: Construct, joints: list[tuple[int, int]], inner: i
             "Check the map there if cells are sorted by that protein.",
             first,
             "warn",
+        )
+    ]
+
+
+def _broken_end(sequence: str, run: _Run) -> list[Fault]:
+    """Return the fault of a marker behind the CAR whose last residues are in another frame than the run before them."""
+    whole = next(d.sequence for d in known_proteins("marker", "switch") if d.name == run.name)
+    if _shifted_end(sequence, whole, run.start - 3 * run.at) is None:
+        return []
+    return [
+        Fault(
+            "frameshift",
+            f"The last residues of {run.name} behind the CAR are in another reading frame: it would not be made whole. "
+            "The CAR is.",
+            "Check the map there if cells are sorted by that protein.",
+            run.start,
+            "warn",
+        )
+    ]
+
+
+def _lost_leader(sequence: str, at: int) -> bool:
+    """Whether a marker that begins at ``at`` has no signal peptide in frame, but half of a known one before it."""
+    lo = max(0, at - _LEADER)
+    before = translate(sequence[lo + (at - lo) % 3 : at]).rpartition("*")[2]
+    begun = before + translate(sequence[at : at + 3 * _MIN_PIECE])
+    if any(begun[i] == "M" and has_signal_peptide(begun[i:]) for i in range(len(before))):
+        return False
+    texts = [translate(sequence[at - n : at]) for n in range(_HEAD, _HEAD + 3)]
+    halves = [
+        half
+        for leader in known_proteins("signal peptide")
+        for half in (leader.sequence[:_HALF], leader.sequence[-_HALF:])
+    ]
+    return any(half in text for half in halves for text in texts)
+
+
+def _marker_without_leader(construct: Construct) -> list[Fault]:
+    """Return the fault of a marker before the CAR that begins without its signal peptide."""
+    assert construct.orf is not None
+    start, end = construct.orf
+    rows = [r for r in construct.domain_rows if start <= r.start and r.end <= end]
+    first = next((r for r in rows if r.name != UNNAMED), None)
+    if (
+        first is None
+        or first.name not in _WITH_LEADER
+        or not _lost_leader(construct.sequence, first.start)
+    ):
+        return []
+    return [
+        Fault(
+            "no_signal_peptide",
+            f"{first.name} before the CAR (from base {first.start + 1} on) begins without a signal peptide: a base of "
+            "its leader, or its start codon, may be missing. The CAR behind it would then not be translated.",
+            "Check the map there; compare it with the reads (`carseq construct FILE --bam READS.bam`).",
+            first.start,
+        )
+    ]
+
+
+def _behind_ires(construct: Construct) -> list[Fault]:
+    """Return the fault of a marker that an IRES behind the CAR translates, which the CAR's frame does not show."""
+    assert construct.orf is not None
+    end, sequence = construct.orf[1], construct.sequence
+    ires = [r for r in construct.domain_rows if r.kind == "IRES" and r.start >= end - _TOUCH]
+    runs = _runs(sequence, ires[0].end, len(sequence), False) if ires else []
+    if len(runs) < 2:
+        return []
+    first, last = runs[0], runs[-1]
+    begin = first.start - 3 * first.at
+    if len({run.frame for run in runs}) > 1:
+        code, why = "frameshift", "is broken by an insertion or deletion"
+    elif any(sequence[i : i + 3] in STOPS for i in range(first.start, last.end, 3)):
+        code, why = "premature_stop", "has a stop codon in it"
+    elif first.name in _WITH_LEADER and _lost_leader(sequence, begin):
+        code, why = (
+            "no_signal_peptide",
+            "begins without a signal peptide: a base of its leader may be missing",
+        )
+    else:
+        return _broken_end(sequence, last)
+    return [
+        Fault(
+            code,
+            f"{_names(runs)} behind the CAR's IRES (from base {begin + 1} on) {why}: it would not be made whole. The "
+            "CAR is.",
+            "Check the map there if cells are sorted by that protein.",
+            begin,
         )
     ]
 
@@ -631,6 +735,15 @@ def _shifted_signalling(construct: Construct) -> Fault | None:
         places.append((domain.name, zeta, first))
     for name, zeta, first in places:
         lo = start + 3 * first
+        if (end := _shifted_end(construct.sequence, zeta, lo)) is not None:
+            return Fault(
+                "frameshift",
+                f"The reading frame breaks in the last residues of {name} (before base {end + 1}): those behind are in "
+                "another frame. An insertion or deletion breaks the frame.",
+                "Check the map there; compare it with the reads (`carseq construct FILE --bam READS.bam`).",
+                end,
+                "error",
+            )
         size = 3 * (len(zeta) + 12) if first else len(construct.sequence)
         for n in range(len(zeta) - _MIN_PIECE, _MIN_REST - 1, -3):
             rest = zeta[-n:]
@@ -648,6 +761,15 @@ def _shifted_signalling(construct: Construct) -> Fault | None:
                         "error",
                     )
     return None
+
+
+def _shifted_end(sequence: str, whole: str, lo: int) -> int | None:
+    """Return where the last residues of a protein that begins at ``lo`` lie if they are one base off its frame."""
+    at = lo + 3 * (len(whole) - _END)
+    places = [at + shift for shift in (0, -1, 1)]
+    ends = [translate(sequence[a : a + 3 * _END]) for a in places]
+    tail = whole[-_END:]
+    return None if ends[0] == tail or tail not in ends else places[ends.index(tail)]
 
 
 def _agreeing(own: str, zeta: str) -> int:

@@ -21,7 +21,7 @@ from carseq.schema.column import Schema
 #: ``library`` for the part of ``molecules`` on which the cohort depends (the measured length of reads).
 VERSIONS: Mapping[str, str] = MappingProxyType(
     {
-        "construct": "0.2.0.9",
+        "construct": "0.2.0.10",
         "transcript": "0.2.0.1",
         "reference": "0.2.0",
         "solo": "0.2.0.1",
