@@ -784,3 +784,19 @@ def test_myd88_behind_the_car_is_no_binder(tmp_path):
     switch = DOMAIN["MyD88"] + DOMAIN["CD40"] + DOMAIN["FKBP12"]
     found = read(tmp_path, LENTI.five + coded(f"{CAR}GSG{DOMAIN['P2A']}{switch}") + LENTI.three)
     assert [r.name for r in found.domain_rows if r.kind == "binder"] == ["VL", "VH"]
+
+
+SWITCH = f"M{DOMAIN['FKBP12']}SGGGS{DOMAIN['iCasp9']}"
+
+
+@pytest.mark.parametrize(
+    ("partner", "at"),
+    [(SWITCH, 600), (SWITCH, 1070), (DOMAIN["CD8A signal peptide"] + DOMAIN["RQR8"], 240)],
+)
+def test_a_partner_that_lost_a_base_before_the_car_makes_no_exon(tmp_path, partner, at):
+    """Its last residues before the 2A peptide passed for a gene's exon: a donor, whose mRNA lacked 2 kb, unsaid."""
+    frame = broken(coded(f"{partner}GSG{DOMAIN['T2A']}{CAR}"), at)
+    found = read(tmp_path, LENTI.five + frame + LENTI.three)
+    assert found.sequence == LENTI.five + frame + LENTI.three
+    assert "knock_in" not in dict(found.notes)
+    assert "error" in {f["level"] for f in lint(found, "3p")}

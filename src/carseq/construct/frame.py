@@ -371,6 +371,12 @@ def _broken_partners(construct: Construct) -> list[Fault]:
         for a, b, _ in find_protein(domain.sequence, head, MAX_DOMAIN_EDITS)
     )
     faults = []
+    # What is left of a marker may have parts of a CAR's (RQR8: CD8A's) before the 2A peptide.
+    signals = [r.start for r in rows if r.kind in ("CD3zeta", *_INSTEAD)]
+    rest = max(
+        (j[1] for j in joints if start <= j[0] and j[1] <= min(signals, default=0)), default=0
+    )
+    first = max(first, rest)
     # Within the frame, a first binder without a name may lie between.
     near = [j for j in joints if j[1] <= first and (first - j[1] <= _LEADER or start <= j[0])]
     before = max(near, default=None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from carseq.construct.coding import reverse_complement, translate
 from carseq.construct.ltr import MAX_UPSTREAM
 from carseq.construct.model import Note
@@ -23,6 +25,8 @@ _TRAC_HALVES, _TRAC_EDITS = (30, 39), 0.06
 _EXON_REACH = 500
 #: Residues of the longest 2A peptide, with its linker.
 _LONGEST_2A = 30
+#: Residues of a run of a marker's.
+_WORD = 12
 #: Residues before the CAR's first one in which a 2A peptide joins it to the gene it was knocked into.
 _JOINED = 40
 
@@ -103,15 +107,22 @@ def is_donor(sequence: str, start: int) -> bool:
     start
         Where the CAR's reading frame begins on it.
     """
-    if _begins_with_2a(sequence, start):
-        return True
-    if not is_joined(sequence, start) or _is_open(sequence, start):
+    joined = is_joined(sequence, start) and not _is_open(sequence, start)
+    if not joined and not _begins_with_2a(sequence, start):
         return False
     before = sequence[max(0, start - MAX_UPSTREAM) : start]
-    return not any(
-        find_protein(domain.sequence, translate(before[frame:]), 0.15)
+    texts = [translate(before[frame:]) for frame in range(3)]
+    words = _words()
+    return not any(text[i : i + _WORD] in words for text in texts for i in range(len(text)))
+
+
+@lru_cache
+def _words() -> frozenset[str]:
+    """Return the runs of residues that tell a marker or a switch, of which a lost base leaves pieces."""
+    return frozenset(
+        domain.sequence[i : i + _WORD]
         for domain in known_proteins("marker", "switch")
-        for frame in range(3)
+        for i in range(len(domain.sequence) - _WORD + 1)
     )
 
 
