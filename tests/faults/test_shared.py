@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from carseq.io.files import write_table
 from carseq.io.results import read_record, record_text
 from carseq.locks import lock_notice
 from carseq.report.share import numbers_of_sheet, share
+from carseq.schema.results import FILES
 from carseq.workflow import end_timers, future_notice, kill_notice
 
 NAMES = ["P01_urine_D28", "P01_urine", 'Ü "q" <b>&']
@@ -71,6 +73,35 @@ def test_folders_are_taken_out_and_reads_sheet_and_sequence_stay(results, tmp_pa
     before = (tmp_path / "out.zip").read_bytes()
     share(results, tmp_path / "out.zip")
     assert (tmp_path / "out.zip").read_bytes() == before
+
+
+def test_what_an_earlier_construct_left_is_not_shared(results, tmp_path):
+    """The map and domains of a construct that the configuration names no more were packed as the study's."""
+    for name in ("domains", "homology", "construct_map"):
+        FILES[name].under(results).write_text("a\n")
+    record = results / "run_config.yaml"
+    given = yaml.safe_load(record.read_text())
+    for sheet, file, packed in (
+        ({"S": {"bam": "a.bam"}}, "a.gb", {"domains.tsv", "homology.tsv", "construct.svg"}),
+        ({"S": {"matrix": "a.h5"}}, "a.gb", {"domains.tsv", "construct.svg"}),
+        ({"S": {"matrix": "a.h5"}}, None, set()),
+    ):
+        record.write_text(
+            yaml.safe_dump({**given, "sheet": sheet, "construct": {"name": "CAR", "file": file}})
+        )
+        share(results, tmp_path / "out.zip")
+        found = {Path(n).name for n in _texts(tmp_path / "out.zip") if n.startswith("construct/")}
+        assert found == packed
+
+
+@pytest.mark.parametrize(
+    ("name", "proposed"), [("a.tar.gz", "a.zip"), ("a.v2.tgz", "a.v2.zip"), ("A.HTML", "A.zip")]
+)
+def test_a_zip_file_is_not_called_another_archive(results, tmp_path, name, proposed):
+    """`--to results.tar.gz` wrote a zip file of that name, which tar refused."""
+    with pytest.raises(CarseqError, match=rf"name it .*/{re.escape(proposed)}$"):
+        share(results, tmp_path / name)
+    assert not (tmp_path / name).exists()
 
 
 def test_names_of_files_and_further_columns_are_not_shared(results, tmp_path):

@@ -28,6 +28,33 @@ def way_in(given: Mapping[str, Any]) -> str:
     return "matrix" if given.get("matrix") or given.get("raw_matrix") else "fastq"
 
 
+def of_run(record: Mapping[str, Any], name: str, sample: str = "") -> bool:
+    """Return whether a run of the recorded configuration makes a file, which an earlier one may have left.
+
+    A sample that comes as a matrix now, and a study that names no construct any more, still have those files.
+
+    Parameters
+    ----------
+    record
+        The record of the run (:func:`read_record`).
+    name
+        Of the file in ``FILES``.
+    sample
+        Whose it is.
+    """
+    room = FILES[name].room
+    rows = record.get("sheet") or {}
+    if sample and way_in(rows.get(sample) or {}) == "matrix":
+        return room not in ("solo", "molecules") and name != "losses"
+    given = record.get("construct") or {}
+    if name == "support":
+        return "alternatives" not in given or bool(given["alternatives"])
+    alone = bool(rows) and all(way_in(row or {}) == "matrix" for row in rows.values())
+    if alone and name in ("homology", "homology_bed", "rivals", "loci"):
+        return False
+    return room != "construct" or "file" not in given or bool(given["file"])
+
+
 def made_by(results: str | Path) -> str:
     """Return the version of carseq that made a results folder; empty if the folder does not say.
 

@@ -53,6 +53,8 @@ _MAPPING = (
 )
 #: Fewer reads on the CAR's contig that the construct does not explain are noise.
 FEWEST_UNLIKE = 20
+#: Share of these reads that may be unlike the construct without a word: chimeras, and reads of poor quality.
+MOST_UNLIKE = 0.1
 #: A filter that removes more than this part of the cells raises an alert.
 MOST_REMOVED = 1 / 3
 #: The same alert of so many samples is shown once, with their names.
@@ -287,7 +289,7 @@ def _named_sort_alerts(study: Study) -> list[Alert]:
 
 
 def _contig_alerts(losses: pd.DataFrame) -> list[Alert]:
-    """Return where most reads of the CAR's contig are none of the construct's."""
+    """Return where most reads of the CAR's contig are none of the construct's, and where many are."""
     found = []
     for sample, steps in losses.groupby("sample", sort=False):
         n = steps.set_index("step")["n"]
@@ -296,7 +298,18 @@ def _contig_alerts(losses: pd.DataFrame) -> list[Alert]:
         )
         # Unmapped reads may be among them.
         unlike = min(unlike, on_contig)
-        if unlike < FEWEST_UNLIKE or unlike <= max(on_contig / 2, explained):
+        if unlike < FEWEST_UNLIKE or unlike <= MOST_UNLIKE * on_contig:
+            continue
+        if unlike <= max(on_contig / 2, explained):
+            found.append(
+                Alert(
+                    "warn",
+                    str(sample),
+                    f"{number(unlike)} of {count(on_contig, 'read')} on the CAR's contig do not resemble the construct",
+                    "They are not counted. The contig holds more (ends, a marker), or another CAR in the same vector: "
+                    "give what the BAM was aligned to in `construct.file`.",
+                )
+            )
             continue
         found.append(
             Alert(

@@ -23,7 +23,7 @@ from carseq.errors import CarseqError
 from carseq.figures.phrases import today
 from carseq.io.checksums import root_of
 from carseq.io.files import atomic, read_json, write_text
-from carseq.io.results import read_record, study_name
+from carseq.io.results import of_run, read_record, study_name
 from carseq.log import get_logger
 from carseq.schema.results import FILES
 
@@ -331,16 +331,23 @@ def crate(
 
 
 def _files(results: Path) -> Iterable[str]:
-    """Yield the crate's files, relative to the results folder, in order; none of a sample that the sheet lacks now."""
-    record = FILES["run_config"].under(results)
-    sheet = (read_record(record) if record.exists() else {}).get("sheet")
+    """Yield the crate's files, relative to the results folder, in order; none that an earlier configuration left."""
+    path = FILES["run_config"].under(results)
+    record = read_record(path) if path.exists() else {}
+    sheet = record.get("sheet")
+    earlier = {
+        file.at(sample=sample)
+        for name, file in FILES.items()
+        for sample in (sheet or {} if "{sample}" in file.path else ("",))
+        if not of_run(record, name, sample)
+    }
     for path in sorted(results.rglob("*")):
         name = path.relative_to(results).as_posix()
         hidden = any(part.startswith(".") for part in path.relative_to(results).parts)
         of_sample = _OF_SAMPLE.match(name)
         if sheet and of_sample and (of_sample[1] or of_sample[2]) not in sheet:
             continue
-        if path.is_file() and not hidden and not name.startswith(_LEFT_OUT):
+        if path.is_file() and not hidden and name not in earlier and not name.startswith(_LEFT_OUT):
             yield name
 
 

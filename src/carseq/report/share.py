@@ -19,18 +19,23 @@ from carseq.errors import CarseqError
 from carseq.io.atomic import atomic
 from carseq.io.checksums import check_whole
 from carseq.io.files import read_json, read_table, write_table
-from carseq.io.results import no_finished_run, read_record, study_name
+from carseq.io.results import no_finished_run, of_run, read_record, study_name
 from carseq.schema.results import FILES
 from carseq.schema.tables import SHARED_NAMES
 
+_OF_CONSTRUCT = ("domains", "homology", "construct_map")
 #: What is packed, as patterns below the results folder. Not the samples sheet, which may hold anything, nor reads, nor
 #: the construct's sequence.
 PACKED = (
-    *(FILES[name].path for name in ("report", "methods", "domains", "homology", "construct_map")),
+    *(FILES[name].path for name in ("report", "methods", *_OF_CONSTRUCT)),
     FILES["notebook"].at(notebook="*"),
     "cohort/*.tsv",
 )
 LEFT_OUT = (FILES["samples"].path,)
+#: Ends of names that say another file than a zip file.
+_OTHER_ARCHIVE = re.compile(
+    r"(\.tar)?\.(tar|gz|bz2|xz|zst|tgz|tbz2?|txz|7z|rar|html?|pdf)$", re.IGNORECASE
+)
 #: A zip file's earliest time, in place of the files' own: the same bytes for the same content.
 _TIME = (1980, 1, 1, 0, 0, 0)
 _README = """Results of carseq: are there CAR T cells in this urine?
@@ -68,11 +73,20 @@ def share(results: str | Path, out: str | Path, *, rename: bool = False) -> dict
     Raises
     ------
     CarseqError
-        If there is no finished run, or a name cannot be replaced with certainty.
+        If there is no finished run, ``out`` has the name of another kind of file, or a name cannot be replaced with
+        certainty.
     """
     results, out = Path(results), Path(out)
+    if other := _OTHER_ARCHIVE.search(out.name):
+        zipped = out.with_name(f"{out.name.removesuffix(other[0])}.zip")
+        raise CarseqError(
+            f"{out} is not written: its name says {other[0]}",
+            "share writes a zip file, which programs would not open under this name",
+            f"name it {zipped}",
+        )
     found = sorted(p for pattern in PACKED for p in results.glob(pattern))
-    found = [p for p in found if p.relative_to(results).as_posix() not in LEFT_OUT]
+    left_out = {*LEFT_OUT, *_of_another_run(results)}
+    found = [p for p in found if p.relative_to(results).as_posix() not in left_out]
     page = FILES["report"].under(results)
     if page not in found:
         raise no_finished_run(results, page)
@@ -100,6 +114,13 @@ def share(results: str | Path, out: str | Path, *, rename: bool = False) -> dict
         key = pd.DataFrame({"name": list(names), "shared_as": list(names.values())})
         write_table(key, out.with_suffix(".names.tsv"), SHARED_NAMES)
     return names
+
+
+def _of_another_run(results: Path) -> set[str]:
+    """Return which files that are packed an earlier configuration left, as those of a construct named no more."""
+    path = FILES["run_config"].under(results)
+    record = read_record(path) if path.exists() else {}
+    return {FILES[name].path for name in _OF_CONSTRUCT if not of_run(record, name)}
 
 
 def numbers_of_sheet(results: Path) -> list[str]:

@@ -16,7 +16,7 @@ from carseq.io.checksums import check_whole
 from carseq.io.files import read_json, read_table
 from carseq.io.h5ad import read_cells, read_doubts, read_parts
 from carseq.io.matrix import rows_beside_car
-from carseq.io.results import check_made_by, read_record, study_name, way_in
+from carseq.io.results import check_made_by, of_run, read_record, study_name, way_in
 from carseq.log import get_logger
 from carseq.schema.obs import OBS, conform_obs
 from carseq.schema.results import BENCHMARKS, FILES
@@ -222,17 +222,7 @@ class _Reader:
         self.lineages_hit = pd.DataFrame(columns=LINEAGES_HIT)
 
     def of_this_run(self, name: str, sample: str = "") -> bool:
-        """Return whether a run of the recorded configuration makes a file, which an earlier one may have left.
-
-        A sample that comes as a matrix now, and a study that names no construct any more, still have those files.
-        """
-        room = FILES[name].room
-        if sample and way_in(self.sheet.get(sample) or {}) == "matrix":
-            return room not in ("solo", "molecules") and name != "losses"
-        given = self.config.get("construct") or {}
-        if name == "support":
-            return "alternatives" not in given or bool(given["alternatives"])
-        return room != "construct" or "file" not in given or bool(given["file"])
+        return of_run(self.config, name, sample)
 
     def there(self, name: str, **names: str) -> Path | None:
         """Return where a declared file lies, or None and remember that it is missing."""
