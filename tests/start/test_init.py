@@ -218,6 +218,29 @@ def test_lanes_and_runs_of_a_library_are_one_sample(tmp_path: Path, stems, units
     assert found(tmp_path) == units
 
 
+def test_the_indexes_of_a_library_are_one_sample(tmp_path: Path) -> None:
+    """Each of the four indexes of a set of 10x's was a sample, and the sample name `P02_ACGTACGT` that of one index."""
+    run = tmp_path / "run"
+    for i in range(1, 5):
+        pair(run, f"P01_SI-GA-B3_{i}", pattern=f"{{}}_S{i}_{{}}_R{{}}_001.fastq.gz")
+    for index in ("ATTACTCG", "GGTTCATA"):
+        pair(run, f"P02_{index}", pattern="{}_{}_R{}_001.fastq.gz")
+    pair(run, "P03_SI-TT-A1")
+    pair(run, "P03_SI-TT-B1")
+    pairs = fastq_pairs(run)
+    held: dict[str, set[str]] = {}
+    for sample, unit, *_ in pairs.units:
+        held.setdefault(sample, set()).add(unit)
+    assert held == {
+        "P01_SI-GA-B3": {"1_L001", "2_L001", "3_L001", "4_L001"},
+        "P02": {"ATTACTCG_L001", "GGTTCATA_L001"},
+        "P03_SI-TT-A1": {"L001"},
+        "P03_SI-TT-B1": {"L001"},
+    }
+    told = [line.partition(":")[0] for line in pairs.told if "were taken as one sample" in line]
+    assert told == ["P01_SI-GA-B3", "P02"]
+
+
 def test_names_that_differ_in_letters_the_sheets_do_not_take_stay_apart(tmp_path: Path) -> None:
     """The reads of one patient took the place of the other's, without a word."""
     for name in (

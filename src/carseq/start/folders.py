@@ -279,6 +279,7 @@ def fastq_pairs(folder: Path, *, partial: bool = False) -> Pairs:
     called = _sample_names(folder, samples, by_folder, found.told)
     alone: list[str] = []
     numbers: list[str] = []
+    indexes: dict[str, dict[str, None]] = defaultdict(dict)
     for (place, stem), (sample, name) in about.items():
         reads = _of_sra(sample, pairs[place, stem], found.told)
         whole_name = called[place, sample]
@@ -290,6 +291,13 @@ def fastq_pairs(folder: Path, *, partial: bool = False) -> Pairs:
             continue
         found.units.append((whole_name, unit, reads["1"], reads["2"]))
         numbers.append(name.number)
+        indexes[whole_name][name.index] = None
+    found.told += [
+        f"{sample}: the reads of {len(own)} indexes ({some_names(list(own))}) were taken as one sample, as the four of "
+        "a set of 10x's are; if they are samples of their own, give them names of their own in both sheets"
+        for sample, own in indexes.items()
+        if len(own) > 1 and "" not in own
+    ]
     found.units = _told_apart(found.units, numbers)
     found.units = _of_mrna(found.units, found.told)
     if alone:

@@ -39,6 +39,14 @@ _PLAIN = re.compile(rf"^(?P<sample>.+?)[._-](?P<mark>[Rr]?(?P<read>[12])){_END}"
 #: Reads of the folder's sample: P01/R1.fastq.gz.
 _BARE = re.compile(rf"^(?P<mark>[Rr]?(?P<read>[12])){_END}")
 _NAMES = (_MGI, _TRIMMED, _SRA, _ILLUMINA, _SERVICE, _PLAIN)
+#: One of the four indexes of a set of 10x's, with which demultiplexing may name a file; and an index's bases before the
+#: lane (CASAVA). The library is the sample's before it.
+_OF_SET = re.compile(
+    r"^(?P<sample>(?:.+[_-])?SI[-_][A-Z0-9]A[-_][A-H]\d{1,2})[-_](?P<index>[1-4])$"
+)
+_BASES = re.compile(
+    r"^(?P<sample>.+?)[_-](?P<index>([ACGT]{8}|[ACGT]{10})([-+]([ACGT]{8}|[ACGT]{10}))?)$"
+)
 #: A run of an archive, with the sample's or the experiment's name before it.
 _RUN = re.compile(r"^(?:(?P<sample>.+?)_)?(?P<run>[SEDC]RR\d+)(?:_pass)?$")
 #: The folders and files of bamtofastq, which names no sample in a file's name.
@@ -85,6 +93,8 @@ class Named:
         The name without read and ending, which mates have in common.
     alone
         What the sample is called where no folder names it, if the name tells a run alone.
+    index
+        The sample's index, one of those that its library may have.
     """
 
     sample: str
@@ -93,6 +103,7 @@ class Named:
     read: str
     stem: str
     alone: str = ""
+    index: str = ""
 
 
 def named(name: str) -> Named | None:
@@ -102,6 +113,8 @@ def named(name: str) -> Named | None:
     [('P1', 'L001'), ('P1', 'E100012345_L01')]
     >>> [(n.sample, n.run) for n in map(named, ("GSM1_SRR2_1.fastq", "V350012345_L02_17_1.fq.gz")) if n]
     [('GSM1', 'SRR2'), ('', 'V350012345_L02_17')]
+    >>> [(n.sample, n.run) for n in map(named, ("P1_SI-GA-A1_3_S3_L001_R1_001.fq", "P1_ACGTACGT_L001_R1.fq")) if n]
+    [('P1_SI-GA-A1', '3_L001'), ('P1', 'ACGTACGT_L001')]
     """
     match = next((m for pattern in (*_NAMES, _BARE) if (m := pattern.match(name))), None)
     if match is None:
@@ -110,6 +123,10 @@ def named(name: str) -> Named | None:
     sample, index, lane = groups.get("sample", ""), groups.get("index", ""), groups.get("lane", "")
     run = [groups.get("cell", ""), lane, "" if index == "read" else index]
     alone = "_".join(filter(None, [run[0], run[2]]))
+    of_library = ""
+    if found := _OF_SET.match(sample) or (_BASES.match(sample) if lane else None):
+        sample, of_library = found["sample"], found["index"]
+        run = [of_library, *run]
     # An archive's run names its reads, and a sample only where nothing else does.
     if found := _RUN.match(sample):
         sample, alone = found["sample"] or "", found["run"]
@@ -128,6 +145,7 @@ def named(name: str) -> Named | None:
         match["read"],
         stem + re.sub(_END, "", name[match.end("mark") :]),
         "" if sample else alone,
+        of_library,
     )
 
 
