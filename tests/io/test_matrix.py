@@ -753,6 +753,64 @@ def test_reads_of_wells_are_told(caplog: pytest.LogCaptureFixture) -> None:
     assert "reads" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("names", "obs", "told"),
+    [
+        ("SEACell-{}", {}, "sums of several cells"),
+        ("mc{}", {}, "sums of several cells"),
+        ("ACGTACGTACGTACG{}", {"psbulk_n_cells": 7}, "sums of several cells"),
+        ("MC38_ACGTACGTACGTACGT-{}", {}, ""),
+        ("c{}", {"nCount_RNA": 3.0}, "by obs['nCount_RNA']"),
+        ("c{}", {"n_counts": 1.05}, ""),
+        ("c{}", {"total_counts": 1e4}, ""),
+    ],
+)
+def test_sums_of_cells_and_parts_of_a_matrix_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, names: str, obs: dict[str, float], told: str
+) -> None:
+    """Metacells were cells, and the variable genes alone all that a cell held, though `obs` said otherwise."""
+    held = np.random.default_rng(3).poisson(3, (40, 60)) * np.arange(1, 41)[:, None]
+    totals = held.sum(axis=1)
+    # A share of the molecules, or one number for all cells.
+    said = {
+        n: v if n == "psbulk_n_cells" else np.rint(totals * v) if v < 100 else np.full(40, v)
+        for n, v in obs.items()
+    }
+    adata = anndata.AnnData(
+        held.astype(np.float32),
+        obs=pd.DataFrame(said, index=[names.format(i) for i in range(40)]),
+        var=pd.DataFrame(index=[f"G{i}" for i in range(60)]),
+    )
+    adata.write_h5ad(tmp_path / "m.h5ad")
+    read_counts(tmp_path / "m.h5ad")
+    assert told in caplog.text if told else "several cells" not in caplog.text + "by obs"
+    assert bool(told) or "by obs" not in caplog.text
+
+
+def test_counts_in_8_bits_that_may_be_cut_off_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Counts above 255 began again at 0 without a word: of PBMC 3 % of the molecules were lost."""
+    for most in (200, 255):
+        held = np.random.default_rng(3).poisson(2, (20, 30)).astype(np.uint8)
+        held[0, 0] = most
+        anndata.AnnData(held, var=pd.DataFrame(index=[f"G{i}" for i in range(30)])).write_h5ad(
+            tmp_path / "m.h5ad"
+        )
+        read_counts(tmp_path / "m.h5ad")
+        assert ("8 bits" in caplog.text) == (most == 255)
+
+
+@pytest.mark.parametrize("kind", ["h5", "mtx"])
+def test_a_gene_without_a_symbol_has_its_id(tmp_path: Path, kind: str) -> None:
+    """Its name was empty: it could not be named, nor the CAR where no symbol was given to it."""
+    held = np.random.default_rng(3).poisson(2, (20, 3))
+    barcodes, names = [f"ACGTACGTACGTACG{i}-1" for i in range(20)], ["", "LYZ", ""]
+    path = tmp_path / ("m.h5" if kind == "h5" else "m")
+    (write_h5 if kind == "h5" else write_mtx)(path, held, barcodes, names)
+    assert list(read_counts(path).var_names) == ["ENSG00000000000", "LYZ", "ENSG00000000002"]
+
+
 @pytest.mark.parametrize("clue", ["chemistry", "folder", "obs"])
 def test_spots_on_a_slide_are_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, clue: str

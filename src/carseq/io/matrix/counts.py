@@ -14,7 +14,13 @@ from carseq.io.matrix.containers import read_stored
 from carseq.io.matrix.features import ANTIBODY, GENE, are_genes, are_hashtags, small_letters
 from carseq.io.matrix.molecules import check_car_molecules, check_counts
 from carseq.io.matrix.naming import check_car, check_genes, gene_names, spell_car, tell_car_rows
-from carseq.io.matrix.samples import check_one_sample, tell_samples, tell_spots
+from carseq.io.matrix.samples import (
+    check_one_sample,
+    tell_left_out,
+    tell_metacells,
+    tell_samples,
+    tell_spots,
+)
 from carseq.io.matrix.stored import Stored, Strings
 from carseq.log import get_logger
 
@@ -77,6 +83,8 @@ def read_counts(
     if cells is None:
         tell_samples(read.obs, path)
     tell_spots(read, path)
+    tell_metacells(read, path)
+    tell_left_out(read, path)
     names = gene_names(read, is_gene, path, symbols, car)
     check_genes(read, names, is_gene, path, car)
     if needs_car:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -106,6 +107,66 @@ def tell_spots(read: Stored, path: Path) -> None:
             "so that neither types nor shares of CAR T cells hold; give libraries of single cells",
             path,
         )
+
+
+#: What tools call cells that they added up, and in which columns of ``obs`` they say of how many each is the sum.
+_METACELL = re.compile(
+    r"(sea[-_ ]?cell|meta[-_. ]?cell|super[-_ ]?cell|pseudo[-_ ]?(bulk|cell))[-_. ]?\d|mc[-_.]?\d+$|M\d+\.\d\d$",
+    re.IGNORECASE,
+)
+_CELLS_IN_ONE = (
+    "psbulk_n_cells", "psbulk_cells", "grouped", "metacell_size", "supercell_size", "SEACell_size",
+)  # fmt: skip
+#: Columns of ``obs`` in which Seurat, scanpy and their users keep how many molecules a cell had.
+_TOTALS = (
+    "nCount_RNA", "n_counts", "total_counts", "nUMI", "n_umi", "n_umis", "total_umis",
+)  # fmt: skip
+#: By how much these may be more than the matrix holds (genes of few cells are often left out), and how closely the two
+#: must go together to be of the same cells.
+MORE_THAN_HELD, LEAST_ALIKE = 1.1, 0.8
+
+
+def tell_metacells(read: Stored, path: Path) -> None:
+    """Warn where barcodes are sums of several cells."""
+    some = read.barcodes[:MOST_NAMES]
+    called = sum(bool(_METACELL.match(str(name))) for name in some) > len(some) / 2
+    of_several = False
+    for name in _CELLS_IN_ONE:
+        if read.obs is not None and name in read.obs:
+            sizes = pd.to_numeric(read.obs[name], errors="coerce")
+            of_several = of_several or bool(sizes.median() >= 2)
+    if called or of_several:
+        log.warning(
+            "%s: its rows are sums of several cells (metacells, pseudobulks), each of which is taken for one cell: "
+            "shares of CAR T cells mean nothing, and their types are mixed; give the matrix of the cells themselves",
+            path,
+        )
+
+
+def tell_left_out(read: Stored, path: Path) -> None:
+    """Warn where the file says of its cells that they had more molecules than it counts."""
+    own = np.asarray(read.counts.sum(axis=1), dtype=float).ravel()
+    for name in _TOTALS:
+        if read.obs is None or name not in read.obs:
+            continue
+        said = pd.to_numeric(read.obs[name], errors="coerce").to_numpy(float)
+        both = np.isfinite(said) & (said > 0) & (own > 0)
+        # Sums of normalised values are seldom whole.
+        if both.sum() < 2 or (said[both] != np.rint(said[both])).any() or not np.ptp(said[both]):
+            continue
+        more = float(np.median(said[both] / own[both]))
+        alike = np.corrcoef(np.log(said[both]), np.log(own[both]))[0, 1]
+        if more > MORE_THAN_HELD and alike > LEAST_ALIKE:
+            log.warning(
+                "%s: the median cell had %.0f molecules by obs[%r], and the matrix counts %.0f of it: where genes were "
+                "left out (all but the variable ones) or molecules taken away, the share of the CAR is wrong; give the "
+                "counts of all genes as they were (of no account if antibodies alone are missing)",
+                path,
+                np.median(said[both]),
+                name,
+                np.median(own[both]),
+            )
+            return
 
 
 def names_within(path: str | Path) -> list[str]:
