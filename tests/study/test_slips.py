@@ -41,6 +41,14 @@ def sheet(*rows: dict[str, str]) -> list[Sample]:
         ([{"timepoint": "D-7", "role": "negative_control"}, {"timepoint": "D28"}], ""),
         ([{"timepoint": "D14"}, {"timepoint": "D28", "role": "negative_control"}], "no sample is sure"),
         ([{"timepoint": "D14"}, {"timepoint": "D28", "role": "negative_control", "patient": "H"}], ""),
+        ([{"timepoint": "D0"}, {"timepoint": "D28", "role": "negative_control"}], "no sample is sure"),
+        ([{"timepoint": "D0"}, {"timepoint": "D0", "role": "negative_control"}], ""),
+        ([{"timepoint": "visit 1"}, {"timepoint": "visit 2", "role": "negative_control"}], "no sample is sure"),
+        ([{"timepoint": "2026-04-01"}, {"timepoint": "2026-03-01", "role": "negative_control"}], ""),
+        ([{"timepoint": "2026-03-01"}, {"timepoint": "2026-04-01", "role": "negative_control"}], "no sample is sure"),
+        ([{"compartment": "product"}, {"timepoint": "D28", "role": "negative_control"}], "is the product"),
+        ([{"compartment": "product"}, {"timepoint": "D-1", "role": "negative_control"}], ""),
+        ([{"role": "product"}, {}], "its role is product"),
     ],
 )  # fmt: skip
 def test_columns_and_roles_that_are_probably_meant_otherwise_are_told(

@@ -107,33 +107,59 @@ def _serials(samples: list[Sample]) -> Iterator[str]:
 
 
 def _roles(samples: list[Sample]) -> Iterator[str]:
-    """Yield samples of which role and time point do not go together."""
+    """Yield samples of which role, compartment and time point do not go together."""
     times = {s.sample: unit_of(s.timepoint) for s in samples}
     for sample in samples:
+        if sample.role == "product" and sample.compartment != "product":
+            yield (
+                f"sample {sample.sample} is of {sample.compartment}, and its role is product: it is left out of "
+                "what is told of patients; write product into `compartment` if it is the infusion product, else case "
+                "into `role`"
+            )
         time = times[sample.sample]
-        if time is None or (time[0] != "before" and time[0] not in DAYS):
+        if time is None:
             continue
-        if sample.role == "case" and time[1] < 0 and sample.compartment != "product":
+        before = time[0] == "before" or (time[0] in DAYS and time[1] < 0)
+        if sample.role == "case" and before and sample.compartment != "product":
             yield (
                 f"sample {sample.sample} is of before the infusion ({sample.timepoint}), but its role is case: if it "
                 "cannot hold CAR T cells, write negative_control into `role`, and it shows whether calls are false"
             )
-        days = time[1] * DAYS.get(time[0], 1.0)
         earlier = [
             other
             for other in samples
             if other.patient == sample.patient
-            and other.role == "case"
-            and (at := times[other.sample]) is not None
-            and at[0] in DAYS
-            and 0 < at[1] * DAYS[at[0]] <= days
+            and (other.role == "case" or other.compartment == "product")
+            and _after_infusion(time, times[other.sample], product=other.compartment == "product")
         ]
         if sample.role == "negative_control" and earlier:
+            what = "the product" if earlier[0].compartment == "product" else "a case"
+            when = f" of {earlier[0].timepoint}" if earlier[0].timepoint else ""
             yield (
                 f"sample {sample.sample} is a negative_control of {sample.timepoint}, yet {earlier[0].sample} of the "
-                f"same patient is a case of {earlier[0].timepoint}: after the infusion no sample is sure to hold no "
-                "CAR T cells; correct role or timepoint"
+                f"same patient is {what}{when}: after the infusion no sample is sure to hold no CAR T cells; correct "
+                "role or timepoint"
             )
+
+
+def _after_infusion(
+    time: tuple[str, float], other: tuple[str, float] | None, *, product: bool
+) -> bool:
+    """Return whether a time is after the infusion, by that of a case or of the product of the same patient.
+
+    Of dates, visits and numbers it is not known which is the infusion's: what comes after a case does.
+    """
+    if time[0] in DAYS:
+        days = time[1] * DAYS[time[0]]
+        if product:
+            return days > 0
+        # Of one day two samples may be of before and after the infusion.
+        return (
+            other is not None and other[0] in DAYS and 0 <= other[1] * DAYS[other[0]] <= days != 0
+        )
+    return (
+        not product and other is not None and other[0] == time[0] != "before" and other[1] < time[1]
+    )
 
 
 def _shares(samples: list[Sample]) -> Iterator[str]:
