@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ from carseq.run import (
 from carseq.run.progress import Screen
 from carseq.run.reasons import Failed, reason
 from carseq.run.running import Options, arguments, make_way
+from carseq.study.record import take_over_notes
 
 ROOT = Path(__file__).parents[2]
 
@@ -660,16 +662,38 @@ def test_a_home_that_takes_no_cache_is_not_needed(
 def test_a_full_disk_below_the_notes_is_told_before_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever Snakemake says then goes to that disk and is lost."""
+    """Whatever Snakemake says then goes to that disk and is lost.
 
-    class Full:
-        def __init__(self, dir: object) -> None:
-            raise OSError(errno.ENOSPC, "No space left on device")
+    In another user's folder the remedy was to free disk space.
+    """
 
-    monkeypatch.setattr("carseq.io.failures.tempfile.TemporaryFile", Full)
-    with pytest.raises(CarseqError, match="cannot be written to") as told:
-        running.run_study(tmp_path / "config.yaml", Options(), quiet())
-    assert "the disk is full" in told.value.cause
+    def full(number: int, dir: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    for number, cause, remedy in (
+        (errno.ENOSPC, "the disk is full", "free disk space"),
+        (errno.EACCES, "you have no permission", "ask its owner"),
+    ):
+        monkeypatch.setattr("carseq.io.failures.tempfile.TemporaryFile", partial(full, number))
+        with pytest.raises(CarseqError, match="cannot be written to") as told:
+            running.run_study(tmp_path / "config.yaml", Options(), quiet())
+        assert cause in told.value.cause
+        assert remedy in told.value.remedy
+
+
+def test_notes_of_another_user_that_are_closed_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Snakemake opens its notes to the group alone: who is not in it met a traceback."""
+    (tmp_path / "note").write_text("{}")
+
+    def closed(self: Path) -> str:
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "read_text", closed)
+    with pytest.raises(CarseqError, match=r"cannot be read: .*note") as told:
+        take_over_notes(tmp_path, tmp_path)
+    assert "chgrp" in told.value.remedy
 
 
 def test_a_linked_configuration_is_read_where_the_link_lies(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from carseq.errors import CarseqError
+from carseq.schema.results import FILES
 from carseq.start import init
 from carseq.start.cellranger import cellranger_samples
 from carseq.start.folders import fastq_pairs
@@ -755,6 +756,18 @@ def test_matrices_that_are_not_read_and_bams_beside_matrices_are_told(tmp_path: 
     (tmp_path / "one/GSE1_RAW.tar").touch()
     with pytest.raises(CarseqError, match=r"GSE1_RAW\.tar, not read as it is: unpack it"):
         matrix_samples(tmp_path / "one")
+
+
+def test_results_of_carseq_are_no_samples(tmp_path: Path) -> None:
+    """Of a study's folder its cohort, its samples and its 10x matrix became samples beside those it was made of."""
+    for name in ("P01.h5ad", "results/cohort/cells.h5ad", "results/samples/P01/cells/qc.h5ad"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    for name in ("run_config", "versions"):
+        FILES[name].under(tmp_path / "results").touch()
+    made, told = matrix_samples(tmp_path)
+    assert [m.sample for m in made] == ["P01"]
+    assert any("left out: results: results of carseq" in line for line in told)
 
 
 def test_matrices_of_a_folder_become_samples(tmp_path):

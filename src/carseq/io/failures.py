@@ -237,10 +237,13 @@ def check_scratch(folder: str | Path | None = None) -> None:
             out.flush()
     except OSError as error:
         told = machine_failure(error, place=named or "")
+        remedy = "free disk space, or put the study on another disk, then run again"
+        if error.errno in (errno.EACCES, errno.EPERM):
+            remedy = "ask its owner for the permission, or run a copy of configuration and sheets in a folder of yours"
         raise CarseqError(
             f"{'files' if folder else 'temporary files'} cannot be written to {named or 'any folder of this system'}",
             told.cause if told else (error.strerror or str(error)),
-            "free disk space, or put the study on another disk, then run again"
+            remedy
             if folder
             else "set TMPDIR to a folder on a disk with room, or unset it, then run again",
         ) from None

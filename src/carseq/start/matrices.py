@@ -8,6 +8,7 @@ from pathlib import Path
 
 from carseq.errors import CarseqError
 from carseq.io.layouts import OTHER_MATRIX
+from carseq.schema.results import FILES
 from carseq.start.cellranger import COUNT_FILES, Made, multi_samples
 from carseq.start.folders import walk
 from carseq.start.left_out import (
@@ -63,6 +64,13 @@ def matrix_samples(folder: Path) -> tuple[list[Made], list[str]]:
     told: list[str] = []
     found: dict[str, dict[str, Path]] = {}
     files = [path for path in walk(folder, told) if not path.name.startswith(".")]
+    own = {path.parent for path in files if _is_results(path)}
+    files = [path for path in files if not own.intersection(path.parents)]
+    if own:
+        told.append(
+            f"left out: {some_names(sorted(p.relative_to(folder).as_posix() for p in own))}: results of carseq, made "
+            "of matrices or reads that are samples themselves; another construct takes them over by `reuse`"
+        )
     pools = {
         part.parent for path in files for part in path.parents if part.name == "per_sample_outs"
     }
@@ -133,6 +141,11 @@ def matrix_samples(folder: Path) -> tuple[list[Made], list[str]]:
             "`raw`; `carseq check` looks at what they hold"
         )
     return [*made, *(Made(n, files, libraries.get(n, "")) for n, files in found.items())], told
+
+
+def _is_results(path: Path) -> bool:
+    """Return whether a file is the record of a run of carseq in its folder of results."""
+    return FILES["run_config"].path == path.name and FILES["versions"].under(path.parent).exists()
 
 
 @dataclass(frozen=True)

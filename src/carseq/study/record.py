@@ -78,10 +78,23 @@ def take_over_notes(metadata: Path, folder: Path) -> None:
         The folder of Snakemake's notes.
     folder
         The study's.
+
+    Raises
+    ------
+    CarseqError
+        If they are another user's, and closed to this one.
     """
     start = f"{folder}/"
     for path in metadata.rglob("*"):
-        text = path.read_text() if path.is_file() else ""
+        try:
+            text = path.read_text() if path.is_file() else ""
+        except PermissionError as error:
+            raise CarseqError(
+                f"Snakemake's notes of this study cannot be read: {path}",
+                error.strerror,
+                "they are open to the group of who ran it: ask for a group that both are in (`chgrp -R GROUP` of the "
+                "study's folder), or run a copy of configuration and sheets in a folder of your own",
+            ) from None
         if f'"{start}' not in text:
             continue
         try:
