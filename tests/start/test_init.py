@@ -260,6 +260,15 @@ def test_names_that_differ_in_letters_the_sheets_do_not_take_stay_apart(tmp_path
     assert sum("told apart" in line for line in pairs.told) == 2
 
 
+def test_names_that_differ_in_case_alone_are_told_apart(tmp_path: Path) -> None:
+    """`carseq init` wrote two samples of which `carseq check` then said that their folders collide."""
+    pair(tmp_path, "P01_Urine")
+    pair(tmp_path, "p01_urine")
+    pairs = fastq_pairs(tmp_path)
+    assert [unit[0] for unit in pairs.units] == ["P01_Urine", "p01_urine_2"]
+    assert any("told apart as P01_Urine and p01_urine_2" in line for line in pairs.told)
+
+
 def test_reads_of_sra_that_lack_the_barcode_read_say_how_to_get_it(tmp_path: Path) -> None:
     """fasterq-dump leaves the barcode read out unless it is told not to: "transfer what is missing" was the remedy."""
     touch(tmp_path / "a", "SRR1.fastq.gz", "SRR2.fastq.gz")

@@ -205,14 +205,17 @@ def plain_names(texts: Iterable[str]) -> tuple[dict[str, str], list[str]]:
     held: dict[str, str] = {}
     for text in dict.fromkeys(texts):
         name, whole = plain_name(text), unicodedata.normalize("NFC", text)
-        if held.get(name, whole) != whole:
-            other = held[name]
-            name = next(f"{name}_{i}" for i in range(2, len(held) + 3) if f"{name}_{i}" not in held)
-            told.append(
-                f"{other} and {text} are told apart as {plain_name(text)} and {name}: names in the sheets hold letters "
-                "of the English alphabet, digits, . _ -; if they are reads of one sample, give their rows of units.tsv "
-                "one name"
+        # Folders of names that differ in case alone are one on some disks.
+        if held.get(name.lower(), whole) != whole:
+            other = held[name.lower()]
+            name = next(
+                f"{name}_{i}" for i in range(2, len(held) + 3) if f"{name}_{i}".lower() not in held
             )
-        held[name] = whole
+            told.append(
+                f"{other} and {text} are told apart as {plain_name(other)} and {name}: names in the sheets hold "
+                "letters of the English alphabet, digits, . _ -, and differ in more than case; if they are reads of "
+                "one sample, give their rows of units.tsv one name"
+            )
+        held[name.lower()] = whole
         names[text] = name
     return names, told
