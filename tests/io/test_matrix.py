@@ -494,10 +494,13 @@ def test_a_real_raw_matrix_is_raw_and_its_cells_alone_are_not(shared, tmp_path):
         check_raw(read_counts(tmp_path / "filtered.h5"), "filtered.h5")
 
 
-@pytest.mark.parametrize("column", ["sample", "orig.ident", "donor_id"])
+@pytest.mark.parametrize(
+    "column", ["sample", "orig.ident", "donor_id", "Patient", "hash.ID", "batch"]
+)
 def test_an_h5ad_of_several_samples_is_told(tmp_path, counts, barcodes, caplog, column):
     """The object of a whole study given as one sample's matrix: its samples were one, without a word."""
-    obs = pd.DataFrame({column: ["A", "B"] * 20, "lane": ["1", "2"] * 20}, index=barcodes)
+    names = [*["A", "B"] * 18, *["Doublet", "Negative"] * 2]
+    obs = pd.DataFrame({column: names, "lane": ["1", "2"] * 20}, index=barcodes)
     data = anndata.AnnData(counts[:, :3].astype(np.float32), obs, pd.DataFrame(index=NAMES[:3]))
     data.write_h5ad(tmp_path / "m.h5ad")
     with caplog.at_level("WARNING", "carseq"):

@@ -77,10 +77,10 @@ def share(results: str | Path, out: str | Path, *, rename: bool = False) -> dict
         certainty.
     """
     results, out = Path(results), Path(out)
-    if other := _OTHER_ARCHIVE.search(out.name):
-        zipped = out.with_name(f"{out.name.removesuffix(other[0])}.zip")
+    if (kind := _OTHER_ARCHIVE.search(out.name)) is not None:
+        zipped = out.with_name(f"{out.name.removesuffix(kind[0])}.zip")
         raise CarseqError(
-            f"{out} is not written: its name says {other[0]}",
+            f"{out} is not written: its name says {kind[0]}",
             "share writes a zip file, which programs would not open under this name",
             f"name it {zipped}",
         )

@@ -64,11 +64,12 @@ def matrix_samples(folder: Path) -> tuple[list[Made], list[str]]:
     told: list[str] = []
     found: dict[str, dict[str, Path]] = {}
     files = [path for path in walk(folder, told) if not path.name.startswith(".")]
-    own = {path.parent for path in files if _is_results(path)}
-    files = [path for path in files if not own.intersection(path.parents)]
-    if own:
+    earlier = {path.parent for path in files if _is_results(path)}
+    files = [path for path in files if not earlier.intersection(path.parents)]
+    if earlier:
+        places = sorted(place.relative_to(folder).as_posix() for place in earlier)
         told.append(
-            f"left out: {some_names(sorted(p.relative_to(folder).as_posix() for p in own))}: results of carseq, made "
+            f"left out: {some_names(places)}: results of carseq, made "
             "of matrices or reads that are samples themselves; another construct takes them over by `reuse`"
         )
     pools = {

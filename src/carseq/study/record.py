@@ -91,7 +91,7 @@ def take_over_notes(metadata: Path, folder: Path) -> None:
         except PermissionError as error:
             raise CarseqError(
                 f"Snakemake's notes of this study cannot be read: {path}",
-                error.strerror,
+                error.strerror or "",
                 "they are open to the group of who ran it: ask for a group that both are in (`chgrp -R GROUP` of the "
                 "study's folder), or run a copy of configuration and sheets in a folder of your own",
             ) from None

@@ -18,9 +18,16 @@ from carseq.schema.percent import plain_percent
 
 log = get_logger(__name__)
 
-#: Columns of ``obs`` that name the sample or the donor of a barcode: AnnData's and scanpy's users, Seurat, CELLxGENE.
-SAMPLE_COLUMNS = (
-    "sample", "sample_id", "sample_name", "orig.ident", "donor_id", "donor", "patient", "patient_id",
+#: Columns of ``obs`` that name the sample or the donor of a barcode, in small letters and without marks: AnnData's and
+#: scanpy's users, Seurat (orig.ident, hash.ID, MULTI_ID), CELLxGENE, BD (Sample_Tag), demultiplexing by genotype.
+SAMPLE_COLUMNS = frozenset(
+    ("sample", "sampleid", "samplename", "origident", "donorid", "donor", "donorassignment", "patient", "patientid",
+     "subject", "subjectid", "individual", "individualid", "library", "libraryid", "batch", "gsm", "hashid", "multiid",
+     "sampletag", "htomaxid")
+)  # fmt: skip
+#: What demultiplexing calls barcodes of no sample, or of several.
+_NO_SAMPLE = frozenset(
+    ("doublet", "negative", "multiplet", "undetermined", "unassigned", "unknown", "ambiguous", "nan", "", "singlet")
 )  # fmt: skip
 #: Share of a tag's cells from which a sample with hashtags is one sample, not a pool.
 ONE_TAG = 0.9
@@ -71,10 +78,10 @@ def tell_samples(
     remedy
         What to do; ``{column}`` stands for the column's name.
     """
-    for name in SAMPLE_COLUMNS:
-        if obs is None or name not in obs:
-            continue
-        held = obs[name].dropna().astype(str).unique()
+    if obs is None:
+        return False
+    for name in filter(_names_samples, obs.columns):
+        held = [v for v in obs[name].dropna().astype(str).unique() if v.lower() not in _NO_SAMPLE]
         if 1 < len(held) < len(obs) / 2:
             log.warning(
                 "%s: obs[%r] names %d samples or donors (%s): they are taken for one sample; %s",
@@ -86,6 +93,10 @@ def tell_samples(
             )
             return True
     return False
+
+
+def _names_samples(column: object) -> bool:
+    return re.sub(r"[\W_]", "", str(column).lower()) in SAMPLE_COLUMNS
 
 
 #: What Space Ranger lays beside its matrices, what it writes into them, and what scanpy keeps of it.
@@ -180,7 +191,7 @@ def names_within(path: str | Path) -> list[str]:
     with suppress(OSError, KeyError, ValueError, RuntimeError, TypeError), h5py.File(path) as file:
         given = [np.ravel(file.attrs.get("library_ids", []))]
         obs = file.get("obs")
-        for name in SAMPLE_COLUMNS if isinstance(obs, h5py.Group) else ():
+        for name in filter(_names_samples, obs) if isinstance(obs, h5py.Group) else ():
             column = obs.get(name)
             values = column.get("categories") if isinstance(column, h5py.Group) else column
             if isinstance(values, h5py.Dataset):
