@@ -30,7 +30,7 @@ VERSIONS: Mapping[str, str] = MappingProxyType(
         "cells": "0.2.0.19",
         "calling": "0.2.0.16",
         "localize": "0.2.0.11",
-        "report": "0.2.0.9",
+        "report": "0.2.0.10",
     }
 )
 
