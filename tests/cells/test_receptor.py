@@ -163,7 +163,7 @@ def test_two_beta_chains_and_foreign_lineages_are_told(tmp_path: Path) -> None:
 
 def test_two_t_cells_in_one_droplet_have_no_clonotype(tmp_path: Path) -> None:
     """Chains of two clones in a droplet: the main ones were a clonotype that no cell has. A clone of four is one."""
-    a2: Chain = ("TRA", "TRAV2", ("TGTGCCTTT", "CAF"), 9)
+    a2: Chain = ("TRA", "TRAV2", ("TGTGCCTGGTTT", "CAWF"), 9)
     own = {0: [A, B], 1: [A, B], 2: [a2, B2], 3: [a2, B2], 4: [A, B, a2, B2], 5: [A, B, a2, B2]}
     obs = cells.add_receptors(
         cohort(urine=("P01", ["T"] * 6)), {"urine": tenx(tmp_path / "u.csv", own)}
