@@ -1,6 +1,7 @@
 """How right the contrasts are: patients' urine and blood, simulated molecule by molecule, called and compared.
 
     python benchmarks/localize.py --contrasts 1000 --powered 300 --seed 1
+    python benchmarks/localize.py --patients 150 --seed 1
 
 A study has one to eight patients with a urine and a blood sample each. Its cells have a depth; CAR T cells hold CAR
 mRNA molecules, lognormal between cells (the caller assumes gamma); a cell's molecules are captured one by one at its
@@ -12,6 +13,9 @@ second cell; chimeras put CAR molecules anywhere. Nothing of the caller's likeli
 Under the null the fractions are equal and the depths differ, by four times unless said otherwise. The oracle sees who
 is a CAR T cell and tests by Fisher's exact test; the rule of old is Fisher's exact test on the calls. "Expression
 known" is a likelihood-ratio test on the same molecules that is told what CAR T cells express: more is not in them.
+
+``--patients`` looks at the step that brings patients together alone: normal likelihoods of two to eight patients, who
+scatter or not, and of whom all, one or two are known well.
 """
 
 from __future__ import annotations
@@ -28,6 +32,7 @@ from scipy import sparse, stats
 
 from carseq.calling import call_cells
 from carseq.localize import contrasts
+from carseq.localize.odds import PSI, Profile, over_patients
 
 CAR = "CAR"
 #: mRNA molecules of a cell from which its depth is captured.
@@ -234,6 +239,47 @@ def run(setting: Setting, n: int, seed: int) -> tuple[pd.DataFrame, pd.DataFrame
     return pd.DataFrame(rows), pd.DataFrame(whole, columns=["p", "n_patients"])
 
 
+#: Variances of the patients' log odds ratios: all between these; or of the well-known ones, and of the others.
+VARIANCES, KNOWN, OTHERS = (0.08, 0.8), 0.03, 0.6
+
+
+def some_patients(
+    n: int, well_known: int, scatter: float, ratio: float, rng: np.random.Generator
+) -> list[Profile]:
+    """Return the likelihoods of patients; if none is well known, their variances are even on a log scale."""
+    variance = np.where(np.arange(n) < well_known, KNOWN, OTHERS)
+    if not well_known:
+        variance = np.exp(rng.uniform(np.log(VARIANCES[0]), np.log(VARIANCES[1]), n))
+    at = np.log(ratio) + rng.normal(size=n) * np.sqrt(variance + scatter**2)
+    return [Profile(PSI, -0.5 * (PSI - a) ** 2 / v) for a, v in zip(at, variance, strict=True)]
+
+
+def together(studies: int, seed: int) -> None:
+    """Print how often several patients' intervals hold, p falls below 0.05, and how wide intervals are."""
+    print(
+        "| patients | well known | they scatter by | interval holds | p < 0.05 | median width, log | p < 0.05 at 3 |"
+    )
+    print("|---|---|---|---|---|---|---|")
+    for n in (2, 3, 4, 5, 8):
+        for well_known in (0, 1, 2):
+            for scatter in (0.0, 0.5, 1.0):
+                rng = np.random.default_rng([seed, n, well_known, int(10 * scatter)])
+                none, three = (
+                    [
+                        over_patients(some_patients(n, well_known, scatter, r, rng))
+                        for _ in range(studies)
+                    ]
+                    for r in (1, 3)
+                )
+                holds = np.mean([s.low <= 1 <= s.high for s in none])
+                below, power = (np.mean([s.p < 0.05 for s in given]) for given in (none, three))
+                with np.errstate(divide="ignore"):
+                    width = np.median([np.log(s.high) - np.log(s.low) for s in none])
+                about = f"| {n} | {well_known or 'alike'} | {scatter:g} "
+                found = f"| {holds:.1%} | {below:.1%} | {width:.2f} | {power:.0%} |"
+                print(about + found, flush=True)
+
+
 def rejected(p: pd.Series) -> str:
     """Say how many tests reject at 5 %, with the exact 95 % interval; a missing p does not reject."""
     k, n = int((p.fillna(1) < 0.05).sum()), len(p)
@@ -249,8 +295,14 @@ def main() -> None:
     parser.add_argument("--contrasts", type=int, default=1000, help="with equal fractions")
     parser.add_argument("--powered", type=int, default=300, help="with an odds ratio of 3")
     parser.add_argument("--scenarios", type=int, nargs="*", help="these alone, from 1")
+    parser.add_argument(
+        "--patients", type=int, help="studies of several patients' likelihoods, alone"
+    )
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
+    if given.patients:
+        together(given.patients, given.seed)
+        return
     logging.getLogger("carseq").setLevel(logging.ERROR)
     start = time.perf_counter()
     few = (15, 100)
