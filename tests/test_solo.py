@@ -193,7 +193,9 @@ def test_star_takes_several_lanes_in_a_folder_with_a_comma(tmp_path, monkeypatch
     )
     fake.chmod(0o755)
     monkeypatch.setenv("CARSEQ_STAR", str(fake))
-    for name in ("genomeParameters.txt", "Genome", "SA", "SAindex", "chrName.txt", "chrLength.txt"):
+    for name in (
+        "genomeParameters.txt", "Genome", "SA", "SAindex", "chrName.txt", "chrLength.txt", "chrStart.txt"
+    ):  # fmt: skip
         (tmp_path / name).write_text("")
     reads = [tmp_path / f"{name}.fastq" for name in "abcd"]
     for path in (*reads, tmp_path / "list.txt"):

@@ -201,7 +201,7 @@ def test_a_cut_index_is_refused_before_star_starts(tmp_path):
     parameters = "### GstrandBit 32\ngenomeSAindexNbases\t2\ngenomeFileSizes\t60 70\n"
     # 20 prefixes of one or two bases, 35 bits each, and four numbers before them.
     sizes = {"Genome": 60, "SA": 70, "SAindex": 19 * 35 // 8 + 8 + 32}
-    for name in ("chrName.txt", "chrLength.txt"):
+    for name in ("chrName.txt", "chrLength.txt", "chrStart.txt"):
         (tmp_path / name).write_text("1\n")
     (tmp_path / "genomeParameters.txt").write_text(parameters)
     for name, size in sizes.items():
@@ -217,7 +217,9 @@ def test_a_cut_index_is_refused_before_star_starts(tmp_path):
 
 def test_a_cut_table_of_an_index_is_told(tmp_path):
     """A copy stopped within geneInfo.tab: STAR named genes twice, or died as if memory were lacking."""
-    for name in ("genomeParameters.txt", "Genome", "SA", "SAindex", "chrName.txt", "chrLength.txt"):
+    for name in (
+        "genomeParameters.txt", "Genome", "SA", "SAindex", "chrName.txt", "chrLength.txt", "chrStart.txt"
+    ):  # fmt: skip
         (tmp_path / name).write_text("")
     tables = ("exonInfo.tab", "transcriptInfo.tab", "geneInfo.tab", "exonGeTrInfo.tab")
     index_parameters(tmp_path)

@@ -41,7 +41,7 @@ GENES = {
     "CD16 ectodomain": "FCGR3A", "TACI ectodomain": "TNFRSF13B", "dnTGFBR2": "TGFBR2", "HER2t": "ERBB2",
     "CD20": "MS4A1", "IL7": "IL7", "CCL19": "CCL19", "IL12B": "IL12B", "IL12A": "IL12A", "IL21": "IL21",
     "IL15RA": "IL15RA", "CD3G transmembrane": "CD3G", "CD3G ectodomain": "CD3G", "CD3D transmembrane": "CD3D",
-    "CD3D ectodomain": "CD3D", "Notch1 core": "NOTCH1",
+    "CD3D ectodomain": "CD3D", "Notch1 core": "NOTCH1", "MyD88": "MYD88", "TGFBR2 signal peptide": "TGFBR2",
 }  # fmt: skip
 
 #: Stands for the gene into which a donor is knocked that carseq does not know.
