@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 def get_ready() -> Iterator[None]:
     """Load what draws the map, once for all jobs (:mod:`carseq.preload`)."""
+    import matplotlib.backends.backend_svg  # noqa: F401
 
     from carseq.figures import construct_map  # noqa: F401
     from carseq.figures.style import draw_first

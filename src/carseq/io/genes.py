@@ -80,11 +80,10 @@ MIN_TWINS = 500
 #: Share of names in small letters from which a program has written all of them so.
 MOSTLY = 0.9
 
-#: What programs write where a gene has no symbol, and the share of different names that a column of symbols has.
-_NO_NAME, LEAST_DISTINCT = (
-    frozenset({"", "none", "nan", "na", "n/a", "<na>", "null", "-", "."}),
-    0.5,
-)
+#: What programs write where a gene has no symbol.
+_NO_NAME = frozenset({"", "none", "nan", "na", "n/a", "<na>", "null", "-", "."})
+#: Share of different names that a column of symbols has.
+LEAST_DISTINCT = 0.5
 
 _ENSEMBL = re.compile(r"^ENS[A-Z]*G\d{6,}(\.\d+)?$")
 _WITH_ID = re.compile(

@@ -116,13 +116,10 @@ def detect_chemistry(
     if observed:
         if chemistry in CHEMISTRIES and CHEMISTRIES[chemistry][2] is None:
             # Learnt barcodes fit any kit: those of an older one of the same strand have a list, and shorter UMIs.
-            other_way = {
-                w for _, way, w in CHEMISTRIES.values() if w and way != CHEMISTRIES[chemistry][1]
-            }
-            same_way = {
-                w for _, way, w in CHEMISTRIES.values() if w and way == CHEMISTRIES[chemistry][1]
-            }
-            _explain_kit(sample, chemistry, [unit.r1 for unit in units], other_way - same_way)
+            known = {(listed, way) for _, way, listed in CHEMISTRIES.values() if listed}
+            same_way = {listed for listed, way in known if way == CHEMISTRIES[chemistry][1]}
+            other_way = {listed for listed, _ in known} - same_way
+            _explain_kit(sample, chemistry, [unit.r1 for unit in units], other_way)
         learnt = learn_barcodes(
             [r1 for r1, _ in pairs], layout(chemistry), sample=sample, n=_LEARN
         ).words

@@ -680,8 +680,8 @@ def over_patients(profiles: list[Profile]) -> Summary:
     Few patients say little of how patients scatter: as Knapp and Hartung have it (2003, Statistics in Medicine
     22:2693), the signed root is divided by how far the patients lie apart for that scatter (by 1 at least: Roever et
     al. 2015, BMC Medical Research Methodology 15:99), and taken for Student's t with one degree of freedom less than
-    patients. (With the scatter sought anew at each odds ratio, three patients could not have p < 0.05, and intervals
-    of three to five patients held all of 100 %.)
+    patients. (With the scatter sought anew at each odds ratio, three patients could not have p < 0.05, and the
+    intervals of three to five patients held in 100 %.)
 
     Where one or two patients are known far better than the others, the likeliest scatter is often 0, and they speak for
     all: of eight such patients or ten, who scatter by 0.5 to 1 around no difference, 6-9 % had p < 0.05. So the root

@@ -24,6 +24,7 @@ from carseq.report.privacy import without_paths
 from carseq.report.study import Study
 from carseq.schema.codes import GATES
 from carseq.schema.percent import limit_percent, percent
+from carseq.schema.thresholds import FEWEST_UNLIKE, MOST_UNLIKE
 
 #: Below these the page warns. Fractions; a 10x library of fresh cells has > 0.9 valid barcodes and
 #: > 0.8 mapped reads, urine less.
@@ -51,10 +52,6 @@ _MAPPING = (
         "counted",
     ),
 )
-#: Fewer reads on the CAR's contig that the construct does not explain are noise.
-FEWEST_UNLIKE = 20
-#: Share of these reads that may be unlike the construct without a word: chimeras, and reads of poor quality.
-MOST_UNLIKE = 0.1
 #: A filter that removes more than this part of the cells raises an alert.
 MOST_REMOVED = 1 / 3
 #: The same alert of so many samples is shown once, with their names.

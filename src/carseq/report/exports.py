@@ -14,6 +14,7 @@ import mimetypes
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -213,23 +214,29 @@ def _known(path: Path) -> str | None:
 
     None where that one has none of this size, or the file changed since: the file itself then tells.
     """
-    if not path.is_symlink():
-        return None
     made = path.resolve()
-    root = root_of(made)
-    manifest = FILES["ro_crate"].under(root) if root is not None else None
-    if root is None or manifest is None or not manifest.is_file():
+    root = root_of(made) if path.is_symlink() else None
+    if root is None or not (manifest := FILES["ro_crate"].under(root)).is_file():
         return None
-    state = made.stat()
-    if max(state.st_mtime, state.st_ctime) > manifest.stat().st_mtime:
+    state, written = made.stat(), manifest.stat()
+    if max(state.st_mtime, state.st_ctime) > written.st_mtime:
         return None
-    name, size = made.relative_to(root).as_posix(), str(state.st_size)
+    told = _told(manifest, written.st_mtime_ns)
+    return told.get((made.relative_to(root).as_posix(), str(state.st_size)))
+
+
+@lru_cache(maxsize=8)
+def _told(manifest: Path, written: int) -> dict[tuple[str, str], str]:
+    """Return the checksums that a manifest tells, by name and size; ``written`` is its time, by which it is kept."""
     try:
         entities = read_json(manifest)["@graph"]
     except (CarseqError, KeyError):
-        return None
-    found = [e for e in entities if e.get("@id") == name and e.get("contentSize") == size]
-    return found[0].get("sha256") if found else None
+        return {}
+    return {
+        (e["@id"], e["contentSize"]): e["sha256"]
+        for e in entities
+        if "sha256" in e and "contentSize" in e
+    }
 
 
 def crate(

@@ -38,6 +38,7 @@ from carseq.reference.star import LONGEST_READ
 from carseq.reuse import earlier_contig
 from carseq.schema.percent import plain_percent
 from carseq.schema.results import FILES
+from carseq.schema.thresholds import FEWEST_UNLIKE, MOST_UNLIKE
 from carseq.sequence.kmers import KmerSet
 from carseq.start.note import Note
 from carseq.start.tables import missing_markers
@@ -53,10 +54,6 @@ COUNTED_BYTES = 1_000_000_000
 COMPARED = 100
 #: A matrix of fewer genes is a toy or a panel: that it lacks the markers is a note, not a fault.
 TOY_GENES = 100
-#: Fewer reads on the CAR's contig than these do not tell that it is another CAR's.
-FEWEST_UNLIKE = 20
-#: Share of these reads that may be unlike the construct without a word: chimeras, and reads of poor quality.
-MOST_UNLIKE = 0.1
 #: Share of the reads of a gene expression library that are of genes which are in most cells, at least: ribosomal and
 #: mitochondrial genes alone have a fifth.
 FEWEST_OF_GENES = 0.02
