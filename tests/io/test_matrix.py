@@ -18,6 +18,7 @@ from scipy import sparse
 from carseq.errors import CarseqError
 from carseq.io.h5ad import read_given
 from carseq.io.matrix import near_names, read_counts
+from carseq.io.matrix.containers import read_stored
 from carseq.io.matrix.features import types_by_name
 from carseq.io.matrix.molecules import check_molecules
 from carseq.study.texts import NAME
@@ -802,6 +803,21 @@ def test_counts_in_8_bits_that_may_be_cut_off_are_told(
         )
         read_counts(tmp_path / "m.h5ad")
         assert ("8 bits" in caplog.text) == (most == 255)
+
+
+def test_counts_of_other_small_numbers_and_an_h5ad_of_genes_without_symbols(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """8 bits with a sign end at 127, 16 bits at 65,535; a gene's name is its id in an h5ad, too."""
+    var = pd.DataFrame({"gene_ids": [f"ENSG{i:011d}" for i in range(3)]}, index=["", "LYZ", "NKG7"])
+    for kind, most in ((np.int8, 127), (np.uint16, 65_535)):
+        held = np.random.default_rng(3).poisson(2, (20, 3)).astype(kind)
+        held[0, 0] = most
+        anndata.AnnData(held, var=var).write_h5ad(tmp_path / "m.h5ad")
+        caplog.clear()
+        stored = read_stored(tmp_path / "m.h5ad")
+        assert f"no number above {most:,}" in caplog.text
+        assert list(stored.names) == ["ENSG00000000000", "LYZ", "NKG7"]
 
 
 @pytest.mark.parametrize("kind", ["h5", "mtx"])

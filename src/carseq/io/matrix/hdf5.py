@@ -52,8 +52,8 @@ _KINDS = (
 _PARTS = (("spliced", "unspliced", "ambiguous"), ("mature", "nascent", "ambiguous"))
 #: Up to here numbers with a point of 16 bits are exact.
 MOST_OF_HALF = 2048
-#: Numbers of 8 bits that come so near to the largest of them, 255, that larger ones may have been there.
-NEARLY_FULL = 250
+#: How near whole numbers of 8 or 16 bits may come to the largest of them: larger ones may have been there.
+NEARLY_FULL = 5
 #: How far from a whole number a count may be that was computed back from another scale.
 ROUNDING = 1e-3
 
@@ -100,8 +100,6 @@ def read_h5(path: Path) -> Stored:
             group = file[groups[0]]
             ids, names = texts(group["genes"]), texts(group["gene_names"])
             types = np.full(len(ids), GENE, dtype=object)
-        # A gene without a symbol has its id alone.
-        names = np.where(names == "", ids, names)
         barcodes = texts(group["barcodes"])
         n_features, n_barcodes = (int(n) for n in group["shape"][:])
         parts = (_plain(group["data"][:]), group["indices"][:], group["indptr"][:])
@@ -155,12 +153,16 @@ def read_h5ad(path: Path) -> Stored:
             most,
         )
     counts = sparse.csr_matrix(matrix)
-    if counts.dtype == np.uint8 and counts.data.max(initial=0) >= NEARLY_FULL:
+    bits = 8 * counts.dtype.itemsize
+    largest = np.iinfo(counts.dtype).max if counts.dtype.kind in "iu" and bits < 32 else np.inf
+    if counts.data.max(initial=0) >= largest - NEARLY_FULL:
         log.warning(
-            "%s: the counts of %s are stored in 8 bits, which hold no number above 255: larger ones were cut off, or "
-            "begun again at 0; store them as integers of 32 bits",
+            "%s: the counts of %s are stored in %d bits, which hold no number above %s: larger ones were cut off, or "
+            "begun again at the other end; store them as integers of 32 bits",
             path,
             where,
+            bits,
+            f"{largest:,.0f}",
         )
     if counts.dtype == bool:
         raise CarseqError(

@@ -70,8 +70,7 @@ def read_mtx(folder: Path, matrix: Path | None = None) -> Stored:
     if counts.nnz < stored.nnz:
         raise repeated(matrix, stored.nnz - counts.nnz, stored.nnz)
     ids = np.array([row[0] for row in table], dtype=object)
-    # A gene without a symbol has its id alone.
-    names = np.array([(row[1] if len(row) > 1 else "") or row[0] for row in table], dtype=object)
+    names = np.array([row[1] if len(row) > 1 else row[0] for row in table], dtype=object)
     if _are_ids(names) and not _are_ids(ids):
         ids, names = names, ids
     types = np.array([row[2] if len(row) > 2 else GENE for row in table], dtype=object)

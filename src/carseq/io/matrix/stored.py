@@ -42,6 +42,10 @@ class Stored:
     #: The program that took molecules away, if the file is one of its results.
     corrected_by: str = ""
 
+    def __post_init__(self) -> None:
+        # A gene without a symbol has its id alone.
+        self.names = np.where(self.names == "", self.ids, self.names)
+
 
 def bare_name(name: Any) -> str:
     """Return a name without blanks and quotation marks around it, nor what Python writes around bytes.
